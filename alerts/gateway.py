@@ -1,0 +1,252 @@
+"""The contract between the dispatcher and a gateway: a concrete way to send on a channel.
+
+A gateway is one module in `alerts.gateways` that ends with one constant, `GATEWAY`. It holds everything that belongs
+to its provider: how a message is submitted, how answers, callbacks and receipts are read, how an earlier submission
+is found again, which errors are final. Delivery policy (how often, when, what instead) is not its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from alerts.channel import Channel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmsContent:
+    """One GSM-7 text, at most 160 septets, already linted (see `alerts.wording.sms`)."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """What a call says in one language: `blocks` are spoken in turn, each twice."""
+
+    language: str  #: BCP 47: "ms-MY" or "en-GB".
+    blocks: tuple[str, ...]
+    #: Spoken after the blocks: which key does what.
+    menu: str
+    #: Spoken after key 1, once the acknowledgement is stored; and when nothing was pressed.
+    thanks: str
+    #: Spoken instead of `thanks` when somebody else has acknowledged before.
+    already: str
+    #: Spoken when no key came in the end.
+    goodbye: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoiceContent:
+    """A call: the script in the person's language first, the other for key 3."""
+
+    scripts: tuple[Script, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageContent:
+    """A fax page or a letter as PDF/A-2a, with its title for the tray and the fax header."""
+
+    pdf: bytes = field(repr=False)
+    title: str
+    pages: int
+
+
+Content = SmsContent | VoiceContent | PageContent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One attempt, as the gateway sees it."""
+
+    #: Ours, unique for the attempt, safe in URLs, labels and file names: "d42-1".
+    reference: str
+    #: E.164 for SMS, voice and fax; the recipient's name for a letter.
+    address: str
+    #: Digits to press after an office line answers ("W1234#"), or empty.
+    extension: str = ""
+    content: Content
+    #: The message is of no use to the person after this moment.
+    expires_at: datetime
+    #: When the attempt row was written: the start of the window to search in when reconciling.
+    created_at: datetime
+
+
+class Progress(StrEnum):
+    """What a gateway knows of a submission. Ordered: a later member never gives way to an earlier one."""
+
+    #: The gateway took it.
+    ACCEPTED = "accepted"
+    #: It left the gateway (an SMS on the air, a phone ringing, a letter printed).
+    SENT = "sent"
+    #: The handset, the fax machine or the post has it. Not yet that a person read it.
+    DELIVERED = "delivered"
+    #: It will not arrive.
+    FAILED = "failed"
+
+
+class ErrorClass(StrEnum):
+    """What an error means for the next step."""
+
+    #: Not processed, or worth one more try by this gateway (429, busy line, handset off).
+    TRANSIENT = "transient"
+    #: This address will not work by this channel (landline for SMS, unknown number).
+    PERMANENT = "permanent"
+    #: The gateway is not usable for anybody (credentials, funds, sender): try another, tell the NOC.
+    CONFIGURATION = "configuration"
+    #: The request may or may not have been processed (time-out, 5xx, reset): ask before sending again.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What became of a submission, from an answer, a callback or a question."""
+
+    progress: Progress
+    provider_id: str | None = None
+    #: Set when `progress` is FAILED.
+    error: ErrorClass | None = None
+    #: The provider's own code, e.g. "30003" or "busy".
+    code: str = ""
+    detail: str = ""
+    #: Pages, segments or seconds, as the provider counts them.
+    units: int | None = None
+
+
+class DeliveryError(Exception):
+    """The gateway did not take the order. Carries no secret and no message text."""
+
+    def __init__(self, error: ErrorClass, detail: str, *, code: str = "", retry_after: timedelta | None = None) -> None:
+        super().__init__(f"{error}: {detail}" + (f" ({code})" if code else ""))
+        self.error = error
+        self.detail = detail
+        self.code = code
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The gateway has no such submission.
+
+    `certain`: it would know (a file tray); otherwise its index may lag behind, or it cannot search at all.
+    """
+
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """A provider's HTTP request to our callback listener, as received."""
+
+    #: The path below the gateway's prefix: "status/d42-1".
+    path: str
+    #: The full public URL the provider was given, query included (for signatures). Built from configuration, never
+    #: from Host.
+    url: str
+    form: Mapping[str, Sequence[str]]
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What to say back to the provider."""
+
+    status: int = 204
+    body: str = ""
+    media_type: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What a callback means. `event_id` makes a repeated callback harmless."""
+
+    reference: str
+    event_id: str
+    report: Report | None = None
+    #: The person pressed the key that acknowledges.
+    acknowledged: bool = False
+
+
+class Refused(Exception):
+    """A callback that cannot be trusted or understood: answered with `status`, counted, changes nothing."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Desk(Protocol):
+    """What a gateway may ask the service while it answers a callback. Stores first, then returns."""
+
+    async def record(self, heard: Heard) -> AckResult:
+        """Commit what was heard and say how an acknowledgement stands."""
+
+    async def content(self, reference: str) -> Content | None:
+        """Return what the attempt carries, or `None` when there is no such attempt."""
+
+
+class AckResult(StrEnum):
+    """How an acknowledgement stands after the commit."""
+
+    #: This keypress acknowledged the incident.
+    TAKEN = "taken"
+    #: Somebody had acknowledged it before.
+    ALREADY = "already"
+    #: Nothing to acknowledge: the incident is over, or the attempt is unknown.
+    OVER = "over"
+    #: The report held no acknowledgement.
+    NONE = "none"
+
+
+class Gateway(Protocol):
+    """A concrete way to send on one channel."""
+
+    async def send(self, order: Order) -> Report:
+        """Submit once. Raise `DeliveryError`; never retry inside."""
+
+    async def find(self, order: Order) -> Report | Absent:
+        """Look for an earlier submission of the same order, after a crash or an ambiguous error.
+
+        Raise `DeliveryError` when the gateway cannot be asked now.
+        """
+
+    async def check(self, order: Order, provider_id: str) -> Report:
+        """Ask what became of a submission whose receipt is overdue. Raise `DeliveryError`."""
+
+    async def withdraw(self, order: Order, provider_id: str) -> bool:
+        """Take back what has not left yet; return whether it was still there to take."""
+
+    async def hear(self, incoming: Incoming, desk: Desk) -> Answer:
+        """Answer a provider's callback: check it, record it by *desk*, then speak. Raise `Refused`."""
+
+    async def close(self) -> None:
+        """Release connections."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every gateway is built with beside its own configuration."""
+
+    #: Public base URL of the callback listener with this gateway's prefix, no trailing slash
+    #: ("https://pantau.contoh.gov.my/callbacks/sms-twilio"), or `None` when no provider can reach us.
+    callback_base: str | None
+    #: The place relative paths in the configuration start from.
+    directory: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayKind:
+    """What a module in `alerts.gateways` offers; the module's name is `name`."""
+
+    name: str
+    channel: Channel
+    #: Validated with unknown keys refused; secrets are `pydantic.SecretStr`.
+    config: type[BaseModel]
+    build: Callable[[Any, Surroundings], Gateway]

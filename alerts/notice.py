@@ -1,0 +1,120 @@
+"""A notice: one message to one person about an incident, and the facts it tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Plan(StrEnum):
+    """Which of an incident's two plans a notice belongs to."""
+
+    #: Tells staff, step by step, and stops at acknowledgement.
+    ESCALATION = "escalation"
+    #: Tells the agency's listed recipients; waits for release and ends with recovery or a correction.
+    ANNOUNCEMENT = "announcement"
+
+
+class Purpose(StrEnum):
+    """Why a notice is sent."""
+
+    OUTAGE = "outage"
+    RECOVERY = "recovery"
+    CORRECTION = "correction"
+    DRILL = "drill"
+
+
+class Matter(StrEnum):
+    """What an incident is about. Decides the words, and whether anybody outside hears of it."""
+
+    #: Nothing can be sent and nothing can be received.
+    BOTH = "both"
+    SENDING = "sending"
+    RECEIVING = "receiving"
+    #: Mail is slow or lands in junk: staff hear of it, nobody outside.
+    DEGRADED = "degraded"
+    #: Our own network, reference mailbox or account: only the NOC hears of it.
+    OWN_FAULT = "own_fault"
+
+
+class Language(StrEnum):
+    """BCP 47."""
+
+    MALAY = "ms-MY"
+    ENGLISH = "en-GB"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Office:
+    """Who speaks in a notice: the agency (or the NOC, for our own faults). Frozen into the incident."""
+
+    #: At most 11 characters: "JKR". What an SMS calls the agency.
+    short: str
+    name: str
+    #: The mail domain, e.g. "jabatan-contoh.gov.my". Never put in an SMS (link-like).
+    domain: str
+    #: Postal address lines without the name; the last is "<postcode> <TOWN>".
+    address: tuple[str, ...] = ()
+    #: As printed: "03-8872 3000".
+    telephone: str = ""
+    fax: str = ""
+    #: "8.00 pagi - 5.00 petang, Isnin - Jumaat"
+    hours: str = ""
+    hours_en: str = ""
+    website: str = ""
+    division: str = ""
+    #: The file reference a clerk has given for these letters, or "" (a line to fill in by hand).
+    reference: str = ""
+    signatory_name: str = ""
+    signatory_post: str = ""
+    #: Title of the head of department; printed after "b.p." unless the signatory is the head.
+    head_title: str = ""
+    contact_name: str = ""
+    contact_post: str = ""
+    contact_telephone: str = ""
+    #: Quoted lines above the signature, changing with governments and states.
+    slogans: tuple[str, ...] = ('"MALAYSIA MADANI"', '"BERKHIDMAT UNTUK NEGARA"')
+    copies: tuple[str, ...] = ()
+    #: Print "Surat ini ialah cetakan komputer dan tidak memerlukan tandatangan."
+    unsigned: bool = False
+    #: Add the English translation as an attachment to the letter.
+    english_attachment: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addressee:
+    """To whom a page is addressed."""
+
+    #: "Ketua Setiausaha"
+    title: str
+    organisation: str
+    address: tuple[str, ...] = ()
+    #: "(u.p.: ...)"
+    attention: str = ""
+    #: As printed: "03-8872 3001".
+    fax: str = ""
+    salutation: str = "Tuan/Puan,"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a notice tells. All that wording and documents need, whatever the channel."""
+
+    purpose: Purpose
+    plan: Plan
+    matter: Matter
+    office: Office
+    #: "JKR-07": letters and few digits; the same for all notices of an incident.
+    number: str
+    #: When the incident began (aware UTC).
+    began_at: datetime
+    #: When this notice was decided on (aware UTC); printed as the date of a page.
+    noticed_at: datetime
+    #: Date of the notice that a recovery or correction refers to.
+    first_noticed_at: datetime | None = None
+    ended_at: datetime | None = None
+    #: For our own fault: what is affected, in the words of `monitor` ("peti rujukan A"); empty otherwise.
+    subject: str = ""
+    #: The same in English.
+    subject_en: str = ""

@@ -1,0 +1,74 @@
+"""The contract between a probe kind and the code that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from probes.mailbox import Mailbox
+from probes.result import Failure, Outcome, Party, Phase
+
+
+class ProbeFailure(Exception):
+    """The mail service did not do what a user relies on."""
+
+    def __init__(self, outcome: Outcome, failure: Failure) -> None:
+        super().__init__(f"{outcome}: {failure.reason}")
+        self.outcome = outcome
+        self.failure = failure
+
+
+class Trace(Protocol):
+    """Notes when each phase starts and ends, and what was said."""
+
+    def phase(self, phase: Phase, party: Party) -> AbstractContextManager[None]:
+        """Time the enclosed stretch; it counts only if it ends without an error."""
+
+    def said(self, party: Party, line: str) -> None:
+        """Keep one line of the dialogue. The caller has already masked secrets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Sender and recipient of a probe message."""
+
+    #: Unique in the service: "jabatan-contoh/outbound/reference-a".
+    name: str
+    sender: Mailbox
+    recipient: Mailbox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a run waits for what."""
+
+    #: A connection that does nothing for this long is given up (connect to the end of submission).
+    session: timedelta = timedelta(seconds=30)
+    #: A message that has not arrived this long after it was accepted is lost.
+    arrival: timedelta = timedelta(minutes=4)
+
+    @property
+    def whole(self) -> timedelta:
+        """The deadline of a run: whatever a peer does, it has ended by then."""
+        return self.session + self.arrival
+
+
+class Probe(Protocol):
+    """One way to prove that mail works on a route."""
+
+    async def run(self, trace: Trace) -> Outcome:
+        """Return DELIVERED or JUNK; raise `ProbeFailure` for anything worse.
+
+        The runner sets the deadline of the whole run, so a probe may wait without one.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeKind:
+    """What a module in `probes.kinds` offers: its name and how to build it."""
+
+    name: str
+    build: Callable[..., Probe]

@@ -1,0 +1,108 @@
+"""What one run of one probe found out. Data only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How a run ended, from the point of view of a mail user. A run has exactly one."""
+
+    #: The message arrived in the inbox with its content whole.
+    DELIVERED = "delivered"
+    #: It arrived whole, but among the junk.
+    JUNK = "junk"
+    #: A delivery status notification (RFC 3464) said that it will not arrive.
+    BOUNCED = "bounced"
+    #: The submission server refused it for good (5xx).
+    REJECTED = "rejected"
+    #: The submission server asked to come again (4xx). No verdict within its budget.
+    DEFERRED = "deferred"
+    #: It arrived, and is not what was sent.
+    CORRUPTED = "corrupted"
+    #: It was accepted and had not arrived at the deadline.
+    LOST = "lost"
+    #: A server did not let us sign in.
+    AUTH = "auth"
+    #: No trusted TLS: not offered, certificate not valid, wrong name.
+    TLS = "tls"
+    #: A server's name has no address.
+    DNS = "dns"
+    #: A server's port did not open, or the connection broke.
+    CONNECT = "connect"
+    #: A server stopped answering in the middle of a session.
+    TIMEOUT = "timeout"
+    #: We could not look: our own bug, configuration or shutdown. Says nothing about the mail service.
+    INCONCLUSIVE = "inconclusive"
+
+
+class Phase(StrEnum):
+    """The stretch of the round trip that a run was in. Each is timed apart."""
+
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    AUTH = "auth"
+    SUBMIT = "submit"
+    #: From the server's acceptance of the message until it is in the mailbox.
+    TRANSIT = "transit"
+    RETRIEVE = "retrieve"
+
+
+class Party(StrEnum):
+    """Whose end of the route something happened at."""
+
+    SENDER = "sender"
+    RECIPIENT = "recipient"
+
+
+class Arrival(StrEnum):
+    """Mail with a token that no running probe waits for. Counted apart from outcomes."""
+
+    #: A verified token whose run ended before the message came: lost turns into slow.
+    LATE = "late"
+    #: A verified token that has already arrived.
+    DUPLICATE = "duplicate"
+    #: Looks like our token and does not verify. Ignored and never deleted.
+    FORGED = "forged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Where and why a run failed.
+
+    `detail` is the remote server's own words or the system's error text, shortened, without secrets; it may be shown
+    to operators but never becomes a metric label.
+    """
+
+    phase: Phase
+    party: Party
+    reason: str
+    detail: str = ""
+    #: SMTP reply code (RFC 5321) or `None`.
+    code: int | None = None
+    #: Enhanced status code (RFC 3463) such as "5.7.1", or `None`.
+    status: str | None = None
+    #: The server refused our credentials for good (535; IMAP AUTHENTICATIONFAILED), not the service to everybody.
+    credentials_refused: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult:
+    """The end of one run. Times are aware UTC; spans are measured with a monotonic clock."""
+
+    #: The route's name, unique in the service: "jabatan-contoh/outbound/reference-a".
+    route: str
+    #: The id of the token that was sent; 16 hex digits.
+    token_id: str
+    started_at: datetime
+    duration: timedelta
+    outcome: Outcome
+    #: Only the phases that were finished.
+    phases: Mapping[Phase, timedelta] = field(default_factory=dict)
+    failure: Failure | None = None
+    #: The submission connection broke after DATA was sent: the message may or may not have been taken.
+    uncertain: bool = False
