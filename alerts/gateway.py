@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -22,7 +22,7 @@ from alerts.channel import Channel
 class SmsContent:
     """One GSM-7 text, at most 160 septets, already linted (see `alerts.wording.sms`)."""
 
-    text: str
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Script:
     """What a call says in one language: `blocks` are spoken in turn, each twice."""
 
     language: str  #: BCP 47: "ms-MY" or "en-GB".
-    blocks: tuple[str, ...]
+    blocks: tuple[str, ...] = field(repr=False)
     #: Spoken after the blocks: which key does what.
     menu: str
     #: Spoken after key 1, once the acknowledgement is stored; and when nothing was pressed.
@@ -39,6 +39,8 @@ class Script:
     already: str
     #: Spoken when no key came in the end.
     goodbye: str
+    #: Spoken after key 1 when there is nothing left to acknowledge; `goodbye` when empty.
+    over: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +69,9 @@ class Order:
     #: Ours, unique for the attempt, safe in URLs, labels and file names: "d42-1".
     reference: str
     #: E.164 for SMS, voice and fax; the recipient's name for a letter.
-    address: str
+    address: str = field(repr=False)
     #: Digits to press after an office line answers ("W1234#"), or empty.
-    extension: str = ""
+    extension: str = field(default="", repr=False)
     content: Content
     #: The message is of no use to the person after this moment.
     expires_at: datetime
@@ -148,8 +150,9 @@ class Incoming:
     #: The full public URL the provider was given, query included (for signatures). Built from configuration, never
     #: from Host.
     url: str
-    form: Mapping[str, Sequence[str]]
-    headers: Mapping[str, str]
+    #: Holds numbers, and the headers may hold credentials: neither is shown.
+    form: Mapping[str, Sequence[str]] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
 
 
@@ -228,6 +231,17 @@ class Gateway(Protocol):
 
     async def close(self) -> None:
         """Release connections."""
+
+
+@runtime_checkable
+class Dispatches(Protocol):
+    """A gateway whose submissions leave by a person's hand: a tray of letters."""
+
+    async def dispatch(self, reference: str) -> bool:
+        """Note that a clerk has sent it off; return whether it was there, or had been noted before.
+
+        From then on `check` says SENT and `withdraw` finds nothing to take.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

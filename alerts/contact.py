@@ -1,0 +1,45 @@
+"""People, and the addresses at which they can be reached by a sanctioned channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from alerts.channel import Channel
+from alerts.notice import Addressee, Language
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """One place where a person answers on one channel."""
+
+    channel: Channel
+    #: E.164 for SMS, voice and fax; the organisation's name for a letter.
+    number: str
+    #: Digits to press after an office line answers ("W1234#"), or empty.
+    extension: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """A member of staff. Addresses are in the order in which they are tried."""
+
+    key: str
+    name: str
+    language: Language
+    addresses: tuple[Address, ...]
+
+    def addresses_on(self, channels: Iterable[Channel]) -> tuple[Address, ...]:
+        """Return the addresses to try, in the order of *channels* and then of the contact's own list."""
+        return tuple(a for channel in channels for a in self.addresses if a.channel is channel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipient:
+    """Somebody outside who is told that the agency's mail is down. Each channel is used, not the first that works."""
+
+    key: str
+    language: Language
+    addressee: Addressee
+    #: One address a channel: a fax now and a letter for the file, say.
+    addresses: tuple[Address, ...]

@@ -1,0 +1,108 @@
+"""What a page tells, apart from who tells it to whom: title, opening and paragraphs. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from alerts.documents.printable import Json
+from alerts.notice import Facts, Language, Plan, Purpose
+from alerts.wording.key import key
+from alerts.wording.texts import Wording
+from alerts.wording.values import Values, for_page
+
+#: Between a list item's label and its text: "faks : 03-..."
+_LABEL_END = " : "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """A line of the list (a), (b), (c)."""
+
+    label: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paragraph:
+    text: str
+    items: tuple[Item, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    title: str
+    #: The unnumbered first paragraph of a letter; "" on a fax.
+    opening: str
+    paragraphs: tuple[Paragraph, ...]
+
+    def numbered(self) -> list[Json]:
+        """Return the paragraphs as `frame.typ` takes them."""
+        return [
+            {"text": paragraph.text, "items": [{"label": item.label, "text": item.text} for item in paragraph.items]}
+            for paragraph in self.paragraphs
+        ]
+
+
+def subtag(language: Language) -> str:
+    """Return "ms" or "en", as typst names a language."""
+    return language.value.partition("-")[0]
+
+
+def letter_body(facts: Facts, language: Language, wording: Wording) -> Body:
+    """Return what the letter tells. Raise `ValueError` for an announcement of what is never announced."""
+    values = dict(for_page(facts, language))
+    values["enquiries"] = wording.say(language, "letter.enquiries", values)
+    section = _section(facts, "letter")
+    return Body(
+        title=wording.say(language, f"{section}.title", values),
+        opening=wording.say(language, f"{section}.opening", values),
+        paragraphs=_paragraphs(facts, language, wording, "letter", values),
+    )
+
+
+def fax_body(facts: Facts, language: Language, wording: Wording) -> Body:
+    """Return what the fax tells in one language. Raise `ValueError` as `letter_body` does."""
+    values = for_page(facts, language)
+    return Body(
+        title=wording.say(language, f"{_section(facts, 'fax')}.title", values),
+        opening="",
+        paragraphs=_paragraphs(facts, language, wording, "fax", values),
+    )
+
+
+def _section(facts: Facts, kind: str) -> str:
+    return f"{kind}.staff" if facts.plan is Plan.ESCALATION else f"{kind}.{facts.purpose}"
+
+
+def _paragraphs(facts: Facts, language: Language, wording: Wording, kind: str, values: Values) -> tuple[Paragraph, ...]:
+    situation = key(facts)
+    if facts.plan is Plan.ESCALATION:
+        # Staff read on paper what they would have heard, with the moments in figures.
+        texts = wording.say_all(language, f"call.{situation}", values)
+    else:
+        told = {**values, "channels": _channels(language, wording, kind, values)}
+        if facts.purpose is Purpose.OUTAGE:
+            for phrase in ("scope", "instruction", *(["warning"] if kind == "letter" else [])):
+                told[phrase] = wording.say(language, f"{kind}.{phrase}.{facts.matter}", told)
+        texts = wording.say_all(language, f"{kind}.{facts.purpose}.paragraphs", told)
+    return tuple(_paragraph(text) for text in texts)
+
+
+def _channels(language: Language, wording: Wording, kind: str, values: Values) -> str:
+    """Return the office's channels as list items, each on its line, ended as a letter ends them."""
+    items = wording.say_all(language, f"{kind}.channels", values)
+    if kind == "letter" and items:
+        joint = f"; {wording.say(language, 'letter.and')}"
+        ends = ([";"] * len(items))[2:] + [joint, "."][-len(items) :]
+        items = tuple(f"{item}{end}" for item, end in zip(items, ends, strict=True))
+    return "".join(f"\n{item}" for item in items)
+
+
+def _paragraph(text: str) -> Paragraph:
+    head, *lines = text.split("\n")
+    return Paragraph(text=head, items=tuple(_item(line) for line in lines))
+
+
+def _item(line: str) -> Item:
+    label, end, text = line.partition(_LABEL_END)
+    return Item(label=label, text=text) if end else Item(label="", text=line)

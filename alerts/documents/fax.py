@@ -1,0 +1,101 @@
+"""The data of a fax: cover and notice on one page, Malay first, English below. Pure."""
+
+from __future__ import annotations
+
+from alerts.documents.body import Body, fax_body, subtag
+from alerts.documents.printable import Json
+from alerts.documents.sender import letterhead, on_behalf, present
+from alerts.notice import Addressee, Facts, Language, Office, Plan, Purpose
+from alerts.wording import moment
+from alerts.wording.texts import Wording
+
+MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
+
+
+def fax_data(facts: Facts, addressee: Addressee, wording: Wording) -> dict[str, Json]:
+    """Return what `fax.typ` prints."""
+    office = facts.office
+    bodies = {language: fax_body(facts, language, wording) for language in (MALAY, ENGLISH)}
+    return {
+        "lang": subtag(MALAY),
+        "title": bodies[MALAY].title,
+        "author": office.name,
+        "head": letterhead(office, wording, MALAY),
+        "heading": _both(wording, "heading"),
+        "fields": _fields(facts, addressee, wording),
+        "remarks": _remarks(facts, wording),
+        "boxes": _boxes(facts, wording),
+        "bodies": [_body(body, wording, language) for language, body in bodies.items()],
+        "signature": _signature(office, wording),
+        "unclear": [text for language in (MALAY, ENGLISH) if (text := _unclear(office, wording, language))],
+        "receipt": {
+            "title": f"{_both(wording, 'receipt')} ({_both(wording, 'receipt_request')}):",
+            "blanks": [_both(wording, label) for label in ("name", "post", "date")],
+        },
+    }
+
+
+def _both(wording: Wording, label: str) -> str:
+    """Return a label in both languages: "KEPADA / TO", or once where they agree."""
+    malay, english = (wording.say(language, f"fax.label.{label}") for language in (MALAY, ENGLISH))
+    return malay if malay == english else f"{malay} / {english}"
+
+
+def _fields(facts: Facts, addressee: Addressee, wording: Wording) -> list[Json]:
+    """Return the rows of the cover. What is not known has no row: nobody can fill it in on a sent fax."""
+    office = facts.office
+    rows = (
+        (("to", _joined(addressee.title, addressee.organisation)),),
+        (("attention", addressee.attention),),
+        (("to_fax", addressee.fax),),
+        (("from", _joined(office.division, office.name)),),
+        (("telephone", office.telephone), ("fax", office.fax)),
+        (("reference", office.reference),),
+        (("notice", facts.number),),
+    )
+    return _rows(rows, wording)
+
+
+def _remarks(facts: Facts, wording: Wording) -> list[Json]:
+    """Return the rows whose labels are too long for a column."""
+    sent = f"{moment.date(facts.noticed_at, MALAY)}, {moment.clock(facts.noticed_at, MALAY)}"
+    rows = ((("moment", sent),), (("pages", "1"),), (("classification", _both(wording, "open")),))
+    return _rows(rows, wording)
+
+
+def _rows(rows: tuple[tuple[tuple[str, str], ...], ...], wording: Wording) -> list[Json]:
+    known = ([(label, value) for label, value in row if value.strip()] for row in rows)
+    return [[{"label": _both(wording, label), "value": value} for label, value in row] for row in known if row]
+
+
+def _boxes(facts: Facts, wording: Wording) -> list[Json]:
+    news = facts.purpose in {Purpose.OUTAGE, Purpose.CORRECTION}
+    staff = facts.plan is Plan.ESCALATION and facts.purpose is Purpose.OUTAGE
+    ticks = (("urgent", news), ("action", staff), ("information", not staff))
+    return [
+        {"labels": [wording.say(language, f"fax.label.{label}") for language in (MALAY, ENGLISH)], "ticked": ticked}
+        for label, ticked in ticks
+    ]
+
+
+def _body(body: Body, wording: Wording, language: Language) -> dict[str, Json]:
+    return {
+        "lang": subtag(language),
+        "label": wording.say(language, "fax.label.subject"),
+        "title": body.title,
+        "paragraphs": body.numbered(),
+    }
+
+
+def _signature(office: Office, wording: Wording) -> list[Json]:
+    """Return "(NAME)" and "post, b.p. head"; nothing when nobody is named."""
+    name = office.signatory_name.strip().upper()
+    return [*present(f"({name})" if name else "", _joined(office.signatory_post, on_behalf(office, wording, MALAY)))]
+
+
+def _joined(*parts: str) -> str:
+    return ", ".join(present(*parts))
+
+
+def _unclear(office: Office, wording: Wording, language: Language) -> str:
+    return wording.say(language, "fax.unclear", {"telephone": office.telephone})

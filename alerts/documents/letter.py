@@ -1,0 +1,104 @@
+"""The data of a letter, in the order of an official letter (Pekeliling Perkhidmatan 5/2007, part VI). Pure."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from alerts.documents.body import Body, letter_body, subtag
+from alerts.documents.printable import Json
+from alerts.documents.sender import letterhead, on_behalf, present
+from alerts.notice import Addressee, Facts, Language, Office
+from alerts.wording import moment
+from alerts.wording.texts import Wording
+
+_MALAY_SALUTATION = Addressee(title="", organisation="").salutation
+
+
+def letter_data(facts: Facts, addressee: Addressee, wording: Wording, language: Language) -> dict[str, Json]:
+    """Return what `letter.typ` prints: the letter in *language*, and its translation where the office attaches one.
+
+    An English letter is for the Sarawak state service, which may write English; elsewhere the letter is Malay and English
+    an attachment (MyPPSM, PO.1.1.1).
+    """
+    office = facts.office
+    body = letter_body(facts, language, wording)
+    attach = office.english_attachment and language is Language.MALAY
+    attention = addressee.attention.strip()
+
+    def label(name: str) -> str:
+        return wording.say(language, f"letter.label.{name}")
+
+    return {
+        "lang": subtag(language),
+        "author": office.name,
+        "head": letterhead(office, wording, language),
+        "reference": {"label": label("reference"), "value": office.reference},
+        "date": {"label": label("date"), "value": moment.date(facts.noticed_at, language)},
+        "addresses": _addresses(addressee),
+        "attention": f"({label('attention')}: {attention})" if attention else "",
+        "fax": {"label": label("fax"), "value": addressee.fax},
+        "salutation": _salutation(addressee, wording, language),
+        **_body(body),
+        "closing": wording.say(language, "letter.closing"),
+        "slogans": present(*office.slogans),
+        "farewell": wording.say(language, "letter.farewell"),
+        "signature": _signature(office, wording, language),
+        "unsigned": wording.say(language, "letter.unsigned") if office.unsigned else "",
+        "copies": {"label": label("copies"), "lines": present(*office.copies)},
+        "notice": {"label": label("notice"), "value": facts.number},
+        "attachments": [_translation(facts, wording)] if attach else [],
+    }
+
+
+def _addresses(addressee: Addressee) -> list[Json]:
+    """Return the address line by line, then with ever more short lines sharing one; the town keeps its own.
+
+    The window of an envelope shows five lines at 11 pt; `letter.typ` takes the choice that can be set largest.
+    """
+    head = present(addressee.title, addressee.organisation)
+    street = [line.rstrip(",") for line in present(*addressee.address)]
+    choices: list[Json] = [[*head, *street]]
+    if len(street) > 1 and not any(character.isdecimal() for character in street[-1]):
+        # A state below the town: it may stand behind it.
+        street[-2:] = [f"{street[-2]}, {street[-1]}"]
+        choices.append([*head, *street])
+    while len(street) > 2:
+        joined = [f"{first}, {second}" for first, second in pairwise(street[:-1])]
+        shortest = min(range(len(joined)), key=lambda index: len(joined[index]))
+        street[shortest : shortest + 2] = [joined[shortest]]
+        choices.append([*head, *street])
+    return choices
+
+
+def _signature(office: Office, wording: Wording, language: Language) -> dict[str, Json]:
+    return {
+        "name": office.signatory_name.strip().upper(),
+        "lines": present(office.signatory_post, on_behalf(office, wording, language), office.name),
+        "signed": not office.unsigned,
+    }
+
+
+def _salutation(addressee: Addressee, wording: Wording, language: Language) -> str:
+    # The default of `Addressee` is Malay; a salutation that somebody chose stays as it is.
+    if addressee.salutation.strip() in {"", _MALAY_SALUTATION}:
+        return wording.say(language, "letter.salutation")
+    return addressee.salutation
+
+
+def _translation(facts: Facts, wording: Wording) -> dict[str, Json]:
+    english = Language.ENGLISH
+    return {
+        "lang": subtag(english),
+        "mark": wording.say(Language.MALAY, "letter.label.attachment"),
+        "heading": wording.say(Language.MALAY, "letter.translation"),
+        **_body(letter_body(facts, english, wording)),
+        "closing": wording.say(english, "letter.closing"),
+        "notes": [
+            {"lang": subtag(language), "text": f"({wording.say(language, 'letter.translation_note')})"}
+            for language in (english, Language.MALAY)
+        ],
+    }
+
+
+def _body(body: Body) -> dict[str, Json]:
+    return {"title": body.title, "opening": body.opening, "paragraphs": body.numbered()}

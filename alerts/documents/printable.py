@@ -1,0 +1,77 @@
+"""Characters that our font can print.
+
+PDF/A forbids a missing glyph, so one strange character in a recipient's name would keep the whole letter from being
+made. Whatever is not in the Latin range of the font is replaced before it gets there.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+#: First and last code points, all of which Arimo has (a test prints them): Latin, and the marks of office prose.
+_PRINTABLE = (
+    (0x20, 0x7E),
+    (0xA1, 0xAC),
+    (0xAE, 0x17F),
+    (0x218, 0x21B),
+    (0x1E80, 0x1E85),
+    (0x1EA0, 0x1EF9),
+    (0x2010, 0x2015),
+    (0x2017, 0x201E),
+    (0x2020, 0x2022),
+    (0x2026, 0x2026),
+    (0x2030, 0x2030),
+    (0x2032, 0x2033),
+    (0x2039, 0x203A),
+    (0x20AC, 0x20AC),
+    (0x2116, 0x2116),
+    (0x2122, 0x2122),
+)
+_REPLACEMENT = "?"
+
+Json = str | int | bool | Sequence["Json"] | Mapping[str, "Json"]
+
+
+def printable(text: str) -> str:
+    """Return *text* on one line with only characters that can be printed; the rest becomes "?"."""
+    composed = unicodedata.normalize("NFC", text)
+    # Control and format characters (a right-to-left override in a name) have no glyph and no place on paper.
+    visible = "".join(
+        character
+        for character in composed
+        if character.isspace() or unicodedata.category(character) not in {"Cc", "Cf"}
+    )
+    return "".join(character if _known(character) else _closest(character) for character in " ".join(visible.split()))
+
+
+def unprintable(text: str) -> tuple[str, ...]:
+    """Return the characters of *text* that would come out as "?", for `pantau check`."""
+    return tuple(
+        dict.fromkeys(
+            character for character in text if character != _REPLACEMENT and _REPLACEMENT in printable(character)
+        )
+    )
+
+
+def printable_all(data: Json) -> Json:
+    """Return *data* with every text made printable."""
+    match data:
+        case str():
+            return printable(data)
+        case int():
+            return data
+        case Mapping():
+            return {name: printable_all(value) for name, value in data.items()}
+        case _:
+            return [printable_all(value) for value in data]
+
+
+def _known(character: str) -> bool:
+    return any(first <= ord(character) <= last for first, last in _PRINTABLE)
+
+
+def _closest(character: str) -> str:
+    """Return the letter without its marks, or a full-width form as a plain one."""
+    base = "".join(part for part in unicodedata.normalize("NFKD", character) if not unicodedata.combining(part))
+    return base if base and all(_known(part) for part in base) else _REPLACEMENT

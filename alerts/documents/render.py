@@ -1,0 +1,91 @@
+"""Make the PDF of a letter or a fax: PDF/A-2a for the archive and PDF/UA-1 for every reader, in one file.
+
+Typst blocks for some tens of milliseconds: call these from a thread. The same facts always give the same bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import fontpkg_arimo  # type: ignore[import-untyped]  # two constants
+import typst
+
+from alerts.documents.fax import fax_data
+from alerts.documents.letter import letter_data
+from alerts.documents.printable import Json, printable, printable_all
+from alerts.gateway import PageContent
+from alerts.notice import Addressee, Facts, Language
+from alerts.wording.texts import Wording
+
+_STANDARDS: list[typst.PDFStandard] = ["a-2a", "ua-1"]
+#: How many steps from comfortable to tight each template knows.
+_LETTER_DENSITIES = 5
+_FAX_DENSITIES = 8
+
+
+def letter(facts: Facts, addressee: Addressee, wording: Wording, language: Language = Language.MALAY) -> PageContent:
+    """Return the letter, on one page where it fits, with the English translation if the office attaches one.
+
+    Raise `ValueError` for an announcement of what is never announced outside.
+    """
+    data = letter_data(facts, addressee, wording, language)
+    for density in range(_LETTER_DENSITIES):
+        sheet = _Sheet("letter.typ", data, facts, density)
+        if sheet.count("own-pages") == 1:
+            return sheet.page()
+    # Two pages anyway: then comfortably.
+    return _Sheet("letter.typ", data, facts, 0).page()
+
+
+def fax(facts: Facts, addressee: Addressee, wording: Wording) -> PageContent:
+    """Return the fax: always one page, set as large as fits.
+
+    Raise `ValueError` for an announcement of what is never announced outside.
+    """
+    data = fax_data(facts, addressee, wording)
+    for density in range(_FAX_DENSITIES):
+        sheet = _Sheet("fax.typ", data, facts, density)
+        if sheet.count("pages") == 1:
+            break
+    return sheet.page()
+
+
+class _Sheet:
+    """One template with its data, set at one density."""
+
+    def __init__(self, template: str, data: dict[str, Json], facts: Facts, density: int) -> None:
+        self._facts = facts
+        self._title = printable(str(data["title"]))
+        self._compiler = typst.Compiler(
+            Path(__file__).parent / template,
+            font_paths=_fonts(),
+            ignore_system_fonts=True,
+            sys_inputs={"data": json.dumps(printable_all({**data, "density": density}))},
+        )
+
+    def count(self, label: str) -> int:
+        """Return a page number that the template marks with a label."""
+        return int(self._compiler.query(f"<{label}>", field="value", one=True))
+
+    def page(self) -> PageContent:
+        pdf = self._compiler.compile(
+            format="pdf",
+            pdf_standards=_STANDARDS,
+            # Whole seconds since 1970; the clock of the machine has no say in what a notice looks like.
+            timestamp=int(self._facts.noticed_at.timestamp()),
+        )
+        if not isinstance(pdf, bytes):
+            raise TypeError("typst makes one file of a PDF")
+        return PageContent(pdf=pdf, title=self._title, pages=self.count("pages"))
+
+
+@functools.cache
+def _fonts() -> typst.Fonts:
+    """Return Arimo and nothing else, so that a letter looks the same on every machine."""
+    return typst.Fonts(
+        include_system_fonts=False,
+        include_embedded_fonts=False,
+        font_paths=[fontpkg_arimo.ROOT / "files"],
+    )

@@ -1,0 +1,35 @@
+"""Who speaks on a page: the letterhead above and the name below. The same for letter and fax. Pure."""
+
+from __future__ import annotations
+
+from alerts.documents.printable import Json
+from alerts.notice import Language, Office
+from alerts.wording.texts import Wording
+
+
+def letterhead(office: Office, wording: Wording, language: Language) -> dict[str, Json]:
+    """Return the letterhead (Surat Pekeliling Am 1/2013), for post and fax alike."""
+    lines = [("telephone", office.telephone), ("office_fax", office.fax), ("website", office.website)]
+    return {
+        "name": office.name,
+        "division": office.division,
+        "address": present(*office.address),
+        "contacts": [
+            {"label": wording.say(language, f"letter.label.{name}"), "value": value}
+            for name, value in lines
+            if value.strip()
+        ],
+    }
+
+
+def on_behalf(office: Office, wording: Wording, language: Language) -> str:
+    """Return "b.p. Ketua Pengarah" when the officer signs for the head of department (PP 5/2007, 6.4(g)), else ""."""
+    head = office.head_title.strip()
+    if not head or head.casefold() == office.signatory_post.strip().casefold():
+        return ""
+    return f"{wording.say(language, 'letter.label.on_behalf')} {head}"
+
+
+def present(*texts: str) -> list[str]:
+    """Return the texts that say something."""
+    return [text.strip() for text in texts if text.strip()]

@@ -1,0 +1,54 @@
+"""What the outside world may tell us about a problem. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from alerts.brief import Brief
+from alerts.notice import Matter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """Something is wrong. Repeated for as long as it is; a worse `matter` is news, the same or a lesser one is not."""
+
+    #: What the trouble is about: one open incident a key.
+    dedup_key: str
+    at: datetime
+    matter: Matter
+    #: When it began, as far as is known: the first failing run.
+    began_at: datetime
+    #: Who is to be told, as configured now. Frozen into the incident if this opens one.
+    brief: Brief
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolve:
+    """The trouble is over."""
+
+    dedup_key: str
+    at: datetime
+    #: When it ended, as far as is known: the first good run.
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledge:
+    """A person has taken the incident on."""
+
+    incident_id: int
+    at: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A duty officer lets the announcement go out."""
+
+    incident_id: int
+    at: datetime
+    by: str
+
+
+Event = Trigger | Resolve | Acknowledge | Release

@@ -1,0 +1,200 @@
+"""A tray of letters: a directory from which a clerk prints, signs and posts.
+
+The file's place is its state: in the tray, in `dispatched/` (a clerk has recorded it) or in `withdrawn/`. So a letter
+is found with certainty after a crash, and is never laid in the tray twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import tempfile
+import unicodedata
+from datetime import timedelta, timezone
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from alerts.channel import Channel
+from alerts.gateway import (
+    Absent,
+    Answer,
+    DeliveryError,
+    Desk,
+    ErrorClass,
+    GatewayKind,
+    Incoming,
+    Order,
+    PageContent,
+    Progress,
+    Refused,
+    Report,
+    Surroundings,
+)
+
+#: The date in a file's name is the clerk's. Malaysia has no summer time.
+_MALAYSIA = timezone(timedelta(hours=8))
+
+#: A reference is part of a file's name, and `dispatch` is called with what a browser sent.
+_REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+
+
+class Place(StrEnum):
+    """Where a letter lies, as a directory below the tray."""
+
+    TRAY = "."
+    DISPATCHED = "dispatched"
+    WITHDRAWN = "withdrawn"
+
+
+class TraySettings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: Where the letters are laid; relative to the service's directory.
+    directory: Path
+
+
+class Tray:
+    """Lays letters in a directory. File work runs in threads: the directory may be on a network share that hangs."""
+
+    def __init__(self, settings: TraySettings, surroundings: Surroundings) -> None:
+        self._directory = Path(surroundings.directory) / settings.directory
+
+    async def send(self, order: Order) -> Report:
+        content = order.content
+        if not isinstance(content, PageContent):
+            raise TypeError(f"a letter gateway cannot carry {type(content).__name__}")
+        return await asyncio.to_thread(self._lay, order, content)
+
+    async def find(self, order: Order) -> Report | Absent:
+        found = await asyncio.to_thread(self._look, order.reference)
+        return Absent(certain=True) if found is None else _report(order.reference, found[0])
+
+    async def check(self, order: Order, provider_id: str) -> Report:
+        found = await asyncio.to_thread(self._look, provider_id)
+        if found is None:
+            raise DeliveryError(ErrorClass.UNKNOWN, "the letter is no longer in the tray", code="missing")
+        return _report(order.reference, found[0])
+
+    async def withdraw(self, order: Order, provider_id: str) -> bool:  # noqa: ARG002 - both are the reference
+        return await asyncio.to_thread(self._move, order.reference, Place.WITHDRAWN)
+
+    async def dispatch(self, reference: str) -> bool:
+        """Note that a clerk has sent the letter off; return whether it was there, or had been noted before."""
+        return await asyncio.to_thread(self._move, reference, Place.DISPATCHED)
+
+    async def hear(self, incoming: Incoming, desk: Desk) -> Answer:  # noqa: ARG002 - a directory calls nobody
+        raise Refused(404, "a tray has no callbacks")
+
+    async def close(self) -> None:
+        pass
+
+    def _lay(self, order: Order, content: PageContent) -> Report:
+        found = self._look(order.reference)
+        if found is not None:
+            return _report(order.reference, found[0], units=content.pages)
+        final = self._directory / _file_name(order, content)
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            _write_whole(final, order.reference, content.pdf)
+        except OSError as error:
+            raise _unusable(error) from None
+        return _report(order.reference, Place.TRAY, units=content.pages)
+
+    def _look(self, reference: str) -> tuple[Place, Path] | None:
+        """Return where the letter lies. The places it moves to are read last, so a moving letter is not missed."""
+        if not _REFERENCE.fullmatch(reference):
+            return None
+        try:
+            for place in Place:
+                directory = self._directory / place
+                for path in directory.iterdir() if directory.is_dir() else ():
+                    if path.name[10:].startswith(f"_{reference}_") and path.suffix == ".pdf":
+                        return place, path
+        except OSError as error:
+            raise _unusable(error) from None
+        return None
+
+    def _move(self, reference: str, place: Place) -> bool:
+        """Move a letter out of the tray; return whether it lies in *place* afterwards."""
+        found = self._look(reference)
+        if found is None or found[0] is not Place.TRAY:
+            return found is not None and found[0] is place
+        target = self._directory / place
+        try:
+            target.mkdir(exist_ok=True)
+            found[1].rename(target / found[1].name)
+        except FileNotFoundError:
+            # A clerk and a recovery at the same moment: the rename decides who was first.
+            found = self._look(reference)
+            return found is not None and found[0] is place
+        except OSError as error:
+            raise _unusable(error) from None
+        return True
+
+
+def _write_whole(final: Path, reference: str, pdf: bytes) -> None:
+    """Write so that a crash or a power cut leaves the whole letter or none."""
+    # A name of its own for each try: one that hangs in a thread must not write into the next one's file.
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{reference}_", suffix=".part", dir=final.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            # The clerk is in the service's group; mkstemp lets only the service read.
+            os.fchmod(file.fileno(), 0o640)
+            file.write(pdf)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).rename(final)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    # An older try that still hangs finds its file gone and cannot lay the letter again after it was dispatched.
+    for leftover in final.parent.glob(f".{reference}_*.part"):
+        leftover.unlink(missing_ok=True)
+    # Makes the new name survive a power cut. Network shares cannot do it, and the letter is there all the same.
+    with contextlib.suppress(OSError):
+        directory = os.open(final.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _file_name(order: Order, content: PageContent) -> str:
+    """Return "2026-11-24_d42-1_gangguan-e-mel-jabatan-contoh.pdf": a tray sorts by date and tells what is in it."""
+    date = order.created_at.astimezone(_MALAYSIA).date().isoformat()
+    if not _REFERENCE.fullmatch(order.reference):
+        raise ValueError(f"a reference that is not safe in a file name: {order.reference!r}")
+    return f"{date}_{order.reference}_{_slug(content.title, order.address)}.pdf"
+
+
+def _slug(*texts: str) -> str:
+    plain = unicodedata.normalize("NFKD", " ".join(texts)).encode("ascii", "ignore").decode().lower()
+    return "-".join(re.findall(r"[a-z0-9]+", plain))[:100].rstrip("-") or "surat"
+
+
+def _report(reference: str, place: Place, *, units: int | None = None) -> Report:
+    match place:
+        case Place.TRAY:
+            return Report(progress=Progress.ACCEPTED, provider_id=reference, units=units)
+        case Place.DISPATCHED:
+            return Report(progress=Progress.SENT, provider_id=reference, units=units)
+        case Place.WITHDRAWN:
+            return Report(
+                progress=Progress.FAILED,
+                provider_id=reference,
+                error=ErrorClass.PERMANENT,
+                code="withdrawn",
+                detail="taken back before it was dispatched",
+            )
+
+
+def _unusable(error: OSError) -> DeliveryError:
+    # The errno's text and not str(error): a path names the recipient.
+    return DeliveryError(ErrorClass.CONFIGURATION, error.strerror or type(error).__name__, code=str(error.errno or ""))
+
+
+GATEWAY = GatewayKind(name="tray", channel=Channel.LETTER, config=TraySettings, build=Tray)

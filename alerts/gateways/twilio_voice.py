@@ -1,0 +1,247 @@
+"""Calls through Twilio (Calls resource of the 2010-04-01 API), acknowledged by a key.
+
+A completed call proves that the line was answered, perhaps by a voicemail. Only key 1 acknowledges, and "thank you" is
+spoken only after the acknowledgement is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from alerts import twiml
+from alerts.channel import Channel
+from alerts.gateway import (
+    Absent,
+    AckResult,
+    Answer,
+    DeliveryError,
+    Desk,
+    ErrorClass,
+    GatewayKind,
+    Heard,
+    Incoming,
+    Order,
+    Progress,
+    Refused,
+    Report,
+    Script,
+    Surroundings,
+    VoiceContent,
+)
+from alerts.provider import E164
+from alerts.twilio_api import Twilio, TwilioSettings, count, field
+
+#: Statuses of the Call resource, and "initiated", which only callbacks use.
+_PROGRESS = {
+    "queued": Progress.ACCEPTED,
+    "initiated": Progress.ACCEPTED,
+    "ringing": Progress.SENT,
+    "in-progress": Progress.SENT,
+    "completed": Progress.DELIVERED,
+    "busy": Progress.FAILED,
+    "no-answer": Progress.FAILED,
+    "failed": Progress.FAILED,
+    "canceled": Progress.FAILED,
+}
+
+ACKNOWLEDGE, REPEAT, OTHER_LANGUAGE = "1", "2", "3"
+
+#: A menu that nobody answers is repeated this often, then the call says goodbye.
+SILENT_REPEATS = 2
+#: However a switchboard behaves, no call runs longer.
+LONGEST_CALL_SECONDS = 600
+
+#: The number of a call is not ours to choose and its text cannot be asked for. It was created within the deadline of
+#: our POST, so what began later is another attempt's.
+_CREATED_WITHIN = timedelta(seconds=30)
+
+_TWIML = "text/xml"
+
+
+class TwilioVoiceSettings(TwilioSettings):
+    #: Staff see this number: publish it to them. Malaysian caller ids are not supported for calls into Malaysia.
+    from_number: E164
+    #: 25 s end before most voicemails answer.
+    ring_seconds: Annotated[int, Field(ge=5, le=600)] = 25
+    patience_seconds: Annotated[int, Field(ge=1, le=60)] = 8
+    voices: Mapping[str, Annotated[str, StringConstraints(min_length=1)]] = {
+        "ms-MY": "Google.ms-MY-Wavenet-A",
+        "en-GB": "Google.en-GB-Wavenet-A",
+    }
+
+
+class TwilioVoice:
+    """Calls, speaks and listens for keys. Without a callback address it speaks and ends."""
+
+    def __init__(self, settings: TwilioVoiceSettings, surroundings: Surroundings) -> None:
+        self._from = settings.from_number
+        self._ring_seconds = settings.ring_seconds
+        self._voices = twiml.Voices(names=settings.voices, patience_seconds=settings.patience_seconds)
+        self._base = surroundings.callback_base
+        self._twilio = Twilio(settings)
+
+    async def send(self, order: Order) -> Report:
+        form: dict[str, str | Sequence[str]] = {
+            "To": order.address,
+            "From": self._from,
+            "Timeout": str(self._ring_seconds),
+            "TimeLimit": str(LONGEST_CALL_SECONDS),
+        }
+        if order.extension:
+            form["SendDigits"] = order.extension
+        form |= self._speech(order)
+        return _report(await self._twilio.create("Calls", form))
+
+    async def find(self, order: Order) -> Report | Absent:
+        until = order.created_at + _CREATED_WITHIN
+        for call in await self._twilio.sent_to(order.address, "Calls", order.created_at, until):
+            if call.get("from") == self._from:
+                return _report(call)
+        return Absent(certain=False)
+
+    async def check(self, order: Order, provider_id: str) -> Report:  # noqa: ARG002 - Twilio asks by its own id
+        return _report(await self._twilio.read(f"Calls/{provider_id}"))
+
+    async def withdraw(self, order: Order, provider_id: str) -> bool:  # noqa: ARG002 - Twilio asks by its own id
+        """Stop a call that is queued or ringing; one that was answered goes on."""
+        try:
+            call = await self._twilio.create(f"Calls/{provider_id}", {"Status": "canceled"})
+        except DeliveryError as error:
+            if error.error is ErrorClass.PERMANENT:  # over already (21220)
+                return False
+            raise
+        return call.get("status") == "canceled"
+
+    async def hear(self, incoming: Incoming, desk: Desk) -> Answer:
+        self._twilio.authenticate(incoming)
+        match incoming.path.split("/"):
+            case ["status", reference]:
+                return await self._status(reference, incoming, desk)
+            case ["speak", reference]:
+                return await self._speak(reference, desk, index=0, silent=0)
+            case ["key", reference, index, silent] if _is_digit(index) and _is_digit(silent):
+                return await self._key(reference, incoming, desk, index=int(index), silent=int(silent))
+            case _:
+                raise Refused(404, "no such callback")
+
+    async def close(self) -> None:
+        await self._twilio.close()
+
+    def _speech(self, order: Order) -> Mapping[str, str | Sequence[str]]:
+        scripts = _scripts(order.content)
+        if self._base is None:
+            document = twiml.recital(scripts, self._voices)
+            if document is None:
+                raise DeliveryError(ErrorClass.PERMANENT, "the script is too long to be spoken without a callback")
+            return {"Twiml": document}
+        speak = f"{self._base}/speak/{order.reference}"
+        document = self._menu(order.reference, scripts, index=0, silent=0)
+        return {
+            # Inline where it fits: an answered call then needs nothing from us before it speaks.
+            **({"Twiml": document} if len(document) <= twiml.LONGEST_INLINE else {"Url": speak}),
+            # When a key cannot be taken, the person hears the menu again and not "an application error has occurred".
+            "FallbackUrl": speak,
+            "StatusCallback": f"{self._base}/status/{order.reference}",
+            "StatusCallbackEvent": ["initiated", "ringing", "answered", "completed"],
+        }
+
+    def _menu(self, reference: str, scripts: Sequence[Script], *, index: int, silent: int) -> str:
+        script = scripts[index % len(scripts)]
+        return twiml.menu(script, self._voices, action=f"{self._base}/key/{reference}/{index % len(scripts)}/{silent}")
+
+    async def _status(self, reference: str, incoming: Incoming, desk: Desk) -> Answer:
+        sid, status = field(incoming, "CallSid"), field(incoming, "CallStatus")
+        if status not in _PROGRESS:
+            raise Refused(400, "not a status of a call")
+        report = _report(
+            {
+                "sid": sid,
+                "status": status,
+                "duration": field(incoming, "CallDuration"),
+                "sip": field(incoming, "SipResponseCode"),
+            }
+        )
+        event_id = f"{sid}/{field(incoming, 'SequenceNumber') or status}"
+        await desk.record(Heard(reference=reference, event_id=event_id, report=report))
+        return Answer()
+
+    async def _speak(self, reference: str, desk: Desk, *, index: int, silent: int) -> Answer:
+        content = await desk.content(reference)
+        if content is None:
+            return _answer(twiml.silence())
+        return _answer(self._menu(reference, _scripts(content), index=index, silent=silent))
+
+    async def _key(self, reference: str, incoming: Incoming, desk: Desk, *, index: int, silent: int) -> Answer:
+        match field(incoming, "Digits"):
+            case key if key == ACKNOWLEDGE:
+                return await self._acknowledge(reference, incoming, desk, index)
+            case key if key == REPEAT:
+                return await self._speak(reference, desk, index=index, silent=0)
+            case key if key == OTHER_LANGUAGE:
+                return await self._speak(reference, desk, index=index + 1, silent=0)
+            case _ if silent < SILENT_REPEATS:
+                return await self._speak(reference, desk, index=index, silent=silent + 1)
+            case _:
+                script = await _script(reference, desk, index)
+                return _answer(twiml.closing(script, script.goodbye, self._voices) if script else twiml.silence())
+
+    async def _acknowledge(self, reference: str, incoming: Incoming, desk: Desk, index: int) -> Answer:
+        sid = field(incoming, "CallSid")
+        heard = Heard(
+            reference=reference,
+            event_id=f"{sid}/key/{ACKNOWLEDGE}",
+            report=Report(progress=Progress.DELIVERED, provider_id=sid),
+            acknowledged=True,
+        )
+        # Stored first. What is said below is what the store says, so nobody relies on an acknowledgement that is lost.
+        result = await desk.record(heard)
+        script = await _script(reference, desk, index)
+        if script is None:
+            return _answer(twiml.silence())
+        words = {AckResult.TAKEN: script.thanks, AckResult.ALREADY: script.already}
+        return _answer(twiml.closing(script, words.get(result, script.over or script.goodbye), self._voices))
+
+
+async def _script(reference: str, desk: Desk, index: int) -> Script | None:
+    content = await desk.content(reference)
+    if content is None:
+        return None
+    scripts = _scripts(content)
+    return scripts[index % len(scripts)]
+
+
+def _scripts(content: object) -> Sequence[Script]:
+    if not isinstance(content, VoiceContent):
+        raise TypeError(f"a voice gateway cannot carry {type(content).__name__}")
+    return content.scripts
+
+
+def _answer(document: str) -> Answer:
+    return Answer(status=200, body=document, media_type=_TWIML)
+
+
+def _is_digit(text: str) -> bool:
+    return len(text) == 1 and text in "0123456789"
+
+
+def _report(call: Mapping[str, Any]) -> Report:
+    # A status that Twilio invents later is at least accepted: it answered with a sid.
+    status = str(call.get("status"))
+    progress = _PROGRESS.get(status, Progress.ACCEPTED)
+    failed = progress is Progress.FAILED
+    return Report(
+        progress=progress,
+        provider_id=str(call["sid"]),
+        # Nobody answered this time. A number that does not exist looks the same ("failed"), so none is given up here.
+        error=ErrorClass.TRANSIENT if failed else None,
+        code=status if failed else "",
+        detail=f"SIP {call['sip']}" if failed and call.get("sip") else "",
+        units=count(call.get("duration")),
+    )
+
+
+GATEWAY = GatewayKind(name="twilio_voice", channel=Channel.VOICE, config=TwilioVoiceSettings, build=TwilioVoice)

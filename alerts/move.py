@@ -1,0 +1,197 @@
+"""Decide the next move for a notice on its way. Pure: the caller passes the time.
+
+The order of the rules: never send twice what may have been sent (ask first); try the same gateway again after a
+passing error; then the channel's next gateway; then the person's next address; then give up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from alerts.channel import ON_PAPER, Channel
+from alerts.contact import Address
+from alerts.delivery import LEFT, Attempt, AttemptState, Delivery, Notice, NoticeState
+from alerts.gateway import ErrorClass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryPolicy:
+    """How long to wait for what, by channel. Numbers follow the conventions of the trade (HylaFAX, GoAlert)."""
+
+    #: A call of a gateway that has not come back by then is asked about.
+    lease: timedelta = timedelta(seconds=30)
+    #: Waits between attempts on one gateway after a transient error; their number bounds the attempts.
+    retry_after: Mapping[Channel, tuple[timedelta, ...]] = field(
+        default_factory=lambda: {
+            Channel.SMS: (timedelta(seconds=15), timedelta(seconds=60)),
+            Channel.VOICE: (timedelta(seconds=60), timedelta(seconds=120)),
+            # A busy line is free again after a page or two: 3 min, as HylaFAX does.
+            Channel.FAX: (timedelta(minutes=3), timedelta(minutes=3), timedelta(minutes=5), timedelta(minutes=10)),
+            Channel.LETTER: (timedelta(seconds=30), timedelta(minutes=5), timedelta(minutes=30)),
+        }
+    )
+    #: How long after acceptance, and then how often, the provider is asked for an overdue receipt.
+    check_every: Mapping[Channel, timedelta] = field(
+        default_factory=lambda: {
+            Channel.SMS: timedelta(seconds=60),
+            Channel.VOICE: timedelta(seconds=60),
+            Channel.FAX: timedelta(minutes=2),
+            Channel.LETTER: timedelta(minutes=1),
+        }
+    )
+    #: Waits between questions about an attempt of unknown fate; their number bounds the questions.
+    ask_after: tuple[timedelta, ...] = (
+        timedelta(0),
+        timedelta(seconds=5),
+        timedelta(seconds=15),
+        timedelta(seconds=40),
+        timedelta(seconds=60),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Call this gateway now; record the attempt first."""
+
+    gateway: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask the gateway whether it has this attempt (reconcile before sending again)."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Ask the provider what became of an accepted attempt whose receipt is overdue."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do before `until`; `None`: nothing to do by itself."""
+
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FallBack:
+    """Give this address up and use the person's next one."""
+
+    to: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The notice has come to its end."""
+
+    state: NoticeState
+
+
+Move = Try | Ask | Check | Wait | FallBack | Settle
+
+
+def next_move(notice: Notice, gateways: Mapping[Channel, Sequence[str]], policy: DeliveryPolicy, now: datetime) -> Move:
+    """Decide what to do for a notice that is not settled.
+
+    *gateways* are the names to use for each channel, best first; those known not to work come last or not at all.
+    """
+    if not notice.deliveries:
+        return FallBack(notice.addresses[0])
+    delivery = notice.deliveries[-1]
+    lines = gateways.get(delivery.address.channel, ())
+    if not delivery.attempts:
+        if now >= notice.expires_at:
+            return Settle(NoticeState.FAILED)
+        return Try(lines[0]) if lines else _next_address(notice)
+
+    last = delivery.attempts[-1]
+    match last.state:
+        case AttemptState.CALLING | AttemptState.UNKNOWN:
+            return Ask(last) if now >= last.look_at else Wait(last.look_at)
+        case AttemptState.NEVER_SENT:
+            return Settle(NoticeState.FAILED) if now >= notice.expires_at else Try(last.gateway)
+        case AttemptState.NO_TRACE:
+            return _without_trace(notice, delivery, lines)
+        case AttemptState.ACCEPTED | AttemptState.SENT:
+            return _await_receipt(notice, last, now)
+        case AttemptState.DELIVERED:
+            return Settle(NoticeState.DELIVERED)
+        case AttemptState.WITHDRAWN:
+            return Settle(NoticeState.WITHDRAWN)
+        case AttemptState.FAILED:
+            return _after_failure(notice, delivery, lines, policy, now)
+
+
+def _await_receipt(notice: Notice, last: Attempt, now: datetime) -> Move:
+    """Decide about a message that left: ask for its receipt for as long as it matters.
+
+    A letter in the tray is asked about for ever: only a clerk's record ends it.
+    """
+    if now >= notice.expires_at and notice.channel is not Channel.LETTER:
+        return Wait(None)
+    return Check(last) if now >= last.look_at else Wait(last.look_at)
+
+
+def _without_trace(notice: Notice, delivery: Delivery, lines: Sequence[str]) -> Move:
+    """Decide about an attempt that nobody can say was sent.
+
+    A second SMS or call beats silence, once. A second fax or letter under somebody's name does not: a person looks.
+    """
+    if delivery.address.channel in ON_PAPER:
+        return Settle(NoticeState.UNKNOWN)
+    doubtful = sum(a.state is AttemptState.NO_TRACE for a in delivery.attempts)
+    if doubtful > 1:
+        return _next_address(notice)
+    return Try(_another(lines, delivery.attempts[-1].gateway) or delivery.attempts[-1].gateway)
+
+
+def _after_failure(
+    notice: Notice, delivery: Delivery, lines: Sequence[str], policy: DeliveryPolicy, now: datetime
+) -> Move:
+    last = delivery.attempts[-1]
+    if now >= notice.expires_at:
+        return Settle(NoticeState.FAILED)
+    if last.error is ErrorClass.PERMANENT:
+        return _next_address(notice)
+    failures_here = sum(a.gateway == last.gateway and a.state is AttemptState.FAILED for a in delivery.attempts)
+    waits = policy.retry_after[delivery.address.channel]
+    if last.error is ErrorClass.TRANSIENT and failures_here <= len(waits):
+        if now >= last.look_at:
+            return Try(last.gateway)
+        return Wait(min(last.look_at, notice.expires_at))
+    tried = {a.gateway for a in delivery.attempts}
+    untried = next((line for line in lines if line not in tried), None)
+    return Try(untried) if untried else _next_address(notice)
+
+
+def _next_address(notice: Notice) -> Move:
+    tried = len(notice.deliveries)
+    if tried < len(notice.addresses):
+        return FallBack(notice.addresses[tried])
+    return Settle(NoticeState.FAILED)
+
+
+def _another(lines: Sequence[str], than: str) -> str | None:
+    return next((line for line in lines if line != than), None)
+
+
+def retry_at(
+    delivery: Delivery, gateway: str, policy: DeliveryPolicy, now: datetime, asked: timedelta | None
+) -> datetime:
+    """When a transient failure may be tried again; *asked* is the provider's own wish (Retry-After)."""
+    waits = policy.retry_after[delivery.address.channel]
+    failures = sum(a.gateway == gateway and a.state is AttemptState.FAILED for a in delivery.attempts)
+    wait = waits[min(failures, len(waits) - 1)]
+    return now + max(wait, asked or timedelta(0))
+
+
+def shown_state(notice: Notice) -> NoticeState:
+    """Return how an unsettled notice stands."""
+    last = notice.last_attempt
+    return NoticeState.SENT if last and last.state in LEFT else NoticeState.PENDING

@@ -1,0 +1,31 @@
+"""What the dispatcher says about its work to whoever counts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from alerts.channel import Channel
+from alerts.delivery import NoticeState
+from alerts.notice import Purpose
+
+
+class Observer(Protocol):
+    """Told of what happened, after it was committed."""
+
+    def notice_entered(self, channel: Channel, purpose: Purpose, state: NoticeState) -> None:
+        """Count a notice that came into this state."""
+
+    def gateway_judged(self, channel: Channel, gateway: str, *, up: bool) -> None:
+        """Note that a gateway answered, or did not."""
+
+    def callback_refused(self, gateway: str, reason: str) -> None:
+        """Count a provider's callback that could not be trusted or understood."""
+
+    def cycle_finished(self, now: datetime, oldest_pending: datetime | None, open_incidents: Mapping[str, int]) -> None:
+        """Note that all that was due is done.
+
+        *oldest_pending*: creation of the oldest notice not yet sent. *open_incidents*: by agency ("" for ours), those
+        that have any.
+        """

@@ -1,0 +1,180 @@
+"""Ask a provider over HTTP: one deadline, and one reading of what a failure means.
+
+Every gateway that speaks HTTP goes through here, because the difference between *nothing was sent* (try again) and
+*perhaps processed* (ask first) must be judged alike everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ipaddress
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints
+
+from alerts.gateway import DeliveryError, ErrorClass
+
+#: When the Internet is down the local gateway must get its turn within seconds.
+CONNECT_DEADLINE = timedelta(seconds=5)
+
+#: The whole exchange, in seconds; a setting for slow lines.
+Deadline = Annotated[float, Field(gt=0, le=60)]
+DEADLINE_SECONDS = 10.0
+
+E164 = Annotated[str, StringConstraints(pattern=r"^\+[1-9]\d{6,14}$")]
+
+
+def _safe_url(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not host or (parts.scheme != "https" and not (parts.scheme == "http" and loopback)):
+        # The credentials travel in a header of every request.
+        raise ValueError("must be https (plain http only to this machine)")
+    return url.rstrip("/")
+
+
+#: A provider's base URL, without the slash at its end.
+ProviderUrl = Annotated[str, AfterValidator(_safe_url)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a provider's own error means for us, in our words: theirs quote numbers and texts."""
+
+    error: ErrorClass
+    code: str
+    detail: str
+
+
+#: Raised before a byte of the request left.
+_NOTHING_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+
+_BY_STATUS = {
+    401: (ErrorClass.CONFIGURATION, "credentials refused"),
+    402: (ErrorClass.CONFIGURATION, "no funds"),
+    403: (ErrorClass.CONFIGURATION, "not allowed"),
+    404: (ErrorClass.CONFIGURATION, "no such account or resource"),
+    407: (ErrorClass.CONFIGURATION, "proxy refuses"),
+    408: (ErrorClass.TRANSIENT, "request not received in time"),
+    # "Is never processed and is always safe to retry" (twilio.com/docs/errors/20429).
+    429: (ErrorClass.TRANSIENT, "too many requests"),
+}
+
+
+class Provider:
+    """An HTTP API with basic authentication, as one gateway uses it.
+
+    `read_error` makes a `Verdict` of an error answer's JSON, or `None` when only the HTTP status tells.
+    """
+
+    def __init__(
+        self,
+        *,
+        user: str,
+        password: SecretStr,
+        proxy: SecretStr | None,
+        deadline: Deadline,
+        read_error: Callable[[Mapping[str, Any]], Verdict | None],
+    ) -> None:
+        credentials = base64.b64encode(f"{user}:{password.get_secret_value()}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {credentials}", "Accept": "application/json", "User-Agent": "pantau"}
+        self._read_error = read_error
+        self._deadline = deadline
+        connect = min(CONNECT_DEADLINE.total_seconds(), deadline)
+        self._timeouts = {"timeout": httpx.Timeout(deadline, connect=connect).as_dict()}
+        # The transport and not the client: the client logs every URL at INFO, and the number asked about is in it.
+        # No kept connections: one that the provider has closed meanwhile would turn a clean send into an ambiguous one.
+        # The environment decides nothing: a proxy is named in the configuration or not used.
+        self._transport = httpx.AsyncHTTPTransport(
+            trust_env=False,
+            proxy=None if proxy is None else httpx.Proxy(proxy.get_secret_value()),
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
+
+    async def submit(
+        self,
+        url: str,
+        *,
+        form: Mapping[str, str | Sequence[str]] | None = None,
+        json: Mapping[str, Any] | None = None,
+    ) -> Mapping[str, Any]:
+        """POST and return the answer's JSON object.
+
+        Raise `DeliveryError`; what may have been processed is `UNKNOWN`.
+        """
+        request = httpx.Request("POST", url, data=form, json=json, headers=self._headers, extensions=self._timeouts)
+        return await self._exchange(request, ambiguous=ErrorClass.UNKNOWN)
+
+    async def ask(self, url: str, *, params: Mapping[str, str] | None = None) -> Mapping[str, Any]:
+        """GET and return the answer's JSON object.
+
+        Raise `DeliveryError`; a question changes nothing, so what fails on the way is `TRANSIENT`.
+        """
+        request = httpx.Request("GET", url, params=params, headers=self._headers, extensions=self._timeouts)
+        return await self._exchange(request, ambiguous=ErrorClass.TRANSIENT)
+
+    async def close(self) -> None:
+        await self._transport.aclose()
+
+    async def _exchange(self, request: httpx.Request, *, ambiguous: ErrorClass) -> Mapping[str, Any]:
+        try:
+            async with asyncio.timeout(self._deadline):
+                response = await self._transport.handle_async_request(request)
+                try:
+                    await response.aread()
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            failure = DeliveryError(ambiguous, "no answer in time")
+        except _NOTHING_SENT as error:
+            failure = DeliveryError(ErrorClass.TRANSIENT, f"not reached ({type(error).__name__})")
+        except httpx.RequestError as error:
+            failure = DeliveryError(ambiguous, f"no whole answer ({type(error).__name__})")
+        else:
+            return self._read(response, ambiguous=ambiguous)
+        # Raised outside the handler: httpx's error holds the request, and with it the credentials and the text.
+        raise failure
+
+    def _read(self, response: httpx.Response, *, ambiguous: ErrorClass) -> Mapping[str, Any]:
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        if response.is_success:
+            if isinstance(body, dict):
+                return body
+            # A captive portal or a proxy's own page.
+            raise DeliveryError(ambiguous, "the answer is not the provider's", code=str(response.status_code))
+        verdict = self._read_error(body) if isinstance(body, dict) else None
+        raise _refusal(response, verdict, ambiguous)
+
+
+def _refusal(response: httpx.Response, verdict: Verdict | None, ambiguous: ErrorClass) -> DeliveryError:
+    status = response.status_code
+    wait = response.headers.get("Retry-After", "")
+    retry_after = timedelta(seconds=int(wait)) if wait.isascii() and wait.isdigit() else None
+    if verdict is not None:
+        return DeliveryError(verdict.error, verdict.detail, code=verdict.code, retry_after=retry_after)
+    if status >= 500:
+        return DeliveryError(ambiguous, "the provider failed", code=str(status), retry_after=retry_after)
+    if status < 400:
+        # Redirects are not followed: they would take the credentials along.
+        return DeliveryError(ErrorClass.CONFIGURATION, "something else answers here", code=str(status))
+    error, detail = _BY_STATUS.get(status, (ErrorClass.PERMANENT, "refused"))
+    return DeliveryError(error, detail, code=str(status), retry_after=retry_after)

@@ -1,0 +1,82 @@
+"""What a call says, as TwiML. Pure: scripts in, a document out.
+
+Wording and keys: malaysia.md 3.3. Each block is said twice; a key pressed while it speaks is heard at once, because
+everything is spoken inside the Gather.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from twilio.twiml.voice_response import VoiceResponse
+
+from alerts.gateway import Script
+
+#: What the `Twiml` parameter of a new call may hold.
+LONGEST_INLINE = 4000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voices:
+    """BCP 47 language -> Twilio voice. The language alone does not choose a voice that speaks it."""
+
+    names: Mapping[str, str]
+    #: How long to wait for a key after the last word.
+    patience_seconds: int = 8
+
+    def say(self, verb: VoiceResponse, text: str, language: str) -> None:
+        verb.say(text, language=language, voice=self.names.get(language))
+
+
+def menu(script: Script, voices: Voices, *, action: str) -> str:
+    """Speak the blocks and the menu, and post the key (or its absence) to *action*."""
+    response = VoiceResponse()
+    gather = response.gather(
+        num_digits=1,
+        timeout=voices.patience_seconds,
+        action=action,
+        method="POST",
+        # Silence must come back to us as well: we count it and say goodbye.
+        action_on_empty_result=True,
+        # Otherwise "#" would end the input and look like silence.
+        finish_on_key="",
+    )
+    for block in script.blocks:
+        voices.say(gather, block, script.language)
+        voices.say(gather, block, script.language)
+    voices.say(gather, script.menu, script.language)
+    return str(response)
+
+
+def closing(script: Script, text: str, voices: Voices) -> str:
+    """Speak one last sentence and hang up."""
+    response = VoiceResponse()
+    voices.say(response, text, script.language)
+    response.hangup()
+    return str(response)
+
+
+def silence() -> str:
+    """Hang up: there is nothing to say (any more)."""
+    response = VoiceResponse()
+    response.hangup()
+    return str(response)
+
+
+def recital(scripts: Sequence[Script], voices: Voices) -> str | None:
+    """Speak without asking for a key, for when no key can come back to us; `None` when nothing fits.
+
+    All languages when they fit, since nobody can choose; then the person's own; then that one said once.
+    """
+    for chosen, times in ((scripts, 2), (scripts[:1], 2), (scripts[:1], 1)):
+        response = VoiceResponse()
+        for script in chosen:
+            for block in script.blocks:
+                for _ in range(times):
+                    voices.say(response, block, script.language)
+            voices.say(response, script.goodbye, script.language)
+        document = str(response)
+        if len(document) <= LONGEST_INLINE:
+            return document
+    return None

@@ -1,0 +1,24 @@
+"""Which text tells a situation by SMS and by voice."""
+
+from __future__ import annotations
+
+from alerts.notice import Facts, Matter, Plan, Purpose
+
+#: What is announced to people outside; slowness and our own faults never are.
+ANNOUNCED = frozenset({Matter.BOTH, Matter.SENDING, Matter.RECEIVING})
+
+
+def key(facts: Facts) -> str:
+    """Return the part of a text's key after "sms." or "call.".
+
+    Raise `ValueError` for an announcement of what nobody outside is told: that is our bug.
+    """
+    if facts.plan is Plan.ANNOUNCEMENT and facts.matter not in ANNOUNCED:
+        raise ValueError(f"{facts.matter} is never announced outside the agency")
+    match facts.purpose, facts.plan:
+        case Purpose.OUTAGE, plan:
+            return f"{plan}.outage.{facts.matter}"
+        case Purpose.RECOVERY, Plan.ESCALATION:
+            return f"escalation.recovery.{'mail' if facts.matter in ANNOUNCED else facts.matter}"
+        case purpose, plan:
+            return f"{plan}.{purpose}"

@@ -1,0 +1,135 @@
+"""What an SMS in Malaysia may hold.
+
+Since 1 September 2024 carriers drop, silently, an SMS with a link, a telephone number or a request for personal data
+(directive of the regulator, enterprise short codes included). They replace the sender by a short code, so the agency's
+name must be in the text, and a free message must begin with RM0. What fails here would be "sent" and never arrive.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+#: 3GPP TS 23.038, default alphabet. The escape itself (0x1B) is no character.
+_BASIC = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
+    "abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+#: Sent as two septets.
+_EXTENDED = frozenset("\f^{}\\[~]|€")
+
+#: One message. Beyond it the text is cut in parts of 153, each paid for.
+LIMIT = 160
+#: Beyond this one provider no longer adds the RM0 itself, and another has no room for its code.
+COMFORTABLE = 153
+PREFIX = "RM0 "
+
+_LINK = re.compile(r"https?|\bwww|://|@|[A-Za-z0-9-]+\.(?:[A-Za-z]{2,}|\d+[A-Za-z])|\d+\.\d+\.\d+", re.IGNORECASE)
+_DIGITS = re.compile(r"\d[\d -]{5,}\d")
+_WORDS = re.compile(
+    r"\b(?:kata laluan|kad pengenalan|akaun bank|klik|pautan|password|identity card|bank account|click|link)\b",
+    re.IGNORECASE,
+)
+_HELP = re.compile(r"\bhelp\b", re.IGNORECASE)
+
+
+class Severity(StrEnum):
+    """What a problem means for sending."""
+
+    #: Worth another wording; may be sent.
+    WARNING = "warning"
+    #: Must not be sent.
+    ERROR = "error"
+
+
+class Rule(StrEnum):
+    """What was looked at."""
+
+    PREFIX = "prefix"
+    AGENCY = "agency"
+    CHARACTERS = "characters"
+    LENGTH = "length"
+    LINK = "link"
+    DIGITS = "digits"
+    WORDS = "words"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One broken rule; `detail` says what to write instead."""
+
+    rule: Rule
+    severity: Severity
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.detail}"
+
+
+def septets(text: str) -> int:
+    """Return how many septets *text* takes. A character that GSM-7 lacks counts as one; `lint` refuses it."""
+    return sum(2 if character in _EXTENDED else 1 for character in text)
+
+
+def lint(text: str, agency: str) -> tuple[Problem, ...]:
+    """Return what is wrong with an SMS that must name *agency*; nothing means that it can be sent."""
+    return (*_form(text, agency), *_substance(text))
+
+
+def errors(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    """Return those problems that forbid sending."""
+    return tuple(problem for problem in problems if problem.severity is Severity.ERROR)
+
+
+def _form(text: str, agency: str) -> tuple[Problem, ...]:
+    problems = []
+    if not text.startswith(PREFIX):
+        problems.append(_error(Rule.PREFIX, f"the text must begin with '{PREFIX}'"))
+    if not agency.strip() or agency not in text:
+        problems.append(
+            _error(Rule.AGENCY, "the agency's short name must be in the text, since the sender is replaced")
+        )
+    strange = sorted(set(text) - _BASIC - _EXTENDED)
+    if strange:
+        listed = " ".join(f"{character!r}" for character in strange)
+        problems.append(_error(Rule.CHARACTERS, f"GSM-7 lacks {listed}; write plain letters, quotes and hyphens"))
+    length = septets(text)
+    if length > LIMIT:
+        problems.append(_error(Rule.LENGTH, f"{length} septets; shorten the text by {length - LIMIT}"))
+    elif length > COMFORTABLE:
+        problems.append(
+            Problem(
+                rule=Rule.LENGTH,
+                severity=Severity.WARNING,
+                detail=f"{length} septets fit, but some providers need {length - COMFORTABLE} fewer",
+            )
+        )
+    return tuple(problems)
+
+
+def _substance(text: str) -> tuple[Problem, ...]:
+    problems = []
+    if found := _LINK.search(text):
+        problems.append(
+            _error(Rule.LINK, f"'{found[0]}' looks like a link; leave it out, and put a space after a full stop")
+        )
+    if found := _DIGITS.search(text):
+        problems.append(
+            _error(Rule.DIGITS, f"'{found[0]}' looks like a telephone number; say it by voice, fax or letter")
+        )
+    if found := _WORDS.search(text):
+        problems.append(_error(Rule.WORDS, f"'{found[0]}' is blocked as a request for personal data; leave it out"))
+    if found := _HELP.search(text):
+        problems.append(
+            Problem(
+                rule=Rule.WORDS,
+                severity=Severity.WARNING,
+                detail=f"'{found[0]}' is a command word of some providers; write INFO",
+            )
+        )
+    return tuple(problems)
+
+
+def _error(rule: Rule, detail: str) -> Problem:
+    return Problem(rule=rule, severity=Severity.ERROR, detail=detail)

@@ -1,0 +1,111 @@
+"""Dates, clock times and spans as official letters write them.
+
+Malay follows Pekeliling Perkhidmatan and PP 13/2005: "24 November 2026", "2.15 petang", "12.15 tgh". English keeps the
+dot. All moments are aware and are told in Malaysian time.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+from alerts.notice import Language
+
+#: Asia/Kuala_Lumpur has been UTC+8 without daylight saving since 1982. As a fixed offset it needs no tz database,
+#: which a small container may lack; a test compares the two.
+MALAYSIA = timezone(timedelta(hours=8), "MYT")
+
+_MONTHS = {
+    Language.MALAY: (
+        "Januari Februari Mac April Mei Jun Julai Ogos September Oktober November Disember",
+        "Isnin Selasa Rabu Khamis Jumaat Sabtu Ahad",
+    ),
+    Language.ENGLISH: (
+        "January February March April May June July August September October November December",
+        "Monday Tuesday Wednesday Thursday Friday Saturday Sunday",
+    ),
+}
+MONTHS = {language: tuple(words[0].split()) for language, words in _MONTHS.items()}
+WEEKDAYS = {language: tuple(words[1].split()) for language, words in _MONTHS.items()}
+
+_SHORT_PARTS = {"pagi": "pg", "tengah hari": "tgh", "petang": "ptg", "malam": "mlm", "tengah malam": "mlm"}
+
+#: (days, hours, minutes) as (one, many). Malay has no plural ending.
+_UNITS = {
+    Language.MALAY: (("hari", "hari"), ("jam", "jam"), ("minit", "minit")),
+    Language.ENGLISH: (("day", "days"), ("hour", "hours"), ("minute", "minutes")),
+}
+_UNDER_A_MINUTE = {Language.MALAY: "kurang daripada 1 minit", Language.ENGLISH: "less than 1 minute"}
+
+
+def local(at: datetime) -> datetime:
+    """Return *at* in Malaysian time. Raise `ValueError` for a naive datetime."""
+    if at.tzinfo is None:
+        raise ValueError("a naive datetime has no place in a notice")
+    return at.astimezone(MALAYSIA)
+
+
+def date(at: datetime, language: Language) -> str:
+    """Return "24 November 2026"."""
+    day = local(at)
+    return f"{day.day} {MONTHS[language][day.month - 1]} {day.year}"
+
+
+def weekday(at: datetime, language: Language) -> str:
+    """Return "Selasa" or "Tuesday"."""
+    return WEEKDAYS[language][local(at).weekday()]
+
+
+def part_of_day(at: datetime) -> str:
+    """Return "pagi", "tengah hari", "petang", "malam" or, at 12.00 sharp, "tengah malam"."""
+    time = local(at)
+    if (time.hour, time.minute) == (0, 0):
+        return "tengah malam"
+    for before, part in ((12, "pagi"), (13, "tengah hari"), (19, "petang")):
+        if time.hour < before:
+            return part
+    return "malam"
+
+
+def clock(at: datetime, language: Language) -> str:
+    """Return "2.15 petang" or "2.15 pm"; 12.00 sharp is told as noon or midnight in words."""
+    time = local(at)
+    if language is Language.MALAY:
+        return f"{_face(time)} {part_of_day(at)}"
+    if time.minute == 0 and time.hour in {0, 12}:
+        return f"12.00 {'noon' if time.hour else 'midnight'}"
+    return f"{_face(time)} {_half(time)}"
+
+
+def stamp(at: datetime, language: Language) -> str:
+    """Return "24/11, 2.15 ptg" for an SMS.
+
+    The comma and the space before "ptg" are deliberate: "2.15ptg" looks like a link to phones and filters.
+    """
+    time = local(at)
+    part = _SHORT_PARTS[part_of_day(at)] if language is Language.MALAY else _half(time)
+    return f"{time.day}/{time.month}, {_face(time)} {part}"
+
+
+def lasted(start: datetime, end: datetime, language: Language) -> str:
+    """Return "3 jam 25 minit", leaving out zero parts.
+
+    Seconds are dropped from both ends first, so that the span agrees with the two clock times printed beside it.
+    """
+    span = end.replace(second=0, microsecond=0) - start.replace(second=0, microsecond=0)
+    minutes = span // timedelta(minutes=1)
+    if minutes < 1:
+        return _UNDER_A_MINUTE[language]
+    amounts = (minutes // 1440, minutes // 60 % 24, minutes % 60)
+    return " ".join(
+        f"{amount} {one if amount == 1 else many}"
+        for amount, (one, many) in zip(amounts, _UNITS[language], strict=True)
+        if amount
+    )
+
+
+def _face(time: datetime) -> str:
+    return f"{time.hour % 12 or 12}.{time.minute:02}"
+
+
+def _half(time: datetime) -> str:
+    return "am" if time.hour < 12 else "pm"

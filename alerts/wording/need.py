@@ -1,0 +1,120 @@
+"""Which texts a language must have, and which placeholders each may use. The specification of the YAML files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from alerts.notice import Plan, Purpose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """One text."""
+
+    #: A list of texts: the sentences of a call, the paragraphs of a letter.
+    several: bool = False
+    #: Placeholders that always have a value.
+    always: frozenset[str] = frozenset()
+    #: Placeholders that may be empty, and so must stand between `[ ]`.
+    maybe: frozenset[str] = frozenset()
+
+
+OUTAGES = ("both", "sending", "receiving")
+_WRITTEN = ("day", "date", "clock")
+
+
+def _moments(*names: str) -> frozenset[str]:
+    return frozenset(f"{name}_{form}" for name in names for form in _WRITTEN)
+
+
+_SMS = frozenset({"agency", "number", "began", "noticed"})
+_CALL = frozenset({"agency", "agency_name"}) | _moments("began", "noticed")
+_PAGE = frozenset({"agency", "agency_name", "agency_capitals", "domain", "number"}) | _moments("began", "noticed")
+_PAGE_MAYBE = frozenset(
+    {"reference", "first_date", "address", "telephone", "fax", "hours"}
+    | {"contact_name", "contact_post", "contact_telephone"}
+)
+
+
+def _situations() -> Iterator[tuple[str, bool]]:
+    """Yield what an SMS or a call tells, and whether it is over. See `alerts.wording.key`."""
+    for matter in OUTAGES:
+        yield f"announcement.outage.{matter}", False
+        yield f"escalation.outage.{matter}", False
+    for matter in ("degraded", "own_fault"):
+        yield f"escalation.outage.{matter}", False
+    for matter in ("mail", "degraded", "own_fault"):
+        yield f"escalation.recovery.{matter}", True
+    yield "announcement.recovery", True
+    for plan in Plan:
+        yield f"{plan}.correction", False
+        yield f"{plan}.drill", False
+
+
+def _short() -> Iterator[tuple[str, Need]]:
+    subject = frozenset({"subject"})
+    for situation, over in _situations():
+        sms_end, call_end = (frozenset({"ended"}), _moments("ended")) if over else (frozenset(), frozenset())
+        yield f"sms.{situation}", Need(always=_SMS | sms_end, maybe=subject)
+        yield f"call.{situation}", Need(several=True, always=_CALL | call_end, maybe=subject)
+    for plan in Plan:
+        yield f"call.opening.{plan}", Need(always=_CALL)
+        yield f"call.menu.{plan}", Need()
+    for purpose in Purpose:
+        yield f"call.goodbye.{purpose}", Need()
+    yield "call.closing", Need(several=True, always=_CALL | {"number"})
+    for line in ("thanks", "already", "over"):
+        yield f"call.{line}", Need()
+
+
+def _bodies(kind: str) -> Iterator[tuple[str, Need]]:
+    """Yield the texts that a letter and a fax have each in its own words."""
+    yield f"{kind}.channels", Need(several=True, maybe=_PAGE_MAYBE)
+    for matter in OUTAGES:
+        yield f"{kind}.scope.{matter}", Need(always=_PAGE)
+        yield f"{kind}.instruction.{matter}", Need(always=_PAGE, maybe=_PAGE_MAYBE | {"channels"})
+    for purpose in Purpose:
+        always = _PAGE
+        if purpose is Purpose.OUTAGE:
+            always |= {"scope", "instruction"} | ({"warning"} if kind == "letter" else frozenset())
+        if purpose is Purpose.RECOVERY:
+            always |= _moments("ended") | {"lasted"}
+        maybe = _PAGE_MAYBE | {"enquiries"}
+        yield f"{kind}.{purpose}.title", Need(always=_PAGE)
+        yield f"{kind}.{purpose}.paragraphs", Need(several=True, always=always, maybe=maybe)
+    yield f"{kind}.staff.title", Need(always=_PAGE)
+
+
+def _letter() -> Iterator[tuple[str, Need]]:
+    yield from _bodies("letter")
+    for matter in OUTAGES:
+        yield f"letter.warning.{matter}", Need(always=_PAGE)
+    for purpose in Purpose:
+        yield f"letter.{purpose}.opening", Need(always=_PAGE, maybe=_PAGE_MAYBE)
+    yield "letter.staff.opening", Need(always=_PAGE)
+    yield "letter.enquiries", Need(maybe=_PAGE_MAYBE)
+    for label in (
+        *("reference", "date", "fax", "attention", "telephone", "office_fax", "website"),
+        *("on_behalf", "copies", "notice", "attachment"),
+    ):
+        yield f"letter.label.{label}", Need()
+    for line in ("and", "salutation", "closing", "farewell", "unsigned", "translation"):
+        yield f"letter.{line}", Need()
+    yield "letter.translation_note", Need()
+
+
+def _fax() -> Iterator[tuple[str, Need]]:
+    yield from _bodies("fax")
+    for label in (
+        *("heading", "to", "attention", "to_fax", "from", "telephone", "fax", "moment", "reference", "notice"),
+        *("pages", "classification", "open", "urgent", "action", "information", "subject"),
+        *("receipt", "receipt_request", "name", "post", "date"),
+    ):
+        yield f"fax.label.{label}", Need()
+    yield "fax.unclear", Need(maybe=frozenset({"telephone"}))
+
+
+#: Every text that must exist, by its key in the YAML file.
+NEEDS: Mapping[str, Need] = MappingProxyType(dict((*_short(), *_letter(), *_fax())))

@@ -1,0 +1,136 @@
+r"""A text with placeholders, as an editor writes it.
+
+`{domain}` is replaced. `[ ... ]` is left out when a placeholder in it has nothing to say, and `[ ... | ... ]` says the
+first part that can be said: "telephone[ ({hours})]" leaves no empty brackets behind. A backslash makes the next
+character literal. What is filled in is never read as a template again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+_LITERAL = "{}[]|\\"
+
+
+class TemplateError(ValueError):
+    """The text is not a template. The message says what to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The first part that can be said, or nothing."""
+
+    parts: tuple[Template, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    pieces: tuple[str | Placeholder | Choice, ...]
+
+    def needed(self) -> frozenset[str]:
+        """Return the placeholders that must have a value: those outside `[ ]`."""
+        return frozenset(piece.name for piece in self.pieces if isinstance(piece, Placeholder))
+
+    def used(self) -> frozenset[str]:
+        """Return every placeholder in the text."""
+        names = set(self.needed())
+        for piece in self.pieces:
+            if isinstance(piece, Choice):
+                names.update(*(part.used() for part in piece.parts))
+        return frozenset(names)
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        """Return the text. Raise `ValueError` when a needed placeholder is missing or empty: that is our bug."""
+        text = self._say(values)
+        if text is None:
+            empty = sorted(name for name in self.needed() if not values.get(name))
+            raise ValueError(f"nothing to say for {', '.join(empty)}")
+        return text
+
+    def _say(self, values: Mapping[str, str]) -> str | None:
+        said = []
+        for piece in self.pieces:
+            match piece:
+                case Placeholder(name):
+                    if not values.get(name):
+                        return None
+                    said.append(values[name])
+                case Choice(parts):
+                    choices = (part._say(values) for part in parts)  # noqa: SLF001 - its own class
+                    said.append(next((choice for choice in choices if choice is not None), ""))
+                case _:
+                    said.append(piece)
+        return "".join(said)
+
+
+def parse(text: str) -> Template:
+    """Read a text. Raise `TemplateError`."""
+    marks = _marks(text)
+    template, end = _sequence(marks, inside=False)
+    if end:
+        raise TemplateError(f"a '{end}' closes nothing; write '\\{end}' for the character itself")
+    return template
+
+
+def _marks(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield characters, each with whether it has a meaning here."""
+    characters = iter(text)
+    for character in characters:
+        if character == "\\":
+            escaped = next(characters, "")
+            if not escaped or escaped not in _LITERAL:
+                raise TemplateError(f"a backslash stands only before one of {_LITERAL}; write '\\\\' for a backslash")
+            yield escaped, False
+        else:
+            yield character, character in _LITERAL
+
+
+def _sequence(marks: Iterator[tuple[str, bool]], *, inside: bool) -> tuple[Template, str]:
+    """Read up to the end, a `]` or, inside brackets, a `|`; return what ended it ("" for the end of the text)."""
+    pieces: list[str | Placeholder | Choice] = []
+    literal = ""
+    for character, special in marks:
+        if not special or (character == "|" and not inside):
+            literal += character
+            continue
+        if literal:
+            pieces.append(literal)
+            literal = ""
+        if character == "{":
+            pieces.append(_placeholder(marks))
+        elif character == "[":
+            pieces.append(_choice(marks))
+        else:
+            return Template(tuple(pieces)), character
+    if literal:
+        pieces.append(literal)
+    return Template(tuple(pieces)), ""
+
+
+def _placeholder(marks: Iterator[tuple[str, bool]]) -> Placeholder:
+    name = ""
+    for character, special in marks:
+        if special and character == "}":
+            if not name.isidentifier():
+                break
+            return Placeholder(name)
+        name += character
+    raise TemplateError(f"'{{{name}' is no placeholder; write a name and '}}', or '\\{{' for the character itself")
+
+
+def _choice(marks: Iterator[tuple[str, bool]]) -> Choice:
+    parts = []
+    end = "|"
+    while end == "|":
+        part, end = _sequence(marks, inside=True)
+        parts.append(part)
+    if end != "]":
+        where = f"'{end}'" if end else "the end"
+        raise TemplateError(f"a '[' is not closed before {where}; write ']' where the part that may be left out ends")
+    return Choice(tuple(parts))

@@ -1,0 +1,135 @@
+"""The texts of all notices: ours, and what a site writes instead.
+
+A site's directory may hold `ms.yaml` and `en.yaml` with only the keys it changes. Everything is checked when it is
+loaded, because at three in the morning there is nobody to mend a text.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from alerts.notice import Language
+from alerts.wording.lint import errors, lint
+from alerts.wording.need import NEEDS, Need
+from alerts.wording.source import Entry, SourceError, read
+from alerts.wording.template import Template, TemplateError, parse
+
+FILES = {Language.MALAY: "ms.yaml", Language.ENGLISH: "en.yaml"}
+
+#: Short values for the rules of an SMS that do not depend on an agency; its length is judged by
+#: `alerts.wording.sms.worst_case`.
+_SAMPLES = {"agency": "JCM", "number": "JCM-07", "began": "1/1, 2.15 pm", "ended": "1/1, 2.15 pm"}
+_SAMPLES |= {"noticed": "1/1, 2.15 pm"}
+
+
+class WordingError(Exception):
+    """The texts cannot be used. One line a problem, each with file, line and key, and what to write instead."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """All texts, checked. `load` makes one."""
+
+    _texts: Mapping[Language, Mapping[str, tuple[Template, ...]]] = field(repr=False)
+
+    def say(self, language: Language, key: str, values: Mapping[str, str] | None = None) -> str:
+        """Return one text with its placeholders filled."""
+        (template,) = self._texts[language][key]
+        return template.fill(values or {})
+
+    def say_all(self, language: Language, key: str, values: Mapping[str, str] | None = None) -> tuple[str, ...]:
+        """Return a list of texts; one that has nothing to say is left out."""
+        said = (template.fill(values or {}) for template in self._texts[language][key])
+        return tuple(text for text in said if text)
+
+
+def load(directory: Path | None = None) -> Wording:
+    """Return our texts, with those in *directory* instead of ours where it has them. Raise `WordingError`."""
+    if directory is not None and not directory.is_dir():
+        raise WordingError((f"{directory}: is no directory; name the one that holds {' or '.join(FILES.values())}",))
+    texts = {}
+    problems: list[str] = []
+    for language, file in FILES.items():
+        try:
+            entries = read(Path(__file__).parent / file)
+            own = _own(directory, file)
+        except SourceError as error:
+            problems.append(str(error))
+            continue
+        texts[language] = _check((*entries, *own), file, problems)
+    if directory is not None:
+        problems.extend(_strangers(directory))
+    if problems:
+        raise WordingError(tuple(problems))
+    return Wording(texts)
+
+
+def _own(directory: Path | None, file: str) -> tuple[Entry, ...]:
+    if directory is None or not (directory / file).exists():
+        return ()
+    return read(directory / file)
+
+
+def _strangers(directory: Path) -> Iterator[str]:
+    """Yield files that would be silently ignored: "my.yaml" changes nothing, and its author should know."""
+    for path in sorted(directory.glob("*.y*ml")):
+        if path.name not in FILES.values():
+            yield f"{path.name}: is not read; name it {' or '.join(FILES.values())}"
+
+
+def _check(entries: tuple[Entry, ...], file: str, problems: list[str]) -> Mapping[str, tuple[Template, ...]]:
+    texts: dict[str, tuple[Template, ...]] = {}
+    for entry in entries:
+        need = NEEDS.get(entry.key)
+        if need is None:
+            problems.append(f"{entry.place}: {entry.key}: is no text of ours{_closest(entry.key)}")
+            continue
+        try:
+            texts[entry.key] = tuple(_read(entry, need))
+        except TemplateError as error:
+            problems.append(f"{entry.place}: {entry.key}: {error}")
+            texts[entry.key] = ()  # told once; not missing as well
+    problems.extend(f"{file}: {key}: is missing; write it" for key in NEEDS if key not in texts)
+    return texts
+
+
+def _closest(key: str) -> str:
+    close = difflib.get_close_matches(key, NEEDS, n=1)
+    return f"; write {close[0]}, or remove it" if close else "; remove it"
+
+
+def _read(entry: Entry, need: Need) -> Iterator[Template]:
+    if need.several is isinstance(entry.value, str):
+        raise TemplateError(f"must be {'a list of texts' if need.several else 'one text'}")
+    values = (entry.value,) if isinstance(entry.value, str) else entry.value
+    if not all(values) or not values:
+        raise TemplateError("is empty; write the text")
+    for value in values:
+        template = parse(value)
+        _placeholders(template, need)
+        if entry.key.startswith("sms."):
+            _sendable(template)
+        yield template
+
+
+def _placeholders(template: Template, need: Need) -> None:
+    known = need.always | need.maybe
+    if unknown := template.used() - known:
+        listed = ", ".join(f"{{{name}}}" for name in sorted(unknown))
+        choice = ", ".join(f"{{{name}}}" for name in sorted(known)) or "no placeholder at all"
+        raise TemplateError(f"{listed} is unknown here; write {choice}")
+    if bare := template.needed() & need.maybe:
+        listed = ", ".join(f"{{{name}}}" for name in sorted(bare))
+        raise TemplateError(f"{listed} may be empty; put what is to vanish with it between [ and ]")
+
+
+def _sendable(template: Template) -> None:
+    if found := errors(lint(template.fill(_SAMPLES), _SAMPLES["agency"])):
+        raise TemplateError("; ".join(str(problem) for problem in found))

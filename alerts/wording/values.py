@@ -1,0 +1,89 @@
+"""What stands for the placeholders of a text: the same facts as an SMS, a voice and a page tell them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from alerts.notice import Facts, Language
+from alerts.wording import moment, spoken
+
+Values = Mapping[str, str]
+
+
+def for_sms(facts: Facts, language: Language) -> Values:
+    """Return the values for an SMS: moments as "24/11, 2.15 ptg"."""
+    values = {"agency": facts.office.short, "number": facts.number, "subject": subject(facts, language)}
+    values |= {name: moment.stamp(at, language) for name, at in _moments(facts).items()}
+    return _on_one_line(values)
+
+
+def for_call(facts: Facts, language: Language) -> Values:
+    """Return the values for a voice: numbers and times as words."""
+    values = _names(facts, language) | _told(facts, language, spoken.date, spoken.clock)
+    return _on_one_line(values | {"number": spoken.letters(facts.number, language)})
+
+
+def for_page(facts: Facts, language: Language) -> Values:
+    """Return the values for a letter or a fax. What is not known is ""."""
+    office = facts.office
+    values = {
+        **_names(facts, language),
+        **_told(facts, language, moment.date, moment.clock),
+        "agency_capitals": office.name.upper(),
+        "domain": office.domain,
+        "number": facts.number,
+        "reference": office.reference,
+        "first_date": moment.date(facts.first_noticed_at, language) if facts.first_noticed_at else "",
+        "address": ", ".join(line.strip().rstrip(",") for line in office.address if line.strip()),
+        "telephone": office.telephone,
+        "fax": office.fax,
+        "hours": office.hours if language is Language.MALAY else office.hours_en,
+        "contact_name": office.contact_name,
+        "contact_post": office.contact_post,
+        "contact_telephone": office.contact_telephone or office.telephone,
+    }
+    if facts.ended_at is not None:
+        values["lasted"] = moment.lasted(facts.began_at, facts.ended_at, language)
+    return _on_one_line(values)
+
+
+def subject(facts: Facts, language: Language) -> str:
+    """Return what our own fault affects; better in the other language than not at all."""
+    if language is Language.MALAY:
+        return facts.subject or facts.subject_en
+    return facts.subject_en or facts.subject
+
+
+def _on_one_line(values: Mapping[str, str]) -> dict[str, str]:
+    """Return *values* without line breaks: in a paragraph a line break starts an item of a list."""
+    return {name: " ".join(value.split()) for name, value in values.items()}
+
+
+def _names(facts: Facts, language: Language) -> dict[str, str]:
+    return {
+        "agency": facts.office.short,
+        "agency_name": facts.office.name,
+        "subject": subject(facts, language),
+    }
+
+
+def _moments(facts: Facts) -> dict[str, datetime]:
+    moments = {"began": facts.began_at, "noticed": facts.noticed_at}
+    if facts.ended_at is not None:
+        moments["ended"] = facts.ended_at
+    return moments
+
+
+def _told(
+    facts: Facts,
+    language: Language,
+    date: Callable[[datetime, Language], str],
+    clock: Callable[[datetime, Language], str],
+) -> dict[str, str]:
+    values = {}
+    for name, at in _moments(facts).items():
+        values[f"{name}_day"] = moment.weekday(at, language)
+        values[f"{name}_date"] = date(at, language)
+        values[f"{name}_clock"] = clock(at, language)
+    return values

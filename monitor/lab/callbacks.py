@@ -1,0 +1,85 @@
+"""A callback listener and a desk that stand in for the service's own, so that a gateway can be tried alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from alerts.gateway import AckResult, Content, Gateway, Heard, Incoming, Refused
+
+
+@dataclass(slots=True, kw_only=True)
+class NotedDesk:
+    """A desk in memory. It knows the attempts in `contents` and notes what it is told, once an event."""
+
+    contents: dict[str, Content] = field(default_factory=dict)
+    heard: list[Heard] = field(default_factory=list)
+    #: Event ids that came again.
+    repeated: list[str] = field(default_factory=list)
+    acknowledged: bool = False
+    #: The incident has ended: nothing can be acknowledged.
+    over: bool = False
+    #: What `record` raises instead of noting: the store is away.
+    broken: Exception | None = None
+
+    async def record(self, heard: Heard) -> AckResult:
+        if self.broken is not None:
+            raise self.broken
+        if heard.reference not in self.contents:
+            return AckResult.OVER
+        if any(earlier.event_id == heard.event_id for earlier in self.heard):
+            self.repeated.append(heard.event_id)
+        else:
+            self.heard.append(heard)
+        if not heard.acknowledged:
+            return AckResult.NONE
+        if self.over:
+            return AckResult.OVER
+        taken, self.acknowledged = not self.acknowledged, True
+        return AckResult.TAKEN if taken else AckResult.ALREADY
+
+    async def content(self, reference: str) -> Content | None:
+        return self.contents.get(reference)
+
+
+@dataclass(slots=True, kw_only=True)
+class Listener:
+    """Hands requests below `/<name>/` to the gateway of that name."""
+
+    desk: NotedDesk
+    gateways: dict[str, Gateway] = field(default_factory=dict)
+    #: What the providers were given: set once the listener is served.
+    public_base: str = ""
+    refusals: list[Refused] = field(default_factory=list)
+
+    def app(self) -> Starlette:
+        return Starlette(routes=[Route("/{name}/{path:path}", self._hear, methods=["POST"])])
+
+    async def _hear(self, request: Request) -> Response:
+        gateway = self.gateways.get(request.path_params["name"])
+        if gateway is None:
+            return Response(status_code=404)
+        body = await request.body()
+        form: dict[str, list[str]] = {}
+        if "form" in request.headers.get("content-type", ""):
+            for key, value in (await request.form()).multi_items():
+                form.setdefault(key, []).append(value if isinstance(value, str) else json.dumps(value.filename))
+        query = f"?{request.url.query}" if request.url.query else ""
+        incoming = Incoming(
+            path=request.path_params["path"],
+            url=f"{self.public_base}{request.url.path}{query}",
+            form=form,
+            headers=dict(request.headers),
+            body=body,
+        )
+        try:
+            answer = await gateway.hear(incoming, self.desk)
+        except Refused as refused:
+            self.refusals.append(refused)
+            return Response(status_code=refused.status)
+        return Response(answer.body or None, status_code=answer.status, media_type=answer.media_type or None)

@@ -1,0 +1,183 @@
+"""What becomes of messages and calls: statuses, callbacks, and the phones they reach."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from monitor.lab.carrier.callback import Caller, StatusReports
+from monitor.lab.carrier.content import objection
+from monitor.lab.carrier.phone import Behaviour, Call, Phone, Sms
+from monitor.lab.carrier.speech import Conversation
+from monitor.lab.fault import CallbackFault, Fault
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+@dataclass(slots=True, kw_only=True)
+class Carrier:
+    """One account at a carrier whose network ends in this process."""
+
+    account_sid: str = "AC" + "5" * 32
+    auth_token: str = "token-olok-olok-pembawa"  # noqa: S105 - of a carrier that is not there
+    #: The account's own numbers: what may stand in `From`.
+    senders: set[str] = field(default_factory=lambda: {"+60300000100"})
+    phones: dict[str, Phone] = field(default_factory=dict)
+    #: Real time between two statuses.
+    step: timedelta = timedelta()
+    on_sms: Callable[[Phone, str], None] = _nothing
+    #: The phone, the transcript (a line a sentence) and the keys pressed; called when the call is over.
+    on_call: Callable[[Phone, str, str], None] = _nothing
+    #: One for each of the next submissions.
+    faults: deque[Fault] = field(default_factory=deque)
+    callback_fault: CallbackFault = CallbackFault.NONE
+    messages: list[Sms] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    #: What went wrong at the customer's callbacks, and our own bugs.
+    errors: list[str] = field(default_factory=list)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _group: asyncio.TaskGroup | None = None
+    _client: httpx.AsyncClient | None = None
+
+    def phone(self, number: str, **how: Any) -> Phone:
+        """Add a phone and return it."""
+        self.phones[number] = phone = Phone(number=number, **how)
+        return phone
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Be in service: the lifespan of the app."""
+        async with httpx.AsyncClient(trust_env=False, timeout=15) as client, asyncio.TaskGroup() as group:
+            self._client, self._group = client, group
+            yield
+            for task in self._tasks:
+                task.cancel()
+
+    async def settled(self) -> None:
+        """Wait until nothing is under way any more."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def unexpected(self) -> list[str]:
+        """Say what no story expected: messages, calls, strays to unknown numbers, errors at callbacks."""
+        things: list[Sms | Call] = [*self.messages, *self.calls]
+        strays = [f"{thing.to}: nobody's number" for thing in things if thing.to not in self.phones]
+        return [line for phone in self.phones.values() for line in phone.unexpected()] + strays + self.errors
+
+    async def take_message(self, sms: Sms) -> None:
+        self.messages.append(sms)
+        await self._start(self._deliver(sms))
+
+    async def take_call(self, call: Call) -> None:
+        self.calls.append(call)
+        await self._start(self._ring(call))
+
+    async def _start(self, walk: Coroutine[Any, Any, None]) -> None:
+        if self.callback_fault is CallbackFault.BEFORE_ANSWER:
+            await self._noted(walk)
+            return
+        if self._group is None:
+            raise RuntimeError("the carrier is not open")
+        task = self._group.create_task(self._noted(walk))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _noted(self, walk: Coroutine[Any, Any, None]) -> None:
+        try:
+            await walk
+        except Exception as error:  # noqa: BLE001 - a bug of the stand-in must fail the story, not end the carrier
+            self.errors.append(f"{type(error).__name__}: {error}")
+
+    def _reports(self, url: str) -> StatusReports:
+        return StatusReports(caller=self._caller(), url=url, fault=self.callback_fault)
+
+    def _caller(self) -> Caller:
+        if self._client is None:
+            raise RuntimeError("the carrier is not open")
+        return Caller(client=self._client, auth_token=self.auth_token, errors=self.errors)
+
+    async def _deliver(self, sms: Sms) -> None:
+        reports, phone = self._reports(sms.callback), self.phones.get(sms.to)
+        code = _undelivered(sms, phone)
+        for status in ("sent", "delivered" if code is None else "undelivered"):
+            await asyncio.sleep(self.step.total_seconds())
+            sms.status = status
+            if status == "sent":
+                sms.sent_at = datetime.now(UTC)
+            else:
+                sms.error_code = code
+                if code is None and phone is not None:
+                    phone.receive(sms)
+                    self.on_sms(phone, sms.body)
+            await reports.tell(
+                {"MessageSid": sms.sid, "SmsSid": sms.sid, "MessageStatus": status, "SmsStatus": status}
+                | {"To": sms.to, "From": sms.sender, "AccountSid": self.account_sid, "ApiVersion": "2010-04-01"}
+                | ({"ErrorCode": str(code)} if status == "undelivered" else {})
+            )
+        await reports.finish()
+
+    async def _ring(self, call: Call) -> None:
+        reports, phone, number = self._reports(call.callback), self.phones.get(call.to), iter(range(100))
+        params = {"CallSid": call.sid, "AccountSid": self.account_sid, "From": call.caller, "To": call.to}
+        params |= {"ApiVersion": "2010-04-01", "Direction": "outbound-api"}
+
+        async def tell(event: str, status: str, **more: str) -> None:
+            sequence = str(next(number))
+            if event in call.callback_events:
+                await reports.tell({**params, "CallStatus": status, "SequenceNumber": sequence, **more})
+
+        await tell("initiated", "initiated")
+        await asyncio.sleep(self.step.total_seconds())
+        if not call.canceled.is_set():
+            call.status = "ringing"
+            await tell("ringing", "ringing")
+            final = await self._outcome(call, phone)
+            if final == "completed" and phone is not None:
+                call.status, call.started_at = "in-progress", datetime.now(UTC)
+                await tell("answered", "in-progress")
+                await Conversation(call=call, phone=phone, caller=self._caller(), params=params).hold()
+            call.status = final
+        call.ended_at = datetime.now(UTC)
+        if phone is not None and not call.canceled.is_set():
+            phone.rang(call)
+            self.on_call(phone, call.text, call.keys)
+        more = {"CallDuration": str(len(call.spoken))} if call.status == "completed" else {}
+        if call.sip_code is not None:
+            more["SipResponseCode"] = str(call.sip_code)
+        await tell("completed", call.status, **more)
+        await reports.finish()
+
+    async def _outcome(self, call: Call, phone: Phone | None) -> str:
+        """Let it ring; return the status the call ends with."""
+        if phone is None or phone.behaviour is Behaviour.OFF:
+            call.sip_code = 404 if phone is None else 480
+            return "failed"
+        try:
+            async with asyncio.timeout(self.step.total_seconds() + phone.answers_after.total_seconds()):
+                await call.canceled.wait()
+        except TimeoutError:
+            return {Behaviour.BUSY: "busy", Behaviour.NO_ANSWER: "no-answer"}.get(phone.behaviour, "completed")
+        return "canceled"
+
+
+def _undelivered(sms: Sms, phone: Phone | None) -> int | None:
+    """Return the error code of an SMS that does not arrive, or `None`."""
+    if phone is None:
+        return 30005
+    if phone.behaviour is Behaviour.OFF:
+        return 30003
+    return 30007 if objection(sms.to, sms.body) else None
+
+
+def new_sid(prefix: str) -> str:
+    return prefix + uuid.uuid4().hex

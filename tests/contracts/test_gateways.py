@@ -1,0 +1,455 @@
+"""What every gateway promises, run over every module found in `alerts.gateways`, over real sockets.
+
+A new gateway adds a bench to `BENCHES`: its stand-in, and how to look at what has arrived there.
+"""
+
+import asyncio
+import importlib
+import io
+import logging
+import pkgutil
+import traceback
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+import alerts.gateways
+from alerts.channel import Channel
+from alerts.gateway import (
+    Absent,
+    Content,
+    DeliveryError,
+    ErrorClass,
+    Gateway,
+    GatewayKind,
+    Order,
+    PageContent,
+    Progress,
+    Report,
+    Script,
+    SmsContent,
+    Surroundings,
+    VoiceContent,
+)
+from monitor.lab.carrier import api as carrier_api
+from monitor.lab.carrier.carrier import Carrier
+from monitor.lab.fault import Fault
+from monitor.lab.faxservice import api as fax_api
+from monitor.lab.faxservice.service import FaxService
+from monitor.lab.serving import serve
+
+FOUND = [module.name for module in pkgutil.iter_modules(alerts.gateways.__path__)]
+
+#: Has the form of a Malaysian number and cannot be one: subscriber numbers never begin with 0.
+NUMBER = "+60100000101"
+FAX_NUMBER = "+60300000201"
+SECRET = "rahsia-yang-tidak-patut-keluar"
+TEXT = "RM0 JPC: E-mel rasmi terganggu sejak 24/11, 2.15 ptg. Sila guna surat, faks atau telefon sahaja. Ruj JPC-07"
+PDF = b"%PDF-1.7\n1 0 obj << /Type /Page >> endobj\n%%EOF\n"
+
+CONTENTS: dict[Channel, Content] = {
+    Channel.SMS: SmsContent(text=TEXT),
+    Channel.VOICE: VoiceContent(
+        scripts=(
+            Script(
+                language="ms-MY",
+                blocks=("Perhatian. Ini ialah panggilan makluman automatik.", "E-mel rasmi terganggu."),
+                menu="Tekan satu untuk mengesahkan penerimaan.",
+                thanks="Penerimaan telah direkodkan.",
+                already="Penerimaan telah disahkan oleh pegawai lain.",
+                goodbye="Sekian.",
+            ),
+        )
+    ),
+    Channel.FAX: PageContent(pdf=PDF, title="Gangguan e-mel JPC-07", pages=1),
+    Channel.LETTER: PageContent(pdf=PDF, title="Gangguan e-mel JPC-07", pages=1),
+}
+ADDRESSES = {
+    Channel.SMS: NUMBER,
+    Channel.VOICE: NUMBER,
+    Channel.FAX: FAX_NUMBER,
+    Channel.LETTER: "Ketua Setiausaha, Kementerian Contoh",
+}
+
+
+def kind_of(name: str) -> GatewayKind:
+    kind = importlib.import_module(f"alerts.gateways.{name}").GATEWAY
+    assert isinstance(kind, GatewayKind)
+    return kind
+
+
+def order_for(channel: Channel, reference: str = "d42-1") -> Order:
+    now = datetime.now(UTC)
+    return Order(
+        reference=reference,
+        address=ADDRESSES[channel],
+        content=CONTENTS[channel],
+        created_at=now,
+        expires_at=now + timedelta(minutes=5),
+    )
+
+
+@dataclass(kw_only=True)
+class Bench:
+    """A gateway's stand-in, ready."""
+
+    build: Callable[..., Gateway]
+    #: How many submissions have arrived.
+    arrived: Callable[[], int]
+    settled: Callable[[], Any]
+    #: Faults of the next submissions; for gateways over HTTP.
+    faults: deque[Fault] = field(default_factory=deque)
+
+
+@asynccontextmanager
+async def twilio(name: str, directory: Path) -> AsyncIterator[Bench]:
+    carrier = Carrier(auth_token=SECRET)
+    carrier.phone(NUMBER)
+    async with serve(carrier_api.app(carrier)) as base_url:
+
+        def build(**changes: Any) -> Gateway:
+            return build_twilio(name, directory, **{"base_url": base_url, **changes})
+
+        yield Bench(
+            build=build,
+            arrived=lambda: len(carrier.messages) + len(carrier.calls),
+            settled=carrier.settled,
+            faults=carrier.faults,
+        )
+
+
+@asynccontextmanager
+async def sinch(name: str, directory: Path) -> AsyncIterator[Bench]:
+    service = FaxService(key_secret=SECRET)
+    service.machine(FAX_NUMBER)
+    async with serve(fax_api.app(service)) as base_url:
+
+        def build(**changes: Any) -> Gateway:
+            return build_sinch(name, directory, **{"base_url": base_url, **changes})
+
+        yield Bench(build=build, arrived=lambda: len(service.faxes), settled=service.settled, faults=service.faults)
+
+
+@asynccontextmanager
+async def tray(name: str, directory: Path) -> AsyncIterator[Bench]:
+    async def nothing() -> None:
+        pass
+
+    def build(**changes: Any) -> Gateway:
+        kind = kind_of(name)
+        settings = kind.config.model_validate({"directory": "letters", **changes})
+        return kind.build(settings, Surroundings(callback_base=None, directory=str(directory)))
+
+    yield Bench(build=build, arrived=lambda: len(list(directory.rglob("*.pdf"))), settled=nothing)
+
+
+def build_twilio(name: str, directory: Path, **changes: Any) -> Gateway:
+    kind = kind_of(name)
+    account = {"account_sid": "AC" + "5" * 32, "auth_token": SECRET, "from_number": "+60300000100"}
+    settings = kind.config.model_validate({**account, "deadline_seconds": 2, **changes})
+    return kind.build(settings, Surroundings(callback_base=None, directory=str(directory)))
+
+
+def build_sinch(name: str, directory: Path, **changes: Any) -> Gateway:
+    kind = kind_of(name)
+    project = {
+        "project_id": "projek-olok-olok",
+        "key_id": "kunci",
+        "key_secret": SECRET,
+        "from_number": "+60300000100",
+    }
+    settings = kind.config.model_validate({**project, "deadline_seconds": 2, **changes})
+    return kind.build(settings, Surroundings(callback_base=None, directory=str(directory)))
+
+
+BENCHES: dict[str, Callable[[str, Path], AbstractAsyncContextManager[Bench]]] = {
+    "twilio_sms": twilio,
+    "twilio_voice": twilio,
+    "sinch_fax": sinch,
+    "tray": tray,
+}
+
+#: How a gateway that speaks HTTP is built against any base URL.
+OVER_HTTP: dict[str, Callable[..., Gateway]] = {
+    "twilio_sms": build_twilio,
+    "twilio_voice": build_twilio,
+    "sinch_fax": build_sinch,
+}
+
+
+@pytest.fixture(params=FOUND)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def bench(name: str, tmp_path: Path) -> AsyncIterator[Bench]:
+    async with BENCHES[name](name, tmp_path) as bench:
+        yield bench
+
+
+@pytest.fixture
+async def gateway(bench: Bench) -> AsyncIterator[Gateway]:
+    gateway = bench.build()
+    yield gateway
+    await gateway.close()
+
+
+@pytest.fixture
+def order(name: str) -> Order:
+    return order_for(kind_of(name).channel)
+
+
+def test_every_module_ends_in_a_gateway_of_its_own_name(name: str) -> None:
+    assert kind_of(name).name == name
+
+
+def test_every_gateway_has_a_bench() -> None:
+    assert set(FOUND) == set(BENCHES)
+
+
+def test_an_unknown_setting_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        kind_of(name).config.model_validate({"tiada": 1})
+
+
+def test_secrets_are_secret_in_the_settings(name: str) -> None:
+    for setting, about in kind_of(name).config.model_fields.items():
+        if any(word in setting for word in ("token", "secret", "password")):
+            assert SecretStr.__name__ in str(about.annotation), setting
+
+
+async def test_a_submission_is_accepted_under_an_id_and_arrives_once(
+    bench: Bench, gateway: Gateway, order: Order
+) -> None:
+    report = await gateway.send(order)
+    await bench.settled()
+    assert report.progress is Progress.ACCEPTED
+    assert report.provider_id
+    assert bench.arrived() == 1
+
+
+async def test_after_a_crash_a_new_process_finds_the_submission(bench: Bench, gateway: Gateway, order: Order) -> None:
+    sent = await gateway.send(order)
+    reborn = bench.build()
+    found = await reborn.find(order)
+    await reborn.close()
+    assert isinstance(found, Report)
+    assert found.provider_id == sent.provider_id
+
+
+async def test_what_was_never_sent_is_absent(name: str, gateway: Gateway, order: Order) -> None:
+    # Only a directory knows; an index may lag behind.
+    assert await gateway.find(order) == Absent(certain=name == "tray")
+
+
+async def test_an_earlier_submission_to_the_same_person_is_not_taken_for_this_one(
+    name: str, gateway: Gateway, order: Order
+) -> None:
+    await gateway.send(order)
+    now = order.created_at + timedelta(minutes=5)
+    later = Order(
+        reference="d42-2",
+        address=order.address,
+        content=order.content,
+        created_at=now,
+        expires_at=now + timedelta(minutes=5),
+    )
+    assert isinstance(await gateway.find(later), Absent)
+
+
+async def test_the_receipt_can_be_asked_for(bench: Bench, gateway: Gateway, order: Order) -> None:
+    sent = await gateway.send(order)
+    await bench.settled()
+    report = await gateway.check(order, sent.provider_id or "")
+    assert report.provider_id == sent.provider_id
+    assert report.progress is not Progress.FAILED
+
+
+async def test_what_has_left_is_not_taken_back(name: str, bench: Bench, gateway: Gateway, order: Order) -> None:
+    sent = await gateway.send(order)
+    await bench.settled()
+    assert await gateway.withdraw(order, sent.provider_id or "") is (name == "tray")
+
+
+async def test_content_of_another_channel_is_our_bug(name: str, gateway: Gateway, order: Order) -> None:
+    channel = kind_of(name).channel
+    wrong = CONTENTS[Channel.SMS if channel is not Channel.SMS else Channel.LETTER]
+    with pytest.raises(TypeError):
+        await gateway.send(
+            Order(
+                reference=order.reference,
+                address=order.address,
+                content=wrong,
+                created_at=order.created_at,
+                expires_at=order.expires_at,
+            )
+        )
+
+
+STATUSES = [
+    (400, ErrorClass.PERMANENT),
+    (401, ErrorClass.CONFIGURATION),
+    (402, ErrorClass.CONFIGURATION),
+    (403, ErrorClass.CONFIGURATION),
+    (404, ErrorClass.CONFIGURATION),
+    (422, ErrorClass.PERMANENT),
+    (429, ErrorClass.TRANSIENT),
+    (302, ErrorClass.CONFIGURATION),
+    (500, ErrorClass.UNKNOWN),
+    (502, ErrorClass.UNKNOWN),
+    (503, ErrorClass.UNKNOWN),
+    (504, ErrorClass.UNKNOWN),
+]
+
+
+@pytest.mark.parametrize("name", OVER_HTTP)
+@pytest.mark.parametrize(("status", "expected"), STATUSES)
+async def test_each_http_status_has_its_class(name: str, status: int, expected: ErrorClass, tmp_path: Path) -> None:
+    async with serve(answering(status)) as base_url:
+        gateway, order = OVER_HTTP[name](name, tmp_path, base_url=base_url), order_for(kind_of(name).channel)
+        with pytest.raises(DeliveryError) as submitted:
+            await gateway.send(order)
+        with pytest.raises(DeliveryError) as asked:
+            await gateway.find(order)
+        await gateway.close()
+    assert submitted.value.error is expected
+    assert submitted.value.retry_after == (timedelta(seconds=7) if status >= 400 else None)
+    # A question changes nothing, so it can simply be asked again.
+    assert asked.value.error is (ErrorClass.TRANSIENT if expected is ErrorClass.UNKNOWN else expected)
+
+
+def answering(status: int) -> Starlette:
+    async def answer(request: Request) -> Response:
+        sent = (await request.body()).decode(errors="replace")
+        return JSONResponse({"echo": f"{request.url} {sent}"}, status_code=status, headers={"Retry-After": "7"})
+
+    return Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])])
+
+
+@pytest.mark.parametrize("name", OVER_HTTP)
+@pytest.mark.parametrize("fault", [Fault.ERROR_AFTER, Fault.DROP_AFTER, Fault.HANG_AFTER])
+async def test_a_lost_answer_is_ambiguous_and_the_submission_is_found(name: str, fault: Fault, tmp_path: Path) -> None:
+    async with BENCHES[name](name, tmp_path) as bench:
+        gateway, order = bench.build(deadline_seconds=0.3), order_for(kind_of(name).channel)
+        bench.faults.append(fault)
+        with pytest.raises(DeliveryError) as raised:
+            await gateway.send(order)
+        await gateway.close()
+        patient = bench.build()
+        found = await patient.find(order)
+        await patient.close()
+        assert raised.value.error is ErrorClass.UNKNOWN
+        assert isinstance(found, Report)
+        assert bench.arrived() == 1
+
+
+@pytest.mark.parametrize("name", OVER_HTTP)
+@pytest.mark.parametrize("fault", [Fault.ERROR_BEFORE, Fault.DROP_BEFORE, Fault.HANG_BEFORE, Fault.PORTAL])
+async def test_a_lost_request_looks_the_same_and_nothing_is_found(name: str, fault: Fault, tmp_path: Path) -> None:
+    async with BENCHES[name](name, tmp_path) as bench:
+        gateway, order = bench.build(deadline_seconds=0.3), order_for(kind_of(name).channel)
+        bench.faults.append(fault)
+        with pytest.raises(DeliveryError) as raised:
+            await gateway.send(order)
+        await gateway.close()
+        patient = bench.build()
+        assert await patient.find(order) == Absent(certain=False)
+        await patient.close()
+        assert raised.value.error is ErrorClass.UNKNOWN
+
+
+@pytest.mark.parametrize("name", OVER_HTTP)
+async def test_too_many_requests_were_never_processed(name: str, tmp_path: Path) -> None:
+    async with BENCHES[name](name, tmp_path) as bench:
+        gateway, order = bench.build(), order_for(kind_of(name).channel)
+        bench.faults.append(Fault.TOO_MANY)
+        with pytest.raises(DeliveryError) as raised:
+            await gateway.send(order)
+        assert raised.value.error is ErrorClass.TRANSIENT
+        assert bench.arrived() == 0
+        await gateway.send(order)
+        assert bench.arrived() == 1
+        await gateway.close()
+
+
+@pytest.mark.parametrize("name", OVER_HTTP)
+async def test_nobody_listening_means_nothing_was_sent(name: str, tmp_path: Path) -> None:
+    async with serve(answering(200)) as base_url:
+        pass
+    gateway = OVER_HTTP[name](name, tmp_path, base_url=base_url)
+    with pytest.raises(DeliveryError) as raised:
+        await gateway.send(order_for(kind_of(name).channel))
+    await gateway.close()
+    assert raised.value.error is ErrorClass.TRANSIENT
+
+
+@pytest.mark.parametrize("name", OVER_HTTP)
+async def test_cancellation_passes_through(name: str, tmp_path: Path) -> None:
+    arrived = asyncio.Event()
+
+    async def hang(_: Request) -> Response:
+        arrived.set()
+        await asyncio.Event().wait()
+        return Response()
+
+    async with serve(Starlette(routes=[Route("/{path:path}", hang, methods=["POST"])])) as base_url:
+        gateway = OVER_HTTP[name](name, tmp_path, base_url=base_url, deadline_seconds=30)
+        sending = asyncio.create_task(gateway.send(order_for(kind_of(name).channel)))
+        await arrived.wait()
+        sending.cancel()
+        async with asyncio.timeout(1):
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+        await gateway.close()
+
+
+@pytest.mark.parametrize("name", OVER_HTTP)
+async def test_wrong_credentials_are_a_matter_of_configuration(name: str, tmp_path: Path) -> None:
+    secret = "auth_token" if name.startswith("twilio") else "key_secret"
+    async with BENCHES[name](name, tmp_path) as bench:
+        gateway = bench.build(**{secret: "salah-sama-sekali"})
+        with pytest.raises(DeliveryError) as raised:
+            await gateway.send(order_for(kind_of(name).channel))
+        await gateway.close()
+    assert raised.value.error is ErrorClass.CONFIGURATION
+
+
+@pytest.mark.parametrize("name", OVER_HTTP)
+@pytest.mark.parametrize("status", [400, 401, 429, 500, 302, 200])
+async def test_no_error_and_no_log_tells_a_secret_a_number_or_a_text(
+    name: str, status: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with serve(answering(status)) as base_url:
+        gateway, order = OVER_HTTP[name](name, tmp_path, base_url=base_url), order_for(kind_of(name).channel)
+        errors = [await refused(gateway.send(order)), await refused(gateway.find(order))]
+        shown = "".join(whole_story(error) for error in errors) + repr(gateway) + repr(order) + caplog.text
+        await gateway.close()
+    for private in (SECRET, order.address, order.address[-7:], "terganggu", PDF.decode()[:8]):
+        assert private not in shown
+
+
+async def refused(call: Any) -> DeliveryError:
+    with pytest.raises(DeliveryError) as raised:
+        await call
+    return raised.value
+
+
+def whole_story(error: BaseException) -> str:
+    """Return what a careless log could show: the chain of causes and contexts, and what their objects hold."""
+    story = io.StringIO()
+    traceback.TracebackException.from_exception(error).print(file=story, chain=True)
+    chain: Sequence[BaseException | None] = [error, error.__cause__, error.__context__]
+    return story.getvalue() + "".join(repr(link) + str(vars(link)) for link in chain if link)

@@ -1,0 +1,152 @@
+"""The fax: cover and notice, both languages, one page, black and white."""
+
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from alerts.documents.fax import fax_data
+from alerts.documents.render import fax
+from alerts.gateway import PageContent
+from alerts.notice import Addressee, Facts, Matter, Plan, Purpose
+from tests.unit.alerts.documents.pages import (
+    BARE,
+    FACTS,
+    LONG,
+    LONG_ADDRESSEE,
+    MINISTRY,
+    OFFICE,
+    boxes,
+    needs_poppler,
+    reader,
+    text,
+)
+from tests.unit.alerts.wording.situations import WORDING, situations
+
+
+def test_an_outage_fax_reads_as_agreed() -> None:
+    page = fax(FACTS, MINISTRY, WORDING)
+    assert page.title == "GANGGUAN PERKHIDMATAN E-MEL RASMI JABATAN CONTOH MALAYSIA"
+    said = text(page)
+    order = [
+        "FAKSIMILE / FACSIMILE",
+        "KEPADA / TO : Ketua Setiausaha, Kementerian Teladan Malaysia",
+        "u.p. / ATTN. : Puan Siti binti Teladan",
+        "NO. FAKS / FAX NO. : 03-0000 4001",
+        "DARIPADA / FROM : Bahagian Teknologi Maklumat, Jabatan Contoh Malaysia",
+        "NO. TELEFON / TEL. NO. : 03-0000 3000 NO. FAKS / FAX NO.: 03-0000 3001",
+        "RUJ. KAMI / OUR REF. : JCM.100-1/9/1 Jld. 2 (15)",
+        "NO. NOTIS / NOTICE NO. : JCM-07",
+        "TARIKH DAN MASA / DATE AND TIME: 24 November 2026, 2.45 petang",
+        "BIL. MUKA SURAT (TERMASUK MUKA INI) / NO. OF PAGES (INCLUDING THIS PAGE): 1",
+        "PERINGKAT KESELAMATAN / CLASSIFICATION: TERBUKA / OPEN",
+        "X SEGERA URGENT UNTUK TINDAKAN FOR ACTION X UNTUK MAKLUMAN FOR INFORMATION",
+        "PERKARA: GANGGUAN PERKHIDMATAN E-MEL RASMI JABATAN CONTOH MALAYSIA",
+        (
+            "1. Dimaklumkan bahawa perkhidmatan e-mel rasmi Jabatan Contoh Malaysia (jabatan-contoh.gov.my) mengalami gangguan "
+            "mulai 24 November 2026 (Selasa), pukul 2.15 petang. Sepanjang tempoh ini, e-mel rasmi tidak dapat dihantar dan "
+            "diterima."
+        ),
+        (
+            "2. Sehingga dimaklumkan kelak, segala urusan rasmi dengan JCM hendaklah dilaksanakan melalui saluran rasmi yang "
+            "berikut sahaja: Surat : Aras 5, Blok C, Kompleks Contoh, Presint 1, 62000 PUTRAJAYA Faks : 03-0000 3001 "
+            "Telefon : 03-0000 3000 (8.00 pagi - 5.00 petang, Isnin - Jumaat)"
+        ),
+        "3. Penggunaan alamat e-mel persendirian bagi urusan rasmi tidak dibenarkan.",
+        "4. Notis susulan akan dikeluarkan sebaik sahaja perkhidmatan pulih. Segala kesulitan amat dikesali.",
+        "SUBJECT: DISRUPTION OF THE OFFICIAL E-MAIL SERVICE OF JABATAN CONTOH MALAYSIA",
+        "has been disrupted since 24 November 2026 (Tuesday), 2.15 pm.",
+        "(AMINAH BINTI CONTOH) Setiausaha Bahagian Teknologi Maklumat, b.p. Ketua Pengarah",
+        "Jika faks ini tidak jelas atau tidak lengkap, sila hubungi 03-0000 3000.",
+        "If this fax is unclear or incomplete, please call 03-0000 3000.",
+        "AKUAN PENERIMAAN / ACKNOWLEDGEMENT (sila tandatangani dan fakskan semula / please sign and fax back):",
+        "Nama / Name: Jawatan / Post: Tarikh / Date:",
+    ]
+    positions = [said.find(sentence) for sentence in order]
+    assert -1 not in positions, order[positions.index(-1)]
+    assert positions == sorted(positions)
+
+
+def test_a_recovery_is_no_longer_urgent_and_names_the_first_notice() -> None:
+    said = text(fax(replace(FACTS, purpose=Purpose.RECOVERY), MINISTRY, WORDING))
+    assert "SEGERA URGENT UNTUK TINDAKAN FOR ACTION X UNTUK MAKLUMAN" in said
+    assert "X SEGERA" not in said
+    assert "1. Dengan hormatnya notis JCM-07 bertarikh 24 November 2026 dirujuk." in said
+    assert "telah pulih dan beroperasi seperti biasa mulai 24 November 2026 (Selasa), pukul 5.40 petang." in said
+    assert "1. We refer to our notice JCM-07 dated 24 November 2026." in said
+
+
+def test_a_correction_is_urgent() -> None:
+    said = text(fax(replace(FACTS, purpose=Purpose.CORRECTION), MINISTRY, WORDING))
+    assert "X SEGERA" in said
+    assert "Dimaklumkan bahawa notis tersebut dibatalkan." in said
+
+
+def test_our_own_officers_are_asked_to_act() -> None:
+    facts = replace(FACTS, plan=Plan.ESCALATION, matter=Matter.DEGRADED)
+    said = text(fax(facts, Addressee(title="Ramli", organisation="JCM"), WORDING))
+    assert "X SEGERA URGENT X UNTUK TINDAKAN FOR ACTION UNTUK MAKLUMAN" in said
+
+
+def test_what_is_not_known_leaves_no_label_behind() -> None:
+    said = text(fax(BARE, Addressee(title="Pengarah", organisation="Pejabat Teladan"), WORDING))
+    for label in ("ATTN.", "NO. FAKS", "NO. TELEFON", "RUJ. KAMI", "Jika faks", "Surat :", "()"):
+        assert label not in said
+    assert "hendaklah dilaksanakan melalui surat, faks atau telefon sahaja. 3." in said
+
+
+@pytest.mark.parametrize(
+    "facts", [*situations(FACTS), *situations(LONG)], ids=lambda f: f"{f.number}-{f.plan}-{f.purpose}-{f.matter}"
+)
+def test_every_situation_is_one_page_of_readable_size(facts: Facts) -> None:
+    page = fax(facts, LONG_ADDRESSEE, WORDING)
+    assert page.pages == len(reader(page).pages) == 1
+    assert not set("{}[]|") & set(text(page))
+    assert smallest(page) >= 11
+
+
+def test_a_name_that_fits_nothing_is_set_smaller_rather_than_on_two_pages() -> None:
+    office = replace(OFFICE, name="Jabatan Contoh Malaysia " * 18)
+    page = fax(replace(FACTS, office=office), LONG_ADDRESSEE, WORDING)
+    assert page.pages == len(reader(page).pages) == 1
+
+
+def smallest(page: PageContent) -> float:
+    """Return the size in points of the smallest text."""
+    sizes: list[float] = []
+
+    def visit(said: str, _cm: object, matrix: list[float], _font: object, size: float) -> None:
+        if said.strip():
+            sizes.append(round(size * abs(matrix[0] or 1), 1))
+
+    reader(page).pages[0].extract_text(visitor_text=visit)
+    return min(sizes)
+
+
+@needs_poppler
+def test_nothing_runs_off_the_paper(tmp_path: Path) -> None:
+    for facts in (FACTS, LONG):
+        words = boxes(fax(facts, LONG_ADDRESSEE, WORDING), tmp_path)
+        assert all(left >= 14 and right <= 196 and top >= 8 and bottom <= 289 for _, left, top, right, bottom in words)
+
+
+@pytest.mark.skipif(shutil.which("pdftoppm") is None, reason="pdftoppm is not installed")
+def test_a_fax_is_black_and_white(tmp_path: Path) -> None:
+    pdf = tmp_path / "fax.pdf"
+    pdf.write_bytes(fax(FACTS, MINISTRY, WORDING).pdf)
+    subprocess.run(
+        ["pdftoppm", "-r", "204", "-gray", "-aa", "no", "-aaVector", "no", pdf, tmp_path / "fax"], check=True
+    )
+    (image,) = tmp_path.glob("fax*.pgm")
+    pixels = image.read_bytes().split(b"\n", 3)[3]
+    # No grey: a fax machine would make dots of it.
+    assert set(pixels) == {0, 255}
+
+
+def test_every_row_of_the_cover_has_a_value() -> None:
+    data = fax_data(replace(FACTS, matter=Matter.SENDING), MINISTRY, WORDING)
+    for rows in (data["fields"], data["remarks"]):
+        assert isinstance(rows, list)
+        assert all(field["value"] for row in rows for field in row)

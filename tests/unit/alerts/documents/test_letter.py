@@ -1,0 +1,261 @@
+"""The letter a clerk would sign, and that fits the envelope."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from alerts.documents.letter import letter_data
+from alerts.documents.render import letter
+from alerts.notice import Addressee, Facts, Language, Matter, Plan, Purpose
+from alerts.wording.texts import load
+from tests.unit.alerts.documents.pages import (
+    BARE,
+    FACTS,
+    LONG,
+    LONG_ADDRESSEE,
+    MINISTRY,
+    OFFICE,
+    boxes,
+    needs_poppler,
+    reader,
+    text,
+)
+from tests.unit.alerts.wording.situations import JCM, WORDING, situations
+
+
+def test_an_outage_letter_reads_as_agreed() -> None:
+    page = letter(FACTS, MINISTRY, WORDING)
+    assert page.title == "PEMAKLUMAN GANGGUAN PERKHIDMATAN E-MEL RASMI JABATAN CONTOH MALAYSIA"
+    assert page.pages == 1
+    said = text(page)
+    order = [
+        "Jabatan Contoh Malaysia Bahagian Teknologi Maklumat Aras 5, Blok C, Kompleks Contoh Presint 1 62000 PUTRAJAYA",
+        "Telefon : 03-0000 3000",
+        "Faks : 03-0000 3001",
+        "Laman web : www.jabatan-contoh.gov.my",
+        "Ruj. Kami : JCM.100-1/9/1 Jld. 2 (15)",
+        "Tarikh : 24 November 2026",
+        "Ketua Setiausaha Kementerian Teladan Malaysia Aras 2, Menara Teladan 62100 PUTRAJAYA",
+        "No. Faks : 03-0000 4001",
+        "(u.p.: Puan Siti binti Teladan)",
+        "Tuan/Puan,",
+        "PEMAKLUMAN GANGGUAN PERKHIDMATAN E-MEL RASMI JABATAN CONTOH MALAYSIA",
+        "Dengan segala hormatnya, saya merujuk perkara di atas.",
+        (
+            "2. Untuk makluman tuan/puan, perkhidmatan e-mel rasmi Jabatan Contoh Malaysia (domain jabatan-contoh.gov.my) "
+            "mengalami gangguan mulai 24 November 2026 (Selasa), pukul 2.15 petang. Sepanjang tempoh ini, e-mel rasmi tidak "
+            "dapat dihantar dan diterima."
+        ),
+        (
+            "3. Selaras dengan Surat Arahan Ketua Pengarah MAMPU bertarikh 1 Jun 2007 bertajuk "
+            '"Langkah-langkah Mengenai Penggunaan Mel Elektronik di Agensi-agensi Kerajaan", segala urusan rasmi dengan JCM '
+            "sepanjang tempoh gangguan hendaklah dilaksanakan melalui saluran rasmi yang berikut sahaja:"
+        ),
+        "(a) surat : Aras 5, Blok C, Kompleks Contoh, Presint 1, 62000 PUTRAJAYA;",
+        "(b) faks : 03-0000 3001; dan",
+        "(c) telefon : 03-0000 3000 (8.00 pagi - 5.00 petang, Isnin - Jumaat).",
+        (
+            "4. Penggunaan alamat e-mel persendirian bagi urusan rasmi tidak dibenarkan. E-mel yang dihantar kepada JCM dalam "
+            "tempoh gangguan mungkin lewat diterima atau tidak diterima. Sehubungan dengan itu, dokumen yang penting atau yang "
+            "memerlukan tindakan segera hendaklah dihantar melalui saluran di perenggan 3."
+        ),
+        (
+            "5. JCM sedang mengambil tindakan pemulihan dan akan memaklumkan tuan/puan sebaik sahaja perkhidmatan e-mel rasmi "
+            "pulih. Sebarang pertanyaan boleh diajukan kepada Encik Ramli bin Contoh, Penolong Pegawai Teknologi Maklumat, di "
+            "talian 03-0000 3010."
+        ),
+        (
+            "6. Segala kesulitan amat dikesali. Perhatian dan kerjasama tuan/puan dalam perkara ini amat dihargai dan didahului "
+            "dengan ucapan terima kasih."
+        ),
+        "Sekian, terima kasih.",
+        '"MALAYSIA MADANI" "BERKHIDMAT UNTUK NEGARA"',
+        "Saya yang menjalankan amanah,",
+        "(AMINAH BINTI CONTOH) Setiausaha Bahagian Teknologi Maklumat b.p. Ketua Pengarah Jabatan Contoh Malaysia",
+        "s.k. Timbalan Ketua Pengarah",
+        "No. Notis: JCM-07",
+    ]
+    positions = [said.find(sentence) for sentence in order]
+    assert -1 not in positions, order[positions.index(-1)]
+    assert positions == sorted(positions)
+
+
+@pytest.mark.parametrize(
+    ("matter", "sentences"),
+    [
+        (
+            Matter.SENDING,
+            [
+                "JCM tidak dapat menghantar e-mel rasmi. E-mel yang dihantar kepada JCM masih dapat diterima.",
+                "urusan rasmi daripada JCM sepanjang tempoh gangguan akan dilaksanakan melalui surat, faks atau telefon",
+                "Jawapan JCM kepada e-mel yang diterima dalam tempoh gangguan akan dibuat melalui surat, faks atau telefon.",
+            ],
+        ),
+        (
+            Matter.RECEIVING,
+            [
+                "JCM tidak dapat menerima e-mel. E-mel yang dihantar kepada JCM mungkin lewat diterima atau tidak diterima.",
+                "dokumen yang penting atau yang memerlukan tindakan segera hendaklah dihantar",
+            ],
+        ),
+    ],
+)
+def test_a_letter_promises_only_what_the_broken_side_leaves(matter: Matter, sentences: list[str]) -> None:
+    said = text(letter(replace(FACTS, matter=matter), MINISTRY, WORDING))
+    for sentence in sentences:
+        assert sentence in said
+
+
+def test_a_recovery_letter_tells_how_long_it_lasted() -> None:
+    page = letter(replace(FACTS, purpose=Purpose.RECOVERY), MINISTRY, WORDING)
+    said = text(page)
+    assert page.pages == 1
+    assert (
+        "Dengan segala hormatnya, saya merujuk perkara di atas dan surat JCM rujukan JCM.100-1/9/1 Jld. 2 (15) bertarikh 24 "
+        "November 2026."
+    ) in said
+    assert (
+        "telah pulih dan beroperasi seperti biasa mulai 24 November 2026 (Selasa), pukul 5.40 petang. Gangguan tersebut "
+        "berlaku selama 3 jam 25 minit, iaitu dari 24 November 2026, pukul 2.15 petang, hingga 24 November 2026, pukul 5.40 "
+        "petang."
+    ) in said
+    assert "tidak perlu dihantar semula melalui e-mel." in said
+
+
+def test_a_correction_withdraws_the_notice_by_its_number() -> None:
+    said = text(letter(replace(FACTS, purpose=Purpose.CORRECTION), MINISTRY, WORDING))
+    assert "bernombor JCM-07 dibatalkan. Perkhidmatan e-mel rasmi tersebut beroperasi seperti biasa." in said
+
+
+def test_the_translation_is_an_attachment_and_says_so() -> None:
+    facts = replace(FACTS, office=replace(OFFICE, english_attachment=True))
+    page = letter(facts, MINISTRY, WORDING)
+    assert page.pages == 2
+    attached = " ".join(reader(page).pages[1].extract_text().split())
+    assert "Ruj. Kami : JCM.100-1/9/1 Jld. 2 (15)" in attached
+    assert "Lampiran Terjemahan Bahasa Inggeris / English Translation NOTICE OF DISRUPTION" in attached
+    assert "has been disrupted since 24 November 2026 (Tuesday), 2.15 pm." in attached
+    assert "(b) fax : 03-0000 3001; and" in attached
+    assert "(This translation is for information. The Malay text is the official text.)" in attached
+
+
+def test_a_state_service_may_write_english() -> None:
+    facts = replace(FACTS, office=replace(OFFICE, english_attachment=True))
+    page = letter(facts, MINISTRY, WORDING, Language.ENGLISH)
+    said = text(page)
+    assert page.pages == 1
+    assert "Our Ref. : JCM.100-1/9/1 Jld. 2 (15)" in said
+    assert "Dear Sir/Madam, NOTICE OF DISRUPTION" in said
+    assert "YBhg. Datuk," in text(
+        letter(facts, replace(MINISTRY, salutation="YBhg. Datuk,"), WORDING, Language.ENGLISH)
+    )
+
+
+def test_what_is_not_known_leaves_no_label_behind() -> None:
+    page = letter(BARE, Addressee(title="Pengarah", organisation="Pejabat Teladan"), WORDING)
+    said = text(page)
+    for label in ("Telefon", "Faks :", "Laman web", "No. Faks", "u.p.", "b.p.", "s.k.", "(a)", "Sebarang", "()", " ,"):
+        assert label not in said
+    assert "hendaklah dilaksanakan melalui surat, faks atau telefon sahaja. 4." in said
+    assert "Ruj. Kami : Tarikh : 24 November 2026 Pengarah Pejabat Teladan Tuan/Puan," in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"contact_name": ""}, "pulih. Sebarang pertanyaan boleh diajukan di talian 03-0000 3010."),
+        ({"contact_post": ""}, "kepada Encik Ramli bin Contoh di talian 03-0000 3010."),
+        ({"contact_telephone": ""}, "Penolong Pegawai Teknologi Maklumat, di talian 03-0000 3000."),
+        ({"contact_telephone": "", "telephone": ""}, "bin Contoh, Penolong Pegawai Teknologi Maklumat. 6."),
+        ({"hours": ""}, "(c) telefon : 03-0000 3000."),
+        ({"fax": ""}, "62000 PUTRAJAYA; dan (b) telefon :"),
+        ({"fax": "", "telephone": ""}, "(a) surat : Aras 5, Blok C, Kompleks Contoh, Presint 1, 62000 PUTRAJAYA. 4."),
+        ({"head_title": "setiausaha bahagian teknologi maklumat"}, "Maklumat Jabatan Contoh Malaysia s.k."),
+        ({"unsigned": True}, "Surat ini ialah cetakan komputer dan tidak memerlukan tandatangan."),
+        ({"slogans": ('"SEHATI"',)}, 'Sekian, terima kasih. "SEHATI" Saya yang'),
+    ],
+)
+def test_a_missing_field_changes_the_sentence_around_it(changes: dict[str, object], sentence: str) -> None:
+    facts = replace(FACTS, office=replace(OFFICE, **changes))  # type: ignore[arg-type]  # one field a case
+    assert sentence in text(letter(facts, MINISTRY, WORDING))
+
+
+def test_a_long_letter_keeps_its_signature_with_a_paragraph_and_repeats_the_reference() -> None:
+    page = letter(LONG, LONG_ADDRESSEE, WORDING)
+    assert page.pages == len(reader(page).pages) == 3
+    second = " ".join(reader(page).pages[1].extract_text().split())
+    assert "Ruj. Kami : SEKTORAWAM1.BPTMK.100-1/9/1 Jld. 12 (105)" in second
+    assert "6. Segala kesulitan amat dikesali." in second
+    assert "(DATO' SRI HAJI MUHAMMAD ABDUL RAHMAN BIN TENGKU ABDUL CONTOH AL-HAJ)" in second
+    assert "2/3" in second
+
+
+@needs_poppler
+@pytest.mark.parametrize(("facts", "addressee"), [(FACTS, MINISTRY), (LONG, LONG_ADDRESSEE)])
+def test_the_address_shows_in_the_window_of_an_envelope(facts: Facts, addressee: Addressee, tmp_path: Path) -> None:
+    words = boxes(letter(facts, addressee, WORDING), tmp_path)
+    # What may show when the sheet drifts: nothing but the address.
+    seen = [word for word in words if word[1] < 110 and word[2] < 92 and word[4] > 44]
+    shown = " ".join(word[0] for word in seen)
+    assert shown.startswith(addressee.title)
+    assert shown.endswith(f"(u.p.: {addressee.attention})")
+    assert min(left for _, left, *_ in seen) == pytest.approx(25, abs=0.2)
+    assert min(top for _, _, top, *_ in seen) == pytest.approx(57, abs=0.3)
+    assert max(right for *_, right, _ in seen) <= 100
+    assert max(bottom for *_, bottom in seen) <= 79.5
+    reference = next(word for word in words if word[0] == "Ruj.")
+    assert reference[1] >= 115
+    assert next(top for word, _, top, *_ in words if word == "Tuan/Puan,") >= 94
+
+
+@needs_poppler
+def test_nothing_runs_off_the_paper(tmp_path: Path) -> None:
+    words = boxes(letter(LONG, LONG_ADDRESSEE, WORDING), tmp_path)
+    assert all(left >= 24.5 and right <= 186 and top >= 8 and bottom <= 292 for _, left, top, right, bottom in words)
+
+
+def test_the_town_keeps_its_line_when_others_share_one() -> None:
+    data = letter_data(FACTS, LONG_ADDRESSEE, WORDING, Language.MALAY)
+    choices = data["addresses"]
+    assert isinstance(choices, list)
+    assert [choice[-1] for choice in choices[1:]] == ["40200 SHAH ALAM, SELANGOR DARUL EHSAN"] * (len(choices) - 1)
+    assert choices[2][2:] == [
+        *LONG_ADDRESSEE.address[:2],
+        "Kawasan Perusahaan Bebas Cukai Teladan Fasa Tiga, Seksyen 15",
+        "40200 SHAH ALAM, SELANGOR DARUL EHSAN",
+    ]
+
+
+@pytest.mark.parametrize("facts", situations(FACTS), ids=lambda f: f"{f.plan}-{f.purpose}-{f.matter}")
+def test_every_situation_can_be_a_letter(facts: Facts) -> None:
+    page = letter(facts, MINISTRY, WORDING)
+    assert page.pages == 1
+    assert not set("{}[]|") & set(text(page))
+
+
+def test_our_own_officers_read_what_they_would_have_heard() -> None:
+    facts = replace(FACTS, plan=Plan.ESCALATION, matter=Matter.OWN_FAULT, subject="peti rujukan A")
+    said = text(letter(facts, Addressee(title="Ramli", organisation="Jabatan Contoh Malaysia"), WORDING))
+    assert (
+        "mulai hari Selasa, 24 November 2026, pukul 2.15 petang. Bahagian yang terjejas ialah peti rujukan A." in said
+    )
+    assert "3. Ini bukan gangguan e-mel agensi. Tiada notis gangguan dikeluarkan." in said
+
+
+@pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.OWN_FAULT])
+def test_slowness_and_our_own_faults_are_never_announced(matter: Matter) -> None:
+    with pytest.raises(ValueError, match="never announced"):
+        letter(replace(FACTS, matter=matter), MINISTRY, WORDING)
+
+
+def test_a_site_may_add_items_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "ms.yaml").write_text(
+        "letter:\n  warning:\n    both: |-\n      Perhatian:\n      satu;\n      dua.\n", encoding="utf-8"
+    )
+    said = text(letter(FACTS, MINISTRY, load(tmp_path)))
+    assert "4. Perhatian: (a) satu; (b) dua. 5." in said
+
+
+def test_an_office_of_the_least_data_is_still_one_page() -> None:
+    assert letter(replace(BARE, office=JCM), Addressee(title="", organisation="Pejabat"), WORDING).pages == 1

@@ -1,0 +1,51 @@
+"""Characters that reach the paper."""
+
+import pytest
+
+from alerts.documents import printable as module
+from alerts.documents.printable import printable, printable_all, unprintable
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("Jabatan Contoh", "Jabatan Contoh"),
+        ("Dato\u2019 Sri \u201cContoh\u201d \u2013 5 €", "Dato\u2019 Sri \u201cContoh\u201d \u2013 5 €"),
+        ("Cafe\u0301", "Café"),
+        ("a\tb\nc\u00a0d  e", "a b c d e"),
+        ("a\u202eb\u200bc\x00d\x07", "abcd"),
+        ("x \u202e", "x"),
+        ("\uff21\uff22", "AB"),
+        ("ǎ", "a"),
+        ("中ஆج😀", "????"),
+        ("?", "?"),
+    ],
+)
+def test_a_text_is_reduced_to_what_the_font_has(text: str, printed: str) -> None:
+    assert printable(text) == printed
+
+
+def test_what_would_be_lost_can_be_told_beforehand() -> None:
+    assert unprintable("Jabatan 中华中 Café?") == ("中", "华")
+    assert unprintable("Jabatan Contoh") == ()
+
+
+def test_data_keeps_its_shape() -> None:
+    assert printable_all({"a": ["b\n", 1, True, {"c": "中"}]}) == {"a": ["b", 1, True, {"c": "?"}]}
+
+
+def test_every_printable_character_is_in_the_font() -> None:
+    typst = pytest.importorskip("typst")
+    from alerts.documents.render import _fonts  # noqa: PLC0415 - the font as the renderer sees it
+
+    everything = "".join(chr(code) for first, last in module._PRINTABLE for code in range(first, last + 1))
+    source = b'#set document(title: "x")\n#set text(font: "Arimo", lang: "ms")\n#sys.inputs.text'
+    pdf = typst.compile(
+        source,
+        format="pdf",
+        font_paths=_fonts(),
+        ignore_system_fonts=True,
+        sys_inputs={"text": everything},
+        pdf_standards=["a-2a", "ua-1"],
+    )
+    assert pdf.startswith(b"%PDF")

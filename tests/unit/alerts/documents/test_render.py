@@ -1,0 +1,107 @@
+"""What every PDF promises: the archive's standard, the same bytes, and nothing read as markup."""
+
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from pypdf.generic import DictionaryObject, PdfObject, StreamObject
+
+from alerts.documents.render import fax, letter
+from alerts.gateway import PageContent
+from alerts.notice import Addressee, Facts
+from alerts.wording.texts import Wording
+from tests.unit.alerts.documents.pages import FACTS, MINISTRY, OFFICE, reader, text
+from tests.unit.alerts.wording.situations import WORDING
+
+HOSTILE = "#Jabatan *Contoh* _A_ $x$ \"q\" @b <c> \\n `k` // /* ~ = - + #(1+1) [d] {e} 'f'"
+
+Render = Callable[[Facts, Addressee, Wording], PageContent]
+
+
+def dictionary(value: PdfObject) -> DictionaryObject:
+    found = value.get_object()
+    assert isinstance(found, DictionaryObject)
+    return found
+
+
+def stream(value: PdfObject) -> StreamObject:
+    found = value.get_object()
+    assert isinstance(found, StreamObject)
+    return found
+
+
+both = pytest.mark.parametrize("render", [letter, fax])
+
+
+@both
+def test_a_page_declares_its_standards_and_its_language(render: Render) -> None:
+    page = render(FACTS, MINISTRY, WORDING)
+    pdf = reader(page)
+    root = pdf.root_object
+    assert str(root["/Lang"]) == "ms-MY"
+    assert dictionary(root["/MarkInfo"])["/Marked"]
+    assert pdf.metadata is not None
+    assert pdf.metadata.title == page.title
+    assert pdf.metadata.author == "Jabatan Contoh Malaysia"
+    metadata = stream(root["/Metadata"]).get_data().decode()
+    for declared in (
+        "<pdfaid:part>2</pdfaid:part>",
+        "<pdfaid:conformance>A</pdfaid:conformance>",
+        "<pdfuaid:part>1</pdfuaid:part>",
+    ):
+        assert declared in metadata
+
+
+@both
+def test_only_our_font_is_used_and_it_is_embedded(render: Render) -> None:
+    sheet = reader(render(FACTS, MINISTRY, WORDING)).pages[0]
+    fonts = dictionary(dictionary(sheet["/Resources"])["/Font"]).values()
+    names = {str(dictionary(font)["/BaseFont"]) for font in fonts}
+    # Six letters and a plus sign: the part of the font that the page needs is inside the file.
+    assert all(re.fullmatch(r"/[A-Z]{6}\+Arimo-\w+", name) for name in names)
+
+
+@both
+def test_the_same_facts_give_the_same_bytes(render: Render) -> None:
+    first = render(FACTS, MINISTRY, WORDING)
+    with ThreadPoolExecutor(4) as threads:
+        others = list(threads.map(lambda _: render(FACTS, MINISTRY, WORDING), range(8)))
+    assert all(other == first for other in others)
+    metadata = reader(first).metadata
+    assert metadata is not None
+    assert metadata.creation_date == FACTS.noticed_at
+
+
+@both
+def test_a_hostile_name_is_printed_as_it_stands(render: Render) -> None:
+    office = replace(
+        OFFICE,
+        name=HOSTILE,
+        short="J#*_",
+        division=HOSTILE,
+        reference=HOSTILE,
+        contact_name=HOSTILE,
+        signatory_name=HOSTILE,
+    )
+    addressee = replace(MINISTRY, title=HOSTILE, attention=HOSTILE)
+    page = render(replace(FACTS, office=office, number="#*_-07"), addressee, WORDING)
+    said = "".join(text(page).split())
+    assert said.count("".join(HOSTILE.split())) >= 5
+    assert "".join(HOSTILE.upper().split()) in said
+    assert page.title.endswith(HOSTILE.upper())
+
+
+@both
+def test_a_character_without_a_glyph_does_not_stop_the_page(render: Render) -> None:
+    office = replace(OFFICE, name="Jabatan 中 \u202eContoh\x07\x00 \uff21 😀\nMalaysia")
+    said = text(render(replace(FACTS, office=office), MINISTRY, WORDING))
+    assert "Jabatan ? Contoh A ? Malaysia" in said
+
+
+@both
+def test_an_address_line_with_a_line_break_stays_one_line(render: Render) -> None:
+    office = replace(OFFICE, address=("Aras 5\nBlok C", "62000 PUTRAJAYA"))
+    said = text(render(replace(FACTS, office=office), MINISTRY, WORDING))
+    assert "Aras 5 Blok C, 62000 PUTRAJAYA" in said

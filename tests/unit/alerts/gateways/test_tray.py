@@ -1,0 +1,165 @@
+"""Letters in a tray: whole or not at all, once, and never without a trace."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from alerts.gateway import (
+    Absent,
+    DeliveryError,
+    Dispatches,
+    ErrorClass,
+    Incoming,
+    Order,
+    PageContent,
+    Progress,
+    Refused,
+    Report,
+    Surroundings,
+)
+from alerts.gateways.tray import Tray, TraySettings
+from monitor.lab.callbacks import NotedDesk
+
+LETTER = PageContent(pdf=b"%PDF-1.7 surat\n" * 100, title="Pemakluman Gangguan E-mel", pages=2)
+
+
+def order(reference: str = "d42-1", *, address: str = "Ketua Setiausaha, Kementerian Contoh") -> Order:
+    return Order(
+        reference=reference,
+        address=address,
+        content=LETTER,
+        # Half past four in the morning of the 25th in Malaysia.
+        created_at=datetime(2026, 11, 24, 20, 30, tzinfo=UTC),
+        expires_at=datetime(2026, 12, 1, tzinfo=UTC),
+    )
+
+
+@pytest.fixture
+def tray(tmp_path: Path) -> Tray:
+    return Tray(TraySettings(directory=Path("letters")), Surroundings(callback_base=None, directory=str(tmp_path)))
+
+
+def files(tmp_path: Path) -> list[str]:
+    return sorted(str(path.relative_to(tmp_path / "letters")) for path in tmp_path.rglob("*") if path.is_file())
+
+
+NAME = "2026-11-25_d42-1_pemakluman-gangguan-e-mel-ketua-setiausaha-kementerian-contoh.pdf"
+
+
+async def test_a_letter_lies_in_the_tray_under_a_name_a_clerk_can_read(tray: Tray, tmp_path: Path) -> None:
+    report = await tray.send(order())
+    assert report == Report(progress=Progress.ACCEPTED, provider_id="d42-1", units=2)
+    assert files(tmp_path) == [NAME]
+    assert (tmp_path / "letters" / NAME).read_bytes() == LETTER.pdf
+    assert (tmp_path / "letters" / NAME).stat().st_mode & 0o777 == 0o640
+
+
+async def test_the_same_reference_is_never_laid_twice(tray: Tray, tmp_path: Path) -> None:
+    await tray.send(order())
+    await tray.send(order(address="Another name after a correction"))
+    await tray.dispatch("d42-1")
+    report = await tray.send(order())
+    assert report.progress is Progress.SENT
+    assert files(tmp_path) == [f"dispatched/{NAME}"]
+
+
+async def test_references_that_begin_alike_are_different_letters(tray: Tray, tmp_path: Path) -> None:
+    await tray.send(order("d42-11"))
+    assert await tray.find(order("d42-1")) == Absent(certain=True)
+    await tray.send(order("d42-1"))
+    assert len(files(tmp_path)) == 2
+
+
+async def test_a_letter_is_sent_once_a_clerk_says_so(tray: Tray) -> None:
+    await tray.send(order())
+    assert isinstance(tray, Dispatches)
+    assert await tray.dispatch("d42-1")
+    assert (await tray.check(order(), "d42-1")).progress is Progress.SENT
+    assert await tray.dispatch("d42-1")
+    assert not await tray.withdraw(order(), "d42-1")
+
+
+async def test_a_letter_not_yet_dispatched_is_withdrawn(tray: Tray, tmp_path: Path) -> None:
+    await tray.send(order())
+    assert await tray.withdraw(order(), "d42-1")
+    assert await tray.withdraw(order(), "d42-1")
+    assert not await tray.dispatch("d42-1")
+    report = await tray.check(order(), "d42-1")
+    assert (report.progress, report.code) == (Progress.FAILED, "withdrawn")
+    assert files(tmp_path) == [f"withdrawn/{NAME}"]
+
+
+async def test_a_clerk_and_a_recovery_at_the_same_moment_do_not_both_have_it(tray: Tray, tmp_path: Path) -> None:
+    for number in range(20):
+        reference = f"d{number}-1"
+        await tray.send(order(reference))
+        dispatched, withdrawn = await asyncio.gather(
+            tray.dispatch(reference), tray.withdraw(order(reference), reference)
+        )
+        assert dispatched is not withdrawn
+
+
+async def test_a_letter_that_has_gone_by_hand_is_not_called_lost(tray: Tray, tmp_path: Path) -> None:
+    await tray.send(order())
+    (tmp_path / "letters" / NAME).unlink()
+    with pytest.raises(DeliveryError) as raised:
+        await tray.check(order(), "d42-1")
+    assert (raised.value.error, raised.value.code) == (ErrorClass.UNKNOWN, "missing")
+
+
+async def test_a_tray_that_cannot_be_written_names_the_reason_and_nobody(tray: Tray, tmp_path: Path) -> None:
+    (tmp_path / "letters").write_text("a file where the tray should be")
+    with pytest.raises(DeliveryError) as raised:
+        await tray.send(order())
+    assert raised.value.error is ErrorClass.CONFIGURATION
+    assert "kementerian" not in f"{raised.value}{raised.value.__cause__}".lower()
+
+
+@pytest.mark.parametrize("reference", ["../d42-1", "d42-1/x", "", ".", "d_42", "*"])
+async def test_a_reference_cannot_lead_out_of_the_tray(tray: Tray, reference: str) -> None:
+    assert not await tray.dispatch(reference)
+    with pytest.raises(ValueError, match="not safe"):
+        await tray.send(order(reference))
+
+
+async def test_a_title_without_latin_letters_still_has_a_name(tray: Tray, tmp_path: Path) -> None:
+    letter = PageContent(pdf=b"%PDF-", title="通知", pages=1)
+    now = datetime(2026, 11, 24, tzinfo=UTC)
+    await tray.send(Order(reference="d1-1", address="部长", content=letter, created_at=now, expires_at=now))
+    assert files(tmp_path) == ["2026-11-24_d1-1_surat.pdf"]
+
+
+async def test_a_tray_has_no_callbacks(tray: Tray) -> None:
+    incoming = Incoming(path="status/d1-1", url="", form={}, headers={}, body=b"")
+    with pytest.raises(Refused):
+        await tray.hear(incoming, NotedDesk())
+
+
+KILLED_BEFORE_THE_RENAME = """
+import asyncio, os, pathlib, signal, sys
+sys.path[:0] = [{tests!r}]
+from test_tray import order
+from alerts.gateway import Surroundings
+from alerts.gateways.tray import Tray, TraySettings
+
+pathlib.Path.rename = lambda self, target: os.kill(os.getpid(), signal.SIGKILL)
+tray = Tray(TraySettings(directory="letters"), Surroundings(callback_base=None, directory={directory!r}))
+asyncio.run(tray.send(order()))
+"""
+
+
+@pytest.mark.crash
+async def test_killed_before_the_rename_leaves_no_letter_and_the_next_try_clears_up(tray: Tray, tmp_path: Path) -> None:
+    program = KILLED_BEFORE_THE_RENAME.format(tests=str(Path(__file__).parent), directory=str(tmp_path))
+    killed = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], check=False, timeout=30)
+    assert killed.returncode == -signal.SIGKILL
+    assert [name for name in files(tmp_path) if name.endswith(".pdf")] == []
+    assert len(files(tmp_path)) == 1
+    assert await tray.find(order()) == Absent(certain=True)
+    await tray.send(order())
+    assert files(tmp_path) == [NAME]

@@ -1,0 +1,133 @@
+"""What Twilio is told, without Twilio: TwiML, settings, the error table."""
+
+from xml.etree import ElementTree as ET
+
+import pytest
+from pydantic import ValidationError
+
+from alerts.gateway import ErrorClass, Script, VoiceContent
+from alerts.gateways.twilio_sms import TwilioSmsSettings
+from alerts.gateways.twilio_voice import TwilioVoiceSettings
+from alerts.twilio_api import ERRORS, failure
+from alerts.twiml import LONGEST_INLINE, Voices, closing, menu, recital, silence
+
+ACCOUNT = {"account_sid": "AC" + "0" * 32, "auth_token": "rahsia", "from_number": "+60300000100"}
+VOICES = Voices(names=TwilioVoiceSettings.model_validate(ACCOUNT).voices)
+
+
+def script(
+    language: str = "ms-MY", *, blocks: tuple[str, ...] = ("Perhatian.", "E-mel <rasmi> & terganggu.")
+) -> Script:
+    return Script(
+        language=language,
+        blocks=blocks,
+        menu="Tekan satu.",
+        thanks="Direkodkan.",
+        already="Telah disahkan.",
+        goodbye="Sekian.",
+    )
+
+
+def spoken(document: str | None) -> list[str]:
+    assert document is not None
+    return [say.text or "" for say in ET.fromstring(document).iter("Say")]
+
+
+def test_each_block_is_said_twice_inside_the_gather() -> None:
+    document = menu(script(), VOICES, action="https://pantau.contoh.example/key/d1-1/0/0?a=1&b=2")
+    gather = ET.fromstring(document)[0]
+    assert gather.tag == "Gather"
+    assert gather.get("action") == "https://pantau.contoh.example/key/d1-1/0/0?a=1&b=2"
+    assert (gather.get("numDigits"), gather.get("actionOnEmptyResult"), gather.get("finishOnKey")) == ("1", "true", "")
+    first, second = script().blocks
+    assert spoken(document) == [first, first, second, second, "Tekan satu."]
+
+
+def test_the_notice_of_malaysia_md_fits_inline() -> None:
+    blocks = tuple(
+        "Perkhidmatan e-mel rasmi mengalami gangguan mulai hari Selasa, pukul dua lima belas." for _ in range(6)
+    )
+    assert (
+        len(menu(script(blocks=blocks), VOICES, action="https://pantau.contoh.example/key/d1-1/0/0")) < LONGEST_INLINE
+    )
+
+
+def test_a_malay_voice_speaks_malay_and_a_british_one_english() -> None:
+    for language in ("ms-MY", "en-GB"):
+        (say,) = ET.fromstring(closing(script(language), "Sekian.", VOICES)).iter("Say")
+        assert say.get("language") == language
+        assert (say.get("voice") or "").startswith(f"Google.{language}-")
+
+
+def test_a_closing_and_a_silence_hang_up() -> None:
+    assert [verb.tag for verb in ET.fromstring(closing(script(), "Sekian.", VOICES))] == ["Say", "Hangup"]
+    assert [verb.tag for verb in ET.fromstring(silence())] == ["Hangup"]
+
+
+@pytest.mark.parametrize(
+    ("length", "scripts", "times"),
+    [(100, 2, 2), (800, 1, 2), (1700, 1, 1)],
+)
+def test_a_recital_says_as_much_as_fits_and_asks_for_no_key(length: int, scripts: int, times: int) -> None:
+    block = "a" * length
+    both = VoiceContent(scripts=(script(blocks=(block, block)), script("en-GB", blocks=(block, block)))).scripts
+    document = recital(both, VOICES)
+    assert document is not None
+    assert len(document) <= LONGEST_INLINE
+    assert spoken(document) == ([block] * 2 * times + ["Sekian."]) * scripts
+    assert "Gather" not in document
+
+
+def test_a_recital_that_cannot_fit_is_none() -> None:
+    assert recital([script(blocks=("a" * LONGEST_INLINE,))], VOICES) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"account_sid": "AC123"},
+        {"base_url": "http://api.contoh.example"},
+        {"base_url": "ftp://127.0.0.1"},
+        {"base_url": "nowhere"},
+        {"auth_tokens": ["x"]},
+        {"from_number": "03-0000 0100"},
+        {"deadline_seconds": 0},
+    ],
+)
+@pytest.mark.parametrize("settings", [TwilioSmsSettings, TwilioVoiceSettings])
+def test_settings_that_cannot_work_are_refused(
+    settings: type[TwilioSmsSettings | TwilioVoiceSettings], changes: dict[str, object]
+) -> None:
+    with pytest.raises(ValidationError):
+        settings.model_validate({**ACCOUNT, **changes})
+
+
+@pytest.mark.parametrize("url", ["https://api.contoh.example/", "http://127.0.0.1:9999", "http://[::1]:9999/"])
+def test_a_base_url_is_https_or_this_machine(url: str) -> None:
+    assert TwilioSmsSettings.model_validate({**ACCOUNT, "base_url": url}).base_url == url.rstrip("/")
+
+
+def test_settings_show_no_token() -> None:
+    settings = TwilioSmsSettings.model_validate({**ACCOUNT, "other_auth_tokens": ["rahsia"]})
+    assert "rahsia" not in f"{settings!r}{settings}{settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    ("error", "codes"),
+    [
+        (ErrorClass.TRANSIENT, {20429, 21730, 30001, 30003, 30008, 30036, 30410, 30500}),
+        (ErrorClass.PERMANENT, {21211, 21217, 21610, 21614, 30004, 30005, 30006, 30007}),
+        (
+            ErrorClass.CONFIGURATION,
+            {11100, 13227, 20003, 20005, 20404, 21205, 21210, 21212, 21214, 21215, 21219, 21408}
+            | {21606, 21608, 21609, 21612, 30002, 30042, 32205},
+        ),
+    ],
+)
+def test_the_error_table(error: ErrorClass, codes: set[int]) -> None:
+    assert {code for code, (known, _) in ERRORS.items() if known is error} == codes
+
+
+@pytest.mark.parametrize("code", [None, "", "99999", 30008, "30008", "²"])
+def test_an_unknown_failure_deserves_one_more_try(code: object) -> None:
+    assert failure(code).error is ErrorClass.TRANSIENT

@@ -1,0 +1,115 @@
+"""What the gateways do when no provider can reach us, and what they ask the provider for."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from alerts.gateway import (
+    Content,
+    DeliveryError,
+    ErrorClass,
+    Gateway,
+    GatewayKind,
+    Order,
+    PageContent,
+    Script,
+    SmsContent,
+    Surroundings,
+    VoiceContent,
+)
+from alerts.gateways import sinch_fax, twilio_sms, twilio_voice
+from monitor.lab.carrier import api as carrier_api
+from monitor.lab.carrier.carrier import Carrier
+from monitor.lab.faxservice import api as fax_api
+from monitor.lab.faxservice.service import FaxService
+from monitor.lab.serving import serve
+
+MOBILE, FAX = "+60100000101", "+60300000201"
+
+
+def order(content: Content, *, to: str, expires_in: timedelta = timedelta(minutes=5)) -> Order:
+    now = datetime.now(UTC)
+    return Order(reference="d1-1", address=to, content=content, created_at=now, expires_at=now + expires_in)
+
+
+def call(block: str) -> VoiceContent:
+    script = Script(
+        language="ms-MY", blocks=(block,), menu="Tekan satu.", thanks="Direkodkan.", already="Telah.", goodbye="Sekian."
+    )
+    return VoiceContent(scripts=(script,))
+
+
+@asynccontextmanager
+async def alone(kind: GatewayKind, **settings: Any) -> AsyncIterator[Gateway]:
+    gateway = kind.build(kind.config.model_validate(settings), Surroundings(callback_base=None, directory="."))
+    yield gateway
+    await gateway.close()
+
+
+@pytest.fixture
+async def carrier() -> Carrier:
+    carrier = Carrier()
+    carrier.phone(MOBILE, keys=["1"])
+    return carrier
+
+
+@asynccontextmanager
+async def twilio(kind: GatewayKind, carrier: Carrier) -> AsyncIterator[Gateway]:
+    account = {
+        "account_sid": carrier.account_sid,
+        "auth_token": carrier.auth_token,
+        "from_number": "+60300000100",
+    }
+    async with serve(carrier_api.app(carrier)) as base_url, alone(kind, base_url=base_url, **account) as gateway:
+        yield gateway
+
+
+async def test_a_call_speaks_and_ends_without_asking_for_a_key(carrier: Carrier) -> None:
+    async with twilio(twilio_voice.GATEWAY, carrier) as gateway:
+        await gateway.send(order(call("Perhatian."), to=MOBILE))
+        await carrier.settled()
+    (made,) = carrier.calls
+    assert made.text.split("\n") == ["Perhatian.", "Perhatian.", "Sekian."]
+    assert (made.callback, made.fallback_url, made.keys) == ("", "", "")
+
+
+async def test_a_script_that_cannot_be_spoken_inline_is_refused(carrier: Carrier) -> None:
+    async with twilio(twilio_voice.GATEWAY, carrier) as gateway:
+        with pytest.raises(DeliveryError) as raised:
+            await gateway.send(order(call("a" * 4000), to=MOBILE))
+    assert raised.value.error is ErrorClass.PERMANENT
+    assert carrier.calls == []
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "least", "most"),
+    [(timedelta(days=2), 36000, 36000), (timedelta(minutes=-1), 1, 1), (timedelta(minutes=5), 295, 300)],
+)
+async def test_an_sms_is_not_delivered_after_its_use(
+    carrier: Carrier, expires_in: timedelta, least: int, most: int
+) -> None:
+    async with twilio(twilio_sms.GATEWAY, carrier) as gateway:
+        await gateway.send(order(SmsContent(text="RM0 JPC: ujian. Ruj JPC-07"), to=MOBILE, expires_in=expires_in))
+    assert least <= carrier.messages[0].validity <= most
+    assert carrier.messages[0].callback == ""
+
+
+async def test_a_fax_without_a_callback_secret_asks_for_no_callback() -> None:
+    service = FaxService()
+    service.machine(FAX)
+    project = {
+        "project_id": service.project_id,
+        "key_id": service.key_id,
+        "key_secret": service.key_secret,
+        "from_number": "+60300000100",
+    }
+    async with serve(fax_api.app(service)) as base_url:
+        kind = sinch_fax.GATEWAY
+        settings = kind.config.model_validate({**project, "base_url": base_url})
+        gateway = kind.build(settings, Surroundings(callback_base="https://pantau.contoh.example/fax", directory="."))
+        await gateway.send(order(PageContent(pdf=b"%PDF-1.7", title="Ujian", pages=1), to=FAX))
+        await gateway.close()
+    assert service.faxes[0].callback_url == ""

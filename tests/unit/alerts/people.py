@@ -1,0 +1,92 @@
+"""Fictional people and agencies for the tests of `alerts`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.channel import Channel
+from alerts.contact import Address, Contact, Recipient
+from alerts.delivery import Attempt, AttemptState, Delivery, Draft, Notice, NoticeState
+from alerts.event import Trigger
+from alerts.gateway import ErrorClass
+from alerts.incident import Incident, open_incident
+from alerts.notice import Addressee, Language, Matter, Office
+
+T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+
+SMS_SITI = Address(channel=Channel.SMS, number="+60100000101")
+VOICE_SITI = Address(channel=Channel.VOICE, number="+60100000101")
+SMS_RAVI = Address(channel=Channel.SMS, number="+60100000102")
+VOICE_RAVI = Address(channel=Channel.VOICE, number="+60100000102")
+FAX = Address(channel=Channel.FAX, number="+60300000201")
+LETTER = Address(channel=Channel.LETTER, number="Kementerian Contoh")
+
+SITI = Contact(key="siti", name="Siti Contoh", language=Language.MALAY, addresses=(SMS_SITI, VOICE_SITI))
+RAVI = Contact(key="ravi", name="Ravi Contoh", language=Language.MALAY, addresses=(SMS_RAVI, VOICE_RAVI))
+MINISTRY = Recipient(
+    key="kementerian",
+    language=Language.MALAY,
+    addressee=Addressee(title="Ketua Setiausaha", organisation="Kementerian Contoh", address=("62000 PUTRAJAYA",)),
+    addresses=(FAX, LETTER),
+)
+
+POLICY = EscalationPolicy(
+    steps=(
+        Step(after=timedelta(0), contacts=(SITI,), channels=(Channel.SMS,)),
+        Step(after=5 * MINUTE, contacts=(SITI, RAVI), channels=(Channel.VOICE,)),
+    ),
+    rounds=2,
+    repeat_after=15 * MINUTE,
+)
+OFFICE = Office(short="JCM", name="Jabatan Contoh Malaysia", domain="jabatan-contoh.gov.my")
+BRIEF = Brief(agency="JCM", office=OFFICE, escalation=POLICY, announcement=AnnouncementPlan(recipients=(MINISTRY,)))
+
+
+def trigger(matter: Matter = Matter.BOTH, at: datetime = T0, brief: Brief = BRIEF) -> Trigger:
+    """Return the event that opens an incident."""
+    return Trigger(dedup_key=brief.agency, at=at, matter=matter, began_at=at - MINUTE, brief=brief)
+
+
+def incident(matter: Matter = Matter.BOTH, brief: Brief = BRIEF) -> Incident:
+    """Return an incident that was just opened."""
+    return open_incident(trigger(matter, brief=brief), incident_id=1, number="JCM-01")
+
+
+def written(draft: Draft, notice_id: int = 1, state: NoticeState = NoticeState.PENDING) -> Notice:
+    """Return the notice that a store makes of a draft."""
+    return Notice(
+        id=notice_id,
+        key=draft.key,
+        incident_id=1,
+        plan=draft.plan,
+        purpose=draft.purpose,
+        person=draft.person,
+        language=draft.language,
+        facts=draft.facts,
+        state=state,
+        created_at=draft.facts.noticed_at,
+        expires_at=draft.expires_at,
+        addresses=draft.addresses,
+        addressee=draft.addressee,
+        wave=draft.wave,
+        round=draft.round,
+        step=draft.step,
+    )
+
+
+def attempt(state: AttemptState, n: int = 1, look_at: datetime = T0, error: ErrorClass | None = None) -> Attempt:
+    """Return an attempt in this state."""
+    return Attempt(
+        id=n, n=n, reference=f"p1-{n}", gateway="first", state=state, started_at=T0, look_at=look_at, error=error
+    )
+
+
+def tried(notice: Notice, *attempts: Attempt) -> Notice:
+    """Return the notice with these attempts on its next address."""
+    address = notice.addresses[len(notice.deliveries)]
+    delivery = Delivery(id=len(notice.deliveries) + 1, address=address, attempts=attempts)
+    return replace(notice, deliveries=(*notice.deliveries, delivery))

@@ -1,0 +1,74 @@
+"""The life of an incident, as a table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from alerts.event import Acknowledge, Event, Release, Resolve
+from alerts.incident import TRANSITIONS, Incident, IncidentState, apply
+from alerts.notice import Matter
+from tests.unit.alerts.people import MINUTE, T0, incident, trigger
+
+ACKNOWLEDGE = Acknowledge(incident_id=1, at=T0 + MINUTE, by="Siti Contoh")
+RESOLVE = Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE)
+RELEASE = Release(incident_id=1, at=T0 + MINUTE, by="Ravi Contoh")
+
+
+def in_state(state: IncidentState) -> Incident:
+    return replace(incident(), state=state)
+
+
+@pytest.mark.parametrize("event", [trigger(), ACKNOWLEDGE, RESOLVE, RELEASE], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("state", IncidentState)
+def test_every_pair_of_state_and_event_does_what_the_table_says(state: IncidentState, event: Event) -> None:
+    after = apply(in_state(state), event)
+
+    assert after.state is TRANSITIONS.get((state, type(event)), state)
+
+
+def test_nothing_moves_a_resolved_incident() -> None:
+    over = in_state(IncidentState.RESOLVED)
+
+    assert all(apply(over, event) is over for event in (trigger(), ACKNOWLEDGE, RESOLVE, RELEASE))
+
+
+def test_the_first_to_acknowledge_is_the_one_who_did() -> None:
+    once = apply(incident(), ACKNOWLEDGE)
+
+    assert apply(once, replace(ACKNOWLEDGE, by="Ravi Contoh")) is once
+    assert once.acknowledged_by == "Siti Contoh"
+
+
+def test_slowness_that_becomes_an_outage_is_told_anew_even_if_the_slowness_was_acknowledged() -> None:
+    slow = apply(incident(Matter.DEGRADED), ACKNOWLEDGE)
+
+    worse = apply(slow, trigger(Matter.BOTH, T0 + 9 * MINUTE))
+
+    assert worse.state is IncidentState.TRIGGERED
+    assert worse.acknowledged_by is None
+    assert (worse.position.wave, worse.position.step) == (1, -1)
+    assert worse.since == T0 + 9 * MINUTE
+
+
+def test_an_outage_that_spreads_changes_the_words_and_rings_nobody_again() -> None:
+    partial = apply(incident(Matter.SENDING), ACKNOWLEDGE)
+
+    whole = apply(partial, trigger(Matter.BOTH, T0 + 9 * MINUTE))
+
+    assert whole.matter is Matter.BOTH
+    assert whole.state is IncidentState.ACKNOWLEDGED
+    assert whole.position == partial.position
+
+
+@pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.SENDING])
+def test_a_lesser_trouble_is_no_news(matter: Matter) -> None:
+    outage = incident(Matter.BOTH)
+
+    assert apply(outage, trigger(matter)) is outage
+
+
+@pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.OWN_FAULT])
+def test_what_is_no_outage_cannot_be_announced(matter: Matter) -> None:
+    assert apply(incident(matter), RELEASE).released_at is None

@@ -1,0 +1,37 @@
+"""Every situation a notice can tell, with a fictional agency."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from alerts.notice import Facts, Matter, Office, Plan, Purpose
+from alerts.wording.texts import load
+
+#: Tuesday, 24 November 2026, 2.15 petang.
+BEGAN = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
+WORDING = load()
+JCM = Office(short="JCM", name="Jabatan Contoh Malaysia", domain="jabatan-contoh.gov.my")
+OUTAGE = Facts(
+    purpose=Purpose.OUTAGE,
+    plan=Plan.ANNOUNCEMENT,
+    matter=Matter.BOTH,
+    office=JCM,
+    number="JCM-07",
+    began_at=BEGAN,
+    noticed_at=BEGAN + timedelta(minutes=30),
+    first_noticed_at=BEGAN + timedelta(minutes=30),
+    ended_at=BEGAN + timedelta(hours=3, minutes=25),
+)
+
+
+def situations(facts: Facts = OUTAGE) -> list[Facts]:
+    """Return *facts* in every plan, purpose and matter that there is."""
+    announced = set(Matter) - {Matter.DEGRADED, Matter.OWN_FAULT}
+    return [
+        replace(facts, plan=plan, purpose=purpose, matter=matter)
+        for plan in Plan
+        for purpose in Purpose
+        for matter in Matter
+        if plan is Plan.ESCALATION or matter in announced
+    ]

@@ -1,0 +1,90 @@
+"""Every rule of an SMS in Malaysia, kept and broken."""
+
+import pytest
+
+from alerts.wording.lint import Rule, Severity, errors, lint, septets
+
+GOOD = "RM0 JCM: E-mel rasmi terganggu sejak 24/11, 2.15 ptg. Sila guna surat, faks atau telefon sahaja. Ruj JCM-07"
+
+
+def padded(length: int) -> str:
+    return "RM0 JCM: ".ljust(length, "x")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD,
+        padded(153),
+        f"{GOOD} é ñ ü £ ¥ @"[:-2],
+        "RM0 JCM: pada 24/11/2026, 12.15 tgh",
+        "RM0 JCM: 12345",
+        "RM0 JCM: 2.15 ptg. Sila",
+        "RM0 JCM: kata dan laluan",
+        "RM0 JCM: diklikkan",
+    ],
+)
+def test_what_carriers_pass_has_no_problem(text: str) -> None:
+    assert lint(text, "JCM") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "rule", "advice"),
+    [
+        ("JCM: E-mel terganggu", Rule.PREFIX, "begin with 'RM0 '"),
+        ("RM0JCM: E-mel terganggu", Rule.PREFIX, "begin with 'RM0 '"),
+        ("rm0 JCM: E-mel terganggu", Rule.PREFIX, "begin with 'RM0 '"),
+        ("RM0 JKX: E-mel terganggu", Rule.AGENCY, "short name"),
+        ("RM0 JCM: \u201ce-mel\u201d", Rule.CHARACTERS, "plain letters"),
+        ("RM0 JCM: e\u2013mel", Rule.CHARACTERS, "plain letters"),
+        ("RM0 JCM: e`mel", Rule.CHARACTERS, "plain letters"),
+        ("RM0 JCM:\u00a0e-mel", Rule.CHARACTERS, "plain letters"),
+        ("RM0 JCM: ç", Rule.CHARACTERS, "plain letters"),
+        (padded(161), Rule.LENGTH, "shorten the text by 1"),
+        (f"{padded(158)}€€", Rule.LENGTH, "shorten the text by 2"),
+        ("RM0 JCM: http contoh", Rule.LINK, "looks like a link"),
+        ("RM0 JCM: HTTPS contoh", Rule.LINK, "looks like a link"),
+        ("RM0 JCM: www contoh", Rule.LINK, "looks like a link"),
+        ("RM0 JCM: a@b", Rule.LINK, "looks like a link"),
+        ("RM0 JCM: jabatan-contoh.gov.my", Rule.LINK, "looks like a link"),
+        ("RM0 JCM: sejak 2.15ptg", Rule.LINK, "looks like a link"),
+        ("RM0 JCM: terganggu.Sila", Rule.LINK, "space after a full stop"),
+        ("RM0 JCM: 192.0.2.1", Rule.LINK, "looks like a link"),
+        ("RM0 JCM: 03-0000 3000", Rule.DIGITS, "telephone number"),
+        ("RM0 JCM: 0300003000", Rule.DIGITS, "telephone number"),
+        ("RM0 JCM: 1234567", Rule.DIGITS, "telephone number"),
+        ("RM0 JCM: Kata Laluan", Rule.WORDS, "leave it out"),
+        ("RM0 JCM: no. kad pengenalan", Rule.WORDS, "leave it out"),
+        ("RM0 JCM: akaun bank", Rule.WORDS, "leave it out"),
+        ("RM0 JCM: klik", Rule.WORDS, "leave it out"),
+        ("RM0 JCM: pautan", Rule.WORDS, "leave it out"),
+        ("RM0 JCM: password", Rule.WORDS, "leave it out"),
+    ],
+)
+def test_what_carriers_drop_is_an_error_with_advice(text: str, rule: Rule, advice: str) -> None:
+    (problem,) = lint(text, "JCM")
+    assert (problem.rule, problem.severity) == (rule, Severity.ERROR)
+    assert advice in problem.detail
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        (padded(154), Rule.LENGTH),
+        (padded(160), Rule.LENGTH),
+        ("RM0 JCM: Help", Rule.WORDS),
+    ],
+)
+def test_what_some_providers_dislike_is_a_warning(text: str, rule: Rule) -> None:
+    (problem,) = lint(text, "JCM")
+    assert (problem.rule, problem.severity) == (rule, Severity.WARNING)
+    assert errors((problem,)) == ()
+
+
+def test_an_agency_without_a_name_is_not_named() -> None:
+    assert [problem.rule for problem in lint("RM0 : e-mel", " ")] == [Rule.AGENCY]
+
+
+def test_the_extension_table_costs_two_septets() -> None:
+    assert septets("abc") == 3
+    assert septets("^{}\\[~]|€") == 18

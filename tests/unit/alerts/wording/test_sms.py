@@ -1,0 +1,176 @@
+"""What an SMS says in every situation, and that it always arrives."""
+
+from dataclasses import replace
+
+import pytest
+
+from alerts.notice import Facts, Language, Matter, Office, Plan, Purpose
+from alerts.wording.lint import COMFORTABLE, Rule, lint, septets
+from alerts.wording.sms import Unsendable, compose, worst_case
+from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING, situations
+
+MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
+LONGEST = replace(
+    OUTAGE,
+    office=replace(JCM, short="SEKTORAWAM1"),
+    number="NNNNN-99",
+    began_at=OUTAGE.began_at.replace(hour=4, minute=58),
+    noticed_at=OUTAGE.began_at.replace(hour=4, minute=58),
+    ended_at=OUTAGE.began_at.replace(hour=4, minute=58),
+)
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("facts", situations(LONGEST), ids=lambda f: f"{f.plan}-{f.purpose}-{f.matter}")
+def test_every_text_is_sendable_at_its_longest(facts: Facts, language: Language) -> None:
+    text = compose(facts, language, WORDING).text
+    assert lint(text, "SEKTORAWAM1") == ()
+    assert septets(text) <= COMFORTABLE
+
+
+@pytest.mark.parametrize(
+    ("plan", "purpose", "matter", "malay"),
+    [
+        (
+            Plan.ANNOUNCEMENT,
+            Purpose.OUTAGE,
+            Matter.BOTH,
+            (
+                "RM0 JCM: E-mel rasmi terganggu sejak 24/11, 2.15 ptg. Sila guna surat, faks atau telefon sahaja. "
+                "E-mel persendirian dilarang. Ruj JCM-07"
+            ),
+        ),
+        (
+            Plan.ANNOUNCEMENT,
+            Purpose.OUTAGE,
+            Matter.SENDING,
+            (
+                "RM0 JCM: E-mel rasmi tidak dapat dihantar sejak 24/11, 2.15 ptg. Jawapan rasmi kami akan dibuat melalui "
+                "surat, faks atau telefon. Ruj JCM-07"
+            ),
+        ),
+        (
+            Plan.ANNOUNCEMENT,
+            Purpose.OUTAGE,
+            Matter.RECEIVING,
+            (
+                "RM0 JCM: E-mel rasmi tidak dapat diterima sejak 24/11, 2.15 ptg. Mohon guna surat, faks atau telefon bagi "
+                "urusan rasmi. Ruj JCM-07"
+            ),
+        ),
+        (
+            Plan.ANNOUNCEMENT,
+            Purpose.RECOVERY,
+            Matter.SENDING,
+            (
+                "RM0 JCM: E-mel rasmi telah pulih pada 24/11, 5.40 ptg. Urusan rasmi melalui e-mel boleh diteruskan seperti "
+                "biasa. Terima kasih. Ruj JCM-07"
+            ),
+        ),
+        (
+            Plan.ANNOUNCEMENT,
+            Purpose.DRILL,
+            Matter.BOTH,
+            (
+                "RM0 JCM: LATIHAN SAHAJA. Ujian notis gangguan e-mel rasmi pada 24/11, 2.45 ptg. Tiada tindakan diperlukan. "
+                "Ruj JCM-07"
+            ),
+        ),
+        (
+            Plan.ANNOUNCEMENT,
+            Purpose.CORRECTION,
+            Matter.BOTH,
+            (
+                "RM0 JCM: PEMBETULAN. Notis gangguan e-mel JCM-07 dibatalkan. E-mel rasmi beroperasi seperti biasa. "
+                "Kesulitan amat dikesali."
+            ),
+        ),
+        (
+            Plan.ESCALATION,
+            Purpose.OUTAGE,
+            Matter.SENDING,
+            (
+                "RM0 JCM ICT: AMARAN. E-mel keluar gagal sejak 24/11, 2.15 ptg. Sahkan gangguan dan mulakan tatacara saluran "
+                "gantian. Ruj JCM-07"
+            ),
+        ),
+    ],
+)
+def test_the_malay_texts_read_as_agreed(plan: Plan, purpose: Purpose, matter: Matter, malay: str) -> None:
+    assert compose(replace(OUTAGE, plan=plan, purpose=purpose, matter=matter), MALAY, WORDING).text == malay
+
+
+@pytest.mark.parametrize(
+    ("matter", "word"),
+    [
+        (Matter.BOTH, "keluar dan masuk gagal"),
+        (Matter.SENDING, "keluar gagal"),
+        (Matter.RECEIVING, "masuk gagal"),
+        (Matter.DEGRADED, "lambat"),
+        (Matter.OWN_FAULT, "Tiada notis gangguan dikeluarkan"),
+    ],
+)
+def test_an_alarm_names_what_is_wrong(matter: Matter, word: str) -> None:
+    assert word in compose(replace(OUTAGE, plan=Plan.ESCALATION, matter=matter), MALAY, WORDING).text
+
+
+def own_fault(subject: str) -> str:
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=Matter.OWN_FAULT, subject=subject)
+    return compose(facts, MALAY, WORDING).text
+
+
+def test_our_own_fault_names_its_subject_where_carriers_allow_it() -> None:
+    assert "sejak 24/11, 2.15 ptg, peti rujukan A. Tiada" in own_fault("peti rujukan A")
+
+
+@pytest.mark.parametrize("subject", ["imap.rujukan.example", "peti " * 30, "peti “A”", "03-0000 3000", ""])
+def test_a_subject_that_would_be_blocked_is_left_out(subject: str) -> None:
+    assert "sejak 24/11, 2.15 ptg. Tiada" in own_fault(subject)
+
+
+def test_the_english_text_tells_the_subject_in_english() -> None:
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=Matter.OWN_FAULT, subject="peti A", subject_en="mailbox A")
+    assert ", mailbox A." in compose(facts, ENGLISH, WORDING).text
+    assert ", peti A." in compose(replace(facts, subject_en=""), ENGLISH, WORDING).text
+
+
+@pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.OWN_FAULT])
+def test_slowness_and_our_own_faults_are_never_announced(matter: Matter) -> None:
+    with pytest.raises(ValueError, match="never announced"):
+        compose(replace(OUTAGE, matter=matter), MALAY, WORDING)
+
+
+def test_a_recovery_without_an_end_is_our_bug() -> None:
+    with pytest.raises(ValueError, match="ended"):
+        compose(replace(OUTAGE, purpose=Purpose.RECOVERY, ended_at=None), MALAY, WORDING)
+
+
+def office(short: str) -> Office:
+    return replace(JCM, short=short)
+
+
+def test_an_office_with_a_fitting_name_has_no_worst_case() -> None:
+    assert worst_case(office("SEKTORAWAM1"), WORDING) == ()
+
+
+@pytest.mark.parametrize(
+    ("short", "rule"),
+    [
+        ("PEMBANGUNAN WILAYAH TIMUR", Rule.LENGTH),
+        ("jcm.gov.my", Rule.LINK),
+        ("JCM “A”", Rule.CHARACTERS),
+        ("JCM 0000000", Rule.DIGITS),
+    ],
+)
+def test_an_office_whose_name_cannot_be_sent_is_found_before_an_outage(short: str, rule: Rule) -> None:
+    findings = worst_case(office(short), WORDING)
+    assert rule in {finding.problem.rule for finding in findings}
+    assert findings[0].key in str(findings[0])
+    with pytest.raises(Unsendable, match=r"sms\.announcement\.outage\.both"):
+        compose(replace(OUTAGE, office=office(short), number="NNNNN-99"), ENGLISH, WORDING)
+
+
+def test_a_longer_notice_number_can_be_tried_too() -> None:
+    assert worst_case(JCM, WORDING, number="SEKTORAWAM1-1234") == ()
+    found = worst_case(office("SEKTORAWAM1"), WORDING, number="SEKTORAWAM1-1234")
+    assert {finding.problem.rule for finding in found} == {Rule.LENGTH}

@@ -1,0 +1,134 @@
+"""A site writes its own texts, and learns at the start what is wrong with them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from alerts.notice import Language, Plan
+from alerts.wording.call import compose as call
+from alerts.wording.need import NEEDS
+from alerts.wording.sms import compose as sms
+from alerts.wording.texts import WordingError, load
+from alerts.wording.values import for_call, for_page, for_sms
+from tests.unit.alerts.wording.situations import OUTAGE
+
+
+def site(directory: Path, text: str, file: str = "ms.yaml") -> Path:
+    (directory / file).write_text(text, encoding="utf-8")
+    return directory
+
+
+def test_a_site_replaces_one_text_and_keeps_the_rest(tmp_path: Path) -> None:
+    wording = load(
+        site(
+            tmp_path,
+            "sms:\n  announcement:\n    outage:\n      both: >-\n        RM0 {agency}: E-mel terganggu. Ruj {number}\n"
+            "call:\n  closing: ['Nombor {number}.', 'Sekian.']\n",
+        )
+    )
+    assert sms(OUTAGE, Language.MALAY, wording).text == "RM0 JCM: E-mel terganggu. Ruj JCM-07"
+    assert sms(OUTAGE, Language.ENGLISH, wording) == sms(OUTAGE, Language.ENGLISH, load())
+    blocks = call(OUTAGE, Language.MALAY, wording).scripts[0].blocks
+    assert blocks[-2:] == ("Nombor J, C, M, sengkang, kosong, tujuh.", "Sekian.")
+
+
+def test_a_directory_without_texts_changes_nothing(tmp_path: Path) -> None:
+    site(tmp_path, "")
+    assert sms(OUTAGE, Language.MALAY, load(tmp_path)) == sms(OUTAGE, Language.MALAY, load())
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "sms:\n  announcement:\n    drill: 'RM0 {agensi}: LATIHAN'\n",
+            (
+                "ms.yaml:3: sms.announcement.drill: {agensi} is unknown here; write {agency}, {began}, {noticed}, {number}, "
+                "{subject}"
+            ),
+        ),
+        (
+            "letter:\n  enquiries: 'Telefon {contact_telephone}.'\n",
+            "ms.yaml:2: letter.enquiries: {contact_telephone} may be empty; put what is to vanish with it between [ and ]",
+        ),
+        (
+            "letter:\n  label:\n    date: '{began}'\n",
+            "ms.yaml:3: letter.label.date: {began} is unknown here; write no placeholder at all",
+        ),
+        (
+            "sms:\n  announcement:\n    recover: x\n",
+            "ms.yaml:3: sms.announcement.recover: is no text of ours; write sms.announcement.recovery, or remove it",
+        ),
+        ("zzz: x\n", "ms.yaml:1: zzz: is no text of ours; remove it"),
+        ("sms:\n  announcement: x\n", "sms.announcement: is no text of ours"),
+        ("letter:\n  closing: [a, b]\n", "ms.yaml:2: letter.closing: must be one text"),
+        ("call:\n  closing: a\n", "ms.yaml:2: call.closing: must be a list of texts"),
+        ("call:\n  closing: [[a]]\n", "ms.yaml:2: call.closing must be a list of texts"),
+        ("call:\n  closing: []\n", "ms.yaml:2: call.closing: is empty; write the text"),
+        ("letter:\n  closing:\n", "ms.yaml:2: letter.closing: is empty; write the text"),
+        ("letter:\n  closing: 'a ]'\n", "ms.yaml:2: letter.closing: a ']' closes nothing"),
+        ("letter:\n  closing: a\n  closing: b\n", "ms.yaml:3: closing stands twice; keep one"),
+        ("? [a]\n: b\n", "ms.yaml:1: a key must be a plain word"),
+        ("- a\n", "ms.yaml:1: must hold keys and texts"),
+        ("a: [\n", "ms.yaml: is not YAML"),
+        (
+            "sms:\n  announcement:\n    drill: '{agency}: LATIHAN'\n",
+            "ms.yaml:3: sms.announcement.drill: prefix: the text must begin with 'RM0 '",
+        ),
+        (
+            "sms:\n  announcement:\n    drill: 'RM0 {agency}: telefon 03-0000 3000'\n",
+            "ms.yaml:3: sms.announcement.drill: digits: '03-0000 3000' looks like a telephone number",
+        ),
+        (
+            f"sms:\n  announcement:\n    drill: 'RM0 {{agency}}: {'x' * 160}'\n",
+            "ms.yaml:3: sms.announcement.drill: length: 169 septets; shorten the text by 9",
+        ),
+    ],
+)
+def test_a_bad_text_is_refused_with_file_line_key_and_advice(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(WordingError) as caught:
+        load(site(tmp_path, text))
+    assert problem in str(caught.value)
+    assert len(caught.value.problems) == 1
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    site(tmp_path, "zzz: x\nletter:\n  closing: '{y}'\n")
+    site(tmp_path, "xxx: y\n", file="en.yaml")
+    with pytest.raises(WordingError) as caught:
+        load(tmp_path)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["ms.yaml", "ms.yaml", "en.yaml"]
+
+
+def test_a_file_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WordingError, match=r"my\.yaml: is not read; name it ms\.yaml or en\.yaml"):
+        load(site(tmp_path, "", file="my.yaml"))
+
+
+def test_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WordingError, match="is no directory"):
+        load(tmp_path / "nowhere")
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ms.yaml").write_bytes("letter:\n  closing: café\n".encode("latin-1"))
+    with pytest.raises(WordingError, match="save it as UTF-8"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("plan", Plan)
+def test_every_placeholder_a_text_may_use_has_a_value(plan: Plan) -> None:
+    facts = replace(OUTAGE, plan=plan)
+    given = {
+        "sms": set(for_sms(facts, Language.MALAY)),
+        "call": set(for_call(facts, Language.MALAY)),
+        "page": set(for_page(facts, Language.MALAY)),
+    }
+    phrases = {"scope", "instruction", "warning", "enquiries", "channels"}
+    for key, need in NEEDS.items():
+        kind = key.partition(".")[0]
+        assert need.always | need.maybe <= given.get(kind, given["page"] | phrases), key
+        # Staff read on paper what a call says.
+        if kind == "call" and key != "call.closing":
+            assert need.always | need.maybe <= given["page"], key
