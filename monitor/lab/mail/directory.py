@@ -1,0 +1,28 @@
+"""The lab's DNS: which port takes mail for a domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A mail exchanger: where mail for a domain is handed over (RFC 5321 section 5)."""
+
+    hostname: str
+    port: int
+
+
+class Directory:
+    """The mail exchangers of the domains that exist."""
+
+    def __init__(self) -> None:
+        self._exchanges: dict[str, Exchange] = {}
+
+    def register(self, domain: str, exchange: Exchange) -> None:
+        """Publish where mail for a domain goes, instead of where it went before."""
+        self._exchanges[domain.lower()] = exchange
+
+    def find(self, domain: str) -> Exchange | None:
+        """Return the exchanger of a domain; `None` means that there is no such domain."""
+        return self._exchanges.get(domain.lower())

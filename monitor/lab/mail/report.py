@@ -1,0 +1,63 @@
+"""The report that tells a sender what did not arrive: a delivery status notification (RFC 3464)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from email.utils import format_datetime, make_msgid
+from secrets import token_hex
+
+from monitor.lab.mail.parcel import Parcel, Refusal
+
+
+def report(parcel: Parcel, refusal: Refusal, *, hostname: str, accepted_at: datetime, at: datetime) -> Parcel:
+    """Return the report on a parcel that cannot be delivered, addressed to its sender.
+
+    Three parts: for people, for programs, and the original byte for byte, so that whoever sent it can recognise it.
+    """
+    domain = hostname.partition(".")[2]
+    boundary = f"{token_hex(12)}/{hostname}"
+    remote = f"Remote-MTA: dns; {refusal.remote}\n" if refusal.remote else ""
+    told = f"{refusal.remote} said: " if refusal.remote else ""
+    encoding = "7bit" if parcel.content.isascii() else "8bit"
+    head = f"""\
+From: MAILER-DAEMON@{domain} (Mail Delivery System)
+To: {parcel.sender}
+Subject: Undelivered Mail Returned to Sender
+Date: {format_datetime(at)}
+Message-ID: {make_msgid(domain=hostname)}
+Auto-Submitted: auto-replied
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status;
+	boundary="{boundary}"
+Content-Transfer-Encoding: {encoding}
+
+This is a MIME-encapsulated message.
+
+--{boundary}
+Content-Type: text/plain; charset=us-ascii
+
+This is the mail system at host {hostname}.
+
+Your message could not be delivered to the recipient below.
+
+<{parcel.recipient}>: {told}{refusal.reply}
+
+--{boundary}
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; {hostname}
+Arrival-Date: {format_datetime(accepted_at)}
+
+Final-Recipient: rfc822; {parcel.recipient}
+Action: failed
+Status: {refusal.reply.status}
+{remote}Diagnostic-Code: smtp; {refusal.reply}
+Last-Attempt-Date: {format_datetime(at)}
+
+--{boundary}
+Content-Type: message/rfc822
+Content-Transfer-Encoding: {encoding}
+
+"""
+    content = head.replace("\n", "\r\n").encode() + parcel.content + f"\r\n--{boundary}--\r\n".encode()
+    return Parcel(sender="", recipient=parcel.sender, content=content)
