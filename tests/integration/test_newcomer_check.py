@@ -1,0 +1,86 @@
+"""What a newcomer reads when the machine lacks something for `make setup`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECK = Path(__file__).parents[2] / "deploy" / "newcomer-check"
+
+
+class Machine:
+    """A machine on which only the programs exist that are installed here."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def install(self, name: str, script: str = "exit 0") -> None:
+        program = self._directory / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+
+    def install_python(self, name: str, *, lacking: str = "nothing at all") -> None:
+        """Install a Python for which every import fails that names *lacking*."""
+        self.install(name, f'case "$*" in *"{lacking}"*) exit 1;; esac\nexec {sys.executable} "$@"')
+
+    def check(self, python: str = "python3") -> tuple[int, str]:
+        done = subprocess.run(
+            ["/bin/sh", CHECK, python],
+            env={"PATH": str(self._directory)}, capture_output=True, text=True, check=False, timeout=30,
+        )  # fmt: skip
+        assert not done.stdout
+        return done.returncode, done.stderr
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    machine = Machine(tmp_path)
+    for name in ("git", "make"):
+        machine.install(name)
+    return machine
+
+
+def test_it_is_silent_when_nothing_is_missing(machine: Machine) -> None:
+    machine.install_python("python3")
+    assert machine.check() == (0, "")
+
+
+def test_it_names_everything_at_once(tmp_path: Path) -> None:
+    code, told = Machine(tmp_path).check()
+    assert code == 1
+    assert told.splitlines() == [
+        "Pantau cannot be set up here yet. Missing:",
+        "  - git",
+        "  - make",
+        "  - Python 3.11 or newer (python3 was not found)",
+        "On Debian 12 or 13, as root:",
+        "  apt-get install git make python3 python3-venv",
+    ]
+
+
+def test_it_names_the_package_that_brings_pip_into_a_venv(machine: Machine) -> None:
+    machine.install_python("python3", lacking="ensurepip")
+    code, told = machine.check()
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert code == 1
+    assert told.splitlines()[1:] == [
+        f"  - venv with ensurepip for python3 ({version})",
+        "On Debian 12 or 13, as root:",
+        f"  apt-get install python{version}-venv",
+    ]
+
+
+def test_a_python_that_is_too_old_is_named_with_its_version(machine: Machine) -> None:
+    machine.install("python3", 'case "$*" in *platform*) echo 3.9.2;; *) exit 1;; esac')
+    code, told = machine.check()
+    assert code == 1
+    assert "Python 3.11 or newer (python3 is 3.9.2; name another with make PYTHON=python3.13)" in told
+
+
+def test_another_python_can_be_chosen(machine: Machine) -> None:
+    machine.install("python3", "exit 1")
+    machine.install_python("python3.13")
+    assert machine.check("python3.13") == (0, "")

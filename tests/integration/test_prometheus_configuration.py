@@ -1,0 +1,44 @@
+"""The scrape configuration that we ship, laid out as deploy/README.md says."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "deploy" / "prometheus" / "prometheus.yml"
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    shutil.copy(SHIPPED, tmp_path)
+    (tmp_path / "rules").mkdir()
+    shutil.copy(ROOT / "grafana" / "rules" / "pantau.rules.yml", tmp_path / "rules")
+    return tmp_path / SHIPPED.name
+
+
+def test_promtool_accepts_it_together_with_the_rules(installed: Path) -> None:
+    checked = subprocess.run(
+        ["promtool", "check", "config", "--lint=all", "--lint-fatal", installed],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stderr
+    # A glob that matches nothing is no error to promtool.
+    assert "1 rule files found" in checked.stdout
+
+
+def test_the_job_is_the_one_that_rules_and_dashboards_ask_for(installed: Path) -> None:
+    configuration: dict[str, Any] = yaml.safe_load(installed.read_text())
+    assert "pantau" in [job["job_name"] for job in configuration["scrape_configs"]]
+
+
+def test_it_scrapes_as_often_as_the_data_source_says(installed: Path) -> None:
+    configuration: dict[str, Any] = yaml.safe_load(installed.read_text())
+    provisioned = ROOT / "grafana" / "provisioning" / "datasources" / "pantau.yaml"
+    source: dict[str, Any] = yaml.safe_load(provisioned.read_text())["datasources"][0]
+    assert source["jsonData"]["timeInterval"] == configuration["global"]["scrape_interval"]

@@ -1,0 +1,115 @@
+"""The unit that we ship, against an installation laid out in a directory. No systemd has to run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+UNIT = Path(__file__).parents[2] / "deploy" / "pantau.service"
+
+#: What systemd thinks of our sandbox: 0 is shut, 10 is open. What is left is the network, which is our work, and
+#: /proc/stat. Lower it when it gets better.
+EXPOSURE = 1.1
+
+#: Denies itself memory that is writable and executable, as the unit does, then does what the service does.
+WITHOUT_WRITABLE_CODE = """
+import ctypes, mmap, sys
+if ctypes.CDLL(None, use_errno=True).prctl(65, 1, 0, 0, 0):  # PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN
+    sys.exit(77)
+try:
+    mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+except PermissionError:
+    pass
+else:
+    sys.exit("not denied")
+import asyncio
+import pydantic, sqlalchemy, typst, uvicorn
+from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy.ext.asyncio import create_async_engine
+ec.generate_private_key(ec.SECP256R1())
+pydantic.create_model("Model", number=(int, ...))(number="3")
+assert typst.compile(b"= Notis").startswith(b"%PDF")
+async def ask():
+    engine = create_async_engine("sqlite+aiosqlite://")
+    async with engine.connect() as connection:
+        assert (await connection.execute(sqlalchemy.text("select 2"))).scalar() == 2
+    await engine.dispose()
+asyncio.run(ask())
+"""
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    """Lay out what deploy/README.md installs, among the targets that every Debian has."""
+    units = tmp_path / "usr" / "lib" / "systemd" / "system"
+    units.mkdir(parents=True)
+    for target in Path("/usr/lib/systemd/system").glob("*.target"):
+        shutil.copy(target, units)
+    (tmp_path / "etc" / "systemd" / "system").mkdir(parents=True)
+    shutil.copy(UNIT, tmp_path / "etc" / "systemd" / "system")
+    for installed, program in (
+        ("opt/pantau/bin/pantau", Path(sys.executable).with_name("pantau")),
+        ("bin/kill", Path("/bin/kill")),
+    ):
+        (tmp_path / installed).parent.mkdir(parents=True)
+        shutil.copy(program, tmp_path / installed)
+    return tmp_path
+
+
+def analyze(stage: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["systemd-analyze", *arguments, f"--root={stage}", "--no-pager", "pantau.service"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+def test_systemd_has_nothing_to_say_about_it(stage: Path) -> None:
+    done = analyze(stage, "verify")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("written", "mistaken"), [("ProtectClock=", "ProtectKlock="), ("/opt/pantau/bin/pantau", "/opt/pantau/bin/panto")]
+)
+def test_systemd_would_say_so_if_it_were_wrong(stage: Path, written: str, mistaken: str) -> None:
+    unit = stage / "etc" / "systemd" / "system" / UNIT.name
+    unit.write_text(unit.read_text().replace(written, mistaken))
+    assert mistaken.rstrip("=") in analyze(stage, "verify").stderr
+
+
+def test_its_sandbox_is_as_tight_as_it_was(stage: Path) -> None:
+    done = analyze(stage, "security", "--offline=yes", f"--threshold={round(EXPOSURE * 10)}")
+    level = re.search(r"Overall exposure level for pantau.service: ([\d.]+)", done.stdout)
+    assert level, done.stderr
+    assert float(level[1]) <= EXPOSURE
+    assert done.returncode == 0
+
+
+def test_only_what_it_needs_is_left_open(stage: Path) -> None:
+    done = analyze(stage, "security", "--offline=yes", "--json=short")
+    open_to_it = {check["json_field"] for check in json.loads(done.stdout) if not check["set"]}
+    assert open_to_it == {
+        "RootDirectoryOrRootImage",
+        "RestrictAddressFamilies_AF_UNIX",
+        "RestrictAddressFamilies_AF_INET_INET6",
+        "ProcSubset",
+        "PrivateNetwork",
+        "DeviceAllow",
+        "IPAddressDeny",
+    }
+
+
+def test_the_service_needs_no_memory_that_is_writable_and_executable() -> None:
+    assert "\nMemoryDenyWriteExecute=yes\n" in UNIT.read_text()
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_WRITABLE_CODE], capture_output=True, text=True, check=False, timeout=60
+    )
+    if done.returncode == 77:
+        pytest.skip("a process can deny itself this only from Linux 6.3 on")
+    assert (done.returncode, done.stderr) == (0, "")

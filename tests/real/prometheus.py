@@ -1,0 +1,140 @@
+"""Debian's own Prometheus, started in a directory of its own, on a free loopback port, and stopped again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+#: Once a second: a test that waits for five scrapes takes five seconds.
+INTERVAL = "1s"
+
+#: It has to replay nothing and takes about a second; a loaded machine may need many.
+START = timedelta(seconds=30)
+#: How long to wait for what a scrape or an evaluation must bring.
+PATIENCE = timedelta(seconds=30)
+
+
+class Prometheus:
+    """A running server, asked over its HTTP API."""
+
+    def __init__(self, client: httpx.AsyncClient, job: str) -> None:
+        self._client = client
+        self._job = job
+
+    async def query(self, expr: str) -> list[dict[str, Any]]:
+        """Return the instant vector of an expression; a scalar counts as one sample."""
+        data = await self._get("query", query=expr)
+        return [{"metric": {}, "value": data["result"]}] if data["resultType"] == "scalar" else list(data["result"])
+
+    async def label_values(self, label: str, selector: str) -> list[str]:
+        """Return the values of a label among the series that match."""
+        return list(await self._get(f"label/{label}/values", **{"match[]": selector}))
+
+    async def rules(self) -> list[dict[str, Any]]:
+        """Return every loaded rule with its health and, for alerts, its state."""
+        return [rule for group in (await self._get("rules"))["groups"] for rule in group["rules"]]
+
+    async def alerts(self) -> list[dict[str, Any]]:
+        """Return the alerts that are pending or firing, with their annotations filled in."""
+        return list((await self._get("alerts"))["alerts"])
+
+    async def scraped(self, times: int) -> None:
+        """Wait until the target has answered so many scrapes, and each rule has been evaluated after that."""
+        answered = f'sum(sum_over_time(up{{job="{self._job}"}}[1h])) >= {times}'
+        await _until(lambda: self.query(answered))
+        before = {rule["name"]: rule["lastEvaluation"] for rule in await self.rules()}
+
+        async def evaluated() -> bool:
+            return all(before[rule["name"]] != rule["lastEvaluation"] for rule in await self.rules())
+
+        await _until(evaluated)
+
+    async def _get(self, what: str, **parameters: str) -> Any:
+        answer = await self._client.get(f"/api/v1/{what}", params=parameters)
+        body = answer.json()
+        if body["status"] != "success":
+            raise AssertionError(f"{what} {parameters}: {body['errorType']}: {body['error']}")
+        return body["data"]
+
+
+async def _until(holds: Callable[[], Awaitable[object]]) -> None:
+    async with asyncio.timeout(PATIENCE.total_seconds()):
+        while True:
+            if await holds():
+                return
+            await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def prometheus(
+    directory: Path, *, target: str, rules: Sequence[Path] = (), job: str = "pantau"
+) -> AsyncIterator[Prometheus]:
+    """Run a Prometheus in *directory* that scrapes `/metrics` of *target*, a base URL."""
+    scheme, _, address = target.rstrip("/").partition("://")
+    scrape = {"job_name": job, "scheme": scheme, "static_configs": [{"targets": [address]}]}
+    configuration = {
+        "global": {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL, "evaluation_interval": INTERVAL},
+        "rule_files": [str(path) for path in rules],
+        "scrape_configs": [scrape],
+    }
+    file = directory / "prometheus.yml"
+    file.write_text(json.dumps(configuration))  # JSON is YAML
+    log = directory / "prometheus.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            # Ends with us, even if we are killed.
+            *("setpriv", "--pdeathsig", "KILL", "prometheus"),
+            f"--config.file={file}",
+            f"--storage.tsdb.path={directory / 'data'}",
+            "--web.listen-address=127.0.0.1:0",
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        base_url = await _listening(process, log)
+        async with httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=10) as client:
+            yield Prometheus(client, job)
+    finally:
+        await _stop(process)
+
+
+async def _listening(process: asyncio.subprocess.Process, log: Path) -> str:
+    """Return the base URL; the system chose the port, so no other test can have taken it meanwhile."""
+    try:
+        async with asyncio.timeout(START.total_seconds()):
+            while process.returncode is None:
+                if base_url := _said(log):
+                    return base_url
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        pass
+    raise AssertionError(f"Prometheus did not start; see {log}")
+
+
+def _said(log: Path) -> str | None:
+    text = log.read_text()
+    ready = "Server is ready to receive web requests" in text  # not before the rules are loaded
+    found = re.search(r'msg="Listening on" address=(\S+)', text)
+    return f"http://{found[1]}" if ready and found else None
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(10):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

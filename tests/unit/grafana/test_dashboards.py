@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from monitor.metrics import Metrics
+from tests.unit.grafana import promql
+
+GRAFANA = Path(__file__).parents[3] / "grafana"
+WALL: dict[str, Any] = json.loads((GRAFANA / "dashboards" / "noc-wall.json").read_text())
+PANELS: list[dict[str, Any]] = [panel for panel in WALL["panels"] if panel["type"] != "row"]
+
+
+@pytest.fixture(scope="module")
+def known() -> set[str]:
+    text = Metrics(version="1", now=lambda: datetime(2026, 3, 2, tzinfo=UTC)).render().decode()
+    rules = yaml.safe_load((GRAFANA / "rules" / "pantau.rules.yml").read_text())
+    recorded = {rule["record"] for group in rules["groups"] for rule in group["rules"] if "record" in rule}
+    return {*re.findall(r"^# TYPE (\S+)", text, re.MULTILINE), *recorded, "up"}
+
+
+def title(panel: dict[str, Any]) -> str:
+    return str(panel["title"])
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=title)
+def test_every_panel_says_what_it_shows_and_in_what_unit(panel: dict[str, Any]) -> None:
+    assert panel["title"]
+    assert panel["description"].endswith(".")
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["targets"]
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=title)
+def test_every_panel_asks_only_for_metrics_that_exist(panel: dict[str, Any], known: set[str]) -> None:
+    for target in panel["targets"]:
+        assert promql.metrics(target["expr"]) <= known
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=title)
+def test_every_panel_asks_the_data_source_that_is_chosen(panel: dict[str, Any]) -> None:
+    for asked in (panel["datasource"], *(target["datasource"] for target in panel["targets"])):
+        assert asked == {"type": "prometheus", "uid": "${datasource}"}
+
+
+def test_variables_ask_only_for_metrics_that_exist(known: set[str]) -> None:
+    queries = [v["query"]["query"] for v in WALL["templating"]["list"] if v["type"] == "query"]
+    asked = [re.fullmatch(r"label_values\((\w+)(?:\{.*\})?, \w+\)", query) for query in queries]
+    assert len(asked) == 2
+    assert {match and match[1] for match in asked} <= known
+
+
+def test_only_variables_that_exist_are_used() -> None:
+    mine = {v["name"] for v in WALL["templating"]["list"]}
+    grafanas = {"__range", "__rate_interval"}
+    used = set(re.findall(r"\$\{?(\w+)", json.dumps(WALL)))
+    assert used <= mine | grafanas
+    assert mine <= used
+
+
+def test_every_metric_of_ours_that_tells_of_the_world_is_on_the_wall(known: set[str]) -> None:
+    rules = yaml.safe_load((GRAFANA / "rules" / "pantau.rules.yml").read_text())
+    recorded = [rule["expr"] for group in rules["groups"] for rule in group["rules"] if "record" in rule]
+    shown = {m for expr in (*expressions(), *recorded) for m in promql.metrics(expr)}
+    assert {metric for metric in known if metric.startswith("pantau_")} <= shown
+
+
+def test_no_panel_lies_on_another() -> None:
+    def cells(panel: dict[str, Any]) -> set[tuple[int, int]]:
+        at = panel["gridPos"]
+        return {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+
+    for one, other in combinations(WALL["panels"], 2):
+        assert not cells(one) & cells(other), (one["title"], other["title"])
+        assert one["id"] != other["id"]
+    assert all(x < 24 for panel in WALL["panels"] for x, _ in cells(panel))
+
+
+def test_grafana_finds_dashboard_and_data_source() -> None:
+    provisioning = GRAFANA / "provisioning"
+    source = yaml.safe_load((provisioning / "datasources" / "pantau.yaml").read_text())["datasources"][0]
+    assert (source["type"], source["isDefault"]) == ("prometheus", True)
+    provider = yaml.safe_load((provisioning / "dashboards" / "pantau.yaml").read_text())["providers"][0]
+    install = (GRAFANA.parent / "deploy" / "README.md").read_text()
+    assert provider["type"] == "file"
+    assert provider["options"]["path"] in install
+
+
+def expressions() -> Iterator[str]:
+    return (target["expr"] for panel in PANELS for target in panel["targets"])

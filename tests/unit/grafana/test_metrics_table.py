@@ -1,0 +1,66 @@
+"""The tables in grafana/README.md and what monitor.metrics defines cannot drift apart."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+
+from alerts.channel import Channel
+from alerts.delivery import NoticeState
+from alerts.notice import Purpose
+from monitor.metrics import DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS, Metrics
+from probes.result import Arrival, Outcome, Phase
+
+README = Path(__file__).parents[3] / "grafana" / "README.md"
+
+
+def table(heading: str) -> list[list[str]]:
+    section = README.read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    return [[cell.strip(" `|") for cell in row] for row in rows]
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(version="1.2.3", now=lambda: datetime(2026, 3, 2, tzinfo=UTC))
+
+
+def test_every_metric_is_documented_with_its_type_and_labels(metrics: Metrics) -> None:
+    # HELP and TYPE are rendered for families without a value too.
+    types = dict(re.findall(r"^# TYPE (\S+) (\w+)$", metrics.render().decode(), re.MULTILINE))
+    documented = {row[0]: row[1] for row in table("Every metric")}
+    assert documented == types
+
+
+def test_every_metric_is_documented_with_its_labels(metrics: Metrics) -> None:
+    defined = {
+        f"{family._name}_total" if family._type == "counter" else family._name: family._labelnames
+        for family in metrics._registry._collector_to_names
+        if isinstance(family, MetricWrapperBase)
+    }
+    documented = {row[0]: tuple(row[2].split(", ")) for row in table("Every metric") if len(row) == 4 and row[2]}
+    assert documented == {name: labels for name, labels in defined.items() if labels}
+
+
+def test_every_closed_set_of_label_values_is_documented() -> None:
+    assert {row[0]: set(row[1].split(", ")) for row in table("Every label")} == {
+        "direction": set(DIRECTIONS),
+        "outcome": set(Outcome),
+        "phase": set(Phase),
+        "arrival": set(Arrival),
+        "channel": set(Channel),
+        "purpose": set(Purpose),
+        "state": set(NoticeState),
+        "cause": set(OWN_FAULTS),
+        "reason": {*REFUSALS.values(), OTHER_REFUSAL},
+    }
+
+
+def test_every_metric_says_what_it_means(metrics: Metrics) -> None:
+    assert all(row[-1] for row in table("Every metric"))
+    for name, meaning in re.findall(r"^# HELP (pantau_\S+) (.*)$", metrics.render().decode(), re.MULTILINE):
+        assert meaning.endswith("."), name

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import subprocess
+from datetime import timedelta
+
+import pytest
+
+from alerts.channel import Channel
+from alerts.delivery import NoticeState
+from alerts.notice import Purpose
+from alerts.observer import Observer
+from monitor.metrics import AGENCY_DIRECTIONS, DIRECTIONS, NO_AGENCY, OWN_FAULTS, Metrics
+from probes.result import Arrival, Outcome
+from tests.unit.monitor.scrape import AGENCY, LABELS, NOON, ROUTE, SUCCESS, Clock, Scrape, finish, run
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def metrics(clock: Clock) -> Metrics:
+    metrics = Metrics(version="1.2.3", now=clock)
+    metrics.watch_agency(AGENCY, routes=[ROUTE])
+    return metrics
+
+
+def test_what_is_not_proven_is_absent(metrics: Metrics) -> None:
+    scrape = Scrape(metrics)
+    for name in (
+        "mail_up",
+        "mail_degraded",
+        "probe_success",
+        "probe_last_success_timestamp_seconds",
+        "probe_last_run_timestamp_seconds",
+        "probe_phase_seconds",
+        "gateway_up",
+        "config_reload_success",
+        "config_last_reload_success_timestamp_seconds",
+        "engine_last_cycle_timestamp_seconds",
+        "event_loop_lag_seconds",
+    ):
+        assert not list(scrape.labels(name)), name
+
+
+def test_what_is_counted_starts_at_zero(metrics: Metrics) -> None:
+    scrape = Scrape(metrics)
+    for direction in DIRECTIONS:
+        for outcome in Outcome:
+            assert scrape.value("probe_outcomes_total", direction=direction, outcome=outcome) == 0
+        assert scrape.value("transit_seconds_count", direction=direction) == 0
+    for direction in AGENCY_DIRECTIONS:
+        assert scrape.value("probe_failures_total", agency=AGENCY, direction=direction) == 0
+    for arrival in Arrival:
+        assert scrape.value("probe_arrivals_total", arrival=arrival) == 0
+    for state in NoticeState:
+        for channel in Channel:
+            for purpose in Purpose:
+                assert scrape.value("notices_total", channel=channel, purpose=purpose, state=state) == 0
+    for cause in OWN_FAULTS:
+        assert scrape.value("own_fault", cause=cause) == 0
+    assert scrape.value("incidents_open", agency=AGENCY) == 0
+    assert scrape.value("incidents_open", agency=NO_AGENCY) == 0
+    assert scrape.value("notice_oldest_pending_seconds") == 0
+
+
+def test_a_delivered_run_is_a_success_with_its_phases(metrics: Metrics) -> None:
+    finish(metrics, run(Outcome.DELIVERED, connect=0.25, transit=1.5))
+    scrape = Scrape(metrics)
+    assert scrape.value("probe_success", **SUCCESS) == 1
+    assert scrape.value("probe_last_success_timestamp_seconds", **LABELS) == NOON.timestamp() + 3
+    assert scrape.value("probe_last_run_timestamp_seconds", **LABELS) == NOON.timestamp() + 3
+    assert scrape.value("probe_phase_seconds", **LABELS, phase="connect") == 0.25
+    assert scrape.value("probe_phase_seconds", **LABELS, phase="auth") is None
+    assert scrape.value("probe_outcomes_total", direction="outbound", outcome="delivered") == 1
+    assert scrape.value("probe_failures_total", agency=AGENCY, direction="outbound") == 0
+
+
+@pytest.mark.parametrize("outcome", [o for o in Outcome if o not in {Outcome.DELIVERED, Outcome.INCONCLUSIVE}])
+def test_any_other_conclusive_run_ends_the_success(metrics: Metrics, outcome: Outcome) -> None:
+    finish(metrics, run(Outcome.DELIVERED))
+    finish(metrics, run(outcome, at=NOON + timedelta(minutes=5)))
+    scrape = Scrape(metrics)
+    assert scrape.value("probe_success", **SUCCESS) == 0
+    assert scrape.value("probe_last_success_timestamp_seconds", **LABELS) == NOON.timestamp() + 3
+    assert scrape.value("probe_last_run_timestamp_seconds", **LABELS) == NOON.timestamp() + 303
+    # Junk is degraded and deferred is no verdict yet: neither is a failure.
+    failures = 0 if outcome in {Outcome.JUNK, Outcome.DEFERRED} else 1
+    assert scrape.value("probe_failures_total", agency=AGENCY, direction="outbound") == failures
+
+
+@pytest.mark.parametrize("earlier", [Outcome.DELIVERED, Outcome.LOST])
+def test_an_inconclusive_run_changes_nothing_that_was_known(metrics: Metrics, earlier: Outcome) -> None:
+    finish(metrics, run(earlier, connect=0.25))
+    before = Scrape(metrics)
+    finish(metrics, run(Outcome.INCONCLUSIVE, at=NOON + timedelta(minutes=5)))
+    after = Scrape(metrics)
+    changed = {name for (name, labels), value in after.series.items() if before.series[name, labels] != value}
+    assert {name for name in changed if name.startswith("pantau_")} == {
+        "pantau_probe_outcomes_total",
+        "pantau_probe_last_run_timestamp_seconds",
+    }
+
+
+def test_an_inconclusive_first_run_proves_nothing(metrics: Metrics) -> None:
+    finish(metrics, run(Outcome.INCONCLUSIVE))
+    assert Scrape(metrics).value("probe_success", **SUCCESS) is None
+
+
+def test_a_failed_run_does_not_show_the_phases_of_a_better_one(metrics: Metrics) -> None:
+    finish(metrics, run(Outcome.DELIVERED, connect=0.25, transit=1.5))
+    finish(metrics, run(Outcome.AUTH, connect=0.75))
+    scrape = Scrape(metrics)
+    assert scrape.value("probe_phase_seconds", **LABELS, phase="connect") == 0.75
+    assert scrape.value("probe_phase_seconds", **LABELS, phase="transit") is None
+
+
+def test_the_transit_histogram_counts_only_deliveries(metrics: Metrics) -> None:
+    for outcome in Outcome:
+        finish(metrics, run(outcome, transit=1.5))
+    # Delivered to the inbox, and delivered to the junk folder.
+    assert Scrape(metrics).value("transit_seconds_count", direction="outbound") == 2
+
+
+def test_a_late_arrival_is_a_delivery_too_and_its_hour_can_be_told(metrics: Metrics) -> None:
+    metrics.arrived(Arrival.LATE, direction="inbound", transit=timedelta(minutes=40))
+    metrics.arrived(Arrival.DUPLICATE, direction="inbound", transit=timedelta(minutes=40))
+    metrics.arrived(Arrival.FORGED)
+    scrape = Scrape(metrics)
+    assert scrape.value("transit_seconds_bucket", direction="inbound", le="1800.0") == 0
+    assert scrape.value("transit_seconds_bucket", direction="inbound", le="3600.0") == 1
+    assert {a: scrape.value("probe_arrivals_total", arrival=a) for a in Arrival} == dict.fromkeys(Arrival, 1)
+
+
+def test_health_is_shown_while_it_is_known(metrics: Metrics) -> None:
+    labels = {"agency": AGENCY, "direction": "inbound"}
+    shown = []
+    for up, degraded in ((True, False), (True, True), (False, False), (None, False)):
+        metrics.mail_judged(AGENCY, "inbound", up=up, degraded=degraded)
+        scrape = Scrape(metrics)
+        shown.append((scrape.value("mail_up", **labels), scrape.value("mail_degraded", **labels)))
+    assert shown == [(1, 0), (1, 1), (0, 0), (None, None)]
+
+
+def test_a_notice_is_counted_in_each_state_that_it_enters(metrics: Metrics) -> None:
+    for state in (NoticeState.PENDING, NoticeState.SENT, NoticeState.DELIVERED):
+        metrics.notice_entered(Channel.FAX, Purpose.OUTAGE, state)
+    scrape = Scrape(metrics)
+    labels = {"channel": "fax", "purpose": "outage"}
+    assert [scrape.value("notices_total", **labels, state=state) for state in NoticeState] == [1, 1, 1, 0, 0, 0]
+
+
+def test_the_oldest_pending_notice_grows_older_without_the_engine(metrics: Metrics, clock: Clock) -> None:
+    metrics.cycle_finished(NOON, NOON, {})
+    clock.advance(minutes=7)
+    assert Scrape(metrics).value("notice_oldest_pending_seconds") == 420
+    metrics.cycle_finished(NOON, NOON + timedelta(hours=1), {})  # the database's clock may run ahead of ours
+    assert Scrape(metrics).value("notice_oldest_pending_seconds") == 0
+    metrics.cycle_finished(NOON, None, {})
+    assert Scrape(metrics).value("notice_oldest_pending_seconds") == 0
+
+
+def test_incidents_are_counted_per_agency_and_ours_apart(metrics: Metrics) -> None:
+    metrics.cycle_finished(NOON, None, {AGENCY: 2, NO_AGENCY: 1})
+    first = Scrape(metrics)
+    metrics.cycle_finished(NOON, None, {NO_AGENCY: 1})
+    then = Scrape(metrics)
+    assert [scrape.value("incidents_open", agency=AGENCY) for scrape in (first, then)] == [2, 0]
+    assert [scrape.value("incidents_open", agency=NO_AGENCY) for scrape in (first, then)] == [1, 1]
+
+
+def test_a_refused_reload_keeps_the_time_of_the_last_good_one(metrics: Metrics) -> None:
+    metrics.reload_finished(ok=True, now=NOON)
+    metrics.reload_finished(ok=False, now=NOON + timedelta(hours=1))
+    scrape = Scrape(metrics)
+    assert scrape.value("config_reload_success") == 0
+    assert scrape.value("config_last_reload_success_timestamp_seconds") == NOON.timestamp()
+
+
+def test_the_service_tells_of_itself(metrics: Metrics) -> None:
+    metrics.cycle_finished(NOON, None, {})
+    metrics.loop_lagged(timedelta(milliseconds=3))
+    metrics.own_fault("network", present=True)
+    scrape = Scrape(metrics)
+    assert scrape.value("engine_last_cycle_timestamp_seconds") == NOON.timestamp()
+    assert scrape.value("event_loop_lag_seconds") == 0.003
+    assert scrape.value("own_fault", cause="network") == 1
+    assert [labels["version"] for labels in scrape.labels("build_info")] == ["1.2.3"]
+
+
+def test_two_services_in_one_process_do_not_share_a_number(metrics: Metrics, clock: Clock) -> None:
+    other = Metrics(version="1.2.3", now=clock)
+    metrics.arrived(Arrival.FORGED)
+    assert Scrape(other).value("probe_arrivals_total", arrival="forged") == 0
+
+
+def test_the_alerts_side_can_talk_to_it_without_knowing_it(metrics: Metrics) -> None:
+    observer: Observer = metrics  # the type checker does the testing
+    observer.gateway_judged(Channel.SMS, "sms-satu", up=True)
+
+
+def test_promtool_finds_nothing_to_say(metrics: Metrics) -> None:
+    finish(metrics, run(Outcome.DELIVERED, dns=1, connect=1, tls=1, auth=1, submit=1, transit=1, retrieve=1))
+    metrics.mail_judged(AGENCY, "outbound", up=True)
+    metrics.watch_gateway(Channel.SMS, "sms-satu")
+    metrics.gateway_judged(Channel.SMS, "sms-satu", up=True)
+    metrics.reload_finished(ok=True, now=NOON)
+    metrics.cycle_finished(NOON, None, {})
+    text = metrics.render()
+    assert b"_created" not in text
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False, timeout=20)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")

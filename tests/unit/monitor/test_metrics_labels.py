@@ -1,0 +1,139 @@
+"""No series outlives what it is about, and nobody can make one up."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from alerts.channel import Channel
+from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
+from probes.result import Arrival, Outcome
+from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, SUCCESS, Clock, Scrape, finish, run
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def metrics(clock: Clock) -> Metrics:
+    metrics = Metrics(version="1.2.3", now=clock)
+    metrics.watch_agency(AGENCY, routes=[ROUTE])
+    return metrics
+
+
+def test_forgetting_an_agency_removes_every_series_of_it_and_no_other(metrics: Metrics) -> None:
+    metrics.watch_agency("lkc", routes=["lkc/internal"])
+    for agency, route in ((AGENCY, ROUTE), ("lkc", "lkc/internal")):
+        finish(metrics, run(Outcome.DELIVERED, route, transit=1, connect=1), agency=agency)
+        finish(metrics, run(Outcome.LOST, route, connect=1), agency=agency)
+        metrics.mail_judged(agency, "outbound", up=False)
+    metrics.cycle_finished(NOON, None, {AGENCY: 1, "lkc": 1})
+    before = Scrape(metrics)
+    assert len(before.with_label("agency", AGENCY)) == 8
+    metrics.forget_agency(AGENCY)
+    after = Scrape(metrics)
+    assert not after.with_label("agency", AGENCY)
+    assert after.with_label("agency", "lkc") == before.with_label("agency", "lkc")
+
+
+def test_a_route_that_leaves_at_a_reload_is_forgotten(metrics: Metrics) -> None:
+    finish(metrics, run(Outcome.DELIVERED, transit=1))
+    metrics.watch_agency(AGENCY, routes=["jpc/internal"])
+    assert not Scrape(metrics).with_label("route", ROUTE)
+    # A run that was under way when its route left is counted, and brings no series back.
+    finish(metrics, run(Outcome.LOST))
+    scrape = Scrape(metrics)
+    assert scrape.value("probe_outcomes_total", direction="outbound", outcome="lost") == 1
+    assert not scrape.with_label("route", ROUTE)
+
+
+def test_a_reload_keeps_what_is_known_of_the_routes_that_stay(metrics: Metrics) -> None:
+    finish(metrics, run(Outcome.LOST))
+    metrics.cycle_finished(NOON, None, {AGENCY: 1})
+    metrics.watch_agency(AGENCY, routes=[ROUTE, "jpc/internal"])
+    scrape = Scrape(metrics)
+    assert scrape.value("probe_success", **SUCCESS) == 0
+    assert scrape.value("probe_failures_total", agency=AGENCY, direction="outbound") == 1
+    assert scrape.value("incidents_open", agency=AGENCY) == 1
+
+
+def test_what_was_never_announced_gets_no_series(metrics: Metrics) -> None:
+    metrics.mail_judged("siapa", "inbound", up=True)
+    metrics.cycle_finished(NOON, None, {"siapa": 1})
+    metrics.gateway_judged(Channel.SMS, "siapa", up=True)
+    finish(metrics, run(Outcome.DELIVERED, "siapa/internal"), agency="siapa")
+    metrics.callback_refused("siapa", "untrusted")
+    assert "siapa" not in metrics.render().decode()
+
+
+def test_control_routes_belong_to_no_agency(metrics: Metrics) -> None:
+    metrics.watch_agency(NO_AGENCY, routes=["control/a-b"])
+    finish(metrics, run(Outcome.LOST, "control/a-b"), agency=NO_AGENCY, direction="control")
+    scrape = Scrape(metrics)
+    assert scrape.value("probe_failures_total", agency="", direction="control") == 1
+    assert list(scrape.labels("probe_failures_total")) == [
+        {"agency": "", "direction": "control"},
+        *({"agency": AGENCY, "direction": direction} for direction in AGENCY_DIRECTIONS),
+    ]
+
+
+@pytest.mark.parametrize("tell", [
+    lambda m: finish(m, run(Outcome.DELIVERED), direction="sideways"),
+    lambda m: m.mail_judged(AGENCY, "control", up=True),
+    lambda m: m.arrived(Arrival.LATE, direction="sideways", transit=timedelta(seconds=1)),
+    lambda m: m.own_fault("weather", present=True),
+])  # fmt: skip
+def test_a_value_outside_its_closed_set_is_a_bug_and_not_a_label(metrics: Metrics, tell: object) -> None:
+    assert callable(tell)
+    before = len(Scrape(metrics).series)
+    with pytest.raises(ValueError, match="is none of"):
+        tell(metrics)
+    assert len(Scrape(metrics).series) == before
+
+
+def test_a_gateway_is_shown_while_it_is_known_and_gone_when_it_leaves(metrics: Metrics) -> None:
+    metrics.watch_gateway(Channel.SMS, "sms-satu")
+    labels = {"channel": "sms", "gateway": "sms-satu"}
+    shown = []
+    for up in (None, True, False):
+        metrics.gateway_judged(Channel.SMS, "sms-satu", up=up)
+        shown.append(Scrape(metrics).value("gateway_up", **labels))
+    assert shown == [None, 1, 0]
+    metrics.forget_gateway(Channel.SMS, "sms-satu")
+    assert not Scrape(metrics).with_label("gateway", "sms-satu")
+
+
+def test_a_name_shared_by_two_channels_is_kept_until_both_leave(metrics: Metrics) -> None:
+    metrics.watch_gateway(Channel.SMS, "penyedia")
+    metrics.watch_gateway(Channel.VOICE, "penyedia")
+    metrics.forget_gateway(Channel.SMS, "penyedia")
+    metrics.callback_refused("penyedia", "malformed")
+    assert Scrape(metrics).value("callbacks_refused_total", gateway="penyedia", reason="malformed") == 1
+
+
+def test_a_stranger_cannot_make_labels_by_calling_back(metrics: Metrics) -> None:
+    metrics.watch_gateway(Channel.SMS, "sms-satu")
+    before = len(Scrape(metrics).series)
+    for reason in ("untrusted", "untrusted", "malformed", "too_large", "<script>", "siapa: 7 != 8"):
+        for gateway in ("sms-satu", "..%2f..%2fetc", "x" * 999):
+            metrics.callback_refused(gateway, reason)
+    scrape = Scrape(metrics)
+    assert len(scrape.series) == before
+    assert scrape.value("callbacks_refused_total", gateway="sms-satu", reason="untrusted") == 2
+    assert scrape.value("callbacks_refused_total", gateway="none", reason="other") == 4
+
+
+def test_it_can_be_read_while_agencies_come_and_go(metrics: Metrics) -> None:
+    with ThreadPoolExecutor(1) as other_thread:
+        for round_ in range(20):
+            reading = other_thread.submit(metrics.render)
+            for n in range(50):
+                metrics.watch_agency(f"a{n}", routes=[f"a{n}/internal"])
+                finish(metrics, run(Outcome.DELIVERED, f"a{n}/internal", transit=1), agency=f"a{n}")
+            for n in range(50):
+                metrics.forget_agency(f"a{n}")
+            assert reading.result(timeout=10).endswith(b"\n"), round_
