@@ -30,6 +30,9 @@ class Trace(Protocol):
     def said(self, party: Party, line: str) -> None:
         """Keep one line of the dialogue. The caller has already masked secrets."""
 
+    def doubt(self) -> None:
+        """Note that the submission connection broke after the message was sent: it may or may not have been taken."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:

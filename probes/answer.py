@@ -1,0 +1,216 @@
+"""What an IMAP server says, taken apart (RFC 3501 7, RFC 9051 7). Pure: octets in, values out.
+
+The server is not trusted: it may say anything, in any pieces, for ever.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+#: Our own messages have some 10 KiB, and no line that matters has more than 1.
+_LINE_AT_MOST = 64 * 1024
+_LITERAL_AT_MOST = 1024 * 1024
+#: The answers to one question: listing a mailbox of this many messages is more than we ever ask for.
+_TOTAL_AT_MOST = 16 * 1024 * 1024
+
+_LITERAL = re.compile(rb"\{(\d{1,10})\}$")
+#: Text for people; braces at its end announce nothing.
+_STATUS_LINE = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGNORECASE)
+_FETCH = re.compile(r"\d+ FETCH \(", re.IGNORECASE)
+_UID = re.compile(r"\bUID (\d+)", re.IGNORECASE)
+_SIZE = re.compile(r"\bRFC822\.SIZE (\d+)", re.IGNORECASE)
+_DELETED = re.compile(r"\bFLAGS \([^)]*\\Deleted\b", re.IGNORECASE)
+_QUOTED_BODY = re.compile(r'BODY\[[^\]]*\](?:<\d+>)? "((?:[^"\\]|\\.)*)"', re.IGNORECASE)
+_LIST = re.compile(r'LIST \(([^)]*)\) (?:"(?:[^"\\]|\\.)*"|NIL) (.+)$', re.IGNORECASE)
+#: Can stand unquoted (RFC 3501 9, astring). Office 365 hangs on a quoted name with "&-" in it.
+_ATOM = re.compile(r"[A-Za-z0-9!#$&'+,./:;<=>?@\[\]^_`|~-]+")
+
+
+class Unreadable(Exception):
+    """The peer says what no IMAP server says."""
+
+
+class Refused(Exception):
+    """The server answered NO or BAD."""
+
+    def __init__(self, result: str, text: str) -> None:
+        super().__init__(f"{result} {text}")
+        self.result = result
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One response. Its text keeps the "{n}" of each literal; the literals' octets stand apart."""
+
+    text: str
+    literals: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """What a FETCH response says about one message."""
+
+    uid: int
+    size: int | None = None
+    #: Marked as deleted, by whomever; only not gone yet.
+    deleted: bool = False
+    content: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where a folder stands: the identity of its UIDs, the next UID, and how many messages there are."""
+
+    validity: int
+    next_uid: int | None
+    exists: int = 0
+
+
+class Framer:
+    """Cuts the stream into answers, however it is cut into packets."""
+
+    def __init__(self) -> None:
+        self._unread = bytearray()
+        self._text: list[bytes] = []
+        self._literals: list[bytes] = []
+        self._missing = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every octet so far belongs to a whole answer."""
+        return not (self._unread or self._text)
+
+    def feed(self, octets: bytes) -> Iterator[Answer]:
+        """Yield the answers that are whole now. Raise `Unreadable` when a line or a literal has no end."""
+        self._unread += octets
+        while True:
+            if self._missing:
+                if len(self._unread) < self._missing:
+                    return
+                self._literals.append(self._cut(self._missing))
+                self._missing = 0
+            end = self._unread.find(b"\n")
+            if end < 0:
+                if len(self._unread) > _LINE_AT_MOST:
+                    raise Unreadable("a line without an end")
+                return
+            line = self._cut(end + 1).rstrip(b"\r\n")
+            self._text.append(line)
+            if not self._announces_literal(line):
+                yield self._whole()
+
+    def _cut(self, size: int) -> bytes:
+        piece = bytes(self._unread[:size])
+        del self._unread[:size]
+        return piece
+
+    def _announces_literal(self, line: bytes) -> bool:
+        first = self._text[0]
+        match = _LITERAL.search(line)
+        if match is None or not first.startswith(b"* ") or _STATUS_LINE.match(first):
+            return False
+        self._missing = int(match[1])
+        if self._missing > _LITERAL_AT_MOST or sum(map(len, self._literals)) > _LITERAL_AT_MOST:
+            raise Unreadable("a literal larger than any we ask for")
+        if not self._missing:
+            self._literals.append(b"")
+        return True
+
+    def _whole(self) -> Answer:
+        # Latin-1 takes every octet; what we look for in the text is ASCII.
+        answer = Answer(text=b"".join(self._text).decode("latin-1"), literals=tuple(self._literals))
+        self._text, self._literals = [], []
+        return answer
+
+
+class Heard:
+    """The untagged answers to one command, as many as one command may have."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self._size = 0
+
+    def add(self, answer: Answer) -> None:
+        self._size += len(answer.text) + sum(map(len, answer.literals)) + 100
+        if self._size > _TOTAL_AT_MOST:
+            raise Unreadable("an answer without an end")
+        self.answers.append(answer)
+
+
+def fetched(answer: Answer) -> Fetched | None:
+    """Read a FETCH response; `None` when it is something else or has no UID (a flag changed meanwhile)."""
+    if not _FETCH.match(answer.text):
+        return None
+    quoted = _QUOTED_BODY.search(answer.text)
+    # What a message says in a quoted string must not be taken for the server's own UID.
+    text = answer.text.replace(quoted[0], "") if quoted else answer.text
+    uid, size = _UID.search(text), _SIZE.search(text)
+    if uid is None:
+        return None
+    deleted = _DELETED.search(text) is not None
+    content = answer.literals[0] if answer.literals else None
+    if content is None and quoted:
+        content = _unquoted(quoted[1]).encode("latin-1")
+    return Fetched(uid=int(uid[1]), size=int(size[1]) if size else None, deleted=deleted, content=content)
+
+
+def position(answers: list[Answer]) -> Position:
+    """Read what SELECT or STATUS said about a folder."""
+    text = "\n".join(answer.text for answer in answers)
+    return Position(
+        validity=_number(r"UIDVALIDITY (\d+)", text) or 0,
+        next_uid=_number(r"UIDNEXT (\d+)", text),
+        exists=_number(r"^(\d+) EXISTS", text) or 0,
+    )
+
+
+def capabilities(answers: list[Answer]) -> frozenset[str]:
+    """Read CAPABILITY responses, in capitals."""
+    words = [answer.text.upper().split() for answer in answers]
+    return frozenset(word for line in words if line[:1] == ["CAPABILITY"] for word in line[1:])
+
+
+def junk_folders(answers: list[Answer]) -> tuple[str, ...]:
+    """Return the names, as the server writes them, of folders that LIST marks as junk (RFC 6154)."""
+    names: list[str] = []
+    for answer in answers:
+        match = _LIST.match(answer.text)
+        if match and "\\junk" in match[1].lower().split():
+            names.append(_name(match[2], answer))
+    return tuple(names)
+
+
+def _name(text: str, answer: Answer) -> str:
+    if answer.literals:
+        return answer.literals[-1].decode("latin-1")
+    return _unquoted(text[1:-1]) if text.startswith('"') else text
+
+
+def folder_name(name: str) -> str:
+    """Write a folder's name as IMAP does: modified UTF-7 (RFC 3501 5.1.3)."""
+    return re.sub(r"[^\x20-\x7e]+", _base64, name.replace("&", "&-"))
+
+
+def _base64(match: re.Match[str]) -> str:
+    # UTF-7 differs in its shift character and in "/", which separates folders.
+    return "&" + match[0].encode("utf-7").decode("ascii").strip("+-").replace("/", ",") + "-"
+
+
+def quoted_if_needed(name: str) -> str:
+    """Return *name* as an astring."""
+    if _ATOM.fullmatch(name):
+        return name
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text)
+
+
+def _number(pattern: str, text: str) -> int | None:
+    match = re.search(pattern, text, re.IGNORECASE | re.MULTILINE)
+    return int(match[1]) if match else None

@@ -1,0 +1,102 @@
+"""Delivery status notifications (RFC 3464): what a mail system reports about a message it took."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from email import message_from_bytes, policy
+from email.errors import MessageError
+from email.message import Message
+from enum import StrEnum
+
+from probes.reply import shortened, status_in
+
+_CODE = re.compile(r"(?:^|[\s;:])([245]\d\d)(?=[\s-])")
+
+
+class Action(StrEnum):
+    """What became of the message (RFC 3464 2.3.3)."""
+
+    #: It will not arrive.
+    FAILED = "failed"
+    #: It has not arrived yet and is tried again: no end.
+    DELAYED = "delayed"
+    DELIVERED = "delivered"
+    #: It went on to a system that does not report.
+    RELAYED = "relayed"
+    #: It was delivered to a list.
+    EXPANDED = "expanded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A notification about one recipient."""
+
+    action: Action
+    #: Both as the reporting system names them; an alias may have been followed in between.
+    recipients: frozenset[str]
+    #: RFC 3463: "5.1.1".
+    status: str | None = None
+    #: SMTP reply code of the remote server, when it was one that spoke.
+    code: int | None = None
+    #: The remote server's own words.
+    text: str = ""
+
+    def is_about(self, address: str) -> bool:
+        """Whether *address* is the recipient, as far as the report tells."""
+        return not self.recipients or address.lower() in self.recipients
+
+
+def parse(raw: bytes) -> Report | None:
+    """Read a notification; `None` when *raw* is none.
+
+    Of a notification about several recipients, the worst news is told. Free-text bounces (old Exim, qmail) are
+    none: guessing from prose is how an out-of-office reply becomes an outage.
+    """
+    try:
+        message = message_from_bytes(raw, policy=policy.compat32)
+        if message.get_content_type() != "multipart/report":
+            return None
+        reports = [report for block in _blocks(message) if (report := _report(block)) is not None]
+    except (MessageError, LookupError, ValueError):
+        return None
+    return min(reports, key=lambda report: list(Action).index(report.action), default=None)
+
+
+def _blocks(message: Message) -> list[Message]:
+    """Return the groups of fields: one about the message, then one for each recipient."""
+    for part in message.walk():
+        if part.get_content_type() in {"message/delivery-status", "message/global-delivery-status"}:
+            payload = part.get_payload()
+            return [block for block in payload if isinstance(block, Message)] if isinstance(payload, list) else []
+    return []
+
+
+def _report(block: Message) -> Report | None:
+    action = _field(block, "Action").lower()
+    if action not in set(Action):
+        return None
+    diagnostic = _after_type(_field(block, "Diagnostic-Code"))
+    code = _CODE.search(f" {diagnostic} ")
+    recipients = (_after_type(_field(block, name)).strip("<>").lower() for name in _RECIPIENTS)
+    return Report(
+        action=Action(action),
+        recipients=frozenset(address for address in recipients if address),
+        status=status_in(_field(block, "Status")) or status_in(diagnostic),
+        code=int(code[1]) if code else None,
+        text=shortened(diagnostic),
+    )
+
+
+_RECIPIENTS = ("Final-Recipient", "Original-Recipient")
+
+
+def _field(block: Message, name: str) -> str:
+    # Folded lines are one line; a header that is not ASCII is a Header object.
+    return " ".join(str(block.get(name, "")).split())
+
+
+def _after_type(value: str) -> str:
+    """Drop the type: "smtp; 550 5.1.1 ..." and "rfc822; name@domain"."""
+    _, separator, rest = value.partition(";")
+    return rest.strip() if separator else value.strip()

@@ -1,0 +1,73 @@
+"""Opens a TCP connection to a server: the name's addresses first, then each of them in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import socket
+from typing import Any
+
+from probes.cause import stage
+from probes.mailbox import Server
+from probes.probe import Trace
+from probes.result import Party, Phase
+
+#: An address that has not answered by then is given up for the next; a packet filter that drops says nothing for ever.
+_ADDRESS_SECONDS = 10.0
+
+_Address = tuple[int, int, int, Any]
+
+
+async def open_socket(server: Server, trace: Trace, party: Party) -> socket.socket:
+    """Return a connected, non-blocking socket; the caller closes it.
+
+    Raise `ProbeFailure` DNS or CONNECT.
+    """
+    with stage(trace, Phase.DNS, party):
+        addresses = await _addresses(server)
+    with stage(trace, Phase.CONNECT, party):
+        return await _first_that_answers(addresses)
+
+
+async def _addresses(server: Server) -> list[_Address]:
+    loop = asyncio.get_running_loop()
+    if (literal := _literal(server)) is not None:
+        return [literal]
+    # The resolver blocks, so asyncio asks it in a thread; an abandoned question ends by itself.
+    found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+    return [(family, kind, protocol, address) for family, kind, protocol, _, address in found]
+
+
+def _literal(server: Server) -> _Address | None:
+    # A server met by its address needs no resolver and none of its few threads.
+    try:
+        version = ipaddress.ip_address(server.host).version
+    except ValueError:
+        return None
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, (server.host, server.port)
+
+
+async def _first_that_answers(addresses: list[_Address]) -> socket.socket:
+    errors: list[OSError] = []
+    for address in addresses:
+        try:
+            async with asyncio.timeout(_ADDRESS_SECONDS):
+                return await _connected(address)
+        except OSError as error:
+            errors.append(error)
+    # A host without IPv6 of its own says "network unreachable" for one address: the other address's error tells more.
+    raise next((error for error in errors if error.errno != errno.ENETUNREACH), errors[0])
+
+
+async def _connected(address: _Address) -> socket.socket:
+    family, kind, protocol, where = address
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,146 @@
+"""The round trip: send a message, see it arrive, look at what arrived."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from probes.bounce import Report
+from probes.expectation import Expectation, Folder, Seen
+from probes.message import Corrupted, compose, examine, wire_form
+from probes.probe import Patience, ProbeFailure, ProbeKind, Route, Trace
+from probes.reply import Reason, expired
+from probes.result import Failure, Outcome, Party, Phase
+from probes.smtp import Submitted, submit
+from probes.token import Token
+from probes.watcher import MailboxWatcher
+
+#: A mailbox that was last read longer ago than this, at the deadline, proves nothing about what is in it.
+_STALE = 15.0
+#: The runner's deadline knows only the phase; ending this much earlier, the probe can say more.
+_HEADROOM = 0.1
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundTrip:
+    """One run of the round trip on *route*, with the watchers of its two mailboxes."""
+
+    route: Route
+    token: Token
+    patience: Patience
+    #: Watches the sender's mailbox: a bounce comes back there, and ends the run in seconds.
+    sender: MailboxWatcher
+    recipient: MailboxWatcher
+    clock: Callable[[], datetime] = _utc_now
+
+    async def run(self, trace: Trace) -> Outcome:
+        with (
+            self.recipient.expect(self.token, Party.RECIPIENT) as letter,
+            self.sender.expect(self.token, Party.SENDER) as answer,
+        ):
+            began = _now()
+            await self._readable(letter)
+            submitted = await self._submit(trace, self.patience.session - timedelta(seconds=_now() - began))
+            letter.hurry()
+            answer.hurry()
+            with trace.phase(Phase.TRANSIT, Party.RECIPIENT):
+                latest = began + self.patience.whole.total_seconds() - _HEADROOM
+                seen = await self._arrival(letter, answer, submitted, latest)
+            with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
+                content = await self._content(letter)
+            self._examine(content)
+            return Outcome.JUNK if seen.folder is Folder.JUNK else Outcome.DELIVERED
+
+    async def _readable(self, letter: Expectation) -> None:
+        """End at once, and say so, when what we send could not be seen to arrive."""
+        await asyncio.wait({letter.ready}, timeout=self.patience.session.total_seconds())
+        trouble = letter.ready.result() if letter.ready.done() else self.recipient.overdue()
+        if trouble is not None:
+            raise trouble
+
+    async def _submit(self, trace: Trace, within: timedelta) -> Submitted:
+        message = compose(
+            self.token,
+            sender=self.route.sender.address,
+            recipient=self.route.recipient.address,
+            now=self.clock(),
+        )
+        return await submit(self.route.sender, self.route.recipient.address, wire_form(message), trace, within)
+
+    async def _arrival(self, letter: Expectation, answer: Expectation, submitted: Submitted, latest: float) -> Seen:
+        """Wait for the message or for the report that it will not come, whichever is first."""
+        accepted = _now()
+        deadline = min(latest, accepted + self.patience.arrival.total_seconds())
+        bounce: Report | None = None
+        waiting = {letter.seen, answer.seen}
+        while waiting:
+            done, waiting = await asyncio.wait(
+                waiting, timeout=max(0.0, deadline - _now()), return_when=asyncio.FIRST_COMPLETED
+            )
+            # The message is looked at first: what has arrived was not lost, whatever was reported.
+            for future in (one for one in (letter.seen, answer.seen) if one in done):
+                match future.result():
+                    case Seen() as seen:
+                        return seen
+                    case ProbeFailure() as trouble:
+                        raise trouble
+                    case Report() as report if report.is_about(self.route.recipient.address):
+                        raise _bounced(report)
+                    case Report() as report:
+                        # About somebody else, such as the target of a forwarding rule; or an alias was followed.
+                        bounce = report
+            if not done:
+                break
+        if bounce is not None:
+            raise _bounced(bounce)
+        raise submitted.doubt or self._absent(accepted)
+
+    def _absent(self, accepted: float) -> ProbeFailure:
+        looked_at = self.recipient.looked_at
+        if looked_at is None or looked_at < max(accepted, _now() - _STALE):
+            return expired(Phase.RETRIEVE, Party.RECIPIENT, "the mailbox has not been read since")
+        return expired(Phase.TRANSIT, Party.RECIPIENT)
+
+    async def _content(self, letter: Expectation) -> bytes:
+        async with asyncio.timeout(self.patience.session.total_seconds()):
+            content = await letter.content
+        if isinstance(content, ProbeFailure):
+            raise content
+        if not content:
+            raise _failure(Outcome.INCONCLUSIVE, Reason.OUR_OWN, "another client took the message away")
+        return content
+
+    def _examine(self, content: bytes) -> None:
+        finding = examine(content, self.token)
+        if isinstance(finding, Corrupted):
+            raise _failure(Outcome.CORRUPTED, Reason.CHANGED, ", ".join(finding.changes))
+
+
+def _failure(outcome: Outcome, reason: Reason, detail: str) -> ProbeFailure:
+    failure = Failure(phase=Phase.RETRIEVE, party=Party.RECIPIENT, reason=reason, detail=detail)
+    return ProbeFailure(outcome, failure)
+
+
+def _bounced(report: Report) -> ProbeFailure:
+    failure = Failure(
+        phase=Phase.TRANSIT,
+        party=Party.RECIPIENT,
+        reason=Reason.RETURNED,
+        detail=report.text,
+        code=report.code,
+        status=report.status,
+    )
+    return ProbeFailure(Outcome.BOUNCED, failure)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+KIND = ProbeKind(name="roundtrip", build=RoundTrip)

@@ -1,0 +1,179 @@
+"""The probe message: what it says, and whether what arrived is what was sent.
+
+Everything in it follows from its token, so nothing needs to be remembered to check it, and the message of an earlier
+run, or a cached attachment, is not taken for this one's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime
+from email import message_from_bytes, policy
+from email.errors import MessageError
+from email.message import EmailMessage, Message
+from email.utils import format_datetime
+
+from probes.token import Token
+
+TOKEN_HEADER = "X-Pantau-Token"  # noqa: S105 - a header's name
+DIGEST_HEADER = "X-Pantau-SHA256"
+_ATTACHMENT_NAME = "semakan.dat"
+_ATTACHMENT_OCTETS = 1500
+
+#: Lines to choose from, so that no two runs look alike to a filter that counts identical bodies. Malay, with letters
+#: and signs outside ASCII: a relay that breaks a character set breaks these.
+_OPENINGS = (
+    "Salam sejahtera. Ini ialah mesej semakan perkhidmatan e-mel rasmi — tiada tindakan diperlukan.",
+    "Tuan/Puan, mesej ini dihantar secara automatik bagi menguji e-mel rasmi “pergi dan balik”.",
+    "Makluman: semakan berkala perkhidmatan e-mel sedang dijalankan… mesej ini boleh diabaikan.",
+    "Perhatian: ini ujian automatik saluran e-mel rasmi, dihantar dan dibaca oleh sistem pemantauan.",
+)
+_REMARKS = (
+    "Suhu di bilik pelayan hari ini 21 °C; kos satu ujian ±0.02 sen.",
+    "Café Ombak di aras 2 dibuka seperti biasa: secawan kopi ½ harga.",
+    "Bahagian §4 garis panduan dirujuk; naïve atau tidak, setiap aksara dikira.",
+    "Ukuran lampiran ≈ 2 KiB, jarak pusat data ≥ 30 km.",
+)
+_SIGNATURES = ("Terima kasih.", "Sekian, terima kasih.", "Yang benar, sistem pemantauan e-mel.")
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What arrived is what was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corrupted:
+    """What arrived is something else."""
+
+    #: In plain words: "text changed", "attachment missing" ...
+    changes: tuple[str, ...]
+
+
+def compose(token: Token, *, sender: str, recipient: str, now: datetime) -> EmailMessage:
+    """Write the message of one run.
+
+    The token stands in Subject, a header of its own, References and the body: relays rewrite any one of them.
+    `Auto-Submitted` (RFC 3834) and `X-Auto-Response-Suppress` (Exchange) keep robots from answering.
+    """
+    attachment = _attachment(token)
+    message = EmailMessage(policy=policy.SMTP)
+    message["From"] = sender
+    message["To"] = recipient
+    # No brackets and no underscores: both are lost on some servers' search and parsers.
+    message["Subject"] = f"Semakan e-mel {token.text}"
+    message["Date"] = format_datetime(now)
+    message["Message-ID"] = f"<{token.text}@{_domain(sender)}>"
+    message["References"] = f"<{token.text}@semakan.invalid>"
+    message["Auto-Submitted"] = "auto-generated"
+    message["X-Auto-Response-Suppress"] = "All"
+    message[TOKEN_HEADER] = token.text
+    message[DIGEST_HEADER] = _hexdigest(attachment)
+    # Quoted-printable passes relays without 8BITMIME, and stays readable to a person who opens the message.
+    message.set_content(text_of(token), cte="quoted-printable")
+    message.add_attachment(attachment, maintype="application", subtype="octet-stream", filename=_ATTACHMENT_NAME)
+    message.set_boundary(f"semakan-{token.id}")
+    return message
+
+
+def wire_form(message: EmailMessage) -> bytes:
+    """Return *message* as it is submitted, with CRLF line ends.
+
+    A token is longer than the lines that `email` likes: it would fold right behind "Subject:", and an empty first line
+    is where relays make mistakes. RFC 5322 2.1.1 allows 998 octets.
+    """
+    return message.as_bytes(policy=policy.SMTP.clone(max_line_length=200))
+
+
+def text_of(token: Token) -> str:
+    """Return the text of the message that carries *token*."""
+    dice = bytes.fromhex(token.id)
+    lines = (
+        _OPENINGS[dice[0] % len(_OPENINGS)],
+        _REMARKS[dice[1] % len(_REMARKS)],
+        f"Rujukan: {token.text}",
+        f"Lampiran {_ATTACHMENT_NAME}, SHA-256: {_hexdigest(_attachment(token))}",
+        _SIGNATURES[dice[2] % len(_SIGNATURES)],
+    )
+    return "\n\n".join(lines) + "\n"
+
+
+def examine(raw: bytes, expected: Token) -> Whole | Corrupted:
+    """Say whether the message *raw* carries what the message of *expected* carried.
+
+    A relay may rewrite headers, re-encode the parts, wrap the text and put a notice before or after it. It may not
+    change, lose or cut what the sender wrote and attached.
+    """
+    try:
+        message = message_from_bytes(raw, policy=policy.compat32)
+        changes = (*_text_changes(message, expected), *_attachment_changes(message, expected))
+    except (MessageError, LookupError, ValueError) as error:
+        return Corrupted((f"not readable as mail: {type(error).__name__}",))
+    return Corrupted(changes) if changes else Whole()
+
+
+def _text_changes(message: Message, expected: Token) -> tuple[str, ...]:
+    texts = [_decoded(part) for part in message.walk() if part.get_content_type() == "text/plain"]
+    if not texts:
+        return ("text missing",)
+    arrived, sent = _squeezed(" ".join(texts)), _squeezed(text_of(expected))
+    if sent in arrived:
+        return ()
+    if _squeezed(_ascii_only(text_of(expected))) in _squeezed(_ascii_only(" ".join(texts))):
+        return ("characters outside ASCII changed",)
+    return ("text changed",)
+
+
+def _attachment_changes(message: Message, expected: Token) -> tuple[str, ...]:
+    found = [_octets(part) for part in message.walk() if _is_attachment(part)]
+    if not found:
+        return ("attachment missing",)
+    wanted = _attachment(expected)
+    if wanted in found:
+        return ()
+    if any(piece and wanted.startswith(piece) for piece in found):
+        return ("attachment cut short",)
+    return ("attachment changed",)
+
+
+def _is_attachment(part: Message) -> bool:
+    # Some gateways rename, so the type is enough; others change the type, so the name is.
+    return part.get_filename() == _ATTACHMENT_NAME or part.get_content_type() == "application/octet-stream"
+
+
+def _decoded(part: Message) -> str:
+    charset = part.get_content_charset("utf-8")
+    try:
+        return _octets(part).decode(charset, "replace")
+    except LookupError:
+        return _octets(part).decode("utf-8", "replace")
+
+
+def _octets(part: Message) -> bytes:
+    payload = part.get_payload(decode=True)
+    return payload if isinstance(payload, bytes) else b""
+
+
+def _squeezed(text: str) -> str:
+    """Make wrapping, line ends and the way accents are composed indifferent: no reader sees them."""
+    return re.sub(r"\s+", "", unicodedata.normalize("NFC", text))
+
+
+def _ascii_only(text: str) -> str:
+    # "?" is what a lossy conversion leaves behind; it stands in none of our lines.
+    return "".join(char for char in text if char.isascii() and char != "?")
+
+
+def _attachment(token: Token) -> bytes:
+    return hashlib.shake_256(f"attachment of {token.text}".encode()).digest(_ATTACHMENT_OCTETS)
+
+
+def _hexdigest(octets: bytes) -> str:
+    return hashlib.sha256(octets).hexdigest()
+
+
+def _domain(address: str) -> str:
+    return address.rpartition("@")[2] or "semakan.invalid"

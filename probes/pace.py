@@ -1,0 +1,49 @@
+"""How often a mailbox is looked at. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """The pauses between two looks, and between two connections."""
+
+    #: Right after a message was accepted. Dovecot's IDLE tells half a second late, a look does not.
+    quickest: timedelta = timedelta(seconds=0.1)
+    #: While a run waits; IDLE goes silent after a while on some servers.
+    slowest: timedelta = timedelta(seconds=5)
+    #: While nobody waits and the server tells by itself. Far below the half hour after which servers hang up.
+    listening: timedelta = timedelta(minutes=5)
+    #: While nobody waits and the server does not.
+    unheard: timedelta = timedelta(seconds=60)
+    #: An open mailbox that does not answer within this has lost its connection. Short, because a message may be waiting
+    #: behind a connection that a firewall has forgotten.
+    answer: timedelta = timedelta(seconds=10)
+    #: Between two attempts to connect: at least, doubled each time, at most.
+    retry: timedelta = timedelta(seconds=1)
+    retry_at_most: timedelta = timedelta(seconds=60)
+    #: After refused credentials, so that our repetition does not lock the account.
+    after_refusal: timedelta = timedelta(seconds=60)
+    #: A connection that lived shorter is not reopened without telling anybody.
+    settled: timedelta = timedelta(seconds=5)
+    #: Between two searches for mail that was left behind.
+    sweep: timedelta = timedelta(hours=1)
+
+    def pause(self, ages: Iterable[timedelta], *, waiting: bool, idle: bool) -> timedelta:
+        """Return how long to listen before the next look.
+
+        *ages* are how long ago the awaited messages were accepted: quick at first, then slower.
+        """
+        if not waiting:
+            return self.listening if idle else self.unheard
+        youngest = min(ages, default=None)
+        if youngest is None:
+            return self.slowest
+        return min(self.slowest, max(self.quickest, youngest / 8))
+
+    def backoff(self, failures: int) -> timedelta:
+        """Return how long to wait after so many failed attempts, one or more."""
+        return min(self.retry_at_most, self.retry * float(2 ** min(failures - 1, 16)))

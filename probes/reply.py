@@ -1,0 +1,156 @@
+"""What a server's refusal means. Pure.
+
+SMTP reply codes: RFC 5321 4.2; of sign-in: RFC 4954 6; enhanced status codes: RFC 3463; IMAP response codes: RFC 5530.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from probes.probe import ProbeFailure
+from probes.result import Failure, Outcome, Party, Phase
+
+_DETAIL_AT_MOST = 300
+_STATUS = re.compile(r"(?:^|[\s#(\[-])([245]\.\d{1,3}\.\d{1,3})(?=$|[\s)\];:,.-])")
+_IMAP_CODE = re.compile(r"^\s*\[([A-Z0-9-]+)", re.IGNORECASE)
+
+#: Sign-in is refused for what we showed: weak mechanism, wrong credentials, encryption required for it (RFC 4954 6).
+_CREDENTIALS_CODES = frozenset({534, 535, 538})
+#: Exchange Online refuses password sign-in as a policy with 550 5.7.30, and a disabled account with 5.7.139.
+_CREDENTIALS_STATUS = frozenset({"5.7.8", "5.7.9", "5.7.30", "5.7.139"})
+_IMAP_CREDENTIALS = frozenset({"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED"})
+
+
+class Reason(StrEnum):
+    """Why a run failed: the whole vocabulary, so that a reason may become a metric label."""
+
+    NAME_UNKNOWN = "name unknown"
+    NAME_SERVER_SILENT = "name server does not answer"
+    PORT_REFUSED = "port refused"
+    UNREACHABLE = "host unreachable"
+    NO_ANSWER = "no answer"
+    CONNECTION_CLOSED = "connection closed"
+    #: The peer speaks, but not this protocol.
+    UNEXPECTED_ANSWER = "unexpected answer"
+    TLS_NOT_OFFERED = "TLS not offered"
+    TLS_REFUSED = "TLS refused"
+    TLS_NOT_SPOKEN = "TLS not spoken"
+    CERTIFICATE_EXPIRED = "certificate expired"
+    CERTIFICATE_OF_ANOTHER = "certificate for another name"
+    CERTIFICATE_UNTRUSTED = "certificate not trusted"
+    CREDENTIALS_REFUSED = "credentials refused"
+    SIGN_IN_UNAVAILABLE = "sign-in not available"
+    SIGN_IN_NOT_OFFERED = "sign-in not offered"
+    #: In the greeting, before anything was asked.
+    SERVICE_REFUSED = "service refused"
+    SENDER_REFUSED = "sender refused"
+    RECIPIENT_REFUSED = "recipient refused"
+    MESSAGE_REFUSED = "message refused"
+    COME_AGAIN = "asked to come again"
+    MAILBOX_REFUSED = "mailbox refused"
+    RETURNED = "returned to sender"
+    CHANGED = "content changed"
+    NOT_ARRIVED = "not arrived"
+    #: We could not look: no network here, no file handles, or a bug of ours.
+    OUR_OWN = "our own fault"
+
+
+class Step(StrEnum):
+    """The part of a submission that a reply answers."""
+
+    GREETING = "greeting"
+    TLS = "tls"
+    SIGN_IN = "sign-in"
+    SENDER = "sender"
+    RECIPIENT = "recipient"
+    MESSAGE = "message"
+
+
+_PHASES = {Step.GREETING: Phase.CONNECT, Step.TLS: Phase.TLS, Step.SIGN_IN: Phase.AUTH}
+_REFUSALS = {
+    Step.GREETING: Reason.SERVICE_REFUSED,
+    Step.SENDER: Reason.SENDER_REFUSED,
+    Step.RECIPIENT: Reason.RECIPIENT_REFUSED,
+    Step.MESSAGE: Reason.MESSAGE_REFUSED,
+}
+
+
+def smtp_failure(step: Step, code: int, text: str, party: Party = Party.SENDER) -> ProbeFailure:
+    """Say what a negative SMTP reply to *step* means for the run."""
+    status = status_in(text)
+    refused = step is Step.SIGN_IN and (code in _CREDENTIALS_CODES or status in _CREDENTIALS_STATUS)
+    outcome, reason = _meaning(step, code, refused=refused)
+    failure = Failure(
+        phase=_PHASES.get(step, Phase.SUBMIT),
+        party=party,
+        reason=reason,
+        detail=shortened(text),
+        code=code,
+        status=status,
+        credentials_refused=refused,
+    )
+    return ProbeFailure(outcome, failure)
+
+
+def _meaning(step: Step, code: int, *, refused: bool) -> tuple[Outcome, Reason]:
+    match step:
+        case Step.TLS:
+            return Outcome.TLS, Reason.TLS_REFUSED
+        case Step.SIGN_IN:
+            return Outcome.AUTH, Reason.CREDENTIALS_REFUSED if refused else Reason.SIGN_IN_UNAVAILABLE
+        case _ if 500 <= code < 600:
+            return Outcome.REJECTED, _REFUSALS[step]
+        case _ if 400 <= code < 500:
+            return Outcome.DEFERRED, Reason.COME_AGAIN
+        case _:
+            return Outcome.CONNECT, Reason.UNEXPECTED_ANSWER
+
+
+def imap_sign_in_failure(result: str, text: str, party: Party) -> ProbeFailure:
+    """Say what a refused LOGIN means.
+
+    A NO without a response code is a refusal of the credentials (RFC 3501 6.2.3); UNAVAILABLE, LIMIT, INUSE and the
+    rest of RFC 5530 say that nobody, or not now, is let in. A BAD says nothing about the credentials.
+    """
+    code = imap_code(text)
+    refused = result == "NO" and (code is None or code in _IMAP_CREDENTIALS)
+    failure = Failure(
+        phase=Phase.AUTH,
+        party=party,
+        reason=Reason.CREDENTIALS_REFUSED if refused else Reason.SIGN_IN_UNAVAILABLE,
+        detail=shortened(text),
+        credentials_refused=refused,
+    )
+    return ProbeFailure(Outcome.AUTH, failure)
+
+
+def expired(phase: Phase, party: Party, detail: str = "") -> ProbeFailure:
+    """Say what it means that a deadline passed in *phase*."""
+    match phase:
+        case Phase.DNS:
+            outcome, reason = Outcome.DNS, Reason.NAME_SERVER_SILENT
+        case Phase.TRANSIT:
+            outcome, reason = Outcome.LOST, Reason.NOT_ARRIVED
+        case _:
+            outcome, reason = Outcome.TIMEOUT, Reason.NO_ANSWER
+    return ProbeFailure(outcome, Failure(phase=phase, party=party, reason=reason, detail=detail))
+
+
+def imap_code(text: str) -> str | None:
+    """Return the response code that starts *text*, such as AUTHENTICATIONFAILED, or `None`."""
+    match = _IMAP_CODE.match(text)
+    return match[1].upper() if match else None
+
+
+def status_in(text: str) -> str | None:
+    """Return the first enhanced status code in *text*, such as "5.7.1", or `None`."""
+    match = _STATUS.search(text)
+    return match[1] if match else None
+
+
+def shortened(text: str) -> str:
+    """Return *text* on one line, without control characters, at a length that a log and a portal can show."""
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    line = " ".join(printable.split())
+    return line if len(line) <= _DETAIL_AT_MOST else f"{line[: _DETAIL_AT_MOST - 1]}…"

@@ -1,0 +1,65 @@
+"""Runs one probe to its one end: whatever happens in it becomes a result."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from probes.probe import Patience, Probe, ProbeFailure
+from probes.reply import Reason, expired, shortened
+from probes.result import Failure, Outcome, ProbeResult
+from probes.trace import Recorder
+
+_log = structlog.get_logger(__name__)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def run_probe(
+    probe: Probe,
+    *,
+    route: str,
+    token_id: str,
+    patience: Patience,
+    recorder: Recorder | None = None,
+    clock: Callable[[], datetime] = _utc_now,
+) -> ProbeResult:
+    """Run *probe* within `patience.whole` and say how it ended.
+
+    Give a *recorder* to read the dialogue afterwards. Only cancellation gets out of here.
+    """
+    recorder = recorder or Recorder()
+    started_at, started = clock(), time.monotonic()
+    outcome, failure = await _ending(probe, route, patience, recorder)
+    return ProbeResult(
+        route=route,
+        token_id=token_id,
+        started_at=started_at,
+        duration=timedelta(seconds=time.monotonic() - started),
+        outcome=outcome,
+        phases=dict(recorder.phases),
+        failure=failure,
+        uncertain=recorder.uncertain,
+    )
+
+
+async def _ending(probe: Probe, route: str, patience: Patience, recorder: Recorder) -> tuple[Outcome, Failure | None]:
+    try:
+        async with asyncio.timeout(patience.whole.total_seconds()):
+            return await probe.run(recorder), None
+    except ProbeFailure as failure:
+        return failure.outcome, failure.failure
+    except TimeoutError:
+        overdue = expired(*recorder.where)
+        return overdue.outcome, overdue.failure
+    except Exception as error:  # noqa: BLE001 - a bug of ours tells nothing about the mail service
+        _log.exception("a probe broke", route=route)
+        phase, party = recorder.where
+        detail = shortened(f"{type(error).__name__}: {error}")
+        return Outcome.INCONCLUSIVE, Failure(phase=phase, party=party, reason=Reason.OUR_OWN, detail=detail)

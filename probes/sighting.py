@@ -1,0 +1,98 @@
+"""What kind of mail stands in the mailbox: our message, a report about it, something that answers it, or foreign mail."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email import message_from_bytes, policy
+from email.errors import MessageError
+from email.header import decode_header, make_header
+from email.message import Message
+from enum import StrEnum
+
+from probes.bounce import Report, parse
+from probes.message import TOKEN_HEADER
+from probes.token import Reading, Token, TokenSigner
+
+_CARRIERS = (TOKEN_HEADER, "Subject", "References", "In-Reply-To", "Message-ID")
+_ANSWERS = re.compile(r"^\s*(?:re|fw|fwd|aw|wg|bls|tr|antwort|automatic reply|auto)\s*:", re.IGNORECASE)
+_POSTMASTERS = re.compile(r"\b(?:mailer-daemon|postmaster)@", re.IGNORECASE)
+#: Soft line breaks of quoted-printable, and the folding of headers, may stand in the middle of a token's line.
+_BREAKS = re.compile(r"=\r?\n|\r?\n(?=[ \t])")
+
+
+class Kind(StrEnum):
+    """What a mail is to us."""
+
+    #: The message that a run sent.
+    MESSAGE = "message"
+    #: A delivery status notification about it.
+    REPORT = "report"
+    #: Something that quotes it: an automatic or a human answer, a bounce in prose. Proves nothing.
+    ANSWER = "answer"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """A mail in the mailbox, as far as it has been read."""
+
+    kind: Kind
+    #: Verified; `None` for foreign mail.
+    token: Token | None = None
+    #: It carries something that looks like a token and is none.
+    forged: bool = False
+    report: Report | None = None
+
+
+def recognise(raw: bytes, signer: TokenSigner) -> Sighting:
+    """Say what the mail *raw*, whole or its header only, is to us."""
+    message = message_from_bytes(raw, policy=policy.compat32)
+    reading = signer.read("\n".join(_texts(message, raw)))
+    report = parse(raw)
+    token = reading.tokens[0] if reading.tokens else None
+    if token is None:
+        return Sighting(kind=Kind.FOREIGN, forged=bool(reading.forged))
+    if report is not None:
+        return Sighting(kind=Kind.REPORT, token=token, report=report)
+    return Sighting(kind=Kind.ANSWER if _answers(message) else Kind.MESSAGE, token=token)
+
+
+def tokens_in(raw: bytes, signer: TokenSigner) -> Reading:
+    """Find the tokens in the mail *raw*, whole or its header only, wherever they stand in it."""
+    return signer.read("\n".join(_texts(message_from_bytes(raw, policy=policy.compat32), raw)))
+
+
+def may_hide_token(header: bytes) -> bool:
+    """Whether the body is worth reading though the header holds no token: a report quotes the message in its body."""
+    message = message_from_bytes(header, policy=policy.compat32)
+    return message.get_content_type() == "multipart/report"
+
+
+def _texts(message: Message, raw: bytes) -> Iterator[str]:
+    for name in _CARRIERS:
+        for value in message.get_all(name, ()):
+            yield _plain(str(value))
+    yield _BREAKS.sub("", raw.decode("latin-1"))
+    for part in message.walk():
+        # Encoded parts hide the token from the line above; only what is text may hold one.
+        if part.get_content_maintype() in {"text", "message"} and not part.is_multipart():
+            payload = part.get_payload(decode=True)
+            if isinstance(payload, bytes):
+                yield payload.decode("latin-1")
+
+
+def _plain(value: str) -> str:
+    """Undo RFC 2047: a relay that adds a word outside ASCII to the subject encodes all of it."""
+    try:
+        return str(make_header(decode_header(value)))
+    except (MessageError, LookupError, ValueError):
+        return value
+
+
+def _answers(message: Message) -> bool:
+    by_robot = str(message.get("Auto-Submitted", "")).lower().startswith("auto-replied")
+    from_nobody = str(message.get("Return-Path", "")).strip() == "<>"
+    from_postmaster = _POSTMASTERS.search(str(message.get("From", ""))) is not None
+    return by_robot or from_nobody or from_postmaster or bool(_ANSWERS.match(_plain(str(message.get("Subject", "")))))

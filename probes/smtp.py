@@ -1,0 +1,230 @@
+"""Hands one message to a submission server (RFC 6409) over one connection that is used for nothing else.
+
+aiosmtplib speaks; what it does in one call is taken apart here, so that each phase is timed and blamed by itself: the
+name, the port, TLS, the sign-in, the message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
+
+import aiosmtplib
+from aiosmtplib.protocol import SMTPProtocol
+
+from probes.cause import stage
+from probes.connection import open_socket
+from probes.mailbox import Mailbox, Security, Server
+from probes.probe import ProbeFailure, Trace
+from probes.reply import Reason, Step, expired, smtp_failure
+from probes.result import Failure, Outcome, Party, Phase
+
+_SENDER = Party.SENDER
+#: A server that does not answer QUIT in this time is left without another word; the message is already its own.
+_FAREWELL_SECONDS = 1.0
+_PERIOD = re.compile(rb"(?m)^\.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """The server has the message, or may have it."""
+
+    #: What broke after the message was sent and before the server answered; `None` when it said 250. The message may
+    #: be on its way all the same, so it is looked for and never sent again.
+    doubt: ProbeFailure | None = None
+
+
+async def submit(mailbox: Mailbox, recipient: str, message: bytes, trace: Trace, within: timedelta) -> Submitted:
+    """Send *message* from *mailbox* to *recipient*, *within* a span for the whole session.
+
+    *message* has CRLF line ends. Raise `ProbeFailure` when the server cannot be reached, is not trusted, or refuses,
+    and `TimeoutError` when time ran out before the message was sent; the trace knows where.
+    """
+    session = _Session(mailbox, trace)
+    try:
+        async with asyncio.timeout(within.total_seconds()):
+            await session.open()
+            await session.sign_in()
+            submitted = await session.send(recipient, message)
+        await session.farewell()
+    except TimeoutError:
+        if not session.sent:
+            raise
+        trace.doubt()
+        submitted = Submitted(doubt=expired(Phase.SUBMIT, _SENDER))
+    finally:
+        session.close()
+    return submitted
+
+
+class _Dialogue(SMTPProtocol):
+    """aiosmtplib's protocol, with every line told to the trace and secrets masked."""
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__(loop=asyncio.get_running_loop())
+        self._trace = trace
+        self._secret_next = False
+
+    async def execute_command(self, *args: bytes, timeout: float | None = None) -> aiosmtplib.SMTPResponse:  # noqa: ASYNC109 - the library's signature
+        line = b" ".join(args).decode("ascii", "replace")
+        if self._secret_next:
+            line = "***"
+        elif line.upper().startswith("AUTH "):
+            line = f"{' '.join(line.split()[:2])} ***"
+        self._trace.said(_SENDER, f"C: {line}")
+        return await super().execute_command(*args, timeout=timeout)
+
+    async def read_response(self, timeout: float | None = None) -> aiosmtplib.SMTPResponse:  # noqa: ASYNC109 - the library's signature
+        response = await super().read_response(timeout=timeout)
+        # Only the challenge 334 (RFC 4954) is followed by a line of credentials; it may quote them back, too.
+        self._secret_next = response.code == 334
+        for line in response.message.split("\n"):
+            self._trace.said(_SENDER, f"S: {response.code} {'***' if self._secret_next else line}")
+        return response
+
+
+class _Session:
+    def __init__(self, mailbox: Mailbox, trace: Trace) -> None:
+        #: The message has been written; what the server made of it may never be known.
+        self.sent = False
+        self._mailbox = mailbox
+        self._server: Server = mailbox.smtp
+        self._trace = trace
+        # No time-outs of the library's own: they would fire beside the caller's deadline and say less.
+        self._client = aiosmtplib.SMTP(
+            hostname=self._server.host, timeout=None, start_tls=False, tls_context=self._server.tls
+        )
+        self._transports: list[asyncio.Transport] = []
+
+    async def open(self) -> None:
+        """Connect, get the greeting, and have TLS: before it with implicit TLS, after it with STARTTLS."""
+        implicit = self._server.security is Security.IMPLICIT
+        sock = await open_socket(self._server, self._trace, _SENDER)
+        # An address literal (RFC 5321 4.1.3): asking the resolver for our own name may take as long as it likes.
+        self._client.local_hostname = _literal_of(sock)
+        with stage(self._trace, Phase.TLS if implicit else Phase.CONNECT, _SENDER):
+            await self._attach(sock, implicit=implicit)
+        with stage(self._trace, Phase.CONNECT, _SENDER):
+            await self._greet()
+        if not implicit:
+            await self._start_tls()
+
+    async def _attach(self, sock: socket.socket, *, implicit: bool) -> None:
+        transport, protocol = await asyncio.get_running_loop().create_connection(
+            lambda: _Dialogue(self._trace),
+            sock=sock,
+            ssl=self._server.tls if implicit else None,
+            server_hostname=self._name() if implicit else None,
+        )
+        self._transports.append(transport)
+        # What SMTP.connect() does with the connection it opens itself.
+        self._client.transport, self._client.protocol = transport, protocol
+
+    async def _greet(self) -> None:
+        greeting = await cast(SMTPProtocol, self._client.protocol).read_response()
+        if greeting.code != 220:
+            raise smtp_failure(Step.GREETING, *greeting)
+        await self._hello(Step.GREETING)
+
+    async def _hello(self, step: Step) -> None:
+        try:
+            await self._client.ehlo()
+        except aiosmtplib.SMTPHeloError as refusal:
+            raise smtp_failure(step, refusal.code, refusal.message) from refusal
+
+    async def _start_tls(self) -> None:
+        with stage(self._trace, Phase.TLS, _SENDER):
+            # Going on in clear when it is not offered is what an attacker who strips the offer waits for.
+            if not self._client.supports_extension("starttls"):
+                raise _not_offered(Outcome.TLS, Phase.TLS, Reason.TLS_NOT_OFFERED)
+            self._trace.said(_SENDER, "C: STARTTLS")
+            try:
+                await self._client.starttls(server_hostname=self._name())
+            except aiosmtplib.SMTPResponseException as refusal:
+                raise smtp_failure(Step.TLS, refusal.code, refusal.message) from refusal
+            self._transports.append(cast(asyncio.Transport, self._client.transport))
+
+    def _name(self) -> str:
+        return self._server.tls_name or self._server.host
+
+    async def sign_in(self) -> None:
+        """Offer the password once: trying it again by another mechanism is how an account gets locked."""
+        with stage(self._trace, Phase.AUTH, _SENDER):
+            if self._client.is_ehlo_or_helo_needed:
+                await self._hello(Step.SIGN_IN)
+            offered = self._client.server_auth_methods
+            login = self._mailbox.login
+            try:
+                if "plain" in offered:
+                    await self._client.auth_plain(login.username, login.secret)
+                elif "login" in offered:
+                    await self._client.auth_login(login.username, login.secret)
+                elif "cram-md5" in offered:
+                    await self._client.auth_crammd5(login.username, login.secret)
+                else:
+                    raise _not_offered(Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_NOT_OFFERED)
+            except aiosmtplib.SMTPAuthenticationError as refusal:
+                raise smtp_failure(Step.SIGN_IN, refusal.code, refusal.message) from refusal
+
+    async def send(self, recipient: str, message: bytes) -> Submitted:
+        """Hand over the message.
+
+        Once it is written, only the server knows whether it took it: a broken connection, like a deadline, is a doubt
+        then and no refusal (RFC 5321 4.5.3.2.6).
+        """
+        try:
+            with stage(self._trace, Phase.SUBMIT, _SENDER):
+                await self._envelope(recipient)
+                await self._content(message)
+        except ProbeFailure as failure:
+            if not self.sent or failure.failure.code is not None:
+                raise
+            self._trace.doubt()
+            return Submitted(doubt=failure)
+        return Submitted()
+
+    async def _envelope(self, recipient: str) -> None:
+        try:
+            await self._client.mail(self._mailbox.address)
+            await self._client.rcpt(recipient)
+        except aiosmtplib.SMTPSenderRefused as refusal:
+            raise smtp_failure(Step.SENDER, refusal.code, refusal.message) from refusal
+        except aiosmtplib.SMTPRecipientRefused as refusal:
+            raise smtp_failure(Step.RECIPIENT, refusal.code, refusal.message) from refusal
+
+    async def _content(self, message: bytes) -> None:
+        protocol = cast(_Dialogue, self._client.protocol)
+        go_on = await protocol.execute_command(b"DATA")
+        if go_on.code != 354:
+            raise smtp_failure(Step.MESSAGE, *go_on)
+        self._trace.said(_SENDER, f"C: (message, {len(message)} octets)")
+        protocol.write(_PERIOD.sub(b"..", message) + b".\r\n")
+        self.sent = True
+        reply = await protocol.read_response()
+        if reply.code != 250:
+            raise smtp_failure(Step.MESSAGE, *reply)
+
+    async def farewell(self) -> None:
+        with suppress(OSError, aiosmtplib.SMTPException):
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                await self._client.quit()
+
+    def close(self) -> None:
+        """Let go of the socket at once; a TLS farewell to a silent peer would keep it for another half minute."""
+        for transport in self._transports:
+            transport.abort()
+        self._client.close()
+
+
+def _not_offered(outcome: Outcome, phase: Phase, reason: Reason) -> ProbeFailure:
+    return ProbeFailure(outcome, Failure(phase=phase, party=_SENDER, reason=reason))
+
+
+def _literal_of(sock: socket.socket) -> str:
+    host = sock.getsockname()[0]
+    return f"[IPv6:{host}]" if sock.family == socket.AF_INET6 else f"[{host}]"

@@ -1,0 +1,47 @@
+"""The notes of one run: how long each phase took, where the run is now, and what was said."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from probes.result import Party, Phase
+
+#: A dialogue is for people to read; a server that talks for ever does not fill our memory.
+_LINES_AT_MOST = 400
+_LINE_AT_MOST = 500
+
+
+class Recorder:
+    """Implements `probes.probe.Trace`. One for each run."""
+
+    def __init__(self, *, keep_dialogue: bool = False) -> None:
+        #: Finished phases. One that was entered twice is the sum; one that broke is absent.
+        self.phases: dict[Phase, timedelta] = {}
+        #: The phase and party that the run is in, or was in last.
+        self.where: tuple[Phase, Party] = (Phase.DNS, Party.SENDER)
+        #: The submission connection broke after the message was sent.
+        self.uncertain = False
+        #: What was said, oldest first, secrets masked: "sender C: EHLO ...". Empty unless asked for.
+        self.dialogue: list[str] = []
+        self._keep_dialogue = keep_dialogue
+
+    @contextmanager
+    def phase(self, phase: Phase, party: Party) -> Iterator[None]:
+        self.where = (phase, party)
+        started = time.monotonic()
+        try:
+            yield
+        except BaseException:
+            self.phases.pop(phase, None)
+            raise
+        self.phases[phase] = self.phases.get(phase, timedelta()) + timedelta(seconds=time.monotonic() - started)
+
+    def said(self, party: Party, line: str) -> None:
+        if self._keep_dialogue and len(self.dialogue) < _LINES_AT_MOST:
+            self.dialogue.append(f"{party} {line[:_LINE_AT_MOST]}")
+
+    def doubt(self) -> None:
+        self.uncertain = True

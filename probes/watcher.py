@@ -1,0 +1,237 @@
+"""Watches one mailbox for everybody who waits for mail in it.
+
+Hundreds of routes share a reference mailbox, and servers count connections and sign-ins. So there is one connection for
+each mailbox; it hands every arrival to the run that waits for its token, deletes what has been handed over, and counts
+what nobody waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import NoReturn
+
+import structlog
+
+from probes.cause import stage
+from probes.expectation import Expectation
+from probes.imap import Session, open_session
+from probes.ledger import Ledger
+from probes.mailbox import Mailbox
+from probes.pace import Pace
+from probes.postbox import Postbox
+from probes.probe import Patience, ProbeFailure
+from probes.reply import Reason, expired, shortened
+from probes.result import Arrival, Failure, Outcome, Party, Phase
+from probes.token import Token, TokenSigner
+from probes.trace import Recorder
+
+_log = structlog.get_logger(__name__)
+
+OnArrival = Callable[[Arrival, str | None, datetime], None]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class MailboxWatcher:
+    """The watch over one mailbox. Start `run()` in a task group; `expect()` works before it is up, too.
+
+    *on_arrival* hears of mail that no run waits for: what it is, the token's id (`None` when forged), and when it was
+    seen. *ended* and *arrived* are ids of earlier runs, as the store remembers them.
+    """
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        signer: TokenSigner,
+        *,
+        on_arrival: OnArrival,
+        patience: Patience | None = None,
+        pace: Pace | None = None,
+        ended: Iterable[str] = (),
+        arrived: Iterable[str] = (),
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self.mailbox = mailbox
+        #: Why the mailbox cannot be read; `None` while it can, or while nothing is known yet.
+        self.trouble: ProbeFailure | None = None
+        #: When inbox and junk were last looked through, on the loop's clock.
+        self.looked_at: float | None = None
+        self._patience = patience or Patience()
+        self._pace = pace or Pace()
+        self._waiting: dict[str, list[Expectation]] = {}
+        self._ledger = Ledger(ended=ended, arrived=arrived)
+        self._postbox = Postbox(
+            mailbox=mailbox,
+            signer=signer,
+            ledger=self._ledger,
+            waiting=self._waiting,
+            deadline=self._patience.whole,
+            on_arrival=on_arrival,
+            clock=clock,
+        )
+        #: Something may have changed: the server spoke, a run waits, the connection is gone.
+        self._stirred = asyncio.Event()
+        self._recorder: Recorder | None = None
+        self._up = False
+        self._failures = 0
+        self._hold_until = 0.0
+
+    def expect(self, token: Token, party: Party = Party.RECIPIENT) -> Expectation:
+        """Claim the mail with *token*, before it is sent.
+
+        With `Party.RECIPIENT` the message itself is awaited, and a report if it comes here; with `Party.SENDER` only
+        a report.
+        """
+        expectation = Expectation(token, party, stir=self._stirred.set, over=self._over)
+        self._waiting.setdefault(token.id, []).append(expectation)
+        if self._up:
+            expectation.be_ready()
+        elif self.trouble is not None and self._time() < self._hold_until:
+            expectation.fail(self.trouble)
+        self._stirred.set()
+        return expectation
+
+    def overdue(self) -> ProbeFailure:
+        """Say why the mailbox is not being read yet, to a run that has waited for it long enough."""
+        if self.trouble is not None:
+            return self.trouble
+        if self._recorder is not None:
+            return expired(self._recorder.where[0], Party.RECIPIENT)
+        return _our_fault("nobody watches this mailbox")
+
+    async def tidy(self) -> None:
+        """Wait until the mail that was handed over is deleted, as one who stops right after a run does.
+
+        The caller sets the deadline.
+        """
+        await self._postbox.tidy.wait()
+
+    async def run(self) -> None:
+        """Watch until cancelled, whatever the server does."""
+        while True:
+            began = self._time()
+            served, failure = await self._connection()
+            self._up = False
+            lived = timedelta(seconds=self._time() - began)
+            if served and lived >= self._pace.settled:
+                # Servers restart and drop idle connections: nobody hears of it unless the next attempt fails.
+                self._failures = 0
+                continue
+            self._fall_into(failure)
+            await self._rest()
+
+    async def _connection(self) -> tuple[bool, ProbeFailure]:
+        """Open a connection and watch until it fails; say whether it ever served, and how it ended."""
+        recorder = self._recorder = Recorder()
+        try:
+            await self._serve(recorder)
+        except ProbeFailure as failure:
+            return self._up, failure
+        except TimeoutError:
+            return self._up, expired(*recorder.where)
+        except Exception as error:  # noqa: BLE001 - our bug must not end the watch, and is no fault of the server
+            _log.exception("watching a mailbox failed", mailbox=self.mailbox.name)
+            return False, _our_fault(f"{type(error).__name__}: {error}")
+
+    async def _serve(self, recorder: Recorder) -> NoReturn:
+        session: Session | None = None
+        try:
+            async with asyncio.timeout(self._patience.session.total_seconds()):
+                session = await open_session(
+                    self.mailbox, recorder, Party.RECIPIENT, stir=self._stirred.set, leg=self._patience.session
+                )
+                with stage(recorder, Phase.RETRIEVE, Party.RECIPIENT):
+                    await self._postbox.enter(session)
+            session.hasten(min(self._pace.answer, self._patience.session))
+            self._recover()
+            with stage(recorder, Phase.RETRIEVE, Party.RECIPIENT):
+                await self._watch(session)
+        finally:
+            if session is not None:
+                session.close()
+
+    async def _watch(self, session: Session) -> NoReturn:
+        while True:
+            # Cleared before looking: what stirs during the look is looked at next.
+            self._stirred.clear()
+            waits = any(one.party is Party.RECIPIENT for each in self._waiting.values() for one in each)
+            pause = self._pause(session)
+            await self._postbox.look(session, junk_every=pause if waits else self._pace.sweep, sweep=self._pace.sweep)
+            self.looked_at = self._time()
+            if not self._postbox.has_more:
+                await self._listen(session, self._pause(session))
+
+    async def _listen(self, session: Session, pause: timedelta) -> None:
+        if session.can_idle and pause >= timedelta(seconds=1):
+            await session.idle(self._stirred, pause)
+        else:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause.total_seconds()):
+                    await self._stirred.wait()
+
+    def _pause(self, session: Session) -> timedelta:
+        now = self._time()
+        hurried = (one.hurried_at for each in self._waiting.values() for one in each)
+        ages = (timedelta(seconds=now - at) for at in hurried if at is not None)
+        return self._pace.pause(ages, waiting=bool(self._waiting), idle=session.can_idle)
+
+    def _recover(self) -> None:
+        if self.trouble is not None:
+            _log.info("mailbox can be read again", mailbox=self.mailbox.name)
+        self.trouble = None
+        self._failures = 0
+        self._up = True
+        for expectations in self._waiting.values():
+            for expectation in expectations:
+                expectation.be_ready()
+
+    def _fall_into(self, trouble: ProbeFailure) -> None:
+        if self.trouble is None or self.trouble.failure.reason != trouble.failure.reason:
+            _log.warning(
+                "mailbox cannot be read",
+                mailbox=self.mailbox.name,
+                outcome=str(trouble.outcome),
+                reason=str(trouble.failure.reason),
+                detail=trouble.failure.detail,
+            )
+        self.trouble = trouble
+        self._failures += 1
+        refused = trouble.failure.credentials_refused
+        hold = self._pace.after_refusal if refused else self._pace.retry
+        self._hold_until = self._time() + hold.total_seconds()
+        for expectations in self._waiting.values():
+            for expectation in expectations:
+                expectation.fail(trouble)
+
+    async def _rest(self) -> None:
+        """Wait before the next attempt, shorter when a new run wants to know how things stand now."""
+        until = max(self._hold_until, self._time() + self._pace.backoff(self._failures).total_seconds())
+        while True:
+            self._stirred.clear()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._stirred.wait()
+            except TimeoutError:
+                return
+            if self._time() >= self._hold_until:
+                return
+
+    def _over(self, expectation: Expectation) -> None:
+        self._ledger.over(expectation.token.id, expectation.party)
+        rest = [one for one in self._waiting.pop(expectation.token.id, []) if one is not expectation]
+        if rest:
+            self._waiting[expectation.token.id] = rest
+
+    @staticmethod
+    def _time() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _our_fault(detail: str) -> ProbeFailure:
+    failure = Failure(phase=Phase.RETRIEVE, party=Party.RECIPIENT, reason=Reason.OUR_OWN, detail=shortened(detail))
+    return ProbeFailure(Outcome.INCONCLUSIVE, failure)

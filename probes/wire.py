@@ -1,0 +1,178 @@
+"""The line to an IMAP server, and the only module that touches aioimaplib.
+
+aioimaplib writes the commands and keeps the protocol's state. Its reading half is replaced, because it recurses once a
+line (more than a thousand lines at once break it), runs a task of its own, lets pending commands wait for ever when the
+connection is gone or the server has said BYE, and puts the password into some of its errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import aioimaplib
+
+from probes.answer import Answer, Framer, Heard, Unreadable
+
+_LOST = "LOST"
+
+
+class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
+    """aioimaplib's protocol with a reading half of its own.
+
+    Whatever goes wrong, the pending command ends with an error and the connection is of no use afterwards.
+    """
+
+    def __init__(self, stir: Callable[[], None], leg: float) -> None:
+        super().__init__(asyncio.get_running_loop())
+        self.greeted = asyncio.Event()
+        self.greeting = ""
+        self.heard = Heard()
+        #: The server wants us to go on, or has refused to.
+        self.going_on = asyncio.Event()
+        #: A message has come since this was last put to False.
+        self.news = False
+        #: Why the connection is of no use any more.
+        self.cause: Exception | None = None
+        self._stir = stir
+        self._leg = leg
+        self._framer = Framer()
+
+    def data_received(self, d: bytes) -> None:
+        if self.cause is not None:
+            return
+        try:
+            for answer in self._framer.feed(d):
+                self._hear(answer)
+        except Unreadable as error:
+            self.fail(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.fail(exc or EOFError("the server closed the connection"))
+
+    def fail(self, cause: Exception) -> None:
+        """Give the connection up and wake whoever waits for it."""
+        if self.cause is None:
+            self.cause = cause
+        if self.transport is not None:
+            self.transport.abort()
+        self.greeted.set()
+        self.going_on.set()
+        if (pending := self._pending()) is not None:
+            self._finish(pending, "", _LOST)
+        self._stir()
+
+    def lost(self) -> Exception:
+        """Return the error to raise for the lost connection."""
+        if isinstance(self.cause, Unreadable | TimeoutError | ssl.SSLError):
+            return self.cause
+        return ConnectionResetError(str(self.cause) or "connection lost")
+
+    def hasten(self, leg: float) -> None:
+        """Wait for no answer longer than *leg* seconds from now on."""
+        self._leg = leg
+
+    def send(self, line: str, scrub: str | None = None) -> None:
+        # aioimaplib logs what it sends, and overlooks a password that had to be escaped.
+        self.transport.write(f"{line}\r\n".encode())
+
+    def command(self, name: str) -> Any:
+        return aioimaplib.aioimaplib.Command(name, self.new_tag())
+
+    def enter(self, *, signed_in: bool) -> None:
+        """Note what the greeting has said."""
+        self.state = aioimaplib.AUTH if signed_in else aioimaplib.NONAUTH
+
+    @property
+    def is_signed_in(self) -> bool:
+        return bool(self.state not in {aioimaplib.aioimaplib.CONNECTED, aioimaplib.NONAUTH})
+
+    async def login(self, user: str, password: str) -> Any:
+        # aioimaplib quotes the password only.
+        return await super().login(aioimaplib.aioimaplib.quoted(user), password)
+
+    async def execute(self, command: Any, scrub: str | None = None) -> Any:
+        """Send *command* and wait for its end, as every command method of aioimaplib does."""
+        self.begin(command, scrub)
+        return await self.end(command)
+
+    def begin(self, command: Any, scrub: str | None = None) -> None:
+        if self.cause is not None:
+            raise self.lost()
+        if self.state not in aioimaplib.aioimaplib.Commands[command.name].valid_states:
+            raise RuntimeError(f"{command.name} in state {self.state}")
+        self.heard = Heard()
+        self.going_on.clear()
+        # One command at a time, so that every untagged answer belongs to it.
+        self.pending_sync_command = command
+        self.send(str(command), scrub=scrub)
+
+    async def end(self, command: Any) -> Any:
+        try:
+            async with asyncio.timeout(self._leg):
+                await command.wait()
+        except BaseException as error:
+            # Half an answer may still come: nothing can be said on this connection again.
+            self.fail(error if isinstance(error, Exception) else ConnectionAbortedError("given up"))
+            raise
+        if command.response.result == _LOST:
+            raise self.lost()
+        return command.response
+
+    async def until(self, event: asyncio.Event) -> None:
+        """Wait for the server's part, at most as long as for any answer."""
+        try:
+            async with asyncio.timeout(self._leg):
+                await event.wait()
+        except TimeoutError as error:
+            self.fail(error)
+            raise
+        if self.cause is not None:
+            raise self.lost()
+
+    def _hear(self, answer: Answer) -> None:
+        text = answer.text
+        if not self.greeted.is_set():
+            self.greeting = text
+            self.greeted.set()
+        elif text.startswith("* "):
+            self._untagged(Answer(text=text[2:], literals=answer.literals))
+        elif text.startswith("+"):
+            self.going_on.set()
+        else:
+            self._tagged(text)
+
+    def _untagged(self, answer: Answer) -> None:
+        text = answer.text.upper()
+        if text.startswith("BYE"):
+            # Some servers say it and keep the connection open, saying nothing more.
+            self.fail(EOFError(f"the server said {answer.text}"))
+            return
+        if text.endswith(" EXISTS"):
+            self.news = True
+            self._stir()
+        if self._pending() is not None:
+            self.heard.add(answer)
+
+    def _tagged(self, text: str) -> None:
+        tag, _, rest = text.partition(" ")
+        result, _, rest = rest.partition(" ")
+        pending = self._pending()
+        if pending is None or pending.tag != tag or result.upper() not in {"OK", "NO", "BAD"}:
+            # The text is not repeated: it is as foreign as the peer.
+            raise Unreadable("an answer to nothing that was asked")
+        if pending.name == "STARTTLS" and not self._framer.is_empty:
+            # Said in clear and read after the handshake, it would pass for the server's own word (RFC 9051 11.1).
+            raise Unreadable("an answer before TLS was up")
+        self._finish(pending, rest, result.upper())
+        self.going_on.set()
+
+    def _finish(self, pending: Any, text: str, result: str) -> None:
+        self.pending_sync_command = None
+        # Valid UTF-8 whatever was sent: aioimaplib decodes some of it without asking.
+        pending.close(text.encode("latin-1").decode("utf-8", "replace").encode(), result)
+
+    def _pending(self) -> Any:
+        return self.pending_sync_command

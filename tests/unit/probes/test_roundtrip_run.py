@@ -1,0 +1,281 @@
+"""A run has one end, in time, whatever the peers do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from probes.kinds.roundtrip import KIND
+from probes.mailbox import Mailbox
+from probes.pace import Pace
+from probes.probe import Patience, Route, Trace
+from probes.reply import Reason
+from probes.result import Outcome, Party, Phase, ProbeResult
+from probes.runner import run_probe
+from probes.token import Token, TokenSigner
+from probes.trace import Recorder
+from probes.watcher import MailboxWatcher
+from tests.unit.probes.standin import (
+    ImapStandIn,
+    SmtpStandIn,
+    Trick,
+    hang,
+    listening,
+    mailbox,
+    server,
+    server_context,
+)
+
+SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
+PATIENCE = Patience(session=timedelta(seconds=0.4), arrival=timedelta(seconds=0.6))
+PACE = Pace(quickest=timedelta(seconds=0.01), retry=timedelta(seconds=0.05), settled=timedelta(0))
+MARGIN = timedelta(seconds=1.5)
+RECIPIENT = "penerima@jabatan-contoh.gov.my"
+
+
+@dataclass(slots=True)
+class World:
+    """Two mail systems: what the sender's submission server takes is delivered where `deliver` says."""
+
+    smtp: SmtpStandIn = field(default_factory=SmtpStandIn)
+    sender_imap: ImapStandIn = field(default_factory=ImapStandIn)
+    recipient_imap: ImapStandIn = field(default_factory=ImapStandIn)
+    answers: bool = True
+    delivers: bool = True
+    bounces_about: str | None = None
+
+    def __post_init__(self) -> None:
+        self.smtp.tricks.setdefault(".", self._take)
+
+    async def _take(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        message = self.smtp.taken[-1].replace(b"\r\n..", b"\r\n.")
+        if self.delivers:
+            self.recipient_imap.put(b"Received: dari sini\r\n" + message)
+        if self.bounces_about is not None:
+            self.sender_imap.put(bounce(message, self.bounces_about))
+        if self.answers:
+            writer.write(b"250 2.0.0 diterima\r\n")
+        else:
+            await asyncio.Event().wait()
+
+    @asynccontextmanager
+    async def trip(self) -> AsyncIterator[Trip]:
+        tls = server_context()
+        async with (
+            listening(self.smtp, tls) as smtp,
+            listening(self.sender_imap, tls) as sender_imap,
+            listening(self.recipient_imap, tls) as recipient_imap,
+        ):
+            sender = mailbox(smtp=server(smtp), imap=server(sender_imap))
+            recipient = replace(mailbox(imap=server(recipient_imap)), name="penerima", address=RECIPIENT)
+            watchers = watcher(sender), watcher(recipient)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one.run()) for one in watchers]
+                yield Trip(*watchers)
+                for task in tasks:
+                    task.cancel()
+
+    async def run(self) -> ProbeResult:
+        async with self.trip() as trip:
+            return await trip.run()
+
+
+def watcher(box: Mailbox) -> MailboxWatcher:
+    return MailboxWatcher(box, SIGNER, on_arrival=lambda *_: None, patience=PATIENCE, pace=PACE)
+
+
+@dataclass(slots=True)
+class Trip:
+    sender: MailboxWatcher
+    recipient: MailboxWatcher
+
+    async def run(self, patience: Patience = PATIENCE) -> ProbeResult:
+        token: Token = SIGNER.issue("ujian", datetime.now(UTC))
+        route = Route(name="ujian", sender=self.sender.mailbox, recipient=self.recipient.mailbox)
+        probe = KIND.build(route=route, token=token, patience=patience, sender=self.sender, recipient=self.recipient)
+        result = await run_probe(probe, route="ujian", token_id=token.id, patience=patience)
+        assert result.token_id == token.id
+        assert result.duration < patience.whole + MARGIN
+        return result
+
+
+def bounce(message: bytes, about: str) -> bytes:
+    return (
+        b"Return-Path: <>\r\nFrom: MAILER-DAEMON@mel.example\r\nSubject: gagal\r\nMIME-Version: 1.0\r\n"
+        b"Content-Type: multipart/report; report-type=delivery-status; boundary=batas\r\n\r\n"
+        b"--batas\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mel.example\r\n\r\n"
+        b"Final-Recipient: rfc822; " + about.encode() + b"\r\nAction: failed\r\nStatus: 5.1.1\r\n"
+        b"Diagnostic-Code: smtp; 550 5.1.1 tiada\r\n\r\n"
+        b"--batas\r\nContent-Type: message/rfc822\r\n\r\n" + message + b"\r\n--batas--\r\n"
+    )
+
+
+async def test_a_message_that_goes_round() -> None:
+    result = await World().run()
+    assert result.outcome is Outcome.DELIVERED
+    assert set(result.phases) == set(Phase)
+    assert result.started_at.tzinfo is UTC
+
+
+async def test_silence_after_the_message_is_no_failure_when_it_arrives() -> None:
+    world = World(answers=False)
+    result = await world.run()
+    assert result.outcome is Outcome.DELIVERED
+    assert result.uncertain
+    assert Phase.SUBMIT not in result.phases
+    assert len(world.smtp.taken) == 1
+
+
+async def test_silence_after_the_message_keeps_its_cause_when_it_does_not() -> None:
+    world = World(answers=False, delivers=False)
+    result = await world.run()
+    assert result.outcome is Outcome.TIMEOUT
+    assert result.uncertain
+    assert result.failure is not None
+    assert (result.failure.phase, result.failure.party) == (Phase.SUBMIT, Party.SENDER)
+    assert len(world.smtp.taken) == 1
+
+
+@pytest.mark.parametrize(
+    ("delivers", "about", "outcome"),
+    [
+        (False, RECIPIENT, Outcome.BOUNCED),
+        (False, RECIPIENT.upper(), Outcome.BOUNCED),
+        # Another address: a forwarding rule failed, or an alias was followed. What arrives tells.
+        (True, "alih@luar.example", Outcome.DELIVERED),
+        (False, "alih@luar.example", Outcome.BOUNCED),
+        (False, None, Outcome.LOST),
+    ],
+)
+async def test_a_bounce_counts_when_it_is_about_the_recipient(
+    *, delivers: bool, about: str | None, outcome: Outcome
+) -> None:
+    result = await World(delivers=delivers, bounces_about=about).run()
+    assert result.outcome is outcome
+    if outcome is Outcome.BOUNCED:
+        assert result.failure is not None
+        assert (result.failure.code, result.failure.status) == (550, "5.1.1")
+        assert (result.failure.reason, result.failure.detail) == (Reason.RETURNED, "550 5.1.1 tiada")
+
+
+async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"*")
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("trick", [hang, drip])
+@pytest.mark.parametrize(
+    ("word", "phase"),
+    [
+        ("EHLO", Phase.CONNECT),
+        ("AUTH", Phase.AUTH),
+        ("MAIL", Phase.SUBMIT),
+        ("RCPT", Phase.SUBMIT),
+        ("DATA", Phase.SUBMIT),
+    ],
+)
+async def test_a_submission_server_that_hangs_ends_at_the_deadline(word: str, phase: Phase, trick: Trick) -> None:
+    result = await World(smtp=SmtpStandIn(tricks={word: trick})).run()
+    assert result.outcome is Outcome.TIMEOUT
+    assert result.failure is not None
+    assert (result.failure.phase, result.failure.party) == (phase, Party.SENDER)
+
+
+@pytest.mark.parametrize("trick", [hang, drip])
+@pytest.mark.parametrize(
+    ("command", "phase"),
+    [
+        ("CAPABILITY", Phase.AUTH),
+        ("LOGIN", Phase.AUTH),
+        ("LIST", Phase.RETRIEVE),
+        ("SELECT", Phase.RETRIEVE),
+        ("NOOP", Phase.RETRIEVE),
+        ("UID FETCH", Phase.RETRIEVE),
+    ],
+)
+async def test_a_mailbox_that_hangs_ends_at_the_deadline_and_is_not_lost_mail(
+    command: str, phase: Phase, trick: Trick
+) -> None:
+    result = await World(recipient_imap=ImapStandIn(tricks={command: trick})).run()
+    assert result.outcome is Outcome.TIMEOUT, result
+    assert result.failure is not None
+    assert (result.failure.phase, result.failure.party) == (phase, Party.RECIPIENT)
+
+
+@pytest.mark.parametrize("command", ["LOGIN", "SELECT", "NOOP", "UID FETCH"])
+async def test_a_senders_mailbox_that_hangs_changes_nothing(command: str) -> None:
+    assert (await World(sender_imap=ImapStandIn(tricks={command: hang})).run()).outcome is Outcome.DELIVERED
+
+
+async def test_a_mailbox_nobody_watches_is_our_own_fault() -> None:
+    async with World().trip() as trip:
+        trip.recipient = watcher(trip.recipient.mailbox)
+        result = await trip.run()
+    assert result.outcome is Outcome.INCONCLUSIVE
+
+
+@dataclass(slots=True)
+class Scripted:
+    """A probe that ends as it is told."""
+
+    ending: BaseException | Outcome | None
+    phase: Phase = Phase.TRANSIT
+
+    async def run(self, trace: Trace) -> Outcome:
+        with trace.phase(self.phase, Party.RECIPIENT):
+            if self.ending is None:
+                await asyncio.Event().wait()
+            if isinstance(self.ending, BaseException):
+                raise self.ending
+        assert isinstance(self.ending, Outcome)
+        return self.ending
+
+
+async def outcome_of(probe: Scripted, recorder: Recorder | None = None) -> ProbeResult:
+    patience = Patience(session=timedelta(seconds=0.05), arrival=timedelta(0))
+    return await run_probe(probe, route="r", token_id="00", patience=patience, recorder=recorder)
+
+
+async def test_a_bug_of_ours_is_inconclusive_and_says_where() -> None:
+    result = await outcome_of(Scripted(KeyError("ralat")))
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert result.failure is not None
+    assert result.failure.reason is Reason.OUR_OWN
+    assert result.failure.detail == "KeyError: 'ralat'"
+    assert result.failure.phase is Phase.TRANSIT
+    assert result.phases == {}
+
+
+@pytest.mark.parametrize(
+    ("phase", "outcome"),
+    [(Phase.DNS, Outcome.DNS), (Phase.AUTH, Outcome.TIMEOUT), (Phase.TRANSIT, Outcome.LOST)],
+)
+async def test_the_deadline_of_the_whole_is_the_last_word(phase: Phase, outcome: Outcome) -> None:
+    assert (await outcome_of(Scripted(None, phase))).outcome is outcome
+
+
+async def test_cancellation_passes_through() -> None:
+    with pytest.raises(asyncio.CancelledError):
+        await outcome_of(Scripted(asyncio.CancelledError()))
+
+
+async def test_a_phase_that_is_entered_twice_is_the_sum_and_one_that_broke_is_absent() -> None:
+    recorder = Recorder(keep_dialogue=True)
+    for _ in range(2):
+        with recorder.phase(Phase.CONNECT, Party.SENDER):
+            pass
+    once = recorder.phases[Phase.CONNECT]
+    assert once > timedelta(0)
+    with pytest.raises(KeyError), recorder.phase(Phase.CONNECT, Party.SENDER):
+        raise KeyError
+    assert recorder.phases == {}
+    for _ in range(1000):
+        recorder.said(Party.SENDER, "x" * 1000)
+    assert len(recorder.dialogue) == 400
+    assert max(map(len, recorder.dialogue)) < 520

@@ -1,0 +1,254 @@
+"""A submission ends with its cause, is never in clear, and is never repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from probes.mailbox import Security
+from probes.probe import ProbeFailure
+from probes.reply import Reason, expired
+from probes.result import Outcome, Party, Phase
+from probes.smtp import Submitted, submit
+from probes.trace import Recorder
+from tests.unit.probes.standin import (
+    Handler,
+    SmtpStandIn,
+    Trick,
+    hang,
+    listening,
+    mailbox,
+    server,
+    server_context,
+)
+
+MESSAGE = b"Subject: ujian\r\n\r\nbaris\r\n.titik\r\n..dua titik\r\n"
+WITHIN = timedelta(seconds=0.3)
+TO = "penerima@rujukan.example"
+
+
+async def submitted_to(
+    standin: Handler,
+    *,
+    security: Security = Security.IMPLICIT,
+    tls: ssl.SSLContext | None = None,
+    recorder: Recorder | None = None,
+) -> Submitted:
+    recorder = recorder or Recorder()
+    if security is Security.IMPLICIT and tls is None:
+        tls = server_context()
+    async with listening(standin, tls) as port:
+        box = mailbox(smtp=server(port, security))
+        try:
+            return await submit(box, TO, MESSAGE, recorder, WITHIN)
+        except TimeoutError as error:
+            raise expired(*recorder.where) from error
+
+
+async def failure_of(standin: Handler, *, security: Security = Security.IMPLICIT) -> ProbeFailure:
+    with pytest.raises(ProbeFailure) as caught:
+        async with asyncio.timeout(3):
+            await submitted_to(standin, security=security)
+    assert caught.value.failure.party is Party.SENDER
+    return caught.value
+
+
+async def submitted_in_clear(standin: Handler) -> None:
+    recorder = Recorder()
+    async with listening(standin) as port:
+        try:
+            await submit(mailbox(smtp=server(port)), TO, MESSAGE, recorder, WITHIN)
+        except TimeoutError as error:
+            raise expired(*recorder.where) from error
+
+
+async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def abort(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+
+
+async def tarpit(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"250-tunggu\r\n")
+        await asyncio.sleep(0.02)
+
+
+async def stay_plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"220 mula\r\n")
+    await reader.read(100)
+    writer.write(b"500 apa?\r\n")
+
+
+async def test_a_message_is_handed_over_as_it_is() -> None:
+    standin, recorder = SmtpStandIn(), Recorder()
+    assert await submitted_to(standin, recorder=recorder) == Submitted()
+    assert standin.taken == [MESSAGE.replace(b"\r\n.", b"\r\n..")]
+    assert list(recorder.phases) == [Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH, Phase.SUBMIT]
+    assert not recorder.uncertain
+    assert standin.asked[-1] == "QUIT"
+
+
+async def test_the_dialogue_is_kept_without_secrets() -> None:
+    recorder = Recorder(keep_dialogue=True)
+    standin = SmtpStandIn(extensions=("AUTH LOGIN",), tricks={"AUTH": ask_twice})
+    await submitted_to(standin, recorder=recorder)
+    text = "\n".join(recorder.dialogue)
+    assert "C: AUTH LOGIN ***" in text
+    assert "C: MAIL FROM:<semakan@jabatan-contoh.gov.my>" in text
+    assert "S: 250 2.0.0 diterima" in text
+    for secret in ("rahsia", "cmFoc2lh", "c2VtYWthb"):
+        assert secret not in text
+
+
+async def ask_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"334 UGFzc3dvcmQ6\r\n")
+    assert (await reader.readline()).strip() == b"cmFoc2lh"
+    writer.write(b"235 2.7.0 baik\r\n")
+
+
+@pytest.mark.parametrize(
+    ("standin", "outcome", "phase", "reason"),
+    [
+        (hang, Outcome.TIMEOUT, Phase.CONNECT, Reason.NO_ANSWER),
+        (close, Outcome.CONNECT, Phase.CONNECT, Reason.CONNECTION_CLOSED),
+        (abort, Outcome.CONNECT, Phase.CONNECT, Reason.CONNECTION_CLOSED),
+        (tarpit, Outcome.TIMEOUT, Phase.CONNECT, Reason.NO_ANSWER),
+        (SmtpStandIn(greeting="SSH-2.0-x\r\n"), Outcome.CONNECT, Phase.CONNECT, Reason.UNEXPECTED_ANSWER),
+        (SmtpStandIn(greeting="554 5.7.1 pergi\r\n"), Outcome.REJECTED, Phase.CONNECT, Reason.SERVICE_REFUSED),
+        (SmtpStandIn(greeting="421 4.3.2 sibuk\r\n"), Outcome.DEFERRED, Phase.CONNECT, Reason.COME_AGAIN),
+        (SmtpStandIn(extensions=()), Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_NOT_OFFERED),
+    ],
+)
+async def test_a_server_that_does_not_let_us_begin(
+    standin: Handler, outcome: Outcome, phase: Phase, reason: Reason
+) -> None:
+    failure = await failure_of(standin)
+    assert (failure.outcome, failure.failure.phase, failure.failure.reason) == (outcome, phase, reason)
+
+
+@pytest.mark.parametrize(
+    ("word", "trick", "outcome", "phase", "reason"),
+    [
+        ("EHLO", "550 5.7.1 tidak\r\n", Outcome.REJECTED, Phase.CONNECT, Reason.SERVICE_REFUSED),
+        ("AUTH", "535 5.7.8 salah\r\n", Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED),
+        ("AUTH", "454 4.7.0 nanti\r\n", Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_UNAVAILABLE),
+        ("AUTH", "421 4.7.0 nanti\r\n", Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_UNAVAILABLE),
+        ("AUTH", "550 5.7.30 basic\r\n", Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED),
+        ("AUTH", hang, Outcome.TIMEOUT, Phase.AUTH, Reason.NO_ANSWER),
+        ("AUTH", close, Outcome.CONNECT, Phase.AUTH, Reason.CONNECTION_CLOSED),
+        ("MAIL", "550 5.7.1 bukan awak\r\n", Outcome.REJECTED, Phase.SUBMIT, Reason.SENDER_REFUSED),
+        ("MAIL", "421 4.3.2 tutup\r\n", Outcome.DEFERRED, Phase.SUBMIT, Reason.COME_AGAIN),
+        ("RCPT", "550 5.1.1 tiada\r\n", Outcome.REJECTED, Phase.SUBMIT, Reason.RECIPIENT_REFUSED),
+        ("RCPT", "450 4.2.0 kelabu\r\n", Outcome.DEFERRED, Phase.SUBMIT, Reason.COME_AGAIN),
+        ("RCPT", hang, Outcome.TIMEOUT, Phase.SUBMIT, Reason.NO_ANSWER),
+        ("RCPT", tarpit, Outcome.TIMEOUT, Phase.SUBMIT, Reason.NO_ANSWER),
+        ("DATA", "554 5.5.1 tidak\r\n", Outcome.REJECTED, Phase.SUBMIT, Reason.MESSAGE_REFUSED),
+        ("DATA", close, Outcome.CONNECT, Phase.SUBMIT, Reason.CONNECTION_CLOSED),
+        ("DATA", hang, Outcome.TIMEOUT, Phase.SUBMIT, Reason.NO_ANSWER),
+        (".", "554 5.7.1 spam\r\n", Outcome.REJECTED, Phase.SUBMIT, Reason.MESSAGE_REFUSED),
+        (".", "452 4.3.1 penuh\r\n", Outcome.DEFERRED, Phase.SUBMIT, Reason.COME_AGAIN),
+    ],
+)
+async def test_a_refusal_says_where_and_why(
+    word: str, trick: Trick, outcome: Outcome, phase: Phase, reason: Reason
+) -> None:
+    recorder = Recorder()
+    with pytest.raises(ProbeFailure) as caught:
+        await submitted_to(SmtpStandIn(tricks={word: trick}), recorder=recorder)
+    failure = caught.value
+    assert (failure.outcome, failure.failure.phase, failure.failure.reason) == (outcome, phase, reason)
+    assert not recorder.uncertain
+    assert phase not in recorder.phases
+
+
+@pytest.mark.parametrize(
+    ("trick", "outcome"), [(hang, Outcome.TIMEOUT), (close, Outcome.CONNECT), (abort, Outcome.CONNECT)]
+)
+async def test_silence_after_the_message_is_a_doubt_and_no_failure(trick: Trick, outcome: Outcome) -> None:
+    standin, recorder = SmtpStandIn(tricks={".": trick}), Recorder()
+    submitted = await submitted_to(standin, recorder=recorder)
+    assert submitted.doubt is not None
+    assert submitted.doubt.outcome is outcome
+    assert submitted.doubt.failure.phase is Phase.SUBMIT
+    assert recorder.uncertain
+    assert Phase.SUBMIT not in recorder.phases
+    assert len(standin.taken) == 1
+
+
+async def test_a_wrong_password_is_tried_once() -> None:
+    standin = SmtpStandIn(tricks={"AUTH": "535 5.7.8 salah\r\n"}, extensions=("AUTH PLAIN LOGIN CRAM-MD5",))
+    await failure_of(standin)
+    assert sum(line.startswith("AUTH") for line in standin.asked) == 1
+
+
+async def test_a_server_that_ignores_quit_costs_no_more_than_a_second() -> None:
+    began = asyncio.get_running_loop().time()
+    assert await submitted_to(SmtpStandIn(tricks={"QUIT": hang})) == Submitted()
+    assert asyncio.get_running_loop().time() - began < 2
+
+
+async def test_starttls_comes_before_anything_secret() -> None:
+    standin = SmtpStandIn(extensions=("STARTTLS", "AUTH PLAIN"), tls=server_context())
+    assert await submitted_to(standin, security=Security.STARTTLS) == Submitted()
+    words = [line.split()[0] for line in standin.asked]
+    assert words == ["EHLO", "STARTTLS", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", "QUIT"]
+
+
+@pytest.mark.parametrize(
+    ("standin", "reason"),
+    [
+        (SmtpStandIn(extensions=("AUTH PLAIN",)), Reason.TLS_NOT_OFFERED),
+        (SmtpStandIn(extensions=("STARTTLS",), tricks={"STARTTLS": "454 4.7.0 rosak\r\n"}), Reason.TLS_REFUSED),
+        (SmtpStandIn(extensions=("STARTTLS",), tricks={"STARTTLS": stay_plain}), Reason.TLS_NOT_SPOKEN),
+        (
+            SmtpStandIn(extensions=("STARTTLS", "AUTH PLAIN"), tls=server_context("lain.example")),
+            Reason.CERTIFICATE_OF_ANOTHER,
+        ),
+    ],
+)
+async def test_starttls_is_never_opportunistic(standin: SmtpStandIn, reason: Reason) -> None:
+    failure = await failure_of(standin, security=Security.STARTTLS)
+    assert (failure.outcome, failure.failure.phase) == (Outcome.TLS, Phase.TLS)
+    assert failure.failure.reason is reason
+    assert not any(line.startswith(("AUTH", "MAIL")) for line in standin.asked)
+
+
+@pytest.mark.parametrize(
+    ("standin", "outcome", "reason"),
+    [
+        (SmtpStandIn(), Outcome.TLS, Reason.TLS_NOT_SPOKEN),
+        (hang, Outcome.TIMEOUT, Reason.NO_ANSWER),
+        (close, Outcome.CONNECT, Reason.CONNECTION_CLOSED),
+    ],
+)
+async def test_a_port_without_tls_keeps_its_cause(standin: Handler, outcome: Outcome, reason: Reason) -> None:
+    with pytest.raises(ProbeFailure) as caught:
+        await submitted_in_clear(standin)
+    failure = caught.value
+    assert (failure.outcome, failure.failure.phase, failure.failure.reason) == (outcome, Phase.TLS, reason)
+
+
+async def test_a_closed_port_and_an_unknown_name() -> None:
+    closed = mailbox(smtp=server(1))
+    with pytest.raises(ProbeFailure) as caught:
+        await submit(closed, TO, MESSAGE, Recorder(), WITHIN)
+    assert (caught.value.outcome, caught.value.failure.reason) == (Outcome.CONNECT, Reason.PORT_REFUSED)
+
+
+@pytest.mark.parametrize("make", [lambda: hang, lambda: SmtpStandIn(tricks={"AUTH": hang}), SmtpStandIn])
+async def test_nothing_is_left_running(make: Callable[[], Handler]) -> None:
+    before = asyncio.all_tasks()
+    with_error = None
+    try:
+        await submitted_to(make())
+    except ProbeFailure as error:
+        with_error = error
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before, with_error
