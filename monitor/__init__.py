@@ -1,0 +1,1 @@
+"""The service: composes probes and alerts, schedules, judges, stores, exposes."""

@@ -1,0 +1,21 @@
+"""Whom to tell of something of ours that is broken: the NOC, and nobody outside."""
+
+from __future__ import annotations
+
+from alerts.brief import Brief
+from monitor.attribution import Blame
+from monitor.judge import Suspect
+from monitor.settings import Settings
+
+#: How an incident names what is affected, in Malay and English.
+_WORDS: dict[Blame, tuple[str, str]] = {
+    Blame.NETWORK: ("rangkaian pemantau", "our own network"),
+    Blame.REFERENCE: ("peti rujukan {name}", "reference mailbox {name}"),
+    Blame.CREDENTIALS: ("kata laluan akaun ujian {name}", "password of probe account {name}"),
+}
+
+
+def own_brief(settings: Settings, suspect: Suspect) -> Brief:
+    """Return the brief for an incident about *suspect*."""
+    malay, english = _WORDS.get(suspect.blame, (str(suspect), str(suspect)))
+    return settings.noc_brief(subject=malay.format(name=suspect.name), subject_en=english.format(name=suspect.name))

@@ -1,0 +1,33 @@
+"""The command `pantau`: one file a command."""
+
+from __future__ import annotations
+
+import typer
+
+from monitor.cli import ack, check, dispatched, incidents, letter, notices, probe, release, reload, run
+
+try:
+    from monitor.cli import demo
+except ModuleNotFoundError as missing:
+    # The fictional world is an optional extra: a service in earnest needs none of its libraries.
+    if missing.name and missing.name.split(".")[0] in {"monitor", "probes", "alerts"}:
+        raise
+    demo = None  # type: ignore[assignment]
+
+app = typer.Typer(
+    name="pantau",
+    help="Proves that official e-mail works, and tells people by SMS, call, fax and letter when it does not.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (run, check, probe, incidents, notices, ack, release, letter, dispatched, reload):
+    name = command.__name__.rsplit(".", 1)[-1]
+    app.command(name)(getattr(command, name))
+if demo is not None:
+    app.add_typer(demo.app, name="demo")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

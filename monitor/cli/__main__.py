@@ -1,0 +1,5 @@
+"""Lets `python -m monitor.cli` be the command."""
+
+from monitor.cli import main
+
+main()

@@ -1,0 +1,23 @@
+"""`pantau ack`: a person takes an incident on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
+from monitor.cli.service import ask
+
+
+def ack(
+    incident: Annotated[str, typer.Argument(help="Its number, as in the notices: JKR-07.")],
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Acknowledge an incident: the escalation to staff stops, the announcement does not."""
+    found = ask(config, "POST", f"/incidents/{incident}/acknowledge", {"by": by or login_name()})
+    if found["state"] == "resolved":
+        typer.echo(f"{found['number']} is over: nothing to acknowledge.")
+    else:
+        typer.echo(f"{found['number']} is acknowledged by {found['acknowledged_by']}.")

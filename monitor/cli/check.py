@@ -1,0 +1,37 @@
+"""`pantau check`: is the configuration right, and if not, what should be written instead."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+from monitor.cli.option import DEFAULT_CONFIG, Config
+from monitor.config.loading import Loaded, load
+
+
+def check(config: Config = DEFAULT_CONFIG) -> None:
+    """Check the whole configuration and print everything that is wrong with it, a line each.
+
+    Ends with 2 when it cannot be used, otherwise with 0, also when there are warnings.
+    """
+    loaded = load(config, os.environ)
+    for problem in loaded.problems:
+        typer.echo(str(problem))
+    typer.echo(f"{config}: {_summary(loaded)}")
+    if loaded.errors:
+        raise typer.Exit(2)
+
+
+def _summary(loaded: Loaded) -> str:
+    found = f"{_count(len(loaded.errors), 'error')}, {_count(len(loaded.warnings), 'warning')}"
+    if loaded.registry is None or loaded.settings is None:
+        return f"refused: {found} in {_count(loaded.files, 'file')}"
+    agencies, routes = len(loaded.registry.agencies), len(loaded.registry.routes)
+    gateways = sum(len(entries) for entries in loaded.settings.gateways.values())
+    what = f"{_count(agencies, 'agency', 'agencies')}, {_count(routes, 'route')}, {_count(gateways, 'gateway')}"
+    return f"accepted: {what}; {found}"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,67 @@
+"""`pantau letter`: what a letter would look like, before there is an outage."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alerts.documents.render import fax
+from alerts.documents.render import letter as render_letter
+from alerts.notice import Facts, Matter, Plan, Purpose
+from alerts.wording.texts import WordingError, load
+from monitor.cli.option import DEFAULT_CONFIG, Config
+from monitor.cli.service import configuration, fail
+
+
+def letter(
+    agency: Annotated[str, typer.Argument(help="Short code, such as JKR.")],
+    config: Config = DEFAULT_CONFIG,
+    recipient: Annotated[
+        str | None, typer.Option("--recipient", help="Key of a recipient; default: the first.")
+    ] = None,
+    purpose: Annotated[
+        Purpose, typer.Option("--purpose", help="outage, recovery, correction or drill.")
+    ] = Purpose.OUTAGE,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write the PDF; default: AGENCY-PURPOSE.pdf here.")
+    ] = None,
+    *,
+    preview: Annotated[bool, typer.Option("--preview", help="Write the letter to look at; nothing is sent.")] = False,
+    as_fax: Annotated[bool, typer.Option("--fax", help="The fax page instead of the letter.")] = False,
+) -> None:
+    """Write the letter that would go out, with this agency's data and invented times."""
+    if not preview:
+        fail("letters are sent by the service only; write --preview to see what one looks like", 2)
+    loaded = configuration(config)
+    found = loaded.registry.agencies.get(agency.upper())
+    if found is None:
+        fail(f"there is no agency {agency}; there are {', '.join(loaded.registry.agencies)}", 2)
+    recipients = {r.key: r for r in found.brief(loaded.settings.contacts).announcement.recipients}
+    if not recipients:
+        fail(f"{agency} announces to nobody: its file has no announcement.recipients", 2)
+    if recipient is not None and recipient not in recipients:
+        fail(f"{agency} has no recipient {recipient}; it has {', '.join(recipients)}", 2)
+    chosen = recipients[recipient] if recipient else next(iter(recipients.values()))
+    try:
+        wording = load(loaded.settings.wording)
+    except WordingError as error:
+        fail("\n".join(error.problems), 2)
+    now = datetime.now(UTC)
+    facts = Facts(
+        purpose=purpose,
+        plan=Plan.ANNOUNCEMENT,
+        matter=Matter.BOTH,
+        office=found.build_office(),
+        number=f"{found.agency[:5]}-00",
+        began_at=now - timedelta(hours=2),
+        noticed_at=now,
+        first_noticed_at=None if purpose is Purpose.OUTAGE else now - timedelta(hours=1),
+        ended_at=None if purpose is Purpose.OUTAGE else now - timedelta(minutes=5),
+    )
+    page = (fax if as_fax else render_letter)(facts, chosen.addressee, wording)
+    path = output or Path(f"{found.agency}-{purpose}{'-fax' if as_fax else ''}.pdf")
+    path.write_bytes(page.pdf)
+    typer.echo(f"{path}: {page.title}, {page.pages} page{'s' if page.pages > 1 else ''}. A preview: nothing was sent.")

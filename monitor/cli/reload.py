@@ -1,0 +1,18 @@
+"""`pantau reload`: read the configuration again."""
+
+from __future__ import annotations
+
+import typer
+
+from monitor.cli.option import DEFAULT_CONFIG, Config
+from monitor.cli.service import ask, fail
+
+
+def reload(config: Config = DEFAULT_CONFIG) -> None:
+    """Let the running service read its configuration again. A bad one changes nothing; exit code 2."""
+    answer = ask(config, "POST", "/reload")
+    for problem in answer["problems"]:
+        typer.echo(problem)
+    if not answer["taken"]:
+        fail("Refused: the old configuration stays in force.", 2)
+    typer.echo("The new configuration is in force.")

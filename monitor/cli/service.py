@@ -1,0 +1,53 @@
+"""How a command reaches the running service: over its Unix socket."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import httpx
+import typer
+
+from monitor.app import CONTROL_SOCKET
+from monitor.config.loading import BadConfiguration, Configuration, load
+from monitor.unix import reachable
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """End the command with a message for people."""
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def configuration(path: Path) -> Configuration:
+    """Read the configuration, or end the command with everything that is wrong with it (exit code 2)."""
+    try:
+        return load(path, os.environ).accepted()
+    except BadConfiguration as bad:
+        fail("\n".join(str(problem) for problem in bad.problems), 2)
+
+
+def request(socket: Path, method: str, path: str, word: Mapping[str, str] | None = None) -> httpx.Response:
+    """Send one request over a Unix socket. Raise `httpx.HTTPError` or `OSError` when nobody answers."""
+    with reachable(socket) as name, httpx.Client(transport=httpx.HTTPTransport(uds=name), timeout=30) as client:
+        return client.request(method, f"http://pantau{path}", json=word)
+
+
+def ask(config: Path, method: str, path: str, word: Mapping[str, str] | None = None) -> Any:
+    """Ask the running service, and return its answer; end the command when it cannot be reached or refuses."""
+    socket = configuration(config).settings.state / CONTROL_SOCKET
+    try:
+        answer = request(socket, method, path, word)
+    except (httpx.ConnectError, OSError):
+        if socket.exists() and not os.access(socket, os.W_OK):
+            fail(f"{socket} belongs to another user: run this command as the service's user")
+        fail(f"the service is not running (nothing answers at {socket}); start it with `pantau run --config {config}`")
+    except httpx.HTTPError as error:
+        fail(f"the service does not answer at {socket}: {type(error).__name__}")
+    if answer.status_code in {404, 409}:
+        fail(answer.json()["detail"])
+    if answer.status_code >= 500:
+        fail(f"the service failed to answer ({answer.status_code}); its log says why")
+    return answer.json()

@@ -1,0 +1,26 @@
+"""Tables for people at a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from rich.console import Console
+from rich.table import Table
+
+_ZONE = ZoneInfo("Asia/Kuala_Lumpur")
+
+
+def show(columns: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: str) -> None:
+    """Print a table, or *nothing* when it has no rows. Piped, it is as wide as it needs to be."""
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(soft_wrap=not Console().is_terminal)
+    console.print(table if table.row_count else nothing, markup=False)
+
+
+def clock(text: str | None) -> str:
+    """Return an ISO time as Malaysian time: "24/11 14:15:09"."""
+    return datetime.fromisoformat(text).astimezone(_ZONE).strftime("%d/%m %H:%M:%S") if text else ""

@@ -1,0 +1,70 @@
+"""Read and check an agency file."""
+
+from __future__ import annotations
+
+from monitor.config.circular import check_address, check_domains
+from monitor.config.contact import check_contacts
+from monitor.config.duplicate import Uniques
+from monitor.config.findings import Findings
+from monitor.config.form import Form
+from monitor.config.office import check_office
+from monitor.config.probing import check_probing
+from monitor.config.provision import Provision
+from monitor.config.reach import Staff, check_announcement, check_escalation
+from monitor.config.reading import read_model
+from monitor.config.route import check_routes
+from monitor.config.secret import Vault
+from monitor.config.settings_file import check_mailbox
+from monitor.config.trust import Trust
+from monitor.registry import Agency
+
+
+def read_agency(findings: Findings, vault: Vault) -> Agency | None:
+    """Return the agency, with blanks for what is broken; `None` when the file cannot be understood at all."""
+    document = findings.document
+    if not document.readable:
+        return None
+    if "agency" in document.data and next(iter(document.data)) != "agency":
+        findings.warning(("agency",), "is not the first key of the file", "agency: CODE in the first line")
+    return read_model(Agency, document.data, Form(findings, vault), findings)
+
+
+def check_agency(agency: Agency, provision: Provision, findings: Findings, uniques: Uniques, trust: Trust) -> None:
+    """Note what does not make sense in an agency file, by itself and beside the files read before it."""
+    uniques.note("agency code", agency.agency, findings, ("agency",), "another short code, or one file for both")
+    _check_mail(agency, provision, findings, uniques, trust)
+    if provision.probing is not None:
+        check_probing(agency.probing.over(provision.probing), agency.probing, findings, ("probing",))
+    _check_people(agency, provision, findings, uniques)
+
+
+def _check_mail(agency: Agency, provision: Provision, findings: Findings, uniques: Uniques, trust: Trust) -> None:
+    if not agency.domains:
+        findings.error(("domains",), "no domain is registered", "[jabatan-contoh.gov.my]")
+    check_domains(agency.domains, provision.suffixes, provision.providers, findings, ("domains",))
+    if not agency.mailboxes:
+        findings.error(
+            ("mailboxes",), "there is no mailbox to probe", "a key for the mailbox and its settings below it"
+        )
+    for key, mailbox in agency.mailboxes.items():
+        place = ("mailboxes", key)
+        if agency.domains and not findings.is_broken(("domains",)):
+            check_address(mailbox.address, agency.domains, provision.providers, findings, (*place, "address"))
+        check_mailbox(mailbox, findings, place, uniques, trust)
+    if agency.routes is not None:
+        if not agency.routes:
+            findings.error(("routes",), "no route is probed", "at least one route, or leave the key out")
+        check_routes(agency.routes, agency.agency, tuple(agency.mailboxes), provision.references, findings)
+
+
+def _check_people(agency: Agency, provision: Provision, findings: Findings, uniques: Uniques) -> None:
+    staff = Staff(agency.contacts, ("contacts",))
+    check_contacts(agency.contacts, findings, staff.path)
+    for key in agency.contacts:
+        if provision.contacts and key in provision.contacts:
+            uniques.note("contact", key, findings, (*staff.path, key), "another key, or name the shared contact")
+    check_escalation(agency.escalation, staff, provision, findings, ("escalation",))
+    check_announcement(agency.announcement, provision, findings, ("announcement",))
+    used = {channel for recipient in agency.announcement.recipients.values() for channel in recipient.channels}
+    used |= {channel for step in agency.escalation.steps for channel in step.channels}
+    check_office(agency.office, used, findings, ("office",))

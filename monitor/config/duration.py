@@ -1,0 +1,39 @@
+"""Spans of time as people write them: "30s", "5m", "1h30m"."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_FORM = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
+
+
+class NoDuration(ValueError):
+    """The text is no span of time. Its message says what is wrong with it."""
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read "1h30m", "5m", "30s", "2d". Raise `NoDuration` for anything else: a bare number has no unit."""
+    compact = text.strip()
+    if compact.isdigit():
+        raise NoDuration(f"'{compact}' has no unit")
+    match = _FORM.fullmatch(compact)
+    if not compact or match is None:
+        raise NoDuration("is no span of time")
+    try:
+        return timedelta(
+            seconds=sum(int(n or 0) * unit for n, unit in zip(match.groups(), _UNITS.values(), strict=True))
+        )
+    except OverflowError:
+        raise NoDuration("is too long a span of time") from None
+
+
+def format_duration(span: timedelta) -> str:
+    """Return *span* as `parse_duration` reads it, to the second."""
+    seconds = int(span.total_seconds())
+    text = ""
+    for unit, size in _UNITS.items():
+        number, seconds = divmod(seconds, size)
+        text += f"{number}{unit}" if number else ""
+    return text or "0s"

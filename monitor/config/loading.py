@@ -1,0 +1,156 @@
+"""Load the whole configuration: the settings file and every agency file it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from alerts.gateway import GatewayKind
+from monitor.config.agency_file import check_agency, read_agency
+from monitor.config.document import read_document
+from monitor.config.duplicate import Uniques
+from monitor.config.findings import Findings
+from monitor.config.gateway import gateway_kinds
+from monitor.config.problem import Problem, Severity
+from monitor.config.provision import Provision
+from monitor.config.route import RouteDirection
+from monitor.config.secret import Vault
+from monitor.config.settings_file import (
+    check_settings,
+    listen_problem,
+    provision_of,
+    read_settings,
+    with_environment,
+)
+from monitor.config.trust import Trust
+from monitor.registry import Agency, Registry, build_registry
+from monitor.settings import Settings
+
+#: Where agency files are looked for when the settings file cannot be understood: their problems are shown all the same.
+_USUAL_DIRECTORY = "agencies"
+
+
+class BadConfiguration(Exception):
+    """The configuration cannot be used. Holds every problem, warnings too."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """A configuration that can be used."""
+
+    settings: Settings
+    registry: Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What came of reading a configuration. `settings` and `registry` are there together, when there is no error."""
+
+    settings: Settings | None
+    registry: Registry | None
+    #: Of the settings file first, then file by file, by line.
+    problems: tuple[Problem, ...]
+    #: How many files were read.
+    files: int
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """What keeps the configuration from being used."""
+        return tuple(problem for problem in self.problems if problem.severity is Severity.ERROR)
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What somebody should look at."""
+        return tuple(problem for problem in self.problems if problem.severity is Severity.WARNING)
+
+    def accepted(self) -> Configuration:
+        """Return the configuration. Raise `BadConfiguration` when it cannot be used."""
+        if self.settings is None or self.registry is None:
+            raise BadConfiguration(self.problems)
+        return Configuration(settings=self.settings, registry=self.registry)
+
+
+def load(path: Path, environ: Mapping[str, str], *, kinds: Mapping[str, GatewayKind] | None = None) -> Loaded:
+    """Read the settings file at *path* and the agencies it names; never raises for what files hold.
+
+    *kinds* are the gateways that may be configured; default: those that ship. Raise `TypeError` when one of those is
+    not what it should be.
+    """
+    vault, trust, uniques = Vault(directory=path.parent, environ=environ), Trust(), Uniques()
+    findings = Findings(read_document(path))
+    settings = read_settings(findings, vault, gateway_kinds() if kinds is None else kinds)
+    provision = provision_of(settings, findings)
+    if settings is not None:
+        check_settings(settings, provision, findings, uniques, trust)
+
+    files = _agency_files(path, settings, findings)
+    agencies, others = _read_agencies(files, vault, provision, uniques, trust)
+    _check_references(agencies, provision, findings)
+
+    environment = listen_problem(environ)
+    problems = [] if environment is None else [environment]
+    for each in (findings, *others):
+        problems += each.problems
+    loaded = Loaded(settings=None, registry=None, problems=tuple(problems), files=1 + len(files))
+    if loaded.errors or settings is None:
+        return loaded
+    return Loaded(
+        settings=with_environment(settings, environ),
+        registry=build_registry({agency.agency: agency for agency in agencies}, settings, trust),
+        problems=loaded.problems,
+        files=loaded.files,
+    )
+
+
+def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> list[Path]:
+    known = settings is not None and not findings.is_broken(("agencies",))
+    directory = settings.agencies if settings is not None and known else path.parent / _USUAL_DIRECTORY
+    try:
+        files = sorted(
+            file for file in directory.iterdir() if file.suffix in (".yaml", ".yml") and not file.name.startswith(".")
+        )
+    except (OSError, ValueError):
+        if known:
+            findings.error(
+                ("agencies",), f"{directory} is no directory that can be read", "the directory of agency files"
+            )
+        return []
+    if not files and known:
+        # A service that watches nothing would look healthy for ever.
+        findings.error(
+            ("agencies",), f"{directory} holds no agency file (*.yaml)", "a directory with one file an agency"
+        )
+    return files
+
+
+def _read_agencies(
+    files: list[Path], vault: Vault, provision: Provision, uniques: Uniques, trust: Trust
+) -> tuple[list[Agency], list[Findings]]:
+    agencies, findings = [], []
+    for file in files:
+        found = Findings(read_document(file))
+        findings.append(found)
+        if (agency := read_agency(found, vault)) is not None:
+            check_agency(agency, provision, found, uniques, trust)
+            agencies.append(agency)
+    return agencies, findings
+
+
+def _check_references(agencies: list[Agency], provision: Provision, findings: Findings) -> None:
+    """Note when routes across sides have too few mailboxes of ours to tell the sides apart."""
+    if provision.references is None or len(provision.references) >= 2:
+        return
+    for agency in agencies:
+        if agency.routes is None or any(route.direction is not RouteDirection.INTERNAL for route in agency.routes):
+            number = "none" if not provision.references else "only one"
+            findings.error(
+                ("references",),
+                f"there is {number}, and one alone cannot tell whose side is broken",
+                "at least two reference mailboxes with different providers",
+            )
+            return

@@ -1,0 +1,28 @@
+"""What the settings file provides to agency files, as far as it could be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from alerts.channel import Channel
+from monitor.config.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS
+from monitor.config.contact import ContactSettings
+from monitor.config.probing import ProbingSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provision:
+    """`None` stands for "cannot be known": nothing is said about what depends on it."""
+
+    #: Channels with a gateway.
+    channels: frozenset[Channel] | None = None
+    #: Names of the reference mailboxes.
+    references: tuple[str, ...] | None = None
+    #: Staff whom every agency may name.
+    contacts: Mapping[str, ContactSettings] | None = None
+    #: Those of them whose own lines are wrong: whether they can be reached is not known.
+    unsure: frozenset[str] = frozenset()
+    suffixes: tuple[str, ...] = OFFICIAL_SUFFIXES
+    providers: tuple[str, ...] = PRIVATE_PROVIDERS
+    probing: ProbingSettings | None = None

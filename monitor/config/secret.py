@@ -1,0 +1,59 @@
+"""Secrets: read from files or the environment, never from the configuration itself."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import SecretStr
+
+
+class NoSecret(Exception):
+    """A secret could not be had. The message and `instead` hold none of it."""
+
+    def __init__(self, message: str, instead: str = "") -> None:
+        super().__init__(message)
+        self.instead = instead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vault:
+    """Where secrets are looked for."""
+
+    #: The directory of the settings file: relative paths start here, those of agency files too.
+    directory: Path
+    environ: Mapping[str, str] = field(repr=False)
+
+    def from_file(self, name: str) -> SecretStr:
+        """Return what the file holds without its last newline. Raise `NoSecret`."""
+        try:
+            text = (self.directory / name).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise NoSecret(f"the file {name} is not UTF-8 text") from None
+        except FileNotFoundError:
+            raise NoSecret(f"the file {name} does not exist", "the path of a file that holds only the secret") from None
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else "no such file"
+            raise NoSecret(f"the file {name} cannot be read: {reason}") from None
+        return _whole(text.removesuffix("\n").removesuffix("\r"), f"the file {name}")
+
+    def is_open_to_all(self, name: str) -> bool:
+        """Return whether every user of this machine can read the file."""
+        try:
+            return bool((self.directory / name).stat().st_mode & stat.S_IROTH)
+        except (OSError, ValueError):
+            return False
+
+    def from_variable(self, name: str) -> SecretStr:
+        """Return the value of an environment variable. Raise `NoSecret`."""
+        if name not in self.environ:
+            raise NoSecret(f"the environment variable {name} is not set")
+        return _whole(self.environ[name], f"the environment variable {name}")
+
+
+def _whole(text: str, source: str) -> SecretStr:
+    if not text.strip():
+        raise NoSecret(f"{source} is empty")
+    return SecretStr(text)

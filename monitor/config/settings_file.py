@@ -1,0 +1,133 @@
+"""Read and check the settings file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+from alerts.gateway import GatewayKind
+from monitor.config.circular import check_reference
+from monitor.config.contact import check_contacts
+from monitor.config.domain import domain_of
+from monitor.config.duplicate import Uniques
+from monitor.config.findings import Findings
+from monitor.config.form import Form
+from monitor.config.gateway import GatewayReader, configured_channels
+from monitor.config.listen import parse_listen
+from monitor.config.mailbox import MailboxSettings
+from monitor.config.office import check_office
+from monitor.config.probing import check_probing
+from monitor.config.problem import Path, Problem
+from monitor.config.provision import Provision
+from monitor.config.reach import Staff, check_escalation
+from monitor.config.reading import read_model
+from monitor.config.secret import Vault
+from monitor.config.trust import NoTrust, Trust
+from monitor.settings import LISTEN_VARIABLE, Settings
+
+_LOOPBACK = "127.0.0.1:8080; for other machines put a proxy with sign-in before it"
+
+
+def read_settings(findings: Findings, vault: Vault, kinds: Mapping[str, GatewayKind]) -> Settings | None:
+    """Return the settings, with blanks for what is broken; `None` when the file cannot be understood at all."""
+    if not findings.document.readable:
+        return None
+    form = Form(findings, vault)
+    data = {key: value for key, value in findings.document.data.items() if key != "gateways"}
+    return read_model(Settings, data, form, findings, given={"gateways": GatewayReader(findings, form, kinds).read()})
+
+
+def provision_of(settings: Settings | None, findings: Findings) -> Provision:
+    """Return what agency files may rely on."""
+    channels = configured_channels(findings)
+    if settings is None:
+        return Provision(channels=channels)
+    return Provision(
+        channels=channels,
+        references=None if findings.is_blank(("references",)) else tuple(settings.references),
+        contacts=None if findings.is_blank(("contacts",)) else settings.contacts,
+        unsure=frozenset(key for key in settings.contacts if findings.is_broken(("contacts", key))),
+        suffixes=settings.official_suffixes,
+        providers=settings.private_providers,
+        probing=None if findings.is_broken(("probing",)) else settings.probing,
+    )
+
+
+def check_settings(
+    settings: Settings, provision: Provision, findings: Findings, uniques: Uniques, trust: Trust
+) -> None:
+    """Note what does not make sense in the settings file by itself."""
+    _check_listeners(settings, findings)
+    check_probing(settings.probing, settings.probing, findings, ("probing",))
+    if settings.wording is not None and not settings.wording.is_dir():
+        findings.error(("wording",), f"{settings.wording} is no directory", "a directory, or leave the key out")
+    for name, mailbox in settings.references.items():
+        place = ("references", name)
+        check_reference(mailbox.address, provision.suffixes, provision.providers, findings, (*place, "address"))
+        check_mailbox(mailbox, findings, place, uniques, trust)
+    _check_independence(settings.references, findings)
+    check_contacts(settings.contacts, findings, ("contacts",))
+    for key in settings.contacts:
+        uniques.note("contact", key, findings, ("contacts", key), "another key")
+    _check_noc(settings, provision, findings, uniques)
+
+
+def check_mailbox(mailbox: MailboxSettings, findings: Findings, path: Path, uniques: Uniques, trust: Trust) -> None:
+    """Note a mailbox that another place has as well, or whose servers could not be trusted."""
+    uniques.note(
+        "mailbox address", mailbox.address, findings, (*path, "address"), "a mailbox of its own for each place"
+    )
+    try:
+        trust.context(mailbox.ca_file)
+    except NoTrust as error:
+        findings.error((*path, "ca_file"), str(error), "the path of a PEM file")
+
+
+def listen_problem(environ: Mapping[str, str]) -> Problem | None:
+    """Return what is wrong with the address in the environment."""
+    if (text := environ.get(LISTEN_VARIABLE)) is None:
+        return None
+    listen = parse_listen(text)
+    if listen is not None and listen.is_loopback:
+        return None
+    message = "must be loopback: there is no sign-in yet" if listen else f"'{text}' is no address with a port"
+    return Problem(file="environment", key=LISTEN_VARIABLE, message=message, instead=_LOOPBACK)
+
+
+def with_environment(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """Return *settings* with what the environment overrides."""
+    listen = parse_listen(environ.get(LISTEN_VARIABLE, ""))
+    return settings if listen is None else settings.model_copy(update={"listen": listen})
+
+
+def _check_listeners(settings: Settings, findings: Findings) -> None:
+    if not settings.listen.is_loopback:
+        findings.error(("listen",), f"{settings.listen} is not loopback, and there is no sign-in yet", _LOOPBACK)
+    if settings.listen == settings.callbacks.listen and settings.listen.port:
+        findings.error(("callbacks", "listen"), "is the same as listen", "another port: 127.0.0.1:8081")
+
+
+def _check_independence(references: Mapping[str, MailboxSettings], findings: Findings) -> None:
+    pairs = list(combinations(references.values(), 2))
+    if pairs and not any(_independent(one, other) for one, other in pairs) and not findings.is_broken(("references",)):
+        findings.error(
+            ("references",),
+            "all reference mailboxes are on the same hosts and in the same domain: they would fail together",
+            "at least one with another provider",
+        )
+
+
+def _independent(one: MailboxSettings, other: MailboxSettings) -> bool:
+    apart = {one.smtp.host, one.imap.host}.isdisjoint({other.smtp.host, other.imap.host})
+    return apart or domain_of(one.address) != domain_of(other.address)
+
+
+def _check_noc(settings: Settings, provision: Provision, findings: Findings, uniques: Uniques) -> None:
+    noc, path = settings.noc, ("noc",)
+    staff = Staff(noc.contacts, (*path, "contacts"))
+    check_contacts(noc.contacts, findings, staff.path)
+    for key in noc.contacts:
+        uniques.note("contact", key, findings, (*staff.path, key), "another key")
+    check_escalation(noc.escalation, staff, provision, findings, (*path, "escalation"))
+    used = {channel for step in noc.escalation.steps for channel in step.channels}
+    check_office(noc.office, used, findings, (*path, "office"))

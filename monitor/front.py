@@ -1,0 +1,164 @@
+"""What the running service shows and answers: joins the web's questions to the store and the watch."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+
+from alerts.clock import Clock
+from alerts.delivery import AttemptState
+from alerts.dispatcher import CallbackDesk, Dispatcher
+from alerts.event import Acknowledge, Release
+from alerts.exchange import Exchange
+from alerts.gateway import Answer, Dispatches, Incoming, Refused
+from alerts.incident import Incident
+from monitor.config.problem import Problem
+from monitor.lines import callback_base
+from monitor.metrics import REFUSALS, Metrics
+from monitor.overview import (
+    AgencyView,
+    IncidentView,
+    NoticeView,
+    view_incident,
+    view_notice,
+    view_route,
+)
+from monitor.store.history import History
+from monitor.store.ledger import SqlStore
+from monitor.watch import Watch
+
+_SHOWN = 200
+
+
+class Front:
+    """Implements `monitor.web.source.Source`."""
+
+    def __init__(
+        self,
+        *,
+        store: SqlStore,
+        history: History,
+        dispatcher: Dispatcher,
+        exchange: Exchange,
+        metrics: Metrics,
+        clock: Clock,
+        watch: Callable[[], Watch],
+        reload: Callable[[], Awaitable[Sequence[Problem]]],
+    ) -> None:
+        """*watch* returns the one in force; *reload* reads the configuration again."""
+        self._store = store
+        self._history = history
+        self._dispatcher = dispatcher
+        self._exchange = exchange
+        self._metrics = metrics
+        self._clock = clock
+        self._watch = watch
+        self._reload = reload
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    async def agencies(self) -> Sequence[AgencyView]:
+        """Return all agencies, by code."""
+        watch = self._watch()
+        async with self._store.reading() as ledger:
+            open_numbers = {i.dedup_key: i.number for i in await ledger.open_incidents()}
+        latest = await self._history.latest()
+        views = []
+        for code, agency in sorted(watch.configuration.registry.agencies.items()):
+            routes = [r for r in watch.routes.values() if r.agency == code]
+            views.append(
+                AgencyView(
+                    agency=code,
+                    name=agency.name,
+                    domain=agency.domains[0],
+                    health=watch.judge.directions(code),
+                    routes=[
+                        view_route(r.name, r.direction, watch.judge.route_health(r.name), latest.get(r.name))
+                        for r in routes
+                    ],
+                    incident=open_numbers.get(code),
+                )
+            )
+        return views
+
+    async def incidents(self) -> Sequence[IncidentView]:
+        """Return the newest incidents, newest first."""
+        async with self._store.reading() as ledger:
+            return [view_incident(i) for i in await ledger.recent_incidents(_SHOWN)]
+
+    async def notices(self) -> Sequence[NoticeView]:
+        """Return the newest notices, newest first."""
+        async with self._store.reading() as ledger:
+            notices = await ledger.recent_notices(_SHOWN)
+            incidents = {i: await ledger.incident(i) for i in {n.incident_id for n in notices}}
+        return [view_notice(n, incident) for n in notices if (incident := incidents[n.incident_id])]
+
+    def metrics(self) -> bytes:
+        """Return Prometheus' text format."""
+        return self._metrics.render()
+
+    def ready(self) -> bool:
+        """Whether the service has started and its cycle is running."""
+        return self._dispatcher.is_running
+
+    def now(self) -> datetime:
+        """Return the present moment."""
+        return self._clock.now()
+
+    # -- orders --------------------------------------------------------------------------------------------------
+
+    async def reload(self) -> Sequence[Problem]:
+        """Read the configuration again."""
+        return await self._reload()
+
+    async def acknowledge(self, number: str, by: str) -> Incident | None:
+        """Acknowledge an incident in a person's name."""
+        found = await self._numbered(number)
+        if found is None:
+            return None
+        return await self._dispatcher.submit(Acknowledge(incident_id=found.id, at=self._clock.now(), by=by))
+
+    async def release(self, number: str, by: str) -> Incident | None:
+        """Release an incident's announcement."""
+        found = await self._numbered(number)
+        if found is None:
+            return None
+        return await self._dispatcher.submit(Release(incident_id=found.id, at=self._clock.now(), by=by))
+
+    async def dispatched(self, notice_id: int, by: str) -> str | None:
+        """Record that a clerk posted a letter; return what is wrong, or `None`."""
+        try:
+            async with self._store.reading() as ledger:
+                notice = await ledger.notice(notice_id)
+        except LookupError:
+            return f"there is no notice {notice_id}; `pantau notices` lists them"
+        last = notice.last_attempt
+        if last is None or last.state not in {AttemptState.ACCEPTED, AttemptState.SENT}:
+            return f"notice {notice_id} does not lie in a tray: it is {notice.state}"
+        gateway: object = self._exchange[last.gateway].gateway if last.gateway in self._exchange else None
+        if not isinstance(gateway, Dispatches):
+            return f"notice {notice_id} went by {notice.channel}: there is nothing to post"
+        if not await gateway.dispatch(last.reference):
+            return f"the letter of notice {notice_id} is not in the tray any more"
+        await self._dispatcher.note_dispatch(last.reference, by)
+        return None
+
+    async def _numbered(self, number: str) -> Incident | None:
+        async with self._store.reading() as ledger:
+            return await ledger.incident_numbered(number)
+
+    # -- providers -----------------------------------------------------------------------------------------------
+
+    def callback_base(self, gateway: str) -> str | None:
+        """Return the public URL that this gateway's provider was given."""
+        return callback_base(self._watch().configuration.settings, gateway) if gateway in self._exchange else None
+
+    async def hear(self, gateway: str, incoming: Incoming) -> Answer | None:
+        """Hand a provider's callback to its gateway."""
+        if gateway not in self._exchange:
+            return None
+        try:
+            return await self._exchange[gateway].gateway.hear(incoming, CallbackDesk(self._dispatcher, gateway))
+        except Refused as refusal:
+            self._metrics.callback_refused(gateway, REFUSALS.get(refusal.status, ""))
+            raise

@@ -1,0 +1,94 @@
+"""Decide how healthy something is from what its latest runs showed. Pure: no clock, no I/O.
+
+Hysteresis: one failure is an accident, a streak is a state. A false fallback letter costs more than a minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Health(StrEnum):
+    """How healthy a route, a direction or a suspect of our own is."""
+
+    #: Nothing has been proven yet. Not the same as well.
+    UNKNOWN = "unknown"
+    UP = "up"
+    #: Mail arrives, but slowly, or among the junk, or not on every route.
+    DEGRADED = "degraded"
+    DOWN = "down"
+
+
+class Grade(StrEnum):
+    """What one run says about the service it tested."""
+
+    GOOD = "good"
+    #: It arrived, but late or in junk.
+    SLOW = "slow"
+    BAD = "bad"
+    #: It failed, and it is not proven yet that we are not the cause. Counts for nothing until then.
+    PENDING = "pending"
+    #: It says nothing: neither extends nor ends a streak.
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthPolicy:
+    """How long a streak has to be."""
+
+    failures_to_down: int = 3
+    successes_to_up: int = 2
+
+    @property
+    def memory(self) -> int:
+        """How many graded runs decide."""
+        return max(self.failures_to_down, self.successes_to_up)
+
+
+def assess(grades: Sequence[Grade], current: Health, policy: HealthPolicy) -> Health:
+    """Judge health from *grades*, oldest first, given how it was judged before."""
+    said = [g for g in grades if g in {Grade.GOOD, Grade.SLOW, Grade.BAD}]
+    if _ends_with(said, {Grade.BAD}, policy.failures_to_down):
+        return Health.DOWN
+    if current is Health.DOWN or current is Health.UNKNOWN:
+        arrived = _ends_with(said, {Grade.GOOD, Grade.SLOW}, policy.successes_to_up)
+        if not arrived:
+            return current
+        return Health.UP if said[-1] is Grade.GOOD else Health.DEGRADED
+    if _ends_with(said, {Grade.SLOW}, policy.failures_to_down):
+        return Health.DEGRADED
+    if _ends_with(said, {Grade.GOOD}, policy.successes_to_up):
+        return Health.UP
+    return current
+
+
+def is_suspicious(grades: Sequence[Grade], health: Health) -> bool:
+    """Whether the latest runs contradict *health*, so that another look is wanted soon."""
+    said = [g for g in grades if g is not Grade.NONE]
+    if not said:
+        return False
+    if health is Health.UP:
+        return said[-1] is not Grade.GOOD
+    if health is Health.UNKNOWN:
+        return True
+    # A recovery is confirmed quickly too: people are waiting for it.
+    return said[-1] in {Grade.GOOD, Grade.PENDING} or (health is Health.DOWN and said[-1] is Grade.SLOW)
+
+
+def combine(healths: Iterable[Health]) -> Health:
+    """Judge a direction from its routes: what no route says is unknown; some routes down is degraded."""
+    known = [h for h in healths if h is not Health.UNKNOWN]
+    if not known:
+        return Health.UNKNOWN
+    if all(h is Health.DOWN for h in known):
+        return Health.DOWN
+    if all(h is Health.UP for h in known):
+        return Health.UP
+    return Health.DEGRADED
+
+
+def _ends_with(grades: Sequence[Grade], wanted: set[Grade], count: int) -> bool:
+    tail = grades[-count:]
+    return len(tail) == count and all(grade in wanted for grade in tail)

@@ -1,0 +1,33 @@
+"""The key that signs probe tokens: made once, kept in the state directory, readable by the service's user only."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+_OCTETS = 32
+
+
+def token_key(state: Path) -> bytes:
+    """Return the key, making it if there is none yet.
+
+    Raise `OSError` when it cannot be read or written, `ValueError` when the file holds something else.
+    """
+    path = state / "token.key"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return _read(path)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(_OCTETS))
+        file.flush()
+        os.fsync(file.fileno())
+    return _read(path)
+
+
+def _read(path: Path) -> bytes:
+    key = path.read_bytes()
+    if len(key) != _OCTETS:
+        raise ValueError(f"{path} is not a token key ({_OCTETS} octets); remove it and a new one is made")
+    return key

@@ -1,0 +1,121 @@
+"""The fictional world at work: mail systems, a carrier with phones, a fax service, and a lever to break the mail."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from fastapi import FastAPI, HTTPException
+
+from monitor.lab.carrier.api import app as carrier_app
+from monitor.lab.carrier.carrier import Carrier
+from monitor.lab.faxservice.api import app as fax_app
+from monitor.lab.faxservice.service import FaxService
+from monitor.lab.mail import Fault, LabNetwork, SystemPlan
+from monitor.lab.outbox import Outbox
+from monitor.lab.scenery import Providers, write
+from monitor.lab.world import AGENCIES, NOC, REFERENCES
+from monitor.web.serving import open_port, open_unix, serve, url_of
+
+#: Slower than `slow_after` of the demo, and in time for its deadline.
+_SLOW_BY = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """The world, running."""
+
+    network: LabNetwork
+    carrier: Carrier
+    fax_service: FaxService
+    outbox: Outbox
+    #: Of the service that is to run against it.
+    settings: Path
+
+
+def lever(directory: Path) -> Path:
+    """Return the socket by which the mail is broken and repaired."""
+    return directory / "lab.sock"
+
+
+@asynccontextmanager
+async def stage(directory: Path, *, listen: str, callbacks: str) -> AsyncIterator[Stage]:
+    """Run the world for as long as the block lasts, with the service's configuration written below *directory*.
+
+    *listen* and *callbacks*: where the service is to listen ("127.0.0.1:8080").
+    """
+    plans = [
+        *(SystemPlan.with_one_mailbox(a.code, a.domain, slow_by=_SLOW_BY) for a in AGENCIES),
+        *(SystemPlan.with_one_mailbox(r.key, r.domain, slow_by=_SLOW_BY) for r in REFERENCES),
+    ]
+    outbox = Outbox(directory / "outbox", lambda: datetime.now(UTC))
+    phones, machines = _carrier(outbox), _fax_service(outbox)
+    async with AsyncExitStack() as stack:
+        network = await stack.enter_async_context(LabNetwork(plans, folder=directory))
+        urls = []
+        for app in (carrier_app(phones), fax_app(machines)):
+            listener = open_port("127.0.0.1", 0)
+            await stack.enter_async_context(serve(app, listener))
+            urls.append(url_of(listener))
+        await stack.enter_async_context(serve(_lever(network), open_unix(lever(directory))))
+        providers = Providers(
+            carrier_url=urls[0],
+            account_sid=phones.account_sid,
+            auth_token=phones.auth_token,
+            caller=next(iter(phones.senders)),
+            fax_url=urls[1],
+            project_id=machines.project_id,
+            key_id=machines.key_id,
+            key_secret=machines.key_secret,
+            fax_caller="+60300000000",
+        )
+        settings = write(directory, network, providers, listen=listen, callbacks=callbacks)
+        yield Stage(network=network, carrier=phones, fax_service=machines, outbox=outbox, settings=settings)
+
+
+def _carrier(outbox: Outbox) -> Carrier:
+    phones = Carrier(step=timedelta(seconds=0.5), on_sms=outbox.sms, on_call=outbox.call)
+    for person in (NOC, *(p for a in AGENCIES for p in (a.duty, a.deputy))):
+        phones.phone(
+            person.number,
+            owner=person.name,
+            # Enough for as many calls as a demo makes; each menu heard takes one.
+            keys=list(person.keys) * 50,
+            answers_after=timedelta(seconds=1),
+            presses_after=timedelta(seconds=1),
+        )
+    return phones
+
+
+def _fax_service(outbox: Outbox) -> FaxService:
+    machines = FaxService(step=timedelta(seconds=1), on_fax=outbox.fax)
+    for agency in AGENCIES:
+        machines.machine(agency.recipient.fax, owner=agency.recipient.organisation)
+    return machines
+
+
+def _lever(network: LabNetwork) -> FastAPI:
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    def find(name: str) -> str:
+        known = {each.lower(): each for each in network.systems}
+        if name.lower() not in known:
+            raise HTTPException(404, f"there is no {name}; there are {', '.join(network.systems)}")
+        return known[name.lower()]
+
+    @app.post("/systems/{name}/break/{fault}")
+    async def break_(name: str, fault: Fault) -> str:
+        system = find(name)
+        await network.systems[system].break_(fault)
+        return system
+
+    @app.post("/systems/{name}/repair")
+    async def repair(name: str) -> str:
+        system = find(name)
+        await network.systems[system].repair()
+        return system
+
+    return app

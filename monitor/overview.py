@@ -1,0 +1,157 @@
+"""How things stand, for people: what the page, the API and the command line show. Read from the store and the judge.
+
+No telephone number leaves the service this way: a person's name and the channel say enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from alerts.channel import Channel
+from alerts.delivery import Notice, NoticeState
+from alerts.incident import Incident, IncidentState
+from alerts.notice import Matter, Plan, Purpose
+from monitor.health import Health
+from monitor.route import Direction
+from probes.result import Outcome, Phase, ProbeResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteView:
+    """A route and its last run."""
+
+    name: str
+    direction: Direction
+    health: Health
+    last_run_at: datetime | None = None
+    outcome: Outcome | None = None
+    #: Where and why the last run failed, in words for an operator; empty if it did not.
+    why: str = ""
+    transit_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgencyView:
+    """An agency's mail."""
+
+    agency: str
+    name: str
+    domain: str
+    #: By direction; a direction that is not probed is missing.
+    health: Mapping[Direction, Health]
+    routes: Sequence[RouteView]
+    #: Number of the open incident, or `None`.
+    incident: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentView:
+    """An incident."""
+
+    id: int
+    number: str
+    #: Short code, or "" for something of ours.
+    agency: str
+    subject: str
+    matter: Matter
+    state: IncidentState
+    began_at: datetime
+    opened_at: datetime
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None
+    #: "none" (nobody outside is to hear of it), "waiting" (for a duty officer), "released".
+    announcement: str
+    released_by: str | None = None
+    resolved_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeView:
+    """A notice."""
+
+    id: int
+    incident: str
+    agency: str
+    plan: Plan
+    purpose: Purpose
+    channel: Channel
+    #: Whose name it goes to.
+    person: str
+    state: NoticeState
+    created_at: datetime
+    attempts: int
+    #: The gateway's word on the last attempt, if it failed.
+    why: str = ""
+
+
+def view_incident(incident: Incident) -> IncidentView:
+    """Return what people are shown of an incident."""
+    plan = incident.brief.announcement
+    announcement = "none"
+    if incident.released_at is not None:
+        announcement = "released"
+    elif plan.recipients and incident.is_open and incident.matter not in {Matter.DEGRADED, Matter.OWN_FAULT}:
+        announcement = "waiting"
+    return IncidentView(
+        id=incident.id,
+        number=incident.number,
+        agency=incident.brief.agency,
+        subject=incident.brief.subject or incident.brief.office.name,
+        matter=incident.matter,
+        state=incident.state,
+        began_at=incident.began_at,
+        opened_at=incident.opened_at,
+        acknowledged_at=incident.acknowledged_at,
+        acknowledged_by=incident.acknowledged_by,
+        announcement=announcement,
+        released_by=incident.released_by,
+        resolved_at=incident.resolved_at,
+    )
+
+
+def view_notice(notice: Notice, incident: Incident) -> NoticeView:
+    """Return what people are shown of a notice."""
+    last = notice.last_attempt
+    return NoticeView(
+        id=notice.id,
+        incident=incident.number,
+        agency=incident.brief.agency,
+        plan=notice.plan,
+        purpose=notice.purpose,
+        channel=notice.channel,
+        person=_name(notice, incident),
+        state=notice.state,
+        created_at=notice.created_at,
+        attempts=sum(len(d.attempts) for d in notice.deliveries),
+        why=" ".join(filter(None, (last.detail, f"({last.code})" if last.code else ""))) if last and last.error else "",
+    )
+
+
+def _name(notice: Notice, incident: Incident) -> str:
+    if notice.addressee is not None:
+        return f"{notice.addressee.title}, {notice.addressee.organisation}"
+    contacts = [c for step in incident.brief.escalation.steps for c in step.contacts]
+    return next((c.name for c in contacts if c.key == notice.person), notice.person)
+
+
+def view_route(name: str, direction: Direction, health: Health, last: ProbeResult | None) -> RouteView:
+    """Return what people are shown of a route."""
+    if last is None:
+        return RouteView(name=name, direction=direction, health=health)
+    why = ""
+    if last.failure is not None:
+        code = f" {last.failure.code}" if last.failure.code else ""
+        detail = f": {last.failure.detail}" if last.failure.detail else ""
+        why = f"{last.failure.phase} ({last.failure.party}){code}: {last.failure.reason}{detail}"
+    transit = last.phases.get(Phase.TRANSIT)
+    return RouteView(
+        name=name,
+        direction=direction,
+        health=health,
+        last_run_at=last.started_at + last.duration,
+        outcome=last.outcome,
+        why=why,
+        transit_seconds=None if transit is None else round(transit.total_seconds(), 3),
+    )

@@ -1,0 +1,113 @@
+"""From rows to values and back. Nested values are JSON, validated when they are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import CursorResult, Row
+
+from alerts.brief import Brief
+from alerts.contact import Address
+from alerts.delivery import Attempt, AttemptState, Delivery, Notice, NoticeState
+from alerts.gateway import ErrorClass
+from alerts.incident import Incident, IncidentState, Position
+from alerts.notice import Addressee, Facts, Language, Matter, Plan, Purpose
+
+BRIEF = TypeAdapter(Brief)
+FACTS = TypeAdapter(Facts)
+ADDRESSES = TypeAdapter(tuple[Address, ...])
+ADDRESSEE = TypeAdapter(Addressee | None)
+
+
+def new_id(result: CursorResult[Any]) -> int:
+    """Return the id of the row that was just inserted."""
+    key = result.inserted_primary_key
+    if key is None:
+        raise RuntimeError("the insert made no row")
+    return int(key[0])
+
+
+def incident_values(of: Incident) -> dict[str, Any]:
+    """Return the columns of an incident that change."""
+    return {
+        "matter": of.matter,
+        "state": of.state,
+        "began_at": of.began_at,
+        "opened_at": of.opened_at,
+        "since": of.since,
+        "wave": of.position.wave,
+        "round": of.position.round,
+        "step": of.position.step,
+        "step_since": of.position.since,
+        "acknowledged_at": of.acknowledged_at,
+        "acknowledged_by": of.acknowledged_by,
+        "released_at": of.released_at,
+        "released_by": of.released_by,
+        "resolved_at": of.resolved_at,
+        "ended_at": of.ended_at,
+    }
+
+
+def to_incident(row: Row[Any]) -> Incident:
+    """Return the incident of a row."""
+    return Incident(
+        id=row.id,
+        dedup_key=row.dedup_key,
+        number=row.number,
+        matter=Matter(row.matter),
+        state=IncidentState(row.state),
+        brief=BRIEF.validate_json(row.brief),
+        began_at=row.began_at,
+        opened_at=row.opened_at,
+        since=row.since,
+        position=Position(wave=row.wave, round=row.round, step=row.step, since=row.step_since),
+        acknowledged_at=row.acknowledged_at,
+        acknowledged_by=row.acknowledged_by,
+        released_at=row.released_at,
+        released_by=row.released_by,
+        resolved_at=row.resolved_at,
+        ended_at=row.ended_at,
+    )
+
+
+def to_notice(row: Row[Any], deliveries: tuple[Delivery, ...]) -> Notice:
+    """Return the notice of a row, with its deliveries."""
+    return Notice(
+        id=row.id,
+        key=row.key,
+        incident_id=row.incident_id,
+        plan=Plan(row.plan),
+        purpose=Purpose(row.purpose),
+        person=row.person,
+        language=Language(row.language),
+        facts=FACTS.validate_json(row.facts),
+        state=NoticeState(row.state),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        addresses=ADDRESSES.validate_json(row.addresses),
+        deliveries=deliveries,
+        addressee=ADDRESSEE.validate_json(row.addressee) if row.addressee else None,
+        wave=row.wave,
+        round=row.round,
+        step=row.step,
+    )
+
+
+def to_attempt(row: Row[Any]) -> Attempt:
+    """Return the attempt of a row."""
+    return Attempt(
+        id=row.id,
+        n=row.n,
+        reference=row.reference,
+        gateway=row.gateway,
+        state=AttemptState(row.state),
+        started_at=row.started_at,
+        look_at=row.look_at,
+        asked=row.asked,
+        provider_id=row.provider_id,
+        error=ErrorClass(row.error) if row.error else None,
+        code=row.code,
+        detail=row.detail,
+        ended_at=row.ended_at,
+    )

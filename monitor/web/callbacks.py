@@ -1,0 +1,57 @@
+"""The listener for telephone and fax providers. It knows no other path, and tells strangers nothing."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from alerts.gateway import Incoming, Refused
+from monitor.web.source import Source
+
+log = structlog.get_logger()
+
+#: Providers send a few hundred bytes; a fax provider may add the page it sent.
+LARGEST_BODY = 8 * 1024 * 1024
+
+
+def callbacks(source: Source) -> Starlette:
+    """Build the callback listener."""
+
+    async def hear(request: Request) -> Response:
+        gateway, path = request.path_params["gateway"], request.path_params["path"]
+        base = source.callback_base(gateway)
+        body = await _body(request)
+        if base is None or body is None:
+            return PlainTextResponse("", status_code=404 if base is None else 413)
+        # The URL as the provider was given it; Host and forwarding headers are whatever a stranger writes.
+        url = f"{base}/{path}" + (f"?{request.url.query}" if request.url.query else "")
+        form: dict[str, list[str]] = {}
+        if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+            for name, value in parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True):
+                form.setdefault(name, []).append(value)
+        incoming = Incoming(path=path, url=url, form=form, headers=dict(request.headers), body=body)
+        try:
+            answer = await source.hear(gateway, incoming)
+        except Refused as refusal:
+            log.warning("callback refused", gateway=gateway, status=refusal.status, why=refusal.reason)
+            return PlainTextResponse("", status_code=refusal.status)
+        if answer is None:
+            return PlainTextResponse("", status_code=404)
+        return Response(answer.body, status_code=answer.status, media_type=answer.media_type or None)
+
+    return Starlette(routes=[Route("/callbacks/{gateway}/{path:path}", hear, methods=["POST", "GET"])])
+
+
+async def _body(request: Request) -> bytes | None:
+    """Return the body, or `None` when it is larger than any provider's."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            return None
+    return bytes(body)

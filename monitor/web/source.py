@@ -1,0 +1,52 @@
+"""What the web parts need of the running service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from alerts.gateway import Answer, Incoming
+from alerts.incident import Incident
+from monitor.config.problem import Problem
+from monitor.overview import AgencyView, IncidentView, NoticeView
+
+
+class Source(Protocol):
+    """The running service, as the web sees it."""
+
+    async def agencies(self) -> Sequence[AgencyView]:
+        """Return all agencies, by code."""
+
+    async def incidents(self) -> Sequence[IncidentView]:
+        """Return the newest incidents, newest first."""
+
+    async def notices(self) -> Sequence[NoticeView]:
+        """Return the newest notices, newest first."""
+
+    def metrics(self) -> bytes:
+        """Return Prometheus' text format. Blocks for a while: call it in a thread."""
+
+    def ready(self) -> bool:
+        """Whether the service has started and its cycle is running."""
+
+    async def reload(self) -> Sequence[Problem]:
+        """Read the configuration again. Return the problems; with errors among them the old one stays in force."""
+
+    async def hear(self, gateway: str, incoming: Incoming) -> Answer | None:
+        """Hand a provider's callback to its gateway; `None`: no such gateway. Raise `alerts.gateway.Refused`."""
+
+    def callback_base(self, gateway: str) -> str | None:
+        """Return the public URL that this gateway's provider was given."""
+
+    async def acknowledge(self, number: str, by: str) -> Incident | None:
+        """Acknowledge an incident in a person's name; `None`: no such incident."""
+
+    async def release(self, number: str, by: str) -> Incident | None:
+        """Release an incident's announcement; `None`: no such incident."""
+
+    async def dispatched(self, notice_id: int, by: str) -> str | None:
+        """Record that a clerk posted a letter; return what is wrong, or `None`."""
+
+    def now(self) -> datetime:
+        """Return the present moment."""

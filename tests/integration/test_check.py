@@ -1,0 +1,97 @@
+"""`pantau check` on the configuration that ships, and on one that is wrong."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from monitor.cli.check import check
+
+_DEPLOY = Path(__file__).parents[2] / "deploy"
+_PASSWORD = {"PANTAU_MPCONTOH_PASSWORD": "kata-laluan-contoh"}
+
+app = typer.Typer()
+app.command()(check)
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    """Return a copy of the sample configuration, with its secrets."""
+    shutil.copy(_DEPLOY / "pantau.yaml", tmp_path)
+    shutil.copytree(_DEPLOY / "agencies", tmp_path / "agencies")
+    for file in tmp_path.rglob("*.yaml"):
+        for secret in _secret_files(yaml.safe_load(file.read_text())):
+            (tmp_path / secret).parent.mkdir(exist_ok=True)
+            (tmp_path / secret).write_text("kata-laluan-contoh\n")
+            (tmp_path / secret).chmod(0o600)
+    return tmp_path / "pantau.yaml"
+
+
+def _secret_files(tree: object) -> list[str]:
+    if isinstance(tree, list):
+        return [name for item in tree for name in _secret_files(item)]
+    if not isinstance(tree, dict):
+        return []
+    found = [value for key, value in tree.items() if key.endswith("_file") and isinstance(value, str)]
+    return found + [name for value in tree.values() for name in _secret_files(value)]
+
+
+def run(config: Path, **environ: str) -> tuple[int, list[str]]:
+    result = CliRunner().invoke(app, ["--config", str(config)], env=environ)
+    return result.exit_code, result.stdout.replace(f"{config.parent}/", "").splitlines()
+
+
+def test_the_sample_is_accepted_and_only_its_placeholders_are_remarked_on(sample: Path) -> None:
+    code, lines = run(sample, **_PASSWORD)
+    assert code == 0
+    assert lines[-1] == "pantau.yaml: accepted: 2 agencies, 12 routes, 4 gateways; 0 errors, 10 warnings"
+    assert all(": warning: " in line and "is in no range that is known" in line for line in lines[:-1])
+
+
+def test_the_sample_without_its_secrets_names_every_one(tmp_path: Path) -> None:
+    shutil.copytree(_DEPLOY / "agencies", tmp_path / "agencies")
+    shutil.copy(_DEPLOY / "pantau.yaml", tmp_path)
+    code, lines = run(tmp_path / "pantau.yaml")
+    errors = [line for line in lines[:-1] if ": warning: " not in line]
+    assert code == 2
+    assert len(errors) == 9
+    assert all("does not exist" in line or "is not set" in line for line in errors)
+
+
+def test_every_problem_is_one_line_and_the_last_line_sums_up(sample: Path) -> None:
+    agency = sample.parent / "agencies" / "jabatan-contoh.yaml"
+    agency.write_text(agency.read_text().replace("channels: [fax, letter]", "channels: [faks, email]"))
+    majlis = sample.parent / "agencies" / "majlis-contoh.yaml"
+    majlis.write_text(majlis.read_text().replace("pantau@mpcontoh.gov.my\n", "pantau@gmail.com\n"))
+    code, lines = run(sample, **_PASSWORD)
+    assert code == 2
+    assert [line.split(": ")[:2] for line in lines if "warning" not in line] == [
+        ["agencies/jabatan-contoh.yaml:71", "announcement.recipients.kementerian.channels[0]"],
+        ["agencies/jabatan-contoh.yaml:71", "announcement.recipients.kementerian.channels[1]"],
+        ["agencies/majlis-contoh.yaml:19", "mailboxes.awan.address"],
+    ]
+    assert lines[-1] == "pantau.yaml: refused: 3 errors, 10 warnings in 3 files"
+
+
+def test_the_command_answers_from_a_shell(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "monitor.cli", "check", "--config", "tiada.yaml"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(_DEPLOY.parent), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stdout.splitlines() == [
+        "tiada.yaml: cannot be read: No such file or directory",
+        "tiada.yaml: refused: 1 error, 0 warnings in 1 file",
+    ]

@@ -1,0 +1,134 @@
+"""What is probed how often and how notices leave: values that do not go together."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.monitor.config.ministry import Ministry
+
+_AGENCY = "agencies/jabatan.yaml"
+
+#: What is replaced by what in which file, and the only problem there is then.
+MISTAKES = [
+    # Time
+    (
+        ("jabatan", "escalation:", "probing: {interval: 20s, confirmation: 10s}\nescalation:"),
+        (
+            f"{_AGENCY}:23: probing.interval: the interval is shorter than the session timeout: pending tokens may overlap "
+            "(interval 20s, session_timeout 30s); write instead: at least 30s"
+        ),
+    ),
+    (
+        ("pantau", "state: state", "probing: {slow_after: 5m}"),
+        (
+            "pantau.yaml:2: probing.slow_after: a message would be lost before it is slow "
+            "(arrival_timeout 4m, slow_after 5m); write instead: at most 4m"
+        ),
+    ),
+    (
+        ("pantau", "state: state", "probing: {deferred_budget: 1m}"),
+        (
+            "pantau.yaml:2: probing.deferred_budget: a deferral would use up its budget before the next probe "
+            "(deferred_budget 1m, interval 5m); write instead: at least 5m"
+        ),
+    ),
+    (
+        ("pantau", "state: state", "probing: {confirmation: 6m}"),
+        (
+            "pantau.yaml:2: probing.confirmation: a confirmation is meant to come sooner than the next probe "
+            "(interval 5m, confirmation 6m); write instead: at most 5m"
+        ),
+    ),
+    # Routes
+    (
+        ("jabatan", "escalation:", "routes: [{direction: outbound, reference: rujukan-c}]\nescalation:"),
+        f"{_AGENCY}:23: routes[0].reference: there is no reference mailbox 'rujukan-c'; write instead: rujukan-b",
+    ),
+    (
+        ("jabatan", "escalation:", "routes: [{direction: inbound}]\nescalation:"),
+        f"{_AGENCY}:23: routes[0]: an inbound route needs a reference; write instead: reference: rujukan-a or rujukan-b",
+    ),
+    (
+        ("jabatan", "escalation:", "routes: [{direction: internal, mailbox: kedua}]\nescalation:"),
+        f"{_AGENCY}:23: routes[0].mailbox: the agency has no mailbox 'kedua'; write instead: one of utama",
+    ),
+    (
+        ("jabatan", "escalation:", "routes: [{direction: internal, reference: rujukan-a}]\nescalation:"),
+        (
+            f"{_AGENCY}:23: routes[0].reference: an internal route has no reference; "
+            "write instead: recipient: a mailbox of the agency"
+        ),
+    ),
+    (
+        (
+            "jabatan",
+            "escalation:",
+            "routes:\n- {direction: internal}\n- {direction: internal, mailbox: utama}\nescalation:",
+        ),
+        f"{_AGENCY}:25: routes[1]: the route 'JCONTOH/internal' is also at {_AGENCY}:24; write instead: it once",
+    ),
+    (
+        ("jabatan", "escalation:", "routes: []\nescalation:"),
+        f"{_AGENCY}:23: routes: no route is probed; write instead: at least one route, or leave the key out",
+    ),
+    # Gateways
+    (
+        ("pantau", "gateway: telex", "gateway: telek"),
+        "pantau.yaml:18: gateways.fax[0].gateway: 'telek' is no known gateway; write instead: telex",
+    ),
+    (
+        ("pantau", "gateway: telex", "gateway: runner, name: lain"),
+        "pantau.yaml:18: gateways.fax[0].gateway: 'runner' sends letter and not fax; write instead: one of telex",
+    ),
+    (
+        ("pantau", "fax: [{gateway: telex}]", "fax: [{gateway: telex}, {gateway: telex}]"),
+        (
+            "pantau.yaml:18: gateways.fax[1].name: the gateway at pantau.yaml:18 is called 'telex' too; "
+            "write instead: name: another name"
+        ),
+    ),
+    (
+        ("pantau", "fax: [{gateway: telex}]", "fax: [{gateway: telex}]\n  e-mel: [{gateway: telex}]"),
+        (
+            "pantau.yaml:19: gateways.e-mel: 'e-mel' is no sanctioned channel; "
+            "write instead: sms, voice, fax or letter (circular of 1 June 2007, paragraph 4)"
+        ),
+    ),
+    (
+        ("pantau", "gateway: telex", "gateway: telex, speed: 9600"),
+        "pantau.yaml:18: gateways.fax[0].speed: is no known key; write instead: nothing: no key belongs here",
+    ),
+]
+
+
+@pytest.mark.parametrize(("edit", "problem"), MISTAKES, ids=[mistake[0][2][:40] for mistake in MISTAKES])
+def test_a_mistake_is_the_only_problem(ministry: Ministry, edit: tuple[str, str, str], problem: str) -> None:
+    ministry.edit(*edit)
+    assert ministry.problems() == [problem]
+
+
+def test_two_references_are_needed_to_tell_the_sides_apart(ministry: Ministry) -> None:
+    text = ministry.path("pantau").read_text()
+    start, end = text.index("  rujukan-b:"), text.index("gateways:")
+    ministry.write("pantau", text[:start] + text[end:])
+    (problem,) = ministry.problems()
+    assert problem == (
+        "pantau.yaml:4: references: there is only one, and one alone cannot tell whose side is broken; "
+        "write instead: at least two reference mailboxes with different providers"
+    )
+    ministry.edit("jabatan", "escalation:", "routes: [{direction: internal}]\nescalation:")
+    assert ministry.problems() == []
+
+
+def test_references_that_fail_together_are_as_good_as_one(ministry: Ministry) -> None:
+    ministry.edit("pantau", "rujukan-b.edu.my", "rujukan-a.gov.my")
+    ministry.edit("pantau", "    address: pantau@rujukan-a.gov.my\n    smtp: {host: mel.rujukan-a.gov.my}\n", "@")
+    first, second, third = ministry.path("pantau").read_text().split("@")
+    block = "    address: {}@rujukan-a.gov.my\n    smtp: {{host: mel.rujukan-a.gov.my}}\n"
+    ministry.write("pantau", first + block.format("satu") + second + block.format("dua") + third)
+    assert ministry.problems() == [
+        (
+            "pantau.yaml:4: references: all reference mailboxes are on the same hosts and in the same domain: "
+            "they would fail together; write instead: at least one with another provider"
+        )
+    ]

@@ -1,0 +1,128 @@
+"""Secrets come from files or the environment, and go nowhere else."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.monitor.config.ministry import SECRET, Ministry
+
+_PLACE = "agencies/jabatan.yaml:16: mailboxes.utama.login"
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        (
+            "password: hunter2",
+            (
+                "password: a secret is never written in the configuration; "
+                "write instead: password_file: PATH, or password_env: NAME"
+            ),
+        ),
+        (
+            "password: [hunter2]",
+            (
+                "password: a secret is never written in the configuration; "
+                "write instead: password_file: PATH, or password_env: NAME"
+            ),
+        ),
+        (
+            "password: hunter2, password_file: secrets/mail",
+            (
+                "password: a secret is never written in the configuration; "
+                "write instead: password_file: PATH, or password_env: NAME"
+            ),
+        ),
+        (
+            "password_file: secrets/mail, password_env: RUJUKAN_B",
+            "password_env: is a second source beside password_file; write instead: one of the two",
+        ),
+        ("port: 1", "port: is no known key; write instead: password_file"),
+        (
+            "password_file: secrets/tiada",
+            (
+                "password_file: the file secrets/tiada does not exist; "
+                "write instead: the path of a file that holds only the secret"
+            ),
+        ),
+        ("password_file: secrets", "password_file: the file secrets cannot be read: Is a directory"),
+        ("password_file: secrets/kosong", "password_file: the file secrets/kosong is empty"),
+        ("password_file: secrets/biner", "password_file: the file secrets/biner is not UTF-8 text"),
+        (
+            "password_file: secrets/terbuka",
+            (
+                "password_file: everybody on this machine can read secrets/terbuka; "
+                "write instead: chmod o-rwx secrets/terbuka (in a shell)"
+            ),
+        ),
+        ("password_file:", "password_file: must be the path of a file; write instead: PATH"),
+        ("password_env: TIADA", "password_env: the environment variable TIADA is not set"),
+        ("password_env: KOSONG", "password_env: the environment variable KOSONG is empty"),
+        (
+            "password_env: [TIADA]",
+            "password_env: must be the name of an environment variable; write instead: NAME",
+        ),
+    ],
+)
+def test_a_secret_that_cannot_be_had_is_a_problem(ministry: Ministry, written: str, problem: str) -> None:
+    ministry.put_secret("kosong", "\n")
+    ministry.put_secret("terbuka", SECRET, mode=0o644)
+    (ministry.directory / "secrets" / "biner").write_bytes(b"\xff\xfe")
+    ministry.edit("jabatan", "password_file: secrets/mail", written)
+    warning = "warning: " if "everybody" in problem else ""
+    place = _PLACE.replace(": ", f": {warning}", 1)
+    problems = ministry.problems({"KOSONG": ""})
+    if "port" in written:
+        assert [line.split(": ")[1] for line in problems] == [
+            "mailboxes.utama.login.password",
+            "mailboxes.utama.login.port",
+        ]
+    else:
+        assert problems == [f"{place}.{problem}"]
+
+
+@pytest.mark.parametrize(("text", "secret"), [("a b\n", "a b"), ("a\n\n", "a\n"), ("a\r\n", "a"), (" a ", " a ")])
+def test_one_newline_at_the_end_of_a_file_is_not_part_of_the_secret(ministry: Ministry, text: str, secret: str) -> None:
+    ministry.put_secret("lain", text)
+    ministry.edit("jabatan", "password_file: secrets/mail", "password_file: secrets/lain")
+    agency = ministry.load().accepted().registry.agencies["JCONTOH"]
+    assert agency.mailboxes["utama"].login.password.get_secret_value() == secret
+
+
+def test_gateways_may_ask_for_several_secrets(ministry: Ministry) -> None:
+    ministry.edit("pantau", "token_file: secrets/mail", "token_env: A, old_tokens_env: [A, B]")
+    assert ministry.problems({"A": "1", "B": "2"}) == []
+    assert ministry.problems({"A": "1"}) == [
+        "pantau.yaml:16: gateways.sms[0].old_tokens_env[1]: the environment variable B is not set"
+    ]
+
+
+def test_secrets_show_in_no_value(ministry: Ministry) -> None:
+    loaded = ministry.load()
+    configuration = loaded.accepted()
+    for value in (loaded, configuration.settings, configuration.registry, configuration.registry.routes):
+        assert SECRET not in f"{value!r} {value!s}"
+    assert SECRET not in configuration.settings.model_dump_json(exclude={"gateways"})
+    assert configuration.registry.routes[0].route.sender.login.secret == SECRET
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "password: hunter2",
+        "pasword: hunter2",
+        "password: *hunter2",
+        "password: !hunter2 x",
+        "password: &hunter2 x, user: *hunter2",
+        "password: '@hunter2",
+        "password: @hunter2",
+        "password: %hunter2: x",
+        "password: {hunter2: x",
+    ],
+)
+def test_a_password_written_where_it_must_not_be_is_not_repeated(ministry: Ministry, written: str) -> None:
+    ministry.edit("jabatan", "password_file: secrets/mail", written)
+    problems = ministry.problems()
+    assert problems
+    assert "hunter2" not in " ".join(problems)
+    assert "hunter2" not in repr(ministry.load())

@@ -1,0 +1,116 @@
+"""The service itself: where it listens, what it finds on disk, and what may exist only once."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.monitor.config.ministry import AGENCY, Ministry, second_agency
+
+_AGENCY = "agencies/jabatan.yaml"
+
+#: What is replaced by what in which file, and the only problem there is then.
+MISTAKES = [
+    (
+        ("pantau", "state: state", "listen: 0.0.0.0:8080"),
+        (
+            "pantau.yaml:2: listen: 0.0.0.0:8080 is not loopback, and there is no sign-in yet; "
+            "write instead: 127.0.0.1:8080; for other machines put a proxy with sign-in before it"
+        ),
+    ),
+    (
+        ("pantau", "state: state", "callbacks: {listen: 127.0.0.1:8080}"),
+        "pantau.yaml:2: callbacks.listen: is the same as listen; write instead: another port: 127.0.0.1:8081",
+    ),
+    (
+        ("pantau", "agencies: agencies/", "agencies: secrets/"),
+        (
+            "pantau.yaml:1: agencies: secrets holds no agency file (*.yaml); "
+            "write instead: a directory with one file an agency"
+        ),
+    ),
+    (
+        ("pantau", "agencies: agencies/", "agencies: tiada/"),
+        "pantau.yaml:1: agencies: tiada is no directory that can be read; write instead: the directory of agency files",
+    ),
+    (
+        ("pantau", "state: state", "wording: kata"),
+        "pantau.yaml:2: wording: kata is no directory; write instead: a directory, or leave the key out",
+    ),
+    (
+        ("jabatan", "smtp: {host", "ca_file: tiada.pem\n    smtp: {host"),
+        (
+            f"{_AGENCY}:14: mailboxes.utama.ca_file: tiada.pem cannot be read: No such file or directory; "
+            "write instead: the path of a PEM file"
+        ),
+    ),
+    (
+        ("jabatan", "smtp: {host", "ca_file: secrets/mail\n    smtp: {host"),
+        (
+            f"{_AGENCY}:14: mailboxes.utama.ca_file: secrets/mail holds no certificates in PEM form; "
+            "write instead: the path of a PEM file"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("edit", "problem"), MISTAKES, ids=[mistake[0][2][:40] for mistake in MISTAKES])
+def test_a_mistake_is_the_only_problem(ministry: Ministry, edit: tuple[str, str, str], problem: str) -> None:
+    ministry.edit(*edit)
+    assert ministry.problems() == [problem]
+
+
+def test_what_exists_once_is_named_at_both_places(ministry: Ministry) -> None:
+    text = AGENCY.replace("contacts:\n  siti:", "contacts:\n  rahim: {name: Rahim, voice: +442079460105}\n  siti:")
+    ministry.write("kedua", text)
+    assert ministry.problems() == [
+        (
+            "agencies/kedua.yaml:1: agency: the agency code 'JCONTOH' is also at agencies/jabatan.yaml:1; "
+            "write instead: another short code, or one file for both"
+        ),
+        (
+            "agencies/kedua.yaml:13: mailboxes.utama.address: the mailbox address 'pantau@jabatan-contoh.gov.my' is also at "
+            "agencies/jabatan.yaml:13; write instead: a mailbox of its own for each place"
+        ),
+        (
+            "agencies/kedua.yaml:18: contacts.rahim: the contact 'rahim' is also at pantau.yaml:21; "
+            "write instead: another key, or name the shared contact"
+        ),
+        (
+            "agencies/kedua.yaml:27: escalation.steps[1].contacts[0]: the step does not reach 'rahim', who has no address "
+            "for sms; write instead: sms: 010-000 0000 for rahim"
+        ),
+    ]
+
+
+def test_a_reference_mailbox_is_no_agencys(ministry: Ministry) -> None:
+    ministry.edit("jabatan", "[jabatan-contoh.gov.my]", "[jabatan-contoh.gov.my, rujukan-a.gov.my]")
+    ministry.edit("jabatan", "pantau@jabatan-contoh.gov.my", "PANTAU@rujukan-a.gov.my")
+    assert ministry.problems() == [
+        (
+            f"{_AGENCY}:13: mailboxes.utama.address: the mailbox address 'PANTAU@rujukan-a.gov.my' is also at "
+            "pantau.yaml:6; write instead: a mailbox of its own for each place"
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listen", "problem"),
+    [
+        ("127.0.0.1:0", []),
+        ("[::1]:8080", []),
+        ("0.0.0.0:80", ["must be loopback: there is no sign-in yet"]),
+        ("x", ["'x' is no address with a port"]),
+    ],
+)
+def test_the_address_in_the_environment_is_checked_too(ministry: Ministry, listen: str, problem: list[str]) -> None:
+    instead = "write instead: 127.0.0.1:8080; for other machines put a proxy with sign-in before it"
+    assert ministry.problems({"PANTAU_LISTEN": listen}) == [
+        f"environment: PANTAU_LISTEN: {message}; {instead}" for message in problem
+    ]
+
+
+def test_files_of_other_kinds_beside_agencies_are_not_read(ministry: Ministry) -> None:
+    for name in ("README.md", ".jabatan.yaml.swp", ".tersembunyi.yaml", "jabatan.yaml~"):
+        (ministry.directory / "agencies" / name).write_text("agency: [")
+    ministry.write("kedua", second_agency())
+    assert list(ministry.load().accepted().registry.agencies) == ["JCONTOH", "MPCONTOH"]
