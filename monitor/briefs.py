@@ -11,7 +11,7 @@ from monitor.settings import Settings
 _WORDS: dict[Blame, tuple[str, str]] = {
     Blame.NETWORK: ("rangkaian pemantau", "our own network"),
     Blame.REFERENCE: ("peti rujukan {name}", "reference mailbox {name}"),
-    Blame.CREDENTIALS: ("kata laluan akaun ujian {name}", "password of probe account {name}"),
+    Blame.CREDENTIALS: ("log masuk akaun ujian {name}", "sign-in of probe account {name}"),
 }
 
 

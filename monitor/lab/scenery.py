@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,29 @@ import yaml
 from monitor.lab.mail import LabNetwork, Port
 from monitor.lab.world import AGENCIES, NOC, REFERENCES, FictionalAgency, Person
 
-#: An outage in the demo takes a minute, not an hour. In earnest: the defaults.
-_PROBING = {
-    "interval": "10s",
-    "session_timeout": "5s",
-    "arrival_timeout": "8s",
-    "slow_after": "3s",
-    "confirmation": "3s",
-    "deferred_budget": "15s",
-}
-#: A call follows an unanswered SMS after this; the announcement is released after that.
-CALL_AFTER = "10s"
-RELEASE_AFTER = "20s"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How fast the story runs, as the configuration writes it. In earnest: the defaults."""
+
+    interval: str = "10s"
+    session_timeout: str = "5s"
+    arrival_timeout: str = "8s"
+    slow_after: str = "3s"
+    confirmation: str = "3s"
+    deferred_budget: str = "15s"
+    #: What the fault `slow` adds to each delivery: more than `slow_after`, less than `arrival_timeout`.
+    slow_by: timedelta = timedelta(seconds=5)
+    #: A call follows an unanswered SMS after this.
+    call_after: str = "10s"
+    #: Another call follows, to the deputy too, when that one was not acknowledged.
+    call_again_after: str = "60s"
+    #: The announcement is released by itself after this.
+    release_after: str = "20s"
+
+
+#: An outage in the demo takes a minute, not an hour.
+DEMO = Timing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +53,9 @@ class Providers:
     fax_caller: str
 
 
-def write(directory: Path, network: LabNetwork, providers: Providers, *, listen: str, callbacks: str) -> Path:
+def write(
+    directory: Path, network: LabNetwork, providers: Providers, timing: Timing, *, listen: str, callbacks: str
+) -> Path:
     """Write settings, agency files and secrets below *directory*; return the settings file."""
     secrets = directory / "secrets"
     agencies = directory / "agencies"
@@ -54,13 +68,13 @@ def write(directory: Path, network: LabNetwork, providers: Providers, *, listen:
         for account in system.accounts:
             _secret(secrets / account.name.lower(), account.secret)
     for agency in AGENCIES:
-        _dump(agencies / f"{agency.code.lower()}.yaml", _agency(agency, network))
+        _dump(agencies / f"{agency.code.lower()}.yaml", _agency(agency, network, timing))
     settings = directory / "pantau.yaml"
-    _dump(settings, _settings(network, providers, listen, callbacks))
+    _dump(settings, _settings(network, providers, timing, listen, callbacks))
     return settings
 
 
-def _settings(network: LabNetwork, providers: Providers, listen: str, callbacks: str) -> dict[str, Any]:
+def _settings(network: LabNetwork, providers: Providers, timing: Timing, listen: str, callbacks: str) -> dict[str, Any]:
     return {
         "listen": listen,
         "callbacks": {"listen": callbacks, "public_url": f"http://{callbacks}"},
@@ -68,14 +82,21 @@ def _settings(network: LabNetwork, providers: Providers, listen: str, callbacks:
         "agencies": "agencies/",
         "site": "demo",
         "prober": "demo",
-        "probing": _PROBING,
+        "probing": {
+            "interval": timing.interval,
+            "session_timeout": timing.session_timeout,
+            "arrival_timeout": timing.arrival_timeout,
+            "slow_after": timing.slow_after,
+            "confirmation": timing.confirmation,
+            "deferred_budget": timing.deferred_budget,
+        },
         "references": {each.key: _mailbox(each.key, each.domain, network) for each in REFERENCES},
         "gateways": _gateways(providers),
         "contacts": {NOC.key: _person(NOC)},
         "noc": {
             "short": "PANTAU",
             "name": "Pusat Operasi Rangkaian Contoh",
-            "escalation": _escalation([NOC.key], [NOC.key]),
+            "escalation": _escalation([NOC.key], [NOC.key], timing),
         },
     }
 
@@ -105,7 +126,7 @@ def _gateways(providers: Providers) -> dict[str, Any]:
     }
 
 
-def _agency(agency: FictionalAgency, network: LabNetwork) -> dict[str, Any]:
+def _agency(agency: FictionalAgency, network: LabNetwork, timing: Timing) -> dict[str, Any]:
     signatory, contact = agency.signatory, agency.contact
     return {
         "agency": agency.code,
@@ -125,10 +146,10 @@ def _agency(agency: FictionalAgency, network: LabNetwork) -> dict[str, Any]:
         },
         "mailboxes": {"utama": _mailbox(agency.code, agency.domain, network)},
         "contacts": {person.key: _person(person) for person in (agency.duty, agency.deputy)},
-        "escalation": _escalation([agency.duty.key], [agency.duty.key, agency.deputy.key]),
+        "escalation": _escalation([agency.duty.key], [agency.duty.key, agency.deputy.key], timing),
         "announcement": {
             "release": "automatic",
-            "offered_after": RELEASE_AFTER,
+            "offered_after": timing.release_after,
             "recipients": {
                 agency.recipient.key: {
                     "title": agency.recipient.title,
@@ -142,12 +163,12 @@ def _agency(agency: FictionalAgency, network: LabNetwork) -> dict[str, Any]:
     }
 
 
-def _escalation(first: list[str], second: list[str]) -> dict[str, Any]:
+def _escalation(first: list[str], second: list[str], timing: Timing) -> dict[str, Any]:
     return {
         "steps": [
             {"after": "0s", "contacts": first, "channels": ["sms", "voice"]},
-            {"after": CALL_AFTER, "contacts": first, "channels": ["voice"]},
-            {"after": "60s", "contacts": second, "channels": ["voice", "sms"]},
+            {"after": timing.call_after, "contacts": first, "channels": ["voice"]},
+            {"after": timing.call_again_after, "contacts": second, "channels": ["voice", "sms"]},
         ],
         "rounds": 3,
         "repeat_after": "60s",

@@ -16,12 +16,9 @@ from monitor.lab.faxservice.api import app as fax_app
 from monitor.lab.faxservice.service import FaxService
 from monitor.lab.mail import Fault, LabNetwork, SystemPlan
 from monitor.lab.outbox import Outbox
-from monitor.lab.scenery import Providers, write
+from monitor.lab.scenery import DEMO, Providers, Timing, write
 from monitor.lab.world import AGENCIES, NOC, REFERENCES
 from monitor.web.serving import open_port, open_unix, serve, url_of
-
-#: Slower than `slow_after` of the demo, and in time for its deadline.
-_SLOW_BY = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +39,14 @@ def lever(directory: Path) -> Path:
 
 
 @asynccontextmanager
-async def stage(directory: Path, *, listen: str, callbacks: str) -> AsyncIterator[Stage]:
+async def stage(directory: Path, *, listen: str, callbacks: str, timing: Timing = DEMO) -> AsyncIterator[Stage]:
     """Run the world for as long as the block lasts, with the service's configuration written below *directory*.
 
     *listen* and *callbacks*: where the service is to listen ("127.0.0.1:8080").
     """
     plans = [
-        *(SystemPlan.with_one_mailbox(a.code, a.domain, slow_by=_SLOW_BY) for a in AGENCIES),
-        *(SystemPlan.with_one_mailbox(r.key, r.domain, slow_by=_SLOW_BY) for r in REFERENCES),
+        *(SystemPlan.with_one_mailbox(a.code, a.domain, slow_by=timing.slow_by) for a in AGENCIES),
+        *(SystemPlan.with_one_mailbox(r.key, r.domain, slow_by=timing.slow_by) for r in REFERENCES),
     ]
     outbox = Outbox(directory / "outbox", lambda: datetime.now(UTC))
     phones, machines = _carrier(outbox), _fax_service(outbox)
@@ -72,7 +69,7 @@ async def stage(directory: Path, *, listen: str, callbacks: str) -> AsyncIterato
             key_secret=machines.key_secret,
             fax_caller="+60300000000",
         )
-        settings = write(directory, network, providers, listen=listen, callbacks=callbacks)
+        settings = write(directory, network, providers, timing, listen=listen, callbacks=callbacks)
         yield Stage(network=network, carrier=phones, fax_service=machines, outbox=outbox, settings=settings)
 
 

@@ -38,6 +38,8 @@ class Carrier:
     on_sms: Callable[[Phone, str], None] = _nothing
     #: The phone, the transcript (a line a sentence) and the keys pressed; called when the call is over.
     on_call: Callable[[Phone, str, str], None] = _nothing
+    #: Called when a submission was taken and is not answered yet: the moment to pull the customer's plug.
+    on_taken: Callable[[Sms | Call], None] = _nothing
     #: One for each of the next submissions.
     faults: deque[Fault] = field(default_factory=deque)
     callback_fault: CallbackFault = CallbackFault.NONE
@@ -76,10 +78,12 @@ class Carrier:
 
     async def take_message(self, sms: Sms) -> None:
         self.messages.append(sms)
+        self.on_taken(sms)
         await self._start(self._deliver(sms))
 
     async def take_call(self, call: Call) -> None:
         self.calls.append(call)
+        self.on_taken(call)
         await self._start(self._ring(call))
 
     async def _start(self, walk: Coroutine[Any, Any, None]) -> None:

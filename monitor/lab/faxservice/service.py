@@ -62,6 +62,8 @@ class FaxService:
     step: timedelta = timedelta()
     #: The machine, the title in the header line and the PDF; called when all pages have arrived.
     on_fax: Callable[[Machine, str, bytes], None] = _nothing
+    #: Called when a fax was taken and is not answered yet: the moment to pull the customer's plug.
+    on_taken: Callable[[Fax], None] = _nothing
     #: One for each of the next submissions.
     faults: deque[Fault] = field(default_factory=deque)
     callback_fault: CallbackFault = CallbackFault.NONE
@@ -93,6 +95,7 @@ class FaxService:
 
     async def take(self, fax: Fax) -> None:
         self.faxes.append(fax)
+        self.on_taken(fax)
         if self.callback_fault is CallbackFault.BEFORE_ANSWER:
             await self._noted(fax)
             return

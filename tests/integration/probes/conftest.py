@@ -1,0 +1,20 @@
+"""The real Postfix and Dovecot, once for the whole session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.real.mailserver import MailServer
+
+
+@pytest.fixture(scope="session")
+def mail_server() -> Iterator[MailServer]:
+    missing = [program for program in ("postfix", "dovecot") if shutil.which(program) is None]
+    if missing or os.geteuid() != 0:
+        pytest.skip("needs Postfix and Dovecot (tests/real/install-debian), and root to start them")
+    with MailServer() as server:
+        yield server

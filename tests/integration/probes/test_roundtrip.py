@@ -1,0 +1,317 @@
+"""One run for each outcome, through a real Postfix and a real Dovecot."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import ssl
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from probes.bounce import parse
+from probes.message import compose, wire_form
+from probes.probe import Patience
+from probes.reply import Reason
+from probes.result import Arrival, Outcome, Party, Phase
+from probes.token import TokenSigner
+from tests.integration.probes.trip import HASTY, SIGNER, between
+from tests.real.mailserver import REFERENCE, UNKNOWABLE, Door, Fate, MailServer
+
+pytestmark = pytest.mark.real
+
+FOREIGN = b"From: bos@jabatan-contoh.gov.my\r\nSubject: mesyuarat\r\n\r\nPukul 9.\r\n"
+
+
+@pytest.mark.parametrize("smtp", [Door.SUBMISSION, Door.SUBMISSIONS])
+@pytest.mark.parametrize("imap", [Door.IMAP, Door.IMAPS])
+async def test_a_message_goes_round_over_either_kind_of_tls(mail_server: MailServer, smtp: Door, imap: Door) -> None:
+    sender = mail_server.mailbox("semakan", domain=REFERENCE, smtp=smtp)
+    recipient = mail_server.mailbox(f"penerima-{smtp}-{imap}", imap=imap)
+    async with between(sender, recipient) as trips:
+        result = await trips.run()
+    assert result.outcome is Outcome.DELIVERED, result
+    assert result.failure is None
+    assert set(result.phases) == set(Phase)
+    assert all(span > timedelta(0) for span in result.phases.values())
+    assert sum(result.phases.values(), timedelta()) <= result.duration
+    assert not result.uncertain
+    assert mail_server.mails(recipient.address) == []
+
+
+async def test_a_mailbox_may_write_to_itself(mail_server: MailServer) -> None:
+    mailbox = mail_server.mailbox("sendiri")
+    async with between(mailbox, mailbox) as trips:
+        assert (await trips.run()).outcome is Outcome.DELIVERED
+    assert trips.arrivals == []
+
+
+async def test_mail_among_the_junk_is_told_apart(mail_server: MailServer) -> None:
+    recipient = mail_server.mailbox(Fate.JUNK)
+    async with between(mail_server.mailbox("semakan", domain=REFERENCE), recipient) as trips:
+        assert (await trips.run()).outcome is Outcome.JUNK
+        assert (await trips.run()).outcome is Outcome.JUNK
+    assert mail_server.mails(recipient.address, "Junk") == []
+
+
+async def test_an_unknown_recipient_is_rejected_with_the_servers_words(mail_server: MailServer) -> None:
+    async with between(mail_server.mailbox("semakan", domain=REFERENCE), mail_server.mailbox(Fate.REJECTED)) as trips:
+        result = await trips.run()
+    assert result.outcome is Outcome.REJECTED
+    assert result.failure is not None
+    assert (result.failure.phase, result.failure.party) == (Phase.SUBMIT, Party.SENDER)
+    assert (result.failure.code, result.failure.status) == (550, "5.1.1")
+    assert "no such mailbox here" in result.failure.detail
+    assert Phase.SUBMIT not in result.phases
+    assert Phase.AUTH in result.phases
+
+
+async def test_a_busy_recipient_is_deferred(mail_server: MailServer) -> None:
+    async with between(mail_server.mailbox("semakan", domain=REFERENCE), mail_server.mailbox(Fate.DEFERRED)) as trips:
+        result = await trips.run()
+    assert result.outcome is Outcome.DEFERRED
+    assert result.failure is not None
+    assert (result.failure.code, result.failure.status) == (450, "4.2.0")
+
+
+async def test_a_bounce_ends_the_run_in_seconds_with_the_remote_words(mail_server: MailServer) -> None:
+    sender = mail_server.mailbox("pengirim-pulang", domain=REFERENCE)
+    patience = Patience(session=timedelta(seconds=5), arrival=timedelta(seconds=30))
+    async with between(sender, mail_server.mailbox(Fate.BOUNCED), patience) as trips:
+        result = await trips.run()
+    assert result.outcome is Outcome.BOUNCED
+    assert result.duration < timedelta(seconds=10)
+    assert result.failure is not None
+    assert (result.failure.code, result.failure.status) == (550, "5.2.1")
+    assert "ask the directory" in result.failure.detail
+    assert Phase.SUBMIT in result.phases
+    assert mail_server.mails(sender.address) == []
+
+
+async def test_somebody_elses_bounce_is_left_alone(mail_server: MailServer) -> None:
+    sender = mail_server.mailbox("pengirim-lain", domain=REFERENCE)
+    foreign = TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "lain").issue("lain", datetime.now(UTC))
+    report = (
+        f"From: MAILER-DAEMON@mel.example\r\nSubject: Undelivered\r\nMIME-Version: 1.0\r\n"
+        f"Content-Type: multipart/report; report-type=delivery-status; boundary=x\r\n\r\n"
+        f"--x\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mel\r\n\r\n"
+        f"Final-Recipient: rfc822; {mail_server.address('semakan')}\r\nAction: failed\r\nStatus: 5.0.0\r\n\r\n"
+        f"--x\r\nContent-Type: text/rfc822-headers\r\n\r\nSubject: {foreign.text}\r\n\r\n--x--\r\n"
+    ).encode()
+    assert parse(report) is not None
+    mail_server.deliver(sender.address, report)
+    async with between(sender, mail_server.mailbox("penerima-lain")) as trips:
+        assert (await trips.run()).outcome is Outcome.DELIVERED
+    assert len(mail_server.mails(sender.address)) == 1
+
+
+async def test_what_was_accepted_and_never_comes_is_lost(mail_server: MailServer) -> None:
+    sender = mail_server.mailbox("semakan", domain=REFERENCE)
+    async with between(sender, mail_server.mailbox(Fate.LOST), HASTY) as trips:
+        result = await trips.run()
+    assert result.outcome is Outcome.LOST
+    assert result.failure is not None
+    assert (result.failure.phase, result.failure.reason) == (Phase.TRANSIT, Reason.NOT_ARRIVED)
+    assert not result.uncertain
+    assert Phase.TRANSIT not in result.phases
+
+
+async def test_a_changed_message_is_corrupted(mail_server: MailServer) -> None:
+    sender = mail_server.mailbox("semakan", domain=REFERENCE, smtp=Door.CORRUPTING)
+    recipient = mail_server.mailbox("penerima-rosak")
+    async with between(sender, recipient) as trips:
+        result = await trips.run()
+    assert result.outcome is Outcome.CORRUPTED
+    assert result.failure is not None
+    assert result.failure.detail == "text changed"
+    assert mail_server.mails(recipient.address) == []
+
+
+async def test_a_wrong_password_is_an_auth_failure_of_that_side(mail_server: MailServer) -> None:
+    right = mail_server.mailbox("penerima-auth")
+    wrong = mail_server.mailbox("pengirim-auth", domain=REFERENCE, secret="salah")
+    async with between(wrong, right) as trips:
+        sending = await trips.run()
+    async with between(right, wrong) as trips:
+        receiving = await trips.run()
+    for result, party, code in ((sending, Party.SENDER, 535), (receiving, Party.RECIPIENT, None)):
+        assert result.outcome is Outcome.AUTH
+        assert result.failure is not None
+        assert (result.failure.phase, result.failure.party) == (Phase.AUTH, party)
+        assert result.failure.code == code
+        assert result.failure.credentials_refused
+        assert "salah" not in repr(result)
+
+
+async def test_a_server_that_cannot_look_passwords_up_does_not_refuse_ours(mail_server: MailServer) -> None:
+    sender = mail_server.mailbox("semakan", domain=REFERENCE)
+    async with between(sender, mail_server.mailbox(UNKNOWABLE)) as trips:
+        result = await trips.run()
+    assert result.outcome is Outcome.AUTH
+    assert result.failure is not None
+    assert result.failure.reason is Reason.SIGN_IN_UNAVAILABLE
+    assert not result.failure.credentials_refused
+
+
+@pytest.mark.parametrize(
+    ("door", "reason"), [(Door.EXPIRED, Reason.CERTIFICATE_EXPIRED), (Door.CLEAR, Reason.TLS_NOT_OFFERED)]
+)
+async def test_tls_that_cannot_be_trusted_ends_the_run(mail_server: MailServer, door: Door, reason: Reason) -> None:
+    sender = mail_server.mailbox("semakan", domain=REFERENCE, smtp=door)
+    async with between(sender, mail_server.mailbox("penerima-tls")) as trips:
+        result = await trips.run()
+    assert result.outcome is Outcome.TLS
+    assert result.failure is not None
+    assert (result.failure.phase, result.failure.party) == (Phase.TLS, Party.SENDER)
+    assert result.failure.reason is reason
+    assert not any("AUTH" in line for line in trips.recorder.dialogue if "C:" in line)
+
+
+@pytest.mark.parametrize("imap", [Door.IMAP, Door.IMAPS])
+async def test_a_mailbox_behind_an_unknown_authority_is_not_signed_in_to(mail_server: MailServer, imap: Door) -> None:
+    sender = mail_server.mailbox("semakan", domain=REFERENCE)
+    recipient = mail_server.mailbox("penerima-tls", imap=imap, tls=ssl.create_default_context())
+    async with between(sender, recipient) as trips:
+        result = await trips.run()
+    assert result.outcome is Outcome.TLS
+    assert result.failure is not None
+    assert (result.failure.party, result.failure.reason) == (Party.RECIPIENT, Reason.CERTIFICATE_UNTRUSTED)
+
+
+async def test_a_closed_port_is_a_connect_failure_of_that_side(mail_server: MailServer) -> None:
+    open_ = mail_server.mailbox("semakan", domain=REFERENCE)
+    async with between(mail_server.mailbox("tutup", smtp=Door.CLOSED), open_) as trips:
+        sending = await trips.run()
+    async with between(open_, mail_server.mailbox("tutup", imap=Door.CLOSED)) as trips:
+        receiving = await trips.run()
+    assert (sending.outcome, receiving.outcome) == (Outcome.CONNECT, Outcome.CONNECT)
+    assert sending.failure is not None
+    assert receiving.failure is not None
+    assert (sending.failure.party, receiving.failure.party) == (Party.SENDER, Party.RECIPIENT)
+    assert receiving.duration < timedelta(seconds=2)
+
+
+async def test_a_name_without_an_address_is_a_dns_failure(mail_server: MailServer) -> None:
+    sender = mail_server.mailbox("semakan", domain=REFERENCE)
+    nowhere = replace(sender, smtp=replace(sender.smtp, host="mel.tiada.invalid"))
+    async with between(nowhere, mail_server.mailbox("penerima-dns")) as trips:
+        result = await trips.run()
+    assert result.outcome is Outcome.DNS
+    assert result.failure is not None
+    assert result.failure.phase is Phase.DNS
+
+
+async def test_imap_that_goes_down_and_comes_back(mail_server: MailServer) -> None:
+    sender = mail_server.mailbox("semakan", domain=REFERENCE)
+    async with between(sender, mail_server.mailbox("penerima-turun"), HASTY) as trips:
+        assert (await trips.run()).outcome is Outcome.DELIVERED
+        mail_server.stop_imap()
+        # A session that is open may live a little longer than the server.
+        async with asyncio.timeout(10):
+            while (down := await trips.run()).outcome is not Outcome.CONNECT:
+                assert down.outcome in {Outcome.LOST, Outcome.TIMEOUT}
+        mail_server.start_imap()
+        await asyncio.sleep(0.2)
+        assert (await trips.run()).outcome is Outcome.DELIVERED
+    assert down.failure is not None
+    assert down.failure.party is Party.RECIPIENT
+
+
+async def test_foreign_mail_in_the_same_mailbox_survives_many_rounds(mail_server: MailServer) -> None:
+    sender = mail_server.mailbox("semakan", domain=REFERENCE)
+    recipient = mail_server.mailbox("penerima-berkongsi")
+    for _ in range(10):
+        mail_server.deliver(recipient.address, FOREIGN)
+    async with between(sender, recipient) as trips:
+        for _ in range(20):
+            assert (await trips.run()).outcome is Outcome.DELIVERED
+            mail_server.deliver(recipient.address, FOREIGN)
+    left = mail_server.mails(recipient.address)
+    assert len(left) == 30
+    assert all(b"mesyuarat" in mail for mail in left)
+
+
+async def test_a_message_delivered_twice_is_one_success_and_one_duplicate(mail_server: MailServer) -> None:
+    sender = mail_server.mailbox("semakan", domain=REFERENCE)
+    recipient = mail_server.mailbox(Fate.DOUBLED)
+    async with between(sender, recipient) as trips:
+        token = trips.issue()
+        assert (await trips.run(token)).outcome is Outcome.DELIVERED
+        assert await trips.arrived(1) == [(Arrival.DUPLICATE, token.id)]
+        await trips.recipient.tidy()
+    assert mail_server.mails(recipient.address) == []
+
+
+async def test_a_late_message_turns_lost_into_slow_even_after_a_restart(mail_server: MailServer) -> None:
+    sender = mail_server.mailbox("semakan", domain=REFERENCE)
+    recipient = mail_server.mailbox(Fate.HELD)
+    async with between(sender, recipient, HASTY) as trips:
+        token = trips.issue()
+        assert (await trips.run(token)).outcome is Outcome.LOST
+        mail_server.release()
+        assert await trips.arrived(1) == [(Arrival.LATE, token.id)]
+        again = trips.issue()
+        assert (await trips.run(again)).outcome is Outcome.LOST
+    mail_server.release()
+    async with asyncio.timeout(10):
+        while not mail_server.mails(recipient.address):  # noqa: ASYNC110 - a file that another process writes
+            await asyncio.sleep(0.05)
+    async with between(sender, recipient, HASTY, ended=(again.id,)) as trips:
+        assert await trips.arrived(1) == [(Arrival.LATE, again.id)]
+        await trips.recipient.tidy()
+    assert mail_server.mails(recipient.address) == []
+
+
+async def test_a_forged_message_proves_nothing_and_is_kept(mail_server: MailServer) -> None:
+    sender = mail_server.mailbox("semakan", domain=REFERENCE)
+    recipient = mail_server.mailbox(Fate.LOST, imap=Door.IMAPS)
+    forger = TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "putrajaya-1")
+    now = datetime.now(UTC)
+    fake = wire_form(compose(forger.issue("ujian", now), sender="x@luar.example", recipient="y@z.example", now=now))
+    async with between(sender, recipient, HASTY) as trips:
+        run = asyncio.ensure_future(trips.run())
+        mail_server.deliver(recipient.address, fake)
+        assert await trips.arrived(1) == [(Arrival.FORGED, None)]
+        assert (await run).outcome is Outcome.LOST
+    assert len(mail_server.mails(recipient.address)) == 1
+
+
+async def test_many_routes_share_one_mailbox_and_one_connection(mail_server: MailServer) -> None:
+    sender = mail_server.mailbox("semakan", domain=REFERENCE)
+    recipient = mail_server.mailbox("penerima-ramai")
+    async with between(sender, recipient) as trips:
+        results = await asyncio.gather(*(trips.run() for _ in range(40)))
+        await trips.recipient.tidy()
+    assert Counter(result.outcome for result in results) == {Outcome.DELIVERED: 40}
+    assert trips.arrivals == []
+    assert mail_server.mails(recipient.address) == []
+
+
+async def test_no_task_and_no_socket_is_left_over(mail_server: MailServer) -> None:
+    sender = mail_server.mailbox("semakan", domain=REFERENCE)
+    tasks = asyncio.all_tasks()
+    # The first resolver thread and the selector stay for good.
+    async with between(sender, mail_server.mailbox("penerima-bersih")) as trips:
+        await trips.run()
+    await asyncio.sleep(0)
+    before = _sockets()
+    for recipient in (mail_server.mailbox("penerima-bersih"), mail_server.mailbox(Fate.REJECTED)):
+        async with between(sender, recipient) as trips:
+            await trips.run()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert asyncio.all_tasks() == tasks
+    assert _sockets() == before
+
+
+def _sockets() -> int:
+    links = (file.readlink() for file in Path("/proc/self/fd").iterdir() if file.is_symlink() and os.path.lexists(file))
+    return sum(str(link).startswith("socket:") for link in links)
+
+
+def test_the_signer_of_the_tests_is_not_the_forgers() -> None:
+    assert SIGNER.prober == TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "putrajaya-1").prober

@@ -1,0 +1,84 @@
+"""Runs round trips as the service does: a watcher for each mailbox in one task group."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from probes.kinds.roundtrip import KIND
+from probes.mailbox import Mailbox
+from probes.pace import Pace
+from probes.probe import Patience, Route
+from probes.result import Arrival, ProbeResult
+from probes.runner import run_probe
+from probes.token import Token, TokenSigner
+from probes.trace import Recorder
+from probes.watcher import MailboxWatcher
+
+SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
+PATIENCE = Patience(session=timedelta(seconds=5), arrival=timedelta(seconds=5))
+HASTY = Patience(session=timedelta(seconds=1), arrival=timedelta(seconds=1))
+PACE = Pace(retry=timedelta(seconds=0.1))
+
+
+@dataclass(slots=True)
+class Trips:
+    """Two mailboxes that are watched, and the round trips between them."""
+
+    sender: MailboxWatcher
+    recipient: MailboxWatcher
+    patience: Patience
+    arrivals: list[tuple[Arrival, str | None]]
+    changed: asyncio.Event
+    recorder: Recorder = field(default_factory=Recorder)
+
+    def issue(self) -> Token:
+        return SIGNER.issue("ujian", datetime.now(UTC))
+
+    async def run(self, token: Token | None = None) -> ProbeResult:
+        token = token or self.issue()
+        route = Route(name="ujian", sender=self.sender.mailbox, recipient=self.recipient.mailbox)
+        probe = KIND.build(
+            route=route, token=token, patience=self.patience, sender=self.sender, recipient=self.recipient
+        )
+        self.recorder = Recorder(keep_dialogue=True)
+        result = await run_probe(
+            probe, route=route.name, token_id=token.id, patience=self.patience, recorder=self.recorder
+        )
+        async with asyncio.timeout(5):
+            await self.recipient.tidy()
+            await self.sender.tidy()
+        return result
+
+    async def arrived(self, count: int) -> list[tuple[Arrival, str | None]]:
+        """Wait until so many arrivals outside of runs were counted."""
+        async with asyncio.timeout(10):
+            while len(self.arrivals) < count:
+                self.changed.clear()
+                await self.changed.wait()
+        return self.arrivals
+
+
+@asynccontextmanager
+async def between(
+    sender: Mailbox, recipient: Mailbox, patience: Patience = PATIENCE, *, ended: tuple[str, ...] = ()
+) -> AsyncIterator[Trips]:
+    arrivals: list[tuple[Arrival, str | None]] = []
+    changed = asyncio.Event()
+
+    def count(arrival: Arrival, token_id: str | None, _: datetime) -> None:
+        arrivals.append((arrival, token_id))
+        changed.set()
+
+    def watch(mailbox: Mailbox) -> MailboxWatcher:
+        return MailboxWatcher(mailbox, SIGNER, on_arrival=count, patience=patience, pace=PACE, ended=ended)
+
+    watchers = {mailbox.name: watch(mailbox) for mailbox in (sender, recipient)}
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(watcher.run()) for watcher in watchers.values()]
+        yield Trips(watchers[sender.name], watchers[recipient.name], patience, arrivals, changed)
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,411 @@
+"""A private Postfix and Dovecot, with recipients that meet every fate a message can have.
+
+Both run in a temporary directory on free loopback ports, with a certificate authority of their own, and touch nothing of
+the machine's own mail. Postfix must be started by root. Dovecot is 2.4: its configuration differs from 2.3.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import smtplib
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+import trustme
+
+from probes.mailbox import Mailbox, Password, Security, Server
+
+DOMAIN = "jabatan-contoh.gov.my"
+#: The domain of our own, outside the agency.
+REFERENCE = "rujukan.example"
+SECRET = "rahsia-ujian"
+HOST = "mel.jabatan-contoh.gov.my"
+_MAIL_UID = 5000
+_PATIENCE = 15.0
+
+
+class Door(StrEnum):
+    """A listener, and what is special about it."""
+
+    #: Submission with STARTTLS, as RFC 6409 and RFC 8314 know it.
+    SUBMISSION = "submission"
+    #: Submission with TLS from the first octet.
+    SUBMISSIONS = "submissions"
+    #: As SUBMISSIONS, but the certificate has expired.
+    EXPIRED = "expired"
+    #: No STARTTLS.
+    CLEAR = "clear"
+    #: Whatever enters here is changed on its way.
+    CORRUPTING = "corrupting"
+    #: Where mail to `Fate.BOUNCED` is refused after it was accepted. Not for clients.
+    REFUSING = "refusing"
+    IMAP = "imap"
+    IMAPS = "imaps"
+    #: Nobody listens.
+    CLOSED = "closed"
+
+
+class Fate(StrEnum):
+    """The part before the @ of a recipient, and what becomes of mail to it. All others are delivered."""
+
+    REJECTED = "tolak"
+    DEFERRED = "tangguh"
+    #: Accepted, then returned to the sender.
+    BOUNCED = "pulang"
+    #: Accepted, then gone.
+    LOST = "hilang"
+    #: Delivered into the junk folder.
+    JUNK = "sarap"
+    #: Kept until `release()`.
+    HELD = "tahan"
+    #: Delivered twice.
+    DOUBLED = "kembar"
+
+
+#: Signing in as this name fails for now: the server cannot look the password up (454, UNAVAILABLE).
+UNKNOWABLE = "sementara"
+_IMPLICIT = frozenset({Door.SUBMISSIONS, Door.EXPIRED, Door.IMAPS})
+
+
+@dataclass(slots=True)
+class MailServer:
+    """Start it with `with`; it takes about two seconds to start and as long to stop."""
+
+    directory: Path = field(init=False)
+    trust: ssl.SSLContext = field(init=False)
+    ports: dict[Door, int] = field(init=False)
+
+    def __enter__(self) -> Self:
+        # Short: the sockets in it must stay below 108 characters. Open: Postfix's children are not root.
+        self.directory = Path(tempfile.mkdtemp(prefix="pmail-"))
+        self.directory.chmod(0o755)
+        self.ports = _free_ports()
+        try:
+            self._write()
+            self.start_imap()
+            _run("postfix", "-c", str(self.directory / "postfix"), "start")
+            for door in Door:
+                if door is not Door.CLOSED:
+                    self._wait_for(door)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(subprocess.CalledProcessError):
+            _run("postfix", "-c", str(self.directory / "postfix"), "stop")
+        self.stop_imap()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def start_imap(self) -> None:
+        _run("dovecot", "-c", str(self.directory / "dovecot.conf"))
+        self._wait_for(Door.IMAPS)
+
+    def stop_imap(self) -> None:
+        pid_file = self.directory / "dovecot/run/master.pid"
+        with suppress(FileNotFoundError, ProcessLookupError):
+            pid = int(pid_file.read_text())
+            os.kill(pid, signal.SIGTERM)
+            _until(lambda: not pid_file.exists(), "Dovecot to stop")
+            # Its children hold the port a moment longer, and answer nothing there.
+            _until(lambda: not _is_open(self.ports[Door.IMAPS]), "Dovecot's port to close")
+
+    def address(self, name: str, domain: str = DOMAIN) -> str:
+        return f"{name}@{domain}"
+
+    def mailbox(
+        self,
+        name: str,
+        *,
+        domain: str = DOMAIN,
+        smtp: Door = Door.SUBMISSION,
+        imap: Door = Door.IMAPS,
+        secret: str = SECRET,
+        tls: ssl.SSLContext | None = None,
+    ) -> Mailbox:
+        """Return a mailbox here; it exists as soon as mail comes or somebody signs in."""
+        address = self.address(name, domain)
+        return Mailbox(
+            name=address,
+            address=address,
+            smtp=self.server(smtp, tls),
+            imap=self.server(imap, tls),
+            login=Password(username=address, secret=secret),
+        )
+
+    def server(self, door: Door, tls: ssl.SSLContext | None = None) -> Server:
+        security = Security.IMPLICIT if door in _IMPLICIT else Security.STARTTLS
+        return Server(host="localhost", port=self.ports[door], security=security, tls=tls or self.trust, tls_name=HOST)
+
+    def deliver(self, address: str, raw: bytes) -> None:
+        """Put *raw* into a mailbox, past Postfix."""
+        with smtplib.LMTP(str(self.directory / "dovecot/run/lmtp")) as lmtp:
+            lmtp.sendmail("luar@luar.example", [address], raw)
+
+    def mails(self, address: str, folder: str = "") -> list[bytes]:
+        """Return what is in a mailbox now: the inbox, or a folder such as "Junk"."""
+        maildir = self.directory / "mail" / address / "Maildir" / (f".{folder}" if folder else "")
+        files = [file for part in ("new", "cur") for file in sorted((maildir / part).glob("*"))]
+        # The flag T: marked as deleted and not yet expunged.
+        return [file.read_bytes() for file in files if "T" not in file.name.partition(":2,")[2]]
+
+    def release(self) -> None:
+        """Let go what `Fate.HELD` has kept."""
+        where = str(self.directory / "postfix")
+        _run("postsuper", "-c", where, "-H", "ALL")
+        _run("postqueue", "-c", where, "-f")
+
+    def log(self) -> str:
+        """Return what both servers have logged."""
+        files = (self.directory / "mail.log", self.directory / "dovecot/dovecot.log")
+        return "\n".join(file.read_text(errors="replace") for file in files if file.exists())
+
+    def _wait_for(self, door: Door) -> None:
+        _until(lambda: _is_open(self.ports[door]), f"{door} to open")
+
+    def _write(self) -> None:
+        for name in ("tls", "postfix", "spool", "pfdata", "dovecot", "mail", "sieve", "passwd"):
+            (self.directory / name).mkdir()
+        shutil.chown(self.directory / "pfdata", "postfix")
+        for name in ("mail", "sieve"):
+            os.chown(self.directory / name, _MAIL_UID, _MAIL_UID)
+        # The server may not read this user's password file: an error of its own, which it reports as temporary.
+        (self.directory / "passwd" / self.address(UNKNOWABLE)).touch(mode=0o600)
+        self._write_certificates()
+        values = {"DIR": str(self.directory), "DOMAIN": DOMAIN, "REFERENCE": REFERENCE, "HOST": HOST, "SECRET": SECRET}
+        values |= {f"PORT_{door.name}": str(port) for door, port in self.ports.items()}
+        values |= {fate.name: fate.value for fate in Fate}
+        for file, text in _FILES.items():
+            for name in sorted(values, key=len, reverse=True):
+                text = text.replace(f"@{name}@", values[name])  # noqa: PLW2901 - the text is filled in, name by name
+            (self.directory / file).write_text(text)
+
+    def _write_certificates(self) -> None:
+        authority = trustme.CA()
+        self.trust = ssl.create_default_context()
+        authority.configure_trust(self.trust)
+        past = datetime.now(UTC) - timedelta(days=2)
+        certificates = {"good": authority.issue_cert(HOST), "expired": authority.issue_cert(HOST, not_after=past)}
+        for name, certificate in certificates.items():
+            certificate.private_key_and_cert_chain_pem.write_to_path(str(self.directory / f"tls/{name}.pem"))
+            (self.directory / f"tls/{name}.pem").chmod(0o600)
+
+
+def _free_ports() -> dict[Door, int]:
+    sockets = {door: socket.create_server(("127.0.0.1", 0)) for door in Door}
+    ports = {door: sock.getsockname()[1] for door, sock in sockets.items()}
+    for sock in sockets.values():
+        sock.close()
+    return ports
+
+
+def _run(*command: str) -> None:
+    # Daemons keep what they inherit: with a pipe, whoever reads it waits for ever.
+    nothing = subprocess.DEVNULL
+    subprocess.run(command, check=True, stdin=nothing, stdout=nothing, stderr=nothing, timeout=60)
+
+
+def _is_open(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def _until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited for {what}")
+        time.sleep(0.01)
+
+
+_FILES = {
+    "dovecot.conf": r"""dovecot_config_version = 2.4.1
+dovecot_storage_version = 2.4.0
+base_dir = @DIR@/dovecot/run
+state_dir = @DIR@/dovecot/state
+log_path = @DIR@/dovecot/dovecot.log
+protocols {
+  imap = yes
+  lmtp = yes
+}
+listen = 127.0.0.1
+default_client_limit = 500
+auth_mechanisms = plain login
+auth_allow_cleartext = no
+# A wrong password is answered at once.
+auth_failure_delay = 0
+ssl = yes
+ssl_server_cert_file = @DIR@/tls/good.pem
+ssl_server_key_file = @DIR@/tls/good.pem
+mail_driver = maildir
+mail_home = @DIR@/mail/%{user}
+mail_path = ~/Maildir
+mail_uid = 5000
+mail_gid = 5000
+first_valid_uid = 1
+recipient_delimiter = +
+protocol imap {
+  mail_max_userip_connections = 0
+}
+protocol lmtp {
+  auth_username_format = %{user | lower}
+  mail_plugins {
+    sieve = yes
+  }
+}
+sieve_script junk {
+  type = before
+  path = @DIR@/sieve/junk.sieve
+}
+namespace inbox {
+  inbox = yes
+  mailbox Junk {
+    auto = create
+    special_use = \Junk
+  }
+}
+passdb passwd-file {
+  passwd_file_path = @DIR@/passwd/%{user}
+  result_failure = continue
+  result_internalfail = return-fail
+}
+passdb static {
+  password = @SECRET@
+}
+userdb static {
+  static_allow_all_users = yes
+}
+service imap-login {
+  inet_listener imap {
+    port = @PORT_IMAP@
+  }
+  inet_listener imaps {
+    port = @PORT_IMAPS@
+    ssl = yes
+  }
+  restart_request_count = unlimited
+  process_min_avail = 1
+}
+service lmtp {
+  unix_listener lmtp {
+    mode = 0666
+  }
+}
+service auth {
+  unix_listener postfix-auth {
+    mode = 0666
+  }
+}
+""",
+    "sieve/junk.sieve": r"""require ["fileinto", "envelope"];
+if envelope :localpart "to" "@JUNK@" {
+  fileinto "Junk";
+  stop;
+}
+""",
+    "postfix/main.cf": r"""compatibility_level = 3.6
+queue_directory = @DIR@/spool
+data_directory = @DIR@/pfdata
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+mail_owner = postfix
+setgid_group = postdrop
+maillog_file = @DIR@/mail.log
+maillog_file_prefixes = @DIR@
+myhostname = @HOST@
+mydomain = @DOMAIN@
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mydestination =
+mynetworks = 127.0.0.0/8
+alias_maps =
+alias_database =
+local_recipient_maps =
+virtual_mailbox_domains = @DOMAIN@, @REFERENCE@
+virtual_mailbox_maps = static:ok
+recipient_bcc_maps = texthash:@DIR@/postfix/copies
+virtual_transport = lmtp:unix:@DIR@/dovecot/run/lmtp
+transport_maps = texthash:@DIR@/postfix/transport
+recipient_delimiter = +
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = @DIR@/dovecot/run/postfix-auth
+smtpd_sasl_auth_enable = yes
+smtpd_tls_auth_only = yes
+smtpd_tls_chain_files = @DIR@/tls/good.pem
+smtpd_tls_security_level = encrypt
+smtpd_relay_restrictions = permit_sasl_authenticated, reject
+smtpd_recipient_restrictions = check_recipient_access texthash:@DIR@/postfix/access, permit_sasl_authenticated, reject
+smtpd_delay_reject = yes
+# Refusals are answered at once: by default the tenth error of a session is made to wait.
+smtpd_error_sleep_time = 0
+smtpd_client_connection_count_limit = 0
+smtpd_peername_lookup = no
+biff = no
+in_flow_delay = 0
+""",
+    "postfix/access": r"""@REJECTED@@@DOMAIN@ 550 5.1.1 no such mailbox here
+@DEFERRED@@@DOMAIN@ 450 4.2.0 mailbox busy, come again
+@HELD@@@DOMAIN@ HOLD for a test
+""",
+    "postfix/transport": r"""@BOUNCED@@@DOMAIN@ smtp:[127.0.0.1]:@PORT_REFUSING@
+@LOST@@@DOMAIN@ discard:
+""",
+    "postfix/copies": r"""@DOUBLED@@@DOMAIN@ @DOUBLED@+dua@@DOMAIN@
+""",
+    "postfix/changes": r"""/^Rujukan: / REPLACE Rujukan: dibuang
+""",
+    "postfix/master.cf": r"""127.0.0.1:@PORT_SUBMISSION@ inet n - n - - smtpd
+127.0.0.1:@PORT_SUBMISSIONS@ inet n - n - - smtpd
+  -o smtpd_tls_wrappermode=yes
+127.0.0.1:@PORT_EXPIRED@ inet n - n - - smtpd
+  -o smtpd_tls_wrappermode=yes
+  -o smtpd_tls_chain_files=@DIR@/tls/expired.pem
+127.0.0.1:@PORT_CLEAR@ inet n - n - - smtpd
+  -o smtpd_tls_security_level=none
+127.0.0.1:@PORT_CORRUPTING@ inet n - n - - smtpd
+  -o cleanup_service_name=corrupt
+127.0.0.1:@PORT_REFUSING@ inet n - n - - smtpd
+  -o smtpd_tls_security_level=none
+  -o smtpd_sasl_auth_enable=no
+  -o smtpd_relay_restrictions=permit_mynetworks,reject
+  -o { smtpd_recipient_restrictions = check_recipient_access static:{550 5.2.1 mailbox disabled, ask the directory} }
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+corrupt unix n - n - 0 cleanup
+  -o body_checks=regexp:@DIR@/postfix/changes
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+proxywrite unix - - n - 1 proxymap
+smtp unix - - n - - smtp
+relay unix - - n - - smtp
+showq unix n - n - - showq
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+lmtp unix - - n - - lmtp
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+""",
+}

@@ -1,0 +1,174 @@
+"""A stage for stories: the fictional world in this process, the real service in this one or in one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pypdf import PdfReader
+
+from monitor.app import CONTROL_SOCKET
+from monitor.cli.service import request
+from monitor.lab.carrier.phone import Phone
+from monitor.lab.scenery import Timing
+from monitor.lab.stage import Stage, stage
+from monitor.lab.world import AGENCIES, NOC, FictionalAgency
+from monitor.web.serving import open_port
+
+#: Fast enough to watch, slow enough that two busy cores do not make mail look slow.
+BRISK = Timing(
+    interval="2s",
+    session_timeout="2s",
+    arrival_timeout="3s",
+    slow_after="1s",
+    slow_by=timedelta(seconds=2),
+    confirmation="1s",
+    deferred_budget="4s",
+    call_after="2s",
+    call_again_after="10s",
+    release_after="4s",
+)
+JCM = AGENCIES[0]
+
+
+@dataclass(slots=True, kw_only=True)
+class Theatre:
+    """The world, and the service that watches it."""
+
+    world: Stage
+    directory: Path
+    url: str
+    service: Process | None = None
+    #: Faults of earlier lives of the service are kept: its log is one file.
+    lives: int = field(default=0)
+
+    @property
+    def duty(self) -> Phone:
+        """The duty officer's phone of the first agency."""
+        return self.phone(JCM.duty.number)
+
+    @property
+    def noc(self) -> Phone:
+        """The phone of the network operations centre."""
+        return self.phone(NOC.number)
+
+    def phone(self, number: str) -> Phone:
+        """Return a phone of the world."""
+        return self.world.carrier.phones[number]
+
+    def letters(self, place: str = ".") -> list[Path]:
+        """Return the letters in the tray, or in `dispatched` or `withdrawn`."""
+        return sorted((self.directory / "outbox" / "letter" / place).glob("*.pdf"))
+
+    def faxes(self, agency: FictionalAgency = JCM) -> list[str]:
+        """Return the text of each fax that the agency's recipient got."""
+        machine = self.world.fax_service.machines[agency.recipient.fax]
+        return [text_of(pdf) for pdf in machine.received]
+
+    async def start(self) -> None:
+        """Start the service in a process of its own."""
+        self.lives += 1
+        with (self.directory / "pantau.log").open("ab") as log:
+            self.service = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "monitor.cli", "run", "--config", str(self.world.settings)),
+                stdin=DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+            )
+
+    async def kill(self) -> None:
+        """Kill it as a power cut would."""
+        assert self.service is not None
+        self.service.kill()
+        assert await self.service.wait() == -signal.SIGKILL
+
+    async def stop(self) -> None:
+        """End it as a person would."""
+        if self.service is not None and self.service.returncode is None:
+            self.service.terminate()
+            assert await asyncio.wait_for(self.service.wait(), 10) == 0, self.log()
+
+    def log(self) -> str:
+        """Return what the service wrote."""
+        return (self.directory / "pantau.log").read_text()
+
+    async def get(self, what: str) -> list[Mapping[str, Any]]:
+        """Ask the service's API; nothing while it is not there."""
+        try:
+            async with httpx.AsyncClient(base_url=f"{self.url}/api/v1", trust_env=False) as client:
+                answer: list[Mapping[str, Any]] = (await client.get(what)).json()
+        except httpx.HTTPError:
+            return []
+        return answer
+
+    async def health(self, agency: str = JCM.code) -> Mapping[str, str]:
+        """Return how an agency's mail is judged."""
+        found = [a["health"] for a in await self.get("/agencies") if a["agency"] == agency]
+        return found[0] if found else {}
+
+    async def everybody_is_up(self) -> None:
+        """Wait until the mail of every agency is proven."""
+
+        async def up() -> bool:
+            healths = [set(agency["health"].values()) for agency in await self.get("/agencies")]
+            return bool(healths) and all(health == {"up"} for health in healths)
+
+        await self.until(up, "every agency is up")
+
+    async def until(self, true: Callable[[], Awaitable[bool]], what: str, within: float = 40) -> None:
+        """Wait until something is true; fail with the service's log when it does not become so."""
+        try:
+            async with asyncio.timeout(within):
+                while not await true():  # noqa: ASYNC110 - the service is another process: it can only be asked
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise AssertionError(f"not within {within:.0f} s: {what}\n{self.log()[-4000:]}") from None
+
+    async def until_notice(self, channel: str, purpose: str, state: str, count: int = 1) -> None:
+        """Wait until so many notices of a kind are in a state."""
+
+        async def there() -> bool:
+            found = [(n["channel"], n["purpose"], n["state"]) for n in await self.get("/notices")]
+            return found.count((channel, purpose, state)) >= count
+
+        await self.until(there, f"{count} {purpose} notice by {channel} is {state}")
+
+    async def control(self, path: str, **word: str) -> httpx.Response:
+        """Do what the command line does."""
+        return await asyncio.to_thread(request, self.directory / "state" / CONTROL_SOCKET, "POST", path, word)
+
+
+def text_of(pdf: bytes) -> str:
+    """Return the text of a page, in one line."""
+    return " ".join(" ".join(page.extract_text() for page in PdfReader(BytesIO(pdf)).pages).split())
+
+
+@asynccontextmanager
+async def theatre(directory: Path, timing: Timing = BRISK) -> AsyncIterator[Theatre]:
+    """Set the stage, start the service, and end both with the block."""
+    ports = []
+    for _ in range(2):
+        with open_port("127.0.0.1", 0) as free:
+            ports.append(free.getsockname()[1])
+    listen, callbacks = (f"127.0.0.1:{port}" for port in ports)
+    async with stage(directory, listen=listen, callbacks=callbacks, timing=timing) as world:
+        for phone in world.carrier.phones.values():
+            phone.keys.clear()
+        play = Theatre(world=world, directory=directory, url=f"http://{listen}")
+        await play.start()
+        try:
+            yield play
+        finally:
+            await play.stop()
