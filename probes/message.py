@@ -110,7 +110,7 @@ def examine(raw: bytes, expected: Token) -> Whole | Corrupted:
     try:
         message = message_from_bytes(raw, policy=policy.compat32)
         changes = (*_text_changes(message, expected), *_attachment_changes(message, expected))
-    except (MessageError, LookupError, ValueError) as error:
+    except (MessageError, LookupError, ValueError, RecursionError) as error:
         return Corrupted((f"not readable as mail: {type(error).__name__}",))
     return Corrupted(changes) if changes else Whole()
 

@@ -28,6 +28,8 @@ _CHUNK = 25
 _OURS_AT_MOST = 64 * 1024
 #: The server announces news; how often it is asked for them all the same, in seconds.
 _LIST_ANYWAY = 2.0
+#: How long a folder that was refused is left alone, in seconds.
+_AFTER_REFUSAL = 60.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,6 +46,8 @@ class _Place:
     done: set[int] = field(default_factory=set)
     #: What is found in the backlog has not been counted before.
     first_time: bool = True
+    #: The server has refused to show it; said once.
+    refused: bool = False
     looked_at: float = float("-inf")
     swept_at: float = float("-inf")
 
@@ -110,13 +114,18 @@ class Postbox:
             await self._open(session, self._inbox)
 
     async def _look_into(self, session: Session, place: _Place, *, sweep: bool) -> bool:
-        """Look at a junk folder; say whether it had to be opened for that."""
+        """Look at a junk folder; say whether the inbox has to be opened again."""
         try:
-            standing = await session.standing(place.name)
+            return await self._read_junk(session, place, sweep=sweep)
         except Refused as refusal:
-            _log.warning("no such folder", mailbox=self._mailbox.name, folder=place.name, detail=refusal.text)
-            del self._junk[place.name]
-            return False
+            # Not there, or not now: the inbox can be read all the same. A failed SELECT leaves no folder open.
+            if not place.refused:
+                _log.warning("no such folder", mailbox=self._mailbox.name, folder=place.name, detail=refusal.text)
+            place.refused, place.looked_at = True, _now() + _AFTER_REFUSAL
+            return True
+
+    async def _read_junk(self, session: Session, place: _Place, *, sweep: bool) -> bool:
+        standing = await session.standing(place.name)
         same = standing.validity == place.validity and standing.next_uid is not None
         if not sweep and same and standing.next_uid == place.next_uid and not place.done:
             place.looked_at = _now()

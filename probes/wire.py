@@ -74,7 +74,7 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         """Wait for no answer longer than *leg* seconds from now on."""
         self._leg = leg
 
-    def send(self, line: str, scrub: str | None = None) -> None:
+    def send(self, line: str, scrub: str | None = None) -> None:  # noqa: ARG002 - the signature of aioimaplib
         # aioimaplib logs what it sends, and overlooks a password that had to be escaped.
         self.transport.write(f"{line}\r\n".encode())
 

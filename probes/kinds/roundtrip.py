@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from probes.bounce import Report
 from probes.expectation import Expectation, Folder, Seen
@@ -46,7 +46,7 @@ class RoundTrip:
         ):
             began = _now()
             await self._readable(letter)
-            submitted = await self._submit(trace, self.patience.session - timedelta(seconds=_now() - began))
+            submitted = await self._submit(trace)
             letter.hurry()
             answer.hurry()
             with trace.phase(Phase.TRANSIT, Party.RECIPIENT):
@@ -64,14 +64,15 @@ class RoundTrip:
         if trouble is not None:
             raise trouble
 
-    async def _submit(self, trace: Trace, within: timedelta) -> Submitted:
+    async def _submit(self, trace: Trace) -> Submitted:
         message = compose(
             self.token,
             sender=self.route.sender.address,
             recipient=self.route.recipient.address,
             now=self.clock(),
         )
-        return await submit(self.route.sender, self.route.recipient.address, wire_form(message), trace, within)
+        address, within = self.route.recipient.address, self.patience.session
+        return await submit(self.route.sender, address, wire_form(message), trace, within)
 
     async def _arrival(self, letter: Expectation, answer: Expectation, submitted: Submitted, latest: float) -> Seen:
         """Wait for the message or for the report that it will not come, whichever is first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -398,6 +398,23 @@ async def test_a_server_without_a_list_of_folders_is_read_all_the_same() -> None
             standin.put(mail(token))
             letter.hurry()
             assert await letter.content == mail(token)
+
+
+@pytest.mark.parametrize("command", ["STATUS", "SELECT SARAP"])
+async def test_a_junk_folder_that_is_refused_does_not_keep_the_inbox_from_being_read(command: str) -> None:
+    standin, counted, token = ImapStandIn(tricks={command: "{tag} NO tidak\r\n"}), Counted(), issue()
+    async with listening(standin, server_context()) as port:
+        box = replace(mailbox(imap=server(port)), junk_folders=("Sarap",))
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=counted, patience=PATIENCE, pace=PACE)
+        async with running(watcher):
+            with watcher.expect(token) as letter:
+                standin.put(mail(token))
+                letter.hurry()
+                assert await letter.content == mail(token)
+            await until(lambda: any(command in line.upper() for line in standin.asked))
+            await until(lambda: standin.asked[-1].endswith("IDLE"))
+            assert watcher.trouble is None
+            assert standin.connections == 1
 
 
 async def test_nobody_watching_is_our_own_fault() -> None:
