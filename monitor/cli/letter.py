@@ -11,7 +11,6 @@ import typer
 from alerts.documents.render import fax
 from alerts.documents.render import letter as render_letter
 from alerts.notice import Facts, Matter, Plan, Purpose
-from alerts.wording.texts import WordingError, load
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import configuration, fail
 
@@ -45,10 +44,6 @@ def letter(
     if recipient is not None and recipient not in recipients:
         fail(f"{agency} has no recipient {recipient}; it has {', '.join(recipients)}", 2)
     chosen = recipients[recipient] if recipient else next(iter(recipients.values()))
-    try:
-        wording = load(loaded.settings.wording)
-    except WordingError as error:
-        fail("\n".join(error.problems), 2)
     now = datetime.now(UTC)
     facts = Facts(
         purpose=purpose,
@@ -61,7 +56,10 @@ def letter(
         first_noticed_at=None if purpose is Purpose.OUTAGE else now - timedelta(hours=1),
         ended_at=None if purpose is Purpose.OUTAGE else now - timedelta(minutes=5),
     )
-    page = (fax if as_fax else render_letter)(facts, chosen.addressee, wording)
+    page = (fax if as_fax else render_letter)(facts, chosen.addressee, loaded.wording)
     path = output or Path(f"{found.agency}-{purpose}{'-fax' if as_fax else ''}.pdf")
-    path.write_bytes(page.pdf)
+    try:
+        path.write_bytes(page.pdf)
+    except OSError as error:
+        fail(f"{path} cannot be written: {error.strerror}")
     typer.echo(f"{path}: {page.title}, {page.pages} page{'s' if page.pages > 1 else ''}. A preview: nothing was sent.")

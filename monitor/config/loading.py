@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alerts.gateway import GatewayKind
+from alerts.wording.texts import Wording
 from monitor.config.agency_file import check_agency, read_agency
 from monitor.config.document import read_document
 from monitor.config.duplicate import Uniques
@@ -23,6 +24,7 @@ from monitor.config.settings_file import (
     read_settings,
     with_environment,
 )
+from monitor.config.texts import check_texts, read_texts
 from monitor.config.trust import Trust
 from monitor.registry import Agency, Registry, build_registry
 from monitor.settings import Settings
@@ -45,11 +47,12 @@ class Configuration:
 
     settings: Settings
     registry: Registry
+    wording: Wording
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What came of reading a configuration. `settings` and `registry` are there together, when there is no error."""
+    """What came of reading a configuration. The parts are there together, when there is no error."""
 
     settings: Settings | None
     registry: Registry | None
@@ -57,6 +60,7 @@ class Loaded:
     problems: tuple[Problem, ...]
     #: How many files were read.
     files: int
+    wording: Wording | None = None
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -70,9 +74,9 @@ class Loaded:
 
     def accepted(self) -> Configuration:
         """Return the configuration. Raise `BadConfiguration` when it cannot be used."""
-        if self.settings is None or self.registry is None:
+        if self.settings is None or self.registry is None or self.wording is None:
             raise BadConfiguration(self.problems)
-        return Configuration(settings=self.settings, registry=self.registry)
+        return Configuration(settings=self.settings, registry=self.registry, wording=self.wording)
 
 
 def load(path: Path, environ: Mapping[str, str], *, kinds: Mapping[str, GatewayKind] | None = None) -> Loaded:
@@ -89,7 +93,10 @@ def load(path: Path, environ: Mapping[str, str], *, kinds: Mapping[str, GatewayK
         check_settings(settings, provision, findings, uniques, trust)
 
     files = _agency_files(path, settings, findings)
+    wording = read_texts(settings, findings)
     agencies, others = _read_agencies(files, vault, provision, uniques, trust)
+    if wording is not None:
+        _check_texts(settings, agencies, wording, (findings, *others))
     _check_references(agencies, provision, findings)
 
     environment = listen_problem(environ)
@@ -97,10 +104,11 @@ def load(path: Path, environ: Mapping[str, str], *, kinds: Mapping[str, GatewayK
     for each in (findings, *others):
         problems += each.problems
     loaded = Loaded(settings=None, registry=None, problems=tuple(problems), files=1 + len(files))
-    if loaded.errors or settings is None:
+    if loaded.errors or settings is None or wording is None:
         return loaded
     return Loaded(
         settings=with_environment(settings, environ),
+        wording=wording,
         registry=build_registry({agency.agency: agency for agency in agencies}, settings, trust),
         problems=loaded.problems,
         files=loaded.files,
@@ -139,6 +147,19 @@ def _read_agencies(
             check_agency(agency, provision, found, uniques, trust)
             agencies.append(agency)
     return agencies, findings
+
+
+def _check_texts(
+    settings: Settings | None, agencies: list[Agency], wording: Wording, findings: tuple[Findings, ...]
+) -> None:
+    """Note SMS that would not arrive, where the files are otherwise right: what is not can have no office yet."""
+    if settings is None or any(p.severity is Severity.ERROR for each in findings for p in each.problems):
+        return
+    noc = settings.noc_brief(subject="", subject_en="")
+    check_texts(noc.office, noc.prefix, wording, findings[0], ("noc", "short"))
+    for agency, found in zip(agencies, findings[1:], strict=True):
+        brief = agency.brief(settings.contacts)
+        check_texts(brief.office, brief.prefix, wording, found, ("agency",))
 
 
 def _check_references(agencies: list[Agency], provision: Provision, findings: Findings) -> None:

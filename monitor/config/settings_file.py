@@ -59,8 +59,6 @@ def check_settings(
     """Note what does not make sense in the settings file by itself."""
     _check_listeners(settings, findings)
     check_probing(settings.probing, settings.probing, findings, ("probing",))
-    if settings.wording is not None and not settings.wording.is_dir():
-        findings.error(("wording",), f"{settings.wording} is no directory", "a directory, or leave the key out")
     for name, mailbox in settings.references.items():
         place = ("references", name)
         check_reference(mailbox.address, provision.suffixes, provision.providers, findings, (*place, "address"))

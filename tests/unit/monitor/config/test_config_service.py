@@ -34,7 +34,7 @@ MISTAKES = [
     ),
     (
         ("pantau", "state: state", "wording: kata"),
-        "pantau.yaml:2: wording: kata is no directory; write instead: a directory, or leave the key out",
+        "pantau.yaml:2: wording: kata: is no directory; name the one that holds ms.yaml or en.yaml",
     ),
     (
         ("jabatan", "smtp: {host", "ca_file: tiada.pem\n    smtp: {host"),
