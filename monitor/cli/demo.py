@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,9 +22,9 @@ from monitor.app import CONTROL_SOCKET
 from monitor.cli.service import fail, request
 from monitor.config.listen import Listen, parse_listen
 from monitor.lab.clerk import post_letters
-from monitor.lab.mail import Fault, MailSystem
+from monitor.lab.mail import Fault
 from monitor.lab.screen import State, changes, render
-from monitor.lab.stage import lever, stage
+from monitor.lab.stage import Stage, lever, stage
 from monitor.settings import LISTEN_VARIABLE
 from monitor.web.serving import open_port
 
@@ -106,7 +106,7 @@ async def _run(directory: Path, listen: Listen) -> None:
         stage(directory, listen=str(listen), callbacks=callbacks) as world,
         _service(world.settings, directory / "pantau.log", stopping),
     ):
-        await _show(directory, f"http://{listen}", world.network.systems, stopping)
+        await _show(directory, f"http://{listen}", world, stopping)
 
 
 @asynccontextmanager
@@ -147,14 +147,15 @@ def _end_of(log: Path) -> str:
     return log.read_text(errors="replace")[-2000:]
 
 
-async def _show(directory: Path, url: str, systems: Mapping[str, MailSystem], stopping: asyncio.Event) -> None:
+async def _show(directory: Path, url: str, world: Stage, stopping: asyncio.Event) -> None:
     """Show how things stand until the demo is to end: redrawn on a terminal, else a line a change."""
     console = Console()
     before = State()
     with Live(console=console, screen=False, auto_refresh=False) if console.is_terminal else nullcontext() as live:
-        console.print(f"Pantau: {url}   everything sent lies in {directory}/outbox/   Ctrl-C ends")
+        if live is None:
+            console.print(f"Pantau: {url}\neverything sent lies in {directory}/outbox/\nCtrl-C ends", highlight=False)
         while not stopping.is_set():
-            state = await _state(url, systems)
+            state = await _state(url, world)
             if live is not None:
                 live.update(render(state, url, directory), refresh=True)
             else:
@@ -168,13 +169,14 @@ async def _show(directory: Path, url: str, systems: Mapping[str, MailSystem], st
                     await stopping.wait()
 
 
-async def _state(url: str, systems: Mapping[str, MailSystem]) -> State:
-    faults = {name: sorted(system.faults) for name, system in systems.items()}
+async def _state(url: str, world: Stage) -> State:
+    faults = {name: sorted(system.faults) for name, system in world.network.systems.items()}
+    sent = [*world.outbox.sent, *world.outbox.letters()]
     try:
         async with httpx.AsyncClient(base_url=f"{url}/api/v1", trust_env=False, timeout=5) as client:
             agencies, incidents, notices = [
                 (await client.get(path)).json() for path in ("/agencies", "/incidents", "/notices")
             ]
     except httpx.HTTPError:
-        return State(faults=faults)  # It is starting, or ending.
-    return State(agencies=agencies, incidents=incidents, notices=notices, faults=faults)
+        return State(faults=faults, sent=sent)  # It is starting, or ending.
+    return State(agencies=agencies, incidents=incidents, notices=notices, faults=faults, sent=sent)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -16,6 +18,17 @@ from monitor.lab.faxservice.machine import Machine
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """Something that reached somebody."""
+
+    channel: Channel
+    to: str
+    #: The SMS, or the call's script with the keys pressed; empty for a page.
+    text: str
+    path: Path
+
+
 class Outbox:
     """Writes what reaches the fictional phones and fax machines. Letters are written by the service's own tray."""
 
@@ -23,22 +36,40 @@ class Outbox:
         self.directory = directory
         self._now = now
         self._numbers = count(1)
+        #: The newest last.
+        self.sent: deque[Sent] = deque(maxlen=50)
         for channel in Channel:
             (directory / channel).mkdir(parents=True, exist_ok=True)
 
     def sms(self, phone: Phone, text: str) -> None:
         """Keep an SMS."""
-        self._path(Channel.SMS, phone.owner, "txt").write_text(f"Kepada: {phone.owner} ({phone.number})\n\n{text}\n")
+        path = self._path(Channel.SMS, phone.owner, "txt")
+        path.write_text(f"Kepada: {phone.owner} ({phone.number})\n\n{text}\n")
+        self.sent.append(Sent(channel=Channel.SMS, to=phone.owner, text=text, path=path))
 
     def call(self, phone: Phone, transcript: str, keys: str) -> None:
         """Keep what was said in a call and which keys were pressed."""
         pressed = f"[ditekan: {' '.join(keys)}]" if keys else "[tiada kekunci ditekan]"
-        text = f"Kepada: {phone.owner} ({phone.number})\n\n{transcript}\n\n{pressed}\n"
-        self._path(Channel.VOICE, phone.owner, "txt").write_text(text)
+        path = self._path(Channel.VOICE, phone.owner, "txt")
+        path.write_text(f"Kepada: {phone.owner} ({phone.number})\n\n{transcript}\n\n{pressed}\n")
+        # Each block is said twice; to read, once is enough.
+        script = " ".join(dict.fromkeys(transcript.splitlines()))
+        self.sent.append(Sent(channel=Channel.VOICE, to=phone.owner, text=f"{script} {pressed}", path=path))
 
     def fax(self, machine: Machine, title: str, pdf: bytes) -> None:
         """Keep the page that a fax machine received."""
-        self._path(Channel.FAX, f"{machine.owner} {title}", "pdf").write_bytes(pdf)
+        path = self._path(Channel.FAX, f"{machine.owner} {title}", "pdf")
+        path.write_bytes(pdf)
+        self.sent.append(Sent(channel=Channel.FAX, to=machine.owner, text="", path=path))
+
+    def letters(self) -> list[Sent]:
+        """Return the letters that the service laid in its tray, the newest last, wherever they lie now."""
+        tray = self.directory / Channel.LETTER
+        files = sorted(tray.rglob("*.pdf"), key=lambda file: file.stat().st_mtime)
+        return [
+            Sent(channel=Channel.LETTER, to="tray" if file.parent == tray else file.parent.name, text="", path=file)
+            for file in files
+        ]
 
     def _path(self, channel: Channel, what: str, suffix: str) -> Path:
         slug = re.sub(r"[^a-z0-9]+", "-", what.lower()).strip("-")[:60]

@@ -13,6 +13,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from alerts.channel import Channel
+from monitor.lab.outbox import Sent
+
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 _COLOURS = {
     "up": "green",
@@ -26,7 +29,7 @@ _COLOURS = {
     "withdrawn": "dim",
 }
 _DIRECTIONS = {"outbound": "keluar/out", "inbound": "masuk/in", "internal": "dalaman/internal"}
-_ROWS = 18
+_ROWS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,8 @@ class State:
     notices: Sequence[Mapping[str, Any]] = ()
     #: By agency code, the faults that were put in.
     faults: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    #: What reached somebody, the newest last.
+    sent: Sequence[Sent] = ()
 
 
 def render(state: State, url: str, directory: Path) -> RenderableType:
@@ -52,6 +57,8 @@ def render(state: State, url: str, directory: Path) -> RenderableType:
         _agencies(state),
         Text(),
         _notices(state),
+        Text(),
+        _last_of_each(state, directory),
     )
 
 
@@ -81,6 +88,16 @@ def _notices(state: State) -> Table:
     return table
 
 
+def _last_of_each(state: State, directory: Path) -> Table:
+    """Return the newest message of each channel, as the person got it."""
+    table = Table("last", "to", "said", box=None, pad_edge=False)
+    newest = {sent.channel: sent for sent in state.sent}
+    for channel in Channel:
+        if (sent := newest.get(channel)) is not None:
+            table.add_row(channel, sent.to, sent.text or str(sent.path.relative_to(directory)))
+    return table
+
+
 def clock(text: str) -> str:
     """Return an ISO time as Malaysian clock time."""
     return datetime.fromisoformat(text).astimezone(_ZONE).strftime("%H:%M:%S")
@@ -99,9 +116,12 @@ def changes(before: State, after: State) -> list[str]:
             health = ", ".join(f"{direction} {word}" for direction, word in agency["health"].items())
             lines.append(f"{agency['agency']}: {health}")
     seen = {(n["id"], n["state"]) for n in before.notices}
-    return lines + [
+    lines += [
         f"{clock(notice['created_at'])} {notice['incident']}: {notice['channel']} ({notice['purpose']}) "
         f"to {notice['person']}: {notice['state']}"
         for notice in reversed(after.notices)
         if (notice["id"], notice["state"]) not in seen
     ]
+    known_paths = {sent.path for sent in before.sent}
+    lines += [f"    {s.channel} to {s.to}: {s.text or s.path}" for s in after.sent if s.path not in known_paths]
+    return lines

@@ -17,8 +17,10 @@ from monitor.lab.faxservice.service import FaxService
 from monitor.lab.mail import Fault, LabNetwork, SystemPlan
 from monitor.lab.outbox import Outbox
 from monitor.lab.scenery import DEMO, Providers, Timing, write
+from monitor.lab.serving import serve
 from monitor.lab.world import AGENCIES, NOC, REFERENCES
-from monitor.web.serving import open_port, open_unix, serve, url_of
+from monitor.web.serving import open_unix
+from monitor.web.serving import serve as serve_on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,18 +54,16 @@ async def stage(directory: Path, *, listen: str, callbacks: str, timing: Timing 
     phones, machines = _carrier(outbox), _fax_service(outbox)
     async with AsyncExitStack() as stack:
         network = await stack.enter_async_context(LabNetwork(plans, folder=directory))
-        urls = []
-        for app in (carrier_app(phones), fax_app(machines)):
-            listener = open_port("127.0.0.1", 0)
-            await stack.enter_async_context(serve(app, listener))
-            urls.append(url_of(listener))
-        await stack.enter_async_context(serve(_lever(network), open_unix(lever(directory))))
+        carrier_url = await stack.enter_async_context(serve(carrier_app(phones)))
+        fax_url = await stack.enter_async_context(serve(fax_app(machines)))
+        stack.callback(lever(directory).unlink, missing_ok=True)
+        await stack.enter_async_context(serve_on(_lever(network), open_unix(lever(directory))))
         providers = Providers(
-            carrier_url=urls[0],
+            carrier_url=carrier_url,
             account_sid=phones.account_sid,
             auth_token=phones.auth_token,
             caller=next(iter(phones.senders)),
-            fax_url=urls[1],
+            fax_url=fax_url,
             project_id=machines.project_id,
             key_id=machines.key_id,
             key_secret=machines.key_secret,

@@ -28,6 +28,8 @@ class Effect:
     handling: Callable[[Parcel], tuple[Parcel, ...]] | None = None
     #: Ports that do not answer.
     shut: frozenset[Port] = frozenset()
+    #: Ports whose open sessions are cut when the fault strikes.
+    cut: frozenset[Port] = frozenset()
 
 
 def effects(*, slow_by: timedelta) -> Mapping[Fault, Effect]:
@@ -38,6 +40,8 @@ def effects(*, slow_by: timedelta) -> Mapping[Fault, Effect]:
         ),
         Fault.AUTH: Effect(
             sign_in=Reply(code=454, status="4.7.0", text="Temporary authentication failure"),
+            # Whoever has signed in before would go on reading for hours, and see nothing of the fault.
+            cut=frozenset({Port.IMAP}),
         ),
         Fault.LOSE: Effect(handling=_lose),
         Fault.SLOW: Effect(handling=lambda parcel: (replace(parcel, hold=parcel.hold + slow_by),)),
@@ -101,6 +105,10 @@ class Condition:
     def shut(self) -> frozenset[Port]:
         """The ports that do not answer."""
         return frozenset[Port]().union(*(effect.shut for effect in self._effects))
+
+    def cut_by(self, fault: Fault) -> frozenset[Port]:
+        """Return the ports whose sessions end when *fault* strikes."""
+        return self._table[fault].cut
 
     @property
     def _effects(self) -> tuple[Effect, ...]:

@@ -100,6 +100,8 @@ class MailSystem:
     async def break_(self, fault: Fault) -> None:
         """Add a fault to those it has; again is the same as once."""
         self._condition.suffer(fault)
+        for port in self._condition.cut_by(fault):
+            await self._listeners[port].shut()
         await self._open_and_shut()
 
     async def repair(self, fault: Fault | None = None) -> None:
