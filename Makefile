@@ -41,20 +41,23 @@ contracts: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 
 unit: $(VENV)/.dev
-	$(BIN)/pytest -q tests/unit tests/contracts
+	$(BIN)/pytest -q -n 2 tests/unit tests/contracts
 
+# One process: Postfix, Dovecot and Prometheus are started once for all of them.
 integration: $(VENV)/.dev
 	$(BIN)/pytest -q tests/integration
 
+# Each story waits for its own world most of the time.
 stories: $(VENV)/.dev
-	$(BIN)/pytest -q tests/stories
+	$(BIN)/pytest -q -n 4 tests/stories
 
+# service: what an installation needs; lab: and the demo; dev: and the tests. No address of an index gets into them.
+COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+          --no-emit-index-url --quiet --custom-compile-command "make lock"
 lock: $(VENV)/.dev
-	for set in lab dev; do \
-	  flags="--extra lab --group build"; [ $$set = dev ] && flags="--extra lab --group dev"; \
-	  $(BIN)/uv pip compile pyproject.toml $$flags --universal --python-version 3.11 \
-	    --generate-hashes --no-emit-index-url --quiet --custom-compile-command "make lock" -o requirements/$$set.txt; \
-	done
+	$(COMPILE) --group build -o requirements/service.txt
+	$(COMPILE) --extra lab --group build -o requirements/lab.txt
+	$(COMPILE) --extra lab --group dev -o requirements/dev.txt
 
 clean:
 	rm -rf $(VENV) var

@@ -15,6 +15,7 @@ from tests.real.mailserver import MailServer
 def mail_server() -> Iterator[MailServer]:
     missing = [program for program in ("postfix", "dovecot") if shutil.which(program) is None]
     if missing or os.geteuid() != 0:
-        pytest.skip("needs Postfix and Dovecot (tests/real/install-debian), and root to start them")
+        # Never skipped quietly: what these tests show cannot be shown without the real servers.
+        pytest.fail("needs Postfix and Dovecot (tests/real/install-debian installs them), and root to start Postfix")
     with MailServer() as server:
         yield server

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-import pytest
 from pypdf import PdfReader
 
 from alerts.gateway import PageContent
@@ -78,8 +76,6 @@ LONG_ADDRESSEE = Addressee(
     attention="Tuan Haji Muhammad Amiruddin bin Abdul Contoh",
     fax="03-0000 4001",
 )
-
-needs_poppler = pytest.mark.skipif(shutil.which("pdftotext") is None, reason="pdftotext is not installed")
 
 #: Millimetres in a PDF point.
 _MM = 25.4 / 72

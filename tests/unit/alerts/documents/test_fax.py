@@ -1,6 +1,5 @@
 """The fax: cover and notice, both languages, one page, black and white."""
 
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from tests.unit.alerts.documents.pages import (
     MINISTRY,
     OFFICE,
     boxes,
-    needs_poppler,
     reader,
     text,
 )
@@ -125,14 +123,12 @@ def smallest(page: PageContent) -> float:
     return min(sizes)
 
 
-@needs_poppler
 def test_nothing_runs_off_the_paper(tmp_path: Path) -> None:
     for facts in (FACTS, LONG):
         words = boxes(fax(facts, LONG_ADDRESSEE, WORDING), tmp_path)
         assert all(left >= 14 and right <= 196 and top >= 8 and bottom <= 289 for _, left, top, right, bottom in words)
 
 
-@pytest.mark.skipif(shutil.which("pdftoppm") is None, reason="pdftoppm is not installed")
 def test_a_fax_is_black_and_white(tmp_path: Path) -> None:
     pdf = tmp_path / "fax.pdf"
     pdf.write_bytes(fax(FACTS, MINISTRY, WORDING).pdf)

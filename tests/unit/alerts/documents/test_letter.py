@@ -17,7 +17,6 @@ from tests.unit.alerts.documents.pages import (
     MINISTRY,
     OFFICE,
     boxes,
-    needs_poppler,
     reader,
     text,
 )
@@ -191,7 +190,6 @@ def test_a_long_letter_keeps_its_signature_with_a_paragraph_and_repeats_the_refe
     assert "2/3" in second
 
 
-@needs_poppler
 @pytest.mark.parametrize(("facts", "addressee"), [(FACTS, MINISTRY), (LONG, LONG_ADDRESSEE)])
 def test_the_address_shows_in_the_window_of_an_envelope(facts: Facts, addressee: Addressee, tmp_path: Path) -> None:
     words = boxes(letter(facts, addressee, WORDING), tmp_path)
@@ -209,7 +207,6 @@ def test_the_address_shows_in_the_window_of_an_envelope(facts: Facts, addressee:
     assert next(top for word, _, top, *_ in words if word == "Tuan/Puan,") >= 94
 
 
-@needs_poppler
 def test_nothing_runs_off_the_paper(tmp_path: Path) -> None:
     words = boxes(letter(LONG, LONG_ADDRESSEE, WORDING), tmp_path)
     assert all(left >= 24.5 and right <= 186 and top >= 8 and bottom <= 292 for _, left, top, right, bottom in words)

@@ -1,6 +1,7 @@
 """Characters that reach the paper."""
 
 import pytest
+import typst
 
 from alerts.documents import printable as module
 from alerts.documents.printable import printable, printable_all, unprintable
@@ -35,7 +36,6 @@ def test_data_keeps_its_shape() -> None:
 
 
 def test_every_printable_character_is_in_the_font() -> None:
-    typst = pytest.importorskip("typst")
     from alerts.documents.render import _fonts  # noqa: PLC0415 - the font as the renderer sees it
 
     everything = "".join(chr(code) for first, last in module._PRINTABLE for code in range(first, last + 1))
