@@ -1,0 +1,286 @@
+"""What the documents say and what the code does cannot drift apart."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from alerts.channel import Channel
+from alerts.delivery import AttemptState, NoticeState
+from alerts.gateway import ErrorClass
+from alerts.incident import TRANSITIONS, IncidentState
+from alerts.notice import Matter, Plan, Purpose
+from monitor.cli import app
+from monitor.health import Health
+from monitor.lab.mail import Fault
+from probes.result import Outcome, Phase
+
+ROOT = Path(__file__).parents[2]
+
+PACKAGES = ("monitor", "probes", "alerts")
+
+#: In which sections of GLOSSARY.md the members of a closed set are explained.
+CLOSED_SETS: dict[str, type[StrEnum]] = {
+    "Outcome": Outcome,
+    "Phase": Phase,
+    "Health": Health,
+    "Matter": Matter,
+    "Plan": Plan,
+    "Channel": Channel,
+    "NoticeState": NoticeState,
+    "AttemptState": AttemptState,
+    "IncidentState": IncidentState,
+    "Purpose": Purpose,
+    "ErrorClass": ErrorClass,
+}
+
+#: Put together here, so that no file names them, this one included.
+REGISTRIES = tuple(f"{name}.{top}" for name, top in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "com")))
+#: Where only somebody's own machine has files.
+LOCAL_PATHS = re.compile(r"(?<![\w.}~-])/(?:home|Users|work|workspace|builds?)/[\w.-]+")
+
+
+@cache
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@cache
+def tracked() -> tuple[Path, ...]:
+    """Return the files of the repository, also those that are not committed yet; ignored ones are none of it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    return tuple(path for name in listed.split("\0") if name and (path := ROOT / name).is_file())
+
+
+def markdown() -> list[Path]:
+    return [path for path in tracked() if path.suffix == ".md"]
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Return the name and the text of every file that is text."""
+    for path in tracked():
+        octets = path.read_bytes()
+        if b"\0" not in octets:
+            yield relative(path), octets.decode("utf-8", "replace")
+
+
+def rows(name: str, heading: str) -> list[list[str]]:
+    """Return the cells of the tables in a section, down to the next heading."""
+    section = re.split(r"^#+ ", read(name).partition(f"# {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|") and not line.startswith("| ---")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines][1:]
+
+
+def first_code(row: list[str]) -> str:
+    return row[0].strip().strip("`")
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+# -- the command line -----------------------------------------------------------------------------------------------
+
+
+def commands(group: typer.Typer, prefix: str) -> Iterator[str]:
+    for command in group.registered_commands:
+        assert command.callback is not None
+        yield f"{prefix} {command.name or command.callback.__name__}"
+    for inner in group.registered_groups:
+        assert inner.typer_instance is not None
+        yield f"{prefix} {inner.name}"
+        yield from commands(inner.typer_instance, f"{prefix} {inner.name}")
+
+
+def test_every_command_is_in_the_readme_and_every_one_there_exists() -> None:
+    assert {first_code(row) for row in rows("README.md", "Commands")} == set(commands(app, "pantau"))
+
+
+def test_every_command_that_a_document_names_exists() -> None:
+    known = {command.split()[1] for command in commands(app, "pantau")}
+    named = {
+        (relative(path), word)
+        for path in markdown()
+        for word in re.findall(r"(?:`|bin/|-- )pantau ([a-z]+)", path.read_text(encoding="utf-8"))
+    }
+    assert {(path, word) for path, word in named if word not in known} == set()
+
+
+def test_every_way_to_break_the_demo_is_in_the_readme() -> None:
+    assert [first_code(row) for row in rows("README.md", "The demo")] == [fault.value for fault in Fault]
+
+
+def test_every_make_target_that_a_document_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
+    named = set()
+    for path in markdown():
+        for line in re.findall(r"(?:^|`)make ((?:[a-z]+ ?)+)", path.read_text(encoding="utf-8"), re.MULTILINE):
+            named |= set(line.split())
+    assert {"run", "test"} <= named <= targets
+
+
+# -- the tree -------------------------------------------------------------------------------------------------------
+
+
+def is_inside_the_lab(path: Path) -> bool:
+    """Whether it belongs to the stand-ins, which ARCHITECTURE.md names as a whole."""
+    return relative(path).startswith("monitor/lab/")
+
+
+def modules() -> Iterator[str]:
+    """Return each module and each package that has modules, as ARCHITECTURE.md writes them."""
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            if path.name != "__init__.py" and "versions" not in path.parts and not is_inside_the_lab(path):
+                yield relative(path)
+        for path in (ROOT / package).rglob("__init__.py"):
+            if path.parent != ROOT / package and not is_inside_the_lab(path.parent):
+                yield f"{relative(path.parent)}/"
+
+
+def test_the_architecture_tells_of_every_package_and_module() -> None:
+    told = [first_code(row) for package in PACKAGES for row in rows("ARCHITECTURE.md", f"{package}/")]
+    assert sorted(told) == sorted(set(modules()))
+
+
+def test_every_path_that_a_document_names_exists() -> None:
+    places = "|".join((*PACKAGES, "tests", "grafana", "deploy", "docs", "requirements"))
+    missing = {
+        (relative(path), named)
+        for path in markdown()
+        for named in re.findall(rf"`((?:{places})/[\w./-]*)`", path.read_text(encoding="utf-8"))
+        if not (ROOT / named).exists() and named not in STILL_TO_BE_WRITTEN
+    }
+    assert missing == set()
+
+
+#: Files of the examples in CONTRIBUTING.md, which a contributor writes.
+STILL_TO_BE_WRITTEN = {
+    "alerts/gateways/kannel.py",
+    "tests/unit/alerts/gateways/test_kannel.py",
+    "probes/kinds/certificate.py",
+    "tests/unit/probes/test_certificate_run.py",
+}
+
+
+def test_every_contract_of_the_packages_is_told() -> None:
+    contracts = read("pyproject.toml").count("[[tool.importlinter.contracts]]")
+    section = read("ARCHITECTURE.md").partition("## Three packages")[2].partition("\n## ")[0]
+    assert len(re.findall(r"^\d\. ", section, re.MULTILINE)) == contracts
+
+
+# -- lives ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_life_of_an_incident_is_the_one_in_the_code() -> None:
+    told = [tuple(row) for row in rows("ARCHITECTURE.md", "The life of an incident")]
+    assert told == [(str(state), event.__name__, str(after)) for (state, event), after in TRANSITIONS.items()]
+
+
+def test_the_life_of_an_attempt_tells_of_every_state() -> None:
+    assert [row[0] for row in rows("ARCHITECTURE.md", "The life of an attempt")] == [str(s) for s in AttemptState]
+
+
+@pytest.mark.parametrize("name", CLOSED_SETS)
+def test_the_glossary_explains_every_member_of_a_closed_set(name: str) -> None:
+    explained = rows("GLOSSARY.md", name)
+    assert [first_code(row) for row in explained] == [str(member) for member in CLOSED_SETS[name]]
+    assert all(len(row) == 3 and all(row) for row in explained)
+
+
+def test_every_word_of_the_glossary_has_a_meaning_and_a_source() -> None:
+    lines = [line for line in read("GLOSSARY.md").splitlines() if line.startswith("| ")]
+    assert [line for line in lines if len(line.strip("|").split(" | ")) != 3] == []
+
+
+# -- runbooks and decisions -----------------------------------------------------------------------------------------
+
+
+def alert_rules() -> dict[str, str]:
+    groups = yaml.safe_load(read("grafana/rules/pantau.rules.yml"))["groups"]
+    return {
+        rule["alert"]: rule["annotations"]["runbook"] for group in groups for rule in group["rules"] if "alert" in rule
+    }
+
+
+def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+    written = {path.stem: path for path in (ROOT / "docs" / "runbooks").glob("*.md")}
+    assert set(written) == set(alert_rules().values())
+    for alert, runbook in alert_rules().items():
+        assert f"`{alert}`" in written[runbook].read_text(encoding="utf-8"), alert
+
+
+def test_every_runbook_has_a_malay_summary_and_says_what_to_do() -> None:
+    for path in (ROOT / "docs" / "runbooks").glob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        parts = ["**Ringkasan:** ", "\n## What it means\n", "\n## Look first\n\n1. ", "\n## Do\n\n1. "]
+        assert [part for part in parts if part not in text] == [], path.name
+
+
+def test_decisions_are_numbered_in_a_row_and_have_their_three_parts() -> None:
+    pages = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    assert [path.name[:5] for path in pages] == [f"{number:04}-" for number in range(1, len(pages) + 1)]
+    for path in pages:
+        headings = re.findall(r"^#+ .*$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert headings[0].startswith(f"# {path.name[:4]}: "), path.name
+        assert headings[1:] == ["## Context", "## Decision", "## Consequences"], path.name
+
+
+def test_the_decision_about_libraries_names_every_one() -> None:
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    required = [*project["dependencies"], *project["optional-dependencies"]["lab"]]
+    told = read("docs/adr/0002-libraries-and-licence.md").lower()
+    assert [name for line in required if (name := re.split(r"[\[>=<]", line)[0]) not in told] == []
+
+
+# -- all files ------------------------------------------------------------------------------------------------------
+
+
+def anchors(path: Path) -> set[str]:
+    """Return what a link into a page may end with, as GitHub makes it from the headings."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def leads_somewhere(page: Path, link: str) -> bool:
+    name, _, anchor = link.partition("#")
+    target = (page.parent / name).resolve() if name else page
+    return target.is_relative_to(ROOT) and target.exists() and (not anchor or anchor in anchors(target))
+
+
+def test_every_relative_link_leads_somewhere() -> None:
+    dead = {
+        (relative(page), link)
+        for page in markdown()
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+        if not re.match(r"[a-z]+:", link) and not leads_somewhere(page, link)
+    }
+    assert dead == set()
+
+
+def test_no_file_names_a_package_registry() -> None:
+    assert {(name, registry) for name, text in texts() for registry in REGISTRIES if registry in text} == set()
+
+
+def test_the_locks_hold_hashes_and_no_address() -> None:
+    for lock in ("requirements/lab.txt", "requirements/dev.txt"):
+        assert "--hash=sha256:" in read(lock)
+        assert "://" not in read(lock)
+
+
+def test_no_file_names_a_place_on_somebodys_own_machine() -> None:
+    assert {(name, found) for name, text in texts() for found in LOCAL_PATHS.findall(text)} == set()
