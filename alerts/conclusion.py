@@ -16,12 +16,20 @@ from alerts.contact import Address, Contact
 from alerts.delivery import SETTLED, Attempt, AttemptState, Draft, Notice
 from alerts.escalation import facts
 from alerts.incident import Incident, IncidentState
+from alerts.move import CAME_TO_NOTHING, decisive
 from alerts.notice import Plan, Purpose
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
     """Not sent yet and no longer needed."""
+
+    notice: Notice
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Whether it was sent cannot be found out, and it is no longer needed: it is not sent again."""
 
     notice: Notice
 
@@ -41,7 +49,7 @@ class TellRecovery:
     draft: Draft
 
 
-Conclusion = Cancel | TakeBack | TellRecovery
+Conclusion = Cancel | GiveUp | TakeBack | TellRecovery
 
 
 def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> Iterator[Conclusion]:
@@ -53,22 +61,26 @@ def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> It
     for notice in notices:
         if notice.purpose is not Purpose.OUTAGE or not (over or notice.plan is Plan.ESCALATION):
             continue
-        last = notice.last_attempt
-        if notice.state not in SETTLED and _has_not_left(last):
-            yield Cancel(notice)
-        elif not over:
-            continue
-        elif last and notice.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED:
-            yield TakeBack(notice, last)
-        elif notice.was_told:
+        last = decisive(notice)
+        if notice.state not in SETTLED:
+            if last is None or last.state in CAME_TO_NOTHING:
+                yield GiveUp(notice) if notice.was_told else Cancel(notice)
+            elif over and notice.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED:
+                # An error: it was tried, and the tray could not be reached. Again after a pause.
+                if last.error is None or now >= last.look_at:
+                    yield TakeBack(notice, last)
+                continue
+            elif last.state in _UNDER_WAY:
+                continue
+        if over and notice.was_told:
             draft = _recovery(incident, notice, now)
             if draft and draft.key not in told:
                 told.add(draft.key)
                 yield TellRecovery(draft)
 
 
-def _has_not_left(last: Attempt | None) -> bool:
-    return last is None or last.state in {AttemptState.FAILED, AttemptState.NEVER_SENT}
+#: What becomes of these decides whether a recovery is owed; a letter among them may still be taken back.
+_UNDER_WAY = frozenset({AttemptState.CALLING, AttemptState.UNKNOWN})
 
 
 def _recovery(incident: Incident, notice: Notice, now: datetime) -> Draft | None:

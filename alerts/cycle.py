@@ -14,14 +14,14 @@ from datetime import datetime
 
 from alerts.announcement import Announce, AwaitOfficer, Nobody, NotBefore, ReleaseNow, announce
 from alerts.channel import Channel
-from alerts.conclusion import Cancel, TakeBack, TellRecovery, conclude
-from alerts.delivery import SETTLED, Attempt, Draft, Notice, NoticeState
+from alerts.conclusion import Cancel, GiveUp, TakeBack, TellRecovery, conclude
+from alerts.delivery import SETTLED, Attempt, AttemptState, Draft, Notice, NoticeState
 from alerts.errand import Deed, Errand
 from alerts.escalation import AtRest, Exhausted, StartStep, WaitUntil, escalate
 from alerts.event import Release
 from alerts.exchange import Exchange
 from alerts.incident import Incident, apply
-from alerts.move import Ask, Check, DeliveryPolicy, FallBack, Settle, Try, Wait, next_move, shown_state
+from alerts.move import Ask, Check, DeliveryPolicy, FallBack, Settle, Try, Wait, decisive, next_move, shown_state
 from alerts.notice import Purpose
 from alerts.store import Entry, Ledger
 
@@ -132,6 +132,8 @@ class Cycle:
             match conclusion:
                 case Cancel(notice=notice):
                     await self._enter(notice, NoticeState.WITHDRAWN)
+                case GiveUp(notice=notice):
+                    await self._enter(notice, NoticeState.UNKNOWN)
                 case TakeBack(notice=notice, attempt=attempt):
                     self._errand(Deed.WITHDRAW, notice, attempt)
                     self.advance.wake_at(self._now + self._policy.lease)
@@ -172,6 +174,11 @@ class Cycle:
         self.advance.wake_at(lease)
 
     async def _question(self, deed: Deed, notice: Notice, attempt: Attempt) -> None:
+        if deed is Deed.ASK and attempt.gateway not in self._exchange and attempt.id not in self._under_way:
+            # It was taken out of the configuration: nobody is left to ask.
+            await self._ledger.save_attempt(replace(attempt, state=AttemptState.NO_TRACE, ended_at=self._now))
+            self.advance.wake_at(self._now)
+            return
         interval = self._policy.lease if deed is Deed.ASK else self._policy.check_every[notice.channel]
         asking = replace(attempt, asked=attempt.asked + 1, look_at=self._now + interval)
         if self._errand(deed, notice, asking):
@@ -179,7 +186,7 @@ class Cycle:
         self.advance.wake_at(asking.look_at)
 
     def _errand(self, deed: Deed, notice: Notice, attempt: Attempt) -> bool:
-        if attempt.id in self._under_way or attempt.gateway not in self._exchange:
+        if attempt.id in self._under_way or any(attempt.id == e.attempt.id for e in self.advance.errands):
             return False
         if not self._exchange.take(attempt.gateway):
             return False
@@ -216,6 +223,6 @@ class Cycle:
         """Whether a notice of a resolved incident needs no more looking after: settled, or sent and past its use."""
         if notice.state in SETTLED:
             return True
-        return (
-            notice.state is NoticeState.SENT and notice.channel is not Channel.LETTER and self._now >= notice.expires_at
-        )
+        last = decisive(notice)
+        in_the_tray = notice.channel is Channel.LETTER and last is not None and last.state is AttemptState.ACCEPTED
+        return notice.state is NoticeState.SENT and not in_the_tray and self._now >= notice.expires_at

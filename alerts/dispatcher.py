@@ -18,14 +18,15 @@ from alerts.clock import Clock
 from alerts.composer import Composer
 from alerts.conclusion import contact_of
 from alerts.cycle import Advance, Cycle
-from alerts.delivery import AttemptState, Notice
-from alerts.errand import Errand, Outcome, reported
+from alerts.delivery import Attempt, AttemptState, Notice
+from alerts.errand import Deed, Errand, Outcome, reported
 from alerts.errand import run as run_errand
 from alerts.event import Acknowledge, Event, Release, Resolve, Trigger
 from alerts.exchange import Exchange, Line
 from alerts.gateway import AckResult, Content, Heard
-from alerts.incident import Incident, apply
+from alerts.incident import Incident, IncidentState, apply
 from alerts.move import DeliveryPolicy
+from alerts.notice import Plan
 from alerts.observer import Observer
 from alerts.store import Entry, Ledger, Store
 
@@ -122,12 +123,20 @@ class Dispatcher:
 
     async def _acknowledge(self, ledger: Ledger, notice: Notice, now: datetime) -> AckResult:
         before = await ledger.incident(notice.incident_id)
+        if notice.plan is Plan.ANNOUNCEMENT:
+            # Somebody outside has confirmed that they heard it. The escalation waits for one of the staff.
+            await ledger.journal(_confirmed(notice, now))
+            return AckResult.TAKEN
         if before is None or not before.is_open:
             return AckResult.OVER
+        if notice.wave != before.position.wave:
+            # A call about what it was before it got worse: this person has not heard yet what it is now.
+            await ledger.journal(_confirmed(notice, now))
+            return AckResult.TAKEN
         contact = contact_of(before, notice.person)
         event = Acknowledge(incident_id=before.id, at=now, by=contact.name if contact else notice.person)
-        after = await self._take_in(ledger, event)
-        return AckResult.ALREADY if after is before else AckResult.TAKEN
+        await self._take_in(ledger, event)
+        return AckResult.TAKEN if before.state is IncidentState.TRIGGERED else AckResult.ALREADY
 
     async def content(self, reference: str) -> Content | None:
         """Return what an attempt carries, for a gateway that is asked for it later."""
@@ -157,8 +166,13 @@ class Dispatcher:
     async def cycle(self, calls: asyncio.TaskGroup) -> Advance:
         """Bring every active incident forward once, the oldest first, and start the calls that follow."""
         whole = Advance()
-        async with self._store.transaction() as ledger:
-            active = await ledger.active_incidents()
+        try:
+            async with self._store.transaction() as ledger:
+                active = await ledger.active_incidents()
+        # A store that is away for a while (locked, on a full disk) must not end the cycle.
+        except Exception:
+            log.exception("the store could not be read; trying again")
+            return Advance(wake=self._clock.now() + self.AFTER_A_FAULT)
         for incident_id in active:
             advance = await self._bring_forward(incident_id)
             for errand in advance.errands:
@@ -191,16 +205,17 @@ class Dispatcher:
         return advance
 
     async def _carry_out(self, errand: Errand) -> None:
-        line = self._exchange[errand.attempt.gateway]
+        gateway = errand.attempt.gateway
         try:
+            line = self._exchange[gateway]
             outcome = await run_errand(errand, line, self._composer, self._policy, self._clock)
             await self._write_down(errand, line, outcome)
         # What cannot be written down stays CALLING in the store and is asked about when its lease ends.
         except Exception:
-            log.exception("a call could not be completed", gateway=line.name, reference=errand.attempt.reference)
+            log.exception("a call could not be completed", gateway=gateway, reference=errand.attempt.reference)
         finally:
             self._under_way.discard(errand.attempt.id)
-            self._exchange.give_back(line.name)
+            self._exchange.give_back(gateway)
             self._poked.set()
 
     async def _write_down(self, errand: Errand, line: Line, outcome: Outcome) -> None:
@@ -208,16 +223,9 @@ class Dispatcher:
         attempt = outcome.attempt
         async with self._store.transaction() as ledger:
             await ledger.save_attempt(attempt)
-            await ledger.journal(
-                Entry(
-                    at=now,
-                    actor=line.name,
-                    event=f"{errand.deed}: {attempt.state}",
-                    incident_id=errand.notice.incident_id,
-                    notice_id=errand.notice.id,
-                    detail={"reference": attempt.reference, "code": attempt.code, "why": attempt.detail},
-                )
-            )
+            # A letter is looked for every minute for as long as it lies in its tray: only what changed is journalled.
+            if errand.deed is not Deed.CHECK or attempt.state is not errand.attempt.state:
+                await ledger.journal(_came_back(errand, line, attempt, now))
         if outcome.gateway_up is not None:
             if self._exchange.judge(line.name, up=outcome.gateway_up, now=now):
                 log.info("gateway judged", gateway=line.name, up=outcome.gateway_up, why=attempt.detail)
@@ -265,6 +273,23 @@ async def _journal(ledger: Ledger, incident: Incident, event: Event, what: str) 
     actor = event.by if isinstance(event, Acknowledge | Release) else "engine"
     detail = {"number": incident.number, "matter": str(incident.matter)}
     await ledger.journal(Entry(at=event.at, actor=actor, event=what, incident_id=incident.id, detail=detail))
+
+
+def _came_back(errand: Errand, line: Line, attempt: Attempt, now: datetime) -> Entry:
+    return Entry(
+        at=now,
+        actor=line.name,
+        event=f"{errand.deed}: {attempt.state}",
+        incident_id=errand.notice.incident_id,
+        notice_id=errand.notice.id,
+        detail={"reference": attempt.reference, "code": attempt.code, "why": attempt.detail},
+    )
+
+
+def _confirmed(notice: Notice, now: datetime) -> Entry:
+    return Entry(
+        at=now, actor=notice.person, event="receipt confirmed", incident_id=notice.incident_id, notice_id=notice.id
+    )
 
 
 class CallbackDesk:

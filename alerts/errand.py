@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -62,11 +63,20 @@ class Outcome:
 
 async def run(errand: Errand, line: Line, composer: Composer, policy: DeliveryPolicy, clock: Clock) -> Outcome:
     """Make the call and read its answer. A bug in a gateway is logged and counts as an unknown fate."""
-    order = await _order(errand, composer)
     try:
-        answer = await _call(errand, line, order)
+        order = await _order(errand, composer)
+    # Our bug, or an edited wording. Nothing was sent, and the words for another channel may be sound.
+    except Exception:
+        log.exception("a notice could not be put into words", reference=errand.attempt.reference)
+        speechless = DeliveryError(ErrorClass.PERMANENT, "it could not be put into words; see the log")
+        return _refused(errand, speechless, policy, clock.now())
+    try:
+        async with asyncio.timeout(policy.deadline.total_seconds()):
+            answer = await _call(errand, line, order)
     except DeliveryError as error:
         return _refused(errand, error, policy, clock.now())
+    except TimeoutError:
+        return _refused(errand, DeliveryError(ErrorClass.UNKNOWN, "it did not come back"), policy, clock.now())
     # A gateway's bug must not stop the others' deliveries, and may strike after the message has left.
     except Exception:
         log.exception("a gateway failed unexpectedly", gateway=line.name, reference=errand.attempt.reference)
@@ -106,9 +116,14 @@ def _answered(errand: Errand, answer: _Answer, policy: DeliveryPolicy, now: date
     attempt = errand.attempt
     match answer:
         case Report():
-            return Outcome(attempt=reported(errand.delivery, attempt, answer, policy, now), gateway_up=True)
+            enough = attempt.asked >= len(policy.ask_after)
+            attempt = reported(errand.delivery, attempt, answer, policy, now)
+            if errand.deed is Deed.ASK and attempt.state is AttemptState.UNKNOWN:
+                attempt = _still_unknown(attempt, policy, now, enough=enough)
         case Absent(certain=True):
-            attempt = replace(attempt, state=AttemptState.NEVER_SENT, look_at=now, ended_at=now)
+            # A first one is made good at once. One that never gets there again and again is not in a hurry.
+            again = now if attempt.n == 1 else retry_at(errand.delivery, attempt.gateway, policy, now, None)
+            attempt = replace(attempt, state=AttemptState.NEVER_SENT, look_at=again, ended_at=now)
         case Absent():
             # An index may lag behind: one more look before it counts.
             attempt = _still_unknown(attempt, policy, now, enough=attempt.asked > 1)
@@ -144,7 +159,10 @@ def _refused(errand: Errand, error: DeliveryError, policy: DeliveryPolicy, now: 
     attempt = errand.attempt
     if errand.deed is Deed.ASK:
         attempt = _still_unknown(attempt, policy, now, enough=attempt.asked >= len(policy.ask_after))
-    elif errand.deed is not Deed.SEND:
+    elif errand.deed is Deed.WITHDRAW:
+        look_at = now + policy.check_every[errand.address.channel]
+        attempt = replace(attempt, error=error.error, code=error.code, detail=error.detail, look_at=look_at)
+    elif errand.deed is Deed.CHECK:
         # Ask again after a while; look_at was already moved when the errand was written.
         pass
     elif error.error is ErrorClass.UNKNOWN:

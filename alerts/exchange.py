@@ -42,7 +42,8 @@ class Exchange:
         """Use *lines* from now on; return those that are no longer used. Standings of the same name are kept."""
         retired = list(self._lines.values())
         self._lines = {line.name: line for line in lines}
-        self._standing = {name: self._standing.get(name, _Standing()) for name in self._lines}
+        # Those taken out are kept too: calls of theirs may be under way, and they may be put back.
+        self._standing |= {name: _Standing() for name in self._lines if name not in self._standing}
         return retired
 
     def __getitem__(self, name: str) -> Line:
@@ -73,9 +74,9 @@ class Exchange:
         return changed
 
     def take(self, name: str) -> bool:
-        """Take a slot if one is free."""
-        standing = self._standing[name]
-        if standing.busy >= self._lines[name].slots:
+        """Take a slot if one is free; one that is no longer configured has none."""
+        standing = self._standing.get(name)
+        if standing is None or name not in self._lines or standing.busy >= self._lines[name].slots:
             return False
         standing.busy += 1
         return True

@@ -20,8 +20,11 @@ from alerts.gateway import ErrorClass
 class DeliveryPolicy:
     """How long to wait for what, by channel. Numbers follow the conventions of the trade (HylaFAX, GoAlert)."""
 
-    #: A call of a gateway that has not come back by then is asked about.
+    #: A call of a gateway that has not come back by then is asked about, unless it still goes on.
     lease: timedelta = timedelta(seconds=30)
+    #: A call is cut off after this long. Gateways keep deadlines of their own (at most 60 s); this is for those that
+    #: cannot: a tray on a network share that hangs would hold its slots for ever.
+    deadline: timedelta = timedelta(seconds=90)
     #: Waits between attempts on one gateway after a transient error; their number bounds the attempts.
     retry_after: Mapping[Channel, tuple[timedelta, ...]] = field(
         default_factory=lambda: {
@@ -93,6 +96,9 @@ class Settle:
     state: NoticeState
 
 
+#: Nothing more is expected of an attempt in one of these.
+CAME_TO_NOTHING = frozenset({AttemptState.FAILED, AttemptState.NEVER_SENT, AttemptState.NO_TRACE})
+
 Move = Try | Ask | Check | Wait | FallBack | Settle
 
 
@@ -105,27 +111,36 @@ def next_move(notice: Notice, gateways: Mapping[Channel, Sequence[str]], policy:
         return FallBack(notice.addresses[0])
     delivery = notice.deliveries[-1]
     lines = gateways.get(delivery.address.channel, ())
-    if not delivery.attempts:
+    last = decisive(notice)
+    if last is None or (not delivery.attempts and last.state not in LEFT):
         if now >= notice.expires_at:
             return Settle(NoticeState.FAILED)
         return Try(lines[0]) if lines else _next_address(notice)
 
-    last = delivery.attempts[-1]
     match last.state:
         case AttemptState.CALLING | AttemptState.UNKNOWN:
             return Ask(last) if now >= last.look_at else Wait(last.look_at)
-        case AttemptState.NEVER_SENT:
-            return Settle(NoticeState.FAILED) if now >= notice.expires_at else Try(last.gateway)
         case AttemptState.NO_TRACE:
-            return _without_trace(notice, delivery, lines)
+            return _without_trace(notice, delivery, lines, now)
         case AttemptState.ACCEPTED | AttemptState.SENT:
             return _await_receipt(notice, last, now)
         case AttemptState.DELIVERED:
             return Settle(NoticeState.DELIVERED)
         case AttemptState.WITHDRAWN:
             return Settle(NoticeState.WITHDRAWN)
-        case AttemptState.FAILED:
+        case AttemptState.NEVER_SENT | AttemptState.FAILED:
             return _after_failure(notice, delivery, lines, policy, now)
+
+
+def decisive(notice: Notice) -> Attempt | None:
+    """Return the attempt that decides how the notice stands: the last one.
+
+    Unless it came to nothing and an earlier one, given up as lost, turns out to have left after all: a late receipt.
+    """
+    attempts = [a for d in notice.deliveries for a in d.attempts]
+    if attempts and attempts[-1].state in CAME_TO_NOTHING:
+        return next((a for a in reversed(attempts) if a.state in LEFT), attempts[-1])
+    return attempts[-1] if attempts else None
 
 
 def _await_receipt(notice: Notice, last: Attempt, now: datetime) -> Move:
@@ -133,22 +148,25 @@ def _await_receipt(notice: Notice, last: Attempt, now: datetime) -> Move:
 
     A letter in the tray is asked about for ever: only a clerk's record ends it.
     """
-    if now >= notice.expires_at and notice.channel is not Channel.LETTER:
+    in_the_tray = notice.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED
+    if now >= notice.expires_at and not in_the_tray:
         return Wait(None)
     return Check(last) if now >= last.look_at else Wait(last.look_at)
 
 
-def _without_trace(notice: Notice, delivery: Delivery, lines: Sequence[str]) -> Move:
+def _without_trace(notice: Notice, delivery: Delivery, lines: Sequence[str], now: datetime) -> Move:
     """Decide about an attempt that nobody can say was sent.
 
     A second SMS or call beats silence, once. A second fax or letter under somebody's name does not: a person looks.
     """
     if delivery.address.channel in ON_PAPER:
         return Settle(NoticeState.UNKNOWN)
+    if now >= notice.expires_at:
+        return Settle(NoticeState.FAILED)
     doubtful = sum(a.state is AttemptState.NO_TRACE for a in delivery.attempts)
-    if doubtful > 1:
+    if doubtful > 1 or not lines:
         return _next_address(notice)
-    return Try(_another(lines, delivery.attempts[-1].gateway) or delivery.attempts[-1].gateway)
+    return Try(next((line for line in lines if line != delivery.attempts[-1].gateway), lines[0]))
 
 
 def _after_failure(
@@ -157,28 +175,28 @@ def _after_failure(
     last = delivery.attempts[-1]
     if now >= notice.expires_at:
         return Settle(NoticeState.FAILED)
-    if last.error is ErrorClass.PERMANENT:
+    never_sent = last.state is AttemptState.NEVER_SENT
+    if last.error is ErrorClass.PERMANENT and not never_sent:
         return _next_address(notice)
-    failures_here = sum(a.gateway == last.gateway and a.state is AttemptState.FAILED for a in delivery.attempts)
+    worth_another = (never_sent or last.error is ErrorClass.TRANSIENT) and last.look_at < notice.expires_at
     waits = policy.retry_after[delivery.address.channel]
-    if last.error is ErrorClass.TRANSIENT and failures_here <= len(waits):
-        if now >= last.look_at:
-            return Try(last.gateway)
-        return Wait(min(last.look_at, notice.expires_at))
+    if worth_another and last.gateway in lines and _failures(delivery, last.gateway) <= len(waits):
+        return Try(last.gateway) if now >= last.look_at else Wait(last.look_at)
     tried = {a.gateway for a in delivery.attempts}
     untried = next((line for line in lines if line not in tried), None)
     return Try(untried) if untried else _next_address(notice)
 
 
 def _next_address(notice: Notice) -> Move:
-    tried = len(notice.deliveries)
-    if tried < len(notice.addresses):
-        return FallBack(notice.addresses[tried])
-    return Settle(NoticeState.FAILED)
+    tried = {d.address for d in notice.deliveries}
+    following = next((a for a in notice.addresses if a not in tried), None)
+    return FallBack(following) if following else Settle(NoticeState.FAILED)
 
 
-def _another(lines: Sequence[str], than: str) -> str | None:
-    return next((line for line in lines if line != than), None)
+def _failures(delivery: Delivery, gateway: str) -> int:
+    """Count what certainly did not go out by *gateway*."""
+    definite = {AttemptState.FAILED, AttemptState.NEVER_SENT}
+    return sum(a.gateway == gateway and a.state in definite for a in delivery.attempts)
 
 
 def retry_at(
@@ -186,12 +204,11 @@ def retry_at(
 ) -> datetime:
     """When a transient failure may be tried again; *asked* is the provider's own wish (Retry-After)."""
     waits = policy.retry_after[delivery.address.channel]
-    failures = sum(a.gateway == gateway and a.state is AttemptState.FAILED for a in delivery.attempts)
-    wait = waits[min(failures, len(waits) - 1)]
+    wait = waits[min(_failures(delivery, gateway), len(waits) - 1)]
     return now + max(wait, asked or timedelta(0))
 
 
 def shown_state(notice: Notice) -> NoticeState:
     """Return how an unsettled notice stands."""
-    last = notice.last_attempt
+    last = decisive(notice)
     return NoticeState.SENT if last and last.state in LEFT else NoticeState.PENDING

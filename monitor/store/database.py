@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -40,6 +39,7 @@ class Database:
         lock = _lock(directory / "pantau.lock")
         url = f"sqlite+aiosqlite:///{directory / 'pantau.sqlite'}"
         try:
+            _make_private(directory / "pantau.sqlite")
             await asyncio.to_thread(upgrade, url.replace("+aiosqlite", ""))
             engine = create_async_engine(url, connect_args={"timeout": 30})
             event.listen(engine.sync_engine, "connect", _prepare)
@@ -69,12 +69,26 @@ def _lock(path: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         os.close(descriptor)
+        if not isinstance(error, BlockingIOError):
+            raise  # A file system without locks is another trouble than a second process.
         raise StoreInUseError(
             f"{path.parent} is in use by another pantau process; stop that one, or give this one another state directory"
         ) from None
     return descriptor
+
+
+def _make_private(path: Path) -> None:
+    """See to it that only we can read the file, also in a directory that others made and can look into.
+
+    SQLite gives its -wal and -shm files the same mode.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
 
 
 def _prepare(connection: Any, _record: Any) -> None:
@@ -90,7 +104,3 @@ def _begin(connection: Any) -> None:
     # IMMEDIATE takes the write lock at once; a reader that becomes a writer later may fail at the worst moment.
     read_only = connection.get_execution_options().get("pantau_read", False)
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
-
-
-#: What the database raises when it cannot be used (disk full, file gone).
-StoreError = sqlite3.Error

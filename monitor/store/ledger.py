@@ -242,9 +242,13 @@ class SqlLedger:
     async def save_attempt(self, changed: Attempt) -> bool:
         """Write an attempt; return `False` and write nothing if the stored state ranks higher."""
         rank = RANK[changed.state]
+        may_follow = attempt.c.rank <= rank
+        if changed.state is AttemptState.FAILED:
+            # Of the same rank, and providers' reports overtake each other: what arrived has arrived.
+            may_follow &= attempt.c.state != AttemptState.DELIVERED
         result = await self._connection.execute(
             update(attempt)
-            .where(attempt.c.id == changed.id, attempt.c.rank <= rank)
+            .where(attempt.c.id == changed.id, may_follow)
             .values(
                 state=changed.state,
                 rank=rank,

@@ -1,0 +1,290 @@
+"""A dispatcher on a real store, with gateways that do as they are told and a clock that is advanced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from alerts.channel import Channel
+from alerts.delivery import Notice, NoticeState
+from alerts.dispatcher import Dispatcher
+from alerts.event import Acknowledge, Event, Release, Resolve
+from alerts.exchange import Exchange, Line
+from alerts.gateway import (
+    Absent,
+    Answer,
+    Content,
+    DeliveryError,
+    Desk,
+    ErrorClass,
+    Incoming,
+    Order,
+    Progress,
+    Refused,
+    Report,
+    SmsContent,
+)
+from alerts.incident import Incident
+from alerts.move import DeliveryPolicy
+from alerts.notice import Purpose
+from alerts.store import Ledger, Store
+from monitor.store.database import Database
+from monitor.store.ledger import SqlStore
+from tests.unit.alerts.people import T0
+
+
+class Clock:
+    """Stands still until it is advanced."""
+
+    def __init__(self) -> None:
+        self.moment = T0
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+class Words:
+    async def compose(self, notice: Notice, channel: Channel) -> Content:
+        return SmsContent(text=f"{notice.facts.purpose} {notice.facts.matter} {notice.facts.number}")
+
+
+@dataclass
+class Watcher:
+    """Keeps what the dispatcher says about its work."""
+
+    entered: list[tuple[Purpose, NoticeState]] = field(default_factory=list)
+    cycles: int = 0
+    cycled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def notice_entered(self, channel: Channel, purpose: Purpose, state: NoticeState) -> None:
+        self.entered.append((purpose, state))
+
+    def gateway_judged(self, channel: Channel, gateway: str, *, up: bool) -> None:
+        pass
+
+    def callback_refused(self, gateway: str, reason: str) -> None:
+        pass
+
+    def cycle_finished(self, now: datetime, oldest_pending: datetime | None, open_incidents: Mapping[str, int]) -> None:
+        self.cycles += 1
+        self.cycled.set()
+
+
+#: What happens to a submission. `LOST_ANSWER`: it was taken, and we were not told. `HANG`: the same, and for ever.
+LOST_ANSWER, NOT_REACHED, HANG = "lost answer", "not reached", "hang"
+Happening = Progress | ErrorClass | Exception | str
+
+
+@dataclass
+class Scripted:
+    """A gateway that remembers what it was handed. What happens next is put into `happens`; else it accepts."""
+
+    #: Whether it knows for certain what it never got.
+    certain: bool = False
+    happens: deque[Happening] = field(default_factory=deque)
+    #: Whether it can be asked at all.
+    reachable: bool = True
+    #: What it took, with how that stands.
+    taken: dict[str, Progress] = field(default_factory=dict)
+    orders: list[Order] = field(default_factory=list)
+    #: "send p1-1-...", "find ...", in order.
+    calls: list[str] = field(default_factory=list)
+    called: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def sent(self) -> list[str]:
+        """Purpose and address of each submission."""
+        return [f"{_text(o).split()[0]} to {o.address}" for o in self.orders]
+
+    async def send(self, order: Order) -> Report:
+        self.orders.append(order)
+        self._called("send", order)
+        match self.happens.popleft() if self.happens else Progress.ACCEPTED:
+            case Progress() as progress:
+                self.taken[order.reference] = progress
+                return self._report(order.reference)
+            case ErrorClass() as error:
+                raise DeliveryError(error, "refused")
+            case Exception() as bug:
+                raise bug
+            case str() as trouble:
+                if trouble != NOT_REACHED:
+                    self.taken[order.reference] = Progress.ACCEPTED
+                if trouble == HANG:
+                    await asyncio.Event().wait()
+                raise DeliveryError(ErrorClass.UNKNOWN, trouble)
+
+    async def find(self, order: Order) -> Report | Absent:
+        self._called("find", order)
+        return self._report(order.reference) if order.reference in self.taken else Absent(certain=self.certain)
+
+    async def check(self, order: Order, provider_id: str) -> Report:
+        self._called("check", order)
+        return self._report(order.reference)
+
+    async def withdraw(self, order: Order, provider_id: str) -> bool:
+        self._called("withdraw", order)
+        return self.taken.get(order.reference) is Progress.ACCEPTED and self.taken.pop(order.reference) is not None
+
+    async def hear(self, incoming: Incoming, desk: Desk) -> Answer:
+        raise Refused(404, "no callbacks")
+
+    async def close(self) -> None:
+        pass
+
+    def _called(self, deed: str, order: Order) -> None:
+        self.calls.append(f"{deed} {order.reference}")
+        self.called.set()
+        if not self.reachable and deed != "send":
+            raise DeliveryError(ErrorClass.CONFIGURATION, "not reached")
+
+    def _report(self, reference: str) -> Report:
+        progress = self.taken[reference]
+        error = ErrorClass.TRANSIENT if progress is Progress.FAILED else None
+        return Report(progress=progress, provider_id=f"id-{reference}", error=error)
+
+
+def _text(order: Order) -> str:
+    assert isinstance(order.content, SmsContent)
+    return order.content.text
+
+
+class BreakableStore:
+    """A store that can be away for a while: nothing is committed, as on a full disk."""
+
+    def __init__(self, inner: SqlStore) -> None:
+        self._inner = inner
+        self.away = False
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Ledger]:
+        async with self._inner.transaction() as ledger:
+            yield ledger
+            if self.away:
+                raise OSError("disk full")
+
+
+class Station:
+    """Everything between an event and a gateway."""
+
+    def __init__(self, database: Database, policy: DeliveryPolicy | None = None) -> None:
+        self.clock = Clock()
+        self.store = BreakableStore(SqlStore(database))
+        self.sms, self.voice, self.fax = Scripted(), Scripted(), Scripted()
+        self.modem = Scripted()
+        self.tray = Scripted(certain=True)
+        self.policy = policy
+        self.restart()
+
+    def lines(self) -> list[Line]:
+        return [
+            Line(name="sms", channel=Channel.SMS, gateway=self.sms),
+            Line(name="modem", channel=Channel.SMS, gateway=self.modem),
+            Line(name="voice", channel=Channel.VOICE, gateway=self.voice),
+            Line(name="fax", channel=Channel.FAX, gateway=self.fax),
+            Line(name="tray", channel=Channel.LETTER, gateway=self.tray),
+        ]
+
+    @property
+    def gateways(self) -> Sequence[Scripted]:
+        return self.sms, self.modem, self.voice, self.fax, self.tray
+
+    @property
+    def calls(self) -> list[str]:
+        return [call for gateway in self.gateways for call in gateway.calls]
+
+    def restart(self, lines: Iterable[Line] | None = None) -> None:
+        """Forget all that was in memory."""
+        self.watcher = Watcher()
+        self.exchange = Exchange(lines or self.lines())
+        self.dispatcher = Dispatcher(
+            store=_checked(self.store),
+            exchange=self.exchange,
+            composer=Words(),
+            clock=self.clock,
+            observer=self.watcher,
+            policy=self.policy,
+        )
+
+    async def crash_and_restart(self) -> None:
+        """Cut off all calls in the middle of one cycle, and start again as `run` does."""
+        before = self.watcher.cycles
+        calls = asyncio.create_task(self._one_cycle())
+        while self.watcher.cycles == before:
+            self.watcher.cycled.clear()
+            await self.watcher.cycled.wait()
+        for _ in range(3):  # The calls begin and reach their gateways.
+            await asyncio.sleep(0)
+        calls.cancel()
+        await asyncio.gather(calls, return_exceptions=True)
+        self.restart()
+        async with self.store.transaction() as ledger:
+            await ledger.orphan_calls(self.clock.now())
+
+    async def _one_cycle(self) -> None:
+        async with asyncio.TaskGroup() as calls:
+            await self.dispatcher.cycle(calls)
+
+    async def submit(self, event: Event) -> Incident | None:
+        incident = await self.dispatcher.submit(event)
+        await self.settle()
+        return incident
+
+    async def acknowledge(self, incident_id: int = 1) -> Incident | None:
+        return await self.submit(Acknowledge(incident_id=incident_id, at=self.clock.now(), by="Siti Contoh"))
+
+    async def release(self, incident_id: int = 1, by: str = "Siti Contoh") -> Incident | None:
+        return await self.submit(Release(incident_id=incident_id, at=self.clock.now(), by=by))
+
+    async def resolve(self, dedup_key: str = "JCM") -> Incident | None:
+        now = self.clock.now()
+        return await self.submit(Resolve(dedup_key=dedup_key, at=now, ended_at=now))
+
+    async def settle(self) -> datetime | None:
+        """Run the cycle until nothing more is due now; return when something is."""
+        for _ in range(100):
+            async with asyncio.TaskGroup() as calls:
+                advance = await self.dispatcher.cycle(calls)
+            if not advance.errands and (advance.wake is None or advance.wake > self.clock.now()):
+                return advance.wake
+        raise AssertionError("the cycle does not come to rest")
+
+    async def advance(self, by: timedelta) -> None:
+        """Let time pass, waking when the dispatcher asked for it."""
+        until = self.clock.moment + by
+        while True:
+            wake = await self.settle()
+            if wake is None or wake > until:
+                self.clock.moment = until
+                await self.settle()
+                return
+            self.clock.moment = wake
+
+    async def incident(self, incident_id: int = 1) -> Incident:
+        async with self.store.transaction() as ledger:
+            incident = await ledger.incident(incident_id)
+        assert incident is not None
+        return incident
+
+    async def notices(self, incident_id: int = 1) -> Sequence[Notice]:
+        async with self.store.transaction() as ledger:
+            return await ledger.notices(incident_id)
+
+    async def active(self) -> Sequence[int]:
+        async with self.store.transaction() as ledger:
+            return await ledger.active_incidents()
+
+
+def _checked(store: Store) -> Store:
+    return store
+
+
+@asynccontextmanager
+async def station_at(place: Path, policy: DeliveryPolicy | None = None) -> AsyncIterator[Station]:
+    async with Database.open(place) as database:
+        yield Station(database, policy)

@@ -1,0 +1,150 @@
+"""Whatever happens in whatever order: nobody is told twice on paper, nobody after an acknowledgement, and it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alerts.channel import ON_PAPER
+from alerts.delivery import SETTLED, AttemptState, Notice, NoticeState
+from alerts.gateway import ErrorClass, Heard, Progress, Report
+from alerts.incident import IncidentState
+from alerts.notice import Matter, Plan, Purpose
+from tests.integration.alerts.station import HANG, LOST_ANSWER, NOT_REACHED, Happening, Station, station_at
+from tests.unit.alerts.people import trigger
+
+DEFINITE = {AttemptState.FAILED, AttemptState.NEVER_SENT}
+
+HAPPENINGS: list[Happening] = [*Progress, *ErrorClass, LOST_ANSWER, NOT_REACHED, RuntimeError("a bug")]
+EVENTS = ["trigger", "slow", "resolve", "acknowledge", "release", "restart", "unreachable", "reachable"]
+
+ACTIONS = st.one_of(
+    st.sampled_from(EVENTS),
+    st.sampled_from([1, 10, 70, 310, 1000]),
+    st.tuples(st.integers(0, 4), st.sampled_from(HAPPENINGS)),
+    st.tuples(st.just("callback"), st.integers(0, 30), st.sampled_from(Progress), st.booleans()),
+)
+
+
+async def act(station: Station, action: object) -> None:
+    now = station.clock.now()
+    match action:
+        case "trigger" | "slow":
+            await station.submit(trigger(Matter.BOTH if action == "trigger" else Matter.DEGRADED, now))
+        case "resolve":
+            await station.resolve()
+        case "acknowledge" | "release":
+            for incident_id in await station.active():
+                await (station.acknowledge(incident_id) if action == "acknowledge" else station.release(incident_id))
+        case "restart":
+            for gateway in station.gateways:
+                gateway.happens.appendleft(HANG)
+            await station.crash_and_restart()
+            for gateway in station.gateways:
+                gateway.happens = type(gateway.happens)(h for h in gateway.happens if h != HANG)
+        case "unreachable" | "reachable":
+            for gateway in station.gateways:
+                gateway.reachable = action == "reachable"
+        case int(seconds):
+            station.clock.moment += timedelta(seconds=seconds)
+        case (int(which), Progress() | ErrorClass() | Exception() | str() as happening):
+            station.gateways[which].happens.append(happening)
+        case ("callback", int(which), Progress() as progress, bool(acknowledged)):
+            await call_back(station, which, progress, acknowledged=acknowledged)
+    await station.settle()
+
+
+async def call_back(station: Station, which: int, progress: Progress, *, acknowledged: bool) -> None:
+    taken = [(gateway, reference) for gateway in station.gateways for reference in gateway.taken]
+    if not taken:
+        return
+    gateway, reference = taken[which % len(taken)]
+    gateway.taken[reference] = progress
+    error = ErrorClass.TRANSIENT if progress is Progress.FAILED else None
+    report = Report(progress=progress, error=error)
+    heard = Heard(reference=reference, event_id=f"{reference}/{progress}", report=report, acknowledged=acknowledged)
+    await station.dispatcher.record("any", heard)
+
+
+async def all_notices(station: Station) -> Sequence[Notice]:
+    async with station.store.transaction() as ledger:
+        notices: list[Notice] = []
+        incident_id = 1
+        while await ledger.incident(incident_id):
+            notices += await ledger.notices(incident_id)
+            incident_id += 1
+    return notices
+
+
+def staff_attempts(notices: Sequence[Notice], incident_id: int) -> set[str]:
+    return {
+        a.reference
+        for n in notices
+        if (n.incident_id, n.plan, n.purpose) == (incident_id, Plan.ESCALATION, Purpose.OUTAGE)
+        for d in n.deliveries
+        for a in d.attempts
+    }
+
+
+def check_paper(notices: Sequence[Notice]) -> None:
+    for notice in notices:
+        for delivery in notice.deliveries:
+            if delivery.address.channel in ON_PAPER:
+                assert {a.state for a in delivery.attempts[:-1]} <= DEFINITE, notice
+
+
+async def live_through(actions: Sequence[object]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        async with station_at(Path(place)) as station:
+            for action in actions:
+                await step_through(station, action)
+            await come_to_an_end(station)
+
+
+async def step_through(station: Station, action: object) -> None:
+    active = await station.active()
+    before = {i: await station.incident(i) for i in active}
+    notices = await all_notices(station)
+    await act(station, action)
+    afterwards = await all_notices(station)
+    check_paper(afterwards)
+    for incident_id, was in before.items():
+        now = await station.incident(incident_id)
+        assert (now.position.wave, now.position.round, now.position.step) >= (
+            was.position.wave,
+            was.position.round,
+            was.position.step,
+        )
+        if IncidentState.TRIGGERED not in {was.state, now.state}:
+            assert staff_attempts(afterwards, incident_id) == staff_attempts(notices, incident_id)
+
+
+async def come_to_an_end(station: Station) -> None:
+    """Everything works again, it is over, clerks post what lies in the tray, and days go by."""
+    for gateway in station.gateways:
+        gateway.happens.clear()
+        gateway.reachable = True
+    await station.resolve()
+    for days in (0.001, 0.01, 0.1, 1, 8, 8):
+        for reference, progress in station.tray.taken.items():
+            if progress is Progress.ACCEPTED:
+                station.tray.taken[reference] = Progress.SENT
+        station.clock.moment += timedelta(days=days)
+        await station.settle()
+    notices = await all_notices(station)
+    check_paper(notices)
+    assert all(n.state in SETTLED or n.state is NoticeState.SENT for n in notices), [(n.key, n.state) for n in notices]
+    assert await station.active() == []
+    assert all(station.exchange.take(line.name) for line in station.lines() for _ in range(line.slots))
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, database=None)
+@given(st.lists(ACTIONS, min_size=3, max_size=15).map(lambda actions: ["trigger", "release", *actions]))
+def test_whatever_happens_the_promises_are_kept(actions: list[object]) -> None:
+    asyncio.run(live_through(actions))

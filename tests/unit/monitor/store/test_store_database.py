@@ -1,0 +1,139 @@
+"""The embedded database: who may open it, what it promises to the disk, and how its schema comes about."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.exc import OperationalError
+
+from monitor.store.database import Database, StoreInUseError
+from monitor.store.migrations import upgrade
+from monitor.store.tables import metadata
+
+
+@pytest.fixture
+def careless() -> Iterator[None]:
+    """Give everything new to everybody, as a service does that nobody gave a umask."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+async def test_a_second_process_is_refused_and_told_what_to_do(tmp_path: Path) -> None:
+    async with Database.open(tmp_path):
+        with pytest.raises(StoreInUseError, match=f"{tmp_path} is in use by another pantau process; stop that one"):
+            async with Database.open(tmp_path):
+                pass
+        # The refused one has not let go of the first one's lock.
+        with pytest.raises(StoreInUseError):
+            async with Database.open(tmp_path):
+                pass
+
+
+async def test_when_the_first_has_closed_it_the_store_can_be_opened_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        async with Database.open(tmp_path):
+            pass
+
+
+async def test_only_we_can_read_what_is_in_it(tmp_path: Path, careless: None) -> None:
+    directory = tmp_path / "state"
+    async with Database.open(directory) as database, database.write() as connection:
+        await connection.execute(text("DELETE FROM heard"))
+        assert mode(directory) == 0o700
+        assert {path.name: mode(path) for path in directory.iterdir()} == {
+            "pantau.lock": 0o600,
+            "pantau.sqlite": 0o600,
+            "pantau.sqlite-wal": 0o600,
+            "pantau.sqlite-shm": 0o600,
+        }
+
+
+async def test_a_store_that_others_could_read_is_closed_to_them(tmp_path: Path, careless: None) -> None:
+    (tmp_path / "pantau.sqlite").touch(0o644)
+    async with Database.open(tmp_path):
+        assert mode(tmp_path / "pantau.sqlite") == 0o600
+
+
+@pytest.mark.parametrize("reading", [False, True])
+async def test_what_is_committed_survives_a_power_cut(tmp_path: Path, *, reading: bool) -> None:
+    async with Database.open(tmp_path) as database, database.read() if reading else database.write() as connection:
+        asked = {
+            name: (await connection.execute(text(f"PRAGMA {name}"))).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+
+    assert asked == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30000}
+
+
+async def test_readers_see_one_moment_and_do_not_wait_for_the_writer(tmp_path: Path) -> None:
+    count = text("SELECT count(*) FROM heard")
+    async with Database.open(tmp_path) as database, database.read() as reader:
+        assert (await reader.execute(count)).scalar() == 0
+        async with database.write() as writer:
+            await writer.execute(text("INSERT INTO heard VALUES ('sms', '1', '2026-11-24 06:15:00.000000')"))
+            assert (await reader.execute(count)).scalar() == 0
+        assert (await reader.execute(count)).scalar() == 0
+        async with database.read() as later:
+            assert (await later.execute(count)).scalar() == 1
+
+
+async def test_a_row_that_belongs_to_nothing_is_refused(tmp_path: Path) -> None:
+    async with Database.open(tmp_path) as database:
+        with pytest.raises(Exception, match="FOREIGN KEY"):
+            async with database.write() as connection:
+                await connection.execute(text("INSERT INTO notice_incident VALUES (1, 1)"))
+
+
+def test_the_migrations_make_what_the_tables_say(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'fresh.sqlite'}"
+    upgrade(url)
+
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_an_upgrade_of_what_is_up_to_date_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "fresh.sqlite"
+    upgrade(f"sqlite:///{file}")
+    before = file.read_bytes()
+    upgrade(f"sqlite:///{file}")
+
+    assert file.read_bytes() == before
+
+
+def test_an_upgrade_that_is_broken_off_leaves_nothing_and_can_be_repeated(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'fresh.sqlite'}"
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        # In the way of one of the last tables: what was made before it must not stay behind.
+        connection.execute(text("CREATE TABLE attempt (id INTEGER)"))
+    with pytest.raises(OperationalError, match="attempt"):
+        upgrade(url)
+
+    assert inspect(engine).get_table_names() == ["attempt"]
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE attempt"))
+    upgrade(url)
+    assert {table.name for table in metadata.sorted_tables} < set(inspect(engine).get_table_names())
+    engine.dispose()
+
+
+async def test_a_directory_with_signs_in_its_name_is_no_trouble(tmp_path: Path) -> None:
+    directory = tmp_path / "50% state, bahagian #1"
+    async with Database.open(directory):
+        assert (directory / "pantau.sqlite").exists()
