@@ -16,8 +16,6 @@ from alerts.clock import SystemClock
 from alerts.composer import WordingComposer
 from alerts.dispatcher import Dispatcher
 from alerts.exchange import Exchange, Line
-from alerts.wording.texts import WordingError
-from alerts.wording.texts import load as load_wording
 from monitor.config.loading import BadConfiguration, Configuration, load
 from monitor.config.problem import Problem, Severity
 from monitor.front import Front
@@ -43,7 +41,7 @@ log = structlog.get_logger()
 CONTROL_SOCKET = "control.sock"
 
 #: What gateways that a reload removed are allowed for the calls they are in.
-_RETIREMENT = timedelta(seconds=15)
+_RETIREMENT = timedelta(seconds=100)
 
 
 class App:
@@ -57,7 +55,9 @@ class App:
         self._metrics = Metrics(version=version("pantau"), now=self._clock.now)
         self._stopping = asyncio.Event()
         self._reload_wanted = asyncio.Event()
-        self._watch_replaced = asyncio.Event()
+        #: A configuration that waits for the watch over the last one to end.
+        self._next: asyncio.Queue[Configuration] = asyncio.Queue()
+        self._taken_up = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._watch: Watch
         self._around: Surroundings
@@ -103,6 +103,7 @@ class App:
             stack.callback(faces[0].close)
             faces.append(open_port(settings.callbacks.listen.host, settings.callbacks.listen.port))
             stack.callback(faces[1].close)
+            stack.callback((settings.state / CONTROL_SOCKET).unlink, missing_ok=True)
             faces.append(open_unix(settings.state / CONTROL_SOCKET))
             stack.callback(faces[2].close)
             await self._build(configuration, database)
@@ -116,10 +117,11 @@ class App:
         store, history = SqlStore(database), History(database)
         self._records = Records(database)
         self._exchange = Exchange(build_lines(settings, self._path.parent))
+        self._composer = WordingComposer(configuration.wording)
         self._dispatcher = Dispatcher(
             store=store,
             exchange=self._exchange,
-            composer=WordingComposer(load_wording(settings.wording)),
+            composer=self._composer,
             clock=self._clock,
             observer=self._metrics,
         )
@@ -141,6 +143,7 @@ class App:
             history=self._around.history,
             dispatcher=self._dispatcher,
             exchange=self._exchange,
+            composer=self._composer,
             metrics=self._metrics,
             clock=self._clock,
             watch=lambda: self._watch,
@@ -155,13 +158,7 @@ class App:
     async def _read(self) -> Configuration:
         """Read the configuration; raise `BadConfiguration` when it cannot be used."""
         loaded = await asyncio.to_thread(load, self._path, self._environ)
-        configuration = loaded.accepted()
-        try:
-            await asyncio.to_thread(load_wording, configuration.settings.wording)
-        except WordingError as error:
-            file = str(configuration.settings.wording or "wording")
-            raise BadConfiguration(tuple(Problem(file=file, message=text) for text in error.problems)) from None
-        return configuration
+        return loaded.accepted()
 
     async def reload(self) -> Sequence[Problem]:
         """Read the configuration again. With errors in it the old one stays in force, and the problems are returned."""
@@ -182,8 +179,9 @@ class App:
         await self._record(configuration.registry)
         self._retired.put_nowait(self._exchange.replace(build_lines(configuration.settings, self._path.parent)))
         retire(self._metrics, before, configuration)
-        self._watch = await make_watch(configuration, self._around)
-        self._watch_replaced.set()
+        self._taken_up.clear()
+        self._next.put_nowait(configuration)
+        await self._taken_up.wait()
         self._dispatcher.poke()
         self._metrics.reload_finished(ok=True, now=self._clock.now())
         log.info("configuration taken up", agencies=len(configuration.registry.agencies))
@@ -198,11 +196,13 @@ class App:
 
     async def _keep_watching(self) -> None:
         while True:
-            self._watch_replaced.clear()
             async with asyncio.TaskGroup() as tasks:
                 probing = tasks.create_task(self._watch.prober.run())
-                await self._watch_replaced.wait()
+                configuration = await self._next.get()
                 probing.cancel()
+            # Only now: what the last watch still told the store is where the new one goes on.
+            self._watch = await make_watch(configuration, self._around)
+            self._taken_up.set()
 
     async def _keep_reloading(self) -> None:
         while True:

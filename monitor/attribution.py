@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from monitor.evidence import REACHING, Evidence, Proof
+from monitor.evidence import ON_THE_WAY, REACHING, UNANSWERED, Evidence, Proof, Proofs, is_prompt
 from monitor.health import Grade
 from monitor.route import Direction, WatchedRoute
-from probes.result import Failure, Outcome, Party, Phase, ProbeResult
+from probes.result import Failure, Outcome, Party, ProbeResult
 
 
 class Blame(StrEnum):
@@ -44,12 +44,10 @@ class Verdict:
 def weigh(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdict:
     """Say what *result* means, given what is known of our own side now."""
     match result.outcome:
-        case Outcome.DELIVERED:
-            transit = result.phases.get(Phase.TRANSIT)
-            slow = transit is not None and transit > route.probing.slow_after
-            return Verdict(grade=Grade.SLOW if slow else Grade.GOOD)
-        case Outcome.JUNK:
-            return Verdict(grade=Grade.SLOW)
+        case Outcome.DELIVERED if is_prompt(route, result):
+            return Verdict(grade=Grade.GOOD)
+        case Outcome.DELIVERED | Outcome.JUNK:
+            return _arrived_badly(route, result, evidence)
         case Outcome.INCONCLUSIVE:
             return Verdict(grade=Grade.NONE, blame=Blame.OURS)
     failure = result.failure
@@ -60,53 +58,51 @@ def weigh(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdi
     if failure.credentials_refused:
         return Verdict(grade=Grade.NONE, blame=Blame.CREDENTIALS, suspect=mailbox.name)
     if route.direction is Direction.CONTROL:
-        return _between_references(route, failure, result, evidence)
-    if _is_on_the_way(failure, result):
+        return _between_references(mailbox.name, failure, result, evidence)
+    if result.outcome in ON_THE_WAY:
         return _on_the_way(route, result, evidence)
     if mailbox.name == route.reference:
         return Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=mailbox.name)
     return _at_the_agency(failure, result, evidence)
 
 
-#: Outcomes that name the server they happened at.
-_AT_A_SERVER = frozenset({Outcome.AUTH, Outcome.TLS, Outcome.DNS, Outcome.CONNECT, Outcome.REJECTED, Outcome.DEFERRED})
-
-
-def _is_on_the_way(failure: Failure, result: ProbeResult) -> bool:
-    return failure.phase in {Phase.TRANSIT, Phase.RETRIEVE} and result.outcome not in _AT_A_SERVER
-
-
-def _at_the_agency(failure: Failure, result: ProbeResult, evidence: Evidence) -> Verdict:
-    """Weigh a failure at the agency's own server: it is theirs once our network is proven."""
-    if failure.phase in REACHING or result.outcome in {Outcome.CONNECT, Outcome.TIMEOUT, Outcome.DNS}:
-        return _if(evidence.network_stands(result.started_at), otherwise=Blame.NETWORK)
-    return Verdict(grade=Grade.BAD, blame=Blame.AGENCY)
+def _arrived_badly(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdict:
+    """Weigh a message that came late, or among the junk: it is theirs once the reference is proven to do better."""
+    if route.reference is None:
+        return Verdict(grade=Grade.SLOW)
+    proofs = evidence.receives_well if route.direction is Direction.OUTBOUND else evidence.sends_well
+    return _if(_stands(proofs, route.reference, result), Grade.SLOW, otherwise=Blame.REFERENCE, suspect=route.reference)
 
 
 def _on_the_way(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdict:
     """Weigh a message that did not arrive, or not whole: it is theirs once the reference is proven."""
-    if route.direction is Direction.INTERNAL or route.reference is None:
+    if route.reference is None:
         return Verdict(grade=Grade.BAD, blame=Blame.AGENCY)
     proofs = evidence.receives if route.direction is Direction.OUTBOUND else evidence.sends
-    proof = proofs.get(route.reference, Proof())
-    return _if(proof.stands_for(result.started_at), otherwise=Blame.REFERENCE, suspect=route.reference)
+    return _if(_stands(proofs, route.reference, result), otherwise=Blame.REFERENCE, suspect=route.reference)
 
 
-def _between_references(route: WatchedRoute, failure: Failure, result: ProbeResult, evidence: Evidence) -> Verdict:
-    """Weigh a control run: it judges a reference, or our network."""
-    sender, recipient = route.route.sender.name, route.route.recipient.name
-    at = sender if failure.party is Party.SENDER else recipient
-    if failure.phase in REACHING:
-        stands = evidence.network_stands(result.started_at)
-        return _if(stands, yes=Blame.REFERENCE, otherwise=Blame.NETWORK, suspect=at)
-    if _is_on_the_way(failure, result) and evidence.receives.get(recipient, Proof()).stands_for(result.started_at):
-        at = sender
+def _at_the_agency(failure: Failure, result: ProbeResult, evidence: Evidence) -> Verdict:
+    """Weigh a failure at the agency's own server: it is theirs once our network is proven."""
+    if failure.phase in REACHING or result.outcome in UNANSWERED:
+        return _if(evidence.network_stands(result.started_at), otherwise=Blame.NETWORK)
+    return Verdict(grade=Grade.BAD, blame=Blame.AGENCY)
+
+
+def _between_references(at: str, failure: Failure, result: ProbeResult, evidence: Evidence) -> Verdict:
+    """Weigh a control run: it judges the references, or our network."""
+    if result.outcome not in ON_THE_WAY and (failure.phase in REACHING or result.outcome in UNANSWERED):
+        verdict = _if(evidence.network_stands(result.started_at), otherwise=Blame.NETWORK)
+        return Verdict(grade=Grade.BAD, blame=Blame.REFERENCE, suspect=at) if verdict.grade is Grade.BAD else verdict
     return Verdict(grade=Grade.BAD, blame=Blame.REFERENCE, suspect=at)
 
 
-def _if(proven: bool | None, *, yes: Blame = Blame.AGENCY, otherwise: Blame, suspect: str = "") -> Verdict:  # noqa: FBT001
-    if proven is None:
-        return Verdict(grade=Grade.PENDING)
+def _stands(proofs: Proofs, reference: str, result: ProbeResult) -> bool | None:
+    return proofs.get(reference, Proof()).stands_for(result.started_at)
+
+
+def _if(proven: bool | None, grade: Grade = Grade.BAD, *, otherwise: Blame, suspect: str = "") -> Verdict:  # noqa: FBT001
+    """Hold a run against the agency if we are proven; while nothing is known, name who it will be if that stays so."""
     if proven:
-        return Verdict(grade=Grade.BAD, blame=yes, suspect="" if yes is Blame.AGENCY else suspect)
-    return Verdict(grade=Grade.NONE, blame=otherwise, suspect="" if otherwise is Blame.NETWORK else suspect)
+        return Verdict(grade=grade, blame=Blame.AGENCY if grade is Grade.BAD else Blame.NOBODY)
+    return Verdict(grade=Grade.PENDING if proven is None else Grade.NONE, blame=otherwise, suspect=suspect)

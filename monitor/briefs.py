@@ -11,6 +11,7 @@ from monitor.settings import Settings
 _WORDS: dict[Blame, tuple[str, str]] = {
     Blame.NETWORK: ("rangkaian pemantau", "our own network"),
     Blame.REFERENCE: ("peti rujukan {name}", "reference mailbox {name}"),
+    Blame.OURS: ("ujian e-mel sendiri", "our own probes"),
     Blame.CREDENTIALS: ("log masuk akaun ujian {name}", "sign-in of probe account {name}"),
 }
 

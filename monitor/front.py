@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from alerts.clock import Clock
+from alerts.composer import Composer
 from alerts.delivery import AttemptState
 from alerts.dispatcher import CallbackDesk, Dispatcher
 from alerts.event import Acknowledge, Release
 from alerts.exchange import Exchange
-from alerts.gateway import Answer, Dispatches, Incoming, Refused
+from alerts.gateway import Answer, Content, Dispatches, Incoming, Refused
 from alerts.incident import Incident
 from monitor.config.problem import Problem
 from monitor.lines import callback_base
@@ -40,6 +41,7 @@ class Front:
         history: History,
         dispatcher: Dispatcher,
         exchange: Exchange,
+        composer: Composer,
         metrics: Metrics,
         clock: Clock,
         watch: Callable[[], Watch],
@@ -50,6 +52,7 @@ class Front:
         self._history = history
         self._dispatcher = dispatcher
         self._exchange = exchange
+        self._composer = composer
         self._metrics = metrics
         self._clock = clock
         self._watch = watch
@@ -92,6 +95,18 @@ class Front:
             notices = await ledger.recent_notices(_SHOWN)
             incidents = {i: await ledger.incident(i) for i in {n.incident_id for n in notices}}
         return [view_notice(n, incident) for n in notices if (incident := incidents[n.incident_id])]
+
+    async def content(self, notice_id: int) -> tuple[NoticeView, Content] | None:
+        """Return a notice and what it says, composed again from its facts."""
+        async with self._store.reading() as ledger:
+            try:
+                notice = await ledger.notice(notice_id)
+            except LookupError:
+                return None
+            incident = await ledger.incident(notice.incident_id)
+        if incident is None:
+            return None
+        return view_notice(notice, incident), await self._composer.compose(notice, notice.channel)
 
     def metrics(self) -> bytes:
         """Return Prometheus' text format."""

@@ -74,7 +74,7 @@ def is_suspicious(grades: Sequence[Grade], health: Health) -> bool:
     if health is Health.UNKNOWN:
         return True
     # A recovery is confirmed quickly too: people are waiting for it.
-    return said[-1] in {Grade.GOOD, Grade.PENDING} or (health is Health.DOWN and said[-1] is Grade.SLOW)
+    return said[-1] is not (Grade.BAD if health is Health.DOWN else Grade.SLOW)
 
 
 def combine(healths: Iterable[Health]) -> Health:

@@ -6,74 +6,23 @@ new is known of our own side; once it has counted, or come to nothing, it stays 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from alerts.notice import Matter
-from monitor.attribution import Blame, Verdict, weigh
-from monitor.evidence import ARRIVED, Witness
-from monitor.health import Grade, Health, HealthPolicy, assess, combine, is_suspicious
+from monitor.attribution import Verdict, weigh
+from monitor.evidence import ARRIVED, ON_THE_WAY, Witness
+from monitor.health import Grade, Health, HealthPolicy, combine, is_suspicious
 from monitor.route import Direction, WatchedRoute
+from monitor.subject import Subject, with_a_say
+from monitor.suspect import OwnSide, Suspect, Trouble
 from probes.result import Outcome, Party, Phase, ProbeResult
 
+__all__ = ["Judge", "Suspect", "Trouble"]
 
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """Something of ours that may be at fault."""
-
-    blame: Blame
-    #: Name of the reference mailbox or account; empty for our network.
-    name: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.blame}/{self.name}" if self.name else str(self.blame)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """What is wrong with an agency's mail, or with something of ours."""
-
-    matter: Matter
-    since: datetime
-
-
-@dataclass(slots=True)
-class _Subject:
-    """A route's or a suspect's recent past."""
-
-    policy: HealthPolicy
-    health: Health = Health.UNKNOWN
-    changed_at: datetime | None = None
-    #: Start of the run that began the present streak of failures; of successes.
-    failing_since: datetime | None = None
-    working_since: datetime | None = None
-    recent: deque[tuple[ProbeResult, Verdict]] = field(default_factory=deque)
-    deferred_since: datetime | None = None
-
-    def grades(self) -> list[Grade]:
-        return [verdict.grade for _, verdict in self.recent]
-
-    def note(self, result: ProbeResult, verdict: Verdict) -> None:
-        if verdict.grade is Grade.NONE:
-            return
-        self.recent.append((result, verdict))
-        while len(self.recent) > self.policy.memory + 2:
-            self.recent.popleft()
-
-    def settle(self, now: datetime) -> bool:
-        """Judge again; return whether the health changed."""
-        for result, verdict in self.recent:
-            if verdict.grade is Grade.BAD:
-                self.failing_since, self.working_since = self.failing_since or result.started_at, None
-            elif verdict.grade in {Grade.GOOD, Grade.SLOW}:
-                self.working_since, self.failing_since = self.working_since or result.started_at, None
-        health = assess(self.grades(), self.health, self.policy)
-        if health is self.health:
-            return False
-        self.health, self.changed_at = health, now
-        return True
+#: What the names of judgements of our own begin with; a route's is its name.
+_OURS = "ours/"
 
 
 class Judge:
@@ -82,16 +31,19 @@ class Judge:
     def __init__(self, routes: Iterable[WatchedRoute], policy: HealthPolicy) -> None:
         """Judge *routes*; *policy* is for what is our own."""
         self._routes = {route.name: route for route in routes}
-        self._subjects = {r.name: _Subject(policy=r.probing.health) for r in self._routes.values()}
-        self._suspects: dict[Suspect, _Subject] = {}
+        self._subjects = {r.name: Subject(policy=r.probing.health) for r in self._routes.values()}
         self._policy = policy
-        references = {
-            m.name
-            for r in self._routes.values()
-            if r.direction is Direction.CONTROL
-            for m in (r.route.sender, r.route.recipient)
-        }
-        self._witness = Witness(references)
+        self._by_agency: dict[str, list[tuple[WatchedRoute, Subject]]] = {}
+        for route in self._routes.values():
+            self._by_agency.setdefault(route.agency, []).append((route, self._subjects[route.name]))
+        controls = {r.name: r for r in self._routes.values() if r.direction is Direction.CONTROL}
+        self._witness = Witness(list(controls.values()))
+        accounts = {m.name for r in self._routes.values() for m in (r.route.sender, r.route.recipient)}
+        self._own = OwnSide({name: (route, self._subjects[name]) for name, route in controls.items()}, accounts)
+        #: When each control route's last run began.
+        self._controlled_at: dict[str, datetime | None] = dict.fromkeys(controls)
+        #: Names of the routes with a run that waits for a proof.
+        self._pending: set[str] = set()
 
     # -- remembering ---------------------------------------------------------------------------------------------
 
@@ -102,14 +54,12 @@ class Judge:
                 self._subjects[name].health = health
                 self._subjects[name].changed_at = since
             elif name.startswith(_OURS):
-                blame, _, who = name.removeprefix(_OURS).partition("/")
-                subject = self._suspect(Suspect(Blame(blame), who))
-                subject.health, subject.changed_at = health, since
+                self._own.restore(name.removeprefix(_OURS), health, since, self._policy)
 
     def healths(self) -> Mapping[str, tuple[Health, datetime]]:
         """Return all judgements that a restart should take up."""
-        named = self._subjects | {f"{_OURS}{suspect}": s for suspect, s in self._suspects.items()}
-        return {name: (s.health, s.changed_at) for name, s in named.items() if s.changed_at is not None}
+        routes = {name: (s.health, s.changed_at) for name, s in self._subjects.items() if s.changed_at is not None}
+        return routes | {f"{_OURS}{name}": judged for name, judged in self._own.healths().items()}
 
     # -- judging -------------------------------------------------------------------------------------------------
 
@@ -119,66 +69,95 @@ class Judge:
         if route is None:
             return None
         self._witness.hear(route, result)
+        if route.direction is Direction.CONTROL:
+            self._controlled_at[route.name] = result.started_at
         subject = self._subjects[route.name]
         verdict = self._weigh(route, subject, result)
         subject.note(result, verdict)
-        self._note_suspects(route, result, verdict, now)
-        for name, other in self._subjects.items():
-            if any(v.grade is Grade.PENDING for _, v in other.recent):
-                self._weigh_again(self._routes[name], other, now)
-            elif name == route.name:
-                other.settle(now)
+        subject.settle(now)
+        self._own.hear(route, result, verdict, now, self._policy)
+        if verdict.grade is Grade.PENDING:
+            self._pending.add(route.name)
+        self._weigh_pending(now)
         return verdict
 
-    def _weigh(self, route: WatchedRoute, subject: _Subject, result: ProbeResult) -> Verdict:
+    def came_late(self, route_name: str, token_id: str, transit: timedelta, now: datetime) -> None:
+        """Take in that a message which was given up has come after all: it was not lost, but slow."""
+        subject = self._subjects.get(route_name)
+        if subject is None:
+            return
+        for index, (result, verdict) in enumerate(subject.recent):
+            if result.token_id == token_id and result.outcome is Outcome.LOST:
+                phases = {**result.phases, Phase.TRANSIT: transit}
+                slow = replace(result, outcome=Outcome.DELIVERED, failure=None, phases=phases)
+                # What was held against the agency stays so, as slowness; what was not is weighed again.
+                grade = Grade.SLOW if verdict.grade is Grade.BAD else verdict.grade
+                subject.recent[index] = (slow, replace(verdict, grade=grade))
+        self._weigh_pending(now)
+        subject.settle(now)
+
+    def _weigh(self, route: WatchedRoute, subject: Subject, result: ProbeResult) -> Verdict:
         verdict = weigh(route, result, self._witness.evidence())
-        if result.outcome is not Outcome.DEFERRED:
+        if result.outcome in ARRIVED:
             subject.deferred_since = None
+        if result.outcome is not Outcome.DEFERRED or verdict.grade is Grade.NONE:
             return verdict
         subject.deferred_since = subject.deferred_since or result.started_at
         if result.started_at - subject.deferred_since < route.probing.deferred_budget:
             return Verdict(grade=Grade.NONE)
         return verdict
 
-    def _weigh_again(self, route: WatchedRoute, subject: _Subject, now: datetime) -> None:
-        weighed = list(subject.recent)
-        subject.recent.clear()
-        for result, verdict in weighed:
-            again = weigh(route, result, self._witness.evidence()) if verdict.grade is Grade.PENDING else verdict
-            subject.note(result, again)
-            if again != verdict:
-                self._note_suspects(route, result, again, now)
-        subject.settle(now)
-
-    def _note_suspects(self, route: WatchedRoute, result: ProbeResult, verdict: Verdict, now: datetime) -> None:
-        """Judge what is our own: our network and the references by control runs, accounts by every run."""
-        touched: dict[Suspect, Grade] = {}
-        if verdict.blame is Blame.CREDENTIALS:
-            touched[Suspect(Blame.CREDENTIALS, verdict.suspect)] = Grade.BAD
-        if Phase.AUTH in result.phases:
-            touched.setdefault(Suspect(Blame.CREDENTIALS, route.route.sender.name), Grade.GOOD)
-        if Phase.RETRIEVE in result.phases:
-            touched.setdefault(Suspect(Blame.CREDENTIALS, route.route.recipient.name), Grade.GOOD)
-        if route.direction is Direction.CONTROL:
-            touched |= _control_grades(route, result, verdict)
-        for suspect, grade in touched.items():
-            subject = self._suspect(suspect)
-            subject.note(result, Verdict(grade=grade))
+    def _weigh_pending(self, now: datetime) -> None:
+        for name in sorted(self._pending):
+            route, subject = self._routes[name], self._subjects[name]
+            for result, verdict in subject.weigh_again(lambda r, route=route: self._weigh_again(route, r, now)):  # type: ignore[misc]
+                self._own.hear(route, result, verdict, now, self._policy)
             subject.settle(now)
+            if not subject.is_pending:
+                self._pending.discard(name)
 
-    def _suspect(self, suspect: Suspect) -> _Subject:
-        return self._suspects.setdefault(suspect, _Subject(policy=self._policy))
+    def _weigh_again(self, route: WatchedRoute, result: ProbeResult, now: datetime) -> Verdict:
+        verdict = weigh(route, result, self._witness.evidence())
+        if verdict.grade is Grade.PENDING and now - result.started_at > _proof_within(route):
+            # Nothing could prove us in all that time: that is what is wrong.
+            return replace(verdict, grade=Grade.NONE)
+        return verdict
 
-    # -- how things stand ----------------------------------------------------------------------------------------
+    # -- where to look -------------------------------------------------------------------------------------------
 
     def is_suspicious(self, route_name: str) -> bool:
         """Whether another look at this route is wanted soon."""
-        subject = self._subjects[route_name]
-        return is_suspicious(subject.grades(), subject.health)
+        route, subject = self._routes[route_name], self._subjects[route_name]
+        if is_suspicious(subject.grades(), subject.health):
+            return True
+        if route.direction is Direction.CONTROL:
+            return self._own.is_suspicious()
+        # It cannot see at present, and whether the agency's mail is down or only some of it hangs on that.
+        beside = (s for r, s in self._by_agency[route.agency] if r.direction is route.direction)
+        return 0 < subject.silent < subject.policy.failures_to_down and any(s.health is Health.DOWN for s in beside)
 
-    def wants_proof(self) -> bool:
-        """Whether any run waits for a proof that only control runs can give."""
-        return any(v.grade is Grade.PENDING for s in self._subjects.values() for _, v in s.recent)
+    def proofs_wanted(self) -> Sequence[str]:
+        """Return the control routes to run soon, because a run waits for a proof that only they can give.
+
+        Each waiting run asks once, and again while what has failed has to show that it works: a reference that cannot
+        be proven must not be sent a message every few seconds.
+        """
+        agencies = self._pending - self._controlled_at.keys()  # A control run is repeated at its own pace.
+        waiting = (r for name in agencies for r, v in self._subjects[name].recent if v.grade is Grade.PENDING)
+        newest = max((result.started_at for result in waiting), default=None)
+        if newest is None:
+            return []
+        return [
+            name
+            for name, at in self._controlled_at.items()
+            if at is None or at < newest or (self._witness.owes(self._routes[name]) and self._has_worked(name))
+        ]
+
+    def _has_worked(self, control: str) -> bool:
+        recent = self._subjects[control].recent
+        return bool(recent) and recent[-1][0].outcome in ARRIVED
+
+    # -- how things stand ----------------------------------------------------------------------------------------
 
     def route_health(self, route_name: str) -> Health:
         """Return how a route is judged."""
@@ -186,15 +165,15 @@ class Judge:
 
     def directions(self, agency: str) -> Mapping[Direction, Health]:
         """Return how an agency's mail is judged in each direction that is probed."""
-        by_direction: dict[Direction, list[Health]] = {}
-        for route in self._of(agency):
-            by_direction.setdefault(route.direction, []).append(self._subjects[route.name].health)
-        return {direction: combine(healths) for direction, healths in by_direction.items()}
+        return {
+            direction: combine(s.health for s in with_a_say(subjects))
+            for direction, subjects in self._by_direction(agency).items()
+        }
 
     def trouble(self, agency: str, now: datetime) -> Trouble | None:
         """Return what is wrong with an agency's mail, once it is clear how much; `None` if nothing is."""
         directions = self.directions(agency)
-        subjects = [self._subjects[route.name] for route in self._of(agency)]
+        subjects = [s for subjects in self._by_direction(agency).values() for s in with_a_say(subjects)]
         if any(s.health is Health.DOWN for s in subjects) and self._is_spreading(agency, now):
             return None
         if Health.DOWN in directions.values():
@@ -203,41 +182,39 @@ class Judge:
             matter = Matter.DEGRADED
         else:
             return None
-        began = [s.failing_since for s in subjects if s.failing_since and s.health is not Health.UP]
-        changed = [s.changed_at for s in subjects if s.changed_at and s.health is not Health.UP]
-        return Trouble(matter=matter, since=min(began or changed))
+        began = [at for s in subjects if s.health in {Health.DOWN, Health.DEGRADED} and (at := s.trouble_since())]
+        return Trouble(matter=matter, since=min(began))
 
     def is_well(self, agency: str) -> datetime | None:
-        """Return since when every direction of an agency is proven to work; `None` if not all are."""
-        directions = self.directions(agency)
-        if not directions or any(h is not Health.UP for h in directions.values()):
-            return None
-        subjects = [self._subjects[route.name] for route in self._of(agency)]
-        return max(
-            (at for s in subjects if s.health is Health.UP and (at := s.working_since or s.changed_at)), default=None
-        )
+        """Return since when every direction of an agency is proven to work; `None` if not all are.
 
-    def own_troubles(self) -> Mapping[Suspect, Trouble]:
-        """Return what is wrong with something of ours. While our network is, the references cannot be judged."""
-        down = {suspect: s for suspect, s in self._suspects.items() if s.health is Health.DOWN}
-        if Suspect(Blame.NETWORK) in down:
-            down = {suspect: s for suspect, s in down.items() if suspect.blame is not Blame.REFERENCE}
-        return {
-            suspect: Trouble(matter=Matter.OWN_FAULT, since=since)
-            for suspect, s in down.items()
-            if (since := s.failing_since or s.changed_at)
-        }
+        A direction that was never judged, and cannot be because our references there are dead, is not waited for.
+        """
+        by_direction = self._by_direction(agency)
+        for subjects in by_direction.values():
+            health = combine(s.health for s in with_a_say(subjects))
+            if health is not Health.UP and not (health is Health.UNKNOWN and all(s.is_mute for s in subjects)):
+                return None
+        well = [s for subjects in by_direction.values() for s in subjects if s.health is Health.UP]
+        return max((at for s in well if (at := s.working_since or s.changed_at)), default=None)
 
-    def own_well(self) -> Mapping[Suspect, datetime]:
+    def suspects(self) -> set[Suspect]:
+        """Return all of ours that can be suspected in this configuration."""
+        return self._own.suspects()
+
+    def own_troubles(self, now: datetime) -> Mapping[Suspect, Trouble]:
+        """Return what is wrong with something of ours."""
+        return self._own.troubles(self._witness.evidence(), now)
+
+    def own_well(self, now: datetime) -> Mapping[Suspect, datetime]:
         """Return what of ours is proven to work, and since when."""
-        return {
-            suspect: since
-            for suspect, s in self._suspects.items()
-            if s.health in {Health.UP, Health.DEGRADED} and (since := s.working_since or s.changed_at)
-        }
+        return self._own.well(self._witness.evidence(), now)
 
-    def _of(self, agency: str) -> list[WatchedRoute]:
-        return [route for route in self._routes.values() if route.agency == agency]
+    def _by_direction(self, agency: str) -> Mapping[Direction, Sequence[Subject]]:
+        found: dict[Direction, list[Subject]] = {}
+        for route, subject in self._by_agency.get(agency, ()):
+            found.setdefault(route.direction, []).append(subject)
+        return found
 
     def _is_spreading(self, agency: str, now: datetime) -> bool:
         """Whether, beside a route that is down, another is failing and not judged yet.
@@ -245,12 +222,16 @@ class Judge:
         What to say (slow, cannot send, cannot receive, both) is clear only then; for two confirmations that is waited
         for, so that staff are not told twice within a minute.
         """
-        subjects = [(route, self._subjects[route.name]) for route in self._of(agency)]
-        down_since = min(s.changed_at for _, s in subjects if s.health is Health.DOWN and s.changed_at)
-        patience: timedelta = max(2 * (r.probing.confirmation + r.probing.patience.whole) for r, _ in subjects)
+        routes = self._by_agency[agency]
+        down_since = min((s.changed_at for _, s in routes if s.health is Health.DOWN and s.changed_at), default=now)
+        patience: timedelta = max(2 * (r.probing.confirmation + r.probing.patience.whole) for r, _ in routes)
         undecided = any(
-            s.health is not Health.DOWN and s.recent and s.recent[-1][1].grade in {Grade.BAD, Grade.PENDING}
-            for _, s in subjects
+            s.health is not Health.DOWN
+            and (
+                (s.recent and s.recent[-1][1].grade in {Grade.BAD, Grade.PENDING})
+                or 0 < s.silent < s.policy.failures_to_down
+            )
+            for _, s in routes
         )
         return undecided and now - down_since < patience
 
@@ -265,6 +246,9 @@ class Judge:
             return Matter.BOTH
         if sending or receiving:
             return Matter.SENDING if sending else Matter.RECEIVING
+        if directions.keys() <= {Direction.INTERNAL}:
+            # Nothing else is probed, so nothing says that mail works in any way.
+            return Matter.BOTH
         # Only mail within the agency fails, somewhere on the way: staff must look, but nobody outside is affected.
         return Matter.DEGRADED
 
@@ -272,25 +256,13 @@ class Judge:
         """Return which ends of the agency's internal routes fail, where that is known."""
         return {
             result.failure.party
-            for route in self._of(agency)
+            for route, subject in self._by_agency[agency]
             if route.direction is Direction.INTERNAL
-            for result, verdict in self._subjects[route.name].recent
-            if verdict.grade is Grade.BAD and result.failure and result.failure.phase is not Phase.TRANSIT
+            for result, verdict in subject.recent
+            if verdict.grade is Grade.BAD and result.failure and result.outcome not in ON_THE_WAY
         }
 
 
-_OURS = "ours/"
-
-
-def _control_grades(route: WatchedRoute, result: ProbeResult, verdict: Verdict) -> dict[Suspect, Grade]:
-    """Return what a control run says of our network and of the references at its ends."""
-    network = Suspect(Blame.NETWORK)
-    ends = [Suspect(Blame.REFERENCE, m.name) for m in (route.route.sender, route.route.recipient)]
-    if result.outcome in ARRIVED:
-        return dict.fromkeys([network, *ends], Grade.GOOD)
-    if verdict.blame is Blame.NETWORK:
-        return {network: Grade.BAD}
-    if verdict.blame is Blame.REFERENCE:
-        # It failed at a server, so the network that led there is well.
-        return {network: Grade.GOOD, Suspect(Blame.REFERENCE, verdict.suspect): Grade.BAD}
-    return {}
+def _proof_within(route: WatchedRoute) -> timedelta:
+    """Return how long a run may wait for a proof: every control route has been run by then, also an agency's."""
+    return route.probing.interval + 2 * route.probing.patience.whole

@@ -6,7 +6,9 @@ again if it differs. At start that is read from the open incidents, so nothing d
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -16,20 +18,28 @@ import structlog
 from alerts.brief import Brief
 from alerts.clock import Clock
 from alerts.event import Event, Resolve, Trigger
-from alerts.incident import Incident
+from alerts.incident import SEVERITY, Incident
 from alerts.notice import Matter
 from monitor.attribution import Blame
 from monitor.health import Health
 from monitor.judge import Judge, Suspect, Trouble
-from monitor.metrics import AGENCY_DIRECTIONS, OWN_FAULTS, Metrics
+from monitor.metrics import AGENCY_DIRECTIONS, Metrics
 from monitor.route import WatchedRoute
 from monitor.store.history import History
-from probes.result import ProbeResult
+from probes.result import Outcome, ProbeResult
 
 log = structlog.get_logger()
 
 #: Dedup keys of what is our own; an agency's is its short code.
 _OURS = "ours/"
+
+#: What the metrics call a fault of ours.
+_CAUSES = {
+    Blame.NETWORK: "network",
+    Blame.REFERENCE: "reference",
+    Blame.CREDENTIALS: "credentials",
+    Blame.OURS: "configuration",
+}
 
 
 class Alerting(Protocol):
@@ -74,69 +84,100 @@ class Pipeline:
         self._clock = clock
         self._site = site
         self._told = dict(open_incidents)
+        self._telling = asyncio.Lock()
+        #: How each route's last run ended, and why.
+        self._endings: dict[str, tuple[Outcome, str]] = {}
         self._stored = dict(judge.healths())
         for agency in briefs.agencies:
             self._show(agency)
 
     async def take(self, result: ProbeResult) -> None:
-        """Take in the end of a run."""
+        """Take in the end of a run.
+
+        Raise what the store raises when the run cannot be written; how things stand is judged, shown and told all the
+        same, and what could not be written or told is so at the next run.
+        """
         route = self._routes.get(result.route)
         if route is None:
             return  # It left the configuration while its last run was under way.
         now = self._clock.now()
-        verdict = self._judge.take_in(result, now)
+        self._judge.take_in(result, now)
         self._metrics.probe_finished(result, agency=route.agency, direction=route.direction, site=self._site)
-        await self._history.ended(result, route.agency, self._newly_judged())
-        if result.failure is not None:
-            log.info(
-                "probe failed",
-                route=route.name,
-                outcome=result.outcome,
-                why=result.failure.reason,
-                blame=verdict.blame if verdict else None,
-            )
-        for agency in self._briefs.agencies:
-            await self._compare_agency(agency, now)
-        await self._compare_ours(now)
+        self._log(result)
+        self._show_all({suspect.blame for suspect in self._judge.own_troubles(now)})
+        # Runs end while others are being written: what was told is compared by one at a time.
+        async with self._telling:
+            try:
+                await self._write_down(result, route.agency)
+            finally:
+                for agency in self._briefs.agencies:
+                    await self._compare_agency(agency, now)
+                await self._compare_ours(self._judge.own_troubles(now), now)
 
-    def _newly_judged(self) -> Mapping[str, tuple[Health, datetime]]:
-        healths = self._judge.healths()
+    def _log(self, result: ProbeResult) -> None:
+        """Write a line when a route ends otherwise than the time before, and none while it goes on like that."""
+        reason = result.failure.reason if result.failure else ""
+        before = self._endings.get(result.route, (Outcome.DELIVERED, ""))
+        self._endings[result.route] = ending = (result.outcome, reason)
+        if ending != before:
+            event = "probe failed" if result.failure else "probe arrived"
+            log.info(event, route=result.route, outcome=result.outcome, why=reason)
+
+    async def _write_down(self, result: ProbeResult, agency: str) -> None:
+        healths = dict(self._judge.healths())
         changed = {name: judged for name, judged in healths.items() if self._stored.get(name) != judged}
+        await self._history.ended(result, agency, changed)
+        # Only now: what could not be written is written with the next run.
+        self._stored = healths
         for name, (health, _) in changed.items():
             log.info("health changed", subject=name, health=health)
-        self._stored = dict(healths)
-        return changed
 
     async def _compare_agency(self, agency: str, now: datetime) -> None:
-        self._show(agency)
         trouble = self._judge.trouble(agency, now)
         if trouble is not None:
             await self._tell(agency, trouble, self._briefs.agencies[agency], now)
         elif agency in self._told and (ended_at := self._judge.is_well(agency)):
             await self._tell_over(agency, ended_at, now)
 
-    async def _compare_ours(self, now: datetime) -> None:
-        troubles = self._judge.own_troubles()
+    async def _compare_ours(self, troubles: Mapping[Suspect, Trouble], now: datetime) -> None:
         for suspect, trouble in troubles.items():
             await self._tell(f"{_OURS}{suspect}", trouble, self._briefs.ours(suspect), now)
-        for suspect, ended_at in self._judge.own_well().items():
-            if f"{_OURS}{suspect}" in self._told:
-                await self._tell_over(f"{_OURS}{suspect}", ended_at, now)
-        present = {suspect.blame for suspect in troubles}
-        for blame in (Blame.NETWORK, Blame.REFERENCE, Blame.CREDENTIALS):
-            if blame in OWN_FAULTS:
-                self._metrics.own_fault(blame, present=blame in present)
+        told = [key for key in self._told if key.startswith(_OURS)]
+        if not told:
+            return
+        well = {f"{_OURS}{suspect}": since for suspect, since in self._judge.own_well(now).items()}
+        # A reference or account that has left the configuration cannot trouble us any more.
+        known = {f"{_OURS}{suspect}" for suspect in self._judge.suspects()}
+        for key in told:
+            if key in well or key not in known:
+                await self._tell_over(key, well.get(key, now), now)
 
     async def _tell(self, key: str, trouble: Trouble, brief: Brief, now: datetime) -> None:
-        if self._told.get(key) is trouble.matter:
-            return
+        told = self._told.get(key)
+        if told is not None and SEVERITY[trouble.matter] <= SEVERITY[told]:
+            return  # No news; while a recovery spreads, the matter grows less from run to run.
         event = Trigger(dedup_key=key, at=now, matter=trouble.matter, began_at=trouble.since, brief=brief)
-        await self._alerting.submit(event)
-        self._told[key] = trouble.matter
+        if await self._submit(event):
+            self._told[key] = trouble.matter
 
     async def _tell_over(self, key: str, ended_at: datetime, now: datetime) -> None:
-        await self._alerting.submit(Resolve(dedup_key=key, at=now, ended_at=ended_at))
-        del self._told[key]
+        if await self._submit(Resolve(dedup_key=key, at=now, ended_at=ended_at)):
+            del self._told[key]
+
+    async def _submit(self, event: Trigger | Resolve) -> bool:
+        try:
+            await self._alerting.submit(event)
+        # One event that cannot be taken in (our bug, a store that is away) must not keep the others from being told.
+        except Exception:
+            log.exception("could not tell the alerting side; telling it again after the next run", key=event.dedup_key)
+            return False
+        return True
+
+    def _show_all(self, faults: AbstractSet[Blame]) -> None:
+        for agency in self._briefs.agencies:
+            self._show(agency)
+        for blame, cause in _CAUSES.items():
+            self._metrics.own_fault(cause, present=blame in faults)
 
     def _show(self, agency: str) -> None:
         for direction, health in self._judge.directions(agency).items():

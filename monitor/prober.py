@@ -12,18 +12,20 @@ from alerts.clock import Clock
 from monitor.judge import Judge
 from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
-from monitor.route import Direction, WatchedRoute
+from monitor.route import WatchedRoute
 from monitor.schedule import Schedule
 from monitor.store.history import History
-from probes.kinds.roundtrip import KIND as ROUNDTRIP
 from probes.mailbox import Mailbox
-from probes.probe import Patience
+from probes.probe import Patience, ProbeKind
 from probes.result import Arrival
 from probes.runner import run_probe
 from probes.token import TokenSigner
 from probes.watcher import MailboxWatcher
 
 log = structlog.get_logger()
+
+#: Tokens whose route is remembered; at one run a second that is half a day.
+_REMEMBERED = 50_000
 
 
 class Prober:
@@ -33,6 +35,7 @@ class Prober:
         self,
         *,
         routes: Mapping[str, WatchedRoute],
+        kind: ProbeKind,
         signer: TokenSigner,
         judge: Judge,
         pipeline: Pipeline,
@@ -43,6 +46,7 @@ class Prober:
     ) -> None:
         """*known_tokens*: of earlier runs, whether their mail has come (`History.tokens`)."""
         self._routes = routes
+        self._kind = kind
         self._signer = signer
         self._judge = judge
         self._pipeline = pipeline
@@ -61,6 +65,8 @@ class Prober:
             )
             for mailbox in _mailboxes(routes.values())
         }
+        #: Route and time of the tokens sent since the start, the oldest first: how late their mail is, if it is.
+        self._sent: dict[str, tuple[str, datetime]] = {}
         self._schedule = Schedule()
         self._changed = asyncio.Event()
 
@@ -90,9 +96,12 @@ class Prober:
     async def _probe(self, route: WatchedRoute) -> None:
         token = self._signer.issue(route.name, self._clock.now())
         patience = route.probing.patience
+        self._sent[token.id] = (route.name, token.sent_at)
+        if len(self._sent) > _REMEMBERED:
+            del self._sent[next(iter(self._sent))]
         try:
             await self._history.sent(token.id, route.name, token.sent_at, token.sent_at + patience.whole)
-            probe = ROUNDTRIP.build(
+            probe = self._kind.build(
                 route=route.route,
                 token=token,
                 patience=patience,
@@ -115,15 +124,23 @@ class Prober:
         self._schedule.finished(route.name, now)
         if self._judge.is_suspicious(route.name):
             self._schedule.look_again(route.name, now + route.probing.confirmation)
-        if self._judge.wants_proof():
+        for control in self._judge.proofs_wanted():
             # Somebody's failure waits for a proof that we ourselves work: prove it soon.
-            for control in (r for r in self._routes.values() if r.direction is Direction.CONTROL):
-                self._schedule.look_again(control.name, now + min(control.probing.confirmation, timedelta(seconds=5)))
+            confirmation = self._routes[control].probing.confirmation
+            self._schedule.look_again(control, now + min(confirmation, timedelta(seconds=5)))
         self._changed.set()
 
     def _arrived(self, arrival: Arrival, token_id: str | None, seen_at: datetime) -> None:
-        self._metrics.arrived(arrival)
-        log.info("mail that nobody waited for", arrival=arrival, token=token_id, seen_at=seen_at.isoformat())
+        name, sent_at = self._sent.get(token_id or "", ("", seen_at))
+        route, transit = self._routes.get(name), seen_at - sent_at
+        if arrival is Arrival.LATE and route is not None and token_id is not None:
+            self._metrics.arrived(arrival, direction=route.direction, transit=transit)
+            self._judge.came_late(route.name, token_id, transit, self._clock.now())
+        else:
+            self._metrics.arrived(arrival)
+        log.info(
+            "mail that nobody waited for", arrival=arrival, token=token_id, route=name, seen_at=seen_at.isoformat()
+        )
 
 
 def _mailboxes(routes: Iterable[WatchedRoute]) -> Iterable[Mailbox]:

@@ -11,6 +11,7 @@ from monitor.briefs import own_brief
 from monitor.config.loading import Configuration
 from monitor.health import HealthPolicy
 from monitor.judge import Judge
+from monitor.kinds import ROUND_TRIP, probe_kinds
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.pipeline import Alerting, Briefs, Pipeline
 from monitor.prober import Prober
@@ -66,6 +67,7 @@ async def make_watch(configuration: Configuration, around: Surroundings) -> Watc
     )
     prober = Prober(
         routes=routes,
+        kind=probe_kinds()[ROUND_TRIP],
         signer=around.signer,
         judge=judge,
         pipeline=pipeline,

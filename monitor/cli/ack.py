@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, in_path, login_name
 from monitor.cli.service import ask
 
 
@@ -16,7 +16,7 @@ def ack(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Acknowledge an incident: the escalation to staff stops, the announcement does not."""
-    found = ask(config, "POST", f"/incidents/{incident}/acknowledge", {"by": by or login_name()})
+    found = ask(config, "POST", f"/incidents/{in_path(incident)}/acknowledge", {"by": by or login_name()})
     if found["state"] == "resolved":
         typer.echo(f"{found['number']} is over: nothing to acknowledge.")
     else:

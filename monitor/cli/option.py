@@ -6,6 +6,7 @@ import os
 import pwd
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -19,4 +20,13 @@ By = Annotated[str, typer.Option("--by", help="In whose name; default: yours.", 
 
 def login_name() -> str:
     """Return the name of the person at the terminal, behind sudo too."""
-    return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    uid = os.getuid()
+    try:
+        return os.environ.get("SUDO_USER") or pwd.getpwuid(uid).pw_name
+    except KeyError:  # A container may run as a number that nobody has given a name.
+        return f"uid {uid}"
+
+
+def in_path(number: str) -> str:
+    """Return an incident's number as a part of a path, in capitals: nobody holds the shift key at three at night."""
+    return quote(number.strip().upper(), safe="")

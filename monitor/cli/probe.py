@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -13,8 +14,8 @@ import typer
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import configuration, fail
 from monitor.key import token_key
+from monitor.kinds import ROUND_TRIP, probe_kinds
 from monitor.route import WatchedRoute
-from probes.kinds.roundtrip import KIND as ROUNDTRIP
 from probes.result import Outcome, Phase, ProbeResult
 from probes.runner import run_probe
 from probes.token import TokenSigner
@@ -37,6 +38,10 @@ EXIT_CODES: dict[Outcome, int] = {
     Outcome.TIMEOUT: 20,
     Outcome.INCONCLUSIVE: 21,
 }
+
+
+#: What deleting the message is allowed, after its result is known.
+_TIDY_SECONDS = 5
 
 
 def probe(
@@ -85,7 +90,7 @@ async def _run(route: WatchedRoute, signer: TokenSigner, *, verbose: bool) -> in
     }
     async with asyncio.TaskGroup() as tasks:
         watching = [tasks.create_task(watcher.run()) for watcher in watchers.values()]
-        round_trip = ROUNDTRIP.build(
+        round_trip = probe_kinds()[ROUND_TRIP].build(
             route=route.route,
             token=token,
             patience=patience,
@@ -93,6 +98,10 @@ async def _run(route: WatchedRoute, signer: TokenSigner, *, verbose: bool) -> in
             recipient=watchers[route.route.recipient.name],
         )
         result = await run_probe(round_trip, route=route.name, token_id=token.id, patience=patience, recorder=recorder)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TIDY_SECONDS):
+                for watcher in watchers.values():
+                    await watcher.tidy()
         for task in watching:
             task.cancel()
     _show(route, result, recorder)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, in_path, login_name
 from monitor.cli.service import ask, fail
 
 
@@ -16,7 +16,7 @@ def release(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Release the announcement of an outage: its fax pages and letters go out to the agency's recipients."""
-    found = ask(config, "POST", f"/incidents/{incident}/release", {"by": by or login_name()})
+    found = ask(config, "POST", f"/incidents/{in_path(incident)}/release", {"by": by or login_name()})
     if found["announcement"] != "released":
         fail(f"{found['number']} has nothing to announce: it is {found['matter']}, {found['state']}")
     typer.echo(f"{found['number']}: announcement released by {found['released_by']}.")

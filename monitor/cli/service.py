@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from socket import AF_UNIX
+from socket import socket as Socket  # noqa: N812 - `socket` is a path here
 from typing import Any, NoReturn
 
 import httpx
@@ -31,8 +33,20 @@ def configuration(path: Path) -> Configuration:
 
 def request(socket: Path, method: str, path: str, word: Mapping[str, str] | None = None) -> httpx.Response:
     """Send one request over a Unix socket. Raise `httpx.HTTPError` or `OSError` when nobody answers."""
-    with reachable(socket) as name, httpx.Client(transport=httpx.HTTPTransport(uds=name), timeout=30) as client:
-        return client.request(method, f"http://pantau{path}", json=word)
+    with reachable(socket) as name:
+        with Socket(AF_UNIX) as knock:  # The library leaves its socket open when nobody answers.
+            knock.connect(name)
+        with httpx.Client(transport=httpx.HTTPTransport(uds=name), timeout=30) as client:
+            return client.request(method, f"http://pantau{path}", json=word)
+
+
+def belongs_to_another(socket: Path) -> bool:
+    """Whether a socket, or the directory that it lies in, is not ours to use."""
+    directory = socket.parent
+    # Not Path.exists: it raises when the directory is closed to us.
+    if os.path.exists(directory) and not os.access(directory, os.X_OK, effective_ids=True):  # noqa: PTH110
+        return True
+    return os.path.exists(socket) and not os.access(socket, os.W_OK, effective_ids=True)  # noqa: PTH110
 
 
 def ask(config: Path, method: str, path: str, word: Mapping[str, str] | None = None) -> Any:
@@ -41,11 +55,13 @@ def ask(config: Path, method: str, path: str, word: Mapping[str, str] | None = N
     try:
         answer = request(socket, method, path, word)
     except (httpx.ConnectError, OSError):
-        if socket.exists() and not os.access(socket, os.W_OK):
+        if belongs_to_another(socket):
             fail(f"{socket} belongs to another user: run this command as the service's user")
         fail(f"the service is not running (nothing answers at {socket}); start it with `pantau run --config {config}`")
     except httpx.HTTPError as error:
         fail(f"the service does not answer at {socket}: {type(error).__name__}")
+    if answer.status_code == 422:
+        fail("; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in answer.json()["detail"]), 2)
     if answer.status_code in {404, 409}:
         fail(answer.json()["detail"])
     if answer.status_code >= 500:

@@ -25,9 +25,11 @@ def callbacks(source: Source) -> Starlette:
     async def hear(request: Request) -> Response:
         gateway, path = request.path_params["gateway"], request.path_params["path"]
         base = source.callback_base(gateway)
+        if base is None:  # Before anything of a stranger's body is read.
+            return PlainTextResponse("", status_code=404)
         body = await _body(request)
-        if base is None or body is None:
-            return PlainTextResponse("", status_code=404 if base is None else 413)
+        if body is None:
+            return PlainTextResponse("", status_code=413)
         # The URL as the provider was given it; Host and forwarding headers are whatever a stranger writes.
         url = f"{base}/{path}" + (f"?{request.url.query}" if request.url.query else "")
         form: dict[str, list[str]] = {}

@@ -18,6 +18,7 @@ from alerts.delivery import NoticeState
 from monitor.config.problem import Severity
 from monitor.metrics import CONTENT_TYPE
 from monitor.overview import AgencyView, IncidentView, NoticeView
+from monitor.web.notice import notice_pages
 from monitor.web.page import FILTERS
 from monitor.web.source import Source
 
@@ -45,7 +46,9 @@ def portal(source: Source, hosts: Sequence[str]) -> FastAPI:
     app.add_middleware(BaseHTTPMiddleware, dispatch=_secure)
     app.include_router(_api(source))
     app.include_router(_service(source))
-    app.include_router(_pages(source))
+    templates = _templates()
+    app.include_router(_pages(source, templates))
+    app.include_router(notice_pages(source, templates))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return app
 
@@ -93,7 +96,10 @@ def _service(source: Source) -> APIRouter:
         return PlainTextResponse("starting\n", status_code=503)
 
     @router.post("/-/reload", summary="Read the configuration again; a bad one changes nothing")
-    async def reload() -> Response:
+    async def reload(request: Request) -> Response:
+        # A page of a stranger's, open in an operator's browser, can send a POST here too; curl sends no such header.
+        if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or "origin" in request.headers:
+            return PlainTextResponse("only from this machine's own tools\n", status_code=403)
         return await reload_response(source)
 
     return router
@@ -108,12 +114,16 @@ async def reload_response(source: Source) -> Response:
     )
 
 
-def _pages(source: Source) -> APIRouter:
-    router = APIRouter(include_in_schema=False)
+def _templates() -> Environment:
     templates = Environment(
         loader=PackageLoader("monitor.web"), autoescape=select_autoescape(), undefined=StrictUndefined
     )
     templates.filters |= FILTERS
+    return templates
+
+
+def _pages(source: Source, templates: Environment) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
 
     async def render(name: str) -> HTMLResponse:
         notices = await source.notices()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from alerts.gateway import Answer, Incoming
+from alerts.gateway import Answer, Content, Incoming
 from alerts.incident import Incident
 from monitor.config.problem import Problem
 from monitor.overview import AgencyView, IncidentView, NoticeView
@@ -23,6 +23,9 @@ class Source(Protocol):
 
     async def notices(self) -> Sequence[NoticeView]:
         """Return the newest notices, newest first."""
+
+    async def content(self, notice_id: int) -> tuple[NoticeView, Content] | None:
+        """Return a notice and what it says; `None`: no such notice."""
 
     def metrics(self) -> bytes:
         """Return Prometheus' text format. Blocks for a while: call it in a thread."""

@@ -28,8 +28,7 @@ async def test_a_dead_reference_mailbox_is_told_to_the_noc_only(tmp_path: Path, 
         await play.world.network.systems[REFERENCES[0].key].break_(fault)
         await play.noc.expect_sms("peti rujukan", "Ruj NOC-01", within=40)
         # Long enough for every route across to the dead reference to have failed several times.
-        runs = {agency.code: 0 for agency in AGENCIES}
-        await play.until(lambda: _failed(play, runs, times=4), "each agency's routes have failed four times more")
+        await _many_more_failures(play)
 
         await nobody_else_heard(play)
 
@@ -45,8 +44,7 @@ async def test_a_dead_network_of_ours_is_told_to_the_noc_only(tmp_path: Path) ->
         for system in play.world.network.systems.values():
             await system.break_(Fault.IMAP)
         await play.noc.expect_sms("rangkaian pemantau", within=40)
-        runs = {agency.code: 0 for agency in AGENCIES}
-        await play.until(lambda: _failed(play, runs, times=4), "each agency's routes have failed four times more")
+        await _many_more_failures(play)
 
         await nobody_else_heard(play)
 
@@ -62,9 +60,11 @@ async def test_a_refused_password_of_ours_is_told_to_the_noc_only(tmp_path: Path
         await nobody_else_heard(play)
 
 
-async def _failed(play: Theatre, runs: dict[str, int], *, times: int) -> bool:
-    """Count the failed runs that the log tells of since the first call; return whether every agency had *times*."""
-    counts = {code: play.log().count(f'event="probe failed" route={code}/') for code in runs}
-    for code, seen in counts.items():
-        runs[code] = runs[code] or seen or 1
-    return all(counts[code] >= runs[code] + times for code in runs)
+async def _many_more_failures(play: Theatre) -> None:
+    """Wait until the routes of all agencies have failed several times more each."""
+    before = await play.failures()
+
+    async def failed() -> bool:
+        return await play.failures() >= before + 8 * len(AGENCIES)
+
+    await play.until(failed, "every agency's routes have failed several times more")

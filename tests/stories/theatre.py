@@ -113,6 +113,13 @@ class Theatre:
             return []
         return answer
 
+    async def failures(self) -> int:
+        """Return how many runs between an agency and a reference, or within an agency, have not been delivered."""
+        async with httpx.AsyncClient(base_url=self.url, trust_env=False) as client:
+            lines = (await client.get("/metrics")).text.splitlines()
+        counted = (line for line in lines if line.startswith("pantau_probe_outcomes_total{"))
+        return sum(int(float(n.split()[-1])) for n in counted if "control" not in n and '"delivered"' not in n)
+
     async def health(self, agency: str = JCM.code) -> Mapping[str, str]:
         """Return how an agency's mail is judged."""
         found = [a["health"] for a in await self.get("/agencies") if a["agency"] == agency]

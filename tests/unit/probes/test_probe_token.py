@@ -65,7 +65,7 @@ def flipped(position: int) -> str:
         TOKEN.text[:40],
         TOKEN.text + "a",
         "pantau-" + base64.b32encode(bytes(35)).decode().lower(),
-        TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "putrajaya-1").issue(ROUTE, NOW).text,
+        TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "putrajaya-1").issue(ROUTE, NOW, nonce=bytes(8)).text,
     ],
 )
 def test_whatever_does_not_verify_is_a_forgery_and_no_token(text: str) -> None:

@@ -1,0 +1,44 @@
+"""What a notice says, for people who want to see what went out: its text, its script, its page."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from fastapi import APIRouter, HTTPException, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment
+
+from alerts.gateway import PageContent, SmsContent, VoiceContent
+from monitor.web.source import Source
+
+
+def notice_pages(source: Source, templates: Environment) -> APIRouter:
+    """Build the pages of single notices. They are composed again from the stored facts, so they say what was sent."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/notices/{notice_id}")
+    async def notice(notice_id: int) -> HTMLResponse:
+        found = await source.content(notice_id)
+        if found is None:
+            raise HTTPException(404, f"there is no notice {notice_id}")
+        view, content = found
+        match content:
+            case SmsContent(text=text):
+                said = [text]
+            case VoiceContent(scripts=scripts):
+                said = [line for script in scripts for line in (*script.blocks, script.menu)]
+            case PageContent(title=title):
+                said = [title]
+            case _:
+                assert_never(content)
+        page = templates.get_template("notice.html")
+        return HTMLResponse(page.render(notice=view, said=said, is_page=isinstance(content, PageContent)))
+
+    @router.get("/notices/{notice_id}/page.pdf")
+    async def page(notice_id: int) -> Response:
+        found = await source.content(notice_id)
+        if found is None or not isinstance(found[1], PageContent):
+            raise HTTPException(404, f"there is no fax or letter {notice_id}")
+        return Response(found[1].pdf, media_type="application/pdf")
+
+    return router

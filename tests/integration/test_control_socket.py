@@ -1,0 +1,66 @@
+"""The control socket: who may use it, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import stat
+from pathlib import Path
+
+import httpx
+import pytest
+
+from monitor.cli.service import request
+from monitor.web.control import control
+from monitor.web.serving import open_unix, serve
+from tests.unit.monitor.web.source import Service
+
+
+async def test_only_its_user_may_use_it(tmp_path: Path) -> None:
+    listener = open_unix(tmp_path / "control.sock")
+    listener.close()
+
+    assert stat.S_IMODE((tmp_path / "control.sock").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("depth", [0, 8])
+async def test_it_answers_however_deep_it_lies(tmp_path: Path, depth: int) -> None:
+    path = tmp_path.joinpath(*["a-rather-long-name"] * depth) / "control.sock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    async with serve(control(Service()), open_unix(path)):
+        answer = await asyncio.to_thread(request, path, "GET", "/incidents")
+
+    assert answer.status_code == 200
+    assert answer.json()[0]["number"] == "JCM-01"
+
+
+async def test_one_that_a_dead_process_left_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    async with serve(control(Service()), open_unix(path)):
+        answer = await asyncio.to_thread(request, path, "GET", "/incidents")
+
+    assert answer.status_code == 200
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_when_the_service_ends_nobody_answers(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    async with serve(control(Service()), open_unix(path)):
+        pass
+
+    with pytest.raises((httpx.ConnectError, OSError)):
+        request(path, "GET", "/incidents")
+
+
+async def test_orders_that_come_together_are_all_answered(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    service = Service()
+    async with serve(control(service), open_unix(path)):
+        answers = await asyncio.gather(
+            *(asyncio.to_thread(request, path, "POST", f"/notices/{n}/dispatched", {"by": "Siti"}) for n in range(20))
+        )
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert sorted(service.orders) == sorted((str(n), "Siti") for n in range(20))

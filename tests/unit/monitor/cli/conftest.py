@@ -1,0 +1,14 @@
+"""The office that the command line is used in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.monitor.cli.office import Office
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    return Office(tmp_path)

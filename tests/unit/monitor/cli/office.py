@@ -1,0 +1,69 @@
+"""A configuration, and the control socket of a running service, for the tests of the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import yaml
+from typer.testing import CliRunner
+
+from monitor.app import CONTROL_SOCKET
+from monitor.cli import app
+from monitor.web.control import control
+from monitor.web.serving import open_unix, serve
+from tests.unit.monitor.web.source import Service
+
+_DEPLOY = Path(__file__).parents[4] / "deploy"
+ENVIRON = {"PANTAU_MPCONTOH_PASSWORD": "kata-laluan-contoh", "COLUMNS": "200"}
+
+
+def _secrets(tree: object) -> list[str]:
+    if isinstance(tree, list):
+        return [name for item in tree for name in _secrets(item)]
+    if not isinstance(tree, dict):
+        return []
+    found = [value for key, value in tree.items() if key.endswith("_file") and isinstance(value, str)]
+    return found + [name for value in tree.values() for name in _secrets(value)]
+
+
+class Office:
+    """The configuration that ships, in a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.config = directory / "pantau.yaml"
+        shutil.copy(_DEPLOY / "pantau.yaml", directory)
+        shutil.copytree(_DEPLOY / "agencies", directory / "agencies")
+        self.config.write_text(self.config.read_text().replace("state: /var/lib/pantau", "state: state"))
+        self.state = directory / "state"
+        self.state.mkdir(mode=0o700)
+        for file in directory.rglob("*.yaml"):
+            for secret in _secrets(yaml.safe_load(file.read_text())):
+                (directory / secret).parent.mkdir(exist_ok=True)
+                (directory / secret).write_text("kata-laluan-contoh\n")
+                (directory / secret).chmod(0o600)
+
+    @property
+    def socket(self) -> Path:
+        return self.state / CONTROL_SOCKET
+
+    @asynccontextmanager
+    async def open(self, service: Service) -> AsyncIterator[None]:
+        """Answer on the control socket for as long as the block lasts."""
+        async with serve(control(service), open_unix(self.socket)):
+            yield
+
+    def run(self, *words: str) -> tuple[int, str]:
+        """Run a command; return its exit code and what it said."""
+        result = CliRunner().invoke(app, [*words, "--config", str(self.config)], env=ENVIRON)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.output
+
+    async def ask(self, *words: str) -> tuple[int, str]:
+        """Run a command beside the service."""
+        return await asyncio.to_thread(self.run, *words)

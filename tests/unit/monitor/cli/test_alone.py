@@ -1,0 +1,67 @@
+"""Commands that need no running service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from monitor.cli.probe import EXIT_CODES
+from probes.result import Outcome
+from tests.unit.monitor.cli.office import Office
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("letter", "ZZZ", "--preview"), "there is no agency ZZZ; there are "),
+        (("letter", "JCONTOH"), "letters are sent by the service only"),
+        (("letter", "JCONTOH", "--preview", "--recipient", "nobody"), "has no recipient nobody; it has "),
+        (("probe", "ZZZ"), "there is no agency ZZZ in the configuration"),
+        (("probe", "JCONTOH", "sideways"), "has no route sideways; it has "),
+    ],
+)
+def test_what_does_not_exist_is_said_with_what_does(office: Office, words: tuple[str, ...], said: str) -> None:
+    code, output = office.run(*words)
+
+    assert code == 2
+    assert said in output
+
+
+@pytest.mark.parametrize("words", [("letter", "JCONTOH", "--preview"), ("probe", "JCONTOH"), ("run",)])
+def test_a_bad_configuration_ends_with_two(office: Office, words: tuple[str, ...]) -> None:
+    office.config.write_text("agencies: [\n")
+
+    assert office.run(*words)[0] == 2
+
+
+def test_a_preview_is_written_where_it_was_asked_for(office: Office, tmp_path: Path) -> None:
+    path = tmp_path / "surat.pdf"
+    code, output = office.run("letter", "jcontoh", "--preview", "-o", str(path))
+
+    assert code == 0
+    assert "A preview: nothing was sent." in output
+    assert path.read_bytes().startswith(b"%PDF")
+
+
+def test_a_preview_that_cannot_be_written_is_said_to_be(office: Office, tmp_path: Path) -> None:
+    code, output = office.run("letter", "JCONTOH", "--preview", "-o", str(tmp_path / "missing" / "surat.pdf"))
+
+    assert code == 1
+    assert "cannot be written: No such file or directory" in output
+
+
+def test_a_probe_without_its_key_says_so(office: Office) -> None:
+    (office.state / "token.key").write_bytes(b"short")
+
+    code, output = office.run("probe", "JCONTOH")
+
+    assert code == 1
+    assert "the key that signs probe messages cannot be used" in output
+
+
+def test_every_end_of_a_probe_has_an_exit_code_of_its_own() -> None:
+    assert EXIT_CODES.keys() == set(Outcome)
+    assert len(set(EXIT_CODES.values())) == len(Outcome)
+    assert EXIT_CODES[Outcome.DELIVERED] == 0
+    assert not {1, 2} & set(EXIT_CODES.values())

@@ -1,0 +1,188 @@
+"""Commands that ask the running service."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from alerts.event import Resolve
+from alerts.incident import apply
+from alerts.notice import Matter
+from monitor.cli.option import login_name
+from monitor.cli.service import belongs_to_another
+from monitor.config.problem import Problem, Severity
+from tests.unit.alerts.people import FAX, SMS_SITI, T0, incident
+from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.web.source import Service
+
+COMMANDS = [
+    ("incidents",),
+    ("notices",),
+    ("ack", "JCM-01"),
+    ("release", "JCM-01"),
+    ("dispatched", "7"),
+    ("reload",),
+]
+COMMAND = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+
+
+@COMMAND
+def test_without_a_service_it_says_how_to_start_one(office: Office, words: tuple[str, ...]) -> None:
+    code, said = office.run(*words)
+
+    assert code == 1
+    assert "the service is not running" in said
+    assert f"pantau run --config {office.config}" in said
+
+
+@COMMAND
+def test_a_socket_that_nobody_listens_at_is_no_service(office: Office, words: tuple[str, ...]) -> None:
+    office.socket.write_text("")
+
+    code, said = office.run(*words)
+
+    assert code == 1
+    assert "the service is not running" in said
+
+
+@COMMAND
+def test_a_bad_configuration_ends_with_two_and_what_is_wrong(office: Office, words: tuple[str, ...]) -> None:
+    office.config.write_text(office.config.read_text() + "\nsitte: putrajaya\n")
+
+    code, said = office.run(*words)
+
+    assert code == 2
+    assert "is no known key" in said
+
+
+@COMMAND
+async def test_a_service_that_breaks_is_said_to_have_broken(office: Office, words: tuple[str, ...]) -> None:
+    class Broken(Service):
+        def __getattribute__(self, name: str) -> object:
+            raise RuntimeError("kata-laluan-contoh")
+
+    async with office.open(Broken()):
+        code, said = await office.ask(*words)
+
+    assert code == 1
+    assert "its log says why" in said
+    assert "kata-laluan" not in said
+
+
+async def test_incidents_are_listed(office: Office) -> None:
+    async with office.open(Service()):
+        code, said = await office.ask("incidents")
+
+    assert code == 0
+    assert all(word in said for word in ("JCM-01", "Jabatan Contoh Malaysia", "both", "triggered", "waiting"))
+
+
+async def test_notices_are_listed_without_numbers(office: Office) -> None:
+    async with office.open(Service()):
+        code, said = await office.ask("notices")
+
+    assert code == 0
+    assert "Kementerian Contoh" in said
+    assert FAX.number not in said
+    assert SMS_SITI.number not in said
+
+
+@pytest.mark.parametrize("number", ["JCM-01", "jcm-01", " JCM-01 "])
+async def test_a_person_takes_an_incident_on(office: Office, number: str) -> None:
+    async with office.open(Service()):
+        code, said = await office.ask("ack", number, "--by", "Siti Contoh")
+
+    assert (code, said) == (0, "JCM-01 is acknowledged by Siti Contoh.\n")
+
+
+async def test_who_says_nothing_else_is_taken_for_who_is_signed_in(office: Office) -> None:
+    service = Service()
+    async with office.open(service):
+        await office.ask("ack", "JCM-01")
+
+    assert service.incident.acknowledged_by == login_name()
+
+
+async def test_an_incident_that_is_over_cannot_be_acknowledged(office: Office) -> None:
+    over = apply(incident(), Resolve(dedup_key="JCM", at=T0, ended_at=T0))
+    async with office.open(Service(incident=over)):
+        assert await office.ask("ack", "JCM-01") == (0, "JCM-01 is over: nothing to acknowledge.\n")
+
+
+async def test_a_duty_officer_releases(office: Office) -> None:
+    async with office.open(Service()):
+        code, said = await office.ask("release", "JCM-01", "--by", "Siti Contoh")
+
+    assert (code, said) == (0, "JCM-01: announcement released by Siti Contoh.\n")
+
+
+async def test_what_is_no_outage_has_nothing_to_release(office: Office) -> None:
+    async with office.open(Service(incident=incident(Matter.DEGRADED))):
+        code, said = await office.ask("release", "JCM-01")
+
+    assert (code, said) == (1, "JCM-01 has nothing to announce: it is degraded, triggered\n")
+
+
+@pytest.mark.parametrize("command", ["ack", "release"])
+@pytest.mark.parametrize("number", ["JCM-99", "?", "#", "..", "100%"])
+async def test_an_unknown_incident_is_said_to_be_unknown(office: Office, command: str, number: str) -> None:
+    async with office.open(Service()):
+        code, said = await office.ask(command, number)
+
+    assert code == 1
+    assert "there is no incident" in said or "Not Found" in said
+
+
+async def test_a_name_that_is_too_long_is_refused_in_words(office: Office) -> None:
+    async with office.open(Service()):
+        code, said = await office.ask("ack", "JCM-01", "--by", "x" * 101)
+
+    assert code == 2
+    assert "by: String should have at most 100 characters" in said
+
+
+async def test_a_letter_is_recorded_as_posted_or_it_is_said_why_not(office: Office) -> None:
+    async with office.open(Service()):
+        assert await office.ask("dispatched", "7") == (0, "The letter of notice 7 is recorded as posted.\n")
+    async with office.open(Service(wrong="there is no notice 7")):
+        assert await office.ask("dispatched", "7") == (1, "there is no notice 7\n")
+
+
+@pytest.mark.parametrize(
+    ("severity", "code", "end"),
+    [
+        (Severity.ERROR, 2, "Refused: the old configuration stays in force."),
+        (Severity.WARNING, 0, "The new configuration is in force."),
+    ],
+)
+async def test_a_reload_says_what_is_wrong(office: Office, severity: Severity, code: int, end: str) -> None:
+    problem = Problem(file="pantau.yaml", message="is odd", severity=severity)
+    async with office.open(Service(problems=[problem])):
+        ended, said = await office.ask("reload")
+
+    assert ended == code
+    assert "is odd" in said
+    assert end in said
+
+
+def test_a_socket_in_another_users_directory_is_not_ours(office: Office) -> None:
+    assert not belongs_to_another(office.socket)
+    if os.geteuid() != 0:
+        office.state.chmod(0)
+        closed = belongs_to_another(office.socket)
+        office.state.chmod(0o700)
+        assert closed
+        return
+    with tempfile.TemporaryDirectory() as outer:
+        Path(outer).chmod(0o711)
+        state = Path(outer) / "state"
+        state.mkdir(mode=0o700)
+        os.seteuid(65534)
+        try:
+            closed, absent = belongs_to_another(state / "control.sock"), belongs_to_another(Path(outer) / "x" / "y")
+        finally:
+            os.seteuid(0)
+    assert (closed, absent) == (True, False)

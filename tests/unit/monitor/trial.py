@@ -1,0 +1,208 @@
+"""Fictional agencies and references, and what their mail does, for the tests of judging.
+
+A `World` says how each side is; its probes end as the probes do in earnest, in the order in which a prober would run
+them: the agencies' first, then the control runs. Time is an argument.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from monitor.health import HealthPolicy
+from monitor.judge import Judge, Trouble
+from monitor.route import Direction, Probing, WatchedRoute
+from probes.mailbox import Mailbox, Password, Security, Server
+from probes.probe import Route
+from probes.result import Failure, Outcome, Party, Phase, ProbeResult
+
+T0 = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+SECOND = timedelta(seconds=1)
+PROBING = Probing()
+
+_SERVER = Server(host="mel.contoh.gov.my", port=993, security=Security.IMPLICIT, tls=ssl.create_default_context())
+
+
+def mailbox(name: str) -> Mailbox:
+    return Mailbox(
+        name=name,
+        address=f"{name.lower().replace('/', '-')}@contoh.gov.my",
+        smtp=_SERVER,
+        imap=_SERVER,
+        login=Password(username=name, secret="kata-laluan-contoh"),
+    )
+
+
+def route(agency: str, direction: Direction, sender: str, recipient: str, probing: Probing = PROBING) -> WatchedRoute:
+    name = f"{agency or 'control'}/{direction}/{sender}/{recipient}"
+    return WatchedRoute(
+        route=Route(name=name, sender=mailbox(sender), recipient=mailbox(recipient)),
+        agency=agency,
+        direction=direction,
+        probing=probing,
+    )
+
+
+def controls(references: Sequence[str] = ("a", "b")) -> list[WatchedRoute]:
+    return [
+        route("", Direction.CONTROL, one, other)
+        for one, other in zip(references, [*references[1:], references[0]], strict=True)
+    ]
+
+
+def agency_routes(
+    agency: str,
+    references: Sequence[str] = ("a", "b"),
+    directions: Iterable[Direction] = (Direction.INTERNAL, Direction.OUTBOUND, Direction.INBOUND),
+    probing: Probing = PROBING,
+) -> list[WatchedRoute]:
+    box, found = f"{agency}/utama", []
+    for direction in directions:
+        if direction is Direction.INTERNAL:
+            found.append(route(agency, direction, box, box, probing))
+            continue
+        for ours in references:
+            ends = (box, ours) if direction is Direction.OUTBOUND else (ours, box)
+            found.append(route(agency, direction, *ends, probing))
+    return found
+
+
+WHOLE = dict.fromkeys(Phase, SECOND)
+
+
+def arrived(of: WatchedRoute, at: datetime, transit: timedelta = SECOND, *, junk: bool = False) -> ProbeResult:
+    return ProbeResult(
+        route=of.name,
+        token_id="00c0ffee00c0ffee",
+        started_at=at,
+        duration=transit + SECOND,
+        outcome=Outcome.JUNK if junk else Outcome.DELIVERED,
+        phases={**WHOLE, Phase.TRANSIT: transit},
+    )
+
+
+def failed(
+    of: WatchedRoute,
+    at: datetime,
+    outcome: Outcome,
+    phase: Phase,
+    party: Party = Party.RECIPIENT,
+    *,
+    credentials: bool = False,
+    lasted: timedelta = SECOND,
+    token: str = "00c0ffee00c0ffee",
+) -> ProbeResult:
+    sent = phase in {Phase.SUBMIT, Phase.TRANSIT, Phase.RETRIEVE} or outcome in {Outcome.BOUNCED, Outcome.CORRUPTED}
+    return ProbeResult(
+        route=of.name,
+        token_id=token,
+        started_at=at,
+        duration=lasted,
+        outcome=outcome,
+        phases=dict.fromkeys((Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH), SECOND) if sent else {},
+        failure=Failure(phase=phase, party=party, reason="contoh", credentials_refused=credentials),
+    )
+
+
+#: How a side may be: by its fault, what a run that starts at a moment does there; `None` if it is no obstacle.
+Fault = Callable[[WatchedRoute, datetime, Party], "ProbeResult | None"]
+
+
+def smtp(outcome: Outcome, phase: Phase, *, credentials: bool = False) -> Fault:
+    """Fail whatever is sent by this side."""
+
+    def fault(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+        return failed(of, at, outcome, phase, party, credentials=credentials) if party is Party.SENDER else None
+
+    return fault
+
+
+def imap(outcome: Outcome, phase: Phase, *, credentials: bool = False) -> Fault:
+    """Fail whatever is to be read on this side."""
+
+    def fault(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+        return failed(of, at, outcome, phase, party, credentials=credentials) if party is Party.RECIPIENT else None
+
+    return fault
+
+
+def both(first: Fault, second: Fault) -> Fault:
+    return lambda of, at, party: first(of, at, party) or second(of, at, party)
+
+
+def on_the_way(outcome: Outcome, *, only: Party | None = None) -> Fault:
+    """Lose, return or change what passes this side: when it sends, when it receives, or always."""
+    phase = Phase.RETRIEVE if outcome is Outcome.CORRUPTED else Phase.TRANSIT
+
+    def fault(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+        lasted = PROBING.patience.arrival if outcome is Outcome.LOST else SECOND
+        return failed(of, at, outcome, phase, lasted=lasted) if only in {None, party} else None
+
+    return fault
+
+
+def slow(transit: timedelta = 2 * MINUTE, *, junk: bool = False) -> Fault:
+    return lambda of, at, party: arrived(of, at, transit, junk=junk)
+
+
+REFUSED = both(imap(Outcome.CONNECT, Phase.CONNECT), smtp(Outcome.CONNECT, Phase.CONNECT))
+NO_SIGN_IN = both(imap(Outcome.AUTH, Phase.AUTH), smtp(Outcome.AUTH, Phase.AUTH))
+LOSES = on_the_way(Outcome.LOST)
+WRONG_PASSWORD = both(
+    imap(Outcome.AUTH, Phase.AUTH, credentials=True), smtp(Outcome.AUTH, Phase.AUTH, credentials=True)
+)
+
+
+@dataclass
+class World:
+    """Routes, their judge, and how each mailbox is."""
+
+    routes: list[WatchedRoute]
+    faults: dict[str, Fault] = field(default_factory=dict)
+    #: Our network is dead: nobody can be reached.
+    cut_off: bool = False
+    now: datetime = T0
+
+    def __post_init__(self) -> None:
+        self.judge = Judge(self.routes, HealthPolicy())
+
+    def result(self, of: WatchedRoute, at: datetime) -> ProbeResult:
+        """Say how a run ends: the recipient's mailbox is opened first, then the message is sent."""
+        if self.cut_off:
+            return failed(of, at, Outcome.CONNECT, Phase.CONNECT)
+        ends = [(of.route.recipient.name, Party.RECIPIENT), (of.route.sender.name, Party.SENDER)]
+        found = [r for name, party in ends if name in self.faults and (r := self.faults[name](of, at, party))]
+        # A server that refuses is met before the message can be lost.
+        found.sort(key=lambda r: r.outcome in {Outcome.LOST, Outcome.BOUNCED, Outcome.CORRUPTED, Outcome.DELIVERED})
+        return found[0] if found else arrived(of, at)
+
+    def rounds(self, count: int) -> World:
+        """Run every route so many times, five minutes apart; the proofs that are wanted are run at once."""
+        for _ in range(count):
+            ordered = sorted(self.routes, key=lambda r: r.direction is Direction.CONTROL)
+            ends = [self.result(r, self.now + index * SECOND) for index, r in enumerate(ordered)]
+            for end in sorted(ends, key=lambda e: e.started_at + e.duration):
+                self.judge.take_in(end, end.started_at + end.duration)
+            after = max(end.started_at + end.duration for end in ends)
+            for _ in range(3):
+                after += SECOND
+                for name in self.judge.proofs_wanted():
+                    end = self.result(next(r for r in self.routes if r.name == name), after)
+                    self.judge.take_in(end, after + SECOND)
+            self.now += 5 * MINUTE
+        return self
+
+    def trouble(self, agency: str) -> Trouble | None:
+        # When it is no longer spreading.
+        return self.judge.trouble(agency, self.now + 30 * MINUTE)
+
+    def own(self) -> set[str]:
+        return {str(suspect) for suspect in self.judge.own_troubles(self.now)}
+
+
+def world(*agencies: str, references: Sequence[str] = ("a", "b")) -> World:
+    routes = [r for agency in agencies for r in agency_routes(agency, references)]
+    return World([*routes, *controls(references)])

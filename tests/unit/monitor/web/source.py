@@ -1,0 +1,126 @@
+"""A small running service, as the web sees it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import httpx
+
+from alerts.announcement import Announce, announce
+from alerts.delivery import Draft, NoticeState
+from alerts.event import Acknowledge, Release
+from alerts.gateway import Answer, Content, Incoming, SmsContent
+from alerts.incident import Incident, apply
+from alerts.notice import Addressee
+from monitor.config.problem import Problem
+from monitor.health import Health
+from monitor.overview import AgencyView, IncidentView, NoticeView, view_incident, view_notice, view_route
+from monitor.route import Direction
+from probes.result import Outcome, Phase
+from tests.unit.alerts.people import T0, incident, written
+from tests.unit.monitor.trial import agency_routes, failed
+
+BASE = "https://pantau.contoh.gov.my/callbacks/sms-contoh"
+
+
+@dataclass
+class Service:
+    """Answers with what the test puts in."""
+
+    incident: Incident = field(default_factory=incident)
+    problems: Sequence[Problem] = ()
+    is_ready: bool = True
+    says: Content = field(default_factory=lambda: SmsContent(text="RM0 JCM ICT: AMARAN."))
+    #: What a callback is answered with, or the error it ends in.
+    answer: Answer | Exception | None = None
+    heard: list[Incoming] = field(default_factory=list)
+    wrong: str | None = None
+    orders: list[tuple[str, str]] = field(default_factory=list)
+    name: str = "Jabatan Contoh Malaysia"
+    why: str = "554 spam"
+
+    async def agencies(self) -> Sequence[AgencyView]:
+        internal = agency_routes("JCM")[0]
+        last = failed(internal, T0, Outcome.REJECTED, Phase.SUBMIT)
+        assert last.failure is not None
+        last = replace(last, failure=replace(last.failure, detail=self.why))
+        shown = view_route(internal.name, Direction.INTERNAL, Health.DOWN, last)
+        health = {Direction.INTERNAL: Health.DOWN, Direction.OUTBOUND: Health.UNKNOWN}
+        return [
+            AgencyView(
+                agency="JCM",
+                name=self.name,
+                domain="jabatan-contoh.gov.my",
+                health=health,
+                routes=[shown],
+                incident="JCM-01",
+            )
+        ]
+
+    async def incidents(self) -> Sequence[IncidentView]:
+        return [view_incident(self.incident)]
+
+    async def notices(self) -> Sequence[NoticeView]:
+        drafts = announce_all(self.incident)
+        notice = written(drafts, state=NoticeState.FAILED)
+        addressee = Addressee(title=self.name, organisation="Kementerian Contoh")
+        return [view_notice(replace(notice, addressee=addressee), self.incident)]
+
+    async def content(self, notice_id: int) -> tuple[NoticeView, Content] | None:
+        [notice] = await self.notices()
+        return (notice, self.says) if notice_id == 1 else None
+
+    def metrics(self) -> bytes:
+        return b"pantau_mail_up 1\n"
+
+    def ready(self) -> bool:
+        return self.is_ready
+
+    async def reload(self) -> Sequence[Problem]:
+        return self.problems
+
+    async def hear(self, gateway: str, incoming: Incoming) -> Answer | None:
+        self.heard.append(incoming)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def callback_base(self, gateway: str) -> str | None:
+        return BASE if gateway == "sms-contoh" else None
+
+    async def acknowledge(self, number: str, by: str) -> Incident | None:
+        return self._order(number, Acknowledge(incident_id=1, at=T0, by=by))
+
+    async def release(self, number: str, by: str) -> Incident | None:
+        return self._order(number, Release(incident_id=1, at=T0, by=by))
+
+    def _order(self, number: str, event: Acknowledge | Release) -> Incident | None:
+        if number != self.incident.number:
+            return None
+        self.incident = apply(self.incident, event)
+        return self.incident
+
+    async def dispatched(self, notice_id: int, by: str) -> str | None:
+        self.orders.append((str(notice_id), by))
+        return self.wrong
+
+    def now(self) -> datetime:
+        return T0
+
+
+def announce_all(of: Incident) -> Draft:
+    released = apply(of, Release(incident_id=1, at=T0, by="Siti Contoh")) if of.is_open else of
+    decision = announce(released, T0)
+    assert isinstance(decision, Announce)
+    return decision.drafts[0]
+
+
+@asynccontextmanager
+async def client(app: Any, **headers: str) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as web:
+        yield web

@@ -1,0 +1,79 @@
+"""What providers tell us, and what strangers try."""
+
+from __future__ import annotations
+
+import pytest
+
+from alerts.gateway import Answer, Refused
+from monitor.web.callbacks import LARGEST_BODY, callbacks
+from tests.unit.monitor.web.source import BASE, Service, client
+
+PATH = "/callbacks/sms-contoh/status/d42-1"
+
+
+async def test_a_callback_reaches_its_gateway_as_it_was_sent() -> None:
+    service = Service(answer=Answer(status=200, body="<Response/>", media_type="text/xml"))
+    async with client(callbacks(service), host="penyerang.example") as web:
+        answer = await web.post(f"{PATH}?n=1", data={"Digits": ["1", "2"], "Empty": ""}, headers={"X-Sign": "abc"})
+
+    assert (answer.status_code, answer.text) == (200, "<Response/>")
+    assert answer.headers["content-type"].startswith("text/xml")
+    (incoming,) = service.heard
+    assert incoming.path == "status/d42-1"
+    assert incoming.url == f"{BASE}/status/d42-1?n=1"
+    assert incoming.form == {"Digits": ["1", "2"], "Empty": [""]}
+    assert incoming.headers["x-sign"] == "abc"
+
+
+async def test_what_is_no_form_is_left_to_the_gateway() -> None:
+    service = Service(answer=Answer())
+    async with client(callbacks(service)) as web:
+        answer = await web.post(PATH, json={"a": 1})
+
+    assert answer.status_code == 204
+    assert service.heard[0].form == {}
+    assert service.heard[0].body == b'{"a":1}'
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/metrics", "/api/v1/incidents", "/callbacks/", "/callbacks/other/x", "/-/reload"]
+)
+async def test_nothing_else_is_served(path: str) -> None:
+    service = Service()
+    async with client(callbacks(service)) as web:
+        answer = await web.post(path, content=b"x" * (LARGEST_BODY + 1))
+
+    assert answer.status_code == 404
+    assert service.heard == []
+
+
+@pytest.mark.parametrize(("size", "status"), [(LARGEST_BODY, 204), (LARGEST_BODY + 1, 413)])
+async def test_a_body_has_a_limit(size: int, status: int) -> None:
+    service = Service(answer=Answer())
+    async with client(callbacks(service)) as web:
+        answer = await web.post(PATH, content=b"x" * size)
+
+    assert answer.status_code == status
+    assert len(service.heard) == (status == 204)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+async def test_what_is_not_trusted_is_refused_without_a_reason(status: int) -> None:
+    async with client(callbacks(Service(answer=Refused(status, "signature of +60100000101 is wrong")))) as web:
+        answer = await web.post(PATH)
+
+    assert (answer.status_code, answer.text) == (status, "")
+
+
+async def test_a_bug_of_ours_tells_the_stranger_nothing() -> None:
+    async with client(callbacks(Service(answer=RuntimeError("token kata-laluan-contoh")))) as web:
+        answer = await web.post(PATH)
+
+    assert answer.status_code == 500
+    assert "contoh" not in answer.text
+    assert "Traceback" not in answer.text
+
+
+async def test_a_gateway_that_left_meanwhile_is_unknown() -> None:
+    async with client(callbacks(Service(answer=None))) as web:
+        assert (await web.post(PATH)).status_code == 404

@@ -1,0 +1,73 @@
+"""What the command line may ask."""
+
+from __future__ import annotations
+
+import pytest
+
+from alerts.notice import Matter
+from monitor.config.problem import Problem, Severity
+from monitor.web.control import control
+from tests.unit.alerts.people import incident
+from tests.unit.monitor.web.source import Service, client
+
+
+async def test_a_person_acknowledges_in_their_name() -> None:
+    async with client(control(Service())) as web:
+        answer = await web.post("/incidents/JCM-01/acknowledge", json={"by": "Siti Contoh"})
+
+    assert answer.status_code == 200
+    assert (answer.json()["state"], answer.json()["acknowledged_by"]) == ("acknowledged", "Siti Contoh")
+
+
+async def test_a_duty_officer_releases_the_announcement() -> None:
+    async with client(control(Service())) as web:
+        assert (await web.get("/incidents")).json()[0]["announcement"] == "waiting"
+        answer = await web.post("/incidents/JCM-01/release", json={"by": "Siti Contoh"})
+
+    assert (answer.json()["announcement"], answer.json()["released_by"]) == ("released", "Siti Contoh")
+
+
+async def test_what_is_no_outage_has_nothing_to_release() -> None:
+    async with client(control(Service(incident=incident(Matter.DEGRADED)))) as web:
+        answer = await web.post("/incidents/JCM-01/release", json={"by": "Siti Contoh"})
+
+    assert answer.json()["announcement"] == "none"
+
+
+@pytest.mark.parametrize("order", ["acknowledge", "release"])
+async def test_an_unknown_incident_is_said_to_be_unknown(order: str) -> None:
+    async with client(control(Service())) as web:
+        answer = await web.post(f"/incidents/JCM-99/{order}", json={"by": "Siti Contoh"})
+
+    assert answer.status_code == 404
+    assert "there is no incident JCM-99" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("word", [{}, {"by": ""}, {"by": "x" * 101}, {"by": "Siti", "role": "root"}])
+async def test_an_order_needs_a_name_and_nothing_else(word: dict[str, str]) -> None:
+    async with client(control(Service())) as web:
+        assert (await web.post("/incidents/JCM-01/acknowledge", json=word)).status_code == 422
+
+
+@pytest.mark.parametrize(("wrong", "status"), [(None, 200), ("notice 7 does not lie in a tray", 409)])
+async def test_a_letter_is_posted_or_it_is_said_why_not(wrong: str | None, status: int) -> None:
+    service = Service(wrong=wrong)
+    async with client(control(service)) as web:
+        answer = await web.post("/notices/7/dispatched", json={"by": "Kerani Contoh"})
+
+    assert answer.status_code == status
+    assert answer.json() == (None if wrong is None else {"detail": wrong})
+    assert service.orders == [("7", "Kerani Contoh")]
+
+
+async def test_a_refused_configuration_is_answered_with_its_problems() -> None:
+    problem = Problem(file="pantau.yaml", message="is no known key", severity=Severity.ERROR)
+    async with client(control(Service(problems=[problem]))) as web:
+        answer = await web.post("/reload")
+
+    assert (answer.status_code, answer.json()["taken"]) == (400, False)
+
+
+async def test_it_shows_no_schema() -> None:
+    async with client(control(Service())) as web:
+        assert [(await web.get(path)).status_code for path in ("/openapi.json", "/docs", "/redoc")] == [404] * 3

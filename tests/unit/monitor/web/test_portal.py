@@ -1,0 +1,162 @@
+"""What people and Prometheus see, and strangers do not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from alerts.gateway import Content, PageContent, Script, SmsContent, VoiceContent
+from monitor.config.problem import Problem, Severity
+from monitor.web.portal import SECURITY_HEADERS, portal
+from tests.unit.alerts.people import FAX, SMS_RAVI, SMS_SITI
+from tests.unit.monitor.web.source import Service, client
+
+HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+NUMBERS = [address.number for address in (SMS_SITI, SMS_RAVI, FAX)]
+
+
+@pytest.mark.parametrize("what", ["agencies", "incidents", "notices"])
+async def test_a_list_holds_what_the_schema_says_and_no_more(what: str) -> None:
+    async with client(portal(Service(), HOSTS)) as web:
+        rows = (await web.get(f"/api/v1/{what}")).json()
+        schema = (await web.get("/openapi.json")).json()
+
+    answer = schema["paths"][f"/api/v1/{what}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    view = schema["components"]["schemas"][answer["items"]["$ref"].rsplit("/", 1)[-1]]
+    assert rows
+    assert all(row.keys() == view["properties"].keys() for row in rows)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/fragment", "/api/v1/agencies", "/api/v1/incidents", "/api/v1/notices", "/openapi.json"]
+)
+async def test_no_telephone_number_is_shown(path: str) -> None:
+    async with client(portal(Service(), HOSTS)) as web:
+        answer = await web.get(path)
+
+    assert answer.status_code == 200
+    assert not any(number in answer.text or number.lstrip("+") in answer.text for number in NUMBERS)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/fragment", "/api/v1/agencies", "/metrics", "/-/ready", "/static/status.css", "/nothing"]
+)
+async def test_every_answer_forbids_to_load_anything_from_elsewhere(path: str) -> None:
+    async with client(portal(Service(), HOSTS)) as web:
+        answer = await web.get(path)
+
+    assert {name: answer.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("localhost:8080", 200),
+        ("127.0.0.1:8080", 200),
+        ("[::1]:8080", 200),
+        ("pantau.penyerang.example", 400),
+        ("localhost.penyerang.example", 400),
+        ("", 400),
+    ],
+)
+async def test_it_answers_to_its_own_names_only(host: str, status: int) -> None:
+    async with client(portal(Service(), HOSTS), host=host) as web:
+        answer = await web.get("/api/v1/incidents")
+
+    assert answer.status_code == status
+
+
+async def test_it_is_not_ready_before_its_engine_runs() -> None:
+    service = Service(is_ready=False)
+    async with client(portal(service, HOSTS)) as web:
+        assert (await web.get("/-/ready")).status_code == 503
+        assert (await web.get("/-/healthy")).status_code == 200
+        service.is_ready = True
+        assert (await web.get("/-/ready")).status_code == 200
+
+
+async def test_metrics_are_prometheus_text() -> None:
+    async with client(portal(Service(), HOSTS)) as web:
+        answer = await web.get("/metrics")
+
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert answer.text == "pantau_mail_up 1\n"
+
+
+@pytest.mark.parametrize(("severity", "status", "taken"), [(Severity.ERROR, 400, False), (Severity.WARNING, 200, True)])
+async def test_a_reload_tells_what_is_wrong(severity: Severity, status: int, *, taken: bool) -> None:
+    problem = Problem(file="pantau.yaml", line=3, message="is no known key", severity=severity)
+    async with client(portal(Service(problems=[problem]), HOSTS)) as web:
+        answer = await web.post("/-/reload")
+        assert (await web.get("/-/reload")).status_code == 405
+
+    assert answer.status_code == status
+    assert answer.json() == {"taken": taken, "problems": [str(problem)]}
+
+
+HOSTILE = '<script>alert("x")</script>&\'"><img src=x onerror=y>{{ 7 * 7 }}'
+
+
+@pytest.mark.parametrize("path", ["/", "/fragment"])
+async def test_names_and_the_words_of_servers_are_text_and_never_markup(path: str) -> None:
+    service = Service(name=HOSTILE, why=HOSTILE)
+    brief = replace(service.incident.brief, subject=HOSTILE)
+    service.incident = replace(service.incident, brief=brief, acknowledged_by=HOSTILE)
+    async with client(portal(service, HOSTS)) as web:
+        page = (await web.get(path)).text
+
+    assert "<script>alert" not in page
+    assert "<img" not in page
+    assert page.count("&lt;script&gt;") >= 4
+    assert "{{ 7 * 7 }}" in page
+
+
+async def test_the_page_says_how_things_stand() -> None:
+    async with client(portal(Service(), HOSTS)) as web:
+        page = (await web.get("/")).text
+
+    assert "Jabatan Contoh Malaysia" in page
+    assert "GAGAL" in page
+    assert "BELUM PASTI" in page
+    assert "JCM-01" in page
+    assert "Perlu tindakan" in page
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "https://jahat.example"}, {"Sec-Fetch-Site": "cross-site"}])
+async def test_a_strangers_page_cannot_order_a_reload(headers: dict[str, str]) -> None:
+    async with client(portal(Service(), HOSTS)) as web:
+        assert (await web.post("/-/reload", headers=headers)).status_code == 403
+
+
+SCRIPT = Script(language="ms-MY", blocks=("Ini amaran.",), menu="Tekan satu.", thanks="", already="", goodbye="")
+
+
+@pytest.mark.parametrize(
+    ("says", "shown"),
+    [
+        (SmsContent(text=HOSTILE), "&lt;script&gt;"),
+        (VoiceContent(scripts=(SCRIPT,)), "Tekan satu."),
+        (PageContent(pdf=b"%PDF-1.7", title="Pemakluman gangguan", pages=1), "/notices/1/page.pdf"),
+    ],
+)
+async def test_what_a_notice_says_can_be_read(says: Content, shown: str) -> None:
+    async with client(portal(Service(says=says), HOSTS)) as web:
+        page = await web.get("/notices/1")
+
+    assert page.status_code == 200
+    assert shown in page.text
+    assert "<script>alert" not in page.text
+
+
+async def test_a_page_is_given_as_it_was_sent_and_only_a_page() -> None:
+    letter = PageContent(pdf=b"%PDF-1.7 surat", title="Surat", pages=1)
+    async with client(portal(Service(says=letter), HOSTS)) as web:
+        pdf = await web.get("/notices/1/page.pdf")
+        assert (await web.get("/notices/2")).status_code == 404
+    async with client(portal(Service(), HOSTS)) as web:
+        assert (await web.get("/notices/1/page.pdf")).status_code == 404
+
+    assert pdf.content == b"%PDF-1.7 surat"
+    assert pdf.headers["content-type"] == "application/pdf"
