@@ -24,6 +24,7 @@ from monitor.config.listen import Listen, parse_listen
 from monitor.lab.clerk import post_letters
 from monitor.lab.mail import Fault
 from monitor.lab.screen import State, changes, render
+from monitor.lab.serving import free_port
 from monitor.lab.stage import Stage, lever, stage
 from monitor.settings import LISTEN_VARIABLE
 from monitor.web.serving import open_port
@@ -100,8 +101,7 @@ async def _run(directory: Path, listen: Listen) -> None:
         asyncio.get_running_loop().add_signal_handler(stop, stopping.set)
     # The portal's port may be taken: better known before a world is built.
     open_port(listen.host, listen.port).close()
-    with open_port("127.0.0.1", 0) as free:
-        callbacks = f"127.0.0.1:{free.getsockname()[1]}"
+    callbacks = f"127.0.0.1:{free_port()}"
     async with (
         stage(directory, listen=str(listen), callbacks=callbacks) as world,
         _service(world.settings, directory / "pantau.log", stopping),

@@ -22,9 +22,9 @@ from monitor.app import CONTROL_SOCKET
 from monitor.cli.service import request
 from monitor.lab.carrier.phone import Phone
 from monitor.lab.scenery import Timing
+from monitor.lab.serving import free_port
 from monitor.lab.stage import Stage, stage
 from monitor.lab.world import AGENCIES, NOC, FictionalAgency
-from monitor.web.serving import open_port
 
 #: Fast enough to watch, slow enough that two busy cores do not make mail look slow.
 BRISK = Timing(
@@ -165,11 +165,7 @@ def text_of(pdf: bytes) -> str:
 @asynccontextmanager
 async def theatre(directory: Path, timing: Timing = BRISK) -> AsyncIterator[Theatre]:
     """Set the stage, start the service, and end both with the block."""
-    ports = []
-    for _ in range(2):
-        with open_port("127.0.0.1", 0) as free:
-            ports.append(free.getsockname()[1])
-    listen, callbacks = (f"127.0.0.1:{port}" for port in ports)
+    listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
     async with stage(directory, listen=listen, callbacks=callbacks, timing=timing) as world:
         for phone in world.carrier.phones.values():
             phone.keys.clear()
