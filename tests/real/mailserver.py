@@ -15,8 +15,8 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -123,6 +123,20 @@ class MailServer:
             # Its children hold the port a moment longer, and answer nothing there.
             _until(lambda: not _is_open(self.ports[Door.IMAPS]), "Dovecot's port to close")
 
+    @contextmanager
+    def hung_smtp(self) -> Iterator[None]:
+        """Stop Postfix in its tracks: the kernel still takes connections, and nobody says a word."""
+        master = int((self.directory / "spool/pid/master.pid").read_text())
+        family = [master, *_children(master)]
+        for pid in family:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in family:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
     def address(self, name: str, domain: str = DOMAIN) -> str:
         return f"{name}@{domain}"
 
@@ -202,6 +216,11 @@ class MailServer:
         for name, certificate in certificates.items():
             certificate.private_key_and_cert_chain_pem.write_to_path(str(self.directory / f"tls/{name}.pem"))
             (self.directory / f"tls/{name}.pem").chmod(0o600)
+
+
+def _children(parent: int) -> list[int]:
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+    return [int(pid) for pid in children.split()]
 
 
 def _free_ports() -> dict[Door, int]:

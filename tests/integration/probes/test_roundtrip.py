@@ -291,6 +291,18 @@ async def test_many_routes_share_one_mailbox_and_one_connection(mail_server: Mai
     assert mail_server.mails(recipient.address) == []
 
 
+async def test_a_server_that_hangs_is_a_time_out_by_the_deadline(mail_server: MailServer) -> None:
+    sender, recipient = mail_server.mailbox("semakan", domain=REFERENCE), mail_server.mailbox("penerima-gantung")
+    async with between(sender, recipient, patience=HASTY) as trips:
+        with mail_server.hung_smtp():
+            result = await trips.run()
+        assert result.outcome is Outcome.TIMEOUT
+        assert result.failure is not None
+        assert (result.failure.phase, result.failure.party) == (Phase.CONNECT, Party.SENDER)
+        assert result.duration < HASTY.whole + timedelta(seconds=1)
+        assert (await trips.run()).outcome is Outcome.DELIVERED, "it works again when it goes on"
+
+
 async def test_no_task_and_no_socket_is_left_over(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE)
     tasks = asyncio.all_tasks()
