@@ -1,27 +1,20 @@
-"""A real Prometheus reads our metrics, and every query of every panel and rule finds something."""
+"""A real Prometheus reads the running service, and every query of every panel and rule finds something."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import AsyncIterator
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 import pytest_asyncio
 import yaml
 
-from alerts.channel import Channel
-from alerts.delivery import NoticeState
-from alerts.notice import Purpose
-from monitor.metrics import AGENCY_DIRECTIONS, CONTENT_TYPE, NO_AGENCY, Metrics
-from probes.result import Arrival, Outcome, Phase, ProbeResult
+from monitor.lab.mail import Fault
 from tests.real.prometheus import Prometheus, prometheus
+from tests.stories.theatre import JCM, theatre
 from tests.unit.grafana import promql
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
@@ -42,87 +35,20 @@ SERIES = sorted({selector for rule in RULE_LIST for selector in promql.selectors
 RECORDINGS = [rule["record"] for rule in RULE_LIST if "record" in rule]
 
 
-class World:
-    """Three agencies: one whole, one that cannot send, one whose mail lands in junk. Each scrape is a round later."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def metrics_target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """Run the real service; give its base URL when an agency's mail is down and people were told."""
+    async with theatre(tmp_path_factory.mktemp("pantau")) as play:
+        await play.everybody_is_up()
+        play.duty.keys = ["1"]
+        await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
+        await play.until_notice("letter", "outage", "sent")
 
-    def __init__(self) -> None:
-        self.metrics = Metrics(version="0.0.0", now=lambda: datetime.now(UTC))
-        self.metrics.watch_agency(NO_AGENCY, routes=["control/a-b"])
-        for agency in ("contoh", "rekaan", "misalan"):
-            self.metrics.watch_agency(agency, routes=[f"{agency}/{direction}" for direction in AGENCY_DIRECTIONS])
-        self.metrics.watch_gateway(Channel.SMS, "sms-satu")
-        self.metrics.watch_gateway(Channel.FAX, "faks-satu")
-        self.metrics.reload_finished(ok=True, now=datetime.now(UTC))
-        self.round = 0
+        async def down() -> bool:
+            return set((await play.health()).values()) == {"down"}
 
-    def outcome(self, agency: str, direction: str) -> Outcome:
-        if agency == "rekaan" and direction == "outbound":
-            return Outcome.LOST if self.round else Outcome.DELIVERED
-        return Outcome.JUNK if agency == "misalan" and direction == "inbound" else Outcome.DELIVERED
-
-    def go_on(self) -> None:
-        now = datetime.now(UTC)
-        self.run(NO_AGENCY, "control/a-b", "control", Outcome.DELIVERED)
-        for agency in ("contoh", "rekaan", "misalan"):
-            for direction in AGENCY_DIRECTIONS:
-                outcome = self.outcome(agency, direction)
-                self.run(agency, f"{agency}/{direction}", direction, outcome)
-                up, junk = outcome is not Outcome.LOST, outcome is Outcome.JUNK
-                self.metrics.mail_judged(agency, direction, up=up, degraded=junk)
-        self.metrics.notice_entered(Channel.SMS, Purpose.OUTAGE, NoticeState.SENT)
-        self.metrics.gateway_judged(Channel.SMS, "sms-satu", up=True)
-        self.metrics.gateway_judged(Channel.FAX, "faks-satu", up=False)
-        self.metrics.callback_refused("sms-satu", "untrusted")
-        self.metrics.arrived(Arrival.LATE, direction="inbound", transit=timedelta(minutes=20))
-        self.metrics.cycle_finished(now, now - timedelta(seconds=3), {"rekaan": 1})
-        self.metrics.loop_lagged(timedelta(milliseconds=2))
-        self.round += 1
-
-    def run(self, agency: str, route: str, direction: str, outcome: Outcome) -> None:
-        finished = [Phase.CONNECT, Phase.TLS, Phase.AUTH, Phase.SUBMIT]
-        if outcome is not Outcome.LOST:
-            finished += [Phase.TRANSIT, Phase.RETRIEVE]
-        result = ProbeResult(
-            route=route,
-            token_id="00c0ffee00c0ffee",
-            started_at=datetime.now(UTC) - timedelta(seconds=2),
-            duration=timedelta(seconds=2),
-            outcome=outcome,
-            phases={phase: timedelta(seconds=0.3) for phase in finished},
-        )
-        self.metrics.probe_finished(result, agency=agency, direction=direction, site="putrajaya")
-
-
-@contextmanager
-def served(world: World) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            world.go_on()
-            body = world.metrics.render()
-            self.send_response(200 if self.path == "/metrics" else 404)
-            self.send_header("Content-Type", CONTENT_TYPE)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the library's name)
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@pytest.fixture(scope="module")
-def metrics_target() -> Iterator[str]:
-    """Return the base URL of a service that has an agency whose mail is down, and has told somebody of it."""
-    with served(World()) as base_url:
-        yield base_url
+        await play.until(down, "nothing of the broken agency works")
+        yield play.url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
