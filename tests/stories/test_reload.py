@@ -1,0 +1,63 @@
+"""The configuration is read again while the service runs, and a bad one changes nothing."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import httpx
+import yaml
+
+from tests.stories.theatre import JCM, Theatre, theatre
+
+LINE = "pantau_config_reload_success"
+
+
+async def reload_success(play: Theatre) -> str:
+    async with httpx.AsyncClient(base_url=play.url, trust_env=False) as client:
+        lines = (await client.get("/metrics")).text.splitlines()
+    return next(line.split()[-1] for line in lines if line.startswith(LINE))
+
+
+async def test_a_bad_file_keeps_the_old_configuration_and_says_so(tmp_path: Path) -> None:
+    async with theatre(tmp_path) as play:
+        await play.everybody_is_up()
+        file = tmp_path / "agencies" / "jcm.yaml"
+        good = file.read_text()
+        file.write_text(good.replace("pantau@jabatan-contoh.gov.my", "pantau@gmail.com"))
+        assert play.service is not None
+
+        play.service.send_signal(signal.SIGHUP)
+        await play.until(lambda: _is(play, "0.0"), "the refusal is a metric")
+
+        assert "configuration refused" in play.log()
+        assert "private provider (circular, 3f)" in play.log()
+        assert set((await play.health()).values()) == {"up"}, "the old one stays in force"
+
+        file.write_text(good)
+        async with httpx.AsyncClient(base_url=play.url, trust_env=False) as client:
+            answer = await client.post("/-/reload")
+        assert answer.json()["taken"] is True
+        assert await reload_success(play) == "1.0"
+        assert set((await play.health()).values()) == {"up"}, "what was proven is known after a reload"
+
+
+async def test_an_agency_that_leaves_is_forgotten_and_the_others_go_on(tmp_path: Path) -> None:
+    async with theatre(tmp_path) as play:
+        await play.everybody_is_up()
+        (tmp_path / "agencies" / "jcm.yaml").unlink()
+        settings = yaml.safe_load(play.world.settings.read_text())
+        settings["gateways"]["sms"][0]["name"] = "sms-baharu"
+        play.world.settings.write_text(yaml.safe_dump(settings))
+
+        assert (await play.control("/reload")).json()["taken"] is True
+
+        assert [a["agency"] for a in await play.get("/agencies")] == ["MDC", "UCM"]
+        async with httpx.AsyncClient(base_url=play.url, trust_env=False) as client:
+            text = (await client.get("/metrics")).text
+        assert f'agency="{JCM.code}"' not in text
+        assert 'agency="MDC"' in text
+
+
+async def _is(play: Theatre, value: str) -> bool:
+    return await reload_success(play) == value
