@@ -10,25 +10,23 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import assert_never
 
 import structlog
 
 from alerts.clock import Clock
 from alerts.composer import Composer
-from alerts.conclusion import contact_of
 from alerts.cycle import Advance, Cycle
-from alerts.delivery import Attempt, AttemptState, Notice
+from alerts.delivery import Attempt, AttemptState
 from alerts.errand import Deed, Errand, Outcome, reported
 from alerts.errand import run as run_errand
-from alerts.event import Acknowledge, Event, Release, Resolve, Trigger
+from alerts.event import Event
 from alerts.exchange import Exchange, Line
 from alerts.gateway import AckResult, Content, Heard
-from alerts.incident import Incident, IncidentState, apply
+from alerts.incident import Incident
+from alerts.intake import acknowledge, take_in
 from alerts.move import DeliveryPolicy
-from alerts.notice import Plan
 from alerts.observer import Observer
-from alerts.store import Entry, Ledger, Store
+from alerts.store import Entry, Store
 
 log = structlog.get_logger()
 
@@ -70,25 +68,9 @@ class Dispatcher:
         Committed when this returns. Repeating an event changes nothing.
         """
         async with self._store.transaction() as ledger:
-            incident = await self._take_in(ledger, event)
+            incident = await take_in(ledger, event)
         self._poked.set()
         return incident
-
-    async def _take_in(self, ledger: Ledger, event: Event) -> Incident | None:
-        before = await _find(ledger, event)
-        if before is None:
-            if not isinstance(event, Trigger):
-                return None
-            opened = await ledger.add_incident(event)
-            await _journal(ledger, opened, event, "incident opened")
-            log.warning("incident opened", incident=opened.number, matter=opened.matter)
-            return opened
-        after = apply(before, event)
-        if after is not before:
-            await ledger.save_incident(after)
-            await _journal(ledger, after, event, _what_happened(event))
-            log.info(_what_happened(event), incident=after.number, state=after.state)
-        return after
 
     async def record(self, gateway: str, heard: Heard) -> AckResult:
         """Commit what a provider's callback told, and say how its acknowledgement stands."""
@@ -103,7 +85,7 @@ class Dispatcher:
                 delivery = next(d for d in notice.deliveries if attempt in d.attempts)
                 await ledger.save_attempt(reported(delivery, attempt, heard.report, self._policy, now))
             if heard.acknowledged:
-                result = await self._acknowledge(ledger, notice, now)
+                result = await acknowledge(ledger, notice, now)
         self._poked.set()
         return result
 
@@ -120,23 +102,6 @@ class Dispatcher:
                 Entry(at=now, actor=by, event="letter dispatched", incident_id=notice.incident_id, notice_id=notice.id)
             )
         self._poked.set()
-
-    async def _acknowledge(self, ledger: Ledger, notice: Notice, now: datetime) -> AckResult:
-        before = await ledger.incident(notice.incident_id)
-        if notice.plan is Plan.ANNOUNCEMENT:
-            # Somebody outside has confirmed that they heard it. The escalation waits for one of the staff.
-            await ledger.journal(_confirmed(notice, now))
-            return AckResult.TAKEN
-        if before is None or not before.is_open:
-            return AckResult.OVER
-        if notice.wave != before.position.wave:
-            # A call about what it was before it got worse: this person has not heard yet what it is now.
-            await ledger.journal(_confirmed(notice, now))
-            return AckResult.TAKEN
-        contact = contact_of(before, notice.person)
-        event = Acknowledge(incident_id=before.id, at=now, by=contact.name if contact else notice.person)
-        await self._take_in(ledger, event)
-        return AckResult.TAKEN if before.state is IncidentState.TRIGGERED else AckResult.ALREADY
 
     async def content(self, reference: str) -> Content | None:
         """Return what an attempt carries, for a gateway that is asked for it later."""
@@ -245,36 +210,6 @@ class Dispatcher:
         self._poked.set()
 
 
-async def _find(ledger: Ledger, event: Event) -> Incident | None:
-    match event:
-        case Trigger() | Resolve():
-            return await ledger.open_incident(event.dedup_key)
-        case Acknowledge() | Release():
-            return await ledger.incident(event.incident_id)
-        case _:
-            assert_never(event)
-
-
-def _what_happened(event: Event) -> str:
-    match event:
-        case Trigger():
-            return "incident got worse"
-        case Resolve():
-            return "incident resolved"
-        case Acknowledge():
-            return "incident acknowledged"
-        case Release():
-            return "announcement released"
-        case _:
-            assert_never(event)
-
-
-async def _journal(ledger: Ledger, incident: Incident, event: Event, what: str) -> None:
-    actor = event.by if isinstance(event, Acknowledge | Release) else "engine"
-    detail = {"number": incident.number, "matter": str(incident.matter)}
-    await ledger.journal(Entry(at=event.at, actor=actor, event=what, incident_id=incident.id, detail=detail))
-
-
 def _came_back(errand: Errand, line: Line, attempt: Attempt, now: datetime) -> Entry:
     return Entry(
         at=now,
@@ -283,12 +218,6 @@ def _came_back(errand: Errand, line: Line, attempt: Attempt, now: datetime) -> E
         incident_id=errand.notice.incident_id,
         notice_id=errand.notice.id,
         detail={"reference": attempt.reference, "code": attempt.code, "why": attempt.detail},
-    )
-
-
-def _confirmed(notice: Notice, now: datetime) -> Entry:
-    return Entry(
-        at=now, actor=notice.person, event="receipt confirmed", incident_id=notice.incident_id, notice_id=notice.id
     )
 
 

@@ -1,0 +1,94 @@
+"""What an event and an acknowledgement do to the store, inside one transaction.
+
+What they mean is decided in `alerts.incident`; here it is looked up, written and journalled.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import assert_never
+
+import structlog
+
+from alerts.conclusion import contact_of
+from alerts.delivery import Notice
+from alerts.event import Acknowledge, Event, Release, Resolve, Trigger
+from alerts.gateway import AckResult
+from alerts.incident import Incident, IncidentState, apply
+from alerts.notice import Plan
+from alerts.store import Entry, Ledger
+
+log = structlog.get_logger()
+
+
+async def take_in(ledger: Ledger, event: Event) -> Incident | None:
+    """Take an event in and return the incident it is about, as it stands after it; `None` if there is none."""
+    before = await _find(ledger, event)
+    if before is None:
+        if not isinstance(event, Trigger):
+            return None
+        opened = await ledger.add_incident(event)
+        await _journal(ledger, opened, event, "incident opened")
+        log.warning("incident opened", incident=opened.number, matter=opened.matter)
+        return opened
+    after = apply(before, event)
+    if after is not before:
+        await ledger.save_incident(after)
+        await _journal(ledger, after, event, _what_happened(event))
+        log.info(_what_happened(event), incident=after.number, state=after.state)
+    return after
+
+
+async def acknowledge(ledger: Ledger, notice: Notice, now: datetime) -> AckResult:
+    """Take in that the person who got *notice* pressed the key, and say how the acknowledgement stands."""
+    before = await ledger.incident(notice.incident_id)
+    if notice.plan is Plan.ANNOUNCEMENT:
+        # Somebody outside has confirmed that they heard it. The escalation waits for one of the staff.
+        await ledger.journal(_confirmed(notice, now))
+        return AckResult.TAKEN
+    if before is None or not before.is_open:
+        return AckResult.OVER
+    if notice.wave != before.position.wave:
+        # A call about what it was before it got worse: this person has not heard yet what it is now.
+        await ledger.journal(_confirmed(notice, now))
+        return AckResult.TAKEN
+    contact = contact_of(before, notice.person)
+    event = Acknowledge(incident_id=before.id, at=now, by=contact.name if contact else notice.person)
+    await take_in(ledger, event)
+    return AckResult.TAKEN if before.state is IncidentState.TRIGGERED else AckResult.ALREADY
+
+
+async def _find(ledger: Ledger, event: Event) -> Incident | None:
+    match event:
+        case Trigger() | Resolve():
+            return await ledger.open_incident(event.dedup_key)
+        case Acknowledge() | Release():
+            return await ledger.incident(event.incident_id)
+        case _:
+            assert_never(event)
+
+
+def _what_happened(event: Event) -> str:
+    match event:
+        case Trigger():
+            return "incident got worse"
+        case Resolve():
+            return "incident resolved"
+        case Acknowledge():
+            return "incident acknowledged"
+        case Release():
+            return "announcement released"
+        case _:
+            assert_never(event)
+
+
+async def _journal(ledger: Ledger, incident: Incident, event: Event, what: str) -> None:
+    actor = event.by if isinstance(event, Acknowledge | Release) else "engine"
+    detail = {"number": incident.number, "matter": str(incident.matter)}
+    await ledger.journal(Entry(at=event.at, actor=actor, event=what, incident_id=incident.id, detail=detail))
+
+
+def _confirmed(notice: Notice, now: datetime) -> Entry:
+    return Entry(
+        at=now, actor=notice.person, event="receipt confirmed", incident_id=notice.incident_id, notice_id=notice.id
+    )
