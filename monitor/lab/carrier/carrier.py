@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
-
 from monitor.lab.carrier.callback import Caller, StatusReports
 from monitor.lab.carrier.content import objection
 from monitor.lab.carrier.phone import Behaviour, Call, Phone, Sms
 from monitor.lab.carrier.speech import Conversation
 from monitor.lab.fault import CallbackFault, Fault
+from monitor.lab.underway import UnderWay
 
 
 def _nothing(*_: object) -> None:
@@ -47,9 +46,11 @@ class Carrier:
     calls: list[Call] = field(default_factory=list)
     #: What went wrong at the customer's callbacks, and our own bugs.
     errors: list[str] = field(default_factory=list)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _group: asyncio.TaskGroup | None = None
-    _client: httpx.AsyncClient | None = None
+    _under_way: UnderWay = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Share the list of errors."""
+        self._under_way = UnderWay(errors=self.errors)
 
     def phone(self, number: str, **how: Any) -> Phone:
         """Add a phone and return it."""
@@ -59,16 +60,12 @@ class Carrier:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Be in service: the lifespan of the app."""
-        async with httpx.AsyncClient(trust_env=False, timeout=15) as client, asyncio.TaskGroup() as group:
-            self._client, self._group = client, group
+        async with self._under_way.open(timeout=15):
             yield
-            for task in self._tasks:
-                task.cancel()
 
     async def settled(self) -> None:
         """Wait until nothing is under way any more."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._under_way.settled()
 
     def unexpected(self) -> list[str]:
         """Say what no story expected: messages, calls, strays to unknown numbers, errors at callbacks."""
@@ -87,28 +84,13 @@ class Carrier:
         await self._start(self._ring(call))
 
     async def _start(self, walk: Coroutine[Any, Any, None]) -> None:
-        if self.callback_fault is CallbackFault.BEFORE_ANSWER:
-            await self._noted(walk)
-            return
-        if self._group is None:
-            raise RuntimeError("the carrier is not open")
-        task = self._group.create_task(self._noted(walk))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _noted(self, walk: Coroutine[Any, Any, None]) -> None:
-        try:
-            await walk
-        except Exception as error:  # noqa: BLE001 - a bug of the stand-in must fail the story, not end the carrier
-            self.errors.append(f"{type(error).__name__}: {error}")
+        await self._under_way.begin(walk, and_wait=self.callback_fault is CallbackFault.BEFORE_ANSWER)
 
     def _reports(self, url: str) -> StatusReports:
         return StatusReports(caller=self._caller(), url=url, fault=self.callback_fault)
 
     def _caller(self) -> Caller:
-        if self._client is None:
-            raise RuntimeError("the carrier is not open")
-        return Caller(client=self._client, auth_token=self.auth_token, errors=self.errors)
+        return Caller(client=self._under_way.client, auth_token=self.auth_token, errors=self.errors)
 
     async def _deliver(self, sms: Sms) -> None:
         reports, phone = self._reports(sms.callback), self.phones.get(sms.to)

@@ -16,6 +16,7 @@ import httpx
 
 from monitor.lab.fault import CallbackFault, Fault
 from monitor.lab.faxservice.machine import FAILURES, Behaviour, Machine
+from monitor.lab.underway import UnderWay
 
 
 def _nothing(*_: object) -> None:
@@ -70,9 +71,11 @@ class FaxService:
     faxes: list[Fax] = field(default_factory=list)
     #: What went wrong at the customer's callbacks, and our own bugs.
     errors: list[str] = field(default_factory=list)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _group: asyncio.TaskGroup | None = None
-    _client: httpx.AsyncClient | None = None
+    _under_way: UnderWay = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Share the list of errors."""
+        self._under_way = UnderWay(errors=self.errors)
 
     def machine(self, number: str, **how: Any) -> Machine:
         """Add a machine and return it."""
@@ -82,34 +85,18 @@ class FaxService:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Be in service: the lifespan of the app."""
-        async with httpx.AsyncClient(trust_env=False, timeout=60) as client, asyncio.TaskGroup() as group:
-            self._client, self._group = client, group
+        async with self._under_way.open(timeout=60):
             yield
-            for task in self._tasks:
-                task.cancel()
 
     async def settled(self) -> None:
         """Wait until nothing is under way any more."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._under_way.settled()
 
     async def take(self, fax: Fax) -> None:
         self.faxes.append(fax)
         self.on_taken(fax)
-        if self.callback_fault is CallbackFault.BEFORE_ANSWER:
-            await self._noted(fax)
-            return
-        if self._group is None:
-            raise RuntimeError("the fax service is not open")
-        task = self._group.create_task(self._noted(fax))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _noted(self, fax: Fax) -> None:
-        try:
-            await self._transmit(fax)
-        except Exception as error:  # noqa: BLE001 - a bug of the stand-in must fail the story, not end the service
-            self.errors.append(f"{type(error).__name__}: {error}")
+        at_once = self.callback_fault is CallbackFault.BEFORE_ANSWER
+        await self._under_way.begin(self._transmit(fax), and_wait=at_once)
 
     async def _transmit(self, fax: Fax) -> None:
         for attempt in range(fax.max_retries + 1):
@@ -131,13 +118,13 @@ class FaxService:
         await self._call_back(fax)
 
     async def _call_back(self, fax: Fax) -> None:
-        if not fax.callback_url or self.callback_fault is CallbackFault.NEVER or self._client is None:
+        if not fax.callback_url or self.callback_fault is CallbackFault.NEVER:
             return
         event = {"event": "FAX_COMPLETED", "eventTime": _stamp(fax.completed_at), "fax": fax_json(self, fax)}
         for _ in range(2 if self.callback_fault is CallbackFault.TWICE else 1):
             try:
                 # httpx makes basic authentication of the user and password in the URL, as Sinch does.
-                response = await self._client.post(fax.callback_url, json=event)
+                response = await self._under_way.client.post(fax.callback_url, json=event)
             except httpx.HTTPError as error:
                 self.errors.append(f"callback of {fax.id}: {type(error).__name__}")
                 continue
