@@ -126,13 +126,13 @@ def test_an_incident_of_an_agency_tells_its_people(ministry: Ministry) -> None:
 
 
 def test_a_recipient_is_addressed_on_each_channel_once(ministry: Ministry) -> None:
-    ministry.edit("jabatan", '"+44 20 7946 0104"', "0370000201")
+    ministry.edit("jabatan", '"+44 20 7946 0104"', "0300000201")
     plan = registry_of(ministry).agencies["JCONTOH"].announcement.build()
     (recipient,) = plan.recipients
     assert recipient.addresses == (
-        Address(channel=Channel.FAX, number="+60370000201"),
+        Address(channel=Channel.FAX, number="+60300000201"),
         Address(channel=Channel.LETTER, number="Kementerian Contoh"),
     )
-    assert recipient.addressee.fax == "03-7000 0201"
+    assert recipient.addressee.fax == "03-0000 0201"
     assert recipient.language is Language.MALAY
     assert plan.offered_after == timedelta(minutes=30)

@@ -20,16 +20,16 @@ MISTAKES = [
         f"{_AGENCY}:21: contacts.siti.voice: 'tiada' is no telephone number; write instead: {_NUMBER}",
     ),
     (
-        ("jabatan", "+44 20 7946 0103", "03-7000 0000"),
+        ("jabatan", "+44 20 7946 0103", "03-0000 0000"),
         (
-            f"{_AGENCY}:21: warning: contacts.siti.voice: '03-7000 0000' is in no range that is known to be assigned; "
+            f"{_AGENCY}:21: warning: contacts.siti.voice: '03-0000 0000' is in no range that is known to be assigned; "
             "write instead: the right number, if this is not it"
         ),
     ),
     (
-        ("jabatan", "+1 202-555-0102", "03-7000 0000"),
+        ("jabatan", "+1 202-555-0102", "03-0000 0000"),
         (
-            f"{_AGENCY}:20: contacts.siti.sms: '03-7000 0000' is no mobile number, and an SMS to a fixed line is lost; "
+            f"{_AGENCY}:20: contacts.siti.sms: '03-0000 0000' is no mobile number, and an SMS to a fixed line is lost; "
             "write instead: a mobile number, or voice:"
         ),
     ),
