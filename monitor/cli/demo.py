@@ -97,7 +97,8 @@ def _clear(directory: Path) -> None:
 
 async def _run(directory: Path, listen: Listen) -> None:
     stopping = asyncio.Event()
-    for stop in (signal.SIGINT, signal.SIGTERM):
+    # SIGHUP: the terminal was closed. The service runs in a session of its own and would stay.
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(stop, stopping.set)
     # The portal's port may be taken: better known before a world is built.
     open_port(listen.host, listen.port).close()
