@@ -12,6 +12,9 @@ from dataclasses import dataclass
 #: Our own messages have some 10 KiB, and no line that matters has more than 1.
 _LINE_AT_MOST = 64 * 1024
 _LITERAL_AT_MOST = 1024 * 1024
+#: One answer, all its pieces together. A piece counts for more than its octets, so that many empty ones end, too.
+_ANSWER_AT_MOST = 2 * _LITERAL_AT_MOST
+_LITERAL_COST = 1024
 #: The answers to one question: listing a mailbox of this many messages is more than we ever ask for.
 _TOTAL_AT_MOST = 16 * 1024 * 1024
 
@@ -77,6 +80,8 @@ class Framer:
         self._text: list[bytes] = []
         self._literals: list[bytes] = []
         self._missing = 0
+        #: Octets of the answer so far, in text and literals: a server may not fill our memory, nor our time.
+        self._size = 0
 
     @property
     def is_empty(self) -> bool:
@@ -99,6 +104,9 @@ class Framer:
                 return
             line = self._cut(end + 1).rstrip(b"\r\n")
             self._text.append(line)
+            self._size += len(line) + _LITERAL_COST
+            if self._size > _ANSWER_AT_MOST:
+                raise Unreadable("an answer larger than any we ask for")
             if not self._announces_literal(line):
                 yield self._whole()
 
@@ -113,8 +121,9 @@ class Framer:
         if match is None or not first.startswith(b"* ") or _STATUS_LINE.match(first):
             return False
         self._missing = int(match[1])
-        if self._missing > _LITERAL_AT_MOST or sum(map(len, self._literals)) > _LITERAL_AT_MOST:
+        if self._missing > _LITERAL_AT_MOST or self._size + self._missing > _ANSWER_AT_MOST:
             raise Unreadable("a literal larger than any we ask for")
+        self._size += self._missing
         if not self._missing:
             self._literals.append(b"")
         return True
@@ -122,7 +131,7 @@ class Framer:
     def _whole(self) -> Answer:
         # Latin-1 takes every octet; what we look for in the text is ASCII.
         answer = Answer(text=b"".join(self._text).decode("latin-1"), literals=tuple(self._literals))
-        self._text, self._literals = [], []
+        self._text, self._literals, self._size = [], [], 0
         return answer
 
 

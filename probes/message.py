@@ -64,7 +64,7 @@ def compose(token: Token, *, sender: str, recipient: str, now: datetime) -> Emai
     message["From"] = sender
     message["To"] = recipient
     # No brackets and no underscores: both are lost on some servers' search and parsers.
-    message["Subject"] = f"Semakan e-mel {token.text}"
+    message["Subject"] = subject_of(token)
     message["Date"] = format_datetime(now)
     message["Message-ID"] = f"<{token.text}@{_domain(sender)}>"
     message["References"] = f"<{token.text}@semakan.invalid>"
@@ -75,8 +75,18 @@ def compose(token: Token, *, sender: str, recipient: str, now: datetime) -> Emai
     # Quoted-printable passes relays without 8BITMIME, and stays readable to a person who opens the message.
     message.set_content(text_of(token), cte="quoted-printable")
     message.add_attachment(attachment, maintype="application", subtype="octet-stream", filename=_ATTACHMENT_NAME)
-    message.set_boundary(f"semakan-{token.id}")
+    message.set_boundary(boundary_of(token))
     return message
+
+
+def subject_of(token: Token) -> str:
+    """Return the subject of the message that carries *token*."""
+    return f"Semakan e-mel {token.text}"
+
+
+def boundary_of(token: Token) -> str:
+    """Return the MIME boundary of the message that carries *token*."""
+    return f"semakan-{token.id}"
 
 
 def wire_form(message: EmailMessage) -> bytes:

@@ -12,12 +12,14 @@ from email.message import Message
 from enum import StrEnum
 
 from probes.bounce import Report, parse
-from probes.message import TOKEN_HEADER
+from probes.message import TOKEN_HEADER, boundary_of, subject_of
 from probes.token import Reading, Token, TokenSigner
 
 _CARRIERS = (TOKEN_HEADER, "Subject", "References", "In-Reply-To", "Message-ID")
 _ANSWERS = re.compile(r"^\s*(?:re|fw|fwd|aw|wg|bls|tr|antwort|automatic reply|auto)\s*:", re.IGNORECASE)
 _POSTMASTERS = re.compile(r"\b(?:mailer-daemon|postmaster)@", re.IGNORECASE)
+#: What gateways put before a subject: "[EXTERNAL]", "[LUAR]".
+_TAGS = re.compile(r"^(?:\s*\[[^\]]{0,40}\])+")
 #: Soft line breaks of quoted-printable, and the folding of headers, may stand in the middle of a token's line.
 _BREAKS = re.compile(r"=\r?\n|\r?\n(?=[ \t])")
 
@@ -56,7 +58,8 @@ def recognise(raw: bytes, signer: TokenSigner) -> Sighting:
         return Sighting(kind=Kind.FOREIGN, forged=bool(reading.forged))
     if report is not None:
         return Sighting(kind=Kind.REPORT, token=token, report=report)
-    return Sighting(kind=Kind.ANSWER if _answers(message) else Kind.MESSAGE, token=token)
+    ours = _is_ours(message, token) and not _answers(message)
+    return Sighting(kind=Kind.MESSAGE if ours else Kind.ANSWER, token=token)
 
 
 def tokens_in(raw: bytes, signer: TokenSigner) -> Reading:
@@ -89,6 +92,20 @@ def _plain(value: str) -> str:
         return str(make_header(decode_header(value)))
     except (MessageError, LookupError, ValueError):
         return value
+
+
+def _is_ours(message: Message, token: Token) -> bool:
+    """Whether the mail is the one that was sent, by at least one thing that no answer, digest or complaint copies.
+
+    A person may quote a token, a quarantine may list our subject: such mail is somebody's, and is never deleted.
+    """
+    subject = _TAGS.sub("", _plain(str(message.get("Subject", "")))).strip().lower()
+    return (
+        token.text in str(message.get(TOKEN_HEADER, "")).lower()
+        or token.text in str(message.get("Message-ID", "")).lower()
+        or subject.startswith(subject_of(token).lower())
+        or message.get_boundary() == boundary_of(token)
+    )
 
 
 def _answers(message: Message) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from monitor.cli import ack, check, dispatched, incidents, letter, notices, probe, release, reload, run
+from monitor.cli.run import log_to_stderr
 
 try:
     from monitor.cli import demo
@@ -30,4 +31,6 @@ if demo is not None:
 
 def main() -> None:
     """Run the command line."""
+    # Before anything else: what a library's default log shows of a failure may hold a password.
+    log_to_stderr()
     app()

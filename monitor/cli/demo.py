@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import httpx
 import typer
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 
 Directory = Annotated[Path, typer.Option("--directory", help="Where the demo keeps its files.", metavar="DIR")]
+WhichDemo = Annotated[Path | None, typer.Option("--directory", help="The running demo's directory.", metavar="DIR")]
 _DIRECTORY = Path("var/demo")
 #: Marks a directory that the demo made and may empty at its start.
 _MARK = ".pantau-demo"
@@ -42,12 +44,15 @@ _MARK = ".pantau-demo"
 @app.callback()
 def demo(context: typer.Context, directory: Directory = _DIRECTORY) -> None:
     """Start the demo: three agencies, their mail, a carrier, a fax service, a letter tray, and the service itself."""
+    context.obj = directory
     if context.invoked_subcommand is not None:
         return
     listen = parse_listen(os.environ.get(LISTEN_VARIABLE, "127.0.0.1:8080"))
     if listen is None or not listen.is_loopback:
         fail(f"{LISTEN_VARIABLE} must be an address of this machine with a port, such as 127.0.0.1:8080", 2)
     try:
+        # Before anything is emptied: a service that still runs there would lose its store.
+        open_port(listen.host, listen.port).close()
         _clear(directory)
         asyncio.run(_run(directory.resolve(), listen))
     except OSError as error:
@@ -58,23 +63,26 @@ def demo(context: typer.Context, directory: Directory = _DIRECTORY) -> None:
 def break_(
     agency: Annotated[str, typer.Argument(help="Short code, such as JCM; or a reference, rujukan-a.")],
     how: Annotated[Fault, typer.Option("--how", help="What goes wrong.")],
-    directory: Directory = _DIRECTORY,
+    context: typer.Context,
+    directory: WhichDemo = None,
 ) -> None:
     """Break an agency's mail in the running demo."""
-    typer.echo(f"{_pull(directory, f'/systems/{agency}/break/{how}')}: {how}")
+    typer.echo(f"{_pull(directory or context.obj, agency, f'break/{how}')}: {how}")
 
 
 @app.command()
 def repair(
-    agency: Annotated[str, typer.Argument(help="Short code, such as JCM.")], directory: Directory = _DIRECTORY
+    agency: Annotated[str, typer.Argument(help="Short code, such as JCM.")],
+    context: typer.Context,
+    directory: WhichDemo = None,
 ) -> None:
     """Repair an agency's mail in the running demo."""
-    typer.echo(f"{_pull(directory, f'/systems/{agency}/repair')}: repaired")
+    typer.echo(f"{_pull(directory or context.obj, agency, 'repair')}: repaired")
 
 
-def _pull(directory: Path, path: str) -> str:
+def _pull(directory: Path, agency: str, what: str) -> str:
     try:
-        answer = request(lever(directory.resolve()), "POST", path)
+        answer = request(lever(directory.resolve()), "POST", f"/systems/{quote(agency or '-', safe='')}/{what}")
     except (httpx.HTTPError, OSError):
         fail("the demo is not running here; start it with `make run`")
     if answer.status_code == 404:
@@ -100,8 +108,6 @@ async def _run(directory: Path, listen: Listen) -> None:
     # SIGHUP: the terminal was closed. The service runs in a session of its own and would stay.
     for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(stop, stopping.set)
-    # The portal's port may be taken: better known before a world is built.
-    open_port(listen.host, listen.port).close()
     callbacks = f"127.0.0.1:{free_port()}"
     async with (
         stage(directory, listen=str(listen), callbacks=callbacks) as world,

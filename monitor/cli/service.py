@@ -13,7 +13,9 @@ import httpx
 import typer
 
 from monitor.app import CONTROL_SOCKET
+from monitor.config.document import read_document
 from monitor.config.loading import BadConfiguration, Configuration, load
+from monitor.settings import Settings
 from monitor.unix import reachable
 
 
@@ -29,6 +31,18 @@ def configuration(path: Path) -> Configuration:
         return load(path, os.environ).accepted()
     except BadConfiguration as bad:
         fail("\n".join(str(problem) for problem in bad.problems), 2)
+
+
+def _state_directory(path: Path) -> Path:
+    """Return where the service keeps its state, whatever else is wrong with the configuration.
+
+    In the middle of an incident somebody may be editing it, and secrets may be in the service's environment only.
+    """
+    document = read_document(path)
+    state = document.data.get("state", Settings.model_fields["state"].default)
+    if not document.readable or not isinstance(state, str | Path):
+        fail("\n".join(str(p) for p in document.problems) or f"{path}: state: must be a directory", 2)
+    return (path.parent / state).resolve()
 
 
 def request(socket: Path, method: str, path: str, word: Mapping[str, str] | None = None) -> httpx.Response:
@@ -51,7 +65,7 @@ def belongs_to_another(socket: Path) -> bool:
 
 def ask(config: Path, method: str, path: str, word: Mapping[str, str] | None = None) -> Any:
     """Ask the running service, and return its answer; end the command when it cannot be reached or refuses."""
-    socket = configuration(config).settings.state / CONTROL_SOCKET
+    socket = _state_directory(config) / CONTROL_SOCKET
     try:
         answer = request(socket, method, path, word)
     except (httpx.ConnectError, OSError):

@@ -56,4 +56,7 @@ class Vault:
 def _whole(text: str, source: str) -> SecretStr:
     if not text.strip():
         raise NoSecret(f"{source} is empty")
+    if any(character in text for character in "\r\n\0"):
+        # No protocol can carry it, and a second line is rather a file of something else.
+        raise NoSecret(f"{source} has more than one line", "the secret alone, in one line")
     return SecretStr(text)

@@ -17,6 +17,9 @@ log = structlog.get_logger()
 
 #: Providers send a few hundred bytes; a fax provider may add the page it sent.
 LARGEST_BODY = 8 * 1024 * 1024
+#: A form is hashed field by field before it is known whose it is.
+LARGEST_FORM = 64 * 1024
+MOST_FIELDS = 200
 
 
 def callbacks(source: Source) -> Starlette:
@@ -34,7 +37,13 @@ def callbacks(source: Source) -> Starlette:
         url = f"{base}/{path}" + (f"?{request.url.query}" if request.url.query else "")
         form: dict[str, list[str]] = {}
         if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-            for name, value in parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True):
+            if len(body) > LARGEST_FORM:
+                return PlainTextResponse("", status_code=413)
+            try:
+                fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+            except ValueError:
+                return PlainTextResponse("", status_code=413)
+            for name, value in fields:
                 form.setdefault(name, []).append(value)
         incoming = Incoming(path=path, url=url, form=form, headers=dict(request.headers), body=body)
         try:

@@ -128,3 +128,11 @@ def test_folder_names_are_written_in_modified_utf7(name: str, written: str) -> N
 )
 def test_only_what_must_be_is_quoted(name: str, written: str) -> None:
     assert quoted_if_needed(name) == written
+
+
+def test_an_answer_of_endless_empty_literals_ends_and_costs_little() -> None:
+    framer = Framer()
+    octets = b"* 1 FETCH (X {0}\r\n" + b"{0}\r\n" * 100_000
+
+    with pytest.raises(Unreadable):
+        list(framer.feed(octets))

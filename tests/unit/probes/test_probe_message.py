@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.message import Corrupted, Whole, compose, examine, text_of, wire_form
+from probes.message import TOKEN_HEADER, Corrupted, Whole, compose, examine, text_of, wire_form
 from probes.sighting import Kind, may_hide_token, recognise, tokens_in
 from probes.token import TokenSigner
 
@@ -211,3 +211,34 @@ def test_no_damage_breaks_the_reader(where: int, what: bytes) -> None:
     damaged = RAW[:where] + what + RAW[where + 5 :]
     recognise(damaged, SIGNER)
     examine(damaged, TOKEN)
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Mesej lambat sampai",
+        f"Untuk makluman: Semakan e-mel {TOKEN.text}",
+        f"Balas: Semakan e-mel {TOKEN.text}",
+        f"Re[2]: Semakan e-mel {TOKEN.text}",
+        f"[LUAR] Re: Semakan e-mel {TOKEN.text}",
+        f"Kuarantin: 3 mesej, antaranya Semakan e-mel {TOKEN.text}",
+    ],
+)
+def test_mail_that_only_quotes_a_token_is_somebodys_and_not_ours(subject: str) -> None:
+    raw = (
+        f"From: bos@jabatan-contoh.gov.my\r\nSubject: {subject}\r\nReferences: <{TOKEN.text}@semakan.invalid>\r\n"
+        f"Message-ID: <1@jabatan-contoh.gov.my>\r\n\r\nTuan, mesej {TOKEN.text} lambat sampai.\r\n"
+    )
+
+    assert recognise(raw.encode(), SIGNER).kind is Kind.ANSWER
+
+
+@pytest.mark.parametrize("kept", ["Subject", TOKEN_HEADER, "Message-ID", "Content-Type"])
+def test_one_mark_that_a_relay_left_alone_is_enough_to_know_our_own(kept: str) -> None:
+    message = compose(TOKEN, sender="a@x.example", recipient="b@x.example", now=NOW)
+    for name in {"Subject", TOKEN_HEADER, "Message-ID"} - {kept}:
+        del message[name]
+    if kept != "Content-Type":
+        message.set_boundary("lain")
+
+    assert recognise(wire_form(message), SIGNER).kind is Kind.MESSAGE

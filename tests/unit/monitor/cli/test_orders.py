@@ -49,13 +49,23 @@ def test_a_socket_that_nobody_listens_at_is_no_service(office: Office, words: tu
 
 
 @COMMAND
-def test_a_bad_configuration_ends_with_two_and_what_is_wrong(office: Office, words: tuple[str, ...]) -> None:
+def test_a_configuration_that_somebody_is_editing_locks_nobody_out(office: Office, words: tuple[str, ...]) -> None:
     office.config.write_text(office.config.read_text() + "\nsitte: putrajaya\n")
 
     code, said = office.run(*words)
 
+    assert code == 1, "the service was asked; it only is not running here"
+    assert f"nothing answers at {office.socket}" in said
+
+
+@COMMAND
+def test_a_file_that_cannot_be_read_ends_with_two_and_what_is_wrong(office: Office, words: tuple[str, ...]) -> None:
+    office.config.write_text("state: [\n")
+
+    code, said = office.run(*words)
+
     assert code == 2
-    assert "is no known key" in said
+    assert str(office.config) in said
 
 
 @COMMAND

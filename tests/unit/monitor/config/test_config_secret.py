@@ -81,12 +81,23 @@ def test_a_secret_that_cannot_be_had_is_a_problem(ministry: Ministry, written: s
         assert problems == [f"{place}.{problem}"]
 
 
-@pytest.mark.parametrize(("text", "secret"), [("a b\n", "a b"), ("a\n\n", "a\n"), ("a\r\n", "a"), (" a ", " a ")])
+@pytest.mark.parametrize(("text", "secret"), [("a b\n", "a b"), ("a\r\n", "a"), (" a ", " a ")])
 def test_one_newline_at_the_end_of_a_file_is_not_part_of_the_secret(ministry: Ministry, text: str, secret: str) -> None:
     ministry.put_secret("lain", text)
     ministry.edit("jabatan", "password_file: secrets/mail", "password_file: secrets/lain")
     agency = ministry.load().accepted().registry.agencies["JCONTOH"]
     assert agency.mailboxes["utama"].login.password.get_secret_value() == secret
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\n\n", "a\rb\n", "a\0b"])
+def test_a_secret_is_one_line_because_no_protocol_carries_more(ministry: Ministry, text: str) -> None:
+    ministry.put_secret("lain", text)
+    ministry.edit("jabatan", "password_file: secrets/mail", "password_file: secrets/lain")
+
+    [problem] = ministry.problems()
+
+    assert "has more than one line" in problem
+    assert "the secret alone, in one line" in problem
 
 
 def test_gateways_may_ask_for_several_secrets(ministry: Ministry) -> None:

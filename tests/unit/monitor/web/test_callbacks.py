@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alerts.gateway import Answer, Refused
-from monitor.web.callbacks import LARGEST_BODY, callbacks
+from monitor.web.callbacks import LARGEST_BODY, LARGEST_FORM, MOST_FIELDS, callbacks
 from tests.unit.monitor.web.source import BASE, Service, client
 
 PATH = "/callbacks/sms-contoh/status/d42-1"
@@ -77,3 +77,13 @@ async def test_a_bug_of_ours_tells_the_stranger_nothing() -> None:
 async def test_a_gateway_that_left_meanwhile_is_unknown() -> None:
     async with client(callbacks(Service(answer=None))) as web:
         assert (await web.post(PATH)).status_code == 404
+
+
+@pytest.mark.parametrize("form", [b"a=1&" * (MOST_FIELDS + 1), b"a=" + b"x" * LARGEST_FORM])
+async def test_a_form_is_small_or_is_not_looked_at(form: bytes) -> None:
+    service = Service(answer=Answer())
+    async with client(callbacks(service)) as web:
+        answer = await web.post(PATH, content=form, headers={"Content-Type": "application/x-www-form-urlencoded"})
+
+    assert answer.status_code == 413
+    assert service.heard == []
