@@ -7,6 +7,7 @@ number. So an unquoted +60123456789 is not an integer, 12:30 is not 750 and `no`
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -54,10 +55,20 @@ class Document:
         return Place(1, 1)
 
 
+#: An agency's file has a few KiB; this one is something else.
+_LARGEST = 512 * 1024
+
+
 def read_document(file: FilePath) -> Document:
     """Read a file whose top level is a mapping. Never raises for what the file holds, or because it is not there."""
     name = str(file)
     try:
+        what = file.stat()
+        if not stat.S_ISREG(what.st_mode):
+            # A pipe or a device would keep the reader, and every later reload behind it, waiting for ever.
+            return _unreadable(name, "is no regular file")
+        if what.st_size > _LARGEST:
+            return _unreadable(name, f"is larger than {_LARGEST // 1024} KiB")
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         return _unreadable(name, "is not UTF-8 text")
