@@ -77,7 +77,7 @@ class Theatre:
         return [text_of(pdf) for pdf in machine.received]
 
     async def start(self) -> None:
-        """Start the service in a process of its own."""
+        """Start the service in a process of its own, and wait until it is at work."""
         self.lives += 1
         with (self.directory / "pantau.log").open("ab") as log:
             self.service = await asyncio.create_subprocess_exec(
@@ -87,6 +87,14 @@ class Theatre:
                 stderr=log,
                 env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
             )
+        await self.until(self._is_ready, "the service is ready")
+
+    async def _is_ready(self) -> bool:
+        try:
+            async with httpx.AsyncClient(base_url=self.url, trust_env=False) as client:
+                return (await client.get("/-/ready")).status_code == 200
+        except httpx.HTTPError:
+            return False
 
     async def kill(self) -> None:
         """Kill it as a power cut would."""
