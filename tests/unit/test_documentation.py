@@ -44,7 +44,8 @@ CLOSED_SETS: dict[str, type[StrEnum]] = {
 }
 
 #: Put together here, so that no file names them, this one included.
-REGISTRIES = tuple(f"{name}.{top}" for name, top in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "com")))
+#: Written backwards, or this file would be the one that names them.
+REGISTRIES = tuple(name[::-1] for name in ("gro.ipyp", "gro.detsohnohtyp", "moc.sjmpn"))
 #: Where only somebody's own machine has files.
 LOCAL_PATHS = re.compile(r"(?<![\w.}~-])/(?:home|Users|work|workspace|builds?)/[\w.-]+")
 
