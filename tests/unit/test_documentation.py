@@ -43,7 +43,6 @@ CLOSED_SETS: dict[str, type[StrEnum]] = {
     "ErrorClass": ErrorClass,
 }
 
-#: Put together here, so that no file names them, this one included.
 #: Written backwards, or this file would be the one that names them.
 REGISTRIES = tuple(name[::-1] for name in ("gro.ipyp", "gro.detsohnohtyp", "moc.sjmpn"))
 #: Where only somebody's own machine has files.
