@@ -26,7 +26,7 @@ from probes.answer import (
 )
 from probes.cause import stage
 from probes.connection import open_socket
-from probes.mailbox import Mailbox, Security
+from probes.mailbox import Mailbox, Password, Security, Server
 from probes.probe import ProbeFailure, Trace
 from probes.reply import Reason, imap_sign_in_failure, shortened
 from probes.result import Failure, Outcome, Party, Phase
@@ -174,7 +174,7 @@ class Session:
 
     async def start_tls(self, mailbox: Mailbox, party: Party) -> None:
         """Upgrade the connection (RFC 9051 6.2.1), or fail: going on in clear is not an option."""
-        wire, server = self._wire, mailbox.imap
+        wire, server = self._wire, _server(mailbox)
         await self._ask_capabilities()
         # A PREAUTH greeting in clear forbids STARTTLS; it is what an attacker would send.
         if "STARTTLS" not in self.capabilities or wire.is_signed_in:
@@ -196,6 +196,8 @@ class Session:
         if not self._wire.is_signed_in:
             if "LOGINDISABLED" in self.capabilities:
                 raise _failure(Outcome.AUTH, Phase.AUTH, party, Reason.SIGN_IN_NOT_OFFERED)
+            if not isinstance(mailbox.login, Password):
+                raise TypeError("no sign-in with an access token yet")
             response = await self._wire.login(mailbox.login.username, mailbox.login.secret)
             if response.result != "OK":
                 raise imap_sign_in_failure(response.result, _text(response), party)
@@ -214,7 +216,7 @@ async def open_session(
     *stir* is called when the server announces something or the connection is gone. No answer is waited for longer than
     *leg*. Raise `ProbeFailure` when the mailbox cannot be reached, is not trusted, or does not let us in.
     """
-    server = mailbox.imap
+    server = _server(mailbox)
     implicit = server.security is Security.IMPLICIT
     sock = await open_socket(server, trace, party)
     with stage(trace, Phase.TLS if implicit else Phase.CONNECT, party):
@@ -237,6 +239,12 @@ async def open_session(
         session.close()
         raise
     return session
+
+
+def _server(mailbox: Mailbox) -> Server:
+    if mailbox.imap is None:
+        raise ValueError(f"{mailbox.name} has no IMAP server")
+    return mailbox.imap
 
 
 def encoded(folder: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
 
 class Security(StrEnum):
@@ -38,14 +40,59 @@ class Password:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccessToken:
+    """What a provider lets us in with for a while (RFC 6749 1.4)."""
+
+    secret: str = field(repr=False)
+    #: `None` when whoever issued it does not say.
+    expires_at: datetime | None = None
+
+
+class AccessTokens(Protocol):
+    """Where access tokens come from: a provider's token endpoint, a file, a command."""
+
+    async def get(self) -> AccessToken:
+        """Return a token that is good for the next minutes. Shared by all who sign in to one mailbox.
+
+        Raise `probes.oauth.NoAccessToken`, with the provider's reason and no secret.
+        """
+
+    def reject(self, token: AccessToken) -> None:
+        """Note that a server has refused *token*: the next `get` does not return it again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuth:
+    """A sign-in with an access token (SASL XOAUTH2), as Google Workspace and Microsoft 365 ask for."""
+
+    username: str
+    tokens: AccessTokens = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mailbox:
-    """A mailbox that messages are sent from and arrive in."""
+    """A mailbox that messages are sent from or arrive in."""
 
     #: Unique among all mailboxes; what logs and results call it ("jabatan-contoh", "reference-a").
     name: str
     address: str
-    smtp: Server
-    imap: Server
-    login: Password
+    login: Password | OAuth
+    #: `None`: nothing is sent from it.
+    smtp: Server | None = None
+    #: It is read by the one or the other; with neither, nothing arrives in it.
+    imap: Server | None = None
+    pop3: Server | None = None
+    #: The IMAP folder where mail arrives: another's inbox where the login may read that one ("shared/pro").
+    inbox: str = "INBOX"
     #: Folders beside the SPECIAL-USE \Junk one (RFC 6154) where this provider puts suspected junk.
     junk_folders: tuple[str, ...] = ()
+
+    @property
+    def sends(self) -> bool:
+        """Whether messages can be sent from it."""
+        return self.smtp is not None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it can be seen what arrives in it."""
+        return self.imap is not None or self.pop3 is not None

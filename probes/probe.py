@@ -33,6 +33,9 @@ class Trace(Protocol):
     def doubt(self) -> None:
         """Note that the submission connection broke after the message was sent: it may or may not have been taken."""
 
+    def arrived(self, content: bytes) -> None:
+        """Keep the message as it lay in the mailbox: its headers tell which way it went."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
@@ -41,7 +44,16 @@ class Route:
     #: Unique in the service: "jabatan-contoh/outbound/reference-a".
     name: str
     sender: Mailbox
+    #: Where the message is looked for.
     recipient: Mailbox
+    #: Whom the message is sent to, when that is not the recipient mailbox's own address: a public or secondary
+    #: address whose mail is forwarded to, or lies in, that mailbox.
+    to: str | None = None
+
+    @property
+    def address(self) -> str:
+        """The envelope recipient (RFC 5321 2.3.11)."""
+        return self.to or self.recipient.address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,6 +91,27 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hop:
+    """One relay that a message went through, as its Received header tells (RFC 5321 4.4)."""
+
+    #: The relay's name for itself. It comes from the mail: for people, never a metric label.
+    by: str
+    #: Since the relay before it; the first since we handed the message over. Never negative.
+    delay: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Path:
+    """The way of one message, by its trusted Received headers."""
+
+    #: In the order in which the message went through them.
+    hops: tuple[Hop, ...] = ()
+    #: How far a relay's clock is from ours, as far as that is certain: positive when it is ahead. `None` when the
+    #: headers tell nothing.
+    skew: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
     """The end of one run. Times are aware UTC; spans are measured with a monotonic clock."""
 
@@ -106,3 +127,5 @@ class ProbeResult:
     failure: Failure | None = None
     #: The submission connection broke after DATA was sent: the message may or may not have been taken.
     uncertain: bool = False
+    #: The way of a message that arrived; `None` when none did.
+    path: Path | None = None

@@ -19,7 +19,7 @@ from aiosmtplib.protocol import SMTPProtocol
 
 from probes.cause import stage
 from probes.connection import open_socket
-from probes.mailbox import Mailbox, Security, Server
+from probes.mailbox import Mailbox, Password, Security, Server
 from probes.probe import ProbeFailure, Trace
 from probes.reply import Reason, Step, expired, smtp_failure
 from probes.result import Failure, Outcome, Party, Phase
@@ -93,6 +93,8 @@ class _Session:
         #: The message has been written; what the server made of it may never be known.
         self.sent = False
         self._mailbox = mailbox
+        if mailbox.smtp is None:
+            raise ValueError(f"{mailbox.name} has no submission server")
         self._server: Server = mailbox.smtp
         self._trace = trace
         # No time-outs of the library's own: they would fire beside the caller's deadline and say less.
@@ -159,6 +161,8 @@ class _Session:
                 await self._hello(Step.SIGN_IN)
             offered = self._client.server_auth_methods
             login = self._mailbox.login
+            if not isinstance(login, Password):
+                raise TypeError("no sign-in with an access token yet")
             try:
                 if "plain" in offered:
                     await self._client.auth_plain(login.username, login.secret)

@@ -26,6 +26,8 @@ class Recorder:
         self.uncertain = False
         #: What was said, oldest first, secrets masked: "sender C: EHLO ...". Empty unless asked for.
         self.dialogue: list[str] = []
+        #: The message as it lay in the mailbox, if it came.
+        self.content: bytes | None = None
         self._keep_dialogue = keep_dialogue
 
     @contextmanager
@@ -45,3 +47,6 @@ class Recorder:
 
     def doubt(self) -> None:
         self.uncertain = True
+
+    def arrived(self, content: bytes) -> None:
+        self.content = content

@@ -54,6 +54,7 @@ class RoundTrip:
                 seen = await self._arrival(letter, answer, submitted, latest)
             with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
                 content = await self._content(letter)
+            trace.arrived(content)
             self._examine(content)
             return Outcome.JUNK if seen.folder is Folder.JUNK else Outcome.DELIVERED
 
@@ -68,10 +69,10 @@ class RoundTrip:
         message = compose(
             self.token,
             sender=self.route.sender.address,
-            recipient=self.route.recipient.address,
+            recipient=self.route.address,
             now=self.clock(),
         )
-        address, within = self.route.recipient.address, self.patience.session
+        address, within = self.route.address, self.patience.session
         return await submit(self.route.sender, address, wire_form(message), trace, within)
 
     async def _arrival(self, letter: Expectation, answer: Expectation, submitted: Submitted, latest: float) -> Seen:
@@ -91,7 +92,7 @@ class RoundTrip:
                         return seen
                     case ProbeFailure() as trouble:
                         raise trouble
-                    case Report() as report if report.is_about(self.route.recipient.address):
+                    case Report() as report if report.is_about(self.route.address):
                         raise _bounced(report)
                     case Report() as report:
                         # About somebody else, such as the target of a forwarding rule; or an alias was followed.

@@ -17,6 +17,7 @@ import pytest
 
 from monitor.lab.mail import Fault, LabNetwork, SystemPlan
 from probes.mailbox import Mailbox, Security
+from tests.ends import imap_of, password_of, smtp_of
 
 AGENCY, REFERENCE = "jabatan-contoh", "rujukan-satu"
 SLOW_BY = timedelta(milliseconds=300)
@@ -53,22 +54,22 @@ async def submit(sender: Mailbox, to: str, subject: str) -> None:
         message(sender, to, subject),
         sender=sender.address,
         recipients=[to],
-        hostname=sender.smtp.host,
-        port=sender.smtp.port,
-        username=sender.login.username,
-        password=sender.login.secret,
-        use_tls=sender.smtp.security is Security.IMPLICIT,
-        start_tls=sender.smtp.security is Security.STARTTLS,
-        tls_context=sender.smtp.tls,
+        hostname=smtp_of(sender).host,
+        port=smtp_of(sender).port,
+        username=password_of(sender).username,
+        password=password_of(sender).secret,
+        use_tls=smtp_of(sender).security is Security.IMPLICIT,
+        start_tls=smtp_of(sender).security is Security.STARTTLS,
+        tls_context=smtp_of(sender).tls,
         timeout=PATIENCE,
     )
 
 
 @asynccontextmanager
 async def reading(box: Mailbox) -> AsyncIterator[aioimaplib.IMAP4_SSL]:
-    client = aioimaplib.IMAP4_SSL(box.imap.host, box.imap.port, timeout=PATIENCE, ssl_context=box.imap.tls)
+    client = aioimaplib.IMAP4_SSL(imap_of(box).host, imap_of(box).port, timeout=PATIENCE, ssl_context=imap_of(box).tls)
     await client.wait_hello_from_server()
-    await client.login(box.login.username, box.login.secret)
+    await client.login(password_of(box).username, password_of(box).secret)
     await client.select("INBOX")
     yield client
     await client.logout()
@@ -162,9 +163,9 @@ async def test_nobody_can_sign_in_until_repaired(network: LabNetwork, boxes: Map
     with pytest.raises(aiosmtplib.SMTPAuthenticationError) as refused:
         await submit(box, box.address, "Ujian")
     assert refused.value.code == 454
-    client = aioimaplib.IMAP4_SSL(box.imap.host, box.imap.port, timeout=PATIENCE, ssl_context=box.imap.tls)
+    client = aioimaplib.IMAP4_SSL(imap_of(box).host, imap_of(box).port, timeout=PATIENCE, ssl_context=imap_of(box).tls)
     await client.wait_hello_from_server()
-    answer = await client.login(box.login.username, box.login.secret)
+    answer = await client.login(password_of(box).username, password_of(box).secret)
     assert answer.result == "NO"
     assert answer.lines[0].startswith(b"[UNAVAILABLE]")
     await client.logout()
@@ -226,24 +227,24 @@ async def test_corrupted_mail_arrives_and_is_not_what_was_sent(
 
 async def test_imap_is_cut_and_comes_back_on_the_same_port(network: LabNetwork, boxes: Mapping[str, Mailbox]) -> None:
     box = boxes[AGENCY]
-    reader, writer = await asyncio.open_connection(box.imap.host, box.imap.port, ssl=box.imap.tls)
+    reader, writer = await asyncio.open_connection(imap_of(box).host, imap_of(box).port, ssl=imap_of(box).tls)
     assert (await reader.readline()).startswith(b"* OK")
     await network.systems[AGENCY].break_(Fault.IMAP)
     async with asyncio.timeout(PATIENCE):
         assert await reader.read() == b""
     writer.close()
     with pytest.raises(ConnectionRefusedError):
-        await asyncio.open_connection(box.imap.host, box.imap.port, ssl=box.imap.tls)
+        await asyncio.open_connection(imap_of(box).host, imap_of(box).port, ssl=imap_of(box).tls)
     await submit(boxes[REFERENCE], box.address, "Sementara itu")
     await network.systems[AGENCY].repair()
-    assert network.mailboxes()[AGENCY].imap.port == box.imap.port
+    assert imap_of(network.mailboxes()[AGENCY]).port == imap_of(box).port
     assert (await arrival(box))["Subject"] == "Sementara itu"
 
 
 async def test_an_idle_session_is_cut_as_well(network: LabNetwork, boxes: Mapping[str, Mailbox]) -> None:
     box = boxes[AGENCY]
-    reader, writer = await asyncio.open_connection(box.imap.host, box.imap.port, ssl=box.imap.tls)
-    for line in (f"a LOGIN {box.address} {box.login.secret}", "b SELECT INBOX", "c IDLE"):
+    reader, writer = await asyncio.open_connection(imap_of(box).host, imap_of(box).port, ssl=imap_of(box).tls)
+    for line in (f"a LOGIN {box.address} {password_of(box).secret}", "b SELECT INBOX", "c IDLE"):
         writer.write(f"{line}\r\n".encode())
     async with asyncio.timeout(PATIENCE):
         await reader.readuntil(b"+ Idling.\r\n")

@@ -30,6 +30,7 @@ from monitor.lab.mail import (
 )
 from monitor.lab.mail.directory import Exchange
 from probes.mailbox import Mailbox
+from tests.ends import imap_of, password_of, smtp_of
 
 PATIENCE = 5.0
 PLANS = [
@@ -73,7 +74,7 @@ async def test_sign_in_is_refused_until_the_connection_is_encrypted(agency: Mail
         assert not smtp.supports_extension("auth")
         answer = await smtp.execute_command(b"AUTH", b"PLAIN", b"AHgAeA==")
         assert answer.code == 538
-        await smtp.starttls(tls_context=box.smtp.tls)
+        await smtp.starttls(tls_context=smtp_of(box).tls)
         await smtp.ehlo()
         assert smtp.supports_extension("auth")
 
@@ -81,28 +82,28 @@ async def test_sign_in_is_refused_until_the_connection_is_encrypted(agency: Mail
 @pytest.mark.parametrize("method", ["auth_plain", "auth_login"])
 async def test_people_sign_in_with_plain_or_login(agency: MailSystem, box: Mailbox, method: str) -> None:
     async with client(agency.submission) as smtp:
-        await smtp.starttls(tls_context=box.smtp.tls)
+        await smtp.starttls(tls_context=smtp_of(box).tls)
         await smtp.ehlo()
-        answer = await getattr(smtp, method)(box.login.username, box.login.secret)
+        answer = await getattr(smtp, method)(password_of(box).username, password_of(box).secret)
         assert answer.code == 235
 
 
 async def test_wrong_credentials_are_told_from_a_broken_server(agency: MailSystem, box: Mailbox) -> None:
     async with client(agency.submission) as smtp:
-        await smtp.starttls(tls_context=box.smtp.tls)
+        await smtp.starttls(tls_context=smtp_of(box).tls)
         with pytest.raises(aiosmtplib.SMTPAuthenticationError) as refused:
-            await smtp.login(box.login.username, "salah")
+            await smtp.login(password_of(box).username, "salah")
         assert refused.value.code == 535
-    imap = aioimaplib.IMAP4_SSL(box.imap.host, box.imap.port, timeout=PATIENCE, ssl_context=box.imap.tls)
+    imap = aioimaplib.IMAP4_SSL(imap_of(box).host, imap_of(box).port, timeout=PATIENCE, ssl_context=imap_of(box).tls)
     await imap.wait_hello_from_server()
-    answer = await imap.login(box.login.username, "salah")
+    answer = await imap.login(password_of(box).username, "salah")
     assert answer.lines[0].startswith(b"[AUTHENTICATIONFAILED]")
     await imap.logout()
 
 
 async def test_submission_without_sign_in_is_refused(agency: MailSystem, box: Mailbox) -> None:
     async with client(agency.submission) as smtp:
-        await smtp.starttls(tls_context=box.smtp.tls)
+        await smtp.starttls(tls_context=smtp_of(box).tls)
         with pytest.raises(aiosmtplib.SMTPSenderRefused) as refused:
             await smtp.mail(box.address)
         assert refused.value.code == 530
@@ -110,8 +111,8 @@ async def test_submission_without_sign_in_is_refused(agency: MailSystem, box: Ma
 
 async def test_people_send_under_their_own_address_only(agency: MailSystem, box: Mailbox) -> None:
     async with client(agency.submission) as smtp:
-        await smtp.starttls(tls_context=box.smtp.tls)
-        await smtp.login(box.login.username, box.login.secret)
+        await smtp.starttls(tls_context=smtp_of(box).tls)
+        await smtp.login(password_of(box).username, password_of(box).secret)
         with pytest.raises(aiosmtplib.SMTPSenderRefused) as refused:
             await smtp.mail("ketua@jabatan-contoh.gov.my")
         assert refused.value.code == 553
@@ -134,7 +135,7 @@ async def test_a_client_that_does_not_trust_the_authority_gets_no_further(agency
     with pytest.raises(ssl.SSLCertVerificationError):
         await asyncio.open_connection("127.0.0.1", agency.imap, ssl=strangers)
     async with client(agency.submission) as smtp:
-        await smtp.starttls(tls_context=box.smtp.tls)
+        await smtp.starttls(tls_context=smtp_of(box).tls)
 
 
 async def test_the_authority_is_there_for_other_programs(network: LabNetwork, agency: MailSystem) -> None:
@@ -148,9 +149,9 @@ async def test_the_authority_is_there_for_other_programs(network: LabNetwork, ag
 
 async def test_the_junk_folder_is_marked_and_can_be_filled(agency: MailSystem, box: Mailbox) -> None:
     await agency.put(box.address, b"Subject: Ujian\r\n\r\nSelamat\r\n", FolderName.JUNK)
-    imap = aioimaplib.IMAP4_SSL(box.imap.host, box.imap.port, timeout=PATIENCE, ssl_context=box.imap.tls)
+    imap = aioimaplib.IMAP4_SSL(imap_of(box).host, imap_of(box).port, timeout=PATIENCE, ssl_context=imap_of(box).tls)
     await imap.wait_hello_from_server()
-    welcome = await imap.login(box.login.username, box.login.secret)
+    welcome = await imap.login(password_of(box).username, password_of(box).secret)
     assert b" SPECIAL-USE" in welcome.lines[0]
     assert rb'(\HasNoChildren \Junk) "/" Junk' in (await imap.list('""', "*")).lines
     assert b"1 EXISTS" in (await imap.select("Junk")).lines
@@ -196,20 +197,20 @@ async def test_stopping_leaves_nothing_behind(tmp_path: Path) -> None:
         numbers = [agency.port(port) for port in Port]
         # Sessions in every state, and a parcel that lies in the queue.
         async with client(agency.submission) as smtp:
-            await smtp.starttls(tls_context=box.smtp.tls)
-            await smtp.login(box.login.username, box.login.secret)
+            await smtp.starttls(tls_context=smtp_of(box).tls)
+            await smtp.login(password_of(box).username, password_of(box).secret)
             await smtp.sendmail(box.address, [OUTSIDE], b"Subject: Ujian\r\n\r\nSelamat\r\n")
         half_done = client(agency.submission)
         await half_done.connect()
-        await half_done.starttls(tls_context=box.smtp.tls)
+        await half_done.starttls(tls_context=smtp_of(box).tls)
         plain = client(agency.mx)
         await plain.connect()
-        reader, writer = await asyncio.open_connection(box.imap.host, box.imap.port, ssl=box.imap.tls)
-        for line in (f"a LOGIN {box.address} {box.login.secret}", "b SELECT INBOX", "c IDLE"):
+        reader, writer = await asyncio.open_connection(imap_of(box).host, imap_of(box).port, ssl=imap_of(box).tls)
+        for line in (f"a LOGIN {box.address} {password_of(box).secret}", "b SELECT INBOX", "c IDLE"):
             writer.write(f"{line}\r\n".encode())
         await reader.readuntil(b"+ Idling.\r\n")
         # One that has not begun its handshake.
-        mute, unheard = await asyncio.open_connection(box.imap.host, box.imap.port)
+        mute, unheard = await asyncio.open_connection(imap_of(box).host, imap_of(box).port)
         assert agency.queued == 1
         began = time.monotonic()
     assert time.monotonic() - began < 1
@@ -248,8 +249,8 @@ async def test_the_lab_says_nothing(
     network: LabNetwork, box: Mailbox, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with client(network.systems["jabatan-contoh"].submission) as smtp:
-        await smtp.starttls(tls_context=box.smtp.tls)
-        await smtp.login(box.login.username, box.login.secret)
+        await smtp.starttls(tls_context=smtp_of(box).tls)
+        await smtp.login(password_of(box).username, password_of(box).secret)
         await smtp.sendmail(box.address, [OUTSIDE], b"Subject: Ujian\r\n\r\nSelamat\r\n")
     await network.emptied()
     assert capfd.readouterr() == ("", "")

@@ -19,6 +19,7 @@ from probes.probe import Patience
 from probes.reply import Reason
 from probes.result import Arrival, Outcome, Party, Phase
 from probes.token import TokenSigner
+from tests.ends import smtp_of
 from tests.integration.probes.trip import HASTY, SIGNER, between
 from tests.real.mailserver import REFERENCE, UNKNOWABLE, Door, Fate, MailServer
 
@@ -197,7 +198,7 @@ async def test_a_closed_port_is_a_connect_failure_of_that_side(mail_server: Mail
 
 async def test_a_name_without_an_address_is_a_dns_failure(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE)
-    nowhere = replace(sender, smtp=replace(sender.smtp, host="mel.tiada.invalid"))
+    nowhere = replace(sender, smtp=replace(smtp_of(sender), host="mel.tiada.invalid"))
     async with between(nowhere, mail_server.mailbox("penerima-dns")) as trips:
         result = await trips.run()
     assert result.outcome is Outcome.DNS

@@ -13,6 +13,7 @@ from alerts.notice import Language
 from monitor.registry import Registry
 from monitor.route import Direction
 from probes.mailbox import Security
+from tests.ends import imap_of, smtp_of
 from tests.unit.monitor.config.ministry import Ministry, second_agency
 
 _SECOND_MAILBOX = """\
@@ -88,17 +89,15 @@ escalation:
 def test_ports_follow_the_security_that_is_asked_for(ministry: Ministry) -> None:
     ministry.edit("jabatan", "contacts:\n", _SECOND_MAILBOX)
     first, second = (route.route.sender for route in registry_of(ministry).routes[:2])
-    assert (first.smtp.port, first.imap.port, first.smtp.security) == (465, 993, Security.IMPLICIT)
-    assert (second.smtp.port, second.imap.port, second.imap.tls_name) == (587, 1143, "mel.contoh")
+    assert (smtp_of(first).port, imap_of(first).port, smtp_of(first).security) == (465, 993, Security.IMPLICIT)
+    assert (smtp_of(second).port, imap_of(second).port, imap_of(second).tls_name) == (587, 1143, "mel.contoh")
     assert second.junk_folders == ("Spam",)
 
 
 def test_servers_with_the_same_authorities_share_one_tls_context(ministry: Ministry) -> None:
     ministry.write("kedua", second_agency())
     routes = registry_of(ministry).routes
-    assert (
-        len({id(server.tls) for route in routes for server in (route.route.sender.smtp, route.route.sender.imap)}) == 1
-    )
+    assert len({id(end(route.route.sender).tls) for route in routes for end in (smtp_of, imap_of)}) == 1
 
 
 def test_an_agency_may_have_its_own_pace(ministry: Ministry) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.ends import password_of
 from tests.unit.monitor.config.ministry import SECRET, Ministry
 
 _PLACE = "agencies/jabatan.yaml:16: mailboxes.utama.login"
@@ -114,7 +115,7 @@ def test_secrets_show_in_no_value(ministry: Ministry) -> None:
     for value in (loaded, configuration.settings, configuration.registry, configuration.registry.routes):
         assert SECRET not in f"{value!r} {value!s}"
     assert SECRET not in configuration.settings.model_dump_json(exclude={"gateways"})
-    assert configuration.registry.routes[0].route.sender.login.secret == SECRET
+    assert password_of(configuration.registry.routes[0].route.sender).secret == SECRET
 
 
 @pytest.mark.parametrize(
