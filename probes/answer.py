@@ -15,10 +15,12 @@ _LITERAL_AT_MOST = 1024 * 1024
 #: One answer, all its pieces together. A piece counts for more than its octets, so that many empty ones end, too.
 _ANSWER_AT_MOST = 2 * _LITERAL_AT_MOST
 _LITERAL_COST = 1024
+#: No number in IMAP has more: 63 bits (RFC 9051 9). Python refuses to read one of thousands of digits.
+_DIGITS_AT_MOST = 19
 #: The answers to one question: listing a mailbox of this many messages is more than we ever ask for.
 _TOTAL_AT_MOST = 16 * 1024 * 1024
 
-_LITERAL = re.compile(rb"\{(\d{1,10})\}$")
+_LITERAL = re.compile(rb"\{(\d+)\}$")
 #: Text for people; braces at its end announce nothing.
 _STATUS_LINE = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGNORECASE)
 _FETCH = re.compile(r"\d+ FETCH \(", re.IGNORECASE)
@@ -26,6 +28,7 @@ _UID = re.compile(r"\bUID (\d+)", re.IGNORECASE)
 _SIZE = re.compile(r"\bRFC822\.SIZE (\d+)", re.IGNORECASE)
 _DELETED = re.compile(r"\bFLAGS \([^)]*\\Deleted\b", re.IGNORECASE)
 _QUOTED_BODY = re.compile(r'BODY\[[^\]]*\](?:<\d+>)? "((?:[^"\\]|\\.)*)"', re.IGNORECASE)
+_ANNOUNCED = re.compile(r"\[CAPABILITY ([^\]]*)\]")
 _LIST = re.compile(r'LIST \(([^)]*)\) (?:"(?:[^"\\]|\\.)*"|NIL) (.+)$', re.IGNORECASE)
 #: Can stand unquoted (RFC 3501 9, astring). Office 365 hangs on a quoted name with "&-" in it.
 _ATOM = re.compile(r"[A-Za-z0-9!#$&'+,./:;<=>?@\[\]^_`|~-]+")
@@ -70,6 +73,8 @@ class Position:
     validity: int
     next_uid: int | None
     exists: int = 0
+    #: STATUS has said that there is none.
+    is_empty: bool = False
 
 
 class Framer:
@@ -120,7 +125,7 @@ class Framer:
         match = _LITERAL.search(line)
         if match is None or not first.startswith(b"* ") or _STATUS_LINE.match(first):
             return False
-        self._missing = int(match[1])
+        self._missing = _int(match[1].decode("ascii"))
         if self._missing > _LITERAL_AT_MOST or self._size + self._missing > _ANSWER_AT_MOST:
             raise Unreadable("a literal larger than any we ask for")
         self._size += self._missing
@@ -163,7 +168,7 @@ def fetched(answer: Answer) -> Fetched | None:
     content = answer.literals[0] if answer.literals else None
     if content is None and quoted:
         content = _unquoted(quoted[1]).encode("latin-1")
-    return Fetched(uid=int(uid[1]), size=int(size[1]) if size else None, deleted=deleted, content=content)
+    return Fetched(uid=_int(uid[1]), size=_int(size[1]) if size else None, deleted=deleted, content=content)
 
 
 def position(answers: list[Answer]) -> Position:
@@ -173,13 +178,29 @@ def position(answers: list[Answer]) -> Position:
         validity=_number(r"UIDVALIDITY (\d+)", text) or 0,
         next_uid=_number(r"UIDNEXT (\d+)", text),
         exists=_number(r"^(\d+) EXISTS", text) or 0,
+        is_empty=_number(r"\((?:[^()]* )?MESSAGES (\d+)", text) == 0,
     )
+
+
+def searched(answers: list[Answer]) -> set[int]:
+    """Read what SEARCH found. Raise `Unreadable` when it is something else than numbers."""
+    words = [answer.text.split() for answer in answers]
+    found = [word for line in words if line[:1] == ["SEARCH"] for word in line[1:]]
+    if not all(word.isascii() and word.isdecimal() for word in found):
+        raise Unreadable("no numbers where SEARCH has them")
+    return {_int(word) for word in found}
 
 
 def capabilities(answers: list[Answer]) -> frozenset[str]:
     """Read CAPABILITY responses, in capitals."""
     words = [answer.text.upper().split() for answer in answers]
     return frozenset(word for line in words if line[:1] == ["CAPABILITY"] for word in line[1:])
+
+
+def announced(text: str) -> frozenset[str]:
+    """Read the capabilities that a server names by the way, with its greeting or a sign-in (RFC 9051 7.1)."""
+    match = _ANNOUNCED.search(text.upper())
+    return frozenset(match[1].split()) if match else frozenset()
 
 
 def junk_folders(answers: list[Answer]) -> tuple[str, ...]:
@@ -222,4 +243,10 @@ def _unquoted(text: str) -> str:
 
 def _number(pattern: str, text: str) -> int | None:
     match = re.search(pattern, text, re.IGNORECASE | re.MULTILINE)
-    return int(match[1]) if match else None
+    return _int(match[1]) if match else None
+
+
+def _int(digits: str) -> int:
+    if len(digits) > _DIGITS_AT_MOST:
+        raise Unreadable("a number larger than any in IMAP")
+    return int(digits)

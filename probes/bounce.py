@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from email import message_from_bytes, policy
 from email.errors import MessageError
 from email.message import Message
 from enum import StrEnum
@@ -47,14 +46,13 @@ class Report:
         return not self.recipients or address.lower() in self.recipients
 
 
-def parse(raw: bytes) -> Report | None:
-    """Read a notification; `None` when *raw* is none.
+def parse(message: Message) -> Report | None:
+    """Read a notification; `None` when *message* is none.
 
     Of a notification about several recipients, the worst news is told. Free-text bounces (old Exim, qmail) are
     none: guessing from prose is how an out-of-office reply becomes an outage.
     """
     try:
-        message = message_from_bytes(raw, policy=policy.compat32)
         if message.get_content_type() != "multipart/report":
             return None
         reports = [report for block in _blocks(message) if (report := _report(block)) is not None]

@@ -57,7 +57,9 @@ def failure_of(error: Exception, phase: Phase, party: Party) -> ProbeFailure:
 
 
 def _failure(outcome: Outcome, reason: Reason, error: Exception, phase: Phase, party: Party) -> ProbeFailure:
-    detail = shortened(str(error) or type(error).__name__)
+    # What aiosmtplib says is a tuple when it is printed.
+    said = error.message if isinstance(error, aiosmtplib.SMTPException) else str(error)
+    detail = shortened(said or type(error).__name__)
     return ProbeFailure(outcome, Failure(phase=phase, party=party, reason=reason, detail=detail))
 
 

@@ -68,6 +68,8 @@ class Premises:
     specimen: Callable[[], bytes | None] = lambda: None
     #: An address of ours, for the envelope of what is asked of servers and never sent.
     our_address: str = ""
+    #: Whether a server may be asked (RCPT) if it would take a message to a mailbox here.
+    ask_recipients: bool = True
 
 
 class Check(Protocol):

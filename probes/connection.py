@@ -6,6 +6,7 @@ import asyncio
 import errno
 import ipaddress
 import socket
+from asyncio.sslproto import SSLProtocol
 from typing import Any
 
 from probes.cause import stage
@@ -16,6 +17,10 @@ from probes.result import Party, Phase
 #: An address that has not answered by then is given up for the next; a packet filter that drops says nothing for ever.
 _ADDRESS_SECONDS = 10.0
 
+#: Of asyncio's TLS: it keeps a buffer of 256 KiB for each connection, for as long as it is open, and thousands of
+#: mailboxes are watched. No TLS record is longer than this (RFC 8446 5.1), so no record takes more than one reading.
+_READ_BUFFER = 16 * 1024
+
 _Address = tuple[int, int, int, Any]
 
 
@@ -24,6 +29,8 @@ async def open_socket(server: Server, trace: Trace, party: Party) -> socket.sock
 
     Raise `ProbeFailure` DNS or CONNECT.
     """
+    # There is no setting: connections take it from their class when they are made. See docs/adr/0016.
+    SSLProtocol.max_size = _READ_BUFFER
     with stage(trace, Phase.DNS, party):
         addresses = await _addresses(server)
     with stage(trace, Phase.CONNECT, party):

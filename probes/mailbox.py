@@ -51,14 +51,18 @@ class AccessToken:
 class AccessTokens(Protocol):
     """Where access tokens come from: a provider's token endpoint, a file, a command."""
 
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the token that `get` returned last expires; `None` when there is none or nobody says."""
+
     async def get(self) -> AccessToken:
         """Return a token that is good for the next minutes. Shared by all who sign in to one mailbox.
 
         Raise `probes.oauth.NoAccessToken`, with the provider's reason and no secret.
         """
 
-    def reject(self, token: AccessToken) -> None:
-        """Note that a server has refused *token*: the next `get` does not return it again."""
+    def reject(self, token: AccessToken) -> bool:
+        """Note that a server has refused *token*, and return whether asking for another at once is worth a try."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,17 +9,28 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from base64 import encodebytes
+from binascii import b2a_qp
 from dataclasses import dataclass
 from datetime import datetime
 from email import message_from_bytes, policy
 from email.errors import MessageError
-from email.message import EmailMessage, Message
+from email.message import Message
 from email.utils import format_datetime
 
 from probes.token import Token
 
 TOKEN_HEADER = "X-Pantau-Token"  # noqa: S105 - a header's name
 DIGEST_HEADER = "X-Pantau-SHA256"
+#: What we write into the header of a message, in lower case: whatever stands above the first of these in a message that
+#: arrived was added on its way.
+OUR_HEADERS = frozenset(
+    {
+        *("from", "to", "subject", "date", "message-id", "references"),
+        *("auto-submitted", "x-auto-response-suppress", TOKEN_HEADER.lower(), DIGEST_HEADER.lower()),
+        *("mime-version", "content-type"),
+    }
+)
 _ATTACHMENT_NAME = "semakan.dat"
 _ATTACHMENT_OCTETS = 1500
 
@@ -53,30 +64,59 @@ class Corrupted:
     changes: tuple[str, ...]
 
 
-def compose(token: Token, *, sender: str, recipient: str, now: datetime) -> EmailMessage:
-    """Write the message of one run.
+def compose(token: Token, *, sender: str, recipient: str, now: datetime) -> bytes:
+    """Write the message of one run as it is submitted, with CRLF line ends.
 
     The token stands in Subject, a header of its own, References and the body: relays rewrite any one of them.
     `Auto-Submitted` (RFC 3834) and `X-Auto-Response-Suppress` (Exchange) keep robots from answering.
+
+    Written by hand: `email` takes a third of the CPU of a whole round trip for it. And it would fold a token, which is
+    longer than the lines that it likes, right behind "Subject:"; an empty first line is where relays make mistakes.
+    RFC 5322 2.1.1 allows 998 octets.
     """
-    attachment = _attachment(token)
-    message = EmailMessage(policy=policy.SMTP)
-    message["From"] = sender
-    message["To"] = recipient
-    # No brackets and no underscores: both are lost on some servers' search and parsers.
-    message["Subject"] = subject_of(token)
-    message["Date"] = format_datetime(now)
-    message["Message-ID"] = f"<{token.text}@{_domain(sender)}>"
-    message["References"] = f"<{token.text}@semakan.invalid>"
-    message["Auto-Submitted"] = "auto-generated"
-    message["X-Auto-Response-Suppress"] = "All"
-    message[TOKEN_HEADER] = token.text
-    message[DIGEST_HEADER] = _hexdigest(attachment)
-    # Quoted-printable passes relays without 8BITMIME, and stays readable to a person who opens the message.
-    message.set_content(text_of(token), cte="quoted-printable")
-    message.add_attachment(attachment, maintype="application", subtype="octet-stream", filename=_ATTACHMENT_NAME)
-    message.set_boundary(boundary_of(token))
-    return message
+    lines = (
+        f"From: {sender}",
+        f"To: {recipient}",
+        # No brackets and no underscores: both are lost on some servers' search and parsers.
+        f"Subject: {subject_of(token)}",
+        f"Date: {format_datetime(now)}",
+        f"Message-ID: <{token.text}@{_domain(sender)}>",
+        f"References: <{token.text}@semakan.invalid>",
+        "Auto-Submitted: auto-generated",
+        "X-Auto-Response-Suppress: All",
+        f"{TOKEN_HEADER}: {token.text}",
+        f"{DIGEST_HEADER}: {_hexdigest(_attachment(token))}",
+        "MIME-Version: 1.0",
+        _content_type(token),
+        "",
+        "",
+    )
+    return "\r\n".join(lines).encode() + _body(token)
+
+
+def _content_type(token: Token) -> str:
+    return f'Content-Type: multipart/mixed; boundary="{boundary_of(token)}"'
+
+
+def _body(token: Token) -> bytes:
+    boundary = boundary_of(token)
+    lines = (
+        f"--{boundary}",
+        'Content-Type: text/plain; charset="utf-8"',
+        "Content-Transfer-Encoding: quoted-printable",
+        "",
+        # Passes relays without 8BITMIME, and stays readable to a person who opens the message.
+        b2a_qp(text_of(token).encode(), istext=True).decode("ascii"),
+        f"--{boundary}",
+        "Content-Type: application/octet-stream",
+        "Content-Transfer-Encoding: base64",
+        f'Content-Disposition: attachment; filename="{_ATTACHMENT_NAME}"',
+        "",
+        encodebytes(_attachment(token)).decode("ascii"),
+        f"--{boundary}--",
+        "",
+    )
+    return "\n".join(lines).replace("\n", "\r\n").encode()
 
 
 def subject_of(token: Token) -> str:
@@ -87,15 +127,6 @@ def subject_of(token: Token) -> str:
 def boundary_of(token: Token) -> str:
     """Return the MIME boundary of the message that carries *token*."""
     return f"semakan-{token.id}"
-
-
-def wire_form(message: EmailMessage) -> bytes:
-    """Return *message* as it is submitted, with CRLF line ends.
-
-    A token is longer than the lines that `email` likes: it would fold right behind "Subject:", and an empty first line
-    is where relays make mistakes. RFC 5322 2.1.1 allows 998 octets.
-    """
-    return message.as_bytes(policy=policy.SMTP.clone(max_line_length=200))
 
 
 def text_of(token: Token) -> str:
@@ -117,6 +148,10 @@ def examine(raw: bytes, expected: Token) -> Whole | Corrupted:
     A relay may rewrite headers, re-encode the parts, wrap the text and put a notice before or after it. It may not
     change, lose or cut what the sender wrote and attached.
     """
+    header, _, body = raw.partition(b"\r\n\r\n")
+    if body.rstrip() == _body(expected).rstrip() and _content_type(expected).encode() in header:
+        # To the octet, as almost always: taking it apart costs as much as fetching it did.
+        return Whole()
     try:
         message = message_from_bytes(raw, policy=policy.compat32)
         changes = (*_text_changes(message, expected), *_attachment_changes(message, expected))
@@ -144,7 +179,9 @@ def _attachment_changes(message: Message, expected: Token) -> tuple[str, ...]:
     wanted = _attachment(expected)
     if wanted in found:
         return ()
-    if any(piece and wanted.startswith(piece) for piece in found):
+    # Base64 that ends within a group of four comes undecoded.
+    encoded = encodebytes(wanted).replace(b"\n", b"")
+    if any(piece and (wanted.startswith(piece) or encoded.startswith(b"".join(piece.split()))) for piece in found):
         return ("attachment cut short",)
     return ("attachment changed",)
 

@@ -19,6 +19,8 @@ class Pace:
     listening: timedelta = timedelta(minutes=5)
     #: While nobody waits and the server does not.
     unheard: timedelta = timedelta(seconds=60)
+    #: Between two visits to a POP3 mailbox while a run waits, each with a sign-in of its own.
+    revisit: timedelta = timedelta(seconds=3)
     #: An open mailbox that does not answer within this has lost its connection. Short, because a message may be waiting
     #: behind a connection that a firewall has forgotten.
     answer: timedelta = timedelta(seconds=10)
@@ -29,16 +31,20 @@ class Pace:
     after_refusal: timedelta = timedelta(seconds=60)
     #: A connection that lived shorter is not reopened without telling anybody.
     settled: timedelta = timedelta(seconds=5)
+    #: A connection is kept no longer than this. One that was let in long ago proves nothing of those who want in now:
+    #: servers keep serving it while the port is closed and every password is refused.
+    renewal: timedelta = timedelta(minutes=5)
     #: Between two searches for mail that was left behind.
     sweep: timedelta = timedelta(hours=1)
 
-    def pause(self, ages: Iterable[timedelta], *, waiting: bool, idle: bool) -> timedelta:
+    def pause(self, ages: Iterable[timedelta], *, waiting: bool, unwatched: timedelta) -> timedelta:
         """Return how long to listen before the next look.
 
-        *ages* are how long ago the awaited messages were accepted: quick at first, then slower.
+        *ages* are how long ago the awaited messages were accepted: quick at first, then slower. While nobody waits, it
+        is *unwatched*.
         """
         if not waiting:
-            return self.listening if idle else self.unheard
+            return unwatched
         youngest = min(ages, default=None)
         if youngest is None:
             return self.slowest

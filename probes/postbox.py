@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from probes.answer import Fetched, Position, Refused
-from probes.expectation import Expectation, Folder, Seen
-from probes.imap import Session, encoded
-from probes.ledger import Ledger, decide
-from probes.mailbox import Mailbox
-from probes.result import Arrival, Party
-from probes.sighting import Kind, Sighting, may_hide_token, recognise
-from probes.token import TokenSigner
+from probes.cause import stage
+from probes.expectation import Folder
+from probes.imap import Session, encoded, open_session
+from probes.pace import Pace
+from probes.probe import Patience, Trace
+from probes.reception import Letter, Reception
+from probes.result import Party, Phase
+from probes.trace import Recorder
 
 _log = structlog.get_logger(__name__)
 
@@ -24,12 +27,12 @@ _log = structlog.get_logger(__name__)
 _LEFTOVERS = 200
 #: Mails asked for at once. Small, so that new mail is looked at in between.
 _CHUNK = 25
-#: A mail of this size may be ours with every header rewritten; a larger one is not ours.
-_OURS_AT_MOST = 64 * 1024
 #: The server announces news; how often it is asked for them all the same, in seconds.
 _LIST_ANYWAY = 2.0
 #: How long a folder that was refused is left alone, in seconds.
 _AFTER_REFUSAL = 60.0
+#: For a shorter pause IDLE is not begun: it takes a command to begin and one to end.
+_WORTH_LISTENING = timedelta(seconds=1)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,6 +47,8 @@ class _Place:
     backlog: list[int] = field(default_factory=list)
     #: UIDs whose mail has been dealt with and is to be deleted.
     done: set[int] = field(default_factory=set)
+    #: UIDs of ours that are marked as deleted and not gone yet, because others are marked, too (no UIDPLUS).
+    marked: set[int] = field(default_factory=set)
     #: What is found in the backlog has not been counted before.
     first_time: bool = True
     #: The server has refused to show it; said once.
@@ -53,29 +58,18 @@ class _Place:
 
 
 class Postbox:
-    """Reads a mailbox through whatever connection there is at the moment, each mail once."""
+    """Implements `probes.reader.MailReader` over IMAP: one connection for as long as it lives."""
 
-    def __init__(
-        self,
-        *,
-        mailbox: Mailbox,
-        signer: TokenSigner,
-        ledger: Ledger,
-        waiting: Mapping[str, Sequence[Expectation]],
-        deadline: timedelta,
-        on_arrival: Callable[[Arrival, str | None, datetime], None],
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._mailbox = mailbox
-        self._signer = signer
-        self._ledger = ledger
-        self._waiting = waiting
-        self._deadline = deadline
-        self._on_arrival = on_arrival
-        self._clock = clock
-        self._inbox = _Place(name="INBOX", folder=Folder.INBOX)
+    def __init__(self, reception: Reception, *, patience: Patience, pace: Pace, stir: Callable[[], None]) -> None:
+        self._reception = reception
+        self._mailbox = reception.mailbox
+        self._patience = patience
+        self._pace = pace
+        self._stir = stir
+        self._session: Session | None = None
+        self._trace: Trace = Recorder()
+        self._inbox = _Place(name=encoded(self._mailbox.inbox), folder=Folder.INBOX)
         self._junk: dict[str, _Place] = {}
-        #: Whatever has been dealt with has been deleted, too.
         self.tidy = asyncio.Event()
         self.tidy.set()
 
@@ -84,8 +78,55 @@ class Postbox:
         """Whether there are leftovers still to be searched for."""
         return bool(self._inbox.backlog)
 
-    async def enter(self, session: Session) -> None:
-        """Find the folders and open the inbox on a new connection."""
+    async def open(self, trace: Trace) -> None:
+        """Connect, sign in, find the folders and open the inbox."""
+        self._trace = trace
+        session = await open_session(
+            self._mailbox,
+            trace,
+            Party.RECIPIENT,
+            leg=self._patience.session,
+            within=self._patience.session,
+            stir=self._stir,
+        )
+        self._session = session
+        with stage(trace, Phase.RETRIEVE, Party.RECIPIENT):
+            async with asyncio.timeout(self._patience.session.total_seconds()):
+                await self._enter(session)
+        session.hasten(min(self._pace.answer, self._patience.session))
+
+    async def look(self, *, junk_every: timedelta, sweep: timedelta) -> None:
+        """Read what is new in the inbox, a piece of what was left behind, and the junk when it is its turn."""
+        with stage(self._trace, Phase.RETRIEVE, Party.RECIPIENT):
+            await self._look(self._opened(), junk_every=junk_every, sweep=sweep)
+
+    async def listen(self, stirred: asyncio.Event, at_most: timedelta) -> None:
+        """Wait for news in IDLE, or for the next look when that is soon."""
+        session = self._opened()
+        if session.can_idle and at_most >= _WORTH_LISTENING:
+            with stage(self._trace, Phase.RETRIEVE, Party.RECIPIENT):
+                await session.idle(stirred, at_most)
+        else:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(at_most.total_seconds()):
+                    await stirred.wait()
+
+    def unwatched(self, pace: Pace) -> timedelta:
+        """Return how long the server may be left alone: longer when it tells by itself what is new."""
+        return pace.listening if self._opened().can_idle else pace.unheard
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _opened(self) -> Session:
+        if self._session is None:
+            raise RuntimeError("not open")
+        return self._session
+
+    async def _enter(self, session: Session) -> None:
         try:
             marked = await session.junk()
         except Refused as refusal:
@@ -96,8 +137,7 @@ class Postbox:
         self._junk = {name: self._junk.get(name) or _Place(name=name, folder=Folder.JUNK) for name in names}
         await self._open(session, self._inbox)
 
-    async def look(self, session: Session, *, junk_every: timedelta, sweep: timedelta) -> None:
-        """Read what is new in the inbox, a piece of what was left behind, and the junk when it is its turn."""
+    async def _look(self, session: Session, *, junk_every: timedelta, sweep: timedelta) -> None:
         if _now() - self._inbox.swept_at >= sweep.total_seconds():
             await self._open(session, self._inbox, sweep=True)
         news = await session.noop()
@@ -130,6 +170,11 @@ class Postbox:
         if not sweep and same and standing.next_uid == place.next_uid and not place.done:
             place.looked_at = _now()
             return False
+        if standing.is_empty and standing.next_uid is not None and not place.done:
+            # Of new mail and of what may have been left behind there is none: opening it would cost three round trips.
+            place.validity, place.next_uid, place.backlog = standing.validity, standing.next_uid, []
+            place.looked_at = place.swept_at = _now()
+            return False
         await self._open(session, place, sweep=sweep)
         await self._read_new(session, place)
         while place.backlog:
@@ -141,11 +186,14 @@ class Postbox:
         position = await session.select(place.name)
         if position.validity != place.validity:
             # UIDs of another life of the folder mean nothing in this one (RFC 3501 2.3.1.1).
-            place.validity, place.done, place.first_time, sweep = position.validity, set(), True, True
+            place.validity, place.first_time, sweep = position.validity, True, True
+            place.done, place.marked = set(), set()
             place.next_uid = await self._end_of(session, position)
             self._tidied()
         elif sweep:
             place.first_time = False
+        # Whether all of it has been read is known without another look.
+        place.looked_at = _now() if position.next_uid == place.next_uid else float("-inf")
         if sweep:
             uids = await session.last_uids(_LEFTOVERS, position.exists)
             place.backlog = [uid for uid in uids if uid < place.next_uid]
@@ -180,72 +228,24 @@ class Postbox:
         await self._delete(session, place)
 
     async def _deal_with(self, session: Session, place: _Place, mail: Fetched, *, count: bool) -> None:
-        if mail.deleted:
-            # Without UIDPLUS ours may stay marked for long; it has been dealt with.
-            return
-        now = self._clock()
-        sighting, content = await self._recognised(session, mail)
-        token = sighting.token
-        token_id = token.id if token else None
-        expectations = self._waiting.get(token_id, ()) if token_id else ()
-        verdict = decide(
-            sighting,
-            prober=self._signer.prober,
-            awaited={one.party for one in expectations},
-            fate=self._ledger.fate(token_id) if token_id else None,
-            now=now,
-            deadline=self._deadline,
+        letter = Letter(
+            uid=mail.uid, header=mail.content or b"", size=mail.size, whole=partial(session.message, mail.uid)
         )
-        if verdict.hand_over:
-            seen = Seen(folder=place.folder, at=now)
-            if sighting.report is not None:
-                for expectation in expectations:
-                    expectation.see(sighting.report)
-            else:
-                recipients = [one for one in expectations if one.party is Party.RECIPIENT]
-                await self._hand_over(session, mail.uid, content, seen, recipients)
-        if verdict.count is not None and count:
-            self._on_arrival(verdict.count, token_id, now)
-        if verdict.count is Arrival.LATE and token_id:
-            self._ledger.arrived(token_id)
-        if verdict.delete:
+        # Without UIDPLUS ours may stay marked for long: it has been dealt with, and counted, before.
+        if not await self._reception.receive(letter, place.folder, count=count and not mail.deleted):
+            return
+        if mail.deleted:
+            place.marked.add(mail.uid)
+        else:
             place.done.add(mail.uid)
             self.tidy.clear()
-
-    async def _recognised(self, session: Session, mail: Fetched) -> tuple[Sighting, bytes | None]:
-        header = mail.content or b""
-        whole: bytes | None = None
-        sighting = Sighting(kind=Kind.FOREIGN)
-        try:
-            if not may_hide_token(header):
-                sighting = recognise(header, self._signer)
-            small = mail.size is not None and mail.size <= _OURS_AT_MOST
-            bare = sighting.token is None and not sighting.forged and bool(self._waiting) and small
-            if may_hide_token(header) or bare:
-                whole = await session.message(mail.uid)
-                sighting = recognise(whole or header, self._signer)
-        except (RecursionError, ValueError, LookupError, TypeError, AttributeError):
-            # The parser of the standard library gives up in many ways on hostile mail, which must not stop the watch.
-            _log.warning("a mail cannot be parsed", mailbox=self._mailbox.name, uid=mail.uid)
-        return sighting, whole
-
-    async def _hand_over(
-        self, session: Session, uid: int, content: bytes | None, seen: Seen, recipients: Sequence[Expectation]
-    ) -> None:
-        for expectation in recipients:
-            expectation.see(seen)
-        if content is None:
-            content = await session.message(uid)
-        for expectation in recipients:
-            # Nothing to hand over: another client has taken the message away meanwhile.
-            expectation.hand(content or b"")
-            self._ledger.arrived(expectation.token.id)
 
     async def _delete(self, session: Session, place: _Place) -> None:
         if not place.done:
             return
         try:
-            await session.delete(place.done)
+            gone = await session.delete(place.done, marked=place.marked)
+            place.marked = set() if gone else place.marked | place.done
         except Refused as refusal:
             # A legal hold, a quota, a read-only folder: no fault of mail delivery. The next sweep tries again.
             _log.warning("own mail cannot be deleted", mailbox=self._mailbox.name, detail=refusal.text)

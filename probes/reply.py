@@ -5,7 +5,10 @@ SMTP reply codes: RFC 5321 4.2; of sign-in: RFC 4954 6; enhanced status codes: R
 
 from __future__ import annotations
 
+import binascii
+import json
 import re
+from base64 import b64decode
 from enum import StrEnum
 
 from probes.probe import ProbeFailure
@@ -42,6 +45,11 @@ class Reason(StrEnum):
     CREDENTIALS_REFUSED = "credentials refused"
     SIGN_IN_UNAVAILABLE = "sign-in not available"
     SIGN_IN_NOT_OFFERED = "sign-in not offered"
+    #: The provider gives us no access token (RFC 6749 5.2).
+    TOKEN_REFUSED = "access token refused"  # noqa: S105 - a reason, not a token
+    #: None could be had: the provider does not answer, a file is missing, a command fails. Nothing was asked of the
+    #: mail server.
+    NO_TOKEN = "no access token"  # noqa: S105 - a reason, not a token
     #: In the greeting, before anything was asked.
     SERVICE_REFUSED = "service refused"
     SENDER_REFUSED = "sender refused"
@@ -49,7 +57,11 @@ class Reason(StrEnum):
     MESSAGE_REFUSED = "message refused"
     COME_AGAIN = "asked to come again"
     MAILBOX_REFUSED = "mailbox refused"
+    #: Another POP3 session holds it; nobody else gets in meanwhile.
+    MAILBOX_IN_USE = "mailbox in use"
     RETURNED = "returned to sender"
+    #: Not by the address it was sent to, but by the mailbox behind that, which it forwards to or stands for.
+    COPY_RETURNED = "forwarded copy returned"
     CHANGED = "content changed"
     NOT_ARRIVED = "not arrived"
     #: We could not look: no network here, no file handles, or a bug of ours.
@@ -76,8 +88,8 @@ _REFUSALS = {
 }
 
 
-def smtp_failure(step: Step, code: int, text: str, party: Party = Party.SENDER) -> ProbeFailure:
-    """Say what a negative SMTP reply to *step* means for the run."""
+def smtp_failure(step: Step, code: int, text: str, party: Party = Party.SENDER, *, challenge: str = "") -> ProbeFailure:
+    """Say what a negative SMTP reply to *step* means; *challenge* is what XOAUTH2 said before, in words."""
     status = status_in(text)
     refused = step is Step.SIGN_IN and (code in _CREDENTIALS_CODES or status in _CREDENTIALS_STATUS)
     outcome, reason = _meaning(step, code, refused=refused)
@@ -85,7 +97,7 @@ def smtp_failure(step: Step, code: int, text: str, party: Party = Party.SENDER) 
         phase=_PHASES.get(step, Phase.SUBMIT),
         party=party,
         reason=reason,
-        detail=shortened(text),
+        detail=shortened(joined(challenge, text)),
         code=code,
         status=status,
         credentials_refused=refused,
@@ -107,8 +119,8 @@ def _meaning(step: Step, code: int, *, refused: bool) -> tuple[Outcome, Reason]:
             return Outcome.CONNECT, Reason.UNEXPECTED_ANSWER
 
 
-def imap_sign_in_failure(result: str, text: str, party: Party) -> ProbeFailure:
-    """Say what a refused LOGIN means.
+def imap_sign_in_failure(result: str, text: str, party: Party, *, challenge: str = "") -> ProbeFailure:
+    """Say what a refused LOGIN or AUTHENTICATE means; *challenge* is what XOAUTH2 said before, in words.
 
     A NO without a response code is a refusal of the credentials (RFC 3501 6.2.3); UNAVAILABLE, LIMIT, INUSE and the
     rest of RFC 5530 say that nobody, or not now, is let in. A BAD says nothing about the credentials.
@@ -119,10 +131,50 @@ def imap_sign_in_failure(result: str, text: str, party: Party) -> ProbeFailure:
         phase=Phase.AUTH,
         party=party,
         reason=Reason.CREDENTIALS_REFUSED if refused else Reason.SIGN_IN_UNAVAILABLE,
-        detail=shortened(text),
+        detail=shortened(joined(challenge, text)),
         credentials_refused=refused,
     )
     return ProbeFailure(Outcome.AUTH, failure)
+
+
+def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> ProbeFailure:
+    """Say what -ERR to a sign-in means (RFC 3206, RFC 2449 8); *challenge* is what XOAUTH2 said before, in words.
+
+    Without a response code it is a refusal of the credentials. While another session holds the mailbox, or when the
+    server wants us less often, the mailbox may be well: that is our own arrangement, and we cannot look.
+    """
+    code = imap_code(text) or ""
+    ours = code in {"IN-USE", "LOGIN-DELAY"}
+    refused = code in {"", "AUTH"}
+    reason = Reason.CREDENTIALS_REFUSED if refused else Reason.SIGN_IN_UNAVAILABLE
+    failure = Failure(
+        phase=Phase.AUTH,
+        party=party,
+        reason=Reason.MAILBOX_IN_USE if ours else reason,
+        detail=shortened(joined(challenge, text)),
+        credentials_refused=refused,
+    )
+    return ProbeFailure(Outcome.INCONCLUSIVE if ours else Outcome.AUTH, failure)
+
+
+def challenge_in(text: str) -> str:
+    """Return in words what XOAUTH2's challenge after a refused token says (RFC 7628 3.2.2): "status 401, scope ...".
+
+    It is JSON in base64, and the refusal that follows says less. Return "" for anything else.
+    """
+    try:
+        fields = json.loads(b64decode(text, validate=True))
+    except (binascii.Error, ValueError, RecursionError):
+        return ""
+    if not isinstance(fields, dict):
+        return ""
+    said = (f"{name} {fields[name]}" for name in ("status", "scope") if isinstance(fields.get(name), str | int))
+    return shortened(", ".join(said))
+
+
+def joined(*texts: str) -> str:
+    """Return the texts that say something, one after the other."""
+    return "; ".join(text for text in texts if text.strip())
 
 
 def expired(phase: Phase, party: Party, detail: str = "") -> ProbeFailure:

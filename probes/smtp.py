@@ -9,20 +9,22 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from contextlib import suppress
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
 
 import aiosmtplib
-from aiosmtplib.protocol import SMTPProtocol
 
 from probes.cause import stage
 from probes.connection import open_socket
 from probes.mailbox import Mailbox, Password, Security, Server
 from probes.probe import ProbeFailure, Trace
-from probes.reply import Reason, Step, expired, smtp_failure
+from probes.reply import Reason, Step, challenge_in, expired, smtp_failure
 from probes.result import Failure, Outcome, Party, Phase
+from probes.sign_in import Bearer, masked, with_key
+from probes.smtp_dialogue import SmtpDialogue
 
 _SENDER = Party.SENDER
 #: A server that does not answer QUIT in this time is left without another word; the message is already its own.
@@ -45,51 +47,60 @@ async def submit(mailbox: Mailbox, recipient: str, message: bytes, trace: Trace,
     *message* has CRLF line ends. Raise `ProbeFailure` when the server cannot be reached, is not trusted, or refuses,
     and `TimeoutError` when time ran out before the message was sent; the trace knows where.
     """
-    session = _Session(mailbox, trace)
-    try:
-        async with asyncio.timeout(within.total_seconds()):
-            await session.open()
-            await session.sign_in()
-            submitted = await session.send(recipient, message)
-        await session.farewell()
-    except TimeoutError:
-        if not session.sent:
-            raise
-        trace.doubt()
-        submitted = Submitted(doubt=expired(Phase.SUBMIT, _SENDER))
-    finally:
-        session.close()
+    async with _signed_in(mailbox, trace, within) as session:
+        try:
+            async with asyncio.timeout_at(session.deadline):
+                submitted = await session.send(recipient, message)
+            await session.farewell()
+        except TimeoutError:
+            if not session.sent:
+                raise
+            trace.doubt()
+            submitted = Submitted(doubt=expired(Phase.SUBMIT, _SENDER))
     return submitted
 
 
-class _Dialogue(SMTPProtocol):
-    """aiosmtplib's protocol, with every line told to the trace and secrets masked."""
+async def rehearse(mailbox: Mailbox, trace: Trace, within: timedelta) -> None:
+    """Do all of a submission except the message: sign in, name *mailbox* as sender and recipient, and take that back.
 
-    def __init__(self, trace: Trace) -> None:
-        super().__init__(loop=asyncio.get_running_loop())
-        self._trace = trace
-        self._secret_next = False
+    Nothing is left anywhere. Raise as `submit` does.
+    """
+    async with _signed_in(mailbox, trace, within) as session:
+        async with asyncio.timeout_at(session.deadline):
+            await session.rehearse()
+        await session.farewell()
 
-    async def execute_command(self, *args: bytes, timeout: float | None = None) -> aiosmtplib.SMTPResponse:  # noqa: ASYNC109 - the library's signature
-        line = b" ".join(args).decode("ascii", "replace")
-        if self._secret_next:
-            line = "***"
-        elif line.upper().startswith("AUTH "):
-            line = f"{' '.join(line.split()[:2])} ***"
-        self._trace.said(_SENDER, f"C: {line}")
-        return await super().execute_command(*args, timeout=timeout)
 
-    async def read_response(self, timeout: float | None = None) -> aiosmtplib.SMTPResponse:  # noqa: ASYNC109 - the library's signature
-        response = await super().read_response(timeout=timeout)
-        # Only the challenge 334 (RFC 4954) is followed by a line of credentials; it may quote them back, too.
-        self._secret_next = response.code == 334
-        for line in response.message.split("\n"):
-            self._trace.said(_SENDER, f"S: {response.code} {'***' if self._secret_next else line}")
-        return response
+@asynccontextmanager
+async def _signed_in(mailbox: Mailbox, trace: Trace, within: timedelta) -> AsyncIterator[_Session]:
+    """Open a connection and sign in; a second one, if that is worth it, in the same span."""
+    deadline: float | None = None
+
+    async def attempt(key: Password | Bearer) -> _Session:
+        nonlocal deadline
+        # The time starts when a token is there: how long the provider takes says nothing about the server.
+        deadline = deadline or asyncio.get_running_loop().time() + within.total_seconds()
+        session = _Session(mailbox, trace, deadline)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await session.open()
+                await session.sign_in(key)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    session = await with_key(mailbox.login, _SENDER, attempt, within=within)
+    try:
+        yield session
+    finally:
+        session.close()
 
 
 class _Session:
-    def __init__(self, mailbox: Mailbox, trace: Trace) -> None:
+    def __init__(self, mailbox: Mailbox, trace: Trace, deadline: float) -> None:
+        #: On the loop's clock.
+        self.deadline = deadline
         #: The message has been written; what the server made of it may never be known.
         self.sent = False
         self._mailbox = mailbox
@@ -118,7 +129,7 @@ class _Session:
 
     async def _attach(self, sock: socket.socket, *, implicit: bool) -> None:
         transport, protocol = await asyncio.get_running_loop().create_connection(
-            lambda: _Dialogue(self._trace),
+            lambda: SmtpDialogue(self._trace),
             sock=sock,
             ssl=self._server.tls if implicit else None,
             server_hostname=self._name() if implicit else None,
@@ -128,7 +139,7 @@ class _Session:
         self._client.transport, self._client.protocol = transport, protocol
 
     async def _greet(self) -> None:
-        greeting = await cast(SMTPProtocol, self._client.protocol).read_response()
+        greeting = await self._dialogue.read_response()
         if greeting.code != 220:
             raise smtp_failure(Step.GREETING, *greeting)
         await self._hello(Step.GREETING)
@@ -154,26 +165,36 @@ class _Session:
     def _name(self) -> str:
         return self._server.tls_name or self._server.host
 
-    async def sign_in(self) -> None:
-        """Offer the password once: trying it again by another mechanism is how an account gets locked."""
+    async def sign_in(self, key: Password | Bearer) -> None:
+        """Offer *key* once: trying a password again by another mechanism is how an account gets locked."""
         with stage(self._trace, Phase.AUTH, _SENDER):
             if self._client.is_ehlo_or_helo_needed:
                 await self._hello(Step.SIGN_IN)
-            offered = self._client.server_auth_methods
-            login = self._mailbox.login
-            if not isinstance(login, Password):
-                raise TypeError("no sign-in with an access token yet")
+            self._dialogue.key = key
             try:
-                if "plain" in offered:
-                    await self._client.auth_plain(login.username, login.secret)
-                elif "login" in offered:
-                    await self._client.auth_login(login.username, login.secret)
-                elif "cram-md5" in offered:
-                    await self._client.auth_crammd5(login.username, login.secret)
-                else:
-                    raise _not_offered(Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_NOT_OFFERED)
+                await self._offer(key, self._client.server_auth_methods)
             except aiosmtplib.SMTPAuthenticationError as refusal:
-                raise smtp_failure(Step.SIGN_IN, refusal.code, refusal.message) from refusal
+                challenge = challenge_in(self._dialogue.challenge) if isinstance(key, Bearer) else ""
+                text = masked(refusal.message, key)
+                # Without its cause, which repeats what the server said.
+                raise smtp_failure(Step.SIGN_IN, refusal.code, text, challenge=masked(challenge, key)) from None
+
+    async def _offer(self, key: Password | Bearer, offered: Collection[str]) -> None:
+        match key:
+            case Bearer() if "xoauth2" in offered:
+                await self._client.auth_xoauth2(key.username, key.token.secret)
+            case Password() if "plain" in offered:
+                await self._client.auth_plain(key.username, key.secret)
+            case Password() if "login" in offered:
+                await self._client.auth_login(key.username, key.secret)
+            case Password() if "cram-md5" in offered:
+                await self._client.auth_crammd5(key.username, key.secret)
+            case _:
+                raise _not_offered(Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_NOT_OFFERED)
+
+    @property
+    def _dialogue(self) -> SmtpDialogue:
+        return cast(SmtpDialogue, self._client.protocol)
 
     async def send(self, recipient: str, message: bytes) -> Submitted:
         """Hand over the message.
@@ -192,6 +213,15 @@ class _Session:
             return Submitted(doubt=failure)
         return Submitted()
 
+    async def rehearse(self) -> None:
+        """Say who would write to whom, and take it back (RFC 5321 4.1.1.5)."""
+        with stage(self._trace, Phase.SUBMIT, _SENDER):
+            await self._envelope(self._mailbox.address)
+            try:
+                await self._client.rset()
+            except aiosmtplib.SMTPResponseException as refusal:
+                raise smtp_failure(Step.MESSAGE, refusal.code, refusal.message) from refusal
+
     async def _envelope(self, recipient: str) -> None:
         try:
             await self._client.mail(self._mailbox.address)
@@ -202,7 +232,7 @@ class _Session:
             raise smtp_failure(Step.RECIPIENT, refusal.code, refusal.message) from refusal
 
     async def _content(self, message: bytes) -> None:
-        protocol = cast(_Dialogue, self._client.protocol)
+        protocol = self._dialogue
         go_on = await protocol.execute_command(b"DATA")
         if go_on.code != 354:
             raise smtp_failure(Step.MESSAGE, *go_on)

@@ -74,12 +74,16 @@ class TokenSigner:
 
     def read(self, text: str) -> Reading:
         """Find the tokens in *text*, whatever their case."""
+        verified: dict[str, Token | None] = {}
         tokens: dict[str, Token] = {}
         forged: dict[str, None] = {}
         for count, match in enumerate(_LOOKS_LIKE.finditer(text)):
             if count == _AT_MOST:
                 break
-            token = self._verified(match[1].lower())
+            letters = match[1].lower()
+            if letters not in verified:  # Every carrier holds the same one.
+                verified[letters] = self._verified(letters)
+            token = verified[letters]
             if token is None:
                 forged[match[0].lower()] = None
             else:

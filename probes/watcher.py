@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn
 
 import structlog
 
-from probes.cause import stage
 from probes.expectation import Expectation
-from probes.imap import Session, open_session
 from probes.ledger import Ledger
 from probes.mailbox import Mailbox
+from probes.maildrop import Maildrop
 from probes.pace import Pace
 from probes.postbox import Postbox
 from probes.probe import Patience, ProbeFailure
+from probes.reader import MailReader
+from probes.reception import Reception
 from probes.reply import Reason, expired, shortened
 from probes.result import Arrival, Failure, Outcome, Party, Phase
 from probes.token import Token, TokenSigner
@@ -65,7 +64,9 @@ class MailboxWatcher:
         self._pace = pace or Pace()
         self._waiting: dict[str, list[Expectation]] = {}
         self._ledger = Ledger(ended=ended, arrived=arrived)
-        self._postbox = Postbox(
+        #: Something may have changed: the server spoke, a run waits, the connection is gone.
+        self._stirred = asyncio.Event()
+        reception = Reception(
             mailbox=mailbox,
             signer=signer,
             ledger=self._ledger,
@@ -74,8 +75,7 @@ class MailboxWatcher:
             on_arrival=on_arrival,
             clock=clock,
         )
-        #: Something may have changed: the server spoke, a run waits, the connection is gone.
-        self._stirred = asyncio.Event()
+        self._reader = _reader_of(reception, self._patience, self._pace, self._stirred.set)
         self._recorder: Recorder | None = None
         self._up = False
         self._failures = 0
@@ -109,27 +109,31 @@ class MailboxWatcher:
 
         The caller sets the deadline.
         """
-        await self._postbox.tidy.wait()
+        if self._reader is not None:
+            await self._reader.tidy.wait()
 
     async def run(self) -> None:
-        """Watch until cancelled, whatever the server does."""
+        """Watch until cancelled, whatever the server does. A mailbox that is sent from only needs no watching."""
+        if self._reader is None:
+            await asyncio.Event().wait()
+            return
         while True:
             began = self._time()
-            served, failure = await self._connection()
+            served, failure = await self._connection(self._reader)
             self._up = False
             lived = timedelta(seconds=self._time() - began)
-            if served and lived >= self._pace.settled:
+            if failure is None or (served and lived >= self._pace.settled):
                 # Servers restart and drop idle connections: nobody hears of it unless the next attempt fails.
                 self._failures = 0
                 continue
             self._fall_into(failure)
             await self._rest()
 
-    async def _connection(self) -> tuple[bool, ProbeFailure]:
-        """Open a connection and watch until it fails; say whether it ever served, and how it ended."""
+    async def _connection(self, reader: MailReader) -> tuple[bool, ProbeFailure | None]:
+        """Open a connection and watch until it fails or is old; say whether it ever served, and how it failed."""
         recorder = self._recorder = Recorder()
         try:
-            await self._serve(recorder)
+            await self._serve(reader, recorder)
         except ProbeFailure as failure:
             return self._up, failure
         except TimeoutError:
@@ -137,48 +141,34 @@ class MailboxWatcher:
         except Exception as error:  # noqa: BLE001 - our bug must not end the watch, and is no fault of the server
             _log.exception("watching a mailbox failed", mailbox=self.mailbox.name)
             return False, _our_fault(f"{type(error).__name__}: {error}")
+        return self._up, None
 
-    async def _serve(self, recorder: Recorder) -> NoReturn:
-        session: Session | None = None
+    async def _serve(self, reader: MailReader, recorder: Recorder) -> None:
         try:
-            async with asyncio.timeout(self._patience.session.total_seconds()):
-                session = await open_session(
-                    self.mailbox, recorder, Party.RECIPIENT, stir=self._stirred.set, leg=self._patience.session
-                )
-                with stage(recorder, Phase.RETRIEVE, Party.RECIPIENT):
-                    await self._postbox.enter(session)
-            session.hasten(min(self._pace.answer, self._patience.session))
+            await reader.open(recorder)
             self._recover()
-            with stage(recorder, Phase.RETRIEVE, Party.RECIPIENT):
-                await self._watch(session)
+            await self._watch(reader)
         finally:
-            if session is not None:
-                session.close()
+            reader.close()
 
-    async def _watch(self, session: Session) -> NoReturn:
-        while True:
+    async def _watch(self, reader: MailReader) -> None:
+        old = self._time() + self._pace.renewal.total_seconds()
+        while self._time() < old:
             # Cleared before looking: what stirs during the look is looked at next.
             self._stirred.clear()
             waits = any(one.party is Party.RECIPIENT for each in self._waiting.values() for one in each)
-            pause = self._pause(session)
-            await self._postbox.look(session, junk_every=pause if waits else self._pace.sweep, sweep=self._pace.sweep)
+            pause = self._pause(reader)
+            await reader.look(junk_every=pause if waits else self._pace.sweep, sweep=self._pace.sweep)
             self.looked_at = self._time()
-            if not self._postbox.has_more:
-                await self._listen(session, self._pause(session))
+            if not reader.has_more:
+                left = timedelta(seconds=max(0.0, old - self._time()))
+                await reader.listen(self._stirred, min(self._pause(reader), left))
 
-    async def _listen(self, session: Session, pause: timedelta) -> None:
-        if session.can_idle and pause >= timedelta(seconds=1):
-            await session.idle(self._stirred, pause)
-        else:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause.total_seconds()):
-                    await self._stirred.wait()
-
-    def _pause(self, session: Session) -> timedelta:
+    def _pause(self, reader: MailReader) -> timedelta:
         now = self._time()
         hurried = (one.hurried_at for each in self._waiting.values() for one in each)
         ages = (timedelta(seconds=now - at) for at in hurried if at is not None)
-        return self._pace.pause(ages, waiting=bool(self._waiting), idle=session.can_idle)
+        return self._pace.pause(ages, waiting=bool(self._waiting), unwatched=reader.unwatched(self._pace))
 
     def _recover(self) -> None:
         if self.trouble is not None:
@@ -230,6 +220,14 @@ class MailboxWatcher:
     @staticmethod
     def _time() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _reader_of(reception: Reception, patience: Patience, pace: Pace, stir: Callable[[], None]) -> MailReader | None:
+    if reception.mailbox.imap is not None:
+        return Postbox(reception, patience=patience, pace=pace, stir=stir)
+    if reception.mailbox.pop3 is not None:
+        return Maildrop(reception, patience=patience, pace=pace)
+    return None
 
 
 def _our_fault(detail: str) -> ProbeFailure:

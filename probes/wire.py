@@ -32,6 +32,8 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self.heard = Heard()
         #: The server wants us to go on, or has refused to.
         self.going_on = asyncio.Event()
+        #: What it said with that (RFC 3501 7.5).
+        self.prompt = ""
         #: A message has come since this was last put to False.
         self.news = False
         #: Why the connection is of no use any more.
@@ -93,6 +95,29 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         # aioimaplib quotes the password only.
         return await super().login(aioimaplib.aioimaplib.quoted(user), password)
 
+    async def authenticate(self, mechanism: str, response: str, *, at_once: bool) -> tuple[Any, str]:
+        """Sign in with one *response*, in base64; return the server's answer and the challenge before it, if any.
+
+        *at_once* sends it with the command (RFC 4959). A challenge after it is the server's reason for a refusal, which
+        it says only after we have answered with an empty line; aioimaplib does not, and waits until time is over.
+        """
+        words = (mechanism, response) if at_once else (mechanism,)
+        command = aioimaplib.aioimaplib.Command("AUTHENTICATE", self.new_tag(), *words)
+        self.begin(command)
+        await self.until(self.going_on)
+        if not at_once and self._pending() is command:
+            self.going_on.clear()
+            self.send(response)
+            await self.until(self.going_on)
+        challenge = ""
+        if self._pending() is command:
+            challenge = self.prompt
+            self.send("")
+        answer = await self.end(command)
+        if answer.result == "OK":
+            self.enter(signed_in=True)
+        return answer, challenge
+
     async def execute(self, command: Any, scrub: str | None = None) -> Any:
         """Send *command* and wait for its end, as every command method of aioimaplib does."""
         self.begin(command, scrub)
@@ -140,6 +165,7 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         elif text.startswith("* "):
             self._untagged(Answer(text=text[2:], literals=answer.literals))
         elif text.startswith("+"):
+            self.prompt = text[1:].strip()
             self.going_on.set()
         else:
             self._tagged(text)

@@ -7,6 +7,7 @@ the machine's own mail. Postfix must be started by root. Dovecot is 2.4: its con
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import smtplib
@@ -25,7 +26,8 @@ from typing import Self
 
 import trustme
 
-from probes.mailbox import Mailbox, Password, Security, Server
+from monitor.lab.serving import free_port
+from probes.mailbox import Mailbox, OAuth, Password, Security, Server
 
 DOMAIN = "jabatan-contoh.gov.my"
 #: The domain of our own, outside the agency.
@@ -51,8 +53,14 @@ class Door(StrEnum):
     CORRUPTING = "corrupting"
     #: Where mail to `Fate.BOUNCED` is refused after it was accepted. Not for clients.
     REFUSING = "refusing"
+    #: For programs on this machine, such as the Sieve rules that send a copy on. Not for clients.
+    INSIDE = "inside"
     IMAP = "imap"
     IMAPS = "imaps"
+    POP3 = "pop3"
+    POP3S = "pop3s"
+    #: Where Dovecot asks whom an access token lets in (RFC 7662): the test that needs it listens there.
+    INTROSPECTION = "introspection"
     #: Nobody listens.
     CLOSED = "closed"
 
@@ -76,7 +84,9 @@ class Fate(StrEnum):
 
 #: Signing in as this name fails for now: the server cannot look the password up (454, UNAVAILABLE).
 UNKNOWABLE = "sementara"
-_IMPLICIT = frozenset({Door.SUBMISSIONS, Door.EXPIRED, Door.IMAPS})
+_IMPLICIT = frozenset({Door.SUBMISSIONS, Door.EXPIRED, Door.IMAPS, Door.POP3S})
+#: Not the servers' own.
+_NOT_OURS = frozenset({Door.CLOSED, Door.INTROSPECTION})
 
 
 @dataclass(slots=True)
@@ -86,6 +96,7 @@ class MailServer:
     directory: Path = field(init=False)
     trust: ssl.SSLContext = field(init=False)
     ports: dict[Door, int] = field(init=False)
+    _aliases: dict[str, tuple[str, ...]] = field(init=False, default_factory=dict)
 
     def __enter__(self) -> Self:
         # Short: the sockets in it must stay below 108 characters. Open: Postfix's children are not root.
@@ -97,7 +108,7 @@ class MailServer:
             self.start_imap()
             _run("postfix", "-c", str(self.directory / "postfix"), "start")
             for door in Door:
-                if door is not Door.CLOSED:
+                if door not in _NOT_OURS:
                     self._wait_for(door)
         except BaseException:
             self.__exit__()
@@ -147,17 +158,20 @@ class MailServer:
         domain: str = DOMAIN,
         smtp: Door = Door.SUBMISSION,
         imap: Door = Door.IMAPS,
+        pop3: Door | None = None,
         secret: str = SECRET,
+        login: Password | OAuth | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> Mailbox:
-        """Return a mailbox here; it exists as soon as mail comes or somebody signs in."""
+        """Return a mailbox here; it exists as soon as mail comes or somebody signs in. With *pop3* it is read by that."""
         address = self.address(name, domain)
         return Mailbox(
             name=address,
             address=address,
             smtp=self.server(smtp, tls),
-            imap=self.server(imap, tls),
-            login=Password(username=address, secret=secret),
+            imap=None if pop3 else self.server(imap, tls),
+            pop3=self.server(pop3, tls) if pop3 else None,
+            login=login or Password(username=address, secret=secret),
         )
 
     def server(self, door: Door, tls: ssl.SSLContext | None = None) -> Server:
@@ -181,6 +195,37 @@ class MailServer:
         where = str(self.directory / "postfix")
         _run("postsuper", "-c", where, "-H", "ALL")
         _run("postqueue", "-c", where, "-f")
+
+    def alias(self, address: str, *targets: str) -> None:
+        """Let mail to *address* go to these addresses instead, and to itself only if it is among them; to none: as before."""
+        self._aliases.pop(address, None)
+        if targets:
+            self._aliases[address] = targets
+        lines = (f"{name} {', '.join(others)}\n" for name, others in self._aliases.items())
+        file = self.directory / "postfix/aliases"
+        file.write_text("".join(lines))
+        # Postfix waits two seconds before it reads a file that has just changed.
+        past = time.time() - 60
+        os.utime(file, (past, past))
+        _run("postfix", "-c", str(file.parent), "reload")
+
+    def rule(self, address: str, sieve: str | None) -> None:
+        """Let the mailbox of *address* treat its mail by this Sieve script (RFC 5228), or by none."""
+        home = self.directory / "mail" / address
+        _make_theirs(home)
+        for old in home.glob("active.*"):
+            old.unlink()
+        if sieve is not None:
+            (home / "active.sieve").write_text(sieve)
+            os.chown(home / "active.sieve", _MAIL_UID, _MAIL_UID)
+
+    def share(self, settings: str, *commands: str) -> None:
+        """Add *settings* to Dovecot's, once, and then run these `doveadm` commands."""
+        (self.directory / "sharing.conf").write_text(settings)
+        self.stop_imap()
+        self.start_imap()
+        for command in commands:
+            _run("doveadm", "-c", str(self.directory / "dovecot.conf"), *shlex.split(command))
 
     def log(self) -> str:
         """Return what both servers have logged."""
@@ -218,6 +263,12 @@ class MailServer:
             (self.directory / f"tls/{name}.pem").chmod(0o600)
 
 
+def _make_theirs(directory: Path) -> None:
+    if not directory.exists():
+        directory.mkdir()
+        os.chown(directory, _MAIL_UID, _MAIL_UID)
+
+
 def _children(parent: int) -> list[int]:
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text()
     return [int(pid) for pid in children.split()]
@@ -228,6 +279,8 @@ def _free_ports() -> dict[Door, int]:
     ports = {door: sock.getsockname()[1] for door, sock in sockets.items()}
     for sock in sockets.values():
         sock.close()
+    # Opened much later, and until then no outgoing connection may take it.
+    ports[Door.INTROSPECTION] = free_port()
     return ports
 
 
@@ -260,10 +313,18 @@ log_path = @DIR@/dovecot/dovecot.log
 protocols {
   imap = yes
   lmtp = yes
+  pop3 = yes
 }
 listen = 127.0.0.1
 default_client_limit = 500
-auth_mechanisms = plain login
+auth_mechanisms = plain login xoauth2
+oauth2 {
+  introspection_mode = post
+  introspection_url = http://127.0.0.1:@PORT_INTROSPECTION@/introspect
+  username_attribute = username
+  active_attribute = active
+  active_value = true
+}
 auth_allow_cleartext = no
 # A wrong password is answered at once.
 auth_failure_delay = 0
@@ -280,6 +341,11 @@ recipient_delimiter = +
 protocol imap {
   mail_max_userip_connections = 0
 }
+protocol pop3 {
+  mail_max_userip_connections = 0
+  # As servers do that keep to the RFC: a second session is refused.
+  pop3_lock_session = yes
+}
 protocol lmtp {
   auth_username_format = %{user | lower}
   mail_plugins {
@@ -290,6 +356,14 @@ sieve_script junk {
   type = before
   path = @DIR@/sieve/junk.sieve
 }
+sieve_script personal {
+  type = personal
+  path = ~/sieve
+  active_path = ~/active.sieve
+}
+# By this a rule sends a copy on.
+submission_host = 127.0.0.1:@PORT_INSIDE@
+!include_try @DIR@/sharing.conf
 namespace inbox {
   inbox = yes
   mailbox Junk {
@@ -318,6 +392,16 @@ service imap-login {
   }
   restart_request_count = unlimited
   process_min_avail = 1
+}
+service pop3-login {
+  inet_listener pop3 {
+    port = @PORT_POP3@
+  }
+  inet_listener pop3s {
+    port = @PORT_POP3S@
+    ssl = yes
+  }
+  restart_request_count = unlimited
 }
 service lmtp {
   unix_listener lmtp {
@@ -357,6 +441,8 @@ local_recipient_maps =
 virtual_mailbox_domains = @DOMAIN@, @REFERENCE@
 virtual_mailbox_maps = static:ok
 recipient_bcc_maps = texthash:@DIR@/postfix/copies
+virtual_alias_maps = texthash:@DIR@/postfix/aliases
+virtual_alias_domains =
 virtual_transport = lmtp:unix:@DIR@/dovecot/run/lmtp
 transport_maps = texthash:@DIR@/postfix/transport
 recipient_delimiter = +
@@ -385,6 +471,7 @@ in_flow_delay = 0
 """,
     "postfix/copies": r"""@DOUBLED@@@DOMAIN@ @DOUBLED@+dua@@DOMAIN@
 """,
+    "postfix/aliases": "",
     "postfix/changes": r"""/^Rujukan: / REPLACE Rujukan: dibuang
 """,
     "postfix/master.cf": r"""127.0.0.1:@PORT_SUBMISSION@ inet n - n - - smtpd
@@ -402,6 +489,12 @@ in_flow_delay = 0
   -o smtpd_sasl_auth_enable=no
   -o smtpd_relay_restrictions=permit_mynetworks,reject
   -o { smtpd_recipient_restrictions = check_recipient_access static:{550 5.2.1 mailbox disabled, ask the directory} }
+127.0.0.1:@PORT_INSIDE@ inet n - n - - smtpd
+  -o smtpd_tls_security_level=none
+  -o smtpd_sasl_auth_enable=no
+  -o smtpd_relay_restrictions=permit_mynetworks,reject
+  -o smtpd_recipient_restrictions=permit_mynetworks,reject
+  -o smtpd_client_restrictions=
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 corrupt unix n - n - 0 cleanup

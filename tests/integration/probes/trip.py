@@ -21,7 +21,7 @@ from probes.watcher import MailboxWatcher
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
 PATIENCE = Patience(session=timedelta(seconds=5), arrival=timedelta(seconds=5))
 HASTY = Patience(session=timedelta(seconds=1), arrival=timedelta(seconds=1))
-PACE = Pace(retry=timedelta(seconds=0.1))
+PACE = Pace(retry=timedelta(seconds=0.1), revisit=timedelta(seconds=0.1))
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from probes.answer import (
     junk_folders,
     position,
     quoted_if_needed,
+    searched,
 )
 
 STREAM = (
@@ -136,3 +137,35 @@ def test_an_answer_of_endless_empty_literals_ends_and_costs_little() -> None:
 
     with pytest.raises(Unreadable):
         list(framer.feed(octets))
+
+
+ABSURD = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"1 FETCH (UID {ABSURD} FLAGS ())",
+        f"1 FETCH (UID 1 RFC822.SIZE {ABSURD})",
+        f"OK [UIDVALIDITY {ABSURD}] x",
+        f"OK [UIDNEXT {ABSURD}] x",
+        f"{ABSURD} EXISTS",
+        f"SEARCH 1 {ABSURD}",
+        "SEARCH satu",
+        "SEARCH -1",
+    ],
+)
+def test_an_absurd_number_is_no_answer_and_no_bug_of_ours(text: str) -> None:
+    answer = Answer(text=text)
+    with pytest.raises(Unreadable):
+        (fetched(answer), position([answer]), searched([answer]))
+
+
+@pytest.mark.parametrize("announced", [ABSURD.encode(), b"99999999999", b"9999999999"])
+def test_an_absurd_literal_is_not_waited_for(announced: bytes) -> None:
+    with pytest.raises(Unreadable):
+        list(Framer().feed(b"* 1 FETCH (BODY[] {" + announced + b"}\r\n"))
+
+
+def test_what_search_found_is_read_from_all_of_its_answers() -> None:
+    assert searched([Answer(text="SEARCH 1 3"), Answer(text="3 EXISTS"), Answer(text="SEARCH")]) == {1, 3}

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -14,10 +12,20 @@ import pytest
 from probes.answer import Refused, Unreadable
 from probes.imap import Session, open_session
 from probes.mailbox import Security
-from probes.probe import ProbeFailure
 from probes.reply import Reason
 from probes.result import Outcome, Party, Phase
 from probes.trace import Recorder
+from tests.unit.probes.imap_session import (
+    LEG,
+    abort,
+    close,
+    endless_line,
+    failure_with,
+    garbage,
+    half_close,
+    plain_greeting,
+    session_with,
+)
 from tests.unit.probes.standin import (
     Handler,
     ImapStandIn,
@@ -30,40 +38,6 @@ from tests.unit.probes.standin import (
     until,
 )
 
-LEG = timedelta(seconds=0.3)
-
-
-@asynccontextmanager
-async def session_with(
-    standin: Handler,
-    *,
-    tls: ssl.SSLContext | None = None,
-    security: Security = Security.IMPLICIT,
-    secret: str = "rahsia",
-    stir: Callable[[], None] = lambda: None,
-    recorder: Recorder | None = None,
-) -> AsyncIterator[Session]:
-    implicit = security is Security.IMPLICIT
-    async with listening(standin, (tls or server_context()) if implicit else tls) as port:
-        box = mailbox(imap=server(port, security), secret=secret)
-        session = await open_session(box, recorder or Recorder(), Party.RECIPIENT, stir=stir, leg=LEG)
-        try:
-            yield session
-        finally:
-            session.close()
-
-
-async def failure_with(standin: Handler, *, tls: ssl.SSLContext | None = None, security: Security) -> ProbeFailure:
-    async with listening(standin, tls) as port:
-        box = mailbox(imap=server(port, security))
-        recorder = Recorder()
-        with pytest.raises((ProbeFailure, TimeoutError)) as caught:
-            async with asyncio.timeout(1):
-                await open_session(box, recorder, Party.RECIPIENT, stir=lambda: None, leg=LEG)
-        if isinstance(caught.value, ProbeFailure):
-            return caught.value
-        raise AssertionError(f"hung in {recorder.where}")
-
 
 async def test_the_phases_are_timed_apart() -> None:
     recorder = Recorder()
@@ -71,38 +45,7 @@ async def test_the_phases_are_timed_apart() -> None:
         assert list(recorder.phases) == [Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH]
 
 
-async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.close()
-
-
-async def abort(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.transport.abort()
-
-
-async def half_close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    if writer.can_write_eof():
-        writer.write_eof()
-    else:
-        writer.close()
-    await asyncio.Event().wait()
-
-
-async def garbage(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"\x00\xff\x80\r\n" * 50)
-    await asyncio.Event().wait()
-
-
-async def endless_line(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while True:
-        writer.write(b"x" * 4096)
-        await writer.drain()
-
-
-async def plain_greeting(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"* OK IMAP4rev1 sedia\r\n")
-    await asyncio.Event().wait()
-
-
+@pytest.mark.pitfall
 @pytest.mark.parametrize(
     ("standin", "outcome", "phase", "reason"),
     [
@@ -112,7 +55,7 @@ async def plain_greeting(_: asyncio.StreamReader, writer: asyncio.StreamWriter) 
         (half_close, Outcome.CONNECT, Phase.TLS, Reason.CONNECTION_CLOSED),
     ],
 )
-async def test_a_port_without_tls_keeps_its_cause(
+async def test_a_mailbox_port_without_tls_is_told_by_its_cause_and_does_not_hang(
     standin: Handler, outcome: Outcome, phase: Phase, reason: Reason
 ) -> None:
     failure = await failure_with(standin, security=Security.IMPLICIT)
@@ -158,7 +101,8 @@ async def test_each_stage_before_the_mailbox_ends_with_its_cause(
     assert "rahsia" not in str(failure.failure)
 
 
-async def test_a_certificate_for_another_name_is_not_met_with_credentials() -> None:
+@pytest.mark.pitfall
+async def test_a_bad_certificate_is_told_as_such_and_not_met_with_credentials() -> None:
     standin = ImapStandIn()
     failure = await failure_with(standin, tls=server_context("lain.example"), security=Security.IMPLICIT)
     assert (failure.outcome, failure.failure.reason) == (Outcome.TLS, Reason.CERTIFICATE_OF_ANOTHER)
@@ -180,14 +124,16 @@ def starttls(before: bytes = b"") -> tuple[ImapStandIn, Handler]:
     return inner, handler
 
 
-async def test_starttls_comes_before_everything_else() -> None:
+@pytest.mark.pitfall
+async def test_imap_has_starttls_and_nothing_secret_before_it() -> None:
     inner, handler = starttls()
     async with session_with(handler, security=Security.STARTTLS) as session:
         assert "LOGINDISABLED" not in session.capabilities
         assert inner.asked[1].partition(" ")[2].startswith('LOGIN "semakan@')
 
 
-async def test_what_was_said_in_clear_is_not_believed_after_the_handshake() -> None:
+@pytest.mark.pitfall
+async def test_what_imap_said_in_clear_is_not_believed_after_starttls() -> None:
     inner, handler = starttls(before=b"* CAPABILITY IMAP4rev1 X-JAHAT\r\n")
     failure = await failure_with(handler, security=Security.STARTTLS)
     assert (failure.failure.phase, failure.failure.reason) == (Phase.TLS, Reason.UNEXPECTED_ANSWER)
@@ -206,7 +152,7 @@ async def test_what_was_said_in_clear_is_not_believed_after_the_handshake() -> N
         (ImapStandIn(capabilities="STARTTLS", tricks={"STARTTLS": "{tag} OK\r\n"}), None),
     ],
 )
-async def test_starttls_is_never_opportunistic(standin: ImapStandIn, reason: Reason | None) -> None:
+async def test_imap_starttls_is_never_opportunistic(standin: ImapStandIn, reason: Reason | None) -> None:
     if reason is None:
         standin.tricks["STARTTLS"] = answer_and_stay_plain
     failure = await failure_with(standin, security=Security.STARTTLS)
@@ -219,6 +165,7 @@ async def answer_and_stay_plain(_: asyncio.StreamReader, writer: asyncio.StreamW
     writer.write(b"salah OK mula\r\n")
 
 
+@pytest.mark.pitfall
 @pytest.mark.parametrize("secret", ['"petik"', "back\\slash", "ruang dan {3}", "kata laluan ñ"])
 async def test_a_password_is_quoted_and_never_logged(secret: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
@@ -239,6 +186,7 @@ async def test_a_password_with_a_line_break_never_reaches_the_wire() -> None:
     assert "LOGOUT" not in str(caught.value)
 
 
+@pytest.mark.pitfall
 async def test_fifteen_hundred_lines_at_once_are_read() -> None:
     async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tag = standin.asked[-1].split()[0]
@@ -251,6 +199,7 @@ async def test_fifteen_hundred_lines_at_once_are_read() -> None:
         assert await session.uids_from(1) == list(range(1, 1501))
 
 
+@pytest.mark.pitfall
 async def test_brackets_and_stars_in_a_mail_confuse_nobody() -> None:
     raw = b"Subject: * 3 EXISTS ((( {10}\r\n\r\na1 OK ) * BYE\r\n"
     standin = ImapStandIn()
@@ -263,6 +212,7 @@ async def test_brackets_and_stars_in_a_mail_confuse_nobody() -> None:
         assert await session.message(99) is None
 
 
+@pytest.mark.pitfall
 @pytest.mark.parametrize(
     ("trick", "error"),
     [
@@ -290,7 +240,7 @@ async def test_brackets_and_stars_in_a_mail_confuse_nobody() -> None:
         ("LIST", lambda session: session.junk()),
     ],
 )
-async def test_no_command_hangs_or_loses_the_cause(
+async def test_no_command_hangs_or_loses_the_cause_when_its_connection_breaks(
     trick: Trick, error: type[Exception], command: str, ask: Callable[[Session], Awaitable[object]]
 ) -> None:
     standin = ImapStandIn()
@@ -306,7 +256,8 @@ async def test_no_command_hangs_or_loses_the_cause(
                     await session.noop()
 
 
-async def test_cancelling_a_command_makes_the_connection_useless() -> None:
+@pytest.mark.pitfall
+async def test_after_a_time_out_a_connection_is_thrown_away_and_never_used_again() -> None:
     standin = ImapStandIn(tricks={"NOOP": hang})
     async with session_with(standin) as session:
         with pytest.raises(TimeoutError):
@@ -316,8 +267,9 @@ async def test_cancelling_a_command_makes_the_connection_useless() -> None:
             await session.noop()
 
 
+@pytest.mark.pitfall
 @pytest.mark.parametrize("trick", ["* BYE tidur\r\n", close, abort, half_close, garbage, "+ dengar\r\n* BYE\r\n", hang])
-async def test_idle_ends_when_the_connection_does(trick: Trick) -> None:
+async def test_an_idle_that_is_answered_by_bye_or_a_closed_connection_ends(trick: Trick) -> None:
     stirred = asyncio.Event()
     standin = ImapStandIn(tricks={"IDLE": trick})
     async with session_with(standin, stir=stirred.set) as session:
@@ -328,7 +280,8 @@ async def test_idle_ends_when_the_connection_does(trick: Trick) -> None:
                 await session.idle(stirred, timedelta(minutes=5))
 
 
-async def test_idle_hears_what_comes_before_it_is_confirmed() -> None:
+@pytest.mark.pitfall
+async def test_a_message_that_is_announced_before_idle_is_confirmed_is_heard_of() -> None:
     stirred = asyncio.Event()
 
     async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -356,7 +309,8 @@ async def test_a_server_that_refuses_idle_is_not_asked_again() -> None:
         assert not session.can_idle
 
 
-async def test_idle_is_bounded() -> None:
+@pytest.mark.pitfall
+async def test_idle_is_ended_by_us_when_its_time_is_over() -> None:
     standin = ImapStandIn()
     async with session_with(standin) as session:
         await session.select("INBOX")
@@ -365,6 +319,7 @@ async def test_idle_is_bounded() -> None:
         await session.noop()
 
 
+@pytest.mark.pitfall
 async def test_deleting_without_uidplus_spares_what_others_have_marked() -> None:
     standin = ImapStandIn(capabilities="IMAP4rev1")
     ours, theirs = standin.put(b"a: b\r\n\r\n"), standin.put(b"c: d\r\n\r\n")
@@ -379,8 +334,48 @@ async def test_deleting_without_uidplus_spares_what_others_have_marked() -> None
         assert standin.asked[-1].endswith(" EXPUNGE")
 
 
-async def test_closing_says_goodbye() -> None:
+@pytest.mark.pitfall
+async def test_a_session_that_is_closed_says_logout() -> None:
     standin = ImapStandIn()
     async with session_with(standin) as session:
         session.close()
         await until(lambda: standin.asked[-1].endswith(" LOGOUT"))
+
+
+@pytest.mark.pitfall
+async def test_a_search_names_no_charset_because_exchange_refuses_one() -> None:
+    standin = ImapStandIn(capabilities="IMAP4rev1")
+    uid = standin.put(b"Subject: x\r\n\r\n")
+    async with session_with(standin) as session:
+        await session.select("INBOX")
+        await session.delete([uid])
+    assert any("SEARCH" in line for line in standin.asked)
+    assert not any("CHARSET" in line for line in standin.asked)
+
+
+@pytest.mark.pitfall
+async def test_a_folder_that_needs_no_quotes_gets_none_because_office_365_hangs_on_them() -> None:
+    standin = ImapStandIn()
+    async with session_with(standin) as session:
+        for folder in ("Sarap &- Sampah", "R&AOk-sum&AOk-", "kongsi/pro", 'dengan "petik"'):
+            await session.select(folder)
+    assert [line.partition("SELECT ")[2] for line in standin.asked if "SELECT" in line] == [
+        '"Sarap &- Sampah"',
+        "R&AOk-sum&AOk-",
+        "kongsi/pro",
+        '"dengan \\"petik\\""',
+    ]
+
+
+@pytest.mark.pitfall
+async def test_one_tls_context_serves_one_connection_after_the_other() -> None:
+    async with asyncio.timeout(5), listening(ImapStandIn(), server_context()) as port:
+        box = mailbox(imap=server(port))
+        for _ in range(20):
+            (await open_session(box, Recorder(), Party.RECIPIENT, leg=LEG)).close()
+
+
+@pytest.mark.pitfall
+async def test_a_time_out_is_not_taken_for_a_broken_connection_although_python_calls_it_an_oserror() -> None:
+    failure = await failure_with(ImapStandIn(tricks={"LOGIN": hang}), tls=server_context(), security=Security.IMPLICIT)
+    assert (failure.outcome, failure.failure.reason) == (Outcome.TIMEOUT, Reason.NO_ANSWER)

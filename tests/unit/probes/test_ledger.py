@@ -84,19 +84,18 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(
-    ("ages", "waiting", "idle", "pause"),
+    ("ages", "waiting", "pause"),
     [
-        ([], False, True, timedelta(minutes=5)),
-        ([], False, False, timedelta(minutes=1)),
-        ([], True, True, 5 * SECOND),
-        ([timedelta()], True, True, 0.1 * SECOND),
-        ([8 * SECOND], True, True, SECOND),
-        ([8 * SECOND, 200 * SECOND], True, False, SECOND),
-        ([200 * SECOND], True, True, 5 * SECOND),
+        ([], False, timedelta(minutes=7)),
+        ([], True, 5 * SECOND),
+        ([timedelta()], True, 0.1 * SECOND),
+        ([8 * SECOND], True, SECOND),
+        ([8 * SECOND, 200 * SECOND], True, SECOND),
+        ([200 * SECOND], True, 5 * SECOND),
     ],
 )
-def test_the_pace(*, ages: list[timedelta], waiting: bool, idle: bool, pause: timedelta) -> None:
-    assert Pace().pause(ages, waiting=waiting, idle=idle) == pause
+def test_the_pace(*, ages: list[timedelta], waiting: bool, pause: timedelta) -> None:
+    assert Pace().pause(ages, waiting=waiting, unwatched=timedelta(minutes=7)) == pause
 
 
 def test_the_backoff_doubles_up_to_a_minute() -> None:

@@ -48,6 +48,7 @@ class World:
     answers: bool = True
     delivers: bool = True
     bounces_about: str | None = None
+    action: str = "failed"
 
     def __post_init__(self) -> None:
         self.smtp.tricks.setdefault(".", self._take)
@@ -57,7 +58,7 @@ class World:
         if self.delivers:
             self.recipient_imap.put(b"Received: dari sini\r\n" + message)
         if self.bounces_about is not None:
-            self.sender_imap.put(bounce(message, self.bounces_about))
+            self.sender_imap.put(bounce(message, self.bounces_about, self.action))
         if self.answers:
             writer.write(b"250 2.0.0 diterima\r\n")
         else:
@@ -80,9 +81,9 @@ class World:
                 for task in tasks:
                     task.cancel()
 
-    async def run(self) -> ProbeResult:
+    async def run(self, *, to: str | None = None, unread: bool = False) -> ProbeResult:
         async with self.trip() as trip:
-            return await trip.run()
+            return await trip.run(to=to, unread=unread)
 
 
 def watcher(box: Mailbox) -> MailboxWatcher:
@@ -94,22 +95,24 @@ class Trip:
     sender: MailboxWatcher
     recipient: MailboxWatcher
 
-    async def run(self, patience: Patience = PATIENCE) -> ProbeResult:
+    async def run(self, patience: Patience = PATIENCE, *, to: str | None = None, unread: bool = False) -> ProbeResult:
         token: Token = SIGNER.issue("ujian", datetime.now(UTC))
-        route = Route(name="ujian", sender=self.sender.mailbox, recipient=self.recipient.mailbox)
-        probe = KIND.build(route=route, token=token, patience=patience, sender=self.sender, recipient=self.recipient)
+        route = Route(name="ujian", sender=self.sender.mailbox, recipient=self.recipient.mailbox, to=to)
+        sender = None if unread else self.sender
+        probe = KIND.build(route=route, token=token, patience=patience, sender=sender, recipient=self.recipient)
         result = await run_probe(probe, route="ujian", token_id=token.id, patience=patience)
         assert result.token_id == token.id
         assert result.duration < patience.whole + MARGIN
         return result
 
 
-def bounce(message: bytes, about: str) -> bytes:
+def bounce(message: bytes, about: str, action: str) -> bytes:
     return (
         b"Return-Path: <>\r\nFrom: MAILER-DAEMON@mel.example\r\nSubject: gagal\r\nMIME-Version: 1.0\r\n"
         b"Content-Type: multipart/report; report-type=delivery-status; boundary=batas\r\n\r\n"
         b"--batas\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mel.example\r\n\r\n"
-        b"Final-Recipient: rfc822; " + about.encode() + b"\r\nAction: failed\r\nStatus: 5.1.1\r\n"
+        b"Final-Recipient: rfc822; " + about.encode() + b"\r\nAction: " + action.encode() + b"\r\n"
+        b"Status: 5.1.1\r\n"
         b"Diagnostic-Code: smtp; 550 5.1.1 tiada\r\n\r\n"
         b"--batas\r\nContent-Type: message/rfc822\r\n\r\n" + message + b"\r\n--batas--\r\n"
     )
@@ -279,3 +282,47 @@ async def test_a_phase_that_is_entered_twice_is_the_sum_and_one_that_broke_is_ab
         recorder.said(Party.SENDER, "x" * 1000)
     assert len(recorder.dialogue) == 400
     assert max(map(len, recorder.dialogue)) < 520
+
+
+async def test_a_warning_that_it_is_delayed_does_not_end_a_run() -> None:
+    result = await World(bounces_about=RECIPIENT, action="delayed", delivers=False).run()
+    assert result.outcome is Outcome.LOST
+
+    assert (await World(bounces_about=RECIPIENT, action="delayed").run()).outcome is Outcome.DELIVERED
+
+
+async def test_a_message_goes_to_another_address_than_that_of_the_mailbox_it_arrives_in() -> None:
+    world = World()
+    result = await world.run(to="pro@jabatan-contoh.gov.my")
+    assert result.outcome is Outcome.DELIVERED
+    assert b"To: pro@jabatan-contoh.gov.my\r\n" in world.smtp.taken[0]
+    assert RECIPIENT.encode() not in world.smtp.taken[0]
+
+
+@pytest.mark.parametrize(
+    ("about", "reason"),
+    [("pro@jabatan-contoh.gov.my", Reason.RETURNED), (RECIPIENT, Reason.COPY_RETURNED)],
+)
+async def test_a_report_tells_the_address_from_the_mailbox_behind_it_and_ends_the_run(
+    about: str, reason: Reason
+) -> None:
+    result = await World(bounces_about=about, delivers=False).run(to="pro@jabatan-contoh.gov.my")
+    assert result.outcome is Outcome.BOUNCED
+    assert result.failure is not None
+    assert (result.failure.reason, result.failure.code, result.failure.status) == (reason, 550, "5.1.1")
+    assert result.failure.detail == "550 5.1.1 tiada"
+    # At once, and not when the time for the arrival is over.
+    assert result.duration < PATIENCE.arrival
+
+
+async def test_a_sender_that_nobody_reads_can_send_all_the_same() -> None:
+    assert (await World().run(unread=True)).outcome is Outcome.DELIVERED
+    assert (await World(bounces_about=RECIPIENT, delivers=False).run(unread=True)).outcome is Outcome.LOST
+
+
+async def test_a_run_tells_the_way_of_its_message() -> None:
+    result = await World().run()
+    # The only header on top has no date: the message came, and its way is not known.
+    assert result.path is not None
+    assert (result.path.hops, result.path.skew) == ((), None)
+    assert (await World(delivers=False).run()).path is None

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
 from probes.mailbox import Security
 from probes.probe import ProbeFailure
-from probes.reply import Reason, expired
-from probes.result import Outcome, Party, Phase
-from probes.smtp import Submitted, submit
+from probes.reply import Reason
+from probes.result import Outcome, Phase
+from probes.smtp import Submitted, rehearse, submit
 from probes.trace import Recorder
 from tests.unit.probes.standin import (
     Handler,
@@ -25,59 +25,17 @@ from tests.unit.probes.standin import (
     server,
     server_context,
 )
-
-MESSAGE = b"Subject: ujian\r\n\r\nbaris\r\n.titik\r\n..dua titik\r\n"
-WITHIN = timedelta(seconds=0.3)
-TO = "penerima@rujukan.example"
-
-
-async def submitted_to(
-    standin: Handler,
-    *,
-    security: Security = Security.IMPLICIT,
-    tls: ssl.SSLContext | None = None,
-    recorder: Recorder | None = None,
-) -> Submitted:
-    recorder = recorder or Recorder()
-    if security is Security.IMPLICIT and tls is None:
-        tls = server_context()
-    async with listening(standin, tls) as port:
-        box = mailbox(smtp=server(port, security))
-        try:
-            return await submit(box, TO, MESSAGE, recorder, WITHIN)
-        except TimeoutError as error:
-            raise expired(*recorder.where) from error
-
-
-async def failure_of(standin: Handler, *, security: Security = Security.IMPLICIT) -> ProbeFailure:
-    with pytest.raises(ProbeFailure) as caught:
-        async with asyncio.timeout(3):
-            await submitted_to(standin, security=security)
-    assert caught.value.failure.party is Party.SENDER
-    return caught.value
-
-
-async def submitted_in_clear(standin: Handler) -> None:
-    recorder = Recorder()
-    async with listening(standin) as port:
-        try:
-            await submit(mailbox(smtp=server(port)), TO, MESSAGE, recorder, WITHIN)
-        except TimeoutError as error:
-            raise expired(*recorder.where) from error
-
-
-async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.close()
-
-
-async def abort(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.transport.abort()
-
-
-async def tarpit(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while True:
-        writer.write(b"250-tunggu\r\n")
-        await asyncio.sleep(0.02)
+from tests.unit.probes.submission import (
+    MESSAGE,
+    TO,
+    WITHIN,
+    abort,
+    close,
+    failure_of,
+    submitted_in_clear,
+    submitted_to,
+    tarpit,
+)
 
 
 async def stay_plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -133,6 +91,7 @@ async def test_a_server_that_does_not_let_us_begin(
     assert (failure.outcome, failure.failure.phase, failure.failure.reason) == (outcome, phase, reason)
 
 
+@pytest.mark.pitfall
 @pytest.mark.parametrize(
     ("word", "trick", "outcome", "phase", "reason"),
     [
@@ -156,7 +115,7 @@ async def test_a_server_that_does_not_let_us_begin(
         (".", "452 4.3.1 penuh\r\n", Outcome.DEFERRED, Phase.SUBMIT, Reason.COME_AGAIN),
     ],
 )
-async def test_a_refusal_says_where_and_why(
+async def test_a_refusal_for_now_is_told_from_one_for_good_and_says_where(
     word: str, trick: Trick, outcome: Outcome, phase: Phase, reason: Reason
 ) -> None:
     recorder = Recorder()
@@ -168,10 +127,13 @@ async def test_a_refusal_says_where_and_why(
     assert phase not in recorder.phases
 
 
+@pytest.mark.pitfall
 @pytest.mark.parametrize(
     ("trick", "outcome"), [(hang, Outcome.TIMEOUT), (close, Outcome.CONNECT), (abort, Outcome.CONNECT)]
 )
-async def test_silence_after_the_message_is_a_doubt_and_no_failure(trick: Trick, outcome: Outcome) -> None:
+async def test_silence_after_the_message_is_a_doubt_and_the_message_is_not_sent_again(
+    trick: Trick, outcome: Outcome
+) -> None:
     standin, recorder = SmtpStandIn(tricks={".": trick}), Recorder()
     submitted = await submitted_to(standin, recorder=recorder)
     assert submitted.doubt is not None
@@ -188,7 +150,8 @@ async def test_a_wrong_password_is_tried_once() -> None:
     assert sum(line.startswith("AUTH") for line in standin.asked) == 1
 
 
-async def test_a_server_that_ignores_quit_costs_no_more_than_a_second() -> None:
+@pytest.mark.pitfall
+async def test_a_server_that_hangs_or_breaks_off_at_quit_costs_no_more_than_a_second() -> None:
     began = asyncio.get_running_loop().time()
     assert await submitted_to(SmtpStandIn(tricks={"QUIT": hang})) == Submitted()
     assert asyncio.get_running_loop().time() - began < 2
@@ -201,6 +164,7 @@ async def test_starttls_comes_before_anything_secret() -> None:
     assert words == ["EHLO", "STARTTLS", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", "QUIT"]
 
 
+@pytest.mark.pitfall
 @pytest.mark.parametrize(
     ("standin", "reason"),
     [
@@ -213,7 +177,7 @@ async def test_starttls_comes_before_anything_secret() -> None:
         ),
     ],
 )
-async def test_starttls_is_never_opportunistic(standin: SmtpStandIn, reason: Reason) -> None:
+async def test_smtp_starttls_is_never_opportunistic(standin: SmtpStandIn, reason: Reason) -> None:
     failure = await failure_of(standin, security=Security.STARTTLS)
     assert (failure.outcome, failure.failure.phase) == (Outcome.TLS, Phase.TLS)
     assert failure.failure.reason is reason
@@ -228,7 +192,9 @@ async def test_starttls_is_never_opportunistic(standin: SmtpStandIn, reason: Rea
         (close, Outcome.CONNECT, Reason.CONNECTION_CLOSED),
     ],
 )
-async def test_a_port_without_tls_keeps_its_cause(standin: Handler, outcome: Outcome, reason: Reason) -> None:
+async def test_a_submission_port_without_tls_is_told_by_its_cause(
+    standin: Handler, outcome: Outcome, reason: Reason
+) -> None:
     with pytest.raises(ProbeFailure) as caught:
         await submitted_in_clear(standin)
     failure = caught.value
@@ -242,8 +208,9 @@ async def test_a_closed_port_and_an_unknown_name() -> None:
     assert (caught.value.outcome, caught.value.failure.reason) == (Outcome.CONNECT, Reason.PORT_REFUSED)
 
 
+@pytest.mark.pitfall
 @pytest.mark.parametrize("make", [lambda: hang, lambda: SmtpStandIn(tricks={"AUTH": hang}), SmtpStandIn])
-async def test_nothing_is_left_running(make: Callable[[], Handler]) -> None:
+async def test_no_task_outlives_its_submission(make: Callable[[], Handler]) -> None:
     before = asyncio.all_tasks()
     with_error = None
     try:
@@ -252,3 +219,72 @@ async def test_nothing_is_left_running(make: Callable[[], Handler]) -> None:
         with_error = error
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before, with_error
+
+
+@pytest.mark.pitfall
+async def test_a_banner_of_several_lines_without_esmtp_and_starttls_offered_last() -> None:
+    standin = SmtpStandIn(greeting="220-tunggu sebentar\r\n220 mel sedia\r\n", tls=server_context())
+    standin.tricks["EHLO"] = _starttls_last(standin)
+    assert await submitted_to(standin, security=Security.STARTTLS) == Submitted()
+    assert "STARTTLS" in standin.asked
+
+
+def _starttls_last(standin: SmtpStandIn) -> Handler:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        last = "AUTH PLAIN" if "STARTTLS" in standin.asked else "STARTTLS"
+        writer.write(f"250-mel\r\n250 {last}\r\n".encode())
+
+    return answer
+
+
+@pytest.mark.pitfall
+async def test_a_port_with_tls_from_the_first_octet_met_without_it_ends_with_the_session() -> None:
+    failure = await failure_of_tls_port()
+    assert (failure.outcome, failure.failure.phase) == (Outcome.TIMEOUT, Phase.CONNECT)
+
+
+async def failure_of_tls_port() -> ProbeFailure:
+    with pytest.raises(ProbeFailure) as caught:
+        await submitted_to(SmtpStandIn(), security=Security.STARTTLS, tls=server_context())
+    return caught.value
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize("word", ["EHLO", "AUTH", "RCPT", "DATA", "."])
+async def test_a_session_that_is_cancelled_lets_go_of_its_connection(word: str) -> None:
+    gone = asyncio.Event()
+
+    async def wait_for_the_end(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        reached.set()
+        with suppress(ConnectionError):
+            await reader.read()
+        gone.set()
+
+    reached = asyncio.Event()
+    async with asyncio.timeout(3), listening(SmtpStandIn(tricks={word: wait_for_the_end}), server_context()) as port:
+        box = mailbox(smtp=server(port))
+        going = asyncio.ensure_future(submit(box, TO, MESSAGE, Recorder(), timedelta(seconds=9)))
+        await reached.wait()
+        going.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await going
+        await gone.wait()
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize("to", ["a@rujukan.example\r\nRSET", "a@rujukan.example>\nRSET"])
+async def test_an_address_cannot_hold_a_second_command(to: str) -> None:
+    standin = SmtpStandIn()
+    async with listening(standin, server_context()) as port:
+        with suppress(ValueError, ProbeFailure):
+            await submit(mailbox(smtp=server(port)), to, MESSAGE, Recorder(), WITHIN)
+    assert "RSET" not in standin.asked
+
+
+async def test_a_rehearsal_goes_up_to_the_message_and_takes_it_back() -> None:
+    standin, recorder = SmtpStandIn(), Recorder()
+    async with listening(standin, server_context()) as port:
+        await rehearse(mailbox(smtp=server(port)), recorder, WITHIN)
+    words = [line.split()[0] for line in standin.asked]
+    assert words == ["EHLO", "AUTH", "MAIL", "RCPT", "RSET", "QUIT"]
+    assert standin.taken == []

@@ -3,87 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from probes.expectation import Folder, Seen
 from probes.mailbox import Mailbox
-from probes.message import compose, wire_form
-from probes.pace import Pace
-from probes.probe import Patience, ProbeFailure
+from probes.oauth import NoAccessToken
+from probes.probe import ProbeFailure
 from probes.reply import Reason
 from probes.result import Arrival, Outcome, Party, Phase
-from probes.token import Token, TokenSigner
+from probes.token import TokenSigner
 from probes.watcher import MailboxWatcher
+from tests.unit.probes.purse import Purse, login, purse, shown
 from tests.unit.probes.standin import ImapStandIn, Trick, hang, listening, mailbox, server, server_context, until
-
-KEY = b"kunci-untuk-ujian-sahaja"
-SIGNER = TokenSigner(KEY, "putrajaya-1")
-PATIENCE = Patience(session=timedelta(seconds=0.3), arrival=timedelta(seconds=2))
-PACE = Pace(quickest=timedelta(seconds=0.01), retry=timedelta(seconds=0.05), settled=timedelta(0))
-FOREIGN = b"From: bos@jabatan-contoh.gov.my\r\nSubject: mesyuarat\r\n\r\nPukul 9.\r\n"
-
-
-def issue(at: datetime | None = None, signer: TokenSigner = SIGNER) -> Token:
-    return signer.issue("jabatan-contoh/inbound/reference-a", at or datetime.now(UTC))
-
-
-def mail(token: Token) -> bytes:
-    return wire_form(
-        compose(token, sender="a@rujukan.example", recipient="semakan@jabatan-contoh.gov.my", now=token.sent_at)
-    )
-
-
-@dataclass
-class Counted:
-    arrivals: list[tuple[Arrival, str | None]] = field(default_factory=list)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __call__(self, arrival: Arrival, token_id: str | None, seen_at: datetime) -> None:
-        assert seen_at.tzinfo is UTC
-        self.arrivals.append((arrival, token_id))
-        self.changed.set()
-
-    async def until(self, count: int) -> list[tuple[Arrival, str | None]]:
-        async with asyncio.timeout(3):
-            while len(self.arrivals) < count:
-                self.changed.clear()
-                await self.changed.wait()
-        return self.arrivals
-
-
-@asynccontextmanager
-async def running(watcher: MailboxWatcher) -> AsyncIterator[None]:
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        task = group.create_task(watcher.run())
-        yield
-        task.cancel()
-
-
-@asynccontextmanager
-async def watching(
-    standin: ImapStandIn,
-    counted: Counted,
-    *,
-    pace: Pace = PACE,
-    ended: tuple[str, ...] = (),
-    arrived: tuple[str, ...] = (),
-) -> AsyncIterator[MailboxWatcher]:
-    async with listening(standin, server_context()) as port:
-        box = mailbox(imap=server(port))
-        watcher = MailboxWatcher(
-            box, SIGNER, on_arrival=counted, patience=PATIENCE, pace=pace, ended=ended, arrived=arrived
-        )
-        async with running(watcher):
-            yield watcher
-
-
-async def gone(standin: ImapStandIn, uid: int) -> None:
-    await until(lambda: uid not in standin.mails)
+from tests.unit.probes.watch import FOREIGN, KEY, PACE, PATIENCE, SIGNER, Counted, gone, issue, mail, running, watching
 
 
 @pytest.mark.parametrize("capabilities", ["IMAP4rev1 IDLE UIDPLUS", "IMAP4rev1 UIDPLUS"])
@@ -105,7 +40,8 @@ async def test_the_run_that_waits_gets_its_message_and_it_is_deleted(capabilitie
     assert counted.arrivals == []
 
 
-async def test_every_run_gets_its_own() -> None:
+@pytest.mark.pitfall
+async def test_forty_runs_share_one_connection_to_their_mailbox() -> None:
     standin, counted = ImapStandIn(), Counted()
     tokens = [issue() for _ in range(40)]
     async with watching(standin, counted) as watcher:
@@ -148,6 +84,30 @@ async def test_what_stays_marked_as_deleted_is_not_found_again() -> None:
         await watcher.tidy()
     assert counted.arrivals == []
     assert marked <= set(standin.mails)
+
+
+async def test_what_stayed_marked_is_gone_once_nothing_else_is_marked() -> None:
+    earlier = issue()
+    standin = ImapStandIn(capabilities="IMAP4rev1 IDLE")
+    foreign, left_over = standin.put(FOREIGN), standin.put(mail(earlier))
+    standin.deleted = {foreign, left_over}
+    ours = {left_over}
+    async with watching(standin, Counted()) as watcher:
+
+        async def one_more() -> None:
+            token = issue()
+            with watcher.expect(token) as letter:
+                ours.add(standin.put(mail(token)))
+                letter.hurry()
+                await letter.content
+            await watcher.tidy()
+
+        await one_more()
+        assert ours <= set(standin.mails)
+        standin.deleted.discard(foreign)
+        await one_more()
+        assert not ours & set(standin.mails)
+    assert foreign in standin.mails
 
 
 async def test_a_second_copy_is_a_duplicate() -> None:
@@ -205,7 +165,8 @@ async def test_mail_that_came_before_the_watch_does_not_miss_its_run() -> None:
     assert counted.arrivals == []
 
 
-async def test_a_forgery_is_counted_and_kept() -> None:
+@pytest.mark.pitfall
+async def test_a_message_whose_token_does_not_verify_is_counted_and_never_deleted() -> None:
     standin, counted, token = ImapStandIn(), Counted(), issue()
     forger = TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "putrajaya-1")
     async with watching(standin, counted) as watcher:
@@ -233,7 +194,8 @@ async def test_another_probers_mail_is_its_own_for_a_day(*, age: timedelta, kept
     assert counted.arrivals == []
 
 
-async def test_the_junk_folder_is_looked_into_while_somebody_waits() -> None:
+@pytest.mark.pitfall
+async def test_a_junk_folder_with_a_localised_name_is_found_by_its_mark() -> None:
     token, counted = issue(), Counted()
     junk = ImapStandIn()
     standin = ImapStandIn(capabilities="IMAP4rev1 IDLE UIDPLUS SPECIAL-USE")
@@ -327,6 +289,7 @@ async def test_a_mailbox_that_can_be_read_again_is_no_trouble_any_more() -> None
         assert watcher.trouble is None
 
 
+@pytest.mark.pitfall
 @pytest.mark.parametrize("trick", [close, "* BYE but semula\r\n", hang])
 @pytest.mark.parametrize("command", ["NOOP", "IDLE", "UID FETCH", "UID STORE"])
 async def test_a_lost_connection_loses_no_mail_and_hands_nothing_over_twice(trick: Trick, command: str) -> None:
@@ -351,7 +314,8 @@ async def test_a_lost_connection_loses_no_mail_and_hands_nothing_over_twice(tric
     assert watcher.trouble is None
 
 
-async def test_another_uidvalidity_is_another_folder() -> None:
+@pytest.mark.pitfall
+async def test_uids_are_forgotten_when_uidvalidity_changes() -> None:
     standin, counted, token = ImapStandIn(next_uid=500), Counted(), issue()
     async with watching(standin, counted) as watcher:
         with watcher.expect(token) as letter:
@@ -368,6 +332,7 @@ async def test_another_uidvalidity_is_another_folder() -> None:
             assert await letter.content == mail(token)
 
 
+@pytest.mark.pitfall
 async def test_a_waiting_run_does_not_wait_for_the_end_of_a_long_idle() -> None:
     standin, counted, token = ImapStandIn(), Counted(), issue()
     async with watching(standin, counted) as watcher:
@@ -417,6 +382,45 @@ async def test_a_junk_folder_that_is_refused_does_not_keep_the_inbox_from_being_
             assert standin.connections == 1
 
 
+async def test_a_session_from_better_days_does_not_hide_that_nobody_is_let_in_any_more() -> None:
+    standin, token = ImapStandIn(), issue()
+    async with listening(standin, server_context()) as port:
+        brief = replace(PACE, renewal=timedelta(seconds=0.3))
+        watcher = MailboxWatcher(
+            mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=brief
+        )
+        async with running(watcher):
+            await until(lambda: standin.connections == 3)
+            assert watcher.trouble is None
+            # Those who are in stay in, as with Dovecot; those who come are turned away.
+            standin.tricks["LOGIN"] = "{tag} NO [AUTHENTICATIONFAILED] tidak\r\n"
+            await until(lambda: watcher.trouble is not None)
+            with watcher.expect(token) as letter:
+                refused = await letter.ready
+    assert refused is not None
+    assert refused.outcome is Outcome.AUTH
+
+
+async def test_a_connection_that_is_renewed_loses_no_mail_and_hands_nothing_over_twice() -> None:
+    standin, counted = ImapStandIn(), Counted()
+    async with listening(standin, server_context()) as port:
+        restless = replace(PACE, renewal=timedelta(seconds=0.02))
+        watcher = MailboxWatcher(
+            mailbox(imap=server(port)), SIGNER, on_arrival=counted, patience=PATIENCE, pace=restless
+        )
+        async with running(watcher):
+            async with asyncio.timeout(10):
+                while standin.connections < 5:
+                    token = issue()
+                    with watcher.expect(token) as letter:
+                        standin.put(mail(token))
+                        letter.hurry()
+                        assert await letter.content == mail(token)
+            await watcher.tidy()
+            assert watcher.trouble is None
+    assert counted.arrivals == []
+
+
 async def test_nobody_watching_is_our_own_fault() -> None:
     box: Mailbox = mailbox()
     watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), patience=PATIENCE)
@@ -435,3 +439,66 @@ async def test_a_broken_callback_is_our_own_fault_and_the_watch_goes_on() -> Non
             await until(lambda: watcher.trouble is not None)
     assert watcher.trouble is not None
     assert watcher.trouble.outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.pitfall
+async def test_a_folder_name_outside_ascii_is_said_in_modified_utf_7() -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    async with listening(standin, server_context()) as port:
+        box = replace(mailbox(imap=server(port)), inbox="Kongsi/Pro & Résumé")
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=counted, patience=PATIENCE, pace=PACE)
+        async with running(watcher):
+            with watcher.expect(token) as letter:
+                standin.put(mail(token))
+                letter.hurry()
+                assert await letter.content == mail(token)
+    selected = {line.partition("SELECT ")[2] for line in standin.asked if "SELECT" in line}
+    assert selected == {'"Kongsi/Pro &- R&AOk-sum&AOk-"'}
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("SELECT", f"* OK [UIDNEXT {'9' * 5000}] x\r\n{{tag}} OK\r\n"),
+        ("SELECT", "* 1 EXISTS {99999999999}\r\n{tag} OK\r\n"),
+        ("UID FETCH", f"* 1 FETCH (UID {'9' * 5000})\r\n{{tag}} OK\r\n"),
+    ],
+)
+async def test_a_server_that_says_absurd_numbers_is_at_fault_itself(command: str, answer: str) -> None:
+    standin = ImapStandIn(tricks={command: answer})
+    async with watching(standin, Counted(), pace=replace(PACE, settled=timedelta(minutes=1))) as watcher:
+        with watcher.expect(issue()) as letter:
+            trouble = await letter.seen
+    assert isinstance(trouble, ProbeFailure)
+    assert (trouble.outcome, trouble.failure.reason) == (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER)
+
+
+@pytest.mark.pitfall
+async def test_a_connection_outlives_its_token_and_the_next_one_begins_with_another() -> None:
+    tokens = purse("satu", "dua")
+    standin = ImapStandIn(capabilities="IMAP4rev1 IDLE UIDPLUS AUTH=XOAUTH2 SASL-IR")
+    async with listening(standin, server_context()) as port:
+        box = replace(mailbox(imap=server(port)), login=login(tokens))
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
+        async with running(watcher):
+            await until(lambda: bool(standin.idling))
+            # An hour passes, and then the server restarts.
+            del tokens.tokens[0]
+            for writer in list(standin.idling):
+                writer.transport.abort()
+            await until(lambda: standin.connections == 2 and bool(standin.idling))
+    assert [shown(line.split()[3]) for line in standin.asked if "AUTHENTICATE" in line] == ["satu", "dua"]
+
+
+async def test_a_provider_out_of_reach_is_no_fault_of_the_mailbox() -> None:
+    missing = Purse([NoAccessToken("log-masuk.example was not reached")])
+    standin = ImapStandIn()
+    async with listening(standin, server_context()) as port:
+        box = replace(mailbox(imap=server(port)), login=login(missing))
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
+        async with running(watcher):
+            with watcher.expect(issue()) as letter:
+                trouble = await letter.ready
+    assert isinstance(trouble, ProbeFailure)
+    assert (trouble.outcome, trouble.failure.reason) == (Outcome.INCONCLUSIVE, Reason.NO_TOKEN)
+    assert standin.connections == 0

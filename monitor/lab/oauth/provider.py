@@ -1,0 +1,126 @@
+"""What the provider knows: who may have tokens, which ones are out, and how it misbehaves at the moment."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+
+class Trouble(StrEnum):
+    """How the token endpoint behaves until told otherwise."""
+
+    NONE = "none"
+    #: 401: the client is not known, or its secret has expired.
+    INVALID_CLIENT = "invalid_client"
+    #: 400: the refresh token has expired or was revoked.
+    INVALID_GRANT = "invalid_grant"
+    #: 503 in the words of RFC 6749.
+    UNAVAILABLE = "unavailable"
+    #: 500 with a page for people.
+    ERROR = "error"
+    #: No answer.
+    SILENT = "silent"
+    #: 200 with a web page, as a captive portal answers.
+    PORTAL = "portal"
+    #: 200 with JSON that holds no token.
+    EMPTY = "empty"
+
+
+class Refusal(Exception):
+    """An error of RFC 6749 5.2."""
+
+    def __init__(self, *, status: int, error: str, description: str) -> None:
+        super().__init__(error)
+        self.status = status
+        self.error = error
+        self.description = description
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """An access token that is out."""
+
+    access_token: str
+    username: str
+    expires_at: datetime
+    refresh_token: str | None = None
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True, kw_only=True)
+class Provider:
+    """One client, and the mailbox that its tokens let it into."""
+
+    username: str
+    client_id: str = "pantau-ujian"
+    client_secret: str = "rahsia-klien"  # noqa: S105 - opens nothing
+    #: The refresh token that counts now.
+    refresh_token: str = "segar-0"  # noqa: S105 - see above
+    #: Exchange the refresh token at each use, and take the old one for stolen.
+    rotates: bool = False
+    lifetime: timedelta = timedelta(hours=1)
+    trouble: Trouble = Trouble.NONE
+    clock: Callable[[], datetime] = _utc_now
+    #: Every request for a token, as it came.
+    asked: list[Mapping[str, str]] = field(default_factory=list)
+    grants: dict[str, Grant] = field(default_factory=dict)
+
+    def issue(self, form: Mapping[str, str]) -> Grant:
+        """Answer a request for a token. Raise `Refusal`."""
+        match self.trouble:
+            case Trouble.INVALID_CLIENT:
+                raise self._expired_secret()
+            case Trouble.INVALID_GRANT:
+                raise Refusal(status=400, error="invalid_grant", description="Token has been expired or revoked.")
+            case Trouble.UNAVAILABLE:
+                raise Refusal(status=503, error="temporarily_unavailable", description="come again")
+            case _:
+                return self._grant(form)
+
+    def _grant(self, form: Mapping[str, str]) -> Grant:
+        if (form.get("client_id"), form.get("client_secret")) != (self.client_id, self.client_secret):
+            raise self._expired_secret()
+        following: str | None = None
+        match form.get("grant_type"):
+            case "client_credentials":
+                pass
+            case "refresh_token" if form.get("refresh_token") == self.refresh_token:
+                if self.rotates:
+                    following = self.refresh_token = f"segar-{len(self.grants) + 1}"
+            case "refresh_token":
+                raise Refusal(status=400, error="invalid_grant", description="Token has been expired or revoked.")
+            case _:
+                raise Refusal(status=400, error="unsupported_grant_type", description="no such grant")
+        grant = Grant(
+            access_token=secrets.token_urlsafe(24),
+            username=self.username,
+            expires_at=self.clock() + self.lifetime,
+            refresh_token=following,
+        )
+        self.grants[grant.access_token] = grant
+        return grant
+
+    def revoke(self) -> None:
+        """Take back all access tokens that are out."""
+        self.grants.clear()
+
+    def holder(self, access_token: str) -> str | None:
+        """Return whom the token lets in; `None` when it lets nobody in (RFC 7662 2.2)."""
+        grant = self.grants.get(access_token)
+        return grant.username if grant is not None and grant.expires_at > self.clock() else None
+
+    def _expired_secret(self) -> Refusal:
+        return Refusal(
+            status=401,
+            error="invalid_client",
+            description=(
+                f"AADSTS7000222: The provided client secret keys for app '{self.client_id}' are expired."
+                " Trace ID: 00000000-0000-0000-0000-000000000000 Correlation ID: 0 Timestamp: 2026-01-01 00:00:00Z"
+            ),
+        )

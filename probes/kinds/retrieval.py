@@ -1,0 +1,65 @@
+"""Whether mailboxes can be read now, over IMAP or POP3: signed in, opened, and the newest header fetched.
+
+The round trip proves the same each time it runs; this shows reading apart from all else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from probes import imap, pop3
+from probes.cause import stage
+from probes.check import CheckKind, Premises
+from probes.mailbox import Mailbox
+from probes.probe import Trace
+from probes.result import Party, Phase
+from probes.trial import SESSION, Trials
+
+_ASPECT = "retrieval"
+
+
+def _build(premises: Premises, now: Callable[[], datetime]) -> Trials:  # noqa: ARG001 - the contract of a check
+    readers = [mailbox for mailbox in premises.mailboxes if mailbox.is_read]
+    return Trials(aspect=_ASPECT, party=Party.RECIPIENT, mailboxes=readers, attempt=_read)
+
+
+async def _read(mailbox: Mailbox, trace: Trace) -> str:
+    count = await (_over_imap(mailbox, trace) if mailbox.imap is not None else _over_pop3(mailbox, trace))
+    return f"opened {mailbox.inbox}; messages in it: {count}"
+
+
+async def _over_imap(mailbox: Mailbox, trace: Trace) -> int:
+    session = await imap.open_session(mailbox, trace, Party.RECIPIENT, leg=SESSION, within=SESSION)
+    try:
+        with stage(trace, Phase.RETRIEVE, Party.RECIPIENT):
+            position = await session.select(imap.encoded(mailbox.inbox))
+            if newest := await session.last_uids(1, position.exists):
+                await session.headers(newest)
+    finally:
+        session.close()
+    return position.exists
+
+
+async def _over_pop3(mailbox: Mailbox, trace: Trace) -> int:
+    session = await pop3.open_session(mailbox, trace, Party.RECIPIENT, leg=SESSION, within=SESSION)
+    try:
+        with stage(trace, Phase.RETRIEVE, Party.RECIPIENT):
+            listed = await session.uids()
+            if listed:
+                await session.header(listed[-1][0])
+            await session.quit()
+    finally:
+        session.close()
+    return len(listed)
+
+
+KIND = CheckKind(
+    name="retrieval",
+    aspects=(_ASPECT,),
+    interval=timedelta(minutes=5),
+    within=timedelta(minutes=5),
+    build=_build,
+    # Each is a sign-in more at a server that counts them, and the round trip proves as much.
+    asked_for=True,
+)

@@ -1,0 +1,40 @@
+"""Whether mailboxes can hand in a message now (RFC 6409). It goes all the way up to the message, and sends none.
+
+The round trip proves the same each time it runs; this tells a server that refuses to be submitted to from one that loses
+what it took, where no round trip runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from probes.check import CheckKind, Premises
+from probes.mailbox import Mailbox
+from probes.probe import Trace
+from probes.result import Party
+from probes.smtp import rehearse
+from probes.trial import SESSION, Trials
+
+_ASPECT = "submission"
+
+
+def _build(premises: Premises, now: Callable[[], datetime]) -> Trials:  # noqa: ARG001 - the contract of a check
+    senders = [mailbox for mailbox in premises.mailboxes if mailbox.sends]
+    return Trials(aspect=_ASPECT, party=Party.SENDER, mailboxes=senders, attempt=_rehearse)
+
+
+async def _rehearse(mailbox: Mailbox, trace: Trace) -> str:
+    await rehearse(mailbox, trace, SESSION)
+    return f"signed in; {mailbox.address} is taken as sender and as recipient"
+
+
+KIND = CheckKind(
+    name="submission",
+    aspects=(_ASPECT,),
+    interval=timedelta(minutes=5),
+    within=timedelta(minutes=5),
+    build=_build,
+    # Each is a sign-in more at a server that counts them, and the round trip proves as much.
+    asked_for=True,
+)

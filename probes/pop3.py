@@ -1,0 +1,191 @@
+"""One POP3 session (RFC 1939): it sees the mailbox as it stood when it signed in, and deletes when it says QUIT."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+
+from probes.answer import Refused, Unreadable
+from probes.cause import stage
+from probes.connection import open_socket
+from probes.mailbox import Mailbox, Password, Security, Server
+from probes.pop3_wire import Pop3Wire
+from probes.probe import ProbeFailure, Trace
+from probes.reply import Reason, challenge_in, pop3_sign_in_failure, shortened
+from probes.result import Failure, Outcome, Party, Phase
+from probes.sign_in import Bearer, masked, plain, with_key
+
+#: Our message has some 10 KiB, a report about it twice that; what is larger is not fetched.
+_MESSAGE_AT_MOST = 256 * 1024
+_LOGIN_DELAY_AT_MOST = timedelta(minutes=10)
+
+
+class Session:
+    """A connection to a maildrop. Messages have numbers that hold for this session only, and lasting UIDs."""
+
+    def __init__(self, wire: Pop3Wire, party: Party) -> None:
+        self._wire = wire
+        self._party = party
+        #: What CAPA lists (RFC 2449), in capitals; none from a server that does not know it.
+        self.capabilities: dict[str, list[str]] = {}
+
+    @property
+    def login_delay(self) -> timedelta:
+        """How long the server wants us to stay away between two sessions (RFC 2449 6.5)."""
+        announced = next(iter(self.capabilities.get("LOGIN-DELAY", ())), "")
+        if not announced.isdecimal() or len(announced) > 6:
+            return timedelta(0)
+        return min(_LOGIN_DELAY_AT_MOST, timedelta(seconds=int(announced)))
+
+    async def uids(self) -> list[tuple[int, str]]:
+        """Return number and UID of each message, oldest first."""
+        listed = [line.decode("latin-1").partition(" ") for line in await self._wire.listing("UIDL")]
+        return [(_number(number), uid.strip()) for number, _, uid in listed]
+
+    async def sizes(self) -> dict[int, int]:
+        """Return the octets of each message."""
+        listed = [line.decode("latin-1").split() for line in await self._wire.listing("LIST")]
+        return {_number(words[0]): _number(words[1]) for words in listed if len(words) >= 2}
+
+    async def count(self) -> int:
+        """Return how many messages there are."""
+        words = (await self._wire.status("STAT")).split()
+        return _number(words[0] if words else "")
+
+    async def header(self, number: int) -> bytes:
+        """Return the header of a message."""
+        return _text(await self._wire.listing(f"TOP {number} 0"))
+
+    async def message(self, number: int, size: int) -> bytes | None:
+        """Return a whole message of so many octets; `None` when it is too large for us to care."""
+        if size > _MESSAGE_AT_MOST:
+            return None
+        return _text(await self._wire.listing(f"RETR {number}"))
+
+    async def delete(self, number: int) -> None:
+        """Mark a message; it is deleted by `quit`."""
+        await self._wire.status(f"DELE {number}")
+
+    async def quit(self) -> None:
+        """Delete what is marked, and let others in."""
+        await self._wire.status("QUIT")
+
+    def close(self) -> None:
+        """Let go of the connection; what is marked stays."""
+        self._wire.close()
+
+    # -- opening -------------------------------------------------------------------------------------------------
+
+    async def greet(self) -> None:
+        """Read the greeting, and ask what the server can do."""
+        try:
+            await self._wire.status()
+        except Refused as refusal:
+            raise self._failure(Outcome.CONNECT, Phase.CONNECT, Reason.SERVICE_REFUSED, refusal.text) from refusal
+        await self._ask_capabilities()
+
+    async def start_tls(self, server: Server) -> None:
+        """Upgrade the connection (RFC 2595 4), or fail: going on in clear is not an option."""
+        if "STLS" not in self.capabilities:
+            raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_NOT_OFFERED)
+        try:
+            await self._wire.status("STLS")
+        except Refused as refusal:
+            raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_REFUSED, refusal.text) from refusal
+        await self._wire.secure(server.tls, server.tls_name or server.host)
+        await self._ask_capabilities()
+
+    async def sign_in(self, key: Password | Bearer) -> None:
+        """Offer *key* once."""
+        mechanisms = self.capabilities.get("SASL", [])
+        match key:
+            case Bearer() if "XOAUTH2" in mechanisms:
+                await self._authenticate("XOAUTH2", key, key.response)
+            case Password() if "USER" in self.capabilities or not self.capabilities:
+                try:
+                    await self._wire.status(f"USER {key.username}")
+                    await self._wire.status(f"PASS {key.secret}")
+                except Refused as refusal:
+                    raise pop3_sign_in_failure(masked(refusal.text, key), self._party) from None
+            case Password() if "PLAIN" in mechanisms:
+                await self._authenticate("PLAIN", key, plain(key))
+            case _:
+                raise self._failure(Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_NOT_OFFERED)
+
+    async def _authenticate(self, mechanism: str, key: Password | Bearer, response: str) -> None:
+        # Not with the command: a line of POP3 has room for 255 octets (RFC 5034 4), and Microsoft wants it so.
+        mark, text = await self._wire.exchange(f"AUTH {mechanism}")
+        if mark == "+":
+            mark, text = await self._wire.exchange(response)
+        challenge = ""
+        if mark == "+":
+            # The server's reason; it refuses only after we have answered with an empty line.
+            challenge = challenge_in(text)
+            mark, text = await self._wire.exchange("")
+        if mark != "+OK":
+            raise pop3_sign_in_failure(masked(text, key), self._party, challenge=masked(challenge, key))
+
+    async def _ask_capabilities(self) -> None:
+        self.capabilities = {}
+        with suppress(Refused):
+            listed = [line.decode("latin-1").upper().split() for line in await self._wire.listing("CAPA")]
+            self.capabilities = {words[0]: words[1:] for words in listed if words}
+
+    def _failure(self, outcome: Outcome, phase: Phase, reason: Reason, detail: str = "") -> ProbeFailure:
+        failure = Failure(phase=phase, party=self._party, reason=reason, detail=shortened(detail))
+        return ProbeFailure(outcome, failure)
+
+
+async def open_session(
+    mailbox: Mailbox, trace: Trace, party: Party, *, leg: timedelta, within: timedelta | None = None
+) -> Session:
+    """Connect, with TLS, and sign in: nobody else can then, until the session ends.
+
+    No part of an answer is waited for longer than *leg*, and the connection has to stand *within* that time from when
+    there is something to sign in with. Raise `ProbeFailure`, and `TimeoutError`; the trace knows where.
+    """
+    server = mailbox.pop3
+    if server is None:
+        raise ValueError(f"{mailbox.name} has no POP3 server")
+
+    async def attempt(key: Password | Bearer) -> Session:
+        async with asyncio.timeout(within.total_seconds() if within else None):
+            return await _opened(server, key, trace, party, leg)
+
+    return await with_key(mailbox.login, party, attempt, within=within)
+
+
+async def _opened(server: Server, key: Password | Bearer, trace: Trace, party: Party, leg: timedelta) -> Session:
+    implicit = server.security is Security.IMPLICIT
+    sock = await open_socket(server, trace, party)
+    with stage(trace, Phase.TLS if implicit else Phase.CONNECT, party):
+        _, wire = await asyncio.get_running_loop().create_connection(
+            lambda: Pop3Wire(leg.total_seconds()),
+            sock=sock,
+            ssl=server.tls if implicit else None,
+            server_hostname=(server.tls_name or server.host) if implicit else None,
+        )
+    session = Session(wire, party)
+    try:
+        with stage(trace, Phase.CONNECT, party):
+            await session.greet()
+        if not implicit:
+            with stage(trace, Phase.TLS, party):
+                await session.start_tls(server)
+        with stage(trace, Phase.AUTH, party):
+            await session.sign_in(key)
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def _number(digits: str) -> int:
+    if not (digits.isascii() and digits.isdecimal()) or len(digits) > 19:
+        raise Unreadable("no number where POP3 has one")
+    return int(digits)
+
+
+def _text(lines: list[bytes]) -> bytes:
+    return b"".join(line + b"\r\n" for line in lines)

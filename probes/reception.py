@@ -1,0 +1,113 @@
+"""What is done with each mail that is seen in a mailbox: it is recognised, handed over, counted, or left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from probes.expectation import Expectation, Folder, Seen
+from probes.ledger import Ledger, decide
+from probes.mailbox import Mailbox
+from probes.result import Arrival, Party
+from probes.sighting import Kind, Sighting, may_hide_token, recognise
+from probes.token import TokenSigner
+
+_log = structlog.get_logger(__name__)
+
+#: A mail of this size may be ours with every header rewritten; a larger one is not ours.
+_OURS_AT_MOST = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A mail as it lies in the mailbox."""
+
+    #: What the server calls it; for the log.
+    uid: int | str
+    header: bytes
+    size: int | None
+    #: Returns the whole of it, or its beginning when it is large; `None` when it is gone.
+    whole: Callable[[], Awaitable[bytes | None]]
+
+
+class Reception:
+    """Deals with the mail of one mailbox, wherever it is read from."""
+
+    def __init__(
+        self,
+        *,
+        mailbox: Mailbox,
+        signer: TokenSigner,
+        ledger: Ledger,
+        waiting: Mapping[str, Sequence[Expectation]],
+        deadline: timedelta,
+        on_arrival: Callable[[Arrival, str | None, datetime], None],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.mailbox = mailbox
+        self._signer = signer
+        self._ledger = ledger
+        self._waiting = waiting
+        self._deadline = deadline
+        self._on_arrival = on_arrival
+        self._clock = clock
+
+    async def receive(self, letter: Letter, folder: Folder, *, count: bool) -> bool:
+        """Deal with *letter*; return whether it is to be deleted. With *count*, it has not been counted before."""
+        now = self._clock()
+        sighting, content = await self._recognised(letter)
+        token = sighting.token
+        token_id = token.id if token else None
+        expectations = self._waiting.get(token_id, ()) if token_id else ()
+        verdict = decide(
+            sighting,
+            prober=self._signer.prober,
+            awaited={one.party for one in expectations},
+            fate=self._ledger.fate(token_id) if token_id else None,
+            now=now,
+            deadline=self._deadline,
+        )
+        if verdict.hand_over:
+            seen = Seen(folder=folder, at=now)
+            if sighting.report is not None:
+                for expectation in expectations:
+                    expectation.see(sighting.report)
+            else:
+                recipients = [one for one in expectations if one.party is Party.RECIPIENT]
+                await self._hand_over(letter, content, seen, recipients)
+        if verdict.count is not None and count:
+            self._on_arrival(verdict.count, token_id, now)
+        if verdict.count is Arrival.LATE and token_id:
+            self._ledger.arrived(token_id)
+        return verdict.delete
+
+    async def _recognised(self, letter: Letter) -> tuple[Sighting, bytes | None]:
+        whole: bytes | None = None
+        sighting = Sighting(kind=Kind.FOREIGN)
+        try:
+            if not may_hide_token(letter.header):
+                sighting = recognise(letter.header, self._signer)
+            small = letter.size is not None and letter.size <= _OURS_AT_MOST
+            bare = sighting.token is None and not sighting.forged and bool(self._waiting) and small
+            if may_hide_token(letter.header) or bare:
+                whole = await letter.whole()
+                sighting = recognise(whole or letter.header, self._signer)
+        except (RecursionError, ValueError, LookupError, TypeError, AttributeError):
+            # The parser of the standard library gives up in many ways on hostile mail, which must not stop the watch.
+            _log.warning("a mail cannot be parsed", mailbox=self.mailbox.name, uid=letter.uid)
+        return sighting, whole
+
+    async def _hand_over(
+        self, letter: Letter, content: bytes | None, seen: Seen, recipients: Sequence[Expectation]
+    ) -> None:
+        for expectation in recipients:
+            expectation.see(seen)
+        if content is None:
+            content = await letter.whole()
+        for expectation in recipients:
+            # Nothing to hand over: another client has taken the message away meanwhile.
+            expectation.hand(content or b"")
+            self._ledger.arrived(expectation.token.id)

@@ -1,0 +1,55 @@
+"""What is said with a submission server: aiosmtplib's protocol, with every line told to the trace and secrets masked."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiosmtplib
+from aiosmtplib.protocol import SMTPProtocol
+
+from probes.mailbox import Password
+from probes.probe import Trace
+from probes.result import Party
+from probes.sign_in import Bearer, masked
+
+_SENDER = Party.SENDER
+
+
+class SmtpDialogue(SMTPProtocol):
+    """The commands and replies of one connection."""
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__(loop=asyncio.get_running_loop())
+        #: What the last challenge said (RFC 4954 4); with XOAUTH2, why the token is refused.
+        self.challenge = ""
+        #: What is signed in with: a server that repeats it does not get it into the trace.
+        self.key: Password | Bearer | None = None
+        self._trace = trace
+        self._secret_next = False
+
+    def write(self, data: bytes) -> None:
+        # Every command comes by here. aiosmtplib drops what arrives unasked between two packets, but takes what came
+        # in the same packet for the answer to the next command: a refusal would be blamed on the wrong one.
+        if self._buffer:
+            raise aiosmtplib.SMTPException("it said more than it was asked for")
+        super().write(data)
+
+    async def execute_command(self, *args: bytes, timeout: float | None = None) -> aiosmtplib.SMTPResponse:  # noqa: ASYNC109 - the library's signature
+        line = b" ".join(args).decode("ascii", "replace")
+        if self._secret_next:
+            line = "***"
+        elif line.upper().startswith("AUTH "):
+            line = f"{' '.join(line.split()[:2])} ***"
+        self._trace.said(_SENDER, f"C: {line}")
+        return await super().execute_command(*args, timeout=timeout)
+
+    async def read_response(self, timeout: float | None = None) -> aiosmtplib.SMTPResponse:  # noqa: ASYNC109 - the library's signature
+        response = await super().read_response(timeout=timeout)
+        # Only the challenge 334 (RFC 4954) is followed by a line of credentials; it may quote them back, too.
+        self._secret_next = response.code == 334
+        if self._secret_next:
+            self.challenge = response.message
+        text = masked(response.message, self.key) if self.key else response.message
+        for line in text.split("\n"):
+            self._trace.said(_SENDER, f"S: {response.code} {'***' if self._secret_next else line}")
+        return response

@@ -1,0 +1,85 @@
+"""Sessions with an IMAP server that stands in, and the ways in which one breaks off."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from probes.imap import Session, open_session
+from probes.mailbox import Security
+from probes.probe import ProbeFailure
+from probes.result import Party
+from probes.trace import Recorder
+from tests.unit.probes.standin import Handler, listening, mailbox, server, server_context
+
+LEG = timedelta(seconds=0.3)
+
+
+@asynccontextmanager
+async def session_with(
+    standin: Handler,
+    *,
+    tls: ssl.SSLContext | None = None,
+    security: Security = Security.IMPLICIT,
+    secret: str = "rahsia",
+    stir: Callable[[], None] = lambda: None,
+    recorder: Recorder | None = None,
+    leg: timedelta = LEG,
+) -> AsyncIterator[Session]:
+    implicit = security is Security.IMPLICIT
+    async with listening(standin, (tls or server_context()) if implicit else tls) as port:
+        box = mailbox(imap=server(port, security), secret=secret)
+        session = await open_session(box, recorder or Recorder(), Party.RECIPIENT, stir=stir, leg=leg)
+        try:
+            yield session
+        finally:
+            session.close()
+
+
+async def failure_with(standin: Handler, *, tls: ssl.SSLContext | None = None, security: Security) -> ProbeFailure:
+    async with listening(standin, tls) as port:
+        box = mailbox(imap=server(port, security))
+        recorder = Recorder()
+        with pytest.raises((ProbeFailure, TimeoutError)) as caught:
+            async with asyncio.timeout(1):
+                await open_session(box, recorder, Party.RECIPIENT, stir=lambda: None, leg=LEG)
+        if isinstance(caught.value, ProbeFailure):
+            return caught.value
+        raise AssertionError(f"hung in {recorder.where}")
+
+
+async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def abort(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+
+
+async def half_close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    if writer.can_write_eof():
+        writer.write_eof()
+    else:
+        writer.close()
+    await asyncio.Event().wait()
+
+
+async def garbage(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"\x00\xff\x80\r\n" * 50)
+    await asyncio.Event().wait()
+
+
+async def endless_line(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"x" * 4096)
+        await writer.drain()
+
+
+async def plain_greeting(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"* OK IMAP4rev1 sedia\r\n")
+    await asyncio.Event().wait()

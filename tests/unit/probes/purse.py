@@ -1,0 +1,60 @@
+"""Access tokens for tests, and mail servers that know which of them are good."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from base64 import b64decode, b64encode
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from probes.mailbox import AccessToken, OAuth
+from probes.oauth import NoAccessToken
+
+USER = "semakan@jabatan-contoh.gov.my"
+#: As Google says it.
+CHALLENGE = b64encode(
+    json.dumps({"status": "400", "schemes": "Bearer", "scope": "https://mail.google.com/"}).encode()
+).decode()
+
+
+@dataclass(slots=True)
+class Purse:
+    """Implements `probes.mailbox.AccessTokens`: hands out the first of its tokens until it is rejected."""
+
+    tokens: list[AccessToken | NoAccessToken] = field(default_factory=list)
+    #: Whether another token is worth a try.
+    old: bool = True
+    rejected: list[str] = field(default_factory=list)
+    silent: bool = False
+    expires_at: datetime | None = None
+
+    async def get(self) -> AccessToken:
+        if self.silent:
+            await asyncio.Event().wait()
+        first = self.tokens[0]
+        if isinstance(first, NoAccessToken):
+            raise first
+        return first
+
+    def reject(self, token: AccessToken) -> bool:
+        self.rejected.append(token.secret)
+        if self.old and len(self.tokens) > 1:
+            self.tokens.pop(0)
+        return self.old
+
+
+def purse(*secrets: str, old: bool = True) -> Purse:
+    return Purse([AccessToken(secret=secret) for secret in secrets], old=old)
+
+
+def login(tokens: Purse) -> OAuth:
+    return OAuth(username=USER, tokens=tokens)
+
+
+def shown(response: str) -> str:
+    """Return the token in an XOAUTH2 response; it must be put as documented."""
+    user, bearer, *rest = b64decode(response, validate=True).decode().split("\1")
+    assert (user, rest) == (f"user={USER}", ["", ""])
+    assert bearer.startswith("auth=Bearer ")
+    return bearer.removeprefix("auth=Bearer ")

@@ -1,0 +1,70 @@
+"""Submissions to an SMTP server that stands in, and the ways in which one breaks off."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from datetime import timedelta
+
+import pytest
+
+from probes.mailbox import Security
+from probes.probe import ProbeFailure
+from probes.reply import expired
+from probes.result import Party
+from probes.smtp import Submitted, submit
+from probes.trace import Recorder
+from tests.unit.probes.standin import Handler, listening, mailbox, server, server_context
+
+MESSAGE = b"Subject: ujian\r\n\r\nbaris\r\n.titik\r\n..dua titik\r\n"
+WITHIN = timedelta(seconds=0.3)
+TO = "penerima@rujukan.example"
+
+
+async def submitted_to(
+    standin: Handler,
+    *,
+    security: Security = Security.IMPLICIT,
+    tls: ssl.SSLContext | None = None,
+    recorder: Recorder | None = None,
+) -> Submitted:
+    recorder = recorder or Recorder()
+    if security is Security.IMPLICIT and tls is None:
+        tls = server_context()
+    async with listening(standin, tls) as port:
+        box = mailbox(smtp=server(port, security))
+        try:
+            return await submit(box, TO, MESSAGE, recorder, WITHIN)
+        except TimeoutError as error:
+            raise expired(*recorder.where) from error
+
+
+async def failure_of(standin: Handler, *, security: Security = Security.IMPLICIT) -> ProbeFailure:
+    with pytest.raises(ProbeFailure) as caught:
+        async with asyncio.timeout(3):
+            await submitted_to(standin, security=security)
+    assert caught.value.failure.party is Party.SENDER
+    return caught.value
+
+
+async def submitted_in_clear(standin: Handler) -> None:
+    recorder = Recorder()
+    async with listening(standin) as port:
+        try:
+            await submit(mailbox(smtp=server(port)), TO, MESSAGE, recorder, WITHIN)
+        except TimeoutError as error:
+            raise expired(*recorder.where) from error
+
+
+async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def abort(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+
+
+async def tarpit(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"250-tunggu\r\n")
+        await asyncio.sleep(0.02)

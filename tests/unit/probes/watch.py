@@ -1,0 +1,79 @@
+"""Watchers over mailboxes at IMAP servers that stand in, and what they counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from probes.message import compose
+from probes.pace import Pace
+from probes.probe import Patience
+from probes.result import Arrival
+from probes.token import Token, TokenSigner
+from probes.watcher import MailboxWatcher
+from tests.unit.probes.standin import ImapStandIn, listening, mailbox, server, server_context, until
+
+KEY = b"kunci-untuk-ujian-sahaja"
+SIGNER = TokenSigner(KEY, "putrajaya-1")
+PATIENCE = Patience(session=timedelta(seconds=0.3), arrival=timedelta(seconds=2))
+PACE = Pace(quickest=timedelta(seconds=0.01), retry=timedelta(seconds=0.05), settled=timedelta(0))
+FOREIGN = b"From: bos@jabatan-contoh.gov.my\r\nSubject: mesyuarat\r\n\r\nPukul 9.\r\n"
+
+
+def issue(at: datetime | None = None, signer: TokenSigner = SIGNER) -> Token:
+    return signer.issue("jabatan-contoh/inbound/reference-a", at or datetime.now(UTC))
+
+
+def mail(token: Token) -> bytes:
+    return compose(token, sender="a@rujukan.example", recipient="semakan@jabatan-contoh.gov.my", now=token.sent_at)
+
+
+@dataclass
+class Counted:
+    arrivals: list[tuple[Arrival, str | None]] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __call__(self, arrival: Arrival, token_id: str | None, seen_at: datetime) -> None:
+        assert seen_at.tzinfo is UTC
+        self.arrivals.append((arrival, token_id))
+        self.changed.set()
+
+    async def until(self, count: int) -> list[tuple[Arrival, str | None]]:
+        async with asyncio.timeout(3):
+            while len(self.arrivals) < count:
+                self.changed.clear()
+                await self.changed.wait()
+        return self.arrivals
+
+
+@asynccontextmanager
+async def running(watcher: MailboxWatcher) -> AsyncIterator[None]:
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        task = group.create_task(watcher.run())
+        yield
+        task.cancel()
+
+
+@asynccontextmanager
+async def watching(
+    standin: ImapStandIn,
+    counted: Counted,
+    *,
+    pace: Pace = PACE,
+    ended: tuple[str, ...] = (),
+    arrived: tuple[str, ...] = (),
+) -> AsyncIterator[MailboxWatcher]:
+    async with listening(standin, server_context()) as port:
+        box = mailbox(imap=server(port))
+        watcher = MailboxWatcher(
+            box, SIGNER, on_arrival=counted, patience=PATIENCE, pace=pace, ended=ended, arrived=arrived
+        )
+        async with running(watcher):
+            yield watcher
+
+
+async def gone(standin: ImapStandIn, uid: int) -> None:
+    await until(lambda: uid not in standin.mails)
