@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from probes.bounce import Report
 from probes.expectation import Expectation, Folder, Seen
-from probes.message import Corrupted, compose, examine, wire_form
+from probes.message import Corrupted, compose, examine
 from probes.probe import Patience, ProbeFailure, ProbeKind, Route, Trace
 from probes.reply import Reason, expired
 from probes.result import Failure, Outcome, Party, Phase
@@ -34,21 +35,22 @@ class RoundTrip:
     route: Route
     token: Token
     patience: Patience
-    #: Watches the sender's mailbox: a bounce comes back there, and ends the run in seconds.
-    sender: MailboxWatcher
+    #: Watches the sender's mailbox: a bounce comes back there, and ends the run in seconds. `None`: it is not read.
+    sender: MailboxWatcher | None
     recipient: MailboxWatcher
     clock: Callable[[], datetime] = _utc_now
 
     async def run(self, trace: Trace) -> Outcome:
         with (
             self.recipient.expect(self.token, Party.RECIPIENT) as letter,
-            self.sender.expect(self.token, Party.SENDER) as answer,
+            self.sender.expect(self.token, Party.SENDER) if self.sender else nullcontext() as answer,
         ):
             began = _now()
             await self._readable(letter)
             submitted = await self._submit(trace)
             letter.hurry()
-            answer.hurry()
+            if answer is not None:
+                answer.hurry()
             with trace.phase(Phase.TRANSIT, Party.RECIPIENT):
                 latest = began + self.patience.whole.total_seconds() - _HEADROOM
                 seen = await self._arrival(letter, answer, submitted, latest)
@@ -73,20 +75,23 @@ class RoundTrip:
             now=self.clock(),
         )
         address, within = self.route.address, self.patience.session
-        return await submit(self.route.sender, address, wire_form(message), trace, within)
+        return await submit(self.route.sender, address, message, trace, within)
 
-    async def _arrival(self, letter: Expectation, answer: Expectation, submitted: Submitted, latest: float) -> Seen:
+    async def _arrival(
+        self, letter: Expectation, answer: Expectation | None, submitted: Submitted, latest: float
+    ) -> Seen:
         """Wait for the message or for the report that it will not come, whichever is first."""
         accepted = _now()
         deadline = min(latest, accepted + self.patience.arrival.total_seconds())
         bounce: Report | None = None
-        waiting = {letter.seen, answer.seen}
+        watched = [letter.seen] if answer is None else [letter.seen, answer.seen]
+        waiting = set(watched)
         while waiting:
             done, waiting = await asyncio.wait(
                 waiting, timeout=max(0.0, deadline - _now()), return_when=asyncio.FIRST_COMPLETED
             )
             # The message is looked at first: what has arrived was not lost, whatever was reported.
-            for future in (one for one in (letter.seen, answer.seen) if one in done):
+            for future in (one for one in watched if one in done):
                 match future.result():
                     case Seen() as seen:
                         return seen
@@ -94,6 +99,8 @@ class RoundTrip:
                         raise trouble
                     case Report() as report if report.is_about(self.route.address):
                         raise _bounced(report)
+                    case Report() as report if report.is_about(self.route.recipient.address):
+                        raise _bounced(report, Reason.COPY_RETURNED)
                     case Report() as report:
                         # About somebody else, such as the target of a forwarding rule; or an alias was followed.
                         bounce = report
@@ -129,11 +136,11 @@ def _failure(outcome: Outcome, reason: Reason, detail: str) -> ProbeFailure:
     return ProbeFailure(outcome, failure)
 
 
-def _bounced(report: Report) -> ProbeFailure:
+def _bounced(report: Report, reason: Reason = Reason.RETURNED) -> ProbeFailure:
     failure = Failure(
         phase=Phase.TRANSIT,
         party=Party.RECIPIENT,
-        reason=Reason.RETURNED,
+        reason=reason,
         detail=report.text,
         code=report.code,
         status=report.status,

@@ -1,0 +1,202 @@
+"""Whether the certificates of the mailboxes' servers are valid, rightly named and trusted, and for how long.
+
+A connection to each server, up to TLS and no further. Whether mail comes and goes is the round trip's business: a server
+that cannot be reached is unknown here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from probes.answer import Unreadable
+from probes.cause import failure_of
+from probes.check import CheckKind, Finding, Premises, Verdict
+from probes.connection import open_socket
+from probes.dialogue import Dialogue, blind
+from probes.mailbox import Mailbox, Security, Server
+from probes.probe import ProbeFailure
+from probes.reply import Reason, shortened
+from probes.result import Outcome, Party, Phase
+from probes.session import Protocol, Session, tls_offered
+from probes.trace import Recorder
+from probes.x509 import Certificate, covers, read
+
+#: Long enough for a certificate to be ordered, signed and put in by an office, with a holiday between.
+_AHEAD = timedelta(days=21)
+#: For one server, both handshakes.
+_SERVER_SECONDS = 30.0
+_AT_ONCE = 4
+
+_ASPECTS = ("offered", "expiry", "name", "trust")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a server showed."""
+
+    chain: tuple[bytes, ...]
+    #: Why a client with the server's own trust would hang up; `None` if it would not.
+    distrust: ssl.SSLCertVerificationError | None
+
+
+class _NotOffered(Exception):
+    """The server speaks, and gives no TLS: not the same as a certificate that is not valid."""
+
+
+class CertificateCheck:
+    """Looks at each server of the mailboxes once, however many mailboxes it has."""
+
+    def __init__(self, premises: Premises, now: Callable[[], datetime]) -> None:
+        self._servers = {
+            (protocol, server.host, server.port): (protocol, server)
+            for mailbox in premises.mailboxes
+            for protocol, server in _servers(mailbox)
+        }
+        self._now = now
+
+    async def run(self) -> tuple[Finding, ...]:
+        room = asyncio.Semaphore(_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._look(room, *one)) for one in self._servers.values()]
+        return tuple(finding for task in tasks for finding in task.result())
+
+    async def _look(self, room: asyncio.Semaphore, protocol: Protocol, server: Server) -> tuple[Finding, ...]:
+        subject = f"{server.host}:{server.port}"
+        async with room:
+            try:
+                async with asyncio.timeout(_SERVER_SECONDS):
+                    shown = await _shown(protocol, server)
+            except TimeoutError:
+                return _unknown(subject, "it did not answer in time")
+            except ProbeFailure as failure:
+                return _unknown(subject, _words(failure))
+            except _NotOffered as refusal:
+                return (
+                    Finding(aspect="offered", subject=subject, verdict=Verdict.FAIL, detail=str(refusal)),
+                    *_unknown(subject, "no TLS, so no certificate")[1:],
+                )
+        return judged(subject, server.tls_name or server.host, shown.chain, shown.distrust, self._now())
+
+
+def _servers(mailbox: Mailbox) -> list[tuple[Protocol, Server]]:
+    three = ((Protocol.SMTP, mailbox.smtp), (Protocol.IMAP, mailbox.imap), (Protocol.POP3, mailbox.pop3))
+    return [(protocol, server) for protocol, server in three if server is not None]
+
+
+async def _shown(protocol: Protocol, server: Server) -> _Shown:
+    try:
+        return _Shown(await _handshake(protocol, server, server.tls), None)
+    except ssl.SSLCertVerificationError as distrust:
+        # What was not trusted cannot be read any more; a second look trusts anything.
+        try:
+            return _Shown(await _handshake(protocol, server, blind()), distrust)
+        except (OSError, Unreadable) as error:
+            raise failure_of(error, Phase.TLS, Party.SENDER) from error
+    except (OSError, Unreadable) as error:
+        raise _meant(error, server) from error
+
+
+def _meant(error: Exception, server: Server) -> ProbeFailure | _NotOffered:
+    failure = failure_of(error, Phase.TLS, Party.SENDER)
+    if failure.outcome is Outcome.TLS:
+        expected = "TLS from the first octet" if server.security is Security.IMPLICIT else "TLS after STARTTLS"
+        return _NotOffered(f"the handshake fails: {_words(failure)}; {expected} is expected")
+    return failure
+
+
+async def _handshake(protocol: Protocol, server: Server, tls: ssl.SSLContext) -> tuple[bytes, ...]:
+    name = server.tls_name or server.host
+    implicit = server.security is Security.IMPLICIT
+    sock = await open_socket(server, Recorder(), Party.SENDER)
+    dialogue = await Dialogue.over(sock, tls=tls if implicit else None, name=name)
+    try:
+        if not implicit:
+            await _start_tls(Session(protocol, dialogue), protocol, tls, name)
+        return dialogue.chain
+    finally:
+        dialogue.close()
+
+
+async def _start_tls(session: Session, protocol: Protocol, tls: ssl.SSLContext, name: str) -> None:
+    greeting = await session.greet()
+    if not greeting.done:
+        raise ConnectionRefusedError(f"greeted with {greeting.text}")
+    offers = await session.offers()
+    # Without CAPA a POP3 server may know STLS all the same.
+    if not tls_offered(protocol, offers) and not (protocol is Protocol.POP3 and not offers):
+        raise _NotOffered("STARTTLS is not offered; passwords would go in clear, so nobody can sign in safely")
+    reply = await session.start_tls(tls, name)
+    if not reply.done:
+        raise _NotOffered(f"STARTTLS is refused: {reply.text}")
+
+
+def judged(
+    subject: str, name: str, chain: tuple[bytes, ...], distrust: ssl.SSLCertVerificationError | None, now: datetime
+) -> tuple[Finding, ...]:
+    """Say what *chain* is worth to a client that calls the server *name*.
+
+    OpenSSL gives one reason for its distrust, the first: so the dates and the names are looked at apart from it.
+    """
+    try:
+        certificate = read(chain)
+    except ValueError as error:
+        return _unknown(subject, f"the certificate cannot be read: {shortened(str(error))}")
+    reason = None if distrust is None else failure_of(distrust, Phase.TLS, Party.SENDER).failure.reason
+    expiry, lasts = _expiry(certificate, now, expired=reason == Reason.CERTIFICATE_EXPIRED)
+    named = covers(certificate, name)
+    misnamed = f"it is for {', '.join(certificate.names[:5]) or 'no name'}; {name} is expected"
+    untrusted = reason == Reason.CERTIFICATE_UNTRUSTED
+    why = shortened(distrust.verify_message) if distrust is not None else ""
+    return (
+        Finding(aspect="offered", subject=subject, verdict=Verdict.PASS, detail="TLS is offered"),
+        Finding(aspect="expiry", subject=subject, verdict=expiry, detail=lasts, expires_at=certificate.not_after),
+        Finding(
+            aspect="name",
+            subject=subject,
+            verdict=Verdict.PASS if named else Verdict.FAIL,
+            detail=f"it is for {name}" if named else misnamed,
+        ),
+        Finding(
+            aspect="trust",
+            subject=subject,
+            verdict=Verdict.FAIL if untrusted else Verdict.PASS,
+            detail=f"clients do not trust it: {why}" if untrusted else "its authority is trusted",
+        ),
+    )
+
+
+def _expiry(certificate: Certificate, now: datetime, *, expired: bool) -> tuple[Verdict, str]:
+    end = f"{certificate.not_after:%Y-%m-%d %H:%M} UTC"
+    whose = "it" if certificate.own_ends_first else "an authority in its chain"
+    if now < certificate.not_before:
+        return Verdict.FAIL, f"it is not valid before {certificate.not_before:%Y-%m-%d %H:%M} UTC"
+    if now >= certificate.not_after:
+        return Verdict.FAIL, f"{whose} expired on {end}; renew it"
+    if expired:
+        return Verdict.FAIL, "a certificate in its chain has expired, or is not valid yet"
+    left = certificate.not_after - now
+    if left < _AHEAD:
+        return Verdict.WARN, f"{whose} expires in {left.days} days, on {end}; renew it {_AHEAD.days} days ahead"
+    return Verdict.PASS, f"valid until {end}"
+
+
+def _unknown(subject: str, why: str) -> tuple[Finding, ...]:
+    return tuple(Finding(aspect=aspect, subject=subject, verdict=Verdict.UNKNOWN, detail=why) for aspect in _ASPECTS)
+
+
+def _words(failure: ProbeFailure) -> str:
+    told = failure.failure
+    return f"{told.reason} ({told.detail})" if told.detail else told.reason
+
+
+KIND = CheckKind(
+    name="certificate",
+    aspects=_ASPECTS,
+    interval=timedelta(hours=1),
+    within=timedelta(minutes=5),
+    build=CertificateCheck,
+)

@@ -1,0 +1,219 @@
+"""Whether every host that takes mail for a domain does, at each of its addresses, IPv4 and IPv6 apart.
+
+Goes to port 25 as other mail servers do, and asks whether our mailbox there would be written to. No message is sent. Many
+networks let nobody out on port 25: what does not answer is held against the host only when somebody else answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import cast
+
+from dns.rdtypes.ANY.TLSA import TLSA
+
+from probes.caller import Call, Tls, call
+from probes.check import CheckKind, Finding, Premises, Verdict
+from probes.dialogue import public
+from probes.exchanger import Exchangers, exchangers
+from probes.mailbox import Security, Server
+from probes.names import IPAddress, Names, Unanswered
+from probes.policy import Mode, NoPolicy, Policy, PolicyServer, Unseen, fetch
+from probes.welcome import judge_certificate, judge_connection, judge_recipients, judge_tls
+from probes.x509 import usable
+
+_ASPECTS = ("records", "connect", "starttls", "certificate", "recipient")
+_AT_ONCE = 4
+#: A provider's fortieth address tells nothing new, and the check must end.
+_CALLS_AT_MOST = 24
+_PORT = 25
+
+
+@dataclass(slots=True)
+class _Door:
+    """One address of one MX host, and for whom it takes mail."""
+
+    host: str
+    address: IPAddress
+    domains: list[str] = field(default_factory=list)
+    #: What vouches for its certificate (RFC 7672), proven by DNSSEC.
+    dane: tuple[TLSA, ...] = ()
+
+    @property
+    def subject(self) -> str:
+        return f"{self.host} [{self.address}]"
+
+
+class ExchangeCheck:
+    """Calls at each address of each MX host, once for all domains that it takes mail for."""
+
+    def __init__(
+        self,
+        premises: Premises,
+        now: Callable[[], datetime],
+        *,
+        port: int = _PORT,
+        tls: ssl.SSLContext | None = None,
+        policy_server: PolicyServer = PolicyServer(),  # noqa: B008 - a frozen value
+    ) -> None:
+        self._premises = premises
+        self._now = now
+        self._port = port
+        #: Servers trust each other's certificates by the authorities that everybody trusts.
+        self._tls = tls or public()
+        self._policy_server = policy_server
+        self._names = Names(premises.name_servers)
+
+    async def run(self) -> tuple[Finding, ...]:
+        findings: list[Finding] = []
+        doors: dict[str, list[_Door]] = {}
+        for domain in self._premises.domains:
+            try:
+                found = await exchangers(self._names, domain)
+            except Unanswered as trouble:
+                findings.append(_finding("records", domain, Verdict.UNKNOWN, str(trouble)))
+                continue
+            findings.append(_records(found))
+            for host in found.hosts:
+                findings += await self._host(host, found, doors)
+        chosen = [door for of_host in doors.values() for door in of_host][:_CALLS_AT_MOST]
+        calls = await self._calls(chosen)
+        policies = await self._policies(chosen, calls)
+        open_over = {
+            version
+            for version in (4, 6)
+            if any(seen.met for door, seen in zip(chosen, calls, strict=True) if door.address.version == version)
+            or (any(door.address.version == version for door in chosen) and await self._greeted_by_ours(version))
+        }
+        for door, seen in zip(chosen, calls, strict=True):
+            findings += self._judged(door, seen, policies, is_open=door.address.version in open_over)
+        return tuple(findings)
+
+    async def _host(self, host: str, found: Exchangers, doors: dict[str, list[_Door]]) -> tuple[Finding, ...]:
+        """Find the doors of *host*; return what is wrong with its name, once."""
+        if host in doors:
+            for door in doors[host]:
+                door.domains.append(found.domain)
+            return ()
+        doors[host] = []
+        try:
+            addresses = await self._names.addresses(host)
+            alias = (await self._names.ask(host, "CNAME")).records
+            tlsa = await self._names.ask(f"_{_PORT}._tcp.{host}", "TLSA")
+        except Unanswered as trouble:
+            return (_finding("records", host, Verdict.UNKNOWN, str(trouble)),)
+        proven = tlsa.records if tlsa.validated and found.validated else ()
+        dane = tuple(one for one in cast("tuple[TLSA, ...]", proven) if usable(one))
+        for address in addresses:
+            doors[host].append(_Door(host=host, address=address, domains=[found.domain], dane=dane))
+        if not addresses:
+            return (_finding("records", host, Verdict.FAIL, "an MX record names it, and it has no address"),)
+        if alias and not found.implicit:
+            told = "an MX record names it, and it is an alias; the name of a host is expected (RFC 2181 10.3)"
+            return (_finding("records", host, Verdict.WARN, told),)
+        return ()
+
+    async def _calls(self, doors: list[_Door]) -> list[Call]:
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(door: _Door) -> Call:
+            async with room:
+                return await call(
+                    self._server(door), sender=self._premises.our_address, recipients=self._recipients(door)
+                )
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(door)) for door in doors]
+        return [task.result() for task in tasks]
+
+    def _server(self, door: _Door) -> Server:
+        return Server(
+            host=str(door.address), port=self._port, security=Security.STARTTLS, tls=self._tls, tls_name=door.host
+        )
+
+    def _recipients(self, door: _Door) -> tuple[str, ...]:
+        if not (self._premises.our_address and self._premises.ask_recipients):
+            return ()
+        addresses = (mailbox.address for mailbox in self._premises.mailboxes)
+        found: dict[str, str] = {}
+        for address in addresses:
+            found.setdefault(_domain_of(address), address)
+        return tuple(found[domain] for domain in door.domains if domain in found)
+
+    async def _policies(self, doors: list[_Door], calls: list[Call]) -> dict[str, Policy]:
+        """Return the policies that make more of a certificate that is not trusted than servers usually do."""
+        distrusted = (door for door, seen in zip(doors, calls, strict=True) if seen.tls is not Tls.TRUSTED)
+        policies: dict[str, Policy] = {}
+        for domain in dict.fromkeys(domain for door in distrusted for domain in door.domains):
+            try:
+                if any(text.startswith(b"v=STSv1") for text in await self._names.texts(f"_mta-sts.{domain}")):
+                    policies[domain] = await fetch(self._names, domain, self._policy_server)
+            except (Unanswered, NoPolicy, Unseen):
+                continue
+        return policies
+
+    async def _greeted_by_ours(self, version: int) -> bool:
+        """Return whether those who take mail for our own address greet us: then port 25 is open from here."""
+        domain = _domain_of(self._premises.our_address)
+        if not domain or domain in self._premises.domains:
+            return False
+        try:
+            hosts = (await exchangers(self._names, domain)).hosts[:2]
+            addresses = [(host, one) for host in hosts for one in await self._names.addresses(host)]
+        except Unanswered:
+            return False
+        for host, address in [one for one in addresses if one[1].version == version][:2]:
+            if (await call(self._server(_Door(host=host, address=address)))).met:
+                return True
+        return False
+
+    def _judged(self, door: _Door, seen: Call, policies: dict[str, Policy], *, is_open: bool) -> tuple[Finding, ...]:
+        verdict, detail = judge_connection(seen, door.address.version, is_open=is_open)
+        findings = [_finding("connect", door.subject, verdict, detail)]
+        if seen.greeting is None or not seen.greeting.done:
+            rest = [_finding(aspect, door.subject, Verdict.UNKNOWN, "not met") for aspect in _ASPECTS[2:]]
+            return (*findings, *rest)
+        enforced = any(
+            domain in policies and policies[domain].mode is Mode.ENFORCE and policies[domain].covers(door.host)
+            for domain in door.domains
+        )
+        must = "DANE" if door.dane else "the MTA-STS policy" if enforced else ""
+        findings.append(_finding("starttls", door.subject, *judge_tls(seen, must)))
+        trust, told, end = judge_certificate(seen, door.host, door.dane, must, self._now())
+        findings.append(_finding("certificate", door.subject, trust, told, end))
+        findings.append(_finding("recipient", door.subject, *judge_recipients(seen, self._premises)))
+        return tuple(findings)
+
+
+def _records(found: Exchangers) -> Finding:
+    if found.null:
+        return _finding("records", found.domain, Verdict.PASS, "the domain says that it takes no mail (null MX)")
+    if not found.exists:
+        return _finding("records", found.domain, Verdict.FAIL, "the domain does not exist")
+    if not found.hosts:
+        told = "no host takes mail for the domain: it has neither an MX record nor an address"
+        return _finding("records", found.domain, Verdict.FAIL, told)
+    if found.implicit:
+        told = "there is no MX record; mail goes to the address of the domain itself (RFC 5321 5.1)"
+        return _finding("records", found.domain, Verdict.WARN, told)
+    return _finding("records", found.domain, Verdict.PASS, f"mail goes to {', '.join(found.hosts)}")
+
+
+def _finding(aspect: str, subject: str, verdict: Verdict, detail: str, expires_at: datetime | None = None) -> Finding:
+    return Finding(aspect=aspect, subject=subject, verdict=verdict, detail=detail, expires_at=expires_at)
+
+
+def _domain_of(address: str) -> str:
+    return address.rpartition("@")[2].lower()
+
+
+KIND = CheckKind(
+    name="mx",
+    aspects=_ASPECTS,
+    interval=timedelta(minutes=30),
+    within=timedelta(minutes=15),
+    build=ExchangeCheck,
+)

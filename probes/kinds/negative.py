@@ -1,0 +1,196 @@
+"""Whether servers refuse what they must refuse: sign-in without TLS, mail for strangers, a wrong password.
+
+It does what an intruder tries first, so it runs only where it is asked for, one connection at a time. No message is ever
+sent. Each account is tried with one wrong password a run: a server that locks accounts counts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+from checkdmarc.utils import get_base_domain
+
+from probes.answer import Unreadable
+from probes.caller import Call, call, words
+from probes.cause import failure_of
+from probes.check import CheckKind, Finding, Premises, Verdict
+from probes.dialogue import public
+from probes.exchanger import exchangers
+from probes.mailbox import Mailbox, Password, Security, Server
+from probes.names import Names, Unanswered
+from probes.probe import ProbeFailure
+from probes.result import Party, Phase
+from probes.session import Answer, Protocol, Reply
+from probes.trespass import sign_in_in_clear, try_wrong_password
+
+_ASPECTS = ("clear-sign-in", "relay", "wrong-password")
+_SECONDS = 30.0
+_PORT = 25
+#: Further MX hosts of an agency are not tried, so that the check ends.
+_HOSTS_AT_MOST = 6
+
+_Said = tuple[Verdict, str]
+
+
+class NegativeCheck:
+    """Tries each server of the mailboxes, and each MX host, once."""
+
+    def __init__(
+        self,
+        premises: Premises,
+        _now: Callable[[], datetime],
+        *,
+        port: int = _PORT,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._premises = premises
+        self._names = Names(premises.name_servers)
+        self._port = port
+        self._tls = tls or public()
+        self._servers = {
+            (protocol, server.host, server.port): (protocol, server, f"{server.host}:{server.port}")
+            for mailbox in premises.mailboxes
+            for protocol, server in _servers(mailbox)
+        }
+
+    async def run(self) -> tuple[Finding, ...]:
+        findings: list[Finding] = []
+        ours, why = await self._our_hosts()
+        tried = [*self._servers.values(), *[(Protocol.SMTP, *door) for door in await self._doors()]]
+        for protocol, server, subject in tried:
+            if server.security is Security.STARTTLS:
+                said = await _looked(self._clear(protocol, server))
+                findings.append(_finding("clear-sign-in", subject, said))
+            if protocol is Protocol.SMTP:
+                said = (Verdict.UNKNOWN, why) if why else await self._relay(server, ours)
+                findings.append(_finding("relay", subject, said))
+        findings += await self._passwords()
+        return tuple(findings)
+
+    async def _our_hosts(self) -> tuple[frozenset[str], str]:
+        """Return the organizations that take mail for our own address, or why strangers cannot be played."""
+        domain = self._premises.our_address.rpartition("@")[2].lower()
+        if not domain:
+            return frozenset(), "no address of ours is configured to ask with"
+        if domain in self._premises.domains:
+            return frozenset(), f"{domain} is one of the agency's own; an address outside is needed"
+        try:
+            found = await exchangers(self._names, domain)
+        except Unanswered as trouble:
+            return frozenset(), str(trouble)
+        return frozenset(get_base_domain(host) for host in found.hosts), ""
+
+    async def _doors(self) -> list[tuple[Server, str]]:
+        """Return each MX host at its first address."""
+        doors: dict[str, tuple[Server, str]] = {}
+        for domain in self._premises.domains:
+            try:
+                for host in (await exchangers(self._names, domain)).hosts:
+                    for address in (await self._names.addresses(host))[:1]:
+                        server = Server(
+                            host=str(address),
+                            port=self._port,
+                            security=Security.STARTTLS,
+                            tls=self._tls,
+                            tls_name=host,
+                        )
+                        doors[host] = server, f"{host} [{address}]"
+            except Unanswered:
+                # The check of the MX hosts tells of it.
+                continue
+        return list(doors.values())[:_HOSTS_AT_MOST]
+
+    async def _clear(self, protocol: Protocol, server: Server) -> _Said:
+        how = await sign_in_in_clear(protocol, server)
+        if how:
+            return Verdict.FAIL, f"{how} without TLS; passwords can be read on the way"
+        return Verdict.PASS, "no sign-in without TLS"
+
+    async def _relay(self, server: Server, ours: frozenset[str]) -> _Said:
+        if get_base_domain(server.tls_name or server.host) in ours:
+            return Verdict.UNKNOWN, "it takes mail for our own address, too, and rightly; ask with an address elsewhere"
+        stranger = self._premises.our_address
+        return judge_relay(await call(server, sender=stranger, recipients=(stranger,)))
+
+    async def _passwords(self) -> list[Finding]:
+        findings: list[Finding] = []
+        tried: set[str] = set()
+        for mailbox in self._premises.mailboxes:
+            if not (servers := _servers(mailbox)) or mailbox.login.username in tried:
+                continue
+            tried.add(mailbox.login.username)
+            protocol, server = servers[0]
+            if isinstance(mailbox.login, Password):
+                said = await _looked(_wrong(protocol, server, mailbox.login.username))
+            else:
+                said = Verdict.UNKNOWN, "it signs in with access tokens; there is no password to get wrong"
+            findings.append(_finding("wrong-password", mailbox.name, said))
+        return findings
+
+
+async def _wrong(protocol: Protocol, server: Server, username: str) -> _Said:
+    return judge_password(await try_wrong_password(protocol, server, username))
+
+
+def judge_relay(seen: Call) -> _Said:
+    """Say what it means how a server answered for a stranger who wants to write to a stranger."""
+    if seen.unmet is not None:
+        return Verdict.UNKNOWN, words(seen.unmet)
+    if not seen.recipients:
+        return Verdict.UNKNOWN, f"it broke off: {seen.broken or 'nothing was said to the envelope'}"
+    (reply,) = seen.recipients.values()
+    match reply.answer:
+        case Answer.DONE:
+            return Verdict.FAIL, f"takes mail from strangers for strangers: {reply.text}"
+        case Answer.LATER:
+            return Verdict.UNKNOWN, f"asks to come again: {reply.text}"
+        case _:
+            return Verdict.PASS, f"refuses: {reply.text}"
+
+
+def judge_password(reply: Reply | None) -> _Said:
+    """Say what the answer to a wrong password means."""
+    if reply is None:
+        return Verdict.UNKNOWN, "there is no way to sign in with a password"
+    match reply.answer:
+        case Answer.DONE:
+            return Verdict.FAIL, "a wrong password is let in"
+        case Answer.NO:
+            return Verdict.PASS, "a wrong password is refused"
+        case _:
+            return Verdict.UNKNOWN, f"no verdict on the password: {reply.text}"
+
+
+async def _looked(look: Awaitable[_Said]) -> _Said:
+    """Return what a look says; one that nothing came of is unknown."""
+    try:
+        async with asyncio.timeout(_SECONDS):
+            return await look
+    except TimeoutError:
+        return Verdict.UNKNOWN, "it did not answer in time"
+    except ProbeFailure as failure:
+        return Verdict.UNKNOWN, words(failure.failure)
+    except (OSError, Unreadable) as error:
+        return Verdict.UNKNOWN, words(failure_of(error, Phase.CONNECT, Party.SENDER).failure)
+
+
+def _servers(mailbox: Mailbox) -> list[tuple[Protocol, Server]]:
+    three = ((Protocol.SMTP, mailbox.smtp), (Protocol.IMAP, mailbox.imap), (Protocol.POP3, mailbox.pop3))
+    return [(protocol, server) for protocol, server in three if server is not None]
+
+
+def _finding(aspect: str, subject: str, said: _Said) -> Finding:
+    return Finding(aspect=aspect, subject=subject, verdict=said[0], detail=said[1])
+
+
+KIND = CheckKind(
+    name="negative",
+    aspects=_ASPECTS,
+    interval=timedelta(hours=24),
+    within=timedelta(minutes=15),
+    build=NegativeCheck,
+    asked_for=True,
+)

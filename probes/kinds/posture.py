@@ -1,0 +1,185 @@
+"""How the domains of an agency stand in the DNS: who may send for them, how mail to them is protected, who blocks them.
+
+Asks name servers, and one web server a domain for its MTA-STS policy. Speaks to no mail server. Who runs the mail servers
+of a domain is not judged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from probes import blocklist
+from probes.blocklist import Standing
+from probes.check import CheckKind, Finding, Premises, Verdict
+from probes.dnssec import Signing, signing
+from probes.exchanger import Exchangers, exchangers
+from probes.names import IPAddress, Names, Silence, Unanswered
+from probes.outbound import outbound_address
+from probes.policy import NoPolicy, Policy, PolicyServer, Unseen, fetch
+from probes.posture import (
+    Judgement,
+    judge_dane,
+    judge_dkim,
+    judge_dmarc,
+    judge_mta_sts,
+    judge_signing,
+    judge_spf,
+    judge_tls_rpt,
+    sends_nothing,
+)
+from probes.records import Reading, Records, read_records
+from probes.signature import author_domain, keys_of, verified
+
+_ASPECTS = ("spf", "dmarc", "dkim", "mta-sts", "tls-rpt", "dane", "dnssec", "dnsbl")
+_DOMAINS_AT_ONCE = 4
+#: Each is asked for on each list; a provider's many addresses tell no more than the first of them.
+_ADDRESSES_AT_MOST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Specimen:
+    message: bytes
+    domain: str
+
+
+class Posture:
+    """Looks at every domain, and asks the block lists once for the whole agency."""
+
+    def __init__(
+        self,
+        premises: Premises,
+        _now: Callable[[], datetime],
+        *,
+        lists: tuple[str, ...] = blocklist.USUAL,
+        policy_server: PolicyServer = PolicyServer(),  # noqa: B008 - a frozen value
+    ) -> None:
+        self._premises = premises
+        self._names = Names(premises.name_servers)
+        self._lists = lists
+        self._policy_server = policy_server
+
+    async def run(self) -> tuple[Finding, ...]:
+        if not self._premises.domains:
+            return ()
+        message = self._premises.specimen()
+        specimen = None if message is None else _Specimen(message, author_domain(message))
+        room = asyncio.Semaphore(_DOMAINS_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            domains = [group.create_task(self._domain(room, domain, specimen)) for domain in self._premises.domains]
+        hosts = {host for task in domains for host in task.result()[1]}
+        listings = await self._listings(sorted(hosts), specimen)
+        return (*(finding for task in domains for finding in task.result()[0]), *listings)
+
+    async def _domain(
+        self, room: asyncio.Semaphore, domain: str, specimen: _Specimen | None
+    ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+        async with room:
+            lost: Unanswered | None = None
+            try:
+                found = await exchangers(self._names, domain)
+            except Unanswered as trouble:
+                if trouble.silence is not Silence.FAILED:
+                    # Nobody answers at all: there is no use in asking thirty more questions.
+                    silent = (Verdict.UNKNOWN, str(trouble))
+                    return _findings(domain, dict.fromkeys(_ASPECTS[:-1], silent)), ()
+                # Where the signatures do not hold the rest can still be asked for, and that be told.
+                lost, found = trouble, Exchangers(domain=domain, hosts=())
+            records = await read_records(domain, self._premises.name_servers)
+            said = {
+                "spf": judge_spf(records.spf),
+                "dmarc": judge_dmarc(records.dmarc, domain),
+                "dkim": await _or_unknown(self._dkim(domain, records.spf, specimen)),
+                "mta-sts": judge_mta_sts(records.mta_sts, await self._policy(domain, records, found), found),
+                "tls-rpt": judge_tls_rpt(records.tls_rpt, found),
+            }
+            signed: Signing | None = None
+            try:
+                signed = await signing(self._names, domain)
+                said["dnssec"] = judge_signing(signed)
+            except Unanswered as trouble:
+                said["dnssec"] = Verdict.UNKNOWN, str(trouble)
+            said["dane"] = (Verdict.UNKNOWN, str(lost)) if lost else await _or_unknown(self._dane(found, signed))
+        return _findings(domain, said), found.hosts
+
+    async def _policy(self, domain: str, records: Records, found: Exchangers) -> Policy | NoPolicy | Unseen | None:
+        if records.mta_sts.record is None or found.null:
+            return None
+        try:
+            return await fetch(self._names, domain, self._policy_server)
+        except (NoPolicy, Unseen) as why:
+            return why
+
+    async def _dkim(self, domain: str, spf: Reading, specimen: _Specimen | None) -> Judgement:
+        if specimen is None or specimen.domain != domain:
+            if sends_nothing(spf):
+                return Verdict.PASS, "the domain sends no mail, says SPF"
+            return Verdict.UNKNOWN, "no message from this domain has arrived yet"
+        keys: dict[str, bytes] = {}
+        for name in keys_of(specimen.message):
+            keys[name] = next(iter(await self._names.texts(name)), b"")
+        return judge_dkim(domain, verified(specimen.message, keys))
+
+    async def _dane(self, found: Exchangers, signed: Signing | None) -> Judgement:
+        records = {host: await self._names.ask(f"_25._tcp.{host}", "TLSA") for host in found.hosts}
+        return judge_dane(found, records, signed)
+
+    async def _listings(self, hosts: list[str], specimen: _Specimen | None) -> tuple[Finding, ...]:
+        outbound = None if specimen is None else outbound_address(specimen.message)
+        addresses = [] if outbound is None else [outbound]
+        for host in hosts:
+            try:
+                addresses += await self._names.addresses(host)
+            except Unanswered:
+                continue
+        asked = tuple(dict.fromkeys(one for one in addresses if not one.is_loopback))[:_ADDRESSES_AT_MOST]
+        findings = []
+        for zone in self._lists:
+            verdict, detail = await _or_unknown(self._listing(zone, asked, outbound))
+            findings.append(Finding(aspect="dnsbl", subject=zone, verdict=verdict, detail=detail))
+        return tuple(findings)
+
+    async def _listing(self, zone: str, addresses: tuple[IPAddress, ...], outbound: IPAddress | None) -> Judgement:
+        if not addresses:
+            return Verdict.UNKNOWN, "no address of the agency's mail servers is known"
+        if (doubt := await blocklist.trial(self._names, zone)) is not None:
+            return Verdict.UNKNOWN, f"{doubt}; that says nothing about the agency"
+        listed = []
+        for address in addresses:
+            standing = await blocklist.ask(self._names, zone, address)
+            if standing in {Standing.REFUSED, Standing.DEAD}:
+                return Verdict.UNKNOWN, f"{standing}; that says nothing about the agency"
+            if standing is Standing.LISTED:
+                listed.append(address)
+        if outbound in listed:
+            return Verdict.FAIL, f"{outbound}, from which the agency sends, is listed; others refuse its mail"
+        if listed:
+            told = ", ".join(map(str, listed))
+            return Verdict.WARN, f"listed: {told}, which takes mail; it matters if mail is sent from there, too"
+        return Verdict.PASS, f"none of {len(addresses)} addresses is listed"
+
+
+def _findings(domain: str, said: dict[str, Judgement]) -> tuple[Finding, ...]:
+    return tuple(
+        Finding(aspect=aspect, subject=domain, verdict=said[aspect][0], detail=said[aspect][1])
+        for aspect in _ASPECTS
+        if aspect in said
+    )
+
+
+async def _or_unknown(judgement: Awaitable[Judgement]) -> Judgement:
+    try:
+        return await judgement
+    except Unanswered as trouble:
+        return Verdict.UNKNOWN, str(trouble)
+
+
+KIND = CheckKind(
+    name="posture",
+    aspects=_ASPECTS,
+    interval=timedelta(hours=1),
+    within=timedelta(minutes=10),
+    build=Posture,
+)

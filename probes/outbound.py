@@ -1,0 +1,57 @@
+"""From which address a message left its sender's mail system, as the receiving system wrote it down. Pure.
+
+Headers above the one that tells of the crossing are the receiver's own; below it the sender may have written anything. The
+crossing is the first, from the top, where a host of one organization took the message from a host of another.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from email.parser import BytesHeaderParser
+from email.policy import compat32
+
+from checkdmarc.utils import get_base_domain
+
+from probes.names import IPAddress
+
+_HEADERS_AT_MOST = 30
+_FROM = re.compile(r"^\s*from\s+(\S{1,255})\s+(.{1,500}?)\sby\s+([^\s;]{1,255})", re.IGNORECASE | re.DOTALL)
+_ADDRESS = re.compile(r"[\[(](?:IPv6:)?([0-9a-f:.]{2,45})[\])]", re.IGNORECASE)
+#: Inside of somebody's network: RFC 1918, RFC 4193, loopback, link-local.
+_INSIDE = tuple(
+    ipaddress.ip_network(one)
+    for one in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "fc00::/7",
+        "fe80::/10",
+        "::1/128",
+    )
+)
+
+
+def outbound_address(message: bytes) -> IPAddress | None:
+    """Return the address that handed *message* to the receiving system; `None` when the headers do not tell."""
+    headers = BytesHeaderParser(policy=compat32).parsebytes(message[:100_000])
+    for header in (headers.get_all("Received") or [])[:_HEADERS_AT_MOST]:
+        match = _FROM.match(str(header))
+        if match is None or get_base_domain(match[1]) == get_base_domain(match[3]):
+            continue
+        if (address := _address(match[2])) is not None:
+            return address
+    return None
+
+
+def _address(text: str) -> IPAddress | None:
+    for found in _ADDRESS.findall(text):
+        try:
+            address = ipaddress.ip_address(found)
+        except ValueError:
+            continue
+        if not any(address in network for network in _INSIDE):
+            return address
+    return None

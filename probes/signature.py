@@ -1,0 +1,110 @@
+"""The DKIM signatures of a message that arrived (RFC 6376, RFC 8301). dkimpy verifies; the keys are brought to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.parser import BytesHeaderParser
+from email.policy import SMTP
+from email.utils import parseaddr
+
+import dkim
+from checkdmarc.utils import get_base_domain
+
+from probes.reply import shortened
+
+#: Relays add signatures of their own; more than these are not looked at.
+_SIGNATURES_AT_MOST = 5
+#: RFC 8301 3.2: verifiers must accept keys from here.
+_BITS_AT_LEAST = 1024
+_LOG = logging.getLogger("dkimpy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """One signature of a message, checked."""
+
+    #: The signing domain, d=.
+    domain: str
+    selector: str
+    #: What is wrong with it; empty when it is valid.
+    fault: str = ""
+    #: Length of the key; `None` when there is none to read.
+    bits: int | None = None
+    #: The key is marked as one for testing (t=y): receivers treat the mail as unsigned.
+    testing: bool = False
+
+    @property
+    def valid(self) -> bool:
+        return not self.fault
+
+    def aligned(self, domain: str) -> bool:
+        """Return whether it speaks for *domain* in the sense of DMARC, relaxed: both have one organizational domain."""
+        return bool(get_base_domain(self.domain) == get_base_domain(domain))
+
+
+def author_domain(message: bytes) -> str:
+    """Return the domain of the From header, in lower case; empty when there is none."""
+    header = BytesHeaderParser(policy=SMTP).parsebytes(message).get("From", "")
+    _, at, domain = parseaddr(str(header))[1].rpartition("@")
+    return domain.lower() if at else ""
+
+
+def keys_of(message: bytes) -> tuple[str, ...]:
+    """Return the names at which the keys of the message's signatures are published, each once."""
+    named = (f"{one.selector}._domainkey.{one.domain}" for one in _signatures(message) if one.valid)
+    return tuple(dict.fromkeys(named))
+
+
+def verified(message: bytes, keys: Mapping[str, bytes]) -> tuple[Signature, ...]:
+    """Check every signature of *message* with *keys*, by the names of `keys_of`; a key that is absent is no key."""
+    checked = []
+    for index, signature in enumerate(_signatures(message)):
+        key = keys.get(f"{signature.selector}._domainkey.{signature.domain}", b"")
+        checked.append(signature if signature.fault else _checked(message, index, signature, key))
+    return tuple(checked)
+
+
+def _signatures(message: bytes) -> tuple[Signature, ...]:
+    """Return the signatures of *message*, unchecked but for their form."""
+    found: list[Signature] = []
+    try:
+        reader = dkim.DKIM(message, logger=_LOG)
+    except dkim.DKIMException:
+        return ()
+    count = sum(name.lower() == b"dkim-signature" for name, _ in reader.headers)
+    for index in range(min(count, _SIGNATURES_AT_MOST)):
+        try:
+            reader.verify_headerprep(index)
+        except dkim.DKIMException as error:
+            found.append(Signature(domain="", selector="", fault=shortened(str(error))))
+        else:
+            found.append(Signature(domain=_text(reader.domain), selector=_text(reader.selector)))
+    return tuple(found)
+
+
+def _checked(message: bytes, index: int, signature: Signature, key: bytes) -> Signature:
+    domain, selector = signature.domain, signature.selector
+    if not key:
+        return Signature(domain=domain, selector=selector, fault=f"there is no key at {selector}._domainkey.{domain}")
+    reader = dkim.DKIM(message, minkey=_BITS_AT_LEAST, logger=_LOG)
+    try:
+        valid = reader.verify(index, dnsfunc=lambda *_args, **_named: key)
+    except (dkim.DKIMException, ValueError) as error:
+        return Signature(domain=domain, selector=selector, fault=shortened(str(error)))
+    fault = "" if valid else "the signature does not fit the message and the key"
+    if valid and reader.signature_fields[b"a"] == b"rsa-sha1":
+        fault = "it is made with SHA-1, which nobody accepts any more"
+    testing = b"y" in _tag(key, b"t").split(b":")
+    bits = getattr(reader, "keysize", None)
+    return Signature(domain=domain, selector=selector, fault=fault, bits=bits, testing=testing)
+
+
+def _tag(key: bytes, name: bytes) -> bytes:
+    tags = (one.partition(b"=") for one in key.split(b";"))
+    return next((value.strip() for tag, _, value in tags if tag.strip() == name), b"")
+
+
+def _text(octets: bytes) -> str:
+    return octets.decode("ascii", "replace").lower()

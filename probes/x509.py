@@ -1,0 +1,97 @@
+"""What a certificate says, whether or not anybody trusts it (RFC 5280, RFC 9525). Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from dns.rdtypes.ANY.TLSA import TLSA
+
+#: Certificate usages of TLSA records: what servers show is trusted because a record names it, or what signed it.
+DANE_TA, DANE_EE = 2, 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """The certificate of a server, with what was shown beside it."""
+
+    #: DNS names and addresses of the server's own, in lower case.
+    names: tuple[str, ...]
+    not_before: datetime
+    #: The first end of all that were shown: a chain is as good as its first link that breaks.
+    not_after: datetime
+    #: Whose end that is: the server's own, or an authority's between.
+    own_ends_first: bool
+
+
+def read(chain: Sequence[bytes]) -> Certificate:
+    """Read the certificates of *chain* (DER, the server's own first). Raise `ValueError` when they cannot be read."""
+    shown = [x509.load_der_x509_certificate(der) for der in chain]
+    if not shown:
+        raise ValueError("no certificate was shown")
+    own = shown[0]
+    first = min(one.not_valid_after_utc for one in shown)
+    return Certificate(
+        names=_names(own),
+        not_before=own.not_valid_before_utc,
+        not_after=first,
+        own_ends_first=own.not_valid_after_utc == first,
+    )
+
+
+def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        # The common name has not counted as a name since RFC 6125.
+        return ()
+    addresses = [str(one) for one in names.get_values_for_type(x509.IPAddress)]
+    return tuple(name.lower() for name in [*names.get_values_for_type(x509.DNSName), *addresses])
+
+
+def covers(certificate: Certificate, name: str) -> bool:
+    """Return whether *name* is one of the certificate's names; "*" stands for one whole label, the first."""
+    wanted = name.lower().rstrip(".")
+    try:
+        return str(ipaddress.ip_address(wanted)) in certificate.names
+    except ValueError:
+        any_first = "*." + wanted.partition(".")[2]
+        return wanted in certificate.names or (any_first in certificate.names and any_first.count(".") >= 2)
+
+
+def usable(record: TLSA) -> bool:
+    """Return whether mail servers heed the TLSA *record* (RFC 7672 3.1): DANE-TA or DANE-EE, and well formed."""
+    length = {1: 32, 2: 64}.get(record.mtype, len(record.cert))
+    return (
+        record.usage in {DANE_TA, DANE_EE}
+        and record.selector in {0, 1}
+        and record.mtype in {0, 1, 2}
+        and len(record.cert) == length > 0
+    )
+
+
+def matches(record: TLSA, chain: Sequence[bytes], name: str) -> bool:
+    """Return whether the usable TLSA *record* vouches for a server that is called *name* and shows *chain*.
+
+    With DANE-EE the name and the dates of the certificate do not count (RFC 7672 3.1.1).
+    """
+    if record.usage == DANE_EE:
+        return bool(chain) and _is_meant(record, chain[0])
+    return any(_is_meant(record, one) for one in chain) and covers(read(chain), name)
+
+
+def _is_meant(record: TLSA, der: bytes) -> bool:
+    octets = der
+    if record.selector == 1:
+        key = x509.load_der_x509_certificate(der).public_key()
+        octets = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return _digest(octets, record.mtype) == bytes(record.cert)
+
+
+def _digest(octets: bytes, kind: int) -> bytes:
+    return {0: octets, 1: hashlib.sha256(octets).digest(), 2: hashlib.sha512(octets).digest()}[kind]

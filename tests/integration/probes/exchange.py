@@ -1,0 +1,107 @@
+"""Mail hosts on several loopback addresses that share one port, as MX hosts share port 25."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from tests.unit.probes.standin import Handler
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def hosts(handlers: dict[str, Handler]) -> AsyncIterator[int]:
+    """Run each handler at its address ("127.0.0.2", "::1"); yield the port that all share."""
+    port = free_port()
+    async with AsyncExitStack() as stack:
+        for address, handler in handlers.items():
+            await stack.enter_async_context(_listening(handler, address, port))
+        yield port
+
+
+@asynccontextmanager
+async def _listening(handler: Handler, address: str, port: int) -> AsyncIterator[None]:
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def on_connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            await handler(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
+            # The peer has gone, or the test has ended.
+            pass
+        finally:
+            tasks.discard(task)
+            writer.transport.abort()
+
+    listener = await asyncio.start_server(on_connect, address, port)
+    try:
+        yield
+    finally:
+        listener.close()
+        for task in list(tasks):
+            task.cancel()
+        while tasks:
+            await asyncio.wait(tasks)
+
+
+@dataclass(slots=True)
+class Exchanger:
+    """A host that takes mail on port 25, and never a message."""
+
+    greeting: str = "220-mx1 tunggu\r\n220 mx1 ESMTP\r\n"
+    tls: ssl.SSLContext | None = None
+    #: Offered in clear, besides STARTTLS.
+    extensions: tuple[str, ...] = ("PIPELINING",)
+    #: What to say to a command, by its first word; "RCPT" also by the whole line in upper case.
+    answers: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    connections: int = 0
+    #: Set when the client spoke before the greeting was whole.
+    spoken_too_soon: bool = False
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        first, _, rest = self.greeting.partition("\n")
+        writer.write(f"{first}\n".encode())
+        if rest:
+            await self._listen_for_haste(reader)
+            writer.write(rest.encode())
+        secure = False
+        while line := (await reader.readline()).decode().strip():
+            self.asked.append(line)
+            word = line.upper().partition(" ")[0]
+            if (answer := self.answers.get(line.upper()) or self.answers.get(word)) is not None:
+                writer.write(f"{answer}\r\n".encode())
+            elif word == "STARTTLS" and self.tls is not None:
+                writer.write(b"220 mula\r\n")
+                await writer.start_tls(self.tls)
+                secure = True
+            else:
+                writer.write(self._usual(word, secure=secure).encode())
+            if word == "QUIT":
+                return
+
+    async def _listen_for_haste(self, reader: asyncio.StreamReader) -> None:
+        try:
+            async with asyncio.timeout(0.05):
+                self.spoken_too_soon = bool(await reader.read(1))
+        except TimeoutError:
+            pass
+
+    def _usual(self, word: str, *, secure: bool) -> str:
+        if word != "EHLO":
+            return {"QUIT": "221 jumpa lagi\r\n", "AUTH": "503 5.5.1 tiada\r\n"}.get(word, "250 2.0.0 baik\r\n")
+        offered = [*(() if secure else self.extensions), *(("STARTTLS",) if self.tls and not secure else ())]
+        return "".join(f"250-{line}\r\n" for line in ("mx1", *offered)) + "250 8BITMIME\r\n"

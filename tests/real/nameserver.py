@@ -1,0 +1,229 @@
+"""Private name servers: Knot serves and signs the zones of a test, Unbound answers from them and checks the signatures.
+
+Both run in a temporary directory on free loopback ports. They know nothing of the real Internet and ask nobody there: the
+root that Unbound knows is Knot. Nothing is remembered between two questions, so a test may put records in at any time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+import dns.exception
+import dns.message
+import dns.name
+import dns.query
+import dns.rcode
+import dns.update
+
+from probes.check import NameServers
+
+#: Signed; Unbound trusts its key, as it trusts that of the root in the world outside.
+SIGNED = "gov.my"
+#: Not signed: our own domain and the block lists are below it.
+UNSIGNED = "example"
+#: Signed, and its parent vouches for its key.
+VOUCHED = "sah.gov.my"
+#: Signed, and its parent vouches for a key that is not its own: what a forged answer looks like.
+FORGED = "palsu.gov.my"
+#: Signed, and its parent vouches for nothing.
+ISLAND = "pulau.gov.my"
+#: Not signed, below a parent that is.
+BARE = "biasa.gov.my"
+
+_ZONES = ("my", SIGNED, UNSIGNED, VOUCHED, FORGED, ISLAND, BARE)
+_WITH_KEYS = (SIGNED, VOUCHED, FORGED, ISLAND)
+_PATIENCE = 15.0
+_NO_SUCH_KEY = "IN DS 11111 13 2 " + "ab" * 32
+
+
+@dataclass(slots=True)
+class NameServer:
+    """Start it with `with`; it takes about a second."""
+
+    directory: Path = field(init=False)
+    #: Asked as a name server of a site is: it checks signatures and says so.
+    validating: NameServers = field(init=False)
+    #: The same answers from one that checks nothing.
+    careless: NameServers = field(init=False)
+    #: Nobody answers there.
+    silent: NameServers = field(init=False)
+    _processes: list[subprocess.Popen[bytes]] = field(init=False, default_factory=list)
+    _held: socket.socket = field(init=False)
+
+    def __enter__(self) -> Self:
+        self.directory = Path(tempfile.mkdtemp(prefix="pnames-"))
+        knot, unbound = _free_port(), _free_port()
+        # Bound and never read: a closed port would be told by ICMP, where a packet filter says nothing.
+        self._held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._held.bind(("127.0.0.1", 0))
+        self.careless = NameServers(addresses=("127.0.0.1",), port=knot, within=timedelta(seconds=5))
+        self.validating = NameServers(addresses=("127.0.0.1",), port=unbound, within=timedelta(seconds=5))
+        self.silent = NameServers(
+            addresses=("127.0.0.1",), port=self._held.getsockname()[1], within=timedelta(seconds=0.3)
+        )
+        try:
+            self._write_knot(knot)
+            self._start("knotd", "-c", self._path("knot.conf"))
+            self._wait_for(knot)
+            self._write_unbound(unbound, knot)
+            self._start("unbound", "-d", "-p", "-c", self._path("unbound.conf"))
+            self._wait_for(unbound)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.wait(timeout=_PATIENCE)
+        self._held.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def add(self, name: str, kind: str, *values: str) -> None:
+        """Put records in: `add("contoh.gov.my", "MX", "10 mx1.contoh.gov.my.")`. A TXT value goes without quotes."""
+        owner = dns.name.from_text(name)
+        zone = max((one for one in _ZONES if owner.is_subdomain(dns.name.from_text(one))), key=len)
+        update = dns.update.UpdateMessage(zone)
+        for value in values:
+            update.add(owner, 1, kind, _quoted(value) if kind == "TXT" else value)
+        answer = dns.query.tcp(update, "127.0.0.1", port=self.careless.port, timeout=5)
+        if answer.rcode() != dns.rcode.NOERROR:
+            raise ValueError(f"{name} {kind} {values}: {dns.rcode.to_text(answer.rcode())}")
+
+    def _path(self, name: str) -> str:
+        return str(self.directory / name)
+
+    def _start(self, *command: str) -> None:
+        nothing = subprocess.DEVNULL
+        with (self.directory / f"{command[0]}.log").open("ab") as log:
+            self._processes.append(subprocess.Popen(command, stdin=nothing, stdout=log, stderr=log))
+
+    def _wait_for(self, port: int) -> None:
+        question = dns.message.make_query(SIGNED, "SOA")
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                if dns.query.udp(question, "127.0.0.1", port=port, timeout=0.2).answer:
+                    return
+            except (dns.exception.DNSException, OSError):
+                time.sleep(0.02)
+        raise TimeoutError("\n".join(log.read_text() for log in self.directory.glob("*.log")))
+
+    def _write_knot(self, port: int) -> None:
+        zones = "".join(
+            f"  - domain: {zone}\n    file: {zone}.zone\n    acl: anybody\n"
+            + ("    dnssec-signing: on\n    dnssec-policy: fixed\n" if zone in _WITH_KEYS else "")
+            for zone in _ZONES
+        )
+        (self.directory / "knot.conf").write_text(_KNOT.format(directory=self.directory, port=port, zones=zones))
+        for zone in _WITH_KEYS:
+            self._keymgr(zone, "generate", "ksk=yes", "zsk=yes")
+        for zone in _ZONES:
+            below = _DELEGATIONS + self._keymgr(VOUCHED, "ds").splitlines()[0] if zone == SIGNED else ""
+            (self.directory / f"{zone}.zone").write_text(_ZONE.format(zone=zone, below=below))
+
+    def _write_unbound(self, port: int, knot: int) -> None:
+        anchor = self._keymgr(SIGNED, "ds").splitlines()[0]
+        stubs = "".join(f'stub-zone:\n    name: "{zone}"\n    stub-addr: 127.0.0.1@{knot}\n' for zone in (".", *_ZONES))
+        (self.directory / "unbound.conf").write_text(
+            _UNBOUND.format(directory=self.directory, port=port, anchor=anchor, stubs=stubs)
+        )
+
+    def _keymgr(self, zone: str, *command: str) -> str:
+        return subprocess.run(
+            ("keymgr", "-c", self._path("knot.conf"), f"{zone}.", *command),
+            check=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        ).stdout
+
+
+def _quoted(value: str) -> str:
+    # A string of a TXT record has 255 octets at most (RFC 1035 3.3); a key has more.
+    return " ".join(f'"{value[at : at + 255]}"' for at in range(0, len(value), 255))
+
+
+def _free_port() -> int:
+    """Return a port that is free for UDP and TCP."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.bind(("127.0.0.1", 0))
+            port: int = udp.getsockname()[1]
+            try:
+                socket.create_server(("127.0.0.1", port)).close()
+            except OSError:
+                continue
+            return port
+
+
+_DELEGATIONS = f"""
+{VOUCHED}. NS ns.{SIGNED}.
+{FORGED}. NS ns.{SIGNED}.
+{FORGED}. {_NO_SUCH_KEY}
+{ISLAND}. NS ns.{SIGNED}.
+{BARE}. NS ns.{SIGNED}.
+ns.{SIGNED}. A 127.0.0.1
+"""
+
+_ZONE = """$TTL 60
+{zone}. SOA ns.gov.my. tiada.gov.my. 1 3600 600 86400 60
+{zone}. NS ns.gov.my.
+{below}
+"""
+
+_KNOT = """server:
+    listen: 127.0.0.1@{port}
+    rundir: {directory}
+    background-workers: 1
+    udp-workers: 1
+    tcp-workers: 1
+database:
+    storage: {directory}
+log:
+  - target: stderr
+    any: notice
+acl:
+  - id: anybody
+    action: update
+policy:
+  - id: fixed
+    manual: on
+    algorithm: ecdsap256sha256
+template:
+  - id: default
+    storage: {directory}
+    journal-content: changes
+    zonefile-sync: -1
+zone:
+{zones}"""
+
+_UNBOUND = """server:
+    interface: 127.0.0.1
+    port: {port}
+    username: ""
+    chroot: ""
+    directory: {directory}
+    pidfile: ""
+    use-syslog: no
+    num-threads: 1
+    do-not-query-localhost: no
+    cache-max-ttl: 0
+    cache-max-negative-ttl: 0
+    infra-cache-numhosts: 100
+    module-config: "validator iterator"
+    trust-anchor: "{anchor}"
+remote-control:
+    control-enable: no
+{stubs}"""
