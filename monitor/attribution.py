@@ -13,6 +13,7 @@ from enum import StrEnum
 from monitor.evidence import ON_THE_WAY, REACHING, UNANSWERED, Evidence, Proof, Proofs, is_prompt
 from monitor.health import Grade
 from monitor.route import Direction, WatchedRoute
+from probes.reply import Reason
 from probes.result import Failure, Outcome, Party, ProbeResult
 
 
@@ -61,25 +62,36 @@ def weigh(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdi
         return _between_references(mailbox.name, failure, result, evidence)
     if result.outcome in ON_THE_WAY:
         return _on_the_way(route, result, evidence)
-    if mailbox.name == route.reference:
+    if mailbox.name in route.references:
         return Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=mailbox.name)
     return _at_the_agency(failure, result, evidence)
 
 
 def _arrived_badly(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdict:
     """Weigh a message that came late, or among the junk: it is theirs once the reference is proven to do better."""
-    if route.reference is None:
-        return Verdict(grade=Grade.SLOW)
-    proofs = evidence.receives_well if route.direction is Direction.OUTBOUND else evidence.sends_well
-    return _if(_stands(proofs, route.reference, result), Grade.SLOW, otherwise=Blame.REFERENCE, suspect=route.reference)
+    return _once_proven(route, evidence.sends_well, evidence.receives_well, result, Grade.SLOW)
 
 
 def _on_the_way(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdict:
     """Weigh a message that did not arrive, or not whole: it is theirs once the reference is proven."""
-    if route.reference is None:
-        return Verdict(grade=Grade.BAD, blame=Blame.AGENCY)
-    proofs = evidence.receives if route.direction is Direction.OUTBOUND else evidence.sends
-    return _if(_stands(proofs, route.reference, result), otherwise=Blame.REFERENCE, suspect=route.reference)
+    if route.forwarded and result.failure is not None and result.failure.reason == Reason.COPY_RETURNED:
+        # The agency took the message and sent it on. That our mailbox takes no forwarded mail is no fault of theirs.
+        return Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=route.route.recipient.name)
+    return _once_proven(route, evidence.sends, evidence.receives, result, Grade.BAD)
+
+
+def _once_proven(route: WatchedRoute, sends: Proofs, receives: Proofs, result: ProbeResult, grade: Grade) -> Verdict:
+    """Hold a run against the agency if every reference on the route is proven in the part that it has there."""
+    sender, recipient = route.route.sender.name, route.route.recipient.name
+    parts = [(sends, sender)] if sender in route.references else []
+    parts += [(receives, recipient)] if recipient in route.references else []
+    stands = [(_stands(proofs, name, result), name) for proofs, name in parts]
+    # One that is known to fail is a clearer answer than one of which nothing is known.
+    for doubt in (False, None):
+        for proven, name in stands:
+            if proven is doubt:
+                return _if(doubt, grade, otherwise=Blame.REFERENCE, suspect=name)
+    return _if(True, grade, otherwise=Blame.NOBODY)
 
 
 def _at_the_agency(failure: Failure, result: ProbeResult, evidence: Evidence) -> Verdict:

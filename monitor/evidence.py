@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from monitor.route import Direction, WatchedRoute
+from probes.reply import Reason
 from probes.result import Outcome, Party, Phase, ProbeResult
 
 #: Phases in which a failure may be our network's as well as the server's.
@@ -35,16 +36,24 @@ class Proof:
     #: Last seen to work while it was trusted.
     worked_at: datetime | None = None
     failed_at: datetime | None = None
+    #: When it first worked, and was trusted, after it failed.
+    regained_at: datetime | None = None
     #: Control runs that still have to work before it is trusted again.
     owed: int = 0
     #: Start of a control run that failed, once it is clear that its other end failed it; until that shows life again.
     absolved_at: datetime | None = None
 
     def stands_for(self, moment: datetime) -> bool | None:
-        """Return whether it has worked, and not failed, since *moment*; `None` when it was not tried since."""
+        """Return whether it has worked, and not failed, since *moment*; `None` when it was not tried since.
+
+        Between a failure and the first success after it nobody knows how it stood: `None`, too.
+        """
         if self.failed_at is not None and self.failed_at >= moment:
             return False
-        return True if self.worked_at is not None and self.worked_at >= moment else None
+        if self.worked_at is None or self.worked_at < moment:
+            return None
+        uncertain = self.failed_at is not None and self.regained_at is not None and moment < self.regained_at
+        return None if uncertain else True
 
     def was_seen_since(self, moment: datetime) -> bool:
         """Whether anything at all got through since *moment*."""
@@ -169,8 +178,9 @@ class Witness:
             place = sender if failure.party is Party.SENDER else recipient
             if result.outcome in UNANSWERED or (failure.phase in REACHING and result.outcome is Outcome.INCONCLUSIVE):
                 _fails(self._reach, place, at, owed=0)
-            elif result.outcome is not Outcome.INCONCLUSIVE:
-                # It refused us, in words.
+            elif result.outcome is not Outcome.INCONCLUSIVE and failure.reason != Reason.TOKEN_REFUSED:
+                # It refused us, in words. Who refuses us an access token is not the mail server, and may have done so
+                # a minute ago.
                 _works(self._reach, place, at)
 
 
@@ -189,12 +199,18 @@ def _works(proofs: _Book, name: str, at: datetime, *, control: bool = False) -> 
         known = replace(known, seen_at=at)
     if known.owed and control and (known.failed_at is None or known.failed_at < at):
         known = replace(known, owed=known.owed - 1)
-    if not known.owed and (known.worked_at is None or known.worked_at < at):
-        known = replace(known, worked_at=at)
+    if not known.owed:
+        known = _trusted(known, at)
     proofs[name] = known
+
+
+def _trusted(known: Proof, at: datetime) -> Proof:
+    if known.failed_at is not None and known.failed_at < at and (known.regained_at is None or at < known.regained_at):
+        known = replace(known, regained_at=at)
+    return known if known.worked_at is not None and known.worked_at >= at else replace(known, worked_at=at)
 
 
 def _fails(proofs: _Book, name: str, at: datetime, *, owed: int = PENANCE) -> None:
     known = proofs.get(name)
     if known is not None and (known.failed_at is None or known.failed_at < at):
-        proofs[name] = replace(known, failed_at=at, owed=owed, absolved_at=None)
+        proofs[name] = replace(known, failed_at=at, regained_at=None, owed=owed, absolved_at=None)

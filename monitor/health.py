@@ -77,6 +77,13 @@ def is_suspicious(grades: Sequence[Grade], health: Health) -> bool:
     return said[-1] is not (Grade.BAD if health is Health.DOWN else Grade.SLOW)
 
 
+def has_just_failed(grades: Sequence[Grade], health: Health) -> bool:
+    """Whether the latest run is the first that says otherwise than *health*, which was up."""
+    said = [g for g in grades if g is not Grade.NONE]
+    was_well = len(said) < 2 or said[-2] is Grade.GOOD
+    return health is Health.UP and bool(said) and said[-1] is not Grade.GOOD and was_well
+
+
 def combine(healths: Iterable[Health]) -> Health:
     """Judge a direction from its routes: what no route says is unknown; some routes down is degraded."""
     known = [h for h in healths if h is not Health.UNKNOWN]

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from alerts.notice import Matter
 from monitor.attribution import Verdict, weigh
 from monitor.evidence import ARRIVED, ON_THE_WAY, Witness
-from monitor.health import Grade, Health, HealthPolicy, combine, is_suspicious
+from monitor.health import Grade, Health, HealthPolicy, combine, has_just_failed, is_suspicious
 from monitor.route import Direction, WatchedRoute
 from monitor.subject import Subject, with_a_say
 from monitor.suspect import OwnSide, Suspect, Trouble
@@ -44,6 +44,9 @@ class Judge:
         self._controlled_at: dict[str, datetime | None] = dict.fromkeys(controls)
         #: Names of the routes with a run that waits for a proof.
         self._pending: set[str] = set()
+        #: Agencies that may stand otherwise than when `moved` was last asked, and routes that are judged otherwise.
+        self._moved: set[str] = set(self._by_agency)
+        self._rejudged: set[str] = set()
 
     # -- remembering ---------------------------------------------------------------------------------------------
 
@@ -56,10 +59,28 @@ class Judge:
             elif name.startswith(_OURS):
                 self._own.restore(name.removeprefix(_OURS), health, since, self._policy)
 
+    def restore_deferrals(self, deferrals: Mapping[str, datetime]) -> None:
+        """Take up since when routes have been put off by their servers, by name: their budget goes on running."""
+        for name, since in deferrals.items():
+            if name in self._subjects:
+                self._subjects[name].deferred_since = since
+
     def healths(self) -> Mapping[str, tuple[Health, datetime]]:
         """Return all judgements that a restart should take up."""
         routes = {name: (s.health, s.changed_at) for name, s in self._subjects.items() if s.changed_at is not None}
         return routes | {f"{_OURS}{name}": judged for name, judged in self._own.healths().items()}
+
+    def rejudged(self) -> dict[str, tuple[Health, datetime]]:
+        """Return the judgements that have changed since this was last asked; among all of `healths` they are few."""
+        names, self._rejudged = self._rejudged, set()
+        subjects = ((name, self._subjects[name]) for name in names)
+        routes = {name: (s.health, s.changed_at) for name, s in subjects if s.changed_at is not None}
+        return routes | {f"{_OURS}{name}": judged for name, judged in self._own.rejudged().items()}
+
+    def moved(self) -> set[str]:
+        """Return the agencies that may stand otherwise than when this was last asked; at first all."""
+        moved, self._moved = self._moved, set()
+        return moved
 
     # -- judging -------------------------------------------------------------------------------------------------
 
@@ -74,7 +95,7 @@ class Judge:
         subject = self._subjects[route.name]
         verdict = self._weigh(route, subject, result)
         subject.note(result, verdict)
-        subject.settle(now)
+        self._settle(route.name, now)
         self._own.hear(route, result, verdict, now, self._policy)
         if verdict.grade is Grade.PENDING:
             self._pending.add(route.name)
@@ -94,7 +115,12 @@ class Judge:
                 grade = Grade.SLOW if verdict.grade is Grade.BAD else verdict.grade
                 subject.recent[index] = (slow, replace(verdict, grade=grade))
         self._weigh_pending(now)
-        subject.settle(now)
+        self._settle(route_name, now)
+
+    def _settle(self, route_name: str, now: datetime) -> None:
+        self._moved.add(self._routes[route_name].agency)
+        if self._subjects[route_name].settle(now):
+            self._rejudged.add(route_name)
 
     def _weigh(self, route: WatchedRoute, subject: Subject, result: ProbeResult) -> Verdict:
         verdict = weigh(route, result, self._witness.evidence())
@@ -112,7 +138,7 @@ class Judge:
             route, subject = self._routes[name], self._subjects[name]
             for result, verdict in subject.weigh_again(lambda r, route=route: self._weigh_again(route, r, now)):  # type: ignore[misc]
                 self._own.hear(route, result, verdict, now, self._policy)
-            subject.settle(now)
+            self._settle(name, now)
             if not subject.is_pending:
                 self._pending.discard(name)
 
@@ -135,6 +161,19 @@ class Judge:
         # It cannot see at present, and whether the agency's mail is down or only some of it hangs on that.
         beside = (s for r, s in self._by_agency[route.agency] if r.direction is route.direction)
         return 0 < subject.silent < subject.policy.failures_to_down and any(s.health is Health.DOWN for s in beside)
+
+    def looks_wanted(self, route_name: str) -> Sequence[str]:
+        """Return the routes to run again soon, after a run of this one.
+
+        Itself while it is suspicious; and the agency's others once it has failed for the first time: what is broken is
+        told at once then, and not step by step as they come due.
+        """
+        if not self.is_suspicious(route_name):
+            return ()
+        route, subject = self._routes[route_name], self._subjects[route_name]
+        if not route.agency or not has_just_failed(subject.grades(), subject.health):
+            return (route_name,)
+        return tuple(other.name for other, _ in self._by_agency[route.agency])
 
     def proofs_wanted(self) -> Sequence[str]:
         """Return the control routes to run soon, because a run waits for a proof that only they can give.
@@ -175,6 +214,7 @@ class Judge:
         directions = self.directions(agency)
         subjects = [s for subjects in self._by_direction(agency).values() for s in with_a_say(subjects)]
         if any(s.health is Health.DOWN for s in subjects) and self._is_spreading(agency, now):
+            self._moved.add(agency)  # It is judged by the clock.
             return None
         if Health.DOWN in directions.values():
             matter = self._matter(agency, directions)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,7 +24,8 @@ class Subject:
     failing_since: datetime | None = None
     slow_since: datetime | None = None
     working_since: datetime | None = None
-    recent: deque[tuple[ProbeResult, Verdict]] = field(default_factory=deque)
+    #: The oldest first. Few: a deque of its own for each of thousands of routes would take more than all else of it.
+    recent: list[tuple[ProbeResult, Verdict]] = field(default_factory=list)
     #: Since when nothing has arrived because the server asks to come again.
     deferred_since: datetime | None = None
     #: Start of the last run that counted, and how many have come to nothing since.
@@ -57,7 +57,7 @@ class Subject:
             self.spoke_at = max(self.spoke_at or _NEVER, result.started_at)
         # What is pending is kept until it is clear, or the beginning of an outage would be forgotten.
         while len(self.recent) > self.policy.memory + 2 and self.recent[0][1].grade is not Grade.PENDING:
-            self.recent.popleft()
+            self.recent.pop(0)
 
     def weigh_again(self, weigh: Callable[[ProbeResult], Verdict]) -> Iterable[tuple[ProbeResult, Verdict]]:
         """Weigh what is pending; return what is not any more."""

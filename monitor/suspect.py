@@ -62,6 +62,9 @@ class OwnSide:
         }
         self._accounts = set(accounts)
         self._parts: dict[_Part, Subject] = {}
+        #: Those that are down, among thousands of accounts; and those judged otherwise than when last asked.
+        self._down: set[_Part] = set()
+        self._rejudged: set[_Part] = set()
         #: By control route that is in trouble on the way: the reference that is to blame.
         self._culprits: dict[str, str] = {}
 
@@ -81,10 +84,18 @@ class OwnSide:
             part = _Part(Suspect(Blame(blame), who), Party(server) if server else None)
             if part.suspect in self.suspects():
                 self._parts[part] = Subject(policy=policy, health=health, changed_at=since)
+                if health is Health.DOWN:
+                    self._down.add(part)
 
     def healths(self) -> Mapping[str, tuple[Health, datetime]]:
         """Return what `restore` takes up."""
         return {str(part): (s.health, s.changed_at) for part, s in self._parts.items() if s.changed_at is not None}
+
+    def rejudged(self) -> Mapping[str, tuple[Health, datetime]]:
+        """Return what of `healths` has changed since this was last asked."""
+        parts, self._rejudged = self._rejudged, set()
+        subjects = ((part, self._parts[part]) for part in parts)
+        return {str(part): (s.health, s.changed_at) for part, s in subjects if s.changed_at is not None}
 
     # -- judging -------------------------------------------------------------------------------------------------
 
@@ -98,7 +109,9 @@ class OwnSide:
         for part, grade in grades.items():
             subject = self._parts.setdefault(part, Subject(policy=policy))
             subject.note(result, Verdict(grade=grade))
-            subject.settle(now)
+            if subject.settle(now):
+                self._rejudged.add(part)
+                (self._down.add if subject.health is Health.DOWN else self._down.discard)(part)
 
     def is_suspicious(self) -> bool:
         """Whether another control run is wanted soon to see what our network is about."""
@@ -113,8 +126,8 @@ class OwnSide:
     def troubles(self, evidence: Evidence, now: datetime) -> Mapping[Suspect, Trouble]:
         """Return what is wrong. While our network is, the references cannot be judged."""
         began: dict[Suspect, list[datetime]] = {}
-        for part, subject in self._parts.items():
-            if subject.health is Health.DOWN and (since := subject.trouble_since()):
+        for part in self._down:
+            if since := self._parts[part].trouble_since():
                 began.setdefault(part.suspect, []).append(since)
         if _NETWORK not in began:
             for route, subject in self._controls.values():

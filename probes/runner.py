@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from probes.hops import path_of
 from probes.probe import Patience, Probe, ProbeFailure
 from probes.reply import Reason, expired, shortened
-from probes.result import Failure, Outcome, ProbeResult
+from probes.result import Failure, Outcome, Path, Phase, ProbeResult
 from probes.trace import Recorder
 
 _log = structlog.get_logger(__name__)
@@ -46,7 +47,19 @@ async def run_probe(
         phases=dict(recorder.phases),
         failure=failure,
         uncertain=recorder.uncertain,
+        path=_path(recorder, started_at, started),
     )
+
+
+def _path(recorder: Recorder, started_at: datetime, started: float) -> Path | None:
+    """Return the way of the message, if it came: one that was changed on the way, too."""
+    if recorder.content is None:
+        return None
+
+    def entered(phase: Phase) -> datetime:
+        return started_at + timedelta(seconds=recorder.entered.get(phase, started) - started)
+
+    return path_of(recorder.content, handed_over=entered(Phase.SUBMIT), seen=entered(Phase.RETRIEVE))
 
 
 async def _ending(probe: Probe, route: str, patience: Patience, recorder: Recorder) -> tuple[Outcome, Failure | None]:

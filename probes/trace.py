@@ -28,12 +28,15 @@ class Recorder:
         self.dialogue: list[str] = []
         #: The message as it lay in the mailbox, if it came.
         self.content: bytes | None = None
+        #: When each phase was first entered, on the monotonic clock.
+        self.entered: dict[Phase, float] = {}
         self._keep_dialogue = keep_dialogue
 
     @contextmanager
     def phase(self, phase: Phase, party: Party) -> Iterator[None]:
         self.where = (phase, party)
         started = time.monotonic()
+        self.entered.setdefault(phase, started)
         try:
             yield
         except BaseException:

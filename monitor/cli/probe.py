@@ -1,22 +1,29 @@
-"""`pantau probe`: run one probe now, and show what happened."""
+"""`pantau probe`: run one probe or check now, and show what happened and what it means."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import shutil
 import socket
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, NoReturn
 
+import structlog
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, Config
+from monitor.cli.report import report
 from monitor.cli.service import configuration, fail
+from monitor.cli.table import show
 from monitor.key import token_key
-from monitor.kinds import ROUND_TRIP, probe_kinds
+from monitor.kinds import ROUND_TRIP, check_kinds, probe_kinds
+from monitor.registry import premises
 from monitor.route import WatchedRoute
-from probes.result import Outcome, Phase, ProbeResult
+from probes.check import CheckKind, Finding, Premises, Verdict
+from probes.result import Outcome
 from probes.runner import run_probe
 from probes.token import TokenSigner
 from probes.trace import Recorder
@@ -39,6 +46,8 @@ EXIT_CODES: dict[Outcome, int] = {
     Outcome.INCONCLUSIVE: 21,
 }
 
+#: A check found something broken.
+CHECK_FAILED = 22
 
 #: What deleting the message is allowed, after its result is known.
 _TIDY_SECONDS = 5
@@ -51,21 +60,37 @@ def probe(
     ] = None,
     config: Config = DEFAULT_CONFIG,
     *,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the dialogue, secrets masked.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", "-e", help="Say at length what to check, and who can.")] = False,
+    check: Annotated[
+        str | None, typer.Option("--check", help="Run this check instead, such as certificate.", metavar="KIND")
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the dialogue, secrets masked, and the relays.")
+    ] = False,
 ) -> None:
-    """Send one real message now and show each phase with its time.
+    """Send one real message now and show each phase with its time, and what the outcome means.
 
     It changes nothing that the service knows. Exit code: 0 delivered, 10 junk, 11 bounced, 12 rejected, 13 deferred,
     14 corrupted, 15 lost, 16 auth, 17 tls, 18 dns, 19 connect, 20 timeout, 21 inconclusive; of several, the highest.
+    With --check: 0 nothing fails, 22 something does, 21 the check did not end.
     """
     loaded = configuration(config)
+    if check is not None:
+        if agency.upper() not in loaded.registry.agencies:
+            fail(f"there is no agency {agency} in the configuration", 2)
+        _check(_kind(check), premises(agency.upper(), loaded.registry, loaded.settings))
     routes = _chosen(loaded.registry.routes_of(agency.upper()), agency, route)
     try:
         # Another prober's name: the service beside it leaves this mail alone, and this command the service's.
         signer = TokenSigner(token_key(loaded.settings.state), f"pantau-probe@{socket.gethostname()}")
     except (OSError, ValueError) as error:
         fail(f"the key that signs probe messages cannot be used: {error}")
-    codes = [asyncio.run(_run(each, signer, verbose=verbose)) for each in routes]
+    codes = []
+    for number, each in enumerate(routes):
+        if number:
+            typer.echo()
+        with _undisturbed(verbose=verbose):
+            codes.append(asyncio.run(_run(each, signer, explain=explain, verbose=verbose)))
     raise typer.Exit(max(codes))
 
 
@@ -80,13 +105,47 @@ def _chosen(routes: Sequence[WatchedRoute], agency: str, wanted: str | None) -> 
     return chosen
 
 
-async def _run(route: WatchedRoute, signer: TokenSigner, *, verbose: bool) -> int:
+def _kind(name: str) -> CheckKind:
+    kinds = check_kinds()
+    if name not in kinds:
+        fail(f"there is no check {name}; there are {', '.join(kinds)}", 2)
+    return kinds[name]
+
+
+def _check(kind: CheckKind, of: Premises) -> NoReturn:
+    async def run() -> tuple[Finding, ...]:
+        async with asyncio.timeout(kind.within.total_seconds()):
+            return await kind.build(of, lambda: datetime.now(UTC)).run()
+
+    try:
+        findings = asyncio.run(run())
+    except TimeoutError:
+        fail(f"the check did not end within {kind.within.total_seconds():.0f} s", EXIT_CODES[Outcome.INCONCLUSIVE])
+    rows = [(str(each.verdict).upper(), each.aspect, each.subject, each.detail) for each in findings]
+    show(("", "what", "of", "found"), rows, nothing=f"{of.agency} has nothing that this check looks at")
+    raise typer.Exit(CHECK_FAILED if any(each.verdict is Verdict.FAIL for each in findings) else 0)
+
+
+@contextmanager
+def _undisturbed(*, verbose: bool) -> Iterator[None]:
+    """Keep the service's log out of the report, which says the same in its place."""
+    before = structlog.get_config()
+    if not verbose:
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+async def _run(route: WatchedRoute, signer: TokenSigner, *, explain: bool, verbose: bool) -> int:
     token = signer.issue(route.name, datetime.now(UTC))
     recorder = Recorder(keep_dialogue=verbose)
     patience = route.probing.patience
     watchers = {
         mailbox.name: MailboxWatcher(mailbox, signer, on_arrival=lambda *_: None, patience=patience)
         for mailbox in (route.route.sender, route.route.recipient)
+        if mailbox.is_read
     }
     async with asyncio.TaskGroup() as tasks:
         watching = [tasks.create_task(watcher.run()) for watcher in watchers.values()]
@@ -94,7 +153,7 @@ async def _run(route: WatchedRoute, signer: TokenSigner, *, verbose: bool) -> in
             route=route.route,
             token=token,
             patience=patience,
-            sender=watchers[route.route.sender.name],
+            sender=watchers.get(route.route.sender.name),
             recipient=watchers[route.route.recipient.name],
         )
         result = await run_probe(round_trip, route=route.name, token_id=token.id, patience=patience, recorder=recorder)
@@ -104,25 +163,6 @@ async def _run(route: WatchedRoute, signer: TokenSigner, *, verbose: bool) -> in
                     await watcher.tidy()
         for task in watching:
             task.cancel()
-    _show(route, result, recorder)
+    width = shutil.get_terminal_size((80, 24)).columns
+    typer.echo(report(route, result, recorder.dialogue, explain=explain, verbose=verbose, width=width))
     return EXIT_CODES[result.outcome]
-
-
-def _show(route: WatchedRoute, result: ProbeResult, recorder: Recorder) -> None:
-    typer.echo(f"{route.name}: {route.route.sender.address} -> {route.route.recipient.address}")
-    for line in recorder.dialogue:
-        typer.echo(f"    {line}")
-    for phase in Phase:
-        if (span := result.phases.get(phase)) is not None:
-            typer.echo(f"  {phase:9} {span.total_seconds() * 1000:9.1f} ms")
-    typer.echo(f"  {'whole':9} {result.duration.total_seconds() * 1000:9.1f} ms")
-    typer.echo(
-        f"  {result.outcome.upper()}" + (" (the submission broke after the message)" if result.uncertain else "")
-    )
-    failure = result.failure
-    if failure is not None:
-        where = route.route.sender if failure.party == "sender" else route.route.recipient
-        code = " ".join(filter(None, (str(failure.code or ""), failure.status)))
-        typer.echo(f"  in phase {failure.phase}, at {where.address}: {failure.reason}")
-        if failure.detail or code:
-            typer.echo(f"  the server said: {' '.join(filter(None, (code, failure.detail)))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,8 +14,9 @@ from monitor.evidence import ON_THE_WAY, REACHING, UNANSWERED, Evidence, Proof
 from monitor.health import Grade, Health, HealthPolicy
 from monitor.judge import Judge
 from monitor.route import Direction, WatchedRoute
+from probes.reply import Reason
 from probes.result import Outcome, Party, Phase, ProbeResult
-from tests.unit.monitor.trial import MINUTE, SECOND, T0, agency_routes, arrived, controls, failed
+from tests.unit.monitor.trial import MINUTE, SECOND, T0, agency_routes, arrived, controls, failed, forwarded
 
 INTERNAL, OUTBOUND, INBOUND = agency_routes("JCM", references=("a",))
 CONTROL = controls()[0]
@@ -126,10 +128,96 @@ def test_a_control_run_blames_a_reference_or_our_network(
     assert verdicts(CONTROL, failed(CONTROL, T0, outcome, phase)) == expected
 
 
+# -- an address that is forwarded to a reference of ours ---------------------------------------------------------------
+
+FORWARDED = forwarded("JCM", sender="a", arrives_in="b")
+
+
+def of_two(sends_a: Proof, receives_b: Proof) -> Evidence:
+    """Return what is known when a's sending and b's receiving are as told, and the contrary of each works."""
+    sends, receives = {"a": sends_a, "b": WORKS}, {"a": WORKS, "b": receives_b}
+    return Evidence(
+        reach={"a": WORKS, "b": WORKS}, sends=sends, receives=receives, sends_well=sends, receives_well=receives
+    )
+
+
+@pytest.mark.parametrize("outcome", sorted(ON_THE_WAY))
+@pytest.mark.parametrize(
+    ("sends", "receives", "expected"),
+    [
+        (WORKS, WORKS, Verdict(grade=Grade.BAD, blame=Blame.AGENCY)),
+        (WORKS, DEAD, Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="b")),
+        (WORKS, UNTRIED, Verdict(grade=Grade.PENDING, blame=Blame.REFERENCE, suspect="b")),
+        (DEAD, WORKS, Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="a")),
+        (UNTRIED, WORKS, Verdict(grade=Grade.PENDING, blame=Blame.REFERENCE, suspect="a")),
+        (UNTRIED, DEAD, Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="b")),
+        (DEAD, UNTRIED, Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="a")),
+        (UNTRIED, UNTRIED, Verdict(grade=Grade.PENDING, blame=Blame.REFERENCE, suspect="a")),
+    ],
+)
+def test_a_forwarded_message_is_lost_by_the_agency_once_both_references_are_proven(
+    outcome: Outcome, sends: Proof, receives: Proof, expected: Verdict
+) -> None:
+    run = failed(FORWARDED, T0, outcome, Phase.TRANSIT)
+    assert weigh(FORWARDED, run, of_two(sends, receives)) == expected
+
+
+@pytest.mark.parametrize(
+    ("sends", "receives", "grade"),
+    [
+        (WORKS, WORKS, Grade.SLOW),
+        (WORKS, DEAD, Grade.NONE),
+        (DEAD, WORKS, Grade.NONE),
+        (UNTRIED, WORKS, Grade.PENDING),
+        (WORKS, UNTRIED, Grade.PENDING),
+    ],
+)
+def test_a_forwarded_message_comes_late_by_the_agency_once_both_references_do_better(
+    sends: Proof, receives: Proof, grade: Grade
+) -> None:
+    for run in (arrived(FORWARDED, T0, 2 * MINUTE), arrived(FORWARDED, T0, junk=True)):
+        assert weigh(FORWARDED, run, of_two(sends, receives)).grade is grade
+
+
+def test_a_copy_that_our_own_mailbox_returned_is_held_against_nobody_there() -> None:
+    run = failed(FORWARDED, T0, Outcome.BOUNCED, Phase.TRANSIT)
+    assert run.failure is not None
+    copy = replace(run, failure=replace(run.failure, reason=Reason.COPY_RETURNED))
+
+    assert weigh(FORWARDED, copy, of_two(WORKS, WORKS)) == Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="b")
+    # Behind an alias of the agency's own mailbox it is the agency's mailbox that returned it.
+    assert weigh(INBOUND, replace(copy, route=INBOUND.name), of_two(WORKS, WORKS)).blame is Blame.AGENCY
+
+
+@pytest.mark.parametrize(("party", "suspect"), [(S, "a"), (R, "b")])
+@pytest.mark.parametrize(
+    ("outcome", "phase"),
+    [
+        (Outcome.CONNECT, Phase.CONNECT),
+        (Outcome.TLS, Phase.TLS),
+        (Outcome.AUTH, Phase.AUTH),
+        (Outcome.TIMEOUT, Phase.RETRIEVE),
+        (Outcome.CONNECT, Phase.RETRIEVE),
+        (Outcome.REJECTED, Phase.SUBMIT),
+    ],
+)
+def test_a_server_of_either_reference_that_fails_is_never_the_agencys(
+    outcome: Outcome, phase: Phase, party: Party, suspect: str
+) -> None:
+    run = failed(FORWARDED, T0, outcome, phase, party)
+    expected = Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=suspect)
+    assert [weigh(FORWARDED, run, evidence(proof)) for proof in PROOFS.values()] == [expected] * 3
+
+
+def test_a_password_that_is_refused_where_the_copy_arrives_is_our_account() -> None:
+    run = failed(FORWARDED, T0, Outcome.AUTH, Phase.AUTH, R, credentials=True)
+    assert weigh(FORWARDED, run, evidence(WORKS)) == Verdict(grade=Grade.NONE, blame=Blame.CREDENTIALS, suspect="b")
+
+
 # -- no sequence of runs ---------------------------------------------------------------------------------------------
 
 CONTROLS = controls()
-ROUTES = [*agency_routes("JCM"), *agency_routes("JKT"), *CONTROLS]
+ROUTES = [*agency_routes("JCM"), forwarded("JCM", "b", "a"), *agency_routes("JKT"), forwarded("JKT"), *CONTROLS]
 ACROSS = [r for r in ROUTES if r.direction in {Direction.OUTBOUND, Direction.INBOUND}]
 AGENCIES = [r for r in ROUTES if r.direction is not Direction.CONTROL]
 

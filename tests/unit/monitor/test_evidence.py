@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from monitor.evidence import Evidence, Proof, Witness
 from monitor.route import Direction, WatchedRoute
+from probes.reply import Reason
 from probes.result import Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.trial import MINUTE, SECOND, T0, agency_routes, arrived, controls, failed, route
 
@@ -81,8 +84,23 @@ def test_a_control_message_that_is_lost_casts_doubt_on_both_ends_until_it_came_t
     assert heard(*runs).sends["a"].stands_for(T0 + SECOND) is None
 
     runs.append((A_TO_B, arrived(A_TO_B, T0 + 2 * MINUTE)))
-    assert heard(*runs).sends["a"].stands_for(T0 + SECOND) is True
-    assert heard(*runs).receives["b"].stands_for(T0 + SECOND) is True
+    assert heard(*runs).sends["a"].stands_for(T0 + 2 * MINUTE) is True
+    assert heard(*runs).receives["b"].stands_for(T0 + 2 * MINUTE) is True
+
+
+def test_between_a_failure_and_the_next_success_nobody_knows() -> None:
+    # Our network was cut and mended; whatever failed in between may have failed for that, though all is well since.
+    runs = [
+        (A_TO_B, failed(A_TO_B, T0, Outcome.CONNECT, Phase.CONNECT)),
+        (A_TO_B, arrived(A_TO_B, T0 + 2 * MINUTE)),
+        (A_TO_B, arrived(A_TO_B, T0 + 3 * MINUTE)),
+    ]
+    reached = heard(*runs).reach["b"]
+    assert reached.stands_for(T0 + MINUTE) is None
+    assert reached.stands_for(T0 + 2 * MINUTE) is reached.stands_for(T0 + 3 * MINUTE) is True
+
+    again = heard(*runs, (A_TO_B, failed(A_TO_B, T0 + 4 * MINUTE, Outcome.CONNECT, Phase.CONNECT))).reach["b"]
+    assert again.stands_for(T0 + 2 * MINUTE) is False
 
 
 def test_agencies_show_which_end_of_a_control_route_is_dead() -> None:
@@ -135,6 +153,15 @@ def test_whoever_answers_proves_our_network(outcome: Outcome, phase: Phase, *, s
     assert found.network_stands(T0) is stands
 
 
+def test_a_provider_that_refuses_a_token_proves_nothing_of_the_mail_server() -> None:
+    run = failed(A_TO_B, T0, Outcome.AUTH, Phase.AUTH, credentials=True)
+    assert run.failure is not None
+    without = replace(run, failure=replace(run.failure, reason=Reason.TOKEN_REFUSED))
+
+    assert heard((A_TO_B, run)).network_stands(T0) is True
+    assert heard((A_TO_B, without)).network_stands(T0) is None
+
+
 def test_the_network_is_dead_only_when_no_reference_can_be_reached() -> None:
     one = (A_TO_B, failed(A_TO_B, T0, Outcome.CONNECT, Phase.CONNECT))
     other = (B_TO_A, failed(B_TO_A, T0 + SECOND, Outcome.CONNECT, Phase.CONNECT))
@@ -142,7 +169,9 @@ def test_the_network_is_dead_only_when_no_reference_can_be_reached() -> None:
     assert heard(one).network_stands(T0) is None
     assert heard(one, other).network_stands(T0) is False
     assert heard(one, other, (OUT_A, arrived(OUT_A, T0 + MINUTE))).network_stands(T0 + SECOND) is None
-    assert heard(one, other, (OUT_B, arrived(OUT_B, T0 + MINUTE))).network_stands(T0 + SECOND) is True
+    mended = heard(one, other, (OUT_B, arrived(OUT_B, T0 + MINUTE)))
+    assert mended.network_stands(T0 + SECOND) is None
+    assert mended.network_stands(T0 + MINUTE) is True
 
 
 def test_without_references_nothing_is_proven() -> None:

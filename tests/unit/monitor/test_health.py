@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.health import Grade, Health, HealthPolicy, assess, combine, is_suspicious
+from monitor.health import Grade, Health, HealthPolicy, assess, combine, has_just_failed, is_suspicious
 
 POLICY = HealthPolicy()
 GRADES = {"g": Grade.GOOD, "s": Grade.SLOW, "b": Grade.BAD, "p": Grade.PENDING, "n": Grade.NONE}
@@ -104,6 +104,25 @@ def test_nothing_is_up_without_a_good_run(runs: list[str]) -> None:
 )
 def test_what_contradicts_the_present_health_is_looked_at_again(runs: str, health: Health, *, again: bool) -> None:
     assert is_suspicious(grades(runs), health) is again
+
+
+@pytest.mark.parametrize(
+    ("runs", "health", "first"),
+    [
+        ("", UP, False),
+        ("g", UP, False),
+        ("b", UP, True),
+        ("gb", UP, True),
+        ("gnb", UP, True),
+        ("gs", UP, True),
+        ("gbb", UP, False),
+        ("gpb", UP, False),
+        ("gb", UNKNOWN, False),
+        ("gb", DEGRADED, False),
+    ],
+)
+def test_only_the_first_failure_of_what_was_up_is_news(runs: str, health: Health, *, first: bool) -> None:
+    assert has_just_failed(grades(runs), health) is first
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from tests.unit.monitor.trial import (
     both,
     controls,
     failed,
+    forwarded,
     imap,
     on_the_way,
     slow,
@@ -490,9 +491,102 @@ def test_a_route_that_cannot_see_is_looked_at_again_while_the_other_says_down() 
     assert not here.judge.is_suspicious(inbound)
 
 
+def test_after_a_first_failure_all_routes_of_the_agency_are_looked_at_and_after_the_next_its_own() -> None:
+    here = world("JCM", "JKT").rounds(3)
+    of_jcm = {route.name for route in here.routes if route.agency == "JCM"}
+    internal = here.routes[0]
+    for looked_at in (of_jcm, {internal.name}):
+        refused = failed(internal, here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER)
+        here.judge.take_in(refused, here.now)
+        assert set(here.judge.looks_wanted(internal.name)) == looked_at
+        here.now += MINUTE
+    control = next(route for route in here.routes if route.direction is Direction.CONTROL)
+    here.judge.take_in(failed(control, here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
+    assert here.judge.looks_wanted(control.name) == (control.name,)
+
+
 def test_a_result_of_an_unknown_route_is_no_result() -> None:
     stranger = agency_routes("ZZZ")[0]
 
     assert world("JCM").judge.take_in(arrived(stranger, T0), T0) is None
     assert world("JCM").judge.trouble("ZZZ", T0) is None
     assert world("JCM").judge.is_well("ZZZ") is None
+
+
+# -- a public mailbox that is forwarded to a reference -----------------------------------------------------------------
+
+
+def forwarding() -> World:
+    """Return a world with an agency that gives us no mailbox: its public address is forwarded from a to b and back."""
+    return World([forwarded("JCM"), forwarded("JCM", "b", "a"), *agency_routes("JKT"), *controls()])
+
+
+def test_a_public_mailbox_that_loses_its_mail_is_the_agencys_receiving_side() -> None:
+    here = forwarding().rounds(3)
+    broke_at = here.now
+    here.faults["JCM/utama"] = LOSES
+    here.rounds(4)
+
+    found = here.trouble("JCM")
+    assert found is not None
+    assert (found.matter, found.since) == (Matter.RECEIVING, broke_at)
+    assert (here.trouble("JKT"), here.own()) == (None, set())
+
+
+@OURS
+def test_a_reference_that_breaks_behind_a_forward_is_not_held_against_the_agency(fault: Fault, told: str) -> None:
+    here = forwarding().rounds(3)
+    here.faults["a"] = fault
+    for _ in range(12):
+        here.rounds(1)
+        assert here.trouble("JCM") is None
+
+    assert here.own() == {told}
+
+
+# -- more than two references ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("sick", "told"), [("a", "reference/a"), ("b", "reference/b"), ("c", "reference/c")])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        REFUSED,
+        LOSES,
+        slow(),
+        on_the_way(Outcome.LOST, only=Party.SENDER),
+        on_the_way(Outcome.LOST, only=Party.RECIPIENT),
+        smtp(Outcome.REJECTED, Phase.SUBMIT),
+    ],
+)
+def test_of_three_references_the_one_that_is_broken_is_named(sick: str, told: str, fault: Fault) -> None:
+    here = world("JCM", "JKT", references=("a", "b", "c")).rounds(3)
+    here.faults[sick] = fault
+    for _ in range(10):
+        here.rounds(1)
+        assert (here.trouble("JCM"), here.trouble("JKT")) == (None, None)
+
+    assert here.own() == {told}
+
+
+@pytest.mark.parametrize(
+    ("fault", "matter"),
+    [
+        (smtp(Outcome.REJECTED, Phase.SUBMIT), Matter.SENDING),
+        (imap(Outcome.CONNECT, Phase.CONNECT), Matter.RECEIVING),
+        (REFUSED, Matter.BOTH),
+    ],
+)
+def test_of_an_agency_the_broken_side_is_named_while_one_of_three_references_is_slow(
+    fault: Fault, matter: Matter
+) -> None:
+    here = world("JCM", "JKT", references=("a", "b", "c")).rounds(3)
+    here.faults["b"] = slow()
+    here.rounds(6)
+    here.faults["JCM/utama"] = fault
+    here.rounds(6)
+
+    found = here.trouble("JCM")
+    assert found is not None
+    assert found.matter is matter
+    assert (here.trouble("JKT"), here.own()) == (None, {"reference/b"})

@@ -1,0 +1,145 @@
+"""A run that is to be explained, and the words that its explanation is made of. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from probes.mailbox import Mailbox, OAuth, Security, Server
+from probes.probe import Route
+from probes.result import Failure, Party, Phase, ProbeResult
+
+#: What each protocol is called by, and its two ports: TLS from the first byte, and STARTTLS.
+_SERVICES = {"smtp": ("SMTP", 465, 587), "imap": ("IMAP", 993, 143), "pop3": ("POP3", 995, 110)}
+
+
+class Provider(StrEnum):
+    """Whose service a server is, where its name tells."""
+
+    GOOGLE = "Google"
+    MICROSOFT = "Microsoft"
+    YAHOO = "Yahoo"
+
+
+_PROVIDERS = {
+    "gmail.com": Provider.GOOGLE,
+    "googlemail.com": Provider.GOOGLE,
+    "google.com": Provider.GOOGLE,
+    "office365.com": Provider.MICROSOFT,
+    "office.com": Provider.MICROSOFT,
+    "outlook.com": Provider.MICROSOFT,
+    "yahoo.com": Provider.YAHOO,
+}
+
+_FULL = ("quota", "mailbox full", "mailbox is full", "insufficient system storage", "insufficient storage")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A failed run on a route."""
+
+    route: Route
+    result: ProbeResult
+    failure: Failure
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The mailbox at whose end it failed."""
+        return self.route.sender if self.failure.party is Party.SENDER else self.route.recipient
+
+    @property
+    def protocol(self) -> str:
+        """The key of the server in question: "smtp", "imap" or "pop3"."""
+        if self.failure.party is Party.SENDER:
+            return "smtp"
+        return "pop3" if self.mailbox.imap is None and self.mailbox.pop3 is not None else "imap"
+
+    @property
+    def server(self) -> Server | None:
+        """The server in question."""
+        return {"smtp": self.mailbox.smtp, "imap": self.mailbox.imap, "pop3": self.mailbox.pop3}[self.protocol]
+
+    @property
+    def provider(self) -> Provider | None:
+        """Whose service it is, as far as the name of the server tells."""
+        host = "" if self.server is None else self.server.host.lower().rstrip(".")
+        return next((who for name, who in _PROVIDERS.items() if host == name or host.endswith(f".{name}")), None)
+
+    @property
+    def with_token(self) -> bool:
+        """Whether the sign-in is by an access token."""
+        return isinstance(self.mailbox.login, OAuth)
+
+    def has_status(self, *wanted: str) -> bool:
+        """Whether the enhanced status code is one of these, or begins with one that ends with a dot."""
+        status = self.failure.status or ""
+        return any(status == one or (one.endswith(".") and status.startswith(one)) for one in wanted)
+
+    def says(self, *words: str) -> bool:
+        """Whether the server's words hold one of these, whatever their case."""
+        return any(word in self.failure.detail.lower() for word in words)
+
+    @property
+    def names_nobody(self) -> bool:
+        """Whether the server says that there is no such mailbox."""
+        return self.has_status("5.1.1", "5.1.10", "5.1.6") or self.says(
+            "user unknown", "no such user", "no such mailbox"
+        )
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the server says that a mailbox or a disk is full."""
+        return self.has_status("5.2.2", "4.2.2", "4.3.1") or self.failure.code in {452, 552} or self.says(*_FULL)
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What the texts may name."""
+        server, protocol = self.server, self.protocol
+        name, implicit, starttls = _SERVICES[protocol]
+        upgraded = server is not None and server.security is Security.STARTTLS
+        host = server.host if server else "the server"
+        port = server.port if server else 0
+        agency, separator, key = self.mailbox.name.rpartition("/")
+        section = f"mailboxes.{key}" if separator else f"references.{key}"
+        target = f"{host}:{port}" + (f" -starttls {protocol}" if upgraded else "")
+        return {
+            "host": host,
+            "port": str(port),
+            "server": f"{host}:{port}",
+            "tls_name": (server.tls_name or host) if server else host,
+            "protocol": name,
+            "implicit_port": str(implicit),
+            "starttls_port": str(starttls),
+            "security": server.security if server else "",
+            "address": self.mailbox.address,
+            "agency": self.route.name.partition("/")[0],
+            "sender": self.route.sender.address,
+            "to": self.route.address,
+            "arrives": self.route.recipient.address,
+            "username": self.mailbox.login.username,
+            "section": section,
+            "setting": f"{section}.{protocol}",
+            "file": f"{agency}'s agency file" if agency else "the settings file",
+            "owner": _owner(self.mailbox),
+            "sending": _owner(self.route.sender),
+            "provider": self.provider or "the provider",
+            "openssl": f"openssl s_client -connect {target} -servername {server.tls_name or host if server else host}",
+            "detail": self.failure.detail,
+            "phase": _PHASES[self.failure.phase],
+        }
+
+
+def _owner(mailbox: Mailbox) -> str:
+    agency, _, key = mailbox.name.rpartition("/")
+    return f"{agency}'s mail administrator" if agency else f"whoever runs our reference mailbox {key}"
+
+
+_PHASES = {
+    Phase.DNS: "while its name was looked up",
+    Phase.CONNECT: "before it had greeted us",
+    Phase.TLS: "while TLS was agreed on",
+    Phase.AUTH: "while we signed in",
+    Phase.SUBMIT: "while it took the message",
+    Phase.TRANSIT: "while the message was on its way",
+    Phase.RETRIEVE: "while the mailbox was read",
+}

@@ -1,0 +1,135 @@
+"""What `pantau probe` shows of a run: the phases, how it ended, and what that means. Plain text, wrapped by words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from textwrap import wrap
+
+from monitor.advice import Advice, advise
+from monitor.evidence import ARRIVED
+from monitor.route import WatchedRoute
+from probes.mailbox import Mailbox, Server
+from probes.result import Outcome, Party, Path, Phase, ProbeResult
+
+_INDENT = "  "
+#: The column at which what is told about a label begins.
+_HANG = 10
+#: Lines longer than this are hard to read, however wide the terminal is.
+_WIDEST = 100
+
+_ENDS = {
+    Outcome.DELIVERED: "arrived in the inbox, whole",
+    Outcome.JUNK: "arrived among the junk",
+    Outcome.BOUNCED: "a report of failed delivery came back",
+    Outcome.REJECTED: "refused for good",
+    Outcome.DEFERRED: "not taken now, come again later",
+    Outcome.CORRUPTED: "arrived, and is not what was sent",
+    Outcome.LOST: "taken, and never arrived",
+    Outcome.AUTH: "the sign-in failed",
+    Outcome.TLS: "no TLS that can be trusted",
+    Outcome.DNS: "the server's name has no address",
+    Outcome.CONNECT: "no connection, or it broke",
+    Outcome.TIMEOUT: "the server stopped answering",
+    Outcome.INCONCLUSIVE: "we could not look",
+}
+
+
+def report(
+    route: WatchedRoute, result: ProbeResult, dialogue: Sequence[str], *, explain: bool, verbose: bool, width: int
+) -> str:
+    """Return the whole report of one run, at most *width* columns wide except for what must not be broken."""
+    width = min(width, _WIDEST)
+    advice = advise(route.route, result, route.probing.slow_after)
+    lines = [route.name, *_ends_of(route)]
+    lines += [f"    {line}" for line in dialogue]
+    lines += _times(result)
+    if result.path is not None and (explain or verbose):
+        lines += _way(result.path)
+    lines += ["", *_outcome(route, result, width), ""]
+    lines += _explanation(advice, width) if explain else _advice(advice, width)
+    return "\n".join(lines)
+
+
+def _ends_of(route: WatchedRoute) -> Iterator[str]:
+    ends = route.route
+    yield f"{_INDENT}{ends.sender.address} -> {ends.address}"
+    if ends.address.lower() != ends.recipient.address.lower():
+        yield f"{_INDENT}looked for in {ends.recipient.address}"
+
+
+def _times(result: ProbeResult) -> Iterator[str]:
+    for phase in Phase:
+        if (span := result.phases.get(phase)) is not None:
+            yield _time(phase, span)
+    yield _time("whole", result.duration)
+
+
+def _time(name: str, span: timedelta) -> str:
+    return f"{_INDENT}{name:9} {span.total_seconds() * 1000:10,.1f} ms"
+
+
+def _way(path: Path) -> Iterator[str]:
+    for hop in path.hops:
+        yield f"{_INDENT}relay     {hop.delay.total_seconds():10,.0f} s   {hop.by or '(nameless)'}"
+    if path.skew is not None:
+        ahead = path.skew > timedelta(0)
+        seconds = abs(path.skew).total_seconds()
+        yield f"{_INDENT}a relay's clock is at least {seconds:,.0f} s {'ahead of' if ahead else 'behind'} ours"
+
+
+def _outcome(route: WatchedRoute, result: ProbeResult, width: int) -> Iterator[str]:
+    yield f"{result.outcome.upper()}: {_ENDS[result.outcome]}"
+    failure = result.failure
+    if failure is not None:
+        end = route.route.sender if failure.party is Party.SENDER else route.route.recipient
+        # On its way a message is at no server of ours.
+        place = end.address if failure.phase is Phase.TRANSIT else _server(end, failure.party)
+        yield from _labelled("Where", f"{place}, phase {failure.phase}: {failure.reason}", width)
+        # A server's words, and those of a report, often begin with the codes already.
+        codes = [code for code in (str(failure.code or ""), failure.status or "") if code]
+        said = " ".join([*(code for code in codes if code not in failure.detail.split()[:2]), failure.detail]).strip()
+        if said:
+            yield from _labelled("Detail", said, width)
+    if result.uncertain:
+        came = "it was taken all the same" if result.outcome in ARRIVED else "it may have been taken"
+        yield from _labelled("Doubt", f"the submission broke after the message: {came}", width)
+
+
+def _server(mailbox: Mailbox, party: Party) -> str:
+    server: Server | None
+    name, server = "SMTP", mailbox.smtp
+    if party is Party.RECIPIENT:
+        name, server = ("POP3", mailbox.pop3) if mailbox.imap is None and mailbox.pop3 else ("IMAP", mailbox.imap)
+    return mailbox.address + (f" ({name} {server.host}:{server.port})" if server else "")
+
+
+def _advice(advice: Advice, width: int) -> Iterator[str]:
+    yield from _labelled("Means", advice.what, width)
+    yield from _labelled("Do", advice.do, width)
+
+
+def _explanation(advice: Advice, width: int) -> Iterator[str]:
+    yield from _advice(advice, width)
+    yield from _labelled("Who", f"{advice.who[:1].upper()}{advice.who[1:]}.", width)
+    if advice.steps:
+        yield ""
+        yield "Look at this, in this order:"
+        for number, step in enumerate(advice.steps, 1):
+            yield from _wrapped(f"{number:3}. ", step, width)
+
+
+def _labelled(label: str, text: str, width: int) -> Iterator[str]:
+    yield from _wrapped(f"{_INDENT}{label}".ljust(_HANG), text, width)
+
+
+def _wrapped(first: str, text: str, width: int) -> list[str]:
+    # A command is of use only as it is: neither its options nor its long words are broken.
+    return wrap(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=" " * len(first),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
