@@ -9,23 +9,30 @@ from datetime import datetime, timedelta
 import structlog
 
 from alerts.clock import Clock
+from monitor.budget import Budget
 from monitor.judge import Judge
+from monitor.lane import Lanes
+from monitor.maintenance import show_maintenance
 from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
-from monitor.route import WatchedRoute
+from monitor.provider import Providers
+from monitor.route import Direction, WatchedRoute
 from monitor.schedule import Schedule
-from monitor.store.history import History
+from monitor.store.history import CAME, History, Sent
+from monitor.turn import Turns
 from probes.mailbox import Mailbox
 from probes.probe import Patience, ProbeKind
-from probes.result import Arrival
+from probes.result import Arrival, Outcome, Party, Phase, ProbeResult
 from probes.runner import run_probe
-from probes.token import TokenSigner
+from probes.token import Token, TokenSigner
 from probes.watcher import MailboxWatcher
 
 log = structlog.get_logger()
 
-#: Tokens whose route is remembered; at one run a second that is half a day.
+#: Tokens whose mail has not come and whose route is remembered.
 _REMEMBERED = 50_000
+#: A clock that is set back is noticed within this.
+_LONGEST_SLEEP = timedelta(seconds=30)
 
 
 class Prober:
@@ -42,9 +49,10 @@ class Prober:
         history: History,
         metrics: Metrics,
         clock: Clock,
-        known_tokens: Mapping[str, bool],
+        known_tokens: Mapping[str, Sent],
+        providers: Providers | None = None,
     ) -> None:
-        """*known_tokens*: of earlier runs, whether their mail has come (`History.tokens`)."""
+        """*known_tokens*: of earlier runs, the oldest first (`History.tokens`)."""
         self._routes = routes
         self._kind = kind
         self._signer = signer
@@ -53,94 +61,216 @@ class Prober:
         self._history = history
         self._metrics = metrics
         self._clock = clock
-        self._watchers = {
+        self._began = clock.now()
+        self._providers = providers or Providers()
+        self._watchers = self._make_watchers(known_tokens)
+        #: The tokens whose mail has not come, the oldest first: how late it is, if it does.
+        self._sent = {token_id: sent for token_id, sent in known_tokens.items() if not sent.came}
+        senders = {route.route.sender.name: route.route.sender for route in routes.values()}
+        self._budget = Budget.of(senders.values(), self._providers)
+        for sent in known_tokens.values():
+            if (route := routes.get(sent.route)) is not None:
+                self._budget.spent(route.route.sender.name, sent.at)
+        #: Accounts that have sent all that they may today.
+        self._exhausted: set[str] = set()
+        self._turns = Turns(Lanes(room=self._providers.room(senders.values())))
+        self._lanes = {name: self._providers.lanes(sender) for name, sender in senders.items()}
+        self._schedule = Schedule(seed=signer.prober)
+        self._changed = asyncio.Event()
+        #: The latest message from each agency that arrived at a reference.
+        self._specimens: dict[str, bytes] = {}
+        self._late: asyncio.Queue[tuple[str, datetime]] = asyncio.Queue()
+
+    def _make_watchers(self, known: Mapping[str, Sent]) -> dict[str, MailboxWatcher]:
+        #: A mailbox hears of the tokens that were sent to it, not of everybody's.
+        expected: dict[str, dict[str, bool]] = {}
+        for token_id, sent in known.items():
+            if (route := self._routes.get(sent.route)) is not None:
+                expected.setdefault(route.route.recipient.name, {})[token_id] = sent.came
+        patiences = _patiences(self._routes.values())
+        return {
             mailbox.name: MailboxWatcher(
                 mailbox,
-                signer,
+                self._signer,
                 on_arrival=self._arrived,
-                patience=_longest(routes.values(), mailbox),
-                ended=known_tokens,
-                arrived=[token_id for token_id, came in known_tokens.items() if came],
-                clock=clock.now,
+                patience=patiences[mailbox.name],
+                ended=expected.get(mailbox.name, ()),
+                arrived=[token_id for token_id, came in expected.get(mailbox.name, {}).items() if came],
+                clock=self._clock.now,
             )
-            for mailbox in _mailboxes(routes.values())
+            for mailbox in _mailboxes(self._routes.values())
+            if mailbox.is_read
         }
-        #: Route and time of the tokens sent since the start, the oldest first: how late their mail is, if it is.
-        self._sent: dict[str, tuple[str, datetime]] = {}
-        self._schedule = Schedule()
-        self._changed = asyncio.Event()
+
+    def specimen(self, agency: str) -> bytes | None:
+        """Return the latest message from *agency* that arrived at a reference mailbox, whole; `None`: none yet."""
+        return self._specimens.get(agency)
 
     async def run(self) -> None:
         """Probe until cancelled. Runs and watchers are tasks of this one's group."""
-        now = self._clock.now()
-        for route in self._routes.values():
-            self._schedule.add(route.name, route.probing.interval, now)
+        await self.plan()
         async with asyncio.TaskGroup() as tasks:
             for watcher in self._watchers.values():
                 tasks.create_task(watcher.run())
+            hours = {route.agency: route.probing.hours for route in self._routes.values()}
+            tasks.create_task(show_maintenance(hours, self._metrics, self._clock))
+            tasks.create_task(self._write_down_late())
             while True:
                 self._changed.clear()
                 for name in self._schedule.due(self._clock.now()):
-                    tasks.create_task(self._probe(self._routes[name]))
+                    tasks.create_task(self._run(self._routes[name]))
                 await self._sleep()
+
+    async def plan(self) -> None:
+        """Put every route into the schedule, without a long stop of the loop where there are thousands."""
+        for number, route in enumerate(self._routes.values()):
+            self._schedule.add(route.name, route.probing.interval, self._clock.now(), route.probing.hours)
+            if number % 500 == 499:
+                await asyncio.sleep(0)
 
     async def _sleep(self) -> None:
         wake = self._schedule.wake()
-        pause = None if wake is None else max(timedelta(0), wake - self._clock.now()).total_seconds()
+        pause = _LONGEST_SLEEP if wake is None else min(_LONGEST_SLEEP, wake - self._clock.now())
         try:
-            async with asyncio.timeout(pause):
+            async with asyncio.timeout(max(0.0, pause.total_seconds())):
                 await self._changed.wait()
         except TimeoutError:
             return
 
-    async def _probe(self, route: WatchedRoute) -> None:
-        token = self._signer.issue(route.name, self._clock.now())
-        patience = route.probing.patience
-        self._sent[token.id] = (route.name, token.sent_at)
-        if len(self._sent) > _REMEMBERED:
-            del self._sent[next(iter(self._sent))]
+    # -- one run -------------------------------------------------------------------------------------------------
+
+    async def _run(self, route: WatchedRoute) -> None:
         try:
-            await self._history.sent(token.id, route.name, token.sent_at, token.sent_at + patience.whole)
-            probe = self._kind.build(
-                route=route.route,
-                token=token,
-                patience=patience,
-                sender=self._watchers[route.route.sender.name],
-                recipient=self._watchers[route.route.recipient.name],
-                clock=self._clock.now,
-            )
-            result = await run_probe(
-                probe, route=route.name, token_id=token.id, patience=patience, clock=self._clock.now
-            )
-            await self._pipeline.take(result)
+            if self._may_send(route):
+                await self._probe(route)
         # A result that cannot be stored or judged (our bug, a full disk) must not end the probing of all others.
         except Exception:
             log.exception("a probe's result was lost", route=route.name)
         finally:
             self._plan_next(route)
 
+    def _may_send(self, route: WatchedRoute) -> bool:
+        now, sender = self._clock.now(), route.route.sender
+        room_at = self._budget.room_at(sender.name, now)
+        if room_at == now:
+            self._budget.spent(sender.name, now)
+            self._exhausted.discard(sender.name)
+            return True
+        self._schedule.look_again(route.name, room_at)
+        if room_at - now > timedelta(minutes=1) and sender.name not in self._exhausted:
+            self._exhausted.add(sender.name)
+            log.warning(
+                "an account has sent all that its provider allows; its routes wait",
+                account=sender.name,
+                until=room_at.isoformat(),
+            )
+        return False
+
+    async def _probe(self, route: WatchedRoute) -> None:
+        name, patience = route.name, route.probing.patience
+        token = self._signer.issue(name, self._clock.now())
+        self._remember(token, name)
+        await self._history.sent(token.id, name, token.sent_at, token.sent_at + patience.whole)
+        waited = await self._settled(route, token)
+        async with self._turns.take(name, self._lanes[route.route.sender.name]) as turn:
+            lag = self._clock.now() - self._schedule.due_at(name) - waited
+            self._metrics.schedule_lagged(max(timedelta(0), lag))
+            probe = self._kind.build(
+                route=route.route,
+                token=token,
+                patience=patience,
+                sender=self._watchers.get(route.route.sender.name),
+                recipient=self._watchers[route.route.recipient.name],
+                clock=self._clock.now,
+            )
+            result = await run_probe(
+                probe, route=name, token_id=token.id, patience=patience, recorder=turn, clock=self._clock.now
+            )
+        if result.outcome in CAME:
+            self._sent.pop(token.id, None)
+        if turn.content is not None and route.direction is Direction.OUTBOUND:
+            self._specimens[route.agency] = turn.content
+        await self._take(result, route)
+
+    def _remember(self, token: Token, name: str) -> None:
+        self._sent[token.id] = Sent(route=name, at=token.sent_at, came=False)
+        if len(self._sent) > _REMEMBERED:
+            del self._sent[next(iter(self._sent))]
+
+    async def _settled(self, route: WatchedRoute, token: Token) -> timedelta:
+        """Wait until it is known whether the recipient's mailbox can be read, before taking a turn at the sender's.
+
+        Where it cannot, nothing will be sent: an agency whose server hangs must not keep others from the reference.
+        Return how long that took; it is the server that was late then, and not we.
+        """
+        loop = asyncio.get_running_loop()
+        began, watcher = loop.time(), self._watchers[route.route.recipient.name]
+        with watcher.expect(token, Party.RECIPIENT) as letter:
+            if not letter.ready.done():
+                await asyncio.wait({letter.ready}, timeout=route.probing.patience.session.total_seconds())
+        return timedelta(seconds=loop.time() - began)
+
+    async def _take(self, result: ProbeResult, route: WatchedRoute) -> None:
+        disturbance = route.probing.hours.disturbed(result.started_at, self._clock.now())
+        if disturbance is None or _is_good(result, route):
+            await self._pipeline.take(result)
+            return
+        # Somebody works on it: what fails then is neither held against the agency nor counted.
+        log.info("a run was disturbed by maintenance", route=route.name, outcome=result.outcome, why=disturbance.why)
+        await self._history.ended(result, route.agency, {})
+
     def _plan_next(self, route: WatchedRoute) -> None:
         now = self._clock.now()
         self._schedule.finished(route.name, now)
-        if self._judge.is_suspicious(route.name):
-            self._schedule.look_again(route.name, now + route.probing.confirmation)
+        for name in self._judge.looks_wanted(route.name):
+            self._schedule.look_again(name, now + self._routes[name].probing.confirmation)
         for control in self._judge.proofs_wanted():
             # Somebody's failure waits for a proof that we ourselves work: prove it soon.
             confirmation = self._routes[control].probing.confirmation
             self._schedule.look_again(control, now + min(confirmation, timedelta(seconds=5)))
         self._changed.set()
 
+    # -- mail that nobody waited for -----------------------------------------------------------------------------
+
     def _arrived(self, arrival: Arrival, token_id: str | None, seen_at: datetime) -> None:
-        name, sent_at = self._sent.get(token_id or "", ("", seen_at))
-        route, transit = self._routes.get(name), seen_at - sent_at
-        if arrival is Arrival.LATE and route is not None and token_id is not None:
-            self._metrics.arrived(arrival, direction=route.direction, transit=transit)
+        sent = self._sent.get(token_id or "")
+        route = self._routes.get(sent.route) if sent else None
+        if arrival is Arrival.LATE and token_id is not None:
+            self._late.put_nowait((token_id, seen_at))
+            self._sent.pop(token_id, None)
+        transit = None
+        if arrival is Arrival.LATE and sent and route and token_id is not None and self._saw_it_come(sent, route):
+            transit = seen_at - sent.at
             self._judge.came_late(route.name, token_id, transit, self._clock.now())
-        else:
-            self._metrics.arrived(arrival)
+        direction = route.direction if route else None
+        self._metrics.arrived(arrival, direction=direction, transit=transit)
         log.info(
-            "mail that nobody waited for", arrival=arrival, token=token_id, route=name, seen_at=seen_at.isoformat()
+            "mail that nobody waited for",
+            arrival=arrival,
+            token=token_id,
+            route=route.name if route else "",
+            direction=direction or "",
+            seen_at=seen_at.isoformat(),
         )
+
+    def _saw_it_come(self, sent: Sent, route: WatchedRoute) -> bool:
+        """Whether it came just now: of what was sent before the start, and lies there at the first look, nobody knows."""
+        watcher = self._watchers.get(route.route.recipient.name)
+        return sent.at >= self._began or (watcher is not None and watcher.looked_at is not None)
+
+    async def _write_down_late(self) -> None:
+        while True:
+            token_id, seen_at = await self._late.get()
+            try:
+                await self._history.came_late(token_id, seen_at)
+            # A disk that is full: should the same mail come again, it is counted as late again.
+            except Exception:
+                log.exception("could not write down late mail", token=token_id)
+
+
+def _is_good(result: ProbeResult, route: WatchedRoute) -> bool:
+    transit = result.phases.get(Phase.TRANSIT, timedelta(0))
+    return result.outcome is Outcome.DELIVERED and transit <= route.probing.slow_after
 
 
 def _mailboxes(routes: Iterable[WatchedRoute]) -> Iterable[Mailbox]:
@@ -148,7 +278,12 @@ def _mailboxes(routes: Iterable[WatchedRoute]) -> Iterable[Mailbox]:
     return {m.name: m for r in routes for m in (r.route.sender, r.route.recipient)}.values()
 
 
-def _longest(routes: Iterable[WatchedRoute], mailbox: Mailbox) -> Patience:
-    """Return the patience of the most patient route that uses *mailbox*."""
-    patiences = [r.probing.patience for r in routes if mailbox.name in {r.route.sender.name, r.route.recipient.name}]
-    return max(patiences, key=lambda patience: patience.whole)
+def _patiences(routes: Iterable[WatchedRoute]) -> Mapping[str, Patience]:
+    """Return the patience of the most patient route that uses each mailbox, by its name."""
+    found: dict[str, Patience] = {}
+    for route in routes:
+        patience = route.probing.patience
+        for name in (route.route.sender.name, route.route.recipient.name):
+            if name not in found or patience.whole > found[name].whole:
+                found[name] = patience
+    return found

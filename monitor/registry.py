@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pydantic import Field
@@ -10,16 +10,20 @@ from pydantic import Field
 from alerts.brief import Brief
 from alerts.notice import Office
 from monitor.config.announcement import AnnouncementSettings
+from monitor.config.checks import ChecksSettings
 from monitor.config.contact import Contacts, ContactSettings
 from monitor.config.escalation import EscalationSettings
 from monitor.config.mailbox import MailboxSettings
+from monitor.config.maintenance import MaintenanceSettings, build_maintenance
 from monitor.config.office import OfficeSettings
 from monitor.config.probing import ProbingOverrides
 from monitor.config.route import Leg, RouteSettings, control_legs, default_routes, leg
 from monitor.config.section import Code, Domain, Line, Section, Slug
 from monitor.config.trust import Trust
+from monitor.config.window import Zone
 from monitor.route import Direction, Probing, WatchedRoute
 from monitor.settings import Settings
+from probes.check import NameServers, Premises
 from probes.mailbox import Mailbox
 from probes.probe import Route
 
@@ -33,11 +37,17 @@ class Agency(Section):
     domains: tuple[Domain, ...] = Field(examples=["[jabatan-contoh.gov.my]"])
     """Its registered mail domains; subdomains are included. Notices quote the first."""
     office: OfficeSettings = OfficeSettings()
-    mailboxes: Mapping[Slug, MailboxSettings]
-    """Mailboxes that are probed; the first is the one that routes without `mailbox` mean."""
+    mailboxes: Mapping[Slug, MailboxSettings] = Field(default_factory=dict)
+    """Mailboxes that are probed; the first is the one that routes without `mailbox` mean. None: all routes `arrives_in`."""
     routes: tuple[RouteSettings, ...] | None = None
     """Default: inside the agency, and both ways with every reference mailbox."""
     probing: ProbingOverrides = ProbingOverrides()
+    time_zone: Zone | None = None
+    """Of its hours and maintenance windows; default: that of the settings."""
+    maintenance: tuple[MaintenanceSettings, ...] = ()
+    """When its mail may be down because somebody works on it: it is not probed then."""
+    checks: ChecksSettings = ChecksSettings()
+    """Which checks are on or off, or run at another interval than everywhere."""
     contacts: Contacts = Field(default_factory=dict)
     escalation: EscalationSettings
     announcement: AnnouncementSettings = AnnouncementSettings()
@@ -56,11 +66,10 @@ class Agency(Section):
             announcement=self.announcement.build(),
         )
 
-    def legs(self, references: tuple[str, ...]) -> tuple[Leg, ...]:
+    def legs(self, references: Mapping[str, MailboxSettings]) -> tuple[Leg, ...]:
         """Return the agency's routes by the names of their mailboxes."""
-        mailboxes = tuple(self.mailboxes)
-        routes = default_routes(mailboxes, references) if self.routes is None else self.routes
-        return tuple(leg(self.agency, route, mailboxes) for route in routes)
+        routes = default_routes(self.mailboxes, references) if self.routes is None else self.routes
+        return tuple(leg(self.agency, route, self.mailboxes, self.domains[0]) for route in routes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +89,17 @@ class Registry:
 def build_registry(agencies: Mapping[str, Agency], settings: Settings, trust: Trust) -> Registry:
     """Return the registry of *agencies*, which were checked. Mailboxes are called "CODE/key", references by their key."""
     references = {name: mailbox.build(name, trust) for name, mailbox in settings.references.items()}
+    everywhere = build_maintenance(settings.maintenance, settings.time_zone)
     routes: list[WatchedRoute] = []
     for code, agency in agencies.items():
         mailboxes = {key: mailbox.build(f"{code}/{key}", trust) for key, mailbox in agency.mailboxes.items()}
-        probing = agency.probing.over(settings.probing).build()
-        routes += [_watched(code, leg, mailboxes, references, probing) for leg in agency.legs(tuple(references))]
-    probing = settings.probing.build()
-    routes += [_watched("", leg, {}, references, probing) for leg in control_legs(tuple(references))]
+        zone = agency.time_zone or settings.time_zone
+        probing = agency.probing.over(settings.probing).build(
+            zone, (*everywhere, *build_maintenance(agency.maintenance, zone))
+        )
+        routes += [_watched(code, leg, mailboxes, references, probing) for leg in agency.legs(settings.references)]
+    probing = settings.probing.build(settings.time_zone, everywhere)
+    routes += [_watched("", leg, {}, references, probing) for leg in control_legs(settings.references)]
     return Registry(agencies=dict(agencies), routes=tuple(routes))
 
 
@@ -95,6 +108,36 @@ def _watched(
 ) -> WatchedRoute:
     # A mailbox of the agency and a reference may share a key: the direction says which side is whose.
     senders = own if leg.direction in (Direction.INTERNAL, Direction.OUTBOUND) else references
-    recipients = own if leg.direction in (Direction.INTERNAL, Direction.INBOUND) else references
-    route = Route(name=leg.name, sender=senders[leg.sender], recipient=recipients[leg.recipient])
-    return WatchedRoute(agency=agency, direction=leg.direction, route=route, probing=probing)
+    arrives_there = leg.direction in (Direction.INTERNAL, Direction.INBOUND) and not leg.forwarded
+    recipients = own if arrives_there else references
+    route = Route(name=leg.name, sender=senders[leg.sender], recipient=recipients[leg.recipient], to=leg.to)
+    return WatchedRoute(agency=agency, direction=leg.direction, route=route, probing=probing, forwarded=leg.forwarded)
+
+
+def premises(
+    agency: str,
+    registry: Registry,
+    settings: Settings,
+    *,
+    name_servers: NameServers | None = None,
+    specimen: Callable[[], bytes | None] = lambda: None,
+) -> Premises:
+    """Return what checks may look at: all of one agency, or of "" our own reference mailboxes.
+
+    *specimen* returns the latest message from the agency that arrived elsewhere. Our references' domains are other
+    people's: nothing is looked at there but the servers we use.
+    """
+    file = registry.agencies.get(agency)
+    references = set(settings.references)
+    ends = [end for route in registry.routes_of(agency) for end in (route.route.sender, route.route.recipient)]
+    own = {end.name: end for end in ends if (end.name in references) is (file is None)}
+    asked = [each.ask_recipients for each in (file.checks if file else None, settings.checks) if each is not None]
+    return Premises(
+        agency=agency,
+        mailboxes=tuple(own.values()),
+        domains=tuple(domain.lower() for domain in file.domains) if file else (),
+        name_servers=settings.checks.name_servers if name_servers is None else name_servers,
+        specimen=specimen,
+        our_address=next((reference.address for reference in settings.references.values()), ""),
+        ask_recipients=next((said for said in asked if said is not None), True),
+    )

@@ -7,6 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from monitor.health import HealthPolicy
+from monitor.window import ALWAYS, Hours
 from probes.probe import Patience, Route
 
 
@@ -36,6 +37,7 @@ class Probing:
     #: 4xx answers are no verdict for this long (greylisting, a full queue).
     deferred_budget: timedelta = timedelta(minutes=30)
     health: HealthPolicy = field(default_factory=HealthPolicy)
+    hours: Hours = ALWAYS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,8 @@ class WatchedRoute:
     agency: str
     direction: Direction
     probing: Probing
+    #: The message is sent to an address of the agency and looked for in a reference mailbox, to which it is forwarded.
+    forwarded: bool = False
 
     @property
     def name(self) -> str:
@@ -61,3 +65,10 @@ class WatchedRoute:
         if self.direction is Direction.INBOUND:
             return self.route.sender.name
         return None
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Names of all its ends that are ours; none of internal and control routes."""
+        if self.forwarded:
+            return (self.route.sender.name, self.route.recipient.name)
+        return () if self.reference is None else (self.reference,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import Field
@@ -10,15 +11,19 @@ from pydantic import Field
 from alerts.brief import Brief
 from alerts.channel import Channel
 from alerts.notice import Office
+from monitor.config.checks import ChecksSettings
 from monitor.config.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS
 from monitor.config.contact import Contacts
 from monitor.config.escalation import EscalationSettings
 from monitor.config.gateway import GatewaySettings
 from monitor.config.listen import Listen, ListenAddress, PublicUrl
 from monitor.config.mailbox import MailboxSettings
+from monitor.config.maintenance import MaintenanceSettings
 from monitor.config.office import OfficeSettings
 from monitor.config.probing import ProbingSettings
-from monitor.config.section import Code, Domain, Line, Section, Slug
+from monitor.config.provider import ProviderSettings
+from monitor.config.section import Code, Domain, Line, Section, Slug, Span
+from monitor.config.window import MALAYSIA, Zone
 
 #: Overrides `listen`.
 LISTEN_VARIABLE = "PANTAU_LISTEN"
@@ -67,6 +72,16 @@ class Settings(Section):
     prober: Slug | None = None
     """What this prober is called among those of its site; default: the host name."""
     probing: ProbingSettings = ProbingSettings()
+    checks: ChecksSettings = ChecksSettings()
+    """What is looked at beside the mail itself: certificates, the DNS, what a server lets strangers do."""
+    time_zone: Zone = MALAYSIA
+    """Of hours and maintenance windows."""
+    maintenance: tuple[MaintenanceSettings, ...] = ()
+    """When nothing is probed, because somebody works on what is our own."""
+    providers: Mapping[Slug, ProviderSettings] = {}
+    """What mail providers take, where that is not the usual: by gmail, google, microsoft, or a name of your own."""
+    keep_results: Span = timedelta(days=365)
+    """Ends of probe runs are deleted after this; incidents and notices never are."""
     official_suffixes: tuple[Domain, ...] = OFFICIAL_SUFFIXES
     """What the domains of agencies end with (circular, 3d); list all of them when adding one."""
     private_providers: tuple[Domain, ...] = PRIVATE_PROVIDERS

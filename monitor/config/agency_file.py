@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from monitor.config.checks import ChecksReader
 from monitor.config.circular import check_address, check_domains
 from monitor.config.contact import check_contacts
 from monitor.config.duplicate import Uniques
 from monitor.config.findings import Findings
 from monitor.config.form import Form
+from monitor.config.maintenance import check_maintenance
 from monitor.config.office import check_office
 from monitor.config.probing import check_probing
 from monitor.config.provision import Provision
 from monitor.config.reach import Staff, check_announcement, check_escalation
 from monitor.config.reading import read_model
-from monitor.config.route import check_routes
+from monitor.config.route_check import check_routes
 from monitor.config.secret import Vault
 from monitor.config.settings_file import check_mailbox
 from monitor.config.trust import Trust
 from monitor.registry import Agency
+from probes.check import CheckKind
 
 
-def read_agency(findings: Findings, vault: Vault) -> Agency | None:
+def read_agency(findings: Findings, vault: Vault, checks: Mapping[str, CheckKind]) -> Agency | None:
     """Return the agency, with blanks for what is broken; `None` when the file cannot be understood at all."""
     document = findings.document
     if not document.readable:
         return None
     if "agency" in document.data and next(iter(document.data)) != "agency":
         findings.warning(("agency",), "is not the first key of the file", "agency: CODE in the first line")
-    return read_model(Agency, document.data, Form(findings, vault), findings)
+    form = Form(findings, vault)
+    given = {"checks": ChecksReader(findings, form, checks).read_agency()}
+    data = {key: value for key, value in document.data.items() if key not in given}
+    return read_model(Agency, data, form, findings, given=given)
 
 
 def check_agency(agency: Agency, provision: Provision, findings: Findings, uniques: Uniques, trust: Trust) -> None:
@@ -35,6 +43,7 @@ def check_agency(agency: Agency, provision: Provision, findings: Findings, uniqu
     _check_mail(agency, provision, findings, uniques, trust)
     if provision.probing is not None:
         check_probing(agency.probing.over(provision.probing), agency.probing, findings, ("probing",))
+    check_maintenance(agency.maintenance, agency.time_zone or provision.time_zone, findings, ("maintenance",))
     _check_people(agency, provision, findings, uniques)
 
 
@@ -42,7 +51,8 @@ def _check_mail(agency: Agency, provision: Provision, findings: Findings, unique
     if not agency.domains:
         findings.error(("domains",), "no domain is registered", "[jabatan-contoh.gov.my]")
     check_domains(agency.domains, provision.suffixes, provision.providers, findings, ("domains",))
-    if not agency.mailboxes:
+    forwarded = bool(agency.routes) and all(route.arrives_in is not None for route in agency.routes or ())
+    if not agency.mailboxes and not forwarded:
         findings.error(
             ("mailboxes",), "there is no mailbox to probe", "a key for the mailbox and its settings below it"
         )
@@ -54,7 +64,11 @@ def _check_mail(agency: Agency, provision: Provision, findings: Findings, unique
     if agency.routes is not None:
         if not agency.routes:
             findings.error(("routes",), "no route is probed", "at least one route, or leave the key out")
-        check_routes(agency.routes, agency.agency, tuple(agency.mailboxes), provision.references, findings)
+        for number, route in enumerate(agency.routes):
+            if route.to is not None and agency.domains and not findings.is_broken(("domains",)):
+                check_address(route.to, agency.domains, provision.providers, findings, ("routes", number, "to"))
+        domain = next(iter(agency.domains), "")
+        check_routes(agency.routes, agency.agency, agency.mailboxes, provision.references, findings, domain=domain)
 
 
 def _check_people(agency: Agency, provision: Provision, findings: Findings, uniques: Uniques) -> None:

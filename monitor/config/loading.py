@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alerts.gateway import GatewayKind
@@ -14,6 +14,7 @@ from monitor.config.duplicate import Uniques
 from monitor.config.findings import Findings
 from monitor.config.gateway import gateway_kinds
 from monitor.config.problem import Problem, Severity
+from monitor.config.provider import build_providers
 from monitor.config.provision import Provision
 from monitor.config.route import RouteDirection
 from monitor.config.secret import Vault
@@ -25,9 +26,12 @@ from monitor.config.settings_file import (
     with_environment,
 )
 from monitor.config.texts import check_texts, read_texts
+from monitor.config.timetable import check_timetable
 from monitor.config.trust import Trust
+from monitor.kinds import check_kinds
 from monitor.registry import Agency, Registry, build_registry
 from monitor.settings import Settings
+from probes.check import CheckKind
 
 #: Where agency files are looked for when the settings file cannot be understood: their problems are shown all the same.
 _USUAL_DIRECTORY = "agencies"
@@ -79,40 +83,51 @@ class Loaded:
         return Configuration(settings=self.settings, registry=self.registry, wording=self.wording)
 
 
-def load(path: Path, environ: Mapping[str, str], *, kinds: Mapping[str, GatewayKind] | None = None) -> Loaded:
+def load(
+    path: Path,
+    environ: Mapping[str, str],
+    *,
+    kinds: Mapping[str, GatewayKind] | None = None,
+    checks: Mapping[str, CheckKind] | None = None,
+) -> Loaded:
     """Read the settings file at *path* and the agencies it names; never raises for what files hold.
 
-    *kinds* are the gateways that may be configured; default: those that ship. Raise `TypeError` when one of those is
-    not what it should be.
+    *kinds* are the gateways that may be configured, *checks* the checks; default: those that ship. Raise `TypeError`
+    when one of those is not what it should be.
     """
     vault, trust, uniques = Vault(directory=path.parent, environ=environ), Trust(), Uniques()
     findings = Findings(read_document(path))
-    settings = read_settings(findings, vault, gateway_kinds() if kinds is None else kinds)
+    checks = check_kinds() if checks is None else checks
+    settings = read_settings(findings, vault, gateway_kinds() if kinds is None else kinds, checks)
     provision = provision_of(settings, findings)
     if settings is not None:
         check_settings(settings, provision, findings, uniques, trust)
 
     files = _agency_files(path, settings, findings)
     wording = read_texts(settings, findings)
-    agencies, others = _read_agencies(files, vault, provision, uniques, trust)
+    agencies, others = _read_agencies(files, vault, provision, uniques, trust, checks=checks)
     if wording is not None:
         _check_texts(settings, agencies, wording, (findings, *others))
     _check_references(agencies, provision, findings)
 
-    environment = listen_problem(environ)
-    problems = [] if environment is None else [environment]
-    for each in (findings, *others):
-        problems += each.problems
-    loaded = Loaded(settings=None, registry=None, problems=tuple(problems), files=1 + len(files))
+    loaded = _loaded((findings, *others), environ)
     if loaded.errors or settings is None or wording is None:
         return loaded
-    return Loaded(
-        settings=with_environment(settings, environ),
-        wording=wording,
-        registry=build_registry({agency.agency: agency for agency in agencies}, settings, trust),
-        problems=loaded.problems,
-        files=loaded.files,
-    )
+    registry = build_registry({agency.agency: agency for agency in agencies}, settings, trust)
+    found = {agency.agency: each for agency, each in zip(agencies, others, strict=True)}
+    check_timetable(registry.routes, build_providers(settings.providers), {"": findings, **found})
+    loaded = _loaded((findings, *others), environ)
+    if loaded.errors:
+        return loaded
+    return replace(loaded, settings=with_environment(settings, environ), wording=wording, registry=registry)
+
+
+def _loaded(findings: tuple[Findings, ...], environ: Mapping[str, str]) -> Loaded:
+    environment = listen_problem(environ)
+    problems = [] if environment is None else [environment]
+    for each in findings:
+        problems += each.problems
+    return Loaded(settings=None, registry=None, problems=tuple(problems), files=len(findings))
 
 
 def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> list[Path]:
@@ -137,13 +152,19 @@ def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> 
 
 
 def _read_agencies(
-    files: list[Path], vault: Vault, provision: Provision, uniques: Uniques, trust: Trust
+    files: list[Path],
+    vault: Vault,
+    provision: Provision,
+    uniques: Uniques,
+    trust: Trust,
+    *,
+    checks: Mapping[str, CheckKind],
 ) -> tuple[list[Agency], list[Findings]]:
     agencies, findings = [], []
     for file in files:
         found = Findings(read_document(file))
         findings.append(found)
-        if (agency := read_agency(found, vault)) is not None:
+        if (agency := read_agency(found, vault, checks)) is not None:
             check_agency(agency, provision, found, uniques, trust)
             agencies.append(agency)
     return agencies, findings

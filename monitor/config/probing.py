@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 from monitor.config.duration import format_duration
 from monitor.config.findings import Findings
 from monitor.config.problem import Path
 from monitor.config.section import Count, Section, Span
+from monitor.config.window import MALAYSIA, WindowSettings
 from monitor.health import HealthPolicy
 from monitor.route import Probing
+from monitor.window import Hours, Window
 from probes.probe import Patience
 
 
@@ -32,9 +36,11 @@ class ProbingSettings(Section):
     """So many successes in a row mean that mail works again."""
     deferred_budget: Span = timedelta(minutes=30)
     """A server may ask us to come again later for this long before it counts as a failure."""
+    when: tuple[WindowSettings, ...] | None = None
+    """The hours in which mail is probed, and an outage seen; default: always."""
 
-    def build(self) -> Probing:
-        """Return how a route is probed and judged."""
+    def build(self, zone: ZoneInfo = MALAYSIA, maintenance: Sequence[Window] = ()) -> Probing:
+        """Return how a route is probed and judged; local times are those of *zone*."""
         return Probing(
             interval=self.interval,
             confirmation=self.confirmation,
@@ -42,6 +48,7 @@ class ProbingSettings(Section):
             slow_after=self.slow_after,
             deferred_budget=self.deferred_budget,
             health=HealthPolicy(failures_to_down=self.failures_to_down, successes_to_up=self.successes_to_up),
+            hours=Hours(when=tuple(window.build(zone) for window in self.when or ()), maintenance=tuple(maintenance)),
         )
 
 
@@ -56,10 +63,12 @@ class ProbingOverrides(Section):
     failures_to_down: Count | None = None
     successes_to_up: Count | None = None
     deferred_budget: Span | None = None
+    when: tuple[WindowSettings, ...] | None = None
 
     def over(self, defaults: ProbingSettings) -> ProbingSettings:
         """Return *defaults* with what is set here."""
-        return defaults.model_copy(update=self.model_dump(exclude_none=True))
+        own = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+        return defaults.model_copy(update=own)
 
 
 def check_probing(probing: ProbingSettings, written: Section, findings: Findings, path: Path) -> None:
@@ -82,3 +91,5 @@ def check_probing(probing: ProbingSettings, written: Section, findings: Findings
     compare("slow_after", "arrival_timeout", "a message would be lost before it is slow")
     compare("confirmation", "interval", "a confirmation is meant to come sooner than the next probe")
     compare("interval", "deferred_budget", "a deferral would use up its budget before the next probe")
+    if written.model_dump().get("when") == ():
+        findings.error((*path, "when"), "no window is named: nothing would be probed", "a window, or leave the key out")

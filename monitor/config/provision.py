@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 from alerts.channel import Channel
 from monitor.config.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS
 from monitor.config.contact import ContactSettings
+from monitor.config.mailbox import MailboxSettings
 from monitor.config.probing import ProbingSettings
+from monitor.config.window import MALAYSIA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +20,8 @@ class Provision:
 
     #: Channels with a gateway.
     channels: frozenset[Channel] | None = None
-    #: Names of the reference mailboxes.
-    references: tuple[str, ...] | None = None
+    #: The reference mailboxes by their names.
+    references: Mapping[str, MailboxSettings] | None = None
     #: Staff whom every agency may name.
     contacts: Mapping[str, ContactSettings] | None = None
     #: Those of them whose own lines are wrong: whether they can be reached is not known.
@@ -26,3 +29,4 @@ class Provision:
     suffixes: tuple[str, ...] = OFFICIAL_SUFFIXES
     providers: tuple[str, ...] = PRIVATE_PROVIDERS
     probing: ProbingSettings | None = None
+    time_zone: ZoneInfo = MALAYSIA

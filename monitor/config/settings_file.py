@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import combinations
 
 from alerts.gateway import GatewayKind
+from monitor.config.checks import ChecksReader
 from monitor.config.circular import check_reference
 from monitor.config.contact import check_contacts
 from monitor.config.domain import domain_of
@@ -14,27 +15,36 @@ from monitor.config.findings import Findings
 from monitor.config.form import Form
 from monitor.config.gateway import GatewayReader, configured_channels
 from monitor.config.listen import parse_listen
-from monitor.config.mailbox import MailboxSettings
+from monitor.config.mailbox import MailboxSettings, check_servers
+from monitor.config.maintenance import check_maintenance
 from monitor.config.office import check_office
 from monitor.config.probing import check_probing
 from monitor.config.problem import Path, Problem
+from monitor.config.provider import check_providers
 from monitor.config.provision import Provision
 from monitor.config.reach import Staff, check_escalation
 from monitor.config.reading import read_model
 from monitor.config.secret import Vault
-from monitor.config.trust import NoTrust, Trust
+from monitor.config.trust import Trust
 from monitor.settings import LISTEN_VARIABLE, Settings
+from probes.check import CheckKind
 
 _LOOPBACK = "127.0.0.1:8080; for other machines put a proxy with sign-in before it"
 
 
-def read_settings(findings: Findings, vault: Vault, kinds: Mapping[str, GatewayKind]) -> Settings | None:
+def read_settings(
+    findings: Findings, vault: Vault, kinds: Mapping[str, GatewayKind], checks: Mapping[str, CheckKind]
+) -> Settings | None:
     """Return the settings, with blanks for what is broken; `None` when the file cannot be understood at all."""
     if not findings.document.readable:
         return None
     form = Form(findings, vault)
-    data = {key: value for key, value in findings.document.data.items() if key != "gateways"}
-    return read_model(Settings, data, form, findings, given={"gateways": GatewayReader(findings, form, kinds).read()})
+    given = {
+        "gateways": GatewayReader(findings, form, kinds).read(),
+        "checks": ChecksReader(findings, form, checks).read_service(),
+    }
+    data = {key: value for key, value in findings.document.data.items() if key not in given}
+    return read_model(Settings, data, form, findings, given=given)
 
 
 def provision_of(settings: Settings | None, findings: Findings) -> Provision:
@@ -44,12 +54,13 @@ def provision_of(settings: Settings | None, findings: Findings) -> Provision:
         return Provision(channels=channels)
     return Provision(
         channels=channels,
-        references=None if findings.is_blank(("references",)) else tuple(settings.references),
+        references=None if findings.is_blank(("references",)) else settings.references,
         contacts=None if findings.is_blank(("contacts",)) else settings.contacts,
         unsure=frozenset(key for key in settings.contacts if findings.is_broken(("contacts", key))),
         suffixes=settings.official_suffixes,
         providers=settings.private_providers,
         probing=None if findings.is_broken(("probing",)) else settings.probing,
+        time_zone=settings.time_zone,
     )
 
 
@@ -59,6 +70,8 @@ def check_settings(
     """Note what does not make sense in the settings file by itself."""
     _check_listeners(settings, findings)
     check_probing(settings.probing, settings.probing, findings, ("probing",))
+    check_maintenance(settings.maintenance, settings.time_zone, findings, ("maintenance",))
+    check_providers(settings.providers, findings, ("providers",))
     for name, mailbox in settings.references.items():
         place = ("references", name)
         check_reference(mailbox.address, provision.suffixes, provision.providers, findings, (*place, "address"))
@@ -75,10 +88,7 @@ def check_mailbox(mailbox: MailboxSettings, findings: Findings, path: Path, uniq
     uniques.note(
         "mailbox address", mailbox.address, findings, (*path, "address"), "a mailbox of its own for each place"
     )
-    try:
-        trust.context(mailbox.ca_file)
-    except NoTrust as error:
-        findings.error((*path, "ca_file"), str(error), "the path of a PEM file")
+    check_servers(mailbox, findings, path, trust)
 
 
 def listen_problem(environ: Mapping[str, str]) -> Problem | None:
@@ -116,8 +126,7 @@ def _check_independence(references: Mapping[str, MailboxSettings], findings: Fin
 
 
 def _independent(one: MailboxSettings, other: MailboxSettings) -> bool:
-    apart = {one.smtp.host, one.imap.host}.isdisjoint({other.smtp.host, other.imap.host})
-    return apart or domain_of(one.address) != domain_of(other.address)
+    return one.hosts.isdisjoint(other.hosts) or domain_of(one.address) != domain_of(other.address)
 
 
 def _check_noc(settings: Settings, provision: Provision, findings: Findings, uniques: Uniques) -> None:

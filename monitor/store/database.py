@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from monitor.store.group_commit import GroupCommit
 from monitor.store.migrations import upgrade
 
 
@@ -28,6 +29,8 @@ class Database:
         self._lock = lock
         # SQLite has one writer. Waiting here is fair and free; waiting in SQLite is a loop of sleeps that can time out.
         self._writing = asyncio.Lock()
+        #: For writes that are many and small.
+        self.together = GroupCommit(self.write)
 
     @classmethod
     @asynccontextmanager
@@ -44,9 +47,11 @@ class Database:
             engine = create_async_engine(url, connect_args={"timeout": 30})
             event.listen(engine.sync_engine, "connect", _prepare)
             event.listen(engine.sync_engine, "begin", _begin)
+            database = cls(engine, lock)
             try:
-                yield cls(engine, lock)
+                yield database
             finally:
+                await database.together.settle()
                 await engine.dispose()
         finally:
             os.close(lock)

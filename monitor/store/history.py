@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import ColumnElement, Row, Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from monitor.health import Health
@@ -18,10 +20,37 @@ _RESULT = TypeAdapter(ProbeResult)
 
 #: Late mail is looked for this long after its token was sent; then the token is forgotten.
 TOKEN_MEMORY = timedelta(days=7)
-
+#: Mail that has come once is known for a second one for this long.
+_CAME_MEMORY = timedelta(days=1)
+#: So many of each, the newest, are looked for after a restart: a large service sends as many in a few minutes.
+_TOKENS_AT_MOST = 50_000
 
 #: Outcomes of runs whose message came.
-_CAME = frozenset({Outcome.DELIVERED, Outcome.JUNK, Outcome.CORRUPTED})
+CAME = frozenset({Outcome.DELIVERED, Outcome.JUNK, Outcome.CORRUPTED})
+#: Outcomes that end a deferral.
+_ARRIVED = (Outcome.DELIVERED, Outcome.JUNK)
+
+#: Deleted in one transaction: others want to write, too.
+_DELETED_AT_ONCE = 1000
+
+# Constants, so that those of many callers are run together (`monitor.store.group_commit`).
+_SENT = insert(token)
+_CAME_AT = update(token).where(token.c.id == bindparam("token_id")).values(came_at=bindparam("at"))
+_ENDED = insert(run)
+_JUDGED = upsert(health).on_conflict_do_update(
+    index_elements=["subject"],
+    set_={"health": upsert(health).excluded.health, "since": upsert(health).excluded.since},
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A token of an earlier run."""
+
+    route: str
+    at: datetime
+    #: Its mail has come, in time or late.
+    came: bool
 
 
 class History:
@@ -32,40 +61,43 @@ class History:
 
     async def sent(self, token_id: str, route: str, sent_at: datetime, deadline: datetime) -> None:
         """Remember a token before its message is sent."""
-        async with self._database.write() as connection:
-            await connection.execute(insert(token).values(id=token_id, route=route, sent_at=sent_at, deadline=deadline))
+        values = {"id": token_id, "route": route, "sent_at": sent_at, "deadline": deadline}
+        await self._database.together.write((_SENT, values))
+
+    async def came_late(self, token_id: str, seen_at: datetime) -> None:
+        """Remember that the mail of a token came after its run: when it comes again, it is a duplicate."""
+        await self._database.together.write((_CAME_AT, {"token_id": token_id, "at": seen_at}))
 
     async def ended(self, result: ProbeResult, agency: str, judged: Mapping[str, tuple[Health, datetime]]) -> None:
         """Write the end of a run and how things stand after it, in one transaction."""
-        async with self._database.write() as connection:
-            await connection.execute(
-                insert(run).values(
-                    agency=agency,
-                    route=result.route,
-                    token_id=result.token_id,
-                    started_at=result.started_at,
-                    duration=result.duration.total_seconds(),
-                    outcome=result.outcome,
-                    result=_RESULT.dump_json(result).decode(),
-                )
-            )
-            for subject, (state, since) in judged.items():
-                values = {"health": state, "since": since}
-                await connection.execute(
-                    upsert(health)
-                    .values(subject=subject, **values)
-                    .on_conflict_do_update(index_elements=["subject"], set_=values)
-                )
+        values = {
+            "agency": agency,
+            "route": result.route,
+            "token_id": result.token_id,
+            "started_at": result.started_at,
+            "duration": result.duration.total_seconds(),
+            "outcome": result.outcome,
+            "result": _RESULT.dump_json(result).decode(),
+        }
+        ended_at = result.started_at + result.duration
+        came = [(_CAME_AT, {"token_id": result.token_id, "at": ended_at})] if result.outcome in CAME else []
+        healths = [(_JUDGED, {"subject": s, "health": state, "since": at}) for s, (state, at) in judged.items()]
+        await self._database.together.write((_ENDED, values), *came, *healths)
 
-    async def tokens(self, now: datetime) -> Mapping[str, bool]:
-        """Return the tokens that mail may still come with, and whether it has already come; forget older ones.
+    async def tokens(self, now: datetime) -> Mapping[str, Sent]:
+        """Return the tokens that mail may still come with, the oldest first.
 
         A token whose run was cut off by a stop has ended like any other: nobody waits for it any more.
         """
-        query = select(token.c.id, run.c.outcome).outerjoin(run, run.c.token_id == token.c.id)
-        async with self._database.write() as connection:
-            await connection.execute(delete(token).where(token.c.sent_at < now - TOKEN_MEMORY))
-            return {row.id: row.outcome in _CAME for row in await connection.execute(query)}
+        missing = select(token).where(token.c.came_at.is_(None), token.c.sent_at >= now - TOKEN_MEMORY)
+        come = select(token).where(token.c.came_at.is_not(None), token.c.sent_at >= now - _CAME_MEMORY)
+        async with self._database.read() as connection:
+            rows: list[Row[Any]] = []
+            for query in (missing, come):
+                newest = query.order_by(token.c.sent_at.desc()).limit(_TOKENS_AT_MOST)
+                rows += (await connection.execute(newest)).all()
+        rows.sort(key=lambda row: row.sent_at)
+        return {row.id: Sent(route=row.route, at=row.sent_at, came=row.came_at is not None) for row in rows}
 
     async def healths(self) -> Mapping[str, tuple[Health, datetime]]:
         """Return how everything was last judged."""
@@ -73,14 +105,53 @@ class History:
             rows = await connection.execute(select(health))
             return {row.subject: (Health(row.health), row.since) for row in rows}
 
+    async def deferrals(self, since: datetime) -> Mapping[str, datetime]:
+        """Return from when on each route has only been deferred, as far as runs since *since* tell."""
+        arrived = (
+            select(run.c.route, func.max(run.c.started_at).label("at"))
+            .where(run.c.started_at >= since, run.c.outcome.in_(_ARRIVED))
+            .group_by(run.c.route)
+            .subquery()
+        )
+        query = (
+            select(run.c.route, func.min(run.c.started_at).label("began"))
+            .outerjoin(arrived, arrived.c.route == run.c.route)
+            .where(run.c.started_at >= since, run.c.outcome == Outcome.DEFERRED)
+            .where(arrived.c.at.is_(None) | (run.c.started_at > arrived.c.at))
+            .group_by(run.c.route)
+        )
+        async with self._database.read() as connection:
+            return {row.route: row.began for row in await connection.execute(query)}
+
     async def latest(self) -> Mapping[str, ProbeResult]:
         """Return the latest run of each route, by its name."""
-        newest = select(func.max(run.c.id)).group_by(run.c.route)
+        # From one name to the next by the index: there are a hundred thousand runs of a route a year.
+        names = select(func.min(run.c.route).label("route")).cte("names", recursive=True)
+        following = select(func.min(run.c.route)).where(run.c.route > names.c.route).scalar_subquery()
+        names = names.union_all(select(following).where(names.c.route.is_not(None)))
+        of_route = (
+            select(run.c.id).where(run.c.route == names.c.route).order_by(run.c.started_at.desc(), run.c.id.desc())
+        )
+        newest = select(of_route.limit(1).correlate(names).scalar_subquery()).select_from(names)
         async with self._database.read() as connection:
             rows = (await connection.execute(select(run.c.result).where(run.c.id.in_(newest)))).scalars()
             return {result.route: result for result in map(_RESULT.validate_json, rows)}
 
     async def purge(self, before: datetime) -> int:
         """Delete runs that started before *before*; incidents and notices are never purged (Act 629)."""
-        async with self._database.write() as connection:
-            return (await connection.execute(delete(run).where(run.c.started_at < before))).rowcount
+        return await self._delete(run, run.c.started_at < before)
+
+    async def forget(self, now: datetime) -> None:
+        """Forget the tokens that no mail is looked for with any more."""
+        come = token.c.came_at.is_not(None) & (token.c.sent_at < now - _CAME_MEMORY)
+        await self._delete(token, come | (token.c.sent_at < now - TOKEN_MEMORY))
+
+    async def _delete(self, table: Table, where: ColumnElement[bool]) -> int:
+        some = select(table.c.id).where(where).limit(_DELETED_AT_ONCE).scalar_subquery()
+        deleted = 0
+        while True:
+            async with self._database.write() as connection:
+                more = (await connection.execute(delete(table).where(table.c.id.in_(some)))).rowcount
+            deleted += more
+            if more < _DELETED_AT_ONCE:
+                return deleted

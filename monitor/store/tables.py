@@ -84,6 +84,7 @@ run = Table(
     Column("result", Text, nullable=False),
     Index("ix_run_route_started_at", "route", "started_at"),
     Index("ix_run_token_id", "token_id"),
+    Index("ix_run_started_at", "started_at"),
 )
 
 #: Tokens that were sent: what is late, doubled or forged is known also after a restart.
@@ -94,7 +95,16 @@ token = Table(
     Column("route", String(200), nullable=False),
     Column("sent_at", Moment, nullable=False),
     Column("deadline", Moment, nullable=False),
+    #: When its mail was there, in time or late.
+    Column("came_at", Moment),
     Index("ix_token_sent_at", "sent_at"),
+    #: Few have not come, and those are looked for after every restart.
+    Index(
+        "ix_token_missing",
+        "sent_at",
+        sqlite_where=text("came_at IS NULL"),
+        postgresql_where=text("came_at IS NULL"),
+    ),
 )
 
 #: How each route and each suspect of our own was last judged.

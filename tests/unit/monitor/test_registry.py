@@ -102,10 +102,10 @@ def test_servers_with_the_same_authorities_share_one_tls_context(ministry: Minis
 
 def test_an_agency_may_have_its_own_pace(ministry: Ministry) -> None:
     ministry.edit("pantau", "state: state", "probing: {interval: 10m, failures_to_down: 4}")
-    ministry.edit("jabatan", "escalation:", "probing: {interval: 2m, arrival_timeout: 90s}\nescalation:")
+    ministry.edit("jabatan", "escalation:", "probing: {interval: 3m, arrival_timeout: 90s}\nescalation:")
     registry = registry_of(ministry)
     own, control = registry.routes[0].probing, registry.routes_of("")[0].probing
-    assert (own.interval, own.health.failures_to_down) == (timedelta(minutes=2), 4)
+    assert (own.interval, own.health.failures_to_down) == (timedelta(minutes=3), 4)
     assert own.patience.arrival == timedelta(seconds=90)
     assert control.interval == timedelta(minutes=10)
 

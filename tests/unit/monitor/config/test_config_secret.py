@@ -87,7 +87,9 @@ def test_one_newline_at_the_end_of_a_file_is_not_part_of_the_secret(ministry: Mi
     ministry.put_secret("lain", text)
     ministry.edit("jabatan", "password_file: secrets/mail", "password_file: secrets/lain")
     agency = ministry.load().accepted().registry.agencies["JCONTOH"]
-    assert agency.mailboxes["utama"].login.password.get_secret_value() == secret
+    password = agency.mailboxes["utama"].login.password
+    assert password is not None
+    assert password.get_secret_value() == secret
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\n\n", "a\rb\n", "a\0b"])

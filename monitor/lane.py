@@ -1,0 +1,68 @@
+"""Decide which runs may use a server now: so many at a time a server, a provider and an account. Pure.
+
+A run takes all of its lanes at once or waits for them, in the order in which it asked. It waits only for a lane that is
+full, so a provider that is slow or full delays nobody who does not need it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+#: What a lane takes that nothing is said about: more than a server of our own size minds at once.
+ROOM = 10
+
+
+@dataclass(slots=True)
+class Lanes:
+    """Who is in which lane, and who waits."""
+
+    #: How many may be in a lane at a time, by its name; `ROOM` in all others.
+    room: Mapping[str, int] = field(default_factory=dict)
+    _taken: dict[str, int] = field(default_factory=dict)
+    #: Of those that are in or wait.
+    _needs: dict[str, Sequence[str]] = field(default_factory=dict)
+    #: By lane, who waits for it and since when (a count). Nobody waits for a lane that has room.
+    _waiting: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    _asked: int = 0
+
+    def enter(self, name: str, needs: Sequence[str]) -> bool:
+        """Ask for *needs* in the name of a run; return whether it may start, otherwise `leave` names it later."""
+        self._needs[name] = needs
+        self._asked += 1
+        return self._admit(self._asked, name)
+
+    def leave(self, name: str) -> list[str]:
+        """Give back the lanes of a run that was let in; return those that may start now."""
+        needs = self._needs.pop(name)
+        for lane in needs:
+            self._taken[lane] -= 1
+            if not self._taken[lane]:
+                del self._taken[lane]
+        return self._fill(needs)
+
+    def _admit(self, asked: int, name: str) -> bool:
+        needs = self._needs[name]
+        full = next((lane for lane in needs if not self._has_room(lane)), None)
+        if full is not None:
+            heapq.heappush(self._waiting.setdefault(full, []), (asked, name))
+            return False
+        for lane in needs:
+            self._taken[lane] = self._taken.get(lane, 0) + 1
+        return True
+
+    def _fill(self, lanes: Sequence[str]) -> list[str]:
+        admitted = []
+        while open_ := [lane for lane in lanes if lane in self._waiting and self._has_room(lane)]:
+            # Of those that wait for one of them, who asked first.
+            lane = min(open_, key=lambda one: self._waiting[one][0])
+            asked, name = heapq.heappop(self._waiting[lane])
+            if not self._waiting[lane]:
+                del self._waiting[lane]
+            if self._admit(asked, name):
+                admitted.append(name)
+        return admitted
+
+    def _has_room(self, lane: str) -> bool:
+        return self._taken.get(lane, 0) < self.room.get(lane, ROOM)

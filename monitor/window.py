@@ -1,0 +1,154 @@
+"""When something may be probed: hours and maintenance. Pure: the caller passes the time.
+
+A window is a stretch of time that comes once, or again and again by a cron expression in a time zone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+#: Whatever does not come within so many steps from one window to the next never comes.
+_STEPS = 1000
+
+
+class NoCron(ValueError):
+    """The text is no cron expression that ever comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """One occurrence of a window."""
+
+    begins: datetime
+    #: No longer part of it.
+    ends: datetime
+    why: str = ""
+
+    def holds(self, at: datetime) -> bool:
+        """Whether *at* is in it."""
+        return self.begins <= at < self.ends
+
+
+class Window(Protocol):
+    """Stretches of time."""
+
+    def following(self, at: datetime) -> Stretch | None:
+        """Return the first stretch that ends after *at*, which may have begun; `None` when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A window that comes once."""
+
+    stretch: Stretch
+
+    def following(self, at: datetime) -> Stretch | None:
+        return self.stretch if at < self.stretch.ends else None
+
+
+@dataclass(slots=True)
+class Recurring:
+    """A window that begins whenever a cron expression of five fields matches, in local time (Debian's cron)."""
+
+    cron: str
+    lasts: timedelta
+    zone: ZoneInfo
+    why: str = ""
+    #: The last answer, and from when on it is right: thousands of routes ask the same.
+    _known: tuple[datetime, Stretch] | None = field(default=None, compare=False, repr=False)
+
+    def following(self, at: datetime) -> Stretch | None:
+        if self._known is not None and self._known[0] <= at < self._known[1].ends:
+            return self._known[1]
+        try:
+            begins = next(_matches(self.cron, (at - self.lasts).astimezone(self.zone))).astimezone(UTC)
+        except (StopIteration, OverflowError):
+            return None
+        found = Stretch(begins, begins + self.lasts, self.why)
+        self._known = (at, found)
+        return found
+
+
+def check_cron(cron: str) -> None:
+    """Raise `NoCron`, with a word on what is wrong, unless *cron* has five fields and comes at some time."""
+    if len(cron.split()) != 5:
+        raise NoCron(f"has {len(cron.split())} fields and not five: minute hour day month weekday")
+    try:
+        next(_matches(cron, datetime(2024, 1, 1, tzinfo=UTC)))
+    except CronSimError as error:
+        raise NoCron(f"is no cron expression ({str(error).lower()})") from None
+    except (StopIteration, OverflowError):
+        raise NoCron("never comes") from None
+
+
+def _matches(cron: str, after: datetime) -> CronSim:
+    return CronSim(cron, after)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hours:
+    """When a route is probed: inside one of its windows, if it has any, and outside of all maintenance."""
+
+    when: Sequence[Window] = ()
+    maintenance: Sequence[Window] = ()
+
+    def opens(self, at: datetime) -> datetime | None:
+        """Return the first moment from *at* on that it is probed; `None` when there is none."""
+        if not self.when and not self.maintenance:
+            return at
+        for _ in range(_STEPS):
+            if (closed := self.closed_by(at)) is not None:
+                at = closed.ends
+                continue
+            if not self.when:
+                return at
+            stretches = [found for window in self.when if (found := window.following(at)) is not None]
+            if not stretches:
+                return None
+            begins = min(stretch.begins for stretch in stretches)
+            if begins <= at:
+                return at
+            at = begins
+        return None
+
+    def closed_by(self, at: datetime) -> Stretch | None:
+        """Return the maintenance that *at* falls into, of several the one that ends last."""
+        return self.disturbed(at, at)
+
+    def disturbed(self, begins: datetime, ends: datetime) -> Stretch | None:
+        """Return a maintenance that what lasted from *begins* to *ends* touched; `None` if there was none."""
+        following: Iterable[Stretch | None] = (window.following(begins) for window in self.maintenance)
+        touched = [stretch for stretch in following if stretch is not None and stretch.begins <= ends]
+        return max(touched, key=lambda stretch: stretch.ends, default=None)
+
+    def busiest_day(self, since: datetime, days: int = 35) -> timedelta:
+        """Return for how long it is probed on that day from *since* on (of 24 hours) on which it is longest."""
+        day = timedelta(days=1)
+        if not self.when:
+            return day
+        return max(_covered(self.when, since + day * number, since + day * (number + 1)) for number in range(days))
+
+
+#: At any time.
+ALWAYS = Hours()
+
+
+def _covered(windows: Sequence[Window], begins: datetime, ends: datetime) -> timedelta:
+    """Return how much of the time from *begins* to *ends* is in any of *windows*."""
+    whole, at = timedelta(0), begins
+    for _ in range(_STEPS):
+        stretches = [found for window in windows if (found := window.following(at)) is not None and found.begins < ends]
+        if not stretches or at >= ends:
+            return whole
+        first = min(stretches, key=lambda stretch: stretch.begins)
+        start = max(at, first.begins)
+        # To the end of the one that is there; what goes on in another is counted in the next step.
+        end = min(ends, first.ends)
+        whole, at = whole + (end - start), end
+    return whole

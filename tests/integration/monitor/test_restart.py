@@ -1,0 +1,226 @@
+"""What becomes of messages over a restart: two lives of the prober on one store, and real mail between them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from sqlalchemy import select
+from structlog.testing import capture_logs
+
+from alerts.clock import SystemClock
+from alerts.event import Event
+from alerts.incident import Incident
+from monitor.health import HealthPolicy
+from monitor.judge import Judge
+from monitor.kinds import ROUND_TRIP, probe_kinds
+from monitor.lab.mail import Fault, LabNetwork, SystemPlan
+from monitor.lab.mail.tempo import Tempo
+from monitor.metrics import Metrics
+from monitor.pipeline import Briefs, Pipeline
+from monitor.prober import Prober
+from monitor.route import Direction, Probing, WatchedRoute
+from monitor.store.database import Database
+from monitor.store.history import History
+from monitor.store.tables import run
+from probes.probe import Patience, Route
+from probes.result import Outcome
+from probes.token import TokenSigner
+from tests.unit.alerts.people import BRIEF
+from tests.unit.monitor.scrape import Scrape
+
+CLOCK = SystemClock()
+PATIENCE = Patience(session=timedelta(seconds=5), arrival=timedelta(seconds=1))
+OFTEN = Probing(interval=timedelta(seconds=1), patience=PATIENCE, slow_after=timedelta(seconds=0.9))
+#: Nothing is sent in a life that only looks at what still comes.
+NEVER = Probing(interval=timedelta(days=1000), patience=PATIENCE)
+#: Far longer than the deadline of a run, and than a restart takes.
+SLOW_BY = timedelta(seconds=7)
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[list[Any]]:
+    with capture_logs() as lines:
+        yield cast(list[Any], lines)
+
+
+@pytest.fixture
+async def network(tmp_path: Path) -> AsyncIterator[LabNetwork]:
+    tempo = Tempo(slow_by=SLOW_BY)
+    plans = [
+        SystemPlan.with_one_mailbox("JCM", "jabatan-contoh.gov.my", tempo=tempo),
+        SystemPlan.with_one_mailbox("rujukan-a", "rujukan-satu.gov.my", tempo=tempo),
+    ]
+    async with LabNetwork(plans, folder=tmp_path) as running:
+        yield running
+
+
+class Alerts:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+
+    async def submit(self, event: Event) -> Incident | None:
+        self.heard.append(event)
+        return None
+
+
+@dataclass
+class Life:
+    """A prober at work, from one start to the next stop."""
+
+    prober: Prober
+    metrics: Metrics
+    database: Database
+    alerts: Alerts
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return Scrape(self.metrics).value(name, **labels)
+
+    def arrivals(self) -> dict[str, float | None]:
+        return {kind: self.value("probe_arrivals_total", arrival=kind) for kind in ("late", "duplicate", "forged")}
+
+    async def outcomes(self) -> list[str]:
+        async with self.database.read() as connection:
+            return list((await connection.execute(select(run.c.outcome))).scalars())
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():  # noqa: ASYNC110 - metrics are asked, they do not tell
+                await asyncio.sleep(0.05)
+
+    async def has_ended(self, outcome: Outcome) -> None:
+        async with asyncio.timeout(20):
+            while outcome not in await self.outcomes():  # noqa: ASYNC110 - so is the store
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def life(directory: Path, network: LabNetwork, probing: Probing) -> AsyncIterator[Life]:
+    """Start on the store in *directory*, and stop at the end of the block, whatever is under way."""
+    boxes = network.mailboxes()
+    route = WatchedRoute(
+        route=Route(name="JCM/outbound/rujukan-a", sender=boxes["JCM"], recipient=boxes["rujukan-a"]),
+        agency="JCM",
+        direction=Direction.OUTBOUND,
+        probing=probing,
+    )
+    routes = {route.name: route}
+    async with Database.open(directory) as database:
+        history, judge, alerts = History(database), Judge([route], HealthPolicy()), Alerts()
+        judge.restore(await history.healths())
+        judge.restore_deferrals(await history.deferrals(CLOCK.now() - timedelta(hours=1)))
+        metrics = Metrics(version="0", now=CLOCK.now)
+        metrics.watch_agency("JCM", routes=[route.name])
+        pipeline = Pipeline(
+            judge=judge,
+            routes=routes,
+            briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
+            history=history,
+            alerting=alerts,
+            metrics=metrics,
+            clock=CLOCK,
+            site="utama",
+            open_incidents={},
+        )
+        prober = Prober(
+            routes=routes,
+            kind=probe_kinds()[ROUND_TRIP],
+            signer=TokenSigner(b"kunci-untuk-ujian-sahaja-32-okt!", "putrajaya-1"),
+            judge=judge,
+            pipeline=pipeline,
+            history=history,
+            metrics=metrics,
+            clock=CLOCK,
+            known_tokens=await history.tokens(CLOCK.now()),
+        )
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(prober.run())
+            yield Life(prober, metrics, database, alerts)
+            running.cancel()
+
+
+@pytest.mark.falsegreen
+async def test_mail_that_comes_after_the_next_start_is_late_and_nothing_is_lost_by_a_stop(
+    tmp_path: Path, network: LabNetwork, logs: list[Any]
+) -> None:
+    state, system = tmp_path / "state", network.systems["JCM"]
+    await system.break_(Fault.SLOW)
+    async with life(state, network, OFTEN) as first:
+        await first.has_ended(Outcome.LOST)
+        # Another is on its way, and its run will not see its end.
+        await first.until(lambda: system.queued >= 2)
+        assert first.arrivals() == {"late": 0, "duplicate": 0, "forged": 0}
+    on_their_way = system.queued
+    await system.repair()
+
+    async with life(state, network, NEVER) as second:
+        ended = await second.outcomes()
+        await second.until(lambda: second.arrivals()["late"] == on_their_way)
+        await network.emptied()
+        assert second.arrivals() == {"late": on_their_way, "duplicate": 0, "forged": 0}
+        # It is known which way it went and how long that took: longer than the slow system holds it back.
+        assert second.value("transit_seconds_count", direction="outbound") == on_their_way
+        assert second.value("transit_seconds_bucket", direction="outbound", le="5.0") == 0
+        # What was cut off by the stop has no end, is not lost, and alarms nobody.
+        assert ended == await second.outcomes()
+        assert len(ended) < on_their_way
+        assert second.alerts.heard == []
+    late = [line for line in logs if line.get("arrival") == "late"]
+    assert {(line["route"], line["direction"]) for line in late} == {("JCM/outbound/rujukan-a", "outbound")}
+
+    async with life(state, network, NEVER) as third:
+        # What has come late is not waited for again: a second copy would be a duplicate.
+        known = await History(third.database).tokens(CLOCK.now())
+        assert [sent.came for sent in known.values()] == [True] * on_their_way
+
+
+@pytest.mark.falsegreen
+async def test_a_second_copy_and_a_forgery_are_told_apart_after_the_next_start(
+    tmp_path: Path, network: LabNetwork
+) -> None:
+    state, system = tmp_path / "state", network.systems["rujukan-a"]
+    async with life(state, network, OFTEN) as first:
+        await first.has_ended(Outcome.DELIVERED)
+        await first.until(lambda: first.prober.specimen("JCM") is not None)
+        content = first.prober.specimen("JCM")
+    assert content is not None
+    address = network.mailboxes()["rujukan-a"].address
+    forged = re.sub(
+        rb"[0-9A-Za-z_-]{24,}", lambda match: match[0][:-1] + (b"A" if match[0][-1:] != b"A" else b"B"), content
+    )
+    await system.put(address, content)
+    await system.put(address, forged)
+
+    async with life(state, network, NEVER) as second:
+        await second.until(lambda: second.arrivals() == {"late": 0, "duplicate": 1, "forged": 1})
+        assert second.value("transit_seconds_count", direction="outbound") == 0
+        # The forgery may be somebody's mail: it is left alone.
+        async with asyncio.timeout(10):
+            while system.messages(address) != 1:  # noqa: ASYNC110 - so is the mailbox
+                await asyncio.sleep(0.05)
+
+
+async def test_a_server_that_puts_us_off_is_not_given_its_budget_anew_by_a_restart(
+    tmp_path: Path, network: LabNetwork
+) -> None:
+    state = tmp_path / "state"
+    await network.systems["JCM"].break_(Fault.FULL)
+    async with life(state, network, OFTEN) as first:
+        began = CLOCK.now()
+        await first.has_ended(Outcome.DEFERRED)
+    async with life(state, network, OFTEN) as second:
+        deferrals = await History(second.database).deferrals(began - timedelta(minutes=1))
+        await second.until(lambda: second.prober._judge._subjects["JCM/outbound/rujukan-a"].deferred_since is not None)
+        ((name, since),) = deferrals.items()
+        assert name == "JCM/outbound/rujukan-a"
+        assert since < second.prober._began
+        assert second.prober._judge._subjects[name].deferred_since == since

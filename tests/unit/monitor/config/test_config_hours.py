@@ -1,0 +1,279 @@
+"""Hours, maintenance and the budgets of accounts: what is refused, where, and what it becomes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from monitor.registry import Registry
+from monitor.window import Hours
+from tests.unit.monitor.config.ministry import Ministry, second_agency
+
+_AGENCY = "agencies/jabatan.yaml"
+
+
+def put(ministry: Ministry, file: str, text: str) -> None:
+    """Add *text* to a file, before what it ends with."""
+    before = "escalation:\n  steps" if file == "jabatan" else "noc:\n"
+    ministry.edit(file, before, f"{text}\n{before}")
+
+
+def registry(ministry: Ministry) -> Registry:
+    loaded = ministry.load()
+    assert loaded.registry is not None, [str(problem) for problem in loaded.problems]
+    return loaded.registry
+
+
+def hours(ministry: Ministry, agency: str = "JCONTOH") -> Hours:
+    (found,) = {id(r.probing.hours): r.probing.hours for r in registry(ministry).routes_of(agency)}.values()
+    return found
+
+
+def at(*when: int) -> datetime:
+    return datetime(*when, tzinfo=UTC)  # type: ignore[arg-type, misc]
+
+
+# -- what it becomes ------------------------------------------------------------------------------------------------
+
+
+def test_without_a_word_mail_is_always_probed(ministry: Ministry) -> None:
+    assert hours(ministry) == Hours()
+
+
+def test_hours_of_all_agencies_are_local_in_each(ministry: Ministry) -> None:
+    put(ministry, "pantau", 'probing: {when: [{cron: "0 7 * * mon-fri", for: 12h}]}')
+    ministry.write("kedua", second_agency(("escalation:\n", "time_zone: Asia/Tokyo\nescalation:\n")))
+
+    saturday = at(2026, 11, 28, 4)
+    assert hours(ministry).opens(saturday) == at(2026, 11, 29, 23)
+    assert hours(ministry, "MPCONTOH").opens(saturday) == at(2026, 11, 29, 22)
+    # Our references are probed in the same hours.
+    assert hours(ministry, "").opens(saturday) == at(2026, 11, 29, 23)
+
+
+def test_an_agency_may_have_other_hours_than_all_others(ministry: Ministry) -> None:
+    put(ministry, "pantau", 'probing: {when: [{cron: "0 7 * * mon-fri", for: 12h}]}')
+    put(ministry, "jabatan", 'probing: {interval: 10m, when: [{cron: "0 0 * * *", for: 24h}]}')
+
+    assert hours(ministry).opens(at(2026, 11, 28, 4)) == at(2026, 11, 28, 4)
+    assert registry(ministry).routes_of("JCONTOH")[0].probing.interval == timedelta(minutes=10)
+
+
+@pytest.mark.parametrize(
+    "until", ["2026-12-02 04:00", "2026-12-02T04:00:00", "2026-12-01T20:00Z", "2026-12-02T05:00+09:00"]
+)
+def test_maintenance_is_in_local_time_or_says_which(ministry: Ministry, until: str) -> None:
+    put(ministry, "jabatan", f"maintenance: [{{from: 2026-12-01 22:00, until: {until}, why: Naik taraf}}]")
+    found = hours(ministry).closed_by(at(2026, 12, 1, 15))
+
+    assert found is not None
+    assert (found.begins, found.ends, found.why) == (at(2026, 12, 1, 14), at(2026, 12, 1, 20), "Naik taraf")
+
+
+def test_maintenance_comes_again_and_again(ministry: Ministry) -> None:
+    put(ministry, "jabatan", 'maintenance: [{cron: "0 2 * * sun", for: 2h, why: Sandaran mingguan}]')
+
+    assert hours(ministry).opens(at(2026, 11, 28, 19)) == at(2026, 11, 28, 20)
+    assert hours(ministry, "") == Hours()
+
+
+def test_maintenance_of_the_service_is_everybodys(ministry: Ministry) -> None:
+    put(ministry, "pantau", "maintenance: [{from: 2026-12-01 22:00, until: 2026-12-02 04:00, why: Pindah pejabat}]")
+
+    for agency in ("JCONTOH", ""):
+        assert hours(ministry, agency).opens(at(2026, 12, 1, 15)) == at(2026, 12, 1, 20)
+
+
+def test_results_are_kept_for_a_year_or_as_long_as_is_written(ministry: Ministry) -> None:
+    settings = ministry.load().settings
+    assert settings is not None
+    assert settings.keep_results == timedelta(days=365)
+    put(ministry, "pantau", "keep_results: 90d")
+    settings = ministry.load().settings
+    assert settings is not None
+    assert settings.keep_results == timedelta(days=90)
+
+
+# -- what is refused ------------------------------------------------------------------------------------------------
+
+_CRON = 'write instead: "0 7 * * mon-fri" (minute hour day month weekday)'
+
+#: What is added to which file, and the problem that makes.
+MISTAKES = [
+    (
+        ("jabatan", "probing: {when: [{cron: 0 25 * * *, for: 1h}]}"),
+        f"{_AGENCY}:23: probing.when[0].cron: is no cron expression (bad hour); {_CRON}",
+    ),
+    (
+        ("jabatan", "probing: {when: [{cron: 0 0 31 2 *, for: 1h}]}"),
+        f"{_AGENCY}:23: probing.when[0].cron: is no cron expression (bad day-of-month); {_CRON}",
+    ),
+    (
+        ("jabatan", "probing: {when: [{cron: 7am, for: 1h}]}"),
+        f"{_AGENCY}:23: probing.when[0].cron: has 1 fields and not five: minute hour day month weekday; {_CRON}",
+    ),
+    (
+        ("jabatan", "probing: {when: [{cron: 0 7 * * *, for: 12}]}"),
+        f"{_AGENCY}:23: probing.when[0].for: '12' has no unit; write instead: 12s or 12m",
+    ),
+    (
+        ("jabatan", "probing: {when: [{cron: 0 7 * * *}]}"),
+        f"{_AGENCY}:23: probing.when[0].for: is missing; write instead: for: 12h",
+    ),
+    (
+        ("jabatan", "probing: {when: []}"),
+        (
+            f"{_AGENCY}:23: probing.when: no window is named: nothing would be probed; "
+            "write instead: a window, or leave the key out"
+        ),
+    ),
+    (
+        ("jabatan", "time_zone: Malaysia"),
+        (
+            f"{_AGENCY}:23: time_zone: 'Malaysia' is no time zone that this machine knows; "
+            "write instead: Asia/Kuala_Lumpur"
+        ),
+    ),
+    (
+        ("jabatan", "time_zone: ../../etc/passwd"),
+        (
+            f"{_AGENCY}:23: time_zone: '../../etc/passwd' is no time zone that this machine knows; "
+            "write instead: Asia/Kuala_Lumpur"
+        ),
+    ),
+    (
+        ("jabatan", "maintenance: [{from: 2026-12-01 22:00, until: 2026-12-01 21:00, why: Naik taraf}]"),
+        f"{_AGENCY}:23: maintenance[0].until: the window ends before it begins; write instead: a later time",
+    ),
+    (
+        ("jabatan", "maintenance: [{from: 2026-12-01T22:00+08:00, until: 2026-12-01T14:00Z, why: Naik taraf}]"),
+        f"{_AGENCY}:23: maintenance[0].until: the window ends before it begins; write instead: a later time",
+    ),
+    (
+        ("jabatan", "maintenance: [{from: 2026-12-01, until: 2026-12-02 04:00, why: Naik taraf}]"),
+        (
+            f"{_AGENCY}:23: maintenance[0].from: is no date with a time; "
+            "write instead: 2026-12-01 22:00, or 2026-12-01T22:00+08:00"
+        ),
+    ),
+    (
+        ("jabatan", "maintenance: [{from: 1 Dis 2026, until: 2026-12-02 04:00, why: Naik taraf}]"),
+        (
+            f"{_AGENCY}:23: maintenance[0].from: is no date with a time; "
+            "write instead: 2026-12-01 22:00, or 2026-12-01T22:00+08:00"
+        ),
+    ),
+    (
+        ("jabatan", "maintenance: [{from: 2026-12-01 22:00, why: Naik taraf}]"),
+        (
+            f"{_AGENCY}:23: maintenance[0]: is not one kind of window; "
+            "write instead: from: and until:, or cron: and for:"
+        ),
+    ),
+    (
+        ("jabatan", "maintenance: [{cron: 0 2 * * *, until: 2026-12-02 04:00, for: 1h, why: Naik taraf}]"),
+        (
+            f"{_AGENCY}:23: maintenance[0]: is not one kind of window; "
+            "write instead: from: and until:, or cron: and for:"
+        ),
+    ),
+    (
+        ("pantau", "maintenance: [{why: Naik taraf}]"),
+        (
+            "pantau.yaml:24: maintenance[0]: is not one kind of window; "
+            "write instead: from: and until:, or cron: and for:"
+        ),
+    ),
+    (
+        ("jabatan", 'maintenance: [{cron: "0 0 * * *", for: 24h, why: Selalu}]'),
+        (
+            f"{_AGENCY}:23: maintenance: leaves no time in which mail is probed; "
+            "write instead: hours that maintenance does not cover"
+        ),
+    ),
+    (
+        (
+            "jabatan",
+            'probing: {when: [{cron: "0 2 * * *", for: 1h}]}\nmaintenance: [{cron: "0 1 * * *", for: 3h, why: Sandaran}]',
+        ),
+        (
+            f"{_AGENCY}:23: probing.when: leaves no time in which mail is probed; "
+            "write instead: hours that maintenance does not cover"
+        ),
+    ),
+    # Budgets
+    (
+        ("jabatan", "probing: {interval: 30s, confirmation: 15s}"),
+        (
+            f"{_AGENCY}:23: probing.interval: pantau@jabatan-contoh.gov.my would send up to 9504 messages a day, and "
+            "google allows an account 2000 a day; write instead: an interval of 2m30s or longer on all routes from it, "
+            "or another account for some of them"
+        ),
+    ),
+    (
+        ("pantau", "probing: {interval: 30s, confirmation: 15s}"),
+        (
+            f"{_AGENCY}:12: mailboxes.utama: pantau@jabatan-contoh.gov.my would send up to 9504 messages a day, and "
+            "google allows an account 2000 a day; write instead: an interval of 2m30s or longer on all routes from it, "
+            "or another account for some of them"
+        ),
+    ),
+    (
+        ("pantau", "providers: {google: {messages_per_day: 900}}"),
+        (
+            f"{_AGENCY}:12: mailboxes.utama: pantau@jabatan-contoh.gov.my would send up to 951 messages a day, and "
+            "google allows an account 900 a day; write instead: an interval of 6m or longer on all routes from it, "
+            "or another account for some of them"
+        ),
+    ),
+    (
+        ("pantau", "providers: {rujukan: {hosts: [rujukan-a.gov.my], messages_per_day: 600}}"),
+        (
+            "pantau.yaml:5: references.rujukan-a: pantau@rujukan-a.gov.my would send up to 634 messages a day, and "
+            "rujukan allows an account 600 a day; write instead: an interval of 6m or longer on all routes from it, "
+            "or another account for some of them"
+        ),
+    ),
+    (
+        ("pantau", "providers: {gogle: {messages_per_day: 900}}"),
+        "pantau.yaml:24: providers.gogle: is no provider that is known, and has no hosts; write instead: google",
+    ),
+    (
+        ("pantau", "providers: {pos: {concurrency: 5}}"),
+        (
+            "pantau.yaml:24: providers.pos: is no provider that is known, and has no hosts; "
+            "write instead: hosts: [mel.contoh.gov.my]"
+        ),
+    ),
+    (
+        ("pantau", "providers: {google: {messages_per_day: 0}}"),
+        "pantau.yaml:24: providers.google.messages_per_day: must be at least 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("written", "problem"), MISTAKES, ids=[mistake[0][1][:60] for mistake in MISTAKES])
+def test_a_mistake_is_named_with_its_place(ministry: Ministry, written: tuple[str, str], problem: str) -> None:
+    put(ministry, *written)
+    assert ministry.problems() == [problem]
+
+
+def test_an_account_with_a_larger_budget_may_say_so(ministry: Ministry) -> None:
+    put(ministry, "jabatan", "probing: {interval: 30s, confirmation: 15s}")
+    put(ministry, "pantau", "providers: {google: {messages_per_day: 10000, concurrency: 5}}")
+    assert ministry.problems() == []
+
+
+def test_what_our_reference_sends_to_all_agencies_is_added_up(ministry: Ministry) -> None:
+    ministry.edit("pantau", "smtp: {host: mel.rujukan-a.gov.my}", "smtp: {host: smtp.office365.com}")
+    for n in range(40):
+        code = "MP" + chr(ord("A") + n // 20) + chr(ord("A") + n % 20)
+        text = second_agency(("agency: MPCONTOH", f"agency: {code}"), ("kedua@", f"{code.lower()}@"))
+        ministry.write(code.lower(), text)
+    (problem,) = ministry.problems()
+    assert problem == (
+        "pantau.yaml:5: references.rujukan-a: pantau@rujukan-a.gov.my would send up to 13306 messages a day, and "
+        "microsoft allows an account 10000 a day and 30 a minute; write instead: an interval of 7m or longer on all "
+        "routes from it, or another account for some of them"
+    )

@@ -1,0 +1,232 @@
+"""How a mailbox is met: its servers, and one way to sign in."""
+
+from __future__ import annotations
+
+import pytest
+
+from probes.mailbox import Mailbox, OAuth, Password, Security
+from probes.oauth import KeptTokens
+from probes.token_endpoint import ClientCredentials, RefreshToken
+from probes.token_local import TokenFile
+from tests.unit.monitor.config.ministry import SECRET, Ministry
+
+_SERVERS = "smtp: {host: smtp.gmail.com}\n    imap: {host: imap.gmail.com}\n"
+_LOGIN = "login: {username: pantau, password_file: secrets/mail}"
+_MICROSOFT = (
+    "oauth: {provider: microsoft, tenant: jabatan-contoh.gov.my, flow: client_credentials,"
+    " client_id: pantau, client_secret_file: secrets/mail}"
+)
+_GOOGLE = (
+    "oauth: {provider: google, flow: refresh_token, client_id: pantau,"
+    " client_secret_file: secrets/mail, refresh_token_file: secrets/segar}"
+)
+
+
+def mailbox(ministry: Ministry) -> Mailbox:
+    """Return the agency's mailbox as routes have it."""
+    routes = ministry.load().accepted().registry.routes
+    return next(route.route.sender for route in routes if route.route.sender.name == "JCONTOH/utama")
+
+
+def sign_in(ministry: Ministry, way: str) -> None:
+    ministry.put_secret("segar", "segar-0\n")
+    ministry.edit("jabatan", _LOGIN, f"login: {{username: pantau, {way}}}")
+
+
+def tokens_of(box: Mailbox) -> object:
+    assert isinstance(box.login, OAuth)
+    return box.login.tokens
+
+
+def issuer_of(box: Mailbox) -> object:
+    tokens = tokens_of(box)
+    assert isinstance(tokens, KeptTokens)
+    return tokens._issuer
+
+
+def test_microsoft_needs_a_tenant_and_a_client(ministry: Ministry) -> None:
+    sign_in(ministry, _MICROSOFT)
+    issuer = issuer_of(mailbox(ministry))
+    assert isinstance(issuer, ClientCredentials)
+    client = issuer._client
+    assert client.token_url == "https://login.microsoftonline.com/jabatan-contoh.gov.my/oauth2/v2.0/token"
+    assert client.scope == "https://outlook.office365.com/.default"
+    assert client.client_secret == SECRET
+
+
+def test_google_needs_a_persons_consent(ministry: Ministry) -> None:
+    sign_in(ministry, _GOOGLE)
+    issuer = issuer_of(mailbox(ministry))
+    assert isinstance(issuer, RefreshToken)
+    assert issuer._client.token_url == "https://oauth2.googleapis.com/token"
+    assert issuer._client.scope is None
+
+
+def test_any_other_provider_is_named_by_its_endpoint(ministry: Ministry) -> None:
+    way = _MICROSOFT.replace("provider: microsoft, tenant: jabatan-contoh.gov.my", "token_url: https://masuk.contoh/t")
+    sign_in(ministry, way.replace("client_id", "scope: mel baca, client_id"))
+    issuer = issuer_of(mailbox(ministry))
+    assert isinstance(issuer, ClientCredentials)
+    assert (issuer._client.token_url, issuer._client.scope) == ("https://masuk.contoh/t", "mel baca")
+
+
+def test_a_token_may_come_from_a_file_or_a_command(ministry: Ministry) -> None:
+    sign_in(ministry, "token_file: secrets/tanda")
+    tokens = tokens_of(mailbox(ministry))
+    assert isinstance(tokens, TokenFile)
+    assert tokens._file == ministry.directory / "secrets/tanda"
+    ministry.edit("jabatan", "token_file: secrets/tanda", "token_command: [oama, access, peti]")
+    assert isinstance(tokens_of(mailbox(ministry)), KeptTokens)
+
+
+def test_no_secret_of_a_login_shows(ministry: Ministry) -> None:
+    for way in (_MICROSOFT, _GOOGLE.replace("segar}", "mail}")):
+        sign_in(ministry, way)
+        loaded = ministry.load()
+        assert SECRET not in repr((loaded, mailbox(ministry), issuer_of(mailbox(ministry))))
+        ministry.edit("jabatan", way, _LOGIN.removeprefix("login: {username: pantau, ").removesuffix("}"))
+
+
+@pytest.mark.parametrize(
+    ("way", "problem"),
+    [
+        (
+            "token_file: x, token_command: [y]",
+            "token_command: is a second way to sign in beside token_file; write instead: one of the two",
+        ),
+        (
+            "password_file: secrets/mail, token_file: x",
+            "token_file: is a second way to sign in beside password; write instead: one of the two",
+        ),
+        (
+            f"password_file: secrets/mail, {_MICROSOFT}",
+            "oauth: is a second way to sign in beside password; write instead: one of the two",
+        ),
+        ("token_command: []", "token_command: is empty; write instead: [PROGRAM, ARGUMENT, ...]"),
+        (
+            _MICROSOFT.replace(" tenant: jabatan-contoh.gov.my,", ""),
+            "oauth.tenant: is missing; write instead: tenant: jabatan-contoh.gov.my, or the id of the tenant",
+        ),
+        (
+            _MICROSOFT.replace("jabatan-contoh.gov.my", "../lain"),
+            "oauth.tenant: '../lain' is no tenant; write instead: jabatan-contoh.gov.my, or the id of the tenant",
+        ),
+        (
+            _MICROSOFT.replace("provider: microsoft, ", "token_url: https://x.contoh/t, "),
+            "oauth.tenant: belongs to Microsoft; write instead: provider: microsoft",
+        ),
+        (
+            _MICROSOFT.replace("provider: microsoft, tenant: jabatan-contoh.gov.my, ", ""),
+            "oauth.token_url: is missing; write instead: provider: microsoft | google, or token_url: https://...",
+        ),
+        (
+            _MICROSOFT.replace("tenant:", "token_url: http://masuk.contoh/t, tenant:"),
+            (
+                "oauth.token_url: must be https: secrets are sent there; "
+                "write instead: https://log-masuk.jabatan-contoh.gov.my/token"
+            ),
+        ),
+        (
+            _MICROSOFT.replace(", client_secret_file: secrets/mail", ""),
+            ("oauth.client_secret: is missing; write instead: client_secret_file: PATH, or client_secret_env: NAME"),
+        ),
+        (
+            _MICROSOFT.replace("client_secret_file: secrets/mail", "client_secret_file: secrets/tiada"),
+            (
+                "oauth.client_secret_file: the file secrets/tiada does not exist; "
+                "write instead: the path of a file that holds only the secret"
+            ),
+        ),
+        (
+            _MICROSOFT.replace("client_id:", "rotation_file: x, client_id:"),
+            "oauth.rotation_file: is not used by this flow; write instead: flow: refresh_token",
+        ),
+        (
+            _GOOGLE.replace(", refresh_token_file: secrets/segar", ""),
+            ("oauth.refresh_token: is missing; write instead: refresh_token_file: PATH, or refresh_token_env: NAME"),
+        ),
+        (
+            _GOOGLE.replace("flow: refresh_token", "flow: client_credentials").replace(
+                ", refresh_token_file: secrets/segar", ""
+            ),
+            (
+                "oauth.flow: Google opens no mailbox to a client by itself; "
+                "write instead: refresh_token, or a token_command instead of oauth"
+            ),
+        ),
+        (
+            _MICROSOFT.replace("client_credentials", "password"),
+            "oauth.flow: 'password' is not possible here; write instead: client_credentials or refresh_token",
+        ),
+    ],
+)
+def test_a_login_that_cannot_work_is_a_problem(ministry: Ministry, way: str, problem: str) -> None:
+    sign_in(ministry, way)
+    assert ministry.problems() == [f"agencies/jabatan.yaml:16: mailboxes.utama.login.{problem}"]
+
+
+def test_a_login_without_a_way_in_is_a_problem(ministry: Ministry) -> None:
+    ministry.edit("jabatan", _LOGIN, "login: {username: pantau}")
+    assert ministry.problems() == [
+        (
+            "agencies/jabatan.yaml:16: mailboxes.utama.login.password: is missing; write instead: "
+            "password_file: PATH, or password_env: NAME; or oauth, token_file or token_command"
+        )
+    ]
+
+
+def test_a_mailbox_may_be_read_over_pop3(ministry: Ministry) -> None:
+    ministry.edit("jabatan", "imap: {host: imap.gmail.com}", "pop3: {host: pop.gmail.com}")
+    box = mailbox(ministry)
+    assert box.imap is None
+    assert box.pop3 is not None
+    assert (box.pop3.host, box.pop3.port, box.pop3.security) == ("pop.gmail.com", 995, Security.IMPLICIT)
+    assert isinstance(box.login, Password)
+    ministry.edit("jabatan", "pop.gmail.com}", "pop.gmail.com, security: starttls}")
+    other = mailbox(ministry).pop3
+    assert other is not None
+    assert other.port == 110
+
+
+def test_mail_may_arrive_in_another_folder(ministry: Ministry) -> None:
+    assert mailbox(ministry).inbox == "INBOX"
+    ministry.edit("jabatan", _LOGIN, f"{_LOGIN}\n    inbox: Kongsi/Pro")
+    assert mailbox(ministry).inbox == "Kongsi/Pro"
+
+
+@pytest.mark.parametrize(
+    ("servers", "more", "problem"),
+    [
+        (
+            "",
+            "",
+            (
+                "12: mailboxes.utama: has no server: nothing is sent from it, and nothing read; "
+                "write instead: smtp:, imap: or pop3:"
+            ),
+        ),
+        (
+            f"{_SERVERS}    pop3: {{host: pop.gmail.com}}\n    ",
+            "",
+            (
+                "16: mailboxes.utama.pop3: is a second way to read it beside imap; "
+                "write instead: imap: it sees junk folders, too"
+            ),
+        ),
+        (
+            "smtp: {host: smtp.gmail.com}\n    pop3: {host: pop.gmail.com}\n    ",
+            "inbox: Pro",
+            "17: mailboxes.utama.inbox: names folders, and only IMAP has them; write instead: imap:",
+        ),
+        (
+            "smtp: {host: smtp.gmail.com}\n    pop3: {host: pop.gmail.com}\n    ",
+            "junk_folders: [Sarap]",
+            "17: mailboxes.utama.junk_folders: names folders, and only IMAP has them; write instead: imap:",
+        ),
+    ],
+)
+def test_servers_that_are_of_no_use_are_a_problem(ministry: Ministry, servers: str, more: str, problem: str) -> None:
+    ministry.edit("jabatan", f"{_SERVERS}    ", servers)
+    if more:
+        ministry.edit("jabatan", _LOGIN, f"{_LOGIN}\n    {more}")
+    assert f"agencies/jabatan.yaml:{problem}" in ministry.problems()
