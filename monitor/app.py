@@ -19,6 +19,8 @@ from alerts.exchange import Exchange, Line
 from monitor.config.loading import BadConfiguration, Configuration, load
 from monitor.config.problem import Problem, Severity
 from monitor.front import Front
+from monitor.garbage import keep_setting_aside
+from monitor.housekeeping import keep_house
 from monitor.key import token_key
 from monitor.lines import build_lines
 from monitor.metrics import Metrics
@@ -28,7 +30,7 @@ from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
 from monitor.store.records import Records
-from monitor.watch import Surroundings, Watch, make_watch, retire
+from monitor.watch import Surroundings, Watch, make_watch, retire, show_tokens
 from monitor.web.callbacks import callbacks
 from monitor.web.control import control
 from monitor.web.portal import portal
@@ -42,6 +44,7 @@ CONTROL_SOCKET = "control.sock"
 
 #: What gateways that a reload removed are allowed for the calls they are in.
 _RETIREMENT = timedelta(seconds=100)
+_TOKENS_EVERY = timedelta(seconds=15)
 
 
 class App:
@@ -87,6 +90,9 @@ class App:
                 tasks.create_task(self._keep_reloading()),
                 tasks.create_task(self._retire_lines()),
                 tasks.create_task(self._measure_lag()),
+                tasks.create_task(keep_setting_aside()),
+                tasks.create_task(keep_house(self._around.history, self._keep_results, self._clock)),
+                tasks.create_task(self._show_tokens()),
             ]
             await self._stopping.wait()
             for task in running:
@@ -197,9 +203,13 @@ class App:
     async def _keep_watching(self) -> None:
         while True:
             async with asyncio.TaskGroup() as tasks:
-                probing = tasks.create_task(self._watch.prober.run())
+                at_work = [
+                    tasks.create_task(self._watch.prober.run()),
+                    tasks.create_task(self._watch.inspector.run()),
+                ]
                 configuration = await self._next.get()
-                probing.cancel()
+                for task in at_work:
+                    task.cancel()
             # Only now: what the last watch still told the store is where the new one goes on.
             self._watch = await make_watch(configuration, self._around)
             self._taken_up.set()
@@ -221,6 +231,15 @@ class App:
     async def _close_lines(self) -> None:
         for line in self._exchange:
             await line.gateway.close()
+
+    async def _show_tokens(self) -> None:
+        """Export when access tokens expire, as often as Prometheus looks: they are renewed whenever somebody signs in."""
+        while True:
+            show_tokens(self._metrics, self._watch.routes.values())
+            await asyncio.sleep(_TOKENS_EVERY.total_seconds())
+
+    def _keep_results(self) -> timedelta:
+        return self._watch.configuration.settings.keep_results
 
     async def _measure_lag(self) -> None:
         """Export how late the loop wakes: a blocked loop probes late and answers nobody."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 
 from alerts.clock import Clock
@@ -15,15 +16,18 @@ from alerts.gateway import Answer, Content, Dispatches, Incoming, Refused
 from alerts.incident import Incident
 from monitor.config.problem import Problem
 from monitor.lines import callback_base
-from monitor.metrics import REFUSALS, Metrics
+from monitor.metrics import NO_AGENCY, REFUSALS, Metrics
 from monitor.overview import (
     AgencyView,
+    CheckView,
     IncidentView,
     NoticeView,
+    view_checks,
     view_incident,
     view_notice,
     view_route,
 )
+from monitor.route import WatchedRoute
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
 from monitor.watch import Watch
@@ -65,10 +69,13 @@ class Front:
         watch = self._watch()
         async with self._store.reading() as ledger:
             open_numbers = {i.dedup_key: i.number for i in await ledger.open_incidents()}
-        latest = await self._history.latest()
+        latest, now = await self._history.latest(), self._clock.now()
+        routes_of: dict[str, list[WatchedRoute]] = defaultdict(list)
+        for route in watch.routes.values():
+            routes_of[route.agency].append(route)
         views = []
         for code, agency in sorted(watch.configuration.registry.agencies.items()):
-            routes = [r for r in watch.routes.values() if r.agency == code]
+            routes = routes_of[code]
             views.append(
                 AgencyView(
                     agency=code,
@@ -79,10 +86,16 @@ class Front:
                         view_route(r.name, r.direction, watch.judge.route_health(r.name), latest.get(r.name))
                         for r in routes
                     ],
+                    checks=view_checks(watch.inspector.latest(code)),
+                    maintenance=next((r.probing.hours.closed_by(now) for r in routes), None),
                     incident=open_numbers.get(code),
                 )
             )
         return views
+
+    async def own_checks(self) -> Sequence[CheckView]:
+        """Return what the checks found at our own reference mailboxes."""
+        return view_checks(self._watch().inspector.latest(NO_AGENCY))
 
     async def incidents(self) -> Sequence[IncidentView]:
         """Return the newest incidents, newest first."""
@@ -108,9 +121,9 @@ class Front:
             return None
         return view_notice(notice, incident), await self._composer.compose(notice, notice.channel)
 
-    def metrics(self) -> bytes:
-        """Return Prometheus' text format."""
-        return self._metrics.render()
+    def metrics(self) -> Iterator[bytes]:
+        """Return Prometheus' text format, a piece at a time."""
+        return self._metrics.pieces()
 
     def ready(self) -> bool:
         """Whether the service has started and its cycle is running."""

@@ -14,7 +14,10 @@ from alerts.delivery import Notice, NoticeState
 from alerts.incident import Incident, IncidentState
 from alerts.notice import Matter, Plan, Purpose
 from monitor.health import Health
+from monitor.inspection import Inspection, amiss, worst
 from monitor.route import Direction
+from monitor.window import Stretch
+from probes.check import Finding, Verdict
 from probes.result import Outcome, Phase, ProbeResult
 
 
@@ -33,6 +36,20 @@ class RouteView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckView:
+    """What one kind of check last found. It says nothing about whether mail flows."""
+
+    kind: str
+    #: The gravest of all; `None`: not looked at yet.
+    verdict: Verdict | None = None
+    looked_at: datetime | None = None
+    #: How many things are as they should be.
+    passed: int = 0
+    #: Those that are not, the gravest first.
+    amiss: Sequence[Finding] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgencyView:
     """An agency's mail."""
 
@@ -42,6 +59,9 @@ class AgencyView:
     #: By direction; a direction that is not probed is missing.
     health: Mapping[Direction, Health]
     routes: Sequence[RouteView]
+    checks: Sequence[CheckView] = ()
+    #: What is going on while its mail may be down.
+    maintenance: Stretch | None = None
     #: Number of the open incident, or `None`.
     incident: str | None = None
 
@@ -155,3 +175,23 @@ def view_route(name: str, direction: Direction, health: Health, last: ProbeResul
         why=why,
         transit_seconds=None if transit is None else round(transit.total_seconds(), 3),
     )
+
+
+def view_checks(latest: Mapping[str, Inspection | None]) -> Sequence[CheckView]:
+    """Return what people are shown of the latest inspections, by the kinds of checks.
+
+    A kind that finds nothing to look at (our own mailboxes have no domain of ours) is left out: that is not a pass.
+    """
+    return [
+        CheckView(kind=kind)
+        if inspection is None
+        else CheckView(
+            kind=kind,
+            verdict=worst(inspection.findings),
+            looked_at=inspection.at,
+            passed=len(inspection.findings) - len(odd := amiss(inspection.findings)),
+            amiss=odd,
+        )
+        for kind, inspection in latest.items()
+        if inspection is None or inspection.findings
+    ]

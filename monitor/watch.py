@@ -1,24 +1,36 @@
-"""What follows from one configuration: routes, their judge, the pipeline, the prober. A reload makes a new one."""
+"""What follows from one configuration: routes, their judge, the pipeline, the prober, the inspector.
+
+A reload makes a new one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 
 from alerts.clock import Clock
 from alerts.notice import Matter
 from monitor.briefs import own_brief
 from monitor.config.loading import Configuration
+from monitor.config.provider import build_providers
 from monitor.health import HealthPolicy
+from monitor.inspection import Assignment, assignments
+from monitor.inspector import Inspections, Inspector
 from monitor.judge import Judge
-from monitor.kinds import ROUND_TRIP, probe_kinds
+from monitor.kinds import ROUND_TRIP, check_kinds, probe_kinds
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.pipeline import Alerting, Briefs, Pipeline
 from monitor.prober import Prober
+from monitor.registry import premises
 from monitor.route import WatchedRoute
 from monitor.settings import Settings
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
+from monitor.window import Hours
+from probes.mailbox import OAuth
 from probes.token import TokenSigner
 
 
@@ -32,6 +44,7 @@ class Surroundings:
     alerting: Alerting
     metrics: Metrics
     clock: Clock
+    inspections: Inspections = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +55,7 @@ class Watch:
     routes: Mapping[str, WatchedRoute]
     judge: Judge
     prober: Prober
+    inspector: Inspector
 
 
 async def make_watch(configuration: Configuration, around: Surroundings) -> Watch:
@@ -50,7 +64,11 @@ async def make_watch(configuration: Configuration, around: Surroundings) -> Watc
     routes = {route.name: route for route in registry.routes}
     judge = Judge(routes.values(), _own_policy(settings))
     judge.restore(await around.history.healths())
-    announce(around.metrics, configuration)
+    now, budgets = around.clock.now(), [route.probing.deferred_budget for route in registry.routes]
+    # What was put off longer ago than twice its budget has used it up however long it has been.
+    judge.restore_deferrals(await around.history.deferrals(now - 2 * max(budgets, default=timedelta(0))))
+    assigned = _assigned(configuration, lambda agency: prober.specimen(agency))  # noqa: PLW0108 - it is made below
+    announce(around.metrics, configuration, assigned)
     pipeline = Pipeline(
         judge=judge,
         routes=routes,
@@ -74,19 +92,33 @@ async def make_watch(configuration: Configuration, around: Surroundings) -> Watc
         history=around.history,
         metrics=around.metrics,
         clock=around.clock,
-        known_tokens=await around.history.tokens(around.clock.now()),
+        known_tokens=await around.history.tokens(now),
+        providers=build_providers(settings.providers),
     )
-    return Watch(configuration=configuration, routes=routes, judge=judge, prober=prober)
+    inspector = Inspector(assigned, latest=around.inspections, metrics=around.metrics, clock=around.clock)
+    return Watch(configuration=configuration, routes=routes, judge=judge, prober=prober, inspector=inspector)
 
 
-def announce(metrics: Metrics, configuration: Configuration) -> None:
+def announce(metrics: Metrics, configuration: Configuration, assigned: Sequence[Assignment]) -> None:
     """Tell the metrics what exists; what has left is forgotten by `retire`."""
     registry, settings = configuration.registry, configuration.settings
+    checks: dict[str, list[str]] = defaultdict(list)
+    for each in assigned:
+        checks[each.premises.agency].append(each.kind.name)
     for agency in (*registry.agencies, NO_AGENCY):
-        metrics.watch_agency(agency, routes=[route.name for route in registry.routes_of(agency)])
+        routes = [route.name for route in registry.routes_of(agency)]
+        metrics.watch_agency(agency, routes=routes, checks=checks[agency])
     for channel, entries in settings.gateways.items():
         for entry in entries:
             metrics.watch_gateway(channel, entry.name)
+
+
+def show_tokens(metrics: Metrics, routes: Iterable[WatchedRoute]) -> None:
+    """Tell the metrics when the access tokens expire that mailboxes are signed in with."""
+    ends = (end for route in routes for end in (route.route.sender, route.route.recipient))
+    for mailbox in {end.name: end for end in ends}.values():
+        if isinstance(mailbox.login, OAuth):
+            metrics.token_known(mailbox.name, mailbox.login.tokens.expires_at)
 
 
 def retire(metrics: Metrics, before: Configuration, after: Configuration) -> None:
@@ -98,6 +130,21 @@ def retire(metrics: Metrics, before: Configuration, after: Configuration) -> Non
         for entry in entries:
             if (channel, entry.name) not in kept:
                 metrics.forget_gateway(channel, entry.name)
+
+
+def _assigned(configuration: Configuration, specimen: Callable[[str], bytes | None]) -> Sequence[Assignment]:
+    settings, registry = configuration.settings, configuration.registry
+    return assignments(
+        check_kinds(),
+        [
+            premises(agency, registry, settings, specimen=partial(specimen, agency))
+            for agency in (*registry.agencies, NO_AGENCY)
+        ],
+        settings.checks.kinds,
+        {code: agency.checks.kinds for code, agency in registry.agencies.items()},
+        # Maintenance is a whole agency's, and hours only say when mail is probed.
+        {r.agency: Hours(maintenance=r.probing.hours.maintenance) for r in registry.routes},
+    )
 
 
 def _own_policy(settings: Settings) -> HealthPolicy:

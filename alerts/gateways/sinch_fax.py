@@ -59,6 +59,8 @@ _CODES = {
 }
 
 _LABEL = "pantau"
+#: More is not a number of pages.
+_MOST_PAGES = 10_000
 _CALLBACK_USER = "pantau"
 
 
@@ -152,7 +154,11 @@ class SinchFax:
                 raise Refused(404, "no such callback")
         event = _event(incoming)
         fax = event.get("fax")
-        if event.get("event") != "FAX_COMPLETED" or not isinstance(fax, dict) or fax.get("status") not in _PROGRESS:
+        if (
+            event.get("event") != "FAX_COMPLETED"
+            or not isinstance(fax, dict)
+            or str(fax.get("status")) not in _PROGRESS
+        ):
             raise Refused(400, "not the end of a fax")
         if _reference(fax) not in {None, reference}:
             raise Refused(400, "the label is another fax's")
@@ -185,9 +191,12 @@ def _event(incoming: Incoming) -> Mapping[str, Any]:
     try:
         if "fax" in incoming.form:
             name = next(iter(incoming.form.get("event", ())), "").strip('"')
-            return {"event": name, "fax": json.loads(incoming.form["fax"][0])}
-        event = json.loads(incoming.body)
-    except ValueError:
+            event = {"event": name, "fax": json.loads(incoming.form["fax"][0])}
+        else:
+            event = json.loads(incoming.body)
+        # Half a surrogate pair is JSON and cannot be stored.
+        json.dumps(event, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
         raise Refused(400, "not JSON") from None
     if not isinstance(event, dict):
         raise Refused(400, "not an event")
@@ -196,7 +205,8 @@ def _event(incoming: Incoming) -> Mapping[str, Any]:
 
 def _reference(fax: Mapping[str, Any]) -> str | None:
     labels = fax.get("labels")
-    return labels.get(_LABEL) if isinstance(labels, dict) else None
+    label = labels.get(_LABEL) if isinstance(labels, dict) else None
+    return None if label is None else str(label)
 
 
 def _report(fax: Mapping[str, Any], ambiguous: ErrorClass) -> Report:
@@ -205,7 +215,7 @@ def _report(fax: Mapping[str, Any], ambiguous: ErrorClass) -> Report:
     # A status that Sinch invents later is at least accepted: it has given the fax an id.
     progress = _PROGRESS.get(str(fax.get("status")), Progress.ACCEPTED)
     sent, pages = fax.get("pagesSentSuccessfully"), fax.get("numberOfPages")
-    units = sent if isinstance(sent, int) else pages if isinstance(pages, int) else None
+    units = next((number for number in (sent, pages) if isinstance(number, int) and 0 <= number <= _MOST_PAGES), None)
     if progress is not Progress.FAILED:
         return Report(progress=progress, provider_id=str(fax["id"]), units=units)
     kind, code = str(fax.get("errorType") or ""), fax.get("errorCode")

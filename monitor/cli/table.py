@@ -9,6 +9,9 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 from rich.table import Table
 
+#: Wider than any table: with no terminal to ask, rich would cut at 80 columns.
+_WIDE = 100_000
+
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 
 
@@ -17,7 +20,9 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: str)
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*row)
-    console = Console(soft_wrap=not Console().is_terminal)
+    console = Console()
+    if not console.is_terminal:
+        console.width = _WIDE
     console.print(table if table.row_count else nothing, markup=False)
 
 

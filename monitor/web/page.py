@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from alerts.notice import Matter
+from probes.check import Verdict
 
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 
@@ -17,6 +18,24 @@ MATTERS: dict[Matter, str] = {
     Matter.RECEIVING: "tidak dapat diterima (cannot be received)",
     Matter.DEGRADED: "terjejas (slow, in junk, or only on some routes)",
     Matter.OWN_FAULT: "pemantauan terjejas (our own fault; no outage notice)",
+}
+
+VERDICTS: dict[Verdict | None, str] = {
+    Verdict.PASS: "LULUS",
+    Verdict.WARN: "AWAS",
+    Verdict.FAIL: "TIDAK LULUS",
+    Verdict.UNKNOWN: "TIDAK DIKETAHUI",
+    None: "BELUM DILIHAT",
+}
+
+#: What the kinds of checks are called in Malay; one that is not here goes by its own name.
+CHECKS = {
+    "certificate": "Sijil",
+    "mx": "Pelayan MX",
+    "negative": "Penolakan",
+    "posture": "Domain",
+    "retrieval": "Pengambilan",
+    "submission": "Penghantaran",
 }
 
 
@@ -38,4 +57,18 @@ def _matter(matter: Matter) -> str:
     return MATTERS[matter]
 
 
-FILTERS: dict[str, Callable[..., Any]] = {"clock": _clock, "ago": _ago, "matter": _matter}
+def _verdict(verdict: Verdict | None) -> str:
+    return VERDICTS[verdict]
+
+
+def _check(kind: str) -> str:
+    return CHECKS.get(kind, "")
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "clock": _clock,
+    "ago": _ago,
+    "matter": _matter,
+    "verdict": _verdict,
+    "check": _check,
+}

@@ -6,15 +6,23 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from monitor.unix import reachable
 
 #: What connections are allowed for their goodbye.
 _GOODBYE_SECONDS = 1.0
+#: How long a caller may take to ask. A provider on a bad line needs a second or two for the page that it sends back.
+_ASKING = timedelta(seconds=20)
+#: How long a caller may take to read the answer, our own work on it included: a reload reads every agency's file.
+_ANSWERING = timedelta(minutes=2)
 
 
 def open_port(host: str, port: int) -> socket.socket:
@@ -45,10 +53,16 @@ def url_of(listener: socket.socket) -> str:
 
 
 @asynccontextmanager
-async def serve(app: Any, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve *app* on *listener* for as long as the block lasts; then cut the requests that still run."""
+async def serve(
+    app: Any, listener: socket.socket, *, asking: timedelta = _ASKING, answering: timedelta = _ANSWERING
+) -> AsyncIterator[None]:
+    """Serve *app* on *listener* for as long as the block lasts; then cut the requests that still run.
+
+    Whoever has not finished a request within *asking*, or not taken the answer within *answering*, is hung up on.
+    """
     # Not Server.serve(): it takes the signal handlers from the program around it, and ends up to 0.2 s late.
-    config = uvicorn.Config(app, http="h11", ws="none", log_config=None, access_log=False, server_header=False)
+    protocol: Any = partial(_Prompt, asking=asking, answering=answering)
+    config = uvicorn.Config(app, http=protocol, ws="none", log_config=None, access_log=False, server_header=False)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
@@ -58,6 +72,42 @@ async def serve(app: Any, listener: socket.socket) -> AsyncIterator[None]:
     finally:
         await _stop(server)
         listener.close()
+
+
+class _Prompt(H11Protocol):
+    """Hangs up on callers who do not get on with it; uvicorn would wait for ever."""
+
+    def __init__(self, *args: Any, asking: timedelta, answering: timedelta, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._asking = asking.total_seconds()
+        self._answering = answering.total_seconds()
+        self._is_asked = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._wait()
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop_waiting()
+
+    def _wait(self) -> None:
+        asked = self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}
+        if self._deadline is None or asked is not self._is_asked:
+            self._stop_waiting()
+            self._is_asked = asked
+            within = self._answering if asked else self._asking
+            self._deadline = self.loop.call_later(within, self.transport.abort)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 async def _stop(server: uvicorn.Server) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from alerts.gateway import Answer, Content, Incoming
 from alerts.incident import Incident
 from monitor.config.problem import Problem
-from monitor.overview import AgencyView, IncidentView, NoticeView
+from monitor.overview import AgencyView, CheckView, IncidentView, NoticeView
 
 
 class Source(Protocol):
@@ -17,6 +17,9 @@ class Source(Protocol):
 
     async def agencies(self) -> Sequence[AgencyView]:
         """Return all agencies, by code."""
+
+    async def own_checks(self) -> Sequence[CheckView]:
+        """Return what the checks found at our own reference mailboxes."""
 
     async def incidents(self) -> Sequence[IncidentView]:
         """Return the newest incidents, newest first."""
@@ -27,8 +30,8 @@ class Source(Protocol):
     async def content(self, notice_id: int) -> tuple[NoticeView, Content] | None:
         """Return a notice and what it says; `None`: no such notice."""
 
-    def metrics(self) -> bytes:
-        """Return Prometheus' text format. Blocks for a while: call it in a thread."""
+    def metrics(self) -> Iterator[bytes]:
+        """Return Prometheus' text format, a piece at a time. The first blocks for a while: fetch it in a thread."""
 
     def ready(self) -> bool:
         """Whether the service has started and its cycle is running."""

@@ -71,8 +71,8 @@ def test_a_delivered_run_is_a_success_with_its_phases(metrics: Metrics) -> None:
     assert scrape.value("probe_success", **SUCCESS) == 1
     assert scrape.value("probe_last_success_timestamp_seconds", **LABELS) == NOON.timestamp() + 3
     assert scrape.value("probe_last_run_timestamp_seconds", **LABELS) == NOON.timestamp() + 3
-    assert scrape.value("probe_phase_seconds", **LABELS, phase="connect") == 0.25
-    assert scrape.value("probe_phase_seconds", **LABELS, phase="auth") is None
+    assert scrape.value("probe_phase_seconds", route=ROUTE, phase="connect") == 0.25
+    assert scrape.value("probe_phase_seconds", route=ROUTE, phase="auth") is None
     assert scrape.value("probe_outcomes_total", direction="outbound", outcome="delivered") == 1
     assert scrape.value("probe_failures_total", agency=AGENCY, direction="outbound") == 0
 
@@ -112,8 +112,8 @@ def test_a_failed_run_does_not_show_the_phases_of_a_better_one(metrics: Metrics)
     finish(metrics, run(Outcome.DELIVERED, connect=0.25, transit=1.5))
     finish(metrics, run(Outcome.AUTH, connect=0.75))
     scrape = Scrape(metrics)
-    assert scrape.value("probe_phase_seconds", **LABELS, phase="connect") == 0.75
-    assert scrape.value("probe_phase_seconds", **LABELS, phase="transit") is None
+    assert scrape.value("probe_phase_seconds", route=ROUTE, phase="connect") == 0.75
+    assert scrape.value("probe_phase_seconds", route=ROUTE, phase="transit") is None
 
 
 def test_the_transit_histogram_counts_only_deliveries(metrics: Metrics) -> None:

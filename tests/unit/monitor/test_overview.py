@@ -16,8 +16,10 @@ from alerts.gateway import ErrorClass
 from alerts.incident import Incident, apply
 from alerts.notice import Matter
 from monitor.health import Health
-from monitor.overview import view_incident, view_notice, view_route
+from monitor.inspection import Inspection
+from monitor.overview import view_checks, view_incident, view_notice, view_route
 from monitor.route import Direction
+from probes.check import Finding, Premises, Verdict
 from probes.result import Outcome, Phase
 from tests.unit.alerts.people import BRIEF, T0, attempt, incident, tried, written
 from tests.unit.monitor.trial import agency_routes, arrived, failed
@@ -104,3 +106,22 @@ def test_a_route_that_was_never_run_shows_nothing() -> None:
     shown = view_route("r", Direction.INTERNAL, Health.UNKNOWN, None)
 
     assert (shown.last_run_at, shown.outcome, shown.why) == (None, None, "")
+
+
+def test_a_check_shows_its_gravest_verdict_and_what_is_amiss() -> None:
+    nowhere = Premises(agency="JCM", mailboxes=(), domains=())
+    good = Finding(aspect="spf", subject="contoh.gov.my", verdict=Verdict.PASS)
+    bad = Finding(aspect="dmarc", subject="contoh.gov.my", verdict=Verdict.FAIL, detail="there is none")
+
+    shown = view_checks(
+        {
+            "posture": Inspection(findings=(good, bad), at=T0, premises=nowhere),
+            "certificate": None,
+            "mx": Inspection(findings=(), at=T0, premises=nowhere),
+        }
+    )
+
+    assert [(check.kind, check.verdict, check.passed, tuple(check.amiss)) for check in shown] == [
+        ("posture", Verdict.FAIL, 1, (bad,)),
+        ("certificate", None, 0, ()),
+    ], "where there was nothing to look at nothing has passed"

@@ -20,7 +20,7 @@ from monitor.kinds import ROUND_TRIP, probe_kinds
 from monitor.metrics import Metrics
 from monitor.pipeline import Briefs, Pipeline
 from monitor.prober import Prober
-from monitor.store.history import History
+from monitor.store.history import History, Sent
 from probes.result import Arrival, Outcome, Phase, ProbeResult
 from probes.token import TokenSigner
 from tests.unit.alerts.people import BRIEF
@@ -327,7 +327,7 @@ async def test_mail_that_comes_late_is_timed_and_turns_lost_into_slow() -> None:
     )
     for n in range(3):
         lost = failed(internal, service.clock.time, Outcome.LOST, Phase.TRANSIT, token=f"{n:016x}")
-        prober._sent[lost.token_id] = (internal.name, service.clock.time)
+        prober._sent[lost.token_id] = Sent(route=internal.name, at=service.clock.time, came=False)
         await service.pipeline.take(lost)
         service.clock.time += 5 * MINUTE
     assert service.judge.route_health(internal.name) is Health.DOWN

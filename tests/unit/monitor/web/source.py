@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,8 +18,20 @@ from alerts.incident import Incident, apply
 from alerts.notice import Addressee
 from monitor.config.problem import Problem
 from monitor.health import Health
-from monitor.overview import AgencyView, IncidentView, NoticeView, view_incident, view_notice, view_route
+from monitor.inspection import Inspection
+from monitor.overview import (
+    AgencyView,
+    CheckView,
+    IncidentView,
+    NoticeView,
+    view_checks,
+    view_incident,
+    view_notice,
+    view_route,
+)
 from monitor.route import Direction
+from monitor.window import Stretch
+from probes.check import Finding, Premises, Verdict
 from probes.result import Outcome, Phase
 from tests.unit.alerts.people import T0, incident, written
 from tests.unit.monitor.trial import agency_routes, failed
@@ -42,6 +54,10 @@ class Service:
     orders: list[tuple[str, str]] = field(default_factory=list)
     name: str = "Jabatan Contoh Malaysia"
     why: str = "554 spam"
+    maintenance: Stretch | None = None
+    #: What the checks found, by kind; `None`: they have not looked yet.
+    found: Mapping[str, Sequence[Finding] | None] = field(default_factory=dict)
+    found_at_ours: Mapping[str, Sequence[Finding] | None] = field(default_factory=dict)
 
     async def agencies(self) -> Sequence[AgencyView]:
         internal = agency_routes("JCM")[0]
@@ -57,9 +73,14 @@ class Service:
                 domain="jabatan-contoh.gov.my",
                 health=health,
                 routes=[shown],
+                checks=checks(self.found),
+                maintenance=self.maintenance,
                 incident="JCM-01",
             )
         ]
+
+    async def own_checks(self) -> Sequence[CheckView]:
+        return checks(self.found_at_ours)
 
     async def incidents(self) -> Sequence[IncidentView]:
         return [view_incident(self.incident)]
@@ -74,8 +95,8 @@ class Service:
         [notice] = await self.notices()
         return (notice, self.says) if notice_id == 1 else None
 
-    def metrics(self) -> bytes:
-        return b"pantau_mail_up 1\n"
+    def metrics(self) -> Iterator[bytes]:
+        return iter((b"pantau_mail_up 1\n", b"pantau_mail_degraded 0\n"))
 
     def ready(self) -> bool:
         return self.is_ready
@@ -110,6 +131,20 @@ class Service:
 
     def now(self) -> datetime:
         return T0
+
+
+def checks(found: Mapping[str, Sequence[Finding] | None]) -> Sequence[CheckView]:
+    nowhere = Premises(agency="JCM", mailboxes=(), domains=())
+    return view_checks(
+        {
+            kind: None if findings is None else Inspection(findings=tuple(findings), at=T0, premises=nowhere)
+            for kind, findings in found.items()
+        }
+    )
+
+
+def finding(subject: str, verdict: Verdict, detail: str = "", aspect: str = "spf") -> Finding:
+    return Finding(aspect=aspect, subject=subject, verdict=verdict, detail=detail)
 
 
 def announce_all(of: Incident) -> Draft:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from alerts.gateway import Content, PageContent, Script, SmsContent, VoiceContent
 from monitor.config.problem import Problem, Severity
 from monitor.web.portal import SECURITY_HEADERS, portal
-from tests.unit.alerts.people import FAX, SMS_RAVI, SMS_SITI
-from tests.unit.monitor.web.source import Service, client
+from monitor.window import Stretch
+from probes.check import Verdict
+from tests.unit.alerts.people import FAX, SMS_RAVI, SMS_SITI, T0
+from tests.unit.monitor.web.source import Service, client, finding
 
 HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 NUMBERS = [address.number for address in (SMS_SITI, SMS_RAVI, FAX)]
 
 
-@pytest.mark.parametrize("what", ["agencies", "incidents", "notices"])
+@pytest.mark.parametrize("what", ["agencies", "own-checks", "incidents", "notices"])
 async def test_a_list_holds_what_the_schema_says_and_no_more(what: str) -> None:
-    async with client(portal(Service(), HOSTS)) as web:
+    service = Service(found_at_ours={"certificate": [finding("mel.gov.my:993", Verdict.WARN)]})
+    async with client(portal(service, HOSTS)) as web:
         rows = (await web.get(f"/api/v1/{what}")).json()
         schema = (await web.get("/openapi.json")).json()
 
@@ -82,7 +87,7 @@ async def test_metrics_are_prometheus_text() -> None:
         answer = await web.get("/metrics")
 
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    assert answer.text == "pantau_mail_up 1\n"
+    assert answer.text == "pantau_mail_up 1\npantau_mail_degraded 0\n"
 
 
 @pytest.mark.parametrize(("severity", "status", "taken"), [(Severity.ERROR, 400, False), (Severity.WARNING, 200, True)])
@@ -101,7 +106,8 @@ HOSTILE = '<script>alert("x")</script>&\'"><img src=x onerror=y>{{ 7 * 7 }}'
 
 @pytest.mark.parametrize("path", ["/", "/fragment"])
 async def test_names_and_the_words_of_servers_are_text_and_never_markup(path: str) -> None:
-    service = Service(name=HOSTILE, why=HOSTILE)
+    hostile = [finding(HOSTILE, Verdict.FAIL, HOSTILE, HOSTILE)]
+    service = Service(name=HOSTILE, why=HOSTILE, found={"posture": hostile}, found_at_ours={"mx": hostile})
     brief = replace(service.incident.brief, subject=HOSTILE)
     service.incident = replace(service.incident, brief=brief, acknowledged_by=HOSTILE)
     async with client(portal(service, HOSTS)) as web:
@@ -109,7 +115,7 @@ async def test_names_and_the_words_of_servers_are_text_and_never_markup(path: st
 
     assert "<script>alert" not in page
     assert "<img" not in page
-    assert page.count("&lt;script&gt;") >= 4
+    assert page.count("&lt;script&gt;") >= 10
     assert "{{ 7 * 7 }}" in page
 
 
@@ -122,6 +128,67 @@ async def test_the_page_says_how_things_stand() -> None:
     assert "BELUM PASTI" in page
     assert "JCM-01" in page
     assert "Perlu tindakan" in page
+
+
+def lines_of(page: str) -> list[str]:
+    """Return the text of a page as it is read: a line a row of a table."""
+    rows = re.findall(r"<tr.*?</tr>", page, re.DOTALL)
+    return [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in rows]
+
+
+async def test_the_page_says_what_the_checks_found_and_when() -> None:
+    good, weak = finding("a.gov.my", Verdict.PASS), finding("b.gov.my", Verdict.WARN, "ends with ~all, expected: -all")
+    gone = finding("mel.gov.my:993", Verdict.FAIL, "expired 3 days ago", "certificate")
+    found = {"certificate": [gone, good], "posture": [good, weak, weak], "roof": [good], "mx": None}
+    async with client(portal(Service(found=found, found_at_ours={"certificate": [gone]}), HOSTS)) as web:
+        lines = lines_of((await web.get("/")).text)
+        [agency] = (await web.get("/api/v1/agencies")).json()
+        [own] = (await web.get("/api/v1/own-checks")).json()
+
+    when = "24/11 14:15"
+    broken = "TIDAK LULUS certificate · mel.gov.my:993 · expired 3 days ago"
+    weakness = "AWAS spf · b.gov.my · ends with ~all, expected: -all"
+    assert lines[:7] == [
+        f"Sijil certificate TIDAK LULUS {when}",
+        broken,
+        f"Domain posture AWAS {when}",
+        weakness,
+        weakness,
+        f"roof LULUS {when}",
+        "Pelayan MX mx BELUM DILIHAT",
+    ]
+    assert lines[7:9] == [f"Sijil certificate TIDAK LULUS {when}", broken]
+    assert [(check["kind"], check["verdict"]) for check in agency["checks"]] == [
+        ("certificate", "fail"),
+        ("posture", "warn"),
+        ("roof", "pass"),
+        ("mx", None),
+    ]
+    assert own["amiss"][0]["subject"] == "mel.gov.my:993"
+
+
+async def test_an_agency_in_maintenance_says_so_and_until_when() -> None:
+    work = Stretch(T0 - timedelta(hours=1), T0 + timedelta(hours=2), "Naik taraf <pelayan>")
+    async with client(portal(Service(maintenance=work), HOSTS)) as web:
+        page = (await web.get("/")).text
+        [agency] = (await web.get("/api/v1/agencies")).json()
+    async with client(portal(Service(), HOSTS)) as web:
+        usual = (await web.get("/")).text
+
+    assert "Penyelenggaraan hingga" in page
+    assert ">24/11 16:15</time>" in page
+    assert "Naik taraf &lt;pelayan&gt;" in page
+    assert agency["maintenance"]["why"] == "Naik taraf <pelayan>"
+    assert "Penyelenggaraan" not in usual
+
+
+async def test_a_check_that_finds_much_does_not_bury_the_page() -> None:
+    listed = [finding(f"list{n}.example", Verdict.FAIL) for n in range(20)]
+    async with client(portal(Service(found={"posture": listed}), HOSTS)) as web:
+        page = (await web.get("/")).text
+
+    assert page.count("list") < 20
+    assert "dan 14 lagi" in page
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "https://jahat.example"}, {"Sec-Fetch-Site": "cross-site"}])

@@ -1,0 +1,105 @@
+"""What Sinch, or somebody with its password, may tell us about a fax."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+
+import pytest
+
+from alerts.gateway import AckResult, Content, Heard, Incoming, Progress, Refused, Surroundings
+from alerts.gateways.sinch_fax import GATEWAY, SinchFax
+
+BASE = "https://pantau.contoh.example/callbacks/faks"
+SECRET = "rahsia-panggil-balik"
+LOGIN = "Basic " + base64.b64encode(f"pantau:{SECRET}".encode()).decode()
+DONE = {"id": "01F", "status": "COMPLETED", "labels": {"pantau": "d1-1"}, "pagesSentSuccessfully": 1}
+
+
+@dataclass
+class Desk:
+    """Takes down what it is told, as a store does."""
+
+    heard: list[Heard] = field(default_factory=list)
+
+    async def record(self, heard: Heard) -> AckResult:
+        assert heard.report is not None
+        text = (heard.reference, heard.event_id, heard.report.provider_id, heard.report.code, heard.report.detail)
+        assert all((word or "").encode() is not None for word in text)
+        assert (heard.report.units or 0).bit_length() < 64
+        self.heard.append(heard)
+        return AckResult.NONE
+
+    async def content(self, reference: str) -> Content | None:
+        raise AssertionError(reference)
+
+
+async def hear(body: bytes, desk: Desk) -> None:
+    config = GATEWAY.config.model_validate(
+        {
+            "project_id": "p",
+            "key_id": "k",
+            "key_secret": "rahsia",
+            "callback_secret": SECRET,
+            "from_number": "+60300000000",
+        }
+    )
+    gateway = GATEWAY.build(config, Surroundings(callback_base=BASE, directory="."))
+    assert isinstance(gateway, SinchFax)
+    incoming = Incoming(path="done/d1-1", url=f"{BASE}/done/d1-1", form={}, headers={"authorization": LOGIN}, body=body)
+    try:
+        await gateway.hear(incoming, desk)
+    finally:
+        await gateway.close()
+
+
+def completed(**changes: object) -> bytes:
+    return json.dumps({"event": "FAX_COMPLETED", "fax": {**DONE, **changes}}).encode()
+
+
+ODD = {
+    "no JSON": b"{",
+    "no text": b"\xff\xfe\x00",
+    "too deep": b"[" * 200_000,
+    "a list": b"[]",
+    "no fax": b'{"event": "FAX_COMPLETED"}',
+    "a fax that is a list": b'{"event": "FAX_COMPLETED", "fax": []}',
+    "a status that is a list": completed(status=["COMPLETED"]),
+    "a status that is an object": completed(status={"COMPLETED": 1}),
+    "an event that is an object": b'{"event": {}, "fax": {"id": "01F", "status": "COMPLETED"}}',
+    "a label that is a list": completed(labels={"pantau": ["d1-1"]}),
+    "a label that is an object": completed(labels={"pantau": {}}),
+    "half a surrogate pair": completed(id="\ud800"),
+    "no id": completed(id=None),
+    "another fax": completed(labels={"pantau": "d2-1"}),
+}
+
+
+@pytest.mark.parametrize("body", ODD.values(), ids=ODD)
+async def test_odd_words_with_the_right_password_are_refused(body: bytes) -> None:
+    desk = Desk()
+    with pytest.raises(Refused) as refused:
+        await hear(body, desk)
+
+    assert refused.value.status == 400
+    assert desk.heard == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "units"),
+    [
+        ({}, 1),
+        ({"labels": "pantau"}, 1),
+        ({"pagesSentSuccessfully": 10**30, "numberOfPages": 2}, 2),
+        ({"pagesSentSuccessfully": -1, "numberOfPages": "2"}, None),
+        ({"pagesSentSuccessfully": {}}, None),
+    ],
+)
+async def test_a_number_of_pages_that_is_none_does_not_lose_the_news(changes: dict[str, object], units: int) -> None:
+    desk = Desk()
+    await hear(completed(**changes), desk)
+
+    [heard] = desk.heard
+    assert heard.report is not None
+    assert (heard.report.progress, heard.report.units) == (Progress.DELIVERED, units)

@@ -1,0 +1,28 @@
+"""Tables that are read by another program."""
+
+from __future__ import annotations
+
+import pytest
+
+from monitor.cli.table import show
+
+
+def test_without_a_terminal_nothing_is_cut_or_wrapped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    long = "Ketua Setiausaha, " * 20 + "hujung"
+
+    show(["Id", "To", "Why"], [["7", long, "the handset is switched off (30003)"]], nothing="None.")
+
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["Id", "To", "Why"]
+    assert row.split(maxsplit=1)[1].startswith(long)
+    assert row.rstrip().endswith("(30003)")
+    assert len(row) < 500
+
+
+def test_a_table_without_rows_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    show(["Id"], [], nothing="No notices have been sent.")
+
+    assert capsys.readouterr().out == "No notices have been sent.\n"

@@ -1,0 +1,201 @@
+"""What Prometheus is told of checks, of the way of a message, of access tokens and of plans."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from monitor.metrics import NO_AGENCY, Metrics
+from monitor.metrics.checks import FINDINGS_AT_MOST
+from probes.check import Finding, Verdict
+from probes.result import Hop, Path
+from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, Clock, Scrape
+
+IMAPS = "imap.jpc.gov.my:993"
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    metrics = Metrics(version="1.2.3", now=Clock())
+    metrics.watch_agency(AGENCY, routes=[ROUTE])
+    return metrics
+
+
+def found(aspect: str, verdict: Verdict, subject: str = "jpc.gov.my", days: float | None = None) -> Finding:
+    expires_at = None if days is None else NOON + timedelta(days=days)
+    return Finding(aspect=aspect, subject=subject, verdict=verdict, expires_at=expires_at)
+
+
+def path(*delays: float, skew: float | None = None) -> Path:
+    hops = tuple(Hop(by="relay.contoh.example", delay=timedelta(seconds=delay)) for delay in delays)
+    return Path(hops=hops, skew=None if skew is None else timedelta(seconds=skew))
+
+
+def state(metrics: Metrics, aspect: str, subject: str = "jpc.gov.my", check: str = "posture") -> float | None:
+    return Scrape(metrics).value("check_state", agency=AGENCY, check=check, aspect=aspect, subject=subject)
+
+
+def expiry(metrics: Metrics, server: str = IMAPS) -> float | None:
+    return Scrape(metrics).value("certificate_expiry_timestamp_seconds", agency=AGENCY, server=server)
+
+
+# -- checks ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_verdict_is_a_number_and_what_could_not_be_looked_at_has_none(metrics: Metrics) -> None:
+    aspects = {verdict: f"aspect-{verdict}" for verdict in Verdict}
+    metrics.checks_finished(AGENCY, "posture", [found(aspect, verdict) for verdict, aspect in aspects.items()], NOON)
+    shown = {verdict: state(metrics, aspect) for verdict, aspect in aspects.items()}
+    assert shown == {Verdict.PASS: 0, Verdict.WARN: 1, Verdict.FAIL: 2, Verdict.UNKNOWN: None}
+    scrape, labels = Scrape(metrics), {"agency": AGENCY, "check": "posture"}
+    assert scrape.value("check_unknown", **labels) == 1
+    assert scrape.value("check_last_run_timestamp_seconds", **labels) == NOON.timestamp()
+
+
+def test_a_run_takes_the_place_of_the_one_before(metrics: Metrics) -> None:
+    metrics.checks_finished(AGENCY, "posture", [found("spf", Verdict.FAIL), found("dmarc", Verdict.PASS)], NOON)
+    metrics.checks_finished(AGENCY, "posture", [found("dmarc", Verdict.UNKNOWN)], NOON)
+    assert (state(metrics, "spf"), state(metrics, "dmarc")) == (None, None)
+    metrics.checks_finished(AGENCY, "mx", [found("spf", Verdict.PASS)], NOON)
+    metrics.checks_finished(AGENCY, "posture", [found("spf", Verdict.WARN)], NOON)
+    assert (state(metrics, "spf"), state(metrics, "spf", check="mx")) == (1, 0)
+
+
+def test_of_two_findings_about_the_same_thing_the_worse_is_shown(metrics: Metrics) -> None:
+    verdicts = (Verdict.WARN, Verdict.FAIL, Verdict.PASS, Verdict.UNKNOWN)
+    metrics.checks_finished(AGENCY, "posture", [found("spf", verdict) for verdict in verdicts], NOON)
+    assert state(metrics, "spf") == 2
+
+
+def test_an_agency_with_a_thousand_servers_gets_a_hundred_series_and_the_worst_are_among_them(metrics: Metrics) -> None:
+    servers = [found("name", Verdict.PASS, f"mx{n}.jpc.gov.my:25", days=400 - n / 10) for n in range(1000)]
+    servers[777] = found("name", Verdict.FAIL, "mx777.jpc.gov.my:25", days=1)
+    metrics.checks_finished(AGENCY, "mx", servers, NOON)
+    scrape = Scrape(metrics)
+    for name in ("check_state", "certificate_expiry_timestamp_seconds"):
+        assert len(list(scrape.labels(name))) == FINDINGS_AT_MOST
+    assert state(metrics, "name", "mx777.jpc.gov.my:25", check="mx") == 2
+    assert expiry(metrics, "mx777.jpc.gov.my:25") == (NOON + timedelta(days=1)).timestamp()
+
+
+def test_a_server_that_two_kinds_of_checks_look_at_has_one_expiry_the_sooner(metrics: Metrics) -> None:
+    metrics.checks_finished(AGENCY, "certificate", [found("expiry", Verdict.PASS, IMAPS, days=30)], NOON)
+    metrics.checks_finished(AGENCY, "retrieval", [found("tls", Verdict.PASS, IMAPS, days=7)], NOON)
+    assert expiry(metrics) == (NOON + timedelta(days=7)).timestamp()
+    metrics.checks_finished(AGENCY, "retrieval", [found("tls", Verdict.UNKNOWN, IMAPS)], NOON)
+    assert expiry(metrics) == (NOON + timedelta(days=30)).timestamp()
+
+
+def test_a_subject_that_comes_from_the_dns_cannot_break_the_format(metrics: Metrics) -> None:
+    hostile = 'mx"} 1\npantau_mail_up{agency="\\'
+    metrics.checks_finished(AGENCY, "mx", [found("name", Verdict.PASS, hostile, days=1)], NOON)
+    assert state(metrics, "name", hostile, check="mx") == 0
+    assert not list(Scrape(metrics).labels("mail_up"))
+
+
+def test_a_check_that_is_not_configured_any_more_is_forgotten_and_the_others_are_kept(metrics: Metrics) -> None:
+    for kind, days in (("certificate", 30), ("retrieval", 7)):
+        metrics.checks_finished(AGENCY, kind, [found("tls", Verdict.PASS, IMAPS, days=days)], NOON)
+    metrics.watch_agency(AGENCY, routes=[ROUTE])
+    assert len(Scrape(metrics).with_label("check", "retrieval")) == 3
+    metrics.watch_agency(AGENCY, routes=[ROUTE], checks=["certificate"])
+    scrape = Scrape(metrics)
+    assert not scrape.with_label("check", "retrieval")
+    assert len(scrape.with_label("check", "certificate")) == 3
+    assert expiry(metrics) == (NOON + timedelta(days=30)).timestamp()
+
+
+# -- the way of a message -------------------------------------------------------------------------------------------
+
+
+def test_each_relay_on_the_way_has_its_delay_and_the_far_ones_share_the_last_place(metrics: Metrics) -> None:
+    metrics.path_known(AGENCY, "inbound", path(*range(1, 11)))
+    scrape = Scrape(metrics)
+    sums = {
+        hop: scrape.value("hop_delay_seconds_sum", direction="inbound", hop=hop) for hop in ("1", "7", "8", "9", "10")
+    }
+    assert sums == {"1": 1, "7": 7, "8": 8 + 9 + 10, "9": None, "10": None}
+    assert scrape.value("hop_delay_seconds_count", direction="inbound", hop="8") == 3
+
+
+def test_the_skew_of_clocks_is_shown_and_none_is_zero(metrics: Metrics) -> None:
+    shown = []
+    for way in (path(), path(1, skew=-90), path(), path(1)):
+        metrics.path_known(AGENCY, "inbound", way)
+        shown.append(Scrape(metrics).value("clock_skew_seconds", agency=AGENCY, direction="inbound"))
+    # Absent before it is known, kept while headers tell nothing.
+    assert shown == [None, -90, -90, 0]
+
+
+# -- access tokens --------------------------------------------------------------------------------------------------
+
+
+def test_the_expiry_of_a_token_is_shown_while_it_is_known(metrics: Metrics) -> None:
+    shown = []
+    for expires_at in (NOON, NOON + timedelta(hours=1), None):
+        for mailbox in (f"{AGENCY}/utama", "rujukan-a"):
+            metrics.token_known(mailbox, expires_at)
+        scrape, name = Scrape(metrics), "oauth_token_expiry_timestamp_seconds"
+        of_agency = scrape.value(name, agency=AGENCY, mailbox=f"{AGENCY}/utama")
+        shown.append((of_agency, scrape.value(name, agency=NO_AGENCY, mailbox="rujukan-a")))
+    assert shown == [(NOON.timestamp(),) * 2, (NOON.timestamp() + 3600,) * 2, (None, None)]
+
+
+def test_a_token_of_a_mailbox_that_a_reload_may_have_removed_is_forgotten(metrics: Metrics) -> None:
+    metrics.token_known(f"{AGENCY}/utama", NOON)
+    metrics.token_known("rujukan-a", NOON)
+    metrics.watch_agency(AGENCY, routes=[ROUTE])
+    assert not Scrape(metrics).with_label("mailbox", f"{AGENCY}/utama")
+    assert Scrape(metrics).with_label("mailbox", "rujukan-a")
+
+
+# -- plans ----------------------------------------------------------------------------------------------------------
+
+
+def test_maintenance_is_shown_once_it_is_known_whether_there_is_any(metrics: Metrics) -> None:
+    shown = [Scrape(metrics).value("maintenance", agency=AGENCY)]
+    for active in (True, False):
+        metrics.maintenance(AGENCY, active=active)
+        shown.append(Scrape(metrics).value("maintenance", agency=AGENCY))
+    assert shown == [None, 1, 0]
+
+
+@pytest.mark.falsegreen
+def test_a_service_that_watches_nothing_says_so() -> None:
+    metrics = Metrics(version="1.2.3", now=Clock())
+    shown = [Scrape(metrics).value("config_routes")]
+    metrics.watch_agency(AGENCY, routes=[ROUTE, "jpc/internal"])
+    metrics.watch_agency(NO_AGENCY, routes=["control/a-b"])
+    shown.append(Scrape(metrics).value("config_routes"))
+    metrics.forget_route(AGENCY, ROUTE)
+    shown.append(Scrape(metrics).value("config_routes"))
+    metrics.forget_agency(AGENCY)
+    shown.append(Scrape(metrics).value("config_routes"))
+    assert shown == [0, 3, 2, 1]
+
+
+def test_a_run_that_is_started_late_is_counted_by_how_late(metrics: Metrics) -> None:
+    for lag in (0.002, 0.03, 40, 90):
+        metrics.schedule_lagged(timedelta(seconds=lag))
+    scrape = Scrape(metrics)
+    buckets = {le: scrape.value("schedule_lag_seconds_bucket", le=le) for le in ("0.005", "0.05", "60.0", "+Inf")}
+    assert buckets == {"0.005": 1, "0.05": 2, "60.0": 3, "+Inf": 4}
+
+
+def test_what_leaves_takes_all_this_with_it_and_what_never_came_brings_none(metrics: Metrics) -> None:
+    for agency in (AGENCY, "siapa"):
+        metrics.checks_finished(agency, "posture", [found("spf", Verdict.PASS, days=1)], NOON)
+        metrics.path_known(agency, "inbound", path(1))
+        metrics.token_known(f"{agency}/utama", NOON)
+        metrics.maintenance(agency, active=True)
+    scrape = Scrape(metrics)
+    assert not scrape.with_label("agency", "siapa")
+    assert len(scrape.with_label("agency", AGENCY)) == 2 + 7
+    metrics.forget_agency(AGENCY)
+    assert not Scrape(metrics).with_label("agency", AGENCY)
+
+
+def test_a_direction_that_does_not_exist_is_a_bug_and_not_a_label(metrics: Metrics) -> None:
+    with pytest.raises(ValueError, match="is none of"):
+        metrics.path_known(AGENCY, "sideways", path(1))

@@ -1,0 +1,44 @@
+"""What is told of a configuration at work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from monitor.metrics import Metrics
+from monitor.route import Direction
+from monitor.watch import show_tokens
+from probes.mailbox import AccessToken, OAuth
+from tests.unit.monitor.scrape import NOON, Clock, Scrape
+from tests.unit.monitor.trial import route
+
+
+@dataclass
+class Tokens:
+    """A token that somebody else gets and renews."""
+
+    expires_at: datetime | None = None
+
+    async def get(self) -> AccessToken:
+        raise AssertionError("nobody signs in here")
+
+    def reject(self, token: AccessToken) -> bool:
+        raise AssertionError(token)
+
+
+def test_when_a_token_expires_is_told_of_the_mailboxes_that_have_one() -> None:
+    metrics, tokens = Metrics(version="1", now=Clock()), Tokens()
+    plain = route("JCM", Direction.INBOUND, "a", "JCM/utama")
+    signed_in = replace(plain.route.recipient, login=OAuth(username="pantau", tokens=tokens))
+    watched = replace(plain, route=replace(plain.route, recipient=signed_in))
+    metrics.watch_agency("JCM", routes=[watched.name])
+
+    def expiry() -> float | None:
+        show_tokens(metrics, [watched])
+        return Scrape(metrics).value("oauth_token_expiry_timestamp_seconds", agency="JCM", mailbox="JCM/utama")
+
+    assert expiry() is None
+    tokens.expires_at = NOON + timedelta(hours=1)
+    assert expiry() == tokens.expires_at.timestamp()
+    tokens.expires_at += timedelta(hours=1)
+    assert expiry() == tokens.expires_at.timestamp()

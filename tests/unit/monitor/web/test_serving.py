@@ -1,0 +1,103 @@
+"""Callers who take their time."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from monitor.web.serving import open_port, serve
+
+SOON = timedelta(milliseconds=100)
+
+
+async def _length(request: Request) -> PlainTextResponse:
+    try:
+        return PlainTextResponse(str(len(await request.body())))
+    except ClientDisconnect:
+        return PlainTextResponse("")
+
+
+async def _ponder(_: Request) -> PlainTextResponse:
+    await asyncio.sleep(3 * SOON.total_seconds())
+    return PlainTextResponse("at last")
+
+
+@asynccontextmanager
+async def caller() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    app = Starlette(routes=[Route("/", _length, methods=["POST"]), Route("/ponder", _ponder)])
+    listener = open_port("127.0.0.1", 0)
+    async with serve(app, listener, asking=SOON), asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+
+
+POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
+GET = b"GET /ponder HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize("said", [b"", b"POST / HT", POST[:-2], POST, POST + b"four"], ids=len)
+async def test_who_does_not_finish_asking_is_hung_up_on(said: bytes) -> None:
+    async with caller() as (reader, writer):
+        writer.write(said)
+        try:
+            heard = await reader.read()
+        except ConnectionResetError:
+            heard = b""
+
+    assert heard == b""
+
+
+async def test_who_asks_a_byte_at_a_time_gets_no_more_time_for_it() -> None:
+    async with caller() as (reader, writer):
+        drip = asyncio.create_task(_drip(writer))
+        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+        drip.cancel()
+
+
+async def _drip(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"P")
+        await asyncio.sleep(SOON.total_seconds() / 10)
+
+
+async def test_who_does_not_take_the_answer_is_hung_up_on() -> None:
+    given_up = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        while not given_up.is_set():
+            yield b"x" * 65536
+            await asyncio.sleep(0)
+
+    async def flood(scope: Scope, receive: Receive, send: Send) -> None:
+        await StreamingResponse(endless())(scope, receive, send)
+        given_up.set()
+
+    listener = open_port("127.0.0.1", 0)
+    async with serve(flood, listener, answering=SOON), asyncio.timeout(5):
+        with socket.create_connection(listener.getsockname()) as deaf:
+            deaf.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await given_up.wait()
+
+
+async def test_who_asks_in_time_may_wait_for_the_answer_and_ask_again() -> None:
+    async with caller() as (reader, writer):
+        for _ in range(2):
+            writer.write(GET)
+            assert (await reader.readuntil(b"at last")).startswith(b"HTTP/1.1 200")
+            writer.write(POST)
+            writer.write(b"fives")
+            assert (await reader.readuntil(b"\r\n\r\n5")).startswith(b"HTTP/1.1 200")
