@@ -8,12 +8,12 @@ from monitor.cli import ack, check, dispatched, incidents, letter, notices, prob
 from monitor.cli.run import log_to_stderr
 
 try:
-    from monitor.cli import demo
+    from monitor.cli import demo, lab
 except ModuleNotFoundError as missing:
     # The fictional world is an optional extra: a service in earnest needs none of its libraries.
     if missing.name and missing.name.split(".")[0] in {"monitor", "probes", "alerts"}:
         raise
-    demo = None  # type: ignore[assignment]
+    demo = lab = None  # type: ignore[assignment]
 
 app = typer.Typer(
     name="pantau",
@@ -27,6 +27,7 @@ for command in (run, check, probe, incidents, notices, ack, release, letter, dis
     app.command(name)(getattr(command, name))
 if demo is not None:
     app.add_typer(demo.app, name="demo")
+    app.command("lab")(lab.lab)
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ def demo(context: typer.Context, directory: Directory = _DIRECTORY) -> None:
 @app.command("break")
 def break_(
     agency: Annotated[str, typer.Argument(help="Short code, such as JCM; or a reference, rujukan-a.")],
-    how: Annotated[Fault, typer.Option("--how", help="What goes wrong.")],
+    how: Annotated[Fault, typer.Option("--how", help="What goes wrong; `pantau lab --list` tells.", metavar="FAULT")],
     context: typer.Context,
     directory: WhichDemo = None,
 ) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from monitor.lab.mail import LabNetwork, Port
+from monitor.lab.mail import LabNetwork, Port, Tempo
 from monitor.lab.world import AGENCIES, NOC, REFERENCES, FictionalAgency, Person
 
 
@@ -24,8 +23,8 @@ class Timing:
     slow_after: str = "3s"
     confirmation: str = "3s"
     deferred_budget: str = "15s"
-    #: What the fault `slow` adds to each delivery: more than `slow_after`, less than `arrival_timeout`.
-    slow_by: timedelta = timedelta(seconds=5)
+    #: How long faults take. `slow` adds more to each delivery than `slow_after`, less than `arrival_timeout`.
+    tempo: Tempo = field(default_factory=Tempo)
     #: A call follows an unanswered SMS after this.
     call_after: str = "10s"
     #: Another call follows, to the deputy too, when that one was not acknowledged.
@@ -54,12 +53,19 @@ class Providers:
 
 
 def write(
-    directory: Path, network: LabNetwork, providers: Providers, timing: Timing, *, listen: str, callbacks: str
+    directory: Path,
+    network: LabNetwork,
+    providers: Providers,
+    timing: Timing,
+    *,
+    listen: str,
+    callbacks: str,
+    agencies: Sequence[FictionalAgency] = AGENCIES,
 ) -> Path:
-    """Write settings, agency files and secrets below *directory*; return the settings file."""
+    """Write settings, a file for each of *agencies*, and secrets below *directory*; return the settings file."""
     secrets = directory / "secrets"
-    agencies = directory / "agencies"
-    for folder in (secrets, agencies):
+    files = directory / "agencies"
+    for folder in (secrets, files):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _secret(secrets / "pembawa", providers.auth_token)
     _secret(secrets / "faks", providers.key_secret)
@@ -67,8 +73,8 @@ def write(
     for system in network.systems.values():
         for account in system.accounts:
             _secret(secrets / account.name.lower(), account.secret)
-    for agency in AGENCIES:
-        _dump(agencies / f"{agency.code.lower()}.yaml", _agency(agency, network, timing))
+    for agency in agencies:
+        _dump(files / f"{agency.code.lower()}.yaml", _agency(agency, network, timing))
     settings = directory / "pantau.yaml"
     _dump(settings, _settings(network, providers, timing, listen, callbacks))
     return settings
@@ -90,6 +96,8 @@ def _settings(network: LabNetwork, providers: Providers, timing: Timing, listen:
             "confirmation": timing.confirmation,
             "deferred_budget": timing.deferred_budget,
         },
+        # The DNS knows nothing of these domains.
+        "checks": {"mx": "off", "posture": "off"},
         "references": {each.key: _mailbox(each.key, each.domain, network) for each in REFERENCES},
         "gateways": _gateways(providers),
         "contacts": {NOC.key: _person(NOC)},

@@ -47,8 +47,8 @@ async def stage(directory: Path, *, listen: str, callbacks: str, timing: Timing 
     *listen* and *callbacks*: where the service is to listen ("127.0.0.1:8080").
     """
     plans = [
-        *(SystemPlan.with_one_mailbox(a.code, a.domain, slow_by=timing.slow_by) for a in AGENCIES),
-        *(SystemPlan.with_one_mailbox(r.key, r.domain, slow_by=timing.slow_by) for r in REFERENCES),
+        *(SystemPlan.with_one_mailbox(a.code, a.domain, tempo=timing.tempo) for a in AGENCIES),
+        *(SystemPlan.with_one_mailbox(r.key, r.domain, tempo=timing.tempo) for r in REFERENCES),
     ]
     outbox = Outbox(directory / "outbox", lambda: datetime.now(UTC))
     phones, machines = _carrier(outbox), _fax_service(outbox)

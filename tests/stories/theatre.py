@@ -21,6 +21,7 @@ from pypdf import PdfReader
 from monitor.app import CONTROL_SOCKET
 from monitor.cli.service import request
 from monitor.lab.carrier.phone import Phone
+from monitor.lab.mail import Tempo
 from monitor.lab.scenery import Timing
 from monitor.lab.serving import free_port
 from monitor.lab.stage import Stage, stage
@@ -32,7 +33,7 @@ BRISK = Timing(
     session_timeout="2s",
     arrival_timeout="3s",
     slow_after="1s",
-    slow_by=timedelta(seconds=2),
+    tempo=Tempo(slow_by=timedelta(seconds=2)),
     confirmation="1s",
     deferred_budget="4s",
     call_after="2s",

@@ -22,6 +22,9 @@ from alerts.notice import Matter, Plan, Purpose
 from monitor.cli import app
 from monitor.health import Health
 from monitor.lab.mail import Fault
+from monitor.lab.order import USAGE
+from monitor.lab.symptom import SYMPTOMS
+from probes.check import Verdict
 from probes.result import Outcome, Phase
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +33,7 @@ PACKAGES = ("monitor", "probes", "alerts")
 
 #: In which sections of GLOSSARY.md the members of a closed set are explained.
 CLOSED_SETS: dict[str, type[StrEnum]] = {
+    "Verdict": Verdict,
     "Outcome": Outcome,
     "Phase": Phase,
     "Health": Health,
@@ -120,8 +124,18 @@ def test_every_command_that_a_document_names_exists() -> None:
     assert {(path, word) for path, word in named if word not in known} == set()
 
 
-def test_every_way_to_break_the_demo_is_in_the_readme() -> None:
-    assert [first_code(row) for row in rows("README.md", "The demo")] == [fault.value for fault in Fault]
+def test_the_ways_to_break_the_demo_that_the_readme_shows_exist() -> None:
+    assert {first_code(row) for row in rows("README.md", "The demo")} <= {fault.value for fault in Fault}
+
+
+def test_every_fault_of_the_lab_is_told_with_how_a_probe_ends() -> None:
+    told = [[first_code(row), *row[1:]] for row in rows("docs/lab.md", "Faults")]
+    symptoms = ((fault, SYMPTOMS[fault]) for fault in Fault)
+    assert told == [[fault, fault.seen, each.internal, each.outbound, each.inbound] for fault, each in symptoms]
+
+
+def test_every_order_of_the_lab_is_told() -> None:
+    assert [first_code(row) for row in rows("docs/lab.md", "The fault lab")] == list(USAGE.values())
 
 
 def test_every_make_target_that_a_document_names_exists() -> None:

@@ -13,6 +13,7 @@ from monitor.lab.mail.network import LabNetwork, SystemPlan
 from monitor.lab.mail.port import Port
 from monitor.lab.mail.queue import QueuePolicy
 from monitor.lab.mail.system import MailSystem
+from monitor.lab.mail.tempo import Tempo
 
 __all__ = [
     "Account",
@@ -25,4 +26,5 @@ __all__ = [
     "Port",
     "QueuePolicy",
     "SystemPlan",
+    "Tempo",
 ]

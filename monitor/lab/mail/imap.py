@@ -6,7 +6,7 @@ import asyncio
 import logging
 import ssl
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, closing, suppress
 
 from proxyprotocol.sock import SocketInfo
@@ -14,15 +14,16 @@ from pymap.concurrent import Subsystem
 from pymap.config import BackendCapability, IMAPConfig
 from pymap.context import connection_exit
 from pymap.imap import IMAPConnection
-from pymap.imap.state import ConnectionState
 from pysasl import SASLAuth
 from pysasl.hashing import Cleartext
 
 from monitor.lab.mail.account import Accounts
-from monitor.lab.mail.effect import Condition
+from monitor.lab.mail.condition import Condition
 from monitor.lab.mail.listener import Attend
 from monitor.lab.mail.mailbox import Folders
+from monitor.lab.mail.reading import Reading
 from monitor.lab.mail.sign_in import SignIn
+from monitor.lab.mail.wire import Lay
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +72,24 @@ class LabImapConfig(IMAPConfig):
         return f"{self._hostname} is ready".encode()
 
 
+class _Protocol(asyncio.StreamReaderProtocol):
+    """asyncio's streams over a line that is laid anew for each connection."""
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        begin: Callable[[asyncio.StreamReader, asyncio.StreamWriter], None],
+        lay: Lay,
+    ) -> None:
+        super().__init__(reader, begin)
+        self._lay = lay
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError(transport)
+        super().connection_made(self._lay(transport))
+
+
 class ImapService:
     """Serve the folders of an agency's accounts."""
 
@@ -87,16 +106,17 @@ class ImapService:
         self._config = LabImapConfig(hostname=hostname, tls=tls)
         self._commands = self._config.commands
         self._sign_in = SignIn(accounts=accounts, folders=folders, condition=condition, config=self._config)
+        self._condition = condition
         self._tasks = tasks
 
-    def session(self, attend: Attend) -> asyncio.BaseProtocol:
+    def session(self, attend: Attend, lay: Lay) -> asyncio.BaseProtocol:
         """Serve a connection in a task of the mail system's group."""
 
         def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             attend(self._tasks.create_task(self._serve(reader, writer)), writer.transport)
 
         reader = asyncio.StreamReader(limit=_LINE_LIMIT)
-        return asyncio.StreamReaderProtocol(reader, begin)
+        return _Protocol(reader, begin, lay)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = IMAPConnection(self._commands, self._config, reader, writer, SocketInfo.get(writer, None))
@@ -104,7 +124,7 @@ class ImapService:
             async with AsyncExitStack() as stack:
                 connection_exit.set(stack)
                 stack.enter_context(closing(connection))
-                await connection.run(ConnectionState(self._sign_in, self._config))
+                await connection.run(Reading(self._sign_in, self._config, self._condition))
             # The listener may take this session for ended only when its socket is.
             with suppress(OSError):
                 await writer.wait_closed()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from monitor.lab.mail.account import Accounts
-from monitor.lab.mail.effect import Condition
+from monitor.lab.mail.condition import Condition
 from monitor.lab.mail.intake import Intake
 from monitor.lab.mail.listener import Attend
 from monitor.lab.mail.smtp import SmtpSession, answer_error
+from monitor.lab.mail.wire import Lay
 
 
 class Inbound:
@@ -21,9 +24,9 @@ class Inbound:
         self._condition = condition
         self._intake = intake
 
-    def session(self, attend: Attend) -> SmtpSession:
+    def session(self, attend: Attend, lay: Lay) -> SmtpSession:
         """Serve a connection from another system."""
-        return SmtpSession(self, attend=attend, hostname=self._hostname)
+        return SmtpSession(self, attend=attend, lay=lay, hostname=self._hostname)
 
     async def handle_MAIL(  # noqa: N802
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
@@ -42,8 +45,12 @@ class Inbound:
         _, _, domain = address.rpartition("@")
         if domain.lower() != self._domain:
             return "554 5.7.1 Relay access denied"
+        if reply := self._condition.own_recipient:
+            return str(reply)
         if self._accounts.find(address) is None:
             return "550 5.1.1 User unknown"
+        if reply := self._condition.gate(envelope.mail_from or "", address, datetime.now(UTC)):
+            return str(reply)
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
         return "250 2.1.5 OK"

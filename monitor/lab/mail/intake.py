@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from secrets import token_hex
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from monitor.lab.mail.effect import Condition
+from monitor.lab.mail.condition import Condition
+from monitor.lab.mail.effect import Cut
 from monitor.lab.mail.parcel import Parcel
 from monitor.lab.mail.stamp import Receipt, received
 
@@ -22,7 +24,10 @@ class Intake:
         self._put = put
 
     def take(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        """Take the message of a finished DATA command and return the reply."""
+        """Take the message of a finished DATA command and return the reply, which a cut connection never hears."""
+        cut = self._condition.after_data
+        if cut is not None and isinstance(server.transport, asyncio.WriteTransport):
+            server.transport.abort()
         receipt = Receipt(
             helo=session.host_name or "unknown",
             peer=session.peer[0] if session.peer else "unknown",
@@ -36,7 +41,7 @@ class Intake:
         sender = (envelope.mail_from or "").removeprefix("<>")
         for recipient in envelope.rcpt_tos:
             parcel = Parcel(sender=sender, recipient=recipient, content=received(receipt, recipient) + content)
-            for each in self._condition.handling(parcel):
+            for each in () if cut is Cut.LOST else self._condition.handling(parcel):
                 self._put(each)
         return f"250 2.0.0 OK queued as {receipt.queue_id}"
 

@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 
 _log = logging.getLogger(__name__)
 
@@ -18,14 +19,21 @@ _HANDSHAKE_SECONDS = 5.0
 Attend = Callable[[asyncio.Task[None], asyncio.WriteTransport], None]
 
 
-class Listener:
-    """One port. `protocol` makes what serves a connection."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """What a client meets at a port."""
 
-    def __init__(
-        self, protocol: Callable[[Attend], asyncio.BaseProtocol], *, port: int = 0, tls: ssl.SSLContext | None = None
-    ) -> None:
-        self._protocol = protocol
-        self._tls = tls
+    #: Makes what serves a connection.
+    protocol: Callable[[Attend], asyncio.BaseProtocol]
+    #: For a port that is encrypted from the first byte.
+    tls: ssl.SSLContext | None = None
+
+
+class Listener:
+    """One port."""
+
+    def __init__(self, *, port: int = 0) -> None:
+        self._door: Door | None = None
         # Bound and never listening, it keeps the number ours while the port is shut, and connecting is refused.
         self._claim = _bound(port)
         self._server: asyncio.Server | None = None
@@ -38,23 +46,31 @@ class Listener:
         number: int = self._claim.getsockname()[1]
         return number
 
-    async def open(self) -> None:
-        """Take connections; an open port stays open."""
-        if self._server is not None:
+    async def open(self, door: Door) -> None:
+        """Take connections through a door; a port that is open stays open."""
+        if self._door == door:
             return
+        self._refuse()
         self._server = await asyncio.get_running_loop().create_server(
-            self._arrive,
+            lambda: self._arrive(door),
             sock=_bound(self.number),
-            ssl=self._tls,
-            ssl_handshake_timeout=_HANDSHAKE_SECONDS if self._tls else None,
+            ssl=door.tls,
+            ssl_handshake_timeout=_HANDSHAKE_SECONDS if door.tls else None,
         )
+        self._door = door
 
     async def shut(self) -> None:
         """Refuse connections and cut the sessions there are."""
-        if self._server is None:
-            return
-        self._server.close()
-        self._server = None
+        self._refuse()
+        await self.cut()
+
+    def _refuse(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self._server, self._door = None, None
+
+    async def cut(self) -> None:
+        """Cut the sessions there are; others may come."""
         for arrival in self._arriving:
             arrival.cancel()
         for transport in self._sessions.values():
@@ -66,12 +82,12 @@ class Listener:
         """Give the number back. The port must be shut."""
         self._claim.close()
 
-    def _arrive(self) -> asyncio.BaseProtocol:
+    def _arrive(self, door: Door) -> asyncio.BaseProtocol:
         # asyncio calls this in a task of its own that ends with the TLS handshake, and nothing else knows of it.
         if arrival := asyncio.current_task():
             self._arriving.add(arrival)
             arrival.add_done_callback(self._arriving.discard)
-        return self._protocol(self._attend)
+        return door.protocol(self._attend)
 
     def _attend(self, session: asyncio.Task[None], transport: asyncio.WriteTransport) -> None:
         if session not in self._sessions:

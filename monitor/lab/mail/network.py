@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from secrets import token_urlsafe
 from types import MappingProxyType, TracebackType
@@ -16,7 +15,8 @@ from monitor.lab.mail.authority import LabAuthority
 from monitor.lab.mail.directory import Directory
 from monitor.lab.mail.port import Port
 from monitor.lab.mail.queue import QueuePolicy
-from monitor.lab.mail.system import SLOW_BY, MailSystem
+from monitor.lab.mail.system import MailSystem
+from monitor.lab.mail.tempo import Tempo
 from probes.mailbox import Mailbox, Password, Security, Server
 
 
@@ -30,15 +30,15 @@ class SystemPlan:
     accounts: tuple[Account, ...]
     #: Port numbers that must not change from start to start; the others are chosen free.
     ports: Mapping[Port, int] = field(default_factory=dict)
-    #: What the fault of that name adds to each delivery.
-    slow_by: timedelta = SLOW_BY
+    #: How long its faults take.
+    tempo: Tempo = field(default_factory=Tempo)
     queue_policy: QueuePolicy = field(default_factory=QueuePolicy)
 
     @classmethod
-    def with_one_mailbox(cls, name: str, domain: str, *, slow_by: timedelta = SLOW_BY) -> Self:
+    def with_one_mailbox(cls, name: str, domain: str, *, tempo: Tempo | None = None) -> Self:
         """Plan a system with the one mailbox `pantau@domain`, called like the system, and a secret made up here."""
         account = Account(name=name, address=f"pantau@{domain}", secret=token_urlsafe(12))
-        return cls(name=name, domain=domain, accounts=(account,), slow_by=slow_by)
+        return cls(name=name, domain=domain, accounts=(account,), tempo=tempo or Tempo())
 
 
 class LabNetwork:
@@ -56,7 +56,7 @@ class LabNetwork:
                 directory=directory,
                 authority=self.authority,
                 ports=plan.ports,
-                slow_by=plan.slow_by,
+                tempo=plan.tempo,
                 queue_policy=plan.queue_policy,
             )
             for plan in plans

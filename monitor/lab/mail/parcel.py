@@ -46,3 +46,7 @@ class Parcel:
     hold: timedelta = timedelta()
     #: Set when its failure is already decided: it is returned instead of delivered.
     doom: Refusal | None = None
+    #: Set when its sender is told at once that it is delayed (RFC 3464 section 2.3.3). It is no failure.
+    warning: Refusal | None = None
+    #: Whether final delivery lays it among the junk.
+    junk: bool = False

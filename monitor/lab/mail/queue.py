@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from monitor.lab.mail.parcel import Parcel, Refusal, Reply
-from monitor.lab.mail.report import report
+from monitor.lab.mail.report import Action, report
 
 _log = logging.getLogger(__name__)
 
@@ -98,6 +98,8 @@ class Queue:
 
     async def _carry_to_its_end(self, parcel: Parcel) -> None:
         accepted_at = datetime.now(UTC)
+        if parcel.warning is not None:
+            self._tell(parcel, parcel.warning, accepted_at=accepted_at, at=accepted_at, action=Action.DELAYED)
         await asyncio.sleep(parcel.hold.total_seconds())
         # Asked as well as cancelled: under Python 3.11 `wait_for`, which the SMTP client waits with, can lose a
         # cancellation that comes together with an answer.
@@ -107,9 +109,13 @@ class Queue:
                 case Retry(at=at):
                     await asyncio.sleep((at - now).total_seconds())
                 case Return(refusal=final):
-                    if parcel.sender:
-                        self.put(report(parcel, final, hostname=self._hostname, accepted_at=accepted_at, at=now))
+                    self._tell(parcel, final, accepted_at=accepted_at, at=now, action=Action.FAILED)
                     return
+
+    def _tell(self, parcel: Parcel, refusal: Refusal, *, accepted_at: datetime, at: datetime, action: Action) -> None:
+        if parcel.sender:
+            hostname = self._hostname
+            self.put(report(parcel, refusal, hostname=hostname, accepted_at=accepted_at, at=at, action=action))
 
     async def _attempt(self, parcel: Parcel) -> Refusal | None:
         if parcel.doom is not None:

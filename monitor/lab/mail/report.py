@@ -1,16 +1,41 @@
-"""The report that tells a sender what did not arrive: a delivery status notification (RFC 3464)."""
+"""The report that tells a sender what has not arrived: a delivery status notification (RFC 3464)."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from email.utils import format_datetime, make_msgid
+from enum import StrEnum
 from secrets import token_hex
 
 from monitor.lab.mail.parcel import Parcel, Refusal
 
 
-def report(parcel: Parcel, refusal: Refusal, *, hostname: str, accepted_at: datetime, at: datetime) -> Parcel:
-    """Return the report on a parcel that cannot be delivered, addressed to its sender.
+class Action(StrEnum):
+    """What became of a parcel (RFC 3464 section 2.3.3)."""
+
+    #: It will not be delivered.
+    FAILED = "failed"
+    #: It is still tried.
+    DELAYED = "delayed"
+
+
+_SUBJECTS = {Action.FAILED: "Undelivered Mail Returned to Sender", Action.DELAYED: "Delayed Mail (still being retried)"}
+_TOLD = {
+    Action.FAILED: "Your message could not be delivered to the recipient below.",
+    Action.DELAYED: "Your message has not been delivered yet. It is tried again; you need not send it again.",
+}
+
+
+def report(
+    parcel: Parcel,
+    refusal: Refusal,
+    *,
+    hostname: str,
+    accepted_at: datetime,
+    at: datetime,
+    action: Action = Action.FAILED,
+) -> Parcel:
+    """Return the report on a parcel that is not delivered, addressed to its sender.
 
     Three parts: for people, for programs, and the original byte for byte, so that whoever sent it can recognise it.
     """
@@ -22,7 +47,7 @@ def report(parcel: Parcel, refusal: Refusal, *, hostname: str, accepted_at: date
     head = f"""\
 From: MAILER-DAEMON@{domain} (Mail Delivery System)
 To: {parcel.sender}
-Subject: Undelivered Mail Returned to Sender
+Subject: {_SUBJECTS[action]}
 Date: {format_datetime(at)}
 Message-ID: {make_msgid(domain=hostname)}
 Auto-Submitted: auto-replied
@@ -38,7 +63,7 @@ Content-Type: text/plain; charset=us-ascii
 
 This is the mail system at host {hostname}.
 
-Your message could not be delivered to the recipient below.
+{_TOLD[action]}
 
 <{parcel.recipient}>: {told}{refusal.reply}
 
@@ -49,7 +74,7 @@ Reporting-MTA: dns; {hostname}
 Arrival-Date: {format_datetime(accepted_at)}
 
 Final-Recipient: rfc822; {parcel.recipient}
-Action: failed
+Action: {action}
 Status: {refusal.reply.status}
 {remote}Diagnostic-Code: smtp; {refusal.reply}
 Last-Attempt-Date: {format_datetime(at)}

@@ -15,9 +15,10 @@ from pysasl.creds.server import ServerCredentials
 from pysasl.identity import ClearIdentity
 
 from monitor.lab.mail.account import Accounts
-from monitor.lab.mail.effect import Condition
+from monitor.lab.mail.condition import Condition
 from monitor.lab.mail.mailbox import Folders, ReaderSession
 from monitor.lab.mail.parcel import Reply
+from monitor.lab.mail.port import Port
 
 
 class SignInRefused(ResponseError):
@@ -90,7 +91,7 @@ class SignIn(LoginInterface):
 
     async def authenticate(self, credentials: ServerCredentials) -> Reader:
         """Let a person in whose credentials are right, unless nobody is let in."""
-        if reply := self._condition.sign_in:
+        if reply := self._condition.sign_in(Port.IMAP):
             raise SignInRefused(reply)
         account = self._accounts.find(credentials.authcid)
         if account is None or not credentials.verify(ClearIdentity(credentials.authcid, account.secret)):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ssl
+from datetime import UTC, datetime
 
 from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from monitor.lab.mail.account import Account, Accounts
-from monitor.lab.mail.effect import Condition
+from monitor.lab.mail.condition import Condition
 from monitor.lab.mail.intake import Intake
 from monitor.lab.mail.listener import Attend
+from monitor.lab.mail.port import Port
 from monitor.lab.mail.smtp import SmtpSession, answer_error
+from monitor.lab.mail.tls import Tls
+from monitor.lab.mail.wire import Lay
 
 
 class Submission:
@@ -26,17 +30,24 @@ class Submission:
         self._condition = condition
         self._intake = intake
 
-    def starttls_session(self, attend: Attend, tls: ssl.SSLContext) -> SmtpSession:
+    def starttls_session(self, attend: Attend, lay: Lay, tls: Tls, context: ssl.SSLContext) -> SmtpSession:
         """Serve a connection that begins in the clear; AUTH is refused until it is encrypted (538)."""
         return SmtpSession(
-            self, attend=attend, hostname=self._hostname, tls_context=tls, authenticator=self._authenticate
+            self,
+            attend=attend,
+            lay=lay,
+            hostname=self._hostname,
+            tls=tls,
+            tls_context=None if tls is Tls.UNOFFERED else context,
+            authenticator=self._authenticate,
         )
 
-    def encrypted_session(self, attend: Attend) -> SmtpSession:
+    def encrypted_session(self, attend: Attend, lay: Lay) -> SmtpSession:
         """Serve a connection that is encrypted already, which the library does not see: it only knows STARTTLS."""
         return SmtpSession(
             self,
             attend=attend,
+            lay=lay,
             hostname=self._hostname,
             auth_require_tls=False,
             authenticator=self._authenticate,
@@ -44,7 +55,7 @@ class Submission:
 
     async def handle_AUTH(self, _server: SMTP, _session: Session, _envelope: Envelope, _args: list[str]) -> object:  # noqa: N802
         """Refuse everybody while sign-in is broken, before anything secret is asked for."""
-        reply = self._condition.sign_in
+        reply = self._condition.sign_in(Port.SUBMISSION)
         return MISSING if reply is None else str(reply)
 
     async def handle_MAIL(  # noqa: N802
@@ -68,8 +79,13 @@ class Submission:
     ) -> str:
         """Take any recipient but a colleague who does not exist."""
         _, _, domain = address.rpartition("@")
-        if domain.lower() == self._domain and self._accounts.find(address) is None:
-            return "550 5.1.1 User unknown"
+        if domain.lower() == self._domain:
+            if reply := self._condition.own_recipient:
+                return str(reply)
+            if self._accounts.find(address) is None:
+                return "550 5.1.1 User unknown"
+        if reply := self._condition.gate(envelope.mail_from or "", address, datetime.now(UTC)):
+            return str(reply)
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
         return "250 2.1.5 OK"

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from monitor.lab.mail.account import Account, Accounts
 from monitor.lab.mail.authority import LabAuthority
+from monitor.lab.mail.condition import Condition
 from monitor.lab.mail.directory import Directory, Exchange
-from monitor.lab.mail.effect import Condition, effects
+from monitor.lab.mail.doors import Doors
+from monitor.lab.mail.effect import effects
 from monitor.lab.mail.fault import Fault
-from monitor.lab.mail.imap import ImapService
-from monitor.lab.mail.inbound import Inbound
 from monitor.lab.mail.intake import Intake
 from monitor.lab.mail.listener import Listener
 from monitor.lab.mail.mailbox import FolderName, Folders
@@ -26,16 +25,14 @@ from monitor.lab.mail.port import Port
 from monitor.lab.mail.queue import Queue, QueuePolicy
 from monitor.lab.mail.relay import relay
 from monitor.lab.mail.stamp import return_path
-from monitor.lab.mail.submission import Submission
-
-SLOW_BY = timedelta(seconds=5)
+from monitor.lab.mail.tempo import Tempo
 
 
 class MailSystem:
     """A mail system on loopback, from entering it until leaving it.
 
-    `ports` asks for port numbers; those not asked for are chosen free. `slow_by` is what the fault of that name adds
-    to each delivery. Mail still on its way when the system is left is dropped.
+    `ports` asks for port numbers; those not asked for are chosen free. `tempo` is how long its
+    faults take. Mail still on its way when the system is left is dropped.
     """
 
     def __init__(
@@ -47,7 +44,7 @@ class MailSystem:
         directory: Directory,
         authority: LabAuthority,
         ports: Mapping[Port, int] | None = None,
-        slow_by: timedelta = SLOW_BY,
+        tempo: Tempo | None = None,
         queue_policy: QueuePolicy | None = None,
     ) -> None:
         self.name = name
@@ -58,22 +55,22 @@ class MailSystem:
         self._authority = authority
         self._wanted_ports = ports or {}
         self._queue_policy = queue_policy or QueuePolicy()
-        self._condition = Condition(effects(slow_by=slow_by))
+        self._condition = Condition(effects(tempo or Tempo()))
         self._folders = {account.address: Folders() for account in self.accounts}
         self._listeners: dict[Port, Listener] = {}
+        self._doors: Doors | None = None
         self._queue: Queue | None = None
         self._life = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         """Open the ports and become known to the other systems."""
         _quieten_libraries()
-        tls = self._authority.server_context([self.hostname, self.domain])
         self._life = AsyncExitStack()
         try:
             tasks = await self._life.enter_async_context(asyncio.TaskGroup())
             queue = Queue(hostname=self.hostname, deliver=self._deliver, policy=self._queue_policy, tasks=tasks)
             self._life.callback(queue.stop)
-            self._build(queue, tls, tasks)
+            self._build(queue, tasks)
             await self._open_and_shut()
         except BaseException:
             # Undone without a word to the task group, which would wrap the error into a group of one.
@@ -100,14 +97,15 @@ class MailSystem:
     async def break_(self, fault: Fault) -> None:
         """Add a fault to those it has; again is the same as once."""
         self._condition.suffer(fault)
-        for port in self._condition.cut_by(fault):
-            await self._listeners[port].shut()
         await self._open_and_shut()
+        await self._cut(fault)
 
     async def repair(self, fault: Fault | None = None) -> None:
         """Take away one fault, or all. What a fault has already done to a message stays done."""
+        repaired = self.faults if fault is None else self.faults & {fault}
         self._condition.recover(fault)
         await self._open_and_shut()
+        await self._cut(*repaired)
 
     def port(self, port: Port) -> int:
         """Return the number of a port; it stays the same through breaking and repairing."""
@@ -160,44 +158,34 @@ class MailSystem:
             raise KeyError(address)
         return self._folders[account.address]
 
-    def _build(self, queue: Queue, tls: ssl.SSLContext, tasks: asyncio.TaskGroup) -> None:
+    def _build(self, queue: Queue, tasks: asyncio.TaskGroup) -> None:
         intake = Intake(hostname=self.hostname, condition=self._condition, put=queue.put)
-        submission = Submission(
+        self._doors = Doors(
             hostname=self.hostname,
             domain=self.domain,
-            accounts=self.accounts,
-            condition=self._condition,
-            intake=intake,
-        )
-        inbound = Inbound(
-            hostname=self.hostname,
-            domain=self.domain,
-            accounts=self.accounts,
-            condition=self._condition,
-            intake=intake,
-        )
-        imap = ImapService(
-            hostname=self.hostname,
             accounts=self.accounts,
             folders=self._folders,
             condition=self._condition,
-            tls=tls,
+            intake=intake,
+            context=partial(self._authority.server_context, [self.hostname, self.domain]),
             tasks=tasks,
         )
-        for port, protocol, encrypted in (
-            (Port.SUBMISSION, lambda attend: submission.starttls_session(attend, tls), None),
-            (Port.SUBMISSIONS, submission.encrypted_session, tls),
-            (Port.MX, inbound.session, None),
-            (Port.IMAP, imap.session, tls),
-        ):
-            listener = Listener(protocol, port=self._wanted_ports.get(port, 0), tls=encrypted)
+        for port in Port:
+            listener = Listener(port=self._wanted_ports.get(port, 0))
             self._life.callback(listener.close)
             self._life.push_async_callback(listener.shut)
             self._listeners[port] = listener
 
     async def _open_and_shut(self) -> None:
         for port, listener in self._listeners.items():
-            await (listener.shut() if port in self._condition.shut else listener.open())
+            if self._doors is None or port in self._condition.shut:
+                await listener.shut()
+            else:
+                await listener.open(self._doors.door(port, self._condition.tls(port)))
+
+    async def _cut(self, *faults: Fault) -> None:
+        for port in frozenset[Port]().union(*map(self._condition.cut_by, faults)):
+            await self._listeners[port].cut()
 
     async def _deliver(self, parcel: Parcel) -> Refusal | None:
         _, _, domain = parcel.recipient.rpartition("@")
@@ -212,7 +200,8 @@ class MailSystem:
         account = self.accounts.find(parcel.recipient)
         if account is None:
             return Refusal(reply=Reply(code=550, status="5.1.1", text="User unknown"))
-        await self._folders[account.address].deliver(return_path(parcel.sender) + parcel.content)
+        folder = FolderName.JUNK if parcel.junk else FolderName.INBOX
+        await self._folders[account.address].deliver(return_path(parcel.sender) + parcel.content, folder)
         return None
 
 

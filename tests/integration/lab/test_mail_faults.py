@@ -15,12 +15,13 @@ import aioimaplib
 import aiosmtplib
 import pytest
 
-from monitor.lab.mail import Fault, LabNetwork, SystemPlan
+from monitor.lab.mail import Fault, LabNetwork, SystemPlan, Tempo
 from probes.mailbox import Mailbox, Security
 from tests.ends import imap_of, password_of, smtp_of
 
 AGENCY, REFERENCE = "jabatan-contoh", "rujukan-satu"
 SLOW_BY = timedelta(milliseconds=300)
+TEMPO = Tempo(slow_by=SLOW_BY)
 PATIENCE = 5.0
 TEXT = "Selamat pagi, café\n"
 BYTES = bytes(range(256))
@@ -29,8 +30,8 @@ BYTES = bytes(range(256))
 @pytest.fixture
 async def network(tmp_path: Path) -> AsyncIterator[LabNetwork]:
     plans = [
-        SystemPlan.with_one_mailbox(AGENCY, "jabatan-contoh.gov.my", slow_by=SLOW_BY),
-        SystemPlan.with_one_mailbox(REFERENCE, "rujukan-satu.example", slow_by=SLOW_BY),
+        SystemPlan.with_one_mailbox(AGENCY, "jabatan-contoh.gov.my", tempo=TEMPO),
+        SystemPlan.with_one_mailbox(REFERENCE, "rujukan-satu.example", tempo=TEMPO),
     ]
     async with LabNetwork(plans, folder=tmp_path) as running:
         yield running

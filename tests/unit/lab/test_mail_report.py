@@ -7,7 +7,7 @@ from email import message_from_bytes
 from email.message import Message
 
 from monitor.lab.mail.parcel import Parcel, Refusal, Reply
-from monitor.lab.mail.report import report
+from monitor.lab.mail.report import Action, report
 
 T0 = datetime(2026, 1, 1, 8, tzinfo=UTC)
 ORIGINAL = b"Subject: Ujian\r\nReferences: <pantau-0123@x>\r\n\r\nSelamat \xc3\xa9\r\n"
@@ -56,3 +56,16 @@ def test_the_original_comes_back_byte_for_byte() -> None:
 
 def test_our_own_refusal_names_no_other_server() -> None:
     assert b"Remote-MTA" not in told(Refusal(reply=REPLY)).content
+
+
+def test_a_warning_says_that_it_is_still_tried() -> None:
+    refusal = Refusal(reply=Reply(code=451, status="4.4.1", text="No answer from host"))
+    warning = report(
+        PARCEL, refusal, hostname="mail.jabatan-contoh.gov.my", accepted_at=T0, at=T0, action=Action.DELAYED
+    )
+    message = message_from_bytes(warning.content)
+    people, status, _ = parts(message)
+    (_, recipient) = parts(status)
+    assert (recipient["Action"], recipient["Status"]) == ("delayed", "4.4.1")
+    assert "Delayed" in str(message["Subject"])
+    assert "could not be delivered" not in str(people.get_payload())
