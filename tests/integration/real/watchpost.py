@@ -1,0 +1,170 @@
+"""The service at work on real mail systems, from its schedule to what the alerting side and Prometheus are told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from alerts.clock import SystemClock
+from alerts.event import Event, Resolve, Trigger
+from alerts.incident import Incident
+from alerts.notice import Matter
+from monitor.config.loading import Configuration
+from monitor.health import Health, HealthPolicy
+from monitor.metrics import Metrics
+from monitor.route import Direction, Probing
+from monitor.store.database import Database
+from monitor.store.history import History
+from monitor.store.ledger import SqlStore
+from monitor.watch import Surroundings, Watch, make_watch
+from probes.mailbox import Mailbox
+from probes.probe import Patience
+from probes.token import TokenSigner
+from tests.unit.monitor.config.ministry import Ministry
+from tests.unit.monitor.scrape import Scrape
+
+CODE = "JCONTOH"
+SENDING, RECEIVING, BOTH = (f"{CODE}: {matter}" for matter in (Matter.SENDING, Matter.RECEIVING, Matter.BOTH))
+DEGRADED = f"{CODE}: {Matter.DEGRADED}"
+#: What may be told of the agency a moment before: of the routes that are broken, not all have been run by then.
+_BEFORE = {SENDING: {DEGRADED}, RECEIVING: {DEGRADED}, BOTH: {DEGRADED, SENDING, RECEIVING}}
+#: As short as two busy cores allow: a message takes some tens of milliseconds.
+_PROBING = Probing(
+    interval=timedelta(seconds=1),
+    confirmation=timedelta(seconds=0.4),
+    patience=Patience(session=timedelta(seconds=2), arrival=timedelta(seconds=1.5)),
+    slow_after=timedelta(seconds=1.5),
+    deferred_budget=timedelta(seconds=0.5),
+    health=HealthPolicy(failures_to_down=2, successes_to_up=2),
+)
+#: As in earnest, the proof that we ourselves are well comes much sooner than the next look at what has failed.
+_CONTROL = replace(_PROBING, confirmation=timedelta(seconds=0.05))
+_WITHIN = 30.0
+
+
+class Ear:
+    """Stands where the dispatcher does, and notes what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    async def submit(self, event: Event) -> Incident | None:
+        assert isinstance(event, Trigger | Resolve)
+        what = event.matter if isinstance(event, Trigger) else "over"
+        self.heard.append(f"{event.dedup_key}: {what}")
+        return None
+
+
+@dataclass(slots=True, kw_only=True)
+class Watchpost:
+    """The watch, and what it says."""
+
+    watch: Watch
+    history: History
+    metrics: Metrics
+    ear: Ear
+
+    async def is_told(self, expected: str, down: Collection[Direction]) -> None:
+        """Wait until this was told since the last time and these directions are shown as down, and nothing else is."""
+        await self._until(lambda: expected in self.ear.heard, f"told {expected}")
+        await self._until(lambda: self._down() == {*down}, f"down {down}")
+        if not expected.startswith(CODE):
+            # What is ours is not held against the agency later either.
+            await self._everything_runs()
+            assert self._down() == {*down}, await self.report()
+        *before, last = self.ear.heard
+        assert last == expected, await self.report()
+        assert {*before} <= _BEFORE.get(expected, set()), await self.report()
+        self.ear.heard.clear()
+
+    async def is_well(self, *expected: str) -> None:
+        """Wait until everything is proven to work, and exactly this was told since the last time."""
+        await self._until(self._all_up, "everything is up")
+        await self._until(lambda: len(self.ear.heard) >= len(expected), f"told {expected}")
+        assert self.ear.heard == [*expected], await self.report()
+        self.ear.heard.clear()
+
+    def _down(self) -> set[Direction]:
+        scrape = Scrape(self.metrics)
+        agencys = (d for d in Direction if d is not Direction.CONTROL)
+        return {d for d in agencys if scrape.value("mail_up", agency=CODE, direction=str(d)) == 0}
+
+    def _all_up(self) -> bool:
+        judge = self.watch.judge
+        healths = {judge.route_health(name) for name in self.watch.routes}
+        return healths == {Health.UP} and not judge.own_troubles(datetime.now(UTC))
+
+    async def _everything_runs(self) -> None:
+        """Wait until every route has been run once more from now on."""
+        began, waiting = datetime.now(UTC), set(self.watch.routes)
+        try:
+            async with asyncio.timeout(_WITHIN):
+                while waiting:
+                    latest = await self.history.latest()
+                    waiting -= {name for name, run in latest.items() if run.started_at >= began}
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"not run in {_WITHIN} s: {waiting}\n{await self.report()}") from None
+
+    async def _until(self, true: Callable[[], bool], what: str) -> None:
+        try:
+            async with asyncio.timeout(_WITHIN):
+                while not true():  # noqa: ASYNC110 - the judge is asked, it does not tell
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"not within {_WITHIN} s: {what}\n{await self.report()}") from None
+
+    async def report(self) -> str:
+        """Return how things stand, for whoever has to find out why a test fails."""
+        own = self.watch.judge.own_troubles(datetime.now(UTC))
+        lines = [f"heard: {self.ear.heard}", f"down: {self._down()}", f"ours: {[str(suspect) for suspect in own]}"]
+        for name, run in (await self.history.latest()).items():
+            health, why = self.watch.judge.route_health(name), run.failure and (run.failure.reason, run.failure.detail)
+            lines.append(f"{name}: {health}; last run at {run.started_at:%M:%S.%f}: {run.outcome} {why}")
+        return "\n".join(lines)
+
+
+@asynccontextmanager
+async def watchpost(
+    directory: Path, agency: Mailbox, reference_a: Mailbox, reference_b: Mailbox
+) -> AsyncIterator[Watchpost]:
+    """Watch an agency with one mailbox, and two references, until the end of the block."""
+    mailboxes = {f"{CODE}/utama": agency, "rujukan-a": reference_a, "rujukan-b": reference_b}
+    configuration = _configuration(directory, {name: replace(box, name=name) for name, box in mailboxes.items()})
+    clock, ear = SystemClock(), Ear()
+    async with Database.open(directory / "state") as database:
+        around = Surroundings(
+            signer=TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1"),
+            store=SqlStore(database),
+            history=History(database),
+            alerting=ear,
+            metrics=Metrics(version="0", now=clock.now),
+            clock=clock,
+        )
+        watch = await make_watch(configuration, around)
+        async with asyncio.TaskGroup() as tasks:
+            probing = tasks.create_task(watch.prober.run())
+            yield Watchpost(watch=watch, history=around.history, metrics=around.metrics, ear=ear)
+            probing.cancel()
+
+
+def _configuration(directory: Path, mailboxes: Mapping[str, Mailbox]) -> Configuration:
+    """Return a ministry's configuration, with these mailboxes in it and faster than its files could say."""
+    ministry = Ministry(directory)
+    ministry.edit("pantau", "state: state\n", "state: state\nprobing: {failures_to_down: 2, successes_to_up: 2}\n")
+    configuration = ministry.load().accepted()
+    routes = [
+        replace(
+            each,
+            probing=_CONTROL if each.direction is Direction.CONTROL else _PROBING,
+            route=replace(
+                each.route, sender=mailboxes[each.route.sender.name], recipient=mailboxes[each.route.recipient.name]
+            ),
+        )
+        for each in configuration.registry.routes
+    ]
+    return replace(configuration, registry=replace(configuration.registry, routes=tuple(routes)))

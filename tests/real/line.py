@@ -1,0 +1,87 @@
+"""The line between us and the mail systems, which can be cut: they go on working, and we cannot reach them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Self
+
+from probes.mailbox import Mailbox, Server
+
+
+@dataclass(slots=True)
+class Line:
+    """Passes on octets between ports of its own and the servers'. Use it with `async with`."""
+
+    #: By the server's port, our own that leads there.
+    _ports: dict[int, int] = field(default_factory=dict)
+    _listeners: list[asyncio.Server] = field(default_factory=list)
+    _passing: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.cut()
+
+    async def to(self, mailbox: Mailbox) -> Mailbox:
+        """Return *mailbox* as it is reached over this line."""
+        assert mailbox.smtp is not None
+        assert mailbox.imap is not None
+        return replace(mailbox, smtp=await self._to(mailbox.smtp), imap=await self._to(mailbox.imap))
+
+    async def cut(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        for task in self._passing:
+            task.cancel()
+        await asyncio.gather(*self._passing, return_exceptions=True)
+        self._listeners.clear()
+
+    async def mend(self) -> None:
+        for there, here in self._ports.items():
+            await self._listen(there, here)
+
+    async def _to(self, server: Server) -> Server:
+        if server.port not in self._ports:
+            self._ports[server.port] = await self._listen(server.port, 0)
+        return replace(server, host="127.0.0.1", port=self._ports[server.port], tls_name=server.tls_name or server.host)
+
+    async def _listen(self, there: int, here: int) -> int:
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.ensure_future(_pass(reader, writer, there))
+            self._passing.add(task)
+            task.add_done_callback(self._passing.discard)
+
+        listener = await asyncio.start_server(accept, "127.0.0.1", here)
+        self._listeners.append(listener)
+        port: int = listener.sockets[0].getsockname()[1]
+        return port
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
+    try:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        # As the server itself would: nobody is there.
+        writer.transport.abort()
+        return
+    try:
+        async with asyncio.TaskGroup() as both:
+            both.create_task(_copy(reader, far_writer))
+            both.create_task(_copy(far_reader, writer))
+    finally:
+        for end in (writer, far_writer):
+            end.transport.abort()
+
+
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while octets := await source.read(65536):
+            target.write(octets)
+            await target.drain()
+        target.write_eof()
