@@ -32,6 +32,9 @@ RULE_LIST: list[dict[str, Any]] = [
     rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
 ]
 SERIES = sorted({selector for rule in RULE_LIST for selector in promql.selectors(rule["expr"])})
+#: What the play has none of: its mailboxes sign in with passwords, are probed at all hours, and nothing that the checks
+#: look at is wrong.
+NOT_PLAYED = ("pantau_oauth_token_expiry_timestamp_seconds", "pantau_off_hours", "(pantau_check_state) > 0")
 RECORDINGS = [rule["record"] for rule in RULE_LIST if "record" in rule]
 
 
@@ -87,12 +90,14 @@ async def test_every_query_of_every_panel_returns_data(
     server: Prometheus, variables: dict[str, str], expr: str
 ) -> None:
     samples = await server.query(filled(expr, variables))
+    if any(absent in expr for absent in NOT_PLAYED):
+        return  # Prometheus has understood it; whether it finds anything is for the stories of the rules.
     assert any(not math.isnan(float(sample["value"][1])) for sample in samples)
 
 
 @pytest.mark.parametrize("selector", SERIES)
 async def test_every_series_that_a_rule_reads_exists(server: Prometheus, selector: str) -> None:
-    assert await server.query(selector)
+    assert await server.query(selector) or selector in NOT_PLAYED
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)

@@ -27,7 +27,7 @@ PATIENCE = Patience(session=timedelta(seconds=20), arrival=timedelta(seconds=20)
 _ESTABLISHED, _CLOSE_WAIT = "01", "08"
 
 
-async def test_foreign_mail_survives_a_thousand_rounds_and_nothing_of_ours_is_left(mail_server: MailServer) -> None:
+async def test_13_foreign_mail_survives_a_thousand_rounds_and_nothing_is_left_over(mail_server: MailServer) -> None:
     sender, box = mail_server.mailbox("semakan-seribu", domain=REFERENCE), mail_server.mailbox("peti-ramai")
     for each in (sender, box):
         await asyncio.to_thread(put, each, foreign_mail(each))

@@ -112,11 +112,14 @@ class ImapStandIn:
     asked: list[str] = field(default_factory=list)
     connections: int = 0
     idling: set[asyncio.StreamWriter] = field(default_factory=set)
+    #: A mail has been put in while nobody listened.
+    untold: bool = False
 
     def put(self, raw: bytes) -> int:
         uid = self.next_uid
         self.mails[uid] = raw
         self.next_uid += 1
+        self.untold = not self.idling
         for writer in self.idling:
             writer.write(f"* {len(self.mails)} EXISTS\r\n".encode())
         return uid
@@ -147,6 +150,7 @@ class ImapStandIn:
             case "CAPABILITY":
                 writer.write(f"* CAPABILITY {self.capabilities}\r\n{done}".encode())
             case "SELECT" | "NOOP":
+                self.untold = False
                 about = f"* {len(self.mails)} EXISTS\r\n"
                 if word == "SELECT":
                     about += f"* OK [UIDVALIDITY {self.validity}] x\r\n* OK [UIDNEXT {self.next_uid}] x\r\n"
@@ -165,6 +169,9 @@ class ImapStandIn:
                 writer.write(done.encode())
             case "IDLE":
                 writer.write(b"+ dengar\r\n")
+                if self.untold:
+                    writer.write(f"* {len(self.mails)} EXISTS\r\n".encode())
+                self.untold = False
                 self.idling.add(writer)
                 try:
                     await reader.readline()

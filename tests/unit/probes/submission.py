@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from probes.mailbox import Security
+from probes.mailbox import OAuth, Security
 from probes.probe import ProbeFailure
 from probes.reply import expired
 from probes.result import Party
@@ -27,14 +28,17 @@ async def submitted_to(
     security: Security = Security.IMPLICIT,
     tls: ssl.SSLContext | None = None,
     recorder: Recorder | None = None,
+    within: timedelta = WITHIN,
+    login: OAuth | None = None,
 ) -> Submitted:
     recorder = recorder or Recorder()
     if security is Security.IMPLICIT and tls is None:
         tls = server_context()
     async with listening(standin, tls) as port:
         box = mailbox(smtp=server(port, security))
+        box = replace(box, login=login or box.login)
         try:
-            return await submit(box, TO, MESSAGE, recorder, WITHIN)
+            return await submit(box, TO, MESSAGE, recorder, within)
         except TimeoutError as error:
             raise expired(*recorder.where) from error
 

@@ -142,15 +142,19 @@ def test_postfix() -> None:
     assert found.status == "5.1.1"
     assert found.code == 550
     assert found.text.startswith("550 5.1.1 <semakan@jabatan-contoh.gov.my>: Recipient address rejected: User unknown")
-    assert found.is_about("semakan@jabatan-contoh.gov.my")
-    assert not found.is_about("orang-lain@jabatan-contoh.gov.my")
+    assert found.on("Semakan@jabatan-contoh.gov.my") is found
+    assert found.on("orang-lain@jabatan-contoh.gov.my") is None
 
 
 def test_exchange_reports_an_alias_and_the_original() -> None:
     found = read(EXCHANGE)
     assert found is not None
     assert (found.action, found.status, found.code) == (Action.FAILED, "5.2.2", 554)
-    assert found.is_about("semakan@jabatan-contoh.gov.my")
+    assert found.on("semakan@jabatan-contoh.gov.my") is None
+    assert found.on("semakan@dalaman.jabatan-contoh.gov.my") is found
+    assert found.is_for("semakan@jabatan-contoh.gov.my")
+    assert found.is_for("semakan@dalaman.jabatan-contoh.gov.my")
+    assert not found.is_for("dalaman@jabatan-contoh.gov.my")
     assert found.text.startswith("554 5.2.2 mailbox full")
 
 
@@ -158,12 +162,29 @@ def test_a_delay_is_no_end_and_has_no_smtp_code() -> None:
     found = read(DELAYED)
     assert found is not None
     assert (found.action, found.status, found.code) == (Action.DELAYED, "4.4.1", None)
+    assert not found.is_for("semakan@jabatan-contoh.gov.my")
 
 
 def test_of_several_recipients_the_worst_news_is_told() -> None:
     found = read(SEVERAL)
     assert found is not None
     assert (found.action, found.status, found.code) == (Action.FAILED, "5.7.1", 554)
+    assert found.is_for("dua@jabatan-contoh.gov.my")
+    assert not found.is_for("satu@jabatan-contoh.gov.my"), "that one was handed on"
+
+
+def test_each_of_several_that_failed_is_found() -> None:
+    found = read(SEVERAL.replace(b"relayed", b"failed").replace(b"2.0.0", b"5.2.2"))
+    assert found is not None
+    failures = [found.on(f"{name}@jabatan-contoh.gov.my") for name in ("satu", "dua")]
+    assert [failure and failure.status for failure in failures] == ["5.2.2", "5.7.1"]
+
+
+def test_a_report_that_names_nobody_is_about_whom_it_was_sent_to() -> None:
+    nobody = b"\r\n".join(line for line in POSTFIX.split(b"\r\n") if b"-Recipient:" not in line)
+    found = read(nobody)
+    assert found is not None
+    assert found.on("siapa-siapa@jabatan-contoh.gov.my") is found
 
 
 @pytest.mark.parametrize("action", ["delivered", "relayed", "expanded"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import tomllib
 from base64 import b64decode
 from dataclasses import replace
 from datetime import timedelta
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,16 @@ from tests.unit.probes.standin import (
 from tests.unit.probes.watch import FOREIGN, PACE, Counted, gone, issue, mail, watching
 
 ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.pitfall
+def test_our_licence_is_one_that_the_licence_of_the_imap_library_allows() -> None:
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["license"]
+    theirs = str(metadata("aioimaplib")["License-Expression"] or metadata("aioimaplib")["License"])
+    assert "GPL-3.0" in theirs
+    assert ours in {"GPL-3.0-only", "GPL-3.0-or-later"}
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert text.split()[:6] == ["GNU", "GENERAL", "PUBLIC", "LICENSE", "Version", "3,"]
 
 
 @pytest.mark.pitfall

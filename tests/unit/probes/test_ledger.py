@@ -25,7 +25,7 @@ OTHERS = Sighting(kind=Kind.MESSAGE, token=THEIRS.issue("r", NOW))
 
 
 def bounce(action: Action) -> Sighting:
-    return Sighting(kind=Kind.REPORT, token=TOKEN, report=Report(action=action, recipients=frozenset()))
+    return Sighting(kind=Kind.REPORT, token=TOKEN, report=Report(action=action))
 
 
 @pytest.mark.parametrize(

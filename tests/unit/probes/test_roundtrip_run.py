@@ -36,6 +36,7 @@ PATIENCE = Patience(session=timedelta(seconds=0.4), arrival=timedelta(seconds=0.
 PACE = Pace(quickest=timedelta(seconds=0.01), retry=timedelta(seconds=0.05), settled=timedelta(0))
 MARGIN = timedelta(seconds=1.5)
 RECIPIENT = "penerima@jabatan-contoh.gov.my"
+PRO = "pro@jabatan-contoh.gov.my"
 
 
 @dataclass(slots=True)
@@ -48,6 +49,8 @@ class World:
     answers: bool = True
     delivers: bool = True
     bounces_about: str | None = None
+    #: Whom it was for, as the report says, before an alias was followed.
+    alias: str | None = None
     action: str = "failed"
 
     def __post_init__(self) -> None:
@@ -58,7 +61,7 @@ class World:
         if self.delivers:
             self.recipient_imap.put(b"Received: dari sini\r\n" + message)
         if self.bounces_about is not None:
-            self.sender_imap.put(bounce(message, self.bounces_about, self.action))
+            self.sender_imap.put(bounce(message, self.bounces_about, self.action, self.alias))
         if self.answers:
             writer.write(b"250 2.0.0 diterima\r\n")
         else:
@@ -106,12 +109,19 @@ class Trip:
         return result
 
 
-def bounce(message: bytes, about: str, action: str) -> bytes:
+def bounce(message: bytes, about: str, action: str, alias: str | None) -> bytes:
+    original = f"Original-Recipient: rfc822;{alias}\r\n" if alias else ""
     return (
         b"Return-Path: <>\r\nFrom: MAILER-DAEMON@mel.example\r\nSubject: gagal\r\nMIME-Version: 1.0\r\n"
         b"Content-Type: multipart/report; report-type=delivery-status; boundary=batas\r\n\r\n"
         b"--batas\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mel.example\r\n\r\n"
-        b"Final-Recipient: rfc822; " + about.encode() + b"\r\nAction: " + action.encode() + b"\r\n"
+        b"Final-Recipient: rfc822; "
+        + about.encode()
+        + b"\r\n"
+        + original.encode()
+        + b"Action: "
+        + action.encode()
+        + b"\r\n"
         b"Status: 5.1.1\r\n"
         b"Diagnostic-Code: smtp; 550 5.1.1 tiada\r\n\r\n"
         b"--batas\r\nContent-Type: message/rfc822\r\n\r\n" + message + b"\r\n--batas--\r\n"
@@ -312,6 +322,29 @@ async def test_a_report_tells_the_address_from_the_mailbox_behind_it_and_ends_th
     assert (result.failure.reason, result.failure.code, result.failure.status) == (reason, 550, "5.1.1")
     assert result.failure.detail == "550 5.1.1 tiada"
     # At once, and not when the time for the arrival is over.
+    assert result.duration < PATIENCE.arrival
+
+
+async def test_a_copy_that_comes_back_is_told_from_the_mailbox_that_it_was_sent_to_where_both_are_named() -> None:
+    result = await World(bounces_about=RECIPIENT, alias=PRO, delivers=False).run(to=PRO)
+    assert result.failure is not None
+    assert (result.outcome, result.failure.reason) == (Outcome.BOUNCED, Reason.COPY_RETURNED)
+    assert result.duration < PATIENCE.arrival
+
+
+async def test_a_public_address_also_stands_for_others_whose_copies_may_come_back() -> None:
+    gone = World(bounces_about="bekas-pegawai@jabatan-contoh.gov.my", alias=PRO)
+    assert (await gone.run(to=PRO)).outcome is Outcome.DELIVERED
+
+    gone.delivers = False
+    result = await gone.run(to=PRO)
+    assert result.failure is not None
+    assert (result.outcome, result.failure.reason) == (Outcome.BOUNCED, Reason.RETURNED)
+
+
+async def test_an_alias_of_an_ordinary_mailbox_ends_the_run_at_once() -> None:
+    result = await World(bounces_about="dalaman@jabatan-contoh.gov.my", alias=RECIPIENT, delivers=False).run()
+    assert result.outcome is Outcome.BOUNCED
     assert result.duration < PATIENCE.arrival
 
 

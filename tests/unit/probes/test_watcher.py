@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from probes.expectation import Folder, Seen
 from probes.mailbox import Mailbox
@@ -382,6 +383,7 @@ async def test_a_junk_folder_that_is_refused_does_not_keep_the_inbox_from_being_
             assert standin.connections == 1
 
 
+@pytest.mark.falsegreen
 async def test_a_session_from_better_days_does_not_hide_that_nobody_is_let_in_any_more() -> None:
     standin, token = ImapStandIn(), issue()
     async with listening(standin, server_context()) as port:
@@ -399,6 +401,22 @@ async def test_a_session_from_better_days_does_not_hide_that_nobody_is_let_in_an
                 refused = await letter.ready
     assert refused is not None
     assert refused.outcome is Outcome.AUTH
+
+
+async def test_a_server_that_lets_us_in_and_hangs_up_has_not_recovered() -> None:
+    standin = ImapStandIn(tricks={"IDLE": "* BYE sibuk\r\n"})
+    with capture_logs() as lines:
+        async with listening(standin, server_context()) as port:
+            watcher = MailboxWatcher(
+                mailbox(imap=server(port)),
+                SIGNER,
+                on_arrival=Counted(),
+                patience=PATIENCE,
+                pace=replace(PACE, settled=timedelta(minutes=1)),
+            )
+            async with running(watcher):
+                await until(lambda: standin.connections >= 5)
+    assert [line["event"] for line in lines] == ["mailbox cannot be read"]
 
 
 async def test_a_connection_that_is_renewed_loses_no_mail_and_hands_nothing_over_twice() -> None:

@@ -1,0 +1,134 @@
+"""An agency as it is configured, on real mail systems: all of its mailboxes and our references are watched at once."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from monitor.config.loading import load
+from monitor.registry import Registry
+from monitor.route import WatchedRoute
+from probes.kinds.roundtrip import KIND
+from probes.mailbox import Mailbox, Server
+from probes.result import Arrival, ProbeResult
+from probes.runner import run_probe
+from probes.watcher import MailboxWatcher
+from tests.ends import imap_of, password_of, smtp_of
+from tests.integration.probes.trip import PACE, SIGNER
+from tests.leaflet import Tree, put_secrets, written
+from tests.real.neighbours import Neighbours
+
+CODE = "JCONTOH"
+_SECRET_FILE = "secrets/mel"
+
+
+@dataclass(slots=True)
+class Postroom:
+    """The routes of the agency, and what was seen beside their runs."""
+
+    registry: Registry
+    watchers: dict[str, MailboxWatcher]
+    #: Mailbox, and what came there that no run waited for.
+    arrivals: list[tuple[str, Arrival]] = field(default_factory=list)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def route(self, ending: str) -> WatchedRoute:
+        (route,) = (each for each in self.registry.routes_of(CODE) if each.name.endswith(f"/{ending}"))
+        return route
+
+    async def run(self, ending: str) -> ProbeResult:
+        """Run the route whose name ends so, and wait until what arrived is deleted."""
+        route = self.route(ending)
+        token, patience = SIGNER.issue(route.name, datetime.now(UTC)), route.probing.patience
+        sender, recipient = (self.watchers[end.name] for end in (route.route.sender, route.route.recipient))
+        probe = KIND.build(route=route.route, token=token, patience=patience, sender=sender, recipient=recipient)
+        result = await run_probe(probe, route=route.name, token_id=token.id, patience=patience)
+        async with asyncio.timeout(5):
+            await recipient.tidy()
+            await sender.tidy()
+        return result
+
+    def note(self, mailbox: str, arrival: Arrival, *_: object) -> None:
+        self.arrivals.append((mailbox, arrival))
+        self._changed.set()
+
+    async def arrived(self, mailbox: str, arrival: Arrival) -> None:
+        """Wait until this was counted in that mailbox."""
+        async with asyncio.timeout(10):
+            while (mailbox, arrival) not in self.arrivals:
+                self._changed.clear()
+                await self._changed.wait()
+            await self.watchers[mailbox].tidy()
+
+
+@asynccontextmanager
+async def postroom(
+    directory: Path, systems: Neighbours, agency: Sequence[Tree], arrival: str = "10s"
+) -> AsyncIterator[Postroom]:
+    """Write the configuration, load it, and watch all mailboxes until the end of the block."""
+    loaded = load(configured(directory, systems, agency, arrival), {}).accepted()
+    routes = loaded.registry.routes
+    mailboxes = {end.name: end for each in routes for end in (each.route.sender, each.route.recipient)}
+    room = Postroom(loaded.registry, {})
+    for name, mailbox in mailboxes.items():
+        room.watchers[name] = MailboxWatcher(
+            mailbox,
+            SIGNER,
+            on_arrival=partial(room.note, name),
+            patience=loaded.settings.probing.build(loaded.settings.time_zone, ()).patience,
+            pace=PACE,
+        )
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(watcher.run()) for watcher in room.watchers.values()]
+        yield room
+        for task in tasks:
+            task.cancel()
+
+
+def configured(directory: Path, systems: Neighbours, agency: Sequence[Tree], arrival: str = "10s") -> Path:
+    """Write the configuration of these systems with these parts of the agency's file; return the settings file."""
+    own, reference_a, reference_b = systems.mailboxes()
+    here = _settings_of(directory, own)
+    mailboxes: Tree = {"utama": here}
+    if any("awam" in part.get("mailboxes", {}) for part in agency):
+        mailboxes["awam"] = {key: value for key, value in here.items() if key not in {"smtp", "address"}}
+    settings = {
+        "references": {
+            "rujukan-a": _settings_of(directory, reference_a),
+            "rujukan-b": _settings_of(directory, reference_b),
+        },
+        "probing": {"session_timeout": "5s", "arrival_timeout": arrival, "slow_after": "1s"},
+    }
+    path = written(directory, [*agency, {"mailboxes": mailboxes}], settings)
+    put_secrets(directory, {_SECRET_FILE: password_of(own).secret})
+    return path
+
+
+def _settings_of(directory: Path, mailbox: Mailbox) -> dict[str, Any]:
+    _, _, domain = mailbox.address.partition("@")
+    authority = directory / f"{domain}.pem"
+    known = smtp_of(mailbox).tls.get_ca_certs(binary_form=True)
+    authority.write_text("".join(map(ssl.DER_cert_to_PEM_cert, known)), encoding="ascii")
+    return {
+        "address": mailbox.address,
+        "smtp": _server(smtp_of(mailbox)),
+        "imap": _server(imap_of(mailbox)),
+        "login": {"username": password_of(mailbox).username, "password_file": _SECRET_FILE},
+        "ca_file": str(authority),
+    }
+
+
+def _server(server: Server) -> dict[str, Any]:
+    return {
+        "host": server.host,
+        "port": server.port,
+        "security": str(server.security),
+        "tls_name": server.tls_name,
+    }

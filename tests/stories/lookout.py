@@ -1,0 +1,148 @@
+"""The real service in this process, over the fictional world, seen as Prometheus sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitor.app import App
+from monitor.lab.mail import Fault, MailSystem
+from monitor.lab.mail.tempo import Tempo
+from monitor.lab.scenery import Timing
+from monitor.lab.serving import free_port
+from monitor.lab.stage import Stage, stage
+from monitor.lab.world import AGENCIES
+
+AGENCY = AGENCIES[0].code
+NEIGHBOUR = AGENCIES[1].code
+#: As fast as two busy cores allow: what these tests look at is what single runs show.
+SWIFT = Timing(
+    interval="2s",
+    session_timeout="1s",
+    arrival_timeout="1s",
+    slow_after="1s",
+    confirmation="1s",
+    deferred_budget="4s",
+    tempo=Tempo(slow_by=timedelta(seconds=3)),
+)
+
+_Series = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scraped:
+    """What `/metrics` said at one moment."""
+
+    series: _Series
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """Return the value of exactly one series, `None` when it is absent; labels that are not given do not matter."""
+        found = self.all(name, **labels)
+        assert len(found) < 2, f"{name} {labels} is more than one series"
+        return next(iter(found.values()), None)
+
+    def all(self, name: str, **labels: str) -> dict[frozenset[tuple[str, str]], float]:
+        """Return the values of a metric's series that have these labels, by all their labels."""
+        return {
+            have: value
+            for (found, have), value in self.series.items()
+            if found == f"pantau_{name}" and labels.items() <= dict(have).items()
+        }
+
+    def total(self, name: str, **labels: str) -> float:
+        """Return the sum over a metric's series that have these labels."""
+        return sum(self.all(name, **labels).values())
+
+
+@dataclass(slots=True, kw_only=True)
+class Lookout:
+    """The service and its world."""
+
+    world: Stage
+    url: str
+    client: httpx.AsyncClient = field(repr=False)
+
+    @property
+    def agency(self) -> MailSystem:
+        """The mail system of the first agency."""
+        return self.world.network.systems[AGENCY]
+
+    @property
+    def address(self) -> str:
+        """The address of its mailbox."""
+        return f"pantau@{self.agency.domain}"
+
+    async def break_(self, fault: Fault) -> None:
+        """Break the mail of the first agency."""
+        await self.agency.break_(fault)
+
+    async def scrape(self) -> Scraped:
+        """Read `/metrics` once."""
+        text = (await self.client.get(f"{self.url}/metrics")).raise_for_status().text
+        samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+        return Scraped(series={(one.name, frozenset(one.labels.items())): one.value for one in samples})
+
+    async def when(self, true: Callable[[Scraped], bool], what: str) -> Scraped:
+        """Scrape until something is true of a scrape; return that one."""
+        try:
+            async with asyncio.timeout(20):
+                while not true(scraped := await self.scrape()):  # noqa: ASYNC110 - it is asked as Prometheus asks
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"not within 20 s: {what}") from None
+        return scraped
+
+    async def until(self, name: str, at_least: float, **labels: str) -> Scraped:
+        """Scrape until the sum over a metric's series has come to a value."""
+        return await self.when(
+            lambda scraped: scraped.total(name, **labels) >= at_least, f"{name} {labels} is {at_least:g}"
+        )
+
+
+@asynccontextmanager
+async def lookout(
+    directory: Path,
+    *,
+    agencies: Collection[str] = (AGENCY,),
+    routes: Sequence[Mapping[str, str]] | None = None,
+    timing: Timing = SWIFT,
+) -> AsyncIterator[Lookout]:
+    """Run the world and the service that watches these of its agencies; end both with the block.
+
+    *routes*: those of the agencies, as their files write them; default: all.
+    """
+    listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    async with stage(directory, listen=listen, callbacks=callbacks, timing=timing) as world:
+        for file in (directory / "agencies").glob("*.yaml"):
+            if file.stem.upper() not in agencies:
+                file.unlink()
+            elif routes is not None:
+                file.write_text(f"{file.read_text()}routes: {json.dumps(routes)}\n")
+        app = App(world.settings, {})
+        async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(trust_env=False) as client:
+            tasks.create_task(app.run())
+            watching = Lookout(world=world, url=f"http://{listen}", client=client)
+            try:
+                await _at_work(watching)
+                yield watching
+            finally:
+                app.stop()
+
+
+async def _at_work(watching: Lookout) -> None:
+    async with asyncio.timeout(15):
+        while True:
+            try:
+                if (await watching.client.get(f"{watching.url}/-/ready")).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.02)
