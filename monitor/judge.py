@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 
 from alerts.notice import Matter
 from monitor.attribution import Verdict, weigh
-from monitor.evidence import ARRIVED, ON_THE_WAY, Witness
+from monitor.evidence import ARRIVED, Witness
 from monitor.health import Grade, Health, HealthPolicy, combine, has_just_failed, is_suspicious
+from monitor.matter import what_is_down
 from monitor.route import Direction, WatchedRoute
 from monitor.subject import Subject, with_a_say
 from monitor.suspect import OwnSide, Suspect, Trouble
-from probes.result import Outcome, Party, Phase, ProbeResult
+from probes.result import Outcome, Phase, ProbeResult
 
 __all__ = ["Judge", "Suspect", "Trouble"]
 
@@ -217,7 +218,8 @@ class Judge:
             self._moved.add(agency)  # It is judged by the clock.
             return None
         if Health.DOWN in directions.values():
-            matter = self._matter(agency, directions)
+            internal = [s for r, s in self._by_agency[agency] if r.direction is Direction.INTERNAL]
+            matter = what_is_down(directions, internal)
         elif Health.DEGRADED in directions.values():
             matter = Matter.DEGRADED
         else:
@@ -274,33 +276,6 @@ class Judge:
             for _, s in routes
         )
         return undecided and now - down_since < patience
-
-    def _matter(self, agency: str, directions: Mapping[Direction, Health]) -> Matter:
-        sending = directions.get(Direction.OUTBOUND) is Health.DOWN
-        receiving = directions.get(Direction.INBOUND) is Health.DOWN
-        if directions.get(Direction.INTERNAL) is Health.DOWN:
-            parties = self._failing_parties(agency)
-            sending = sending or Party.SENDER in parties
-            receiving = receiving or Party.RECIPIENT in parties
-        if sending and receiving:
-            return Matter.BOTH
-        if sending or receiving:
-            return Matter.SENDING if sending else Matter.RECEIVING
-        if directions.keys() <= {Direction.INTERNAL}:
-            # Nothing else is probed, so nothing says that mail works in any way.
-            return Matter.BOTH
-        # Only mail within the agency fails, somewhere on the way: staff must look, but nobody outside is affected.
-        return Matter.DEGRADED
-
-    def _failing_parties(self, agency: str) -> set[Party]:
-        """Return which ends of the agency's internal routes fail, where that is known."""
-        return {
-            result.failure.party
-            for route, subject in self._by_agency[agency]
-            if route.direction is Direction.INTERNAL
-            for result, verdict in subject.recent
-            if verdict.grade is Grade.BAD and result.failure and result.outcome not in ON_THE_WAY
-        }
 
 
 def _proof_within(route: WatchedRoute) -> timedelta:
