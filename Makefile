@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run setup test lint types contracts unit integration stories debian lock clean
+.PHONY: run setup test lint types contracts unit integration stories bench debian lock clean
 
 run: setup
 	$(BIN)/pantau demo
@@ -50,6 +50,10 @@ integration: $(VENV)/.dev
 # Each story waits for its own world most of the time.
 stories: $(VENV)/.dev
 	$(BIN)/pytest -q -n 4 tests/stories
+
+# What it costs, against what it is made of: bench.json and a table, in four minutes. Worth something on a quiet machine.
+bench: debian $(VENV)/.dev
+	$(BIN)/python -m tests.bench
 
 # service: what an installation needs; lab: and the demo; dev: and the tests. No address of an index gets into them.
 COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \

@@ -87,7 +87,10 @@ class Pipeline:
         self._telling = asyncio.Lock()
         #: How each route's last run ended, and why.
         self._endings: dict[str, tuple[Outcome, str]] = {}
-        self._stored = dict(judge.healths())
+        #: Judgements that could not be written down yet.
+        self._unwritten: dict[str, tuple[Health, datetime]] = {}
+        #: Agencies that may stand otherwise than was last told. Few: most runs change nothing, and there are thousands.
+        self._unsettled = set(briefs.agencies)
         for agency in briefs.agencies:
             self._show(agency)
 
@@ -103,14 +106,19 @@ class Pipeline:
         now = self._clock.now()
         self._judge.take_in(result, now)
         self._metrics.probe_finished(result, agency=route.agency, direction=route.direction, site=self._site)
+        if result.path is not None:
+            self._metrics.path_known(route.agency, route.direction, result.path)
         self._log(result)
-        self._show_all({suspect.blame for suspect in self._judge.own_troubles(now)})
-        # Runs end while others are being written: what was told is compared by one at a time.
-        async with self._telling:
-            try:
-                await self._write_down(result, route.agency)
-            finally:
-                for agency in self._briefs.agencies:
+        moved = self._judge.moved() & self._briefs.agencies.keys()
+        self._unsettled |= moved
+        self._show_all(moved, {suspect.blame for suspect in self._judge.own_troubles(now)})
+        try:
+            await self._write_down(result, route.agency)
+        finally:
+            # Runs end while others are being told of: what was told is compared by one at a time.
+            async with self._telling:
+                for agency in sorted(self._unsettled):
+                    self._unsettled.discard(agency)
                     await self._compare_agency(agency, now)
                 await self._compare_ours(self._judge.own_troubles(now), now)
 
@@ -124,11 +132,15 @@ class Pipeline:
             log.info(event, route=result.route, outcome=result.outcome, why=reason)
 
     async def _write_down(self, result: ProbeResult, agency: str) -> None:
-        healths = dict(self._judge.healths())
-        changed = {name: judged for name, judged in healths.items() if self._stored.get(name) != judged}
-        await self._history.ended(result, agency, changed)
-        # Only now: what could not be written is written with the next run.
-        self._stored = healths
+        # Taken before it is written: runs that end meanwhile write what has changed since, in this order, in the same
+        # commit.
+        changed, self._unwritten = self._unwritten | self._judge.rejudged(), {}
+        try:
+            await self._history.ended(result, agency, changed)
+        except Exception:
+            # What could not be written is written with the next run.
+            self._unwritten = changed | self._unwritten
+            raise
         for name, (health, _) in changed.items():
             log.info("health changed", subject=name, health=health)
 
@@ -170,11 +182,12 @@ class Pipeline:
         # One event that cannot be taken in (our bug, a store that is away) must not keep the others from being told.
         except Exception:
             log.exception("could not tell the alerting side; telling it again after the next run", key=event.dedup_key)
+            self._unsettled |= {event.dedup_key} & self._briefs.agencies.keys()
             return False
         return True
 
-    def _show_all(self, faults: AbstractSet[Blame]) -> None:
-        for agency in self._briefs.agencies:
+    def _show_all(self, agencies: AbstractSet[str], faults: AbstractSet[Blame]) -> None:
+        for agency in agencies:
             self._show(agency)
         for blame, cause in _CAUSES.items():
             self._metrics.own_fault(cause, present=blame in faults)

@@ -13,6 +13,7 @@ from alerts.channel import Channel
 from alerts.delivery import NoticeState
 from alerts.notice import Purpose
 from monitor.metrics import DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS, Metrics
+from monitor.metrics.definition import HOPS
 from probes.result import Arrival, Outcome, Phase
 
 README = Path(__file__).parents[3] / "grafana" / "README.md"
@@ -39,9 +40,9 @@ def test_every_metric_is_documented_with_its_type_and_labels(metrics: Metrics) -
 def test_every_metric_is_documented_with_its_labels(metrics: Metrics) -> None:
     defined = {
         f"{family._name}_total" if family._type == "counter" else family._name: family._labelnames
-        for family in metrics._registry._collector_to_names
+        for family in metrics._all.registry._collector_to_names
         if isinstance(family, MetricWrapperBase)
-    }
+    } | {family.name: family.labels for family in metrics._all.families}
     documented = {row[0]: tuple(row[2].split(", ")) for row in table("Every metric") if len(row) == 4 and row[2]}
     assert documented == {name: labels for name, labels in defined.items() if labels}
 
@@ -53,6 +54,7 @@ def test_every_closed_set_of_label_values_is_documented() -> None:
         "phase": set(Phase),
         "arrival": set(Arrival),
         "channel": set(Channel),
+        "hop": set(HOPS),
         "purpose": set(Purpose),
         "state": set(NoticeState),
         "cause": set(OWN_FAULTS),

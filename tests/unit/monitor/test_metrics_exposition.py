@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 import time
 from datetime import timedelta
@@ -13,6 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.metrics.exposition import Family
 from probes.result import Outcome
+from tests.bench.estate import fill, routes
+from tests.bench.light import Light
 from tests.unit.monitor.scrape import NOON, Clock, finish, run
 
 from monitor.metrics import Metrics  # isort: skip
@@ -103,3 +106,23 @@ def test_a_scrape_of_many_routes_is_joined_and_not_written_anew() -> None:
     assert timedelta(seconds=time.process_time() - began) < timedelta(milliseconds=20)
     assert joined.count(b"pantau_probe_last_run_timestamp_seconds{") == 1000
     assert str(int(NOON.timestamp()) + 3).encode() in joined
+
+
+def test_all_that_can_be_told_of_agencies_is_valid_and_said_once() -> None:
+    metrics = Metrics(version="1.2.3", now=Clock())
+    nowhere = Light(smtp=1, imap=1, trust=ssl.create_default_context())
+    fill(metrics, routes(nowhere, 3))
+    rendered = metrics.render()
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=rendered, capture_output=True, check=False, timeout=20
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+    families = list(text_string_to_metric_families(rendered.decode()))
+    samples = [(one.name, tuple(sorted(one.labels.items()))) for family in families for one in family.samples]
+    assert len(samples) == len(set(samples))
+    names = [family.name for family in families]
+    assert len(names) == len(set(names))
+    assert sum(name == "pantau_probe_phase_seconds" for name, _ in samples) == 3 * 10 * 7
+    _bounded, *many = metrics.pieces()
+    # Octets a route, with what its agency has: 12 MB for ten thousand, and the announcements of the families.
+    assert len(b"".join(many)) / 30 < 1200 + 80

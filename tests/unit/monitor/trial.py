@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from monitor.health import HealthPolicy
@@ -68,6 +68,12 @@ def agency_routes(
             ends = (box, ours) if direction is Direction.OUTBOUND else (ours, box)
             found.append(route(agency, direction, *ends, probing))
     return found
+
+
+def forwarded(agency: str, sender: str = "a", arrives_in: str = "b") -> WatchedRoute:
+    """Return the route to an address of *agency* that is forwarded to a reference."""
+    plain = route(agency, Direction.INBOUND, sender, arrives_in)
+    return replace(plain, forwarded=True, route=replace(plain.route, to=f"pro@{agency.lower()}.contoh.gov.my"))
 
 
 WHOLE = dict.fromkeys(Phase, SECOND)
@@ -174,6 +180,9 @@ class World:
         if self.cut_off:
             return failed(of, at, Outcome.CONNECT, Phase.CONNECT)
         ends = [(of.route.recipient.name, Party.RECIPIENT), (of.route.sender.name, Party.SENDER)]
+        if of.forwarded:
+            # It passes the agency, where nobody signs in: only what happens on the way is of any effect there.
+            ends.append((f"{of.agency}/utama", Party.RECIPIENT))
         found = [r for name, party in ends if name in self.faults and (r := self.faults[name](of, at, party))]
         # A server that refuses is met before the message can be lost.
         found.sort(key=lambda r: r.outcome in {Outcome.LOST, Outcome.BOUNCED, Outcome.CORRUPTED, Outcome.DELIVERED})

@@ -1,0 +1,80 @@
+"""What is shown of the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from itertools import chain
+from typing import Final
+
+from monitor.metrics.definition import Definitions
+from probes.check import Finding, Verdict
+
+#: Subjects come from an agency's configuration and its DNS; who publishes a thousand MX hosts does not get a thousand
+#: series. The worst are shown.
+FINDINGS_AT_MOST: Final = 100
+
+#: What a verdict is as a number; one that is not there has no series.
+STATES: Final = {Verdict.PASS: 0, Verdict.WARN: 1, Verdict.FAIL: 2}
+
+
+class CheckSeries:
+    """The series of all checks: those of one run of one kind take the place of those of the run before."""
+
+    def __init__(self, metrics: Definitions) -> None:
+        self._all = metrics
+        #: What expires, by agency and by the kind of check that saw it.
+        self._expiring: dict[str, dict[str, Sequence[Finding]]] = {}
+
+    def show(self, agency: str, kind: str, findings: Sequence[Finding], at: datetime) -> None:
+        """Show what a run found."""
+        shown = [((agency, kind, *series), state) for series, state in states(findings).items()]
+        self._all.check_state.put(agency, kind, shown)
+        self._all.check_unknown.put(agency, kind, [((agency, kind), unknown(findings))])
+        self._all.check_last_run.put(agency, kind, [((agency, kind), at.timestamp())])
+        self._show_expiries(agency, kind, [finding for finding in findings if finding.expires_at is not None])
+
+    def keep(self, agency: str, kinds: Collection[str]) -> None:
+        """Forget all kinds of checks of an agency but these."""
+        for family in (self._all.check_state, self._all.check_unknown, self._all.check_last_run):
+            family.keep(agency, kinds)
+        for kind in self._expiring.get(agency, {}).keys() - set(kinds):
+            self._show_expiries(agency, kind, ())
+
+    def forget(self, agency: str) -> None:
+        """Forget all that is remembered of an agency; its series are the caller's to drop."""
+        self._expiring.pop(agency, None)
+
+    def _show_expiries(self, agency: str, kind: str, findings: Sequence[Finding]) -> None:
+        kinds = self._expiring.setdefault(agency, {})
+        kinds[kind] = findings
+        # Two kinds may have looked at the same server, which has one series.
+        servers = expiries(chain.from_iterable(kinds.values()))
+        shown = [((agency, server), at.timestamp()) for server, at in servers.items()]
+        self._all.certificate_expiry.put(agency, "", shown)
+
+
+def states(findings: Iterable[Finding]) -> dict[tuple[str, str], int]:
+    """Return the state of each aspect and subject; the worst one, where there are several."""
+    worst: dict[tuple[str, str], int] = {}
+    for finding in findings:
+        if (state := STATES.get(finding.verdict)) is not None:
+            series = finding.aspect, finding.subject
+            worst[series] = max(state, worst.get(series, state))
+    shown = sorted(worst.items(), key=lambda item: (-item[1], item[0]))
+    return dict(shown[:FINDINGS_AT_MOST])
+
+
+def unknown(findings: Sequence[Finding]) -> int:
+    """Return how many things could not be looked at."""
+    return sum(finding.verdict is Verdict.UNKNOWN for finding in findings)
+
+
+def expiries(findings: Iterable[Finding]) -> dict[str, datetime]:
+    """Return when each server's certificate expires; the first one, where it shows several."""
+    first: dict[str, datetime] = {}
+    for finding in findings:
+        if finding.expires_at is not None:
+            first[finding.subject] = min(finding.expires_at, first.get(finding.subject, finding.expires_at))
+    soonest = sorted(first.items(), key=lambda item: (item[1], item[0]))
+    return dict(soonest[:FINDINGS_AT_MOST])

@@ -1,0 +1,175 @@
+"""Every metric of the product, and the only place where one is defined.
+
+`grafana/README.md` has the table for people who write queries; a test compares the two. What has a series for each
+agency, route or mailbox is a `Family`; what is bounded by closed sets and by the gateways is prometheus-client's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from itertools import product
+from typing import Final, Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest
+from prometheus_client.registry import Collector
+
+from alerts.channel import Channel
+from alerts.delivery import NoticeState
+from alerts.notice import Purpose
+from monitor.metrics.exposition import Family
+from probes.result import Arrival, Outcome
+
+#: Directions in which an agency's mail flows.
+AGENCY_DIRECTIONS: Final = ("internal", "outbound", "inbound")
+#: "control" is from one reference mailbox to another.
+DIRECTIONS: Final = (*AGENCY_DIRECTIONS, "control")
+#: What can be wrong on our side.
+OWN_FAULTS: Final = ("network", "reference", "credentials", "configuration")
+
+#: Why a callback was refused, by the status it was answered with.
+REFUSALS: Final = {400: "malformed", 401: "untrusted", 403: "untrusted", 404: "unknown", 413: "too_large"}
+OTHER_REFUSAL: Final = "other"
+REFUSAL_REASONS: Final = frozenset({*REFUSALS.values(), OTHER_REFUSAL})
+#: The gateway of a callback that was addressed to none of ours.
+NO_GATEWAY: Final = "none"
+
+#: Relays that a message went through, by their place on its way; the last stands for all behind it, too.
+HOPS: Final = tuple(str(place) for place in range(1, 9))
+
+#: To one hour: a greylisted first message comes after 5 to 60 minutes and would vanish in +Inf (most peers stop at 29 s).
+TRANSIT_BUCKETS: Final = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)
+#: Received headers tell whole seconds.
+HOP_BUCKETS: Final = (1, 2, 5, 10, 30, 60, 300, 900, 3600)
+#: From what a loaded loop takes to what an operator must hear of.
+LAG_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60)
+
+
+_Kind = Literal["gauge", "counter"]
+
+
+class Definitions:
+    """All metrics of one service. Nothing is global: two services in one process do not share a number."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        #: In the order in which they are exported.
+        self.families: list[Family] = []
+        self._define_mail()
+        self._define_checks()
+        self._define_notices()
+        self._define_service()
+
+    def _define_mail(self) -> None:
+        gauge, counter, histogram = self._gauge, self._counter, self._histogram
+        many, last = self._many, "probe_last_{}_timestamp_seconds".format
+        self.mail_up = many("gauge", "mail_up", "Whether mail flows (1) or not (0).", "direction")
+        self.mail_degraded = many("gauge", "mail_degraded", "Whether mail flows, but slow or to junk.", "direction")
+        meaning = "Whether the last conclusive run was delivered: whole, to the inbox."
+        self.success = many("gauge", "probe_success", meaning, "route", "direction", "site")
+        self.last_success = many("gauge", last("success"), "When a run was last delivered.", "route")
+        self.last_run = many("gauge", last("run"), "When a run last ended, however it did.", "route")
+        meaning = "How long each finished phase of the last conclusive run took."
+        # Most lines of a scrape: a route's name is unique, so the agency is left out of them.
+        self.phase = self._define_many("gauge", "probe_phase_seconds", meaning, "route", "phase")
+        meaning = "Runs that failed; junk, deferred and inconclusive ones are none."
+        self.failures = many("counter", "probe_failures_total", meaning, "direction")
+        meaning = "How far a relay's clock is from ours (ahead: positive), as far as the latest message tells."
+        self.clock_skew = many("gauge", "clock_skew_seconds", meaning, "direction")
+        self.maintenance = many("gauge", "maintenance", "Whether mail may fail for a while, as planned.")
+        self.off_hours = many("gauge", "off_hours", "Whether it is outside of the hours in which mail is probed.")
+        meaning = "When the access token expires that a mailbox is signed in with."
+        self.token_expiry = many("gauge", "oauth_token_expiry_timestamp_seconds", meaning, "mailbox")
+        self.outcomes = counter("probe_outcomes", "Runs by how they ended.", "direction", "outcome")
+        start_at_zero(self.outcomes, DIRECTIONS, Outcome)
+        self.arrivals = counter("probe_arrivals", "Mail with a token that no run waited for.", "arrival")
+        start_at_zero(self.arrivals, Arrival)
+        meaning = "From acceptance of a message until it was in the mailbox, if it ever was."
+        self.transit = histogram("transit_seconds", meaning, TRANSIT_BUCKETS, "direction")
+        start_at_zero(self.transit, DIRECTIONS)
+        meaning = "How long a message took to each relay on its way, by the Received headers that can be trusted."
+        self.hop_delay = histogram("hop_delay_seconds", meaning, HOP_BUCKETS, "direction", "hop")
+        self.routes = gauge("config_routes", "Routes that are watched.")
+
+    def _define_checks(self) -> None:
+        many = self._many
+        meaning = "What a check found: 0 pass, 1 warn, 2 fail."
+        self.check_state = many("gauge", "check_state", meaning, "check", "aspect", "subject")
+        self.check_unknown = many("gauge", "check_unknown", "What a check could not look at.", "check")
+        self.check_last_run = many("gauge", "check_last_run_timestamp_seconds", "When a check last ran.", "check")
+        meaning = "When the certificate expires that a server shows."
+        self.certificate_expiry = many("gauge", "certificate_expiry_timestamp_seconds", meaning, "server")
+
+    def _define_notices(self) -> None:
+        gauge, counter = self._gauge, self._counter
+        self.incidents_open = self._many("gauge", "incidents_open", "Incidents that are open.")
+        self.notices = counter("notices", "Notices that entered a state.", "channel", "purpose", "state")
+        start_at_zero(self.notices, Channel, Purpose, NoticeState)
+        meaning = "Age of the oldest notice that is due and not sent; 0 when there is none."
+        self.oldest_pending = gauge("notice_oldest_pending_seconds", meaning)
+        self.gateway_up = gauge("gateway_up", "Whether a gateway works (1) or not (0).", "channel", "gateway")
+        meaning = "Callbacks that were not trusted or not understood."
+        self.callbacks_refused = counter("callbacks_refused", meaning, "gateway", "reason")
+        start_at_zero(self.callbacks_refused, [NO_GATEWAY], REFUSAL_REASONS)
+
+    def _define_service(self) -> None:
+        gauge = self._gauge
+        self.build_info = gauge("build_info", "Always 1; the labels tell.", "version", "python")
+        self.reload_success = gauge("config_reload_success", "Whether the configuration was accepted when last read.")
+        name = "config_last_reload_success_timestamp_seconds"
+        self.reload_at = gauge(name, "When a configuration was last accepted.")
+        name = "engine_last_cycle_timestamp_seconds"
+        self.cycle_at = gauge(name, "When the incident engine last finished a cycle.")
+        self.loop_lag = gauge("event_loop_lag_seconds", "How late the event loop woke at the last look.")
+        self.schedule_lag = self._histogram("schedule_lag_seconds", "How late runs were started.", LAG_BUCKETS)
+        self.own_fault = gauge("own_fault", "Whether a fault of ours keeps us from judging.", "cause")
+        start_at_zero(self.own_fault, OWN_FAULTS)
+
+    def _many(self, kind: _Kind, name: str, meaning: str, *labels: str) -> Family:
+        return self._define_many(kind, name, meaning, "agency", *labels)
+
+    def _define_many(self, kind: _Kind, name: str, meaning: str, *labels: str) -> Family:
+        family = Family(name=f"pantau_{name}", kind=kind, meaning=meaning, labels=labels)
+        self.families.append(family)
+        return family
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        gauge = Gauge(f"pantau_{name}", meaning, labels, registry=self.registry)
+        if not labels:
+            gauge.set(math.nan)  # not exported before it is known; the library would say 0
+        return gauge
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"pantau_{name}_total", meaning, labels, registry=self.registry)
+
+    def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"pantau_{name}", meaning, labels, buckets=buckets, registry=self.registry)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Return everything as text: the first piece takes some milliseconds, the others well under one."""
+        yield generate_latest(_Known(self.registry))
+        for family in self.families:
+            yield from family.pieces()
+
+
+class _Known(Collector):
+    """What is worth exporting of a registry.
+
+    Not values that nobody has set yet, and not the `_created` series, which add a third to the counters and tell
+    nothing here (the library's own switch for them is global to the process).
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._registry.collect():
+            family.samples = [s for s in family.samples if not (math.isnan(s.value) or s.name.endswith("_created"))]
+            yield family
+
+
+def start_at_zero(metric: Counter | Gauge | Histogram, *values: Iterable[str]) -> None:
+    """Make all series of a closed set, so that `rate` sees the first increment and a panel has no gaps."""
+    for labels in product(*values):
+        metric.labels(*labels)

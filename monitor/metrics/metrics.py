@@ -1,0 +1,288 @@
+"""Takes in what happened, and shows it to Prometheus.
+
+Every label is bounded: agencies, routes and gateways are announced before they get a series and lose it when they
+leave, all other labels are closed sets or a bounded number of what an agency's configuration and DNS name. A value is
+absent until it is proven.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from alerts.channel import Channel
+from alerts.delivery import NoticeState
+from alerts.notice import Purpose
+from monitor.metrics.checks import CheckSeries
+from monitor.metrics.definition import (
+    AGENCY_DIRECTIONS,
+    DIRECTIONS,
+    HOPS,
+    NO_GATEWAY,
+    OTHER_REFUSAL,
+    OWN_FAULTS,
+    REFUSAL_REASONS,
+    Definitions,
+    start_at_zero,
+)
+from probes.check import Finding
+from probes.result import Arrival, Outcome, Path, Phase, ProbeResult
+
+#: What `render` returns: the text format that every Prometheus reads.
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+#: The agency of what belongs to none: control routes between our reference mailboxes, and incidents about ourselves.
+NO_AGENCY: Final = ""
+
+_ARRIVED: Final = frozenset({Outcome.DELIVERED, Outcome.JUNK})
+#: Degraded, no verdict yet, could not look: neither a proof nor a failure.
+_NO_FAILURE: Final = frozenset({Outcome.DELIVERED, Outcome.JUNK, Outcome.DEFERRED, Outcome.INCONCLUSIVE})
+
+#: The only part of an agency in a family that has one series for each.
+_WHOLE: Final = ""
+
+
+class Metrics:
+    """What Prometheus is told. Called from the event loop; `pieces` and `render` may be read from another thread."""
+
+    def __init__(self, *, version: str, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._pending_since: datetime | None = None
+        self._routes: dict[str, set[str]] = {}
+        self._gateways: set[tuple[Channel, str]] = set()
+        #: By agency and direction.
+        self._failed: dict[tuple[str, str], int] = {}
+        #: By agency.
+        self._open: dict[str, int] = {}
+        self._all = Definitions()
+        self._checks = CheckSeries(self._all)
+        self._all.oldest_pending.set_function(self._pending_age)
+        self._all.build_info.labels(version, platform.python_version()).set(1)
+        self.watch_agency(NO_AGENCY, routes=())
+
+    # What exists
+
+    def watch_agency(self, agency: str, *, routes: Collection[str], checks: Collection[str] | None = None) -> None:
+        """Announce an agency, its routes and checks, at start and after each reload; what is not named is forgotten.
+
+        What is told of an agency or route that was not announced, or has left (a run that was still under way), gets
+        no series. Control routes are announced as those of `NO_AGENCY`. *checks*: `None` keeps all that has been seen.
+        """
+        for route in self._routes.get(agency, set()) - set(routes):
+            self.forget_route(agency, route)
+        self._routes[agency] = set(routes)
+        if checks is not None:
+            self._checks.keep(agency, checks)
+        # The mailboxes may be others now; those that stay tell again when they next sign in.
+        self._all.token_expiry.drop(agency)
+        self._show_open(agency, self._open.get(agency, 0))
+        for direction in AGENCY_DIRECTIONS if agency != NO_AGENCY else ("control",):
+            self._count_failures(agency, direction, 0)
+        self._count_routes()
+
+    def forget_agency(self, agency: str) -> None:
+        """Remove every series of an agency that has left."""
+        self._routes.pop(agency, None)
+        self._open.pop(agency, None)
+        self._checks.forget(agency)
+        for direction in DIRECTIONS:
+            self._failed.pop((agency, direction), None)
+        for family in self._all.families:
+            family.drop(agency)
+        self._count_routes()
+
+    def forget_route(self, agency: str, route: str) -> None:
+        """Remove every series of a route that has left."""
+        self._routes.get(agency, set()).discard(route)
+        for family in (self._all.success, self._all.last_success, self._all.last_run, self._all.phase):
+            family.drop(agency, route)
+        self._count_routes()
+
+    def _count_routes(self) -> None:
+        self._all.routes.set(sum(map(len, self._routes.values())))
+
+    def watch_gateway(self, channel: Channel, gateway: str) -> None:
+        """Announce a gateway, so that it can be judged and its refused callbacks counted under its name."""
+        self._gateways.add((channel, gateway))
+        start_at_zero(self._all.callbacks_refused, [gateway], REFUSAL_REASONS)
+
+    def forget_gateway(self, channel: Channel, gateway: str) -> None:
+        """Remove every series of a gateway that has left."""
+        self._gateways.discard((channel, gateway))
+        self._all.gateway_up.remove(channel, gateway)
+        if all(name != gateway for _, name in self._gateways):
+            self._all.callbacks_refused.remove_by_labels({"gateway": gateway})
+
+    # What happened to mail
+
+    def probe_finished(self, result: ProbeResult, *, agency: str, direction: str, site: str) -> None:
+        """Count a run. An inconclusive one leaves what was known of the route as it was."""
+        self._all.outcomes.labels(_one_of(DIRECTIONS, direction), result.outcome).inc()
+        transit = result.phases.get(Phase.TRANSIT)
+        if result.outcome in _ARRIVED and transit is not None:
+            self._all.transit.labels(direction).observe(transit.total_seconds())
+        route = result.route
+        if route not in self._routes.get(agency, ()):
+            return
+        ended_at = int((result.started_at + result.duration).timestamp())
+        self._all.last_run.put(agency, route, [((agency, route), ended_at)])
+        if result.outcome is Outcome.INCONCLUSIVE:
+            return
+        delivered = result.outcome is Outcome.DELIVERED
+        self._all.success.put(agency, route, [((agency, route, direction, site), delivered)])
+        if delivered:
+            self._all.last_success.put(agency, route, [((agency, route), ended_at)])
+        if result.outcome not in _NO_FAILURE:
+            self._count_failures(agency, direction, 1)
+        # Not the time of an earlier, better run: phases that this one has not finished have none.
+        spans = [(phase, span) for phase in Phase if (span := result.phases.get(phase)) is not None]
+        self._all.phase.put(agency, route, [((route, phase), span.total_seconds()) for phase, span in spans])
+
+    def _count_failures(self, agency: str, direction: str, more: int) -> None:
+        failed = self._failed[agency, direction] = self._failed.get((agency, direction), 0) + more
+        self._all.failures.put(agency, direction, [((agency, direction), failed)])
+
+    def path_known(self, agency: str, direction: str, path: Path) -> None:
+        """Show how long a message took from relay to relay, and how far their clocks are from ours.
+
+        Relays that agree with us, as far as can be told, have a skew of 0; headers that tell nothing change nothing.
+        """
+        _one_of(DIRECTIONS, direction)
+        for place, hop in enumerate(path.hops):
+            name = HOPS[min(place, len(HOPS) - 1)]
+            self._all.hop_delay.labels(direction, name).observe(hop.delay.total_seconds())
+        if agency in self._routes and (path.hops or path.skew is not None):
+            skew = path.skew.total_seconds() if path.skew is not None else 0.0
+            self._all.clock_skew.put(agency, direction, [((agency, direction), skew)])
+
+    def arrived(self, arrival: Arrival, *, direction: str | None = None, transit: timedelta | None = None) -> None:
+        """Count mail that no run was waiting for; of a late one, also how long it took."""
+        self._all.arrivals.labels(arrival).inc()
+        if arrival is Arrival.LATE and direction is not None and transit is not None:
+            self._all.transit.labels(_one_of(DIRECTIONS, direction)).observe(transit.total_seconds())
+
+    def mail_judged(self, agency: str, direction: str, *, up: bool | None, degraded: bool = False) -> None:
+        """Show an agency's health; `None` is unknown, and shows nothing."""
+        _one_of(AGENCY_DIRECTIONS, direction)
+        if up is None:
+            self._all.mail_up.drop(agency, direction)
+            self._all.mail_degraded.drop(agency, direction)
+        elif agency in self._routes:
+            self._all.mail_up.put(agency, direction, [((agency, direction), up)])
+            self._all.mail_degraded.put(agency, direction, [((agency, direction), up and degraded)])
+
+    def maintenance(self, agency: str, *, active: bool) -> None:
+        """Show whether an agency's mail may fail for a while, as planned."""
+        if agency in self._routes:
+            self._all.maintenance.put(agency, _WHOLE, [((agency,), active)])
+
+    def off_hours(self, agency: str, *, active: bool) -> None:
+        """Show whether an agency that has hours is not probed now because of them."""
+        if agency in self._routes:
+            self._all.off_hours.put(agency, _WHOLE, [((agency,), active)])
+
+    def checks_finished(self, agency: str, kind: str, findings: Sequence[Finding], at: datetime) -> None:
+        """Show the findings of a whole run of a kind of check, in place of those of the run before.
+
+        What could not be looked at is counted, and has no state. Of one kind and agency at most
+        `FINDINGS_AT_MOST` are shown, the worst.
+        """
+        if agency not in self._routes:
+            return
+        self._checks.show(agency, kind, findings, at)
+
+    def token_known(self, mailbox: str, expires_at: datetime | None) -> None:
+        """Show when the access token expires that *mailbox* is signed in with; `None`: its issuer does not say.
+
+        An agency's mailbox is called "CODE/key", a reference mailbox by its key.
+        """
+        code, _, key = mailbox.partition("/")
+        agency = code if key else NO_AGENCY
+        if expires_at is None:
+            self._all.token_expiry.drop(agency, mailbox)
+        elif agency in self._routes:
+            self._all.token_expiry.put(agency, mailbox, [((agency, mailbox), expires_at.timestamp())])
+
+    # What happened to notices
+
+    def notice_entered(self, channel: Channel, purpose: Purpose, state: NoticeState) -> None:
+        """Count a notice that has just entered *state*, once that is stored."""
+        self._all.notices.labels(channel, purpose, state).inc()
+
+    def cycle_finished(self, now: datetime, oldest_pending: datetime | None, open_incidents: Mapping[str, int]) -> None:
+        """Note that the incident engine is alive, how many incidents each agency has, and how old the oldest notice is.
+
+        Incidents about ourselves are `NO_AGENCY`'s. The age is reckoned at each scrape: it goes on growing when the
+        engine stands still.
+        """
+        self._all.cycle_at.set(now.timestamp())
+        self._pending_since = oldest_pending
+        for agency in self._open.keys() | (open_incidents.keys() & self._routes.keys()):
+            if self._open.get(agency) != (count := open_incidents.get(agency, 0)):
+                self._show_open(agency, count)
+
+    def _show_open(self, agency: str, incidents: int) -> None:
+        self._open[agency] = incidents
+        self._all.incidents_open.put(agency, _WHOLE, [((agency,), incidents)])
+
+    def _pending_age(self) -> float:
+        since = self._pending_since
+        return 0.0 if since is None else max(0.0, (self._now() - since).total_seconds())
+
+    def gateway_judged(self, channel: Channel, gateway: str, *, up: bool | None) -> None:
+        """Show whether a gateway works; `None` is unknown, and shows nothing."""
+        if up is None:
+            self._all.gateway_up.remove(channel, gateway)
+        elif (channel, gateway) in self._gateways:
+            self._all.gateway_up.labels(channel, gateway).set(up)
+
+    def callback_refused(self, gateway: str, reason: str) -> None:
+        """Count a callback that was answered with an error; *reason* is one of `REFUSALS`.
+
+        Both come from strangers, or are free text: what is not known becomes "none" and "other", never a label.
+        """
+        known = any(name == gateway for _, name in self._gateways)
+        self._all.callbacks_refused.labels(
+            gateway if known else NO_GATEWAY, reason if reason in REFUSAL_REASONS else OTHER_REFUSAL
+        ).inc()
+
+    # What happened to ourselves
+
+    def reload_finished(self, *, ok: bool, now: datetime) -> None:
+        """Show how reading the configuration went, at start and at each reload."""
+        self._all.reload_success.set(ok)
+        if ok:
+            self._all.reload_at.set(now.timestamp())
+
+    def loop_lagged(self, lag: timedelta) -> None:
+        """Show how late the event loop woke."""
+        self._all.loop_lag.set(lag.total_seconds())
+
+    def schedule_lagged(self, lag: timedelta) -> None:
+        """Count a run by how much later it was started than it was due."""
+        self._all.schedule_lag.observe(lag.total_seconds())
+
+    def own_fault(self, cause: str, *, present: bool) -> None:
+        """Show whether something of ours is broken."""
+        self._all.own_fault.labels(_one_of(OWN_FAULTS, cause)).set(present)
+
+    # What is read
+
+    def pieces(self) -> Iterator[bytes]:
+        """Return all of it as text (`CONTENT_TYPE`), a piece at a time.
+
+        The first piece takes some milliseconds: fetch it with `asyncio.to_thread`. The others take well under one.
+        """
+        return self._all.pieces()
+
+    def render(self) -> bytes:
+        """Return all of it as text (`CONTENT_TYPE`)."""
+        return b"".join(self.pieces())
+
+
+def _one_of(closed: Collection[str], value: str) -> str:
+    if value not in closed:
+        raise ValueError(f"{value!r} is none of {', '.join(closed)}")
+    return value

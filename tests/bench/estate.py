@@ -1,0 +1,106 @@
+"""A thousand agencies: what a whole country's service would watch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
+from monitor.route import Direction, Probing, WatchedRoute
+from probes.check import Finding, Verdict
+from probes.mailbox import Mailbox
+from probes.probe import Patience, Route
+from probes.result import Hop, Outcome, Path, Phase, ProbeResult
+from tests.bench.light import Light
+
+REFERENCES = ("rujukan-a", "rujukan-b")
+PROBING = Probing(
+    interval=timedelta(seconds=60),
+    patience=Patience(session=timedelta(seconds=15), arrival=timedelta(seconds=15)),
+)
+NOON = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
+
+_PHASES = {phase: timedelta(milliseconds=12.3 * place) for place, phase in enumerate(Phase, 1)}
+_PATH = Path(hops=(Hop(by=f"mel.{REFERENCES[0]}.example", delay=timedelta(seconds=1)),))
+_POSTURE = ("spf", "dkim", "dmarc", "mta_sts", "tls_rpt", "dane", "dnssec", "dnsbl")
+
+
+def codes(agencies: int) -> list[str]:
+    """Return so many agencies' short codes."""
+    return [f"JCM{number:04}" for number in range(agencies)]
+
+
+def routes(server: Light, agencies: int) -> Mapping[str, WatchedRoute]:
+    """Return ten routes an agency, by their names: two mailboxes, inside and both ways with two references."""
+    references = {name: server.mailbox(name) for name in REFERENCES}
+    return {route.name: route for code in codes(agencies) for route in _of(code, server, references)}
+
+
+def _of(code: str, server: Light, references: Mapping[str, Mailbox]) -> Iterator[WatchedRoute]:
+    first, second = server.mailbox(f"{code}/utama"), server.mailbox(f"{code}/kedua")
+    for own, other, aside in ((first, second, ""), (second, first, "/kedua")):
+        ends = [(Direction.INTERNAL, f"internal{aside}", own, other)]
+        for name, reference in references.items():
+            ends.append((Direction.OUTBOUND, f"outbound/{name}{aside}", own, reference))
+            ends.append((Direction.INBOUND, f"inbound/{name}{aside}", reference, own))
+        for direction, name, sender, recipient in ends:
+            route = Route(name=f"{code}/{name}", sender=sender, recipient=recipient)
+            yield WatchedRoute(route=route, agency=code, direction=direction, probing=PROBING)
+
+
+def fill(metrics: Metrics, watched: Mapping[str, WatchedRoute]) -> None:
+    """Tell *metrics* all that can be told of these routes and their agencies: every series that there may be."""
+    by_agency: dict[str, list[WatchedRoute]] = defaultdict(list)
+    for route in watched.values():
+        by_agency[route.agency].append(route)
+    for code, own in by_agency.items():
+        metrics.watch_agency(code, routes=[route.name for route in own])
+        for route in own:
+            metrics.probe_finished(delivered(route.name), agency=code, direction=route.direction, site="putrajaya")
+        for direction in AGENCY_DIRECTIONS:
+            metrics.mail_judged(code, direction, up=True)
+            metrics.path_known(code, direction, _PATH)
+        metrics.maintenance(code, active=False)
+        metrics.token_known(f"{code}/utama", NOON)
+        for kind, findings in _findings(f"jabatan-{code.lower()}.gov.my").items():
+            metrics.checks_finished(code, kind, findings, NOON)
+
+
+def delivered(route: str) -> ProbeResult:
+    """Return the end of a run in which all went well."""
+    return ProbeResult(
+        route=route,
+        token_id="00c0ffee00c0ffee",
+        started_at=NOON,
+        duration=timedelta(seconds=1.2345),
+        outcome=Outcome.DELIVERED,
+        phases=_PHASES,
+        path=_PATH,
+    )
+
+
+def _findings(domain: str) -> Mapping[str, Sequence[Finding]]:
+    """Return what the checks that nobody has to ask for find of an agency with two servers."""
+    servers = (f"mel.{domain}:465", f"mel.{domain}:993")
+    return {
+        "certificate": [_found(aspect, server) for aspect in ("expiry", "name") for server in servers],
+        "posture": [_found(aspect, domain) for aspect in _POSTURE],
+    }
+
+
+def _found(aspect: str, subject: str) -> Finding:
+    return Finding(
+        aspect=aspect, subject=subject, verdict=Verdict.PASS, expires_at=NOON if aspect == "expiry" else None
+    )
+
+
+def controls(server: Light) -> Mapping[str, WatchedRoute]:
+    """Return the routes between the references."""
+    one, other = (server.mailbox(name) for name in REFERENCES)
+    found = {}
+    for sender, recipient in ((one, other), (other, one)):
+        name = f"control/{sender.name}/{recipient.name}"
+        route = Route(name=name, sender=sender, recipient=recipient)
+        found[name] = WatchedRoute(route=route, agency=NO_AGENCY, direction=Direction.CONTROL, probing=PROBING)
+    return found

@@ -1,0 +1,73 @@
+"""What is measured, what it may be, and how it came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Final, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """One figure."""
+
+    key: str
+    meaning: str
+    limit: float
+    #: Whether less is better, or more.
+    best: Literal["least", "most"] = "least"
+
+    def is_met(self, value: float) -> bool:
+        """Whether *value* is within the limit."""
+        return value <= self.limit if self.best == "least" else value >= self.limit
+
+
+GOALS: Final = (
+    Goal(key="cpu_vs_bare", meaning="CPU of a fresh round trip / that of the bare libraries", limit=1.15),
+    Goal(key="cpu_vs_checks", meaning="CPU of a fresh round trip / check_smtp -S and check_simap", limit=0.85),
+    Goal(key="throughput_vs_bare", meaning="round trips a second / with the bare libraries", limit=0.9, best="most"),
+    Goal(key="scrape_bytes", meaning="/metrics of 10,000 routes of 1,000 agencies, in octets", limit=12_000_000),
+    Goal(key="scrape_seconds", meaning="the same, seconds from the request to the last octet", limit=0.1),
+    Goal(key="loop_stall_ms", meaning="the same, the longest that the loop stood still, ms", limit=20),
+    Goal(key="lag_p99_ms", meaning="10,000 routes a minute, how late 99 of 100 runs start at most, ms", limit=50),
+    Goal(key="scheduler_core", meaning="the same, cores in use", limit=1),
+    Goal(key="idle_route_kib", meaning="memory for one more route, KiB", limit=4),
+    Goal(
+        key="mailbox_kib_vs_stock", meaning="memory of a watched mailbox / an open aioimaplib connection", limit=0.333
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a part of the bench found out."""
+
+    #: By key: a value for each round.
+    rounds: Mapping[str, Sequence[float]]
+    #: Absolute figures, for people; they do not travel.
+    notes: Mapping[str, float] = field(default_factory=dict)
+
+    def medians(self) -> dict[str, float]:
+        """Return the median of each figure."""
+        return {key: round(median(values), 4) for key, values in self.rounds.items()}
+
+
+def table(found: Mapping[str, float]) -> str:
+    """Return what was *found*, a line for each goal."""
+    lines = [
+        f"{'':22}{'found':>12}{'goal':>12}",
+        *(_line(goal, found[goal.key]) for goal in GOALS if goal.key in found),
+    ]
+    return "\n".join(lines)
+
+
+def missed(found: Mapping[str, float]) -> list[str]:
+    """Return the keys of the goals that are not met."""
+    return [goal.key for goal in GOALS if goal.key in found and not goal.is_met(found[goal.key])]
+
+
+def _line(goal: Goal, value: float) -> str:
+    sign = "<=" if goal.best == "least" else ">="
+    verdict = "" if goal.is_met(value) else "  MISSED"
+    return f"{goal.key:22}{value:>12,.4g}{f'{sign} {goal.limit:,.4g}':>12}  {goal.meaning}{verdict}"

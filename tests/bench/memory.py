@@ -1,0 +1,112 @@
+"""What an idle route and a watched mailbox take."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tempfile
+import tracemalloc
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+
+import aioimaplib
+
+from probes.mailbox import Mailbox, Password
+from probes.watcher import MailboxWatcher
+from tests.bench.apart import apart
+from tests.bench.estate import controls, fill, routes
+from tests.bench.goal import Measured
+from tests.bench.light import Light, light
+from tests.bench.service import Watchful, service
+from tests.bench.trip import PATIENCE, SIGNER, unnamed
+
+_FEW, _MANY = 100, 1100
+_MAILBOXES = 100
+
+
+def measure(rounds: int) -> Measured:
+    """Build a watch of 1,000 and of 11,000 routes; open as many mailboxes by the product and by aioimaplib in turn."""
+    with light() as server:
+        few, many = (apart(lambda n=n: asyncio.run(_routes(server, n))) for n in (_FEW, _MANY))  # type: ignore[misc]
+        ours, stock = [], []
+        for _ in range(rounds):
+            ours.append(apart(lambda: asyncio.run(_mailboxes(server, _watch))))
+            stock.append(apart(lambda: asyncio.run(_mailboxes(server, _open))))
+    return Measured(
+        rounds={
+            "idle_route_kib": [(many - few) / 10 / (_MANY - _FEW) / 1024],
+            "mailbox_kib_vs_stock": [one / other for one, other in zip(ours, stock, strict=True)],
+        },
+        notes={
+            "memory: a watched mailbox, KiB": median(ours) / 1024,
+            "memory: an open aioimaplib connection, KiB": median(stock) / 1024,
+        },
+    )
+
+
+def profiled() -> None:
+    """Build a watch, for a profiler around it."""
+    with light() as server:
+        asyncio.run(_routes(server, _FEW))
+
+
+async def _routes(server: Light, agencies: int) -> int:
+    """Return the octets that a watch of so many agencies holds: every route has been run once and waits."""
+    gc.collect()
+    tracemalloc.start()
+    watched = {**routes(server, agencies), **controls(server)}
+    metrics = Watchful()
+    with tempfile.TemporaryDirectory(prefix="pantau-bench-") as state:
+        async with service(watched, Path(state), metrics) as prober:
+            fill(metrics, watched)
+            metrics.outcomes.clear()
+            await prober.plan()
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0]
+
+
+async def _mailboxes(server: Light, open_one: Callable[[Mailbox], asyncio.Task[None]]) -> float:
+    """Return the resident octets that each of many idle mailboxes takes."""
+    # What is loaded and allocated once is none of a mailbox's.
+    tasks = [open_one(server.mailbox("pertama"))]
+    await asyncio.sleep(0.5)
+    gc.collect()
+    before = _resident()
+    tasks += [open_one(server.mailbox(f"kotak{number}")) for number in range(_MAILBOXES)]
+    await asyncio.sleep(2.5)
+    gc.collect()
+    grown = _resident() - before
+    for task in tasks:
+        if task.done():
+            task.result()
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return grown / _MAILBOXES
+
+
+def _watch(mailbox: Mailbox) -> asyncio.Task[None]:
+    watcher = MailboxWatcher(mailbox, SIGNER, on_arrival=lambda *_: None, patience=PATIENCE)
+    return asyncio.create_task(watcher.run())
+
+
+def _open(mailbox: Mailbox) -> asyncio.Task[None]:
+    return asyncio.create_task(_idle(mailbox))
+
+
+async def _idle(mailbox: Mailbox) -> None:
+    assert mailbox.imap is not None
+    assert isinstance(mailbox.login, Password)
+    reader = aioimaplib.IMAP4_SSL(mailbox.imap.host, mailbox.imap.port, ssl_context=unnamed(mailbox.imap.tls))
+    await reader.wait_hello_from_server()
+    await reader.login(mailbox.login.username, mailbox.login.secret)
+    await reader.select("INBOX")
+    await reader.idle_start(timeout=600)
+    with suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096

@@ -1,0 +1,221 @@
+"""Round trips through the product, and through the two libraries alone."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import secrets
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from functools import cache
+
+import aioimaplib
+import aiosmtplib
+
+from probes.kinds.roundtrip import KIND
+from probes.mailbox import Mailbox, Password, Security, Server
+from probes.probe import Patience, Route
+from probes.result import Outcome
+from probes.runner import run_probe
+from probes.token import TokenSigner
+from probes.watcher import MailboxWatcher
+
+SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "bangku-ujian")
+PATIENCE = Patience(session=timedelta(seconds=20), arrival=timedelta(seconds=20))
+#: How long the bare libraries wait between two looks: as long as the product does when a message is young.
+_LOOK_AGAIN = 0.1
+
+Trip = Callable[[], Awaitable[None]]
+#: Opens a mailbox for round trips.
+Way = Callable[[Mailbox], AbstractAsyncContextManager[Trip]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What some round trips took of one process."""
+
+    trips: int
+    #: User and system time, in seconds.
+    cpu: float
+    seconds: float
+
+    @property
+    def cpu_a_trip(self) -> float:
+        """CPU seconds for one."""
+        return self.cpu / self.trips
+
+    @property
+    def rate(self) -> float:
+        """Round trips in a second."""
+        return self.trips / self.seconds
+
+
+@asynccontextmanager
+async def the_product(mailbox: Mailbox) -> AsyncIterator[Trip]:
+    """Watch *mailbox*, and give a way to send a message from it to itself and see it arrive, as `pantau probe` does."""
+    watcher = MailboxWatcher(mailbox, SIGNER, on_arrival=lambda *_: None, patience=PATIENCE)
+
+    async def trip() -> None:
+        token = SIGNER.issue("bangku", datetime.now(UTC))
+        probe = KIND.build(
+            route=Route(name="bangku", sender=mailbox, recipient=mailbox),
+            token=token,
+            patience=PATIENCE,
+            sender=watcher,
+            recipient=watcher,
+        )
+        result = await run_probe(probe, route="bangku", token_id=token.id, patience=PATIENCE)
+        if result.outcome is not Outcome.DELIVERED:
+            raise RuntimeError(f"{result.outcome}: {result.failure}")
+        await watcher.tidy()
+
+    watching = asyncio.create_task(watcher.run())
+    try:
+        yield trip
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+
+
+@asynccontextmanager
+async def the_libraries(mailbox: Mailbox) -> AsyncIterator[Trip]:
+    """Do the same with aiosmtplib and aioimaplib and nothing else: no junk, no bounces, no proof of what arrived.
+
+    As their documentation shows it: the message is an `EmailMessage`, which aiosmtplib puts into words.
+    """
+    async with _libraries(mailbox, lambda sender, mark: sender.send_message(_message(mailbox.address, mark))) as trip:
+        yield trip
+
+
+@asynccontextmanager
+async def the_libraries_with_a_form(mailbox: Mailbox) -> AsyncIterator[Trip]:
+    """Do the same with a message that was written once, and is only marked anew for each trip."""
+    address, form = mailbox.address, _message(mailbox.address, "TANDA").as_string()
+    way = _libraries(mailbox, lambda sender, mark: sender.sendmail(address, [address], form.replace("TANDA", mark)))
+    async with way as trip:
+        yield trip
+
+
+@asynccontextmanager
+async def _libraries(
+    mailbox: Mailbox, send: Callable[[aiosmtplib.SMTP, str], Awaitable[object]]
+) -> AsyncIterator[Trip]:
+    smtp, imap, login = _server(mailbox.smtp), _server(mailbox.imap), mailbox.login
+    assert isinstance(login, Password)
+    reader = aioimaplib.IMAP4_SSL(imap.host, imap.port, ssl_context=unnamed(imap.tls))
+    await reader.wait_hello_from_server()
+    await reader.login(login.username, login.secret)
+    await reader.select("INBOX")
+    implicit = smtp.security is Security.IMPLICIT
+
+    async def trip() -> None:
+        mark = secrets.token_hex(16)
+        async with aiosmtplib.SMTP(
+            hostname=smtp.host,
+            port=smtp.port,
+            username=login.username,
+            password=login.secret,
+            use_tls=implicit,
+            start_tls=not implicit,
+            tls_context=unnamed(smtp.tls),
+            local_hostname="[127.0.0.1]",
+        ) as sender:
+            await send(sender, mark)
+        while not (uids := await _found(reader, mark)):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(_LOOK_AGAIN)
+        response = await reader.uid("fetch", uids, "(UID BODY.PEEK[])")
+        if not any(mark.encode() in line for line in response.lines):
+            raise RuntimeError("what arrived is something else")
+        await reader.uid("store", uids, r"+FLAGS.SILENT (\Deleted)")
+        await reader.uid("expunge", uids)
+
+    yield trip
+    await reader.logout()
+
+
+async def _found(reader: aioimaplib.IMAP4_SSL, mark: str) -> str:
+    await reader.noop()
+    response = await reader.uid_search(f'HEADER X-Pantau-Token "{mark}"', charset=None)
+    words = bytes(response.lines[0]).decode().removeprefix("SEARCH").split()
+    return ",".join(words)
+
+
+def _message(address: str, mark: str) -> EmailMessage:
+    """Return a message of the size of ours."""
+    message = EmailMessage()
+    message["From"] = message["To"] = address
+    message["Subject"] = f"Semakan e-mel {mark}"
+    message["X-Pantau-Token"] = mark
+    message["Message-ID"] = f"<{mark}@contoh.example>"
+    message.set_content("Salam sejahtera.\n" * 140)
+    return message
+
+
+@cache
+def unnamed(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Return a context with the same trust: the bare libraries cannot meet a server by its address and check its name."""
+    other = ssl.create_default_context()
+    for certificate in context.get_ca_certs(binary_form=True):
+        with suppress(ssl.SSLError):
+            other.load_verify_locations(cadata=certificate)
+    other.check_hostname = False
+    return other
+
+
+def run(way: Way, mailboxes: Sequence[Mailbox], trips: int, *, kept: bool = False) -> Cost:
+    """Make so many round trips, one at a time in each mailbox, and say what they cost this process.
+
+    Each message is submitted over a connection of its own. The mailbox is opened anew for each, or is *kept* open.
+    """
+    return asyncio.run(_run(way, mailboxes, trips, kept=kept))
+
+
+async def _run(way: Way, mailboxes: Sequence[Mailbox], trips: int, *, kept: bool) -> Cost:
+    each = max(1, trips // len(mailboxes))
+    # What is made once (contexts, codecs, the servers' processes) is none of a trip's cost.
+    ready, begun = asyncio.Barrier(len(mailboxes) + 1), asyncio.Barrier(len(mailboxes) + 1)
+
+    async def some(mailbox: Mailbox) -> None:
+        async with way(mailbox) as trip:
+            await trip()
+            await ready.wait()
+            await begun.wait()
+            if kept:
+                await _times(each, trip)
+        if not kept:
+            await _times(each, lambda: _fresh(way, mailbox))
+
+    async with asyncio.timeout(100), asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(some(mailbox)) for mailbox in mailboxes]
+        await ready.wait()
+        before, began = cpu(), time.perf_counter()
+        await begun.wait()
+        await asyncio.wait(running)
+    return Cost(trips=each * len(mailboxes), cpu=cpu() - before, seconds=time.perf_counter() - began)
+
+
+async def _times(count: int, trip: Trip) -> None:
+    for _ in range(count):
+        await trip()
+
+
+async def _fresh(way: Way, mailbox: Mailbox) -> None:
+    async with way(mailbox) as trip:
+        await trip()
+
+
+def cpu(who: int = resource.RUSAGE_SELF) -> float:
+    """Return the user and system time of this process, or of its children, in seconds."""
+    used = resource.getrusage(who)
+    return used.ru_utime + used.ru_stime
+
+
+def _server(server: Server | None) -> Server:
+    assert server is not None
+    return server

@@ -1,0 +1,30 @@
+"""What servers say is for people: it is counted by its class, and never by its words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from monitor.metrics import Metrics
+from probes.reply import Step, smtp_failure
+from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, Clock, Scrape, finish, run
+
+WORDS = "tiada-kotak-mel-8812"
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize(("code", "outcome"), [(550, "rejected"), (450, "deferred")])
+def test_a_refusal_is_counted_by_its_class_and_no_word_of_the_server_becomes_a_label(code: int, outcome: str) -> None:
+    metrics = Metrics(version="1.2.3", now=Clock())
+    metrics.watch_agency(AGENCY, routes=[ROUTE])
+    for number in range(50):
+        text = f"{code // 100}.1.1 {WORDS}-{number} <penerima{number}@rujukan.example>"
+        failure = smtp_failure(Step.RECIPIENT, code, text)
+        finish(metrics, replace(run(failure.outcome, at=NOON), failure=failure.failure))
+        if not number:
+            before = set(Scrape(metrics).series)
+    after = Scrape(metrics)
+    assert set(after.series) == before
+    assert after.value("probe_outcomes_total", direction="outbound", outcome=outcome) == 50
+    assert WORDS not in metrics.render().decode()
