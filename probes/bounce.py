@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from email.errors import MessageError
 from email.message import Message
 from enum import StrEnum
@@ -32,24 +33,35 @@ class Report:
     """A notification about one recipient."""
 
     action: Action
-    #: Both as the reporting system names them; an alias may have been followed in between.
-    recipients: frozenset[str]
+    #: Where it could not be delivered, in small letters (Final-Recipient); "" when the report does not say.
+    recipient: str = ""
+    #: Whom it was for before aliases were followed (Original-Recipient); "" when the report does not say.
+    original: str = ""
     #: RFC 3463: "5.1.1".
     status: str | None = None
     #: SMTP reply code of the remote server, when it was one that spoke.
     code: int | None = None
     #: The remote server's own words.
     text: str = ""
+    #: What the same notification says of its other recipients: an alias has several.
+    others: tuple[Report, ...] = ()
 
-    def is_about(self, address: str) -> bool:
-        """Whether *address* is the recipient, as far as the report tells."""
-        return not self.recipients or address.lower() in self.recipients
+    def on(self, address: str) -> Report | None:
+        """Return the failure at *address* itself, or at an address that is not named; `None` if there is none."""
+        return next((one for one in self._failures() if (one.recipient or one.original) in {"", address.lower()}), None)
+
+    def is_for(self, address: str) -> bool:
+        """Whether what was sent to *address* failed, there or at an address that this stands for."""
+        return self.on(address) is not None or any(one.original == address.lower() for one in self._failures())
+
+    def _failures(self) -> Iterator[Report]:
+        return (one for one in (self, *self.others) if one.action is Action.FAILED)
 
 
 def parse(message: Message) -> Report | None:
     """Read a notification; `None` when *message* is none.
 
-    Of a notification about several recipients, the worst news is told. Free-text bounces (old Exim, qmail) are
+    Of a notification about several recipients, the worst news comes first. Free-text bounces (old Exim, qmail) are
     none: guessing from prose is how an out-of-office reply becomes an outage.
     """
     try:
@@ -58,7 +70,10 @@ def parse(message: Message) -> Report | None:
         reports = [report for block in _blocks(message) if (report := _report(block)) is not None]
     except (MessageError, LookupError, ValueError):
         return None
-    return min(reports, key=lambda report: list(Action).index(report.action), default=None)
+    if not reports:
+        return None
+    worst, *others = sorted(reports, key=lambda report: list(Action).index(report.action))
+    return replace(worst, others=tuple(others))
 
 
 def _blocks(message: Message) -> list[Message]:
@@ -76,17 +91,18 @@ def _report(block: Message) -> Report | None:
         return None
     diagnostic = _after_type(_field(block, "Diagnostic-Code"))
     code = _CODE.search(f" {diagnostic} ")
-    recipients = (_after_type(_field(block, name)).strip("<>").lower() for name in _RECIPIENTS)
     return Report(
         action=Action(action),
-        recipients=frozenset(address for address in recipients if address),
+        recipient=_address(block, "Final-Recipient"),
+        original=_address(block, "Original-Recipient"),
         status=status_in(_field(block, "Status")) or status_in(diagnostic),
         code=int(code[1]) if code else None,
         text=shortened(diagnostic),
     )
 
 
-_RECIPIENTS = ("Final-Recipient", "Original-Recipient")
+def _address(block: Message, name: str) -> str:
+    return _after_type(_field(block, name)).strip("<>").lower()
 
 
 def _field(block: Message, name: str) -> str:

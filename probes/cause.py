@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 import aiosmtplib
 
-from probes.answer import Refused, Unreadable
 from probes.probe import ProbeFailure, Trace
 from probes.reply import Reason, expired, shortened
 from probes.result import Failure, Outcome, Party, Phase
+from probes.server_error import Refused, Unreadable
 
 #: This machine cannot open a connection, whoever the peer is.
 _OURS = frozenset(

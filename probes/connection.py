@@ -1,4 +1,4 @@
-"""Opens a TCP connection to a server: the name's addresses first, then each of them in turn."""
+"""Opens a connection to a server: the name's addresses first, then each of them in turn, then TLS where it comes first."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import errno
 import ipaddress
 import socket
 from asyncio.sslproto import SSLProtocol
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from probes.cause import stage
-from probes.mailbox import Server
+from probes.mailbox import Security, Server
 from probes.probe import Trace
 from probes.result import Party, Phase
 
@@ -22,6 +23,31 @@ _ADDRESS_SECONDS = 10.0
 _READ_BUFFER = 16 * 1024
 
 _Address = tuple[int, int, int, Any]
+_Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
+
+
+async def connect(
+    server: Server, trace: Trace, party: Party, protocol: Callable[[], _Protocol]
+) -> tuple[asyncio.Transport, _Protocol]:
+    """Return a connection on which *protocol* listens, after the handshake where TLS comes first (RFC 8314 3).
+
+    The caller aborts the transport. Raise `ProbeFailure` DNS, CONNECT or TLS.
+    """
+    implicit = server.security is Security.IMPLICIT
+    sock = await open_socket(server, trace, party)
+    with stage(trace, Phase.TLS if implicit else Phase.CONNECT, party):
+        return await asyncio.get_running_loop().create_connection(
+            protocol,
+            sock=sock,
+            ssl=server.tls if implicit else None,
+            server_hostname=server.certificate_name if implicit else None,
+        )
+
+
+def address_literal(transport: asyncio.BaseTransport) -> str:
+    """Return our own address as EHLO takes it (RFC 5321 4.1.3): asking the resolver for our name takes time."""
+    host = str(transport.get_extra_info("sockname")[0])
+    return f"[IPv6:{host}]" if ":" in host else f"[{host}]"
 
 
 async def open_socket(server: Server, trace: Trace, party: Party) -> socket.socket:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from functools import cache
 from typing import Any, Self, cast
 
-from probes.answer import Unreadable
+from probes.connection import address_literal
+from probes.server_error import Unreadable
 
 #: A server that says more than this in one breath is not waited for.
 _AHEAD_AT_MOST = 64 * 1024
@@ -50,6 +50,8 @@ class Dialogue(asyncio.Protocol):
         self._transports.append(cast(asyncio.Transport, transport))
 
     def say(self, line: str) -> None:
+        if any(character in line for character in "\r\n\0"):
+            raise ValueError("a command is one line")
         self._transports[-1].write(line.encode("utf-8", "replace") + b"\r\n")
 
     async def hear(self) -> str:
@@ -71,9 +73,8 @@ class Dialogue(asyncio.Protocol):
 
     @property
     def literal(self) -> str:
-        """Our own address as an address literal (RFC 5321 4.1.3): asking the resolver for a name takes time."""
-        host = str(self._transports[0].get_extra_info("sockname")[0])
-        return f"[IPv6:{host}]" if ":" in host else f"[{host}]"
+        """Our own address as EHLO takes it."""
+        return address_literal(self._transports[0])
 
     def close(self) -> None:
         """Let go at once; a TLS farewell to a silent peer would keep the socket for another half minute."""
@@ -99,21 +100,6 @@ class Dialogue(asyncio.Protocol):
     def _end(self, why: Exception) -> None:
         self._lost = self._lost or why
         self._news.set()
-
-
-@cache
-def public() -> ssl.SSLContext:
-    """Return the context that trusts the authorities that this machine trusts. Making one takes a while; it is shared."""
-    return ssl.create_default_context()
-
-
-@cache
-def blind() -> ssl.SSLContext:
-    """Return the context that takes any certificate: to read it, never to trust it with anything."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _shown(spoken: Any) -> tuple[bytes, ...]:

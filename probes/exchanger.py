@@ -10,13 +10,16 @@ from dns.rdtypes.ANY.MX import MX
 
 from probes.names import Names
 
+#: One answer has room for thousands, each of which would be asked for and called at. The largest providers name seven.
+_HOSTS_AT_MOST = 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchangers:
     """The hosts that take mail for one domain."""
 
     domain: str
-    #: In lower case, the preferred ones first. Empty when nobody takes mail for it.
+    #: In lower case, the preferred ones first, and not all of very many. Empty when nobody takes mail for it.
     hosts: tuple[str, ...]
     #: There is no MX record, and the domain itself has an address: mail goes there.
     implicit: bool = False
@@ -47,4 +50,5 @@ async def exchangers(names: Names, domain: str) -> Exchangers:
 def named(records: Iterable[MX]) -> tuple[str, ...]:
     """Return the hosts of *records* by preference; the root, which takes no mail (RFC 7505 3), is none."""
     ranked = sorted((record.preference, record.exchange.to_text(omit_final_dot=True).lower()) for record in records)
-    return tuple(dict.fromkeys(host for _, host in ranked if host not in {"", ".", "@"}))
+    hosts = dict.fromkeys(host for _, host in ranked if host not in {"", ".", "@"})
+    return tuple(hosts)[:_HOSTS_AT_MOST]

@@ -11,7 +11,8 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import timedelta
 
-from probes.answer import (
+from probes.folder import Namespaces, namespaces
+from probes.imap_answer import (
     Fetched,
     Position,
     fetched,
@@ -147,6 +148,13 @@ class Session:
             # Some servers mark their folders and cannot select by the mark (RFC 6154 wants LIST-EXTENDED for that).
         ok(await self._wire.simple_command("LIST", '""', '"*"'))
         return junk_folders(self._wire.heard.answers)
+
+    async def namespaces(self) -> Namespaces:
+        """Ask how one's own folders are told from other people's (RFC 2342), where the server tells."""
+        if "NAMESPACE" not in self.capabilities:
+            return {}
+        response = await self._wire.execute(self._wire.command("NAMESPACE"))
+        return namespaces(self._wire.heard.answers) if response.result == "OK" else {}
 
     def close(self) -> None:
         """Say LOGOUT without waiting for the answer, and let go of the socket."""

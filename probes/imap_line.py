@@ -7,15 +7,16 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from probes.answer import Refused, Unreadable, announced, capabilities
 from probes.cause import stage
-from probes.connection import open_socket
+from probes.connection import connect
+from probes.imap_answer import announced, capabilities
+from probes.imap_wire import Wire
 from probes.mailbox import Password, Security, Server
 from probes.probe import ProbeFailure, Trace
 from probes.reply import Reason, challenge_in, imap_sign_in_failure, shortened
 from probes.result import Failure, Outcome, Party, Phase
+from probes.server_error import Refused, Unreadable
 from probes.sign_in import Bearer, masked, plain
-from probes.wire import Wire
 
 
 class Line:
@@ -49,9 +50,9 @@ class Line:
         response = await self.wire.execute(self.wire.command("STARTTLS"))
         if response.result != "OK":
             raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_REFUSED, text_of(response))
-        name = server.tls_name or server.host
-        loop = asyncio.get_running_loop()
-        transport = await loop.start_tls(self._transports[0], self.wire, server.tls, server_hostname=name)
+        transport = await asyncio.get_running_loop().start_tls(
+            self._transports[0], self.wire, server.tls, server_hostname=server.certificate_name
+        )
         if transport is None:
             raise ConnectionResetError("the server closed the connection")
         self._transports.append(transport)
@@ -94,9 +95,7 @@ class Line:
 
     def close(self) -> None:
         """Say LOGOUT without waiting for the answer, and let go of the socket."""
-        if self.wire.cause is None:
-            self.wire.send(f"{self.wire.new_tag()} LOGOUT")
-            self.wire.fail(ConnectionAbortedError("closed"))
+        self.wire.leave()
         for transport in self._transports:
             transport.abort()
 
@@ -109,20 +108,12 @@ async def open_line(
     server: Server, key: Password | Bearer, trace: Trace, party: Party, *, stir: Callable[[], None], leg: timedelta
 ) -> Line:
     """Connect, have TLS, and sign in with *key*. Raise `ProbeFailure`."""
-    implicit = server.security is Security.IMPLICIT
-    sock = await open_socket(server, trace, party)
-    with stage(trace, Phase.TLS if implicit else Phase.CONNECT, party):
-        transport, wire = await asyncio.get_running_loop().create_connection(
-            lambda: Wire(stir, leg.total_seconds()),
-            sock=sock,
-            ssl=server.tls if implicit else None,
-            server_hostname=(server.tls_name or server.host) if implicit else None,
-        )
+    transport, wire = await connect(server, trace, party, lambda: Wire(stir, leg.total_seconds()))
     line = Line(wire, transport, party)
     try:
         with stage(trace, Phase.CONNECT, party):
             await line.greet()
-        if not implicit:
+        if server.security is Security.STARTTLS:
             with stage(trace, Phase.TLS, party):
                 await line.start_tls(server)
         with stage(trace, Phase.AUTH, party):

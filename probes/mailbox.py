@@ -30,6 +30,11 @@ class Server:
     #: The name the certificate must carry when it is not `host` (a server met by its address).
     tls_name: str | None = None
 
+    @property
+    def certificate_name(self) -> str:
+        """The name that its certificate must carry (RFC 9525)."""
+        return self.tls_name or self.host
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Password:

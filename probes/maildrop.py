@@ -10,7 +10,6 @@ from functools import partial
 
 import structlog
 
-from probes.answer import Refused
 from probes.cause import stage
 from probes.expectation import Folder
 from probes.pace import Pace
@@ -19,6 +18,7 @@ from probes.probe import Patience, ProbeFailure, Trace
 from probes.reception import Letter, Reception
 from probes.reply import Reason
 from probes.result import Party, Phase
+from probes.server_error import Refused
 from probes.trace import Recorder
 
 _log = structlog.get_logger(__name__)

@@ -6,18 +6,20 @@ import asyncio
 from contextlib import suppress
 from datetime import timedelta
 
-from probes.answer import Refused, Unreadable
 from probes.cause import stage
-from probes.connection import open_socket
+from probes.connection import connect
 from probes.mailbox import Mailbox, Password, Security, Server
 from probes.pop3_wire import Pop3Wire
 from probes.probe import ProbeFailure, Trace
 from probes.reply import Reason, challenge_in, pop3_sign_in_failure, shortened
 from probes.result import Failure, Outcome, Party, Phase
+from probes.server_error import Refused, Unreadable
 from probes.sign_in import Bearer, masked, plain, with_key
 
 #: Our message has some 10 KiB, a report about it twice that; what is larger is not fetched.
 _MESSAGE_AT_MOST = 256 * 1024
+#: As much of a header is looked at; POP3 cannot ask for a part of it.
+_HEADER_AT_MOST = 64 * 1024
 _LOGIN_DELAY_AT_MOST = timedelta(minutes=10)
 
 
@@ -54,14 +56,15 @@ class Session:
         return _number(words[0] if words else "")
 
     async def header(self, number: int) -> bytes:
-        """Return the header of a message."""
-        return _text(await self._wire.listing(f"TOP {number} 0"))
+        """Return the header of a message, or its beginning."""
+        return _text(await self._wire.listing(f"TOP {number} 0"))[:_HEADER_AT_MOST]
 
     async def message(self, number: int, size: int) -> bytes | None:
         """Return a whole message of so many octets; `None` when it is too large for us to care."""
         if size > _MESSAGE_AT_MOST:
             return None
-        return _text(await self._wire.listing(f"RETR {number}"))
+        # It may be larger than the server said.
+        return _text(await self._wire.listing(f"RETR {number}"))[:_MESSAGE_AT_MOST]
 
     async def delete(self, number: int) -> None:
         """Mark a message; it is deleted by `quit`."""
@@ -93,7 +96,7 @@ class Session:
             await self._wire.status("STLS")
         except Refused as refusal:
             raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_REFUSED, refusal.text) from refusal
-        await self._wire.secure(server.tls, server.tls_name or server.host)
+        await self._wire.secure(server.tls, server.certificate_name)
         await self._ask_capabilities()
 
     async def sign_in(self, key: Password | Bearer) -> None:
@@ -157,20 +160,12 @@ async def open_session(
 
 
 async def _opened(server: Server, key: Password | Bearer, trace: Trace, party: Party, leg: timedelta) -> Session:
-    implicit = server.security is Security.IMPLICIT
-    sock = await open_socket(server, trace, party)
-    with stage(trace, Phase.TLS if implicit else Phase.CONNECT, party):
-        _, wire = await asyncio.get_running_loop().create_connection(
-            lambda: Pop3Wire(leg.total_seconds()),
-            sock=sock,
-            ssl=server.tls if implicit else None,
-            server_hostname=(server.tls_name or server.host) if implicit else None,
-        )
+    _, wire = await connect(server, trace, party, lambda: Pop3Wire(leg.total_seconds()))
     session = Session(wire, party)
     try:
         with stage(trace, Phase.CONNECT, party):
             await session.greet()
-        if not implicit:
+        if server.security is Security.STARTTLS:
             with stage(trace, Phase.TLS, party):
                 await session.start_tls(server)
         with stage(trace, Phase.AUTH, party):

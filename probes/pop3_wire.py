@@ -9,8 +9,8 @@ import asyncio
 import ssl
 from typing import cast
 
-from probes.answer import Refused, Unreadable
 from probes.reply import shortened
+from probes.server_error import Refused, Unreadable
 
 #: A status line has 512 octets (RFC 1939 3).
 _STATUS_AT_MOST = 8 * 1024

@@ -11,14 +11,17 @@ from functools import partial
 
 import structlog
 
-from probes.answer import Fetched, Position, Refused
 from probes.cause import stage
 from probes.expectation import Folder
+from probes.folder import is_anothers, junk_of, may_be_others
 from probes.imap import Session, encoded, open_session
+from probes.imap_answer import Fetched, Position
 from probes.pace import Pace
 from probes.probe import Patience, Trace
 from probes.reception import Letter, Reception
+from probes.reply import not_shown
 from probes.result import Party, Phase
+from probes.server_error import Refused
 from probes.trace import Recorder
 
 _log = structlog.get_logger(__name__)
@@ -129,13 +132,17 @@ class Postbox:
     async def _enter(self, session: Session) -> None:
         try:
             marked = await session.junk()
+            known = await session.namespaces() if may_be_others(self._inbox.name, marked) else {}
         except Refused as refusal:
             # The inbox can be read all the same; the configured folders have to do.
             _log.warning("no list of folders", mailbox=self._mailbox.name, detail=refusal.text)
-            marked = ()
-        names = (*marked, *map(encoded, self._mailbox.junk_folders))
+            marked, known = (), {}
+        names = (*junk_of(self._inbox.name, marked, known), *map(encoded, self._mailbox.junk_folders))
         self._junk = {name: self._junk.get(name) or _Place(name=name, folder=Folder.JUNK) for name in names}
-        await self._open(session, self._inbox)
+        try:
+            await self._open(session, self._inbox)
+        except Refused as refusal:
+            raise (not_shown(refusal.text) if is_anothers(self._mailbox.inbox) else refusal) from refusal
 
     async def _look(self, session: Session, *, junk_every: timedelta, sweep: timedelta) -> None:
         if _now() - self._inbox.swept_at >= sweep.total_seconds():

@@ -11,10 +11,10 @@ from dns.rdtypes.ANY.TLSA import TLSA
 from probes.check import Verdict
 from probes.dnssec import Signing
 from probes.exchanger import Exchangers
+from probes.mta_sts import Mode, NoPolicy, Policy, Unseen
 from probes.names import Answer
-from probes.policy import Mode, NoPolicy, Policy, Unseen
 from probes.records import Reading
-from probes.signature import Signature
+from probes.signature import NOT_CHECKED, Signature
 from probes.x509 import usable
 
 #: A verdict and what to tell of it.
@@ -186,6 +186,8 @@ def judge_dkim(domain: str, signatures: Sequence[Signature]) -> Judgement:
         valid = [one.domain for one in signatures if one.valid]
         if valid:
             return Verdict.FAIL, f"signed only for {', '.join(valid)}; a signature with d={domain} is expected"
+        if any(one.fault == NOT_CHECKED for one in signatures):
+            return Verdict.UNKNOWN, NOT_CHECKED
         return Verdict.FAIL, f"no valid DKIM signature: {signatures[0].fault}"
     best = max(good, key=lambda one: (not one.testing, one.bits or 0))
     if best.testing:

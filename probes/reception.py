@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -87,18 +88,27 @@ class Reception:
     async def _recognised(self, letter: Letter) -> tuple[Sighting, bytes | None]:
         whole: bytes | None = None
         sighting = Sighting(kind=Kind.FOREIGN)
-        try:
-            if not may_hide_token(letter.header):
+        more = False
+        with self._parsing(letter):
+            if may_hide_token(letter.header):
+                more = True
+            else:
                 sighting = recognise(letter.header, self._signer)
-            small = letter.size is not None and letter.size <= _OURS_AT_MOST
-            bare = sighting.token is None and not sighting.forged and bool(self._waiting) and small
-            if may_hide_token(letter.header) or bare:
-                whole = await letter.whole()
+                small = letter.size is not None and letter.size <= _OURS_AT_MOST
+                more = sighting.token is None and not sighting.forged and bool(self._waiting) and small
+        if more:
+            whole = await letter.whole()
+            with self._parsing(letter):
                 sighting = recognise(whole or letter.header, self._signer)
+        return sighting, whole
+
+    @contextmanager
+    def _parsing(self, letter: Letter) -> Iterator[None]:
+        try:
+            yield
         except (RecursionError, ValueError, LookupError, TypeError, AttributeError):
             # The parser of the standard library gives up in many ways on hostile mail, which must not stop the watch.
             _log.warning("a mail cannot be parsed", mailbox=self.mailbox.name, uid=letter.uid)
-        return sighting, whole
 
     async def _hand_over(
         self, letter: Letter, content: bytes | None, seen: Seen, recipients: Sequence[Expectation]

@@ -23,6 +23,8 @@ _CREDENTIALS_CODES = frozenset({534, 535, 538})
 #: Exchange Online refuses password sign-in as a policy with 550 5.7.30, and a disabled account with 5.7.139.
 _CREDENTIALS_STATUS = frozenset({"5.7.8", "5.7.9", "5.7.30", "5.7.139"})
 _IMAP_CREDENTIALS = frozenset({"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED"})
+#: Of a folder that we may not see.
+_IMAP_NOT_OURS = frozenset({"NOPERM", "NONEXISTENT"})
 
 
 class Reason(StrEnum):
@@ -155,6 +157,22 @@ def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> Pro
         credentials_refused=refused,
     )
     return ProbeFailure(Outcome.INCONCLUSIVE if ours else Outcome.AUTH, failure)
+
+
+def not_shown(text: str) -> ProbeFailure:
+    """Say what a refusal to open another's mailbox means, which we are to look into: nothing about the mail that comes.
+
+    NOPERM and NONEXISTENT (RFC 5530) are about what our account may see; a server says the one to hide the other.
+    """
+    ours = imap_code(text) in _IMAP_NOT_OURS
+    failure = Failure(
+        phase=Phase.RETRIEVE,
+        party=Party.RECIPIENT,
+        reason=Reason.MAILBOX_REFUSED,
+        detail=shortened(text),
+        credentials_refused=ours,
+    )
+    return ProbeFailure(Outcome.AUTH if ours else Outcome.CONNECT, failure)
 
 
 def challenge_in(text: str) -> str:

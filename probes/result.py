@@ -64,7 +64,7 @@ class Arrival(StrEnum):
 
     #: A verified token whose run ended before the message came: lost turns into slow.
     LATE = "late"
-    #: A verified token that has already arrived.
+    #: A verified token that has already arrived, or a copy of it in a mailbox where it is not looked for.
     DUPLICATE = "duplicate"
     #: Looks like our token and does not verify. Ignored and never deleted.
     FORGED = "forged"
@@ -88,6 +88,11 @@ class Failure:
     status: str | None = None
     #: The server refused our credentials for good (535; IMAP AUTHENTICATIONFAILED), not the service to everybody.
     credentials_refused: bool = False
+
+    @property
+    def words(self) -> str:
+        """On one line, for people: "credentials refused (535 5.7.8 wrong password)"."""
+        return f"{self.reason} ({self.detail})" if self.detail else self.reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

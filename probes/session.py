@@ -5,15 +5,23 @@ SMTP (RFC 5321, RFC 3207), IMAP (RFC 9051) and POP3 (RFC 1939, RFC 2449, RFC 259
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from probes.answer import Unreadable
+from probes.connection import open_socket
 from probes.dialogue import Dialogue
+from probes.mailbox import Mailbox, Security, Server
 from probes.reply import imap_code, shortened
+from probes.result import Party
+from probes.server_error import Unreadable
+from probes.trace import Recorder
 
+#: A server that does not answer a goodbye in this time is left without one.
+_FAREWELL_SECONDS = 2.0
 #: A reply with more lines is no reply.
 _LINES_AT_MOST = 200
 _SMTP_LINE = re.compile(r"^([2-5]\d\d)(?:([ -])(.*))?$")
@@ -60,6 +68,12 @@ class Reply:
         return self.answer is Answer.DONE
 
 
+def servers_of(mailbox: Mailbox) -> tuple[tuple[Protocol, Server], ...]:
+    """Return the servers that *mailbox* has, and what each speaks."""
+    three = ((Protocol.SMTP, mailbox.smtp), (Protocol.IMAP, mailbox.imap), (Protocol.POP3, mailbox.pop3))
+    return tuple((protocol, server) for protocol, server in three if server is not None)
+
+
 class Session:
     """Speaks one of the protocols over a dialogue. Raises what the dialogue raises, and `Unreadable`."""
 
@@ -99,8 +113,10 @@ class Session:
 
     async def cancel(self) -> None:
         """Break off a sign-in that the server was ready to go on with; nothing secret has been said."""
-        self.dialogue.say("*")
-        await self._reply(f"p{self._commands}" if self._protocol is Protocol.IMAP else "")
+        with suppress(OSError, Unreadable):
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                self.dialogue.say("*")
+                await self._reply(f"p{self._commands}" if self._protocol is Protocol.IMAP else "")
 
     async def start_tls(self, tls: ssl.SSLContext, name: str) -> Reply:
         """Ask for TLS and, if it is granted, turn to it. Raise `ssl.SSLError` when the handshake fails."""
@@ -110,8 +126,14 @@ class Session:
         return reply
 
     async def leave(self) -> None:
-        """Say goodbye, and wait for the answer."""
-        await self.ask("LOGOUT" if self._protocol is Protocol.IMAP else "QUIT")
+        """Say goodbye, and wait a moment for the answer: what there was to learn is known."""
+        with suppress(OSError, Unreadable):
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                await self.ask("LOGOUT" if self._protocol is Protocol.IMAP else "QUIT")
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.dialogue.close()
 
     async def _reply(self, tag: str) -> Reply:
         lines: list[str] = []
@@ -138,6 +160,17 @@ class Session:
                 return tuple(lines)
             lines.append(line.upper())
         raise Unreadable("a list without an end")
+
+
+async def open_session(protocol: Protocol, server: Server, party: Party, tls: ssl.SSLContext | None = None) -> Session:
+    """Connect, and speak TLS at once where *server* has it so; nothing is said yet. The caller closes the session.
+
+    The certificate is held against *tls* when that is given, and against the server's own trust otherwise. Raise
+    `ProbeFailure` when there is no connection, and `OSError`, of which `ssl.SSLError` is one, when there is no TLS.
+    """
+    first = (tls or server.tls) if server.security is Security.IMPLICIT else None
+    sock = await open_socket(server, Recorder(), party)
+    return Session(protocol, await Dialogue.over(sock, tls=first, name=server.certificate_name))
 
 
 def tls_offered(protocol: Protocol, offers: tuple[str, ...]) -> bool:

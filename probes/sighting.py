@@ -99,7 +99,7 @@ def _header_only(fields: Iterable[tuple[bytes, bytes]]) -> Message:
     """
     message = Message(policy=policy.compat32)
     for name, value in fields:
-        message.set_raw(name.decode("ascii"), value.decode("ascii", "surrogateescape"))  # type: ignore[attr-defined]
+        message.set_raw(name.decode("ascii"), value.decode("ascii", "surrogateescape"))
     return message
 
 
@@ -137,11 +137,10 @@ def _is_ours(message: Message, token: Token) -> bool:
 
     A person may quote a token, a quarantine may list our subject: such mail is somebody's, and is never deleted.
     """
-    subject = _TAGS.sub("", _plain(str(message.get("Subject", "")))).strip().lower()
     return (
         token.text in str(message.get(TOKEN_HEADER, "")).lower()
         or token.text in str(message.get("Message-ID", "")).lower()
-        or subject.startswith(subject_of(token).lower())
+        or _subject(message).lower().startswith(subject_of(token).lower())
         or message.get_boundary() == boundary_of(token)
     )
 
@@ -150,4 +149,9 @@ def _answers(message: Message) -> bool:
     by_robot = str(message.get("Auto-Submitted", "")).lower().startswith("auto-replied")
     from_nobody = str(message.get("Return-Path", "")).strip() == "<>"
     from_postmaster = _POSTMASTERS.search(str(message.get("From", ""))) is not None
-    return by_robot or from_nobody or from_postmaster or bool(_ANSWERS.match(_plain(str(message.get("Subject", "")))))
+    return by_robot or from_nobody or from_postmaster or bool(_ANSWERS.match(_subject(message)))
+
+
+def _subject(message: Message) -> str:
+    """Return the subject in clear, without what gateways put before it: behind that, too, an answer is one."""
+    return _TAGS.sub("", _plain(str(message.get("Subject", "")))).strip()

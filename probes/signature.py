@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
@@ -11,6 +13,9 @@ from email.utils import parseaddr
 
 import dkim
 from checkdmarc.utils import get_base_domain
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from probes.reply import shortened
 
@@ -18,6 +23,16 @@ from probes.reply import shortened
 _SIGNATURES_AT_MOST = 5
 #: RFC 8301 3.2: verifiers must accept keys from here.
 _BITS_AT_LEAST = 1024
+#: dkimpy reckons in Python. With a key of 64 KiB, which the DNS has room for, one signature would stop the loop for hours.
+_BITS_AT_MOST = 8192
+_EXPONENT_BITS_AT_MOST = 64
+#: Nor are its patterns made for more blanks on end: their time grows with the square of that.
+_BLANKS_AT_MOST = 1_000
+_BLANKS = re.compile(rb"[ \t]+")
+#: It gives up in many ways on hostile mail and hostile keys.
+_ERRORS = (dkim.DKIMException, ValueError, LookupError, TypeError, AssertionError)
+#: The fault of a signature that is well for all we know (RFC 8463); others who sign so sign with RSA as well.
+NOT_CHECKED = "Ed25519 signatures are not checked here"
 _LOG = logging.getLogger("dkimpy")
 
 
@@ -68,17 +83,19 @@ def verified(message: bytes, keys: Mapping[str, bytes]) -> tuple[Signature, ...]
 
 def _signatures(message: bytes) -> tuple[Signature, ...]:
     """Return the signatures of *message*, unchecked but for their form."""
+    if any(len(run[0]) > _BLANKS_AT_MOST for run in _BLANKS.finditer(message)):
+        return (Signature(domain="", selector="", fault="the message came with too many blanks in a row"),)
     found: list[Signature] = []
     try:
         reader = dkim.DKIM(message, logger=_LOG)
-    except dkim.DKIMException:
+    except _ERRORS:
         return ()
     count = sum(name.lower() == b"dkim-signature" for name, _ in reader.headers)
     for index in range(min(count, _SIGNATURES_AT_MOST)):
         try:
             reader.verify_headerprep(index)
-        except dkim.DKIMException as error:
-            found.append(Signature(domain="", selector="", fault=shortened(str(error))))
+        except _ERRORS as error:
+            found.append(Signature(domain="", selector="", fault=_words(error)))
         else:
             found.append(Signature(domain=_text(reader.domain), selector=_text(reader.selector)))
     return tuple(found)
@@ -88,17 +105,40 @@ def _checked(message: bytes, index: int, signature: Signature, key: bytes) -> Si
     domain, selector = signature.domain, signature.selector
     if not key:
         return Signature(domain=domain, selector=selector, fault=f"there is no key at {selector}._domainkey.{domain}")
+    if fault := _unusable(key):
+        return Signature(domain=domain, selector=selector, fault=fault)
     reader = dkim.DKIM(message, minkey=_BITS_AT_LEAST, logger=_LOG)
     try:
         valid = reader.verify(index, dnsfunc=lambda *_args, **_named: key)
-    except (dkim.DKIMException, ValueError) as error:
-        return Signature(domain=domain, selector=selector, fault=shortened(str(error)))
+    except dkim.NaClNotFoundError:
+        return Signature(domain=domain, selector=selector, fault=NOT_CHECKED)
+    except _ERRORS as error:
+        return Signature(domain=domain, selector=selector, fault=_words(error))
     fault = "" if valid else "the signature does not fit the message and the key"
     if valid and reader.signature_fields[b"a"] == b"rsa-sha1":
         fault = "it is made with SHA-1, which nobody accepts any more"
     testing = b"y" in _tag(key, b"t").split(b":")
     bits = getattr(reader, "keysize", None)
     return Signature(domain=domain, selector=selector, fault=fault, bits=bits, testing=testing)
+
+
+def _unusable(key: bytes) -> str:
+    """Return why nothing is to be checked with *key*, a record; "" when it may be."""
+    if _tag(key, b"k") not in {b"", b"rsa"}:
+        return ""
+    try:
+        public = load_der_public_key(b64decode(_tag(key, b"p")))
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return "the key cannot be read"
+    if not isinstance(public, RSAPublicKey):
+        return "the key is no RSA key"
+    if public.key_size > _BITS_AT_MOST or public.public_numbers().e.bit_length() > _EXPONENT_BITS_AT_MOST:
+        return f"the key is larger than any in use ({public.key_size} bits)"
+    return ""
+
+
+def _words(error: Exception) -> str:
+    return shortened(str(error)) or "it cannot be read"
 
 
 def _tag(key: bytes, name: bytes) -> bytes:

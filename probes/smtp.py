@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ from typing import cast
 import aiosmtplib
 
 from probes.cause import stage
-from probes.connection import open_socket
+from probes.connection import address_literal, connect
 from probes.mailbox import Mailbox, Password, Security, Server
 from probes.probe import ProbeFailure, Trace
 from probes.reply import Reason, Step, challenge_in, expired, smtp_failure
 from probes.result import Failure, Outcome, Party, Phase
 from probes.sign_in import Bearer, masked, with_key
-from probes.smtp_dialogue import SmtpDialogue
+from probes.smtp_wire import SmtpWire
 
 _SENDER = Party.SENDER
 #: A server that does not answer QUIT in this time is left without another word; the message is already its own.
@@ -116,30 +115,18 @@ class _Session:
 
     async def open(self) -> None:
         """Connect, get the greeting, and have TLS: before it with implicit TLS, after it with STARTTLS."""
-        implicit = self._server.security is Security.IMPLICIT
-        sock = await open_socket(self._server, self._trace, _SENDER)
-        # An address literal (RFC 5321 4.1.3): asking the resolver for our own name may take as long as it likes.
-        self._client.local_hostname = _literal_of(sock)
-        with stage(self._trace, Phase.TLS if implicit else Phase.CONNECT, _SENDER):
-            await self._attach(sock, implicit=implicit)
-        with stage(self._trace, Phase.CONNECT, _SENDER):
-            await self._greet()
-        if not implicit:
-            await self._start_tls()
-
-    async def _attach(self, sock: socket.socket, *, implicit: bool) -> None:
-        transport, protocol = await asyncio.get_running_loop().create_connection(
-            lambda: SmtpDialogue(self._trace),
-            sock=sock,
-            ssl=self._server.tls if implicit else None,
-            server_hostname=self._name() if implicit else None,
-        )
+        transport, wire = await connect(self._server, self._trace, _SENDER, lambda: SmtpWire(self._trace))
         self._transports.append(transport)
         # What SMTP.connect() does with the connection it opens itself.
-        self._client.transport, self._client.protocol = transport, protocol
+        self._client.transport, self._client.protocol = transport, wire
+        self._client.local_hostname = address_literal(transport)
+        with stage(self._trace, Phase.CONNECT, _SENDER):
+            await self._greet()
+        if self._server.security is Security.STARTTLS:
+            await self._start_tls()
 
     async def _greet(self) -> None:
-        greeting = await self._dialogue.read_response()
+        greeting = await self._wire.read_response()
         if greeting.code != 220:
             raise smtp_failure(Step.GREETING, *greeting)
         await self._hello(Step.GREETING)
@@ -157,24 +144,21 @@ class _Session:
                 raise _not_offered(Outcome.TLS, Phase.TLS, Reason.TLS_NOT_OFFERED)
             self._trace.said(_SENDER, "C: STARTTLS")
             try:
-                await self._client.starttls(server_hostname=self._name())
+                await self._client.starttls(server_hostname=self._server.certificate_name)
             except aiosmtplib.SMTPResponseException as refusal:
                 raise smtp_failure(Step.TLS, refusal.code, refusal.message) from refusal
             self._transports.append(cast(asyncio.Transport, self._client.transport))
-
-    def _name(self) -> str:
-        return self._server.tls_name or self._server.host
 
     async def sign_in(self, key: Password | Bearer) -> None:
         """Offer *key* once: trying a password again by another mechanism is how an account gets locked."""
         with stage(self._trace, Phase.AUTH, _SENDER):
             if self._client.is_ehlo_or_helo_needed:
                 await self._hello(Step.SIGN_IN)
-            self._dialogue.key = key
+            self._wire.key = key
             try:
                 await self._offer(key, self._client.server_auth_methods)
             except aiosmtplib.SMTPAuthenticationError as refusal:
-                challenge = challenge_in(self._dialogue.challenge) if isinstance(key, Bearer) else ""
+                challenge = challenge_in(self._wire.challenge) if isinstance(key, Bearer) else ""
                 text = masked(refusal.message, key)
                 # Without its cause, which repeats what the server said.
                 raise smtp_failure(Step.SIGN_IN, refusal.code, text, challenge=masked(challenge, key)) from None
@@ -193,8 +177,8 @@ class _Session:
                 raise _not_offered(Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_NOT_OFFERED)
 
     @property
-    def _dialogue(self) -> SmtpDialogue:
-        return cast(SmtpDialogue, self._client.protocol)
+    def _wire(self) -> SmtpWire:
+        return cast(SmtpWire, self._client.protocol)
 
     async def send(self, recipient: str, message: bytes) -> Submitted:
         """Hand over the message.
@@ -232,14 +216,14 @@ class _Session:
             raise smtp_failure(Step.RECIPIENT, refusal.code, refusal.message) from refusal
 
     async def _content(self, message: bytes) -> None:
-        protocol = self._dialogue
-        go_on = await protocol.execute_command(b"DATA")
+        wire = self._wire
+        go_on = await wire.execute_command(b"DATA")
         if go_on.code != 354:
             raise smtp_failure(Step.MESSAGE, *go_on)
         self._trace.said(_SENDER, f"C: (message, {len(message)} octets)")
-        protocol.write(_PERIOD.sub(b"..", message) + b".\r\n")
+        wire.write(_PERIOD.sub(b"..", message) + b".\r\n")
         self.sent = True
-        reply = await protocol.read_response()
+        reply = await wire.read_response()
         if reply.code != 250:
             raise smtp_failure(Step.MESSAGE, *reply)
 
@@ -257,8 +241,3 @@ class _Session:
 
 def _not_offered(outcome: Outcome, phase: Phase, reason: Reason) -> ProbeFailure:
     return ProbeFailure(outcome, Failure(phase=phase, party=_SENDER, reason=reason))
-
-
-def _literal_of(sock: socket.socket) -> str:
-    host = sock.getsockname()[0]
-    return f"[IPv6:{host}]" if sock.family == socket.AF_INET6 else f"[{host}]"

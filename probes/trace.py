@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -17,7 +17,8 @@ _LINE_AT_MOST = 500
 class Recorder:
     """Implements `probes.probe.Trace`. One for each run."""
 
-    def __init__(self, *, keep_dialogue: bool = False) -> None:
+    def __init__(self, *, keep_dialogue: bool = False, entering: Callable[[Phase], None] = lambda _: None) -> None:
+        """*entering* is told of each phase before it begins."""
         #: Finished phases. One that was entered twice is the sum; one that broke is absent.
         self.phases: dict[Phase, timedelta] = {}
         #: The phase and party that the run is in, or was in last.
@@ -31,9 +32,11 @@ class Recorder:
         #: When each phase was first entered, on the monotonic clock.
         self.entered: dict[Phase, float] = {}
         self._keep_dialogue = keep_dialogue
+        self._entering = entering
 
     @contextmanager
     def phase(self, phase: Phase, party: Party) -> Iterator[None]:
+        self._entering(phase)
         self.where = (phase, party)
         started = time.monotonic()
         self.entered.setdefault(phase, started)

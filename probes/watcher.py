@@ -79,6 +79,8 @@ class MailboxWatcher:
         self._recorder: Recorder | None = None
         self._up = False
         self._failures = 0
+        #: Why it cannot be read, as the log was last told.
+        self._told: str | None = None
         self._hold_until = 0.0
 
     def expect(self, token: Token, party: Party = Party.RECIPIENT) -> Expectation:
@@ -97,9 +99,11 @@ class MailboxWatcher:
         return expectation
 
     def overdue(self) -> ProbeFailure:
-        """Say why the mailbox is not being read yet, to a run that has waited for it long enough."""
-        if self.trouble is not None:
-            return self.trouble
+        """Say why the mailbox is not being read yet, to a run that has waited for it long enough.
+
+        Not the last trouble: the run would have heard of it, unless it is older than the run. Since then an attempt has
+        been under way that does not end.
+        """
         if self._recorder is not None:
             return expired(self._recorder.where[0], Party.RECIPIENT)
         return _our_fault("nobody watches this mailbox")
@@ -152,7 +156,9 @@ class MailboxWatcher:
             reader.close()
 
     async def _watch(self, reader: MailReader) -> None:
-        old = self._time() + self._pace.renewal.total_seconds()
+        began = self._time()
+        old = began + self._pace.renewal_of(self.mailbox.name).total_seconds()
+        settled = began + self._pace.settled.total_seconds()
         while self._time() < old:
             # Cleared before looking: what stirs during the look is looked at next.
             self._stirred.clear()
@@ -160,6 +166,9 @@ class MailboxWatcher:
             pause = self._pause(reader)
             await reader.look(junk_every=pause if waits else self._pace.sweep, sweep=self._pace.sweep)
             self.looked_at = self._time()
+            if self._told is not None and self.looked_at >= settled:
+                _log.info("mailbox can be read again", mailbox=self.mailbox.name)
+                self._told = None
             if not reader.has_more:
                 left = timedelta(seconds=max(0.0, old - self._time()))
                 await reader.listen(self._stirred, min(self._pause(reader), left))
@@ -171,17 +180,16 @@ class MailboxWatcher:
         return self._pace.pause(ages, waiting=bool(self._waiting), unwatched=reader.unwatched(self._pace))
 
     def _recover(self) -> None:
-        if self.trouble is not None:
-            _log.info("mailbox can be read again", mailbox=self.mailbox.name)
+        # A server that lets us in and hangs up again has not recovered: the pauses go on growing until it has settled.
         self.trouble = None
-        self._failures = 0
         self._up = True
         for expectations in self._waiting.values():
             for expectation in expectations:
                 expectation.be_ready()
 
     def _fall_into(self, trouble: ProbeFailure) -> None:
-        if self.trouble is None or self.trouble.failure.reason != trouble.failure.reason:
+        if self._told != trouble.failure.reason:
+            self._told = trouble.failure.reason
             _log.warning(
                 "mailbox cannot be read",
                 mailbox=self.mailbox.name,

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from dns.rdtypes.ANY.TLSA import TLSA
 
 #: Certificate usages of TLSA records: what servers show is trusted because a record names it, or what signed it.
 DANE_TA, DANE_EE = 2, 3
+
+#: What certificates hold that OpenSSL takes and this library does not read.
+_ODD = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,17 +36,26 @@ class Certificate:
 
 def read(chain: Sequence[bytes]) -> Certificate:
     """Read the certificates of *chain* (DER, the server's own first). Raise `ValueError` when they cannot be read."""
-    shown = [x509.load_der_x509_certificate(der) for der in chain]
-    if not shown:
-        raise ValueError("no certificate was shown")
-    own = shown[0]
-    first = min(one.not_valid_after_utc for one in shown)
-    return Certificate(
-        names=_names(own),
-        not_before=own.not_valid_before_utc,
-        not_after=first,
-        own_ends_first=own.not_valid_after_utc == first,
-    )
+    with _readable():
+        shown = [x509.load_der_x509_certificate(der) for der in chain]
+        if not shown:
+            raise ValueError("no certificate was shown")
+        own = shown[0]
+        first = min(one.not_valid_after_utc for one in shown)
+        return Certificate(
+            names=_names(own),
+            not_before=own.not_valid_before_utc,
+            not_after=first,
+            own_ends_first=own.not_valid_after_utc == first,
+        )
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except _ODD as error:
+        raise ValueError(str(error)) from error
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -78,7 +92,8 @@ def usable(record: TLSA) -> bool:
 def matches(record: TLSA, chain: Sequence[bytes], name: str) -> bool:
     """Return whether the usable TLSA *record* vouches for a server that is called *name* and shows *chain*.
 
-    With DANE-EE the name and the dates of the certificate do not count (RFC 7672 3.1.1).
+    With DANE-EE the name and the dates of the certificate do not count (RFC 7672 3.1.1). Raise `ValueError` when a
+    certificate cannot be read.
     """
     if record.usage == DANE_EE:
         return bool(chain) and _is_meant(record, chain[0])
@@ -88,8 +103,9 @@ def matches(record: TLSA, chain: Sequence[bytes], name: str) -> bool:
 def _is_meant(record: TLSA, der: bytes) -> bool:
     octets = der
     if record.selector == 1:
-        key = x509.load_der_x509_certificate(der).public_key()
-        octets = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        with _readable():
+            key = x509.load_der_x509_certificate(der).public_key()
+            octets = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return _digest(octets, record.mtype) == bytes(record.cert)
 
 

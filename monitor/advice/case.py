@@ -92,6 +92,16 @@ class Case:
         return self.has_status("5.2.2", "4.2.2", "4.3.1") or self.failure.code in {452, 552} or self.says(*_FULL)
 
     @property
+    def is_public(self) -> bool:
+        """Whether the message was sent to another address than that of the mailbox in which it is looked for."""
+        return self.route.to is not None
+
+    @property
+    def stays(self) -> bool:
+        """Whether the mailbox in which it is looked for is the agency's, too."""
+        return "/" in self.route.recipient.name
+
+    @property
     def words(self) -> dict[str, str]:
         """What the texts may name."""
         server, protocol = self.server, self.protocol
@@ -116,6 +126,7 @@ class Case:
             "sender": self.route.sender.address,
             "to": self.route.address,
             "arrives": self.route.recipient.address,
+            "inbox": self.mailbox.inbox,
             "username": self.mailbox.login.username,
             "section": section,
             "setting": f"{section}.{protocol}",

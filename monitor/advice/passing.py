@@ -71,6 +71,16 @@ _ON_THE_WAY = (
     ),
     Row(
         reason=Reason.COPY_RETURNED,
+        when=lambda case: case.stays,
+        what="The message came back: mail to {to} goes on to {arrives}, and that mailbox refused it.",
+        do="Read the report's words above, and see whether {arrives} is full, disabled or removed.",
+        steps=(
+            "Does {to} stand for others, too? They may have it: what fails is the way to {arrives}.",
+            LOG,
+        ),
+    ),
+    Row(
+        reason=Reason.COPY_RETURNED,
         what="{to} took the message, and the copy of it for {arrives} came back: the forward fails, not the mailbox.",
         do="Read the report's words above: a forward without SRS fails SPF and DMARC, or {arrives} refuses the forwarder.",
         steps=(
@@ -111,6 +121,19 @@ _ON_THE_WAY = (
     ),
     Row(
         reason=Reason.NOT_ARRIVED,
+        when=lambda case: case.is_public,
+        what="The message from {sender} to {to} did not reach {arrives} in time, and no report came back.",
+        do="Look whether it lies in {to}, as its owner: then mail arrives, and only the way on to {arrives} fails.",
+        who=Who.AGENCY,
+        steps=(
+            "It lies there: the alias or the forward of {to} was changed, or a filter stops the copy; docs/forwarding.md.",
+            "A report about the copy may have gone to {to}: some forwards name themselves as the sender.",
+            "It does not: search the sender's server log for {to}: it says where the message was handed on.",
+            LOG,
+        ),
+    ),
+    Row(
+        reason=Reason.NOT_ARRIVED,
         what="The server took the message from {sender}; it did not reach {to} in time, and no report came back.",
         do="Search the sender's server log for {to}: it says where the message was handed on, or that it waits.",
         who=Who.BOTH,
@@ -136,6 +159,16 @@ ROWS = (
             "`Get-CASMailbox {address} | Format-List ImapEnabled`: it must be True.",
             "{section}.login.username: the address of the mailbox itself; of a shared mailbox its own address.",
             "About 20 sessions a mailbox: who else reads it?",
+        ),
+    ),
+    Row(
+        reason=Reason.MAILBOX_REFUSED,
+        when=lambda case: case.failure.credentials_refused,
+        what="{server} let {username} in and does not show it {inbox}: nothing is known of the mail to {address}.",
+        do="Have {username} given the right to read {address} again, or correct {section}.inbox in {file}.",
+        steps=(
+            "Dovecot: `doveadm mailbox list -u {username}` shows what it may see, and how that is written.",
+            "Dovecot: `doveadm acl get -u {address} INBOX`; docs/forwarding.md has the rights.",
         ),
     ),
     Row(

@@ -22,6 +22,8 @@ class Who(StrEnum):
     OWNER = "{owner}"
     #: Of a message on its way either side may have it.
     BOTH = "{sending}; then, if the message left there, {owner}"
+    #: Whoever runs the mail of the agency whose address it is.
+    AGENCY = "{agency}'s mail administrator"
     NETWORK = "our network team"
     PROVIDER = "{owner}, with an administrator's rights at {provider}"
     #: Whoever writes our configuration.

@@ -10,6 +10,7 @@ from monitor.advice import Advice, advise
 from monitor.evidence import ARRIVED
 from monitor.route import WatchedRoute
 from probes.mailbox import Mailbox, Server
+from probes.reply import Reason
 from probes.result import Outcome, Party, Path, Phase, ProbeResult
 
 _INDENT = "  "
@@ -33,6 +34,8 @@ _ENDS = {
     Outcome.TIMEOUT: "the server stopped answering",
     Outcome.INCONCLUSIVE: "we could not look",
 }
+#: Of failures that an outcome has beside those it is called after.
+_ENDS_OF: dict[str, str] = {Reason.MAILBOX_REFUSED: "the mailbox was not opened"}
 
 
 def report(
@@ -54,7 +57,9 @@ def report(
 def _ends_of(route: WatchedRoute) -> Iterator[str]:
     ends = route.route
     yield f"{_INDENT}{ends.sender.address} -> {ends.address}"
-    if ends.address.lower() != ends.recipient.address.lower():
+    if ends.recipient.inbox.upper() != "INBOX":
+        yield f"{_INDENT}looked for in {ends.recipient.inbox} as {ends.recipient.login.username}"
+    elif ends.address.lower() != ends.recipient.address.lower():
         yield f"{_INDENT}looked for in {ends.recipient.address}"
 
 
@@ -79,8 +84,9 @@ def _way(path: Path) -> Iterator[str]:
 
 
 def _outcome(route: WatchedRoute, result: ProbeResult, width: int) -> Iterator[str]:
-    yield f"{result.outcome.upper()}: {_ENDS[result.outcome]}"
     failure = result.failure
+    ends = _ENDS[result.outcome] if failure is None else _ENDS_OF.get(failure.reason, _ENDS[result.outcome])
+    yield f"{result.outcome.upper()}: {ends}"
     if failure is not None:
         end = route.route.sender if failure.party is Party.SENDER else route.route.recipient
         # On its way a message is at no server of ours.

@@ -20,7 +20,8 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: str)
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*row)
-    console = Console()
+    # A piece of an IPv6 address may be the name of a picture: "2001:db8:a:1".
+    console = Console(emoji=False)
     if not console.is_terminal:
         console.width = _WIDE
     console.print(table if table.row_count else nothing, markup=False)

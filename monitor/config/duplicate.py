@@ -12,10 +12,15 @@ class Uniques:
     def __init__(self) -> None:
         self._first: dict[tuple[str, str], tuple[Findings, Path]] = {}
 
-    def note(self, kind: str, value: str, findings: Findings, path: Path, instead: str) -> None:
-        """Remember *value*, or note that another place has it; *kind* says what it is: "mailbox address"."""
+    def note(self, kind: str, value: str, findings: Findings, path: Path, instead: str) -> bool:
+        """Remember *value*, or note that another place has it; *kind* says what it is: "mailbox address".
+
+        Return whether it is here only, as far as is known.
+        """
         if findings.is_blank(path):
-            return
+            return True
         first, place = self._first.setdefault((kind, value.casefold()), (findings, path))
-        if first is not findings or place != path:
+        is_new = first is findings and place == path
+        if not is_new:
             findings.error(path, f"the {kind} '{value}' is also at {first.where(place)}", instead)
+        return is_new

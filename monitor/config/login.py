@@ -14,7 +14,7 @@ from monitor.config.section import Line, Section
 from monitor.config.trust import Trust
 from probes.mailbox import OAuth, Password
 from probes.oauth import KeptTokens
-from probes.token_local import TokenCommand, TokenFile
+from probes.oauth_local import TokenCommand, TokenFile
 
 #: What a login has one of; secrets stand there by file or variable.
 _WAYS: Final = ("password", "oauth", "token_file", "token_command")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -11,11 +10,12 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr
 
 from monitor.config.findings import Findings
+from monitor.config.listen import is_loopback
 from monitor.config.problem import Path as Place
 from monitor.config.section import Line, Section
 from monitor.config.trust import NoTrust, Trust
-from probes.rotation import Rotation
-from probes.token_endpoint import Client, ClientCredentials, RefreshToken
+from probes.oauth_endpoint import Client, ClientCredentials, RefreshToken
+from probes.oauth_rotation import Rotation
 
 #: Exchange Online takes no other for a service's own token.
 _MICROSOFT_SCOPE = "https://outlook.office365.com/.default"
@@ -153,12 +153,5 @@ def _is_safe(url: str) -> bool:
         return False
     if not host or parts.username is not None:
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_here(host))
-
-
-def _is_here(host: str) -> bool:
     # A stand-in on this machine: what is sent there does not leave it.
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))

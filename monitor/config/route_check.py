@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from monitor.config.findings import Findings
 from monitor.config.form import nearest
+from monitor.config.mailbox import MailboxSettings
 from monitor.config.problem import Path
 from monitor.config.route import Mailboxes, RouteDirection, RouteSettings, leg
 
@@ -34,6 +35,15 @@ def check_routes(
         if name in first:
             findings.error(place, f"the route '{name}' is also at {findings.where(first[name])}", "it once")
         first.setdefault(name, place)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Where a message is sent from or looked for: the mailboxes it is one of, the key that names it, and its name."""
+
+    among: Mailboxes
+    field: str
+    name: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,31 +133,33 @@ class _Check:
         """Note mailboxes that nothing can be sent from, or that nobody can look into."""
         route, own = self.route, self.route.mailbox or next(iter(self.mailboxes), None)
         direction, references = route.direction, self.references or {}
-        sender = (self.mailboxes, "mailbox", own)
-        recipient = (self.mailboxes, "mailbox", own)
+        sender = recipient = _End(self.mailboxes, "mailbox", own)
         if direction is RouteDirection.INTERNAL:
-            recipient = (self.mailboxes, "recipient", route.recipient)
+            recipient = _End(self.mailboxes, "recipient", route.recipient)
             if route.recipient is None and not any(mailbox.is_read for mailbox in self.mailboxes.values()):
-                recipient = (self.mailboxes, "recipient", own)
+                recipient = _End(self.mailboxes, "recipient", own)
         elif direction is RouteDirection.OUTBOUND:
-            recipient = (references, "reference", route.reference)
+            recipient = _End(references, "reference", route.reference)
         else:
-            sender = (references, "reference", route.reference)
+            sender = _End(references, "reference", route.reference)
             if route.arrives_in is not None:
-                recipient = (references, "arrives_in", route.arrives_in)
-        sends, is_read = self._has(*sender, "sends"), self._has(*recipient, "is_read")
+                recipient = _End(references, "arrives_in", route.arrives_in)
+        source, target = self._known(sender), self._known(recipient)
+        sends, is_read = source is None or source.sends, target is None or target.is_read
         if not sends:
-            self._error(sender[1], f"nothing can be sent from '{sender[2]}': it has no smtp", "a mailbox with smtp")
+            self._error(
+                sender.field, f"nothing can be sent from '{sender.name}': it has no smtp", "a mailbox with smtp"
+            )
         if not is_read:
-            message = f"nobody can look into '{recipient[2]}': it has no imap and no pop3"
-            self._error(recipient[1], message, "a mailbox with imap or pop3")
+            message = f"nobody can look into '{recipient.name}': it has no imap and no pop3"
+            self._error(recipient.field, message, "a mailbox with imap or pop3")
         return sends and is_read and self._address(own)
 
-    def _has(self, among: Mailboxes, _: str, name: str | None, ability: str) -> bool:
-        """Return whether a mailbox can do it; one that is not known, or written wrongly, is not complained of."""
-        if name is None or name not in among or self.findings.is_broken(("mailboxes", name)):
-            return True
-        return bool(getattr(among[name], ability))
+    def _known(self, end: _End) -> MailboxSettings | None:
+        """Return the mailbox at an end; `None` for one that is not known, or written wrongly: it is not complained of."""
+        if end.name is None or self.findings.is_broken(("mailboxes", end.name)):
+            return None
+        return end.among.get(end.name)
 
     def _address(self, own: str | None) -> bool:
         """Note an address to send to that is the mailbox's own."""

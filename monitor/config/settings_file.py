@@ -85,9 +85,18 @@ def check_settings(
 
 def check_mailbox(mailbox: MailboxSettings, findings: Findings, path: Path, uniques: Uniques, trust: Trust) -> None:
     """Note a mailbox that another place has as well, or whose servers could not be trusted."""
-    uniques.note(
-        "mailbox address", mailbox.address, findings, (*path, "address"), "a mailbox of its own for each place"
+    address, server = mailbox.address, mailbox.imap or mailbox.pop3
+    is_new = uniques.note(
+        "mailbox address", address, findings, (*path, "address"), "a mailbox of its own for each place"
     )
+    if is_new and server is not None and not findings.is_broken(path):
+        # Two that read one folder take each other's messages away. A second address of a mailbox is no second mailbox.
+        place = f"{mailbox.inbox or 'INBOX'} of {mailbox.login.username} at {server.host}:{server.port or ''}".rstrip(
+            ":"
+        )
+        uniques.note(
+            "folder", place, findings, path, f"an inbound route with `to: {address}` and the mailbox that is there"
+        )
     check_servers(mailbox, findings, path, trust)
 
 

@@ -12,17 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from probes.answer import Unreadable
 from probes.cause import failure_of
 from probes.check import CheckKind, Finding, Premises, Verdict
-from probes.connection import open_socket
-from probes.dialogue import Dialogue, blind
-from probes.mailbox import Mailbox, Security, Server
+from probes.mailbox import Security, Server
 from probes.probe import ProbeFailure
 from probes.reply import Reason, shortened
 from probes.result import Outcome, Party, Phase
-from probes.session import Protocol, Session, tls_offered
-from probes.trace import Recorder
+from probes.server_error import Unreadable
+from probes.session import Protocol, Session, open_session, servers_of, tls_offered
+from probes.trust import blind
 from probes.x509 import Certificate, covers, read
 
 #: Long enough for a certificate to be ordered, signed and put in by an office, with a holiday between.
@@ -54,7 +52,7 @@ class CertificateCheck:
         self._servers = {
             (protocol, server.host, server.port): (protocol, server)
             for mailbox in premises.mailboxes
-            for protocol, server in _servers(mailbox)
+            for protocol, server in servers_of(mailbox)
         }
         self._now = now
 
@@ -73,18 +71,13 @@ class CertificateCheck:
             except TimeoutError:
                 return _unknown(subject, "it did not answer in time")
             except ProbeFailure as failure:
-                return _unknown(subject, _words(failure))
+                return _unknown(subject, failure.failure.words)
             except _NotOffered as refusal:
                 return (
                     Finding(aspect="offered", subject=subject, verdict=Verdict.FAIL, detail=str(refusal)),
                     *_unknown(subject, "no TLS, so no certificate")[1:],
                 )
-        return judged(subject, server.tls_name or server.host, shown.chain, shown.distrust, self._now())
-
-
-def _servers(mailbox: Mailbox) -> list[tuple[Protocol, Server]]:
-    three = ((Protocol.SMTP, mailbox.smtp), (Protocol.IMAP, mailbox.imap), (Protocol.POP3, mailbox.pop3))
-    return [(protocol, server) for protocol, server in three if server is not None]
+        return judged(subject, server.certificate_name, shown.chain, shown.distrust, self._now())
 
 
 async def _shown(protocol: Protocol, server: Server) -> _Shown:
@@ -104,21 +97,18 @@ def _meant(error: Exception, server: Server) -> ProbeFailure | _NotOffered:
     failure = failure_of(error, Phase.TLS, Party.SENDER)
     if failure.outcome is Outcome.TLS:
         expected = "TLS from the first octet" if server.security is Security.IMPLICIT else "TLS after STARTTLS"
-        return _NotOffered(f"the handshake fails: {_words(failure)}; {expected} is expected")
+        return _NotOffered(f"the handshake fails: {failure.failure.words}; {expected} is expected")
     return failure
 
 
 async def _handshake(protocol: Protocol, server: Server, tls: ssl.SSLContext) -> tuple[bytes, ...]:
-    name = server.tls_name or server.host
-    implicit = server.security is Security.IMPLICIT
-    sock = await open_socket(server, Recorder(), Party.SENDER)
-    dialogue = await Dialogue.over(sock, tls=tls if implicit else None, name=name)
+    session = await open_session(protocol, server, Party.SENDER, tls)
     try:
-        if not implicit:
-            await _start_tls(Session(protocol, dialogue), protocol, tls, name)
-        return dialogue.chain
+        if server.security is Security.STARTTLS:
+            await _start_tls(session, protocol, tls, server.certificate_name)
+        return session.dialogue.chain
     finally:
-        dialogue.close()
+        session.close()
 
 
 async def _start_tls(session: Session, protocol: Protocol, tls: ssl.SSLContext, name: str) -> None:
@@ -186,11 +176,6 @@ def _expiry(certificate: Certificate, now: datetime, *, expired: bool) -> tuple[
 
 def _unknown(subject: str, why: str) -> tuple[Finding, ...]:
     return tuple(Finding(aspect=aspect, subject=subject, verdict=Verdict.UNKNOWN, detail=why) for aspect in _ASPECTS)
-
-
-def _words(failure: ProbeFailure) -> str:
-    told = failure.failure
-    return f"{told.reason} ({told.detail})" if told.detail else told.reason
 
 
 KIND = CheckKind(

@@ -15,14 +15,14 @@ from typing import cast
 
 from dns.rdtypes.ANY.TLSA import TLSA
 
-from probes.caller import Call, Tls, call
+from probes.callout import Call, Tls, call
 from probes.check import CheckKind, Finding, Premises, Verdict
-from probes.dialogue import public
 from probes.exchanger import Exchangers, exchangers
 from probes.mailbox import Security, Server
+from probes.mta_sts import Mode, NoPolicy, Policy, PolicyServer, Unseen, fetch
+from probes.mx_verdict import judge_certificate, judge_connection, judge_recipients, judge_tls
 from probes.names import IPAddress, Names, Unanswered
-from probes.policy import Mode, NoPolicy, Policy, PolicyServer, Unseen, fetch
-from probes.welcome import judge_certificate, judge_connection, judge_recipients, judge_tls
+from probes.trust import public
 from probes.x509 import usable
 
 _ASPECTS = ("records", "connect", "starttls", "certificate", "recipient")

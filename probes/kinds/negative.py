@@ -13,18 +13,18 @@ from datetime import datetime, timedelta
 
 from checkdmarc.utils import get_base_domain
 
-from probes.answer import Unreadable
-from probes.caller import Call, call, words
+from probes.callout import Call, call
 from probes.cause import failure_of
 from probes.check import CheckKind, Finding, Premises, Verdict
-from probes.dialogue import public
 from probes.exchanger import exchangers
-from probes.mailbox import Mailbox, Password, Security, Server
+from probes.forbidden_sign_in import sign_in_in_clear, try_wrong_password
+from probes.mailbox import Password, Security, Server
 from probes.names import Names, Unanswered
 from probes.probe import ProbeFailure
 from probes.result import Party, Phase
-from probes.session import Answer, Protocol, Reply
-from probes.trespass import sign_in_in_clear, try_wrong_password
+from probes.server_error import Unreadable
+from probes.session import Answer, Protocol, Reply, servers_of
+from probes.trust import public
 
 _ASPECTS = ("clear-sign-in", "relay", "wrong-password")
 _SECONDS = 30.0
@@ -53,7 +53,7 @@ class NegativeCheck:
         self._servers = {
             (protocol, server.host, server.port): (protocol, server, f"{server.host}:{server.port}")
             for mailbox in premises.mailboxes
-            for protocol, server in _servers(mailbox)
+            for protocol, server in servers_of(mailbox)
         }
 
     async def run(self) -> tuple[Finding, ...]:
@@ -110,7 +110,7 @@ class NegativeCheck:
         return Verdict.PASS, "no sign-in without TLS"
 
     async def _relay(self, server: Server, ours: frozenset[str]) -> _Said:
-        if get_base_domain(server.tls_name or server.host) in ours:
+        if get_base_domain(server.certificate_name) in ours:
             return Verdict.UNKNOWN, "it takes mail for our own address, too, and rightly; ask with an address elsewhere"
         stranger = self._premises.our_address
         return judge_relay(await call(server, sender=stranger, recipients=(stranger,)))
@@ -119,7 +119,7 @@ class NegativeCheck:
         findings: list[Finding] = []
         tried: set[str] = set()
         for mailbox in self._premises.mailboxes:
-            if not (servers := _servers(mailbox)) or mailbox.login.username in tried:
+            if not (servers := servers_of(mailbox)) or mailbox.login.username in tried:
                 continue
             tried.add(mailbox.login.username)
             protocol, server = servers[0]
@@ -138,7 +138,7 @@ async def _wrong(protocol: Protocol, server: Server, username: str) -> _Said:
 def judge_relay(seen: Call) -> _Said:
     """Say what it means how a server answered for a stranger who wants to write to a stranger."""
     if seen.unmet is not None:
-        return Verdict.UNKNOWN, words(seen.unmet)
+        return Verdict.UNKNOWN, seen.unmet.words
     if not seen.recipients:
         return Verdict.UNKNOWN, f"it broke off: {seen.broken or 'nothing was said to the envelope'}"
     (reply,) = seen.recipients.values()
@@ -172,14 +172,9 @@ async def _looked(look: Awaitable[_Said]) -> _Said:
     except TimeoutError:
         return Verdict.UNKNOWN, "it did not answer in time"
     except ProbeFailure as failure:
-        return Verdict.UNKNOWN, words(failure.failure)
+        return Verdict.UNKNOWN, failure.failure.words
     except (OSError, Unreadable) as error:
-        return Verdict.UNKNOWN, words(failure_of(error, Phase.CONNECT, Party.SENDER).failure)
-
-
-def _servers(mailbox: Mailbox) -> list[tuple[Protocol, Server]]:
-    three = ((Protocol.SMTP, mailbox.smtp), (Protocol.IMAP, mailbox.imap), (Protocol.POP3, mailbox.pop3))
-    return [(protocol, server) for protocol, server in three if server is not None]
+        return Verdict.UNKNOWN, failure_of(error, Phase.CONNECT, Party.SENDER).failure.words
 
 
 def _finding(aspect: str, subject: str, said: _Said) -> Finding:

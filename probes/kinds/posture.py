@@ -16,9 +16,9 @@ from probes.blocklist import Standing
 from probes.check import CheckKind, Finding, Premises, Verdict
 from probes.dnssec import Signing, signing
 from probes.exchanger import Exchangers, exchangers
+from probes.mta_sts import NoPolicy, Policy, PolicyServer, Unseen, fetch
 from probes.names import IPAddress, Names, Silence, Unanswered
 from probes.outbound import outbound_address
-from probes.policy import NoPolicy, Policy, PolicyServer, Unseen, fetch
 from probes.posture import (
     Judgement,
     judge_dane,

@@ -12,16 +12,16 @@ from probes import imap, pop3
 from probes.cause import stage
 from probes.check import CheckKind, Premises
 from probes.mailbox import Mailbox
+from probes.mailbox_check import SESSION, MailboxCheck
 from probes.probe import Trace
 from probes.result import Party, Phase
-from probes.trial import SESSION, Trials
 
 _ASPECT = "retrieval"
 
 
-def _build(premises: Premises, now: Callable[[], datetime]) -> Trials:  # noqa: ARG001 - the contract of a check
+def _build(premises: Premises, now: Callable[[], datetime]) -> MailboxCheck:  # noqa: ARG001 - the contract of a check
     readers = [mailbox for mailbox in premises.mailboxes if mailbox.is_read]
-    return Trials(aspect=_ASPECT, party=Party.RECIPIENT, mailboxes=readers, attempt=_read)
+    return MailboxCheck(aspect=_ASPECT, party=Party.RECIPIENT, mailboxes=readers, attempt=_read)
 
 
 async def _read(mailbox: Mailbox, trace: Trace) -> str:

@@ -97,18 +97,27 @@ class RoundTrip:
                         return seen
                     case ProbeFailure() as trouble:
                         raise trouble
-                    case Report() as report if report.is_about(self.route.address):
-                        raise _bounced(report)
-                    case Report() as report if report.is_about(self.route.recipient.address):
-                        raise _bounced(report, Reason.COPY_RETURNED)
                     case Report() as report:
-                        # About somebody else, such as the target of a forwarding rule; or an alias was followed.
+                        self._end_by(report)
+                        # About somebody else, such as the target of another forward.
                         bounce = report
             if not done:
                 break
         if bounce is not None:
             raise _bounced(bounce)
         raise submitted.doubt or self._absent(accepted)
+
+    def _end_by(self, report: Report) -> None:
+        """Raise the failure that *report* proves; return when the message may arrive in spite of it."""
+        to, recipient = self.route.address, self.route.recipient.address
+        if (refused := report.on(to)) is not None:
+            raise _bounced(refused)
+        if (refused := report.on(recipient)) is not None:
+            # Mail systems name whom it was sent to beside it, when they follow an alias.
+            raise _bounced(refused, Reason.COPY_RETURNED)
+        if self.route.to is None and report.is_for(to):
+            raise _bounced(report)
+        # A public address stands for several people: one whose mailbox is gone returns a copy that is not ours.
 
     def _absent(self, accepted: float) -> ProbeFailure:
         looked_at = self.recipient.looked_at

@@ -11,17 +11,17 @@ from datetime import datetime, timedelta
 
 from probes.check import CheckKind, Premises
 from probes.mailbox import Mailbox
+from probes.mailbox_check import SESSION, MailboxCheck
 from probes.probe import Trace
 from probes.result import Party
 from probes.smtp import rehearse
-from probes.trial import SESSION, Trials
 
 _ASPECT = "submission"
 
 
-def _build(premises: Premises, now: Callable[[], datetime]) -> Trials:  # noqa: ARG001 - the contract of a check
+def _build(premises: Premises, now: Callable[[], datetime]) -> MailboxCheck:  # noqa: ARG001 - the contract of a check
     senders = [mailbox for mailbox in premises.mailboxes if mailbox.sends]
-    return Trials(aspect=_ASPECT, party=Party.SENDER, mailboxes=senders, attempt=_rehearse)
+    return MailboxCheck(aspect=_ASPECT, party=Party.SENDER, mailboxes=senders, attempt=_rehearse)
 
 
 async def _rehearse(mailbox: Mailbox, trace: Trace) -> str:

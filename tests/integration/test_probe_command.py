@@ -134,6 +134,24 @@ async def test_a_check_is_shown_as_a_table_and_fails_when_something_does(desk: D
     assert "FAIL" in text
 
 
+async def test_a_check_that_could_look_at_nothing_is_no_success(desk: Desk) -> None:
+    for system in desk.network.systems.values():
+        await system.break_(Fault.SMTP)
+        await system.break_(Fault.IMAP)
+    try:
+        code, text = await desk.probe("--check", "certificate")
+    finally:
+        for system in desk.network.systems.values():
+            await system.repair()
+    assert (code, "PASS" in text) == (21, False), text
+
+
+async def test_a_check_is_of_no_route(desk: Desk) -> None:
+    code, text = await desk.probe("outbound", "--check", "certificate")
+    assert code == 2
+    assert "leave out the route outbound" in text
+
+
 async def test_a_check_that_there_is_not_is_said_with_those_that_there_are(desk: Desk) -> None:
     code, text = await desk.probe("--check", "horoscope")
     assert code == 2

@@ -16,7 +16,7 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -198,16 +198,13 @@ class MailServer:
 
     def alias(self, address: str, *targets: str) -> None:
         """Let mail to *address* go to these addresses instead, and to itself only if it is among them; to none: as before."""
-        self._aliases.pop(address, None)
-        if targets:
-            self._aliases[address] = targets
-        lines = (f"{name} {', '.join(others)}\n" for name, others in self._aliases.items())
-        file = self.directory / "postfix/aliases"
-        file.write_text("".join(lines))
-        # Postfix waits two seconds before it reads a file that has just changed.
-        past = time.time() - 60
-        os.utime(file, (past, past))
-        _run("postfix", "-c", str(file.parent), "reload")
+        self._aliases[address] = targets
+        self._tell("aliases", (f"{name} {', '.join(others)}" for name, others in self._aliases.items() if others))
+
+    def refuse(self, *addresses: str) -> None:
+        """Accept mail to these addresses, and to no others, and then return it to the sender."""
+        door = f"smtp:[127.0.0.1]:{self.ports[Door.REFUSING]}"
+        self._tell("refused", (f"{address} {door}" for address in addresses))
 
     def rule(self, address: str, sieve: str | None) -> None:
         """Let the mailbox of *address* treat its mail by this Sieve script (RFC 5228), or by none."""
@@ -219,18 +216,32 @@ class MailServer:
             (home / "active.sieve").write_text(sieve)
             os.chown(home / "active.sieve", _MAIL_UID, _MAIL_UID)
 
-    def share(self, settings: str, *commands: str) -> None:
-        """Add *settings* to Dovecot's, once, and then run these `doveadm` commands."""
+    def share(self, settings: str) -> None:
+        """Let Dovecot have these settings, too; it is stopped and started."""
         (self.directory / "sharing.conf").write_text(settings)
         self.stop_imap()
         self.start_imap()
-        for command in commands:
-            _run("doveadm", "-c", str(self.directory / "dovecot.conf"), *shlex.split(command))
+
+    def doveadm(self, command: str) -> None:
+        """Run a command of Dovecot's administrator; it begins with "doveadm"."""
+        program, *arguments = shlex.split(command)
+        _run(program, "-c", str(self.directory / "dovecot.conf"), *arguments)
 
     def log(self) -> str:
         """Return what both servers have logged."""
         files = (self.directory / "mail.log", self.directory / "dovecot/dovecot.log")
         return "\n".join(file.read_text(errors="replace") for file in files if file.exists())
+
+    def _tell(self, table: str, lines: Iterable[str]) -> None:
+        file = self.directory / "postfix" / table
+        text = "".join(f"{line}\n" for line in lines)
+        if text == file.read_text():
+            return
+        file.write_text(text)
+        # Postfix waits two seconds before it reads a file that has just changed.
+        past = time.time() - 60
+        os.utime(file, (past, past))
+        _run("postfix", "-c", str(file.parent), "reload")
 
     def _wait_for(self, door: Door) -> None:
         _until(lambda: _is_open(self.ports[door]), f"{door} to open")
@@ -307,6 +318,7 @@ def _until(condition: Callable[[], bool], what: str) -> None:
 _FILES = {
     "dovecot.conf": r"""dovecot_config_version = 2.4.1
 dovecot_storage_version = 2.4.0
+hostname = @HOST@
 base_dir = @DIR@/dovecot/run
 state_dir = @DIR@/dovecot/state
 log_path = @DIR@/dovecot/dovecot.log
@@ -412,6 +424,10 @@ service auth {
   unix_listener postfix-auth {
     mode = 0666
   }
+  # Whoever opens a shared mailbox asks where its owner's home is.
+  unix_listener auth-userdb {
+    mode = 0777
+  }
 }
 """,
     "sieve/junk.sieve": r"""require ["fileinto", "envelope"];
@@ -444,7 +460,8 @@ recipient_bcc_maps = texthash:@DIR@/postfix/copies
 virtual_alias_maps = texthash:@DIR@/postfix/aliases
 virtual_alias_domains =
 virtual_transport = lmtp:unix:@DIR@/dovecot/run/lmtp
-transport_maps = texthash:@DIR@/postfix/transport
+own_transport_maps = texthash:@DIR@/postfix/refused, texthash:@DIR@/postfix/transport
+transport_maps = $own_transport_maps
 recipient_delimiter = +
 smtpd_sasl_type = dovecot
 smtpd_sasl_path = @DIR@/dovecot/run/postfix-auth
@@ -472,6 +489,7 @@ in_flow_delay = 0
     "postfix/copies": r"""@DOUBLED@@@DOMAIN@ @DOUBLED@+dua@@DOMAIN@
 """,
     "postfix/aliases": "",
+    "postfix/refused": "",
     "postfix/changes": r"""/^Rujukan: / REPLACE Rujukan: dibuang
 """,
     "postfix/master.cf": r"""127.0.0.1:@PORT_SUBMISSION@ inet n - n - - smtpd

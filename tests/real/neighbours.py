@@ -177,7 +177,7 @@ class Neighbours:
 #: What could not be delivered is tried again every second, not after minutes.
 _MAIN = """myhostname = mel.{domain}
 virtual_mailbox_domains = {domain}
-transport_maps = texthash:{directory}/postfix/transport, texthash:{directory}/postfix/neighbours
+transport_maps = $own_transport_maps, texthash:{directory}/postfix/neighbours
 minimal_backoff_time = 1s
 maximal_backoff_time = 1s
 queue_run_delay = 1s

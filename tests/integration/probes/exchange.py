@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from tests.unit.probes.standin import Handler
+from tests.unit.probes.standin import Handler, listening
 
 
 def free_port() -> int:
@@ -24,36 +24,8 @@ async def hosts(handlers: dict[str, Handler]) -> AsyncIterator[int]:
     port = free_port()
     async with AsyncExitStack() as stack:
         for address, handler in handlers.items():
-            await stack.enter_async_context(_listening(handler, address, port))
+            await stack.enter_async_context(listening(handler, address=address, port=port))
         yield port
-
-
-@asynccontextmanager
-async def _listening(handler: Handler, address: str, port: int) -> AsyncIterator[None]:
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def on_connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            await handler(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
-            # The peer has gone, or the test has ended.
-            pass
-        finally:
-            tasks.discard(task)
-            writer.transport.abort()
-
-    listener = await asyncio.start_server(on_connect, address, port)
-    try:
-        yield
-    finally:
-        listener.close()
-        for task in list(tasks):
-            task.cancel()
-        while tasks:
-            await asyncio.wait(tasks)
 
 
 @dataclass(slots=True)

@@ -58,13 +58,13 @@ async def test_without_uidplus_foreign_mail_survives_that_somebody_has_marked_as
         await asyncio.to_thread(put, box, [mail for mail in foreign_mail(box) if mail.folder == "INBOX"])
         before = await asyncio.to_thread(contents, box, "INBOX")
         async with between(box, box, PATIENCE) as trips:
-            assert await _rounds(trips, 30) == {Outcome.DELIVERED: 30}
+            assert await _rounds(trips, 10) == {Outcome.DELIVERED: 10}
         after = await asyncio.to_thread(contents, box, "INBOX")
 
     assert before - after == {}
     # Whoever expunges them expunges ours as well.
     assert {flags for _, _, flags in after - before} == {rb"\Deleted"}
-    assert (after - before).total() == 30
+    assert (after - before).total() == 10
 
 
 async def test_without_uidplus_nothing_of_ours_is_left_where_nobody_has_marked_anything() -> None:
@@ -74,7 +74,7 @@ async def test_without_uidplus_nothing_of_ours_is_left_where_nobody_has_marked_a
         await asyncio.to_thread(put, box, mails)
         before = await asyncio.to_thread(contents, box, "INBOX")
         async with between(box, box, PATIENCE) as trips:
-            assert await _rounds(trips, 30) == {Outcome.DELIVERED: 30}
+            assert await _rounds(trips, 10) == {Outcome.DELIVERED: 10}
 
         assert await asyncio.to_thread(contents, box, "INBOX") == before
 

@@ -13,10 +13,10 @@ from monitor.lab.oauth import Provider, Trouble, app
 from monitor.lab.serving import serve
 from probes.mailbox import Mailbox, OAuth
 from probes.oauth import KeptTokens
+from probes.oauth_endpoint import Client, ClientCredentials, RefreshToken
+from probes.oauth_rotation import Rotation
 from probes.reply import Reason
 from probes.result import Outcome, Party, Phase
-from probes.rotation import Rotation
-from probes.token_endpoint import Client, ClientCredentials, RefreshToken
 from tests.integration.probes.trip import between
 from tests.real.mailserver import REFERENCE, Door, MailServer
 

@@ -272,7 +272,17 @@ def test_a_forward_that_fails_is_not_told_as_a_mailbox_that_fails() -> None:
     advice = told(Reason.COPY_RETURNED, Phase.TRANSIT, R, Outcome.BOUNCED, of=of, detail="550 5.7.1 SPF")
     assert "the forward fails, not the mailbox" in advice.what
     assert "docs/forwarding.md" in whole(advice)
+    inside = replace(INBOUND, route=replace(INBOUND.route, to="pro@jcm.contoh.gov.my"))
+    advice = told(Reason.COPY_RETURNED, Phase.TRANSIT, R, Outcome.BOUNCED, of=inside, detail="552 5.2.2 penuh")
+    assert "that mailbox refused it" in advice.what
+    assert advice.who == "JCM's mail administrator"
     assert "docs/forwarding.md" in whole(advise(of.route, arrived(of, T0, junk=True), SLOW_AFTER))
+
+
+def test_what_was_sent_to_a_public_address_and_is_lost_may_lie_there() -> None:
+    advice = told(Reason.NOT_ARRIVED, Phase.TRANSIT, R, Outcome.LOST, of=forwarded("JCM"))
+    assert "Look whether it lies in pro@jcm.contoh.gov.my" in advice.do
+    assert advice.who == "JCM's mail administrator"
 
 
 def test_what_arrived_is_well_slow_or_among_the_junk() -> None:

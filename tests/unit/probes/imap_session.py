@@ -53,31 +53,12 @@ async def failure_with(standin: Handler, *, tls: ssl.SSLContext | None = None, s
         raise AssertionError(f"hung in {recorder.where}")
 
 
-async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.close()
-
-
-async def abort(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.transport.abort()
-
-
 async def half_close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     if writer.can_write_eof():
         writer.write_eof()
     else:
         writer.close()
     await asyncio.Event().wait()
-
-
-async def garbage(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"\x00\xff\x80\r\n" * 50)
-    await asyncio.Event().wait()
-
-
-async def endless_line(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while True:
-        writer.write(b"x" * 4096)
-        await writer.drain()
 
 
 async def plain_greeting(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -53,8 +53,10 @@ def mailbox(smtp: Server | None = None, imap: Server | None = None, secret: str 
 
 
 @asynccontextmanager
-async def listening(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Run *handler* for each connection; yield the port."""
+async def listening(
+    handler: Handler, tls: ssl.SSLContext | None = None, *, address: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[int]:
+    """Run *handler* for each connection to *address*; yield the port, a free one unless *port* says which."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def on_connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -72,7 +74,7 @@ async def listening(handler: Handler, tls: ssl.SSLContext | None = None) -> Asyn
             tasks.discard(task)
             writer.transport.abort()
 
-    listener = await asyncio.start_server(on_connect, "127.0.0.1", 0, ssl=tls, limit=2**20)
+    listener = await asyncio.start_server(on_connect, address, port, ssl=tls, limit=2**20)
     try:
         yield listener.sockets[0].getsockname()[1]
     finally:
@@ -91,6 +93,25 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await asyncio.Event().wait()
+
+
+async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def abort(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+
+
+async def garbage(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"\x00\xff\x80\r\n" * 50)
+    await asyncio.Event().wait()
+
+
+async def endless_line(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"x" * 4096)
+        await writer.drain()
 
 
 #: What to do for one command instead of the usual: say this text ("{tag}" stands for the tag), or do this.

@@ -60,14 +60,6 @@ async def submitted_in_clear(standin: Handler) -> None:
             raise expired(*recorder.where) from error
 
 
-async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.close()
-
-
-async def abort(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.transport.abort()
-
-
 async def tarpit(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while True:
         writer.write(b"250-tunggu\r\n")

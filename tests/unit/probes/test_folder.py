@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from probes.answer import Answer
 from probes.folder import Namespaces, junk_of, may_be_others, namespaces
+from probes.imap_answer import Answer
 
 DOVECOT = 'NAMESPACE (("" "/")) (("shared/" "/")) NIL'
 CYRUS = 'NAMESPACE (("INBOX." ".")) (("user." ".")) (("" "."))'

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from probes.oauth import KeptTokens, NoAccessToken
-from probes.rotation import Rotation
-from probes.token_endpoint import Client, ClientCredentials, RefreshToken
-from probes.token_local import TokenCommand, TokenFile
+from probes.oauth_endpoint import Client, ClientCredentials, RefreshToken
+from probes.oauth_local import TokenCommand, TokenFile
+from probes.oauth_rotation import Rotation
 
 pytestmark = pytest.mark.pitfall
 

@@ -9,19 +9,15 @@ from datetime import timedelta
 
 import pytest
 
-from probes.answer import Refused, Unreadable
 from probes.imap import Session, open_session
 from probes.mailbox import Security
 from probes.reply import Reason
 from probes.result import Outcome, Party, Phase
+from probes.server_error import Refused, Unreadable
 from probes.trace import Recorder
 from tests.unit.probes.imap_session import (
     LEG,
-    abort,
-    close,
-    endless_line,
     failure_with,
-    garbage,
     half_close,
     plain_greeting,
     session_with,
@@ -30,6 +26,10 @@ from tests.unit.probes.standin import (
     Handler,
     ImapStandIn,
     Trick,
+    abort,
+    close,
+    endless_line,
+    garbage,
     hang,
     listening,
     mailbox,

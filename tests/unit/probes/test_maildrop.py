@@ -20,7 +20,7 @@ from probes.token import TokenSigner
 from probes.watcher import MailboxWatcher
 from tests.unit.probes.pop3_standin import Pop3StandIn
 from tests.unit.probes.standin import Trick, hang, listening, mailbox, server, server_context, until
-from tests.unit.probes.test_watcher import FOREIGN, PATIENCE, SIGNER, Counted, issue, mail, running
+from tests.unit.probes.watch import FOREIGN, PATIENCE, SIGNER, Counted, issue, mail, running
 
 PACE = Pace(
     quickest=timedelta(seconds=0.01),

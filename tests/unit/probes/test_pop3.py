@@ -10,15 +10,26 @@ from datetime import timedelta
 
 import pytest
 
-from probes.answer import Refused, Unreadable
 from probes.mailbox import Mailbox, Security
 from probes.pop3 import Session, open_session
 from probes.probe import ProbeFailure
 from probes.reply import Reason
 from probes.result import Outcome, Party, Phase
+from probes.server_error import Refused, Unreadable
 from probes.trace import Recorder
 from tests.unit.probes.pop3_standin import Pop3StandIn
-from tests.unit.probes.standin import Handler, Trick, hang, listening, mailbox, server, server_context
+from tests.unit.probes.standin import (
+    Handler,
+    Trick,
+    close,
+    endless_line,
+    garbage,
+    hang,
+    listening,
+    mailbox,
+    server,
+    server_context,
+)
 
 LEG = timedelta(seconds=0.3)
 MAIL = b"Subject: ujian\r\n\r\nbaris\r\n.titik\r\n..dua titik\r\n"
@@ -44,21 +55,6 @@ async def failure_with(standin: Handler, security: Security = Security.IMPLICIT)
         with pytest.raises(ProbeFailure) as caught:
             await open_session(box(port, security), Recorder(), Party.RECIPIENT, leg=LEG)
     return caught.value
-
-
-async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.close()
-
-
-async def garbage(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"\x00\xff\x80\r\n" * 50)
-    await asyncio.Event().wait()
-
-
-async def endless_line(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while True:
-        writer.write(b"x" * 4096)
-        await writer.drain()
 
 
 @pytest.mark.parametrize(

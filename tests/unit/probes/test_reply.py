@@ -9,7 +9,6 @@ import ssl
 import aiosmtplib
 import pytest
 
-from probes.answer import Refused, Unreadable
 from probes.cause import failure_of
 from probes.reply import (
     Reason,
@@ -21,6 +20,7 @@ from probes.reply import (
     status_in,
 )
 from probes.result import Outcome, Party, Phase
+from probes.server_error import Refused, Unreadable
 
 SENDER, RECIPIENT = Party.SENDER, Party.RECIPIENT
 

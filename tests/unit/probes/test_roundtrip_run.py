@@ -29,6 +29,7 @@ from tests.unit.probes.standin import (
     mailbox,
     server,
     server_context,
+    until,
 )
 
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
@@ -333,10 +334,13 @@ async def test_a_copy_that_comes_back_is_told_from_the_mailbox_that_it_was_sent_
 
 
 async def test_a_public_address_also_stands_for_others_whose_copies_may_come_back() -> None:
-    gone = World(bounces_about="bekas-pegawai@jabatan-contoh.gov.my", alias=PRO)
-    assert (await gone.run(to=PRO)).outcome is Outcome.DELIVERED
+    gone = World(bounces_about="bekas-pegawai@jabatan-contoh.gov.my", alias=PRO, delivers=False)
+    async with gone.trip() as trip:
+        running = asyncio.create_task(trip.run(to=PRO))
+        await until(lambda: gone.sender_imap.next_uid > 1 and not gone.sender_imap.mails)
+        gone.recipient_imap.put(b"Received: dari sini\r\n" + gone.smtp.taken[0])
+        assert (await running).outcome is Outcome.DELIVERED, "the report was read before the message came"
 
-    gone.delivers = False
     result = await gone.run(to=PRO)
     assert result.failure is not None
     assert (result.outcome, result.failure.reason) == (Outcome.BOUNCED, Reason.RETURNED)

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from probes.answer import Unreadable
-from probes.dialogue import Dialogue, blind
+from probes.dialogue import Dialogue
+from probes.server_error import Unreadable
 from probes.session import Answer, Protocol, Session, tls_offered
+from probes.trust import blind
 from tests.unit.probes.standin import HOST, Handler, hang, listening, server_context
 
 
@@ -67,6 +68,13 @@ async def test_a_server_that_does_not_stop_talking_is_left() -> None:
     async with session_with(b"x" * 100_000) as session:
         with pytest.raises(Unreadable, match="does not stop talking"):
             await session.greet()
+
+
+async def test_a_name_with_a_line_break_never_reaches_the_wire() -> None:
+    async with session_with(b"+OK sedia\r\n", Protocol.POP3) as session:
+        await session.greet()
+        with pytest.raises(ValueError, match="one line"):
+            await session.ask("USER a\r\nDELE 1")
 
 
 async def test_a_server_that_goes_away_is_noticed_at_once() -> None:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+import random
+import time
+from base64 import b64decode, b64encode
 
-from probes.signature import Signature, author_domain, keys_of, verified
+import dkim
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from probes.check import Verdict
+from probes.posture import judge_dkim
+from probes.signature import NOT_CHECKED, Signature, author_domain, keys_of, verified
 
 _HEADER = (
     b"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=Contoh.gov.my; s=S1;\r\n"
@@ -63,3 +72,70 @@ def test_whose_message_it_is(header: bytes, domain: str) -> None:
 )
 def test_for_whom_a_signature_speaks(signer: str, author: str, *, aligned: bool) -> None:
     assert Signature(domain=signer, selector="s").aligned(author) is aligned
+
+
+def _signed(body: bytes = b"isi\r\n") -> tuple[bytes, bytes]:
+    """Return a message of contoh.gov.my that is well signed, and the record of its key."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    message = b"From: a@contoh.gov.my\r\nSubject: ujian\r\n\r\n" + body
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    signature = dkim.sign(message, b"s1", b"contoh.gov.my", pem, canonicalize=(b"relaxed", b"relaxed"))
+    return signature + message, b"v=DKIM1; p=" + b64encode(public)
+
+
+def _record(modulus: int, exponent: int) -> bytes:
+    numbers = b"".join(_der(2, b"\0" + one.to_bytes((one.bit_length() + 7) // 8, "big")) for one in (modulus, exponent))
+    algorithm = _der(0x30, b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00")
+    return b"v=DKIM1; p=" + b64encode(_der(0x30, algorithm + _der(3, b"\0" + _der(0x30, numbers))))
+
+
+def _der(tag: int, content: bytes) -> bytes:
+    length = len(content).to_bytes(3, "big")
+    return bytes([tag, 0x83]) + length + content
+
+
+def _fault(message: bytes, key: bytes) -> str:
+    (signature,) = verified(message, {"s1._domainkey.contoh.gov.my": key})
+    return signature.fault
+
+
+def test_a_key_that_would_take_hours_is_not_reckoned_with() -> None:
+    message, key = _signed()
+    assert not _fault(message, key)
+    began = time.monotonic()
+    for bits, exponent in ((200_000, 3), (4096, (1 << 4095) | 1)):
+        assert _fault(message, _record((1 << bits) - 1, exponent)) != ""
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("hole", [b" ", b" \t"])
+def test_a_message_of_blanks_does_not_stop_everybody_else(hole: bytes) -> None:
+    message, key = _signed()
+    began = time.monotonic()
+    assert "blanks" in _fault(message + b"a" + hole * 100_000 + b"b", key)
+    assert time.monotonic() - began < 1
+
+
+def test_hostile_keys_and_signatures_break_nothing() -> None:
+    message, key = _signed()
+    der = b64decode(key.partition(b"p=")[2])
+    dice = random.Random(1)
+    for _ in range(300):
+        broken = bytearray(der)
+        for _ in range(3):
+            broken[dice.randrange(40)] = dice.randrange(256)
+        verified(message, {"s1._domainkey.contoh.gov.my": b"v=DKIM1; p=" + b64encode(broken)})
+    for _ in range(1000):
+        odd = bytearray(message)
+        for _ in range(3):
+            odd[dice.randrange(300)] = dice.choice(b";=:, \r\n\x00\xff@a1")
+        verified(bytes(odd), dict.fromkeys(keys_of(bytes(odd)), key))
+
+
+def test_an_ed25519_signature_alone_is_no_ground_for_a_verdict() -> None:
+    message, _ = _signed()
+    message = message.replace(b"a=rsa-sha256", b"a=ed25519-sha256")
+    assert _fault(message, b"v=DKIM1; k=ed25519; p=" + b64encode(bytes(32))) == NOT_CHECKED
+    signatures = verified(message, {"s1._domainkey.contoh.gov.my": b"v=DKIM1; k=ed25519; p=" + b64encode(bytes(32))})
+    assert judge_dkim("contoh.gov.my", signatures) == (Verdict.UNKNOWN, NOT_CHECKED)

@@ -18,7 +18,7 @@ from probes.result import Arrival, Outcome, Party, Phase
 from probes.token import TokenSigner
 from probes.watcher import MailboxWatcher
 from tests.unit.probes.purse import Purse, login, purse, shown
-from tests.unit.probes.standin import ImapStandIn, Trick, hang, listening, mailbox, server, server_context, until
+from tests.unit.probes.standin import ImapStandIn, Trick, close, hang, listening, mailbox, server, server_context, until
 from tests.unit.probes.watch import FOREIGN, KEY, PACE, PATIENCE, SIGNER, Counted, gone, issue, mail, running, watching
 
 
@@ -241,10 +241,6 @@ async def test_a_junk_folder_with_a_localised_name_is_found_by_its_mark() -> Non
     assert '(SPECIAL-USE) "" "*"' in " ".join(standin.asked)
 
 
-async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.close()
-
-
 @pytest.mark.parametrize(
     ("tricks", "outcome", "phase", "reason"),
     [
@@ -275,6 +271,21 @@ async def test_refused_credentials_are_not_tried_again_for_every_run() -> None:
             with watcher.expect(issue()) as letter:
                 assert isinstance(await letter.ready, ProbeFailure)
     assert sum("LOGIN" in line for line in standin.asked) == 1
+
+
+async def test_what_a_run_is_told_while_an_attempt_hangs_is_not_what_an_earlier_one_met() -> None:
+    standin = ImapStandIn(tricks={"LOGIN": "{tag} NO [UNAVAILABLE] x\r\n"})
+    patience = replace(PATIENCE, session=timedelta(seconds=30))
+    async with listening(standin, server_context()) as port:
+        box = mailbox(imap=server(port))
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), patience=patience, pace=PACE)
+        async with running(watcher):
+            await until(lambda: watcher.trouble is not None)
+            standin.tricks = {"LOGIN": hang}
+            before = standin.connections
+            await until(lambda: standin.connections > before and standin.asked[-1].endswith('rahsia"'))
+            told = watcher.overdue()
+    assert (told.outcome, told.failure.phase, told.failure.reason) == (Outcome.TIMEOUT, Phase.AUTH, Reason.NO_ANSWER)
 
 
 async def test_a_mailbox_that_can_be_read_again_is_no_trouble_any_more() -> None:

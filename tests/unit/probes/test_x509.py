@@ -9,7 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trustme
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtensionOID, NameOID
 from dns.rdata import from_text
 from dns.rdtypes.ANY.TLSA import TLSA
 
@@ -108,3 +111,31 @@ def test_a_record_vouches_for_the_certificate_its_key_or_its_authority() -> None
     assert matches(by_key, chain, "lain.gov.my")
     assert not matches(by_authority, chain, "lain.gov.my")
     assert not matches(whole, (), "mx.contoh.gov.my")
+
+
+def odd(name: bytes = b"", version: int = 2) -> bytes:
+    """Return a certificate with *name* for its alternative names, in DER."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mel.contoh.gov.my")])
+    builder = x509.CertificateBuilder(subject_name=who, issuer_name=who, public_key=key.public_key(), serial_number=5)
+    builder = builder.not_valid_before(NOW).not_valid_after(NOW + timedelta(days=9))
+    if name:
+        builder = builder.add_extension(x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, name), False)
+    der = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+    return der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01" + bytes([version]), 1)
+
+
+@pytest.mark.parametrize(
+    "der",
+    [odd(b"\x30\x04\xa3\x02\x05\x00"), odd(b"\x30\x05\x87\x03\x01\x02\x03"), odd(b"\x30\x05bukan"), odd(version=7)],
+    ids=["a name for X.400", "an address of three octets", "no names", "a version that is none"],
+)
+def test_a_certificate_that_only_openssl_takes_breaks_nothing(der: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        read((der,))
+
+
+def test_a_key_of_an_unknown_kind_is_vouched_for_by_nobody() -> None:
+    der = odd().replace(b"\x2a\x86\x48\xce\x3d\x03\x01\x07", b"\x2a\x86\x48\xce\x3d\x03\x01\x7f")
+    with pytest.raises(ValueError, match="not supported"):
+        matches(tlsa("3 1 1 " + "ab" * 32), (der,), "mel.contoh.gov.my")

@@ -10,11 +10,12 @@ import pytest
 from monitor.advice import ROWS
 from monitor.cli.report import report
 from monitor.route import Direction
-from probes.reply import Reason
+from probes.reply import Reason, not_shown
 from probes.result import Failure, Hop, Outcome, Party, Path, Phase, ProbeResult
 from tests.unit.monitor.trial import SECOND, T0, arrived, forwarded, route
 
 OUTBOUND = route("JCM", Direction.OUTBOUND, "JCM/utama", "a")
+INBOUND = route("JCM", Direction.INBOUND, "a", "JCM/utama")
 
 
 def bounced(detail: str = "550 5.1.1 no such user here") -> ProbeResult:
@@ -80,6 +81,20 @@ def test_a_forwarded_message_is_shown_with_where_it_is_looked_for() -> None:
     of = forwarded("JCM")
     text = report(of, arrived(of, T0), (), explain=False, verbose=False, width=80)
     assert "  a@contoh.gov.my -> pro@jcm.contoh.gov.my\n  looked for in b@contoh.gov.my\n" in text
+
+
+def test_a_shared_mailbox_is_shown_with_who_looks_into_it() -> None:
+    of = replace(INBOUND.route, recipient=replace(INBOUND.route.recipient, inbox="shared/pro"))
+    watched = replace(INBOUND, route=of)
+    text = report(watched, arrived(watched, T0), (), explain=False, verbose=False, width=80)
+    login = of.recipient.login.username
+    assert f"  looked for in shared/pro as {login}\n" in text
+
+    refused = not_shown("[NONEXISTENT] tiada")
+    run = replace(arrived(watched, T0), outcome=refused.outcome, failure=refused.failure)
+    text = report(watched, run, (), explain=False, verbose=False, width=80)
+    assert "AUTH: the mailbox was not opened\n" in text
+    assert f"let {login} in and does not show it shared/pro" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])

@@ -26,3 +26,11 @@ def test_a_table_without_rows_says_so(capsys: pytest.CaptureFixture[str]) -> Non
     show(["Id"], [], nothing="No notices have been sent.")
 
     assert capsys.readouterr().out == "No notices have been sent.\n"
+
+
+def test_what_a_server_said_is_shown_as_it_said_it(capsys: pytest.CaptureFixture[str]) -> None:
+    said = "mx.contoh.gov.my [2001:db8:a:b::1] 550 [/x] [red]:smile:"
+
+    show(["Found"], [[said]], nothing="None.")
+
+    assert said in capsys.readouterr().out

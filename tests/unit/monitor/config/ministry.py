@@ -156,6 +156,7 @@ class Ministry:
 def second_agency(*edits: tuple[str, str]) -> str:
     """Return the file of another agency that clashes with the first in nothing, with *edits* made."""
     text = AGENCY.replace("JCONTOH", "MPCONTOH").replace("pantau@jabatan-contoh", "kedua@jabatan-contoh")
+    text = text.replace("username: pantau", "username: kedua@jabatan-contoh.gov.my")
     for old, new in edits:
         assert old in text, old
         text = text.replace(old, new)

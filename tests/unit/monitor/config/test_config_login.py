@@ -6,8 +6,8 @@ import pytest
 
 from probes.mailbox import Mailbox, OAuth, Password, Security
 from probes.oauth import KeptTokens
-from probes.token_endpoint import ClientCredentials, RefreshToken
-from probes.token_local import TokenFile
+from probes.oauth_endpoint import ClientCredentials, RefreshToken
+from probes.oauth_local import TokenFile
 from tests.unit.monitor.config.ministry import SECRET, Ministry
 
 _SERVERS = "smtp: {host: smtp.gmail.com}\n    imap: {host: imap.gmail.com}\n"

@@ -122,6 +122,7 @@ def test_two_references_are_needed_to_tell_the_sides_apart(ministry: Ministry) -
 
 def test_references_that_fail_together_are_as_good_as_one(ministry: Ministry) -> None:
     ministry.edit("pantau", "rujukan-b.edu.my", "rujukan-a.gov.my")
+    ministry.edit("pantau", "{username: pantau, password_env", "{username: dua, password_env")
     ministry.edit("pantau", "    address: pantau@rujukan-a.gov.my\n    smtp: {host: mel.rujukan-a.gov.my}\n", "@")
     first, second, third = ministry.path("pantau").read_text().split("@")
     block = "    address: {}@rujukan-a.gov.my\n    smtp: {{host: mel.rujukan-a.gov.my}}\n"

@@ -35,6 +35,22 @@ def test_a_secondary_address_is_another_name_of_the_mailbox(ministry: Ministry) 
     assert not route.forwarded
 
 
+def test_a_secondary_address_is_no_mailbox_beside_the_one_that_it_is_a_name_of(ministry: Ministry) -> None:
+    own = "    login: {username: pantau, password_file: secrets/mail}\n"
+    again = "  kedua:\n    address: siti@jabatan-contoh.gov.my\n    imap: {host: imap.gmail.com}\n"
+    ministry.edit("jabatan", own, own + again + own)
+
+    # Two that read one folder would take each other's messages away.
+    assert ministry.problems() == [
+        (
+            f"{_AGENCY}:17: mailboxes.kedua: the folder 'INBOX of pantau at imap.gmail.com' is also at {_AGENCY}:12; "
+            "write instead: an inbound route with `to: siti@jabatan-contoh.gov.my` and the mailbox that is there"
+        )
+    ]
+    ministry.edit("jabatan", again, again + "    inbox: Kongsi/Siti\n")
+    assert ministry.problems() == []
+
+
 def test_a_public_mailbox_is_looked_for_where_it_is_forwarded_to(ministry: Ministry) -> None:
     with_routes(ministry, _FORWARD)
     (route,) = ministry.load().accepted().registry.routes_of("JCONTOH")

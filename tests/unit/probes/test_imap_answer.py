@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.answer import (
+from probes.imap_answer import (
     Answer,
     Fetched,
     Framer,
     Heard,
     Position,
-    Unreadable,
     capabilities,
     fetched,
     folder_name,
@@ -21,6 +20,7 @@ from probes.answer import (
     quoted_if_needed,
     searched,
 )
+from probes.server_error import Unreadable
 
 STREAM = (
     b"* OK sedia {5}\r\n"

@@ -14,7 +14,8 @@ from typing import Any
 
 import aioimaplib
 
-from probes.answer import Answer, Framer, Heard, Unreadable
+from probes.imap_answer import Answer, Framer, Heard
+from probes.server_error import Unreadable
 
 _LOST = "LOST"
 
@@ -38,6 +39,8 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self.news = False
         #: Why the connection is of no use any more.
         self.cause: Exception | None = None
+        #: IDLE has been said, and DONE has not.
+        self._listening = False
         self._stir = stir
         self._leg = leg
         self._framer = Framer()
@@ -118,6 +121,16 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
             self.enter(signed_in=True)
         return answer, challenge
 
+    def leave(self) -> None:
+        """Say LOGOUT, and wait for nothing."""
+        if self.cause is not None:
+            return
+        if self._listening:
+            # Whoever idles is heard with nothing else, and a session that was not logged out may count for a while.
+            self.idle_done()
+        self.send(f"{self.new_tag()} LOGOUT")
+        self.fail(ConnectionAbortedError("closed"))
+
     async def execute(self, command: Any, scrub: str | None = None) -> Any:
         """Send *command* and wait for its end, as every command method of aioimaplib does."""
         self.begin(command, scrub)
@@ -132,15 +145,23 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self.going_on.clear()
         # One command at a time, so that every untagged answer belongs to it.
         self.pending_sync_command = command
+        self._listening = command.name == "IDLE"
         self.send(str(command), scrub=scrub)
+
+    def idle_done(self) -> None:
+        self._listening = False
+        self.send("DONE")
 
     async def end(self, command: Any) -> Any:
         try:
             async with asyncio.timeout(self._leg):
                 await command.wait()
-        except BaseException as error:
+        except Exception as error:
             # Half an answer may still come: nothing can be said on this connection again.
-            self.fail(error if isinstance(error, Exception) else ConnectionAbortedError("given up"))
+            self.fail(error)
+            raise
+        except BaseException:
+            self.leave()
             raise
         if command.response.result == _LOST:
             raise self.lost()

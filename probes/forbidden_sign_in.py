@@ -6,21 +6,17 @@ it. The wrong password is random, goes over trusted TLS only, and is tried once.
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import secrets
+from base64 import b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
-from probes.answer import Unreadable
-from probes.connection import open_socket
-from probes.dialogue import Dialogue
-from probes.mailbox import Security, Server
+from probes.imap_answer import quoted
+from probes.mailbox import Password, Security, Server
 from probes.result import Party
-from probes.session import Answer, Protocol, Reply, Session, tls_offered
-from probes.trace import Recorder
+from probes.session import Answer, Protocol, Reply, Session, open_session, tls_offered
+from probes.sign_in import plain
 
-_FAREWELL_SECONDS = 2.0
 #: Ways to sign in that show a password or a token to whoever listens.
 _REVEALING = frozenset({"PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"})
 
@@ -28,7 +24,7 @@ _REVEALING = frozenset({"PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"})
 async def sign_in_in_clear(protocol: Protocol, server: Server) -> str:
     """Return how *server* lets one sign in without TLS, or "" when it does not.
 
-    Raise what a session raises: `OSError`, `Unreadable`, `ProbeFailure`.
+    *server* is one with STARTTLS. Raise what a session raises: `OSError`, `Unreadable`, `ProbeFailure`.
     """
     async with _session(protocol, server, in_clear=True) as session:
         offered = revealing(protocol, await session.offers())
@@ -37,10 +33,7 @@ async def sign_in_in_clear(protocol: Protocol, server: Server) -> str:
         for attempt in _attempts(protocol):
             reply = await session.ask(attempt)
             if reply.answer is Answer.GO_ON:
-                # Known by now, whatever becomes of the farewell.
-                with suppress(TimeoutError, OSError, Unreadable):
-                    async with asyncio.timeout(_FAREWELL_SECONDS):
-                        await session.cancel()
+                await session.cancel()
                 return f"accepts {attempt}"
             if reply.done:
                 return "accepts USER"
@@ -83,7 +76,7 @@ async def try_wrong_password(protocol: Protocol, server: Server, username: str) 
             case Protocol.SMTP:
                 return await _over_smtp(session, username, wrong)
             case Protocol.IMAP:
-                return await session.ask(f"LOGIN {_quoted(username)} {_quoted(wrong)}")
+                return await session.ask(f"LOGIN {quoted(username)} {quoted(wrong)}")
             case Protocol.POP3:
                 named = await session.ask(f"USER {username}")
                 return await session.ask(f"PASS {wrong}") if named.done else named
@@ -92,7 +85,7 @@ async def try_wrong_password(protocol: Protocol, server: Server, username: str) 
 async def _over_smtp(session: Session, username: str, wrong: str) -> Reply | None:
     ways = {word for line in await session.offers() if line.startswith("AUTH ") for word in line.split()[1:]}
     if "PLAIN" in ways:
-        return await session.ask(f"AUTH PLAIN {_encoded(f'{chr(0)}{username}{chr(0)}{wrong}')}")
+        return await session.ask(f"AUTH PLAIN {plain(Password(username=username, secret=wrong))}")
     if "LOGIN" not in ways:
         return None
     reply = await session.ask("AUTH LOGIN")
@@ -106,31 +99,20 @@ async def _over_smtp(session: Session, username: str, wrong: str) -> Reply | Non
 @asynccontextmanager
 async def _session(protocol: Protocol, server: Server, *, in_clear: bool = False) -> AsyncIterator[Session]:
     """Open a session, with trusted TLS unless *in_clear*; take leave of it."""
-    name = server.tls_name or server.host
-    implicit = server.security is Security.IMPLICIT and not in_clear
-    sock = await open_socket(server, Recorder(), Party.SENDER)
-    dialogue = await Dialogue.over(sock, tls=server.tls if implicit else None, name=name)
+    session = await open_session(protocol, server, Party.SENDER)
     try:
-        session = Session(protocol, dialogue)
         greeting = await session.greet()
         if not greeting.done:
             raise ConnectionRefusedError(f"greeted with {greeting.text}")
-        if not implicit and not in_clear:
+        if server.security is Security.STARTTLS and not in_clear:
             offered = tls_offered(protocol, await session.offers())
-            if not offered or not (await session.start_tls(server.tls, name)).done:
+            if not offered or not (await session.start_tls(server.tls, server.certificate_name)).done:
                 raise ConnectionRefusedError("no TLS, so nothing was said")
         yield session
-        with suppress(TimeoutError, OSError, Unreadable):
-            async with asyncio.timeout(_FAREWELL_SECONDS):
-                await session.leave()
+        await session.leave()
     finally:
-        dialogue.close()
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+        session.close()
 
 
 def _encoded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
+    return b64encode(text.encode()).decode()

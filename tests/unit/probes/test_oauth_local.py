@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from probes.oauth import KeptTokens, NoAccessToken
-from probes.token_local import TokenCommand, TokenFile
+from probes.oauth_local import TokenCommand, TokenFile
 
 
 @pytest.mark.pitfall

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,12 +16,14 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuthError
 
 from probes.mailbox import AccessToken
 from probes.oauth import NoAccessToken
+from probes.oauth_rotation import Rotation
 from probes.reply import shortened
-from probes.rotation import Rotation
 
 #: RFC 6749 4.1.2.1 and RFC 8628 3.5: it is not about us, come again.
 _PASSING = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 _LONGEST = timedelta(days=365)
+#: Tokens of the large providers have 2 to 4 KiB.
+_ANSWER_AT_MOST = 64 * 1024
 
 
 def _utc_now() -> datetime:
@@ -50,7 +52,36 @@ class Client:
             verify=self.tls,
             # The caller's deadline is the only one.
             timeout=None,
+            # A little that is packed may unpack to more than memory holds.
+            headers={"Accept-Encoding": "identity"},
+            event_hooks={"response": [_bound]},
         )
+
+
+async def _bound(response: httpx2.Response) -> None:
+    """See to it that no more is read of *response* than a token endpoint has to say."""
+    if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise NoAccessToken(f"{response.url.host} packs its answers, though it was asked not to")
+    response.stream = _Bounded(response.stream, response.url.host)
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """What an endpoint says, up to where it says too much."""
+
+    def __init__(self, stream: Any, host: str) -> None:
+        self._stream = stream
+        self._host = host
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for part in self._stream:
+            size += len(part)
+            if size > _ANSWER_AT_MOST:
+                raise NoAccessToken(f"{self._host} says more than a token endpoint has to say")
+            yield part
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 class ClientCredentials:
@@ -81,7 +112,8 @@ class RefreshToken:
         async with self._client.session() as session:
             asked = session.refresh_token(self._client.token_url, refresh_token=refresh)
             answer = await _answer(asked, self._client, refresh)
-        if isinstance(following := answer.get("refresh_token"), str) and following and following != refresh:
+        following = answer.get("refresh_token")
+        if isinstance(following, str) and is_token(following) and following != refresh:
             await self._rotation.turn(following)
         return _token(answer, self._clock())
 
@@ -93,14 +125,14 @@ async def _answer(asked: Awaitable[Any], client: Client, *secrets: str) -> Mappi
     except OAuthError as refusal:
         text = f"{refusal.error}: {refusal.description}" if refusal.description else str(refusal.error)
         words = _without(text.partition("Trace ID:")[0], client.client_secret, *secrets)
-        raise NoAccessToken(words, refused=refusal.error not in _PASSING) from None
+        raise NoAccessToken(words, refused=str(refusal.error) not in _PASSING) from None
     except httpx2.HTTPStatusError as error:
         status = error.response.status_code
         refused = 400 <= status < 500 and status not in {408, 429}
         raise NoAccessToken(f"{host} answered with HTTP status {status}", refused=refused) from None
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise NoAccessToken(shortened(f"{host} was not reached: {error or type(error).__name__}")) from None
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise NoAccessToken(f"{host} does not answer as a token endpoint does") from None
     if not isinstance(answer, Mapping):
         raise NoAccessToken(f"{host} does not answer as a token endpoint does")

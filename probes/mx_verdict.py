@@ -8,7 +8,7 @@ from typing import cast
 
 from dns.rdtypes.ANY.TLSA import TLSA
 
-from probes.caller import Call, Tls, words
+from probes.callout import Call, Tls
 from probes.check import Premises, Verdict
 from probes.session import Answer, Reply
 from probes.x509 import matches, read
@@ -23,7 +23,7 @@ def judge_connection(seen: Call, version: int, *, is_open: bool) -> tuple[Verdic
             return Verdict.UNKNOWN, f"there is no way over IPv{version} from here"
         if not is_open:
             return Verdict.UNKNOWN, f"port 25 seems blocked from here: nobody answers over IPv{version}"
-        return Verdict.FAIL, f"no mail server answers: {words(seen.unmet)}"
+        return Verdict.FAIL, f"no mail server answers: {seen.unmet.words}"
     reply = cast(Reply, seen.greeting)
     match reply.answer:
         case Answer.DONE:

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from probes.caller import Call, Tls
+from probes.callout import Call, Tls
 from probes.check import Premises, Verdict
+from probes.mx_verdict import is_about_us, judge_connection, judge_recipients, judge_tls
 from probes.reply import Reason
 from probes.result import Failure, Party, Phase
 from probes.session import Answer, Reply
-from probes.welcome import is_about_us, judge_connection, judge_recipients, judge_tls
 
 REFUSED = Failure(phase=Phase.CONNECT, party=Party.RECIPIENT, reason=Reason.PORT_REFUSED)
 ADDRESS = "semakan@contoh.gov.my"

@@ -16,8 +16,8 @@ import pytest
 from monitor.lab.oauth import Provider, Trouble, app
 from monitor.lab.serving import serve
 from probes.oauth import KeptTokens, NoAccessToken
-from probes.rotation import Rotation
-from probes.token_endpoint import Client, ClientCredentials, RefreshToken
+from probes.oauth_endpoint import Client, ClientCredentials, RefreshToken
+from probes.oauth_rotation import Rotation
 
 USER = "semakan@jabatan-contoh.gov.my"
 

@@ -5,25 +5,21 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from probes.answer import Unreadable
 from probes.cause import failure_of
-from probes.connection import open_socket
-from probes.dialogue import Dialogue, blind
 from probes.mailbox import Security, Server
 from probes.probe import ProbeFailure
 from probes.reply import expired, shortened
 from probes.result import Failure, Outcome, Party, Phase
-from probes.session import Protocol, Reply, Session, tls_offered
-from probes.trace import Recorder
+from probes.server_error import Unreadable
+from probes.session import Protocol, Reply, Session, open_session, tls_offered
+from probes.trust import blind
 
 #: For one conversation. Some servers keep strangers waiting before they greet them, to see who cannot wait.
 _SECONDS = 45.0
-_FAREWELL_SECONDS = 2.0
 
 
 class Tls(StrEnum):
@@ -128,40 +124,35 @@ class _NoTls(Exception):
 async def _converse(
     server: Server, tls: ssl.SSLContext | None, notes: _Notes, sender: str, recipients: Sequence[str]
 ) -> None:
-    sock = await open_socket(server, Recorder(), Party.RECIPIENT)
-    name = server.tls_name or server.host
     implicit = server.security is Security.IMPLICIT
     try:
-        dialogue = await Dialogue.over(sock, tls=tls if implicit else None, name=name)
+        session = await open_session(Protocol.SMTP, server, Party.RECIPIENT, tls)
     except ssl.SSLCertVerificationError:
         raise
     except ssl.SSLError as error:
         raise _NoTls(shortened(str(error))) from error
     try:
-        session = Session(Protocol.SMTP, dialogue)
         notes.greeting = await session.greet()
         if notes.greeting.done:
             notes.offers = () if implicit else await session.offers()
-            await _secure(session, tls, name, notes, implicit=implicit)
+            await _secure(session, server, tls, notes)
             await _envelope(session, notes, sender, recipients)
-        with suppress(TimeoutError, OSError, Unreadable):
-            async with asyncio.timeout(_FAREWELL_SECONDS):
-                await session.leave()
+        await session.leave()
     finally:
-        dialogue.close()
+        session.close()
 
 
-async def _secure(session: Session, tls: ssl.SSLContext | None, name: str, notes: _Notes, *, implicit: bool) -> None:
+async def _secure(session: Session, server: Server, tls: ssl.SSLContext | None, notes: _Notes) -> None:
     """Turn to TLS if it is to be had; note the certificate."""
     reached = Tls.TRUSTED if notes.tls is Tls.ABSENT else notes.tls
-    if not implicit:
+    if server.security is Security.STARTTLS:
         if tls is None or not tls_offered(Protocol.SMTP, notes.offers):
             return
         # Until it is done; some servers grant it and then fall silent.
         notes.tls = Tls.BROKEN
         notes.tls_detail = notes.tls_detail or "it is granted, and nothing comes of it"
         try:
-            reply = await session.start_tls(tls, name)
+            reply = await session.start_tls(tls, server.certificate_name)
         except ssl.SSLCertVerificationError:
             raise
         except (ssl.SSLError, ConnectionError) as error:
@@ -191,9 +182,4 @@ def _note(notes: _Notes, error: Exception) -> None:
     if notes.greeting is None:
         notes.unmet, notes.ours = failure.failure, failure.outcome is Outcome.INCONCLUSIVE
     else:
-        notes.broken = words(failure.failure)
-
-
-def words(failure: Failure) -> str:
-    """Return a failure on one line."""
-    return f"{failure.reason} ({failure.detail})" if failure.detail else failure.reason
+        notes.broken = failure.failure.words

@@ -90,15 +90,19 @@ async def _get(address: str, host: str, server: PolicyServer) -> str:
     tls = server.tls or _public()
     literal = f"[{address}]" if ":" in address else address
     url = f"https://{literal}:{server.port}/.well-known/mta-sts.txt"
+    headers = {"Host": host, "Accept-Encoding": "identity"}
     # Met by the address that the domain's own name servers gave, under its name: the certificate must be for the name.
     async with (
         httpx.AsyncClient(verify=tls, trust_env=False, follow_redirects=False, timeout=_WITHIN_SECONDS) as client,
-        client.stream("GET", url, headers={"Host": host}, extensions={"sni_hostname": host}) as response,
+        client.stream("GET", url, headers=headers, extensions={"sni_hostname": host}) as response,
     ):
         if response.status_code != httpx.codes.OK:
             raise NoPolicy(f"{host} answers {response.status_code}; 200 and no redirection is expected")
+        if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            # A little that is packed may unpack to more than memory holds.
+            raise NoPolicy(f"{host} packs the policy, though it is asked not to")
         content = b""
-        async for part in response.aiter_bytes():
+        async for part in response.aiter_raw():
             content += part
             if len(content) > _SIZE_AT_MOST:
                 raise NoPolicy(f"the policy of {host} is longer than {_SIZE_AT_MOST} octets")

@@ -15,7 +15,7 @@ from probes.sign_in import Bearer, masked
 _SENDER = Party.SENDER
 
 
-class SmtpDialogue(SMTPProtocol):
+class SmtpWire(SMTPProtocol):
     """The commands and replies of one connection."""
 
     def __init__(self, trace: Trace) -> None:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from probes.server_error import Unreadable
+
 #: Our own messages have some 10 KiB, and no line that matters has more than 1.
 _LINE_AT_MOST = 64 * 1024
 _LITERAL_AT_MOST = 1024 * 1024
@@ -32,19 +34,6 @@ _ANNOUNCED = re.compile(r"\[CAPABILITY ([^\]]*)\]")
 _LIST = re.compile(r'LIST \(([^)]*)\) (?:"(?:[^"\\]|\\.)*"|NIL) (.+)$', re.IGNORECASE)
 #: Can stand unquoted (RFC 3501 9, astring). Office 365 hangs on a quoted name with "&-" in it.
 _ATOM = re.compile(r"[A-Za-z0-9!#$&'+,./:;<=>?@\[\]^_`|~-]+")
-
-
-class Unreadable(Exception):
-    """The peer says what no IMAP server says."""
-
-
-class Refused(Exception):
-    """The server answered NO or BAD."""
-
-    def __init__(self, result: str, text: str) -> None:
-        super().__init__(f"{result} {text}")
-        self.result = result
-        self.text = text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,9 +220,12 @@ def _base64(match: re.Match[str]) -> str:
 
 def quoted_if_needed(name: str) -> str:
     """Return *name* as an astring."""
-    if _ATOM.fullmatch(name):
-        return name
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return name if _ATOM.fullmatch(name) else quoted(name)
+
+
+def quoted(text: str) -> str:
+    """Return *text* as a quoted string (RFC 9051 4.3)."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 

@@ -25,7 +25,7 @@ Attempt = Callable[[Mailbox, Trace], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trials:
+class MailboxCheck:
     """Implements `probes.check.Check`: one finding for each mailbox, in their order."""
 
     aspect: str

@@ -1,0 +1,57 @@
+"""docs/forwarding.md cut into its examples, and a configuration that holds them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+LEAFLET = ROOT / "docs/forwarding.md"
+
+Tree = dict[str, Any]
+
+
+def examples(language: str) -> list[str]:
+    """Return the blocks of *language*, in their order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", LEAFLET.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def written(directory: Path, agency: Sequence[Tree], settings: Mapping[str, Any]) -> Path:
+    """Write the sample configuration with these parts of an agency's file, and *settings*; return the settings file.
+
+    Routes of several parts are all there; what a part does not say of a mailbox is as in the sample.
+    """
+    config = yaml.safe_load((ROOT / "deploy/pantau.yaml").read_text(encoding="utf-8"))
+    file = yaml.safe_load((ROOT / "deploy/agencies/jabatan-contoh.yaml").read_text(encoding="utf-8"))
+    config |= {"state": "state", **settings}
+    for part in agency:
+        _put_in(file, part)
+    (directory / "agencies").mkdir()
+    (directory / "agencies/jabatan-contoh.yaml").write_text(yaml.safe_dump(file, sort_keys=False), encoding="utf-8")
+    path = directory / "pantau.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def put_secrets(directory: Path, known: Mapping[str, str]) -> None:
+    """Write every secret that a file of the configuration in *directory* names: as *known*, or any."""
+    for file in directory.rglob("*.yaml"):
+        for name in re.findall(r"_file: (secrets/\S+)", file.read_text(encoding="utf-8")):
+            place = directory / name
+            place.parent.mkdir(exist_ok=True)
+            place.write_text(known.get(name, "kata-laluan-contoh") + "\n", encoding="utf-8")
+            place.chmod(0o600)
+
+
+def _put_in(tree: Tree, part: Tree) -> None:
+    for key, value in part.items():
+        if isinstance(value, dict):
+            _put_in(tree.setdefault(key, {}), value)
+        elif isinstance(value, list):
+            tree[key] = [*tree.get(key, ()), *value]
+        else:
+            tree[key] = value

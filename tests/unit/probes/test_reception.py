@@ -1,0 +1,48 @@
+"""Mail that cannot be parsed is left alone; what else goes wrong with it is not taken for that."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from probes.expectation import Expectation, Folder
+from probes.ledger import Ledger
+from probes.reception import Letter, Reception
+from probes.result import Party
+from tests.unit.probes.standin import mailbox
+from tests.unit.probes.watch import FOREIGN, SIGNER, Counted, issue
+
+
+def reception() -> Reception:
+    token = issue()
+    waiting = {token.id: [Expectation(token, Party.RECIPIENT, stir=lambda: None, over=lambda _: None)]}
+    return Reception(
+        mailbox=mailbox(),
+        signer=SIGNER,
+        ledger=Ledger(),
+        waiting=waiting,
+        deadline=timedelta(minutes=5),
+        on_arrival=Counted(),
+        clock=lambda: datetime.now(UTC),
+    )
+
+
+def letter(whole: Callable[[], Awaitable[bytes | None]]) -> Letter:
+    return Letter(uid=1, header=FOREIGN, size=len(FOREIGN), whole=whole)
+
+
+async def test_an_error_while_a_mail_is_fetched_is_not_taken_for_mail_that_cannot_be_parsed() -> None:
+    async def broken() -> bytes | None:
+        raise LookupError("our own bug")
+
+    with pytest.raises(LookupError, match="our own bug"):
+        await reception().receive(letter(broken), Folder.INBOX, count=True)
+
+
+async def test_mail_that_cannot_be_parsed_is_left_alone() -> None:
+    async def nested() -> bytes | None:
+        return b"".join(b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(3000))
+
+    assert not await reception().receive(letter(nested), Folder.INBOX, count=True)
