@@ -79,8 +79,8 @@ class App:
     async def run(self) -> None:
         """Run until `stop` is called.
 
-        Raise `BadConfiguration`, `StoreInUseError`, or `OSError` when a port cannot be had; everything that was
-        begun is ended.
+        Raise `BadConfiguration`, `StoreInUseError`, `StoreTooNewError`, or `OSError` when a port cannot be had; everything
+        that was begun is ended.
         """
         configuration = await self._read()
         async with self._built(configuration), asyncio.TaskGroup() as tasks:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from monitor.route import Direction, WatchedRoute
 from probes.reply import Reason
-from probes.result import Outcome, Party, Phase, ProbeResult
+from probes.result import Failure, Outcome, Party, Phase, ProbeResult
 
 #: Phases in which a failure may be our network's as well as the server's.
 REACHING = frozenset({Phase.DNS, Phase.CONNECT, Phase.TLS})
@@ -58,6 +58,11 @@ class Proof:
     def was_seen_since(self, moment: datetime) -> bool:
         """Whether anything at all got through since *moment*."""
         return self.seen_at is not None and self.seen_at >= moment
+
+    def is_later_than(self, now: datetime) -> bool:
+        """Whether any of it is dated after *now*."""
+        times = (self.seen_at, self.worked_at, self.failed_at, self.regained_at, self.absolved_at)
+        return any(at is not None and at > now for at in times)
 
 
 #: By the name of the reference mailbox.
@@ -110,6 +115,13 @@ class Witness:
     def evidence(self) -> Evidence:
         """Return what is known now."""
         return self._evidence
+
+    def rewind(self, now: datetime) -> None:
+        """Forget what is dated after *now*: the clock was set back, and it would stand for all that comes until then."""
+        for book in (self._reach, self._sends, self._receives, self._sends_well, self._receives_well):
+            for name, proof in book.items():
+                if proof.is_later_than(now):
+                    book[name] = Proof(owed=proof.owed)
 
     def owes(self, route: WatchedRoute) -> bool:
         """Whether this control route has to work again before its ends are trusted."""
@@ -178,10 +190,18 @@ class Witness:
             place = sender if failure.party is Party.SENDER else recipient
             if result.outcome in UNANSWERED or (failure.phase in REACHING and result.outcome is Outcome.INCONCLUSIVE):
                 _fails(self._reach, place, at, owed=0)
-            elif result.outcome is not Outcome.INCONCLUSIVE and failure.reason != Reason.TOKEN_REFUSED:
-                # It refused us, in words. Who refuses us an access token is not the mail server, and may have done so
-                # a minute ago.
+            elif result.outcome is not Outcome.INCONCLUSIVE and not _may_be_old(failure):
+                # It refused us, in words.
                 _works(self._reach, place, at)
+
+
+def _may_be_old(failure: Failure) -> bool:
+    """Whether a refusal may have been heard a minute before the run: then it does not show that we reach anybody now.
+
+    A watcher does not try a refused password again for every run, nor does who asks for access tokens.
+    """
+    held = failure.credentials_refused and failure.party is Party.RECIPIENT
+    return held or failure.reason == Reason.TOKEN_REFUSED
 
 
 def is_prompt(route: WatchedRoute, result: ProbeResult) -> bool:

@@ -10,6 +10,9 @@ from monitor.config.checks import CheckSettings, intervals
 from monitor.window import ALWAYS, Hours
 from probes.check import CheckKind, Finding, Premises, Verdict
 
+#: What a foreign server says of itself fits into a line, or is cut.
+_WORDS_AT_MOST = 400
+
 #: What is told first of several: what is broken, what will be, what nobody knows.
 _GRAVITY = (Verdict.PASS, Verdict.UNKNOWN, Verdict.WARN, Verdict.FAIL)
 
@@ -59,8 +62,8 @@ def assignments(
     """Return what is to be inspected, kind by kind, so that no server meets all checks at once.
 
     *service* is what the settings file says of kinds, *agencies* what each agency's file says; *hours* is when an
-    agency may be looked at, if not always. A kind that has to be
-    asked for is never run on our own mailboxes: their provider has not asked.
+    agency may be looked at, if not always. A kind that has to be asked for is never run on our own mailboxes: their
+    provider has not asked.
     """
     found = []
     for place in premises:
@@ -90,13 +93,15 @@ def changes(before: Sequence[Finding], after: Sequence[Finding]) -> tuple[Change
 
 
 def legible(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return *findings* with words that can be written anywhere: those of a foreign server may hold anything."""
+    """Return *findings* with words that can be written anywhere: those of a foreign server may hold anything, at length."""
     return tuple(
         replace(finding, subject=_printable(finding.subject), detail=_printable(finding.detail)) for finding in findings
     )
 
 
 def _printable(text: str) -> str:
+    if len(text) > _WORDS_AT_MOST:
+        text = f"{text[: _WORDS_AT_MOST - 1]}…"
     return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
 
 

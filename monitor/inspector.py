@@ -17,6 +17,7 @@ from monitor.config.duration import format_duration
 from monitor.inspection import Assignment, Inspection, changes, holds, legible, unlooked
 from monitor.metrics import Metrics
 from monitor.schedule import Schedule
+from monitor.ticker import Ticker
 from probes.check import Finding, Verdict
 
 log = structlog.get_logger()
@@ -29,8 +30,6 @@ _APART = timedelta(seconds=2)
 _ALL_WITHIN = timedelta(minutes=5)
 #: A first look that left something unknown is repeated once after this: no mail had come yet, or our network had not.
 _SECOND_LOOK = timedelta(minutes=10)
-#: A clock that is set back is noticed within this.
-_LONGEST_SLEEP = timedelta(seconds=30)
 
 #: The latest inspections, by agency and kind. Outlives the inspector: a reload makes a new one.
 Inspections = dict[tuple[str, str], Inspection]
@@ -63,7 +62,7 @@ class Inspector:
         #: What is to be looked at for the first time.
         self._new: set[str] = set()
         self._schedule = Schedule()
-        self._changed = asyncio.Event()
+        self._ticker = Ticker(self._schedule, clock)
         for gone in latest.keys() - {each.key for each in assignments}:
             del latest[gone]
 
@@ -76,10 +75,8 @@ class Inspector:
         self._plan()
         async with asyncio.TaskGroup() as tasks:
             while True:
-                self._changed.clear()
-                for name in self._schedule.due(self._clock.now()):
+                for name in await self._ticker.due():
                     tasks.create_task(self._inspect(name, self._assignments[name]))
-                await self._sleep()
 
     def _plan(self) -> None:
         now = first = self._clock.now()
@@ -93,15 +90,6 @@ class Inspector:
                 self._new.add(name)
                 self._schedule.look_again(name, first)
                 first += self._apart
-
-    async def _sleep(self) -> None:
-        wake = self._schedule.wake()
-        pause = _LONGEST_SLEEP if wake is None else min(_LONGEST_SLEEP, wake - self._clock.now())
-        try:
-            async with asyncio.timeout(max(0.0, pause.total_seconds())):
-                await self._changed.wait()
-        except TimeoutError:
-            return
 
     async def _inspect(self, name: str, assignment: Assignment) -> None:
         try:
@@ -117,7 +105,7 @@ class Inspector:
         if name in self._new and any(finding.verdict is Verdict.UNKNOWN for finding in findings):
             self._schedule.look_again(name, now + self._second_look)
         self._new.discard(name)
-        self._changed.set()
+        self._ticker.poke()
 
     async def _look(self, assignment: Assignment) -> tuple[Finding, ...]:
         kind = assignment.kind

@@ -90,6 +90,7 @@ class Judge:
         route = self._routes.get(result.route)
         if route is None:
             return None
+        self._witness.rewind(now)
         self._witness.hear(route, result)
         if route.direction is Direction.CONTROL:
             self._controlled_at[route.name] = result.started_at

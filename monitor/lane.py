@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-#: What a lane takes that nothing is said about: more than a server of our own size minds at once.
+#: What a lane takes that nothing is said about: no server minds so few at once, and none of ours needs more.
 ROOM = 10
 
 

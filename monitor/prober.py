@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
 from alerts.clock import Clock
+from monitor.arrival import Arrivals
 from monitor.budget import Budget
 from monitor.judge import Judge
 from monitor.lane import Lanes
@@ -19,20 +21,20 @@ from monitor.provider import Providers
 from monitor.route import Direction, WatchedRoute
 from monitor.schedule import Schedule
 from monitor.store.history import CAME, History, Sent
+from monitor.ticker import Ticker
 from monitor.turn import Turns
 from probes.mailbox import Mailbox
 from probes.probe import Patience, ProbeKind
 from probes.result import Arrival, Outcome, Party, Phase, ProbeResult
 from probes.runner import run_probe
 from probes.token import Token, TokenSigner
+from probes.trace import Recorder
 from probes.watcher import MailboxWatcher
 
 log = structlog.get_logger()
 
-#: Tokens whose mail has not come and whose route is remembered.
-_REMEMBERED = 50_000
-#: A clock that is set back is noticed within this.
-_LONGEST_SLEEP = timedelta(seconds=30)
+#: Between the openings of two mailboxes at the start: a thousand handshakes at once would be late for everybody.
+_APART = timedelta(milliseconds=5)
 
 
 class Prober:
@@ -51,8 +53,9 @@ class Prober:
         clock: Clock,
         known_tokens: Mapping[str, Sent],
         providers: Providers | None = None,
+        specimens: MutableMapping[str, bytes] | None = None,
     ) -> None:
-        """*known_tokens*: of earlier runs, the oldest first (`History.tokens`)."""
+        """*known_tokens*: of earlier runs, the oldest first (`History.tokens`). *specimens*: where they are put."""
         self._routes = routes
         self._kind = kind
         self._signer = signer
@@ -61,11 +64,11 @@ class Prober:
         self._history = history
         self._metrics = metrics
         self._clock = clock
-        self._began = clock.now()
         self._providers = providers or Providers()
         self._watchers = self._make_watchers(known_tokens)
-        #: The tokens whose mail has not come, the oldest first: how late it is, if it does.
-        self._sent = {token_id: sent for token_id, sent in known_tokens.items() if not sent.came}
+        self._arrivals = Arrivals(
+            known_tokens, routes=routes, judge=judge, history=history, metrics=metrics, clock=clock
+        )
         senders = {route.route.sender.name: route.route.sender for route in routes.values()}
         self._budget = Budget.of(senders.values(), self._providers)
         for sent in known_tokens.values():
@@ -76,10 +79,9 @@ class Prober:
         self._turns = Turns(Lanes(room=self._providers.room(senders.values())))
         self._lanes = {name: self._providers.lanes(sender) for name, sender in senders.items()}
         self._schedule = Schedule(seed=signer.prober)
-        self._changed = asyncio.Event()
-        #: The latest message from each agency that arrived at a reference.
-        self._specimens: dict[str, bytes] = {}
-        self._late: asyncio.Queue[tuple[str, datetime]] = asyncio.Queue()
+        self._ticker = Ticker(self._schedule, clock)
+        #: The latest message from each agency that arrived at a reference mailbox, whole, by its code.
+        self._specimens: MutableMapping[str, bytes] = {} if specimens is None else specimens
 
     def _make_watchers(self, known: Mapping[str, Sent]) -> dict[str, MailboxWatcher]:
         #: A mailbox hears of the tokens that were sent to it, not of everybody's.
@@ -92,7 +94,7 @@ class Prober:
             mailbox.name: MailboxWatcher(
                 mailbox,
                 self._signer,
-                on_arrival=self._arrived,
+                on_arrival=partial(self._arrived, mailbox.name),
                 patience=patiences[mailbox.name],
                 ended=expected.get(mailbox.name, ()),
                 arrived=[token_id for token_id, came in expected.get(mailbox.name, {}).items() if came],
@@ -102,24 +104,18 @@ class Prober:
             if mailbox.is_read
         }
 
-    def specimen(self, agency: str) -> bytes | None:
-        """Return the latest message from *agency* that arrived at a reference mailbox, whole; `None`: none yet."""
-        return self._specimens.get(agency)
-
     async def run(self) -> None:
         """Probe until cancelled. Runs and watchers are tasks of this one's group."""
         await self.plan()
         async with asyncio.TaskGroup() as tasks:
-            for watcher in self._watchers.values():
-                tasks.create_task(watcher.run())
+            for number, watcher in enumerate(self._watchers.values()):
+                tasks.create_task(_begin_after(number * _APART, watcher))
             hours = {route.agency: route.probing.hours for route in self._routes.values()}
             tasks.create_task(show_maintenance(hours, self._metrics, self._clock))
-            tasks.create_task(self._write_down_late())
+            tasks.create_task(self._arrivals.write_down())
             while True:
-                self._changed.clear()
-                for name in self._schedule.due(self._clock.now()):
+                for name in await self._ticker.due():
                     tasks.create_task(self._run(self._routes[name]))
-                await self._sleep()
 
     async def plan(self) -> None:
         """Put every route into the schedule, without a long stop of the loop where there are thousands."""
@@ -127,15 +123,6 @@ class Prober:
             self._schedule.add(route.name, route.probing.interval, self._clock.now(), route.probing.hours)
             if number % 500 == 499:
                 await asyncio.sleep(0)
-
-    async def _sleep(self) -> None:
-        wake = self._schedule.wake()
-        pause = _LONGEST_SLEEP if wake is None else min(_LONGEST_SLEEP, wake - self._clock.now())
-        try:
-            async with asyncio.timeout(max(0.0, pause.total_seconds())):
-                await self._changed.wait()
-        except TimeoutError:
-            return
 
     # -- one run -------------------------------------------------------------------------------------------------
 
@@ -169,7 +156,7 @@ class Prober:
     async def _probe(self, route: WatchedRoute) -> None:
         name, patience = route.name, route.probing.patience
         token = self._signer.issue(name, self._clock.now())
-        self._remember(token, name)
+        self._arrivals.sent(token.id, name, token.sent_at)
         await self._history.sent(token.id, name, token.sent_at, token.sent_at + patience.whole)
         waited = await self._settled(route, token)
         async with self._turns.take(name, self._lanes[route.route.sender.name]) as turn:
@@ -183,19 +170,15 @@ class Prober:
                 recipient=self._watchers[route.route.recipient.name],
                 clock=self._clock.now,
             )
+            recorder = Recorder(entering=turn.follow)
             result = await run_probe(
-                probe, route=name, token_id=token.id, patience=patience, recorder=turn, clock=self._clock.now
+                probe, route=name, token_id=token.id, patience=patience, recorder=recorder, clock=self._clock.now
             )
         if result.outcome in CAME:
-            self._sent.pop(token.id, None)
-        if turn.content is not None and route.direction is Direction.OUTBOUND:
-            self._specimens[route.agency] = turn.content
+            self._arrivals.came(token.id)
+        if recorder.content is not None and route.direction is Direction.OUTBOUND:
+            self._specimens[route.agency] = recorder.content
         await self._take(result, route)
-
-    def _remember(self, token: Token, name: str) -> None:
-        self._sent[token.id] = Sent(route=name, at=token.sent_at, came=False)
-        if len(self._sent) > _REMEMBERED:
-            del self._sent[next(iter(self._sent))]
 
     async def _settled(self, route: WatchedRoute, token: Token) -> timedelta:
         """Wait until it is known whether the recipient's mailbox can be read, before taking a turn at the sender's.
@@ -211,7 +194,7 @@ class Prober:
         return timedelta(seconds=loop.time() - began)
 
     async def _take(self, result: ProbeResult, route: WatchedRoute) -> None:
-        disturbance = route.probing.hours.disturbed(result.started_at, self._clock.now())
+        disturbance = route.probing.hours.closed_during(result.started_at, self._clock.now())
         if disturbance is None or _is_good(result, route):
             await self._pipeline.take(result)
             return
@@ -228,44 +211,16 @@ class Prober:
             # Somebody's failure waits for a proof that we ourselves work: prove it soon.
             confirmation = self._routes[control].probing.confirmation
             self._schedule.look_again(control, now + min(confirmation, timedelta(seconds=5)))
-        self._changed.set()
+        self._ticker.poke()
 
-    # -- mail that nobody waited for -----------------------------------------------------------------------------
+    def _arrived(self, mailbox: str, arrival: Arrival, token_id: str | None, seen_at: datetime) -> None:
+        at_first_look = self._watchers[mailbox].looked_at is None
+        self._arrivals.hear(arrival, token_id, seen_at, mailbox=mailbox, at_first_look=at_first_look)
 
-    def _arrived(self, arrival: Arrival, token_id: str | None, seen_at: datetime) -> None:
-        sent = self._sent.get(token_id or "")
-        route = self._routes.get(sent.route) if sent else None
-        if arrival is Arrival.LATE and token_id is not None:
-            self._late.put_nowait((token_id, seen_at))
-            self._sent.pop(token_id, None)
-        transit = None
-        if arrival is Arrival.LATE and sent and route and token_id is not None and self._saw_it_come(sent, route):
-            transit = seen_at - sent.at
-            self._judge.came_late(route.name, token_id, transit, self._clock.now())
-        direction = route.direction if route else None
-        self._metrics.arrived(arrival, direction=direction, transit=transit)
-        log.info(
-            "mail that nobody waited for",
-            arrival=arrival,
-            token=token_id,
-            route=route.name if route else "",
-            direction=direction or "",
-            seen_at=seen_at.isoformat(),
-        )
 
-    def _saw_it_come(self, sent: Sent, route: WatchedRoute) -> bool:
-        """Whether it came just now: of what was sent before the start, and lies there at the first look, nobody knows."""
-        watcher = self._watchers.get(route.route.recipient.name)
-        return sent.at >= self._began or (watcher is not None and watcher.looked_at is not None)
-
-    async def _write_down_late(self) -> None:
-        while True:
-            token_id, seen_at = await self._late.get()
-            try:
-                await self._history.came_late(token_id, seen_at)
-            # A disk that is full: should the same mail come again, it is counted as late again.
-            except Exception:
-                log.exception("could not write down late mail", token=token_id)
+async def _begin_after(delay: timedelta, watcher: MailboxWatcher) -> None:
+    await asyncio.sleep(delay.total_seconds())
+    await watcher.run()
 
 
 def _is_good(result: ProbeResult, route: WatchedRoute) -> bool:

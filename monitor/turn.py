@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from monitor.lane import Lanes
-from probes.result import Party, Phase
-from probes.trace import Recorder
+from probes.result import Phase
 
 
-class Turn(Recorder):
-    """The notes of a run that has its turn, which is over once the message is handed over.
+class Turn:
+    """The turn of one run, which is over once the message is handed over.
 
     Waiting for the message to arrive keeps no server busy, and where mail is lost it takes minutes.
     """
 
     def __init__(self, name: str, turns: Turns) -> None:
-        super().__init__()
         self._name = name
         self._turns: Turns | None = turns
 
-    @contextmanager
-    def phase(self, phase: Phase, party: Party) -> Iterator[None]:
+    def follow(self, phase: Phase) -> None:
+        """Hear that the run enters *phase*."""
         if phase is Phase.TRANSIT:
             self.end()
-        with super().phase(phase, party):
-            yield
 
     def end(self) -> None:
         """Let the next one have it. Again is the same as once."""
@@ -56,6 +52,7 @@ class Turns:
             turn.end()
 
     def give(self, name: str) -> None:
+        """End the turn of the run *name*, and begin those that have waited for it."""
         for other in self._lanes.leave(name):
             waiting = self._waiting.pop(other)
             # It may have been cancelled; then all of us are.

@@ -67,7 +67,9 @@ async def make_watch(configuration: Configuration, around: Surroundings) -> Watc
     now, budgets = around.clock.now(), [route.probing.deferred_budget for route in registry.routes]
     # What was put off longer ago than twice its budget has used it up however long it has been.
     judge.restore_deferrals(await around.history.deferrals(now - 2 * max(budgets, default=timedelta(0))))
-    assigned = _assigned(configuration, lambda agency: prober.specimen(agency))  # noqa: PLW0108 - it is made below
+    #: The prober puts them there, and the checks look at them.
+    specimens: dict[str, bytes] = {}
+    assigned = _assigned(configuration, specimens.get)
     announce(around.metrics, configuration, assigned)
     pipeline = Pipeline(
         judge=judge,
@@ -94,6 +96,7 @@ async def make_watch(configuration: Configuration, around: Surroundings) -> Watc
         clock=around.clock,
         known_tokens=await around.history.tokens(now),
         providers=build_providers(settings.providers),
+        specimens=specimens,
     )
     inspector = Inspector(assigned, latest=around.inspections, metrics=around.metrics, clock=around.clock)
     return Watch(configuration=configuration, routes=routes, judge=judge, prober=prober, inspector=inspector)

@@ -67,7 +67,7 @@ class Recurring:
         if self._known is not None and self._known[0] <= at < self._known[1].ends:
             return self._known[1]
         try:
-            begins = next(_matches(self.cron, (at - self.lasts).astimezone(self.zone))).astimezone(UTC)
+            begins = next(CronSim(self.cron, (at - self.lasts).astimezone(self.zone))).astimezone(UTC)
         except (StopIteration, OverflowError):
             return None
         found = Stretch(begins, begins + self.lasts, self.why)
@@ -80,15 +80,11 @@ def check_cron(cron: str) -> None:
     if len(cron.split()) != 5:
         raise NoCron(f"has {len(cron.split())} fields and not five: minute hour day month weekday")
     try:
-        next(_matches(cron, datetime(2024, 1, 1, tzinfo=UTC)))
+        next(CronSim(cron, datetime(2024, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
         raise NoCron(f"is no cron expression ({str(error).lower()})") from None
     except (StopIteration, OverflowError):
         raise NoCron("never comes") from None
-
-
-def _matches(cron: str, after: datetime) -> CronSim:
-    return CronSim(cron, after)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +115,9 @@ class Hours:
 
     def closed_by(self, at: datetime) -> Stretch | None:
         """Return the maintenance that *at* falls into, of several the one that ends last."""
-        return self.disturbed(at, at)
+        return self.closed_during(at, at)
 
-    def disturbed(self, begins: datetime, ends: datetime) -> Stretch | None:
+    def closed_during(self, begins: datetime, ends: datetime) -> Stretch | None:
         """Return a maintenance that what lasted from *begins* to *ends* touched; `None` if there was none."""
         following: Iterable[Stretch | None] = (window.following(begins) for window in self.maintenance)
         touched = [stretch for stretch in following if stretch is not None and stretch.begins <= ends]

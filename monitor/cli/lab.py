@@ -14,12 +14,12 @@ import typer
 from rich.console import Console, RenderableType
 
 from monitor.cli.service import fail
-from monitor.lab import sheet
+from monitor.lab.faultlab import screen
+from monitor.lab.faultlab.directory import Taken, claimed
+from monitor.lab.faultlab.lab import AGENCY, FaultLab, fault_lab
+from monitor.lab.faultlab.order import Break, Misunderstood, Order, Quit, Repair, ShowFaults, ShowSystems, read
+from monitor.lab.faultlab.terminal import Lines, typed
 from monitor.lab.mail import Fault
-from monitor.lab.order import Break, Misunderstood, Order, Quit, Repair, ShowFaults, ShowSystems, read
-from monitor.lab.place import Taken, claimed
-from monitor.lab.rig import AGENCY, Rig, rig
-from monitor.lab.terminal import Lines, typed
 
 #: Marks a directory that the lab made and may empty at its start.
 _MARK = ".pantau-lab"
@@ -42,7 +42,7 @@ def lab(
     Without --directory its files are removed at the end.
     """
     if list_:
-        Console().print(sheet.catalogue())
+        Console().print(screen.catalogue())
         return
     with ExitStack() as stack:
         try:
@@ -61,8 +61,8 @@ async def _run(directory: Path, faults: list[Fault]) -> None:
     for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(stop, lines.put_nowait, None)
     console = Console()
-    async with rig(directory) as running:
-        console.print(sheet.welcome(running, _command()), highlight=False, crop=False)
+    async with fault_lab(directory) as running:
+        console.print(screen.welcome(running, _command()), highlight=False, crop=False)
         for fault in faults:
             console.print(await _carry_out(Break(fault=fault, system=AGENCY.code), running), highlight=False)
         with typed(sys.stdin.fileno(), lines):
@@ -86,21 +86,21 @@ def _command() -> str:
     return sys.argv[0] if Path(sys.argv[0]).name == "pantau" else "pantau"
 
 
-async def _carry_out(order: Order, running: Rig) -> RenderableType:
+async def _carry_out(order: Order, running: FaultLab) -> RenderableType:
     systems = running.network.systems
     match order:
         case Break(fault=fault, system=system):
             await systems[system].break_(fault)
-            return sheet.broken(fault, system)
+            return screen.broken(fault, system)
         case Repair(fault=fault, system=system):
             for each in systems.values() if system is None else (systems[system],):
                 await each.repair(fault)
-            return sheet.repaired(systems.values())
+            return screen.repaired(systems.values())
         case ShowFaults():
-            return sheet.catalogue()
+            return screen.catalogue()
         case ShowSystems():
-            return sheet.systems(running)
+            return screen.systems(running)
         case Misunderstood(why=why):
             return why
         case _:
-            return sheet.orders()
+            return screen.orders()

@@ -18,6 +18,7 @@ from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.report import report
 from monitor.cli.service import configuration, fail
 from monitor.cli.table import show
+from monitor.inspection import legible
 from monitor.key import token_key
 from monitor.kinds import ROUND_TRIP, check_kinds, probe_kinds
 from monitor.registry import premises
@@ -72,12 +73,14 @@ def probe(
 
     It changes nothing that the service knows. Exit code: 0 delivered, 10 junk, 11 bounced, 12 rejected, 13 deferred,
     14 corrupted, 15 lost, 16 auth, 17 tls, 18 dns, 19 connect, 20 timeout, 21 inconclusive; of several, the highest.
-    With --check: 0 nothing fails, 22 something does, 21 the check did not end.
+    With --check: 0 nothing fails, 22 something does, 21 nothing could be looked at, or the check did not end.
     """
     loaded = configuration(config)
     if check is not None:
         if agency.upper() not in loaded.registry.agencies:
             fail(f"there is no agency {agency} in the configuration", 2)
+        if route is not None:
+            fail(f"a check looks at all of an agency: leave out the route {route}, or --check", 2)
         _check(_kind(check), premises(agency.upper(), loaded.registry, loaded.settings))
     routes = _chosen(loaded.registry.routes_of(agency.upper()), agency, route)
     try:
@@ -115,7 +118,7 @@ def _kind(name: str) -> CheckKind:
 def _check(kind: CheckKind, of: Premises) -> NoReturn:
     async def run() -> tuple[Finding, ...]:
         async with asyncio.timeout(kind.within.total_seconds()):
-            return await kind.build(of, lambda: datetime.now(UTC)).run()
+            return legible(await kind.build(of, lambda: datetime.now(UTC)).run())
 
     try:
         findings = asyncio.run(run())
@@ -123,7 +126,11 @@ def _check(kind: CheckKind, of: Premises) -> NoReturn:
         fail(f"the check did not end within {kind.within.total_seconds():.0f} s", EXIT_CODES[Outcome.INCONCLUSIVE])
     rows = [(str(each.verdict).upper(), each.aspect, each.subject, each.detail) for each in findings]
     show(("", "what", "of", "found"), rows, nothing=f"{of.agency} has nothing that this check looks at")
-    raise typer.Exit(CHECK_FAILED if any(each.verdict is Verdict.FAIL for each in findings) else 0)
+    verdicts = {each.verdict for each in findings}
+    if verdicts == {Verdict.UNKNOWN}:
+        # Nothing was seen to be well.
+        raise typer.Exit(EXIT_CODES[Outcome.INCONCLUSIVE])
+    raise typer.Exit(CHECK_FAILED if Verdict.FAIL in verdicts else 0)
 
 
 @contextmanager

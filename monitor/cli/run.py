@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 import structlog
-import typer
 
 from monitor.app import App
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import fail
 from monitor.config.loading import BadConfiguration
 from monitor.store.database import StoreInUseError
+from monitor.store.migrations import StoreTooNewError
 
 
 def run(config: Config = DEFAULT_CONFIG) -> None:
@@ -26,7 +26,7 @@ def run(config: Config = DEFAULT_CONFIG) -> None:
         asyncio.run(_run(config))
     except BadConfiguration as bad:
         fail("\n".join(str(problem) for problem in bad.problems), 2)
-    except (StoreInUseError, OSError, ValueError) as error:
+    except (StoreInUseError, StoreTooNewError, OSError, ValueError) as error:
         fail(f"pantau cannot start: {error}")
 
 
@@ -58,4 +58,3 @@ def log_to_stderr() -> None:
     )
     # Libraries say only what went wrong; aioimaplib would log passwords at DEBUG.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
-    typer.echo("", nl=False)

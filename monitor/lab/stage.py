@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from monitor.lab.mail import Fault, LabNetwork, SystemPlan
 from monitor.lab.outbox import Outbox
 from monitor.lab.scenery import DEMO, Providers, Timing, write
 from monitor.lab.serving import serve
-from monitor.lab.world import AGENCIES, NOC, REFERENCES
+from monitor.lab.world import AGENCIES, NOC, REFERENCES, FictionalAgency
 from monitor.web.serving import open_unix
 from monitor.web.serving import serve as serve_on
 
@@ -41,17 +41,25 @@ def lever(directory: Path) -> Path:
 
 
 @asynccontextmanager
-async def stage(directory: Path, *, listen: str, callbacks: str, timing: Timing = DEMO) -> AsyncIterator[Stage]:
+async def stage(
+    directory: Path,
+    *,
+    listen: str,
+    callbacks: str,
+    timing: Timing = DEMO,
+    agencies: Sequence[FictionalAgency] = AGENCIES,
+) -> AsyncIterator[Stage]:
     """Run the world for as long as the block lasts, with the service's configuration written below *directory*.
 
-    *listen* and *callbacks*: where the service is to listen ("127.0.0.1:8080").
+    *listen* and *callbacks*: where the service is to listen ("127.0.0.1:8080"). *agencies*: the part of the world that
+    is there.
     """
     plans = [
-        *(SystemPlan.with_one_mailbox(a.code, a.domain, tempo=timing.tempo) for a in AGENCIES),
+        *(SystemPlan.with_one_mailbox(a.code, a.domain, tempo=timing.tempo) for a in agencies),
         *(SystemPlan.with_one_mailbox(r.key, r.domain, tempo=timing.tempo) for r in REFERENCES),
     ]
     outbox = Outbox(directory / "outbox", lambda: datetime.now(UTC))
-    phones, machines = _carrier(outbox), _fax_service(outbox)
+    phones, machines = _carrier(outbox, agencies), _fax_service(outbox, agencies)
     async with AsyncExitStack() as stack:
         network = await stack.enter_async_context(LabNetwork(plans, folder=directory))
         carrier_url = await stack.enter_async_context(serve(carrier_app(phones)))
@@ -69,13 +77,13 @@ async def stage(directory: Path, *, listen: str, callbacks: str, timing: Timing 
             key_secret=machines.key_secret,
             fax_caller="+60300000000",
         )
-        settings = write(directory, network, providers, timing, listen=listen, callbacks=callbacks)
+        settings = write(directory, network, providers, timing, listen=listen, callbacks=callbacks, agencies=agencies)
         yield Stage(network=network, carrier=phones, fax_service=machines, outbox=outbox, settings=settings)
 
 
-def _carrier(outbox: Outbox) -> Carrier:
+def _carrier(outbox: Outbox, agencies: Sequence[FictionalAgency]) -> Carrier:
     phones = Carrier(step=timedelta(seconds=0.5), on_sms=outbox.sms, on_call=outbox.call)
-    for person in (NOC, *(p for a in AGENCIES for p in (a.duty, a.deputy))):
+    for person in (NOC, *(p for a in agencies for p in (a.duty, a.deputy))):
         phones.phone(
             person.number,
             owner=person.name,
@@ -87,9 +95,9 @@ def _carrier(outbox: Outbox) -> Carrier:
     return phones
 
 
-def _fax_service(outbox: Outbox) -> FaxService:
+def _fax_service(outbox: Outbox, agencies: Sequence[FictionalAgency]) -> FaxService:
     machines = FaxService(step=timedelta(seconds=1), on_fax=outbox.fax)
-    for agency in AGENCIES:
+    for agency in agencies:
         machines.machine(agency.recipient.fax, owner=agency.recipient.organisation)
     return machines
 

@@ -37,7 +37,8 @@ class Database:
     async def open(cls, directory: Path) -> AsyncIterator[Database]:
         """Open the store in *directory*, bringing its schema up to date; close it at the end of the block.
 
-        Raise `StoreInUseError` when another process has it: two schedulers on one file would notify twice.
+        Raise `StoreInUseError` when another process has it: two schedulers on one file would notify twice;
+        `StoreTooNewError` when a newer version has used it.
         """
         lock = _lock(directory / "pantau.lock")
         url = f"sqlite+aiosqlite:///{directory / 'pantau.sqlite'}"

@@ -13,6 +13,7 @@ import pytest_asyncio
 import yaml
 
 from monitor.lab.mail import Fault
+from monitor.lab.world import AGENCIES
 from tests.real.prometheus import Prometheus, prometheus
 from tests.stories.theatre import JCM, theatre
 from tests.unit.grafana import promql
@@ -41,7 +42,7 @@ RECORDINGS = [rule["record"] for rule in RULE_LIST if "record" in rule]
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def metrics_target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """Run the real service; give its base URL when an agency's mail is down and people were told."""
-    async with theatre(tmp_path_factory.mktemp("pantau")) as play:
+    async with theatre(tmp_path_factory.mktemp("pantau"), agencies=AGENCIES) as play:
         await play.everybody_is_up()
         play.duty.keys = ["1"]
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)

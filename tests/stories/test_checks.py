@@ -10,6 +10,7 @@ import httpx
 import yaml
 
 from monitor.lab.serving import free_port
+from monitor.lab.world import AGENCIES
 from tests.stories.theatre import JCM, Theatre, theatre
 
 
@@ -32,10 +33,10 @@ async def text(play: Theatre, path: str) -> str:
 
 
 async def test_what_mail_rests_on_is_looked_at_soon_and_a_reload_keeps_what_was_found(tmp_path: Path) -> None:
-    async with theatre(tmp_path) as play:
+    async with theatre(tmp_path, agencies=AGENCIES[:2]) as play:
 
         async def all_seen() -> bool:
-            found = [await checks(play, code) for code in (JCM.code, "MDC", "UCM")]
+            found = [await checks(play, code) for code in (JCM.code, "MDC")]
             own = {check["kind"]: check for check in await play.get("/own-checks")}
             return all(each["certificate"]["verdict"] == "pass" for each in (*found, own))
 
@@ -63,6 +64,6 @@ async def test_what_mail_rests_on_is_looked_at_soon_and_a_reload_keeps_what_was_
 
         await play.until(nothing_known, "nobody knows how the domain stands")
         await play.everybody_is_up()
-        assert await play.get("/incidents") == [], "a check never says that mail is down"
+        assert not [i for i in await play.get("/incidents") if i["agency"]], "a check never says that mail is down"
 
     assert "Traceback" not in play.log()

@@ -61,7 +61,7 @@ async def test_a_letter_that_was_not_posted_is_withdrawn_and_needs_no_recovery_l
     ("first", "second"), [(Fault.REFUSE, Fault.AUTH), (Fault.LOSE, Fault.BOUNCE), (Fault.CORRUPT, Fault.IMAP)]
 )
 async def test_each_way_of_failing_is_found_and_told(tmp_path: Path, first: Fault, second: Fault) -> None:
-    async with theatre(tmp_path) as play:
+    async with theatre(tmp_path, agencies=AGENCIES) as play:
         await play.everybody_is_up()
         jcm, mdc, ucm = AGENCIES
 

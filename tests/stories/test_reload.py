@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import yaml
 
+from monitor.lab.world import AGENCIES
 from tests.stories.theatre import JCM, Theatre, theatre
 
 LINE = "pantau_config_reload_success"
@@ -43,7 +44,7 @@ async def test_a_bad_file_keeps_the_old_configuration_and_says_so(tmp_path: Path
 
 
 async def test_an_agency_that_leaves_is_forgotten_and_the_others_go_on(tmp_path: Path) -> None:
-    async with theatre(tmp_path) as play:
+    async with theatre(tmp_path, agencies=AGENCIES) as play:
         await play.everybody_is_up()
         (tmp_path / "agencies" / "jcm.yaml").unlink()
         settings = yaml.safe_load(play.world.settings.read_text())

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -29,11 +29,11 @@ from monitor.lab.world import AGENCIES, NOC, FictionalAgency
 
 #: Fast enough to watch, slow enough that two busy cores do not make mail look slow.
 BRISK = Timing(
-    interval="2s",
-    session_timeout="2s",
-    arrival_timeout="3s",
-    slow_after="1s",
-    tempo=Tempo(slow_by=timedelta(seconds=2)),
+    interval="3s",
+    session_timeout="3s",
+    arrival_timeout="5s",
+    slow_after="2s",
+    tempo=Tempo(slow_by=timedelta(seconds=3)),
     confirmation="1s",
     deferred_budget="4s",
     call_after="2s",
@@ -172,10 +172,12 @@ def text_of(pdf: bytes) -> str:
 
 
 @asynccontextmanager
-async def theatre(directory: Path, timing: Timing = BRISK) -> AsyncIterator[Theatre]:
-    """Set the stage, start the service, and end both with the block."""
+async def theatre(
+    directory: Path, timing: Timing = BRISK, *, agencies: Sequence[FictionalAgency] = (JCM,)
+) -> AsyncIterator[Theatre]:
+    """Set the stage, start the service that watches *agencies*, and end both with the block."""
     listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    async with stage(directory, listen=listen, callbacks=callbacks, timing=timing) as world:
+    async with stage(directory, listen=listen, callbacks=callbacks, timing=timing, agencies=agencies) as world:
         for phone in world.carrier.phones.values():
             phone.keys.clear()
         play = Theatre(world=world, directory=directory, url=f"http://{listen}")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from monitor.lab.faultlab.symptom import SYMPTOMS
 from monitor.lab.mail import Fault, LabNetwork, SystemPlan, Tempo
-from monitor.lab.symptom import SYMPTOMS
 from probes.kinds.roundtrip import KIND
 from probes.mailbox import Mailbox
 from probes.pace import Pace

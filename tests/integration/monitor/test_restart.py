@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -81,6 +81,8 @@ class Life:
     metrics: Metrics
     database: Database
     alerts: Alerts
+    specimens: Mapping[str, bytes]
+    began: datetime
 
     def value(self, name: str, **labels: str) -> float | None:
         return Scrape(self.metrics).value(name, **labels)
@@ -114,6 +116,8 @@ async def life(directory: Path, network: LabNetwork, probing: Probing) -> AsyncI
         probing=probing,
     )
     routes = {route.name: route}
+    specimens: dict[str, bytes] = {}
+    began = CLOCK.now()
     async with Database.open(directory) as database:
         history, judge, alerts = History(database), Judge([route], HealthPolicy()), Alerts()
         judge.restore(await history.healths())
@@ -141,10 +145,11 @@ async def life(directory: Path, network: LabNetwork, probing: Probing) -> AsyncI
             metrics=metrics,
             clock=CLOCK,
             known_tokens=await history.tokens(CLOCK.now()),
+            specimens=specimens,
         )
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(prober.run())
-            yield Life(prober, metrics, database, alerts)
+            yield Life(prober, metrics, database, alerts, specimens, began)
             running.cancel()
 
 
@@ -190,8 +195,8 @@ async def test_a_second_copy_and_a_forgery_are_told_apart_after_the_next_start(
     state, system = tmp_path / "state", network.systems["rujukan-a"]
     async with life(state, network, OFTEN) as first:
         await first.has_ended(Outcome.DELIVERED)
-        await first.until(lambda: first.prober.specimen("JCM") is not None)
-        content = first.prober.specimen("JCM")
+        await first.until(lambda: first.specimens.get("JCM") is not None)
+        content = first.specimens.get("JCM")
     assert content is not None
     address = network.mailboxes()["rujukan-a"].address
     forged = re.sub(
@@ -222,5 +227,5 @@ async def test_a_server_that_puts_us_off_is_not_given_its_budget_anew_by_a_resta
         await second.until(lambda: second.prober._judge._subjects["JCM/outbound/rujukan-a"].deferred_since is not None)
         ((name, since),) = deferrals.items()
         assert name == "JCM/outbound/rujukan-a"
-        assert since < second.prober._began
+        assert since < second.began
         assert second.prober._judge._subjects[name].deferred_since == since

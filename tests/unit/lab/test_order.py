@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from monitor.lab.faultlab.order import (
+    USAGE,
+    Break,
+    Help,
+    Misunderstood,
+    Order,
+    Quit,
+    Repair,
+    ShowFaults,
+    ShowSystems,
+    read,
+)
 from monitor.lab.mail import Fault
-from monitor.lab.order import USAGE, Break, Help, Misunderstood, Order, Quit, Repair, ShowFaults, ShowSystems, read
 
 SYSTEMS = ("JCM", "rujukan-a")
 

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from monitor.attribution import Blame, weigh
 from monitor.evidence import Evidence, Proof, Witness
+from monitor.health import Grade
 from monitor.route import Direction, WatchedRoute
 from probes.reply import Reason
 from probes.result import Outcome, Party, Phase, ProbeResult
@@ -154,12 +156,45 @@ def test_whoever_answers_proves_our_network(outcome: Outcome, phase: Phase, *, s
 
 
 def test_a_provider_that_refuses_a_token_proves_nothing_of_the_mail_server() -> None:
-    run = failed(A_TO_B, T0, Outcome.AUTH, Phase.AUTH, credentials=True)
+    run = failed(A_TO_B, T0, Outcome.AUTH, Phase.AUTH, Party.SENDER, credentials=True)
     assert run.failure is not None
     without = replace(run, failure=replace(run.failure, reason=Reason.TOKEN_REFUSED))
 
     assert heard((A_TO_B, run)).network_stands(T0) is True
     assert heard((A_TO_B, without)).network_stands(T0) is None
+
+
+def test_a_refused_password_that_is_not_tried_again_proves_nothing_of_our_network() -> None:
+    # The watcher of b's mailbox was refused a minute ago, and tells every run so since; then our network died.
+    held = failed(OUT_B, T0 + SECOND, Outcome.AUTH, Phase.AUTH, credentials=True)
+    unreached = failed(INTERNAL, T0, Outcome.CONNECT, Phase.CONNECT, Party.SENDER)
+
+    verdict = weigh(INTERNAL, unreached, heard((OUT_B, held)))
+
+    assert (verdict.grade, verdict.blame) == (Grade.PENDING, Blame.NETWORK)
+
+
+def test_what_was_proven_before_the_clock_was_set_back_proves_nothing_of_what_comes_after() -> None:
+    witness = Witness([A_TO_B, B_TO_A])
+    witness.hear(A_TO_B, arrived(A_TO_B, T0))
+    witness.rewind(T0)
+    assert witness.evidence().network_stands(T0) is True
+
+    witness.rewind(T0 - 60 * MINUTE)
+
+    assert witness.evidence().network_stands(T0 - 60 * MINUTE) is None
+    assert witness.evidence().sends["a"] == Proof()
+
+
+def test_a_reference_that_owes_a_proof_owes_it_whatever_the_clock_says() -> None:
+    witness = Witness([A_TO_B, B_TO_A])
+    witness.hear(A_TO_B, failed(A_TO_B, T0, Outcome.LOST, Phase.TRANSIT))
+    witness.rewind(T0 - 60 * MINUTE)
+
+    witness.hear(A_TO_B, arrived(A_TO_B, T0 - 59 * MINUTE))
+    assert witness.evidence().sends["a"].stands_for(T0 - 60 * MINUTE) is None
+    witness.hear(A_TO_B, arrived(A_TO_B, T0 - 58 * MINUTE))
+    assert witness.evidence().sends["a"].stands_for(T0 - 60 * MINUTE) is True
 
 
 def test_the_network_is_dead_only_when_no_reference_can_be_reached() -> None:

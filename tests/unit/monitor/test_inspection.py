@@ -110,6 +110,8 @@ def test_the_words_of_a_server_can_be_written_anywhere() -> None:
 
     assert (shown.subject, shown.detail) == ("a?b", "550 ?[31mno??never ? 敬具")
     assert legible([found(PASS)]) == (found(PASS),)
+    [long] = legible([replace(odd, detail="a" * 60_000)])
+    assert len(long.detail) == 400
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,13 @@ from alerts.brief import Brief
 from alerts.event import Event, Resolve, Trigger
 from alerts.incident import Incident
 from alerts.notice import Matter
+from monitor.arrival import Arrivals
 from monitor.health import Health, HealthPolicy
 from monitor.judge import Judge, Suspect
-from monitor.kinds import ROUND_TRIP, probe_kinds
 from monitor.metrics import Metrics
 from monitor.pipeline import Briefs, Pipeline
-from monitor.prober import Prober
-from monitor.store.history import History, Sent
+from monitor.store.history import History
 from probes.result import Arrival, Outcome, Phase, ProbeResult
-from probes.token import TokenSigner
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import LOSES, MINUTE, REFUSED, T0, World, agency_routes, arrived, controls, failed
@@ -314,28 +312,29 @@ async def test_mail_that_comes_late_is_timed_and_turns_lost_into_slow() -> None:
     service = Service("JCM")
     await service.rounds(3)
     internal = service.world.routes[0]
-    prober = Prober(
+    arrivals = Arrivals(
+        {},
         routes={internal.name: internal},
-        kind=probe_kinds()[ROUND_TRIP],
-        signer=TokenSigner(b"x" * 32, "utama"),
         judge=service.judge,
-        pipeline=service.pipeline,
         history=cast(History, service.store),
         metrics=service.metrics,
         clock=service.clock,
-        known_tokens={},
     )
     for n in range(3):
         lost = failed(internal, service.clock.time, Outcome.LOST, Phase.TRANSIT, token=f"{n:016x}")
-        prober._sent[lost.token_id] = Sent(route=internal.name, at=service.clock.time, came=False)
+        arrivals.sent(lost.token_id, internal.name, service.clock.time)
         await service.pipeline.take(lost)
         service.clock.time += 5 * MINUTE
     assert service.judge.route_health(internal.name) is Health.DOWN
 
+    def come(arrival: Arrival, token_id: str | None) -> None:
+        mailbox = internal.route.recipient.name
+        arrivals.hear(arrival, token_id, service.clock.time, mailbox=mailbox, at_first_look=True)
+
     for n in range(3):
-        prober._arrived(Arrival.LATE, f"{n:016x}", service.clock.time)
-    prober._arrived(Arrival.LATE, "sent before the start", service.clock.time)
-    prober._arrived(Arrival.FORGED, None, service.clock.time)
+        come(Arrival.LATE, f"{n:016x}")
+    come(Arrival.LATE, "sent long before the start")
+    come(Arrival.FORGED, None)
 
     assert service.judge.route_health(internal.name) is Health.DEGRADED
     assert service.value("probe_arrivals_total", arrival="late") == 4

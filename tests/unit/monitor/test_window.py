@@ -86,7 +86,7 @@ def test_a_route_that_is_never_probed_again(hours: Hours) -> None:
     ],
 )
 def test_a_run_is_disturbed_by_maintenance_that_it_touched(begins: str, ends: str, *, touched: bool) -> None:
-    found = Hours(when=[OFFICE], maintenance=[MOVE]).disturbed(at(begins), at(ends))
+    found = Hours(when=[OFFICE], maintenance=[MOVE]).closed_during(at(begins), at(ends))
     assert (found is not None and found.why == "Pindah pelayan") is touched
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from monitor.store.database import Database, StoreInUseError
-from monitor.store.migrations import upgrade
+from monitor.store.migrations import StoreTooNewError, upgrade
 from monitor.store.tables import metadata
 
 
@@ -131,6 +131,20 @@ def test_an_upgrade_that_is_broken_off_leaves_nothing_and_can_be_repeated(tmp_pa
     upgrade(url)
     assert {table.name for table in metadata.sorted_tables} < set(inspect(engine).get_table_names())
     engine.dispose()
+
+
+def test_a_store_that_a_newer_version_has_used_is_left_alone_and_says_what_to_do(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'fresh.sqlite'}"
+    upgrade(url)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    before = (tmp_path / "fresh.sqlite").read_bytes()
+
+    with pytest.raises(StoreTooNewError, match="install that version again, or put back the copy"):
+        upgrade(url)
+    assert (tmp_path / "fresh.sqlite").read_bytes() == before
 
 
 async def test_a_directory_with_signs_in_its_name_is_no_trouble(tmp_path: Path) -> None:

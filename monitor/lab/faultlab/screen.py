@@ -9,10 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from monitor.lab.faultlab.lab import AGENCY, FaultLab
+from monitor.lab.faultlab.order import USAGE
+from monitor.lab.faultlab.symptom import SYMPTOMS, Symptom
 from monitor.lab.mail import Fault, MailSystem, Port
-from monitor.lab.order import USAGE
-from monitor.lab.rig import AGENCY, Rig
-from monitor.lab.symptom import SYMPTOMS, Symptom
 from probes.result import Outcome
 
 _COLOURS = {Outcome.DELIVERED: "green", Outcome.JUNK: "yellow"}
@@ -40,29 +40,29 @@ def catalogue() -> RenderableType:
     return Group(table, Text(), Text(f"The last three are what `pantau probe` reports. {routes}", style="dim"))
 
 
-def systems(rig: Rig) -> RenderableType:
+def systems(lab: FaultLab) -> RenderableType:
     """Return which ports are whose, and what is broken."""
     table = Table("system", "mailbox", *Port, box=None, pad_edge=False)
-    for system in rig.network.systems.values():
+    for system in lab.network.systems.values():
         (account,) = system.accounts
         ports = (str(system.port(port)) for port in Port)
         table.add_row(Text(system.name, style="bold"), account.address, *ports)
-    wrong = _wrong(rig.network.systems.values())
+    wrong = _wrong(lab.network.systems.values())
     return Group(table, Text(), Text(wrong)) if wrong else table
 
 
-def welcome(rig: Rig, command: str) -> RenderableType:
+def welcome(lab: FaultLab, command: str) -> RenderableType:
     """Return what an operator needs to begin. Print it uncropped."""
     return Group(
         Text("Pantau's fault lab: mail systems on 127.0.0.1 that can be broken on purpose.", style="bold"),
         Text(),
-        systems(rig),
+        systems(lab),
         Text(),
         Text("Passwords (secrets/), certificate (ca.pem) and configuration lie in"),
-        _whole(f"  {rig.directory}"),
+        _whole(f"  {lab.directory}"),
         Text(),
         Text("Probe it in another terminal; without a last word, the internal route:"),
-        _whole(f"  {command} probe --config {rig.settings} {AGENCY.code} outbound"),
+        _whole(f"  {command} probe --config {lab.settings} {AGENCY.code} outbound"),
         Text(),
         Text("Break and repair it here:"),
         orders(),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.lab.place import Taken, claimed
+from monitor.lab.faultlab.directory import Taken, claimed
 
 MARK = ".ours"
 

@@ -32,7 +32,7 @@ _NOBODY = Providers(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rig:
+class FaultLab:
     """The lab, running."""
 
     network: LabNetwork
@@ -42,11 +42,11 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(directory: Path, *, timing: Timing = DEMO) -> AsyncIterator[Rig]:
+async def fault_lab(directory: Path, *, timing: Timing = DEMO) -> AsyncIterator[FaultLab]:
     """Run the lab for as long as the block lasts, with its configuration written below *directory*."""
     names = {AGENCY.code: AGENCY.domain} | {each.key: each.domain for each in REFERENCES}
     plans = [SystemPlan.with_one_mailbox(name, domain, tempo=timing.tempo) for name, domain in names.items()]
     async with LabNetwork(plans, folder=directory) as network:
         listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
         settings = write(directory, network, _NOBODY, timing, listen=listen, callbacks=callbacks, agencies=(AGENCY,))
-        yield Rig(network=network, directory=directory, settings=settings)
+        yield FaultLab(network=network, directory=directory, settings=settings)
