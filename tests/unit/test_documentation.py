@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import tomllib
@@ -21,9 +22,9 @@ from alerts.incident import TRANSITIONS, IncidentState
 from alerts.notice import Matter, Plan, Purpose
 from monitor.cli import app
 from monitor.health import Health
+from monitor.lab.faultlab.order import USAGE
+from monitor.lab.faultlab.symptom import SYMPTOMS
 from monitor.lab.mail import Fault
-from monitor.lab.order import USAGE
-from monitor.lab.symptom import SYMPTOMS
 from probes.check import Verdict
 from probes.result import Outcome, Phase
 
@@ -46,6 +47,9 @@ CLOSED_SETS: dict[str, type[StrEnum]] = {
     "Purpose": Purpose,
     "ErrorClass": ErrorClass,
 }
+
+#: The document that tells, test by test, of all that carry a marker.
+MARKED = {"pitfall": "docs/pitfalls.md", "falsegreen": "docs/false-green.md"}
 
 #: Written backwards, or this file would be the one that names them.
 REGISTRIES = tuple(name[::-1] for name in ("gro.ipyp", "gro.detsohnohtyp", "moc.sjmpn"))
@@ -259,6 +263,41 @@ def test_the_decision_about_libraries_names_every_one() -> None:
     required = [*project["dependencies"], *project["optional-dependencies"]["lab"]]
     told = read("docs/adr/0002-libraries-and-licence.md").lower()
     assert [name for line in required if (name := re.split(r"[\[>=<]", line)[0]) not in told] == []
+
+
+# -- tests that a document tells of ---------------------------------------------------------------------------------
+
+
+def carries(node: ast.expr, marker: str) -> bool:
+    """Whether a decorator, or what `pytestmark` holds, is or contains `pytest.mark.<marker>`."""
+    return any(
+        isinstance(inner, ast.Attribute) and inner.attr == marker and ast.unparse(inner.value) == "pytest.mark"
+        for inner in ast.walk(node)
+    )
+
+
+def marked(path: Path, marker: str) -> Iterator[str]:
+    """Return the names of the tests in a module that carry *marker*, by themselves or because the module does."""
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    whole = any(
+        isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark" and carries(node.value, marker)
+        for node in module.body
+    )
+    functions = (node for node in module.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    for function in functions:
+        by_itself = any(carries(decorator, marker) for decorator in function.decorator_list)
+        if function.name.startswith("test_") and (whole or by_itself):
+            yield function.name
+
+
+@pytest.mark.parametrize("marker", MARKED)
+def test_a_document_tells_of_every_test_with_a_marker_and_every_one_there_carries_it(marker: str) -> None:
+    told = re.findall(r"\| `(test_\w+)` \|$", read(MARKED[marker]), re.MULTILINE)
+    carrying = [name for path in (ROOT / "tests").rglob("test_*.py") for name in marked(path, marker)]
+    assert len(set(told)) == len(told), "told twice"
+    assert len(set(carrying)) == len(carrying), "two tests of one name"
+    assert set(told) - set(carrying) == set(), "told, and not there or without the marker"
+    assert set(carrying) - set(told) == set(), "not told"
 
 
 # -- all files ------------------------------------------------------------------------------------------------------
