@@ -14,8 +14,8 @@ class StoreTooNewError(Exception):
     """A newer version of this program has used the store."""
 
 
-def upgrade(url: str) -> None:
-    """Apply all migrations that the database at *url* lacks (a synchronous SQLAlchemy URL). Blocks.
+def upgrade(url: str, to: str = "head") -> None:
+    """Apply all migrations up to *to* that the database at *url* lacks (a synchronous SQLAlchemy URL). Blocks.
 
     Raise `StoreTooNewError` when it has had one that is not known here.
     """
@@ -23,7 +23,7 @@ def upgrade(url: str) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
     except CommandError as error:
         if not isinstance(error.__cause__, ResolutionError):
             raise

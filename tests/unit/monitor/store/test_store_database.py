@@ -116,6 +116,33 @@ def test_an_upgrade_of_what_is_up_to_date_changes_nothing(tmp_path: Path) -> Non
     assert file.read_bytes() == before
 
 
+def test_what_an_older_version_has_stored_is_there_after_the_upgrade(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.sqlite'}"
+    upgrade(url, to="0001")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for token in ("came", "lost", "under-way"):
+            connection.execute(
+                text("INSERT INTO token VALUES (:id, 'JCM/internal', '2026-11-24 06:15:00', '2026-11-24 06:17:00')"),
+                {"id": token},
+            )
+        for token, outcome in (("came", "junk"), ("lost", "lost")):
+            connection.execute(
+                text("INSERT INTO run VALUES (NULL, 'JCM', 'r', :token, '2026-11-24 06:15:00', 1.5, :outcome, '{}')"),
+                {"token": token, "outcome": outcome},
+            )
+        connection.execute(text("INSERT INTO health VALUES ('JCM/internal', 'down', '2026-11-24 06:15:00')"))
+
+    upgrade(url)
+
+    with engine.begin() as connection:
+        tokens = connection.execute(text("SELECT id, came_at FROM token ORDER BY id")).all()
+        assert tokens == [("came", "2026-11-24 06:15:00"), ("lost", None), ("under-way", None)]
+        assert connection.execute(text("SELECT count(*) FROM run")).scalar() == 2
+        assert connection.execute(text("SELECT health FROM health")).scalar() == "down"
+    engine.dispose()
+
+
 def test_an_upgrade_that_is_broken_off_leaves_nothing_and_can_be_repeated(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'fresh.sqlite'}"
     engine = create_engine(url)
