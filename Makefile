@@ -43,9 +43,9 @@ contracts: $(VENV)/.dev
 unit: $(VENV)/.dev
 	$(BIN)/pytest -q -n 2 tests/unit tests/contracts
 
-# One process: Postfix, Dovecot and Prometheus are started once for all of them.
+# They wait for real servers most of the time. A file's tests stay together and share those that it starts.
 integration: $(VENV)/.dev
-	$(BIN)/pytest -q tests/integration
+	$(BIN)/pytest -q -n 3 --dist loadfile tests/integration
 
 # Each story waits for its own world most of the time.
 stories: $(VENV)/.dev
