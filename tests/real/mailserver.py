@@ -135,6 +135,15 @@ class MailServer:
             _until(lambda: not _is_open(self.ports[Door.IMAPS]), "Dovecot's port to close")
 
     @contextmanager
+    def imap_down(self) -> Iterator[None]:
+        """Stop Dovecot for as long as the block lasts."""
+        self.stop_imap()
+        try:
+            yield
+        finally:
+            self.start_imap()
+
+    @contextmanager
     def hung_smtp(self) -> Iterator[None]:
         """Stop Postfix in its tracks: the kernel still takes connections, and nobody says a word."""
         master = int((self.directory / "spool/pid/master.pid").read_text())
@@ -286,13 +295,11 @@ def _children(parent: int) -> list[int]:
 
 
 def _free_ports() -> dict[Door, int]:
-    sockets = {door: socket.create_server(("127.0.0.1", 0)) for door in Door}
-    ports = {door: sock.getsockname()[1] for door, sock in sockets.items()}
-    for sock in sockets.values():
-        sock.close()
-    # Opened much later, and until then no outgoing connection may take it.
-    ports[Door.INTROSPECTION] = free_port()
-    return ports
+    # Some are opened later, or closed and opened again: no outgoing connection may take them in between.
+    ports: set[int] = set()
+    while len(ports) < len(Door):
+        ports.add(free_port())
+    return dict(zip(Door, ports, strict=True))
 
 
 def _run(*command: str) -> None:
