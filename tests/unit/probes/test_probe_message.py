@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
+from email.message import Message
 from email.utils import parsedate_to_datetime
 
 import pytest
@@ -288,11 +289,16 @@ VALUES = st.text(st.sampled_from('ab <>@=?_;:"(/.-\té\xa0'), max_size=40)
 FOLDS = st.lists(VALUES, min_size=1, max_size=3).map("\r\n ".join)
 
 
+def _begun(message: Message) -> list[tuple[str, str]]:
+    # Whether a fold right after the colon belongs to the value is not the same in all versions of Python.
+    return [(name, str(value).lstrip(" \t\r\n")) for name, value in message.items()]
+
+
 @given(st.lists(st.tuples(NAMES, st.sampled_from([":", ": ", ":\t", " :", ""]), FOLDS), min_size=1, max_size=8))
 def test_a_header_that_is_read_by_hand_reads_as_in_the_standard_library(
     fields: list[tuple[str, str, str]],
 ) -> None:
     raw = "".join(f"{name}{colon}{value}\r\n" for name, colon, value in fields).encode() + b"\r\n"
     ours, theirs = _taken_apart(raw), message_from_bytes(raw, policy=policy.compat32)
-    assert [(name, str(value)) for name, value in ours.items()] == [(n, str(value)) for n, value in theirs.items()]
+    assert _begun(ours) == _begun(theirs)
     assert ours.get_content_type() == theirs.get_content_type()
