@@ -7,6 +7,7 @@ unless the agency has opted in to automatic release.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,7 +15,7 @@ from alerts.channel import Channel
 from alerts.contact import Address, Recipient
 from alerts.delivery import Draft
 from alerts.escalation import facts
-from alerts.incident import OUTAGES, Incident
+from alerts.incident import OUTAGES, Incident, release_is_offered
 from alerts.notice import Plan, Purpose
 
 #: A fax that is not through after a working day is laid before a person; a letter waits for its clerk.
@@ -24,6 +25,10 @@ EXPIRY: dict[Channel, timedelta] = {
     Channel.FAX: timedelta(hours=12),
     Channel.LETTER: timedelta(days=7),
 }
+
+
+#: Whoever cannot be reached for so long has other things to do.
+OFFER_EXPIRY = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,10 @@ class AwaitOfficer:
     """A duty officer decides. `offered`: the outage has lasted long enough to ask for it."""
 
     offered: bool
+    #: From when on it is.
+    at: datetime
+    #: Whoever has taken the incident on is called about it. While nobody has, the calls of the escalation offer it.
+    drafts: tuple[Draft, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +78,42 @@ def announce(incident: Incident, now: datetime) -> Announcement:
         return Announce(tuple(_draft(incident, r, a, now) for r in plan.recipients for a in r.addresses))
     offered_at = incident.since + plan.offered_after
     if not plan.automatic:
-        return AwaitOfficer(offered=now >= offered_at)
+        offered = release_is_offered(incident, now)
+        return AwaitOfficer(offered=offered, at=offered_at, drafts=tuple(_offers(incident, now)) if offered else ())
     return ReleaseNow() if now >= offered_at else NotBefore(offered_at)
+
+
+def _offers(incident: Incident, now: datetime) -> Iterator[Draft]:
+    """Yield the call to the person who has acknowledged; nothing for somebody whom the policy does not know."""
+    if incident.acknowledged_at is None:
+        return
+    policy = incident.brief.escalation
+    person = next((contact for contact in policy.people if contact.name == incident.acknowledged_by), None)
+    if person is None:
+        return
+    yield Draft(
+        key=f"{incident.id}/escalation/{incident.position.wave}.0.0/release/{person.key}",
+        plan=Plan.ESCALATION,
+        purpose=Purpose.RELEASE,
+        person=person.key,
+        language=person.language,
+        facts=facts(incident, Plan.ESCALATION, Purpose.RELEASE, now),
+        expires_at=now + OFFER_EXPIRY,
+        addresses=person.addresses_on([Channel.VOICE, Channel.SMS]),
+        wave=incident.position.wave,
+    )
+
+
+def expiry(address: Address, now: datetime) -> datetime:
+    """Return until when an announcement to *address* that is decided on *now* is tried.
+
+    An office that has closed is told after it has opened; what is due at night would be over before.
+    """
+    span = EXPIRY[address.channel]
+    if address.hours is None:
+        return now + span
+    ends = address.hours.opening(now) + span
+    return ends if address.hours.is_open(ends) else address.hours.closing(ends)
 
 
 def _draft(incident: Incident, recipient: Recipient, address: Address, now: datetime) -> Draft:
@@ -82,7 +125,7 @@ def _draft(incident: Incident, recipient: Recipient, address: Address, now: date
         person=recipient.key,
         language=recipient.language,
         facts=facts(incident, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now),
-        expires_at=now + EXPIRY[address.channel],
+        expires_at=expiry(address, now),
         addresses=(address,),
         addressee=recipient.addressee,
     )

@@ -1,6 +1,7 @@
 """Everything about *whom to tell* that is frozen into an incident when it opens.
 
-An edit of the configuration while an incident runs changes the next incident, not this one.
+An edit of the configuration while an incident runs changes the next incident, not this one. Of a rota the definition is
+frozen; who is on call is decided when a step starts (`alerts.oncall`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,17 @@ from datetime import timedelta
 from alerts.channel import Channel
 from alerts.contact import Contact, Recipient
 from alerts.notice import Office
+from alerts.oncall import Rota
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallAgain:
+    """A call that ended and was not acknowledged is made again while its step runs."""
+
+    #: From the end of a call to the next.
+    every: timedelta
+    #: How many calls follow the first, for each person.
+    times: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +31,12 @@ class Step:
 
     #: How long after the step before (the first: after the opening).
     after: timedelta
-    contacts: tuple[Contact, ...]
+    contacts: tuple[Contact, ...] = ()
+    #: Names of rotas of the policy: whoever is on call when the step starts.
+    rotas: tuple[str, ...] = ()
     #: In this order, each only when the one before failed for good.
     channels: tuple[Channel, ...]
+    call_again: CallAgain | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +48,28 @@ class EscalationPolicy:
     rounds: int = 3
     #: From the last step of a round to the first of the next.
     repeat_after: timedelta = timedelta(minutes=15)
+    #: Those that steps name.
+    rotas: tuple[Rota, ...] = ()
+    #: Told in the place of a rota that has nobody on call.
+    fallback: Contact | None = None
+    #: Who was told because of an override and is named nowhere else. The only part of a brief that grows.
+    stand_ins: tuple[Contact, ...] = ()
+
+    def rota(self, name: str) -> Rota | None:
+        """Return the rota with this name."""
+        return next((rota for rota in self.rotas if rota.name == name), None)
+
+    @property
+    def people(self) -> tuple[Contact, ...]:
+        """All staff whom the policy names; somebody may be there more than once."""
+        named = [contact for step in self.steps for contact in step.contacts]
+        named += [person for rota in self.rotas for person in rota.people]
+        named += [*self.stand_ins]
+        return (*named, self.fallback) if self.fallback else tuple(named)
+
+    def contact(self, key: str) -> Contact | None:
+        """Return the member of staff with this key, wherever the policy names them."""
+        return next((contact for contact in self.people if contact.key == key), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

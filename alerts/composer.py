@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from alerts.channel import Channel
 from alerts.delivery import Notice
-from alerts.documents.render import fax, letter
+from alerts.documents.render import fax, fax_list, letter
 from alerts.gateway import Content
 from alerts.notice import Addressee
+from alerts.wording import bundle
 from alerts.wording.call import compose as compose_call
 from alerts.wording.sms import compose as compose_sms
 from alerts.wording.texts import Wording
@@ -18,27 +20,44 @@ from alerts.wording.texts import Wording
 class Composer(Protocol):
     """Puts a notice into words for a channel."""
 
-    async def compose(self, notice: Notice, channel: Channel) -> Content:
-        """Return what to send."""
+    async def compose(self, notice: Notice, channel: Channel, *, response: str = "") -> Content:
+        """Return what to send. *response*: the code by which the person can answer this SMS, or nothing."""
 
 
 class WordingComposer:
     """The composer that reads the editable wording."""
 
-    def __init__(self, wording: Wording) -> None:
+    def __init__(self, wording: Wording, may_release: Callable[[Notice], bool] = lambda _: False) -> None:
+        """*may_release*: whether the person of a notice has a PIN, now."""
         self._wording = wording
+        self._may_release = may_release
 
-    async def compose(self, notice: Notice, channel: Channel) -> Content:
+    async def compose(self, notice: Notice, channel: Channel, *, response: str = "") -> Content:
         """Return what to send; pages are set in a thread, because typst blocks for some 50 ms."""
+        if len(notice.parts) > 1:
+            return await self._compose_bundle(notice, channel, response)
         match channel:
             case Channel.SMS:
-                return compose_sms(notice.facts, notice.language, self._wording)
+                return compose_sms(notice.facts, notice.language, self._wording, response=response)
             case Channel.VOICE:
-                return compose_call(notice.facts, notice.language, self._wording)
+                may_release = notice.facts.may_release and self._may_release(notice)
+                return compose_call(notice.facts, notice.language, self._wording, may_release=may_release)
             case Channel.FAX:
                 return await asyncio.to_thread(fax, notice.facts, _addressee(notice), self._wording)
             case Channel.LETTER:
                 return await asyncio.to_thread(letter, notice.facts, _addressee(notice), self._wording)
+
+    async def _compose_bundle(self, notice: Notice, channel: Channel, response: str) -> Content:
+        facts = [part.facts for part in notice.parts]
+        match channel:
+            case Channel.SMS:
+                return bundle.compose_sms(facts, notice.language, self._wording, response=response)
+            case Channel.VOICE:
+                return bundle.compose_call(facts, notice.language, self._wording)
+            case Channel.FAX:
+                return await asyncio.to_thread(fax_list, facts, _addressee(notice), self._wording)
+            case Channel.LETTER:
+                raise ValueError("a letter is signed by one agency, and never tells of several")
 
 
 def _addressee(notice: Notice) -> Addressee:

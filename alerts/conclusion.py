@@ -1,7 +1,8 @@
-"""Decide what an acknowledgement and a recovery mean for the notices of an incident. Pure.
+"""Decide what an acknowledgement, a recovery and a correction mean for the notices of an incident. Pure.
 
 Recovery is told to those who were told of the outage, by the way they were told, and to nobody else. What has not
-left is withdrawn; a letter still in the tray is taken back and then needs no recovery letter.
+left is withdrawn; a letter still in the tray is taken back and then needs no recovery letter. After a false alarm the
+same people get a correction, and no recovery besides.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from alerts.announcement import EXPIRY
+from alerts.announcement import expiry
 from alerts.channel import Channel
 from alerts.contact import Address, Contact
 from alerts.delivery import SETTLED, Attempt, AttemptState, Draft, Notice
@@ -44,7 +45,7 @@ class TakeBack:
 
 @dataclass(frozen=True, slots=True)
 class TellRecovery:
-    """A person was told of the outage, and is owed this."""
+    """A person was told of the outage, and is owed this: that it is over, or that there was none."""
 
     draft: Draft
 
@@ -59,12 +60,12 @@ def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> It
     over = incident.state is IncidentState.RESOLVED
     told: set[str] = set()
     for notice in notices:
-        if notice.purpose is not Purpose.OUTAGE or not (over or notice.plan is Plan.ESCALATION):
+        if not _is_concluded(incident, notice):
             continue
         last = decisive(notice)
         if notice.state not in SETTLED:
             if last is None or last.state in CAME_TO_NOTHING:
-                yield GiveUp(notice) if notice.was_told else Cancel(notice)
+                yield GiveUp(notice) if _is_doubtful(notice) else Cancel(notice)
             elif over and notice.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED:
                 # An error: it was tried, and the tray could not be reached. Again after a pause.
                 if last.error is None or now >= last.look_at:
@@ -72,35 +73,54 @@ def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> It
                 continue
             elif last.state in _UNDER_WAY:
                 continue
-        if over and notice.was_told:
-            draft = _recovery(incident, notice, now)
+        if over and notice.purpose is Purpose.OUTAGE and notice.was_told:
+            draft = _last_word(incident, notice, now)
             if draft and draft.key not in told:
                 told.add(draft.key)
                 yield TellRecovery(draft)
+
+
+def _is_concluded(incident: Incident, notice: Notice) -> bool:
+    match notice.purpose:
+        case Purpose.OUTAGE:
+            return not incident.is_open or notice.plan is Plan.ESCALATION
+        case Purpose.RECOVERY:
+            # Nothing has recovered: nothing was broken.
+            return incident.corrected_at is not None
+        case Purpose.RELEASE:
+            return not incident.is_open or incident.released_at is not None
+        case _:
+            return False
 
 
 #: What becomes of these decides whether a recovery is owed; a letter among them may still be taken back.
 _UNDER_WAY = frozenset({AttemptState.CALLING, AttemptState.UNKNOWN})
 
 
-def _recovery(incident: Incident, notice: Notice, now: datetime) -> Draft | None:
+def _is_doubtful(notice: Notice) -> bool:
+    """Whether an attempt may have left without a trace. A call in which no key was pressed is no doubt: it was made."""
+    return any(a.state in {AttemptState.UNKNOWN, AttemptState.NO_TRACE} for d in notice.deliveries for a in d.attempts)
+
+
+def _last_word(incident: Incident, notice: Notice, now: datetime) -> Draft | None:
+    purpose = Purpose.RECOVERY if incident.corrected_at is None else Purpose.CORRECTION
     if notice.plan is Plan.ESCALATION:
-        key = f"{incident.id}/escalation/0.0.0/recovery/{notice.person}"
+        key = f"{incident.id}/escalation/0.0.0/{purpose}/{notice.person}"
         addresses = _staff_addresses(incident, notice)
         expires_at = now + timedelta(hours=2)
     else:
-        key = f"{incident.id}/announcement/0.0.0/recovery/{notice.person}/{notice.channel}"
+        key = f"{incident.id}/announcement/0.0.0/{purpose}/{notice.person}/{notice.channel}"
         addresses = notice.addresses
-        expires_at = now + EXPIRY[notice.channel]
+        expires_at = expiry(notice.addresses[0], now)
     if not addresses:
         return None
     return Draft(
         key=key,
         plan=notice.plan,
-        purpose=Purpose.RECOVERY,
+        purpose=purpose,
         person=notice.person,
         language=notice.language,
-        facts=facts(incident, notice.plan, Purpose.RECOVERY, now, first_noticed_at=notice.created_at),
+        facts=facts(incident, notice.plan, purpose, now, first_noticed_at=notice.created_at),
         expires_at=expires_at,
         addresses=addresses,
         addressee=notice.addressee,
@@ -116,5 +136,4 @@ def _staff_addresses(incident: Incident, notice: Notice) -> tuple[Address, ...]:
 
 def contact_of(incident: Incident, key: str) -> Contact | None:
     """Return the contact of the frozen policy with this key."""
-    steps = incident.brief.escalation.steps
-    return next((c for step in steps for c in step.contacts if c.key == key), None)
+    return incident.brief.escalation.contact(key)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 
 from alerts.channel import Channel
 from alerts.notice import Addressee, Language
+from alerts.office_hours import OfficeHours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,9 +17,23 @@ class Address:
 
     channel: Channel
     #: E.164 for SMS, voice and fax; the organisation's name for a letter.
-    number: str
+    number: str = field(repr=False)
     #: Digits to press after an office line answers ("W1234#"), or empty.
-    extension: str = ""
+    extension: str = field(default="", repr=False)
+    #: When somebody is there; `None`: always. Says nothing about which address it is.
+    hours: OfficeHours | None = field(default=None, compare=False, repr=False)
+    #: Rung once a notice: whoever decided on the notice decides when to ring again. Says nothing about which it is.
+    once: bool = field(default=False, compare=False, repr=False)
+    #: When somebody last answered there, as written down; `None`: never.
+    verified: date | None = field(default=None, compare=False, repr=False)
+
+    def answers(self, at: datetime) -> bool:
+        """Return whether somebody may answer there at *at*."""
+        return self.hours is None or self.hours.is_open(at)
+
+    def is_verified(self, within: timedelta, day: date) -> bool:
+        """Return whether somebody is known to have answered there, *within* so many days before *day*."""
+        return self.verified is not None and self.verified <= day <= self.verified + within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

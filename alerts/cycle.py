@@ -1,4 +1,4 @@
-"""Bring one incident forward, inside one transaction: decide, and write what follows.
+"""Bring incidents forward, inside one transaction: decide, and write what follows.
 
 What has to happen outside the transaction (a call of a gateway) is returned as errands, whose attempts are already
 written. Nothing here is remembered: asked again with the same store and time, it writes nothing new.
@@ -6,110 +6,172 @@ written. Nothing here is remembered: asked again with the same store and time, i
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
+from alerts.advance import Advance, Entered
 from alerts.announcement import Announce, AwaitOfficer, Nobody, NotBefore, ReleaseNow, announce
+from alerts.bundle import REACH, WINDOW, AtOnce, Begin, Covered, Join, bundle, gathering
 from alerts.channel import Channel
 from alerts.conclusion import Cancel, GiveUp, TakeBack, TellRecovery, conclude
-from alerts.delivery import SETTLED, Attempt, AttemptState, Draft, Notice, NoticeState
-from alerts.errand import Deed, Errand
-from alerts.escalation import AtRest, Exhausted, StartStep, WaitUntil, escalate
+from alerts.contact import Contact
+from alerts.delivery import SETTLED, AttemptState, Draft, Notice, NoticeState
+from alerts.errand import Deed
+from alerts.escalation import AtRest, Escalation, Exhausted, StartStep, TellAgain, WaitUntil, escalate
 from alerts.event import Release
 from alerts.exchange import Exchange
 from alerts.incident import Incident, apply
-from alerts.move import Ask, Check, DeliveryPolicy, FallBack, Settle, Try, Wait, decisive, next_move, shown_state
-from alerts.notice import Purpose
+from alerts.move import DeliveryPolicy, decisive
+from alerts.mover import Mover
+from alerts.notice import Plan, Purpose
+from alerts.silence import Hush, Silence, silence_over
 from alerts.store import Entry, Ledger
+from alerts.urgency import urgency
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entered:
-    """A notice came into a state; for those who count."""
-
-    channel: Channel
-    purpose: Purpose
-    state: NoticeState
-
-
-@dataclass(slots=True)
-class Advance:
-    """What came of bringing an incident forward."""
-
-    errands: list[Errand] = field(default_factory=list)
-    entered: list[Entered] = field(default_factory=list)
-    #: When there is something to do again.
-    wake: datetime | None = None
-    oldest_pending: datetime | None = None
-    #: Open incidents by agency.
-    open: Counter[str] = field(default_factory=Counter)
-
-    def wake_at(self, at: datetime | None) -> None:
-        """Remember the earliest time at which something is due."""
-        if at is not None and (self.wake is None or at < self.wake):
-            self.wake = at
-
-    def merge(self, other: Advance) -> None:
-        """Take in what came of another incident."""
-        self.errands += other.errands
-        self.entered += other.entered
-        self.wake_at(other.wake)
-        self.open += other.open
-        if other.oldest_pending and (self.oldest_pending is None or other.oldest_pending < self.oldest_pending):
-            self.oldest_pending = other.oldest_pending
+#: What is silent for the sake of a route may be more than that route by then.
+_LOOK_AGAIN = timedelta(seconds=30)
 
 
 class Cycle:
-    """One pass over one incident. Made anew for each transaction."""
+    """Looks at incidents, one after the other, in one transaction. Made anew for each."""
 
     def __init__(
-        self, ledger: Ledger, exchange: Exchange, policy: DeliveryPolicy, now: datetime, under_way: AbstractSet[int]
+        self,
+        *,
+        ledger: Ledger,
+        exchange: Exchange,
+        policy: DeliveryPolicy,
+        now: datetime,
+        under_way: AbstractSet[int],
+        hush: Hush = silence_over,
     ) -> None:
+        """*under_way*: ids of the attempts whose gateway is being called at this moment."""
         self._ledger = ledger
         self._exchange = exchange
         self._policy = policy
         self._now = now
-        #: Ids of the attempts whose gateway is being called at this moment.
         self._under_way = under_way
-        self._preference = exchange.preference(now)
+        self._hush = hush
+        self._silences: Sequence[Silence] | None = None
+        self._known: Sequence[Notice] | None = None
         self.advance = Advance()
 
-    async def bring_forward(self, incident_id: int) -> None:
-        """Take all the steps that are due; what came of it is in `advance`."""
+    async def bring_forward(self, incident_id: int, advance: Advance) -> None:
+        """Take all the steps of one incident that are due, and note in *advance* what came of it."""
+        self.advance = advance
+        self._known = None
+        self._exchange.forget(incident_id)
         incident = await self._ledger.incident(incident_id)
         if incident is None:
+            self.advance.at_rest = True
             return
-        incident = await self._escalate(incident)
-        incident = await self._announce(incident)
+        self._mover = Mover(
+            ledger=self._ledger,
+            exchange=self._exchange,
+            policy=self._policy,
+            now=self._now,
+            under_way=self._under_way,
+            advance=self.advance,
+            incident_id=incident_id,
+        )
+        incident = await self._tell(incident)
         await self._conclude(incident)
-        for notice in await self._ledger.notices(incident.id):
-            if notice.state not in SETTLED:
-                await self._deliver(notice)
-        notices = await self._ledger.notices(incident.id)
+        for notice in await self._notices(incident):
+            # Of a bundle the first incident looks after it.
+            if notice.state not in SETTLED and notice.leads:
+                await self._mover.deliver(notice)
+        if self._mover.has_moved:
+            self._known = None
+        notices = await self._notices(incident)
         self.advance.oldest_pending = min(
-            (n.created_at for n in notices if n.state is NoticeState.PENDING), default=None
+            (n.due_at for n in notices if n.state is NoticeState.PENDING and n.due_at <= self._now), default=None
         )
         if incident.is_open:
             self.advance.open[incident.brief.agency] += 1
         elif all(self._owes_nothing(n) for n in notices):
             await self._ledger.put_to_rest(incident.id)
+            self.advance.at_rest = True
+
+    async def _notices(self, incident: Incident) -> Sequence[Notice]:
+        if self._known is None and _is_untold(incident):
+            self._known = ()
+        elif self._known is None:
+            self._known = await self._ledger.notices(incident.id)
+        return self._known
+
+    async def _tell(self, incident: Incident) -> Incident:
+        silence = await self._silence(incident)
+        if silence is None:
+            return await self._announce(await self._escalate(incident))
+        self.advance.wake_at(min(silence.ends, self._now + _LOOK_AGAIN))
+        await self._fall_silent(incident)
+        # What a person has released goes out all the same: they knew better than the silence.
+        return await self._announce(incident) if incident.released_at is not None else incident
+
+    async def _silence(self, incident: Incident) -> Silence | None:
+        if self._silences is None:
+            self._silences = await self._ledger.silences(self._now)
+        return self._hush(incident, self._silences, self._now)
+
+    async def _fall_silent(self, incident: Incident) -> None:
+        """Withdraw what has not left to staff: when the silence ends, the escalation goes on and tells what is true then."""
+        for notice in await self._notices(incident):
+            waits = notice.state is NoticeState.PENDING and not any(d.attempts for d in notice.deliveries)
+            if waits and notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE:
+                await self._withdraw(notice)
+
+    async def _withdraw(self, notice: Notice) -> None:
+        self._known = None
+        if notice.tells_of > 1:
+            await self._mover.leave(notice)
+        else:
+            await self._mover.enter(notice, NoticeState.WITHDRAWN)
 
     async def _escalate(self, incident: Incident) -> Incident:
         while True:
-            notices = await self._ledger.notices(incident.id)
-            match escalate(incident, notices, self._now):
-                case StartStep(position=position, drafts=drafts):
+            notices = await self._notices(incident)
+            match await self._next_step(incident, notices):
+                case StartStep(position=position, drafts=drafts, deserted=deserted, stand_ins=stand_ins):
                     incident = replace(incident, position=position)
                     await self._ledger.save_incident(incident)
+                    incident = await self._acquaint(incident, stand_ins)
+                    await self._add(incident, drafts, once=True)
+                    await self._note_deserted(incident, deserted)
+                case TellAgain(drafts=drafts, then=then):
                     await self._add(incident, drafts)
+                    self.advance.wake_at(then)
+                    return incident
                 case WaitUntil(at=at):
                     self.advance.wake_at(at)
                     return incident
                 case Exhausted() | AtRest():
                     return incident
+
+    async def _next_step(self, incident: Incident, notices: Sequence[Notice]) -> Escalation:
+        decision = escalate(incident, notices, self._now)
+        rotas = {rota.name for rota in incident.brief.escalation.rotas}
+        if not rotas or not isinstance(decision, StartStep):
+            return decision
+        # They say whom a step tells and not whether one begins: hundreds of incidents that wait need not read them.
+        return escalate(incident, notices, self._now, await self._ledger.overrides(rotas, self._now))
+
+    async def _acquaint(self, incident: Incident, stand_ins: Sequence[Contact]) -> Incident:
+        """Let the incident know who stands in for somebody: their names are asked for when they answer."""
+        if not stand_ins:
+            return incident
+        policy = incident.brief.escalation
+        policy = replace(policy, stand_ins=(*policy.stand_ins, *stand_ins))
+        incident = replace(incident, brief=replace(incident.brief, escalation=policy))
+        await self._ledger.save_brief(incident)
+        return incident
+
+    async def _note_deserted(self, incident: Incident, rotas: Sequence[str]) -> None:
+        fallback = incident.brief.escalation.fallback
+        for rota in rotas:
+            await self._write("nobody is on call", incident, rota=rota, instead=fallback.key if fallback else "nobody")
+            self.advance.deserted[incident.brief.agency] += 1
 
     async def _announce(self, incident: Incident) -> Incident:
         match announce(incident, self._now):
@@ -123,100 +185,79 @@ class Cycle:
                 await self._add(incident, drafts)
             case NotBefore(at=at):
                 self.advance.wake_at(at)
-            case AwaitOfficer() | Nobody():
+            case AwaitOfficer(offered=offered, at=at, drafts=drafts):
+                await self._add(incident, drafts)
+                self.advance.wake_at(None if offered else at)
+            case Nobody():
                 pass
         return incident
 
     async def _conclude(self, incident: Incident) -> None:
-        for conclusion in conclude(incident, await self._ledger.notices(incident.id), self._now):
+        for conclusion in conclude(incident, await self._notices(incident), self._now):
             match conclusion:
                 case Cancel(notice=notice):
-                    await self._enter(notice, NoticeState.WITHDRAWN)
+                    await self._withdraw(notice)
                 case GiveUp(notice=notice):
-                    await self._enter(notice, NoticeState.UNKNOWN)
+                    await self._give_up(incident, notice)
                 case TakeBack(notice=notice, attempt=attempt):
-                    self._errand(Deed.WITHDRAW, notice, attempt)
+                    await self._mover.errand(Deed.WITHDRAW, notice, attempt)
                     self.advance.wake_at(self._now + self._policy.lease)
                 case TellRecovery(draft=draft):
                     await self._add(incident, [draft])
 
-    async def _deliver(self, notice: Notice) -> None:
-        """Make the moves of one notice until it has to wait for something."""
-        while True:
-            match next_move(notice, self._preference, self._policy, self._now):
-                case FallBack(to=address):
-                    await self._ledger.add_delivery(notice.id, address)
-                    notice = await self._ledger.notice(notice.id)
-                    continue
-                case Try(gateway=gateway):
-                    await self._try(notice, gateway)
-                case Ask(attempt=attempt):
-                    await self._question(Deed.ASK, notice, attempt)
-                case Check(attempt=attempt):
-                    await self._question(Deed.CHECK, notice, attempt)
-                case Settle(state=state):
-                    await self._enter(notice, state)
-                    # A step whose contacts all failed makes way for the next at once.
-                    self.advance.wake_at(self._now)
-                    return
-                case Wait(until=until):
-                    self.advance.wake_at(until)
-            await self._enter(notice, shown_state(notice))
-            return
+    async def _give_up(self, incident: Incident, notice: Notice) -> None:
+        self._known = None
+        if notice.tells_of == 1:
+            await self._mover.enter(notice, NoticeState.UNKNOWN)
+        elif not incident.is_open:
+            # The others still need it. Who acknowledged may get it once more: a recovery is owed to them later.
+            await self._mover.leave(notice)
 
-    async def _try(self, notice: Notice, gateway: str) -> None:
-        if not self._exchange.take(gateway):
-            return  # The cycle runs again when a slot is given back.
-        lease = self._now + self._policy.lease
-        attempt = await self._ledger.add_attempt(notice.deliveries[-1], gateway, self._now, look_at=lease)
-        notice = await self._ledger.notice(notice.id)
-        self.advance.errands.append(Errand(deed=Deed.SEND, notice=notice, attempt=attempt))
-        self.advance.wake_at(lease)
-
-    async def _question(self, deed: Deed, notice: Notice, attempt: Attempt) -> None:
-        if deed is Deed.ASK and attempt.gateway not in self._exchange and attempt.id not in self._under_way:
-            # It was taken out of the configuration: nobody is left to ask.
-            await self._ledger.save_attempt(replace(attempt, state=AttemptState.NO_TRACE, ended_at=self._now))
-            self.advance.wake_at(self._now)
-            return
-        interval = self._policy.lease if deed is Deed.ASK else self._policy.check_every[notice.channel]
-        asking = replace(attempt, asked=attempt.asked + 1, look_at=self._now + interval)
-        if self._errand(deed, notice, asking):
-            await self._ledger.save_attempt(asking)
-        self.advance.wake_at(asking.look_at)
-
-    def _errand(self, deed: Deed, notice: Notice, attempt: Attempt) -> bool:
-        if attempt.id in self._under_way or any(attempt.id == e.attempt.id for e in self.advance.errands):
-            return False
-        if not self._exchange.take(attempt.gateway):
-            return False
-        self.advance.errands.append(Errand(deed=deed, notice=notice, attempt=attempt))
-        return True
-
-    async def _enter(self, notice: Notice, state: NoticeState) -> None:
-        if state is notice.state:
-            return
-        await self._ledger.settle(notice.id, state)
-        self.advance.entered.append(Entered(channel=notice.channel, purpose=notice.purpose, state=state))
-        entry = Entry(
-            at=self._now,
-            actor="engine",
-            event=f"notice {state}",
-            incident_id=notice.incident_id,
-            notice_id=notice.id,
-            detail={"person": notice.person, "purpose": notice.purpose, "channel": notice.channel},
-        )
-        await self._ledger.journal(entry)
-
-    async def _add(self, incident: Incident, drafts: Sequence[Draft]) -> None:
+    async def _add(self, incident: Incident, drafts: Sequence[Draft], *, once: bool = False) -> None:
+        """Write notices that were not written before. *once*: nobody will ask for these again."""
         for draft in drafts:
-            if draft.addresses and await self._ledger.add_notice(incident, draft, self._now):
-                channel = draft.addresses[0].channel
-                self.advance.entered.append(Entered(channel=channel, purpose=draft.purpose, state=NoticeState.PENDING))
-                await self._write(f"{draft.purpose} notice decided", incident, person=draft.person, channel=channel)
+            if draft.addresses and not await self._ledger.is_decided(draft.key):
+                await self._decide(incident, draft, once=once)
+                self._known = None
 
-    async def _write(self, event: str, incident: Incident, **detail: str) -> None:
-        entry = Entry(at=self._now, actor="engine", event=event, incident_id=incident.id, detail=detail)
+    async def _decide(self, incident: Incident, draft: Draft, *, once: bool) -> None:
+        """Write a notice: one of its own, or as a part of one that still waits."""
+        presses = urgency(
+            draft.plan,
+            draft.purpose,
+            round=draft.round,
+            heard_before=_has_heard(await self._notices(incident), draft),
+        )
+        key = gathering(draft, presses)
+        recent = await self._ledger.gathered(key, self._now - REACH, incident.id) if key else ()
+        channel = draft.addresses[0].channel
+        not_before: datetime | None = None
+        match bundle(recent, self._now):
+            case Join(notice_id=notice_id) if await self._ledger.join_notice(notice_id, incident, draft):
+                self.advance.bundled[channel] += 1
+                bundled = {"person": draft.person, "channel": channel, "purpose": draft.purpose}
+                await self._write("notice bundled", incident, notice_id, **bundled)
+                return
+            case Join():
+                # Another engine is sending it at this moment.
+                not_before = self._now + WINDOW
+            case Covered():
+                # A step begins once; what is asked for at each look would be written down at each look.
+                if once:
+                    await self._write("notice superseded", incident, person=draft.person, channel=channel)
+                return
+            case Begin(until=until):
+                not_before = until
+            case AtOnce():
+                pass
+        await self._ledger.add_notice(incident, draft, self._now, urgency=presses, gathering=key, not_before=not_before)
+        self.advance.entered.append(Entered(channel=channel, purpose=draft.purpose, state=NoticeState.PENDING))
+        await self._write(f"{draft.purpose} notice decided", incident, person=draft.person, channel=channel)
+
+    async def _write(self, event: str, incident: Incident, notice_id: int | None = None, **detail: str) -> None:
+        entry = Entry(
+            at=self._now, actor="engine", event=event, incident_id=incident.id, notice_id=notice_id, detail=detail
+        )
         await self._ledger.journal(entry)
 
     def _owes_nothing(self, notice: Notice) -> bool:
@@ -226,3 +267,21 @@ class Cycle:
         last = decisive(notice)
         in_the_tray = notice.channel is Channel.LETTER and last is not None and last.state is AttemptState.ACCEPTED
         return notice.state is NoticeState.SENT and not in_the_tray and self._now >= notice.expires_at
+
+
+def _is_untold(incident: Incident) -> bool:
+    """Whether nothing can have been decided about an incident yet."""
+    at = incident.position
+    return incident.is_open and at.step < 0 and at.wave == 0 and incident.released_at is None
+
+
+def _has_heard(notices: Sequence[Notice], draft: Draft) -> bool:
+    """Whether a person was told, or is about to be, of what an incident is about now."""
+    return any(
+        n.plan is draft.plan
+        and n.purpose is Purpose.OUTAGE
+        and n.person == draft.person
+        and n.wave == draft.wave
+        and n.state not in {NoticeState.FAILED, NoticeState.WITHDRAWN}
+        for n in notices
+    )

@@ -1,7 +1,7 @@
 """Notices on their way: what is recorded of them. Data only.
 
-Notice 1-n delivery (one address) 1-n attempt (one call of a gateway). An attempt is recorded as CALLING before the
-gateway is called; what happens to the process in between decides nothing.
+Notice 1-n part (one incident it tells of), notice 1-n delivery (one address) 1-n attempt (one call of a gateway). An
+attempt is recorded as CALLING before the gateway is called; what happens to the process in between decides nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from enum import StrEnum
 
 from alerts.channel import Channel
 from alerts.contact import Address
-from alerts.gateway import ErrorClass
+from alerts.gateway import NO_KEY, ErrorClass
 from alerts.notice import Addressee, Facts, Language, Plan, Purpose
+from alerts.urgency import Urgency
 
 
 class AttemptState(StrEnum):
@@ -91,6 +92,8 @@ class Attempt:
     code: str = ""
     detail: str = ""
     ended_at: datetime | None = None
+    #: The response code that its SMS asks for: "1A"; empty where nobody answers by SMS.
+    response: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +106,28 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a notice tells of one incident. A bundle has several, and each incident stands elsewhere in its plan."""
+
+    incident_id: int
+    facts: Facts
+    wave: int = 0
+    round: int = 0
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """One message to one person, as stored. `key` is unique: deciding twice writes once."""
+    """One message to one person, as stored. `key` is unique: deciding twice writes once.
+
+    `facts`, `wave`, `round` and `step` are those of the incident by which the notice was looked up, or of its first.
+    """
 
     id: int
     key: str
-    incident_id: int
+    #: What it has to tell, by incident, the oldest first; never empty. What was acknowledged or over before it left is
+    #: gone. Looked up by an incident, only the part about that one.
+    parts: tuple[Part, ...]
     plan: Plan
     purpose: Purpose
     #: Contact or recipient key.
@@ -128,6 +147,29 @@ class Notice:
     wave: int = 0
     round: int = 0
     step: int = 0
+    #: Whose turn it is at a gateway.
+    urgency: Urgency = Urgency.FIRST
+    #: How many incidents it tells of.
+    tells_of: int = 1
+    #: Whether its first part is the bundle's first: that incident looks after it, so that nothing is done twice.
+    leads: bool = True
+    #: Gathering more, or held by a budget: no attempt begins earlier.
+    not_before: datetime | None = None
+
+    @property
+    def incident_ids(self) -> tuple[int, ...]:
+        """The incidents that it tells of."""
+        return tuple(part.incident_id for part in self.parts)
+
+    @property
+    def incident_id(self) -> int:
+        """The first of them."""
+        return self.parts[0].incident_id
+
+    @property
+    def due_at(self) -> datetime:
+        """Since when it may be sent."""
+        return max(self.created_at, self.not_before or self.created_at)
 
     @property
     def channel(self) -> Channel:
@@ -138,7 +180,7 @@ class Notice:
     def was_told(self) -> bool:
         """Whether the person may have got it: then a recovery is owed."""
         return any(
-            a.state in LEFT or a.state in {AttemptState.UNKNOWN, AttemptState.NO_TRACE}
+            a.state in LEFT or a.state in {AttemptState.UNKNOWN, AttemptState.NO_TRACE} or a.code == NO_KEY
             for d in self.deliveries
             for a in d.attempts
         )

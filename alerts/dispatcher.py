@@ -8,25 +8,30 @@ and started again, it goes on from what is stored.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
+from alerts.advance import Advance
+from alerts.agenda import Agenda, Standing
 from alerts.clock import Clock
 from alerts.composer import Composer
-from alerts.cycle import Advance, Cycle
-from alerts.delivery import Attempt, AttemptState
+from alerts.cycle import Cycle
+from alerts.delivery import Attempt, AttemptState, Notice
 from alerts.errand import Deed, Errand, Outcome, reported
 from alerts.errand import run as run_errand
 from alerts.event import Event
 from alerts.exchange import Exchange, Line
 from alerts.gateway import AckResult, Content, Heard
 from alerts.incident import Incident
-from alerts.intake import acknowledge, take_in
+from alerts.intake import acknowledge
 from alerts.move import DeliveryPolicy
 from alerts.observer import Observer
-from alerts.store import Entry, Store
+from alerts.reception import Reception
+from alerts.silence import Hush, silence_over
+from alerts.store import Entry, Store, StoreAway
 
 log = structlog.get_logger()
 
@@ -36,8 +41,15 @@ class Dispatcher:
 
     #: Even with nothing due, look at the store this often: it may have been changed by another process.
     IDLE = timedelta(seconds=30)
+    #: Incidents that are looked at in one transaction, and in one cycle.
+    BATCH = 16
+    AT_A_TIME = 512
     #: After something that should not happen, before it is tried again.
     AFTER_A_FAULT = timedelta(seconds=5)
+    #: How long an incident is an engine's that does not say again that it lives, where several share a store.
+    CLAIM = timedelta(seconds=30)
+    #: How often it says so, and looks for what another has left, or has heard about what is ours.
+    CLAIMS_EVERY = timedelta(seconds=5)
 
     def __init__(
         self,
@@ -48,7 +60,10 @@ class Dispatcher:
         clock: Clock,
         observer: Observer,
         policy: DeliveryPolicy | None = None,
+        owner: str | None = None,
+        hush: Hush = silence_over,
     ) -> None:
+        """*owner*: what this engine is called among those that share the store; `None`: it is alone there."""
         self._store = store
         self._exchange = exchange
         self._composer = composer
@@ -56,7 +71,12 @@ class Dispatcher:
         self._observer = observer
         self._policy = policy or DeliveryPolicy()
         self._poked = asyncio.Event()
+        self._agenda = Agenda()
+        self._reception = Reception(store)
         self._under_way: set[int] = set()
+        self._owner = owner
+        self._hush = hush
+        self._claimed_at: datetime | None = None
         #: The cycle has been through at least once and has not ended.
         self.is_running = False
 
@@ -67,9 +87,9 @@ class Dispatcher:
 
         Committed when this returns. Repeating an event changes nothing.
         """
-        async with self._store.transaction() as ledger:
-            incident = await take_in(ledger, event)
-        self._poked.set()
+        incident = await self._reception.take_in(event)
+        if incident is not None:
+            self._stir(incident.id)
         return incident
 
     async def record(self, gateway: str, heard: Heard) -> AckResult:
@@ -83,10 +103,12 @@ class Dispatcher:
             notice, attempt = found
             if heard.report and await ledger.first_heard(gateway, heard.event_id, now):
                 delivery = next(d for d in notice.deliveries if attempt in d.attempts)
-                await ledger.save_attempt(reported(delivery, attempt, heard.report, self._policy, now))
+                told = reported(delivery, attempt, heard.report, self._policy, now)
+                if await ledger.save_attempt(told) and told.state is not attempt.state:
+                    await ledger.journal(_told_by(gateway, notice, told, "reported", now))
             if heard.acknowledged:
                 result = await acknowledge(ledger, notice, now)
-        self._poked.set()
+        self._stir(*(notice.incident_ids if heard.acknowledged else notice.incident_ids[:1]))
         return result
 
     async def note_dispatch(self, reference: str, by: str) -> None:
@@ -101,7 +123,7 @@ class Dispatcher:
             await ledger.journal(
                 Entry(at=now, actor=by, event="letter dispatched", incident_id=notice.incident_id, notice_id=notice.id)
             )
-        self._poked.set()
+        self._stir(*notice.incident_ids)
 
     async def content(self, reference: str) -> Content | None:
         """Return what an attempt carries, for a gateway that is asked for it later."""
@@ -117,71 +139,184 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Run until cancelled. Calls of gateways are tasks of this one's group: none outlives it."""
-        async with self._store.transaction() as ledger:
-            orphans = await ledger.orphan_calls(self._clock.now())
-        if orphans:
-            log.warning("calls of gateways were cut off by a stop; asking what became of them", calls=orphans)
-        async with asyncio.TaskGroup() as calls:
-            while True:
-                self._poked.clear()
-                advance = await self.cycle(calls)
-                self.is_running = True
-                await self._sleep_until(advance.wake)
+        await self._take_up()
+        try:
+            async with asyncio.TaskGroup() as calls:
+                while True:
+                    self._poked.clear()
+                    advance = await self.cycle(calls)
+                    self.is_running = True
+                    await self._sleep_until(advance.wake)
+        finally:
+            await self._hand_over()
+
+    async def _take_up(self) -> None:
+        """Ask soon what became of calls that a dead process was in, where it is known to be dead."""
+        while True:
+            try:
+                async with self._store.transaction() as ledger:
+                    orphans = await ledger.orphan_calls(self._clock.now())
+            except StoreAway:
+                await asyncio.sleep(self.AFTER_A_FAULT.total_seconds())
+                continue
+            if orphans:
+                log.warning("calls of gateways were cut off by a stop; asking what became of them", calls=orphans)
+            return
+
+    async def _hand_over(self) -> None:
+        """Leave to the others what is ours, now that no call of ours is under way any more."""
+        if self._owner is None:
+            return
+        try:
+            async with asyncio.timeout(self.AFTER_A_FAULT.total_seconds()), self._store.transaction() as ledger:
+                await ledger.hand_over(self._owner, self._clock.now())
+        # They will have it all the same, when the claims end.
+        except (StoreAway, TimeoutError) as error:
+            log.warning("could not hand over to the other engines; they wait for our claims to end", why=str(error))
 
     async def cycle(self, calls: asyncio.TaskGroup) -> Advance:
-        """Bring every active incident forward once, the oldest first, and start the calls that follow."""
+        """Bring forward the incidents that have something due, the most pressing first, and start the calls that follow.
+
+        Return what came of it; `wake` is when something is due next.
+        """
         whole = Advance()
         try:
-            async with self._store.transaction() as ledger:
-                active = await ledger.active_incidents()
-        # A store that is away for a while (locked, on a full disk) must not end the cycle.
+            await self._look_around()
+        except StoreAway:
+            return Advance(wake=self._clock.now() + self.AFTER_A_FAULT)
+        # Whatever it is, it must not end the cycle.
         except Exception:
             log.exception("the store could not be read; trying again")
             return Advance(wake=self._clock.now() + self.AFTER_A_FAULT)
-        for incident_id in active:
-            advance = await self._bring_forward(incident_id)
-            for errand in advance.errands:
-                self._under_way.add(errand.attempt.id)
-                calls.create_task(self._carry_out(errand))
-            for entered in advance.entered:
-                self._observer.notice_entered(entered.channel, entered.purpose, entered.state)
-            whole.merge(advance)
+        looked_at = 0
+        while looked_at < self.AT_A_TIME and (ids := self._following()):
+            if looked_at:
+                # Calls begin and answers come in, however many incidents there are.
+                await asyncio.sleep(0)
+            looked_at += len(ids)
+            for incident_id, advance in (await self._bring_forward(ids)).items():
+                if advance is None:
+                    self._agenda.postpone(incident_id, self._clock.now() + self.AFTER_A_FAULT)
+                else:
+                    whole.errands += advance.errands
+                    self._start(calls, incident_id, advance)
+        whole.wake, whole.oldest_pending, whole.open = self._agenda.wake, self._agenda.oldest_pending, self._agenda.open
         self._observer.cycle_finished(self._clock.now(), whole.oldest_pending, whole.open)
         return whole
 
-    async def _bring_forward(self, incident_id: int) -> Advance:
+    async def _look_around(self) -> None:
+        """See which incidents there are, from time to time; and say that we live, to those who share the store."""
         now = self._clock.now()
-        advance = Advance()
+        if self._owner is not None and not self._is_claimed(now):
+            async with self._store.transaction() as ledger:
+                self._agenda.stir(await ledger.keep_claims(self._owner, now, self.CLAIM))
+            self._claimed_at = now
+        if self._agenda.is_sweep_due(now):
+            async with self._store.transaction() as ledger:
+                if self._owner is None:
+                    active = await ledger.active_incidents()
+                else:
+                    # Of another's incident, too, we may have heard something; then that engine is nudged.
+                    active = [*await ledger.claimable(self._owner, now), *self._agenda.heard_of]
+            self._agenda.swept(active, now, shared=self._owner is not None)
+
+    def _is_claimed(self, now: datetime) -> bool:
+        return self._claimed_at is not None and timedelta(0) <= now - self._claimed_at < self.CLAIMS_EVERY
+
+    def _following(self) -> list[int]:
+        return self._agenda.following(self._exchange.in_turn(), self._clock.now(), self.BATCH)
+
+    def _start(self, calls: asyncio.TaskGroup, incident_id: int, advance: Advance) -> None:
+        """Start the calls that a look at an incident left, and note what it showed."""
+        for errand in advance.errands:
+            self._under_way.add(errand.attempt.id)
+            calls.create_task(self._carry_out(errand))
+        for entered in advance.entered:
+            self._observer.notice_entered(entered.channel, entered.purpose, entered.state)
+        for agency, rotas in advance.deserted.items():
+            self._observer.nobody_on_call(agency, rotas)
+        for channel, notices in advance.bundled.items():
+            self._observer.notices_bundled(channel, notices)
+        for (channel, brake), notices in advance.held.items():
+            self._observer.notices_held(channel, brake, notices)
+        standing = Standing(
+            wake=advance.wake, oldest_pending=advance.oldest_pending, agency=next(iter(advance.open), None)
+        )
+        self._agenda.note(incident_id, None if advance.at_rest else standing)
+        self._agenda.stir(advance.stirred)
+
+    async def _bring_forward(self, incident_ids: Sequence[int]) -> Mapping[int, Advance | None]:
+        """Look at incidents in one transaction: a commit waits for the disk, and in a mass outage there are hundreds.
+
+        Return what came of it; `None`: it could not be done.
+        """
+        now = self._clock.now()
+        advances = {incident_id: Advance() for incident_id in incident_ids}
         committed = False
         try:
             async with self._store.transaction() as ledger:
-                cycle = Cycle(ledger, self._exchange, self._policy, now, self._under_way)
-                advance = cycle.advance
-                await cycle.bring_forward(incident_id)
+                cycle = Cycle(
+                    ledger=ledger,
+                    exchange=self._exchange,
+                    policy=self._policy,
+                    now=now,
+                    under_way=self._under_way,
+                    hush=self._hush,
+                )
+                for incident_id, advance in advances.items():
+                    if self._owner and not await ledger.claim(incident_id, self._owner, now, self.CLAIM):
+                        advance.at_rest = True  # For us: it is another engine's to look at.
+                        continue
+                    await cycle.bring_forward(incident_id, advance)
             committed = True
-        # One incident that cannot be handled (our bug, a store that is away) must not silence all others.
+        except StoreAway:
+            return dict.fromkeys(incident_ids)
+        # One incident that cannot be handled (our bug) must not silence all others.
         except Exception:
-            log.exception("an incident could not be brought forward; trying again", incident=incident_id)
-            return Advance(wake=now + self.AFTER_A_FAULT)
+            if len(incident_ids) == 1:
+                log.exception("an incident could not be brought forward; trying again", incident=incident_ids[0])
         finally:
             if not committed:  # Rolled back: these calls will be decided on again.
-                for errand in advance.errands:
-                    self._exchange.give_back(errand.attempt.gateway)
-        return advance
+                for advance in advances.values():
+                    for errand in advance.errands:
+                        self._exchange.give_back(errand.attempt.gateway)
+        if committed:
+            return advances
+        if len(incident_ids) == 1:
+            return {incident_ids[0]: None}
+        # Each by itself: only the one that is at fault is left out.
+        apart: dict[int, Advance | None] = {}
+        for incident_id in incident_ids:
+            apart |= await self._bring_forward([incident_id])
+        return apart
 
     async def _carry_out(self, errand: Errand) -> None:
         gateway = errand.attempt.gateway
         try:
+            if errand.deed is Deed.SEND and self._clock.now() >= errand.attempt.look_at:
+                # We were stopped in between. By now another engine may have asked for it, and sent it again.
+                log.warning("a call came too late to be made; asking for it first", reference=errand.attempt.reference)
+                return
             line = self._exchange[gateway]
             outcome = await run_errand(errand, line, self._composer, self._policy, self._clock)
-            await self._write_down(errand, line, outcome)
+            await self._write_down_for_sure(errand, line, outcome)
         # What cannot be written down stays CALLING in the store and is asked about when its lease ends.
         except Exception:
             log.exception("a call could not be completed", gateway=gateway, reference=errand.attempt.reference)
         finally:
             self._under_way.discard(errand.attempt.id)
             self._exchange.give_back(gateway)
-            self._poked.set()
+            self._stir(errand.notice.incident_id)  # The one that looks after it.
+
+    async def _write_down_for_sure(self, errand: Errand, line: Line, outcome: Outcome) -> None:
+        """Write down what came of a call, as soon as the store takes it: nobody else knows."""
+        while True:
+            try:
+                await self._write_down(errand, line, outcome)
+            except StoreAway:
+                await asyncio.sleep(self.AFTER_A_FAULT.total_seconds())
+            else:
+                return
 
     async def _write_down(self, errand: Errand, line: Line, outcome: Outcome) -> None:
         now = self._clock.now()
@@ -190,7 +325,8 @@ class Dispatcher:
             await ledger.save_attempt(attempt)
             # A letter is looked for every minute for as long as it lies in its tray: only what changed is journalled.
             if errand.deed is not Deed.CHECK or attempt.state is not errand.attempt.state:
-                await ledger.journal(_came_back(errand, line, attempt, now))
+                told = _told_by(line.name, errand.notice, attempt, errand.deed, now)
+                await ledger.journal(replace(told, detail={**told.detail, "sha256": outcome.sha256}))
         if outcome.gateway_up is not None:
             if self._exchange.judge(line.name, up=outcome.gateway_up, now=now):
                 log.info("gateway judged", gateway=line.name, up=outcome.gateway_up, why=attempt.detail)
@@ -198,7 +334,10 @@ class Dispatcher:
 
     async def _sleep_until(self, wake: datetime | None) -> None:
         now = self._clock.now()
-        pause = min(self.IDLE, max(timedelta(0), wake - now)) if wake else self.IDLE
+        idle = self.IDLE if self._owner is None else self.CLAIMS_EVERY
+        pause = min(idle, max(timedelta(0), wake - now)) if wake else idle
+        if not self._agenda.is_empty:
+            pause = timedelta(0)
         try:
             async with asyncio.timeout(pause.total_seconds()):
                 await self._poked.wait()
@@ -206,32 +345,22 @@ class Dispatcher:
             return
 
     def poke(self) -> None:
-        """Run the cycle soon: something was changed."""
+        """Look at everything soon: something was changed."""
+        self._agenda.sweep()
+        self._poked.set()
+
+    def _stir(self, *incident_ids: int) -> None:
+        self._agenda.stir(incident_ids)
         self._poked.set()
 
 
-def _came_back(errand: Errand, line: Line, attempt: Attempt, now: datetime) -> Entry:
+def _told_by(gateway: str, notice: Notice, attempt: Attempt, how: str, now: datetime) -> Entry:
+    """Return what the journal says of what a gateway told of an attempt."""
     return Entry(
         at=now,
-        actor=line.name,
-        event=f"{errand.deed}: {attempt.state}",
-        incident_id=errand.notice.incident_id,
-        notice_id=errand.notice.id,
+        actor=gateway,
+        event=f"{how}: {attempt.state}",
+        incident_id=notice.incident_id,
+        notice_id=notice.id,
         detail={"reference": attempt.reference, "code": attempt.code, "why": attempt.detail},
     )
-
-
-class CallbackDesk:
-    """What one gateway may ask the dispatcher while it answers a callback."""
-
-    def __init__(self, dispatcher: Dispatcher, gateway: str) -> None:
-        self._dispatcher = dispatcher
-        self._gateway = gateway
-
-    async def record(self, heard: Heard) -> AckResult:
-        """Commit what was heard."""
-        return await self._dispatcher.record(self._gateway, heard)
-
-    async def content(self, reference: str) -> Content | None:
-        """Return what the attempt carries."""
-        return await self._dispatcher.content(reference)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -17,7 +18,18 @@ from alerts.composer import Composer
 from alerts.contact import Address
 from alerts.delivery import LEFT, Attempt, AttemptState, Delivery, Notice
 from alerts.exchange import Line
-from alerts.gateway import Absent, DeliveryError, ErrorClass, Order, Progress, Report
+from alerts.gateway import (
+    Absent,
+    Content,
+    DeliveryError,
+    ErrorClass,
+    Order,
+    PageContent,
+    Progress,
+    Report,
+    SmsContent,
+    VoiceContent,
+)
 from alerts.move import DeliveryPolicy, retry_at
 
 log = structlog.get_logger()
@@ -59,6 +71,8 @@ class Outcome:
 
     attempt: Attempt
     gateway_up: bool | None
+    #: Of what was handed over to be sent: the journal tells by it what a person got. "" when nothing was.
+    sha256: str = ""
 
 
 async def run(errand: Errand, line: Line, composer: Composer, policy: DeliveryPolicy, clock: Clock) -> Outcome:
@@ -70,6 +84,11 @@ async def run(errand: Errand, line: Line, composer: Composer, policy: DeliveryPo
         log.exception("a notice could not be put into words", reference=errand.attempt.reference)
         speechless = DeliveryError(ErrorClass.PERMANENT, "it could not be put into words; see the log")
         return _refused(errand, speechless, policy, clock.now())
+    outcome = await _carry_out(errand, line, order, policy, clock)
+    return replace(outcome, sha256=content_digest(order.content)) if errand.deed is Deed.SEND else outcome
+
+
+async def _carry_out(errand: Errand, line: Line, order: Order, policy: DeliveryPolicy, clock: Clock) -> Outcome:
     try:
         async with asyncio.timeout(policy.deadline.total_seconds()):
             answer = await _call(errand, line, order)
@@ -85,12 +104,24 @@ async def run(errand: Errand, line: Line, composer: Composer, policy: DeliveryPo
     return _answered(errand, answer, policy, clock.now())
 
 
+def content_digest(content: Content) -> str:
+    """Return the SHA-256 of a text in UTF-8, of a PDF, or of what a call says: its blocks in UTF-8, a line each."""
+    match content:
+        case SmsContent(text=text):
+            octets = text.encode()
+        case VoiceContent(scripts=scripts):
+            octets = "\n".join(block for script in scripts for block in script.blocks).encode()
+        case PageContent(pdf=pdf):
+            octets = pdf
+    return hashlib.sha256(octets).hexdigest()
+
+
 async def _order(errand: Errand, composer: Composer) -> Order:
     return Order(
         reference=errand.attempt.reference,
         address=errand.address.number,
         extension=errand.address.extension,
-        content=await composer.compose(errand.notice, errand.address.channel),
+        content=await composer.compose(errand.notice, errand.address.channel, response=errand.attempt.response),
         expires_at=errand.notice.expires_at,
         created_at=errand.attempt.started_at,
     )

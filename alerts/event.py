@@ -21,6 +21,8 @@ class Trigger:
     began_at: datetime
     #: Who is to be told, as configured now. Frozen into the incident if this opens one.
     brief: Brief
+    #: It has gone down and up again and again; the incident will stay open until it is steady.
+    unsteady: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,4 +53,15 @@ class Release:
     by: str
 
 
-Event = Trigger | Resolve | Acknowledge | Release
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correct:
+    """A person has found that it was a false alarm: nothing was wrong, and whoever was told must hear so."""
+
+    incident_id: int
+    at: datetime
+    by: str
+    #: In the person's words; for the journal, never for a notice.
+    why: str
+
+
+Event = Trigger | Resolve | Acknowledge | Release | Correct

@@ -1,13 +1,15 @@
-"""The gateways in use: which to try first on a channel, and how many calls each takes at a time."""
+"""The gateways in use: which to try first on a channel, how many calls each takes at a time, and whose turn it is."""
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from alerts.channel import Channel
-from alerts.gateway import Gateway
+from alerts.gateway import Gateway, Listens
+from alerts.urgency import Turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +21,8 @@ class Line:
     gateway: Gateway
     #: Calls at a time: a slow gateway holds back only its own.
     slots: int = 4
+    #: Messages a minute, by its contract; `None`: as many as it takes. The first notice of an incident always goes.
+    per_minute: int | None = None
 
 
 @dataclass(slots=True)
@@ -26,6 +30,8 @@ class _Standing:
     up: bool | None = None
     since: datetime | None = None
     busy: int = 0
+    #: Who waits for a slot: by incident, what of it and in which turn.
+    waiting: dict[int, dict[str, Turn]] = field(default_factory=dict)
 
 
 class Exchange:
@@ -73,13 +79,50 @@ class Exchange:
         standing.up, standing.since = up, now
         return changed
 
-    def take(self, name: str) -> bool:
-        """Take a slot if one is free; one that is no longer configured has none."""
+    def hears_people(self, name: str) -> bool:
+        """Whether people can answer what this line sends."""
+        gateway: object = self._lines[name].gateway if name in self._lines else None
+        return isinstance(gateway, Listens) and gateway.hears_people
+
+    def take(self, name: str, *, incident_id: int, what: str, turn: Turn) -> bool:
+        """Take a slot if one is free and nobody who waits for it comes first; else wait for it, until `forget`.
+
+        A gateway that is no longer configured has none. *what*: a name for what waits, of its own within the incident.
+        """
         standing = self._standing.get(name)
-        if standing is None or name not in self._lines or standing.busy >= self._lines[name].slots:
+        if standing is None or name not in self._lines:
+            return False
+        free = self._lines[name].slots - standing.busy
+        if free > 0 and free > sum(other < turn for waits in standing.waiting.values() for other in waits.values()):
+            standing.busy += 1
+            return True
+        standing.waiting.setdefault(incident_id, {})[what] = turn
+        return False
+
+    def take_spare(self, name: str) -> bool:
+        """Take a slot if one is free besides one more, and nobody waits: for a drill, which gives way to everything."""
+        standing = self._standing.get(name)
+        if standing is None or name not in self._lines or standing.waiting:
+            return False
+        if standing.busy and standing.busy + 1 >= self._lines[name].slots:
             return False
         standing.busy += 1
         return True
+
+    def forget(self, incident_id: int) -> None:
+        """Take an incident out of the queues: it is about to be looked at, and may not want any more what it waited for."""
+        for standing in self._standing.values():
+            standing.waiting.pop(incident_id, None)
+
+    def in_turn(self) -> list[tuple[Turn, int]]:
+        """Return the incidents that wait for slots which are free, with their turns and in the order of them."""
+        turns: list[tuple[Turn, int]] = []
+        for name, line in self._lines.items():
+            standing = self._standing[name]
+            if standing.waiting and (free := line.slots - standing.busy) > 0:
+                waiting = ((turn, i) for i, waits in standing.waiting.items() for turn in waits.values())
+                turns += heapq.nsmallest(free, waiting)
+        return sorted(turns)
 
     def give_back(self, name: str) -> None:
         """Return a slot."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
+from alerts.answering import ReleaseAnswer, Said
 from alerts.channel import Channel
 
 
@@ -41,6 +42,10 @@ class Script:
     goodbye: str
     #: Spoken after key 1 when there is nothing left to acknowledge; `goodbye` when empty.
     over: str = ""
+    #: Spoken after key 1 when it has got worse than this call tells; `thanks` when empty.
+    worse: str = ""
+    #: Whether key 5 leads to the release of an announcement; the menu says so.
+    may_release: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +108,11 @@ class ErrorClass(StrEnum):
     CONFIGURATION = "configuration"
     #: The request may or may not have been processed (time-out, 5xx, reset): ask before sending again.
     UNKNOWN = "unknown"
+
+
+#: The code of a call that was answered, perhaps by a voicemail, and in which nobody pressed a key. It reached nobody as
+#: far as is known, and yet somebody may have heard it.
+NO_KEY = "no-key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +204,18 @@ class Desk(Protocol):
     async def content(self, reference: str) -> Content | None:
         """Return what the attempt carries, or `None` when there is no such attempt."""
 
+    async def receive(self, said: Said) -> SmsContent | None:
+        """Commit what an SMS means, and return what to answer its sender; `None`: nothing."""
+
+    async def begin_release(self, reference: str) -> ReleaseAnswer:
+        """Say whether the person who is being called may release the announcement now."""
+
+    async def prove_release(self, reference: str, pin: str) -> ReleaseAnswer:
+        """Commit that a PIN was typed, right or wrong, and go on."""
+
+    async def release(self, reference: str) -> ReleaseAnswer:
+        """Release the announcement if the PIN has just been proven in this call; committed when this returns."""
+
 
 class AckResult(StrEnum):
     """How an acknowledgement stands after the commit."""
@@ -202,6 +224,8 @@ class AckResult(StrEnum):
     TAKEN = "taken"
     #: Somebody had acknowledged it before.
     ALREADY = "already"
+    #: It has got worse since that notice, and this person has not heard of it yet: noted, and not acknowledged.
+    WORSE = "worse"
     #: Nothing to acknowledge: the incident is over, or the attempt is unknown.
     OVER = "over"
     #: The report held no acknowledgement.
@@ -241,6 +265,21 @@ class Dispatches(Protocol):
         """Note that a clerk has sent it off; return whether it was there, or had been noted before.
 
         From then on `check` says SENT and `withdraw` finds nothing to take.
+        """
+
+
+@runtime_checkable
+class Listens(Protocol):
+    """A gateway to which people can answer."""
+
+    @property
+    def hears_people(self) -> bool:
+        """Whether an answer to what it sends reaches us: only then is a response code printed."""
+
+    async def collect(self, since: datetime, desk: Desk) -> None:
+        """Fetch what people have sent since then, where the provider cannot bring it to us, and hand it to *desk*.
+
+        What was handed in before may be handed in again. Raise `DeliveryError` when the provider cannot be asked now.
         """
 
 

@@ -7,12 +7,12 @@ specification: the tests read it, and so does the diagram in ARCHITECTURE.md.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import assert_never
 
 from alerts.brief import Brief
-from alerts.event import Acknowledge, Event, Release, Resolve, Trigger
+from alerts.event import Acknowledge, Correct, Event, Release, Resolve, Trigger
 from alerts.notice import Matter
 
 
@@ -33,14 +33,22 @@ TRANSITIONS: dict[tuple[IncidentState, type[Event]], IncidentState] = {
     (IncidentState.TRIGGERED, Acknowledge): IncidentState.ACKNOWLEDGED,
     (IncidentState.TRIGGERED, Resolve): IncidentState.RESOLVED,
     (IncidentState.TRIGGERED, Release): IncidentState.TRIGGERED,
+    (IncidentState.TRIGGERED, Correct): IncidentState.RESOLVED,
     (IncidentState.ACKNOWLEDGED, Trigger): IncidentState.ACKNOWLEDGED,
     (IncidentState.ACKNOWLEDGED, Resolve): IncidentState.RESOLVED,
     (IncidentState.ACKNOWLEDGED, Release): IncidentState.ACKNOWLEDGED,
+    (IncidentState.ACKNOWLEDGED, Correct): IncidentState.RESOLVED,
+    (IncidentState.RESOLVED, Correct): IncidentState.RESOLVED,
 }
+
+#: How long after its end an incident can still be declared a false alarm. Later, a correction would only puzzle those
+#: who have long gone back to their mail.
+CORRECTABLE_FOR = timedelta(hours=24)
 
 #: How much is wrong. Only more than before is news.
 SEVERITY: dict[Matter, int] = {
     Matter.OWN_FAULT: 0,
+    Matter.UNREACHED: 0,
     Matter.DEGRADED: 1,
     Matter.SENDING: 2,
     Matter.RECEIVING: 2,
@@ -80,12 +88,18 @@ class Incident:
     position: Position
     #: When it became what it is about now: an outage may begin as slowness.
     since: datetime
+    #: It went down and up again and again before it opened.
+    unsteady: bool = False
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
     released_at: datetime | None = None
     released_by: str | None = None
     resolved_at: datetime | None = None
     ended_at: datetime | None = None
+    #: When a person declared it a false alarm, who, and in which words why.
+    corrected_at: datetime | None = None
+    corrected_by: str | None = None
+    corrected_why: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -106,6 +120,7 @@ def open_incident(event: Trigger, *, incident_id: int, number: str) -> Incident:
         opened_at=event.at,
         position=Position(since=event.at),
         since=event.at,
+        unsteady=event.unsteady,
     )
 
 
@@ -125,6 +140,8 @@ def apply(incident: Incident, event: Event) -> Incident:
             return replace(incident, state=state, released_at=event.at, released_by=event.by)
         case Trigger():
             return _worsen(incident, event)
+        case Correct():
+            return _correct(replace(incident, state=state), event) if may_correct(incident, event.at) else incident
         case _:
             assert_never(event)
 
@@ -147,4 +164,46 @@ def _worsen(incident: Incident, event: Trigger) -> Incident:
         acknowledged_at=None,
         acknowledged_by=None,
         position=Position(wave=incident.position.wave + 1, since=event.at),
+    )
+
+
+def may_correct(incident: Incident, now: datetime) -> bool:
+    """Whether it can be declared a false alarm: once, while it is open or within `CORRECTABLE_FOR` of its end."""
+    if incident.corrected_at is not None:
+        return False
+    return incident.resolved_at is None or now - incident.resolved_at <= CORRECTABLE_FOR
+
+
+def release_is_offered(incident: Incident, now: datetime) -> bool:
+    """Whether a duty officer is asked to release the announcement: the outage has lasted long enough, and nobody has."""
+    plan = incident.brief.announcement
+    return (
+        incident.is_open
+        and incident.released_at is None
+        and incident.matter in OUTAGES
+        and bool(plan.recipients)
+        and not plan.automatic
+        and now >= incident.since + plan.offered_after
+    )
+
+
+def _correct(incident: Incident, event: Correct) -> Incident:
+    corrected = replace(incident, corrected_at=event.at, corrected_by=event.by, corrected_why=event.why)
+    if incident.resolved_at is not None:
+        return corrected
+    return replace(corrected, resolved_at=event.at, ended_at=event.at)
+
+
+def is_the_false_alarm(corrected: Incident, event: Trigger) -> bool:
+    """Whether *event* tells of nothing but what *corrected*, the last incident about it, was declared a false alarm for.
+
+    What a prober measures does not change because a person knows better: without this the next start would open the
+    same incident again. Trouble that began afterwards, or that is worse, is another matter, and after a day a person
+    has to say so again.
+    """
+    return (
+        corrected.corrected_at is not None
+        and event.began_at <= corrected.corrected_at
+        and event.at - corrected.corrected_at <= CORRECTABLE_FOR
+        and SEVERITY[event.matter] <= SEVERITY[corrected.matter]
     )

@@ -11,11 +11,11 @@ from typing import assert_never
 import structlog
 
 from alerts.conclusion import contact_of
-from alerts.delivery import Notice
-from alerts.event import Acknowledge, Event, Release, Resolve, Trigger
+from alerts.delivery import Notice, Part
+from alerts.event import Acknowledge, Correct, Event, Release, Resolve, Trigger
 from alerts.gateway import AckResult
-from alerts.incident import Incident, IncidentState, apply
-from alerts.notice import Plan
+from alerts.incident import Incident, IncidentState, apply, is_the_false_alarm
+from alerts.notice import Plan, Purpose
 from alerts.store import Entry, Ledger
 
 log = structlog.get_logger()
@@ -27,6 +27,9 @@ async def take_in(ledger: Ledger, event: Event) -> Incident | None:
     if before is None:
         if not isinstance(event, Trigger):
             return None
+        last = await ledger.last_incident(event.dedup_key)
+        if last is not None and is_the_false_alarm(last, event):
+            return last
         opened = await ledger.add_incident(event)
         await _journal(ledger, opened, event, "incident opened")
         log.warning("incident opened", incident=opened.number, matter=opened.matter)
@@ -34,6 +37,9 @@ async def take_in(ledger: Ledger, event: Event) -> Incident | None:
     after = apply(before, event)
     if after is not before:
         await ledger.save_incident(after)
+        if isinstance(event, Correct):
+            # It may have been put to rest: now those who were told are owed something again.
+            await ledger.rouse(after.id)
         await _journal(ledger, after, event, _what_happened(event))
         log.info(_what_happened(event), incident=after.number, state=after.state)
     return after
@@ -41,28 +47,47 @@ async def take_in(ledger: Ledger, event: Event) -> Incident | None:
 
 async def acknowledge(ledger: Ledger, notice: Notice, now: datetime) -> AckResult:
     """Take in that the person who got *notice* pressed the key, and say how the acknowledgement stands."""
-    before = await ledger.incident(notice.incident_id)
     if notice.plan is Plan.ANNOUNCEMENT:
         # Somebody outside has confirmed that they heard it. The escalation waits for one of the staff.
         await ledger.journal(_confirmed(notice, now))
         return AckResult.TAKEN
-    if before is None or not before.is_open:
-        return AckResult.OVER
-    if notice.wave != before.position.wave:
-        # A call about what it was before it got worse: this person has not heard yet what it is now.
+    if notice.purpose is Purpose.RELEASE:
+        # The incident was taken on before: this person only says that they have heard.
         await ledger.journal(_confirmed(notice, now))
         return AckResult.TAKEN
+    results = [await _acknowledge(ledger, notice, part, now) for part in notice.parts]
+    return next((result for result in _WEIGHT if result in results), AckResult.OVER)
+
+
+#: What a bundle is answered with: the first of these that holds for any of its incidents.
+_WEIGHT = (AckResult.TAKEN, AckResult.WORSE, AckResult.ALREADY)
+
+
+async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime) -> AckResult:
+    before = await ledger.incident(part.incident_id)
+    if before is None:
+        return AckResult.OVER
+    if not before.is_open:
+        await ledger.journal(_confirmed(notice, now, part.incident_id))
+        return AckResult.OVER
+    if part.wave != before.position.wave:
+        # A notice about what it was before it got worse: this person has not heard yet what it is now.
+        await ledger.journal(_confirmed(notice, now, part.incident_id))
+        return AckResult.WORSE
+    if before.state is not IncidentState.TRIGGERED:
+        await ledger.journal(_confirmed(notice, now, part.incident_id))
+        return AckResult.ALREADY
     contact = contact_of(before, notice.person)
     event = Acknowledge(incident_id=before.id, at=now, by=contact.name if contact else notice.person)
     await take_in(ledger, event)
-    return AckResult.TAKEN if before.state is IncidentState.TRIGGERED else AckResult.ALREADY
+    return AckResult.TAKEN
 
 
 async def _find(ledger: Ledger, event: Event) -> Incident | None:
     match event:
         case Trigger() | Resolve():
             return await ledger.open_incident(event.dedup_key)
-        case Acknowledge() | Release():
+        case Acknowledge() | Release() | Correct():
             return await ledger.incident(event.incident_id)
         case _:
             assert_never(event)
@@ -78,17 +103,25 @@ def _what_happened(event: Event) -> str:
             return "incident acknowledged"
         case Release():
             return "announcement released"
+        case Correct():
+            return "declared a false alarm"
         case _:
             assert_never(event)
 
 
 async def _journal(ledger: Ledger, incident: Incident, event: Event, what: str) -> None:
-    actor = event.by if isinstance(event, Acknowledge | Release) else "engine"
+    actor = event.by if isinstance(event, Acknowledge | Release | Correct) else "engine"
     detail = {"number": incident.number, "matter": str(incident.matter)}
+    if isinstance(event, Correct):
+        detail["why"] = event.why
     await ledger.journal(Entry(at=event.at, actor=actor, event=what, incident_id=incident.id, detail=detail))
 
 
-def _confirmed(notice: Notice, now: datetime) -> Entry:
+def _confirmed(notice: Notice, now: datetime, incident_id: int | None = None) -> Entry:
     return Entry(
-        at=now, actor=notice.person, event="receipt confirmed", incident_id=notice.incident_id, notice_id=notice.id
+        at=now,
+        actor=notice.person,
+        event="receipt confirmed",
+        incident_id=incident_id or notice.incident_id,
+        notice_id=notice.id,
     )

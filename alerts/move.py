@@ -2,6 +2,9 @@
 
 The order of the rules: never send twice what may have been sent (ask first); try the same gateway again after a
 passing error; then the channel's next gateway; then the person's next address; then give up.
+
+An address with office hours is not tried outside of them. Staff are told at their next address that answers now; if none
+does, at this one all the same, because silence is worse. An office outside is told when it opens.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from alerts.channel import ON_PAPER, Channel
 from alerts.contact import Address
 from alerts.delivery import LEFT, Attempt, AttemptState, Delivery, Notice, NoticeState
 from alerts.gateway import ErrorClass
+from alerts.notice import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,9 @@ class DeliveryPolicy:
     #: A call is cut off after this long. Gateways keep deadlines of their own (at most 60 s); this is for those that
     #: cannot: a tray on a network share that hangs would hold its slots for ever.
     deadline: timedelta = timedelta(seconds=90)
+    #: The same on paper: longer than any call can take. An engine that was cut off from the store may still be calling
+    #: while another asks, hears that nothing is there, and sends a second page.
+    lease_on_paper: timedelta = timedelta(seconds=100)
     #: Waits between attempts on one gateway after a transient error; their number bounds the attempts.
     retry_after: Mapping[Channel, tuple[timedelta, ...]] = field(
         default_factory=lambda: {
@@ -38,8 +45,9 @@ class DeliveryPolicy:
     #: How long after acceptance, and then how often, the provider is asked for an overdue receipt.
     check_every: Mapping[Channel, timedelta] = field(
         default_factory=lambda: {
-            Channel.SMS: timedelta(seconds=60),
-            Channel.VOICE: timedelta(seconds=60),
+            # Where no callback comes this is how it is known: whom to call again waits for it.
+            Channel.SMS: timedelta(seconds=30),
+            Channel.VOICE: timedelta(seconds=30),
             Channel.FAX: timedelta(minutes=2),
             Channel.LETTER: timedelta(minutes=1),
         }
@@ -52,6 +60,10 @@ class DeliveryPolicy:
         timedelta(seconds=40),
         timedelta(seconds=60),
     )
+
+    def lease_on(self, channel: Channel) -> timedelta:
+        """Return how long a call on a channel is left alone."""
+        return self.lease_on_paper if channel in ON_PAPER else self.lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +120,20 @@ def next_move(notice: Notice, gateways: Mapping[Channel, Sequence[str]], policy:
     *gateways* are the names to use for each channel, best first; those known not to work come last or not at all.
     """
     if not notice.deliveries:
-        return FallBack(notice.addresses[0])
+        return _next_address(notice, now)
     delivery = notice.deliveries[-1]
     lines = gateways.get(delivery.address.channel, ())
     last = decisive(notice)
     if last is None or (not delivery.attempts and last.state not in LEFT):
         if now >= notice.expires_at:
             return Settle(NoticeState.FAILED)
-        return Try(lines[0]) if lines else _next_address(notice)
+        return _at_the_office(notice, delivery, Try(lines[0]), now) if lines else _next_address(notice, now)
 
     match last.state:
         case AttemptState.CALLING | AttemptState.UNKNOWN:
             return Ask(last) if now >= last.look_at else Wait(last.look_at)
         case AttemptState.NO_TRACE:
-            return _without_trace(notice, delivery, lines, now)
+            return _at_the_office(notice, delivery, _without_trace(notice, delivery, lines, now), now)
         case AttemptState.ACCEPTED | AttemptState.SENT:
             return _await_receipt(notice, last, now)
         case AttemptState.DELIVERED:
@@ -129,7 +141,7 @@ def next_move(notice: Notice, gateways: Mapping[Channel, Sequence[str]], policy:
         case AttemptState.WITHDRAWN:
             return Settle(NoticeState.WITHDRAWN)
         case AttemptState.NEVER_SENT | AttemptState.FAILED:
-            return _after_failure(notice, delivery, lines, policy, now)
+            return _at_the_office(notice, delivery, _after_failure(notice, delivery, lines, policy, now), now)
 
 
 def decisive(notice: Notice) -> Attempt | None:
@@ -165,7 +177,7 @@ def _without_trace(notice: Notice, delivery: Delivery, lines: Sequence[str], now
         return Settle(NoticeState.FAILED)
     doubtful = sum(a.state is AttemptState.NO_TRACE for a in delivery.attempts)
     if doubtful > 1 or not lines:
-        return _next_address(notice)
+        return _next_address(notice, now)
     return Try(next((line for line in lines if line != delivery.attempts[-1].gateway), lines[0]))
 
 
@@ -177,20 +189,42 @@ def _after_failure(
         return Settle(NoticeState.FAILED)
     never_sent = last.state is AttemptState.NEVER_SENT
     if last.error is ErrorClass.PERMANENT and not never_sent:
-        return _next_address(notice)
+        return _next_address(notice, now)
+    if _rang_in_vain(last) and _as_decided(notice, delivery).once:
+        return _next_address(notice, now)
     worth_another = (never_sent or last.error is ErrorClass.TRANSIENT) and last.look_at < notice.expires_at
     waits = policy.retry_after[delivery.address.channel]
     if worth_another and last.gateway in lines and _failures(delivery, last.gateway) <= len(waits):
         return Try(last.gateway) if now >= last.look_at else Wait(last.look_at)
     tried = {a.gateway for a in delivery.attempts}
     untried = next((line for line in lines if line not in tried), None)
-    return Try(untried) if untried else _next_address(notice)
+    return Try(untried) if untried else _next_address(notice, now)
 
 
-def _next_address(notice: Notice) -> Move:
+def _rang_in_vain(last: Attempt) -> bool:
+    """Whether a call was made and ended: nobody took it, or nobody pressed a key. One that was not made has no id."""
+    return last.state is AttemptState.FAILED and last.error is ErrorClass.TRANSIENT and last.provider_id is not None
+
+
+def _as_decided(notice: Notice, delivery: Delivery) -> Address:
+    """Return the address of a delivery with all that the notice says of it: a delivery is stored by what tells it apart."""
+    return next((a for a in notice.addresses if a == delivery.address), delivery.address)
+
+
+def _next_address(notice: Notice, now: datetime) -> Move:
     tried = {d.address for d in notice.deliveries}
-    following = next((a for a in notice.addresses if a not in tried), None)
+    untried = [a for a in notice.addresses if a not in tried]
+    answering = [a for a in untried if a.answers(now)]
+    following = next(iter(answering or untried), None)
     return FallBack(following) if following else Settle(NoticeState.FAILED)
+
+
+def _at_the_office(notice: Notice, delivery: Delivery, move: Move, now: datetime) -> Move:
+    """Put a try at an office outside off until it opens. To staff it goes at once: nothing of theirs answers now."""
+    hours = _as_decided(notice, delivery).hours
+    if isinstance(move, Try) and notice.plan is Plan.ANNOUNCEMENT and hours and not hours.is_open(now):
+        return Wait(hours.opening(now))
+    return move
 
 
 def _failures(delivery: Delivery, gateway: str) -> int:

@@ -22,6 +22,8 @@ class Purpose(StrEnum):
     OUTAGE = "outage"
     RECOVERY = "recovery"
     CORRECTION = "correction"
+    #: An outage lasts: whoever has taken it on is asked whether the announcement may go out.
+    RELEASE = "release"
     DRILL = "drill"
 
 
@@ -36,6 +38,8 @@ class Matter(StrEnum):
     DEGRADED = "degraded"
     #: Our own network, reference mailbox or account: only the NOC hears of it.
     OWN_FAULT = "own_fault"
+    #: An incident that nobody has taken on, or a recipient who could not be told: only the NOC hears of it.
+    UNREACHED = "unreached"
 
 
 class Language(StrEnum):
@@ -118,3 +122,7 @@ class Facts:
     subject: str = ""
     #: The same in English.
     subject_en: str = ""
+    #: It has gone down and up again and again, and is told only once until it is steady.
+    unsteady: bool = False
+    #: When this notice was decided on, a duty officer could release the announcement: key 5 in a call.
+    may_release: bool = False

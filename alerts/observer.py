@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
+from alerts.advance import Brake
 from alerts.channel import Channel
 from alerts.delivery import NoticeState
 from alerts.notice import Purpose
@@ -16,6 +17,15 @@ class Observer(Protocol):
 
     def notice_entered(self, channel: Channel, purpose: Purpose, state: NoticeState) -> None:
         """Count a notice that came into this state."""
+
+    def nobody_on_call(self, agency: str, rotas: int) -> None:
+        """Count rotas that an incident was to tell somebody by, and that had nobody on call."""
+
+    def notices_bundled(self, channel: Channel, notices: int) -> None:
+        """Count notices that were joined to others instead of being sent by themselves."""
+
+    def notices_held(self, channel: Channel, brake: Brake, notices: int) -> None:
+        """Count notices that a budget has begun to hold back."""
 
     def gateway_judged(self, channel: Channel, gateway: str, *, up: bool) -> None:
         """Note that a gateway answered, or did not."""

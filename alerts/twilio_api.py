@@ -121,6 +121,23 @@ class Twilio:
         latest = datetime.max.replace(tzinfo=UTC) if until is None else until + SKEW
         return [item for item in reversed(found) if since - SKEW <= _created_at(item) <= latest]
 
+    async def received_by(self, number: str, since: datetime) -> Sequence[Mapping[str, Any]]:
+        """Return the SMS that came in for our *number* since then (give or take the clocks' `SKEW`), oldest first.
+
+        Twilio filters by day, in UTC; a thousand are more than people answer in a day.
+        """
+        day = (since - SKEW).astimezone(UTC).date().isoformat()
+        params = {"To": number, "DateSent>": day, "PageSize": "1000"}
+        page = await self._provider.ask(f"{self._root}/Messages.json", params=params)
+        found = page.get("messages")
+        if not isinstance(found, list):
+            raise DeliveryError(ErrorClass.TRANSIENT, "the list was not understood")
+        return [
+            item
+            for item in reversed(found)
+            if item.get("direction") == "inbound" and item.get("sid") and _created_at(item) >= since - SKEW
+        ]
+
     def authenticate(self, incoming: Incoming) -> None:
         """Raise `Refused` unless Twilio signed the request (X-Twilio-Signature)."""
         signature = next((v for k, v in incoming.headers.items() if k.lower() == "x-twilio-signature"), "")

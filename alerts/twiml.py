@@ -49,10 +49,29 @@ def menu(script: Script, voices: Voices, *, action: str) -> str:
     return str(response)
 
 
+def question(text: str, language: str, voices: Voices, *, action: str, whole: bool) -> str:
+    """Say something and post what is pressed (or nothing) to *action*: one key or, *whole*, all digits up to "#"."""
+    response = VoiceResponse()
+    gather = response.gather(
+        **({"finish_on_key": "#"} if whole else {"num_digits": 1, "finish_on_key": ""}),
+        timeout=voices.patience_seconds,
+        action=action,
+        method="POST",
+        action_on_empty_result=True,
+    )
+    voices.say(gather, text, language)
+    return str(response)
+
+
 def closing(script: Script, text: str, voices: Voices) -> str:
     """Speak one last sentence and hang up."""
+    return farewell(text, script.language, voices)
+
+
+def farewell(text: str, language: str, voices: Voices) -> str:
+    """Speak one last sentence in *language* and hang up."""
     response = VoiceResponse()
-    voices.say(response, text, script.language)
+    voices.say(response, text, language)
     response.hangup()
     return str(response)
 

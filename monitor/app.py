@@ -3,38 +3,52 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from secrets import token_hex
 
 import structlog
 
-from alerts.clock import SystemClock
+from alerts.clock import Clock, SystemClock
 from alerts.composer import WordingComposer
+from alerts.delivery import Notice
+from alerts.desk import Desks
 from alerts.dispatcher import Dispatcher
 from alerts.exchange import Exchange, Line
+from alerts.poller import Poller
+from alerts.store import StoreAway
+from monitor.archive import Archive
+from monitor.chain import keep_chain
+from monitor.chronicle import Chronicle
 from monitor.config.loading import BadConfiguration, Configuration, load
 from monitor.config.problem import Problem, Severity
+from monitor.duty import Duty
 from monitor.front import Front
 from monitor.garbage import keep_setting_aside
 from monitor.housekeeping import keep_house
+from monitor.hush import Silencer, hush
 from monitor.key import token_key
 from monitor.lines import build_lines
 from monitor.metrics import Metrics
-from monitor.registry import Registry
+from monitor.pins import pin_book
 from monitor.settings import Settings
 from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
 from monitor.store.records import Records
+from monitor.vigil import Vigil, store_opening
 from monitor.watch import Surroundings, Watch, make_watch, retire, show_tokens
 from monitor.web.callbacks import callbacks
 from monitor.web.control import control
+from monitor.web.duty import duties
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, open_unix, serve, url_of
+from monitor.web.silences import silences
 from probes.token import TokenSigner
 
 log = structlog.get_logger()
@@ -54,8 +68,9 @@ class App:
         """*path*: the settings file."""
         self._path = path
         self._environ = environ
-        self._clock = SystemClock()
-        self._metrics = Metrics(version=version("pantau"), now=self._clock.now)
+        #: The store's, once that is open.
+        self._clock: Clock = SystemClock()
+        self._metrics = Metrics(version=version("pantau"), now=self._now)
         self._stopping = asyncio.Event()
         self._reload_wanted = asyncio.Event()
         #: A configuration that waits for the watch over the last one to end.
@@ -65,8 +80,14 @@ class App:
         self._watch: Watch
         self._around: Surroundings
         self._records: Records
+        self._database: Database
+        self._chronicle: Chronicle
+        self._vigil: Vigil
         self._exchange: Exchange
         self._retired: asyncio.Queue[list[Line]] = asyncio.Queue()
+
+    def _now(self) -> datetime:
+        return self._clock.now()
 
     def stop(self) -> None:
         """Ask `run` to end."""
@@ -79,31 +100,45 @@ class App:
     async def run(self) -> None:
         """Run until `stop` is called.
 
-        Raise `BadConfiguration`, `StoreInUseError`, `StoreTooNewError`, or `OSError` when a port cannot be had; everything
+        Raise `BadConfiguration`, `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError`, or `OSError` when a port cannot be had; everything
         that was begun is ended.
         """
         configuration = await self._read()
         async with self._built(configuration), asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(self._dispatcher.run()),
+                tasks.create_task(self._poller.run()),
                 tasks.create_task(self._keep_watching()),
                 tasks.create_task(self._keep_reloading()),
                 tasks.create_task(self._retire_lines()),
                 tasks.create_task(self._measure_lag()),
                 tasks.create_task(keep_setting_aside()),
+                tasks.create_task(self._around.history.keep_writing()),
                 tasks.create_task(keep_house(self._around.history, self._keep_results, self._clock)),
                 tasks.create_task(self._show_tokens()),
+                tasks.create_task(self._duty.keep_counting()),
+                tasks.create_task(self._vigil.run()),
+                tasks.create_task(keep_chain(self._database, self._metrics, self._clock)),
             ]
             await self._stopping.wait()
             for task in running:
                 task.cancel()
+        await self._vigil.stop()
+        await self._farewell()
         log.info("stopped")
 
     @asynccontextmanager
     async def _built(self, configuration: Configuration) -> AsyncIterator[None]:
         settings = configuration.settings
+        server = None if settings.store is None else settings.store.build()
         async with AsyncExitStack() as stack:
-            database = await stack.enter_async_context(Database.open(settings.state))
+            async with store_opening(configuration, self._path.parent, self._metrics.vigil, self._clock):
+                database = await stack.enter_async_context(
+                    Database.open(settings.state, server, name=_prober(settings))
+                )
+            self._clock = database.clock
+            database.presence.on_change = lambda there: self._metrics.store_judged(there=there)
+            self._metrics.store_judged(there=True)
             # Ports before work: whoever cannot be seen should not probe.
             faces = [open_port(settings.listen.host, settings.listen.port)]
             stack.callback(faces[0].close)
@@ -122,14 +157,39 @@ class App:
         settings = configuration.settings
         store, history = SqlStore(database), History(database)
         self._records = Records(database)
+        self._database = database
+        self._chronicle = Chronicle(store, self._clock, f"pantau@{settings.prober or socket.gethostname()}")
         self._exchange = Exchange(build_lines(settings, self._path.parent))
-        self._composer = WordingComposer(configuration.wording)
+        self._composer = WordingComposer(configuration.wording, self._may_release)
         self._dispatcher = Dispatcher(
             store=store,
             exchange=self._exchange,
             composer=self._composer,
             clock=self._clock,
             observer=self._metrics,
+            owner=_owner(settings) if database.is_shared else None,
+            hush=hush(lambda: self._watch.judge),
+        )
+        self._desks = Desks(
+            dispatcher=self._dispatcher,
+            store=store,
+            wording=configuration.wording,
+            pins=lambda: pin_book(self._watch.configuration),
+            clock=self._clock,
+        )
+        self._poller = Poller(store=store, exchange=self._exchange, desks=self._desks, clock=self._clock)
+        self._vigil = Vigil(
+            database=database,
+            store=store,
+            exchange=self._exchange,
+            dispatcher=self._dispatcher,
+            metrics=self._metrics,
+            clock=self._clock,
+            watch=lambda: self._watch,
+            name=settings.prober or socket.gethostname(),
+            directory=self._path.parent,
+            environ=self._environ,
+            wording=configuration.wording,
         )
         self._around = Surroundings(
             signer=TokenSigner(token_key(settings.state), settings.prober or socket.gethostname()),
@@ -139,7 +199,14 @@ class App:
             metrics=self._metrics,
             clock=self._clock,
         )
-        await self._record(configuration.registry)
+        self._duty = Duty(
+            store=store,
+            metrics=self._metrics,
+            clock=self._clock,
+            configuration=lambda: self._watch.configuration,
+        )
+        await self._chronicle.started(version=version("pantau"), user=f"uid {os.getuid()}")
+        await self._record(configuration, "start")
         self._watch = await make_watch(configuration, self._around)
         self._metrics.reload_finished(ok=True, now=self._clock.now())
 
@@ -148,16 +215,35 @@ class App:
             store=self._around.store,
             history=self._around.history,
             dispatcher=self._dispatcher,
+            desks=self._desks,
             exchange=self._exchange,
             composer=self._composer,
             metrics=self._metrics,
             clock=self._clock,
             watch=lambda: self._watch,
             reload=self.reload,
+            drill_desk=self._vigil.desk,
         )
         hosts = ["localhost", "127.0.0.1", "[::1]", faces[0].getsockname()[0]]
-        for app, listener in zip((portal(front, hosts), callbacks(front), control(front)), faces, strict=True):
+        archive = Archive(
+            database=self._database,
+            history=self._around.history,
+            chronicle=self._chronicle,
+            clock=self._clock,
+            wording=lambda: self._watch.configuration.wording,
+            keep_results=self._keep_results,
+        )
+        orders = control(front, archive, self._vigil.driller)
+        orders.include_router(duties(self._duty))
+        silencer = Silencer(self._around.store, self._dispatcher, self._clock, self._can_be_silent)
+        orders.include_router(silences(silencer))
+        apps = (portal(front, hosts), callbacks(front), orders)
+        for app, listener in zip(apps, faces, strict=True):
             await stack.enter_async_context(serve(app, listener))
+
+    def _can_be_silent(self) -> Sequence[str]:
+        """Return the agencies and the routes that are watched."""
+        return [*self._watch.configuration.registry.agencies, *self._watch.routes]
 
     # -- configuration -------------------------------------------------------------------------------------------
 
@@ -166,8 +252,20 @@ class App:
         loaded = await asyncio.to_thread(load, self._path, self._environ)
         return loaded.accepted()
 
-    async def reload(self) -> Sequence[Problem]:
-        """Read the configuration again. With errors in it the old one stays in force, and the problems are returned."""
+    async def reload(self, by: str) -> Sequence[Problem]:
+        """Read the configuration again, by somebody's word.
+
+        With errors in it, or while the store is away, the old one stays in force, and the problems are returned.
+        """
+        try:
+            return await self._reload(by)
+        except StoreAway as away:
+            self._metrics.reload_finished(ok=False, now=self._clock.now())
+            log.warning("configuration not taken up; the old one stays in force", why=f"the store is away: {away}")
+            message = f"cannot be taken up while the store is away ({away}); the old configuration stays in force"
+            return [Problem(file=str(self._path), key="store", message=message, severity=Severity.ERROR)]
+
+    async def _reload(self, by: str) -> Sequence[Problem]:
         async with self._reloading:
             try:
                 configuration = await self._read()
@@ -175,14 +273,15 @@ class App:
                 self._metrics.reload_finished(ok=False, now=self._clock.now())
                 errors = [str(p) for p in bad.problems if p.severity is Severity.ERROR]
                 log.warning("configuration refused; the old one stays in force", errors=errors[:20])
+                await self._chronicle.refused(by, errors)
                 return bad.problems
             before = self._watch.configuration.settings
-            await self._take_up(configuration)
+            await self._take_up(configuration, by)
             return _needs_restart(before, configuration.settings, self._path)
 
-    async def _take_up(self, configuration: Configuration) -> None:
+    async def _take_up(self, configuration: Configuration, by: str) -> None:
         before = self._watch.configuration
-        await self._record(configuration.registry)
+        await self._record(configuration, by)
         self._retired.put_nowait(self._exchange.replace(build_lines(configuration.settings, self._path.parent)))
         retire(self._metrics, before, configuration)
         self._taken_up.clear()
@@ -192,11 +291,21 @@ class App:
         self._metrics.reload_finished(ok=True, now=self._clock.now())
         log.info("configuration taken up", agencies=len(configuration.registry.agencies))
 
-    async def _record(self, registry: Registry) -> None:
-        documents = {code: (agency.model_dump_json(), "file") for code, agency in registry.agencies.items()}
+    async def _record(self, configuration: Configuration, by: str) -> None:
+        agencies = configuration.registry.agencies
+        documents = {code: (agency.model_dump_json(), "file") for code, agency in agencies.items()}
         applied = await self._records.apply("agency", documents, self._clock.now())
+        await self._chronicle.configured(by, configuration.digest, configuration.files, applied)
         if applied.added or applied.changed or applied.removed:
             log.info("agencies applied", added=applied.added, changed=applied.changed, removed=applied.removed)
+
+    async def _farewell(self) -> None:
+        try:
+            await self._around.history.catch_up()
+            await self._chronicle.stopped()
+        # The store is away: then the stop looks like a crash in the journal, and the next start is none the worse.
+        except Exception:
+            log.exception("the stop could not be written down")
 
     # -- background ----------------------------------------------------------------------------------------------
 
@@ -206,19 +315,30 @@ class App:
                 at_work = [
                     tasks.create_task(self._watch.prober.run()),
                     tasks.create_task(self._watch.inspector.run()),
+                    tasks.create_task(self._watch.pipeline.keep_telling()),
                 ]
                 configuration = await self._next.get()
                 for task in at_work:
                     task.cancel()
             # Only now: what the last watch still told the store is where the new one goes on.
-            self._watch = await make_watch(configuration, self._around)
+            self._watch = await self._make_watch(configuration)
             self._taken_up.set()
+
+    async def _make_watch(self, configuration: Configuration) -> Watch:
+        """Make a watch as soon as the store lets it read where the last one left off."""
+        while True:
+            try:
+                if await self._around.history.catch_up() == 0:
+                    return await make_watch(configuration, self._around)
+            except StoreAway:
+                pass
+            await asyncio.sleep(1)
 
     async def _keep_reloading(self) -> None:
         while True:
             await self._reload_wanted.wait()
             self._reload_wanted.clear()
-            await self.reload()
+            await self.reload("signal SIGHUP")
 
     async def _retire_lines(self) -> None:
         """Close the gateways that a reload replaced, once the calls they were in are over."""
@@ -238,6 +358,10 @@ class App:
             show_tokens(self._metrics, self._watch.routes.values())
             await asyncio.sleep(_TOKENS_EVERY.total_seconds())
 
+    def _may_release(self, notice: Notice) -> bool:
+        # An office is called by its agency's code.
+        return pin_book(self._watch.configuration).has(notice.facts.office.short, notice.person)
+
     def _keep_results(self) -> timedelta:
         return self._watch.configuration.settings.keep_results
 
@@ -250,12 +374,22 @@ class App:
             self._metrics.loop_lagged(timedelta(seconds=max(0.0, loop.time() - due)))
 
 
+def _prober(settings: Settings) -> str:
+    return settings.prober or socket.gethostname()
+
+
+def _owner(settings: Settings) -> str:
+    """Return what an engine is called that others share the store with: a new name each time it starts."""
+    return f"{_prober(settings)}/{token_hex(4)}"
+
+
 def _needs_restart(before: Settings, after: Settings, path: Path) -> Sequence[Problem]:
     """Return a warning for each setting that changed and is only read at the start."""
     fixed = {
         "listen": (before.listen, after.listen),
         "callbacks.listen": (before.callbacks.listen, after.callbacks.listen),
         "state": (before.state, after.state),
+        "store": (before.store, after.store),
         "prober": (before.prober, after.prober),
         "wording": (before.wording, after.wording),
     }

@@ -96,6 +96,6 @@ class Arrivals:
             token_id, seen_at = await self._late.get()
             try:
                 await self._history.came_late(token_id, seen_at)
-            # A disk that is full: should the same mail come again, it is counted as late again.
+            # Our bug; should the same mail come again, it is counted as late again.
             except Exception:
                 log.exception("could not write down late mail", token=token_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
@@ -9,10 +10,11 @@ from datetime import datetime
 from alerts.clock import Clock
 from alerts.composer import Composer
 from alerts.delivery import AttemptState
-from alerts.dispatcher import CallbackDesk, Dispatcher
-from alerts.event import Acknowledge, Release
+from alerts.desk import Desks
+from alerts.dispatcher import Dispatcher
+from alerts.event import Acknowledge, Correct, Release
 from alerts.exchange import Exchange
-from alerts.gateway import Answer, Content, Dispatches, Incoming, Refused
+from alerts.gateway import Answer, Content, Desk, Dispatches, Incoming, Refused
 from alerts.incident import Incident
 from monitor.config.problem import Problem
 from monitor.lines import callback_base
@@ -44,23 +46,28 @@ class Front:
         store: SqlStore,
         history: History,
         dispatcher: Dispatcher,
+        desks: Desks,
         exchange: Exchange,
         composer: Composer,
         metrics: Metrics,
         clock: Clock,
         watch: Callable[[], Watch],
-        reload: Callable[[], Awaitable[Sequence[Problem]]],
+        reload: Callable[[str], Awaitable[Sequence[Problem]]],
+        drill_desk: Callable[[Desk], Desk] = lambda behind: behind,
     ) -> None:
-        """*watch* returns the one in force; *reload* reads the configuration again."""
+        """*watch* returns the one in force; *reload* reads the configuration again, by whose word."""
         self._store = store
         self._history = history
         self._dispatcher = dispatcher
+        self._desks = desks
         self._exchange = exchange
         self._composer = composer
         self._metrics = metrics
         self._clock = clock
         self._watch = watch
         self._reload = reload
+        #: Stands before the desk of every gateway: drills answer for themselves.
+        self._drill_desk = drill_desk
 
     # -- state ---------------------------------------------------------------------------------------------------
 
@@ -69,6 +76,7 @@ class Front:
         watch = self._watch()
         async with self._store.reading() as ledger:
             open_numbers = {i.dedup_key: i.number for i in await ledger.open_incidents()}
+            silences = {s.about: s for s in await ledger.silences(self._clock.now())}
         latest, now = await self._history.latest(), self._clock.now()
         routes_of: dict[str, list[WatchedRoute]] = defaultdict(list)
         for route in watch.routes.values():
@@ -88,6 +96,7 @@ class Front:
                     ],
                     checks=view_checks(watch.inspector.latest(code)),
                     maintenance=next((r.probing.hours.closed_by(now) for r in routes), None),
+                    silence=next((silences[key] for key in (code, *(r.name for r in routes)) if key in silences), None),
                     incident=open_numbers.get(code),
                 )
             )
@@ -135,23 +144,41 @@ class Front:
 
     # -- orders --------------------------------------------------------------------------------------------------
 
-    async def reload(self) -> Sequence[Problem]:
+    async def reload(self, by: str) -> Sequence[Problem]:
         """Read the configuration again."""
-        return await self._reload()
+        return await self._reload(by)
+
+    def program(self, token: str) -> str | None:
+        """Return the name of the program whose token this is."""
+        known = self._watch().configuration.settings.api
+        # All are compared, each in constant time.
+        found = [
+            name
+            for name, each in known.items()
+            if hmac.compare_digest(each.token.get_secret_value().encode(), token.encode())
+        ]
+        return next(iter(found), None)
 
     async def acknowledge(self, number: str, by: str) -> Incident | None:
         """Acknowledge an incident in a person's name."""
-        found = await self._numbered(number)
+        found = await self.numbered(number)
         if found is None:
             return None
         return await self._dispatcher.submit(Acknowledge(incident_id=found.id, at=self._clock.now(), by=by))
 
     async def release(self, number: str, by: str) -> Incident | None:
         """Release an incident's announcement."""
-        found = await self._numbered(number)
+        found = await self.numbered(number)
         if found is None:
             return None
         return await self._dispatcher.submit(Release(incident_id=found.id, at=self._clock.now(), by=by))
+
+    async def correct(self, number: str, by: str, why: str) -> Incident | None:
+        """Declare an incident a false alarm."""
+        found = await self.numbered(number)
+        if found is None:
+            return None
+        return await self._dispatcher.submit(Correct(incident_id=found.id, at=self._clock.now(), by=by, why=why))
 
     async def dispatched(self, notice_id: int, by: str) -> str | None:
         """Record that a clerk posted a letter; return what is wrong, or `None`."""
@@ -171,7 +198,8 @@ class Front:
         await self._dispatcher.note_dispatch(last.reference, by)
         return None
 
-    async def _numbered(self, number: str) -> Incident | None:
+    async def numbered(self, number: str) -> Incident | None:
+        """Return the incident that people quote as *number*."""
         async with self._store.reading() as ledger:
             return await ledger.incident_numbered(number)
 
@@ -186,7 +214,7 @@ class Front:
         if gateway not in self._exchange:
             return None
         try:
-            return await self._exchange[gateway].gateway.hear(incoming, CallbackDesk(self._dispatcher, gateway))
+            return await self._exchange[gateway].gateway.hear(incoming, self._drill_desk(self._desks.of(gateway)))
         except Refused as refusal:
             self._metrics.callback_refused(gateway, REFUSALS.get(refusal.status, ""))
             raise

@@ -7,12 +7,14 @@ new is known of our own side; once it has counted, or come to nothing, it stays 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from alerts.notice import Matter
 from monitor.attribution import Verdict, weigh
 from monitor.evidence import ARRIVED, Witness
+from monitor.flapping import Flapping, FlappingPolicy
 from monitor.health import Grade, Health, HealthPolicy, combine, has_just_failed, is_suspicious
 from monitor.matter import what_is_down
 from monitor.route import Direction, WatchedRoute
@@ -29,8 +31,11 @@ _OURS = "ours/"
 class Judge:
     """Takes in the ends of runs; says how things stand."""
 
-    def __init__(self, routes: Iterable[WatchedRoute], policy: HealthPolicy) -> None:
-        """Judge *routes*; *policy* is for what is our own."""
+    def __init__(
+        self, routes: Iterable[WatchedRoute], policy: HealthPolicy, flapping: FlappingPolicy | None = None
+    ) -> None:
+        """Judge *routes*; *policy* is for what is our own, *flapping* for when an agency is not believed to be well."""
+        flapping = flapping or FlappingPolicy()
         self._routes = {route.name: route for route in routes}
         self._subjects = {r.name: Subject(policy=r.probing.health) for r in self._routes.values()}
         self._policy = policy
@@ -43,6 +48,8 @@ class Judge:
         self._own = OwnSide({name: (route, self._subjects[name]) for name, route in controls.items()}, accounts)
         #: When each control route's last run began.
         self._controlled_at: dict[str, datetime | None] = dict.fromkeys(controls)
+        #: How steady each agency has been.
+        self._flapping = {agency: Flapping(flapping) for agency in self._by_agency}
         #: Names of the routes with a run that waits for a proof.
         self._pending: set[str] = set()
         #: Agencies that may stand otherwise than when `moved` was last asked, and routes that are judged otherwise.
@@ -65,6 +72,12 @@ class Judge:
         for name, since in deferrals.items():
             if name in self._subjects:
                 self._subjects[name].deferred_since = since
+
+    def restore_falls(self, falls: Mapping[str, Sequence[datetime]], down: AbstractSet[str]) -> None:
+        """Take up when agencies fell before a restart, by code, oldest first, and which have an incident still."""
+        for agency, times in falls.items():
+            if agency in self._flapping:
+                self._flapping[agency].restore(times, is_down=agency in down)
 
     def healths(self) -> Mapping[str, tuple[Health, datetime]]:
         """Return all judgements that a restart should take up."""
@@ -211,6 +224,10 @@ class Judge:
             for direction, subjects in self._by_direction(agency).items()
         }
 
+    def troubled(self, agency: str) -> Sequence[str]:
+        """Return the routes of an agency that are judged to be in trouble, by name."""
+        return [r.name for r, s in self._by_agency.get(agency, ()) if s.health in {Health.DOWN, Health.DEGRADED}]
+
     def trouble(self, agency: str, now: datetime) -> Trouble | None:
         """Return what is wrong with an agency's mail, once it is clear how much; `None` if nothing is."""
         directions = self.directions(agency)
@@ -226,13 +243,27 @@ class Judge:
         else:
             return None
         began = [at for s in subjects if s.health in {Health.DOWN, Health.DEGRADED} and (at := s.trouble_since())]
-        return Trouble(matter=matter, since=min(began))
+        flapping = self._flapping[agency]
+        flapping.fell(now)
+        return Trouble(matter=matter, since=min(began), unsteady=flapping.is_unsteady(now))
 
-    def is_well(self, agency: str) -> datetime | None:
+    def is_well(self, agency: str, now: datetime) -> datetime | None:
         """Return since when every direction of an agency is proven to work; `None` if not all are.
 
-        A direction that was never judged, and cannot be because our references there are dead, is not waited for.
+        A direction that was never judged, and cannot be because our references there are dead, is not waited for. What
+        has gone down and up too often lately is not believed yet.
         """
+        since = self._well_since(agency)
+        flapping = self._flapping.get(agency)
+        if since is None or flapping is None:
+            return since
+        flapping.rose()
+        if flapping.is_unsteady(now):
+            self._moved.add(agency)  # It is judged by the clock.
+            return None
+        return since
+
+    def _well_since(self, agency: str) -> datetime | None:
         by_direction = self._by_direction(agency)
         for subjects in by_direction.values():
             health = combine(s.health for s in with_a_say(subjects))

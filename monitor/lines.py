@@ -20,6 +20,7 @@ def build_lines(settings: Settings, directory: Path) -> list[Line]:
         Line(
             name=entry.name,
             channel=channel,
+            per_minute=entry.per_minute,
             gateway=kinds[entry.kind].build(
                 entry.config,
                 Surroundings(callback_base=callback_base(settings, entry.name), directory=str(directory)),

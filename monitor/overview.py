@@ -11,8 +11,9 @@ from datetime import datetime
 
 from alerts.channel import Channel
 from alerts.delivery import Notice, NoticeState
-from alerts.incident import Incident, IncidentState
+from alerts.incident import OUTAGES, Incident, IncidentState
 from alerts.notice import Matter, Plan, Purpose
+from alerts.silence import Silence
 from monitor.health import Health
 from monitor.inspection import Inspection, amiss, worst
 from monitor.route import Direction
@@ -62,6 +63,8 @@ class AgencyView:
     checks: Sequence[CheckView] = ()
     #: What is going on while its mail may be down.
     maintenance: Stretch | None = None
+    #: By whose order nobody is told about it, or about one of its routes, for a while.
+    silence: Silence | None = None
     #: Number of the open incident, or `None`.
     incident: str | None = None
 
@@ -85,6 +88,8 @@ class IncidentView:
     announcement: str
     released_by: str | None = None
     resolved_at: datetime | None = None
+    #: Who declared it a false alarm, or `None`.
+    corrected_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +117,7 @@ def view_incident(incident: Incident) -> IncidentView:
     announcement = "none"
     if incident.released_at is not None:
         announcement = "released"
-    elif plan.recipients and incident.is_open and incident.matter not in {Matter.DEGRADED, Matter.OWN_FAULT}:
+    elif plan.recipients and incident.is_open and incident.matter in OUTAGES:
         announcement = "waiting"
     return IncidentView(
         id=incident.id,
@@ -128,6 +133,7 @@ def view_incident(incident: Incident) -> IncidentView:
         announcement=announcement,
         released_by=incident.released_by,
         resolved_at=incident.resolved_at,
+        corrected_by=incident.corrected_by,
     )
 
 
@@ -136,7 +142,8 @@ def view_notice(notice: Notice, incident: Incident) -> NoticeView:
     last = notice.last_attempt
     return NoticeView(
         id=notice.id,
-        incident=incident.number,
+        # Of a bundle the first, and how many more.
+        incident=incident.number + (f" +{notice.tells_of - 1}" if notice.tells_of > 1 else ""),
         agency=incident.brief.agency,
         plan=notice.plan,
         purpose=notice.purpose,
@@ -152,19 +159,14 @@ def view_notice(notice: Notice, incident: Incident) -> NoticeView:
 def _name(notice: Notice, incident: Incident) -> str:
     if notice.addressee is not None:
         return f"{notice.addressee.title}, {notice.addressee.organisation}"
-    contacts = [c for step in incident.brief.escalation.steps for c in step.contacts]
-    return next((c.name for c in contacts if c.key == notice.person), notice.person)
+    contact = incident.brief.escalation.contact(notice.person)
+    return contact.name if contact else notice.person
 
 
 def view_route(name: str, direction: Direction, health: Health, last: ProbeResult | None) -> RouteView:
     """Return what people are shown of a route."""
     if last is None:
         return RouteView(name=name, direction=direction, health=health)
-    why = ""
-    if last.failure is not None:
-        code = f" {last.failure.code}" if last.failure.code else ""
-        detail = f": {last.failure.detail}" if last.failure.detail else ""
-        why = f"{last.failure.phase} ({last.failure.party}){code}: {last.failure.reason}{detail}"
     transit = last.phases.get(Phase.TRANSIT)
     return RouteView(
         name=name,
@@ -172,9 +174,19 @@ def view_route(name: str, direction: Direction, health: Health, last: ProbeResul
         health=health,
         last_run_at=last.started_at + last.duration,
         outcome=last.outcome,
-        why=why,
+        why=why_failed(last),
         transit_seconds=None if transit is None else round(transit.total_seconds(), 3),
     )
+
+
+def why_failed(result: ProbeResult) -> str:
+    """Return where and why a run failed, in words for an operator; "" if it did not."""
+    failure = result.failure
+    if failure is None:
+        return ""
+    code = f" {failure.code}" if failure.code else ""
+    detail = f": {failure.detail}" if failure.detail else ""
+    return f"{failure.phase} ({failure.party}){code}: {failure.reason}{detail}"
 
 
 def view_checks(latest: Mapping[str, Inspection | None]) -> Sequence[CheckView]:

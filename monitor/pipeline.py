@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import NoReturn, Protocol
 
 import structlog
 
@@ -20,6 +20,7 @@ from alerts.clock import Clock
 from alerts.event import Event, Resolve, Trigger
 from alerts.incident import SEVERITY, Incident
 from alerts.notice import Matter
+from alerts.store import StoreAway
 from monitor.attribution import Blame
 from monitor.health import Health
 from monitor.judge import Judge, Suspect, Trouble
@@ -32,6 +33,9 @@ log = structlog.get_logger()
 
 #: Dedup keys of what is our own; an agency's is its short code.
 _OURS = "ours/"
+
+#: What could not be told is told again after this.
+_RETRY = timedelta(seconds=2)
 
 #: What the metrics call a fault of ours.
 _CAUSES = {
@@ -85,6 +89,10 @@ class Pipeline:
         self._site = site
         self._told = dict(open_incidents)
         self._telling = asyncio.Lock()
+        #: Something could not be told.
+        self._owes = asyncio.Event()
+        #: The alerting side's store was away when something was last told.
+        self._is_away = False
         #: How each route's last run ended, and why.
         self._endings: dict[str, tuple[Outcome, str]] = {}
         #: Judgements that could not be written down yet.
@@ -97,8 +105,8 @@ class Pipeline:
     async def take(self, result: ProbeResult) -> None:
         """Take in the end of a run.
 
-        Raise what the store raises when the run cannot be written; how things stand is judged, shown and told all the
-        same, and what could not be written or told is so at the next run.
+        How things stand is judged and shown at once, and told; what cannot be told now is told by `keep_telling`. Raise
+        what the store raises when the run cannot be written because of a bug; all the rest happens all the same.
         """
         route = self._routes.get(result.route)
         if route is None:
@@ -115,12 +123,32 @@ class Pipeline:
         try:
             await self._write_down(result, route.agency)
         finally:
-            # Runs end while others are being told of: what was told is compared by one at a time.
-            async with self._telling:
+            if self._is_away:
+                # Probing must not wait for a store that may not even refuse.
+                self._owes.set()
+            else:
+                await self._compare_all(now)
+
+    async def keep_telling(self) -> NoReturn:
+        """Tell what could not be told, again and again until it is: the next run may be minutes away."""
+        while True:
+            await self._owes.wait()
+            self._owes.clear()
+            await asyncio.sleep(_RETRY.total_seconds())
+            await self._compare_all(self._clock.now())
+
+    async def _compare_all(self, now: datetime) -> None:
+        # Runs end while others are being told of: what was told is compared by one at a time.
+        async with self._telling:
+            try:
                 for agency in sorted(self._unsettled):
-                    self._unsettled.discard(agency)
                     await self._compare_agency(agency, now)
                 await self._compare_ours(self._judge.own_troubles(now), now)
+            except StoreAway:
+                self._is_away = True
+                self._owes.set()
+            else:
+                self._is_away = False
 
     def _log(self, result: ProbeResult) -> None:
         """Write a line when a route ends otherwise than the time before, and none while it goes on like that."""
@@ -145,10 +173,12 @@ class Pipeline:
             log.info("health changed", subject=name, health=health)
 
     async def _compare_agency(self, agency: str, now: datetime) -> None:
+        # Before, not after: it may move again while it is told of.
+        self._unsettled.discard(agency)
         trouble = self._judge.trouble(agency, now)
         if trouble is not None:
             await self._tell(agency, trouble, self._briefs.agencies[agency], now)
-        elif agency in self._told and (ended_at := self._judge.is_well(agency)):
+        elif agency in self._told and (ended_at := self._judge.is_well(agency, now)):
             await self._tell_over(agency, ended_at, now)
 
     async def _compare_ours(self, troubles: Mapping[Suspect, Trouble], now: datetime) -> None:
@@ -168,7 +198,14 @@ class Pipeline:
         told = self._told.get(key)
         if told is not None and SEVERITY[trouble.matter] <= SEVERITY[told]:
             return  # No news; while a recovery spreads, the matter grows less from run to run.
-        event = Trigger(dedup_key=key, at=now, matter=trouble.matter, began_at=trouble.since, brief=brief)
+        event = Trigger(
+            dedup_key=key,
+            at=now,
+            matter=trouble.matter,
+            began_at=trouble.since,
+            brief=brief,
+            unsteady=trouble.unsteady,
+        )
         if await self._submit(event):
             self._told[key] = trouble.matter
 
@@ -179,10 +216,14 @@ class Pipeline:
     async def _submit(self, event: Trigger | Resolve) -> bool:
         try:
             await self._alerting.submit(event)
-        # One event that cannot be taken in (our bug, a store that is away) must not keep the others from being told.
-        except Exception:
-            log.exception("could not tell the alerting side; telling it again after the next run", key=event.dedup_key)
+        except StoreAway:
             self._unsettled |= {event.dedup_key} & self._briefs.agencies.keys()
+            raise
+        # One event that cannot be taken in (our bug) must not keep the others from being told.
+        except Exception:
+            log.exception("could not tell the alerting side; telling it again soon", key=event.dedup_key)
+            self._unsettled |= {event.dedup_key} & self._briefs.agencies.keys()
+            self._owes.set()
             return False
         return True
 

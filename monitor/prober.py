@@ -124,13 +124,18 @@ class Prober:
             if number % 500 == 499:
                 await asyncio.sleep(0)
 
+    def late(self, now: datetime) -> timedelta:
+        """Return by how much the run that is due next is late: nothing, unless the loop stands still."""
+        due = self._schedule.wake()
+        return timedelta(0) if due is None else max(timedelta(0), now - due)
+
     # -- one run -------------------------------------------------------------------------------------------------
 
     async def _run(self, route: WatchedRoute) -> None:
         try:
             if self._may_send(route):
                 await self._probe(route)
-        # A result that cannot be stored or judged (our bug, a full disk) must not end the probing of all others.
+        # A result that cannot be stored or judged (our bug) must not end the probing of all others.
         except Exception:
             log.exception("a probe's result was lost", route=route.name)
         finally:

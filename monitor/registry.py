@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
 from alerts.brief import Brief
+from alerts.contact import Contact
 from alerts.notice import Office
+from alerts.oncall import Rota
 from monitor.config.announcement import AnnouncementSettings
+from monitor.config.calendar import CalendarOverrides, CalendarSettings
 from monitor.config.checks import ChecksSettings
-from monitor.config.contact import Contacts, ContactSettings
+from monitor.config.contact import Contacts
 from monitor.config.escalation import EscalationSettings
 from monitor.config.mailbox import MailboxSettings
 from monitor.config.maintenance import MaintenanceSettings, build_maintenance
 from monitor.config.office import OfficeSettings
 from monitor.config.probing import ProbingOverrides
+from monitor.config.rota import Rotas
 from monitor.config.route import Leg, RouteSettings, control_legs, default_routes, leg
 from monitor.config.section import Code, Domain, Line, Section, Slug
 from monitor.config.trust import Trust
 from monitor.config.window import Zone
 from monitor.route import Direction, Probing, WatchedRoute
-from monitor.settings import Settings
+from monitor.settings import Settings, Shared
 from probes.check import NameServers, Premises
 from probes.mailbox import Mailbox
 from probes.probe import Route
@@ -49,6 +54,10 @@ class Agency(Section):
     checks: ChecksSettings = ChecksSettings()
     """Which checks are on or off, or run at another interval than everywhere."""
     contacts: Contacts = Field(default_factory=dict)
+    rotas: Rotas = Field(default_factory=dict)
+    """Who has duty when; steps of the escalation name them, beside those of the settings."""
+    calendar: CalendarOverrides = CalendarOverrides()
+    """The state whose weekends and holidays it keeps, and its office hours; default: those of the settings."""
     escalation: EscalationSettings
     announcement: AnnouncementSettings = AnnouncementSettings()
 
@@ -56,15 +65,33 @@ class Agency(Section):
         """Return the agency as notices quote it."""
         return self.office.build(short=self.agency, name=self.name, domain=self.domains[0])
 
-    def brief(self, shared: Mapping[str, ContactSettings]) -> Brief:
-        """Return whom an incident tells; *shared* are the contacts of the settings."""
-        people = {key: contact.build(key) for key, contact in {**shared, **self.contacts}.items()}
+    def build_people(self, shared: Shared) -> dict[str, Contact]:
+        """Return the contacts of its own, by key."""
+        hours = self._calendar(shared).build(self._zone(shared))
+        return {key: contact.build(key, hours) for key, contact in self.contacts.items()}
+
+    def build_rotas(self, shared: Shared) -> dict[str, Rota]:
+        """Return its own rotas by key. They are called "CODE/key"."""
+        people = {**shared.people, **self.build_people(shared)}
+        calendar, zone = self._calendar(shared), self._zone(shared)
+        return {key: rota.build(f"{self.agency}/{key}", people, calendar, zone) for key, rota in self.rotas.items()}
+
+    def brief(self, shared: Shared) -> Brief:
+        """Return whom an incident tells."""
+        people = {**shared.people, **self.build_people(shared)}
+        rotas = {**shared.rotas, **self.build_rotas(shared)}
         return Brief(
             agency=self.agency,
             office=self.build_office(),
-            escalation=self.escalation.build(people),
-            announcement=self.announcement.build(),
+            escalation=self.escalation.build(people, rotas),
+            announcement=self.announcement.build(self._calendar(shared), self._zone(shared)),
         )
+
+    def _calendar(self, shared: Shared) -> CalendarSettings:
+        return self.calendar.over(shared.calendar)
+
+    def _zone(self, shared: Shared) -> ZoneInfo:
+        return self.time_zone or shared.zone
 
     def legs(self, references: Mapping[str, MailboxSettings]) -> tuple[Leg, ...]:
         """Return the agency's routes by the names of their mailboxes."""

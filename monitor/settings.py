@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
 from alerts.brief import Brief
 from alerts.channel import Channel
+from alerts.contact import Contact
 from alerts.notice import Office
+from alerts.oncall import Rota
+from monitor.config.api import ApiSettings
+from monitor.config.calendar import CalendarSettings
 from monitor.config.checks import ChecksSettings
 from monitor.config.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS
 from monitor.config.contact import Contacts
+from monitor.config.drill import DrillSettings
 from monitor.config.escalation import EscalationSettings
+from monitor.config.flapping import FlappingSettings
 from monitor.config.gateway import GatewaySettings
+from monitor.config.heartbeat import HeartbeatSettings
+from monitor.config.lifeline import LifelineSettings
 from monitor.config.listen import Listen, ListenAddress, PublicUrl
 from monitor.config.mailbox import MailboxSettings
 from monitor.config.maintenance import MaintenanceSettings
 from monitor.config.office import OfficeSettings
 from monitor.config.probing import ProbingSettings
 from monitor.config.provider import ProviderSettings
+from monitor.config.rota import Rotas
 from monitor.config.section import Code, Domain, Line, Section, Slug, Span
+from monitor.config.store import StoreSettings
 from monitor.config.window import MALAYSIA, Zone
 
 #: Overrides `listen`.
@@ -30,6 +42,16 @@ LISTEN_VARIABLE = "PANTAU_LISTEN"
 
 #: Stands for an agency where an incident is about ourselves.
 NOC_AGENCY = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What the settings lend to every agency. Built once for all of them."""
+
+    people: Mapping[str, Contact]
+    rotas: Mapping[str, Rota]
+    calendar: CalendarSettings
+    zone: ZoneInfo
 
 
 class CallbackSettings(Section):
@@ -50,6 +72,11 @@ class NocSettings(Section):
     contacts: Contacts = Field(default_factory=dict)
     escalation: EscalationSettings
 
+    def build_people(self, shared: Shared) -> dict[str, Contact]:
+        """Return the contacts of its own, by key."""
+        hours = shared.calendar.build(shared.zone)
+        return {key: contact.build(key, hours) for key, contact in self.contacts.items()}
+
     def build_office(self) -> Office:
         """Return the office that speaks about our own faults; it has no mail domain."""
         return self.office.build(short=self.short, name=self.name, domain="")
@@ -62,7 +89,9 @@ class Settings(Section):
     """The portal, the API and /metrics; PANTAU_LISTEN overrides it. Loopback only: there is no sign-in yet."""
     callbacks: CallbackSettings = CallbackSettings()
     state: Path = Path("/var/lib/pantau")
-    """A directory of our own: the store, its lock, the control socket, the key that signs tokens."""
+    """A directory of our own: the store and its lock, the control socket, the key that signs tokens."""
+    store: StoreSettings | None = None
+    """A PostgreSQL that several engines share; default: a file in `state`, for one engine alone."""
     agencies: Path = Field(examples=["agencies/"])
     """The directory of the agency files."""
     wording: Path | None = None
@@ -78,6 +107,8 @@ class Settings(Section):
     """Of hours and maintenance windows."""
     maintenance: tuple[MaintenanceSettings, ...] = ()
     """When nothing is probed, because somebody works on what is our own."""
+    flapping: FlappingSettings = FlappingSettings()
+    """When an agency that goes down and up again and again is held to be unsteady."""
     providers: Mapping[Slug, ProviderSettings] = {}
     """What mail providers take, where that is not the usual: by gmail, google, microsoft, or a name of your own."""
     keep_results: Span = timedelta(days=365)
@@ -88,19 +119,41 @@ class Settings(Section):
     """Where no official address may be (circular, 3f); list all of them when adding one."""
     references: Mapping[Slug, MailboxSettings] = {}
     """Our mailboxes outside the agencies, at least two that do not fail together."""
+    api: Mapping[Slug, ApiSettings] = {}
+    """Programs that may acknowledge over HTTP, by the name that is written down."""
     gateways: Mapping[Channel, tuple[GatewaySettings, ...]] = {}
     """The ways to send on each channel, in the order in which they are tried."""
     contacts: Contacts = Field(default_factory=dict)
     """Staff whom every agency's escalation may name."""
+    rotas: Rotas = Field(default_factory=dict)
+    """Who of them has duty when; every agency's escalation, and that of the NOC, may name these."""
+    calendar: CalendarSettings = CalendarSettings()
+    """Weekends, public holidays and office hours."""
+    verify_within: Span = timedelta(days=180)
+    """How long a number counts as good after somebody has answered there; `pantau check` lists the others."""
+    heartbeat: HeartbeatSettings | None = None
+    """A dead-man's switch outside, which calls somebody when it hears nothing from us."""
+    lifeline: LifelineSettings | None = None
+    """Rings the NOC when no notice can be written."""
+    drills: DrillSettings | None = None
+    """A test of every number and gateway, week after week."""
     noc: NocSettings
+
+    def shared(self) -> Shared:
+        """Return what every agency may name."""
+        hours = self.calendar.build(self.time_zone)
+        people = {key: contact.build(key, hours) for key, contact in self.contacts.items()}
+        # A shared rota is called by its key alone.
+        rotas = {key: rota.build(key, people, self.calendar, self.time_zone) for key, rota in self.rotas.items()}
+        return Shared(people=people, rotas=rotas, calendar=self.calendar, zone=self.time_zone)
 
     def noc_brief(self, *, subject: str, subject_en: str) -> Brief:
         """Return whom a fault of our own is told to; *subject* is what is affected, in Malay and English."""
-        people = {key: contact.build(key) for key, contact in {**self.contacts, **self.noc.contacts}.items()}
+        shared = self.shared()
         return Brief(
             agency=NOC_AGENCY,
             office=self.noc.build_office(),
-            escalation=self.noc.escalation.build(people),
+            escalation=self.noc.escalation.build({**shared.people, **self.noc.build_people(shared)}, shared.rotas),
             subject=subject,
             subject_en=subject_en,
         )

@@ -34,6 +34,8 @@ class Trouble:
 
     matter: Matter
     since: datetime
+    #: It has gone down and up too often lately: the incident stays open until it is steady.
+    unsteady: bool = False
 
 
 @dataclass(frozen=True, slots=True)

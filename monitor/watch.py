@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from alerts.clock import Clock
@@ -16,6 +16,7 @@ from alerts.notice import Matter
 from monitor.briefs import own_brief
 from monitor.config.loading import Configuration
 from monitor.config.provider import build_providers
+from monitor.flapping import FlappingPolicy
 from monitor.health import HealthPolicy
 from monitor.inspection import Assignment, assignments
 from monitor.inspector import Inspections, Inspector
@@ -54,6 +55,7 @@ class Watch:
     configuration: Configuration
     routes: Mapping[str, WatchedRoute]
     judge: Judge
+    pipeline: Pipeline
     prober: Prober
     inspector: Inspector
 
@@ -62,20 +64,23 @@ async def make_watch(configuration: Configuration, around: Surroundings) -> Watc
     """Build a watch that takes up where the store says the last one left off."""
     settings, registry = configuration.settings, configuration.registry
     routes = {route.name: route for route in registry.routes}
-    judge = Judge(routes.values(), _own_policy(settings))
+    flapping = settings.flapping.build()
+    judge = Judge(routes.values(), _own_policy(settings), flapping)
     judge.restore(await around.history.healths())
     now, budgets = around.clock.now(), [route.probing.deferred_budget for route in registry.routes]
     # What was put off longer ago than twice its budget has used it up however long it has been.
     judge.restore_deferrals(await around.history.deferrals(now - 2 * max(budgets, default=timedelta(0))))
+    judge.restore_falls(*await _falls(around.store, flapping, now))
     #: The prober puts them there, and the checks look at them.
     specimens: dict[str, bytes] = {}
     assigned = _assigned(configuration, specimens.get)
     announce(around.metrics, configuration, assigned)
+    shared = settings.shared()
     pipeline = Pipeline(
         judge=judge,
         routes=routes,
         briefs=Briefs(
-            agencies={code: agency.brief(settings.contacts) for code, agency in registry.agencies.items()},
+            agencies={code: agency.brief(shared) for code, agency in registry.agencies.items()},
             ours=lambda suspect: own_brief(settings, suspect),
         ),
         history=around.history,
@@ -99,7 +104,14 @@ async def make_watch(configuration: Configuration, around: Surroundings) -> Watc
         specimens=specimens,
     )
     inspector = Inspector(assigned, latest=around.inspections, metrics=around.metrics, clock=around.clock)
-    return Watch(configuration=configuration, routes=routes, judge=judge, prober=prober, inspector=inspector)
+    return Watch(
+        configuration=configuration,
+        routes=routes,
+        judge=judge,
+        pipeline=pipeline,
+        prober=prober,
+        inspector=inspector,
+    )
 
 
 def announce(metrics: Metrics, configuration: Configuration, assigned: Sequence[Assignment]) -> None:
@@ -153,6 +165,19 @@ def _assigned(configuration: Configuration, specimen: Callable[[str], bytes | No
 def _own_policy(settings: Settings) -> HealthPolicy:
     probing = settings.probing
     return HealthPolicy(failures_to_down=probing.failures_to_down, successes_to_up=probing.successes_to_up)
+
+
+async def _falls(store: SqlStore, policy: FlappingPolicy, now: datetime) -> tuple[dict[str, list[datetime]], set[str]]:
+    """Return when agencies fell lately, by the incidents that were opened, and which have one still."""
+    async with store.reading() as ledger:
+        opened = await ledger.opened_since(now - policy.within)
+        still = await ledger.open_incidents()
+    falls: dict[str, list[datetime]] = {}
+    for key, at in opened:
+        falls.setdefault(key, []).append(at)
+    # One that was held open hides how often it fell meanwhile: until it has been quiet, it is not believed.
+    falls |= {incident.dedup_key: [now] * policy.falls for incident in still if incident.unsteady}
+    return falls, {incident.dedup_key for incident in still}
 
 
 async def _open_incidents(store: SqlStore) -> dict[str, Matter]:

@@ -48,6 +48,13 @@ def subtag(language: Language) -> str:
     return language.value.partition("-")[0]
 
 
+def marks(facts: Facts, wording: Wording) -> list[Json]:
+    """Return what is printed across the page, in both languages: nobody may take a drill for the real thing."""
+    if facts.purpose is not Purpose.DRILL:
+        return []
+    return [wording.say(language, "letter.label.drill") for language in (Language.MALAY, Language.ENGLISH)]
+
+
 def letter_body(facts: Facts, language: Language, wording: Wording) -> Body:
     """Return what the letter tells. Raise `ValueError` for an announcement of what is never announced."""
     values = dict(for_page(facts, language))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerts.documents.body import Body, fax_body, subtag
+from alerts.documents.body import Body, fax_body, marks, subtag
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead, on_behalf, present
 from alerts.notice import Addressee, Facts, Language, Office, Plan, Purpose
@@ -20,6 +20,7 @@ def fax_data(facts: Facts, addressee: Addressee, wording: Wording) -> dict[str, 
         "lang": subtag(MALAY),
         "title": bodies[MALAY].title,
         "author": office.name,
+        "marks": marks(facts, wording),
         "head": letterhead(office, wording, MALAY),
         "heading": _both(wording, "heading"),
         "fields": _fields(facts, addressee, wording),

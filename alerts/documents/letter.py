@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from alerts.documents.body import Body, letter_body, subtag
+from alerts.documents.body import Body, letter_body, marks, subtag
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead, on_behalf, present
 from alerts.notice import Addressee, Facts, Language, Office
@@ -31,6 +31,7 @@ def letter_data(facts: Facts, addressee: Addressee, wording: Wording, language: 
     return {
         "lang": subtag(language),
         "author": office.name,
+        "marks": marks(facts, wording),
         "head": letterhead(office, wording, language),
         "reference": {"label": label("reference"), "value": office.reference},
         "date": {"label": label("date"), "value": moment.date(facts.noticed_at, language)},

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import fontpkg_arimo  # type: ignore[import-untyped]  # two constants
 import typst
 
+from alerts.documents.dossier import Dossier, dossier_data
 from alerts.documents.fax import fax_data
 from alerts.documents.letter import letter_data
+from alerts.documents.list import list_data
 from alerts.documents.printable import Json, printable, printable_all
 from alerts.gateway import PageContent
 from alerts.notice import Addressee, Facts, Language
@@ -32,11 +36,11 @@ def letter(facts: Facts, addressee: Addressee, wording: Wording, language: Langu
     """
     data = letter_data(facts, addressee, wording, language)
     for density in range(_LETTER_DENSITIES):
-        sheet = _Sheet("letter.typ", data, facts, density)
+        sheet = _Sheet("letter.typ", data, facts.noticed_at, density)
         if sheet.count("own-pages") == 1:
             return sheet.page()
     # Two pages anyway: then comfortably.
-    return _Sheet("letter.typ", data, facts, 0).page()
+    return _Sheet("letter.typ", data, facts.noticed_at, 0).page()
 
 
 def fax(facts: Facts, addressee: Addressee, wording: Wording) -> PageContent:
@@ -46,17 +50,28 @@ def fax(facts: Facts, addressee: Addressee, wording: Wording) -> PageContent:
     """
     data = fax_data(facts, addressee, wording)
     for density in range(_FAX_DENSITIES):
-        sheet = _Sheet("fax.typ", data, facts, density)
+        sheet = _Sheet("fax.typ", data, facts.noticed_at, density)
         if sheet.count("pages") == 1:
             break
     return sheet.page()
 
 
-class _Sheet:
-    """One template with its data, set at one density."""
+def dossier(of: Dossier, digests: Mapping[str, str], wording: Wording) -> PageContent:
+    """Return the record of an incident; *digests* are the SHA-256 of the files that go with it, by name."""
+    return _Sheet("dossier.typ", dossier_data(of, digests, wording), of.made_at, 0).page()
 
-    def __init__(self, template: str, data: dict[str, Json], facts: Facts, density: int) -> None:
-        self._facts = facts
+
+def fax_list(facts: Sequence[Facts], addressee: Addressee, wording: Wording) -> PageContent:
+    """Return the list of several agencies' outages or recoveries; all of one purpose, the oldest first."""
+    at = max(each.noticed_at for each in facts)
+    return _Sheet("list.typ", list_data(facts, addressee, wording), at, 0).page()
+
+
+class _Sheet:
+    """One template with its data, set at one density, and dated."""
+
+    def __init__(self, template: str, data: dict[str, Json], at: datetime, density: int) -> None:
+        self._at = at
         self._title = printable(str(data["title"]))
         self._compiler = typst.Compiler(
             Path(__file__).parent / template,
@@ -74,7 +89,7 @@ class _Sheet:
             format="pdf",
             pdf_standards=_STANDARDS,
             # Whole seconds since 1970; the clock of the machine has no say in what a notice looks like.
-            timestamp=int(self._facts.noticed_at.timestamp()),
+            timestamp=int(self._at.timestamp()),
         )
         if not isinstance(pdf, bytes):
             raise TypeError("typst makes one file of a PDF")

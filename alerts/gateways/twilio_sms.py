@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from enum import StrEnum
+from typing import Annotated, Any, Self
 
-from pydantic import StringConstraints
+from pydantic import StringConstraints, model_validator
+from twilio.twiml.messaging_response import MessagingResponse
 
+from alerts.answering import Said
 from alerts.channel import Channel
 from alerts.gateway import (
     Absent,
     Answer,
+    DeliveryError,
     Desk,
     GatewayKind,
     Heard,
@@ -42,9 +47,28 @@ _PROGRESS = {
 }
 
 
+class Replies(StrEnum):
+    """How answers to our SMS reach us."""
+
+    #: They do not. Malaysian carriers replace a sender by a short code that they share, and an answer to that is lost.
+    OFF = "off"
+    #: Twilio posts each to `<public_url>/callbacks/<gateway>/sms`, which is set on the number in its console.
+    WEBHOOK = "webhook"
+    #: Twilio is asked, because it cannot reach us.
+    POLL = "poll"
+
+
 class TwilioSmsSettings(TwilioSettings):
     #: A number or short code of the account, or a sender name.
     from_number: Annotated[str, StringConstraints(pattern=r"^(\+[1-9]\d{6,14}|\d{4,6}|[A-Za-z0-9 ]{2,11})$")]
+    #: Only for a number of our own that people's telephones show and can answer to: ask the provider.
+    replies: Replies = Replies.OFF
+
+    @model_validator(mode="after")
+    def _can_be_answered(self) -> Self:
+        if self.replies is not Replies.OFF and not self.from_number.removeprefix("+").isdigit():
+            raise ValueError("replies: nobody can answer a sender name; write off, or a number under from_number")
+        return self
 
 
 class TwilioSms:
@@ -53,7 +77,10 @@ class TwilioSms:
     def __init__(self, settings: TwilioSmsSettings, surroundings: Surroundings) -> None:
         self._from = settings.from_number
         self._callback_base = surroundings.callback_base
+        self._replies = settings.replies
         self._twilio = Twilio(settings)
+        #: Messages that were handed to the desk, so that each look does not ask the store about all of them again.
+        self._handed_in: set[str] = set()
 
     async def send(self, order: Order) -> Report:
         form = {
@@ -91,6 +118,8 @@ class TwilioSms:
         match incoming.path.split("/"):
             case ["status", reference]:
                 sid, status = field(incoming, "MessageSid"), field(incoming, "MessageStatus")
+            case ["sms"]:
+                return await self._hear_person(incoming, desk)
             case _:
                 raise Refused(404, "no such callback")
         if status not in _PROGRESS:
@@ -99,8 +128,50 @@ class TwilioSms:
         await desk.record(Heard(reference=reference, event_id=f"{sid}/{status}", report=report))
         return Answer()
 
+    async def _hear_person(self, incoming: Incoming, desk: Desk) -> Answer:
+        sid, sender = field(incoming, "MessageSid"), field(incoming, "From")
+        if not sid or not sender or field(incoming, "To") != self._from:
+            raise Refused(400, "not an SMS to our number")
+        answer = await desk.receive(Said(sender=sender, text=field(incoming, "Body"), event_id=f"{sid}/received"))
+        return Answer(status=200, body=_reply(answer), media_type="text/xml")
+
+    @property
+    def hears_people(self) -> bool:
+        """Whether an answer to our SMS reaches us."""
+        reachable = self._callback_base is not None
+        return self._replies is Replies.POLL or (self._replies is Replies.WEBHOOK and reachable)
+
+    async def collect(self, since: datetime, desk: Desk) -> None:
+        """Fetch the SMS to our number, where Twilio cannot bring them."""
+        if self._replies is not Replies.POLL:
+            return
+        messages = await self._twilio.received_by(self._from, since)
+        self._handed_in &= {str(message["sid"]) for message in messages}
+        for message in messages:
+            sid = str(message["sid"])
+            if sid in self._handed_in:
+                continue
+            sender, text = str(message.get("from")), str(message.get("body") or "")
+            answer = await desk.receive(Said(sender=sender, text=text, event_id=f"{sid}/received"))
+            self._handed_in.add(sid)
+            if answer is not None:
+                await self._answer(sender, answer)
+
+    async def _answer(self, number: str, answer: SmsContent) -> None:
+        """Send an answer once: what it confirms is stored, and a second SMS would only confuse."""
+        form = {"To": number, "From": self._from, "Body": answer.text, "ValidityPeriod": "600"}
+        with contextlib.suppress(DeliveryError):
+            await self._twilio.create("Messages", form | {"RiskCheck": "disable", "SmartEncoded": "false"})
+
     async def close(self) -> None:
         await self._twilio.close()
+
+
+def _reply(answer: SmsContent | None) -> str:
+    response = MessagingResponse()
+    if answer is not None:
+        response.message(answer.text)
+    return str(response)
 
 
 def _text(order: Order) -> str:

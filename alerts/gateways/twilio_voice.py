@@ -1,7 +1,8 @@
 """Calls through Twilio (Calls resource of the 2010-04-01 API), acknowledged by a key.
 
-A completed call proves that the line was answered, perhaps by a voicemail. Only key 1 acknowledges, and "thank you" is
-spoken only after the acknowledgement is stored.
+A completed call proves that the line was answered, perhaps by a voicemail: without a key it has reached nobody, and is
+tried again. Only key 1 acknowledges, and "thank you" is spoken only after the acknowledgement is stored. Key 5 leads a
+duty officer to the release of an announcement.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from alerts import twiml
+from alerts.answering import ReleaseAnswer, ReleaseStage
 from alerts.channel import Channel
 from alerts.gateway import (
     Absent,
@@ -33,22 +35,10 @@ from alerts.gateway import (
     VoiceContent,
 )
 from alerts.provider import E164
-from alerts.twilio_api import Twilio, TwilioSettings, count, field
+from alerts.twilio_api import Twilio, TwilioSettings, field
+from alerts.twilio_call import PROGRESS, report_of
 
-#: Statuses of the Call resource, and "initiated", which only callbacks use.
-_PROGRESS = {
-    "queued": Progress.ACCEPTED,
-    "initiated": Progress.ACCEPTED,
-    "ringing": Progress.SENT,
-    "in-progress": Progress.SENT,
-    "completed": Progress.DELIVERED,
-    "busy": Progress.FAILED,
-    "no-answer": Progress.FAILED,
-    "failed": Progress.FAILED,
-    "canceled": Progress.FAILED,
-}
-
-ACKNOWLEDGE, REPEAT, OTHER_LANGUAGE = "1", "2", "3"
+ACKNOWLEDGE, REPEAT, OTHER_LANGUAGE, RELEASE = "1", "2", "3", "5"
 
 #: A menu that nobody answers is repeated this often, then the call says goodbye.
 SILENT_REPEATS = 2
@@ -94,17 +84,17 @@ class TwilioVoice:
         if order.extension:
             form["SendDigits"] = order.extension
         form |= self._speech(order)
-        return _report(await self._twilio.create("Calls", form))
+        return self._read(await self._twilio.create("Calls", form))
 
     async def find(self, order: Order) -> Report | Absent:
         until = order.created_at + _CREATED_WITHIN
         for call in await self._twilio.sent_to(order.address, "Calls", order.created_at, until):
             if call.get("from") == self._from:
-                return _report(call)
+                return self._read(call)
         return Absent(certain=False)
 
     async def check(self, order: Order, provider_id: str) -> Report:  # noqa: ARG002 - Twilio asks by its own id
-        return _report(await self._twilio.read(f"Calls/{provider_id}"))
+        return self._read(await self._twilio.read(f"Calls/{provider_id}"))
 
     async def withdraw(self, order: Order, provider_id: str) -> bool:  # noqa: ARG002 - Twilio asks by its own id
         """Stop a call that is queued or ringing; one that was answered goes on."""
@@ -125,6 +115,10 @@ class TwilioVoice:
                 return await self._speak(reference, desk, index=0, silent=0)
             case ["key", reference, index, silent] if _is_digit(index) and _is_digit(silent):
                 return await self._key(reference, incoming, desk, index=int(index), silent=int(silent))
+            case ["pin", reference, index] if _is_digit(index):
+                return await self._pin(reference, incoming, desk, int(index))
+            case ["confirm", reference, index] if _is_digit(index):
+                return await self._confirm(reference, incoming, desk, int(index))
             case _:
                 raise Refused(404, "no such callback")
 
@@ -155,9 +149,9 @@ class TwilioVoice:
 
     async def _status(self, reference: str, incoming: Incoming, desk: Desk) -> Answer:
         sid, status = field(incoming, "CallSid"), field(incoming, "CallStatus")
-        if status not in _PROGRESS:
+        if status not in PROGRESS:
             raise Refused(400, "not a status of a call")
-        report = _report(
+        report = self._read(
             {
                 "sid": sid,
                 "status": status,
@@ -176,9 +170,14 @@ class TwilioVoice:
         return _answer(self._menu(reference, _scripts(content), index=index, silent=silent))
 
     async def _key(self, reference: str, incoming: Incoming, desk: Desk, *, index: int, silent: int) -> Answer:
-        match field(incoming, "Digits"):
+        key = field(incoming, "Digits")
+        if key and key != ACKNOWLEDGE:
+            await _note_person(reference, incoming, desk)
+        match key:
             case key if key == ACKNOWLEDGE:
                 return await self._acknowledge(reference, incoming, desk, index)
+            case key if key == RELEASE and await _may_release(reference, desk, index):
+                return await self._ask_release(reference, await desk.begin_release(reference), desk, index)
             case key if key == REPEAT:
                 return await self._speak(reference, desk, index=index, silent=0)
             case key if key == OTHER_LANGUAGE:
@@ -203,7 +202,51 @@ class TwilioVoice:
         if script is None:
             return _answer(twiml.silence())
         words = {AckResult.TAKEN: script.thanks, AckResult.ALREADY: script.already}
+        words[AckResult.WORSE] = script.worse or script.thanks
         return _answer(twiml.closing(script, words.get(result, script.over or script.goodbye), self._voices))
+
+    def _read(self, call: Mapping[str, Any]) -> Report:
+        return report_of(call, keys=self._base is not None)
+
+    async def _pin(self, reference: str, incoming: Incoming, desk: Desk, index: int) -> Answer:
+        pin = field(incoming, "Digits")
+        # Silence is no wrong PIN: nobody is locked out for having put the telephone down.
+        answer = await (desk.prove_release(reference, pin) if pin else desk.begin_release(reference))
+        return await self._ask_release(reference, answer, desk, index, typed=bool(pin))
+
+    async def _confirm(self, reference: str, incoming: Incoming, desk: Desk, index: int) -> Answer:
+        if field(incoming, "Digits") == ACKNOWLEDGE:
+            return await self._ask_release(reference, await desk.release(reference), desk, index)
+        answer = await desk.begin_release(reference)
+        return await self._ask_release(reference, answer, desk, index, typed=False)
+
+    async def _ask_release(
+        self, reference: str, answer: ReleaseAnswer, desk: Desk, index: int, *, typed: bool = True
+    ) -> Answer:
+        """Say what comes next in a release and wait for it; *typed*: something was pressed, so the person is there."""
+        script = await _script(reference, desk, index)
+        if script is None:
+            return _answer(twiml.silence())
+        if not typed and answer.otherwise:
+            return _answer(twiml.closing(script, answer.otherwise[script.language], self._voices))
+        text = answer.words[script.language]
+        step = {ReleaseStage.PIN: "pin", ReleaseStage.CONFIRM: "confirm"}.get(answer.stage)
+        if step is None:
+            return _answer(twiml.closing(script, text, self._voices))
+        action, whole = f"{self._base}/{step}/{reference}/{index}", answer.stage is ReleaseStage.PIN
+        return _answer(twiml.question(text, script.language, self._voices, action=action, whole=whole))
+
+
+async def _note_person(reference: str, incoming: Incoming, desk: Desk) -> None:
+    """Record that somebody is there: a voicemail presses no key."""
+    sid = field(incoming, "CallSid")
+    report = Report(progress=Progress.DELIVERED, provider_id=sid)
+    await desk.record(Heard(reference=reference, event_id=f"{sid}/key", report=report))
+
+
+async def _may_release(reference: str, desk: Desk, index: int) -> bool:
+    script = await _script(reference, desk, index)
+    return script is not None and script.may_release
 
 
 async def _script(reference: str, desk: Desk, index: int) -> Script | None:
@@ -226,22 +269,6 @@ def _answer(document: str) -> Answer:
 
 def _is_digit(text: str) -> bool:
     return len(text) == 1 and text in "0123456789"
-
-
-def _report(call: Mapping[str, Any]) -> Report:
-    # A status that Twilio invents later is at least accepted: it answered with a sid.
-    status = str(call.get("status"))
-    progress = _PROGRESS.get(status, Progress.ACCEPTED)
-    failed = progress is Progress.FAILED
-    return Report(
-        progress=progress,
-        provider_id=str(call["sid"]),
-        # Nobody answered this time. A number that does not exist looks the same ("failed"), so none is given up here.
-        error=ErrorClass.TRANSIENT if failed else None,
-        code=status if failed else "",
-        detail=f"SIP {call['sip']}" if failed and call.get("sip") else "",
-        units=count(call.get("duration")),
-    )
 
 
 GATEWAY = GatewayKind(name="twilio_voice", channel=Channel.VOICE, config=TwilioVoiceSettings, build=TwilioVoice)

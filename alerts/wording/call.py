@@ -9,17 +9,18 @@ from alerts.wording.key import key
 from alerts.wording.texts import Wording
 
 
-def compose(facts: Facts, language: Language, wording: Wording) -> VoiceContent:
-    """Return two scripts: *language* first, the other for key 3.
+def compose(facts: Facts, language: Language, wording: Wording, *, may_release: bool = False) -> VoiceContent:
+    """Return two scripts: *language* first, the other for key 3. *may_release*: key 5 leads to the release.
 
     Every call says that it asks for no personal data and no payment: people in Malaysia know such calls as scams.
     """
     other = Language.ENGLISH if language is Language.MALAY else Language.MALAY
-    return VoiceContent(scripts=(_script(facts, language, wording), _script(facts, other, wording)))
+    return VoiceContent(scripts=tuple(_script(facts, each, wording, may_release) for each in (language, other)))
 
 
-def _script(facts: Facts, language: Language, wording: Wording) -> Script:
+def _script(facts: Facts, language: Language, wording: Wording, may_release: bool) -> Script:  # noqa: FBT001 - private
     told = values.for_call(facts, language)
+    menu = wording.say(language, f"call.menu.{facts.plan}")
     return Script(
         language=language.value,
         blocks=(
@@ -27,9 +28,11 @@ def _script(facts: Facts, language: Language, wording: Wording) -> Script:
             *wording.say_all(language, f"call.{key(facts)}", told),
             *wording.say_all(language, "call.closing", told),
         ),
-        menu=wording.say(language, f"call.menu.{facts.plan}"),
+        menu=f"{menu} {wording.say(language, 'call.release.offer')}" if may_release else menu,
         thanks=wording.say(language, "call.thanks"),
         already=wording.say(language, "call.already"),
         over=wording.say(language, "call.over"),
+        worse=wording.say(language, "call.worse"),
+        may_release=may_release,
         goodbye=wording.say(language, f"call.goodbye.{facts.purpose}"),
     )

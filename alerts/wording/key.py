@@ -15,7 +15,11 @@ def key(facts: Facts) -> str:
     """
     if facts.plan is Plan.ANNOUNCEMENT and facts.matter not in ANNOUNCED:
         raise ValueError(f"{facts.matter} is never announced outside the agency")
+    if facts.plan is Plan.ANNOUNCEMENT and facts.purpose is Purpose.RELEASE:
+        raise ValueError("nobody outside is asked whether an announcement may go out")
     match facts.purpose, facts.plan:
+        case Purpose.OUTAGE, Plan.ESCALATION if facts.unsteady:
+            return "escalation.outage.unsteady"
         case Purpose.OUTAGE, plan:
             return f"{plan}.outage.{facts.matter}"
         case Purpose.RECOVERY, Plan.ESCALATION:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from alerts.channel import Channel
 from alerts.notice import Plan, Purpose
 
 
@@ -21,6 +22,8 @@ class Need:
     maybe: frozenset[str] = frozenset()
 
 
+#: What is written on paper to people outside. Whether an announcement may go out is asked of staff only.
+PRINTED = tuple(purpose for purpose in Purpose if purpose is not Purpose.RELEASE)
 OUTAGES = ("both", "sending", "receiving")
 _WRITTEN = ("day", "date", "clock")
 
@@ -43,11 +46,12 @@ def _situations() -> Iterator[tuple[str, bool]]:
     for matter in OUTAGES:
         yield f"announcement.outage.{matter}", False
         yield f"escalation.outage.{matter}", False
-    for matter in ("degraded", "own_fault"):
+    for matter in ("degraded", "own_fault", "unreached", "unsteady"):
         yield f"escalation.outage.{matter}", False
-    for matter in ("mail", "degraded", "own_fault"):
+    for matter in ("mail", "degraded", "own_fault", "unreached"):
         yield f"escalation.recovery.{matter}", True
     yield "announcement.recovery", True
+    yield "escalation.release", False
     for plan in Plan:
         yield f"{plan}.correction", False
         yield f"{plan}.drill", False
@@ -57,7 +61,8 @@ def _short() -> Iterator[tuple[str, Need]]:
     subject = frozenset({"subject"})
     for situation, over in _situations():
         sms_end, call_end = (frozenset({"ended"}), _moments("ended")) if over else (frozenset(), frozenset())
-        yield f"sms.{situation}", Need(always=_SMS | sms_end, maybe=subject)
+        answered = frozenset({"response"}) if situation.startswith("escalation.outage.") else frozenset()
+        yield f"sms.{situation}", Need(always=_SMS | sms_end, maybe=subject | answered)
         yield f"call.{situation}", Need(several=True, always=_CALL | call_end, maybe=subject)
     for plan in Plan:
         yield f"call.opening.{plan}", Need(always=_CALL)
@@ -65,8 +70,44 @@ def _short() -> Iterator[tuple[str, Need]]:
     for purpose in Purpose:
         yield f"call.goodbye.{purpose}", Need()
     yield "call.closing", Need(several=True, always=_CALL | {"number"})
-    for line in ("thanks", "already", "over"):
+    for line in ("thanks", "already", "over", "worse"):
         yield f"call.{line}", Need()
+    yield from _responses()
+    yield from _release()
+
+
+def _responses() -> Iterator[tuple[str, Need]]:
+    """Yield what a person is answered who has sent an SMS."""
+    about = frozenset({"agency", "number"})
+    for answer in ("taken", "already"):
+        yield f"sms.response.{answer}", Need(always=about, maybe=frozenset({"by"}))
+    for answer in ("over", "corrected", "worse"):
+        yield f"sms.response.{answer}", Need(always=about)
+    for answer in ("unclear", "several"):
+        yield f"sms.response.{answer}", Need(always=about | {"response"})
+    yield "sms.response.nothing", Need(always=frozenset({"agency"}))
+
+
+def _release() -> Iterator[tuple[str, Need]]:
+    """Yield what a duty officer hears who releases an announcement in a call."""
+    for line in ("offer", "pin", "wrong", "locked", "nobody", "over", "cancelled"):
+        yield f"call.release.{line}", Need()
+    for matter in OUTAGES:
+        yield f"call.release.confirm.{matter}", Need(always=_CALL | {"recipients", "counts"})
+    for channel in Channel:
+        yield f"call.release.count.{channel}", Need(always=frozenset({"count"}))
+    yield "call.release.done", Need(always=frozenset({"recipients"}))
+
+
+def _lifeline() -> Iterator[tuple[str, Need]]:
+    """Yield what the NOC is rung with when the store is away: no notice, and no number."""
+    whose = frozenset({"whose"})
+    for situation, moment in (("store", "began"), ("peer", "began"), ("clear", "ended")):
+        # The halves of one SMS: Malay, then English.
+        yield f"lifeline.sms.{situation}", Need(always=frozenset({moment}), maybe=whose)
+        always = _moments(moment) | {"agency_name"}
+        yield f"lifeline.call.{situation}", Need(several=True, always=always, maybe=whose)
+    yield "lifeline.goodbye", Need()
 
 
 def _bodies(kind: str) -> Iterator[tuple[str, Need]]:
@@ -75,7 +116,7 @@ def _bodies(kind: str) -> Iterator[tuple[str, Need]]:
     for matter in OUTAGES:
         yield f"{kind}.scope.{matter}", Need(always=_PAGE)
         yield f"{kind}.instruction.{matter}", Need(always=_PAGE, maybe=_PAGE_MAYBE | {"channels"})
-    for purpose in Purpose:
+    for purpose in PRINTED:
         always = _PAGE
         if purpose is Purpose.OUTAGE:
             always |= {"scope", "instruction"} | ({"warning"} if kind == "letter" else frozenset())
@@ -91,13 +132,13 @@ def _letter() -> Iterator[tuple[str, Need]]:
     yield from _bodies("letter")
     for matter in OUTAGES:
         yield f"letter.warning.{matter}", Need(always=_PAGE)
-    for purpose in Purpose:
+    for purpose in PRINTED:
         yield f"letter.{purpose}.opening", Need(always=_PAGE, maybe=_PAGE_MAYBE)
     yield "letter.staff.opening", Need(always=_PAGE)
     yield "letter.enquiries", Need(maybe=_PAGE_MAYBE)
     for label in (
         *("reference", "date", "fax", "attention", "telephone", "office_fax", "website"),
-        *("on_behalf", "copies", "notice", "attachment"),
+        *("on_behalf", "copies", "notice", "attachment", "drill"),
     ):
         yield f"letter.label.{label}", Need()
     for line in ("and", "salutation", "closing", "farewell", "unsigned", "translation"):
@@ -116,5 +157,34 @@ def _fax() -> Iterator[tuple[str, Need]]:
     yield "fax.unclear", Need(maybe=frozenset({"telephone"}))
 
 
+def _bundle() -> Iterator[tuple[str, Need]]:
+    """Yield what tells a person of several incidents at once. See `alerts.wording.bundle`."""
+    several, more = frozenset({"count", "names"}), frozenset({"more"})
+    for situation in _BUNDLES:
+        over = ".recovery" in situation
+        sms = _SMS - {"noticed"} | (frozenset({"ended"}) if over else frozenset())
+        answered = frozenset({"response"}) if situation.startswith("escalation.outage.") else frozenset()
+        yield f"bundle.sms.{situation}", Need(always=sms | several, maybe=more | answered)
+        moments = _moments("began", "ended") if over else _moments("began")
+        yield f"bundle.call.{situation}", Need(several=True, always=several | moments, maybe=more)
+    for plan in Plan:
+        yield f"bundle.call.opening.{plan}", Need()
+    yield "bundle.call.names", Need(several=True, always=several, maybe=more)
+    for label in ("from", "agency", "matter", "moment", "ended", "number", "reach"):
+        yield f"bundle.list.label.{label}", Need()
+    for matter in (*OUTAGES, "degraded", "own_fault", "unreached"):
+        yield f"bundle.list.matter.{matter}", Need()
+    for purpose in (Purpose.OUTAGE, Purpose.RECOVERY):
+        yield f"bundle.list.{purpose}.title", Need(always=frozenset({"count"}))
+        yield f"bundle.list.{purpose}.opening", Need()
+
+
+_BUNDLES = (
+    "announcement.outage",
+    "announcement.recovery",
+    *(f"escalation.{purpose}.{kind}" for purpose in ("outage", "recovery") for kind in ("mail", "degraded", "ours")),
+)
+
+
 #: Every text that must exist, by its key in the YAML file.
-NEEDS: Mapping[str, Need] = MappingProxyType(dict((*_short(), *_letter(), *_fax())))
+NEEDS: Mapping[str, Need] = MappingProxyType(dict((*_short(), *_lifeline(), *_letter(), *_fax(), *_bundle())))

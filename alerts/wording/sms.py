@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -11,10 +11,13 @@ from alerts.notice import Facts, Language, Matter, Office, Plan, Purpose
 from alerts.wording import values
 from alerts.wording.key import ANNOUNCED, key
 from alerts.wording.lint import Problem, errors, lint
+from alerts.wording.need import PRINTED
 from alerts.wording.texts import Wording
 
 #: The longest notice number the texts leave room for.
 NUMBER_ROOM = 8
+#: More than 99 open incidents on one phone come as bundles.
+_LONGEST_RESPONSE = "99A"
 #: 22 December, 12.58 in the afternoon, Malaysian time: as long as a moment gets in either language.
 _LONGEST_MOMENT = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
 
@@ -40,21 +43,37 @@ class Finding:
         return f"{self.key} ({self.language}): {self.problem}"
 
 
-def compose(facts: Facts, language: Language, wording: Wording) -> SmsContent:
+def compose(facts: Facts, language: Language, wording: Wording, *, response: str = "") -> SmsContent:
     """Return an SMS that carriers in Malaysia let through. Raise `Unsendable` when the office's name cannot fit.
 
-    A subject that would break the rules (a host name looks like a link) is left out; the notice number leads to it.
+    *response*: the code by which the person can answer, or nothing. A subject that would break the rules (a host name
+    looks like a link) is left out, and then the code: the notice number leads to the one, the telephone to the other.
     """
-    text_key = f"sms.{key(facts)}"
-    told = dict(values.for_sms(facts, language))
-    text = wording.say(language, text_key, told)
-    wrong = errors(lint(text, facts.office.short))
-    if wrong and told["subject"]:
-        text = wording.say(language, text_key, told | {"subject": ""})
-        wrong = errors(lint(text, facts.office.short))
-    if wrong:
-        raise Unsendable(text_key, wrong)
-    return SmsContent(text=text)
+    told = {**values.for_sms(facts, language), "response": response}
+    return _sendable(
+        f"sms.{key(facts)}", facts.office.short, language, wording, told=told, optional=("subject", "response")
+    )
+
+
+def answer(situation: str, language: Language, wording: Wording, told: values.Values) -> SmsContent:
+    """Return what to say to an officer who has sent an SMS. Raise `Unsendable`.
+
+    *situation*: one of the texts below `sms.response`. *told*: `agency`, and what that text needs. The name of whoever
+    acknowledged is left out where it would keep the SMS from arriving.
+    """
+    return _sendable(f"sms.response.{situation}", told["agency"], language, wording, told=told, optional=("by",))
+
+
+def _sendable(
+    text_key: str, agency: str, language: Language, wording: Wording, *, told: values.Values, optional: Sequence[str]
+) -> SmsContent:
+    """Return a text without as many of the *optional* values, first ones first, as it takes to be sendable."""
+    wrong: tuple[Problem, ...] = ()
+    for left_out in range(len(optional) + 1):
+        text = wording.say(language, text_key, {**told, **dict.fromkeys(optional[:left_out], "")})
+        if not (wrong := errors(lint(text, agency))):
+            return SmsContent(text=text)
+    raise Unsendable(text_key, wrong)
 
 
 def worst_case(
@@ -65,11 +84,12 @@ def worst_case(
     situations = {f"sms.{key(facts)}": facts for facts in _situations(office, number)}
     for text_key, facts in situations.items():
         for language in Language:
-            text = wording.say(language, text_key, values.for_sms(facts, language))
-            findings += [
-                Finding(language=language, key=text_key, text=text, problem=problem)
-                for problem in lint(text, office.short)
-            ]
+            for response in ("", _LONGEST_RESPONSE):
+                text = wording.say(language, text_key, {**values.for_sms(facts, language), "response": response})
+                found = [
+                    Finding(language=language, key=text_key, text=text, problem=p) for p in lint(text, office.short)
+                ]
+                findings += [finding for finding in found if finding not in findings]
     return tuple(findings)
 
 
@@ -85,6 +105,7 @@ def _situations(office: Office, number: str) -> Iterator[Facts]:
         ended_at=_LONGEST_MOMENT,
     )
     for plan in Plan:
-        for purpose in Purpose:
+        for purpose in Purpose if plan is Plan.ESCALATION else PRINTED:
             for matter in Matter if plan is Plan.ESCALATION else sorted(ANNOUNCED):
                 yield replace(longest, plan=plan, purpose=purpose, matter=matter)
+    yield replace(longest, unsteady=True)

@@ -22,7 +22,8 @@ FILES = {Language.MALAY: "ms.yaml", Language.ENGLISH: "en.yaml"}
 #: Short values for the rules of an SMS that do not depend on an agency; its length is judged by
 #: `alerts.wording.sms.worst_case`.
 _SAMPLES = {"agency": "JCM", "number": "JCM-07", "began": "1/1, 2.15 pm", "ended": "1/1, 2.15 pm"}
-_SAMPLES |= {"noticed": "1/1, 2.15 pm"}
+_SAMPLES |= {"noticed": "1/1, 2.15 pm", "count": "3", "names": "JCM, MDC", "more": "1"}
+_RESPONSE = {"response": "12A"}
 
 
 class WordingError(Exception):
@@ -114,7 +115,7 @@ def _read(entry: Entry, need: Need) -> Iterator[Template]:
     for value in values:
         template = parse(value)
         _placeholders(template, need)
-        if entry.key.startswith("sms."):
+        if entry.key.startswith(("sms.", "bundle.sms.")):
             _sendable(template)
         yield template
 
@@ -131,5 +132,8 @@ def _placeholders(template: Template, need: Need) -> None:
 
 
 def _sendable(template: Template) -> None:
-    if found := errors(lint(template.fill(_SAMPLES), _SAMPLES["agency"])):
-        raise TemplateError("; ".join(str(problem) for problem in found))
+    # With a code to answer by and without: not every gateway hears answers.
+    plain = {} if _RESPONSE.keys() & template.needed() else _SAMPLES
+    for values in (plain, _SAMPLES | _RESPONSE):
+        if values and (found := errors(lint(template.fill(values), _SAMPLES["agency"]))):
+            raise TemplateError("; ".join(str(problem) for problem in found))

@@ -4,7 +4,26 @@ from __future__ import annotations
 
 import typer
 
-from monitor.cli import ack, check, dispatched, incidents, letter, notices, probe, release, reload, run
+from monitor.cli import (
+    ack,
+    audit,
+    check,
+    correct,
+    dispatched,
+    dossier,
+    drill,
+    incidents,
+    letter,
+    notices,
+    oncall,
+    override,
+    probe,
+    purge,
+    release,
+    reload,
+    run,
+    silence,
+)
 from monitor.cli.run import log_to_stderr
 
 try:
@@ -22,9 +41,28 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (run, check, probe, incidents, notices, ack, release, letter, dispatched, reload):
+for command in (
+    run,
+    check,
+    probe,
+    incidents,
+    notices,
+    oncall,
+    ack,
+    release,
+    correct,
+    letter,
+    dispatched,
+    dossier,
+    drill,
+    reload,
+    purge,
+):
     name = command.__name__.rsplit(".", 1)[-1]
     app.command(name)(getattr(command, name))
+app.add_typer(audit.app, name="audit")
+app.add_typer(override.app, name="override")
+app.add_typer(silence.app, name="silence")
 if demo is not None:
     app.add_typer(demo.app, name="demo")
     app.command("lab")(lab.lab)

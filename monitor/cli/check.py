@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 
 import typer
 
@@ -13,9 +14,10 @@ from monitor.config.loading import Loaded, load
 def check(config: Config = DEFAULT_CONFIG) -> None:
     """Check the whole configuration and print everything that is wrong with it, a line each.
 
-    Ends with 2 when it cannot be used, otherwise with 0, also when there are warnings.
+    Also what is going to be wrong: days in the next week on which nobody is on call, and numbers where nobody has
+    answered. Ends with 2 when there is an error, otherwise with 0, also when there are warnings.
     """
-    loaded = load(config, os.environ)
+    loaded = load(config, os.environ, now=datetime.now(UTC))
     for problem in loaded.problems:
         typer.echo(str(problem))
     typer.echo(f"{config}: {_summary(loaded)}")

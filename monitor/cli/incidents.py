@@ -16,7 +16,7 @@ def incidents(config: Config = DEFAULT_CONFIG) -> None:
                 each["number"],
                 each["subject"],
                 each["matter"],
-                each["state"],
+                "false alarm" if each["corrected_by"] else each["state"],
                 clock(each["began_at"]),
                 each["acknowledged_by"] or "",
                 each["announcement"],

@@ -38,7 +38,7 @@ def letter(
     found = loaded.registry.agencies.get(agency.upper())
     if found is None:
         fail(f"there is no agency {agency}; there are {', '.join(loaded.registry.agencies)}", 2)
-    recipients = {r.key: r for r in found.brief(loaded.settings.contacts).announcement.recipients}
+    recipients = {r.key: r for r in found.brief(loaded.settings.shared()).announcement.recipients}
     if not recipients:
         fail(f"{agency} announces to nobody: its file has no announcement.recipients", 2)
     if recipient is not None and recipient not in recipients:

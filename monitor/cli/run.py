@@ -15,7 +15,7 @@ from monitor.app import App
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import fail
 from monitor.config.loading import BadConfiguration
-from monitor.store.database import StoreInUseError
+from monitor.store.database import StoreInUseError, StoreUnusableError
 from monitor.store.migrations import StoreTooNewError
 
 
@@ -26,7 +26,7 @@ def run(config: Config = DEFAULT_CONFIG) -> None:
         asyncio.run(_run(config))
     except BadConfiguration as bad:
         fail("\n".join(str(problem) for problem in bad.problems), 2)
-    except (StoreInUseError, StoreTooNewError, OSError, ValueError) as error:
+    except (StoreInUseError, StoreUnusableError, StoreTooNewError, OSError, ValueError) as error:
         fail(f"pantau cannot start: {error}")
 
 

@@ -33,7 +33,7 @@ def configuration(path: Path) -> Configuration:
         fail("\n".join(str(problem) for problem in bad.problems), 2)
 
 
-def _state_directory(path: Path) -> Path:
+def state_directory(path: Path) -> Path:
     """Return where the service keeps its state, whatever else is wrong with the configuration.
 
     In the middle of an incident somebody may be editing it, and secrets may be in the service's environment only.
@@ -65,7 +65,7 @@ def belongs_to_another(socket: Path) -> bool:
 
 def ask(config: Path, method: str, path: str, word: Mapping[str, str] | None = None) -> Any:
     """Ask the running service, and return its answer; end the command when it cannot be reached or refuses."""
-    socket = _state_directory(config) / CONTROL_SOCKET
+    socket = state_directory(config) / CONTROL_SOCKET
     try:
         answer = request(socket, method, path, word)
     except (httpx.ConnectError, OSError):

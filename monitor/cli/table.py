@@ -12,7 +12,7 @@ from rich.table import Table
 #: Wider than any table: with no terminal to ask, rich would cut at 80 columns.
 _WIDE = 100_000
 
-_ZONE = ZoneInfo("Asia/Kuala_Lumpur")
+MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
 
 
 def show(columns: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: str) -> None:
@@ -29,4 +29,4 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: str)
 
 def clock(text: str | None) -> str:
     """Return an ISO time as Malaysian time: "24/11 14:15:09"."""
-    return datetime.fromisoformat(text).astimezone(_ZONE).strftime("%d/%m %H:%M:%S") if text else ""
+    return datetime.fromisoformat(text).astimezone(MALAYSIA).strftime("%d/%m %H:%M:%S") if text else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from monitor.config.calendar import check_office_hours
 from monitor.config.checks import ChecksReader
 from monitor.config.circular import check_address, check_domains
 from monitor.config.contact import check_contacts
@@ -16,6 +17,7 @@ from monitor.config.probing import check_probing
 from monitor.config.provision import Provision
 from monitor.config.reach import Staff, check_announcement, check_escalation
 from monitor.config.reading import read_model
+from monitor.config.rota import check_rotas
 from monitor.config.route_check import check_routes
 from monitor.config.secret import Vault
 from monitor.config.settings_file import check_mailbox
@@ -72,11 +74,18 @@ def _check_mail(agency: Agency, provision: Provision, findings: Findings, unique
 
 
 def _check_people(agency: Agency, provision: Provision, findings: Findings, uniques: Uniques) -> None:
-    staff = Staff(agency.contacts, ("contacts",))
+    staff = Staff(agency.contacts, ("contacts",), agency.rotas)
+    check_office_hours(agency.calendar.office_hours, findings, ("calendar", "office_hours"))
     check_contacts(agency.contacts, findings, staff.path)
     for key in agency.contacts:
         if provision.contacts and key in provision.contacts:
             uniques.note("contact", key, findings, (*staff.path, key), "another key, or name the shared contact")
+    sure = provision.contacts is not None and not findings.is_blank(staff.path)
+    known = {**(provision.contacts or {}), **agency.contacts} if sure else None
+    check_rotas(agency.rotas, known, findings, ("rotas",))
+    for key in agency.rotas:
+        if provision.rotas and key in provision.rotas:
+            uniques.note("rota", key, findings, ("rotas", key), "another key, or name the shared rota")
     check_escalation(agency.escalation, staff, provision, findings, ("escalation",))
     check_announcement(agency.announcement, provision, findings, ("announcement",))
     used = {channel for recipient in agency.announcement.recipients.values() for channel in recipient.channels}

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
 from alerts.brief import AnnouncementPlan
+from alerts.calendar import State
 from alerts.channel import Channel
 from alerts.contact import Address, Recipient
 from alerts.notice import Addressee, Language
-from monitor.config.contact import line
+from alerts.office_hours import OfficeHours
+from monitor.config.address import Presence, line
+from monitor.config.calendar import CalendarSettings
 from monitor.config.phone import printed
 from monitor.config.section import Extension, Line, Section, Slug, Span
+from monitor.config.window import MALAYSIA
 
 
 class ReleaseMode(StrEnum):
@@ -41,6 +46,10 @@ class RecipientSettings(Section):
     sms: Line | None = None
     voice: Line | None = None
     extension: Extension | None = None
+    hours: Presence = Presence.ALWAYS
+    """When this office may be rung and faxed: always (a fax machine answers by itself), or in its office hours."""
+    state: State | None = None
+    """The state whose weekends and holidays this office keeps; default: that of the agency."""
     salutation: Line = "Tuan/Puan,"
     """ "YBhg. Datuk," and the like."""
     language: Language = Language.MALAY
@@ -49,13 +58,14 @@ class RecipientSettings(Section):
         """Return whether there is an address for *channel*."""
         return bool(self.address if channel is Channel.LETTER else getattr(self, channel.value))
 
-    def build(self, key: str) -> Recipient:
+    def build(self, key: str, calendar: CalendarSettings, zone: ZoneInfo) -> Recipient:
         """Return the recipient as notices are addressed, with one address a channel."""
+        hours = calendar.build(zone, self.state) if self.hours is Presence.OFFICE else None
         return Recipient(
             key=key,
             language=self.language,
             addressee=self.build_addressee(),
-            addresses=tuple(self._address(channel) for channel in self.channels),
+            addresses=tuple(self._address(channel, hours) for channel in self.channels),
         )
 
     def build_addressee(self) -> Addressee:
@@ -69,10 +79,10 @@ class RecipientSettings(Section):
             salutation=self.salutation,
         )
 
-    def _address(self, channel: Channel) -> Address:
+    def _address(self, channel: Channel, hours: OfficeHours | None) -> Address:
         if channel is Channel.LETTER:
             return Address(channel=channel, number=self.organisation)
-        return line(channel, getattr(self, channel.value), self.extension)
+        return line(channel, getattr(self, channel.value), self.extension, hours=hours)
 
 
 class AnnouncementSettings(Section):
@@ -83,10 +93,11 @@ class AnnouncementSettings(Section):
     """When release is offered (or, if automatic, happens): a shorter outage needs no letter."""
     recipients: Mapping[Slug, RecipientSettings] = {}
 
-    def build(self) -> AnnouncementPlan:
-        """Return the plan as incidents freeze it."""
+    def build(self, calendar: CalendarSettings | None = None, zone: ZoneInfo = MALAYSIA) -> AnnouncementPlan:
+        """Return the plan as incidents freeze it; *calendar* and *zone* are the agency's."""
+        days = calendar or CalendarSettings()
         return AnnouncementPlan(
-            recipients=tuple(recipient.build(key) for key, recipient in self.recipients.items()),
+            recipients=tuple(recipient.build(key, days, zone) for key, recipient in self.recipients.items()),
             automatic=self.release is ReleaseMode.AUTOMATIC,
             offered_after=self.offered_after,
         )

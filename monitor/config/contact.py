@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from pydantic import Field
 
 from alerts.channel import Channel
 from alerts.contact import Address, Contact
 from alerts.notice import Language
+from alerts.office_hours import OfficeHours
+from monitor.config.address import AddressSettings, check_addresses, check_extension, check_number, line
+from monitor.config.day import Day
 from monitor.config.findings import Findings
-from monitor.config.phone import e164, objection
-from monitor.config.problem import Path, Severity
+from monitor.config.pin import Pin
+from monitor.config.problem import Path
 from monitor.config.section import Extension, Line, Section, Slug
+
+_SHORT = ("sms", "voice", "extension", "fax", "verified")
 
 
 class ContactSettings(Section):
-    """A member of staff. Numbers are kept as they were written."""
+    """A member of staff. Numbers are kept as they were written.
+
+    Either a list of `addresses`, in the order in which they are tried, or the short form with one number a channel.
+    """
 
     name: Line = Field(examples=["Siti Contoh"])
     language: Language = Language.MALAY
@@ -29,56 +37,47 @@ class ContactSettings(Section):
     """Digits to press after the office line under `voice` answers."""
     fax: Line | None = None
     """A fax machine beside this person."""
+    verified: Day | None = None
+    """When this person last answered at these numbers."""
+    pin: Pin | None = None
+    """With it this person may release an announcement in a call. In the file: 6 to 12 digits."""
+    addresses: tuple[AddressSettings, ...] | None = None
+    """Mobiles, landlines and fax machines, in the order in which they are tried."""
 
     def answers_on(self, channel: Channel) -> bool:
         """Return whether there is an address for *channel*."""
+        if self.addresses is not None:
+            return any(channel in address.channels for address in self.addresses)
         return channel is not Channel.LETTER and bool(getattr(self, channel.value))
 
-    def build(self, key: str) -> Contact:
-        """Return the contact as notices are addressed."""
-        channels = (Channel.SMS, Channel.VOICE, Channel.FAX)
-        return Contact(
-            key=key,
-            name=self.name,
-            language=self.language,
-            addresses=tuple(
-                line(channel, getattr(self, channel.value), self.extension)
-                for channel in channels
-                if self.answers_on(channel)
-            ),
-        )
+    def build(self, key: str, hours: OfficeHours) -> Contact:
+        """Return the contact as notices are addressed; *hours* are those of the office."""
+        return Contact(key=key, name=self.name, language=self.language, addresses=tuple(self._lines(hours)))
+
+    def _lines(self, hours: OfficeHours) -> Iterator[Address]:
+        for address in self.addresses or ():
+            yield from address.build(hours)
+        for channel in (Channel.SMS, Channel.VOICE, Channel.FAX):
+            if number := getattr(self, channel.value):
+                yield line(channel, number, self.extension, verified=self.verified)
 
 
 Contacts = Mapping[Slug, ContactSettings]
 
 
-def line(channel: Channel, number: str, extension: str | None) -> Address:
-    """Return the address of a telephone line; *extension* is pressed on a call and means nothing elsewhere."""
-    if channel is not Channel.VOICE or extension is None:
-        return Address(channel=channel, number=e164(number))
-    # A second of silence first: an exchange that has just answered does not hear the first digit.
-    digits = f"W{extension}#" if extension.isdigit() else extension
-    return Address(channel=channel, number=e164(number), extension=digits)
-
-
 def check_contacts(contacts: Mapping[str, ContactSettings], findings: Findings, path: Path) -> None:
     """Note numbers that cannot be reached."""
     for key, contact in contacts.items():
+        place = (*path, key)
+        if contact.addresses is not None:
+            for field in _SHORT:
+                if getattr(contact, field) is not None:
+                    findings.error(
+                        (*place, field), "stands beside addresses", "it in the list, with mobile, landline or fax"
+                    )
+            check_addresses(contact.addresses, findings, (*place, "addresses"))
+            continue
         for channel in (Channel.SMS, Channel.VOICE, Channel.FAX):
             if number := getattr(contact, channel.value):
-                check_number(number, channel, findings, (*path, key, channel.value))
-        check_extension(contact.extension, contact.voice, findings, (*path, key))
-
-
-def check_number(number: str, channel: Channel, findings: Findings, path: Path) -> None:
-    """Note what speaks against reaching *number* on *channel*."""
-    if (found := objection(number, channel)) is None:
-        return
-    note = findings.error if found.severity is Severity.ERROR else findings.warning
-    note(path, found.message, found.instead)
-
-
-def check_extension(extension: str | None, voice: str | None, findings: Findings, path: Path) -> None:
-    """Note an extension without the line that it belongs to."""
-    if extension and not voice and not findings.is_broken((*path, "voice")):
-        findings.error((*path, "extension"), "is the extension of no line", "voice: 03-1234 5678 beside it")
+                check_number(number, channel, findings, (*place, channel.value))
+        check_extension(contact.extension, contact.voice, findings, place, "voice")

@@ -6,10 +6,12 @@ number. So an unquoted +60123456789 is not an integer, 12:30 is not 750 and `no`
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -46,6 +48,8 @@ class Document:
     #: Where a value was written that is not read here: nothing more is to be said about it.
     broken: frozenset[Path] = frozenset()
     readable: bool = True
+    #: SHA-256 of the file, as `sha256sum` prints it; "" when it could not be read.
+    digest: str = ""
 
     def place(self, path: Path) -> Place:
         """Return where *path* stands, or the nearest enclosing value when it is not in the file."""
@@ -69,13 +73,14 @@ def read_document(file: FilePath) -> Document:
             return _unreadable(name, "is no regular file")
         if what.st_size > _LARGEST:
             return _unreadable(name, f"is larger than {_LARGEST // 1024} KiB")
-        text = file.read_text(encoding="utf-8-sig")
+        octets = file.read_bytes()
+        text = io.TextIOWrapper(io.BytesIO(octets), encoding="utf-8-sig").read()
     except UnicodeDecodeError:
         return _unreadable(name, "is not UTF-8 text")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no such file"
         return _unreadable(name, f"cannot be read: {reason}")
-    return parse_document(text, name)
+    return replace(parse_document(text, name), digest=hashlib.sha256(octets).hexdigest())
 
 
 def parse_document(text: str, name: str) -> Document:

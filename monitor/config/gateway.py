@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 import alerts.gateways
 from alerts.channel import Channel
@@ -31,10 +32,16 @@ class GatewaySettings:
     channel: Channel
     #: An instance of that module's `GATEWAY.config`.
     config: BaseModel = field(repr=False)
+    #: Messages a minute; `None`: as many as it takes.
+    per_minute: int | None = None
 
 
 class _Named(Section):
+    """What every gateway has beside its own configuration."""
+
     name: Slug
+    per_minute: Annotated[int, Field(ge=1)] | None = None
+    """Messages a minute that its contract allows; the first notice of an incident goes all the same."""
 
 
 def gateway_kinds() -> dict[str, GatewayKind]:
@@ -76,14 +83,16 @@ class GatewayReader:
         kind = self._kind(entry, channel, (*path, "gateway"))
         if kind is None:
             return None
-        own = {key: value for key, value in entry.items() if key not in {"gateway", "name"}}
-        name = {"name": entry.get("name", kind.name.replace("_", "-"))}
-        named = read_model(_Named, name, self._form, self._findings, path=path)
+        own = {key: value for key, value in entry.items() if key not in {"gateway", *_Named.model_fields}}
+        common = {"name": kind.name.replace("_", "-")} | {k: v for k, v in entry.items() if k in _Named.model_fields}
+        named = read_model(_Named, common, self._form, self._findings, path=path)
         config = read_model(kind.config, own, self._form, self._findings, path=path)
         if named is None or config is None:
             return None
         self._note_name(named.name, (*path, "name"))
-        return GatewaySettings(name=named.name, kind=kind.name, channel=channel, config=config)
+        return GatewaySettings(
+            name=named.name, kind=kind.name, channel=channel, config=config, per_minute=named.per_minute
+        )
 
     def _kind(self, entry: Mapping[str, object], channel: Channel, path: Path) -> GatewayKind | None:
         offered = "one of " + ", ".join(sorted(name for name, kind in self._kinds.items() if kind.channel is channel))

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
+from alerts.channel import Channel
 from alerts.gateway import GatewayKind
+from alerts.wording.lifeline import faults as lifeline_faults
 from alerts.wording.texts import Wording
 from monitor.config.agency_file import check_agency, read_agency
+from monitor.config.calendar import check_gazette, read_gazette
 from monitor.config.document import read_document
+from monitor.config.drill import check_drilled, check_room
 from monitor.config.duplicate import Uniques
 from monitor.config.findings import Findings
 from monitor.config.gateway import gateway_kinds
+from monitor.config.outlook import check_outlook
 from monitor.config.problem import Problem, Severity
 from monitor.config.provider import build_providers
 from monitor.config.provision import Provision
@@ -52,6 +59,11 @@ class Configuration:
     settings: Settings
     registry: Registry
     wording: Wording
+    #: Of the settings file and the agency files, as `sha256sum pantau.yaml agencies/*.yaml | cut -c1-64 | sha256sum`
+    #: says it (with `calendar.file` at the end, if there is one): the journal tells by it which configuration was in
+    #: force.
+    digest: str = ""
+    files: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +77,8 @@ class Loaded:
     #: How many files were read.
     files: int
     wording: Wording | None = None
+    #: See `Configuration.digest`.
+    digest: str = ""
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -80,7 +94,13 @@ class Loaded:
         """Return the configuration. Raise `BadConfiguration` when it cannot be used."""
         if self.settings is None or self.registry is None or self.wording is None:
             raise BadConfiguration(self.problems)
-        return Configuration(settings=self.settings, registry=self.registry, wording=self.wording)
+        return Configuration(
+            settings=self.settings,
+            registry=self.registry,
+            wording=self.wording,
+            digest=self.digest,
+            files=self.files,
+        )
 
 
 def load(
@@ -89,11 +109,13 @@ def load(
     *,
     kinds: Mapping[str, GatewayKind] | None = None,
     checks: Mapping[str, CheckKind] | None = None,
+    now: datetime | None = None,
 ) -> Loaded:
     """Read the settings file at *path* and the agencies it names; never raises for what files hold.
 
-    *kinds* are the gateways that may be configured, *checks* the checks; default: those that ship. Raise `TypeError`
-    when one of those is not what it should be.
+    *kinds* are the gateways that may be configured, *checks* the checks; default: those that ship. With *now* it is also
+    noted what is going to be wrong; that makes no configuration unusable. Raise `TypeError` when one of the kinds is
+    not what it should be.
     """
     vault, trust, uniques = Vault(directory=path.parent, environ=environ), Trust(), Uniques()
     findings = Findings(read_document(path))
@@ -102,6 +124,7 @@ def load(
     provision = provision_of(settings, findings)
     if settings is not None:
         check_settings(settings, provision, findings, uniques, trust)
+    settings, days = _with_gazette(settings, vault, findings)
 
     files = _agency_files(path, settings, findings)
     wording = read_texts(settings, findings)
@@ -110,16 +133,34 @@ def load(
         _check_texts(settings, agencies, wording, (findings, *others))
     _check_references(agencies, provision, findings)
 
-    loaded = _loaded((findings, *others), environ)
+    loaded = _loaded((findings, *others, *days), environ)
     if loaded.errors or settings is None or wording is None:
         return loaded
     registry = build_registry({agency.agency: agency for agency in agencies}, settings, trust)
     found = {agency.agency: each for agency, each in zip(agencies, others, strict=True)}
     check_timetable(registry.routes, build_providers(settings.providers), {"": findings, **found})
-    loaded = _loaded((findings, *others), environ)
+    _check_vigil(settings, agencies, wording, findings)
+    loaded = _loaded((findings, *others, *days), environ)
     if loaded.errors:
         return loaded
+    if now is not None:
+        check_outlook(settings, registry.agencies, {"": findings, **found}, now)
+        loaded = _loaded((findings, *others, *days), environ)
     return replace(loaded, settings=with_environment(settings, environ), wording=wording, registry=registry)
+
+
+def _with_gazette(
+    settings: Settings | None, vault: Vault, findings: Findings
+) -> tuple[Settings | None, tuple[Findings, ...]]:
+    """Return the settings with the days of the gazette's file, and what was found in that file."""
+    if settings is None or settings.calendar.file is None or findings.is_broken(("calendar",)):
+        return settings, ()
+    found = Findings(read_document(settings.calendar.file))
+    gazette = read_gazette(found, vault)
+    if gazette is not None:
+        check_gazette(gazette, found)
+    calendar = settings.calendar.with_gazette(gazette)
+    return settings.model_copy(update={"calendar": calendar}), (found,)
 
 
 def _loaded(findings: tuple[Findings, ...], environ: Mapping[str, str]) -> Loaded:
@@ -127,7 +168,14 @@ def _loaded(findings: tuple[Findings, ...], environ: Mapping[str, str]) -> Loade
     problems = [] if environment is None else [environment]
     for each in findings:
         problems += each.problems
-    return Loaded(settings=None, registry=None, problems=tuple(problems), files=len(findings))
+    digests = "".join(f"{each.document.digest}\n" for each in findings)
+    return Loaded(
+        settings=None,
+        registry=None,
+        problems=tuple(problems),
+        files=len(findings),
+        digest=hashlib.sha256(digests.encode()).hexdigest(),
+    )
 
 
 def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> list[Path]:
@@ -178,9 +226,26 @@ def _check_texts(
         return
     noc = settings.noc_brief(subject="", subject_en="")
     check_texts(noc.office, noc.prefix, wording, findings[0], ("noc", "short"))
+    shared = settings.shared()
     for agency, found in zip(agencies, findings[1:], strict=True):
-        brief = agency.brief(settings.contacts)
+        brief = agency.brief(shared)
         check_texts(brief.office, brief.prefix, wording, found, ("agency",))
+
+
+def _check_vigil(settings: Settings, agencies: list[Agency], wording: Wording, findings: Findings) -> None:
+    """Note who is to be drilled and is nobody, and what the lifeline could not say."""
+    if settings.drills is not None:
+        people = {*settings.contacts, *settings.noc.contacts, *(key for agency in agencies for key in agency.contacts)}
+        check_drilled(settings.drills, people, findings, ("drills",))
+        contacts = [*settings.contacts.items(), *settings.noc.contacts.items()]
+        contacts += [each for agency in agencies for each in agency.contacts.items()]
+        taking_part = [contact for key, contact in contacts if settings.drills.concerns(key)]
+        exercises = {channel: sum(c.answers_on(channel) for c in taking_part) for channel in Channel}
+        lines = {channel: len(entries) for channel, entries in settings.gateways.items()}
+        check_room(settings.drills, exercises, lines, findings, ("drills",))
+    if settings.lifeline is not None:
+        for key, problem in lifeline_faults(settings.noc.build_office(), wording):
+            findings.error(("lifeline",), f"an SMS of it would be refused or split: {key}: {problem}")
 
 
 def _check_references(agencies: list[Agency], provision: Provision, findings: Findings) -> None:

@@ -11,6 +11,7 @@ from monitor.config.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS
 from monitor.config.contact import ContactSettings
 from monitor.config.mailbox import MailboxSettings
 from monitor.config.probing import ProbingSettings
+from monitor.config.rota import RotaSettings
 from monitor.config.window import MALAYSIA
 
 
@@ -26,6 +27,8 @@ class Provision:
     contacts: Mapping[str, ContactSettings] | None = None
     #: Those of them whose own lines are wrong: whether they can be reached is not known.
     unsure: frozenset[str] = frozenset()
+    #: Rotas that every agency may name.
+    rotas: Mapping[str, RotaSettings] | None = None
     suffixes: tuple[str, ...] = OFFICIAL_SUFFIXES
     providers: tuple[str, ...] = PRIVATE_PROVIDERS
     probing: ProbingSettings | None = None

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from alerts.channel import Channel
+from monitor.config.address import check_extension, check_number
 from monitor.config.announcement import AnnouncementSettings, RecipientSettings
-from monitor.config.contact import ContactSettings, check_extension, check_number
+from monitor.config.contact import ContactSettings
 from monitor.config.escalation import EscalationSettings, StepSettings
 from monitor.config.findings import Findings
 from monitor.config.form import nearest
 from monitor.config.office import check_postal
 from monitor.config.problem import Path
 from monitor.config.provision import Provision
+from monitor.config.rota import RotaSettings
 
 _EXAMPLES = {
     Channel.SMS: "sms: 010-000 0000",
@@ -26,10 +28,11 @@ _EXAMPLES = {
 
 @dataclass(frozen=True, slots=True)
 class Staff:
-    """The contacts that stand beside a policy in the same file, and where."""
+    """The contacts and rotas that stand beside a policy in the same file, and where."""
 
     contacts: Mapping[str, ContactSettings]
     path: Path
+    rotas: Mapping[str, RotaSettings] = field(default_factory=dict)
 
 
 def check_escalation(
@@ -38,6 +41,7 @@ def check_escalation(
     """Note steps that would tell nobody."""
     if not policy.steps:
         findings.error((*path, "steps"), "nobody is told", "at least one step with contacts and channels")
+    look = _StepLook(staff, provision, findings)
     for number, step in enumerate(policy.steps):
         place = (*path, "steps", number)
         if number and not step.after:
@@ -47,33 +51,80 @@ def check_escalation(
                 "after: 5m, or its contacts in the step before",
             )
         _check_channels(step.channels, provision, findings, (*place, "channels"))
-        _check_contacts(step, staff, provision, findings, place)
+        look.at(step, place)
+    look.at_fallback(policy, (*path, "fallback"))
 
 
-def _check_contacts(step: StepSettings, staff: Staff, provision: Provision, findings: Findings, path: Path) -> None:
-    _note_twice(step.contacts, findings, (*path, "contacts"))
-    if not step.contacts:
-        findings.error((*path, "contacts"), "the step reaches nobody", "the key of at least one contact")
-    for number, key in enumerate(step.contacts):
-        place = (*path, "contacts", number)
-        contact = staff.contacts.get(key) or (provision.contacts or {}).get(key)
+@dataclass(frozen=True, slots=True)
+class _StepLook:
+    """Looks whether everybody whom steps name can be told."""
+
+    staff: Staff
+    provision: Provision
+    findings: Findings
+
+    def at(self, step: StepSettings, path: Path) -> None:
+        """Note contacts and rotas that are not there, and people whom the step's channels do not reach."""
+        _note_twice(step.contacts, self.findings, (*path, "contacts"))
+        _note_twice(step.rotas, self.findings, (*path, "rotas"))
+        if not step.contacts and not step.rotas and not self.findings.is_broken((*path, "rotas")):
+            instead = "the key of at least one contact, or of a rota under rotas"
+            self.findings.error((*path, "contacts"), "the step reaches nobody", instead)
+        # Of channels that could not be read it is not known whom they reach.
+        channels = () if self.findings.is_broken((*path, "channels")) else step.channels
+        for number, key in enumerate(step.contacts):
+            self._at_contact(key, channels, (*path, "contacts", number))
+        for number, key in enumerate(step.rotas):
+            self._at_rota(key, channels, (*path, "rotas", number))
+
+    def at_fallback(self, policy: EscalationSettings, path: Path) -> None:
+        """Note a fallback who is not there, cannot be reached or is never told."""
+        if policy.fallback is None or self.findings.is_broken(path):
+            return
+        steps = [step for step in policy.steps if step.rotas]
+        if not steps:
+            self.findings.error(path, "is never told: no step names a rota", "rotas: [KEY] in a step, or no fallback")
+        for step in steps:
+            self._at_contact(policy.fallback, step.channels, path)
+
+    def _at_rota(self, key: str, channels: Sequence[Channel], path: Path) -> None:
+        rota = self.staff.rotas.get(key) or (self.provision.rotas or {}).get(key)
+        if rota is None:
+            if self.provision.rotas is not None and not self.findings.is_blank(("rotas",)):
+                self.findings.error(path, f"there is no rota '{key}'", _nearest(key, "rotas", self._rotas))
+            return
+        for person in dict.fromkeys(person for layer in rota.layers for person in layer.people):
+            if person in self._people:  # One who is not there has been noted at the rota.
+                self._at_contact(person, channels, path)
+
+    def _at_contact(self, key: str, channels: Sequence[Channel], path: Path) -> None:
+        contact = self._people.get(key)
         if contact is None:
-            if provision.contacts is not None and not findings.is_blank(staff.path):
-                known = [*staff.contacts, *provision.contacts]
-                instead = nearest(key, known) or "one of " + ", ".join(known) if known else f"contacts: {{{key}: ...}}"
-                findings.error(place, f"there is no contact '{key}'", instead)
-        elif _is_unsure(key, staff, provision, findings) or findings.is_broken((*path, "channels")):
-            continue
-        elif step.channels and not any(contact.answers_on(channel) for channel in step.channels):
-            ways = " or ".join(step.channels)
-            examples = " or ".join(_EXAMPLES[channel] for channel in step.channels if channel is not Channel.LETTER)
+            if self.provision.contacts is not None and not self.findings.is_blank(self.staff.path):
+                self.findings.error(path, f"there is no contact '{key}'", _nearest(key, "contacts", self._people))
+        elif channels and not self._is_unsure(key) and not any(contact.answers_on(channel) for channel in channels):
+            ways = " or ".join(channels)
+            examples = " or ".join(_EXAMPLES[channel] for channel in channels if channel is not Channel.LETTER)
             instead = f"{examples} for {key}" if examples else "sms or voice in channels: staff get no letters"
-            findings.error(place, f"the step does not reach '{key}', who has no address for {ways}", instead)
+            self.findings.error(path, f"the step does not reach '{key}', who has no address for {ways}", instead)
+
+    def _is_unsure(self, key: str) -> bool:
+        # A contact whose own lines are wrong has been told so; whether it can be reached is not known.
+        if key in self.staff.contacts:
+            return self.findings.is_broken((*self.staff.path, key))
+        return key in self.provision.unsure
+
+    @property
+    def _people(self) -> Mapping[str, ContactSettings]:
+        return {**(self.provision.contacts or {}), **self.staff.contacts}
+
+    @property
+    def _rotas(self) -> Mapping[str, RotaSettings]:
+        return {**(self.provision.rotas or {}), **self.staff.rotas}
 
 
-def _is_unsure(key: str, staff: Staff, provision: Provision, findings: Findings) -> bool:
-    # A contact whose own lines are wrong has been told so; whether it can be reached is not known.
-    return findings.is_broken((*staff.path, key)) if key in staff.contacts else key in provision.unsure
+def _nearest(key: str, section: str, known: Mapping[str, object]) -> str:
+    return nearest(key, known) or ("one of " + ", ".join(known) if known else f"{section}: {{{key}: ...}}")
 
 
 def check_announcement(plan: AnnouncementSettings, provision: Provision, findings: Findings, path: Path) -> None:
@@ -100,7 +151,7 @@ def _check_addresses(recipient: RecipientSettings, findings: Findings, path: Pat
     for channel in (Channel.SMS, Channel.VOICE, Channel.FAX):
         if number := getattr(recipient, channel.value):
             check_number(number, channel, findings, (*path, channel.value))
-    check_extension(recipient.extension, recipient.voice, findings, path)
+    check_extension(recipient.extension, recipient.voice, findings, path, "voice")
     check_postal(recipient.address, findings, (*path, "address"))
 
 

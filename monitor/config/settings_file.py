@@ -6,14 +6,18 @@ from collections.abc import Mapping
 from itertools import combinations
 
 from alerts.gateway import GatewayKind
+from monitor.config.calendar import check_gazette, check_office_hours
 from monitor.config.checks import ChecksReader
 from monitor.config.circular import check_reference
 from monitor.config.contact import check_contacts
 from monitor.config.domain import domain_of
+from monitor.config.drill import check_drills
 from monitor.config.duplicate import Uniques
 from monitor.config.findings import Findings
 from monitor.config.form import Form
 from monitor.config.gateway import GatewayReader, configured_channels
+from monitor.config.heartbeat import check_heartbeat
+from monitor.config.lifeline import check_lifeline
 from monitor.config.listen import parse_listen
 from monitor.config.mailbox import MailboxSettings, check_servers
 from monitor.config.maintenance import check_maintenance
@@ -24,7 +28,9 @@ from monitor.config.provider import check_providers
 from monitor.config.provision import Provision
 from monitor.config.reach import Staff, check_escalation
 from monitor.config.reading import read_model
+from monitor.config.rota import check_rotas
 from monitor.config.secret import Vault
+from monitor.config.store import check_store
 from monitor.config.trust import Trust
 from monitor.settings import LISTEN_VARIABLE, Settings
 from probes.check import CheckKind
@@ -57,6 +63,7 @@ def provision_of(settings: Settings | None, findings: Findings) -> Provision:
         references=None if findings.is_blank(("references",)) else settings.references,
         contacts=None if findings.is_blank(("contacts",)) else settings.contacts,
         unsure=frozenset(key for key in settings.contacts if findings.is_broken(("contacts", key))),
+        rotas=None if findings.is_blank(("rotas",)) else settings.rotas,
         suffixes=settings.official_suffixes,
         providers=settings.private_providers,
         probing=None if findings.is_broken(("probing",)) else settings.probing,
@@ -69,6 +76,9 @@ def check_settings(
 ) -> None:
     """Note what does not make sense in the settings file by itself."""
     _check_listeners(settings, findings)
+    _check_replies(settings, findings)
+    if settings.store is not None:
+        check_store(settings.store, findings, ("store",), trust)
     check_probing(settings.probing, settings.probing, findings, ("probing",))
     check_maintenance(settings.maintenance, settings.time_zone, findings, ("maintenance",))
     check_providers(settings.providers, findings, ("providers",))
@@ -80,7 +90,18 @@ def check_settings(
     check_contacts(settings.contacts, findings, ("contacts",))
     for key in settings.contacts:
         uniques.note("contact", key, findings, ("contacts", key), "another key")
+    check_rotas(settings.rotas, provision.contacts, findings, ("rotas",))
+    for key in settings.rotas:
+        uniques.note("rota", key, findings, ("rotas", key), "another key")
+    check_gazette(settings.calendar, findings, ("calendar",))
+    check_office_hours(settings.calendar.office_hours, findings, ("calendar", "office_hours"))
     _check_noc(settings, provision, findings, uniques)
+    if settings.heartbeat is not None:
+        check_heartbeat(settings.heartbeat, findings, ("heartbeat",))
+    if settings.lifeline is not None:
+        check_lifeline(settings.lifeline, settings.gateways, findings, ("lifeline",))
+    if settings.drills is not None:
+        check_drills(settings.drills, findings, ("drills",))
 
 
 def check_mailbox(mailbox: MailboxSettings, findings: Findings, path: Path, uniques: Uniques, trust: Trust) -> None:
@@ -122,6 +143,17 @@ def _check_listeners(settings: Settings, findings: Findings) -> None:
         findings.error(("listen",), f"{settings.listen} is not loopback, and there is no sign-in yet", _LOOPBACK)
     if settings.listen == settings.callbacks.listen and settings.listen.port:
         findings.error(("callbacks", "listen"), "is the same as listen", "another port: 127.0.0.1:8081")
+
+
+def _check_replies(settings: Settings, findings: Findings) -> None:
+    """Note gateways that wait for answers which no provider could bring."""
+    if settings.callbacks.public_url is not None or findings.is_broken(("callbacks", "public_url")):
+        return
+    for channel, gateways in settings.gateways.items():
+        for number, gateway in enumerate(gateways):
+            if getattr(gateway.config, "replies", None) == "webhook":
+                place = ("gateways", channel.value, number, "replies")
+                findings.error(place, "no provider can reach us without callbacks.public_url", "poll")
 
 
 def _check_independence(references: Mapping[str, MailboxSettings], findings: Findings) -> None:

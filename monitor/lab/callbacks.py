@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from alerts.gateway import AckResult, Content, Gateway, Heard, Incoming, Refused
+from alerts.answering import ReleaseAnswer, ReleaseStage, Said
+from alerts.gateway import AckResult, Content, Gateway, Heard, Incoming, Refused, SmsContent
 
 
 @dataclass(slots=True, kw_only=True)
@@ -24,6 +25,13 @@ class NotedDesk:
     acknowledged: bool = False
     #: The incident has ended: nothing can be acknowledged.
     over: bool = False
+    #: The SMS that came in, and what each is answered.
+    said: list[Said] = field(default_factory=list)
+    answers: str = ""
+    #: Who may release an announcement, what was typed wrong, and the calls in which it was released.
+    pin: str = "280146"
+    wrong_pins: int = 0
+    released: list[str] = field(default_factory=list)
     #: What `record` raises instead of noting: the store is away.
     broken: Exception | None = None
 
@@ -45,6 +53,33 @@ class NotedDesk:
 
     async def content(self, reference: str) -> Content | None:
         return self.contents.get(reference)
+
+    async def receive(self, said: Said) -> SmsContent | None:
+        if self.broken is not None:
+            raise self.broken
+        if any(earlier.event_id == said.event_id for earlier in self.said):
+            self.repeated.append(said.event_id)
+            return None
+        self.said.append(said)
+        return SmsContent(text=self.answers) if self.answers else None
+
+    async def begin_release(self, reference: str) -> ReleaseAnswer:
+        return self._release(ReleaseStage.PIN if reference in self.contents else ReleaseStage.END, "masukkan PIN")
+
+    async def prove_release(self, reference: str, pin: str) -> ReleaseAnswer:  # noqa: ARG002 - every call has this PIN
+        if pin == self.pin:
+            return self._release(ReleaseStage.CONFIRM, "akan dihantar kepada dua penerima")
+        self.wrong_pins += 1
+        return self._release(ReleaseStage.PIN if self.wrong_pins < 3 else ReleaseStage.END, "PIN salah")
+
+    async def release(self, reference: str) -> ReleaseAnswer:
+        self.released.append(reference)
+        return self._release(ReleaseStage.END, "telah dilepaskan")
+
+    def _release(self, stage: ReleaseStage, words: str) -> ReleaseAnswer:
+        told = {language: f"{language}: {words}" for language in ("ms-MY", "en-GB")}
+        otherwise = {language: f"{language}: tidak dilepaskan" for language in told}
+        return ReleaseAnswer(stage=stage, words=told, otherwise=otherwise)
 
 
 @dataclass(slots=True, kw_only=True)

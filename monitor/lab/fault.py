@@ -49,6 +49,16 @@ class CallbackFault(StrEnum):
     NEVER = "never"
 
 
+class ReplyFault(StrEnum):
+    """How a person's SMS comes."""
+
+    NONE = "none"
+    #: It is posted twice.
+    TWICE = "twice"
+    #: It is kept until it is let through: late, or after one that was sent later.
+    HELD = "held"
+
+
 class BrokenAnswer(Response):
     """Promises a body and closes the connection instead."""
 

@@ -29,8 +29,14 @@ class Timing:
     call_after: str = "10s"
     #: Another call follows, to the deputy too, when that one was not acknowledged.
     call_again_after: str = "60s"
-    #: The announcement is released by itself after this.
+    #: The announcement is released by itself after this; or that is when a duty officer may, see `release`.
     release_after: str = "20s"
+    #: An agency that falls a third time within this is held to be unsteady, until it has been quiet for as long.
+    unsteady_for: str = "2m"
+    #: Who lets an announcement go out: "automatic" or "manual".
+    release: str = "automatic"
+    #: How answers to SMS reach the service: "off", "webhook" or "poll".
+    replies: str = "off"
 
 
 #: An outage in the demo takes a minute, not an hour.
@@ -73,6 +79,8 @@ def write(
     for system in network.systems.values():
         for account in system.accounts:
             _secret(secrets / account.name.lower(), account.secret)
+    for person in (p for a in agencies for p in (a.duty, a.deputy) if p.pin):
+        _secret(secrets / f"pin-{person.key}", person.pin)
     for agency in agencies:
         _dump(files / f"{agency.code.lower()}.yaml", _agency(agency, network, timing))
     settings = directory / "pantau.yaml"
@@ -96,10 +104,11 @@ def _settings(network: LabNetwork, providers: Providers, timing: Timing, listen:
             "confirmation": timing.confirmation,
             "deferred_budget": timing.deferred_budget,
         },
+        "flapping": {"falls": 3, "within": timing.unsteady_for},
         # The DNS knows nothing of these domains.
         "checks": {"mx": "off", "posture": "off"},
         "references": {each.key: _mailbox(each.key, each.domain, network) for each in REFERENCES},
-        "gateways": _gateways(providers),
+        "gateways": _gateways(providers, timing.replies),
         "contacts": {NOC.key: _person(NOC)},
         "noc": {
             "short": "PANTAU",
@@ -109,7 +118,7 @@ def _settings(network: LabNetwork, providers: Providers, timing: Timing, listen:
     }
 
 
-def _gateways(providers: Providers) -> dict[str, Any]:
+def _gateways(providers: Providers, replies: str) -> dict[str, Any]:
     twilio = {
         "account_sid": providers.account_sid,
         "auth_token_file": "secrets/pembawa",
@@ -127,7 +136,7 @@ def _gateways(providers: Providers) -> dict[str, Any]:
         "base_url": providers.fax_url,
     }
     return {
-        "sms": [{"gateway": "twilio_sms", "name": "sms", **twilio}],
+        "sms": [{"gateway": "twilio_sms", "name": "sms", "replies": replies, **twilio}],
         "voice": [{"gateway": "twilio_voice", "name": "suara", "patience_seconds": 3, **twilio}],
         "fax": [fax],
         "letter": [{"gateway": "tray", "name": "dulang", "directory": "outbox/letter"}],
@@ -156,7 +165,7 @@ def _agency(agency: FictionalAgency, network: LabNetwork, timing: Timing) -> dic
         "contacts": {person.key: _person(person) for person in (agency.duty, agency.deputy)},
         "escalation": _escalation([agency.duty.key], [agency.duty.key, agency.deputy.key], timing),
         "announcement": {
-            "release": "automatic",
+            "release": timing.release,
             "offered_after": timing.release_after,
             "recipients": {
                 agency.recipient.key: {
@@ -184,7 +193,8 @@ def _escalation(first: list[str], second: list[str], timing: Timing) -> dict[str
 
 
 def _person(person: Person) -> dict[str, Any]:
-    return {"name": person.name, "language": "ms-MY", "sms": person.number, "voice": person.number}
+    reached = {"name": person.name, "language": "ms-MY", "sms": person.number, "voice": person.number}
+    return reached | ({"pin_file": f"secrets/pin-{person.key}"} if person.pin else {})
 
 
 def _mailbox(name: str, domain: str, network: LabNetwork) -> dict[str, Any]:

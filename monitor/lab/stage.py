@@ -60,6 +60,8 @@ async def stage(
     ]
     outbox = Outbox(directory / "outbox", lambda: datetime.now(UTC))
     phones, machines = _carrier(outbox, agencies), _fax_service(outbox, agencies)
+    if timing.replies == "webhook":
+        phones.incoming_url = f"http://{callbacks}/callbacks/sms/sms"
     async with AsyncExitStack() as stack:
         network = await stack.enter_async_context(LabNetwork(plans, folder=directory))
         carrier_url = await stack.enter_async_context(serve(carrier_app(phones)))

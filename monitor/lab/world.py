@@ -17,6 +17,8 @@ class Person:
     number: str
     #: What they press when called, a menu after the other; "" lets it pass.
     keys: tuple[str, ...] = ()
+    #: With it they may release an announcement in a call; empty: they may not.
+    pin: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,7 @@ AGENCIES = (
         head="Ketua Pengarah",
         signatory=("Siti binti Contoh", "Setiausaha Bahagian Teknologi Maklumat"),
         contact=("Ali bin Contoh", "Pegawai Teknologi Maklumat"),
-        duty=Person(key="siti", name="Siti binti Contoh", number="+60100000101", keys=("1",)),
+        duty=Person(key="siti", name="Siti binti Contoh", number="+60100000101", keys=("1",), pin="280146"),
         deputy=Person(key="ali", name="Ali bin Contoh", number="+60100000102", keys=("1",)),
         recipient=Outsider(
             key="kementerian",

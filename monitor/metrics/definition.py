@@ -14,10 +14,15 @@ from typing import Final, Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest
 from prometheus_client.registry import Collector
 
+from alerts.advance import Brake
+from alerts.auditor import Lapse, Unheard
 from alerts.channel import Channel
 from alerts.delivery import NoticeState
+from alerts.drill import ExerciseState
 from alerts.notice import Purpose
+from monitor.distress import Trouble
 from monitor.metrics.exposition import Family
+from monitor.vital import Ailment
 from probes.result import Arrival, Outcome
 
 #: Directions in which an agency's mail flows.
@@ -33,6 +38,9 @@ OTHER_REFUSAL: Final = "other"
 REFUSAL_REASONS: Final = frozenset({*REFUSALS.values(), OTHER_REFUSAL})
 #: The gateway of a callback that was addressed to none of ours.
 NO_GATEWAY: Final = "none"
+
+#: Who may listen to the heartbeat.
+RECEIVERS: Final = ("switch", "file", "systemd")
 
 #: Relays that a message went through, by their place on its way; the last stands for all behind it, too.
 HOPS: Final = tuple(str(place) for place in range(1, 9))
@@ -59,6 +67,7 @@ class Definitions:
         self._define_mail()
         self._define_checks()
         self._define_notices()
+        self._define_vigil()
         self._define_service()
 
     def _define_mail(self) -> None:
@@ -106,12 +115,47 @@ class Definitions:
         self.incidents_open = self._many("gauge", "incidents_open", "Incidents that are open.")
         self.notices = counter("notices", "Notices that entered a state.", "channel", "purpose", "state")
         start_at_zero(self.notices, Channel, Purpose, NoticeState)
+        meaning = "Notices that were joined to others instead of being sent by themselves."
+        self.notices_bundled = counter("notices_bundled", meaning, "channel")
+        start_at_zero(self.notices_bundled, Channel)
+        meaning = "Notices that a budget began to hold back."
+        self.notices_held = counter("notices_held", meaning, "channel", "brake")
+        start_at_zero(self.notices_held, Channel, Brake)
         meaning = "Age of the oldest notice that is due and not sent; 0 when there is none."
         self.oldest_pending = gauge("notice_oldest_pending_seconds", meaning)
+        meaning = "Rotas that were to tell somebody and had nobody on call."
+        self.nobody_on_call = self._many("counter", "nobody_on_call_total", meaning)
+        meaning = "How long nobody is on call in the next seven days."
+        self.on_call_gap = self._many("gauge", "on_call_gap_seconds", meaning, "rota")
+        meaning = "Numbers of staff where nobody has answered, or not for too long."
+        self.unverified = self._many("gauge", "unverified_numbers", meaning)
         self.gateway_up = gauge("gateway_up", "Whether a gateway works (1) or not (0).", "channel", "gateway")
         meaning = "Callbacks that were not trusted or not understood."
         self.callbacks_refused = counter("callbacks_refused", meaning, "gateway", "reason")
         start_at_zero(self.callbacks_refused, [NO_GATEWAY], REFUSAL_REASONS)
+
+    def _define_vigil(self) -> None:
+        gauge = self._gauge
+        meaning = "How long the longest lapse of an escalation has lasted; 0 when there is none."
+        self.overdue_seconds = gauge("escalation_overdue_seconds", meaning)
+        self.overdue = gauge("escalation_overdue", "What is overdue of escalations, by what it is.", "lapse")
+        start_at_zero(self.overdue, Lapse)
+        meaning = "Open incidents whose notices came to nothing, by how."
+        self.unheard = gauge("incidents_unheard", meaning, "unheard")
+        start_at_zero(self.unheard, Unheard)
+        meaning = "Whether this keeps the heartbeat from being sent."
+        self.heartbeat_withheld = gauge("heartbeat_withheld", meaning, "ailment")
+        start_at_zero(self.heartbeat_withheld, Ailment)
+        name = "heartbeat_last_success_timestamp_seconds"
+        self.heartbeat_at = gauge(name, "When the heartbeat was last heard.", "receiver")
+        self.lifeline_numbers = gauge("lifeline_numbers", "Numbers that can be rung without the store.")
+        self.distress = gauge("lifeline_distress", "Whether the NOC is rung without the store, by why.", "trouble")
+        start_at_zero(self.distress, Trouble)
+        meaning = "When a contact was last reached in a drill; 0 when never."
+        self.reached_at = self._many("gauge", "contact_reached_timestamp_seconds", meaning, "contact")
+        self.drilled_at = gauge("drill_last_timestamp_seconds", "When a drill of all contacts last came to its end.")
+        self.exercises = self._counter("exercises", "Notices of drills by how they ended.", "channel", "result")
+        start_at_zero(self.exercises, Channel, ExerciseState)
 
     def _define_service(self) -> None:
         gauge = self._gauge
@@ -121,6 +165,12 @@ class Definitions:
         self.reload_at = gauge(name, "When a configuration was last accepted.")
         name = "engine_last_cycle_timestamp_seconds"
         self.cycle_at = gauge(name, "When the incident engine last finished a cycle.")
+        self.audit_entries = gauge("audit_entries", "How many entries the journal has.")
+        meaning = "The first 52 bits of the hash of its last entry: a copy outside shows a journal that was rewritten."
+        self.audit_fingerprint = gauge("audit_head_fingerprint", meaning)
+        meaning = "Places where the journal is not as it was written, when it was last followed from its beginning."
+        self.audit_flaws = gauge("audit_flaws", meaning)
+        self.store_up = gauge("store_up", "Whether the store can be used (1) or is away (0).")
         self.loop_lag = gauge("event_loop_lag_seconds", "How late the event loop woke at the last look.")
         self.schedule_lag = self._histogram("schedule_lag_seconds", "How late runs were started.", LAG_BUCKETS)
         self.own_fault = gauge("own_fault", "Whether a fault of ours keeps us from judging.", "cause")

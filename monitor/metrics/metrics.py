@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from alerts.advance import Brake
+from alerts.audit import Head
 from alerts.channel import Channel
 from alerts.delivery import NoticeState
 from alerts.notice import Purpose
@@ -27,6 +29,8 @@ from monitor.metrics.definition import (
     Definitions,
     start_at_zero,
 )
+from monitor.metrics.duty import DutySeries
+from monitor.metrics.vigil import VigilSeries
 from probes.check import Finding
 from probes.result import Arrival, Outcome, Path, Phase, ProbeResult
 
@@ -58,6 +62,9 @@ class Metrics:
         self._open: dict[str, int] = {}
         self._all = Definitions()
         self._checks = CheckSeries(self._all)
+        self._duty = DutySeries(self._all)
+        #: What watches the watcher.
+        self.vigil = VigilSeries(self._all)
         self._all.oldest_pending.set_function(self._pending_age)
         self._all.build_info.labels(version, platform.python_version()).set(1)
         self.watch_agency(NO_AGENCY, routes=())
@@ -78,6 +85,7 @@ class Metrics:
         # The mailboxes may be others now; those that stay tell again when they next sign in.
         self._all.token_expiry.drop(agency)
         self._show_open(agency, self._open.get(agency, 0))
+        self._duty.watch(agency)
         for direction in AGENCY_DIRECTIONS if agency != NO_AGENCY else ("control",):
             self._count_failures(agency, direction, 0)
         self._count_routes()
@@ -87,6 +95,7 @@ class Metrics:
         self._routes.pop(agency, None)
         self._open.pop(agency, None)
         self._checks.forget(agency)
+        self._duty.forget(agency)
         for direction in DIRECTIONS:
             self._failed.pop((agency, direction), None)
         for family in self._all.families:
@@ -218,6 +227,7 @@ class Metrics:
         engine stands still.
         """
         self._all.cycle_at.set(now.timestamp())
+        self.vigil.cycled_at = now
         self._pending_since = oldest_pending
         for agency in self._open.keys() | (open_incidents.keys() & self._routes.keys()):
             if self._open.get(agency) != (count := open_incidents.get(agency, 0)):
@@ -230,6 +240,22 @@ class Metrics:
     def _pending_age(self) -> float:
         since = self._pending_since
         return 0.0 if since is None else max(0.0, (self._now() - since).total_seconds())
+
+    def notices_bundled(self, channel: Channel, notices: int) -> None:
+        """Count notices that were joined to others."""
+        self._all.notices_bundled.labels(channel).inc(notices)
+
+    def notices_held(self, channel: Channel, brake: Brake, notices: int) -> None:
+        """Count notices that a budget has begun to hold back."""
+        self._all.notices_held.labels(channel, brake).inc(notices)
+
+    def nobody_on_call(self, agency: str, rotas: int) -> None:
+        """Count rotas that an incident was to tell somebody by, and that had nobody on call."""
+        self._duty.deserted(agency, rotas)
+
+    def duty_known(self, agency: str, gaps: Mapping[str, timedelta], unverified: int) -> None:
+        """Show for how long each rota (by key) has nobody in the days ahead, and how many numbers are unproven."""
+        self._duty.show(agency, gaps, unverified)
 
     def gateway_judged(self, channel: Channel, gateway: str, *, up: bool | None) -> None:
         """Show whether a gateway works; `None` is unknown, and shows nothing."""
@@ -255,6 +281,19 @@ class Metrics:
         self._all.reload_success.set(ok)
         if ok:
             self._all.reload_at.set(now.timestamp())
+
+    def audit_head(self, head: Head) -> None:
+        """Show where the journal ends."""
+        self._all.audit_entries.set(head.number)
+        self._all.audit_fingerprint.set(head.fingerprint)
+
+    def audit_followed(self, flaws: int) -> None:
+        """Show what came of following the journal from its beginning."""
+        self._all.audit_flaws.set(flaws)
+
+    def store_judged(self, *, there: bool) -> None:
+        """Show whether the store can be used."""
+        self._all.store_up.set(there)
 
     def loop_lagged(self, lag: timedelta) -> None:
         """Show how late the event loop woke."""

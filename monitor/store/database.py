@@ -1,112 +1,117 @@
-"""The database: one engine, writing transactions, and a lock so that no second process uses the same file."""
+"""The database: writing transactions, consistent views, and whether it can be had. The same for both stores."""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from alerts.clock import Clock, SystemClock
+from monitor.store.away import Presence, raising_away
 from monitor.store.group_commit import GroupCommit
-from monitor.store.migrations import upgrade
+from monitor.store.in_use import StoreInUseError
+from monitor.store.postgres import PostgresServer, StoreUnusableError, shared, take_turn
+from monitor.store.server_clock import ServerClock
+from monitor.store.sqlite import READING, embedded
 
+__all__ = ["Database", "StoreInUseError", "StoreUnusableError"]
 
-class StoreInUseError(Exception):
-    """Another process has the store."""
+#: In seconds. A transaction on a server takes milliseconds; one that takes so long meets a server that hangs.
+_DEADLINE = 10.0
+
+Upsert = sqlite.Insert | postgresql.Insert
 
 
 class Database:
-    """The embedded store: one SQLite file, one process, one writer at a time."""
+    """A store at work: the embedded SQLite file, or a PostgreSQL that several engines share."""
 
-    def __init__(self, engine: AsyncEngine, lock: int) -> None:
+    def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
         self._engine = engine
-        self._lock = lock
+        #: The time that decisions are taken by: the server's, where there is one.
+        self.clock = clock
+        self.presence = Presence(clock)
+        self._is_shared = isinstance(clock, ServerClock)
         # SQLite has one writer. Waiting here is fair and free; waiting in SQLite is a loop of sleeps that can time out.
+        # In front of a server, those wait here who would wait there and hold a connection meanwhile.
         self._writing = asyncio.Lock()
         #: For writes that are many and small.
         self.together = GroupCommit(self.write)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, directory: Path) -> AsyncIterator[Database]:
-        """Open the store in *directory*, bringing its schema up to date; close it at the end of the block.
+    async def open(
+        cls, directory: Path, server: PostgresServer | None = None, *, name: str = "pantau"
+    ) -> AsyncIterator[Database]:
+        """Open the store, bringing its schema up to date; close it at the end of the block.
 
-        Raise `StoreInUseError` when another process has it: two schedulers on one file would notify twice;
-        `StoreTooNewError` when a newer version has used it.
+        It is the file in *directory*, or *server*, where nobody else may have our *name*. Raise `StoreInUseError`, `StoreUnusableError` or `StoreTooNewError`
+        with what to do.
         """
-        lock = _lock(directory / "pantau.lock")
-        url = f"sqlite+aiosqlite:///{directory / 'pantau.sqlite'}"
-        try:
-            _make_private(directory / "pantau.sqlite")
-            await asyncio.to_thread(upgrade, url.replace("+aiosqlite", ""))
-            engine = create_async_engine(url, connect_args={"timeout": 30})
-            event.listen(engine.sync_engine, "connect", _prepare)
-            event.listen(engine.sync_engine, "begin", _begin)
-            database = cls(engine, lock)
+        clock = ServerClock()
+        _make(directory)
+        async with embedded(directory) if server is None else shared(server, clock, name) as engine:
+            database = cls(engine, SystemClock() if server is None else clock)
             try:
                 yield database
             finally:
                 await database.together.settle()
-                await engine.dispose()
-        finally:
-            os.close(lock)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other engines may be at work on it."""
+        return self._is_shared
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """Begin a writing transaction: committed at the end of the block, rolled back on an error."""
-        async with self._writing, self._engine.begin() as connection:
+        """Begin a writing transaction: committed at the end of the block, rolled back on an error.
+
+        Raise `StoreAway` when it cannot be had; then nothing was written, or all, if the connection broke during the
+        commit.
+        """
+        async with nullcontext() if self.is_shared else self._writing, self._transaction() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[AsyncConnection]:
+        """Begin a writing transaction while no other one like it is under way, in this process or in another.
+
+        What it reads stays true until it ends, as far as it is written by such transactions only.
+        """
+        async with self._writing, self._transaction() as connection:
+            if isinstance(self.clock, ServerClock):
+                await take_turn(connection, self.clock)
             yield connection
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Give a consistent view; readers do not wait for the writer (WAL)."""
-        async with self._engine.connect() as connection:
-            yield await connection.execution_options(pantau_read=True)
+        """Give a consistent view; readers do not wait for writers, nor these for them."""
+        options = (
+            {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True} if self.is_shared else {READING: True}
+        )
+        with raising_away():
+            async with self._in_time(), self._engine.connect() as connection:
+                yield await connection.execution_options(**options)
+
+    def upsert(self, table: Table) -> Upsert:
+        """Return an insert that can say what happens on a conflict: the one thing that the dialects write apart."""
+        return postgresql.insert(table) if self.is_shared else sqlite.insert(table)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        with self.presence.writing():
+            async with self._in_time(), self._engine.begin() as connection:
+                yield connection
+
+    def _in_time(self) -> asyncio.Timeout:
+        # A file answers or fails; its driver's thread could not be cut off anyway.
+        return asyncio.timeout(_DEADLINE if self.is_shared else None)
 
 
-def _lock(path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if not isinstance(error, BlockingIOError):
-            raise  # A file system without locks is another trouble than a second process.
-        raise StoreInUseError(
-            f"{path.parent} is in use by another pantau process; stop that one, or give this one another state directory"
-        ) from None
-    return descriptor
-
-
-def _make_private(path: Path) -> None:
-    """See to it that only we can read the file, also in a directory that others made and can look into.
-
-    SQLite gives its -wal and -shm files the same mode.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.fchmod(descriptor, 0o600)
-    finally:
-        os.close(descriptor)
-
-
-def _prepare(connection: Any, _record: Any) -> None:
-    """Set what SQLite forgets between connections. FULL: a committed notice survives a power cut."""
-    connection.isolation_level = None  # The transaction is ours; the driver's own BEGIN comes too late.
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin(connection: Any) -> None:
-    # IMMEDIATE takes the write lock at once; a reader that becomes a writer later may fail at the worst moment.
-    read_only = connection.get_execution_options().get("pantau_read", False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+def _make(directory: Path) -> None:
+    # It holds more than the store: the control socket, the key that signs tokens.
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)

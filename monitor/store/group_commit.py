@@ -16,6 +16,8 @@ from typing import Any
 from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from alerts.store import StoreAway
+
 #: A statement and the values of its parameters. The statement is a constant: equal ones are run together.
 Statement = tuple[Executable, Mapping[str, Any]]
 
@@ -37,6 +39,8 @@ class GroupCommit:
 
     async def write(self, *statements: Statement) -> None:
         """Return when all *statements* are stored, or raise what the database raises; then none of them is.
+
+        `StoreAway` is raised to all who wait; of a connection that broke during the commit, nobody knows.
 
         They are stored also when the caller is cancelled while it waits. Within a commit, statements of one kind are
         run in the order in which they came, but kinds are not kept apart: none may depend on another kind's.
@@ -67,8 +71,9 @@ class GroupCommit:
 
     async def _one_by_one(self, batch: Sequence[_Request], error: Exception) -> None:
         """Find out whose statement was wrong: one that cannot be stored must not cost the others theirs."""
-        if len(batch) == 1:
-            _fail(batch[0], error)
+        if len(batch) == 1 or isinstance(error, StoreAway):
+            for request in batch:
+                _fail(request, error)
             return
         for request in batch:
             try:

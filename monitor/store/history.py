@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Row, Table, bindparam, delete, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from monitor.health import Health
+from monitor.store.backlog import Backlog
 from monitor.store.database import Database
 from monitor.store.tables import health, run, token
 from probes.result import Outcome, ProbeResult
@@ -34,13 +34,8 @@ _ARRIVED = (Outcome.DELIVERED, Outcome.JUNK)
 _DELETED_AT_ONCE = 1000
 
 # Constants, so that those of many callers are run together (`monitor.store.group_commit`).
-_SENT = insert(token)
 _CAME_AT = update(token).where(token.c.id == bindparam("token_id")).values(came_at=bindparam("at"))
 _ENDED = insert(run)
-_JUDGED = upsert(health).on_conflict_do_update(
-    index_elements=["subject"],
-    set_={"health": upsert(health).excluded.health, "since": upsert(health).excluded.since},
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,19 +49,39 @@ class Sent:
 
 
 class History:
-    """Reads and writes the past of the probes."""
+    """Reads and writes the past of the probes.
+
+    Nobody who writes waits for a store that is away: what is written then is kept, and stored when it is back.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # A commit whose connection broke may have been one, and is repeated.
+        self._sent = database.upsert(token).on_conflict_do_nothing()
+        judged = database.upsert(health)
+        self._judged = judged.on_conflict_do_update(
+            index_elements=["subject"], set_={"health": judged.excluded.health, "since": judged.excluded.since}
+        )
+
+        self._backlog = Backlog(database.together, database.presence, first=self._sent)
+
+    async def keep_writing(self) -> NoReturn:
+        """Write what could not be written while the store was away, once it is back, until cancelled."""
+        await self._backlog.keep_writing()
+
+    async def catch_up(self) -> int:
+        """Write what could not be written, as far as the store takes it; return how many writes still wait."""
+        await self._backlog.catch_up()
+        return len(self._backlog)
 
     async def sent(self, token_id: str, route: str, sent_at: datetime, deadline: datetime) -> None:
         """Remember a token before its message is sent."""
         values = {"id": token_id, "route": route, "sent_at": sent_at, "deadline": deadline}
-        await self._database.together.write((_SENT, values))
+        await self._backlog.write((self._sent, values))
 
     async def came_late(self, token_id: str, seen_at: datetime) -> None:
         """Remember that the mail of a token came after its run: when it comes again, it is a duplicate."""
-        await self._database.together.write((_CAME_AT, {"token_id": token_id, "at": seen_at}))
+        await self._backlog.write((_CAME_AT, {"token_id": token_id, "at": seen_at}))
 
     async def ended(self, result: ProbeResult, agency: str, judged: Mapping[str, tuple[Health, datetime]]) -> None:
         """Write the end of a run and how things stand after it, in one transaction."""
@@ -81,8 +96,8 @@ class History:
         }
         ended_at = result.started_at + result.duration
         came = [(_CAME_AT, {"token_id": result.token_id, "at": ended_at})] if result.outcome in CAME else []
-        healths = [(_JUDGED, {"subject": s, "health": state, "since": at}) for s, (state, at) in judged.items()]
-        await self._database.together.write((_ENDED, values), *came, *healths)
+        healths = [(self._judged, {"subject": s, "health": state, "since": at}) for s, (state, at) in judged.items()]
+        await self._backlog.write((_ENDED, values), *came, *healths)
 
     async def tokens(self, now: datetime) -> Mapping[str, Sent]:
         """Return the tokens that mail may still come with, the oldest first.
@@ -136,6 +151,13 @@ class History:
         async with self._database.read() as connection:
             rows = (await connection.execute(select(run.c.result).where(run.c.id.in_(newest)))).scalars()
             return {result.route: result for result in map(_RESULT.validate_json, rows)}
+
+    async def between(self, agency: str, since: datetime, until: datetime) -> Sequence[ProbeResult]:
+        """Return an agency's runs that started in a stretch of time, the oldest first; as far as they are still kept."""
+        these = (run.c.agency == agency) & (run.c.started_at >= since) & (run.c.started_at <= until)
+        query = select(run.c.result).where(these).order_by(run.c.started_at, run.c.id)
+        async with self._database.read() as connection:
+            return [_RESULT.validate_json(text) for text in (await connection.execute(query)).scalars()]
 
     async def purge(self, before: datetime) -> int:
         """Delete runs that started before *before*; incidents and notices are never purged (Act 629)."""

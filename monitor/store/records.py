@@ -29,7 +29,7 @@ class Records:
 
     async def apply(self, kind: str, documents: Mapping[str, tuple[str, str]], now: datetime) -> Applied:
         """Make the records of *kind* equal to *documents* (key -> (document, source)), in one transaction."""
-        async with self._database.write() as connection:
+        async with self._database.exclusive() as connection:
             rows = await connection.execute(select(record.c.key, record.c.document).where(record.c.kind == kind))
             known = {row.key: row.document for row in rows}
             added = tuple(key for key in documents if key not in known)

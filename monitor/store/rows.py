@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -9,15 +10,20 @@ from sqlalchemy import CursorResult, Row
 
 from alerts.brief import Brief
 from alerts.contact import Address
-from alerts.delivery import Attempt, AttemptState, Delivery, Notice, NoticeState
+from alerts.delivery import Attempt, AttemptState, Delivery, Notice, NoticeState, Part
 from alerts.gateway import ErrorClass
 from alerts.incident import Incident, IncidentState, Position
 from alerts.notice import Addressee, Facts, Language, Matter, Plan, Purpose
+from alerts.silence import Silence
+from alerts.urgency import Urgency
 
 BRIEF = TypeAdapter(Brief)
 FACTS = TypeAdapter(Facts)
 ADDRESSES = TypeAdapter(tuple[Address, ...])
 ADDRESSEE = TypeAdapter(Addressee | None)
+
+#: Of what a notice tells of one incident.
+PART_COLUMNS = ("incident_id", "facts", "wave", "round", "step")
 
 
 def new_id(result: CursorResult[Any]) -> int:
@@ -36,6 +42,7 @@ def incident_values(of: Incident) -> dict[str, Any]:
         "began_at": of.began_at,
         "opened_at": of.opened_at,
         "since": of.since,
+        "unsteady": of.unsteady,
         "wave": of.position.wave,
         "round": of.position.round,
         "step": of.position.step,
@@ -46,6 +53,9 @@ def incident_values(of: Incident) -> dict[str, Any]:
         "released_by": of.released_by,
         "resolved_at": of.resolved_at,
         "ended_at": of.ended_at,
+        "corrected_at": of.corrected_at,
+        "corrected_by": of.corrected_by,
+        "corrected_why": of.corrected_why,
     }
 
 
@@ -61,6 +71,7 @@ def to_incident(row: Row[Any]) -> Incident:
         began_at=row.began_at,
         opened_at=row.opened_at,
         since=row.since,
+        unsteady=row.unsteady,
         position=Position(wave=row.wave, round=row.round, step=row.step, since=row.step_since),
         acknowledged_at=row.acknowledged_at,
         acknowledged_by=row.acknowledged_by,
@@ -68,29 +79,48 @@ def to_incident(row: Row[Any]) -> Incident:
         released_by=row.released_by,
         resolved_at=row.resolved_at,
         ended_at=row.ended_at,
+        corrected_at=row.corrected_at,
+        corrected_by=row.corrected_by,
+        corrected_why=row.corrected_why,
     )
 
 
-def to_notice(row: Row[Any], deliveries: tuple[Delivery, ...]) -> Notice:
-    """Return the notice of a row, with its deliveries."""
+def to_notice(rows: Sequence[Row[Any]], deliveries: tuple[Delivery, ...]) -> Notice:
+    """Return the notice of its rows, one for each part, with its deliveries."""
+    row = rows[0]
+    parts = tuple(_to_part(each) for each in rows)
     return Notice(
         id=row.id,
         key=row.key,
-        incident_id=row.incident_id,
+        parts=parts,
+        tells_of=row.tells_of,
+        leads=parts[0].incident_id == row.lead,
         plan=Plan(row.plan),
         purpose=Purpose(row.purpose),
         person=row.person,
         language=Language(row.language),
-        facts=FACTS.validate_json(row.facts),
+        facts=parts[0].facts,
         state=NoticeState(row.state),
         created_at=row.created_at,
         expires_at=row.expires_at,
         addresses=ADDRESSES.validate_json(row.addresses),
         deliveries=deliveries,
         addressee=ADDRESSEE.validate_json(row.addressee) if row.addressee else None,
-        wave=row.wave,
-        round=row.round,
-        step=row.step,
+        wave=parts[0].wave,
+        round=parts[0].round,
+        step=parts[0].step,
+        urgency=Urgency(row.urgency),
+        not_before=row.not_before,
+    )
+
+
+def _to_part(row: Row[Any]) -> Part:
+    return Part(
+        incident_id=row.part_incident_id,
+        facts=FACTS.validate_json(row.part_facts),
+        wave=row.part_wave,
+        round=row.part_round,
+        step=row.part_step,
     )
 
 
@@ -110,4 +140,10 @@ def to_attempt(row: Row[Any]) -> Attempt:
         code=row.code,
         detail=row.detail,
         ended_at=row.ended_at,
+        response=row.response,
     )
+
+
+def to_silence(row: Row[Any]) -> Silence:
+    """Return the silence of a row."""
+    return Silence(id=row.id, about=row.about, begins=row.begins, ends=row.ends, why=row.why, by=row.by)

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -53,6 +54,11 @@ class Moment(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Return it aware."""
         return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def clean(text: str, length: int | None = None) -> str:
+    """Return what a database can keep of what somebody outside has said: PostgreSQL has no NUL, and minds lengths."""
+    return text.replace("\0", "")[:length]
 
 
 def _id() -> Column[int]:
@@ -139,8 +145,19 @@ incident = Table(
     Column("released_by", String(200)),
     Column("resolved_at", Moment),
     Column("ended_at", Moment),
+    #: When a person declared it a false alarm.
+    Column("corrected_at", Moment),
+    Column("corrected_by", String(200)),
+    Column("corrected_why", Text),
+    #: It went up and down again and again before it opened.
+    Column("unsteady", Boolean, nullable=False, server_default=false()),
     #: Nothing more is owed to anybody about it.
     Column("at_rest", Boolean, nullable=False, default=False),
+    #: The engine that brings it forward, and until when nobody else may. Where one engine is alone, its own.
+    Column("owner", String(200)),
+    Column("owned_until", Moment),
+    #: Another engine has something new about it for the owner to look at.
+    Column("nudged", Boolean, nullable=False, server_default=false()),
     #: One open incident about a thing, whatever two processes may decide at the same time.
     Index(
         "uq_incident_open",
@@ -150,6 +167,7 @@ incident = Table(
         postgresql_where=text("resolved_at IS NULL"),
     ),
     Index("ix_incident_at_rest", "at_rest"),
+    Index("ix_incident_dedup_key", "dedup_key"),
 )
 
 notice = Table(
@@ -169,9 +187,15 @@ notice = Table(
     Column("round", Integer, nullable=False),
     Column("step", Integer, nullable=False),
     Column("state", String(16), nullable=False),
+    Column("urgency", String(16), nullable=False, server_default="first"),
+    #: What it may be bundled with (`alerts.bundle`).
+    Column("gathering", String(120)),
+    #: It is gathering more, or a budget holds it.
+    Column("not_before", Moment),
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
     Index("ix_notice_state", "state"),
+    Index("ix_notice_gathering_created_at", "gathering", "created_at"),
 )
 
 #: A notice tells of one incident or, when many fail at once, of several.
@@ -180,7 +204,30 @@ notice_incident = Table(
     metadata,
     Column("notice_id", ForeignKey("notice.id"), primary_key=True),
     Column("incident_id", ForeignKey("incident.id"), primary_key=True),
+    #: Of the decision that put the incident in: deciding twice writes once, bundle or not.
+    Column("key", String(300), nullable=False, unique=True),
+    Column("facts", Text, nullable=False),
+    Column("wave", Integer, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("step", Integer, nullable=False),
+    #: When it was acknowledged or over before the notice left: it is not told of it.
+    Column("left_at", Moment),
     Index("ix_notice_incident_incident_id", "incident_id"),
+)
+
+#: Whom nobody is to be told about for a while.
+silence = Table(
+    "silence",
+    metadata,
+    _id(),
+    #: An incident's dedup key: an agency's code, or "ours/...".
+    Column("about", String(200), nullable=False),
+    Column("begins", Moment, nullable=False),
+    #: No longer part of it; one that was removed ended then.
+    Column("ends", Moment, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("by", String(200), nullable=False),
+    Index("ix_silence_ends", "ends"),
 )
 
 delivery = Table(
@@ -192,6 +239,7 @@ delivery = Table(
     Column("number", String(200), nullable=False),
     Column("extension", String(32), nullable=False),
     UniqueConstraint("notice_id", "channel", "number", "extension"),
+    Index("ix_delivery_number", "number"),
 )
 
 attempt = Table(
@@ -213,7 +261,50 @@ attempt = Table(
     Column("code", String(64), nullable=False),
     Column("detail", Text, nullable=False),
     Column("ended_at", Moment),
+    #: The response code that its SMS holds; empty for what nobody answers by SMS.
+    Column("response", String(8), nullable=False, server_default=text("''")),
     UniqueConstraint("delivery_id", "n"),
+    Index("ix_attempt_started_at", "started_at"),
+)
+
+#: Which short code tells, on a person's phone, which notice their SMS is about.
+response_code = Table(
+    "response_code",
+    metadata,
+    _id(),
+    Column("number", String(32), nullable=False),
+    Column("code", Integer, nullable=False),
+    #: The incidents, each with its wave: the same trouble has the same code on a phone, however often it is told there.
+    Column("about", String(200), nullable=False),
+    #: The notice that told of it last.
+    Column("notice_id", ForeignKey("notice.id"), nullable=False),
+    Column("given_at", Moment, nullable=False),
+    UniqueConstraint("number", "about"),
+)
+
+#: What is known of a number that SMS came from.
+sms_number = Table(
+    "sms_number",
+    metadata,
+    Column("number", String(32), primary_key=True),
+    #: Its owner has asked for no more SMS.
+    Column("stopped_at", Moment),
+    #: Answers to SMS that did nothing, since one from it last did something.
+    Column("puzzled", Integer, nullable=False),
+)
+
+#: PINs typed in calls, right and wrong. The digits are not here.
+pin_entry = Table(
+    "pin_entry",
+    metadata,
+    _id(),
+    #: Of the attempt, that is, of the call.
+    Column("reference", String(64), nullable=False),
+    Column("agency", String(64), nullable=False),
+    Column("person", String(64), nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("proven", Boolean, nullable=False),
+    Index("ix_pin_entry_person_at", "person", "at"),
 )
 
 #: Callbacks already heard; providers repeat them.
@@ -233,16 +324,109 @@ counter = Table(
     Column("next", Integer, nullable=False),
 )
 
-#: What was decided, sent, received, and by whom. Only ever added to.
+#: What was decided, sent, received, and by whom: a chain of hashes (`alerts.audit`). Only ever added to; triggers in the
+#: database see to it. A migration that copies this table (batch mode on SQLite) loses them and must make them again.
 journal = Table(
     "journal",
     metadata,
-    _id(),
+    #: The entry's number in the chain, without gaps.
+    Column("id", Integer, primary_key=True, autoincrement=False),
     Column("at", Moment, nullable=False),
     Column("actor", String(200), nullable=False),
     Column("event", String(200), nullable=False),
     Column("incident_id", Integer),
     Column("notice_id", Integer),
     Column("detail", JSON, nullable=False),
+    #: Hash of the entry before. Unique: the chain cannot fork.
+    Column("previous", String(64), nullable=False, unique=True),
+    #: Hash of what the entry says, and of that together with `previous`.
+    Column("content", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    #: The entry that tells of the purge which took this one's content away.
+    Column("purged_by", Integer),
     Index("ix_journal_incident_id", "incident_id"),
+)
+
+#: The journal's last entry. One row, locked by whoever adds to the journal.
+journal_head = Table(
+    "journal_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", Integer, nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+#: Which processes work on this store, and when each was last able to write into it.
+process = Table(
+    "process",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("started_at", Moment, nullable=False),
+    Column("beat_at", Moment, nullable=False),
+    #: When it ended as it was told to; one that was killed never says so.
+    Column("stopped_at", Moment),
+)
+
+#: A drill: one pass over contacts and gateways.
+drill = Table(
+    "drill",
+    metadata,
+    _id(),
+    #: What it was begun by: two processes that see the same hour begin it once.
+    Column("key", String(64), nullable=False, unique=True),
+    #: What its notices are numbered with.
+    Column("number", String(32), nullable=False),
+    Column("asked_by", String(200), nullable=False),
+    #: Whom it is for: a contact's key, or "all".
+    Column("contact", String(64), nullable=False),
+    Column("begins_at", Moment, nullable=False),
+    #: What has not been tried by then is not tried any more.
+    Column("ends_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+)
+
+#: One notice of a drill: to one address by one gateway. Written before the gateway is called, and never sent again.
+exercise = Table(
+    "exercise",
+    metadata,
+    _id(),
+    Column("key", String(300), nullable=False, unique=True),
+    Column("drill_id", ForeignKey("drill.id"), nullable=False),
+    Column("agency", String(64), nullable=False),
+    Column("contact", String(64), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("channel", String(8), nullable=False),
+    Column("number", String(200), nullable=False),
+    Column("extension", String(32), nullable=False),
+    Column("gateway", String(64), nullable=False),
+    Column("language", String(8), nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("reference", String(64), nullable=False, unique=True),
+    Column("state", String(16), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("provider_id", String(200)),
+    Column("begun_at", Moment, nullable=False),
+    Column("look_at", Moment),
+    #: When the person pressed the key.
+    Column("confirmed_at", Moment),
+    Index("ix_exercise_drill_id", "drill_id"),
+    Index("ix_exercise_contact", "agency", "contact"),
+)
+
+#: Somebody takes a duty over for a while. Taken back, it stays: who was on call is a part of the record.
+override = Table(
+    "override",
+    metadata,
+    _id(),
+    #: "CODE/key" of an agency's rota, "key" of one that all may name.
+    Column("rota", String(100), nullable=False),
+    #: The person as JSON, as known when it was made.
+    Column("contact", Text, nullable=False),
+    Column("begins", Moment, nullable=False),
+    Column("ends", Moment, nullable=False),
+    Column("made_by", String(200), nullable=False),
+    Column("made_at", Moment, nullable=False),
+    Column("removed_by", String(200)),
+    Column("removed_at", Moment),
+    Index("ix_override_ends", "ends"),
 )

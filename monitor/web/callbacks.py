@@ -11,6 +11,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from alerts.gateway import Incoming, Refused
+from alerts.store import StoreAway
+from monitor.web.away import say_nothing
 from monitor.web.source import Source
 
 log = structlog.get_logger()
@@ -55,7 +57,10 @@ def callbacks(source: Source) -> Starlette:
             return PlainTextResponse("", status_code=404)
         return Response(answer.body, status_code=answer.status, media_type=answer.media_type or None)
 
-    return Starlette(routes=[Route("/callbacks/{gateway}/{path:path}", hear, methods=["POST", "GET"])])
+    return Starlette(
+        routes=[Route("/callbacks/{gateway}/{path:path}", hear, methods=["POST", "GET"])],
+        exception_handlers={StoreAway: say_nothing},
+    )
 
 
 async def _body(request: Request) -> bytes | None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from fastapi import FastAPI, HTTPException, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from alerts.incident import Incident
+from alerts.incident import CORRECTABLE_FOR, Incident, may_correct
+from alerts.store import StoreAway
 from monitor.overview import IncidentView, NoticeView, view_incident
+from monitor.web.away import store_away
+from monitor.web.drills import Instructor, drills
 from monitor.web.portal import reload_response
+from monitor.web.records import Records, records
 from monitor.web.source import Source
 
 
@@ -19,9 +25,16 @@ class Word(BaseModel):
     by: str = Field(min_length=1, max_length=100)
 
 
-def control(source: Source) -> FastAPI:
-    """Build the control application."""
+class Reason(Word):
+    """Who says so, and why."""
+
+    why: str = Field(min_length=1, max_length=500)
+
+
+def control(source: Source, archive: Records | None = None, instructor: Instructor | None = None) -> FastAPI:
+    """Build the control application; without an *archive* no records are handed out."""
     app = FastAPI(title="Pantau control", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_exception_handler(StoreAway, store_away)
 
     @app.get("/incidents")
     async def incidents() -> list[IncidentView]:
@@ -39,6 +52,13 @@ def control(source: Source) -> FastAPI:
     async def release(number: str, word: Word) -> IncidentView:
         return _shown(await source.release(number, word.by), number)
 
+    @app.post("/incidents/{number}/correct")
+    async def correct(number: str, reason: Reason) -> IncidentView:
+        before = await source.numbered(number)
+        if before is not None and (problem := _not_correctable(before, source.now())):
+            raise HTTPException(409, problem)
+        return _shown(await source.correct(number, reason.by, reason.why), number)
+
     @app.post("/notices/{notice_id}/dispatched")
     async def dispatched(notice_id: int, word: Word) -> None:
         problem = await source.dispatched(notice_id, word.by)
@@ -46,10 +66,24 @@ def control(source: Source) -> FastAPI:
             raise HTTPException(409, problem)
 
     @app.post("/reload")
-    async def reload() -> Response:
-        return await reload_response(source)
+    async def reload(word: Word | None = None) -> Response:
+        return await reload_response(source, word.by if word else "control socket")
+
+    if archive is not None:
+        app.include_router(records(archive))
+    if instructor is not None:
+        app.include_router(drills(instructor))
 
     return app
+
+
+def _not_correctable(incident: Incident, now: datetime) -> str | None:
+    if incident.corrected_at is not None:
+        return f"{incident.number} was declared a false alarm by {incident.corrected_by} before"
+    if not may_correct(incident, now):
+        hours = CORRECTABLE_FOR // timedelta(hours=1)
+        return f"{incident.number} ended more than {hours} hours ago; write to those who were told"
+    return None
 
 
 def _shown(incident: Incident | None, number: str) -> IncidentView:

@@ -18,6 +18,7 @@ MATTERS: dict[Matter, str] = {
     Matter.RECEIVING: "tidak dapat diterima (cannot be received)",
     Matter.DEGRADED: "terjejas (slow, in junk, or only on some routes)",
     Matter.OWN_FAULT: "pemantauan terjejas (our own fault; no outage notice)",
+    Matter.UNREACHED: "notis tidak sampai atau tidak disahkan (a notice reached nobody, or nobody confirmed it)",
 }
 
 VERDICTS: dict[Verdict | None, str] = {

@@ -1,4 +1,7 @@
-"""The listener for people and for Prometheus. It changes nothing but the reading of the configuration."""
+"""The listener for people and for Prometheus.
+
+It changes nothing but the reading of the configuration, and acknowledges for programs that have a token.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,13 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from alerts.delivery import NoticeState
+from alerts.store import StoreAway
 from monitor.config.problem import Severity
 from monitor.metrics import CONTENT_TYPE
 from monitor.overview import AgencyView, CheckView, IncidentView, NoticeView
+from monitor.web.away import store_away
 from monitor.web.notice import notice_pages
+from monitor.web.orders import orders
 from monitor.web.page import FILTERS
 from monitor.web.source import Source
 
@@ -42,9 +48,11 @@ def portal(source: Source, hosts: Sequence[str]) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.add_exception_handler(StoreAway, store_away)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_middleware(BaseHTTPMiddleware, dispatch=_secure)
     app.include_router(_api(source))
+    app.include_router(orders(source))
     app.include_router(_service(source))
     templates = _templates()
     app.include_router(_pages(source, templates))
@@ -107,7 +115,7 @@ def _service(source: Source) -> APIRouter:
         # A page of a stranger's, open in an operator's browser, can send a POST here too; curl sends no such header.
         if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or "origin" in request.headers:
             return PlainTextResponse("only from this machine's own tools\n", status_code=403)
-        return await reload_response(source)
+        return await reload_response(source, "portal")
 
     return router
 
@@ -120,9 +128,9 @@ async def _in_turns(first: bytes, rest: Iterator[bytes]) -> AsyncIterator[bytes]
         await asyncio.sleep(0)
 
 
-async def reload_response(source: Source) -> Response:
-    """Read the configuration again and answer with its problems; 400 if it was not taken."""
-    problems = await source.reload()
+async def reload_response(source: Source, by: str) -> Response:
+    """Read the configuration again and answer with its problems; 400 if it was not taken. *by* asked for it."""
+    problems = await source.reload(by)
     refused = any(p.severity is Severity.ERROR for p in problems)
     return JSONResponse(
         {"taken": not refused, "problems": [str(p) for p in problems]}, status_code=400 if refused else 200

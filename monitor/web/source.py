@@ -36,8 +36,8 @@ class Source(Protocol):
     def ready(self) -> bool:
         """Whether the service has started and its cycle is running."""
 
-    async def reload(self) -> Sequence[Problem]:
-        """Read the configuration again. Return the problems; with errors among them the old one stays in force."""
+    async def reload(self, by: str) -> Sequence[Problem]:
+        """Read the configuration again, by somebody's word. Return the problems; with errors among them the old one stays in force."""
 
     async def hear(self, gateway: str, incoming: Incoming) -> Answer | None:
         """Hand a provider's callback to its gateway; `None`: no such gateway. Raise `alerts.gateway.Refused`."""
@@ -45,11 +45,20 @@ class Source(Protocol):
     def callback_base(self, gateway: str) -> str | None:
         """Return the public URL that this gateway's provider was given."""
 
+    def program(self, token: str) -> str | None:
+        """Return the name of the program whose token this is; `None`: nobody's."""
+
     async def acknowledge(self, number: str, by: str) -> Incident | None:
         """Acknowledge an incident in a person's name; `None`: no such incident."""
 
     async def release(self, number: str, by: str) -> Incident | None:
         """Release an incident's announcement; `None`: no such incident."""
+
+    async def numbered(self, number: str) -> Incident | None:
+        """Return the incident that people quote as *number*, or `None`."""
+
+    async def correct(self, number: str, by: str, why: str) -> Incident | None:
+        """Declare an incident a false alarm; `None`: no such incident."""
 
     async def dispatched(self, notice_id: int, by: str) -> str | None:
         """Record that a clerk posted a letter; return what is wrong, or `None`."""

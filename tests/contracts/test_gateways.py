@@ -10,7 +10,7 @@ import logging
 import pkgutil
 import traceback
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,6 +33,7 @@ from alerts.gateway import (
     ErrorClass,
     Gateway,
     GatewayKind,
+    Listens,
     Order,
     PageContent,
     Progress,
@@ -42,6 +43,7 @@ from alerts.gateway import (
     Surroundings,
     VoiceContent,
 )
+from monitor.lab.callbacks import NotedDesk
 from monitor.lab.carrier import api as carrier_api
 from monitor.lab.carrier.carrier import Carrier
 from monitor.lab.fault import Fault
@@ -110,6 +112,8 @@ class Bench:
     settled: Callable[[], Any]
     #: Faults of the next submissions; for gateways over HTTP.
     faults: deque[Fault] = field(default_factory=deque)
+    #: Lets the person at `NUMBER` send an SMS to our number; for gateways that people can answer.
+    say: Callable[[str], Awaitable[None]] | None = None
 
 
 @asynccontextmanager
@@ -126,6 +130,7 @@ async def twilio(name: str, directory: Path) -> AsyncIterator[Bench]:
             arrived=lambda: len(carrier.messages) + len(carrier.calls),
             settled=carrier.settled,
             faults=carrier.faults,
+            say=lambda text: carrier.answer(carrier.phones[NUMBER], text),
         )
 
 
@@ -186,6 +191,10 @@ OVER_HTTP: dict[str, Callable[..., Gateway]] = {
     "twilio_voice": build_twilio,
     "sinch_fax": build_sinch,
 }
+
+
+#: Gateways that people can answer, and how each is told to go and look.
+ANSWERED: dict[str, dict[str, Any]] = {"twilio_sms": {"replies": "poll"}}
 
 
 @pytest.fixture(params=FOUND)
@@ -296,6 +305,32 @@ async def test_content_of_another_channel_is_our_bug(name: str, gateway: Gateway
                 expires_at=order.expires_at,
             )
         )
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+async def test_what_people_answer_is_handed_in_and_comes_again_under_the_same_id(name: str, tmp_path: Path) -> None:
+    async with BENCHES[name](name, tmp_path) as bench:
+        assert bench.say is not None
+        since, desk = datetime.now(UTC), NotedDesk(answers=TEXT)
+        await bench.say("1A")
+        await bench.say("terima")
+        for _ in range(2):
+            reborn = bench.build(**ANSWERED[name])
+            assert isinstance(reborn, Listens)
+            assert reborn.hears_people
+            await reborn.collect(since, desk)
+            await reborn.close()
+        await bench.settled()
+    assert [(said.sender, said.text) for said in desk.said] == [(NUMBER, "1A"), (NUMBER, "terima")]
+    assert sorted(desk.repeated) == sorted(said.event_id for said in desk.said)
+    assert bench.arrived() == 2, "each is answered once"
+    assert NUMBER not in repr(desk.said)
+
+
+async def test_a_gateway_that_people_can_answer_says_whether_it_is_listening(name: str, gateway: Gateway) -> None:
+    built: object = gateway
+    assert isinstance(built, Listens) is (name in ANSWERED)
+    assert not (isinstance(built, Listens) and built.hears_people), "not before somebody has configured it"
 
 
 STATUSES = [

@@ -1,6 +1,6 @@
 """What every store promises to the dispatcher, run over every implementation of `alerts.store.Store`.
 
-A new implementation adds a line to `STORES`: how to open it at a place of its own, again and again.
+A new implementation adds a line to `STORES`: how to open one, empty at first, again and again.
 """
 
 from __future__ import annotations
@@ -24,30 +24,45 @@ from alerts.event import Resolve
 from alerts.gateway import ErrorClass
 from alerts.incident import Incident, IncidentState, Position, apply
 from alerts.notice import Addressee, Facts, Language, Matter, Office, Plan, Purpose
-from alerts.store import Entry, Ledger, Store
+from alerts.store import Entry, Ledger
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
+from monitor.store.postgres import PostgresServer
+from tests.real.postgres import Postgres
 from tests.unit.alerts.people import BRIEF, FAX, LETTER, MINUTE, SMS_SITI, T0, VOICE_SITI, trigger
 
-Open = Callable[[Path], AbstractAsyncContextManager[Store]]
+#: Opens the same store again and again, empty at first; the path is of a directory for it.
+Open = Callable[[Path], AbstractAsyncContextManager[SqlStore]]
 
 
-@asynccontextmanager
-async def on_sqlite(place: Path) -> AsyncIterator[Store]:
-    async with Database.open(place) as database:
-        yield SqlStore(database)
+def on_sqlite(_request: pytest.FixtureRequest) -> Open:
+    return opener(None)
 
 
-STORES: dict[str, Open] = {"sqlite": on_sqlite}
+def on_postgresql(request: pytest.FixtureRequest) -> Open:
+    server: Postgres = request.getfixturevalue("postgres")
+    return opener(server.database())
 
 
-@pytest.fixture(params=STORES)
+def opener(server: PostgresServer | None) -> Open:
+    @asynccontextmanager
+    async def open_store(place: Path) -> AsyncIterator[SqlStore]:
+        async with Database.open(place, server) as database:
+            yield SqlStore(database)
+
+    return open_store
+
+
+STORES = {"sqlite": on_sqlite, "postgresql": on_postgresql}
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
 def open_store(request: pytest.FixtureRequest) -> Open:
-    return STORES[request.param]
+    return STORES[request.param](request)
 
 
 @pytest.fixture
-async def store(open_store: Open, tmp_path: Path) -> AsyncIterator[Store]:
+async def store(open_store: Open, tmp_path: Path) -> AsyncIterator[SqlStore]:
     async with open_store(tmp_path) as opened:
         yield opened
 
@@ -92,7 +107,7 @@ class Interrupted(Exception):
     pass
 
 
-async def break_off(store: Store) -> None:
+async def break_off(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         opened = await ledger.add_incident(trigger())
         await ledger.add_notice(opened, draft(opened), T0)
@@ -100,7 +115,7 @@ async def break_off(store: Store) -> None:
         raise Interrupted
 
 
-async def test_a_transaction_is_written_whole_or_not_at_all(store: Store) -> None:
+async def test_a_transaction_is_written_whole_or_not_at_all(store: SqlStore) -> None:
     with pytest.raises(Interrupted):
         await break_off(store)
 
@@ -111,7 +126,7 @@ async def test_a_transaction_is_written_whole_or_not_at_all(store: Store) -> Non
         assert (await ledger.add_incident(trigger())).number == "JCM-01"
 
 
-async def test_a_cancelled_transaction_leaves_nothing_and_holds_up_nobody(store: Store) -> None:
+async def test_a_cancelled_transaction_leaves_nothing_and_holds_up_nobody(store: SqlStore) -> None:
     inside = asyncio.Event()
 
     async def hang() -> None:
@@ -130,7 +145,7 @@ async def test_a_cancelled_transaction_leaves_nothing_and_holds_up_nobody(store:
         assert await ledger.active_incidents() == []
 
 
-async def test_transactions_come_one_after_the_other(store: Store) -> None:
+async def test_transactions_come_one_after_the_other(store: SqlStore) -> None:
     async def count_up() -> str:
         async with store.transaction() as ledger:
             opened = await ledger.open_incident("JCM")
@@ -153,7 +168,7 @@ async def test_what_was_committed_is_there_after_the_store_was_closed(open_store
 # -- what there is only one of ---------------------------------------------------------------------------------------
 
 
-async def test_there_is_one_open_incident_about_a_thing(store: Store) -> None:
+async def test_there_is_one_open_incident_about_a_thing(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         await ledger.add_incident(trigger())
 
@@ -162,7 +177,7 @@ async def test_there_is_one_open_incident_about_a_thing(store: Store) -> None:
             await ledger.add_incident(trigger())
 
 
-async def test_when_it_is_over_there_may_be_another(store: Store) -> None:
+async def test_when_it_is_over_there_may_be_another(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         first = await ledger.add_incident(trigger())
         await ledger.save_incident(apply(first, Resolve(dedup_key="JCM", at=T0, ended_at=T0)))
@@ -172,7 +187,7 @@ async def test_when_it_is_over_there_may_be_another(store: Store) -> None:
         assert await ledger.open_incident("JCM") == second
 
 
-async def test_a_notice_is_written_once_however_often_it_is_decided_on(store: Store) -> None:
+async def test_a_notice_is_written_once_however_often_it_is_decided_on(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         opened = await ledger.add_incident(trigger())
         assert await ledger.add_notice(opened, draft(opened), T0)
@@ -183,7 +198,7 @@ async def test_a_notice_is_written_once_however_often_it_is_decided_on(store: St
         assert notice.created_at == T0
 
 
-async def test_every_attempt_has_a_reference_of_its_own(store: Store) -> None:
+async def test_every_attempt_has_a_reference_of_its_own(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         references = set()
         for key in ("a", "b"):
@@ -198,7 +213,7 @@ async def test_every_attempt_has_a_reference_of_its_own(store: Store) -> None:
     assert len(references) == 6
 
 
-async def test_two_attempts_decided_on_from_the_same_view_are_not_both_written(store: Store) -> None:
+async def test_two_attempts_decided_on_from_the_same_view_are_not_both_written(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         notice = await with_notice(ledger)
         await ledger.add_attempt(notice.deliveries[0], "first", T0, look_at=T0)
@@ -208,7 +223,7 @@ async def test_two_attempts_decided_on_from_the_same_view_are_not_both_written(s
             await ledger.add_attempt(notice.deliveries[0], "second", T0 + MINUTE, look_at=T0)
 
 
-async def test_a_callback_is_heard_for_the_first_time_once_by_gateway(store: Store) -> None:
+async def test_a_callback_is_heard_for_the_first_time_once_by_gateway(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         assert await ledger.first_heard("sms", "1", T0)
         assert not await ledger.first_heard("sms", "1", T0)
@@ -229,7 +244,7 @@ async def open_and_end(ledger: Ledger, agency: str) -> str:
     return opened.number
 
 
-async def test_numbers_go_up_by_prefix_and_are_never_used_again(store: Store) -> None:
+async def test_numbers_go_up_by_prefix_and_are_never_used_again(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         numbers = [
             await open_and_end(ledger, agency) for agency in ("jkr", "jkr", "", "kementerian-a", "kementerian-b")
@@ -240,7 +255,7 @@ async def test_numbers_go_up_by_prefix_and_are_never_used_again(store: Store) ->
     assert numbers == ["JKR-01", "JKR-02", "NOC-01", "KEMEN-01", "KEMEN-02", "JKR-03", "KEMEN-03", "NOC-02"]
 
 
-async def test_the_hundredth_incident_has_three_digits(store: Store) -> None:
+async def test_the_hundredth_incident_has_three_digits(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         numbers = [await open_and_end(ledger, "jkr") for _ in range(100)]
 
@@ -251,7 +266,7 @@ async def test_the_hundredth_incident_has_three_digits(store: Store) -> None:
 
 
 @pytest.mark.parametrize("first", AttemptState)
-async def test_a_late_report_never_takes_an_attempt_back(store: Store, first: AttemptState) -> None:
+async def test_a_late_report_never_takes_an_attempt_back(store: SqlStore, first: AttemptState) -> None:
     for then in AttemptState:
         async with store.transaction() as ledger:
             made = await with_attempt(ledger, f"{first}-{then}")
@@ -265,7 +280,7 @@ async def test_a_late_report_never_takes_an_attempt_back(store: Store, first: At
         assert (after.state, after.detail) == ((then, "then") if written else (first, "first"))
 
 
-async def test_an_attempt_that_is_not_there_cannot_be_written(store: Store) -> None:
+async def test_an_attempt_that_is_not_there_cannot_be_written(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         made = await with_attempt(ledger)
 
@@ -317,7 +332,7 @@ def test_the_examples_below_leave_nothing_at_its_default() -> None:
     assert all(getattr(WHOLE_OFFICE, f.name) != getattr(default, f.name) for f in fields(Office))
 
 
-async def test_an_incident_comes_back_with_everything_frozen_into_it(store: Store) -> None:
+async def test_an_incident_comes_back_with_everything_frozen_into_it(store: SqlStore) -> None:
     event = replace(trigger(Matter.SENDING, brief=WHOLE_BRIEF), began_at=LATER - MINUTE, at=LATER)
     async with store.transaction() as ledger:
         opened = await ledger.add_incident(event)
@@ -328,7 +343,7 @@ async def test_an_incident_comes_back_with_everything_frozen_into_it(store: Stor
     assert (opened.began_at, opened.opened_at, opened.since) == (LATER - MINUTE, LATER, LATER)
 
 
-async def test_every_change_of_an_incident_comes_back(store: Store) -> None:
+async def test_every_change_of_an_incident_comes_back(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         opened = await ledger.add_incident(trigger())
         changed = replace(
@@ -350,7 +365,7 @@ async def test_every_change_of_an_incident_comes_back(store: Store) -> None:
     assert back == changed
 
 
-async def test_a_notice_comes_back_with_all_that_words_and_pages_need(store: Store) -> None:
+async def test_a_notice_comes_back_with_all_that_words_and_pages_need(store: SqlStore) -> None:
     addressee = Addressee(
         title="Ketua Setiausaha",
         organisation="Kementerian Contoh",
@@ -399,7 +414,7 @@ async def test_a_notice_comes_back_with_all_that_words_and_pages_need(store: Sto
     assert [d.address for d in notice.deliveries] == [wanted.addresses[1]]
 
 
-async def test_every_change_of_an_attempt_comes_back(store: Store) -> None:
+async def test_every_change_of_an_attempt_comes_back(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         made = await with_attempt(ledger)
         changed = replace(
@@ -418,7 +433,20 @@ async def test_every_change_of_an_attempt_comes_back(store: Store) -> None:
         assert await stored(ledger, made.reference) == changed
 
 
-async def test_moments_come_back_aware_and_in_utc_wherever_they_were_said(store: Store) -> None:
+async def test_what_others_say_is_kept_as_far_as_it_fits(store: SqlStore) -> None:
+    nul, long = "a\0b", "ü" * 1000
+    async with store.transaction() as ledger:
+        made = await with_attempt(ledger)
+        await ledger.save_attempt(replace(made, code=nul + long, detail=nul + long, provider_id=nul))
+        back = await stored(ledger, made.reference)
+        assert (back.code, back.detail, back.provider_id) == ("ab" + "ü" * 62, "ab" + long, "ab")
+        for event_id in (nul, "ab", long, long + "ü"):
+            assert await ledger.first_heard("sms", event_id, T0)
+            assert not await ledger.first_heard("sms", event_id, T0)
+        await ledger.journal(Entry(at=T0, actor=nul + long, event=long, detail={"why": nul}))
+
+
+async def test_moments_come_back_aware_and_in_utc_wherever_they_were_said(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         opened = await ledger.add_incident(replace(trigger(), at=LATER))
         back = await ledger.incident(opened.id)
@@ -428,14 +456,14 @@ async def test_moments_come_back_aware_and_in_utc_wherever_they_were_said(store:
     assert back.opened_at.tzinfo is UTC
 
 
-async def test_a_moment_without_a_zone_is_refused(store: Store) -> None:
+async def test_a_moment_without_a_zone_is_refused(store: SqlStore) -> None:
     naive = replace(trigger(), at=T0.replace(tzinfo=None))
     with pytest.raises(Exception, match="has no time zone"):
         async with store.transaction() as ledger:
             await ledger.add_incident(naive)
 
 
-async def test_notices_deliveries_and_attempts_come_in_the_order_in_which_they_were_written(store: Store) -> None:
+async def test_notices_deliveries_and_attempts_come_in_the_order_in_which_they_were_written(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         opened = await ledger.add_incident(trigger())
         for key in ("c", "a", "b"):
@@ -454,7 +482,7 @@ async def test_notices_deliveries_and_attempts_come_in_the_order_in_which_they_w
     assert [[a.n for a in d.attempts] for d in notice.deliveries] == [list(range(1, 12))] * 2
 
 
-async def test_what_is_not_there_is_not_found(store: Store) -> None:
+async def test_what_is_not_there_is_not_found(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         assert await ledger.incident(7) is None
         assert await ledger.open_incident("JCM") is None
@@ -467,7 +495,7 @@ async def test_what_is_not_there_is_not_found(store: Store) -> None:
 # -- what is still to be done ----------------------------------------------------------------------------------------
 
 
-async def test_an_incident_is_active_until_nothing_more_is_owed(store: Store) -> None:
+async def test_an_incident_is_active_until_nothing_more_is_owed(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         ids = [(await ledger.add_incident(replace(trigger(), dedup_key=key))).id for key in "abc"]
         opened = await ledger.incident(ids[1])
@@ -481,22 +509,122 @@ async def test_an_incident_is_active_until_nothing_more_is_owed(store: Store) ->
         assert (await ledger.incident(ids[1])) is not None
 
 
-async def test_only_calls_that_were_cut_off_become_due_for_a_question(store: Store) -> None:
+#: What an engine waits for: the end of its own call, or a receipt.
+AWAITED = {AttemptState.CALLING, AttemptState.ACCEPTED, AttemptState.SENT}
+
+
+async def test_where_one_engine_is_alone_what_a_dead_one_waited_for_is_asked_about_at_once(
+    store: SqlStore, request: pytest.FixtureRequest
+) -> None:
     now = T0 + timedelta(seconds=5)
+    # Where others are at work, a call may be theirs, and goes on.
+    due = now if "sqlite" in request.node.callspec.id else T0 + MINUTE
     async with store.transaction() as ledger:
         made = {}
         for state in AttemptState:
             made[state] = await with_attempt(ledger, state)
             await ledger.save_attempt(replace(made[state], state=state))
 
-        assert await ledger.orphan_calls(now) == 1
+        assert await ledger.orphan_calls(now) == (due == now)
         for state, before in made.items():
             after = await stored(ledger, before.reference)
-            assert after.look_at == (now if state is AttemptState.CALLING else T0 + MINUTE)
+            assert after.look_at == (due if state in AWAITED else T0 + MINUTE)
             assert after.state is state
 
 
-async def test_a_notice_keeps_the_state_that_was_last_written(store: Store) -> None:
+# -- who does it -----------------------------------------------------------------------------------------------------
+
+LEASE = timedelta(seconds=30)
+
+
+async def opened_about(store: SqlStore, *keys: str) -> list[int]:
+    async with store.transaction() as ledger:
+        return [(await ledger.add_incident(replace(trigger(), dedup_key=key))).id for key in keys]
+
+
+async def test_an_incident_is_one_engines_until_its_lease_ends(store: SqlStore) -> None:
+    (first,) = await opened_about(store, "a")
+    async with store.transaction() as ledger:
+        assert await ledger.claim(first, "utama", T0, LEASE)
+        assert await ledger.claim(first, "utama", T0, LEASE), "claimed twice, it is still its own"
+        assert not await ledger.claim(first, "kedua", T0 + LEASE - timedelta(microseconds=1), LEASE)
+        assert await ledger.claim(first, "kedua", T0 + LEASE, LEASE)
+        assert not await ledger.claim(first, "utama", T0 + LEASE, LEASE)
+
+
+async def test_a_claim_is_renewed_before_it_ends(store: SqlStore) -> None:
+    (first,) = await opened_about(store, "a")
+    for seconds in range(0, 120, 10):
+        async with store.transaction() as ledger:
+            assert await ledger.claim(first, "utama", T0 + timedelta(seconds=seconds), LEASE)
+            assert not await ledger.claim(first, "kedua", T0 + timedelta(seconds=seconds + 10), LEASE)
+
+
+async def test_what_is_anothers_or_at_rest_is_not_to_be_claimed(store: SqlStore) -> None:
+    mine, anothers, free, resting = await opened_about(store, *"abcd")
+    async with store.transaction() as ledger:
+        await ledger.claim(mine, "utama", T0, LEASE)
+        await ledger.claim(anothers, "kedua", T0, LEASE)
+        await ledger.put_to_rest(resting)
+
+        assert await ledger.claimable("utama", T0) == [mine, free]
+        assert await ledger.claimable("utama", T0 + LEASE) == [mine, anothers, free]
+        assert not await ledger.claim(resting + 1, "utama", T0, LEASE), "there is no such incident"
+
+
+async def test_an_engine_that_stops_leaves_its_work_and_its_calls_to_the_others_at_once(store: SqlStore) -> None:
+    now = T0 + timedelta(seconds=5)
+    async with store.transaction() as ledger:
+        its, anothers = await with_attempt(ledger, "a"), await with_attempt(ledger, "b")
+        arrived = await with_attempt(ledger, "c")
+        await ledger.save_attempt(replace(arrived, state=AttemptState.DELIVERED))
+        for incident_id, owner in ((1, "utama"), (2, "kedua"), (3, "utama")):
+            await ledger.claim(incident_id, owner, T0, LEASE)
+        await ledger.hand_over("utama", now)
+
+        assert await ledger.keep_claims("ketiga", now, LEASE) == [1, 3]
+        assert await ledger.keep_claims("ketiga", now, LEASE) == []
+        assert not await ledger.claim(1, "utama", now, LEASE)
+        assert (await stored(ledger, its.reference)).look_at == now
+        assert (await stored(ledger, anothers.reference)).look_at == T0 + MINUTE
+        assert (await stored(ledger, arrived.reference)).look_at == T0 + MINUTE
+
+
+async def test_whoever_takes_over_asks_for_the_receipts_that_a_dead_engine_has_not_heard(store: SqlStore) -> None:
+    now = T0 + LEASE
+    async with store.transaction() as ledger:
+        for incident_id, owner in ((1, "utama"), (2, "ketiga")):
+            sent = await with_attempt(ledger, owner)
+            await ledger.save_attempt(replace(sent, state=AttemptState.SENT))
+            await ledger.claim(incident_id, owner, T0, LEASE)
+        await ledger.keep_claims("ketiga", T0 + LEASE / 2, LEASE)
+
+        assert await ledger.keep_claims("kedua", now, LEASE) == [1]
+        looks = [(await ledger.notices(i))[0].deliveries[0].attempts[0].look_at for i in (1, 2)]
+        assert looks == [now, T0 + MINUTE]
+
+
+async def test_who_wanted_to_claim_what_is_anothers_has_nudged_that_one(store: SqlStore) -> None:
+    first, second = await opened_about(store, "a", "b")
+    async with store.transaction() as ledger:
+        for incident_id in (first, second):
+            await ledger.claim(incident_id, "utama", T0, LEASE)
+        assert not await ledger.claim(second, "kedua", T0, LEASE)
+        assert await ledger.keep_claims("utama", T0, LEASE) == [second]
+        assert await ledger.keep_claims("utama", T0, LEASE) == []
+
+
+async def test_a_change_of_an_incident_is_no_change_of_who_brings_it_forward(store: SqlStore) -> None:
+    (first,) = await opened_about(store, "a")
+    async with store.transaction() as ledger:
+        await ledger.claim(first, "utama", T0, LEASE)
+        opened = await ledger.incident(first)
+        assert opened is not None
+        await ledger.save_incident(apply(opened, Resolve(dedup_key="a", at=T0, ended_at=T0)))
+        assert not await ledger.claim(first, "kedua", T0, LEASE)
+
+
+async def test_a_notice_keeps_the_state_that_was_last_written(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         notice = await with_notice(ledger)
         for state in NoticeState:
@@ -504,7 +632,7 @@ async def test_a_notice_keeps_the_state_that_was_last_written(store: Store) -> N
             assert (await ledger.notice(notice.id)).state is state
 
 
-async def test_the_journal_takes_what_it_is_given(store: Store) -> None:
+async def test_the_journal_takes_what_it_is_given(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         await ledger.journal(Entry(at=T0, actor="engine", event="started"))
         await ledger.journal(

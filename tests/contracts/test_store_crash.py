@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from monitor.store.database import Database, StoreInUseError
 from monitor.store.ledger import SqlStore
+from monitor.store.postgres import PostgresServer
+from tests.real.postgres import Postgres
 
-#: Commits one incident, writes another without committing it, says so and waits to be killed.
+pytestmark = pytest.mark.crash
+
+#: Commits one incident, writes others without committing them, says so and waits to be killed.
 CHILD = """
-import asyncio, sys
+import asyncio, json, sys
 from dataclasses import replace
 from pathlib import Path
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
+from monitor.store.postgres import PostgresServer
 from tests.unit.alerts.people import trigger
 
 async def main():
-    async with Database.open(Path(sys.argv[1])) as database:
+    server = PostgresServer(**json.loads(sys.argv[2])) if len(sys.argv) > 2 else None
+    async with Database.open(Path(sys.argv[1]), server) as database:
         store = SqlStore(database)
         async with store.transaction() as ledger:
             await ledger.add_incident(trigger())
@@ -37,28 +46,59 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.crash
-async def test_a_kill_in_the_middle_of_a_transaction_loses_nothing_committed_and_keeps_nothing_else(
-    tmp_path: Path,
-) -> None:
+@asynccontextmanager
+async def in_the_middle(place: Path, server: PostgresServer | None) -> AsyncIterator[None]:
+    """Run a process that is in the middle of a transaction; kill it at the end of the block."""
+    words = [str(place)]
+    if server is not None:
+        words.append(json.dumps({n: getattr(server, n) for n in ("host", "port", "database", "user", "tls")}))
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CHILD, str(tmp_path), stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        *(sys.executable, "-c", CHILD, *words), stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
     )
     try:
         assert child.stdout is not None
-        assert await child.stdout.readline() == b"ready\n"
-        # While it lives, nobody else gets in.
-        with pytest.raises(StoreInUseError):
-            async with Database.open(tmp_path):
-                pass
+        while (line := await child.stdout.readline()) != b"ready\n":
+            assert line, "it ended"
+        yield
     finally:
         child.kill()
-    await child.communicate()
+        await child.communicate()
     assert child.returncode == -signal.SIGKILL
 
-    async with Database.open(tmp_path) as database, SqlStore(database).transaction() as ledger:
+
+async def check_what_was_kept(place: Path, server: PostgresServer | None) -> None:
+    async with Database.open(place, server) as database, SqlStore(database).transaction() as ledger:
         assert await ledger.active_incidents() == [1]
         kept = await ledger.incident(1)
         assert kept is not None
         assert kept.number == "JCM-01"
         assert await ledger.open_incident("lost-0") is None
+
+
+async def test_a_kill_in_the_middle_of_a_transaction_loses_nothing_committed_and_keeps_nothing_else(
+    tmp_path: Path,
+) -> None:
+    async with in_the_middle(tmp_path, None):
+        # While it lives, nobody else gets in.
+        with pytest.raises(StoreInUseError):
+            async with Database.open(tmp_path):
+                pass
+
+    await check_what_was_kept(tmp_path, None)
+
+
+@pytest.mark.real
+async def test_a_killed_engine_keeps_no_other_from_the_store_they_share(tmp_path: Path, postgres: Postgres) -> None:
+    server = postgres.database()
+    # While it lives, others get in and read, and their decisions wait for its transaction.
+    async with in_the_middle(tmp_path, server), Database.open(tmp_path, server, name="kedua") as database:
+        store = SqlStore(database)
+        async with store.reading() as ledger:
+            assert [incident.number for incident in await ledger.open_incidents()] == ["JCM-01"]
+        deciding = asyncio.create_task(store.transaction().__aenter__())
+        await asyncio.wait({deciding}, timeout=0.5)
+        assert not deciding.done()
+        deciding.cancel()
+        await asyncio.gather(deciding, return_exceptions=True)
+
+    await check_what_was_kept(tmp_path, server)

@@ -26,6 +26,7 @@ from monitor.lab.scenery import Timing
 from monitor.lab.serving import free_port
 from monitor.lab.stage import Stage, stage
 from monitor.lab.world import AGENCIES, NOC, FictionalAgency
+from monitor.store.postgres import PostgresServer
 
 #: Fast enough to watch, slow enough that two busy cores do not make mail look slow.
 BRISK = Timing(
@@ -39,6 +40,8 @@ BRISK = Timing(
     call_after="2s",
     call_again_after="10s",
     release_after="4s",
+    # Stories break the same agency again and again.
+    unsteady_for="1s",
 )
 JCM = AGENCIES[0]
 
@@ -50,6 +53,8 @@ class Theatre:
     world: Stage
     directory: Path
     url: str
+    #: What runs the service: a module, and what it is told before the command.
+    program: Sequence[str] = ("monitor.cli",)
     service: Process | None = None
     #: Faults of earlier lives of the service are kept: its log is one file.
     lives: int = field(default=0)
@@ -79,16 +84,20 @@ class Theatre:
 
     async def start(self) -> None:
         """Start the service in a process of its own, and wait until it is at work."""
+        await self.launch()
+        await self.until(self._is_ready, "the service is ready")
+
+    async def launch(self) -> None:
+        """Start the service, whatever becomes of it."""
         self.lives += 1
         with (self.directory / "pantau.log").open("ab") as log:
             self.service = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "monitor.cli", "run", "--config", str(self.world.settings)),
+                *(sys.executable, "-m", *self.program, "run", "--config", str(self.world.settings)),
                 stdin=DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
             )
-        await self.until(self._is_ready, "the service is ready")
 
     async def _is_ready(self) -> bool:
         try:
@@ -163,7 +172,7 @@ class Theatre:
 
     async def control(self, path: str, **word: str) -> httpx.Response:
         """Do what the command line does."""
-        return await asyncio.to_thread(request, self.directory / "state" / CONTROL_SOCKET, "POST", path, word)
+        return await asyncio.to_thread(request, self.directory / "state" / CONTROL_SOCKET, "POST", path, word or None)
 
 
 def text_of(pdf: bytes) -> str:
@@ -173,15 +182,31 @@ def text_of(pdf: bytes) -> str:
 
 @asynccontextmanager
 async def theatre(
-    directory: Path, timing: Timing = BRISK, *, agencies: Sequence[FictionalAgency] = (JCM,)
+    directory: Path,
+    timing: Timing = BRISK,
+    *,
+    agencies: Sequence[FictionalAgency] = (JCM,),
+    program: Sequence[str] = ("monitor.cli",),
+    store: PostgresServer | None = None,
+    prepare: Callable[[Path], None] = lambda _: None,
+    ready: bool = True,
 ) -> AsyncIterator[Theatre]:
-    """Set the stage, start the service that watches *agencies*, and end both with the block."""
+    """Set the stage, start the service that watches *agencies*, and end both with the block.
+
+    *program*: the module that is run, with its first words. *store*: instead of the embedded one. *prepare* changes the
+    settings file before the service reads it. *ready*: begin when the service is at work, not at once.
+    """
     listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
     async with stage(directory, listen=listen, callbacks=callbacks, timing=timing, agencies=agencies) as world:
         for phone in world.carrier.phones.values():
             phone.keys.clear()
-        play = Theatre(world=world, directory=directory, url=f"http://{listen}")
-        await play.start()
+        if store is not None:
+            url = f"postgresql://{store.user}@{store.host}:{store.port}/{store.database}"
+            with world.settings.open("a") as settings:
+                settings.write(f"store: {{url: {url}, tls: false}}\n")
+        prepare(world.settings)
+        play = Theatre(world=world, directory=directory, url=f"http://{listen}", program=program)
+        await (play.start() if ready else play.launch())
         try:
             yield play
         finally:

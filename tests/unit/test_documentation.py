@@ -15,16 +15,22 @@ import pytest
 import typer
 import yaml
 
+from alerts.advance import Brake
+from alerts.auditor import Lapse, Unheard
 from alerts.channel import Channel
 from alerts.delivery import AttemptState, NoticeState
+from alerts.drill import ExerciseState
 from alerts.gateway import ErrorClass
 from alerts.incident import TRANSITIONS, IncidentState
 from alerts.notice import Matter, Plan, Purpose
+from alerts.urgency import Urgency
 from monitor.cli import app
+from monitor.distress import Trouble
 from monitor.health import Health
 from monitor.lab.faultlab.order import USAGE
 from monitor.lab.faultlab.symptom import SYMPTOMS
 from monitor.lab.mail import Fault
+from monitor.vital import Ailment
 from probes.check import Verdict
 from probes.result import Outcome, Phase
 
@@ -46,10 +52,17 @@ CLOSED_SETS: dict[str, type[StrEnum]] = {
     "IncidentState": IncidentState,
     "Purpose": Purpose,
     "ErrorClass": ErrorClass,
+    "Urgency": Urgency,
+    "Brake": Brake,
+    "Lapse": Lapse,
+    "Unheard": Unheard,
+    "Ailment": Ailment,
+    "Trouble of the lifeline": Trouble,
+    "ExerciseState": ExerciseState,
 }
 
 #: The document that tells, test by test, of all that carry a marker.
-MARKED = {"pitfall": "docs/pitfalls.md", "falsegreen": "docs/false-green.md"}
+MARKED = {"pitfall": "docs/pitfalls.md", "falsegreen": "docs/false-green.md", "peerbug": "docs/peer-bugs.md"}
 
 #: Written backwards, or this file would be the one that names them.
 REGISTRIES = tuple(name[::-1] for name in ("gro.ipyp", "gro.detsohnohtyp", "moc.sjmpn"))

@@ -78,7 +78,8 @@ class _Face:
     async def messages(self, request: Request) -> Response:
         self._authorize(request)
         if request.method == "GET":
-            return self._list(request, "Messages", [sms_json(self._carrier, sms) for sms in self._carrier.messages])
+            both = sorted((*self._carrier.messages, *self._carrier.received), key=lambda sms: sms.created_at)
+            return self._list(request, "Messages", [sms_json(self._carrier, sms) for sms in both])
         return await self._submit(request, self._take_message)
 
     async def message(self, request: Request) -> Response:

@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from monitor.lab.carrier.callback import Caller, StatusReports
 from monitor.lab.carrier.content import objection
 from monitor.lab.carrier.phone import Behaviour, Call, Phone, Sms
 from monitor.lab.carrier.speech import Conversation
-from monitor.lab.fault import CallbackFault, Fault
+from monitor.lab.fault import CallbackFault, Fault, ReplyFault
 from monitor.lab.underway import UnderWay
 
 
@@ -42,8 +43,13 @@ class Carrier:
     #: One for each of the next submissions.
     faults: deque[Fault] = field(default_factory=deque)
     callback_fault: CallbackFault = CallbackFault.NONE
+    #: Where SMS to the account's numbers are posted; empty: the customer comes and looks.
+    incoming_url: str = ""
     messages: list[Sms] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    #: SMS that people have sent to the account's numbers.
+    received: list[Sms] = field(default_factory=list)
+    _held: list[Sms] = field(default_factory=list)
     #: What went wrong at the customer's callbacks, and our own bugs.
     errors: list[str] = field(default_factory=list)
     _under_way: UnderWay = field(init=False)
@@ -82,6 +88,62 @@ class Carrier:
         self.calls.append(call)
         self.on_taken(call)
         await self._start(self._ring(call))
+
+    async def answer(self, phone: Phone, text: str, fault: ReplyFault = ReplyFault.NONE) -> None:
+        """Let somebody answer by SMS; wait until the customer has been told, unless it is held."""
+        now = datetime.now(UTC)
+        sms = Sms(
+            sid=new_sid("SM"),
+            to=min(self.senders),
+            sender=phone.number,
+            body=text,
+            created_at=now,
+            callback="",
+            validity=0,
+            segments=1,
+            status="received",
+            sent_at=now,
+            direction="inbound",
+        )
+        if fault is ReplyFault.HELD:
+            self._held.append(sms)
+            return
+        await self._bring(sms)
+        if fault is ReplyFault.TWICE:
+            await self._post(sms)
+
+    async def let_through(self, *, newest_first: bool = False) -> None:
+        """Bring the answers that were held, late or even in the wrong order."""
+        held, self._held = self._held, []
+        for sms in reversed(held) if newest_first else held:
+            await self._bring(sms)
+
+    async def _bring(self, sms: Sms) -> None:
+        self.received.append(sms)
+        await self._post(sms)
+
+    async def _post(self, sms: Sms) -> None:
+        """Tell the customer of an SMS, and send what the customer answers (TwiML `Message`)."""
+        if not self.incoming_url:
+            return
+        params = {"MessageSid": sms.sid, "SmsSid": sms.sid, "AccountSid": self.account_sid, "ApiVersion": "2010-04-01"}
+        params |= {"From": sms.sender, "To": sms.to, "Body": sms.body, "NumMedia": "0", "NumSegments": "1"}
+        response = await self._caller().post(self.incoming_url, params)
+        if response is None or "xml" not in response.headers.get("content-type", ""):
+            return
+        for message in ET.fromstring(response.text).iter("Message"):  # noqa: S314 - written by the gateway under test
+            text, now = message.text or "", datetime.now(UTC)
+            answer = Sms(
+                sid=new_sid("SM"),
+                to=sms.sender,
+                sender=sms.to,
+                body=text,
+                created_at=now,
+                callback="",
+                validity=14400,
+                segments=1,
+            )
+            await self.take_message(answer)
 
     async def _start(self, walk: Coroutine[Any, Any, None]) -> None:
         await self._under_way.begin(walk, and_wait=self.callback_fault is CallbackFault.BEFORE_ANSWER)

@@ -35,6 +35,8 @@ class Sms:
     error_code: int | None = None
     sent_at: datetime | None = None
     expected: bool = False
+    #: "inbound": somebody has sent it to the customer.
+    direction: str = "outbound-api"
 
     @property
     def text(self) -> str:
@@ -92,7 +94,7 @@ class Phone:
     number: str
     owner: str = ""
     behaviour: Behaviour = Behaviour.ANSWERS
-    #: What is pressed, one entry a menu heard; "" lets the menu pass. Afterwards nothing is pressed.
+    #: What is pressed, one entry a menu heard ("280146#" where a PIN is asked for); "" lets the menu pass. Afterwards nothing is pressed.
     keys: list[str] = field(default_factory=list)
     #: How long it rings, and how long the person thinks before pressing: real time, short or zero in tests.
     answers_after: timedelta = timedelta()

@@ -20,7 +20,7 @@ def sms_json(carrier: Carrier, sms: Sms) -> Mapping[str, Any]:
         "from": sms.sender,
         "body": sms.body,
         "status": sms.status,
-        "direction": "outbound-api",
+        "direction": sms.direction,
         "num_segments": str(sms.segments),
         "num_media": "0",
         "error_code": sms.error_code,

@@ -49,7 +49,7 @@ class Conversation:
                 case "Gather":
                     for nested in verb.iter("Say"):
                         self._say(nested)
-                    key = await self._key()
+                    key = await self._key(verb)
                     if key or verb.get("actionOnEmptyResult") == "true":
                         return await self._fetch(verb.get("action", ""), {"Digits": key})
                 case "Redirect":
@@ -66,12 +66,16 @@ class Conversation:
             self.caller.errors.append(f"{self.call.sid}: {line.voice or 'the default voice'} reads {line.language}")
         self.call.spoken.append(line)
 
-    async def _key(self) -> str:
+    async def _key(self, gather: ET.Element) -> str:
         if self.phone.behaviour is Behaviour.VOICEMAIL:
             return ""
         if self.phone.extension and self.phone.extension not in self.call.extension:
             return ""
         key = self.phone.next_key()
+        if most := gather.get("numDigits"):
+            key = key[: int(most)]
+        elif ends := gather.get("finishOnKey"):
+            key = key.partition(ends)[0]
         if key:
             await asyncio.sleep(self.phone.presses_after.total_seconds())
             self.call.keys += key

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from alembic import context
-from sqlalchemy import create_engine, event, pool
+from sqlalchemy import Connection, Engine, create_engine, event, pool, text
 
+from monitor.store.lock import LOCKS, Lock
 from monitor.store.tables import Moment, metadata
 
 
@@ -20,11 +21,25 @@ def leave_transactions_to_us(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
 
 
-engine = create_engine(context.config.get_main_option("sqlalchemy.url") or "", poolclass=pool.NullPool)
+def alone(connection: Connection) -> None:
+    """Wait until no other engine changes the schema, for as long as that takes, and keep others out."""
+    for timeout in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+        connection.execute(text(f"SET LOCAL {timeout} = 0"))
+    connection.execute(
+        text("SELECT pg_advisory_xact_lock(:locks, :migrating)"), {"locks": LOCKS, "migrating": Lock.MIGRATING}
+    )
+
+
+engine: Engine | None = context.config.attributes.get("engine")
+if engine is None:
+    engine = create_engine(context.config.get_main_option("sqlalchemy.url") or "", poolclass=pool.NullPool)
 if engine.dialect.name == "sqlite":
     event.listen(engine, "connect", leave_transactions_to_us)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-with engine.connect() as connection:
+# All in one transaction, which both databases can undo.
+with engine.begin() as connection:
+    if engine.dialect.name == "postgresql":
+        alone(connection)
     context.configure(
         connection=connection,
         target_metadata=metadata,
@@ -36,3 +51,4 @@ with engine.connect() as connection:
     )
     with context.begin_transaction():
         context.run_migrations()
+engine.dispose()

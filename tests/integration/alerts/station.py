@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from alerts.advance import Brake
 from alerts.channel import Channel
 from alerts.delivery import Notice, NoticeState
 from alerts.dispatcher import Dispatcher
@@ -49,8 +50,9 @@ class Clock:
 
 
 class Words:
-    async def compose(self, notice: Notice, channel: Channel) -> Content:
-        return SmsContent(text=f"{notice.facts.purpose} {notice.facts.matter} {notice.facts.number}")
+    async def compose(self, notice: Notice, channel: Channel, *, response: str = "") -> Content:
+        numbers = "+".join(part.facts.number for part in notice.parts)
+        return SmsContent(text=f"{notice.facts.purpose} {notice.facts.matter} {numbers}")
 
 
 @dataclass
@@ -58,11 +60,24 @@ class Watcher:
     """Keeps what the dispatcher says about its work."""
 
     entered: list[tuple[Purpose, NoticeState]] = field(default_factory=list)
+    bundled: int = 0
+    held: Counter[Brake] = field(default_factory=Counter)
+    #: Rotas that had nobody on call, by agency.
+    deserted: Counter[str] = field(default_factory=Counter)
     cycles: int = 0
     cycled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def notice_entered(self, channel: Channel, purpose: Purpose, state: NoticeState) -> None:
         self.entered.append((purpose, state))
+
+    def nobody_on_call(self, agency: str, rotas: int) -> None:
+        self.deserted[agency] += rotas
+
+    def notices_bundled(self, channel: Channel, notices: int) -> None:
+        self.bundled += notices
+
+    def notices_held(self, channel: Channel, brake: Brake, notices: int) -> None:
+        self.held[brake] += notices
 
     def gateway_judged(self, channel: Channel, gateway: str, *, up: bool) -> None:
         pass

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from alerts.brief import Brief, Step
 from alerts.channel import Channel
-from alerts.contact import Contact
+from alerts.contact import Address, Contact
 from alerts.delivery import AttemptState, NoticeState
 from alerts.event import Release, Resolve
 from alerts.exchange import Line
@@ -48,6 +49,17 @@ async def station(tmp_path: Path) -> AsyncIterator[Station]:
         yield opened
 
 
+def with_a_contact_of_its_own(agency: str, number: int) -> Brief:
+    """Return the brief of an agency whose one contact nobody else has."""
+    address = Address(channel=Channel.SMS, number=f"+6010001{number:04}")
+    contact = replace(SITI, key=f"officer-{number}", addresses=(address,))
+    return replace(ONLY_SITI, agency=agency, escalation=replace(POLICY, steps=(only(contact),), rounds=1))
+
+
+def only(contact: Contact) -> Step:
+    return replace(POLICY.steps[0], contacts=(contact,))
+
+
 async def states(station: Station, incident_id: int = 1) -> list[str]:
     return [f"{n.purpose} {n.channel} {n.state}" for n in await station.notices(incident_id)]
 
@@ -80,8 +92,11 @@ async def test_a_key_on_the_telephone_ends_the_escalation_and_is_taken_once(stat
     assert await station.dispatcher.record("voice", pressed) is AckResult.TAKEN
     assert await station.dispatcher.record("voice", pressed) is AckResult.ALREADY
     assert (await station.incident()).acknowledged_by == "Ravi Contoh"
-    await station.advance(timedelta(hours=3))
+    await station.advance(timedelta(minutes=24))
     assert (station.sms.sent, station.voice.sent) == ([OUTAGE_BY_SMS], CALLS)
+    await station.advance(timedelta(hours=3))
+    # Whoever has taken it on is called once more: the announcement may be released.
+    assert station.voice.sent == [*CALLS, f"release to {VOICE_RAVI.number}"]
 
     await station.resolve()
     assert await station.dispatcher.record("voice", pressed) is AckResult.OVER
@@ -109,7 +124,7 @@ async def test_a_key_pressed_about_slowness_does_not_acknowledge_the_outage_it_h
     await station.submit(trigger(Matter.BOTH, station.clock.now()))
 
     heard = Heard(reference=station.voice.orders[0].reference, event_id="1", acknowledged=True)
-    assert await station.dispatcher.record("voice", heard) is AckResult.TAKEN
+    assert await station.dispatcher.record("voice", heard) is AckResult.WORSE
 
     assert (await station.incident()).state is IncidentState.TRIGGERED
     assert station.sms.sent == [OUTAGE_BY_SMS] * 2
@@ -231,7 +246,7 @@ async def test_an_sms_without_a_trace_is_not_repeated_after_an_acknowledgement(s
     station.sms.happens.append(NOT_REACHED)
     await station.submit(trigger())
     await station.acknowledge()
-    await station.advance(timedelta(hours=1))
+    await station.advance(29 * MINUTE)
 
     assert station.sms.sent + station.modem.sent == [OUTAGE_BY_SMS]
     assert await states(station) == ["outage sms unknown"]
@@ -468,7 +483,7 @@ async def test_slots_are_given_back_when_a_transaction_is_rolled_back(station: S
 async def test_more_than_a_gateway_takes_at_a_time_is_sent_one_after_the_other(station: Station) -> None:
     station.restart([Line(name="sms", channel=Channel.SMS, gateway=station.sms, slots=1)])
     for number in range(5):
-        await station.dispatcher.submit(replace(trigger(brief=ONLY_SITI), dedup_key=str(number)))
+        await station.dispatcher.submit(trigger(brief=with_a_contact_of_its_own(f"A{number}", number)))
     await station.settle()
 
     assert len(station.sms.sent) == 5
@@ -600,7 +615,7 @@ async def test_restarted_after_every_cycle_it_tells_everybody_once(station: Stat
 
 async def test_two_hundred_agencies_at_once_are_all_told(station: Station) -> None:
     for number in range(200):
-        await station.dispatcher.submit(replace(trigger(brief=ONLY_SITI), dedup_key=f"agency-{number}"))
+        await station.dispatcher.submit(trigger(brief=with_a_contact_of_its_own(f"A{number}", number)))
     await station.settle()
 
     assert len(station.sms.sent) == 200

@@ -12,17 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerts.channel import ON_PAPER
-from alerts.delivery import SETTLED, AttemptState, Notice, NoticeState
+from alerts.delivery import SETTLED, Attempt, AttemptState, Notice, NoticeState
+from alerts.event import Correct
+from alerts.exchange import Line
 from alerts.gateway import ErrorClass, Heard, Progress, Report
 from alerts.incident import IncidentState
 from alerts.notice import Matter, Plan, Purpose
 from tests.integration.alerts.station import HANG, LOST_ANSWER, NOT_REACHED, Happening, Station, station_at
-from tests.unit.alerts.people import trigger
+from tests.unit.alerts.people import T0, trigger
 
 DEFINITE = {AttemptState.FAILED, AttemptState.NEVER_SENT}
 
 HAPPENINGS: list[Happening] = [*Progress, *ErrorClass, LOST_ANSWER, NOT_REACHED, RuntimeError("a bug")]
-EVENTS = ["trigger", "slow", "resolve", "acknowledge", "release", "restart", "unreachable", "reachable"]
+EVENTS = ["trigger", "slow", "resolve", "acknowledge", "release", "correct", "restart", "unreachable", "reachable"]
 
 ACTIONS = st.one_of(
     st.sampled_from(EVENTS),
@@ -39,9 +41,9 @@ async def act(station: Station, action: object) -> None:
             await station.submit(trigger(Matter.BOTH if action == "trigger" else Matter.DEGRADED, now))
         case "resolve":
             await station.resolve()
-        case "acknowledge" | "release":
+        case "acknowledge" | "release" | "correct":
             for incident_id in await station.active():
-                await (station.acknowledge(incident_id) if action == "acknowledge" else station.release(incident_id))
+                await order(station, str(action), incident_id)
         case "restart":
             for gateway in station.gateways:
                 gateway.happens.appendleft(HANG)
@@ -60,11 +62,24 @@ async def act(station: Station, action: object) -> None:
     await station.settle()
 
 
+async def order(station: Station, what: str, incident_id: int) -> None:
+    match what:
+        case "acknowledge":
+            await station.acknowledge(incident_id)
+        case "release":
+            await station.release(incident_id)
+        case "correct":
+            at = station.clock.now()
+            await station.submit(Correct(incident_id=incident_id, at=at, by="Siti Contoh", why="rujukan silap"))
+
+
 async def call_back(station: Station, which: int, progress: Progress, *, acknowledged: bool) -> None:
     taken = [(gateway, reference) for gateway in station.gateways for reference in gateway.taken]
     if not taken:
         return
     gateway, reference = taken[which % len(taken)]
+    if (gateway is station.fax or gateway is station.tray) and gateway.taken[reference] is Progress.FAILED:
+        return  # Paper that a provider has called lost for good is sent again: that it came after all is beyond us.
     gateway.taken[reference] = progress
     error = ErrorClass.TRANSIENT if progress is Progress.FAILED else None
     report = Report(progress=progress, error=error)
@@ -90,6 +105,10 @@ def staff_attempts(notices: Sequence[Notice], incident_id: int) -> set[str]:
         for d in n.deliveries
         for a in d.attempts
     }
+
+
+def attempts(notice: Notice) -> list[Attempt]:
+    return [attempt for delivery in notice.deliveries for attempt in delivery.attempts]
 
 
 def check_paper(notices: Sequence[Notice]) -> None:
@@ -123,6 +142,14 @@ async def step_through(station: Station, action: object) -> None:
         )
         if IncidentState.TRIGGERED not in {was.state, now.state}:
             assert staff_attempts(afterwards, incident_id) == staff_attempts(notices, incident_id)
+        if was.corrected_at is not None:
+            good_news = {a.reference for n in notices if n.purpose is Purpose.RECOVERY for a in attempts(n)}
+            assert {
+                a.reference
+                for n in afterwards
+                if n.purpose is Purpose.RECOVERY and n.incident_id == incident_id
+                for a in attempts(n)
+            } <= good_news, "nothing has recovered where nothing was broken"
 
 
 async def come_to_an_end(station: Station) -> None:
@@ -141,7 +168,12 @@ async def come_to_an_end(station: Station) -> None:
     check_paper(notices)
     assert all(n.state in SETTLED or n.state is NoticeState.SENT for n in notices), [(n.key, n.state) for n in notices]
     assert await station.active() == []
-    assert all(station.exchange.take(line.name) for line in station.lines() for _ in range(line.slots))
+    assert all(is_free(station, line) for line in station.lines() for _ in range(line.slots))
+
+
+def is_free(station: Station, line: Line) -> bool:
+    """Take a slot that must be left, ahead of whoever might wait for it."""
+    return station.exchange.take(line.name, incident_id=0, what="test", turn=(-1, T0, 0))
 
 
 @settings(max_examples=12, deadline=None, derandomize=True, database=None)

@@ -12,6 +12,7 @@ import pytest
 from twilio.request_validator import RequestValidator
 
 from alerts.gateway import (
+    NO_KEY,
     Content,
     DeliveryError,
     ErrorClass,
@@ -345,8 +346,11 @@ async def test_without_a_meaningful_key_it_repeats_twice_and_says_goodbye(world:
     call = await phone.expect_call("ms-MY: sekian.")
     await world.carrier.settled()
     assert call.text.count("tekan satu") == 3
-    # Somebody or something answered; nobody acknowledged.
-    assert world.progress()[-1] is Progress.DELIVERED
+    last = world.desk.heard[-1].report
+    assert last is not None
+    # Something answered, perhaps a voicemail: that is tried again. A key, whichever, is a person's.
+    assert (last.progress, last.error, last.code) == (Progress.FAILED, ErrorClass.TRANSIENT, NO_KEY)
+    assert (Progress.DELIVERED in world.progress()) is (call.keys != "")
     assert not world.acknowledged()
 
 
@@ -367,7 +371,7 @@ async def test_an_answered_call_goes_through_its_statuses_in_sequence(world: Wor
     world.carrier.phone(MOBILE, keys=[""])
     await world.voice.send(world.order(CALL))
     await world.carrier.settled()
-    assert world.progress() == [Progress.ACCEPTED, Progress.SENT, Progress.SENT, Progress.DELIVERED]
+    assert world.progress() == [Progress.ACCEPTED, Progress.SENT, Progress.SENT, Progress.FAILED]
     assert [heard.event_id.rsplit("/")[-1] for heard in world.desk.heard] == ["0", "1", "2", "3"]
 
 

@@ -155,7 +155,11 @@ async def watchpost(
 def _configuration(directory: Path, mailboxes: Mapping[str, Mailbox]) -> Configuration:
     """Return a ministry's configuration, with these mailboxes in it and faster than its files could say."""
     ministry = Ministry(directory)
-    ministry.edit("pantau", "state: state\n", "state: state\nprobing: {failures_to_down: 2, successes_to_up: 2}\n")
+    ministry.edit(
+        "pantau",
+        "state: state\n",
+        "state: state\nprobing: {failures_to_down: 2, successes_to_up: 2}\nflapping: {within: 1s}\n",
+    )
     configuration = ministry.load().accepted()
     routes = [
         replace(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
 from alerts.channel import Channel
 from alerts.contact import Address, Contact, Recipient
-from alerts.delivery import Attempt, AttemptState, Delivery, Draft, Notice, NoticeState
+from alerts.delivery import Attempt, AttemptState, Delivery, Draft, Notice, NoticeState, Part
 from alerts.event import Trigger
 from alerts.gateway import ErrorClass
 from alerts.incident import Incident, open_incident
@@ -61,7 +61,7 @@ def written(draft: Draft, notice_id: int = 1, state: NoticeState = NoticeState.P
     return Notice(
         id=notice_id,
         key=draft.key,
-        incident_id=1,
+        parts=(Part(incident_id=1, facts=draft.facts, wave=draft.wave, round=draft.round, step=draft.step),),
         plan=draft.plan,
         purpose=draft.purpose,
         person=draft.person,

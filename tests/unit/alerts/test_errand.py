@@ -42,12 +42,12 @@ class Clock:
 
 
 class Composer:
-    async def compose(self, notice: Notice, channel: Channel) -> Content:
+    async def compose(self, notice: Notice, channel: Channel, *, response: str = "") -> Content:
         return SmsContent(text=f"{notice.facts.number} by {channel}")
 
 
 class SpeechlessComposer:
-    async def compose(self, notice: Notice, channel: Channel) -> Content:
+    async def compose(self, notice: Notice, channel: Channel, *, response: str = "") -> Content:
         raise KeyError(f"no words for {notice.person} on {channel}")
 
 
@@ -141,7 +141,7 @@ async def test_a_report_of_progress_is_taken_over(deed: Deed, progress: Progress
 
     assert after.attempt.state is AttemptState(progress)
     assert after.attempt.provider_id == "SM1"
-    assert after.attempt.look_at == NOW + 60 * SECOND
+    assert after.attempt.look_at == NOW + 30 * SECOND
     assert after.attempt.ended_at == (NOW if progress is Progress.DELIVERED else None)
     assert after.gateway_up is True
 

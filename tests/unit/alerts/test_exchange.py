@@ -10,11 +10,16 @@ import pytest
 from alerts.channel import Channel
 from alerts.exchange import Exchange, Line
 from alerts.gateway import Gateway
+from alerts.urgency import Turn
 from tests.unit.alerts.people import MINUTE, T0
 
 
 def line(name: str, channel: Channel = Channel.SMS, slots: int = 2) -> Line:
     return Line(name=name, channel=channel, gateway=cast(Gateway, object()), slots=slots)
+
+
+def take(exchange: Exchange, name: str, incident_id: int = 1, turn: Turn = (0, T0, 1)) -> bool:
+    return exchange.take(name, incident_id=incident_id, what="notice", turn=turn)
 
 
 def order(exchange: Exchange, after: timedelta = timedelta(0)) -> list[str]:
@@ -67,22 +72,22 @@ def test_only_a_change_of_standing_is_news() -> None:
 def test_a_gateway_takes_as_many_calls_as_it_has_slots() -> None:
     exchange = Exchange([line("cloud", slots=2)])
 
-    assert [exchange.take("cloud") for _ in range(3)] == [True, True, False]
+    assert [take(exchange, "cloud") for _ in range(3)] == [True, True, False]
     exchange.give_back("cloud")
-    assert [exchange.take("cloud") for _ in range(2)] == [True, False]
+    assert [take(exchange, "cloud") for _ in range(2)] == [True, False]
 
 
 def test_a_busy_gateway_holds_back_no_other() -> None:
     exchange = Exchange([line("cloud", slots=1), line("modem", slots=1)])
-    exchange.take("cloud")
+    take(exchange, "cloud")
 
-    assert exchange.take("modem")
+    assert take(exchange, "modem")
 
 
 def test_one_that_is_not_configured_takes_nothing() -> None:
     exchange = Exchange([line("cloud")])
 
-    assert not exchange.take("gone")
+    assert not take(exchange, "gone")
     exchange.give_back("gone")
     assert "gone" not in exchange
     with pytest.raises(KeyError):
@@ -93,20 +98,44 @@ def test_a_reload_keeps_standings_and_slots_and_returns_what_is_to_be_closed() -
     old = [line("cloud", slots=1), line("modem")]
     exchange = Exchange(old)
     exchange.judge("cloud", up=False, now=T0)
-    exchange.take("cloud")
+    take(exchange, "cloud")
 
     assert exchange.replace([line("cloud", slots=1), line("other")]) == old
     assert order(exchange) == ["other", "cloud"]
-    assert not exchange.take("cloud")
+    assert not take(exchange, "cloud")
     assert [one.name for one in exchange] == ["cloud", "other"]
 
 
 def test_slots_in_use_are_counted_right_when_a_gateway_is_taken_out_and_put_back() -> None:
     exchange = Exchange([line("cloud", slots=1)])
-    exchange.take("cloud")
+    take(exchange, "cloud")
     exchange.replace([])
     exchange.replace([line("cloud", slots=1)])
 
-    assert not exchange.take("cloud")
+    assert not take(exchange, "cloud")
     exchange.give_back("cloud")
-    assert [exchange.take("cloud") for _ in range(2)] == [True, False]
+    assert [take(exchange, "cloud") for _ in range(2)] == [True, False]
+
+
+def test_who_waits_for_a_slot_gets_it_in_turn() -> None:
+    exchange = Exchange([line("cloud", slots=1)])
+    take(exchange, "cloud")
+    assert not take(exchange, "cloud", 2, (4, T0, 2))
+    assert not take(exchange, "cloud", 3, (0, T0, 3))
+    assert exchange.in_turn() == []
+
+    exchange.give_back("cloud")
+    assert not take(exchange, "cloud", 4, (0, T0 + MINUTE, 4)), "somebody waits who comes first"
+    assert exchange.in_turn() == [((0, T0, 3), 3)]
+    exchange.forget(3)
+    assert take(exchange, "cloud", 3, (0, T0, 3))
+
+
+def test_who_does_not_want_it_any_more_stands_in_nobodys_way() -> None:
+    exchange = Exchange([line("cloud", slots=1)])
+    take(exchange, "cloud")
+    take(exchange, "cloud", 2, (0, T0, 2))
+    exchange.give_back("cloud")
+
+    exchange.forget(2)
+    assert take(exchange, "cloud", 3, (4, T0, 3))

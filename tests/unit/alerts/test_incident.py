@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
-from alerts.event import Acknowledge, Event, Release, Resolve
-from alerts.incident import TRANSITIONS, Incident, IncidentState, apply
+from alerts.event import Acknowledge, Correct, Event, Release, Resolve
+from alerts.incident import CORRECTABLE_FOR, TRANSITIONS, Incident, IncidentState, apply, is_the_false_alarm
 from alerts.notice import Matter
 from tests.unit.alerts.people import MINUTE, T0, incident, trigger
 
 ACKNOWLEDGE = Acknowledge(incident_id=1, at=T0 + MINUTE, by="Siti Contoh")
 RESOLVE = Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE)
 RELEASE = Release(incident_id=1, at=T0 + MINUTE, by="Ravi Contoh")
+CORRECT = Correct(incident_id=1, at=T0 + MINUTE, by="Siti Contoh", why="rujukan silap")
 
 
 def in_state(state: IncidentState) -> Incident:
     return replace(incident(), state=state)
 
 
-@pytest.mark.parametrize("event", [trigger(), ACKNOWLEDGE, RESOLVE, RELEASE], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("event", [trigger(), ACKNOWLEDGE, RESOLVE, RELEASE, CORRECT], ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("state", IncidentState)
 def test_every_pair_of_state_and_event_does_what_the_table_says(state: IncidentState, event: Event) -> None:
     after = apply(in_state(state), event)
@@ -28,7 +30,7 @@ def test_every_pair_of_state_and_event_does_what_the_table_says(state: IncidentS
     assert after.state is TRANSITIONS.get((state, type(event)), state)
 
 
-def test_nothing_moves_a_resolved_incident() -> None:
+def test_nothing_but_a_correction_touches_a_resolved_incident() -> None:
     over = in_state(IncidentState.RESOLVED)
 
     assert all(apply(over, event) is over for event in (trigger(), ACKNOWLEDGE, RESOLVE, RELEASE))
@@ -72,3 +74,49 @@ def test_a_lesser_trouble_is_no_news(matter: Matter) -> None:
 @pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.OWN_FAULT])
 def test_what_is_no_outage_cannot_be_announced(matter: Matter) -> None:
     assert apply(incident(matter), RELEASE).released_at is None
+
+
+def test_a_false_alarm_ends_an_open_incident_and_is_declared_once() -> None:
+    once = apply(incident(), CORRECT)
+
+    assert (once.state, once.corrected_by, once.corrected_why) == (
+        IncidentState.RESOLVED,
+        "Siti Contoh",
+        "rujukan silap",
+    )
+    assert once.ended_at == once.resolved_at == once.corrected_at == T0 + MINUTE
+    assert apply(once, replace(CORRECT, by="Ravi Contoh")) is once
+
+
+@pytest.mark.parametrize(("late", "taken"), [(-MINUTE, True), (0 * MINUTE, True), (MINUTE, False)])
+def test_what_is_over_can_be_declared_a_false_alarm_for_a_day(late: timedelta, *, taken: bool) -> None:
+    over = apply(incident(), RESOLVE)
+    at = RESOLVE.at + CORRECTABLE_FOR + late
+
+    after = apply(over, replace(CORRECT, at=at))
+
+    assert (after.corrected_at == at) is taken
+    assert (after.resolved_at, after.ended_at) == (RESOLVE.at, RESOLVE.ended_at)
+
+
+@pytest.mark.parametrize(
+    ("matter", "began", "at", "same"),
+    [
+        (Matter.SENDING, T0, T0 + 2 * MINUTE, True),
+        (Matter.DEGRADED, T0 + MINUTE, T0 + 2 * MINUTE, True),
+        (Matter.BOTH, T0, T0 + 2 * MINUTE, False),
+        (Matter.SENDING, T0 + 2 * MINUTE, T0 + 3 * MINUTE, False),
+        (Matter.SENDING, T0, T0 + CORRECTABLE_FOR + 2 * MINUTE, False),
+    ],
+    ids=["measured again", "less of it", "worse", "begun since", "a day later"],
+)
+def test_only_what_was_declared_false_is_kept_quiet(
+    matter: Matter, began: datetime, at: datetime, *, same: bool
+) -> None:
+    corrected = apply(incident(Matter.SENDING), CORRECT)
+
+    assert is_the_false_alarm(corrected, replace(trigger(matter, at), began_at=began)) is same
+
+
+def test_what_nobody_declared_false_is_no_false_alarm() -> None:
+    assert not is_the_false_alarm(apply(incident(), RESOLVE), trigger())

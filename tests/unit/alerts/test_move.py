@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from alerts.announcement import expiry
+from alerts.calendar import Calendar
 from alerts.channel import ON_PAPER, Channel
 from alerts.contact import Address
-from alerts.delivery import Attempt, AttemptState, Draft, Notice, NoticeState
+from alerts.delivery import Attempt, AttemptState, Delivery, Draft, Notice, NoticeState
 from alerts.escalation import facts
 from alerts.gateway import ErrorClass
 from alerts.move import (
@@ -28,6 +31,7 @@ from alerts.move import (
     shown_state,
 )
 from alerts.notice import Language, Plan, Purpose
+from alerts.office_hours import OfficeHours
 from tests.unit.alerts.people import (
     FAX,
     LETTER,
@@ -277,3 +281,83 @@ def test_a_notice_shows_as_sent_when_its_attempt_has_left(state: AttemptState) -
 
     left = state in {AttemptState.ACCEPTED, AttemptState.SENT, AttemptState.DELIVERED}
     assert shown is (NoticeState.SENT if left else NoticeState.PENDING)
+
+
+# -- office hours: T0 is a quarter past two in the afternoon of a Tuesday in Malaysia -------------------------------
+
+HOURS = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
+DESK = Address(channel=Channel.VOICE, number="+60300000102", extension="W102#", hours=HOURS)
+OFFICE_FAX = replace(FAX, hours=HOURS)
+EVENING, MORNING = T0 + timedelta(hours=3), T0 + timedelta(hours=17, minutes=45)
+PASSING = failed(ErrorClass.TRANSIENT)
+
+
+def late(of: Notice) -> Notice:
+    """Return the notice as if it had been decided on in the evening."""
+    return replace(of, created_at=EVENING, expires_at=EVENING + 30 * MINUTE)
+
+
+def outside(address: Address, now: datetime) -> Notice:
+    return replace(notice(address), plan=Plan.ANNOUNCEMENT, expires_at=expiry(address, now))
+
+
+def test_staff_are_called_at_their_desk_in_office_hours_and_elsewhere_outside_of_them() -> None:
+    assert move(notice(DESK, VOICE_SITI)) == FallBack(DESK)
+    assert move(late(notice(DESK, VOICE_SITI)), EVENING) == FallBack(VOICE_SITI)
+
+
+def test_the_desk_is_rung_all_the_same_when_nothing_else_is_left() -> None:
+    only = late(notice(DESK))
+    assert move(only, EVENING) == FallBack(DESK)
+    assert move(tried(only), EVENING) == Try("first")
+
+    exhausted = late(notice(VOICE_SITI, DESK))
+    assert move(tried(exhausted, failed(ErrorClass.PERMANENT)), EVENING) == FallBack(DESK)
+
+
+def test_where_a_notice_went_is_known_without_the_hours_of_that_address() -> None:
+    """The store keeps the hours with the notice and not with each delivery."""
+    plain = Delivery(id=1, address=replace(DESK, hours=None), attempts=(failed(ErrorClass.PERMANENT),))
+    assert move(replace(notice(DESK, VOICE_SITI), deliveries=(plain,))) == FallBack(VOICE_SITI)
+
+
+def test_a_fax_to_an_office_outside_waits_until_it_opens() -> None:
+    at_night = outside(OFFICE_FAX, EVENING)
+    assert move(at_night, EVENING) == FallBack(OFFICE_FAX)
+    assert move(tried(at_night), EVENING) == Wait(MORNING)
+    assert move(tried(at_night), MORNING) == Try("first")
+    # Nobody has to be there, and it is not said that somebody must.
+    assert move(tried(outside(FAX, EVENING)), EVENING) == Try("first")
+
+
+def test_a_busy_fax_machine_is_not_dialled_again_after_the_office_has_closed() -> None:
+    busy = tried(outside(OFFICE_FAX, T0), PASSING)
+    assert move(busy, T0) == Try("first")
+    assert move(busy, EVENING) == Wait(MORNING)
+    assert move(busy, MORNING) == Try("first")
+
+
+def test_what_may_have_been_sent_is_asked_about_at_any_hour() -> None:
+    unsure = tried(outside(OFFICE_FAX, T0), attempt(AttemptState.UNKNOWN))
+    assert isinstance(move(unsure, EVENING), Ask)
+
+
+# -- rung once -------------------------------------------------------------------------------------------------------
+
+ONCE = replace(VOICE_SITI, once=True)
+IN_VAIN = replace(PASSING, provider_id="CA1", code="no-answer", look_at=T0 + MINUTE)
+
+
+def test_a_number_that_is_rung_once_gives_way_to_the_next_when_nobody_took_the_call() -> None:
+    assert move(tried(notice(ONCE, DESK), IN_VAIN)) == FallBack(DESK)
+    assert move(tried(notice(ONCE), IN_VAIN)) == Settle(NoticeState.FAILED)
+    # Others are rung again by the table.
+    assert move(tried(notice(VOICE_SITI, DESK), IN_VAIN)) == Wait(T0 + MINUTE)
+
+
+def test_a_call_that_was_not_made_does_not_count_as_the_one() -> None:
+    """The gateway was too busy to take it (429), or is certain that it never had it."""
+    refused = replace(IN_VAIN, provider_id=None)
+    never = replace(IN_VAIN, state=AttemptState.NEVER_SENT)
+    assert move(tried(notice(ONCE, DESK), refused)) == Wait(T0 + MINUTE)
+    assert move(tried(notice(ONCE, DESK), never), T0 + MINUTE) == Try("first")

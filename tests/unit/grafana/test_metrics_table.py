@@ -9,11 +9,16 @@ from pathlib import Path
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
+from alerts.advance import Brake
+from alerts.auditor import Lapse, Unheard
 from alerts.channel import Channel
 from alerts.delivery import NoticeState
+from alerts.drill import ExerciseState
 from alerts.notice import Purpose
+from monitor.distress import Trouble
 from monitor.metrics import DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS, Metrics
-from monitor.metrics.definition import HOPS
+from monitor.metrics.definition import HOPS, RECEIVERS
+from monitor.vital import Ailment
 from probes.result import Arrival, Outcome, Phase
 
 README = Path(__file__).parents[3] / "grafana" / "README.md"
@@ -58,6 +63,13 @@ def test_every_closed_set_of_label_values_is_documented() -> None:
         "purpose": set(Purpose),
         "state": set(NoticeState),
         "cause": set(OWN_FAULTS),
+        "brake": set(Brake),
+        "lapse": set(Lapse),
+        "unheard": set(Unheard),
+        "ailment": set(Ailment),
+        "receiver": set(RECEIVERS),
+        "trouble": set(Trouble),
+        "result": set(ExerciseState),
         "reason": {*REFUSALS.values(), OTHER_REFUSAL},
     }
 

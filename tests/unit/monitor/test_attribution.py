@@ -327,7 +327,7 @@ def test_whatever_happens_judging_does_not_break_and_a_restart_forgets_nothing(
         judge.take_in(run, run.started_at + run.duration)
         for agency in ("JCM", "JKT"):
             judge.trouble(agency, T0 + at)
-            judge.is_well(agency)
+            judge.is_well(agency, T0 + at)
         judge.own_troubles(T0 + at)
         judge.own_well(T0 + at)
         judge.proofs_wanted()

@@ -93,7 +93,7 @@ def test_an_outage_is_found_and_its_end_is_found_while_a_reference_is_broken(fau
     del here.faults["JCM/utama"]
     here.rounds(3)
     assert here.trouble("JCM") is None
-    assert here.judge.is_well("JCM") is not None
+    assert here.judge.is_well("JCM", here.now) is not None
 
 
 def test_a_network_of_ours_that_is_dead_is_no_agencys_fault() -> None:
@@ -418,12 +418,12 @@ def test_recovery_needs_every_direction() -> None:
     here.rounds(4)
     here.faults["JCM/utama"] = imap(Outcome.CONNECT, Phase.CONNECT)
     here.rounds(3)
-    assert here.judge.is_well("JCM") is None
+    assert here.judge.is_well("JCM", here.now) is None
 
     here.faults.clear()
     well_at = here.now
     here.rounds(2)
-    well = here.judge.is_well("JCM")
+    well = here.judge.is_well("JCM", here.now)
     assert well is not None
     assert well_at <= well < well_at + MINUTE
 
@@ -434,7 +434,7 @@ def test_one_good_run_is_no_recovery() -> None:
     here.rounds(4)
     here.faults.clear()
 
-    assert here.rounds(1).judge.is_well("JCM") is None
+    assert here.rounds(1).judge.is_well("JCM", here.now) is None
 
 
 def test_after_a_restart_things_stand_as_they_stood() -> None:
@@ -449,7 +449,7 @@ def test_after_a_restart_things_stand_as_they_stood() -> None:
     assert again.directions("JCM") == here.judge.directions("JCM")
     assert {str(s) for s in again.own_troubles(here.now)} == {"credentials/JKT/utama"}
     assert again.trouble("JCM", here.now) is not None
-    assert again.is_well("JKT") is not None  # as last proven
+    assert again.is_well("JKT", T0) is not None  # as last proven
 
 
 def test_what_left_the_configuration_is_not_taken_up_after_a_restart() -> None:
@@ -510,7 +510,7 @@ def test_a_result_of_an_unknown_route_is_no_result() -> None:
 
     assert world("JCM").judge.take_in(arrived(stranger, T0), T0) is None
     assert world("JCM").judge.trouble("ZZZ", T0) is None
-    assert world("JCM").judge.is_well("ZZZ") is None
+    assert world("JCM").judge.is_well("ZZZ", T0) is None
 
 
 # -- a public mailbox that is forwarded to a reference -----------------------------------------------------------------

@@ -30,7 +30,7 @@ ENDS: list[End] = [
 
 
 def standing(judge: Judge, agency: str, now: datetime) -> object:
-    return judge.directions(agency), judge.trouble(agency, now), judge.is_well(agency)
+    return judge.directions(agency), judge.trouble(agency, now), judge.is_well(agency, now)
 
 
 # Routes fail several times in a row, or nothing would ever be down.

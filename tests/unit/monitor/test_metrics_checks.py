@@ -191,7 +191,7 @@ def test_what_leaves_takes_all_this_with_it_and_what_never_came_brings_none(metr
         metrics.maintenance(agency, active=True)
     scrape = Scrape(metrics)
     assert not scrape.with_label("agency", "siapa")
-    assert len(scrape.with_label("agency", AGENCY)) == 2 + 7
+    assert len(scrape.with_label("agency", AGENCY)) == 3 + 7
     metrics.forget_agency(AGENCY)
     assert not Scrape(metrics).with_label("agency", AGENCY)
 

@@ -33,7 +33,7 @@ def test_forgetting_an_agency_removes_every_series_of_it_and_no_other(metrics: M
         metrics.mail_judged(agency, "outbound", up=False)
     metrics.cycle_finished(NOON, None, {AGENCY: 1, "lkc": 1})
     before = Scrape(metrics)
-    assert len(before.with_label("agency", AGENCY)) == 7
+    assert len(before.with_label("agency", AGENCY)) == 8
     assert len(before.with_label("route", ROUTE)) == 4
     metrics.forget_agency(AGENCY)
     after = Scrape(metrics)

@@ -14,6 +14,7 @@ from alerts.brief import Brief
 from alerts.event import Event, Resolve, Trigger
 from alerts.incident import Incident
 from alerts.notice import Matter
+from alerts.store import StoreAway
 from monitor.arrival import Arrivals
 from monitor.health import Health, HealthPolicy
 from monitor.judge import Judge, Suspect
@@ -46,13 +47,21 @@ class Alerts:
     def __init__(self) -> None:
         self.heard: list[Event] = []
         self.away: set[str] = set()
+        #: Nothing at all can be stored.
+        self.store_away = False
+        self.asked = 0
+        self.told_something = asyncio.Event()
 
     async def submit(self, event: Event) -> Incident | None:
         await asyncio.sleep(0)
         assert isinstance(event, Trigger | Resolve)
+        self.asked += 1
+        if self.store_away:
+            raise StoreAway("it does not answer in time")
         if event.dedup_key in self.away:
             raise RuntimeError("database is locked")
         self.heard.append(event)
+        self.told_something.set()
         return None
 
     def told(self) -> list[str]:
@@ -252,6 +261,24 @@ async def test_while_the_store_is_away_it_goes_on_judging_showing_and_telling() 
 
     assert set(errors) == {"disk full"}
     assert service.value("mail_up", agency="JCM", direction="outbound") == 0
+    assert service.alerts.told() == ["JCM: both"]
+
+
+async def test_runs_do_not_wait_for_a_store_that_is_away_and_what_was_seen_is_told_by_itself_when_it_is_back() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    service.alerts.store_away = True
+    assert await service.rounds(4) == []
+    # The first that has something to tell finds out; after it, nobody asks while they probe.
+    assert service.alerts.asked == 1
+    assert service.value("mail_up", agency="JCM", direction="internal") == 0
+
+    service.alerts.store_away = False
+    async with asyncio.TaskGroup() as tasks:
+        telling = tasks.create_task(service.pipeline.keep_telling())
+        await service.alerts.told_something.wait()
+        telling.cancel()
     assert service.alerts.told() == ["JCM: both"]
 
 

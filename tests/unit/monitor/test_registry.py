@@ -112,7 +112,7 @@ def test_an_agency_may_have_its_own_pace(ministry: Ministry) -> None:
 
 def test_an_incident_of_an_agency_tells_its_people(ministry: Ministry) -> None:
     configuration = ministry.load().accepted()
-    brief = configuration.registry.agencies["JCONTOH"].brief(configuration.settings.contacts)
+    brief = configuration.registry.agencies["JCONTOH"].brief(configuration.settings.shared())
     assert (brief.agency, brief.office.short, brief.office.domain) == ("JCONTOH", "JCONTOH", "jabatan-contoh.gov.my")
     assert brief.office.signatory_name == "Siti binti Contoh"
     first, second = brief.escalation.steps

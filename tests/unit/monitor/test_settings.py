@@ -61,6 +61,13 @@ def test_gateways_keep_their_order_and_their_own_configuration(ministry: Ministr
     assert second.config.model_dump()["retries"] == 2
 
 
+def test_a_gateway_says_how_many_messages_a_minute_it_takes(ministry: Ministry) -> None:
+    ministry.edit("pantau", "sms: [{gateway: pigeon", "sms: [{gateway: pigeon, per_minute: 30")
+    [gateway] = accepted(ministry).settings.gateways[Channel.SMS]
+
+    assert gateway.per_minute == 30
+
+
 def test_settings_cannot_be_changed(ministry: Ministry) -> None:
     with pytest.raises(ValidationError):
         accepted(ministry).settings.site = "lain"

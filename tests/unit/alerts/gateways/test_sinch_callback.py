@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
 from alerts.gateway import AckResult, Content, Heard, Incoming, Progress, Refused, Surroundings
 from alerts.gateways.sinch_fax import GATEWAY, SinchFax
+from monitor.lab.callbacks import NotedDesk
 
 BASE = "https://pantau.contoh.example/callbacks/faks"
 SECRET = "rahsia-panggil-balik"
@@ -17,11 +18,9 @@ LOGIN = "Basic " + base64.b64encode(f"pantau:{SECRET}".encode()).decode()
 DONE = {"id": "01F", "status": "COMPLETED", "labels": {"pantau": "d1-1"}, "pagesSentSuccessfully": 1}
 
 
-@dataclass
-class Desk:
+@dataclass(kw_only=True)
+class Desk(NotedDesk):
     """Takes down what it is told, as a store does."""
-
-    heard: list[Heard] = field(default_factory=list)
 
     async def record(self, heard: Heard) -> AckResult:
         assert heard.report is not None

@@ -27,11 +27,11 @@ OUTAGE = Facts(
 
 def situations(facts: Facts = OUTAGE) -> list[Facts]:
     """Return *facts* in every plan, purpose and matter that there is."""
-    announced = set(Matter) - {Matter.DEGRADED, Matter.OWN_FAULT}
+    announced = set(Matter) - {Matter.DEGRADED, Matter.OWN_FAULT, Matter.UNREACHED}
     return [
         replace(facts, plan=plan, purpose=purpose, matter=matter)
         for plan in Plan
         for purpose in Purpose
         for matter in Matter
-        if plan is Plan.ESCALATION or matter in announced
+        if plan is Plan.ESCALATION or (matter in announced and purpose is not Purpose.RELEASE)
     ]

@@ -6,7 +6,7 @@ import pytest
 
 from alerts.notice import Facts, Language, Matter, Office, Plan, Purpose
 from alerts.wording.lint import COMFORTABLE, Rule, lint, septets
-from alerts.wording.sms import Unsendable, compose, worst_case
+from alerts.wording.sms import Unsendable, answer, compose, worst_case
 from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING, situations
 
 MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
@@ -174,3 +174,49 @@ def test_a_longer_notice_number_can_be_tried_too() -> None:
     assert worst_case(JCM, WORDING, number="SEKTORAWAM1-1234") == ()
     found = worst_case(office("SEKTORAWAM1"), WORDING, number="SEKTORAWAM1-1234")
     assert {finding.problem.rule for finding in found} == {Rule.LENGTH}
+
+
+ALARMS = [f for f in situations(LONGEST) if (f.plan, f.purpose) == (Plan.ESCALATION, Purpose.OUTAGE)]
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("facts", ALARMS, ids=lambda f: f.matter)
+def test_an_alarm_asks_for_its_code_and_stays_one_comfortable_segment(facts: Facts, language: Language) -> None:
+    text = compose(facts, language, WORDING, response="99A").text
+
+    assert ("Balas 99A utk terima" if language is MALAY else "Reply 99A to accept") in text
+    assert lint(text, "SEKTORAWAM1") == ()
+    assert septets(text) <= COMFORTABLE
+
+
+def test_an_alarm_that_nobody_can_answer_asks_for_nothing() -> None:
+    text = compose(replace(OUTAGE, plan=Plan.ESCALATION), MALAY, WORDING).text
+
+    assert "Balas" not in text
+    assert text.endswith("Sahkan gangguan dan mulakan tatacara saluran gantian. Ruj JCM-07")
+
+
+def test_a_name_that_leaves_no_room_for_the_code_still_gets_its_alarm() -> None:
+    long = replace(OUTAGE, plan=Plan.ESCALATION, office=replace(JCM, short="SEKTOR AWAM TIMUR"), number="NNNNN-9999")
+
+    assert "Balas" not in compose(replace(long, matter=Matter.DEGRADED), MALAY, WORDING, response="999A").text
+
+
+ANSWERS = ["taken", "already", "over", "corrected", "worse", "unclear", "several", "nothing"]
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("situation", ANSWERS)
+def test_every_answer_to_an_officer_can_be_sent(situation: str, language: Language) -> None:
+    told = {"agency": "SEKTORAWAM1", "number": "NNNNN-99", "response": "99A", "by": "Siti Nurhaliza binti Contoh"}
+    text = answer(situation, language, WORDING, told).text
+
+    assert lint(text, "SEKTORAWAM1") == ()
+    assert ("Siti Nurhaliza binti Contoh" in text) is (situation in {"taken", "already"})
+
+
+@pytest.mark.parametrize("name", ["Siti “Contoh”", "sis.gov.my", "S" * 160])
+def test_a_name_that_no_carrier_lets_through_is_left_out_of_the_answer(name: str) -> None:
+    told = {"agency": "JCM", "number": "JCM-07", "by": name}
+
+    assert answer("taken", MALAY, WORDING, told).text == "RM0 JCM: JCM-07 telah diterima. Terima kasih."

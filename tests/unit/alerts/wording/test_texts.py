@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from alerts.notice import Language, Plan
+from alerts.wording import bundle
 from alerts.wording.call import compose as call
 from alerts.wording.need import NEEDS
 from alerts.wording.sms import compose as sms
@@ -121,14 +122,19 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
 def test_every_placeholder_a_text_may_use_has_a_value(plan: Plan) -> None:
     facts = replace(OUTAGE, plan=plan)
     given = {
-        "sms": set(for_sms(facts, Language.MALAY)),
-        "call": set(for_call(facts, Language.MALAY)),
+        # Beside the facts: what a person answers by, and how many an announcement would go to.
+        "sms": set(for_sms(facts, Language.MALAY)) | {"response", "by"},
+        "call": set(for_call(facts, Language.MALAY)) | {"recipients", "counts", "count"},
         "page": set(for_page(facts, Language.MALAY)),
+        # tests/unit/alerts/wording/test_lifeline.py composes every one of them.
+        "lifeline": {"whose", *for_sms(facts, Language.MALAY), *for_call(facts, Language.MALAY)},
     }
+    given["bundle"] = {"response", *bundle.for_sms([facts], Language.MALAY, ["JCM"], 1)}
+    given["bundle"] |= set(bundle.for_call([facts], Language.MALAY))
     phrases = {"scope", "instruction", "warning", "enquiries", "channels"}
     for key, need in NEEDS.items():
         kind = key.partition(".")[0]
         assert need.always | need.maybe <= given.get(kind, given["page"] | phrases), key
-        # Staff read on paper what a call says.
-        if kind == "call" and key != "call.closing":
+        # Staff read on paper what a call says, but for what is said of a release.
+        if kind == "call" and key != "call.closing" and not key.startswith("call.release."):
             assert need.always | need.maybe <= given["page"], key

@@ -23,6 +23,7 @@ COMMANDS = [
     ("notices",),
     ("ack", "JCM-01"),
     ("release", "JCM-01"),
+    ("correct", "JCM-01", "--why", "silap"),
     ("dispatched", "7"),
     ("reload",),
 ]
@@ -120,6 +121,19 @@ async def test_an_incident_that_is_over_cannot_be_acknowledged(office: Office) -
     over = apply(incident(), Resolve(dedup_key="JCM", at=T0, ended_at=T0))
     async with office.open(Service(incident=over)):
         assert await office.ask("ack", "JCM-01") == (0, "JCM-01 is over: nothing to acknowledge.\n")
+
+
+async def test_a_false_alarm_is_declared(office: Office) -> None:
+    service = Service()
+    async with office.open(service):
+        code, said = await office.ask("correct", "jcm-01", "--by", "Siti Contoh", "--why", "rujukan silap")
+        again = await office.ask("correct", "JCM-01", "--by", "Siti Contoh", "--why", "rujukan silap")
+        listed = await office.ask("incidents")
+
+    assert (code, said) == (0, "JCM-01 is declared a false alarm by Siti Contoh; corrections go out.\n")
+    assert service.incident.corrected_why == "rujukan silap"
+    assert again == (1, "JCM-01 was declared a false alarm by Siti Contoh before\n")
+    assert "false alarm" in listed[1]
 
 
 async def test_a_duty_officer_releases(office: Office) -> None:

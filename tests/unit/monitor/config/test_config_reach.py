@@ -15,7 +15,7 @@ MISTAKES = [
         ("jabatan", "contacts: [rahim]", "contacts: []"),
         (
             f"{_AGENCY}:26: escalation.steps[1].contacts: the step reaches nobody; "
-            "write instead: the key of at least one contact"
+            "write instead: the key of at least one contact, or of a rota under rotas"
         ),
     ),
     (

@@ -7,16 +7,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import create_engine, func, select, text
+from sqlalchemy import func, select, text
 
 from alerts.store import Store
 from monitor.health import Health
 from monitor.store.database import Database
 from monitor.store.history import TOKEN_MEMORY, History
 from monitor.store.ledger import SqlStore
-from monitor.store.migrations import upgrade
 from monitor.store.tables import incident, run, token
 from probes.result import Outcome, Phase, ProbeResult
 from tests.unit.alerts.people import trigger
@@ -191,27 +188,3 @@ async def test_old_runs_are_deleted_and_incidents_never(history: History, databa
     assert await history.purge(T0 - 365 * DAY) == 3 + 3 * 800
     assert await history.purge(T0 - 365 * DAY) == 0
     assert (await count(database, "run"), await count(database, "incident")) == (1, 1)
-
-
-def test_a_store_of_the_first_schema_keeps_what_it_knows(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'pantau.sqlite'}"
-    config = Config()
-    config.set_main_option("script_location", str(Path(upgrade.__code__.co_filename).parent))
-    config.set_main_option("sqlalchemy.url", url)
-    command.upgrade(config, "0001")
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        for token_id, outcome in (("came", "junk"), ("lost", "lost")):
-            connection.execute(text(f"INSERT INTO token VALUES ('{token_id}', 'r', '2026-11-24', '2026-11-24')"))
-            connection.execute(
-                text(
-                    "INSERT INTO run (agency, route, token_id, started_at, duration, outcome, result) "
-                    f"VALUES ('JCM', 'r', '{token_id}', '2026-11-24', 1, '{outcome}', '')"
-                )
-            )
-    upgrade(url)
-    with engine.begin() as connection:
-        found = {row.id: row.came_at for row in connection.execute(text("SELECT id, came_at FROM token"))}
-    engine.dispose()
-
-    assert found == {"came": "2026-11-24", "lost": None}

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import create_engine, text
 
 from monitor.store.database import Database, StoreInUseError
 from monitor.store.migrations import StoreTooNewError, upgrade
-from monitor.store.tables import metadata
 
 
 @pytest.fixture
@@ -93,18 +90,7 @@ async def test_a_row_that_belongs_to_nothing_is_refused(tmp_path: Path) -> None:
     async with Database.open(tmp_path) as database:
         with pytest.raises(Exception, match="FOREIGN KEY"):
             async with database.write() as connection:
-                await connection.execute(text("INSERT INTO notice_incident VALUES (1, 1)"))
-
-
-def test_the_migrations_make_what_the_tables_say(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'fresh.sqlite'}"
-    upgrade(url)
-
-    engine = create_engine(url)
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        assert compare_metadata(context, metadata) == []
-    engine.dispose()
+                await connection.execute(text("INSERT INTO delivery VALUES (1, 1, 'sms', '', '')"))
 
 
 def test_an_upgrade_of_what_is_up_to_date_changes_nothing(tmp_path: Path) -> None:
@@ -114,50 +100,6 @@ def test_an_upgrade_of_what_is_up_to_date_changes_nothing(tmp_path: Path) -> Non
     upgrade(f"sqlite:///{file}")
 
     assert file.read_bytes() == before
-
-
-def test_what_an_older_version_has_stored_is_there_after_the_upgrade(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'old.sqlite'}"
-    upgrade(url, to="0001")
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        for token in ("came", "lost", "under-way"):
-            connection.execute(
-                text("INSERT INTO token VALUES (:id, 'JCM/internal', '2026-11-24 06:15:00', '2026-11-24 06:17:00')"),
-                {"id": token},
-            )
-        for token, outcome in (("came", "junk"), ("lost", "lost")):
-            connection.execute(
-                text("INSERT INTO run VALUES (NULL, 'JCM', 'r', :token, '2026-11-24 06:15:00', 1.5, :outcome, '{}')"),
-                {"token": token, "outcome": outcome},
-            )
-        connection.execute(text("INSERT INTO health VALUES ('JCM/internal', 'down', '2026-11-24 06:15:00')"))
-
-    upgrade(url)
-
-    with engine.begin() as connection:
-        tokens = connection.execute(text("SELECT id, came_at FROM token ORDER BY id")).all()
-        assert tokens == [("came", "2026-11-24 06:15:00"), ("lost", None), ("under-way", None)]
-        assert connection.execute(text("SELECT count(*) FROM run")).scalar() == 2
-        assert connection.execute(text("SELECT health FROM health")).scalar() == "down"
-    engine.dispose()
-
-
-def test_an_upgrade_that_is_broken_off_leaves_nothing_and_can_be_repeated(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'fresh.sqlite'}"
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        # In the way of one of the last tables: what was made before it must not stay behind.
-        connection.execute(text("CREATE TABLE attempt (id INTEGER)"))
-    with pytest.raises(OperationalError, match="attempt"):
-        upgrade(url)
-
-    assert inspect(engine).get_table_names() == ["attempt"]
-    with engine.begin() as connection:
-        connection.execute(text("DROP TABLE attempt"))
-    upgrade(url)
-    assert {table.name for table in metadata.sorted_tables} < set(inspect(engine).get_table_names())
-    engine.dispose()
 
 
 def test_a_store_that_a_newer_version_has_used_is_left_alone_and_says_what_to_do(tmp_path: Path) -> None:
@@ -178,3 +120,25 @@ async def test_a_directory_with_signs_in_its_name_is_no_trouble(tmp_path: Path) 
     directory = tmp_path / "50% state, bahagian #1"
     async with Database.open(directory):
         assert (directory / "pantau.sqlite").exists()
+
+
+async def test_whoever_is_cut_off_in_the_middle_of_a_transaction_does_not_keep_the_others_from_writing(
+    tmp_path: Path,
+) -> None:
+    cut_off: list[object] = []
+
+    async def write(database: Database) -> None:
+        async with database.write() as connection:
+            # It is kept, and with it whatever is open: as a traceback does.
+            cut_off.append(await connection.stream(text("SELECT * FROM sqlite_master")))
+            while True:
+                await connection.execute(text("DELETE FROM heard"))
+
+    async with Database.open(tmp_path) as database:
+        for number in range(20):
+            writing = asyncio.create_task(write(database))
+            await asyncio.sleep(0.001 * number)
+            writing.cancel()
+            cut_off += await asyncio.gather(writing, return_exceptions=True)
+            async with asyncio.timeout(60), database.write() as connection:
+                await connection.execute(text("DELETE FROM heard"))

@@ -12,10 +12,11 @@ import httpx
 
 from alerts.announcement import Announce, announce
 from alerts.delivery import Draft, NoticeState
-from alerts.event import Acknowledge, Release
+from alerts.event import Acknowledge, Correct, Release
 from alerts.gateway import Answer, Content, Incoming, SmsContent
 from alerts.incident import Incident, apply
 from alerts.notice import Addressee
+from alerts.silence import Silence
 from monitor.config.problem import Problem
 from monitor.health import Health
 from monitor.inspection import Inspection
@@ -36,6 +37,7 @@ from probes.result import Outcome, Phase
 from tests.unit.alerts.people import T0, incident, written
 from tests.unit.monitor.trial import agency_routes, failed
 
+TOKEN = "token-olok-olok-konsol-noc"
 BASE = "https://pantau.contoh.gov.my/callbacks/sms-contoh"
 
 
@@ -55,6 +57,7 @@ class Service:
     name: str = "Jabatan Contoh Malaysia"
     why: str = "554 spam"
     maintenance: Stretch | None = None
+    silence: Silence | None = None
     #: What the checks found, by kind; `None`: they have not looked yet.
     found: Mapping[str, Sequence[Finding] | None] = field(default_factory=dict)
     found_at_ours: Mapping[str, Sequence[Finding] | None] = field(default_factory=dict)
@@ -75,6 +78,7 @@ class Service:
                 routes=[shown],
                 checks=checks(self.found),
                 maintenance=self.maintenance,
+                silence=self.silence,
                 incident="JCM-01",
             )
         ]
@@ -101,7 +105,8 @@ class Service:
     def ready(self) -> bool:
         return self.is_ready
 
-    async def reload(self) -> Sequence[Problem]:
+    async def reload(self, by: str) -> Sequence[Problem]:
+        self.orders.append(("reload", by))
         return self.problems
 
     async def hear(self, gateway: str, incoming: Incoming) -> Answer | None:
@@ -113,13 +118,22 @@ class Service:
     def callback_base(self, gateway: str) -> str | None:
         return BASE if gateway == "sms-contoh" else None
 
+    def program(self, token: str) -> str | None:
+        return "konsol-noc" if token == TOKEN else None
+
     async def acknowledge(self, number: str, by: str) -> Incident | None:
         return self._order(number, Acknowledge(incident_id=1, at=T0, by=by))
 
     async def release(self, number: str, by: str) -> Incident | None:
         return self._order(number, Release(incident_id=1, at=T0, by=by))
 
-    def _order(self, number: str, event: Acknowledge | Release) -> Incident | None:
+    async def numbered(self, number: str) -> Incident | None:
+        return self.incident if number == self.incident.number else None
+
+    async def correct(self, number: str, by: str, why: str) -> Incident | None:
+        return self._order(number, Correct(incident_id=1, at=T0, by=by, why=why))
+
+    def _order(self, number: str, event: Acknowledge | Release | Correct) -> Incident | None:
         if number != self.incident.number:
             return None
         self.incident = apply(self.incident, event)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from alerts.event import Resolve
+from alerts.incident import apply
 from alerts.notice import Matter
 from monitor.config.problem import Problem, Severity
 from monitor.web.control import control
-from tests.unit.alerts.people import incident
+from tests.unit.alerts.people import T0, incident
 from tests.unit.monitor.web.source import Service, client
 
 
@@ -32,6 +36,33 @@ async def test_what_is_no_outage_has_nothing_to_release() -> None:
         answer = await web.post("/incidents/JCM-01/release", json={"by": "Siti Contoh"})
 
     assert answer.json()["announcement"] == "none"
+
+
+async def test_a_false_alarm_is_declared_once_and_with_a_reason() -> None:
+    service = Service()
+    async with client(control(service)) as web:
+        word = {"by": "Siti Contoh", "why": "rujukan silap"}
+        answer = await web.post("/incidents/JCM-01/correct", json=word)
+        again = await web.post("/incidents/JCM-01/correct", json=word)
+        without = await web.post("/incidents/JCM-01/correct", json={"by": "Siti Contoh"})
+        unknown = await web.post("/incidents/JCM-99/correct", json=word)
+
+    assert (answer.json()["state"], answer.json()["corrected_by"]) == ("resolved", "Siti Contoh")
+    assert service.incident.corrected_why == "rujukan silap"
+    assert (again.status_code, again.json()["detail"]) == (
+        409,
+        "JCM-01 was declared a false alarm by Siti Contoh before",
+    )
+    assert (without.status_code, unknown.status_code) == (422, 404)
+
+
+async def test_what_ended_long_ago_is_not_corrected_any_more() -> None:
+    long_ago = T0 - timedelta(hours=25)
+    over = apply(incident(), Resolve(dedup_key="JCM", at=long_ago, ended_at=long_ago))
+    async with client(control(Service(incident=over))) as web:
+        answer = await web.post("/incidents/JCM-01/correct", json={"by": "Siti Contoh", "why": "silap"})
+
+    assert (answer.status_code, "more than 24 hours ago" in answer.json()["detail"]) == (409, True)
 
 
 @pytest.mark.parametrize("order", ["acknowledge", "release"])
@@ -71,3 +102,12 @@ async def test_a_refused_configuration_is_answered_with_its_problems() -> None:
 async def test_it_shows_no_schema() -> None:
     async with client(control(Service())) as web:
         assert [(await web.get(path)).status_code for path in ("/openapi.json", "/docs", "/redoc")] == [404] * 3
+
+
+async def test_a_reload_says_by_whose_word_also_when_nobody_gives_a_name() -> None:
+    service = Service()
+    async with client(control(service)) as web:
+        await web.post("/reload", json={"by": "Siti Contoh"})
+        await web.post("/reload")
+
+    assert service.orders == [("reload", "Siti Contoh"), ("reload", "control socket")]

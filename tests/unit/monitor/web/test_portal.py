@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from alerts.gateway import Content, PageContent, Script, SmsContent, VoiceContent
+from alerts.silence import Silence
 from monitor.config.problem import Problem, Severity
 from monitor.web.portal import SECURITY_HEADERS, portal
 from monitor.window import Stretch
@@ -180,6 +181,22 @@ async def test_an_agency_in_maintenance_says_so_and_until_when() -> None:
     assert "Naik taraf &lt;pelayan&gt;" in page
     assert agency["maintenance"]["why"] == "Naik taraf <pelayan>"
     assert "Penyelenggaraan" not in usual
+
+
+async def test_an_agency_that_nobody_is_told_about_says_so_until_when_why_and_by_whom() -> None:
+    quiet = Silence(
+        id=1, about="JCM/internal/jcm", begins=T0, ends=T0 + timedelta(hours=2), why="<kerja>", by="Siti Contoh"
+    )
+    async with client(portal(Service(silence=quiet), HOSTS)) as web:
+        page = (await web.get("/")).text
+        [agency] = (await web.get("/api/v1/agencies")).json()
+    async with client(portal(Service(), HOSTS)) as web:
+        usual = (await web.get("/")).text
+
+    assert "Senyap hingga" in page
+    assert all(word in page for word in (">24/11 16:15</time>", "JCM/internal/jcm", "&lt;kerja&gt;", "Siti Contoh"))
+    assert agency["silence"]["by"] == "Siti Contoh"
+    assert "Senyap" not in usual
 
 
 async def test_a_check_that_finds_much_does_not_bury_the_page() -> None:

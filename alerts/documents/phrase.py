@@ -1,0 +1,96 @@
+"""The words of a dossier: Malay first, with English beside the headings. Pure.
+
+A dossier is the office's own record and no notice: its words are the same everywhere, and are no wording that a site
+edits. An event of the journal that is not listed is told as it stands there.
+"""
+
+from __future__ import annotations
+
+from alerts.channel import Channel
+from alerts.delivery import AttemptState, NoticeState
+from alerts.notice import Matter, Purpose
+
+MATTERS = {
+    Matter.BOTH: "E-mel rasmi tidak dapat dihantar dan diterima",
+    Matter.SENDING: "E-mel rasmi tidak dapat dihantar",
+    Matter.RECEIVING: "E-mel rasmi tidak dapat diterima",
+    Matter.DEGRADED: "E-mel rasmi lambat atau masuk ke folder sarap",
+    Matter.OWN_FAULT: "Gangguan pada sistem pemantauan sendiri",
+    Matter.UNREACHED: "Tiada sesiapa yang dapat dimaklumkan",
+}
+CHANNELS = {Channel.SMS: "SMS", Channel.VOICE: "Panggilan", Channel.FAX: "Faks", Channel.LETTER: "Surat"}
+PURPOSES = {
+    Purpose.OUTAGE: "gangguan",
+    Purpose.RECOVERY: "pemulihan",
+    Purpose.CORRECTION: "pembetulan",
+    Purpose.RELEASE: "pelepasan",
+    Purpose.DRILL: "latihan",
+}
+STATES: dict[str, str] = {
+    AttemptState.CALLING: "sedang dihubungi",
+    AttemptState.UNKNOWN: "tidak dapat dipastikan",
+    AttemptState.NO_TRACE: "tiada kesan",
+    AttemptState.NEVER_SENT: "tidak dihantar",
+    AttemptState.ACCEPTED: "diambil oleh pembekal",
+    AttemptState.SENT: "dihantar",
+    AttemptState.DELIVERED: "diterima",
+    AttemptState.FAILED: "gagal",
+    AttemptState.WITHDRAWN: "ditarik balik",
+    NoticeState.PENDING: "menunggu",
+}
+_DEEDS = {
+    "send": "Penghantaran",
+    "ask": "Pertanyaan kepada pembekal",
+    "check": "Semakan penghantaran",
+    "withdraw": "Penarikan balik",
+    "reported": "Laporan pembekal",
+}
+_EVENTS = {
+    "incident opened": "Insiden dibuka",
+    "incident got worse": "Gangguan bertambah",
+    "incident acknowledged": "Penerimaan disahkan",
+    "incident resolved": "Insiden berakhir",
+    "announcement released": "Pemakluman kepada pihak luar dilepaskan",
+    "announcement released by itself": "Pemakluman kepada pihak luar dilepaskan secara automatik",
+    "declared a false alarm": "Diisytiharkan sebagai penggera palsu",
+    "receipt confirmed": "Notis disahkan telah didengar",
+    "attempt written": "Percubaan direkodkan sebelum penghantaran",
+    "letter dispatched": "Surat telah dipos",
+    "nobody is on call": "Tiada pegawai bertugas",
+    "notice held": "Notis ditangguhkan oleh had penghantaran",
+    "notice bundled": "Notis digabungkan dengan notis lain",
+    "notice superseded": "Notis telah diliputi oleh notis lain",
+    "left a bundle": "Dikeluarkan daripada notis gabungan",
+    "dossier made": "Dosier dikeluarkan",
+}
+
+
+def event(text: str) -> str:
+    """Return what an event of the journal is called: "Penghantaran: diterima"."""
+    if text in _EVENTS:
+        return _EVENTS[text]
+    deed, _, state = text.partition(": ")
+    if deed in _DEEDS and state in STATES:
+        return f"{_DEEDS[deed]}: {STATES[state]}"
+    first, _, rest = text.partition(" ")
+    if first == "notice" and rest in STATES:
+        return f"Notis: {STATES[rest]}"
+    if rest == "notice decided" and first in set(Purpose):
+        return f"Notis {PURPOSES[Purpose(first)]} diputuskan"
+    return text
+
+
+def detail(key: str, value: str) -> str:
+    """Return what an entry's detail is called, where it is a word of ours."""
+    match key:
+        case "channel" if value in set(Channel):
+            return CHANNELS[Channel(value)]
+        case "purpose" if value in set(Purpose):
+            return PURPOSES[Purpose(value)]
+        case _:
+            return value
+
+
+def both(malay: str, english: str) -> str:
+    """Return a heading: "RINGKASAN / SUMMARY"."""
+    return f"{malay} / {english}"

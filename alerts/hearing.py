@@ -1,0 +1,150 @@
+"""What an SMS from a person does to the store, inside one transaction, and what it is answered.
+
+What its text means is decided in `alerts.response`, what an acknowledgement does in `alerts.intake`. A sender whom no
+SMS was ever meant for is not answered: it would tell a stranger that this number is alive, and two machines would
+answer each other for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import structlog
+
+from alerts.answering import Said
+from alerts.conclusion import contact_of
+from alerts.delivery import Notice
+from alerts.gateway import AckResult
+from alerts.intake import acknowledge
+from alerts.notice import Language
+from alerts.response import Accepts, Starts, Stops, Unclear, printed, understand
+from alerts.store import Entry, Ledger, SmsNumber
+
+log = structlog.get_logger()
+
+#: How often a number is answered about an SMS that did nothing, until one does something.
+MOST_PUZZLED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reaction:
+    """What to answer: a text below `sms.response`, and what it tells."""
+
+    situation: str
+    language: Language
+    told: dict[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Alert:
+    """A notice that the phone was sent with a code."""
+
+    code: int
+    notice: Notice
+
+    @property
+    def number(self) -> str:
+        more = len(self.notice.parts) - 1
+        first = self.notice.parts[0].facts.number
+        return first if not more else f"{first} (+{more})"
+
+    def react(self, situation: str, **more: str) -> Reaction:
+        told = {"agency": self.notice.parts[0].facts.office.short, "number": self.number, **more}
+        return Reaction(situation=situation, language=self.notice.language, told=told)
+
+
+async def receive(ledger: Ledger, gateway: str, said: Said, now: datetime) -> Reaction | None:
+    """Take in an SMS, and return what to answer, or `None`: it came before, is a stranger's, or needs no answer."""
+    if not await ledger.responses.knows(said.sender):
+        log.info("an SMS from an unknown number was ignored", gateway=gateway)
+        return None
+    if not await ledger.first_heard(gateway, said.event_id, now):
+        return None
+    alerts = await _alerts(ledger, said.sender)
+    known = await ledger.responses.sms_number(said.sender)
+    match understand(said.text):
+        case Stops():
+            await _note_stop(ledger, said.sender, replace(known, stopped_at=now), alerts, now)
+            return None
+        case Starts():
+            await _note_stop(ledger, said.sender, replace(known, stopped_at=None), alerts, now)
+            return None
+        case Accepts(code=code, number=number) if code is not None or number is not None:
+            meant = next((a for a in alerts if code == a.code or number in _numbers(a)), None)
+            if meant is not None:
+                return await _accept(ledger, said.sender, meant, known, now)
+        case Accepts():
+            waiting = [alert for alert in alerts if await _waits(ledger, alert)]
+            if len(waiting) > 1:
+                return await _puzzled(ledger, said.sender, known, waiting[0], "several")
+            if waiting or alerts:
+                return await _accept(ledger, said.sender, (waiting or alerts)[0], known, now)
+        case Unclear():
+            pass
+    waiting = [alert for alert in alerts if await _waits(ledger, alert)]
+    if waiting:
+        return await _puzzled(ledger, said.sender, known, waiting[0], "unclear")
+    return await _puzzled(ledger, said.sender, known, alerts[0], "nothing") if alerts else None
+
+
+async def _alerts(ledger: Ledger, number: str) -> Sequence[_Alert]:
+    """Return what the phone was told of, the newest first. A code that was given anew stands for its newest notice."""
+    alerts = []
+    for told in await ledger.responses.told(number):
+        # A bundle that never left may have nothing to tell any more.
+        with contextlib.suppress(LookupError):
+            alerts.append(_Alert(code=told.code, notice=await ledger.notice(told.notice_id)))
+    return alerts
+
+
+def _numbers(alert: _Alert) -> set[str]:
+    return {part.facts.number.upper() for part in alert.notice.parts}
+
+
+async def _waits(ledger: Ledger, alert: _Alert) -> bool:
+    """Whether anything in it waits for somebody to take it on."""
+    for part in alert.notice.parts:
+        incident = await ledger.incident(part.incident_id)
+        if incident is not None and incident.is_open and incident.acknowledged_at is None:
+            return True
+    return False
+
+
+async def _accept(ledger: Ledger, number: str, alert: _Alert, known: SmsNumber, now: datetime) -> Reaction | None:
+    result = await acknowledge(ledger, alert.notice, now)
+    incident = await ledger.incident(alert.notice.incident_id)
+    by = (incident.acknowledged_by or "") if incident else ""
+    if result is AckResult.TAKEN:
+        await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
+        return alert.react("taken", by=by)
+    situation = {AckResult.ALREADY: "already", AckResult.WORSE: "worse"}.get(result, "over")
+    if situation == "over" and incident is not None and incident.corrected_at is not None:
+        situation = "corrected"
+    return await _puzzled(ledger, number, known, alert, situation, by=by)
+
+
+async def _puzzled(
+    ledger: Ledger, number: str, known: SmsNumber, alert: _Alert, situation: str, *, by: str = ""
+) -> Reaction | None:
+    """Answer what did nothing, a few times only: the other side may be a machine that says OK to everything."""
+    if known.puzzled >= MOST_PUZZLED:
+        return None
+    await ledger.responses.save_sms_number(number, replace(known, puzzled=known.puzzled + 1))
+    return alert.react(situation, response=printed(alert.code), by=by)
+
+
+async def _note_stop(ledger: Ledger, number: str, known: SmsNumber, alerts: Sequence[_Alert], now: datetime) -> None:
+    """Note that a number wants no SMS, or wants them again. Whose it is stands in the journal, the number does not."""
+    await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
+    event = "SMS wanted again" if known.stopped_at is None else "no more SMS wanted"
+    person, incident_id = "somebody", None
+    if alerts:
+        notice = alerts[0].notice
+        incident = await ledger.incident(notice.incident_id)
+        contact = contact_of(incident, notice.person) if incident else None
+        person, incident_id = contact.name if contact else notice.person, notice.incident_id
+    log.warning(event, person=person)
+    await ledger.journal(Entry(at=now, actor=person, event=event, incident_id=incident_id))

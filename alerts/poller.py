@@ -1,0 +1,86 @@
+"""Ask providers that cannot reach us for what people have sent, while somebody may be answering a notice."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+
+import structlog
+
+from alerts.clock import Clock
+from alerts.desk import Desks
+from alerts.exchange import Exchange, Line
+from alerts.gateway import DeliveryError, Listens
+from alerts.store import Store
+
+log = structlog.get_logger()
+
+
+class Poller:
+    """Looks at the providers every `EVERY` while an incident is active, and for `AFTERWARDS` behind the last.
+
+    Whoever wakes up after the recovery and answers the SMS of the night is told that it is over.
+    """
+
+    EVERY = timedelta(seconds=20)
+    AFTERWARDS = timedelta(hours=1)
+    #: How far back is looked after a start.
+    FURTHEST = timedelta(hours=24)
+
+    def __init__(self, *, store: Store, exchange: Exchange, desks: Desks, clock: Clock) -> None:
+        self._store = store
+        self._exchange = exchange
+        self._desks = desks
+        self._clock = clock
+        self._since: datetime | None = None
+        self._active_at: datetime | None = None
+        #: Gateways that could not be asked the last time.
+        self._silent: set[str] = set()
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(self.EVERY.total_seconds())
+
+    async def look(self) -> None:
+        """Ask every gateway once, if anybody may be answering. One that cannot be asked holds up no other."""
+        since = await self._begin()
+        if since is None:
+            return
+        async with asyncio.TaskGroup() as asking:
+            for line in self._exchange:
+                asking.create_task(self._collect(line, since))
+
+    async def _begin(self) -> datetime | None:
+        now = self._clock.now()
+        try:
+            async with self._store.transaction() as ledger:
+                active = await ledger.active_incidents()
+                oldest = await ledger.incident(active[0]) if active else None
+        # The store is away: looked at again the next time.
+        except Exception:
+            log.exception("the store could not be read")
+            return None
+        if oldest is not None:
+            self._active_at = now
+            self._since = max(oldest.opened_at, now - self.FURTHEST)
+        if self._active_at is None or now - self._active_at > self.AFTERWARDS:
+            return None
+        return self._since
+
+    async def _collect(self, line: Line, since: datetime) -> None:
+        gateway: object = line.gateway
+        if not isinstance(gateway, Listens):
+            return
+        try:
+            await gateway.collect(since, self._desks.of(line.name))
+        except DeliveryError as error:
+            if line.name not in self._silent:
+                log.warning("a provider could not be asked for answers", gateway=line.name, why=error.detail)
+            self._silent.add(line.name)
+        # A bug in one gateway, or a store that is away, must not end the asking. What was not taken in is fetched again.
+        except Exception:
+            log.exception("answers could not be taken in", gateway=line.name)
+        else:
+            self._silent.discard(line.name)

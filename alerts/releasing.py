@@ -1,0 +1,137 @@
+"""A duty officer releases an announcement in a call: key 5, the PIN, what would go out, key 1.
+
+Every step is committed before it is answered, and each asks anew whether the announcement may still be released: hours
+may lie between a notice and the call about it, and somebody else may have been quicker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from alerts.answering import ReleaseAnswer, ReleaseStage
+from alerts.conclusion import contact_of
+from alerts.escalation import facts
+from alerts.event import Release
+from alerts.incident import Incident, release_is_offered
+from alerts.intake import take_in
+from alerts.notice import Plan, Purpose
+from alerts.pin import PinBook
+from alerts.store import Entry, Ledger, PinEntry
+from alerts.wording import release as words
+from alerts.wording.texts import Wording
+
+log = structlog.get_logger()
+
+#: Wrong PINs in `LOCKED_FOR`, in however many calls, until the person may try no more.
+MOST_WRONG = 3
+LOCKED_FOR = timedelta(hours=1)
+#: How long after the PIN key 1 still counts. It is pressed in the same call.
+PROVEN_FOR = timedelta(minutes=3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """Who is in the call, and what may be released."""
+
+    reference: str
+    incident: Incident
+    person: str
+    name: str
+
+    @property
+    def agency(self) -> str:
+        return self.incident.brief.agency
+
+
+class Releasing:
+    """The three steps of a release, inside transactions of their own."""
+
+    def __init__(self, wording: Wording) -> None:
+        self._wording = wording
+
+    async def begin(self, ledger: Ledger, pins: PinBook, reference: str, now: datetime) -> ReleaseAnswer:
+        """Ask for the PIN, or say why there is nothing to release."""
+        case = await self._case(ledger, reference, now)
+        if case is None:
+            return self._end("over")
+        if not pins.has(case.agency, case.person):
+            return self._end("nobody")
+        if await _is_locked(ledger, case, now):
+            return self._end("locked")
+        return ReleaseAnswer(stage=ReleaseStage.PIN, words=words.say("pin", self._wording), otherwise=self._cancelled())
+
+    async def whose(self, ledger: Ledger, reference: str, now: datetime) -> tuple[str, str] | None:
+        """Return agency and contact whose PIN is asked for in a call; `None`: nobody's."""
+        case = await self._case(ledger, reference, now)
+        return None if case is None or await _is_locked(ledger, case, now) else (case.agency, case.person)
+
+    async def prove(self, ledger: Ledger, reference: str, now: datetime, *, right: bool) -> ReleaseAnswer:
+        """Write down that a PIN was typed; say what would go out, or that it was wrong."""
+        case = await self._case(ledger, reference, now)
+        if case is None:
+            return self._end("over")
+        if await _is_locked(ledger, case, now):
+            return self._end("locked")
+        await ledger.responses.add_pin_entry(
+            PinEntry(reference=reference, agency=case.agency, person=case.person, at=now, proven=right)
+        )
+        await _journal(ledger, case, "PIN proven" if right else "wrong PIN", now)
+        if right:
+            told = facts(case.incident, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now)
+            confirm = words.confirm(told, case.incident.brief.announcement, self._wording)
+            return ReleaseAnswer(stage=ReleaseStage.CONFIRM, words=confirm, otherwise=self._cancelled())
+        log.warning("wrong PIN", incident=case.incident.number, person=case.name)
+        if await _is_locked(ledger, case, now):
+            return self._end("locked")
+        return ReleaseAnswer(
+            stage=ReleaseStage.PIN, words=words.say("wrong", self._wording), otherwise=self._cancelled()
+        )
+
+    async def confirm(self, ledger: Ledger, reference: str, now: datetime) -> ReleaseAnswer:
+        """Release it, if the PIN was proven in this call just now."""
+        case = await self._case(ledger, reference, now)
+        if case is None:
+            return self._end("over")
+        entries = await ledger.responses.pin_entries(case.agency, case.person, now - PROVEN_FOR)
+        if not entries or not entries[-1].proven or entries[-1].reference != reference:
+            return self._end("cancelled")
+        await take_in(ledger, Release(incident_id=case.incident.id, at=now, by=case.name))
+        done = words.done(case.incident.brief.announcement, self._wording)
+        return ReleaseAnswer(stage=ReleaseStage.END, words=done)
+
+    async def _case(self, ledger: Ledger, reference: str, now: datetime) -> _Case | None:
+        found = await ledger.attempt(reference)
+        if found is None:
+            return None
+        notice, _ = found
+        incident = await ledger.incident(notice.incident_id)
+        # A bundle tells of several incidents, and one key cannot say which of them.
+        if incident is None or notice.plan is not Plan.ESCALATION or len(notice.parts) > 1:
+            return None
+        if not release_is_offered(incident, now):
+            return None
+        contact = contact_of(incident, notice.person)
+        name = contact.name if contact else notice.person
+        return _Case(reference=reference, incident=incident, person=notice.person, name=name)
+
+    def _end(self, line: str) -> ReleaseAnswer:
+        return ReleaseAnswer(stage=ReleaseStage.END, words=words.say(line, self._wording))
+
+    def _cancelled(self) -> dict[str, str]:
+        return dict(words.say("cancelled", self._wording))
+
+
+async def _is_locked(ledger: Ledger, case: _Case, now: datetime) -> bool:
+    """Whether too many wrong PINs were typed since the last right one."""
+    wrong = 0
+    for entry in await ledger.responses.pin_entries(case.agency, case.person, now - LOCKED_FOR):
+        wrong = 0 if entry.proven else wrong + 1
+    return wrong >= MOST_WRONG
+
+
+async def _journal(ledger: Ledger, case: _Case, event: str, now: datetime) -> None:
+    detail = {"number": case.incident.number, "reference": case.reference}
+    await ledger.journal(Entry(at=now, actor=case.name, event=event, incident_id=case.incident.id, detail=detail))

@@ -1,0 +1,129 @@
+"""Compose what tells a person of several incidents at once: one SMS, one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from alerts.gateway import Script, SmsContent, VoiceContent
+from alerts.notice import Facts, Language, Matter, Plan
+from alerts.wording import moment, spoken
+from alerts.wording.key import ANNOUNCED
+from alerts.wording.lint import COMFORTABLE, LIMIT, errors, lint, septets
+from alerts.wording.sms import Unsendable
+from alerts.wording.texts import Wording
+
+#: More names than these never fit into an SMS, and to try them takes its time.
+_NAMED = 50
+#: So many are named in a call; nobody remembers more at three in the morning.
+SPOKEN = 6
+
+
+def situation(facts: Sequence[Facts]) -> str:
+    """Return the part of a text's key that says what the incidents of a bundle have in common.
+
+    "mail", "degraded" or "ours" behind the plan and the purpose; an announcement is always about mail.
+    """
+    first = facts[0]
+    if first.plan is Plan.ANNOUNCEMENT:
+        return f"announcement.{first.purpose}"
+    return f"escalation.{first.purpose}.{_kind(first.matter)}"
+
+
+def compose_sms(facts: Sequence[Facts], language: Language, wording: Wording, *, response: str = "") -> SmsContent:
+    """Return an SMS that names as many as fit, by their agencies; the portal has the rest.
+
+    Raise `Unsendable` when not even the first fits: `worst_case` finds that when the texts are loaded.
+    """
+    text_key = f"bundle.sms.{situation(facts)}"
+    agency = facts[0].office.short
+    names = _names(facts)
+    text = ""
+    for answer in [response, ""] if response else [""]:
+        texts = [
+            wording.say(language, text_key, for_sms(facts, language, names[:count], len(names)) | {"response": answer})
+            for count in range(min(len(names), _NAMED), 0, -1)
+        ]
+        # Some providers need a few septets themselves; better one name fewer than a message in two parts.
+        for room in (COMFORTABLE, LIMIT):
+            for text in texts:
+                if septets(text) <= room and not errors(lint(text, agency)):
+                    return SmsContent(text=text)
+    raise Unsendable(text_key, lint(text, agency))
+
+
+def compose_call(facts: Sequence[Facts], language: Language, wording: Wording) -> VoiceContent:
+    """Return two scripts: *language* first, the other for key 3. One key takes on all of them."""
+    other = Language.ENGLISH if language is Language.MALAY else Language.MALAY
+    return VoiceContent(scripts=tuple(_script(facts, each, wording) for each in (language, other)))
+
+
+def _kind(matter: Matter) -> str:
+    if matter in ANNOUNCED:
+        return "mail"
+    return "degraded" if matter is Matter.DEGRADED else "ours"
+
+
+def _names(facts: Sequence[Facts]) -> Sequence[str]:
+    """Return what the incidents are called: by their agencies, each once, or by their numbers where they have none."""
+    ours = _kind(facts[0].matter) == "ours"
+    return list(dict.fromkeys(each.number if ours else each.office.short for each in facts))
+
+
+def for_sms(facts: Sequence[Facts], language: Language, names: Sequence[str], count: int) -> dict[str, str]:
+    """Return the values for an SMS that names these of *count*."""
+    moments = {"began": min(each.began_at for each in facts)}
+    if over := [each.ended_at for each in facts if each.ended_at is not None]:
+        moments["ended"] = max(over)
+    return {
+        "agency": facts[0].office.short,
+        "number": facts[0].number,
+        "count": str(count),
+        "names": ", ".join(names),
+        "more": str(count - len(names)) if count > len(names) else "",
+        **{name: moment.stamp(at, language) for name, at in moments.items()},
+    }
+
+
+def for_call(facts: Sequence[Facts], language: Language) -> Mapping[str, str]:
+    """Return the values for a voice: numbers and times as words."""
+    ours = _kind(facts[0].matter) == "ours"
+    names = [spoken.letters(n, language) for n in _names(facts)] if ours else _full_names(facts)
+    values = {
+        "count": spoken.number(len(names), language),
+        "names": "; ".join(names[:SPOKEN]),
+        "more": spoken.number(len(names) - SPOKEN, language) if len(names) > SPOKEN else "",
+        "number": spoken.letters(facts[0].number, language),
+    }
+    moments = {"began": min(each.began_at for each in facts)}
+    if over := [each.ended_at for each in facts if each.ended_at is not None]:
+        moments["ended"] = max(over)
+    for name, at in moments.items():
+        values[f"{name}_day"] = moment.weekday(at, language)
+        values[f"{name}_date"] = spoken.date(at, language)
+        values[f"{name}_clock"] = spoken.clock(at, language)
+    return {name: " ".join(value.split()) for name, value in values.items()}
+
+
+def _full_names(facts: Sequence[Facts]) -> list[str]:
+    return list(dict.fromkeys(each.office.name for each in facts))
+
+
+def _script(facts: Sequence[Facts], language: Language, wording: Wording) -> Script:
+    return Script(
+        language=language.value,
+        blocks=tuple(_blocks(facts, language, wording)),
+        menu=wording.say(language, f"call.menu.{facts[0].plan}"),
+        thanks=wording.say(language, "call.thanks"),
+        already=wording.say(language, "call.already"),
+        over=wording.say(language, "call.over"),
+        worse=wording.say(language, "call.worse"),
+        goodbye=wording.say(language, f"call.goodbye.{facts[0].purpose}"),
+    )
+
+
+def _blocks(facts: Sequence[Facts], language: Language, wording: Wording) -> Iterator[str]:
+    told = for_call(facts, language)
+    yield wording.say(language, f"bundle.call.opening.{facts[0].plan}")
+    yield from wording.say_all(language, f"bundle.call.{situation(facts)}", told)
+    yield from wording.say_all(language, "bundle.call.names", told)
+    yield from wording.say_all(language, "call.closing", told)

@@ -1,0 +1,201 @@
+"""`pantau audit`: whether the journal is as it was written, where it ends, and all of it for an auditor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import httpx
+import typer
+from sqlalchemy.exc import DatabaseError
+
+from alerts.audit import Head, Sealed, Verifier, as_json, compact, of_json
+from monitor.app import CONTROL_SOCKET
+from monitor.cli.option import DEFAULT_CONFIG, Config
+from monitor.cli.service import ask, belongs_to_another, fail, request, state_directory
+from monitor.config.document import read_document
+from monitor.store import audit as stored
+
+app = typer.Typer(help="The journal: whether it is as it was written, and all of it for an auditor.")
+
+#: Exit code of `verify` when the journal was changed. 1 is "it could not be looked at".
+CHANGED = 3
+
+_FILE = "pantau.sqlite"
+
+Store = Annotated[
+    Path | None,
+    typer.Option("--store", help="A copy of the SQLite file, to look at instead of the service's.", metavar="FILE"),
+]
+
+
+@app.command()
+def head(store: Store = None, config: Config = DEFAULT_CONFIG) -> None:
+    """Print where the journal ends: the number and the hash of its last entry. Keep a copy elsewhere."""
+    file = _file(store, config)
+    found = _asked_head(config) if file is None else _run(_stored_head(file), file)
+    typer.echo(f"{found.number}:{found.hash}")
+
+
+@app.command()
+def verify(
+    against: Annotated[
+        str, typer.Option("--against", help="A head that was kept elsewhere, as `head` printed it.", metavar="N:HASH")
+    ] = "",
+    store: Store = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Follow the whole journal and say where it is not as it was written.
+
+    Exit code 0: it is whole. 3: it was changed. 1: it could not be looked at.
+    """
+    kept = _kept(against) if against else None
+    file = _file(store, config)
+    verifier = _asked(config, kept) if file is None else _run(stored.verify(lambda: stored.in_file(file), kept), file)
+    for flaw in verifier.flaws:
+        typer.echo(str(flaw))
+    purged = f", of which {verifier.tombstones} purged" if verifier.tombstones else ""
+    said = f"{verifier.entries} entries{purged}, the last {verifier.head.number}:{verifier.head.hash}"
+    if verifier.flaws:
+        fail(f"The journal was CHANGED: {said}.", CHANGED)
+    typer.echo(f"The journal is whole: {said}.")
+
+
+@app.command()
+def export(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; default: here.")] = None,
+    store: Store = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Print every entry as a line of JSON with its hash, for an auditor (docs/audit.md)."""
+    file = _file(store, config)
+    lines = _asked_lines(config) if file is None else _run(_stored_lines(file), file)
+    if output is None:
+        for line in lines:
+            typer.echo(line)
+        return
+    try:
+        # It holds names and what was told to whom.
+        with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as to:
+            to.writelines(f"{line}\n" for line in lines)
+    except OSError as error:
+        fail(f"{output} cannot be written: {error.strerror}")
+    typer.echo(f"{output} is written.")
+
+
+def _kept(text: str) -> Head:
+    number, _, hashed = text.partition(":")
+    if not number.isdecimal() or len(hashed) != 64:
+        fail("--against: must be NUMBER:HASH, as `pantau audit head` prints it", 2)
+    return Head(number=int(number), hash=hashed.lower())
+
+
+# -- the service ------------------------------------------------------------------------------------------------------
+
+
+def _file(store: Path | None, config: Path) -> Path | None:
+    """Return the file to read; `None`: the service runs, and is asked."""
+    if store is not None:
+        return store
+    state = state_directory(config)
+    socket, file = state / CONTROL_SOCKET, state / _FILE
+    if belongs_to_another(socket):
+        fail(f"{socket} belongs to another user: run this command as the service's user")
+    try:
+        request(socket, "GET", "/audit/head")
+    except (httpx.ConnectError, OSError):
+        if read_document(config).data.get("store"):
+            # There may be a file of earlier days, which says nothing of what is true now.
+            fail("the service is not running, and its store is on a server: start it first")
+        if file.exists():
+            return file
+        fail(f"the service is not running, and there is no {file} to look at; start it, or name a copy with --store")
+    except httpx.HTTPError:
+        pass  # It runs and is slow.
+    return None
+
+
+def _asked_head(config: Path) -> Head:
+    found = ask(config, "GET", "/audit/head")
+    return Head(number=found["number"], hash=found["hash"])
+
+
+def _pages(config: Path, after: int = 0) -> Iterator[Mapping[str, Any]]:
+    while page := ask(config, "GET", f"/audit/entries?after={after}"):
+        yield from page
+        after = page[-1]["number"]
+
+
+def _asked(config: Path, kept: Head | None) -> Verifier:
+    """Follow the chain as the service hands it out; it goes on writing meanwhile."""
+    verifier, of_kept = Verifier(), None
+    while True:
+        before = verifier.entries
+        for values in _pages(config, verifier.head.number):
+            entry = _read(values)
+            if entry is None:
+                verifier.unreadable(values["number"])
+                continue
+            verifier.take(entry)
+            if kept is not None and entry.number == kept.number:
+                of_kept = entry.hash
+        end = _asked_head(config)
+        if end == verifier.head or verifier.entries == before:
+            break
+    verifier.end(end)
+    if kept is not None:
+        verifier.against(kept, of_kept)
+    return verifier
+
+
+def _read(values: Mapping[str, Any]) -> Sealed | None:
+    try:
+        return of_json(values)
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def _asked_lines(config: Path) -> Iterator[str]:
+    return (compact(values) for values in _pages(config))
+
+
+# -- a file -----------------------------------------------------------------------------------------------------------
+
+
+def _run(work: Any, file: Path) -> Any:
+    async def main() -> Any:
+        return await work
+
+    try:
+        return asyncio.run(main())
+    except FileNotFoundError:
+        fail(f"there is no {file}")
+    except DatabaseError as error:
+        _unusable(file, error)
+
+
+def _unusable(file: Path, error: DatabaseError) -> NoReturn:
+    fail(f"{file} cannot be read, or is no store that this version has brought up to date: {error.orig}")
+
+
+async def _stored_head(file: Path) -> Head:
+    async with stored.in_file(file) as connection:
+        return await stored.head(connection)
+
+
+async def _stored_lines(file: Path) -> list[str]:
+    async with aclosing(_all(file)) as every:
+        return [compact(as_json(e) if isinstance(e, Sealed) else {"number": e}) async for e in every]
+
+
+async def _all(file: Path) -> AsyncGenerator[Sealed | int]:
+    async with stored.in_file(file) as connection:
+        after = 0
+        while batch := await stored.entries(connection, after):
+            for entry in batch:
+                yield entry
+            after = stored.number_of(batch[-1])

@@ -1,0 +1,52 @@
+"""`pantau drill`: try people's numbers and the gateways, and see what became of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
+from monitor.cli.service import ask
+from monitor.cli.table import clock, show
+
+
+def drill(
+    contact: Annotated[str, typer.Argument(help="A contact's key, or all.")] = "all",
+    *,
+    results: Annotated[bool, typer.Option("--results", help="Begin nothing; list what became of the last.")] = False,
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Try a contact's numbers, or everybody's: SMS, calls and faxes that say that they are a drill.
+
+    It gives way to anything real, and rings no office outside of its hours. Times are Malaysian.
+    """
+    if results:
+        _show(config)
+        return
+    begun = ask(config, "POST", "/drills", {"contact": contact, "by": by or login_name()})
+    number, count = begun["number"], begun["exercises"]
+    typer.echo(f"Drill {number} has begun: {count} to try, until {clock(begun['ends_at'])}.")
+    typer.echo("What becomes of it: pantau drill --results")
+
+
+def _show(config: Config) -> None:
+    show(
+        ["Drill", "When", "Agency", "Whom", "Channel", "Gateway", "State", "Confirmed", "Why"],
+        (
+            [
+                each["drill"],
+                clock(each["begun_at"]),
+                each["agency"] or "NOC",
+                each["name"],
+                each["channel"],
+                each["gateway"],
+                each["state"],
+                clock(each["confirmed_at"]) if each["confirmed_at"] else "",
+                each["why"],
+            ]
+            for each in ask(config, "GET", "/drills")
+        ),
+        nothing="No drill has been held.",
+    )

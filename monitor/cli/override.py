@@ -1,0 +1,64 @@
+"""`pantau override`: somebody takes a duty over for a while."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
+from monitor.cli.service import ask
+from monitor.cli.table import MALAYSIA, show
+
+app = typer.Typer(help="Let somebody take a duty over for a while.", no_args_is_help=True)
+
+
+@app.command()
+def add(
+    rota: Annotated[str, typer.Argument(help="Its name, as `pantau oncall` shows it: JKR/bertugas.")],
+    person: Annotated[str, typer.Argument(help="Key of the contact who takes over.")],
+    *,
+    until: Annotated[str, typer.Option("--until", help="Until when: 2026-12-02 08:00.", metavar="TIME")],
+    begins: Annotated[str, typer.Option("--from", help="From when; default: now.", metavar="TIME")] = "",
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Put somebody on call instead of whoever is planned. It counts from the next step of an escalation on."""
+    order = {"rota": rota, "person": person, "begins": begins, "ends": until, "by": by or login_name()}
+    made = ask(config, "POST", "/overrides", order)
+    span = f"from {_when(made['begins'])} until {_when(made['ends'])}"
+    typer.echo(f"{made['name']} ({made['person']}) is on call for {made['rota']} {span}: override {made['id']}.")
+
+
+@app.command("list")
+def list_(config: Config = DEFAULT_CONFIG) -> None:
+    """List the overrides that are not over. Times are Malaysian."""
+    show(
+        ["No.", "Rota", "Who", "From", "Until", "By"],
+        (
+            [str(o["id"]), o["rota"], o["person"], _soon(o["begins"]), _soon(o["ends"]), o["by"]]
+            for o in ask(config, "GET", "/overrides")
+        ),
+        nothing="There are no overrides.",
+    )
+
+
+@app.command()
+def remove(
+    number: Annotated[int, typer.Argument(help="As `pantau override list` shows it.")],
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Take an override back: whoever is planned is on call again."""
+    gone = ask(config, "POST", f"/overrides/{number}/remove", {"by": by or login_name()})
+    typer.echo(f"Override {gone['id']} of {gone['rota']} is taken back.")
+
+
+def _when(text: str) -> str:
+    return datetime.fromisoformat(text).astimezone(MALAYSIA).strftime("%d/%m/%Y %H:%M")
+
+
+def _soon(text: str) -> str:
+    """Return a time without its year: no override is longer than a quarter, and the list shall fit 80 columns."""
+    return datetime.fromisoformat(text).astimezone(MALAYSIA).strftime("%d/%m %H:%M")

@@ -1,0 +1,62 @@
+"""`pantau purge`: dispose of old records, on the written consent that the law asks for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+from monitor.cli.option import DEFAULT_CONFIG, Config
+from monitor.cli.service import ask, fail
+
+_ZONE = ZoneInfo("Asia/Kuala_Lumpur")
+#: Numbers of incidents that are shown.
+_SHOWN = 20
+
+
+def purge(
+    before: Annotated[
+        datetime,
+        typer.Option("--before", formats=["%Y-%m-%d"], help="What was over before this day begins.", metavar="DATE"),
+    ],
+    authority: Annotated[
+        str,
+        typer.Option(
+            "--authority",
+            help="Reference of the consent of the Director General of the National Archives (Act 629).",
+            metavar="REF",
+        ),
+    ],
+    by: Annotated[str, typer.Option("--by", help="In whose name.", metavar="NAME")],
+    confirm: Annotated[
+        str,
+        typer.Option("--confirm", help="Carry it out: repeat what the dry run says.", metavar="COUNTS"),
+    ] = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Show which incidents, notices and entries of the journal would be disposed of, and with --confirm do it.
+
+    Without a reference nothing is ever deleted. Who, when, what and on whose authority stays in the journal, and the
+    journal's chain stays whole.
+    """
+    day = before.replace(tzinfo=_ZONE)
+    if day > datetime.now(_ZONE):
+        fail("--before: must not lie in the future", 2)
+    word = {"before": day.isoformat(), "authority": authority, "by": by, "confirm": confirm}
+    found = ask(config, "POST", "/purge", word)
+    incidents, notices, entries = found["counts"].split("/")
+    told = f"{incidents} incidents, {notices} notices, {entries} entries of the journal"
+    if found["purged"]:
+        typer.echo(f"Purged on the authority of {authority}: {told}.")
+        return
+    numbers = found["incidents"]
+    if not any(int(count) for count in (incidents, notices, entries)):
+        typer.echo(f"Nothing was over before {day:%d/%m/%Y}.")
+        return
+    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    if numbers:
+        typer.echo(f"Incidents: {' '.join(numbers[:_SHOWN])}{more}")
+    typer.echo(f"Would be gone for good: {told}. Nothing is changed yet.")
+    typer.echo(f"Make the dossiers first (`pantau dossier`), then repeat the command with --confirm {found['counts']}")

@@ -1,0 +1,56 @@
+"""`pantau silence`: nobody is told about something for a while."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
+from monitor.cli.service import ask
+from monitor.cli.table import MALAYSIA, show
+
+app = typer.Typer(help="Let nobody be told about an agency or a route for a while.", no_args_is_help=True)
+
+
+@app.command()
+def add(
+    about: Annotated[str, typer.Argument(help="An agency's code, or a route as the status page names it.")],
+    *,
+    lasts: Annotated[str, typer.Option("--for", help="How long: 2h, 30m; 7 days at most.", metavar="TIME")],
+    why: Annotated[str, typer.Option("--why", help="For the journal, and for whoever wonders.", metavar="TEXT")],
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Begin a silence. It is probed and judged all the same; an escalation that runs goes on when the silence ends."""
+    made = ask(config, "POST", "/silences", {"about": about, "lasts": lasts, "why": why, "by": by or login_name()})
+    typer.echo(f"Nobody is told about {made['about']} until {_when(made['ends'])}: silence {made['id']}.")
+
+
+@app.command("list")
+def list_(config: Config = DEFAULT_CONFIG) -> None:
+    """List the silences that have not ended. Times are Malaysian."""
+    show(
+        ["No.", "About", "Since", "Until", "Why", "By"],
+        (
+            [str(s["id"]), s["about"], _when(s["begins"]), _when(s["ends"]), s["why"], s["by"]]
+            for s in ask(config, "GET", "/silences")
+        ),
+        nothing="There are no silences.",
+    )
+
+
+@app.command()
+def remove(
+    number: Annotated[int, typer.Argument(help="As `pantau silence list` shows it.")],
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """End a silence now: what is still wrong is told at once."""
+    gone = ask(config, "POST", f"/silences/{number}/remove", {"by": by or login_name()})
+    typer.echo(f"Silence {gone['id']} about {gone['about']} is ended.")
+
+
+def _when(text: str) -> str:
+    return datetime.fromisoformat(text).astimezone(MALAYSIA).strftime("%d/%m/%Y %H:%M")

@@ -1,0 +1,161 @@
+"""The files of a dossier: the record of an incident on paper, and the data behind it for whoever wants to verify it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from alerts.audit import BEGINNING, as_json, compact, moment
+from alerts.delivery import Notice
+from alerts.documents.dossier import Dossier, Evidence, name_of
+from alerts.documents.render import dossier as render
+from alerts.incident import Incident
+from alerts.wording.texts import Wording
+from monitor.overview import why_failed
+from probes.result import Outcome, Phase, ProbeResult
+
+#: How long before its beginning the runs are shown: the last that were well.
+BEFORE = timedelta(minutes=15)
+
+_INCIDENT = TypeAdapter(Incident)
+_NOTICES = TypeAdapter(tuple[Notice, ...])
+
+_OUTCOMES = {
+    Outcome.DELIVERED: "diterima",
+    Outcome.JUNK: "masuk folder sarap",
+    Outcome.BOUNCED: "dipulangkan",
+    Outcome.REJECTED: "ditolak",
+    Outcome.DEFERRED: "ditangguhkan",
+    Outcome.CORRUPTED: "rosak",
+    Outcome.LOST: "hilang",
+    Outcome.AUTH: "log masuk ditolak",
+    Outcome.TLS: "TLS gagal",
+    Outcome.DNS: "DNS gagal",
+    Outcome.CONNECT: "tidak dapat dihubungi",
+    Outcome.TIMEOUT: "tiada jawapan",
+    Outcome.INCONCLUSIVE: "tidak muktamad",
+}
+
+_READ_ME = """\
+REKOD INSIDEN {number} - TERHAD
+
+{number}.pdf     Rekod untuk difailkan (PDF/A-2a).
+dossier.json     Insiden, notis dan percubaan penghantaran.
+journal.jsonl    Catatan jejak audit tentang insiden ini, satu baris setiap catatan.
+links.csv        Nombor dan cincangan kandungan setiap catatan, dari catatan pertama insiden ini hingga hujung.
+notices.csv      Siapa dihubungi, bila, melalui apa, dan hasilnya.
+evidence.csv     Ujian yang membuktikan gangguan dan pemulihan.
+SHA256SUMS       sha256sum --check SHA256SUMS
+
+HOW TO VERIFY. The chain before the first entry ended in
+  {before}
+Begin with that. For each line of links.csv: hash = SHA-256 of the hash so far, a blank, and the content. At the last
+line it must be
+  {head}
+which is to be compared with a head of the journal that was kept elsewhere. For each line of journal.jsonl, the SHA-256
+of the line without the keys previous, content and hash (keys sorted, no blanks) must be its content, and that content
+must stand in links.csv at its number. docs/audit.md of Pantau has both as a program.
+"""
+
+
+def evidence(results: Iterable[ProbeResult]) -> Sequence[Evidence]:
+    """Return the runs as a dossier tells them, by their end."""
+    told = (
+        Evidence(
+            at=result.started_at + result.duration,
+            subject=result.route,
+            outcome=result.outcome,
+            outcome_ms=_OUTCOMES[result.outcome],
+            why=why_failed(result),
+            transit=None if (transit := result.phases.get(Phase.TRANSIT)) is None else transit.total_seconds(),
+            good=result.outcome is Outcome.DELIVERED,
+            reference=result.token_id,
+        )
+        for result in results
+    )
+    return sorted(told, key=lambda each: each.at)
+
+
+def files(dossier: Dossier, links: Sequence[tuple[int, str]], wording: Wording) -> Mapping[str, bytes]:
+    """Return the files by name, the PDF first. Sets type for up to some seconds: call it in a thread."""
+    number = dossier.incident.number
+    before = dossier.entries[0].previous if dossier.entries else BEGINNING
+    data = {
+        "dossier.json": _json(dossier),
+        "journal.jsonl": "".join(f"{compact(as_json(entry))}\n" for entry in dossier.entries),
+        "links.csv": _csv(("number", "content"), links),
+        "notices.csv": _csv(_NOTICE_COLUMNS, _tries(dossier)),
+        "evidence.csv": _csv(_EVIDENCE_COLUMNS, (_evidence_row(each) for each in dossier.evidence)),
+        "BACA-SAYA.txt": _READ_ME.format(
+            number=number, before=before, head=f"{dossier.head.number}:{dossier.head.hash}"
+        ),
+    }
+    octets = {name: text.encode() for name, text in data.items()}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in octets.items()}
+    pdf = render(dossier, digests, wording).pdf
+    digests = {f"{number}.pdf": hashlib.sha256(pdf).hexdigest(), **digests}
+    sums = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+    return {f"{number}.pdf": pdf, **octets, "SHA256SUMS": sums.encode()}
+
+
+def since(incident: Incident) -> datetime:
+    """Return from when on the runs belong to an incident's dossier."""
+    return incident.began_at - BEFORE
+
+
+_NOTICE_COLUMNS = (
+    *("notice", "plan", "purpose", "person", "name", "channel", "number", "state"),
+    *("attempt", "gateway", "reference", "attempt_state", "started_at", "ended_at", "error", "code", "detail"),
+)
+_EVIDENCE_COLUMNS = ("ended_at", "route", "outcome", "transit_seconds", "why", "token")
+
+
+def _json(dossier: Dossier) -> str:
+    values: dict[str, Any] = {
+        "format": "pantau-dossier-1",
+        "made_at": moment(dossier.made_at),
+        "made_by": dossier.made_by,
+        "head": {"number": dossier.head.number, "hash": dossier.head.hash},
+        "incident": _INCIDENT.dump_python(dossier.incident, mode="json"),
+        "notices": _NOTICES.dump_python(tuple(dossier.notices), mode="json"),
+    }
+    return json.dumps(values, ensure_ascii=False, indent=1) + "\n"
+
+
+def _tries(dossier: Dossier) -> Iterable[Sequence[object]]:
+    for notice in dossier.notices:
+        about = (notice.id, notice.plan, notice.purpose, notice.person, name_of(notice, dossier.incident))
+        if not any(d.attempts for d in notice.deliveries):
+            yield (*about, notice.channel, "", notice.state, *[""] * 9)
+        for delivery in notice.deliveries:
+            for a in delivery.attempts:
+                yield (
+                    *(*about, delivery.address.channel, delivery.address.number, notice.state, a.n, a.gateway),
+                    *(a.reference, a.state, moment(a.started_at), moment(a.ended_at) if a.ended_at else ""),
+                    *(a.error or "", a.code, a.detail),
+                )
+
+
+def _evidence_row(each: Evidence) -> Sequence[object]:
+    transit = "" if each.transit is None else f"{each.transit:.3f}"
+    return moment(each.at), each.subject, each.outcome, transit, each.why, each.reference
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows([_harmless(str(value)) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def _harmless(text: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula: what a mail server answered stands in some of them."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

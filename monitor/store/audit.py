@@ -1,0 +1,175 @@
+"""The journal in the database, as `alerts.audit` means it: added to at its end, and read in its order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Row, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from alerts.audit import Head, Sealed, Verifier, seal
+from alerts.store import Entry
+from monitor.store.tables import journal, journal_head, notice_incident
+
+#: Read and hashed in one go, some milliseconds' work: others want the loop, too.
+BATCH = 500
+
+_THE_HEAD = 1
+
+#: Gives a consistent view of the store.
+Reading = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
+
+
+async def append(connection: AsyncConnection, entries: Sequence[Entry]) -> Sequence[Sealed]:
+    """Add *entries* to the end of the journal, in the transaction that *connection* is in, and return them sealed.
+
+    To be the last thing that a transaction does: who adds holds the head until it ends, and everybody else who has
+    something to tell waits. Locked any earlier, two transactions could wait for each other.
+    """
+    if not entries:
+        return ()
+    locked = select(journal_head.c.number, journal_head.c.hash).where(journal_head.c.id == _THE_HEAD).with_for_update()
+    row = (await connection.execute(locked)).one()
+    before = Head(number=row.number, hash=row.hash)
+    sealed: list[Sealed] = []
+    for entry in entries:
+        sealed.append(seal(entry, before))
+        before = Head(number=sealed[-1].number, hash=sealed[-1].hash)
+    await connection.execute(insert(journal), [_values(each) for each in sealed])
+    moved = update(journal_head).where(journal_head.c.id == _THE_HEAD).values(number=before.number, hash=before.hash)
+    await connection.execute(moved)
+    return sealed
+
+
+async def head(connection: AsyncConnection) -> Head:
+    """Return the journal's last entry, as the store keeps it apart."""
+    row = (await connection.execute(select(journal_head.c.number, journal_head.c.hash))).one_or_none()
+    # Taken away by somebody: then no chain ends where it should.
+    return Head(number=0, hash="") if row is None else Head(number=row.number, hash=row.hash)
+
+
+async def entries(connection: AsyncConnection, after: int = 0, limit: int = BATCH) -> Sequence[Sealed | int]:
+    """Return the entries that follow number *after*, in their order; of one that cannot be read, the number."""
+    query = select(journal).where(journal.c.id > after).order_by(journal.c.id).limit(limit)
+    try:
+        return [to_sealed(row) for row in await connection.execute(query)]
+    # A moment or a JSON text that is none any more: somebody has written into the file.
+    except (ValueError, TypeError):
+        numbers = select(journal.c.id).where(journal.c.id > after).order_by(journal.c.id).limit(limit)
+        return [await _readable(connection, number) for number in (await connection.execute(numbers)).scalars().all()]
+
+
+async def of_incident(connection: AsyncConnection, incident_id: int) -> Sequence[Sealed]:
+    """Return the entries about an incident and about the notices that tell of it, in their order."""
+    theirs = select(notice_incident.c.notice_id).where(notice_incident.c.incident_id == incident_id)
+    about = (journal.c.incident_id == incident_id) | journal.c.notice_id.in_(theirs)
+    return [to_sealed(row) for row in await connection.execute(select(journal).where(about).order_by(journal.c.id))]
+
+
+async def links(connection: AsyncConnection, since: int) -> Sequence[tuple[int, str]]:
+    """Return number and content hash of every entry from number *since*: enough to follow the chain, and no content."""
+    query = select(journal.c.id, journal.c.content).where(journal.c.id >= since).order_by(journal.c.id)
+    return [(row.id, row.content) for row in await connection.execute(query)]
+
+
+async def hash_of(connection: AsyncConnection, number: int) -> str | None:
+    """Return the hash of an entry; `None` if there is no such entry."""
+    found = (await connection.execute(select(journal.c.hash).where(journal.c.id == number))).scalar_one_or_none()
+    return None if found is None else str(found)
+
+
+async def verify(read: Reading, against: Head | None = None) -> Verifier:
+    """Follow the whole chain and return what was found; *against* is a head that somebody kept outside.
+
+    *read* gives a consistent view, such as `Database.read`. It is taken anew for each batch: others write meanwhile, and
+    a server lets nobody hold a view for minutes.
+    """
+    verifier = Verifier()
+    after = 0
+    while True:
+        async with read() as connection:
+            batch = await entries(connection, after)
+            for entry in batch:
+                if isinstance(entry, int):
+                    verifier.unreadable(entry)
+                else:
+                    verifier.take(entry)
+            if len(batch) < BATCH:
+                verifier.end(await head(connection))
+                if against is not None:
+                    verifier.against(against, await hash_of(connection, against.number))
+                return verifier
+            after = number_of(batch[-1])
+
+
+def number_of(entry: Sealed | int) -> int:
+    """Return the number of an entry that could be read, or could not."""
+    return entry if isinstance(entry, int) else entry.number
+
+
+@asynccontextmanager
+async def in_file(path: Path) -> AsyncIterator[AsyncConnection]:
+    """Read the SQLite file of a service that does not run; nothing is written into it or beside it.
+
+    Raise `FileNotFoundError` when there is none, `sqlalchemy.exc.DatabaseError` when it is no store with a chain.
+    """
+    engine = create_async_engine(_read_only(path))
+    try:
+        async with engine.connect() as connection:
+            yield connection
+    finally:
+        await engine.dispose()
+
+
+def _read_only(path: Path) -> URL:
+    if not path.exists():
+        raise FileNotFoundError(path)
+    beside = path.with_name(f"{path.name}-wal")
+    # After a clean stop everything is in the one file, and it can be read where nothing may be written (a copy on a
+    # medium that is locked). After a crash the rest lies beside it, and SQLite must be let at both.
+    whole = not beside.exists() or beside.stat().st_size == 0
+    query = {"mode": "ro", "uri": "true"} | ({"immutable": "1"} if whole else {})
+    return URL.create("sqlite+aiosqlite", database=f"file:{quote(str(path))}", query=query)
+
+
+async def _readable(connection: AsyncConnection, number: int) -> Sealed | int:
+    try:
+        return to_sealed((await connection.execute(select(journal).where(journal.c.id == number))).one())
+    except (ValueError, TypeError):
+        return number
+
+
+def to_sealed(row: Row[Any]) -> Sealed:
+    """Return the entry of a row."""
+    return Sealed(
+        number=row.id,
+        at=row.at,
+        actor=row.actor,
+        event=row.event,
+        incident_id=row.incident_id,
+        notice_id=row.notice_id,
+        detail=row.detail,
+        previous=row.previous,
+        content=row.content,
+        hash=row.hash,
+        purged_by=row.purged_by,
+    )
+
+
+def _values(entry: Sealed) -> dict[str, Any]:
+    return {
+        "id": entry.number,
+        "at": entry.at,
+        "actor": entry.actor,
+        "event": entry.event,
+        "incident_id": entry.incident_id,
+        "notice_id": entry.notice_id,
+        "detail": entry.detail,
+        "previous": entry.previous,
+        "content": entry.content,
+        "hash": entry.hash,
+    }

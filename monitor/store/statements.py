@@ -1,0 +1,86 @@
+"""The statements that the engine runs all the time, built once: to build one takes as long as to run it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Select, bindparam, exists, func, select, update
+
+from monitor.store.rows import PART_COLUMNS
+from monitor.store.tables import attempt, delivery, incident, notice, notice_incident
+
+
+def _notices() -> Select[Any]:
+    """Return notices with a row for each part, and how many parts there are, whatever else is asked of them."""
+    theirs = notice_incident.alias("theirs")
+    of_this = (theirs.c.notice_id == notice.c.id) & theirs.c.left_at.is_(None)
+    return (
+        select(
+            notice,
+            *(notice_incident.c[name].label(f"part_{name}") for name in PART_COLUMNS),
+            select(func.count()).where(of_this).scalar_subquery().label("tells_of"),
+            select(func.min(theirs.c.incident_id)).where(of_this).scalar_subquery().label("lead"),
+        )
+        .join(notice_incident, notice_incident.c.notice_id == notice.c.id)
+        .where(notice_incident.c.left_at.is_(None))
+        .order_by(notice.c.id, notice_incident.c.incident_id)
+    )
+
+
+#: To be narrowed further.
+NOTICES = _notices()
+#: *incident_id*
+NOTICES_OF = NOTICES.where(notice_incident.c.incident_id == bindparam("incident_id"))
+#: *notice_id*
+NOTICE = NOTICES.where(notice.c.id == bindparam("notice_id"))
+
+#: *notice_ids*. A row for each attempt, or one without for a delivery that has none.
+DELIVERIES = (
+    select(
+        delivery.c.id.label("delivery"),
+        *(delivery.c.notice_id, delivery.c.channel, delivery.c.number),
+        delivery.c.extension,
+    )
+    .add_columns(attempt)
+    .join_from(delivery, attempt, attempt.c.delivery_id == delivery.c.id, isouter=True)
+    .where(delivery.c.notice_id.in_(bindparam("notice_ids", expanding=True)))
+    .order_by(delivery.c.id, attempt.c.n)
+)
+
+#: *incident_id*
+INCIDENT = select(incident).where(incident.c.id == bindparam("incident_id"))
+
+#: *part_key*
+DECIDED = select(notice_incident.c.notice_id).where(notice_incident.c.key == bindparam("part_key"))
+
+#: *notice_id*
+BEGUN = (
+    select(attempt.c.id)
+    .join(delivery, delivery.c.id == attempt.c.delivery_id)
+    .where(delivery.c.notice_id == bindparam("notice_id"))
+    .limit(1)
+)
+#: *notice_id*. On SQLite nobody else writes anyway.
+LOCK_NOTICE = select(notice.c.id).where(notice.c.id == bindparam("notice_id")).with_for_update()
+#: *notice_id*, *new_state*
+SETTLE = update(notice).where(notice.c.id == bindparam("notice_id")).values(state=bindparam("new_state"))
+
+
+def _gathered() -> Select[Any]:
+    begun = exists().where(attempt.c.delivery_id == delivery.c.id, delivery.c.notice_id == notice.c.id)
+    of_this = exists().where(
+        notice_incident.c.notice_id == notice.c.id, notice_incident.c.incident_id == bindparam("incident_id")
+    )
+    return (
+        select(
+            *(notice.c.id, notice.c.state, notice.c.created_at, notice.c.not_before),
+            begun.label("begun"),
+            of_this.label("of_this"),
+        )
+        .where(notice.c.gathering == bindparam("key"), notice.c.created_at > bindparam("since"))
+        .order_by(notice.c.id)
+    )
+
+
+#: *key*, *since*, *incident_id*
+GATHERED = _gathered()

@@ -1,0 +1,41 @@
+"""Orders over HTTP: programs with a token acknowledge. Nothing else can be ordered here (see docs/adr)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, HTTPException
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, ConfigDict, Field
+
+from monitor.overview import IncidentView, view_incident
+from monitor.web.source import Source
+
+
+class Acknowledgement(BaseModel):
+    """Who has taken the incident on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: str = Field(min_length=1, max_length=100)
+
+
+_Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
+
+
+def orders(source: Source) -> APIRouter:
+    """Build the routes. A page of a stranger's cannot send the header, so no browser orders anything unasked."""
+    router = APIRouter(prefix="/api/v1", tags=["orders"])
+
+    @router.post("/incidents/{number}/acknowledge", summary="Take an incident on; needs a token of `api`")
+    async def acknowledge(number: str, word: Acknowledgement, bearer: _Bearer) -> IncidentView:
+        program = None if bearer is None else source.program(bearer.credentials)
+        if program is None:
+            raise HTTPException(401, "no token that is known", headers={"WWW-Authenticate": "Bearer"})
+        # Both are written down: the person, by the word of the program.
+        incident = await source.acknowledge(number, f"{word.by} ({program})")
+        if incident is None:
+            raise HTTPException(404, f"there is no incident {number}")
+        return view_incident(incident)
+
+    return router

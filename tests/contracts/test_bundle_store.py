@@ -1,0 +1,193 @@
+"""What every store keeps of bundles, budgets and silences."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from alerts.delivery import AttemptState, NoticeState
+from alerts.event import Resolve
+from alerts.incident import Incident, apply
+from alerts.store import Ledger, Store
+from alerts.urgency import Urgency
+from monitor.store.database import Database
+from monitor.store.ledger import SqlStore
+from monitor.store.postgres import PostgresServer
+from tests.contracts.test_store import draft
+from tests.real.postgres import Postgres
+from tests.unit.alerts.people import MINUTE, SECOND, SMS_RAVI, SMS_SITI, T0, trigger
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlStore]:
+    server: PostgresServer | None = None
+    if request.param == "postgresql":
+        postgres: Postgres = request.getfixturevalue("postgres")
+        server = postgres.database()
+    async with Database.open(tmp_path, server) as database:
+        yield SqlStore(database)
+
+
+async def opened(ledger: Ledger, *keys: str) -> list[Incident]:
+    return [await ledger.add_incident(replace(trigger(), dedup_key=key)) for key in keys]
+
+
+async def bundled(ledger: Ledger, *keys: str) -> tuple[int, list[Incident]]:
+    """Return the number of a notice that tells of an incident for each key, and the incidents."""
+    incidents = await opened(ledger, *keys)
+    await ledger.add_notice(incidents[0], draft(incidents[0], keys[0]), T0, gathering="g", not_before=T0 + MINUTE)
+    (notice,) = await ledger.notices(incidents[0].id)
+    for number, incident in enumerate(incidents[1:], start=1):
+        assert await ledger.join_notice(notice.id, incident, replace(draft(incident, keys[number]), step=number))
+    return notice.id, incidents
+
+
+async def test_a_bundle_has_a_part_for_each_incident_and_each_sees_its_own(store: Store) -> None:
+    async with store.transaction() as ledger:
+        notice_id, incidents = await bundled(ledger, "a", "b", "c")
+    async with store.transaction() as ledger:
+        whole = await ledger.notice(notice_id)
+        own = [(await ledger.notices(incident.id))[0] for incident in incidents]
+
+    assert whole.incident_ids == tuple(incident.id for incident in incidents)
+    assert [part.facts.number for part in whole.parts] == [incident.number for incident in incidents]
+    assert (whole.tells_of, whole.leads) == (3, True)
+    assert [notice.step for notice in own] == [0, 1, 2]
+    assert [notice.leads for notice in own] == [True, False, False]
+    assert [len(notice.parts) for notice in own] == [1, 1, 1]
+    assert whole.not_before == whole.due_at == T0 + MINUTE
+
+
+async def test_what_is_in_a_bundle_is_decided(store: Store) -> None:
+    async with store.transaction() as ledger:
+        _, incidents = await bundled(ledger, "a", "b")
+        assert await ledger.is_decided("b")
+        assert not await ledger.is_decided("c")
+        assert not await ledger.add_notice(incidents[1], draft(incidents[1], "b"), T0)
+
+
+async def test_an_incident_that_leaves_is_not_told_and_the_next_looks_after_the_rest(store: Store) -> None:
+    async with store.transaction() as ledger:
+        notice_id, (first, second, third) = await bundled(ledger, "a", "b", "c")
+        await ledger.leave_notice(notice_id, first.id, T0)
+
+        assert await ledger.notices(first.id) == []
+        assert (await ledger.notice(notice_id)).incident_ids == (second.id, third.id)
+        assert (await ledger.notices(second.id))[0].leads
+        assert await ledger.is_decided("a"), "it is not decided on again"
+
+
+async def test_nothing_joins_what_a_gateway_is_being_called_for(store: Store) -> None:
+    async with store.transaction() as ledger:
+        notice_id, _ = await bundled(ledger, "a", "b")
+        (late,) = await opened(ledger, "late")
+        delivery = await ledger.add_delivery(notice_id, SMS_SITI)
+        assert [(g.begun, g.of_this) for g in await ledger.gathered("g", T0 - MINUTE, late.id)] == [(False, False)]
+        await ledger.add_attempt(delivery, "sms", T0, look_at=T0)
+
+        assert not await ledger.join_notice(notice_id, late, draft(late, "late"))
+        assert [g.begun for g in await ledger.gathered("g", T0 - MINUTE, late.id)] == [True]
+        assert await ledger.notices(late.id) == []
+
+
+async def test_either_an_incident_joins_or_the_gateway_is_called_without_it(store: SqlStore) -> None:
+    """Two engines at once: what joins is in what is sent."""
+    async with store.transaction() as ledger:
+        notice_id, _ = await bundled(ledger, "a", "b")
+        (late,) = await opened(ledger, "late")
+        delivery = await ledger.add_delivery(notice_id, SMS_SITI)
+
+    async def send() -> int:
+        async with store.transaction() as ledger:
+            await ledger.lock_notice(notice_id)
+            await ledger.add_attempt(delivery, "sms", T0, look_at=T0)
+            return (await ledger.notice(notice_id)).tells_of
+
+    async def join() -> bool:
+        async with store.transaction() as ledger:
+            return await ledger.join_notice(notice_id, late, draft(late, "late"))
+
+    told_of, joined = await asyncio.gather(send(), join())
+    assert told_of == (3 if joined else 2)
+
+
+async def test_what_was_gathered_is_found_by_its_key_and_its_age(store: Store) -> None:
+    async with store.transaction() as ledger:
+        notice_id, (first, *_) = await bundled(ledger, "a", "b")
+        await ledger.settle(notice_id, NoticeState.SENT)
+
+        (found,) = await ledger.gathered("g", T0 - SECOND, first.id)
+        assert (found.notice_id, found.due_at, found.state, found.of_this) == (
+            *(notice_id, T0 + MINUTE, NoticeState.SENT),
+            True,
+        )
+        assert await ledger.gathered("g", T0, first.id) == []
+        assert await ledger.gathered("other", T0 - SECOND, first.id) == []
+
+
+async def test_a_notice_that_is_held_says_until_when_and_how_it_presses(store: Store) -> None:
+    async with store.transaction() as ledger:
+        (incident,) = await opened(ledger, "a")
+        await ledger.add_notice(incident, draft(incident), T0, urgency=Urgency.REPEAT)
+        (notice,) = await ledger.notices(incident.id)
+        assert (notice.urgency, notice.not_before, notice.due_at) == (Urgency.REPEAT, None, T0)
+        await ledger.hold(notice.id, T0 + 5 * MINUTE)
+        assert (await ledger.notice(notice.id)).due_at == T0 + 5 * MINUTE
+
+
+async def test_what_was_taken_is_counted_by_address_and_by_gateway_and_what_was_refused_is_not(store: Store) -> None:
+    async with store.transaction() as ledger:
+        (incident,) = await opened(ledger, "a")
+        for number, (address, gateway, state, provider_id) in enumerate(
+            [
+                (SMS_SITI, "sms", AttemptState.ACCEPTED, "1"),
+                (SMS_SITI, "modem", AttemptState.DELIVERED, "2"),
+                (SMS_SITI, "sms", AttemptState.FAILED, "3"),
+                (SMS_SITI, "sms", AttemptState.FAILED, None),
+                (SMS_SITI, "sms", AttemptState.UNKNOWN, None),
+                (SMS_SITI, "sms", AttemptState.CALLING, None),
+                (SMS_RAVI, "sms", AttemptState.SENT, "4"),
+            ]
+        ):
+            await ledger.add_notice(incident, draft(incident, f"k{number}"), T0)
+            notice = (await ledger.notices(incident.id))[-1]
+            delivery = await ledger.add_delivery(notice.id, address)
+            made = await ledger.add_attempt(delivery, gateway, T0 + number * MINUTE, look_at=T0)
+            await ledger.save_attempt(replace(made, state=state, provider_id=provider_id))
+
+        def minutes(*numbers: int) -> list[object]:
+            return [T0 + number * MINUTE for number in numbers]
+
+        before = T0 - MINUTE
+        assert await ledger.taken_since(before, address=SMS_SITI) == minutes(0, 1, 2, 5)
+        assert await ledger.taken_since(before, gateway="sms") == minutes(0, 2, 5, 6)
+        assert await ledger.taken_since(T0 + MINUTE, address=SMS_SITI) == minutes(2, 5)
+
+
+async def test_a_silence_is_there_until_it_ends_or_is_ended(store: Store) -> None:
+    hour = timedelta(hours=1)
+    async with store.transaction() as ledger:
+        short = await ledger.add_silence("JCM", T0, T0 + hour, "kerja", "Siti Contoh")
+        long = await ledger.add_silence("JKT", T0, T0 + 2 * hour, "kerja", "Siti Contoh")
+    async with store.transaction() as ledger:
+        assert await ledger.silences(T0) == [short, long]
+        assert await ledger.silences(T0 + hour) == [long]
+        assert await ledger.end_silence(long.id, T0 + MINUTE) == long
+        assert await ledger.end_silence(long.id, T0 + 2 * MINUTE) is None
+        assert await ledger.silences(T0 + MINUTE) == [short]
+
+
+async def test_an_incident_that_comes_and_goes_says_so(store: SqlStore) -> None:
+    async with store.transaction() as ledger:
+        steady = await ledger.add_incident(replace(trigger(), dedup_key="a"))
+        unsteady = await ledger.add_incident(replace(trigger(at=T0 + MINUTE), dedup_key="b", unsteady=True))
+        await ledger.save_incident(apply(steady, Resolve(dedup_key="a", at=T0, ended_at=T0)))
+        assert await ledger.incident(unsteady.id) == unsteady
+        assert unsteady.unsteady
+        assert await ledger.opened_since(T0 - MINUTE) == [("a", T0), ("b", T0 + MINUTE)]
+        assert await ledger.opened_since(T0) == [("b", T0 + MINUTE)]

@@ -1,0 +1,95 @@
+"""What every store promises about overrides of duties."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from alerts.calendar import Calendar, State
+from alerts.contact import Address, Contact
+from alerts.notice import Language
+from alerts.office_hours import OfficeHours
+from alerts.oncall import Override
+from monitor.config.window import MALAYSIA
+from monitor.store.database import Database
+from monitor.store.ledger import SqlLedger, SqlStore
+from monitor.store.postgres import PostgresServer
+from tests.real.postgres import Postgres
+from tests.unit.alerts.people import MINUTE, RAVI, SITI, T0, VOICE_SITI
+
+HOUR = timedelta(hours=1)
+AT_THE_OFFICE = OfficeHours(calendar=Calendar(state=State.KEDAH), zone=MALAYSIA)
+MEI = Contact(
+    key="mei",
+    name="Mei Contoh",
+    language=Language.ENGLISH,
+    addresses=(
+        Address(channel=VOICE_SITI.channel, number="+60300000103", extension="W1#", hours=AT_THE_OFFICE),
+        VOICE_SITI,
+    ),
+)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlStore]:
+    server: PostgresServer | None = None
+    if request.param == "postgresql":
+        postgres: Postgres = request.getfixturevalue("postgres")
+        server = postgres.database()
+    async with Database.open(tmp_path, server) as database:
+        yield SqlStore(database)
+
+
+async def made(ledger: SqlLedger, contact: Contact = MEI, rota: str = "JCM/bertugas", hours: int = 2) -> Override:
+    return await ledger.duty.add(rota=rota, contact=contact, begins=T0, ends=T0 + hours * HOUR, by="Siti", now=T0)
+
+
+async def test_an_override_is_read_as_it_was_made(store: SqlStore) -> None:
+    async with store.transaction() as ledger:
+        written = await made(ledger)
+    async with store.reading() as ledger:
+        (read,) = await ledger.duty.standing(T0)
+
+    assert read == written
+    assert (read.rota, read.begins, read.ends, read.by, read.made_at) == (
+        "JCM/bertugas",
+        T0,
+        T0 + 2 * HOUR,
+        "Siti",
+        T0,
+    )
+    assert read.contact == MEI
+    # What does not tell one address from another is kept all the same.
+    assert [address.hours for address in read.contact.addresses] == [AT_THE_OFFICE, None]
+
+
+async def test_those_that_are_over_or_taken_back_do_not_stand(store: SqlStore) -> None:
+    async with store.transaction() as ledger:
+        short, long, gone = await made(ledger, hours=1), await made(ledger, RAVI), await made(ledger, SITI)
+        taken_back = await ledger.duty.remove(gone.id, "Ravi", T0 + MINUTE)
+        standing = [o.id for o in await ledger.duty.standing(T0)]
+        later = [o.id for o in await ledger.duty.standing(T0 + HOUR)]
+
+    assert taken_back == gone
+    assert standing == [short.id, long.id]
+    assert later == [long.id]
+
+
+async def test_what_does_not_stand_cannot_be_taken_back(store: SqlStore) -> None:
+    async with store.transaction() as ledger:
+        one = await made(ledger)
+        assert await ledger.duty.remove(one.id, "Ravi", T0 + 2 * HOUR) is None
+        assert await ledger.duty.remove(one.id, "Ravi", T0) == one
+        assert await ledger.duty.remove(one.id, "Ravi", T0) is None
+        assert await ledger.duty.remove(one.id + 1, "Ravi", T0) is None
+
+
+async def test_the_engine_gets_those_of_the_rotas_it_asks_about(store: SqlStore) -> None:
+    async with store.transaction() as ledger:
+        first, _, third = await made(ledger), await made(ledger, rota="MDC/bertugas"), await made(ledger, RAVI)
+
+        assert await ledger.overrides({"JCM/bertugas", "JCM/lain"}, T0) == [first, third]
+        assert await ledger.overrides({"JCM/lain"}, T0) == []

@@ -1,0 +1,164 @@
+"""What the migrations promise, on every database: the tables as the code knows them, and what older versions stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import URL, Connection, Engine, create_engine, inspect, make_url, text
+from sqlalchemy.exc import DBAPIError
+
+from alerts.delivery import AttemptState
+from monitor.health import Health
+from monitor.store.database import Database
+from monitor.store.history import History
+from monitor.store.ledger import SqlStore
+from monitor.store.migrations import StoreTooNewError, upgrade
+from monitor.store.postgres import PostgresServer
+from monitor.store.tables import metadata
+from tests.real.postgres import Postgres
+from tests.unit.alerts.people import trigger
+
+AT = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """An empty database."""
+
+    directory: Path
+    server: PostgresServer | None
+    url: URL
+    engine: Engine
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    server = None
+    url = make_url(f"sqlite:///{tmp_path / 'pantau.sqlite'}")
+    if request.param == "postgresql":
+        postgres: Postgres = request.getfixturevalue("postgres")
+        server = postgres.database()
+        url = server.url()
+    engine = create_engine(url)
+    yield Place(directory=tmp_path, server=server, url=url, engine=engine)
+    engine.dispose()
+
+
+def test_the_migrations_make_what_the_tables_say(place: Place) -> None:
+    upgrade(place.url)
+
+    with place.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_an_upgrade_can_be_repeated(place: Place) -> None:
+    for _ in range(2):
+        upgrade(place.url)
+
+
+def test_an_upgrade_that_is_broken_off_leaves_nothing_and_can_be_repeated(place: Place) -> None:
+    with place.engine.begin() as connection:
+        # In the way of one of the last tables: what was made before it must not stay behind.
+        connection.execute(text("CREATE TABLE attempt (id INTEGER)"))
+    with pytest.raises(DBAPIError, match="attempt"):
+        upgrade(place.url)
+
+    assert inspect(place.engine).get_table_names() == ["attempt"]
+    with place.engine.begin() as connection:
+        connection.execute(text("DROP TABLE attempt"))
+    upgrade(place.url)
+    assert {table.name for table in metadata.sorted_tables} < set(inspect(place.engine).get_table_names())
+
+
+async def test_a_store_that_a_newer_version_has_used_is_left_alone_and_says_what_to_do(place: Place) -> None:
+    upgrade(place.url)
+    with place.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    with pytest.raises(StoreTooNewError, match="install that version again, or put back the copy"):
+        async with Database.open(place.directory, place.server):
+            pass
+
+
+# -- what older versions stored --------------------------------------------------------------------------------------
+
+
+@cache
+def released() -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of an open incident with a call under way, as the versions with these schemas wrote them."""
+    rows: dict[str, list[dict[str, Any]]] = json.loads(
+        (Path(__file__).parent / "released.json").read_text(encoding="utf-8")
+    )
+    return rows
+
+
+def store_as_before(connection: Connection) -> None:
+    for table, rows in released().items():
+        for row in rows:
+            values = {k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in row.items()}
+            columns, places = ", ".join(values), ", ".join(f":{name}" for name in values)
+            connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({places})"), values)
+    moment = {"at": "2026-11-24 06:15:00+00:00" if connection.dialect.name == "postgresql" else "2026-11-24 06:15:00"}
+    for token in ("came", "lost", "under-way"):
+        sent = "INSERT INTO token (id, route, sent_at, deadline) VALUES (:id, 'JCM/internal', :at, :at)"
+        connection.execute(text(sent), {"id": token, **moment})
+    for token, outcome in (("came", "junk"), ("lost", "lost")):
+        ended = (
+            "INSERT INTO run (agency, route, token_id, started_at, duration, outcome, result)"
+            " VALUES ('JCM', 'JCM/internal', :token, :at, 1.5, :outcome, '{}')"
+        )
+        connection.execute(text(ended), {"token": token, "outcome": outcome, **moment})
+    connection.execute(text("INSERT INTO health VALUES ('JCM/internal', 'down', :at)"), moment)
+
+
+@pytest.mark.parametrize("schema", ["0001", "0002"])
+async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place: Place, schema: str) -> None:
+    upgrade(place.url, to=schema)
+    with place.engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL timezone = 'UTC'"))
+        store_as_before(connection)
+    (told,) = released()["notice"]
+
+    async with Database.open(place.directory, place.server) as database:
+        history = History(database)
+        tokens = await history.tokens(AT + MINUTE)
+        # Only the second schema can have known; the first learns it from the runs.
+        assert {token: sent.came for token, sent in tokens.items()} == {
+            "came": schema == "0001",
+            "lost": False,
+            "under-way": False,
+        }
+        assert {sent.at for sent in tokens.values()} == {AT}
+        assert await history.healths() == {"JCM/internal": (Health.DOWN, AT)}
+
+        async with SqlStore(database).transaction() as ledger:
+            (active,) = await ledger.active_incidents()
+            opened = await ledger.incident(active)
+            assert opened is not None
+            assert (opened.number, opened.opened_at, opened.began_at) == ("JCM-01", AT, AT - MINUTE)
+            assert [c.name for step in opened.brief.escalation.steps for c in step.contacts] == [
+                "Siti Contoh",
+                "Siti Contoh",
+                "Ravi Contoh",
+            ]
+            (notice,) = await ledger.notices(active)
+            assert (notice.person, notice.facts.number, notice.created_at) == ("siti", "JCM-01", AT)
+            assert [a.number for a in notice.addresses] == [a["number"] for a in told["addresses"]]
+            (attempt,) = (a for d in notice.deliveries for a in d.attempts)
+            assert (attempt.state, attempt.reference) == (AttemptState.CALLING, "p1-1-1795500900")
+            # What comes new gets an id and a number of its own.
+            assert (await ledger.add_incident(replace(trigger(), dedup_key="other"))).number == "JCM-02"
+            await ledger.add_attempt(notice.deliveries[0], "sms", AT + MINUTE, look_at=AT + 2 * MINUTE)
+            assert await ledger.claim(active, "utama", AT, MINUTE)

@@ -1,0 +1,110 @@
+"""Processes and drills on both stores: who is there, and that a drill is begun and tried once whoever is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from alerts.channel import Channel
+from alerts.contact import Address
+from alerts.drill import Exercise, ExerciseState, Trainee, facts
+from alerts.notice import Language
+from monitor.store.database import Database
+from monitor.store.drills import Drill, Drills
+from monitor.store.processes import Processes
+from monitor.store.tables import journal
+from tests.real.postgres import Postgres
+from tests.unit.alerts.people import MINUTE, OFFICE, T0
+
+Open = Callable[[], AbstractAsyncContextManager[Database]]
+
+SITI = Trainee(
+    agency="JCM",
+    key="siti",
+    name="Siti Contoh",
+    language=Language.MALAY,
+    addresses=(Address(channel=Channel.VOICE, number="+60100000101"),),
+    office=OFFICE,
+)
+CALL = Exercise(trainee=SITI, address=SITI.addresses[0], gateway="suara")
+TOLD = facts(OFFICE, Channel.VOICE, "LATIH-01", T0)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    if request.param == "sqlite":
+        return lambda: Database.open(tmp_path)
+    server: Postgres = request.getfixturevalue("postgres")
+    database = server.database()
+    return lambda: Database.open(tmp_path, database)
+
+
+@pytest.fixture
+async def database(store: Open) -> AsyncIterator[Database]:
+    async with store() as opened:
+        yield opened
+
+
+async def begun(drills: Drills, key: str = "scheduled/1") -> Drill | None:
+    return await drills.begin(key, contact="all", asked_by="schedule", begins_at=T0, ends_at=T0 + 60 * MINUTE)
+
+
+async def test_a_drill_is_begun_once_by_whoever_comes_first(database: Database) -> None:
+    one, other = Drills(database), Drills(database)
+    made = [each for each in await asyncio.gather(begun(one), begun(other)) if each is not None]
+    assert [each.number for each in made] == ["LATIH-01"]
+    assert await begun(one) is None
+    assert [each.id for each in await other.under_way()] == [made[0].id]
+    await one.end(made[0], T0)
+    assert await other.under_way() == []
+    assert await one.last_ended() == T0
+
+
+async def test_an_exercise_is_written_once_and_what_is_known_better_stays(database: Database) -> None:
+    drills = Drills(database)
+    drill = await begun(drills)
+    assert drill is not None
+    both = await asyncio.gather(*(drills.write(drill, CALL, TOLD, ExerciseState.CALLING, T0) for _ in range(2)))
+    (record,) = [each for each in both if each is not None]
+    assert record.reference.startswith("d")
+    assert record.number not in repr(record)
+
+    async def heard(state: ExerciseState, minutes: int) -> ExerciseState:
+        changed = await drills.change(record.reference, state, T0 + minutes * MINUTE, provider_id="CA1")
+        assert changed is not None
+        return changed.state
+
+    assert await heard(ExerciseState.DELIVERED, 1) is ExerciseState.DELIVERED
+    assert await heard(ExerciseState.FAILED, 2) is ExerciseState.DELIVERED
+    assert await heard(ExerciseState.CONFIRMED, 3) is ExerciseState.CONFIRMED
+    assert await heard(ExerciseState.CONFIRMED, 4) is ExerciseState.CONFIRMED
+    assert await drills.confirmed() == {("JCM", "siti"): T0 + 3 * MINUTE}
+    assert await drills.change("d99-1-0", ExerciseState.FAILED, T0) is None
+    async with database.read() as connection:
+        events = list((await connection.execute(select(journal.c.event).order_by(journal.c.id))).scalars())
+        chained = (await connection.execute(select(func.count()).select_from(journal))).scalar_one()
+    assert events == ["drill begun", "exercise begun", "exercise delivered", "exercise confirmed"]
+    assert chained == len(events)
+
+
+@pytest.mark.real
+async def test_processes_on_one_postgresql_see_each_other_and_who_has_ended(postgres: Postgres, tmp_path: Path) -> None:
+    server = postgres.database()
+    async with Database.open(tmp_path, server, name="a") as one, Database.open(tmp_path, server, name="b") as other:
+        first, second = Processes(one, "a"), Processes(other, "b")
+        assert await first.beat(T0, T0) == []
+        (seen,) = await second.beat(T0, T0 + MINUTE)
+        assert (seen.name, seen.beat_at, seen.stopped_at) == ("a", T0, None)
+        await second.stop(T0 + 2 * MINUTE)
+        (gone,) = await first.beat(T0, T0 + 3 * MINUTE)
+        assert (gone.name, gone.beat_at, gone.stopped_at) == ("b", T0 + MINUTE, T0 + 2 * MINUTE)
+        # It comes back under the same name.
+        await second.beat(T0 + timedelta(hours=1), T0 + timedelta(hours=1))
+        (back,) = await first.beat(T0, T0 + timedelta(hours=1))
+        assert back.stopped_at is None

@@ -1,0 +1,590 @@
+"""What people answer, on a real store: by SMS with a code, by PIN in a call, and that it was a false alarm."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from alerts.answering import ReleaseStage, Said
+from alerts.channel import Channel
+from alerts.delivery import Attempt, NoticeState
+from alerts.desk import Desks, ServiceDesk
+from alerts.event import Correct
+from alerts.exchange import Line
+from alerts.gateway import NO_KEY, AckResult, DeliveryError, Desk, ErrorClass, Heard, Progress, Report
+from alerts.hearing import MOST_PUZZLED
+from alerts.incident import IncidentState
+from alerts.notice import Matter, Purpose
+from alerts.pin import PinBook, hashed
+from alerts.poller import Poller
+from alerts.releasing import LOCKED_FOR
+from alerts.store import SmsNumber
+from alerts.wording.texts import load
+from tests.integration.alerts.station import Scripted, Station, station_at
+from tests.unit.alerts.people import (
+    BRIEF,
+    FAX,
+    LETTER,
+    MINUTE,
+    POLICY,
+    RAVI,
+    SITI,
+    SMS_RAVI,
+    SMS_SITI,
+    VOICE_SITI,
+    trigger,
+)
+
+WORDING = load()
+PIN = "280146"
+STRANGER = "+60100000199"
+#: Both are told by SMS at once.
+BY_SMS = replace(
+    BRIEF,
+    escalation=replace(POLICY, steps=(replace(POLICY.steps[0], contacts=(SITI, RAVI)), POLICY.steps[1]), rounds=1),
+)
+
+
+@dataclass
+class Answerable(Scripted):
+    """A gateway that people can answer, and that is asked for what they have sent."""
+
+    hears_people: bool = True
+    box: list[Said] = field(default_factory=list)
+    asked_since: list[datetime] = field(default_factory=list)
+
+    async def collect(self, since: datetime, desk: Desk) -> None:
+        self.asked_since.append(since)
+        for said in self.box:
+            await desk.receive(said)
+
+
+class Play(Station):
+    """A station whose SMS can be answered."""
+
+    pins = PinBook()
+
+    def restart(self, lines: Sequence[Line] | None = None) -> None:  # type: ignore[override]
+        if not isinstance(self.sms, Answerable):
+            self.sms = Answerable()
+        super().restart(lines)
+        self.heard = 0
+        self.desks = Desks(
+            dispatcher=self.dispatcher, store=self.store, wording=WORDING, pins=lambda: self.pins, clock=self.clock
+        )
+
+    @property
+    def desk(self) -> ServiceDesk:
+        return self.desks.of("sms")
+
+    async def says(self, number: str, text: str, event_id: str = "") -> str | None:
+        """Let somebody send an SMS; return what is answered."""
+        self.heard += 1
+        answer = await self.desk.receive(
+            Said(sender=number, text=text, event_id=event_id or f"SM{self.heard}/received")
+        )
+        await self.settle()
+        return answer.text if answer else None
+
+    async def codes(self, number: str) -> list[str]:
+        """Return the codes that a phone was sent, oldest first."""
+        incident_id, codes = 1, []
+        async with self.store.transaction() as ledger:
+            while await ledger.incident(incident_id):
+                codes += [
+                    a.response
+                    for n in await ledger.notices(incident_id)
+                    for d in n.deliveries
+                    for a in d.attempts
+                    if d.address.number == number and d.address.channel is Channel.SMS and a.response
+                ]
+                incident_id += 1
+        return codes
+
+
+@pytest.fixture
+async def play(tmp_path: Path) -> AsyncIterator[Play]:
+    async with station_at(tmp_path) as plain:
+        play = Play.__new__(Play)
+        play.__dict__ |= plain.__dict__
+        play.restart()
+        yield play
+
+
+async def attempts(play: Play, channel: Channel, incident_id: int = 1) -> list[Attempt]:
+    notices = await play.notices(incident_id)
+    return [a for n in notices for d in n.deliveries if d.address.channel is channel for a in d.attempts]
+
+
+# -- codes -----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_sms_with_its_code_acknowledges_and_is_thanked(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    assert await play.codes(SMS_SITI.number) == ["1A"]
+
+    assert await play.says(SMS_SITI.number, "1a") == "RM0 JCM: JCM-01 telah diterima oleh Siti Contoh. Terima kasih."
+
+    assert (await play.incident()).acknowledged_by == "Siti Contoh"
+    await play.advance(20 * MINUTE)
+    assert play.voice.sent == []
+
+
+async def test_the_second_to_answer_hears_who_was_first(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    await play.says(SMS_SITI.number, "terima")
+
+    answered = await play.says(SMS_RAVI.number, "JCM-01")
+
+    assert answered == "RM0 JCM: JCM-01 telah diterima lebih awal oleh Siti Contoh. Terima kasih."
+    assert (await play.incident()).acknowledged_by == "Siti Contoh"
+
+
+async def test_an_answer_after_the_recovery_is_told_that_it_is_over(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    await play.resolve()
+
+    assert "telah selesai" in (await play.says(SMS_SITI.number, "1A") or "")
+    assert (await play.incident()).acknowledged_by is None
+
+
+async def test_an_answer_to_a_false_alarm_is_told_that_it_was_withdrawn(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    await play.submit(Correct(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+
+    assert "telah dibatalkan" in (await play.says(SMS_SITI.number, "1A") or "")
+
+
+async def test_an_sms_that_comes_twice_does_something_once(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+
+    assert await play.says(SMS_SITI.number, "1A", "SM1") is not None
+    assert await play.says(SMS_SITI.number, "1A", "SM1") is None
+
+
+async def test_each_incident_has_its_own_code_on_a_phone_and_the_smallest_that_is_free(play: Play) -> None:
+    for agency in ("JCM", "MDC", "UCM"):
+        await play.submit(replace(trigger(brief=BY_SMS), dedup_key=agency))
+        await play.advance(3 * MINUTE)  # Apart, so that they are not gathered into one SMS.
+    assert await play.codes(SMS_SITI.number) == ["1A", "2A", "3A"]
+
+    answered = await play.says(SMS_SITI.number, "2A")
+
+    assert "JCM-02" in (answered or "")
+    states = [(await play.incident(i)).state for i in (1, 2, 3)]
+    assert states == [IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED, IncidentState.TRIGGERED]
+
+
+async def test_a_code_is_not_given_to_another_incident_before_the_next_day(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    await play.resolve()
+    await play.advance(timedelta(hours=3))
+    await play.submit(trigger(at=play.clock.now(), brief=BY_SMS))
+    assert (await play.codes(SMS_SITI.number))[-1] == "2A"
+    assert "JCM-01 telah selesai" in (await play.says(SMS_SITI.number, "1A") or "")
+    await play.resolve()
+
+    await play.advance(timedelta(hours=25))
+    await play.submit(trigger(at=play.clock.now(), brief=BY_SMS))
+    assert (await play.codes(SMS_SITI.number))[-1] == "1A"
+    assert "JCM-03 telah diterima" in (await play.says(SMS_SITI.number, "1A") or "")
+
+
+async def test_the_same_trouble_keeps_its_code_on_a_phone(play: Play) -> None:
+    brief = replace(BY_SMS, escalation=replace(BY_SMS.escalation, steps=BY_SMS.escalation.steps[:1], rounds=3))
+    await play.submit(trigger(brief=brief))
+    await play.advance(timedelta(minutes=40))
+
+    assert await play.codes(SMS_SITI.number) == ["1A", "1A", "1A"]
+
+
+async def test_a_code_for_slowness_does_not_acknowledge_the_outage_it_has_become(play: Play) -> None:
+    await play.submit(trigger(Matter.DEGRADED, brief=BY_SMS))
+    await play.advance(3 * MINUTE)
+    await play.submit(trigger(Matter.BOTH, play.clock.now(), brief=BY_SMS))
+    assert await play.codes(SMS_SITI.number) == ["1A", "2A"]
+
+    assert "kini lebih teruk" in (await play.says(SMS_SITI.number, "1A") or "")
+    assert (await play.incident()).state is IncidentState.TRIGGERED
+
+    assert "telah diterima oleh Siti" in (await play.says(SMS_SITI.number, "2A") or "")
+
+
+async def test_a_code_is_good_only_on_the_phone_that_got_it(play: Play) -> None:
+    only_siti = replace(BY_SMS, escalation=replace(BY_SMS.escalation, steps=POLICY.steps[:1], rounds=1))
+    await play.submit(trigger(brief=BY_SMS))
+    await play.submit(replace(trigger(brief=only_siti), dedup_key="MDC"))
+    await play.advance(3 * MINUTE)
+
+    await play.says(SMS_RAVI.number, "JCM-02")
+
+    assert (await play.incident(2)).state is IncidentState.TRIGGERED
+
+
+async def test_no_code_is_asked_for_where_no_answer_is_heard_and_none_of_people_outside(play: Play) -> None:
+    assert isinstance(play.sms, Answerable)
+    play.sms.hears_people = False
+    outside = replace(BRIEF.announcement.recipients[0], addresses=(SMS_RAVI,))
+    await play.submit(trigger(brief=replace(BRIEF, announcement=replace(BRIEF.announcement, recipients=(outside,)))))
+    await play.release()
+
+    assert {a.response for a in await attempts(play, Channel.SMS)} == {""}
+
+
+# -- what is not understood ------------------------------------------------------------------------------------------
+
+
+async def test_a_stranger_is_not_answered_and_changes_nothing(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+
+    assert [await play.says(STRANGER, text) for text in ("1A", "JCM-01", "hello", "STOP")] == [None] * 4
+    assert (await play.incident()).state is IncidentState.TRIGGERED
+    async with play.store.transaction() as ledger:
+        assert await ledger.responses.sms_number(STRANGER) == SmsNumber(), "nothing is kept of them"
+
+
+async def test_what_is_not_understood_is_explained_a_few_times_until_something_is(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    answers = [await play.says(SMS_SITI.number, "siapa ini?") for _ in range(MOST_PUZZLED + 2)]
+    assert answers == ["RM0 JCM: Jawapan tidak difahami. Balas 1A utk terima JCM-01."] * MOST_PUZZLED + [None] * 2
+
+    assert "telah diterima" in (await play.says(SMS_SITI.number, "1A") or "")
+    answered = await play.says(SMS_SITI.number, "??")
+    assert answered == "RM0 JCM: Jawapan tidak difahami. Tiada amaran yang menunggu jawapan sekarang."
+
+
+async def test_a_machine_that_says_ok_to_every_answer_is_answered_a_few_times(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    await play.resolve()
+
+    answers = [await play.says(SMS_SITI.number, "OK") for _ in range(MOST_PUZZLED + 2)]
+
+    assert ["telah selesai" in (answer or "") for answer in answers] == [True] * MOST_PUZZLED + [False] * 2
+
+
+async def test_a_word_without_a_code_is_not_guessed_when_several_wait(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    await play.advance(3 * MINUTE)
+    await play.submit(replace(trigger(brief=BY_SMS), dedup_key="MDC"))
+    await play.advance(3 * MINUTE)
+
+    assert "Ada beberapa amaran" in (await play.says(SMS_SITI.number, "terima") or "")
+    assert {(await play.incident(i)).state for i in (1, 2)} == {IncidentState.TRIGGERED}
+
+
+async def test_stop_is_kept_and_the_person_is_called_instead(play: Play) -> None:
+    brief = replace(
+        BY_SMS,
+        escalation=replace(POLICY, steps=(replace(POLICY.steps[0], channels=(Channel.SMS, Channel.VOICE)),), rounds=1),
+    )
+    await play.submit(trigger(brief=brief))
+    assert await play.says(SMS_SITI.number, "STOP") is None
+    await play.resolve()
+    await play.advance(3 * MINUTE)
+    sent = len(play.sms.sent)
+
+    await play.submit(trigger(at=play.clock.now(), brief=brief))
+    assert (len(play.sms.sent), play.voice.sent[-1]) == (sent, f"outage to {VOICE_SITI.number}")
+
+    await play.says(SMS_SITI.number, "MULA")
+    await play.resolve()
+    await play.advance(3 * MINUTE)
+    await play.submit(trigger(at=play.clock.now(), brief=brief))
+    assert play.sms.sent[-1] == f"outage to {SMS_SITI.number}"
+
+
+async def test_no_number_and_no_text_of_a_person_comes_into_the_journal(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    for text in ("STOP", "mula", "rahsia saya 1A 2A", "1A"):
+        await play.says(SMS_SITI.number, text)
+    said = repr(Said(sender=SMS_SITI.number, text="rahsia saya", event_id="SM1"))
+
+    assert SMS_SITI.number[-7:] not in caplog.text + said
+    assert "rahsia" not in caplog.text + said
+
+
+# -- asking ----------------------------------------------------------------------------------------------------------
+
+
+async def test_providers_are_asked_while_an_incident_is_active_and_an_hour_after(play: Play) -> None:
+    assert isinstance(play.sms, Answerable)
+    poller = Poller(store=play.store, exchange=play.exchange, desks=play.desks, clock=play.clock)
+    await poller.look()
+    assert play.sms.asked_since == []
+
+    opened = await play.submit(trigger(brief=BY_SMS))
+    assert opened is not None
+    play.sms.box.append(Said(sender=SMS_SITI.number, text="1A", event_id="SM1"))
+    await poller.look()
+    assert (await play.incident()).acknowledged_by == "Siti Contoh"
+
+    await play.resolve()
+    play.sms.taken = dict.fromkeys(play.sms.taken, Progress.DELIVERED)
+    await play.advance(2 * MINUTE)
+    assert await play.active() == []
+    play.clock.moment = opened.opened_at + timedelta(minutes=60)
+    await poller.look()
+    play.clock.moment += MINUTE
+    await poller.look()
+    assert play.sms.asked_since == [opened.opened_at] * 2
+
+
+async def test_a_gateway_that_cannot_be_asked_holds_up_no_other(play: Play) -> None:
+    class Dumb(Answerable):
+        async def collect(self, since: datetime, desk: Desk) -> None:
+            raise DeliveryError(ErrorClass.TRANSIENT, "not reached")
+
+    class Broken(Answerable):
+        async def collect(self, since: datetime, desk: Desk) -> None:
+            raise RuntimeError("a bug")
+
+    heard = Answerable(box=[Said(sender=SMS_SITI.number, text="1A", event_id="SM1")])
+    gateways = {"dumb": Dumb(), "broken": Broken(), "sms": heard}
+    play.restart([Line(name=name, channel=Channel.SMS, gateway=gateway) for name, gateway in gateways.items()])
+    await play.submit(trigger(brief=BY_SMS))
+
+    await Poller(store=play.store, exchange=play.exchange, desks=play.desks, clock=play.clock).look()
+
+    assert (await play.incident()).acknowledged_by == "Siti Contoh"
+
+
+# -- release in a call -----------------------------------------------------------------------------------------------
+
+
+async def in_a_call(play: Play) -> str:
+    """Let an outage last until its release is offered, call Siti about it, and return the reference of the call."""
+    play.pins = PinBook({("JCM", "siti"): hashed(PIN)})
+    brief = replace(BRIEF, escalation=replace(POLICY, steps=POLICY.steps[1:], rounds=3))
+    await play.submit(trigger(brief=brief))
+    await play.advance(timedelta(minutes=40))
+    return next(o.reference for o in reversed(play.voice.orders) if o.address == VOICE_SITI.number)
+
+
+async def test_a_pin_and_key_one_release_the_announcement(play: Play) -> None:
+    reference = await in_a_call(play)
+    asked = await play.desk.begin_release(reference)
+    assert (asked.stage, asked.words["ms-MY"]) == (
+        ReleaseStage.PIN,
+        "Sila masukkan PIN tuan atau puan, diikuti tanda pagar.",
+    )
+
+    told = await play.desk.prove_release(reference, PIN)
+    assert told.stage is ReleaseStage.CONFIRM
+    assert "kepada satu penerima, iaitu satu faks, satu surat. Tekan satu" in told.words["ms-MY"]
+    assert "Jabatan Contoh Malaysia" in told.words["en-GB"]
+    assert play.fax.sent == [], "nothing leaves before key 1"
+
+    done = await play.desk.release(reference)
+    await play.settle()
+    assert done.stage is ReleaseStage.END
+    assert (await play.incident()).released_by == "Siti Contoh"
+    assert (play.fax.sent, play.tray.sent) == ([f"outage to {FAX.number}"], [f"outage to {LETTER.number}"])
+    assert "telah dilepaskan" in (await play.desk.release(reference)).words["ms-MY"], "and once only"
+
+
+async def test_without_the_pin_key_one_releases_nothing(play: Play) -> None:
+    reference = await in_a_call(play)
+    for typed in (None, "999999"):
+        if typed:
+            assert (await play.desk.prove_release(reference, typed)).stage is ReleaseStage.PIN
+        assert "tidak dilepaskan" in (await play.desk.release(reference)).words["ms-MY"]
+
+    assert (await play.incident()).released_at is None
+
+
+async def test_a_pin_is_good_for_its_own_call_and_for_a_moment(play: Play) -> None:
+    reference = await in_a_call(play)
+    earlier = next(o.reference for o in play.voice.orders if o.address == VOICE_SITI.number)
+    assert earlier != reference
+    await play.desk.prove_release(reference, PIN)
+    assert "tidak dilepaskan" in (await play.desk.release(earlier)).words["ms-MY"]
+
+    play.clock.moment += timedelta(minutes=4)
+    assert "tidak dilepaskan" in (await play.desk.release(reference)).words["ms-MY"]
+
+
+async def test_three_wrong_pins_lock_the_person_out_in_every_call_and_are_in_the_journal(play: Play) -> None:
+    reference = await in_a_call(play)
+    stages = [(await play.desk.prove_release(reference, wrong)).stage for wrong in ("111111", "222222", "333333")]
+    assert stages == [ReleaseStage.PIN, ReleaseStage.PIN, ReleaseStage.END]
+    assert "terlalu banyak kali" in (await play.desk.prove_release(reference, PIN)).words["ms-MY"]
+    assert "tidak dilepaskan" in (await play.desk.release(reference)).words["ms-MY"]
+    play.restart()
+    assert (await play.desk.begin_release(reference)).stage is ReleaseStage.END
+
+    play.clock.moment += LOCKED_FOR
+    assert (await play.desk.begin_release(reference)).stage is ReleaseStage.PIN
+
+
+@pytest.mark.parametrize("person", ["nobody's", "another's"])
+async def test_who_has_no_pin_may_release_nothing(play: Play, person: str) -> None:
+    reference = await in_a_call(play)
+    play.pins = PinBook({("JCM", "ravi"): hashed(PIN)} if person == "another's" else {})
+
+    assert "Tiada PIN" in (await play.desk.begin_release(reference)).words["ms-MY"]
+    assert (await play.desk.prove_release(reference, PIN)).stage is not ReleaseStage.CONFIRM
+
+
+async def test_what_is_over_released_or_not_offered_yet_cannot_be_released(play: Play) -> None:
+    reference = await in_a_call(play)
+    await play.desk.prove_release(reference, PIN)
+    await play.resolve()
+    assert "Tiada notis yang menunggu" in (await play.desk.release(reference)).words["ms-MY"]
+
+    await play.submit(replace(trigger(at=play.clock.now()), dedup_key="MDC"))
+    await play.advance(5 * MINUTE)
+    fresh = play.voice.orders[-1].reference
+    assert "Tiada notis yang menunggu" in (await play.desk.begin_release(fresh)).words["ms-MY"]
+    assert "Tiada notis yang menunggu" in (await play.desk.begin_release("p99-1-0")).words["ms-MY"]
+
+
+async def test_whoever_took_it_on_is_called_when_it_may_be_released_and_not_after_it_was(play: Play) -> None:
+    play.pins = PinBook({("JCM", "siti"): hashed(PIN)})
+    await play.submit(trigger(brief=BY_SMS))
+    await play.says(SMS_SITI.number, "1A")
+    await play.advance(timedelta(minutes=29))
+    assert play.voice.sent == []
+
+    await play.advance(MINUTE)
+    assert play.voice.sent == [f"release to {VOICE_SITI.number}"]
+    reference = play.voice.orders[0].reference
+    pressed = Heard(reference=reference, event_id="1", report=Report(progress=Progress.DELIVERED), acknowledged=True)
+    assert await play.dispatcher.record("voice", pressed) is AckResult.TAKEN
+    await play.desk.prove_release(reference, PIN)
+    await play.desk.release(reference)
+    await play.advance(timedelta(hours=2))
+
+    assert (await play.incident()).released_by == "Siti Contoh"
+    assert play.voice.sent == [f"release to {VOICE_SITI.number}"], "once, and answered"
+
+
+async def test_a_call_about_the_release_that_has_not_left_is_withdrawn_when_it_is_released(play: Play) -> None:
+    play.voice.happens.extend([ErrorClass.TRANSIENT] * 2)
+    await play.submit(trigger(brief=BY_SMS))
+    await play.acknowledge()
+    await play.advance(timedelta(minutes=30))
+    assert play.voice.sent == [f"release to {VOICE_SITI.number}"]
+
+    await play.release()
+    await play.advance(timedelta(hours=2))
+
+    assert play.voice.sent == [f"release to {VOICE_SITI.number}"]
+    states = [n.state for n in await play.notices() if n.purpose is Purpose.RELEASE]
+    assert states == [NoticeState.WITHDRAWN]
+
+
+# -- false alarms ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_false_alarm_is_corrected_to_everybody_who_was_told_and_no_recovery_is_told(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    await play.release()
+    reference = play.tray.orders[0].reference
+    play.tray.taken[reference] = Progress.SENT
+    await play.advance(MINUTE)
+
+    await play.submit(Correct(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await play.resolve()
+
+    told = play.sms.sent + play.fax.sent + play.tray.sent
+    assert [n for n in told if n.startswith("recovery")] == []
+    assert sorted(n for n in told if n.startswith("correction")) == sorted(
+        f"correction to {a.number}" for a in (SMS_SITI, SMS_RAVI, FAX, LETTER)
+    )
+    assert (await play.incident()).state is IncidentState.RESOLVED
+
+
+async def test_what_had_not_left_is_withdrawn_and_needs_no_correction(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    await play.release()
+
+    await play.submit(Correct(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+
+    letters = [n for n in await play.notices() if n.channel is Channel.LETTER]
+    assert [(n.purpose, n.state) for n in letters] == [(Purpose.OUTAGE, NoticeState.WITHDRAWN)]
+    assert play.tray.taken == {}
+
+
+async def test_an_incident_that_was_put_to_rest_wakes_up_for_its_correction(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    await play.resolve()
+    await play.advance(timedelta(hours=5))
+    assert await play.active() == []
+
+    await play.dispatcher.submit(Correct(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    play.restart()
+    await play.advance(MINUTE)
+
+    assert play.sms.sent[-2:] == [f"correction to {SMS_SITI.number}", f"correction to {SMS_RAVI.number}"]
+
+
+async def test_what_a_prober_still_measures_does_not_open_the_false_alarm_again_but_new_trouble_does(
+    play: Play,
+) -> None:
+    first = trigger(brief=BY_SMS)
+    await play.submit(first)
+    await play.submit(Correct(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+
+    play.restart()
+    again = await play.submit(replace(first, at=play.clock.now()))
+    assert again is not None
+    assert again.id == 1
+
+    await play.advance(MINUTE)
+    later = play.clock.now()
+    anew = await play.submit(replace(first, at=later, began_at=later))
+    assert anew is not None
+    assert anew.number == "JCM-02"
+
+
+async def test_a_call_that_a_voicemail_answered_is_made_again_and_reaches_nobody(play: Play) -> None:
+    by_call = replace(BRIEF, escalation=replace(POLICY, steps=(replace(POLICY.steps[1], contacts=(SITI,)),), rounds=1))
+    await play.submit(trigger(brief=by_call))
+    await play.advance(5 * MINUTE)
+    no_key = Report(progress=Progress.FAILED, error=ErrorClass.TRANSIENT, code=NO_KEY)
+    for calls in (1, 2, 3):
+        assert play.voice.sent == [f"outage to {VOICE_SITI.number}"] * calls
+        heard = Heard(reference=play.voice.orders[-1].reference, event_id=f"CA{calls}", report=no_key)
+        assert await play.dispatcher.record("voice", heard) is AckResult.NONE
+        await play.advance(2 * MINUTE)
+
+    notices = await play.notices()
+    assert [n.state for n in notices] == [NoticeState.FAILED]
+    assert (await play.incident()).state is IncidentState.TRIGGERED
+    await play.resolve()
+    assert play.sms.sent == [f"recovery to {SMS_SITI.number}"], "somebody may have listened"
+
+
+async def test_a_voicemail_that_heard_it_is_told_that_it_was_wrong(play: Play) -> None:
+    by_call = replace(BRIEF.announcement.recipients[0], addresses=(VOICE_SITI,))
+    brief = replace(BRIEF, announcement=replace(BRIEF.announcement, recipients=(by_call,)))
+    await play.submit(trigger(brief=brief))
+    await play.release()
+    no_key = Report(progress=Progress.FAILED, error=ErrorClass.TRANSIENT, code=NO_KEY)
+    heard = Heard(reference=play.voice.orders[0].reference, event_id="1", report=no_key)
+    await play.dispatcher.record("voice", heard)
+
+    await play.submit(Correct(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+
+    assert play.voice.sent[-1] == f"correction to {VOICE_SITI.number}"
+
+
+async def test_a_recovery_that_had_not_left_is_not_told_besides_the_correction(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    play.sms.happens.extend([ErrorClass.TRANSIENT] * 2)
+    await play.resolve()
+    tried = [f"recovery to {SMS_SITI.number}", f"recovery to {SMS_RAVI.number}"]
+    assert play.sms.sent[2:] == tried, "and refused for now"
+
+    await play.submit(Correct(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await play.advance(5 * MINUTE)
+
+    assert play.sms.sent[2:] == tried
+    # By the other gateway, since the first has just failed.
+    assert play.modem.sent == [f"correction to {SMS_SITI.number}", f"correction to {SMS_RAVI.number}"]

@@ -1,0 +1,222 @@
+"""Who is on call, on a real store: what is frozen into an incident, and what is read when a step starts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from alerts.brief import Brief, CallAgain, EscalationPolicy, Step
+from alerts.calendar import Calendar
+from alerts.channel import Channel
+from alerts.contact import Address, Contact
+from alerts.gateway import NO_KEY, AckResult, ErrorClass, Heard, Progress, Report
+from alerts.notice import Language
+from alerts.office_hours import OfficeHours
+from alerts.oncall import Layer, Override, Rota
+from monitor.config.window import MALAYSIA
+from monitor.store.database import Database
+from monitor.store.ledger import SqlStore
+from monitor.store.tables import journal
+from tests.integration.alerts.station import Station
+from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SECOND, SITI, T0, VOICE_RAVI, VOICE_SITI, trigger
+
+HOUR = timedelta(hours=1)
+#: T0 is a Tuesday, 14:15 in Malaysia: Siti's day. Ravi's begins at 08:00 on Wednesday.
+DUTY = Rota(
+    name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 24), turn_days=1),)
+)
+LATER = replace(DUTY, name="JCM/kosong", layers=(replace(DUTY.layers[0], begins=date(2030, 1, 1)),))
+VOICE_MEI = Address(channel=Channel.VOICE, number="+60100000103")
+MEI = Contact(key="mei", name="Mei Contoh", language=Language.ENGLISH, addresses=(VOICE_MEI,))
+TO_SITI, TO_RAVI, TO_MEI = (f"outage to {address.number}" for address in (VOICE_SITI, VOICE_RAVI, VOICE_MEI))
+
+
+class Place(Station):
+    """A station whose database the test may look into."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.database = database
+
+    async def override(self, contact: Contact, begins: timedelta, ends: timedelta) -> Override:
+        async with SqlStore(self.database).transaction() as ledger:
+            return await ledger.duty.add(
+                rota=DUTY.name, contact=contact, begins=T0 + begins, ends=T0 + ends, by="Pegawai", now=self.clock.now()
+            )
+
+    async def take_back(self, override: Override) -> None:
+        async with SqlStore(self.database).transaction() as ledger:
+            assert await ledger.duty.remove(override.id, "Pegawai", self.clock.now())
+
+    async def journalled(self, event: str) -> list[dict[str, str]]:
+        async with self.database.read() as connection:
+            rows = await connection.execute(select(journal.c.detail).where(journal.c.event == event))
+            return [row.detail for row in rows]
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    async with Database.open(tmp_path) as database:
+        yield Place(database)
+
+
+def brief(*steps: Step, fallback: Contact | None = None) -> Brief:
+    policy = EscalationPolicy(steps=steps, rounds=1, rotas=(DUTY, LATER), fallback=fallback)
+    return replace(BRIEF, escalation=policy)
+
+
+def call(after: timedelta, *rotas: str, again: CallAgain | None = None) -> Step:
+    return Step(after=after, rotas=rotas, channels=(Channel.VOICE,), call_again=again)
+
+
+NOW = timedelta(0)
+
+
+async def test_each_step_calls_whoever_is_on_call_when_it_starts(place: Place) -> None:
+    await place.submit(trigger(brief=brief(call(NOW, DUTY.name), call(18 * HOUR, DUTY.name))))
+    await place.advance(18 * HOUR)
+
+    assert place.voice.sent == [TO_SITI, TO_RAVI]
+
+
+async def test_an_override_made_while_an_incident_runs_counts_from_the_next_step_on(place: Place) -> None:
+    steps = (call(NOW, DUTY.name), call(10 * MINUTE, DUTY.name), call(10 * MINUTE, DUTY.name))
+    await place.submit(trigger(brief=brief(*steps)))
+    stands = await place.override(MEI, NOW, 2 * HOUR)
+    await place.advance(10 * MINUTE)
+    await place.take_back(stands)
+    await place.advance(10 * MINUTE)
+
+    assert place.voice.sent == [TO_SITI, TO_MEI, TO_SITI]
+
+
+async def test_whoever_stands_in_is_known_by_name_when_they_acknowledge_and_hears_of_the_end(place: Place) -> None:
+    """Mei is in no rota of this incident: the brief learns of her when she is told."""
+    by_sms = Address(channel=Channel.SMS, number=VOICE_MEI.number)
+    await place.override(replace(MEI, addresses=(VOICE_MEI, by_sms)), NOW, 2 * HOUR)
+    await place.submit(trigger(brief=brief(call(NOW, DUTY.name), call(HOUR, DUTY.name))))
+    place.restart()
+    (told,) = await place.notices()
+    reference = told.deliveries[0].attempts[0].reference
+    await place.dispatcher.record("voice", Heard(reference=reference, event_id="key", acknowledged=True))
+    await place.resolve()
+
+    assert (await place.incident()).acknowledged_by == "Mei Contoh"
+    assert place.sms.sent == [f"recovery to {by_sms.number}"]
+
+
+async def test_the_definition_of_a_rota_stays_as_it_was_when_the_incident_opened(place: Place) -> None:
+    opened = await place.submit(trigger(brief=brief(call(NOW, DUTY.name), call(10 * MINUTE, DUTY.name))))
+    edited = replace(DUTY, layers=(replace(DUTY.layers[0], people=(MEI,)),))
+    after = brief(call(NOW, DUTY.name))
+    after = replace(after, escalation=replace(after.escalation, rotas=(edited,)))
+    # The trouble is told again after a reload, with the new configuration.
+    again = await place.submit(replace(trigger(brief=after), at=T0 + MINUTE))
+    place.restart()
+    await place.advance(10 * MINUTE)
+
+    assert opened is not None
+    assert again is not None
+    assert again.id == opened.id
+    assert place.voice.sent == [TO_SITI, TO_SITI]
+
+
+async def test_the_fallback_is_called_when_nobody_is_on_call_and_that_is_written_down(place: Place) -> None:
+    await place.submit(trigger(brief=brief(call(NOW, LATER.name), fallback=MEI)))
+
+    assert place.voice.sent == [TO_MEI]
+    (written,) = await place.journalled("nobody is on call")
+    assert (written["rota"], written["instead"]) == (LATER.name, "mei")
+    assert place.watcher.deserted == {"JCM": 1}
+
+
+async def test_without_a_fallback_the_next_step_begins_at_once(place: Place) -> None:
+    await place.submit(trigger(brief=brief(call(NOW, LATER.name), call(10 * MINUTE, DUTY.name))))
+
+    assert place.voice.sent == [TO_SITI]
+    (written,) = await place.journalled("nobody is on call")
+    assert written["instead"] == "nobody"
+
+
+async def test_when_the_person_on_call_cannot_be_reached_the_next_step_begins_at_once(place: Place) -> None:
+    place.voice.happens.append(ErrorClass.PERMANENT)
+    await place.submit(trigger(brief=brief(call(NOW, DUTY.name), call(30 * MINUTE, LATER.name), fallback=MEI)))
+
+    assert place.clock.now() == T0
+    assert place.voice.sent[-1] == TO_MEI
+
+
+async def in_vain(place: Place) -> str:
+    """Let the last call end as one that a voicemail took; return its reference."""
+    call = [a for n in await place.notices() for d in n.deliveries for a in d.attempts][-1]
+    report = Report(progress=Progress.FAILED, error=ErrorClass.TRANSIENT, code=NO_KEY)
+    await place.dispatcher.record("voice", Heard(reference=call.reference, event_id=f"{call.id}/end", report=report))
+    await place.settle()
+    return call.reference
+
+
+async def test_a_call_is_made_again_until_a_key_is_pressed(place: Place) -> None:
+    again = CallAgain(every=2 * MINUTE, times=5)
+    await place.submit(trigger(brief=brief(call(NOW, DUTY.name, again=again), call(30 * MINUTE, LATER.name))))
+    for calls in (1, 2):
+        reference = await in_vain(place)
+        await place.advance(119 * SECOND)
+        assert place.voice.sent == [TO_SITI] * calls
+        await place.advance(SECOND)
+    pressed = Heard(reference=reference, event_id="key", acknowledged=True)
+    result = await place.dispatcher.record("voice", pressed)
+    await place.advance(HOUR)
+
+    assert result is AckResult.TAKEN
+    # Whoever has taken it on is asked about the announcement afterwards: that is another call.
+    assert [call for call in place.voice.sent if call.startswith("outage")] == [TO_SITI, TO_SITI, TO_SITI]
+
+
+async def test_calls_in_vain_end_with_the_next_step(place: Place) -> None:
+    again = CallAgain(every=2 * MINUTE, times=2)
+    await place.submit(trigger(brief=brief(call(NOW, DUTY.name, again=again), call(HOUR, LATER.name), fallback=MEI)))
+    for _ in range(3):
+        assert place.voice.sent[-1] == TO_SITI
+        await in_vain(place)
+        await place.advance(2 * MINUTE)
+
+    # As often as it may, and then at once whoever comes next.
+    assert place.voice.sent == [TO_SITI, TO_SITI, TO_SITI, TO_MEI]
+
+
+async def test_after_a_crash_the_calls_made_are_counted_and_none_is_made_twice(place: Place) -> None:
+    again = CallAgain(every=2 * MINUTE, times=1)
+    await place.submit(trigger(brief=brief(call(NOW, DUTY.name, again=again))))
+    await in_vain(place)
+    place.clock.moment += 2 * MINUTE
+    await place.crash_and_restart()
+    await place.settle()
+    place.restart()
+    await place.settle()
+    await in_vain(place)
+    await place.advance(HOUR)
+
+    assert place.voice.sent == [TO_SITI, TO_SITI]
+
+
+async def test_outside_of_office_hours_the_mobile_is_rung_before_the_desk(place: Place) -> None:
+    hours = OfficeHours(calendar=Calendar(), zone=MALAYSIA)
+    desk = Address(channel=Channel.VOICE, number="+60300000101", hours=hours)
+    siti = replace(SITI, addresses=(desk, VOICE_SITI))
+    duty = replace(DUTY, layers=(replace(DUTY.layers[0], people=(siti,)),))
+    told = brief(call(NOW, DUTY.name), call(4 * HOUR, DUTY.name))
+    told = replace(told, escalation=replace(told.escalation, rotas=(duty,)))
+    place.voice.happens.extend([ErrorClass.PERMANENT, Progress.ACCEPTED, ErrorClass.PERMANENT])
+
+    await place.submit(trigger(brief=told))
+    await place.advance(4 * HOUR)
+
+    # In the afternoon the desk, which fails, and then the mobile. In the evening the mobile, which fails, and then the
+    # desk all the same.
+    to_desk = f"outage to {desk.number}"
+    assert place.voice.sent == [to_desk, TO_SITI, TO_SITI, to_desk]

@@ -1,0 +1,365 @@
+"""Quiet when it should be: bundles, budgets, silences, and whose turn it is. On a real store, with a clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from alerts.advance import Brake
+from alerts.brief import AnnouncementPlan, Brief
+from alerts.bundle import WINDOW
+from alerts.channel import Channel
+from alerts.contact import Recipient
+from alerts.delivery import NoticeState
+from alerts.event import Acknowledge, Release, Resolve
+from alerts.exchange import Line
+from alerts.gateway import AckResult, ErrorClass, Heard, Progress, SmsContent
+from alerts.incident import IncidentState
+from alerts.notice import Matter, Office
+from alerts.store import SmsNumber
+from tests.integration.alerts.station import HANG, Scripted, Station, station_at
+from tests.unit.alerts.people import BRIEF, FAX, MINISTRY, MINUTE, POLICY, RAVI, SECOND, SITI, SMS_SITI, T0, trigger
+
+STAFF = replace(POLICY, steps=(replace(POLICY.steps[0], contacts=(SITI,)), replace(POLICY.steps[1], contacts=(SITI,))))
+ONCE = replace(STAFF, steps=STAFF.steps[:1], rounds=1)
+
+
+@pytest.fixture
+async def station(tmp_path: Path) -> AsyncIterator[Station]:
+    async with station_at(tmp_path) as opened:
+        yield opened
+
+
+def brief(agency: str, *, once: bool = True, announcement: AnnouncementPlan | None = None) -> Brief:
+    office = Office(short=agency, name=f"Agensi {agency}", domain="contoh.gov.my")
+    policy = ONCE if once else STAFF
+    return Brief(agency=agency, office=office, escalation=policy, announcement=announcement or AnnouncementPlan())
+
+
+async def outage(station: Station, agency: str, matter: Matter = Matter.BOTH, *, once: bool = True) -> int:
+    incident = await station.submit(trigger(matter, station.clock.now(), brief(agency, once=once)))
+    assert incident is not None
+    return incident.id
+
+
+def texts(gateway: Scripted) -> list[str]:
+    return [order.content.text for order in gateway.orders if isinstance(order.content, SmsContent)]
+
+
+# -- bundles ---------------------------------------------------------------------------------------------------------
+
+
+async def test_the_first_is_told_at_once_and_those_of_two_minutes_in_one_sms_and_one_call(station: Station) -> None:
+    await outage(station, "A", once=False)
+    assert texts(station.sms) == ["outage both A-01"]
+    for agency in ("B", "C", "D"):
+        await station.advance(20 * SECOND)
+        await outage(station, agency, once=False)
+    await station.advance(WINDOW - 61 * SECOND)
+    assert len(station.sms.orders) == 1
+
+    await station.advance(SECOND)
+    assert texts(station.sms) == ["outage both A-01", "outage both B-01+C-01+D-01"]
+    # Five minutes after each opened, nobody has acknowledged: one call, and one for the others together.
+    await station.advance(5 * MINUTE)
+    assert texts(station.voice) == ["outage both A-01", "outage both B-01+C-01+D-01"]
+    assert station.watcher.bundled == 2 + 2
+
+
+async def test_a_key_in_the_call_about_many_takes_on_all_of_them(station: Station) -> None:
+    ids = [await outage(station, agency, once=False) for agency in ("A", "B", "C")]
+    await station.advance(8 * MINUTE)
+    assert texts(station.voice) == ["outage both A-01", "outage both B-01+C-01"]
+
+    heard = Heard(reference=station.voice.orders[1].reference, event_id="1", acknowledged=True)
+    assert await station.dispatcher.record("voice", heard) is AckResult.TAKEN
+
+    states = [(await station.incident(i)).state for i in ids]
+    assert states == [IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED, IncidentState.ACKNOWLEDGED]
+    await station.acknowledge(ids[0])
+    sent = len(station.sms.orders), len(station.voice.orders)
+    await station.advance(timedelta(hours=2))
+    assert (len(station.sms.orders), len(station.voice.orders)) == sent
+
+
+async def test_what_is_acknowledged_or_over_before_the_bundle_leaves_is_not_in_it(station: Station) -> None:
+    for agency in ("A", "B", "C", "D"):
+        await outage(station, agency)
+    await station.acknowledge(2)
+    await station.resolve("C")
+    await station.advance(WINDOW)
+
+    assert texts(station.sms) == ["outage both A-01", "outage both D-01"]
+    assert await station.notices(3) == [], "nobody was told of it, and nobody is owed a recovery"
+
+
+async def test_a_bundle_that_nobody_needs_any_more_is_withdrawn(station: Station) -> None:
+    for agency in ("A", "B", "C"):
+        await outage(station, agency)
+    await station.resolve("B")
+    await station.resolve("C")
+    await station.advance(timedelta(hours=1))
+
+    assert texts(station.sms) == ["outage both A-01"]
+    assert [n.state for n in await station.notices(3)] == [NoticeState.WITHDRAWN]
+    assert await station.active() == [1]
+
+
+async def test_recoveries_are_told_together_as_the_outages_were(station: Station) -> None:
+    for agency in ("A", "B", "C", "D"):
+        await outage(station, agency)
+    await station.advance(WINDOW)
+    for agency in ("B", "C", "D"):
+        await station.resolve(agency)
+        await station.advance(10 * SECOND)
+    await station.advance(WINDOW)
+
+    assert texts(station.sms)[2:] == ["recovery both B-01", "recovery both C-01+D-01"]
+    assert (await station.incident(1)).is_open
+
+
+async def test_people_whom_two_agencies_share_are_not_kept_waiting_by_what_others_were_told(station: Station) -> None:
+    await outage(station, "A")
+    ravi = replace(brief("B"), escalation=replace(ONCE, steps=(replace(ONCE.steps[0], contacts=(RAVI,)),)))
+    await station.submit(trigger(brief=ravi))
+
+    assert len(station.sms.orders) == 2
+
+
+async def test_an_outage_does_not_wait_for_slowness(station: Station) -> None:
+    await outage(station, "A", Matter.DEGRADED)
+    await outage(station, "B")
+
+    assert texts(station.sms) == ["outage degraded A-01", "outage both B-01"]
+
+
+async def test_a_bundle_survives_a_restart_and_is_sent_once(station: Station) -> None:
+    for agency in ("A", "B", "C"):
+        await outage(station, agency)
+    station.restart()
+    await outage(station, "D")
+    await station.advance(WINDOW)
+    station.restart()
+    await station.advance(WINDOW)
+
+    assert texts(station.sms) == ["outage both A-01", "outage both B-01+C-01+D-01"]
+
+
+async def test_a_bundle_that_fails_for_good_lets_every_incident_go_on_at_once(station: Station) -> None:
+    station.sms.happens.extend([Progress.ACCEPTED, ErrorClass.PERMANENT])
+    for agency in ("A", "B", "C"):
+        await outage(station, agency, once=False)
+    await station.advance(WINDOW)
+
+    # The next step is a call: of one at once, and of the others when the window closes.
+    assert len(station.voice.orders) == 1
+    await station.advance(WINDOW)
+    assert sorted(texts(station.voice)) == ["outage both B-01", "outage both C-01"]
+
+
+async def test_an_office_gets_one_list_by_fax_and_a_letter_for_each_agency(station: Station) -> None:
+    ministry: Recipient = MINISTRY
+    for agency in ("A", "B", "C"):
+        told = brief(agency, announcement=AnnouncementPlan(recipients=(ministry,)))
+        incident = await station.submit(trigger(brief=told))
+        assert incident is not None
+        await station.submit(Release(incident_id=incident.id, at=station.clock.now(), by="Siti Contoh"))
+    await station.advance(WINDOW)
+
+    assert texts(station.fax) == ["outage both A-01", "outage both B-01+C-01"]
+    assert [order.address for order in station.fax.orders] == [FAX.number] * 2
+    assert texts(station.tray) == ["outage both A-01", "outage both B-01", "outage both C-01"]
+
+
+# -- budgets ---------------------------------------------------------------------------------------------------------
+
+
+async def test_repeats_wait_for_the_budget_and_the_first_notice_of_an_incident_never_does(station: Station) -> None:
+    every_minute = replace(ONCE, rounds=20, repeat_after=3 * MINUTE)
+    await station.submit(trigger(brief=replace(BRIEF, escalation=every_minute)))
+    await station.advance(14 * MINUTE)
+    # Five SMS in a quarter of an hour; the sixth would come after fifteen minutes all the same.
+    assert len(station.sms.orders) == 5
+    await station.advance(7 * MINUTE)
+    busy = len(station.sms.orders)
+
+    hurried = replace(ONCE, rounds=30, repeat_after=30 * SECOND)
+    other = replace(brief("B"), escalation=hurried)
+    await station.submit(trigger(at=station.clock.now(), brief=other))
+    assert len(station.sms.orders) == busy + 1, "told at once, whatever went before"
+    await station.advance(5 * MINUTE)
+    within = [o for o in station.sms.orders if o.created_at > station.clock.now() - 15 * MINUTE]
+    assert len(within) <= 5 + 1
+    assert station.watcher.held[Brake.CONTACT] > 0
+
+
+async def test_what_a_gateway_refused_uses_nothing_up(station: Station) -> None:
+    station.restart([Line(name="sms", channel=Channel.SMS, gateway=station.sms)])
+    station.sms.happens.extend([ErrorClass.TRANSIENT] * 12)
+    often = replace(ONCE, rounds=20, repeat_after=2 * MINUTE)
+    await station.submit(trigger(brief=replace(BRIEF, escalation=often)))
+    await station.advance(10 * MINUTE)
+
+    assert station.watcher.held[Brake.CONTACT] == 0
+    assert len(station.sms.taken) > 0
+
+
+async def test_a_gateway_takes_so_many_a_minute_and_first_notices_besides(station: Station) -> None:
+    station.restart([Line(name="sms", channel=Channel.SMS, gateway=station.sms, per_minute=1)])
+    for agency in ("A", "B"):
+        people = replace(SITI, addresses=(replace(SMS_SITI, number=f"+6010000{ord(agency):04}"),))
+        twice = replace(ONCE, steps=(replace(ONCE.steps[0], contacts=(people,)),), rounds=2, repeat_after=2 * MINUTE)
+        await station.submit(trigger(brief=replace(brief(agency), escalation=twice)))
+    assert len(station.sms.orders) == 2
+
+    await station.advance(2 * MINUTE)
+    assert len(station.sms.orders) == 3
+    assert station.watcher.held[Brake.GATEWAY] == 1
+    await station.advance(MINUTE)
+    assert len(station.sms.orders) == 4
+
+
+async def test_a_phone_whose_owner_wants_no_sms_is_called_instead(station: Station) -> None:
+    async with station.store.transaction() as ledger:
+        await ledger.responses.save_sms_number(SMS_SITI.number, SmsNumber(stopped_at=T0))
+    either = replace(ONCE, steps=(replace(ONCE.steps[0], channels=(Channel.SMS, Channel.VOICE)),))
+    await station.submit(trigger(brief=replace(BRIEF, escalation=either)))
+
+    assert station.sms.orders == []
+    assert len(station.voice.orders) == 1
+
+
+# -- silences --------------------------------------------------------------------------------------------------------
+
+
+async def silence(station: Station, about: str, lasts: timedelta) -> int:
+    now = station.clock.now()
+    async with station.store.transaction() as ledger:
+        added = await ledger.add_silence(about, now, now + lasts, "kerja rangkaian", "Siti Contoh")
+    station.dispatcher.poke()
+    return added.id
+
+
+async def test_nobody_is_told_of_what_is_silent_until_the_silence_ends(station: Station) -> None:
+    await silence(station, "A", 2 * timedelta(hours=1))
+    await outage(station, "A", once=False)
+    await outage(station, "B")
+    await station.advance(timedelta(hours=1, minutes=59))
+    assert texts(station.sms) == ["outage both B-01"]
+    assert station.voice.orders == []
+
+    await station.advance(MINUTE)
+    assert texts(station.sms)[1:] == ["outage both A-01"]
+
+
+async def test_what_is_over_when_the_silence_ends_was_never_told(station: Station) -> None:
+    await silence(station, "A", timedelta(hours=1))
+    await outage(station, "A")
+    await station.advance(10 * MINUTE)
+    await station.resolve("A")
+    await station.advance(timedelta(hours=2))
+
+    assert station.calls == []
+
+
+async def test_an_escalation_stops_while_it_is_silent_and_goes_on_after(station: Station) -> None:
+    await outage(station, "A", once=False)
+    await station.advance(MINUTE)
+    number = await silence(station, "A", timedelta(hours=1))
+    await station.advance(30 * MINUTE)
+    assert station.voice.orders == []
+
+    async with station.store.transaction() as ledger:
+        assert await ledger.end_silence(number, station.clock.now()) is not None
+    station.dispatcher.poke()
+    await station.settle()
+    assert texts(station.voice) == ["outage both A-01"]
+
+
+async def test_an_automatic_release_waits_for_the_silence_and_a_persons_does_not(station: Station) -> None:
+    plan = AnnouncementPlan(recipients=(MINISTRY,), automatic=True, offered_after=30 * MINUTE)
+    await silence(station, "A", timedelta(hours=1))
+    await station.submit(trigger(brief=brief("A", announcement=plan)))
+    await station.advance(45 * MINUTE)
+    assert station.fax.orders == []
+
+    await station.release()
+    assert len(station.fax.orders) == 1
+    assert station.sms.orders == []
+
+
+# -- whose turn it is ------------------------------------------------------------------------------------------------
+
+
+async def test_a_first_notice_goes_ahead_of_all_that_waits_for_the_gateway(station: Station) -> None:
+    """One slot, taken; then come a recovery, a repeat and news, in the wrong order."""
+    station.restart([Line(name="sms", channel=Channel.SMS, gateway=station.sms, slots=1)])
+    people = {
+        name: replace(SITI, key=name, addresses=(replace(SMS_SITI, number=f"+601000010{n:02}"),))
+        for n, name in enumerate(("busy", "good-news", "again", "news"))
+    }
+
+    async def open_for(name: str, rounds: int = 1) -> None:
+        steps = (replace(ONCE.steps[0], contacts=(people[name],)),)
+        policy = replace(ONCE, steps=steps, rounds=rounds, repeat_after=10 * MINUTE)
+        await station.dispatcher.submit(trigger(at=station.clock.now(), brief=replace(brief(name), escalation=policy)))
+
+    await open_for("good-news")
+    await open_for("again", rounds=2)
+    await station.settle()
+    station.clock.moment += 10 * MINUTE
+    station.sms.orders.clear()
+
+    async with asyncio.TaskGroup() as calls:
+        taken = station.exchange.take("sms", incident_id=0, what="busy", turn=(0, station.clock.now(), 0))
+        assert taken
+        await station.dispatcher.submit(
+            Resolve(dedup_key="good-news", at=station.clock.now(), ended_at=station.clock.now())
+        )
+        await station.dispatcher.cycle(calls)
+        await open_for("news")
+        await station.dispatcher.cycle(calls)
+        assert station.sms.orders == []
+        station.exchange.give_back("sms")
+    await station.settle()
+
+    assert [t.rsplit(" ", 1)[0] + " " + t.rsplit(" ", 1)[1][:4] for t in texts(station.sms)] == [
+        "outage both NEWS",
+        "outage both AGAI",
+        "recovery both GOOD",
+    ]
+
+
+async def test_a_gateway_that_hangs_holds_back_nobody_who_goes_by_another(station: Station) -> None:
+    station.voice.happens.extend([HANG] * 4)
+    by_voice = replace(ONCE, steps=(replace(ONCE.steps[0], channels=(Channel.VOICE,)),))
+    for n in range(4):
+        person = replace(SITI, addresses=(replace(SITI.addresses[1], number=f"+601000020{n:02}"),))
+        hanging = replace(by_voice, steps=(replace(by_voice.steps[0], contacts=(person,)),))
+        await station.dispatcher.submit(trigger(brief=replace(brief(f"V{n}"), escalation=hanging)))
+    for n in range(100):
+        person = replace(SITI, addresses=(replace(SMS_SITI, number=f"+60100003{n:03}"),))
+        quick = replace(ONCE, steps=(replace(ONCE.steps[0], contacts=(person,)),))
+        await station.dispatcher.submit(trigger(brief=replace(brief(f"S{n}"), escalation=quick)))
+
+    running = asyncio.create_task(station.dispatcher.run())
+    while len(station.sms.orders) < 100:
+        station.sms.called.clear()
+        await station.sms.called.wait()
+    assert len(station.voice.orders) == 4, "they are being called all the while"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_an_acknowledgement_of_one_does_not_end_the_others(station: Station) -> None:
+    ids = [await outage(station, agency, once=False) for agency in ("A", "B", "C")]
+    await station.advance(WINDOW)
+    await station.submit(Acknowledge(incident_id=ids[1], at=station.clock.now(), by="Siti Contoh"))
+    await station.advance(8 * MINUTE)
+
+    assert texts(station.voice) == ["outage both A-01", "outage both C-01"]

@@ -1,0 +1,79 @@
+"""Events that come at once share a commit, and none costs another its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from alerts.event import Trigger
+from alerts.reception import Reception
+from alerts.store import Ledger
+from monitor.store.database import Database
+from monitor.store.ledger import SqlStore
+from tests.unit.alerts.people import BRIEF, trigger
+
+
+class Counting:
+    """A store that counts its transactions."""
+
+    def __init__(self, inner: SqlStore) -> None:
+        self._inner = inner
+        self.begun = 0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Ledger]:
+        self.begun += 1
+        async with self._inner.transaction() as ledger:
+            yield ledger
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Counting]:
+    async with Database.open(tmp_path) as database:
+        yield Counting(SqlStore(database))
+
+
+def of(agency: str) -> Trigger:
+    return trigger(brief=replace(BRIEF, agency=agency))
+
+
+#: No store can write this down: its key has no end.
+BROKEN = replace(of("B"), dedup_key=None)  # type: ignore[arg-type]
+
+
+async def test_a_hundred_events_at_once_need_few_commits_and_each_gets_its_incident(store: Counting) -> None:
+    reception = Reception(store)
+    opened = await asyncio.gather(*(reception.take_in(of(f"A{n}")) for n in range(100)))
+
+    assert [incident.dedup_key for incident in opened if incident] == [f"A{n}" for n in range(100)]
+    assert store.begun <= 10
+    async with store.transaction() as ledger:
+        assert len(await ledger.active_incidents()) == 100
+
+
+async def test_an_event_that_cannot_be_stored_is_told_to_whoever_brought_it_alone(store: Counting) -> None:
+    reception = Reception(store)
+    events = [of("A"), BROKEN, of("C")]
+    results = await asyncio.gather(*(reception.take_in(event) for event in events), return_exceptions=True)
+
+    assert isinstance(results[1], Exception)
+    async with store.transaction() as ledger:
+        assert len(await ledger.active_incidents()) == 2
+
+
+async def test_whoever_is_cancelled_while_it_waits_keeps_nobody_else_waiting(store: Counting) -> None:
+    reception = Reception(store)
+    tasks = [asyncio.create_task(reception.take_in(of(f"A{n}"))) for n in range(5)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    tasks[3].cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [isinstance(result, asyncio.CancelledError) for result in results] == [True, False, False, True, False]
+    last = await reception.take_in(of("A9"))
+    assert last is not None

@@ -1,0 +1,406 @@
+"""Two engines on one store: the work is shared, nothing is told twice, and what a dead one leaves is taken over."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alerts.channel import ON_PAPER
+from alerts.delivery import AttemptState, Notice, NoticeState
+from alerts.dispatcher import Dispatcher
+from alerts.event import Acknowledge, Event, Release, Resolve
+from alerts.exchange import Exchange
+from alerts.gateway import ErrorClass, Progress
+from alerts.store import StoreAway
+from monitor.store.database import Database
+from monitor.store.ledger import SqlStore
+from tests.integration.alerts.station import (
+    HANG,
+    LOST_ANSWER,
+    NOT_REACHED,
+    Clock,
+    Scripted,
+    Station,
+    Watcher,
+    Words,
+)
+from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own
+from tests.integration.alerts.test_interleaving import all_notices, check_paper
+from tests.real.postgres import Postgres
+from tests.unit.alerts.people import MINUTE, SECOND, SMS_RAVI, SMS_SITI, VOICE_RAVI, VOICE_SITI, trigger
+
+
+@dataclass
+class Engine:
+    """A dispatcher among others. Its gateways are those of the station: providers that all engines share."""
+
+    name: str
+    station: Station
+    store: SqlStore
+    exchange: Exchange = field(init=False)
+    dispatcher: Dispatcher = field(init=False)
+    watcher: Watcher = field(init=False, default_factory=Watcher)
+
+    def __post_init__(self) -> None:
+        self.exchange = Exchange(self.station.lines())
+        self.dispatcher = Dispatcher(
+            store=self.store,
+            exchange=self.exchange,
+            composer=Words(),
+            clock=self.station.clock,
+            observer=self.watcher,
+            owner=self.name,
+        )
+
+    async def settle(self) -> None:
+        """Run its cycle until nothing more is due now."""
+        for _ in range(100):
+            async with asyncio.TaskGroup() as calls:
+                advance = await self.dispatcher.cycle(calls)
+            if not advance.errands and (advance.wake is None or advance.wake > self.station.clock.now()):
+                return
+        raise AssertionError("the cycle does not come to rest")
+
+    async def die_while_calling(self, gateway: Scripted) -> None:
+        """Run its cycle and end in the middle of a call, as if it was killed."""
+        gateway.happens.appendleft(HANG)
+        gateway.called.clear()
+        running = asyncio.create_task(self.settle())
+        await gateway.called.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@dataclass
+class Pair:
+    """Two engines, and the one world that they work in."""
+
+    station: Station
+    first: Engine
+    second: Engine
+    is_shared: bool
+
+    @property
+    def clock(self) -> Clock:
+        return self.station.clock
+
+    async def submit(self, event: Event) -> None:
+        """Let both hear of an event at the same time, as two probers that see the same."""
+        await asyncio.gather(*(engine.dispatcher.submit(event) for engine in (self.first, self.second)))
+
+    async def settle(self) -> None:
+        await asyncio.gather(self.first.settle(), self.second.settle())
+
+    async def pass_time(self, by: timedelta, step: timedelta = 5 * SECOND) -> None:
+        """Let both work while time passes."""
+        until = self.clock.moment + by
+        while self.clock.moment < until:
+            self.clock.moment = min(until, self.clock.moment + step)
+            await self.settle()
+
+    async def notices(self) -> Sequence[Notice]:
+        return await self.station.notices()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Pair]:
+    if request.param == "sqlite":
+        # Never so in earnest. What claims promise does not depend on the database.
+        async with Database.open(tmp_path) as database:
+            yield pair_on(database, database)
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    server = postgres.database()
+    async with Database.open(tmp_path, server) as one, Database.open(tmp_path, server, name="kedua") as other:
+        yield pair_on(one, other)
+
+
+def pair_on(one: Database, other: Database) -> Pair:
+    station = Station(one)
+    first, second = (
+        Engine(name=name, station=station, store=SqlStore(database))
+        for name, database in (("utama", one), ("kedua", other))
+    )
+    return Pair(station=station, first=first, second=second, is_shared=one.is_shared)
+
+
+def paper(notices: Sequence[Notice]) -> list[Notice]:
+    return [notice for notice in notices if notice.addresses[0].channel in ON_PAPER]
+
+
+async def test_two_engines_that_see_the_same_outage_tell_everybody_once(pair: Pair) -> None:
+    await pair.submit(trigger())
+    await pair.settle()
+    await pair.pass_time(5 * MINUTE)
+    await pair.submit(Release(incident_id=1, at=pair.clock.now(), by="Siti Contoh"))
+    await pair.submit(Acknowledge(incident_id=1, at=pair.clock.now(), by="Siti Contoh"))
+    await pair.settle()
+    for gateway in pair.station.gateways:
+        gateway.taken = dict.fromkeys(gateway.taken, Progress.DELIVERED)
+    await pair.pass_time(3 * MINUTE)
+    await pair.submit(Resolve(dedup_key="JCM", at=pair.clock.now(), ended_at=pair.clock.now()))
+    await pair.settle()
+    # Whichever heard of it first: the one that has the incident knows five seconds later.
+    await pair.pass_time(5 * SECOND)
+
+    assert await pair.station.active() == [1], "the outage is one"
+    recoveries = [f"recovery to {address.number}" for address in (SMS_SITI, SMS_RAVI)]
+    assert sorted(pair.station.sms.sent) == [f"outage to {SMS_SITI.number}", *recoveries]
+    assert sorted(pair.station.voice.sent) == [f"outage to {a.number}" for a in (VOICE_SITI, VOICE_RAVI)]
+    assert [call.split()[0] for call in pair.station.calls].count("find") == 0
+    assert len(pair.station.fax.orders) == 2, "the outage and the recovery"
+    assert len(pair.station.tray.orders) == 2
+
+
+async def test_many_outages_at_once_are_shared_and_everybody_is_told_once(pair: Pair) -> None:
+    events = [trigger(brief=with_a_contact_of_its_own(f"A{number:02}", number)) for number in range(40)]
+    await asyncio.gather(*(pair.submit(event) for event in events))
+    await pair.settle()
+
+    assert sorted(order.address for order in pair.station.sms.orders) == [f"+6010001{n:04}" for n in range(40)]
+    told = [notice for number in range(1, 41) for notice in await pair.station.notices(number)]
+    assert [len(d.attempts) for notice in told for d in notice.deliveries] == [1] * 40
+    if pair.is_shared:
+        assert pair.first.watcher.entered, "each did a part"
+        assert pair.second.watcher.entered
+
+
+async def outage_until(pair: Pair, channel: str) -> None:
+    """Bring an outage to where the first engine is about to use a channel. The second has not looked yet."""
+    await pair.first.dispatcher.submit(trigger())
+    if channel == "voice":
+        await pair.first.settle()
+        pair.clock.moment += 5 * MINUTE
+    elif channel in ("fax", "tray"):
+        await pair.first.settle()
+        released = Release(incident_id=1, at=pair.clock.now(), by="Siti Contoh")
+        await pair.first.dispatcher.submit(released)
+
+
+@pytest.mark.parametrize(("channel", "left_alone"), [("sms", 30), ("voice", 30), ("fax", 100), ("tray", 100)])
+async def test_a_call_that_a_killed_engine_was_in_is_asked_about_by_another_and_not_sent_blindly(
+    pair: Pair, channel: str, left_alone: int
+) -> None:
+    await outage_until(pair, channel)
+    gateway: Scripted = getattr(pair.station, channel)
+    await pair.first.die_while_calling(gateway)
+    submitted = len(gateway.orders)
+
+    pair.clock.moment += timedelta(seconds=left_alone - 1)
+    await pair.second.settle()
+    assert [call for call in gateway.calls if call.startswith("find")] == []
+    for _ in range(4):
+        pair.clock.moment += 10 * SECOND
+        await pair.second.settle()
+
+    assert gateway.calls[submitted].startswith("find")
+    assert len(gateway.orders) == submitted, "it was found, and not sent again"
+    states = {a.state for n in await pair.notices() for d in n.deliveries for a in d.attempts}
+    assert AttemptState.CALLING not in states
+
+
+async def test_a_fax_that_nobody_can_find_is_laid_before_a_person_by_whoever_took_over(pair: Pair) -> None:
+    await outage_until(pair, "fax")
+    await pair.first.die_while_calling(pair.station.fax)
+    pair.station.fax.taken.clear()
+    for _ in range(60):
+        pair.clock.moment += 10 * SECOND
+        await pair.second.settle()
+
+    assert len(pair.station.fax.orders) == 1
+    (fax,) = (n for n in paper(await pair.notices()) if n.channel == "fax")
+    assert fax.state is NoticeState.UNKNOWN
+
+
+async def test_what_has_not_been_called_yet_is_told_by_the_other_within_the_lease(pair: Pair) -> None:
+    await pair.first.dispatcher.submit(trigger())
+    async with pair.first.store.transaction() as ledger:
+        assert await ledger.claim(1, "utama", pair.clock.now(), Dispatcher.CLAIM)
+    # It dies here.
+    await pair.second.settle()
+    assert pair.station.calls == []
+
+    pair.clock.moment += Dispatcher.CLAIM
+    await pair.second.settle()
+    assert pair.station.sms.sent == [f"outage to {SMS_SITI.number}"]
+
+
+async def test_while_an_engine_lives_its_incidents_are_left_to_it(pair: Pair) -> None:
+    await pair.first.dispatcher.submit(trigger())
+    await pair.first.settle()
+    await pair.pass_time(4 * MINUTE, 10 * SECOND)
+    pair.clock.moment += MINUTE
+    # The step is due, and only the other looks.
+    async with pair.first.store.transaction() as ledger:
+        await ledger.keep_claims("utama", pair.clock.now(), Dispatcher.CLAIM)
+    await pair.second.settle()
+    assert pair.station.voice.orders == []
+
+    await pair.first.settle()
+    assert len(pair.station.voice.orders) == 2
+
+
+async def test_an_acknowledgement_that_the_other_engine_hears_stops_the_escalation(pair: Pair) -> None:
+    await pair.first.dispatcher.submit(trigger())
+    await pair.first.settle()
+    await pair.second.dispatcher.submit(Acknowledge(incident_id=1, at=pair.clock.now(), by="Siti Contoh"))
+    # Until it is asked whether the announcement is to be released.
+    await pair.pass_time(29 * MINUTE, MINUTE)
+
+    assert pair.station.voice.orders == []
+
+
+async def test_what_the_other_engine_hears_is_acted_upon_within_seconds(pair: Pair) -> None:
+    await pair.first.dispatcher.submit(trigger())
+    await pair.first.settle()
+    await pair.second.dispatcher.submit(Release(incident_id=1, at=pair.clock.now(), by="Siti Contoh"))
+    await pair.second.settle()
+    assert paper(await pair.notices()) == [], "it is the first's"
+    pair.clock.moment += Dispatcher.CLAIMS_EVERY
+    await pair.first.settle()
+    assert len(paper(await pair.notices())) == 2
+
+
+async def test_an_engine_that_stops_leaves_its_work_to_the_other_at_once(pair: Pair) -> None:
+    await pair.first.dispatcher.submit(trigger())
+    pair.station.sms.happens.append(HANG)
+    running = asyncio.create_task(pair.first.dispatcher.run())
+    await pair.station.sms.called.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await pair.second.settle()
+
+    assert [call.split()[0] for call in pair.station.sms.calls] == ["send", "find"]
+
+
+async def test_an_engine_that_was_stopped_in_the_middle_does_not_make_a_call_that_was_taken_over(pair: Pair) -> None:
+    await pair.first.dispatcher.submit(trigger())
+    # Its attempt is written; before the call begins, the machine stands still for a minute.
+    calls = asyncio.TaskGroup()
+    async with calls:
+        await pair.first.dispatcher.cycle(calls)
+        pair.clock.moment += MINUTE
+    assert pair.station.sms.orders == []
+
+    await pair.second.settle()
+    pair.clock.moment += MINUTE
+    await pair.pass_time(MINUTE)
+    outage = [order for gateway in (pair.station.sms, pair.station.modem) for order in gateway.orders]
+    assert len(outage) == 1, "the one that took over asked, and then sent it"
+
+
+class Interrupted(StoreAway):
+    pass
+
+
+async def test_an_answer_that_cannot_be_written_down_is_kept_until_it_can_be(pair: Pair) -> None:
+    engine = pair.first
+    engine.dispatcher.AFTER_A_FAULT = timedelta(0)
+    refusals = 3
+    inner = engine.store.transaction
+
+    @asynccontextmanager
+    async def breaking() -> AsyncIterator[object]:
+        nonlocal refusals
+        async with inner() as ledger:
+            yield ledger
+            if pair.station.sms.orders and refusals:
+                refusals -= 1
+                raise Interrupted("disk full")
+
+    engine.store.transaction = breaking  # type: ignore[method-assign,assignment]
+    await engine.dispatcher.submit(trigger())
+    await engine.settle()
+
+    assert refusals == 0
+    (notice,) = await pair.notices()
+    assert notice.state is NoticeState.SENT
+    assert [call.split()[0] for call in pair.station.sms.calls] == ["send"]
+
+
+ACTIONS = st.one_of(
+    st.sampled_from(["trigger", "release", "acknowledge", "resolve", "both", "first", "second"]),
+    st.sampled_from([1, 10, 29, 35, 70, 110, 310, 1000]),
+    st.tuples(st.just("kill"), st.integers(0, 1), st.integers(0, 4)),
+    st.tuples(st.integers(0, 4), st.sampled_from([*Progress, *ErrorClass, LOST_ANSWER, NOT_REACHED])),
+)
+
+
+async def act(pair: Pair, action: object) -> None:
+    now = pair.clock.now()
+    match action:
+        case "trigger":
+            await pair.submit(trigger(at=now))
+        case "resolve":
+            await pair.submit(Resolve(dedup_key="JCM", at=now, ended_at=now))
+        case "release" | "acknowledge":
+            order = Release if action == "release" else Acknowledge
+            for incident_id in await pair.station.active():
+                await pair.submit(order(incident_id=incident_id, at=now, by="Siti Contoh"))
+        case "both":
+            await pair.settle()
+        case "first" | "second":
+            await (pair.first if action == "first" else pair.second).settle()
+        case int(seconds):
+            pair.clock.moment += timedelta(seconds=seconds)
+        case ("kill", int(which), int(gateway)):
+            await kill(pair, which, pair.station.gateways[gateway])
+        case (int(which), Progress() | ErrorClass() | str() as happening):
+            pair.station.gateways[which].happens.append(happening)
+
+
+async def kill(pair: Pair, which: int, gateway: Scripted) -> None:
+    """Kill an engine in the middle of whatever it calls, and start one with another name in its place."""
+    gateway.happens.appendleft(HANG)
+    engine = (pair.first, pair.second)[which]
+    running = asyncio.create_task(engine.settle())
+    await asyncio.wait({running}, timeout=0.05)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    gateway.happens = type(gateway.happens)(h for h in gateway.happens if h != HANG)
+    reborn = Engine(name=f"{engine.name}+", station=pair.station, store=engine.store)
+    if which == 0:
+        pair.first = reborn
+    else:
+        pair.second = reborn
+
+
+async def live_through(actions: Sequence[object]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        async with Database.open(Path(place)) as database:
+            pair = pair_on(database, database)
+            for action in actions:
+                await act(pair, action)
+                await check(pair)
+            for gateway in pair.station.gateways:
+                gateway.happens.clear()
+            await act(pair, "resolve")
+            for minutes in (1, 2, 5, 60, 24 * 60, 20 * 24 * 60, 1):
+                tray = pair.station.tray
+                tray.taken |= {r: Progress.SENT for r, state in tray.taken.items() if state is Progress.ACCEPTED}
+                pair.clock.moment += minutes * MINUTE
+                await pair.settle()
+                await check(pair)
+            assert await pair.station.active() == []
+
+
+async def check(pair: Pair) -> None:
+    check_paper(await all_notices(pair.station))
+    for gateway in pair.station.gateways:
+        references = [order.reference for order in gateway.orders]
+        assert len(set(references)) == len(references), "an attempt was sent twice"
+
+
+@settings(max_examples=8, deadline=None, derandomize=True, database=None)
+@given(st.lists(ACTIONS, min_size=3, max_size=15).map(lambda actions: ["trigger", "both", "release", *actions]))
+def test_whichever_engine_dies_whenever_no_paper_is_doubled_and_it_ends(actions: list[object]) -> None:
+    asyncio.run(live_through(actions))

@@ -1,0 +1,166 @@
+"""From the end of a run to the gateway: what makes somebody ring, and what does not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+from alerts.brief import AnnouncementPlan, Brief
+from alerts.channel import Channel
+from alerts.contact import Address
+from alerts.gateway import SmsContent
+from alerts.notice import Office
+from monitor.health import Health, HealthPolicy
+from monitor.judge import Judge, Suspect
+from monitor.metrics import Metrics
+from monitor.pipeline import Briefs, Pipeline
+from monitor.store.history import History
+from probes.result import ProbeResult
+from tests.integration.alerts.station import Station, station_at
+from tests.unit.alerts.people import MINISTRY, MINUTE, POLICY, SITI
+from tests.unit.monitor.trial import LOSES, REFUSED, World, agency_routes, controls
+
+NOC = Address(channel=Channel.SMS, number="+60100000999")
+
+
+class Nothing:
+    """A history that forgets."""
+
+    async def ended(self, result: ProbeResult, agency: str, judged: Mapping[str, tuple[Health, datetime]]) -> None:
+        pass
+
+
+class Country:
+    """Agencies, their mail, our references, and everything from a judge to the gateways."""
+
+    def __init__(self, station: Station, agencies: list[str]) -> None:
+        self.station = station
+        self.world = World([*(r for a in agencies for r in agency_routes(a)), *controls()])
+        self.station.clock.moment = self.world.now
+        metrics = Metrics(version="0", now=station.clock.now)
+        for agency in agencies:
+            metrics.watch_agency(agency, routes=[r.name for r in self.world.routes if r.agency == agency])
+        self.pipeline = Pipeline(
+            judge=Judge(self.world.routes, HealthPolicy()),
+            routes={r.name: r for r in self.world.routes},
+            briefs=Briefs(
+                agencies={agency: brief(agency, f"+6010000{n:04}") for n, agency in enumerate(agencies)},
+                ours=ours,
+            ),
+            history=cast(History, Nothing()),
+            alerting=station.dispatcher,
+            metrics=metrics,
+            clock=station.clock,
+            site="utama",
+            open_incidents={},
+        )
+
+    async def rounds(self, count: int) -> None:
+        """Run every route so many times, and let the engine do what follows."""
+        for _ in range(count):
+            for route in self.world.routes:
+                run = self.world.result(route, self.station.clock.now())
+                self.station.clock.moment = max(self.station.clock.moment, run.started_at + timedelta(seconds=0.1))
+                await self.pipeline.take(run)
+            await self.station.settle()
+            self.station.clock.moment += MINUTE
+
+    @property
+    def rung(self) -> list[str]:
+        """Who was told anything, by number."""
+        return [order.address for gateway in self.station.gateways for order in gateway.orders]
+
+    @property
+    def said(self) -> list[str]:
+        return [o.content.text for o in self.station.sms.orders if isinstance(o.content, SmsContent)]
+
+
+def brief(agency: str, number: str) -> Brief:
+    duty = replace(SITI, addresses=(Address(channel=Channel.SMS, number=number),))
+    steps = (replace(POLICY.steps[0], contacts=(duty,)),)
+    return Brief(
+        agency=agency,
+        office=Office(short=agency, name=f"Agensi {agency}", domain="contoh.gov.my"),
+        escalation=replace(POLICY, steps=steps, rounds=1),
+        announcement=AnnouncementPlan(recipients=(MINISTRY,)),
+    )
+
+
+def ours(suspect: Suspect) -> Brief:
+    noc = replace(brief("", NOC.number), announcement=AnnouncementPlan(), subject=str(suspect))
+    return replace(noc, office=Office(short="PANTAU", name="Pusat Operasi Contoh", domain=""))
+
+
+@asynccontextmanager
+async def country(place: Path, *agencies: str) -> AsyncIterator[Country]:
+    async with station_at(place) as station:
+        here = Country(station, list(agencies))
+        await here.rounds(3)
+        assert here.rung == []
+        yield here
+
+
+async def test_nothing_leaves_at_one_or_two_failures(tmp_path: Path) -> None:
+    async with country(tmp_path, "JCM") as here:
+        here.world.faults["JCM/utama"] = REFUSED
+        await here.rounds(2)
+        assert here.rung == []
+        here.world.faults.clear()
+        await here.rounds(2)
+        here.world.faults["JCM/utama"] = REFUSED
+        await here.rounds(2)
+        assert here.rung == []
+        assert await here.station.active() == []
+
+        await here.rounds(1)
+        assert here.said == ["outage both JCM-01"]
+
+
+async def test_an_outage_rings_staff_and_sends_nothing_outside_until_a_person_releases_it(tmp_path: Path) -> None:
+    async with country(tmp_path, "JCM") as here:
+        here.world.faults["JCM/utama"] = REFUSED
+        await here.rounds(10)
+        assert (here.station.fax.orders, here.station.tray.orders) == ([], [])
+
+        await here.station.release()
+        assert (len(here.station.fax.orders), len(here.station.tray.orders)) == (1, 1)
+
+
+async def test_when_fifty_agencies_fail_for_a_fault_of_ours_the_noc_alone_hears_and_once(tmp_path: Path) -> None:
+    async with country(tmp_path, *(f"J{chr(65 + n // 26)}{chr(65 + n % 26)}" for n in range(50))) as here:
+        here.world.cut_off = True
+        await here.rounds(6)
+
+        assert here.rung == [NOC.number]
+        assert len(await here.station.active()) == 1
+        assert (await here.station.incident()).dedup_key == "ours/network"
+
+        here.world.cut_off = False
+        await here.rounds(4)
+        assert here.rung == [NOC.number] * 2
+        assert [text.split()[0] for text in here.said] == ["outage", "recovery"]
+
+
+async def test_a_dead_reference_is_told_to_the_noc_and_makes_no_agency_ring(tmp_path: Path) -> None:
+    async with country(tmp_path, *(f"J{chr(65 + n // 26)}{chr(65 + n % 26)}" for n in range(50))) as here:
+        here.world.faults["a"] = LOSES
+        await here.rounds(6)
+
+        assert set(here.rung) == {NOC.number}
+        assert {(await here.station.incident(i)).brief.agency for i in await here.station.active()} == {""}
+
+
+async def test_fifty_agencies_that_really_fail_are_fifty_incidents_and_each_officer_is_rung_once(
+    tmp_path: Path,
+) -> None:
+    codes = [f"J{chr(65 + n // 26)}{chr(65 + n % 26)}" for n in range(50)]
+    async with country(tmp_path, *codes) as here:
+        for code in codes:
+            here.world.faults[f"{code}/utama"] = REFUSED
+        await here.rounds(3)
+
+        assert sorted(here.rung) == [f"+6010000{n:04}" for n in range(50)]

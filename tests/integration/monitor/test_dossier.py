@@ -1,0 +1,398 @@
+"""The dossier of an incident that was lived through, and what stays of it after a purge."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pypdf import PdfReader
+from sqlalchemy import func, select
+
+from alerts.audit import Sealed, compact
+from alerts.gateway import ErrorClass, Heard, Progress, Report, SmsContent
+from alerts.store import Entry
+from monitor.archive import Archive
+from monitor.chronicle import Chronicle
+from monitor.dossier import _OUTCOMES
+from monitor.store import audit, tables
+from monitor.store.database import Database
+from monitor.store.history import History
+from monitor.store.ledger import SqlStore
+from probes.result import Outcome, Phase
+from tests.integration.alerts.station import Station
+from tests.unit.alerts.documents.pages import OFFICE
+from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
+from tests.unit.alerts.wording.situations import WORDING
+from tests.unit.monitor.trial import agency_routes, arrived, failed
+
+YEAR = timedelta(days=365)
+OF_JCM = replace(BRIEF, office=OFFICE)
+
+
+@dataclass(slots=True, kw_only=True)
+class Office:
+    """A station, and the archive beside it."""
+
+    station: Station
+    archive: Archive
+    database: Database
+    history: History
+
+
+@asynccontextmanager
+async def office_at(place: Path) -> AsyncIterator[Office]:
+    async with Database.open(place) as database:
+        station = Station(database)
+        history = History(database)
+        archive = Archive(
+            database=database,
+            history=history,
+            chronicle=Chronicle(SqlStore(database), station.clock, "pantau@test"),
+            clock=station.clock,
+            wording=lambda: WORDING,
+            keep_results=lambda: YEAR,
+        )
+        yield Office(station=station, archive=archive, database=database, history=history)
+
+
+async def later(station: Station, by: timedelta) -> None:
+    """Let time pass at once: who looks every minute into a tray does so only at the end."""
+    station.clock.moment += by
+    await station.settle()
+
+
+async def live_through_an_outage(office: Office, at: datetime = T0) -> None:
+    """Let an outage be told, acknowledged, released and over. The fax machine is busy at first."""
+    station = office.station
+    station.clock.moment = at
+    station.fax.happens.append(ErrorClass.TRANSIENT)
+    await station.submit(trigger(at=at, brief=OF_JCM))
+    await later(station, 2 * MINUTE)
+    incident_id = (await station.active())[-1]
+    await station.acknowledge(incident_id)
+    await later(station, 30 * MINUTE)
+    await station.release(incident_id)
+    await later(station, 10 * MINUTE)
+    await station.resolve()
+    await later(station, timedelta(days=10))
+
+
+async def probe(office: Office, *, at: datetime, works: bool) -> None:
+    route = agency_routes("JCM")[0]
+    result = arrived(route, at) if works else failed(route, at, Outcome.REJECTED, Phase.SUBMIT)
+    await office.history.ended(result, "JCM", {})
+    await office.database.together.settle()
+
+
+def text(pdf: bytes) -> str:
+    return " ".join(" ".join(page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages).split())
+
+
+def sha256(octets: bytes) -> str:
+    return hashlib.sha256(octets).hexdigest()
+
+
+async def made(office: Office, number: str = "JCM-01") -> Mapping[str, bytes]:
+    files = await office.archive.dossier(number, "Puan Arkib Contoh")
+    assert files is not None
+    return files
+
+
+async def test_a_dossier_tells_who_was_told_by_which_channel_when_and_with_what_result(tmp_path: Path) -> None:
+    async with office_at(tmp_path) as office:
+        await probe(office, at=T0 - 5 * MINUTE, works=True)
+        await probe(office, at=T0 - 1 * MINUTE, works=False)
+        await live_through_an_outage(office)
+        files = await made(office)
+
+    page = text(files["JCM-01.pdf"])
+    order = [
+        "TERHAD",
+        "Jabatan Contoh Malaysia",
+        "REKOD INSIDEN GANGGUAN E-MEL RASMI / OFFICIAL E-MAIL INCIDENT RECORD",
+        "RINGKASAN / SUMMARY",
+        "E-mel rasmi tidak dapat dihantar dan diterima",
+        "Penerimaan disahkan : 24 November 2026 (Selasa), pukul 2.17 petang, oleh Siti Contoh",
+        "SIAPA YANG DIMAKLUMKAN / WHO WAS TOLD",
+        "24/11/2026 14:15:00 Siti Contoh gangguan SMS +60100000101",
+        "Ketua Setiausaha, Kementerian Contoh gangguan Faks +60300000201",
+        "gagal",
+        "KRONOLOGI / CHRONOLOGY",
+        "Insiden dibuka",
+        "Notis gangguan diputuskan",
+        "Penerimaan disahkan",
+        "Pemakluman kepada pihak luar dilepaskan",
+        "Insiden berakhir",
+        "BUKTI / EVIDENCE",
+        "diterima",
+        "ditolak",
+        "PENGESAHAN / VERIFICATION",
+        sha256(files["journal.jsonl"]),
+        "PERAKUAN / CERTIFICATION",
+    ]
+    place = 0
+    for part in order:
+        assert part in page[place:], part
+        place = page.index(part, place)
+
+
+async def test_it_is_made_for_the_archive_and_marked_on_every_page(tmp_path: Path) -> None:
+    async with office_at(tmp_path) as office:
+        await live_through_an_outage(office)
+        files = await made(office)
+
+    pdf = PdfReader(io.BytesIO(files["JCM-01.pdf"]))
+    metadata = str(pdf.xmp_metadata.stream.get_data()) if pdf.xmp_metadata else ""
+    assert "<pdfaid:part>2</pdfaid:part>" in metadata
+    assert "<pdfaid:conformance>A</pdfaid:conformance>" in metadata
+    assert all(page.extract_text().count("TERHAD") == 2 for page in pdf.pages)
+    assert all("No. Notis: JCM-01" in page.extract_text() for page in pdf.pages)
+
+
+async def test_a_third_person_can_verify_the_data_with_nothing_of_ours(tmp_path: Path) -> None:
+    async with office_at(tmp_path) as office:
+        await office.archive._chronicle.started(version="1", user="uid 1")
+        await live_through_an_outage(office)
+        await office.archive._chronicle.stopped()
+        files = await made(office)
+
+    for line in files["SHA256SUMS"].decode().splitlines():
+        digest, name = line.split("  ")
+        assert sha256(files[name]) == digest
+    assert {"JCM-01.pdf", "dossier.json", "journal.jsonl", "links.csv"} < set(files)
+    data = json.loads(files["dossier.json"])
+    entries = [json.loads(line) for line in files["journal.jsonl"].decode().splitlines()]
+    links = list(csv.DictReader(io.StringIO(files["links.csv"].decode())))
+
+    # As BACA-SAYA.txt says: through the entries of others, of which nothing but a hash is there.
+    hashed, at = entries[0]["previous"], {}
+    for link in links:
+        hashed = sha256(f"{hashed} {link['content']}".encode())
+        at[int(link["number"])] = (link["content"], hashed)
+    assert hashed == data["head"]["hash"]
+    assert int(links[-1]["number"]) == data["head"]["number"] > entries[-1]["number"]
+    for entry in entries:
+        content, told = entry.pop("content"), entry.pop("hash")
+        del entry["previous"]
+        assert at[entry["number"]] == (content, told)
+        assert sha256(compact(entry).encode()) == content
+    assert hashed in files["BACA-SAYA.txt"].decode()
+
+
+async def test_the_program_that_the_document_gives_a_third_person_finds_what_was_changed(tmp_path: Path) -> None:
+    async with office_at(tmp_path / "state") as office:
+        await office.archive._chronicle.started(version="1", user="uid 1")
+        await live_through_an_outage(office)
+        await office.archive._chronicle.stopped()
+        files = await made(office)
+
+    def check(changed: Mapping[str, bytes]) -> str:
+        for name, content in changed.items():
+            (tmp_path / name).write_bytes(content)
+        command = [sys.executable, "-I", str(tmp_path / "check.py"), str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+    document = (Path(__file__).parents[3] / "docs" / "audit.md").read_text()
+    (tmp_path / "check.py").write_text(document.split("```python\n")[2].partition("```")[0])
+    head = json.loads(files["dossier.json"])["head"]
+    assert check(files) == f"whole: {head['number']}:{head['hash']}\n"
+    journal = files["journal.jsonl"]
+    assert check({"journal.jsonl": journal.replace(b"Siti Contoh", b"Ravi Contoh", 1)}).endswith("was changed\n")
+    assert check({"journal.jsonl": b"".join(journal.splitlines(keepends=True)[1:])}) != check(files)
+    assert check({"links.csv": files["links.csv"].replace(b"3,", b"3,0", 1)}) != check(files)
+
+
+async def test_the_data_has_every_attempt_with_its_number_in_full(tmp_path: Path) -> None:
+    async with office_at(tmp_path) as office:
+        await live_through_an_outage(office)
+        files = await made(office)
+
+    rows = list(csv.DictReader(io.StringIO(files["notices.csv"].decode())))
+    faxes = [(row["number"], row["attempt"], row["attempt_state"]) for row in rows if row["channel"] == "fax"]
+    # An apostrophe keeps a spreadsheet from taking the number for a sum.
+    assert faxes[:2] == [("'+60300000201", "1", "failed"), ("'+60300000201", "2", "accepted")]
+    assert {row["name"] for row in rows if row["plan"] == "escalation"} == {"Siti Contoh"}
+
+
+async def test_what_a_mail_server_says_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
+    async with office_at(tmp_path) as office:
+        route = agency_routes("JCM")[0]
+        result = failed(route, T0, Outcome.REJECTED, Phase.SUBMIT)
+        assert result.failure is not None
+        await office.history.ended(replace(result, route='=HYPERLINK("x")'), "JCM", {})
+        await live_through_an_outage(office)
+        files = await made(office)
+
+    (row,) = csv.DictReader(io.StringIO(files["evidence.csv"].decode()))
+    assert row["route"] == '\'=HYPERLINK("x")'
+
+
+async def test_that_a_dossier_was_made_and_by_whom_is_in_the_journal(tmp_path: Path) -> None:
+    async with office_at(tmp_path) as office:
+        await live_through_an_outage(office)
+        files = await made(office)
+        async with office.database.read() as connection:
+            entries = await audit.of_incident(connection, 1)
+
+    assert (entries[-1].actor, entries[-1].event) == ("Puan Arkib Contoh", "dossier made")
+    assert entries[-1].detail["sha256"] == sha256(files["SHA256SUMS"])
+
+
+async def test_the_journal_tells_what_was_sent_and_what_the_provider_said_of_it(tmp_path: Path) -> None:
+    async with office_at(tmp_path) as office:
+        await office.station.submit(trigger(brief=OF_JCM))
+        order = office.station.sms.orders[0]
+        assert isinstance(order.content, SmsContent)
+        arrived_there = Heard(
+            reference=order.reference, event_id="1", report=Report(progress=Progress.DELIVERED, provider_id="SM1")
+        )
+        for _ in range(2):  # Providers repeat themselves; what changes nothing is told once.
+            await office.station.dispatcher.record("sms", arrived_there)
+        entries = await entries_of(office)
+
+    told = {(entry.actor, entry.event): entry.detail for entry in entries}
+    events = [event for _, event in told]
+    assert events.index("attempt written") < events.index("send: accepted") < events.index("reported: delivered")
+    assert told["engine", "attempt written"]["reference"] == order.reference
+    assert told["sms", "send: accepted"]["sha256"] == sha256(order.content.text.encode())
+    assert [entry.event for entry in entries].count("reported: delivered") == 1
+
+
+async def test_a_key_that_came_too_late_is_told_with_whose_it_was(tmp_path: Path) -> None:
+    async with office_at(tmp_path) as office:
+        await office.station.submit(trigger(brief=OF_JCM))
+        reference = office.station.sms.orders[0].reference
+        await office.station.resolve()
+        await office.station.dispatcher.record("sms", Heard(reference=reference, event_id="1", acknowledged=True))
+        last = (await entries_of(office))[-1]
+    assert (last.actor, last.event) == ("siti", "receipt confirmed")
+
+
+async def test_an_incident_that_is_not_there_has_no_dossier(tmp_path: Path) -> None:
+    async with office_at(tmp_path) as office:
+        assert await office.archive.dossier("JCM-99", "Puan Arkib Contoh") is None
+
+
+def test_every_outcome_has_its_word() -> None:
+    assert set(_OUTCOMES) == set(Outcome)
+
+
+async def test_an_incident_whose_raw_results_are_gone_says_so(tmp_path: Path) -> None:
+    async with office_at(tmp_path) as office:
+        await live_through_an_outage(office)
+        page = text((await made(office))["JCM-01.pdf"])
+    assert "Tiada keputusan ujian dalam simpanan." in page
+
+
+# -- purges -----------------------------------------------------------------------------------------------------------
+
+
+async def entries_of(office: Office) -> list[Sealed]:
+    async with office.database.read() as connection:
+        return [e for e in await audit.entries(connection) if isinstance(e, Sealed)]
+
+
+async def rows_in(office: Office, name: str) -> int:
+    async with office.database.read() as connection:
+        query = select(func.count()).select_from(tables.metadata.tables[name])
+        return int((await connection.execute(query)).scalar_one())
+
+
+async def two_outages(office: Office) -> None:
+    """Live through one that is two years old, and one of yesterday."""
+    async with SqlStore(office.database).transaction() as ledger:
+        await ledger.journal(Entry(at=T0 - 2 * YEAR, actor="pantau@test", event="service started"))
+    await live_through_an_outage(office, T0 - 2 * YEAR)
+    await live_through_an_outage(office, T0)
+
+
+async def test_a_dry_run_says_what_would_go_and_changes_nothing(tmp_path: Path) -> None:
+    async with office_at(tmp_path) as office:
+        await two_outages(office)
+        before = await entries_of(office)
+        doomed = await office.archive.doomed(T0 - YEAR)
+
+        assert [number for _, number in doomed.incidents] == ["JCM-01"]
+        assert len(doomed.notices) > 0
+        assert await entries_of(office) == before
+        assert await rows_in(office, "incident") == 2
+
+
+async def test_a_purge_takes_what_is_old_and_leaves_a_chain_that_is_whole(tmp_path: Path) -> None:
+    async with office_at(tmp_path) as office:
+        await two_outages(office)
+        before = await entries_of(office)
+        doomed = await office.archive.doomed(T0 - YEAR)
+        counts = await office.archive.purge(T0 - YEAR, "ANM.600-1/7/3 (12)", "Puan Arkib Contoh")
+        assert counts == doomed.counts
+
+        after = await entries_of(office)
+        assert await rows_in(office, "incident") == 1
+        assert await rows_in(office, "notice") == len(await office.station.notices(2))
+        assert await office.archive.dossier("JCM-02", "x") is not None
+        verifier = await audit.verify(office.database.read)
+
+    assert (verifier.flaws, verifier.tombstones) == ([], len(doomed.entries))
+    told = after[-1]
+    assert (told.actor, told.event) == ("Puan Arkib Contoh", "records purged")
+    assert (told.detail["authority"], told.detail["incidents"]) == ("ANM.600-1/7/3 (12)", "JCM-01")
+    gone = {entry.number for entry in doomed.entries}
+    for entry, was in zip(after, before, strict=False):
+        assert (entry.number, entry.at, entry.hash) == (was.number, was.at, was.hash)
+        assert (entry.event == "") is (entry.number in gone)
+
+
+async def test_a_purge_is_not_undone_by_another_and_goes_on_from_it(tmp_path: Path) -> None:
+    async with office_at(tmp_path) as office:
+        await two_outages(office)
+        await office.archive.purge(T0 - YEAR, "first", "Puan Arkib Contoh")
+        assert await office.archive.purge(T0 - YEAR, "again", "Puan Arkib Contoh") == "0/0/0"
+        await office.archive.purge(T0 + YEAR, "second", "Puan Arkib Contoh")
+
+        events = [entry.event for entry in await entries_of(office) if entry.event]
+        assert events == ["records purged", "records purged"]
+        assert (await audit.verify(office.database.read)).flaws == []
+
+
+async def test_an_incident_that_still_owes_somebody_something_is_not_purged(tmp_path: Path) -> None:
+    async with office_at(tmp_path) as office:
+        office.station.clock.moment = T0 - 2 * YEAR
+        await office.station.submit(trigger(at=T0 - 2 * YEAR))
+        assert (await office.archive.doomed(T0)).incidents == []
+        await office.archive.purge(T0, "ANM.600-1/7/3 (12)", "Puan Arkib Contoh")
+        assert await rows_in(office, "incident") == 1
+
+
+async def test_what_was_purged_cannot_be_read_back_from_the_file(tmp_path: Path) -> None:
+    async with office_at(tmp_path) as office:
+        # Enough of them that whole pages come free.
+        long = {"added": " ".join(["Encik Rahsia Contoh"] * 100)}
+        async with SqlStore(office.database).transaction() as ledger:
+            for _ in range(50):
+                await ledger.journal(Entry(at=T0 - YEAR, actor="x", event="configuration taken up", detail=long))
+        await office.archive.purge(T0, "ANM.600-1/7/3 (12)", "Puan Arkib Contoh")
+    assert b"Encik Rahsia Contoh" not in (tmp_path / "pantau.sqlite").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "cut", ["DELETE FROM journal WHERE id = 1", "UPDATE journal SET at = '2020-01-01 00:00:00' WHERE id = 1"]
+)
+async def test_a_tombstone_is_as_safe_as_an_entry(tmp_path: Path, cut: str) -> None:
+    async with office_at(tmp_path) as office:
+        await two_outages(office)
+        await office.archive.purge(T0 - YEAR, "ANM.600-1/7/3 (12)", "Puan Arkib Contoh")
+        async with office.database.write() as connection:
+            for trigger_name in ("journal_is_not_deleted", "journal_is_not_changed"):
+                await connection.exec_driver_sql(f"DROP TRIGGER {trigger_name}")
+            await connection.exec_driver_sql(cut)
+        assert (await audit.verify(office.database.read)).flaws

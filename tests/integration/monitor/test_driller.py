@@ -1,0 +1,342 @@
+"""Drills on a real store, by the gateways that ship, against the stand-in carrier with its phones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import select
+
+from alerts.channel import Channel
+from alerts.contact import Address
+from alerts.drill import ExerciseState, Trainee
+from alerts.exchange import Exchange, Line
+from alerts.gateway import Gateway, Surroundings
+from alerts.gateways.tray import Tray, TraySettings
+from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
+from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
+from alerts.notice import Language
+from alerts.wording.texts import load
+from monitor.drill_desk import DrillDesk
+from monitor.driller import Driller, Roster
+from monitor.exercise import Exerciser
+from monitor.lab.callbacks import Listener, NotedDesk
+from monitor.lab.carrier import api as carrier_api
+from monitor.lab.carrier.carrier import Carrier
+from monitor.lab.carrier.phone import Behaviour
+from monitor.lab.fault import Fault
+from monitor.lab.serving import serve
+from monitor.metrics import Metrics
+from monitor.store.database import Database
+from monitor.store.drills import Drill, Drills, Record
+from monitor.store.ledger import SqlStore
+from monitor.store.tables import journal
+from monitor.window import Stretch
+from tests.stories.theatre import text_of
+from tests.unit.alerts.people import MINUTE, OFFICE, SECOND, trigger
+from tests.unit.alerts.test_drill import WORKING
+
+WORDING = load()
+SITI, RAVI, OFFICE_LINE = "+60100000101", "+60100000102", "+60300000101"
+PACE = 30 * SECOND
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.moment = WORKING
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+def trainee(key: str, *addresses: Address) -> Trainee:
+    return Trainee(
+        agency="JCM", key=key, name=f"{key.title()} Contoh", language=Language.MALAY, addresses=addresses, office=OFFICE
+    )
+
+
+def sms(number: str) -> Address:
+    return Address(channel=Channel.SMS, number=number)
+
+
+def voice(number: str) -> Address:
+    return Address(channel=Channel.VOICE, number=number)
+
+
+class School:
+    """Everything that a drill needs, and a clock that is advanced."""
+
+    def __init__(self, place: Path, database: Database, carrier: Carrier, lines: Sequence[Line]) -> None:
+        self.place = place
+        self.database = database
+        self.carrier = carrier
+        self.clock = Clock()
+        self.metrics = Metrics(version="1", now=self.clock.now)
+        self.exchange = Exchange(lines)
+        for line in lines:
+            self.metrics.watch_gateway(line.channel, line.name)
+        self.store = SqlStore(database)
+        self.drills = Drills(database)
+        self.trainees: list[Trainee] = [trainee("siti", sms(SITI), voice(SITI))]
+        self.stretch: Callable[[datetime], Stretch | None] = lambda _: None
+        self.exerciser = Exerciser(
+            drills=self.drills, exchange=self.exchange, wording=WORDING, metrics=self.metrics, clock=self.clock
+        )
+        self.restart()
+
+    def restart(self) -> None:
+        self.driller = Driller(
+            drills=self.drills,
+            store=self.store,
+            exchange=self.exchange,
+            exerciser=self.exerciser,
+            roster=self._roster,
+            metrics=self.metrics,
+            clock=self.clock,
+        )
+
+    def _roster(self) -> Roster:
+        return Roster(trainees=self.trainees, pace=PACE, stretch=self.stretch, concerns=lambda _: True)
+
+    async def ask(self, contact: str = "all") -> Drill:
+        begun = await self.driller.ask(contact, "Ali Contoh", timedelta(hours=2))
+        assert begun is not None
+        return begun[0]
+
+    async def look(self, after: timedelta = timedelta(0)) -> None:
+        self.clock.moment += after
+        async with asyncio.TaskGroup() as calls:
+            await self.driller.look(calls)
+        await self.carrier.settled()
+
+    async def hold(self, minutes: int = 3) -> None:
+        """Let a drill go on for a while."""
+        for _ in range(minutes * 2):
+            await self.look(PACE)
+
+    async def results(self) -> dict[str, Record]:
+        return {record.key: record for _, record in await self.driller.latest(1)}
+
+    async def states(self) -> dict[str, str]:
+        return {key.removeprefix("JCM/"): record.state for key, record in (await self.results()).items()}
+
+    async def journal(self) -> list[str]:
+        async with self.database.read() as connection:
+            return list((await connection.execute(select(journal.c.event).order_by(journal.c.id))).scalars())
+
+
+@asynccontextmanager
+async def school(place: Path, *, callbacks: bool = True) -> AsyncIterator[School]:
+    carrier = Carrier()
+    for number in (SITI, RAVI):
+        carrier.phone(number, keys=["1"])
+    carrier.phone(OFFICE_LINE, landline=True, keys=["1"])
+    listener = Listener(desk=NotedDesk())
+    async with (
+        serve(carrier_api.app(carrier)) as url,
+        serve(listener.app()) as public,
+        Database.open(place / "state") as database,
+    ):
+        listener.public_base = public
+        account = {
+            "account_sid": carrier.account_sid,
+            "auth_token": SecretStr(carrier.auth_token),
+            "from_number": next(iter(carrier.senders)),
+            "base_url": url,
+            "deadline_seconds": 2,
+        }
+
+        def around(name: str) -> Surroundings:
+            return Surroundings(callback_base=f"{public}/{name}" if callbacks else None, directory=str(place))
+
+        gateways: dict[str, tuple[Channel, Gateway]] = {
+            "sms": (Channel.SMS, TwilioSms(TwilioSmsSettings(**account), around("sms"))),  # type: ignore[arg-type]
+            "suara": (Channel.VOICE, TwilioVoice(TwilioVoiceSettings(**account), around("suara"))),  # type: ignore[arg-type]
+            "dulang": (Channel.LETTER, Tray(TraySettings(directory=place / "surat"), around("dulang"))),
+        }
+        lines = [Line(name=name, channel=channel, gateway=gateway) for name, (channel, gateway) in gateways.items()]
+        made = School(place, database, carrier, lines)
+        listener.gateways |= {name: gateway for name, (_, gateway) in gateways.items()}
+        listener.desk = DrillDesk(made.exerciser, listener.desk)  # type: ignore[assignment]
+        yield made
+        for _, gateway in gateways.values():
+            await gateway.close()
+
+
+@pytest.fixture
+async def at(tmp_path: Path) -> AsyncIterator[School]:
+    async with school(tmp_path) as made:
+        yield made
+
+
+def reached(at: School, contact: str) -> float:
+    series = f'pantau_contact_reached_timestamp_seconds{{agency="JCM",contact="{contact}"}} '
+    lines = at.metrics.render().decode().splitlines()
+    return next(float(line.removeprefix(series)) for line in lines if line.startswith(series))
+
+
+async def test_everybody_is_tried_by_sms_and_by_a_call_that_says_that_it_is_a_drill(at: School) -> None:
+    phone = at.carrier.phones[SITI]
+    await at.look()
+    assert reached(at, "siti") == 0
+    drill = await at.ask()
+    assert drill.number == "LATIH-01"
+    await at.hold()
+
+    await phone.expect_sms("RM0 JCM ICT: LATIHAN SAHAJA.", "Ruj LATIH-01")
+    call = await phone.expect_call("Ini ialah latihan sahaja.", "Penerimaan tuan atau puan telah disahkan")
+    assert call.keys == "1"
+    assert phone.unexpected() == []
+    assert await at.states() == {"siti/sms/0/sms": "delivered", "siti/voice/1/suara": "confirmed"}
+    assert WORKING.timestamp() < reached(at, "siti") <= at.clock.moment.timestamp()
+    assert b'pantau_exercises_total{channel="voice",result="confirmed"} 1.0' in at.metrics.render()
+    told = await at.journal()
+    assert told[0] == "drill begun"
+    assert told[-1] == "drill ended"
+    assert {"exercise begun", "exercise delivered", "exercise confirmed"} <= set(told)
+    assert at.carrier.errors == []
+
+
+async def test_a_call_that_nobody_confirms_has_not_reached_the_person(at: School) -> None:
+    at.carrier.phones[SITI].behaviour = Behaviour.VOICEMAIL
+    await at.ask("siti")
+    await at.hold()
+    states = await at.states()
+    assert states["siti/sms/0/sms"] == "delivered"
+    assert states["siti/voice/1/suara"] in {"delivered", "failed"}
+    assert reached(at, "siti") == 0
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour.BUSY, Behaviour.NO_ANSWER])
+async def test_what_does_not_arrive_is_the_result_and_is_not_sent_again(behaviour: Behaviour, at: School) -> None:
+    at.carrier.phones[SITI].behaviour = behaviour
+    await at.ask()
+    await at.hold(5)
+    assert (await at.states())["siti/voice/1/suara"] == "failed"
+    assert [call.to for call in at.carrier.calls] == [SITI]
+    assert (await at.results())["JCM/siti/voice/1/suara"].why != ""
+
+
+async def test_a_gateway_that_does_not_work_is_found_by_a_drill(at: School) -> None:
+    at.carrier.faults.extend([Fault.ERROR_BEFORE] * 2)
+    await at.ask()
+    await at.hold()
+    assert set((await at.states()).values()) == {"failed"}
+    assert b'pantau_gateway_up{channel="sms",gateway="sms"} 0.0' in at.metrics.render()
+
+
+async def test_without_callbacks_the_provider_is_asked(tmp_path: Path) -> None:
+    async with school(tmp_path, callbacks=False) as at:
+        await at.ask()
+        await at.hold()
+        assert (await at.states())["siti/sms/0/sms"] == "delivered"
+
+
+async def test_the_drill_waits_while_something_real_goes_on_and_goes_on_after_it(at: School) -> None:
+    ravi = trainee("ravi", sms(RAVI), voice(RAVI))
+    at.trainees = [*at.trainees, ravi]
+    brief = trigger().brief
+    only_siti = replace(brief.escalation, steps=brief.escalation.steps[:1])
+    async with at.store.transaction() as ledger:
+        incident = await ledger.add_incident(trigger(brief=replace(brief, escalation=only_siti)))
+    await at.ask()
+    await at.hold()
+    # The incident is about to tell Siti: she is left alone, and Ravi is not.
+    assert set(await at.states()) == {"ravi/sms/0/sms", "ravi/voice/1/suara"}
+    async with at.store.transaction() as ledger:
+        now = at.clock.now()
+        await ledger.save_incident(replace(incident, state="resolved", resolved_at=now, ended_at=now))  # type: ignore[arg-type]
+    await at.hold()
+    assert set((await at.states()).values()) == {"delivered", "confirmed"}
+
+
+async def test_what_could_not_be_tried_in_time_is_left_out_with_its_reason(at: School) -> None:
+    at.trainees = [trainee("siti", voice(OFFICE_LINE)), trainee("ravi", sms(RAVI))]
+    at.clock.moment = WORKING.replace(hour=9, minute=30)  # 5.30 in the afternoon
+    await at.ask()
+    await at.hold()
+    assert await at.states() == {"ravi/sms/0/sms": "delivered"}
+    await at.look(timedelta(hours=2))
+    left = (await at.results())["JCM/siti/voice/0/suara"]
+    assert (left.state, left.why) == (ExerciseState.SKIPPED, "the office is closed")
+    assert at.carrier.calls == []
+    assert (await at.journal())[-1] == "drill ended"
+
+
+async def test_a_process_that_dies_while_it_calls_does_not_call_again(at: School) -> None:
+    drill = await at.ask()
+    assert drill
+    begun = asyncio.Event()
+
+    def stop(_: object) -> None:
+        begun.set()
+
+    at.carrier.on_taken = stop
+    life = asyncio.create_task(at.look())
+    await begun.wait()
+    life.cancel()
+    await asyncio.gather(life, return_exceptions=True)
+    at.restart()
+    await at.hold(5)
+    assert sorted(type(each).__name__ for each in (*at.carrier.calls, *at.carrier.messages)) == ["Call", "Sms"]
+
+
+async def test_it_begins_by_itself_in_its_hour_once_whatever_restarts_there_are(at: School) -> None:
+    begins = WORKING + MINUTE
+    at.stretch = lambda _: Stretch(begins, begins + timedelta(hours=1))
+    await at.look()
+    assert await at.results() == {}
+    await at.look(MINUTE)
+    at.restart()
+    await at.hold()
+    at.restart()
+    await at.hold()
+    assert len(at.carrier.messages) == 1
+    assert [record.drill_id for record in (await at.results()).values()] == [1, 1]
+    assert (await at.journal()).count("drill begun") == 1
+    assert b"pantau_drill_last_timestamp_seconds" in at.metrics.render()
+
+
+async def test_two_processes_hold_one_drill(at: School) -> None:
+    at.stretch = lambda _: Stretch(WORKING, WORKING + timedelta(hours=1))
+    other = Driller(
+        drills=at.drills,
+        store=at.store,
+        exchange=at.exchange,
+        exerciser=at.exerciser,
+        roster=at._roster,
+        metrics=at.metrics,
+        clock=at.clock,
+    )
+    for _ in range(6):
+        at.clock.moment += PACE
+        async with asyncio.TaskGroup() as calls:
+            await asyncio.gather(at.driller.look(calls), other.look(calls))
+        await at.carrier.settled()
+    assert (len(at.carrier.messages), len(at.carrier.calls)) == (1, 1)
+
+
+async def test_the_letter_of_a_drill_is_marked_and_taken_out_of_the_tray_again(at: School) -> None:
+    office = replace(OFFICE, short="PANTAU", name="Pusat Operasi Contoh", domain="")
+    ourselves = replace(trainee("x", Address(channel=Channel.LETTER, number="Pusat Operasi Contoh")), key="", agency="")
+    at.trainees = [replace(ourselves, office=office), trainee("siti", sms(SITI))]
+    await at.ask()
+    await at.look(PACE)
+    (letter,) = (at.place / "surat").glob("*.pdf")
+    text = text_of(letter.read_bytes())
+    assert "LATIHAN SAHAJA" in text
+    assert "LATIH-01" in text
+    await at.hold()
+    assert list((at.place / "surat").glob("*.pdf")) == []
+    assert (await at.journal())[-1] == "drill ended"
+
+
+async def test_nobody_of_that_name_is_no_drill(at: School) -> None:
+    assert await at.driller.ask("siapa", "Ali Contoh", timedelta(hours=2)) is None
+    assert await at.results() == {}

@@ -1,0 +1,260 @@
+"""The heartbeat, against a dead-man's switch over a real socket, a real file, and systemd's way of listening."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+import structlog
+from pydantic import SecretStr
+
+from monitor.config.heartbeat import HeartbeatSettings
+from monitor.heartbeat import Heartbeat, Watchdog
+from monitor.lab.deadman import Beat, DeadMansSwitch
+from monitor.lab.fault import Fault
+from monitor.lab.serving import serve
+from monitor.metrics import Metrics
+from monitor.pulse import Pulse
+from monitor.store.database import Database
+from monitor.store.processes import Process, Processes
+from monitor.vital import Vitals
+from tests.unit.alerts.people import MINUTE, SECOND, T0
+
+TOKEN = "tanda-rahsia-suis"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.moment = T0
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+class Rig:
+    """A pulse on a real store, whose vitals are as they are set."""
+
+    def __init__(self, database: Database, settings: HeartbeatSettings | None, watchdog: Watchdog | None) -> None:
+        self.clock = Clock()
+        self.metrics = Metrics(version="1", now=self.clock.now)
+        self.cycled_at: datetime | None = None
+        made = None if settings is None else Heartbeat(settings, self.metrics.vigil, self.clock)
+        self.pulse = Pulse(
+            processes=Processes(database, "utama"),
+            vitals=self._vitals,
+            heartbeat=lambda: None if made is None or settings is None else (made, settings.every),
+            watchdog=watchdog,
+            metrics=self.metrics.vigil,
+            clock=self.clock,
+        )
+
+    def _vitals(self, written_at: datetime | None) -> Vitals:
+        now = self.clock.now()
+        return Vitals(
+            started_at=T0,
+            cycled_at=self.cycled_at or now,
+            written_at=written_at,
+            audited_at=now,
+            overdue=timedelta(0),
+            late=timedelta(0),
+        )
+
+    def away_since(self) -> datetime | None:
+        return self.pulse.away_since
+
+    async def beat(self, after: timedelta = timedelta(0)) -> None:
+        self.clock.moment += after
+        await self.pulse.beat()
+
+    def value(self, series: str) -> str | None:
+        lines = self.metrics.render().decode().splitlines()
+        return next((line.rpartition(" ")[2] for line in lines if line.startswith(f"{series} ")), None)
+
+
+@asynccontextmanager
+async def rig(place: Path, settings: HeartbeatSettings | None, watchdog: Watchdog | None = None) -> AsyncIterator[Rig]:
+    async with Database.open(place) as database:
+        yield Rig(database, settings, watchdog)
+
+
+@dataclass
+class Outside:
+    switch: DeadMansSwitch
+    url: str
+
+
+@pytest.fixture
+async def outside() -> AsyncIterator[Outside]:
+    switch = DeadMansSwitch()
+    async with serve(switch.app()) as url:
+        yield Outside(switch, url)
+
+
+async def test_it_is_sent_as_often_as_agreed_with_its_token_in_a_header(outside: Outside, tmp_path: Path) -> None:
+    settings = HeartbeatSettings(url=f"{outside.url}/pantau", token=SecretStr(TOKEN), method="POST")
+    async with rig(tmp_path, settings) as at:
+        for after in (0, 15, 15, 15, 15, 15):
+            await at.beat(after * SECOND)
+        assert outside.switch.beats == [Beat(method="POST", path="/pantau", authorization=f"Bearer {TOKEN}")] * 2
+        heard = at.value('pantau_heartbeat_last_success_timestamp_seconds{receiver="switch"}')
+        assert float(heard or 0) == (T0 + MINUTE).timestamp()
+
+
+async def test_a_token_may_stand_in_the_address(outside: Outside, tmp_path: Path) -> None:
+    settings = HeartbeatSettings(url=f"{outside.url}/denyut/{{token}}", token=SecretStr(TOKEN))
+    async with rig(tmp_path, settings) as at:
+        await at.beat()
+    assert outside.switch.beats == [Beat(method="GET", path=f"/denyut/{TOKEN}", authorization="")]
+
+
+async def test_it_stops_when_the_cycle_stands_still_and_goes_on_when_it_turns(outside: Outside, tmp_path: Path) -> None:
+    async with rig(tmp_path, HeartbeatSettings(url=outside.url)) as at:
+        await at.beat()
+        at.cycled_at = T0
+        for _ in range(5):
+            await at.beat(MINUTE)
+        assert len(outside.switch.beats) == 4
+        assert at.value('pantau_heartbeat_withheld{ailment="engine"}') == "1.0"
+        at.cycled_at = None
+        await at.beat(MINUTE)
+        assert len(outside.switch.beats) == 5
+        assert at.value('pantau_heartbeat_withheld{ailment="engine"}') == "0.0"
+
+
+@pytest.mark.parametrize("fault", [Fault.ERROR_AFTER, Fault.DROP_AFTER, Fault.TOO_MANY, Fault.DROP_BEFORE])
+async def test_a_beat_that_is_not_heard_is_told_once_without_the_token_and_the_next_is_sent(
+    fault: Fault, outside: Outside, tmp_path: Path
+) -> None:
+    outside.switch.faults.extend([fault, fault])
+    async with rig(tmp_path, HeartbeatSettings(url=f"{outside.url}/{{token}}", token=SecretStr(TOKEN))) as at:
+        with structlog.testing.capture_logs() as logged:
+            await at.beat()
+            await at.beat(MINUTE)
+            assert at.value('pantau_heartbeat_last_success_timestamp_seconds{receiver="switch"}') == "0.0"
+            await at.beat(MINUTE)
+        assert [line["event"] for line in logged] == ["the heartbeat is not heard", "the heartbeat is heard again"]
+        assert TOKEN not in str(logged)
+        heard = at.value('pantau_heartbeat_last_success_timestamp_seconds{receiver="switch"}')
+        assert float(heard or 0) == (T0 + 2 * MINUTE).timestamp()
+
+
+async def test_a_switch_that_is_not_there_holds_nothing_up(tmp_path: Path) -> None:
+    async with rig(tmp_path, HeartbeatSettings(url="http://127.0.0.1:1/x")) as at:
+        await at.beat()
+        assert at.value('pantau_heartbeat_last_success_timestamp_seconds{receiver="switch"}') == "0.0"
+
+
+async def test_a_file_shows_by_its_time_when_all_was_well(tmp_path: Path) -> None:
+    file = tmp_path / "denyut"
+    async with rig(tmp_path / "state", HeartbeatSettings(file=file)) as at:
+        await at.beat()
+        assert file.exists()
+        os.utime(file, (0, 0))
+        at.cycled_at = T0
+        await at.beat(10 * MINUTE)
+        assert file.stat().st_mtime == 0
+        at.cycled_at = None
+        await at.beat(MINUTE)
+        assert file.stat().st_mtime > 0
+
+
+# -- systemd ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listening.bind(str(tmp_path / "notify"))
+    listening.setblocking(False)
+    return listening
+
+
+def heard(manager: socket.socket) -> list[bytes]:
+    messages = []
+    while True:
+        try:
+            messages.append(manager.recv(100))
+        except BlockingIOError:
+            return messages
+
+
+def environ(tmp_path: Path, **more: str) -> dict[str, str]:
+    return {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000000", **more}
+
+
+async def test_systemd_hears_that_it_lives_and_nothing_when_a_restart_would_help(
+    manager: socket.socket, tmp_path: Path
+) -> None:
+    with manager:
+        async with rig(tmp_path / "state", None, Watchdog.of(environ(tmp_path))) as at:
+            await at.beat()
+            assert heard(manager) == [b"WATCHDOG=1"]
+            at.cycled_at = T0 - timedelta(hours=1)
+            await at.beat(15 * SECOND)
+            assert heard(manager) == []
+
+
+def test_a_name_that_is_in_no_directory_can_be_told_too() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(f"\0pantau-ujian-{os.getpid()}")
+        listening.setblocking(False)
+        dog = Watchdog.of({"NOTIFY_SOCKET": f"@pantau-ujian-{os.getpid()}", "WATCHDOG_USEC": "1"})
+        assert dog is not None
+        assert dog.pat()
+        assert heard(listening) == [b"WATCHDOG=1"]
+
+
+@pytest.mark.parametrize(
+    "without", [{}, {"NOTIFY_SOCKET": "/x"}, {"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"}]
+)
+def test_nobody_is_told_when_no_watchdog_is_meant_for_this_process(without: dict[str, str]) -> None:
+    assert Watchdog.of(without) is None
+
+
+def test_a_manager_that_has_gone_harms_nobody(tmp_path: Path) -> None:
+    dog = Watchdog.of(environ(tmp_path))
+    assert dog is not None
+    assert not dog.pat()
+
+
+# -- the store -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_store_that_cannot_be_written_holds_it_back_and_is_told_once(outside: Outside, tmp_path: Path) -> None:
+    class Away(Processes):
+        away = True
+
+        async def beat(self, started_at: datetime, now: datetime) -> list[Process]:
+            if self.away:
+                raise OSError("disk full")
+            return []
+
+    async with rig(tmp_path, HeartbeatSettings(url=outside.url)) as at:
+        await at.beat()
+        broken = Away.__new__(Away)
+        at.pulse._processes = broken
+        with structlog.testing.capture_logs() as logged:
+            for _ in range(3):
+                await at.beat(MINUTE)
+        assert at.away_since() == T0 + MINUTE
+        # The first minute is forgiven: a group of commits on a slow disk.
+        assert len(outside.switch.beats) == 2
+        assert [line["event"] for line in logged] == ["the store cannot be written", "the heartbeat is held back"]
+        broken.away = False
+        await at.beat(MINUTE)
+        assert at.away_since() is None
+        assert len(outside.switch.beats) == 3
+
+
+async def test_each_process_sees_the_others_only_where_there_can_be_others(tmp_path: Path) -> None:
+    async with Database.open(tmp_path) as database:
+        assert await Processes(database, "lama").beat(T0, T0) == []
+        # The host was given another name: nobody else can be on this file.
+        assert await Processes(database, "baharu").beat(T0, T0 + MINUTE) == []
+        await Processes(database, "baharu").stop(T0 + 2 * MINUTE)

@@ -1,0 +1,200 @@
+"""A private PostgreSQL in a temporary directory: its own port on loopback, its own socket, nothing of the machine's.
+
+Where the tests are root's, who may not run it, it is run by the user `postgres` of Debian's package.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+import psycopg
+import trustme
+from psycopg import sql
+
+from monitor.lab.serving import free_port
+from monitor.store.postgres import PostgresServer
+
+_OWNER = "postgres"
+_USER = "pantau"
+#: A role that is only let in with its password, and owns nothing.
+WITH_PASSWORD, PASSWORD = "tetamu", "rahsia-pangkalan"
+_PATIENCE = 30
+
+_CONFIGURATION = """
+listen_addresses = '127.0.0.1'
+unix_socket_directories = '{directory}'
+port = {port}
+# What a power cut would do is not tested here, and the disk is slow.
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+max_connections = 100
+ssl = on
+ssl_cert_file = '{directory}/certificate.pem'
+ssl_key_file = '{directory}/key.pem'
+shared_buffers = 32MB
+log_timezone = 'UTC'
+# Not UTC and not English order: we must not count on either.
+timezone = 'Asia/Kuala_Lumpur'
+datestyle = 'german'
+"""
+
+
+def programs() -> Path:
+    """Return the directory of the server's programs: the newest that Debian has installed, which are not in PATH."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    found = installed[-1] if installed else shutil.which("initdb")
+    if found is None:
+        raise FileNotFoundError("PostgreSQL is missing: tests/real/install-debian installs it, as root")
+    return Path(found).parent
+
+
+@dataclass(slots=True)
+class Postgres:
+    """Start it with `with`; it takes two seconds to start and one to stop."""
+
+    directory: Path = field(init=False)
+    port: int = field(init=False)
+    _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
+    _databases: Iterator[int] = field(init=False, default_factory=lambda: count(1))
+
+    def __enter__(self) -> Self:
+        # Short: the socket in it must stay below 108 characters.
+        self.directory = Path(tempfile.mkdtemp(prefix="ppg-"))
+        self.port = free_port()
+        try:
+            if os.geteuid() == 0:
+                shutil.chown(self.directory, _OWNER)
+            initdb = [str(programs() / "initdb"), "--pgdata", str(self._data), "--username", _USER, "--no-sync"]
+            self._run(*initdb, "--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8")
+            self._certify()
+            rules = self._data / "pg_hba.conf"
+            rules.write_text(f"host all {WITH_PASSWORD} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+            with (self._data / "postgresql.conf").open("a") as configuration:
+                configuration.write(_CONFIGURATION.format(directory=self.directory, port=self.port))
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "data"
+
+    def _certify(self) -> None:
+        """Give it a certificate for `localhost`, and not for its address."""
+        authority = trustme.CA()
+        certificate = authority.issue_cert("localhost")
+        authority.cert_pem.write_to_path(self.ca_file)
+        certificate.private_key_pem.write_to_path(self.directory / "key.pem")
+        certificate.cert_chain_pems[0].write_to_path(self.directory / "certificate.pem")
+        (self.directory / "key.pem").chmod(0o600)
+        if os.geteuid() == 0:
+            shutil.chown(self.directory / "key.pem", _OWNER)
+
+    @property
+    def ca_file(self) -> Path:
+        """The authority of its certificate."""
+        return self.directory / "ca.pem"
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections."""
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                # Ends with us, even if we are killed: SIGQUIT stops all of its processes.
+                ["setpriv", "--pdeathsig", "QUIT", str(programs() / "postgres"), "-D", str(self._data)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                start_new_session=True,
+                **_as_owner(),
+            )
+        ready = [str(programs() / "pg_isready"), "--host", "127.0.0.1", "--port", str(self.port), "--timeout", "1"]
+        for _ in range(_PATIENCE * 10):
+            if self._run(*ready, check=False) == 0:
+                return
+            if self._process.poll() is not None:
+                break
+            time.sleep(0.1)
+        raise RuntimeError(f"PostgreSQL did not start:\n{(self.directory / 'log').read_text()[-2000:]}")
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        """Stop it at once, as `systemctl stop` does: every connection breaks (a "fast" shutdown)."""
+        if self._process is not None and self._process.poll() is None:
+            self.thaw()
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._process.send_signal(signal.SIGQUIT)
+                self._process.wait(_PATIENCE)
+
+    def freeze(self) -> None:
+        """Let it neither answer nor break any connection, as a machine that hangs does."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        listed = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self._process.pid)], capture_output=True, text=True, check=True
+        )
+        for pid in (self._process.pid, *map(int, listed.stdout.split())):
+            os.kill(pid, number)
+
+    def database(self, **options: str) -> PostgresServer:
+        """Make an empty database and return where it is. *options* of CREATE DATABASE, such as `encoding`."""
+        name = f"pantau{next(self._databases)}"
+        words = [
+            sql.SQL("{} {}").format(sql.SQL(option.upper()), sql.Literal(value)) for option, value in options.items()
+        ]
+        make = sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), sql.SQL(" ").join(words))
+        with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
+            connection.execute(make)
+        return PostgresServer(host="127.0.0.1", port=self.port, database=name, user=_USER, tls=False)
+
+    def address(self, database: str) -> str:
+        """Return what libpq connects to."""
+        return f"host=127.0.0.1 port={self.port} user={_USER} dbname={database}"
+
+    def _run(self, *command: str, check: bool = True) -> int:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd=self.directory,
+            timeout=_PATIENCE,
+            check=False,
+            **_as_owner(),
+        )
+        if check and done.returncode:
+            raise RuntimeError(f"{command[0]} failed: {done.stderr.decode()}")
+        return done.returncode
+
+
+def _as_owner() -> dict[str, Any]:
+    return {"user": _OWNER, "group": _OWNER, "extra_groups": []} if os.geteuid() == 0 else {}

@@ -1,0 +1,93 @@
+"""What one SMS, one call and one list say of many incidents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from io import BytesIO
+
+import pytest
+from pypdf import PdfReader
+
+from alerts.documents.render import fax_list
+from alerts.notice import Addressee, Facts, Language, Matter, Plan, Purpose
+from alerts.wording.bundle import compose_call, compose_sms
+from alerts.wording.lint import COMFORTABLE, errors, lint, septets
+from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING
+
+KINDS = [
+    *((Plan.ESCALATION, purpose, matter) for purpose in (Purpose.OUTAGE, Purpose.RECOVERY) for matter in Matter),
+    *((Plan.ANNOUNCEMENT, purpose, Matter.BOTH) for purpose in (Purpose.OUTAGE, Purpose.RECOVERY)),
+]
+
+
+def agencies(count: int, kind: tuple[Plan, Purpose, Matter] = KINDS[0], short: str = "J{}") -> Sequence[Facts]:
+    plan, purpose, matter = kind
+    office = {n: replace(JCM, short=short.format(n)[:11], name=f"Jabatan Contoh {n}") for n in range(count)}
+    told = replace(OUTAGE, plan=plan, purpose=purpose, matter=matter)
+    return [replace(told, office=office[n], number=f"NNN{n:02}-99"[-8:]) for n in range(count)]
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+@pytest.mark.parametrize("count", [2, 12, 1000])
+def test_every_bundle_is_one_sms_that_arrives(
+    count: int, kind: tuple[Plan, Purpose, Matter], language: Language
+) -> None:
+    facts = agencies(count, kind, "SEKTORAWAM{}")
+    late = replace(facts[0], began_at=OUTAGE.began_at.replace(month=12, day=22, hour=4, minute=58))
+
+    for response in ("", "99A") if kind[:2] == (Plan.ESCALATION, Purpose.OUTAGE) else ("",):
+        text = compose_sms([late, *facts[1:]], language, WORDING, response=response).text
+        assert errors(lint(text, "SEKTORAWAM")) == ()
+        assert response in text
+        assert septets(text) <= (COMFORTABLE + 7 if response else COMFORTABLE)
+
+
+def test_an_sms_names_those_that_fit_and_counts_the_rest() -> None:
+    assert compose_sms(agencies(3), Language.MALAY, WORDING, response="1A").text == (
+        "RM0 J0 ICT: AMARAN. E-mel 3 agensi gagal sejak 24/11, 2.15 ptg: J0, J1, J2. Balas 1A utk terima semua."
+    )
+    assert (
+        "JABATAN00, JABATAN01 dan 38 lagi, lihat portal."
+        in compose_sms(
+            [replace(f, office=replace(JCM, short=f"JABATAN{n:02}")) for n, f in enumerate(agencies(40))],
+            Language.MALAY,
+            WORDING,
+            response="1A",
+        ).text
+    )
+
+
+def test_an_agency_with_two_incidents_is_named_once() -> None:
+    assert "2 agensi" in compose_sms([*agencies(2), *agencies(2)], Language.MALAY, WORDING).text
+
+
+def test_what_is_our_own_is_called_by_its_number() -> None:
+    ours = agencies(2, (Plan.ESCALATION, Purpose.OUTAGE, Matter.OWN_FAULT))
+
+    assert "2 insiden pemantauan" in (text := compose_sms(ours, Language.MALAY, WORDING).text)
+    assert "NNN00-99, NNN01-99" in text
+
+
+def test_a_call_says_how_many_and_names_six_at_most_in_both_languages() -> None:
+    malay, english = compose_call(agencies(12), Language.MALAY, WORDING).scripts
+
+    assert any("dua belas agensi gagal" in block for block in malay.blocks)
+    assert any("Jabatan Contoh 5; dan enam lagi. Senarai penuh ada di portal." in block for block in malay.blocks)
+    assert any("twelve agencies" in block for block in english.blocks)
+
+
+@pytest.mark.parametrize("purpose", [Purpose.OUTAGE, Purpose.RECOVERY])
+def test_a_list_has_a_row_for_each_agency_and_speaks_for_none_of_them(purpose: Purpose) -> None:
+    facts = agencies(40, (Plan.ANNOUNCEMENT, purpose, Matter.SENDING))
+    page = fax_list(facts, Addressee(title="Ketua Setiausaha", organisation="Kementerian Contoh"), WORDING)
+    pages = [each.extract_text() for each in PdfReader(BytesIO(page.pdf)).pages]
+    text = " ".join(" ".join(pages).split())
+
+    assert len(pages) == page.pages > 1
+    assert all(f"Jabatan Contoh {n}" in text for n in range(40))
+    assert "SENARAI" in page.title
+    assert "(40 AGENSI)" in page.title
+    assert "bagi pihak agensi dalam senarai" in text
+    assert ("Pulih pada" if purpose is Purpose.RECOVERY else "Sejak") in text

@@ -1,0 +1,198 @@
+"""`pantau audit`: beside the running service, and on the file of one that does not run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from alerts.store import Entry
+from monitor.archive import Archive
+from monitor.chronicle import Chronicle
+from monitor.store.database import Database
+from monitor.store.history import History
+from monitor.store.ledger import SqlStore
+from tests.unit.alerts.people import T0
+from tests.unit.alerts.wording.situations import WORDING
+from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.web.source import Service
+
+
+async def write(database: Database, *events: str) -> None:
+    async with SqlStore(database).transaction() as ledger:
+        for event in events:
+            await ledger.journal(Entry(at=T0, actor="Siti Contoh", event=event, detail={"number": "JCM-01"}))
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Clock:
+    def now(self) -> datetime:
+        return T0
+
+
+def archive(database: Database) -> Archive:
+    return Archive(
+        database=database,
+        history=History(database),
+        chronicle=Chronicle(SqlStore(database), Clock(), "pantau@test"),
+        clock=Clock(),
+        wording=lambda: WORDING,
+        keep_results=lambda: timedelta(days=365),
+    )
+
+
+@asynccontextmanager
+async def running(office: Office) -> AsyncIterator[Database]:
+    """Run a service with two entries in its journal."""
+    async with Database.open(office.state) as database, office.open(Service(), archive(database)):
+        await write(database, "incident opened", "incident resolved")
+        yield database
+
+
+def change(file: Path, statement: str) -> None:
+    """Write into the file as somebody does who goes around the database's own refusal."""
+    with closing(sqlite3.connect(file)) as connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute(statement)
+        connection.commit()
+
+
+async def test_a_whole_journal_is_said_to_be_whole_with_the_service_and_without(office: Office) -> None:
+    async with running(office):
+        code, said = await office.ask("audit", "verify")
+        _, head = await office.ask("audit", "head")
+    assert (code, said) == (0, f"The journal is whole: 2 entries, the last {head.strip()}.\n")
+    assert head.startswith("2:")
+
+    assert await office.ask("audit", "verify") == (0, said)
+    assert await office.ask("audit", "head") == (0, head)
+
+
+async def test_a_changed_journal_is_said_to_be_changed_and_where(office: Office) -> None:
+    async with running(office) as database:
+        change(office.state / "pantau.sqlite", "UPDATE journal SET actor = 'Ravi Contoh' WHERE id = 1")
+        code, said = await office.ask("audit", "verify")
+        assert code == 3
+        assert said.startswith(
+            "entry 1: was changed: it says something else than was written\nThe journal was CHANGED: 2 entries"
+        )
+        await write(database, "goes on")
+    code, said = await office.ask("audit", "verify")
+    assert code == 3
+    assert said.startswith(
+        "entry 1: was changed: it says something else than was written\nThe journal was CHANGED: 3 entries"
+    )
+
+
+async def test_an_entry_that_cannot_be_read_is_named(office: Office) -> None:
+    async with running(office):
+        change(office.state / "pantau.sqlite", "UPDATE journal SET at = 'yesterday' WHERE id = 1")
+        code, said = await office.ask("audit", "verify")
+    assert code == 3
+    assert said.startswith("entry 1: cannot be read: it was changed\n")
+
+
+async def test_a_head_that_was_kept_elsewhere_still_fits_when_more_was_written(office: Office) -> None:
+    async with running(office) as database:
+        _, head = await office.ask("audit", "head")
+        await write(database, "goes on")
+        code, said = await office.ask("audit", "verify", "--against", head.strip())
+        assert (code, said[:34]) == (0, "The journal is whole: 3 entries, t")
+        other = f"2:{'0' * 64}"
+        code, said = await office.ask("audit", "verify", "--against", other)
+    assert code == 3
+    assert said.startswith("entry 2: is another than when the copy of the head was made")
+    code, said = await office.ask("audit", "verify", "--against", other)
+    assert code == 3
+
+
+@pytest.mark.parametrize("against", ["2", "two:abc", "2:abc"])
+async def test_a_head_that_is_none_is_refused_with_what_to_write(office: Office, against: str) -> None:
+    async with running(office):
+        code, said = await office.ask("audit", "verify", "--against", against)
+    assert code == 2
+    assert "must be NUMBER:HASH, as `pantau audit head` prints it" in said
+
+
+def test_without_a_service_and_without_a_file_it_is_said_what_to_do(office: Office) -> None:
+    code, said = office.run("audit", "verify")
+    assert code == 1
+    assert "the service is not running, and there is no" in said
+    assert "--store" in said
+
+
+async def test_a_file_of_earlier_days_is_not_taken_for_a_store_on_a_server(office: Office) -> None:
+    async with Database.open(office.state) as database:
+        await write(database, "incident opened")
+    office.config.write_text(office.config.read_text() + "\nstore:\n  host: pangkalan-data.contoh.gov.my\n")
+    code, said = await office.ask("audit", "verify")
+    assert (code, said) == (1, "the service is not running, and its store is on a server: start it first\n")
+
+
+def test_a_file_that_is_no_store_is_named(office: Office, tmp_path: Path) -> None:
+    other = tmp_path / "other.sqlite"
+    other.write_text("not a database, but longer than the header of one, which has a hundred bytes" * 9)
+    code, said = office.run("audit", "verify", "--store", str(other))
+    assert code == 1
+    assert f"{other} cannot be read" in said
+
+
+async def test_a_copy_can_be_looked_at_beside_the_running_service(office: Office, tmp_path: Path) -> None:
+    async with Database.open(tmp_path / "other") as database:
+        await write(database, "incident opened")
+    async with running(office):
+        code, said = await office.ask("audit", "verify", "--store", str(tmp_path / "other" / "pantau.sqlite"))
+    assert (code, said[:31]) == (0, "The journal is whole: 1 entries")
+
+
+async def test_what_is_exported_can_be_checked_with_nothing_of_ours(office: Office, tmp_path: Path) -> None:
+    output = tmp_path / "journal.jsonl"
+    async with running(office):
+        code, said = await office.ask("audit", "export", "--output", str(output))
+        assert (code, said) == (0, f"{output} is written.\n")
+        assert (await office.ask("audit", "export"))[1] == output.read_text()
+    assert stat.S_IMODE(output.stat().st_mode) == 0o600
+
+    previous = "0" * 64
+    for line in output.read_text().splitlines():
+        entry = json.loads(line)
+        hashes = entry.pop("previous"), entry.pop("content"), entry.pop("hash")
+        content = sha256(json.dumps(entry, ensure_ascii=False, sort_keys=True, separators=(",", ":")))
+        assert hashes == (previous, content, sha256(f"{previous} {content}"))
+        previous = hashes[-1]
+    assert (await office.ask("audit", "head"))[1] == f"2:{previous}\n"
+
+
+async def test_the_program_that_the_document_gives_an_auditor_finds_what_ours_finds(
+    office: Office, tmp_path: Path
+) -> None:
+    document = (Path(__file__).parents[4] / "docs" / "audit.md").read_text()
+    program = document.partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "check.py").write_text(program)
+    async with running(office):
+        _, lines = await office.ask("audit", "export")
+    (tmp_path / "journal.jsonl").write_text(lines)
+
+    def check() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-I", "check.py", "journal.jsonl"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    _, head = await office.ask("audit", "head")
+    assert (check().returncode, check().stdout) == (0, f"whole: {head}")
+    (tmp_path / "journal.jsonl").write_text(lines.replace("incident opened", "incident closed"))
+    assert (check().returncode, check().stdout) == (1, "entry 1 was changed\n")
+    (tmp_path / "journal.jsonl").write_text(lines.splitlines()[1] + "\n")
+    assert (check().returncode, check().stdout) == (1, "entry 2 does not follow the one before it\n")

@@ -1,0 +1,101 @@
+"""`pantau drill`, beside a service that holds drills."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from alerts.channel import Channel
+from alerts.drill import ExerciseState, facts
+from alerts.notice import Language
+from monitor.store.drills import Drill, Record
+from monitor.web.control import control
+from monitor.web.serving import open_unix, serve
+from tests.unit.alerts.people import MINUTE, OFFICE, T0
+from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.web.source import Service
+
+DRILL = Drill(
+    id=7, number="LATIH-07", asked_by="Ali Contoh", contact="all", begins_at=T0, ends_at=T0 + timedelta(hours=2)
+)
+NUMBER = "+60100000101"
+
+
+def record(state: ExerciseState, why: str = "") -> Record:
+    return Record(
+        id=1,
+        key="JCM/siti/voice/0/suara",
+        drill_id=7,
+        agency="JCM",
+        contact="siti",
+        name="Siti Contoh",
+        channel=Channel.VOICE,
+        number=NUMBER,
+        extension="",
+        gateway="suara",
+        language=Language.MALAY,
+        facts=facts(OFFICE, Channel.VOICE, "LATIH-07", T0),
+        reference="d1-1-0",
+        state=state,
+        why=why,
+        provider_id=None,
+        begun_at=T0,
+        look_at=None,
+        confirmed_at=T0 + MINUTE if state is ExerciseState.CONFIRMED else None,
+    )
+
+
+class School:
+    """What the service would answer."""
+
+    def __init__(self, *records: Record) -> None:
+        self.records = records
+        self.asked: list[tuple[str, str]] = []
+
+    async def ask(self, contact: str, by: str, within: timedelta) -> tuple[Drill, int] | None:
+        self.asked.append((contact, by))
+        return None if contact == "siapa" else (DRILL, 3)
+
+    async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:
+        return [(DRILL, each) for each in self.records]
+
+
+async def said(office: Office, school: School, *words: str) -> tuple[int, str]:
+    async with serve(control(Service(), None, school), open_unix(office.socket)):
+        return await office.ask("drill", *words)
+
+
+async def test_it_begins_a_drill_in_somebodys_name_and_says_where_the_results_are(office: Office) -> None:
+    school = School()
+    code, text = await said(office, school, "siti", "--by", "Ali Contoh")
+    assert (code, school.asked) == (0, [("siti", "Ali Contoh")])
+    assert "Drill LATIH-07 has begun: 3 to try, until 24/11 16:15:00." in text
+    assert "pantau drill --results" in text
+
+
+async def test_without_a_name_it_is_for_all(office: Office) -> None:
+    school = School()
+    await said(office, school)
+    assert [contact for contact, _ in school.asked] == ["all"]
+
+
+async def test_nobody_of_that_name_is_said(office: Office) -> None:
+    code, text = await said(office, School(), "siapa")
+    assert code == 1
+    assert "there is nobody called 'siapa' to drill; write a contact's key, or all" in text
+
+
+async def test_results_say_who_was_reached_and_tell_no_number(office: Office) -> None:
+    school = School(record(ExerciseState.CONFIRMED), record(ExerciseState.SKIPPED, "the office is closed"))
+    code, text = await said(office, school, "--results")
+    assert code == 0
+    assert school.asked == []
+    assert "Siti Contoh" in text
+    assert "24/11 14:16:00" in text
+    assert "the office is closed" in text
+    assert NUMBER not in text
+    assert NUMBER[3:] not in text
+
+
+async def test_before_the_first_there_is_nothing_to_show(office: Office) -> None:
+    assert (await said(office, School(), "--results"))[1].strip() == "No drill has been held."

@@ -1,0 +1,240 @@
+"""`pantau oncall` and `pantau override`, on a real store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, select
+
+from alerts.oncall import Override
+from monitor.config.loading import load
+from monitor.config.window import MALAYSIA
+from monitor.duty import Duty
+from monitor.metrics import Metrics
+from monitor.store.database import Database
+from monitor.store.ledger import SqlStore
+from monitor.store.tables import drill, exercise, journal
+from monitor.web.control import control
+from monitor.web.duty import duties
+from monitor.web.serving import open_unix, serve
+from tests.unit.monitor.cli.office import ENVIRON, Office
+from tests.unit.monitor.web.source import Service
+
+#: A Wednesday. By the sample it is Ali's week.
+NOON = datetime(2026, 12, 2, 12, 0, tzinfo=MALAYSIA)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.moment = NOON
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+class Watch:
+    """A service that answers on the control socket of an office."""
+
+    def __init__(self, office: Office, database: Database) -> None:
+        self.clock = Clock()
+        self.database = database
+        self.metrics = Metrics(version="1", now=self.clock.now)
+        self.configuration = load(office.config, ENVIRON).accepted()
+        for agency in self.configuration.registry.agencies:
+            self.metrics.watch_agency(agency, routes=())
+        self.duty = Duty(
+            store=SqlStore(database),
+            metrics=self.metrics,
+            clock=self.clock,
+            configuration=lambda: self.configuration,
+        )
+
+    async def standing(self) -> list[Override]:
+        return list(await self.duty.overrides())
+
+    async def told(self) -> list[tuple[str, str]]:
+        async with self.database.read() as connection:
+            rows = await connection.execute(select(journal.c.actor, journal.c.event).order_by(journal.c.id))
+            return [(row.actor, row.event) for row in rows]
+
+    def shown(self, metric: str) -> list[str]:
+        lines = self.metrics.render().decode().splitlines()
+        return [line.removeprefix("pantau_") for line in lines if line.startswith(f"pantau_{metric}")]
+
+
+@pytest.fixture
+async def watch(office: Office, tmp_path: Path) -> AsyncIterator[Watch]:
+    async with Database.open(tmp_path / "store") as database:
+        watch = Watch(office, database)
+        orders = control(Service())
+        orders.include_router(duties(watch.duty))
+        async with serve(orders, open_unix(office.socket)):
+            yield watch
+
+
+SWAP = ("override", "add", "JCONTOH/bertugas", "siti", "--until", "2026-12-03 08:00", "--by", "Pegawai Contoh")
+
+
+async def test_it_shows_who_is_on_call_and_who_comes_next_by_which_numbers(office: Office, watch: Watch) -> None:
+    code, said = await office.ask("oncall", "jcontoh")
+
+    assert code == 0
+    assert said.splitlines() == [
+        "JCONTOH/bertugas on Wed 02/12/2026 12:00",
+        "  Ali bin Contoh (ali) until Sun 06/12/2026 08:00",
+        "    SMS  010-000 0102, never verified",
+        "    call 010-000 0102, never verified",
+        "    call 03-0000 0102 ext. 102, never verified",
+        "  then Siti binti Contoh (siti)",
+    ]
+    assert max(len(line) for line in said.splitlines()) <= 80
+
+
+async def test_it_shows_another_time_and_which_numbers_do_not_answer_then(office: Office, watch: Watch) -> None:
+    _, said = await office.ask("oncall", "JCONTOH", "--at", "2026-12-03 22:00")
+
+    assert "JCONTOH/bertugas on Thu 03/12/2026 22:00" in said
+    assert "    call 03-0000 0102 ext. 102, office closed, never verified" in said
+
+
+async def test_it_says_when_nobody_is_on_call(office: Office, watch: Watch) -> None:
+    file = office.directory / "agencies" / "jabatan-contoh.yaml"
+    rest = "      - {days: rest, every: daily, from: 2026-01-03, people: [ali, siti]}\n"
+    assert rest in file.read_text()
+    file.write_text(file.read_text().replace(rest, ""))
+    watch.configuration = load(office.config, ENVIRON).accepted()
+
+    _, now = await office.ask("oncall", "JCONTOH")
+    _, saturday = await office.ask("oncall", "JCONTOH", "--at", "2026-12-05T12:00+08:00")
+
+    assert now.splitlines()[-2:] == ["  then NOBODY", "  gap: nobody from Sat 05/12/2026 08:00 to Mon 07/12/2026 08:00"]
+    assert "  NOBODY is on call until Mon 07/12/2026 08:00" in saturday
+
+
+async def test_an_agency_without_rotas_says_where_its_people_stand(office: Office, watch: Watch) -> None:
+    code, said = await office.ask("oncall", "MPCONTOH")
+
+    assert (code, said.strip()) == (0, "MPCONTOH's escalation names no rota: whom its steps tell stands in its file.")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("oncall", "LAIN"), "there is no agency LAIN; there are JCONTOH, MPCONTOH"),
+        (("oncall", "--at", "tomorrow"), "'tomorrow' is no date with a time; write 2026-12-01 22:00"),
+        (
+            ("override", "add", "JCONTOH/lain", "siti", "--until", "2026-12-03 08:00"),
+            "there is no rota JCONTOH/lain; there are JCONTOH/bertugas",
+        ),
+        (
+            ("override", "add", "JCONTOH/bertugas", "mei", "--until", "2026-12-03 08:00"),
+            "JCONTOH/bertugas knows no contact mei; there are pegawai-bertugas, siti, ali",
+        ),
+        (
+            ("override", "add", "JCONTOH/bertugas", "siti", "--until", "2026-12-02 11:59"),
+            "an override ends later than it begins and than now, and lasts 92 days at most",
+        ),
+        (
+            ("override", "add", "JCONTOH/bertugas", "siti", "--until", "2027-12-03 08:00"),
+            "an override ends later than it begins and than now, and lasts 92 days at most",
+        ),
+        (("override", "remove", "7"), "no override 7 stands; `pantau override list` lists them"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused_in_words(
+    office: Office, watch: Watch, words: tuple[str, ...], said: str
+) -> None:
+    code, output = await office.ask(*words)
+
+    assert (code, output.strip()) == (1, said)
+    assert await watch.standing() == []
+
+
+async def test_an_override_puts_somebody_on_call_until_it_is_taken_back(office: Office, watch: Watch) -> None:
+    _, made = await office.ask(*SWAP)
+    _, during = await office.ask("oncall", "JCONTOH")
+    _, listed = await office.ask("override", "list")
+    _, gone = await office.ask("override", "remove", "1", "--by", "Siti Contoh")
+    _, after = await office.ask("oncall", "JCONTOH")
+
+    assert made.splitlines()[-1] == (
+        "Siti binti Contoh (siti) is on call for JCONTOH/bertugas from 02/12/2026 12:00 until 03/12/2026 08:00: "
+        "override 1."
+    )
+    assert "  Siti binti Contoh (siti) until Thu 03/12/2026 08:00\n    by an override of Pegawai Contoh\n" in during
+    assert listed.splitlines()[1].split() == [
+        *("1", "JCONTOH/bertugas", "siti", "02/12", "12:00", "03/12", "08:00", "Pegawai", "Contoh")
+    ]
+    assert gone.splitlines()[-1] == "Override 1 of JCONTOH/bertugas is taken back."
+    assert "  Ali bin Contoh (ali) until Sun 06/12/2026 08:00" in after
+    assert await watch.told() == [("Pegawai Contoh", "override made"), ("Siti Contoh", "override taken back")]
+
+
+async def test_the_numbers_for_prometheus_follow_an_override_at_once(office: Office, watch: Watch) -> None:
+    file = office.directory / "agencies" / "jabatan-contoh.yaml"
+    file.write_text(file.read_text().replace("{days: rest, every: daily", "{days: workdays, every: daily"))
+    watch.configuration = load(office.config, ENVIRON).accepted()
+
+    await office.ask(
+        "override", "add", "JCONTOH/bertugas", "siti", "--from", "2026-12-05 08:00", "--until", "2026-12-06 08:00"
+    )
+
+    # The other day of the weekend stays.
+    assert watch.shown("on_call_gap_seconds") == ['on_call_gap_seconds{agency="JCONTOH",rota="bertugas"} 86400']
+
+
+async def test_numbers_that_nobody_has_verified_are_counted_each_once(office: Office, watch: Watch) -> None:
+    file = office.directory / "agencies" / "jabatan-contoh.yaml"
+    text = file.read_text().replace("{mobile: 010-000 0102}", "{mobile: 010-000 0102, verified: 2026-11-01}")
+    file.write_text(text)
+    watch.configuration = load(office.config, ENVIRON).accepted()
+
+    await office.ask(*SWAP)
+    before = watch.shown("unverified_numbers")
+    watch.clock.moment += timedelta(days=181)
+    await office.ask(*SWAP[:5], "2027-06-05 08:00")
+    after = watch.shown("unverified_numbers")
+
+    # Siti's one number, which is for SMS and calls, and Ali's desk; then Ali's mobile as well.
+    assert 'unverified_numbers{agency="JCONTOH"} 2' in before
+    assert 'unverified_numbers{agency="JCONTOH"} 3' in after
+
+
+async def answered_in_a_drill(watch: Watch, number: str, at: datetime) -> None:
+    async with watch.database.write() as connection:
+        row = {"key": "d", "number": "", "asked_by": "Siti", "contact": "all", "begins_at": at, "ends_at": at}
+        await connection.execute(insert(drill).values(id=1, **row))
+        texts = dict.fromkeys(("agency", "name", "extension", "gateway", "facts", "state", "why"), "")
+        told = {"key": "e", "contact": "ali", "channel": "voice", "language": "ms-MY", "reference": "r"}
+        await connection.execute(
+            insert(exercise).values(drill_id=1, number=number, begun_at=at, confirmed_at=at, **texts, **told)
+        )
+
+
+async def test_a_number_that_answered_in_a_drill_is_verified(office: Office, watch: Watch) -> None:
+    """With the key, that is: a call that was only taken shows no more than that something answered."""
+    await answered_in_a_drill(watch, "+60100000102", NOON - timedelta(days=2))
+
+    _, said = await office.ask("oncall", "JCONTOH")
+    await office.ask(*SWAP)
+
+    assert "    call 010-000 0102, verified 2026-11-30\n    call 03-0000 0102 ext. 102, never verified\n" in said
+    assert 'unverified_numbers{agency="JCONTOH"} 2' in watch.shown("unverified_numbers")
+
+
+async def test_an_hour_that_comes_twice_belongs_to_the_override_whole(office: Office, watch: Watch) -> None:
+    text = office.config.read_text()
+    office.config.write_text(text.replace("# time_zone: Asia/Kuala_Lumpur", "time_zone: Europe/London"))
+    watch.configuration = load(office.config, ENVIRON).accepted()
+    watch.clock.moment = datetime(2026, 10, 24, 12, 0, tzinfo=UTC)
+
+    await office.ask(*SWAP[:4], "--from", "2026-10-25 01:15", "--until", "2026-10-25 01:45", "--by", "Pegawai Contoh")
+
+    (made,) = await watch.standing()
+    assert (made.begins, made.ends) == (
+        datetime(2026, 10, 25, 0, 15, tzinfo=UTC),
+        datetime(2026, 10, 25, 1, 45, tzinfo=UTC),
+    )

@@ -1,0 +1,61 @@
+"""`pantau silence`, on a real store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from monitor.hush import Silencer
+from monitor.store.database import Database
+from monitor.store.ledger import SqlStore
+from monitor.web.control import control
+from monitor.web.serving import open_unix, serve
+from monitor.web.silences import silences
+from tests.integration.alerts.station import Station
+from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.web.source import Service
+
+ADD = ("silence", "add", "JCONTOH", "--for", "2h", "--why", "kerja rangkaian", "--by", "Pegawai Contoh")
+
+
+@pytest.fixture
+async def watch(office: Office, tmp_path: Path) -> AsyncIterator[Station]:
+    async with Database.open(tmp_path / "store") as database:
+        station = Station(database)
+        silencer = Silencer(SqlStore(database), station.dispatcher, station.clock, lambda: ["JCONTOH"])
+        orders = control(Service())
+        orders.include_router(silences(silencer))
+        async with serve(orders, open_unix(office.socket)):
+            yield station
+
+
+async def test_a_silence_is_begun_listed_and_ended(office: Office, watch: Station) -> None:
+    assert await office.ask("silence", "list") == (0, "There are no silences.\n")
+    code, said = await office.ask(*ADD)
+    assert (code, said) == (0, "Nobody is told about JCONTOH until 24/11/2026 16:15: silence 1.\n")
+
+    _, listed = await office.ask("silence", "list")
+    assert all(word in listed for word in ("JCONTOH", "24/11/2026 14:15", "kerja rangkaian", "Pegawai Contoh"))
+
+    assert await office.ask("silence", "remove", "1") == (0, "Silence 1 about JCONTOH is ended.\n")
+    assert await office.ask("silence", "list") == (0, "There are no silences.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("silence", "add", "ZZZ", "--for", "2h", "--why", "x"), "there is no agency or route 'ZZZ'"),
+        (("silence", "add", "JCONTOH", "--for", "9d", "--why", "x"), "a silence lasts 7 days at most"),
+        (("silence", "add", "JCONTOH", "--for", "dua jam", "--why", "x"), "write --for 2h, or 30m"),
+        (("silence", "remove", "7"), "there is no silence 7 that goes on"),
+    ],
+)
+async def test_an_order_that_cannot_be_carried_out_is_refused_in_words(
+    office: Office, watch: Station, words: tuple[str, ...], says: str
+) -> None:
+    code, said = await office.ask(*words)
+
+    assert code == 1
+    assert says in said

@@ -1,0 +1,106 @@
+"""What the configuration says about people who answer: PINs, answers to SMS, programs with a token."""
+
+from __future__ import annotations
+
+import pytest
+
+from alerts.gateways.twilio_sms import GATEWAY, TwilioSmsSettings
+from monitor.pins import pin_book
+from tests.unit.monitor.config.ministry import KINDS, Ministry
+
+PIN = "280146"
+
+
+def with_pin(ministry: Ministry, pin: str, written: str = "pin_file: secrets/pin") -> None:
+    ministry.put_secret("pin", pin + "\n")
+    ministry.edit("jabatan", "name: Siti binti Contoh\n    sms", f"name: Siti binti Contoh\n    {written}\n    sms")
+
+
+async def test_a_pin_is_kept_as_a_hash_and_is_its_owners_only(ministry: Ministry) -> None:
+    with_pin(ministry, PIN)
+    configuration = ministry.load().accepted()
+    agency = configuration.registry.agencies["JCONTOH"]
+    pins = pin_book(configuration)
+
+    assert await pins.check("JCONTOH", "siti", PIN)
+    assert not await pins.check("JCONTOH", "siti", "280147")
+    assert not await pins.check("JCONTOH", "rahim", PIN)
+    assert not await pins.check("MPCONTOH", "siti", PIN)
+    assert (pins.has("JCONTOH", "siti"), pins.has("JCONTOH", "rahim")) == (True, False)
+    kept = agency.contacts["siti"].pin
+    assert kept is not None
+    assert PIN not in f"{kept.get_secret_value()} {agency!r} {agency.model_dump_json()} {pins!r}"
+
+
+async def test_a_shared_contact_releases_for_every_agency(ministry: Ministry) -> None:
+    ministry.put_secret("pin", PIN)
+    ministry.edit("pantau", "name: Rahim bin Contoh\n", "name: Rahim bin Contoh\n    pin_file: secrets/pin\n")
+
+    assert await pin_book(ministry.load().accepted()).check("JCONTOH", "rahim", PIN)
+
+
+@pytest.mark.parametrize(
+    ("pin", "why"),
+    [
+        ("12345", "a PIN is 6 to 12 digits"),
+        ("1234567890123", "a PIN is 6 to 12 digits"),
+        ("28O146", "a PIN is 6 to 12 digits"),
+        ("٢٨٠١٤٦", "a PIN is 6 to 12 digits"),
+        ("000000", "the first that anybody tries"),
+        ("123456", "the first that anybody tries"),
+        ("987654", "the first that anybody tries"),
+    ],
+)
+def test_a_pin_that_will_not_do_is_refused_and_not_repeated(ministry: Ministry, pin: str, why: str) -> None:
+    with_pin(ministry, pin)
+
+    [problem] = ministry.problems()
+
+    assert "contacts.siti.pin" in problem
+    assert why in problem
+    assert pin not in problem
+
+
+def test_a_pin_stands_in_a_file_and_not_in_the_configuration(ministry: Ministry) -> None:
+    with_pin(ministry, PIN, f"pin: {PIN!r}")
+
+    [problem] = ministry.problems()
+
+    assert "a secret is never written in the configuration; write instead: pin_file: PATH, or pin_env: NAME" in problem
+
+
+@pytest.mark.parametrize(
+    ("replies", "public_url", "problems"),
+    [("webhook", False, 1), ("webhook", True, 0), ("poll", False, 0), ("off", False, 0)],
+)
+def test_answers_need_a_way_to_us(
+    ministry: Ministry, monkeypatch: pytest.MonkeyPatch, replies: str, problems: int, *, public_url: bool
+) -> None:
+    monkeypatch.setitem(KINDS, GATEWAY.name, GATEWAY)
+    account = f"account_sid: AC{'0' * 32}, auth_token_file: secrets/mail, from_number: '+15005550006'"
+    ministry.edit(
+        "pantau",
+        "{gateway: pigeon, token_file: secrets/mail}",
+        f"{{gateway: twilio_sms, {account}, replies: {replies}}}",
+    )
+    if public_url:
+        ministry.edit(
+            "pantau", "site: putrajaya", "callbacks: {public_url: 'https://pantau.contoh.gov.my'}\nsite: putrajaya"
+        )
+
+    found = [p for p in ministry.problems() if "replies" in p]
+
+    assert len(found) == problems
+    assert all("gateways.sms[0].replies: no provider can reach us" in p and "write instead: poll" in p for p in found)
+    assert TwilioSmsSettings.model_fields["replies"].default == "off"
+
+
+@pytest.mark.parametrize(("token", "problems"), [("a" * 24, 0), ("a" * 23, 1)])
+def test_a_program_has_a_token_that_cannot_be_guessed(ministry: Ministry, token: str, problems: int) -> None:
+    ministry.put_secret("konsol", token)
+    ministry.edit("pantau", "site: putrajaya", "api: {konsol-noc: {token_file: secrets/konsol}}\nsite: putrajaya")
+
+    found = ministry.problems()
+
+    assert len(found) == problems
+    assert all("api.konsol-noc.token" in p and "at least 24 characters" in p and token not in p for p in found)

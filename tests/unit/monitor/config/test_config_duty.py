@@ -1,0 +1,462 @@
+"""Rotas, numbers, calendars and office hours as people write them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from alerts.brief import Brief, CallAgain
+from alerts.calendar import Calendar, State
+from alerts.channel import Channel
+from alerts.contact import Address
+from alerts.office_hours import OfficeHours
+from alerts.oncall import Days
+from monitor.config.loading import load
+from tests.unit.monitor.config.ministry import KINDS, Ministry
+
+FILE = "agencies/jabatan.yaml"
+MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
+#: A Thursday, noon in Malaysia.
+NOW = datetime(2026, 11, 26, 4, 0, tzinfo=UTC)
+
+ROTAS = """\
+rotas:
+  bertugas:
+    handover: "07:30"
+    layers:
+      - {days: workdays, every: weekly, from: 2026-01-05, people: [siti, rahim]}
+      - {days: rest, every: 2d, from: 2026-01-03, people: [rahim]}
+"""
+FIRST_STEP = "    - {contacts: [siti], channels: [sms, voice]}\n"
+
+
+@pytest.fixture
+def duty(ministry: Ministry) -> Ministry:
+    """Return a ministry whose first step tells whoever is on call."""
+    ministry.edit("jabatan", "escalation:\n", ROTAS + "escalation:\n")
+    ministry.edit("jabatan", FIRST_STEP, "    - {rotas: [bertugas], channels: [sms]}\n")
+    return ministry
+
+
+def brief(ministry: Ministry) -> Brief:
+    configuration = ministry.load().accepted()
+    return configuration.registry.agencies["JCONTOH"].brief(configuration.settings.shared())
+
+
+def outlook(ministry: Ministry, now: datetime = NOW) -> list[str]:
+    """Return what `pantau check` says besides on that day, each without where it stands."""
+    found = load(ministry.path("pantau"), ministry.environ, kinds=KINDS, now=now).problems
+    return [str(problem).replace(f"{ministry.directory}/", "") for problem in found]
+
+
+# -- rotas ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_rota_is_frozen_into_the_brief_with_its_people(duty: Ministry) -> None:
+    policy = brief(duty).escalation
+    (rota,) = policy.rotas
+    first, second = rota.layers
+
+    assert policy.steps[0].rotas == (rota.name,) == ("JCONTOH/bertugas",)
+    assert (rota.zone, rota.handover, rota.calendar) == (MALAYSIA, time(7, 30), Calendar())
+    assert [person.key for person in first.people] == ["siti", "rahim"]
+    assert (first.days, first.turn_days, first.begins) == (Days.WORKDAYS, 7, date(2026, 1, 5))
+    assert (second.days, second.turn_days) == (Days.REST, 2)
+
+
+def test_a_rota_of_the_settings_is_called_by_its_key_and_may_be_named_by_all(ministry: Ministry) -> None:
+    shared = "rotas:\n  pusat:\n    layers: [{every: daily, from: 2026-01-05, people: [rahim]}]\n"
+    ministry.edit("pantau", "noc:\n", shared + "noc:\n")
+    ministry.edit("pantau", "{contacts: [rahim], channels: [sms]}", "{rotas: [pusat], channels: [sms]}")
+    ministry.edit("jabatan", FIRST_STEP, "    - {rotas: [pusat], channels: [sms]}\n")
+
+    noc = ministry.load().accepted().settings.noc_brief(subject="x", subject_en="x")
+    assert [rota.name for rota in noc.escalation.rotas] == ["pusat"]
+    assert [rota.name for rota in brief(ministry).escalation.rotas] == ["pusat"]
+
+
+def test_zone_and_state_are_the_files_unless_the_rota_says_otherwise(duty: Ministry) -> None:
+    duty.edit("jabatan", "rotas:\n  bertugas:\n", "calendar: {state: kedah}\nrotas:\n  bertugas:\n")
+    duty.edit("pantau", "state: state", "state: state\ntime_zone: Europe/London")
+    (rota,) = brief(duty).escalation.rotas
+    assert (rota.zone.key, rota.calendar.state) == ("Europe/London", State.KEDAH)
+
+    duty.edit("jabatan", "  bertugas:\n", "  bertugas:\n    time_zone: Asia/Kuala_Lumpur\n    state: johor\n")
+    (rota,) = brief(duty).escalation.rotas
+    assert (rota.zone.key, rota.calendar.state) == ("Asia/Kuala_Lumpur", State.JOHOR)
+
+
+def test_a_fallback_and_a_call_again_are_frozen_too(duty: Ministry) -> None:
+    duty.edit("jabatan", "escalation:\n", "escalation:\n  fallback: rahim\n")
+    duty.edit(
+        "jabatan", "channels: [sms]}\n    - {after", "channels: [sms], call_again: {every: 2m, times: 4}}\n    - {after"
+    )
+    policy = brief(duty).escalation
+
+    assert policy.fallback is not None
+    assert policy.fallback.key == "rahim"
+    assert [step.call_again for step in policy.steps] == [CallAgain(every=timedelta(minutes=2), times=4), None]
+
+
+#: What is replaced by what in the agency's file, and the only problem there is then.
+MISTAKES = [
+    (
+        ("rotas: [bertugas]", "rotas: [bertuga]"),
+        f"{FILE}:31: escalation.steps[0].rotas[0]: there is no rota 'bertuga'; write instead: bertugas",
+    ),
+    (
+        ("rotas: [bertugas]", "rotas: [bertugas, bertugas]"),
+        f"{FILE}:31: escalation.steps[0].rotas[1]: 'bertugas' is named twice; write instead: it once",
+    ),
+    (
+        ("people: [siti, rahim]", "people: [siti, rahin]"),
+        f"{FILE}:27: rotas.bertugas.layers[0].people[1]: there is no contact 'rahin'; write instead: rahim",
+    ),
+    (
+        ("people: [siti, rahim]", "people: []"),
+        (
+            f"{FILE}:27: rotas.bertugas.layers[0].people: nobody takes turns; "
+            "write instead: the key of at least one contact"
+        ),
+    ),
+    (
+        ("channels: [sms]}\n    - {after", "channels: [voice]}\n    - {after"),
+        (
+            f"{FILE}:31: escalation.steps[0].rotas[0]: the step does not reach 'rahim', who has no address for voice; "
+            "write instead: voice: 03-1234 5678 for rahim"
+        ),
+    ),
+    (
+        ("every: 2d", "every: fortnightly"),
+        (
+            f"{FILE}:28: rotas.bertugas.layers[1].every: 'fortnightly' is no turn of whole days; "
+            "write instead: daily, weekly, or a number of days up to 92: 3d"
+        ),
+    ),
+    (
+        ("every: 2d", "every: 36h"),
+        (
+            f"{FILE}:28: rotas.bertugas.layers[1].every: '36h' is no turn of whole days; "
+            "write instead: daily, weekly, or a number of days up to 92: 3d"
+        ),
+    ),
+    (
+        ("from: 2026-01-03", "from: 3.1.2026"),
+        f"{FILE}:28: rotas.bertugas.layers[1].from: '3.1.2026' is no day; write instead: year-month-day: 2026-12-01",
+    ),
+    (
+        ("days: rest", "days: weekend"),
+        (
+            f"{FILE}:28: rotas.bertugas.layers[1].days: 'weekend' is not possible here; "
+            "write instead: all or workdays or rest"
+        ),
+    ),
+    (
+        ('handover: "07:30"', 'handover: "7.30 pagi"'),
+        f"{FILE}:25: rotas.bertugas.handover: '7.30 pagi' is no time of the day; write instead: 08:00, or 17:30",
+    ),
+    (
+        ("rotas:\n  bertugas:\n", "calendar: {state: kedahh}\nrotas:\n  bertugas:\n"),
+        f"{FILE}:23: calendar.state: 'kedahh' is not possible here; write instead: kedah",
+    ),
+    (
+        ("escalation:\n", "escalation:\n  fallback: rahin\n"),
+        f"{FILE}:30: escalation.fallback: there is no contact 'rahin'; write instead: rahim",
+    ),
+    (
+        (
+            "escalation:\n  steps:\n    - {rotas: [bertugas], channels: [sms]}",
+            "escalation:\n  fallback: rahim\n  steps:\n    - {contacts: [siti], channels: [sms]}",
+        ),
+        (
+            f"{FILE}:30: escalation.fallback: is never told: no step names a rota; "
+            "write instead: rotas: [KEY] in a step, or no fallback"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("edit", "problem"), MISTAKES, ids=[mistake[0][1][:30] for mistake in MISTAKES])
+def test_a_mistake_is_the_only_problem(duty: Ministry, edit: tuple[str, str], problem: str) -> None:
+    assert duty.problems() == []
+    duty.edit("jabatan", *edit)
+    assert duty.problems() == [problem]
+
+
+def test_a_rota_of_an_agency_may_not_hide_one_of_the_settings(duty: Ministry) -> None:
+    shared = "rotas:\n  bertugas:\n    layers: [{every: daily, from: 2026-01-05, people: [rahim]}]\n"
+    duty.edit("pantau", "noc:\n", shared + "noc:\n")
+    (problem,) = duty.problems()
+    assert "rotas.bertugas: the rota 'bertugas' is also at pantau.yaml:" in problem
+
+
+# -- numbers --------------------------------------------------------------------------------------------------------
+
+SHORT = """\
+    sms: "+1 202-555-0102"
+    voice: "+44 20 7946 0103"
+    extension: "103"
+"""
+LIST = """\
+    addresses:
+      - {mobile: "+1 202-555-0102", verified: 2026-11-01}
+      - {landline: "+44 20 7946 0103", extension: "103", hours: office}
+      - {mobile: "+1 202-555-0105"}
+      - {fax: "+44 20 7946 0106", hours: office}
+"""
+OFFICE = OfficeHours(calendar=Calendar(), zone=MALAYSIA)
+
+
+def addresses(ministry: Ministry) -> tuple[Address, ...]:
+    return brief(ministry).escalation.steps[0].contacts[0].addresses
+
+
+def test_numbers_are_tried_in_the_order_of_the_list(ministry: Ministry) -> None:
+    ministry.edit("jabatan", SHORT, LIST)
+    ministry.edit("jabatan", FIRST_STEP, "    - {contacts: [siti], channels: [voice, sms, fax]}\n")
+    siti = brief(ministry).escalation.steps[0].contacts[0]
+
+    assert [(a.channel, a.number) for a in siti.addresses_on([Channel.VOICE, Channel.SMS])] == [
+        (Channel.VOICE, "+12025550102"),
+        (Channel.VOICE, "+442079460103"),
+        (Channel.VOICE, "+12025550105"),
+        (Channel.SMS, "+12025550102"),
+        (Channel.SMS, "+12025550105"),
+    ]
+    by_number = {a.number: (a.extension, a.hours, a.verified) for a in siti.addresses}
+    assert by_number == {
+        "+12025550102": ("", None, date(2026, 11, 1)),
+        "+442079460103": ("W103#", OFFICE, None),
+        "+12025550105": ("", None, None),
+        "+442079460106": ("", OFFICE, None),
+    }
+
+
+def test_the_short_form_means_what_it_meant_before(ministry: Ministry) -> None:
+    ministry.edit("jabatan", SHORT, SHORT + "    verified: 2026-11-01\n")
+
+    assert addresses(ministry) == (
+        Address(channel=Channel.SMS, number="+12025550102"),
+        Address(channel=Channel.VOICE, number="+442079460103", extension="W103#"),
+    )
+    assert {(a.hours, a.verified) for a in addresses(ministry)} == {(None, date(2026, 11, 1))}
+
+
+def test_office_hours_are_those_of_the_agency(ministry: Ministry) -> None:
+    ministry.edit("jabatan", SHORT, LIST)
+    ministry.edit(
+        "jabatan",
+        "contacts:\n",
+        'calendar: {state: kelantan, office_hours: ["08:00-13:00", "14:00-17:00"]}\ncontacts:\n',
+    )
+    spans = ((time(8), time(13)), (time(14), time(17)))
+    hours = {a.hours for a in addresses(ministry)} - {None}
+    assert hours == {replace(OFFICE, calendar=Calendar(state=State.KELANTAN), spans=spans)}
+
+
+LINE = "agencies/jabatan.yaml:22: contacts.siti.addresses[1]"
+ENTRY = '{landline: "+44 20 7946 0103", extension: "103", hours: office}'
+NUMBER_MISTAKES = [
+    (
+        ENTRY,
+        "{hours: office}",
+        (
+            f"{LINE}: holds no number: an address is one number; write instead: "
+            "mobile: 010-000 0000, landline: 03-1234 5678 or fax: 03-1234 5678"
+        ),
+    ),
+    (
+        ENTRY,
+        '{mobile: "+1 202-555-0107", fax: "+44 20 7946 0107"}',
+        (
+            f"{LINE}: holds mobile and fax: an address is one number; write instead: "
+            "mobile: 010-000 0000, landline: 03-1234 5678 or fax: 03-1234 5678"
+        ),
+    ),
+    (
+        ENTRY,
+        '{mobile: "+44 20 7946 0103"}',
+        (
+            f"{LINE}.mobile: '+44 20 7946 0103' is no mobile number, and an SMS to a fixed line is lost; "
+            "write instead: a mobile number, or voice:"
+        ),
+    ),
+    (
+        ENTRY,
+        '{mobile: "+1 202-555-0107", extension: "103"}',
+        f"{LINE}.extension: is the extension of no line; write instead: landline: 03-1234 5678 beside it",
+    ),
+    (
+        ENTRY,
+        '{landline: "+44 20 7946 0103", hours: night}',
+        f"{LINE}.hours: 'night' is not possible here; write instead: always or office",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "problem"), NUMBER_MISTAKES, ids=[m[1][:40] for m in NUMBER_MISTAKES])
+def test_a_wrong_number_is_the_only_problem(ministry: Ministry, old: str, new: str, problem: str) -> None:
+    ministry.edit("jabatan", SHORT, LIST)
+    ministry.edit("jabatan", old, new)
+    assert ministry.problems() == [problem]
+
+
+def test_the_two_forms_do_not_stand_beside_each_other(ministry: Ministry) -> None:
+    ministry.edit("jabatan", SHORT, LIST + '    sms: "+1 202-555-0108"\n')
+    assert ministry.problems() == [
+        (
+            f"{FILE}:25: contacts.siti.sms: stands beside addresses; "
+            "write instead: it in the list, with mobile, landline or fax"
+        )
+    ]
+
+
+# -- recipients -----------------------------------------------------------------------------------------------------
+
+
+def test_a_recipients_fax_is_always_on_unless_its_office_hours_are_asked_for(ministry: Ministry) -> None:
+    (ministry_,) = brief(ministry).announcement.recipients
+    assert [a.hours for a in ministry_.addresses] == [None, None]
+
+    ministry.edit(
+        "jabatan",
+        "      channels: [fax, letter]",
+        "      channels: [fax, letter]\n      hours: office\n      state: kedah",
+    )
+    (ministry_,) = brief(ministry).announcement.recipients
+    assert [a.hours for a in ministry_.addresses] == [replace(OFFICE, calendar=Calendar(state=State.KEDAH)), None]
+
+
+# -- days of the gazette --------------------------------------------------------------------------------------------
+
+GAZETTE = """\
+holidays:
+  - {date: 2026-12-07, what: Cuti peristiwa, states: [selangor, putrajaya]}
+  - {date: 2026-12-08, what: Cuti khas, states: [selangor]}
+workdays:
+  - {date: 2026-12-25, what: Hari bekerja}
+"""
+
+
+def gazetted(ministry: Ministry, text: str) -> None:
+    (ministry.directory / "hari.yaml").write_text(text, encoding="utf-8")
+    ministry.edit("pantau", "state: state", "state: state\ncalendar: {file: hari.yaml}")
+
+
+def test_gazetted_days_are_read_from_a_file_and_hold_where_they_were_gazetted(duty: Ministry) -> None:
+    gazetted(duty, GAZETTE)
+    (rota,) = brief(duty).escalation.rotas
+    assert rota.calendar == Calendar(holidays=(date(2026, 12, 7),), workdays=(date(2026, 12, 25),))
+    assert duty.load().accepted().files == 3
+
+
+def test_they_may_stand_in_the_settings_as_well(duty: Ministry) -> None:
+    duty.edit("pantau", "state: state", "state: state\ncalendar:\n  holidays: [{date: 2026-12-07, what: Cuti}]")
+    (rota,) = brief(duty).escalation.rotas
+    assert rota.calendar.holidays == (date(2026, 12, 7),)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "holidays: [{date: 7 Disember, what: Cuti}]",
+            "hari.yaml:1: holidays[0].date: '7 Disember' is no day; write instead: year-month-day: 2026-12-01",
+        ),
+        (
+            "holidays: [{date: 2026-12-07, what: Cuti}]\nworkdays: [{date: 2026-12-07, what: Kerja, states: [johor]}]",
+            (
+                "hari.yaml:1: holidays[0].date: 2026-12-07 is also one of the workdays; "
+                "write instead: it in one of the two"
+            ),
+        ),
+        (
+            "cuti: []",
+            "hari.yaml:1: cuti: is no known key; write instead: one of holidays, workdays",
+        ),
+    ],
+)
+def test_a_mistake_in_the_gazette_is_named_in_its_own_file(ministry: Ministry, text: str, problem: str) -> None:
+    gazetted(ministry, text)
+    assert ministry.problems() == [problem]
+
+
+def test_a_gazette_that_is_not_there_stops_the_start(ministry: Ministry) -> None:
+    ministry.edit("pantau", "state: state", "state: state\ncalendar: {file: hari.yaml}")
+    assert ministry.problems() == ["hari.yaml: cannot be read: No such file or directory"]
+
+
+def test_office_hours_that_are_none_are_refused(ministry: Ministry) -> None:
+    ministry.edit("pantau", "state: state", 'state: state\ncalendar: {office_hours: ["17:00-08:00"]}')
+    assert ministry.problems() == [
+        "pantau.yaml:3: calendar.office_hours[0]: '17:00-08:00' ends before it begins; write instead: 08:00-17:00"
+    ]
+    ministry.edit("pantau", '["17:00-08:00"]', '["08:00-13:00", "12:00-17:00"]')
+    assert ministry.problems() == [
+        (
+            "pantau.yaml:3: calendar.office_hours[1]: begins before the one before has ended; "
+            "write instead: later hours, or one span"
+        )
+    ]
+
+
+# -- what will be wrong ---------------------------------------------------------------------------------------------
+
+
+def verify(ministry: Ministry, day: str) -> None:
+    ministry.edit("jabatan", SHORT, f"{SHORT}    verified: {day}\n")
+    ministry.edit("pantau", 'sms: "+1 202-555-0101"', f'sms: "+1 202-555-0101"\n    verified: {day}')
+
+
+def test_a_gap_of_the_next_seven_days_is_an_error_of_the_check_and_not_of_the_service(duty: Ministry) -> None:
+    verify(duty, "2026-11-20")
+    duty.edit("jabatan", "      - {days: rest, every: 2d, from: 2026-01-03, people: [rahim]}\n", "")
+    assert outlook(duty) == [
+        (
+            f"{FILE}:25: rotas.bertugas: nobody is on call from Sat 2026-11-28 07:30 to Mon 2026-11-30 07:30; "
+            "write instead: a layer for those days, or a `pantau override add` each time"
+        )
+    ]
+    assert duty.problems() == []
+    assert duty.load().accepted()
+
+
+def test_a_holiday_makes_a_gap_as_well_as_a_weekend(duty: Ministry) -> None:
+    verify(duty, "2026-11-20")
+    duty.edit("jabatan", "      - {days: rest, every: 2d, from: 2026-01-03, people: [rahim]}\n", "")
+    duty.edit("pantau", "state: state", "state: state\ncalendar: {holidays: [{date: 2026-12-01, what: Cuti}]}")
+    (problem,) = outlook(duty)
+    assert "to Mon 2026-11-30 07:30, and 1 more in the next 7 days" in problem
+
+
+def test_a_rota_that_is_whole_and_numbers_that_were_rung_are_fine(duty: Ministry) -> None:
+    verify(duty, "2026-11-20")
+    assert outlook(duty) == []
+
+
+def test_numbers_that_nobody_has_rung_are_warned_of(ministry: Ministry) -> None:
+    ministry.edit("jabatan", SHORT, LIST)
+    said = "warning: {}: is not verified: nobody is known to have answered there; write instead: verified: 2026-11-26, once"
+    found = outlook(ministry)
+    assert [problem.rpartition(" somebody")[0] for problem in found] == [
+        f"pantau.yaml:21: {said.format('contacts.rahim')}",
+        *(f"{FILE}:{21 + n}: {said.format(f'contacts.siti.addresses[{n}]')}" for n in (1, 2, 3)),
+    ]
+    assert not any("202" in problem.replace("2026", "") or "7946" in problem for problem in found)
+
+
+def test_numbers_that_were_rung_too_long_ago_or_in_the_future_are_warned_of(ministry: Ministry) -> None:
+    ministry.edit("pantau", "state: state", "state: state\nverify_within: 30d")
+    verify(ministry, "2026-10-26")
+    old, _ = outlook(ministry)
+    assert old == (
+        "pantau.yaml:25: warning: contacts.rahim.verified: somebody last answered there on 2026-10-26, longer ago than "
+        "verify_within (30d); write instead: verified: 2026-11-26, once somebody has answered there"
+    )
+    ministry.edit("jabatan", "verified: 2026-10-26", "verified: 2026-10-27")
+    ministry.edit("pantau", "verified: 2026-10-26", "verified: 2026-11-27")
+    (future,) = outlook(ministry)
+    assert "2026-11-27 is still to come" in future

@@ -1,0 +1,49 @@
+"""What docs/on-call.md tells people to write can be read, and there is somebody on call by it."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from alerts.calendar import State
+from alerts.oncall import gaps, on_call
+from monitor.config.loading import load
+from tests.leaflet import ROOT, put_secrets, written
+
+DOCUMENT = (ROOT / "docs/on-call.md").read_text(encoding="utf-8")
+ROTAS, STEPS, CONTACTS, CALENDAR, GAZETTE = (
+    yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+)
+NOW = datetime(2026, 11, 26, 4, 0, tzinfo=UTC)
+
+
+def test_all_examples_together_are_a_configuration(tmp_path: Path) -> None:
+    names = ("mei", "ravi", "ketua-unit")
+    others = {"contacts": {name: {"name": f"{name} Contoh", "voice": "03-0000 0110"} for name in names}}
+    (tmp_path / "hari-gazet.yaml").write_text(yaml.safe_dump(GAZETTE))
+    path = written(tmp_path, [others], CALENDAR)
+    # Sections that the document shows whole take the place of the sample's.
+    agency = tmp_path / "agencies/jabatan-contoh.yaml"
+    text = yaml.safe_load(agency.read_text())
+    text["contacts"] |= CONTACTS["contacts"]
+    agency.write_text(yaml.safe_dump(text | ROTAS | STEPS, sort_keys=False))
+    put_secrets(tmp_path, {})
+
+    loaded = load(path, {}, now=NOW)
+    assert loaded.errors == ()
+    configuration = loaded.accepted()
+    policy = configuration.registry.agencies["JCONTOH"].brief(configuration.settings.shared()).escalation
+    (rota,) = policy.rotas
+    assert on_call(rota, (), NOW) is not None
+    assert gaps(rota, (), NOW) == ()
+    assert [d.isoformat() for d in rota.calendar.workdays] == ["2026-12-11"]
+    assert rota.calendar.holidays == (), "Putrajaya keeps no holiday of Selangor"
+    assert len(policy.steps) == 3
+
+
+def test_every_state_that_may_be_written_is_told() -> None:
+    section = DOCUMENT.partition("## Weekends")[2]
+    assert [state for state in State if f"`{state}`" not in section] == []

@@ -1,0 +1,142 @@
+"""The sections by which Pantau is watched: heartbeat, lifeline, drills."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from monitor.config.lifeline import BadNumbers, read_numbers
+from tests.unit.monitor.config.ministry import SECRET, Ministry
+
+#: Has the form of a mobile, of a fixed line.
+MOBILE, FIXED = "010-000 0900", "03-0000 0900"
+
+
+def with_section(ministry: Ministry, written: str, numbers: str = f"{MOBILE}  # pusat operasi\n") -> Ministry:
+    (ministry.directory / "nombor").write_text(numbers)
+    ministry.edit("pantau", "state: state", f"state: state\n{written}")
+    return ministry
+
+
+def errors(ministry: Ministry) -> list[str]:
+    return [str(p).replace(f"{ministry.directory}/", "") for p in ministry.load().errors]
+
+
+def test_nothing_of_it_is_there_unless_it_is_written(ministry: Ministry) -> None:
+    settings = ministry.load().accepted().settings
+    assert (settings.heartbeat, settings.lifeline, settings.drills) == (None, None, None)
+
+
+def test_a_heartbeat_has_its_defaults_and_its_token_shows_nowhere(ministry: Ministry) -> None:
+    with_section(ministry, "heartbeat: {url: https://suis.contoh.gov.my/pantau, token_file: secrets/mail}")
+    settings = ministry.load().accepted().settings
+    assert settings.heartbeat is not None
+    assert (settings.heartbeat.every, settings.heartbeat.method) == (timedelta(minutes=1), "GET")
+    assert settings.heartbeat.token is not None
+    assert settings.heartbeat.token.get_secret_value() == SECRET
+    assert SECRET not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("heartbeat: {every: 30s}", "heartbeat: nobody hears it; write instead: url: https://..., or file: PATH"),
+        (
+            "heartbeat: {url: http://suis.contoh.gov.my/x}",
+            "heartbeat.url: must be https (plain http only to this machine); write instead: https://...",
+        ),
+        (
+            "heartbeat: {url: suis}",
+            "heartbeat.url: is no address; write instead: https://suis.kementerian-contoh.gov.my/pantau",
+        ),
+        (
+            "heartbeat: {file: denyut, token_file: secrets/mail}",
+            "heartbeat.token_file: is sent to nobody; write instead: url: beside it, or leave it out",
+        ),
+        (
+            'heartbeat: {url: "https://suis.contoh.gov.my/{token}"}',
+            "heartbeat.url: holds {token}, and there is no token; write instead: token_file: PATH beside it",
+        ),
+        (
+            "lifeline: {numbers_file: nombor, gateways: [crie]}",
+            "lifeline.gateways[0]: there is no gateway 'crie'; write instead: crier",
+        ),
+        (
+            "lifeline: {numbers_file: nombor, gateways: [telex]}",
+            "lifeline.gateways[0]: 'telex' sends pages, and nobody reads one in time; write instead: voice or sms",
+        ),
+        ("lifeline: {numbers_file: nombor, gateways: []}", "lifeline.gateways: nothing rings; write instead: one of"),
+        (
+            "lifeline: {numbers_file: tiada, gateways: [crier]}",
+            "lifeline.numbers_file: cannot be read: No such file or directory; write instead: the path of a file",
+        ),
+        (
+            'drills: {when: {cron: "0 10 * * tue", for: 2d}}',
+            "drills.when.for: is longer than a day: people would be called at night; write instead: 4h",
+        ),
+        ('drills: {when: {cron: "0 10 * *", for: 2h}}', "drills.when.cron: has 4 fields and not five"),
+        (
+            'drills: {when: {cron: "0 10 * * tue", for: 2h}, contacts: [rahmi]}',
+            "drills.contacts[0]: there is no contact 'rahmi'; write instead: rahim",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_with_what_to_write_instead(ministry: Ministry, written: str, problem: str) -> None:
+    ministry.edit("pantau", "gateway: crier", "gateway: crier, name: crier")
+    ministry.edit("pantau", "gateway: telex", "gateway: telex, name: telex")
+    found = errors(with_section(ministry, written))
+    assert [line for line in found if problem in line], found
+    assert len(found) == 1
+
+
+def test_drills_are_for_all_or_for_those_that_are_named(ministry: Ministry) -> None:
+    with_section(ministry, 'drills: {when: {cron: "0 10 * * tue", for: 4h}, contacts: all}')
+    drills = ministry.load().accepted().settings.drills
+    assert drills is not None
+    assert drills.concerns("rahim")
+    ministry.edit("pantau", "contacts: all", "contacts: [siti]")
+    drills = ministry.load().accepted().settings.drills
+    assert drills is not None
+    assert (drills.concerns("siti"), drills.concerns("rahim")) == (True, False)
+
+
+def test_hours_that_are_too_short_for_all_are_warned_of(ministry: Ministry) -> None:
+    with_section(ministry, 'drills: {when: {cron: "0 10 * * tue", for: 1m}, pace: 1m}')
+    warnings = [str(p) for p in ministry.load().warnings if "drills" in str(p)]
+    assert len(warnings) == 1
+    assert "leaves time for 1 of 2 drills by sms; the others are left out every week" in warnings[0]
+    ministry.edit("pantau", "for: 1m", "for: 2m")
+    assert [str(p) for p in ministry.load().warnings if "drills" in str(p)] == []
+
+
+def test_the_numbers_are_one_a_line_and_each_counts_once(ministry: Ministry) -> None:
+    path = ministry.directory / "nombor"
+    path.write_text(f"# Pusat operasi\n\n{MOBILE}  # Pegawai bertugas\n{FIXED}\n+60100000900\n")
+    numbers = read_numbers(path)
+    assert [(each.number, each.is_mobile) for each in numbers] == [("+60100000900", True), ("+60300000900", False)]
+    assert "60100000900" not in repr(numbers)
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("", ("nombor holds no number; write one a line: 010-000 0900",)),
+        ("# hanya ulasan\n", ("nombor holds no number; write one a line: 010-000 0900",)),
+        (
+            f"{MOBILE}\n999\nsiti\n",
+            (
+                "nombor:2: is no telephone number that can be rung; write 010-000 0900",
+                "nombor:3: is no telephone number that can be rung; write 010-000 0900",
+            ),
+        ),
+    ],
+)
+def test_a_file_of_numbers_that_cannot_be_used_says_where_and_tells_no_number(
+    ministry: Ministry, text: str, problems: tuple[str, ...]
+) -> None:
+    path = ministry.directory / "nombor"
+    path.write_text(text)
+    with pytest.raises(BadNumbers) as raised:
+        read_numbers(path)
+    assert raised.value.problems == problems

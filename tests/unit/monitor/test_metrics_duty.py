@@ -1,0 +1,60 @@
+"""What Prometheus is told of those who are on call."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from monitor.metrics import Metrics
+from tests.unit.monitor.scrape import AGENCY, ROUTE, Clock, Scrape
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    metrics = Metrics(version="1.2.3", now=Clock())
+    metrics.watch_agency(AGENCY, routes=[ROUTE])
+    return metrics
+
+
+def gap(metrics: Metrics, rota: str) -> float | None:
+    return Scrape(metrics).value("on_call_gap_seconds", agency=AGENCY, rota=rota)
+
+
+def test_rotas_that_had_nobody_are_counted_from_0_and_a_reload_begins_nothing_anew(metrics: Metrics) -> None:
+    def counted() -> float | None:
+        return Scrape(metrics).value("nobody_on_call_total", agency=AGENCY)
+
+    assert counted() == 0
+    metrics.nobody_on_call(AGENCY, 2)
+    metrics.watch_agency(AGENCY, routes=[ROUTE])
+    metrics.nobody_on_call(AGENCY, 1)
+    assert counted() == 3
+
+
+def test_a_gap_is_shown_for_each_rota_and_0_where_there_is_none(metrics: Metrics) -> None:
+    assert gap(metrics, "bertugas") is None
+    metrics.duty_known(AGENCY, {"bertugas": 2 * DAY, "malam": timedelta(0)}, 3)
+    assert (gap(metrics, "bertugas"), gap(metrics, "malam")) == (172800, 0)
+    assert Scrape(metrics).value("unverified_numbers", agency=AGENCY) == 3
+
+
+def test_a_rota_that_has_left_has_no_series(metrics: Metrics) -> None:
+    metrics.duty_known(AGENCY, {"bertugas": DAY, "malam": DAY}, 0)
+    metrics.duty_known(AGENCY, {"malam": DAY}, 0)
+    assert (gap(metrics, "bertugas"), gap(metrics, "malam")) == (None, 86400)
+    metrics.duty_known(AGENCY, {}, 0)
+    assert gap(metrics, "malam") is None
+
+
+def test_an_agency_that_was_not_announced_or_has_left_gets_no_series(metrics: Metrics) -> None:
+    metrics.nobody_on_call("lkc", 1)
+    metrics.duty_known("lkc", {"bertugas": DAY}, 1)
+    metrics.duty_known(AGENCY, {"bertugas": DAY}, 1)
+    metrics.forget_agency(AGENCY)
+    metrics.nobody_on_call(AGENCY, 1)
+    metrics.duty_known(AGENCY, {"bertugas": DAY}, 1)
+    told = Scrape(metrics)
+    assert not told.with_label("agency", "lkc") | told.with_label("agency", AGENCY)

@@ -1,0 +1,42 @@
+"""Programs that acknowledge over HTTP."""
+
+from __future__ import annotations
+
+import pytest
+
+from monitor.web.portal import portal
+from tests.unit.monitor.web.source import TOKEN, Service, client
+
+PATH = "/api/v1/incidents/JCM-01/acknowledge"
+WORD = {"by": "Siti Contoh"}
+
+
+async def test_a_program_with_a_token_acknowledges_in_a_persons_name_and_its_own() -> None:
+    service = Service()
+    async with client(portal(service, ["localhost"]), Authorization=f"Bearer {TOKEN}") as web:
+        answer = await web.post(PATH, json=WORD)
+        unknown = await web.post(PATH.replace("01", "99"), json=WORD)
+        nobody = await web.post(PATH, json={"by": ""})
+
+    assert (answer.status_code, answer.json()["acknowledged_by"]) == (200, "Siti Contoh (konsol-noc)")
+    assert (unknown.status_code, nobody.status_code) == (404, 422)
+
+
+@pytest.mark.parametrize("header", [None, "Bearer salah", f"Basic {TOKEN}", "Bearer ", TOKEN])
+async def test_without_a_known_token_nothing_is_acknowledged(header: str | None) -> None:
+    service = Service()
+    headers = {} if header is None else {"Authorization": header}
+    async with client(portal(service, ["localhost"]), **headers) as web:
+        answer = await web.post(PATH, json=WORD)
+
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert service.incident.acknowledged_by is None
+
+
+@pytest.mark.parametrize("order", ["release", "correct"])
+async def test_nothing_else_can_be_ordered_over_http(order: str) -> None:
+    async with client(portal(Service(), ["localhost"]), Authorization=f"Bearer {TOKEN}") as web:
+        answer = await web.post(f"/api/v1/incidents/JCM-01/{order}", json={**WORD, "why": "silap"})
+
+    assert answer.status_code == 404
