@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import AsyncIterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 import yaml
 
 from monitor.lab.mail import Fault
-from monitor.lab.world import AGENCIES
+from monitor.lab.world import AGENCIES, NOC
 from tests.real.prometheus import Prometheus, prometheus
 from tests.stories.theatre import JCM, theatre
 from tests.unit.grafana import promql
@@ -33,16 +35,24 @@ RULE_LIST: list[dict[str, Any]] = [
     rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
 ]
 SERIES = sorted({selector for rule in RULE_LIST for selector in promql.selectors(rule["expr"])})
-#: What the play has none of: its mailboxes sign in with passwords, are probed at all hours, and nothing that the checks
-#: look at is wrong.
-NOT_PLAYED = ("pantau_oauth_token_expiry_timestamp_seconds", "pantau_off_hours", "(pantau_check_state) > 0")
+#: What the play has none of: its mailboxes sign in with passwords, are probed at all hours, nothing that the checks look
+#: at is wrong, and no drill was held.
+NOT_PLAYED = (
+    "pantau_oauth_token_expiry_timestamp_seconds",
+    "pantau_off_hours",
+    "(pantau_check_state) > 0",
+    "pantau_drill_last_timestamp_seconds",
+    "pantau_contact_reached_timestamp_seconds > 0",
+)
+#: What is there last, when everything else is long there.
+LAST_TOLD = "pantau_escalation_overdue_seconds"
 RECORDINGS = [rule["record"] for rule in RULE_LIST if "record" in rule]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def metrics_target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """Run the real service; give its base URL when an agency's mail is down and people were told."""
-    async with theatre(tmp_path_factory.mktemp("pantau"), agencies=AGENCIES) as play:
+    async with theatre(tmp_path_factory.mktemp("pantau"), agencies=AGENCIES, prepare=fully_equipped) as play:
         await play.everybody_is_up()
         play.duty.keys = ["1"]
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
@@ -52,7 +62,32 @@ async def metrics_target(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
             return set((await play.health()).values()) == {"down"}
 
         await play.until(down, "nothing of the broken agency works")
+        await play.until(
+            lambda: tells_of(play.url, LAST_TOLD), "the drill is over, and the auditor has looked", within=90
+        )
         yield play.url
+
+
+async def tells_of(url: str, series: str) -> bool:
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        lines = (await client.get("/metrics")).text.splitlines()
+    return any(line.startswith(f"{series} ") for line in lines)
+
+
+def fully_equipped(settings: Path) -> None:
+    """Let the service have what a site may do without, and what a panel or a rule is about."""
+    (settings.parent / "nombor").write_text(f"{NOC.number}\n")
+    more = {
+        "rotas": {
+            "bilik": {
+                "layers": [{"days": "workdays", "every": "weekly", "from": date(2026, 1, 5), "people": [NOC.key]}]
+            }
+        },
+        "heartbeat": {"file": "denyut", "every": "10s"},
+        "lifeline": {"numbers_file": "nombor", "gateways": ["suara", "sms"]},
+        "drills": {"when": {"cron": "0 10 * * tue", "for": "4h"}, "contacts": "all"},
+    }
+    settings.write_text(yaml.safe_dump(yaml.safe_load(settings.read_text()) | more))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

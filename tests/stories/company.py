@@ -1,0 +1,78 @@
+"""Two services of the fictional world that share a PostgreSQL, each in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+import yaml
+
+from monitor.key import token_key
+from monitor.lab.scenery import Timing
+from monitor.lab.serving import free_port
+from monitor.lab.stage import stage
+from monitor.store.postgres import PostgresServer
+from tests.real.postgres import Postgres
+from tests.stories.theatre import BRISK, JCM, Theatre
+
+
+@dataclass(slots=True, kw_only=True)
+class Company:
+    """The world, the store, and the services by their probers' names."""
+
+    services: dict[str, Theatre]
+    postgres: Postgres
+    server: PostgresServer
+
+    def who_is_at_it(self) -> str:
+        """Return the prober whose engine has the first incident."""
+        with psycopg.connect(self.postgres.address(self.server.database)) as connection:
+            row = connection.execute("SELECT owner FROM incident ORDER BY id LIMIT 1").fetchone()
+        assert row is not None
+        return str(row[0]).partition("/")[0]
+
+    def other_than(self, name: str) -> Theatre:
+        """Return the other service."""
+        return next(service for other, service in self.services.items() if other != name)
+
+
+@asynccontextmanager
+async def company(directory: Path, postgres: Postgres, timing: Timing = BRISK) -> AsyncIterator[Company]:
+    """Start two services on one database, and end both with the block."""
+    server = postgres.database()
+    listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    async with stage(directory, listen=listen, callbacks=callbacks, timing=timing, agencies=(JCM,)) as world:
+        for phone in world.carrier.phones.values():
+            phone.keys.clear()
+        url = f"postgresql://{server.user}@{server.host}:{server.port}/{server.database}"
+        settings = yaml.safe_load(world.settings.read_text()) | {"store": {"url": url}}
+        services: dict[str, Theatre] = {}
+        # One key signs all tokens: each sees the other's mail in the same mailboxes, and must know it.
+        key = token_key(directory / "state-utama")
+        for name in ("utama", "kedua"):
+            own = (directory / f"state-{name}", directory / name)
+            for path in own:
+                path.mkdir(exist_ok=True, mode=0o700)
+            (own[0] / "token.key").write_bytes(key)
+            listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
+            settings |= {"listen": listen, "prober": name, "state": f"state-{name}"}
+            settings |= {"callbacks": {"listen": callbacks, "public_url": f"http://{callbacks}"}}
+            file = directory / f"{name}.yaml"
+            file.write_text(yaml.safe_dump(settings))
+            services[name] = Theatre(
+                world=replace(world, settings=file),
+                directory=own[1],
+                url=f"http://{listen}",
+                program=("tests.stories.hurried",),
+            )
+        both = Company(services=services, postgres=postgres, server=server)
+        try:
+            for service in services.values():
+                await service.start()
+            yield both
+        finally:
+            for service in services.values():
+                await service.stop()

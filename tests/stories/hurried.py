@@ -1,0 +1,36 @@
+"""The real service, which waits less long than in earnest: nothing else differs from `pantau run`.
+
+python -m tests.stories.hurried run --config FILE
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from unittest.mock import patch
+
+import alerts.dispatcher
+from alerts.channel import Channel
+from alerts.dispatcher import Dispatcher
+from alerts.move import DeliveryPolicy
+from monitor.cli import main
+
+_SECOND = timedelta(seconds=1)
+
+
+def hurry() -> None:
+    """Shorten what an engine waits for before it takes a dead one's work over, and before it asks for receipts."""
+    Dispatcher.CLAIM, Dispatcher.CLAIMS_EVERY = 4 * _SECOND, _SECOND
+    policy = DeliveryPolicy(
+        lease=4 * _SECOND,
+        lease_on_paper=6 * _SECOND,
+        deadline=5 * _SECOND,
+        retry_after=dict.fromkeys(Channel, (_SECOND, _SECOND, _SECOND)),
+        check_every=dict.fromkeys(Channel, 2 * _SECOND),
+        ask_after=(timedelta(0), _SECOND, _SECOND),
+    )
+    patch.object(alerts.dispatcher, "DeliveryPolicy", lambda: policy).start()
+
+
+if __name__ == "__main__":
+    hurry()
+    main()

@@ -1,0 +1,122 @@
+"""The real service in an outage, which kills itself with SIGKILL at one moment of the first attempt on one channel.
+
+    python -m tests.stories.mined MOMENT CHANNEL MARK run --config FILE
+
+It is told of the outage at its first start, so that no mail has to fail for it; and what it waits for is shorter than in
+earnest. Nothing else differs from `pantau run`. MARK is a file that is there when it has died.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import monitor.app
+from alerts.channel import Channel
+from alerts.dispatcher import Dispatcher
+from alerts.errand import Deed, Errand, Outcome
+from alerts.event import Trigger
+from alerts.exchange import Line
+from alerts.notice import Matter
+from monitor.app import App
+from monitor.cli import main
+from monitor.config.loading import Configuration
+from monitor.lines import build_lines as built_lines
+from monitor.store.ledger import SqlLedger
+from tests.stories.hurried import hurry
+
+
+class Moment(StrEnum):
+    """When the process dies."""
+
+    #: The attempt is decided on, and nothing of it is committed.
+    BEFORE_CLAIM = "before_claim"
+    #: The attempt is committed, and its gateway has not been called.
+    AFTER_CLAIM = "after_claim"
+    #: The gateway has taken it, and that is not written down.
+    AFTER_ACCEPTED = "after_accepted"
+    #: That is committed, too.
+    AFTER_RECORDED = "after_recorded"
+
+
+class Mine:
+    """Goes off once: its mark outlives the process."""
+
+    def __init__(self, moment: Moment, channel: Channel, mark: Path) -> None:
+        self._where = (moment, channel)
+        self._mark = mark
+
+    def step(self, moment: Moment, channel: Channel) -> None:
+        """Die here, if this is where and it has not happened before."""
+        if (moment, channel) == self._where and not self._mark.exists():
+            self._mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def lay(mine: Mine) -> None:
+    """Lay the mine around the steps of an attempt."""
+    add, write_down, build = SqlLedger.add_attempt, Dispatcher._write_down, built_lines
+
+    @wraps(add)
+    async def add_attempt(ledger: SqlLedger, delivery: Any, *args: Any, **named: Any) -> Any:
+        attempt = await add(ledger, delivery, *args, **named)
+        mine.step(Moment.BEFORE_CLAIM, delivery.address.channel)
+        return attempt
+
+    @wraps(write_down)
+    async def write(dispatcher: Dispatcher, errand: Errand, line: Line, outcome: Outcome) -> None:
+        await write_down(dispatcher, errand, line, outcome)
+        if errand.deed is Deed.SEND:
+            mine.step(Moment.AFTER_RECORDED, line.channel)
+
+    @wraps(build)
+    def build_lines(*args: Any, **named: Any) -> list[Line]:
+        lines = build(*args, **named)
+        for line in lines:
+            gateway: Any = line.gateway
+            gateway.send = _mined(gateway.send, mine, line.channel)
+        return lines
+
+    patch.object(SqlLedger, "add_attempt", add_attempt).start()
+    patch.object(Dispatcher, "_write_down", write).start()
+    patch.object(monitor.app, "build_lines", build_lines).start()
+
+
+def _mined(send: Callable[[Any], Awaitable[Any]], mine: Mine, channel: Channel) -> Callable[[Any], Awaitable[Any]]:
+    async def wrapped(order: Any) -> Any:
+        mine.step(Moment.AFTER_CLAIM, channel)
+        report = await send(order)
+        mine.step(Moment.AFTER_ACCEPTED, channel)
+        return report
+
+    return wrapped
+
+
+def break_down() -> None:
+    """Let the service be told of an outage of each agency at every start: what is told already is told once."""
+    build = App._build
+
+    @wraps(build)
+    async def built(app: App, configuration: Configuration, *args: Any) -> None:
+        await build(app, configuration, *args)
+        now = app._clock.now()
+        for code, agency in configuration.registry.agencies.items():
+            brief = agency.brief(configuration.settings.shared())
+            await app._dispatcher.submit(Trigger(dedup_key=code, at=now, began_at=now, matter=Matter.BOTH, brief=brief))
+
+    patch.object(App, "_build", built).start()
+
+
+if __name__ == "__main__":
+    lay(Mine(Moment(sys.argv[1]), Channel(sys.argv[2]), Path(sys.argv[3])))
+    hurry()
+    break_down()
+    del sys.argv[1:4]
+    main()

@@ -1,0 +1,136 @@
+"""A duty officer in the middle of the night: answers an SMS, lets a voicemail answer, releases, finds a false alarm."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from monitor.lab.carrier.phone import Behaviour, Sms
+from monitor.lab.fault import ReplyFault
+from monitor.lab.mail import Fault
+from tests.stories.theatre import BRISK, JCM, Theatre, theatre
+
+#: Long enough that nobody is called before an answer has come by any way.
+BY_SMS = replace(BRISK, call_after="120s", release_after="600s")
+#: A person releases it, soon after the first call.
+BY_HAND = replace(BRISK, release="manual")
+DEPUTY = JCM.deputy.number
+
+
+def code_in(sms: Sms) -> str:
+    """Return the code that an SMS asks for."""
+    found = re.search(r"Balas (\d+A) utk terima", sms.text)
+    assert found is not None, sms.text
+    return found[1]
+
+
+async def incident(play: Theatre) -> tuple[str, str | None]:
+    [one] = await play.get("/incidents")
+    return one["state"], one["acknowledged_by"]
+
+
+@pytest.mark.parametrize("replies", ["webhook", "poll"])
+async def test_an_sms_with_the_code_acknowledges_and_is_thanked_whether_or_not_the_provider_reaches_us(
+    tmp_path: Path, replies: str
+) -> None:
+    async with theatre(tmp_path, replace(BY_SMS, replies=replies)) as play:
+        await play.everybody_is_up()
+        carrier = play.world.carrier
+        await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
+        sms = await play.duty.expect_sms("AMARAN", "Balas 1A utk terima", "Ruj JCM-01", within=30)
+        assert (sms.segments, code_in(sms)) == (1, "1A")
+
+        await carrier.answer(play.duty, "apa ini?")
+        await play.duty.expect_sms("Jawapan tidak difahami. Balas 1A utk terima JCM-01", within=30)
+        assert await incident(play) == ("triggered", None)
+        await carrier.answer(play.duty, "terima 1a", ReplyFault.TWICE)
+        await play.duty.expect_sms(f"JCM-01 telah diterima oleh {JCM.duty.name}", within=30)
+        assert await incident(play) == ("acknowledged", JCM.duty.name)
+
+        await play.world.network.systems[JCM.code].repair()
+        await play.duty.expect_sms("PULIH", "JCM-01", within=30)
+        await carrier.answer(play.duty, "1A")
+        await play.duty.expect_sms("JCM-01 telah selesai", within=30)
+        assert carrier.unexpected() == []
+
+
+async def test_a_voicemail_has_reached_nobody_and_the_person_is_called_again(tmp_path: Path) -> None:
+    async with theatre(tmp_path) as play:
+        await play.everybody_is_up()
+        play.duty.behaviour = Behaviour.VOICEMAIL
+        await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
+        await play.duty.expect_sms("AMARAN", within=30)
+        call = await play.duty.expect_call("Tekan satu untuk mengesahkan", within=20)
+        assert call.keys == ""
+        play.duty.behaviour, play.duty.keys = Behaviour.ANSWERS, ["1"]
+
+        assert await incident(play) == ("triggered", None)
+        calls = [n["state"] for n in await play.get("/notices") if n["channel"] == "voice"]
+        assert "delivered" not in calls
+
+        again = await play.duty.expect_call("telah disahkan", within=40)
+        assert again.keys == "1"
+        await play.until_notice("voice", "outage", "delivered")
+        assert await incident(play) == ("acknowledged", JCM.duty.name)
+
+
+async def test_a_duty_officer_releases_the_announcement_by_telephone(tmp_path: Path) -> None:
+    async with theatre(tmp_path, BY_HAND) as play:
+        await play.everybody_is_up()
+        # The first call comes before the release is offered: three menus pass. The next is answered.
+        play.duty.keys = ["", "", "", "5", "111111#", "280146#", "1"]
+        await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
+        await play.duty.expect_sms("AMARAN", within=30)
+        first = await play.duty.expect_call("Tekan satu untuk mengesahkan", within=20)
+        assert "Tekan lima" not in first.text
+        assert play.faxes() == []
+
+        call = await play.duty.expect_call("telah dilepaskan", within=40)
+        assert call.text.count("Tekan lima untuk melepaskan notis gangguan") == 1
+        heard = [line.text for line in call.spoken if re.search(r"\bPIN\b|\bpenerima\b", line.text)]
+        assert [text.split(",")[0] for text in heard] == [
+            "Sila masukkan PIN tuan atau puan",
+            "PIN itu tidak betul. Sila masukkan PIN sekali lagi",
+            heard[2].split(",")[0],
+            "Notis telah dilepaskan dan sedang dihantar kepada satu penerima. Terima kasih.",
+        ]
+        assert "kepada satu penerima, iaitu satu faks, satu surat. Tekan satu untuk melepaskannya." in heard[2]
+
+        await play.until_notice("fax", "outage", "delivered")
+        await play.until_notice("letter", "outage", "sent")
+        [one] = await play.get("/incidents")
+        assert (one["announcement"], one["released_by"], one["state"]) == ("released", JCM.duty.name, "triggered")
+        assert "280146" not in play.log()
+        assert "111111" not in play.log()
+
+
+async def test_a_false_alarm_is_corrected_by_every_channel_and_nothing_is_said_to_have_recovered(
+    tmp_path: Path,
+) -> None:
+    async with theatre(tmp_path) as play:
+        await play.everybody_is_up()
+        play.duty.keys = ["1"]
+        await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
+        await play.duty.expect_sms("AMARAN", within=30)
+        await play.duty.expect_call("telah disahkan", within=20)
+        await play.until_notice("fax", "outage", "delivered")
+        await play.until_notice("letter", "outage", "sent")
+        letter = next(n for n in await play.get("/notices") if n["channel"] == "letter")
+        assert (await play.control(f"/notices/{letter['id']}/dispatched", by="Kerani Contoh")).status_code == 200
+
+        word = {"by": JCM.duty.name, "why": "pelayan rujukan silap"}
+        assert (await play.control("/incidents/JCM-01/correct", **word)).status_code == 200
+        await play.duty.expect_sms("PEMBETULAN", "Amaran JCM-01 dibatalkan", within=20)
+        await play.until_notice("fax", "correction", "delivered")
+        await play.until_notice("letter", "correction", "sent")
+
+        assert "PEMBATALAN NOTIS GANGGUAN E-MEL RASMI JABATAN CONTOH MALAYSIA" in play.faxes()[1]
+        assert (len(play.letters()), len(play.letters("dispatched"))) == (1, 1)
+        await play.world.network.systems[JCM.code].repair()
+        await play.everybody_is_up()
+        assert not [n for n in await play.get("/notices") if n["purpose"] == "recovery"]
+        assert [i["number"] for i in await play.get("/incidents")] == ["JCM-01"], "it was not opened again meanwhile"
+        assert play.world.carrier.unexpected() == []

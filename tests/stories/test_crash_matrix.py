@@ -1,0 +1,90 @@
+"""Killed at each step of an attempt's life, on each channel, on both stores: nothing is lost, and no paper is doubled.
+
+The process is a real one and so is the signal; what it calls are the stand-ins, over real sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from alerts.channel import Channel
+from tests.real.postgres import Postgres
+from tests.stories.mined import Moment
+from tests.stories.theatre import BRISK, Theatre, theatre
+
+pytestmark = pytest.mark.crash
+
+#: What a person may get of one notice on the telephone, when the gateway cannot say whether it had it.
+AT_MOST = 2
+QUICK = replace(BRISK, call_after="1s", call_again_after="60s", release_after="1s")
+
+
+@pytest.mark.parametrize("moment", Moment)
+@pytest.mark.parametrize("channel", Channel)
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+async def test_a_kill_loses_nothing_and_doubles_no_paper(
+    tmp_path: Path, postgres: Postgres, store: str, channel: Channel, moment: Moment
+) -> None:
+    mark = tmp_path / "it-has-died"
+    mined = ("tests.stories.mined", moment, channel, str(mark))
+    database = postgres.database() if store == "postgresql" else None
+    async with theatre(tmp_path, QUICK, program=mined, store=database, prepare=probe_nothing, ready=False) as play:
+        play.duty.keys = ["1"] * 9
+        raising = asyncio.create_task(raise_again(play))
+
+        await play.until(lambda: settled(play), "everybody was told, or a person looks", within=60)
+
+        assert mark.exists(), "it has died"
+        outage = [sms for sms in play.duty.inbox if "gagal" in sms.text]
+        assert 1 <= len(outage) <= AT_MOST
+        assert 1 <= len(play.duty.calls) <= AT_MOST
+        assert len(play.faxes()) == (await stands(play, "fax") == "delivered")
+        assert len(play.letters()) + len(play.letters("dispatched")) == 1
+        assert [incident["number"] for incident in await play.get("/incidents")] == ["JCM-01"]
+        if channel is Channel.FAX:
+            # It is never sure that it has nothing: what may have left is laid before a person, and not sent again.
+            assert len(play.faxes()) == (moment is not Moment.AFTER_CLAIM)
+        raising.cancel()
+        with suppress(asyncio.CancelledError):
+            await raising
+    assert play.lives == 2
+
+
+async def raise_again(play: Theatre) -> None:
+    """Start the service again when it dies; it may do so before it is ready."""
+    while True:
+        assert play.service is not None
+        await play.service.wait()
+        await play.launch()
+
+
+def probe_nothing(settings: Path) -> None:
+    """Let all mail be under maintenance: the service is told of the outage without it."""
+    document = yaml.safe_load(settings.read_text())
+    now = datetime.now(UTC)
+    window = {
+        "from": f"{now - timedelta(hours=1):%Y-%m-%d %H:%M}Z",
+        "until": f"{now + timedelta(hours=1):%Y-%m-%d %H:%M}Z",
+    }
+    settings.write_text(yaml.safe_dump(document | {"maintenance": [window | {"why": "ujian"}]}))
+
+
+async def settled(play: Theatre) -> bool:
+    """Whether the call was acknowledged and nothing is under way: what was decided is told, or laid before a person."""
+    if [incident["state"] for incident in await play.get("/incidents")] != ["acknowledged"]:
+        return False
+    letter, fax = await stands(play, "letter"), await stands(play, "fax")
+    return letter == "sent" and fax in {"delivered", "unknown"}
+
+
+async def stands(play: Theatre, channel: str) -> str:
+    """Return how the notice of the outage stands on a channel."""
+    states = [n["state"] for n in await play.get("/notices") if (n["channel"], n["purpose"]) == (channel, "outage")]
+    return states[0] if states else ""

@@ -1,0 +1,68 @@
+"""While people are told by all four channels, no connection to a mail port is opened."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from monitor.lab.mail import Fault
+from tests.stories.theatre import JCM, theatre
+
+#: SMTP, submission, IMAP and POP3, each in clear and with TLS.
+MAIL_PORTS = {25, 465, 587, 110, 143, 993, 995}
+
+#: Python runs it first in every process: each connection is written down before it is made, and nothing can undo that.
+WITNESS = """
+import os, sys
+_seen = os.open(os.environ["PANTAU_TEST_CONNECTIONS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def _watch(event, args):
+    if event == "socket.connect" and isinstance(args[1], tuple):
+        os.write(_seen, f"{args[1][1]}\\n".encode())
+sys.addaudithook(_watch)
+"""
+
+
+@pytest.fixture
+def connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have every process that is started from now on write its connections' ports into a file."""
+    (tmp_path / "witness").mkdir()
+    (tmp_path / "witness" / "sitecustomize.py").write_text(WITNESS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "witness"))
+    monkeypatch.setenv("PANTAU_TEST_CONNECTIONS", str(tmp_path / "connections"))
+    return tmp_path / "connections"
+
+
+def ports(connections: Path) -> set[int]:
+    return {int(line) for line in connections.read_text().split()}
+
+
+@pytest.mark.peerbug
+async def test_18_notices_by_all_four_channels_open_no_connection_to_a_mail_port(
+    tmp_path: Path, connections: Path
+) -> None:
+    async with theatre(tmp_path / "play") as play:
+        await play.everybody_is_up()
+        play.duty.keys = ["1"]
+        await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
+        await play.duty.expect_sms("RM0 JCM ICT: AMARAN", within=30)
+        await play.duty.expect_call("Tekan satu untuk mengesahkan", within=20)
+        await play.until_notice("fax", "outage", "delivered")
+        await play.until_notice("letter", "outage", "sent")
+
+    seen = ports(connections)
+    carrier = play.world.carrier
+    assert carrier is not None
+    assert seen, "the witness saw the service's connections"
+    assert seen & MAIL_PORTS == set()
+
+
+def test_the_witness_sees_a_connection_to_a_mail_port(connections: Path) -> None:
+    knock = "import socket; socket.socket().connect_ex(('127.0.0.1', 25))"
+    subprocess.run([sys.executable, "-c", knock], check=True, env=os.environ)
+    assert ports(connections) == {25}
+    assert socket.getservbyname("smtp") in MAIL_PORTS

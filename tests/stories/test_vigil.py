@@ -1,0 +1,150 @@
+"""Who watches the watcher: the heartbeat to an outside switch, the lifeline, and drills, with the real service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from monitor.lab.deadman import DeadMansSwitch
+from monitor.lab.serving import free_port, serve
+from monitor.lab.stage import stage
+from monitor.lab.world import NOC
+from tests.stories.theatre import JCM, Theatre, theatre
+
+
+async def configure(play: Theatre, **sections: Mapping[str, Any]) -> None:
+    """Add sections to the settings and have them taken up."""
+    settings = play.world.settings
+    added = "".join(f"{name}: {json.dumps(section)}\n" for name, section in sections.items())
+    settings.write_text(settings.read_text() + added)
+    answer = await play.control("/reload", by="Ali Contoh")
+    assert answer.status_code == 200, answer.text
+
+
+async def command(play: Theatre, *words: str) -> str:
+    """Run the command line beside the service."""
+    done = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "monitor.cli", *words, "--config", str(play.world.settings)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await done.communicate()
+    assert done.returncode == 0, said.decode() + play.log()[-4000:]
+    return said.decode()
+
+
+async def value(play: Theatre, series: str) -> float | None:
+    async with httpx.AsyncClient(base_url=play.url, trust_env=False) as client:
+        lines = (await client.get("/metrics")).text.splitlines()
+    return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{series} ")), None)
+
+
+async def test_a_switch_outside_hears_the_service_and_hears_it_again_after_a_crash(tmp_path: Path) -> None:
+    switch = DeadMansSwitch()
+    async with serve(switch.app()) as url, theatre(tmp_path) as play:
+        await configure(play, heartbeat={"url": f"{url}/pantau", "every": "10s", "file": str(tmp_path / "denyut")})
+
+        async def heard() -> bool:
+            return len(switch.beats) >= 2
+
+        await play.until(heard, "the switch hears two beats")
+        assert (tmp_path / "denyut").exists()
+        assert await value(play, 'pantau_heartbeat_withheld{ailment="engine"}') == 0
+
+        await play.kill()
+        dead = len(switch.beats)
+        await play.start()
+
+        async def heard_again() -> bool:
+            return len(switch.beats) > dead
+
+        await play.until(heard_again, "the switch hears the next life")
+
+
+async def test_a_drill_reaches_everybody_and_no_incident_comes_of_it(tmp_path: Path) -> None:
+    async with theatre(tmp_path) as play:
+        await play.everybody_is_up()
+        hours = {"cron": "0 10 * * tue", "for": "4h"}
+        await configure(play, drills={"when": hours, "contacts": "all", "pace": "1s"})
+        people = [play.duty, play.phone(JCM.deputy.number), play.noc]
+        for phone in people:
+            phone.keys = ["1"] * 5
+
+        said = await command(play, "drill", "all", "--by", "Ali Contoh")
+        assert "Drill LATIH-01 has begun: 7 to try" in said
+        for phone in people:
+            await phone.expect_sms("LATIHAN SAHAJA", "Ruj LATIH-01", within=60)
+            call = await phone.expect_call("Ini ialah latihan sahaja", within=60)
+            assert call.keys == "1"
+
+        async def over() -> bool:
+            return " confirmed" in (results := await command(play, "drill", "--results")) and "calling" not in results
+
+        await play.until(over, "the drill has results")
+        results = await command(play, "drill", "--results")
+        assert [line.count("confirmed") for line in results.splitlines()].count(1) == 3, results
+        assert JCM.duty.number not in results
+        assert await play.get("/incidents") == []
+        assert [line for phone in people for line in phone.unexpected()] == []
+        reached = f'pantau_contact_reached_timestamp_seconds{{agency="JCM",contact="{JCM.duty.key}"}}'
+
+        async def shown() -> bool:
+            return bool(await value(play, reached))
+
+        await play.until(shown, "the metric says when the duty officer was reached")
+
+
+async def test_when_nothing_can_be_written_the_noc_is_rung_and_told_when_it_is_over(tmp_path: Path) -> None:
+    numbers = tmp_path / "nombor"
+    numbers.write_text(f"{NOC.number}  # pusat operasi\n")
+    async with theatre(tmp_path) as play:
+        await play.everybody_is_up()
+        lifeline = {"numbers_file": str(numbers), "gateways": ["suara", "sms"], "store_away": "5s"}
+        await configure(play, lifeline=lifeline)
+        # Somebody holds the file, and nothing can be written: as on a disk that is gone.
+        holder = sqlite3.connect(tmp_path / "state" / "pantau.sqlite", isolation_level=None, timeout=20)
+        holder.execute("BEGIN IMMEDIATE")
+        try:
+            await play.noc.expect_sms("RM0 PANTAU: AMARAN. Stor Pantau gagal", within=90)
+            await play.noc.expect_call("tidak dapat menyimpan data", within=30)
+            assert await value(play, 'pantau_lifeline_distress{trouble="store"}') == 1
+        finally:
+            holder.execute("ROLLBACK")
+            holder.close()
+        await play.noc.expect_sms("RM0 PANTAU: SELESAI.", within=90)
+        assert play.noc.unexpected() == []
+
+
+async def test_a_store_that_does_not_open_at_the_start_is_told_too_however_often_it_is_started(tmp_path: Path) -> None:
+    numbers = tmp_path / "nombor"
+    numbers.write_text(f"{NOC.number}\n")
+    listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    async with stage(tmp_path, listen=listen, callbacks=callbacks, agencies=(JCM,)) as world:
+        phone = world.carrier.phones[NOC.number]
+        lifeline = {"numbers_file": str(numbers), "gateways": ["sms"], "store_away": "3s"}
+        world.settings.write_text(world.settings.read_text() + f"lifeline: {json.dumps(lifeline)}\n")
+        # What a broken disk leaves: something that is no file.
+        (tmp_path / "state" / "pantau.sqlite").mkdir(parents=True)
+
+        async def start() -> int:
+            service = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "monitor.cli", "run", "--config", str(world.settings)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            return await service.wait()
+
+        for _ in range(3):
+            assert await start() != 0
+            await asyncio.sleep(1)
+        await phone.expect_sms("RM0 PANTAU: AMARAN. Stor Pantau gagal", within=30)
+        assert await start() != 0
+        assert phone.unexpected() == []
