@@ -45,11 +45,11 @@ unit: $(VENV)/.dev
 
 # They wait for real servers most of the time. A file's tests stay together and share those that it starts.
 integration: $(VENV)/.dev
-	$(BIN)/pytest -q -n 3 --dist loadfile tests/integration
+	$(BIN)/pytest -q -n 4 --dist loadfile tests/integration
 
 # Each story waits for its own world most of the time.
 stories: $(VENV)/.dev
-	$(BIN)/pytest -q -n 4 tests/stories
+	$(BIN)/pytest -q -n 6 tests/stories
 
 # What it costs, against what it is made of: bench.json and a table, in four minutes. Worth something on a quiet machine.
 bench: debian $(VENV)/.dev

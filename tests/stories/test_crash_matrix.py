@@ -6,7 +6,7 @@ The process is a real one and so is the signal; what it calls are the stand-ins,
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import signal
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,11 +37,11 @@ async def test_a_kill_loses_nothing_and_doubles_no_paper(
     database = postgres.database() if store == "postgresql" else None
     async with theatre(tmp_path, QUICK, program=mined, store=database, prepare=probe_nothing, ready=False) as play:
         play.duty.keys = ["1"] * 9
-        raising = asyncio.create_task(raise_again(play))
+        await dies(play)
+        await play.start()
 
         await play.until(lambda: settled(play), "everybody was told, or a person looks", within=60)
 
-        assert mark.exists(), "it has died"
         outage = [sms for sms in play.duty.inbox if "gagal" in sms.text]
         assert 1 <= len(outage) <= AT_MOST
         assert 1 <= len(play.duty.calls) <= AT_MOST
@@ -51,18 +51,13 @@ async def test_a_kill_loses_nothing_and_doubles_no_paper(
         if channel is Channel.FAX:
             # It is never sure that it has nothing: what may have left is laid before a person, and not sent again.
             assert len(play.faxes()) == (moment is not Moment.AFTER_CLAIM)
-        raising.cancel()
-        with suppress(asyncio.CancelledError):
-            await raising
-    assert play.lives == 2
 
 
-async def raise_again(play: Theatre) -> None:
-    """Start the service again when it dies; it may do so before it is ready."""
-    while True:
-        assert play.service is not None
-        await play.service.wait()
-        await play.launch()
+async def dies(play: Theatre) -> None:
+    """Wait until the service has killed itself."""
+    assert play.service is not None
+    async with asyncio.timeout(60):
+        assert await play.service.wait() == -signal.SIGKILL, play.log()
 
 
 def probe_nothing(settings: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -16,26 +15,6 @@ from tests.stories.theatre import JCM, theatre
 #: SMTP, submission, IMAP and POP3, each in clear and with TLS.
 MAIL_PORTS = {25, 465, 587, 110, 143, 993, 995}
 
-#: Python runs it first in every process: each connection is written down before it is made, and nothing can undo that.
-WITNESS = """
-import os, sys
-_seen = os.open(os.environ["PANTAU_TEST_CONNECTIONS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-def _watch(event, args):
-    if event == "socket.connect" and isinstance(args[1], tuple):
-        os.write(_seen, f"{args[1][1]}\\n".encode())
-sys.addaudithook(_watch)
-"""
-
-
-@pytest.fixture
-def connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Have every process that is started from now on write its connections' ports into a file."""
-    (tmp_path / "witness").mkdir()
-    (tmp_path / "witness" / "sitecustomize.py").write_text(WITNESS)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "witness"))
-    monkeypatch.setenv("PANTAU_TEST_CONNECTIONS", str(tmp_path / "connections"))
-    return tmp_path / "connections"
-
 
 def ports(connections: Path) -> set[int]:
     return {int(line) for line in connections.read_text().split()}
@@ -43,9 +22,10 @@ def ports(connections: Path) -> set[int]:
 
 @pytest.mark.peerbug
 async def test_18_notices_by_all_four_channels_open_no_connection_to_a_mail_port(
-    tmp_path: Path, connections: Path
+    tmp_path: Path,
 ) -> None:
-    async with theatre(tmp_path / "play") as play:
+    connections = tmp_path / "connections"
+    async with theatre(tmp_path, program=("tests.stories.witnessed", str(connections))) as play:
         await play.everybody_is_up()
         play.duty.keys = ["1"]
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
@@ -61,8 +41,10 @@ async def test_18_notices_by_all_four_channels_open_no_connection_to_a_mail_port
     assert seen & MAIL_PORTS == set()
 
 
-def test_the_witness_sees_a_connection_to_a_mail_port(connections: Path) -> None:
-    knock = "import socket; socket.socket().connect_ex(('127.0.0.1', 25))"
-    subprocess.run([sys.executable, "-c", knock], check=True, env=os.environ)
+def test_the_witness_sees_a_connection_to_a_mail_port(tmp_path: Path) -> None:
+    connections = tmp_path / "connections"
+    knock = "import socket, sys; from tests.stories.witnessed import witness; witness(sys.argv[1])"
+    knock += "; socket.socket().connect_ex(('127.0.0.1', 25))"
+    subprocess.run([sys.executable, "-c", knock, str(connections)], check=True, cwd=Path(__file__).parents[2])
     assert ports(connections) == {25}
     assert socket.getservbyname("smtp") in MAIL_PORTS

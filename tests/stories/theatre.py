@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
-from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,6 +24,7 @@ from monitor.lab.serving import free_port
 from monitor.lab.stage import Stage, stage
 from monitor.lab.world import AGENCIES, NOC, FictionalAgency
 from monitor.store.postgres import PostgresServer
+from tests.stories.living import Living, bring_to_life
 
 #: Fast enough to watch, slow enough that two busy cores do not make mail look slow.
 BRISK = Timing(
@@ -55,7 +53,7 @@ class Theatre:
     url: str
     #: What runs the service: a module, and what it is told before the command.
     program: Sequence[str] = ("monitor.cli",)
-    service: Process | None = None
+    service: Living | None = None
     #: Faults of earlier lives of the service are kept: its log is one file.
     lives: int = field(default=0)
 
@@ -90,14 +88,8 @@ class Theatre:
     async def launch(self) -> None:
         """Start the service, whatever becomes of it."""
         self.lives += 1
-        with (self.directory / "pantau.log").open("ab") as log:
-            self.service = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", *self.program, "run", "--config", str(self.world.settings)),
-                stdin=DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
-            )
+        words = (*self.program, "run", "--config", str(self.world.settings))
+        self.service = await asyncio.to_thread(bring_to_life, words, self.directory / "pantau.log")
 
     async def _is_ready(self) -> bool:
         try:
@@ -123,10 +115,10 @@ class Theatre:
         return (self.directory / "pantau.log").read_text()
 
     async def get(self, what: str) -> list[Mapping[str, Any]]:
-        """Ask the service's API; nothing while it is not there."""
+        """Ask the service's API; nothing while it is not there, or has no store."""
         try:
             async with httpx.AsyncClient(base_url=f"{self.url}/api/v1", trust_env=False) as client:
-                answer: list[Mapping[str, Any]] = (await client.get(what)).json()
+                answer: list[Mapping[str, Any]] = (await client.get(what)).raise_for_status().json()
         except httpx.HTTPError:
             return []
         return answer

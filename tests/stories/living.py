@@ -1,0 +1,66 @@
+"""The service as a process of its own, started from one that has read its code already.
+
+Reading it takes longer than most stories let it live, and they start it a hundred times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["monitor.app", "monitor.cli"])
+
+
+class Living:
+    """A service at work, or dead. It is known by what `asyncio.subprocess.Process` has."""
+
+    def __init__(self, process: BaseProcess) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    async def wait(self) -> int:
+        """Return what it ended with; -9 when it was killed."""
+        while (code := self._process.exitcode) is None:  # noqa: ASYNC110 - it can only be asked
+            await asyncio.sleep(0.02)
+        return code
+
+
+def bring_to_life(words: Sequence[str], log: Path) -> Living:
+    """Run a module with its words, as `python -m` does; what it writes is added to *log*."""
+    process = _CONTEXT.Process(target=_live, args=(list(words), str(log)), daemon=True)
+    process.start()
+    return Living(process)
+
+
+def _live(words: list[str], log: str) -> None:
+    written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for ours, standard in ((nothing, 0), (written, 1), (written, 2)):
+        os.dup2(ours, standard)
+    module, *sys.argv[1:] = words
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
