@@ -9,6 +9,24 @@ import structlog
 
 from tests.real.postgres import Postgres
 
+#: Files whose tests take longest. Begun last, they would keep one process busy while the others have nothing to do.
+LONGEST = (
+    "test_attribution_on_three_systems",
+    "test_prometheus",
+    "test_a_thousand_rounds",
+    "test_vigil",
+    "test_answers",
+    "test_store_away",
+    "test_our_own_fault",
+    "test_proof",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
