@@ -22,9 +22,6 @@ from alerts.dispatcher import Dispatcher
 from alerts.exchange import Exchange, Line
 from alerts.poller import Poller
 from alerts.store import StoreAway
-from monitor.archive import Archive
-from monitor.chain import keep_chain
-from monitor.chronicle import Chronicle
 from monitor.config.loading import BadConfiguration, Configuration, load
 from monitor.config.problem import Problem, Severity
 from monitor.duty import Duty
@@ -36,13 +33,16 @@ from monitor.key import token_key
 from monitor.lines import build_lines
 from monitor.metrics import Metrics
 from monitor.pins import pin_book
+from monitor.proof.archive import Archive
+from monitor.proof.chain import keep_chain
+from monitor.proof.lifecycle import Lifecycle
 from monitor.settings import Settings
 from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
 from monitor.store.records import Records
-from monitor.vigil import Vigil, store_opening
 from monitor.watch import Surroundings, Watch, make_watch, retire, show_tokens
+from monitor.watchdog.watchdog import Watchdog, store_opening
 from monitor.web.callbacks import callbacks
 from monitor.web.control import control
 from monitor.web.duty import duties
@@ -81,8 +81,8 @@ class App:
         self._around: Surroundings
         self._records: Records
         self._database: Database
-        self._chronicle: Chronicle
-        self._vigil: Vigil
+        self._lifecycle: Lifecycle
+        self._watchdog: Watchdog
         self._exchange: Exchange
         self._retired: asyncio.Queue[list[Line]] = asyncio.Queue()
 
@@ -117,13 +117,13 @@ class App:
                 tasks.create_task(keep_house(self._around.history, self._keep_results, self._clock)),
                 tasks.create_task(self._show_tokens()),
                 tasks.create_task(self._duty.keep_counting()),
-                tasks.create_task(self._vigil.run()),
+                tasks.create_task(self._watchdog.run()),
                 tasks.create_task(keep_chain(self._database, self._metrics, self._clock)),
             ]
             await self._stopping.wait()
             for task in running:
                 task.cancel()
-        await self._vigil.stop()
+        await self._watchdog.stop()
         await self._farewell()
         log.info("stopped")
 
@@ -132,7 +132,7 @@ class App:
         settings = configuration.settings
         server = None if settings.store is None else settings.store.build()
         async with AsyncExitStack() as stack:
-            async with store_opening(configuration, self._path.parent, self._metrics.vigil, self._clock):
+            async with store_opening(configuration, self._path.parent, self._metrics.watchdog, self._clock):
                 database = await stack.enter_async_context(
                     Database.open(settings.state, server, name=_prober(settings))
                 )
@@ -158,7 +158,7 @@ class App:
         store, history = SqlStore(database), History(database)
         self._records = Records(database)
         self._database = database
-        self._chronicle = Chronicle(store, self._clock, f"pantau@{settings.prober or socket.gethostname()}")
+        self._lifecycle = Lifecycle(store, self._clock, f"pantau@{settings.prober or socket.gethostname()}")
         self._exchange = Exchange(build_lines(settings, self._path.parent))
         self._composer = WordingComposer(configuration.wording, self._may_release)
         self._dispatcher = Dispatcher(
@@ -178,7 +178,7 @@ class App:
             clock=self._clock,
         )
         self._poller = Poller(store=store, exchange=self._exchange, desks=self._desks, clock=self._clock)
-        self._vigil = Vigil(
+        self._watchdog = Watchdog(
             database=database,
             store=store,
             exchange=self._exchange,
@@ -205,7 +205,7 @@ class App:
             clock=self._clock,
             configuration=lambda: self._watch.configuration,
         )
-        await self._chronicle.started(version=version("pantau"), user=f"uid {os.getuid()}")
+        await self._lifecycle.started(version=version("pantau"), user=f"uid {os.getuid()}")
         await self._record(configuration, "start")
         self._watch = await make_watch(configuration, self._around)
         self._metrics.reload_finished(ok=True, now=self._clock.now())
@@ -222,18 +222,18 @@ class App:
             clock=self._clock,
             watch=lambda: self._watch,
             reload=self.reload,
-            drill_desk=self._vigil.desk,
+            drill_desk=self._watchdog.desk,
         )
         hosts = ["localhost", "127.0.0.1", "[::1]", faces[0].getsockname()[0]]
         archive = Archive(
             database=self._database,
             history=self._around.history,
-            chronicle=self._chronicle,
+            lifecycle=self._lifecycle,
             clock=self._clock,
             wording=lambda: self._watch.configuration.wording,
             keep_results=self._keep_results,
         )
-        orders = control(front, archive, self._vigil.driller)
+        orders = control(front, archive, self._watchdog.driller)
         orders.include_router(duties(self._duty))
         silencer = Silencer(self._around.store, self._dispatcher, self._clock, self._can_be_silent)
         orders.include_router(silences(silencer))
@@ -273,7 +273,7 @@ class App:
                 self._metrics.reload_finished(ok=False, now=self._clock.now())
                 errors = [str(p) for p in bad.problems if p.severity is Severity.ERROR]
                 log.warning("configuration refused; the old one stays in force", errors=errors[:20])
-                await self._chronicle.refused(by, errors)
+                await self._lifecycle.refused(by, errors)
                 return bad.problems
             before = self._watch.configuration.settings
             await self._take_up(configuration, by)
@@ -295,14 +295,14 @@ class App:
         agencies = configuration.registry.agencies
         documents = {code: (agency.model_dump_json(), "file") for code, agency in agencies.items()}
         applied = await self._records.apply("agency", documents, self._clock.now())
-        await self._chronicle.configured(by, configuration.digest, configuration.files, applied)
+        await self._lifecycle.configured(by, configuration.digest, configuration.files, applied)
         if applied.added or applied.changed or applied.removed:
             log.info("agencies applied", added=applied.added, changed=applied.changed, removed=applied.removed)
 
     async def _farewell(self) -> None:
         try:
             await self._around.history.catch_up()
-            await self._chronicle.stopped()
+            await self._lifecycle.stopped()
         # The store is away: then the stop looks like a crash in the journal, and the next start is none the worse.
         except Exception:
             log.exception("the stop could not be written down")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from alerts.brief import Brief
-from monitor.attribution import Blame
-from monitor.judge import Suspect
+from monitor.judging.attribution import Blame
+from monitor.judging.judge import Suspect
 from monitor.settings import Settings
 
 #: How an incident names what is affected, in Malay and English.

@@ -29,7 +29,7 @@ from monitor.overview import (
     view_notice,
     view_route,
 )
-from monitor.route import WatchedRoute
+from monitor.probing.route import WatchedRoute
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
 from monitor.watch import Watch

@@ -10,7 +10,7 @@ from alerts.dispatcher import Dispatcher
 from alerts.incident import Incident
 from alerts.silence import Hush, Silence, silence_over
 from alerts.store import Entry
-from monitor.judge import Judge
+from monitor.judging.judge import Judge
 from monitor.store.ledger import SqlStore
 
 #: Nobody needs a longer one, and a forgotten one must end by itself.

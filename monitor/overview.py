@@ -14,10 +14,10 @@ from alerts.delivery import Notice, NoticeState
 from alerts.incident import OUTAGES, Incident, IncidentState
 from alerts.notice import Matter, Plan, Purpose
 from alerts.silence import Silence
-from monitor.health import Health
-from monitor.inspection import Inspection, amiss, worst
-from monitor.route import Direction
-from monitor.window import Stretch
+from monitor.judging.health import Health
+from monitor.probing.inspection import Inspection, amiss, worst
+from monitor.probing.route import Direction
+from monitor.probing.window import Stretch
 from probes.check import Finding, Verdict
 from probes.result import Outcome, Phase, ProbeResult
 

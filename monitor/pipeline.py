@@ -21,11 +21,11 @@ from alerts.event import Event, Resolve, Trigger
 from alerts.incident import SEVERITY, Incident
 from alerts.notice import Matter
 from alerts.store import StoreAway
-from monitor.attribution import Blame
-from monitor.health import Health
-from monitor.judge import Judge, Suspect, Trouble
+from monitor.judging.attribution import Blame
+from monitor.judging.health import Health
+from monitor.judging.judge import Judge, Suspect, Trouble
 from monitor.metrics import AGENCY_DIRECTIONS, Metrics
-from monitor.route import WatchedRoute
+from monitor.probing.route import WatchedRoute
 from monitor.store.history import History
 from probes.result import Outcome, ProbeResult
 

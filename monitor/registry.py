@@ -26,7 +26,7 @@ from monitor.config.route import Leg, RouteSettings, control_legs, default_route
 from monitor.config.section import Code, Domain, Line, Section, Slug
 from monitor.config.trust import Trust
 from monitor.config.window import Zone
-from monitor.route import Direction, Probing, WatchedRoute
+from monitor.probing.route import Direction, Probing, WatchedRoute
 from monitor.settings import Settings, Shared
 from probes.check import NameServers, Premises
 from probes.mailbox import Mailbox

@@ -16,21 +16,21 @@ from alerts.notice import Matter
 from monitor.briefs import own_brief
 from monitor.config.loading import Configuration
 from monitor.config.provider import build_providers
-from monitor.flapping import FlappingPolicy
-from monitor.health import HealthPolicy
-from monitor.inspection import Assignment, assignments
-from monitor.inspector import Inspections, Inspector
-from monitor.judge import Judge
-from monitor.kinds import ROUND_TRIP, check_kinds, probe_kinds
+from monitor.judging.flapping import FlappingPolicy
+from monitor.judging.health import HealthPolicy
+from monitor.judging.judge import Judge
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.pipeline import Alerting, Briefs, Pipeline
-from monitor.prober import Prober
+from monitor.probing.inspection import Assignment, assignments
+from monitor.probing.inspector import Inspections, Inspector
+from monitor.probing.kinds import ROUND_TRIP, check_kinds, probe_kinds
+from monitor.probing.prober import Prober
+from monitor.probing.route import WatchedRoute
+from monitor.probing.window import Hours
 from monitor.registry import premises
-from monitor.route import WatchedRoute
 from monitor.settings import Settings
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
-from monitor.window import Hours
 from probes.mailbox import OAuth
 from probes.token import TokenSigner
 

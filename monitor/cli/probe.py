@@ -18,11 +18,11 @@ from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.report import report
 from monitor.cli.service import configuration, fail
 from monitor.cli.table import show
-from monitor.inspection import legible
 from monitor.key import token_key
-from monitor.kinds import ROUND_TRIP, check_kinds, probe_kinds
+from monitor.probing.inspection import legible
+from monitor.probing.kinds import ROUND_TRIP, check_kinds, probe_kinds
+from monitor.probing.route import WatchedRoute
 from monitor.registry import premises
-from monitor.route import WatchedRoute
 from probes.check import CheckKind, Finding, Premises, Verdict
 from probes.result import Outcome
 from probes.runner import run_probe

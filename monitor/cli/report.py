@@ -7,8 +7,8 @@ from datetime import timedelta
 from textwrap import wrap
 
 from monitor.advice import Advice, advise
-from monitor.evidence import ARRIVED
-from monitor.route import WatchedRoute
+from monitor.judging.evidence import ARRIVED
+from monitor.probing.route import WatchedRoute
 from probes.mailbox import Mailbox, Server
 from probes.reply import Reason
 from probes.result import Outcome, Party, Path, Phase, ProbeResult

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from monitor.config.section import Count, Section, Span
-from monitor.flapping import FlappingPolicy
+from monitor.judging.flapping import FlappingPolicy
 
 
 class FlappingSettings(Section):

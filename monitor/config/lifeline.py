@@ -17,7 +17,7 @@ from monitor.config.phone import e164, objection
 from monitor.config.problem import Path as Place
 from monitor.config.problem import Severity
 from monitor.config.section import Section, Slug, Span
-from monitor.distress import Patience
+from monitor.watchdog.ringing import Patience
 
 #: What can be sent without a page, a tray and a store.
 CHANNELS = (Channel.VOICE, Channel.SMS)

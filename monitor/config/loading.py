@@ -35,7 +35,7 @@ from monitor.config.settings_file import (
 from monitor.config.texts import check_texts, read_texts
 from monitor.config.timetable import check_timetable
 from monitor.config.trust import Trust
-from monitor.kinds import check_kinds
+from monitor.probing.kinds import check_kinds
 from monitor.registry import Agency, Registry, build_registry
 from monitor.settings import Settings
 from probes.check import CheckKind

@@ -12,7 +12,7 @@ from monitor.config.findings import Findings
 from monitor.config.problem import Path
 from monitor.config.section import Line, Section, Span
 from monitor.config.window import Cron, Moment, aware
-from monitor.window import Once, Recurring, Stretch, Window
+from monitor.probing.window import Once, Recurring, Stretch, Window
 
 _SOME_DAY = datetime(2026, 1, 5, tzinfo=UTC)
 

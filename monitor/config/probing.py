@@ -11,9 +11,9 @@ from monitor.config.findings import Findings
 from monitor.config.problem import Path
 from monitor.config.section import Count, Section, Span
 from monitor.config.window import MALAYSIA, WindowSettings
-from monitor.health import HealthPolicy
-from monitor.route import Probing
-from monitor.window import Hours, Window
+from monitor.judging.health import HealthPolicy
+from monitor.probing.route import Probing
+from monitor.probing.window import Hours, Window
 from probes.probe import Patience
 
 

@@ -11,7 +11,7 @@ from monitor.config.findings import Findings
 from monitor.config.form import nearest
 from monitor.config.problem import Path
 from monitor.config.section import Blank, Host, Section
-from monitor.provider import KNOWN, Provider, Providers
+from monitor.probing.provider import KNOWN, Provider, Providers
 
 _KNOWN = {provider.name: provider for provider in KNOWN}
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from monitor.config.domain import domain_of, normal_domain
 from monitor.config.mailbox import MailboxSettings
 from monitor.config.section import MailAddress, Section, Slug
-from monitor.route import Direction
+from monitor.probing.route import Direction
 
 
 class RouteDirection(StrEnum):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from monitor.budget import Overdraft, overdrafts
 from monitor.config.duration import format_duration
 from monitor.config.findings import Findings
 from monitor.config.problem import Path
-from monitor.provider import Providers
-from monitor.route import WatchedRoute
+from monitor.probing.budget import Overdraft, overdrafts
+from monitor.probing.provider import Providers
+from monitor.probing.route import WatchedRoute
 
 #: What does not come in the years from here on never comes.
 _SOME_DAY = datetime(2026, 1, 5, tzinfo=UTC)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from monitor.config.section import Blank, Section, Span, wrong
-from monitor.window import NoCron, Recurring, check_cron
+from monitor.probing.window import NoCron, Recurring, check_cron
 
 MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
 

@@ -20,9 +20,9 @@ from alerts.channel import Channel
 from alerts.delivery import NoticeState
 from alerts.drill import ExerciseState
 from alerts.notice import Purpose
-from monitor.distress import Trouble
 from monitor.metrics.exposition import Family
-from monitor.vital import Ailment
+from monitor.watchdog.liveness import Ailment
+from monitor.watchdog.ringing import Trouble
 from probes.result import Arrival, Outcome
 
 #: Directions in which an agency's mail flows.

@@ -30,7 +30,7 @@ from monitor.metrics.definition import (
     start_at_zero,
 )
 from monitor.metrics.duty import DutySeries
-from monitor.metrics.vigil import VigilSeries
+from monitor.metrics.watchdog import WatchdogSeries
 from probes.check import Finding
 from probes.result import Arrival, Outcome, Path, Phase, ProbeResult
 
@@ -64,7 +64,7 @@ class Metrics:
         self._checks = CheckSeries(self._all)
         self._duty = DutySeries(self._all)
         #: What watches the watcher.
-        self.vigil = VigilSeries(self._all)
+        self.watchdog = WatchdogSeries(self._all)
         self._all.oldest_pending.set_function(self._pending_age)
         self._all.build_info.labels(version, platform.python_version()).set(1)
         self.watch_agency(NO_AGENCY, routes=())
@@ -227,7 +227,7 @@ class Metrics:
         engine stands still.
         """
         self._all.cycle_at.set(now.timestamp())
-        self.vigil.cycled_at = now
+        self.watchdog.cycled_at = now
         self._pending_since = oldest_pending
         for agency in self._open.keys() | (open_incidents.keys() & self._routes.keys()):
             if self._open.get(agency) != (count := open_incidents.get(agency, 0)):

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Row, Table, bindparam, delete, func, insert, select, update
 
-from monitor.health import Health
+from monitor.judging.health import Health
 from monitor.store.backlog import Backlog
 from monitor.store.database import Database
 from monitor.store.tables import health, run, token

@@ -21,7 +21,7 @@ _SHOWN = 5
 
 
 class Instructor(Protocol):
-    """The part of `monitor.driller.Driller` that is needed here."""
+    """The part of `monitor.drills.driller.Driller` that is needed here."""
 
     async def ask(self, contact: str, by: str, within: timedelta) -> tuple[Drill, int] | None: ...
 

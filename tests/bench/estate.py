@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
-from monitor.route import Direction, Probing, WatchedRoute
+from monitor.probing.route import Direction, Probing, WatchedRoute
 from probes.check import Finding, Verdict
 from probes.mailbox import Mailbox
 from probes.probe import Patience, Route

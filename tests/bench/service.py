@@ -10,13 +10,13 @@ from pathlib import Path
 from alerts.clock import SystemClock
 from alerts.event import Event
 from alerts.incident import Incident
-from monitor.health import HealthPolicy
-from monitor.judge import Judge
+from monitor.judging.health import HealthPolicy
+from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.pipeline import Briefs, Pipeline
-from monitor.prober import Prober
-from monitor.provider import Provider, Providers
-from monitor.route import WatchedRoute
+from monitor.probing.prober import Prober
+from monitor.probing.provider import Provider, Providers
+from monitor.probing.route import WatchedRoute
 from monitor.store.database import Database
 from monitor.store.history import History
 from probes.kinds.roundtrip import KIND

@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, inspect, make_url
 from sqlalchemy.exc import DBAPIError
 
 from alerts.delivery import AttemptState
-from monitor.health import Health
+from monitor.judging.health import Health
 from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore

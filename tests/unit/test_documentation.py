@@ -25,12 +25,12 @@ from alerts.incident import TRANSITIONS, IncidentState
 from alerts.notice import Matter, Plan, Purpose
 from alerts.urgency import Urgency
 from monitor.cli import app
-from monitor.distress import Trouble
-from monitor.health import Health
+from monitor.judging.health import Health
 from monitor.lab.faultlab.order import USAGE
 from monitor.lab.faultlab.symptom import SYMPTOMS
 from monitor.lab.mail import Fault
-from monitor.vital import Ailment
+from monitor.watchdog.liveness import Ailment
+from monitor.watchdog.ringing import Trouble
 from probes.check import Verdict
 from probes.result import Outcome, Phase
 

@@ -14,8 +14,8 @@ from alerts.channel import Channel
 from alerts.contact import Address
 from alerts.gateway import SmsContent
 from alerts.notice import Office
-from monitor.health import Health, HealthPolicy
-from monitor.judge import Judge, Suspect
+from monitor.judging.health import Health, HealthPolicy
+from monitor.judging.judge import Judge, Suspect
 from monitor.metrics import Metrics
 from monitor.pipeline import Briefs, Pipeline
 from monitor.store.history import History

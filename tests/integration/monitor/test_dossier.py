@@ -21,9 +21,9 @@ from sqlalchemy import func, select
 from alerts.audit import Sealed, compact
 from alerts.gateway import ErrorClass, Heard, Progress, Report, SmsContent
 from alerts.store import Entry
-from monitor.archive import Archive
-from monitor.chronicle import Chronicle
-from monitor.dossier import _OUTCOMES
+from monitor.proof.archive import Archive
+from monitor.proof.dossier import _OUTCOMES
+from monitor.proof.lifecycle import Lifecycle
 from monitor.store import audit, tables
 from monitor.store.database import Database
 from monitor.store.history import History
@@ -57,7 +57,7 @@ async def office_at(place: Path) -> AsyncIterator[Office]:
         archive = Archive(
             database=database,
             history=history,
-            chronicle=Chronicle(SqlStore(database), station.clock, "pantau@test"),
+            lifecycle=Lifecycle(SqlStore(database), station.clock, "pantau@test"),
             clock=station.clock,
             wording=lambda: WORDING,
             keep_results=lambda: YEAR,
@@ -161,9 +161,9 @@ async def test_it_is_made_for_the_archive_and_marked_on_every_page(tmp_path: Pat
 
 async def test_a_third_person_can_verify_the_data_with_nothing_of_ours(tmp_path: Path) -> None:
     async with office_at(tmp_path) as office:
-        await office.archive._chronicle.started(version="1", user="uid 1")
+        await office.archive._lifecycle.started(version="1", user="uid 1")
         await live_through_an_outage(office)
-        await office.archive._chronicle.stopped()
+        await office.archive._lifecycle.stopped()
         files = await made(office)
 
     for line in files["SHA256SUMS"].decode().splitlines():
@@ -191,9 +191,9 @@ async def test_a_third_person_can_verify_the_data_with_nothing_of_ours(tmp_path:
 
 async def test_the_program_that_the_document_gives_a_third_person_finds_what_was_changed(tmp_path: Path) -> None:
     async with office_at(tmp_path / "state") as office:
-        await office.archive._chronicle.started(version="1", user="uid 1")
+        await office.archive._lifecycle.started(version="1", user="uid 1")
         await live_through_an_outage(office)
-        await office.archive._chronicle.stopped()
+        await office.archive._lifecycle.stopped()
         files = await made(office)
 
     def check(changed: Mapping[str, bytes]) -> str:

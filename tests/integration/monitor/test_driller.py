@@ -23,9 +23,9 @@ from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
 from alerts.notice import Language
 from alerts.wording.texts import load
-from monitor.drill_desk import DrillDesk
-from monitor.driller import Driller, Roster
-from monitor.exercise import Exerciser
+from monitor.drills.desk import DrillDesk
+from monitor.drills.driller import Driller, Roster
+from monitor.drills.exercise import Exerciser
 from monitor.lab.callbacks import Listener, NotedDesk
 from monitor.lab.carrier import api as carrier_api
 from monitor.lab.carrier.carrier import Carrier
@@ -33,11 +33,11 @@ from monitor.lab.carrier.phone import Behaviour
 from monitor.lab.fault import Fault
 from monitor.lab.serving import serve
 from monitor.metrics import Metrics
+from monitor.probing.window import Stretch
 from monitor.store.database import Database
 from monitor.store.drills import Drill, Drills, Record
 from monitor.store.ledger import SqlStore
 from monitor.store.tables import journal
-from monitor.window import Stretch
 from tests.stories.theatre import text_of
 from tests.unit.alerts.people import MINUTE, OFFICE, SECOND, trigger
 from tests.unit.alerts.test_drill import WORKING

@@ -15,15 +15,15 @@ import structlog
 from pydantic import SecretStr
 
 from monitor.config.heartbeat import HeartbeatSettings
-from monitor.heartbeat import Heartbeat, Watchdog
 from monitor.lab.deadman import Beat, DeadMansSwitch
 from monitor.lab.fault import Fault
 from monitor.lab.serving import serve
 from monitor.metrics import Metrics
-from monitor.pulse import Pulse
 from monitor.store.database import Database
 from monitor.store.processes import Process, Processes
-from monitor.vital import Vitals
+from monitor.watchdog.heartbeat import Heartbeat, SystemdWatchdog
+from monitor.watchdog.liveness import SignsOfLife
+from monitor.watchdog.pulse import Pulse
 from tests.unit.alerts.people import MINUTE, SECOND, T0
 
 TOKEN = "tanda-rahsia-suis"
@@ -38,25 +38,27 @@ class Clock:
 
 
 class Rig:
-    """A pulse on a real store, whose vitals are as they are set."""
+    """A pulse on a real store, whose signs are as they are set."""
 
-    def __init__(self, database: Database, settings: HeartbeatSettings | None, watchdog: Watchdog | None) -> None:
+    def __init__(
+        self, database: Database, settings: HeartbeatSettings | None, watchdog: SystemdWatchdog | None
+    ) -> None:
         self.clock = Clock()
         self.metrics = Metrics(version="1", now=self.clock.now)
         self.cycled_at: datetime | None = None
-        made = None if settings is None else Heartbeat(settings, self.metrics.vigil, self.clock)
+        made = None if settings is None else Heartbeat(settings, self.metrics.watchdog, self.clock)
         self.pulse = Pulse(
             processes=Processes(database, "utama"),
-            vitals=self._vitals,
+            signs=self._signs,
             heartbeat=lambda: None if made is None or settings is None else (made, settings.every),
             watchdog=watchdog,
-            metrics=self.metrics.vigil,
+            metrics=self.metrics.watchdog,
             clock=self.clock,
         )
 
-    def _vitals(self, written_at: datetime | None) -> Vitals:
+    def _signs(self, written_at: datetime | None) -> SignsOfLife:
         now = self.clock.now()
-        return Vitals(
+        return SignsOfLife(
             started_at=T0,
             cycled_at=self.cycled_at or now,
             written_at=written_at,
@@ -78,7 +80,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(place: Path, settings: HeartbeatSettings | None, watchdog: Watchdog | None = None) -> AsyncIterator[Rig]:
+async def rig(
+    place: Path, settings: HeartbeatSettings | None, watchdog: SystemdWatchdog | None = None
+) -> AsyncIterator[Rig]:
     async with Database.open(place) as database:
         yield Rig(database, settings, watchdog)
 
@@ -192,7 +196,7 @@ async def test_systemd_hears_that_it_lives_and_nothing_when_a_restart_would_help
     manager: socket.socket, tmp_path: Path
 ) -> None:
     with manager:
-        async with rig(tmp_path / "state", None, Watchdog.of(environ(tmp_path))) as at:
+        async with rig(tmp_path / "state", None, SystemdWatchdog.of(environ(tmp_path))) as at:
             await at.beat()
             assert heard(manager) == [b"WATCHDOG=1"]
             at.cycled_at = T0 - timedelta(hours=1)
@@ -204,7 +208,7 @@ def test_a_name_that_is_in_no_directory_can_be_told_too() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(f"\0pantau-ujian-{os.getpid()}")
         listening.setblocking(False)
-        dog = Watchdog.of({"NOTIFY_SOCKET": f"@pantau-ujian-{os.getpid()}", "WATCHDOG_USEC": "1"})
+        dog = SystemdWatchdog.of({"NOTIFY_SOCKET": f"@pantau-ujian-{os.getpid()}", "WATCHDOG_USEC": "1"})
         assert dog is not None
         assert dog.pat()
         assert heard(listening) == [b"WATCHDOG=1"]
@@ -214,11 +218,11 @@ def test_a_name_that_is_in_no_directory_can_be_told_too() -> None:
     "without", [{}, {"NOTIFY_SOCKET": "/x"}, {"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"}]
 )
 def test_nobody_is_told_when_no_watchdog_is_meant_for_this_process(without: dict[str, str]) -> None:
-    assert Watchdog.of(without) is None
+    assert SystemdWatchdog.of(without) is None
 
 
 def test_a_manager_that_has_gone_harms_nobody(tmp_path: Path) -> None:
-    dog = Watchdog.of(environ(tmp_path))
+    dog = SystemdWatchdog.of(environ(tmp_path))
     assert dog is not None
     assert not dog.pat()
 

@@ -19,14 +19,14 @@ from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
 from alerts.notice import Office
 from alerts.wording.texts import load
 from monitor.config.lifeline import LifelineSettings
-from monitor.distress import Memory, Spell, Trouble
-from monitor.keepsake import Keepsake
 from monitor.lab.carrier import api as carrier_api
 from monitor.lab.carrier.carrier import Carrier
 from monitor.lab.fault import Fault
 from monitor.lab.serving import serve
-from monitor.lifeline import Lifeline
 from monitor.metrics import Metrics
+from monitor.watchdog.lifeline import Lifeline
+from monitor.watchdog.memory_file import MemoryFile
+from monitor.watchdog.ringing import Memory, Spell, Trouble
 from tests.unit.alerts.people import MINUTE, T0
 
 WORDING = load()
@@ -82,8 +82,8 @@ class Watchroom:
             lines=lines,
             office=NOC,
             wording=WORDING,
-            keepsake=Keepsake(self.place / "lifeline.json"),
-            metrics=self.metrics.vigil,
+            memory_file=MemoryFile(self.place / "lifeline.json"),
+            metrics=self.metrics.watchdog,
             clock=self.clock,
         )
         return self.line

@@ -18,15 +18,15 @@ from structlog.testing import capture_logs
 from alerts.clock import SystemClock
 from alerts.event import Event
 from alerts.incident import Incident
-from monitor.health import HealthPolicy
-from monitor.judge import Judge
-from monitor.kinds import ROUND_TRIP, probe_kinds
+from monitor.judging.health import HealthPolicy
+from monitor.judging.judge import Judge
 from monitor.lab.mail import Fault, LabNetwork, SystemPlan
 from monitor.lab.mail.tempo import Tempo
 from monitor.metrics import Metrics
 from monitor.pipeline import Briefs, Pipeline
-from monitor.prober import Prober
-from monitor.route import Direction, Probing, WatchedRoute
+from monitor.probing.kinds import ROUND_TRIP, probe_kinds
+from monitor.probing.prober import Prober
+from monitor.probing.route import Direction, Probing, WatchedRoute
 from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.tables import run

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from monitor.config.loading import load
+from monitor.probing.route import WatchedRoute
 from monitor.registry import Registry
-from monitor.route import WatchedRoute
 from probes.kinds.roundtrip import KIND
 from probes.mailbox import Mailbox, Server
 from probes.result import Arrival, ProbeResult

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from monitor.attribution import Blame, weigh
 from monitor.cli import app
-from monitor.evidence import Evidence
-from monitor.health import Grade
+from monitor.judging.attribution import Blame, weigh
+from monitor.judging.evidence import Evidence
+from monitor.judging.health import Grade
 from probes.reply import Reason
 from probes.result import Arrival, Outcome, ProbeResult
 from tests.integration.probes.postroom import configured, postroom

@@ -14,9 +14,9 @@ from alerts.event import Event, Resolve, Trigger
 from alerts.incident import Incident
 from alerts.notice import Matter
 from monitor.config.loading import Configuration
-from monitor.health import Health, HealthPolicy
+from monitor.judging.health import Health, HealthPolicy
 from monitor.metrics import Metrics
-from monitor.route import Direction, Probing
+from monitor.probing.route import Direction, Probing
 from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore

@@ -15,10 +15,10 @@ from alerts.channel import Channel
 from alerts.delivery import NoticeState
 from alerts.drill import ExerciseState
 from alerts.notice import Purpose
-from monitor.distress import Trouble
 from monitor.metrics import DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS, Metrics
 from monitor.metrics.definition import HOPS, RECEIVERS
-from monitor.vital import Ailment
+from monitor.watchdog.liveness import Ailment
+from monitor.watchdog.ringing import Trouble
 from probes.result import Arrival, Outcome, Phase
 
 README = Path(__file__).parents[3] / "grafana" / "README.md"

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from monitor.advice import ROWS, Advice, Case, advise
-from monitor.route import Direction, WatchedRoute
+from monitor.probing.route import Direction, WatchedRoute
 from probes.mailbox import AccessToken, Mailbox, OAuth, Security
 from probes.reply import Reason, Step, smtp_failure
 from probes.result import Failure, Outcome, Party, Phase, ProbeResult

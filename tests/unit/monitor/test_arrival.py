@@ -10,10 +10,10 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.arrival import Arrivals
-from monitor.health import HealthPolicy
-from monitor.judge import Judge
+from monitor.judging.health import HealthPolicy
+from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
+from monitor.probing.arrival import Arrivals
 from monitor.store.history import History, Sent
 from probes.result import Arrival
 from tests.unit.monitor.scrape import Scrape

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.attribution import Blame, Verdict, weigh
-from monitor.evidence import ON_THE_WAY, REACHING, UNANSWERED, Evidence, Proof
-from monitor.health import Grade, Health, HealthPolicy
-from monitor.judge import Judge
-from monitor.route import Direction, WatchedRoute
+from monitor.judging.attribution import Blame, Verdict, weigh
+from monitor.judging.evidence import ON_THE_WAY, REACHING, UNANSWERED, Evidence, Proof
+from monitor.judging.health import Grade, Health, HealthPolicy
+from monitor.judging.judge import Judge
+from monitor.probing.route import Direction, WatchedRoute
 from probes.reply import Reason
 from probes.result import Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.trial import MINUTE, SECOND, T0, agency_routes, arrived, controls, failed, forwarded

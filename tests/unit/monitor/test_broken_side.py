@@ -13,7 +13,7 @@ from alerts.event import Trigger
 from alerts.notice import Facts, Language, Matter, Plan
 from alerts.wording import sms
 from monitor.briefs import own_brief
-from monitor.judge import Suspect
+from monitor.judging.judge import Suspect
 from probes.result import Outcome, Phase
 from tests.unit.alerts.wording.situations import OUTAGE, WORDING
 from tests.unit.monitor.config.ministry import Ministry

@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from monitor.budget import Budget, overdrafts
-from monitor.provider import KNOWN, Provider, Providers
-from monitor.route import Direction, Probing, WatchedRoute
-from monitor.window import Hours, Recurring
+from monitor.probing.budget import Budget, overdrafts
+from monitor.probing.provider import KNOWN, Provider, Providers
+from monitor.probing.route import Direction, Probing, WatchedRoute
+from monitor.probing.window import Hours, Recurring
 from probes.mailbox import Mailbox
 from tests.unit.monitor.trial import MINUTE, SECOND, T0, mailbox, route
 

@@ -12,10 +12,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from alerts.audit import Head, Sealed
-from monitor.chain import follow
-from monitor.chronicle import Chronicle
 from monitor.config.loading import load
 from monitor.metrics import Metrics
+from monitor.proof.chain import follow
+from monitor.proof.lifecycle import Lifecycle
 from monitor.store import audit
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
@@ -35,8 +35,8 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
         yield opened
 
 
-def chronicle(database: Database) -> Chronicle:
-    return Chronicle(SqlStore(database), Clock(), "pantau@prober-1")
+def lifecycle(database: Database) -> Lifecycle:
+    return Lifecycle(SqlStore(database), Clock(), "pantau@prober-1")
 
 
 async def entries(database: Database) -> list[Sealed]:
@@ -45,7 +45,7 @@ async def entries(database: Database) -> list[Sealed]:
 
 
 async def test_the_head_that_is_logged_and_exported_is_the_one_in_the_store(database: Database) -> None:
-    await chronicle(database).started(version="1.2", user="uid 7")
+    await lifecycle(database).started(version="1.2", user="uid 7")
     metrics = Metrics(version="1", now=Clock().now)
     with capture_logs() as logs:
         await follow(database, metrics)
@@ -61,7 +61,7 @@ async def test_the_head_that_is_logged_and_exported_is_the_one_in_the_store(data
 
 
 async def test_a_journal_that_was_changed_is_exported_and_logged_with_its_place(database: Database) -> None:
-    await chronicle(database).started(version="1.2", user="uid 7")
+    await lifecycle(database).started(version="1.2", user="uid 7")
     async with database.write() as connection:
         await connection.exec_driver_sql("DROP TRIGGER journal_is_not_changed")
         await connection.exec_driver_sql("UPDATE journal SET actor = 'somebody else'")
@@ -75,7 +75,7 @@ async def test_a_journal_that_was_changed_is_exported_and_logged_with_its_place(
 
 
 async def test_the_service_writes_down_its_own_life_and_who_changed_its_configuration(database: Database) -> None:
-    ours = chronicle(database)
+    ours = lifecycle(database)
     await ours.started(version="1.2", user="uid 7")
     await ours.configured("Siti Contoh", "ab" * 32, 3, Applied(added=tuple(f"A{n}" for n in range(60))))
     await ours.refused("signal SIGHUP", ["pantau.yaml:3: state: must be a directory", "x"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.kinds import check_kinds
+from monitor.probing.kinds import check_kinds
 from probes import blocklist
 
 TEXT = (Path(__file__).parents[3] / "docs" / "checks.md").read_text(encoding="utf-8")

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from monitor.attribution import Blame, weigh
-from monitor.evidence import Evidence, Proof, Witness
-from monitor.health import Grade
-from monitor.route import Direction, WatchedRoute
+from monitor.judging.attribution import Blame, weigh
+from monitor.judging.evidence import Evidence, Proof, Witness
+from monitor.judging.health import Grade
+from monitor.probing.route import Direction, WatchedRoute
 from probes.reply import Reason
 from probes.result import Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.trial import MINUTE, SECOND, T0, agency_routes, arrived, controls, failed, route

@@ -14,7 +14,7 @@ from alerts.notice import Language, Matter, Plan, Purpose
 from alerts.wording.call import compose as compose_call
 from alerts.wording.lint import errors, lint
 from alerts.wording.sms import compose as compose_sms
-from monitor.flapping import Flapping, FlappingPolicy
+from monitor.judging.flapping import Flapping, FlappingPolicy
 from tests.unit.alerts.people import trigger
 from tests.unit.alerts.wording.situations import WORDING
 from tests.unit.monitor.test_pipeline import Service

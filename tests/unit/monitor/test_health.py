@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.health import Grade, Health, HealthPolicy, assess, combine, has_just_failed, is_suspicious
+from monitor.judging.health import Grade, Health, HealthPolicy, assess, combine, has_just_failed, is_suspicious
 
 POLICY = HealthPolicy()
 GRADES = {"g": Grade.GOOD, "s": Grade.SLOW, "b": Grade.BAD, "p": Grade.PENDING, "n": Grade.NONE}

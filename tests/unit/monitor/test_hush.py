@@ -12,7 +12,7 @@ import pytest
 
 from alerts.silence import Silence
 from monitor.hush import Silencer, hush
-from monitor.judge import Judge
+from monitor.judging.judge import Judge
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
 from monitor.web.control import control

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from monitor.config.checks import CheckSettings
-from monitor.inspection import Change, Inspection, amiss, assignments, changes, holds, legible, unlooked, worst
-from monitor.window import Hours, Once, Stretch
+from monitor.probing.inspection import Change, Inspection, amiss, assignments, changes, holds, legible, unlooked, worst
+from monitor.probing.window import Hours, Once, Stretch
 from probes.check import Check, CheckKind, Finding, NameServers, Premises, Verdict
 from tests.unit.monitor.trial import T0, mailbox
 

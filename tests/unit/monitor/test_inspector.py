@@ -14,10 +14,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from alerts.clock import SystemClock
-from monitor.inspection import Assignment, Inspection
-from monitor.inspector import Inspections, Inspector
 from monitor.metrics import Metrics
-from monitor.window import Hours, Once, Stretch
+from monitor.probing.inspection import Assignment, Inspection
+from monitor.probing.inspector import Inspections, Inspector
+from monitor.probing.window import Hours, Once, Stretch
 from probes.check import CheckKind, Finding, Premises, Verdict
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.probes.standin import until

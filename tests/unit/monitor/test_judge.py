@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from alerts.notice import Matter
-from monitor.health import Health, HealthPolicy
-from monitor.judge import Judge
-from monitor.route import Direction
+from monitor.judging.health import Health, HealthPolicy
+from monitor.judging.judge import Judge
+from monitor.probing.route import Direction
 from probes.result import Outcome, Party, Phase
 from tests.unit.monitor.trial import (
     LOSES,

@@ -8,8 +8,8 @@ from datetime import datetime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.judge import Judge
-from monitor.route import WatchedRoute
+from monitor.judging.judge import Judge
+from monitor.probing.route import WatchedRoute
 from probes.result import Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.trial import MINUTE, SECOND, T0, World, arrived, failed, world
 

@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.lane import ROOM, Lanes
+from monitor.probing.lane import ROOM, Lanes
 
 
 def test_so_many_are_let_in_and_the_next_waits_its_turn() -> None:

@@ -15,10 +15,10 @@ from alerts.event import Release, Resolve
 from alerts.gateway import ErrorClass
 from alerts.incident import Incident, apply
 from alerts.notice import Matter
-from monitor.health import Health
-from monitor.inspection import Inspection
+from monitor.judging.health import Health
 from monitor.overview import view_checks, view_incident, view_notice, view_route
-from monitor.route import Direction
+from monitor.probing.inspection import Inspection
+from monitor.probing.route import Direction
 from probes.check import Finding, Premises, Verdict
 from probes.result import Outcome, Phase
 from tests.unit.alerts.people import BRIEF, T0, attempt, incident, tried, written

@@ -15,11 +15,11 @@ from alerts.event import Event, Resolve, Trigger
 from alerts.incident import Incident
 from alerts.notice import Matter
 from alerts.store import StoreAway
-from monitor.arrival import Arrivals
-from monitor.health import Health, HealthPolicy
-from monitor.judge import Judge, Suspect
+from monitor.judging.health import Health, HealthPolicy
+from monitor.judging.judge import Judge, Suspect
 from monitor.metrics import Metrics
 from monitor.pipeline import Briefs, Pipeline
+from monitor.probing.arrival import Arrivals
 from monitor.store.history import History
 from probes.result import Arrival, Outcome, Phase, ProbeResult
 from tests.unit.alerts.people import BRIEF

@@ -14,15 +14,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from alerts.clock import SystemClock
-from monitor.health import Health, HealthPolicy
-from monitor.judge import Judge
+from monitor.judging.health import Health, HealthPolicy
+from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
-from monitor.prober import Prober
-from monitor.provider import Provider, Providers
-from monitor.route import Direction, Probing, WatchedRoute
+from monitor.probing.prober import Prober
+from monitor.probing.provider import Provider, Providers
+from monitor.probing.route import Direction, Probing, WatchedRoute
+from monitor.probing.window import Hours, Once, Stretch
 from monitor.store.history import History, Sent
-from monitor.window import Hours, Once, Stretch
 from probes.mailbox import Mailbox
 from probes.probe import Patience, Probe, ProbeFailure, ProbeKind, Route, Trace
 from probes.result import Arrival, Failure, Outcome, Party, Phase, ProbeResult

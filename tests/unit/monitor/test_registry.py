@@ -10,8 +10,8 @@ import pytest
 from alerts.channel import Channel
 from alerts.contact import Address
 from alerts.notice import Language
+from monitor.probing.route import Direction
 from monitor.registry import Registry
-from monitor.route import Direction
 from probes.mailbox import Security
 from tests.ends import imap_of, smtp_of
 from tests.unit.monitor.config.ministry import Ministry, second_agency

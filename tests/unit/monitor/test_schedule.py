@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.schedule import CATCH_UP, JITTER, JITTER_AT_MOST, SOON, TOLERANCE, Schedule
-from monitor.window import ALWAYS, Hours, Once, Recurring, Stretch
+from monitor.probing.schedule import CATCH_UP, JITTER, JITTER_AT_MOST, SOON, TOLERANCE, Schedule
+from monitor.probing.window import ALWAYS, Hours, Once, Recurring, Stretch
 from tests.unit.monitor.trial import MINUTE, SECOND, T0
 
 FIVE = 5 * MINUTE

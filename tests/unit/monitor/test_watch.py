@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from monitor.metrics import Metrics
-from monitor.route import Direction
+from monitor.probing.route import Direction
 from monitor.watch import show_tokens
 from probes.mailbox import AccessToken, OAuth
 from tests.unit.monitor.scrape import NOON, Clock, Scrape

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from monitor.window import ALWAYS, Hours, NoCron, Once, Recurring, Stretch, check_cron
+from monitor.probing.window import ALWAYS, Hours, NoCron, Once, Recurring, Stretch, check_cron
 
 KL = ZoneInfo("Asia/Kuala_Lumpur")
 HOUR = timedelta(hours=1)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from monitor.health import HealthPolicy
-from monitor.judge import Judge, Trouble
-from monitor.route import Direction, Probing, WatchedRoute
+from monitor.judging.health import HealthPolicy
+from monitor.judging.judge import Judge, Trouble
+from monitor.probing.route import Direction, Probing, WatchedRoute
 from probes.mailbox import Mailbox, Password, Security, Server
 from probes.probe import Route
 from probes.result import Failure, Outcome, Party, Phase, ProbeResult

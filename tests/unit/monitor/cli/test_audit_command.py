@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from alerts.store import Entry
-from monitor.archive import Archive
-from monitor.chronicle import Chronicle
+from monitor.proof.archive import Archive
+from monitor.proof.lifecycle import Lifecycle
 from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
@@ -46,7 +46,7 @@ def archive(database: Database) -> Archive:
     return Archive(
         database=database,
         history=History(database),
-        chronicle=Chronicle(SqlStore(database), Clock(), "pantau@test"),
+        lifecycle=Lifecycle(SqlStore(database), Clock(), "pantau@test"),
         clock=Clock(),
         wording=lambda: WORDING,
         keep_results=lambda: timedelta(days=365),

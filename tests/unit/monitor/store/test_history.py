@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select, text
 
 from alerts.store import Store
-from monitor.health import Health
+from monitor.judging.health import Health
 from monitor.store.database import Database
 from monitor.store.history import TOKEN_MEMORY, History
 from monitor.store.ledger import SqlStore

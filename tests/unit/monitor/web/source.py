@@ -18,8 +18,7 @@ from alerts.incident import Incident, apply
 from alerts.notice import Addressee
 from alerts.silence import Silence
 from monitor.config.problem import Problem
-from monitor.health import Health
-from monitor.inspection import Inspection
+from monitor.judging.health import Health
 from monitor.overview import (
     AgencyView,
     CheckView,
@@ -30,8 +29,9 @@ from monitor.overview import (
     view_notice,
     view_route,
 )
-from monitor.route import Direction
-from monitor.window import Stretch
+from monitor.probing.inspection import Inspection
+from monitor.probing.route import Direction
+from monitor.probing.window import Stretch
 from probes.check import Finding, Premises, Verdict
 from probes.result import Outcome, Phase
 from tests.unit.alerts.people import T0, incident, written

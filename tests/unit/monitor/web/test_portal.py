@@ -11,8 +11,8 @@ import pytest
 from alerts.gateway import Content, PageContent, Script, SmsContent, VoiceContent
 from alerts.silence import Silence
 from monitor.config.problem import Problem, Severity
+from monitor.probing.window import Stretch
 from monitor.web.portal import SECURITY_HEADERS, portal
-from monitor.window import Stretch
 from probes.check import Verdict
 from tests.unit.alerts.people import FAX, SMS_RAVI, SMS_SITI, T0
 from tests.unit.monitor.web.source import Service, client, finding

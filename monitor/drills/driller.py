@@ -1,0 +1,240 @@
+"""Hold drills: begin them on time or when asked, send what is due, and write down what became of it.
+
+Nothing here is sent twice. A process that dies leaves an exercise as it was, and what its provider says later is still
+heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NoReturn
+
+import structlog
+
+from alerts.channel import Channel
+from alerts.clock import Clock
+from alerts.drill import ENDED, Exercise, ExerciseState, Trainee, facts, obstacle, plan, rest_of
+from alerts.exchange import Exchange
+from alerts.notice import Facts
+from monitor.drills.exercise import ASK_EVERY, ASK_FOR, Exerciser
+from monitor.metrics import Metrics
+from monitor.probing.window import Stretch
+from monitor.store.drills import Drill, Drills, Record
+from monitor.store.ledger import SqlStore
+
+log = structlog.get_logger()
+
+_EVERY = timedelta(seconds=5)
+#: A call that has not come back by then was cut off by a stop.
+_CALLING_AT_MOST = timedelta(minutes=2)
+#: It goes through all exercises that there ever were.
+_SHOWN_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roster:
+    """Who is drilled and how, as configured now."""
+
+    trainees: Sequence[Trainee]
+    #: Between two exercises on one gateway, and of one person.
+    pace: timedelta
+    #: The time of a drill that begins by itself, now or next; `None`: none does.
+    stretch: Callable[[datetime], Stretch | None]
+    #: Whether a contact takes part in those.
+    concerns: Callable[[str], bool]
+
+
+class Driller:
+    """Holds drills until cancelled."""
+
+    def __init__(
+        self,
+        *,
+        drills: Drills,
+        store: SqlStore,
+        exchange: Exchange,
+        exerciser: Exerciser,
+        roster: Callable[[], Roster],
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._drills = drills
+        self._store = store
+        self._exchange = exchange
+        self._exerciser = exerciser
+        self._roster = roster
+        self._metrics = metrics
+        self._clock = clock
+        #: Why the exercises that are left cannot begin, by drill and key.
+        self._obstacles: dict[tuple[int, str], str] = {}
+        #: The open incidents when last looked at, and whom their policies name.
+        self._named: tuple[Sequence[int], frozenset[str]] = ((), frozenset())
+        self._shown_at: datetime | None = None
+
+    async def run(self) -> NoReturn:
+        """Hold drills until cancelled. Calls of gateways are tasks of this one's group."""
+        async with asyncio.TaskGroup() as calls:
+            while True:
+                try:
+                    await self.look(calls)
+                # A store that is away, or a bug of ours: a drill that does not go on harms nobody.
+                except Exception:
+                    log.exception("the drill could not go on; trying again")
+                await asyncio.sleep(_EVERY.total_seconds())
+
+    async def ask(self, contact: str, by: str, within: timedelta) -> tuple[Drill, int] | None:
+        """Begin a drill of a contact, or of "all", now; return it with how much there is to try; `None`: no such contact."""
+        now = self._clock.now()
+        planned = self._planned(contact, 0, asked=True)
+        if not planned:
+            return None
+        key = f"asked/{now.isoformat()}"
+        begun = await self._drills.begin(key, contact=contact, asked_by=by, begins_at=now, ends_at=now + within)
+        return None if begun is None else (begun, len(planned))
+
+    async def look(self, calls: asyncio.TaskGroup) -> None:
+        """Look once at what is due."""
+        now = self._clock.now()
+        await self._begin_on_time(now)
+        for drill in await self._drills.under_way():
+            await self._go_on(drill, now, calls)
+        if self._shown_at is None or now - self._shown_at >= _SHOWN_EVERY:
+            self._shown_at = now
+            await self.show()
+
+    async def show(self) -> None:
+        """Show when everybody was last reached: by the key, or where there is no telephone to ring, by an SMS."""
+        confirmed, delivered = await self._drills.confirmed(), await self._drills.delivered()
+        reached: dict[str, dict[str, datetime | None]] = {}
+        for trainee in self._roster().trainees:
+            if trainee.key:
+                rings = any(a.channel is Channel.VOICE for a in trainee.addresses)
+                at = (confirmed if rings else delivered).get((trainee.agency, trainee.key))
+                reached.setdefault(trainee.agency, {})[trainee.key] = at
+        for agency, contacts in reached.items():
+            self._metrics.watchdog.reached(agency, contacts)
+        if (last := await self._drills.last_ended()) is not None:
+            self._metrics.watchdog.drill_ended(last)
+
+    # -- a drill -------------------------------------------------------------------------------------------------
+
+    async def _begin_on_time(self, now: datetime) -> None:
+        stretch = self._roster().stretch(now)
+        if stretch is None or stretch.begins > now:
+            return
+        key = f"scheduled/{stretch.begins.isoformat()}"
+        begun = await self._drills.begin(
+            key, contact="all", asked_by="schedule", begins_at=stretch.begins, ends_at=stretch.ends
+        )
+        if begun is not None:
+            log.info("a drill begins", number=begun.number, until=stretch.ends.isoformat())
+
+    def _planned(self, contact: str, turn: int, *, asked: bool) -> tuple[Exercise, ...]:
+        roster = self._roster()
+        trainees = [t for t in roster.trainees if contact in {"all", t.key}]
+        if not asked:
+            trainees = [t for t in trainees if not t.key or roster.concerns(t.key)]
+        gateways: dict[Channel, list[str]] = {}
+        for line in self._exchange:
+            gateways.setdefault(line.channel, []).append(line.name)
+        return plan(trainees, gateways, turn)
+
+    async def _go_on(self, drill: Drill, now: datetime, calls: asyncio.TaskGroup) -> None:
+        planned = self._planned(drill.contact, drill.id, asked=drill.asked_by != "schedule")
+        records = {record.key: record for record in await self._drills.exercises(drill.id)}
+        if now >= drill.ends_at:
+            await self._leave_out(drill, [e for e in planned if e.key not in records], now)
+        else:
+            await self._begin_due(drill, planned, records, now, calls)
+        for record in await self._drills.waiting(drill.id):
+            if record.look_at is not None and record.look_at <= now:
+                await self._ask_about(record, now, calls)
+        left = [e for e in planned if e.key not in records]
+        waiting = [r for r in records.values() if _may_change(r, now)]
+        if (not left or now >= drill.ends_at) and not waiting:
+            await self._end(drill, records.values(), now)
+
+    async def _begin_due(
+        self,
+        drill: Drill,
+        planned: Sequence[Exercise],
+        records: Mapping[str, Record],
+        now: datetime,
+        calls: asyncio.TaskGroup,
+    ) -> None:
+        begun = {key: record.begun_at for key, record in records.items()}
+        if all(exercise.key in begun for exercise in planned):
+            return
+        pending = await self._drills.is_notice_pending()
+        engaged = frozenset[str]() if pending else await self._engaged()
+        free = []
+        for exercise in planned:
+            why = None if exercise.key in begun else obstacle(exercise, engaged=engaged, pending=pending, now=now)
+            if why is None:
+                free.append(exercise)
+            else:
+                self._obstacles[drill.id, exercise.key] = why
+        for exercise in rest_of(free, begun, self._roster().pace, now):
+            if not self._exchange.take_spare(exercise.gateway):
+                continue
+            told = facts(exercise.trainee.office, exercise.address.channel, drill.number, now)
+            record = await self._written(drill, exercise, told, now)
+            if record is not None:
+                calls.create_task(self._exerciser.send(record, drill.ends_at + ASK_FOR))
+
+    async def _written(self, drill: Drill, exercise: Exercise, told: Facts, now: datetime) -> Record | None:
+        """Write an exercise before its gateway is called; the slot goes back when there is nothing to call for."""
+        record = None
+        try:
+            record = await self._drills.write(drill, exercise, told, ExerciseState.CALLING, now)
+        finally:
+            if record is None:
+                self._exchange.give_back(exercise.gateway)
+        return record
+
+    async def _engaged(self) -> frozenset[str]:
+        """Return the keys of all whom an open incident may tell or has told."""
+        ids, told = await self._drills.open_incidents()
+        if ids != self._named[0]:
+            # A brief is long, and there may be a thousand: they are read when others have opened or ended.
+            named: set[str] = set()
+            async with self._store.reading() as ledger:
+                for incident in await ledger.open_incidents():
+                    named |= {person.key for person in incident.brief.escalation.people}
+            self._named = ids, frozenset(named)
+        return self._named[1] | told
+
+    async def _leave_out(self, drill: Drill, left: Sequence[Exercise], now: datetime) -> None:
+        for exercise in left:
+            why = self._obstacles.get((drill.id, exercise.key), "the time for it was over")
+            told = facts(exercise.trainee.office, exercise.address.channel, drill.number, now)
+            if await self._drills.write(drill, exercise, told, ExerciseState.SKIPPED, now, why=why):
+                self._metrics.watchdog.exercised(exercise.address.channel, ExerciseState.SKIPPED)
+
+    async def _end(self, drill: Drill, records: Iterable[Record], now: datetime) -> None:
+        for record in records:
+            if record.channel is Channel.LETTER and record.gateway in self._exchange and record.provider_id:
+                await self._exerciser.take_back(record)
+        self._obstacles = {at: why for at, why in self._obstacles.items() if at[0] != drill.id}
+        await self._drills.end(drill, now)
+        log.info("a drill has ended", number=drill.number)
+
+    async def _ask_about(self, record: Record, now: datetime, calls: asyncio.TaskGroup) -> None:
+        over = now - record.begun_at > ASK_FOR
+        look_at = None if over else now + ASK_EVERY
+        await self._drills.change(record.reference, record.state, now, look_at=look_at)
+        if record.provider_id and record.gateway in self._exchange and self._exchange.take_spare(record.gateway):
+            calls.create_task(self._exerciser.check(record))
+
+    async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:
+        """Return what became of the newest drills."""
+        return await self._drills.latest(drills)
+
+
+def _may_change(record: Record, now: datetime) -> bool:
+    """Whether a drill is to wait for this: a call that is under way, or a provider that is still asked."""
+    calling = record.state is ExerciseState.CALLING and now - record.begun_at < _CALLING_AT_MOST
+    return record.state not in ENDED and (calling or record.look_at is not None)

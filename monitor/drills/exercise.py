@@ -1,0 +1,165 @@
+"""One notice of a drill: handed to its gateway once, and what is heard of it later."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+
+import structlog
+
+from alerts.channel import Channel
+from alerts.clock import Clock
+from alerts.documents.render import fax, letter
+from alerts.drill import ENDED, ExerciseState
+from alerts.exchange import Exchange
+from alerts.gateway import AckResult, Content, DeliveryError, ErrorClass, Heard, Order, Progress, Report
+from alerts.notice import Addressee
+from alerts.wording.call import compose as compose_call
+from alerts.wording.sms import compose as compose_sms
+from alerts.wording.texts import Wording
+from monitor.metrics import Metrics
+from monitor.store.drills import Drills, Record
+
+log = structlog.get_logger()
+
+#: A gateway keeps deadlines of its own, at most a minute; this is for one that does not.
+_DEADLINE_SECONDS = 90.0
+#: How often a provider without callbacks is asked, and until when.
+ASK_EVERY = timedelta(minutes=1)
+ASK_FOR = timedelta(minutes=15)
+
+_STATES = {
+    Progress.ACCEPTED: ExerciseState.ACCEPTED,
+    Progress.SENT: ExerciseState.ACCEPTED,
+    Progress.DELIVERED: ExerciseState.DELIVERED,
+    Progress.FAILED: ExerciseState.FAILED,
+}
+
+
+class Exerciser:
+    """Calls gateways for exercises that are written, and writes down what came back."""
+
+    def __init__(self, *, drills: Drills, exchange: Exchange, wording: Wording, metrics: Metrics, clock: Clock) -> None:
+        self._drills = drills
+        self._exchange = exchange
+        self._wording = wording
+        self._metrics = metrics
+        self._clock = clock
+
+    async def send(self, record: Record, expires_at: datetime) -> None:
+        """Hand it to its gateway, once, and give the gateway's slot back."""
+        try:
+            order = await self.order(record, expires_at)
+            async with asyncio.timeout(_DEADLINE_SECONDS):
+                report = await self._exchange[record.gateway].gateway.send(order)
+            self._judge(record, up=True)
+            await self._take(record.reference, report)
+        except DeliveryError as error:
+            if error.error is not ErrorClass.PERMANENT:
+                self._judge(record, up=False)
+            await self._fail(record, str(error))
+        except TimeoutError:
+            self._judge(record, up=False)
+            await self._fail(record, "it did not come back")
+        # A gateway's bug, or a text that cannot be composed: the result of the drill, and no reason to stop it.
+        except Exception:
+            log.exception("an exercise could not be carried out", gateway=record.gateway, reference=record.reference)
+            await self._fail(record, "our code failed; see the log")
+        finally:
+            self._exchange.give_back(record.gateway)
+
+    async def check(self, record: Record) -> None:
+        """Ask its provider what became of it, and give the gateway's slot back."""
+        try:
+            order = await self.order(record, record.begun_at + ASK_FOR)
+            async with asyncio.timeout(_DEADLINE_SECONDS):
+                report = await self._exchange[record.gateway].gateway.check(order, record.provider_id or "")
+            await self._take(record.reference, report)
+        except (DeliveryError, TimeoutError):
+            pass  # It is asked again, for a while.
+        # As in `send`.
+        except Exception:
+            log.exception("an exercise could not be looked at", gateway=record.gateway, reference=record.reference)
+        finally:
+            self._exchange.give_back(record.gateway)
+
+    async def take_back(self, record: Record) -> None:
+        """Take a letter out of its tray: one of a drill is not for the post."""
+        try:
+            order = await self.order(record, record.begun_at + ASK_FOR)
+            await self._exchange[record.gateway].gateway.withdraw(order, record.provider_id or "")
+        except DeliveryError as error:
+            log.warning("the letter of a drill still lies in its tray", gateway=record.gateway, why=str(error))
+
+    async def _take(self, reference: str, report: Report) -> None:
+        now = self._clock.now()
+        state, values = _STATES[report.progress], {"look_at": now + ASK_EVERY}
+        before = await self._drills.find(reference)
+        if before is not None and before.channel is Channel.LETTER and state is ExerciseState.ACCEPTED:
+            state = ExerciseState.DELIVERED  # The tray has it; nothing more is to become of it.
+        why = " ".join(filter(None, (report.detail, f"({report.code})" if report.code else "")))
+        after = await self._drills.change(
+            reference,
+            state,
+            now,
+            **values,
+            **({"provider_id": report.provider_id} if report.provider_id else {}),
+            **({"why": why} if state is ExerciseState.FAILED else {}),
+        )
+        self._count(before, after)
+
+    async def _fail(self, record: Record, why: str) -> None:
+        after = await self._drills.change(record.reference, ExerciseState.FAILED, self._clock.now(), why=why)
+        self._count(record, after)
+
+    def _count(self, before: Record | None, after: Record | None) -> None:
+        if before is not None and after is not None and after.state is not before.state and after.state in ENDED:
+            self._metrics.watchdog.exercised(after.channel, after.state)
+
+    def _judge(self, record: Record, *, up: bool) -> None:
+        if self._exchange.judge(record.gateway, up=up, now=self._clock.now()):
+            log.info("gateway judged in a drill", gateway=record.gateway, up=up)
+        self._metrics.gateway_judged(record.channel, record.gateway, up=up)
+
+    async def order(self, record: Record, expires_at: datetime) -> Order:
+        """Return what a gateway is handed for an exercise."""
+        return Order(
+            reference=record.reference,
+            address=record.number,
+            extension=record.extension,
+            content=await self.compose(record),
+            expires_at=expires_at,
+            created_at=record.begun_at,
+        )
+
+    async def compose(self, record: Record) -> Content:
+        """Put an exercise into words."""
+        match record.channel:
+            case Channel.SMS:
+                return compose_sms(record.facts, record.language, self._wording)
+            case Channel.VOICE:
+                return compose_call(record.facts, record.language, self._wording)
+            case Channel.FAX | Channel.LETTER:
+                to = Addressee(title=record.name, organisation=record.facts.office.name)
+                make = fax if record.channel is Channel.FAX else letter
+                return await asyncio.to_thread(make, record.facts, to, self._wording)
+
+    # -- what providers say --------------------------------------------------------------------------------------
+
+    async def record(self, heard: Heard) -> AckResult | None:
+        """Write down what a callback told of an exercise, and say how its keypress stands; `None`: it is none of ours."""
+        before = await self._drills.find(heard.reference)
+        if before is None:
+            return None
+        if heard.report is not None:
+            await self._take(heard.reference, heard.report)
+        if not heard.acknowledged:
+            return AckResult.NONE
+        after = await self._drills.change(heard.reference, ExerciseState.CONFIRMED, self._clock.now())
+        self._count(before, after)
+        return AckResult.ALREADY if before.state is ExerciseState.CONFIRMED else AckResult.TAKEN
+
+    async def content(self, reference: str) -> Content | None:
+        """Return what an exercise carries; `None`: it is none of ours."""
+        record = await self._drills.find(reference)
+        return None if record is None else await self.compose(record)

@@ -1,0 +1,71 @@
+"""Who takes part in drills, as configured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+
+from alerts.channel import Channel
+from alerts.contact import Address, Contact
+from alerts.drill import Trainee
+from alerts.notice import Language, Office
+from monitor.config.loading import Configuration
+from monitor.drills.driller import Roster
+from monitor.probing.window import Stretch
+from monitor.settings import Settings
+
+#: Of drills that are only held when somebody asks.
+_PACE = timedelta(seconds=30)
+
+
+def roster(configuration: Configuration) -> Roster:
+    """Return the roster of a configuration."""
+    settings = configuration.settings
+    drills = settings.drills
+    window = drills.when.build(settings.time_zone) if drills else None
+
+    def stretch(now: datetime) -> Stretch | None:
+        return window.following(now) if window else None
+
+    return Roster(
+        trainees=tuple(_trainees(configuration)),
+        pace=drills.pace if drills else _PACE,
+        stretch=stretch,
+        concerns=drills.concerns if drills else lambda _: True,
+    )
+
+
+def _trainees(configuration: Configuration) -> Iterator[Trainee]:
+    settings = configuration.settings
+    office = settings.noc.build_office()
+    shared = settings.shared()
+    yield from _people("", office, [*shared.people.values(), *settings.noc.build_people(shared).values()])
+    for code, agency in configuration.registry.agencies.items():
+        yield from _people(code, agency.build_office(), agency.build_people(shared).values())
+    yield from _office(office, settings)
+
+
+def _people(agency: str, office: Office, contacts: Iterable[Contact]) -> Iterator[Trainee]:
+    for contact in contacts:
+        yield Trainee(
+            agency=agency,
+            key=contact.key,
+            name=contact.name,
+            language=contact.language,
+            addresses=contact.addresses,
+            office=office,
+        )
+
+
+def _office(office: Office, settings: Settings) -> Iterator[Trainee]:
+    """Yield ourselves: the letters of a drill are addressed to nobody else, and taken out of the tray again."""
+    if settings.gateways.get(Channel.LETTER):
+        to_ourselves = Address(channel=Channel.LETTER, number=office.name)
+        yield Trainee(
+            agency="",
+            key="",
+            name=office.name,
+            language=Language.MALAY,
+            addresses=(to_ourselves,),
+            office=office,
+        )

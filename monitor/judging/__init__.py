@@ -1,0 +1,1 @@
+"""What the runs mean: whose fault a failure is, how healthy a route, a direction and an agency are. Decisions only."""

@@ -1,0 +1,120 @@
+"""Decide whose fault a failed run is. Pure.
+
+Never red for our own fault: what might be our network, a reference mailbox or our account is held against an agency
+only after we have proven ourselves *since* the run began. Until then it is pending; if the proof fails, it counts
+for nothing and the NOC is told instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from monitor.judging.evidence import ON_THE_WAY, REACHING, UNANSWERED, Evidence, Proof, Proofs, is_prompt
+from monitor.judging.health import Grade
+from monitor.probing.route import Direction, WatchedRoute
+from probes.reply import Reason
+from probes.result import Failure, Outcome, Party, ProbeResult
+
+
+class Blame(StrEnum):
+    """Whose fault a failed run is."""
+
+    AGENCY = "agency"
+    #: Our own network: no reference mailbox could be reached either.
+    NETWORK = "network"
+    REFERENCE = "reference"
+    #: A server refused our account's password, and serves others.
+    CREDENTIALS = "credentials"
+    #: Our own bug or configuration.
+    OURS = "ours"
+    #: Nobody's yet, or nobody's at all.
+    NOBODY = "nobody"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What one run says: about the agency (`grade`), and about whom to tell otherwise."""
+
+    grade: Grade
+    blame: Blame = Blame.NOBODY
+    #: Name of the reference mailbox or of the account, where `blame` is one of those.
+    suspect: str = ""
+
+
+def weigh(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdict:
+    """Say what *result* means, given what is known of our own side now."""
+    match result.outcome:
+        case Outcome.DELIVERED if is_prompt(route, result):
+            return Verdict(grade=Grade.GOOD)
+        case Outcome.DELIVERED | Outcome.JUNK:
+            return _arrived_badly(route, result, evidence)
+        case Outcome.INCONCLUSIVE:
+            return Verdict(grade=Grade.NONE, blame=Blame.OURS)
+    failure = result.failure
+    if failure is None:
+        # A failed run that does not say where is a bug of ours, not evidence against an agency.
+        return Verdict(grade=Grade.NONE, blame=Blame.OURS)
+    mailbox = route.route.sender if failure.party is Party.SENDER else route.route.recipient
+    if failure.credentials_refused:
+        return Verdict(grade=Grade.NONE, blame=Blame.CREDENTIALS, suspect=mailbox.name)
+    if route.direction is Direction.CONTROL:
+        return _between_references(mailbox.name, failure, result, evidence)
+    if result.outcome in ON_THE_WAY:
+        return _on_the_way(route, result, evidence)
+    if mailbox.name in route.references:
+        return Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=mailbox.name)
+    return _at_the_agency(failure, result, evidence)
+
+
+def _arrived_badly(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdict:
+    """Weigh a message that came late, or among the junk: it is theirs once the reference is proven to do better."""
+    return _once_proven(route, evidence.sends_well, evidence.receives_well, result, Grade.SLOW)
+
+
+def _on_the_way(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdict:
+    """Weigh a message that did not arrive, or not whole: it is theirs once the reference is proven."""
+    if route.forwarded and result.failure is not None and result.failure.reason == Reason.COPY_RETURNED:
+        # The agency took the message and sent it on. That our mailbox takes no forwarded mail is no fault of theirs.
+        return Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=route.route.recipient.name)
+    return _once_proven(route, evidence.sends, evidence.receives, result, Grade.BAD)
+
+
+def _once_proven(route: WatchedRoute, sends: Proofs, receives: Proofs, result: ProbeResult, grade: Grade) -> Verdict:
+    """Hold a run against the agency if every reference on the route is proven in the part that it has there."""
+    sender, recipient = route.route.sender.name, route.route.recipient.name
+    parts = [(sends, sender)] if sender in route.references else []
+    parts += [(receives, recipient)] if recipient in route.references else []
+    stands = [(_stands(proofs, name, result), name) for proofs, name in parts]
+    # One that is known to fail is a clearer answer than one of which nothing is known.
+    for doubt in (False, None):
+        for proven, name in stands:
+            if proven is doubt:
+                return _if(doubt, grade, otherwise=Blame.REFERENCE, suspect=name)
+    return _if(True, grade, otherwise=Blame.NOBODY)
+
+
+def _at_the_agency(failure: Failure, result: ProbeResult, evidence: Evidence) -> Verdict:
+    """Weigh a failure at the agency's own server: it is theirs once our network is proven."""
+    if failure.phase in REACHING or result.outcome in UNANSWERED:
+        return _if(evidence.network_stands(result.started_at), otherwise=Blame.NETWORK)
+    return Verdict(grade=Grade.BAD, blame=Blame.AGENCY)
+
+
+def _between_references(at: str, failure: Failure, result: ProbeResult, evidence: Evidence) -> Verdict:
+    """Weigh a control run: it judges the references, or our network."""
+    if result.outcome not in ON_THE_WAY and (failure.phase in REACHING or result.outcome in UNANSWERED):
+        verdict = _if(evidence.network_stands(result.started_at), otherwise=Blame.NETWORK)
+        return Verdict(grade=Grade.BAD, blame=Blame.REFERENCE, suspect=at) if verdict.grade is Grade.BAD else verdict
+    return Verdict(grade=Grade.BAD, blame=Blame.REFERENCE, suspect=at)
+
+
+def _stands(proofs: Proofs, reference: str, result: ProbeResult) -> bool | None:
+    return proofs.get(reference, Proof()).stands_for(result.started_at)
+
+
+def _if(proven: bool | None, grade: Grade = Grade.BAD, *, otherwise: Blame, suspect: str = "") -> Verdict:  # noqa: FBT001
+    """Hold a run against the agency if we are proven; while nothing is known, name who it will be if that stays so."""
+    if proven:
+        return Verdict(grade=grade, blame=Blame.AGENCY if grade is Grade.BAD else Blame.NOBODY)
+    return Verdict(grade=Grade.PENDING if proven is None else Grade.NONE, blame=otherwise, suspect=suspect)

@@ -1,0 +1,236 @@
+"""What is known of our own side: when our network and each reference mailbox were last seen to work. No clock, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from monitor.probing.route import Direction, WatchedRoute
+from probes.reply import Reason
+from probes.result import Failure, Outcome, Party, Phase, ProbeResult
+
+#: Phases in which a failure may be our network's as well as the server's.
+REACHING = frozenset({Phase.DNS, Phase.CONNECT, Phase.TLS})
+
+#: Outcomes in whatever phase that may be our network's as well as the server's: it said nothing that we could trust.
+UNANSWERED = frozenset({Outcome.DNS, Outcome.CONNECT, Outcome.TLS, Outcome.TIMEOUT})
+
+#: The message came to its mailbox.
+ARRIVED = frozenset({Outcome.DELIVERED, Outcome.JUNK})
+
+#: A server took the message, and what became of it may be the fault of either side.
+ON_THE_WAY = frozenset({Outcome.LOST, Outcome.BOUNCED, Outcome.CORRUPTED})
+
+#: A reference that failed a control run proves nothing until so many of them have worked: one that loses every
+#: other message would otherwise vouch for itself with those that it does not lose.
+PENANCE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """When something was last seen to work, and to fail (start of that run)."""
+
+    #: Last seen to work, by any run.
+    seen_at: datetime | None = None
+    #: Last seen to work while it was trusted.
+    worked_at: datetime | None = None
+    failed_at: datetime | None = None
+    #: When it first worked, and was trusted, after it failed.
+    regained_at: datetime | None = None
+    #: Control runs that still have to work before it is trusted again.
+    owed: int = 0
+    #: Start of a control run that failed, once it is clear that its other end failed it; until that shows life again.
+    absolved_at: datetime | None = None
+
+    def stands_for(self, moment: datetime) -> bool | None:
+        """Return whether it has worked, and not failed, since *moment*; `None` when it was not tried since.
+
+        Between a failure and the first success after it nobody knows how it stood: `None`, too.
+        """
+        if self.failed_at is not None and self.failed_at >= moment:
+            return False
+        if self.worked_at is None or self.worked_at < moment:
+            return None
+        uncertain = self.failed_at is not None and self.regained_at is not None and moment < self.regained_at
+        return None if uncertain else True
+
+    def was_seen_since(self, moment: datetime) -> bool:
+        """Whether anything at all got through since *moment*."""
+        return self.seen_at is not None and self.seen_at >= moment
+
+    def is_later_than(self, now: datetime) -> bool:
+        """Whether any of it is dated after *now*."""
+        times = (self.seen_at, self.worked_at, self.failed_at, self.regained_at, self.absolved_at)
+        return any(at is not None and at > now for at in times)
+
+
+#: By the name of the reference mailbox.
+Proofs = Mapping[str, Proof]
+_Book = dict[str, Proof]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known of our own side."""
+
+    #: Its servers answered: proves our network as well.
+    reach: Proofs = field(default_factory=dict)
+    #: A message that it sent arrived somewhere.
+    sends: Proofs = field(default_factory=dict)
+    #: A message to it arrived.
+    receives: Proofs = field(default_factory=dict)
+    #: The same, in good time and in the inbox.
+    sends_well: Proofs = field(default_factory=dict)
+    receives_well: Proofs = field(default_factory=dict)
+
+    def network_stands(self, moment: datetime) -> bool | None:
+        """Return whether our network worked at or after *moment*: one reference reached is enough."""
+        found = [proof.stands_for(moment) for proof in self.reach.values()]
+        if any(found):
+            return True
+        return False if found and all(f is False for f in found) else None
+
+
+class Witness:
+    """Collects evidence from every run that touches a reference mailbox."""
+
+    def __init__(self, controls: Iterable[WatchedRoute]) -> None:
+        self._next = {r.route.sender.name: r.route.recipient.name for r in controls}
+        self._previous = {recipient: sender for sender, recipient in self._next.items()}
+        names = [*dict.fromkeys([*self._next, *self._previous])]
+        self._reach = dict.fromkeys(names, Proof())
+        self._sends = dict.fromkeys(names, Proof())
+        self._receives = dict.fromkeys(names, Proof())
+        self._sends_well = dict.fromkeys(names, Proof())
+        self._receives_well = dict.fromkeys(names, Proof())
+        self._evidence = Evidence(
+            reach=self._reach,
+            sends=self._sends,
+            receives=self._receives,
+            sends_well=self._sends_well,
+            receives_well=self._receives_well,
+        )
+
+    def evidence(self) -> Evidence:
+        """Return what is known now."""
+        return self._evidence
+
+    def rewind(self, now: datetime) -> None:
+        """Forget what is dated after *now*: the clock was set back, and it would stand for all that comes until then."""
+        for book in (self._reach, self._sends, self._receives, self._sends_well, self._receives_well):
+            for name, proof in book.items():
+                if proof.is_later_than(now):
+                    book[name] = Proof(owed=proof.owed)
+
+    def owes(self, route: WatchedRoute) -> bool:
+        """Whether this control route has to work again before its ends are trusted."""
+        sender, recipient = route.route.sender.name, route.route.recipient.name
+        proofs = (self._sends[sender], self._receives[recipient])
+        well = (self._sends_well[sender], self._receives_well[recipient])
+        return any(proof.owed for proof in (*proofs, *well))
+
+    def hear(self, route: WatchedRoute, result: ProbeResult) -> None:
+        """Take what a run proves of the references at its ends.
+
+        A proof is dated by the *start* of its run: so a run is never excused or blamed by what happened before it.
+        """
+        self._hear_reach(route, result)
+        sender, recipient = route.route.sender.name, route.route.recipient.name
+        at, control = result.started_at, route.direction is Direction.CONTROL
+        if result.outcome in ARRIVED:
+            self._passed(self._sends, self._receives, sender, recipient, at, control=control)
+        elif control and result.outcome in ON_THE_WAY:
+            self._got_lost(self._sends, self._receives, sender, recipient, at)
+        elif control and result.failure is not None and result.outcome is not Outcome.INCONCLUSIVE:
+            # It failed at one end, so nothing was learnt of the other.
+            if result.failure.party is Party.SENDER:
+                _fails(self._sends, sender, at)
+            else:
+                _fails(self._receives, recipient, at)
+        if is_prompt(route, result):
+            self._passed(self._sends_well, self._receives_well, sender, recipient, at, control=control)
+        elif control and (result.outcome in ARRIVED or result.outcome in ON_THE_WAY):
+            self._got_lost(self._sends_well, self._receives_well, sender, recipient, at)
+
+    def _passed(
+        self, sends: _Book, receives: _Book, sender: str, recipient: str, at: datetime, *, control: bool
+    ) -> None:
+        """Note that a message passed.
+
+        An agency's message absolves a reference that failed a control run only while the other end of that run has
+        shown no life since: then it was the other end that failed.
+        """
+        for book, name, others, other in (
+            (sends, sender, receives, self._next.get(sender, "")),
+            (receives, recipient, sends, self._previous.get(recipient, "")),
+        ):
+            known = book.get(name, Proof())
+            failed_at = known.failed_at
+            before = failed_at is not None and failed_at < at
+            if before and failed_at and not control and not others.get(other, Proof()).was_seen_since(failed_at):
+                book[name] = replace(known, failed_at=None, owed=0, absolved_at=failed_at)
+            _works(book, name, at, control=control)
+
+    def _got_lost(self, sends: _Book, receives: _Book, sender: str, recipient: str, at: datetime) -> None:
+        """Note that a control run's message got lost: either end may be why, unless it is known which."""
+        for book, name, others, other in ((sends, sender, receives, recipient), (receives, recipient, sends, sender)):
+            absolved_at = book[name].absolved_at
+            if absolved_at is None or others[other].was_seen_since(absolved_at):
+                _fails(book, name, at)
+
+    def _hear_reach(self, route: WatchedRoute, result: ProbeResult) -> None:
+        sender, recipient, at = route.route.sender.name, route.route.recipient.name, result.started_at
+        if Phase.AUTH in result.phases:
+            _works(self._reach, sender, at)
+        if result.outcome in ARRIVED or result.outcome in ON_THE_WAY:
+            # What is lost was looked for: the mailbox was read after the message had been taken.
+            _works(self._reach, recipient, at)
+        elif (failure := result.failure) is not None:
+            place = sender if failure.party is Party.SENDER else recipient
+            if result.outcome in UNANSWERED or (failure.phase in REACHING and result.outcome is Outcome.INCONCLUSIVE):
+                _fails(self._reach, place, at, owed=0)
+            elif result.outcome is not Outcome.INCONCLUSIVE and not _may_be_old(failure):
+                # It refused us, in words.
+                _works(self._reach, place, at)
+
+
+def _may_be_old(failure: Failure) -> bool:
+    """Whether a refusal may have been heard a minute before the run: then it does not show that we reach anybody now.
+
+    A watcher does not try a refused password again for every run, nor does who asks for access tokens.
+    """
+    held = failure.credentials_refused and failure.party is Party.RECIPIENT
+    return held or failure.reason == Reason.TOKEN_REFUSED
+
+
+def is_prompt(route: WatchedRoute, result: ProbeResult) -> bool:
+    """Whether the message arrived in good time and in the inbox."""
+    transit = result.phases.get(Phase.TRANSIT)
+    late = transit is not None and transit > route.probing.slow_after
+    return result.outcome is Outcome.DELIVERED and not late
+
+
+def _works(proofs: _Book, name: str, at: datetime, *, control: bool = False) -> None:
+    known = proofs.get(name)
+    if known is None:
+        return
+    if known.seen_at is None or known.seen_at < at:
+        known = replace(known, seen_at=at)
+    if known.owed and control and (known.failed_at is None or known.failed_at < at):
+        known = replace(known, owed=known.owed - 1)
+    if not known.owed:
+        known = _trusted(known, at)
+    proofs[name] = known
+
+
+def _trusted(known: Proof, at: datetime) -> Proof:
+    if known.failed_at is not None and known.failed_at < at and (known.regained_at is None or at < known.regained_at):
+        known = replace(known, regained_at=at)
+    return known if known.worked_at is not None and known.worked_at >= at else replace(known, worked_at=at)
+
+
+def _fails(proofs: _Book, name: str, at: datetime, *, owed: int = PENANCE) -> None:
+    known = proofs.get(name)
+    if known is not None and (known.failed_at is None or known.failed_at < at):
+        proofs[name] = replace(known, failed_at=at, regained_at=None, owed=owed, absolved_at=None)

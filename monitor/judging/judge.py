@@ -1,0 +1,315 @@
+"""Remember what the latest runs showed, and judge: routes, agencies, and what is our own. No clock, no I/O.
+
+Each run is weighed when it ends (`attribution.weigh`). A run that is pending is weighed again whenever something
+new is known of our own side; once it has counted, or come to nothing, it stays so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from alerts.notice import Matter
+from monitor.judging.attribution import Verdict, weigh
+from monitor.judging.evidence import ARRIVED, Witness
+from monitor.judging.flapping import Flapping, FlappingPolicy
+from monitor.judging.health import Grade, Health, HealthPolicy, combine, has_just_failed, is_suspicious
+from monitor.judging.matter import what_is_down
+from monitor.judging.subject import Subject, with_a_say
+from monitor.judging.suspect import OwnSide, Suspect, Trouble
+from monitor.probing.route import Direction, WatchedRoute
+from probes.result import Outcome, Phase, ProbeResult
+
+__all__ = ["Judge", "Suspect", "Trouble"]
+
+#: What the names of judgements of our own begin with; a route's is its name.
+_OURS = "ours/"
+
+
+class Judge:
+    """Takes in the ends of runs; says how things stand."""
+
+    def __init__(
+        self, routes: Iterable[WatchedRoute], policy: HealthPolicy, flapping: FlappingPolicy | None = None
+    ) -> None:
+        """Judge *routes*; *policy* is for what is our own, *flapping* for when an agency is not believed to be well."""
+        flapping = flapping or FlappingPolicy()
+        self._routes = {route.name: route for route in routes}
+        self._subjects = {r.name: Subject(policy=r.probing.health) for r in self._routes.values()}
+        self._policy = policy
+        self._by_agency: dict[str, list[tuple[WatchedRoute, Subject]]] = {}
+        for route in self._routes.values():
+            self._by_agency.setdefault(route.agency, []).append((route, self._subjects[route.name]))
+        controls = {r.name: r for r in self._routes.values() if r.direction is Direction.CONTROL}
+        self._witness = Witness(list(controls.values()))
+        accounts = {m.name for r in self._routes.values() for m in (r.route.sender, r.route.recipient)}
+        self._own = OwnSide({name: (route, self._subjects[name]) for name, route in controls.items()}, accounts)
+        #: When each control route's last run began.
+        self._controlled_at: dict[str, datetime | None] = dict.fromkeys(controls)
+        #: How steady each agency has been.
+        self._flapping = {agency: Flapping(flapping) for agency in self._by_agency}
+        #: Names of the routes with a run that waits for a proof.
+        self._pending: set[str] = set()
+        #: Agencies that may stand otherwise than when `moved` was last asked, and routes that are judged otherwise.
+        self._moved: set[str] = set(self._by_agency)
+        self._rejudged: set[str] = set()
+
+    # -- remembering ---------------------------------------------------------------------------------------------
+
+    def restore(self, healths: Mapping[str, tuple[Health, datetime]]) -> None:
+        """Take up how routes and suspects were judged before a restart, by `subject` name."""
+        for name, (health, since) in healths.items():
+            if name in self._subjects:
+                self._subjects[name].health = health
+                self._subjects[name].changed_at = since
+            elif name.startswith(_OURS):
+                self._own.restore(name.removeprefix(_OURS), health, since, self._policy)
+
+    def restore_deferrals(self, deferrals: Mapping[str, datetime]) -> None:
+        """Take up since when routes have been put off by their servers, by name: their budget goes on running."""
+        for name, since in deferrals.items():
+            if name in self._subjects:
+                self._subjects[name].deferred_since = since
+
+    def restore_falls(self, falls: Mapping[str, Sequence[datetime]], down: AbstractSet[str]) -> None:
+        """Take up when agencies fell before a restart, by code, oldest first, and which have an incident still."""
+        for agency, times in falls.items():
+            if agency in self._flapping:
+                self._flapping[agency].restore(times, is_down=agency in down)
+
+    def healths(self) -> Mapping[str, tuple[Health, datetime]]:
+        """Return all judgements that a restart should take up."""
+        routes = {name: (s.health, s.changed_at) for name, s in self._subjects.items() if s.changed_at is not None}
+        return routes | {f"{_OURS}{name}": judged for name, judged in self._own.healths().items()}
+
+    def rejudged(self) -> dict[str, tuple[Health, datetime]]:
+        """Return the judgements that have changed since this was last asked; among all of `healths` they are few."""
+        names, self._rejudged = self._rejudged, set()
+        subjects = ((name, self._subjects[name]) for name in names)
+        routes = {name: (s.health, s.changed_at) for name, s in subjects if s.changed_at is not None}
+        return routes | {f"{_OURS}{name}": judged for name, judged in self._own.rejudged().items()}
+
+    def moved(self) -> set[str]:
+        """Return the agencies that may stand otherwise than when this was last asked; at first all."""
+        moved, self._moved = self._moved, set()
+        return moved
+
+    # -- judging -------------------------------------------------------------------------------------------------
+
+    def take_in(self, result: ProbeResult, now: datetime) -> Verdict | None:
+        """Weigh the end of a run, and again all runs that waited for what it proves; `None`: no such route."""
+        route = self._routes.get(result.route)
+        if route is None:
+            return None
+        self._witness.rewind(now)
+        self._witness.hear(route, result)
+        if route.direction is Direction.CONTROL:
+            self._controlled_at[route.name] = result.started_at
+        subject = self._subjects[route.name]
+        verdict = self._weigh(route, subject, result)
+        subject.note(result, verdict)
+        self._settle(route.name, now)
+        self._own.hear(route, result, verdict, now, self._policy)
+        if verdict.grade is Grade.PENDING:
+            self._pending.add(route.name)
+        self._weigh_pending(now)
+        return verdict
+
+    def came_late(self, route_name: str, token_id: str, transit: timedelta, now: datetime) -> None:
+        """Take in that a message which was given up has come after all: it was not lost, but slow."""
+        subject = self._subjects.get(route_name)
+        if subject is None:
+            return
+        for index, (result, verdict) in enumerate(subject.recent):
+            if result.token_id == token_id and result.outcome is Outcome.LOST:
+                phases = {**result.phases, Phase.TRANSIT: transit}
+                slow = replace(result, outcome=Outcome.DELIVERED, failure=None, phases=phases)
+                # What was held against the agency stays so, as slowness; what was not is weighed again.
+                grade = Grade.SLOW if verdict.grade is Grade.BAD else verdict.grade
+                subject.recent[index] = (slow, replace(verdict, grade=grade))
+        self._weigh_pending(now)
+        self._settle(route_name, now)
+
+    def _settle(self, route_name: str, now: datetime) -> None:
+        self._moved.add(self._routes[route_name].agency)
+        if self._subjects[route_name].settle(now):
+            self._rejudged.add(route_name)
+
+    def _weigh(self, route: WatchedRoute, subject: Subject, result: ProbeResult) -> Verdict:
+        verdict = weigh(route, result, self._witness.evidence())
+        if result.outcome in ARRIVED:
+            subject.deferred_since = None
+        if result.outcome is not Outcome.DEFERRED or verdict.grade is Grade.NONE:
+            return verdict
+        subject.deferred_since = subject.deferred_since or result.started_at
+        if result.started_at - subject.deferred_since < route.probing.deferred_budget:
+            return Verdict(grade=Grade.NONE)
+        return verdict
+
+    def _weigh_pending(self, now: datetime) -> None:
+        for name in sorted(self._pending):
+            route, subject = self._routes[name], self._subjects[name]
+            for result, verdict in subject.weigh_again(lambda r, route=route: self._weigh_again(route, r, now)):  # type: ignore[misc]
+                self._own.hear(route, result, verdict, now, self._policy)
+            self._settle(name, now)
+            if not subject.is_pending:
+                self._pending.discard(name)
+
+    def _weigh_again(self, route: WatchedRoute, result: ProbeResult, now: datetime) -> Verdict:
+        verdict = weigh(route, result, self._witness.evidence())
+        if verdict.grade is Grade.PENDING and now - result.started_at > _proof_within(route):
+            # Nothing could prove us in all that time: that is what is wrong.
+            return replace(verdict, grade=Grade.NONE)
+        return verdict
+
+    # -- where to look -------------------------------------------------------------------------------------------
+
+    def is_suspicious(self, route_name: str) -> bool:
+        """Whether another look at this route is wanted soon."""
+        route, subject = self._routes[route_name], self._subjects[route_name]
+        if is_suspicious(subject.grades(), subject.health):
+            return True
+        if route.direction is Direction.CONTROL:
+            return self._own.is_suspicious()
+        # It cannot see at present, and whether the agency's mail is down or only some of it hangs on that.
+        beside = (s for r, s in self._by_agency[route.agency] if r.direction is route.direction)
+        return 0 < subject.silent < subject.policy.failures_to_down and any(s.health is Health.DOWN for s in beside)
+
+    def looks_wanted(self, route_name: str) -> Sequence[str]:
+        """Return the routes to run again soon, after a run of this one.
+
+        Itself while it is suspicious; and the agency's others once it has failed for the first time: what is broken is
+        told at once then, and not step by step as they come due.
+        """
+        if not self.is_suspicious(route_name):
+            return ()
+        route, subject = self._routes[route_name], self._subjects[route_name]
+        if not route.agency or not has_just_failed(subject.grades(), subject.health):
+            return (route_name,)
+        return tuple(other.name for other, _ in self._by_agency[route.agency])
+
+    def proofs_wanted(self) -> Sequence[str]:
+        """Return the control routes to run soon, because a run waits for a proof that only they can give.
+
+        Each waiting run asks once, and again while what has failed has to show that it works: a reference that cannot
+        be proven must not be sent a message every few seconds.
+        """
+        agencies = self._pending - self._controlled_at.keys()  # A control run is repeated at its own pace.
+        waiting = (r for name in agencies for r, v in self._subjects[name].recent if v.grade is Grade.PENDING)
+        newest = max((result.started_at for result in waiting), default=None)
+        if newest is None:
+            return []
+        return [
+            name
+            for name, at in self._controlled_at.items()
+            if at is None or at < newest or (self._witness.owes(self._routes[name]) and self._has_worked(name))
+        ]
+
+    def _has_worked(self, control: str) -> bool:
+        recent = self._subjects[control].recent
+        return bool(recent) and recent[-1][0].outcome in ARRIVED
+
+    # -- how things stand ----------------------------------------------------------------------------------------
+
+    def route_health(self, route_name: str) -> Health:
+        """Return how a route is judged."""
+        return self._subjects[route_name].health
+
+    def directions(self, agency: str) -> Mapping[Direction, Health]:
+        """Return how an agency's mail is judged in each direction that is probed."""
+        return {
+            direction: combine(s.health for s in with_a_say(subjects))
+            for direction, subjects in self._by_direction(agency).items()
+        }
+
+    def troubled(self, agency: str) -> Sequence[str]:
+        """Return the routes of an agency that are judged to be in trouble, by name."""
+        return [r.name for r, s in self._by_agency.get(agency, ()) if s.health in {Health.DOWN, Health.DEGRADED}]
+
+    def trouble(self, agency: str, now: datetime) -> Trouble | None:
+        """Return what is wrong with an agency's mail, once it is clear how much; `None` if nothing is."""
+        directions = self.directions(agency)
+        subjects = [s for subjects in self._by_direction(agency).values() for s in with_a_say(subjects)]
+        if any(s.health is Health.DOWN for s in subjects) and self._is_spreading(agency, now):
+            self._moved.add(agency)  # It is judged by the clock.
+            return None
+        if Health.DOWN in directions.values():
+            internal = [s for r, s in self._by_agency[agency] if r.direction is Direction.INTERNAL]
+            matter = what_is_down(directions, internal)
+        elif Health.DEGRADED in directions.values():
+            matter = Matter.DEGRADED
+        else:
+            return None
+        began = [at for s in subjects if s.health in {Health.DOWN, Health.DEGRADED} and (at := s.trouble_since())]
+        flapping = self._flapping[agency]
+        flapping.fell(now)
+        return Trouble(matter=matter, since=min(began), unsteady=flapping.is_unsteady(now))
+
+    def is_well(self, agency: str, now: datetime) -> datetime | None:
+        """Return since when every direction of an agency is proven to work; `None` if not all are.
+
+        A direction that was never judged, and cannot be because our references there are dead, is not waited for. What
+        has gone down and up too often lately is not believed yet.
+        """
+        since = self._well_since(agency)
+        flapping = self._flapping.get(agency)
+        if since is None or flapping is None:
+            return since
+        flapping.rose()
+        if flapping.is_unsteady(now):
+            self._moved.add(agency)  # It is judged by the clock.
+            return None
+        return since
+
+    def _well_since(self, agency: str) -> datetime | None:
+        by_direction = self._by_direction(agency)
+        for subjects in by_direction.values():
+            health = combine(s.health for s in with_a_say(subjects))
+            if health is not Health.UP and not (health is Health.UNKNOWN and all(s.is_mute for s in subjects)):
+                return None
+        well = [s for subjects in by_direction.values() for s in subjects if s.health is Health.UP]
+        return max((at for s in well if (at := s.working_since or s.changed_at)), default=None)
+
+    def suspects(self) -> set[Suspect]:
+        """Return all of ours that can be suspected in this configuration."""
+        return self._own.suspects()
+
+    def own_troubles(self, now: datetime) -> Mapping[Suspect, Trouble]:
+        """Return what is wrong with something of ours."""
+        return self._own.troubles(self._witness.evidence(), now)
+
+    def own_well(self, now: datetime) -> Mapping[Suspect, datetime]:
+        """Return what of ours is proven to work, and since when."""
+        return self._own.well(self._witness.evidence(), now)
+
+    def _by_direction(self, agency: str) -> Mapping[Direction, Sequence[Subject]]:
+        found: dict[Direction, list[Subject]] = {}
+        for route, subject in self._by_agency.get(agency, ()):
+            found.setdefault(route.direction, []).append(subject)
+        return found
+
+    def _is_spreading(self, agency: str, now: datetime) -> bool:
+        """Whether, beside a route that is down, another is failing and not judged yet.
+
+        What to say (slow, cannot send, cannot receive, both) is clear only then; for two confirmations that is waited
+        for, so that staff are not told twice within a minute.
+        """
+        routes = self._by_agency[agency]
+        down_since = min((s.changed_at for _, s in routes if s.health is Health.DOWN and s.changed_at), default=now)
+        patience: timedelta = max(2 * (r.probing.confirmation + r.probing.patience.whole) for r, _ in routes)
+        undecided = any(
+            s.health is not Health.DOWN
+            and (
+                (s.recent and s.recent[-1][1].grade in {Grade.BAD, Grade.PENDING})
+                or 0 < s.silent < s.policy.failures_to_down
+            )
+            for _, s in routes
+        )
+        return undecided and now - down_since < patience
+
+
+def _proof_within(route: WatchedRoute) -> timedelta:
+    """Return how long a run may wait for a proof: every control route has been run by then, also an agency's."""
+    return route.probing.interval + 2 * route.probing.patience.whole

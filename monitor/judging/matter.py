@@ -1,0 +1,41 @@
+"""Decide what is told to be wrong with an agency whose mail is down in some direction. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from alerts.notice import Matter
+from monitor.judging.evidence import ON_THE_WAY
+from monitor.judging.health import Grade, Health
+from monitor.judging.subject import Subject
+from monitor.probing.route import Direction
+from probes.result import Party
+
+
+def what_is_down(directions: Mapping[Direction, Health], internal: Iterable[Subject]) -> Matter:
+    """Return which part of an agency's mail is down; *internal* are its routes to itself, which tell by where they fail."""
+    sending = directions.get(Direction.OUTBOUND) is Health.DOWN
+    receiving = directions.get(Direction.INBOUND) is Health.DOWN
+    if directions.get(Direction.INTERNAL) is Health.DOWN:
+        parties = _failing_parties(internal)
+        sending = sending or Party.SENDER in parties
+        receiving = receiving or Party.RECIPIENT in parties
+    if sending and receiving:
+        return Matter.BOTH
+    if sending or receiving:
+        return Matter.SENDING if sending else Matter.RECEIVING
+    if directions.keys() <= {Direction.INTERNAL}:
+        # Nothing else is probed, so nothing says that mail works in any way.
+        return Matter.BOTH
+    # Only mail within the agency fails, somewhere on the way: staff must look, but nobody outside is affected.
+    return Matter.DEGRADED
+
+
+def _failing_parties(internal: Iterable[Subject]) -> set[Party]:
+    """Return which ends fail, where that is known."""
+    return {
+        result.failure.party
+        for subject in internal
+        for result, verdict in subject.recent
+        if verdict.grade is Grade.BAD and result.failure and result.outcome not in ON_THE_WAY
+    }

@@ -1,0 +1,115 @@
+"""The recent past of one thing that is judged: a route, or something of ours. No clock, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from monitor.judging.attribution import Blame, Verdict
+from monitor.judging.health import Grade, Health, HealthPolicy, assess
+from probes.result import ProbeResult
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Subject:
+    """What the latest runs showed of it, and how it is judged."""
+
+    policy: HealthPolicy
+    health: Health = Health.UNKNOWN
+    changed_at: datetime | None = None
+    #: Start of the run that began the present streak of failures; of slowness; of successes.
+    failing_since: datetime | None = None
+    slow_since: datetime | None = None
+    working_since: datetime | None = None
+    #: The oldest first. Few: a deque of its own for each of thousands of routes would take more than all else of it.
+    recent: list[tuple[ProbeResult, Verdict]] = field(default_factory=list)
+    #: Since when nothing has arrived because the server asks to come again.
+    deferred_since: datetime | None = None
+    #: Start of the last run that counted, and how many have come to nothing since.
+    spoke_at: datetime | None = None
+    silent: int = 0
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a run waits for a proof that we ourselves work."""
+        return any(verdict.grade is Grade.PENDING for _, verdict in self.recent)
+
+    @property
+    def is_mute(self) -> bool:
+        """Whether a streak of runs said nothing, for a fault of ours."""
+        return self.silent >= self.policy.failures_to_down
+
+    def grades(self) -> list[Grade]:
+        """Return what the latest runs said, oldest first."""
+        return [verdict.grade for _, verdict in self.recent]
+
+    def note(self, result: ProbeResult, verdict: Verdict) -> None:
+        """Remember the end of a run."""
+        if verdict.grade is Grade.NONE:
+            self.silent += verdict.blame is not Blame.NOBODY
+            return
+        self.recent.append((result, verdict))
+        if verdict.grade is not Grade.PENDING:
+            self.silent = 0
+            self.spoke_at = max(self.spoke_at or _NEVER, result.started_at)
+        # What is pending is kept until it is clear, or the beginning of an outage would be forgotten.
+        while len(self.recent) > self.policy.memory + 2 and self.recent[0][1].grade is not Grade.PENDING:
+            self.recent.pop(0)
+
+    def weigh_again(self, weigh: Callable[[ProbeResult], Verdict]) -> Iterable[tuple[ProbeResult, Verdict]]:
+        """Weigh what is pending; return what is not any more."""
+        before = list(self.recent)
+        self.recent.clear()
+        settled = []
+        for result, verdict in before:
+            if verdict.grade is not Grade.PENDING:
+                self.recent.append((result, verdict))
+                continue
+            self.note(result, again := weigh(result))
+            if again.grade is not Grade.PENDING:
+                settled.append((result, again))
+        return settled
+
+    def settle(self, now: datetime) -> bool:
+        """Judge again; return whether the health changed."""
+        for result, verdict in self.recent:
+            if verdict.grade is Grade.BAD:
+                began = min(result.started_at, self.deferred_since or result.started_at)
+                self.failing_since, self.working_since = self.failing_since or began, None
+            elif verdict.grade in {Grade.GOOD, Grade.SLOW}:
+                self.working_since, self.failing_since = self.working_since or result.started_at, None
+                slow = verdict.grade is Grade.SLOW
+                self.slow_since = (self.slow_since or result.started_at) if slow else None
+        health = assess(self.grades(), self.health, self.policy)
+        if health is self.health:
+            return False
+        self.health, self.changed_at = health, now
+        return True
+
+    def last_word(self) -> datetime:
+        """Return when it last said anything: the start of that run or, after a restart, when it was judged."""
+        return self.spoke_at or self.changed_at or _NEVER
+
+    def trouble_since(self) -> datetime | None:
+        """Return when what is wrong with it began, as far as is known."""
+        return self.failing_since or self.slow_since or self.changed_at
+
+    def turned_at(self) -> datetime | None:
+        """Return when it became what it is now: of an outage, its first failing run."""
+        return (self.failing_since or self.changed_at) if self.health is Health.DOWN else self.changed_at
+
+
+def with_a_say(subjects: Sequence[Subject]) -> Sequence[Subject]:
+    """Return the routes of a direction that decide how it is judged.
+
+    While a reference of ours is dead, its route cannot see: what it last said is out of date once another route of the
+    same direction has been judged anew. Otherwise a dead reference would hide an outage for as long as it is dead, and
+    keep one open that is over.
+    """
+    turned = [at for s in subjects if not s.is_mute and (at := s.turned_at())]
+    if not turned:
+        return subjects
+    return [s for s in subjects if not s.is_mute or s.last_word() >= max(turned)]

@@ -1,0 +1,89 @@
+"""What is shown of how Pantau watches itself: the auditor, the heartbeat, the lifeline and the drills."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+
+from alerts.auditor import Lapse, Unheard
+from alerts.channel import Channel
+from alerts.drill import ExerciseState
+from monitor.metrics.definition import RECEIVERS, Definitions
+from monitor.watchdog.liveness import Ailment
+from monitor.watchdog.ringing import Trouble
+
+
+class WatchdogSeries:
+    """The series of all that watches the watcher, and the moments that it judges itself by."""
+
+    def __init__(self, metrics: Definitions) -> None:
+        self._all = metrics
+        #: When the engine's cycle last came round, and when the auditor last looked.
+        self.cycled_at: datetime | None = None
+        self.audited_at: datetime | None = None
+        #: How long the longest lapse has lasted.
+        self.overdue = timedelta(0)
+
+    # The auditor
+
+    def audited(self, now: datetime, overdue: Iterable[tuple[Lapse, datetime]], unheard: Iterable[Unheard]) -> None:
+        """Show what the auditor found: lapses, each with since when, and incidents that nobody heard of."""
+        found = list(overdue)
+        self.audited_at = now
+        self.overdue = max((now - since for _, since in found), default=timedelta(0))
+        self._all.overdue_seconds.set(self.overdue.total_seconds())
+        lapses, incidents = Counter(lapse for lapse, _ in found), Counter(unheard)
+        for lapse in Lapse:
+            self._all.overdue.labels(lapse).set(lapses[lapse])
+        for how in Unheard:
+            self._all.unheard.labels(how).set(incidents[how])
+
+    # The heartbeat
+
+    def ailing(self, found: Collection[Ailment]) -> None:
+        """Show what keeps the heartbeat back."""
+        for ailment in Ailment:
+            self._all.heartbeat_withheld.labels(ailment).set(ailment in found)
+
+    def watch_heartbeat(self, receiver: str) -> None:
+        """Announce that somebody listens: 0 until the first beat was heard."""
+        if receiver not in RECEIVERS:
+            raise ValueError(f"{receiver!r} is none of {', '.join(RECEIVERS)}")
+        self._all.heartbeat_at.labels(receiver).set(0)
+
+    def forget_heartbeat(self, receiver: str) -> None:
+        """Remove the series of one that listens no more."""
+        self._all.heartbeat_at.remove_by_labels({"receiver": receiver})
+
+    def heartbeat_heard(self, receiver: str, now: datetime) -> None:
+        """Show when a beat was last heard."""
+        self._all.heartbeat_at.labels(receiver).set(now.timestamp())
+
+    # The lifeline
+
+    def lifeline_known(self, numbers: int) -> None:
+        """Show how many numbers can be rung without the store."""
+        self._all.lifeline_numbers.set(numbers)
+
+    def distressed(self, troubles: Collection[Trouble]) -> None:
+        """Show what the NOC is being rung about."""
+        for trouble in Trouble:
+            self._all.distress.labels(trouble).set(trouble in troubles)
+
+    # Drills
+
+    def exercised(self, channel: Channel, state: ExerciseState) -> None:
+        """Count a notice of a drill by how it ended."""
+        self._all.exercises.labels(channel, state).inc()
+
+    def drill_ended(self, now: datetime) -> None:
+        """Show when a drill of everybody last came to its end."""
+        self._all.drilled_at.set(now.timestamp())
+
+    def reached(self, agency: str, contacts: Mapping[str, datetime | None]) -> None:
+        """Show when each contact of *agency* ("" for those of all) was last reached in a drill; `None`: never."""
+        for contact, at in contacts.items():
+            value = 0.0 if at is None else at.timestamp()
+            self._all.reached_at.put(agency, contact, [((agency, contact), value)])
+        self._all.reached_at.keep(agency, contacts)

@@ -1,0 +1,42 @@
+"""Show which agencies are not probed as planned. That they are not follows from their hours, not from this."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import NoReturn
+
+import structlog
+
+from alerts.clock import Clock
+from monitor.metrics import Metrics
+from monitor.probing.window import Hours
+
+log = structlog.get_logger()
+
+#: It is shown so much later than it begins and ends.
+_LOOK_EVERY = timedelta(seconds=5)
+
+
+async def show_maintenance(hours: Mapping[str, Hours], metrics: Metrics, clock: Clock) -> NoReturn:
+    """Tell the metrics and the log when maintenance and hours begin and end; *hours* are those of each agency."""
+    active = dict.fromkeys(hours, False)
+    for agency in hours:
+        metrics.maintenance(agency, active=False)
+    while True:
+        now = clock.now()
+        for agency, theirs in hours.items():
+            maintenance = theirs.closed_by(now) if theirs.maintenance else None
+            if theirs.when:
+                metrics.off_hours(agency, active=Hours(when=theirs.when).opens(now) != now)
+            if active[agency] is (maintenance is not None):
+                continue
+            active[agency] = maintenance is not None
+            metrics.maintenance(agency, active=active[agency])
+            if maintenance is None:
+                log.info("maintenance is over", agency=agency)
+            else:
+                until = maintenance.ends.isoformat()
+                log.info("maintenance has begun", agency=agency, why=maintenance.why, until=until)
+        await asyncio.sleep(_LOOK_EVERY.total_seconds())

@@ -1,0 +1,120 @@
+"""The records as they are handed out, and as they leave the store for good: journal, dossiers, purges."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from alerts.audit import PURGED, Head, Sealed, as_json
+from alerts.clock import Clock
+from alerts.documents.dossier import Dossier
+from alerts.store import Entry
+from alerts.wording.texts import Wording
+from monitor.proof import dossier as paper
+from monitor.proof.lifecycle import Lifecycle
+from monitor.store import audit, purge
+from monitor.store.database import Database
+from monitor.store.history import History
+from monitor.store.ledger import SqlStore
+
+log = structlog.get_logger()
+
+
+class Archive:
+    """Implements `monitor.web.records.Records`."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        history: History,
+        lifecycle: Lifecycle,
+        clock: Clock,
+        wording: Callable[[], Wording],
+        keep_results: Callable[[], timedelta],
+    ) -> None:
+        """*wording* and *keep_results* return what is in force now."""
+        self._database = database
+        self._store = SqlStore(database)
+        self._history = history
+        self._lifecycle = lifecycle
+        self._clock = clock
+        self._wording = wording
+        self._keep_results = keep_results
+
+    # -- the journal ---------------------------------------------------------------------------------------------
+
+    async def head(self) -> Head:
+        """Return the end of the journal's chain."""
+        async with self._database.read() as connection:
+            return await audit.head(connection)
+
+    async def entries(self, after: int) -> Sequence[Mapping[str, Any]]:
+        """Return the journal's next entries as JSON; one that cannot be read has nothing but its number."""
+        async with self._database.read() as connection:
+            found = await audit.entries(connection, after)
+        return [as_json(entry) if isinstance(entry, Sealed) else {"number": entry} for entry in found]
+
+    # -- dossiers ------------------------------------------------------------------------------------------------
+
+    async def dossier(self, number: str, by: str) -> Mapping[str, bytes] | None:
+        """Return the files of an incident's dossier by name, made in a person's name; `None`: no such incident."""
+        async with self._store.reading() as ledger:
+            incident = await ledger.incident_numbered(number)
+            notices = [] if incident is None else await ledger.notices(incident.id)
+        if incident is None:
+            return None
+        async with self._database.read() as connection:
+            entries = await audit.of_incident(connection, incident.id)
+            links = await audit.links(connection, entries[0].number if entries else 1)
+            head = await audit.head(connection)
+        now = self._clock.now()
+        runs = await self._history.between(incident.brief.agency, paper.since(incident), incident.resolved_at or now)
+        made = Dossier(
+            incident=incident,
+            notices=notices,
+            entries=entries,
+            evidence=paper.evidence(runs),
+            evidence_since=now - self._keep_results(),
+            head=head,
+            made_at=now,
+            made_by=by,
+        )
+        files = await asyncio.to_thread(paper.files, made, links, self._wording())
+        sums = hashlib.sha256(files["SHA256SUMS"]).hexdigest()
+        await self._lifecycle.told(by, "dossier made", {"number": incident.number, "sha256": sums}, incident.id)
+        return files
+
+    # -- purges --------------------------------------------------------------------------------------------------
+
+    async def doomed(self, before: datetime) -> purge.Doomed:
+        """Return what a purge would take; nothing is changed."""
+        async with self._database.read() as connection:
+            return await purge.find(connection, before)
+
+    async def purge(self, before: datetime, authority: str, by: str) -> str:
+        """Take it out, and return what was taken: incidents/notices/entries."""
+        taken = [0, 0, 0]
+        while True:
+            told = Entry(
+                at=self._clock.now(),
+                actor=by,
+                event=PURGED,
+                detail={"authority": authority, "before": before.date().isoformat()},
+            )
+            async with self._database.write() as connection:
+                doomed = await purge.find(connection, before, purge.AT_ONCE)
+                parts = (doomed.incidents, doomed.notices, doomed.entries)
+                if not any(parts):
+                    break
+                await purge.carry_out(connection, doomed, told)
+            taken = [so_far + len(part) for so_far, part in zip(taken, parts, strict=True)]
+        log.warning(
+            "records purged", by=by, authority=authority, incidents=taken[0], notices=taken[1], entries=taken[2]
+        )
+        return "/".join(map(str, taken))

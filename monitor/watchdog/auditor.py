@@ -1,0 +1,151 @@
+"""Look again and again whether anybody who should have been told has not been, and see to it.
+
+A shell of its own beside the cycle: it reads the store for itself, asks `alerts.auditor`, and goes on when the cycle
+does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import NoReturn, Protocol
+
+import structlog
+
+from alerts.auditor import GRACE, Examination, Overdue, deserves_own_incident, examine
+from alerts.brief import Brief
+from alerts.clock import Clock
+from alerts.event import Event, Resolve, Trigger
+from alerts.exchange import Exchange
+from alerts.incident import Incident
+from alerts.move import DeliveryPolicy
+from alerts.notice import Matter
+from alerts.silence import silence_over
+from alerts.store import Entry
+from monitor.metrics.watchdog import WatchdogSeries
+from monitor.store.ledger import SqlStore
+
+log = structlog.get_logger()
+
+EVERY = timedelta(seconds=30)
+
+#: Dedup keys of incidents about incidents; the number of the other one follows.
+PREFIX = "unreached/"
+
+
+class Alerting(Protocol):
+    """The part of `alerts.dispatcher.Dispatcher` that is needed here."""
+
+    async def submit(self, event: Event) -> Incident | None:
+        """Take an event in."""
+
+    def poke(self) -> None:
+        """Run the cycle soon."""
+
+
+class EscalationAuditor:
+    """Looks until cancelled."""
+
+    def __init__(
+        self,
+        *,
+        store: SqlStore,
+        exchange: Exchange,
+        alerting: Alerting,
+        brief: Callable[[str], Brief],
+        metrics: WatchdogSeries,
+        clock: Clock,
+        policy: DeliveryPolicy | None = None,
+    ) -> None:
+        """*brief*: whom the NOC's incident about the incident of that number tells."""
+        self._store = store
+        self._exchange = exchange
+        self._alerting = alerting
+        self._brief = brief
+        self._metrics = metrics
+        self._clock = clock
+        self._policy = policy or DeliveryPolicy()
+        #: What was overdue at the last look, by its key.
+        self._known: Mapping[str, Overdue] = {}
+
+    async def run(self) -> NoReturn:
+        """Look until cancelled; first after a while, in which the cycle catches up with what a stop has missed."""
+        while True:
+            await asyncio.sleep(EVERY.total_seconds())
+            try:
+                await self.look()
+            # A store that is away, or a bug of ours about one incident: the heartbeat stops when this goes on.
+            except Exception:
+                log.exception("the auditor could not look; trying again")
+
+    async def look(self) -> None:
+        """Look once: show what is found, write it down once, poke the cycle, and tell the NOC what came to nothing."""
+        now = self._clock.now()
+        found = await self._examine(now)
+        overdue = {lapse.key: lapse for _, examination in found for lapse in examination.overdue}
+        unheard = [how for _, examination in found for how in examination.unheard]
+        self._metrics.audited(now, [(lapse.lapse, lapse.since) for lapse in overdue.values()], unheard)
+        await self._write_down(overdue, now)
+        if overdue:
+            self._alerting.poke()
+        await self._tell_noc({i.number: i for i, e in found if e.unheard and deserves_own_incident(i)}, now)
+
+    async def _examine(self, now: datetime) -> list[tuple[Incident, Examination]]:
+        gateways = self._exchange.preference(now)
+        async with self._store.reading() as ledger:
+            active = await ledger.active_incidents()
+            # Also those that have just ended: what they held back is begun by the next cycle.
+            silences = await ledger.silences(now - GRACE)
+        found = []
+        for incident_id in active:
+            # One at a time: nobody is to wait for the auditor.
+            async with self._store.reading() as ledger:
+                incident = await ledger.incident(incident_id)
+                notices = await ledger.notices(incident_id)
+            if incident is not None:
+                held = any(silence_over(incident, silences, at) for at in (now - GRACE, now))
+                found.append((incident, examine(incident, notices, gateways, self._policy, now, held=held)))
+        return found
+
+    async def _write_down(self, overdue: Mapping[str, Overdue], now: datetime) -> None:
+        """Journal each lapse when it is found and when it is made good, and not at every look."""
+        new = [lapse for key, lapse in overdue.items() if key not in self._known]
+        gone = [lapse for key, lapse in self._known.items() if key not in overdue]
+        if new or gone:
+            async with self._store.transaction() as ledger:
+                for lapse in new:
+                    await ledger.journal(_entry(lapse, "overdue", now))
+                for lapse in gone:
+                    await ledger.journal(_entry(lapse, "overdue no more", now))
+        for lapse in new:
+            number, since = lapse.incident.number, lapse.since.isoformat()
+            log.error("somebody is not told in time", incident=number, lapse=lapse.lapse, since=since)
+        self._known = overdue
+
+    async def _tell_noc(self, unheard: Mapping[str, Incident], now: datetime) -> None:
+        async with self._store.reading() as ledger:
+            open_keys = {i.dedup_key for i in await ledger.open_incidents() if i.dedup_key.startswith(PREFIX)}
+        for number, incident in unheard.items():
+            if f"{PREFIX}{number}" not in open_keys:
+                event = Trigger(
+                    dedup_key=f"{PREFIX}{number}",
+                    at=now,
+                    matter=Matter.UNREACHED,
+                    began_at=incident.opened_at,
+                    brief=self._brief(number),
+                )
+                await self._alerting.submit(event)
+        for key in sorted(open_keys - {f"{PREFIX}{number}" for number in unheard}):
+            await self._alerting.submit(Resolve(dedup_key=key, at=now, ended_at=now))
+
+
+def _entry(lapse: Overdue, event: str, now: datetime) -> Entry:
+    return Entry(
+        at=now,
+        actor="auditor",
+        event=f"{lapse.lapse} {event}",
+        incident_id=lapse.incident.id,
+        notice_id=lapse.notice_id,
+        detail={"number": lapse.incident.number, "since": lapse.since.isoformat()},
+    )

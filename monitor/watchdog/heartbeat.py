@@ -1,0 +1,134 @@
+"""Tell whoever listens outside that this process does its work, for as long as it does.
+
+A dead-man's switch over HTTP, a file whose time is set, and systemd's watchdog. Nothing is said when something is
+wrong, so that a failure of this program, of its machine and of its line all sound the same: silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Mapping
+from pathlib import Path
+from typing import Final
+
+import httpx
+import structlog
+
+from alerts.clock import Clock
+from monitor.config.heartbeat import TOKEN, HeartbeatSettings
+from monitor.metrics.watchdog import WatchdogSeries
+
+log = structlog.get_logger()
+
+#: The names of those who may listen, as metrics and log have them.
+SWITCH: Final = "switch"
+FILE: Final = "file"
+SYSTEMD: Final = "systemd"
+
+#: Shorter than any interval between two.
+_DEADLINE_SECONDS = 10.0
+
+
+class Unheard(Exception):
+    """A heartbeat did not arrive. The message holds neither the address nor the token."""
+
+
+class Heartbeat:
+    """Sends one beat to a switch and a file. A failure is noted, and the next beat is sent all the same."""
+
+    def __init__(self, settings: HeartbeatSettings, metrics: WatchdogSeries, clock: Clock) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+        self._heard: dict[str, bool] = {}
+        # The transport and not the client, which logs addresses. The environment's proxies are not ours.
+        self._transport = httpx.AsyncHTTPTransport(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+        for receiver, place in ((SWITCH, settings.url), (FILE, settings.file)):
+            if place is not None:
+                metrics.watch_heartbeat(receiver)
+
+    async def send(self) -> None:
+        """Tell all who listen."""
+        if self._settings.url is not None:
+            await self._tell(SWITCH, self._ask(self._settings.url))
+        if self._settings.file is not None:
+            await self._tell(FILE, asyncio.to_thread(_touch, self._settings.file))
+
+    async def close(self) -> None:
+        """Release connections."""
+        await self._transport.aclose()
+
+    async def _tell(self, receiver: str, telling: Awaitable[None]) -> None:
+        try:
+            await telling
+        except (Unheard, OSError) as error:
+            if self._heard.get(receiver, True):
+                log.warning("the heartbeat is not heard", receiver=receiver, why=_reason(error))
+            self._heard[receiver] = False
+            return
+        if not self._heard.get(receiver, True):
+            log.info("the heartbeat is heard again", receiver=receiver)
+        self._heard[receiver] = True
+        self._metrics.heartbeat_heard(receiver, self._clock.now())
+
+    async def _ask(self, url: str) -> None:
+        token = self._settings.token.get_secret_value() if self._settings.token else ""
+        headers = {"User-Agent": "pantau"}
+        if TOKEN in url:
+            url = url.replace(TOKEN, token)
+        elif token:
+            headers["Authorization"] = f"Bearer {token}"
+        timeouts = {"timeout": httpx.Timeout(_DEADLINE_SECONDS).as_dict()}
+        request = httpx.Request(self._settings.method, url, headers=headers, extensions=timeouts)
+        trouble = ""
+        try:
+            async with asyncio.timeout(_DEADLINE_SECONDS):
+                answer = await self._transport.handle_async_request(request)
+                try:
+                    await answer.aread()
+                finally:
+                    await answer.aclose()
+            if not answer.is_success:
+                trouble = f"answered {answer.status_code}"
+        except TimeoutError:
+            trouble = "no answer in time"
+        except httpx.HTTPError as error:
+            trouble = type(error).__name__
+        if trouble:  # Raised here: httpx's error holds the request, and with it the token.
+            raise Unheard(trouble)
+
+
+class SystemdWatchdog:
+    """systemd's watchdog: it restarts a process that does not say in time that it lives (sd_notify(3))."""
+
+    def __init__(self, address: str) -> None:
+        # "@" stands for the zero octet of a name that is in no directory.
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> SystemdWatchdog | None:
+        """Return the watchdog that started this process; `None` when none did."""
+        address = environ.get("NOTIFY_SOCKET", "")
+        meant_for_us = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        return cls(address) if address and "WATCHDOG_USEC" in environ and meant_for_us else None
+
+    def pat(self) -> bool:
+        """Say that the process lives; return whether it could be said. Never blocks."""
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as said:
+                said.setblocking(False)
+                said.sendto(b"WATCHDOG=1", self._address)
+        except OSError:
+            return False
+        return True
+
+
+def _touch(path: Path) -> None:
+    path.touch(mode=0o644)
+    os.utime(path)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)

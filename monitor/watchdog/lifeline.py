@@ -1,0 +1,158 @@
+"""Ring the NOC when no notice can be written: by gateways that need no store, to numbers from a file of their own.
+
+It is the last thing that works. So it reads nothing but its file, remembers nothing but a few hundred octets, and asks
+for no key: there would be nowhere to write it down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from alerts.channel import Channel
+from alerts.clock import Clock
+from alerts.exchange import Line
+from alerts.gateway import Content, DeliveryError, Order, Progress
+from alerts.notice import Office
+from alerts.wording import lifeline as words
+from alerts.wording.texts import Wording
+from monitor.config.lifeline import CHANNELS, BadNumbers, LifelineSettings, Number, read_numbers
+from monitor.metrics.watchdog import WatchdogSeries
+from monitor.watchdog.memory_file import MemoryFile
+from monitor.watchdog.ringing import Memory, Ring, recall, untold
+
+log = structlog.get_logger()
+
+#: A gateway keeps deadlines of its own, at most a minute; this is for one that does not.
+_DEADLINE_SECONDS = 90.0
+#: Telephones that are rung at a time.
+_AT_ONCE = 4
+#: After this nobody needs to hear of it.
+_USE = timedelta(minutes=15)
+
+
+class Lifeline:
+    """Knows the numbers and the gateways, and what was told."""
+
+    def __init__(
+        self,
+        settings: LifelineSettings,
+        *,
+        lines: Sequence[Line],
+        office: Office,
+        wording: Wording,
+        memory_file: MemoryFile,
+        metrics: WatchdogSeries,
+        clock: Clock,
+    ) -> None:
+        """*lines*: voice and SMS gateways in the order of preference, built without a callback address."""
+        self._settings = settings
+        self._lines = lines
+        self._office = office
+        self._wording = wording
+        self._memory_file = memory_file
+        self._metrics = metrics
+        self._clock = clock
+        self._memory: Memory = memory_file.read()
+        self._numbers: tuple[Number, ...] = ()
+        #: Size and time of the file as it was last read; `None`: it was not there.
+        self._seen: tuple[int, int] | None = (-1, -1)
+        # Made at its full size while the disk has room.
+        self._remember(self._memory)
+        self.read_numbers()
+
+    def read_numbers(self) -> None:
+        """Read the file if it has changed; one that cannot be used leaves the numbers as they were."""
+        path = self._settings.numbers_file
+        if self._seen == (seen := _trace(path)):
+            return
+        self._seen = seen
+        try:
+            self._numbers = read_numbers(path)
+        except (BadNumbers, OSError) as error:
+            why = str(error) if isinstance(error, BadNumbers) else (error.strerror or "")
+            log.warning("the lifeline's numbers cannot be read", kept=len(self._numbers), why=why)
+        self._metrics.lifeline_known(len(self._numbers))
+
+    async def look(self, present: Memory) -> None:
+        """Take in the troubles there are, each with since when, and ring where it is time."""
+        self.read_numbers()
+        memory, rings = recall(self._memory, present, self._settings.patience(), self._clock.now())
+        if memory != self._memory:
+            self._remember(memory)
+        self._metrics.distressed({trouble for trouble, spell in memory.items() if spell.told_at or spell.failed_at})
+        for ring in rings:
+            heard = await self._ring(ring)
+            what = "it is over" if ring.clear else "the operations centre is rung without the store"
+            log.warning(what, trouble=ring.trouble, since=ring.since.isoformat(), telephones=heard)
+            if not heard and not ring.clear:
+                self._remember(untold(self._memory, ring, self._clock.now()))
+
+    async def close(self) -> None:
+        """Release the gateways' connections."""
+        for line in self._lines:
+            await line.gateway.close()
+
+    def _remember(self, memory: Memory) -> None:
+        self._memory = memory
+        if not self._memory_file.write(memory):
+            log.warning("what the lifeline has told cannot be remembered over a restart")
+
+    async def _ring(self, ring: Ring) -> int:
+        """Ring every number by every channel; return to how many telephones something went out."""
+        at = self._clock.now() if ring.clear else ring.since
+        situation = "clear" if ring.clear else str(ring.trouble)
+        plight = words.Plight(situation=situation, office=self._office, at=at, whose=ring.whose)
+        contents: dict[Channel, Content] = {
+            Channel.SMS: words.sms(plight, self._wording),
+            Channel.VOICE: words.call(plight, self._wording),
+        }
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def reach(place: int, number: Number) -> bool:
+            async with room:
+                # Good news rings nobody out of bed, where an SMS can be read.
+                channels = [c for c in CHANNELS if c is Channel.VOICE or number.is_mobile]
+                if ring.clear and number.is_mobile and any(line.channel is Channel.SMS for line in self._lines):
+                    channels = [Channel.SMS]
+                reached = [await self._by(channel, place, number, contents[channel]) for channel in channels]
+                return any(reached)
+
+        return sum(await asyncio.gather(*(reach(n, number) for n, number in enumerate(self._numbers, 1))))
+
+    async def _by(self, channel: Channel, place: int, number: Number, content: Content) -> bool:
+        now = self._clock.now()
+        for line in self._lines:
+            if line.channel is not channel:
+                continue
+            order = Order(
+                reference=f"lifeline{place}-{channel}-{now.timestamp():.0f}",
+                address=number.number,
+                content=content,
+                expires_at=now + _USE,
+                created_at=now,
+            )
+            try:
+                async with asyncio.timeout(_DEADLINE_SECONDS):
+                    report = await line.gateway.send(order)
+            except (DeliveryError, TimeoutError) as error:
+                log.warning("a gateway of the lifeline failed", gateway=line.name, why=str(error) or "no answer")
+            # Our bug in a gateway, and the next one may be sound: this is the last thing that works.
+            except Exception:
+                log.exception("a gateway of the lifeline broke", gateway=line.name)
+            else:
+                if report.progress is not Progress.FAILED:
+                    return True
+        return False
+
+
+def _trace(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns

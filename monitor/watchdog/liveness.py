@@ -1,0 +1,77 @@
+"""Decide whether this process does its work, so that an outside dead-man's switch may hear of it. Pure.
+
+The switch calls somebody when it hears nothing. So a heartbeat says more than "the process runs": outages are looked
+for, nobody is left untold, and what is done is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+#: The cycle comes round every 30 s when nothing is due; one over a thousand incidents may take a minute.
+CYCLE_WITHIN = timedelta(minutes=3)
+#: The auditor looks every 30 s.
+AUDIT_WITHIN = timedelta(minutes=3)
+#: It is written every 15 s; a group of commits on a slow disk is no trouble yet.
+WRITTEN_WITHIN = timedelta(minutes=1)
+#: A busy loop starts runs some seconds late.
+PROBES_WITHIN = timedelta(minutes=2)
+
+
+class Ailment(StrEnum):
+    """What keeps the heartbeat back."""
+
+    #: The engine's cycle has not come round: nobody would be told.
+    ENGINE = "engine"
+    #: Nothing can be written: what is found out and done is not kept.
+    STORE = "store"
+    #: The auditor has not looked: nobody knows whether anything is overdue.
+    AUDIT = "audit"
+    #: Somebody who should have been told has not been.
+    OVERDUE = "overdue"
+    #: Probes are not started on time: outages would not be seen.
+    PROBING = "probing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignsOfLife:
+    """What this process knows of itself. `None`: not yet, since it started."""
+
+    started_at: datetime
+    #: When the engine's cycle last came round.
+    cycled_at: datetime | None
+    #: When something was last written into the store.
+    written_at: datetime | None
+    #: When the auditor last looked.
+    audited_at: datetime | None
+    #: How long the longest lapse that it found has lasted.
+    overdue: timedelta
+    #: By how much the probe that is due next is late.
+    late: timedelta
+
+
+def ailments(signs: SignsOfLife, now: datetime) -> frozenset[Ailment]:
+    """Return what is wrong; nothing when the heartbeat may be sent. A start is given the time that each thing has."""
+
+    def is_old(at: datetime | None, within: timedelta) -> bool:
+        return now - (at or signs.started_at) > within
+
+    found = {
+        Ailment.ENGINE: is_old(signs.cycled_at, CYCLE_WITHIN),
+        Ailment.STORE: is_old(signs.written_at, WRITTEN_WITHIN),
+        Ailment.AUDIT: is_old(signs.audited_at, AUDIT_WITHIN),
+        Ailment.OVERDUE: signs.overdue > timedelta(0),
+        Ailment.PROBING: signs.late > PROBES_WITHIN,
+    }
+    return frozenset(ailment for ailment, present in found.items() if present)
+
+
+def is_alive(found: frozenset[Ailment]) -> bool:
+    """Whether a restart could not help: systemd's watchdog is told so.
+
+    A cycle or an auditor that stands still is cured by a restart, unless it waits for a store that is away: then a
+    restart would only end the probing, too.
+    """
+    return Ailment.STORE in found or not found & {Ailment.ENGINE, Ailment.AUDIT}

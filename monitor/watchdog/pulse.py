@@ -1,0 +1,117 @@
+"""The pulse: write into the store that this process runs, see who else does, and let the heartbeat go out.
+
+The write is the proof that the store can be written; it goes on trying while the store is away. Whoever has to know
+what was found (`monitor.watchdog.lifeline`) is told at each beat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import NoReturn
+
+import structlog
+
+from alerts.clock import Clock
+from monitor.metrics.watchdog import WatchdogSeries
+from monitor.store.processes import Process, Processes
+from monitor.watchdog.heartbeat import SYSTEMD, Heartbeat, SystemdWatchdog
+from monitor.watchdog.liveness import Ailment, SignsOfLife, ailments, is_alive
+
+log = structlog.get_logger()
+
+_EVERY = timedelta(seconds=15)
+#: A write that takes longer has failed: a disk that is full or gone, a database that does not answer.
+_PATIENCE_SECONDS = 10.0
+
+
+class Pulse:
+    """Beats until cancelled."""
+
+    def __init__(
+        self,
+        *,
+        processes: Processes,
+        signs: Callable[[datetime | None], SignsOfLife],
+        heartbeat: Callable[[], tuple[Heartbeat, timedelta] | None],
+        watchdog: SystemdWatchdog | None,
+        metrics: WatchdogSeries,
+        clock: Clock,
+    ) -> None:
+        """*signs* is told when the store was last written. *heartbeat*: the one in force, and how often it is sent."""
+        self._processes = processes
+        self._signs = signs
+        self._heartbeat = heartbeat
+        self._watchdog = watchdog
+        self._metrics = metrics
+        self._clock = clock
+        self._started_at = clock.now()
+        self._sent_at: datetime | None = None
+        self._ailing: frozenset[Ailment] = frozenset()
+        #: When the store was last written; `None`: never since the start.
+        self.written_at: datetime | None = None
+        #: Since when it cannot be written; `None`: the last write went through.
+        self.away_since: datetime | None = None
+        #: The others on this store, as last seen.
+        self.peers: Sequence[Process] = ()
+        if watchdog is not None:
+            metrics.watch_heartbeat(SYSTEMD)
+
+    async def run(self) -> NoReturn:
+        """Beat until cancelled."""
+        while True:
+            await self.beat()
+            await asyncio.sleep(_EVERY.total_seconds())
+
+    async def beat(self) -> None:
+        """Write, look at what there is, and say so outside where all is well."""
+        await self._write()
+        now = self._clock.now()
+        ailing = ailments(self._signs(self.written_at), now)
+        self._show(ailing)
+        if self._watchdog is not None and is_alive(ailing) and self._watchdog.pat():
+            self._metrics.heartbeat_heard(SYSTEMD, now)
+        if not ailing:
+            await self._send(now)
+
+    async def stop(self) -> None:
+        """Write that this process ends as it was told to."""
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._processes.stop(self._clock.now())
+        # The end must not hang on a store that is away; the others will miss this process, and be right to ask.
+        except Exception:
+            log.exception("it could not be written that this process ends")
+
+    async def _write(self) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                self.peers = await self._processes.beat(self._started_at, self._clock.now())
+        # Whatever keeps the store from being written: it is tried again at the next beat.
+        except Exception as error:  # noqa: BLE001 - told once, and not with its whole story every 15 s
+            if self.away_since is None:
+                self.away_since = self._clock.now()
+                log.warning("the store cannot be written", why=type(error).__name__)
+            return
+        if self.away_since is not None:
+            log.info("the store can be written again")
+        self.away_since = None
+        self.written_at = self._clock.now()
+
+    def _show(self, ailing: frozenset[Ailment]) -> None:
+        self._metrics.ailing(ailing)
+        if ailing != self._ailing:
+            what = "the heartbeat is held back" if ailing else "the heartbeat may be sent"
+            log.warning(what, ailments=sorted(ailing)) if ailing else log.info(what)
+        self._ailing = ailing
+
+    async def _send(self, now: datetime) -> None:
+        configured = self._heartbeat()
+        if configured is None:
+            return
+        heartbeat, every = configured
+        # A beat early rather than late: half a pulse of tolerance.
+        if self._sent_at is None or now - self._sent_at >= every - _EVERY / 2:
+            self._sent_at = now
+            await heartbeat.send()

@@ -1,0 +1,252 @@
+"""Pantau watches itself: builds the pulse, the heartbeat, the auditor, the lifeline and the drills, and runs them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NoReturn
+
+import structlog
+
+from alerts.clock import Clock
+from alerts.dispatcher import Dispatcher
+from alerts.exchange import Exchange, Line
+from alerts.gateway import Desk, Surroundings
+from alerts.wording.texts import Wording
+from monitor.config.gateway import gateway_kinds
+from monitor.config.heartbeat import HeartbeatSettings
+from monitor.config.lifeline import LifelineSettings
+from monitor.config.loading import Configuration
+from monitor.drills.desk import DrillDesk
+from monitor.drills.driller import Driller, Roster
+from monitor.drills.exercise import Exerciser
+from monitor.drills.roster import roster
+from monitor.metrics import Metrics
+from monitor.metrics.watchdog import WatchdogSeries
+from monitor.settings import Settings
+from monitor.store.database import Database, StoreInUseError
+from monitor.store.drills import Drills
+from monitor.store.ledger import SqlStore
+from monitor.store.processes import Process, Processes
+from monitor.watch import Watch
+from monitor.watchdog.auditor import EscalationAuditor
+from monitor.watchdog.heartbeat import FILE, SWITCH, Heartbeat, SystemdWatchdog
+from monitor.watchdog.lifeline import Lifeline
+from monitor.watchdog.liveness import SignsOfLife
+from monitor.watchdog.memory_file import MemoryFile
+from monitor.watchdog.pulse import Pulse
+from monitor.watchdog.ringing import Patience, Spell, Trouble, silent_peer
+
+log = structlog.get_logger()
+
+#: In the state directory.
+MEMORY_FILE = "lifeline.json"
+
+_LIFELINE_EVERY = timedelta(seconds=15)
+
+
+class Watchdog:
+    """Everything that watches the watcher. Make it when the store is open; `run` it beside the rest."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        store: SqlStore,
+        exchange: Exchange,
+        dispatcher: Dispatcher,
+        metrics: Metrics,
+        clock: Clock,
+        watch: Callable[[], Watch],
+        name: str,
+        directory: Path,
+        environ: Mapping[str, str],
+        wording: Wording,
+    ) -> None:
+        """*watch* returns the one in force. *name*: this process's own. *directory*: where relative paths start."""
+        self._metrics = metrics
+        self._clock = clock
+        self._watch = watch
+        self._name = name
+        self._directory = directory
+        self._shared_clock = database.clock
+        self._started_at = clock.now()
+        self._heartbeat: tuple[HeartbeatSettings, Heartbeat] | None = None
+        self._lifeline: tuple[LifelineSettings, Lifeline] | None = None
+        self._roster: tuple[Configuration, Roster] | None = None
+        self.pulse = Pulse(
+            processes=Processes(database, name),
+            signs=self._signs,
+            heartbeat=self._heartbeat_in_force,
+            watchdog=SystemdWatchdog.of(environ),
+            metrics=metrics.watchdog,
+            # One clock for all who write there: two machines may differ by more than a peer may be silent.
+            clock=database.clock,
+        )
+        self.auditor = EscalationAuditor(
+            store=store,
+            exchange=exchange,
+            alerting=dispatcher,
+            brief=lambda number: self._settings.noc_brief(subject=number, subject_en=number),
+            metrics=metrics.watchdog,
+            clock=clock,
+        )
+        drills = Drills(database)
+        self._exerciser = Exerciser(drills=drills, exchange=exchange, wording=wording, metrics=metrics, clock=clock)
+        self.driller = Driller(
+            drills=drills,
+            store=store,
+            exchange=exchange,
+            exerciser=self._exerciser,
+            roster=self._roster_in_force,
+            metrics=metrics,
+            clock=clock,
+        )
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for watching in (self.pulse.run(), self.auditor.run(), self.driller.run(), self._keep_lifeline()):
+                    tasks.create_task(watching)
+        finally:
+            await self._close()
+
+    async def stop(self) -> None:
+        """Write that this process ends as it was told to."""
+        await self.pulse.stop()
+
+    def desk(self, behind: Desk) -> Desk:
+        """Return the desk that answers gateways about drills, and hands everything else to *behind*."""
+        return DrillDesk(self._exerciser, behind)
+
+    @property
+    def _settings(self) -> Settings:
+        return self._watch().configuration.settings
+
+    def _signs(self, written_at: datetime | None) -> SignsOfLife:
+        watchdog = self._metrics.watchdog
+        return SignsOfLife(
+            started_at=self._started_at,
+            cycled_at=watchdog.cycled_at,
+            written_at=written_at,
+            audited_at=watchdog.audited_at,
+            overdue=watchdog.overdue,
+            late=self._watch().prober.late(self._clock.now()),
+        )
+
+    def _roster_in_force(self) -> Roster:
+        """Return the roster of the configuration in force, made once: there may be thousands of contacts."""
+        configuration = self._watch().configuration
+        if self._roster is None or self._roster[0] is not configuration:
+            self._roster = (configuration, roster(configuration))
+        return self._roster[1]
+
+    def _heartbeat_in_force(self) -> tuple[Heartbeat, timedelta] | None:
+        settings = self._settings.heartbeat
+        if self._heartbeat is None or self._heartbeat[0] != settings:
+            for receiver in (SWITCH, FILE):
+                self._metrics.watchdog.forget_heartbeat(receiver)
+            made = None if settings is None else Heartbeat(settings, self._metrics.watchdog, self._clock)
+            self._heartbeat = None if settings is None or made is None else (settings, made)
+        return None if self._heartbeat is None else (self._heartbeat[1], self._heartbeat[0].every)
+
+    async def _keep_lifeline(self) -> NoReturn:
+        while True:
+            try:
+                await self._look_at_lifeline()
+            # A bug of ours here must end neither the probing nor the telling; and it is tried again.
+            except Exception:
+                log.exception("the lifeline could not look; trying again")
+            await asyncio.sleep(_LIFELINE_EVERY.total_seconds())
+
+    async def _look_at_lifeline(self) -> None:
+        settings = self._settings.lifeline
+        if self._lifeline is not None and self._lifeline[0] != settings:
+            await self._lifeline[1].close()
+            self._lifeline = None
+        if settings is None:
+            return
+        if self._lifeline is None:
+            made = lifeline(self._watch().configuration, self._directory, self._metrics.watchdog, self._clock)
+            self._lifeline = None if made is None else (settings, made)
+        if self._lifeline is not None:
+            present = troubles(
+                self._name, self.pulse.away_since, self.pulse.peers, settings.patience(), self._shared_clock
+            )
+            await self._lifeline[1].look(present)
+
+    async def _close(self) -> None:
+        if self._heartbeat is not None:
+            await self._heartbeat[1].close()
+        if self._lifeline is not None:
+            await self._lifeline[1].close()
+
+
+def troubles(
+    name: str, away_since: datetime | None, peers: Sequence[Process], patience: Patience, clock: Clock
+) -> Mapping[Trouble, Spell]:
+    """Return the troubles that the lifeline is to hear of, each with since when."""
+    found = {}
+    if away_since is not None:
+        # What is known of the others is as old as that.
+        found[Trouble.STORE] = Spell(since=away_since)
+        return found
+    beats = {peer.name: (peer.beat_at, peer.stopped_at) for peer in peers}
+    if (spell := silent_peer(name, beats, patience, clock.now())) is not None:
+        found[Trouble.PEER] = spell
+    return found
+
+
+def lifeline(configuration: Configuration, directory: Path, metrics: WatchdogSeries, clock: Clock) -> Lifeline | None:
+    """Build the lifeline of a configuration, with gateways of its own; `None`: it has none."""
+    settings = configuration.settings
+    if settings.lifeline is None:
+        return None
+    kinds = gateway_kinds()
+    entries = {entry.name: entry for entries in settings.gateways.values() for entry in entries}
+    lines = [
+        Line(
+            name=name,
+            channel=entries[name].channel,
+            # Without an address for callbacks: what is said must not be asked for, and no key be waited for.
+            gateway=kinds[entries[name].kind].build(
+                entries[name].config, Surroundings(callback_base=None, directory=str(directory))
+            ),
+        )
+        for name in settings.lifeline.gateways
+    ]
+    return Lifeline(
+        settings.lifeline,
+        lines=lines,
+        office=settings.noc.build_office(),
+        wording=configuration.wording,
+        memory_file=MemoryFile(settings.state / MEMORY_FILE),
+        metrics=metrics,
+        clock=clock,
+    )
+
+
+@asynccontextmanager
+async def store_opening(
+    configuration: Configuration, directory: Path, metrics: WatchdogSeries, clock: Clock
+) -> AsyncIterator[None]:
+    """Let the lifeline look when the store is not opened in the block: we are started again and again, and it counts.
+
+    A store that another process has is not away: that one watches.
+    """
+    try:
+        yield
+    except StoreInUseError:
+        raise
+    except Exception:
+        made = lifeline(configuration, directory, metrics, clock)
+        if made is not None:
+            try:
+                await made.look({Trouble.STORE: Spell(since=clock.now())})
+            finally:
+                await made.close()
+        raise

@@ -1,0 +1,204 @@
+"""The auditor beside a real dispatcher on a real store: it finds what the cycle leaves undone, and tells the NOC."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from alerts.auditor import GRACE
+from alerts.brief import Brief, EscalationPolicy, Step
+from alerts.channel import Channel
+from alerts.contact import Address, Contact
+from alerts.delivery import NoticeState
+from alerts.gateway import ErrorClass
+from alerts.incident import Incident, IncidentState
+from alerts.notice import Language, Matter, Office
+from monitor.metrics import Metrics
+from monitor.store.database import Database
+from monitor.store.ledger import SqlStore
+from monitor.store.tables import journal as table
+from monitor.watchdog.auditor import PREFIX, EscalationAuditor
+from tests.integration.alerts.station import Station
+from tests.unit.alerts.people import BRIEF, FAX, MINUTE, POLICY, SECOND, T0, trigger
+
+NOC_SMS = Address(channel=Channel.SMS, number="+60100000900")
+OFFICER = Contact(key="noc", name="Pegawai NOC", language=Language.MALAY, addresses=(NOC_SMS,))
+NOC_POLICY = EscalationPolicy(steps=(Step(after=timedelta(0), contacts=(OFFICER,), channels=(Channel.SMS,)),), rounds=1)
+
+
+def noc_brief(number: str) -> Brief:
+    office = Office(short="PANTAU", name="Pusat Operasi Contoh", domain="")
+    return Brief(agency="", office=office, escalation=NOC_POLICY, subject=number, subject_en=number)
+
+
+class Watch:
+    def __init__(self, database: Database) -> None:
+        self.station = Station(database)
+        self.store = SqlStore(database)
+        self.metrics = Metrics(version="1", now=self.station.clock.now)
+        self.pokes = 0
+        self.restart()
+
+    def restart(self) -> None:
+        self.auditor = EscalationAuditor(
+            store=self.store,
+            exchange=self.station.exchange,
+            alerting=self,
+            brief=noc_brief,
+            metrics=self.metrics.watchdog,
+            clock=self.station.clock,
+        )
+
+    async def submit(self, event):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+        return await self.station.dispatcher.submit(event)
+
+    def poke(self) -> None:
+        self.pokes += 1
+
+    async def look(self, after: timedelta = timedelta(0), *, cycle: bool = False) -> None:
+        """Let time pass, with the cycle standing still or going round, and look."""
+        if cycle:
+            await self.station.advance(after)
+        else:
+            self.station.clock.moment += after
+        await self.auditor.look()
+        if cycle:
+            await self.station.settle()
+
+    def value(self, series: str) -> float:
+        lines = self.metrics.render().decode().splitlines()
+        return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{series} "))
+
+    async def own(self) -> list[Incident]:
+        async with self.store.reading() as ledger:
+            return [i for i in await ledger.recent_incidents() if i.dedup_key.startswith(PREFIX)]
+
+
+@pytest.fixture
+async def watch(tmp_path: Path) -> AsyncIterator[Watch]:
+    async with Database.open(tmp_path) as database:
+        yield Watch(database)
+
+
+async def journal(watch: Watch) -> list[str]:
+    async with watch.store._database.read() as connection:
+        rows = await connection.execute(select(table.c.event).where(table.c.actor == "auditor").order_by(table.c.id))
+        return list(rows.scalars())
+
+
+async def test_while_the_cycle_goes_round_nothing_is_overdue(watch: Watch) -> None:
+    await watch.station.submit(trigger())
+    for _ in range(20):
+        await watch.look(MINUTE, cycle=True)
+        assert watch.value("pantau_escalation_overdue_seconds") == 0
+    assert await journal(watch) == []
+    assert watch.pokes == 0
+
+
+async def test_a_cycle_that_stands_still_is_found_poked_and_journalled_once(watch: Watch) -> None:
+    await watch.station.submit(trigger())
+    await watch.look(5 * MINUTE + GRACE)
+    assert watch.value("pantau_escalation_overdue_seconds") == 0
+    await watch.look(SECOND)
+    assert watch.value("pantau_escalation_overdue_seconds") == (GRACE + SECOND).total_seconds()
+    assert watch.value('pantau_escalation_overdue{lapse="step"}') == 1
+    await watch.look(MINUTE)
+    assert watch.value("pantau_escalation_overdue_seconds") == (GRACE + SECOND + MINUTE).total_seconds()
+    assert watch.pokes == 2
+    assert await journal(watch) == ["step overdue"]
+
+    await watch.look(cycle=True)
+    assert watch.value("pantau_escalation_overdue_seconds") == 0
+    assert await journal(watch) == ["step overdue", "step overdue no more"]
+
+
+async def test_when_nobody_acknowledges_the_noc_is_told_once_and_told_when_somebody_does(watch: Watch) -> None:
+    await watch.station.submit(trigger())
+    late = 5 * MINUTE + POLICY.repeat_after + 5 * MINUTE + POLICY.repeat_after
+    await watch.look(late, cycle=True)
+    assert await watch.own() == []
+    for _ in range(3):
+        await watch.look(MINUTE, cycle=True)
+    assert watch.value('pantau_incidents_unheard{unheard="nobody_answered"}') == 1
+    (own,) = await watch.own()
+    assert (own.matter, own.brief.subject, own.number) == (Matter.UNREACHED, "JCM-01", "NOC-01")
+    assert f"outage to {NOC_SMS.number}" in watch.station.sms.sent
+
+    await watch.station.acknowledge()
+    await watch.look(MINUTE, cycle=True)
+    (own,) = await watch.own()
+    assert own.state is IncidentState.RESOLVED
+    assert watch.value('pantau_incidents_unheard{unheard="nobody_answered"}') == 0
+
+
+async def test_that_the_noc_itself_does_not_answer_opens_no_further_incident(watch: Watch) -> None:
+    await watch.station.submit(trigger())
+    for _ in range(60):
+        await watch.look(2 * MINUTE, cycle=True)
+    assert len(await watch.own()) == 1
+    # It is seen all the same.
+    assert watch.value('pantau_incidents_unheard{unheard="nobody_answered"}') == 2
+
+
+async def test_when_no_number_of_the_staff_works_the_noc_is_told(watch: Watch) -> None:
+    watch.station.sms.happens.extend([ErrorClass.PERMANENT] * 2)
+    watch.station.modem.happens.extend([ErrorClass.PERMANENT] * 2)
+    watch.station.voice.happens.extend([ErrorClass.PERMANENT] * 20)
+    alone = replace(POLICY, rounds=1)
+    await watch.station.submit(trigger(brief=replace(BRIEF, escalation=alone)))
+    await watch.look(MINUTE, cycle=True)
+    assert {n.state for n in await watch.station.notices()} == {NoticeState.FAILED}
+    await watch.look(GRACE, cycle=True)
+    assert watch.value('pantau_incidents_unheard{unheard="nobody_reached"}') == 1
+    (own,) = await watch.own()
+    assert own.brief.subject == "JCM-01"
+
+
+async def test_a_recipient_who_cannot_be_told_is_told_to_the_noc(watch: Watch) -> None:
+    (recipient,) = BRIEF.announcement.recipients
+    by_fax = replace(BRIEF.announcement, recipients=(replace(recipient, addresses=(FAX,)),))
+    watch.station.fax.happens.extend([ErrorClass.PERMANENT])
+    await watch.station.submit(trigger(brief=replace(BRIEF, announcement=by_fax)))
+    await watch.station.release()
+    await watch.station.acknowledge()
+    await watch.look(MINUTE, cycle=True)
+    assert watch.value('pantau_incidents_unheard{unheard="recipient_untold"}') == 1
+    assert [i.brief.subject for i in await watch.own()] == ["JCM-01"]
+
+
+async def test_another_life_of_the_process_does_not_tell_the_noc_again(watch: Watch) -> None:
+    await watch.station.submit(trigger())
+    await watch.look(timedelta(hours=2), cycle=True)
+    assert len(await watch.own()) == 1
+    watch.restart()
+    await watch.look(MINUTE, cycle=True)
+    assert len(await watch.own()) == 1
+
+
+async def test_what_a_silence_holds_back_is_not_overdue_and_neither_is_it_when_the_silence_ends(watch: Watch) -> None:
+    async with watch.store.transaction() as ledger:
+        ends = T0 + timedelta(hours=1)
+        await ledger.add_silence("JCM", T0 - MINUTE, ends, "kerja penyelenggaraan", "Ali Contoh")
+    await watch.station.submit(trigger())
+    for _ in range(59):
+        await watch.look(MINUTE)
+        assert watch.value("pantau_escalation_overdue_seconds") == 0
+    await watch.look(MINUTE)
+    assert watch.value("pantau_escalation_overdue_seconds") == 0
+    # Now the cycle has had its time, and stands still.
+    await watch.look(GRACE + SECOND)
+    assert watch.value("pantau_escalation_overdue_seconds") > 0
+
+
+async def test_a_mass_outage_that_is_told_together_leaves_nothing_overdue(watch: Watch) -> None:
+    for number in range(6):
+        await watch.station.submit(replace(trigger(), dedup_key=f"JCM-{number}"))
+        await watch.look(10 * SECOND, cycle=True)
+    for _ in range(60):
+        await watch.look(MINUTE / 2, cycle=True)
+        assert watch.value("pantau_escalation_overdue_seconds") == 0
