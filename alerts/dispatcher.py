@@ -16,22 +16,21 @@ import structlog
 
 from alerts.advance import Advance
 from alerts.agenda import Agenda, Standing
+from alerts.calls import Calls
 from alerts.clock import Clock
 from alerts.composer import Composer
 from alerts.cycle import Cycle
-from alerts.delivery import Attempt, AttemptState, Notice
-from alerts.errand import Deed, Errand, Outcome, reported
-from alerts.errand import run as run_errand
+from alerts.delivery import AttemptState
 from alerts.event import Event
-from alerts.exchange import Exchange, Line
+from alerts.exchange import Exchange
 from alerts.gateway import AckResult, Content, Heard
 from alerts.incident import Incident
-from alerts.intake import acknowledge
+from alerts.intake import take_in, take_report
 from alerts.move import DeliveryPolicy
 from alerts.observer import Observer
-from alerts.reception import Reception
 from alerts.silence import Hush, silence_over
 from alerts.store import Entry, Store, StoreAway
+from alerts.together import Together
 
 log = structlog.get_logger()
 
@@ -72,8 +71,18 @@ class Dispatcher:
         self._policy = policy or DeliveryPolicy()
         self._poked = asyncio.Event()
         self._agenda = Agenda()
-        self._reception = Reception(store)
-        self._under_way: set[int] = set()
+        # Apart: an answer is not to wait for a thousand events.
+        self._events, self._answers = Together(store), Together(store)
+        self._calls = Calls(
+            together=self._answers,
+            exchange=exchange,
+            composer=composer,
+            clock=clock,
+            observer=observer,
+            policy=self._policy,
+            freed=self._poked.set,
+            ended=self._stir,
+        )
         self._owner = owner
         self._hush = hush
         self._claimed_at: datetime | None = None
@@ -87,7 +96,7 @@ class Dispatcher:
 
         Committed when this returns. Repeating an event changes nothing.
         """
-        incident = await self._reception.take_in(event)
+        incident = await self._events.write(lambda ledger: take_in(ledger, event))
         if incident is not None:
             self._stir(incident.id)
         return incident
@@ -95,21 +104,9 @@ class Dispatcher:
     async def record(self, gateway: str, heard: Heard) -> AckResult:
         """Commit what a provider's callback told, and say how its acknowledgement stands."""
         now = self._clock.now()
-        result = AckResult.NONE
-        async with self._store.transaction() as ledger:
-            found = await ledger.attempt(heard.reference)
-            if found is None:
-                return AckResult.OVER
-            notice, attempt = found
-            if heard.report and await ledger.first_heard(gateway, heard.event_id, now):
-                delivery = next(d for d in notice.deliveries if attempt in d.attempts)
-                told = reported(delivery, attempt, heard.report, self._policy, now)
-                if await ledger.save_attempt(told) and told.state is not attempt.state:
-                    await ledger.journal(_told_by(gateway, notice, told, "reported", now))
-            if heard.acknowledged:
-                result = await acknowledge(ledger, notice, now)
-        self._stir(*(notice.incident_ids if heard.acknowledged else notice.incident_ids[:1]))
-        return result
+        taken = await self._answers.write(lambda ledger: take_report(ledger, gateway, heard, self._policy, now))
+        self._stir(*taken.concerned)
+        return taken.result
 
     async def note_dispatch(self, reference: str, by: str) -> None:
         """Write down that a person sent an attempt off by hand: a clerk posted a letter."""
@@ -229,8 +226,7 @@ class Dispatcher:
     def _start(self, calls: asyncio.TaskGroup, incident_id: int, advance: Advance) -> None:
         """Start the calls that a look at an incident left, and note what it showed."""
         for errand in advance.errands:
-            self._under_way.add(errand.attempt.id)
-            calls.create_task(self._carry_out(errand))
+            self._calls.begin(errand, calls)
         for entered in advance.entered:
             self._observer.notice_entered(entered.channel, entered.purpose, entered.state)
         for agency, rotas in advance.deserted.items():
@@ -260,7 +256,7 @@ class Dispatcher:
                     exchange=self._exchange,
                     policy=self._policy,
                     now=now,
-                    under_way=self._under_way,
+                    under_way=self._calls.under_way,
                     hush=self._hush,
                 )
                 for incident_id, advance in advances.items():
@@ -290,48 +286,6 @@ class Dispatcher:
             apart |= await self._bring_forward([incident_id])
         return apart
 
-    async def _carry_out(self, errand: Errand) -> None:
-        gateway = errand.attempt.gateway
-        try:
-            if errand.deed is Deed.SEND and self._clock.now() >= errand.attempt.look_at:
-                # We were stopped in between. By now another engine may have asked for it, and sent it again.
-                log.warning("a call came too late to be made; asking for it first", reference=errand.attempt.reference)
-                return
-            line = self._exchange[gateway]
-            outcome = await run_errand(errand, line, self._composer, self._policy, self._clock)
-            await self._write_down_for_sure(errand, line, outcome)
-        # What cannot be written down stays CALLING in the store and is asked about when its lease ends.
-        except Exception:
-            log.exception("a call could not be completed", gateway=gateway, reference=errand.attempt.reference)
-        finally:
-            self._under_way.discard(errand.attempt.id)
-            self._exchange.give_back(gateway)
-            self._stir(errand.notice.incident_id)  # The one that looks after it.
-
-    async def _write_down_for_sure(self, errand: Errand, line: Line, outcome: Outcome) -> None:
-        """Write down what came of a call, as soon as the store takes it: nobody else knows."""
-        while True:
-            try:
-                await self._write_down(errand, line, outcome)
-            except StoreAway:
-                await asyncio.sleep(self.AFTER_A_FAULT.total_seconds())
-            else:
-                return
-
-    async def _write_down(self, errand: Errand, line: Line, outcome: Outcome) -> None:
-        now = self._clock.now()
-        attempt = outcome.attempt
-        async with self._store.transaction() as ledger:
-            await ledger.save_attempt(attempt)
-            # A letter is looked for every minute for as long as it lies in its tray: only what changed is journalled.
-            if errand.deed is not Deed.CHECK or attempt.state is not errand.attempt.state:
-                told = _told_by(line.name, errand.notice, attempt, errand.deed, now)
-                await ledger.journal(replace(told, detail={**told.detail, "sha256": outcome.sha256}))
-        if outcome.gateway_up is not None:
-            if self._exchange.judge(line.name, up=outcome.gateway_up, now=now):
-                log.info("gateway judged", gateway=line.name, up=outcome.gateway_up, why=attempt.detail)
-            self._observer.gateway_judged(line.channel, line.name, up=outcome.gateway_up)
-
     async def _sleep_until(self, wake: datetime | None) -> None:
         now = self._clock.now()
         idle = self.IDLE if self._owner is None else self.CLAIMS_EVERY
@@ -352,15 +306,3 @@ class Dispatcher:
     def _stir(self, *incident_ids: int) -> None:
         self._agenda.stir(incident_ids)
         self._poked.set()
-
-
-def _told_by(gateway: str, notice: Notice, attempt: Attempt, how: str, now: datetime) -> Entry:
-    """Return what the journal says of what a gateway told of an attempt."""
-    return Entry(
-        at=now,
-        actor=gateway,
-        event=f"{how}: {attempt.state}",
-        incident_id=notice.incident_id,
-        notice_id=notice.id,
-        detail={"reference": attempt.reference, "code": attempt.code, "why": attempt.detail},
-    )

@@ -31,6 +31,7 @@ from alerts.gateway import (
     VoiceContent,
 )
 from alerts.move import DeliveryPolicy, retry_at
+from alerts.store import Entry
 
 log = structlog.get_logger()
 
@@ -219,3 +220,15 @@ def _still_unknown(attempt: Attempt, policy: DeliveryPolicy, now: datetime, *, e
         return replace(attempt, state=AttemptState.NO_TRACE, look_at=now, ended_at=now)
     wait = policy.ask_after[min(attempt.asked, len(policy.ask_after) - 1)]
     return replace(attempt, state=AttemptState.UNKNOWN, look_at=now + wait)
+
+
+def told_by(gateway: str, notice: Notice, attempt: Attempt, how: str, now: datetime) -> Entry:
+    """Return what the journal says of what a gateway told of an attempt."""
+    return Entry(
+        at=now,
+        actor=gateway,
+        event=f"{how}: {attempt.state}",
+        incident_id=notice.incident_id,
+        notice_id=notice.id,
+        detail={"reference": attempt.reference, "code": attempt.code, "why": attempt.detail},
+    )

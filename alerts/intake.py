@@ -1,10 +1,12 @@
-"""What an event and an acknowledgement do to the store, inside one transaction.
+"""What an event, a report and an acknowledgement do to the store, inside one transaction.
 
 What they mean is decided in `alerts.incident`; here it is looked up, written and journalled.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
@@ -12,9 +14,11 @@ import structlog
 
 from alerts.conclusion import contact_of
 from alerts.delivery import Notice, Part
+from alerts.errand import reported, told_by
 from alerts.event import Acknowledge, Correct, Event, Release, Resolve, Trigger
-from alerts.gateway import AckResult
+from alerts.gateway import AckResult, Heard
 from alerts.incident import Incident, IncidentState, apply, is_the_false_alarm
+from alerts.move import DeliveryPolicy
 from alerts.notice import Plan, Purpose
 from alerts.store import Entry, Ledger
 
@@ -24,16 +28,15 @@ log = structlog.get_logger()
 async def take_in(ledger: Ledger, event: Event) -> Incident | None:
     """Take an event in and return the incident it is about, as it stands after it; `None` if there is none."""
     before = await _find(ledger, event)
-    if before is None:
-        if not isinstance(event, Trigger):
-            return None
-        last = await ledger.last_incident(event.dedup_key)
-        if last is not None and is_the_false_alarm(last, event):
-            return last
+    if isinstance(event, Trigger) and (before is None or not before.is_open):
+        if before is not None and is_the_false_alarm(before, event):
+            return before
         opened = await ledger.add_incident(event)
         await _journal(ledger, opened, event, "incident opened")
         log.warning("incident opened", incident=opened.number, matter=opened.matter)
         return opened
+    if before is None or (isinstance(event, Resolve) and not before.is_open):
+        return None
     after = apply(before, event)
     if after is not before:
         await ledger.save_incident(after)
@@ -43,6 +46,32 @@ async def take_in(ledger: Ledger, event: Event) -> Incident | None:
         await _journal(ledger, after, event, _what_happened(event))
         log.info(_what_happened(event), incident=after.number, state=after.state)
     return after
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What came of a provider's report."""
+
+    #: How the acknowledgement in it stands.
+    result: AckResult
+    #: The incidents that it changes something for.
+    concerned: Sequence[int] = ()
+
+
+async def take_report(ledger: Ledger, gateway: str, heard: Heard, policy: DeliveryPolicy, now: datetime) -> Taken:
+    """Take in what a provider told of an attempt; what it tells a second time changes nothing."""
+    found = await ledger.attempt(heard.reference)
+    if found is None:
+        return Taken(result=AckResult.OVER)
+    notice, attempt = found
+    if heard.report and await ledger.first_heard(gateway, heard.event_id, now):
+        delivery = next(d for d in notice.deliveries if attempt in d.attempts)
+        told = reported(delivery, attempt, heard.report, policy, now)
+        if await ledger.save_attempt(told) and told.state is not attempt.state:
+            await ledger.journal(told_by(gateway, notice, told, "reported", now))
+    if not heard.acknowledged:
+        return Taken(result=AckResult.NONE, concerned=notice.incident_ids[:1])
+    return Taken(result=await acknowledge(ledger, notice, now), concerned=notice.incident_ids)
 
 
 async def acknowledge(ledger: Ledger, notice: Notice, now: datetime) -> AckResult:
@@ -86,7 +115,7 @@ async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime
 async def _find(ledger: Ledger, event: Event) -> Incident | None:
     match event:
         case Trigger() | Resolve():
-            return await ledger.open_incident(event.dedup_key)
+            return await ledger.last_incident(event.dedup_key)
         case Acknowledge() | Release() | Correct():
             return await ledger.incident(event.incident_id)
         case _:

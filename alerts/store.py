@@ -105,11 +105,8 @@ class Ledger(Protocol):
 
     async def incident(self, incident_id: int) -> Incident | None: ...
 
-    async def open_incident(self, dedup_key: str) -> Incident | None:
-        """Return the open incident about *dedup_key*; there is at most one."""
-
     async def last_incident(self, dedup_key: str) -> Incident | None:
-        """Return the newest incident about *dedup_key*, open or over."""
+        """Return the newest incident about *dedup_key*, open or over. At most one is open, and that is the newest."""
 
     async def add_incident(self, event: Trigger) -> Incident:
         """Open an incident and give it the agency's next number."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, bindparam, exists, func, select, update
+from sqlalchemy import Select, bindparam, exists, func, insert, select, update
 
 from monitor.store.rows import PART_COLUMNS
-from monitor.store.tables import attempt, delivery, incident, notice, notice_incident
+from monitor.store.tables import attempt, counter, delivery, incident, notice, notice_incident
 
 
 def _notices() -> Select[Any]:
@@ -49,6 +49,33 @@ DELIVERIES = (
 
 #: *incident_id*
 INCIDENT = select(incident).where(incident.c.id == bindparam("incident_id"))
+_NEWEST = select(func.max(incident.c.id)).where(incident.c.dedup_key == bindparam("dedup_key"))
+#: *dedup_key*
+LAST_INCIDENT = select(incident).where(incident.c.id == _NEWEST.scalar_subquery())
+#: *prefix*. Returns the number after the one that is taken by it.
+NEXT_NUMBER = (
+    update(counter)
+    .where(counter.c.name == bindparam("prefix"))
+    .values(next=counter.c.next + 1)
+    .returning(counter.c.next)
+)
+#: Columns.
+ADD_INCIDENT = insert(incident)
+#: *incident_id*, and the columns that change.
+CHANGE_INCIDENT = update(incident).where(incident.c.id == bindparam("incident_id"))
+
+#: Columns, as for the next three.
+ADD_NOTICE = insert(notice)
+ADD_PART = insert(notice_incident)
+ADD_DELIVERY = insert(delivery)
+ADD_ATTEMPT = insert(attempt)
+#: *attempt_id*, *reached* (the rank of the new state: a higher one is left as it is), *barred* (a state that is left as it
+#: is, or none), and the columns that change.
+CHANGE_ATTEMPT = update(attempt).where(
+    attempt.c.id == bindparam("attempt_id"),
+    attempt.c.rank <= bindparam("reached"),
+    attempt.c.state.is_distinct_from(bindparam("barred")),
+)
 
 #: *part_key*
 DECIDED = select(notice_incident.c.notice_id).where(notice_incident.c.key == bindparam("part_key"))

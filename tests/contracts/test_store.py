@@ -1,16 +1,12 @@
-"""What every store promises to the dispatcher, run over every implementation of `alerts.store.Store`.
-
-A new implementation adds a line to `STORES`: how to open one, empty at first, again and again.
-"""
+"""What every store promises to the dispatcher (`alerts.store.Store`)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -28,43 +24,7 @@ from alerts.store import Entry, Ledger
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
 from monitor.store.postgres import PostgresServer
-from tests.real.postgres import Postgres
 from tests.unit.alerts.people import BRIEF, FAX, LETTER, MINUTE, SMS_SITI, T0, VOICE_SITI, trigger
-
-#: Opens the same store again and again, empty at first; the path is of a directory for it.
-Open = Callable[[Path], AbstractAsyncContextManager[SqlStore]]
-
-
-def on_sqlite(_request: pytest.FixtureRequest) -> Open:
-    return opener(None)
-
-
-def on_postgresql(request: pytest.FixtureRequest) -> Open:
-    server: Postgres = request.getfixturevalue("postgres")
-    return opener(server.database())
-
-
-def opener(server: PostgresServer | None) -> Open:
-    @asynccontextmanager
-    async def open_store(place: Path) -> AsyncIterator[SqlStore]:
-        async with Database.open(place, server) as database:
-            yield SqlStore(database)
-
-    return open_store
-
-
-STORES = {"sqlite": on_sqlite, "postgresql": on_postgresql}
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
-def open_store(request: pytest.FixtureRequest) -> Open:
-    return STORES[request.param](request)
-
-
-@pytest.fixture
-async def store(open_store: Open, tmp_path: Path) -> AsyncIterator[SqlStore]:
-    async with open_store(tmp_path) as opened:
-        yield opened
 
 
 def draft(of: Incident, key: str = "k", *addresses: Address) -> Draft:
@@ -148,9 +108,9 @@ async def test_a_cancelled_transaction_leaves_nothing_and_holds_up_nobody(store:
 async def test_transactions_come_one_after_the_other(store: SqlStore) -> None:
     async def count_up() -> str:
         async with store.transaction() as ledger:
-            opened = await ledger.open_incident("JCM")
-            if opened is not None:
-                await ledger.save_incident(apply(opened, Resolve(dedup_key="JCM", at=T0, ended_at=T0)))
+            last = await ledger.last_incident("JCM")
+            if last is not None:
+                await ledger.save_incident(apply(last, Resolve(dedup_key="JCM", at=T0, ended_at=T0)))
             return (await ledger.add_incident(trigger())).number
 
     numbers = await asyncio.gather(*(count_up() for _ in range(10)))
@@ -158,10 +118,12 @@ async def test_transactions_come_one_after_the_other(store: SqlStore) -> None:
     assert sorted(numbers) == [f"JCM-{n:02d}" for n in range(1, 11)]
 
 
-async def test_what_was_committed_is_there_after_the_store_was_closed(open_store: Open, tmp_path: Path) -> None:
-    async with open_store(tmp_path) as store, store.transaction() as ledger:
+async def test_what_was_committed_is_there_after_the_store_was_closed(
+    open_database: Callable[[], AbstractAsyncContextManager[Database]],
+) -> None:
+    async with open_database() as database, SqlStore(database).transaction() as ledger:
         opened = await ledger.add_incident(trigger())
-    async with open_store(tmp_path) as store, store.transaction() as ledger:
+    async with open_database() as database, SqlStore(database).transaction() as ledger:
         assert await ledger.incident(opened.id) == opened
 
 
@@ -180,11 +142,12 @@ async def test_there_is_one_open_incident_about_a_thing(store: SqlStore) -> None
 async def test_when_it_is_over_there_may_be_another(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         first = await ledger.add_incident(trigger())
-        await ledger.save_incident(apply(first, Resolve(dedup_key="JCM", at=T0, ended_at=T0)))
-        assert await ledger.open_incident("JCM") is None
+        over = apply(first, Resolve(dedup_key="JCM", at=T0, ended_at=T0))
+        await ledger.save_incident(over)
+        assert await ledger.last_incident("JCM") == over
 
         second = await ledger.add_incident(trigger())
-        assert await ledger.open_incident("JCM") == second
+        assert await ledger.last_incident("JCM") == second
 
 
 async def test_a_notice_is_written_once_however_often_it_is_decided_on(store: SqlStore) -> None:
@@ -338,7 +301,7 @@ async def test_an_incident_comes_back_with_everything_frozen_into_it(store: SqlS
         opened = await ledger.add_incident(event)
     async with store.transaction() as ledger:
         assert await ledger.incident(opened.id) == opened
-        assert await ledger.open_incident("JCM") == opened
+        assert await ledger.last_incident("JCM") == opened
     assert opened.brief == WHOLE_BRIEF
     assert (opened.began_at, opened.opened_at, opened.since) == (LATER - MINUTE, LATER, LATER)
 
@@ -485,7 +448,7 @@ async def test_notices_deliveries_and_attempts_come_in_the_order_in_which_they_w
 async def test_what_is_not_there_is_not_found(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         assert await ledger.incident(7) is None
-        assert await ledger.open_incident("JCM") is None
+        assert await ledger.last_incident("JCM") is None
         assert await ledger.attempt("p7-1-0") is None
         assert await ledger.notices(7) == []
         with pytest.raises(LookupError):
@@ -514,11 +477,11 @@ AWAITED = {AttemptState.CALLING, AttemptState.ACCEPTED, AttemptState.SENT}
 
 
 async def test_where_one_engine_is_alone_what_a_dead_one_waited_for_is_asked_about_at_once(
-    store: SqlStore, request: pytest.FixtureRequest
+    store: SqlStore, server: PostgresServer | None
 ) -> None:
     now = T0 + timedelta(seconds=5)
     # Where others are at work, a call may be theirs, and goes on.
-    due = now if "sqlite" in request.node.callspec.id else T0 + MINUTE
+    due = now if server is None else T0 + MINUTE
     async with store.transaction() as ledger:
         made = {}
         for state in AttemptState:

@@ -72,7 +72,7 @@ async def check_what_was_kept(place: Path, server: PostgresServer | None) -> Non
         kept = await ledger.incident(1)
         assert kept is not None
         assert kept.number == "JCM-01"
-        assert await ledger.open_incident("lost-0") is None
+        assert await ledger.last_incident("lost-0") is None
 
 
 async def test_a_kill_in_the_middle_of_a_transaction_loses_nothing_committed_and_keeps_nothing_else(

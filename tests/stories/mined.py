@@ -19,8 +19,8 @@ from typing import Any
 from unittest.mock import patch
 
 import monitor.app
+from alerts.calls import Calls
 from alerts.channel import Channel
-from alerts.dispatcher import Dispatcher
 from alerts.errand import Deed, Errand, Outcome
 from alerts.event import Trigger
 from alerts.exchange import Line
@@ -62,7 +62,7 @@ class Mine:
 
 def lay(mine: Mine) -> None:
     """Lay the mine around the steps of an attempt."""
-    add, write_down, build = SqlLedger.add_attempt, Dispatcher._write_down, built_lines
+    add, write_down, build = SqlLedger.add_attempt, Calls._write_down, built_lines
 
     @wraps(add)
     async def add_attempt(ledger: SqlLedger, delivery: Any, *args: Any, **named: Any) -> Any:
@@ -71,8 +71,8 @@ def lay(mine: Mine) -> None:
         return attempt
 
     @wraps(write_down)
-    async def write(dispatcher: Dispatcher, errand: Errand, line: Line, outcome: Outcome) -> None:
-        await write_down(dispatcher, errand, line, outcome)
+    async def write(calls: Calls, errand: Errand, line: Line, outcome: Outcome) -> None:
+        await write_down(calls, errand, line, outcome)
         if errand.deed is Deed.SEND:
             mine.step(Moment.AFTER_RECORDED, line.channel)
 
@@ -85,7 +85,7 @@ def lay(mine: Mine) -> None:
         return lines
 
     patch.object(SqlLedger, "add_attempt", add_attempt).start()
-    patch.object(Dispatcher, "_write_down", write).start()
+    patch.object(Calls, "_write_down", write).start()
     patch.object(monitor.app, "build_lines", build_lines).start()
 
 

@@ -1,4 +1,4 @@
-"""Events that come at once share a commit, and none costs another its own."""
+"""Writes that come at once share a commit, and none costs another its own."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from alerts.event import Trigger
-from alerts.reception import Reception
-from alerts.store import Ledger
+from alerts.incident import Incident
+from alerts.intake import take_in
+from alerts.store import Ledger, StoreAway
+from alerts.together import Together
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
 from tests.unit.alerts.people import BRIEF, trigger
@@ -24,10 +26,14 @@ class Counting:
     def __init__(self, inner: SqlStore) -> None:
         self._inner = inner
         self.begun = 0
+        self.is_away = False
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Ledger]:
         self.begun += 1
+        if self.is_away:
+            await asyncio.sleep(0)
+            raise StoreAway("its disk is full")
         async with self._inner.transaction() as ledger:
             yield ledger
 
@@ -42,13 +48,17 @@ def of(agency: str) -> Trigger:
     return trigger(brief=replace(BRIEF, agency=agency))
 
 
+async def submit(together: Together, event: Trigger) -> Incident | None:
+    return await together.write(lambda ledger: take_in(ledger, event))
+
+
 #: No store can write this down: its key has no end.
 BROKEN = replace(of("B"), dedup_key=None)  # type: ignore[arg-type]
 
 
 async def test_a_hundred_events_at_once_need_few_commits_and_each_gets_its_incident(store: Counting) -> None:
-    reception = Reception(store)
-    opened = await asyncio.gather(*(reception.take_in(of(f"A{n}")) for n in range(100)))
+    together = Together(store)
+    opened = await asyncio.gather(*(submit(together, of(f"A{n}")) for n in range(100)))
 
     assert [incident.dedup_key for incident in opened if incident] == [f"A{n}" for n in range(100)]
     assert store.begun <= 10
@@ -57,9 +67,9 @@ async def test_a_hundred_events_at_once_need_few_commits_and_each_gets_its_incid
 
 
 async def test_an_event_that_cannot_be_stored_is_told_to_whoever_brought_it_alone(store: Counting) -> None:
-    reception = Reception(store)
+    together = Together(store)
     events = [of("A"), BROKEN, of("C")]
-    results = await asyncio.gather(*(reception.take_in(event) for event in events), return_exceptions=True)
+    results = await asyncio.gather(*(submit(together, event) for event in events), return_exceptions=True)
 
     assert isinstance(results[1], Exception)
     async with store.transaction() as ledger:
@@ -67,13 +77,24 @@ async def test_an_event_that_cannot_be_stored_is_told_to_whoever_brought_it_alon
 
 
 async def test_whoever_is_cancelled_while_it_waits_keeps_nobody_else_waiting(store: Counting) -> None:
-    reception = Reception(store)
-    tasks = [asyncio.create_task(reception.take_in(of(f"A{n}"))) for n in range(5)]
+    together = Together(store)
+    tasks = [asyncio.create_task(submit(together, of(f"A{n}"))) for n in range(5)]
     await asyncio.sleep(0)
     tasks[0].cancel()
     tasks[3].cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)
 
     assert [isinstance(result, asyncio.CancelledError) for result in results] == [True, False, False, True, False]
-    last = await reception.take_in(of("A9"))
+    last = await submit(together, of("A9"))
     assert last is not None
+
+
+async def test_a_store_that_is_away_is_asked_once_for_all_who_wait(store: Counting) -> None:
+    together = Together(store)
+    store.is_away = True
+    results = await asyncio.gather(*(submit(together, of(f"A{n}")) for n in range(10)), return_exceptions=True)
+
+    assert [type(result) for result in results] == [StoreAway] * 10
+    assert store.begun == 2  # The first came before the others.
+    store.is_away = False
+    assert await submit(together, of("A9")) is not None

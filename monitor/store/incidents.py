@@ -1,0 +1,89 @@
+"""Incidents in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, insert, select, update
+
+from alerts.event import Trigger
+from alerts.incident import Incident, open_incident
+from monitor.store.rows import BRIEF, incident_values, new_id, to_incident
+from monitor.store.statements import ADD_INCIDENT, CHANGE_INCIDENT, INCIDENT, LAST_INCIDENT, NEXT_NUMBER
+from monitor.store.tables import counter, incident
+from monitor.store.transaction import InTransaction
+
+
+class SqlIncidents(InTransaction):
+    """The part of `alerts.store.Ledger` that is about incidents, and what else is asked about them."""
+
+    async def active_incidents(self) -> Sequence[int]:
+        """Ids of the incidents that are open or still owe somebody something, oldest first."""
+        query = select(incident.c.id).where(incident.c.at_rest.is_(False)).order_by(incident.c.id)
+        return (await self._connection.execute(query)).scalars().all()
+
+    async def incident(self, incident_id: int) -> Incident | None:
+        """Return an incident."""
+        return await self._one_incident(INCIDENT, incident_id=incident_id)
+
+    async def last_incident(self, dedup_key: str) -> Incident | None:
+        """Return the newest incident about *dedup_key*, open or over."""
+        return await self._one_incident(LAST_INCIDENT, dedup_key=dedup_key)
+
+    async def incident_numbered(self, number: str) -> Incident | None:
+        """Return the incident that people quote as *number*, whatever the case."""
+        return await self._one_incident(select(incident).where(incident.c.number == number.upper()))
+
+    async def _one_incident(self, query: Select[Any], **values: int | str) -> Incident | None:
+        row = (await self._connection.execute(query, values)).one_or_none()
+        return None if row is None else to_incident(row)
+
+    async def open_incidents(self) -> Sequence[Incident]:
+        """Return all that are open."""
+        query = select(incident).where(incident.c.resolved_at.is_(None)).order_by(incident.c.id)
+        return [to_incident(row) for row in await self._connection.execute(query)]
+
+    async def opened_since(self, since: datetime) -> Sequence[tuple[str, datetime]]:
+        """Return the dedup key and the opening of each incident that was opened since then, oldest first."""
+        query = select(incident.c.dedup_key, incident.c.opened_at).where(incident.c.opened_at > since)
+        return [(row.dedup_key, row.opened_at) for row in await self._connection.execute(query.order_by(incident.c.id))]
+
+    async def recent_incidents(self, limit: int = 200) -> Sequence[Incident]:
+        """Return the newest incidents, newest first."""
+        query = select(incident).order_by(incident.c.id.desc()).limit(limit)
+        return [to_incident(row) for row in await self._connection.execute(query)]
+
+    async def add_incident(self, event: Trigger) -> Incident:
+        """Open an incident and give it the agency's next number."""
+        number = await self._next_number(event.brief.prefix)
+        opened = open_incident(event, incident_id=0, number=number)
+        values = incident_values(opened) | {"dedup_key": event.dedup_key, "agency": event.brief.agency}
+        values |= {"number": number, "brief": BRIEF.dump_json(event.brief).decode(), "at_rest": False}
+        result = await self._connection.execute(ADD_INCIDENT, values)
+        return open_incident(event, incident_id=new_id(result), number=number)
+
+    async def _next_number(self, prefix: str) -> str:
+        following = (await self._connection.execute(NEXT_NUMBER, {"prefix": prefix})).scalar_one_or_none()
+        if following is None:
+            following = 2
+            await self._connection.execute(insert(counter).values(name=prefix, next=following))
+        return f"{prefix.upper()}-{following - 1:02d}"
+
+    async def save_incident(self, changed: Incident) -> None:
+        """Write an incident's state."""
+        await self._connection.execute(CHANGE_INCIDENT, {"incident_id": changed.id, **incident_values(changed)})
+
+    async def save_brief(self, changed: Incident) -> None:
+        """Write an incident's brief."""
+        text = BRIEF.dump_json(changed.brief).decode()
+        await self._connection.execute(update(incident).where(incident.c.id == changed.id).values(brief=text))
+
+    async def put_to_rest(self, incident_id: int) -> None:
+        """Leave it out of `active_incidents`."""
+        await self._connection.execute(update(incident).where(incident.c.id == incident_id).values(at_rest=True))
+
+    async def rouse(self, incident_id: int) -> None:
+        """Put it back among the active ones."""
+        await self._connection.execute(update(incident).where(incident.c.id == incident_id).values(at_rest=False))
