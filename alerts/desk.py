@@ -55,9 +55,9 @@ class ServiceDesk:
         desks = self._desks
         async with desks.store.transaction() as ledger:
             reaction = await receive(ledger, self._gateway, said, desks.clock.now())
-        desks.dispatcher.poke()
         if reaction is None:
             return None
+        desks.dispatcher.stir(*reaction.taken_on)
         return answer(reaction.situation, reaction.language, desks.wording, reaction.told)
 
     async def begin_release(self, reference: str) -> ReleaseAnswer:

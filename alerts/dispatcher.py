@@ -81,7 +81,7 @@ class Dispatcher:
             observer=observer,
             policy=self._policy,
             freed=self._poked.set,
-            ended=self._stir,
+            ended=self.stir,
         )
         self._owner = owner
         self._hush = hush
@@ -98,14 +98,14 @@ class Dispatcher:
         """
         incident = await self._events.write(lambda ledger: take_in(ledger, event))
         if incident is not None:
-            self._stir(incident.id)
+            self.stir(incident.id)
         return incident
 
     async def record(self, gateway: str, heard: Heard) -> AckResult:
         """Commit what a provider's callback told, and say how its acknowledgement stands."""
         now = self._clock.now()
         taken = await self._answers.write(lambda ledger: take_report(ledger, gateway, heard, self._policy, now))
-        self._stir(*taken.concerned)
+        self.stir(*taken.concerned)
         return taken.result
 
     async def note_dispatch(self, reference: str, by: str) -> None:
@@ -120,7 +120,7 @@ class Dispatcher:
             await ledger.journal(
                 Entry(at=now, actor=by, event="letter dispatched", incident_id=notice.incident_id, notice_id=notice.id)
             )
-        self._stir(*notice.incident_ids)
+        self.stir(*notice.incident_ids)
 
     async def content(self, reference: str) -> Content | None:
         """Return what an attempt carries, for a gateway that is asked for it later."""
@@ -299,10 +299,11 @@ class Dispatcher:
             return
 
     def poke(self) -> None:
-        """Look at everything soon: something was changed."""
+        """Look at everything soon: something has changed, and nobody knows for which incidents."""
         self._agenda.sweep()
         self._poked.set()
 
-    def _stir(self, *incident_ids: int) -> None:
+    def stir(self, *incident_ids: int) -> None:
+        """Look at these soon: something has happened to them."""
         self._agenda.stir(incident_ids)
         self._poked.set()

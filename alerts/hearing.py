@@ -36,6 +36,8 @@ class Reaction:
     situation: str
     language: Language
     told: dict[str, str] = field(repr=False)
+    #: The incidents that were acknowledged by it.
+    taken_on: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +121,7 @@ async def _accept(ledger: Ledger, number: str, alert: _Alert, known: SmsNumber, 
     by = (incident.acknowledged_by or "") if incident else ""
     if result is AckResult.TAKEN:
         await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
-        return alert.react("taken", by=by)
+        return replace(alert.react("taken", by=by), taken_on=tuple(alert.notice.incident_ids))
     situation = {AckResult.ALREADY: "already", AckResult.WORSE: "worse"}.get(result, "over")
     if situation == "over" and incident is not None and incident.corrected_at is not None:
         situation = "corrected"

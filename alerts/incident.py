@@ -45,7 +45,7 @@ TRANSITIONS: dict[tuple[IncidentState, type[Event]], IncidentState] = {
 #: who have long gone back to their mail.
 CORRECTABLE_FOR = timedelta(hours=24)
 
-#: How much is wrong. Only more than before is news.
+#: How much is wrong.
 SEVERITY: dict[Matter, int] = {
     Matter.OWN_FAULT: 0,
     Matter.UNREACHED: 0,
@@ -146,13 +146,22 @@ def apply(incident: Incident, event: Event) -> Incident:
             assert_never(event)
 
 
+def is_news(matter: Matter, told: Matter) -> bool:
+    """Whether *matter* is to be told where *told* was: more is wrong than before, or as much and something else.
+
+    While an outage ends less is wrong from run to run: that is no news. Where sending was down and now receiving is,
+    what was told would be false.
+    """
+    return matter is not told and SEVERITY[matter] >= SEVERITY[told]
+
+
 def _worsen(incident: Incident, event: Trigger) -> Incident:
-    """Take in a worse matter.
+    """Take in another matter.
 
     When slowness has become an outage, staff who acknowledged the slowness have not yet heard of the outage: the
-    escalation begins anew. An outage that spreads to the other direction is told in the notices still to come.
+    escalation begins anew. An outage that spreads or moves to the other direction is told in the notices still to come.
     """
-    if SEVERITY[event.matter] <= SEVERITY[incident.matter]:
+    if not is_news(event.matter, incident.matter):
         return incident
     if incident.matter in OUTAGES:
         return replace(incident, matter=event.matter)
@@ -205,5 +214,5 @@ def is_the_false_alarm(corrected: Incident, event: Trigger) -> bool:
         corrected.corrected_at is not None
         and event.began_at <= corrected.corrected_at
         and event.at - corrected.corrected_at <= CORRECTABLE_FOR
-        and SEVERITY[event.matter] <= SEVERITY[corrected.matter]
+        and not is_news(event.matter, corrected.matter)
     )

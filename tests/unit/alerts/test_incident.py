@@ -54,14 +54,15 @@ def test_slowness_that_becomes_an_outage_is_told_anew_even_if_the_slowness_was_a
     assert worse.since == T0 + 9 * MINUTE
 
 
-def test_an_outage_that_spreads_changes_the_words_and_rings_nobody_again() -> None:
+@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.RECEIVING], ids=["spreads", "moves"])
+def test_an_outage_that_spreads_or_moves_changes_the_words_and_rings_nobody_again(matter: Matter) -> None:
     partial = apply(incident(Matter.SENDING), ACKNOWLEDGE)
 
-    whole = apply(partial, trigger(Matter.BOTH, T0 + 9 * MINUTE))
+    after = apply(partial, trigger(matter, T0 + 9 * MINUTE))
 
-    assert whole.matter is Matter.BOTH
-    assert whole.state is IncidentState.ACKNOWLEDGED
-    assert whole.position == partial.position
+    assert after.matter is matter
+    assert after.state is IncidentState.ACKNOWLEDGED
+    assert after.position == partial.position
 
 
 @pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.SENDING])
@@ -105,10 +106,11 @@ def test_what_is_over_can_be_declared_a_false_alarm_for_a_day(late: timedelta, *
         (Matter.SENDING, T0, T0 + 2 * MINUTE, True),
         (Matter.DEGRADED, T0 + MINUTE, T0 + 2 * MINUTE, True),
         (Matter.BOTH, T0, T0 + 2 * MINUTE, False),
+        (Matter.RECEIVING, T0, T0 + 2 * MINUTE, False),
         (Matter.SENDING, T0 + 2 * MINUTE, T0 + 3 * MINUTE, False),
         (Matter.SENDING, T0, T0 + CORRECTABLE_FOR + 2 * MINUTE, False),
     ],
-    ids=["measured again", "less of it", "worse", "begun since", "a day later"],
+    ids=["measured again", "less of it", "worse", "something else", "begun since", "a day later"],
 )
 def test_only_what_was_declared_false_is_kept_quiet(
     matter: Matter, began: datetime, at: datetime, *, same: bool
