@@ -28,8 +28,11 @@ _CODE = re.compile(r"(\d{1,4})-?a{0,2}|a-?(\d{1,4})")
 _NUMBER = re.compile(r"([a-z][a-z0-9]{0,10}?)-?0*(\d{1,6})")
 #: "JCM - 01" and "JCM 01" are one word to whoever typed them.
 _SPLIT_NUMBER = re.compile(r"\b([a-z][a-z0-9]{1,10})\s*-\s*(\d{1,6})\b")
-#: Everything but letters, digits and the hyphen of a number.
-_NOISE = re.compile(r"[^a-z0-9-]+")
+#: Everything but letters, digits and the hyphen of a number. Letters of every script are words: who writes "no" in
+#: Chinese or Tamil before the code has not said yes.
+_NOISE = re.compile(r"(?:[^\w-]|_)+")
+#: Longer than any answer. Cut off there, a text could lose the word that takes the rest back.
+_LONGEST = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,18 @@ def printed(code: int) -> str:
 
 
 def understand(text: str) -> Meaning:
-    """Return what an SMS means. Any text is taken; an empty one is unclear."""
-    words = _words(text)
+    """Return what an SMS means. Any text is taken; an empty one is unclear, and so is a question."""
+    if len(text) > _LONGEST:
+        return Unclear()
+    # NFKC makes full-width letters and digits plain; a phone's curly quotes are noise like straight ones.
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    words = _words(plain)
     if len(words) == 1 and words[0] in _STOP:
         return Stops()
     if len(words) == 1 and words[0] in _START:
         return Starts()
+    if "?" in plain:
+        return Unclear()  # "ya?" and "1A?" ask what it is about.
     said = [word for word in words if word not in _POLITE]
     rest = [word for word in said if word not in _ACCEPT]
     if not rest:
@@ -87,8 +96,6 @@ def understand(text: str) -> Meaning:
     return Unclear()
 
 
-def _words(text: str) -> list[str]:
-    # NFKC makes full-width letters and digits plain; a phone's curly quotes are noise like straight ones.
-    plain = unicodedata.normalize("NFKC", text[:500]).casefold()
+def _words(plain: str) -> list[str]:
     joined = _SPLIT_NUMBER.sub(r"\1-\2", plain)
     return [word for part in _NOISE.sub(" ", joined).split() if (word := part.strip("-"))]

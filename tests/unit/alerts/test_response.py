@@ -66,6 +66,9 @@ def test_start_is_heard(text: str) -> None:
             "12345A",
             "1B",
         ),
+        # Words of other scripts are words: "no", in Chinese, Tamil, Jawi, Russian.
+        *("不要 1A", "1A不要", "வேண்டாம் 1A", "جاڠن 1A", "нет 1A"),
+        *("1A?", "ya?", "OK??", "1A" + " " * 500 + "tidak"),
         *("bukan 1A", "stop 1A", "saya tak stop", "kasih", "RM0 JCM ICT: AMARAN. Balas 1A utk terima", "01:30"),
     ],
 )
