@@ -222,7 +222,9 @@ class AckResult(StrEnum):
 
     #: This keypress acknowledged the incident.
     TAKEN = "taken"
-    #: Somebody had acknowledged it before.
+    #: This person had acknowledged it before, by whatever way: it is theirs.
+    AGAIN = "again"
+    #: Somebody else had acknowledged it before.
     ALREADY = "already"
     #: It has got worse since that notice, and this person has not heard of it yet: noted, and not acknowledged.
     WORSE = "worse"

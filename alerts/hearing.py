@@ -122,7 +122,9 @@ async def _accept(ledger: Ledger, number: str, alert: _Alert, known: SmsNumber, 
     if result is AckResult.TAKEN:
         await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
         return replace(alert.react("taken", by=by), taken_on=tuple(alert.notice.incident_ids))
-    situation = {AckResult.ALREADY: "already", AckResult.WORSE: "worse"}.get(result, "over")
+    # The text names who has it. What they had taken on before is not "taken" anew: a machine would be thanked for ever.
+    before = dict.fromkeys((AckResult.AGAIN, AckResult.ALREADY), "already")
+    situation = {**before, AckResult.WORSE: "worse"}.get(result, "over")
     if situation == "over" and incident is not None and incident.corrected_at is not None:
         situation = "corrected"
     return await _puzzled(ledger, number, known, alert, situation, by=by)

@@ -89,7 +89,7 @@ async def acknowledge(ledger: Ledger, notice: Notice, now: datetime) -> AckResul
 
 
 #: What a bundle is answered with: the first of these that holds for any of its incidents.
-_WEIGHT = (AckResult.TAKEN, AckResult.WORSE, AckResult.ALREADY)
+_WEIGHT = (AckResult.TAKEN, AckResult.WORSE, AckResult.AGAIN, AckResult.ALREADY)
 
 
 async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime) -> AckResult:
@@ -103,12 +103,13 @@ async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime
         # A notice about what it was before it got worse: this person has not heard yet what it is now.
         await ledger.journal(_confirmed(notice, now, part.incident_id))
         return AckResult.WORSE
+    contact = contact_of(before, notice.person)
+    name = contact.name if contact else notice.person
     if before.state is not IncidentState.TRIGGERED:
         await ledger.journal(_confirmed(notice, now, part.incident_id))
-        return AckResult.ALREADY
-    contact = contact_of(before, notice.person)
-    event = Acknowledge(incident_id=before.id, at=now, by=contact.name if contact else notice.person)
-    await take_in(ledger, event)
+        # Told that another officer has it, they would go back to sleep.
+        return AckResult.AGAIN if before.acknowledged_by == name else AckResult.ALREADY
+    await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name))
     return AckResult.TAKEN
 
 

@@ -201,7 +201,8 @@ class TwilioVoice:
         script = await _script(reference, desk, index)
         if script is None:
             return _answer(twiml.silence())
-        words = {AckResult.TAKEN: script.thanks, AckResult.ALREADY: script.already}
+        words = dict.fromkeys((AckResult.TAKEN, AckResult.AGAIN), script.thanks)
+        words[AckResult.ALREADY] = script.already
         words[AckResult.WORSE] = script.worse or script.thanks
         return _answer(twiml.closing(script, words.get(result, script.over or script.goodbye), self._voices))
 

@@ -157,7 +157,7 @@ class Exerciser:
             return AckResult.NONE
         after = await self._drills.change(heard.reference, ExerciseState.CONFIRMED, self._clock.now())
         self._count(before, after)
-        return AckResult.ALREADY if before.state is ExerciseState.CONFIRMED else AckResult.TAKEN
+        return AckResult.AGAIN if before.state is ExerciseState.CONFIRMED else AckResult.TAKEN
 
     async def content(self, reference: str) -> Content | None:
         """Return what an exercise carries; `None`: it is none of ours."""

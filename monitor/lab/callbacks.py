@@ -23,6 +23,8 @@ class NotedDesk:
     #: Event ids that came again.
     repeated: list[str] = field(default_factory=list)
     acknowledged: bool = False
+    #: Whoever presses the key now has acknowledged before.
+    theirs: bool = False
     #: The incident has ended: nothing can be acknowledged.
     over: bool = False
     #: The SMS that came in, and what each is answered.
@@ -49,7 +51,7 @@ class NotedDesk:
         if self.over:
             return AckResult.OVER
         taken, self.acknowledged = not self.acknowledged, True
-        return AckResult.TAKEN if taken else AckResult.ALREADY
+        return AckResult.TAKEN if taken else AckResult.AGAIN if self.theirs else AckResult.ALREADY
 
     async def content(self, reference: str) -> Content | None:
         return self.contents.get(reference)

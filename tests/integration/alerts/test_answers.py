@@ -144,6 +144,21 @@ async def test_the_second_to_answer_hears_who_was_first(play: Play) -> None:
     assert (await play.incident()).acknowledged_by == "Siti Contoh"
 
 
+async def test_who_answered_by_sms_and_then_presses_the_key_does_not_hear_of_another_officer(play: Play) -> None:
+    both = replace(POLICY.steps[0], channels=(Channel.SMS, Channel.VOICE))
+    brief = replace(BRIEF, escalation=replace(POLICY, steps=(both, replace(POLICY.steps[1], after=MINUTE))))
+    await play.submit(trigger(brief=brief))
+    await play.advance(MINUTE)
+    in_a_call = play.voice.orders[0]
+    assert in_a_call.address == VOICE_SITI.number
+    await play.says(SMS_SITI.number, "1A")
+
+    heard = Heard(reference=in_a_call.reference, event_id="CA1/key/1", acknowledged=True)
+
+    assert await play.dispatcher.record("voice", heard) is AckResult.AGAIN
+    assert "lebih awal oleh Siti Contoh" in (await play.says(SMS_SITI.number, "1A") or "")
+
+
 async def test_an_answer_after_the_recovery_is_told_that_it_is_over(play: Play) -> None:
     await play.submit(trigger(brief=BY_SMS))
     await play.resolve()

@@ -320,6 +320,15 @@ async def test_the_second_person_hears_that_another_has_confirmed(world: World) 
     await world.carrier.settled()
 
 
+async def test_who_has_confirmed_before_hears_that_they_have_and_not_that_another_has(world: World) -> None:
+    phone = world.carrier.phone(MOBILE, keys=["1"])
+    world.desk.acknowledged = world.desk.theirs = True
+    await world.voice.send(world.order(CALL))
+    call = await phone.expect_call("telah direkodkan")
+    await world.carrier.settled()
+    assert "pegawai lain" not in call.text
+
+
 async def test_an_incident_that_is_over_is_said_to_be(world: World) -> None:
     phone = world.carrier.phone(MOBILE, keys=["1"])
     world.desk.over = True

@@ -17,7 +17,7 @@ from alerts.channel import Channel
 from alerts.contact import Address
 from alerts.drill import ExerciseState, Trainee
 from alerts.exchange import Exchange, Line
-from alerts.gateway import Gateway, Surroundings
+from alerts.gateway import AckResult, Gateway, Heard, Surroundings
 from alerts.gateways.tray import Tray, TraySettings
 from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
@@ -179,6 +179,16 @@ def reached(at: School, contact: str) -> float:
     series = f'pantau_contact_reached_timestamp_seconds{{agency="JCM",contact="{contact}"}} '
     lines = at.metrics.render().decode().splitlines()
     return next(float(line.removeprefix(series)) for line in lines if line.startswith(series))
+
+
+async def test_a_key_that_comes_twice_in_a_drill_is_the_same_persons(at: School) -> None:
+    await at.ask()
+    await at.hold()
+    called = (await at.results())["JCM/siti/voice/1/suara"]
+
+    pressed = Heard(reference=called.reference, event_id="CA1/key/1", acknowledged=True)
+
+    assert await at.exerciser.record(pressed) is AckResult.AGAIN
 
 
 async def test_everybody_is_tried_by_sms_and_by_a_call_that_says_that_it_is_a_drill(at: School) -> None:
