@@ -110,6 +110,9 @@ class Part:
     """What a notice tells of one incident. A bundle has several, and each incident stands elsewhere in its plan."""
 
     incident_id: int
+    #: Contact or recipient key in the incident's own plan. Two agencies may call one person by different keys, and two
+    #: people by the same.
+    person: str
     facts: Facts
     wave: int = 0
     round: int = 0
@@ -120,7 +123,7 @@ class Part:
 class Notice:
     """One message to one person, as stored. `key` is unique: deciding twice writes once.
 
-    `facts`, `wave`, `round` and `step` are those of the incident by which the notice was looked up, or of its first.
+    `person`, `facts`, `wave`, `round` and `step` are those of the incident by which the notice was looked up, or of its first.
     """
 
     id: int

@@ -97,16 +97,16 @@ async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime
     if before is None:
         return AckResult.OVER
     if not before.is_open:
-        await ledger.journal(_confirmed(notice, now, part.incident_id))
+        await ledger.journal(_confirmed(notice, now, part))
         return AckResult.OVER
     if part.wave != before.position.wave:
         # A notice about what it was before it got worse: this person has not heard yet what it is now.
-        await ledger.journal(_confirmed(notice, now, part.incident_id))
+        await ledger.journal(_confirmed(notice, now, part))
         return AckResult.WORSE
-    contact = contact_of(before, notice.person)
-    name = contact.name if contact else notice.person
+    contact = contact_of(before, part.person)
+    name = contact.name if contact else part.person
     if before.state is not IncidentState.TRIGGERED:
-        await ledger.journal(_confirmed(notice, now, part.incident_id))
+        await ledger.journal(_confirmed(notice, now, part))
         # Told that another officer has it, they would go back to sleep.
         return AckResult.AGAIN if before.acknowledged_by == name else AckResult.ALREADY
     await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name))
@@ -147,11 +147,12 @@ async def _journal(ledger: Ledger, incident: Incident, event: Event, what: str) 
     await ledger.journal(Entry(at=event.at, actor=actor, event=what, incident_id=incident.id, detail=detail))
 
 
-def _confirmed(notice: Notice, now: datetime, incident_id: int | None = None) -> Entry:
+def _confirmed(notice: Notice, now: datetime, part: Part | None = None) -> Entry:
+    about = part or notice.parts[0]
     return Entry(
         at=now,
-        actor=notice.person,
+        actor=about.person,
         event="receipt confirmed",
-        incident_id=incident_id or notice.incident_id,
+        incident_id=about.incident_id,
         notice_id=notice.id,
     )

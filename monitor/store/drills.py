@@ -228,12 +228,7 @@ class Drills:
     async def open_incidents(self) -> tuple[Sequence[int], frozenset[str]]:
         """Return the ids of the incidents that are open, and the keys of all who have been told of one."""
         ids = select(incident.c.id).where(incident.c.resolved_at.is_(None)).order_by(incident.c.id)
-        told = (
-            select(notice.c.person)
-            .join(notice_incident, notice_incident.c.notice_id == notice.c.id)
-            .where(notice_incident.c.incident_id.in_(ids))
-            .distinct()
-        )
+        told = select(notice_incident.c.person).where(notice_incident.c.incident_id.in_(ids)).distinct()
         async with self._database.read() as connection:
             found = (await connection.execute(ids)).scalars().all()
             people = frozenset((await connection.execute(told)).scalars()) if found else frozenset()

@@ -132,6 +132,7 @@ class SqlNotices(InTransaction):
                 "notice_id": notice_id,
                 "incident_id": of.id,
                 "key": draft.key,
+                "person": draft.person,
                 "facts": facts,
                 "wave": draft.wave,
                 "round": draft.round,

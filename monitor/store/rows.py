@@ -23,7 +23,7 @@ ADDRESSES = TypeAdapter(tuple[Address, ...])
 ADDRESSEE = TypeAdapter(Addressee | None)
 
 #: Of what a notice tells of one incident.
-PART_COLUMNS = ("incident_id", "facts", "wave", "round", "step")
+PART_COLUMNS = ("incident_id", "person", "facts", "wave", "round", "step")
 
 
 def new_id(result: CursorResult[Any]) -> int:
@@ -97,7 +97,7 @@ def to_notice(rows: Sequence[Row[Any]], deliveries: tuple[Delivery, ...]) -> Not
         leads=parts[0].incident_id == row.lead,
         plan=Plan(row.plan),
         purpose=Purpose(row.purpose),
-        person=row.person,
+        person=parts[0].person,
         language=Language(row.language),
         facts=parts[0].facts,
         state=NoticeState(row.state),
@@ -117,6 +117,7 @@ def to_notice(rows: Sequence[Row[Any]], deliveries: tuple[Delivery, ...]) -> Not
 def _to_part(row: Row[Any]) -> Part:
     return Part(
         incident_id=row.part_incident_id,
+        person=row.part_person,
         facts=FACTS.validate_json(row.part_facts),
         wave=row.part_wave,
         round=row.part_round,

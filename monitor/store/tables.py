@@ -206,6 +206,8 @@ notice_incident = Table(
     Column("incident_id", ForeignKey("incident.id"), primary_key=True),
     #: Of the decision that put the incident in: deciding twice writes once, bundle or not.
     Column("key", String(300), nullable=False, unique=True),
+    #: What this incident's plan calls whom it is told to: another agency may use the name for somebody else.
+    Column("person", String(64), nullable=False),
     Column("facts", Text, nullable=False),
     Column("wave", Integer, nullable=False),
     Column("round", Integer, nullable=False),

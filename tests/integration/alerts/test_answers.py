@@ -250,6 +250,35 @@ async def test_no_code_is_asked_for_where_no_answer_is_heard_and_none_of_people_
     assert {a.response for a in await attempts(play, Channel.SMS)} == {""}
 
 
+async def test_who_answers_a_bundle_is_named_as_each_agency_calls_them(play: Play) -> None:
+    siti_elsewhere, another = replace(SITI, key="pegawai"), replace(RAVI, key="siti")
+    policy = replace(POLICY, rounds=1)
+    theirs = replace(
+        BY_SMS,
+        escalation=replace(
+            policy,
+            steps=(
+                replace(policy.steps[0], contacts=(siti_elsewhere,)),
+                replace(policy.steps[1], contacts=(another,), after=timedelta(minutes=30)),
+            ),
+        ),
+    )
+    ours = replace(BY_SMS, escalation=replace(policy, steps=policy.steps[:1]))
+    for agency, brief in (("NOC", ours), ("JCM", ours), ("MDC", theirs)):
+        await play.submit(replace(trigger(brief=brief), dedup_key=agency))
+    await play.advance(3 * MINUTE)
+    assert play.sms.sent == [f"outage to {SMS_SITI.number}"] * 2, "one, and a bundle of two"
+
+    await play.says(SMS_SITI.number, "2A")
+    for agency in ("NOC", "JCM", "MDC"):
+        await play.resolve(agency)
+    await play.advance(3 * MINUTE)
+
+    assert [(await play.incident(i)).acknowledged_by for i in (2, 3)] == ["Siti Contoh"] * 2
+    assert {n for n in play.sms.sent if n.startswith("recovery")} == {f"recovery to {SMS_SITI.number}"}
+    assert [n.person for n in await play.notices(3)] == ["pegawai"] * 2
+
+
 # -- what is not understood ------------------------------------------------------------------------------------------
 
 

@@ -61,7 +61,16 @@ def written(draft: Draft, notice_id: int = 1, state: NoticeState = NoticeState.P
     return Notice(
         id=notice_id,
         key=draft.key,
-        parts=(Part(incident_id=1, facts=draft.facts, wave=draft.wave, round=draft.round, step=draft.step),),
+        parts=(
+            Part(
+                incident_id=1,
+                person=draft.person,
+                facts=draft.facts,
+                wave=draft.wave,
+                round=draft.round,
+                step=draft.step,
+            ),
+        ),
         plan=draft.plan,
         purpose=draft.purpose,
         person=draft.person,
