@@ -15,10 +15,10 @@ from datetime import datetime
 import structlog
 
 from alerts.answering import Said
-from alerts.conclusion import contact_of
-from alerts.delivery import Notice
+from alerts.delivery import Notice, Part
 from alerts.gateway import AckResult
-from alerts.intake import acknowledge
+from alerts.incident import Incident
+from alerts.intake import acknowledge, name_of
 from alerts.notice import Language
 from alerts.response import Accepts, Starts, Stops, Unclear, printed, understand
 from alerts.store import Entry, Ledger, SmsNumber
@@ -53,6 +53,15 @@ class _Alert:
         first = self.notice.parts[0].facts.number
         return first if not more else f"{first} (+{more})"
 
+    def about(self, parts: Sequence[Part]) -> _Alert:
+        """Return it with these of its parts only."""
+        return replace(self, notice=replace(self.notice, parts=tuple(parts)))
+
+    def alone(self, number: str | None) -> _Alert | None:
+        """Return what it tells of the incident with that number; `None`: nothing. Who names one takes on that one."""
+        parts = [part for part in self.notice.parts if part.facts.number.upper() == number]
+        return self.about(parts) if parts else None
+
     def react(self, situation: str, **more: str) -> Reaction:
         told = {"agency": self.notice.parts[0].facts.office.short, "number": self.number, **more}
         return Reaction(situation=situation, language=self.notice.language, told=told)
@@ -75,9 +84,9 @@ async def receive(ledger: Ledger, gateway: str, said: Said, now: datetime) -> Re
             await _note_stop(ledger, said.sender, replace(known, stopped_at=None), alerts, now)
             return None
         case Accepts(code=code, number=number) if code is not None or number is not None:
-            meant = next((a for a in alerts if code == a.code or number in _numbers(a)), None)
-            if meant is not None:
-                return await _accept(ledger, said.sender, meant, known, now)
+            meant = (a if code == a.code else a.alone(number) for a in alerts)
+            if (alert := next(filter(None, meant), None)) is not None:
+                return await _accept(ledger, said.sender, alert, known, now)
         case Accepts():
             waiting = [alert for alert in alerts if await _waits(ledger, alert)]
             if len(waiting) > 1:
@@ -102,32 +111,47 @@ async def _alerts(ledger: Ledger, number: str) -> Sequence[_Alert]:
     return alerts
 
 
-def _numbers(alert: _Alert) -> set[str]:
-    return {part.facts.number.upper() for part in alert.notice.parts}
-
-
 async def _waits(ledger: Ledger, alert: _Alert) -> bool:
-    """Whether anything in it waits for somebody to take it on."""
+    """Whether anything in it waits for somebody to take it on, and has not got worse since."""
     for part in alert.notice.parts:
         incident = await ledger.incident(part.incident_id)
-        if incident is not None and incident.is_open and incident.acknowledged_at is None:
+        if incident is None or not incident.is_open or incident.acknowledged_at is not None:
+            continue
+        if part.wave == incident.position.wave:
             return True
     return False
 
 
 async def _accept(ledger: Ledger, number: str, alert: _Alert, known: SmsNumber, now: datetime) -> Reaction | None:
     result = await acknowledge(ledger, alert.notice, now)
-    incident = await ledger.incident(alert.notice.incident_id)
-    by = (incident.acknowledged_by or "") if incident else ""
+    told = [(part, await ledger.incident(part.incident_id)) for part in alert.notice.parts]
+    # Of a bundle the answer names what it holds for: the rest may be over, or another's.
+    held = [(part, incident) for part, incident in told if incident is not None and _holds(result, part, incident)]
+    by, corrected = "", False
+    if held:
+        alert, by = alert.about([part for part, _ in held]), held[0][1].acknowledged_by or ""
+        corrected = all(incident.corrected_at is not None for _, incident in held)
     if result is AckResult.TAKEN:
         await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
         return replace(alert.react("taken", by=by), taken_on=tuple(alert.notice.incident_ids))
     # The text names who has it. What they had taken on before is not "taken" anew: a machine would be thanked for ever.
     before = dict.fromkeys((AckResult.AGAIN, AckResult.ALREADY), "already")
-    situation = {**before, AckResult.WORSE: "worse"}.get(result, "over")
-    if situation == "over" and incident is not None and incident.corrected_at is not None:
-        situation = "corrected"
+    over = "corrected" if corrected else "over"
+    situation = {**before, AckResult.WORSE: "worse"}.get(result, over)
     return await _puzzled(ledger, number, known, alert, situation, by=by)
+
+
+def _holds(result: AckResult, part: Part, incident: Incident) -> bool:
+    """Whether an answer holds for one of the incidents that a notice tells of."""
+    match result:
+        case AckResult.TAKEN | AckResult.AGAIN:
+            return incident.is_open and incident.acknowledged_by == name_of(incident, part.person)
+        case AckResult.ALREADY:
+            return incident.is_open and incident.acknowledged_by is not None
+        case AckResult.WORSE:
+            return incident.is_open and incident.position.wave != part.wave
+        case _:
+            return True
 
 
 async def _puzzled(
@@ -148,7 +172,7 @@ async def _note_stop(ledger: Ledger, number: str, known: SmsNumber, alerts: Sequ
     if alerts:
         notice = alerts[0].notice
         incident = await ledger.incident(notice.incident_id)
-        contact = contact_of(incident, notice.person) if incident else None
-        person, incident_id = contact.name if contact else notice.person, notice.incident_id
+        person = name_of(incident, notice.person) if incident else notice.person
+        incident_id = notice.incident_id
     log.warning(event, person=person)
     await ledger.journal(Entry(at=now, actor=person, event=event, incident_id=incident_id))

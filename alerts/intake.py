@@ -103,14 +103,19 @@ async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime
         # A notice about what it was before it got worse: this person has not heard yet what it is now.
         await ledger.journal(_confirmed(notice, now, part))
         return AckResult.WORSE
-    contact = contact_of(before, part.person)
-    name = contact.name if contact else part.person
+    name = name_of(before, part.person)
     if before.state is not IncidentState.TRIGGERED:
         await ledger.journal(_confirmed(notice, now, part))
         # Told that another officer has it, they would go back to sleep.
         return AckResult.AGAIN if before.acknowledged_by == name else AckResult.ALREADY
     await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name))
     return AckResult.TAKEN
+
+
+def name_of(incident: Incident, person: str) -> str:
+    """Return the name of a contact of an incident's frozen plan; the key itself when it has none."""
+    contact = contact_of(incident, person)
+    return contact.name if contact else person
 
 
 async def _find(ledger: Ledger, event: Event) -> Incident | None:

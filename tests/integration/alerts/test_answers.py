@@ -13,7 +13,7 @@ from alerts.answering import ReleaseStage, Said
 from alerts.channel import Channel
 from alerts.delivery import Attempt, NoticeState
 from alerts.desk import Desks, ServiceDesk
-from alerts.event import Correct
+from alerts.event import Acknowledge, Correct
 from alerts.exchange import Line
 from alerts.gateway import NO_KEY, AckResult, DeliveryError, Desk, ErrorClass, Heard, Progress, Report
 from alerts.hearing import MOST_PUZZLED
@@ -229,6 +229,15 @@ async def test_a_code_for_slowness_does_not_acknowledge_the_outage_it_has_become
     assert "telah diterima oleh Siti" in (await play.says(SMS_SITI.number, "2A") or "")
 
 
+async def test_a_word_without_a_code_means_the_outage_and_not_the_slowness_it_was_before(play: Play) -> None:
+    await play.submit(trigger(Matter.DEGRADED, brief=BY_SMS))
+    await play.advance(3 * MINUTE)
+    await play.submit(trigger(Matter.BOTH, play.clock.now(), brief=BY_SMS))
+
+    assert "telah diterima oleh Siti" in (await play.says(SMS_SITI.number, "terima") or "")
+    assert (await play.incident()).state is IncidentState.ACKNOWLEDGED
+
+
 async def test_a_code_is_good_only_on_the_phone_that_got_it(play: Play) -> None:
     only_siti = replace(BY_SMS, escalation=replace(BY_SMS.escalation, steps=POLICY.steps[:1], rounds=1))
     await play.submit(trigger(brief=BY_SMS))
@@ -248,6 +257,38 @@ async def test_no_code_is_asked_for_where_no_answer_is_heard_and_none_of_people_
     await play.release()
 
     assert {a.response for a in await attempts(play, Channel.SMS)} == {""}
+
+
+async def a_bundle(play: Play) -> None:
+    """Tell Siti of JCM-01 to JCM-04: of the first at once, of the others in a bundle with the code 2A."""
+    for agency in ("JCM", "MDC", "UCM", "PCM"):
+        await play.submit(replace(trigger(brief=BY_SMS), dedup_key=agency))
+    await play.advance(3 * MINUTE)
+    assert (await play.codes(SMS_SITI.number))[:2] == ["1A", "2A"]
+
+
+async def test_the_code_of_a_bundle_takes_on_all_of_it_and_the_number_of_an_incident_that_one(play: Play) -> None:
+    await a_bundle(play)
+
+    assert await play.says(SMS_SITI.number, "JCM-03") == (
+        "RM0 JCM: JCM-03 telah diterima oleh Siti Contoh. Terima kasih."
+    )
+    assert [(await play.incident(i)).acknowledged_by for i in (2, 3, 4)] == [None, "Siti Contoh", None]
+
+    assert "JCM-02 (+2)" in (await play.says(SMS_SITI.number, "2A") or "")
+    assert [(await play.incident(i)).acknowledged_by for i in (1, 2, 3, 4)] == [None, *["Siti Contoh"] * 3]
+
+
+async def test_who_answers_a_bundle_hears_what_is_theirs_of_it_now(play: Play) -> None:
+    await a_bundle(play)
+    await play.submit(Acknowledge(incident_id=2, at=play.clock.now(), by="Ravi Contoh"))
+    await play.resolve("UCM")
+
+    answered = await play.says(SMS_SITI.number, "2A")
+
+    assert answered == "RM0 JCM: JCM-04 telah diterima oleh Siti Contoh. Terima kasih."
+    await play.resolve("PCM")
+    assert "JCM-02 telah diterima lebih awal oleh Ravi Contoh" in (await play.says(SMS_SITI.number, "2A") or "")
 
 
 async def test_who_answers_a_bundle_is_named_as_each_agency_calls_them(play: Play) -> None:
