@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import nullcontext
 from urllib.parse import parse_qsl
 
 import structlog
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -22,25 +24,37 @@ LARGEST_BODY = 8 * 1024 * 1024
 #: A form is hashed field by field before it is known whose it is.
 LARGEST_FORM = 64 * 1024
 MOST_FIELDS = 200
+#: So many bodies that are no form are held at a time: a stranger may send them as well, and has been heard before it is
+#: known that it is one. Keys and SMS come in forms, and wait for nobody.
+MOST_LARGE = 8
 
 
 def callbacks(source: Source) -> Starlette:
     """Build the callback listener."""
+    places = asyncio.Semaphore(MOST_LARGE)
 
     async def hear(request: Request) -> Response:
-        gateway, path = request.path_params["gateway"], request.path_params["path"]
-        base = source.callback_base(gateway)
+        base = source.callback_base(request.path_params["gateway"])
         if base is None:  # Before anything of a stranger's body is read.
             return PlainTextResponse("", status_code=404)
-        body = await _body(request)
-        if body is None:
-            return PlainTextResponse("", status_code=413)
+        is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+        if not is_form and places.locked():
+            return PlainTextResponse("", status_code=503, headers={"Retry-After": "5"})
+        async with nullcontext() if is_form else places:
+            try:
+                body = await _body(request, LARGEST_FORM if is_form else LARGEST_BODY)
+            except ClientDisconnect:
+                return PlainTextResponse("", status_code=400)  # Nobody reads it.
+            if body is None:
+                return PlainTextResponse("", status_code=413)
+            return await hand_on(request, base, body, is_form=is_form)
+
+    async def hand_on(request: Request, base: str, body: bytes, *, is_form: bool) -> Response:
+        gateway, path = request.path_params["gateway"], request.path_params["path"]
         # The URL as the provider was given it; Host and forwarding headers are whatever a stranger writes.
         url = f"{base}/{path}" + (f"?{request.url.query}" if request.url.query else "")
         form: dict[str, list[str]] = {}
-        if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-            if len(body) > LARGEST_FORM:
-                return PlainTextResponse("", status_code=413)
+        if is_form:
             try:
                 fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
             except ValueError:
@@ -63,11 +77,11 @@ def callbacks(source: Source) -> Starlette:
     )
 
 
-async def _body(request: Request) -> bytes | None:
+async def _body(request: Request, largest: int) -> bytes | None:
     """Return the body, or `None` when it is larger than any provider's."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > LARGEST_BODY:
+        if len(body) > largest:
             return None
     return bytes(body)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
 import pytest
 
 from alerts.gateway import Answer, Refused
-from monitor.web.callbacks import LARGEST_BODY, LARGEST_FORM, MOST_FIELDS, callbacks
+from monitor.web.callbacks import LARGEST_BODY, LARGEST_FORM, MOST_FIELDS, MOST_LARGE, callbacks
 from tests.unit.monitor.web.source import BASE, Service, client
 
 PATH = "/callbacks/sms-contoh/status/d42-1"
@@ -86,4 +90,50 @@ async def test_a_form_is_small_or_is_not_looked_at(form: bytes) -> None:
         answer = await web.post(PATH, content=form, headers={"Content-Type": "application/x-www-form-urlencoded"})
 
     assert answer.status_code == 413
+    assert service.heard == []
+
+
+async def test_strangers_who_send_slowly_hold_a_few_large_bodies_and_no_form_waits_for_them() -> None:
+    service, go_on = Service(answer=Answer()), asyncio.Event()
+    arrived = asyncio.Semaphore(0)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"x"
+        arrived.release()
+        await go_on.wait()
+
+    async with client(callbacks(service)) as web, asyncio.TaskGroup() as strangers:
+        held = [strangers.create_task(web.post(PATH, content=slow())) for _ in range(MOST_LARGE)]
+        for _ in held:
+            await arrived.acquire()
+        one_more = await web.post(PATH, json={"a": 1})
+        key = await web.post(PATH, data={"Digits": "1"})
+        go_on.set()
+
+    assert (one_more.status_code, one_more.headers["retry-after"]) == (503, "5"), "its provider comes again"
+    assert key.status_code == 204
+    assert {task.result().status_code for task in held} == {204}
+
+
+@pytest.mark.parametrize("kind", [b"application/json", b"application/x-www-form-urlencoded"])
+async def test_who_hangs_up_while_sending_is_no_error_of_ours(kind: bytes) -> None:
+    service = Service(answer=Answer())
+    said = iter([{"type": "http.request", "body": b"Digits=1", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> Any:
+        return next(said)
+
+    async def send(_: Any) -> None:
+        pass
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": PATH,
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"content-type", kind)],
+    }
+    await callbacks(service)(scope, receive, send)
+
     assert service.heard == []
