@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from fastapi import FastAPI, HTTPException, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict
 
 from alerts.incident import CORRECTABLE_FOR, Incident, may_correct
 from alerts.store import StoreAway
@@ -15,6 +16,7 @@ from monitor.web.drills import Instructor, drills
 from monitor.web.portal import reload_response
 from monitor.web.records import Records, records
 from monitor.web.source import Source
+from monitor.web.word import Name, Why, unreadable
 
 
 class Word(BaseModel):
@@ -22,19 +24,20 @@ class Word(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    by: str = Field(min_length=1, max_length=100)
+    by: Name
 
 
 class Reason(Word):
     """Who says so, and why."""
 
-    why: str = Field(min_length=1, max_length=500)
+    why: Why
 
 
 def control(source: Source, archive: Records | None = None, instructor: Instructor | None = None) -> FastAPI:
     """Build the control application; without an *archive* no records are handed out."""
     app = FastAPI(title="Pantau control", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(StoreAway, store_away)
+    app.add_exception_handler(RequestValidationError, unreadable)
 
     @app.get("/incidents")
     async def incidents() -> list[IncidentView]:

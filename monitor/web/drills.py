@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from alerts.channel import Channel
 from alerts.drill import ExerciseState
 from monitor.store.drills import Drill, Record
+from monitor.web.word import Name
 
 #: A drill that somebody asks for is over by then: whoever asked is still there.
 WITHIN = timedelta(hours=2)
@@ -34,7 +35,7 @@ class Wish(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     contact: str = Field(min_length=1, max_length=64)
-    by: str = Field(min_length=1, max_length=100)
+    by: Name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

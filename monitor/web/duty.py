@@ -8,13 +8,14 @@ from __future__ import annotations
 from datetime import date, datetime
 
 from fastapi import APIRouter, HTTPException
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from alerts.channel import Channel
 from alerts.contact import Address, Contact
 from alerts.oncall import Override
 from monitor.config.phone import printed
 from monitor.duty import Duty, DutyView, Unacceptable
+from monitor.web.word import Name
 
 
 class AddressWord(BaseModel):
@@ -77,7 +78,7 @@ class OverrideOrder(BaseModel):
     #: Empty: now.
     begins: str = ""
     ends: str
-    by: str = Field(min_length=1, max_length=100)
+    by: Name
 
 
 class Removal(BaseModel):
@@ -85,7 +86,7 @@ class Removal(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    by: str = Field(min_length=1, max_length=100)
+    by: Name
 
 
 def duties(duty: Duty) -> APIRouter:

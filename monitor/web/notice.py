@@ -11,8 +11,8 @@ from jinja2 import Environment
 from alerts.gateway import PageContent, SmsContent, VoiceContent
 from monitor.web.source import Source
 
-#: As large as any database counts.
-NoticeId = Annotated[int, Path(ge=1, lt=2**53)]
+#: As large as either database counts.
+NoticeId = Annotated[int, Path(ge=1, lt=2**31)]
 
 
 def notice_pages(source: Source, templates: Environment) -> APIRouter:

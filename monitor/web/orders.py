@@ -6,10 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from monitor.overview import IncidentView, view_incident
 from monitor.web.source import Source
+from monitor.web.word import Name
 
 
 class Acknowledgement(BaseModel):
@@ -17,7 +18,7 @@ class Acknowledgement(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    by: str = Field(min_length=1, max_length=100)
+    by: Name
 
 
 _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
@@ -27,11 +28,23 @@ def orders(source: Source) -> APIRouter:
     """Build the routes. A page of a stranger's cannot send the header, so no browser orders anything unasked."""
     router = APIRouter(prefix="/api/v1", tags=["orders"])
 
-    @router.post("/incidents/{number}/acknowledge", summary="Take an incident on; needs a token of `api`")
-    async def acknowledge(number: str, word: Acknowledgement, bearer: _Bearer) -> IncidentView:
+    def program_of(bearer: HTTPAuthorizationCredentials | None) -> str:
         program = None if bearer is None else source.program(bearer.credentials)
         if program is None:
             raise HTTPException(401, "no token that is known", headers={"WWW-Authenticate": "Bearer"})
+        return program
+
+    async def known(bearer: _Bearer) -> None:
+        """Ask for the token first: what is wrong with an order is told to nobody without one."""
+        program_of(bearer)
+
+    @router.post(
+        "/incidents/{number}/acknowledge",
+        summary="Take an incident on; needs a token of `api`",
+        dependencies=[Depends(known)],
+    )
+    async def acknowledge(number: str, word: Acknowledgement, bearer: _Bearer) -> IncidentView:
+        program = program_of(bearer)
         # Both are written down: the person, by the word of the program.
         incident = await source.acknowledge(number, f"{word.by} ({program})")
         if incident is None:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -27,6 +28,7 @@ from monitor.web.notice import notice_pages
 from monitor.web.orders import orders
 from monitor.web.page import FILTERS
 from monitor.web.source import Source
+from monitor.web.word import unreadable
 
 #: Everything comes from here; nothing may be loaded from or sent to anywhere else.
 SECURITY_HEADERS = {
@@ -49,6 +51,7 @@ def portal(source: Source, hosts: Sequence[str]) -> FastAPI:
         redoc_url=None,
     )
     app.add_exception_handler(StoreAway, store_away)
+    app.add_exception_handler(RequestValidationError, unreadable)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_middleware(BaseHTTPMiddleware, dispatch=_secure)
     app.include_router(_api(source))

@@ -12,8 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
 
 from alerts.audit import Head
 from monitor.store.purge import Doomed
-
-_Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+from monitor.web.word import Name
 
 
 class Disposal(BaseModel):
@@ -24,7 +23,7 @@ class Disposal(BaseModel):
     before: AwareDatetime
     #: The reference of the written consent (Act 629, section 25).
     authority: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
-    by: _Name
+    by: Name
     #: What the dry run said: incidents/notices/entries. Empty: this is the dry run.
     confirm: str = ""
 
@@ -34,7 +33,7 @@ class Reader(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    by: _Name
+    by: Name
 
 
 class Records(Protocol):

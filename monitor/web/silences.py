@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from alerts.silence import Silence
 from monitor.config.duration import NoDuration, parse_duration
 from monitor.hush import NotSilenced
+from monitor.web.word import Name, Why
 
 
 class Silences(Protocol):
@@ -32,8 +33,8 @@ class Order(BaseModel):
 
     about: str = Field(min_length=1, max_length=200)
     lasts: str = Field(min_length=1, max_length=20)
-    why: str = Field(min_length=1, max_length=500)
-    by: str = Field(min_length=1, max_length=100)
+    why: Why
+    by: Name
 
 
 class Removal(BaseModel):
@@ -41,7 +42,7 @@ class Removal(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    by: str = Field(min_length=1, max_length=100)
+    by: Name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

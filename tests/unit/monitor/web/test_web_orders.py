@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from monitor.web.control import control
 from monitor.web.portal import portal
 from tests.unit.monitor.web.source import TOKEN, Service, client
 
@@ -40,3 +41,24 @@ async def test_nothing_else_can_be_ordered_over_http(order: str) -> None:
         answer = await web.post(f"/api/v1/incidents/JCM-01/{order}", json={**WORD, "why": "silap"})
 
     assert answer.status_code == 404
+
+
+#: What JSON can say and no answer can: half a pair, no number; and what cannot be shown as a name.
+UNREADABLE = [
+    *(b'{"by": "\\ud800"}', b'{"by": NaN}', b'{"by": "Siti", "\\ud800": 1}', b'{"by": "  "}', b'{"by": "Si\\u0000ti"}'),
+    *(b'{"by": "Siti\\n"}'.replace(b"\\n", b"\\nAli"), b'{"by": "\\u202eitiS"}', b'{"by": "\\u001b[2J"}'),
+]
+
+
+@pytest.mark.parametrize("body", UNREADABLE)
+async def test_a_name_that_cannot_be_kept_or_shown_is_refused_and_told_to_nobody_without_a_token(body: bytes) -> None:
+    service, kind = Service(), {"Content-Type": "application/json"}
+    async with client(portal(service, ["localhost"]), **kind) as web:
+        stranger = await web.post(PATH, content=body)
+        known = await web.post(PATH, content=body, headers={"Authorization": f"Bearer {TOKEN}"})
+    async with client(control(service), **kind) as cli:
+        ordered = await cli.post("/incidents/JCM-01/acknowledge", content=body)
+
+    assert (stranger.status_code, known.status_code, ordered.status_code) == (401, 422, 422)
+    assert {problem["loc"][0] for problem in known.json()["detail"]} == {"body"}
+    assert service.incident.acknowledged_by is None
