@@ -69,7 +69,8 @@ class _Alert:
 
 async def receive(ledger: Ledger, gateway: str, said: Said, now: datetime) -> Reaction | None:
     """Take in an SMS, and return what to answer, or `None`: it came before, is a stranger's, or needs no answer."""
-    if not await ledger.responses.knows(said.sender):
+    # A name in the place of a number may hold what no database keeps; it must not keep those behind it from being heard.
+    if not said.sender.isprintable() or not await ledger.responses.knows(said.sender):
         log.info("an SMS from an unknown number was ignored", gateway=gateway)
         return None
     if not await ledger.first_heard(gateway, said.event_id, now):

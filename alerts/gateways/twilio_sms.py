@@ -147,15 +147,18 @@ class TwilioSms:
             return
         messages = await self._twilio.received_by(self._from, since)
         self._handed_in &= {str(message["sid"]) for message in messages}
+        owed: list[tuple[str, SmsContent]] = []
         for message in messages:
-            sid = str(message["sid"])
-            if sid in self._handed_in:
+            if (sid := str(message["sid"])) in self._handed_in:
                 continue
             sender, text = str(message.get("from")), str(message.get("body") or "")
             answer = await desk.receive(Said(sender=sender, text=text, event_id=f"{sid}/received"))
             self._handed_in.add(sid)
             if answer is not None:
-                await self._answer(sender, answer)
+                owed.append((sender, answer))
+        # After all are taken in: an answer may take as long as the deadline, and people are called meanwhile.
+        for sender, answer in owed:
+            await self._answer(sender, answer)
 
     async def _answer(self, number: str, answer: SmsContent) -> None:
         """Send an answer once: what it confirms is stored, and a second SMS would only confuse."""

@@ -332,6 +332,18 @@ async def test_a_stranger_is_not_answered_and_changes_nothing(play: Play) -> Non
         assert await ledger.responses.sms_number(STRANGER) == SmsNumber(), "nothing is kept of them"
 
 
+@pytest.mark.parametrize("name", ["\0bank", "\ud800", "Bank\n"])
+async def test_a_sender_that_no_store_can_keep_keeps_nobody_behind_it_from_being_heard(play: Play, name: str) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    assert isinstance(play.sms, Answerable)
+    senders = enumerate((name, SMS_SITI.number))
+    play.sms.box += [Said(sender=sender, text="1A", event_id=f"SM{n}") for n, sender in senders]
+
+    await Poller(store=play.store, exchange=play.exchange, desks=play.desks, clock=play.clock).look()
+
+    assert (await play.incident()).acknowledged_by == "Siti Contoh"
+
+
 async def test_what_is_not_understood_is_explained_a_few_times_until_something_is(play: Play) -> None:
     await play.submit(trigger(brief=BY_SMS))
     answers = [await play.says(SMS_SITI.number, "siapa ini?") for _ in range(MOST_PUZZLED + 2)]

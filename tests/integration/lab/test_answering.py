@@ -12,7 +12,17 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from alerts.gateway import DeliveryError, ErrorClass, Listens, Order, Script, Surroundings, VoiceContent
+from alerts.answering import Said
+from alerts.gateway import (
+    DeliveryError,
+    ErrorClass,
+    Listens,
+    Order,
+    Script,
+    SmsContent,
+    Surroundings,
+    VoiceContent,
+)
 from alerts.gateways import twilio_sms, twilio_voice
 from monitor.lab.callbacks import Listener, NotedDesk
 from monitor.lab.carrier.api import app
@@ -101,6 +111,25 @@ async def test_an_answer_is_fetched_where_nobody_can_reach_us() -> None:
         await play.look()
 
         assert (play.heard, siti.unexpected()) == ([(SITI, "1A")], [])
+
+
+async def test_all_answers_are_taken_in_before_anybody_is_thanked() -> None:
+    class Watchful(NotedDesk):
+        async def receive(self, said: Said) -> SmsContent | None:
+            thanked.append(len(play.carrier.messages))
+            return await super().receive(said)
+
+    thanked: list[int] = []
+    async with world("poll") as play:
+        play.desk = Watchful(answers=THANKS)
+        people = [play.phone(), play.phone(RAVI)]
+        for person in people:
+            await play.carrier.answer(person, "1A")
+        await play.look()
+        for person in people:
+            await person.expect_sms(THANKS)
+
+    assert thanked == [0, 0], "a provider that is slow to take an answer keeps no acknowledgement waiting"
 
 
 async def test_what_needs_no_answer_gets_none() -> None:
