@@ -68,13 +68,13 @@ class ServiceDesk:
 
     async def prove_release(self, reference: str, pin: str) -> ReleaseAnswer:
         """Commit that a PIN was typed, and go on."""
-        desks = self._desks
+        desks, pins = self._desks, self._desks.pins()
         async with desks.store.transaction() as ledger:
-            whose = await desks.releasing.whose(ledger, reference, desks.clock.now())
+            whose = await desks.releasing.whose(ledger, pins, reference, desks.clock.now())
         # Outside of the transaction: it takes long on purpose.
-        right = whose is not None and await desks.pins().check(*whose, pin)
+        right = whose is not None and await pins.check(*whose, pin)
         async with desks.store.transaction() as ledger:
-            return await desks.releasing.prove(ledger, reference, desks.clock.now(), right=right)
+            return await desks.releasing.prove(ledger, pins, reference, desks.clock.now(), right=right)
 
     async def release(self, reference: str) -> ReleaseAnswer:
         """Release the announcement if the PIN has just been proven in this call."""

@@ -49,6 +49,11 @@ class PinBook:
         """Whether this contact of the agency has a PIN."""
         return (agency, person) in self._kept
 
+    def agencies(self, agency: str, person: str) -> frozenset[str]:
+        """Return the agencies in which this contact is the same one, with the same PIN: a shared contact has many."""
+        kept = self._kept.get((agency, person))
+        return frozenset(other for (other, key), pin in self._kept.items() if key == person and pin == kept) | {agency}
+
     async def check(self, agency: str, person: str, pin: str) -> bool:
         """Return whether *pin* is this contact's."""
         kept = self._kept.get((agency, person))

@@ -59,21 +59,23 @@ class Releasing:
             return self._end("over")
         if not pins.has(case.agency, case.person):
             return self._end("nobody")
-        if await _is_locked(ledger, case, now):
+        if await _is_locked(ledger, pins, case, now):
             return self._end("locked")
         return ReleaseAnswer(stage=ReleaseStage.PIN, words=words.say("pin", self._wording), otherwise=self._cancelled())
 
-    async def whose(self, ledger: Ledger, reference: str, now: datetime) -> tuple[str, str] | None:
+    async def whose(self, ledger: Ledger, pins: PinBook, reference: str, now: datetime) -> tuple[str, str] | None:
         """Return agency and contact whose PIN is asked for in a call; `None`: nobody's."""
         case = await self._case(ledger, reference, now)
-        return None if case is None or await _is_locked(ledger, case, now) else (case.agency, case.person)
+        return None if case is None or await _is_locked(ledger, pins, case, now) else (case.agency, case.person)
 
-    async def prove(self, ledger: Ledger, reference: str, now: datetime, *, right: bool) -> ReleaseAnswer:
+    async def prove(
+        self, ledger: Ledger, pins: PinBook, reference: str, now: datetime, *, right: bool
+    ) -> ReleaseAnswer:
         """Write down that a PIN was typed; say what would go out, or that it was wrong."""
         case = await self._case(ledger, reference, now)
         if case is None:
             return self._end("over")
-        if await _is_locked(ledger, case, now):
+        if await _is_locked(ledger, pins, case, now):
             return self._end("locked")
         await ledger.responses.add_pin_entry(
             PinEntry(reference=reference, agency=case.agency, person=case.person, at=now, proven=right)
@@ -84,7 +86,7 @@ class Releasing:
             confirm = words.confirm(told, case.incident.brief.announcement, self._wording)
             return ReleaseAnswer(stage=ReleaseStage.CONFIRM, words=confirm, otherwise=self._cancelled())
         log.warning("wrong PIN", incident=case.incident.number, person=case.name)
-        if await _is_locked(ledger, case, now):
+        if await _is_locked(ledger, pins, case, now):
             return self._end("locked")
         return ReleaseAnswer(
             stage=ReleaseStage.PIN, words=words.say("wrong", self._wording), otherwise=self._cancelled()
@@ -95,7 +97,7 @@ class Releasing:
         case = await self._case(ledger, reference, now)
         if case is None:
             return self._end("over")
-        entries = await ledger.responses.pin_entries(case.agency, case.person, now - PROVEN_FOR)
+        entries = await ledger.responses.pin_entries({case.agency}, case.person, now - PROVEN_FOR)
         if not entries or not entries[-1].proven or entries[-1].reference != reference:
             return self._end("cancelled")
         await take_in(ledger, Release(incident_id=case.incident.id, at=now, by=case.name))
@@ -124,10 +126,10 @@ class Releasing:
         return dict(words.say("cancelled", self._wording))
 
 
-async def _is_locked(ledger: Ledger, case: _Case, now: datetime) -> bool:
-    """Whether too many wrong PINs were typed since the last right one."""
-    wrong = 0
-    for entry in await ledger.responses.pin_entries(case.agency, case.person, now - LOCKED_FOR):
+async def _is_locked(ledger: Ledger, pins: PinBook, case: _Case, now: datetime) -> bool:
+    """Whether too many wrong PINs were typed since the last right one, in whichever agency's calls."""
+    wrong, agencies = 0, pins.agencies(case.agency, case.person)
+    for entry in await ledger.responses.pin_entries(agencies, case.person, now - LOCKED_FOR):
         wrong = 0 if entry.proven else wrong + 1
     return wrong >= MOST_WRONG
 

@@ -89,8 +89,8 @@ class Responses(Protocol):
 
     async def add_pin_entry(self, entry: PinEntry) -> None: ...
 
-    async def pin_entries(self, agency: str, person: str, since: datetime) -> Sequence[PinEntry]:
-        """Return the PINs typed for a person since then, oldest first."""
+    async def pin_entries(self, agencies: Collection[str], person: str, since: datetime) -> Sequence[PinEntry]:
+        """Return the PINs typed for a person of any of these agencies since then, oldest first."""
 
 
 class Ledger(Protocol):

@@ -5,7 +5,7 @@ Writers take turns (`monitor.store.database`), so that what is read here is stil
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import exists, insert, select, update
@@ -94,9 +94,9 @@ class SqlResponses:
             )
         )
 
-    async def pin_entries(self, agency: str, person: str, since: datetime) -> Sequence[PinEntry]:
-        """Return the PINs typed for a person since then, oldest first."""
-        theirs = (pin_entry.c.agency == agency) & (pin_entry.c.person == person)
+    async def pin_entries(self, agencies: Collection[str], person: str, since: datetime) -> Sequence[PinEntry]:
+        """Return the PINs typed for a person of any of these agencies since then, oldest first."""
+        theirs = pin_entry.c.agency.in_(agencies) & (pin_entry.c.person == person)
         query = select(pin_entry).where(theirs, pin_entry.c.at > since).order_by(pin_entry.c.id)
         return [
             PinEntry(reference=row.reference, agency=row.agency, person=row.person, at=row.at, proven=row.proven)

@@ -117,8 +117,8 @@ async def test_pins_that_were_typed_come_back_in_their_order_and_for_one_person(
             await ledger.responses.add_pin_entry(entry)
             await ledger.responses.add_pin_entry(replace(entry, person="ravi"))
             await ledger.responses.add_pin_entry(replace(entry, agency="MDC"))
-        assert await ledger.responses.pin_entries("JCM", "siti", T0 - MINUTE) == entries
-        assert await ledger.responses.pin_entries("JCM", "siti", T0 + MINUTE) == entries[2:]
+        assert await ledger.responses.pin_entries({"JCM"}, "siti", T0 - MINUTE) == entries
+        assert await ledger.responses.pin_entries({"JCM"}, "siti", T0 + MINUTE) == entries[2:]
 
 
 async def test_an_attempt_keeps_the_code_that_it_asks_for(store: Store) -> None:

@@ -22,7 +22,7 @@ from alerts.notice import Matter, Purpose
 from alerts.pin import PinBook, hashed
 from alerts.poller import Poller
 from alerts.releasing import LOCKED_FOR
-from alerts.store import SmsNumber
+from alerts.store import PinEntry, SmsNumber
 from alerts.wording.texts import load
 from tests.integration.alerts.station import Scripted, Station, station_at
 from tests.unit.alerts.people import (
@@ -517,6 +517,20 @@ async def test_three_wrong_pins_lock_the_person_out_in_every_call_and_are_in_the
 
     play.clock.moment += LOCKED_FOR
     assert (await play.desk.begin_release(reference)).stage is ReleaseStage.PIN
+
+
+async def test_a_shared_contact_has_three_wrong_pins_in_all_and_not_three_for_each_agency(play: Play) -> None:
+    reference, kept = await in_a_call(play), hashed(PIN)
+    play.pins = PinBook({("MDC", "siti"): kept, ("JCM", "siti"): kept, ("UCM", "siti"): hashed(PIN)})
+    for agency, wrong in (("MDC", 2), ("UCM", 2)):
+        for _ in range(wrong):
+            async with play.store.transaction() as ledger:
+                typed = PinEntry(reference="p9-1-0", agency=agency, person="siti", at=play.clock.now(), proven=False)
+                await ledger.responses.add_pin_entry(typed)
+    assert (await play.desk.begin_release(reference)).stage is ReleaseStage.PIN, "UCM's is somebody else"
+
+    assert (await play.desk.prove_release(reference, "111111")).stage is ReleaseStage.END
+    assert (await play.desk.prove_release(reference, PIN)).stage is ReleaseStage.END
 
 
 @pytest.mark.parametrize("person", ["nobody's", "another's"])
