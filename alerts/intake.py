@@ -61,7 +61,8 @@ class Taken:
 async def take_report(ledger: Ledger, gateway: str, heard: Heard, policy: DeliveryPolicy, now: datetime) -> Taken:
     """Take in what a provider told of an attempt; what it tells a second time changes nothing."""
     found = await ledger.attempt(heard.reference)
-    if found is None:
+    # Whoever has one provider's key may say nothing of what another was given.
+    if found is None or found[1].gateway != gateway:
         return Taken(result=AckResult.OVER)
     notice, attempt = found
     if heard.report and await ledger.first_heard(gateway, heard.event_id, now):

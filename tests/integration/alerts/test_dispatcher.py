@@ -106,6 +106,17 @@ async def test_a_key_on_the_telephone_ends_the_escalation_and_is_taken_once(stat
     assert station.sms.sent == [OUTAGE_BY_SMS, RECOVERY_BY_SMS, f"recovery to {SMS_RAVI.number}"]
 
 
+async def test_one_provider_may_say_nothing_of_what_another_was_given(station: Station) -> None:
+    await station.submit(trigger())
+    delivered = Report(progress=Progress.DELIVERED)
+    forged = Heard(reference=station.sms.orders[0].reference, event_id="1", report=delivered, acknowledged=True)
+
+    assert await station.dispatcher.record("fax", forged) is AckResult.OVER
+
+    assert (await station.incident()).state is IncidentState.TRIGGERED
+    assert [n.state for n in await station.notices()] == [NoticeState.SENT]
+
+
 async def test_a_recipient_who_confirms_what_they_heard_does_not_end_the_escalation(station: Station) -> None:
     by_call = replace(BRIEF.announcement.recipients[0], addresses=(VOICE_RAVI,))
     brief = replace(BRIEF, announcement=replace(BRIEF.announcement, recipients=(by_call,)))

@@ -84,7 +84,8 @@ async def call_back(station: Station, which: int, progress: Progress, *, acknowl
     error = ErrorClass.TRANSIENT if progress is Progress.FAILED else None
     report = Report(progress=progress, error=error)
     heard = Heard(reference=reference, event_id=f"{reference}/{progress}", report=report, acknowledged=acknowledged)
-    await station.dispatcher.record("any", heard)
+    name = next(line.name for line in station.lines() if line.gateway is gateway)
+    await station.dispatcher.record(name, heard)
 
 
 async def all_notices(station: Station) -> Sequence[Notice]:
