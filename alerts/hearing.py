@@ -25,7 +25,8 @@ from alerts.store import Entry, Ledger, SmsNumber
 
 log = structlog.get_logger()
 
-#: How often a number is answered about an SMS that did nothing, until one does something.
+#: How often a number is answered about an SMS that did nothing, until one does something or the number is told of
+#: something new.
 MOST_PUZZLED = 3
 
 

@@ -75,7 +75,10 @@ class Responses(Protocol):
     """What people answer by SMS and by PIN, inside one transaction."""
 
     async def code_for(self, number: str, notice: Notice, now: datetime) -> int:
-        """Return the response code for a notice on a phone; the same trouble keeps its code there."""
+        """Return the response code for a notice on a phone; the same trouble keeps its code there.
+
+        With a new code the phone is answered again (`SmsNumber.puzzled`).
+        """
 
     async def told(self, number: str) -> Sequence[Told]:
         """Return what a phone was told of with a code, the newest first."""

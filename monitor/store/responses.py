@@ -41,6 +41,8 @@ class SqlResponses:
         await self._connection.execute(
             insert(response_code).values(number=number, code=free, about=about, notice_id=notice.id, given_at=now)
         )
+        # Whoever is told something new is answered again, whatever they sent long ago.
+        await self._connection.execute(update(sms_number).where(sms_number.c.number == number).values(puzzled=0))
         return free
 
     async def _taken(self, number: str, now: datetime) -> set[int]:

@@ -354,6 +354,19 @@ async def test_what_is_not_understood_is_explained_a_few_times_until_something_i
     assert answered == "RM0 JCM: Jawapan tidak difahami. Tiada amaran yang menunggu jawapan sekarang."
 
 
+async def test_who_thanked_too_often_long_ago_is_answered_about_the_next_alert(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    await play.resolve()
+    for _ in range(MOST_PUZZLED + 1):
+        await play.says(SMS_SITI.number, "ok terima kasih")
+    await play.advance(timedelta(days=2))
+
+    await play.submit(trigger(at=play.clock.now(), brief=BY_SMS))
+    await play.submit(Acknowledge(incident_id=2, at=play.clock.now(), by="Ravi Contoh"))
+
+    assert "lebih awal oleh Ravi Contoh" in (await play.says(SMS_SITI.number, "1A") or "")
+
+
 async def test_a_machine_that_says_ok_to_every_answer_is_answered_a_few_times(play: Play) -> None:
     await play.submit(trigger(brief=BY_SMS))
     await play.resolve()
