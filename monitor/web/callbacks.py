@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
+from datetime import datetime, timedelta
 from urllib.parse import parse_qsl
 
 import structlog
@@ -27,11 +28,15 @@ MOST_FIELDS = 200
 #: So many bodies that are no form are held at a time: a stranger may send them as well, and has been heard before it is
 #: known that it is one. Keys and SMS come in forms, and wait for nobody.
 MOST_LARGE = 8
+#: Refusals of a kind are logged this often. Strangers may knock a thousand times a second, and where the machine's log
+#: takes only so many lines of a service, they would keep ours out; the metric counts each.
+LOGGED_EVERY = timedelta(minutes=1)
 
 
 def callbacks(source: Source) -> Starlette:
     """Build the callback listener."""
     places = asyncio.Semaphore(MOST_LARGE)
+    logged: dict[tuple[str, int, str], datetime] = {}
 
     async def hear(request: Request) -> Response:
         base = source.callback_base(request.path_params["gateway"])
@@ -65,7 +70,10 @@ def callbacks(source: Source) -> Starlette:
         try:
             answer = await source.hear(gateway, incoming)
         except Refused as refusal:
-            log.warning("callback refused", gateway=gateway, status=refusal.status, why=refusal.reason)
+            kind, now = (gateway, refusal.status, refusal.reason), source.now()
+            if kind not in logged or now - logged[kind] >= LOGGED_EVERY:
+                logged[kind] = now
+                log.warning("callback refused", gateway=gateway, status=refusal.status, why=refusal.reason)
             return PlainTextResponse("", status_code=refusal.status)
         if answer is None:
             return PlainTextResponse("", status_code=404)

@@ -48,6 +48,7 @@ class Service:
     incident: Incident = field(default_factory=incident)
     problems: Sequence[Problem] = ()
     is_ready: bool = True
+    moment: datetime = T0
     says: Content = field(default_factory=lambda: SmsContent(text="RM0 JCM ICT: AMARAN."))
     #: What a callback is answered with, or the error it ends in.
     answer: Answer | Exception | None = None
@@ -144,7 +145,7 @@ class Service:
         return self.wrong
 
     def now(self) -> datetime:
-        return T0
+        return self.moment
 
 
 def checks(found: Mapping[str, Sequence[Finding] | None]) -> Sequence[CheckView]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from alerts.gateway import Answer, Refused
 from monitor.web.callbacks import LARGEST_BODY, LARGEST_FORM, MOST_FIELDS, MOST_LARGE, callbacks
+from tests.unit.alerts.people import T0
 from tests.unit.monitor.web.source import BASE, Service, client
 
 PATH = "/callbacks/sms-contoh/status/d42-1"
@@ -137,3 +140,16 @@ async def test_who_hangs_up_while_sending_is_no_error_of_ours(kind: bytes) -> No
     await callbacks(service)(scope, receive, send)
 
     assert service.heard == []
+
+
+async def test_what_is_refused_again_and_again_is_logged_once_a_minute() -> None:
+    service = Service(answer=Refused(403, "no signature"))
+    with capture_logs() as lines:
+        async with client(callbacks(service)) as web:
+            for minutes in (0, 0, 0, 1, 1):
+                service.moment = T0 + timedelta(minutes=minutes)
+                assert (await web.post(PATH)).status_code == 403
+            service.answer = Refused(400, "not a status of a call")
+            await web.post(PATH)
+
+    assert [line["why"] for line in lines] == ["no signature", "no signature", "not a status of a call"]
