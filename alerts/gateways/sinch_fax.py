@@ -6,6 +6,8 @@ import base64
 import hmac
 import json
 from collections.abc import Mapping
+from email import message_from_bytes
+from email.message import Message
 from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -188,10 +190,11 @@ def _with_login(url: str, login: str) -> str:
 
 def _event(incoming: Incoming) -> Mapping[str, Any]:
     """Read a callback in either form: JSON as asked for, or the multipart form that is Sinch's default."""
+    kind = next((v for k, v in incoming.headers.items() if k.lower() == "content-type"), "")
     try:
-        if "fax" in incoming.form:
-            name = next(iter(incoming.form.get("event", ())), "").strip('"')
-            event = {"event": name, "fax": json.loads(incoming.form["fax"][0])}
+        if kind.lower().startswith("multipart/"):
+            parts = _parts(kind, incoming.body)
+            event = {"event": parts.get("event", "").strip('"'), "fax": json.loads(parts.get("fax", ""))}
         else:
             event = json.loads(incoming.body)
         # Half a surrogate pair is JSON and cannot be stored.
@@ -201,6 +204,17 @@ def _event(incoming: Incoming) -> Mapping[str, Any]:
     if not isinstance(event, dict):
         raise Refused(400, "not an event")
     return event
+
+
+def _parts(kind: str, body: bytes) -> Mapping[str, str]:
+    """Return the fields of a multipart form (RFC 7578) by name; the page that comes with them is left out."""
+    message = message_from_bytes(b"Content-Type: " + kind.encode("latin-1", "replace") + b"\r\n\r\n" + body)
+    parts = message.get_payload() if message.is_multipart() else ()
+    return {
+        str(part.get_param("name", header="content-disposition")): bytes(part.get_payload(decode=True) or b"").decode()
+        for part in parts
+        if isinstance(part, Message) and not part.is_multipart() and part.get_filename() is None
+    }
 
 
 def _reference(fax: Mapping[str, Any]) -> str | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -103,9 +103,10 @@ class Listener:
             return Response(status_code=404)
         body = await request.body()
         form: dict[str, list[str]] = {}
-        if "form" in request.headers.get("content-type", ""):
-            for key, value in (await request.form()).multi_items():
-                form.setdefault(key, []).append(value if isinstance(value, str) else json.dumps(value.filename))
+        # As the service's own does: what is no such form is left to the gateway.
+        if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+            for key, value in parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True):
+                form.setdefault(key, []).append(value)
         query = f"?{request.url.query}" if request.url.query else ""
         incoming = Incoming(
             path=request.path_params["path"],

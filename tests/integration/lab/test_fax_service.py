@@ -184,11 +184,26 @@ async def test_a_callback_that_makes_no_sense_is_refused(world: World, event: An
 async def test_the_multipart_form_is_understood_as_well(world: World) -> None:
     world.order()
     fax = json.dumps({"id": "F1", "status": "COMPLETED", "labels": {"pantau": "d1-1"}})
-    form = {"event": (None, "FAX_COMPLETED"), "fax": (None, fax)}
+    form: dict[str, Any] = {
+        "event": (None, "FAX_COMPLETED"),
+        "fax": (None, fax),
+        "file": ("page.pdf", b"%PDF-1.7\xff", "application/pdf"),
+    }
     async with httpx.AsyncClient(trust_env=False) as client:
         answer = await client.post(f"{world.base}/fax/done/d1-1", files=form, headers=login(SECRET))
     assert answer.status_code == 200
     assert len(world.desk.heard) == 1
+
+
+async def test_a_multipart_form_that_is_none_is_refused(world: World) -> None:
+    world.order()
+    for kind in ("multipart/form-data", "multipart/form-data; boundary=x"):
+        for body in (b"", b"--x\r\n\r\n--x--", b"--x\r\nContent-Disposition: form-data; name=fax\r\n\r\n\xff\r\n--x--"):
+            async with httpx.AsyncClient(trust_env=False) as client:
+                headers = {**login(SECRET), "Content-Type": kind}
+                answer = await client.post(f"{world.base}/fax/done/d1-1", content=body, headers=headers)
+            assert answer.status_code == 400
+    assert world.desk.heard == []
 
 
 async def test_a_callback_for_an_unknown_attempt_changes_nothing(world: World) -> None:
