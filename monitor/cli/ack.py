@@ -20,4 +20,5 @@ def ack(
     if found["state"] == "resolved":
         typer.echo(f"{found['number']} is over: nothing to acknowledge.")
     else:
-        typer.echo(f"{found['number']} is acknowledged by {found['acknowledged_by']}.")
+        # What it is about now: it may have got worse since it was read.
+        typer.echo(f"{found['number']} ({found['matter']}) is acknowledged by {found['acknowledged_by']}.")

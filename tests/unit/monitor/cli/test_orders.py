@@ -106,7 +106,7 @@ async def test_a_person_takes_an_incident_on(office: Office, number: str) -> Non
     async with office.open(Service()):
         code, said = await office.ask("ack", number, "--by", "Siti Contoh")
 
-    assert (code, said) == (0, "JCM-01 is acknowledged by Siti Contoh.\n")
+    assert (code, said) == (0, "JCM-01 (both) is acknowledged by Siti Contoh.\n")
 
 
 async def test_who_says_nothing_else_is_taken_for_who_is_signed_in(office: Office) -> None:
