@@ -19,11 +19,13 @@ log = structlog.get_logger()
 class Poller:
     """Looks at the providers every `EVERY` while an incident is active, and for `AFTERWARDS` behind the last.
 
-    Whoever wakes up after the recovery and answers the SMS of the night is told that it is over.
+    Whoever wakes up after the recovery and answers the SMS of the night is told that it is over. At other times it looks
+    every `QUIETLY`: whoever wants SMS again (START) says so when nothing is the matter.
     """
 
     EVERY = timedelta(seconds=20)
     AFTERWARDS = timedelta(hours=1)
+    QUIETLY = timedelta(minutes=10)
     #: How far back is looked after a start.
     FURTHEST = timedelta(hours=24)
 
@@ -34,6 +36,7 @@ class Poller:
         self._clock = clock
         self._since: datetime | None = None
         self._active_at: datetime | None = None
+        self._looked_at: datetime | None = None
         #: Gateways that could not be asked the last time.
         self._silent: set[str] = set()
 
@@ -65,9 +68,15 @@ class Poller:
         if oldest is not None:
             self._active_at = now
             self._since = max(oldest.opened_at, now - self.FURTHEST)
-        if self._active_at is None or now - self._active_at > self.AFTERWARDS:
+        if self._active_at is not None and now - self._active_at <= self.AFTERWARDS:
+            self._looked_at = now
+            return self._since
+        looked_at = self._looked_at = self._looked_at or now
+        if now - looked_at < self.QUIETLY:
             return None
-        return self._since
+        self._looked_at = now
+        # Back to the look before the last: that one may have failed. What was heard is known by its id.
+        return looked_at - self.QUIETLY
 
     async def _collect(self, line: Line, since: datetime) -> None:
         gateway: object = line.gateway

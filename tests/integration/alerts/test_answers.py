@@ -445,6 +445,28 @@ async def test_providers_are_asked_while_an_incident_is_active_and_an_hour_after
     assert play.sms.asked_since == [opened.opened_at] * 2
 
 
+async def test_who_wants_sms_again_is_heard_when_nothing_is_the_matter(play: Play) -> None:
+    assert isinstance(play.sms, Answerable)
+    poller = Poller(store=play.store, exchange=play.exchange, desks=play.desks, clock=play.clock)
+    await play.submit(trigger(brief=BY_SMS))
+    await play.says(SMS_SITI.number, "STOP")
+    await play.resolve()
+    play.sms.taken = dict.fromkeys(play.sms.taken, Progress.DELIVERED)
+    await play.advance(timedelta(hours=6))
+    await poller.look()
+
+    play.sms.box.append(Said(sender=SMS_SITI.number, text="MULA", event_id="SM-mula"))
+    play.clock.moment += 9 * MINUTE
+    await poller.look()
+    assert play.sms.asked_since == []
+    play.clock.moment += MINUTE
+    await poller.look()
+
+    assert play.sms.asked_since == [play.clock.now() - 20 * MINUTE]
+    async with play.store.transaction() as ledger:
+        assert (await ledger.responses.sms_number(SMS_SITI.number)).stopped_at is None
+
+
 async def test_a_gateway_that_cannot_be_asked_holds_up_no_other(play: Play) -> None:
     class Dumb(Answerable):
         async def collect(self, since: datetime, desk: Desk) -> None:
