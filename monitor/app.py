@@ -37,7 +37,7 @@ from monitor.proof.archive import Archive
 from monitor.proof.chain import keep_chain
 from monitor.proof.lifecycle import Lifecycle
 from monitor.settings import Settings
-from monitor.store.database import Database
+from monitor.store.database import Database, StoreInUseError
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
 from monitor.store.records import Records
@@ -85,6 +85,8 @@ class App:
         self._watchdog: Watchdog
         self._exchange: Exchange
         self._retired: asyncio.Queue[list[Line]] = asyncio.Queue()
+        #: Why this process ends by itself: another has taken its name on the store.
+        self._ousted: StoreInUseError | None = None
 
     def _now(self) -> datetime:
         return self._clock.now()
@@ -98,7 +100,7 @@ class App:
         self._reload_wanted.set()
 
     async def run(self) -> None:
-        """Run until `stop` is called.
+        """Run until `stop` is called, or until another process on the store has our name.
 
         Raise `BadConfiguration`, `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError`, or `OSError` when a port cannot be had; everything
         that was begun is ended.
@@ -119,6 +121,7 @@ class App:
                 tasks.create_task(self._duty.keep_counting()),
                 tasks.create_task(self._watchdog.run()),
                 tasks.create_task(keep_chain(self._database, self._metrics, self._clock)),
+                tasks.create_task(self._keep_name()),
             ]
             await self._stopping.wait()
             for task in running:
@@ -126,6 +129,8 @@ class App:
         await self._watchdog.stop()
         await self._farewell()
         log.info("stopped")
+        if self._ousted is not None:
+            raise self._ousted
 
     @asynccontextmanager
     async def _built(self, configuration: Configuration) -> AsyncIterator[None]:
@@ -306,6 +311,14 @@ class App:
         # The store is away: then the stop looks like a crash in the journal, and the next start is none the worse.
         except Exception:
             log.exception("the stop could not be written down")
+
+    async def _keep_name(self) -> None:
+        try:
+            await self._database.keep_name()
+        except StoreInUseError as error:
+            log.warning("this process ends, because another goes by its name", why=str(error))
+            self._ousted = error
+            self.stop()
 
     # -- background ----------------------------------------------------------------------------------------------
 

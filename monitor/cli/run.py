@@ -27,7 +27,7 @@ def run(config: Config = DEFAULT_CONFIG) -> None:
     except BadConfiguration as bad:
         fail("\n".join(str(problem) for problem in bad.problems), 2)
     except (StoreInUseError, StoreUnusableError, StoreTooNewError, OSError, ValueError) as error:
-        fail(f"pantau cannot start: {error}")
+        fail(f"pantau cannot run: {error}")
 
 
 async def _run(config: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 
 from sqlalchemy import Table
@@ -15,6 +15,7 @@ from alerts.clock import Clock, SystemClock
 from monitor.store.away import Presence, raising_away
 from monitor.store.group_commit import GroupCommit
 from monitor.store.in_use import StoreInUseError
+from monitor.store.name import Name
 from monitor.store.postgres import PostgresServer, StoreUnusableError, shared, take_turn
 from monitor.store.server_clock import ServerClock
 from monitor.store.sqlite import READING, embedded
@@ -30,8 +31,9 @@ Upsert = sqlite.Insert | postgresql.Insert
 class Database:
     """A store at work: the embedded SQLite file, or a PostgreSQL that several engines share."""
 
-    def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
+    def __init__(self, engine: AsyncEngine, clock: Clock, name: Name | None = None) -> None:
         self._engine = engine
+        self._name = name
         #: The time that decisions are taken by: the server's, where there is one.
         self.clock = clock
         self.presence = Presence(clock)
@@ -54,12 +56,22 @@ class Database:
         """
         clock = ServerClock()
         _make(directory)
-        async with embedded(directory) if server is None else shared(server, clock, name) as engine:
-            database = cls(engine, SystemClock() if server is None else clock)
-            try:
-                yield database
-            finally:
-                await database.together.settle()
+        async with AsyncExitStack() as stack:
+            if server is None:
+                database = cls(await stack.enter_async_context(embedded(directory)), SystemClock())
+            else:
+                engine, own = await stack.enter_async_context(shared(server, clock, name))
+                database = cls(engine, clock, own)
+            stack.push_async_callback(database.together.settle)
+            yield database
+
+    async def keep_name(self) -> None:
+        """See to it that nobody else can take our name on a server, until cancelled; a file's lock cannot be lost.
+
+        Raise `StoreInUseError` when somebody has taken it, as is possible while the server restarts.
+        """
+        if self._name is not None:
+            await self._name.keep()
 
     @property
     def is_shared(self) -> bool:

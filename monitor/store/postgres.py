@@ -14,9 +14,9 @@ from sqlalchemy import URL, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from monitor.store.in_use import StoreInUseError
-from monitor.store.lock import LOCKS, NAMES, Lock
+from monitor.store.lock import LOCKS, Lock
 from monitor.store.migrations import upgrade
+from monitor.store.name import Name
 from monitor.store.server_clock import ServerClock
 
 log = structlog.get_logger()
@@ -24,9 +24,6 @@ log = structlog.get_logger()
 _OLDEST = 15
 #: Where Debian keeps the authorities that the machine trusts. The library brings an OpenSSL that looks elsewhere.
 _SYSTEM_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
-
-#: A process that was just killed may still be known to the server.
-_TRIES, _BETWEEN_TRIES = 6, 0.5
 
 #: Of the session, whatever the server's or the role's defaults are. An engine that hangs must hold up nobody for long.
 _SESSION = {
@@ -98,10 +95,10 @@ class PostgresServer:
 
 
 @asynccontextmanager
-async def shared(server: PostgresServer, clock: ServerClock, name: str) -> AsyncIterator[AsyncEngine]:
+async def shared(server: PostgresServer, clock: ServerClock, name: str) -> AsyncIterator[tuple[AsyncEngine, Name]]:
     """Connect to *server*, bringing its schema up to date; disconnect at the end of the block.
 
-    *name*: the prober's; two of one name would delete each other's mail. Raise `StoreInUseError` when another has it,
+    *name*: the prober's, which it is to `keep`. Raise `StoreInUseError` when another has it,
     `StoreUnusableError` when the server cannot be reached or used, `StoreTooNewError` when a newer version has used it.
     """
     engine = create_async_engine(
@@ -117,9 +114,12 @@ async def shared(server: PostgresServer, clock: ServerClock, name: str) -> Async
     try:
         await _examine(engine, server, clock)
         await _migrate(server)
-        async with engine.connect() as connection:
-            await _take_name(connection, server, name)
-            yield engine
+        own = Name(engine, name, str(server))
+        await own.take()
+        try:
+            yield engine, own
+        finally:
+            await own.let_go()
     finally:
         await engine.dispose()
 
@@ -129,20 +129,6 @@ async def take_turn(connection: AsyncConnection, clock: ServerClock) -> None:
     asked = text("SELECT pg_advisory_xact_lock(:locks, :deciding), clock_timestamp() AS now")
     row = (await connection.execute(asked, {"locks": LOCKS, "deciding": Lock.DECIDING})).one()
     clock.tell(row.now)
-
-
-async def _take_name(connection: AsyncConnection, server: PostgresServer, name: str) -> None:
-    """Take a lock on *name* that lasts as long as the connection: the server notices the end of a killed process."""
-    await connection.execution_options(isolation_level="AUTOCOMMIT")
-    asked = text("SELECT pg_try_advisory_lock(:names, hashtext(:name))")
-    for _ in range(_TRIES):
-        if (await connection.execute(asked, {"names": NAMES, "name": name})).scalar_one():
-            return
-        await asyncio.sleep(_BETWEEN_TRIES)
-    raise StoreInUseError(
-        f"another pantau process called {name} uses the store, {server}; stop that one, or give this one another name "
-        f"(prober: in the settings)"
-    )
 
 
 async def _examine(engine: AsyncEngine, server: PostgresServer, clock: ServerClock) -> None:

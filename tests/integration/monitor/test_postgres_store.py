@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,11 +13,13 @@ import psycopg
 import pytest
 from sqlalchemy import insert, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from alerts.store import StoreAway
 from monitor.lab.serving import free_port
 from monitor.store.database import Database, StoreInUseError, StoreUnusableError
-from monitor.store.lock import LOCKS, Lock
+from monitor.store.lock import LOCKS, NAMES, Lock
+from monitor.store.name import LET_GO_WITHIN, Name
 from monitor.store.postgres import PostgresServer
 from monitor.store.server_clock import ServerClock
 from monitor.store.tables import counter
@@ -105,6 +108,69 @@ async def test_two_of_one_name_would_delete_each_others_mail_and_are_refused(
             pass
     async with Database.open(tmp_path, server, name="putrajaya-1"):
         pass
+
+
+@asynccontextmanager
+async def held(server: PostgresServer) -> AsyncIterator[Name]:
+    """Hold the name that `refusal` asks for."""
+    engine = create_async_engine(server.url(), connect_args=server.arguments(), pool_pre_ping=True)
+    name = Name(engine, "pantau", str(server))
+    try:
+        await name.take()
+        yield name
+    finally:
+        await name.let_go()
+        await engine.dispose()
+
+
+async def test_a_name_whose_session_was_ended_is_taken_again_before_another_can_have_it(
+    tmp_path: Path, postgres: Postgres, server: PostgresServer
+) -> None:
+    async with held(server) as name:
+        await name.look(0.0)
+        await break_connections(postgres, server)
+        await name.look(5.0)
+        assert "another pantau process called pantau" in await refusal(tmp_path, server)
+    async with Database.open(tmp_path, server):
+        pass
+
+
+async def test_who_finds_its_name_taken_by_another_gives_way(
+    tmp_path: Path, postgres: Postgres, server: PostgresServer
+) -> None:
+    async with held(server) as name:
+        await break_connections(postgres, server)
+        async with Database.open(tmp_path, server):
+            await name.look(0.0)
+            with pytest.raises(StoreInUseError, match="another pantau process called pantau"):
+                await name.look(LET_GO_WITHIN + 1)
+
+
+async def test_a_session_of_ours_that_only_the_network_has_ended_is_waited_for(
+    tmp_path: Path, postgres: Postgres, server: PostgresServer
+) -> None:
+    async with held(server) as name:
+        await break_connections(postgres, server)
+        with psycopg.connect(postgres.address(server.database), autocommit=True) as last:
+            last.execute("SELECT pg_advisory_lock(%s, hashtext('pantau'))", (NAMES,))
+            for now in (0.0, LET_GO_WITHIN):
+                await name.look(now)
+            last.execute("SELECT pg_advisory_unlock_all()")
+            await name.look(LET_GO_WITHIN + 5)
+        assert "called pantau" in await refusal(tmp_path, server)
+
+
+async def test_a_server_that_cannot_be_asked_gives_the_name_to_nobody(
+    server: PostgresServer, postgres: Postgres
+) -> None:
+    async with held(server) as name:
+        with psycopg.connect(postgres.address("postgres"), autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {server.database} ALLOW_CONNECTIONS false")
+            await break_connections(postgres, server)
+            for now in (0.0, LET_GO_WITHIN + 1, 2 * LET_GO_WITHIN + 2):
+                await name.look(now)
+            connection.execute(f"ALTER DATABASE {server.database} ALLOW_CONNECTIONS true")
+        await name.look(3 * LET_GO_WITHIN)
 
 
 async def test_engines_that_start_together_wait_for_the_one_that_makes_the_schema(
