@@ -58,6 +58,8 @@ CONTROL_SOCKET = "control.sock"
 
 #: What gateways that a reload removed are allowed for the calls they are in.
 _RETIREMENT = timedelta(seconds=100)
+#: What the command line waits for at the longest.
+_OWN_WORK = timedelta(hours=1)
 _TOKENS_EVERY = timedelta(seconds=15)
 
 
@@ -242,9 +244,10 @@ class App:
         orders.include_router(duties(self._duty))
         silencer = Silencer(self._around.store, self._dispatcher, self._clock, self._can_be_silent)
         orders.include_router(silences(silencer))
-        apps = (portal(front, hosts), callbacks(front), orders)
-        for app, listener in zip(apps, faces, strict=True):
+        for app, listener in zip((portal(front, hosts), callbacks(front)), faces[:2], strict=True):
             await stack.enter_async_context(serve(app, listener))
+        # On our own socket nobody is hung up on: a purge of years of records takes minutes.
+        await stack.enter_async_context(serve(orders, faces[2], answering=_OWN_WORK))
 
     def _can_be_silent(self) -> Sequence[str]:
         """Return the agencies and the routes that are watched."""

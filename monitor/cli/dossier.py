@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, in_path, login_name
-from monitor.cli.service import ask, fail
+from monitor.cli.service import LONG, ask, fail
 
 
 def dossier(
@@ -25,7 +25,8 @@ def dossier(
 
     It names people with their numbers: it is TERHAD, and only you can read the files.
     """
-    files = ask(config, "POST", f"/incidents/{in_path(incident)}/dossier", {"by": by or login_name()})
+    word = {"by": by or login_name()}
+    files = ask(config, "POST", f"/incidents/{in_path(incident)}/dossier", word, patience=LONG)
     directory = output or Path(f"dossier-{incident.strip().upper()}")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, Config
-from monitor.cli.service import ask, fail
+from monitor.cli.service import LONG, ask, fail
 
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 #: Numbers of incidents that are shown.
@@ -45,7 +45,7 @@ def purge(
     if day > datetime.now(_ZONE):
         fail("--before: must not lie in the future", 2)
     word = {"before": day.isoformat(), "authority": authority, "by": by, "confirm": confirm}
-    found = ask(config, "POST", "/purge", word)
+    found = ask(config, "POST", "/purge", word, patience=LONG)
     incidents, notices, entries = found["counts"].split("/")
     told = f"{incidents} incidents, {notices} notices, {entries} entries of the journal"
     if found["purged"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from socket import AF_UNIX
 from socket import socket as Socket  # noqa: N812 - `socket` is a path here
@@ -45,12 +46,21 @@ def state_directory(path: Path) -> Path:
     return (path.parent / state).resolve()
 
 
-def request(socket: Path, method: str, path: str, word: Mapping[str, str] | None = None) -> httpx.Response:
+#: What the service is allowed for an answer.
+PATIENCE = timedelta(seconds=30)
+#: For what takes minutes where years of records are at stake; then it is still at work.
+LONG = timedelta(hours=1)
+
+
+def request(
+    socket: Path, method: str, path: str, word: Mapping[str, str] | None = None, *, patience: timedelta = PATIENCE
+) -> httpx.Response:
     """Send one request over a Unix socket. Raise `httpx.HTTPError` or `OSError` when nobody answers."""
     with reachable(socket) as name:
         with Socket(AF_UNIX) as knock:  # The library leaves its socket open when nobody answers.
             knock.connect(name)
-        with httpx.Client(transport=httpx.HTTPTransport(uds=name), timeout=30) as client:
+        timeout = httpx.Timeout(PATIENCE.total_seconds(), read=patience.total_seconds())
+        with httpx.Client(transport=httpx.HTTPTransport(uds=name), timeout=timeout) as client:
             return client.request(method, f"http://pantau{path}", json=word)
 
 
@@ -63,11 +73,13 @@ def belongs_to_another(socket: Path) -> bool:
     return os.path.exists(socket) and not os.access(socket, os.W_OK, effective_ids=True)  # noqa: PTH110
 
 
-def ask(config: Path, method: str, path: str, word: Mapping[str, str] | None = None) -> Any:
+def ask(
+    config: Path, method: str, path: str, word: Mapping[str, str] | None = None, *, patience: timedelta = PATIENCE
+) -> Any:
     """Ask the running service, and return its answer; end the command when it cannot be reached or refuses."""
     socket = state_directory(config) / CONTROL_SOCKET
     try:
-        answer = request(socket, method, path, word)
+        answer = request(socket, method, path, word, patience=patience)
     except (httpx.ConnectError, OSError):
         if belongs_to_another(socket):
             fail(f"{socket} belongs to another user: run this command as the service's user")

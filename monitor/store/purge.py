@@ -34,7 +34,8 @@ class Doomed:
     #: Id and number of each incident.
     incidents: Sequence[tuple[int, str]]
     notices: Sequence[int]
-    entries: Sequence[Sealed]
+    #: Their numbers: of a hundred thousand, the content would take longer than a server lets anybody look.
+    entries: Sequence[int]
 
     @property
     def counts(self) -> str:
@@ -73,20 +74,21 @@ async def find(connection: AsyncConnection, before: datetime, limit: int | None 
 
 async def carry_out(connection: AsyncConnection, doomed: Doomed, told: Entry) -> None:
     """Take it out, and tell the journal of it: *told* says by whom and on whose authority."""
+    sealed = await _sealed(connection, doomed.entries)
     detail = {
         **told.detail,
         "incidents": " ".join(number for _, number in doomed.incidents),
         "notices": str(len(doomed.notices)),
         "entries": str(len(doomed.entries)),
-        "tombstones": tombstones_digest(doomed.entries),
+        "tombstones": tombstones_digest(sealed),
     }
-    (sealed,) = await audit.append(connection, [Entry(at=told.at, actor=told.actor, event=PURGED, detail=detail)])
+    (purge,) = await audit.append(connection, [Entry(at=told.at, actor=told.actor, event=PURGED, detail=detail)])
     if connection.dialect.name == "sqlite":
         # What is deleted is overwritten: a purge that can be read back from the file is none.
         await connection.exec_driver_sql("PRAGMA secure_delete = ON")
     empty: dict[str, Any] = {"actor": "", "event": "", "incident_id": None, "notice_id": None, "detail": {}}
-    empty["purged_by"] = sealed.number
-    for numbers in _some([e.number for e in doomed.entries]):
+    empty["purged_by"] = purge.number
+    for numbers in _some(doomed.entries):
         await connection.execute(update(journal).where(journal.c.id.in_(numbers)).values(**empty))
     for ids in _some(doomed.notices):
         await _delete(connection, {notice: notice.c.id.in_(ids)})
@@ -120,16 +122,23 @@ def _together(over: Collection[int], told: Iterable[Collection[int]]) -> Iterato
 
 async def _entries(
     connection: AsyncConnection, before: datetime, incidents: Sequence[int], notices: Sequence[int], limit: int | None
-) -> Sequence[Sealed]:
+) -> Sequence[int]:
     content = journal.c.purged_by.is_(None) & journal.c.event.not_in(_KEPT)
     about_none = journal.c.incident_id.is_(None) & journal.c.notice_id.is_(None) & (journal.c.at < before)
-    query = select(journal).where(content, about_none).order_by(journal.c.id).limit(limit)
-    found = {row.id: audit.to_sealed(row) for row in await connection.execute(query)}
+    query = select(journal.c.id).where(content, about_none).order_by(journal.c.id).limit(limit)
+    found = set((await connection.execute(query)).scalars())
     for column, ids in ((journal.c.incident_id, incidents), (journal.c.notice_id, notices)):
         for some in _some(ids):
-            for row in await connection.execute(select(journal).where(content, column.in_(some))):
-                found[row.id] = audit.to_sealed(row)
-    return [found[number] for number in sorted(found)]
+            found |= set((await connection.execute(select(journal.c.id).where(content, column.in_(some)))).scalars())
+    return sorted(found)
+
+
+async def _sealed(connection: AsyncConnection, numbers: Sequence[int]) -> Sequence[Sealed]:
+    found: list[Sealed] = []
+    for some in _some(numbers):
+        query = select(journal).where(journal.c.id.in_(some)).order_by(journal.c.id)
+        found += [audit.to_sealed(row) for row in await connection.execute(query)]
+    return found
 
 
 async def _delete(connection: AsyncConnection, doomed: dict[Table, ColumnElement[bool]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from alerts.audit import Head
+from monitor.cli.service import LONG, request
 from monitor.store.purge import Doomed
 from tests.unit.monitor.cli.office import Office
 from tests.unit.monitor.web.source import Service
@@ -103,6 +106,34 @@ async def test_with_what_the_dry_run_said_it_is_carried_out(office: Office) -> N
     assert code == 0
     assert said == "Purged on the authority of ANM.600-1/7/3 (12): 2 incidents, 3 notices, 0 entries of the journal.\n"
     assert records.orders[-1] == ("purge", "ANM.600-1/7/3 (12)", "Puan Arkib Contoh")
+
+
+@dataclass
+class Archives(Records):
+    """Years of records: a purge of them takes long."""
+
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def purge(self, before: datetime, authority: str, by: str) -> str:
+        self.asked.set()
+        await self.done.wait()
+        return await super().purge(before, authority, by)
+
+
+async def test_a_purge_that_takes_longer_than_other_orders_is_waited_for(office: Office) -> None:
+    records = Archives()
+    disposal = {"before": "2019-01-01T00:00:00+08:00", "authority": "ANM.600-1/7/3 (12)", "by": "x", "confirm": "2/3/0"}
+    async with office.open(Service(), records):
+        # As long as anything else may take: it is given up, and goes on in the service.
+        with pytest.raises(httpx.ReadTimeout):
+            await asyncio.to_thread(request, office.socket, "POST", "/purge", disposal, patience=timedelta(seconds=0.1))
+        records.asked.clear()
+        purging = asyncio.create_task(office.ask(*PURGE, "--confirm", "2/3/0"))
+        await records.asked.wait()
+        records.done.set()
+        assert (await purging)[0] == 0
+    assert timedelta(minutes=10) < LONG
 
 
 async def test_when_it_would_be_other_records_by_now_nothing_is_purged(office: Office) -> None:
