@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import httpx
 import typer
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.audit import Head, Sealed, Verifier, as_json, compact, of_json
 from monitor.app import CONTROL_SOCKET
 from monitor.cli.option import DEFAULT_CONFIG, Config
-from monitor.cli.service import ask, belongs_to_another, fail, request, state_directory
-from monitor.config.document import read_document
+from monitor.cli.service import ask, belongs_to_another, fail, request, state_directory, store_server
 from monitor.store import audit as stored
+from monitor.store.postgres import PostgresServer
 
 app = typer.Typer(help="The journal: whether it is as it was written, and all of it for an auditor.")
 
@@ -26,6 +27,9 @@ app = typer.Typer(help="The journal: whether it is as it was written, and all of
 CHANGED = 3
 
 _FILE = "pantau.sqlite"
+
+#: What is read without the service.
+_Place = Path | PostgresServer
 
 Store = Annotated[
     Path | None,
@@ -36,8 +40,8 @@ Store = Annotated[
 @app.command()
 def head(store: Store = None, config: Config = DEFAULT_CONFIG) -> None:
     """Print where the journal ends: the number and the hash of its last entry. Keep a copy elsewhere."""
-    file = _file(store, config)
-    found = _asked_head(config) if file is None else _run(_stored_head(file), file)
+    place = _place(store, config)
+    found = _asked_head(config) if place is None else _run(_stored_head(place), place)
     typer.echo(f"{found.number}:{found.hash}")
 
 
@@ -54,8 +58,8 @@ def verify(
     Exit code 0: it is whole. 3: it was changed. 1: it could not be looked at.
     """
     kept = _kept(against) if against else None
-    file = _file(store, config)
-    verifier = _asked(config, kept) if file is None else _run(stored.verify(lambda: stored.in_file(file), kept), file)
+    place = _place(store, config)
+    verifier = _asked(config, kept) if place is None else _run(stored.verify(lambda: _open(place), kept), place)
     for flaw in verifier.flaws:
         typer.echo(str(flaw))
     purged = f", of which {verifier.tombstones} purged" if verifier.tombstones else ""
@@ -72,8 +76,8 @@ def export(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Print every entry as a line of JSON with its hash, for an auditor (docs/audit.md)."""
-    file = _file(store, config)
-    lines = _asked_lines(config) if file is None else _run(_stored_lines(file), file)
+    place = _place(store, config)
+    lines = _asked_lines(config) if place is None else _run(_stored_lines(place), place)
     if output is None:
         for line in lines:
             typer.echo(line)
@@ -97,8 +101,8 @@ def _kept(text: str) -> Head:
 # -- the service ------------------------------------------------------------------------------------------------------
 
 
-def _file(store: Path | None, config: Path) -> Path | None:
-    """Return the file to read; `None`: the service runs, and is asked."""
+def _place(store: Path | None, config: Path) -> _Place | None:
+    """Return what is to be read without the service; `None`: it runs, and is asked."""
     if store is not None:
         return store
     state = state_directory(config)
@@ -108,9 +112,9 @@ def _file(store: Path | None, config: Path) -> Path | None:
     try:
         request(socket, "GET", "/audit/head")
     except (httpx.ConnectError, OSError):
-        if read_document(config).data.get("store"):
-            # There may be a file of earlier days, which says nothing of what is true now.
-            fail("the service is not running, and its store is on a server: start it first")
+        # There may be a file of earlier days, too, which says nothing of what is true now.
+        if (server := store_server(config)) is not None:
+            return server
         if file.exists():
             return file
         fail(f"the service is not running, and there is no {file} to look at; start it, or name a copy with --store")
@@ -163,37 +167,42 @@ def _asked_lines(config: Path) -> Iterator[str]:
     return (compact(values) for values in _pages(config))
 
 
-# -- a file -----------------------------------------------------------------------------------------------------------
+# -- without the service ----------------------------------------------------------------------------------------------
 
 
-def _run(work: Any, file: Path) -> Any:
+def _open(place: _Place) -> AbstractAsyncContextManager[AsyncConnection]:
+    return stored.in_file(place) if isinstance(place, Path) else stored.on_server(place)
+
+
+def _run(work: Any, place: _Place) -> Any:
     async def main() -> Any:
         return await work
 
     try:
         return asyncio.run(main())
     except FileNotFoundError:
-        fail(f"there is no {file}")
+        fail(f"there is no {place}")
     except DatabaseError as error:
-        _unusable(file, error)
+        _unusable(place, error)
 
 
-def _unusable(file: Path, error: DatabaseError) -> NoReturn:
-    fail(f"{file} cannot be read, or is no store that this version has brought up to date: {error.orig}")
+def _unusable(place: _Place, error: DatabaseError) -> NoReturn:
+    why = " ".join(str(error.orig).split())
+    fail(f"{place} cannot be read, or is no store that this version has brought up to date: {why}")
 
 
-async def _stored_head(file: Path) -> Head:
-    async with stored.in_file(file) as connection:
+async def _stored_head(place: _Place) -> Head:
+    async with _open(place) as connection:
         return await stored.head(connection)
 
 
-async def _stored_lines(file: Path) -> list[str]:
-    async with aclosing(_all(file)) as every:
+async def _stored_lines(place: _Place) -> list[str]:
+    async with aclosing(_all(place)) as every:
         return [compact(as_json(e) if isinstance(e, Sealed) else {"number": e}) async for e in every]
 
 
-async def _all(file: Path) -> AsyncGenerator[Sealed | int]:
-    async with stored.in_file(file) as connection:
+async def _all(place: _Place) -> AsyncGenerator[Sealed | int]:
+    async with _open(place) as connection:
         after = 0
         while batch := await stored.entries(connection, after):
             for entry in batch:

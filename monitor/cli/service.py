@@ -15,8 +15,15 @@ import typer
 
 from monitor.app import CONTROL_SOCKET
 from monitor.config.document import read_document
+from monitor.config.findings import Findings
+from monitor.config.form import Form
 from monitor.config.loading import BadConfiguration, Configuration, load
+from monitor.config.problem import Severity
+from monitor.config.reading import read_model
+from monitor.config.secret import Vault
+from monitor.config.store import StoreSettings
 from monitor.settings import Settings
+from monitor.store.postgres import PostgresServer
 from monitor.unix import reachable
 
 
@@ -44,6 +51,22 @@ def state_directory(path: Path) -> Path:
     if not document.readable or not isinstance(state, str | Path):
         fail("\n".join(str(p) for p in document.problems) or f"{path}: state: must be a directory", 2)
     return (path.parent / state).resolve()
+
+
+def store_server(path: Path) -> PostgresServer | None:
+    """Return the server that the store is on, whatever else is wrong with the configuration; `None`: it is a file.
+
+    End the command when that part of the configuration is wrong (exit code 2).
+    """
+    document = read_document(path)
+    if document.data.get("store") is None:
+        return None
+    findings = Findings(document)
+    form = Form(findings, Vault(directory=path.parent, environ=os.environ))
+    settings = read_model(StoreSettings, document.data["store"], form, findings, path=("store",))
+    if settings is None or findings.is_broken(("store",)):
+        fail("\n".join(str(problem) for problem in findings.problems if problem.severity is Severity.ERROR), 2)
+    return settings.build()
 
 
 #: What the service is allowed for an answer.

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Row, insert, select, update
+from sqlalchemy import URL, NullPool, Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from alerts.audit import Head, Sealed, Verifier, seal
 from alerts.store import Entry
+from monitor.store.postgres import PostgresServer
 from monitor.store.tables import journal, journal_head, notice_incident
 
 #: Read and hashed in one go, some milliseconds' work: others want the loop, too.
@@ -121,6 +122,24 @@ async def in_file(path: Path) -> AsyncIterator[AsyncConnection]:
     try:
         async with engine.connect() as connection:
             yield connection
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def on_server(server: PostgresServer) -> AsyncIterator[AsyncConnection]:
+    """Read a server, or a standby of it, whatever services use it; nothing is written there.
+
+    Raise `sqlalchemy.exc.OperationalError` when it cannot be reached, another `DatabaseError` when it is no store with a
+    chain.
+    """
+    engine = create_async_engine(
+        server.url(), connect_args=server.arguments(), poolclass=NullPool, hide_parameters=True
+    )
+    try:
+        async with engine.connect() as connection:
+            options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            yield await connection.execution_options(**options)
     finally:
         await engine.dispose()
 

@@ -13,14 +13,17 @@ from contextlib import asynccontextmanager, closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from alerts.store import Entry
 from monitor.proof.archive import Archive
 from monitor.proof.lifecycle import Lifecycle
+from monitor.lab.serving import free_port
 from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
+from tests.real.postgres import Postgres
 from tests.unit.alerts.people import T0
 from tests.unit.alerts.wording.situations import WORDING
 from tests.unit.monitor.cli.office import Office
@@ -137,9 +140,43 @@ def test_without_a_service_and_without_a_file_it_is_said_what_to_do(office: Offi
 async def test_a_file_of_earlier_days_is_not_taken_for_a_store_on_a_server(office: Office) -> None:
     async with Database.open(office.state) as database:
         await write(database, "incident opened")
-    office.config.write_text(office.config.read_text() + "\nstore:\n  host: pangkalan-data.contoh.gov.my\n")
+    settings = office.config.read_text()
+    office.config.write_text(f"{settings}\nstore: {{url: 'postgresql://pantau@127.0.0.1:{free_port()}/pantau'}}\n")
     code, said = await office.ask("audit", "verify")
-    assert (code, said) == (1, "the service is not running, and its store is on a server: start it first\n")
+    assert code == 1
+    assert said.startswith("database pantau of the PostgreSQL at 127.0.0.1, port ")
+    assert "refused" in said
+    office.config.write_text(f"{settings}\nstore: {{host: pangkalan-data.contoh.gov.my}}\n")
+    code, said = await office.ask("audit", "verify")
+    assert code == 2
+    assert "store.host: is no known key" in said
+
+
+@pytest.mark.real
+async def test_the_journal_on_a_server_is_verified_without_the_service(
+    office: Office, tmp_path: Path, postgres: Postgres
+) -> None:
+    server = postgres.database()
+    url = f"postgresql://{server.user}@{server.host}:{server.port}/{server.database}"
+    (office.directory / "kata-laluan").write_text("rahsia-pangkalan")
+    with office.config.open("a") as settings:
+        settings.write(f"\nstore: {{url: '{url}', password_file: kata-laluan}}\n")
+    code, said = await office.ask("audit", "verify")
+    assert (code, "is no store that this version has brought up to date" in said) == (1, True)
+
+    async with Database.open(tmp_path / "elsewhere", server) as database:
+        await write(database, "incident opened", "incident resolved")
+    _, head = await office.ask("audit", "head")
+    expected = f"The journal is whole: 2 entries, the last {head.strip()}.\n"
+    assert await office.ask("audit", "verify", "--against", head.strip()) == (0, expected)
+    _, lines = await office.ask("audit", "export")
+    assert [json.loads(line)["event"] for line in lines.splitlines()] == ["incident opened", "incident resolved"]
+
+    with psycopg.connect(postgres.address(server.database), autocommit=True) as connection:
+        connection.execute("ALTER TABLE journal DISABLE TRIGGER ALL")
+        connection.execute("UPDATE journal SET actor = 'Ravi Contoh' WHERE id = 1")
+    code, said = await office.ask("audit", "verify")
+    assert (code, said.partition("\n")[0]) == (3, "entry 1: was changed: it says something else than was written")
 
 
 def test_a_file_that_is_no_store_is_named(office: Office, tmp_path: Path) -> None:
