@@ -6,16 +6,19 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from monitor.store.in_use import StoreInUseError
 from monitor.store.migrations import upgrade
+
+log = structlog.get_logger()
 
 #: Set for a transaction that only reads.
 READING = "pantau_read"
@@ -28,10 +31,15 @@ async def embedded(directory: Path) -> AsyncIterator[AsyncEngine]:
     Raise `StoreInUseError` when another process has it: two schedulers on one file would notify twice;
     `StoreTooNewError` when a newer version has used it.
     """
-    lock = _lock(directory / "pantau.lock")
-    url = f"sqlite+aiosqlite:///{directory / 'pantau.sqlite'}"
-    try:
-        _make_private(directory / "pantau.sqlite")
+    # Where it really is: whoever comes by a symbolic link must meet the same lock.
+    file = (directory / "pantau.sqlite").resolve()
+    with ExitStack() as locks:
+        locks.enter_context(_locked(file.parent / "pantau.lock", os.O_RDWR | os.O_CREAT))
+        # Of a lock's file somebody may believe that it was left behind, and delete it. Not all file systems can do this.
+        with suppress(OSError):
+            locks.enter_context(_locked(file.parent, os.O_RDONLY | os.O_DIRECTORY))
+        _make_private(file)
+        url = f"sqlite+aiosqlite:///{file}"
         await asyncio.to_thread(upgrade, url.replace("+aiosqlite", ""))
         engine = create_async_engine(url, connect_args={"timeout": 30, "factory": _Connection}, hide_parameters=True)
         event.listen(engine.sync_engine, "connect", _prepare)
@@ -40,8 +48,6 @@ async def embedded(directory: Path) -> AsyncIterator[AsyncEngine]:
             yield engine
         finally:
             await engine.dispose()
-    finally:
-        os.close(lock)
 
 
 class _Connection(sqlite3.Connection):
@@ -57,18 +63,24 @@ class _Connection(sqlite3.Connection):
         super().close()
 
 
-def _lock(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+@contextmanager
+def _locked(path: Path, flags: int) -> Iterator[None]:
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError:
         os.close(descriptor)
-        if not isinstance(error, BlockingIOError):
-            raise  # A file system without locks is another trouble than a second process.
+        directory = path if path.is_dir() else path.parent
         raise StoreInUseError(
-            f"{path.parent} is in use by another pantau process; stop that one, or give this one another state directory"
+            f"{directory} is in use by another pantau process; stop that one, or give this one another state directory"
         ) from None
-    return descriptor
+    except OSError:
+        os.close(descriptor)
+        raise  # A file system without locks is another trouble than a second process.
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _make_private(path: Path) -> None:
@@ -79,6 +91,10 @@ def _make_private(path: Path) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
+        if os.fstat(descriptor).st_nlink > 1:
+            log.warning(
+                "the store has a second name, a hard link: who opens it by that is not kept out", file=str(path)
+            )
     finally:
         os.close(descriptor)
 

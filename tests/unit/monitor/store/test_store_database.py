@@ -38,6 +38,26 @@ async def test_a_second_process_is_refused_and_told_what_to_do(tmp_path: Path) -
                 pass
 
 
+@pytest.mark.parametrize("way", ["a link to the directory", "a link to the file", "the lock's file was deleted"])
+async def test_a_second_process_is_refused_by_whatever_way_it_comes(tmp_path: Path, way: str) -> None:
+    place, other = tmp_path / "state", tmp_path / "other"
+    async with Database.open(place):
+        match way:
+            case "a link to the directory":
+                other.symlink_to(place)
+            case "a link to the file":
+                other.mkdir()
+                (other / "pantau.sqlite").symlink_to(place / "pantau.sqlite")
+            case _:
+                (place / "pantau.lock").unlink()
+                other = place
+        with pytest.raises(StoreInUseError, match=f"{place} is in use by another pantau process"):
+            async with Database.open(other):
+                pass
+    async with Database.open(other):
+        pass
+
+
 async def test_when_the_first_has_closed_it_the_store_can_be_opened_again(tmp_path: Path) -> None:
     for _ in range(2):
         async with Database.open(tmp_path):
