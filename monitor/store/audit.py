@@ -48,7 +48,9 @@ async def append(connection: AsyncConnection, entries: Sequence[Entry]) -> Seque
 
 async def head(connection: AsyncConnection) -> Head:
     """Return the journal's last entry, as the store keeps it apart."""
-    row = (await connection.execute(select(journal_head.c.number, journal_head.c.hash))).one_or_none()
+    # Whatever rows somebody has put beside it.
+    the_head = select(journal_head.c.number, journal_head.c.hash).where(journal_head.c.id == _THE_HEAD)
+    row = (await connection.execute(the_head)).one_or_none()
     # Taken away by somebody: then no chain ends where it should.
     return Head(number=0, hash="") if row is None else Head(number=row.number, hash=row.hash)
 
@@ -163,7 +165,13 @@ async def _readable(connection: AsyncConnection, number: int) -> Sealed | int:
 
 
 def to_sealed(row: Row[Any]) -> Sealed:
-    """Return the entry of a row."""
+    """Return the entry of a row. Raise `ValueError` or `TypeError` when it is none any more."""
+    texts = (row.actor, row.event, row.previous, row.content, row.hash)
+    # SQLite keeps anything in any column; what cannot be hashed must not keep anybody from looking at the others.
+    if not all(isinstance(text, str) for text in texts) or not all(
+        isinstance(number, int | None) for number in (row.incident_id, row.notice_id, row.purged_by)
+    ):
+        raise TypeError(f"entry {row.id} holds what it cannot")
     return Sealed(
         number=row.id,
         at=row.at,

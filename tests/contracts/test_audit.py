@@ -289,6 +289,23 @@ def test_any_single_change_of_any_row_is_found(written: Path, number: int, colum
     assert flaws[0].startswith((f"entry {number}:", f"entry {number + 1}:"))
 
 
+@pytest.mark.parametrize("column", COLUMNS)
+async def test_what_is_no_text_and_no_number_keeps_nobody_from_looking(
+    written: Path, tmp_path: Path, column: str
+) -> None:
+    change = (f"UPDATE journal SET {column} = ? WHERE id = 3", (b"\xff\x00",))
+    flaws = await found(tampered(written, tmp_path, change, ("UPDATE journal SET actor = 'x' WHERE id = 6", ())))
+    assert flaws[0].startswith("entry 3:")
+    assert flaws[-1] == "entry 6: was changed: it says something else than was written"
+
+
+async def test_a_second_head_beside_the_first_hides_nothing(written: Path, tmp_path: Path) -> None:
+    another = ("INSERT INTO journal_head (id, number, hash) VALUES (2, 5, 'f')", ())
+    assert await found(tampered(written, tmp_path, another)) == []
+    flaws = await found(tampered(written, tmp_path, another, ("DELETE FROM journal WHERE id = 6", ())))
+    assert flaws == ["entry 6: is the last one written, and entry 5 is the last one there"]
+
+
 @pytest.mark.parametrize("number", range(1, 7))
 async def test_any_row_that_was_taken_out_is_missed(written: Path, tmp_path: Path, number: int) -> None:
     flaws = await found(tampered(written, tmp_path, ("DELETE FROM journal WHERE id = ?", (number,))))
