@@ -210,6 +210,10 @@ class Dispatcher:
             self._claimed_at = now
         if self._agenda.is_sweep_due(now):
             async with self._store.transaction() as ledger:
+                if put_off := await ledger.wait_from_now(now):
+                    log.warning(
+                        "the clock was set back; what waited for a time far off waits from now on", waits=put_off
+                    )
                 if self._owner is None:
                     active = await ledger.active_incidents()
                 else:

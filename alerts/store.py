@@ -206,6 +206,12 @@ class Ledger(Protocol):
         Where other engines are at work on the store, none is known to be dead: each call waits for its `look_at`.
         """
 
+    async def wait_from_now(self, now: datetime) -> int:
+        """Let what waits for a time that is far off, because the clock was set back, wait from now on.
+
+        Return how many things that were.
+        """
+
     async def claimable(self, owner: str, now: datetime) -> Sequence[int]:
         """Those of `active_incidents` that are not another engine's, oldest first."""
 

@@ -18,6 +18,7 @@ from monitor.store.database import Database
 from monitor.store.duty import SqlDuty
 from monitor.store.incidents import SqlIncidents
 from monitor.store.responses import SqlResponses
+from monitor.store.set_back import SqlSetBack
 from monitor.store.silences import SqlSilences
 from monitor.store.tables import clean
 
@@ -43,7 +44,7 @@ class SqlStore:
             yield SqlLedger(connection)
 
 
-class SqlLedger(SqlIncidents, SqlAttempts, SqlSilences, SqlClaims):
+class SqlLedger(SqlIncidents, SqlAttempts, SqlSilences, SqlClaims, SqlSetBack):
     """`alerts.store.Ledger` inside one transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:

@@ -635,3 +635,27 @@ async def test_two_hundred_agencies_at_once_are_all_told(station: Station) -> No
     assert len(station.sms.sent) == 200
     assert {n.state for i in (1, 100, 200) for n in await station.notices(i)} == {NoticeState.SENT}
     assert station.watcher.entered.count((Purpose.OUTAGE, NoticeState.SENT)) == 200
+
+
+# -- a clock that is set back -----------------------------------------------------------------------------------------
+
+
+async def test_a_clock_that_is_set_back_puts_off_neither_the_next_step_nor_another_try(station: Station) -> None:
+    station.sms.happens.append(ErrorClass.TRANSIENT)
+    await station.submit(trigger())
+    assert station.sms.sent == [OUTAGE_BY_SMS]
+
+    station.clock.moment -= timedelta(hours=1)
+    await station.settle()
+    assert station.sms.sent == [OUTAGE_BY_SMS] * 2, "tried again"
+    assert station.voice.sent == []
+    await station.advance(5 * MINUTE)
+    assert station.voice.sent == CALLS
+
+
+async def test_what_was_taken_is_not_asked_for_without_end_when_the_clock_was_set_back(station: Station) -> None:
+    await station.submit(trigger())
+    station.clock.moment -= timedelta(hours=1)
+    await station.advance(4 * MINUTE)
+    checks = [call for call in station.sms.calls if call.startswith("check")]
+    assert 1 <= len(checks) <= 1 + 4 * MINUTE / DeliveryPolicy().check_every[Channel.SMS], "as often as ever"

@@ -28,7 +28,7 @@ EVENTS = ["trigger", "slow", "resolve", "acknowledge", "release", "correct", "re
 
 ACTIONS = st.one_of(
     st.sampled_from(EVENTS),
-    st.sampled_from([1, 10, 70, 310, 1000]),
+    st.sampled_from([1, 10, 70, 310, 1000, -3600]),
     st.tuples(st.integers(0, 4), st.sampled_from(HAPPENINGS)),
     st.tuples(st.just("callback"), st.integers(0, 30), st.sampled_from(Progress), st.booleans()),
 )

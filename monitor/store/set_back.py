@@ -1,0 +1,39 @@
+"""What waits for a time that is far off only because the clock was set back after it was written."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import update
+
+from alerts.delivery import NoticeState
+from monitor.store.tables import attempt, incident, notice
+from monitor.store.transaction import InTransaction
+
+#: Engines that share a store differ by less, and a decision is no older.
+_TOLERANCE = timedelta(minutes=1)
+#: No claim lasts so long.
+_NO_CLAIM = timedelta(minutes=5)
+
+
+class SqlSetBack(InTransaction):
+    """The part of `alerts.store.Ledger` that is about clocks which were set back."""
+
+    async def wait_from_now(self, now: datetime) -> int:
+        """Let it wait from *now* on, and return how many things that were. What began in the future shows it.
+
+        A step begins its wait anew, what a gateway took or did not take is looked at now, a notice that gathers others has
+        gathered enough. What was sent, and when, stays as it was written.
+        """
+        future = now + _TOLERANCE
+        step = (
+            update(incident).where(incident.c.at_rest.is_(False), incident.c.step_since > future).values(step_since=now)
+        )
+        # Looked at once, it is due at a time that can be.
+        begun = (attempt.c.started_at > future) & (attempt.c.look_at >= attempt.c.started_at)
+        look = update(attempt).where(begun).values(look_at=now)
+        gathering = (notice.c.state == NoticeState.PENDING) & (notice.c.created_at > future)
+        gather = update(notice).where(gathering, notice.c.not_before > future).values(not_before=now)
+        claim = update(incident).where(incident.c.at_rest.is_(False), incident.c.owned_until > now + _NO_CLAIM)
+        done = [await self._connection.execute(each) for each in (step, look, gather, claim.values(owned_until=now))]
+        return sum(result.rowcount for result in done)
