@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -95,6 +96,16 @@ async def test_an_sms_is_not_delivered_after_its_use(
         await gateway.send(order(SmsContent(text="RM0 JPC: ujian. Ruj JPC-07"), to=MOBILE, expires_in=expires_in))
     assert least <= carrier.messages[0].validity <= most
     assert carrier.messages[0].callback == ""
+
+
+async def test_how_long_an_sms_is_of_use_is_not_a_matter_of_this_machines_clock(carrier: Carrier) -> None:
+    made = order(SmsContent(text="RM0 JPC: ujian. Ruj JPC-07"), to=MOBILE)
+    an_hour_behind = replace(
+        made, created_at=made.created_at - timedelta(hours=1), expires_at=made.expires_at - timedelta(hours=1)
+    )
+    async with twilio(twilio_sms.GATEWAY, carrier) as gateway:
+        await gateway.send(an_hour_behind)
+    assert carrier.messages[0].validity == 300
 
 
 async def test_a_fax_without_a_callback_secret_asks_for_no_callback() -> None:
