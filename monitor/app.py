@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
@@ -37,7 +38,7 @@ from monitor.proof.archive import Archive
 from monitor.proof.chain import keep_chain
 from monitor.proof.lifecycle import Lifecycle
 from monitor.settings import Settings
-from monitor.store.database import Database, StoreInUseError
+from monitor.store.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
 from monitor.store.records import Records
@@ -139,7 +140,8 @@ class App:
         settings = configuration.settings
         server = None if settings.store is None else settings.store.build()
         async with AsyncExitStack() as stack:
-            async with store_opening(configuration, self._path.parent, self._metrics.watchdog, self._clock):
+            opening = partial(store_opening, configuration, self._path.parent, self._metrics.watchdog, self._clock)
+            async with opening():
                 database = await stack.enter_async_context(
                     Database.open(settings.state, server, name=_prober(settings))
                 )
@@ -154,7 +156,12 @@ class App:
             stack.callback((settings.state / CONTROL_SOCKET).unlink, missing_ok=True)
             faces.append(open_unix(settings.state / CONTROL_SOCKET))
             stack.callback(faces[2].close)
-            await self._build(configuration, database)
+            try:
+                await self._build(configuration, database)
+            except StoreAway as away:
+                # It can be opened and read: a full disk, a server that takes no writes. To the lifeline that is the same.
+                async with opening():
+                    raise StoreUnusableError(f"the store cannot be used: {away}") from None
             stack.push_async_callback(self._close_lines)
             await self._serve(stack, faces)
             log.info("started", portal=url_of(faces[0]), callbacks=url_of(faces[1]), state=str(settings.state))

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from alerts.clock import Clock, SystemClock
-from monitor.store.away import Presence, raising_away
+from monitor.store.away import Presence, raising_away, reason_of
 from monitor.store.group_commit import GroupCommit
 from monitor.store.in_use import StoreInUseError
 from monitor.store.name import Name
@@ -57,11 +58,17 @@ class Database:
         clock = ServerClock()
         _make(directory)
         async with AsyncExitStack() as stack:
-            if server is None:
-                database = cls(await stack.enter_async_context(embedded(directory)), SystemClock())
-            else:
-                engine, own = await stack.enter_async_context(shared(server, clock, name))
-                database = cls(engine, clock, own)
+            try:
+                if server is None:
+                    database = cls(await stack.enter_async_context(embedded(directory)), SystemClock())
+                else:
+                    engine, own = await stack.enter_async_context(shared(server, clock, name))
+                    database = cls(engine, clock, own)
+            except DBAPIError as error:
+                if (why := reason_of(error)) is None:
+                    raise
+                place = f"the file in {directory}" if server is None else str(server)
+                raise StoreUnusableError(f"the store, {place}, cannot be opened: {why}") from None
             stack.push_async_callback(database.together.settle)
             yield database
 

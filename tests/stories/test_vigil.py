@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
+import pytest
 
 from monitor.lab.deadman import DeadMansSwitch
 from monitor.lab.serving import free_port, serve
-from monitor.lab.stage import stage
+from monitor.lab.stage import Stage, stage
 from monitor.lab.world import NOC
+from monitor.store.database import Database
+from tests.real.postgres import Postgres
 from tests.stories.theatre import JCM, Theatre, theatre
 
 
@@ -132,19 +136,48 @@ async def test_a_store_that_does_not_open_at_the_start_is_told_too_however_often
         world.settings.write_text(world.settings.read_text() + f"lifeline: {json.dumps(lifeline)}\n")
         # What a broken disk leaves: something that is no file.
         (tmp_path / "state" / "pantau.sqlite").mkdir(parents=True)
-
-        async def start() -> int:
-            service = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "monitor.cli", "run", "--config", str(world.settings)),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-            return await service.wait()
-
         for _ in range(3):
-            assert await start() != 0
+            assert "Is a directory" in await refused(world)
             await asyncio.sleep(1)
         await phone.expect_sms("RM0 PANTAU: AMARAN. Stor Pantau gagal", within=30)
-        assert await start() != 0
+        await refused(world)
         assert phone.unexpected() == []
+
+
+@pytest.mark.real
+async def test_a_server_that_can_be_read_and_not_written_at_the_start_is_told_too(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    numbers = tmp_path / "nombor"
+    numbers.write_text(f"{NOC.number}\n")
+    server = postgres.database()
+    async with Database.open(tmp_path / "first", server):
+        pass
+    with psycopg.connect(postgres.address("postgres"), autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {server.database} SET default_transaction_read_only = on")
+    listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    async with stage(tmp_path, listen=listen, callbacks=callbacks, agencies=(JCM,)) as world:
+        phone = world.carrier.phones[NOC.number]
+        lifeline = {"numbers_file": str(numbers), "gateways": ["sms"], "store_away": "3s"}
+        store = {"url": f"postgresql://{server.user}@{server.host}:{server.port}/{server.database}"}
+        sections = f"lifeline: {json.dumps(lifeline)}\nstore: {json.dumps(store)}\n"
+        world.settings.write_text(world.settings.read_text() + sections)
+        for _ in range(3):
+            assert "pantau cannot run: the store cannot be used: cannot execute" in await refused(world)
+            await asyncio.sleep(1)
+        await phone.expect_sms("RM0 PANTAU: AMARAN. Stor Pantau gagal", within=30)
+        assert phone.unexpected() == []
+
+
+async def refused(world: Stage) -> str:
+    """Start the service, which ends; return what it says."""
+    service = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "monitor.cli", "run", "--config", str(world.settings)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await service.communicate()
+    assert service.returncode == 1
+    assert "Traceback" not in said.decode()
+    return said.decode()
