@@ -53,6 +53,8 @@ class Pulse:
         self.written_at: datetime | None = None
         #: Since when it cannot be written; `None`: the last write went through.
         self.away_since: datetime | None = None
+        #: Since when the others have been seen without a gap.
+        self.watching_since: datetime | None = None
         #: The others on this store, as last seen.
         self.peers: Sequence[Process] = ()
         if watchdog is not None:
@@ -93,11 +95,14 @@ class Pulse:
             if self.away_since is None:
                 self.away_since = self._clock.now()
                 log.warning("the store cannot be written", why=type(error).__name__)
+            self.watching_since = None
             return
         if self.away_since is not None:
             log.info("the store can be written again")
         self.away_since = None
         self.written_at = self._clock.now()
+        if self.watching_since is None:
+            self.watching_since = self.written_at
 
     def _show(self, ailing: frozenset[Ailment]) -> None:
         self._metrics.ailing(ailing)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import structlog
 
@@ -46,6 +46,14 @@ log = structlog.get_logger()
 MEMORY_FILE = "lifeline.json"
 
 _LIFELINE_EVERY = timedelta(seconds=15)
+
+
+class Sight(Protocol):
+    """What `monitor.watchdog.pulse.Pulse` has seen."""
+
+    away_since: datetime | None
+    watching_since: datetime | None
+    peers: Sequence[Process]
 
 
 class Watchdog:
@@ -174,10 +182,8 @@ class Watchdog:
             made = lifeline(self._watch().configuration, self._directory, self._metrics.watchdog, self._clock)
             self._lifeline = None if made is None else (settings, made)
         if self._lifeline is not None:
-            present = troubles(
-                self._name, self.pulse.away_since, self.pulse.peers, settings.patience(), self._shared_clock
-            )
-            await self._lifeline[1].look(present)
+            now, patience = self._shared_clock.now(), settings.patience()
+            await self._lifeline[1].look(*troubles(self._name, self.pulse, patience, now))
 
     async def _close(self) -> None:
         if self._heartbeat is not None:
@@ -187,18 +193,18 @@ class Watchdog:
 
 
 def troubles(
-    name: str, away_since: datetime | None, peers: Sequence[Process], patience: Patience, clock: Clock
-) -> Mapping[Trouble, Spell]:
-    """Return the troubles that the lifeline is to hear of, each with since when."""
-    found = {}
-    if away_since is not None:
+    name: str, pulse: Sight, patience: Patience, now: datetime
+) -> tuple[Mapping[Trouble, Spell], Collection[Trouble]]:
+    """Return the troubles that the lifeline is to hear of, each with since when, and those of which nobody can know."""
+    if pulse.away_since is not None:
         # What is known of the others is as old as that.
-        found[Trouble.STORE] = Spell(since=away_since)
-        return found
-    beats = {peer.name: (peer.beat_at, peer.stopped_at) for peer in peers}
-    if (spell := silent_peer(name, beats, patience, clock.now())) is not None:
-        found[Trouble.PEER] = spell
-    return found
+        return {Trouble.STORE: Spell(since=pulse.away_since)}, {Trouble.PEER}
+    if pulse.watching_since is None or now - pulse.watching_since <= patience.peer:
+        # All who come back from an outage of the store, or of the power, find that the others have said nothing.
+        return {}, {Trouble.PEER}
+    beats = {peer.name: (peer.beat_at, peer.stopped_at) for peer in pulse.peers}
+    spell = silent_peer(name, beats, patience, now)
+    return {} if spell is None else {Trouble.PEER: spell}, ()
 
 
 def lifeline(configuration: Configuration, directory: Path, metrics: WatchdogSeries, clock: Clock) -> Lifeline | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.watchdog.ringing import Memory, Patience, Ring, Spell, Trouble, recall, silent_peer, untold
+from monitor.store.processes import Process
+from monitor.watchdog.watchdog import troubles
 
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -126,3 +130,31 @@ def test_of_those_that_live_one_rings() -> None:
     assert found("b", {**silent, "a": (T0, None)}) is None
     # The first has fallen silent too.
     assert found("b", {**silent, "a": (T0 - 6 * MINUTE, None)}) == "a"
+
+
+@dataclass(kw_only=True)
+class Seen:
+    away_since: datetime | None = None
+    watching_since: datetime | None = T0 - 9 * MINUTE
+    peers: Sequence[Process] = (Process(name="b", started_at=T0, beat_at=T0 - 5 * MINUTE),)
+
+
+def heard(seen: Seen, memory: Memory, now: datetime = T0) -> list[tuple[Trouble, bool]]:
+    """Return what the NOC hears of what was seen, and whether it is that it is over."""
+    present, unknown = troubles("a", seen, PATIENCE, now)
+    return [(ring.trouble, ring.clear) for ring in recall(memory, present, PATIENCE, now, unknown)[1]]
+
+
+def test_who_comes_back_from_an_outage_of_the_store_misses_no_peer_that_comes_back_too() -> None:
+    assert heard(Seen(), {}) == [(Trouble.PEER, False)]
+    for since in (None, T0, T0 - 2 * MINUTE):
+        assert heard(Seen(watching_since=since), {}) == []
+    assert heard(Seen(watching_since=T0 - 2 * MINUTE - SECOND), {}) == [(Trouble.PEER, False)]
+
+
+def test_of_a_silent_peer_it_is_not_said_that_it_is_back_because_the_store_is_away() -> None:
+    told: Memory = {Trouble.PEER: Spell(since=T0 - 5 * MINUTE, told_at=T0 - 3 * MINUTE, whose="b")}
+    assert heard(Seen(away_since=T0), told) == []
+    assert heard(Seen(watching_since=T0), told) == []
+    assert heard(Seen(), told) == []
+    assert heard(Seen(peers=()), told) == [(Trouble.PEER, True)]
