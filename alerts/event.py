@@ -23,6 +23,8 @@ class Trigger:
     brief: Brief
     #: It has gone down and up again and again; the incident will stay open until it is steady.
     unsteady: bool = False
+    #: When the latest of what is wrong began; `None`: all of it at `began_at`.
+    latest_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

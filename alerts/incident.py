@@ -207,12 +207,12 @@ def is_the_false_alarm(corrected: Incident, event: Trigger) -> bool:
     """Whether *event* tells of nothing but what *corrected*, the last incident about it, was declared a false alarm for.
 
     What a prober measures does not change because a person knows better: without this the next start would open the
-    same incident again. Trouble that began afterwards, or that is worse, is another matter, and after a day a person
-    has to say so again.
+    same incident again. Trouble of which anything began afterwards, or that is worse, is another matter, and after a day
+    a person has to say so again.
     """
     return (
         corrected.corrected_at is not None
-        and event.began_at <= corrected.corrected_at
+        and (event.latest_at or event.began_at) <= corrected.corrected_at
         and event.at - corrected.corrected_at <= CORRECTABLE_FOR
         and not is_news(event.matter, corrected.matter)
     )

@@ -7,7 +7,7 @@ again if it differs. At start that is read from the open incidents, so nothing d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,6 +36,9 @@ _OURS = "ours/"
 
 #: What could not be told is told again after this.
 _RETRY = timedelta(seconds=2)
+
+#: This often it is looked up which incidents are open: a person may have declared one a false alarm.
+_LOOK_UP = timedelta(minutes=5)
 
 #: What the metrics call a fault of ours.
 _CAUSES = {
@@ -77,8 +80,12 @@ class Pipeline:
         clock: Clock,
         site: str,
         open_incidents: Mapping[str, Matter],
+        open_keys: Callable[[], Awaitable[Collection[str]]] | None = None,
     ) -> None:
-        """*open_incidents*: the matter of each open incident, by dedup key."""
+        """*open_incidents*: the matter of each open incident, by dedup key; *open_keys* asks which keys they have now.
+
+        Without it nobody else ends an incident.
+        """
         self._judge = judge
         self._routes = routes
         self._briefs = briefs
@@ -88,6 +95,8 @@ class Pipeline:
         self._clock = clock
         self._site = site
         self._told = dict(open_incidents)
+        self._open_keys = open_keys
+        self._looked_up_at = clock.now()
         self._telling = asyncio.Lock()
         #: Something could not be told.
         self._owes = asyncio.Event()
@@ -141,6 +150,7 @@ class Pipeline:
         # Runs end while others are being told of: what was told is compared by one at a time.
         async with self._telling:
             try:
+                await self._look_up(now)
                 for agency in sorted(self._unsettled):
                     await self._compare_agency(agency, now)
                 await self._compare_ours(self._judge.own_troubles(now), now)
@@ -149,6 +159,27 @@ class Pipeline:
                 self._owes.set()
             else:
                 self._is_away = False
+
+    async def _look_up(self, now: datetime) -> None:
+        """Forget what was told of incidents that have ended without us.
+
+        What is wrong is told again then. The alerting side keeps quiet about what was declared a false alarm, and about
+        nothing else: an agency of which one route never worked again would never be told of again.
+        """
+        if self._open_keys is None or timedelta(0) <= now - self._looked_up_at < _LOOK_UP:
+            return
+        self._looked_up_at = now
+        try:
+            ended = self._told.keys() - await self._open_keys()
+        except StoreAway:
+            raise
+        # Our bug must not keep anybody from being told.
+        except Exception:
+            log.exception("could not look up what is open; trying again")
+            return
+        for key in ended:
+            del self._told[key]
+        self._unsettled |= ended & self._briefs.agencies.keys()
 
     def _log(self, result: ProbeResult) -> None:
         """Write a line when a route ends otherwise than the time before, and none while it goes on like that."""
@@ -205,6 +236,7 @@ class Pipeline:
             began_at=trouble.since,
             brief=brief,
             unsteady=trouble.unsteady,
+            latest_at=trouble.latest,
         )
         if await self._submit(event):
             self._told[key] = trouble.matter

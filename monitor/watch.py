@@ -6,7 +6,7 @@ A reload makes a new one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -89,6 +89,7 @@ async def make_watch(configuration: Configuration, around: Surroundings) -> Watc
         clock=around.clock,
         site=settings.site,
         open_incidents=await _open_incidents(around.store),
+        open_keys=partial(_open_keys, around.store),
     )
     prober = Prober(
         routes=routes,
@@ -183,3 +184,8 @@ async def _falls(store: SqlStore, policy: FlappingPolicy, now: datetime) -> tupl
 async def _open_incidents(store: SqlStore) -> dict[str, Matter]:
     async with store.reading() as ledger:
         return {incident.dedup_key: incident.matter for incident in await ledger.open_incidents()}
+
+
+async def _open_keys(store: SqlStore) -> Collection[str]:
+    async with store.reading() as ledger:
+        return await ledger.open_keys()

@@ -242,10 +242,15 @@ class Judge:
             matter = Matter.DEGRADED
         else:
             return None
-        began = [at for s in subjects if s.health in {Health.DOWN, Health.DEGRADED} and (at := s.trouble_since())]
+        troubled = [s for s in subjects if s.health in {Health.DOWN, Health.DEGRADED}]
         flapping = self._flapping[agency]
         flapping.fell(now)
-        return Trouble(matter=matter, since=min(began), unsteady=flapping.is_unsteady(now))
+        return Trouble(
+            matter=matter,
+            since=min(at for s in troubled if (at := s.trouble_since())),
+            latest=max(at for s in troubled if (at := s.fell_at())),
+            unsteady=flapping.is_unsteady(now),
+        )
 
     def is_well(self, agency: str, now: datetime) -> datetime | None:
         """Return since when every direction of an agency is proven to work; `None` if not all are.

@@ -97,6 +97,10 @@ class Subject:
         """Return when what is wrong with it began, as far as is known."""
         return self.failing_since or self.slow_since or self.changed_at
 
+    def fell_at(self) -> datetime | None:
+        """Return when its trouble began, however often it has worked for a moment since: it was not judged well."""
+        return min((at for at in (self.trouble_since(), self.changed_at) if at is not None), default=None)
+
     def turned_at(self) -> datetime | None:
         """Return when it became what it is now: of an outage, its first failing run."""
         return (self.failing_since or self.changed_at) if self.health is Health.DOWN else self.changed_at

@@ -36,6 +36,8 @@ class Trouble:
     since: datetime
     #: It has gone down and up too often lately: the incident stays open until it is steady.
     unsteady: bool = False
+    #: When the latest of what is wrong with it began; `None`: all of it then.
+    latest: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

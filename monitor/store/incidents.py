@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -44,6 +44,11 @@ class SqlIncidents(InTransaction):
         """Return all that are open."""
         query = select(incident).where(incident.c.resolved_at.is_(None)).order_by(incident.c.id)
         return [to_incident(row) for row in await self._connection.execute(query)]
+
+    async def open_keys(self) -> Collection[str]:
+        """Return the dedup keys of all that are open."""
+        query = select(incident.c.dedup_key).where(incident.c.resolved_at.is_(None))
+        return (await self._connection.execute(query)).scalars().all()
 
     async def opened_since(self, since: datetime) -> Sequence[tuple[str, datetime]]:
         """Return the dedup key and the opening of each incident that was opened since then, oldest first."""

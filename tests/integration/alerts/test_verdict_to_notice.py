@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 from alerts.brief import AnnouncementPlan, Brief
 from alerts.channel import Channel
 from alerts.contact import Address
+from alerts.event import Correct
 from alerts.gateway import SmsContent
+from alerts.incident import CORRECTABLE_FOR
 from alerts.notice import Office
 from monitor.judging.health import Health, HealthPolicy
 from monitor.judging.judge import Judge, Suspect
 from monitor.metrics import Metrics
 from monitor.pipeline import Briefs, Pipeline
+from monitor.route import WatchedRoute
 from monitor.store.history import History
-from probes.result import ProbeResult
+from monitor.store.ledger import SqlLedger
+from probes.result import Outcome, Party, Phase, ProbeResult
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.people import MINISTRY, MINUTE, POLICY, SITI
-from tests.unit.monitor.trial import LOSES, REFUSED, World, agency_routes, controls
+from tests.unit.monitor.trial import LOSES, REFUSED, World, agency_routes, controls, failed
 
 NOC = Address(channel=Channel.SMS, number="+60100000999")
 
@@ -44,20 +50,37 @@ class Country:
         metrics = Metrics(version="0", now=station.clock.now)
         for agency in agencies:
             metrics.watch_agency(agency, routes=[r.name for r in self.world.routes if r.agency == agency])
+        self.judge = Judge(self.world.routes, HealthPolicy())
+        self.briefs = {agency: brief(agency, f"+6010000{n:04}") for n, agency in enumerate(agencies)}
+        self.metrics = metrics
+        self.watch()
+
+    def watch(self) -> None:
+        """Begin to tell of what the judge says; again: as after a start, with nothing told."""
         self.pipeline = Pipeline(
-            judge=Judge(self.world.routes, HealthPolicy()),
+            judge=self.judge,
             routes={r.name: r for r in self.world.routes},
-            briefs=Briefs(
-                agencies={agency: brief(agency, f"+6010000{n:04}") for n, agency in enumerate(agencies)},
-                ours=ours,
-            ),
+            briefs=Briefs(agencies=self.briefs, ours=ours),
             history=cast(History, Nothing()),
-            alerting=station.dispatcher,
-            metrics=metrics,
-            clock=station.clock,
+            alerting=self.station.dispatcher,
+            metrics=self.metrics,
+            clock=self.station.clock,
             site="utama",
             open_incidents={},
+            open_keys=self._open_keys,
         )
+
+    def restart(self) -> None:
+        """Forget all runs, as a stop does; how they were judged is taken up."""
+        healths = self.judge.healths()
+        self.judge = Judge(self.world.routes, HealthPolicy())
+        self.judge.restore(healths)
+        self.watch()
+
+    async def _open_keys(self) -> Collection[str]:
+        async with self.station.store.transaction() as ledger:
+            assert isinstance(ledger, SqlLedger)
+            return await ledger.open_keys()
 
     async def rounds(self, count: int) -> None:
         """Run every route so many times, and let the engine do what follows."""
@@ -164,3 +187,59 @@ async def test_fifty_agencies_that_really_fail_are_fifty_incidents_and_each_offi
         await here.rounds(3)
 
         assert sorted(here.rung) == [f"+6010000{n:04}" for n in range(50)]
+
+
+# -- after a false alarm ---------------------------------------------------------------------------------------------
+
+
+def one_route_is_refused(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+    return failed(of, at, Outcome.REJECTED, Phase.SUBMIT) if of.name == "JCM/inbound/a/JCM/utama" else None
+
+
+async def declared_false(here: Country, incident_id: int = 1) -> None:
+    at = here.station.clock.now()
+    await here.station.submit(Correct(incident_id=incident_id, at=at, by="Siti Contoh", why="rujukan silap"))
+
+
+@pytest.mark.parametrize("later", [timedelta(0), timedelta(days=3)], ids=["the same day", "days later"])
+async def test_a_real_outage_is_told_after_a_false_alarm_though_not_all_was_ever_well_in_between(
+    tmp_path: Path, later: timedelta
+) -> None:
+    async with country(tmp_path, "JCM") as here:
+        here.world.faults["JCM/utama"] = REFUSED
+        await here.rounds(4)
+        await declared_false(here)
+        here.world.faults["JCM/utama"] = one_route_is_refused
+        await here.rounds(10)
+        assert here.said == ["outage both JCM-01", "correction both JCM-01"]
+
+        here.station.clock.moment += later
+        here.world.faults["JCM/utama"] = REFUSED
+        await here.rounds(12)
+        assert any(text.startswith("outage both JCM-02") for text in here.said)
+
+
+async def test_what_was_a_false_alarm_and_goes_on_is_told_again_after_a_day_and_not_before(tmp_path: Path) -> None:
+    async with country(tmp_path, "JCM") as here:
+        here.world.faults["JCM/utama"] = REFUSED
+        await here.rounds(4)
+        await declared_false(here)
+        for _ in range(2):
+            await here.rounds(12)
+            here.restart()
+        assert here.said == ["outage both JCM-01", "correction both JCM-01"]
+
+        here.station.clock.moment += CORRECTABLE_FOR
+        await here.rounds(6)
+        assert here.said[2:] == ["outage both JCM-02"]
+
+
+async def test_a_start_does_not_make_a_false_alarm_new(tmp_path: Path) -> None:
+    """The first run after it is the first of a streak, as far as is remembered."""
+    async with country(tmp_path, "JCM") as here:
+        here.world.faults["JCM/utama"] = REFUSED
+        await here.rounds(4)
+        await declared_false(here)
+        here.restart()
+        await here.rounds(12)
+        assert here.said == ["outage both JCM-01", "correction both JCM-01"]

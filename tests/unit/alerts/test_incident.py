@@ -120,5 +120,13 @@ def test_only_what_was_declared_false_is_kept_quiet(
     assert is_the_false_alarm(corrected, replace(trigger(matter, at), began_at=began)) is same
 
 
+def test_trouble_that_spread_after_a_false_alarm_was_declared_is_another_matter() -> None:
+    corrected = apply(incident(Matter.BOTH), CORRECT)
+    measured = trigger(Matter.BOTH, T0 + 3 * MINUTE)
+
+    assert is_the_false_alarm(corrected, replace(measured, began_at=T0, latest_at=T0 + MINUTE))
+    assert not is_the_false_alarm(corrected, replace(measured, began_at=T0, latest_at=T0 + 2 * MINUTE))
+
+
 def test_what_nobody_declared_false_is_no_false_alarm() -> None:
     assert not is_the_false_alarm(apply(incident(), RESOLVE), trigger())
