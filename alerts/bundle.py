@@ -37,6 +37,8 @@ class Gathered:
     begun: bool
     #: It tells of the incident that is decided about.
     of_this: bool
+    #: It was to tell of that incident and does not any more; once out, it cannot be put in again.
+    was_of_this: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ def gathering(draft: Draft, urgency: Urgency) -> str | None:
 
 def bundle(recent: Sequence[Gathered], now: datetime) -> Bundling:
     """Decide about a notice, given those with the same key that were decided on within `REACH`."""
+    recent = [g for g in recent if not g.was_of_this]
     waiting = [g for g in recent if g.state is NoticeState.PENDING and not g.begun]
     if any(g.of_this for g in waiting):
         return Covered()

@@ -19,7 +19,7 @@ from alerts.conclusion import Cancel, GiveUp, TakeBack, TellRecovery, conclude
 from alerts.contact import Contact
 from alerts.delivery import SETTLED, AttemptState, Draft, Notice, NoticeState
 from alerts.errand import Deed
-from alerts.escalation import AtRest, Escalation, Exhausted, StartStep, TellAgain, WaitUntil, escalate
+from alerts.escalation import AtRest, Escalation, Exhausted, StartStep, TellAgain, WaitUntil, begin_anew, escalate
 from alerts.event import Release
 from alerts.exchange import Exchange
 from alerts.incident import Incident, apply
@@ -106,7 +106,7 @@ class Cycle:
         if silence is None:
             return await self._announce(await self._escalate(incident))
         self.advance.wake_at(min(silence.ends, self._now + _LOOK_AGAIN))
-        await self._fall_silent(incident)
+        incident = await self._fall_silent(incident)
         # What a person has released goes out all the same: they knew better than the silence.
         return await self._announce(incident) if incident.released_at is not None else incident
 
@@ -115,12 +115,16 @@ class Cycle:
             self._silences = await self._ledger.silences(self._now)
         return self._hush(incident, self._silences, self._now)
 
-    async def _fall_silent(self, incident: Incident) -> None:
+    async def _fall_silent(self, incident: Incident) -> Incident:
         """Withdraw what has not left to staff: when the silence ends, the escalation goes on and tells what is true then."""
         for notice in await self._notices(incident):
             waits = notice.state is NoticeState.PENDING and not any(d.attempts for d in notice.deliveries)
             if waits and notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE:
                 await self._withdraw(notice)
+        anew = begin_anew(incident, await self._notices(incident), self._now)
+        if anew is not incident:
+            await self._ledger.save_incident(anew)
+        return anew
 
     async def _withdraw(self, notice: Notice) -> None:
         self._known = None

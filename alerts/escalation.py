@@ -98,6 +98,22 @@ def escalate(
     return WaitUntil(min(coming)) if coming else Exhausted()
 
 
+def begin_anew(incident: Incident, notices: Sequence[Notice], now: datetime) -> Incident:
+    """Return *incident*, of which nobody is to be told for a while, with its escalation put back to the beginning.
+
+    Only if nobody has heard of it, or was about to: who was told may still answer. Otherwise the step whose notices a
+    silence withdrew would count as done, and those people be passed over; of a single step, all of them.
+    """
+    at = incident.position
+    withheld = {NoticeState.WITHDRAWN, NoticeState.FAILED}
+    of_wave = [n for n in notices if n.plan is Plan.ESCALATION and n.purpose is Purpose.OUTAGE and n.wave == at.wave]
+    if incident.state is not IncidentState.TRIGGERED or at.step < 0:
+        return incident
+    if any(n.was_told or n.state not in withheld for n in of_wave):
+        return incident
+    return replace(incident, position=Position(wave=at.wave + 1, since=now))
+
+
 def _start(incident: Incident, position: Position, now: datetime, overrides: Sequence[Override]) -> StartStep:
     """Begin the step at *position*, or the next of its round that has somebody to tell."""
     policy, deserted = incident.brief.escalation, list[str]()

@@ -63,7 +63,7 @@ OUTAGES = frozenset({Matter.SENDING, Matter.RECEIVING, Matter.BOTH})
 class Position:
     """How far the escalation has come."""
 
-    #: Counts the times the escalation began anew because things got worse.
+    #: Counts the times the escalation began anew: because things got worse, or a silence came before anybody had heard.
     wave: int = 0
     round: int = 0
     #: Index of the last step that was started; -1 before the first.

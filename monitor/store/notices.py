@@ -168,6 +168,7 @@ class SqlNotices(InTransaction):
                 state=NoticeState(row.state),
                 begun=row.begun,
                 of_this=row.of_this,
+                was_of_this=row.was_of_this,
             )
             for row in await self._connection.execute(GATHERED, values)
         ]

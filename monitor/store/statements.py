@@ -95,14 +95,15 @@ SETTLE = update(notice).where(notice.c.id == bindparam("notice_id")).values(stat
 
 def _gathered() -> Select[Any]:
     begun = exists().where(attempt.c.delivery_id == delivery.c.id, delivery.c.notice_id == notice.c.id)
-    of_this = exists().where(
-        notice_incident.c.notice_id == notice.c.id, notice_incident.c.incident_id == bindparam("incident_id")
-    )
+    this = (notice_incident.c.notice_id == notice.c.id) & (notice_incident.c.incident_id == bindparam("incident_id"))
+    of_this = exists().where(this, notice_incident.c.left_at.is_(None))
+    was_of_this = exists().where(this, notice_incident.c.left_at.is_not(None))
     return (
         select(
             *(notice.c.id, notice.c.state, notice.c.created_at, notice.c.not_before),
             begun.label("begun"),
             of_this.label("of_this"),
+            was_of_this.label("was_of_this"),
         )
         .where(notice.c.gathering == bindparam("key"), notice.c.created_at > bindparam("since"))
         .order_by(notice.c.id)

@@ -281,6 +281,33 @@ async def test_an_escalation_stops_while_it_is_silent_and_goes_on_after(station:
     assert texts(station.voice) == ["outage both A-01"]
 
 
+@pytest.mark.parametrize("bundled", [False, True], ids=["by itself", "in a bundle that leaves after the silence"])
+async def test_a_silence_that_withdraws_the_first_notice_does_not_lose_it(station: Station, *, bundled: bool) -> None:
+    """The step had begun, and there is no other."""
+    await outage(station, "A")
+    if bundled:
+        await outage(station, "B")
+    await outage(station, "C")
+    await silence(station, "C", MINUTE)
+    await station.advance(timedelta(hours=1))
+
+    said = [text for text in texts(station.sms) if "C-01" in text]
+    assert said == ["outage both C-01"]
+
+
+async def test_whoever_a_silence_kept_from_hearing_first_still_hears_first(station: Station) -> None:
+    steps = (STAFF.steps[0], replace(STAFF.steps[1], contacts=(RAVI,)))
+    await outage(station, "A")
+    await station.submit(trigger(brief=replace(brief("B"), escalation=replace(STAFF, steps=steps))))
+    await silence(station, "B", timedelta(hours=1))
+    await station.advance(timedelta(hours=1))
+    assert texts(station.sms)[1:] == ["outage both B-01"]
+    assert station.voice.orders == []
+
+    await station.advance(5 * MINUTE)
+    assert texts(station.voice) == ["outage both B-01"]
+
+
 async def test_an_automatic_release_waits_for_the_silence_and_a_persons_does_not(station: Station) -> None:
     plan = AnnouncementPlan(recipients=(MINISTRY,), automatic=True, offered_after=30 * MINUTE)
     await silence(station, "A", timedelta(hours=1))

@@ -46,6 +46,9 @@ WAITS = Gathered(notice_id=2, due_at=T0 + WINDOW, state=NoticeState.PENDING, beg
         # An incident does not wait for itself, and is not told twice in what still waits.
         ([replace(SENT, of_this=True)], SECOND, AtOnce()),
         ([SENT, replace(WAITS, of_this=True)], SECOND, Covered()),
+        # What it has left tells nothing of it, and cannot be joined again.
+        ([SENT, replace(WAITS, was_of_this=True)], SECOND, Begin(T0 + WINDOW)),
+        ([replace(WAITS, was_of_this=True)], SECOND, AtOnce()),
     ],
 )
 def test_the_first_is_told_at_once_and_those_that_follow_wait_for_each_other(

@@ -7,12 +7,14 @@ from datetime import date, timedelta
 from unittest.mock import ANY
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from alerts.auditor import Lapse, examine
 from alerts.brief import CallAgain, EscalationPolicy, Step
 from alerts.channel import Channel
 from alerts.contact import Address, Contact
 from alerts.delivery import AttemptState, Draft, Notice, NoticeState
-from alerts.escalation import AtRest, Exhausted, StartStep, TellAgain, WaitUntil, escalate
+from alerts.escalation import AtRest, Exhausted, StartStep, TellAgain, WaitUntil, begin_anew, escalate
 from alerts.gateway import ErrorClass
 from alerts.incident import Incident, IncidentState
 from alerts.move import DeliveryPolicy
@@ -106,6 +108,33 @@ def test_after_a_long_pause_the_missed_steps_do_not_all_fire_at_once() -> None:
     resumed = replace(opened, position=late.position)
 
     assert escalate(resumed, [], T0 + 90 * MINUTE) == WaitUntil(T0 + 95 * MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("state", "left", "anew"),
+    [
+        (NoticeState.WITHDRAWN, False, True),
+        (NoticeState.FAILED, False, True),
+        (NoticeState.FAILED, True, False),
+        (NoticeState.SENT, True, False),
+        (NoticeState.PENDING, True, False),
+    ],
+)
+def test_a_silence_lets_an_escalation_begin_anew_of_which_nobody_has_heard(
+    state: NoticeState, *, left: bool, anew: bool
+) -> None:
+    first = step(incident(), [], 0)
+    begun = replace(incident(), position=first.position)
+    notices = [written(draft, state=state) for draft in first.drafts]
+    if left:
+        notices = [tried(notice, attempt(AttemptState.UNKNOWN)) for notice in notices]
+
+    after = begin_anew(begun, notices, T0 + MINUTE)
+
+    assert (after is not begun) is anew
+    if anew:
+        assert people(step(after, notices, 2).drafts) == people(first.drafts)
+        assert begin_anew(after, notices, T0 + 2 * MINUTE) is after, "once"
 
 
 def test_a_policy_without_steps_tells_nobody_and_does_not_fail() -> None:
