@@ -21,7 +21,7 @@ from alerts.exchange import Exchange
 from alerts.incident import Incident
 from alerts.move import DeliveryPolicy
 from alerts.notice import Matter
-from alerts.silence import silence_over
+from alerts.silence import Hush, silence_over
 from alerts.store import Entry
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.store.ledger import SqlStore
@@ -57,8 +57,9 @@ class EscalationAuditor:
         metrics: WatchdogSeries,
         clock: Clock,
         policy: DeliveryPolicy | None = None,
+        hush: Hush = silence_over,
     ) -> None:
-        """*brief*: whom the NOC's incident about the incident of that number tells."""
+        """*hush*: as the cycle's; *brief*: whom the NOC's incident about the incident of that number tells."""
         self._store = store
         self._exchange = exchange
         self._alerting = alerting
@@ -66,6 +67,7 @@ class EscalationAuditor:
         self._metrics = metrics
         self._clock = clock
         self._policy = policy or DeliveryPolicy()
+        self._hush = hush
         #: What was overdue at the last look, by its key.
         self._known: Mapping[str, Overdue] = {}
 
@@ -104,7 +106,7 @@ class EscalationAuditor:
                 incident = await ledger.incident(incident_id)
                 notices = await ledger.notices(incident_id)
             if incident is not None:
-                held = any(silence_over(incident, silences, at) for at in (now - GRACE, now))
+                held = any(self._hush(incident, silences, at) for at in (now - GRACE, now))
                 found.append((incident, examine(incident, notices, gateways, self._policy, now, held=held)))
         return found
 

@@ -18,6 +18,9 @@ from alerts.delivery import NoticeState
 from alerts.gateway import ErrorClass
 from alerts.incident import Incident, IncidentState
 from alerts.notice import Language, Matter, Office
+from monitor.health import Health, HealthPolicy
+from monitor.hush import hush
+from monitor.judge import Judge
 from monitor.metrics import Metrics
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
@@ -25,6 +28,7 @@ from monitor.store.tables import journal as table
 from monitor.watchdog.auditor import PREFIX, EscalationAuditor
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import BRIEF, FAX, MINUTE, POLICY, SECOND, T0, trigger
+from tests.unit.monitor.trial import agency_routes
 
 NOC_SMS = Address(channel=Channel.SMS, number="+60100000900")
 OFFICER = Contact(key="noc", name="Pegawai NOC", language=Language.MALAY, addresses=(NOC_SMS,))
@@ -42,6 +46,7 @@ class Watch:
         self.store = SqlStore(database)
         self.metrics = Metrics(version="1", now=self.station.clock.now)
         self.pokes = 0
+        self.judge = Judge(agency_routes("JCM"), HealthPolicy())
         self.restart()
 
     def restart(self) -> None:
@@ -52,6 +57,7 @@ class Watch:
             brief=noc_brief,
             metrics=self.metrics.watchdog,
             clock=self.station.clock,
+            hush=hush(lambda: self.judge),
         )
 
     async def submit(self, event):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
@@ -192,6 +198,18 @@ async def test_what_a_silence_holds_back_is_not_overdue_and_neither_is_it_when_t
     assert watch.value("pantau_escalation_overdue_seconds") == 0
     # Now the cycle has had its time, and stands still.
     await watch.look(GRACE + SECOND)
+    assert watch.value("pantau_escalation_overdue_seconds") > 0
+
+
+async def test_what_a_silence_about_the_only_route_in_trouble_holds_back_is_not_overdue(watch: Watch) -> None:
+    (route,) = [r.name for r in agency_routes("JCM")][:1]
+    watch.judge.restore({route: (Health.DOWN, T0)})
+    async with watch.store.transaction() as ledger:
+        await ledger.add_silence(route, T0 - MINUTE, T0 + timedelta(hours=1), "kerja penyelenggaraan", "Ali Contoh")
+    await watch.station.submit(trigger())
+    await watch.look(30 * MINUTE)
+    assert watch.value("pantau_escalation_overdue_seconds") == 0
+    await watch.look(30 * MINUTE + GRACE + SECOND)
     assert watch.value("pantau_escalation_overdue_seconds") > 0
 
 
