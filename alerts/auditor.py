@@ -72,6 +72,8 @@ class Examination:
 
     overdue: tuple[Overdue, ...] = ()
     unheard: frozenset[Unheard] = frozenset()
+    #: It is quiet because somebody wants it so: nothing is found about it, good or bad.
+    held: bool = False
 
 
 def examine(
@@ -88,7 +90,7 @@ def examine(
     *gateways* as for `alerts.move.next_move`. *held*: nothing of it may leave now, because somebody wants it so.
     """
     if held:
-        return Examination()
+        return Examination(held=True)
     found = (
         _step(incident, notices, now),
         *_stuck(incident, notices, gateways, policy, now),

@@ -7,7 +7,7 @@ does not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import NoReturn, Protocol
 
@@ -91,7 +91,8 @@ class EscalationAuditor:
         await self._write_down(overdue, now)
         if overdue:
             self._alerting.poke()
-        await self._tell_noc({i.number: i for i, e in found if e.unheard and deserves_own_incident(i)}, now)
+        still = {i.number for i, e in found if e.held}
+        await self._tell_noc({i.number: i for i, e in found if e.unheard and deserves_own_incident(i)}, still, now)
 
     async def _examine(self, now: datetime) -> list[tuple[Incident, Examination]]:
         gateways = self._exchange.preference(now)
@@ -125,7 +126,8 @@ class EscalationAuditor:
             log.error("somebody is not told in time", incident=number, lapse=lapse.lapse, since=since)
         self._known = overdue
 
-    async def _tell_noc(self, unheard: Mapping[str, Incident], now: datetime) -> None:
+    async def _tell_noc(self, unheard: Mapping[str, Incident], still: Collection[str], now: datetime) -> None:
+        """Tell of those that are *unheard*, and what was told of those that are not any more; nothing of *still*."""
         async with self._store.reading() as ledger:
             open_keys = {i.dedup_key for i in await ledger.open_incidents() if i.dedup_key.startswith(PREFIX)}
         for number, incident in unheard.items():
@@ -138,7 +140,7 @@ class EscalationAuditor:
                     brief=self._brief(number),
                 )
                 await self._alerting.submit(event)
-        for key in sorted(open_keys - {f"{PREFIX}{number}" for number in unheard}):
+        for key in sorted(open_keys - {f"{PREFIX}{number}" for number in (*unheard, *still)}):
             await self._alerting.submit(Resolve(dedup_key=key, at=now, ended_at=now))
 
 

@@ -142,6 +142,19 @@ async def test_when_nobody_acknowledges_the_noc_is_told_once_and_told_when_someb
     assert watch.value('pantau_incidents_unheard{unheard="nobody_answered"}') == 0
 
 
+async def test_a_silence_is_not_told_to_the_noc_as_if_somebody_had_acknowledged(watch: Watch) -> None:
+    await watch.station.submit(trigger())
+    await watch.look(timedelta(hours=1), cycle=True)
+    (own,) = await watch.own()
+    async with watch.store.transaction() as ledger:
+        now = watch.station.clock.now()
+        await ledger.add_silence("JCM", now, now + timedelta(hours=1), "kerja penyelenggaraan", "Ali Contoh")
+    for _ in range(80):
+        await watch.look(MINUTE, cycle=True)
+    assert [(i.id, i.is_open) for i in await watch.own()] == [(own.id, True)]
+    assert f"recovery to {NOC_SMS.number}" not in watch.station.sms.sent
+
+
 async def test_that_the_noc_itself_does_not_answer_opens_no_further_incident(watch: Watch) -> None:
     await watch.station.submit(trigger())
     for _ in range(60):

@@ -89,7 +89,7 @@ def test_what_was_acknowledged_or_is_over_has_no_step_due() -> None:
 
 
 def test_what_somebody_wants_quiet_is_not_overdue() -> None:
-    assert examined(incident(), (), T0 + timedelta(hours=5), held=True) == Examination()
+    assert examined(incident(), (), T0 + timedelta(hours=5), held=True) == Examination(held=True)
 
 
 @given(st.integers(min_value=0, max_value=4 * 3600))
