@@ -113,7 +113,10 @@ class SqlAttempts(SqlNotices):
             query = query.where(attempt.c.gateway == gateway)
         if address is not None:
             query = query.join(delivery, delivery.c.id == attempt.c.delivery_id).where(
-                delivery.c.channel == address.channel, delivery.c.number == address.number
+                delivery.c.channel == address.channel,
+                delivery.c.number == address.number,
+                # One switchboard, and many people behind it.
+                delivery.c.extension == address.extension,
             )
         return (await self._connection.execute(query)).scalars().all()
 

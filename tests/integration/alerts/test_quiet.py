@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -11,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from alerts.advance import Brake
-from alerts.brief import AnnouncementPlan, Brief
+from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy
 from alerts.bundle import WINDOW
 from alerts.channel import Channel
-from alerts.contact import Recipient
+from alerts.contact import Contact, Recipient
 from alerts.delivery import NoticeState
 from alerts.event import Acknowledge, Release, Resolve
 from alerts.exchange import Line
@@ -23,7 +24,20 @@ from alerts.incident import IncidentState
 from alerts.notice import Matter, Office
 from alerts.store import SmsNumber
 from tests.integration.alerts.station import HANG, Scripted, Station, station_at
-from tests.unit.alerts.people import BRIEF, FAX, MINISTRY, MINUTE, POLICY, RAVI, SECOND, SITI, SMS_SITI, T0, trigger
+from tests.unit.alerts.people import (
+    BRIEF,
+    FAX,
+    MINISTRY,
+    MINUTE,
+    POLICY,
+    RAVI,
+    SECOND,
+    SITI,
+    SMS_SITI,
+    T0,
+    VOICE_SITI,
+    trigger,
+)
 
 STAFF = replace(POLICY, steps=(replace(POLICY.steps[0], contacts=(SITI,)), replace(POLICY.steps[1], contacts=(SITI,))))
 ONCE = replace(STAFF, steps=STAFF.steps[:1], rounds=1)
@@ -196,6 +210,20 @@ async def test_repeats_wait_for_the_budget_and_the_first_notice_of_an_incident_n
     within = [o for o in station.sms.orders if o.created_at > station.clock.now() - 15 * MINUTE]
     assert len(within) <= 5 + 1
     assert station.watcher.held[Brake.CONTACT] > 0
+
+
+async def test_people_behind_one_switchboard_have_a_budget_each(station: Station) -> None:
+    def calls(person: Contact, extension: str, times: int) -> EscalationPolicy:
+        desk = replace(VOICE_SITI, number="+60300000100", extension=extension)
+        steps = (replace(STAFF.steps[1], after=timedelta(0), contacts=(replace(person, addresses=(desk,)),)),)
+        return replace(ONCE, steps=steps, rounds=times, repeat_after=3 * MINUTE)
+
+    await station.submit(trigger(brief=replace(brief("A"), escalation=calls(SITI, "101", 3))))
+    await station.submit(trigger(brief=replace(brief("B"), escalation=calls(RAVI, "102", 3))))
+    await station.advance(14 * MINUTE)
+
+    assert Counter(order.extension for order in station.voice.orders) == {"101": 3, "102": 3}
+    assert station.watcher.held[Brake.CONTACT] == 0
 
 
 async def test_what_a_gateway_refused_uses_nothing_up(station: Station) -> None:
