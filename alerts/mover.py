@@ -209,6 +209,7 @@ class Mover:
 
 def _settled(notice: Notice, state: NoticeState) -> NoticeState:
     """Return where a notice that has come to its end belongs: what only a budget kept back too long has not failed."""
-    if state is NoticeState.FAILED and notice.not_before is not None and notice.last_attempt is None:
+    held = notice.not_before is not None and notice.urgency not in ALWAYS_GOES
+    if state is NoticeState.FAILED and held and notice.last_attempt is None:
         return NoticeState.WITHDRAWN
     return state

@@ -190,6 +190,21 @@ async def test_an_office_gets_one_list_by_fax_and_a_letter_for_each_agency(stati
     assert texts(station.tray) == ["outage both A-01", "outage both B-01", "outage both C-01"]
 
 
+async def test_a_first_notice_that_was_gathered_and_never_got_a_gateway_has_failed(station: Station) -> None:
+    """It is no repeat that a budget kept back too long: nobody was told, and the next step begins at once."""
+    await outage(station, "A")
+    for line in station.lines():
+        for _ in range(line.slots if line.channel is Channel.SMS else 0):
+            assert station.exchange.take(line.name, incident_id=0, what="busy", turn=(-1, T0, 0))
+    steps = (ONCE.steps[0], replace(STAFF.steps[1], after=timedelta(hours=2)))
+    slow = replace(ONCE, steps=steps)
+    await station.submit(trigger(at=station.clock.now(), brief=replace(brief("B"), escalation=slow)))
+    await station.advance(31 * MINUTE)
+
+    assert next(n.state for n in await station.notices(2)) is NoticeState.FAILED
+    assert texts(station.voice) == ["outage both B-01"]
+
+
 # -- budgets ---------------------------------------------------------------------------------------------------------
 
 
