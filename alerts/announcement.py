@@ -27,8 +27,8 @@ EXPIRY: dict[Channel, timedelta] = {
 }
 
 
-#: Whoever cannot be reached for so long has other things to do.
-OFFER_EXPIRY = timedelta(minutes=30)
+#: A budget lets a person have fifteen calls in three hours: of a mass outage each incident is to have its turn.
+OFFER_EXPIRY = timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,6 +227,17 @@ async def test_repeats_wait_for_the_budget_and_the_first_notice_of_an_incident_n
     assert station.watcher.held[Brake.CONTACT] > 0
 
 
+async def test_of_a_mass_outage_every_release_is_offered_though_a_budget_holds_the_calls(station: Station) -> None:
+    plan = AnnouncementPlan(recipients=(MINISTRY,), offered_after=30 * MINUTE)
+    agencies = [f"A{n}" for n in range(10)]
+    for number, agency in enumerate(agencies, 1):
+        await station.submit(trigger(brief=brief(agency, announcement=plan)))
+        await station.acknowledge(number)
+    await station.advance(timedelta(hours=3))
+
+    assert sorted(texts(station.voice)) == [f"release both {agency}-01" for agency in agencies]
+
+
 async def test_people_behind_one_switchboard_have_a_budget_each(station: Station) -> None:
     def calls(person: Contact, extension: str, times: int) -> EscalationPolicy:
         desk = replace(VOICE_SITI, number="+60300000100", extension=extension)
