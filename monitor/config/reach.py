@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from alerts.channel import Channel
 from monitor.config.address import check_extension, check_number
@@ -17,6 +18,8 @@ from monitor.config.office import check_postal
 from monitor.config.problem import Path
 from monitor.config.provision import Provision
 from monitor.config.rota import RotaSettings
+
+_A_DAY = timedelta(days=1)
 
 _EXAMPLES = {
     Channel.SMS: "sms: 010-000 0000",
@@ -50,8 +53,16 @@ def check_escalation(
                 "comes together with the step before",
                 "after: 5m, or its contacts in the step before",
             )
+        if step.after > _A_DAY:
+            findings.warning((*place, "after"), "comes more than a day after the step before", "after: 15m")
+        if step.call_again and Channel.VOICE not in step.channels and not findings.is_broken((*place, "channels")):
+            instead = "voice among its channels, or no call_again"
+            findings.warning((*place, "call_again"), "nobody is called in this step", instead)
         _check_channels(step.channels, provision, findings, (*place, "channels"))
         look.at(step, place)
+    if policy.repeat_after > _A_DAY:
+        where = (*path, "repeat_after")
+        findings.warning(where, "nobody is told again for more than a day", "repeat_after: 15m")
     look.at_fallback(policy, (*path, "fallback"))
 
 

@@ -12,6 +12,35 @@ _AGENCY = "agencies/jabatan.yaml"
 MISTAKES = [
     # Time
     (
+        ("jabatan", "after: 5m", "after: 9999999d"),
+        f"{_AGENCY}:26: escalation.steps[1].after: is too long a span of time; write instead: 30s, 5m or 1h30m",
+    ),
+    (
+        ("jabatan", "after: 5m", "after: 15d"),
+        (
+            f"{_AGENCY}:26: warning: escalation.steps[1].after: comes more than a day after the step before; "
+            "write instead: after: 15m"
+        ),
+    ),
+    (
+        ("jabatan", "escalation:\n", "escalation:\n  repeat_after: 2d\n"),
+        (
+            f"{_AGENCY}:24: warning: escalation.repeat_after: nobody is told again for more than a day; "
+            "write instead: repeat_after: 15m"
+        ),
+    ),
+    (
+        (
+            "jabatan",
+            "contacts: [rahim], channels: [sms]",
+            "contacts: [rahim], channels: [sms], call_again: {every: 2m}",
+        ),
+        (
+            f"{_AGENCY}:26: warning: escalation.steps[1].call_again: nobody is called in this step; "
+            "write instead: voice among its channels, or no call_again"
+        ),
+    ),
+    (
         ("jabatan", "escalation:", "probing: {interval: 20s, confirmation: 10s}\nescalation:"),
         (
             f"{_AGENCY}:23: probing.interval: the interval is shorter than the session timeout: pending tokens may overlap "
