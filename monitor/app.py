@@ -44,6 +44,7 @@ from monitor.store.ledger import SqlStore
 from monitor.store.records import Records
 from monitor.watch import Surroundings, Watch, make_watch, retire, show_tokens
 from monitor.watchdog.watchdog import Watchdog, store_opening
+from monitor.watch import Surroundings, Watch, abandoned, make_watch, retire, show_tokens
 from monitor.web.callbacks import callbacks
 from monitor.web.control import control
 from monitor.web.duty import duties
@@ -222,6 +223,7 @@ class App:
         await self._lifecycle.started(version=version("pantau"), user=f"uid {os.getuid()}")
         await self._record(configuration, "start")
         self._watch = await make_watch(configuration, self._around)
+        await self._abandoned(configuration)
         self._metrics.reload_finished(ok=True, now=self._clock.now())
 
     async def _serve(self, stack: AsyncExitStack, faces: Sequence[socket.socket]) -> None:
@@ -292,7 +294,7 @@ class App:
                 return bad.problems
             before = self._watch.configuration.settings
             await self._take_up(configuration, by)
-            return _needs_restart(before, configuration.settings, self._path)
+            return [*_needs_restart(before, configuration.settings, self._path), *await self._abandoned(configuration)]
 
     async def _take_up(self, configuration: Configuration, by: str) -> None:
         before = self._watch.configuration
@@ -305,6 +307,17 @@ class App:
         self._dispatcher.poke()
         self._metrics.reload_finished(ok=True, now=self._clock.now())
         log.info("configuration taken up", agencies=len(configuration.registry.agencies))
+
+    async def _abandoned(self, configuration: Configuration) -> Sequence[Problem]:
+        """Return what is open of agencies that are watched no more; it is logged, too: a start answers nobody."""
+        try:
+            async with self._around.store.reading() as ledger:
+                found = abandoned(await ledger.open_incidents(), configuration)
+        except StoreAway:
+            return ()  # The configuration is in force all the same.
+        for problem in found:
+            log.warning("an incident is open of an agency that is watched no more", why=str(problem))
+        return found
 
     async def _record(self, configuration: Configuration, by: str) -> None:
         agencies = configuration.registry.agencies

@@ -12,9 +12,11 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from alerts.clock import Clock
+from alerts.incident import Incident
 from alerts.notice import Matter
 from monitor.briefs import own_brief
 from monitor.config.loading import Configuration
+from monitor.config.problem import Problem, Severity
 from monitor.config.provider import build_providers
 from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.health import HealthPolicy
@@ -146,6 +148,22 @@ def retire(metrics: Metrics, before: Configuration, after: Configuration) -> Non
         for entry in entries:
             if (channel, entry.name) not in kept:
                 metrics.forget_gateway(channel, entry.name)
+
+
+def abandoned(incidents: Iterable[Incident], configuration: Configuration) -> Sequence[Problem]:
+    """Return a warning for each of the open *incidents* whose agency *configuration* does not watch."""
+    agencies, place = configuration.registry.agencies, str(configuration.settings.agencies)
+    return [
+        Problem(
+            file=place,
+            key=incident.brief.agency,
+            message=f"is watched no more, and {incident.number} is open: nobody finds out when its mail works again",
+            instead="the file of the agency until it does",
+            severity=Severity.WARNING,
+        )
+        for incident in incidents
+        if incident.brief.agency and incident.brief.agency not in agencies
+    ]
 
 
 def _assigned(configuration: Configuration, specimen: Callable[[str], bytes | None]) -> Sequence[Assignment]:

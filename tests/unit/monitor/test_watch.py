@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from monitor.metrics import Metrics
 from monitor.probing.route import Direction
 from monitor.watch import show_tokens
+from monitor.watch import abandoned, show_tokens
 from probes.mailbox import AccessToken, OAuth
+from tests.unit.alerts.people import BRIEF, incident
+from tests.unit.monitor.config.ministry import Ministry
 from tests.unit.monitor.scrape import NOON, Clock, Scrape
 from tests.unit.monitor.trial import route
 
@@ -42,3 +46,16 @@ def test_when_a_token_expires_is_told_of_the_mailboxes_that_have_one() -> None:
     assert expiry() == tokens.expires_at.timestamp()
     tokens.expires_at += timedelta(hours=1)
     assert expiry() == tokens.expires_at.timestamp()
+
+
+def test_an_incident_whose_agency_has_left_is_pointed_out_and_nothing_of_ours_is(tmp_path: Path) -> None:
+    ministry = Ministry(tmp_path)
+    ours = incident(brief=replace(BRIEF, agency=""))
+    watched = incident(brief=replace(BRIEF, agency="JCONTOH"))
+
+    (problem,) = abandoned([ours, watched, incident()], ministry.load().accepted())
+
+    assert str(problem).removeprefix(f"{tmp_path}/") == (
+        "agencies: warning: JCM: is watched no more, and JCM-01 is open: nobody finds out when its mail works again; "
+        "write instead: the file of the agency until it does"
+    )
