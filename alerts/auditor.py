@@ -200,16 +200,21 @@ def _recovery(incident: Incident, notices: Sequence[Notice], now: datetime) -> O
     if incident.resolved_at is None or now - incident.resolved_at <= GATHERING + GRACE:
         return None
     owed = {
-        (n.plan, n.person)
+        _reader(n)
         for n in notices
         if n.purpose is Purpose.OUTAGE and n.was_told and (n.state in SETTLED or n.state is NoticeState.SENT)
         # Taken back from the tray: nobody has read it.
         if n.state is not NoticeState.WITHDRAWN
     }
-    told = {(n.plan, n.person) for n in notices if n.purpose in {Purpose.RECOVERY, Purpose.CORRECTION}}
+    told = {_reader(n) for n in notices if n.purpose in {Purpose.RECOVERY, Purpose.CORRECTION}}
     if owed <= told:
         return None
     return Overdue(incident=incident, lapse=Lapse.RECOVERY, since=incident.resolved_at)
+
+
+def _reader(notice: Notice) -> tuple[Plan, str, Channel | None]:
+    """Return who read a notice: of an announcement each channel reaches its own reader, of staff one message is enough."""
+    return notice.plan, notice.person, notice.channel if notice.plan is Plan.ANNOUNCEMENT else None
 
 
 # -- unheard ---------------------------------------------------------------------------------------------------------

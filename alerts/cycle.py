@@ -203,6 +203,12 @@ class Cycle:
                     await self._withdraw(notice)
                 case GiveUp(notice=notice):
                     await self._give_up(incident, notice)
+                case TakeBack(notice=notice, attempt=attempt) if attempt.gateway not in self._exchange:
+                    # Nobody can take it out of that tray any more, or say whether it was posted: a person looks, and what
+                    # is owed to its reader is told.
+                    await self._mover.enter(notice, NoticeState.UNKNOWN)
+                    self._known = None
+                    self.advance.wake_at(self._now)
                 case TakeBack(notice=notice, attempt=attempt):
                     await self._mover.errand(Deed.WITHDRAW, notice, attempt)
                     self.advance.wake_at(self._now + self._policy.lease)

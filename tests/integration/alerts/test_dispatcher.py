@@ -373,6 +373,22 @@ async def test_a_tray_that_cannot_be_reached_at_recovery_is_tried_again_each_min
 # -- gateways --------------------------------------------------------------------------------------------------------
 
 
+async def test_a_letter_in_a_tray_that_was_renamed_is_laid_before_a_person_and_followed_by_another(
+    station: Station,
+) -> None:
+    """Nobody can take it back, and a clerk may post it."""
+    await station.submit(trigger())
+    await station.release()
+    tray = Line(name="dulang-baharu", channel=Channel.LETTER, gateway=Scripted())
+    station.exchange.replace([*(line for line in station.lines() if line.name != "tray"), tray])
+
+    await station.resolve()
+    await station.advance(timedelta(hours=1))
+
+    letters = [(n.purpose, n.state) for n in await station.notices() if n.channel is Channel.LETTER]
+    assert letters == [(Purpose.OUTAGE, NoticeState.UNKNOWN), (Purpose.RECOVERY, NoticeState.SENT)]
+
+
 async def test_a_gateway_that_fails_makes_way_for_the_next_of_its_channel_and_then_for_the_next_channel(
     station: Station,
 ) -> None:

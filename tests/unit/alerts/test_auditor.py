@@ -221,6 +221,20 @@ def test_whoever_was_told_of_an_outage_and_not_of_its_end_is_owed_that() -> None
     assert lapses(over, [notice, written(recovery.draft, 9, NoticeState.SENT)], late) == []
 
 
+def test_an_office_that_is_told_of_the_end_by_fax_is_still_owed_the_letter() -> None:
+    released = apply(incident(), Release(incident_id=1, at=T0, by="Siti"))
+    announcement = announce(released, T0)
+    assert isinstance(announcement, Announce)
+    made = [written(d, n, NoticeState.SENT) for n, d in enumerate(announcement.drafts)]
+    made = [tried(notice, attempt(AttemptState.SENT)) for notice in made]
+    over = apply(released, Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE))
+    late = T0 + MINUTE + GATHERING + GRACE + SECOND
+    fax, letter = [written(c.draft, 9) for c in conclude(over, made, late) if isinstance(c, TellRecovery)]
+
+    assert [lapse for lapse, _ in lapses(over, [*made, fax], late) if lapse is Lapse.RECOVERY] == [Lapse.RECOVERY]
+    assert [lapse for lapse, _ in lapses(over, [*made, fax, letter], late) if lapse is Lapse.RECOVERY] == []
+
+
 # -- unheard ---------------------------------------------------------------------------------------------------------
 
 
