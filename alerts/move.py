@@ -222,9 +222,9 @@ def _next_address(notice: Notice, now: datetime) -> Move:
 def _at_the_office(notice: Notice, delivery: Delivery, move: Move, now: datetime) -> Move:
     """Put a try at an office outside off until it opens. To staff it goes at once: nothing of theirs answers now."""
     hours = _as_decided(notice, delivery).hours
-    if isinstance(move, Try) and notice.plan is Plan.ANNOUNCEMENT and hours and not hours.is_open(now):
-        return Wait(hours.opening(now))
-    return move
+    if isinstance(move, Try) and notice.plan is Plan.ANNOUNCEMENT and hours and (opening := hours.opening(now)) > now:
+        return Wait(opening)
+    return move  # Open; or closed for months, when to wait would be to wait for ever.
 
 
 def _failures(delivery: Delivery, gateway: str) -> int:

@@ -330,6 +330,14 @@ def test_a_fax_to_an_office_outside_waits_until_it_opens() -> None:
     assert move(tried(outside(FAX, EVENING)), EVENING) == Try("first")
 
 
+def test_an_office_that_is_closed_for_months_is_not_waited_for() -> None:
+    """As in 2020, when holidays were gazetted for all offices; and a wait until now would never end."""
+    first = T0.date()
+    closed = replace(HOURS, calendar=Calendar(holidays=tuple(first + timedelta(days=n) for n in range(90))))
+    address = replace(FAX, hours=closed)
+    assert move(tried(outside(address, T0)), T0 + MINUTE) == Try("first")
+
+
 def test_a_busy_fax_machine_is_not_dialled_again_after_the_office_has_closed() -> None:
     busy = tried(outside(OFFICE_FAX, T0), PASSING)
     assert move(busy, T0) == Try("first")
