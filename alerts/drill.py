@@ -141,9 +141,10 @@ def rest_of(
 def obstacle(exercise: Exercise, *, engaged: AbstractSet[str], pending: bool, now: datetime) -> str | None:
     """Return why *exercise* must not be begun now, or `None`. It may be over before the drill is.
 
-    *engaged*: keys of the contacts that an open incident may tell, or has told. *pending*: a real notice waits.
+    *engaged*: keys and numbers of the contacts that an open incident may tell, or has told: one person may be a contact
+    of several agencies, under several keys. *pending*: a real notice waits.
     """
-    if exercise.trainee.key in engaged:
+    if not engaged.isdisjoint({exercise.trainee.key, *(address.number for address in exercise.trainee.addresses)}):
         return "a real incident is open for this person"
     if pending:
         return "a real notice waits to be sent"

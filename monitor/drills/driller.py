@@ -70,7 +70,7 @@ class Driller:
         self._clock = clock
         #: Why the exercises that are left cannot begin, by drill and key.
         self._obstacles: dict[tuple[int, str], str] = {}
-        #: The open incidents when last looked at, and whom their policies name.
+        #: The open incidents when last looked at, and whom their policies name, by key and by number.
         self._named: tuple[Sequence[int], frozenset[str]] = ((), frozenset())
         self._shown_at: datetime | None = None
 
@@ -196,14 +196,16 @@ class Driller:
         return record
 
     async def _engaged(self) -> frozenset[str]:
-        """Return the keys of all whom an open incident may tell or has told."""
+        """Return the keys of all whom an open incident may tell or has told, and the numbers of those it may tell."""
         ids, told = await self._drills.open_incidents()
         if ids != self._named[0]:
             # A brief is long, and there may be a thousand: they are read when others have opened or ended.
             named: set[str] = set()
             async with self._store.reading() as ledger:
                 for incident in await ledger.open_incidents():
-                    named |= {person.key for person in incident.brief.escalation.people}
+                    people = incident.brief.escalation.people
+                    named |= {person.key for person in people}
+                    named |= {address.number for person in people for address in person.addresses}
             self._named = ids, frozenset(named)
         return self._named[1] | told
 

@@ -132,6 +132,8 @@ def test_a_drill_gives_way_to_anything_real() -> None:
     assert why() is None
     assert why(engaged=frozenset({"p1"})) == "a real incident is open for this person"
     assert why(engaged=frozenset({"p2"})) is None
+    # Somebody of another agency who has the same telephone is the same person.
+    assert why(engaged=frozenset({voice().number})) == "a real incident is open for this person"
     assert why(pending=True) == "a real notice waits to be sent"
 
 
