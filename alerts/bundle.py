@@ -91,8 +91,9 @@ def bundle(recent: Sequence[Gathered], now: datetime) -> Bundling:
         return Covered()
     if waiting:
         return Join(waiting[-1].notice_id)
-    # Who could not be told has not been told a moment ago; and an incident does not wait for itself.
-    told = [g.due_at for g in recent if g.state not in _CAME_TO_NOTHING and not g.of_this]
+    # Who could not be told has not been told a moment ago; and an incident does not wait for itself. What lies in the
+    # future (a clock that was set back) counts as just now.
+    told = [min(g.due_at, now) for g in recent if g.state not in _CAME_TO_NOTHING and not g.of_this]
     if not told or now - max(told) >= WINDOW:
         return AtOnce()
     return Begin(max(told) + WINDOW)

@@ -288,6 +288,20 @@ async def test_a_phone_whose_owner_wants_no_sms_is_called_instead(station: Stati
     assert len(station.voice.orders) == 1
 
 
+async def test_a_first_notice_does_not_wait_for_a_time_from_which_the_clock_was_set_back(station: Station) -> None:
+    """A machine whose clock begins at local time is eight hours ahead until somebody tells it the time."""
+    ahead = timedelta(hours=8)
+    station.clock.moment += ahead
+    await outage(station, "A")
+    await outage(station, "B")
+    station.clock.moment -= ahead
+    station.dispatcher.poke()
+    await outage(station, "C")
+    await station.advance(WINDOW)
+
+    assert sorted("+".join(texts(station.sms)).replace("outage both ", "").split("+")) == ["A-01", "B-01", "C-01"]
+
+
 # -- silences --------------------------------------------------------------------------------------------------------
 
 

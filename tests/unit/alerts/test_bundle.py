@@ -43,6 +43,8 @@ WAITS = Gathered(notice_id=2, due_at=T0 + WINDOW, state=NoticeState.PENDING, beg
         # Who could not be told has not heard of anything.
         ([replace(SENT, state=NoticeState.FAILED)], SECOND, AtOnce()),
         ([replace(SENT, state=NoticeState.WITHDRAWN)], SECOND, AtOnce()),
+        # The clock was set back by a day: nobody waits for tomorrow.
+        ([replace(SENT, due_at=T0 + timedelta(days=1))], SECOND, Begin(T0 + SECOND + WINDOW)),
         # An incident does not wait for itself, and is not told twice in what still waits.
         ([replace(SENT, of_this=True)], SECOND, AtOnce()),
         ([SENT, replace(WAITS, of_this=True)], SECOND, Covered()),
