@@ -42,9 +42,8 @@ from monitor.store.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
 from monitor.store.records import Records
-from monitor.watch import Surroundings, Watch, make_watch, retire, show_tokens
-from monitor.watchdog.watchdog import Watchdog, store_opening
 from monitor.watch import Surroundings, Watch, abandoned, make_watch, retire, show_tokens
+from monitor.watchdog.watchdog import Watchdog, store_opening
 from monitor.web.callbacks import callbacks
 from monitor.web.control import control
 from monitor.web.duty import duties

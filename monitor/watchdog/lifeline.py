@@ -23,7 +23,6 @@ from alerts.wording.texts import Wording
 from monitor.config.lifeline import CHANNELS, BadNumbers, LifelineSettings, Number, read_numbers
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.watchdog.memory_file import MemoryFile
-from monitor.watchdog.ringing import Memory, Ring, recall, untold
 from monitor.watchdog.ringing import Memory, Ring, Trouble, recall, untold
 
 log = structlog.get_logger()

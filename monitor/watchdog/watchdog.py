@@ -24,11 +24,7 @@ from monitor.drills.desk import DrillDesk
 from monitor.drills.driller import Driller, Roster
 from monitor.drills.exercise import Exerciser
 from monitor.drills.roster import roster
-from monitor.watchdog.ringing import Patience, Spell, Trouble, silent_peer
-from monitor.watchdog.heartbeat import FILE, SWITCH, Heartbeat, Watchdog
 from monitor.hush import hush
-from monitor.watchdog.memory_file import MemoryFile
-from monitor.watchdog.lifeline import Lifeline
 from monitor.metrics import Metrics
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.settings import Settings

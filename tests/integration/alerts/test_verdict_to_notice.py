@@ -22,7 +22,7 @@ from monitor.judging.health import Health, HealthPolicy
 from monitor.judging.judge import Judge, Suspect
 from monitor.metrics import Metrics
 from monitor.pipeline import Briefs, Pipeline
-from monitor.route import WatchedRoute
+from monitor.probing.route import WatchedRoute
 from monitor.store.history import History
 from monitor.store.ledger import SqlLedger
 from probes.result import Outcome, Party, Phase, ProbeResult

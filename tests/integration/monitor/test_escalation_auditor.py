@@ -18,9 +18,9 @@ from alerts.delivery import NoticeState
 from alerts.gateway import ErrorClass
 from alerts.incident import Incident, IncidentState
 from alerts.notice import Language, Matter, Office
-from monitor.health import Health, HealthPolicy
 from monitor.hush import hush
-from monitor.judge import Judge
+from monitor.judging.health import Health, HealthPolicy
+from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore

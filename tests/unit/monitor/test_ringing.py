@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.watchdog.ringing import Memory, Patience, Ring, Spell, Trouble, recall, silent_peer, untold
 from monitor.store.processes import Process
+from monitor.watchdog.ringing import Memory, Patience, Ring, Spell, Trouble, recall, silent_peer, untold
 from monitor.watchdog.watchdog import troubles
 
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from monitor.metrics import Metrics
 from monitor.probing.route import Direction
-from monitor.watch import show_tokens
 from monitor.watch import abandoned, show_tokens
 from probes.mailbox import AccessToken, OAuth
 from tests.unit.alerts.people import BRIEF, incident

@@ -17,9 +17,9 @@ import psycopg
 import pytest
 
 from alerts.store import Entry
+from monitor.lab.serving import free_port
 from monitor.proof.archive import Archive
 from monitor.proof.lifecycle import Lifecycle
-from monitor.lab.serving import free_port
 from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
