@@ -128,10 +128,13 @@ def _last_word(incident: Incident, notice: Notice, now: datetime) -> Draft | Non
 
 
 def _staff_addresses(incident: Incident, notice: Notice) -> tuple[Address, ...]:
-    """Return where to tell staff of the recovery: by SMS where there is one. Good news rings nobody out of bed."""
+    """Return where to tell staff of the recovery: by SMS where there is one. Good news rings nobody out of bed.
+
+    Unless no SMS gets there (STOP, no gateway): then by the way they were told.
+    """
     contact = contact_of(incident, notice.person)
     by_sms = contact.addresses_on([Channel.SMS]) if contact else ()
-    return by_sms or notice.addresses
+    return (*by_sms, *(address for address in notice.addresses if address not in by_sms))
 
 
 def contact_of(incident: Incident, key: str) -> Contact | None:

@@ -287,6 +287,10 @@ async def test_a_phone_whose_owner_wants_no_sms_is_called_instead(station: Stati
     assert station.sms.orders == []
     assert len(station.voice.orders) == 1
 
+    await station.resolve()
+    await station.advance(MINUTE)
+    assert texts(station.voice)[1:] == ["recovery both JCM-01"], "and is told of the end in the same way"
+
 
 async def test_a_first_notice_does_not_wait_for_a_time_from_which_the_clock_was_set_back(station: Station) -> None:
     """A machine whose clock begins at local time is eight hours ahead until somebody tells it the time."""

@@ -170,7 +170,7 @@ def test_staff_hear_of_the_recovery_by_sms_even_if_they_were_called() -> None:
 
     told = recoveries(concluded(OVER, notice(by_voice, AttemptState.DELIVERED, NoticeState.DELIVERED)))
 
-    assert [d.addresses for d in told] == [(SMS_RAVI,)]
+    assert [d.addresses for d in told] == [(SMS_RAVI, VOICE_RAVI)], "a call only if no SMS gets there"
 
 
 def test_staff_without_a_mobile_hear_of_it_as_they_heard_of_the_outage() -> None:
