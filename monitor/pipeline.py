@@ -24,6 +24,7 @@ from alerts.store import StoreAway
 from monitor.judging.attribution import Blame
 from monitor.judging.health import Health
 from monitor.judging.judge import Judge, Suspect, Trouble
+from monitor.judging.matter import can_end
 from monitor.metrics import AGENCY_DIRECTIONS, Metrics
 from monitor.probing.route import WatchedRoute
 from monitor.store.history import History
@@ -209,7 +210,11 @@ class Pipeline:
         trouble = self._judge.trouble(agency, now)
         if trouble is not None:
             await self._tell(agency, trouble, self._briefs.agencies[agency], now)
-        elif agency in self._told and (ended_at := self._judge.is_well(agency, now)):
+        elif (
+            agency in self._told
+            and (ended_at := self._judge.is_well(agency, now))
+            and can_end(self._told[agency], self._judge.directions(agency))
+        ):
             await self._tell_over(agency, ended_at, now)
 
     async def _compare_ours(self, troubles: Mapping[Suspect, Trouble], now: datetime) -> None:

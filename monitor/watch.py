@@ -21,6 +21,10 @@ from monitor.config.provider import build_providers
 from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.health import HealthPolicy
 from monitor.judging.judge import Judge
+from monitor.probing.inspection import Assignment, assignments
+from monitor.probing.inspector import Inspections, Inspector
+from monitor.probing.kinds import ROUND_TRIP, check_kinds, probe_kinds
+from monitor.judging.matter import can_end
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.pipeline import Alerting, Briefs, Pipeline
 from monitor.probing.inspection import Assignment, assignments
@@ -151,18 +155,22 @@ def retire(metrics: Metrics, before: Configuration, after: Configuration) -> Non
 
 
 def abandoned(incidents: Iterable[Incident], configuration: Configuration) -> Sequence[Problem]:
-    """Return a warning for each of the open *incidents* whose agency *configuration* does not watch."""
-    agencies, place = configuration.registry.agencies, str(configuration.settings.agencies)
+    """Return a warning for each of the open *incidents* of which *configuration* does not watch what could end it."""
+    registry, place = configuration.registry, str(configuration.settings.agencies)
     return [
         Problem(
             file=place,
-            key=incident.brief.agency,
-            message=f"is watched no more, and {incident.number} is open: nobody finds out when its mail works again",
-            instead="the file of the agency until it does",
+            key=agency,
+            message=f"what failed is watched no more, and {incident.number} is open: nobody finds out when it works again",
+            instead="what was there until it does",
             severity=Severity.WARNING,
         )
         for incident in incidents
-        if incident.brief.agency and incident.brief.agency not in agencies
+        if (agency := incident.brief.agency)
+        and not (
+            agency in registry.agencies
+            and can_end(incident.matter, {route.direction for route in registry.routes_of(agency)})
+        )
     ]
 
 

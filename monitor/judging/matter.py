@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from alerts.notice import Matter
 from monitor.judging.evidence import ON_THE_WAY
@@ -29,6 +29,24 @@ def what_is_down(directions: Mapping[Direction, Health], internal: Iterable[Subj
         return Matter.BOTH
     # Only mail within the agency fails, somewhere on the way: staff must look, but nobody outside is affected.
     return Matter.DEGRADED
+
+
+def can_end(matter: Matter, directions: Collection[Direction]) -> bool:
+    """Return whether runs in *directions*, all that are probed now, can prove that *matter* is over.
+
+    A direction that fails may be taken out of the configuration. That the others work does not say that it does.
+    """
+    sends = bool({Direction.OUTBOUND, Direction.INTERNAL}.intersection(directions))
+    receives = bool({Direction.INBOUND, Direction.INTERNAL}.intersection(directions))
+    match matter:
+        case Matter.SENDING:
+            return sends
+        case Matter.RECEIVING:
+            return receives
+        case Matter.BOTH:
+            return sends and receives
+        case _:
+            return True
 
 
 def _failing_parties(internal: Iterable[Subject]) -> set[Party]:

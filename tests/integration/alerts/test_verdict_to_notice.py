@@ -23,12 +23,14 @@ from monitor.judging.judge import Judge, Suspect
 from monitor.metrics import Metrics
 from monitor.pipeline import Briefs, Pipeline
 from monitor.probing.route import WatchedRoute
+from alerts.notice import Matter, Office
+from monitor.probing.route import Direction, WatchedRoute
 from monitor.store.history import History
 from monitor.store.ledger import SqlLedger
 from probes.result import Outcome, Party, Phase, ProbeResult
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.people import MINISTRY, MINUTE, POLICY, SITI
-from tests.unit.monitor.trial import LOSES, REFUSED, World, agency_routes, controls, failed
+from tests.unit.monitor.trial import LOSES, REFUSED, World, agency_routes, controls, failed, imap
 
 NOC = Address(channel=Channel.SMS, number="+60100000999")
 
@@ -55,7 +57,7 @@ class Country:
         self.metrics = metrics
         self.watch()
 
-    def watch(self) -> None:
+    def watch(self, open_incidents: Mapping[str, Matter] | None = None) -> None:
         """Begin to tell of what the judge says; again: as after a start, with nothing told."""
         self.pipeline = Pipeline(
             judge=self.judge,
@@ -66,16 +68,16 @@ class Country:
             metrics=self.metrics,
             clock=self.station.clock,
             site="utama",
-            open_incidents={},
+            open_incidents=open_incidents or {},
             open_keys=self._open_keys,
         )
 
-    def restart(self) -> None:
+    def restart(self, open_incidents: Mapping[str, Matter] | None = None) -> None:
         """Forget all runs, as a stop does; how they were judged is taken up."""
         healths = self.judge.healths()
         self.judge = Judge(self.world.routes, HealthPolicy())
         self.judge.restore(healths)
-        self.watch()
+        self.watch(open_incidents)
 
     async def _open_keys(self) -> Collection[str]:
         async with self.station.store.transaction() as ledger:
@@ -243,3 +245,22 @@ async def test_a_start_does_not_make_a_false_alarm_new(tmp_path: Path) -> None:
         here.restart()
         await here.rounds(12)
         assert here.said == ["outage both JCM-01", "correction both JCM-01"]
+
+
+async def test_a_direction_that_is_taken_out_while_it_fails_is_not_said_to_work_again(tmp_path: Path) -> None:
+    async with country(tmp_path, "JCM") as here:
+        here.world.faults["JCM/utama"] = imap(Outcome.CONNECT, Phase.CONNECT)
+        await here.rounds(5)
+        assert here.said == ["outage receiving JCM-01"]
+
+        routes = list(here.world.routes)
+        here.world.routes[:] = [r for r in routes if r.direction in {Direction.OUTBOUND, Direction.CONTROL}]
+        here.restart(open_incidents={"JCM": Matter.RECEIVING})
+        await here.rounds(5)
+        assert here.said == ["outage receiving JCM-01"]
+
+        here.world.routes[:] = routes
+        here.world.faults.clear()
+        here.restart(open_incidents={"JCM": Matter.RECEIVING})
+        await here.rounds(5)
+        assert here.said[1:] == ["recovery receiving JCM-01"]

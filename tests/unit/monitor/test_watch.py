@@ -55,6 +55,6 @@ def test_an_incident_whose_agency_has_left_is_pointed_out_and_nothing_of_ours_is
     (problem,) = abandoned([ours, watched, incident()], ministry.load().accepted())
 
     assert str(problem).removeprefix(f"{tmp_path}/") == (
-        "agencies: warning: JCM: is watched no more, and JCM-01 is open: nobody finds out when its mail works again; "
-        "write instead: the file of the agency until it does"
+        "agencies: warning: JCM: what failed is watched no more, and JCM-01 is open: nobody finds out when it works "
+        "again; write instead: what was there until it does"
     )
