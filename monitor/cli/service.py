@@ -111,7 +111,7 @@ def ask(
         fail(f"the service does not answer at {socket}: {type(error).__name__}")
     if answer.status_code == 422:
         fail("; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in answer.json()["detail"]), 2)
-    if answer.status_code in {404, 409}:
+    if answer.status_code in {404, 409, 503}:
         fail(answer.json()["detail"])
     if answer.status_code >= 500:
         fail(f"the service failed to answer ({answer.status_code}); its log says why")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from alerts.event import Resolve
-from alerts.incident import apply
+from alerts.incident import Incident, apply
 from alerts.notice import Matter
+from alerts.store import StoreAway
 from monitor.cli.option import login_name
 from monitor.cli.service import belongs_to_another
 from monitor.config.problem import Problem, Severity
@@ -81,6 +82,20 @@ async def test_a_service_that_breaks_is_said_to_have_broken(office: Office, word
     assert code == 1
     assert "its log says why" in said
     assert "kata-laluan" not in said
+
+
+class WithoutStore(Service):
+    """Runs, and has no store."""
+
+    async def acknowledge(self, number: str, by: str) -> Incident | None:
+        raise StoreAway("database or disk is full")
+
+
+async def test_who_takes_an_incident_on_while_the_store_is_away_hears_that_nothing_was_written(office: Office) -> None:
+    async with office.open(WithoutStore()):
+        code, said = await office.ask("ack", "JCM-01", "--by", "Siti Contoh")
+    assert code == 1
+    assert said.startswith("the store is away (database or disk is full): nothing can be read or written now")
 
 
 async def test_incidents_are_listed(office: Office) -> None:
