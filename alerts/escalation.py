@@ -193,8 +193,7 @@ def _calls_due(incident: Incident, notices: Sequence[Notice]) -> Iterator[tuple[
     for person in (person for person in latest if person not in held):
         calls = latest[person]
         last = calls[-1]
-        # A bundle tells of several incidents and is repeated by one of them, or the telephone would ring for each.
-        if len(calls) <= again.times and last.incident_id == incident.id and (ended_at := _ended_in_vain(last)):
+        if len(calls) <= again.times and (ended_at := _ended_in_vain(last)):
             yield last, len(calls) + 1, ended_at + again.every
 
 

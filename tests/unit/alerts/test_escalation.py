@@ -369,16 +369,6 @@ def test_nobody_is_called_again_once_somebody_has_acknowledged() -> None:
     assert escalate(taken_on, [called(d, n, 1) for n, d in enumerate(first.drafts)], T0 + 20 * MINUTE) == AtRest()
 
 
-def test_a_bundle_is_called_again_by_one_of_its_incidents() -> None:
-    at = on_rotas(replace(AGAIN, contacts=(SITI,)), call(30, contacts=(MEI,)))
-    first = step(at, [], 0)
-    bundle = called(first.drafts[0], 1, 1)
-    another = replace(bundle, parts=(replace(bundle.parts[0], incident_id=99), *bundle.parts))
-
-    assert isinstance(escalate(replace(at, position=first.position), [bundle], T0 + 5 * MINUTE), TellAgain)
-    assert isinstance(escalate(replace(at, position=first.position), [another], T0 + 5 * MINUTE), WaitUntil)
-
-
 def test_the_auditor_does_not_take_a_step_that_is_to_call_again_for_one_that_is_over() -> None:
     at = on_rotas(
         replace(AGAIN, contacts=(SITI,), call_again=CallAgain(every=20 * MINUTE, times=1)), call(90, contacts=(MEI,))
