@@ -41,6 +41,20 @@ MISTAKES = [
         ),
     ),
     (
+        ("pantau", "state: state", "flapping: {falls: 1}"),
+        (
+            "pantau.yaml:2: flapping.falls: 1 is no number of falls; "
+            "write instead: 2 to 100: an agency that goes down once is not unsteady"
+        ),
+    ),
+    (
+        ("pantau", "state: state", "flapping: {within: 365d}"),
+        (
+            "pantau.yaml:2: flapping.within: is longer than a day; "
+            "write instead: 1h, at most 1d: for so long nobody is told that mail works again"
+        ),
+    ),
+    (
         ("jabatan", "escalation:", "probing: {interval: 20s, confirmation: 10s}\nescalation:"),
         (
             f"{_AGENCY}:23: probing.interval: the interval is shorter than the session timeout: pending tokens may overlap "
