@@ -19,7 +19,7 @@ from alerts.conclusion import Cancel, GiveUp, TakeBack, TellRecovery, conclude
 from alerts.contact import Contact
 from alerts.delivery import SETTLED, AttemptState, Draft, Notice, NoticeState
 from alerts.errand import Deed
-from alerts.escalation import AtRest, Escalation, Exhausted, StartStep, TellAgain, WaitUntil, begin_anew, escalate
+from alerts.escalation import AtRest, Escalation, Exhausted, StartStep, TellAgain, WaitUntil, escalate, put_back
 from alerts.event import Release
 from alerts.exchange import Exchange
 from alerts.incident import Incident, apply
@@ -117,14 +117,18 @@ class Cycle:
 
     async def _fall_silent(self, incident: Incident) -> Incident:
         """Withdraw what has not left to staff: when the silence ends, the escalation goes on and tells what is true then."""
-        for notice in await self._notices(incident):
-            waits = notice.state is NoticeState.PENDING and not any(d.attempts for d in notice.deliveries)
-            if waits and notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE:
-                await self._withdraw(notice)
-        anew = begin_anew(incident, await self._notices(incident), self._now)
-        if anew is not incident:
-            await self._ledger.save_incident(anew)
-        return anew
+        withheld = [
+            notice
+            for notice in await self._notices(incident)
+            if notice.state is NoticeState.PENDING and not any(d.attempts for d in notice.deliveries)
+            if notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE
+        ]
+        for notice in withheld:
+            await self._withdraw(notice)
+        back = put_back(incident, withheld, self._now)
+        if back is not incident:
+            await self._ledger.save_incident(back)
+        return back
 
     async def _withdraw(self, notice: Notice) -> None:
         self._known = None

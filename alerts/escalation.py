@@ -98,20 +98,19 @@ def escalate(
     return WaitUntil(min(coming)) if coming else Exhausted()
 
 
-def begin_anew(incident: Incident, notices: Sequence[Notice], now: datetime) -> Incident:
-    """Return *incident*, of which nobody is to be told for a while, with its escalation put back to the beginning.
+def put_back(incident: Incident, withheld: Sequence[Notice], now: datetime) -> Incident:
+    """Return *incident*, of which nobody is to be told for a while, with its escalation before the step that was *withheld*.
 
-    Only if nobody has heard of it, or was about to: who was told may still answer. Otherwise the step whose notices a
-    silence withdrew would count as done, and those people be passed over; of a single step, all of them.
+    Else that step would count as done, and its people be passed over; if it is the last, for good. It begins when they may
+    be told again. In a wave of its own, because its notices have been decided on.
     """
-    at = incident.position
-    withheld = {NoticeState.WITHDRAWN, NoticeState.FAILED}
-    of_wave = [n for n in notices if n.plan is Plan.ESCALATION and n.purpose is Purpose.OUTAGE and n.wave == at.wave]
-    if incident.state is not IncidentState.TRIGGERED or at.step < 0:
+    at, policy = incident.position, incident.brief.escalation
+    steps = [(n.round, n.step) for n in withheld if n.wave == at.wave and n.step < len(policy.steps)]
+    if incident.state is not IncidentState.TRIGGERED or not steps:
         return incident
-    if any(n.was_told or n.state not in withheld for n in of_wave):
-        return incident
-    return replace(incident, position=Position(wave=at.wave + 1, since=now))
+    round_, step = min(steps)
+    first = replace(at, wave=at.wave + 1, round=round_, step=step)
+    return replace(incident, position=replace(first, step=step - 1, since=now - _wait_before(first, policy)))
 
 
 def _start(incident: Incident, position: Position, now: datetime, overrides: Sequence[Override]) -> StartStep:

@@ -17,7 +17,7 @@ import structlog
 from alerts.answering import Said
 from alerts.delivery import Notice, Part
 from alerts.gateway import AckResult
-from alerts.incident import Incident
+from alerts.incident import Incident, has_got_worse
 from alerts.intake import acknowledge, name_of
 from alerts.notice import Language
 from alerts.response import Accepts, Starts, Stops, Unclear, printed, understand
@@ -119,7 +119,7 @@ async def _waits(ledger: Ledger, alert: _Alert) -> bool:
         incident = await ledger.incident(part.incident_id)
         if incident is None or not incident.is_open or incident.acknowledged_at is not None:
             continue
-        if part.wave == incident.position.wave:
+        if not has_got_worse(incident, part.facts.matter):
             return True
     return False
 
@@ -151,7 +151,7 @@ def _holds(result: AckResult, part: Part, incident: Incident) -> bool:
         case AckResult.ALREADY:
             return incident.is_open and incident.acknowledged_by is not None
         case AckResult.WORSE:
-            return incident.is_open and incident.position.wave != part.wave
+            return incident.is_open and has_got_worse(incident, part.facts.matter)
         case _:
             return True
 

@@ -63,7 +63,7 @@ OUTAGES = frozenset({Matter.SENDING, Matter.RECEIVING, Matter.BOTH})
 class Position:
     """How far the escalation has come."""
 
-    #: Counts the times the escalation began anew: because things got worse, or a silence came before anybody had heard.
+    #: Counts the times the escalation began anew, because things got worse, or a step of it, because a silence withheld it.
     wave: int = 0
     round: int = 0
     #: Index of the last step that was started; -1 before the first.
@@ -174,6 +174,11 @@ def _worsen(incident: Incident, event: Trigger) -> Incident:
         acknowledged_by=None,
         position=Position(wave=incident.position.wave + 1, since=event.at),
     )
+
+
+def has_got_worse(incident: Incident, told: Matter) -> bool:
+    """Whether somebody who was told of *told* has not heard what it is now: slowness has become an outage."""
+    return told not in OUTAGES and incident.matter in OUTAGES
 
 
 def may_correct(incident: Incident, now: datetime) -> bool:

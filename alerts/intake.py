@@ -17,7 +17,7 @@ from alerts.delivery import Notice, Part
 from alerts.errand import reported, told_by
 from alerts.event import Acknowledge, Correct, Event, Release, Resolve, Trigger
 from alerts.gateway import AckResult, Heard
-from alerts.incident import Incident, IncidentState, apply, is_the_false_alarm
+from alerts.incident import Incident, IncidentState, apply, has_got_worse, is_the_false_alarm
 from alerts.move import DeliveryPolicy
 from alerts.notice import Plan, Purpose
 from alerts.store import Entry, Ledger
@@ -100,7 +100,7 @@ async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime
     if not before.is_open:
         await ledger.journal(_confirmed(notice, now, part))
         return AckResult.OVER
-    if part.wave != before.position.wave:
+    if has_got_worse(before, part.facts.matter):
         # A notice about what it was before it got worse: this person has not heard yet what it is now.
         await ledger.journal(_confirmed(notice, now, part))
         return AckResult.WORSE

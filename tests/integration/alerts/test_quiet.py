@@ -367,6 +367,21 @@ async def test_a_silence_that_withdraws_the_first_notice_does_not_lose_it(statio
     assert said == ["outage both C-01"]
 
 
+async def test_a_last_step_that_a_silence_withholds_begins_when_it_ends(station: Station) -> None:
+    """Its SMS has been heard, its call waits to be gathered, and nothing follows it."""
+    last = replace(STAFF, rounds=1)
+    for agency in ("A", "B"):
+        await station.submit(trigger(brief=replace(brief(agency), escalation=last)))
+    await station.advance(6 * MINUTE)
+    assert texts(station.voice) == ["outage both A-01"]
+    await silence(station, "B", timedelta(hours=1))
+    await station.advance(timedelta(minutes=59))
+    assert texts(station.voice) == ["outage both A-01"]
+
+    await station.advance(5 * MINUTE)
+    assert texts(station.voice) == ["outage both A-01", "outage both B-01"]
+
+
 async def test_whoever_a_silence_kept_from_hearing_first_still_hears_first(station: Station) -> None:
     steps = (STAFF.steps[0], replace(STAFF.steps[1], contacts=(RAVI,)))
     await outage(station, "A")

@@ -14,7 +14,7 @@ from alerts.brief import CallAgain, EscalationPolicy, Step
 from alerts.channel import Channel
 from alerts.contact import Address, Contact
 from alerts.delivery import AttemptState, Draft, Notice, NoticeState
-from alerts.escalation import AtRest, Exhausted, StartStep, TellAgain, WaitUntil, begin_anew, escalate
+from alerts.escalation import AtRest, Exhausted, StartStep, TellAgain, WaitUntil, escalate, put_back
 from alerts.gateway import ErrorClass
 from alerts.incident import Incident, IncidentState
 from alerts.move import DeliveryPolicy
@@ -110,31 +110,36 @@ def test_after_a_long_pause_the_missed_steps_do_not_all_fire_at_once() -> None:
     assert escalate(resumed, [], T0 + 90 * MINUTE) == WaitUntil(T0 + 95 * MINUTE)
 
 
-@pytest.mark.parametrize(
-    ("state", "left", "anew"),
-    [
-        (NoticeState.WITHDRAWN, False, True),
-        (NoticeState.FAILED, False, True),
-        (NoticeState.FAILED, True, False),
-        (NoticeState.SENT, True, False),
-        (NoticeState.PENDING, True, False),
-    ],
-)
-def test_a_silence_lets_an_escalation_begin_anew_of_which_nobody_has_heard(
-    state: NoticeState, *, left: bool, anew: bool
-) -> None:
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_a_step_that_a_silence_withheld_begins_again_as_soon_as_it_may(number: int) -> None:
+    begun, at = step(incident(), [], 0), incident()
+    for _ in range(number):
+        at = replace(at, position=begun.position)
+        following = escalate(at, [], at.position.since)
+        assert isinstance(following, WaitUntil)
+        begun = step(at, [], (following.at - T0) / MINUTE)
+    at = replace(at, position=begun.position)
+    withheld = [written(draft, state=NoticeState.WITHDRAWN) for draft in begun.drafts]
+    silent = T0 + timedelta(hours=2)
+
+    after = put_back(at, withheld, silent)
+
+    again = escalate(after, [], silent + timedelta(hours=1))
+    assert isinstance(again, StartStep)
+    assert people(again.drafts) == people(begun.drafts)
+    assert (again.position.round, again.position.step) == (at.position.round, at.position.step)
+    assert {draft.key for draft in again.drafts}.isdisjoint(draft.key for draft in begun.drafts)
+    assert put_back(after, withheld, silent) is after, "once"
+
+
+def test_a_silence_puts_nothing_back_that_left_or_was_taken_on() -> None:
     first = step(incident(), [], 0)
     begun = replace(incident(), position=first.position)
-    notices = [written(draft, state=state) for draft in first.drafts]
-    if left:
-        notices = [tried(notice, attempt(AttemptState.UNKNOWN)) for notice in notices]
+    withheld = [written(draft, state=NoticeState.WITHDRAWN) for draft in first.drafts]
 
-    after = begin_anew(begun, notices, T0 + MINUTE)
-
-    assert (after is not begun) is anew
-    if anew:
-        assert people(step(after, notices, 2).drafts) == people(first.drafts)
-        assert begin_anew(after, notices, T0 + 2 * MINUTE) is after, "once"
+    assert put_back(begun, [], T0 + MINUTE) is begun
+    taken_on = replace(begun, state=IncidentState.ACKNOWLEDGED)
+    assert put_back(taken_on, withheld, T0 + MINUTE) is taken_on
 
 
 def test_a_policy_without_steps_tells_nobody_and_does_not_fail() -> None:
