@@ -18,11 +18,12 @@ from monitor.judging.health import Health, HealthPolicy
 from monitor.judging.judge import Judge, Suspect
 from monitor.metrics import Metrics
 from monitor.pipeline import Briefs, Pipeline
+from monitor.probing.route import Probing
 from monitor.store.history import History
 from probes.result import ProbeResult
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.people import MINISTRY, MINUTE, POLICY, SITI
-from tests.unit.monitor.trial import LOSES, REFUSED, World, agency_routes, controls
+from tests.unit.monitor.trial import LOSES, PROBING, REFUSED, World, agency_routes, controls
 
 NOC = Address(channel=Channel.SMS, number="+60100000999")
 
@@ -37,9 +38,11 @@ class Nothing:
 class Country:
     """Agencies, their mail, our references, and everything from a judge to the gateways."""
 
-    def __init__(self, station: Station, agencies: list[str]) -> None:
+    def __init__(self, station: Station, agencies: list[str], watched: Probing = PROBING) -> None:
+        """*watched*: how the first of them is probed."""
         self.station = station
-        self.world = World([*(r for a in agencies for r in agency_routes(a)), *controls()])
+        first = agency_routes(agencies[0], probing=watched)
+        self.world = World([*first, *(r for a in agencies[1:] for r in agency_routes(a)), *controls()])
         self.station.clock.moment = self.world.now
         metrics = Metrics(version="0", now=station.clock.now)
         for agency in agencies:
