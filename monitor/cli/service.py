@@ -45,12 +45,20 @@ def state_directory(path: Path) -> Path:
     return (path.parent / state).resolve()
 
 
-def request(socket: Path, method: str, path: str, word: Mapping[str, str] | None = None) -> httpx.Response:
+#: In seconds, how long an answer may take.
+USUAL = 30.0
+#: For what reads or writes much; as long as the service itself gives an answer (`monitor.web.serving`).
+LONG = 120.0
+
+
+def request(
+    socket: Path, method: str, path: str, word: Mapping[str, str] | None = None, *, within: float = USUAL
+) -> httpx.Response:
     """Send one request over a Unix socket. Raise `httpx.HTTPError` or `OSError` when nobody answers."""
     with reachable(socket) as name:
         with Socket(AF_UNIX) as knock:  # The library leaves its socket open when nobody answers.
             knock.connect(name)
-        with httpx.Client(transport=httpx.HTTPTransport(uds=name), timeout=30) as client:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=name), timeout=within) as client:
             return client.request(method, f"http://pantau{path}", json=word)
 
 
@@ -63,20 +71,22 @@ def belongs_to_another(socket: Path) -> bool:
     return os.path.exists(socket) and not os.access(socket, os.W_OK, effective_ids=True)  # noqa: PTH110
 
 
-def ask(config: Path, method: str, path: str, word: Mapping[str, str] | None = None) -> Any:
+def ask(config: Path, method: str, path: str, word: Mapping[str, str] | None = None, *, within: float = USUAL) -> Any:
     """Ask the running service, and return its answer; end the command when it cannot be reached or refuses."""
     socket = state_directory(config) / CONTROL_SOCKET
     try:
-        answer = request(socket, method, path, word)
+        answer = request(socket, method, path, word, within=within)
     except (httpx.ConnectError, OSError):
         if belongs_to_another(socket):
             fail(f"{socket} belongs to another user: run this command as the service's user")
         fail(f"the service is not running (nothing answers at {socket}); start it with `pantau run --config {config}`")
+    except httpx.TimeoutException:
+        fail(f"the service has not answered within {within:.0f} s; it may still do it: look before you repeat this")
     except httpx.HTTPError as error:
         fail(f"the service does not answer at {socket}: {type(error).__name__}")
     if answer.status_code == 422:
         fail("; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in answer.json()["detail"]), 2)
-    if answer.status_code in {404, 409}:
+    if answer.status_code in {404, 409, 503}:
         fail(answer.json()["detail"])
     if answer.status_code >= 500:
         fail(f"the service failed to answer ({answer.status_code}); its log says why")

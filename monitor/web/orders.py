@@ -6,19 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field
 
 from monitor.overview import IncidentView, view_incident
 from monitor.web.source import Source
-
-
-class Acknowledgement(BaseModel):
-    """Who has taken the incident on."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    by: str = Field(min_length=1, max_length=100)
-
+from monitor.web.word import Word
 
 _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
 
@@ -28,7 +19,7 @@ def orders(source: Source) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["orders"])
 
     @router.post("/incidents/{number}/acknowledge", summary="Take an incident on; needs a token of `api`")
-    async def acknowledge(number: str, word: Acknowledgement, bearer: _Bearer) -> IncidentView:
+    async def acknowledge(number: str, word: Word, bearer: _Bearer) -> IncidentView:
         program = None if bearer is None else source.program(bearer.credentials)
         if program is None:
             raise HTTPException(401, "no token that is known", headers={"WWW-Authenticate": "Bearer"})

@@ -1,0 +1,42 @@
+"""The stores that every promise about a store is tested on: the embedded file, and a real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+
+from monitor.store.database import Database
+from monitor.store.ledger import SqlStore
+from monitor.store.postgres import PostgresServer
+from tests.real.postgres import Postgres
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+def server(request: pytest.FixtureRequest) -> PostgresServer | None:
+    """Return the server with an empty database; `None`: it is the file."""
+    if request.param == "sqlite":
+        return None
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.database()
+
+
+@pytest.fixture
+def open_database(server: PostgresServer | None, tmp_path: Path) -> Callable[[], AbstractAsyncContextManager[Database]]:
+    """Open the same store again and again, empty at first."""
+    return lambda: Database.open(tmp_path, server)
+
+
+@pytest.fixture
+async def database(
+    open_database: Callable[[], AbstractAsyncContextManager[Database]],
+) -> AsyncIterator[Database]:
+    async with open_database() as opened:
+        yield opened
+
+
+@pytest.fixture
+def store(database: Database) -> SqlStore:
+    return SqlStore(database)
