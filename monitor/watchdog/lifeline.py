@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from alerts.wording.texts import Wording
 from monitor.config.lifeline import CHANNELS, BadNumbers, LifelineSettings, Number, read_numbers
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.watchdog.memory_file import MemoryFile
-from monitor.watchdog.ringing import Memory, Ring, recall, untold
+from monitor.watchdog.ringing import Memory, Ring, Trouble, recall, untold
 
 log = structlog.get_logger()
 
@@ -78,10 +79,10 @@ class Lifeline:
             log.warning("the lifeline's numbers cannot be read", kept=len(self._numbers), why=why)
         self._metrics.lifeline_known(len(self._numbers))
 
-    async def look(self, present: Memory) -> None:
-        """Take in the troubles there are, each with since when, and ring where it is time."""
+    async def look(self, present: Memory, unknown: AbstractSet[Trouble] = frozenset()) -> None:
+        """Take in the troubles there are, each with since when, and ring if it is time; of *unknown* nothing is known."""
         self.read_numbers()
-        memory, rings = recall(self._memory, present, self._settings.patience(), self._clock.now())
+        memory, rings = recall(self._memory, present, self._settings.patience(), self._clock.now(), unknown)
         if memory != self._memory:
             self._remember(memory)
         self._metrics.distressed({trouble for trouble, spell in memory.items() if spell.told_at or spell.failed_at})

@@ -7,6 +7,7 @@ has few words and no acknowledgement: it rings once, again while the trouble las
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -66,11 +67,13 @@ class Ring:
     clear: bool = False
 
 
-def recall(memory: Memory, present: Memory, patience: Patience, now: datetime) -> tuple[Memory, tuple[Ring, ...]]:
+def recall(
+    memory: Memory, present: Memory, patience: Patience, now: datetime, unknown: AbstractSet[Trouble] = frozenset()
+) -> tuple[Memory, tuple[Ring, ...]]:
     """Return what is to be remembered from now on, and what the NOC is to be rung about.
 
-    *present*: the troubles there are, each with since when. What is remembered of an earlier beginning counts, unless it
-    lies in the future: then the clock was set back.
+    *present*: the troubles there are, each with since when; *unknown*: those of which it is not known whether they are
+    there. What is remembered of an earlier beginning counts, unless it lies in the future: then the clock was set back.
     """
     kept: dict[Trouble, Spell] = {}
     rings = []
@@ -78,6 +81,10 @@ def recall(memory: Memory, present: Memory, patience: Patience, now: datetime) -
         before, found = memory.get(trouble), present.get(trouble)
         if before is not None and max(before.since, before.told_at or before.since) > now:
             before = None
+        if trouble in unknown:
+            if before is not None:
+                kept[trouble] = before
+            continue
         if found is None:
             if before is not None and before.told_at is not None:
                 rings.append(Ring(trouble=trouble, since=before.since, whose=before.whose, clear=True))
