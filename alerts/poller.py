@@ -11,7 +11,7 @@ from alerts.clock import Clock
 from alerts.desk import Desks
 from alerts.exchange import Exchange, Line
 from alerts.gateway import DeliveryError, Listens
-from alerts.store import Store
+from alerts.store import Store, StoreAway
 
 log = structlog.get_logger()
 
@@ -61,7 +61,9 @@ class Poller:
             async with self._store.transaction() as ledger:
                 active = await ledger.active_incidents()
                 oldest = await ledger.incident(active[0]) if active else None
-        # The store is away: looked at again the next time.
+        except StoreAway:
+            return None  # Looked at again the next time.
+        # A bug of ours must not end the asking for good.
         except Exception:
             log.exception("the store could not be read")
             return None
@@ -84,12 +86,18 @@ class Poller:
             return
         try:
             await gateway.collect(since, self._desks.of(line.name))
+        except StoreAway:
+            return  # What was not taken in is fetched again.
         except DeliveryError as error:
             if line.name not in self._silent:
                 log.warning("a provider could not be asked for answers", gateway=line.name, why=error.detail)
             self._silent.add(line.name)
-        # A bug in one gateway, or a store that is away, must not end the asking. What was not taken in is fetched again.
+        # A bug in one gateway must not end the asking.
         except Exception:
-            log.exception("answers could not be taken in", gateway=line.name)
+            if line.name not in self._silent:
+                log.exception("answers could not be taken in", gateway=line.name)
+            self._silent.add(line.name)
         else:
+            if line.name in self._silent:
+                log.info("a provider can be asked for answers again", gateway=line.name)
             self._silent.discard(line.name)

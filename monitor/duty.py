@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from typing import NoReturn
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -16,13 +17,17 @@ from alerts.oncall import OUTLOOK, Gap, Override, Rota, gaps, next_handover, on_
 from alerts.store import Entry
 from alerts.wallclock import first_showing, last_showing
 from monitor.config.loading import Configuration
+from monitor.derived import Derived
+from monitor.keeping import keep_doing
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.store.ledger import SqlStore
 
 log = structlog.get_logger()
 
-#: An override is seen at once where it counts, at the next step; the numbers for Prometheus follow within a minute.
+#: Time brings gaps closer, and numbers past their limit. An order is counted at once.
 _EVERY = timedelta(minutes=1)
+#: Rotas are not made for longer, nor public holidays known; and the calendar itself has an end.
+_FURTHEST_YEARS = 10
 #: Longer than anybody is away, and short enough that a slip in the year is noticed.
 LONGEST_OVERRIDE = timedelta(days=92)
 
@@ -60,12 +65,12 @@ class Duty:
         self._metrics = metrics
         self._clock = clock
         self._configuration = configuration
-        self._roster: _Roster | None = None
+        self._roster = Derived(configuration, _roster)
 
     async def show(self, agency: str, at: str) -> Sequence[DutyView]:
         """Return the rotas that an agency's escalation names; of "", all. *at*: a moment as people write it, or ""."""
         moment = self._moment(at, first_showing) if at else self._clock.now()
-        rotas = self._rotas_of(agency) if agency else list(self._known.named.values())
+        rotas = self._rotas_of(agency) if agency else list(self._roster().named.values())
         zone = self._configuration().settings.time_zone
         async with self._store.reading() as ledger:
             overrides = await ledger.duty.standing(min(moment, self._clock.now()))
@@ -112,25 +117,23 @@ class Duty:
             await self._recount()
         return gone
 
-    async def keep_counting(self) -> None:
+    async def keep_counting(self) -> NoReturn:
         """Export what is missing, once a minute, until cancelled."""
-        while True:
-            await self._recount()
-            await asyncio.sleep(_EVERY.total_seconds())
+        await keep_doing("count of who is on call", self._count, _EVERY)
 
     async def _recount(self) -> None:
         try:
             await self._count()
-        # A store that is away for a while must not end the counting, nor undo what was committed; the numbers stay.
+        # Whatever it is: the order is committed, and must not look as if it had failed.
         except Exception:
-            log.exception("who is on call could not be counted; trying again")
+            log.exception("who is on call could not be counted; it is counted within a minute")
 
     async def _count(self) -> None:
         now = self._clock.now()
         async with self._store.reading() as ledger:
             overrides, answered = await ledger.duty.standing(now), await ledger.duty.answered()
         settings = self._configuration().settings
-        day, known = now.astimezone(settings.time_zone).date(), self._known
+        day, known = now.astimezone(settings.time_zone).date(), self._roster()
         for agency, rotas in known.rotas.items():
             missing = {rota.name.rpartition("/")[2]: _length(gaps(rota, overrides, now)) for rota in rotas}
             people = [_verified(person, answered, settings.time_zone) for person in known.staff[agency]]
@@ -142,16 +145,8 @@ class Duty:
 
     # -- what is configured --------------------------------------------------------------------------------------
 
-    @property
-    def _known(self) -> _Roster:
-        """Return the rotas and people of the configuration in force, built when it is a new one."""
-        configuration = self._configuration()
-        if self._roster is None or self._roster.configuration is not configuration:
-            self._roster = _roster(configuration)
-        return self._roster
-
     def _rotas_of(self, agency: str) -> Sequence[Rota]:
-        known, agencies = self._known, self._configuration().registry.agencies
+        known, agencies = self._roster(), self._configuration().registry.agencies
         found = agencies.get(agency.upper())
         if found is None:
             raise Unacceptable(f"there is no agency {agency}; there are {', '.join(agencies)}")
@@ -160,7 +155,7 @@ class Duty:
 
     def _named(self, name: str) -> Rota:
         """Return a rota by its name, whatever the case."""
-        known = self._known.named
+        known = self._roster().named
         for rota in known.values():
             if rota.name.casefold() == name.casefold():
                 return rota
@@ -168,8 +163,8 @@ class Duty:
 
     def _people(self, rota: Rota) -> Mapping[str, Contact]:
         agency, slash, _ = rota.name.partition("/")
-        own = self._known.staff[agency] if slash else ()
-        return {person.key: person for person in (*self._known.shared, *own)}
+        own = self._roster().staff[agency] if slash else ()
+        return {person.key: person for person in (*self._roster().shared, *own)}
 
     def _moment(self, text: str, showing: Callable[[datetime, ZoneInfo], datetime]) -> datetime:
         """Return the moment that *text* says; without an offset it is local time."""
@@ -177,6 +172,8 @@ class Duty:
             at = datetime.fromisoformat(text.strip())
         except ValueError:
             raise Unacceptable(f"'{text}' is no date with a time; write 2026-12-01 22:00") from None
+        if abs(at.year - self._clock.now().year) > _FURTHEST_YEARS:
+            raise Unacceptable(f"'{text}' is too far from now; write 2026-12-01 22:00")
         return at if at.tzinfo else showing(at, self._configuration().settings.time_zone)
 
 
@@ -184,7 +181,6 @@ class Duty:
 class _Roster:
     """The rotas and contacts of one configuration, by the agency whose file they are in."""
 
-    configuration: Configuration
     rotas: Mapping[str, Sequence[Rota]]
     staff: Mapping[str, Sequence[Contact]]
     shared: Sequence[Contact]
@@ -203,7 +199,7 @@ def _roster(configuration: Configuration) -> _Roster:
     for code, agency in agencies.items():
         rotas[code] = list(agency.build_rotas(shared).values())
         staff[code] = list(agency.build_people(shared).values())
-    return _Roster(configuration=configuration, rotas=rotas, staff=staff, shared=list(shared.people.values()))
+    return _Roster(rotas=rotas, staff=staff, shared=list(shared.people.values()))
 
 
 def _verified(person: Contact, answered: Mapping[str, datetime], zone: ZoneInfo) -> Contact:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import NoReturn
@@ -10,6 +9,7 @@ from typing import NoReturn
 import structlog
 
 from alerts.clock import Clock
+from monitor.keeping import keep_doing
 from monitor.store.history import History
 
 log = structlog.get_logger()
@@ -18,16 +18,16 @@ _EVERY = timedelta(days=1)
 
 
 async def keep_house(history: History, keep_results: Callable[[], timedelta], clock: Clock) -> NoReturn:
-    """Delete old runs and tokens now, and once a day from now on; *keep_results* says how old runs become."""
-    while True:
+    """Delete old runs and tokens now, and once a day from now on; *keep_results* says how old runs become.
+
+    What cannot be deleted today may be tomorrow: until then it is kept too long, which harms nobody.
+    """
+
+    async def tidy() -> None:
         now = clock.now()
-        try:
-            runs = await history.purge(now - keep_results())
-            await history.forget(now)
-        # A disk that is full today may not be tomorrow; what is kept too long harms nobody until then.
-        except Exception:
-            log.exception("could not delete what is old")
-        else:
-            if runs:
-                log.info("old results deleted", runs=runs)
-        await asyncio.sleep(_EVERY.total_seconds())
+        runs = await history.purge(now - keep_results())
+        await history.forget(now)
+        if runs:
+            log.info("old results deleted", runs=runs)
+
+    await keep_doing("deletion of what is old", tidy, _EVERY)

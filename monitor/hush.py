@@ -34,8 +34,9 @@ class Silencer:
         self._known = known
 
     async def add(self, about: str, lasts: timedelta, why: str, by: str) -> Silence:
-        """Let nobody be told about something for a while. Raise `NotSilenced`."""
-        if about not in self._known():
+        """Let nobody be told about something, however its name is written, for a while. Raise `NotSilenced`."""
+        named = next((name for name in self._known() if name.casefold() == about.strip().casefold()), None)
+        if named is None:
             raise NotSilenced(
                 f"there is no agency or route '{about}'; `pantau incidents` and the status page name them"
             )
@@ -43,8 +44,8 @@ class Silencer:
             raise NotSilenced(f"a silence lasts {LONGEST.days} days at most; write --for 2h, and say it again then")
         now = self._clock.now()
         async with self._store.transaction() as ledger:
-            added = await ledger.add_silence(about, now, now + lasts, why, by)
-            detail = {"about": about, "until": added.ends.isoformat(), "why": why, "silence": str(added.id)}
+            added = await ledger.add_silence(named, now, now + lasts, why, by)
+            detail = {"about": named, "until": added.ends.isoformat(), "why": why, "silence": str(added.id)}
             await ledger.journal(Entry(at=now, actor=by, event="silence begun", detail=detail))
         self._dispatcher.poke()
         return added

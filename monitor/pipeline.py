@@ -18,13 +18,14 @@ import structlog
 from alerts.brief import Brief
 from alerts.clock import Clock
 from alerts.event import Event, Resolve, Trigger
-from alerts.incident import SEVERITY, Incident
+from alerts.incident import Incident, is_news
 from alerts.notice import Matter
 from alerts.store import StoreAway
 from monitor.judging.attribution import Blame
 from monitor.judging.health import Health
 from monitor.judging.judge import Judge, Suspect, Trouble
 from monitor.judging.matter import can_end
+from monitor.keeping import keep_doing
 from monitor.metrics import AGENCY_DIRECTIONS, Metrics
 from monitor.probing.route import WatchedRoute
 from monitor.store.history import History
@@ -99,6 +100,8 @@ class Pipeline:
         self._open_keys = open_keys
         self._looked_up_at = clock.now()
         self._telling = asyncio.Lock()
+        #: By dedup key: what the alerting side could not take in.
+        self._untold: set[str] = set()
         #: Something could not be told.
         self._owes = asyncio.Event()
         #: The alerting side's store was away when something was last told.
@@ -141,11 +144,13 @@ class Pipeline:
 
     async def keep_telling(self) -> NoReturn:
         """Tell what could not be told, again and again until it is: the next run may be minutes away."""
-        while True:
-            await self._owes.wait()
-            self._owes.clear()
-            await asyncio.sleep(_RETRY.total_seconds())
-            await self._compare_all(self._clock.now())
+        await keep_doing("telling the alerting side", self._tell_what_is_owed, timedelta(0))
+
+    async def _tell_what_is_owed(self) -> None:
+        await self._owes.wait()
+        self._owes.clear()
+        await asyncio.sleep(_RETRY.total_seconds())
+        await self._compare_all(self._clock.now())
 
     async def _compare_all(self, now: datetime) -> None:
         # Runs end while others are being told of: what was told is compared by one at a time.
@@ -232,8 +237,8 @@ class Pipeline:
 
     async def _tell(self, key: str, trouble: Trouble, brief: Brief, now: datetime) -> None:
         told = self._told.get(key)
-        if told is not None and SEVERITY[trouble.matter] <= SEVERITY[told]:
-            return  # No news; while a recovery spreads, the matter grows less from run to run.
+        if told is not None and not is_news(trouble.matter, told):
+            return  # While a recovery spreads, the matter grows less from run to run.
         event = Trigger(
             dedup_key=key,
             at=now,
@@ -258,10 +263,13 @@ class Pipeline:
             raise
         # One event that cannot be taken in (our bug) must not keep the others from being told.
         except Exception:
-            log.exception("could not tell the alerting side; telling it again soon", key=event.dedup_key)
+            if event.dedup_key not in self._untold:
+                log.exception("could not tell the alerting side; telling it until it hears", key=event.dedup_key)
+            self._untold.add(event.dedup_key)
             self._unsettled |= {event.dedup_key} & self._briefs.agencies.keys()
             self._owes.set()
             return False
+        self._untold.discard(event.dedup_key)
         return True
 
     def _show_all(self, agencies: AbstractSet[str], faults: AbstractSet[Blame]) -> None:

@@ -5,11 +5,13 @@ A reload makes a new one.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from typing import NoReturn
 
 from alerts.clock import Clock
 from alerts.incident import Incident
@@ -21,9 +23,6 @@ from monitor.config.provider import build_providers
 from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.health import HealthPolicy
 from monitor.judging.judge import Judge
-from monitor.probing.inspection import Assignment, assignments
-from monitor.probing.inspector import Inspections, Inspector
-from monitor.probing.kinds import ROUND_TRIP, check_kinds, probe_kinds
 from monitor.judging.matter import can_end
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.pipeline import Alerting, Briefs, Pipeline
@@ -39,6 +38,8 @@ from monitor.store.history import History
 from monitor.store.ledger import SqlStore
 from probes.mailbox import OAuth
 from probes.token import TokenSigner
+
+_TOKENS_EVERY = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +142,13 @@ def show_tokens(metrics: Metrics, routes: Iterable[WatchedRoute]) -> None:
     for mailbox in {end.name: end for end in ends}.values():
         if isinstance(mailbox.login, OAuth):
             metrics.token_known(mailbox.name, mailbox.login.tokens.expires_at)
+
+
+async def keep_showing_tokens(metrics: Metrics, watch: Callable[[], Watch]) -> NoReturn:
+    """Show them as often as Prometheus looks, until cancelled: they are renewed whenever somebody signs in."""
+    while True:
+        show_tokens(metrics, watch().routes.values())
+        await asyncio.sleep(_TOKENS_EVERY.total_seconds())
 
 
 def retire(metrics: Metrics, before: Configuration, after: Configuration) -> None:

@@ -1,4 +1,4 @@
-"""What is sent on paper: the letter and the fax page, as PDF/A-2a and PDF/UA-1.
+"""What is put on paper, as PDF/A-2a and PDF/UA-1: the letter, the fax page, the list of several by fax, the dossier.
 
-The words are `alerts.wording`; this package lays them out. Templates get data and never markup.
+The words of what is sent are `alerts.wording`; this package lays them out. Templates get data and never markup.
 """

@@ -14,7 +14,7 @@ from alerts.audit import Head, Sealed
 from alerts.channel import Channel
 from alerts.delivery import Attempt, AttemptState, Delivery, Notice
 from alerts.documents import phrase
-from alerts.documents.phrase import both
+from alerts.documents.phrase import both, stamp
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead
 from alerts.incident import Incident
@@ -26,6 +26,9 @@ MALAY = Language.MALAY
 
 #: The data fills hundreds of pages when an outage goes on for days; on paper are the first and the last of it.
 _SHOWN_AT_EACH_END = 20
+
+#: Parts of the program that act of themselves.
+_OURS = frozenset({"engine", "auditor"})
 
 _HOW_TO_VERIFY = (
     "Data di sebalik rekod ini disertakan dalam fail yang berikut. Setiap catatan jejak audit mengandungi cincangan "
@@ -133,7 +136,7 @@ def _evidence(dossier: Dossier) -> dict[str, Json]:
         "widths": [33, 38, 24, 12, 0],
         "rows": [
             _cells(
-                _stamp(each.at),
+                stamp(each.at),
                 each.subject,
                 each.outcome_ms,
                 "" if each.transit is None else f"{each.transit:.1f}",
@@ -150,7 +153,7 @@ def _told(dossier: Dossier) -> dict[str, Json]:
     ]
     rows = [
         _cells(
-            _stamp(attempt.started_at),
+            stamp(attempt.started_at),
             f"{name_of(notice, dossier.incident)}\n{phrase.PURPOSES[notice.purpose]}",
             f"{phrase.CHANNELS[delivery.address.channel]}\n{_address(delivery)}",
             attempt.gateway,
@@ -182,7 +185,7 @@ def _story(dossier: Dossier) -> dict[str, Json]:
         "rows": [
             _cells(
                 str(entry.number),
-                _stamp(entry.at),
+                stamp(entry.at),
                 _actor(entry.actor, names),
                 "\n".join(filter(None, (phrase.event(entry.event), _detail(entry, names)))),
                 entry.hash[:8],
@@ -224,7 +227,7 @@ def name_of(notice: Notice, incident: Incident) -> str:
 
 
 def _actor(actor: str, names: Mapping[str, str]) -> str:
-    return "Pantau" if actor == "engine" else names.get(actor, actor)
+    return "Pantau" if actor in _OURS else names.get(actor, actor)
 
 
 def _detail(entry: Sealed, names: Mapping[str, str]) -> str:
@@ -248,7 +251,7 @@ def _address(delivery: Delivery) -> str:
 
 def _result(attempt: Attempt) -> str:
     state = phrase.STATES[attempt.state]
-    ended = f" {_stamp(attempt.ended_at)}" if attempt.ended_at else ""
+    ended = f" {stamp(attempt.ended_at)}" if attempt.ended_at else ""
     why = ""
     if attempt.state not in {AttemptState.DELIVERED, AttemptState.SENT, AttemptState.ACCEPTED}:
         why = " ".join(filter(None, (attempt.detail, attempt.code)))
@@ -268,8 +271,3 @@ def _done(at: datetime | None, by: str | None) -> str:
 
 def _long(at: datetime) -> str:
     return f"{moment.date(at, MALAY)} ({moment.weekday(at, MALAY)}), pukul {moment.clock(at, MALAY)}"
-
-
-def _stamp(at: datetime) -> str:
-    """Return the second, in Malaysian time: "24/11/2026 14:15:09"."""
-    return moment.local(at).strftime("%d/%m/%Y %H:%M:%S")

@@ -1,6 +1,7 @@
-"""The data of a list: a fax that tells an office of several agencies at once, Malay first, English below. Pure.
+"""The data of a list: a fax that tells somebody of several incidents at once, Malay first, English below. Pure.
 
-It speaks for no single agency, so it has no letterhead and no signature; each row says who can be reached how.
+To an office outside it speaks for no single agency, so it has no letterhead and no signature; each row says who can be
+reached how.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from alerts.documents.body import subtag
 from alerts.documents.printable import Json
 from alerts.documents.sender import present
-from alerts.notice import Addressee, Facts, Language, Office, Purpose
+from alerts.notice import Addressee, Facts, Language, Office, Plan, Purpose
 from alerts.wording import moment
 from alerts.wording.texts import Wording
 
@@ -18,64 +19,67 @@ MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
 
 
 def list_data(facts: Sequence[Facts], addressee: Addressee, wording: Wording) -> dict[str, Json]:
-    """Return what `list.typ` prints about an outage or a recovery of several agencies."""
-    purpose = facts[0].purpose
+    """Return what `list.typ` prints about outages or recoveries; all of one plan and purpose."""
+    staff = facts[0].plan is Plan.ESCALATION
+    over = facts[0].purpose is Purpose.RECOVERY
+    section = f"bundle.list.{'staff.' if staff else ''}{facts[0].purpose}"
     sent = max(each.noticed_at for each in facts)
-    count = {"count": str(len({each.office.name for each in facts}))}
+    # An office is told of agencies; whoever is on duty has to take on each incident.
+    count = {"count": str(len(facts) if staff else len({each.office.name for each in facts}))}
 
-    def both(label: str, section: str = "bundle.list.label") -> str:
-        malay, english = (wording.say(language, f"{section}.{label}") for language in (MALAY, ENGLISH))
+    def both(label: str, labels: str = "bundle.list.label") -> str:
+        malay, english = (wording.say(language, f"{labels}.{label}") for language in (MALAY, ENGLISH))
         return malay if malay == english else f"{malay} / {english}"
 
-    def field(label: str, value: str) -> list[Json]:
-        return [{"label": both(label, "fax.label"), "value": value}] if value.strip() else []
+    def fields(*rows: tuple[str, str]) -> list[Json]:
+        return [{"label": both(label, "fax.label"), "value": value} for label, value in rows if value.strip()]
 
     return {
         "lang": subtag(MALAY),
-        "title": wording.say(MALAY, f"bundle.list.{purpose}.title", count),
-        "author": wording.say(MALAY, "bundle.list.label.from"),
+        "title": wording.say(MALAY, f"{section}.title", count),
+        "author": wording.say(MALAY, "bundle.list.label.from_monitoring"),
         "heading": both("heading", "fax.label"),
-        "fields": [
-            *field("to", ", ".join(present(addressee.title, addressee.organisation))),
-            *field("attention", addressee.attention),
-            *field("to_fax", addressee.fax),
-            *field("from", both("from")),
-            *field("moment", f"{moment.date(sent, MALAY)}, {moment.clock(sent, MALAY)}"),
-            *field("classification", both("open", "fax.label")),
-        ],
+        "fields": fields(
+            ("to", ", ".join(present(addressee.title, addressee.organisation))),
+            ("attention", addressee.attention),
+            ("to_fax", addressee.fax),
+            ("from", both("from_monitoring" if staff else "from")),
+        ),
+        # Their labels are too long for a column.
+        "remarks": fields(
+            ("moment", f"{moment.date(sent, MALAY)}, {moment.clock(sent, MALAY)}"),
+            ("classification", both("open", "fax.label")),
+        ),
+        "pages": both("pages", "fax.label"),
         "openings": [
             {
                 "lang": subtag(language),
-                "title": wording.say(language, f"bundle.list.{purpose}.title", count),
-                "text": wording.say(language, f"bundle.list.{purpose}.opening"),
+                "title": wording.say(language, f"{section}.title", count),
+                "text": wording.say(language, f"{section}.opening"),
             }
             for language in (MALAY, ENGLISH)
         ],
         "columns": [
             both(label)
-            for label in ("agency", "matter", "moment" if purpose is Purpose.OUTAGE else "ended", "reach", "number")
+            for label in ("agency", "was" if over else "matter", "ended" if over else "moment", "reach", "number")
         ],
         "rows": [_row(each, wording) for each in facts],
     }
 
 
 def _row(facts: Facts, wording: Wording) -> list[Json]:
+    """Return the cells, each as its lines."""
     over = facts.ended_at if facts.purpose is Purpose.RECOVERY else None
-    at = over or facts.began_at
-    matters = [wording.say(language, f"bundle.list.matter.{facts.matter}") for language in (MALAY, ENGLISH)]
+    malay, english = (wording.say(language, f"bundle.list.matter.{facts.matter}") for language in (MALAY, ENGLISH))
     return [
-        facts.office.name,
-        " / ".join(matters),
-        moment.stamp(at, MALAY),
+        [facts.office.name],
+        [": ".join(present(malay, facts.subject)), ": ".join(present(english, facts.subject_en))],
+        [moment.stamp(over or facts.began_at, MALAY)],
         _reach(facts.office, wording),
-        facts.number,
+        [facts.number],
     ]
 
 
-def _reach(office: Office, wording: Wording) -> str:
-    telephone, fax = (wording.say(MALAY, f"letter.label.{label}") for label in ("telephone", "office_fax"))
-    return ", ".join(
-        present(
-            f"{telephone} {office.telephone}" if office.telephone else "", f"{fax} {office.fax}" if office.fax else ""
-        )
-    )
+def _reach(office: Office, wording: Wording) -> list[str]:
+    numbers = (("telephone", office.telephone), ("office_fax", office.fax))
+    return [f"{wording.say(MALAY, f'letter.label.{label}')} {number}" for label, number in numbers if number]

@@ -6,9 +6,13 @@ edits. An event of the journal that is not listed is told as it stands there.
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from alerts.auditor import Lapse
 from alerts.channel import Channel
 from alerts.delivery import AttemptState, NoticeState
 from alerts.notice import Matter, Purpose
+from alerts.wording import moment
 
 MATTERS = {
     Matter.BOTH: "E-mel rasmi tidak dapat dihantar dan diterima",
@@ -62,7 +66,22 @@ _EVENTS = {
     "notice superseded": "Notis telah diliputi oleh notis lain",
     "left a bundle": "Dikeluarkan daripada notis gabungan",
     "dossier made": "Dosier dikeluarkan",
+    "PIN proven": "PIN betul",
+    "wrong PIN": "PIN salah",
+    "no more SMS wanted": "Tidak mahu menerima SMS lagi",
+    "SMS wanted again": "Mahu menerima SMS semula",
+    "not sent: STOP": "Tidak dihantar: penerima tidak mahu SMS",
 }
+LAPSES = {
+    Lapse.STEP: "Langkah",
+    Lapse.NOTICE: "Notis",
+    Lapse.ANNOUNCEMENT: "Pemakluman kepada pihak luar",
+    Lapse.RECOVERY: "Notis pemulihan",
+}
+_OVERDUE = {"overdue": "lewat", "overdue no more": "tidak lewat lagi"}
+BRAKES = {"contact": "had bagi seorang penerima", "gateway": "had bagi satu get laluan"}
+#: Details that are moments.
+_MOMENTS = frozenset({"since", "until"})
 
 
 def event(text: str) -> str:
@@ -75,20 +94,39 @@ def event(text: str) -> str:
     first, _, rest = text.partition(" ")
     if first == "notice" and rest in STATES:
         return f"Notis: {STATES[rest]}"
+    if first in set(Lapse) and rest in _OVERDUE:
+        return f"{LAPSES[Lapse(first)]}: {_OVERDUE[rest]}"
     if rest == "notice decided" and first in set(Purpose):
         return f"Notis {PURPOSES[Purpose(first)]} diputuskan"
     return text
 
 
 def detail(key: str, value: str) -> str:
-    """Return what an entry's detail is called, where it is a word of ours."""
+    """Return what an entry's detail is called, where it is a word of ours or a moment."""
     match key:
         case "channel" if value in set(Channel):
             return CHANNELS[Channel(value)]
         case "purpose" if value in set(Purpose):
             return PURPOSES[Purpose(value)]
+        case "brake" if value in BRAKES:
+            return BRAKES[value]
+        case _ if key in _MOMENTS and (at := _moment(value)) is not None:
+            return stamp(at)
         case _:
             return value
+
+
+def stamp(at: datetime) -> str:
+    """Return the second, in Malaysian time: "24/11/2026 14:15:09"."""
+    return moment.local(at).strftime("%d/%m/%Y %H:%M:%S")
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return at if at.tzinfo else None
 
 
 def both(malay: str, english: str) -> str:

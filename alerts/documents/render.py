@@ -1,4 +1,4 @@
-"""Make the PDF of a letter or a fax: PDF/A-2a for the archive and PDF/UA-1 for every reader, in one file.
+"""Make the PDF of a page: PDF/A-2a for the archive and PDF/UA-1 for every reader, in one file.
 
 Typst blocks for some tens of milliseconds: call these from a thread. The same facts always give the same bytes.
 """
@@ -62,7 +62,7 @@ def dossier(of: Dossier, digests: Mapping[str, str], wording: Wording) -> PageCo
 
 
 def fax_list(facts: Sequence[Facts], addressee: Addressee, wording: Wording) -> PageContent:
-    """Return the list of several agencies' outages or recoveries; all of one purpose, the oldest first."""
+    """Return the list of several incidents, all of one plan and purpose, in the order in which they are given."""
     at = max(each.noticed_at for each in facts)
     return _Sheet("list.typ", list_data(facts, addressee, wording), at, 0).page()
 

@@ -170,13 +170,14 @@ def _bundle() -> Iterator[tuple[str, Need]]:
     for plan in Plan:
         yield f"bundle.call.opening.{plan}", Need()
     yield "bundle.call.names", Need(several=True, always=several, maybe=more)
-    for label in ("from", "agency", "matter", "moment", "ended", "number", "reach"):
+    for label in ("from", "from_monitoring", "agency", "matter", "was", "moment", "ended", "number", "reach"):
         yield f"bundle.list.label.{label}", Need()
     for matter in (*OUTAGES, "degraded", "own_fault", "unreached"):
         yield f"bundle.list.matter.{matter}", Need()
     for purpose in (Purpose.OUTAGE, Purpose.RECOVERY):
-        yield f"bundle.list.{purpose}.title", Need(always=frozenset({"count"}))
-        yield f"bundle.list.{purpose}.opening", Need()
+        for readers in ("", "staff."):
+            yield f"bundle.list.{readers}{purpose}.title", Need(always=frozenset({"count"}))
+            yield f"bundle.list.{readers}{purpose}.opening", Need()
 
 
 _BUNDLES = (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from alerts.audit import Head, Sealed, Verifier, as_json, compact, of_json
 from monitor.app import CONTROL_SOCKET
 from monitor.cli.option import DEFAULT_CONFIG, Config
+from monitor.cli.private import private
 from monitor.cli.service import ask, belongs_to_another, fail, request, state_directory, store_server
 from monitor.store import audit as stored
 from monitor.store.postgres import PostgresServer
@@ -77,25 +78,30 @@ def export(
 ) -> None:
     """Print every entry as a line of JSON with its hash, for an auditor (docs/audit.md)."""
     place = _place(store, config)
-    lines = _asked_lines(config) if place is None else _run(_stored_lines(place), place)
     if output is None:
-        for line in lines:
-            typer.echo(line)
+        _export(place, config, typer.echo)
         return
     try:
-        # It holds names and what was told to whom.
-        with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as to:
-            to.writelines(f"{line}\n" for line in lines)
+        with private(output) as to:
+            _export(place, config, lambda line: to.write(f"{line}\n".encode()))
     except OSError as error:
         fail(f"{output} cannot be written: {error.strerror}")
     typer.echo(f"{output} is written.")
 
 
+def _export(place: _Place | None, config: Path, write: Callable[[str], object]) -> None:
+    if place is not None:
+        _run(_tell(place, write), place)
+        return
+    for values in _pages(config):
+        write(compact(values))
+
+
 def _kept(text: str) -> Head:
-    number, _, hashed = text.partition(":")
-    if not number.isdecimal() or len(hashed) != 64:
+    found = re.fullmatch(r"([0-9]{1,18}):([0-9a-f]{64})", text.strip().lower())
+    if found is None:
         fail("--against: must be NUMBER:HASH, as `pantau audit head` prints it", 2)
-    return Head(number=int(number), hash=hashed.lower())
+    return Head(number=int(found[1]), hash=found[2])
 
 
 # -- the service ------------------------------------------------------------------------------------------------------
@@ -137,8 +143,11 @@ def _pages(config: Path, after: int = 0) -> Iterator[Mapping[str, Any]]:
 def _asked(config: Path, kept: Head | None) -> Verifier:
     """Follow the chain as the service hands it out; it goes on writing meanwhile."""
     verifier, of_kept = Verifier(), None
-    while True:
-        before = verifier.entries
+    end: Head | None = None
+    before: int | None = None
+    # Until its end is met, or is known to be there and yet nothing more comes.
+    while end is None or (end != verifier.head and verifier.entries != before):
+        before = None if end is None else verifier.entries
         for values in _pages(config, verifier.head.number):
             entry = _read(values)
             if entry is None:
@@ -148,8 +157,6 @@ def _asked(config: Path, kept: Head | None) -> Verifier:
             if kept is not None and entry.number == kept.number:
                 of_kept = entry.hash
         end = _asked_head(config)
-        if end == verifier.head or verifier.entries == before:
-            break
     verifier.end(end)
     if kept is not None:
         verifier.against(kept, of_kept)
@@ -161,10 +168,6 @@ def _read(values: Mapping[str, Any]) -> Sealed | None:
         return of_json(values)
     except (KeyError, ValueError, TypeError):
         return None
-
-
-def _asked_lines(config: Path) -> Iterator[str]:
-    return (compact(values) for values in _pages(config))
 
 
 # -- without the service ----------------------------------------------------------------------------------------------
@@ -196,15 +199,10 @@ async def _stored_head(place: _Place) -> Head:
         return await stored.head(connection)
 
 
-async def _stored_lines(place: _Place) -> list[str]:
-    async with aclosing(_all(place)) as every:
-        return [compact(as_json(e) if isinstance(e, Sealed) else {"number": e}) async for e in every]
-
-
-async def _all(place: _Place) -> AsyncGenerator[Sealed | int]:
+async def _tell(place: _Place, write: Callable[[str], object]) -> None:
     async with _open(place) as connection:
         after = 0
         while batch := await stored.entries(connection, after):
             for entry in batch:
-                yield entry
+                write(compact(as_json(entry) if isinstance(entry, Sealed) else {"number": entry}))
             after = stored.number_of(batch[-1])

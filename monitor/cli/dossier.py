@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from base64 import b64decode
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, in_path, login_name
+from monitor.cli.private import private
 from monitor.cli.service import LONG, ask, fail
 
 
@@ -25,20 +25,13 @@ def dossier(
 
     It names people with their numbers: it is TERHAD, and only you can read the files.
     """
-    word = {"by": by or login_name()}
-    files = ask(config, "POST", f"/incidents/{in_path(incident)}/dossier", word, patience=LONG)
+    files = ask(config, "POST", f"/incidents/{in_path(incident)}/dossier", {"by": by or login_name()}, within=LONG)
     directory = output or Path(f"dossier-{incident.strip().upper()}")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, content in files.items():
-            _write(directory / Path(name).name, b64decode(content))
+            with private(directory / Path(name).name) as file:
+                file.write(b64decode(content))
     except OSError as error:
         fail(f"{directory} cannot be written: {error.strerror}")
     typer.echo(f"{directory}: {', '.join(files)}. TERHAD: keep it where only those may read it who have to.")
-
-
-def _write(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, 0o600)
-        file.write(content)

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
-from monitor.cli.service import ask
+from monitor.cli.service import ask, fail
 from monitor.cli.table import clock, show
 
 
 def drill(
-    contact: Annotated[str, typer.Argument(help="A contact's key, or all.")] = "all",
+    contact: Annotated[str, typer.Argument(help="A contact's key, or all.", show_default=False)] = "",
     *,
     results: Annotated[bool, typer.Option("--results", help="Begin nothing; list what became of the last.")] = False,
     by: By = "",
@@ -25,6 +25,9 @@ def drill(
     if results:
         _show(config)
         return
+    if not contact:
+        # Nobody is to wake everybody by typing too little.
+        fail("name whom to drill: `pantau drill CONTACT`, or `pantau drill all`", 2)
     begun = ask(config, "POST", "/drills", {"contact": contact, "by": by or login_name()})
     number, count = begun["number"], begun["exercises"]
     typer.echo(f"Drill {number} has begun: {count} to try, until {clock(begun['ends_at'])}.")

@@ -34,6 +34,11 @@ def letter(
     """Write the letter that would go out, with this agency's data and invented times."""
     if not preview:
         fail("letters are sent by the service only; write --preview to see what one looks like", 2)
+    if purpose is Purpose.RELEASE:
+        fail(
+            "staff are asked for a release in a call: no page says it; write --purpose outage, recovery, correction or drill",
+            2,
+        )
     loaded = configuration(config)
     found = loaded.registry.agencies.get(agency.upper())
     if found is None:

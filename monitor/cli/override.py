@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
 from monitor.cli.service import ask
-from monitor.cli.table import MALAYSIA, show
+from monitor.cli.table import day_and_time, show
 
 app = typer.Typer(help="Let somebody take a duty over for a while.", no_args_is_help=True)
 
@@ -27,7 +26,7 @@ def add(
     """Put somebody on call instead of whoever is planned. It counts from the next step of an escalation on."""
     order = {"rota": rota, "person": person, "begins": begins, "ends": until, "by": by or login_name()}
     made = ask(config, "POST", "/overrides", order)
-    span = f"from {_when(made['begins'])} until {_when(made['ends'])}"
+    span = f"from {day_and_time(made['begins'])} until {day_and_time(made['ends'])}"
     typer.echo(f"{made['name']} ({made['person']}) is on call for {made['rota']} {span}: override {made['id']}.")
 
 
@@ -55,10 +54,6 @@ def remove(
     typer.echo(f"Override {gone['id']} of {gone['rota']} is taken back.")
 
 
-def _when(text: str) -> str:
-    return datetime.fromisoformat(text).astimezone(MALAYSIA).strftime("%d/%m/%Y %H:%M")
-
-
 def _soon(text: str) -> str:
-    """Return a time without its year: no override is longer than a quarter, and the list shall fit 80 columns."""
-    return datetime.fromisoformat(text).astimezone(MALAYSIA).strftime("%d/%m %H:%M")
+    # Without the year: no override is longer than a quarter, and the list shall fit 80 columns.
+    return day_and_time(text, year=False)

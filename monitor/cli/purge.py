@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated
-from zoneinfo import ZoneInfo
 
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import LONG, ask, fail
+from monitor.cli.table import MALAYSIA
 
-_ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 #: Numbers of incidents that are shown.
 _SHOWN = 20
 
@@ -41,11 +40,11 @@ def purge(
     Without a reference nothing is ever deleted. Who, when, what and on whose authority stays in the journal, and the
     journal's chain stays whole.
     """
-    day = before.replace(tzinfo=_ZONE)
-    if day > datetime.now(_ZONE):
+    day = before.replace(tzinfo=MALAYSIA)
+    if day > datetime.now(MALAYSIA):
         fail("--before: must not lie in the future", 2)
     word = {"before": day.isoformat(), "authority": authority, "by": by, "confirm": confirm}
-    found = ask(config, "POST", "/purge", word, patience=LONG)
+    found = ask(config, "POST", "/purge", word, within=LONG)
     incidents, notices, entries = found["counts"].split("/")
     told = f"{incidents} incidents, {notices} notices, {entries} entries of the journal"
     if found["purged"]:

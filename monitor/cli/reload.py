@@ -5,12 +5,12 @@ from __future__ import annotations
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
-from monitor.cli.service import ask, fail
+from monitor.cli.service import LONG, ask, fail
 
 
 def reload(by: By = "", config: Config = DEFAULT_CONFIG) -> None:
     """Let the running service read its configuration again. A bad one changes nothing; exit code 2."""
-    answer = ask(config, "POST", "/reload", {"by": by or login_name()})
+    answer = ask(config, "POST", "/reload", {"by": by or login_name()}, within=LONG)
     for problem in answer["problems"]:
         typer.echo(problem)
     if not answer["taken"]:

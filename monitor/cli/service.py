@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from socket import AF_UNIX
 from socket import socket as Socket  # noqa: N812 - `socket` is a path here
@@ -69,21 +68,20 @@ def store_server(path: Path) -> PostgresServer | None:
     return settings.build()
 
 
-#: What the service is allowed for an answer.
-PATIENCE = timedelta(seconds=30)
+#: In seconds, how long an answer may take.
+USUAL = 30.0
 #: For what takes minutes where years of records are at stake; then it is still at work.
-LONG = timedelta(hours=1)
+LONG = 3600.0
 
 
 def request(
-    socket: Path, method: str, path: str, word: Mapping[str, str] | None = None, *, patience: timedelta = PATIENCE
+    socket: Path, method: str, path: str, word: Mapping[str, str] | None = None, *, within: float = USUAL
 ) -> httpx.Response:
     """Send one request over a Unix socket. Raise `httpx.HTTPError` or `OSError` when nobody answers."""
     with reachable(socket) as name:
         with Socket(AF_UNIX) as knock:  # The library leaves its socket open when nobody answers.
             knock.connect(name)
-        timeout = httpx.Timeout(PATIENCE.total_seconds(), read=patience.total_seconds())
-        with httpx.Client(transport=httpx.HTTPTransport(uds=name), timeout=timeout) as client:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=name), timeout=within) as client:
             return client.request(method, f"http://pantau{path}", json=word)
 
 
@@ -96,17 +94,17 @@ def belongs_to_another(socket: Path) -> bool:
     return os.path.exists(socket) and not os.access(socket, os.W_OK, effective_ids=True)  # noqa: PTH110
 
 
-def ask(
-    config: Path, method: str, path: str, word: Mapping[str, str] | None = None, *, patience: timedelta = PATIENCE
-) -> Any:
+def ask(config: Path, method: str, path: str, word: Mapping[str, str] | None = None, *, within: float = USUAL) -> Any:
     """Ask the running service, and return its answer; end the command when it cannot be reached or refuses."""
     socket = state_directory(config) / CONTROL_SOCKET
     try:
-        answer = request(socket, method, path, word, patience=patience)
+        answer = request(socket, method, path, word, within=within)
     except (httpx.ConnectError, OSError):
         if belongs_to_another(socket):
             fail(f"{socket} belongs to another user: run this command as the service's user")
         fail(f"the service is not running (nothing answers at {socket}); start it with `pantau run --config {config}`")
+    except httpx.TimeoutException:
+        fail(f"the service has not answered within {within:.0f} s; it may still do it: look before you repeat this")
     except httpx.HTTPError as error:
         fail(f"the service does not answer at {socket}: {type(error).__name__}")
     if answer.status_code == 422:

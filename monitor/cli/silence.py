@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
 from monitor.cli.service import ask
-from monitor.cli.table import MALAYSIA, show
+from monitor.cli.table import day_and_time, show
 
 app = typer.Typer(help="Let nobody be told about an agency or a route for a while.", no_args_is_help=True)
 
@@ -25,7 +24,7 @@ def add(
 ) -> None:
     """Begin a silence. It is probed and judged all the same; an escalation that runs goes on when the silence ends."""
     made = ask(config, "POST", "/silences", {"about": about, "lasts": lasts, "why": why, "by": by or login_name()})
-    typer.echo(f"Nobody is told about {made['about']} until {_when(made['ends'])}: silence {made['id']}.")
+    typer.echo(f"Nobody is told about {made['about']} until {day_and_time(made['ends'])}: silence {made['id']}.")
 
 
 @app.command("list")
@@ -34,7 +33,7 @@ def list_(config: Config = DEFAULT_CONFIG) -> None:
     show(
         ["No.", "About", "Since", "Until", "Why", "By"],
         (
-            [str(s["id"]), s["about"], _when(s["begins"]), _when(s["ends"]), s["why"], s["by"]]
+            [str(s["id"]), s["about"], day_and_time(s["begins"]), day_and_time(s["ends"]), s["why"], s["by"]]
             for s in ask(config, "GET", "/silences")
         ),
         nothing="There are no silences.",
@@ -50,7 +49,3 @@ def remove(
     """End a silence now: what is still wrong is told at once."""
     gone = ask(config, "POST", f"/silences/{number}/remove", {"by": by or login_name()})
     typer.echo(f"Silence {gone['id']} about {gone['about']} is ended.")
-
-
-def _when(text: str) -> str:
-    return datetime.fromisoformat(text).astimezone(MALAYSIA).strftime("%d/%m/%Y %H:%M")

@@ -19,7 +19,7 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: str)
     """Print a table, or *nothing* when it has no rows. Piped, it is as wide as it needs to be."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(_legible, row))
     # A piece of an IPv6 address may be the name of a picture: "2001:db8:a:1".
     console = Console(emoji=False)
     if not console.is_terminal:
@@ -29,4 +29,18 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: str)
 
 def clock(text: str | None) -> str:
     """Return an ISO time as Malaysian time: "24/11 14:15:09"."""
-    return datetime.fromisoformat(text).astimezone(MALAYSIA).strftime("%d/%m %H:%M:%S") if text else ""
+    return _local(text).strftime("%d/%m %H:%M:%S") if text else ""
+
+
+def day_and_time(text: str, *, year: bool = True) -> str:
+    """Return an ISO time as Malaysian time: "24/11/2026 14:15", or "24/11 14:15"."""
+    return _local(text).strftime("%d/%m/%Y %H:%M" if year else "%d/%m %H:%M")
+
+
+def _local(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(MALAYSIA)
+
+
+def _legible(text: str) -> str:
+    # What a mail server or a provider said stands in some cells: nothing in it may move the cursor.
+    return "".join(each if each.isprintable() else " " for each in text)

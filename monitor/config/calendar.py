@@ -106,4 +106,6 @@ def check_office_hours(spans: Sequence[tuple[time, time]] | None, findings: Find
         findings.error(path, "no office would ever be open", '["08:00-17:00"]')
     for number, (before, after) in enumerate(pairwise(spans), start=1):
         if after[0] <= before[1]:
-            findings.error((*path, number), "begins before the one before has ended", "later hours, or one span")
+            findings.error(
+                (*path, number), "does not begin after the end of the one before", "later hours, or one span"
+            )

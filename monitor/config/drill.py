@@ -12,11 +12,13 @@ from alerts.channel import Channel
 from monitor.config.findings import Findings
 from monitor.config.form import nearest
 from monitor.config.problem import Path
-from monitor.config.section import Blank, Section, Slug, Span
+from monitor.config.section import Blank, Section, Slug, Span, wrong
 from monitor.config.window import WindowSettings
 
 
 def _everybody(written: object) -> object:
+    if written == []:
+        raise wrong("is nobody", "all, or the keys of contacts")
     return () if written == "all" else written
 
 

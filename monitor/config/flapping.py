@@ -10,7 +10,6 @@ from pydantic import AfterValidator
 from monitor.config.section import Blank, Section, Span, wrong
 from monitor.judging.flapping import FlappingPolicy
 
-
 #: Longer, and nobody would be told for days that mail works again.
 _LONGEST = timedelta(days=1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 
 from monitor.config.findings import Findings
+from monitor.config.listen import is_loopback
 from monitor.config.problem import Path as Place
 from monitor.config.section import Blank, Section, Span, wrong
 
@@ -26,16 +26,9 @@ def _url(text: str) -> str:
         host = ""
     if not host or not text.isascii() or any(character.isspace() for character in text):
         raise wrong("is no address", "https://suis.kementerian-contoh.gov.my/pantau")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_this_machine(host)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         raise wrong("must be https (plain http only to this machine)", "https://...")
     return text
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class HeartbeatSettings(Section):

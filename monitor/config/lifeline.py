@@ -73,7 +73,6 @@ def read_numbers(path: Path) -> tuple[Number, ...]:
             continue
         found = objection(text, Channel.VOICE)
         if found is not None and found.severity is Severity.ERROR:
-            # What is objected to quotes the number, and this may go to a log.
             problems.append(f"{path.name}:{place}: is no telephone number that can be rung; write 010-000 0900")
             continue
         by_sms = objection(text, Channel.SMS)

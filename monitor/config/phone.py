@@ -31,27 +31,30 @@ class Objection:
 
 
 def objection(text: str, channel: Channel) -> Objection | None:
-    """Return what speaks against reaching *text* on *channel*, the gravest first, or `None`."""
+    """Return what speaks against reaching *text* on *channel*, the gravest first, or `None`.
+
+    No message holds the number: that of a refused configuration stands in the log and in the journal.
+    """
     digits = "".join(c for c in text if c.isdigit())
     if digits.removeprefix("60") in _EMERGENCY or digits in _EMERGENCY:
-        return _error(f"'{text}' is an emergency number", "the number of a person or an office")
+        return _error("is an emergency number", "the number of a person or an office")
     number = _parsed(text)
     if number is None:
-        return _error(f"'{text}' is no telephone number", _HOW)
+        return _error("is no telephone number", _HOW)
     if number.extension:
-        return _error(f"'{text}' holds an extension", "the number alone, and its extension under extension:")
+        return _error("holds an extension", "the number alone, and its extension under extension:")
     kind, national = phonenumbers.number_type(number), str(number.national_number)
     malaysian = number.country_code == _COUNTRY
     if kind == PhoneNumberType.PREMIUM_RATE or (malaysian and national.startswith("1600")):
-        return _error(f"'{text}' is charged at a premium rate (1-600)", "an ordinary number")
+        return _error("is charged at a premium rate (1-600)", "an ordinary number")
     if not phonenumbers.is_possible_number(number):
-        return _error(f"'{text}' is not possible as a telephone number", _HOW)
+        return _error("is not possible as a telephone number", _HOW)
     if channel is Channel.SMS and _cannot_read_sms(kind, national, malaysian=malaysian):
-        return _error(f"'{text}' is no mobile number, and an SMS to a fixed line is lost", "a mobile number, or voice:")
+        return _error("is no mobile number, and an SMS to a fixed line is lost", "a mobile number, or voice:")
     if kind in _SERVICE:
-        return _warning(f"'{text}' cannot be reached from abroad, nor by gateways abroad", "an ordinary number")
+        return _warning("cannot be reached from abroad, nor by gateways abroad", "an ordinary number")
     if not phonenumbers.is_valid_number(number):
-        return _warning(f"'{text}' is in no range that is known to be assigned", "the right number, if this is not it")
+        return _warning("is in no range that is known to be assigned", "the right number, if this is not it")
     return None
 
 

@@ -20,6 +20,7 @@ from alerts.drill import ENDED, Exercise, ExerciseState, Trainee, facts, obstacl
 from alerts.exchange import Exchange
 from alerts.notice import Facts
 from monitor.drills.exercise import ASK_EVERY, ASK_FOR, Exerciser
+from monitor.keeping import keep_doing
 from monitor.metrics import Metrics
 from monitor.probing.window import Stretch
 from monitor.store.drills import Drill, Drills, Record
@@ -68,8 +69,8 @@ class Driller:
         self._roster = roster
         self._metrics = metrics
         self._clock = clock
-        #: Why the exercises that are left cannot begin, by drill and key.
-        self._obstacles: dict[tuple[int, str], str] = {}
+        #: By drill that is under way: why those of its exercises that are left cannot begin, by key.
+        self._obstacles: dict[int, dict[str, str]] = {}
         #: The open incidents when last looked at, and whom their policies name, by key and by number.
         self._named: tuple[Sequence[int], frozenset[str]] = ((), frozenset())
         self._shown_at: datetime | None = None
@@ -77,16 +78,13 @@ class Driller:
     async def run(self) -> NoReturn:
         """Hold drills until cancelled. Calls of gateways are tasks of this one's group."""
         async with asyncio.TaskGroup() as calls:
-            while True:
-                try:
-                    await self.look(calls)
-                # A store that is away, or a bug of ours: a drill that does not go on harms nobody.
-                except Exception:
-                    log.exception("the drill could not go on; trying again")
-                await asyncio.sleep(_EVERY.total_seconds())
+            await keep_doing("drills", lambda: self.look(calls), _EVERY)
 
     async def ask(self, contact: str, by: str, within: timedelta) -> tuple[Drill, int] | None:
-        """Begin a drill of a contact, or of "all", now; return it with how much there is to try; `None`: no such contact."""
+        """Begin a drill of a contact, or of "all", now; return it with how much there is to try.
+
+        `None`: there is no such contact, or nothing to try.
+        """
         now = self._clock.now()
         planned = self._planned(contact, 0, asked=True)
         if not planned:
@@ -99,7 +97,9 @@ class Driller:
         """Look once at what is due."""
         now = self._clock.now()
         await self._begin_on_time(now)
-        for drill in await self._drills.under_way():
+        under_way = await self._drills.under_way()
+        self._obstacles = {drill.id: self._obstacles.get(drill.id, {}) for drill in under_way}
+        for drill in under_way:
             await self._go_on(drill, now, calls)
         if self._shown_at is None or now - self._shown_at >= _SHOWN_EVERY:
             self._shown_at = now
@@ -114,8 +114,7 @@ class Driller:
                 rings = any(a.channel is Channel.VOICE for a in trainee.addresses)
                 at = (confirmed if rings else delivered).get((trainee.agency, trainee.key))
                 reached.setdefault(trainee.agency, {})[trainee.key] = at
-        for agency, contacts in reached.items():
-            self._metrics.watchdog.reached(agency, contacts)
+        self._metrics.watchdog.reached(reached)
         if (last := await self._drills.last_ended()) is not None:
             self._metrics.watchdog.drill_ended(last)
 
@@ -176,14 +175,23 @@ class Driller:
             if why is None:
                 free.append(exercise)
             else:
-                self._obstacles[drill.id, exercise.key] = why
-        for exercise in rest_of(free, begun, self._roster().pace, now):
-            if not self._exchange.take_spare(exercise.gateway):
-                continue
-            told = facts(exercise.trainee.office, exercise.address.channel, drill.number, now)
-            record = await self._written(drill, exercise, told, now)
-            if record is not None:
-                calls.create_task(self._exerciser.send(record, drill.ends_at + ASK_FOR))
+                self._obstacles[drill.id][exercise.key] = why
+        # Slots first: a gateway that has none to spare must not keep its people from being tried by another.
+        wanted = {exercise.gateway for exercise in free if exercise.key not in begun}
+        slots = {name for name in wanted if self._exchange.take_spare(name)}
+        try:
+            ready = [exercise for exercise in free if exercise.key in begun or exercise.gateway in slots]
+            for exercise in rest_of(ready, begun, self._roster().pace, now):
+                if exercise.gateway not in slots:
+                    continue
+                slots.remove(exercise.gateway)
+                told = facts(exercise.trainee.office, exercise.address.channel, drill.number, now)
+                record = await self._written(drill, exercise, told, now)
+                if record is not None:
+                    calls.create_task(self._exerciser.send(record, drill.ends_at + ASK_FOR))
+        finally:
+            for name in slots:
+                self._exchange.give_back(name)
 
     async def _written(self, drill: Drill, exercise: Exercise, told: Facts, now: datetime) -> Record | None:
         """Write an exercise before its gateway is called; the slot goes back when there is nothing to call for."""
@@ -211,7 +219,7 @@ class Driller:
 
     async def _leave_out(self, drill: Drill, left: Sequence[Exercise], now: datetime) -> None:
         for exercise in left:
-            why = self._obstacles.get((drill.id, exercise.key), "the time for it was over")
+            why = self._obstacles[drill.id].get(exercise.key, "the time for it was over")
             told = facts(exercise.trainee.office, exercise.address.channel, drill.number, now)
             if await self._drills.write(drill, exercise, told, ExerciseState.SKIPPED, now, why=why):
                 self._metrics.watchdog.exercised(exercise.address.channel, ExerciseState.SKIPPED)
@@ -220,7 +228,6 @@ class Driller:
         for record in records:
             if record.channel is Channel.LETTER and record.gateway in self._exchange and record.provider_id:
                 await self._exerciser.take_back(record)
-        self._obstacles = {at: why for at, why in self._obstacles.items() if at[0] != drill.id}
         await self._drills.end(drill, now)
         log.info("a drill has ended", number=drill.number)
 

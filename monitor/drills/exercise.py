@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -14,6 +16,7 @@ from alerts.drill import ENDED, ExerciseState
 from alerts.exchange import Exchange
 from alerts.gateway import AckResult, Content, DeliveryError, ErrorClass, Heard, Order, Progress, Report
 from alerts.notice import Addressee
+from alerts.store import StoreAway
 from alerts.wording.call import compose as compose_call
 from alerts.wording.sms import compose as compose_sms
 from alerts.wording.texts import Wording
@@ -36,8 +39,22 @@ _STATES = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _News:
+    """What was learnt of an exercise."""
+
+    state: ExerciseState
+    #: Why it failed.
+    why: str = ""
+    #: What its provider calls it; empty when it did not say.
+    provider_id: str = ""
+
+
 class Exerciser:
     """Calls gateways for exercises that are written, and writes down what came back."""
+
+    #: After the store was away, before it is tried again.
+    AFTER_A_FAULT = timedelta(seconds=5)
 
     def __init__(self, *, drills: Drills, exchange: Exchange, wording: Wording, metrics: Metrics, clock: Clock) -> None:
         self._drills = drills
@@ -47,26 +64,12 @@ class Exerciser:
         self._clock = clock
 
     async def send(self, record: Record, expires_at: datetime) -> None:
-        """Hand it to its gateway, once, and give the gateway's slot back."""
+        """Hand it to its gateway, once, give the gateway's slot back, and write down what came of it."""
         try:
-            order = await self.order(record, expires_at)
-            async with asyncio.timeout(_DEADLINE_SECONDS):
-                report = await self._exchange[record.gateway].gateway.send(order)
-            self._judge(record, up=True)
-            await self._take(record.reference, report)
-        except DeliveryError as error:
-            if error.error is not ErrorClass.PERMANENT:
-                self._judge(record, up=False)
-            await self._fail(record, str(error))
-        except TimeoutError:
-            self._judge(record, up=False)
-            await self._fail(record, "it did not come back")
-        # A gateway's bug, or a text that cannot be composed: the result of the drill, and no reason to stop it.
-        except Exception:
-            log.exception("an exercise could not be carried out", gateway=record.gateway, reference=record.reference)
-            await self._fail(record, "our code failed; see the log")
+            news = await self._call(record, expires_at)
         finally:
             self._exchange.give_back(record.gateway)
+        await self._write_down_for_sure(record, news)
 
     async def check(self, record: Record) -> None:
         """Ask its provider what became of it, and give the gateway's slot back."""
@@ -74,10 +77,10 @@ class Exerciser:
             order = await self.order(record, record.begun_at + ASK_FOR)
             async with asyncio.timeout(_DEADLINE_SECONDS):
                 report = await self._exchange[record.gateway].gateway.check(order, record.provider_id or "")
-            await self._take(record.reference, report)
-        except (DeliveryError, TimeoutError):
+            await self._write_down(record.reference, _news(record, report))
+        except (DeliveryError, TimeoutError, StoreAway):
             pass  # It is asked again, for a while.
-        # As in `send`.
+        # A gateway's bug, or a text that cannot be composed: no reason to end the drill.
         except Exception:
             log.exception("an exercise could not be looked at", gateway=record.gateway, reference=record.reference)
         finally:
@@ -91,26 +94,50 @@ class Exerciser:
         except DeliveryError as error:
             log.warning("the letter of a drill still lies in its tray", gateway=record.gateway, why=str(error))
 
-    async def _take(self, reference: str, report: Report) -> None:
-        now = self._clock.now()
-        state, values = _STATES[report.progress], {"look_at": now + ASK_EVERY}
-        before = await self._drills.find(reference)
-        if before is not None and before.channel is Channel.LETTER and state is ExerciseState.ACCEPTED:
-            state = ExerciseState.DELIVERED  # The tray has it; nothing more is to become of it.
-        why = " ".join(filter(None, (report.detail, f"({report.code})" if report.code else "")))
-        after = await self._drills.change(
-            reference,
-            state,
-            now,
-            **values,
-            **({"provider_id": report.provider_id} if report.provider_id else {}),
-            **({"why": why} if state is ExerciseState.FAILED else {}),
-        )
-        self._count(before, after)
+    async def _call(self, record: Record, expires_at: datetime) -> _News:
+        try:
+            order = await self.order(record, expires_at)
+            async with asyncio.timeout(_DEADLINE_SECONDS):
+                report = await self._exchange[record.gateway].gateway.send(order)
+        except DeliveryError as error:
+            if error.error is not ErrorClass.PERMANENT:
+                self._judge(record, up=False)
+            return _News(state=ExerciseState.FAILED, why=str(error))
+        except TimeoutError:
+            self._judge(record, up=False)
+            return _News(state=ExerciseState.FAILED, why="it did not come back")
+        # As in `check`: here it is the result of the drill.
+        except Exception:
+            log.exception("an exercise could not be carried out", gateway=record.gateway, reference=record.reference)
+            return _News(state=ExerciseState.FAILED, why="our code failed; see the log")
+        self._judge(record, up=True)
+        return _news(record, report)
 
-    async def _fail(self, record: Record, why: str) -> None:
-        after = await self._drills.change(record.reference, ExerciseState.FAILED, self._clock.now(), why=why)
-        self._count(record, after)
+    async def _write_down_for_sure(self, record: Record, news: _News) -> None:
+        """Write down what came of a call as soon as the store takes it: it is not made again, and nobody else knows."""
+        while True:
+            try:
+                await self._write_down(record.reference, news)
+            except StoreAway:
+                await asyncio.sleep(self.AFTER_A_FAULT.total_seconds())
+            # A bug of ours about one exercise must end neither the drill nor the service.
+            except Exception:
+                log.exception("what came of an exercise could not be written down", reference=record.reference)
+                return
+            else:
+                return
+
+    async def _write_down(self, reference: str, news: _News) -> None:
+        before = await self._drills.find(reference)  # A callback may have told more meanwhile.
+        values: dict[str, Any] = {}
+        if news.state is ExerciseState.FAILED:
+            values["why"] = news.why
+        else:
+            values["look_at"] = self._clock.now() + ASK_EVERY
+        if news.provider_id:
+            values["provider_id"] = news.provider_id
+        after = await self._drills.change(reference, news.state, self._clock.now(), **values)
+        self._count(before, after)
 
     def _count(self, before: Record | None, after: Record | None) -> None:
         if before is not None and after is not None and after.state is not before.state and after.state in ENDED:
@@ -152,7 +179,7 @@ class Exerciser:
         if before is None:
             return None
         if heard.report is not None:
-            await self._take(heard.reference, heard.report)
+            await self._write_down(heard.reference, _news(before, heard.report))
         if not heard.acknowledged:
             return AckResult.NONE
         after = await self._drills.change(heard.reference, ExerciseState.CONFIRMED, self._clock.now())
@@ -163,3 +190,11 @@ class Exerciser:
         """Return what an exercise carries; `None`: it is none of ours."""
         record = await self._drills.find(reference)
         return None if record is None else await self.compose(record)
+
+
+def _news(record: Record, report: Report) -> _News:
+    state = _STATES[report.progress]
+    if record.channel is Channel.LETTER and state is ExerciseState.ACCEPTED:
+        state = ExerciseState.DELIVERED  # The tray has it; nothing more is to become of it.
+    why = " ".join(filter(None, (report.detail, f"({report.code})" if report.code else "")))
+    return _News(state=state, why=why, provider_id=report.provider_id or "")

@@ -11,13 +11,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from alerts.notice import Matter
+from monitor.judging.agency import AgencyMail
 from monitor.judging.attribution import Verdict, weigh
 from monitor.judging.evidence import ARRIVED, Witness
-from monitor.judging.flapping import Flapping, FlappingPolicy
-from monitor.judging.health import Grade, Health, HealthPolicy, combine, has_just_failed, is_suspicious
-from monitor.judging.matter import what_is_down
-from monitor.judging.subject import Subject, with_a_say
+from monitor.judging.flapping import FlappingPolicy
+from monitor.judging.health import Grade, Health, HealthPolicy, has_just_failed, is_suspicious
+from monitor.judging.subject import Subject
 from monitor.judging.suspect import OwnSide, Suspect, Trouble
 from monitor.probing.route import Direction, WatchedRoute
 from probes.result import Outcome, Phase, ProbeResult
@@ -39,21 +38,21 @@ class Judge:
         self._routes = {route.name: route for route in routes}
         self._subjects = {r.name: Subject(policy=r.probing.health) for r in self._routes.values()}
         self._policy = policy
-        self._by_agency: dict[str, list[tuple[WatchedRoute, Subject]]] = {}
+        by_agency: dict[str, list[tuple[WatchedRoute, Subject]]] = {}
         for route in self._routes.values():
-            self._by_agency.setdefault(route.agency, []).append((route, self._subjects[route.name]))
+            by_agency.setdefault(route.agency, []).append((route, self._subjects[route.name]))
+        #: By code; "" has the control routes, and one without routes is not there.
+        self._agencies = {agency: AgencyMail(routes, flapping) for agency, routes in by_agency.items()}
         controls = {r.name: r for r in self._routes.values() if r.direction is Direction.CONTROL}
         self._witness = Witness(list(controls.values()))
         accounts = {m.name for r in self._routes.values() for m in (r.route.sender, r.route.recipient)}
         self._own = OwnSide({name: (route, self._subjects[name]) for name, route in controls.items()}, accounts)
         #: When each control route's last run began.
         self._controlled_at: dict[str, datetime | None] = dict.fromkeys(controls)
-        #: How steady each agency has been.
-        self._flapping = {agency: Flapping(flapping) for agency in self._by_agency}
         #: Names of the routes with a run that waits for a proof.
         self._pending: set[str] = set()
         #: Agencies that may stand otherwise than when `moved` was last asked, and routes that are judged otherwise.
-        self._moved: set[str] = set(self._by_agency)
+        self._moved: set[str] = set(self._agencies)
         self._rejudged: set[str] = set()
 
     # -- remembering ---------------------------------------------------------------------------------------------
@@ -76,8 +75,8 @@ class Judge:
     def restore_falls(self, falls: Mapping[str, Sequence[datetime]], down: AbstractSet[str]) -> None:
         """Take up when agencies fell before a restart, by code, oldest first, and which have an incident still."""
         for agency, times in falls.items():
-            if agency in self._flapping:
-                self._flapping[agency].restore(times, is_down=agency in down)
+            if agency in self._agencies:
+                self._agencies[agency].restore_falls(times, is_down=agency in down)
 
     def healths(self) -> Mapping[str, tuple[Health, datetime]]:
         """Return all judgements that a restart should take up."""
@@ -174,7 +173,7 @@ class Judge:
         if route.direction is Direction.CONTROL:
             return self._own.is_suspicious()
         # It cannot see at present, and whether the agency's mail is down or only some of it hangs on that.
-        beside = (s for r, s in self._by_agency[route.agency] if r.direction is route.direction)
+        beside = (s for r, s in self._agencies[route.agency].routes if r.direction is route.direction)
         return 0 < subject.silent < subject.policy.failures_to_down and any(s.health is Health.DOWN for s in beside)
 
     def looks_wanted(self, route_name: str) -> Sequence[str]:
@@ -188,7 +187,7 @@ class Judge:
         route, subject = self._routes[route_name], self._subjects[route_name]
         if not route.agency or not has_just_failed(subject.grades(), subject.health):
             return (route_name,)
-        return tuple(other.name for other, _ in self._by_agency[route.agency])
+        return tuple(other.name for other, _ in self._agencies[route.agency].routes)
 
     def proofs_wanted(self) -> Sequence[str]:
         """Return the control routes to run soon, because a run waits for a proof that only they can give.
@@ -219,63 +218,39 @@ class Judge:
 
     def directions(self, agency: str) -> Mapping[Direction, Health]:
         """Return how an agency's mail is judged in each direction that is probed."""
-        return {
-            direction: combine(s.health for s in with_a_say(subjects))
-            for direction, subjects in self._by_direction(agency).items()
-        }
+        mail = self._agencies.get(agency)
+        return mail.directions() if mail else {}
 
     def troubled(self, agency: str) -> Sequence[str]:
         """Return the routes of an agency that are judged to be in trouble, by name."""
-        return [r.name for r, s in self._by_agency.get(agency, ()) if s.health in {Health.DOWN, Health.DEGRADED}]
+        mail = self._agencies.get(agency)
+        return mail.troubled() if mail else ()
 
     def trouble(self, agency: str, now: datetime) -> Trouble | None:
-        """Return what is wrong with an agency's mail, once it is clear how much; `None` if nothing is."""
-        directions = self.directions(agency)
-        subjects = [s for subjects in self._by_direction(agency).values() for s in with_a_say(subjects)]
-        if any(s.health is Health.DOWN for s in subjects) and self._is_spreading(agency, now):
+        """Return what is wrong with an agency's mail, once it is clear how much; `None` if nothing is.
+
+        That it was told to be down is remembered: it counts as a fall.
+        """
+        mail = self._agencies.get(agency)
+        if mail is None:
+            return None
+        if mail.is_spreading(now):
             self._moved.add(agency)  # It is judged by the clock.
             return None
-        if Health.DOWN in directions.values():
-            internal = [s for r, s in self._by_agency[agency] if r.direction is Direction.INTERNAL]
-            matter = what_is_down(directions, internal)
-        elif Health.DEGRADED in directions.values():
-            matter = Matter.DEGRADED
-        else:
-            return None
-        troubled = [s for s in subjects if s.health in {Health.DOWN, Health.DEGRADED}]
-        flapping = self._flapping[agency]
-        flapping.fell(now)
-        return Trouble(
-            matter=matter,
-            since=min(at for s in troubled if (at := s.trouble_since())),
-            latest=max(at for s in troubled if (at := s.fell_at())),
-            unsteady=flapping.is_unsteady(now),
-        )
+        return mail.trouble(now)
 
     def is_well(self, agency: str, now: datetime) -> datetime | None:
         """Return since when every direction of an agency is proven to work; `None` if not all are.
 
-        A direction that was never judged, and cannot be because our references there are dead, is not waited for. What
-        has gone down and up too often lately is not believed yet.
+        What has gone down and up too often lately is not believed yet.
         """
-        since = self._well_since(agency)
-        flapping = self._flapping.get(agency)
-        if since is None or flapping is None:
-            return since
-        flapping.rose()
-        if flapping.is_unsteady(now):
+        mail = self._agencies.get(agency)
+        if mail is None or (since := mail.well_since()) is None:
+            return None
+        if not mail.rose(now):
             self._moved.add(agency)  # It is judged by the clock.
             return None
         return since
-
-    def _well_since(self, agency: str) -> datetime | None:
-        by_direction = self._by_direction(agency)
-        for subjects in by_direction.values():
-            health = combine(s.health for s in with_a_say(subjects))
-            if health is not Health.UP and not (health is Health.UNKNOWN and all(s.is_mute for s in subjects)):
-                return None
-        well = [s for subjects in by_direction.values() for s in subjects if s.health is Health.UP]
-        return max((at for s in well if (at := s.working_since or s.changed_at)), default=None)
 
     def suspects(self) -> set[Suspect]:
         """Return all of ours that can be suspected in this configuration."""
@@ -288,31 +263,6 @@ class Judge:
     def own_well(self, now: datetime) -> Mapping[Suspect, datetime]:
         """Return what of ours is proven to work, and since when."""
         return self._own.well(self._witness.evidence(), now)
-
-    def _by_direction(self, agency: str) -> Mapping[Direction, Sequence[Subject]]:
-        found: dict[Direction, list[Subject]] = {}
-        for route, subject in self._by_agency.get(agency, ()):
-            found.setdefault(route.direction, []).append(subject)
-        return found
-
-    def _is_spreading(self, agency: str, now: datetime) -> bool:
-        """Whether, beside a route that is down, another is failing and not judged yet.
-
-        What to say (slow, cannot send, cannot receive, both) is clear only then; for two confirmations that is waited
-        for, so that staff are not told twice within a minute.
-        """
-        routes = self._by_agency[agency]
-        down_since = min((s.changed_at for _, s in routes if s.health is Health.DOWN and s.changed_at), default=now)
-        patience: timedelta = max(2 * (r.probing.confirmation + r.probing.patience.whole) for r, _ in routes)
-        undecided = any(
-            s.health is not Health.DOWN
-            and (
-                (s.recent and s.recent[-1][1].grade in {Grade.BAD, Grade.PENDING})
-                or 0 < s.silent < s.policy.failures_to_down
-            )
-            for _, s in routes
-        )
-        return undecided and now - down_since < patience
 
 
 def _proof_within(route: WatchedRoute) -> timedelta:

@@ -18,6 +18,7 @@ class Beat:
     """One heartbeat that came."""
 
     method: str
+    #: Decoded.
     path: str
     #: What it proved itself with.
     authorization: str
@@ -38,7 +39,7 @@ class DeadMansSwitch:
     async def _hear(self, request: Request) -> Response:
         async def take() -> Response:
             authorization = request.headers.get("authorization", "")
-            self.beats.append(Beat(method=request.method, path=request.url.path, authorization=authorization))
+            self.beats.append(Beat(method=request.method, path=request.scope["path"], authorization=authorization))
             return Response("OK", media_type="text/plain")
 
         if self.faults:

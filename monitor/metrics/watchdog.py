@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
@@ -24,6 +25,8 @@ class WatchdogSeries:
         self.audited_at: datetime | None = None
         #: How long the longest lapse has lasted.
         self.overdue = timedelta(0)
+        #: The agencies whose contacts are shown.
+        self._drilled: set[str] = set()
 
     # The auditor
 
@@ -66,6 +69,11 @@ class WatchdogSeries:
         """Show how many numbers can be rung without the store."""
         self._all.lifeline_numbers.set(numbers)
 
+    def forget_lifeline(self) -> None:
+        """Show nothing of a lifeline that is not configured any more, and that nobody is rung."""
+        self._all.lifeline_numbers.set(math.nan)
+        self.distressed(())
+
     def distressed(self, troubles: Collection[Trouble]) -> None:
         """Show what the NOC is being rung about."""
         for trouble in Trouble:
@@ -81,9 +89,16 @@ class WatchdogSeries:
         """Show when a drill of everybody last came to its end."""
         self._all.drilled_at.set(now.timestamp())
 
-    def reached(self, agency: str, contacts: Mapping[str, datetime | None]) -> None:
-        """Show when each contact of *agency* ("" for those of all) was last reached in a drill; `None`: never."""
-        for contact, at in contacts.items():
-            value = 0.0 if at is None else at.timestamp()
-            self._all.reached_at.put(agency, contact, [((agency, contact), value)])
-        self._all.reached_at.keep(agency, contacts)
+    def reached(self, contacts: Mapping[str, Mapping[str, datetime | None]]) -> None:
+        """Show when each contact was last reached in a drill, by agency ("" for those of all) and key; `None`: never.
+
+        Those that are not named have left, and are forgotten.
+        """
+        for agency in self._drilled - contacts.keys():
+            self._all.reached_at.drop(agency)
+        self._drilled = set(contacts)
+        for agency, reached in contacts.items():
+            for contact, at in reached.items():
+                value = 0.0 if at is None else at.timestamp()
+                self._all.reached_at.put(agency, contact, [((agency, contact), value)])
+            self._all.reached_at.keep(agency, reached)

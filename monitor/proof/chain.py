@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime, timedelta
 from typing import NoReturn
 
 import structlog
 
 from alerts.clock import Clock
+from monitor.keeping import keep_doing
 from monitor.metrics import Metrics
 from monitor.store import audit
 from monitor.store.database import Database
@@ -23,22 +23,17 @@ _FOLLOWED_EVERY = timedelta(days=1)
 async def keep_chain(database: Database, metrics: Metrics, clock: Clock) -> NoReturn:
     """Follow the chain now and once a day, log its head then, and export the head all the time."""
     followed: datetime | None = None
-    away = False
-    while True:
+
+    async def look() -> None:
+        nonlocal followed
         now = clock.now()
-        try:
-            if followed is None or now - followed >= _FOLLOWED_EVERY:
-                await follow(database, metrics)
-                followed = now
-            async with database.read() as connection:
-                metrics.audit_head(await audit.head(connection))
-            away = False
-        # A store that is away is told of by others; the chain is looked at when it is back.
-        except Exception:
-            if not away:
-                log.exception("the journal's chain could not be followed; trying again")
-            away = True
-        await asyncio.sleep(_SHOWN_EVERY.total_seconds())
+        if followed is None or now - followed >= _FOLLOWED_EVERY:
+            await follow(database, metrics)
+            followed = now
+        async with database.read() as connection:
+            metrics.audit_head(await audit.head(connection))
+
+    await keep_doing("chain of the journal", look, _SHOWN_EVERY)
 
 
 async def follow(database: Database, metrics: Metrics) -> None:

@@ -24,7 +24,8 @@ log = structlog.get_logger()
 AT_MOST = 50_000
 #: Written in one commit when the store is back.
 _TOGETHER = 500
-#: In seconds, between two looks whether it is back.
+#: In seconds, between two looks whether it is back: a little longer than it is refused without being tried
+#: (`monitor.store.away`).
 _PAUSE = 1.1
 
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Row, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Row, Table, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.channel import Channel
 from alerts.delivery import NoticeState
@@ -18,7 +18,7 @@ from alerts.notice import Facts, Language
 from alerts.store import Entry
 from monitor.store import audit
 from monitor.store.database import Database
-from monitor.store.rows import FACTS, new_id
+from monitor.store.rows import FACTS
 from monitor.store.tables import drill, exercise, incident, notice, notice_incident
 
 #: What the numbers of drills begin with.
@@ -79,16 +79,15 @@ class Drills:
         async with self._database.read() as connection:
             if (await connection.execute(known)).first() is not None:
                 return None
-        try:
-            async with self._database.write() as connection:
-                drill_id = new_id(await connection.execute(insert(drill).values(number="", **values)))
-                number = f"{PREFIX}-{drill_id:02d}"
-                await connection.execute(update(drill).where(drill.c.id == drill_id).values(number=number))
-                detail = {"number": number, "contact": contact, "until": ends_at.isoformat()}
-                entry = Entry(at=begins_at, actor=asked_by, event="drill begun", detail=detail)
-                await audit.append(connection, [entry])
-        except IntegrityError:
-            return None
+        async with self._database.write() as connection:
+            drill_id = await self._add(connection, drill, {"number": "", **values})
+            if drill_id is None:
+                return None
+            number = f"{PREFIX}-{drill_id:02d}"
+            await connection.execute(update(drill).where(drill.c.id == drill_id).values(number=number))
+            detail = {"number": number, "contact": contact, "until": ends_at.isoformat()}
+            entry = Entry(at=begins_at, actor=asked_by, event="drill begun", detail=detail)
+            await audit.append(connection, [entry])
         return Drill(
             id=drill_id, number=number, asked_by=asked_by, contact=contact, begins_at=begins_at, ends_at=ends_at
         )
@@ -119,69 +118,71 @@ class Drills:
         async with self._database.read() as connection:
             if (await connection.execute(known)).first() is not None:
                 return None
-        try:
-            async with self._database.write() as connection:
-                result = await connection.execute(
-                    insert(exercise).values(
-                        key=key,
-                        drill_id=of.id,
-                        agency=trainee.agency,
-                        contact=trainee.key,
-                        name=trainee.name,
-                        channel=address.channel,
-                        number=address.number,
-                        extension=address.extension,
-                        gateway=planned.gateway,
-                        language=trainee.language,
-                        facts=FACTS.dump_json(facts).decode(),
-                        reference=uuid4().hex,
-                        state=state,
-                        why=why,
-                        begun_at=now,
-                    )
-                )
-                exercise_id = new_id(result)
-                # Unique across installations too, as an attempt's is; and told from those by its first letter.
-                values = {"reference": f"d{exercise_id}-1-{now.timestamp():.0f}"}
-                await connection.execute(update(exercise).where(exercise.c.id == exercise_id).values(**values))
-                event = "exercise left out" if state is ExerciseState.SKIPPED else "exercise begun"
-                detail = {
-                    "number": of.number,
-                    "contact": trainee.key,
-                    "channel": str(address.channel),
-                    "gateway": planned.gateway,
-                    "why": why,
-                }
-                await audit.append(connection, [Entry(at=now, actor="drill", event=event, detail=detail)])
-        except IntegrityError:
-            return None
+        values = {
+            "key": key,
+            "drill_id": of.id,
+            "agency": trainee.agency,
+            "contact": trainee.key,
+            "name": trainee.name,
+            "channel": address.channel,
+            "number": address.number,
+            "extension": address.extension,
+            "gateway": planned.gateway,
+            "language": trainee.language,
+            "facts": FACTS.dump_json(facts).decode(),
+            "reference": uuid4().hex,
+            "state": state,
+            "why": why,
+            "begun_at": now,
+        }
+        async with self._database.write() as connection:
+            exercise_id = await self._add(connection, exercise, values)
+            if exercise_id is None:
+                return None
+            # Unique across installations too, as an attempt's is; and told from those by its first letter.
+            reference = f"d{exercise_id}-1-{now.timestamp():.0f}"
+            await connection.execute(update(exercise).where(exercise.c.id == exercise_id).values(reference=reference))
+            event = "exercise left out" if state is ExerciseState.SKIPPED else "exercise begun"
+            detail = {
+                "number": of.number,
+                "contact": trainee.key,
+                "channel": str(address.channel),
+                "gateway": planned.gateway,
+                "why": why,
+            }
+            await audit.append(connection, [Entry(at=now, actor="drill", event=event, detail=detail)])
         return await self._one(exercise.c.id == exercise_id)
 
-    async def change(self, reference: str, state: ExerciseState, now: datetime, **values: Any) -> Record | None:
+    async def change(
+        self,
+        reference: str,
+        state: ExerciseState,
+        now: datetime,
+        *,
+        why: str = "",
+        provider_id: str | None = None,
+        look_at: datetime | None = None,
+    ) -> Record | None:
         """Write what became of an exercise, and return it as it now stands; `None` if there is none.
 
-        What is known better already is not written over. Other *values*: `why`, `provider_id`, `look_at`, where given.
+        What is known better already is not written over, nor is anything by a *why* or *provider_id* that is not
+        given. *look_at*: when its provider is asked next; `None`: no more.
         """
+        query = select(exercise).where(exercise.c.reference == reference).with_for_update()
         async with self._database.write() as connection:
-            query = select(exercise).where(exercise.c.reference == reference)
             row = (await connection.execute(query)).one_or_none()
             if row is None:
                 return None
-            before = ExerciseState(row.state)
-            if may_follow(before, state):
-                values["state"] = state
+            values: dict[str, Any] = {"look_at": look_at, "provider_id": provider_id or row.provider_id}
+            if may_follow(ExerciseState(row.state), state):
+                values |= {"state": state, "why": why or row.why}
                 if state is ExerciseState.CONFIRMED:
                     values["confirmed_at"] = now
                 detail = {"contact": row.contact, "channel": row.channel, "gateway": row.gateway}
-                detail |= {"reference": reference, "why": str(values.get("why", row.why))}
+                detail |= {"reference": reference, "why": values["why"]}
                 actor = row.contact if state is ExerciseState.CONFIRMED else row.gateway
-                entry = Entry(at=now, actor=actor, event=f"exercise {state}", detail=detail)
-            else:
-                values.pop("why", None)
-            if values:
-                await connection.execute(update(exercise).where(exercise.c.id == row.id).values(**values))
-            if "state" in values:
-                await audit.append(connection, [entry])
+                await audit.append(connection, [Entry(at=now, actor=actor, event=f"exercise {state}", detail=detail)])
+            await connection.execute(update(exercise).where(exercise.c.id == row.id).values(**values))
         return await self._one(exercise.c.reference == reference)
 
     async def exercises(self, drill_id: int) -> Sequence[Record]:
@@ -233,6 +234,12 @@ class Drills:
             found = (await connection.execute(ids)).scalars().all()
             people = frozenset((await connection.execute(told)).scalars()) if found else frozenset()
         return found, people
+
+    async def _add(self, connection: AsyncConnection, table: Table, values: Mapping[str, Any]) -> int | None:
+        """Write a row and return its id; `None` when another process has just written one with its key."""
+        once = self._database.upsert(table).on_conflict_do_nothing(index_elements=["key"])
+        added: int | None = (await connection.execute(once.values(**values).returning(table.c.id))).scalar_one_or_none()
+        return added
 
     async def _last(self, moment: Any, where: Any) -> Mapping[tuple[str, str], datetime]:
         query = (

@@ -142,19 +142,23 @@ async def _examine(engine: AsyncEngine, server: PostgresServer, clock: ServerClo
     except OperationalError as error:
         reason = " ".join(str(error.orig).split())
         raise StoreUnusableError(f"the store, {server}, cannot be reached: {reason}") from None
-    if found.version < _OLDEST * 10_000:
-        raise StoreUnusableError(
-            f"the store, {server}, is version {found.version // 10_000}; Pantau needs PostgreSQL {_OLDEST} or newer"
-        )
-    if found.standby:
-        raise StoreUnusableError(f"the store, {server}, is a standby that takes no writes; name the primary")
-    if found.encoding != "UTF8":
-        raise StoreUnusableError(
-            f"the store, {server}, keeps text as {found.encoding}; make a database with ENCODING 'UTF8' TEMPLATE template0"
-        )
+    wrong = objection(version=found.version, standby=found.standby, encoding=found.encoding)
+    if wrong is not None:
+        raise StoreUnusableError(f"the store, {server}, {wrong}")
     if found.fsync != "on":
         log.warning("the database does not wait for its disk (fsync is off): a power cut loses what was sent to whom")
     clock.tell(found.now)
+
+
+def objection(*, version: int, standby: bool, encoding: str) -> str | None:
+    """Return why a server cannot be the store, and what to do. *version*: as 150004, of 15.4."""
+    if version < _OLDEST * 10_000:
+        return f"is version {version // 10_000}; Pantau needs PostgreSQL {_OLDEST} or newer"
+    if standby:
+        return "is a standby that takes no writes; name the primary"
+    if encoding != "UTF8":
+        return f"keeps text as {encoding}; make a database with ENCODING 'UTF8' TEMPLATE template0"
+    return None
 
 
 async def _migrate(server: PostgresServer) -> None:

@@ -64,7 +64,8 @@ async def find(connection: AsyncConnection, before: datetime, limit: int | None 
         if limit is not None and ids and len(ids) + len(group) > limit:
             break
         ids += group
-    notices = sorted(n for n, about in told.items() if about <= set(ids))
+    doomed = frozenset(ids)
+    notices = sorted(n for n, about in told.items() if about <= doomed)
     return Doomed(
         incidents=[(i, numbers[i]) for i in sorted(ids)],
         notices=notices,
@@ -105,13 +106,14 @@ def _some(ids: Sequence[int]) -> Iterator[Sequence[int]]:
 def _together(over: Collection[int], told: Iterable[Collection[int]]) -> Iterator[Sequence[int]]:
     """Yield the incidents that may go, those that share notices together; not where one of them is not over."""
     group_of = {i: {i} for i in over}
+    all_over = frozenset(over)
     staying: set[int] = set()
     for about in told:
         joined = set().union(*(group_of.get(i, {i}) for i in about))
         for i in joined:
             group_of[i] = joined
     for group in group_of.values():
-        if not group <= set(over):
+        if not group <= all_over:
             staying |= group
     seen: set[int] = set()
     for i in sorted(over):

@@ -23,6 +23,7 @@ from alerts.move import DeliveryPolicy
 from alerts.notice import Matter
 from alerts.silence import Hush, silence_over
 from alerts.store import Entry
+from monitor.keeping import keep_doing
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.store.ledger import SqlStore
 
@@ -73,13 +74,9 @@ class EscalationAuditor:
 
     async def run(self) -> NoReturn:
         """Look until cancelled; first after a while, in which the cycle catches up with what a stop has missed."""
-        while True:
-            await asyncio.sleep(EVERY.total_seconds())
-            try:
-                await self.look()
-            # A store that is away, or a bug of ours about one incident: the heartbeat stops when this goes on.
-            except Exception:
-                log.exception("the auditor could not look; trying again")
+        await asyncio.sleep(EVERY.total_seconds())
+        # While it cannot look, for a store that is away or a bug of ours, the heartbeat stops.
+        await keep_doing("auditor", self.look, EVERY)
 
     async def look(self) -> None:
         """Look once: show what is found, write it down once, poke the cycle, and tell the NOC what came to nothing."""

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import httpx
 import structlog
@@ -43,7 +44,7 @@ class Heartbeat:
         self._metrics = metrics
         self._clock = clock
         self._heard: dict[str, bool] = {}
-        # The transport and not the client, which logs addresses. The environment's proxies are not ours.
+        # The transport and not the client, which logs addresses and asks the environment for proxies.
         self._transport = httpx.AsyncHTTPTransport(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
         for receiver, place in ((SWITCH, settings.url), (FILE, settings.file)):
             if place is not None:
@@ -75,11 +76,11 @@ class Heartbeat:
 
     async def _ask(self, url: str) -> None:
         token = self._settings.token.get_secret_value() if self._settings.token else ""
-        headers = {"User-Agent": "pantau"}
+        headers = {b"User-Agent": b"pantau"}
         if TOKEN in url:
-            url = url.replace(TOKEN, token)
+            url = url.replace(TOKEN, quote(token))
         elif token:
-            headers["Authorization"] = f"Bearer {token}"
+            headers[b"Authorization"] = f"Bearer {token}".encode()
         timeouts = {"timeout": httpx.Timeout(_DEADLINE_SECONDS).as_dict()}
         request = httpx.Request(self._settings.method, url, headers=headers, extensions=timeouts)
         trouble = ""

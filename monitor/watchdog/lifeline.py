@@ -7,7 +7,8 @@ for no key: there would be nowhere to write it down.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from pathlib import Path
 
@@ -78,8 +79,8 @@ class Lifeline:
             log.warning("the lifeline's numbers cannot be read", kept=len(self._numbers), why=why)
         self._metrics.lifeline_known(len(self._numbers))
 
-    async def look(self, present: Memory, unknown: Collection[Trouble] = ()) -> None:
-        """Take in the troubles there are, each with since when, and those nobody can know of; ring where it is time."""
+    async def look(self, present: Memory, unknown: AbstractSet[Trouble] = frozenset()) -> None:
+        """Take in the troubles there are, each with since when, and ring if it is time; of *unknown* nothing is known."""
         self.read_numbers()
         memory, rings = recall(self._memory, present, self._settings.patience(), self._clock.now(), unknown)
         if memory != self._memory:

@@ -1,7 +1,7 @@
 """The pulse: write into the store that this process runs, see who else does, and let the heartbeat go out.
 
-The write is the proof that the store can be written; it goes on trying while the store is away. Whoever has to know
-what was found (`monitor.watchdog.lifeline`) is told at each beat.
+The write is the proof that the store can be written; it goes on trying while the store is away. What was found is there
+for whoever has to know of it: since when nothing can be written, and who the others are.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import NoReturn
 import structlog
 
 from alerts.clock import Clock
+from alerts.store import StoreAway
+from monitor.keeping import keep_doing
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.store.processes import Process, Processes
 from monitor.watchdog.heartbeat import SYSTEMD, Heartbeat, SystemdWatchdog
@@ -47,8 +49,12 @@ class Pulse:
         self._metrics = metrics
         self._clock = clock
         self._started_at = clock.now()
+        #: The heartbeat that was sent last, and when.
+        self._latest: Heartbeat | None = None
         self._sent_at: datetime | None = None
         self._ailing: frozenset[Ailment] = frozenset()
+        #: The log says that the store cannot be written.
+        self._is_logged = False
         #: When the store was last written; `None`: never since the start.
         self.written_at: datetime | None = None
         #: Since when it cannot be written; `None`: the last write went through.
@@ -62,9 +68,7 @@ class Pulse:
 
     async def run(self) -> NoReturn:
         """Beat until cancelled."""
-        while True:
-            await self.beat()
-            await asyncio.sleep(_EVERY.total_seconds())
+        await keep_doing("pulse", self.beat, _EVERY)
 
     async def beat(self) -> None:
         """Write, look at what there is, and say so outside where all is well."""
@@ -83,6 +87,8 @@ class Pulse:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await self._processes.stop(self._clock.now())
         # The end must not hang on a store that is away; the others will miss this process, and be right to ask.
+        except (StoreAway, TimeoutError) as error:
+            log.warning("it could not be written that this process ends", why=str(error) or "no answer in time")
         except Exception:
             log.exception("it could not be written that this process ends")
 
@@ -92,13 +98,16 @@ class Pulse:
                 self.peers = await self._processes.beat(self._started_at, self._clock.now())
         # Whatever keeps the store from being written: it is tried again at the next beat.
         except Exception as error:  # noqa: BLE001 - told once, and not with its whole story every 15 s
-            if self.away_since is None:
-                self.away_since = self._clock.now()
+            self.away_since = self.away_since or self._clock.now()
+            # A store that knows that it is away has logged it.
+            if not self._is_logged and not isinstance(error, StoreAway):
                 log.warning("the store cannot be written", why=type(error).__name__)
+                self._is_logged = True
             self.watching_since = None
             return
-        if self.away_since is not None:
+        if self._is_logged:
             log.info("the store can be written again")
+        self._is_logged = False
         self.away_since = None
         self.written_at = self._clock.now()
         if self.watching_since is None:
@@ -116,7 +125,9 @@ class Pulse:
         if configured is None:
             return
         heartbeat, every = configured
-        # A beat early rather than late: half a pulse of tolerance.
-        if self._sent_at is None or now - self._sent_at >= every - _EVERY / 2:
+        if heartbeat is not self._latest:  # A reload made another: whoever listens there has heard nothing yet.
+            self._latest, self._sent_at = heartbeat, None
+        # A beat early rather than late: half a pulse of tolerance. And at once after the clock was set back.
+        if self._sent_at is None or not timedelta(0) <= now - self._sent_at < every - _EVERY / 2:
             self._sent_at = now
             await heartbeat.send()

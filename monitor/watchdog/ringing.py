@@ -6,7 +6,8 @@ has few words and no acknowledgement: it rings once, again while the trouble las
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -67,13 +68,12 @@ class Ring:
 
 
 def recall(
-    memory: Memory, present: Memory, patience: Patience, now: datetime, unknown: Collection[Trouble] = ()
+    memory: Memory, present: Memory, patience: Patience, now: datetime, unknown: AbstractSet[Trouble] = frozenset()
 ) -> tuple[Memory, tuple[Ring, ...]]:
     """Return what is to be remembered from now on, and what the NOC is to be rung about.
 
-    *present*: the troubles there are, each with since when. *unknown*: those of which nobody can know now; what is
-    remembered of them stays, and nothing is told. What is remembered of an earlier beginning counts, unless it
-    lies in the future: then the clock was set back.
+    *present*: the troubles there are, each with since when; *unknown*: those of which it is not known whether they are
+    there. What is remembered of an earlier beginning counts, unless it lies in the future: then the clock was set back.
     """
     kept: dict[Trouble, Spell] = {}
     rings = []
@@ -81,8 +81,9 @@ def recall(
         before, found = memory.get(trouble), present.get(trouble)
         if before is not None and max(before.since, before.told_at or before.since) > now:
             before = None
-        if found is None and trouble in unknown:
-            kept |= {} if before is None else {trouble: before}
+        if trouble in unknown:
+            if before is not None:
+                kept[trouble] = before
             continue
         if found is None:
             if before is not None and before.told_at is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -18,13 +19,14 @@ from alerts.gateway import Desk, Surroundings
 from alerts.wording.texts import Wording
 from monitor.config.gateway import gateway_kinds
 from monitor.config.heartbeat import HeartbeatSettings
-from monitor.config.lifeline import LifelineSettings
 from monitor.config.loading import Configuration
+from monitor.derived import Derived
 from monitor.drills.desk import DrillDesk
-from monitor.drills.driller import Driller, Roster
+from monitor.drills.driller import Driller
 from monitor.drills.exercise import Exerciser
 from monitor.drills.roster import roster
 from monitor.hush import hush
+from monitor.keeping import keep_doing
 from monitor.metrics import Metrics
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.settings import Settings
@@ -84,8 +86,7 @@ class Watchdog:
         self._shared_clock = database.clock
         self._started_at = clock.now()
         self._heartbeat: tuple[HeartbeatSettings, Heartbeat] | None = None
-        self._lifeline: tuple[LifelineSettings, Lifeline] | None = None
-        self._roster: tuple[Configuration, Roster] | None = None
+        self._lifeline: tuple[Configuration, Lifeline] | None = None
         self.pulse = Pulse(
             processes=Processes(database, name),
             signs=self._signs,
@@ -111,7 +112,7 @@ class Watchdog:
             store=store,
             exchange=exchange,
             exerciser=self._exerciser,
-            roster=self._roster_in_force,
+            roster=Derived(lambda: watch().configuration, roster),
             metrics=metrics,
             clock=clock,
         )
@@ -120,7 +121,8 @@ class Watchdog:
         """Watch until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                for watching in (self.pulse.run(), self.auditor.run(), self.driller.run(), self._keep_lifeline()):
+                keep_lifeline = keep_doing("lifeline", self._look_at_lifeline, _LIFELINE_EVERY)
+                for watching in (self.pulse.run(), self.auditor.run(), self.driller.run(), keep_lifeline):
                     tasks.create_task(watching)
         finally:
             await self._close()
@@ -148,13 +150,6 @@ class Watchdog:
             late=self._watch().prober.late(self._clock.now()),
         )
 
-    def _roster_in_force(self) -> Roster:
-        """Return the roster of the configuration in force, made once: there may be thousands of contacts."""
-        configuration = self._watch().configuration
-        if self._roster is None or self._roster[0] is not configuration:
-            self._roster = (configuration, roster(configuration))
-        return self._roster[1]
-
     def _heartbeat_in_force(self) -> tuple[Heartbeat, timedelta] | None:
         settings = self._settings.heartbeat
         if self._heartbeat is None or self._heartbeat[0] != settings:
@@ -164,25 +159,19 @@ class Watchdog:
             self._heartbeat = None if settings is None or made is None else (settings, made)
         return None if self._heartbeat is None else (self._heartbeat[1], self._heartbeat[0].every)
 
-    async def _keep_lifeline(self) -> NoReturn:
-        while True:
-            try:
-                await self._look_at_lifeline()
-            # A bug of ours here must end neither the probing nor the telling; and it is tried again.
-            except Exception:
-                log.exception("the lifeline could not look; trying again")
-            await asyncio.sleep(_LIFELINE_EVERY.total_seconds())
-
     async def _look_at_lifeline(self) -> None:
-        settings = self._settings.lifeline
-        if self._lifeline is not None and self._lifeline[0] != settings:
+        configuration = self._watch().configuration
+        settings = configuration.settings.lifeline
+        # Whatever has changed: its gateways may have other tokens now, and it must not find that out when it rings.
+        if self._lifeline is not None and self._lifeline[0] is not configuration:
             await self._lifeline[1].close()
             self._lifeline = None
+            self._metrics.watchdog.forget_lifeline()
         if settings is None:
             return
         if self._lifeline is None:
-            made = lifeline(self._watch().configuration, self._directory, self._metrics.watchdog, self._clock)
-            self._lifeline = None if made is None else (settings, made)
+            made = lifeline(configuration, self._directory, self._metrics.watchdog, self._clock)
+            self._lifeline = None if made is None else (configuration, made)
         if self._lifeline is not None:
             now, patience = self._shared_clock.now(), settings.patience()
             await self._lifeline[1].look(*troubles(self._name, self.pulse, patience, now))
@@ -196,17 +185,19 @@ class Watchdog:
 
 def troubles(
     name: str, pulse: Sight, patience: Patience, now: datetime
-) -> tuple[Mapping[Trouble, Spell], Collection[Trouble]]:
+) -> tuple[Mapping[Trouble, Spell], AbstractSet[Trouble]]:
     """Return the troubles that the lifeline is to hear of, each with since when, and those of which nobody can know."""
     if pulse.away_since is not None:
         # What is known of the others is as old as that.
         return {Trouble.STORE: Spell(since=pulse.away_since)}, {Trouble.PEER}
-    if pulse.watching_since is None or now - pulse.watching_since <= patience.peer:
+    if pulse.watching_since is None:
+        return {}, set(Trouble)  # Nothing has been written yet.
+    if now - pulse.watching_since <= patience.peer:
         # All who come back from an outage of the store, or of the power, find that the others have said nothing.
         return {}, {Trouble.PEER}
     beats = {peer.name: (peer.beat_at, peer.stopped_at) for peer in pulse.peers}
     spell = silent_peer(name, beats, patience, now)
-    return {} if spell is None else {Trouble.PEER: spell}, ()
+    return {} if spell is None else {Trouble.PEER: spell}, set()
 
 
 def lifeline(configuration: Configuration, directory: Path, metrics: WatchdogSeries, clock: Clock) -> Lifeline | None:
@@ -251,10 +242,19 @@ async def store_opening(
     except StoreInUseError:
         raise
     except Exception:
-        made = lifeline(configuration, directory, metrics, clock)
-        if made is not None:
-            try:
-                await made.look({Trouble.STORE: Spell(since=clock.now())})
-            finally:
-                await made.close()
+        await _look_once(configuration, directory, metrics, clock)
         raise
+
+
+async def _look_once(configuration: Configuration, directory: Path, metrics: WatchdogSeries, clock: Clock) -> None:
+    try:
+        made = lifeline(configuration, directory, metrics, clock)
+        if made is None:
+            return
+        try:
+            await made.look({Trouble.STORE: Spell(since=clock.now())}, {Trouble.PEER})
+        finally:
+            await made.close()
+    # A bug here must not hide why the store was not opened.
+    except Exception:
+        log.exception("the lifeline could not look")

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from fastapi import FastAPI, HTTPException, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict
 
 from alerts.incident import CORRECTABLE_FOR, Incident, may_correct
 from alerts.store import StoreAway
 from monitor.overview import IncidentView, NoticeView, view_incident
 from monitor.web.away import store_away
-from monitor.web.drills import Instructor, drills
 from monitor.web.portal import reload_response
-from monitor.web.records import Records, records
 from monitor.web.source import Source
-from monitor.web.word import Name, Why, unreadable
-
-
-class Word(BaseModel):
-    """Who says so."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    by: Name
+from monitor.web.word import Id, Why, Word, unreadable
 
 
 class Reason(Word):
@@ -33,8 +22,8 @@ class Reason(Word):
     why: Why
 
 
-def control(source: Source, archive: Records | None = None, instructor: Instructor | None = None) -> FastAPI:
-    """Build the control application; without an *archive* no records are handed out."""
+def control(source: Source, *parts: APIRouter) -> FastAPI:
+    """Build the control application of what is here and of *parts* that stand in modules of their own."""
     app = FastAPI(title="Pantau control", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(StoreAway, store_away)
     app.add_exception_handler(RequestValidationError, unreadable)
@@ -63,7 +52,7 @@ def control(source: Source, archive: Records | None = None, instructor: Instruct
         return _shown(await source.correct(number, reason.by, reason.why), number)
 
     @app.post("/notices/{notice_id}/dispatched")
-    async def dispatched(notice_id: int, word: Word) -> None:
+    async def dispatched(notice_id: Id, word: Word) -> None:
         problem = await source.dispatched(notice_id, word.by)
         if problem is not None:
             raise HTTPException(409, problem)
@@ -72,11 +61,8 @@ def control(source: Source, archive: Records | None = None, instructor: Instruct
     async def reload(word: Word | None = None) -> Response:
         return await reload_response(source, word.by if word else "control socket")
 
-    if archive is not None:
-        app.include_router(records(archive))
-    if instructor is not None:
-        app.include_router(drills(instructor))
-
+    for part in parts:
+        app.include_router(part)
     return app
 
 

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from fastapi import APIRouter, HTTPException
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from alerts.channel import Channel
 from alerts.drill import ExerciseState
 from monitor.store.drills import Drill, Record
-from monitor.web.word import Name
+from monitor.web.word import Word
 
 #: A drill that somebody asks for is over by then: whoever asked is still there.
 WITHIN = timedelta(hours=2)
@@ -29,13 +29,10 @@ class Instructor(Protocol):
     async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]: ...
 
 
-class Wish(BaseModel):
+class Wish(Word):
     """Whom to drill, and who says so."""
 
-    model_config = ConfigDict(extra="forbid")
-
     contact: str = Field(min_length=1, max_length=64)
-    by: Name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

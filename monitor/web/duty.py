@@ -8,14 +8,14 @@ from __future__ import annotations
 from datetime import date, datetime
 
 from fastapi import APIRouter, HTTPException
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from alerts.channel import Channel
 from alerts.contact import Address, Contact
 from alerts.oncall import Override
 from monitor.config.phone import printed
 from monitor.duty import Duty, DutyView, Unacceptable
-from monitor.web.word import Name
+from monitor.web.word import Id, Word
 
 
 class AddressWord(BaseModel):
@@ -27,6 +27,13 @@ class AddressWord(BaseModel):
     #: Whether somebody may answer there at that moment.
     answers: bool
     verified: date | None
+
+
+class NextWord(BaseModel):
+    """Somebody who will have duty."""
+
+    key: str
+    name: str
 
 
 class PersonWord(BaseModel):
@@ -52,7 +59,7 @@ class DutyWord(BaseModel):
     person: PersonWord | None
     instead_by: str
     until: datetime | None
-    following: PersonWord | None
+    following: NextWord | None
     gaps: list[GapWord]
 
 
@@ -68,25 +75,14 @@ class OverrideWord(BaseModel):
     by: str
 
 
-class OverrideOrder(BaseModel):
+class OverrideOrder(Word):
     """Who takes which duty over, from when until when, and who says so."""
-
-    model_config = ConfigDict(extra="forbid")
 
     rota: str
     person: str
     #: Empty: now.
     begins: str = ""
     ends: str
-    by: Name
-
-
-class Removal(BaseModel):
-    """Who says so."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    by: Name
 
 
 def duties(duty: Duty) -> APIRouter:
@@ -115,8 +111,8 @@ def duties(duty: Duty) -> APIRouter:
         return _override(made)
 
     @router.post("/overrides/{number}/remove")
-    async def remove(number: int, removal: Removal) -> OverrideWord:
-        gone = await duty.remove(number, removal.by)
+    async def remove(number: Id, word: Word) -> OverrideWord:
+        gone = await duty.remove(number, word.by)
         if gone is None:
             raise HTTPException(404, f"no override {number} stands; `pantau override list` lists them")
         return _override(gone)
@@ -131,7 +127,7 @@ def _duty(view: DutyView) -> DutyWord:
         person=_person(view.person, view.at) if view.person else None,
         instead_by=view.instead_by,
         until=view.until,
-        following=_person(view.following, view.until or view.at) if view.following else None,
+        following=NextWord(key=view.following.key, name=view.following.name) if view.following else None,
         gaps=[GapWord(begins=gap.begins, ends=gap.ends) for gap in view.gaps],
     )
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, assert_never
+from typing import assert_never
 
-from fastapi import APIRouter, HTTPException, Path, Response
+from fastapi import APIRouter, HTTPException, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
 from alerts.gateway import PageContent, SmsContent, VoiceContent
 from monitor.web.source import Source
-
-#: As large as either database counts.
-NoticeId = Annotated[int, Path(ge=1, lt=2**31)]
+from monitor.web.word import Id
 
 
 def notice_pages(source: Source, templates: Environment) -> APIRouter:
@@ -20,7 +18,7 @@ def notice_pages(source: Source, templates: Environment) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/notices/{notice_id}")
-    async def notice(notice_id: NoticeId) -> HTMLResponse:
+    async def notice(notice_id: Id) -> HTMLResponse:
         found = await source.content(notice_id)
         if found is None:
             raise HTTPException(404, f"there is no notice {notice_id}")
@@ -38,7 +36,7 @@ def notice_pages(source: Source, templates: Environment) -> APIRouter:
         return HTMLResponse(page.render(notice=view, said=said, is_page=isinstance(content, PageContent)))
 
     @router.get("/notices/{notice_id}/page.pdf")
-    async def page(notice_id: NoticeId) -> Response:
+    async def page(notice_id: Id) -> Response:
         found = await source.content(notice_id)
         if found is None or not isinstance(found[1], PageContent):
             raise HTTPException(404, f"there is no fax or letter {notice_id}")

@@ -6,20 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, ConfigDict
 
 from monitor.overview import IncidentView, view_incident
 from monitor.web.source import Source
-from monitor.web.word import Name
-
-
-class Acknowledgement(BaseModel):
-    """Who has taken the incident on."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    by: Name
-
+from monitor.web.word import Word
 
 _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
 
@@ -43,7 +33,7 @@ def orders(source: Source) -> APIRouter:
         summary="Take an incident on; needs a token of `api`",
         dependencies=[Depends(known)],
     )
-    async def acknowledge(number: str, word: Acknowledgement, bearer: _Bearer) -> IncidentView:
+    async def acknowledge(number: str, word: Word, bearer: _Bearer) -> IncidentView:
         program = program_of(bearer)
         # Both are written down: the person, by the word of the program.
         incident = await source.acknowledge(number, f"{word.by} ({program})")

@@ -8,32 +8,21 @@ from datetime import datetime
 from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, HTTPException, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
+from pydantic import AwareDatetime, StringConstraints
 
 from alerts.audit import Head
 from monitor.store.purge import Doomed
-from monitor.web.word import Name
+from monitor.web.word import Word
 
 
-class Disposal(BaseModel):
+class Disposal(Word):
     """What is to be purged, and by whose word."""
-
-    model_config = ConfigDict(extra="forbid")
 
     before: AwareDatetime
     #: The reference of the written consent (Act 629, section 25).
     authority: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
-    by: Name
     #: What the dry run said: incidents/notices/entries. Empty: this is the dry run.
     confirm: str = ""
-
-
-class Reader(BaseModel):
-    """Who asks for a dossier."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    by: Name
 
 
 class Records(Protocol):
@@ -69,8 +58,8 @@ def records(archive: Records) -> APIRouter:
         return await archive.entries(after)
 
     @router.post("/incidents/{number}/dossier")
-    async def dossier(number: str, reader: Reader) -> Mapping[str, str]:
-        files = await archive.dossier(number, reader.by)
+    async def dossier(number: str, word: Word) -> Mapping[str, str]:
+        files = await archive.dossier(number, word.by)
         if files is None:
             raise HTTPException(404, f"there is no incident {number}; `pantau incidents` lists them")
         return {name: b64encode(content).decode() for name, content in files.items()}

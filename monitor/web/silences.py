@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from fastapi import APIRouter, HTTPException
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from alerts.silence import Silence
 from monitor.config.duration import NoDuration, parse_duration
 from monitor.hush import NotSilenced
-from monitor.web.word import Name, Why
+from monitor.web.word import Id, Why, Word
 
 
 class Silences(Protocol):
@@ -26,23 +26,12 @@ class Silences(Protocol):
     async def remove(self, number: int, by: str) -> Silence: ...
 
 
-class Order(BaseModel):
+class Order(Word):
     """What is to be silent for how long, and who says so."""
-
-    model_config = ConfigDict(extra="forbid")
 
     about: str = Field(min_length=1, max_length=200)
     lasts: str = Field(min_length=1, max_length=20)
     why: Why
-    by: Name
-
-
-class Removal(BaseModel):
-    """Who ends a silence."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    by: Name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +66,9 @@ def silences(silencer: Silences) -> APIRouter:
             raise HTTPException(409, str(wrong)) from None
 
     @router.post("/silences/{number}/remove")
-    async def remove(number: int, removal: Removal) -> SilenceView:
+    async def remove(number: Id, word: Word) -> SilenceView:
         try:
-            return _view(await silencer.remove(number, removal.by))
+            return _view(await silencer.remove(number, word.by))
         except NotSilenced as wrong:
             raise HTTPException(404, str(wrong)) from None
 

@@ -1,29 +1,42 @@
-"""What people write into an order, their name and why, and what an order that cannot be read is answered."""
+"""What people say in an order: who they are, and why; and what an order that cannot be read is answered."""
 
 from __future__ import annotations
 
 import json
-import unicodedata
 from typing import Annotated
 
-from fastapi import Request, Response
+from fastapi import Path, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, StringConstraints
-
-#: Characters that no store, page or terminal shows as they are: controls, line breaks, halves of a pair.
-_HIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
-#: Those that turn the direction of what is written behind them, into another name's.
-_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic_core import PydanticCustomError
 
 
-def _plain(text: str) -> str:
-    if any(unicodedata.category(character) in _HIDDEN or character in _TURNING for character in text):
-        raise ValueError("has characters that cannot be shown; write it on one line")
-    return text
+def _legible(text: str) -> str:
+    """Return *text* on one line; refuse what other people's terminals would obey, or not every database keeps."""
+    line = " ".join(text.split())
+    if not line.isprintable():
+        raise PydanticCustomError("legible", "holds a character that cannot be printed")
+    return line
 
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_plain)]
-Why = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), AfterValidator(_plain)]
+_STRIPPED = StringConstraints(strip_whitespace=True, min_length=1)
+
+#: Whoever gives an order, as the journal keeps it.
+Name = Annotated[str, _STRIPPED, StringConstraints(max_length=100), AfterValidator(_legible)]
+
+#: A reason, for the journal and whoever wonders.
+Why = Annotated[str, _STRIPPED, StringConstraints(max_length=500), AfterValidator(_legible)]
+
+#: The number of a record in the store; as large as either database counts.
+Id = Annotated[int, Path(ge=1, lt=2**31)]
+
+
+class Word(BaseModel):
+    """Who says so. Every order has it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: Name
 
 
 async def unreadable(_request: Request, error: Exception) -> Response:

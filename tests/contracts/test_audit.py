@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 from typing import Any
@@ -38,22 +38,6 @@ def told(event: str, actor: str = "engine") -> Entry:
 Open = Callable[[], AbstractAsyncContextManager[Database]]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    """Open the same store again and again, empty at first."""
-    if request.param == "sqlite":
-        return lambda: Database.open(tmp_path)
-    server: Postgres = request.getfixturevalue("postgres")
-    of_ours = server.database()
-    return lambda: Database.open(tmp_path, of_ours)
-
-
-@pytest.fixture
-async def database(open_store: Open) -> AsyncIterator[Database]:
-    async with open_store() as opened:
-        yield opened
-
-
 async def write(database: Database, *events: str) -> None:
     async with SqlStore(database).transaction() as ledger:
         for event in events:
@@ -79,10 +63,10 @@ async def look(database: Database) -> Verifier:
     return await audit.verify(database.read)
 
 
-async def test_entries_follow_each_other_from_the_beginning_and_over_a_restart(open_store: Open) -> None:
-    async with open_store() as database:
+async def test_entries_follow_each_other_from_the_beginning_and_over_a_restart(open_database: Open) -> None:
+    async with open_database() as database:
         await write(database, "incident opened", "outage notice decided")
-    async with open_store() as database:
+    async with open_database() as database:
         await write(database, "incident resolved")
         entries = await read(database)
         async with database.read() as connection:

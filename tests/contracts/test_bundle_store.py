@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
-
-import pytest
 
 from alerts.delivery import AttemptState, NoticeState
 from alerts.event import Resolve
 from alerts.incident import Incident, apply
 from alerts.store import Ledger, Store
 from alerts.urgency import Urgency
-from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
-from monitor.store.postgres import PostgresServer
 from tests.contracts.test_store import draft
-from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, SECOND, SMS_RAVI, SMS_SITI, T0, trigger
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlStore]:
-    server: PostgresServer | None = None
-    if request.param == "postgresql":
-        postgres: Postgres = request.getfixturevalue("postgres")
-        server = postgres.database()
-    async with Database.open(tmp_path, server) as database:
-        yield SqlStore(database)
 
 
 async def opened(ledger: Ledger, *keys: str) -> list[Incident]:

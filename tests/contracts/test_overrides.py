@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
-
-import pytest
 
 from alerts.calendar import Calendar, State
 from alerts.contact import Address, Contact
@@ -14,10 +10,7 @@ from alerts.notice import Language
 from alerts.office_hours import OfficeHours
 from alerts.oncall import Override
 from monitor.config.window import MALAYSIA
-from monitor.store.database import Database
 from monitor.store.ledger import SqlLedger, SqlStore
-from monitor.store.postgres import PostgresServer
-from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, RAVI, SITI, T0, VOICE_SITI
 
 HOUR = timedelta(hours=1)
@@ -31,16 +24,6 @@ MEI = Contact(
         VOICE_SITI,
     ),
 )
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlStore]:
-    server: PostgresServer | None = None
-    if request.param == "postgresql":
-        postgres: Postgres = request.getfixturevalue("postgres")
-        server = postgres.database()
-    async with Database.open(tmp_path, server) as database:
-        yield SqlStore(database)
 
 
 async def made(ledger: SqlLedger, contact: Contact = MEI, rota: str = "JCM/bertugas", hours: int = 2) -> Override:

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
-
-import pytest
 
 from alerts.delivery import Notice
 from alerts.store import Ledger, PinEntry, SmsNumber, Store
-from monitor.store.database import Database
-from monitor.store.ledger import SqlStore
-from monitor.store.postgres import PostgresServer
 from tests.contracts.test_store import with_attempt, with_notice
-from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, SMS_RAVI, SMS_SITI, T0
 
 SITI, RAVI = SMS_SITI.number, SMS_RAVI.number
 A_DAY = timedelta(hours=24)
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    server: PostgresServer | None = None
-    if request.param == "postgresql":
-        postgres: Postgres = request.getfixturevalue("postgres")
-        server = postgres.database()
-    async with Database.open(tmp_path, server) as database:
-        yield SqlStore(database)
 
 
 async def notices(ledger: Ledger, *keys: str) -> list[Notice]:

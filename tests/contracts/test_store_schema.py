@@ -24,7 +24,6 @@ from monitor.store.ledger import SqlStore
 from monitor.store.migrations import StoreTooNewError, upgrade
 from monitor.store.postgres import PostgresServer
 from monitor.store.tables import metadata
-from tests.real.postgres import Postgres
 from tests.unit.alerts.people import trigger
 
 AT = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
@@ -41,14 +40,9 @@ class Place:
     engine: Engine
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    server = None
-    url = make_url(f"sqlite:///{tmp_path / 'pantau.sqlite'}")
-    if request.param == "postgresql":
-        postgres: Postgres = request.getfixturevalue("postgres")
-        server = postgres.database()
-        url = server.url()
+@pytest.fixture
+def place(server: PostgresServer | None, tmp_path: Path) -> Iterator[Place]:
+    url = make_url(f"sqlite:///{tmp_path / 'pantau.sqlite'}") if server is None else server.url()
     engine = create_engine(url)
     yield Place(directory=tmp_path, server=server, url=url, engine=engine)
     engine.dispose()

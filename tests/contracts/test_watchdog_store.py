@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
+from alerts.audit import BEGINNING
 from alerts.channel import Channel
 from alerts.contact import Address
 from alerts.drill import Exercise, ExerciseState, Trainee, facts
@@ -18,11 +18,9 @@ from alerts.notice import Language
 from monitor.store.database import Database
 from monitor.store.drills import Drill, Drills
 from monitor.store.processes import Processes
-from monitor.store.tables import journal
+from monitor.store.tables import exercise, journal
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, OFFICE, T0
-
-Open = Callable[[], AbstractAsyncContextManager[Database]]
 
 SITI = Trainee(
     agency="JCM",
@@ -34,21 +32,6 @@ SITI = Trainee(
 )
 CALL = Exercise(trainee=SITI, address=SITI.addresses[0], gateway="suara")
 TOLD = facts(OFFICE, Channel.VOICE, "LATIH-01", T0)
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    if request.param == "sqlite":
-        return lambda: Database.open(tmp_path)
-    server: Postgres = request.getfixturevalue("postgres")
-    database = server.database()
-    return lambda: Database.open(tmp_path, database)
-
-
-@pytest.fixture
-async def database(store: Open) -> AsyncIterator[Database]:
-    async with store() as opened:
-        yield opened
 
 
 async def begun(drills: Drills, key: str = "scheduled/1") -> Drill | None:
@@ -91,6 +74,31 @@ async def test_an_exercise_is_written_once_and_what_is_known_better_stays(databa
         chained = (await connection.execute(select(func.count()).select_from(journal))).scalar_one()
     assert events == ["drill begun", "exercise begun", "exercise delivered", "exercise confirmed"]
     assert chained == len(events)
+
+
+async def test_what_is_known_better_stays_also_when_two_are_told_at_once(database: Database) -> None:
+    drills = Drills(database)
+    drill = await begun(drills)
+    assert drill is not None
+    record = await drills.write(drill, CALL, TOLD, ExerciseState.CALLING, T0)
+    assert record is not None
+
+    async with database.write() as connection:
+        await connection.execute(update(exercise).values(state=ExerciseState.CONFIRMED))
+        delivered = asyncio.create_task(drills.change(record.reference, ExerciseState.DELIVERED, T0))
+        await asyncio.wait({delivered}, timeout=0.5)
+        assert not delivered.done()
+    after = await delivered
+    assert after is not None
+    assert after.state is ExerciseState.CONFIRMED
+
+
+async def test_a_journal_that_takes_nothing_is_not_taken_for_another_who_was_first(database: Database) -> None:
+    async with database.write() as connection:
+        words = dict.fromkeys(("actor", "event", "content", "hash"), "x")
+        await connection.execute(insert(journal).values(id=9, at=T0, detail={}, previous=BEGINNING, **words))
+    with pytest.raises(IntegrityError):
+        await begun(Drills(database))
 
 
 @pytest.mark.real

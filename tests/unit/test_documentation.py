@@ -62,7 +62,12 @@ CLOSED_SETS: dict[str, type[StrEnum]] = {
 }
 
 #: The document that tells, test by test, of all that carry a marker.
-MARKED = {"pitfall": "docs/pitfalls.md", "falsegreen": "docs/false-green.md", "peerbug": "docs/peer-bugs.md"}
+MARKED = {
+    "pitfall": "docs/pitfalls.md",
+    "falsegreen": "docs/false-green.md",
+    "peerbug": "docs/peer-bugs.md",
+    "story": "docs/stories.md",
+}
 
 #: Written backwards, or this file would be the one that names them.
 REGISTRIES = tuple(name[::-1] for name in ("gro.ipyp", "gro.detsohnohtyp", "moc.sjmpn"))
@@ -260,6 +265,19 @@ def test_every_runbook_has_a_malay_summary_and_says_what_to_do() -> None:
         text = path.read_text(encoding="utf-8")
         parts = ["**Ringkasan:** ", "\n## What it means\n", "\n## Look first\n\n1. ", "\n## Do\n\n1. "]
         assert [part for part in parts if part not in text] == [], path.name
+
+
+def test_the_lines_of_the_log_that_a_runbook_names_are_written_by_the_code() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    named = {
+        event
+        for path in (ROOT / "docs" / "runbooks").glob("*.md")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.match(r"\d\. The log\b", line)
+        for event in re.findall(r"`([a-z][a-z ;]* [a-z ;]*)`", line)
+    }
+    assert len(named) > 5
+    assert {event for event in named if f'"{event}"' not in code} == set()
 
 
 def test_decisions_are_numbered_in_a_row_and_have_their_three_parts() -> None:

@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -146,7 +145,7 @@ class _Face:
             to=to,
             sender=sender,
             body=body,
-            created_at=datetime.now(UTC),
+            created_at=self._carrier.now(),
             callback=_text(form, "StatusCallback"),
             validity=int(_text(form, "ValidityPeriod") or 36000),
             segments=_segments(body),
@@ -170,7 +169,7 @@ class _Face:
             sid=new_sid("CA"),
             to=to,
             caller=_text(form, "From"),
-            created_at=datetime.now(UTC),
+            created_at=self._carrier.now(),
             # "If both are given, Twiml is ignored."
             twiml="" if url else twiml,
             url=url,

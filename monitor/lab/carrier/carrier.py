@@ -24,6 +24,10 @@ def _nothing(*_: object) -> None:
     pass
 
 
+def _real_time() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(slots=True, kw_only=True)
 class Carrier:
     """One account at a carrier whose network ends in this process."""
@@ -33,6 +37,8 @@ class Carrier:
     #: The account's own numbers: what may stand in `From`.
     senders: set[str] = field(default_factory=lambda: {"+60300000100"})
     phones: dict[str, Phone] = field(default_factory=dict)
+    #: What time it is there: a story whose clock stands still has it here, too.
+    now: Callable[[], datetime] = _real_time
     #: Real time between two statuses.
     step: timedelta = timedelta()
     on_sms: Callable[[Phone, str], None] = _nothing
@@ -91,7 +97,7 @@ class Carrier:
 
     async def answer(self, phone: Phone, text: str, fault: ReplyFault = ReplyFault.NONE) -> None:
         """Let somebody answer by SMS; wait until the customer has been told, unless it is held."""
-        now = datetime.now(UTC)
+        now = self.now()
         sms = Sms(
             sid=new_sid("SM"),
             to=min(self.senders),
@@ -132,7 +138,7 @@ class Carrier:
         if response is None or "xml" not in response.headers.get("content-type", ""):
             return
         for message in ET.fromstring(response.text).iter("Message"):  # noqa: S314 - written by the gateway under test
-            text, now = message.text or "", datetime.now(UTC)
+            text, now = message.text or "", self.now()
             answer = Sms(
                 sid=new_sid("SM"),
                 to=sms.sender,
@@ -161,7 +167,7 @@ class Carrier:
             await asyncio.sleep(self.step.total_seconds())
             sms.status = status
             if status == "sent":
-                sms.sent_at = datetime.now(UTC)
+                sms.sent_at = self.now()
             else:
                 sms.error_code = code
                 if code is None and phone is not None:
@@ -191,11 +197,11 @@ class Carrier:
             await tell("ringing", "ringing")
             final = await self._outcome(call, phone)
             if final == "completed" and phone is not None:
-                call.status, call.started_at = "in-progress", datetime.now(UTC)
+                call.status, call.started_at = "in-progress", self.now()
                 await tell("answered", "in-progress")
                 await Conversation(call=call, phone=phone, caller=self._caller(), params=params).hold()
             call.status = final
-        call.ended_at = datetime.now(UTC)
+        call.ended_at = self.now()
         if phone is not None and not call.canceled.is_set():
             phone.rang(call)
             self.on_call(phone, call.text, call.keys)

@@ -94,7 +94,8 @@ class Phone:
     number: str
     owner: str = ""
     behaviour: Behaviour = Behaviour.ANSWERS
-    #: What is pressed, one entry a menu heard ("280146#" where a PIN is asked for); "" lets the menu pass. Afterwards nothing is pressed.
+    #: What is pressed, one entry a menu heard ("280146#" where a PIN is asked for); "" lets the menu pass. Afterwards
+    #: nothing is pressed.
     keys: list[str] = field(default_factory=list)
     #: How long it rings, and how long the person thinks before pressing: real time, short or zero in tests.
     answers_after: timedelta = timedelta()

@@ -169,19 +169,36 @@ def _text(order: Order) -> str:
     return order.content.text
 
 
+class _DiskFull(Exception):
+    """Rolls a transaction back."""
+
+
 class BreakableStore:
     """A store that can be away for a while: nothing is committed, as on a full disk."""
 
     def __init__(self, inner: SqlStore) -> None:
         self._inner = inner
         self.away = False
+        self.trouble: Exception = OSError("disk full")
+        #: It is away for so many transactions of this task alone.
+        self.away_for: tuple[asyncio.Task[object] | None, int] = (None, 0)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Ledger]:
-        async with self._inner.transaction() as ledger:
-            yield ledger
-            if self.away:
-                raise OSError("disk full")
+        try:
+            async with self._inner.transaction() as ledger:
+                yield ledger
+                self._commit()
+        except _DiskFull:
+            raise self.trouble from None
+
+    def _commit(self) -> None:
+        task, times = self.away_for
+        fails_us = times > 0 and task is asyncio.current_task()
+        if fails_us:
+            self.away_for = task, times - 1
+        if self.away or fails_us:
+            raise _DiskFull
 
 
 class Station:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from alerts.answering import ReleaseStage, Said
 from alerts.channel import Channel
@@ -22,7 +24,7 @@ from alerts.notice import Matter, Purpose
 from alerts.pin import PinBook, hashed
 from alerts.poller import Poller
 from alerts.releasing import LOCKED_FOR
-from alerts.store import PinEntry, SmsNumber
+from alerts.store import Ledger, PinEntry, SmsNumber, StoreAway
 from alerts.wording.texts import load
 from tests.integration.alerts.station import Scripted, Station, station_at
 from tests.unit.alerts.people import (
@@ -481,9 +483,40 @@ async def test_a_gateway_that_cannot_be_asked_holds_up_no_other(play: Play) -> N
     play.restart([Line(name=name, channel=Channel.SMS, gateway=gateway) for name, gateway in gateways.items()])
     await play.submit(trigger(brief=BY_SMS))
 
-    await Poller(store=play.store, exchange=play.exchange, desks=play.desks, clock=play.clock).look()
+    poller = Poller(store=play.store, exchange=play.exchange, desks=play.desks, clock=play.clock)
+    with capture_logs() as logged:
+        for _ in range(3):
+            await poller.look()
 
     assert (await play.incident()).acknowledged_by == "Siti Contoh"
+    told = [(line["gateway"], line["event"]) for line in logged if line["log_level"] != "info"]
+    assert sorted(told) == [
+        ("broken", "answers could not be taken in"),
+        ("dumb", "a provider could not be asked for answers"),
+    ], "once each, however often it is asked"
+
+
+async def test_a_store_that_is_away_ends_no_asking_and_fills_no_log(play: Play) -> None:
+    class Away:
+        @asynccontextmanager
+        async def transaction(self) -> AsyncIterator[Ledger]:
+            ledgers: list[Ledger] = []
+            for ledger in ledgers:
+                yield ledger
+            raise StoreAway("disk full")
+
+    class Taker(Answerable):
+        async def collect(self, since: datetime, desk: Desk) -> None:
+            raise StoreAway("disk full")
+
+    play.restart([Line(name="sms", channel=Channel.SMS, gateway=Taker())])
+    await play.submit(trigger(brief=BY_SMS))
+
+    with capture_logs() as logged:
+        for store in (Away(), play.store) * 2:
+            await Poller(store=store, exchange=play.exchange, desks=play.desks, clock=play.clock).look()
+
+    assert logged == []
 
 
 # -- release in a call -----------------------------------------------------------------------------------------------

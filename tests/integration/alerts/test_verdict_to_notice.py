@@ -17,20 +17,18 @@ from alerts.contact import Address
 from alerts.event import Correct
 from alerts.gateway import SmsContent
 from alerts.incident import CORRECTABLE_FOR
-from alerts.notice import Office
+from alerts.notice import Matter, Office
 from monitor.judging.health import Health, HealthPolicy
 from monitor.judging.judge import Judge, Suspect
 from monitor.metrics import Metrics
 from monitor.pipeline import Briefs, Pipeline
-from monitor.probing.route import WatchedRoute
-from alerts.notice import Matter, Office
-from monitor.probing.route import Direction, WatchedRoute
+from monitor.probing.route import Direction, Probing, WatchedRoute
 from monitor.store.history import History
 from monitor.store.ledger import SqlLedger
 from probes.result import Outcome, Party, Phase, ProbeResult
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.people import MINISTRY, MINUTE, POLICY, SITI
-from tests.unit.monitor.trial import LOSES, REFUSED, World, agency_routes, controls, failed, imap
+from tests.unit.monitor.trial import LOSES, PROBING, REFUSED, World, agency_routes, controls, failed, imap
 
 NOC = Address(channel=Channel.SMS, number="+60100000999")
 
@@ -45,9 +43,11 @@ class Nothing:
 class Country:
     """Agencies, their mail, our references, and everything from a judge to the gateways."""
 
-    def __init__(self, station: Station, agencies: list[str]) -> None:
+    def __init__(self, station: Station, agencies: list[str], watched: Probing = PROBING) -> None:
+        """*watched*: how the first of them is probed."""
         self.station = station
-        self.world = World([*(r for a in agencies for r in agency_routes(a)), *controls()])
+        first = agency_routes(agencies[0], probing=watched)
+        self.world = World([*first, *(r for a in agencies[1:] for r in agency_routes(a)), *controls()])
         self.station.clock.moment = self.world.now
         metrics = Metrics(version="0", now=station.clock.now)
         for agency in agencies:

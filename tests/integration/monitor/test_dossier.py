@@ -22,12 +22,13 @@ from alerts.audit import Sealed, compact
 from alerts.gateway import ErrorClass, Heard, Progress, Report, SmsContent
 from alerts.store import Entry
 from monitor.proof.archive import Archive
-from monitor.proof.dossier import _OUTCOMES
+from monitor.proof.dossier import _OUTCOMES, evidence
 from monitor.proof.lifecycle import Lifecycle
 from monitor.store import audit, tables
 from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
+from monitor.store.purge import AT_ONCE
 from probes.result import Outcome, Phase
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.documents.pages import OFFICE
@@ -283,6 +284,18 @@ async def test_an_incident_that_is_not_there_has_no_dossier(tmp_path: Path) -> N
         assert await office.archive.dossier("JCM-99", "Puan Arkib Contoh") is None
 
 
+def test_evidence_is_told_by_the_end_of_each_run_and_says_why_it_failed() -> None:
+    route = agency_routes("JCM")[0]
+    slow, quick = arrived(route, T0, 5 * MINUTE), failed(route, T0 + MINUTE, Outcome.REJECTED, Phase.SUBMIT)
+    told = evidence([slow, quick])
+
+    assert [(each.outcome_ms, each.good, each.at) for each in told] == [
+        ("ditolak", False, quick.started_at + quick.duration),
+        ("diterima", True, slow.started_at + slow.duration),
+    ]
+    assert (told[0].transit, bool(told[0].why), told[1].why) == (None, True, "")
+
+
 def test_every_outcome_has_its_word() -> None:
     assert set(_OUTCOMES) == set(Outcome)
 
@@ -362,6 +375,17 @@ async def test_a_purge_is_not_undone_by_another_and_goes_on_from_it(tmp_path: Pa
         events = [entry.event for entry in await entries_of(office) if entry.event]
         assert events == ["records purged", "records purged"]
         assert (await audit.verify(office.database.read)).flaws == []
+
+
+async def test_a_long_purge_lets_others_write_in_between(tmp_path: Path) -> None:
+    async with office_at(tmp_path) as office:
+        async with SqlStore(office.database).transaction() as ledger:
+            for _ in range(2 * AT_ONCE + 1):
+                await ledger.journal(Entry(at=T0 - YEAR, actor="x", event="configuration taken up"))
+        counts = await office.archive.purge(T0, "ANM.600-1/7/3 (12)", "Puan Arkib Contoh")
+        told = [entry.detail["entries"] for entry in await entries_of(office) if entry.event]
+
+    assert (counts, told) == (f"0/0/{2 * AT_ONCE + 1}", [f"{AT_ONCE}", f"{AT_ONCE}", "1"])
 
 
 async def test_an_incident_that_still_owes_somebody_something_is_not_purged(tmp_path: Path) -> None:

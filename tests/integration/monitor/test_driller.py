@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 from pydantic import SecretStr
 from sqlalchemy import select
 
@@ -22,6 +24,8 @@ from alerts.gateways.tray import Tray, TraySettings
 from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
 from alerts.notice import Language
+from alerts.store import StoreAway
+from alerts.urgency import Urgency, turn
 from alerts.wording.texts import load
 from monitor.drills.desk import DrillDesk
 from monitor.drills.driller import Driller, Roster
@@ -30,7 +34,7 @@ from monitor.lab.callbacks import Listener, NotedDesk
 from monitor.lab.carrier import api as carrier_api
 from monitor.lab.carrier.carrier import Carrier
 from monitor.lab.carrier.phone import Behaviour
-from monitor.lab.fault import Fault
+from monitor.lab.fault import CallbackFault, Fault
 from monitor.lab.serving import serve
 from monitor.metrics import Metrics
 from monitor.probing.window import Stretch
@@ -38,21 +42,16 @@ from monitor.store.database import Database
 from monitor.store.drills import Drill, Drills, Record
 from monitor.store.ledger import SqlStore
 from monitor.store.tables import journal
+from tests.integration.alerts.station import Clock
 from tests.stories.theatre import text_of
 from tests.unit.alerts.people import MINUTE, OFFICE, SECOND, trigger
 from tests.unit.alerts.test_drill import WORKING
 
 WORDING = load()
 SITI, RAVI, OFFICE_LINE = "+60100000101", "+60100000102", "+60300000101"
+#: Has the form of a number, and is nobody's at this carrier.
+NOBODYS = "+60100000999"
 PACE = 30 * SECOND
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.moment = WORKING
-
-    def now(self) -> datetime:
-        return self.moment
 
 
 def trainee(key: str, *addresses: Address) -> Trainee:
@@ -77,6 +76,7 @@ class School:
         self.database = database
         self.carrier = carrier
         self.clock = Clock()
+        self.clock.moment = WORKING
         self.metrics = Metrics(version="1", now=self.clock.now)
         self.exchange = Exchange(lines)
         for line in lines:
@@ -122,6 +122,10 @@ class School:
 
     async def results(self) -> dict[str, Record]:
         return {record.key: record for _, record in await self.driller.latest(1)}
+
+    def calls_under_way(self) -> int:
+        """Return how many slots of gateways are taken."""
+        return sum(standing.busy for standing in self.exchange._standing.values())
 
     async def states(self) -> dict[str, str]:
         return {key.removeprefix("JCM/"): record.state for key, record in (await self.results()).items()}
@@ -204,6 +208,7 @@ async def test_everybody_is_tried_by_sms_and_by_a_call_that_says_that_it_is_a_dr
     assert call.keys == "1"
     assert phone.unexpected() == []
     assert await at.states() == {"siti/sms/0/sms": "delivered", "siti/voice/1/suara": "confirmed"}
+    assert at.calls_under_way() == 0
     assert WORKING.timestamp() < reached(at, "siti") <= at.clock.moment.timestamp()
     assert b'pantau_exercises_total{channel="voice",result="confirmed"} 1.0' in at.metrics.render()
     told = await at.journal()
@@ -239,6 +244,25 @@ async def test_a_gateway_that_does_not_work_is_found_by_a_drill(at: School) -> N
     await at.hold()
     assert set((await at.states()).values()) == {"failed"}
     assert b'pantau_gateway_up{channel="sms",gateway="sms"} 0.0' in at.metrics.render()
+
+
+async def test_a_number_that_the_gateway_does_not_take_says_nothing_against_the_gateway(at: School) -> None:
+    at.trainees = [trainee("siti", sms("+60"))]
+    await at.ask()
+    await at.hold()
+    assert await at.states() == {"siti/sms/0/sms": "failed"}
+    assert b'pantau_gateway_up{channel="sms",gateway="sms"} 0.0' not in at.metrics.render()
+
+
+async def test_the_last_slots_of_a_gateway_are_left_to_what_is_real(at: School) -> None:
+    for number in range(3):
+        assert at.exchange.take("sms", incident_id=number, what="x", turn=turn(Urgency.FIRST, WORKING, number))
+    await at.ask()
+    await at.hold()
+    assert await at.states() == {"siti/voice/1/suara": "confirmed"}
+    at.exchange.give_back("sms")
+    await at.hold()
+    assert await at.states() == {"siti/sms/0/sms": "delivered", "siti/voice/1/suara": "confirmed"}
 
 
 async def test_without_callbacks_the_provider_is_asked(tmp_path: Path) -> None:
@@ -350,3 +374,52 @@ async def test_the_letter_of_a_drill_is_marked_and_taken_out_of_the_tray_again(a
 async def test_nobody_of_that_name_is_no_drill(at: School) -> None:
     assert await at.driller.ask("siapa", "Ali Contoh", timedelta(hours=2)) is None
     assert await at.results() == {}
+
+
+class Absent(Drills):
+    """Drills on a store that is away when it is to be told what became of an exercise, so many times."""
+
+    def __init__(self, at: School) -> None:
+        super().__init__(at.database)
+        self._school = at
+        self.refuses = 0
+        #: Slots of gateways that were taken when it refused.
+        self.held: list[int] = []
+
+    async def change(self, reference: str, state: ExerciseState, now: datetime, **values: Any) -> Record | None:
+        if self.refuses:
+            self.refuses -= 1
+            self.held.append(self._school.calls_under_way())
+            raise StoreAway("disk full")
+        return await super().change(reference, state, now, **values)
+
+
+async def test_what_came_of_an_exercise_is_written_down_when_the_store_is_back(at: School) -> None:
+    drills = at.drills = at.exerciser._drills = Absent(at)
+    at.exerciser.AFTER_A_FAULT = timedelta(0)
+    at.restart()
+    at.trainees = [trainee("siti", sms(SITI)), trainee("ravi", sms(NOBODYS))]
+    at.carrier.callback_fault = CallbackFault.NEVER
+    await at.ask()
+    drills.refuses = 2
+    await at.hold()
+    # One is nobody's number. Each was sent once.
+    assert await at.states() == {"siti/sms/0/sms": "delivered", "ravi/sms/0/sms": "failed"}
+    assert [sms.to for sms in at.carrier.messages] == [SITI, NOBODYS]
+    assert drills.held[0] == 0, "a gateway is not held while its answer waits to be written"
+
+
+async def test_a_bug_about_one_exercise_ends_neither_the_drill_nor_the_service(at: School) -> None:
+    class Buggy(Drills):
+        async def change(self, reference: str, state: ExerciseState, now: datetime, **values: Any) -> Record | None:
+            if "sms" in (await self.find(reference)).gateway:  # type: ignore[union-attr]
+                raise ZeroDivisionError
+            return await super().change(reference, state, now, **values)
+
+    at.drills = at.exerciser._drills = Buggy(at.database)
+    at.restart()
+    await at.ask()
+    with structlog.testing.capture_logs() as logged:
+        await at.hold()
+    assert await at.states() == {"siti/sms/0/sms": "calling", "siti/voice/1/suara": "confirmed"}
+    assert "what came of an exercise could not be written down" in [line["event"] for line in logged]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -233,3 +234,19 @@ async def test_a_mass_outage_that_is_told_together_leaves_nothing_overdue(watch:
     for _ in range(60):
         await watch.look(MINUTE / 2, cycle=True)
         assert watch.value("pantau_escalation_overdue_seconds") == 0
+
+
+async def test_it_looks_first_when_the_cycle_has_had_time_to_catch_up_with_what_a_stop_has_missed(watch: Watch) -> None:
+    looks = 0
+
+    async def look() -> None:
+        nonlocal looks
+        looks += 1
+
+    watch.auditor.look = look  # type: ignore[method-assign]
+    running = asyncio.create_task(watch.auditor.run())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert looks == 0
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -13,7 +14,12 @@ from pathlib import Path
 import pytest
 import structlog
 from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
 
+from alerts.store import StoreAway
 from monitor.config.heartbeat import HeartbeatSettings
 from monitor.lab.deadman import Beat, DeadMansSwitch
 from monitor.lab.fault import Fault
@@ -24,17 +30,10 @@ from monitor.store.processes import Process, Processes
 from monitor.watchdog.heartbeat import Heartbeat, SystemdWatchdog
 from monitor.watchdog.liveness import SignsOfLife
 from monitor.watchdog.pulse import Pulse
+from tests.integration.alerts.station import Clock
 from tests.unit.alerts.people import MINUTE, SECOND, T0
 
 TOKEN = "tanda-rahsia-suis"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.moment = T0
-
-    def now(self) -> datetime:
-        return self.moment
 
 
 class Rig:
@@ -117,6 +116,40 @@ async def test_a_token_may_stand_in_the_address(outside: Outside, tmp_path: Path
     assert outside.switch.beats == [Beat(method="GET", path=f"/denyut/{TOKEN}", authorization="")]
 
 
+@pytest.mark.parametrize("token", ["tanda rahsia", "tanda#1?x", "rahsiå", "50%20"])
+async def test_a_token_is_sent_whatever_it_is_made_of(token: str, outside: Outside, tmp_path: Path) -> None:
+    for address in ("denyut/{token}", "denyut"):
+        settings = HeartbeatSettings(url=f"{outside.url}/{address}", token=SecretStr(token))
+        async with rig(tmp_path / str(len(address)), settings) as at:
+            await at.beat()
+    in_address, in_header = outside.switch.beats
+    assert in_address.path == f"/denyut/{token}"
+    assert in_header.authorization.encode("latin-1").decode() == f"Bearer {token}"
+
+
+async def test_a_clock_that_is_set_back_does_not_silence_it(outside: Outside, tmp_path: Path) -> None:
+    async with rig(tmp_path, HeartbeatSettings(url=outside.url)) as at:
+        await at.beat()
+        at.clock.moment -= timedelta(hours=1)
+        await at.beat()
+        await at.beat(15 * SECOND)
+    assert len(outside.switch.beats) == 2
+
+
+async def test_a_bug_in_a_beat_ends_neither_the_pulse_nor_the_service(outside: Outside, tmp_path: Path) -> None:
+    async with rig(tmp_path, HeartbeatSettings(url=outside.url)) as at:
+        at.cycled_at = "not a time"  # type: ignore[assignment]
+        with structlog.testing.capture_logs() as logged:
+            pulse = asyncio.create_task(at.pulse.run())
+            async with asyncio.timeout(60):
+                while not (logged or pulse.done()):  # noqa: ASYNC110 - a log tells nobody
+                    await asyncio.sleep(0.01)
+        assert [(line["event"], line["what"]) for line in logged] == [("failed; trying again", "pulse")]
+        assert not pulse.done()
+        pulse.cancel()
+        await asyncio.gather(pulse, return_exceptions=True)
+
+
 async def test_it_stops_when_the_cycle_stands_still_and_goes_on_when_it_turns(outside: Outside, tmp_path: Path) -> None:
     async with rig(tmp_path, HeartbeatSettings(url=outside.url)) as at:
         await at.beat()
@@ -146,6 +179,21 @@ async def test_a_beat_that_is_not_heard_is_told_once_without_the_token_and_the_n
         assert TOKEN not in str(logged)
         heard = at.value('pantau_heartbeat_last_success_timestamp_seconds{receiver="switch"}')
         assert float(heard or 0) == (T0 + 2 * MINUTE).timestamp()
+
+
+async def test_a_redirect_is_no_ear(tmp_path: Path) -> None:
+    """Where it leads may be a page that asks for a sign-in, and answers 200 whoever comes."""
+    beats = []
+
+    async def elsewhere(request: Request) -> Response:
+        beats.append(request.url.path)
+        return RedirectResponse("/log-masuk")
+
+    app = Starlette(routes=[Route("/{path:path}", elsewhere)])
+    async with serve(app) as url, rig(tmp_path, HeartbeatSettings(url=f"{url}/pantau")) as at:
+        await at.beat()
+        assert at.value('pantau_heartbeat_last_success_timestamp_seconds{receiver="switch"}') == "0.0"
+    assert beats == ["/pantau"]
 
 
 async def test_a_switch_that_is_not_there_holds_nothing_up(tmp_path: Path) -> None:
@@ -232,11 +280,11 @@ def test_a_manager_that_has_gone_harms_nobody(tmp_path: Path) -> None:
 
 async def test_a_store_that_cannot_be_written_holds_it_back_and_is_told_once(outside: Outside, tmp_path: Path) -> None:
     class Away(Processes):
-        away = True
+        raises: Exception | None = TimeoutError()
 
         async def beat(self, started_at: datetime, now: datetime) -> list[Process]:
-            if self.away:
-                raise OSError("disk full")
+            if self.raises:
+                raise self.raises
             return []
 
     async with rig(tmp_path, HeartbeatSettings(url=outside.url)) as at:
@@ -250,10 +298,22 @@ async def test_a_store_that_cannot_be_written_holds_it_back_and_is_told_once(out
         # The first minute is forgiven: a group of commits on a slow disk.
         assert len(outside.switch.beats) == 2
         assert [line["event"] for line in logged] == ["the store cannot be written", "the heartbeat is held back"]
-        broken.away = False
-        await at.beat(MINUTE)
+        broken.raises = None
+        with structlog.testing.capture_logs() as logged:
+            await at.beat(MINUTE)
         assert at.away_since() is None
         assert len(outside.switch.beats) == 3
+        assert [line["event"] for line in logged] == ["the store can be written again", "the heartbeat may be sent"]
+
+        # A store that knows that it is away logs it itself.
+        broken.raises = StoreAway("disk full")
+        with structlog.testing.capture_logs() as logged:
+            await at.beat(MINUTE)
+            assert at.away_since() is not None
+            broken.raises = None
+            await at.beat(MINUTE)
+        assert at.away_since() is None
+        assert logged == []
 
 
 async def test_each_process_sees_the_others_only_where_there_can_be_others(tmp_path: Path) -> None:

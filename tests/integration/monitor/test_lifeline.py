@@ -27,6 +27,7 @@ from monitor.metrics import Metrics
 from monitor.watchdog.lifeline import Lifeline
 from monitor.watchdog.memory_file import MemoryFile
 from monitor.watchdog.ringing import Memory, Spell, Trouble
+from tests.integration.alerts.station import Clock
 from tests.unit.alerts.people import MINUTE, T0
 
 WORDING = load()
@@ -34,14 +35,6 @@ NOC = Office(short="PANTAU", name="Pusat Operasi Contoh", domain="")
 MOBILE, OTHER, FIXED = "+60100000900", "+60100000901", "+60300000900"
 #: Has the form of a number, and is nobody's at this carrier.
 NOBODYS = "+60100000999"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.moment = T0
-
-    def now(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
-        return self.moment
 
 
 class Watchroom:
@@ -157,8 +150,10 @@ async def test_a_store_that_is_away_for_ten_minutes_rings_and_texts_and_says_whe
 
 async def test_a_landline_is_rung_and_sent_no_sms_and_hears_by_a_call_when_it_is_over(room: Watchroom) -> None:
     room.write(FIXED)
-    await room.look(10 * MINUTE, AWAY)
+    with structlog.testing.capture_logs() as logged:
+        await room.look(10 * MINUTE, AWAY)
     assert room.told() == ([FIXED], [])
+    assert [line["event"] for line in logged] == ["the operations centre is rung without the store"], "none was tried"
     await room.look(MINUTE, {})
     assert room.told() == ([FIXED], [])
     assert "berfungsi semula" in room.first.phones[FIXED].calls[-1].text

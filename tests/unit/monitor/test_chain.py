@@ -5,22 +5,25 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
 from alerts.audit import Head, Sealed
+from alerts.store import Entry
 from monitor.config.loading import load
 from monitor.metrics import Metrics
 from monitor.proof.chain import follow
 from monitor.proof.lifecycle import Lifecycle
-from monitor.store import audit
+from monitor.store import audit, purge
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
 from monitor.store.records import Applied
-from tests.unit.alerts.people import T0
+from tests.unit.alerts.people import MINUTE, T0
 from tests.unit.monitor.cli.office import ENVIRON, Office
 
 
@@ -72,6 +75,33 @@ async def test_a_journal_that_was_changed_is_exported_and_logged_with_its_place(
     assert "pantau_audit_flaws 1.0" in metrics.render().decode()
     (told,) = [log for log in logs if log["event"] == "the journal was changed"]
     assert told["flaws"] == ["entry 1: was changed: it says something else than was written"]
+
+
+async def test_a_purge_in_the_middle_of_it_is_no_change(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with SqlStore(database).transaction() as ledger:
+        for _ in range(audit.BATCH + 1):
+            await ledger.journal(Entry(at=T0, actor="x", event="configuration taken up"))
+    views, read = 0, database.read
+
+    @asynccontextmanager
+    async def reading() -> AsyncIterator[AsyncConnection]:
+        nonlocal views
+        views += 1
+        if views == 2:
+            async with database.write() as connection:
+                doomed = await purge.find(connection, T0 + MINUTE)
+                await purge.carry_out(connection, doomed, Entry(at=T0, actor="Puan Arkib Contoh", event=""))
+        async with read() as connection:
+            yield connection
+
+    monkeypatch.setattr(database, "read", reading)
+    metrics = Metrics(version="1", now=Clock().now)
+    with capture_logs() as logs:
+        await follow(database, metrics)
+
+    assert views > 2
+    assert "pantau_audit_flaws 0.0" in metrics.render().decode()
+    assert [log["event"] for log in logs] == ["audit head"]
 
 
 async def test_the_service_writes_down_its_own_life_and_who_changed_its_configuration(database: Database) -> None:

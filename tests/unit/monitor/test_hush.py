@@ -72,8 +72,7 @@ async def office(tmp_path: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Stati
     async with Database.open(tmp_path) as database:
         station = Station(database)
         silencer = Silencer(SqlStore(database), station.dispatcher, station.clock, lambda: ["JCM", *ROUTES])
-        app = control(Web())
-        app.include_router(silences(silencer))
+        app = control(Web(), silences(silencer))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://pantau") as client:
             yield client, station
 

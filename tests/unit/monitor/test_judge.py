@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from alerts.notice import Matter
-from monitor.judging.health import Health, HealthPolicy
+from monitor.judging.health import Grade, Health, HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.probing.route import Direction
 from probes.result import Outcome, Party, Phase
@@ -410,6 +412,55 @@ def test_while_it_spreads_nothing_is_said_yet_and_in_the_end_it_is() -> None:
 
     assert here.judge.trouble("JCM", here.now + MINUTE) is None
     assert here.judge.trouble("JCM", here.now + 2 * (PROBING.confirmation + PROBING.patience.whole)) is not None
+
+
+def test_a_route_that_could_not_look_is_waited_for_before_it_is_said_how_much_is_down() -> None:
+    here = world("JCM").rounds(3)
+    outbound = [route for route in here.routes if route.direction is Direction.OUTBOUND]
+    for _ in range(3):
+        here.judge.take_in(failed(outbound[0], here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
+    assert here.judge.trouble("JCM", here.now) is not None
+
+    here = world("JCM").rounds(3)
+    # The reference at its end did not answer.
+    here.judge.take_in(failed(outbound[1], here.now, Outcome.REJECTED, Phase.CONNECT), here.now)
+    for _ in range(3):
+        here.judge.take_in(failed(outbound[0], here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
+    assert here.judge.trouble("JCM", here.now) is None
+    assert here.judge.trouble("JCM", here.now + 2 * (PROBING.confirmation + PROBING.patience.whole)) is not None
+
+
+def test_a_proof_that_a_clock_set_back_has_left_in_the_future_proves_nothing() -> None:
+    here = world("JCM").rounds(3)
+    here.now -= timedelta(hours=2)
+    verdict = here.judge.take_in(REFUSED(here.routes[0], here.now, Party.RECIPIENT), here.now + SECOND)  # type: ignore[arg-type]
+    assert verdict is not None
+    assert verdict.grade is Grade.PENDING
+
+
+def test_while_our_network_is_down_no_reference_is_accused_any_more() -> None:
+    here = world("JCM").rounds(3)
+    here.faults["a"] = REFUSED
+    here.rounds(6)
+    assert here.own() == {"reference/a"}
+    here.cut_off = True
+    here.rounds(6)
+    assert here.own() == {"network"}
+
+
+def test_a_reference_that_works_again_does_not_put_the_blame_on_the_other() -> None:
+    here = world("JCM").rounds(3)
+    here.faults["a"] = LOSES
+    here.rounds(6)
+    assert here.own() == {"reference/a"}
+    here.faults.clear()
+    seen = set()
+    for route in [*here.routes, *here.routes]:
+        here.now += SECOND
+        here.judge.take_in(arrived(route, here.now), here.now + SECOND)
+        seen |= here.own()
+    assert seen == {"reference/a"}
+    assert here.own() == set()
 
 
 def test_recovery_needs_every_direction() -> None:

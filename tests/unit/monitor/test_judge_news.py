@@ -73,3 +73,19 @@ def test_mail_that_comes_late_moves_its_agency() -> None:
     judge.moved()
     judge.came_late(route.name, "00000000000000aa", 9 * MINUTE, T0 + 9 * MINUTE)
     assert "agc" in judge.moved()
+
+
+def test_what_only_time_can_tell_is_asked_about_again() -> None:
+    spreading = world("JCM").rounds(3)
+    internal, outbound = spreading.routes[0], spreading.routes[1]
+    for route in (internal, internal, internal, outbound):
+        spreading.judge.take_in(failed(route, spreading.now, Outcome.REJECTED, Phase.SUBMIT), spreading.now)
+    spreading.judge.moved()
+    assert spreading.judge.trouble("JCM", spreading.now) is None
+    assert spreading.judge.moved() == {"JCM"}
+
+    unsteady = world("JCM").rounds(3)
+    unsteady.judge.restore_falls({"JCM": [unsteady.now] * 3}, {"JCM"})
+    unsteady.judge.moved()
+    assert unsteady.judge.is_well("JCM", unsteady.now) is None
+    assert unsteady.judge.moved() == {"JCM"}

@@ -14,18 +14,6 @@ from probes.result import Arrival, Outcome
 from tests.unit.monitor.scrape import AGENCY, LABELS, NOON, ROUTE, SUCCESS, Clock, Scrape, finish, run
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def metrics(clock: Clock) -> Metrics:
-    metrics = Metrics(version="1.2.3", now=clock)
-    metrics.watch_agency(AGENCY, routes=[ROUTE])
-    return metrics
-
-
 def test_what_is_not_proven_is_absent(metrics: Metrics) -> None:
     scrape = Scrape(metrics)
     for name in (

@@ -15,13 +15,6 @@ from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, Clock, Scrape
 IMAPS = "imap.jpc.gov.my:993"
 
 
-@pytest.fixture
-def metrics() -> Metrics:
-    metrics = Metrics(version="1.2.3", now=Clock())
-    metrics.watch_agency(AGENCY, routes=[ROUTE])
-    return metrics
-
-
 def found(aspect: str, verdict: Verdict, subject: str = "jpc.gov.my", days: float | None = None) -> Finding:
     expires_at = None if days is None else NOON + timedelta(days=days)
     return Finding(aspect=aspect, subject=subject, verdict=verdict, expires_at=expires_at)

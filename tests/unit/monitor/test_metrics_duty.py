@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
-
 from monitor.metrics import Metrics
-from tests.unit.monitor.scrape import AGENCY, ROUTE, Clock, Scrape
+from tests.unit.monitor.scrape import AGENCY, ROUTE, Scrape
 
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    metrics = Metrics(version="1.2.3", now=Clock())
-    metrics.watch_agency(AGENCY, routes=[ROUTE])
-    return metrics
 
 
 def gap(metrics: Metrics, rota: str) -> float | None:

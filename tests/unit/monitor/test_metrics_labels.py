@@ -10,19 +10,7 @@ import pytest
 from alerts.channel import Channel
 from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
 from probes.result import Arrival, Outcome
-from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, SUCCESS, Clock, Scrape, finish, run
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def metrics(clock: Clock) -> Metrics:
-    metrics = Metrics(version="1.2.3", now=clock)
-    metrics.watch_agency(AGENCY, routes=[ROUTE])
-    return metrics
+from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, SUCCESS, Scrape, finish, run
 
 
 def test_forgetting_an_agency_removes_every_series_of_it_and_no_other(metrics: Metrics) -> None:

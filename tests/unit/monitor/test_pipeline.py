@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -28,9 +28,9 @@ from tests.unit.monitor.trial import LOSES, MINUTE, REFUSED, T0, World, agency_r
 
 
 @pytest.fixture(autouse=True)
-def logs() -> Iterator[object]:
+def logs() -> Iterator[list[Any]]:
     with capture_logs() as lines:
-        yield lines
+        yield cast(list[Any], lines)
 
 
 class Clock:
@@ -252,6 +252,44 @@ async def test_one_that_cannot_be_told_does_not_keep_the_others_from_being_told(
     assert service.alerts.told() == ["JKT: both"]
 
 
+async def test_what_cannot_be_told_for_a_bug_is_logged_once_however_often_it_is_tried(logs: list[Any]) -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    service.alerts.away = {"JCM"}
+    await service.rounds(9)
+    assert service.alerts.asked > 3
+    complaints = [line for line in logs if line["event"].startswith("could not tell the alerting side")]
+    assert [line["key"] for line in complaints] == ["JCM"]
+
+    service.alerts.away = set()
+    await service.rounds(1)
+    service.alerts.away = {"JCM"}
+    service.world.faults.clear()
+    await service.rounds(9)
+    complaints = [line for line in logs if line["event"].startswith("could not tell the alerting side")]
+    assert [line["key"] for line in complaints] == ["JCM", "JCM"]
+
+
+async def test_a_bug_while_it_is_told_again_does_not_end_the_service(logs: list[Any]) -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    service.alerts.store_away = True
+    await service.rounds(4)
+
+    service.judge.own_troubles = lambda now: 1 / 0  # type: ignore[assignment, method-assign, return-value]
+    service.alerts.store_away = False
+    telling = asyncio.create_task(service.pipeline.keep_telling())
+    async with asyncio.timeout(60):
+        while not (telling.done() or "failed; trying again" in [line["event"] for line in logs]):  # noqa: ASYNC110 - a log tells nobody
+            await asyncio.sleep(0.05)
+    assert not telling.done()
+    assert service.alerts.told() == ["JCM: both"]
+    telling.cancel()
+    await asyncio.gather(telling, return_exceptions=True)
+
+
 async def test_while_the_store_is_away_it_goes_on_judging_showing_and_telling() -> None:
     service = Service("JCM")
     await service.rounds(3)
@@ -274,9 +312,12 @@ async def test_runs_do_not_wait_for_a_store_that_is_away_and_what_was_seen_is_to
     assert service.alerts.asked == 1
     assert service.value("mail_up", agency="JCM", direction="internal") == 0
 
-    service.alerts.store_away = False
-    async with asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         telling = tasks.create_task(service.pipeline.keep_telling())
+        # In vain, and no run comes after it that would ask anew.
+        while service.alerts.asked < 2:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+        service.alerts.store_away = False
         await service.alerts.told_something.wait()
         telling.cancel()
     assert service.alerts.told() == ["JCM: both"]

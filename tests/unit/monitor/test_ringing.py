@@ -47,6 +47,12 @@ def test_when_it_is_over_those_who_were_rung_are_told_and_nobody_is_when_nobody_
     assert rung(untold_yet, {}, T0 + 2 * MINUTE) == ({}, [])
 
 
+def test_what_is_not_known_now_is_neither_told_nor_over() -> None:
+    told, _ = rung({}, AWAY, T0 + 10 * MINUTE)
+    assert recall(told, {}, PATIENCE, T0 + 60 * MINUTE, frozenset({Trouble.STORE})) == (told, ())
+    assert recall({}, {}, PATIENCE, T0, frozenset(Trouble)) == ({}, ())
+
+
 def test_a_process_that_starts_again_and_again_goes_on_from_what_is_remembered() -> None:
     """Each life sees the store away since its own start only; it dies every minute."""
     memory: Memory = {}

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+import alerts
+from alerts.advance import Brake
+from alerts.auditor import Lapse
 from alerts.channel import Channel
 from alerts.delivery import AttemptState, NoticeState
 from alerts.documents import phrase
@@ -16,6 +23,8 @@ def test_every_member_of_a_closed_set_has_its_word() -> None:
     assert set(phrase.CHANNELS) == set(Channel)
     assert set(phrase.PURPOSES) == set(Purpose)
     assert set(phrase.STATES) == {*AttemptState, *NoticeState}
+    assert set(phrase.LAPSES) == set(Lapse)
+    assert set(phrase.BRAKES) == set(Brake)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +35,8 @@ def test_every_member_of_a_closed_set_has_its_word() -> None:
         ("reported: delivered", "Laporan pembekal: diterima"),
         ("notice failed", "Notis: gagal"),
         ("outage notice decided", "Notis gangguan diputuskan"),
+        ("step overdue", "Langkah: lewat"),
+        ("recovery overdue no more", "Notis pemulihan: tidak lewat lagi"),
         ("something of a later version", "something of a later version"),
     ],
 )
@@ -42,4 +53,29 @@ def test_whatever_a_call_of_a_gateway_and_a_notice_come_to_is_told_in_malay() ->
 def test_details_that_are_words_of_ours_are_told_in_malay_and_others_as_they_are() -> None:
     assert phrase.detail("channel", "voice") == "Panggilan"
     assert phrase.detail("purpose", "recovery") == "pemulihan"
+    assert phrase.detail("brake", "contact") == "had bagi seorang penerima"
+    assert phrase.detail("until", "2026-11-24T06:15:09.5+00:00") == "24/11/2026 14:15:09"
+    assert phrase.detail("until", "then") == "then"
     assert phrase.detail("gateway", "voice") == "voice"
+
+
+def journalled() -> Iterator[str]:
+    """Yield every text that the engine hands to the journal as an event, as it stands in the code."""
+    for file in sorted(Path(alerts.__path__[0]).glob("*.py")):
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] in {
+                "Entry",
+                "_write",
+                "_journal",
+            }:
+                handed = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg == "event")]
+                parts = [part for each in handed if not isinstance(each, ast.JoinedStr) for part in ast.walk(each)]
+                texts = [part.value for part in parts if isinstance(part, ast.Constant)]
+                yield from (text for text in texts if isinstance(text, str) and " " in text)
+
+
+def test_whatever_the_engine_journals_is_told_in_malay() -> None:
+    events = set(journalled())
+
+    assert {"attempt written", "letter dispatched", "PIN proven", "nobody is on call"} <= events
+    assert [event for event in sorted(events) if phrase.event(event) == event] == []

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from pypdf.generic import DictionaryObject, PdfObject, StreamObject
 
-from alerts.documents.render import fax, letter
+from alerts.documents.render import fax, fax_list, letter
 from alerts.gateway import PageContent
 from alerts.notice import Addressee, Facts
 from alerts.wording.texts import Wording
@@ -32,7 +32,12 @@ def stream(value: PdfObject) -> StreamObject:
     return found
 
 
+def listed(facts: Facts, addressee: Addressee, wording: Wording) -> PageContent:
+    return fax_list([facts], addressee, wording)
+
+
 both = pytest.mark.parametrize("render", [letter, fax])
+every = pytest.mark.parametrize("render", [letter, fax, listed])
 
 
 @both
@@ -54,7 +59,7 @@ def test_a_page_declares_its_standards_and_its_language(render: Render) -> None:
         assert declared in metadata
 
 
-@both
+@every
 def test_only_our_font_is_used_and_it_is_embedded(render: Render) -> None:
     sheet = reader(render(FACTS, MINISTRY, WORDING)).pages[0]
     fonts = dictionary(dictionary(sheet["/Resources"])["/Font"]).values()
@@ -63,7 +68,7 @@ def test_only_our_font_is_used_and_it_is_embedded(render: Render) -> None:
     assert all(re.fullmatch(r"/[A-Z]{6}\+Arimo-\w+", name) for name in names)
 
 
-@both
+@every
 def test_the_same_facts_give_the_same_bytes(render: Render) -> None:
     first = render(FACTS, MINISTRY, WORDING)
     with ThreadPoolExecutor(4) as threads:
@@ -93,7 +98,7 @@ def test_a_hostile_name_is_printed_as_it_stands(render: Render) -> None:
     assert page.title.endswith(HOSTILE.upper())
 
 
-@both
+@every
 def test_a_character_without_a_glyph_does_not_stop_the_page(render: Render) -> None:
     office = replace(OFFICE, name="Jabatan 中 \u202eContoh\x07\x00 \uff21 😀\nMalaysia")
     said = text(render(replace(FACTS, office=office), MINISTRY, WORDING))

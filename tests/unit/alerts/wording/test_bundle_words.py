@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from io import BytesIO
 
 import pytest
-from pypdf import PdfReader
 
-from alerts.documents.render import fax_list
-from alerts.notice import Addressee, Facts, Language, Matter, Plan, Purpose
+from alerts.notice import Facts, Language, Matter, Plan, Purpose
 from alerts.wording.bundle import compose_call, compose_sms
 from alerts.wording.lint import COMFORTABLE, errors, lint, septets
 from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING
@@ -76,18 +73,3 @@ def test_a_call_says_how_many_and_names_six_at_most_in_both_languages() -> None:
     assert any("dua belas agensi gagal" in block for block in malay.blocks)
     assert any("Jabatan Contoh 5; dan enam lagi. Senarai penuh ada di portal." in block for block in malay.blocks)
     assert any("twelve agencies" in block for block in english.blocks)
-
-
-@pytest.mark.parametrize("purpose", [Purpose.OUTAGE, Purpose.RECOVERY])
-def test_a_list_has_a_row_for_each_agency_and_speaks_for_none_of_them(purpose: Purpose) -> None:
-    facts = agencies(40, (Plan.ANNOUNCEMENT, purpose, Matter.SENDING))
-    page = fax_list(facts, Addressee(title="Ketua Setiausaha", organisation="Kementerian Contoh"), WORDING)
-    pages = [each.extract_text() for each in PdfReader(BytesIO(page.pdf)).pages]
-    text = " ".join(" ".join(pages).split())
-
-    assert len(pages) == page.pages > 1
-    assert all(f"Jabatan Contoh {n}" in text for n in range(40))
-    assert "SENARAI" in page.title
-    assert "(40 AGENSI)" in page.title
-    assert "bagi pihak agensi dalam senarai" in text
-    assert ("Pulih pada" if purpose is Purpose.RECOVERY else "Sejak") in text

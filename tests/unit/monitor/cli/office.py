@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import yaml
+from fastapi import APIRouter
 from typer.testing import CliRunner
 
 from monitor.app import CONTROL_SOCKET
 from monitor.cli import app
 from monitor.web.control import control
-from monitor.web.records import Records
 from monitor.web.serving import open_unix, serve
 from tests.unit.monitor.web.source import Service
 
@@ -53,9 +53,9 @@ class Office:
         return self.state / CONTROL_SOCKET
 
     @asynccontextmanager
-    async def open(self, service: Service, archive: Records | None = None) -> AsyncIterator[None]:
+    async def open(self, service: Service, *parts: APIRouter) -> AsyncIterator[None]:
         """Answer on the control socket for as long as the block lasts."""
-        async with serve(control(service, archive), open_unix(self.socket)):
+        async with serve(control(service, *parts), open_unix(self.socket)):
             yield
 
     def run(self, *words: str) -> tuple[int, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pypdf import PdfReader
 
 from monitor.cli.probe import EXIT_CODES
 from probes.result import Outcome
@@ -16,6 +17,7 @@ from tests.unit.monitor.cli.office import Office
     [
         (("letter", "ZZZ", "--preview"), "there is no agency ZZZ; there are "),
         (("letter", "JCONTOH"), "letters are sent by the service only"),
+        (("letter", "JCONTOH", "--preview", "--purpose", "release"), "no page says it; write --purpose outage, "),
         (("letter", "JCONTOH", "--preview", "--recipient", "nobody"), "has no recipient nobody; it has "),
         (("probe", "ZZZ"), "there is no agency ZZZ in the configuration"),
         (("probe", "JCONTOH", "sideways"), "has no route sideways; it has "),
@@ -42,6 +44,18 @@ def test_a_preview_is_written_where_it_was_asked_for(office: Office, tmp_path: P
     assert code == 0
     assert "A preview: nothing was sent." in output
     assert path.read_bytes().startswith(b"%PDF")
+
+
+def test_a_preview_is_a_letter_to_the_first_or_a_fax_to_whom_it_was_asked_for(office: Office, tmp_path: Path) -> None:
+    said = []
+    for words in ((), ("--fax", "--recipient", "negeri")):
+        path = tmp_path / "halaman.pdf"
+        assert office.run("letter", "JCONTOH", "--preview", "-o", str(path), *words)[0] == 0
+        said.append(PdfReader(path).pages[0].extract_text())
+
+    assert ["FAKSIMILE" in each for each in said] == [False, True]
+    assert ["Ketua Setiausaha" in each for each in said] == [True, False]
+    assert ["Setiausaha Kerajaan Negeri" in each for each in said] == [False, True]
 
 
 def test_a_preview_that_cannot_be_written_is_said_to_be(office: Office, tmp_path: Path) -> None:

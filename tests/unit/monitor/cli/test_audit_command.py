@@ -8,10 +8,11 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -23,6 +24,7 @@ from monitor.proof.lifecycle import Lifecycle
 from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
+from monitor.web.records import records
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import T0
 from tests.unit.alerts.wording.situations import WORDING
@@ -59,7 +61,7 @@ def archive(database: Database) -> Archive:
 @asynccontextmanager
 async def running(office: Office) -> AsyncIterator[Database]:
     """Run a service with two entries in its journal."""
-    async with Database.open(office.state) as database, office.open(Service(), archive(database)):
+    async with Database.open(office.state) as database, office.open(Service(), records(archive(database))):
         await write(database, "incident opened", "incident resolved")
         yield database
 
@@ -100,6 +102,23 @@ async def test_a_changed_journal_is_said_to_be_changed_and_where(office: Office)
     )
 
 
+async def test_what_is_written_while_it_is_followed_is_followed_too(office: Office) -> None:
+    async with Database.open(office.state) as database:
+        kept = archive(database)
+        pages = kept.entries
+
+        async def entries(after: int) -> Sequence[Mapping[str, Any]]:
+            page = await pages(after)
+            if after < 3:
+                await write(database, "goes on")
+            return page
+
+        kept.entries = entries  # type: ignore[method-assign]  # what others do meanwhile
+        async with office.open(Service(), records(kept)):
+            code, said = await office.ask("audit", "verify")
+    assert (code, said[:33]) == (0, "The journal is whole: 4 entries, ")
+
+
 async def test_an_entry_that_cannot_be_read_is_named(office: Office) -> None:
     async with running(office):
         change(office.state / "pantau.sqlite", "UPDATE journal SET at = 'yesterday' WHERE id = 1")
@@ -122,7 +141,7 @@ async def test_a_head_that_was_kept_elsewhere_still_fits_when_more_was_written(o
     assert code == 3
 
 
-@pytest.mark.parametrize("against", ["2", "two:abc", "2:abc"])
+@pytest.mark.parametrize("against", ["2", "two:abc", "2:abc", f"2:{'z' * 64}", f"²:{'0' * 64}"])
 async def test_a_head_that_is_none_is_refused_with_what_to_write(office: Office, against: str) -> None:
     async with running(office):
         code, said = await office.ask("audit", "verify", "--against", against)
@@ -197,10 +216,14 @@ async def test_a_copy_can_be_looked_at_beside_the_running_service(office: Office
 
 async def test_what_is_exported_can_be_checked_with_nothing_of_ours(office: Office, tmp_path: Path) -> None:
     output = tmp_path / "journal.jsonl"
+    # An earlier one, that somebody has opened to others.
+    output.write_text("x" * 10_000)
+    output.chmod(0o644)
     async with running(office):
         code, said = await office.ask("audit", "export", "--output", str(output))
         assert (code, said) == (0, f"{output} is written.\n")
         assert (await office.ask("audit", "export"))[1] == output.read_text()
+    assert (await office.ask("audit", "export"))[1] == output.read_text(), "without the service too"
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
 
     previous = "0" * 64

@@ -9,8 +9,7 @@ from alerts.channel import Channel
 from alerts.drill import ExerciseState, facts
 from alerts.notice import Language
 from monitor.store.drills import Drill, Record
-from monitor.web.control import control
-from monitor.web.serving import open_unix, serve
+from monitor.web.drills import drills
 from tests.unit.alerts.people import MINUTE, OFFICE, T0
 from tests.unit.monitor.cli.office import Office
 from tests.unit.monitor.web.source import Service
@@ -61,7 +60,7 @@ class School:
 
 
 async def said(office: Office, school: School, *words: str) -> tuple[int, str]:
-    async with serve(control(Service(), None, school), open_unix(office.socket)):
+    async with office.open(Service(), drills(school)):
         return await office.ask("drill", *words)
 
 
@@ -73,9 +72,11 @@ async def test_it_begins_a_drill_in_somebodys_name_and_says_where_the_results_ar
     assert "pantau drill --results" in text
 
 
-async def test_without_a_name_it_is_for_all(office: Office) -> None:
+async def test_nobody_wakes_everybody_by_typing_too_little(office: Office) -> None:
     school = School()
-    await said(office, school)
+    assert await said(office, school) == (2, "name whom to drill: `pantau drill CONTACT`, or `pantau drill all`\n")
+    assert school.asked == []
+    assert (await said(office, school, "all"))[0] == 0
     assert [contact for contact, _ in school.asked] == ["all"]
 
 

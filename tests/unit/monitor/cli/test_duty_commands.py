@@ -17,9 +17,7 @@ from monitor.metrics import Metrics
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
 from monitor.store.tables import drill, exercise, journal
-from monitor.web.control import control
 from monitor.web.duty import duties
-from monitor.web.serving import open_unix, serve
 from tests.unit.monitor.cli.office import ENVIRON, Office
 from tests.unit.monitor.web.source import Service
 
@@ -69,9 +67,7 @@ class Watch:
 async def watch(office: Office, tmp_path: Path) -> AsyncIterator[Watch]:
     async with Database.open(tmp_path / "store") as database:
         watch = Watch(office, database)
-        orders = control(Service())
-        orders.include_router(duties(watch.duty))
-        async with serve(orders, open_unix(office.socket)):
+        async with office.open(Service(), duties(watch.duty)):
             yield watch
 
 
@@ -125,6 +121,8 @@ async def test_an_agency_without_rotas_says_where_its_people_stand(office: Offic
     [
         (("oncall", "LAIN"), "there is no agency LAIN; there are JCONTOH, MPCONTOH"),
         (("oncall", "--at", "tomorrow"), "'tomorrow' is no date with a time; write 2026-12-01 22:00"),
+        (("oncall", "--at", "9999-12-31 22:00"), "'9999-12-31 22:00' is too far from now; write 2026-12-01 22:00"),
+        (("oncall", "--at", "0001-01-01 00:00"), "'0001-01-01 00:00' is too far from now; write 2026-12-01 22:00"),
         (
             ("override", "add", "JCONTOH/lain", "siti", "--until", "2026-12-03 08:00"),
             "there is no rota JCONTOH/lain; there are JCONTOH/bertugas",
@@ -151,6 +149,12 @@ async def test_what_makes_no_sense_is_refused_in_words(
 
     assert (code, output.strip()) == (1, said)
     assert await watch.standing() == []
+
+
+async def test_a_number_that_no_store_gives_is_refused(office: Office, watch: Watch) -> None:
+    code, said = await office.ask("override", "remove", "9" * 20)
+
+    assert (code, said.startswith("number: Input should be less than")) == (2, True)
 
 
 async def test_an_override_puts_somebody_on_call_until_it_is_taken_back(office: Office, watch: Watch) -> None:

@@ -10,8 +10,6 @@ import pytest
 from monitor.hush import Silencer
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
-from monitor.web.control import control
-from monitor.web.serving import open_unix, serve
 from monitor.web.silences import silences
 from tests.integration.alerts.station import Station
 from tests.unit.monitor.cli.office import Office
@@ -25,15 +23,13 @@ async def watch(office: Office, tmp_path: Path) -> AsyncIterator[Station]:
     async with Database.open(tmp_path / "store") as database:
         station = Station(database)
         silencer = Silencer(SqlStore(database), station.dispatcher, station.clock, lambda: ["JCONTOH"])
-        orders = control(Service())
-        orders.include_router(silences(silencer))
-        async with serve(orders, open_unix(office.socket)):
+        async with office.open(Service(), silences(silencer)):
             yield station
 
 
 async def test_a_silence_is_begun_listed_and_ended(office: Office, watch: Station) -> None:
     assert await office.ask("silence", "list") == (0, "There are no silences.\n")
-    code, said = await office.ask(*ADD)
+    code, said = await office.ask(*ADD[:2], "jcontoh", *ADD[3:])
     assert (code, said) == (0, "Nobody is told about JCONTOH until 24/11/2026 16:15: silence 1.\n")
 
     _, listed = await office.ask("silence", "list")
@@ -59,3 +55,9 @@ async def test_an_order_that_cannot_be_carried_out_is_refused_in_words(
 
     assert code == 1
     assert says in said
+
+
+async def test_a_number_that_no_store_gives_is_refused(office: Office, watch: Station) -> None:
+    code, said = await office.ask("silence", "remove", "9" * 20)
+
+    assert (code, said.startswith("number: Input should be less than")) == (2, True)

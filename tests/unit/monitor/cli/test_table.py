@@ -28,6 +28,12 @@ def test_a_table_without_rows_says_so(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == "No notices have been sent.\n"
 
 
+def test_nothing_that_was_said_moves_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    show(["Found"], [["550 \x1b[2J\x1b]0;x\x07\r no"]], nothing="None.")
+
+    assert capsys.readouterr().out.splitlines()[1].rstrip() == "550  [2J ]0;x   no"
+
+
 def test_what_a_server_said_is_shown_as_it_said_it(capsys: pytest.CaptureFixture[str]) -> None:
     said = "mx.contoh.gov.my [2001:db8:a:b::1] 550 [/x] [red]:smile:"
 

@@ -280,7 +280,7 @@ NUMBER_MISTAKES = [
         ENTRY,
         '{mobile: "+44 20 7946 0103"}',
         (
-            f"{LINE}.mobile: '+44 20 7946 0103' is no mobile number, and an SMS to a fixed line is lost; "
+            f"{LINE}.mobile: is no mobile number, and an SMS to a fixed line is lost; "
             "write instead: a mobile number, or voice:"
         ),
     ),
@@ -395,12 +395,17 @@ def test_office_hours_that_are_none_are_refused(ministry: Ministry) -> None:
         "pantau.yaml:3: calendar.office_hours[0]: '17:00-08:00' ends before it begins; write instead: 08:00-17:00"
     ]
     ministry.edit("pantau", '["17:00-08:00"]', '["08:00-13:00", "12:00-17:00"]')
-    assert ministry.problems() == [
+    run_together = [
         (
-            "pantau.yaml:3: calendar.office_hours[1]: begins before the one before has ended; "
+            "pantau.yaml:3: calendar.office_hours[1]: does not begin after the end of the one before; "
             "write instead: later hours, or one span"
         )
     ]
+    assert ministry.problems() == run_together
+    ministry.edit("pantau", '"12:00-17:00"', '"13:00-17:00"')
+    assert ministry.problems() == run_together
+    ministry.edit("pantau", '"13:00-17:00"', '"14:00-17:00"')
+    assert ministry.problems() == []
 
 
 # -- what will be wrong ---------------------------------------------------------------------------------------------

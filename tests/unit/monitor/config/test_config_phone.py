@@ -13,37 +13,37 @@ _NUMBER = "a number as in 010-000 0000, 03-1234 5678 or +60 3-1234 5678"
 MISTAKES = [
     (
         ("jabatan", "+44 20 7946 0103", "12"),
-        f"{_AGENCY}:21: contacts.siti.voice: '12' is not possible as a telephone number; write instead: {_NUMBER}",
+        f"{_AGENCY}:21: contacts.siti.voice: is not possible as a telephone number; write instead: {_NUMBER}",
     ),
     (
         ("jabatan", "+44 20 7946 0103", "tiada"),
-        f"{_AGENCY}:21: contacts.siti.voice: 'tiada' is no telephone number; write instead: {_NUMBER}",
+        f"{_AGENCY}:21: contacts.siti.voice: is no telephone number; write instead: {_NUMBER}",
     ),
     (
         ("jabatan", "+44 20 7946 0103", "03-0000 0000"),
         (
-            f"{_AGENCY}:21: warning: contacts.siti.voice: '03-0000 0000' is in no range that is known to be assigned; "
+            f"{_AGENCY}:21: warning: contacts.siti.voice: is in no range that is known to be assigned; "
             "write instead: the right number, if this is not it"
         ),
     ),
     (
         ("jabatan", "+1 202-555-0102", "03-0000 0000"),
         (
-            f"{_AGENCY}:20: contacts.siti.sms: '03-0000 0000' is no mobile number, and an SMS to a fixed line is lost; "
+            f"{_AGENCY}:20: contacts.siti.sms: is no mobile number, and an SMS to a fixed line is lost; "
             "write instead: a mobile number, or voice:"
         ),
     ),
     (
         ("jabatan", "+44 20 7946 0104", "1-800-00-0000"),
         (
-            f"{_AGENCY}:33: warning: announcement.recipients.kementerian.fax: '1-800-00-0000' cannot be reached from abroad, "
+            f"{_AGENCY}:33: warning: announcement.recipients.kementerian.fax: cannot be reached from abroad, "
             "nor by gateways abroad; write instead: an ordinary number"
         ),
     ),
     (
         ("jabatan", "+44 20 7946 0104", "1-600-00-0000"),
         (
-            f"{_AGENCY}:33: announcement.recipients.kementerian.fax: '1-600-00-0000' is charged at a premium rate (1-600); "
+            f"{_AGENCY}:33: announcement.recipients.kementerian.fax: is charged at a premium rate (1-600); "
             "write instead: an ordinary number"
         ),
     ),
@@ -75,7 +75,7 @@ def test_nobody_is_told_at_an_emergency_number(ministry: Ministry, number: str) 
     ministry.edit("jabatan", "+44 20 7946 0103", number)
     assert ministry.problems() == [
         (
-            f"{_AGENCY}:21: contacts.siti.voice: '{number}' is an emergency number; "
+            f"{_AGENCY}:21: contacts.siti.voice: is an emergency number; "
             "write instead: the number of a person or an office"
         )
     ]

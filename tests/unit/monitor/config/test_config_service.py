@@ -82,6 +82,13 @@ def test_what_exists_once_is_named_at_both_places(ministry: Ministry) -> None:
     ]
 
 
+def test_a_contact_of_the_operations_centre_has_a_key_of_its_own(ministry: Ministry) -> None:
+    own = 'contacts: {rahim: {name: Rahim Lain, sms: "+1 202-555-0105"}}'
+    ministry.edit("pantau", "  name: Pusat Operasi Contoh\n", f"  name: Pusat Operasi Contoh\n  {own}\n")
+    (problem,) = ministry.problems()
+    assert "noc.contacts.rahim: the contact 'rahim' is also at pantau.yaml:" in problem
+
+
 def test_a_reference_mailbox_is_no_agencys(ministry: Ministry) -> None:
     ministry.edit("jabatan", "[jabatan-contoh.gov.my]", "[jabatan-contoh.gov.my, rujukan-a.gov.my]")
     ministry.edit("jabatan", "pantau@jabatan-contoh.gov.my", "PANTAU@rujukan-a.gov.my")

@@ -77,6 +77,10 @@ def test_a_heartbeat_has_its_defaults_and_its_token_shows_nowhere(ministry: Mini
         ),
         ('drills: {when: {cron: "0 10 * *", for: 2h}}', "drills.when.cron: has 4 fields and not five"),
         (
+            'drills: {when: {cron: "0 10 * * tue", for: 2h}, contacts: []}',
+            "drills.contacts: is nobody; write instead: all, or the keys of contacts",
+        ),
+        (
             'drills: {when: {cron: "0 10 * * tue", for: 2h}, contacts: [rahmi]}',
             "drills.contacts[0]: there is no contact 'rahmi'; write instead: rahim",
         ),
@@ -88,6 +92,13 @@ def test_what_is_wrong_is_told_with_what_to_write_instead(ministry: Ministry, wr
     found = errors(with_section(ministry, written))
     assert [line for line in found if problem in line], found
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(("every", "warned"), [("10m", False), ("11m", True)])
+def test_a_heartbeat_that_comes_too_seldom_is_warned_of(ministry: Ministry, every: str, *, warned: bool) -> None:
+    with_section(ministry, f"heartbeat: {{url: https://suis.contoh.gov.my/pantau, every: {every}}}")
+    warnings = [str(p) for p in ministry.load().warnings if "heartbeat" in str(p)]
+    assert ["is so long that an outage of ours is noticed late" in each for each in warnings] == [True] * warned
 
 
 def test_drills_are_for_all_or_for_those_that_are_named(ministry: Ministry) -> None:

@@ -131,6 +131,26 @@ async def test_when_too_much_waits_the_oldest_goes(shelf: Shelf) -> None:
     assert sorted(await shelf.counters()) == ["c", "d", "e"]
 
 
+async def test_what_came_while_it_was_tried_in_vain_is_newer_and_stays(shelf: Shelf) -> None:
+    writes = backlog(shelf, at_most=3)
+    shelf.away = True
+    for name in "abc":
+        await writes.write(made(name))
+
+    async def fail_late(*_: Statement) -> None:
+        for name in "de":
+            await writes.write(made(name))
+        raise StoreAway("disk full")
+
+    shelf.together.write = fail_late  # type: ignore[method-assign]
+    await writes.catch_up()
+    assert len(writes) == 3
+    shelf.together.write = shelf._write  # type: ignore[method-assign]
+    await writes.catch_up()
+
+    assert sorted(await shelf.counters()) == ["c", "d", "e"]
+
+
 async def test_it_is_written_by_itself_when_the_store_is_back(shelf: Shelf) -> None:
     writes = backlog(shelf)
     writing = asyncio.create_task(writes.keep_writing())

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, text
 
 from monitor.store.database import Database, StoreInUseError
 from monitor.store.migrations import StoreTooNewError, upgrade
+from monitor.store.postgres import objection
 
 
 @pytest.fixture
@@ -134,6 +135,27 @@ def test_a_store_that_a_newer_version_has_used_is_left_alone_and_says_what_to_do
     with pytest.raises(StoreTooNewError, match="install that version again, or put back the copy"):
         upgrade(url)
     assert (tmp_path / "fresh.sqlite").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("version", "standby", "encoding", "wrong"),
+    [
+        (150000, False, "UTF8", None),
+        (180001, False, "UTF8", None),
+        (149999, False, "UTF8", "is version 14; Pantau needs PostgreSQL 15 or newer"),
+        (160004, True, "UTF8", "is a standby that takes no writes; name the primary"),
+        (
+            160004,
+            False,
+            "SQL_ASCII",
+            "keeps text as SQL_ASCII; make a database with ENCODING 'UTF8' TEMPLATE template0",
+        ),
+    ],
+)
+def test_a_server_that_cannot_be_the_store_is_told_from_one_that_can(
+    version: int, encoding: str, wrong: str | None, *, standby: bool
+) -> None:
+    assert objection(version=version, standby=standby, encoding=encoding) == wrong
 
 
 async def test_a_directory_with_signs_in_its_name_is_no_trouble(tmp_path: Path) -> None:

@@ -74,7 +74,20 @@ async def test_an_unknown_incident_is_said_to_be_unknown(order: str) -> None:
     assert "there is no incident JCM-99" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("word", [{}, {"by": ""}, {"by": "x" * 101}, {"by": "Siti", "role": "root"}])
+async def test_a_name_is_written_down_with_single_blanks() -> None:
+    async with client(control(Service())) as web:
+        answer = await web.post("/incidents/JCM-01/acknowledge", json={"by": " Siti\u00a0Contoh\n"})
+
+    assert answer.json()["acknowledged_by"] == "Siti Contoh"
+
+
+@pytest.mark.parametrize("by", ["", "  ", "x" * 101, "Siti\0", "\x1b[2JSiti"])
+async def test_what_no_terminal_or_store_can_hold_is_no_name(by: str) -> None:
+    async with client(control(Service())) as web:
+        assert (await web.post("/incidents/JCM-01/acknowledge", json={"by": by})).status_code == 422
+
+
+@pytest.mark.parametrize("word", [{}, {"by": "Siti", "role": "root"}])
 async def test_an_order_needs_a_name_and_nothing_else(word: dict[str, str]) -> None:
     async with client(control(Service())) as web:
         assert (await web.post("/incidents/JCM-01/acknowledge", json=word)).status_code == 422

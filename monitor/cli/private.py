@@ -1,0 +1,21 @@
+"""Files that name people: only whoever runs the command may read them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def private(path: Path) -> Iterator[BinaryIO]:
+    """Open *path* to be written anew; a file that others could read is closed to them. Raise `OSError`."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        # /dev/stdout is somebody else's.
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.fchmod(descriptor, 0o600)
+        yield file

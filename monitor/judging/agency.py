@@ -1,0 +1,108 @@
+"""Judge an agency's mail by its routes: how each direction is, and what is told to be wrong. No clock, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from alerts.notice import Matter
+from monitor.judging.flapping import Flapping, FlappingPolicy
+from monitor.judging.health import Grade, Health, combine
+from monitor.judging.matter import what_is_down
+from monitor.judging.subject import Subject, with_a_say
+from monitor.judging.suspect import Trouble
+from monitor.probing.route import Direction, WatchedRoute
+
+_IN_TROUBLE = frozenset({Health.DOWN, Health.DEGRADED})
+
+
+class AgencyMail:
+    """Joins an agency's routes into directions, and these into what is wrong."""
+
+    def __init__(self, routes: Sequence[tuple[WatchedRoute, Subject]], flapping: FlappingPolicy) -> None:
+        """Judge by *routes*, each with how it is judged itself."""
+        self.routes = routes
+        self._flapping = Flapping(flapping)
+
+    def restore_falls(self, times: Iterable[datetime], *, is_down: bool) -> None:
+        """Take up when it fell before a restart, oldest first, and whether it has an incident still."""
+        self._flapping.restore(times, is_down=is_down)
+
+    def directions(self) -> Mapping[Direction, Health]:
+        """Return how it is judged in each direction that is probed."""
+        return {
+            direction: combine(s.health for s in with_a_say(subjects))
+            for direction, subjects in self._by_direction().items()
+        }
+
+    def troubled(self) -> Sequence[str]:
+        """Return the routes that are judged to be in trouble, by name."""
+        return [route.name for route, subject in self.routes if subject.health in _IN_TROUBLE]
+
+    def is_spreading(self, now: datetime) -> bool:
+        """Whether, beside a route that is down, another is failing and not judged yet.
+
+        What to say (slow, cannot send, cannot receive, both) is clear only then; for two confirmations that is waited
+        for, so that staff are not told twice within a minute.
+        """
+        if all(s.health is not Health.DOWN for s in self._with_a_say()):
+            return False
+        down_since = min(
+            (s.changed_at for _, s in self.routes if s.health is Health.DOWN and s.changed_at), default=now
+        )
+        patience: timedelta = max(2 * (r.probing.confirmation + r.probing.patience.whole) for r, _ in self.routes)
+        undecided = any(
+            s.health is not Health.DOWN
+            and (
+                (s.recent and s.recent[-1][1].grade in {Grade.BAD, Grade.PENDING})
+                or 0 < s.silent < s.policy.failures_to_down
+            )
+            for _, s in self.routes
+        )
+        return undecided and now - down_since < patience
+
+    def trouble(self, now: datetime) -> Trouble | None:
+        """Return what is wrong, and note that it fell; `None` if nothing is."""
+        directions = self.directions()
+        if Health.DOWN in directions.values():
+            internal = [s for r, s in self.routes if r.direction is Direction.INTERNAL]
+            matter = what_is_down(directions, internal)
+        elif Health.DEGRADED in directions.values():
+            matter = Matter.DEGRADED
+        else:
+            return None
+        troubled = [s for s in self._with_a_say() if s.health in _IN_TROUBLE]
+        self._flapping.fell(now)
+        return Trouble(
+            matter=matter,
+            since=min(at for s in troubled if (at := s.trouble_since())),
+            latest=max(at for s in troubled if (at := s.fell_at())),
+            unsteady=self._flapping.is_unsteady(now),
+        )
+
+    def well_since(self) -> datetime | None:
+        """Return since when every direction is proven to work; `None` if not all are.
+
+        A direction that was never judged, and cannot be because our references there are dead, is not waited for.
+        """
+        by_direction = self._by_direction()
+        for subjects in by_direction.values():
+            health = combine(s.health for s in with_a_say(subjects))
+            if health is not Health.UP and not (health is Health.UNKNOWN and all(s.is_mute for s in subjects)):
+                return None
+        well = [s for subjects in by_direction.values() for s in subjects if s.health is Health.UP]
+        return max((at for s in well if (at := s.working_since or s.changed_at)), default=None)
+
+    def rose(self, now: datetime) -> bool:
+        """Note that it is well; return whether that is believed: not when it has gone down and up too often lately."""
+        self._flapping.rose()
+        return not self._flapping.is_unsteady(now)
+
+    def _with_a_say(self) -> Sequence[Subject]:
+        return [s for subjects in self._by_direction().values() for s in with_a_say(subjects)]
+
+    def _by_direction(self) -> Mapping[Direction, Sequence[Subject]]:
+        found: dict[Direction, list[Subject]] = {}
+        for route, subject in self.routes:
+            found.setdefault(route.direction, []).append(subject)
+        return found

@@ -1,0 +1,195 @@
+"""Which configuration is in force: reads it, takes up another when asked, and keeps the watch that follows from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import NoReturn
+
+import structlog
+
+from alerts.dispatcher import Dispatcher
+from alerts.exchange import Exchange
+from alerts.store import StoreAway
+from monitor.config.loading import BadConfiguration, Configuration, load
+from monitor.config.problem import Problem, Severity
+from monitor.keeping import keep_doing
+from monitor.lines import Retirement, build_lines, close_lines
+from monitor.proof.lifecycle import Lifecycle
+from monitor.store.records import Records
+from monitor.watch import Surroundings, Watch, abandoned, make_watch, retire
+
+log = structlog.get_logger()
+
+#: In seconds, between two tries to begin a watch on a store that is away.
+_AGAIN = 1.0
+
+
+async def read(path: Path, environ: Mapping[str, str]) -> Configuration:
+    """Read the configuration; raise `BadConfiguration` when it cannot be used."""
+    loaded = await asyncio.to_thread(load, path, environ)
+    return loaded.accepted()
+
+
+class Reloader:
+    """Keeps a configuration and its watch in force until it is given another. `begin` comes before all else."""
+
+    def __init__(
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        *,
+        around: Surroundings,
+        records: Records,
+        lifecycle: Lifecycle,
+        exchange: Exchange,
+        dispatcher: Dispatcher,
+    ) -> None:
+        """*path*: the settings file."""
+        self._path = path
+        self._environ = environ
+        self._around = around
+        self._metrics = around.metrics
+        self._clock = around.clock
+        self._records = records
+        self._lifecycle = lifecycle
+        self._exchange = exchange
+        self._dispatcher = dispatcher
+        #: The watch in force.
+        self.watch: Watch
+        #: Gateways that are not in use any more.
+        self.retirement = Retirement()
+        #: A configuration that waits for the watch over the last one to end, and what says that it has been taken up.
+        self._next: asyncio.Queue[tuple[Configuration, asyncio.Event]] = asyncio.Queue()
+        self._reloading = asyncio.Lock()
+
+    async def begin(self, configuration: Configuration) -> None:
+        """Take up the first configuration."""
+        await self._record(configuration, "start")
+        self.watch = await make_watch(configuration, self._around)
+        await self._abandoned(configuration)
+        self._metrics.reload_finished(ok=True, now=self._clock.now())
+
+    async def keep_reloading(self, wanted: asyncio.Event) -> NoReturn:
+        """Reload whenever a signal has set *wanted*, until cancelled."""
+
+        async def reload() -> None:
+            await wanted.wait()
+            wanted.clear()
+            await self.reload("signal SIGHUP")
+
+        await keep_doing("reload", reload, timedelta(0))
+
+    async def reload(self, by: str) -> Sequence[Problem]:
+        """Read the configuration again, by somebody's word.
+
+        With errors in it, or while the store is away, the old one stays in force, and the problems are returned.
+        """
+        async with self._reloading:
+            try:
+                return await self._reload(by)
+            except StoreAway as away:
+                self._metrics.reload_finished(ok=False, now=self._clock.now())
+                log.warning("configuration not taken up; the old one stays in force", why=f"the store is away: {away}")
+                message = f"cannot be taken up while the store is away ({away}); the old configuration stays in force"
+                return [Problem(file=str(self._path), key="store", message=message, severity=Severity.ERROR)]
+            except Exception:
+                self._metrics.reload_finished(ok=False, now=self._clock.now())
+                raise
+
+    async def _reload(self, by: str) -> Sequence[Problem]:
+        try:
+            configuration = await read(self._path, self._environ)
+        except BadConfiguration as bad:
+            self._metrics.reload_finished(ok=False, now=self._clock.now())
+            errors = [str(p) for p in bad.problems if p.severity is Severity.ERROR]
+            log.warning("configuration refused; the old one stays in force", errors=errors[:20])
+            await self._lifecycle.refused(by, errors)
+            return bad.problems
+        before = self.watch.configuration
+        await self._take_up(configuration, by)
+        return [*needs_restart(before, configuration, self._path), *await self._abandoned(configuration)]
+
+    async def _take_up(self, configuration: Configuration, by: str) -> None:
+        before = self.watch.configuration
+        # All that may fail comes before anything is changed.
+        lines = build_lines(configuration.settings, self._path.parent)
+        try:
+            await self._record(configuration, by)
+        except BaseException:
+            await close_lines(lines)
+            raise
+        self.retirement.enter(self._exchange.replace(lines))
+        retire(self._metrics, before, configuration)
+        taken_up = asyncio.Event()
+        self._next.put_nowait((configuration, taken_up))
+        await taken_up.wait()
+        self._dispatcher.poke()
+        self._metrics.reload_finished(ok=True, now=self._clock.now())
+        log.info("configuration taken up", agencies=len(configuration.registry.agencies))
+
+    async def _abandoned(self, configuration: Configuration) -> Sequence[Problem]:
+        """Return what is open of agencies that are watched no more; it is logged, too: a start answers nobody."""
+        try:
+            async with self._around.store.reading() as ledger:
+                found = abandoned(await ledger.open_incidents(), configuration)
+        except StoreAway:
+            return ()  # The configuration is in force all the same.
+        for problem in found:
+            log.warning("an incident is open of an agency that is watched no more", why=str(problem))
+        return found
+
+    async def _record(self, configuration: Configuration, by: str) -> None:
+        agencies = configuration.registry.agencies
+        documents = {code: (agency.model_dump_json(), "file") for code, agency in agencies.items()}
+        applied = await self._records.apply("agency", documents, self._clock.now())
+        await self._lifecycle.configured(by, configuration.digest, configuration.files, applied)
+        if applied.added or applied.changed or applied.removed:
+            log.info("agencies applied", added=applied.added, changed=applied.changed, removed=applied.removed)
+
+    async def keep_watching(self) -> NoReturn:
+        """Let the watch in force work, and the next one after it, until cancelled."""
+        while True:
+            async with asyncio.TaskGroup() as tasks:
+                at_work = [
+                    tasks.create_task(self.watch.prober.run()),
+                    tasks.create_task(self.watch.inspector.run()),
+                    tasks.create_task(self.watch.pipeline.keep_telling()),
+                ]
+                configuration, taken_up = await self._next.get()
+                for task in at_work:
+                    task.cancel()
+            # Only now: what the last watch still told the store is where the new one goes on.
+            self.watch = await self._make_watch(configuration)
+            taken_up.set()
+
+    async def _make_watch(self, configuration: Configuration) -> Watch:
+        """Make a watch as soon as the store lets it read where the last one left off."""
+        while True:
+            try:
+                if await self._around.history.catch_up() == 0:
+                    return await make_watch(configuration, self._around)
+            except StoreAway:
+                pass
+            await asyncio.sleep(_AGAIN)
+
+
+def needs_restart(before: Configuration, after: Configuration, path: Path) -> Sequence[Problem]:
+    """Return a warning for each setting that changed and is only read at the start."""
+    old, new = before.settings, after.settings
+    fixed: dict[str, tuple[object, object]] = {
+        "listen": (old.listen, new.listen),
+        "callbacks.listen": (old.callbacks.listen, new.callbacks.listen),
+        "state": (old.state, new.state),
+        "store": (old.store, new.store),
+        "prober": (old.prober, new.prober),
+        # The texts themselves: their directory may be the same.
+        "wording": (before.wording, after.wording),
+    }
+    return [
+        Problem(file=str(path), key=key, message="takes effect at the next start", severity=Severity.WARNING)
+        for key, (was, becomes) in fixed.items()
+        if was != becomes
+    ]

@@ -1,0 +1,118 @@
+"""The networks' ends of a town: a carrier, a fax service, a tray, and what of all that a story has expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from pypdf import PdfReader
+
+from alerts.channel import Channel
+from alerts.exchange import Line
+from alerts.gateway import Gateway, Surroundings
+from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
+from alerts.gateways.tray import Place, Tray, TraySettings
+from alerts.gateways.twilio_sms import Replies, TwilioSms, TwilioSmsSettings
+from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
+from monitor.lab.carrier.carrier import Carrier
+from monitor.lab.faxservice.service import FaxService
+
+
+def text_of(pdf: bytes) -> str:
+    """Return the text of a page, in one line."""
+    return " ".join(" ".join(page.extract_text() for page in PdfReader(BytesIO(pdf)).pages).split())
+
+
+@dataclass
+class Outside:
+    """Everything that a town's gateways reach."""
+
+    carrier: Carrier
+    carrier_url: str
+    fax_service: FaxService
+    fax_url: str
+    directory: Path
+    replies: Replies
+    #: Where the town's own listener is; `None`: providers cannot reach it.
+    public: str | None = None
+    #: The pages that were expected, by where they are.
+    _expected: set[str] = field(default_factory=set)
+
+    @property
+    def tray(self) -> Path:
+        return self.directory / "surat"
+
+    @property
+    def account(self) -> dict[str, Any]:
+        """What a gateway needs to know of the account at the carrier."""
+        return {
+            "account_sid": self.carrier.account_sid,
+            "auth_token": SecretStr(self.carrier.auth_token),
+            "from_number": next(iter(self.carrier.senders)),
+            "base_url": self.carrier_url,
+        }
+
+    def lines(self) -> list[Line]:
+        """Return the gateways, as the configuration builds them."""
+        sms = TwilioSmsSettings(**self.account, replies=self.replies)
+        fax = SinchFaxSettings(
+            project_id=self.fax_service.project_id,
+            key_id=self.fax_service.key_id,
+            key_secret=SecretStr(self.fax_service.key_secret),
+            from_number="+60300003001",
+            base_url=self.fax_url,
+            callback_secret=SecretStr("rahsia-panggilan-balik"),
+        )
+        gateways: list[tuple[str, Channel, Gateway]] = [
+            ("sms", Channel.SMS, TwilioSms(sms, self._around("sms"))),
+            ("suara", Channel.VOICE, TwilioVoice(TwilioVoiceSettings(**self.account), self._around("suara"))),
+            ("faks", Channel.FAX, SinchFax(fax, self._around("faks"))),
+            ("dulang", Channel.LETTER, Tray(TraySettings(directory=self.tray), self._around("dulang"))),
+        ]
+        return [Line(name=name, channel=channel, gateway=gateway) for name, channel, gateway in gateways]
+
+    def _around(self, name: str) -> Surroundings:
+        base = None if self.public is None else f"{self.public}/callbacks/{name}"
+        return Surroundings(callback_base=base, directory=str(self.directory))
+
+    # -- paper ---------------------------------------------------------------------------------------------------
+
+    def faxes(self) -> Iterator[tuple[str, str, bytes]]:
+        """Yield of each fax that has come its place, the machine's number and the pages."""
+        for number, machine in self.fax_service.machines.items():
+            for place, pdf in enumerate(machine.received):
+                yield f"{number}/{place}", number, pdf
+
+    def letters(self, place: Place) -> list[Path]:
+        """Return the letters that lie there."""
+        return sorted((self.tray / place).glob("*.pdf"))
+
+    def expect_fax(self, number: str, *words: str) -> str:
+        """Expect a fax that has come already; return its text."""
+        found = [(name, text_of(pdf)) for name, at, pdf in self.faxes() if at == number]
+        return self._expect(f"a fax at {number}", found, words)
+
+    def expect_letter(self, place: Place, *words: str) -> str:
+        """Expect a letter that lies there; return its text."""
+        found = [(path.name, text_of(path.read_bytes())) for path in self.letters(place)]
+        return self._expect(f"a letter in {place.value}", found, words)
+
+    def _expect(self, what: str, found: list[tuple[str, str]], words: tuple[str, ...]) -> str:
+        for name, text in found:
+            if name not in self._expected and all(word in text for word in words):
+                self._expected.add(name)
+                return text
+        raise AssertionError(f"expected {what} with {words}; there are {found}")
+
+    def unexpected(self) -> list[str]:
+        """Say what has come to anybody that no story expected, by telephone or on paper."""
+        pages = {name for name, _, _ in self.faxes()}
+        pages |= {path.name for place in Place for path in self.letters(place)}
+        strays = [
+            f"{fax.to}: no fax machine" for fax in self.fax_service.faxes if fax.to not in self.fax_service.machines
+        ]
+        return [*self.carrier.unexpected(), *self.fax_service.errors, *strays, *sorted(pages - self._expected)]

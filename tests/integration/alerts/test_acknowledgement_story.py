@@ -1,0 +1,255 @@
+"""Acknowledgement, told as stories: by key, by SMS, at the portal; thanked when it is stored, and answered when late."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from alerts.brief import AnnouncementPlan, EscalationPolicy, Step
+from alerts.channel import Channel
+from alerts.event import Acknowledge, Resolve
+from alerts.gateways.twilio_sms import Replies
+from alerts.incident import IncidentState
+from alerts.notice import Matter
+from monitor.lab.fault import CallbackFault, ReplyFault
+from tests.integration.alerts.town import Town, town_at
+from tests.unit.alerts.people import BRIEF, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger
+
+pytestmark = pytest.mark.story
+
+HOUR = timedelta(hours=1)
+AT_ONCE = timedelta(0)
+BY_SMS = Step(after=AT_ONCE, contacts=(SITI, RAVI), channels=(Channel.SMS,))
+BY_CALL = Step(after=5 * MINUTE, contacts=(SITI, RAVI), channels=(Channel.VOICE,))
+
+
+def told_by(*steps: Step) -> EscalationPolicy:
+    return EscalationPolicy(steps=steps, rounds=1)
+
+
+BOTH_BY_SMS = replace(BRIEF, escalation=told_by(BY_SMS, BY_CALL), announcement=AnnouncementPlan())
+SITI_BY_CALL = replace(
+    BOTH_BY_SMS, escalation=told_by(replace(BY_CALL, after=AT_ONCE, contacts=(SITI,)), replace(BY_CALL, after=HOUR))
+)
+
+
+async def test_an_sms_with_its_code_ends_the_escalation_and_the_second_hears_who_was_first(either_town: Town) -> None:
+    town = either_town
+    await town.submit(trigger(brief=BOTH_BY_SMS))
+    await town.siti.gets("Balas 1A utk terima")
+    await town.ravi.gets("Balas 1A utk terima")
+
+    assert await town.siti.replies("1a") == "RM0 JCM: JCM-01 telah diterima oleh Siti Contoh. Terima kasih."
+    answered = await town.ravi.replies("1A")
+    assert answered == "RM0 JCM: JCM-01 telah diterima lebih awal oleh Siti Contoh. Terima kasih."
+    await town.advance(HOUR)
+    assert (await town.incident()).acknowledged_by == "Siti Contoh"
+
+
+async def test_an_sms_that_is_brought_twice_is_thanked_once_and_one_that_comes_late_is_told_that_it_is_over(
+    town: Town,
+) -> None:
+    await town.submit(trigger(brief=BOTH_BY_SMS))
+    await town.siti.gets("Balas 1A")
+    await town.ravi.gets("Balas 1A")
+    await town.carrier.answer(town.ravi.phone, "1A", ReplyFault.HELD)
+    await town.carrier.answer(town.siti.phone, "1A", ReplyFault.TWICE)
+    await town.settle()
+    await town.siti.gets("telah diterima oleh Siti Contoh")
+    town.expect_nothing_more()
+
+    await town.resolve()
+    await town.siti.gets("PULIH")
+    await town.ravi.gets("PULIH")
+    await town.carrier.let_through()
+    await town.settle()
+    await town.ravi.gets("telah selesai dan tidak perlu diterima lagi")
+
+
+async def test_a_stranger_is_not_answered_and_neither_is_a_guess(town: Town) -> None:
+    stranger = town.moves_in("+60100000199")
+    await town.submit(trigger(brief=BOTH_BY_SMS))
+    await town.siti.gets("Balas 1A")
+    await town.ravi.gets("Balas 1A")
+
+    assert [await stranger.replies(text) for text in ("1A", "JCM-01", "STOP")] == [""] * 3
+    assert "no more SMS wanted" not in await town.journal()
+    assert "Jawapan tidak difahami" in await town.siti.replies("siapa ini?")
+    assert (await town.incident()).state is IncidentState.TRIGGERED
+    await town.advance(5 * MINUTE - SECOND)
+
+
+async def test_a_key_in_the_call_is_thanked_and_ends_the_escalation(town: Town) -> None:
+    town.siti.presses("2", "1")  # First once more from the beginning.
+    await town.submit(trigger(brief=SITI_BY_CALL))
+    await town.siti.is_called("Penerimaan tuan atau puan telah disahkan", keys="21")
+    await town.advance(2 * HOUR)
+    assert (await town.incident()).acknowledged_by == "Siti Contoh"
+
+
+async def test_a_key_that_could_not_be_stored_is_not_thanked_and_the_menu_comes_again(either_town: Town) -> None:
+    town = either_town
+
+    async def be_full() -> None:
+        town.store.away_for = asyncio.current_task(), 1
+
+    town.siti.presses("1", "")
+    town.front.just_before["key"] = be_full
+    await town.submit(trigger(brief=SITI_BY_CALL))
+    said = await town.siti.is_called("Tekan satu", keys="1")
+    assert "telah disahkan" not in said
+    assert (await town.incident()).state is IncidentState.TRIGGERED
+    assert [error.rsplit(" ", 1)[1] for error in town.carrier.errors] == ["503"]
+    town.carrier.errors.clear()
+
+    town.siti.presses("1")
+    await town.advance(MINUTE)
+    await town.siti.is_called("telah disahkan", keys="1")
+
+
+async def test_after_a_key_that_could_not_be_stored_the_next_one_in_the_same_call_is_thanked(town: Town) -> None:
+    async def be_full() -> None:
+        town.store.away_for = asyncio.current_task(), 1
+
+    town.siti.presses("1", "1")
+    town.front.just_before["key"] = be_full
+    await town.submit(trigger(brief=SITI_BY_CALL))
+    await town.siti.is_called("telah disahkan", keys="11")
+    town.carrier.errors.clear()
+    await town.advance(2 * HOUR)
+
+
+async def meanwhile(town: Town, event: Callable[[], Awaitable[object]]) -> str:
+    """Call Siti; while she thinks about her key something happens. Return what she heard."""
+    town.siti.presses("1")
+    town.front.just_before["key"] = event
+    await town.submit(trigger(brief=SITI_BY_CALL))
+    return await town.siti.is_called(keys="1")
+
+
+async def test_who_presses_the_key_after_somebody_else_is_told_so(town: Town) -> None:
+    at = town.clock.now()
+    said = await meanwhile(
+        town, lambda: town.dispatcher.submit(Acknowledge(incident_id=1, at=at, by="Puan NOC Contoh"))
+    )
+
+    assert "telah disahkan oleh pegawai lain sebelum ini" in said
+    assert (await town.incident()).acknowledged_by == "Puan NOC Contoh"
+    await town.advance(2 * HOUR)
+
+
+async def test_who_presses_the_key_after_the_recovery_is_told_that_it_is_over(town: Town) -> None:
+    at = town.clock.now()
+    said = await meanwhile(town, lambda: town.dispatcher.submit(Resolve(dedup_key="JCM", at=at, ended_at=at)))
+
+    assert "Perkara ini telah selesai" in said
+    assert "Penerimaan tuan atau puan telah disahkan" not in said
+    await town.settle()
+    await town.siti.gets("PULIH")
+    assert (await town.incident()).acknowledged_by is None
+
+
+async def test_who_presses_the_key_about_slowness_that_became_an_outage_has_not_taken_that_on(town: Town) -> None:
+    async def worse() -> None:
+        await town.dispatcher.submit(trigger(Matter.BOTH, town.clock.now(), SITI_BY_CALL))
+
+    town.siti.presses("1", "1")
+    town.front.just_before["key"] = worse
+    await town.submit(trigger(Matter.DEGRADED, brief=SITI_BY_CALL))
+    said = await town.siti.is_called("lambat", keys="1")
+    assert "Keadaan kini lebih teruk" in said
+    await town.siti.is_called("gagal", "Penerimaan tuan atau puan telah disahkan", keys="1")
+
+
+async def test_at_the_portal_or_the_command_line_it_is_taken_on_by_name_and_nobody_is_rung(either_town: Town) -> None:
+    town = either_town
+    await town.submit(trigger(brief=BOTH_BY_SMS))
+    await town.siti.gets("Balas 1A")
+    await town.ravi.gets("Balas 1A")
+
+    assert await town.front.acknowledge("JCM-99", "Puan NOC Contoh") is None
+    taken = await town.front.acknowledge("JCM-01", "Puan NOC Contoh")
+    assert taken is not None
+    assert taken.acknowledged_by == "Puan NOC Contoh"
+    await town.advance(2 * HOUR)
+    assert "diterima lebih awal oleh Puan NOC Contoh" in await town.siti.replies("1A")
+
+
+async def test_one_code_takes_on_all_that_an_sms_told_of_and_each_phone_has_its_own(town: Town) -> None:
+    for agency in ("JCM", "MDC", "UCM"):
+        brief = replace(BOTH_BY_SMS, agency=agency, office=replace(OFFICE, short=agency, name=f"Agensi {agency}"))
+        await town.submit(trigger(brief=brief))
+    await town.siti.gets("RM0 JCM ICT", "Balas 1A utk terima")
+    await town.ravi.gets("RM0 JCM ICT", "Balas 1A utk terima")
+    await town.advance(2 * MINUTE)
+    await town.siti.gets("2 agensi", "MDC, UCM", "Balas 2A utk terima semua")
+    await town.ravi.gets("2 agensi", "Balas 2A utk terima semua")
+
+    assert "telah diterima oleh Siti Contoh" in await town.siti.replies("2A")
+    states = [(await town.incident(n)).state for n in (1, 2, 3)]
+    assert states == [IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED, IncidentState.ACKNOWLEDGED]
+    assert "telah diterima oleh Ravi Contoh" in await town.ravi.replies("1A")
+    await town.advance(2 * HOUR)
+
+
+async def test_one_key_takes_on_all_that_a_call_told_of(town: Town) -> None:
+    town.siti.presses("1", "1")
+    for agency in ("JCM", "MDC", "UCM"):
+        brief = replace(SITI_BY_CALL, agency=agency, office=replace(OFFICE, short=agency, name=f"Agensi {agency}"))
+        await town.submit(trigger(brief=brief))
+    await town.siti.is_called("Agensi JCM", keys="1")
+    await town.advance(2 * MINUTE - SECOND)
+    town.expect_nothing_more()
+    await town.advance(SECOND)
+    await town.siti.is_called("Agensi MDC", "Agensi UCM", "telah disahkan", keys="1")
+
+    assert {(await town.incident(n)).state for n in (2, 3)} == {IncidentState.ACKNOWLEDGED}
+    await town.advance(2 * HOUR)
+
+
+# -- where no provider can reach us ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def far_town(tmp_path: Path) -> AsyncIterator[Town]:
+    """Open a town without a port to the outside: providers are asked, every 20 seconds."""
+    async with town_at(tmp_path, reachable=False, replies=Replies.POLL) as town:
+        town.carrier.callback_fault = CallbackFault.NEVER
+        town.go_round(town.poller.EVERY, town.poller.look)
+        yield town
+
+
+async def test_without_a_port_to_the_outside_answers_are_fetched_thanked_and_end_the_escalation(
+    far_town: Town,
+) -> None:
+    town = far_town
+    await town.submit(trigger(brief=BOTH_BY_SMS))
+    await town.siti.gets("Balas 1A")
+    await town.ravi.gets("Balas 1A")
+    assert await town.siti.replies("1A") == "", "nobody has looked yet"
+    await town.advance(20 * SECOND)
+
+    await town.siti.gets("telah diterima oleh Siti Contoh")
+    await town.advance(10 * MINUTE)
+    assert (await town.incident()).acknowledged_by == "Siti Contoh"
+    assert {n.state for n in await town.notices()} == {"delivered"}
+
+
+async def test_an_answer_after_the_recovery_is_fetched_for_an_hour(far_town: Town) -> None:
+    town = far_town
+    await town.submit(trigger(brief=BOTH_BY_SMS))
+    await town.siti.gets("Balas 1A")
+    await town.ravi.gets("Balas 1A")
+    await town.resolve()
+    await town.siti.gets("PULIH")
+    await town.ravi.gets("PULIH")
+    await town.advance(30 * MINUTE)
+    await town.siti.replies("1A")
+    await town.advance(20 * SECOND)
+
+    await town.siti.gets("telah selesai")

@@ -1,0 +1,209 @@
+"""The engine, told as stories with telephones and a clock: in which order, how often, and what a failure costs."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from alerts.delivery import NoticeState
+from alerts.gateways.tray import Place
+from monitor.lab.fault import CallbackFault, Fault
+from monitor.lab.faxservice.machine import Behaviour as Machine
+from tests.integration.alerts.town import Town
+from tests.unit.alerts.people import BRIEF, FAX, MINUTE, POLICY, RAVI, SECOND, trigger
+
+#: Siti, by SMS, and nobody after her.
+ONE_SMS = replace(BRIEF, escalation=replace(POLICY, steps=POLICY.steps[:1], rounds=1))
+
+pytestmark = pytest.mark.story
+
+
+async def states(town: Town) -> list[str]:
+    return [f"{n.purpose} {n.channel} {n.state}" for n in await town.notices()]
+
+
+async def test_an_outage_is_lived_through_from_the_first_sms_to_the_last_word(either_town: Town) -> None:
+    town = either_town
+    await town.submit(trigger())
+    await town.siti.gets("RM0 JCM ICT: AMARAN", "JCM-01")
+    town.expect_nothing_more()
+
+    town.ravi.presses("1")
+    await town.advance(5 * MINUTE - SECOND)
+    town.expect_nothing_more()
+    await town.advance(SECOND)
+    await town.siti.is_called("gagal")
+    await town.ravi.is_called("Penerimaan tuan atau puan telah disahkan", keys="1")
+    assert (await town.incident()).acknowledged_by == "Ravi Contoh"
+
+    await town.advance(10 * MINUTE)
+    await town.release()
+    town.gets_fax("JCM-01")
+    town.gets_letter("JCM-01")
+
+    await town.resolve()
+    for person in (town.siti, town.ravi):
+        await person.gets("RM0 JCM ICT: PULIH", "JCM-01")
+    town.gets_fax("pulih")
+    assert town.tray_letters(Place.WITHDRAWN) == 1
+    await town.advance(timedelta(hours=3))
+    assert await town.active() == []
+
+
+async def test_whatever_is_said_again_and_however_often_the_service_starts_each_hears_it_once(town: Town) -> None:
+    for _ in range(3):
+        await town.submit(trigger())
+        town.restart()
+    await town.siti.gets("AMARAN")
+    for _ in range(10):
+        await town.advance(30 * SECOND)
+        town.restart()
+    await town.submit(replace(trigger(), at=town.clock.now()))
+    await town.siti.is_called()
+    await town.ravi.is_called()
+
+
+@pytest.mark.parametrize("fault", [CallbackFault.TWICE, CallbackFault.REVERSED, CallbackFault.BEFORE_ANSWER])
+async def test_callbacks_that_come_twice_in_disorder_or_too_early_change_nothing(
+    town: Town, fault: CallbackFault
+) -> None:
+    town.carrier.callback_fault = fault
+    await town.submit(trigger())
+    await town.siti.gets("AMARAN")
+    town.siti.presses("1")
+    await town.advance(5 * MINUTE)
+    await town.siti.is_called("telah disahkan", keys="1")
+    await town.ravi.is_called()
+    await town.advance(10 * MINUTE)
+
+    assert (await states(town))[:2] == ["outage sms delivered", "outage voice delivered"]
+
+
+@pytest.mark.parametrize("fault", [Fault.DROP_AFTER, Fault.ERROR_AFTER])
+async def test_a_message_whose_answer_was_lost_is_asked_about_and_not_sent_again(town: Town, fault: Fault) -> None:
+    town.carrier.callback_fault = CallbackFault.NEVER  # or it would be known all the same
+    town.carrier.faults.append(fault)
+    await town.submit(trigger(brief=ONE_SMS))
+    await town.advance(timedelta(hours=1))
+
+    await town.siti.gets("AMARAN")
+    assert await states(town) == ["outage sms delivered"]
+
+
+async def test_a_message_that_never_got_there_is_asked_about_and_sent_once_more(town: Town) -> None:
+    town.carrier.faults.append(Fault.DROP_BEFORE)
+    await town.submit(trigger(brief=ONE_SMS))
+    town.expect_nothing_more()
+    await town.advance(MINUTE)
+
+    await town.siti.gets("AMARAN")
+
+
+async def test_a_fax_of_unknown_fate_is_not_sent_again_and_laid_before_a_person(town: Town) -> None:
+    town.fax_service.faults.append(Fault.DROP_BEFORE)
+    await town.submit(trigger(brief=ONE_SMS))
+    await town.siti.gets("AMARAN")
+    await town.release()
+    town.gets_letter("JCM-01")  # A fax service in trouble holds no letter back.
+    await town.advance(timedelta(hours=1))
+
+    fax = next(n for n in await town.notices() if n.addresses == (FAX,))
+    assert fax.state is NoticeState.UNKNOWN
+    assert town.fax_service.faxes == []
+
+
+async def test_a_provider_that_is_busy_is_tried_after_a_quarter_of_a_minute_and_a_minute(town: Town) -> None:
+    town.carrier.faults.extend([Fault.TOO_MANY] * 2)
+    await town.submit(trigger(brief=ONE_SMS))
+    for wait in (15 * SECOND, 60 * SECOND):
+        await town.advance(wait - SECOND)
+        town.expect_nothing_more()
+        await town.advance(SECOND)
+
+    await town.siti.gets("AMARAN")
+    assert list(town.carrier.faults) == []
+
+
+async def test_a_fax_machine_that_is_busy_is_dialled_again_after_three_minutes(town: Town) -> None:
+    machine = town.fax_service.machines[FAX.number]
+    machine.behaviour = Machine.BUSY
+    await town.submit(trigger(brief=ONE_SMS))
+    await town.siti.gets("AMARAN")
+    await town.release()
+    town.gets_letter("JCM-01")
+    machine.behaviour = Machine.ANSWERS
+    await town.advance(3 * MINUTE - SECOND)
+    town.expect_nothing_more()
+
+    await town.advance(SECOND)
+    town.gets_fax("JCM-01")
+
+
+async def test_a_process_that_dies_while_it_sends_sends_once(either_town: Town) -> None:
+    town = either_town
+    taken = asyncio.Event()
+    town.carrier.on_taken = lambda _: taken.set()
+    await town.dispatcher.submit(trigger(brief=ONE_SMS))
+    life = asyncio.create_task(town.settle())
+    await taken.wait()
+    life.cancel()
+    await asyncio.gather(life, return_exceptions=True)
+    town.restart()
+    async with town.store.transaction() as ledger:
+        await ledger.orphan_calls(town.clock.now())
+    await town.advance(10 * MINUTE)
+
+    await town.siti.gets("AMARAN")
+
+
+async def test_while_the_store_is_away_nobody_is_rung_and_afterwards_everybody_once(town: Town) -> None:
+    await town.submit(trigger())
+    await town.siti.gets("AMARAN")
+    await town.advance(4 * MINUTE)
+    town.store.away = True
+    await town.advance(2 * MINUTE)
+    town.expect_nothing_more()
+
+    town.store.away = False
+    await town.advance(10 * SECOND)
+    await town.siti.is_called()
+    await town.ravi.is_called()
+
+
+async def test_a_receipt_that_cannot_be_stored_is_not_taken_and_the_provider_is_asked(town: Town) -> None:
+    async def be_full() -> None:
+        town.store.away_for = asyncio.current_task(), 1
+
+    town.front.just_before |= {"status": be_full}
+    await town.submit(trigger(brief=ONE_SMS))
+    await town.siti.gets("AMARAN")
+    assert [error.rsplit(" ", 1)[1] for error in town.carrier.errors] == ["503"]
+    town.carrier.errors.clear()
+    await town.advance(5 * MINUTE)
+
+    assert await states(town) == ["outage sms delivered"]
+
+
+async def test_a_telephone_provider_that_hangs_holds_up_no_sms(town: Town) -> None:
+    by_call = replace(POLICY.steps[1], after=timedelta(0), contacts=(RAVI,))
+    town.ravi.presses("1")
+    town.carrier.faults.append(Fault.HANG_AFTER)
+    taken = asyncio.Event()
+    town.carrier.on_taken = lambda _: taken.set()
+    hanging = replace(BRIEF, agency="MDC", escalation=replace(POLICY, steps=(by_call,), rounds=1))
+    await town.dispatcher.submit(trigger(brief=hanging))
+    waits = asyncio.create_task(town.settle())
+    await taken.wait()
+    await town.dispatcher.submit(trigger(brief=ONE_SMS))
+    async with asyncio.TaskGroup() as calls:
+        await town.dispatcher.cycle(calls)
+    await town.carrier.settled()
+
+    await town.siti.gets("AMARAN", "JCM-01")
+    assert not waits.done(), "it hangs all the while"
+    waits.cancel()
+    await asyncio.gather(waits, return_exceptions=True)
+    await town.ravi.is_called(keys="1")

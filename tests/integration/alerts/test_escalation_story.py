@@ -1,0 +1,289 @@
+"""Escalation and release, told as stories: who is rung next, when, and what leaves the house by whose word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from alerts.brief import AnnouncementPlan, Brief, CallAgain, EscalationPolicy, Step
+from alerts.channel import Channel
+from alerts.contact import Address
+from alerts.event import Correct
+from alerts.gateways.tray import Place
+from alerts.pin import PinBook, hashed
+from monitor.lab.carrier.phone import Behaviour
+from monitor.watchdog.auditor import EscalationAuditor
+from tests.integration.alerts.town import DESK, Town
+from tests.integration.monitor.test_escalation_auditor import noc_brief
+from tests.unit.alerts.people import BRIEF, MINISTRY, MINUTE, RAVI, SECOND, SITI, SMS_SITI, trigger
+
+pytestmark = pytest.mark.story
+
+HOUR = timedelta(hours=1)
+AT_ONCE = timedelta(0)
+PIN = "280146"
+
+
+def told_by(*steps: Step, rounds: int = 1, announcement: AnnouncementPlan | None = None) -> Brief:
+    policy = EscalationPolicy(steps=steps, rounds=rounds, repeat_after=15 * MINUTE)
+    return replace(BRIEF, escalation=policy, announcement=announcement or AnnouncementPlan())
+
+
+BY_SMS = Step(after=AT_ONCE, contacts=(SITI,), channels=(Channel.SMS,))
+BY_CALL = Step(after=5 * MINUTE, contacts=(SITI, RAVI), channels=(Channel.VOICE,))
+
+
+async def test_all_steps_are_taken_in_every_round_each_at_its_time_until_the_last(either_town: Town) -> None:
+    town = either_town
+    by_sms = replace(BY_SMS, after=10 * MINUTE, contacts=(RAVI,))
+    await town.submit(trigger(brief=told_by(BY_SMS, by_sms, rounds=2)))
+    for wait, first in ((10 * MINUTE, True), (15 * MINUTE, False), (10 * MINUTE, True), (HOUR, False)):
+        await (town.siti if first else town.ravi).gets("AMARAN", "JCM-01")
+        await town.advance(wait - SECOND)
+        town.expect_nothing_more()
+        await town.advance(SECOND)
+
+
+async def test_whoever_does_not_take_a_call_is_rung_three_times(town: Town) -> None:
+    town.siti.behaves(Behaviour.NO_ANSWER)
+    await town.submit(trigger(brief=told_by(replace(BY_CALL, after=AT_ONCE, contacts=(SITI,)))))
+    for wait in (60 * SECOND, 120 * SECOND, HOUR):
+        await town.siti.is_rung()
+        await town.advance(wait - SECOND)
+        town.expect_nothing_more()
+        await town.advance(SECOND)
+
+
+async def test_a_number_that_fails_for_good_makes_way_for_the_persons_next_and_nobody_else_is_rung(town: Town) -> None:
+    town.moves_in(DESK, landline=True)
+    desk = Address(channel=Channel.SMS, number=DESK)
+    siti = replace(SITI, addresses=(desk, SMS_SITI))
+    await town.submit(trigger(brief=told_by(replace(BY_SMS, contacts=(siti,)), BY_CALL)))
+
+    await town.siti.gets("AMARAN")  # At once.
+    await town.advance(5 * MINUTE - SECOND)
+
+
+async def test_a_telephone_that_is_called_when_no_sms_can_reach_it(town: Town) -> None:
+    town.siti.phone.stopped = True
+    town.siti.presses("1")
+    either = replace(BY_SMS, channels=(Channel.SMS, Channel.VOICE))
+    await town.submit(trigger(brief=told_by(either, BY_CALL)))
+
+    await town.siti.is_called(keys="1")
+    await town.advance(HOUR)
+
+
+async def test_when_a_whole_step_has_failed_for_good_the_next_begins_at_once(town: Town) -> None:
+    town.siti.phone.stopped = town.ravi.phone.stopped = True
+    town.ravi.presses("1")
+    both = replace(BY_SMS, contacts=(SITI, RAVI))
+    await town.submit(trigger(brief=told_by(both, replace(BY_CALL, after=HOUR))))
+
+    await town.siti.is_called()
+    await town.ravi.is_called(keys="1")
+    await town.advance(2 * HOUR)
+
+
+async def test_when_one_of_a_step_can_be_reached_the_next_does_not_begin_before_its_time(town: Town) -> None:
+    town.siti.phone.stopped = True
+    both = replace(BY_SMS, contacts=(SITI, RAVI))
+    await town.submit(trigger(brief=told_by(both, BY_CALL)))
+
+    await town.ravi.gets("AMARAN")
+    await town.advance(5 * MINUTE - SECOND)
+
+
+@pytest.mark.parametrize("how", [Behaviour.VOICEMAIL, Behaviour.BUSY, Behaviour.NO_ANSWER])
+async def test_somebody_is_called_again_until_a_key_is_pressed(town: Town, how: Behaviour) -> None:
+    step = replace(BY_CALL, after=AT_ONCE, contacts=(SITI,), call_again=CallAgain(every=2 * MINUTE, times=5))
+    town.siti.behaves(how)
+    await town.submit(trigger(brief=told_by(step, replace(BY_CALL, after=HOUR, contacts=(RAVI,)))))
+    for _ in range(2):
+        heard = await town.siti.is_called(keys="")
+        assert bool(heard) is (how is Behaviour.VOICEMAIL)
+        await town.advance(2 * MINUTE - SECOND)
+        town.expect_nothing_more()
+        await town.advance(SECOND)
+    await town.siti.is_called(keys="")
+    town.siti.presses("1")
+    await town.advance(2 * MINUTE)
+
+    await town.siti.is_called("telah disahkan", keys="1")
+    await town.advance(2 * HOUR)
+
+
+async def test_calls_in_vain_end_after_so_many_and_the_next_is_called_at_once(town: Town) -> None:
+    step = replace(BY_CALL, after=AT_ONCE, contacts=(SITI,), call_again=CallAgain(every=2 * MINUTE, times=1))
+    town.siti.behaves(Behaviour.BUSY)
+    town.ravi.presses("1")
+    await town.submit(trigger(brief=told_by(step, replace(BY_CALL, after=HOUR, contacts=(RAVI,)))))
+    await town.siti.is_rung()
+    await town.advance(2 * MINUTE)
+
+    await town.siti.is_rung()
+    await town.ravi.is_called(keys="1")
+    await town.advance(2 * HOUR)
+
+
+async def test_when_nobody_answers_the_noc_is_told_once_and_when_somebody_has(town: Town) -> None:
+    auditor = auditor_of(town)
+    town.go_round(30 * SECOND, auditor.look)
+    await town.submit(trigger(brief=told_by(BY_SMS)))
+    await town.siti.gets("AMARAN")
+    await town.advance(15 * MINUTE)
+    town.expect_nothing_more()
+    await town.advance(MINUTE)
+    await town.noc.gets("RM0 PANTAU: AMARAN", "JCM-01", "tidak disahkan")
+    await town.advance(MINUTE)
+
+    assert await town.siti.replies("1A") != ""
+    await town.advance(MINUTE)
+    await town.noc.gets("RM0 PANTAU: SELESAI", "JCM-01")
+    assert town.value("pantau_escalation_overdue_seconds") == 0
+
+
+def auditor_of(town: Town) -> EscalationAuditor:
+    return EscalationAuditor(
+        store=town.store_itself,
+        exchange=town.exchange,
+        alerting=town.dispatcher,
+        brief=noc_brief,
+        metrics=town.metrics.watchdog,
+        clock=town.clock,
+    )
+
+
+# -- what leaves the house -------------------------------------------------------------------------------------------
+
+
+OUTSIDE = AnnouncementPlan(recipients=(MINISTRY,))
+AUTOMATIC = replace(OUTSIDE, automatic=True)
+
+
+async def test_nothing_leaves_the_house_until_a_duty_officer_says_so_by_the_portal(town: Town) -> None:
+    await town.submit(trigger(brief=told_by(BY_SMS, announcement=OUTSIDE)))
+    await town.siti.gets("AMARAN")
+    await town.front.acknowledge("JCM-01", "Puan NOC Contoh")
+    await town.advance(5 * HOUR)
+    town.expect_nothing_more()
+
+    await town.front.release("JCM-01", "Puan NOC Contoh")
+    await town.front.release("JCM-01", "Encik Lain Contoh")
+    await town.settle()
+    town.gets_fax("JCM-01")
+    town.gets_letter("JCM-01")
+    assert (await town.incident()).released_by == "Puan NOC Contoh"
+
+
+async def officer_in_charge(town: Town, *keys: str) -> None:
+    """Let Siti take an outage on; half an hour later she is called about its release and presses these keys."""
+    town.pins = PinBook({("JCM", "siti"): hashed(PIN)})
+    await town.submit(trigger(brief=told_by(BY_SMS, announcement=OUTSIDE)))
+    await town.siti.gets("Balas 1A")
+    assert await town.siti.replies("1A") != ""
+    town.siti.presses(*keys)
+    await town.advance(30 * MINUTE - SECOND)
+    town.expect_nothing_more()
+    await town.advance(SECOND)
+
+
+async def test_an_officer_releases_the_announcement_by_key_and_pin(either_town: Town) -> None:
+    town = either_town
+    await officer_in_charge(town, "5", f"{PIN}#", "1")
+    await town.siti.is_called("Tekan lima", "satu faks, satu surat", "Notis telah dilepaskan", keys=f"5{PIN}1")
+
+    town.gets_fax("JCM-01")
+    town.gets_letter("JCM-01")
+    assert (await town.incident()).released_by == "Siti Contoh"
+    await town.later(HOUR)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (("5", "111111#", "222222#", "333333#", f"{PIN}#", "1"), "PIN telah salah terlalu banyak kali"),
+        (("5", f"{PIN}#", "2"), "Notis tidak dilepaskan"),
+        (("5", "", "1"), "Notis tidak dilepaskan"),
+    ],
+    ids=["wrong PINs", "another key", "no PIN"],
+)
+async def test_without_the_pin_or_the_key_nothing_leaves(town: Town, keys: Sequence[str], said: str) -> None:
+    await officer_in_charge(town, *keys)
+    await town.siti.is_called(said)
+
+    assert (await town.incident()).released_at is None
+    town.siti.phone.keys.clear()
+    for _ in range(10):  # Nobody has confirmed that call: it is made again.
+        await town.advance(MINUTE)
+        while town.siti.waits:
+            await town.siti.is_called()
+    assert (await town.incident()).released_at is None
+
+
+async def test_without_a_pin_no_release_is_offered_in_a_call(town: Town) -> None:
+    await town.submit(trigger(brief=told_by(BY_SMS, replace(BY_CALL, after=HOUR), announcement=OUTSIDE)))
+    await town.siti.gets("AMARAN")
+    town.ravi.presses("1")
+    await town.advance(HOUR)
+    calls = [await town.siti.is_called(), await town.ravi.is_called(keys="1")]
+    # Ravi has taken it on, and is told that a release is waited for.
+    calls.append(await town.ravi.is_called("menunggu pelepasan"))
+    assert [call for call in calls if "Tekan lima" in call] == []
+
+
+async def test_who_opted_in_is_released_after_half_an_hour_and_not_a_second_before(town: Town) -> None:
+    await town.submit(trigger(brief=told_by(BY_SMS, announcement=AUTOMATIC)))
+    await town.siti.gets("AMARAN")
+    await town.advance(30 * MINUTE - SECOND)
+    town.expect_nothing_more()
+    await town.advance(SECOND)
+
+    town.gets_fax("JCM-01")
+    town.gets_letter("JCM-01")
+
+
+async def test_what_is_over_before_its_release_is_told_to_nobody_outside(town: Town) -> None:
+    await town.submit(trigger(brief=told_by(BY_SMS, announcement=AUTOMATIC)))
+    await town.siti.gets("AMARAN")
+    await town.advance(29 * MINUTE)
+    await town.resolve()
+    await town.siti.gets("PULIH")
+    await town.later(HOUR)
+
+
+async def test_a_correction_follows_a_false_alarm_to_everybody_who_was_told_and_to_nobody_else(
+    either_town: Town,
+) -> None:
+    town = either_town
+    await town.submit(trigger(brief=told_by(BY_SMS, replace(BY_CALL, after=HOUR), announcement=OUTSIDE)))
+    await town.siti.gets("AMARAN")
+    await town.release()
+    town.gets_fax("JCM-01")
+    town.gets_letter("JCM-01")
+    letter = next(n for n in await town.notices() if n.channel is Channel.LETTER)
+    assert await town.front.dispatched(letter.id, "Kerani Contoh") is None
+    assert town.tray_letters(Place.DISPATCHED) == 1
+
+    await town.submit(Correct(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await town.siti.gets("PEMBETULAN", "JCM-01")
+    assert "PEMBETULAN" in town.gets_fax("JCM-01")
+    assert "PEMBETULAN" in town.gets_letter("JCM-01")
+    await town.resolve()
+    await town.later(HOUR)
+
+
+async def test_a_letter_that_was_not_posted_is_taken_back_and_needs_no_correction(town: Town) -> None:
+    await town.submit(trigger(brief=told_by(BY_SMS, announcement=OUTSIDE)))
+    await town.siti.gets("AMARAN")
+    await town.release()
+    town.gets_fax("JCM-01")
+    town.gets_letter("JCM-01")
+
+    await town.submit(Correct(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await town.siti.gets("PEMBETULAN")
+    town.gets_fax("PEMBETULAN")
+    assert (town.tray_letters(Place.TRAY), town.tray_letters(Place.WITHDRAWN)) == (0, 1)

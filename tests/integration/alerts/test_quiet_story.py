@@ -1,0 +1,187 @@
+"""Quiet when it should be, told as stories: what rings nobody, what rings once for many, and what nothing holds back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.channel import Channel
+from alerts.notice import Matter
+from monitor.hush import Silencer
+from tests.integration.alerts.town import Town
+from tests.unit.alerts.people import (
+    BRIEF,
+    MINISTRY,
+    MINUTE,
+    OFFICE,
+    SECOND,
+    trigger,
+)
+from tests.unit.alerts.people import RAVI as RAVI_CONTOH
+from tests.unit.alerts.people import SITI as SITI_CONTOH
+
+pytestmark = pytest.mark.story
+
+HOUR = timedelta(hours=1)
+AT_ONCE = timedelta(0)
+BY_SMS = Step(after=AT_ONCE, contacts=(SITI_CONTOH,), channels=(Channel.SMS,))
+BY_CALL = Step(after=5 * MINUTE, contacts=(SITI_CONTOH,), channels=(Channel.VOICE,))
+
+
+def of(agency: str, *steps: Step, rounds: int = 1, repeat_after: timedelta = 15 * MINUTE) -> Brief:
+    return replace(
+        BRIEF,
+        agency=agency,
+        office=replace(OFFICE, short=agency, name=f"Agensi {agency}"),
+        escalation=EscalationPolicy(steps=steps or (BY_SMS,), rounds=rounds, repeat_after=repeat_after),
+        announcement=AnnouncementPlan(),
+    )
+
+
+async def outage(town: Town, brief: Brief, matter: Matter = Matter.BOTH) -> int:
+    incident = await town.submit(trigger(matter, town.clock.now(), brief))
+    assert incident is not None
+    return incident.id
+
+
+# -- many at once ----------------------------------------------------------------------------------------------------
+
+
+async def test_in_a_mass_outage_the_first_is_told_at_once_and_the_others_in_one_sms_and_one_call(
+    either_town: Town,
+) -> None:
+    town = either_town
+    agencies = ["JCM", "MDC", "UCM", *(f"A{chr(65 + n)}" for n in range(20))]
+    await outage(town, of("JCM", BY_SMS, BY_CALL))
+    await town.siti.gets("RM0 JCM ICT", "JCM-01")
+    for agency in agencies[1:]:
+        await town.advance(5 * SECOND)
+        await outage(town, of(agency, BY_SMS, BY_CALL))
+    town.expect_nothing_more()
+    await town.advance(2 * MINUTE - 5 * 22 * SECOND - SECOND)
+    town.expect_nothing_more()
+
+    await town.advance(SECOND)
+    text = await town.siti.gets("22 agensi", "MDC, UCM, AA", "lagi, lihat portal")
+    assert len(text) <= 160
+    town.siti.presses("1", "1")
+    await town.advance(7 * MINUTE)
+    await town.siti.is_called("Agensi JCM", keys="1")
+    await town.siti.is_called("Agensi MDC", "Agensi UCM", "enam belas", keys="1")
+    assert {(await town.incident(n)).acknowledged_by for n in range(1, 24)} == {"Siti Contoh"}
+    await town.advance(2 * HOUR)
+
+
+async def test_a_ministry_gets_one_list_by_fax_and_a_letter_of_each_agency(town: Town) -> None:
+    for agency in ("JCM", "MDC", "UCM"):
+        brief = replace(of(agency), announcement=AnnouncementPlan(recipients=(MINISTRY,)))
+        number = await outage(town, brief)
+        await town.release(number)
+    await town.siti.gets("JCM-01")
+    town.gets_fax("JCM-01")
+    await town.advance(2 * MINUTE)
+
+    await town.siti.gets("2 agensi", "MDC, UCM")
+    assert "JCM-01" not in town.gets_fax("MDC-01", "UCM-01")
+    for name in ("JCM-01", "MDC-01", "UCM-01"):
+        town.gets_letter(name)
+
+
+async def test_recoveries_are_told_together_too(town: Town) -> None:
+    for agency in ("JCM", "MDC", "UCM"):
+        await outage(town, of(agency))
+    await town.siti.gets("JCM-01")
+    await town.advance(2 * MINUTE)
+    await town.siti.gets("2 agensi")
+    for agency in ("JCM", "MDC", "UCM"):
+        await town.resolve(agency)
+    await town.siti.gets("PULIH", "JCM-01")
+    await town.advance(2 * MINUTE)
+
+    await town.siti.gets("PULIH", "2 agensi", "MDC, UCM")
+
+
+# -- budgets ---------------------------------------------------------------------------------------------------------
+
+
+async def test_repeats_wait_for_a_persons_budget_and_the_first_notice_of_an_incident_never_does(town: Town) -> None:
+    await outage(town, of("JCM", BY_SMS, rounds=8, repeat_after=2 * MINUTE))
+    for _ in range(5):
+        await town.siti.gets("JCM-01")
+        await town.advance(2 * MINUTE)
+    # Five in a quarter of an hour: the sixth and the seventh wait.
+    await town.advance(MINUTE)
+    town.expect_nothing_more()
+    assert town.value('pantau_notices_held_total{brake="contact",channel="sms"}') > 0
+
+    await outage(town, of("MDC"))
+    await town.siti.gets("MDC-01")  # At once; but it counts.
+    await town.advance(6 * MINUTE - SECOND)
+    town.expect_nothing_more()
+    await town.advance(SECOND)
+    await town.siti.gets("JCM-01")
+
+
+# -- silences --------------------------------------------------------------------------------------------------------
+
+
+def silencer(town: Town) -> Silencer:
+    return Silencer(town.store_itself, town.dispatcher, town.clock, lambda: ["JCM", "MDC"])
+
+
+async def test_nobody_is_rung_about_what_is_silent_and_everybody_is_when_the_silence_ends(either_town: Town) -> None:
+    town = either_town
+    await silencer(town).add("JCM", 20 * MINUTE, "naik taraf pelayan", "Puan NOC Contoh")
+    await outage(town, of("JCM", BY_SMS, BY_CALL))
+    await outage(town, of("MDC", replace(BY_SMS, contacts=(RAVI_CONTOH,))))
+    await town.ravi.gets("MDC-01")
+    await town.advance(20 * MINUTE - SECOND)
+    town.expect_nothing_more()
+
+    await town.advance(SECOND)
+    await town.siti.gets("JCM-01")
+
+
+async def test_a_silence_in_the_middle_of_an_escalation_stops_it_and_it_goes_on_where_it_was(town: Town) -> None:
+    steps = (BY_SMS, BY_CALL, replace(BY_CALL, contacts=(RAVI_CONTOH,)))
+    await outage(town, of("JCM", *steps))
+    await town.siti.gets("JCM-01")
+    await town.advance(MINUTE)
+    added = await silencer(town).add("JCM", HOUR, "sedang dibaiki", "Puan NOC Contoh")
+    await town.advance(30 * MINUTE)
+    town.expect_nothing_more()
+
+    # It is ended before its time. One step is due, and not all that were missed.
+    await silencer(town).remove(added.id, "Puan NOC Contoh")
+    await town.settle()
+    await town.siti.is_called("gagal")
+    town.expect_nothing_more()
+    town.ravi.presses("1")
+    await town.advance(5 * MINUTE)
+    while town.siti.waits:
+        await town.siti.is_called("gagal")
+    await town.ravi.is_called(keys="1")
+
+
+async def test_what_is_over_before_the_silence_ends_was_never_told(town: Town) -> None:
+    await silencer(town).add("JCM", HOUR, "naik taraf pelayan", "Puan NOC Contoh")
+    await outage(town, of("JCM", BY_SMS, BY_CALL))
+    await town.advance(30 * MINUTE)
+    await town.resolve()
+    await town.advance(2 * HOUR)
+
+
+async def test_what_waits_when_a_silence_begins_is_not_told_before_its_end(town: Town) -> None:
+    await outage(town, of("JCM"))
+    await outage(town, of("MDC", BY_SMS, BY_CALL))
+    await town.siti.gets("JCM-01")  # And the other is gathered for two minutes.
+    await silencer(town).add("MDC", 10 * MINUTE, "sedang dibaiki", "Puan NOC Contoh")
+    town.siti.presses("1")
+    await town.advance(10 * MINUTE - SECOND)
+    town.expect_nothing_more()
+
+    await town.advance(SECOND)
+    await town.siti.is_called("Agensi MDC", keys="1")

@@ -1,0 +1,307 @@
+"""A town with telephones, for stories: everything of ours is real, and only the clock and the networks' ends are not.
+
+The dispatcher, its store, the wording, the gateways that ship and the listener for their callbacks; a carrier, a fax
+service and a tray at which people answer, press keys, reply, reject, or are away. Whatever reached somebody and was not
+expected by the story fails it, at the latest when it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from sqlalchemy import select
+
+from alerts.composer import WordingComposer
+from alerts.delivery import Notice
+from alerts.desk import Desks
+from alerts.dispatcher import Dispatcher
+from alerts.drill import Trainee
+from alerts.exchange import Exchange, Line
+from alerts.gateways.tray import Place
+from alerts.gateways.twilio_sms import Replies
+from alerts.notice import Office
+from alerts.pin import PinBook
+from alerts.poller import Poller
+from alerts.store import StoreAway
+from alerts.wording.texts import load
+from monitor.drills.desk import DrillDesk
+from monitor.drills.driller import Driller, Roster
+from monitor.drills.exercise import Exerciser
+from monitor.lab.carrier import api as carrier_api
+from monitor.lab.carrier.carrier import Carrier
+from monitor.lab.faxservice import api as fax_api
+from monitor.lab.faxservice.service import FaxService
+from monitor.lab.serving import serve
+from monitor.metrics import Metrics
+from monitor.probing.window import Once, Stretch, Window
+from monitor.store.database import Database
+from monitor.store.drills import Drills
+from monitor.store.history import History
+from monitor.store.ledger import SqlStore
+from monitor.store.postgres import PostgresServer
+from monitor.store.tables import journal
+from monitor.watch import Watch
+from monitor.web.callbacks import callbacks
+from tests.integration.alerts.door import Door, TownFront
+from tests.integration.alerts.outside import Outside
+from tests.integration.alerts.station import Station
+from tests.integration.alerts.townsfolk import Person
+from tests.unit.alerts.people import FAX, SECOND, SMS_RAVI, SMS_SITI, T0
+
+WORDING = load()
+SITI, RAVI, MEI, NOC = SMS_SITI.number, SMS_RAVI.number, "+60100000103", "+60100000900"
+#: A desk in an office.
+DESK = "+60300000101"
+NEVER = Once(Stretch(T0, T0))
+NOC_OFFICE = Office(short="PANTAU", name="Pusat Operasi Contoh", domain="")
+
+
+@dataclass(slots=True)
+class Round:
+    """Something that is done again and again beside the cycle."""
+
+    every: timedelta
+    do: Callable[[], Awaitable[None]]
+    due: datetime
+
+
+async def _never(by: str) -> NoReturn:
+    raise AssertionError(f"{by} reloads a town")
+
+
+class Town(Station):
+    """A station whose gateways are those that ship."""
+
+    def __init__(self, database: Database, outside: Outside) -> None:
+        self.database = database
+        self.outside = outside
+        self.pins = PinBook()
+        self.rounds: list[Round] = []
+        #: Whom drills try, and when they are held by themselves.
+        self.trainees: list[Trainee] = []
+        self.drill_hours: Window = NEVER
+        self._made: list[Line] = []
+        super().__init__(database)
+        self.store.trouble = StoreAway("disk full")
+        self.carrier.now = self.clock.now
+        for number in (SITI, RAVI, MEI, NOC):
+            self.carrier.phone(number)
+
+    @property
+    def carrier(self) -> Carrier:
+        return self.outside.carrier
+
+    @property
+    def fax_service(self) -> FaxService:
+        return self.outside.fax_service
+
+    def lines(self) -> list[Line]:
+        """Return new gateways: as a process has that has just started."""
+        lines = self.outside.lines()
+        self._made += lines
+        return lines
+
+    def restart(self, lines: Iterable[Line] | None = None) -> None:
+        """Forget all that was in memory, as a new process has."""
+        self.metrics = Metrics(version="1", now=self.clock.now)
+        self.exchange = Exchange(lines or self.lines())
+        self.metrics.watch_agency("JCM", routes=[])
+        for line in self.exchange:
+            self.metrics.watch_gateway(line.channel, line.name)
+        composer = WordingComposer(WORDING, self._may_release)
+        self.dispatcher = Dispatcher(
+            store=self.store,
+            exchange=self.exchange,
+            composer=composer,
+            clock=self.clock,
+            observer=self.metrics,
+            owner="utama" if self.database.is_shared else None,
+        )
+        self.desks = Desks(
+            dispatcher=self.dispatcher, store=self.store, wording=WORDING, pins=lambda: self.pins, clock=self.clock
+        )
+        self.poller = Poller(store=self.store, exchange=self.exchange, desks=self.desks, clock=self.clock)
+        self.store_itself = SqlStore(self.database)
+        drills = Drills(self.database)
+        exerciser = Exerciser(
+            drills=drills, exchange=self.exchange, wording=WORDING, metrics=self.metrics, clock=self.clock
+        )
+        self.front = TownFront(
+            store=self.store_itself,
+            history=History(self.database),
+            dispatcher=self.dispatcher,
+            desks=self.desks,
+            exchange=self.exchange,
+            composer=composer,
+            metrics=self.metrics,
+            clock=self.clock,
+            watch=cast("Callable[[], Watch]", _never),
+            reload=_never,
+            drill_desk=partial(DrillDesk, exerciser),
+        )
+        self.front.public = self.outside.public
+        self.driller = Driller(
+            drills=drills,
+            store=self.store_itself,
+            exchange=self.exchange,
+            exerciser=exerciser,
+            roster=self._roster,
+            metrics=self.metrics,
+            clock=self.clock,
+        )
+        self.front.just_before = {}
+
+    def _roster(self) -> Roster:
+        return Roster(
+            trainees=self.trainees, pace=30 * SECOND, stretch=self.drill_hours.following, concerns=lambda _: True
+        )
+
+    async def look_at_drills(self) -> None:
+        """Do what is due of a drill."""
+        async with asyncio.TaskGroup() as calls:
+            await self.driller.look(calls)
+        await self.carrier.settled()
+
+    def _may_release(self, notice: Notice) -> bool:
+        return self.pins.has(notice.facts.office.short, notice.person)
+
+    def value(self, series: str) -> float:
+        """Return what Prometheus would read."""
+        for line in self.metrics.render().decode().splitlines():
+            if line.startswith(f"{series} "):
+                return float(line.rpartition(" ")[2])
+        raise AssertionError(f"there is no series {series}")
+
+    async def journal(self) -> list[str]:
+        """Return the events of the journal, oldest first."""
+        async with self.database.read() as connection:
+            return list((await connection.execute(select(journal.c.event).order_by(journal.c.id))).scalars())
+
+    async def close(self) -> None:
+        for line in self._made:
+            await line.gateway.close()
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    async def settle(self) -> datetime | None:
+        """Let everything happen that is due now, on both sides; return when something is due again."""
+        while True:
+            before = self._traffic()
+            wake = await super().settle()
+            await self.carrier.settled()
+            await self.fax_service.settled()
+            if self._traffic() == before:
+                return wake
+
+    def _traffic(self) -> tuple[int, ...]:
+        return (
+            len(self.carrier.messages),
+            len(self.carrier.calls),
+            len(self.fax_service.faxes),
+            self.front.heard,
+        )
+
+    def go_round(self, every: timedelta, do: Callable[[], Awaitable[None]]) -> None:
+        """Do something now and again from now on."""
+        self.rounds.append(Round(every, do, self.clock.now()))
+
+    async def advance(self, by: timedelta) -> None:
+        """Let time pass, and do all that is due in it, in its order."""
+        until = self.clock.moment + by
+        while True:
+            for each in self.rounds:
+                if each.due <= self.clock.moment:
+                    each.due = self.clock.moment + each.every
+                    await each.do()
+            wake = await self.settle()
+            moments = [at for at in (wake, *(each.due for each in self.rounds)) if at is not None]
+            if self.clock.moment == until and all(at > until for at in moments):
+                return
+            self.clock.moment = min([until, *moments])
+
+    async def later(self, by: timedelta) -> None:
+        """Let time pass at once: who looks every minute whether a letter has been posted does so only at the end."""
+        self.clock.moment += by
+        await self.settle()
+
+    # -- people --------------------------------------------------------------------------------------------------
+
+    def person(self, number: str) -> Person:
+        """Return whoever answers this number."""
+        return Person(self.carrier.phones[number], self.carrier, self.settle)
+
+    def moves_in(self, number: str, **how: Any) -> Person:
+        """Give somebody a telephone."""
+        return Person(self.carrier.phone(number, **how), self.carrier, self.settle)
+
+    @property
+    def siti(self) -> Person:
+        return self.person(SITI)
+
+    @property
+    def ravi(self) -> Person:
+        return self.person(RAVI)
+
+    @property
+    def mei(self) -> Person:
+        return self.person(MEI)
+
+    @property
+    def noc(self) -> Person:
+        return self.person(NOC)
+
+    # -- paper ---------------------------------------------------------------------------------------------------
+
+    def gets_fax(self, *words: str, number: str = FAX.number) -> str:
+        """Expect a fax that has come already to a machine; return its text."""
+        return self.outside.expect_fax(number, *words)
+
+    def gets_letter(self, *words: str, place: Place = Place.TRAY) -> str:
+        """Expect a letter that lies in the tray, or where it went from there; return its text."""
+        return self.outside.expect_letter(place, *words)
+
+    def tray_letters(self, place: Place) -> int:
+        """Return how many letters lie there."""
+        return len(self.outside.letters(place))
+
+    def expect_nothing_more(self) -> None:
+        """Fail if anything has come to anybody that the story did not expect."""
+        assert self.outside.unexpected() == []
+
+
+@asynccontextmanager
+async def town_at(
+    place: Path,
+    server: PostgresServer | None = None,
+    *,
+    reachable: bool = True,
+    replies: Replies = Replies.WEBHOOK,
+) -> AsyncIterator[Town]:
+    """Open a town. *server*: instead of the embedded store. *reachable*: providers can call us back."""
+    carrier, fax_service = Carrier(), FaxService()
+    fax_service.machine(FAX.number)
+    async with (
+        serve(carrier_api.app(carrier)) as carrier_url,
+        serve(fax_api.app(fax_service)) as fax_url,
+        Database.open(place / "state", server) as database,
+    ):
+        outside = Outside(carrier, carrier_url, fax_service, fax_url, place, replies)
+        town = Town(database, outside)
+        door = callbacks(cast(Any, Door(lambda: town.front)))
+        async with serve(door) as public:
+            if reachable:
+                outside.public = public
+                if replies is Replies.WEBHOOK:
+                    carrier.incoming_url = f"{public}/callbacks/sms/sms"
+            town.restart()
+            yield town
+            await town.settle()
+            town.expect_nothing_more()
+            await town.close()

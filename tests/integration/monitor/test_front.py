@@ -1,0 +1,82 @@
+"""What the running service answers: which program has a token, and that a clerk has posted a letter."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from pydantic import SecretStr
+
+from alerts.delivery import AttemptState
+from alerts.gateway import Progress
+from monitor.front import Front
+from monitor.watch import Watch
+from tests.integration.alerts.station import Station, station_at
+from tests.unit.alerts.people import trigger
+
+TOKENS = {"papan": "tanda-papan-contoh", "robot": "tanda-robot-contoh"}
+
+
+@pytest.fixture
+async def station(tmp_path: Path) -> AsyncIterator[Station]:
+    async with station_at(tmp_path) as made:
+        yield made
+
+
+def front(station: Station) -> Front:
+    settings = SimpleNamespace(api={name: SimpleNamespace(token=SecretStr(token)) for name, token in TOKENS.items()})
+    watch = cast(Watch, SimpleNamespace(configuration=SimpleNamespace(settings=settings)))
+    others = dict.fromkeys(("history", "desks", "composer", "metrics", "reload"), cast(Any, None))
+    return Front(
+        store=cast(Any, station.store and station.store._inner),
+        dispatcher=station.dispatcher,
+        exchange=station.exchange,
+        clock=station.clock,
+        watch=lambda: watch,
+        **others,
+    )
+
+
+def test_a_program_is_known_by_its_whole_token_and_by_nothing_else(tmp_path: Path) -> None:
+    known = front(cast(Station, SimpleNamespace(store=None, dispatcher=None, exchange=None, clock=None)))
+    assert {name: known.program(token) for name, token in TOKENS.items()} == {"papan": "papan", "robot": "robot"}
+    for stranger in ("", "tanda", "tanda-papan-conto", "tanda-papan-contohx", "TANDA-PAPAN-CONTOH", "tandå"):
+        assert known.program(stranger) is None, stranger
+
+
+async def test_a_letter_that_lies_in_its_tray_is_posted_once_and_nothing_else_is(station: Station) -> None:
+    posted: list[str] = []
+
+    async def dispatch(reference: str) -> bool:
+        posted.append(reference)
+        station.tray.taken[reference] = Progress.SENT
+        return True
+
+    station.tray.dispatch = dispatch  # type: ignore[attr-defined]
+    await station.submit(trigger())
+    await station.release()
+    service = front(station)
+    notices = {notice.channel: notice for notice in await station.notices()}
+    letter, sms = notices["letter"], notices["sms"]  # type: ignore[index]
+    assert await service.dispatched(999, "Devi Contoh") == "there is no notice 999; `pantau notices` lists them"
+    assert await service.dispatched(sms.id, "Devi Contoh") == f"notice {sms.id} went by sms: there is nothing to post"
+    assert posted == []
+
+    assert await service.dispatched(letter.id, "Devi Contoh") is None
+    (after,) = [notice for notice in await station.notices() if notice.id == letter.id]
+    assert after.last_attempt is not None
+    assert (posted, after.last_attempt.state) == ([after.last_attempt.reference], AttemptState.SENT)
+
+
+async def test_a_letter_that_was_taken_back_does_not_lie_in_a_tray(station: Station) -> None:
+    await station.submit(trigger())
+    await station.release()
+    (letter,) = [notice for notice in await station.notices() if notice.channel == "letter"]
+    await station.advance(timedelta(minutes=1))
+    await station.resolve()
+    said = await front(station).dispatched(letter.id, "Devi Contoh")
+    assert said == f"notice {letter.id} does not lie in a tray: it is withdrawn"

@@ -1,0 +1,208 @@
+"""What watches the watcher, put together, with the configuration that ships: at the start, and when it is changed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from alerts.clock import SystemClock
+from alerts.wording.texts import load as load_wording
+from monitor.config.loading import Configuration, load
+from monitor.lab.deadman import DeadMansSwitch
+from monitor.lab.serving import serve
+from monitor.metrics import Metrics
+from monitor.store.database import Database, StoreInUseError
+from monitor.store.ledger import SqlStore
+from monitor.store.processes import Process, Processes
+from monitor.watch import Watch
+from monitor.watchdog.memory_file import MemoryFile
+from monitor.watchdog.ringing import Memory, Spell, Trouble
+from monitor.watchdog.watchdog import MEMORY_FILE, Watchdog, store_opening
+from tests.integration.alerts.station import Station
+from tests.unit.alerts.people import MINUTE, SECOND
+from tests.unit.monitor.cli.office import ENVIRON, Office
+from tests.unit.monitor.scrape import Scrape
+
+WITHOUT_LIFELINE = ""
+LIFELINE = "lifeline: {numbers_file: nombor, gateways: [sms-utama]}\n"
+
+
+def configured(office: Office, sections: str) -> Configuration:
+    settings = office.directory / "other.yaml"
+    line = "      name: sms-utama\n"
+    text = office.config.read_text()
+    assert line in text
+    # The sample names a provider that is really there.
+    settings.write_text(text.replace(line, f"{line}      base_url: http://127.0.0.1:1\n") + sections)
+    return load(settings, ENVIRON).accepted()
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    (tmp_path / "nombor").write_text("010-000 0900\n")
+    return Office(tmp_path)
+
+
+class Watchroom:
+    """A watchdog over a service whose configuration is changed as by a reload."""
+
+    def __init__(self, office: Office, database: Database) -> None:
+        self.office = office
+        self.station = Station(database)
+        self.metrics = Metrics(version="1", now=self.station.clock.now)
+        self.reload(WITHOUT_LIFELINE)
+        self.watchdog = Watchdog(
+            database=database,
+            store=SqlStore(database),
+            exchange=self.station.exchange,
+            dispatcher=self.station.dispatcher,
+            metrics=self.metrics,
+            clock=self.station.clock,
+            watch=lambda: self.watch,
+            name="utama",
+            directory=office.directory,
+            environ={},
+            wording=load_wording(),
+        )
+        # It beats by the store's clock, which is ours where nobody else is on the store.
+        self.watchdog.pulse._clock = self.station.clock
+
+    def reload(self, sections: str) -> None:
+        configuration = configured(self.office, sections)
+        prober = SimpleNamespace(late=lambda _: 0 * SECOND)
+        self.watch = cast(Watch, SimpleNamespace(configuration=configuration, prober=prober))
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return Scrape(self.metrics).value(name, **labels)
+
+
+@pytest.fixture
+async def room(office: Office, tmp_path: Path) -> AsyncIterator[Watchroom]:
+    async with Database.open(tmp_path / "store") as database:
+        made = Watchroom(office, database)
+        yield made
+        await made.watchdog._close()
+
+
+async def test_a_lifeline_comes_and_goes_with_the_configuration(room: Watchroom) -> None:
+    await room.watchdog._look_at_lifeline()
+    assert room.value("lifeline_numbers") is None
+    room.reload(LIFELINE)
+    await room.watchdog._look_at_lifeline()
+    assert room.value("lifeline_numbers") == 1
+    room.reload(WITHOUT_LIFELINE)
+    await room.watchdog._look_at_lifeline()
+    assert room.value("lifeline_numbers") is None
+
+
+async def test_the_lifeline_has_the_gateways_of_the_configuration_in_force(room: Watchroom) -> None:
+    """A token that was changed while all was well must not be missed when it rings."""
+
+    async def accounts() -> list[object]:
+        await room.watchdog._look_at_lifeline()
+        assert room.watchdog._lifeline is not None
+        lines = cast(Any, room.watchdog._lifeline[1]._lines)
+        return [line.gateway for line in lines]
+
+    room.reload(LIFELINE)
+    before = await accounts()
+    assert await accounts() == before
+    room.reload(LIFELINE)
+    assert not set(await accounts()) & set(before)
+
+
+class Rings:
+    """What a lifeline was told of, and would have rung about."""
+
+    def __init__(self, room: Watchroom) -> None:
+        self.room = room
+        self.memory = MemoryFile(room.watch.configuration.settings.state / MEMORY_FILE)
+
+    async def look(self) -> Memory:
+        """Look once, and return what is remembered as told."""
+        await self.room.watchdog._look_at_lifeline()
+        return {trouble: spell for trouble, spell in self.memory.read().items() if spell.told_at is not None}
+
+
+async def test_before_anything_is_known_of_the_store_nobody_is_told_that_it_is_back(room: Watchroom) -> None:
+    """An operator starts the service again, on a disk that is full still."""
+    room.reload(LIFELINE)
+    rings, now = Rings(room), room.station.clock.now()
+    rings.memory.write({Trouble.STORE: Spell(since=now - 60 * MINUTE, told_at=now - MINUTE)})
+    assert set(await rings.look()) == {Trouble.STORE}
+    room.watchdog.pulse.away_since = now
+    assert set(await rings.look()) == {Trouble.STORE}
+    # No gateway answers here, and it is over all the same.
+    await room.watchdog.pulse.beat()
+    assert await rings.look() == {}
+
+
+async def test_a_store_that_goes_away_does_not_bring_a_silent_peer_back(room: Watchroom) -> None:
+    room.reload(LIFELINE)
+    rings, now = Rings(room), room.station.clock.now()
+    rings.memory.write({Trouble.PEER: Spell(since=now - 60 * MINUTE, told_at=now - MINUTE, whose="kedua")})
+    room.watchdog.pulse.away_since = now
+    room.station.clock.moment += 5 * MINUTE
+    assert set(await rings.look()) == {Trouble.PEER}
+
+
+async def test_the_lifeline_hears_of_a_peer_that_the_pulse_has_missed(room: Watchroom) -> None:
+    class Shared(Processes):
+        async def beat(self, started_at: datetime, now: datetime) -> list[Process]:
+            at = SystemClock().now() - 5 * MINUTE
+            return [Process(name="kedua", started_at=at, beat_at=at)]
+
+    room.reload(LIFELINE)
+    rings = Rings(room)
+    room.watchdog.pulse._processes = Shared.__new__(Shared)
+    await room.watchdog.pulse.beat()
+    await rings.look()
+    assert {trouble: spell.whose for trouble, spell in rings.memory.read().items()} == {Trouble.PEER: "kedua"}
+
+
+async def test_a_switch_that_a_reload_names_hears_of_us_with_the_next_beat(room: Watchroom) -> None:
+    first, second = DeadMansSwitch(), DeadMansSwitch()
+    async with serve(first.app()) as one, serve(second.app()) as other:
+        room.reload(f"heartbeat: {{url: {one}, every: 10m}}\n")
+        await room.watchdog.pulse.beat()
+        room.reload(f"heartbeat: {{url: {other}, every: 10m}}\n")
+        for _ in range(3):
+            room.station.clock.moment += 15 * SECOND
+            await room.watchdog.pulse.beat()
+        room.reload("")
+        await room.watchdog.pulse.beat()
+    assert (len(first.beats), len(second.beats)) == (1, 1)
+    assert room.value("heartbeat_last_success_timestamp_seconds", receiver="switch") is None
+
+
+# -- at the start ----------------------------------------------------------------------------------------------------
+
+
+async def opening(office: Office, error: Exception, clock: SystemClock | None = None) -> list[str]:
+    """Let the store not open for *error*; return what was logged."""
+    metrics = Metrics(version="1", now=SystemClock().now).watchdog
+    with capture_logs() as logged, pytest.raises(type(error)):
+        async with store_opening(configured(office, LIFELINE), office.directory, metrics, clock or SystemClock()):
+            raise error
+    return [line["event"] for line in logged]
+
+
+async def test_a_store_that_does_not_open_is_remembered_and_one_that_another_process_has_is_not(office: Office) -> None:
+    assert await opening(office, StoreInUseError("somebody has it")) == []
+    assert not (office.state / MEMORY_FILE).exists()
+    assert await opening(office, OSError("no such disk")) == []
+    assert b'"store"' in (office.state / MEMORY_FILE).read_bytes()
+
+
+async def test_a_bug_in_the_lifeline_does_not_hide_why_the_store_was_not_opened(office: Office) -> None:
+    class Stopped(SystemClock):
+        def now(self) -> datetime:
+            raise ZeroDivisionError
+
+    assert await opening(office, OSError("no such disk"), Stopped()) == ["the lifeline could not look"]

@@ -1,0 +1,79 @@
+"""How the service ends: it says so while the store is still its own, and what it was killed in says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from monitor.app import App
+from monitor.lab.serving import free_port
+from monitor.lab.stage import stage
+from monitor.store.database import Database, StoreInUseError
+from monitor.store.tables import journal, process
+from tests.stories.theatre import JCM
+
+
+class Watched(App):
+    """Looks, when it is about to say that it ends, whether another could have the store already."""
+
+    is_alone: bool | None = None
+    fails = False
+
+    async def _farewell(self, failure: type[BaseException] | None, *more: object) -> None:
+        try:
+            async with Database.open(self._path.parent / "state"):
+                self.is_alone = False
+        except StoreInUseError:
+            self.is_alone = True
+        await super()._farewell(failure, *more)
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether it has told those who share the store that it lives."""
+        watchdog = getattr(self, "_watchdog", None)
+        return watchdog is not None and watchdog.pulse.written_at is not None
+
+    async def fail(self) -> None:
+        raise ZeroDivisionError
+
+    def _loops(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        return [*super()._loops(), *([self.fail()] if self.fails else [])]
+
+
+async def lived(directory: Path, *, fails: bool) -> tuple[Watched, list[str], bool]:
+    """Live once; return the service, what its journal says, and whether it has told the others that it ended."""
+    listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    async with stage(directory, listen=listen, callbacks=callbacks, agencies=(JCM,)) as world:
+        app = Watched(world.settings, {})
+        app.fails = fails
+        running = asyncio.create_task(app.run())
+        if fails:
+            with pytest.raises(ExceptionGroup):
+                await running
+        else:
+            async with asyncio.timeout(60):
+                while not (running.done() or app.is_seen):  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(0.05)
+            app.stop()
+            await running
+    async with Database.open(directory / "state") as database, database.read() as connection:
+        events = list((await connection.execute(select(journal.c.event).order_by(journal.c.id))).scalars())
+        ended = (await connection.execute(select(process.c.stopped_at))).scalars().all()
+    return app, events, any(at is not None for at in ended)
+
+
+async def test_it_says_that_it_ends_before_another_can_have_the_store(tmp_path: Path) -> None:
+    app, events, has_told = await lived(tmp_path, fails=False)
+    assert app.is_alone
+    assert events == ["service started", "configuration taken up", "service stopped"]
+    assert has_told
+
+
+async def test_a_service_that_ends_for_a_bug_does_not_say_that_it_was_told_to(tmp_path: Path) -> None:
+    app, events, has_told = await lived(tmp_path, fails=True)
+    assert app.is_alone
+    assert events == ["service started", "configuration taken up"]
+    assert not has_told

@@ -1,0 +1,82 @@
+"""What a dossier prints, and what it leaves to the data beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from alerts.audit import Head
+from alerts.delivery import AttemptState, Delivery, Notice, NoticeState
+from alerts.documents.dossier import Dossier, Evidence, dossier_data
+from tests.contracts.test_store import draft
+from tests.unit.alerts.people import MINUTE, SMS_SITI, T0, attempt, incident, written
+from tests.unit.alerts.wording.situations import WORDING
+
+TOLD, EVIDENCE = 0, 2
+
+
+def measured(number: int) -> Evidence:
+    return Evidence(
+        at=T0 + number * MINUTE,
+        subject="JCM/internal",
+        outcome="lost",
+        outcome_ms="hilang",
+        why=f"no. {number}",
+        transit=None,
+        good=False,
+        reference=f"{number}",
+    )
+
+
+def section(number: int, notices: Sequence[Notice] = (), evidence: Sequence[Evidence] = ()) -> Mapping[str, Any]:
+    made = Dossier(
+        incident=incident(),
+        notices=notices,
+        entries=[],
+        evidence=evidence,
+        evidence_since=T0 - timedelta(days=365),
+        head=Head(),
+        made_at=T0,
+        made_by="Puan Arkib Contoh",
+    )
+    sections: Any = dossier_data(made, {}, WORDING)["sections"]
+    found: Mapping[str, Any] = sections[number]
+    return found
+
+
+def notice(*states: AttemptState) -> Notice:
+    tries = tuple(
+        replace(attempt(state, n), detail="the handset is switched off", code="30003")
+        for n, state in enumerate(states, start=1)
+    )
+    delivery = Delivery(id=1, address=SMS_SITI, attempts=tries)
+    return replace(written(draft(incident())), deliveries=(delivery,), state=NoticeState.WITHDRAWN)
+
+
+def test_of_many_measurements_the_first_and_the_last_are_printed_and_the_others_counted() -> None:
+    printed = section(EVIDENCE, evidence=[measured(n) for n in range(50)])
+
+    assert [row[-1] for row in printed["rows"]] == [[f"no. {n}"] for n in (*range(20), *range(30, 50))]
+    assert "10 baris di tengah tidak dicetak; semuanya ada dalam evidence.csv." in printed["notes"]
+
+
+def test_forty_measurements_are_all_printed() -> None:
+    printed = section(EVIDENCE, evidence=[measured(n) for n in range(40)])
+
+    assert len(printed["rows"]) == 40
+    assert len(printed["notes"]) == 1
+
+
+def test_whom_nobody_tried_to_tell_is_named_with_the_reason() -> None:
+    assert section(TOLD, [notice()])["notes"] == [
+        "Tiada sesiapa dihubungi.",
+        "Tidak dihubungi: Siti Contoh (ditarik balik).",
+    ]
+
+
+def test_only_what_came_to_nothing_has_a_reason() -> None:
+    rows = section(TOLD, [notice(AttemptState.FAILED, AttemptState.DELIVERED)])["rows"]
+
+    assert [row[-1] for row in rows] == [["gagal", "the handset is switched off 30003"], ["diterima"]]

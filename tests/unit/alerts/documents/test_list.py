@@ -1,0 +1,76 @@
+"""The fax that tells of several incidents at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from alerts.documents.render import fax_list
+from alerts.notice import Facts, Matter, Plan, Purpose
+from tests.unit.alerts.documents.pages import FACTS, MINISTRY, OFFICE, reader, text
+from tests.unit.alerts.wording.situations import WORDING
+
+
+def several(count: int, **changes: object) -> Sequence[Facts]:
+    told = replace(FACTS, plan=Plan.ANNOUNCEMENT, **changes)  # type: ignore[arg-type]  # whatever a test says
+    if told.purpose is Purpose.RECOVERY:
+        told = replace(told, ended_at=told.noticed_at)
+    return [
+        replace(told, office=replace(OFFICE, name=f"Jabatan Contoh {n}"), number=f"J{n:02}-01") for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("purpose", [Purpose.OUTAGE, Purpose.RECOVERY])
+def test_it_has_a_row_for_each_agency_and_speaks_for_none_of_them(purpose: Purpose) -> None:
+    page = fax_list(several(40, purpose=purpose), MINISTRY, WORDING)
+    said = text(page)
+
+    assert len(reader(page).pages) == page.pages > 1
+    assert all(f"Jabatan Contoh {n} " in said and f"J{n:02}-01" in said for n in range(40))
+    assert "SENARAI" in page.title
+    assert "(40 AGENSI)" in page.title
+    assert "bagi pihak agensi dalam senarai" in said
+    assert f"NO. OF PAGES (INCLUDING THIS PAGE): {page.pages}" in said
+    assert "Telefon 03-0000 3000 Faks 03-0000 3001" in said
+    assert all(f"{n} / {page.pages}" in sheet.extract_text() for n, sheet in enumerate(reader(page).pages, start=1))
+
+
+def test_an_outage_tells_what_fails_since_when() -> None:
+    said = text(fax_list(several(2, matter=Matter.SENDING), MINISTRY, WORDING))
+
+    assert "Keadaan / State Sejak / Since" in said
+    assert "Tidak dapat menghantar Cannot send 24/11, 2.15 ptg" in said
+
+
+def test_a_recovery_does_not_say_that_anything_still_fails() -> None:
+    said = text(fax_list(several(2, matter=Matter.SENDING, purpose=Purpose.RECOVERY), MINISTRY, WORDING))
+
+    assert "Gangguan yang berakhir / What had failed" in said
+    assert "Pulih pada / Restored at" in said
+    assert "24/11, 2.45 ptg" in said
+    assert "24/11, 2.15 ptg" not in said
+    assert "Keadaan" not in said
+
+
+@pytest.mark.parametrize("purpose", [Purpose.OUTAGE, Purpose.RECOVERY])
+def test_staff_are_told_of_incidents_and_not_that_official_mail_is_down(purpose: Purpose) -> None:
+    ours = several(2, matter=Matter.OWN_FAULT, purpose=purpose, subject="peti rujukan A", subject_en="mailbox A")
+    page = fax_list([replace(each, plan=Plan.ESCALATION) for each in ours], MINISTRY, WORDING)
+    said = text(page)
+
+    assert page.title.startswith("SENARAI INSIDEN")
+    assert page.title.endswith("(2)")
+    assert "Pemantauan gagal: peti rujukan A Monitoring failing: mailbox A" in said
+    for told_outside in ("Perkhidmatan e-mel rasmi agensi", "on behalf of the agencies", "official business"):
+        assert told_outside not in said
+
+
+def test_an_agency_with_two_incidents_is_counted_once_and_has_two_rows() -> None:
+    (one,) = several(1)
+    page = fax_list([one, replace(one, number="J00-02")], MINISTRY, WORDING)
+
+    assert "(1 AGENSI)" in page.title
+    assert "J00-01" in text(page)
+    assert "J00-02" in text(page)

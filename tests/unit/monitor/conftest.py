@@ -1,0 +1,20 @@
+"""Metrics that are told something, and the clock that they ask."""
+
+from __future__ import annotations
+
+import pytest
+
+from monitor.metrics import Metrics
+from tests.unit.monitor.scrape import AGENCY, ROUTE, Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def metrics(clock: Clock) -> Metrics:
+    metrics = Metrics(version="1.2.3", now=clock)
+    metrics.watch_agency(AGENCY, routes=[ROUTE])
+    return metrics

@@ -1,0 +1,67 @@
+"""What was kept long enough is deleted, and a store that is away ends nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from structlog.testing import capture_logs
+
+from alerts.store import StoreAway
+from monitor.housekeeping import keep_house
+from monitor.store.database import Database
+from monitor.store.history import History
+from monitor.store.tables import token
+from tests.integration.alerts.station import Clock
+from tests.unit.monitor.trial import T0, agency_routes, arrived
+
+ROUTE = agency_routes("JCM")[0]
+DAY = timedelta(days=1)
+
+
+class Once(History):
+    """Is tidied once."""
+
+    away = False
+    done: asyncio.Event
+
+    async def forget(self, now: object) -> None:
+        if self.away:
+            self.done.set()
+            raise StoreAway("disk full")
+        await super().forget(now)  # type: ignore[arg-type]
+        self.done.set()
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_old_runs_and_tokens_go_and_young_ones_stay(tmp_path: Path, *, away: bool) -> None:
+    clock = Clock()
+    clock.moment = T0 + 30 * DAY
+    async with Database.open(tmp_path) as database:
+        history = Once(database)
+        history.away, history.done = away, asyncio.Event()
+        for age in (11, 9, 1):
+            at = clock.moment - age * DAY
+            await history.sent(f"{age:016x}", ROUTE.name, at, at)
+            await history.ended(arrived(ROUTE, at), "JCM", {})
+        with capture_logs() as logged:
+            keeping = asyncio.create_task(keep_house(history, lambda: 10 * DAY, clock))
+            async with asyncio.timeout(60):
+                await history.done.wait()
+            await asyncio.sleep(0)
+            assert not keeping.done()
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+        runs = await history.between("JCM", T0, clock.moment)
+        async with database.read() as connection:
+            tokens = (await connection.execute(select(token.c.id))).scalars().all()
+    assert len(runs) == 2
+    told = [(line["event"], line.get("runs")) for line in logged]
+    if away:
+        assert told == [("waits for the store", None)]
+    else:
+        assert told == [("old results deleted", 1)]
+        assert tokens == [f"{1:016x}"], "mail that is older is not looked for"
