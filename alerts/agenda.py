@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain
 
 from alerts.urgency import RANK, Turn, Urgency
 
@@ -72,19 +73,20 @@ class Agenda:
     def following(self, in_turn: Sequence[tuple[Turn, int]], now: datetime, at_most: int) -> list[int]:
         """Return the incidents to look at now, most pressing first; they count as looked at.
 
-        *in_turn*: those whose turn it is at a gateway. First those of them that have a first notice to send; then those
-        that nobody has looked at; the others in their turn; what has changed; what has come due.
+        *in_turn*: those whose turn it is at a gateway. First those of them that have a first notice to send, and those that
+        nobody has looked at. Only when there are none the others in their turn; what has changed; what has come due: looks
+        that are taken together are stored together, and nobody is to wait for a first notice until the rest is done.
         """
         news = RANK[Urgency.FIRST]
         first = [incident_id for (rank, *_), incident_id in in_turn if rank <= news]
         later = [incident_id for (rank, *_), incident_id in in_turn if rank > news]
         due = (i for i, standing in self._seen.items() if standing.wake is not None and standing.wake <= now)
+        pressing = [*first, *self._fresh]
         chosen: dict[int, None] = {}
-        for group in (first, list(self._fresh), later, list(self._stirred), due):
-            for incident_id in group:
-                if len(chosen) == at_most:
-                    break
-                chosen[incident_id] = None
+        for incident_id in pressing or chain(later, list(self._stirred), due):
+            if len(chosen) == at_most:
+                break
+            chosen[incident_id] = None
         for incident_id in chosen:
             self._fresh.pop(incident_id, None)
             self._stirred.pop(incident_id, None)

@@ -232,7 +232,6 @@ class Cycle:
         for draft in drafts:
             if draft.addresses and not await self._ledger.is_decided(draft.key):
                 await self._decide(incident, draft, once=once)
-                self._known = None
 
     async def _decide(self, incident: Incident, draft: Draft, *, once: bool) -> None:
         """Write a notice: one of its own, or as a part of one that still waits."""
@@ -248,6 +247,7 @@ class Cycle:
         not_before: datetime | None = None
         match bundle(recent, self._now):
             case Join(notice_id=notice_id) if await self._ledger.join_notice(notice_id, incident, draft):
+                self._known = None
                 self.advance.bundled[channel] += 1
                 bundled = {"person": draft.person, "channel": channel, "purpose": draft.purpose}
                 await self._write("notice bundled", incident, notice_id, **bundled)
@@ -264,9 +264,14 @@ class Cycle:
                 not_before = until
             case AtOnce():
                 pass
-        await self._ledger.add_notice(incident, draft, self._now, urgency=presses, gathering=key, not_before=not_before)
+        added = await self._ledger.add_notice(
+            incident, draft, self._now, urgency=presses, gathering=key, not_before=not_before
+        )
+        if added is None:
+            return
+        self._known = [*await self._notices(incident), added]
         self.advance.entered.append(Entered(channel=channel, purpose=draft.purpose, state=NoticeState.PENDING))
-        await self._write(f"{draft.purpose} notice decided", incident, person=draft.person, channel=channel)
+        await self._write(f"{draft.purpose} notice decided", incident, added.id, person=draft.person, channel=channel)
 
     async def _write(self, event: str, incident: Incident, notice_id: int | None = None, **detail: str) -> None:
         entry = Entry(

@@ -145,8 +145,8 @@ class Ledger(Protocol):
         urgency: Urgency = Urgency.FIRST,
         gathering: str | None = None,
         not_before: datetime | None = None,
-    ) -> bool:
-        """Write a notice; return whether it is new (`False`: its key was there)."""
+    ) -> Notice | None:
+        """Write a notice and return it; `None`: its key was there."""
 
     async def join_notice(self, notice_id: int, of: Incident, draft: Draft) -> bool:
         """Let a notice tell of one more incident, unless a gateway is being called meanwhile; return whether it does."""

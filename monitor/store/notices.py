@@ -11,7 +11,7 @@ from sqlalchemy import Select, select, update
 from alerts.bundle import Gathered
 from alerts.channel import Channel
 from alerts.contact import Address
-from alerts.delivery import Delivery, Draft, Notice, NoticeState
+from alerts.delivery import Delivery, Draft, Notice, NoticeState, Part
 from alerts.incident import Incident
 from alerts.urgency import Urgency
 from monitor.store.rows import ADDRESSEE, ADDRESSES, FACTS, new_id, to_attempt, to_notice
@@ -95,10 +95,10 @@ class SqlNotices(InTransaction):
         urgency: Urgency = Urgency.FIRST,
         gathering: str | None = None,
         not_before: datetime | None = None,
-    ) -> bool:
-        """Write a notice; return whether it is new (`False`: its key was there)."""
+    ) -> Notice | None:
+        """Write a notice and return it; `None`: its key was there."""
         if await self.is_decided(draft.key):
-            return False
+            return None
         facts = FACTS.dump_json(draft.facts).decode()
         result = await self._connection.execute(
             ADD_NOTICE,
@@ -123,7 +123,35 @@ class SqlNotices(InTransaction):
             },
         )
         await self._add_part(new_id(result), of, draft, facts)
-        return True
+        # As it would be read: that takes two queries, and a thousand agencies may fail at once.
+        part = Part(
+            incident_id=of.id,
+            person=draft.person,
+            facts=draft.facts,
+            wave=draft.wave,
+            round=draft.round,
+            step=draft.step,
+        )
+        return Notice(
+            id=new_id(result),
+            key=draft.key,
+            parts=(part,),
+            plan=draft.plan,
+            purpose=draft.purpose,
+            person=draft.person,
+            language=draft.language,
+            facts=draft.facts,
+            state=NoticeState.PENDING,
+            created_at=now,
+            expires_at=draft.expires_at,
+            addresses=draft.addresses,
+            addressee=draft.addressee,
+            wave=draft.wave,
+            round=draft.round,
+            step=draft.step,
+            urgency=urgency,
+            not_before=not_before,
+        )
 
     async def _add_part(self, notice_id: int, of: Incident, draft: Draft, facts: str) -> None:
         await self._connection.execute(

@@ -153,7 +153,9 @@ async def test_when_it_is_over_there_may_be_another(store: SqlStore) -> None:
 async def test_a_notice_is_written_once_however_often_it_is_decided_on(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         opened = await ledger.add_incident(trigger())
-        assert await ledger.add_notice(opened, draft(opened), T0)
+        added = await ledger.add_notice(opened, draft(opened), T0)
+        assert added is not None
+        assert await ledger.notices(opened.id) == [added] == [await ledger.notice(added.id)]
     async with store.transaction() as ledger:
         assert not await ledger.add_notice(opened, draft(opened, "k", FAX), T0 + MINUTE)
         (notice,) = await ledger.notices(opened.id)

@@ -20,13 +20,14 @@ def seen(*incident_ids: int) -> Agenda:
     return agenda
 
 
-def test_news_comes_before_what_waits_before_what_has_changed_before_what_is_due() -> None:
+def test_news_comes_by_itself_and_then_what_waits_before_what_has_changed_before_what_is_due() -> None:
     agenda = seen(1, 2, 3, 4, 5)
     agenda.note(1, Standing(wake=T0))
     agenda.stir([2, 6])
 
-    in_turn = [(place(Urgency.FIRST), 3), (place(Urgency.RECOVERY), 4)]
-    assert agenda.following(in_turn, T0, 100) == [3, 6, 4, 2, 1]
+    waits = (place(Urgency.RECOVERY), 4)
+    assert agenda.following([(place(Urgency.FIRST), 3), waits], T0, 100) == [3, 6]
+    assert agenda.following([waits], T0, 100) == [4, 2, 1]
 
 
 def test_what_was_looked_at_is_looked_at_again_only_when_something_happens() -> None:
