@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import structlog
 
+import monitor.store.sqlite
+from monitor.store.migrations import upgrade
 from tests.real.postgres import Postgres
 
 #: Files whose tests take longest. Begun last, they would keep one process busy while the others have nothing to do.
@@ -40,3 +45,20 @@ def postgres() -> Iterator[Postgres]:
     """Run a PostgreSQL of our own, for all tests of this process: each makes a database."""
     with Postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stores_are_copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Make the tables of a file once: to run the migrations takes longer than most of the tests that want a store."""
+    made = tmp_path_factory.mktemp("made") / "pantau.sqlite"
+    upgrade(f"sqlite:///{made}")
+
+    def made_or_upgraded(url: str) -> None:
+        file = Path(url.removeprefix("sqlite:///"))
+        if file.stat().st_size == 0:
+            shutil.copyfile(made, file)
+        else:
+            upgrade(url)
+
+    with patch.object(monitor.store.sqlite, "upgrade", made_or_upgraded):
+        yield

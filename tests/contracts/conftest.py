@@ -16,11 +16,11 @@ from tests.real.postgres import Postgres
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
 def server(request: pytest.FixtureRequest) -> PostgresServer | None:
-    """Return the server with an empty database; `None`: it is the file."""
+    """Return the server with an empty store; `None`: it is the file."""
     if request.param == "sqlite":
         return None
     postgres: Postgres = request.getfixturevalue("postgres")
-    return postgres.database()
+    return postgres.store()
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ async def test_however_many_write_at_once_the_chain_does_not_fork(database: Data
 
 @pytest.mark.real
 async def test_however_many_processes_write_at_once_the_chain_does_not_fork(postgres: Postgres, tmp_path: Path) -> None:
-    server = postgres.database()
+    server = postgres.store()
     ours = Database.open(tmp_path / "a", server, name="a"), Database.open(tmp_path / "b", server, name="b")
     async with ours[0] as one, ours[1] as other:
         await asyncio.gather(*(append(each, f"{n} a", f"{n} b") for n, each in enumerate([one, other] * 20)))
@@ -130,7 +130,7 @@ async def test_however_many_processes_write_at_once_the_chain_does_not_fork(post
 
 @pytest.mark.real
 async def test_a_server_refuses_to_empty_the_journal_too(postgres: Postgres, tmp_path: Path) -> None:
-    async with Database.open(tmp_path, postgres.database()) as database:
+    async with Database.open(tmp_path, postgres.store()) as database:
         await write(database, "incident opened")
         for table in ("journal", "journal_head"):
             with pytest.raises(DBAPIError, match="the journal is only added to"):
@@ -141,7 +141,7 @@ async def test_a_server_refuses_to_empty_the_journal_too(postgres: Postgres, tmp
 
 @pytest.mark.real
 async def test_a_change_that_was_forced_on_a_server_is_found(postgres: Postgres, tmp_path: Path) -> None:
-    async with Database.open(tmp_path, postgres.database()) as database:
+    async with Database.open(tmp_path, postgres.store()) as database:
         await write(database, "incident opened", "incident resolved")
         async with database.write() as connection:
             await connection.execute(text("ALTER TABLE journal DISABLE TRIGGER USER"))

@@ -24,6 +24,7 @@ from monitor.store.ledger import SqlStore
 from monitor.store.migrations import StoreTooNewError, upgrade
 from monitor.store.postgres import PostgresServer
 from monitor.store.tables import metadata
+from tests.real.postgres import Postgres
 from tests.unit.alerts.people import trigger
 
 AT = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
@@ -38,6 +39,15 @@ class Place:
     server: PostgresServer | None
     url: URL
     engine: Engine
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+def server(request: pytest.FixtureRequest) -> PostgresServer | None:
+    """Return the server with a database in which nothing is; `None`: it is the file."""
+    if request.param == "sqlite":
+        return None
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.database()
 
 
 @pytest.fixture

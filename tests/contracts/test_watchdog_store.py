@@ -103,7 +103,7 @@ async def test_a_journal_that_takes_nothing_is_not_taken_for_another_who_was_fir
 
 @pytest.mark.real
 async def test_processes_on_one_postgresql_see_each_other_and_who_has_ended(postgres: Postgres, tmp_path: Path) -> None:
-    server = postgres.database()
+    server = postgres.store()
     async with Database.open(tmp_path, server, name="a") as one, Database.open(tmp_path, server, name="b") as other:
         first, second = Processes(one, "a"), Processes(other, "b")
         assert await first.beat(T0, T0) == []

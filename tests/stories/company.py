@@ -42,7 +42,7 @@ class Company:
 @asynccontextmanager
 async def company(directory: Path, postgres: Postgres, timing: Timing = BRISK) -> AsyncIterator[Company]:
     """Start two services on one database, and end both with the block."""
-    server = postgres.database()
+    server = postgres.store()
     listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
     async with stage(directory, listen=listen, callbacks=callbacks, timing=timing, agencies=(JCM,)) as world:
         for phone in world.carrier.phones.values():

@@ -150,7 +150,7 @@ async def test_a_server_that_can_be_read_and_not_written_at_the_start_is_told_to
 ) -> None:
     numbers = tmp_path / "nombor"
     numbers.write_text(f"{NOC.number}\n")
-    server = postgres.database()
+    server = postgres.store()
     async with Database.open(tmp_path / "first", server):
         pass
     with psycopg.connect(postgres.address("postgres"), autocommit=True) as connection:

@@ -25,6 +25,6 @@ async def either_town(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIt
     server: PostgresServer | None = None
     if request.param == "postgresql":
         postgres: Postgres = request.getfixturevalue("postgres")
-        server = postgres.database()
+        server = postgres.store()
     async with town_at(tmp_path, server) as opened:
         yield opened

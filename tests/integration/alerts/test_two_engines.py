@@ -119,7 +119,7 @@ async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
             yield pair_on(database, database)
         return
     postgres: Postgres = request.getfixturevalue("postgres")
-    server = postgres.database()
+    server = postgres.store()
     async with Database.open(tmp_path, server) as one, Database.open(tmp_path, server, name="kedua") as other:
         yield pair_on(one, other)
 

@@ -110,7 +110,11 @@ async def vigil(town: Town, name: str, database: Database | None = None) -> Asyn
             state=place,
         )
         configuration = SimpleNamespace(settings=settings, wording=WORDING)
-        watch = SimpleNamespace(configuration=configuration, prober=SimpleNamespace(late=lambda _: timedelta(0)))
+        watch = SimpleNamespace(
+            configuration=configuration,
+            prober=SimpleNamespace(late=lambda _: timedelta(0)),
+            judge=SimpleNamespace(troubled=lambda _: ()),
+        )
         metrics = town.metrics if database is None else Metrics(version="1", now=town.clock.now)
         base = database or town.database
         watchdog = Watchdog(
@@ -231,7 +235,7 @@ async def test_the_heartbeat_stops_when_the_cycle_stands_still(town: Town) -> No
 @asynccontextmanager
 async def three_processes(place: Path, postgres: Postgres) -> AsyncIterator[tuple[Town, dict[str, Vigil]]]:
     """Open a town whose PostgreSQL three processes work on."""
-    server = postgres.database()
+    server = postgres.store()
     async with town_at(place, server) as town, AsyncExitStack() as stack:
         watching = {"utama": await stack.enter_async_context(vigil(town, "utama"))}
         for name in ("kedua", "ketiga"):
