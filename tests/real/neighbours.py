@@ -60,9 +60,10 @@ class Postfix(MailServer):
         """Let nobody read mail any more. It is delivered all the same."""
         self._serve(imap=False)
         for pid in self._dovecots():
-            # Open sessions would outlive the service.
-            if Path(f"/proc/{pid}/comm").read_text().startswith("imap"):
-                os.kill(pid, signal.SIGKILL)
+            # Open sessions would outlive the service; some end by themselves meanwhile.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if Path(f"/proc/{pid}/comm").read_text().startswith("imap"):
+                    os.kill(pid, signal.SIGKILL)
         mailserver._until(lambda: not mailserver._is_open(self.ports[Door.IMAPS]), "Dovecot's port to close")
 
     def open_imap(self) -> None:

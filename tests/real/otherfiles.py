@@ -20,6 +20,8 @@ EXIM = r"""primary_hostname = @HOST@
 exim_user = @UID@
 exim_group = @UID@
 spool_directory = /spool
+# Its name would be the same for all who run at once, each in a root directory of its own.
+notifier_socket =
 log_file_path = /log/exim_%slog
 pid_file_path = /spool/exim.pid
 local_interfaces = 127.0.0.1

@@ -184,4 +184,4 @@ async def test_what_waits_when_a_silence_begins_is_not_told_before_its_end(town:
     town.expect_nothing_more()
 
     await town.advance(SECOND)
-    await town.siti.is_called("Agensi MDC", keys="1")
+    await town.siti.gets("MDC-01")

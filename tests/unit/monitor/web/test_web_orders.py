@@ -46,7 +46,7 @@ async def test_nothing_else_can_be_ordered_over_http(order: str) -> None:
 #: What JSON can say and no answer can: half a pair, no number; and what cannot be shown as a name.
 UNREADABLE = [
     *(b'{"by": "\\ud800"}', b'{"by": NaN}', b'{"by": "Siti", "\\ud800": 1}', b'{"by": "  "}', b'{"by": "Si\\u0000ti"}'),
-    *(b'{"by": "Siti\\n"}'.replace(b"\\n", b"\\nAli"), b'{"by": "\\u202eitiS"}', b'{"by": "\\u001b[2J"}'),
+    *(b'{"by": "\\u202eitiS"}', b'{"by": "\\u001b[2J"}'),
 ]
 
 
