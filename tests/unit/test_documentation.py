@@ -67,6 +67,7 @@ MARKED = {
     "falsegreen": "docs/false-green.md",
     "peerbug": "docs/peer-bugs.md",
     "story": "docs/stories.md",
+    "blind": "docs/never-blind.md",
 }
 
 #: Written backwards, or this file would be the one that names them.
