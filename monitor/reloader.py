@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -11,7 +11,7 @@ from typing import NoReturn
 import structlog
 
 from alerts.dispatcher import Dispatcher
-from alerts.exchange import Exchange
+from alerts.exchange import Exchange, Line
 from alerts.store import StoreAway
 from monitor.config.loading import BadConfiguration, Configuration, load
 from monitor.config.problem import Problem, Severity
@@ -115,13 +115,14 @@ class Reloader:
     async def _take_up(self, configuration: Configuration, by: str) -> None:
         before = self.watch.configuration
         # All that may fail comes before anything is changed.
-        lines = build_lines(configuration.settings, self._path.parent)
+        in_use = list(self._exchange)
+        lines = build_lines(configuration.settings, self._path.parent, before=before.settings, in_use=in_use)
         try:
             await self._record(configuration, by)
         except BaseException:
-            await close_lines(lines)
+            await close_lines(_beside(lines, in_use))
             raise
-        self.retirement.enter(self._exchange.replace(lines))
+        self.retirement.enter(_beside(self._exchange.replace(lines), lines))
         retire(self._metrics, before, configuration)
         taken_up = asyncio.Event()
         self._next.put_nowait((configuration, taken_up))
@@ -174,6 +175,12 @@ class Reloader:
             except StoreAway:
                 pass
             await asyncio.sleep(_AGAIN)
+
+
+def _beside(lines: Iterable[Line], others: Iterable[Line]) -> list[Line]:
+    """Return those of *lines* whose gateway is none of *others*'."""
+    theirs = {id(line.gateway) for line in others}
+    return [line for line in lines if id(line.gateway) not in theirs]
 
 
 def needs_restart(before: Configuration, after: Configuration, path: Path) -> Sequence[Problem]:
