@@ -196,7 +196,7 @@ class App:
             wording=configuration.wording,
         )
         self._around = Surroundings(
-            signer=TokenSigner(token_key(settings.state), _prober(settings)),
+            signer=TokenSigner(token_key(settings.state), _prober(settings), began=self._clock.now()),
             store=store,
             history=history,
             alerting=self._dispatcher,

@@ -10,6 +10,7 @@ from enum import StrEnum
 from probes.bounce import Action
 from probes.result import Arrival, Party
 from probes.sighting import Kind, Sighting
+from probes.token import Origin, Token
 
 #: Ids remembered per mailbox. At one run a second that is half a day, far longer than mail is late.
 _REMEMBERED = 50_000
@@ -65,30 +66,35 @@ class Ledger:
 def decide(
     sighting: Sighting,
     *,
-    prober: str,
+    origin: Origin | None,
     awaited: Collection[Party],
     fate: Fate | None,
     now: datetime,
-    deadline: timedelta,
+    marked: bool = False,
 ) -> Verdict:
     """Say what to do with *sighting* in a mailbox where *awaited* sides of its run still wait.
 
-    *deadline* is how long after being sent a run may last.
+    *origin* is its token's, if it has one. *marked*: it is marked as deleted already.
     """
     token = sighting.token
     if token is None:
         return Verdict(count=Arrival.FORGED if sighting.forged else None)
-    if token.prober != prober:
-        return Verdict(delete=now > token.sent_at + deadline + _OTHERS_KEPT)
-    match sighting.kind:
-        case Kind.MESSAGE:
-            return _message(awaited, fate)
-        case Kind.REPORT:
-            failed = sighting.report is not None and sighting.report.action is Action.FAILED
-            return Verdict(hand_over=failed and bool(awaited), delete=True)
-        case _:
-            # A person may have written it.
-            return Verdict()
+    if sighting.kind not in {Kind.MESSAGE, Kind.REPORT}:
+        # A person may have written it.
+        return Verdict()
+    if origin is Origin.ANOTHER:
+        # What is marked has been dealt with by whoever sent it, and is in nobody's way any more.
+        return Verdict(delete=marked or _is_forgotten(token, now))
+    if origin is Origin.NAMESAKE and fate is None and not awaited:
+        return Verdict(count=Arrival.NAMESAKE, delete=_is_forgotten(token, now))
+    if sighting.kind is Kind.MESSAGE:
+        return _message(awaited, fate)
+    failed = sighting.report is not None and sighting.report.action is Action.FAILED
+    return Verdict(hand_over=failed and bool(awaited), delete=True)
+
+
+def _is_forgotten(token: Token, now: datetime) -> bool:
+    return now > token.over_at + _OTHERS_KEPT
 
 
 def _message(awaited: Collection[Party], fate: Fate | None) -> Verdict:

@@ -236,12 +236,16 @@ class Postbox:
 
     async def _deal_with(self, session: Session, place: _Place, mail: Fetched, *, count: bool) -> None:
         letter = Letter(
-            uid=mail.uid, header=mail.content or b"", size=mail.size, whole=partial(session.message, mail.uid)
+            uid=mail.uid,
+            header=mail.content or b"",
+            size=mail.size,
+            marked=mail.deleted,
+            whole=partial(session.message, mail.uid),
         )
         # Without UIDPLUS ours may stay marked for long: it has been dealt with, and counted, before.
         if not await self._reception.receive(letter, place.folder, count=count and not mail.deleted):
             return
-        if mail.deleted:
+        if mail.deleted and "UIDPLUS" not in session.capabilities:
             place.marked.add(mail.uid)
         else:
             place.done.add(mail.uid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
@@ -30,6 +30,8 @@ class Letter:
     uid: int | str
     header: bytes
     size: int | None
+    #: Somebody has marked it as deleted already.
+    marked: bool = False
     #: Returns the whole of it, or its beginning when it is large; `None` when it is gone.
     whole: Callable[[], Awaitable[bytes | None]]
 
@@ -44,7 +46,6 @@ class Reception:
         signer: TokenSigner,
         ledger: Ledger,
         waiting: Mapping[str, Sequence[Expectation]],
-        deadline: timedelta,
         on_arrival: Callable[[Arrival, str | None, datetime], None],
         clock: Callable[[], datetime],
     ) -> None:
@@ -52,7 +53,6 @@ class Reception:
         self._signer = signer
         self._ledger = ledger
         self._waiting = waiting
-        self._deadline = deadline
         self._on_arrival = on_arrival
         self._clock = clock
 
@@ -65,11 +65,11 @@ class Reception:
         expectations = self._waiting.get(token_id, ()) if token_id else ()
         verdict = decide(
             sighting,
-            prober=self._signer.prober,
+            origin=self._signer.origin(token) if token else None,
             awaited={one.party for one in expectations},
             fate=self._ledger.fate(token_id) if token_id else None,
             now=now,
-            deadline=self._deadline,
+            marked=letter.marked,
         )
         if verdict.hand_over:
             seen = Seen(folder=folder, at=now)

@@ -68,6 +68,9 @@ class Arrival(StrEnum):
     DUPLICATE = "duplicate"
     #: Looks like our token and does not verify. Ignored and never deleted.
     FORGED = "forged"
+    #: A verified token under our prober's name that this process did not send: somebody else goes by the same name. It
+    #: is that one's mail, and not deleted before it is forgotten.
+    NAMESAKE = "namesake"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,10 @@
 A token is `pantau-` and 56 base32 letters: ASCII, without underscores, brackets, padding or case, because relays fold,
 lower-case and rewrite headers, and some servers do not find an underscore. Inside are 35 octets:
 
-    version 1 | id 8 | prober 4 | route 4 | sent at 5 (seconds since 1970) | HMAC-SHA256, cut to 13
+    version 1 | id 8 | prober 4 | route 4 | lasts 1 (minutes) | sent at 4 (seconds since 1970) | HMAC-SHA256, cut to 13
 
-Whoever reads one in a mailbox cannot make another, so nobody can paint a dead mailbox green by sending mail to it.
+The id is a number that no two tokens of a process share, and four octets that are drawn when the process starts: so it
+knows its own tokens, however many there were. Whoever reads one in a mailbox cannot make another, so nobody can paint a dead mailbox green by sending mail to it.
 """
 
 from __future__ import annotations
@@ -13,19 +14,41 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import itertools
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 _PREFIX = "pantau-"
 _VERSION = b"\x01"
-_ID, _DIGEST, _TIME, _MAC = 8, 4, 5, 13
+_NUMBER, _PROCESS, _DIGEST, _TIME, _MAC = 4, 4, 4, 4, 13
+_ID = _NUMBER + _PROCESS
+_NUMBERS = 1 << 8 * _NUMBER
+#: From one number to the next. It is odd, so all of them are had before one comes again; and each octet of them changes
+#: from one to the next, because what a message says follows from them.
+_STRIDE = 0x9E3779B1
+#: What one octet can say; who waits longer says this.
+_LASTS_AT_MOST = 255
 _LETTERS = 56
 #: What looks like a token, whole or not: a shorter or longer run of letters is a look-alike and is reported as one.
 _LOOKS_LIKE = re.compile(rf"{_PREFIX}([a-z2-7]{{24,200}})", re.IGNORECASE)
 #: One text with more look-alikes than this is an attack on our CPU; the rest is not read.
 _AT_MOST = 50
+
+
+class Origin(StrEnum):
+    """Who issued a token, as far as one process can tell."""
+
+    #: This process.
+    OURS = "ours"
+    #: A prober of our name, before this process began: most likely we ourselves.
+    EARLIER = "earlier"
+    #: A prober of our name, since this process began, and not we: another machine goes by the same name.
+    NAMESAKE = "namesake"
+    #: A prober of another name.
+    ANOTHER = "another"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +63,8 @@ class Token:
     route_digest: str
     #: Whole seconds.
     sent_at: datetime
+    #: When its run has ended for certain, to the minute. When it was sent, if the token does not say.
+    over_at: datetime
     #: The wire form, as it stands in the message.
     text: str
 
@@ -56,21 +81,37 @@ class Reading:
 class TokenSigner:
     """Issues and verifies tokens with one key. Two probers that share mailboxes share the key and differ in name."""
 
-    def __init__(self, key: bytes, prober: str) -> None:
+    def __init__(self, key: bytes, prober: str, *, began: datetime | None = None) -> None:
+        """*began*: when this process did, if not now."""
         if len(key) < 16:
             raise ValueError("a token key needs at least 16 octets")
         self._key = key
         #: What `Token.prober` is for the tokens issued here.
         self.prober = _digest(prober).hex()
+        self._began = began or datetime.now(UTC)
+        self._process = secrets.token_bytes(_PROCESS)
+        self._numbers = itertools.count(secrets.randbelow(_NUMBERS), _STRIDE)
 
-    def issue(self, route: str, now: datetime, nonce: bytes | None = None) -> Token:
-        """Return a token for one run on *route*. *nonce*, 8 octets, is drawn at random when not given."""
-        nonce = secrets.token_bytes(_ID) if nonce is None else nonce
+    def issue(self, route: str, now: datetime, lasts: timedelta = timedelta(0), *, nonce: bytes | None = None) -> Token:
+        """Return a token for one run on *route*, which has ended *lasts* from now. *nonce*, 8 octets, is for tests."""
+        nonce = self._id() if nonce is None else nonce
         if len(nonce) != _ID:
             raise ValueError(f"a token id has {_ID} octets")
+        minutes = min(-(-lasts // timedelta(minutes=1)), _LASTS_AT_MOST).to_bytes(1, "big")
         seconds = int(now.timestamp()).to_bytes(_TIME, "big")
-        payload = _VERSION + nonce + bytes.fromhex(self.prober) + _digest(route) + seconds
+        payload = _VERSION + nonce + bytes.fromhex(self.prober) + _digest(route) + minutes + seconds
         return _parsed(payload, _PREFIX + _encoded(payload + self._mac(payload)))
+
+    def origin(self, token: Token) -> Origin:
+        """Return who issued *token*."""
+        if token.prober != self.prober:
+            return Origin.ANOTHER
+        if bytes.fromhex(token.id)[_NUMBER:] == self._process:
+            return Origin.OURS
+        return Origin.NAMESAKE if token.sent_at > self._began else Origin.EARLIER
+
+    def _id(self) -> bytes:
+        return (next(self._numbers) % _NUMBERS).to_bytes(_NUMBER, "big") + self._process
 
     def read(self, text: str) -> Reading:
         """Find the tokens in *text*, whatever their case."""
@@ -104,12 +145,14 @@ class TokenSigner:
 
 
 def _parsed(payload: bytes, text: str) -> Token:
-    nonce, prober, route, seconds = payload[1:9], payload[9:13], payload[13:17], payload[17:22]
+    nonce, prober, route, minutes, seconds = payload[1:9], payload[9:13], payload[13:17], payload[17], payload[18:22]
+    sent_at = datetime.fromtimestamp(int.from_bytes(seconds, "big"), UTC)
     return Token(
         id=nonce.hex(),
         prober=prober.hex(),
         route_digest=route.hex(),
-        sent_at=datetime.fromtimestamp(int.from_bytes(seconds, "big"), UTC),
+        sent_at=sent_at,
+        over_at=sent_at + timedelta(minutes=minutes),
         text=text,
     )
 

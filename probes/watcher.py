@@ -71,7 +71,6 @@ class MailboxWatcher:
             signer=signer,
             ledger=self._ledger,
             waiting=self._waiting,
-            deadline=self._patience.whole,
             on_arrival=on_arrival,
             clock=clock,
         )

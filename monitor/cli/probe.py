@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from secrets import token_hex
 from typing import Annotated, NoReturn
 
 import structlog
@@ -84,8 +85,9 @@ def probe(
         _check(_kind(check), premises(agency.upper(), loaded.registry, loaded.settings))
     routes = _chosen(loaded.registry.routes_of(agency.upper()), agency, route)
     try:
-        # Another prober's name: the service beside it leaves this mail alone, and this command the service's.
-        signer = TokenSigner(token_key(loaded.settings.state), f"pantau-probe@{socket.gethostname()}")
+        # A name of its own: whoever probes the same mailboxes meanwhile, the service or another command, leaves this mail
+        # alone, and this one theirs. What it may leave behind is taken away a day later, as any prober's is.
+        signer = TokenSigner(token_key(loaded.settings.state), f"pantau-probe@{socket.gethostname()}/{token_hex(8)}")
     except (OSError, ValueError) as error:
         fail(f"the key that signs probe messages cannot be used: {error}")
     codes = []
@@ -146,9 +148,9 @@ def _undisturbed(*, verbose: bool) -> Iterator[None]:
 
 
 async def _run(route: WatchedRoute, signer: TokenSigner, *, explain: bool, verbose: bool) -> int:
-    token = signer.issue(route.name, datetime.now(UTC))
-    recorder = Recorder(keep_dialogue=verbose)
     patience = route.probing.patience
+    token = signer.issue(route.name, datetime.now(UTC), patience.whole)
+    recorder = Recorder(keep_dialogue=verbose)
     watchers = {
         mailbox.name: MailboxWatcher(mailbox, signer, on_arrival=lambda *_: None, patience=patience)
         for mailbox in (route.route.sender, route.route.recipient)

@@ -50,6 +50,7 @@ class Arrivals:
         #: Whose mail came last. A public address may forward to two mailboxes of ours: the second copy is not late.
         self._came: deque[str] = deque(maxlen=_CAME_REMEMBERED)
         self._late: asyncio.Queue[tuple[str, datetime]] = asyncio.Queue()
+        self._has_namesake = False
 
     def sent(self, token_id: str, route: str, at: datetime) -> None:
         """Remember a token, before its message is sent."""
@@ -79,6 +80,11 @@ class Arrivals:
             if sent and route and (sent.at >= self._began or not at_first_look):
                 transit = seen_at - sent.at
                 self._judge.came_late(route.name, token_id, transit, self._clock.now())
+        if arrival is Arrival.NAMESAKE and not self._has_namesake:
+            self._has_namesake = True
+            log.warning(
+                "another machine probes under this one's name: give each a `prober` of its own", mailbox=mailbox
+            )
         direction = route.direction if route else None
         self._metrics.arrived(arrival, direction=direction, transit=transit)
         log.info(

@@ -160,7 +160,7 @@ class Prober:
 
     async def _probe(self, route: WatchedRoute) -> None:
         name, patience = route.name, route.probing.patience
-        token = self._signer.issue(name, self._clock.now())
+        token = self._signer.issue(name, self._clock.now(), patience.whole)
         self._arrivals.sent(token.id, name, token.sent_at)
         await self._history.sent(token.id, name, token.sent_at, token.sent_at + patience.whole)
         waited = await self._settled(route, token)

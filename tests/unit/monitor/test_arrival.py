@@ -137,3 +137,11 @@ async def test_late_mail_is_written_down_also_after_a_disk_was_full(logs: list[A
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writing
+
+
+async def test_another_machine_of_the_same_name_is_counted_by_mail_and_warned_of_once(logs: list[Any]) -> None:
+    desk = Desk()
+    for token in ("0" * 16, "1" * 16):
+        desk.arrivals.hear(Arrival.NAMESAKE, token, T0, mailbox=HERE, at_first_look=False)
+    assert (desk.counted(Arrival.NAMESAKE), desk.counted(Arrival.LATE)) == (2, 0)
+    assert [line["mailbox"] for line in logs if line["log_level"] == "warning"] == [HERE]

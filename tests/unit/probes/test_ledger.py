@@ -14,14 +14,21 @@ from probes.sighting import Kind, Sighting
 from probes.token import TokenSigner
 
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
-OURS = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
-THEIRS = TokenSigner(b"kunci-untuk-ujian-sahaja", "kuching-1")
-TOKEN = OURS.issue("r", NOW)
+KEY = b"kunci-untuk-ujian-sahaja"
+LASTS = timedelta(minutes=5)
+OURS = TokenSigner(KEY, "putrajaya-1", began=NOW)
+THEIRS = TokenSigner(KEY, "kuching-1")
+#: Another process of our name: what it sent before we began is our own of an earlier life, and the rest is nobody's of ours.
+NAMED_ALIKE = TokenSigner(KEY, "putrajaya-1")
+TOKEN = OURS.issue("r", NOW, LASTS)
 RECIPIENT, SENDER = {Party.RECIPIENT}, {Party.SENDER}
-DEADLINE = timedelta(minutes=5)
 MESSAGE = Sighting(kind=Kind.MESSAGE, token=TOKEN)
 ANSWER = Sighting(kind=Kind.ANSWER, token=TOKEN)
-OTHERS = Sighting(kind=Kind.MESSAGE, token=THEIRS.issue("r", NOW))
+OTHERS = Sighting(kind=Kind.MESSAGE, token=THEIRS.issue("r", NOW, LASTS))
+OTHERS_BOUNCE = Sighting(kind=Kind.REPORT, token=OTHERS.token, report=Report(action=Action.FAILED))
+EARLIER = Sighting(kind=Kind.MESSAGE, token=NAMED_ALIKE.issue("r", NOW, LASTS))
+NAMESAKES = Sighting(kind=Kind.MESSAGE, token=NAMED_ALIKE.issue("r", NOW + timedelta(seconds=1), LASTS))
+DAY = 24 * 60
 
 
 def bounce(action: Action) -> Sighting:
@@ -50,13 +57,52 @@ def bounce(action: Action) -> Sighting:
         (Sighting(kind=Kind.FOREIGN), RECIPIENT, None, 0, Verdict()),
         (Sighting(kind=Kind.FOREIGN, forged=True), RECIPIENT, None, 0, Verdict(count=Arrival.FORGED)),
         (OTHERS, set(), None, 0, Verdict()),
-        (OTHERS, set(), None, 24 * 60 + 5, Verdict()),
-        (OTHERS, set(), None, 24 * 60 + 6, Verdict(delete=True)),
+        (OTHERS, set(), None, DAY + 5, Verdict()),
+        (OTHERS, set(), None, DAY + 6, Verdict(delete=True)),
+        (OTHERS_BOUNCE, set(), None, DAY + 5, Verdict()),
+        (OTHERS_BOUNCE, set(), None, DAY + 6, Verdict(delete=True)),
+        (EARLIER, set(), None, 0, Verdict(count=Arrival.LATE, delete=True)),
+        (EARLIER, set(), Fate.ARRIVED, 0, Verdict(count=Arrival.DUPLICATE, delete=True)),
+        (NAMESAKES, set(), None, DAY + 5, Verdict(count=Arrival.NAMESAKE)),
+        (NAMESAKES, set(), None, DAY + 6, Verdict(count=Arrival.NAMESAKE, delete=True)),
+        # The store knows it, so it is ours: the clock was set back between two lives.
+        (NAMESAKES, set(), Fate.ENDED, 0, Verdict(count=Arrival.LATE, delete=True)),
     ],
 )
 def test_verdicts(sighting: Sighting, awaited: set[Party], fate: Fate | None, after: int, verdict: Verdict) -> None:
     now = TOKEN.sent_at + timedelta(minutes=after)
-    assert verdict == decide(sighting, prober=OURS.prober, awaited=awaited, fate=fate, now=now, deadline=DEADLINE)
+    assert verdict == decided(sighting, now, awaited=awaited, fate=fate)
+
+
+def decided(
+    sighting: Sighting,
+    now: datetime,
+    *,
+    awaited: set[Party] | None = None,
+    fate: Fate | None = None,
+    marked: bool = False,
+) -> Verdict:
+    origin = OURS.origin(sighting.token) if sighting.token else None
+    return decide(sighting, origin=origin, awaited=awaited or set(), fate=fate, now=now, marked=marked)
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("hours", [1, 4])
+def test_another_probers_mail_is_kept_for_a_day_after_that_probers_deadline_and_not_ours(hours: int) -> None:
+    patient = Sighting(kind=Kind.MESSAGE, token=THEIRS.issue("r", NOW, timedelta(hours=hours)))
+    assert not decided(patient, NOW + timedelta(hours=hours + 24)).delete
+    assert decided(patient, NOW + timedelta(hours=hours + 24, seconds=1)).delete
+
+
+@pytest.mark.blind
+def test_what_a_person_answered_to_another_probers_message_is_never_deleted() -> None:
+    answer = Sighting(kind=Kind.ANSWER, token=OTHERS.token)
+    assert decided(answer, NOW + timedelta(days=30)) == Verdict()
+
+
+def test_what_another_prober_has_marked_as_deleted_may_go() -> None:
+    assert decided(OTHERS, NOW, marked=True) == Verdict(delete=True)
+    assert decided(Sighting(kind=Kind.ANSWER, token=OTHERS.token), NOW, marked=True) == Verdict()
 
 
 def test_the_ledger_remembers_across_a_restart() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.token import TokenSigner
+from probes.token import Origin, TokenSigner
 
 NOW = datetime(2026, 3, 2, 8, 30, 15, 400000, tzinfo=UTC)
 ROUTE = "jabatan-contoh/outbound/reference-a"
@@ -84,6 +85,32 @@ def test_a_prober_with_the_same_key_is_told_apart() -> None:
     other = TokenSigner(b"kunci-untuk-ujian-sahaja", "kuching-1")
     (token,) = SIGNER.read(other.issue(ROUTE, NOW).text).tokens
     assert token.prober == other.prober != SIGNER.prober
+
+
+def test_a_token_says_when_its_run_is_over_to_the_minute_and_up_to_four_hours() -> None:
+    def over_after(lasts: timedelta) -> timedelta:
+        token = SIGNER.issue(ROUTE, NOW, lasts)
+        return token.over_at - token.sent_at
+
+    assert over_after(timedelta(minutes=4, seconds=30)) == timedelta(minutes=5)
+    assert over_after(timedelta(minutes=4)) == timedelta(minutes=4)
+    assert over_after(timedelta(days=3)) == timedelta(minutes=255)
+    assert TOKEN.over_at == TOKEN.sent_at
+
+
+def test_a_process_knows_its_own_tokens_from_those_of_its_earlier_life_and_of_a_namesake() -> None:
+    key = b"kunci-untuk-ujian-sahaja"
+    ours, other = TokenSigner(key, "putrajaya-1", began=NOW), TokenSigner(key, "putrajaya-1")
+    before, after = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
+    assert {ours.origin(ours.issue(ROUTE, at)) for at in (before, NOW, after)} == {Origin.OURS}
+    assert [ours.origin(other.issue(ROUTE, at)) for at in (before, after)] == [Origin.EARLIER, Origin.NAMESAKE]
+    assert ours.origin(TokenSigner(key, "kuching-1").issue(ROUTE, after)) is Origin.ANOTHER
+
+
+def test_no_two_tokens_of_a_process_share_an_id_and_no_two_in_a_row_say_the_same() -> None:
+    ids = [SIGNER.issue(ROUTE, NOW).id for _ in range(2000)]
+    assert len(set(ids)) == 2000
+    assert all(one[:2] != another[:2] for one, another in itertools.pairwise(ids))
 
 
 def test_a_short_key_is_refused() -> None:

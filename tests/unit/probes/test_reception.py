@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -23,7 +23,6 @@ def reception() -> Reception:
         signer=SIGNER,
         ledger=Ledger(),
         waiting=waiting,
-        deadline=timedelta(minutes=5),
         on_arrival=Counted(),
         clock=lambda: datetime.now(UTC),
     )

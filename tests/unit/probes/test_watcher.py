@@ -195,6 +195,37 @@ async def test_another_probers_mail_is_its_own_for_a_day(*, age: timedelta, kept
     assert counted.arrivals == []
 
 
+@pytest.mark.blind
+async def test_mail_of_another_machine_under_our_name_is_counted_once_and_left_to_it() -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    namesake = TokenSigner(KEY, "putrajaya-1")
+    async with watching(standin, counted) as watcher:
+        uid = standin.put(mail(issue(datetime.now(UTC) + timedelta(seconds=1), signer=namesake)))
+        with watcher.expect(token) as letter:
+            standin.put(mail(token))
+            letter.hurry()
+            await letter.content
+        await watcher.tidy()
+    assert list(standin.mails) == [uid]
+    assert [arrival for arrival, _ in counted.arrivals] == [Arrival.NAMESAKE]
+
+
+@pytest.mark.parametrize("capabilities", ["IMAP4rev1 IDLE UIDPLUS", "IMAP4rev1 IDLE"])
+async def test_what_other_probers_have_marked_and_left_behind_does_not_keep_ours_in_the_mailbox(
+    capabilities: str,
+) -> None:
+    standin, counted, token = ImapStandIn(capabilities=capabilities), Counted(), issue()
+    left = standin.put(mail(issue(signer=TokenSigner(KEY, "kuching-1"))))
+    ours = standin.put(mail(issue(datetime.now(UTC) - timedelta(hours=1))))
+    standin.deleted |= {left, ours}
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            standin.put(mail(token))
+            letter.hurry()
+            await letter.content
+        await until(lambda: not standin.mails)
+
+
 @pytest.mark.pitfall
 async def test_a_junk_folder_with_a_localised_name_is_found_by_its_mark() -> None:
     token, counted = issue(), Counted()
