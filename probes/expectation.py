@@ -29,6 +29,19 @@ class Seen:
 
     folder: Folder
     at: datetime
+    #: When it came to the server, by the server's clock; `None` when it was not asked for that, as while all is well.
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """The message lies in a folder of the mailbox that is not watched."""
+
+    #: The folder's name, as people read it.
+    name: str
+    content: bytes
+    at: datetime
+    since: datetime | None = None
 
 
 class Expectation:
@@ -48,6 +61,8 @@ class Expectation:
         self.ready: asyncio.Future[ProbeFailure | None] = loop.create_future()
         self.seen: asyncio.Future[Seen | Report | ProbeFailure] = loop.create_future()
         self.content: asyncio.Future[bytes | ProbeFailure] = loop.create_future()
+        #: Found in another folder. It may come to the inbox all the same: this counts when nothing more is waited for.
+        self.elsewhere: Elsewhere | None = None
         #: When looking became worth the while, on the loop's clock.
         self.hurried_at: float | None = None
         self._stir = stir

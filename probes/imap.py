@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import timedelta
+from itertools import islice
 
 from probes.folder import Namespaces, namespaces
 from probes.imap_answer import (
     Fetched,
+    Listed,
     Position,
     fetched,
     folder_name,
     junk_folders,
+    listed,
     position,
     quoted_if_needed,
     searched,
@@ -61,6 +64,11 @@ class Session:
         ok(await self._wire.select(quoted_if_needed(folder)))
         # How many there are was part of the answer; what is announced from now on is news.
         self._wire.news = False
+        return position(self._wire.heard.answers)
+
+    async def examine(self, folder: str) -> Position:
+        """Open *folder*, named as the server writes it, to look only: what is in it stays as it is, unread and new."""
+        ok(await self._wire.examine(quoted_if_needed(folder)))
         return position(self._wire.heard.answers)
 
     async def standing(self, folder: str) -> Position:
@@ -110,6 +118,14 @@ class Session:
         found = await self._fetch(f"{max(1, exists - count + 1)}:{exists}", "(UID)", by_uid=False)
         return sorted({one.uid for one in found})
 
+    async def newest(self, count: int, exists: int) -> list[Fetched]:
+        """Return UID, size and time of arrival of the last *count* of *exists* messages, the newest first."""
+        if not exists:
+            return []
+        first = max(1, exists - count + 1)
+        found = await self._fetch(f"{first}:{exists}", "(UID RFC822.SIZE INTERNALDATE)", by_uid=False)
+        return sorted(found, key=lambda mail: mail.uid, reverse=True)
+
     async def headers(self, uids: Iterable[int]) -> list[Fetched]:
         """Return size and header of each message that is still there, and leave it unread."""
         return await self._fetch(
@@ -148,6 +164,11 @@ class Session:
             # Some servers mark their folders and cannot select by the mark (RFC 6154 wants LIST-EXTENDED for that).
         ok(await self._wire.simple_command("LIST", '""', '"*"'))
         return junk_folders(self._wire.heard.answers)
+
+    async def folders(self, at_most: int) -> list[Listed]:
+        """Return the folders that the sign-in may see, up to so many: whoever has more has them made by a program."""
+        ok(await self._wire.simple_command("LIST", '""', '"*"'))
+        return list(islice(listed(self._wire.heard.answers), at_most))
 
     async def namespaces(self) -> Namespaces:
         """Ask how one's own folders are told from other people's (RFC 2342), where the server tells."""

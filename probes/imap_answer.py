@@ -5,10 +5,15 @@ The server is not trusted: it may say anything, in any pieces, for ever.
 
 from __future__ import annotations
 
+import binascii
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
+from probes.reply import shortened
 from probes.server_error import Unreadable
 
 #: Our own messages have some 10 KiB, and no line that matters has more than 1.
@@ -19,6 +24,8 @@ _ANSWER_AT_MOST = 2 * _LITERAL_AT_MOST
 _LITERAL_COST = 1024
 #: No number in IMAP has more: 63 bits (RFC 9051 9). Python refuses to read one of thousands of digits.
 _DIGITS_AT_MOST = 19
+#: A folder's name, where people read it.
+_NAME_AT_MOST = 80
 #: The answers to one question: listing a mailbox of this many messages is more than we ever ask for.
 _TOTAL_AT_MOST = 16 * 1024 * 1024
 
@@ -29,6 +36,7 @@ _FETCH = re.compile(r"\d+ FETCH \(", re.IGNORECASE)
 _UID = re.compile(r"\bUID (\d+)", re.IGNORECASE)
 _SIZE = re.compile(r"\bRFC822\.SIZE (\d+)", re.IGNORECASE)
 _DELETED = re.compile(r"\bFLAGS \([^)]*\\Deleted\b", re.IGNORECASE)
+_INTERNAL_DATE = re.compile(r'\bINTERNALDATE "([^"]{1,40})"', re.IGNORECASE)
 _QUOTED_BODY = re.compile(r'BODY\[[^\]]*\](?:<\d+>)? "((?:[^"\\]|\\.)*)"', re.IGNORECASE)
 _ANNOUNCED = re.compile(r"\[CAPABILITY ([^\]]*)\]")
 _LIST = re.compile(r'LIST \(([^)]*)\) (?:"(?:[^"\\]|\\.)*"|NIL) (.+)$', re.IGNORECASE)
@@ -53,6 +61,18 @@ class Fetched:
     #: Marked as deleted, by whomever; only not gone yet.
     deleted: bool = False
     content: bytes | None = None
+    #: When it came to the server, by the server's clock, if that was asked for and can be read. Whole seconds, UTC.
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A folder that LIST names (RFC 3501 7.2.2)."""
+
+    #: As the server writes it.
+    name: str
+    #: In small letters: "\\junk", "\\noselect".
+    marks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +177,24 @@ def fetched(answer: Answer) -> Fetched | None:
     content = answer.literals[0] if answer.literals else None
     if content is None and quoted:
         content = _unquoted(quoted[1]).encode("latin-1")
-    return Fetched(uid=_int(uid[1]), size=_int(size[1]) if size else None, deleted=deleted, content=content)
+    return Fetched(
+        uid=_int(uid[1]),
+        size=_int(size[1]) if size else None,
+        deleted=deleted,
+        content=content,
+        since=_moment(text),
+    )
+
+
+def _moment(text: str) -> datetime | None:
+    match = _INTERNAL_DATE.search(text)
+    if match is None:
+        return None
+    try:
+        # "27-Nov-2026 08:00:00 +0800" (RFC 3501 9, date-time), but for its hyphens a date as headers have it.
+        return parsedate_to_datetime(match[1].replace("-", " ", 2)).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def position(answers: list[Answer]) -> Position:
@@ -192,14 +229,16 @@ def announced(text: str) -> frozenset[str]:
     return frozenset(match[1].split()) if match else frozenset()
 
 
+def listed(answers: list[Answer]) -> Iterator[Listed]:
+    """Yield the folders that LIST names, as they come."""
+    for answer in answers:
+        if (match := _LIST.match(answer.text)) is not None:
+            yield Listed(name=_name(match[2], answer), marks=frozenset(match[1].lower().split()))
+
+
 def junk_folders(answers: list[Answer]) -> tuple[str, ...]:
     """Return the names, as the server writes them, of folders that LIST marks as junk (RFC 6154)."""
-    names: list[str] = []
-    for answer in answers:
-        match = _LIST.match(answer.text)
-        if match and "\\junk" in match[1].lower().split():
-            names.append(_name(match[2], answer))
-    return tuple(names)
+    return tuple(one.name for one in listed(answers) if "\\junk" in one.marks)
 
 
 def _name(text: str, answer: Answer) -> str:
@@ -216,6 +255,26 @@ def folder_name(name: str) -> str:
 def _base64(match: re.Match[str]) -> str:
     # UTF-7 differs in its shift character and in "/", which separates folders.
     return "&" + match[0].encode("utf-7").decode("ascii").strip("+-").replace("/", ",") + "-"
+
+
+def legible_name(name: str) -> str:
+    """Return a folder's name, as a server writes it, as people read it: one line, of no more than some letters.
+
+    Whoever may make folders in a mailbox chooses their names.
+    """
+    # Some servers write letters as they are (RFC 6855).
+    letters = name.encode("latin-1", "replace").decode("utf-8", "replace")
+    return shortened(re.sub(r"&([^-&]{0,1000})-", _letters, letters))[:_NAME_AT_MOST]
+
+
+def _letters(match: re.Match[str]) -> str:
+    if not match[1]:
+        return "&"
+    try:
+        octets = b64decode(match[1].replace(",", "/") + "=" * (-len(match[1]) % 4), validate=True)
+        return octets.decode("utf-16-be")
+    except (binascii.Error, ValueError):
+        return match[0]
 
 
 def quoted_if_needed(name: str) -> str:

@@ -98,6 +98,13 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         # aioimaplib quotes the password only.
         return await super().login(aioimaplib.aioimaplib.quoted(user), password)
 
+    async def examine(self, folder: str) -> Any:
+        """Open *folder* for looking only: nothing in it changes (RFC 9051 6.3.3)."""
+        answer = await self.simple_command("EXAMINE", folder)
+        # aioimaplib knows of SELECT only that a folder is open now.
+        self.state = aioimaplib.SELECTED if answer.result == "OK" else aioimaplib.AUTH
+        return answer
+
     async def authenticate(self, mechanism: str, response: str, *, at_once: bool) -> tuple[Any, str]:
         """Sign in with one *response*, in base64; return the server's answer and the challenge before it, if any.
 

@@ -27,6 +27,8 @@ class Fate(StrEnum):
     ENDED = "ended"
     #: It was sent from here; only a report about it was waited for.
     SENT = "sent"
+    #: Its message was handed over, and lies where the watch still has to come by.
+    TAKEN = "taken"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +53,13 @@ class Ledger:
         """Note that the message of *token_id* has been here."""
         self._note(token_id, Fate.ARRIVED)
 
+    def taken(self, token_id: str) -> None:
+        """Note that the message of *token_id* was handed over by a second look, and will be come by once more."""
+        self._note(token_id, Fate.TAKEN)
+
     def over(self, token_id: str, party: Party) -> None:
         """Note that nothing is waited for any more, from the point of view of *party*."""
-        if self._fates.get(token_id) is not Fate.ARRIVED:
+        if self._fates.get(token_id) not in {Fate.ARRIVED, Fate.TAKEN}:
             self._note(token_id, Fate.ENDED if party is Party.RECIPIENT else Fate.SENT)
 
     def _note(self, token_id: str, fate: Fate) -> None:
@@ -100,6 +106,8 @@ def _is_forgotten(token: Token, now: datetime) -> bool:
 def _message(awaited: Collection[Party], fate: Fate | None) -> Verdict:
     if fate is Fate.ARRIVED:
         return Verdict(count=Arrival.DUPLICATE, delete=True)
+    if fate is Fate.TAKEN:
+        return Verdict(delete=True)
     if Party.RECIPIENT in awaited:
         return Verdict(hand_over=True, delete=True)
     if Party.SENDER in awaited or fate is Fate.SENT:

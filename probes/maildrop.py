@@ -15,6 +15,7 @@ from probes.expectation import Folder
 from probes.pace import Pace
 from probes.pop3 import Session, open_session
 from probes.probe import Patience, ProbeFailure, Trace
+from probes.reader import CaughtUp, Looked
 from probes.reception import Letter, Reception
 from probes.reply import Reason
 from probes.result import Party, Phase
@@ -87,6 +88,13 @@ class Maildrop:
     def unwatched(self, pace: Pace) -> timedelta:
         """Return the pause in which servers need not be bothered: each look is a sign-in."""
         return pace.listening
+
+    async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> Looked:
+        """Wait for the next look: each is by a new sign-in, and POP3 knows no other folder."""
+        with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
+            if not await caught_up(within):
+                raise TimeoutError
+        return Looked(folders=1, of=1)
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -35,6 +35,8 @@ class Pace:
     #: A connection is kept no longer than this. One that was let in long ago proves nothing of those who want in now:
     #: servers keep serving it while the port is closed and every password is refused.
     renewal: timedelta = timedelta(minutes=5)
+    #: A connection that showed nothing new, though there was, has those after it renewed sooner, but no sooner than this.
+    renewal_at_least: timedelta = timedelta(seconds=30)
     #: Between two searches for mail that was left behind.
     sweep: timedelta = timedelta(hours=1)
 

@@ -13,14 +13,16 @@ import structlog
 
 from probes.cause import stage
 from probes.expectation import Folder
-from probes.folder import is_anothers, junk_of, may_be_others
+from probes.folder import is_anothers, may_be_others, own_of
 from probes.imap import Session, encoded, open_session
 from probes.imap_answer import Fetched, Position
 from probes.pace import Pace
 from probes.probe import Patience, Trace
+from probes.reader import CaughtUp, Looked
 from probes.reception import Letter, Reception
 from probes.reply import not_shown
 from probes.result import Party, Phase
+from probes.second_look import SecondLook
 from probes.server_error import Refused
 from probes.trace import Recorder
 
@@ -118,6 +120,10 @@ class Postbox:
         """Return how long the server may be left alone: longer when it tells by itself what is new."""
         return pace.listening if self._opened().can_idle else pace.unheard
 
+    async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> Looked:
+        """Look through all folders, over a connection that is opened for it."""
+        return await SecondLook(self._reception, junk=self._junk, caught_up=caught_up).look(trace, within)
+
     def close(self) -> None:
         """Let go of the connection."""
         if self._session is not None:
@@ -137,7 +143,7 @@ class Postbox:
             # The inbox can be read all the same; the configured folders have to do.
             _log.warning("no list of folders", mailbox=self._mailbox.name, detail=refusal.text)
             marked, known = (), {}
-        names = (*junk_of(self._inbox.name, marked, known), *map(encoded, self._mailbox.junk_folders))
+        names = (*own_of(self._inbox.name, marked, known), *map(encoded, self._mailbox.junk_folders))
         self._junk = {name: self._junk.get(name) or _Place(name=name, folder=Folder.JUNK) for name in names}
         try:
             await self._open(session, self._inbox)

@@ -33,6 +33,9 @@ class Trace(Protocol):
     def doubt(self) -> None:
         """Note that the submission connection broke after the message was sent: it may or may not have been taken."""
 
+    def took(self, phase: Phase, at_most: timedelta) -> None:
+        """Note that a finished phase is known to have taken no longer than this."""
+
     def arrived(self, content: bytes) -> None:
         """Keep the message as it lay in the mailbox: its headers tell which way it went."""
 
@@ -69,6 +72,11 @@ class Patience:
     def whole(self) -> timedelta:
         """The deadline of a run: whatever a peer does, it has ended by then."""
         return self.session + self.arrival
+
+    @property
+    def last_look(self) -> timedelta:
+        """How long before it is lost a message is looked for once more, by a new sign-in and in all folders."""
+        return min(self.session, self.arrival / 2)
 
 
 class Probe(Protocol):

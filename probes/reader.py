@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
 from probes.pace import Pace
 from probes.probe import Trace
+
+#: Waits until the watch has looked once more, no longer than a span; says whether it has.
+CaughtUp = Callable[[timedelta], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """How far a mailbox was looked through by a new sign-in."""
+
+    #: Folders that were opened, of so many that mail may be put in; `None` where no list of them could be had.
+    folders: int
+    of: int | None
+    #: It showed mail that the watch had not, though that had looked since.
+    blind: bool = False
+
+    @property
+    def words(self) -> str:
+        """For people: what a message that is not there is not in."""
+        of = "an unknown number of" if self.of is None else self.of
+        return f"a new sign-in did not show it; looked into {self.folders} of {of} folders"
 
 
 class MailReader(Protocol):
@@ -35,6 +57,13 @@ class MailReader(Protocol):
 
     def unwatched(self, pace: Pace) -> timedelta:
         """Return how long it may go without a look while nobody waits for mail."""
+
+    async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> Looked:
+        """Look by a new sign-in, beside whatever is open, for what runs still wait for.
+
+        It is handed over, once the watch has had its chance by *caught_up*. Raise `ProbeFailure`, or
+        `TimeoutError` when that is not done *within* a span; the trace knows where.
+        """
 
     def close(self) -> None:
         """Let go of what is open, without waiting."""

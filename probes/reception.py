@@ -9,12 +9,12 @@ from datetime import datetime
 
 import structlog
 
-from probes.expectation import Expectation, Folder, Seen
-from probes.ledger import Ledger, decide
+from probes.expectation import Elsewhere, Expectation, Folder, Seen
+from probes.ledger import Fate, Ledger, decide
 from probes.mailbox import Mailbox
 from probes.result import Arrival, Party
 from probes.sighting import Kind, Sighting, may_hide_token, recognise
-from probes.token import TokenSigner
+from probes.token import Token, TokenSigner
 
 _log = structlog.get_logger(__name__)
 
@@ -81,9 +81,51 @@ class Reception:
                 await self._hand_over(letter, content, seen, recipients)
         if verdict.count is not None and count:
             self._on_arrival(verdict.count, token_id, now)
-        if verdict.count is Arrival.LATE and token_id:
+        taken = token_id and self._ledger.fate(token_id) is Fate.TAKEN
+        if token_id and (taken or verdict.count is Arrival.LATE):
             self._ledger.arrived(token_id)
         return verdict.delete
+
+    def awaited(self, letter: Letter) -> Token | None:
+        """Return the token of *letter*, as its header tells it, if a run still waits for it and it is its message."""
+        sighting = Sighting(kind=Kind.FOREIGN)
+        with self._parsing(letter):
+            sighting = recognise(letter.header, self._signer)
+        token = sighting.token
+        if token is None or sighting.kind is not Kind.MESSAGE or not self._unseen(token):
+            return None
+        return token
+
+    async def make_up_for(self, letter: Letter, token: Token, folder: Folder, since: datetime | None) -> bool:
+        """Hand over a message that lies in *folder*, which is watched, and that the watch did not show.
+
+        Return whether somebody still waited for it.
+        """
+        content = await letter.whole()
+        unseen = self._unseen(token)
+        if not content or not unseen:
+            return False
+        for expectation in unseen:
+            expectation.see(Seen(folder=folder, at=self._clock(), since=since))
+            expectation.hand(content)
+        self._ledger.taken(token.id)
+        return True
+
+    async def note_elsewhere(self, letter: Letter, token: Token, name: str, since: datetime | None) -> bool:
+        """Tell who waits for a message that it lies in the folder *name*; return whether it is to be deleted."""
+        if any(one.party is Party.SENDER for one in self._waiting.get(token.id, ())):
+            # What was sent from this very mailbox may lie in it as a copy, which proves nothing.
+            return False
+        content = await letter.whole()
+        if not content:
+            return False
+        for expectation in self._unseen(token):
+            expectation.elsewhere = Elsewhere(name=name, content=content, at=self._clock(), since=since)
+        return True
+
+    def _unseen(self, token: Token) -> list[Expectation]:
+        waiting = self._waiting.get(token.id, ())
+        return [one for one in waiting if one.party is Party.RECIPIENT and not one.seen.done()]
 
     async def _recognised(self, letter: Letter) -> tuple[Sighting, bytes | None]:
         whole: bytes | None = None

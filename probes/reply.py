@@ -65,6 +65,8 @@ class Reason(StrEnum):
     #: Not by the address it was sent to, but by the mailbox behind that, which it forwards to or stands for.
     COPY_RETURNED = "forwarded copy returned"
     CHANGED = "content changed"
+    #: It arrived, where no configuration tells us to look.
+    FOLDER_NOT_WATCHED = "in a folder that is not watched"
     NOT_ARRIVED = "not arrived"
     #: We could not look: no network here, no file handles, or a bug of ours.
     OUR_OWN = "our own fault"

@@ -13,7 +13,7 @@ class Outcome(StrEnum):
 
     #: The message arrived in the inbox with its content whole.
     DELIVERED = "delivered"
-    #: It arrived whole, but among the junk.
+    #: It arrived whole, but among the junk, or in another folder than the inbox.
     JUNK = "junk"
     #: A delivery status notification (RFC 3464) said that it will not arrive.
     BOUNCED = "bounced"
@@ -23,7 +23,7 @@ class Outcome(StrEnum):
     DEFERRED = "deferred"
     #: It arrived, and is not what was sent.
     CORRUPTED = "corrupted"
-    #: It was accepted and had not arrived at the deadline.
+    #: It was accepted, had not arrived at the deadline, and a new sign-in did not show it.
     LOST = "lost"
     #: A server did not let us sign in.
     AUTH = "auth"

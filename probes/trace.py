@@ -54,5 +54,9 @@ class Recorder:
     def doubt(self) -> None:
         self.uncertain = True
 
+    def took(self, phase: Phase, at_most: timedelta) -> None:
+        if phase in self.phases:
+            self.phases[phase] = min(self.phases[phase], at_most)
+
     def arrived(self, content: bytes) -> None:
         self.content = content

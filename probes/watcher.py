@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -20,7 +21,7 @@ from probes.maildrop import Maildrop
 from probes.pace import Pace
 from probes.postbox import Postbox
 from probes.probe import Patience, ProbeFailure
-from probes.reader import MailReader
+from probes.reader import Looked, MailReader
 from probes.reception import Reception
 from probes.reply import Reason, expired, shortened
 from probes.result import Arrival, Failure, Outcome, Party, Phase
@@ -77,6 +78,15 @@ class MailboxWatcher:
         self._reader = _reader_of(reception, self._patience, self._pace, self._stirred.set)
         self._recorder: Recorder | None = None
         self._up = False
+        #: How long a connection is kept, and whether the present one has shown itself to be blind.
+        self._renewal = self._pace.renewal_of(mailbox.name)
+        self._blind = False
+        #: When the last look began that is over, on the loop's clock, and that there was another.
+        self._looked_from = float("-inf")
+        self._looked = asyncio.Event()
+        #: Runs that are about to call their message lost, with the time that each has for a look.
+        self._doubtful: list[tuple[asyncio.Future[Looked | ProbeFailure], timedelta]] = []
+        self._doubted = asyncio.Event()
         self._failures = 0
         #: Why it cannot be read, as the log was last told.
         self._told: str | None = None
@@ -96,6 +106,17 @@ class MailboxWatcher:
             expectation.fail(self.trouble)
         self._stirred.set()
         return expectation
+
+    def look_anew(self, within: timedelta) -> asyncio.Future[Looked | ProbeFailure]:
+        """Ask for a look by a new sign-in, for a message that is lost unless it is found *within* that time.
+
+        Whoever asks while a look is under way waits for the next: hundreds of runs make one sign-in in half that time.
+        What is found is handed over first. The result says how far was looked, or why nobody could.
+        """
+        future: asyncio.Future[Looked | ProbeFailure] = asyncio.get_running_loop().create_future()
+        self._doubtful.append((future, within / 2))
+        self._doubted.set()
+        return future
 
     def overdue(self) -> ProbeFailure:
         """Say why the mailbox is not being read yet, to a run that has waited for it long enough.
@@ -120,9 +141,14 @@ class MailboxWatcher:
         if self._reader is None:
             await asyncio.Event().wait()
             return
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_watching(self._reader))
+            tasks.create_task(self._keep_looking_anew(self._reader))
+
+    async def _keep_watching(self, reader: MailReader) -> None:
         while True:
             began = self._time()
-            served, failure = await self._connection(self._reader)
+            served, failure = await self._connection(reader)
             self._up = False
             lived = timedelta(seconds=self._time() - began)
             if failure is None or (served and lived >= self._pace.settled):
@@ -156,21 +182,72 @@ class MailboxWatcher:
 
     async def _watch(self, reader: MailReader) -> None:
         began = self._time()
-        old = began + self._pace.renewal_of(self.mailbox.name).total_seconds()
+        old = began + self._renewal.total_seconds()
         settled = began + self._pace.settled.total_seconds()
-        while self._time() < old:
+        self._blind = False
+        while self._time() < old and not self._blind:
             # Cleared before looking: what stirs during the look is looked at next.
             self._stirred.clear()
             waits = any(one.party is Party.RECIPIENT for each in self._waiting.values() for one in each)
-            pause = self._pause(reader)
+            pause, looked_from = self._pause(reader), self._time()
             await reader.look(junk_every=pause if waits else self._pace.sweep, sweep=self._pace.sweep)
-            self.looked_at = self._time()
+            self.looked_at, self._looked_from = self._time(), looked_from
+            self._looked.set()
             if self._told is not None and self.looked_at >= settled:
                 _log.info("mailbox can be read again", mailbox=self.mailbox.name)
                 self._told = None
             if not reader.has_more:
                 left = timedelta(seconds=max(0.0, old - self._time()))
                 await reader.listen(self._stirred, min(self._pause(reader), left))
+
+    async def _keep_looking_anew(self, reader: MailReader) -> None:
+        while True:
+            await self._doubted.wait()
+            self._doubted.clear()
+            asked, self._doubtful = self._doubtful, []
+            within = min(within for _, within in asked)
+            next_at = self._time() + within.total_seconds()
+            found = await self._look_anew(reader, within)
+            for future, _ in asked:
+                if not future.done():
+                    future.set_result(found)
+            await asyncio.sleep(max(0.0, next_at - self._time()))
+
+    async def _look_anew(self, reader: MailReader, within: timedelta) -> Looked | ProbeFailure:
+        recorder, watched = Recorder(), self._recorder
+        try:
+            looked = await reader.look_anew(recorder, within, self._caught_up)
+        except ProbeFailure as failure:
+            return failure
+        except TimeoutError:
+            return expired(*recorder.where)
+        except Exception as error:  # noqa: BLE001 - our bug must not end the watch, and is no fault of the server
+            _log.exception("looking through a mailbox anew failed", mailbox=self.mailbox.name)
+            return _our_fault(f"{type(error).__name__}: {error}")
+        if looked.blind and watched is self._recorder:
+            self._replace()
+        return looked
+
+    async def _caught_up(self, within: timedelta) -> bool:
+        began = self._time()
+        self._stirred.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within.total_seconds()):
+                while self._looked_from < began:
+                    self._looked.clear()
+                    await self._looked.wait()
+        return self._looked_from >= began
+
+    def _replace(self) -> None:
+        """Have the connection replaced that did not show what there was, and those after it renewed sooner."""
+        self._renewal = max(self._pace.renewal_at_least, self._renewal / 2)
+        self._blind = True
+        self._stirred.set()
+        _log.warning(
+            "a connection did not show new mail; it is replaced, and those after it are renewed sooner",
+            mailbox=self.mailbox.name,
+            renewal=self._renewal.total_seconds(),
+        )
 
     def _pause(self, reader: MailReader) -> timedelta:
         now = self._time()
@@ -219,6 +296,8 @@ class MailboxWatcher:
                 return
 
     def _over(self, expectation: Expectation) -> None:
+        if expectation.elsewhere is not None and not expectation.seen.done():
+            self._ledger.arrived(expectation.token.id)
         self._ledger.over(expectation.token.id, expectation.party)
         rest = [one for one in self._waiting.pop(expectation.token.id, []) if one is not expectation]
         if rest:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,6 +32,9 @@ _PROVIDERS = {
     "outlook.com": Provider.MICROSOFT,
     "yahoo.com": Provider.YAHOO,
 }
+
+#: Needs no quotes in a list in YAML. A name of digits, or such as "no", would be read as something else.
+_PLAIN = re.compile(r"(?!(?:no|yes|on|off|true|false|null|y|n)$)[A-Za-z][\w /.-]*(?<! )", re.IGNORECASE)
 
 _FULL = ("quota", "mailbox full", "mailbox is full", "insufficient system storage", "insufficient storage")
 
@@ -127,6 +132,7 @@ class Case:
             "to": self.route.address,
             "arrives": self.route.recipient.address,
             "inbox": self.mailbox.inbox,
+            "folder": _in_yaml(self.failure.detail),
             "username": self.mailbox.login.username,
             "section": section,
             "setting": f"{section}.{protocol}",
@@ -138,6 +144,11 @@ class Case:
             "detail": self.failure.detail,
             "phase": _PHASES[self.failure.phase],
         }
+
+
+def _in_yaml(name: str) -> str:
+    """Return the name of a folder as it stands in a list in the configuration."""
+    return name if _PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False)
 
 
 def _owner(mailbox: Mailbox) -> str:

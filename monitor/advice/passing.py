@@ -134,6 +134,18 @@ _ON_THE_WAY = (
     ),
     Row(
         reason=Reason.NOT_ARRIVED,
+        when=lambda case: case.protocol == "pop3",
+        what="The server took the message from {sender}; it did not reach the inbox of {to} in time, and no report came back.",
+        do="Look in webmail whether it lies among the junk of {to}: POP3 shows no folder but the inbox.",
+        who=Who.BOTH,
+        steps=(
+            "Read it by IMAP, where the server offers it ({section}.imap in {file}): then all folders are looked through.",
+            "Search the sender's server log for {to}: it says where the message was handed on, or that it waits.",
+            LOG,
+        ),
+    ),
+    Row(
+        reason=Reason.NOT_ARRIVED,
         what="The server took the message from {sender}; it did not reach {to} in time, and no report came back.",
         do="Search the sender's server log for {to}: it says where the message was handed on, or that it waits.",
         who=Who.BOTH,
@@ -148,6 +160,16 @@ _ON_THE_WAY = (
 
 ROWS = (
     *_ON_THE_WAY,
+    Row(
+        reason=Reason.FOLDER_NOT_WATCHED,
+        what="The message came to {arrives}, into a folder that nobody told Pantau to watch: people do not see it.",
+        do="Have the filter there allow {sender}, and set {section}.junk_folders: [{folder}] in {file}.",
+        steps=(
+            "Which rule puts mail there? The filter of the server, a rule of the mailbox (Sieve, Exchange), a mail program.",
+            "`pantau probe {agency} --check posture`: SPF, DKIM and DMARC of the sender are what filters judge by.",
+            "A folder under junk_folders is watched, so that mail in it is seen at once and not at the end of a run's time.",
+        ),
+    ),
     Row(
         reason=Reason.MAILBOX_REFUSED,
         when=lambda case: case.says("authenticated but not connected"),

@@ -35,7 +35,10 @@ _ENDS = {
     Outcome.INCONCLUSIVE: "we could not look",
 }
 #: Of failures that an outcome has beside those it is called after.
-_ENDS_OF: dict[str, str] = {Reason.MAILBOX_REFUSED: "the mailbox was not opened"}
+_ENDS_OF: dict[str, str] = {
+    Reason.MAILBOX_REFUSED: "the mailbox was not opened",
+    Reason.FOLDER_NOT_WATCHED: "arrived in another folder",
+}
 
 
 def report(

@@ -169,7 +169,7 @@ class OwnSide:
             self._culprits.pop(route.name, None)
             return None
         sender, recipient = route.route.sender.name, route.route.recipient.name
-        if last.failure is not None and last.outcome not in ON_THE_WAY:
+        if last.failure is not None and last.outcome not in ON_THE_WAY | ARRIVED:
             return sender if last.failure.party is Party.SENDER else recipient
         # Said once and kept: when the end that failed works again, both ends will have been seen to work.
         if (known := self._culprits.get(route.name)) is not None:

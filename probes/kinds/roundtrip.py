@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from probes.bounce import Report
-from probes.expectation import Expectation, Folder, Seen
+from probes.expectation import Elsewhere, Expectation, Folder, Seen
 from probes.message import Corrupted, compose, examine
 from probes.probe import Patience, ProbeFailure, ProbeKind, Route, Trace
+from probes.reader import Looked
 from probes.reply import Reason, expired
 from probes.result import Failure, Outcome, Party, Phase
 from probes.smtp import Submitted, submit
@@ -20,6 +21,10 @@ from probes.watcher import MailboxWatcher
 
 #: A mailbox that was last read longer ago than this, at the deadline, proves nothing about what is in it.
 _STALE = 15.0
+#: The server lets nobody in beside those whom it has let in, as when we are one too many: that proves nothing.
+_ONE_TOO_MANY = frozenset({Reason.SIGN_IN_UNAVAILABLE, Reason.MAILBOX_IN_USE})
+#: A server's stamp has whole seconds: what came right after the message was made may bear the second before.
+_RESOLUTION = timedelta(seconds=1)
 #: The runner's deadline knows only the phase; ending this much earlier, the probe can say more.
 _HEADROOM = 0.1
 
@@ -47,17 +52,23 @@ class RoundTrip:
         ):
             began = _now()
             await self._readable(letter)
-            submitted = await self._submit(trace)
+            made = self.clock()
+            submitted = await self._submit(trace, made)
             letter.hurry()
             if answer is not None:
                 answer.hurry()
             with trace.phase(Phase.TRANSIT, Party.RECIPIENT):
                 latest = began + self.patience.whole.total_seconds() - _HEADROOM
                 seen = await self._arrival(letter, answer, submitted, latest)
+            if seen.since is not None and made - _RESOLUTION <= seen.since <= seen.at:
+                # It lay there, and was not shown. A clock that says anything else is no witness.
+                trace.took(Phase.TRANSIT, max(timedelta(), seen.since - made))
             with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
-                content = await self._content(letter)
+                content = seen.content if isinstance(seen, Elsewhere) else await self._content(letter)
             trace.arrived(content)
             self._examine(content)
+            if isinstance(seen, Elsewhere):
+                raise _failure(Outcome.JUNK, Reason.FOLDER_NOT_WATCHED, seen.name)
             return Outcome.JUNK if seen.folder is Folder.JUNK else Outcome.DELIVERED
 
     async def _readable(self, letter: Expectation) -> None:
@@ -67,28 +78,33 @@ class RoundTrip:
         if trouble is not None:
             raise trouble
 
-    async def _submit(self, trace: Trace) -> Submitted:
+    async def _submit(self, trace: Trace, now: datetime) -> Submitted:
         message = compose(
             self.token,
             sender=self.route.sender.address,
             recipient=self.route.address,
-            now=self.clock(),
+            now=now,
         )
         address, within = self.route.address, self.patience.session
         return await submit(self.route.sender, address, message, trace, within)
 
     async def _arrival(
         self, letter: Expectation, answer: Expectation | None, submitted: Submitted, latest: float
-    ) -> Seen:
-        """Wait for the message or for the report that it will not come, whichever is first."""
+    ) -> Seen | Elsewhere:
+        """Wait for the message or for the report that it will not come, whichever is first.
+
+        Shortly before the end it is looked for by a new sign-in, and waited for all the same.
+        """
         accepted = _now()
         deadline = min(latest, accepted + self.patience.arrival.total_seconds())
+        until = deadline - self.patience.last_look.total_seconds()
+        anew: asyncio.Future[Looked | ProbeFailure] | None = None
         bounce: Report | None = None
         watched = [letter.seen] if answer is None else [letter.seen, answer.seen]
         waiting = set(watched)
         while waiting:
             done, waiting = await asyncio.wait(
-                waiting, timeout=max(0.0, deadline - _now()), return_when=asyncio.FIRST_COMPLETED
+                waiting, timeout=max(0.0, until - _now()), return_when=asyncio.FIRST_COMPLETED
             )
             # The message is looked at first: what has arrived was not lost, whatever was reported.
             for future in (one for one in watched if one in done):
@@ -102,10 +118,14 @@ class RoundTrip:
                         # About somebody else, such as the target of another forward.
                         bounce = report
             if not done:
-                break
+                if anew is not None:
+                    break
+                anew, until = self.recipient.look_anew(self.patience.last_look), deadline
+        if letter.elsewhere is not None:
+            return letter.elsewhere
         if bounce is not None:
             raise _bounced(bounce)
-        raise submitted.doubt or self._absent(accepted)
+        raise submitted.doubt or self._absent(accepted, anew)
 
     def _end_by(self, report: Report) -> None:
         """Raise the failure that *report* proves; return when the message may arrive in spite of it."""
@@ -119,11 +139,19 @@ class RoundTrip:
             raise _bounced(report)
         # A public address stands for several people: one whose mailbox is gone returns a copy that is not ours.
 
-    def _absent(self, accepted: float) -> ProbeFailure:
+    def _absent(self, accepted: float, anew: asyncio.Future[Looked | ProbeFailure] | None) -> ProbeFailure:
+        """Say what it means that the message is not there, by what was seen of the mailbox through a new sign-in."""
         looked_at = self.recipient.looked_at
-        if looked_at is None or looked_at < max(accepted, _now() - _STALE):
-            return expired(Phase.RETRIEVE, Party.RECIPIENT, "the mailbox has not been read since")
-        return expired(Phase.TRANSIT, Party.RECIPIENT)
+        found = anew.result() if anew is not None and anew.done() else None
+        match found:
+            case ProbeFailure() if found.failure.reason in _ONE_TOO_MANY:
+                return ProbeFailure(Outcome.INCONCLUSIVE, found.failure)
+            case ProbeFailure():
+                return found
+            case Looked() if looked_at is not None and looked_at >= max(accepted, _now() - _STALE):
+                return expired(Phase.TRANSIT, Party.RECIPIENT, found.words)
+            case _:
+                return expired(Phase.RETRIEVE, Party.RECIPIENT, "the mailbox has not been read since")
 
     async def _content(self, letter: Expectation) -> bytes:
         async with asyncio.timeout(self.patience.session.total_seconds()):

@@ -58,6 +58,24 @@ async def test_mail_among_the_junk_is_told_apart(mail_server: MailServer) -> Non
     assert mail_server.mails(recipient.address, "Junk") == []
 
 
+@pytest.mark.blind
+async def test_mail_that_a_rule_puts_into_any_other_folder_is_found_there_and_the_folder_is_named(
+    mail_server: MailServer,
+) -> None:
+    recipient = mail_server.mailbox("penerima-remeh")
+    mail_server.rule(recipient.address, 'require ["fileinto", "mailbox"];\nfileinto :create "E-mel Remeh €";')
+    async with between(mail_server.mailbox("semakan", domain=REFERENCE), recipient) as trips:
+        result = await trips.run()
+        assert trips.arrivals == []
+    assert result.failure is not None
+    assert (result.outcome, result.failure.reason) == (Outcome.JUNK, Reason.FOLDER_NOT_WATCHED)
+    assert result.failure.detail == "E-mel Remeh €"
+    assert result.phases[Phase.TRANSIT] < timedelta(seconds=2)
+    remeh = mail_server.directory / "mail" / recipient.address / "Maildir" / ".E-mel Remeh &IKw-"
+    assert remeh.is_dir()
+    assert mail_server.mails(recipient.address, remeh.name[1:]) == []
+
+
 async def test_an_unknown_recipient_is_rejected_with_the_servers_words(mail_server: MailServer) -> None:
     async with between(mail_server.mailbox("semakan", domain=REFERENCE), mail_server.mailbox(Fate.REJECTED)) as trips:
         result = await trips.run()

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import yaml
 
 from monitor.advice import ROWS, Advice, Case, advise
 from monitor.probing.route import Direction, WatchedRoute
@@ -283,6 +284,32 @@ def test_what_was_sent_to_a_public_address_and_is_lost_may_lie_there() -> None:
     advice = told(Reason.NOT_ARRIVED, Phase.TRANSIT, R, Outcome.LOST, of=forwarded("JCM"))
     assert "Look whether it lies in pro@jcm.contoh.gov.my" in advice.do
     assert advice.who == "JCM's mail administrator"
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("folder", "written"),
+    [
+        ("E-mel Remeh", "[E-mel Remeh]"),
+        ("INBOX.Spam", "[INBOX.Spam]"),
+        ("迷惑メール", '["迷惑メール"]'),
+        ("Junk, lama", '["Junk, lama"]'),
+        ("no", '["no"]'),
+        ("2026", '["2026"]'),
+        ('"petik"', '["\\"petik\\""]'),
+    ],
+)
+def test_a_folder_that_nobody_watches_is_named_as_the_configuration_wants_it(folder: str, written: str) -> None:
+    advice = told(Reason.FOLDER_NOT_WATCHED, Phase.RETRIEVE, R, Outcome.JUNK, of=OUTBOUND, detail=folder)
+    assert f"references.a.junk_folders: {written}" in advice.do
+    assert yaml.safe_load(written) == [folder]
+
+
+@pytest.mark.blind
+def test_whoever_reads_by_pop3_is_told_that_it_shows_no_junk() -> None:
+    recipient = OUTBOUND.route.recipient
+    of = replace(OUTBOUND, route=replace(OUTBOUND.route, recipient=replace(recipient, imap=None, pop3=recipient.imap)))
+    assert "POP3 shows no folder but the inbox" in told(Reason.NOT_ARRIVED, Phase.TRANSIT, R, Outcome.LOST, of=of).do
 
 
 def test_what_arrived_is_well_slow_or_among_the_junk() -> None:

@@ -170,10 +170,10 @@ class ImapStandIn:
         match word:
             case "CAPABILITY":
                 writer.write(f"* CAPABILITY {self.capabilities}\r\n{done}".encode())
-            case "SELECT" | "NOOP":
+            case "SELECT" | "EXAMINE" | "NOOP":
                 self.untold = False
                 about = f"* {len(self.mails)} EXISTS\r\n"
-                if word == "SELECT":
+                if word != "NOOP":
                     about += f"* OK [UIDVALIDITY {self.validity}] x\r\n* OK [UIDNEXT {self.next_uid}] x\r\n"
                 writer.write(f"{about}{done}".encode())
             case "FETCH":

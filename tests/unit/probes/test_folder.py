@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from probes.folder import Namespaces, junk_of, may_be_others, namespaces
+from probes.folder import Namespaces, may_be_others, namespaces, own_of
 from probes.imap_answer import Answer
 
 DOVECOT = 'NAMESPACE (("" "/")) (("shared/" "/")) NIL'
@@ -61,7 +61,7 @@ PRO = "shared/pro@jabatan-contoh.gov.my"
     ],
 )
 def test_the_junk_of_a_mailbox_is_its_own(said: str, inbox: str, marked: list[str], junk: list[str]) -> None:
-    assert junk_of(inbox, marked, read(said)) == tuple(junk)
+    assert own_of(inbox, marked, read(said)) == tuple(junk)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,218 @@
+"""An IMAP server whose mailbox has many folders, and whose sessions may go blind; and runs whose mail comes to it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from probes.kinds.roundtrip import KIND
+from probes.pace import Pace
+from probes.probe import Patience, Route
+from probes.result import ProbeResult
+from probes.runner import run_probe
+from probes.watcher import MailboxWatcher
+from tests.unit.probes.standin import SmtpStandIn, Trick, listening, mailbox, server, server_context
+from tests.unit.probes.watch import SIGNER, Counted
+
+PATIENCE = Patience(session=timedelta(seconds=2), arrival=timedelta(seconds=1.8))
+PACE = Pace(quickest=timedelta(seconds=0.01), slowest=timedelta(seconds=0.1), retry=timedelta(seconds=0.05))
+
+#: UID to mail, and to when it came.
+Mails = dict[int, tuple[bytes, datetime]]
+
+
+@dataclass(slots=True)
+class Office:
+    """Each session sees what is there, or, while it is blind, what was there when it began."""
+
+    folders: dict[str, Mails] = field(default_factory=lambda: {"INBOX": {}})
+    marks: dict[str, str] = field(default_factory=dict)
+    namespace: str = 'NAMESPACE (("" "/")) (("shared/" "/")) NIL'
+    blind: bool = False
+    #: Names that are listed and cannot be opened.
+    closed: set[str] = field(default_factory=set)
+    #: What a command is met with instead of the usual, by how it begins; whatever the session, or only those to come.
+    tricks: dict[str, Trick] = field(default_factory=dict)
+    #: Every command, as it came, of each session.
+    sessions: list[list[str]] = field(default_factory=list)
+    next_uid: int = 1
+    #: How old mail is when it is put in.
+    age: timedelta = timedelta(0)
+
+    @property
+    def asked(self) -> list[str]:
+        return [line for session in self.sessions for line in session]
+
+    @property
+    def opened(self) -> list[str]:
+        """The folders that were opened to look only, in this order."""
+        return [line.split(" ", 2)[2].strip('"') for line in self.asked if line.split()[1] == "EXAMINE"]
+
+    def put(self, raw: bytes, folder: str = "INBOX") -> None:
+        self.folders[folder][self.next_uid] = raw, datetime.now(UTC) - self.age
+        self.next_uid += 1
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked: list[str] = []
+        self.sessions.append(asked)
+        await _Visit(self, asked, reader, writer).serve()
+
+
+@dataclass(slots=True)
+class _Visit:
+    office: Office
+    asked: list[str]
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    seen: dict[str, Mails] = field(default_factory=dict)
+    at: str = ""
+
+    async def serve(self) -> None:
+        self.seen = {name: dict(mails) for name, mails in self.office.folders.items()}
+        self.writer.write(b"* OK sedia\r\n")
+        while line := (await self.reader.readline()).decode().rstrip("\r\n"):
+            self.asked.append(line)
+            tag, _, command = line.partition(" ")
+            trick = next((one for word, one in self.office.tricks.items() if command.startswith(word)), None)
+            if isinstance(trick, str):
+                self.writer.write(trick.replace("{tag}", tag).encode())
+            elif trick is not None:
+                await trick(self.reader, self.writer)
+            else:
+                await self._answer(tag, command)
+
+    @property
+    def mails(self) -> Mails:
+        real = self.office.folders[self.at]
+        if self.office.blind:
+            return {uid: mail for uid, mail in self.seen[self.at].items() if uid in real}
+        return real
+
+    async def _answer(self, tag: str, command: str) -> None:
+        word, _, rest = command.partition(" ")
+        result = "OK selesai"
+        match word:
+            case "CAPABILITY":
+                self._say("CAPABILITY IMAP4rev1 IDLE UIDPLUS NAMESPACE")
+            case "NAMESPACE":
+                self._say(self.office.namespace)
+            case "LIST":
+                self._say("\r\n* ".join(map(self._listed, self.office.folders)))
+            case "STATUS":
+                name = rest.partition(" (")[0].strip('"')
+                self._say(f'STATUS "{name}" (MESSAGES {len(self.office.folders[name])} UIDNEXT 1 UIDVALIDITY 7)')
+            case "SELECT" | "EXAMINE":
+                result = self._open(re.sub(r"\\(.)", r"\1", rest[1:-1]) if rest.startswith('"') else rest)
+            case "NOOP":
+                self._say(f"{len(self.mails)} EXISTS")
+            case "IDLE":
+                self.writer.write(b"+ dengar\r\n")
+                await self.reader.readline()
+            case "FETCH":
+                first, last = map(int, rest.partition(" ")[0].split(":"))
+                self._fetch(sorted(self.mails)[first - 1 : last], rest)
+            case "UID":
+                self._uid(rest)
+            case _:
+                pass
+        self.writer.write(f"{tag} {result}\r\n".encode())
+
+    def _listed(self, name: str) -> str:
+        quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+        return f'LIST ({self.office.marks.get(name, "")}) "/" "{quoted}"'
+
+    def _open(self, name: str) -> str:
+        if name not in self.office.folders or name in self.office.closed:
+            return "NO [NONEXISTENT] tiada"
+        self.at = name
+        self._say(f"{len(self.mails)} EXISTS")
+        self._say("OK [UIDVALIDITY 7] x")
+        self._say(f"OK [UIDNEXT {max(self.mails, default=0) + 1}] x")
+        return "OK terbuka"
+
+    def _uid(self, rest: str) -> None:
+        word, which, what = rest.split(" ", 2) if rest.count(" ") > 1 else (*rest.split(" "), "")
+        match word:
+            case "EXPUNGE":
+                for uid in map(int, which.split(",")):
+                    self.office.folders[self.at].pop(uid, None)
+            case "FETCH" if ":" in which:
+                first = int(which.partition(":")[0])
+                self._fetch([uid for uid in sorted(self.mails) if uid >= first], what)
+            case "FETCH":
+                self._fetch([int(uid) for uid in which.split(",") if int(uid) in self.mails], what)
+
+    def _fetch(self, uids: list[int], what: str) -> None:
+        for uid in uids:
+            raw, at = self.mails[uid]
+            text = f"* {sorted(self.mails).index(uid) + 1} FETCH (UID {uid} RFC822.SIZE {len(raw)}"
+            if "INTERNALDATE" in what:
+                text += f' INTERNALDATE "{at.strftime("%d-%b-%Y %H:%M:%S")} +0000"'
+            content = b""
+            if "BODY" in what:
+                content = raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if "HEADER" in what else raw
+                text += f" BODY[] {{{len(content)}}}\r\n"
+            self.writer.write(text.encode() + content + b")\r\n")
+
+    def _say(self, text: str) -> None:
+        self.writer.write(f"* {text}\r\n".encode("latin-1"))
+
+
+#: Where a message goes once the submission server has it.
+Deliver = Callable[[bytes], None]
+
+
+@dataclass(slots=True)
+class Desk:
+    """Runs from a sender whose server delivers as it is told, to the mailbox at an office."""
+
+    run: Callable[[], Coroutine[Any, Any, ProbeResult]]
+    watcher: MailboxWatcher
+    counted: Counted
+
+
+@asynccontextmanager
+async def desk(
+    office: Office,
+    deliver: Deliver,
+    *,
+    patience: Patience = PATIENCE,
+    pace: Pace = PACE,
+    junk: tuple[str, ...] = (),
+    from_itself: bool = False,
+) -> AsyncIterator[Desk]:
+    """Watch the mailbox at *office*; with *from_itself*, the messages are sent from that same mailbox."""
+    counted = Counted()
+
+    async def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        deliver(smtp.taken[-1].replace(b"\r\n..", b"\r\n."))
+        writer.write(b"250 2.0.0 diterima\r\n")
+
+    smtp = SmtpStandIn(tricks={".": take})
+    async with listening(smtp, server_context()) as smtp_port, listening(office, server_context()) as imap_port:
+        sender = mailbox(smtp=server(smtp_port))
+        recipient = replace(
+            mailbox(smtp=server(smtp_port), imap=server(imap_port)),
+            name="penerima",
+            address="penerima@jabatan-contoh.gov.my",
+            junk_folders=junk,
+        )
+        watcher = MailboxWatcher(recipient, SIGNER, on_arrival=counted, patience=patience, pace=pace)
+        route = Route(name="ujian", sender=recipient if from_itself else sender, recipient=recipient)
+
+        async def run() -> ProbeResult:
+            token = SIGNER.issue("ujian", datetime.now(UTC))
+            probe = KIND.build(
+                route=route, token=token, patience=patience, sender=watcher if from_itself else None, recipient=watcher
+            )
+            return await run_probe(probe, route="ujian", token_id=token.id, patience=patience)
+
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            watching = group.create_task(watcher.run())
+            yield Desk(run=run, watcher=watcher, counted=counted)
+            watching.cancel()
