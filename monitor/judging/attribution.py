@@ -7,10 +7,21 @@ for nothing and the NOC is told instead.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from monitor.judging.evidence import ON_THE_WAY, REACHING, UNANSWERED, Evidence, Proof, Proofs, is_prompt
+from monitor.judging.evidence import (
+    ARRIVED,
+    NETWORK,
+    ON_THE_WAY,
+    REACHING,
+    UNANSWERED,
+    Ability,
+    Evidence,
+    Want,
+    is_prompt,
+)
 from monitor.judging.health import Grade
 from monitor.probing.route import Direction, WatchedRoute
 from probes.reply import Reason
@@ -48,7 +59,8 @@ def weigh(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdi
         case Outcome.DELIVERED if is_prompt(route, result):
             return Verdict(grade=Grade.GOOD)
         case Outcome.DELIVERED | Outcome.JUNK:
-            return _arrived_badly(route, result, evidence)
+            # It came late, or among the junk: that is theirs once the reference is proven to do better.
+            return _once_proven(route, result, evidence, Grade.SLOW)
         case Outcome.INCONCLUSIVE:
             return Verdict(grade=Grade.NONE, blame=Blame.OURS)
     failure = result.failure
@@ -67,9 +79,20 @@ def weigh(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdi
     return _at_the_agency(failure, result, evidence)
 
 
-def _arrived_badly(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdict:
-    """Weigh a message that came late, or among the junk: it is theirs once the reference is proven to do better."""
-    return _once_proven(route, evidence.sends_well, evidence.receives_well, result, Grade.SLOW)
+def rests_on(route: WatchedRoute, result: ProbeResult) -> Sequence[Want]:
+    """Return what has to be proven of our own side before a run that did not go well is held against anybody.
+
+    Of a message on its way, that every reference on the route does its part of it; of all else, that our network works.
+    """
+    if result.outcome in ARRIVED:
+        send, receive = Ability.SEND_WELL, Ability.RECEIVE_WELL
+    elif result.outcome in ON_THE_WAY:
+        send, receive = Ability.SEND, Ability.RECEIVE
+    else:
+        return (NETWORK,)
+    sender, recipient = route.route.sender.name, route.route.recipient.name
+    wants = [Want(send, sender)] if sender in route.references else []
+    return [*wants, Want(receive, recipient)] if recipient in route.references else wants
 
 
 def _on_the_way(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdict:
@@ -77,15 +100,12 @@ def _on_the_way(route: WatchedRoute, result: ProbeResult, evidence: Evidence) ->
     if route.forwarded and result.failure is not None and result.failure.reason == Reason.COPY_RETURNED:
         # The agency took the message and sent it on. That our mailbox takes no forwarded mail is no fault of theirs.
         return Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=route.route.recipient.name)
-    return _once_proven(route, evidence.sends, evidence.receives, result, Grade.BAD)
+    return _once_proven(route, result, evidence, Grade.BAD)
 
 
-def _once_proven(route: WatchedRoute, sends: Proofs, receives: Proofs, result: ProbeResult, grade: Grade) -> Verdict:
+def _once_proven(route: WatchedRoute, result: ProbeResult, evidence: Evidence, grade: Grade) -> Verdict:
     """Hold a run against the agency if every reference on the route is proven in the part that it has there."""
-    sender, recipient = route.route.sender.name, route.route.recipient.name
-    parts = [(sends, sender)] if sender in route.references else []
-    parts += [(receives, recipient)] if recipient in route.references else []
-    stands = [(_stands(proofs, name, result), name) for proofs, name in parts]
+    stands = [(evidence.stands(want, result.started_at), want.reference) for want in rests_on(route, result)]
     # One that is known to fail is a clearer answer than one of which nothing is known.
     for doubt in (False, None):
         for proven, name in stands:
@@ -107,10 +127,6 @@ def _between_references(at: str, failure: Failure, result: ProbeResult, evidence
         verdict = _if(evidence.network_stands(result.started_at), otherwise=Blame.NETWORK)
         return Verdict(grade=Grade.BAD, blame=Blame.REFERENCE, suspect=at) if verdict.grade is Grade.BAD else verdict
     return Verdict(grade=Grade.BAD, blame=Blame.REFERENCE, suspect=at)
-
-
-def _stands(proofs: Proofs, reference: str, result: ProbeResult) -> bool | None:
-    return proofs.get(reference, Proof()).stands_for(result.started_at)
 
 
 def _if(proven: bool | None, grade: Grade = Grade.BAD, *, otherwise: Blame, suspect: str = "") -> Verdict:  # noqa: FBT001

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 
 from monitor.probing.route import Direction, WatchedRoute
 from probes.reply import Reason
@@ -25,6 +26,37 @@ ON_THE_WAY = frozenset({Outcome.LOST, Outcome.BOUNCED, Outcome.CORRUPTED})
 #: A reference that failed a control run proves nothing until so many of them have worked: one that loses every
 #: other message would otherwise vouch for itself with those that it does not lose.
 PENANCE = 2
+
+
+class Ability(StrEnum):
+    """What a reference mailbox may be seen to do."""
+
+    #: Its servers answer: proves our network as well.
+    REACH = "reach"
+    #: A message that it sent arrived somewhere.
+    SEND = "send"
+    #: A message to it arrived.
+    RECEIVE = "receive"
+    #: The same, in good time and in the inbox.
+    SEND_WELL = "send_well"
+    RECEIVE_WELL = "receive_well"
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it takes more than that the message arrived."""
+        return self in {Ability.SEND_WELL, Ability.RECEIVE_WELL}
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What a run waits to see proven: what a reference does, or that any can be reached (""): our network."""
+
+    ability: Ability
+    reference: str = ""
+
+
+#: Our network.
+NETWORK = Want(Ability.REACH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +97,8 @@ class Proof:
         return any(at is not None and at > now for at in times)
 
 
+_UNKNOWN = Proof()
+
 #: By the name of the reference mailbox.
 Proofs = Mapping[str, Proof]
 _Book = dict[str, Proof]
@@ -72,17 +106,32 @@ _Book = dict[str, Proof]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What is known of our own side."""
+    """What is known of our own side, by what a reference does."""
 
-    #: Its servers answered: proves our network as well.
     reach: Proofs = field(default_factory=dict)
-    #: A message that it sent arrived somewhere.
     sends: Proofs = field(default_factory=dict)
-    #: A message to it arrived.
     receives: Proofs = field(default_factory=dict)
-    #: The same, in good time and in the inbox.
     sends_well: Proofs = field(default_factory=dict)
     receives_well: Proofs = field(default_factory=dict)
+
+    def stands(self, want: Want, moment: datetime) -> bool | None:
+        """Return whether what is wanted has worked, and not failed, since *moment*; `None`: it is not known."""
+        return self.network_stands(moment) if want == NETWORK else self.proof(want).stands_for(moment)
+
+    def proof(self, want: Want) -> Proof:
+        """Return what is known of one ability of one reference."""
+        match want.ability:
+            case Ability.REACH:
+                book = self.reach
+            case Ability.SEND:
+                book = self.sends
+            case Ability.RECEIVE:
+                book = self.receives
+            case Ability.SEND_WELL:
+                book = self.sends_well
+            case Ability.RECEIVE_WELL:
+                book = self.receives_well
+        return book.get(want.reference, _UNKNOWN)
 
     def network_stands(self, moment: datetime) -> bool | None:
         """Return whether our network worked at or after *moment*: one reference reached is enough."""
@@ -123,12 +172,9 @@ class Witness:
                 if proof.is_later_than(now):
                     book[name] = Proof(owed=proof.owed)
 
-    def owes(self, route: WatchedRoute) -> bool:
-        """Whether this control route has to work again before its ends are trusted."""
-        sender, recipient = route.route.sender.name, route.route.recipient.name
-        proofs = (self._sends[sender], self._receives[recipient])
-        well = (self._sends_well[sender], self._receives_well[recipient])
-        return any(proof.owed for proof in (*proofs, *well))
+    def owes(self, want: Want) -> bool:
+        """Whether a reference that has failed what is wanted has to work again before it is trusted."""
+        return want != NETWORK and self._evidence.proof(want).owed > 0
 
     def hear(self, route: WatchedRoute, result: ProbeResult) -> None:
         """Take what a run proves of the references at its ends.
@@ -193,6 +239,14 @@ class Witness:
             elif result.outcome is not Outcome.INCONCLUSIVE and not _may_be_old(failure):
                 # It refused us, in words.
                 _works(self._reach, place, at)
+
+
+def proven_by(route: WatchedRoute) -> Sequence[Want]:
+    """Return what a control route proves when its message arrives."""
+    sender, recipient = route.route.sender.name, route.route.recipient.name
+    ways = ((Ability.SEND, Ability.RECEIVE), (Ability.SEND_WELL, Ability.RECEIVE_WELL))
+    ends = [want for send, receive in ways for want in (Want(send, sender), Want(receive, recipient))]
+    return [NETWORK, *ends]
 
 
 def _may_be_old(failure: Failure) -> bool:

@@ -12,16 +12,19 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from monitor.judging.agency import AgencyMail
-from monitor.judging.attribution import Verdict, weigh
-from monitor.judging.evidence import ARRIVED, Witness
+from monitor.judging.attribution import Verdict, rests_on, weigh
+from monitor.judging.evidence import ARRIVED, Want, Witness, is_prompt, proven_by
 from monitor.judging.flapping import FlappingPolicy
-from monitor.judging.health import Grade, Health, HealthPolicy, has_just_failed, is_suspicious
-from monitor.judging.subject import Subject
+from monitor.judging.health import Grade, Health, HealthPolicy, is_news
+from monitor.judging.subject import Subject, presume
 from monitor.judging.suspect import OwnSide, Suspect, Trouble
 from monitor.probing.route import Direction, WatchedRoute
 from probes.result import Outcome, Phase, ProbeResult
 
 __all__ = ["Judge", "Suspect", "Trouble"]
+
+#: Somebody's failure waits for a proof that we ourselves work.
+_PROOF_SOON = timedelta(seconds=5)
 
 #: What the names of judgements of our own begin with; a route's is its name.
 _OURS = "ours/"
@@ -47,10 +50,12 @@ class Judge:
         self._witness = Witness(list(controls.values()))
         accounts = {m.name for r in self._routes.values() for m in (r.route.sender, r.route.recipient)}
         self._own = OwnSide({name: (route, self._subjects[name]) for name, route in controls.items()}, accounts)
-        #: When each control route's last run began.
-        self._controlled_at: dict[str, datetime | None] = dict.fromkeys(controls)
+        #: How each control route's last run ended.
+        self._controlled: dict[str, ProbeResult | None] = dict.fromkeys(controls)
         #: Names of the routes with a run that waits for a proof.
         self._pending: set[str] = set()
+        #: Names of the routes with a run that has got its proof since `looks` was last asked.
+        self._proven: set[str] = set()
         #: Agencies that may stand otherwise than when `moved` was last asked, and routes that are judged otherwise.
         self._moved: set[str] = set(self._agencies)
         self._rejudged: set[str] = set()
@@ -105,7 +110,7 @@ class Judge:
         self._witness.rewind(now)
         self._witness.hear(route, result)
         if route.direction is Direction.CONTROL:
-            self._controlled_at[route.name] = result.started_at
+            self._controlled[route.name] = result
         subject = self._subjects[route.name]
         verdict = self._weigh(route, subject, result)
         subject.note(result, verdict)
@@ -152,6 +157,7 @@ class Judge:
             route, subject = self._routes[name], self._subjects[name]
             for result, verdict in subject.weigh_again(lambda r, route=route: self._weigh_again(route, r, now)):  # type: ignore[misc]
                 self._own.hear(route, result, verdict, now, self._policy)
+                self._proven.add(name)
             self._settle(name, now)
             if not subject.is_pending:
                 self._pending.discard(name)
@@ -165,10 +171,21 @@ class Judge:
 
     # -- where to look -------------------------------------------------------------------------------------------
 
+    def looks(self, route_name: str, now: datetime) -> Mapping[str, datetime]:
+        """Return the routes to run again soon, and when, after a run of this one has been taken in."""
+        proven, self._proven = self._proven, set()
+        looks: dict[str, datetime] = {}
+        for judged in (route_name, *sorted(proven)):
+            for name in self.looks_wanted(judged):
+                looks[name] = now + self._routes[name].probing.confirmation
+        for name in self.proofs_wanted():
+            looks[name] = self._proof_at(name, now)
+        return looks
+
     def is_suspicious(self, route_name: str) -> bool:
         """Whether another look at this route is wanted soon."""
         route, subject = self._routes[route_name], self._subjects[route_name]
-        if is_suspicious(subject.grades(), subject.health):
+        if subject.is_suspicious():
             return True
         if route.direction is Direction.CONTROL:
             return self._own.is_suspicious()
@@ -179,36 +196,61 @@ class Judge:
     def looks_wanted(self, route_name: str) -> Sequence[str]:
         """Return the routes to run again soon, after a run of this one.
 
-        Itself while it is suspicious; and the agency's others once it has failed for the first time: what is broken is
+        Itself while it is suspicious; and the agency's others once the first of them has failed: what is broken is
         told at once then, and not step by step as they come due.
         """
         if not self.is_suspicious(route_name):
             return ()
-        route, subject = self._routes[route_name], self._subjects[route_name]
-        if not route.agency or not has_just_failed(subject.grades(), subject.health):
+        route = self._routes[route_name]
+        if not route.agency or not self._subjects[route_name].has_just_failed():
             return (route_name,)
-        return tuple(other.name for other, _ in self._agencies[route.agency].routes)
+        beside = self._agencies[route.agency].routes
+        is_first = all(subject.is_steady() for other, subject in beside if other.name != route_name)
+        return tuple(other.name for other, _ in beside) if is_first else (route_name,)
 
     def proofs_wanted(self) -> Sequence[str]:
         """Return the control routes to run soon, because a run waits for a proof that only they can give.
 
-        Each waiting run asks once, and again while what has failed has to show that it works: a reference that cannot
-        be proven must not be sent a message every few seconds.
+        Each waiting run asks once, and again while what has failed has to show that it works. A run that says what is
+        known of its route does not ask: it gets its proof with the next round. Nor is a control route asked that gave
+        none when it was last run, and which is repeated at its own pace: what cannot be proven must not be sent a
+        message every few seconds.
         """
-        agencies = self._pending - self._controlled_at.keys()  # A control run is repeated at its own pace.
-        waiting = (r for name in agencies for r, v in self._subjects[name].recent if v.grade is Grade.PENDING)
-        newest = max((result.started_at for result in waiting), default=None)
-        if newest is None:
-            return []
-        return [
-            name
-            for name, at in self._controlled_at.items()
-            if at is None or at < newest or (self._witness.owes(self._routes[name]) and self._has_worked(name))
-        ]
+        return [name for name, last in self._controlled.items() if self._is_wanted(self._routes[name], last)]
 
-    def _has_worked(self, control: str) -> bool:
-        recent = self._subjects[control].recent
-        return bool(recent) and recent[-1][0].outcome in ARRIVED
+    def _is_wanted(self, control: WatchedRoute, last: ProbeResult | None) -> bool:
+        newest = {want: at for want in proven_by(control) if (at := self._newest(want)) is not None}
+        if last is None:
+            return bool(newest)
+        if last.outcome not in ARRIVED:
+            return False
+        prompt = is_prompt(control, last)
+        return any(
+            (prompt or not want.ability.is_well) and (last.started_at < at or self._witness.owes(want))
+            for want, at in newest.items()
+        )
+
+    def _newest(self, want: Want) -> datetime | None:
+        """Return when the newest run began that waits for *want* and would change what is known of its route."""
+        agencies = self._pending - self._controlled.keys()  # A control run is repeated at its own pace.
+        waiting = ((self._routes[name], self._subjects[name]) for name in agencies)
+        return max(
+            (
+                result.started_at
+                for route, subject in waiting
+                for result, verdict in subject.recent
+                if verdict.grade is Grade.PENDING
+                and want in rests_on(route, result)
+                and is_news(presume(result, verdict), subject.health)
+            ),
+            default=None,
+        )
+
+    def _proof_at(self, control: str, now: datetime) -> datetime:
+        """Return when a proof is to be tried: soon, but no more often than anything else is looked at again."""
+        confirmation, last = self._routes[control].probing.confirmation, self._controlled[control]
+        soon = now + min(confirmation, _PROOF_SOON)
+        return soon if last is None else max(soon, last.started_at + confirmation)
 
     # -- how things stand ----------------------------------------------------------------------------------------
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from monitor.judging.attribution import Blame, Verdict
-from monitor.judging.health import Grade, Health, HealthPolicy, assess
+from monitor.judging.evidence import ARRIVED
+from monitor.judging.health import Grade, Health, HealthPolicy, assess, has_just_failed, is_steady, is_suspicious
 from probes.result import ProbeResult
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -46,6 +47,23 @@ class Subject:
         """Return what the latest runs said, oldest first."""
         return [verdict.grade for _, verdict in self.recent]
 
+    def is_suspicious(self) -> bool:
+        """Whether another run soon would tell more. Not while it cannot see: none of its runs comes to anything then."""
+        if self.is_mute and self.recent and self.recent[-1][1].grade is Grade.PENDING:
+            return False
+        return is_suspicious(self._presumed(), self.health, self.policy)
+
+    def has_just_failed(self) -> bool:
+        """Whether its latest run is the first that failed. While it cannot see, each would be."""
+        return not self.is_mute and has_just_failed(self._presumed(), self.health)
+
+    def is_steady(self) -> bool:
+        """Whether its latest runs were all good."""
+        return is_steady(self._presumed())
+
+    def _presumed(self) -> list[Grade]:
+        return [presume(result, verdict) for result, verdict in self.recent]
+
     def note(self, result: ProbeResult, verdict: Verdict) -> None:
         """Remember the end of a run."""
         if verdict.grade is Grade.NONE:
@@ -56,7 +74,7 @@ class Subject:
             self.silent = 0
             self.spoke_at = max(self.spoke_at or _NEVER, result.started_at)
         # What is pending is kept until it is clear, or the beginning of an outage would be forgotten.
-        while len(self.recent) > self.policy.memory + 2 and self.recent[0][1].grade is not Grade.PENDING:
+        while len(self.recent) > self.policy.patience and self.recent[0][1].grade is not Grade.PENDING:
             self.recent.pop(0)
 
     def weigh_again(self, weigh: Callable[[ProbeResult], Verdict]) -> Iterable[tuple[ProbeResult, Verdict]]:
@@ -104,6 +122,13 @@ class Subject:
     def turned_at(self) -> datetime | None:
         """Return when it became what it is now: of an outage, its first failing run."""
         return (self.failing_since or self.changed_at) if self.health is Health.DOWN else self.changed_at
+
+
+def presume(result: ProbeResult, verdict: Verdict) -> Grade:
+    """Return the grade of a run or, while it is pending, the one that it gets if we are proven well."""
+    if verdict.grade is not Grade.PENDING:
+        return verdict.grade
+    return Grade.SLOW if result.outcome in ARRIVED else Grade.BAD
 
 
 def with_a_say(subjects: Sequence[Subject]) -> Sequence[Subject]:

@@ -10,7 +10,7 @@ from datetime import datetime
 from alerts.notice import Matter
 from monitor.judging.attribution import Blame, Verdict
 from monitor.judging.evidence import ARRIVED, ON_THE_WAY, REACHING, Evidence, Proof
-from monitor.judging.health import Grade, Health, HealthPolicy, is_suspicious
+from monitor.judging.health import Grade, Health, HealthPolicy
 from monitor.judging.subject import Subject
 from monitor.probing.route import Direction, WatchedRoute
 from probes.result import Outcome, Party, Phase, ProbeResult
@@ -120,9 +120,7 @@ class OwnSide:
     def is_suspicious(self) -> bool:
         """Whether another control run is wanted soon to see what our network is about."""
         return any(
-            is_suspicious(subject.grades(), subject.health)
-            for part, subject in self._parts.items()
-            if part.suspect in {_NETWORK, _OURS}
+            subject.is_suspicious() for part, subject in self._parts.items() if part.suspect in {_NETWORK, _OURS}
         )
 
     # -- how things stand ----------------------------------------------------------------------------------------

@@ -210,12 +210,8 @@ class Prober:
     def _plan_next(self, route: WatchedRoute) -> None:
         now = self._clock.now()
         self._schedule.finished(route.name, now)
-        for name in self._judge.looks_wanted(route.name):
-            self._schedule.look_again(name, now + self._routes[name].probing.confirmation)
-        for control in self._judge.proofs_wanted():
-            # Somebody's failure waits for a proof that we ourselves work: prove it soon.
-            confirmation = self._routes[control].probing.confirmation
-            self._schedule.look_again(control, now + min(confirmation, timedelta(seconds=5)))
+        for name, at in self._judge.looks(route.name, now).items():
+            self._schedule.look_again(name, at)
         self._ticker.poke()
 
     def _arrived(self, mailbox: str, arrival: Arrival, token_id: str | None, seen_at: datetime) -> None:

@@ -35,6 +35,12 @@ def grades(letters: str) -> list[Grade]:
         ("ss", UP, UP),
         ("sss", UP, DEGRADED),
         ("sbs", UP, UP),
+        ("bsbs", UP, UP),
+        ("bsbsb", UP, DEGRADED),
+        ("gsbsb", UP, UP),
+        ("gbgb", UNKNOWN, UNKNOWN),
+        ("gbgbg", UNKNOWN, DEGRADED),
+        ("gbgbg", DOWN, DOWN),
         ("g", DOWN, DOWN),
         ("gg", DOWN, UP),
         ("gs", DOWN, DEGRADED),
@@ -91,19 +97,24 @@ def test_nothing_is_up_without_a_good_run(runs: list[str]) -> None:
         ("g", UP, False),
         ("b", UP, True),
         ("s", UP, True),
-        ("p", UP, True),
         ("bn", UP, True),
+        ("bbb", UP, False),
+        ("bb", UNKNOWN, True),
+        ("bbb", UNKNOWN, False),
         ("b", DOWN, False),
         ("g", DOWN, True),
         ("s", DOWN, True),
-        ("p", DOWN, True),
         ("s", DEGRADED, False),
         ("g", DEGRADED, True),
         ("b", DEGRADED, True),
+        ("sb", DEGRADED, True),
+        ("bb", DEGRADED, True),
+        ("gb", DEGRADED, False),
+        ("bg", DEGRADED, False),
     ],
 )
 def test_what_contradicts_the_present_health_is_looked_at_again(runs: str, health: Health, *, again: bool) -> None:
-    assert is_suspicious(grades(runs), health) is again
+    assert is_suspicious(grades(runs), health, POLICY) is again
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+"""A world that is watched over time: the schedule and the judge as the prober joins them, with runs that are played."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import count
+
+from monitor.probing.route import WatchedRoute
+from monitor.probing.schedule import Schedule
+from probes.result import Party, ProbeResult
+from tests.unit.monitor.trial import Fault, World
+
+
+def by_turns(*faults: Fault | None) -> Fault:
+    """Have these faults one after the other, a run of each route at a time; `None`: well."""
+    runs: dict[str, int] = defaultdict(int)
+
+    def fault(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+        # A run asks of its recipient first, and of its sender too.
+        asked, runs[of.name] = runs[of.name], runs[of.name] + 1
+        ends = len({of.route.sender.name, of.route.recipient.name})
+        now = faults[(asked // (2 if ends == 1 else 1)) % len(faults)]
+        return now(of, at, party) if now else None
+
+    return fault
+
+
+@dataclass
+class Vigil:
+    """Watches a world; time moves by `watch`."""
+
+    world: World
+    #: When each route was run, by its name.
+    runs: dict[str, list[datetime]] = field(default_factory=lambda: defaultdict(list))
+    _schedule: Schedule = field(default_factory=lambda: Schedule("utama"))
+    _under_way: list[tuple[datetime, int, ProbeResult]] = field(default_factory=list)
+    _number: count[int] = field(default_factory=count)
+
+    def __post_init__(self) -> None:
+        self._routes = {route.name: route for route in self.world.routes}
+        for route in self.world.routes:
+            self._schedule.add(route.name, route.probing.interval, self.now)
+
+    @property
+    def now(self) -> datetime:
+        return self.world.now
+
+    def watch(self, span: timedelta) -> Vigil:
+        """Watch for so long."""
+        until = self.now + span
+        while (at := self._next()) <= until:
+            self.world.now = max(self.now, at)
+            self._end()
+            for name in self._schedule.due(self.now):
+                self.runs[name].append(self.now)
+                result = self.world.result(self._routes[name], self.now)
+                heapq.heappush(self._under_way, (self.now + result.duration, next(self._number), result))
+        self.world.now = until
+        return self
+
+    def runs_within(self, span: timedelta, routes: Sequence[WatchedRoute]) -> list[int]:
+        """Watch for so long and return how often each of *routes* was run."""
+        began = self.now
+        self.watch(span)
+        return [sum(at >= began for at in self.runs[route.name]) for route in routes]
+
+    def _next(self) -> datetime:
+        wake = self._schedule.wake()
+        return min(at for at in (wake, self._under_way[0][0] if self._under_way else None) if at is not None)
+
+    def _end(self) -> None:
+        while self._under_way and self._under_way[0][0] <= self.now:
+            _, _, result = heapq.heappop(self._under_way)
+            self.world.judge.take_in(result, self.now)
+            self._schedule.finished(result.route, self.now)
+            for name, at in self.world.judge.looks(result.route, self.now).items():
+                self._schedule.look_again(name, at)
