@@ -114,6 +114,7 @@ class Pipeline:
         self._unsettled = set(briefs.agencies)
         for agency in briefs.agencies:
             self._show(agency)
+        self._show_all(set(), {suspect.blame for suspect in judge.own_troubles(clock.now())})
 
     async def take(self, result: ProbeResult) -> None:
         """Take in the end of a run.
@@ -275,8 +276,10 @@ class Pipeline:
     def _show_all(self, agencies: AbstractSet[str], faults: AbstractSet[Blame]) -> None:
         for agency in agencies:
             self._show(agency)
+        # What was told is so until it is proven to be over: after a start nothing has been seen to fail yet.
+        told = {key.split("/")[1] for key in self._told if key.startswith(_OURS)}
         for blame, cause in _CAUSES.items():
-            self._metrics.own_fault(cause, present=blame in faults)
+            self._metrics.own_fault(cause, present=blame in faults or blame in told)
 
     def _show(self, agency: str) -> None:
         for direction, health in self._judge.directions(agency).items():

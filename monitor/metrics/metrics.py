@@ -7,6 +7,7 @@ absent until it is proven.
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -238,6 +239,8 @@ class Metrics:
         self._all.incidents_open.put(agency, _WHOLE, [((agency,), incidents)])
 
     def _pending_age(self) -> float:
+        if self.watchdog.cycled_at is None:
+            return math.nan  # The engine has not looked yet: nothing is known to wait, and nothing not to.
         since = self._pending_since
         return 0.0 if since is None else max(0.0, (self._now() - since).total_seconds())
 

@@ -6,6 +6,8 @@ import re
 
 _GROUPING = re.compile(r"\b(?:by|on|without|ignoring|group_left|group_right)\s*\([^)]*\)")
 _RANGE = re.compile(r"\[[^\]]*\]")
+#: What a function is given as text; what a label is compared with stays.
+_TEXT = re.compile(r'(?<=[(,] )"[^"]*"')
 _SELECTOR = re.compile(r"(?<![\w:.])([a-zA-Z_:][\w:]*)(\{[^}]*\})?(?!\s*\(|[\w:])")
 _OPERATORS = frozenset({"and", "or", "unless", "bool", "offset"})
 _HISTOGRAM = re.compile(r"_(?:bucket|count|sum)$")
@@ -13,7 +15,7 @@ _HISTOGRAM = re.compile(r"_(?:bucket|count|sum)$")
 
 def selectors(expr: str) -> list[str]:
     """Return the series that an expression starts from: `pantau_mail_up{agency="jpc"}`."""
-    without = _RANGE.sub("", _GROUPING.sub("", expr))
+    without = _RANGE.sub("", _GROUPING.sub("", _TEXT.sub("", expr)))
     return [name + (labels or "") for name, labels in _SELECTOR.findall(without) if name not in _OPERATORS]
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from monitor.metrics import Metrics
-from tests.unit.grafana import promql
+from tests.unit.grafana import promql, promtool
 
 GRAFANA = Path(__file__).parents[3] / "grafana"
 RULES = GRAFANA / "rules" / "pantau.rules.yml"
@@ -19,31 +20,46 @@ STORIES = GRAFANA / "rules" / "pantau.rules.test.yml"
 ALL: list[dict[str, Any]] = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 ALERTS = {rule["alert"]: rule for rule in ALL if "alert" in rule}
 RECORDINGS = {rule["record"]: rule for rule in ALL if "record" in rule}
-TESTED: list[dict[str, Any]] = [
-    test for story in yaml.safe_load(STORIES.read_text())["tests"] for test in story["promql_expr_test"]
-]
+#: All of it as text: to others than promtool `0x120` is a number.
+TOLD: list[dict[str, Any]] = yaml.load(STORIES.read_text(), yaml.BaseLoader)["tests"]
+TESTED: list[dict[str, Any]] = [test for story in TOLD for test in story["promql_expr_test"]]
+
+#: They are about a Pantau that cannot be read.
+OF_DEATH = {"PantauDown", "PantauAbsent"}
+#: They count what happened in a window of time, and end with it, whoever lives.
+OF_EVENTS = {
+    "PantauForgedProbes",
+    "PantauNoticeNotDelivered",
+    "PantauNobodyOnCall",
+    "PantauCallbacksRefused",
+    "PantauRestarting",
+}
+#: A journal that lost entries is told of for a day; and an engine has to show that it goes.
+GOES_ON = {"PantauAuditBroken", "PantauEngineStopped"}
+#: The others are about how something stands.
+OF_STATES = ALERTS.keys() - OF_DEATH - OF_EVENTS
 
 
 @pytest.fixture(scope="module")
 def defined() -> set[str]:
     text = Metrics(version="1", now=lambda: datetime(2026, 3, 2, tzinfo=UTC)).render().decode()
     # `up` and `ALERTS` are Prometheus's own.
-    return {*re.findall(r"^# TYPE (\S+)", text, re.MULTILINE), *RECORDINGS, "up"}
+    return {*re.findall(r"^# TYPE (\S+)", text, re.MULTILINE), *RECORDINGS, "up", "ALERTS"}
 
 
-def promtool(*arguments: str) -> str:
+def checked(*arguments: str) -> str:
     done = subprocess.run(
-        ["promtool", *arguments], cwd=RULES.parent, capture_output=True, text=True, check=False, timeout=60
+        ["promtool", *arguments], cwd=RULES.parent, capture_output=True, text=True, check=False, timeout=300
     )
     return done.stdout + done.stderr if done.returncode else ""
 
 
 def test_promtool_accepts_the_rules() -> None:
-    assert not promtool("check", "rules", "--lint=all", "--lint-fatal", RULES.name)
+    assert not checked("check", "rules", "--lint=all", "--lint-fatal", RULES.name)
 
 
 def test_every_rule_does_what_its_story_tells() -> None:
-    assert not promtool("test", "rules", STORIES.name)
+    assert not checked("test", "rules", STORIES.name)
 
 
 @pytest.mark.parametrize("alert", ALERTS)
@@ -79,6 +95,79 @@ def test_every_alert_names_only_labels_that_its_expression_leaves(alert: str) ->
     # A plain selector leaves all labels, `instance` among them; an aggregation only those it groups by.
     grouped = promql.labels(rule["expr"])
     assert used <= grouped | ({"instance"} if " by " not in rule["expr"] else set())
+
+
+# -- when Pantau dies -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("alert", sorted(OF_STATES))
+def test_an_alert_about_a_state_goes_on_while_there_is_no_pantau_that_could_say_otherwise(alert: str) -> None:
+    rule = ALERTS[alert]
+    expr = " ".join(rule["expr"].split())
+    held = re.fullmatch(
+        rf'.+ or max (?:by \(([\w, ]+)\) )?\(ALERTS{{alertname="{alert}", alertstate="firing"}}\) '
+        r"unless on \((instance)?\) pantau_build_info(?: and on \((instance)\) up)?",
+        expr.replace("max(ALERTS", "max (ALERTS"),
+    )
+    assert held, "what is firing must go on"
+    labels = set((held[1] or "").split(", "))
+    # An instance that is no target any more was taken down by somebody; of all others it cannot be known.
+    assert (held[2], held[3]) == (("instance", "instance") if "instance" in labels else (None, None))
+    assert int(re.fullmatch(r"(\d+)[mh]", rule["keep_firing_for"])[1]) >= 1  # type: ignore[index]
+    assert "$value" not in str(rule["annotations"]), "the value of what goes on is an old one"
+
+
+@pytest.mark.parametrize("alert", sorted(OF_EVENTS))
+def test_an_alert_about_events_reads_nothing_but_counts_of_them(alert: str) -> None:
+    expr = ALERTS[alert]["expr"]
+    assert len(re.findall(r"\b(?:increase|changes)\([^()]+\[\w+\]\)", expr)) == len(promql.selectors(expr)) == 1
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("alert", sorted(OF_STATES))
+def test_no_alert_is_resolved_by_our_death_but_each_is_when_we_are_back_and_all_is_well(
+    alert: str, tmp_path: Path
+) -> None:
+    assert not promtool.run(tmp_path, [death(alert)], ALERTS[alert])
+
+
+def death(alert: str) -> Mapping[str, Any]:
+    """Return the story of an alert in which it fires, but then Pantau is gone for five hours, and back without it."""
+    of = f'ALERTS{{alertname="{alert}",alertstate="firing"}}'
+    story, question = next(
+        (story, question)
+        for story in TOLD
+        for question in story["promql_expr_test"]
+        if f'"{alert}"' in question["expr"] and question["exp_samples"] and story["interval"] == "1m"
+    )
+    at, gone = minutes(question["eval_time"]), 5 * 60
+    back = at + gone
+    series = {}
+    for each in story["input_series"]:
+        values = promtool.spelled(str(each["values"]))[: at + 1]
+        lives = each["series"].startswith("pantau_build_info")
+        series[each["series"]] = " ".join([*values, "stale", f"_x{gone - 1}", *(["1x120"] if lives else ())])
+        if lives:
+            series[each["series"].replace("pantau_build_info", "up")] = f"1x{at} 0x{gone - 1} 1x120"
+    firing = f"count by (alertname) ({of})"
+    samples = [(f'{{alertname="{alert}"}}', float(len(question["exp_samples"])))]
+    kept = minutes(ALERTS[alert]["keep_firing_for"])
+    over = promtool.ask(firing, f"{back + 1 + kept + 2}m", ())
+    return promtool.story(
+        alert,
+        series,
+        [
+            *(promtool.ask(firing, f"{moment}m", samples) for moment in (at, at + 1, at + 3, back)),
+            *([over] if alert not in GOES_ON else ()),
+        ],
+    )
+
+
+def minutes(span: str) -> int:
+    """Return how many minutes a span of Prometheus's is."""
+    hours, spare = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?", span).groups(default="0")  # type: ignore[union-attr]
+    return int(hours) * 60 + int(spare)
 
 
 @pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.get("alert") or rule["record"])

@@ -12,11 +12,13 @@ import pytest
 import yaml
 
 from monitor.metrics import Metrics
-from tests.unit.grafana import promql
+from tests.unit.grafana import promql, promtool
 
 GRAFANA = Path(__file__).parents[3] / "grafana"
 WALL: dict[str, Any] = json.loads((GRAFANA / "dashboards" / "noc-wall.json").read_text())
 PANELS: list[dict[str, Any]] = [panel for panel in WALL["panels"] if panel["type"] != "row"]
+#: Those whose colour says how things stand now.
+COLOURED = [panel for panel in PANELS if panel["type"] in {"stat", "bargauge"}]
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,47 @@ def test_only_variables_that_exist_are_used() -> None:
     used = set(re.findall(r"\$\{?(\w+)", json.dumps(WALL)))
     assert used <= mine | grafanas
     assert mine <= used
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("panel", COLOURED, ids=title)
+def test_a_panel_with_a_colour_says_in_words_that_there_are_no_data_and_never_in_green(panel: dict[str, Any]) -> None:
+    defaults = panel["fieldConfig"]["defaults"]
+    nothing = [
+        mapping["options"]["result"]
+        for mapping in defaults["mappings"]
+        if mapping["type"] == "special" and mapping["options"]["match"] == "null+nan"
+    ]
+    assert [result["text"] for result in nothing] == ["NO DATA · TIADA DATA"]
+    # The first step of the thresholds is the colour of what has no value, unless a mapping has another.
+    assert nothing[0]["color"] == ("red" if panel["type"] == "stat" else "text")
+    assert defaults["noValue"] == nothing[0]["text"]
+    # The last value that was ever there is no present one.
+    assert all(target["instant"] and not target["range"] for target in panel["targets"])
+
+
+@pytest.mark.blind
+def test_a_number_on_the_wall_is_never_made_of_nothing() -> None:
+    rules = (GRAFANA / "rules" / "pantau.rules.yml").read_text()
+    assert not [expr for expr in expressions() if "vector(" in expr or "absent" in expr]
+    assert "vector(" not in rules
+
+
+@pytest.mark.blind
+def test_no_panel_shows_a_number_for_a_dead_pantau_after_seconds_minutes_or_hours(tmp_path: Path) -> None:
+    alive = {series: f"{value}x9 stale _x400" for series, value in promtool.scrape()}
+    # What is left is a target that cannot be read.
+    series = alive | {'up{job="pantau",instance="a"}': "1x9 0x400"}
+    # What happened while Pantau lived has happened, until it leaves the range: no state, and no colour that says well.
+    states = [(title(p), t["expr"]) for p in COLOURED for t in p["targets"] if "increase(" not in t["expr"]]
+    asked = [
+        promtool.ask(expr, at, [('{instance="a"}', 0)] if name.startswith("Scraped") else [])
+        for name, expr in states
+        for at in ("10m20s", "13m", "5h")
+    ]
+    assert len(states) > 25
+    recorded = {"record": "agency_direction:pantau_mail_up:avg1d", "expr": "avg_over_time(pantau_mail_up[1d])"}
+    assert not promtool.run(tmp_path, [promtool.story("death", series, asked)], recorded)
 
 
 def test_every_metric_of_ours_that_tells_of_the_world_is_on_the_wall(known: set[str]) -> None:

@@ -50,7 +50,13 @@ def test_what_is_counted_starts_at_zero(metrics: Metrics) -> None:
         assert scrape.value("own_fault", cause=cause) == 0
     assert scrape.value("incidents_open", agency=AGENCY) == 0
     assert scrape.value("incidents_open", agency=NO_AGENCY) == 0
-    assert scrape.value("notice_oldest_pending_seconds") == 0
+
+
+@pytest.mark.blind
+def test_it_is_not_said_that_nothing_waits_to_be_sent_before_the_engine_has_looked(metrics: Metrics) -> None:
+    assert Scrape(metrics).value("notice_oldest_pending_seconds") is None
+    metrics.cycle_finished(NOON, None, {})
+    assert Scrape(metrics).value("notice_oldest_pending_seconds") == 0
 
 
 def test_a_delivered_run_is_a_success_with_its_phases(metrics: Metrics) -> None:

@@ -17,7 +17,7 @@ from alerts.notice import Matter
 from alerts.store import StoreAway
 from monitor.judging.health import Health, HealthPolicy
 from monitor.judging.judge import Judge, Suspect
-from monitor.metrics import Metrics
+from monitor.metrics import AGENCY_DIRECTIONS, OWN_FAULTS, Metrics
 from monitor.pipeline import Briefs, Pipeline
 from monitor.probing.arrival import Arrivals
 from monitor.store.history import History
@@ -136,6 +136,11 @@ class Service:
     def value(self, name: str, **labels: str) -> float | None:
         return Scrape(self.metrics).value(name, **labels)
 
+    def shown(self) -> dict[str, float | None]:
+        """Return whether mail of JCM is up, by direction, and what is wrong with us, by cause."""
+        up = {each: self.value("mail_up", agency="JCM", direction=each) for each in AGENCY_DIRECTIONS}
+        return up | {cause: self.value("own_fault", cause=cause) for cause in OWN_FAULTS}
+
 
 async def test_an_outage_is_told_once_and_its_end_is_told_once() -> None:
     service = Service("JCM", "JKT")
@@ -192,6 +197,26 @@ async def test_after_a_restart_an_open_incident_is_not_told_again_and_its_end_is
     service.world.faults.clear()
     await service.rounds(3)
     assert service.alerts.told() == ["JCM: both", "JCM: over"]
+
+
+@pytest.mark.blind
+async def test_a_restart_in_an_outage_and_a_fault_of_ours_shows_both_before_the_first_run_has_ended() -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    service.world.faults |= {"JCM/utama": REFUSED, "a": LOSES}
+    await service.rounds(6)
+    told = {"JCM": Matter.BOTH, "ours/reference/a": Matter.OWN_FAULT}
+    assert set(service.alerts.told()) == {f"{key}: {matter}" for key, matter in told.items()}
+    before = service.shown()
+    service.start(told)
+    assert service.shown() == before
+    assert before["internal"] == 0
+    assert before["reference"] == 1
+
+    service.world.faults.clear()
+    await service.rounds(5)
+    after = service.shown()
+    assert (after["internal"], after["reference"]) == (1, 0)
 
 
 async def test_what_a_crash_kept_from_being_told_is_told_after_the_restart() -> None:

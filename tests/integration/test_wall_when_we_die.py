@@ -1,0 +1,179 @@
+"""Pantau dies, hangs or cannot be scraped while an agency is down: what a real Prometheus then makes of wall and alerts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from monitor.lab.mail import Fault
+from tests.real.prometheus import Prometheus, prometheus
+from tests.stories.theatre import JCM, Theatre, theatre
+
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+
+GRAFANA = Path(__file__).parents[2] / "grafana"
+WALL: dict[str, Any] = json.loads((GRAFANA / "dashboards" / "noc-wall.json").read_text())
+#: By title: what each number on the wall asks.
+STATS = {
+    panel["title"]: target["expr"] for panel in WALL["panels"] if panel["type"] == "stat" for target in panel["targets"]
+}
+#: Scrapes that have failed in a row, at one a second: the tests of the rules go on for hours.
+FAILED = 10
+
+
+class Gate:
+    """A port that leads to the service, unless it is shut: then it takes what is asked, and says nothing."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.is_shut = False
+        self._passing: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[str]:
+        """Return the address that it has for as long as the block lasts."""
+        async with await asyncio.start_server(self._accept, "127.0.0.1", 0) as server:
+            host, port = server.sockets[0].getsockname()
+            yield f"http://{host}:{port}"
+            for task in self._passing:
+                task.cancel()
+            await asyncio.gather(*self._passing, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._passing.add(task)
+        task.add_done_callback(self._passing.discard)
+        try:
+            while asked := await reader.readuntil(b"\r\n\r\n"):
+                if not self.is_shut:
+                    writer.write(await self._answer(asked))
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.transport.abort()
+
+    async def _answer(self, asked: bytes) -> bytes:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            # One answer a connection: its end is the end of the answer.
+            far_writer.write(asked.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            return await far_reader.read(-1)
+        finally:
+            far_writer.transport.abort()
+
+
+class Lab:
+    """The service, the gate that it is scraped through, and the Prometheus that does it."""
+
+    def __init__(self, play: Theatre, gate: Gate, server: Prometheus) -> None:
+        self.play, self.gate, self.server = play, gate, server
+
+    async def die(self, how: str) -> None:
+        assert self.play.service is not None
+        if how == "killed":
+            await self.play.kill()
+        elif how == "stopped":
+            self.play.service.send_signal(signal.SIGSTOP)
+        else:
+            self.gate.is_shut = True
+
+    async def live(self, how: str) -> None:
+        assert self.play.service is not None
+        if how == "killed":
+            await self.play.start()
+        elif how == "stopped":
+            self.play.service.send_signal(signal.SIGCONT)
+        self.gate.is_shut = False
+
+    async def until(self, expr: str, within: float = 40) -> None:
+        """Wait until an expression has a result."""
+        await self.wait_for(lambda: self.server.query(expr), expr, within)
+
+    async def wait_for(self, holds: Callable[[], Awaitable[object]], what: str, within: float) -> None:
+        async def is_so() -> bool:
+            return bool(await holds())
+
+        await self.play.until(is_so, what, within)
+
+    async def firing(self) -> set[str]:
+        """Return the agencies that are alerted of as down."""
+        found = await self.server.query('ALERTS{alertname="PantauMailDown",alertstate="firing"}')
+        return {sample["metric"]["agency"] for sample in found}
+
+    @asynccontextmanager
+    async def never_resolved(self) -> AsyncIterator[None]:
+        """Fail if at any moment of the block nothing is alerted."""
+        missing: list[set[str]] = []
+
+        async def look() -> None:
+            while True:
+                if (found := await self.firing()) != {JCM.code}:
+                    missing.append(found)
+                await asyncio.sleep(0.2)
+
+        looking = asyncio.create_task(look())
+        try:
+            yield
+        finally:
+            looking.cancel()
+            with suppress(asyncio.CancelledError):
+                await looking
+        assert missing == []
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
+    """All of it, when an agency is down and that is alerted."""
+    directory = tmp_path_factory.mktemp("death")
+    rules = directory / "pantau.rules.yml"
+    # It is scraped each second and not each fifteen: what is kept for so many scrapes is kept as many.
+    shipped = (GRAFANA / "rules" / "pantau.rules.yml").read_text()
+    rules.write_text(re.sub(r"keep_firing_for: (\d+)m", lambda span: f"keep_firing_for: {int(span[1]) * 4}s", shipped))
+    async with theatre(tmp_path_factory.mktemp("pantau")) as play:
+        gate = Gate(int(play.url.rpartition(":")[2]))
+        async with gate.open() as target, prometheus(directory, target=target, rules=[rules]) as server:
+            here = Lab(play, gate, server)
+            await play.everybody_is_up()
+            await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
+            await here.until('ALERTS{alertname="PantauMailDown",alertstate="firing"}')
+            yield here
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("how", ["killed", "stopped", "blocked"])
+async def test_nothing_turns_green_and_no_alert_is_resolved_when_pantau_dies_in_an_outage(lab: Lab, how: str) -> None:
+    async with lab.never_resolved():
+        await lab.die(how)
+        await lab.until(f'count_over_time((up{{job="pantau"}} == 0)[{FAILED}s:1s]) >= {FAILED - 1}')
+        shown = {title: await lab.server.query(expr) for title, expr in STATS.items()}
+        await lab.live(how)
+        await lab.until('sum_over_time(up{job="pantau"}[3s]) >= 3')
+
+    told = {title: [float(s["value"][1]) for s in samples] for title, samples in shown.items() if samples}
+    assert told == {"Scraped · Dibaca": [0.0]}, "a number without anybody who could tell it"
+    back = await lab.server.query(STATS["Agencies down · Agensi terganggu"])
+    assert [sample["value"][1] for sample in back] == ["1"]
+
+
+@pytest.mark.blind
+async def test_an_alert_is_resolved_soon_after_a_recovery_that_pantau_has_seen(lab: Lab) -> None:
+    assert await lab.firing() == {JCM.code}
+    await lab.play.world.network.systems[JCM.code].repair()
+    await lab.play.everybody_is_up()
+
+    async def over() -> bool:
+        return not await lab.firing()
+
+    await lab.wait_for(over, "the alert is resolved", 60)
+    [well] = await lab.server.query(STATS["Agencies down · Agensi terganggu"])
+    assert well["value"][1] == "0"

@@ -1,0 +1,73 @@
+"""Stories for `promtool test rules` that tests make, and what it has to say of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from monitor.metrics import Metrics
+from tests.bench.estate import NOON, delivered
+
+_ITEM = re.compile(r"(-?[\d.]+(?:e[+-]?\d+)?)?(?:([+-][\d.]+))?x(\d+)|_x(\d+)")
+
+
+def run(directory: Path, stories: Sequence[Mapping[str, Any]], rule: Mapping[str, Any]) -> str:
+    """Return what promtool finds wrong with *stories* in which there is one *rule*; nothing when all of them hold."""
+    (directory / "rules.yml").write_text(json.dumps({"groups": [{"name": "one", "rules": [rule]}]}))  # JSON is YAML
+    told = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": stories}
+    (directory / "stories.yml").write_text(json.dumps(told))
+    words = ("promtool", "test", "rules", "stories.yml")
+    done = subprocess.run(words, cwd=directory, capture_output=True, text=True, check=False, timeout=120)
+    return done.stdout + done.stderr if done.returncode else ""
+
+
+def story(name: str, series: Mapping[str, str], asked: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return a story in which each of *series* takes its values, one a minute."""
+    inputs = [{"series": each, "values": values} for each, values in series.items()]
+    return {"name": name, "interval": "1m", "input_series": inputs, "promql_expr_test": asked}
+
+
+def ask(expr: str, at: str, samples: Iterable[tuple[str, float]]) -> Mapping[str, Any]:
+    """Return a question of a story, and its answer."""
+    return {
+        "expr": expr,
+        "eval_time": at,
+        "exp_samples": [{"labels": labels, "value": value} for labels, value in samples],
+    }
+
+
+def spelled(values: str) -> list[str]:
+    """Return *values* of a series a value at a time: "1x2" is 1, 1, 1."""
+    out: list[str] = []
+    for item in values.split():
+        if (match := _ITEM.fullmatch(item)) is None:
+            out.append(item)
+        elif match[4] is not None:
+            out += ["_"] * int(match[4])
+        else:
+            first, step = float(match[1]), float(match[2] or 0)
+            out += [f"{first + step * n:.15g}" for n in range(int(match[3]) + 1)]
+    return out
+
+
+def scrape() -> Iterator[tuple[str, str]]:
+    """Return each series and value of a service that has proved mail of one agency and used a gateway of every channel."""
+    metrics = Metrics(version="1", now=lambda: NOON)
+    metrics.watch_agency("JCM", routes=["JCM/internal"])
+    metrics.probe_finished(delivered("JCM/internal"), agency="JCM", direction="internal", site="putrajaya")
+    metrics.mail_judged("JCM", "internal", up=True)
+    metrics.cycle_finished(NOON, None, {})
+    metrics.reload_finished(ok=True, now=datetime(2026, 3, 2, tzinfo=UTC))
+    metrics.store_judged(there=True)
+    metrics.audit_followed(0)
+    metrics.duty_known("JCM", {}, 0)
+    for line in metrics.render().decode().splitlines():
+        if not line.startswith("#"):
+            series, _, value = line.rpartition(" ")
+            name, brace, labels = series.partition("{")
+            yield f'{name}{{instance="a",job="pantau"{"," if brace else ""}{labels or "}"}', value
