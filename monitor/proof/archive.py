@@ -94,13 +94,21 @@ class Archive:
 
     async def doomed(self, before: datetime) -> purge.Doomed:
         """Return what a purge would take; nothing is changed."""
-        async with self._database.read() as connection:
-            return await purge.find(connection, before)
+        search, parts = purge.Search(before), []
+        while not search.is_over:
+            # A view for each part: of a hundred thousand incidents a server lets nobody hold one to the end.
+            async with self._database.read() as connection:
+                parts.append(await search.further(connection))
+        return purge.Doomed(
+            incidents=sorted(i for part in parts for i in part.incidents),
+            notices=sorted(n for part in parts for n in part.notices),
+            entries=sorted(e for part in parts for e in part.entries),
+        )
 
     async def purge(self, before: datetime, authority: str, by: str) -> str:
         """Take it out, and return what was taken: incidents/notices/entries."""
-        taken = [0, 0, 0]
-        while True:
+        taken, search = [0, 0, 0], purge.Search(before)
+        while not search.is_over:
             told = Entry(
                 at=self._clock.now(),
                 actor=by,
@@ -108,11 +116,10 @@ class Archive:
                 detail={"authority": authority, "before": before.date().isoformat()},
             )
             async with self._database.write() as connection:
-                doomed = await purge.find(connection, before, purge.AT_ONCE)
+                doomed = await search.further(connection, purge.AT_ONCE)
                 parts = (doomed.incidents, doomed.notices, doomed.entries)
-                if not any(parts):
-                    break
-                await purge.carry_out(connection, doomed, told)
+                if any(parts):
+                    await purge.carry_out(connection, doomed, told)
             taken = [so_far + len(part) for so_far, part in zip(taken, parts, strict=True)]
         log.warning(
             "records purged", by=by, authority=authority, incidents=taken[0], notices=taken[1], entries=taken[2]

@@ -69,8 +69,11 @@ async def entries(connection: AsyncConnection, after: int = 0, limit: int = BATC
 async def of_incident(connection: AsyncConnection, incident_id: int) -> Sequence[Sealed]:
     """Return the entries about an incident and about the notices that tell of it, in their order."""
     theirs = select(notice_incident.c.notice_id).where(notice_incident.c.incident_id == incident_id)
-    about = (journal.c.incident_id == incident_id) | journal.c.notice_id.in_(theirs)
-    return [to_sealed(row) for row in await connection.execute(select(journal).where(about).order_by(journal.c.id))]
+    found: dict[int, Sealed] = {}
+    for about in (journal.c.incident_id == incident_id, journal.c.notice_id.in_(theirs)):
+        rows = await connection.execute(select(journal).where(about))
+        found |= {row.id: to_sealed(row) for row in rows}
+    return [found[number] for number in sorted(found)]
 
 
 async def links(connection: AsyncConnection, since: int) -> Sequence[tuple[int, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, exists, select, update
 
 from alerts.delivery import AttemptState
 from monitor.store.tables import attempt, delivery, incident, notice_incident
@@ -56,10 +56,11 @@ class SqlClaims(InTransaction):
         """
         active, until = incident.c.at_rest.is_(False), now + lease
         ours = incident.c.owner == owner
-        nudged = select(incident.c.id).where(ours, incident.c.nudged).order_by(incident.c.id)
-        news = (await self._connection.execute(nudged)).scalars().all()
-        renewed = update(incident).where(ours, active | incident.c.nudged)
-        await self._connection.execute(renewed.values(owned_until=until, nudged=False))
+        news = (await self._connection.execute(select(incident.c.id).where(ours, incident.c.nudged))).scalars().all()
+        # One after the other: of either alone there are few, and each has its index.
+        for which in (incident.c.nudged, active):
+            renewed = update(incident).where(ours, which)
+            await self._connection.execute(renewed.values(owned_until=until, nudged=False))
         left = (incident.c.owner != owner) & (incident.c.owned_until <= now)
         query = select(incident.c.id).where(active, left).order_by(incident.c.id).with_for_update(skip_locked=True)
         found = (await self._connection.execute(query)).scalars().all()
@@ -72,9 +73,11 @@ class SqlClaims(InTransaction):
 
     async def hand_over(self, owner: str, now: datetime) -> None:
         """Let go of all that *owner* has; calls that it was making are asked about at once."""
-        cut_off = (attempt.c.state == AttemptState.CALLING) & _is_about(incident.c.owner == owner)
+        ours = incident.c.owner == owner
+        cut_off = (attempt.c.state == AttemptState.CALLING) & _is_about(ours)
         await self._connection.execute(update(attempt).where(cut_off).values(look_at=now))
-        await self._connection.execute(update(incident).where(incident.c.owner == owner).values(owned_until=now))
+        for which in (incident.c.nudged, incident.c.at_rest.is_(False)):
+            await self._connection.execute(update(incident).where(ours, which).values(owned_until=now))
 
     async def orphan_calls(self, now: datetime) -> int:
         """Make the calls that a dead process left behind due for a question now; return how many there were.
@@ -97,10 +100,10 @@ class SqlClaims(InTransaction):
 
 def _is_about(of: ColumnElement[bool]) -> ColumnElement[bool]:
     """Whether an attempt is one of a notice about such incidents."""
-    deliveries = (
-        select(delivery.c.id)
-        .join(notice_incident, notice_incident.c.notice_id == delivery.c.notice_id)
-        .join(incident, incident.c.id == notice_incident.c.incident_id)
-        .where(of)
+    # From the few attempts to their incidents, and not the other way round.
+    return exists().where(
+        delivery.c.id == attempt.c.delivery_id,
+        notice_incident.c.notice_id == delivery.c.notice_id,
+        incident.c.id == notice_incident.c.incident_id,
+        of,
     )
-    return attempt.c.delivery_id.in_(deliveries)

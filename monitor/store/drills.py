@@ -18,7 +18,8 @@ from alerts.notice import Facts, Language
 from alerts.store import Entry
 from monitor.store import audit
 from monitor.store.database import Database
-from monitor.store.rows import FACTS
+from monitor.store.rows import FACTS, by_id
+from monitor.store.skip_scan import distinct
 from monitor.store.tables import drill, exercise, incident, notice, notice_incident
 
 #: What the numbers of drills begin with.
@@ -94,9 +95,9 @@ class Drills:
 
     async def under_way(self) -> Sequence[Drill]:
         """Return the drills that have not ended, the oldest first."""
-        query = select(drill).where(drill.c.ended_at.is_(None)).order_by(drill.c.id)
+        query = select(drill).where(drill.c.ended_at.is_(None))
         async with self._database.read() as connection:
-            return [_to_drill(row) for row in await connection.execute(query)]
+            return by_id(map(_to_drill, await connection.execute(query)))
 
     async def end(self, of: Drill, now: datetime) -> None:
         """Write that a drill has ended, with how its exercises stand."""
@@ -242,13 +243,12 @@ class Drills:
         return added
 
     async def _last(self, moment: Any, where: Any) -> Mapping[tuple[str, str], datetime]:
-        query = (
-            select(exercise.c.agency, exercise.c.contact, func.max(moment).label("at"))
-            .where(where)
-            .group_by(exercise.c.agency, exercise.c.contact)
-        )
+        people = distinct(exercise.c.agency, exercise.c.contact)
+        theirs = (exercise.c.agency == people.c.agency) & (exercise.c.contact == people.c.contact)
+        last = select(func.max(moment)).where(theirs, where).correlate(people).scalar_subquery().label("at")
         async with self._database.read() as connection:
-            return {(row.agency, row.contact): row.at for row in await connection.execute(query)}
+            rows = await connection.execute(select(people, last))
+            return {(row.agency, row.contact): row.at for row in rows if row.at is not None}
 
     async def _one(self, where: Any) -> Record | None:
         return next(iter(await self._many(where)), None)

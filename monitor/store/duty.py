@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.contact import Contact
 from alerts.oncall import Override
+from monitor.store.rows import by_id
+from monitor.store.skip_scan import distinct
 from monitor.store.tables import exercise, override
 
 _CONTACT = TypeAdapter(Contact)
@@ -28,10 +30,10 @@ class SqlDuty:
 
         *rotas*: names; default: all.
         """
-        query = select(override).where(override.c.removed_at.is_(None), override.c.ends > now).order_by(override.c.id)
+        query = select(override).where(override.c.removed_at.is_(None), override.c.ends > now)
         if rotas is not None:
             query = query.where(override.c.rota.in_(rotas))
-        return [_to_override(row) for row in await self._connection.execute(query)]
+        return by_id(map(_to_override, await self._connection.execute(query)))
 
     async def add(
         self, *, rota: str, contact: Contact, begins: datetime, ends: datetime, by: str, now: datetime
@@ -64,12 +66,10 @@ class SqlDuty:
 
     async def answered(self) -> Mapping[str, datetime]:
         """Return when somebody last pressed the key in a drill, by number (E.164)."""
-        query = (
-            select(exercise.c.number, func.max(exercise.c.confirmed_at).label("at"))
-            .where(exercise.c.confirmed_at.is_not(None))
-            .group_by(exercise.c.number)
-        )
-        return {row.number: row.at for row in await self._connection.execute(query)}
+        numbers = distinct(exercise.c.number)
+        last = select(func.max(exercise.c.confirmed_at)).where(exercise.c.number == numbers.c.number)
+        rows = await self._connection.execute(select(numbers, last.correlate(numbers).scalar_subquery().label("at")))
+        return {row.number: row.at for row in rows if row.at is not None}
 
 
 def _to_override(row: Row[Any]) -> Override:

@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Row, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Table, bindparam, delete, exists, insert, select, update
 
 from monitor.judging.health import Health
 from monitor.store.backlog import Backlog
 from monitor.store.database import Database
+from monitor.store.skip_scan import distinct
 from monitor.store.tables import health, run, token
 from probes.result import Outcome, ProbeResult
 
@@ -122,28 +123,23 @@ class History:
 
     async def deferrals(self, since: datetime) -> Mapping[str, datetime]:
         """Return from when on each route has only been deferred, as far as runs since *since* tell."""
-        arrived = (
-            select(run.c.route, func.max(run.c.started_at).label("at"))
-            .where(run.c.started_at >= since, run.c.outcome.in_(_ARRIVED))
-            .group_by(run.c.route)
-            .subquery()
+        # Few are deferred, and where one is, its route's own runs are asked: grouped by the database, all runs would be
+        # read that there are, for the sake of their order.
+        later = run.alias("later")
+        arrived = exists().where(
+            later.c.route == run.c.route, later.c.started_at >= run.c.started_at, later.c.outcome.in_(_ARRIVED)
         )
         query = (
-            select(run.c.route, func.min(run.c.started_at).label("began"))
-            .outerjoin(arrived, arrived.c.route == run.c.route)
-            .where(run.c.started_at >= since, run.c.outcome == Outcome.DEFERRED)
-            .where(arrived.c.at.is_(None) | (run.c.started_at > arrived.c.at))
-            .group_by(run.c.route)
+            select(run.c.route, run.c.started_at)
+            .where(run.c.started_at >= since, run.c.outcome == Outcome.DEFERRED, ~arrived)
+            .order_by(run.c.started_at.desc())
         )
         async with self._database.read() as connection:
-            return {row.route: row.began for row in await connection.execute(query)}
+            return {row.route: row.started_at for row in await connection.execute(query)}
 
     async def latest(self) -> Mapping[str, ProbeResult]:
         """Return the latest run of each route, by its name."""
-        # From one name to the next by the index: there are a hundred thousand runs of a route a year.
-        names = select(func.min(run.c.route).label("route")).cte("names", recursive=True)
-        following = select(func.min(run.c.route)).where(run.c.route > names.c.route).scalar_subquery()
-        names = names.union_all(select(following).where(names.c.route.is_not(None)))
+        names = distinct(run.c.route)
         of_route = (
             select(run.c.id).where(run.c.route == names.c.route).order_by(run.c.started_at.desc(), run.c.id.desc())
         )
@@ -165,8 +161,8 @@ class History:
 
     async def forget(self, now: datetime) -> None:
         """Forget the tokens that no mail is looked for with any more."""
-        come = token.c.came_at.is_not(None) & (token.c.sent_at < now - _CAME_MEMORY)
-        await self._delete(token, come | (token.c.sent_at < now - TOKEN_MEMORY))
+        old = token.c.sent_at < now - _CAME_MEMORY
+        await self._delete(token, old & (token.c.came_at.is_not(None) | (token.c.sent_at < now - TOKEN_MEMORY)))
 
     async def _delete(self, table: Table, where: ColumnElement[bool]) -> int:
         some = select(table.c.id).where(where).limit(_DELETED_AT_ONCE).scalar_subquery()

@@ -10,7 +10,7 @@ from sqlalchemy import Select, insert, select, update
 
 from alerts.event import Trigger
 from alerts.incident import Incident, open_incident
-from monitor.store.rows import BRIEF, incident_values, new_id, to_incident
+from monitor.store.rows import BRIEF, by_id, incident_values, new_id, to_incident
 from monitor.store.statements import ADD_INCIDENT, CHANGE_INCIDENT, INCIDENT, LAST_INCIDENT, NEXT_NUMBER
 from monitor.store.tables import counter, incident
 from monitor.store.transaction import InTransaction
@@ -42,8 +42,8 @@ class SqlIncidents(InTransaction):
 
     async def open_incidents(self) -> Sequence[Incident]:
         """Return all that are open."""
-        query = select(incident).where(incident.c.resolved_at.is_(None)).order_by(incident.c.id)
-        return [to_incident(row) for row in await self._connection.execute(query)]
+        query = select(incident).where(incident.c.resolved_at.is_(None))
+        return by_id(map(to_incident, await self._connection.execute(query)))
 
     async def open_keys(self) -> Collection[str]:
         """Return the dedup keys of all that are open."""
@@ -53,7 +53,8 @@ class SqlIncidents(InTransaction):
     async def opened_since(self, since: datetime) -> Sequence[tuple[str, datetime]]:
         """Return the dedup key and the opening of each incident that was opened since then, oldest first."""
         query = select(incident.c.dedup_key, incident.c.opened_at).where(incident.c.opened_at > since)
-        return [(row.dedup_key, row.opened_at) for row in await self._connection.execute(query.order_by(incident.c.id))]
+        query = query.order_by(incident.c.opened_at, incident.c.id)
+        return [(row.dedup_key, row.opened_at) for row in await self._connection.execute(query)]
 
     async def recent_incidents(self, limit: int = 200) -> Sequence[Incident]:
         """Return the newest incidents, newest first."""

@@ -51,8 +51,10 @@ class SqlNotices(InTransaction):
 
     async def recent_notices(self, limit: int = 500) -> Sequence[Notice]:
         """Return the newest notices, newest first."""
-        newest = select(notice.c.id).order_by(notice.c.id.desc()).limit(limit)
-        return list(reversed(await self._notices(NOTICES.where(notice.c.id.in_(newest)))))
+        newest = (
+            await self._connection.execute(select(notice.c.id).order_by(notice.c.id.desc()).limit(limit))
+        ).scalars()
+        return list(reversed(await self._notices(NOTICES.where(notice.c.id.in_(newest.all())))))
 
     async def _notices(
         self, query: Select[Any], values: Mapping[str, int] | None = None, *, whole: bool = True

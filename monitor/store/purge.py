@@ -6,11 +6,11 @@ Of the journal only the content goes; a tombstone stays for each entry, and the 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, delete, or_, select, update
+from sqlalchemy import ColumnElement, Table, delete, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.audit import PURGED, Sealed, tombstones_digest
@@ -20,11 +20,15 @@ from monitor.store.tables import incident, journal, metadata, notice, notice_inc
 
 #: Incidents, and entries about none, that go in one transaction: others want to write, too.
 AT_ONCE = 200
+#: Incidents that are looked at, and written notices of theirs, without letting anybody else on: some milliseconds' work.
+_LOOKED_AT_ONCE = 100
 
 #: Entries that never go: by them the chain is understood.
 _KEPT = (PURGED, "journal chained")
 #: Parameters that one statement may have.
 _FEW = 500
+#: Before everything that is stored.
+_BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,34 +47,84 @@ class Doomed:
         return f"{len(self.incidents)}/{len(self.notices)}/{len(self.entries)}"
 
 
-async def find(connection: AsyncConnection, before: datetime, limit: int | None = None) -> Doomed:
-    """Return what is over and done with since before *before*; at most *limit* incidents and entries about none.
+class Search:
+    """Goes once over what is over and done with, a part at a time; what it has seen it does not read again.
 
-    An incident goes when it was resolved before and owes nobody anything, and together with every other one that its
-    notices tell of. An entry goes with its incident; one about no incident, when it is from before.
+    An incident goes when it was resolved before a day and owes nobody anything, and together with every other one that
+    its notices tell of. An entry goes with its incident; one about no incident, when it is from before.
     """
-    over = incident.c.at_rest.is_(True) & (incident.c.resolved_at < before)
-    rows = (
-        await connection.execute(select(incident.c.id, incident.c.number).where(over).order_by(incident.c.id))
-    ).all()
-    numbers = {row.id: row.number for row in rows}
-    links = (await connection.execute(select(notice_incident.c.notice_id, notice_incident.c.incident_id))).all()
-    told: dict[int, set[int]] = {}
-    for link in links:
-        told.setdefault(link.notice_id, set()).add(link.incident_id)
-    groups = _together(numbers, told.values())
-    ids: list[int] = []
-    for group in groups:
-        if limit is not None and ids and len(ids) + len(group) > limit:
-            break
-        ids += group
-    doomed = frozenset(ids)
-    notices = sorted(n for n, about in told.items() if about <= doomed)
-    return Doomed(
-        incidents=[(i, numbers[i]) for i in sorted(ids)],
-        notices=notices,
-        entries=await _entries(connection, before, ids, notices, limit),
-    )
+
+    def __init__(self, before: datetime) -> None:
+        self._before = before
+        #: How far it has come among the incidents, and then among the entries about none; `None`: to the end.
+        self._incidents: tuple[datetime, int] | None = (_BEGINNING, 0)
+        self._entries: tuple[datetime, int] | None = (_BEGINNING, 0)
+        #: Incidents further on that were looked at with an earlier one.
+        self._seen: set[int] = set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing more to be found."""
+        return self._incidents is None and self._entries is None
+
+    async def further(self, connection: AsyncConnection, limit: int = _LOOKED_AT_ONCE) -> Doomed:
+        """Return what is next; nothing is changed. *limit*: incidents to look at, or entries about none.
+
+        More than so many incidents are returned when notices join them, and fewer when some of them stay.
+        """
+        found = Doomed(incidents=(), notices=(), entries=())
+        if self._incidents is not None:
+            found = await self._further_incidents(connection, limit)
+        if self._incidents is not None or self._entries is None:
+            return found
+        entries = await self._further_entries(connection, limit)
+        return replace(found, entries=sorted([*found.entries, *entries]))
+
+    async def _further_incidents(self, connection: AsyncConnection, limit: int) -> Doomed:
+        place = tuple_(incident.c.resolved_at, incident.c.id)
+        query = (
+            select(incident.c.id, incident.c.resolved_at)
+            .where(place > self._incidents, incident.c.resolved_at < self._before, incident.c.at_rest.is_(True))
+            .order_by(incident.c.resolved_at, incident.c.id)
+            .limit(limit)
+        )
+        rows = (await connection.execute(query)).all()
+        self._incidents = (rows[-1].resolved_at, rows[-1].id) if len(rows) == limit else None
+        new = [row.id for row in rows if row.id not in self._seen]
+        self._seen -= {row.id for row in rows}
+        told = await _joined(connection, new)
+        numbers = await self._over(connection, {i for about in told.values() for i in about}.union(new))
+        going = set(numbers) - _staying(told.values(), numbers)
+        # What was looked at and comes again: with a bundle that began before it.
+        self._seen |= set(numbers).difference(new)
+        notices = sorted(n for n, about in told.items() if about <= going)
+        return Doomed(
+            incidents=[(i, numbers[i]) for i in sorted(going)],
+            notices=notices,
+            entries=await _entries_about(connection, sorted(going), notices),
+        )
+
+    async def _over(self, connection: AsyncConnection, ids: Collection[int]) -> dict[int, str]:
+        """Return the numbers of those that are over, by id."""
+        over = incident.c.at_rest.is_(True) & (incident.c.resolved_at < self._before)
+        found: dict[int, str] = {}
+        for some in _some(sorted(ids)):
+            query = select(incident.c.id, incident.c.number).where(incident.c.id.in_(some), over)
+            found |= {row.id: row.number for row in await connection.execute(query)}
+        return found
+
+    async def _further_entries(self, connection: AsyncConnection, limit: int) -> Sequence[int]:
+        place = tuple_(journal.c.at, journal.c.id)
+        about_none = journal.c.incident_id.is_(None) & journal.c.notice_id.is_(None) & journal.c.purged_by.is_(None)
+        query = (
+            select(journal.c.id, journal.c.at, journal.c.event)
+            .where(about_none, place > self._entries, journal.c.at < self._before)
+            .order_by(journal.c.at, journal.c.id)
+            .limit(limit)
+        )
+        rows = (await connection.execute(query)).all()
+        self._entries = (rows[-1].at, rows[-1].id) if len(rows) == limit else None
+        return sorted(row.id for row in rows if row.event not in _KEPT)
 
 
 async def carry_out(connection: AsyncConnection, doomed: Doomed, told: Entry) -> None:
@@ -103,32 +157,40 @@ def _some(ids: Sequence[int]) -> Iterator[Sequence[int]]:
         yield ids[start : start + _FEW]
 
 
-def _together(over: Collection[int], told: Iterable[Collection[int]]) -> Iterator[Sequence[int]]:
-    """Yield the incidents that may go, those that share notices together; not where one of them is not over."""
-    group_of = {i: {i} for i in over}
-    all_over = frozenset(over)
-    staying: set[int] = set()
+async def _joined(connection: AsyncConnection, ids: Collection[int]) -> dict[int, set[int]]:
+    """Return the notices that tell of these incidents, and of all that notices join with them: what each tells of."""
+    told: dict[int, set[int]] = {}
+    asked: set[int] = set()
+    asking = set(ids)
+    while asking:
+        asked |= asking
+        notices: set[int] = set()
+        for some in _some(sorted(asking)):
+            query = select(notice_incident.c.notice_id).where(notice_incident.c.incident_id.in_(some))
+            notices |= set((await connection.execute(query)).scalars())
+        for some in _some(sorted(notices - told.keys())):
+            columns = (notice_incident.c.notice_id, notice_incident.c.incident_id)
+            for row in await connection.execute(select(*columns).where(columns[0].in_(some))):
+                told.setdefault(row.notice_id, set()).add(row.incident_id)
+        asking = set().union(*(told[n] for n in notices)) - asked
+    return told
+
+
+def _staying(told: Iterable[Collection[int]], over: Collection[int]) -> set[int]:
+    """Return the incidents that notices join, directly or by others, with one that is not over."""
+    group_of: dict[int, set[int]] = {}
     for about in told:
         joined = set().union(*(group_of.get(i, {i}) for i in about))
         for i in joined:
             group_of[i] = joined
-    for group in group_of.values():
-        if not group <= all_over:
-            staying |= group
-    seen: set[int] = set()
-    for i in sorted(over):
-        if i not in seen and i not in staying:
-            seen |= group_of[i]
-            yield sorted(group_of[i])
+    return {i for i, group in group_of.items() if not all(each in over for each in group)}
 
 
-async def _entries(
-    connection: AsyncConnection, before: datetime, incidents: Sequence[int], notices: Sequence[int], limit: int | None
+async def _entries_about(
+    connection: AsyncConnection, incidents: Sequence[int], notices: Sequence[int]
 ) -> Sequence[int]:
     content = journal.c.purged_by.is_(None) & journal.c.event.not_in(_KEPT)
-    about_none = journal.c.incident_id.is_(None) & journal.c.notice_id.is_(None) & (journal.c.at < before)
-    query = select(journal.c.id).where(content, about_none).order_by(journal.c.id).limit(limit)
-    found = set((await connection.execute(query)).scalars())
+    found: set[int] = set()
     for column, ids in ((journal.c.incident_id, incidents), (journal.c.notice_id, notices)):
         for some in _some(ids):
             found |= set((await connection.execute(select(journal.c.id).where(content, column.in_(some)))).scalars())

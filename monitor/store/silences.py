@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import insert, select, update
 
 from alerts.silence import Silence
-from monitor.store.rows import new_id, to_silence
+from monitor.store.rows import by_id, new_id, to_silence
 from monitor.store.tables import silence
 from monitor.store.transaction import InTransaction
 
@@ -18,8 +18,8 @@ class SqlSilences(InTransaction):
 
     async def silences(self, now: datetime) -> Sequence[Silence]:
         """Return the silences that have not ended, oldest first."""
-        query = select(silence).where(silence.c.ends > now).order_by(silence.c.id)
-        return [to_silence(row) for row in await self._connection.execute(query)]
+        query = select(silence).where(silence.c.ends > now)
+        return by_id(map(to_silence, await self._connection.execute(query)))
 
     async def add_silence(self, about: str, begins: datetime, ends: datetime, why: str, by: str) -> Silence:
         """Let nobody be told about something for a while."""

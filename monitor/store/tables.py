@@ -166,8 +166,12 @@ incident = Table(
         sqlite_where=text("resolved_at IS NULL"),
         postgresql_where=text("resolved_at IS NULL"),
     ),
-    Index("ix_incident_at_rest", "at_rest"),
+    #: Few are active, and all that are over are none of what the cycle asks for.
+    Index("ix_incident_active", "id", sqlite_where=text("at_rest IS 0"), postgresql_where=text("at_rest IS false")),
+    Index("ix_incident_nudged", "owner", sqlite_where=text("nudged = 1"), postgresql_where=text("nudged")),
     Index("ix_incident_dedup_key", "dedup_key"),
+    Index("ix_incident_opened_at", "opened_at"),
+    Index("ix_incident_resolved_at", "resolved_at"),
 )
 
 notice = Table(
@@ -267,6 +271,7 @@ attempt = Table(
     Column("response", String(8), nullable=False, server_default=text("''")),
     UniqueConstraint("delivery_id", "n"),
     Index("ix_attempt_started_at", "started_at"),
+    Index("ix_attempt_state_look_at", "state", "look_at"),
 )
 
 #: Which short code tells, on a person's phone, which notice their SMS is about.
@@ -282,6 +287,7 @@ response_code = Table(
     Column("notice_id", ForeignKey("notice.id"), nullable=False),
     Column("given_at", Moment, nullable=False),
     UniqueConstraint("number", "about"),
+    Index("ix_response_code_notice_id", "notice_id"),
 )
 
 #: What is known of a number that SMS came from.
@@ -326,6 +332,8 @@ counter = Table(
     Column("next", Integer, nullable=False),
 )
 
+_ABOUT_NONE = "incident_id IS NULL AND notice_id IS NULL AND purged_by IS NULL"
+
 #: What was decided, sent, received, and by whom: a chain of hashes (`alerts.audit`). Only ever added to; triggers in the
 #: database see to it. A migration that copies this table (batch mode on SQLite) loses them and must make them again.
 journal = Table(
@@ -347,6 +355,9 @@ journal = Table(
     #: The entry that tells of the purge which took this one's content away.
     Column("purged_by", Integer),
     Index("ix_journal_incident_id", "incident_id"),
+    Index("ix_journal_notice_id", "notice_id"),
+    #: What a purge takes by its time: entries about no incident that have not been emptied. Few are.
+    Index("ix_journal_about_none", "at", sqlite_where=text(_ABOUT_NONE), postgresql_where=text(_ABOUT_NONE)),
 )
 
 #: The journal's last entry. One row, locked by whoever adds to the journal.
@@ -385,6 +396,8 @@ drill = Table(
     #: What has not been tried by then is not tried any more.
     Column("ends_at", Moment, nullable=False),
     Column("ended_at", Moment),
+    Index("ix_drill_contact_ended_at", "contact", "ended_at"),
+    Index("ix_drill_ended_at", "ended_at"),
 )
 
 #: One notice of a drill: to one address by one gateway. Written before the gateway is called, and never sent again.
@@ -412,7 +425,9 @@ exercise = Table(
     #: When the person pressed the key.
     Column("confirmed_at", Moment),
     Index("ix_exercise_drill_id", "drill_id"),
-    Index("ix_exercise_contact", "agency", "contact"),
+    Index("ix_exercise_contact_confirmed_at", "agency", "contact", "confirmed_at"),
+    Index("ix_exercise_contact_begun_at", "agency", "contact", "channel", "state", "begun_at"),
+    Index("ix_exercise_number_confirmed_at", "number", "confirmed_at"),
 )
 
 #: Somebody takes a duty over for a while. Taken back, it stays: who was on call is a part of the record.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import func, select
 
 from alerts.event import Resolve
@@ -12,6 +13,7 @@ from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
 from monitor.store.tables import incident, notice, notice_incident
 from tests.contracts.test_bundle_store import bundled, opened
+from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, T0
 
 LATER = T0 + MINUTE
@@ -26,7 +28,15 @@ async def end(ledger: Ledger, *incidents: Incident) -> None:
 
 async def found(database: Database, limit: int | None = None) -> purge.Doomed:
     async with database.read() as connection:
-        return await purge.find(connection, LATER, limit)
+        search = purge.Search(LATER)
+        parts = [await search.further(connection, limit or 100)]
+        while limit is None and not search.is_over:
+            parts.append(await search.further(connection))
+    return purge.Doomed(
+        incidents=[i for part in parts for i in part.incidents],
+        notices=[n for part in parts for n in part.notices],
+        entries=[e for part in parts for e in part.entries],
+    )
 
 
 def ids(doomed: purge.Doomed) -> list[int]:
@@ -64,4 +74,27 @@ async def test_so_many_go_at_once_and_those_that_belong_together_are_not_parted(
 
     assert ids(await found(database, 1)) == [each.id for each in pair]
     assert ids(await found(database, 3)) == [*(each.id for each in pair), single.id]
-    assert [len((await found(database, limit)).entries) for limit in (3, None)] == [3, 5]
+    search = purge.Search(LATER)
+    taken = []
+    while not search.is_over:
+        async with database.read() as connection:
+            taken.append(len((await search.further(connection, 4)).entries))
+    assert taken == [0, 4, 1]
+
+
+@pytest.mark.blind
+async def test_a_purge_reads_nothing_twice_and_a_bundle_once_wherever_it_is_met(database: Database) -> None:
+    async with SqlStore(database).transaction() as ledger:
+        bundles = [(await bundled(ledger, *(f"{n}/{m}" for m in range(3))))[1] for n in range(10)]
+        singles = await opened(ledger, *(f"single {n}" for n in range(10)))
+        # From each bundle one, in turn: it is met in one part of the search, and the rest of it in others.
+        await end(ledger, *(each for row in zip(*bundles, strict=True) for each in row))
+        await end(ledger, *singles[:9])
+        await ledger.add_notice(singles[9], draft(singles[9], "open"), T0)
+    search, taken, parts = purge.Search(LATER), [], 0
+    while not search.is_over:
+        async with database.read() as connection:
+            taken += ids(await search.further(connection, 5))
+        parts += 1
+    assert sorted(taken) == sorted(each.id for each in (*(i for b in bundles for i in b), *singles[:9]))
+    assert parts == 39 // 5 + 1

@@ -1,0 +1,355 @@
+"""Nothing that loops or people ask for reads a table whole that grows with history: the plan of every statement.
+
+Every public operation of the store is carried out, what it says to the database is overheard, and the database is asked
+how it would go about it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Index,
+    PrimaryKeyConstraint,
+    UniqueConstraint,
+    create_engine,
+    event,
+)
+from sqlalchemy.schema import SchemaItem
+
+from alerts.delivery import AttemptState, Notice, NoticeState
+from alerts.drill import Exercise, ExerciseState, Trainee
+from alerts.escalation import facts
+from alerts.event import Resolve
+from alerts.incident import Incident, apply
+from alerts.notice import Language, Plan, Purpose
+from alerts.store import Entry, PinEntry, SmsNumber
+from monitor.judging.health import Health
+from monitor.store import audit, purge
+from monitor.store.database import Database
+from monitor.store.drills import Drills
+from monitor.store.duty import SqlDuty
+from monitor.store.history import History
+from monitor.store.ledger import SqlLedger, SqlStore
+from monitor.store.postgres import PostgresServer
+from monitor.store.processes import Processes
+from monitor.store.records import Records
+from monitor.store.responses import SqlResponses
+from monitor.store.tables import metadata
+from probes.result import Outcome
+from tests.contracts.test_store import draft
+from tests.unit.alerts.people import MINUTE, OFFICE, SITI, SMS_SITI, T0, incident, trigger
+from tests.unit.monitor.store.test_history import ended
+
+DAY = timedelta(days=1)
+
+#: Tables that do not grow with time: one row for each thing that is configured or at work.
+BOUNDED = frozenset({"alembic_version", "counter", "health", "journal_head", "process", "record", "sms_number"})
+GROWING = {name: table for name, table in metadata.tables.items() if name not in BOUNDED}
+#: Indexes of few rows, by their making: the active incidents, the tokens whose mail has not come.
+PARTIAL = frozenset(
+    str(index.name)
+    for table in metadata.tables.values()
+    for index in table.indexes
+    if index.dialect_options["sqlite"]["where"] is not None
+)
+#: So many from one end of the table in the order of an index, and nothing is left out on the way.
+FIRST = re.compile(r"FROM (\w+) ORDER BY [^()]+?\s+LIMIT ")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A statement, and values that it was run with."""
+
+    statement: str
+    values: Any
+
+
+@contextmanager
+def overhearing() -> Iterator[dict[str, Said]]:
+    said: dict[str, Said] = {}
+
+    def hear(_c: Connection, _k: object, statement: str, values: Any, _x: object, many: bool) -> None:  # noqa: FBT001
+        said.setdefault(statement, Said(statement, values[0] if many else values))
+
+    event.listen(Engine, "before_cursor_execute", hear)
+    try:
+        yield said
+    finally:
+        event.remove(Engine, "before_cursor_execute", hear)
+
+
+class Noted:
+    """Notes what is asked of something."""
+
+    def __init__(self, inner: object, asked: set[str]) -> None:
+        self._inner, self._asked = inner, asked
+
+    def __getattr__(self, name: str) -> Any:
+        owner = self._inner.__name__ if isinstance(self._inner, ModuleType) else type(self._inner).__name__
+        self._asked.add(f"{owner}.{name}")
+        return getattr(self._inner, name)
+
+
+PARTS: tuple[type | ModuleType, ...] = (
+    SqlLedger,
+    SqlDuty,
+    SqlResponses,
+    History,
+    Drills,
+    Processes,
+    Records,
+    audit,
+    purge,
+    purge.Search,
+)
+
+
+def operations(of: type | ModuleType) -> set[str]:
+    """Return the names of what can be asked of a part of the store."""
+    return {
+        f"{of.__name__}.{name}"
+        for name, member in inspect.getmembers(of, inspect.iscoroutinefunction)
+        if not name.startswith("_")
+    }
+
+
+# -- everything that is asked ----------------------------------------------------------------------------------------
+
+
+async def ask_everything(database: Database, asked: set[str]) -> None:
+    """Carry out every operation of the store."""
+    incidents, notices = await ask_of_alerting(SqlStore(database), asked)
+    await ask_of_probing(database, asked)
+    await ask_of_drills(Noted(Drills(database), asked))
+    processes, records = Noted(Processes(database, "utama"), asked), Noted(Records(database), asked)
+    await processes.beat(T0, T0)
+    await processes.stop(T0)
+    for document in ("old", "new"):
+        await records.apply("agency", {"JCM": (document, "jcm.yaml")}, T0)
+    await records.apply("agency", {}, T0)
+    await ask_of_the_journal(database, asked, incidents[0].id)
+    assert notices
+
+
+async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incident], list[Notice]]:
+    async with store.transaction() as own:
+        ledger: Any = Noted(own, asked)
+        incidents = [await ledger.add_incident(replace(trigger(), dedup_key=key)) for key in ("a", "b", "c")]
+        first, second, third = incidents
+        notice = await ledger.add_notice(first, draft(first, "a"), T0, gathering="g", not_before=T0 + MINUTE)
+        assert await ledger.join_notice(notice.id, second, draft(second, "b"))
+        delivery = await ledger.add_delivery(notice.id, SMS_SITI)
+        attempt = await ledger.add_attempt(delivery, "sms", T0, look_at=T0 + MINUTE, response="1")
+        await ledger.save_attempt(replace(attempt, state=AttemptState.ACCEPTED, provider_id="x"))
+        await ledger.attempt(attempt.reference)
+        await ledger.add_notice(third, draft(third, "c"), T0)
+        for each in incidents:
+            await ledger.incident(each.id)
+            await ledger.save_brief(each)
+            await ledger.rouse(each.id)
+        await ledger.is_decided("a")
+        await ledger.lock_notice(notice.id)
+        await ledger.gathered("g", T0 - MINUTE, first.id)
+        await ledger.hold(notice.id, T0)
+        await ledger.first_heard("sms", "1", T0)
+        for narrowed in ({}, {"address": SMS_SITI}, {"gateway": "sms"}):
+            await ledger.taken_since(T0, **narrowed)
+        await ledger.last_incident("a")
+        await ledger.incident_numbered("JCM-01")
+        for asking in ("active_incidents", "open_incidents", "open_keys", "recent_incidents", "recent_notices"):
+            await getattr(ledger, asking)()
+        await ledger.opened_since(T0)
+        await ledger.notices(first.id)
+        whole = await ledger.notice(notice.id)
+        silence = await ledger.add_silence("a", T0, T0 + DAY, "x", "Siti Contoh")
+        await ledger.silences(T0)
+        await ledger.end_silence(silence.id, T0)
+        await ask_about_claims(ledger, first.id)
+        await ask_of_people(ledger, whole, asked)
+        await ledger.leave_notice(notice.id, second.id, T0)
+        await ledger.settle(notice.id, NoticeState.DELIVERED)
+        for each in incidents:
+            await ledger.save_incident(apply(each, Resolve(dedup_key=each.dedup_key, at=T0, ended_at=T0)))
+            await ledger.put_to_rest(each.id)
+        await ledger.journal(Entry(at=T0, actor="x", event="x", incident_id=first.id, notice_id=notice.id))
+        await ledger.journal(Entry(at=T0, actor="x", event="x"))
+        asked.add("SqlLedger.seal_journal")
+    return incidents, [whole]
+
+
+async def ask_about_claims(ledger: Any, incident_id: int) -> None:
+    for owner, at in (("one", T0), ("two", T0), ("two", T0 + DAY)):
+        await ledger.claim(incident_id, owner, at, MINUTE)
+        await ledger.claimable(owner, at)
+        await ledger.keep_claims(owner, at, MINUTE)
+    await ledger.keep_claims("three", T0 + 2 * DAY, MINUTE)
+    await ledger.hand_over("two", T0)
+    await ledger.orphan_calls(T0)
+    await ledger.wait_from_now(T0)
+
+
+async def ask_of_people(ledger: Any, notice: Notice, asked: set[str]) -> None:
+    responses, duty = Noted(ledger.responses, asked), Noted(ledger.duty, asked)
+    for _ in range(2):
+        await responses.code_for(SMS_SITI.number, notice, T0)
+        await responses.save_sms_number(SMS_SITI.number, SmsNumber(puzzled=1))
+    await responses.told(SMS_SITI.number)
+    await responses.knows(SMS_SITI.number)
+    await responses.sms_number(SMS_SITI.number)
+    await responses.add_pin_entry(PinEntry(reference="p1", agency="JCM", person="siti", at=T0, proven=True))
+    await responses.pin_entries({"JCM"}, "siti", T0)
+    override = await duty.add(rota="JCM/duti", contact=SITI, begins=T0, ends=T0 + DAY, by="x", now=T0)
+    await ledger.overrides(["JCM/duti"], T0)
+    await duty.standing(T0)
+    await duty.answered()
+    await duty.remove(override.id, "x", T0)
+
+
+async def ask_of_probing(database: Database, asked: set[str]) -> None:
+    history: Any = Noted(History(database), asked)
+    for number, outcome in enumerate((Outcome.DELIVERED, Outcome.LOST, Outcome.DEFERRED)):
+        await history.sent(f"{number:016x}", "JCM/internal", T0, T0 + MINUTE)
+        await history.ended(ended(number, outcome), "JCM", {"JCM/internal": (Health.UP, T0)})
+    await history.came_late(f"{1:016x}", T0)
+    await history.tokens(T0)
+    await history.healths()
+    await history.deferrals(T0)
+    await history.latest()
+    await history.between("JCM", T0, T0 + DAY)
+    await history.purge(T0)
+    await history.forget(T0 + 30 * DAY)
+    await history.catch_up()
+    asked.add("History.keep_writing")  # Writes what the others could not.
+
+
+async def ask_of_drills(drills: Any) -> None:
+    trainee = Trainee(
+        agency="JCM",
+        key="siti",
+        name="Siti Contoh",
+        language=Language.MALAY,
+        addresses=SITI.addresses,
+        office=OFFICE,
+    )
+    begun = await drills.begin("k", contact="all", asked_by="x", begins_at=T0, ends_at=T0 + DAY)
+    exercise = Exercise(trainee=trainee, address=SMS_SITI, gateway="sms")
+    told = facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0)
+    record = await drills.write(begun, exercise, told, ExerciseState.CALLING, T0)
+    await drills.change(record.reference, ExerciseState.CONFIRMED, T0)
+    await drills.find(record.reference)
+    for asking in ("under_way", "last_ended", "confirmed", "delivered", "is_notice_pending", "open_incidents"):
+        await getattr(drills, asking)()
+    await drills.exercises(begun.id)
+    await drills.waiting(begun.id)
+    await drills.latest(2)
+    await drills.end(begun, T0 + DAY)
+
+
+async def ask_of_the_journal(database: Database, asked: set[str], incident_id: int) -> None:
+    journal: Any = Noted(audit, asked)
+    disposal: Any = Noted(purge, asked)
+    async with database.read() as connection:
+        await journal.head(connection)
+        await journal.entries(connection)
+        await journal.of_incident(connection, incident_id)
+        await journal.links(connection, 1)
+        await journal.hash_of(connection, 1)
+        search: Any = Noted(purge.Search(T0 + DAY), asked)
+        doomed = await search.further(connection)
+        while not search.is_over:
+            assert not (await search.further(connection)).incidents
+    await journal.verify(database.read)
+    said = Entry(at=T0, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
+    async with database.write() as connection:
+        await disposal.carry_out(connection, doomed, said)
+    async with database.write() as connection:
+        await journal.append(connection, [said])
+
+
+# -- how the database goes about it ----------------------------------------------------------------------------------
+
+
+def scanned_by_sqlite(connection: Connection, said: Said) -> list[str]:
+    plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {said.statement}", said.values)]
+    tables = dict(re.findall(r"(\w+) AS (\w+)", said.statement))
+    names = {alias: table for table, alias in tables.items()}
+    found = Counter(
+        names.get(match[1], match[1])
+        for step in plan
+        if (match := re.match(r"SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?", step)) and match[2] not in PARTIAL
+    )
+    if not any("TEMP B-TREE" in step for step in plan):
+        found -= Counter(FIRST.findall(said.statement))
+    return [name for name in found if name in GROWING]
+
+
+def scanned_by_postgresql(connection: Connection, said: Said) -> list[str]:
+    # On a table that is all but empty any plan is cheap: only what cannot be avoided is to be left.
+    for way in ("seqscan", "mergejoin", "hashjoin"):
+        connection.exec_driver_sql(f"SET enable_{way} = off")
+    (plan,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {said.statement}", said.values).one()
+    return [name for name in scans(plan[0]["Plan"], limited=False) if name in GROWING]
+
+
+def scans(node: Mapping[str, Any], *, limited: bool) -> Iterator[str]:
+    kind, index = node["Node Type"], node.get("Index Name")
+    by_index = index is None or "Index Cond" in node or index in PARTIAL or limited
+    if kind == "Seq Scan" or ("Index" in kind and not by_index):
+        yield node.get("Relation Name", index)
+    # What is sorted is read to its end, whatever is left of it afterwards.
+    limited = kind == "Limit" or (limited and kind not in ("Sort", "Aggregate", "Hash", "HashAggregate"))
+    for inner in node.get("Plans", ()):
+        yield from scans(inner, limited=limited)
+
+
+@pytest.mark.blind
+async def test_no_statement_reads_a_table_whole_that_grows_with_history(
+    database: Database, server: PostgresServer | None, tmp_path: Path
+) -> None:
+    asked: set[str] = set()
+    with overhearing() as said:
+        await ask_everything(database, asked)
+
+    scanned_by = scanned_by_sqlite if server is None else scanned_by_postgresql
+    engine = create_engine(f"sqlite:///{tmp_path / 'pantau.sqlite'}" if server is None else server.url())
+    with engine.connect() as connection:
+        found = {
+            " ".join(each.statement.split()): tables
+            for each in said.values()
+            if re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", each.statement)
+            if (tables := scanned_by(connection, each))
+        }
+    engine.dispose()
+    assert found == {}
+    # Whoever adds an operation has its plan looked at, too.
+    assert set().union(*map(operations, PARTS)) - asked == set()
+
+
+@pytest.mark.blind
+def test_whatever_refers_to_a_row_that_can_be_deleted_is_found_by_an_index() -> None:
+    # The database looks for it at each deletion, and shows no plan.
+    without = [
+        f"{table.name}.{key.parent.name}"
+        for table in metadata.sorted_tables
+        for key in table.foreign_keys
+        if not any(begins_with(key.parent, one) for one in (*table.constraints, *table.indexes))
+    ]
+    assert without == []
+
+
+def begins_with(column: Column[Any], what: SchemaItem) -> bool:
+    return isinstance(what, PrimaryKeyConstraint | UniqueConstraint | Index) and list(what.columns)[:1] == [column]
