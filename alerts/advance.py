@@ -36,6 +36,8 @@ class Advance:
     """What came of bringing an incident forward."""
 
     errands: list[Errand] = field(default_factory=list)
+    #: The gateways of which a slot was taken, once for each: they are given back if all this comes to nothing.
+    taken: list[str] = field(default_factory=list)
     entered: list[Entered] = field(default_factory=list)
     #: When there is something to do again.
     wake: datetime | None = None

@@ -38,17 +38,15 @@ class Calls:
         clock: Clock,
         observer: Observer,
         policy: DeliveryPolicy,
-        freed: Callable[[], None],
         ended: Callable[[int], None],
     ) -> None:
-        """*freed* is told when a gateway has a slot again, *ended* of which incident a call is over and written down."""
+        """Let *ended* be told of which incident a call is over and written down."""
         self._together = together
         self._exchange = exchange
         self._composer = composer
         self._clock = clock
         self._observer = observer
         self._policy = policy
-        self._freed = freed
         self._ended = ended
         self._under_way: set[int] = set()
 
@@ -88,7 +86,6 @@ class Calls:
             return line, outcome
         finally:
             self._exchange.give_back(name)
-            self._freed()
 
     def _judge(self, line: Line, outcome: Outcome) -> None:
         if outcome.gateway_up is None:

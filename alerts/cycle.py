@@ -62,7 +62,6 @@ class Cycle:
         """Take all the steps of one incident that are due, and note in *advance* what came of it."""
         self.advance = advance
         self._known = None
-        self._exchange.forget(incident_id)
         incident = await self._ledger.incident(incident_id)
         if incident is None:
             self.advance.at_rest = True

@@ -80,9 +80,9 @@ class Dispatcher:
             clock=clock,
             observer=observer,
             policy=self._policy,
-            freed=self._poked.set,
             ended=self.stir,
         )
+        exchange.on_free = self._poked.set
         self._owner = owner
         self._hush = hush
         self._claimed_at: datetime | None = None
@@ -198,6 +198,8 @@ class Dispatcher:
                     whole.errands += advance.errands
                     self._start(calls, incident_id, advance)
         whole.wake, whole.oldest_pending, whole.open = self._agenda.wake, self._agenda.oldest_pending, self._agenda.open
+        if not self._agenda.is_empty or self._exchange.in_turn():
+            whole.wake_at(self._clock.now())  # More than are looked at in one cycle.
         self._observer.cycle_finished(self._clock.now(), whole.oldest_pending, whole.open)
         return whole
 
@@ -264,6 +266,7 @@ class Dispatcher:
                     hush=self._hush,
                 )
                 for incident_id, advance in advances.items():
+                    self._exchange.forget(incident_id)
                     if self._owner and not await ledger.claim(incident_id, self._owner, now, self.CLAIM):
                         advance.at_rest = True  # For us: it is another engine's to look at.
                         continue
@@ -278,8 +281,8 @@ class Dispatcher:
         finally:
             if not committed:  # Rolled back: these calls will be decided on again.
                 for advance in advances.values():
-                    for errand in advance.errands:
-                        self._exchange.give_back(errand.attempt.gateway)
+                    for gateway in advance.taken:
+                        self._exchange.give_back(gateway)
         if committed:
             return advances
         if len(incident_ids) == 1:
@@ -294,8 +297,6 @@ class Dispatcher:
         now = self._clock.now()
         idle = self.IDLE if self._owner is None else self.CLAIMS_EVERY
         pause = min(idle, max(timedelta(0), wake - now)) if wake else idle
-        if not self._agenda.is_empty:
-            pause = timedelta(0)
         try:
             async with asyncio.timeout(pause.total_seconds()):
                 await self._poked.wait()

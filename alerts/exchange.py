@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -43,6 +43,8 @@ class Exchange:
     def __init__(self, lines: Iterable[Line]) -> None:
         self._lines = {line.name: line for line in lines}
         self._standing = {name: _Standing() for name in self._lines}
+        #: Told when a slot is given back, by whomever: somebody may wait for it.
+        self.on_free: Callable[[], object] = lambda: None
 
     def replace(self, lines: Iterable[Line]) -> list[Line]:
         """Use *lines* from now on; return those that are no longer used. Standings of the same name are kept."""
@@ -70,7 +72,8 @@ class Exchange:
 
     def _is_resting(self, name: str, now: datetime) -> bool:
         standing = self._standing[name]
-        return standing.up is False and standing.since is not None and now - standing.since < self.REST
+        # A clock that was set back must not let it rest until it has caught up.
+        return standing.up is False and standing.since is not None and timedelta(0) <= now - standing.since < self.REST
 
     def judge(self, name: str, *, up: bool, now: datetime) -> bool:
         """Note how a call went; return whether the line's standing changed."""
@@ -84,6 +87,10 @@ class Exchange:
         gateway: object = self._lines[name].gateway if name in self._lines else None
         return isinstance(gateway, Listens) and gateway.hears_people
 
+    def free_slots(self, name: str) -> int:
+        """Return how many calls may begin now. Fewer slots than calls under way, after a reload, are none."""
+        return max(0, self._lines[name].slots - self._standing[name].busy)
+
     def take(self, name: str, *, incident_id: int, what: str, turn: Turn) -> bool:
         """Take a slot if one is free and nobody who waits for it comes first; else wait for it, until `forget`.
 
@@ -92,8 +99,8 @@ class Exchange:
         standing = self._standing.get(name)
         if standing is None or name not in self._lines:
             return False
-        free = self._lines[name].slots - standing.busy
-        if free > 0 and free > sum(other < turn for waits in standing.waiting.values() for other in waits.values()):
+        free = self.free_slots(name)
+        if free > sum(other < turn for waits in standing.waiting.values() for other in waits.values()):
             standing.busy += 1
             return True
         standing.waiting.setdefault(incident_id, {})[what] = turn
@@ -104,23 +111,26 @@ class Exchange:
         standing = self._standing.get(name)
         if standing is None or name not in self._lines or standing.waiting:
             return False
-        if standing.busy and standing.busy + 1 >= self._lines[name].slots:
+        if self.free_slots(name) - bool(standing.busy) < 1:
             return False
         standing.busy += 1
         return True
 
     def forget(self, incident_id: int) -> None:
-        """Take an incident out of the queues: it is about to be looked at, and may not want any more what it waited for."""
+        """Take an incident out of the queues, before each look at it: it may not want any more what it waited for.
+
+        It may not even be ours any more: then nobody here would ever take it out.
+        """
         for standing in self._standing.values():
             standing.waiting.pop(incident_id, None)
 
     def in_turn(self) -> list[tuple[Turn, int]]:
         """Return the incidents that wait for slots which are free, with their turns and in the order of them."""
         turns: list[tuple[Turn, int]] = []
-        for name, line in self._lines.items():
-            standing = self._standing[name]
-            if standing.waiting and (free := line.slots - standing.busy) > 0:
-                waiting = ((turn, i) for i, waits in standing.waiting.items() for turn in waits.values())
+        for name in self._lines:
+            waits_here = self._standing[name].waiting
+            if waits_here and (free := self.free_slots(name)):
+                waiting = ((turn, i) for i, waits in waits_here.items() for turn in waits.values())
                 turns += heapq.nsmallest(free, waiting)
         return sorted(turns)
 
@@ -128,3 +138,4 @@ class Exchange:
         """Return a slot."""
         if name in self._standing:
             self._standing[name].busy -= 1
+            self.on_free()

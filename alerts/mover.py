@@ -157,24 +157,32 @@ class Mover:
             return
         interval = self._policy.lease if deed is Deed.ASK else self._policy.check_every[notice.channel]
         asking = replace(attempt, asked=attempt.asked + 1, look_at=self._now + interval)
-        if await self.errand(deed, notice, asking):
+        if await self.errand(deed, notice, asking, due_at=attempt.look_at):
             await self._ledger.save_attempt(asking)
         self._advance.wake_at(asking.look_at)
 
-    async def errand(self, deed: Deed, notice: Notice, attempt: Attempt) -> bool:
-        """Leave a call to be made about an attempt; return whether it can be made now."""
+    async def errand(self, deed: Deed, notice: Notice, attempt: Attempt, due_at: datetime | None = None) -> bool:
+        """Leave a call to be made about an attempt; return whether it can be made now.
+
+        *due_at*: since when it waits for its turn. It must not change from look to look: whoever is looked at would go behind
+        all others each time, and none would ever go.
+        """
         if attempt.id in self._under_way or any(attempt.id == e.attempt.id for e in self._advance.errands):
             return False
         # What became of it may decide whether it is sent again; whether it has arrived can wait for all else.
         rank = len(RANK) if deed is Deed.CHECK else RANK[notice.urgency]
-        if not self._take(attempt.gateway, f"attempt {attempt.id}", (rank, attempt.look_at, notice.id)):
+        if not self._take(attempt.gateway, f"attempt {attempt.id}", (rank, due_at or attempt.look_at, notice.id)):
             return False
         whole = notice if notice.tells_of == len(notice.parts) else await self._ledger.notice(notice.id)
         self._advance.errands.append(Errand(deed=deed, notice=whole, attempt=attempt))
         return True
 
     def _take(self, gateway: str, what: str, place: Turn) -> bool:
-        return self._exchange.take(gateway, incident_id=self._incident_id, what=what, turn=place)
+        if not self._exchange.take(gateway, incident_id=self._incident_id, what=what, turn=place):
+            return False
+        # At once: whatever breaks from here on, it is known that there is one to give back.
+        self._advance.taken.append(gateway)
+        return True
 
     async def enter(self, notice: Notice, state: NoticeState) -> None:
         """Write that a notice has come into a state, if it is another than before."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 from alerts.advance import Brake
 from alerts.channel import Channel
@@ -33,7 +34,7 @@ from alerts.gateway import (
 from alerts.incident import Incident
 from alerts.move import DeliveryPolicy
 from alerts.notice import Purpose
-from alerts.store import Ledger, Store
+from alerts.store import Ledger, Store, StoreAway
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
 from tests.unit.alerts.people import T0
@@ -173,11 +174,57 @@ class _DiskFull(Exception):
     """Rolls a transaction back."""
 
 
+#: Looks at what a transaction is about to ask of the ledger, by name (at its end "commit") and arguments, and
+#: raises what is to go wrong.
+Meddler = Callable[[str, tuple[object, ...]], None]
+
+
+class _Broken(Exception):
+    """Rolls a transaction back, for the sake of what is the trouble."""
+
+    def __init__(self, trouble: Exception) -> None:
+        super().__init__()
+        self.trouble = trouble
+
+
+class _Meddled:
+    """A ledger with somebody who looks at each call before it is made.
+
+    What they raise is rolled back first and raised then: it is not the database's own trouble.
+    """
+
+    def __init__(self, inner: Ledger, meddler: Meddler) -> None:
+        self._inner = inner
+        self._meddler = meddler
+
+    def meddle(self, name: str, args: tuple[object, ...] = ()) -> None:
+        try:
+            self._meddler(name, args)
+        except Exception as trouble:
+            raise _Broken(trouble) from trouble
+
+    def __getattr__(self, name: str) -> object:
+        method = getattr(self._inner, name)
+        if not callable(method):
+            return method
+
+        async def call(*args: object, **named: object) -> object:
+            self.meddle(name, args)
+            return await method(*args, **named)
+
+        return call
+
+
 class BreakableStore:
     """A store that can be away for a while: nothing is committed, as on a full disk."""
 
     def __init__(self, inner: SqlStore) -> None:
         self._inner = inner
+        #: No transaction begins: refused at once, as while a server is known to be away.
+        self.is_gone = False
+        self.refused = 0
+        #: Lets a single call of a ledger go wrong, in the middle of a transaction.
+        self.meddler: Meddler | None = None
         self.away = False
         self.trouble: Exception = OSError("disk full")
         #: It is away for so many transactions of this task alone.
@@ -185,12 +232,21 @@ class BreakableStore:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Ledger]:
+        if self.is_gone:
+            self.refused += 1
+            raise StoreAway("the server restarts")
         try:
             async with self._inner.transaction() as ledger:
-                yield ledger
+                if self.meddler is None:
+                    yield ledger
+                else:
+                    yield cast(Ledger, meddled := _Meddled(ledger, self.meddler))
+                    meddled.meddle("commit")
                 self._commit()
         except _DiskFull:
             raise self.trouble from None
+        except _Broken as broken:
+            raise broken.trouble from None
 
     def _commit(self) -> None:
         task, times = self.away_for

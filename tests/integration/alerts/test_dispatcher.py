@@ -494,7 +494,7 @@ async def test_two_cycles_at_once_take_a_letter_back_once(station: Station) -> N
     assert len(station.tray.sent) == 1
 
 
-async def test_slots_are_given_back_when_a_transaction_is_rolled_back(station: Station) -> None:
+async def test_a_store_that_cannot_be_read_is_tried_again_a_little_later(station: Station) -> None:
     one_slot = Line(name="sms", channel=Channel.SMS, gateway=station.sms, slots=1)
     station.restart([one_slot])
     await station.dispatcher.submit(trigger(brief=ONLY_SITI))

@@ -27,6 +27,7 @@ from tests.integration.alerts.station import (
     HANG,
     LOST_ANSWER,
     NOT_REACHED,
+    BreakableStore,
     Clock,
     Scripted,
     Station,
@@ -45,7 +46,7 @@ class Engine:
 
     name: str
     station: Station
-    store: SqlStore
+    store: SqlStore | BreakableStore
     exchange: Exchange = field(init=False)
     dispatcher: Dispatcher = field(init=False)
     watcher: Watcher = field(init=False, default_factory=Watcher)
@@ -172,6 +173,30 @@ async def test_many_outages_at_once_are_shared_and_everybody_is_told_once(pair: 
     if pair.is_shared:
         assert pair.first.watcher.entered, "each did a part"
         assert pair.second.watcher.entered
+
+
+@pytest.mark.blind
+async def test_an_engine_that_lost_its_incidents_to_another_tells_of_a_new_one_at_once(pair: Pair) -> None:
+    """What it had queued for is another's now, and must not stand before what is its own."""
+    slots = [line.slots for line in pair.station.lines() if line.name == "sms"]
+    for _ in range(*slots):  # Calls that hang.
+        assert pair.first.exchange.take("sms", incident_id=0, what="hangs", turn=(-1, pair.clock.now(), 0))
+    for number in range(16):
+        await pair.first.dispatcher.submit(trigger(brief=with_a_contact_of_its_own(f"A{number:02}", number)))
+    await pair.first.settle()
+    assert pair.station.sms.orders == []
+
+    pair.clock.moment += MINUTE  # The first stands still.
+    await pair.second.settle()
+    assert len(pair.station.sms.orders) == 16
+    for _ in range(*slots):
+        pair.first.exchange.give_back("sms")
+    await pair.first.dispatcher.submit(trigger(at=pair.clock.now(), brief=with_a_contact_of_its_own("A16", 16)))
+    async with asyncio.TaskGroup() as calls:
+        await pair.first.dispatcher.cycle(calls)
+
+    assert pair.station.sms.orders[-1].address == "+60100010016"
+    assert len(pair.station.sms.orders) == 17
 
 
 async def outage_until(pair: Pair, channel: str) -> None:

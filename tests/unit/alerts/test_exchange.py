@@ -41,6 +41,14 @@ def test_one_that_just_failed_comes_last_and_is_tried_first_again_after_its_rest
     assert order(exchange, Exchange.REST) == ["cloud", "modem"]
 
 
+@pytest.mark.blind
+def test_a_clock_that_is_set_back_does_not_let_one_rest_until_it_has_caught_up() -> None:
+    exchange = Exchange([line("cloud"), line("modem")])
+    exchange.judge("cloud", up=False, now=T0)
+
+    assert order(exchange, -MINUTE) == ["cloud", "modem"]
+
+
 def test_one_that_works_again_comes_first_at_once() -> None:
     exchange = Exchange([line("cloud"), line("modem")])
     exchange.judge("cloud", up=False, now=T0)
@@ -75,6 +83,39 @@ def test_a_gateway_takes_as_many_calls_as_it_has_slots() -> None:
     assert [take(exchange, "cloud") for _ in range(3)] == [True, True, False]
     exchange.give_back("cloud")
     assert [take(exchange, "cloud") for _ in range(2)] == [True, False]
+
+
+@pytest.mark.blind
+def test_whoever_gives_a_slot_back_it_is_known_at_once() -> None:
+    exchange = Exchange([line("cloud", slots=2)])
+    freed: list[int] = []
+    exchange.on_free = lambda: freed.append(exchange.free_slots("cloud"))
+    assert exchange.take_spare("cloud")
+
+    exchange.give_back("cloud")
+    assert freed == [2]
+
+
+def test_a_drill_leaves_a_slot_free_and_gives_way_to_whoever_waits() -> None:
+    exchange = Exchange([line("cloud", slots=3), line("modem", slots=1)])
+
+    assert [exchange.take_spare("cloud") for _ in range(3)] == [True, True, False]
+    assert exchange.take_spare("modem"), "nobody else calls"
+    assert not take(exchange, "modem")
+    exchange.give_back("modem")
+    assert not exchange.take_spare("modem"), "somebody waits"
+
+
+def test_fewer_slots_after_a_reload_than_calls_under_way_are_none() -> None:
+    exchange = Exchange([line("cloud", slots=3)])
+    assert all(take(exchange, "cloud") for _ in range(3))
+    exchange.replace([line("cloud", slots=1)])
+
+    assert exchange.free_slots("cloud") == 0
+    assert not take(exchange, "cloud")
+    for _ in range(3):
+        exchange.give_back("cloud")
+    assert exchange.free_slots("cloud") == 1
 
 
 def test_a_busy_gateway_holds_back_no_other() -> None:

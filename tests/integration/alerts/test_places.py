@@ -1,0 +1,243 @@
+"""Whatever befalls an engine, nothing that cannot go holds a gateway's slot, or a place before what can."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from alerts.brief import Brief
+from alerts.bundle import WINDOW
+from alerts.channel import Channel
+from alerts.contact import Address
+from alerts.dispatcher import Dispatcher
+from alerts.event import Trigger
+from alerts.exchange import Line
+from alerts.store import StoreAway
+from tests.integration.alerts.station import LOST_ANSWER, Clock, Meddler, Station, station_at
+from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own
+from tests.integration.alerts.test_quiet import brief as of_siti
+from tests.unit.alerts.people import MINUTE, POLICY, T0, trigger
+
+
+class Ticking(Clock):
+    """Every look at it shows a later time, as at any real one."""
+
+    def now(self) -> datetime:
+        self.moment += timedelta(microseconds=1)
+        return self.moment
+
+
+@pytest.fixture
+async def station(tmp_path: Path) -> AsyncIterator[Station]:
+    """Open a station with one gateway that makes one call at a time."""
+    async with station_at(tmp_path) as opened:
+        with_slots(opened, 1)
+        yield opened
+
+
+def with_slots(station: Station, slots: int) -> None:
+    station.restart([Line(name="sms", channel=Channel.SMS, gateway=station.sms, slots=slots)])
+
+
+def outage(number: int) -> Trigger:
+    """Return the outage of an agency whose one contact nobody else has."""
+    return trigger(brief=with_a_contact_of_its_own(f"A{number:02}", number))
+
+
+def occupy(station: Station) -> None:
+    """Let a call hang that is none of the story's."""
+    assert station.exchange.take("sms", incident_id=0, what="hangs", turn=(-1, T0, 0))
+
+
+async def one_cycle(station: Station) -> None:
+    async with asyncio.TaskGroup() as calls:
+        await station.dispatcher.cycle(calls)
+
+
+def told(station: Station) -> list[str]:
+    return [order.address for order in station.sms.orders]
+
+
+TROUBLES = {"store away": StoreAway("the server restarts"), "bug": RuntimeError("a bug")}
+
+
+def once_a_slot_is_taken(at: str, trouble: Exception) -> Meddler:
+    """Return what breaks the first transaction in which a slot was taken, at this call of the ledger."""
+    has_taken, broken = False, False
+
+    def meddle(called: str, args: tuple[object, ...]) -> None:
+        nonlocal has_taken, broken
+        has_taken |= called == "lock_notice"  # The first thing that is asked for with a slot in hand.
+        if has_taken and called == at and not broken:
+            broken = True
+            raise trouble
+
+    return meddle
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize("at", ["lock_notice", "add_attempt", "journal", "commit"])
+async def test_a_slot_is_free_again_wherever_the_transaction_that_took_it_broke(
+    station: Station, at: str, trouble: str
+) -> None:
+    await station.dispatcher.submit(outage(0))
+    station.store.meddler = once_a_slot_is_taken(at, TROUBLES[trouble])
+    await one_cycle(station)
+    assert told(station) == []
+    assert station.exchange.free_slots("sms") == 1
+
+    station.clock.moment += Dispatcher.AFTER_A_FAULT
+    await station.settle()
+    assert len(told(station)) == 1
+
+
+@pytest.mark.blind
+async def test_a_slot_is_free_again_when_what_a_question_is_about_cannot_be_read(station: Station) -> None:
+    """A bundle is read whole once its slot is taken."""
+    with_slots(station, 2)
+    for agency in ("A", "B", "C"):
+        await station.submit(trigger(brief=of_siti(agency)))
+    station.sms.happens.append(LOST_ANSWER)
+    station.sms.reachable = False
+    await station.advance(WINDOW)
+    assert len(told(station)) == 2
+    was_broken = False
+
+    def meddle(called: str, args: tuple[object, ...]) -> None:
+        nonlocal was_broken
+        if called == "notice" and not was_broken:
+            was_broken = True
+            raise StoreAway("the server restarts")
+
+    station.store.meddler = meddle
+    station.clock.moment += MINUTE
+    await one_cycle(station)
+    assert was_broken
+    assert station.exchange.free_slots("sms") == 2
+
+
+@pytest.mark.blind
+async def test_one_poisoned_incident_does_not_silence_the_others(station: Station) -> None:
+    ids = [incident.id for n in range(20) if (incident := await station.dispatcher.submit(outage(n)))]
+
+    def poison(called: str, args: tuple[object, ...]) -> None:
+        if called == "notices" and args == (ids[7],):
+            raise RuntimeError("a bug")
+
+    station.store.meddler = poison
+    await station.settle()
+    assert sorted(told(station)) == [f"+6010001{n:04}" for n in range(20) if n != 7]
+
+    station.store.meddler = None
+    station.clock.moment += Dispatcher.AFTER_A_FAULT
+    await station.settle()
+    assert len(told(station)) == 20
+
+
+def two_contacts(agency: str) -> Brief:
+    brief = with_a_contact_of_its_own(agency, 0)
+    contacts = tuple(with_a_contact_of_its_own(agency, n).escalation.steps[0].contacts[0] for n in (90, 91))
+    return replace(brief, escalation=replace(brief.escalation, steps=(replace(POLICY.steps[0], contacts=contacts),)))
+
+
+async def test_a_poisoned_incident_keeps_no_place_before_the_others(station: Station) -> None:
+    """It queues with its first notice, and breaks at its second: at each look anew."""
+    poisoned = await station.dispatcher.submit(trigger(brief=two_contacts("RACUN")))
+    assert poisoned is not None
+
+    def poison(called: str, args: tuple[object, ...]) -> None:
+        if called == "add_delivery" and isinstance(args[1], Address) and args[1].number.endswith("0091"):
+            raise RuntimeError("a bug")
+
+    station.store.meddler = poison
+    occupy(station)
+    await one_cycle(station)
+    for number in range(3):
+        await station.dispatcher.submit(outage(number))
+    await one_cycle(station)
+    station.exchange.give_back("sms")
+    await station.settle()
+
+    assert sorted(told(station)) == [f"+6010001{n:04}" for n in range(3)]
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("deed", ["check", "find"])
+async def test_questions_that_wait_for_a_slot_get_it_one_after_the_other(station: Station, deed: str) -> None:
+    """Their places stand still while time goes on: else whoever is looked at goes behind all others, for ever."""
+    station.clock = ticking = Ticking()
+    with_slots(station, 1)
+    if deed == "find":
+        station.sms.happens.extend([LOST_ANSWER] * 5)
+        station.sms.reachable = False
+    for number in range(5):
+        await station.dispatcher.submit(outage(number))
+    while len(told(station)) < 5:
+        await one_cycle(station)
+    station.sms.calls.clear()
+    station.sms.reachable = True
+    ticking.moment += MINUTE
+    occupy(station)
+    await one_cycle(station)
+    station.exchange.give_back("sms")
+    for _ in range(5):
+        await one_cycle(station)
+
+    assert sorted(station.sms.calls) == sorted(f"{deed} {order.reference}" for order in station.sms.orders)
+
+
+@pytest.mark.blind
+async def test_what_one_cycle_does_not_come_to_is_looked_at_in_the_next_at_once(station: Station) -> None:
+    with_slots(station, 40)
+    station.dispatcher.AT_A_TIME = 16
+    for _ in range(40):
+        assert station.exchange.take("sms", incident_id=0, what="hangs", turn=(-1, T0, 0))
+    for number in range(40):
+        await station.dispatcher.submit(outage(number))
+    async with asyncio.TaskGroup() as calls:
+        for _ in range(3):
+            await station.dispatcher.cycle(calls)
+        for _ in range(40):
+            station.exchange.give_back("sms")
+        # They wait for their turn, which has come, and for nothing else.
+        assert (await station.dispatcher.cycle(calls)).wake == station.clock.now()
+
+
+@pytest.mark.blind
+async def test_a_notice_goes_as_soon_as_a_drill_gives_its_slot_back(station: Station) -> None:
+    assert station.exchange.take_spare("sms")
+    running = asyncio.create_task(station.dispatcher.run())
+    await station.watcher.cycled.wait()
+    await station.dispatcher.submit(outage(0))
+    station.watcher.cycled.clear()
+    await station.watcher.cycled.wait()
+    assert told(station) == []
+
+    station.exchange.give_back("sms")
+    async with asyncio.timeout(Dispatcher.IDLE.total_seconds() / 2):
+        await station.sms.called.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert len(told(station)) == 1
+
+
+@pytest.mark.blind
+async def test_while_the_store_is_away_the_cycle_rests_whatever_it_has_heard(station: Station) -> None:
+    await station.submit(outage(0))
+    station.watcher.cycled.clear()
+    running = asyncio.create_task(station.dispatcher.run())
+    await station.watcher.cycled.wait()
+    station.store.is_gone = True
+    station.clock.moment += MINUTE
+    station.dispatcher.stir(1)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert station.store.refused == 1

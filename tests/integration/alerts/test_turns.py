@@ -1,0 +1,196 @@
+"""Whatever happens in whatever order: where a slot is free and a notice may go, it goes with the next cycle."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from alerts.channel import Channel
+from alerts.delivery import SETTLED, Notice
+from alerts.dispatcher import Dispatcher
+from alerts.event import Acknowledge, Resolve
+from alerts.exchange import Line
+from alerts.gateway import ErrorClass, Progress
+from alerts.silence import silence_over
+from alerts.store import StoreAway
+from monitor.store.database import Database
+from tests.integration.alerts.station import LOST_ANSWER, NOT_REACHED, Station
+from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own
+from tests.integration.alerts.test_two_engines import Engine
+from tests.unit.alerts.people import T0, trigger
+
+LINES = ("both", "one slot", "only the second", "none", "the other way round")
+
+ACTIONS = st.one_of(
+    st.sampled_from(["outages", "hang", "come back", "drill", "stall", "poison", "heal"]),
+    st.tuples(st.sampled_from(["over", "acknowledged", "silent"]), st.integers(0, 8)),
+    st.sampled_from([1, 6, 35, 70, 310, -3600]),
+    st.tuples(st.just("lines"), st.sampled_from(LINES)),
+    st.tuples(st.integers(0, 1), st.sampled_from([*ErrorClass, Progress.FAILED, LOST_ANSWER, NOT_REACHED])),
+    # New outages, and a transaction that breaks when the ledger is called for this time.
+    st.tuples(st.just("break"), st.integers(1, 50), st.booleans()),
+)
+
+
+@dataclass
+class World:
+    """An engine, another that it shares the store with, and calls that hang."""
+
+    station: Station
+    engine: Engine
+    other: Engine
+    #: By whom slots are held that no call of the engine holds.
+    held: list[str] = field(default_factory=list)
+    poisoned: frozenset[int] = frozenset()
+    agencies: int = 0
+    #: Calls of a ledger until one breaks, and how.
+    fuse: int = 0
+    trouble: Exception | None = None
+
+    def meddle(self, called: str, args: tuple[object, ...]) -> None:
+        if called == "notices" and args[0] in self.poisoned:
+            raise RuntimeError("a bug")
+        self.fuse -= 1
+        if self.fuse == 0 and self.trouble is not None:
+            raise self.trouble
+
+    def lines(self, which: str) -> list[Line]:
+        sms = Line(name="sms", channel=Channel.SMS, gateway=self.station.sms, slots=2)
+        modem = Line(name="modem", channel=Channel.SMS, gateway=self.station.modem, slots=1)
+        return {
+            "both": [sms, modem],
+            "one slot": [replace(sms, slots=1), modem],
+            "only the second": [modem],
+            "none": [],
+            "the other way round": [modem, sms],
+        }[which]
+
+    async def look(self) -> dict[str, int]:
+        """Let the engine go round once; return how many slots were left when it had decided."""
+        async with asyncio.TaskGroup() as calls:
+            await self.engine.dispatcher.cycle(calls)
+            return {line.name: self.engine.exchange.free_slots(line.name) for line in self.engine.exchange}
+
+    async def act(self, action: object) -> None:
+        """Let something happen, and the engine go round."""
+        self.befall(action)
+        await self.order(action)
+        self.station.store.meddler = self.meddle
+        await self.look()
+        self.station.store.meddler, self.trouble = None, None
+
+    async def order(self, action: object) -> None:
+        """Do what only the store knows of."""
+        now = self.station.clock.now()
+        match action:
+            case "outages" | ("break", _, _):
+                await self.outages()
+            case "stall":
+                self.station.clock.moment += 2 * Dispatcher.CLAIM
+                await self.other.settle()
+            case ("over", int(n)):
+                await self.engine.dispatcher.submit(Resolve(dedup_key=f"A{n}", at=now, ended_at=now))
+            case ("acknowledged", int(n)):
+                await self.engine.dispatcher.submit(Acknowledge(incident_id=n + 1, at=now, by="Siti Contoh"))
+            case ("silent", int(n)):
+                async with self.station.store.transaction() as ledger:
+                    await ledger.add_silence(f"A{n}", now, now + timedelta(minutes=2), "kerja", "Siti Contoh")
+
+    def befall(self, action: object) -> None:
+        """Change what is in memory, the gateways, or the time."""
+        exchange = self.engine.exchange
+        match action:
+            case "hang":
+                while names := [line.name for line in exchange if exchange.free_slots(line.name)]:
+                    assert exchange.take(names[0], incident_id=0, what="hangs", turn=(-1, T0, 0))
+                    self.held.append(names[0])
+            case "drill":
+                self.held += [line.name for line in exchange if exchange.take_spare(line.name)]
+            case "come back":
+                while self.held:
+                    exchange.give_back(self.held.pop())
+            case "poison" | "heal":
+                self.poisoned = frozenset({1, 3, 6}) if action == "poison" else frozenset()
+            case int(seconds):
+                self.station.clock.moment += timedelta(seconds=seconds)
+            case ("lines", str(which)):
+                exchange.replace(self.lines(which))
+                self.engine.dispatcher.poke()
+            case ("break", int(fuse), bool(away)):
+                self.fuse, self.trouble = fuse, StoreAway("the server restarts") if away else RuntimeError("a bug")
+            case (int(which), ErrorClass() | Progress() | str() as happening):
+                self.station.gateways[which].happens.append(happening)
+
+    async def outages(self) -> None:
+        for n in range(self.agencies, self.agencies + 3):
+            event = trigger(at=self.station.clock.now(), brief=with_a_contact_of_its_own(f"A{n}", n))
+            await self.engine.dispatcher.submit(event)
+        self.agencies += 3
+
+    async def ready(self) -> dict[int, str]:
+        """Return the incidents of which a notice was never tried and may go now, each with its gateway."""
+        now = self.station.clock.now()
+        ready: dict[int, str] = {}
+        first_choice = next(iter(self.engine.exchange.preference(now).get(Channel.SMS, ())), None)
+        if first_choice is None:
+            return ready
+        async with self.other.store.transaction() as ledger:
+            silences = await ledger.silences(now)
+            for incident_id in await ledger.claimable(self.engine.name, now):
+                incident = await ledger.incident(incident_id)
+                assert incident is not None
+                if not incident.is_open or incident.acknowledged_at or silence_over(incident, silences, now):
+                    continue
+                notices = await ledger.notices(incident_id)
+                if not notices or any(may_go(notice, now) for notice in notices):
+                    ready[incident_id] = first_choice
+        return ready
+
+    async def check(self) -> None:
+        """All is well from now on: whatever may go and finds a slot goes at once."""
+        self.poisoned = frozenset()
+        for gateway in self.station.gateways:
+            gateway.happens.clear()
+        # Until what was out of order is tried again, and an engine looks what there is.
+        self.station.clock.moment += Dispatcher.IDLE
+        await self.outages()
+        before = await self.ready()
+        free = await self.look()
+        left = {i: gateway for i, gateway in (await self.ready()).items() if i in before and free.get(gateway)}
+        assert left == {}, "a slot was free for them"
+        for line in self.engine.exchange:
+            assert self.engine.exchange.free_slots(line.name) == max(0, line.slots - self.held.count(line.name))
+
+
+def may_go(notice: Notice, now: datetime) -> bool:
+    is_due = notice.state not in SETTLED and (notice.not_before or now) <= now < notice.expires_at
+    return is_due and not any(delivery.attempts for delivery in notice.deliveries)
+
+
+async def live_through(actions: Sequence[object]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        async with Database.open(Path(place)) as database:
+            station = Station(database)
+            engine, other = (Engine(name=name, station=station, store=station.store) for name in ("utama", "kedua"))
+            world = World(station=station, engine=engine, other=other)
+            engine.exchange.replace(world.lines("both"))
+            for action in actions:
+                await world.act(action)
+            await world.check()
+
+
+@pytest.mark.blind
+@settings(max_examples=15, deadline=None, derandomize=True, database=None)
+@given(st.lists(ACTIONS, min_size=4, max_size=12))
+@example(["outages", "hang", "outages", "outages", "stall", "come back"])
+@example(["hang", "outages", ("lines", "none"), ("lines", "one slot"), "come back"])
+def test_whatever_happens_a_notice_that_may_go_takes_the_slot_that_is_free(actions: list[object]) -> None:
+    asyncio.run(live_through(actions))
