@@ -34,7 +34,7 @@ class Matter(StrEnum):
     BOTH = "both"
     SENDING = "sending"
     RECEIVING = "receiving"
-    #: Mail is slow or lands in junk: staff hear of it, nobody outside.
+    #: Mail is slow, lands in junk, or gives errors to who sends: staff hear of it, nobody outside.
     DEGRADED = "degraded"
     #: Our own network, reference mailbox or account: only the NOC hears of it.
     OWN_FAULT = "own_fault"

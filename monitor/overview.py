@@ -33,6 +33,8 @@ class RouteView:
     outcome: Outcome | None = None
     #: Where and why the last run failed, in words for an operator; empty if it did not.
     why: str = ""
+    #: How long the sender's server took to answer for the message.
+    data_seconds: float | None = None
     transit_seconds: float | None = None
 
 
@@ -167,7 +169,7 @@ def view_route(name: str, direction: Direction, health: Health, last: ProbeResul
     """Return what people are shown of a route."""
     if last is None:
         return RouteView(name=name, direction=direction, health=health)
-    transit = last.phases.get(Phase.TRANSIT)
+    data, transit = last.phases.get(Phase.DATA), last.phases.get(Phase.TRANSIT)
     return RouteView(
         name=name,
         direction=direction,
@@ -175,6 +177,7 @@ def view_route(name: str, direction: Direction, health: Health, last: ProbeResul
         last_run_at=last.started_at + last.duration,
         outcome=last.outcome,
         why=why_failed(last),
+        data_seconds=None if data is None else round(data.total_seconds(), 3),
         transit_seconds=None if transit is None else round(transit.total_seconds(), 3),
     )
 
@@ -183,7 +186,7 @@ def why_failed(result: ProbeResult) -> str:
     """Return where and why a run failed, in words for an operator; "" if it did not."""
     failure = result.failure
     if failure is None:
-        return ""
+        return "data (sender): no answer, though it was taken" if result.uncertain else ""
     code = f" {failure.code}" if failure.code else ""
     detail = f": {failure.detail}" if failure.detail else ""
     return f"{failure.phase} ({failure.party}){code}: {failure.reason}{detail}"

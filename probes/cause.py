@@ -34,16 +34,22 @@ _VERIFY_OTHER_NAME = frozenset({62, 64})
 
 @contextmanager
 def stage(trace: Trace, phase: Phase, party: Party) -> Iterator[None]:
-    """Time the enclosed stretch as *phase* and turn an error of the network in it into a `ProbeFailure`.
+    """Time the enclosed stretch as *phase* and turn an error of the network in it into a `ProbeFailure`."""
+    with trace.phase(phase, party), told(phase, party):
+        yield
+
+
+@contextmanager
+def told(phase: Phase, party: Party) -> Iterator[None]:
+    """Turn an error of the network in the enclosed stretch into a `ProbeFailure`.
 
     Cancellation passes, and with it the caller's deadline. Anything else that is not the network's is our bug and
     passes too.
     """
-    with trace.phase(phase, party):
-        try:
-            yield
-        except (OSError, EOFError, Refused, Unreadable, aiosmtplib.SMTPException) as error:
-            raise failure_of(error, phase, party) from error
+    try:
+        yield
+    except (OSError, EOFError, Refused, Unreadable, aiosmtplib.SMTPException) as error:
+        raise failure_of(error, phase, party) from error
 
 
 def failure_of(error: Exception, phase: Phase, party: Party) -> ProbeFailure:

@@ -31,7 +31,7 @@ class Trace(Protocol):
         """Keep one line of the dialogue. The caller has already masked secrets."""
 
     def doubt(self) -> None:
-        """Note that the submission connection broke after the message was sent: it may or may not have been taken."""
+        """Note that the submission ended without an answer after the message was sent: it may have been taken."""
 
     def took(self, phase: Phase, at_most: timedelta) -> None:
         """Note that a finished phase is known to have taken no longer than this."""
@@ -67,6 +67,16 @@ class Patience:
     session: timedelta = timedelta(seconds=30)
     #: A message that has not arrived this long after it was accepted is lost.
     arrival: timedelta = timedelta(minutes=4)
+
+    @property
+    def slow_data(self) -> timedelta:
+        """A server that takes longer than this to answer for a message is slow at sending.
+
+        By default 15 s. Mail programs give up after a minute (Outlook can be set to 30 s), report an error, and people
+        send again. The probe's message has 6 KiB: one with attachments takes a server longer that looks at it meanwhile.
+        RFC 5321 4.5.3.2.6 lets clients wait for ten minutes, and 6.1 asks servers not to make use of it.
+        """
+        return self.session / 2
 
     @property
     def whole(self) -> timedelta:

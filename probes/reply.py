@@ -81,14 +81,23 @@ class Step(StrEnum):
     SENDER = "sender"
     RECIPIENT = "recipient"
     MESSAGE = "message"
+    #: Taking back who writes to whom, when nothing is to be sent.
+    RESET = "reset"
 
 
-_PHASES = {Step.GREETING: Phase.CONNECT, Step.TLS: Phase.TLS, Step.SIGN_IN: Phase.AUTH}
+_PHASES = {
+    Step.GREETING: Phase.CONNECT,
+    Step.TLS: Phase.TLS,
+    Step.SIGN_IN: Phase.AUTH,
+    Step.MESSAGE: Phase.DATA,
+}
 _REFUSALS = {
     Step.GREETING: Reason.SERVICE_REFUSED,
     Step.SENDER: Reason.SENDER_REFUSED,
     Step.RECIPIENT: Reason.RECIPIENT_REFUSED,
     Step.MESSAGE: Reason.MESSAGE_REFUSED,
+    # Every server grants it (RFC 5321 4.1.1.5).
+    Step.RESET: Reason.UNEXPECTED_ANSWER,
 }
 
 

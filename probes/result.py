@@ -46,7 +46,10 @@ class Phase(StrEnum):
     CONNECT = "connect"
     TLS = "tls"
     AUTH = "auth"
+    #: Naming who writes to whom.
     SUBMIT = "submit"
+    #: The message, until the server has answered for it (RFC 5321 4.1.1.4), or the connection has ended without.
+    DATA = "data"
     #: From the server's acceptance of the message until it is in the mailbox.
     TRANSIT = "transit"
     RETRIEVE = "retrieve"
@@ -133,7 +136,7 @@ class ProbeResult:
     #: Only the phases that were finished.
     phases: Mapping[Phase, timedelta] = field(default_factory=dict)
     failure: Failure | None = None
-    #: The submission connection broke after DATA was sent: the message may or may not have been taken.
+    #: The submission ended without an answer after the message was sent: it may or may not have been taken.
     uncertain: bool = False
     #: The way of a message that arrived; `None` when none did.
     path: Path | None = None

@@ -16,11 +16,11 @@ from typing import cast
 
 import aiosmtplib
 
-from probes.cause import stage
+from probes.cause import stage, told
 from probes.connection import address_literal, connect
 from probes.mailbox import Mailbox, Password, Security, Server
 from probes.probe import ProbeFailure, Trace
-from probes.reply import Reason, Step, challenge_in, expired, smtp_failure
+from probes.reply import Reason, Step, challenge_in, smtp_failure
 from probes.result import Failure, Outcome, Party, Phase
 from probes.sign_in import Bearer, masked, with_key
 from probes.smtp_wire import SmtpWire
@@ -35,7 +35,7 @@ _PERIOD = re.compile(rb"(?m)^\.")
 class Submitted:
     """The server has the message, or may have it."""
 
-    #: What broke after the message was sent and before the server answered; `None` when it said 250. The message may
+    #: What broke after the message was sent and before the server answered; `None` when it said yes. The message may
     #: be on its way all the same, so it is looked for and never sent again.
     doubt: ProbeFailure | None = None
 
@@ -47,15 +47,11 @@ async def submit(mailbox: Mailbox, recipient: str, message: bytes, trace: Trace,
     and `TimeoutError` when time ran out before the message was sent; the trace knows where.
     """
     async with _signed_in(mailbox, trace, within) as session:
-        try:
-            async with asyncio.timeout_at(session.deadline):
-                submitted = await session.send(recipient, message)
+        async with asyncio.timeout_at(session.deadline):
+            await session.envelope(recipient)
+        submitted = await session.hand_over(message)
+        if submitted.doubt is None:
             await session.farewell()
-        except TimeoutError:
-            if not session.sent:
-                raise
-            trace.doubt()
-            submitted = Submitted(doubt=expired(Phase.SUBMIT, _SENDER))
     return submitted
 
 
@@ -101,7 +97,7 @@ class _Session:
         #: On the loop's clock.
         self.deadline = deadline
         #: The message has been written; what the server made of it may never be known.
-        self.sent = False
+        self._sent = False
         self._mailbox = mailbox
         if mailbox.smtp is None:
             raise ValueError(f"{mailbox.name} has no submission server")
@@ -180,33 +176,39 @@ class _Session:
     def _wire(self) -> SmtpWire:
         return cast(SmtpWire, self._client.protocol)
 
-    async def send(self, recipient: str, message: bytes) -> Submitted:
-        """Hand over the message.
+    async def envelope(self, recipient: str) -> None:
+        """Say who writes to whom."""
+        with stage(self._trace, Phase.SUBMIT, _SENDER):
+            await self._name(recipient)
+
+    async def hand_over(self, message: bytes) -> Submitted:
+        """Hand over the message before the deadline.
 
         Once it is written, only the server knows whether it took it: a broken connection, like a deadline, is a doubt
-        then and no refusal (RFC 5321 4.5.3.2.6).
+        then and no refusal (RFC 5321 4.5.3.2.6). How long that took is noted all the same.
         """
-        try:
-            with stage(self._trace, Phase.SUBMIT, _SENDER):
-                await self._envelope(recipient)
-                await self._content(message)
-        except ProbeFailure as failure:
-            if not self.sent or failure.failure.code is not None:
-                raise
-            self._trace.doubt()
-            return Submitted(doubt=failure)
+        with self._trace.phase(Phase.DATA, _SENDER):
+            try:
+                with told(Phase.DATA, _SENDER):
+                    async with asyncio.timeout_at(self.deadline):
+                        await self._content(message)
+            except ProbeFailure as failure:
+                if not self._sent or failure.failure.code is not None:
+                    raise
+                self._trace.doubt()
+                return Submitted(doubt=failure)
         return Submitted()
 
     async def rehearse(self) -> None:
         """Say who would write to whom, and take it back (RFC 5321 4.1.1.5)."""
         with stage(self._trace, Phase.SUBMIT, _SENDER):
-            await self._envelope(self._mailbox.address)
+            await self._name(self._mailbox.address)
             try:
                 await self._client.rset()
             except aiosmtplib.SMTPResponseException as refusal:
-                raise smtp_failure(Step.MESSAGE, refusal.code, refusal.message) from refusal
+                raise smtp_failure(Step.RESET, refusal.code, refusal.message) from refusal
 
-    async def _envelope(self, recipient: str) -> None:
+    async def _name(self, recipient: str) -> None:
         try:
             await self._client.mail(self._mailbox.address)
             await self._client.rcpt(recipient)
@@ -222,10 +224,13 @@ class _Session:
             raise smtp_failure(Step.MESSAGE, *go_on)
         self._trace.said(_SENDER, f"C: (message, {len(message)} octets)")
         wire.write(_PERIOD.sub(b"..", message) + b".\r\n")
-        self.sent = True
+        self._sent = True
         reply = await wire.read_response()
-        if reply.code != 250:
+        if 400 <= reply.code < 600:
             raise smtp_failure(Step.MESSAGE, *reply)
+        if not 200 <= reply.code < 300:
+            # It says neither yes nor no.
+            raise aiosmtplib.SMTPException(f"{reply.code} {reply.message}")
 
     async def farewell(self) -> None:
         with suppress(OSError, aiosmtplib.SMTPException):

@@ -23,7 +23,7 @@ class Recorder:
         self.phases: dict[Phase, timedelta] = {}
         #: The phase and party that the run is in, or was in last.
         self.where: tuple[Phase, Party] = (Phase.DNS, Party.SENDER)
-        #: The submission connection broke after the message was sent.
+        #: The submission ended without an answer after the message was sent.
         self.uncertain = False
         #: What was said, oldest first, secrets masked: "sender C: EHLO ...". Empty unless asked for.
         self.dialogue: list[str] = []

@@ -18,7 +18,7 @@ MATTERS = {
     Matter.BOTH: "E-mel rasmi tidak dapat dihantar dan diterima",
     Matter.SENDING: "E-mel rasmi tidak dapat dihantar",
     Matter.RECEIVING: "E-mel rasmi tidak dapat diterima",
-    Matter.DEGRADED: "E-mel rasmi lambat atau masuk ke folder sarap",
+    Matter.DEGRADED: "E-mel rasmi lambat, masuk ke folder sarap atau memberi ralat ketika dihantar",
     Matter.OWN_FAULT: "Gangguan pada sistem pemantauan sendiri",
     Matter.UNREACHED: "Tiada sesiapa yang dapat dimaklumkan",
 }

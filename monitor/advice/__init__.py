@@ -7,6 +7,9 @@ from datetime import timedelta
 from monitor.advice import passing, reaching, signing, submitting
 from monitor.advice.case import Case
 from monitor.advice.row import Advice, Row, Who
+from monitor.advice.submitting import answered_late, unanswered
+from monitor.judging.evidence import was_taken_well
+from monitor.probing.route import WatchedRoute
 from probes.probe import Route
 from probes.result import Outcome, Phase, ProbeResult
 
@@ -16,16 +19,21 @@ __all__ = ["ROWS", "Advice", "Case", "Row", "Who", "advise"]
 ROWS: tuple[Row, ...] = (*submitting.ROWS, *reaching.ROWS, *signing.ROWS, *passing.ROWS)
 
 
-def advise(route: Route, result: ProbeResult, slow_after: timedelta) -> Advice:
-    """Return what *result* of a run on *route* means. A message that took longer than *slow_after* is slow."""
+def advise(watched: WatchedRoute, result: ProbeResult) -> Advice:
+    """Return what *result* of a run on the route means."""
+    route, probing = watched.route, watched.probing
     if result.failure is not None:
         case = Case(route=route, result=result, failure=result.failure)
         row = next((row for row in ROWS if row.reason == case.failure.reason and row.when(case)), None)
         return row.advice(case) if row is not None else _unheard_of(case)
     if result.outcome is Outcome.JUNK:
         return _junk(route)
+    if result.uncertain:
+        return unanswered(route, result)
+    if not was_taken_well(watched, result):
+        return answered_late(route, result, probing.patience.slow_data)
     transit = result.phases.get(Phase.TRANSIT, timedelta())
-    return _slow(route, transit, slow_after) if transit > slow_after else _well(route)
+    return _slow(route, transit, probing.slow_after) if transit > probing.slow_after else _well(route)
 
 
 def _well(route: Route) -> Advice:

@@ -137,8 +137,8 @@ class Case:
             "section": section,
             "setting": f"{section}.{protocol}",
             "file": f"{agency}'s agency file" if agency else "the settings file",
-            "owner": _owner(self.mailbox),
-            "sending": _owner(self.route.sender),
+            "owner": owner(self.mailbox),
+            "sending": owner(self.route.sender),
             "provider": self.provider or "the provider",
             "openssl": f"openssl s_client -connect {target} -servername {server.tls_name or host if server else host}",
             "detail": self.failure.detail,
@@ -151,7 +151,8 @@ def _in_yaml(name: str) -> str:
     return name if _PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False)
 
 
-def _owner(mailbox: Mailbox) -> str:
+def owner(mailbox: Mailbox) -> str:
+    """Return who runs the mail system of *mailbox*."""
     agency, _, key = mailbox.name.rpartition("/")
     return f"{agency}'s mail administrator" if agency else f"whoever runs our reference mailbox {key}"
 
@@ -161,7 +162,8 @@ _PHASES = {
     Phase.CONNECT: "before it had greeted us",
     Phase.TLS: "while TLS was agreed on",
     Phase.AUTH: "while we signed in",
-    Phase.SUBMIT: "while it took the message",
+    Phase.SUBMIT: "while we said who writes to whom",
+    Phase.DATA: "while it took the message",
     Phase.TRANSIT: "while the message was on its way",
     Phase.RETRIEVE: "while the mailbox was read",
 }

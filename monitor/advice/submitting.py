@@ -1,10 +1,14 @@
-"""Failures of handing a message over: refused for good, or for now."""
+"""Failures of handing a message over: refused for good, or for now, or taken without a word."""
 
 from __future__ import annotations
 
-from monitor.advice.case import Case
-from monitor.advice.row import LOG, Row
+from datetime import timedelta
+
+from monitor.advice.case import Case, owner
+from monitor.advice.row import LOG, Advice, Row
+from probes.probe import Route
 from probes.reply import Reason
+from probes.result import Phase, ProbeResult
 
 
 def _greylisted(case: Case) -> bool:
@@ -19,6 +23,47 @@ def _throttled(case: Case) -> bool:
     )
 
 
+#: What takes long, or breaks, between the message and the answer.
+_BEFORE_THE_ANSWER = (
+    "A scanner that looks at the message before it is taken (milter, proxy filter) may be what takes too long.",
+    "Postfix: `postconf smtpd_milters smtpd_proxy_filter`; `content_filter` scans after the message was taken.",
+    "A firewall that inspects SMTP or cuts idle connections between the users and the server does the same.",
+)
+
+
+def unanswered(route: Route, result: ProbeResult) -> Advice:
+    """Say what it means that a message arrived and its sender's server never said that it had taken it."""
+    took = result.phases.get(Phase.DATA, timedelta()).total_seconds()
+    return Advice(
+        what=f"Mail arrives, but the server of {route.sender.address} did not say that it had taken the message (after "
+        f"{took:.1f} s): mail programs report an error, and people send again.",
+        do=f"{owner(route.sender)} must look what ends the connection before the answer; tell users that mail which they "
+        "were shown an error for has arrived, perhaps twice.",
+        who=owner(route.sender),
+        steps=(
+            "The server's log at this time: the message was queued; what ended the session before it said so (250)?",
+            *_BEFORE_THE_ANSWER,
+        ),
+    )
+
+
+def answered_late(route: Route, result: ProbeResult, slow_data: timedelta) -> Advice:
+    """Say what it means that a message arrived and its sender's server took long to say that it had taken it."""
+    took = result.phases.get(Phase.DATA, timedelta()).total_seconds()
+    return Advice(
+        what=f"Mail arrives, but the server of {route.sender.address} took {took:.0f} s to say that it had taken the "
+        f"message, more than {slow_data.total_seconds():.0f} s: mail programs give up after a minute or less, and people "
+        "send again.",
+        do=f"{owner(route.sender)} must have it answer sooner: larger messages, which it looks at for longer, end in an "
+        "error already.",
+        who=owner(route.sender),
+        steps=(
+            "The server's load and disk, and its log at this time: `delay=` tells how long each message took.",
+            *_BEFORE_THE_ANSWER,
+        ),
+    )
+
+
 #: Either end of the connection breaks or falls silent after the message was sent.
 _DOUBTFUL = tuple(
     Row(
@@ -28,7 +73,7 @@ _DOUBTFUL = tuple(
         do="Run the command again: if it repeats, {owner} must look why the server does not end what it begins.",
         steps=(
             "The server's log at this time: was the message queued, or what ended the session?",
-            "A scanner that looks at the message before it is taken (milter, proxy filter) may be what takes too long.",
+            *_BEFORE_THE_ANSWER,
             LOG,
         ),
     )

@@ -19,6 +19,7 @@ from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.report import report
 from monitor.cli.service import configuration, fail
 from monitor.cli.table import show
+from monitor.judging.evidence import was_taken_well
 from monitor.key import token_key
 from monitor.probing.inspection import legible
 from monitor.probing.kinds import ROUND_TRIP, check_kinds, probe_kinds
@@ -48,6 +49,9 @@ EXIT_CODES: dict[Outcome, int] = {
     Outcome.INCONCLUSIVE: 21,
 }
 
+#: Delivered, but the sender's server did not say in good time that it had taken the message.
+TAKEN_BADLY = 9
+
 #: A check found something broken.
 CHECK_FAILED = 22
 
@@ -72,7 +76,8 @@ def probe(
 ) -> None:
     """Send one real message now and show each phase with its time, and what the outcome means.
 
-    It changes nothing that the service knows. Exit code: 0 delivered, 10 junk, 11 bounced, 12 rejected, 13 deferred,
+    It changes nothing that the service knows. Exit code: 0 delivered, 9 delivered though the sender's server did not say
+    so in good time, 10 junk, 11 bounced, 12 rejected, 13 deferred,
     14 corrupted, 15 lost, 16 auth, 17 tls, 18 dns, 19 connect, 20 timeout, 21 inconclusive; of several, the highest.
     With --check: 0 nothing fails, 22 something does, 21 nothing could be looked at, or the check did not end.
     """
@@ -174,4 +179,6 @@ async def _run(route: WatchedRoute, signer: TokenSigner, *, explain: bool, verbo
             task.cancel()
     width = shutil.get_terminal_size((80, 24)).columns
     typer.echo(report(route, result, recorder.dialogue, explain=explain, verbose=verbose, width=width))
+    if result.outcome is Outcome.DELIVERED and not was_taken_well(route, result):
+        return TAKEN_BADLY
     return EXIT_CODES[result.outcome]

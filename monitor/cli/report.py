@@ -46,7 +46,7 @@ def report(
 ) -> str:
     """Return the whole report of one run, at most *width* columns wide except for what must not be broken."""
     width = min(width, _WIDEST)
-    advice = advise(route.route, result, route.probing.slow_after)
+    advice = advise(route, result)
     lines = [route.name, *_ends_of(route)]
     lines += [f"    {line}" for line in dialogue]
     lines += _times(result)
@@ -102,7 +102,7 @@ def _outcome(route: WatchedRoute, result: ProbeResult, width: int) -> Iterator[s
             yield from _labelled("Detail", said, width)
     if result.uncertain:
         came = "it was taken all the same" if result.outcome in ARRIVED else "it may have been taken"
-        yield from _labelled("Doubt", f"the submission broke after the message: {came}", width)
+        yield from _labelled("Doubt", f"the submission ended without an answer after the message: {came}", width)
 
 
 def _server(mailbox: Mailbox, party: Party) -> str:

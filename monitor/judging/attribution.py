@@ -21,6 +21,7 @@ from monitor.judging.evidence import (
     Evidence,
     Want,
     is_prompt,
+    was_taken_well,
 )
 from monitor.judging.health import Grade
 from monitor.probing.route import Direction, WatchedRoute
@@ -56,6 +57,8 @@ class Verdict:
 def weigh(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdict:
     """Say what *result* means, given what is known of our own side now."""
     match result.outcome:
+        case Outcome.DELIVERED | Outcome.JUNK if _is_taken_badly(route, result):
+            return _taken_badly(route, result, evidence)
         case Outcome.DELIVERED if is_prompt(route, result):
             return Verdict(grade=Grade.GOOD)
         case Outcome.DELIVERED | Outcome.JUNK:
@@ -84,6 +87,8 @@ def rests_on(route: WatchedRoute, result: ProbeResult) -> Sequence[Want]:
 
     Of a message on its way, that every reference on the route does its part of it; of all else, that our network works.
     """
+    if _is_taken_badly(route, result):
+        return (NETWORK,)
     if result.outcome in ARRIVED:
         send, receive = Ability.SEND_WELL, Ability.RECEIVE_WELL
     elif result.outcome in ON_THE_WAY:
@@ -93,6 +98,22 @@ def rests_on(route: WatchedRoute, result: ProbeResult) -> Sequence[Want]:
     sender, recipient = route.route.sender.name, route.route.recipient.name
     wants = [Want(send, sender)] if sender in route.references else []
     return [*wants, Want(receive, recipient)] if recipient in route.references else wants
+
+
+def _is_taken_badly(route: WatchedRoute, result: ProbeResult) -> bool:
+    """Whether a message arrived that its sender's server did not answer for, or too late.
+
+    How a reference's server takes messages is no agency's matter.
+    """
+    is_about_sending = route.direction is Direction.CONTROL or route.route.sender.name not in route.references
+    return is_about_sending and result.outcome in ARRIVED and not was_taken_well(route, result)
+
+
+def _taken_badly(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdict:
+    """Hold it against the agency once our network is proven: that breaks connections in the middle, too."""
+    if route.direction is Direction.CONTROL:
+        return Verdict(grade=Grade.SLOW, blame=Blame.REFERENCE, suspect=route.route.sender.name)
+    return _if(evidence.network_stands(result.started_at), Grade.SLOW, otherwise=Blame.NETWORK)
 
 
 def _on_the_way(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdict:

@@ -265,6 +265,15 @@ def is_prompt(route: WatchedRoute, result: ProbeResult) -> bool:
     return result.outcome is Outcome.DELIVERED and not late
 
 
+def was_taken_well(route: WatchedRoute, result: ProbeResult) -> bool:
+    """Whether the sender's server said, and in good time, that it had taken the message.
+
+    Where it does not, mail programs report an error though the message arrives, and people send it again.
+    """
+    took = result.phases.get(Phase.DATA)
+    return not result.uncertain and (took is None or took <= route.probing.patience.slow_data)
+
+
 def _works(proofs: _Book, name: str, at: datetime, *, control: bool = False) -> None:
     known = proofs.get(name)
     if known is None:

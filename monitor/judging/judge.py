@@ -127,7 +127,7 @@ class Judge:
         if subject is None:
             return
         for index, (result, verdict) in enumerate(subject.recent):
-            if result.token_id == token_id and result.outcome is Outcome.LOST:
+            if result.token_id == token_id and _may_still_come(result):
                 phases = {**result.phases, Phase.TRANSIT: transit}
                 slow = replace(result, outcome=Outcome.DELIVERED, failure=None, phases=phases)
                 # What was held against the agency stays so, as slowness; what was not is weighed again.
@@ -305,6 +305,12 @@ class Judge:
     def own_well(self, now: datetime) -> Mapping[Suspect, datetime]:
         """Return what of ours is proven to work, and since when."""
         return self._own.well(self._witness.evidence(), now)
+
+
+def _may_still_come(result: ProbeResult) -> bool:
+    """Whether a message was given up of which nothing was heard."""
+    unanswered = result.uncertain and result.failure is not None and result.failure.phase is Phase.DATA
+    return result.outcome is Outcome.LOST or unanswered
 
 
 def _proof_within(route: WatchedRoute) -> timedelta:

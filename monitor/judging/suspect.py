@@ -9,7 +9,7 @@ from datetime import datetime
 
 from alerts.notice import Matter
 from monitor.judging.attribution import Blame, Verdict
-from monitor.judging.evidence import ARRIVED, ON_THE_WAY, REACHING, Evidence, Proof
+from monitor.judging.evidence import ARRIVED, ON_THE_WAY, REACHING, Evidence, Proof, was_taken_well
 from monitor.judging.health import Grade, Health, HealthPolicy
 from monitor.judging.subject import Subject
 from monitor.probing.route import Direction, WatchedRoute
@@ -169,6 +169,8 @@ class OwnSide:
         sender, recipient = route.route.sender.name, route.route.recipient.name
         if last.failure is not None and last.outcome not in ON_THE_WAY | ARRIVED:
             return sender if last.failure.party is Party.SENDER else recipient
+        if last.outcome in ARRIVED and not was_taken_well(route, last):
+            return sender
         # Said once and kept: when the end that failed works again, both ends will have been seen to work.
         if (known := self._culprits.get(route.name)) is not None:
             return known

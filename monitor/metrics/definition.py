@@ -47,6 +47,8 @@ HOPS: Final = tuple(str(place) for place in range(1, 9))
 
 #: To one hour: a greylisted first message comes after 5 to 60 minutes and would vanish in +Inf (most peers stop at 29 s).
 TRANSIT_BUCKETS: Final = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)
+#: From what is usual to what mail programs wait for: 30 s, a minute, and a hundred seconds.
+DATA_BUCKETS: Final = (0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 100)
 #: Received headers tell whole seconds.
 HOP_BUCKETS: Final = (1, 2, 5, 10, 30, 60, 300, 900, 3600)
 #: From what a loaded loop takes to what an operator must hear of.
@@ -74,7 +76,9 @@ class Definitions:
         gauge, counter, histogram = self._gauge, self._counter, self._histogram
         many, last = self._many, "probe_last_{}_timestamp_seconds".format
         self.mail_up = many("gauge", "mail_up", "Whether mail flows (1) or not (0).", "direction")
-        self.mail_degraded = many("gauge", "mail_degraded", "Whether mail flows, but slow or to junk.", "direction")
+        self.mail_degraded = many(
+            "gauge", "mail_degraded", "Whether mail flows, but slow, to junk, or with errors.", "direction"
+        )
         meaning = "Whether the last conclusive run was delivered: whole, to the inbox."
         self.success = many("gauge", "probe_success", meaning, "route", "direction", "site")
         self.last_success = many("gauge", last("success"), "When a run was last delivered.", "route")
@@ -97,6 +101,9 @@ class Definitions:
         meaning = "From acceptance of a message until it was in the mailbox, if it ever was."
         self.transit = histogram("transit_seconds", meaning, TRANSIT_BUCKETS, "direction")
         start_at_zero(self.transit, DIRECTIONS)
+        meaning = "How long the sender's server took to answer for a message, or until the connection ended without."
+        self.data = histogram("data_seconds", meaning, DATA_BUCKETS, "direction")
+        start_at_zero(self.data, DIRECTIONS)
         meaning = "How long a message took to each relay on its way, by the Received headers that can be trusted."
         self.hop_delay = histogram("hop_delay_seconds", meaning, HOP_BUCKETS, "direction", "hop")
         self.routes = gauge("config_routes", "Routes that are watched.")

@@ -133,6 +133,8 @@ class Metrics:
         transit = result.phases.get(Phase.TRANSIT)
         if result.outcome in _ARRIVED and transit is not None:
             self._all.transit.labels(direction).observe(transit.total_seconds())
+        if (data := result.phases.get(Phase.DATA)) is not None:
+            self._all.data.labels(direction).observe(data.total_seconds())
         route = result.route
         if route not in self._routes.get(agency, ()):
             return
@@ -147,7 +149,14 @@ class Metrics:
         if result.outcome not in _NO_FAILURE:
             self._count_failures(agency, direction, 1)
         # Not the time of an earlier, better run: phases that this one has not finished have none.
-        spans = [(phase, span) for phase in Phase if (span := result.phases.get(phase)) is not None]
+        # These are most lines of a scrape: the answer to the message is in the submission, and has a histogram.
+        handed_over = [span for phase in (Phase.SUBMIT, Phase.DATA) if (span := result.phases.get(phase)) is not None]
+        told = {
+            **result.phases,
+            Phase.SUBMIT: sum(handed_over, timedelta(0)) if handed_over else None,
+            Phase.DATA: None,
+        }
+        spans = [(phase, span) for phase in Phase if (span := told.get(phase)) is not None]
         self._all.phase.put(agency, route, [((route, phase), span.total_seconds()) for phase, span in spans])
 
     def _count_failures(self, agency: str, direction: str, more: int) -> None:

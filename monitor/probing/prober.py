@@ -10,6 +10,7 @@ from functools import partial
 import structlog
 
 from alerts.clock import Clock
+from monitor.judging.evidence import is_prompt, was_taken_well
 from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
@@ -25,7 +26,7 @@ from monitor.probing.turn import Turns
 from monitor.store.history import CAME, History, Sent
 from probes.mailbox import Mailbox
 from probes.probe import Patience, ProbeKind
-from probes.result import Arrival, Outcome, Party, Phase, ProbeResult
+from probes.result import Arrival, Party, ProbeResult
 from probes.runner import run_probe
 from probes.token import Token, TokenSigner
 from probes.trace import Recorder
@@ -200,7 +201,7 @@ class Prober:
 
     async def _take(self, result: ProbeResult, route: WatchedRoute) -> None:
         disturbance = route.probing.hours.closed_during(result.started_at, self._clock.now())
-        if disturbance is None or _is_good(result, route):
+        if disturbance is None or (is_prompt(route, result) and was_taken_well(route, result)):
             await self._pipeline.take(result)
             return
         # Somebody works on it: what fails then is neither held against the agency nor counted.
@@ -222,11 +223,6 @@ class Prober:
 async def _begin_after(delay: timedelta, watcher: MailboxWatcher) -> None:
     await asyncio.sleep(delay.total_seconds())
     await watcher.run()
-
-
-def _is_good(result: ProbeResult, route: WatchedRoute) -> bool:
-    transit = result.phases.get(Phase.TRANSIT, timedelta(0))
-    return result.outcome is Outcome.DELIVERED and transit <= route.probing.slow_after
 
 
 def _mailboxes(routes: Iterable[WatchedRoute]) -> Iterable[Mailbox]:

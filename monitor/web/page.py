@@ -16,7 +16,7 @@ MATTERS: dict[Matter, str] = {
     Matter.BOTH: "tidak dapat dihantar dan diterima (neither sent nor received)",
     Matter.SENDING: "tidak dapat dihantar (cannot be sent)",
     Matter.RECEIVING: "tidak dapat diterima (cannot be received)",
-    Matter.DEGRADED: "terjejas (slow, in junk, or only on some routes)",
+    Matter.DEGRADED: "terjejas (slow, in junk, with errors, or only on some routes)",
     Matter.OWN_FAULT: "pemantauan terjejas (our own fault; no outage notice)",
     Matter.UNREACHED: "notis tidak sampai atau tidak disahkan (a notice reached nobody, or nobody confirmed it)",
 }

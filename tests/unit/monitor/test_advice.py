@@ -18,7 +18,6 @@ from probes.result import Failure, Outcome, Party, Phase, ProbeResult
 from tests.ends import imap_of, smtp_of
 from tests.unit.monitor.trial import SECOND, T0, arrived, forwarded, route
 
-SLOW_AFTER = timedelta(seconds=60)
 OUTBOUND = route("JCM", Direction.OUTBOUND, "JCM/utama", "a")
 INBOUND = route("JCM", Direction.INBOUND, "a", "JCM/utama")
 S, R = Party.SENDER, Party.RECIPIENT
@@ -69,7 +68,7 @@ def told(
         failure=failure,
         uncertain=uncertain,
     )
-    return advise(of.route, result, SLOW_AFTER)
+    return advise(of, result)
 
 
 def whole(advice: Advice) -> str:
@@ -135,7 +134,7 @@ def refused(step: Step, code: int, text: str, of: WatchedRoute = OUTBOUND) -> Ad
         outcome=ended.outcome,
         failure=ended.failure,
     )
-    return advise(of.route, result, SLOW_AFTER)
+    return advise(of, result)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +206,7 @@ def test_a_mailbox_that_microsoft_does_not_connect_is_a_matter_of_rights() -> No
         (465, Security.STARTTLS, Reason.NO_ANSWER, Outcome.TIMEOUT, Phase.CONNECT, "security to implicit"),
         (25, Security.STARTTLS, Reason.NO_ANSWER, Outcome.CONNECT, Phase.CONNECT, "port 587 or 465"),
         (465, Security.IMPLICIT, Reason.NO_ANSWER, Outcome.CONNECT, Phase.CONNECT, "firewall drops port 465"),
-        (587, Security.STARTTLS, Reason.NO_ANSWER, Outcome.TIMEOUT, Phase.SUBMIT, "while it took the message"),
+        (587, Security.STARTTLS, Reason.NO_ANSWER, Outcome.TIMEOUT, Phase.DATA, "while it took the message"),
         (587, Security.STARTTLS, Reason.TLS_NOT_OFFERED, Outcome.TLS, Phase.TLS, "smtpd_tls_security_level"),
         (465, Security.IMPLICIT, Reason.CERTIFICATE_OF_ANOTHER, Outcome.TLS, Phase.TLS, "not for mel.contoh.gov.my"),
         (465, Security.IMPLICIT, Reason.CERTIFICATE_EXPIRED, Outcome.TLS, Phase.TLS, "renew"),
@@ -277,7 +276,7 @@ def test_a_forward_that_fails_is_not_told_as_a_mailbox_that_fails() -> None:
     advice = told(Reason.COPY_RETURNED, Phase.TRANSIT, R, Outcome.BOUNCED, of=inside, detail="552 5.2.2 penuh")
     assert "that mailbox refused it" in advice.what
     assert advice.who == "JCM's mail administrator"
-    assert "docs/forwarding.md" in whole(advise(of.route, arrived(of, T0, junk=True), SLOW_AFTER))
+    assert "docs/forwarding.md" in whole(advise(of, arrived(of, T0, junk=True)))
 
 
 def test_what_was_sent_to_a_public_address_and_is_lost_may_lie_there() -> None:
@@ -313,10 +312,23 @@ def test_whoever_reads_by_pop3_is_told_that_it_shows_no_junk() -> None:
 
 
 def test_what_arrived_is_well_slow_or_among_the_junk() -> None:
-    assert "works" in advise(OUTBOUND.route, arrived(OUTBOUND, T0), SLOW_AFTER).what
-    slow = advise(OUTBOUND.route, arrived(OUTBOUND, T0, timedelta(seconds=90)), SLOW_AFTER)
+    assert "works" in advise(OUTBOUND, arrived(OUTBOUND, T0)).what
+    slow = advise(OUTBOUND, arrived(OUTBOUND, T0, timedelta(seconds=90)))
     assert "took 90 s; more than 60 s is slow" in slow.what
-    assert "among the junk" in advise(OUTBOUND.route, arrived(OUTBOUND, T0, junk=True), SLOW_AFTER).what
+    assert "among the junk" in advise(OUTBOUND, arrived(OUTBOUND, T0, junk=True)).what
+
+
+@pytest.mark.blind
+def test_a_server_that_does_not_say_that_it_took_the_message_is_not_told_to_be_well() -> None:
+    came = arrived(OUTBOUND, T0)
+    unanswered = advise(OUTBOUND, replace(came, uncertain=True))
+    late = advise(OUTBOUND, replace(came, phases={**came.phases, Phase.DATA: timedelta(seconds=17)}))
+    for advice in (unanswered, late):
+        assert "people send again" in advice.what
+        assert advice.who == "JCM's mail administrator"
+        assert any("milter" in step for step in advice.steps)
+    assert "did not say that it had taken the message (after 1.0 s)" in unanswered.what
+    assert "took 17 s to say that it had taken the message, more than 15 s" in late.what
 
 
 def test_a_reason_that_nobody_knows_is_told_as_it_is() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -92,6 +93,40 @@ def test_mail_that_arrives_badly_is_held_against_those_who_do_better_with_others
     across = [(Grade.SLOW, Blame.NOBODY), (Grade.NONE, Blame.REFERENCE), (Grade.PENDING, Blame.REFERENCE)]
     assert verdicts(OUTBOUND, transit(OUTBOUND)) == verdicts(INBOUND, transit(INBOUND)) == across
     assert verdicts(INTERNAL, transit(INTERNAL)) == [(Grade.SLOW, Blame.NOBODY)] * 3
+
+
+UNANSWERED_FOR = {"uncertain": True}
+ANSWERED_LATE = {"phases": dict.fromkeys(Phase, SECOND) | {Phase.DATA: 16 * SECOND}}
+SLOW = (Grade.SLOW, Blame.NOBODY)
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("taken", [UNANSWERED_FOR, ANSWERED_LATE], ids=["unanswered", "late"])
+@pytest.mark.parametrize("junk", [False, True])
+@pytest.mark.parametrize(
+    ("of", "expected"),
+    [
+        # What breaks a connection in the middle may be our network.
+        (INTERNAL, [SLOW, (Grade.NONE, Blame.NETWORK), (Grade.PENDING, Blame.NETWORK)]),
+        (OUTBOUND, [SLOW, (Grade.NONE, Blame.NETWORK), (Grade.PENDING, Blame.NETWORK)]),
+        (CONTROL, [(Grade.SLOW, Blame.REFERENCE)] * 3),
+    ],
+    ids=["internal", "outbound", "control"],
+)
+def test_mail_that_arrives_and_was_not_answered_for_in_time_is_degraded_sending(
+    of: WatchedRoute, taken: dict[str, Any], expected: list[tuple[Grade, Blame]], *, junk: bool
+) -> None:
+    assert verdicts(of, replace(arrived(of, T0, junk=junk), **taken)) == expected
+
+
+@pytest.mark.parametrize("taken", [UNANSWERED_FOR, ANSWERED_LATE], ids=["unanswered", "late"])
+def test_how_a_reference_takes_messages_says_nothing_of_the_agency_they_reach(taken: dict[str, Any]) -> None:
+    assert verdicts(INBOUND, replace(arrived(INBOUND, T0), **taken)) == [(Grade.GOOD, Blame.NOBODY)] * 3
+
+
+def test_an_answer_within_half_of_the_patience_is_in_good_time() -> None:
+    prompt = replace(arrived(OUTBOUND, T0), phases=dict.fromkeys(Phase, SECOND) | {Phase.DATA: 15 * SECOND})
+    assert verdicts(OUTBOUND, prompt) == [(Grade.GOOD, Blame.NOBODY)] * 3
 
 
 def test_a_refused_password_is_a_matter_of_credentials_wherever_it_is_refused() -> None:

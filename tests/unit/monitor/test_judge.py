@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -32,6 +33,7 @@ from tests.unit.monitor.trial import (
     on_the_way,
     slow,
     smtp,
+    unanswered,
     world,
 )
 
@@ -173,6 +175,7 @@ def test_an_account_is_well_again_when_both_of_its_servers_let_it_in() -> None:
         (imap(Outcome.TIMEOUT, Phase.RETRIEVE), Matter.RECEIVING),
         (imap(Outcome.TLS, Phase.TLS), Matter.RECEIVING),
         (slow(), Matter.DEGRADED),
+        (unanswered, Matter.DEGRADED),
         (slow(junk=True), Matter.DEGRADED),
     ],
 )
@@ -187,6 +190,28 @@ def test_an_agency_that_is_broken_is_found_with_what_is_the_matter_and_since_whe
     assert (found.matter, found.since) == (matter, broke_at)
     assert here.trouble("JKT") is None
     assert here.own() == set()
+
+
+@pytest.mark.blind
+def test_only_sending_is_degraded_where_the_server_hangs_up_instead_of_saying_that_it_took_the_message() -> None:
+    here = world("JCM", "JKT").rounds(3)
+    here.faults["JCM/utama"] = unanswered
+    here.rounds(4)
+
+    degraded = {way: health for way, health in here.judge.directions("JCM").items() if health is not Health.UP}
+    assert degraded == dict.fromkeys((Direction.INTERNAL, Direction.OUTBOUND), Health.DEGRADED)
+    here.faults.clear()
+    assert here.rounds(3).trouble("JCM") is None
+
+
+@pytest.mark.parametrize("reference", ["a", "b"])
+def test_a_reference_that_hangs_up_so_is_our_own_matter_and_no_agency_s(reference: str) -> None:
+    here = world("JCM", "JKT").rounds(3)
+    here.faults[reference] = unanswered
+    here.rounds(4)
+
+    assert here.own() == {f"reference/{reference}"}
+    assert here.trouble("JCM") is here.trouble("JKT") is None
 
 
 def test_an_agency_alone_is_found_too() -> None:
@@ -532,6 +557,23 @@ def test_a_message_that_comes_after_all_was_slow_and_not_lost() -> None:
     assert here.judge.route_health(internal.name) is Health.DEGRADED
     here.judge.came_late(internal.name, "ffffffffffffffff", 5 * MINUTE, here.now)
     here.judge.came_late("no such route", "ffffffffffffffff", 5 * MINUTE, here.now)
+
+
+@pytest.mark.blind
+def test_a_message_that_was_never_answered_for_and_comes_after_its_run_was_slow_and_not_refused() -> None:
+    here = world("JCM").rounds(3)
+    outbound = here.routes[1]
+    for n in range(3):
+        cut = failed(outbound, here.now, Outcome.CONNECT, Phase.DATA, Party.SENDER, token=f"{n:016x}")
+        here.judge.take_in(replace(cut, uncertain=True), here.now)
+        here.judge.take_in(arrived(here.routes[-1], here.now + SECOND), here.now + SECOND)
+        here.now += 5 * MINUTE
+    assert here.judge.route_health(outbound.name) is Health.DOWN
+
+    for n in range(3):
+        here.judge.came_late(outbound.name, f"{n:016x}", 5 * MINUTE, here.now)
+
+    assert here.judge.route_health(outbound.name) is Health.DEGRADED
 
 
 def test_a_route_that_cannot_see_is_looked_at_again_while_the_other_says_down() -> None:

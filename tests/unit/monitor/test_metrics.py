@@ -117,10 +117,26 @@ def test_the_transit_histogram_counts_only_deliveries(metrics: Metrics) -> None:
     assert Scrape(metrics).value("transit_seconds_count", direction="outbound") == 2
 
 
+@pytest.mark.blind
+def test_how_long_servers_took_to_answer_for_messages_is_counted_by_direction_and_stays_in_the_submission(
+    metrics: Metrics,
+) -> None:
+    finish(metrics, run(Outcome.CONNECT, submit=1, data=16.5))
+    finish(metrics, run(Outcome.DELIVERED, submit=1, data=0.5))
+    finish(metrics, run(Outcome.AUTH, connect=1))
+    scrape = Scrape(metrics)
+    assert scrape.value("data_seconds_count", direction="outbound") == 2
+    assert scrape.value("data_seconds_bucket", direction="outbound", le="15.0") == 1
+    assert scrape.value("probe_phase_seconds", route=ROUTE, phase="submit") is None
+    finish(metrics, run(Outcome.DELIVERED, submit=1, data=0.5))
+    assert Scrape(metrics).value("probe_phase_seconds", route=ROUTE, phase="submit") == 1.5
+
+
 def test_a_late_arrival_is_a_delivery_too_and_its_hour_can_be_told(metrics: Metrics) -> None:
     metrics.arrived(Arrival.LATE, direction="inbound", transit=timedelta(minutes=40))
     metrics.arrived(Arrival.DUPLICATE, direction="inbound", transit=timedelta(minutes=40))
     metrics.arrived(Arrival.FORGED)
+    metrics.arrived(Arrival.NAMESAKE)
     scrape = Scrape(metrics)
     assert scrape.value("transit_seconds_bucket", direction="inbound", le="1800.0") == 0
     assert scrape.value("transit_seconds_bucket", direction="inbound", le="3600.0") == 1

@@ -102,6 +102,16 @@ def test_a_route_that_failed_says_where_and_why() -> None:
     assert view_route("r", Direction.INTERNAL, Health.DOWN, run).why == "submit (recipient) 554: contoh: spam"
 
 
+def test_a_route_shows_that_its_message_was_never_answered_for_and_how_long_that_took() -> None:
+    came = arrived(INTERNAL, T0)
+    shown = view_route("r", Direction.INTERNAL, Health.DEGRADED, replace(came, uncertain=True))
+    assert (shown.outcome, shown.why, shown.data_seconds) == (
+        Outcome.DELIVERED,
+        "data (sender): no answer, though it was taken",
+        1.0,
+    )
+
+
 def test_a_route_that_was_never_run_shows_nothing() -> None:
     shown = view_route("r", Direction.INTERNAL, Health.UNKNOWN, None)
 

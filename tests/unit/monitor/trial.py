@@ -154,6 +154,11 @@ def slow(transit: timedelta = 2 * MINUTE, *, junk: bool = False) -> Fault:
     return lambda of, at, party: arrived(of, at, transit, junk=junk)
 
 
+def unanswered(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+    """Take messages, and hang up instead of saying so."""
+    return replace(arrived(of, at), uncertain=True) if party is Party.SENDER else None
+
+
 REFUSED = both(imap(Outcome.CONNECT, Phase.CONNECT), smtp(Outcome.CONNECT, Phase.CONNECT))
 NO_SIGN_IN = both(imap(Outcome.AUTH, Phase.AUTH), smtp(Outcome.AUTH, Phase.AUTH))
 LOSES = on_the_way(Outcome.LOST)

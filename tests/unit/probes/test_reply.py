@@ -42,8 +42,8 @@ SENDER, RECIPIENT = Party.SENDER, Party.RECIPIENT
         (Step.SENDER, 550, "5.7.1 not yours", Outcome.REJECTED, Phase.SUBMIT, Reason.SENDER_REFUSED, False),
         (Step.RECIPIENT, 550, "5.1.1 unknown", Outcome.REJECTED, Phase.SUBMIT, Reason.RECIPIENT_REFUSED, False),
         (Step.RECIPIENT, 450, "4.2.0 greylisted", Outcome.DEFERRED, Phase.SUBMIT, Reason.COME_AGAIN, False),
-        (Step.MESSAGE, 554, "5.7.1 spam", Outcome.REJECTED, Phase.SUBMIT, Reason.MESSAGE_REFUSED, False),
-        (Step.MESSAGE, 452, "4.3.1 disk full", Outcome.DEFERRED, Phase.SUBMIT, Reason.COME_AGAIN, False),
+        (Step.MESSAGE, 554, "5.7.1 spam", Outcome.REJECTED, Phase.DATA, Reason.MESSAGE_REFUSED, False),
+        (Step.MESSAGE, 452, "4.3.1 disk full", Outcome.DEFERRED, Phase.DATA, Reason.COME_AGAIN, False),
     ],
 )
 def test_smtp_replies(

@@ -141,8 +141,15 @@ async def test_silence_after_the_message_is_no_failure_when_it_arrives() -> None
     result = await world.run()
     assert result.outcome is Outcome.DELIVERED
     assert result.uncertain
-    assert Phase.SUBMIT not in result.phases
     assert len(world.smtp.taken) == 1
+
+
+@pytest.mark.blind
+async def test_how_long_the_server_took_to_answer_for_a_message_is_known_also_when_it_never_did() -> None:
+    unanswered = await World(answers=False).run()
+    assert unanswered.phases[Phase.DATA] > 0.9 * PATIENCE.session
+    prompt = await World().run()
+    assert timedelta() < prompt.phases[Phase.DATA] < PATIENCE.slow_data
 
 
 async def test_silence_after_the_message_keeps_its_cause_when_it_does_not() -> None:
@@ -151,7 +158,7 @@ async def test_silence_after_the_message_keeps_its_cause_when_it_does_not() -> N
     assert result.outcome is Outcome.TIMEOUT
     assert result.uncertain
     assert result.failure is not None
-    assert (result.failure.phase, result.failure.party) == (Phase.SUBMIT, Party.SENDER)
+    assert (result.failure.phase, result.failure.party) == (Phase.DATA, Party.SENDER)
     assert len(world.smtp.taken) == 1
 
 
@@ -191,7 +198,7 @@ async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ("AUTH", Phase.AUTH),
         ("MAIL", Phase.SUBMIT),
         ("RCPT", Phase.SUBMIT),
-        ("DATA", Phase.SUBMIT),
+        ("DATA", Phase.DATA),
     ],
 )
 async def test_a_submission_server_that_hangs_ends_at_the_deadline(word: str, phase: Phase, trick: Trick) -> None:

@@ -48,7 +48,7 @@ async def test_a_message_is_handed_over_as_it_is() -> None:
     standin, recorder = SmtpStandIn(), Recorder()
     assert await submitted_to(standin, recorder=recorder) == Submitted()
     assert standin.taken == [MESSAGE.replace(b"\r\n.", b"\r\n..")]
-    assert list(recorder.phases) == [Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH, Phase.SUBMIT]
+    assert list(recorder.phases) == [Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH, Phase.SUBMIT, Phase.DATA]
     assert not recorder.uncertain
     assert standin.asked[-1] == "QUIT"
 
@@ -108,11 +108,11 @@ async def test_a_server_that_does_not_let_us_begin(
         ("RCPT", "450 4.2.0 kelabu\r\n", Outcome.DEFERRED, Phase.SUBMIT, Reason.COME_AGAIN),
         ("RCPT", hang, Outcome.TIMEOUT, Phase.SUBMIT, Reason.NO_ANSWER),
         ("RCPT", tarpit, Outcome.TIMEOUT, Phase.SUBMIT, Reason.NO_ANSWER),
-        ("DATA", "554 5.5.1 tidak\r\n", Outcome.REJECTED, Phase.SUBMIT, Reason.MESSAGE_REFUSED),
-        ("DATA", close, Outcome.CONNECT, Phase.SUBMIT, Reason.CONNECTION_CLOSED),
-        ("DATA", hang, Outcome.TIMEOUT, Phase.SUBMIT, Reason.NO_ANSWER),
-        (".", "554 5.7.1 spam\r\n", Outcome.REJECTED, Phase.SUBMIT, Reason.MESSAGE_REFUSED),
-        (".", "452 4.3.1 penuh\r\n", Outcome.DEFERRED, Phase.SUBMIT, Reason.COME_AGAIN),
+        ("DATA", "554 5.5.1 tidak\r\n", Outcome.REJECTED, Phase.DATA, Reason.MESSAGE_REFUSED),
+        ("DATA", close, Outcome.CONNECT, Phase.DATA, Reason.CONNECTION_CLOSED),
+        ("DATA", hang, Outcome.TIMEOUT, Phase.DATA, Reason.NO_ANSWER),
+        (".", "554 5.7.1 spam\r\n", Outcome.REJECTED, Phase.DATA, Reason.MESSAGE_REFUSED),
+        (".", "452 4.3.1 penuh\r\n", Outcome.DEFERRED, Phase.DATA, Reason.COME_AGAIN),
     ],
 )
 async def test_a_refusal_for_now_is_told_from_one_for_good_and_says_where(
@@ -138,9 +138,19 @@ async def test_silence_after_the_message_is_a_doubt_and_the_message_is_not_sent_
     submitted = await submitted_to(standin, recorder=recorder)
     assert submitted.doubt is not None
     assert submitted.doubt.outcome is outcome
-    assert submitted.doubt.failure.phase is Phase.SUBMIT
+    assert submitted.doubt.failure.phase is Phase.DATA
     assert recorder.uncertain
-    assert Phase.SUBMIT not in recorder.phases
+    assert Phase.DATA in recorder.phases
+    assert len(standin.taken) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "doubtful"), [("252 mungkin\r\n", False), ("354 lagi\r\n", True), ("apa?\r\n", True)]
+)
+async def test_an_answer_that_is_neither_yes_nor_no_is_a_doubt_and_no_refusal(answer: str, *, doubtful: bool) -> None:
+    standin, recorder = SmtpStandIn(tricks={".": answer}), Recorder()
+    submitted = await submitted_to(standin, recorder=recorder)
+    assert (submitted.doubt is not None) is recorder.uncertain is doubtful
     assert len(standin.taken) == 1
 
 

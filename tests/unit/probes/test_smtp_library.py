@@ -71,8 +71,8 @@ async def test_what_smtp_said_in_clear_is_not_believed_after_starttls() -> None:
         ({"EHLO": "250-mel\r\n250 AUTH PLAIN\r\n250 lebih\r\n"}, Phase.AUTH),
         ({"AUTH": "235 2.7.0 masuk\r\n250 lebih\r\n", "MAIL": "550 5.7.1 tidak\r\n"}, Phase.SUBMIT),
         ({"MAIL": "250 2.1.0 baik\r\n250 lebih\r\n", "RCPT": "550 5.1.1 tiada\r\n"}, Phase.SUBMIT),
-        ({"RCPT": "250 2.1.5 baik\r\n354 lebih\r\n", "DATA": "451 4.3.0 nanti\r\n"}, Phase.SUBMIT),
-        ({"DATA": "354 teruskan\r\n250 2.0.0 lebih\r\n"}, Phase.SUBMIT),
+        ({"RCPT": "250 2.1.5 baik\r\n354 lebih\r\n", "DATA": "451 4.3.0 nanti\r\n"}, Phase.DATA),
+        ({"DATA": "354 teruskan\r\n250 2.0.0 lebih\r\n"}, Phase.DATA),
     ],
 )
 async def test_a_reply_that_nobody_asked_for_is_not_taken_for_the_next_one(
@@ -207,7 +207,7 @@ async def test_every_message_has_a_connection_of_its_own_and_many_go_side_by_sid
 
 @pytest.mark.pitfall
 @pytest.mark.parametrize(
-    ("word", "slow"), [("EHLO", Phase.CONNECT), ("AUTH", Phase.AUTH), ("RCPT", Phase.SUBMIT), (".", Phase.SUBMIT)]
+    ("word", "slow"), [("EHLO", Phase.CONNECT), ("AUTH", Phase.AUTH), ("RCPT", Phase.SUBMIT), (".", Phase.DATA)]
 )
 async def test_what_takes_long_is_seen_in_its_own_leg_and_in_no_other(word: str, slow: Phase) -> None:
     async def slowly(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -216,7 +216,7 @@ async def test_what_takes_long_is_seen_in_its_own_leg_and_in_no_other(word: str,
 
     standin, recorder = SmtpStandIn(tricks={word: slowly}), Recorder()
     assert await submitted_to(standin, recorder=recorder, within=timedelta(seconds=5)) == Submitted()
-    assert list(recorder.phases) == [Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH, Phase.SUBMIT]
+    assert list(recorder.phases) == [Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH, Phase.SUBMIT, Phase.DATA]
     assert max(recorder.phases, key=recorder.phases.__getitem__) is slow
     assert recorder.phases[slow] >= timedelta(seconds=0.2)
 

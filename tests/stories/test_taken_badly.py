@@ -1,0 +1,34 @@
+"""A server that takes messages and hangs up instead of saying so: mail arrives, and whoever sends sees an error."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from monitor.lab.mail import Fault
+from tests.stories.living import bring_to_life
+from tests.stories.lookout import AGENCY, lookout
+
+OUT = f"{AGENCY}/outbound/rujukan-a"
+
+
+@pytest.mark.blind
+async def test_mail_that_arrives_though_the_server_hung_up_on_its_sender_is_never_shown_to_be_well(
+    tmp_path: Path,
+) -> None:
+    async with lookout(tmp_path) as watching:
+        await watching.break_(Fault.CUT_TAKEN)
+        degraded = await watching.until("mail_degraded", 1, agency=AGENCY, direction="outbound")
+        assert degraded.value("probe_success", route=OUT) == 1
+        assert degraded.total("data_seconds_count", direction="outbound") > 0
+        page = (await watching.client.get(watching.url)).text
+        assert "no answer, though it was taken" in page
+
+        words = ["monitor.cli", "probe", AGENCY, "outbound/rujukan-a", "--config", str(watching.world.settings)]
+        async with asyncio.timeout(60):
+            code = await bring_to_life(words, tmp_path / "kata.txt").wait()
+        told = " ".join((tmp_path / "kata.txt").read_text().split())
+        assert (code, "people send again" in told) == (9, True), told
+        assert "Nothing is to be done" not in told
