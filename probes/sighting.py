@@ -100,6 +100,8 @@ def _header_only(fields: Iterable[tuple[bytes, bytes]]) -> Message:
     message = Message(policy=policy.compat32)
     for name, value in fields:
         message.set_raw(name.decode("ascii"), value.decode("ascii", "surrogateescape"))
+    # Without a body, not without any payload: `email` cannot decode that where the header says that it is encoded.
+    message.set_payload("")
     return message
 
 

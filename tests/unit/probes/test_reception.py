@@ -45,3 +45,14 @@ async def test_mail_that_cannot_be_parsed_is_left_alone() -> None:
         return b"".join(b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(3000))
 
     assert not await reception().receive(letter(nested), Folder.INBOX, count=True)
+
+
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "x-uuencode"])
+async def test_foreign_mail_whose_only_part_is_encoded_does_not_end_the_watch(encoding: str) -> None:
+    header = f"Subject: mesyuarat\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode()
+
+    async def whole() -> bytes | None:
+        return header + b"UHVrdWwgOS4=\r\n"
+
+    mail = Letter(uid=1, header=header, size=len(header) + 14, whole=whole)
+    assert not await reception().receive(mail, Folder.INBOX, count=True)
