@@ -13,11 +13,11 @@ from base64 import encodebytes
 from binascii import b2a_qp
 from dataclasses import dataclass
 from datetime import datetime
-from email import message_from_bytes, policy
 from email.errors import MessageError
 from email.message import Message
 from email.utils import format_datetime
 
+from probes.mime import is_charset, taken_apart
 from probes.token import Token
 
 TOKEN_HEADER = "X-Pantau-Token"  # noqa: S105 - a header's name
@@ -153,7 +153,7 @@ def examine(raw: bytes, expected: Token) -> Whole | Corrupted:
         # To the octet, as almost always: taking it apart costs as much as fetching it did.
         return Whole()
     try:
-        message = message_from_bytes(raw, policy=policy.compat32)
+        message = taken_apart(raw)
         changes = (*_text_changes(message, expected), *_attachment_changes(message, expected))
     except (MessageError, LookupError, ValueError, RecursionError) as error:
         return Corrupted((f"not readable as mail: {type(error).__name__}",))
@@ -194,8 +194,9 @@ def _is_attachment(part: Message) -> bool:
 def _decoded(part: Message) -> str:
     charset = part.get_content_charset("utf-8")
     try:
-        return _octets(part).decode(charset, "replace")
+        return _octets(part).decode(charset if is_charset(charset) else "utf-8", "replace")
     except LookupError:
+        # One that makes other octets of octets.
         return _octets(part).decode("utf-8", "replace")
 
 

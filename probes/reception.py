@@ -148,9 +148,12 @@ class Reception:
     def _parsing(self, letter: Letter) -> Iterator[None]:
         try:
             yield
-        except (RecursionError, ValueError, LookupError, TypeError, AttributeError):
-            # The parser of the standard library gives up in many ways on hostile mail, which must not stop the watch.
-            _log.warning("a mail cannot be parsed", mailbox=self.mailbox.name, uid=letter.uid)
+        except Exception as error:  # noqa: BLE001 - see below
+            # The parser of the standard library gives up in ways that nobody has counted, and anybody may send the mail
+            # on which it does. One that ended the watch would end it at each new connection again.
+            _log.warning(
+                "a mail cannot be parsed", mailbox=self.mailbox.name, uid=letter.uid, error=type(error).__name__
+            )
 
     async def _hand_over(
         self, letter: Letter, content: bytes | None, seen: Seen, recipients: Sequence[Expectation]

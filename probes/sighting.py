@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from email import message_from_bytes, policy
-from email.errors import MessageError
-from email.header import decode_header, make_header
+from email import policy
 from email.message import Message
 from enum import StrEnum
 
 from probes.bounce import Report, parse
 from probes.message import TOKEN_HEADER, boundary_of, subject_of
+from probes.mime import header_of, in_clear, taken_apart
 from probes.token import Reading, Token, TokenSigner
 
 _CARRIERS = (TOKEN_HEADER, "Subject", "References", "In-Reply-To", "Message-ID")
@@ -88,7 +87,7 @@ def _taken_apart(raw: bytes) -> Message:
         fields = [_FIELD.fullmatch(line) for line in _LINE_END.split(header)]
         if all(fields):
             return _header_only([(match[1], match[2]) for match in fields if match])
-    return message_from_bytes(raw, policy=policy.compat32)
+    return taken_apart(raw)
 
 
 def _header_only(fields: Iterable[tuple[bytes, bytes]]) -> Message:
@@ -110,13 +109,13 @@ def may_hide_token(header: bytes) -> bool:
     # Most mail is none, and reading a header takes a while.
     if b"multipart/report" not in header.lower():
         return False
-    return message_from_bytes(header, policy=policy.compat32).get_content_type() == "multipart/report"
+    return header_of(header).get_content_type() == "multipart/report"
 
 
 def _texts(message: Message, raw: bytes) -> Iterator[str]:
     for name in _CARRIERS:
         for value in message.get_all(name, ()):
-            yield _plain(str(value))
+            yield in_clear(str(value))
     yield _unfolded(raw)
     for part in message.walk():
         # Encoded parts hide the token from the line above; only what is text may hold one.
@@ -124,14 +123,6 @@ def _texts(message: Message, raw: bytes) -> Iterator[str]:
             payload = part.get_payload(decode=True)
             if isinstance(payload, bytes):
                 yield payload.decode("latin-1")
-
-
-def _plain(value: str) -> str:
-    """Undo RFC 2047: a relay that adds a word outside ASCII to the subject encodes all of it."""
-    try:
-        return str(make_header(decode_header(value)))
-    except (MessageError, LookupError, ValueError):
-        return value
 
 
 def _is_ours(message: Message, token: Token) -> bool:
@@ -156,4 +147,4 @@ def _answers(message: Message) -> bool:
 
 def _subject(message: Message) -> str:
     """Return the subject in clear, without what gateways put before it: behind that, too, an answer is one."""
-    return _TAGS.sub("", _plain(str(message.get("Subject", "")))).strip()
+    return _TAGS.sub("", in_clear(str(message.get("Subject", "")))).strip()

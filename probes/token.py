@@ -33,7 +33,8 @@ _STRIDE = 0x9E3779B1
 _LASTS_AT_MOST = 255
 _LETTERS = 56
 #: What looks like a token, whole or not: a shorter or longer run of letters is a look-alike and is reported as one.
-_LOOKS_LIKE = re.compile(rf"{_PREFIX}([a-z2-7]{{24,200}})", re.IGNORECASE)
+#: Of ASCII only: some letters that only look like these become two when their case is changed.
+_LOOKS_LIKE = re.compile(rf"{_PREFIX}([a-z2-7]{{24,200}})", re.ASCII | re.IGNORECASE)
 #: One text with more look-alikes than this is an attack on our CPU; the rest is not read.
 _AT_MOST = 50
 
