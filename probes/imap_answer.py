@@ -35,10 +35,11 @@ _STATUS_LINE = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGNORECASE)
 _FETCH = re.compile(r"\d+ FETCH \(", re.IGNORECASE)
 _UID = re.compile(r"\bUID (\d+)", re.IGNORECASE)
 _SIZE = re.compile(r"\bRFC822\.SIZE (\d+)", re.IGNORECASE)
-_DELETED = re.compile(r"\bFLAGS \([^)]*\\Deleted\b", re.IGNORECASE)
+#: Nothing that opens stands in what it opened: from each of many that never close, the end of all would be looked for.
+_DELETED = re.compile(r"\bFLAGS \([^()]*\\Deleted\b", re.IGNORECASE)
 _INTERNAL_DATE = re.compile(r'\bINTERNALDATE "([^"]{1,40})"', re.IGNORECASE)
-_QUOTED_BODY = re.compile(r'BODY\[[^\]]*\](?:<\d+>)? "((?:[^"\\]|\\.)*)"', re.IGNORECASE)
-_ANNOUNCED = re.compile(r"\[CAPABILITY ([^\]]*)\]")
+_QUOTED_BODY = re.compile(r'BODY\[[^\[\]]*\](?:<\d+>)? "((?:[^"\\]|\\.)*)"', re.IGNORECASE)
+_ANNOUNCED = re.compile(r"\[CAPABILITY ([^\[\]]*)\]")
 _LIST = re.compile(r'LIST \(([^)]*)\) (?:"(?:[^"\\]|\\.)*"|NIL) (.+)$', re.IGNORECASE)
 #: Can stand unquoted (RFC 3501 9, astring). Office 365 hangs on a quoted name with "&-" in it.
 _ATOM = re.compile(r"[A-Za-z0-9!#$&'+,./:;<=>?@\[\]^_`|~-]+")
@@ -230,10 +231,16 @@ def announced(text: str) -> frozenset[str]:
 
 
 def listed(answers: list[Answer]) -> Iterator[Listed]:
-    """Yield the folders that LIST names, as they come."""
+    """Yield the folders that LIST names, as they come.
+
+    One whose name is no line is left out: what follows its first line would be another command.
+    """
     for answer in answers:
-        if (match := _LIST.match(answer.text)) is not None:
-            yield Listed(name=_name(match[2], answer), marks=frozenset(match[1].lower().split()))
+        if (match := _LIST.match(answer.text)) is None:
+            continue
+        name = _name(match[2], answer)
+        if not any(character in name for character in "\r\n\0"):
+            yield Listed(name=name, marks=frozenset(match[1].lower().split()))
 
 
 def junk_folders(answers: list[Answer]) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from probes.imap_answer import (
     Framer,
     Heard,
     Position,
+    announced,
     capabilities,
     fetched,
     folder_name,
@@ -137,6 +140,21 @@ def test_an_answer_of_endless_empty_literals_ends_and_costs_little() -> None:
 
     with pytest.raises(Unreadable):
         list(framer.feed(octets))
+
+
+@pytest.mark.parametrize("opening", ["BODY[", "FLAGS (", "[CAPABILITY ", "UID ", "(MESSAGES "])
+def test_what_opens_and_never_closes_takes_no_longer_than_other_answers(opening: str) -> None:
+    text = f"1 FETCH (UID 1 {opening * (200_000 // len(opening))}"
+    began = time.process_time()
+    assert fetched(Answer(text=text)) == Fetched(uid=1)
+    assert announced(text) == frozenset()
+    position([Answer(text=text)])
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("name", [b"Sarap\r\nA1 DELETE INBOX", b"Sarap\nx", b"Sarap\0"])
+def test_a_folder_whose_name_is_no_line_is_none_of_ours(name: bytes) -> None:
+    assert junk_folders([Answer(text='LIST (\\Junk) "/" {9}', literals=(name,))]) == ()
 
 
 ABSURD = "9" * 5000
