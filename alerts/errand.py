@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import structlog
 
+from alerts.channel import ON_PAPER
 from alerts.clock import Clock
 from alerts.composer import Composer
 from alerts.contact import Address
@@ -86,7 +87,8 @@ async def run(errand: Errand, line: Line, composer: Composer, policy: DeliveryPo
         speechless = DeliveryError(ErrorClass.PERMANENT, "it could not be put into words; see the log")
         return _refused(errand, speechless, policy, clock.now())
     outcome = await _carry_out(errand, line, order, policy, clock)
-    return replace(outcome, sha256=content_digest(order.content)) if errand.deed is Deed.SEND else outcome
+    handed_over = order.content if errand.deed is Deed.SEND else None
+    return outcome if handed_over is None else replace(outcome, sha256=content_digest(handed_over))
 
 
 async def _carry_out(errand: Errand, line: Line, order: Order, policy: DeliveryPolicy, clock: Clock) -> Outcome:
@@ -118,11 +120,16 @@ def content_digest(content: Content) -> str:
 
 
 async def _order(errand: Errand, composer: Composer) -> Order:
+    channel = errand.address.channel
+    # See `Order.content`. In a mass outage hundreds of letters lie in the tray, and each is looked for every minute.
+    has_content = errand.deed is Deed.SEND or (errand.deed is Deed.ASK and channel not in ON_PAPER)
     return Order(
         reference=errand.attempt.reference,
         address=errand.address.number,
         extension=errand.address.extension,
-        content=await composer.compose(errand.notice, errand.address.channel, response=errand.attempt.response),
+        content=await composer.compose(errand.notice, channel, response=errand.attempt.response)
+        if has_content
+        else None,
         expires_at=errand.notice.expires_at,
         created_at=errand.attempt.started_at,
     )

@@ -77,7 +77,9 @@ class Order:
     address: str = field(repr=False)
     #: Digits to press after an office line answers ("W1234#"), or empty.
     extension: str = field(default="", repr=False)
-    content: Content
+    #: What is to be sent. `None` when it was handed in before and is only asked about: a page takes 50 ms to be set. For an
+    #: SMS or a call it is there in `find`, too: a provider may have nothing of ours but the words.
+    content: Content | None
     #: The message is of no use to the person after this moment.
     expires_at: datetime
     #: When the attempt row was written: the start of the window to search in when reconciling.
@@ -241,16 +243,16 @@ class Gateway(Protocol):
         """Submit once. Raise `DeliveryError`; never retry inside."""
 
     async def find(self, order: Order) -> Report | Absent:
-        """Look for an earlier submission of the same order, after a crash or an ambiguous error.
+        """Look for an earlier submission of the same order, after a crash or an ambiguous error. On paper it has no content.
 
         Raise `DeliveryError` when the gateway cannot be asked now.
         """
 
     async def check(self, order: Order, provider_id: str) -> Report:
-        """Ask what became of a submission whose receipt is overdue. Raise `DeliveryError`."""
+        """Ask what became of a submission whose receipt is overdue; *order* has no content. Raise `DeliveryError`."""
 
     async def withdraw(self, order: Order, provider_id: str) -> bool:
-        """Take back what has not left yet; return whether it was still there to take."""
+        """Take back what has not left yet; return whether it was still there to take. *order* has no content."""
 
     async def hear(self, incoming: Incoming, desk: Desk) -> Answer:
         """Answer a provider's callback: check it, record it by *desk*, then speak. Raise `Refused`."""

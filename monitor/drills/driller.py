@@ -235,7 +235,9 @@ class Driller:
         over = now - record.begun_at > ASK_FOR
         look_at = None if over else now + ASK_EVERY
         await self._drills.change(record.reference, record.state, now, look_at=look_at)
-        if record.provider_id and record.gateway in self._exchange and self._exchange.take_spare(record.gateway):
+        # An answer sets the time of the next question: asked once more, one that never tells would be asked for ever.
+        known = record.provider_id and record.gateway in self._exchange
+        if not over and known and self._exchange.take_spare(record.gateway):
             calls.create_task(self._exerciser.check(record))
 
     async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:

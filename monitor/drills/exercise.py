@@ -74,7 +74,7 @@ class Exerciser:
     async def check(self, record: Record) -> None:
         """Ask its provider what became of it, and give the gateway's slot back."""
         try:
-            order = await self.order(record, record.begun_at + ASK_FOR)
+            order = _order(record, record.begun_at + ASK_FOR)
             async with asyncio.timeout(_DEADLINE_SECONDS):
                 report = await self._exchange[record.gateway].gateway.check(order, record.provider_id or "")
             await self._write_down(record.reference, _news(record, report))
@@ -89,14 +89,16 @@ class Exerciser:
     async def take_back(self, record: Record) -> None:
         """Take a letter out of its tray: one of a drill is not for the post."""
         try:
-            order = await self.order(record, record.begun_at + ASK_FOR)
-            await self._exchange[record.gateway].gateway.withdraw(order, record.provider_id or "")
-        except DeliveryError as error:
-            log.warning("the letter of a drill still lies in its tray", gateway=record.gateway, why=str(error))
+            order = _order(record, record.begun_at + ASK_FOR)
+            async with asyncio.timeout(_DEADLINE_SECONDS):
+                await self._exchange[record.gateway].gateway.withdraw(order, record.provider_id or "")
+        except (DeliveryError, TimeoutError) as error:
+            why = str(error) or "it did not come back"
+            log.warning("the letter of a drill still lies in its tray", gateway=record.gateway, why=why)
 
     async def _call(self, record: Record, expires_at: datetime) -> _News:
         try:
-            order = await self.order(record, expires_at)
+            order = _order(record, expires_at, await self.compose(record))
             async with asyncio.timeout(_DEADLINE_SECONDS):
                 report = await self._exchange[record.gateway].gateway.send(order)
         except DeliveryError as error:
@@ -148,17 +150,6 @@ class Exerciser:
             log.info("gateway judged in a drill", gateway=record.gateway, up=up)
         self._metrics.gateway_judged(record.channel, record.gateway, up=up)
 
-    async def order(self, record: Record, expires_at: datetime) -> Order:
-        """Return what a gateway is handed for an exercise."""
-        return Order(
-            reference=record.reference,
-            address=record.number,
-            extension=record.extension,
-            content=await self.compose(record),
-            expires_at=expires_at,
-            created_at=record.begun_at,
-        )
-
     async def compose(self, record: Record) -> Content:
         """Put an exercise into words."""
         match record.channel:
@@ -190,6 +181,17 @@ class Exerciser:
         """Return what an exercise carries; `None`: it is none of ours."""
         record = await self._drills.find(reference)
         return None if record is None else await self.compose(record)
+
+
+def _order(record: Record, expires_at: datetime, content: Content | None = None) -> Order:
+    return Order(
+        reference=record.reference,
+        address=record.number,
+        extension=record.extension,
+        content=content,
+        expires_at=expires_at,
+        created_at=record.begun_at,
+    )
 
 
 def _news(record: Record, report: Report) -> _News:

@@ -12,7 +12,7 @@ import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import alerts.gateways
-from alerts.channel import Channel
+from alerts.channel import ON_PAPER, Channel
 from alerts.gateway import (
     Absent,
     Content,
@@ -284,6 +284,24 @@ async def test_the_receipt_can_be_asked_for(bench: Bench, gateway: Gateway, orde
     report = await gateway.check(order, sent.provider_id or "")
     assert report.provider_id == sent.provider_id
     assert report.progress is not Progress.FAILED
+
+
+async def test_what_was_handed_in_is_asked_about_without_what_it_says(
+    name: str, bench: Bench, gateway: Gateway, order: Order
+) -> None:
+    """To set a page takes 50 ms. Where a provider has no reference of ours it is found by its words: an SMS."""
+    sent = await gateway.send(order)
+    await bench.settled()
+    silent = replace(order, content=None)
+    if kind_of(name).channel in ON_PAPER:
+        assert isinstance(await gateway.find(silent), Report)
+    assert (await gateway.check(silent, sent.provider_id or "")).provider_id == sent.provider_id
+    await gateway.withdraw(silent, sent.provider_id or "")
+
+
+async def test_an_order_without_content_cannot_be_sent(gateway: Gateway, order: Order) -> None:
+    with pytest.raises(TypeError):
+        await gateway.send(replace(order, content=None))
 
 
 async def test_what_has_left_is_not_taken_back(name: str, bench: Bench, gateway: Gateway, order: Order) -> None:

@@ -51,7 +51,13 @@ class Clock:
 
 
 class Words:
+    """Puts a notice into few words, and counts how often."""
+
+    def __init__(self) -> None:
+        self.composed: Counter[Channel] = Counter()
+
     async def compose(self, notice: Notice, channel: Channel, *, response: str = "") -> Content:
+        self.composed[channel] += 1
         numbers = "+".join(part.facts.number for part in notice.parts)
         return SmsContent(text=f"{notice.facts.purpose} {notice.facts.matter} {numbers}")
 
@@ -266,6 +272,7 @@ class Station:
         self.sms, self.voice, self.fax = Scripted(), Scripted(), Scripted()
         self.modem = Scripted()
         self.tray = Scripted(certain=True)
+        self.words = Words()
         self.policy = policy
         self.restart()
 
@@ -293,7 +300,7 @@ class Station:
         self.dispatcher = Dispatcher(
             store=_checked(self.store),
             exchange=self.exchange,
-            composer=Words(),
+            composer=self.words,
             clock=self.clock,
             observer=self.watcher,
             policy=self.policy,

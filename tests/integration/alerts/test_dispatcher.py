@@ -481,6 +481,26 @@ async def test_two_cycles_at_once_send_once(station: Station) -> None:
     assert len(await station.notices()) == 1
 
 
+@pytest.mark.blind
+async def test_a_page_is_set_when_it_is_sent_and_never_to_ask_about_it(station: Station) -> None:
+    """Over its whole life: cut off by a stop and found, asked about for two hours, and taken back in the end."""
+    await station.submit(trigger())
+    for gateway in (station.fax, station.tray):
+        gateway.happens.append(HANG)
+    now = station.clock.now()
+    await station.dispatcher.submit(Release(incident_id=1, at=now, by="Siti Contoh"))
+    await station.crash_and_restart()
+    await station.settle()
+    await station.advance(timedelta(hours=2))
+    await station.resolve()
+
+    asked = [call.split()[0] for gateway in (station.fax, station.tray) for call in gateway.calls]
+    assert {"send", "find", "check", "withdraw"} <= set(asked)
+    assert len(asked) > 60
+    assert station.words.composed[Channel.FAX] == len(station.fax.orders) == 2
+    assert station.words.composed[Channel.LETTER] == len(station.tray.orders) == 1
+
+
 async def test_two_cycles_at_once_take_a_letter_back_once(station: Station) -> None:
     await station.submit(trigger())
     await station.release()

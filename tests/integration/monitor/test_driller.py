@@ -19,7 +19,7 @@ from alerts.channel import Channel
 from alerts.contact import Address
 from alerts.drill import ExerciseState, Trainee
 from alerts.exchange import Exchange, Line
-from alerts.gateway import AckResult, Gateway, Heard, Surroundings
+from alerts.gateway import AckResult, Content, Gateway, Heard, Surroundings
 from alerts.gateways.tray import Tray, TraySettings
 from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
@@ -42,9 +42,9 @@ from monitor.store.database import Database
 from monitor.store.drills import Drill, Drills, Record
 from monitor.store.ledger import SqlStore
 from monitor.store.tables import journal
-from tests.integration.alerts.station import Clock
+from tests.integration.alerts.station import Clock, Scripted
 from tests.stories.theatre import text_of
-from tests.unit.alerts.people import MINUTE, OFFICE, SECOND, trigger
+from tests.unit.alerts.people import FAX, LETTER, MINUTE, OFFICE, SECOND, trigger
 from tests.unit.alerts.test_drill import WORKING
 
 WORDING = load()
@@ -369,6 +369,46 @@ async def test_the_letter_of_a_drill_is_marked_and_taken_out_of_the_tray_again(a
     await at.hold()
     assert list((at.place / "surat").glob("*.pdf")) == []
     assert (await at.journal())[-1] == "drill ended"
+
+
+@pytest.mark.blind
+async def test_a_drill_ends_though_a_gateway_never_tells_what_became_of_it(at: School) -> None:
+    silent = Scripted()
+    at.exchange.replace([Line(name="faks", channel=Channel.FAX, gateway=silent)])
+    at.trainees = [trainee("kementerian", FAX)]
+    await at.ask()
+    await at.hold(20)
+
+    assert await at.drills.under_way() == []
+    asked = [call for call in silent.calls if call.startswith("check")]
+    await at.hold(5)
+    assert [call for call in silent.calls if call.startswith("check")] == asked
+
+
+@pytest.mark.blind
+async def test_a_page_of_a_drill_is_not_set_anew_to_ask_about_it(at: School, monkeypatch: pytest.MonkeyPatch) -> None:
+    tray, gateway = Scripted(certain=True), Scripted()
+    at.exchange.replace(
+        [
+            Line(name="faks", channel=Channel.FAX, gateway=gateway),
+            Line(name="dulang", channel=Channel.LETTER, gateway=tray),
+        ]
+    )
+    at.trainees = [trainee("kementerian", FAX, LETTER)]
+    composed: list[Channel] = []
+    compose = at.exerciser.compose
+
+    async def counting(record: Record) -> Content:
+        composed.append(record.channel)
+        return await compose(record)
+
+    monkeypatch.setattr(at.exerciser, "compose", counting)
+    await at.ask()
+    await at.hold(20)
+
+    deeds = {call.split()[0] for call in (*gateway.calls, *tray.calls)}
+    assert deeds == {"send", "check", "withdraw"}
+    assert sorted(composed) == [Channel.FAX, Channel.LETTER]
 
 
 async def test_nobody_of_that_name_is_no_drill(at: School) -> None:
