@@ -104,4 +104,6 @@ def _distrust(error: ssl.SSLCertVerificationError) -> Reason:
 
 def _is_foreign(error: ssl.SSLError) -> bool:
     """Whether the peer answered our hello with something that is not TLS, such as its plain-text greeting."""
-    return error.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNEXPECTED_MESSAGE"}
+    known = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNEXPECTED_MESSAGE"}
+    # Python has no name for what newer libraries say of a record that is none.
+    return error.reason in known or "record layer failure" in str(error)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from probes.check import Finding, Verdict
 from probes.mailbox import Mailbox
 from probes.probe import ProbeFailure, Trace
-from probes.reply import expired
+from probes.reply import expired, shortened
 from probes.result import Outcome, Party
 from probes.trace import Recorder
 
@@ -47,8 +47,8 @@ class MailboxCheck:
                     verdict, detail = Verdict.PASS, await self.attempt(mailbox, recorder)
             except ProbeFailure as failure:
                 verdict, detail = _verdict(failure.outcome), _words(failure)
-            except TimeoutError:
-                overdue = expired(recorder.where[0], self.party)
+            except TimeoutError as late:
+                overdue = expired(recorder.where[0], self.party, shortened(str(late)))
                 verdict, detail = _verdict(overdue.outcome), _words(overdue)
         return Finding(aspect=self.aspect, subject=mailbox.name, verdict=verdict, detail=detail)
 

@@ -1,6 +1,7 @@
 """What a server's refusal means. Pure.
 
-SMTP reply codes: RFC 5321 4.2; of sign-in: RFC 4954 6; enhanced status codes: RFC 3463; IMAP response codes: RFC 5530.
+SMTP reply codes: RFC 5321 4.2; of STARTTLS: RFC 3207 4; of sign-in: RFC 4954 6; enhanced status codes: RFC 3463 and
+RFC 5248; IMAP response codes: RFC 5530.
 """
 
 from __future__ import annotations
@@ -18,10 +19,15 @@ _DETAIL_AT_MOST = 300
 _STATUS = re.compile(r"(?:^|[\s#(\[-])([245]\.\d{1,3}\.\d{1,3})(?=$|[\s)\];:,.-])")
 _IMAP_CODE = re.compile(r"^\s*\[([A-Z0-9-]+)", re.IGNORECASE)
 
-#: Sign-in is refused for what we showed: weak mechanism, wrong credentials, encryption required for it (RFC 4954 6).
-_CREDENTIALS_CODES = frozenset({534, 535, 538})
-#: Exchange Online refuses password sign-in as a policy with 550 5.7.30, and a disabled account with 5.7.139.
-_CREDENTIALS_STATUS = frozenset({"5.7.8", "5.7.9", "5.7.30", "5.7.139"})
+#: Sign-in is refused for what we showed: disabled account, weak mechanism, wrong credentials, encryption required for it
+#: (RFC 4954 6, RFC 5248 2.4).
+_CREDENTIALS_CODES = frozenset({525, 534, 535, 538})
+#: 4.7.12: a new mechanism wants the password to be shown once by the old one. Exchange Online refuses password sign-in as
+#: a policy with 550 5.7.30, and a disabled account with 5.7.139.
+_CREDENTIALS_STATUS = frozenset({"4.7.12", "5.7.8", "5.7.9", "5.7.13", "5.7.14", "5.7.30", "5.7.139"})
+#: The server hangs up, whatever it was asked: it is being shut down, or has had enough of us (RFC 5321 3.8). Whom it lets
+#: in no more cannot sign in, for whatever reason.
+_CLOSING = 421
 _IMAP_CREDENTIALS = frozenset({"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED"})
 #: Of a folder that we may not see.
 _IMAP_NOT_OURS = frozenset({"NOPERM", "NONEXISTENT"})
@@ -39,6 +45,9 @@ class Reason(StrEnum):
     #: The peer speaks, but not this protocol.
     UNEXPECTED_ANSWER = "unexpected answer"
     TLS_NOT_OFFERED = "TLS not offered"
+    #: The server offers it and refuses it in words when it is asked to begin.
+    TLS_UNAVAILABLE = "TLS not available"
+    #: The handshake fails.
     TLS_REFUSED = "TLS refused"
     TLS_NOT_SPOKEN = "TLS not spoken"
     CERTIFICATE_EXPIRED = "certificate expired"
@@ -76,6 +85,7 @@ class Step(StrEnum):
     """The part of a submission that a reply answers."""
 
     GREETING = "greeting"
+    HELLO = "hello"
     TLS = "tls"
     SIGN_IN = "sign-in"
     SENDER = "sender"
@@ -87,12 +97,14 @@ class Step(StrEnum):
 
 _PHASES = {
     Step.GREETING: Phase.CONNECT,
+    Step.HELLO: Phase.CONNECT,
     Step.TLS: Phase.TLS,
     Step.SIGN_IN: Phase.AUTH,
     Step.MESSAGE: Phase.DATA,
 }
 _REFUSALS = {
     Step.GREETING: Reason.SERVICE_REFUSED,
+    Step.HELLO: Reason.SERVICE_REFUSED,
     Step.SENDER: Reason.SENDER_REFUSED,
     Step.RECIPIENT: Reason.RECIPIENT_REFUSED,
     Step.MESSAGE: Reason.MESSAGE_REFUSED,
@@ -106,12 +118,16 @@ def smtp_failure(step: Step, code: int, text: str, party: Party = Party.SENDER, 
     status = status_in(text)
     refused = step is Step.SIGN_IN and (code in _CREDENTIALS_CODES or status in _CREDENTIALS_STATUS)
     outcome, reason = _meaning(step, code, refused=refused)
+    if step is Step.SIGN_IN and 300 <= code < 400:
+        # A question in base64, which may hold what we have said.
+        text = "it goes on asking instead of saying yes or no"
     failure = Failure(
         phase=_PHASES.get(step, Phase.SUBMIT),
         party=party,
         reason=reason,
         detail=shortened(joined(challenge, text)),
-        code=code,
+        # What aiosmtplib cannot read has none, by its own word.
+        code=code if 100 <= code < 600 else None,
         status=status,
         credentials_refused=refused,
     )
@@ -120,9 +136,11 @@ def smtp_failure(step: Step, code: int, text: str, party: Party = Party.SENDER, 
 
 def _meaning(step: Step, code: int, *, refused: bool) -> tuple[Outcome, Reason]:
     match step:
-        case Step.TLS:
-            return Outcome.TLS, Reason.TLS_REFUSED
-        case Step.SIGN_IN:
+        case _ if code == _CLOSING and step is not Step.SIGN_IN:
+            return Outcome.DEFERRED, Reason.COME_AGAIN
+        case Step.TLS if 400 <= code < 600:
+            return Outcome.TLS, Reason.TLS_UNAVAILABLE
+        case Step.SIGN_IN if 300 <= code < 600:
             return Outcome.AUTH, Reason.CREDENTIALS_REFUSED if refused else Reason.SIGN_IN_UNAVAILABLE
         case _ if 500 <= code < 600:
             return Outcome.REJECTED, _REFUSALS[step]

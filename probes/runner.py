@@ -68,8 +68,8 @@ async def _ending(probe: Probe, route: str, patience: Patience, recorder: Record
             return await probe.run(recorder), None
     except ProbeFailure as failure:
         return failure.outcome, failure.failure
-    except TimeoutError:
-        overdue = expired(*recorder.where)
+    except TimeoutError as late:
+        overdue = expired(*recorder.where, shortened(str(late)))
         return overdue.outcome, overdue.failure
     except Exception as error:  # noqa: BLE001 - a bug of ours tells nothing about the mail service
         _log.exception("a probe broke", route=route)

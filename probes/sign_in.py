@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from string import ascii_lowercase, ascii_uppercase
 from typing import TypeVar
+from urllib.parse import quote
 
 from aiosmtplib.auth import auth_xoauth2_encode
 
@@ -18,6 +21,12 @@ from probes.reply import Reason, shortened
 from probes.result import Failure, Outcome, Party, Phase
 
 T = TypeVar("T")
+
+#: So many characters of a secret are as good as the secret, to who has heard the rest elsewhere.
+_GIVEN_AWAY = 8
+_STARS = re.compile("\0+")
+#: Each letter stays one, which `lower` does not promise.
+_SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +78,24 @@ def plain(key: Password) -> str:
 
 
 def masked(text: str, key: Password | Bearer) -> str:
-    """Return *text*, which a server said about *key*, without what is secret in it: some repeat what they refuse."""
-    secrets = (key.response, key.token.secret) if isinstance(key, Bearer) else (plain(key), key.secret)
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
-    return text
+    """Return *text*, which a server said about *key*, without what is secret in it: some repeat what they refuse.
+
+    They repeat it as it was sent, decoded, cut off, wrapped, or in other letters, so whatever has eight characters in a
+    row in common with it is left out.
+    """
+    secret = key.token.secret if isinstance(key, Bearer) else key.secret
+    sent = key.response if isinstance(key, Bearer) else plain(key)
+    forms = [
+        form.translate(_SMALL)
+        for form in (secret, quote(secret, safe=""), sent, b64encode(secret.encode()).decode("ascii"))
+    ]
+    low, hidden = text.translate(_SMALL), set[int]()
+    for form in (form for form in forms if form):
+        length = min(_GIVEN_AWAY, len(form))
+        for start in range(len(low) - length + 1):
+            if low[start : start + length] in form:
+                hidden.update(range(start, start + length))
+    return _STARS.sub("***", "".join("\0" if place in hidden else letter for place, letter in enumerate(text)))
 
 
 async def _token(login: OAuth, party: Party, within: timedelta | None) -> AccessToken:

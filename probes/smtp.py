@@ -47,7 +47,7 @@ async def submit(mailbox: Mailbox, recipient: str, message: bytes, trace: Trace,
     and `TimeoutError` when time ran out before the message was sent; the trace knows where.
     """
     async with _signed_in(mailbox, trace, within) as session:
-        async with asyncio.timeout_at(session.deadline):
+        async with session.in_time():
             await session.envelope(recipient)
         submitted = await session.hand_over(message)
         if submitted.doubt is None:
@@ -61,7 +61,7 @@ async def rehearse(mailbox: Mailbox, trace: Trace, within: timedelta) -> None:
     Nothing is left anywhere. Raise as `submit` does.
     """
     async with _signed_in(mailbox, trace, within) as session:
-        async with asyncio.timeout_at(session.deadline):
+        async with session.in_time():
             await session.rehearse()
         await session.farewell()
 
@@ -77,7 +77,7 @@ async def _signed_in(mailbox: Mailbox, trace: Trace, within: timedelta) -> Async
         deadline = deadline or asyncio.get_running_loop().time() + within.total_seconds()
         session = _Session(mailbox, trace, deadline)
         try:
-            async with asyncio.timeout_at(deadline):
+            async with session.in_time():
                 await session.open()
                 await session.sign_in(key)
         except BaseException:
@@ -95,7 +95,7 @@ async def _signed_in(mailbox: Mailbox, trace: Trace, within: timedelta) -> Async
 class _Session:
     def __init__(self, mailbox: Mailbox, trace: Trace, deadline: float) -> None:
         #: On the loop's clock.
-        self.deadline = deadline
+        self._deadline = deadline
         #: The message has been written; what the server made of it may never be known.
         self._sent = False
         self._mailbox = mailbox
@@ -108,6 +108,16 @@ class _Session:
             hostname=self._server.host, timeout=None, start_tls=False, tls_context=self._server.tls
         )
         self._transports: list[asyncio.Transport] = []
+
+    @asynccontextmanager
+    async def in_time(self) -> AsyncIterator[None]:
+        """Raise `TimeoutError` when the deadline passes; it says whether the server was silent, or in the middle of a word."""
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                yield
+        except TimeoutError as late:
+            wire = self._client.protocol
+            raise TimeoutError(wire.unfinished if isinstance(wire, SmtpWire) else "") from late
 
     async def open(self) -> None:
         """Connect, get the greeting, and have TLS: before it with implicit TLS, after it with STARTTLS."""
@@ -125,13 +135,13 @@ class _Session:
         greeting = await self._wire.read_response()
         if greeting.code != 220:
             raise smtp_failure(Step.GREETING, *greeting)
-        await self._hello(Step.GREETING)
+        await self._hello()
 
-    async def _hello(self, step: Step) -> None:
+    async def _hello(self) -> None:
         try:
             await self._client.ehlo()
         except aiosmtplib.SMTPHeloError as refusal:
-            raise smtp_failure(step, refusal.code, refusal.message) from refusal
+            raise smtp_failure(Step.HELLO, refusal.code, refusal.message) from refusal
 
     async def _start_tls(self) -> None:
         with stage(self._trace, Phase.TLS, _SENDER):
@@ -149,15 +159,16 @@ class _Session:
         """Offer *key* once: trying a password again by another mechanism is how an account gets locked."""
         with stage(self._trace, Phase.AUTH, _SENDER):
             if self._client.is_ehlo_or_helo_needed:
-                await self._hello(Step.SIGN_IN)
+                await self._hello()
             self._wire.key = key
             try:
                 await self._offer(key, self._client.server_auth_methods)
             except aiosmtplib.SMTPAuthenticationError as refusal:
                 challenge = challenge_in(self._wire.challenge) if isinstance(key, Bearer) else ""
-                text = masked(refusal.message, key)
                 # Without its cause, which repeats what the server said.
-                raise smtp_failure(Step.SIGN_IN, refusal.code, text, challenge=masked(challenge, key)) from None
+                raise smtp_failure(
+                    Step.SIGN_IN, refusal.code, refusal.message, challenge=masked(challenge, key)
+                ) from None
 
     async def _offer(self, key: Password | Bearer, offered: Collection[str]) -> None:
         match key:
@@ -190,7 +201,7 @@ class _Session:
         with self._trace.phase(Phase.DATA, _SENDER):
             try:
                 with told(Phase.DATA, _SENDER):
-                    async with asyncio.timeout_at(self.deadline):
+                    async with self.in_time():
                         await self._content(message)
             except ProbeFailure as failure:
                 if not self._sent or failure.failure.code is not None:

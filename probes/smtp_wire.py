@@ -26,6 +26,7 @@ class SmtpWire(SMTPProtocol):
         self.key: Password | Bearer | None = None
         self._trace = trace
         self._secret_next = False
+        self._signing_in = False
 
     def write(self, data: bytes) -> None:
         # Every command comes by here. aiosmtplib drops what arrives unasked between two packets, but takes what came
@@ -36,9 +37,11 @@ class SmtpWire(SMTPProtocol):
 
     async def execute_command(self, *args: bytes, timeout: float | None = None) -> aiosmtplib.SMTPResponse:  # noqa: ASYNC109 - the library's signature
         line = b" ".join(args).decode("ascii", "replace")
+        began = line.upper().startswith("AUTH ")
+        self._signing_in = began or self._secret_next
         if self._secret_next:
             line = "***"
-        elif line.upper().startswith("AUTH "):
+        elif began:
             line = f"{' '.join(line.split()[:2])} ***"
         self._trace.said(_SENDER, f"C: {line}")
         return await super().execute_command(*args, timeout=timeout)
@@ -46,10 +49,20 @@ class SmtpWire(SMTPProtocol):
     async def read_response(self, timeout: float | None = None) -> aiosmtplib.SMTPResponse:  # noqa: ASYNC109 - the library's signature
         response = await super().read_response(timeout=timeout)
         # Only the challenge 334 (RFC 4954) is followed by a line of credentials; it may quote them back, too.
-        self._secret_next = response.code == 334
+        self._secret_next = self._signing_in and response.code == 334
         if self._secret_next:
+            # As it came: what is answered to it follows from it.
             self.challenge = response.message
-        text = masked(response.message, self.key) if self.key else response.message
-        for line in text.split("\n"):
-            self._trace.said(_SENDER, f"S: {response.code} {'***' if self._secret_next else line}")
+            self._trace.said(_SENDER, f"S: {response.code} ***")
+            return response
+        if self.key is not None:
+            # From here on nobody has to think of it: a server may repeat what it was told to whatever it is asked.
+            response = aiosmtplib.SMTPResponse(response.code, masked(response.message, self.key))
+        for line in response.message.split("\n"):
+            self._trace.said(_SENDER, f"S: {response.code} {line}")
         return response
+
+    @property
+    def unfinished(self) -> str:
+        """What there is to say of an answer that has begun and not ended; "" when there is none."""
+        return f"{len(self._buffer)} octets of an answer without an end" if self._buffer else ""

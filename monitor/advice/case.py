@@ -36,6 +36,11 @@ _PROVIDERS = {
 #: Needs no quotes in a list in YAML. A name of digits, or such as "no", would be read as something else.
 _PLAIN = re.compile(r"(?!(?:no|yes|on|off|true|false|null|y|n)$)[A-Za-z][\w /.-]*(?<! )", re.IGNORECASE)
 
+#: In a server's words; "rate" stands in "operate", too.
+_LIMITS = re.compile(
+    r"\b(?:rates?|limit(?:s|ed)?|limit exceeded|throttl\w+|concurrent\w*|too (?:many|fast|quickly|much))\b"
+)
+_SENDING = ("sending limit", "sending quota", "daily", "messages per day", "outbound spam", "submission quota")
 _FULL = ("quota", "mailbox full", "mailbox is full", "insufficient system storage", "insufficient storage")
 
 
@@ -92,9 +97,41 @@ class Case:
         )
 
     @property
+    def is_limited(self) -> bool:
+        """Whether the server's words tell of a limit to how much or how fast is asked of it."""
+        return _LIMITS.search(self.failure.detail.lower()) is not None
+
+    @property
+    def has_sent_too_much(self) -> bool:
+        """Whether the server says that the account has sent all that it may; that is its quota, and no mailbox's."""
+        # Google says so with 5.4.5, Exchange Online with the others.
+        return self.has_status("5.4.5", "5.7.232", "5.7.233") or self.says(*_SENDING)
+
+    @property
     def is_full(self) -> bool:
-        """Whether the server says that a mailbox or a disk is full."""
-        return self.has_status("5.2.2", "4.2.2", "4.3.1") or self.failure.code in {452, 552} or self.says(*_FULL)
+        """Whether the server says that a mailbox or a disk is full (RFC 3463 3.3, 3.4).
+
+        The codes 452 and 552 alone say so, and are also used for much else: the status tells.
+        """
+        if self.has_sent_too_much:
+            return False
+        bare = self.failure.status is None and self.failure.code in {452, 552}
+        return self.has_status("5.2.2", "4.2.2", "5.3.1", "4.3.1") or bare or self.says(*_FULL)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the server is being shut down or takes nothing from anybody for now (RFC 5321 3.8, RFC 3463 3.4)."""
+        return not self.is_limited and (self.has_status("4.3.2", "5.3.2") or self.failure.code == 421)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the server's words tell of a list of those whom it does not serve."""
+        return self.says("blocked", "block list", "blocklist", "blacklist", "blacklisted", "spamhaus", "dnsbl", "rbl")
+
+    @property
+    def is_not_understood(self) -> bool:
+        """Whether the server says that it does not know what we said (RFC 5321 4.2.1: x0z is syntax)."""
+        return self.failure.code in {500, 501, 502, 503, 504} or self.has_status("5.5.")
 
     @property
     def is_public(self) -> bool:

@@ -118,6 +118,26 @@ ROWS = (
     ),
     Row(
         reason=Reason.NO_ANSWER,
+        when=lambda case: case.says("without an end"),
+        what="{server} began an answer {phase}, and did not come to its end.",
+        do="Ask {owner} whether the service is overloaded or slows us down on purpose (tarpit); the log has the time.",
+        steps=(
+            "Run this command again, and from another network: is it so slow with everybody?",
+            "A middlebox that inspects mail may hold back the rest of an answer.",
+        ),
+    ),
+    Row(
+        reason=Reason.NO_ANSWER,
+        when=lambda case: case.failure.phase is Phase.TLS,
+        what="{server} did not come to terms on TLS in time: it fell silent, or said what is too short for TLS.",
+        do="Run `{openssl}`: if that hangs too, {owner} must look at the service and its certificate.",
+        steps=(
+            "`nc {host} {port}` and a few letters: an answer in clear means that this port speaks no TLS at once.",
+            "The same from another network: a firewall that opens TLS may swallow the handshake.",
+        ),
+    ),
+    Row(
+        reason=Reason.NO_ANSWER,
         what="{server} stopped answering {phase}.",
         do="Ask {owner} whether the {protocol} service is overloaded or hangs; the log has the time of this run.",
         steps=(
@@ -151,6 +171,13 @@ ROWS = (
     ),
     Row(
         reason=Reason.UNEXPECTED_ANSWER,
+        when=lambda case: case.says("response too long", "does not stop talking"),
+        what="{server} does not stop talking {phase}: its answer is longer than any {protocol} server's.",
+        do="{owner} must look what answers there; run this command with --verbose to see how it begins.",
+        steps=("`nc {host} {port}`: is that the mail service at all?",),
+    ),
+    Row(
+        reason=Reason.UNEXPECTED_ANSWER,
         what="What answers at {server} does not speak {protocol} as it should.",
         do="Check {setting}.host and .port; run this command with --verbose to see what was said.",
         steps=(
@@ -158,6 +185,23 @@ ROWS = (
             "{setting} in {file}: {protocol} is at {implicit_port} (implicit) or {starttls_port} (starttls).",
             "If the port is right, {owner} must look what stands before the service.",
         ),
+    ),
+    Row(
+        reason=Reason.SERVICE_REFUSED,
+        when=lambda case: case.is_not_understood,
+        what="{server} does not understand how we greet it (EHLO), as every submission server does.",
+        do="Check {setting}; if it is right, {owner} must look what rewrites the greeting on the way.",
+        steps=(
+            "A firewall that inspects SMTP (such as Cisco's `inspect esmtp`) turns EHLO into XXXX.",
+            "Run this command with --verbose to see what was said.",
+        ),
+    ),
+    Row(
+        reason=Reason.SERVICE_REFUSED,
+        when=lambda case: case.failure.code == 521 or case.is_closing,
+        what="{server} says that it takes no mail at all.",
+        do="Check {setting}.host: is it the server that people are told to use? If it is, {owner} must switch it on.",
+        steps=("521 (RFC 7504) is for machines that are not meant to take mail.",),
     ),
     Row(
         reason=Reason.SERVICE_REFUSED,
@@ -182,6 +226,16 @@ ROWS = (
                 "`ssl = required`."
             ),
             "A firewall that inspects SMTP (such as Cisco's `inspect esmtp`) must let STARTTLS pass.",
+        ),
+    ),
+    Row(
+        reason=Reason.TLS_UNAVAILABLE,
+        what="{server} offers STARTTLS and, asked for it, says no: usually it cannot read its certificate or key.",
+        do="{owner} must look into the server's log at this time; 4xx is for now, 5xx until it is mended.",
+        steps=(
+            'Postfix: "cannot load" in the log; `postconf smtpd_tls_chain_files`: do the files exist, and belong together?',
+            "Was the certificate renewed a short while ago, with a key that the service may not read?",
+            "`{openssl}` from another network: what is refused here only is refused by something on our way.",
         ),
     ),
     Row(

@@ -31,7 +31,7 @@ def _wants_app_password(case: Case) -> bool:
 
 
 def _is_busy(case: Case) -> bool:
-    return case.says("too many", "rate", "limit", "try again later", "[inuse]") or case.failure.code == 421
+    return case.is_limited or case.says("[inuse]") or (case.failure.code == 421 and case.has_status("4.7."))
 
 
 _TOKEN = (
@@ -127,6 +127,21 @@ _TOKEN = (
 _PASSWORD = (
     Row(
         reason=Reason.CREDENTIALS_REFUSED,
+        when=lambda case: case.has_status("4.7.12"),
+        what="{server} has a new way to keep passwords, and wants that of {username} shown once by the old one.",
+        do="Sign in once as {username} by PLAIN, as in webmail, or have {owner} set the password anew.",
+        who=Who.US,
+        steps=("The server's documentation on changing its authentication backend (RFC 4954 6: 432 4.7.12).",),
+    ),
+    Row(
+        reason=Reason.CREDENTIALS_REFUSED,
+        when=lambda case: case.failure.code == 525 or case.has_status("5.7.13"),
+        what="The account {username} is disabled at {server}. It serves others: mail itself may be well.",
+        do="Ask {owner} who switched it off, and have it switched on again.",
+        steps=("A mailbox that nobody has signed in to may be switched off by a rule.",),
+    ),
+    Row(
+        reason=Reason.CREDENTIALS_REFUSED,
         when=_smtp_auth_off,
         what="Exchange Online no longer takes a password for sending (SMTP AUTH) from {username}.",
         do="Change {section}.login to oauth; for the time being SMTP AUTH can be allowed for this mailbox "
@@ -208,6 +223,33 @@ ROWS = (
             "Does a person, a phone or another monitor use {address}? Give Pantau a mailbox of its own.",
             "probing.interval: a provider counts sign-ins and messages of a day.",
             "Postfix: `anvil_rate_time_unit` and `smtpd_client_*_limit`; Dovecot: `mail_max_userip_connections`.",
+        ),
+    ),
+    Row(
+        reason=Reason.SIGN_IN_UNAVAILABLE,
+        when=lambda case: case.is_closing,
+        what="{server} closed while we signed in: it is being shut down, maintained, or overloaded.",
+        do="Ask {owner} whether this is planned (then enter it as maintenance); if not, the server's log says why.",
+        steps=("Load, memory and the log on the server; Exchange: `Get-ServerComponentState`, back pressure.",),
+    ),
+    Row(
+        reason=Reason.SIGN_IN_UNAVAILABLE,
+        when=lambda case: case.failure.code is not None and 300 <= case.failure.code < 400,
+        what="{server} goes on asking during the sign-in, and says neither yes nor no.",
+        do="{owner} must look at the mechanisms that it offers (AUTH): one of them is not carried through.",
+        steps=(
+            "Run this command with --verbose: which mechanism was used (AUTH), and how often was asked (334)?",
+            "A proxy before the server may pass on only half of the dialogue.",
+        ),
+    ),
+    Row(
+        reason=Reason.SIGN_IN_UNAVAILABLE,
+        when=lambda case: case.is_not_understood,
+        what="{server} offers the sign-in and does not understand it when it is used.",
+        do="{owner} must look what stands before the service, and which mechanisms it really has; it is not our password.",
+        steps=(
+            "500 5.5.6: the line is too long. Access tokens need up to 12,288 octets (RFC 4954 4).",
+            "504 5.5.4: the mechanism is offered and not there. Postfix: `smtpd_sasl_type` and the mechanisms of Dovecot.",
         ),
     ),
     Row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from monitor.advice.case import Case, owner
@@ -18,10 +19,38 @@ def _greylisted(case: Case) -> bool:
 
 
 def _throttled(case: Case) -> bool:
-    return case.says("rate", "too many", "limit", "throttl") or (
-        case.failure.code in {421, 454} and case.has_status("4.7.", "4.3.2", "4.2.1")
-    )
+    return case.is_limited or case.has_sent_too_much or (case.failure.code == 421 and case.has_status("4.7."))
 
+
+def _may_not_send_as(case: Case) -> bool:
+    # Exchange Online says so only after it has the message.
+    return case.has_status("5.7.60", "5.2.252") or case.says("send as this sender", "sendasdenied")
+
+
+_TOO_MUCH = tuple(
+    Row(
+        reason=reason,
+        when=lambda case: case.has_sent_too_much,
+        what="{server} takes no more messages from {username}: the account has sent all that it may.",
+        do="Wait until tomorrow; then raise probing.interval, or have {owner} raise the limit for {sender}.",
+        steps=(
+            "Providers count a day: 5 minutes are 288 messages on each route.",
+            "Does anybody else send with this account? Give Pantau one of its own.",
+        ),
+    )
+    for reason in (Reason.SENDER_REFUSED, Reason.RECIPIENT_REFUSED, Reason.MESSAGE_REFUSED)
+)
+
+_NOT_AS = Row(
+    reason=Reason.SENDER_REFUSED,
+    what="{server} does not let {username} send as {sender}.",
+    do="Make {section}.address the account's own address, or have {owner} allow this account to send as it.",
+    steps=(
+        "{section} in {file}: do login.username and address belong together?",
+        "Postfix: `smtpd_sender_login_maps`; Exchange: the permission Send As.",
+        "The server's words above may tell of something else, such as a rule for its senders.",
+    ),
+)
 
 #: What takes long, or breaks, between the message and the answer.
 _BEFORE_THE_ANSWER = (
@@ -82,14 +111,41 @@ _DOUBTFUL = tuple(
 
 ROWS = (
     *_DOUBTFUL,
+    *_TOO_MUCH,
     Row(
         reason=Reason.SENDER_REFUSED,
-        what="{server} does not let {username} send as {sender}.",
-        do="Make {section}.address the account's own address, or have {owner} allow this account to send as it.",
+        when=lambda case: case.failure.code == 530 or case.says("authentication required", "must issue a starttls"),
+        what="{server} asks for a sign-in or TLS that this connection has had already: something between does not pass it on.",
+        do="{owner} must look what stands before the service (proxy, load balancer), and whether it forwards the sign-in.",
+        steps=("Run this command with --verbose: was there a sign-in (AUTH, 235) before the refusal?",),
+    ),
+    Row(
+        reason=Reason.SENDER_REFUSED,
+        when=lambda case: case.has_status("5.1.7", "5.1.8"),
+        what="{server} takes {sender} for no valid sender: it finds no mail domain there.",
+        do="Check the domain of {sender} in the DNS: `dig MX` and `dig A` of it; if they are gone, put them back.",
         steps=(
-            "{section} in {file}: do login.username and address belong together?",
-            "Postfix: `smtpd_sender_login_maps`; Exchange: the permission Send As.",
-            "A quota of messages a day answers like this as well: the server's words above tell.",
+            "{section}.address in {file}, letter by letter.",
+            "`pantau probe {agency} --check posture` shows what the domain publishes.",
+        ),
+    ),
+    Row(
+        reason=Reason.SENDER_REFUSED,
+        when=lambda case: case.is_full,
+        what="{server} takes nothing from {sender}: a mailbox or a disk is full there.",
+        do="Have {sender} emptied or its quota raised, and the disk looked at (`df -h`).",
+        steps=("Webmail of {sender}: what fills it?", "Dovecot: `doveadm quota get -u {sender}`.", LOG),
+    ),
+    _NOT_AS,
+    replace(_NOT_AS, reason=Reason.MESSAGE_REFUSED, when=_may_not_send_as),
+    Row(
+        reason=Reason.RECIPIENT_REFUSED,
+        when=lambda case: case.has_status("5.1.2", "5.1.10", "5.4.4", "5.4.14") or case.failure.code == 556,
+        what="{server} finds no server that takes mail for {to}.",
+        do="Check the MX records of the domain: `dig MX` of the domain of {to}; if they are gone, put them back.",
+        steps=(
+            "A null MX (556, 5.1.10; RFC 7505) says that the domain takes no mail at all.",
+            "Does {host} ask a name server that sees the same records as others do?",
         ),
     ),
     Row(
@@ -107,6 +163,23 @@ ROWS = (
         steps=(
             "Webmail of {to}: what fills it? A probe mailbox should hold nothing.",
             "Dovecot: `doveadm quota get -u {to}`.",
+        ),
+    ),
+    Row(
+        reason=Reason.RECIPIENT_REFUSED,
+        when=lambda case: case.has_status("5.2.1"),
+        what="The mailbox {to} is switched off: nobody can write to it.",
+        do="Have it switched on again, or take it out of the configuration.",
+        steps=("The account's state: disabled, without a licence, or locked for sending and receiving.", LOG),
+    ),
+    Row(
+        reason=Reason.RECIPIENT_REFUSED,
+        when=lambda case: case.is_blocked,
+        what="{server} refuses us by a block list: our address, {sender}, or its domain is on it.",
+        do="Have it taken off the list that the words above name, or {owner} exempt who signs in from it.",
+        steps=(
+            "Postfix: `permit_sasl_authenticated` must stand before `reject_rbl_client`.",
+            "The same from another network: served there, our address is on the list.",
         ),
     ),
     Row(
@@ -132,6 +205,34 @@ ROWS = (
         what="{server} has no room for the message: a quota or a disk is full, or it is over a limit of size.",
         do="{owner} must look at the disk and the quotas; the probe message has 6 KiB, so it is not the size.",
         steps=("`df -h` for the queue and the mail store; `postqueue -p | tail -1`.", LOG),
+    ),
+    Row(
+        reason=Reason.MESSAGE_REFUSED,
+        when=lambda case: case.has_status("5.3.4", "5.2.3"),
+        what="{server} says that the message is too large; it has 6 KiB.",
+        do="{owner} must raise the limit of size: hardly any mail passes it.",
+        steps=("Postfix: `postconf message_size_limit`; Exchange: `Get-TransportConfig | Format-List MaxSendSize`.",),
+    ),
+    Row(
+        reason=Reason.MESSAGE_REFUSED,
+        when=lambda case: case.has_status("5.4.6") or case.says("loop", "too many hops"),
+        what="{server} says that the message goes round in a circle.",
+        do="{owner} must look which two servers hand it to each other.",
+        steps=("`postconf mydestination relay_domains transport_maps` on both.", LOG),
+    ),
+    Row(
+        reason=Reason.MESSAGE_REFUSED,
+        when=lambda case: case.is_closing,
+        what="{server} takes no messages at all: the service is switched off, or refuses everybody.",
+        do="Ask {owner} whether this is planned; if not, the server's log says why.",
+        steps=("`postfix status`, `df -h` and the log on {host}.", LOG),
+    ),
+    Row(
+        reason=Reason.MESSAGE_REFUSED,
+        when=lambda case: case.is_not_understood,
+        what="{server} did not understand the end of the submission, after it had taken sender and recipient.",
+        do="{owner} must look what stands before the service: a proxy that inspects SMTP breaks it so.",
+        steps=("Run this command with --verbose to see what was said.", LOG),
     ),
     Row(
         reason=Reason.MESSAGE_REFUSED,
@@ -178,6 +279,16 @@ ROWS = (
         steps=(
             "Once the sender is known the delay goes away. If it stays, have {sender} allowed there.",
             "A 4xx that lasts longer than probing.deferred_budget counts as an outage.",
+        ),
+    ),
+    Row(
+        reason=Reason.COME_AGAIN,
+        when=lambda case: case.is_closing,
+        what="{server} takes nothing from anybody for now: it is being shut down, maintained, or overloaded.",
+        do="Ask {owner} whether this is planned (then enter it as maintenance); if not, the server's log says why.",
+        steps=(
+            "`systemctl status postfix`, load and `df -h` on the server; Exchange: `Get-ServerComponentState`, back pressure.",
+            "A server that has taken on too many connections answers so, too: `ss -tn state established` on it.",
         ),
     ),
     Row(

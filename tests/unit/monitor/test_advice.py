@@ -279,6 +279,112 @@ def test_a_forward_that_fails_is_not_told_as_a_mailbox_that_fails() -> None:
     assert "docs/forwarding.md" in whole(advise(of, arrived(of, T0, junk=True)))
 
 
+#: By step, code and words: who is to do something about it, and what is said. Read from RFC 5321, 3463, 3207, 4954, 5248,
+#: 7504 and 7505, and from what Google and Exchange Online answer.
+REPLIES = [
+    (Step.GREETING, 421, "4.3.2 shutting down", "{owner}", "takes nothing from anybody for now"),
+    (
+        Step.GREETING,
+        421,
+        "4.3.2 The maximum number of concurrent connections has exceeded a limit",
+        "{owner}",
+        "a limit",
+    ),
+    (Step.GREETING, 421, "Service not available, closing channel", "{owner}", "takes nothing from anybody for now"),
+    (Step.GREETING, 421, "4.7.0 Try again later", "{owner}", "takes no more from us for now"),
+    (Step.GREETING, 450, "4.7.1 greylisted", "{owner}", "greylists senders"),
+    (Step.GREETING, 521, "5.3.2 no mail here", "{owner}", "takes no mail at all"),
+    (Step.GREETING, 554, "5.7.1 blocked", "{owner}", "turned us away"),
+    (Step.HELLO, 500, "5.5.2 XXXX not recognized", "{owner}", "does not understand how we greet it"),
+    (Step.HELLO, 502, "5.5.1 not implemented", "{owner}", "does not understand how we greet it"),
+    (Step.HELLO, 550, "5.7.1 bad host name", "{owner}", "turned us away"),
+    (Step.HELLO, 421, "4.3.2 operator shut it down", "{owner}", "takes nothing from anybody for now"),
+    (Step.TLS, 454, "4.7.0 TLS not available due to local problem", "{owner}", "cannot read its certificate"),
+    (Step.TLS, 501, "5.5.4 no parameters allowed", "{owner}", "offers STARTTLS and, asked for it, says no"),
+    (Step.TLS, 554, "5.7.0 no", "{owner}", "offers STARTTLS and, asked for it, says no"),
+    (Step.TLS, 421, "4.3.2 closing", "{owner}", "takes nothing from anybody for now"),
+    (Step.SIGN_IN, 334, "AGFudGFyYQByYWhzaWE=", "{owner}", "goes on asking during the sign-in"),
+    (Step.SIGN_IN, 421, "4.3.2 shutting down", "{owner}", "closed while we signed in"),
+    (Step.SIGN_IN, 421, "4.7.0 too many sign-ins", "{owner}", "too many sign-ins or sessions"),
+    (Step.SIGN_IN, 432, "4.7.12 A password transition is needed", "us: ", "wants that of JCM/utama shown once"),
+    (Step.SIGN_IN, 454, "4.7.0 Temporary authentication failure", "{owner}", "can let nobody in at present"),
+    (Step.SIGN_IN, 454, "4.7.0 corporate directory is not there", "{owner}", "can let nobody in at present"),
+    (Step.SIGN_IN, 500, "5.5.6 line too long", "{owner}", "does not understand it when it is used"),
+    (Step.SIGN_IN, 504, "5.5.4 unrecognized type", "{owner}", "does not understand it when it is used"),
+    (Step.SIGN_IN, 525, "5.7.13 user account disabled", "{owner}", "is disabled"),
+    (Step.SIGN_IN, 535, "5.7.8 wrong", "us: ", "refuses the password"),
+    (Step.SENDER, 421, "4.3.2 shutting down", "{owner}", "takes nothing from anybody for now"),
+    (Step.SENDER, 451, "4.3.0 temporary lookup failure", "{owner}", "asks to come again"),
+    (Step.SENDER, 452, "4.3.1 insufficient system storage", "{owner}", "no room"),
+    (Step.SENDER, 530, "5.7.0 Must issue a STARTTLS command first", "{owner}", "asks for a sign-in or TLS"),
+    (Step.SENDER, 550, "5.4.5 Daily user sending quota exceeded", "{owner}", "has sent all that it may"),
+    (Step.SENDER, 550, "5.1.8 domain not found", "{owner}", "no valid sender"),
+    (Step.SENDER, 552, "5.2.2 over quota", "{owner}", "a mailbox or a disk is full"),
+    (Step.SENDER, 553, "5.7.1 not owned by user", "{owner}", "does not let JCM/utama send as"),
+    (Step.RECIPIENT, 450, "4.2.0 busy", "{owner}", "greylists senders"),
+    (Step.RECIPIENT, 451, "4.4.3 name server", "{owner}", "asks to come again"),
+    (Step.RECIPIENT, 452, "4.5.3 too many recipients", "{owner}", "takes no more from us for now"),
+    (Step.RECIPIENT, 550, "5.1.1 unknown", "{owner}", "There is no mailbox"),
+    (Step.RECIPIENT, 550, "5.2.1 disabled", "{owner}", "is switched off"),
+    (Step.RECIPIENT, 551, "5.1.6 moved", "{owner}", "There is no mailbox"),
+    (Step.RECIPIENT, 552, "5.2.2 mailbox full", "{owner}", "is full"),
+    (Step.RECIPIENT, 554, "5.7.1 Relay access denied", "{owner}", "relaying denied"),
+    (Step.RECIPIENT, 554, "5.7.1 Client host blocked using zen.spamhaus.org", "{owner}", "by a block list"),
+    (Step.RECIPIENT, 556, "5.1.10 null MX", "{owner}", "finds no server that takes mail"),
+    (Step.MESSAGE, 421, "4.3.2 shutting down", "{owner}", "takes nothing from anybody for now"),
+    (Step.MESSAGE, 432, "4.3.2 sender thread limit exceeded", "{owner}", "takes no more from us for now"),
+    (Step.MESSAGE, 452, "4.3.1 disk full", "{owner}", "no room"),
+    (Step.MESSAGE, 503, "5.5.1 no valid recipients", "{owner}", "did not understand the end"),
+    (Step.MESSAGE, 550, "5.4.5 Daily user sending limit exceeded", "{owner}", "has sent all that it may"),
+    (Step.MESSAGE, 550, "5.7.26 unauthenticated", "{owner}", "SPF, DKIM or DMARC"),
+    (Step.MESSAGE, 550, "5.7.60 no permissions to send as this sender", "{owner}", "does not let JCM/utama send as"),
+    (Step.MESSAGE, 552, "5.2.2 over quota", "{owner}", "no room"),
+    (Step.MESSAGE, 552, "5.3.4 too big", "{owner}", "too large"),
+    (Step.MESSAGE, 552, "5.7.0 potential security issue", "{owner}", "refused it for what it holds"),
+    (Step.MESSAGE, 554, "5.3.2 not now", "{owner}", "takes no messages at all"),
+    (Step.MESSAGE, 554, "5.4.6 too many hops", "{owner}", "in a circle"),
+    (Step.MESSAGE, 554, "5.7.1 spam", "{owner}", "refused it for what it holds"),
+]
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("step", "code", "text", "who", "what"), REPLIES, ids=[f"{r[0]}-{r[1]}-{r[2]}" for r in REPLIES]
+)
+def test_each_reply_to_each_step_is_told_for_what_it_is_and_to_whom_can_mend_it(
+    step: Step, code: int, text: str, who: str, what: str
+) -> None:
+    advice = refused(step, code, text)
+    assert what in advice.what, advice.what
+    assert advice.who.startswith(who.format(owner="JCM's mail administrator"))
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("step", Step)
+def test_no_reply_leaves_a_step_without_advice_or_blames_the_password_for_it(step: Step) -> None:
+    codes = {code for _, code, *_ in REPLIES} | {200, 235, 250, 299, 354, 400, 459, 499, 511, 538, 550, 559}
+    details = [f"{subject}.{detail}" for subject in range(8) for detail in (*range(9), 12, 13, 30)]
+    for code in codes:
+        for status in ("", *(f"{code // 100}.{detail} " for detail in details)):
+            ended = smtp_failure(step, code, f"{status}kata pelayan")
+            advice = refused(step, code, f"{status}kata pelayan")
+            assert advice.what
+            assert "{" not in whole(advice)
+            if step is not Step.SIGN_IN:
+                assert ended.outcome is not Outcome.AUTH
+                assert "password" not in advice.what
+
+
+@pytest.mark.blind
+def test_an_answer_that_does_not_end_is_not_told_to_be_silence() -> None:
+    begun = told(Reason.NO_ANSWER, Phase.AUTH, S, Outcome.TIMEOUT, detail="812 octets of an answer without an end")
+    assert "began an answer while we signed in, and did not come to its end" in begun.what
+    flood = told(Reason.UNEXPECTED_ANSWER, Phase.CONNECT, S, Outcome.CONNECT, detail="Response too long")
+    assert "does not stop talking" in flood.what
+    unspoken = told(Reason.NO_ANSWER, Phase.TLS, S, Outcome.TIMEOUT)
+    assert "or said what is too short for TLS" in unspoken.what
+
+
 def test_what_was_sent_to_a_public_address_and_is_lost_may_lie_there() -> None:
     advice = told(Reason.NOT_ARRIVED, Phase.TRANSIT, R, Outcome.LOST, of=forwarded("JCM"))
     assert "Look whether it lies in pro@jcm.contoh.gov.my" in advice.do

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from probes.mailbox import OAuth, Security
+from probes.mailbox import OAuth, Password, Security
 from probes.probe import ProbeFailure
 from probes.reply import expired
 from probes.result import Party
@@ -29,7 +29,7 @@ async def submitted_to(
     tls: ssl.SSLContext | None = None,
     recorder: Recorder | None = None,
     within: timedelta = WITHIN,
-    login: OAuth | None = None,
+    login: OAuth | Password | None = None,
 ) -> Submitted:
     recorder = recorder or Recorder()
     if security is Security.IMPLICIT and tls is None:
@@ -40,7 +40,7 @@ async def submitted_to(
         try:
             return await submit(box, TO, MESSAGE, recorder, within)
         except TimeoutError as error:
-            raise expired(*recorder.where) from error
+            raise expired(*recorder.where, str(error)) from error
 
 
 async def failure_of(standin: Handler, *, security: Security = Security.IMPLICIT) -> ProbeFailure:

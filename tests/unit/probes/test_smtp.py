@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 
-from probes.mailbox import Security
+from probes.mailbox import Password, Security
 from probes.probe import ProbeFailure
 from probes.reply import Reason
 from probes.result import Outcome, Phase
@@ -63,6 +65,80 @@ async def test_the_dialogue_is_kept_without_secrets() -> None:
     assert "S: 250 2.0.0 diterima" in text
     for secret in ("rahsia", "cmFoc2lh", "c2VtYWthb"):
         assert secret not in text
+
+
+SECRET = "Rumah-Atap-Nipah/2026"
+PLAIN = b64encode(f"\0semakan@jabatan-contoh.gov.my\0{SECRET}".encode()).decode()
+ALONE = b64encode(SECRET.encode()).decode()
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    "echo",
+    [
+        SECRET,
+        SECRET.upper(),
+        f"{SECRET[:12]}...",
+        f"salah {quote(SECRET, safe='')}",
+        PLAIN,
+        PLAIN.lower(),
+        PLAIN[30:70],
+        f"{PLAIN[:40]}\n{PLAIN[40:]}",
+        ALONE,
+        ALONE[:20],
+    ],
+)
+@pytest.mark.parametrize("code", [535, 334, 454])
+@pytest.mark.parametrize("word", ["AUTH", "MAIL"])
+async def test_a_server_that_repeats_the_password_in_whatever_form_does_not_get_it_into_our_words(
+    word: str, code: int, echo: str
+) -> None:
+    answer = "".join(f"{code}-{line}\r\n" for line in echo.split("\n")) + f"{code} 5.7.8 salah\r\n"
+    standin, recorder = SmtpStandIn(tricks={word: answer}), Recorder(keep_dialogue=True)
+    login = Password(username="semakan@jabatan-contoh.gov.my", secret=SECRET)
+    with pytest.raises(ProbeFailure) as caught:
+        await submitted_to(standin, recorder=recorder, login=login)
+    said = "\n".join([*recorder.dialogue, caught.value.failure.detail, str(caught.value)]).lower()
+    for form in (SECRET, PLAIN, ALONE, quote(SECRET, safe="")):
+        for start in range(len(form) - 7):
+            assert form[start : start + 8].lower() not in said, said
+
+
+@pytest.mark.blind
+async def test_a_sign_in_that_never_comes_to_an_end_is_told_in_words_and_not_in_base64() -> None:
+    failure = (await failure_of(SmtpStandIn(tricks={"AUTH": "334 AHNlbWFrYW4AcmFoc2lh\r\n"}))).failure
+    assert (failure.code, failure.detail) == (334, "it goes on asking instead of saying yes or no")
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("word", ["EHLO", "AUTH", "RCPT", "."])
+async def test_a_server_that_never_ends_its_answer_is_told_from_one_that_is_silent(word: str) -> None:
+    async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"250-lagi\r\n")
+            await asyncio.sleep(0.02)
+
+    details = []
+    for trick in (endless, hang):
+        recorder = Recorder()
+        try:
+            submitted = await submitted_to(SmtpStandIn(tricks={word: trick}), recorder=recorder)
+            assert submitted.doubt is not None
+            failure = submitted.doubt
+        except ProbeFailure as caught:
+            failure = caught
+        assert (failure.outcome, failure.failure.reason) == (Outcome.TIMEOUT, Reason.NO_ANSWER)
+        details.append(failure.failure.detail)
+    assert "octets of an answer without an end" in details[0]
+    assert details[1] == ""
+
+
+@pytest.mark.blind
+async def test_a_reply_to_starttls_that_nobody_can_read_is_no_refusal_of_tls() -> None:
+    standin = SmtpStandIn(extensions=("STARTTLS",), tricks={"STARTTLS": "apa?\r\n"})
+    failure = await failure_of(standin, security=Security.STARTTLS)
+    assert (failure.outcome, failure.failure.reason) == (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER)
+    assert failure.failure.code is None
 
 
 async def ask_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -180,7 +256,7 @@ async def test_starttls_comes_before_anything_secret() -> None:
     ("standin", "reason"),
     [
         (SmtpStandIn(extensions=("AUTH PLAIN",)), Reason.TLS_NOT_OFFERED),
-        (SmtpStandIn(extensions=("STARTTLS",), tricks={"STARTTLS": "454 4.7.0 rosak\r\n"}), Reason.TLS_REFUSED),
+        (SmtpStandIn(extensions=("STARTTLS",), tricks={"STARTTLS": "454 4.7.0 rosak\r\n"}), Reason.TLS_UNAVAILABLE),
         (SmtpStandIn(extensions=("STARTTLS",), tricks={"STARTTLS": stay_plain}), Reason.TLS_NOT_SPOKEN),
         (
             SmtpStandIn(extensions=("STARTTLS", "AUTH PLAIN"), tls=server_context("lain.example")),
