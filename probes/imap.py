@@ -46,6 +46,11 @@ class Session:
         self.capabilities = line.capabilities
 
     @property
+    def cost(self) -> int:
+        """What it has cost to read what the server said, by `probes.allowance.cost`."""
+        return int(self._wire.cost)
+
+    @property
     def news(self) -> bool:
         """Whether the server has announced a message since `noop` was last called."""
         return bool(self._wire.news)
@@ -64,18 +69,18 @@ class Session:
         ok(await self._wire.select(quoted_if_needed(folder)))
         # How many there are was part of the answer; what is announced from now on is news.
         self._wire.news = False
-        return position(self._wire.heard.answers)
+        return position(self._wire.heard)
 
     async def examine(self, folder: str) -> Position:
         """Open *folder*, named as the server writes it, to look only: what is in it stays as it is, unread and new."""
         ok(await self._wire.examine(quoted_if_needed(folder)))
-        return position(self._wire.heard.answers)
+        return position(self._wire.heard)
 
     async def standing(self, folder: str) -> Position:
         """Ask how a folder stands that is not open."""
         asked = quoted_if_needed(folder), "(MESSAGES UIDNEXT UIDVALIDITY)"
         ok(await self._wire.simple_command("STATUS", *asked))
-        return position(self._wire.heard.answers)
+        return position(self._wire.heard)
 
     async def noop(self) -> bool:
         """Give the server the occasion to tell what is new, and return whether it has, now or since the last time.
@@ -150,7 +155,7 @@ class Session:
             return True
         # Without CHARSET: Exchange refuses one.
         ok(await self._wire.search("DELETED", charset=None, by_uid=True))
-        if searched(self._wire.heard.answers) <= ours | marked:
+        if searched(self._wire.heard) <= ours | marked:
             ok(await self._wire.expunge())
             return True
         return False
@@ -160,22 +165,22 @@ class Session:
         if "SPECIAL-USE" in self.capabilities:
             response = await self._wire.simple_command("LIST", "(SPECIAL-USE)", '"" "*"')
             if response.result == "OK":
-                return junk_folders(self._wire.heard.answers)
+                return junk_folders(self._wire.heard)
             # Some servers mark their folders and cannot select by the mark (RFC 6154 wants LIST-EXTENDED for that).
         ok(await self._wire.simple_command("LIST", '""', '"*"'))
-        return junk_folders(self._wire.heard.answers)
+        return junk_folders(self._wire.heard)
 
     async def folders(self, at_most: int) -> list[Listed]:
         """Return the folders that the sign-in may see, up to so many: whoever has more has them made by a program."""
         ok(await self._wire.simple_command("LIST", '""', '"*"'))
-        return list(islice(listed(self._wire.heard.answers), at_most))
+        return list(islice(listed(self._wire.heard), at_most))
 
     async def namespaces(self) -> Namespaces:
         """Ask how one's own folders are told from other people's (RFC 2342), where the server tells."""
         if "NAMESPACE" not in self.capabilities:
             return {}
         response = await self._wire.execute(self._wire.command("NAMESPACE"))
-        return namespaces(self._wire.heard.answers) if response.result == "OK" else {}
+        return namespaces(self._wire.heard) if response.result == "OK" else {}
 
     def close(self) -> None:
         """Say LOGOUT without waiting for the answer, and let go of the socket."""
@@ -183,7 +188,7 @@ class Session:
 
     async def _fetch(self, which: str, what: str, *, by_uid: bool) -> list[Fetched]:
         ok(await self._wire.fetch(which, what, by_uid=by_uid))
-        return [found for answer in self._wire.heard.answers if (found := fetched(answer)) is not None]
+        return [found for answer in self._wire.heard if (found := fetched(answer)) is not None]
 
 
 async def open_session(

@@ -26,8 +26,6 @@ _LITERAL_COST = 1024
 _DIGITS_AT_MOST = 19
 #: A folder's name, where people read it.
 _NAME_AT_MOST = 80
-#: The answers to one question: listing a mailbox of this many messages is more than we ever ask for.
-_TOTAL_AT_MOST = 16 * 1024 * 1024
 
 _LITERAL = re.compile(rb"\{(\d+)\}$")
 #: Text for people; braces at its end announce nothing.
@@ -148,20 +146,6 @@ class Framer:
         answer = Answer(text=b"".join(self._text).decode("latin-1"), literals=tuple(self._literals))
         self._text, self._literals, self._size = [], [], 0
         return answer
-
-
-class Heard:
-    """The untagged answers to one command, as many as one command may have."""
-
-    def __init__(self) -> None:
-        self.answers: list[Answer] = []
-        self._size = 0
-
-    def add(self, answer: Answer) -> None:
-        self._size += len(answer.text) + sum(map(len, answer.literals)) + 100
-        if self._size > _TOTAL_AT_MOST:
-            raise Unreadable("an answer without an end")
-        self.answers.append(answer)
 
 
 def fetched(answer: Answer) -> Fetched | None:

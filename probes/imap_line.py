@@ -91,7 +91,7 @@ class Line:
 
     async def _ask_capabilities(self) -> None:
         ok(await self.wire.execute(self.wire.command("CAPABILITY")))
-        self.capabilities = capabilities(self.wire.heard.answers)
+        self.capabilities = capabilities(self.wire.heard)
 
     def close(self) -> None:
         """Say LOGOUT without waiting for the answer, and let go of the socket."""

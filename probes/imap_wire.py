@@ -14,10 +14,17 @@ from typing import Any
 
 import aioimaplib
 
-from probes.imap_answer import Answer, Framer, Heard
+from probes.allowance import cost
+from probes.imap_answer import Answer, Framer
 from probes.server_error import Unreadable
 
 _LOST = "LOST"
+#: What a server may say to one command, by `probes.allowance.cost`: a long list, or many mails; to any other; unasked
+#: before the next.
+_PLENTY = 32 * 1024 * 1024
+_LITTLE = 4 * 1024 * 1024
+_UNASKED = 1024 * 1024
+_PLENTIFUL = frozenset({"FETCH", "LIST"})
 
 
 class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
@@ -30,7 +37,8 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         super().__init__(asyncio.get_running_loop())
         self.greeted = asyncio.Event()
         self.greeting = ""
-        self.heard = Heard()
+        #: The untagged answers to the last command.
+        self.heard: list[Answer] = []
         #: The server wants us to go on, or has refused to.
         self.going_on = asyncio.Event()
         #: What it said with that (RFC 3501 7.5).
@@ -39,6 +47,9 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self.news = False
         #: Why the connection is of no use any more.
         self.cause: Exception | None = None
+        #: What it has cost so far to read what the server said, and how much more of it is borne for now.
+        self.cost = 0
+        self._room = _UNASKED
         #: IDLE has been said, and DONE has not.
         self._listening = False
         self._stir = stir
@@ -47,6 +58,13 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
 
     def data_received(self, d: bytes) -> None:
         if self.cause is not None:
+            return
+        spent = cost(d)
+        self.cost += spent
+        self._room -= spent
+        if self._room < 0:
+            # Not even taken apart.
+            self.fail(Unreadable("it says more than anything that was asked for takes"))
             return
         try:
             for answer in self._framer.feed(d):
@@ -148,7 +166,8 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
             raise self.lost()
         if self.state not in aioimaplib.aioimaplib.Commands[command.name].valid_states:
             raise RuntimeError(f"{command.name} in state {self.state}")
-        self.heard = Heard()
+        self.heard = []
+        self._room = _PLENTY if command.name in _PLENTIFUL else _LITTLE
         self.going_on.clear()
         # One command at a time, so that every untagged answer belongs to it.
         self.pending_sync_command = command
@@ -206,9 +225,11 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
             return
         if text.endswith(" EXISTS"):
             self.news = True
-            self._stir()
+            if (pending := self._pending()) is None or pending.name == "IDLE":
+                # Some servers say it with each answer: whoever asks hears of it anyway, and would ask for ever.
+                self._stir()
         if self._pending() is not None:
-            self.heard.add(answer)
+            self.heard.append(answer)
 
     def _tagged(self, text: str) -> None:
         tag, _, rest = text.partition(" ")
@@ -225,6 +246,7 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
 
     def _finish(self, pending: Any, text: str, result: str) -> None:
         self.pending_sync_command = None
+        self._room = _UNASKED
         # Valid UTF-8 whatever was sent: aioimaplib decodes some of it without asking.
         pending.close(text.encode("latin-1").decode("utf-8", "replace").encode(), result)
 

@@ -51,6 +51,7 @@ class Maildrop:
         self._swept_at = 0.0
         self._looked_at = float("-inf")
         self._delay = timedelta(0)
+        self._cost = 0
         self.tidy = asyncio.Event()
         self.tidy.set()
 
@@ -58,6 +59,11 @@ class Maildrop:
     def has_more(self) -> bool:
         """Nothing is left for later: a look shows all there is."""
         return False
+
+    @property
+    def cost(self) -> int:
+        """What it has cost to read what the server said, in all sessions."""
+        return self._cost + (self._session.cost if self._session is not None else 0)
 
     async def open(self, trace: Trace) -> None:
         """Sign in for the first look."""
@@ -100,6 +106,7 @@ class Maildrop:
         """Let go of the connection."""
         if self._session is not None:
             self._session.close()
+            self._cost += self._session.cost
             self._session = None
 
     async def _enter(self) -> Session:

@@ -37,6 +37,10 @@ class Pace:
     renewal: timedelta = timedelta(minutes=5)
     #: A connection that showed nothing new, though there was, has those after it renewed sooner, but no sooner than this.
     renewal_at_least: timedelta = timedelta(seconds=30)
+    #: What reading one mailbox may cost (`probes.allowance.cost`) at once, and a second. At the limit it takes some
+    #: hundredths of a core; our own messages of ten thousand routes a minute come to half of it.
+    at_once: int = 16 * 1024 * 1024
+    a_second: int = 2 * 1024 * 1024
     #: Between two searches for mail that was left behind.
     sweep: timedelta = timedelta(hours=1)
 
@@ -56,6 +60,13 @@ class Pace:
     def renewal_of(self, mailbox: str) -> timedelta:
         """Return how long the connection to a mailbox is kept: a little shorter than `renewal`, and not all alike."""
         return self.renewal * (0.8 + 0.2 * (crc32(mailbox.encode()) % 1000) / 1000)
+
+    def after_false_alarms(self, count: int) -> timedelta:
+        """Return how long not to listen when so many announcements in a row came to nothing.
+
+        A few are usual: servers announce how many are left when mail was deleted.
+        """
+        return timedelta(0) if count <= 3 else min(self.slowest, self.quickest * float(2 ** min(count - 3, 16)))
 
     def backoff(self, failures: int) -> timedelta:
         """Return how long to wait after so many failed attempts, one or more."""

@@ -20,6 +20,8 @@ from probes.sign_in import Bearer, masked, plain, with_key
 _MESSAGE_AT_MOST = 256 * 1024
 #: As much of a header is looked at; POP3 cannot ask for a part of it.
 _HEADER_AT_MOST = 64 * 1024
+#: So many of the newest messages are told apart; a server lists all that there are, each time.
+_NEWEST = 2_000
 _LOGIN_DELAY_AT_MOST = timedelta(minutes=10)
 
 
@@ -40,14 +42,19 @@ class Session:
             return timedelta(0)
         return min(_LOGIN_DELAY_AT_MOST, timedelta(seconds=int(announced)))
 
+    @property
+    def cost(self) -> int:
+        """What it has cost to read what the server said, by `probes.allowance.cost`."""
+        return self._wire.cost
+
     async def uids(self) -> list[tuple[int, str]]:
-        """Return number and UID of each message, oldest first."""
-        listed = [line.decode("latin-1").partition(" ") for line in await self._wire.listing("UIDL")]
+        """Return number and UID of each of the newest messages, oldest first."""
+        listed = [line.decode("latin-1").partition(" ") for line in (await self._wire.listing("UIDL"))[-_NEWEST:]]
         return [(_number(number), uid.strip()) for number, _, uid in listed]
 
     async def sizes(self) -> dict[int, int]:
-        """Return the octets of each message."""
-        listed = [line.decode("latin-1").split() for line in await self._wire.listing("LIST")]
+        """Return the octets of each of the newest messages."""
+        listed = [line.decode("latin-1").split() for line in (await self._wire.listing("LIST"))[-_NEWEST:]]
         return {_number(words[0]): _number(words[1]) for words in listed if len(words) >= 2}
 
     async def count(self) -> int:

@@ -9,6 +9,7 @@ import asyncio
 import ssl
 from typing import cast
 
+from probes.allowance import cost
 from probes.reply import shortened
 from probes.server_error import Refused, Unreadable
 
@@ -28,6 +29,8 @@ class Pop3Wire(asyncio.Protocol):
     def __init__(self, leg: float) -> None:
         #: No part of an answer is waited for longer, in seconds.
         self._leg = leg
+        #: What it has cost to read what the server said, by `probes.allowance.cost`.
+        self.cost = 0
         self._heard = bytearray()
         self._lost: Exception | None = None
         self._news = asyncio.Event()
@@ -39,6 +42,7 @@ class Pop3Wire(asyncio.Protocol):
         self._transports.append(cast(asyncio.Transport, transport))
 
     def data_received(self, data: bytes) -> None:
+        self.cost += cost(data)
         self._heard += data
         if len(self._heard) > _AHEAD_AT_MOST:
             self._transports[-1].pause_reading()

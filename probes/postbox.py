@@ -75,6 +75,9 @@ class Postbox:
         self._trace: Trace = Recorder()
         self._inbox = _Place(name=encoded(self._mailbox.inbox), folder=Folder.INBOX)
         self._junk: dict[str, _Place] = {}
+        self._cost = 0
+        #: How often in a row the server has announced mail that was not there.
+        self._false_alarms = 0
         self.tidy = asyncio.Event()
         self.tidy.set()
 
@@ -82,6 +85,11 @@ class Postbox:
     def has_more(self) -> bool:
         """Whether there are leftovers still to be searched for."""
         return bool(self._inbox.backlog)
+
+    @property
+    def cost(self) -> int:
+        """What it has cost to read what the server said, over all connections."""
+        return self._cost + (self._session.cost if self._session is not None else 0)
 
     async def open(self, trace: Trace) -> None:
         """Connect, sign in, find the folders and open the inbox."""
@@ -108,6 +116,10 @@ class Postbox:
     async def listen(self, stirred: asyncio.Event, at_most: timedelta) -> None:
         """Wait for news in IDLE, or for the next look when that is soon."""
         session = self._opened()
+        # Or it would be looked as often as the server speaks.
+        await asyncio.sleep(self._pace.after_false_alarms(self._false_alarms).total_seconds())
+        if session.news:
+            return
         if session.can_idle and at_most >= _WORTH_LISTENING:
             with stage(self._trace, Phase.RETRIEVE, Party.RECIPIENT):
                 await session.idle(stirred, at_most)
@@ -128,6 +140,7 @@ class Postbox:
         """Let go of the connection."""
         if self._session is not None:
             self._session.close()
+            self._cost += self._session.cost
             self._session = None
 
     def _opened(self) -> Session:
@@ -153,9 +166,14 @@ class Postbox:
     async def _look(self, session: Session, *, junk_every: timedelta, sweep: timedelta) -> None:
         if _now() - self._inbox.swept_at >= sweep.total_seconds():
             await self._open(session, self._inbox, sweep=True)
+        announced, before = session.news, self._inbox.next_uid
         news = await session.noop()
         if news or _now() - self._inbox.looked_at >= _LIST_ANYWAY:
             await self._read_new(session, self._inbox)
+        if self._inbox.next_uid != before:
+            self._false_alarms = 0
+        elif announced:
+            self._false_alarms += 1
         await self._read_backlog(session, self._inbox)
         await self._delete(session, self._inbox)
         moved = [

@@ -46,6 +46,10 @@ class MailReader(Protocol):
     def has_more(self) -> bool:
         """Whether there is mail still to be looked at that was left behind earlier."""
 
+    @property
+    def cost(self) -> int:
+        """What it has cost so far to read what the server said, by `probes.allowance.cost`."""
+
     async def open(self, trace: Trace) -> None:
         """Connect and sign in; the mailbox can be read then. What follows is told to *trace*, too."""
 

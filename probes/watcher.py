@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from probes.allowance import Allowance
 from probes.expectation import Expectation
 from probes.ledger import Ledger
 from probes.mailbox import Mailbox
@@ -76,8 +77,11 @@ class MailboxWatcher:
             clock=clock,
         )
         self._reader = _reader_of(reception, self._patience, self._pace, self._stirred.set)
+        self._allowance = Allowance(at_once=self._pace.at_once, a_second=self._pace.a_second, clock=self._time)
         self._recorder: Recorder | None = None
         self._up = False
+        #: How much of what the reader has cost is accounted for.
+        self._paid = 0
         #: How long a connection is kept, and whether the present one has shown itself to be blind.
         self._renewal = self._pace.renewal_of(mailbox.name)
         self._blind = False
@@ -151,11 +155,12 @@ class MailboxWatcher:
             served, failure = await self._connection(reader)
             self._up = False
             lived = timedelta(seconds=self._time() - began)
-            if failure is None or (served and lived >= self._pace.settled):
+            garbled = failure is not None and failure.failure.reason == Reason.UNEXPECTED_ANSWER
+            if failure is None or (served and lived >= self._pace.settled and not garbled):
                 # Servers restart and drop idle connections: nobody hears of it unless the next attempt fails.
                 self._failures = 0
                 continue
-            self._fall_into(failure)
+            self._fall_into(failure, garbled=garbled)
             await self._rest()
 
     async def _connection(self, reader: MailReader) -> tuple[bool, ProbeFailure | None]:
@@ -196,9 +201,15 @@ class MailboxWatcher:
             if self._told is not None and self.looked_at >= settled:
                 _log.info("mailbox can be read again", mailbox=self.mailbox.name)
                 self._told = None
+            await self._pay(reader)
             if not reader.has_more:
                 left = timedelta(seconds=max(0.0, old - self._time()))
                 await reader.listen(self._stirred, min(self._pause(reader), left))
+
+    async def _pay(self, reader: MailReader) -> None:
+        """Wait as long as it takes that what the server said has cost no more than it may."""
+        spent, self._paid = reader.cost - self._paid, reader.cost
+        await asyncio.sleep(self._allowance.spend(spent))
 
     async def _keep_looking_anew(self, reader: MailReader) -> None:
         while True:
@@ -263,7 +274,7 @@ class MailboxWatcher:
             for expectation in expectations:
                 expectation.be_ready()
 
-    def _fall_into(self, trouble: ProbeFailure) -> None:
+    def _fall_into(self, trouble: ProbeFailure, *, garbled: bool) -> None:
         if self._told != trouble.failure.reason:
             self._told = trouble.failure.reason
             _log.warning(
@@ -275,8 +286,10 @@ class MailboxWatcher:
             )
         self.trouble = trouble
         self._failures += 1
-        refused = trouble.failure.credentials_refused
-        hold = self._pace.after_refusal if refused else self._pace.retry
+        hold = self._pace.after_refusal if trouble.failure.credentials_refused else self._pace.retry
+        if garbled:
+            # What it says costs us much, and no run that comes makes it any better.
+            hold = self._pace.backoff(self._failures)
         self._hold_until = self._time() + hold.total_seconds()
         for expectations in self._waiting.values():
             for expectation in expectations:

@@ -212,11 +212,12 @@ async def test_a_bug_of_ours_while_an_answer_is_read_does_not_leave_the_command_
             raise KeyError(bugs.pop())
 
     asyncio.get_running_loop().set_exception_handler(lambda _, context: handled.append(context))
-    standin = ImapStandIn(tricks={"NOOP": "* 3 EXISTS\r\n"})
+    standin = ImapStandIn(tricks={"IDLE": "* 3 EXISTS\r\n"})
     async with asyncio.timeout(2), session_with(standin, stir=stir, leg=timedelta(minutes=1)) as session:
+        await session.select("INBOX")
         bugs.append("pepijat")
         with pytest.raises(ConnectionError, match="pepijat"):
-            await session.noop()
+            await session.idle(asyncio.Event(), timedelta(minutes=1))
     assert any(isinstance(context.get("exception"), KeyError) for context in handled)
 
 
