@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from email.parser import BytesHeaderParser
-from email.policy import compat32
 
 from checkdmarc.utils import get_base_domain
 
+from probes.mime import header_of
 from probes.names import IPAddress
 
 _HEADERS_AT_MOST = 30
 _HEADER_AT_MOST = 2_000
-_FROM = re.compile(r"^\s*from\s+(\S{1,255})\s+(.{1,500}?)\sby\s+([^\s;]{1,255})", re.IGNORECASE | re.DOTALL)
+_FROM = re.compile(r"from (\S{1,255}) (.{1,500}?) by ([^\s;]{1,255})", re.IGNORECASE)
 _ADDRESS = re.compile(r"[\[(](?:IPv6:)?([0-9a-f:.]{2,45})[\])]", re.IGNORECASE)
 #: Inside of somebody's network: RFC 1918, RFC 4193, loopback, link-local.
 _INSIDE = tuple(
@@ -37,9 +36,10 @@ _INSIDE = tuple(
 
 def outbound_address(message: bytes) -> IPAddress | None:
     """Return the address that handed *message* to the receiving system; `None` when the headers do not tell."""
-    headers = BytesHeaderParser(policy=compat32).parsebytes(message[:100_000])
+    headers = header_of(message[:100_000])
     for header in (headers.get_all("Received") or [])[:_HEADERS_AT_MOST]:
-        match = _FROM.match(str(header)[:_HEADER_AT_MOST])
+        # One blank in the place of each run of them: otherwise all ways to share them out would be tried.
+        match = _FROM.match(" ".join(str(header)[:_HEADER_AT_MOST].split()))
         if match is None or get_base_domain(match[1]) == get_base_domain(match[3]):
             continue
         if (address := _address(match[2])) is not None:
