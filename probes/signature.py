@@ -22,6 +22,12 @@ from probes.reply import shortened
 _AUTHOR_AT_MOST = 998
 #: Relays add signatures of their own; more than these are not looked at.
 _SIGNATURES_AT_MOST = 5
+#: Each header that a signature names is looked for among all that there are, and blanks in it in all ways to share them.
+_HEADERS_AT_MOST = 500
+_SIGNATURE_AT_MOST = 4096
+#: All headers together: each line of a folded one is put behind a copy of those before it.
+_BLOCK_AT_MOST = 64 * 1024
+_BLOCK_END = re.compile(rb"\r?\n\r?\n")
 #: RFC 8301 3.2: verifiers must accept keys from here.
 _BITS_AT_LEAST = 1024
 #: dkimpy reckons in Python. With a key of 64 KiB, which the DNS has room for, one signature would stop the loop for hours.
@@ -60,6 +66,9 @@ class Signature:
         return bool(get_base_domain(self.domain) == get_base_domain(domain))
 
 
+_OVERLONG = Signature(domain="", selector="", fault="the message came with more headers, or longer ones, than mail has")
+
+
 def author_domain(message: bytes) -> str:
     """Return the domain of the From header, in lower case; empty when there is none."""
     # Not by the newer policies of `email`: they take an address apart in the square of its length, and err on many.
@@ -90,12 +99,20 @@ def _signatures(message: bytes) -> tuple[Signature, ...]:
     """Return the signatures of *message*, unchecked but for their form."""
     if any(len(run[0]) > _BLANKS_AT_MOST for run in _BLANKS.finditer(message)):
         return (Signature(domain="", selector="", fault="the message came with too many blanks in a row"),)
+    end = _BLOCK_END.search(message)
+    if (end.start() if end else len(message)) > _BLOCK_AT_MOST:
+        return (_OVERLONG,)
     found: list[Signature] = []
     try:
         reader = dkim.DKIM(message, logger=_LOG)
     except _ERRORS:
         return ()
-    count = sum(name.lower() == b"dkim-signature" for name, _ in reader.headers)
+    written = [len(value) for name, value in reader.headers if name.lower() == b"dkim-signature"]
+    if len(reader.headers) > _HEADERS_AT_MOST or max(written, default=0) > _SIGNATURE_AT_MOST:
+        return (
+            Signature(domain="", selector="", fault="the message came with more headers, or longer ones, than any"),
+        )
+    count = len(written)
     for index in range(min(count, _SIGNATURES_AT_MOST)):
         try:
             reader.verify_headerprep(index)

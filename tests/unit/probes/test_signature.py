@@ -121,6 +121,24 @@ def test_a_message_of_blanks_does_not_stop_everybody_else(hole: bytes) -> None:
     assert time.monotonic() - began < 1
 
 
+@pytest.mark.parametrize(
+    ("named", "signed", "others"),
+    [
+        (b"".join(b":a%d" % number for number in range(2_000)), b"", b"b:\r\n" * 8_000),
+        (b"", b"\r\n a" * 64_000, b""),
+    ],
+    ids=["headers", "folds"],
+)
+def test_a_signature_that_is_made_to_take_long_is_not_checked(named: bytes, signed: bytes, others: bytes) -> None:
+    header = _HEADER.replace(b":subject", named).replace(b"QUJD", signed + b"QUJD")
+    key = rsa.generate_private_key(65537, 1024).public_key()
+    record = b"p=" + b64encode(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    began = time.process_time()
+    (signature,) = verified(header + others + b"From: a@b\r\n\r\n", {"s1._domainkey.contoh.gov.my": record})
+    assert not signature.valid
+    assert time.process_time() - began < 0.3
+
+
 def test_hostile_keys_and_signatures_break_nothing() -> None:
     message, key = _signed()
     der = b64decode(key.partition(b"p=")[2])
