@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NoReturn, Protocol
@@ -23,7 +22,7 @@ from alerts.notice import Matter
 from alerts.store import StoreAway
 from monitor.judging.attribution import Blame
 from monitor.judging.health import Health
-from monitor.judging.judge import Judge, Suspect, Trouble
+from monitor.judging.judge import AT_A_TIME, Judge, Suspect, Trouble
 from monitor.judging.matter import can_end
 from monitor.keeping import keep_doing
 from monitor.metrics import AGENCY_DIRECTIONS, Metrics
@@ -106,15 +105,17 @@ class Pipeline:
         self._owes = asyncio.Event()
         #: The alerting side's store was away when something was last told.
         self._is_away = False
+        #: Somebody weighs again what waited.
+        self._is_weighing = False
         #: How each route's last run ended, and why.
         self._endings: dict[str, tuple[Outcome, str]] = {}
         #: Judgements that could not be written down yet.
         self._unwritten: dict[str, tuple[Health, datetime]] = {}
-        #: Agencies that may stand otherwise than was last told. Few: most runs change nothing, and there are thousands.
-        self._unsettled = set(briefs.agencies)
+        #: By dedup key: what may stand otherwise than was last told. Few: most runs change nothing, and there are thousands.
+        self._unsettled = {*briefs.agencies, *open_incidents}
         for agency in briefs.agencies:
             self._show(agency)
-        self._show_all(set(), {suspect.blame for suspect in judge.own_troubles(clock.now())})
+        self._show_faults(clock.now())
 
     async def take(self, result: ProbeResult) -> None:
         """Take in the end of a run.
@@ -131,17 +132,36 @@ class Pipeline:
         if result.path is not None:
             self._metrics.path_known(route.agency, route.direction, result.path)
         self._log(result)
-        moved = self._judge.moved() & self._briefs.agencies.keys()
-        self._unsettled |= moved
-        self._show_all(moved, {suspect.blame for suspect in self._judge.own_troubles(now)})
+        self._show_moved(now)
         try:
             await self._write_down(result, route.agency)
         finally:
-            if self._is_away:
-                # Probing must not wait for a store that may not even refuse.
-                self._owes.set()
-            else:
-                await self._compare_all(now)
+            await self._compare_unless_away(now)
+            await self._weigh_the_rest()
+
+    async def _weigh_the_rest(self) -> None:
+        """Weigh again what a proof has brought thousands of runs at once, and let others do their work in between."""
+        if self._is_weighing:
+            return
+        self._is_weighing, now = True, None
+        try:
+            while not self._judge.is_done:
+                await asyncio.sleep(0)
+                now = self._clock.now()
+                self._judge.weigh_more(now)
+                self._show_moved(now)
+        finally:
+            self._is_weighing = False
+        if now is not None:
+            await self._compare_unless_away(now)
+
+    def _show_moved(self, now: datetime) -> None:
+        """Show what stands otherwise, and remember that it is to be told."""
+        moved = self._judge.moved() & self._briefs.agencies.keys()
+        self._unsettled |= moved | {f"{_OURS}{suspect}" for suspect in self._judge.own_moved()}
+        for agency in moved:
+            self._show(agency)
+        self._show_faults(now)
 
     async def keep_telling(self) -> NoReturn:
         """Tell what could not be told, again and again until it is: the next run may be minutes away."""
@@ -153,14 +173,23 @@ class Pipeline:
         await asyncio.sleep(_RETRY.total_seconds())
         await self._compare_all(self._clock.now())
 
+    async def _compare_unless_away(self, now: datetime) -> None:
+        if self._is_away:
+            # Probing must not wait for a store that may not even refuse.
+            self._owes.set()
+        else:
+            await self._compare_all(now)
+
     async def _compare_all(self, now: datetime) -> None:
         # Runs end while others are being told of: what was told is compared by one at a time.
         async with self._telling:
             try:
                 await self._look_up(now)
-                for agency in sorted(self._unsettled):
-                    await self._compare_agency(agency, now)
-                await self._compare_ours(self._judge.own_troubles(now), now)
+                # Agencies first.
+                for number, key in enumerate(sorted(self._unsettled, key=lambda key: (key.startswith(_OURS), key)), 1):
+                    await self._compare(key, now)
+                    if number % AT_A_TIME == 0:
+                        await asyncio.sleep(0)
             except StoreAway:
                 self._is_away = True
                 self._owes.set()
@@ -186,7 +215,7 @@ class Pipeline:
             return
         for key in ended:
             del self._told[key]
-        self._unsettled |= ended & self._briefs.agencies.keys()
+        self._unsettled |= ended
 
     def _log(self, result: ProbeResult) -> None:
         """Write a line when a route ends otherwise than the time before, and none while it goes on like that."""
@@ -210,9 +239,18 @@ class Pipeline:
         for name, (health, _) in changed.items():
             log.info("health changed", subject=name, health=health)
 
-    async def _compare_agency(self, agency: str, now: datetime) -> None:
+    async def _compare(self, key: str, now: datetime) -> None:
         # Before, not after: it may move again while it is told of.
-        self._unsettled.discard(agency)
+        self._unsettled.discard(key)
+        try:
+            await (self._compare_ours if key.startswith(_OURS) else self._compare_agency)(key, now)
+        except BaseException:
+            self._unsettled.add(key)
+            raise
+
+    async def _compare_agency(self, agency: str, now: datetime) -> None:
+        if agency not in self._briefs.agencies:
+            return  # What is open of one that has left is ended by a person.
         trouble = self._judge.trouble(agency, now)
         if trouble is not None:
             await self._tell(agency, trouble, self._briefs.agencies[agency], now)
@@ -223,18 +261,16 @@ class Pipeline:
         ):
             await self._tell_over(agency, ended_at, now)
 
-    async def _compare_ours(self, troubles: Mapping[Suspect, Trouble], now: datetime) -> None:
-        for suspect, trouble in troubles.items():
-            await self._tell(f"{_OURS}{suspect}", trouble, self._briefs.ours(suspect), now)
-        told = [key for key in self._told if key.startswith(_OURS)]
-        if not told:
-            return
-        well = {f"{_OURS}{suspect}": since for suspect, since in self._judge.own_well(now).items()}
-        # A reference or account that has left the configuration cannot trouble us any more.
-        known = {f"{_OURS}{suspect}" for suspect in self._judge.suspects()}
-        for key in told:
-            if key in well or key not in known:
-                await self._tell_over(key, well.get(key, now), now)
+    async def _compare_ours(self, key: str, now: datetime) -> None:
+        suspect = self._judge.suspect(key.removeprefix(_OURS))
+        trouble = self._judge.own_trouble(suspect, now) if suspect else None
+        if suspect and trouble:
+            await self._tell(key, trouble, self._briefs.ours(suspect), now)
+        elif key in self._told:
+            # A reference or account that has left the configuration cannot trouble us any more.
+            ended_at = self._judge.own_well_since(suspect, now) if suspect else now
+            if ended_at is not None:
+                await self._tell_over(key, ended_at, now)
 
     async def _tell(self, key: str, trouble: Trouble, brief: Brief, now: datetime) -> None:
         told = self._told.get(key)
@@ -260,22 +296,20 @@ class Pipeline:
         try:
             await self._alerting.submit(event)
         except StoreAway:
-            self._unsettled |= {event.dedup_key} & self._briefs.agencies.keys()
             raise
         # One event that cannot be taken in (our bug) must not keep the others from being told.
         except Exception:
             if event.dedup_key not in self._untold:
                 log.exception("could not tell the alerting side; telling it until it hears", key=event.dedup_key)
             self._untold.add(event.dedup_key)
-            self._unsettled |= {event.dedup_key} & self._briefs.agencies.keys()
+            self._unsettled.add(event.dedup_key)
             self._owes.set()
             return False
         self._untold.discard(event.dedup_key)
         return True
 
-    def _show_all(self, agencies: AbstractSet[str], faults: AbstractSet[Blame]) -> None:
-        for agency in agencies:
-            self._show(agency)
+    def _show_faults(self, now: datetime) -> None:
+        faults = self._judge.own_faults(now)
         # What was told is so until it is proven to be over: after a start nothing has been seen to fail yet.
         told = {key.split("/")[1] for key in self._told if key.startswith(_OURS)}
         for blame, cause in _CAUSES.items():

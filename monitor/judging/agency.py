@@ -39,14 +39,14 @@ class AgencyMail:
         """Return the routes that are judged to be in trouble, by name."""
         return [route.name for route, subject in self.routes if subject.health in _IN_TROUBLE]
 
-    def is_spreading(self, now: datetime) -> bool:
-        """Whether, beside a route that is down, another is failing and not judged yet.
+    def spreading_until(self, now: datetime) -> datetime | None:
+        """Return until when it is waited for a route that is failing and not judged yet, beside one that is down.
 
         What to say (slow, cannot send, cannot receive, both) is clear only then; for two confirmations that is waited
-        for, so that staff are not told twice within a minute.
+        for, so that staff are not told twice within a minute. `None` when nothing is waited for.
         """
         if all(s.health is not Health.DOWN for s in self._with_a_say()):
-            return False
+            return None
         down_since = min(
             (s.changed_at for _, s in self.routes if s.health is Health.DOWN and s.changed_at), default=now
         )
@@ -59,7 +59,7 @@ class AgencyMail:
             )
             for _, s in self.routes
         )
-        return undecided and now - down_since < patience
+        return down_since + patience if undecided and now - down_since < patience else None
 
     def trouble(self, now: datetime) -> Trouble | None:
         """Return what is wrong, and note that it fell; `None` if nothing is."""
@@ -93,10 +93,10 @@ class AgencyMail:
         well = [s for subjects in by_direction.values() for s in subjects if s.health is Health.UP]
         return max((at for s in well if (at := s.working_since or s.changed_at)), default=None)
 
-    def rose(self, now: datetime) -> bool:
-        """Note that it is well; return whether that is believed: not when it has gone down and up too often lately."""
+    def rose(self, now: datetime) -> datetime | None:
+        """Note that it is well; return until when that is not believed, because it went down and up too often lately."""
         self._flapping.rose()
-        return not self._flapping.is_unsteady(now)
+        return self._flapping.steady_at() if self._flapping.is_unsteady(now) else None
 
     def _with_a_say(self) -> Sequence[Subject]:
         return [s for subjects in self._by_direction().values() for s in with_a_say(subjects)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from monitor.probing.route import Direction, WatchedRoute
@@ -98,10 +98,65 @@ class Proof:
 
 
 _UNKNOWN = Proof()
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 #: By the name of the reference mailbox.
 Proofs = Mapping[str, Proof]
-_Book = dict[str, Proof]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Something was learnt: for no moment before *first* or after *last* is it otherwise than before."""
+
+    want: Want
+    first: datetime
+    last: datetime
+
+
+def stretch(before: Proof, after: Proof) -> tuple[datetime, datetime] | None:
+    """Return the first and the last moment for which the two may stand otherwise; `None` if there is none."""
+    pairs = (
+        (before.worked_at, after.worked_at),
+        (before.failed_at, after.failed_at),
+        (before.regained_at, after.regained_at),
+    )
+    moved = [at or _EVER for pair in pairs if pair[0] != pair[1] for at in pair]
+    if not moved:
+        return None
+    if (before.failed_at is None) is not (after.failed_at is None):
+        # When it was regained counts only for what has failed.
+        moved += [before.regained_at or _EVER, after.regained_at or _EVER]
+    first, last = min(moved), max(moved)
+    if before.failed_at is not None and before.failed_at == after.failed_at:
+        # Until then it has failed, whatever came later.
+        first = max(first, before.failed_at)
+    return first, last
+
+
+class _Book:
+    """What is known of one ability of each reference, and what has changed since it was last asked."""
+
+    def __init__(self, ability: Ability, references: Iterable[str]) -> None:
+        self._ability = ability
+        self.proofs = dict.fromkeys(references, Proof())
+        #: As it was, by the reference.
+        self._before: dict[str, Proof] = {}
+
+    def get(self, reference: str) -> Proof | None:
+        return self.proofs.get(reference)
+
+    def put(self, reference: str, proof: Proof) -> None:
+        before = self.proofs[reference]
+        if proof is not before:
+            self._before.setdefault(reference, before)
+            self.proofs[reference] = proof
+
+    def changes(self) -> Iterator[Change]:
+        for reference, before in self._before.items():
+            if (span := stretch(before, self.proofs[reference])) is not None:
+                want = NETWORK if self._ability is Ability.REACH else Want(self._ability, reference)
+                yield Change(want=want, first=span[0], last=span[1])
+        self._before.clear()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,29 +203,34 @@ class Witness:
         self._next = {r.route.sender.name: r.route.recipient.name for r in controls}
         self._previous = {recipient: sender for sender, recipient in self._next.items()}
         names = [*dict.fromkeys([*self._next, *self._previous])]
-        self._reach = dict.fromkeys(names, Proof())
-        self._sends = dict.fromkeys(names, Proof())
-        self._receives = dict.fromkeys(names, Proof())
-        self._sends_well = dict.fromkeys(names, Proof())
-        self._receives_well = dict.fromkeys(names, Proof())
+        self._reach = _Book(Ability.REACH, names)
+        self._sends = _Book(Ability.SEND, names)
+        self._receives = _Book(Ability.RECEIVE, names)
+        self._sends_well = _Book(Ability.SEND_WELL, names)
+        self._receives_well = _Book(Ability.RECEIVE_WELL, names)
+        self._books = (self._reach, self._sends, self._receives, self._sends_well, self._receives_well)
         self._evidence = Evidence(
-            reach=self._reach,
-            sends=self._sends,
-            receives=self._receives,
-            sends_well=self._sends_well,
-            receives_well=self._receives_well,
+            reach=self._reach.proofs,
+            sends=self._sends.proofs,
+            receives=self._receives.proofs,
+            sends_well=self._sends_well.proofs,
+            receives_well=self._receives_well.proofs,
         )
 
     def evidence(self) -> Evidence:
         """Return what is known now."""
         return self._evidence
 
+    def changes(self) -> Sequence[Change]:
+        """Return what has been learnt since this was last asked."""
+        return [change for book in self._books for change in book.changes()]
+
     def rewind(self, now: datetime) -> None:
         """Forget what is dated after *now*: the clock was set back, and it would stand for all that comes until then."""
-        for book in (self._reach, self._sends, self._receives, self._sends_well, self._receives_well):
-            for name, proof in book.items():
+        for book in self._books:
+            for name, proof in book.proofs.items():
                 if proof.is_later_than(now):
-                    book[name] = Proof(owed=proof.owed)
+                    book.put(name, Proof(owed=proof.owed))
 
     def owes(self, want: Want) -> bool:
         """Whether a reference that has failed what is wanted has to work again before it is trusted."""
@@ -211,18 +271,18 @@ class Witness:
             (sends, sender, receives, self._next.get(sender, "")),
             (receives, recipient, sends, self._previous.get(recipient, "")),
         ):
-            known = book.get(name, Proof())
+            known = book.get(name) or _UNKNOWN
             failed_at = known.failed_at
             before = failed_at is not None and failed_at < at
-            if before and failed_at and not control and not others.get(other, Proof()).was_seen_since(failed_at):
-                book[name] = replace(known, failed_at=None, owed=0, absolved_at=failed_at)
+            if before and failed_at and not control and not (others.get(other) or _UNKNOWN).was_seen_since(failed_at):
+                book.put(name, replace(known, failed_at=None, owed=0, absolved_at=failed_at))
             _works(book, name, at, control=control)
 
     def _got_lost(self, sends: _Book, receives: _Book, sender: str, recipient: str, at: datetime) -> None:
         """Note that a control run's message got lost: either end may be why, unless it is known which."""
         for book, name, others, other in ((sends, sender, receives, recipient), (receives, recipient, sends, sender)):
-            absolved_at = book[name].absolved_at
-            if absolved_at is None or others[other].was_seen_since(absolved_at):
+            absolved_at = book.proofs[name].absolved_at
+            if absolved_at is None or others.proofs[other].was_seen_since(absolved_at):
                 _fails(book, name, at)
 
     def _hear_reach(self, route: WatchedRoute, result: ProbeResult) -> None:
@@ -284,7 +344,7 @@ def _works(proofs: _Book, name: str, at: datetime, *, control: bool = False) -> 
         known = replace(known, owed=known.owed - 1)
     if not known.owed:
         known = _trusted(known, at)
-    proofs[name] = known
+    proofs.put(name, known)
 
 
 def _trusted(known: Proof, at: datetime) -> Proof:
@@ -296,4 +356,4 @@ def _trusted(known: Proof, at: datetime) -> Proof:
 def _fails(proofs: _Book, name: str, at: datetime, *, owed: int = PENANCE) -> None:
     known = proofs.get(name)
     if known is not None and (known.failed_at is None or known.failed_at < at):
-        proofs[name] = replace(known, failed_at=at, regained_at=None, owed=owed, absolved_at=None)
+        proofs.put(name, replace(known, failed_at=at, regained_at=None, owed=owed, absolved_at=None))

@@ -47,3 +47,7 @@ class Flapping:
         """Whether it has fallen too often to be believed. A clock that was set back forgets what lies ahead."""
         recent = [at for at in self._falls if timedelta(0) <= now - at < self.policy.within]
         return len(recent) >= self.policy.falls
+
+    def steady_at(self) -> datetime:
+        """Return when it will have been quiet for long enough, of what is unsteady now."""
+        return self._falls[-self.policy.falls] + self.policy.within

@@ -1,21 +1,26 @@
 """Remember what the latest runs showed, and judge: routes, agencies, and what is our own. No clock, no I/O.
 
 Each run is weighed when it ends (`attribution.weigh`). A run that is pending is weighed again whenever something
-new is known of our own side; once it has counted, or come to nothing, it stays so.
+new is known of our own side that it waits for (`pending.Pending`); once it has counted, or come to nothing, it stays so.
+What is asked after each run (`moved`, `rejudged`, `own_moved`, `looks`) costs as much as has changed, not as much as there
+is: there are thousands of routes, and thousands of runs may wait.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 
 from monitor.judging.agency import AgencyMail
-from monitor.judging.attribution import Verdict, rests_on, weigh
-from monitor.judging.evidence import ARRIVED, Want, Witness, is_prompt, proven_by
+from monitor.judging.attribution import Blame, Verdict, rests_on, weigh
+from monitor.judging.evidence import ARRIVED, NETWORK, Witness, is_prompt, proven_by
 from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.health import Grade, Health, HealthPolicy, is_news
+from monitor.judging.pending import Pending, PendingRun
 from monitor.judging.subject import Subject, presume
 from monitor.judging.suspect import OwnSide, Suspect, Trouble
 from monitor.probing.route import Direction, WatchedRoute
@@ -25,6 +30,10 @@ __all__ = ["Judge", "Suspect", "Trouble"]
 
 #: Somebody's failure waits for a proof that we ourselves work.
 _PROOF_SOON = timedelta(seconds=5)
+
+#: So many routes are weighed again, or looked at, at a time: when a reference that was deaf is heard of again, thousands
+#: get their answer at once, and all of them together would hold the loop for half a second.
+AT_A_TIME = 50
 
 #: What the names of judgements of our own begin with; a route's is its name.
 _OURS = "ours/"
@@ -52,10 +61,15 @@ class Judge:
         self._own = OwnSide({name: (route, self._subjects[name]) for name, route in controls.items()}, accounts)
         #: How each control route's last run ended.
         self._controlled: dict[str, ProbeResult | None] = dict.fromkeys(controls)
-        #: Names of the routes with a run that waits for a proof.
-        self._pending: set[str] = set()
-        #: Names of the routes with a run that has got its proof since `looks` was last asked.
-        self._proven: set[str] = set()
+        self._pending = Pending()
+        #: Names of the routes with a run that may have got its answer, the first first; and of those with one that has
+        #: got it since `looks` was last asked. In order, and each once.
+        self._answered: dict[str, None] = {}
+        self._proven: dict[str, None] = {}
+        #: When agencies may stand otherwise without another run, by the clock alone.
+        self._clocked: list[tuple[datetime, str]] = []
+        #: The latest time that was heard.
+        self._heard: datetime | None = None
         #: Agencies that may stand otherwise than when `moved` was last asked, and routes that are judged otherwise.
         self._moved: set[str] = set(self._agencies)
         self._rejudged: set[str] = set()
@@ -103,11 +117,14 @@ class Judge:
     # -- judging -------------------------------------------------------------------------------------------------
 
     def take_in(self, result: ProbeResult, now: datetime) -> Verdict | None:
-        """Weigh the end of a run, and again all runs that waited for what it proves; `None`: no such route."""
+        """Weigh the end of a run, and again the runs that waited for what it proves; `None`: no such route.
+
+        Where it proves more than a few, `weigh_more` goes on.
+        """
         route = self._routes.get(result.route)
         if route is None:
             return None
-        self._witness.rewind(now)
+        self._hear(now)
         self._witness.hear(route, result)
         if route.direction is Direction.CONTROL:
             self._controlled[route.name] = result
@@ -116,8 +133,6 @@ class Judge:
         subject.note(result, verdict)
         self._settle(route.name, now)
         self._own.hear(route, result, verdict, now, self._policy)
-        if verdict.grade is Grade.PENDING:
-            self._pending.add(route.name)
         self._weigh_pending(now)
         return verdict
 
@@ -133,13 +148,26 @@ class Judge:
                 # What was held against the agency stays so, as slowness; what was not is weighed again.
                 grade = Grade.SLOW if verdict.grade is Grade.BAD else verdict.grade
                 subject.recent[index] = (slow, replace(verdict, grade=grade))
-        self._weigh_pending(now)
-        self._settle(route_name, now)
+        self._weigh_pending(now, route_name)
+
+    def _hear(self, now: datetime) -> None:
+        """Take in what time it is."""
+        if self._heard is not None and now < self._heard:
+            # The clock was set back.
+            self._witness.rewind(now)
+            self._moved.update(agency for _, agency in self._clocked)
+            self._clocked.clear()
+        self._heard = now
+        while self._clocked and self._clocked[0][0] <= now:
+            self._moved.add(heapq.heappop(self._clocked)[1])
 
     def _settle(self, route_name: str, now: datetime) -> None:
-        self._moved.add(self._routes[route_name].agency)
-        if self._subjects[route_name].settle(now):
+        route, subject = self._routes[route_name], self._subjects[route_name]
+        self._moved.add(route.agency)
+        if subject.settle(now):
             self._rejudged.add(route_name)
+        if subject.is_pending or self._pending.has(route_name):
+            self._pending.put(route_name, _pending_runs(route, subject))
 
     def _weigh(self, route: WatchedRoute, subject: Subject, result: ProbeResult) -> Verdict:
         verdict = weigh(route, result, self._witness.evidence())
@@ -152,17 +180,30 @@ class Judge:
             return Verdict(grade=Grade.NONE)
         return verdict
 
-    def _weigh_pending(self, now: datetime) -> None:
-        for name in sorted(self._pending):
-            route, subject = self._routes[name], self._subjects[name]
-            for result, verdict in subject.weigh_again(lambda r, route=route: self._weigh_again(route, r, now)):  # type: ignore[misc]
-                self._own.hear(route, result, verdict, now, self._policy)
-                self._proven.add(name)
-            self._settle(name, now)
-            if not subject.is_pending:
-                self._pending.discard(name)
+    @property
+    def is_done(self) -> bool:
+        """Whether every run has been weighed again that a proof has come for; `weigh_more` does so."""
+        return not self._answered
 
-    def _weigh_again(self, route: WatchedRoute, result: ProbeResult, now: datetime) -> Verdict:
+    def weigh_more(self, now: datetime) -> None:
+        """Weigh some of the runs again that a proof has come for, by what is known now."""
+        for name in _first(self._answered):
+            self._weigh_again(name, now)
+
+    def _weigh_pending(self, now: datetime, *others: str) -> None:
+        """Weigh again what may have got its answer, what has waited too long for one, and *others*."""
+        touched = self._pending.touched(self._witness.changes())
+        self._answered |= dict.fromkeys(sorted(touched | self._pending.ended(now) | {*others}))
+        self.weigh_more(now)
+
+    def _weigh_again(self, route_name: str, now: datetime) -> None:
+        route, subject = self._routes[route_name], self._subjects[route_name]
+        for result, verdict in subject.weigh_again(lambda result: self._outcome(route, result, now)):
+            self._own.hear(route, result, verdict, now, self._policy)
+            self._proven[route_name] = None
+        self._settle(route_name, now)
+
+    def _outcome(self, route: WatchedRoute, result: ProbeResult, now: datetime) -> Verdict:
         verdict = weigh(route, result, self._witness.evidence())
         if verdict.grade is Grade.PENDING and now - result.started_at > _proof_within(route):
             # Nothing could prove us in all that time: that is what is wrong.
@@ -173,9 +214,8 @@ class Judge:
 
     def looks(self, route_name: str, now: datetime) -> Mapping[str, datetime]:
         """Return the routes to run again soon, and when, after a run of this one has been taken in."""
-        proven, self._proven = self._proven, set()
         looks: dict[str, datetime] = {}
-        for judged in (route_name, *sorted(proven)):
+        for judged in (route_name, *_first(self._proven)):
             for name in self.looks_wanted(judged):
                 looks[name] = now + self._routes[name].probing.confirmation
         for name in self.proofs_wanted():
@@ -219,7 +259,7 @@ class Judge:
         return [name for name, last in self._controlled.items() if self._is_wanted(self._routes[name], last)]
 
     def _is_wanted(self, control: WatchedRoute, last: ProbeResult | None) -> bool:
-        newest = {want: at for want in proven_by(control) if (at := self._newest(want)) is not None}
+        newest = {want: at for want in proven_by(control) if (at := self._pending.newest(want)) is not None}
         if last is None:
             return bool(newest)
         if last.outcome not in ARRIVED:
@@ -228,22 +268,6 @@ class Judge:
         return any(
             (prompt or not want.ability.is_well) and (last.started_at < at or self._witness.owes(want))
             for want, at in newest.items()
-        )
-
-    def _newest(self, want: Want) -> datetime | None:
-        """Return when the newest run began that waits for *want* and would change what is known of its route."""
-        agencies = self._pending - self._controlled.keys()  # A control run is repeated at its own pace.
-        waiting = ((self._routes[name], self._subjects[name]) for name in agencies)
-        return max(
-            (
-                result.started_at
-                for route, subject in waiting
-                for result, verdict in subject.recent
-                if verdict.grade is Grade.PENDING
-                and want in rests_on(route, result)
-                and is_news(presume(result, verdict), subject.health)
-            ),
-            default=None,
         )
 
     def _proof_at(self, control: str, now: datetime) -> datetime:
@@ -276,8 +300,8 @@ class Judge:
         mail = self._agencies.get(agency)
         if mail is None:
             return None
-        if mail.is_spreading(now):
-            self._moved.add(agency)  # It is judged by the clock.
+        if (until := mail.spreading_until(now)) is not None:
+            heapq.heappush(self._clocked, (until, agency))
             return None
         return mail.trouble(now)
 
@@ -289,22 +313,62 @@ class Judge:
         mail = self._agencies.get(agency)
         if mail is None or (since := mail.well_since()) is None:
             return None
-        if not mail.rose(now):
-            self._moved.add(agency)  # It is judged by the clock.
+        if (until := mail.rose(now)) is not None:
+            heapq.heappush(self._clocked, (until, agency))
             return None
         return since
 
-    def suspects(self) -> set[Suspect]:
-        """Return all of ours that can be suspected in this configuration."""
-        return self._own.suspects()
+    def suspect(self, name: str) -> Suspect | None:
+        """Return what of ours is called so; `None` where this configuration has no such thing."""
+        return self._own.suspect(name)
 
     def own_troubles(self, now: datetime) -> Mapping[Suspect, Trouble]:
         """Return what is wrong with something of ours."""
-        return self._own.troubles(self._witness.evidence(), now)
+        troubles = ((suspect, self.own_trouble(suspect, now)) for suspect in self._own.suspects())
+        return {suspect: trouble for suspect, trouble in troubles if trouble is not None}
 
     def own_well(self, now: datetime) -> Mapping[Suspect, datetime]:
         """Return what of ours is proven to work, and since when."""
-        return self._own.well(self._witness.evidence(), now)
+        since = ((suspect, self.own_well_since(suspect, now)) for suspect in self._own.suspects())
+        return {suspect: at for suspect, at in since if at is not None}
+
+    def own_moved(self) -> set[Suspect]:
+        """Return what of ours may stand otherwise than when this was last asked; at first all that was ever judged."""
+        return self._own.moved()
+
+    def own_faults(self, now: datetime) -> AbstractSet[Blame]:
+        """Return what kinds of things of ours are in trouble."""
+        return self._own.faults(self._witness.evidence(), now)
+
+    def own_trouble(self, suspect: Suspect, now: datetime) -> Trouble | None:
+        """Return what is wrong with something of ours; `None` if nothing is."""
+        return self._own.trouble(suspect, self._witness.evidence(), now)
+
+    def own_well_since(self, suspect: Suspect, now: datetime) -> datetime | None:
+        """Return since when something of ours is proven to work; `None` if it is not."""
+        return self._own.well_since(suspect, self._witness.evidence(), now)
+
+
+def _first(names: dict[str, None]) -> Sequence[str]:
+    """Take the first few of *names* out."""
+    first = [*islice(names, AT_A_TIME)]
+    for name in first:
+        del names[name]
+    return first
+
+
+def _pending_runs(route: WatchedRoute, subject: Subject) -> Sequence[PendingRun]:
+    """Return what of a route waits. A control run asks for no proof: it is repeated at its own pace."""
+    return [
+        PendingRun(
+            started_at=result.started_at,
+            wants=(NETWORK,) if route.direction is Direction.CONTROL else rests_on(route, result),
+            until=result.started_at + _proof_within(route),
+            asks=route.direction is not Direction.CONTROL and is_news(presume(result, verdict), subject.health),
+        )
+        for result, verdict in subject.recent
+        if verdict.grade is Grade.PENDING
+    ]
 
 
 def _may_still_come(result: ProbeResult) -> bool:

@@ -73,6 +73,9 @@ class Subject:
         if verdict.grade is not Grade.PENDING:
             self.silent = 0
             self.spoke_at = max(self.spoke_at or _NEVER, result.started_at)
+        self._forget()
+
+    def _forget(self) -> None:
         # What is pending is kept until it is clear, or the beginning of an outage would be forgotten.
         while len(self.recent) > self.policy.patience and self.recent[0][1].grade is not Grade.PENDING:
             self.recent.pop(0)
@@ -101,6 +104,7 @@ class Subject:
                 self.working_since, self.failing_since = self.working_since or result.started_at, None
                 slow = verdict.grade is Grade.SLOW
                 self.slow_since = (self.slow_since or result.started_at) if slow else None
+        self._forget()
         health = assess(self.grades(), self.health, self.policy)
         if health is self.health:
             return False

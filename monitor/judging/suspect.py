@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,23 +60,31 @@ class OwnSide:
 
     def __init__(self, controls: Mapping[str, tuple[WatchedRoute, Subject]], accounts: Iterable[str]) -> None:
         """Judge by *controls*, the control routes and how each is judged; *accounts* are the names of all mailboxes."""
-        self._controls = controls
-        self._references = {
-            m.name for route, _ in controls.values() for m in (route.route.sender, route.route.recipient)
-        }
-        self._accounts = set(accounts)
-        self._parts: dict[_Part, Subject] = {}
-        #: Those that are down, among thousands of accounts; and those judged otherwise than when last asked.
-        self._down: set[_Part] = set()
+        #: By reference, the control routes around it.
+        self._around: dict[str, list[tuple[WatchedRoute, Subject]]] = {}
+        for route, subject in controls.values():
+            for end in dict.fromkeys((route.route.sender.name, route.route.recipient.name)):
+                self._around.setdefault(end, []).append((route, subject))
+        references = {Suspect(Blame.REFERENCE, name) for name in self._around}
+        credentials = {Suspect(Blame.CREDENTIALS, name) for name in accounts}
+        self._suspects = {str(suspect): suspect for suspect in {_NETWORK, _OURS} | references | credentials}
+        #: What is always judged anew: by evidence and by the clock, and of no number that grows.
+        self._references = references
+        self._parts: dict[Suspect, dict[_Part, Subject]] = {}
+        #: Those that are down, among thousands of accounts, by what they are of.
+        self._down: dict[Blame, set[_Part]] = {blame: set() for blame in Blame}
         self._rejudged: set[_Part] = set()
+        self._moved: set[Suspect] = set()
         #: By control route that is in trouble on the way: the reference that is to blame.
         self._culprits: dict[str, str] = {}
 
-    def suspects(self) -> set[Suspect]:
+    def suspects(self) -> Collection[Suspect]:
         """Return all that can be suspected in this configuration."""
-        references = {Suspect(Blame.REFERENCE, name) for name in self._references}
-        accounts = {Suspect(Blame.CREDENTIALS, name) for name in self._accounts}
-        return {_NETWORK, _OURS} | references | accounts
+        return self._suspects.values()
+
+    def suspect(self, name: str) -> Suspect | None:
+        """Return the one that is called so."""
+        return self._suspects.get(name)
 
     # -- remembering ---------------------------------------------------------------------------------------------
 
@@ -86,20 +94,26 @@ class OwnSide:
         blame, _, who = suspect_name.partition("/")
         with suppress(ValueError):  # Written by another version.
             part = _Part(Suspect(Blame(blame), who), Party(server) if server else None)
-            if part.suspect in self.suspects():
-                self._parts[part] = Subject(policy=policy, health=health, changed_at=since)
-                if health is Health.DOWN:
-                    self._down.add(part)
+            if str(part.suspect) in self._suspects:
+                subject = Subject(policy=policy, health=health, changed_at=since)
+                self._parts.setdefault(part.suspect, {})[part] = subject
+                self._note(part, subject)
 
     def healths(self) -> Mapping[str, tuple[Health, datetime]]:
         """Return what `restore` takes up."""
-        return {str(part): (s.health, s.changed_at) for part, s in self._parts.items() if s.changed_at is not None}
+        parts = (each for parts in self._parts.values() for each in parts.items())
+        return {str(part): (s.health, s.changed_at) for part, s in parts if s.changed_at is not None}
 
     def rejudged(self) -> Mapping[str, tuple[Health, datetime]]:
         """Return what of `healths` has changed since this was last asked."""
         parts, self._rejudged = self._rejudged, set()
-        subjects = ((part, self._parts[part]) for part in parts)
+        subjects = ((part, self._parts[part.suspect][part]) for part in parts)
         return {str(part): (s.health, s.changed_at) for part, s in subjects if s.changed_at is not None}
+
+    def moved(self) -> set[Suspect]:
+        """Return what may stand otherwise than when this was last asked."""
+        moved, self._moved = self._moved, set()
+        return moved | self._references
 
     # -- judging -------------------------------------------------------------------------------------------------
 
@@ -111,54 +125,56 @@ class OwnSide:
         if route.direction is Direction.CONTROL:
             grades |= _control_grades(result, verdict)
         for part, grade in grades.items():
-            subject = self._parts.setdefault(part, Subject(policy=policy))
+            subject = self._parts.setdefault(part.suspect, {}).setdefault(part, Subject(policy=policy))
             subject.note(result, Verdict(grade=grade))
             if subject.settle(now):
                 self._rejudged.add(part)
-                (self._down.add if subject.health is Health.DOWN else self._down.discard)(part)
+                self._note(part, subject)
+
+    def _note(self, part: _Part, subject: Subject) -> None:
+        """Note that a part is judged otherwise."""
+        self._moved.add(part.suspect)
+        down = self._down[part.suspect.blame]
+        (down.add if subject.health is Health.DOWN else down.discard)(part)
 
     def is_suspicious(self) -> bool:
         """Whether another control run is wanted soon to see what our network is about."""
-        return any(
-            subject.is_suspicious() for part, subject in self._parts.items() if part.suspect in {_NETWORK, _OURS}
-        )
+        return any(subject.is_suspicious() for suspect in (_NETWORK, _OURS) for subject in self._of(suspect))
 
     # -- how things stand ----------------------------------------------------------------------------------------
 
-    def troubles(self, evidence: Evidence, now: datetime) -> Mapping[Suspect, Trouble]:
-        """Return what is wrong. While our network is, the references cannot be judged."""
-        began: dict[Suspect, list[datetime]] = {}
-        for part in self._down:
-            if since := self._parts[part].trouble_since():
-                began.setdefault(part.suspect, []).append(since)
-        if _NETWORK not in began:
-            for route, subject in self._controls.values():
-                culprit, since = self._culprit(route, subject, evidence, now), subject.trouble_since()
-                if culprit is not None and since is not None:
-                    began.setdefault(Suspect(Blame.REFERENCE, culprit), []).append(since)
-        return {s: Trouble(matter=Matter.OWN_FAULT, since=min(times)) for s, times in began.items()}
+    def faults(self, evidence: Evidence, now: datetime) -> set[Blame]:
+        """Return what kinds of things are in trouble."""
+        faults = {blame for blame, parts in self._down.items() if parts}
+        if any(self.trouble(reference, evidence, now) for reference in self._references):
+            faults.add(Blame.REFERENCE)
+        return faults
 
-    def well(self, evidence: Evidence, now: datetime) -> Mapping[Suspect, datetime]:
-        """Return what is proven to work, and since when."""
-        by_suspect: dict[Suspect, list[Subject]] = {}
-        for part, subject in self._parts.items():
-            by_suspect.setdefault(part.suspect, []).append(subject)
-        for name in self._references:
-            around = [
-                (r, s) for r, s in self._controls.values() if name in {r.route.sender.name, r.route.recipient.name}
-            ]
+    def trouble(self, suspect: Suspect, evidence: Evidence, now: datetime) -> Trouble | None:
+        """Return what is wrong with one of them. While our network is, the references cannot be judged."""
+        began = [at for s in self._of(suspect) if s.health is Health.DOWN and (at := s.trouble_since())]
+        if suspect.blame is Blame.REFERENCE and not self._down[Blame.NETWORK]:
+            around = self._around.get(suspect.name, ())
+            guilty = (s for r, s in around if self._culprit(r, s, evidence, now) == suspect.name)
+            began += [at for s in guilty if (at := s.trouble_since())]
+        return Trouble(matter=Matter.OWN_FAULT, since=min(began)) if began else None
+
+    def well_since(self, suspect: Suspect, evidence: Evidence, now: datetime) -> datetime | None:
+        """Return since when one of them is proven to work; `None` if it is not."""
+        if suspect.blame is Blame.REFERENCE:
+            around = self._around.get(suspect.name, ())
             # A route that fails because of its other end says nothing against this one.
-            guilty = [s for r, s in around if self._culprit(r, s, evidence, now) in {name, None}]
-            by_suspect[Suspect(Blame.REFERENCE, name)] = guilty
-        return {
-            suspect: max(since)
-            for suspect, subjects in by_suspect.items()
-            if all(
-                s.health is Health.UP or (s.health is Health.UNKNOWN and suspect.blame is not Blame.REFERENCE)
-                for s in subjects
-            )
-            and (since := [at for s in subjects if s.health is Health.UP and (at := s.working_since or s.changed_at)])
-        }
+            subjects = [s for r, s in around if self._culprit(r, s, evidence, now) in {suspect.name, None}]
+            proven = {Health.UP}
+        else:
+            subjects, proven = [*self._of(suspect)], {Health.UP, Health.UNKNOWN}
+        if any(s.health not in proven for s in subjects):
+            return None
+        well = [at for s in subjects if s.health is Health.UP and (at := s.working_since or s.changed_at)]
+        return max(well, default=None)
+
+    def _of(self, suspect: Suspect) -> Collection[Subject]:
+        return self._parts.get(suspect, {}).values()
 
     def _culprit(self, route: WatchedRoute, subject: Subject, evidence: Evidence, now: datetime) -> str | None:
         """Return which end of a control route is at fault; `None` when none is, or it is not clear yet."""

@@ -8,10 +8,11 @@ from datetime import datetime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.judging.health import HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.probing.route import WatchedRoute
 from probes.result import Outcome, Party, Phase, ProbeResult
-from tests.unit.monitor.trial import MINUTE, SECOND, T0, World, arrived, failed, world
+from tests.unit.monitor.trial import MINUTE, PROBING, SECOND, T0, World, arrived, failed, forwarded, world
 
 AGENCIES = ("jpc", "lkc", "agc")
 
@@ -75,17 +76,101 @@ def test_mail_that_comes_late_moves_its_agency() -> None:
     assert "agc" in judge.moved()
 
 
-def test_what_only_time_can_tell_is_asked_about_again() -> None:
-    spreading = world("JCM").rounds(3)
+def test_what_only_time_can_tell_is_asked_about_again_when_it_is_time() -> None:
+    spreading = world("JCM", "JKT").rounds(3)
     internal, outbound = spreading.routes[0], spreading.routes[1]
     for route in (internal, internal, internal, outbound):
         spreading.judge.take_in(failed(route, spreading.now, Outcome.REJECTED, Phase.SUBMIT), spreading.now)
     spreading.judge.moved()
+    patience = 2 * (PROBING.confirmation + PROBING.patience.whole)
     assert spreading.judge.trouble("JCM", spreading.now) is None
-    assert spreading.judge.moved() == {"JCM"}
+    for later, moved in ((patience - SECOND, {"JKT"}), (patience, {"JKT", "JCM"})):
+        other = next(route for route in spreading.routes if route.agency == "JKT")
+        spreading.judge.take_in(arrived(other, spreading.now + later), spreading.now + later)
+        assert spreading.judge.moved() == moved
+    assert spreading.judge.trouble("JCM", spreading.now + patience) is not None
 
     unsteady = world("JCM").rounds(3)
     unsteady.judge.restore_falls({"JCM": [unsteady.now] * 3}, {"JCM"})
     unsteady.judge.moved()
     assert unsteady.judge.is_well("JCM", unsteady.now) is None
-    assert unsteady.judge.moved() == {"JCM"}
+    assert unsteady.judge.moved() == set()
+    hour = 60 * MINUTE
+    control = unsteady.routes[-1]
+    unsteady.judge.take_in(arrived(control, unsteady.now + hour), unsteady.now + hour)
+    assert unsteady.judge.moved() == {"", "JCM"}
+    assert unsteady.judge.is_well("JCM", unsteady.now + hour) is not None
+
+
+def test_what_only_time_can_tell_is_asked_about_at_once_when_the_clock_was_set_back() -> None:
+    unsteady = world("JCM").rounds(3)
+    unsteady.judge.restore_falls({"JCM": [unsteady.now] * 3}, {"JCM"})
+    assert unsteady.judge.is_well("JCM", unsteady.now) is None
+    unsteady.judge.moved()
+    before = unsteady.now - 60 * MINUTE
+    unsteady.judge.take_in(arrived(unsteady.routes[-1], before), before)
+    assert unsteady.judge.moved() == {"", "JCM"}
+
+
+# -- the same, and nothing else, as weighing everything again -------------------------------------------------------
+
+
+class Thorough(Judge):
+    """Weighs every run that waits again, whatever was learnt."""
+
+    def _weigh_pending(self, now: datetime, *others: str) -> None:
+        waiting = [name for name, subject in self._subjects.items() if subject.is_pending]
+        super()._weigh_pending(now, *others, *waiting)
+
+
+@given(
+    st.integers(2, 3),
+    st.lists(
+        st.tuples(st.integers(0, 20), st.integers(0, len(ENDS) - 1), st.integers(1, 3), st.integers(0, 9)), max_size=60
+    ),
+)
+@settings(max_examples=150, deadline=None)
+def test_only_what_waits_for_the_news_is_weighed_again_and_the_judgement_is_the_same(
+    references: int, runs: list[tuple[int, int, int, int]]
+) -> None:
+    routes = [*world("jpc", "lkc", references=("a", "b", "c")[:references]).routes, forwarded("lkc")]
+    judges = [kind(routes, HealthPolicy()) for kind in (Judge, Thorough)]
+    now = T0
+    for place, end, times, pause in runs:
+        for _ in range(times):
+            # Some runs last long, so that what began earlier ends later; once in a while the clock is set back.
+            now += MINUTE * {0: 15, 1: -7}.get(pause, 0.5)
+            route = routes[place % len(routes)]
+            result = ENDS[end](route, now - pause * 20 * SECOND)
+            for judge in judges:
+                judge.take_in(result, now)
+                if pause == 2:
+                    judge.came_late(route.name, result.token_id, 9 * MINUTE, now)
+            assert told(judges[0], routes, now) == told(judges[1], routes, now)
+
+
+def told(judge: Judge, routes: list[WatchedRoute], now: datetime) -> object:
+    """Return all that a judge says."""
+    return (
+        judge.healths(),
+        [(judge._subjects[route.name].recent, judge._subjects[route.name].silent) for route in routes],
+        [standing(judge, agency, now) for agency in ("jpc", "lkc")],
+        (judge.own_troubles(now), judge.own_well(now), judge.own_faults(now)),
+        [judge.looks_wanted(route.name) for route in routes],
+        judge.proofs_wanted(),
+    )
+
+
+def test_what_is_ours_and_has_not_moved_stands_as_before() -> None:
+    here = world("JCM")
+    judge, known = here.judge, {str(suspect): None for suspect in here.judge._own.suspects()}
+    for end in (*ENDS, *reversed(ENDS), *ENDS):
+        for route in here.routes:
+            here.now += 20 * SECOND
+            judge.take_in(end(route, here.now), here.now)
+            moved = {str(suspect) for suspect in judge.own_moved()}
+            for suspect in judge._own.suspects():
+                trouble = judge.own_trouble(suspect, here.now)
+                stands = (trouble is None, judge.own_well_since(suspect, here.now) is None)
+                assert str(suspect) in moved or known[str(suspect)] in {None, stands}
+                known[str(suspect)] = stands  # type: ignore[assignment]

@@ -303,7 +303,7 @@ async def test_a_bug_while_it_is_told_again_does_not_end_the_service(logs: list[
     service.alerts.store_away = True
     await service.rounds(4)
 
-    service.judge.own_troubles = lambda now: 1 / 0  # type: ignore[assignment, method-assign, return-value]
+    service.judge.own_trouble = lambda suspect, now: 1 / 0  # type: ignore[assignment, method-assign, return-value]
     service.alerts.store_away = False
     telling = asyncio.create_task(service.pipeline.keep_telling())
     async with asyncio.timeout(60):
