@@ -13,7 +13,7 @@ import aiosmtplib
 from probes.probe import ProbeFailure, Trace
 from probes.reply import Reason, expired, shortened
 from probes.result import Failure, Outcome, Party, Phase
-from probes.server_error import Refused, Unreadable
+from probes.server_error import Injected, Refused, Unreadable
 
 #: This machine cannot open a connection, whoever the peer is.
 _OURS = frozenset(
@@ -86,6 +86,8 @@ def _meaning(error: Exception) -> tuple[Outcome, Reason]:
             return Outcome.CONNECT, Reason.CONNECTION_CLOSED
         case Refused():
             return Outcome.CONNECT, Reason.MAILBOX_REFUSED
+        case Injected():
+            return Outcome.TLS, Reason.TLS_TAMPERED
         case Unreadable() | aiosmtplib.SMTPException():
             return Outcome.CONNECT, Reason.UNEXPECTED_ANSWER
         case OSError() if error.errno in _OURS:

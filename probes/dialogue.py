@@ -7,7 +7,7 @@ import ssl
 from typing import Any, Self, cast
 
 from probes.connection import address_literal
-from probes.server_error import Unreadable
+from probes.server_error import Injected, Unreadable
 
 #: A server that says more than this in one breath is not waited for.
 _AHEAD_AT_MOST = 64 * 1024
@@ -40,12 +40,12 @@ class Dialogue(asyncio.Protocol):
         return dialogue
 
     async def secure(self, tls: ssl.SSLContext, name: str) -> None:
-        """Turn to TLS. Raise `OSError` or, when the peer has said more already than it was asked, `Unreadable`.
+        """Turn to TLS. Raise `OSError` or, when the peer has said more already than it was asked, `Injected`.
 
         What comes in clear behind the permission would pass for something said under TLS (CVE-2011-0411).
         """
         if self._heard:
-            raise Unreadable("more was said in clear after TLS was granted")
+            raise Injected("more was said in clear after TLS was granted")
         transport = await asyncio.get_running_loop().start_tls(self._transports[-1], self, tls, server_hostname=name)
         self._transports.append(cast(asyncio.Transport, transport))
 

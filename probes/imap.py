@@ -29,6 +29,7 @@ from probes.imap_line import Line, ok, open_line
 from probes.mailbox import Mailbox, Password
 from probes.probe import Trace
 from probes.result import Party
+from probes.server_error import Unreadable
 from probes.sign_in import Bearer, with_key
 
 #: Enough for our headers and for what relays add to them.
@@ -133,14 +134,14 @@ class Session:
 
     async def headers(self, uids: Iterable[int]) -> list[Fetched]:
         """Return size and header of each message that is still there, and leave it unread."""
-        return await self._fetch(
-            _set(uids), f"(UID RFC822.SIZE FLAGS BODY.PEEK[HEADER]<0.{_HEADER_OCTETS}>)", by_uid=True
-        )
+        asked = set(uids)
+        what = f"(UID RFC822.SIZE FLAGS BODY.PEEK[HEADER]<0.{_HEADER_OCTETS}>)"
+        return _of(asked, await self._fetch(_set(asked), what, by_uid=True))
 
     async def message(self, uid: int) -> bytes | None:
         """Return the whole message, or its beginning when it is large; `None` when it is gone."""
         found = await self._fetch(str(uid), f"(UID BODY.PEEK[]<0.{_MESSAGE_OCTETS}>)", by_uid=True)
-        return next((one.content for one in found if one.uid == uid), None)
+        return next((one.content for one in _of({uid}, found) if one.content is not None), None)
 
     async def delete(self, uids: Iterable[int], *, marked: AbstractSet[int] = frozenset()) -> bool:
         """Delete exactly these messages and those that we have *marked* before; say whether they are gone.
@@ -221,6 +222,16 @@ async def open_session(
 def encoded(folder: str) -> str:
     """Return a configured folder's name as the server writes it."""
     return folder_name(folder)
+
+
+def _of(asked: AbstractSet[int], found: list[Fetched]) -> list[Fetched]:
+    """Return what was *found* of the messages that were *asked* for; what changed in others meanwhile is told, too.
+
+    Raise `Unreadable` when the text of another is shown in their place.
+    """
+    if any(one.uid not in asked and one.content is not None for one in found):
+        raise Unreadable("FETCH shows another message than the one that was asked for")
+    return [one for one in found if one.uid in asked]
 
 
 def _set(uids: Iterable[int]) -> str:

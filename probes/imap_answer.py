@@ -30,7 +30,10 @@ _NAME_AT_MOST = 80
 _LITERAL = re.compile(rb"\{(\d+)\}$")
 #: Text for people; braces at its end announce nothing.
 _STATUS_LINE = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGNORECASE)
-_FETCH = re.compile(r"\d+ FETCH \(", re.IGNORECASE)
+_FETCH = re.compile(r"\d+ FETCH\b( \()?", re.IGNORECASE)
+_BODY = re.compile(r"\bBODY\[", re.IGNORECASE)
+#: The text of a message that is gone (RFC 2180 4.1).
+_NO_BODY = re.compile(r"\bBODY\[[^\[\]]*\](?:<\d+>)? NIL\b", re.IGNORECASE)
 _UID = re.compile(r"\bUID (\d+)", re.IGNORECASE)
 _SIZE = re.compile(r"\bRFC822\.SIZE (\d+)", re.IGNORECASE)
 #: Nothing that opens stands in what it opened: from each of many that never close, the end of all would be looked for.
@@ -149,19 +152,30 @@ class Framer:
 
 
 def fetched(answer: Answer) -> Fetched | None:
-    """Read a FETCH response; `None` when it is something else or has no UID (a flag changed meanwhile)."""
-    if not _FETCH.match(answer.text):
+    """Read a FETCH response; `None` when it is something else or has no UID (a flag changed meanwhile).
+
+    Raise `Unreadable` when it shows a message, and not which one or not its text: taken for one that is gone, it would be
+    blamed on another client.
+    """
+    if (begin := _FETCH.match(answer.text)) is None:
         return None
+    if begin[1] is None:
+        raise Unreadable("a FETCH answer without its list")
     quoted = _QUOTED_BODY.search(answer.text)
     # What a message says in a quoted string must not be taken for the server's own UID.
     text = answer.text.replace(quoted[0], "") if quoted else answer.text
     uid, size = _UID.search(text), _SIZE.search(text)
+    shows = bool(answer.literals) or quoted is not None or _BODY.search(text) is not None
     if uid is None:
+        if shows:
+            raise Unreadable("a FETCH answer that does not say whose text it holds")
         return None
     deleted = _DELETED.search(text) is not None
     content = answer.literals[0] if answer.literals else None
     if content is None and quoted:
         content = _unquoted(quoted[1]).encode("latin-1")
+    if content is None and shows and not _NO_BODY.search(text):
+        raise Unreadable("a FETCH answer whose text cannot be read")
     return Fetched(
         uid=_int(uid[1]),
         size=_int(size[1]) if size else None,

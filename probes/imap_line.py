@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from probes.cause import stage
@@ -17,6 +18,7 @@ from probes.reply import Reason, challenge_in, imap_sign_in_failure, shortened
 from probes.result import Failure, Outcome, Party, Phase
 from probes.server_error import Refused, Unreadable
 from probes.sign_in import Bearer, masked, plain
+from probes.transcript import Transcript
 
 
 class Line:
@@ -46,7 +48,8 @@ class Line:
         await self._ask_capabilities()
         # A PREAUTH greeting in clear forbids STARTTLS; it is what an attacker would send.
         if "STARTTLS" not in self.capabilities or self.wire.is_signed_in:
-            raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_NOT_OFFERED)
+            said = "greeted as one who is signed in, before TLS (PREAUTH)" if self.wire.is_signed_in else ""
+            raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_NOT_OFFERED, said)
         response = await self.wire.execute(self.wire.command("STARTTLS"))
         if response.result != "OK":
             raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_REFUSED, text_of(response))
@@ -108,7 +111,15 @@ async def open_line(
     server: Server, key: Password | Bearer, trace: Trace, party: Party, *, stir: Callable[[], None], leg: timedelta
 ) -> Line:
     """Connect, have TLS, and sign in with *key*. Raise `ProbeFailure`."""
-    transport, wire = await connect(server, trace, party, lambda: Wire(stir, leg.total_seconds()))
+
+    def wired() -> Wire:
+        wire = Wire(stir, leg.total_seconds())
+        if trace.listens:
+            wire.transcript = Transcript("IMAP", partial(trace.said, party))
+            wire.transcript.key = key
+        return wire
+
+    transport, wire = await connect(server, trace, party, wired)
     line = Line(wire, transport, party)
     try:
         with stage(trace, Phase.CONNECT, party):

@@ -16,9 +16,12 @@ import aioimaplib
 
 from probes.allowance import cost
 from probes.imap_answer import Answer, Framer
-from probes.server_error import Unreadable
+from probes.server_error import Injected, Unreadable
+from probes.transcript import Transcript
 
 _LOST = "LOST"
+#: Who has said something in the last seconds is not silent.
+_SILENCE = 3.0
 #: What a server may say to one command, by `probes.allowance.cost`: a long list, or many mails; to any other; unasked
 #: before the next.
 _PLENTY = 32 * 1024 * 1024
@@ -45,8 +48,12 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self.prompt = ""
         #: A message has come since this was last put to False.
         self.news = False
+        #: For people who want to read what is said; `None` when there are none.
+        self.transcript: Transcript | None = None
         #: Why the connection is of no use any more.
         self.cause: Exception | None = None
+        #: When the server last said something, on the loop's clock.
+        self._heard_at = float("-inf")
         #: What it has cost so far to read what the server said, and how much more of it is borne for now.
         self.cost = 0
         self._room = _UNASKED
@@ -59,6 +66,7 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
     def data_received(self, d: bytes) -> None:
         if self.cause is not None:
             return
+        self._heard_at = self.loop.time()
         spent = cost(d)
         self.cost += spent
         self._room -= spent
@@ -98,8 +106,19 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self._leg = leg
 
     def send(self, line: str, scrub: str | None = None) -> None:  # noqa: ARG002 - the signature of aioimaplib
+        if self.transcript is not None:
+            self._show(self.transcript, line)
         # aioimaplib logs what it sends, and overlooks a password that had to be escaped.
         self.transport.write(f"{line}\r\n".encode())
+
+    def _show(self, transcript: Transcript, line: str) -> None:
+        _, _, command = line.partition(" ")
+        words = command.split(" ")
+        if words[0] in {"LOGIN", "AUTHENTICATE"}:
+            transcript.asked(" ".join([*words[: 1 if words[0] == "LOGIN" else 2], "***"]))
+        else:
+            pending = self._pending()
+            transcript.asked(command or line, secret=pending is not None and pending.name == "AUTHENTICATE")
 
     def command(self, name: str) -> Any:
         return aioimaplib.aioimaplib.Command(name, self.new_tag())
@@ -182,6 +201,9 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         try:
             async with asyncio.timeout(self._leg):
                 await command.wait()
+        except TimeoutError as error:
+            self.fail(error)
+            raise self._late() from error
         except Exception as error:
             # Half an answer may still come: nothing can be said on this connection again.
             self.fail(error)
@@ -200,12 +222,20 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
                 await event.wait()
         except TimeoutError as error:
             self.fail(error)
-            raise
+            raise self._late() from error
         if self.cause is not None:
             raise self.lost()
 
+    def _late(self) -> TimeoutError:
+        """Say whether the server was silent, or in the middle of a word that does not end."""
+        talks = self.loop.time() - self._heard_at < min(_SILENCE, self._leg / 2)
+        return TimeoutError("an answer without an end" if talks else "")
+
     def _hear(self, answer: Answer) -> None:
         text = answer.text
+        if self.transcript is not None:
+            shown = text if text.startswith(("* ", "+")) else text.partition(" ")[2]
+            self.transcript.answered(shown, secret=text.startswith("+"))
         if not self.greeted.is_set():
             self.greeting = text
             self.greeted.set()
@@ -240,7 +270,7 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
             raise Unreadable("an answer to nothing that was asked")
         if pending.name == "STARTTLS" and not self._framer.is_empty:
             # Said in clear and read after the handshake, it would pass for the server's own word (RFC 9051 11.1).
-            raise Unreadable("an answer before TLS was up")
+            raise Injected("an answer before TLS was up")
         self._finish(pending, rest, result.upper())
         self.going_on.set()
 

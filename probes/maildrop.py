@@ -27,6 +27,8 @@ _log = structlog.get_logger(__name__)
 #: At the start, and now and then, as many of the newest mails are searched for what was left behind. Each is a question
 #: of its own.
 _LEFTOVERS = 50
+#: No line is waited for longer than this part of the time for a session: who ends a little earlier can say why.
+_LEG = 0.9
 #: A mail that breaks the session as often is left alone, or it would keep us from all that comes after it.
 _TRIES = 3
 #: Somebody else who reads the mailbox, such as a check of ours, is done in seconds.
@@ -75,9 +77,12 @@ class Maildrop:
         self._session = session = self._session or await self._enter()
         try:
             with stage(self._trace, Phase.RETRIEVE, Party.RECIPIENT):
-                async with asyncio.timeout(self._patience.session.total_seconds()):
-                    await self._read(session, sweep)
-                    await self._leave(session)
+                try:
+                    async with asyncio.timeout(self._patience.session.total_seconds()):
+                        await self._read(session, sweep)
+                        await self._leave(session)
+                except TimeoutError as late:
+                    raise TimeoutError(session.unfinished) from late
         finally:
             self.close()
         self._delay = session.login_delay
@@ -110,11 +115,11 @@ class Maildrop:
             self._session = None
 
     async def _enter(self) -> Session:
-        leg = self._patience.session
+        within = self._patience.session
         tried = 1
         while True:
             try:
-                return await open_session(self._mailbox, self._trace, Party.RECIPIENT, leg=leg, within=leg)
+                return await open_session(self._mailbox, self._trace, Party.RECIPIENT, leg=within * _LEG, within=within)
             except ProbeFailure as failure:
                 if failure.failure.reason != Reason.MAILBOX_IN_USE or tried == _IN_USE_TRIES:
                     raise

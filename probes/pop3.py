@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
+from hashlib import sha256
 
 from probes.cause import stage
 from probes.connection import connect
@@ -15,6 +18,7 @@ from probes.reply import Reason, challenge_in, pop3_sign_in_failure, shortened
 from probes.result import Failure, Outcome, Party, Phase
 from probes.server_error import Refused, Unreadable
 from probes.sign_in import Bearer, masked, plain, with_key
+from probes.transcript import Transcript
 
 #: Our message has some 10 KiB, a report about it twice that; what is larger is not fetched.
 _MESSAGE_AT_MOST = 256 * 1024
@@ -22,6 +26,9 @@ _MESSAGE_AT_MOST = 256 * 1024
 _HEADER_AT_MOST = 64 * 1024
 #: So many of the newest messages are told apart; a server lists all that there are, each time.
 _NEWEST = 2_000
+#: Where there are no UIDs, each costs a question.
+_DIGESTED = 50
+_NOTES = re.compile(rb"^(?:X-)?Status:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
 _LOGIN_DELAY_AT_MOST = timedelta(minutes=10)
 
 
@@ -33,6 +40,8 @@ class Session:
         self._party = party
         #: What CAPA lists (RFC 2449), in capitals; none from a server that does not know it.
         self.capabilities: dict[str, list[str]] = {}
+        #: As they were last listed.
+        self._sizes: dict[int, int] = {}
 
     @property
     def login_delay(self) -> timedelta:
@@ -43,19 +52,35 @@ class Session:
         return min(_LOGIN_DELAY_AT_MOST, timedelta(seconds=int(announced)))
 
     @property
+    def unfinished(self) -> str:
+        """What there is to say of an answer that has begun and not ended; "" when there is none."""
+        return self._wire.unfinished
+
+    @property
     def cost(self) -> int:
         """What it has cost to read what the server said, by `probes.allowance.cost`."""
         return self._wire.cost
 
     async def uids(self) -> list[tuple[int, str]]:
-        """Return number and UID of each of the newest messages, oldest first."""
-        listed = [line.decode("latin-1").partition(" ") for line in (await self._wire.listing("UIDL"))[-_NEWEST:]]
+        """Return number and UID of each of the newest messages, oldest first.
+
+        UIDL is optional (RFC 1939 7): without it messages are told apart by their headers.
+        """
+        try:
+            answer = await self._wire.listing("UIDL")
+        except Refused:
+            if "UIDL" in self.capabilities:
+                raise
+            numbers = sorted(await self.sizes())[-_DIGESTED:]
+            return [(number, _digest(await self.header(number))) for number in numbers]
+        listed = [line.decode("latin-1").partition(" ") for line in answer[-_NEWEST:]]
         return [(_number(number), uid.strip()) for number, _, uid in listed]
 
     async def sizes(self) -> dict[int, int]:
         """Return the octets of each of the newest messages."""
         listed = [line.decode("latin-1").split() for line in (await self._wire.listing("LIST"))[-_NEWEST:]]
-        return {_number(words[0]): _number(words[1]) for words in listed if len(words) >= 2}
+        self._sizes = {_number(words[0]): _number(words[1]) for words in listed if len(words) >= 2}
+        return self._sizes
 
     async def count(self) -> int:
         """Return how many messages there are."""
@@ -63,8 +88,16 @@ class Session:
         return _number(words[0] if words else "")
 
     async def header(self, number: int) -> bytes:
-        """Return the header of a message, or its beginning."""
-        return _text(await self._wire.listing(f"TOP {number} 0"))[:_HEADER_AT_MOST]
+        """Return the header of a message, or its beginning; of one that is too large for us to care maybe nothing."""
+        try:
+            lines = await self._wire.listing(f"TOP {number} 0")
+        except Refused:
+            if "TOP" in self.capabilities:
+                raise
+            # Optional, too (RFC 1939 7).
+            whole = await self.message(number, self._sizes.get(number, 0)) or b""
+            return b"".join(whole.partition(b"\r\n\r\n")[:2])[:_HEADER_AT_MOST]
+        return _text(lines)[:_HEADER_AT_MOST]
 
     async def message(self, number: int, size: int) -> bytes | None:
         """Return a whole message of so many octets; `None` when it is too large for us to care."""
@@ -167,7 +200,11 @@ async def open_session(
 
 
 async def _opened(server: Server, key: Password | Bearer, trace: Trace, party: Party, leg: timedelta) -> Session:
-    _, wire = await connect(server, trace, party, lambda: Pop3Wire(leg.total_seconds()))
+    transcript = None
+    if trace.listens:
+        transcript = Transcript("POP3", partial(trace.said, party))
+        transcript.key = key
+    _, wire = await connect(server, trace, party, lambda: Pop3Wire(leg.total_seconds(), transcript))
     session = Session(wire, party)
     try:
         with stage(trace, Phase.CONNECT, party):
@@ -181,6 +218,11 @@ async def _opened(server: Server, key: Password | Bearer, trace: Trace, party: P
         session.close()
         raise
     return session
+
+
+def _digest(header: bytes) -> str:
+    # Some servers note in it that a message was read.
+    return sha256(_NOTES.sub(b"", header)).hexdigest()
 
 
 def _number(digits: str) -> int:

@@ -11,7 +11,8 @@ from typing import cast
 
 from probes.allowance import cost
 from probes.reply import shortened
-from probes.server_error import Refused, Unreadable
+from probes.server_error import Injected, Refused, Unreadable
+from probes.transcript import Transcript
 
 #: A status line has 512 octets (RFC 1939 3).
 _STATUS_AT_MOST = 8 * 1024
@@ -26,13 +27,18 @@ _AHEAD_AT_MOST = 256 * 1024
 class Pop3Wire(asyncio.Protocol):
     """Whatever goes wrong, the connection is of no use afterwards. Not for two tasks at once."""
 
-    def __init__(self, leg: float) -> None:
-        #: No part of an answer is waited for longer, in seconds.
+    def __init__(self, leg: float, transcript: Transcript | None = None) -> None:
+        #: No line of an answer is waited for longer, in seconds.
         self._leg = leg
         #: What it has cost to read what the server said, by `probes.allowance.cost`.
         self.cost = 0
         self._heard = bytearray()
         self._lost: Exception | None = None
+        self._transcript = transcript
+        #: The last line asked for more: what follows is a secret.
+        self._asked_for_more = False
+        #: A list has begun and not ended.
+        self._listing = False
         self._news = asyncio.Event()
         self._transports: list[asyncio.Transport] = []
 
@@ -55,12 +61,12 @@ class Pop3Wire(asyncio.Protocol):
     # -- what a session does -------------------------------------------------------------------------------------
 
     async def secure(self, tls: ssl.SSLContext, name: str) -> None:
-        """Turn to TLS. Raise `Unreadable` when the server has already said more.
+        """Turn to TLS. Raise `Injected` when the server has already said more.
 
         Said in clear and read after the handshake, it would pass for the server's own word (RFC 2595 4).
         """
         if self._heard:
-            raise Unreadable("an answer before TLS was up")
+            raise Injected("an answer before TLS was up")
         transport = await asyncio.get_running_loop().start_tls(self._transports[-1], self, tls, server_hostname=name)
         if transport is None:
             raise ConnectionResetError("the server closed the connection")
@@ -80,9 +86,15 @@ class Pop3Wire(asyncio.Protocol):
         if command is not None:
             if any(character in command for character in "\r\n\0"):
                 raise ValueError("a command is one line")
+            if self._transcript is not None:
+                shown = "PASS ***" if command.startswith("PASS ") else command
+                self._transcript.asked(shown, secret=self._asked_for_more)
             self._transports[-1].write(f"{command}\r\n".encode())
         line = (await self._line(_STATUS_AT_MOST)).decode("utf-8", "replace")
         mark, _, text = line.partition(" ")
+        self._asked_for_more = mark == "+"
+        if self._transcript is not None:
+            self._transcript.answered(line, secret=self._asked_for_more)
         if mark.upper() not in {"+OK", "-ERR", "+"}:
             raise Unreadable(f"answered with {shortened(line)}")
         return mark.upper(), text
@@ -91,6 +103,7 @@ class Pop3Wire(asyncio.Protocol):
         """Send *command* and return the lines of a multi-line answer (RFC 1939 3). Raise `Refused`."""
         await self.status(command)
         lines: list[bytes] = []
+        self._listing = True
         size = 0
         while (line := await self._line(_LINE_AT_MOST)) != b".":
             lines.append(line.removeprefix(b".") if line.startswith(b"..") else line)
@@ -98,29 +111,38 @@ class Pop3Wire(asyncio.Protocol):
             size += len(line) + 64
             if size > _TOTAL_AT_MOST:
                 raise Unreadable("an answer without an end")
+        self._listing = False
         return lines
 
     async def _line(self, at_most: int) -> bytes:
-        searched = 0
+        searched, began = 0, asyncio.get_running_loop().time()
         while (end := self._heard.find(b"\n", searched)) < 0:
             searched = len(self._heard)
             if searched > at_most:
                 raise Unreadable("a line without an end")
-            await self._more()
+            await self._more(began + self._leg)
         if end > at_most:
             raise Unreadable("a line without an end")
         line = bytes(self._heard[:end])
         del self._heard[: end + 1]
         return line.removesuffix(b"\r")
 
-    async def _more(self) -> None:
+    @property
+    def unfinished(self) -> str:
+        """What there is to say of an answer that has begun and not ended; "" when there is none."""
+        return "an answer without an end" if self._heard or self._listing else ""
+
+    async def _more(self, until: float) -> None:
         self._news.clear()
         if self._lost is not None:
             # An SSL error keeps its kind; whatever else it is, the connection is gone.
             raise self._lost if isinstance(self._lost, ssl.SSLError) else ConnectionResetError(str(self._lost))
         self._transports[-1].resume_reading()
-        async with asyncio.timeout(self._leg):
-            await self._news.wait()
+        try:
+            async with asyncio.timeout_at(until):
+                await self._news.wait()
+        except TimeoutError as late:
+            raise TimeoutError(self.unfinished) from late
 
     def close(self) -> None:
         """Let go at once: a TLS farewell to a silent peer would keep the socket for another half minute."""

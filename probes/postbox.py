@@ -20,10 +20,10 @@ from probes.pace import Pace
 from probes.probe import Patience, Trace
 from probes.reader import CaughtUp, Looked
 from probes.reception import Letter, Reception
-from probes.reply import not_shown
+from probes.reply import not_opened
 from probes.result import Party, Phase
 from probes.second_look import SecondLook
-from probes.server_error import Refused
+from probes.server_error import Refused, Unreadable
 from probes.trace import Recorder
 
 _log = structlog.get_logger(__name__)
@@ -34,6 +34,10 @@ _LEFTOVERS = 200
 _CHUNK = 25
 #: The server announces news; how often it is asked for them all the same, in seconds.
 _LIST_ANYWAY = 2.0
+#: No answer is waited for longer than this part of the time for a session: who ends a little earlier can say why.
+_LEG = 0.9
+#: A mail that the server cannot show is left alone after so many attempts, or it would keep us from all that comes after.
+_TRIES = 3
 #: How long a folder that was refused is left alone, in seconds.
 _AFTER_REFUSAL = 60.0
 #: For a shorter pause IDLE is not begun: it takes a command to begin and one to end.
@@ -54,6 +58,8 @@ class _Place:
     done: set[int] = field(default_factory=set)
     #: UIDs of ours that are marked as deleted and not gone yet, because others are marked, too (no UIDPLUS).
     marked: set[int] = field(default_factory=set)
+    #: How often in a row the server could not show what comes next.
+    broke: int = 0
     #: What is found in the backlog has not been counted before.
     first_time: bool = True
     #: The server has refused to show it; said once.
@@ -98,7 +104,7 @@ class Postbox:
             self._mailbox,
             trace,
             Party.RECIPIENT,
-            leg=self._patience.session,
+            leg=self._patience.session * _LEG,
             within=self._patience.session,
             stir=self._stir,
         )
@@ -161,7 +167,7 @@ class Postbox:
         try:
             await self._open(session, self._inbox)
         except Refused as refusal:
-            raise (not_shown(refusal.text) if is_anothers(self._mailbox.inbox) else refusal) from refusal
+            raise (not_opened(refusal.text, anothers=is_anothers(self._mailbox.inbox)) or refusal) from refusal
 
     async def _look(self, session: Session, *, junk_every: timedelta, sweep: timedelta) -> None:
         if _now() - self._inbox.swept_at >= sweep.total_seconds():
@@ -238,8 +244,8 @@ class Postbox:
 
     async def _read_new(self, session: Session, place: _Place) -> None:
         uids = await session.uids_from(place.next_uid)
-        for chunk in _chunks(uids):
-            for mail in sorted(await session.headers(chunk), key=lambda mail: mail.uid):
+        for chunk in _chunks(uids, _CHUNK if not place.broke else 1):
+            for mail in sorted(await self._headers(session, place, chunk), key=lambda mail: mail.uid):
                 await self._deal_with(session, place, mail, count=True)
                 # At once, so that nothing is handed over twice when the connection breaks now.
                 place.next_uid = mail.uid + 1
@@ -250,13 +256,27 @@ class Postbox:
     async def _read_backlog(self, session: Session, place: _Place) -> None:
         if not place.backlog:
             return
-        chunk = place.backlog[-_CHUNK:]
-        for mail in await session.headers(chunk):
+        chunk = place.backlog[-_CHUNK if not place.broke else -1 :]
+        for mail in await self._headers(session, place, chunk):
             if mail.uid in place.backlog:
                 await self._deal_with(session, place, mail, count=place.first_time)
                 place.backlog.remove(mail.uid)
         place.backlog = [uid for uid in place.backlog if uid < chunk[0]]
         await self._delete(session, place)
+
+    async def _headers(self, session: Session, place: _Place, chunk: list[int]) -> list[Fetched]:
+        """Return the headers of *chunk*; of one that the server has failed to show several times, none."""
+        if place.broke >= _TRIES and len(chunk) == 1:
+            _log.warning("a mail cannot be read", mailbox=self._mailbox.name, uid=chunk[0])
+            place.broke = 0
+            return []
+        try:
+            found = await session.headers(chunk)
+        except (Refused, Unreadable):
+            place.broke += 1
+            raise
+        place.broke = 0
+        return found
 
     async def _deal_with(self, session: Session, place: _Place, mail: Fetched, *, count: bool) -> None:
         letter = Letter(
@@ -292,9 +312,9 @@ class Postbox:
             self.tidy.set()
 
 
-def _chunks(uids: list[int]) -> Iterator[list[int]]:
-    for start in range(0, len(uids), _CHUNK):
-        yield uids[start : start + _CHUNK]
+def _chunks(uids: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(uids), size):
+        yield uids[start : start + size]
 
 
 def _now() -> float:

@@ -27,6 +27,10 @@ class Trace(Protocol):
     def phase(self, phase: Phase, party: Party) -> AbstractContextManager[None]:
         """Time the enclosed stretch; it counts only if it ends without an error."""
 
+    @property
+    def listens(self) -> bool:
+        """Whether anybody reads the dialogue; masking it takes a while."""
+
     def said(self, party: Party, line: str) -> None:
         """Keep one line of the dialogue. The caller has already masked secrets."""
 

@@ -17,7 +17,7 @@ from probes.result import Failure, Outcome, Party, Phase
 
 _DETAIL_AT_MOST = 300
 _STATUS = re.compile(r"(?:^|[\s#(\[-])([245]\.\d{1,3}\.\d{1,3})(?=$|[\s)\];:,.-])")
-_IMAP_CODE = re.compile(r"^\s*\[([A-Z0-9-]+)", re.IGNORECASE)
+_IMAP_CODE = re.compile(r"^\s*\[([A-Z0-9/-]+)", re.IGNORECASE)
 
 #: Sign-in is refused for what we showed: disabled account, weak mechanism, wrong credentials, encryption required for it
 #: (RFC 4954 6, RFC 5248 2.4).
@@ -28,7 +28,15 @@ _CREDENTIALS_STATUS = frozenset({"4.7.12", "5.7.8", "5.7.9", "5.7.13", "5.7.14",
 #: The server hangs up, whatever it was asked: it is being shut down, or has had enough of us (RFC 5321 3.8). Whom it lets
 #: in no more cannot sign in, for whatever reason.
 _CLOSING = 421
-_IMAP_CREDENTIALS = frozenset({"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED"})
+#: About who signs in. An alert is words for the user to read, with whatever it is about: Google's of a wrong password.
+_IMAP_CREDENTIALS = frozenset(
+    {"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "CONTACTADMIN", "ALERT", "WEBALERT"}
+)
+#: Of a mailbox that somebody else has locked, where there is no code for it (RFC 1939 5 has the first in an example).
+_LOCKED = re.compile(
+    r"\b(?:maildrop|mailbox|mail ?drop|spool)\b.*\b(?:lock(?:ed)?|in use|busy)\b|\block (?:the )?(?:maildrop|mailbox|spool)",
+    re.IGNORECASE,
+)
 #: Of a folder that we may not see.
 _IMAP_NOT_OURS = frozenset({"NOPERM", "NONEXISTENT"})
 
@@ -50,6 +58,8 @@ class Reason(StrEnum):
     #: The handshake fails.
     TLS_REFUSED = "TLS refused"
     TLS_NOT_SPOKEN = "TLS not spoken"
+    #: Something was said in clear, behind the permission to begin TLS, for us to believe later (CVE-2011-0411).
+    TLS_TAMPERED = "something said before TLS"
     CERTIFICATE_EXPIRED = "certificate expired"
     CERTIFICATE_OF_ANOTHER = "certificate for another name"
     CERTIFICATE_UNTRUSTED = "certificate not trusted"
@@ -175,8 +185,8 @@ def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> Pro
     server wants us less often, the mailbox may be well: that is our own arrangement, and we cannot look.
     """
     code = imap_code(text) or ""
-    ours = code in {"IN-USE", "LOGIN-DELAY"}
-    refused = code in {"", "AUTH"}
+    ours = code in {"IN-USE", "LOGIN-DELAY"} or (not code and _LOCKED.search(text) is not None)
+    refused = code in {"", "AUTH"} and not ours
     reason = Reason.CREDENTIALS_REFUSED if refused else Reason.SIGN_IN_UNAVAILABLE
     failure = Failure(
         phase=Phase.AUTH,
@@ -186,6 +196,17 @@ def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> Pro
         credentials_refused=refused,
     )
     return ProbeFailure(Outcome.INCONCLUSIVE if ours else Outcome.AUTH, failure)
+
+
+def not_opened(text: str, *, anothers: bool) -> ProbeFailure | None:
+    """Say what a refusal to open the inbox means, where it is not plainly the server's: *anothers* is `not_shown`.
+
+    One that somebody has locked may be well (RFC 5530, INUSE), as over POP3.
+    """
+    if imap_code(text) != "INUSE":
+        return not_shown(text) if anothers else None
+    failure = Failure(phase=Phase.RETRIEVE, party=Party.RECIPIENT, reason=Reason.MAILBOX_IN_USE, detail=shortened(text))
+    return ProbeFailure(Outcome.INCONCLUSIVE, failure)
 
 
 def not_shown(text: str) -> ProbeFailure:

@@ -7,6 +7,10 @@ class Unreadable(Exception):
     """The peer says what its protocol does not know, or more than anybody needs."""
 
 
+class Injected(Unreadable):
+    """Something was said in clear after TLS was granted: read after the handshake, it would pass for the server's word."""
+
+
 class Refused(Exception):
     """The server said no: NO or BAD in IMAP, -ERR in POP3."""
 

@@ -17,8 +17,14 @@ _LINE_AT_MOST = 500
 class Recorder:
     """Implements `probes.probe.Trace`. One for each run."""
 
-    def __init__(self, *, keep_dialogue: bool = False, entering: Callable[[Phase], None] = lambda _: None) -> None:
-        """*entering* is told of each phase before it begins."""
+    def __init__(
+        self,
+        *,
+        keep_dialogue: bool = False,
+        entering: Callable[[Phase], None] = lambda _: None,
+        said: Callable[[str], None] | None = None,
+    ) -> None:
+        """*entering* is told of each phase before it begins; *said* hears what is said instead of the dialogue."""
         #: Finished phases. One that was entered twice is the sum; one that broke is absent.
         self.phases: dict[Phase, timedelta] = {}
         #: The phase and party that the run is in, or was in last.
@@ -33,6 +39,7 @@ class Recorder:
         self.entered: dict[Phase, float] = {}
         self._keep_dialogue = keep_dialogue
         self._entering = entering
+        self._said = said
 
     @contextmanager
     def phase(self, phase: Phase, party: Party) -> Iterator[None]:
@@ -47,7 +54,13 @@ class Recorder:
             raise
         self.phases[phase] = self.phases.get(phase, timedelta()) + timedelta(seconds=time.monotonic() - started)
 
+    @property
+    def listens(self) -> bool:
+        return self._keep_dialogue or self._said is not None
+
     def said(self, party: Party, line: str) -> None:
+        if self._said is not None:
+            self._said(line)
         if self._keep_dialogue and len(self.dialogue) < _LINES_AT_MOST:
             self.dialogue.append(f"{party} {line[:_LINE_AT_MOST]}")
 

@@ -42,7 +42,8 @@ class MailboxWatcher:
     """The watch over one mailbox. Start `run()` in a task group; `expect()` works before it is up, too.
 
     *on_arrival* hears of mail that no run waits for: what it is, the token's id (`None` when forged), and when it was
-    seen. *ended* and *arrived* are ids of earlier runs, as the store remembers them.
+    seen. *ended* and *arrived* are ids of earlier runs, as the store remembers them. *said* hears what is said with the
+    server, secrets masked.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class MailboxWatcher:
         pace: Pace | None = None,
         ended: Iterable[str] = (),
         arrived: Iterable[str] = (),
+        said: Callable[[str], None] | None = None,
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
         self.mailbox = mailbox
@@ -62,6 +64,7 @@ class MailboxWatcher:
         self.trouble: ProbeFailure | None = None
         #: When inbox and junk were last looked through, on the loop's clock.
         self.looked_at: float | None = None
+        self._said = said
         self._patience = patience or Patience()
         self._pace = pace or Pace()
         self._waiting: dict[str, list[Expectation]] = {}
@@ -165,7 +168,7 @@ class MailboxWatcher:
 
     async def _connection(self, reader: MailReader) -> tuple[bool, ProbeFailure | None]:
         """Open a connection and watch until it fails or is old; say whether it ever served, and how it failed."""
-        recorder = self._recorder = Recorder()
+        recorder = self._recorder = Recorder(said=self._said)
         try:
             await self._serve(reader, recorder)
         except ProbeFailure as failure:
@@ -225,7 +228,7 @@ class MailboxWatcher:
             await asyncio.sleep(max(0.0, next_at - self._time()))
 
     async def _look_anew(self, reader: MailReader, within: timedelta) -> Looked | ProbeFailure:
-        recorder, watched = Recorder(), self._recorder
+        recorder, watched = Recorder(said=self._said), self._recorder
         try:
             looked = await reader.look_anew(recorder, within, self._caught_up)
         except ProbeFailure as failure:

@@ -195,6 +195,17 @@ ROWS = (
     ),
     Row(
         reason=Reason.MAILBOX_REFUSED,
+        when=lambda case: case.protocol == "pop3",
+        what="{server} let us in and does not show what is in the mailbox of {username}.",
+        do="{owner} must look at the mail store: the words above and the server's log at this time tell what it cannot read.",
+        steps=(
+            "The log names a broken index or spool file, a full disk, or missing rights.",
+            "Run this command with --verbose: which command was refused?",
+            "Read it by IMAP instead, where the server offers it: {section}.imap in {file}.",
+        ),
+    ),
+    Row(
+        reason=Reason.MAILBOX_REFUSED,
         what="{server} let us in and does not open the mailbox of {username}.",
         do="Check {section}.inbox, if it is set; otherwise {owner} must look at the mail store and its rights.",
         steps=(

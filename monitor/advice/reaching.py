@@ -23,7 +23,8 @@ def _greeted_too_late(case: Case) -> bool:
 
 
 def _unopened(case: Case) -> bool:
-    return case.failure.phase is Phase.CONNECT and case.result.outcome is Outcome.CONNECT
+    at_all = case.failure.phase is Phase.CONNECT and case.result.outcome is Outcome.CONNECT
+    return at_all and not case.says("without an end")
 
 
 def _in_clear(case: Case) -> bool:
@@ -246,6 +247,17 @@ ROWS = (
             "`{openssl} -tls1_2` and the same with `-tls1_3`: one of them has to work.",
             "Postfix: `smtpd_tls_mandatory_protocols = >=TLSv1.2`; Dovecot: `ssl_min_protocol = TLSv1.2`.",
             "The server's log: a certificate file that cannot be read ends the handshake too.",
+        ),
+    ),
+    Row(
+        reason=Reason.TLS_TAMPERED,
+        what="{server} granted TLS, and more was said in clear behind that: somebody on the way may put words into its mouth.",
+        do="Compare from another network with `{openssl}`: what happens here only is done by something on our way.",
+        who=Who.NETWORK,
+        steps=(
+            "A proxy, firewall or captive portal between us and {host} that reads mail has to go, or let it pass unread.",
+            "The same everywhere: the server mixes up its answers; {owner} must update it (CVE-2011-0411).",
+            "{setting} with port {implicit_port} and security: implicit leaves nothing in clear to tamper with.",
         ),
     ),
     Row(

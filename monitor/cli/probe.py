@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from secrets import token_hex
 from typing import Annotated, NoReturn
 
@@ -26,7 +27,7 @@ from monitor.probing.kinds import ROUND_TRIP, check_kinds, probe_kinds
 from monitor.probing.route import WatchedRoute
 from monitor.registry import premises
 from probes.check import CheckKind, Finding, Premises, Verdict
-from probes.result import Outcome
+from probes.result import Outcome, Party
 from probes.runner import run_probe
 from probes.token import TokenSigner
 from probes.trace import Recorder
@@ -157,8 +158,14 @@ async def _run(route: WatchedRoute, signer: TokenSigner, *, explain: bool, verbo
     token = signer.issue(route.name, datetime.now(UTC), patience.whole)
     recorder = Recorder(keep_dialogue=verbose)
     watchers = {
-        mailbox.name: MailboxWatcher(mailbox, signer, on_arrival=lambda *_: None, patience=patience)
-        for mailbox in (route.route.sender, route.route.recipient)
+        mailbox.name: MailboxWatcher(
+            mailbox,
+            signer,
+            on_arrival=lambda *_: None,
+            patience=patience,
+            said=partial(recorder.said, party) if verbose else None,
+        )
+        for party, mailbox in ((Party.SENDER, route.route.sender), (Party.RECIPIENT, route.route.recipient))
         if mailbox.is_read
     }
     async with asyncio.TaskGroup() as tasks:

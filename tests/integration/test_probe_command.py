@@ -108,6 +108,8 @@ async def test_mail_that_flows_is_told_to_and_its_way_is_shown(desk: Desk) -> No
     assert "DELIVERED: arrived in the inbox, whole" in text
     assert text.count("\n  relay ") == 2
     assert "AUTH PLAIN ***" in text
+    assert "recipient IMAP C: LOGIN ***" in text
+    assert "recipient IMAP C: SELECT INBOX" in text
 
 
 async def test_every_route_that_was_asked_for_is_told_and_the_worst_is_the_exit_code(desk: Desk) -> None:

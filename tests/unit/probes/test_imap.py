@@ -136,7 +136,8 @@ async def test_imap_has_starttls_and_nothing_secret_before_it() -> None:
 async def test_what_imap_said_in_clear_is_not_believed_after_starttls() -> None:
     inner, handler = starttls(before=b"* CAPABILITY IMAP4rev1 X-JAHAT\r\n")
     failure = await failure_with(handler, security=Security.STARTTLS)
-    assert (failure.failure.phase, failure.failure.reason) == (Phase.TLS, Reason.UNEXPECTED_ANSWER)
+    assert (failure.outcome, failure.failure.phase) == (Outcome.TLS, Phase.TLS)
+    assert failure.failure.reason is Reason.TLS_TAMPERED
     assert inner.asked == []
 
 

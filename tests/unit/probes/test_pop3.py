@@ -135,7 +135,7 @@ async def test_stls_comes_before_everything_else() -> None:
         (Pop3StandIn(capabilities=("STLS",), tricks={"STLS": "-ERR rosak\r\n"}), Reason.TLS_REFUSED),
         (
             Pop3StandIn(capabilities=("STLS",), tricks={"STLS": "+OK mula\r\n+OK sudah masuk\r\n"}),
-            Reason.UNEXPECTED_ANSWER,
+            Reason.TLS_TAMPERED,
         ),
         (Pop3StandIn(capabilities=("STLS",), tls=server_context("lain.example")), Reason.CERTIFICATE_OF_ANOTHER),
     ],
