@@ -44,6 +44,7 @@ from monitor.store.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
 from monitor.store.records import Records
+from monitor.store.retention import Keep, Retention
 from monitor.watch import Surroundings, Watch, keep_showing_tokens
 from monitor.watchdog.watchdog import Watchdog, store_opening
 from monitor.web.callbacks import callbacks
@@ -116,7 +117,7 @@ class App:
             self._watchdog.run(),
             self._duty.keep_counting(),
             history.keep_writing(),
-            keep_house(history, self._keep_results, self._clock),
+            keep_house(Retention(self._database), self._keep, self._clock),
             keep_chain(self._database, self._metrics, self._clock),
             keep_showing_tokens(self._metrics, self._watch),
             keep_measuring_lag(self._metrics),
@@ -242,7 +243,7 @@ class App:
             lifecycle=self._lifecycle,
             clock=self._clock,
             wording=lambda: self._configuration().wording,
-            keep_results=self._keep_results,
+            keep=self._keep,
         )
         silencer = Silencer(self._around.store, self._dispatcher, self._clock, self._can_be_silent)
         orders = control(
@@ -298,8 +299,8 @@ class App:
         # An office is called by its agency's code.
         return self._pins().has(notice.facts.office.short, notice.person)
 
-    def _keep_results(self) -> timedelta:
-        return self._configuration().settings.keep_results
+    def _keep(self) -> Keep:
+        return self._configuration().settings.keep_results.build()
 
 
 def _prober(settings: Settings) -> str:

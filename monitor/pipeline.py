@@ -21,7 +21,7 @@ from alerts.incident import Incident, is_news
 from alerts.notice import Matter
 from alerts.store import StoreAway
 from monitor.judging.attribution import Blame
-from monitor.judging.health import Health
+from monitor.judging.health import Grade, Health
 from monitor.judging.judge import AT_A_TIME, Judge, Suspect, Trouble
 from monitor.judging.matter import can_end
 from monitor.keeping import keep_doing
@@ -127,14 +127,14 @@ class Pipeline:
         if route is None:
             return  # It left the configuration while its last run was under way.
         now = self._clock.now()
-        self._judge.take_in(result, now)
+        verdict = self._judge.take_in(result, now)
         self._metrics.probe_finished(result, agency=route.agency, direction=route.direction, site=self._site)
         if result.path is not None:
             self._metrics.path_known(route.agency, route.direction, result.path)
         self._log(result)
         self._show_moved(now)
         try:
-            await self._write_down(result, route.agency)
+            await self._write_down(result, route, None if verdict is None else verdict.grade)
         finally:
             await self._compare_unless_away(now)
             await self._weigh_the_rest()
@@ -226,12 +226,13 @@ class Pipeline:
             event = "probe failed" if result.failure else "probe arrived"
             log.info(event, route=result.route, outcome=result.outcome, why=reason)
 
-    async def _write_down(self, result: ProbeResult, agency: str) -> None:
+    async def _write_down(self, result: ProbeResult, route: WatchedRoute, grade: Grade | None) -> None:
         # Taken before it is written: runs that end meanwhile write what has changed since, in this order, in the same
         # commit.
         changed, self._unwritten = self._unwritten | self._judge.rejudged(), {}
         try:
-            await self._history.ended(result, agency, changed)
+            every = route.probing.interval
+            await self._history.ended(result, route.agency, changed, grade=grade, every=every)
         except Exception:
             # What could not be written is written with the next run.
             self._unwritten = changed | self._unwritten

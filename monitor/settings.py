@@ -25,6 +25,7 @@ from monitor.config.escalation import EscalationSettings
 from monitor.config.flapping import FlappingSettings
 from monitor.config.gateway import GatewaySettings
 from monitor.config.heartbeat import HeartbeatSettings
+from monitor.config.keep import KeepSettings
 from monitor.config.lifeline import LifelineSettings
 from monitor.config.listen import Listen, ListenAddress, PublicUrl
 from monitor.config.mailbox import MailboxSettings
@@ -111,8 +112,8 @@ class Settings(Section):
     """When an agency that goes down and up again and again is held to be unsteady."""
     providers: Mapping[Slug, ProviderSettings] = {}
     """What mail providers take, where that is not the usual: by gmail, google, microsoft, or a name of your own."""
-    keep_results: Span = timedelta(days=365)
-    """Ends of probe runs are deleted after this; incidents and notices never are."""
+    keep_results: KeepSettings = KeepSettings()
+    """How long ends of probe runs are kept; incidents and notices are for ever."""
     official_suffixes: tuple[Domain, ...] = OFFICIAL_SUFFIXES
     """What the domains of agencies end with (circular, 3d); list all of them when adding one."""
     private_providers: tuple[Domain, ...] = PRIVATE_PROVIDERS

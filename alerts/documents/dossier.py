@@ -70,6 +70,8 @@ class Dossier:
     evidence: Sequence[Evidence]
     #: Raw results before this moment are not kept any more.
     evidence_since: datetime
+    #: From when on the results of runs that delivered are kept.
+    delivered_since: datetime
     head: Head
     made_at: datetime
     made_by: str
@@ -126,6 +128,10 @@ def _evidence(dossier: Dossier) -> dict[str, Json]:
         notes = [
             f"Tiada keputusan ujian dalam simpanan. Keputusan sebelum {_long(dossier.evidence_since)} telah dipadam."
         ]
+    elif dossier.incident.began_at < dossier.delivered_since:
+        notes.append(
+            f"Ujian yang diterima sebelum {_long(dossier.delivered_since)} telah dipadam; yang tinggal ialah kegagalan."
+        )
     shown, left = _ends(dossier.evidence)
     if left:
         notes.append(f"{left} baris di tengah tidak dicetak; semuanya ada dalam evidence.csv.")

@@ -17,6 +17,7 @@ from monitor.config.findings import Findings
 from monitor.config.form import Form
 from monitor.config.gateway import GatewayReader, configured_channels
 from monitor.config.heartbeat import check_heartbeat
+from monitor.config.keep import check_keep
 from monitor.config.lifeline import check_lifeline
 from monitor.config.listen import parse_listen
 from monitor.config.mailbox import MailboxSettings, check_servers
@@ -81,6 +82,7 @@ def check_settings(
         check_store(settings.store, findings, ("store",), trust)
     check_probing(settings.probing, settings.probing, findings, ("probing",))
     check_maintenance(settings.maintenance, settings.time_zone, findings, ("maintenance",))
+    check_keep(settings.keep_results, findings, ("keep_results",))
     check_providers(settings.providers, findings, ("providers",))
     for name, mailbox in settings.references.items():
         place = ("references", name)

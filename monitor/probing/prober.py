@@ -206,7 +206,7 @@ class Prober:
             return
         # Somebody works on it: what fails then is neither held against the agency nor counted.
         log.info("a run was disturbed by maintenance", route=route.name, outcome=result.outcome, why=disturbance.why)
-        await self._history.ended(result, route.agency, {})
+        await self._history.ended(result, route.agency, {}, every=route.probing.interval)
 
     def _plan_next(self, route: WatchedRoute) -> None:
         now = self._clock.now()

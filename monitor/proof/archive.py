@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -21,6 +21,7 @@ from monitor.store import audit, purge
 from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
+from monitor.store.retention import Keep
 
 log = structlog.get_logger()
 
@@ -36,16 +37,16 @@ class Archive:
         lifecycle: Lifecycle,
         clock: Clock,
         wording: Callable[[], Wording],
-        keep_results: Callable[[], timedelta],
+        keep: Callable[[], Keep],
     ) -> None:
-        """*wording* and *keep_results* return what is in force now."""
+        """*wording* and *keep* return what is in force now."""
         self._database = database
         self._store = SqlStore(database)
         self._history = history
         self._lifecycle = lifecycle
         self._clock = clock
         self._wording = wording
-        self._keep_results = keep_results
+        self._keep = keep
 
     # -- the journal ---------------------------------------------------------------------------------------------
 
@@ -73,14 +74,15 @@ class Archive:
             entries = await audit.of_incident(connection, incident.id)
             links = await audit.links(connection, entries[0].number if entries else 1)
             head = await audit.head(connection)
-        now = self._clock.now()
+        now, keep = self._clock.now(), self._keep()
         runs = await self._history.between(incident.brief.agency, paper.since(incident), incident.resolved_at or now)
         made = Dossier(
             incident=incident,
             notices=notices,
             entries=entries,
             evidence=paper.evidence(runs),
-            evidence_since=now - self._keep_results(),
+            evidence_since=now - keep.failed,
+            delivered_since=now - keep.delivered,
             head=head,
             made_at=now,
             made_by=by,

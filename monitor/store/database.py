@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 
@@ -116,9 +116,10 @@ class Database:
             async with self._in_time(), self._engine.connect() as connection:
                 yield await connection.execution_options(**options)
 
-    def upsert(self, table: Table) -> Upsert:
-        """Return an insert that can say what happens on a conflict: the one thing that the dialects write apart."""
-        return postgresql.insert(table) if self.is_shared else sqlite.insert(table)
+    @property
+    def upsert(self) -> Callable[[Table], Upsert]:
+        """Return the insert that can say what happens on a conflict: the one thing that the dialects write apart."""
+        return postgresql.insert if self.is_shared else sqlite.insert
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:

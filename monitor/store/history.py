@@ -7,22 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
-from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Row, Table, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Row, bindparam, exists, select, update
 
-from monitor.judging.health import Health
+from monitor.judging.health import Grade, Health
 from monitor.store.backlog import Backlog
 from monitor.store.database import Database
+from monitor.store.hours import STORE, counting, hour_values, run_values, to_result
 from monitor.store.skip_scan import distinct
-from monitor.store.tables import health, run, token
+from monitor.store.tables import health, run, run_before, token
 from probes.result import Outcome, ProbeResult
-
-_RESULT = TypeAdapter(ProbeResult)
 
 #: Late mail is looked for this long after its token was sent; then the token is forgotten.
 TOKEN_MEMORY = timedelta(days=7)
 #: Mail that has come once is known for a second one for this long.
-_CAME_MEMORY = timedelta(days=1)
+CAME_MEMORY = timedelta(days=1)
 #: So many of each, the newest, are looked for after a restart: a large service sends as many in a few minutes.
 _TOKENS_AT_MOST = 50_000
 
@@ -31,12 +29,8 @@ CAME = frozenset({Outcome.DELIVERED, Outcome.JUNK, Outcome.CORRUPTED})
 #: Outcomes that end a deferral.
 _ARRIVED = (Outcome.DELIVERED, Outcome.JUNK)
 
-#: Deleted in one transaction: others want to write, too.
-_DELETED_AT_ONCE = 1000
-
-# Constants, so that those of many callers are run together (`monitor.store.group_commit`).
+# A constant, so that those of many callers are run together (`monitor.store.group_commit`).
 _CAME_AT = update(token).where(token.c.id == bindparam("token_id")).values(came_at=bindparam("at"))
-_ENDED = insert(run)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +57,7 @@ class History:
         self._judged = judged.on_conflict_do_update(
             index_elements=["subject"], set_={"health": judged.excluded.health, "since": judged.excluded.since}
         )
-
+        self._counted = counting(database)
         self._backlog = Backlog(database.together, database.presence, first=self._sent)
 
     async def keep_writing(self) -> NoReturn:
@@ -84,21 +78,24 @@ class History:
         """Remember that the mail of a token came after its run: when it comes again, it is a duplicate."""
         await self._backlog.write((_CAME_AT, {"token_id": token_id, "at": seen_at}))
 
-    async def ended(self, result: ProbeResult, agency: str, judged: Mapping[str, tuple[Health, datetime]]) -> None:
-        """Write the end of a run and how things stand after it, in one transaction."""
-        values = {
-            "agency": agency,
-            "route": result.route,
-            "token_id": result.token_id,
-            "started_at": result.started_at,
-            "duration": result.duration.total_seconds(),
-            "outcome": result.outcome,
-            "result": _RESULT.dump_json(result).decode(),
-        }
+    async def ended(
+        self,
+        result: ProbeResult,
+        agency: str,
+        judged: Mapping[str, tuple[Health, datetime]],
+        *,
+        grade: Grade | None = None,
+        every: timedelta = timedelta(0),
+    ) -> None:
+        """Write the end of a run and how things stand after it, in one transaction.
+
+        *grade*: how the run itself was judged, and *every* the interval of its route, as far as that is known.
+        """
+        counted = hour_values(result, agency, grade, every)
         ended_at = result.started_at + result.duration
         came = [(_CAME_AT, {"token_id": result.token_id, "at": ended_at})] if result.outcome in CAME else []
         healths = [(self._judged, {"subject": s, "health": state, "since": at}) for s, (state, at) in judged.items()]
-        await self._backlog.write((_ENDED, values), *came, *healths)
+        await self._backlog.write((self._counted, counted), (STORE, run_values(result, agency)), *came, *healths)
 
     async def tokens(self, now: datetime) -> Mapping[str, Sent]:
         """Return the tokens that mail may still come with, the oldest first.
@@ -106,7 +103,7 @@ class History:
         A token whose run was cut off by a stop has ended like any other: nobody waits for it any more.
         """
         missing = select(token).where(token.c.came_at.is_(None), token.c.sent_at >= now - TOKEN_MEMORY)
-        come = select(token).where(token.c.came_at.is_not(None), token.c.sent_at >= now - _CAME_MEMORY)
+        come = select(token).where(token.c.came_at.is_not(None), token.c.sent_at >= now - CAME_MEMORY)
         async with self._database.read() as connection:
             rows: list[Row[Any]] = []
             for query in (missing, come):
@@ -127,7 +124,10 @@ class History:
         # read that there are, for the sake of their order.
         later = run.alias("later")
         arrived = exists().where(
-            later.c.route == run.c.route, later.c.started_at >= run.c.started_at, later.c.outcome.in_(_ARRIVED)
+            later.c.agency == run.c.agency,
+            later.c.route == run.c.route,
+            later.c.started_at >= run.c.started_at,
+            later.c.outcome.in_(_ARRIVED),
         )
         query = (
             select(run.c.route, run.c.started_at)
@@ -139,37 +139,28 @@ class History:
 
     async def latest(self) -> Mapping[str, ProbeResult]:
         """Return the latest run of each route, by its name."""
-        names = distinct(run.c.route)
+        # From one to the next by the index: there are thousands of runs of each.
+        routes = distinct(run.c.agency, run.c.route)
         of_route = (
-            select(run.c.id).where(run.c.route == names.c.route).order_by(run.c.started_at.desc(), run.c.id.desc())
+            select(run.c.id)
+            .where(run.c.agency == routes.c.agency, run.c.route == routes.c.route)
+            .order_by(run.c.started_at.desc(), run.c.id.desc())
         )
-        newest = select(of_route.limit(1).correlate(names).scalar_subquery()).select_from(names)
+        newest = select(of_route.limit(1).correlate(routes).scalar_subquery()).select_from(routes)
         async with self._database.read() as connection:
-            rows = (await connection.execute(select(run.c.result).where(run.c.id.in_(newest)))).scalars()
-            return {result.route: result for result in map(_RESULT.validate_json, rows)}
+            rows = await connection.execute(select(run).where(run.c.id.in_(newest)))
+            return {row.route: to_result(row) for row in rows}
 
     async def between(self, agency: str, since: datetime, until: datetime) -> Sequence[ProbeResult]:
         """Return an agency's runs that started in a stretch of time, the oldest first; as far as they are still kept."""
-        these = (run.c.agency == agency) & (run.c.started_at >= since) & (run.c.started_at <= until)
-        query = select(run.c.result).where(these).order_by(run.c.started_at, run.c.id)
+        routes = distinct(run.c.route, among=run.c.agency == agency)
+        theirs = (run.c.agency == agency) & (run.c.route == routes.c.route)
+        stretch = (run.c.started_at >= since) & (run.c.started_at <= until)
+        query = select(run).join_from(routes, run, theirs & stretch)
+        # Of those that are not moved yet.
+        before = select(run_before).where(
+            run_before.c.started_at >= since, run_before.c.started_at <= until, run_before.c.agency == agency
+        )
         async with self._database.read() as connection:
-            return [_RESULT.validate_json(text) for text in (await connection.execute(query)).scalars()]
-
-    async def purge(self, before: datetime) -> int:
-        """Delete runs that started before *before*; incidents and notices are never purged (Act 629)."""
-        return await self._delete(run, run.c.started_at < before)
-
-    async def forget(self, now: datetime) -> None:
-        """Forget the tokens that no mail is looked for with any more."""
-        old = token.c.sent_at < now - _CAME_MEMORY
-        await self._delete(token, old & (token.c.came_at.is_not(None) | (token.c.sent_at < now - TOKEN_MEMORY)))
-
-    async def _delete(self, table: Table, where: ColumnElement[bool]) -> int:
-        some = select(table.c.id).where(where).limit(_DELETED_AT_ONCE).scalar_subquery()
-        deleted = 0
-        while True:
-            async with self._database.write() as connection:
-                more = (await connection.execute(delete(table).where(table.c.id.in_(some)))).rowcount
-            deleted += more
-            if more < _DELETED_AT_ONCE:
-                return deleted
+            rows = [*(await connection.execute(before)), *(await connection.execute(query))]
+        return [to_result(row) for row in sorted(rows, key=lambda row: (row.started_at, row.id))]

@@ -13,7 +13,7 @@ from sqlalchemy import CTE, Column, ColumnElement, select, tuple_
 def distinct(*columns: Column[Any], among: ColumnElement[bool] | None = None) -> CTE:
     """Return the distinct values of *columns*, none of which may be NULL and which an index begins with.
 
-    *among*: a range of the first of them.
+    *among*: what the index begins with before them.
     """
     first = select(*columns).order_by(*columns).limit(1)
     if among is not None:

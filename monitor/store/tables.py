@@ -6,9 +6,11 @@ Migrations under `migrations/` create them; a test compares the two.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     DateTime,
@@ -26,6 +28,7 @@ from sqlalchemy import (
     false,
     text,
 )
+from sqlalchemy.types import TypeEngine
 
 metadata = MetaData(
     naming_convention={
@@ -76,21 +79,68 @@ record = Table(
     Column("applied_at", Moment, nullable=False),
 )
 
-#: Ends of probe runs. Kept 12 months by default.
+#: Counted in days and not in years where there are ten thousand routes: more than fit 32 bits.
+_Many = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _ends_of_runs(ids: TypeEngine[int]) -> tuple[Column[Any], ...]:
+    return (
+        Column("id", ids, primary_key=True, autoincrement=True),
+        Column("agency", String(64), nullable=False),
+        Column("route", String(200), nullable=False),
+        Column("token_id", String(32), nullable=False),
+        Column("started_at", Moment, nullable=False),
+        Column("duration", Float, nullable=False),
+        Column("outcome", String(16), nullable=False),
+        #: As JSON, what the other columns do not say.
+        Column("result", Text, nullable=False),
+    )
+
+
+#: Ends of probe runs. Those that delivered are kept for a month, the others for a year (`keep_results`).
 run = Table(
     "run",
     metadata,
-    _id(),
-    Column("agency", String(64), nullable=False),
-    Column("route", String(200), nullable=False),
-    Column("token_id", String(32), nullable=False),
-    Column("started_at", Moment, nullable=False),
-    Column("duration", Float, nullable=False),
-    Column("outcome", String(16), nullable=False),
-    Column("result", Text, nullable=False),
+    *_ends_of_runs(_Many),
+    Index("ix_run_of_route", "agency", "route", "started_at"),
+    Index("ix_run_of_outcome", "outcome", "started_at"),
+)
+
+#: Ends of runs from before they were counted by the hour. They are moved into `run` bit by bit, and then it is empty: an
+#: index on a hundred million rows would be made for an hour, and nothing be probed meanwhile.
+run_before = Table(
+    "run_before",
+    metadata,
+    *_ends_of_runs(Integer()),
     Index("ix_run_route_started_at", "route", "started_at"),
     Index("ix_run_token_id", "token_id"),
     Index("ix_run_started_at", "started_at"),
+)
+
+#: The runs of a route that began in one hour and ended alike, counted: what is left of them when they are deleted.
+hour = Table(
+    "hour",
+    metadata,
+    Column("agency", String(64), primary_key=True),
+    Column("route", String(200), primary_key=True),
+    #: When the hour begins.
+    Column("begins", Moment, primary_key=True),
+    Column("outcome", String(16), primary_key=True),
+    #: How they were judged when they ended (`monitor.judging.health.Grade`); "": that is not known.
+    Column("grade", String(8), primary_key=True),
+    Column("runs", Integer, nullable=False),
+    #: In which minutes they began: bit 0 is the first. Where no bit is set for longer than `every`, nobody watched.
+    Column("minutes", BigInteger, nullable=False),
+    #: The interval at which the route was probed, in seconds; 0: that is not known.
+    Column("every", Integer, nullable=False),
+    #: Seconds from the beginning of a run to its end: of all together, and of the longest.
+    Column("duration", Float, nullable=False),
+    Column("longest", Float, nullable=False),
+    #: Seconds that the messages were on their way, where that is known: of all together, and of the slowest.
+    Column("transit", Float, nullable=False),
+    Column("slowest", Float, nullable=False),
+    Index("ix_hour_begins", "begins", "agency", "route"),
+    sqlite_with_rowid=False,
 )
 
 #: Tokens that were sent: what is late, doubled or forged is known also after a restart.
@@ -103,13 +153,18 @@ token = Table(
     Column("deadline", Moment, nullable=False),
     #: When its mail was there, in time or late.
     Column("came_at", Moment),
-    Index("ix_token_sent_at", "sent_at"),
-    #: Few have not come, and those are looked for after every restart.
+    #: Few have not come, and those are looked for after every restart. They are kept for longer than the others.
     Index(
         "ix_token_missing",
         "sent_at",
         sqlite_where=text("came_at IS NULL"),
         postgresql_where=text("came_at IS NULL"),
+    ),
+    Index(
+        "ix_token_came",
+        "sent_at",
+        sqlite_where=text("came_at IS NOT NULL"),
+        postgresql_where=text("came_at IS NOT NULL"),
     ),
 )
 

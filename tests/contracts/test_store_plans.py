@@ -27,6 +27,7 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    insert,
 )
 from sqlalchemy.schema import SchemaItem
 
@@ -43,12 +44,14 @@ from monitor.store.database import Database
 from monitor.store.drills import Drills
 from monitor.store.duty import SqlDuty
 from monitor.store.history import History
+from monitor.store.hours import run_values
 from monitor.store.ledger import SqlLedger, SqlStore
 from monitor.store.postgres import PostgresServer
 from monitor.store.processes import Processes
 from monitor.store.records import Records
 from monitor.store.responses import SqlResponses
-from monitor.store.tables import metadata
+from monitor.store.retention import Keep, Retention
+from monitor.store.tables import metadata, run_before
 from probes.result import Outcome
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, OFFICE, SITI, SMS_SITI, T0, incident, trigger
@@ -230,10 +233,12 @@ async def ask_of_probing(database: Database, asked: set[str]) -> None:
     await history.deferrals(T0)
     await history.latest()
     await history.between("JCM", T0, T0 + DAY)
-    await history.purge(T0)
-    await history.forget(T0 + 30 * DAY)
     await history.catch_up()
     asked.add("History.keep_writing")  # Writes what the others could not.
+    keep = Keep(delivered=DAY, failed=DAY, hourly=DAY)
+    async with database.write() as connection:
+        await connection.execute(insert(run_before), [run_values(ended(9, at=T0 + 30 * DAY), "JCM")])
+    await Noted(Retention(database), asked).dispose(keep, T0 + 30 * DAY)
 
 
 async def ask_of_drills(drills: Any) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import URL, Connection, Engine, create_engine, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
 from alerts.delivery import AttemptState
@@ -23,12 +25,15 @@ from monitor.store.history import History
 from monitor.store.ledger import SqlStore
 from monitor.store.migrations import StoreTooNewError, upgrade
 from monitor.store.postgres import PostgresServer
-from monitor.store.tables import metadata
+from monitor.store.retention import Keep, Retention
+from monitor.store.tables import hour, metadata
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import trigger
 
 AT = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+#: The schema before the newest.
+BEFORE = "0009"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +88,48 @@ def test_an_upgrade_that_is_broken_off_leaves_nothing_and_can_be_repeated(place:
         connection.execute(text("DROP TABLE attempt"))
     upgrade(place.url)
     assert {table.name for table in metadata.sorted_tables} < set(inspect(place.engine).get_table_names())
+
+
+@pytest.mark.blind
+def test_an_upgrade_that_is_killed_at_any_statement_changes_nothing_and_can_be_repeated(place: Place) -> None:
+    upgrade(place.url, to=BEFORE)
+    with place.engine.connect() as connection:
+        before = inspect(connection).get_table_names()
+    said = 0
+    for fatal in count(1):
+        with dying_at(fatal) as statements:
+            try:
+                upgrade(place.url)
+            except Killed:
+                said = max(said, len(statements))
+            else:
+                break
+        with place.engine.connect() as connection:
+            assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == BEFORE
+            assert inspect(connection).get_table_names() == before
+    assert said > 20
+    with place.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+class Killed(Exception):
+    pass
+
+
+@contextmanager
+def dying_at(fatal: int) -> Iterator[list[str]]:
+    statements: list[str] = []
+
+    def note(_c: object, _k: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+        if len(statements) == fatal:
+            raise Killed
+
+    event.listen(Engine, "after_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "after_cursor_execute", note)
 
 
 async def test_a_store_that_a_newer_version_has_used_is_left_alone_and_says_what_to_do(place: Place) -> None:
@@ -146,6 +193,13 @@ async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place
         }
         assert {sent.at for sent in tokens.values()} == {AT}
         assert await history.healths() == {"JCM/internal": (Health.DOWN, AT)}
+        keep = Keep(delivered=MINUTE, failed=timedelta(days=1), hourly=timedelta(days=1))
+        for _ in range(2):
+            runs = await history.between("JCM", AT - MINUTE, AT + MINUTE)
+            assert [(result.token_id, result.outcome) for result in runs] == [("came", "junk"), ("lost", "lost")]
+            assert await Retention(database).dispose(keep, AT + MINUTE) == 0
+        async with database.read() as connection:
+            assert (await connection.execute(select(func.sum(hour.c.runs)))).scalar_one() == 2
 
         async with SqlStore(database).transaction() as ledger:
             (active,) = await ledger.active_incidents()

@@ -15,6 +15,7 @@ from alerts.audit import Sealed
 from alerts.brief import AnnouncementPlan, EscalationPolicy, Step
 from alerts.channel import Channel
 from alerts.pin import PinBook, hashed
+from monitor.config.keep import KeepSettings
 from monitor.proof.archive import Archive
 from monitor.proof.lifecycle import Lifecycle
 from monitor.store import audit
@@ -50,7 +51,7 @@ def archive_of(town: Town) -> Archive:
         lifecycle=Lifecycle(town.store_itself, town.clock, "pantau@test"),
         clock=town.clock,
         wording=lambda: WORDING,
-        keep_results=lambda: YEAR,
+        keep=KeepSettings().build,
     )
 
 

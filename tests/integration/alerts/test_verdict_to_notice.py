@@ -36,7 +36,9 @@ NOC = Address(channel=Channel.SMS, number="+60100000999")
 class Nothing:
     """A history that forgets."""
 
-    async def ended(self, result: ProbeResult, agency: str, judged: Mapping[str, tuple[Health, datetime]]) -> None:
+    async def ended(
+        self, result: ProbeResult, agency: str, judged: Mapping[str, tuple[Health, datetime]], **_: object
+    ) -> None:
         pass
 
 

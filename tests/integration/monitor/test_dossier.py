@@ -21,6 +21,7 @@ from sqlalchemy import func, select
 from alerts.audit import Sealed, compact
 from alerts.gateway import ErrorClass, Heard, Progress, Report, SmsContent
 from alerts.store import Entry
+from monitor.config.keep import KeepSettings
 from monitor.proof.archive import Archive
 from monitor.proof.dossier import _OUTCOMES, evidence
 from monitor.proof.lifecycle import Lifecycle
@@ -61,7 +62,7 @@ async def office_at(place: Path) -> AsyncIterator[Office]:
             lifecycle=Lifecycle(SqlStore(database), station.clock, "pantau@test"),
             clock=station.clock,
             wording=lambda: WORDING,
-            keep_results=lambda: YEAR,
+            keep=KeepSettings().build,
         )
         yield Office(station=station, archive=archive, database=database, history=history)
 

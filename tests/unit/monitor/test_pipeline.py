@@ -80,7 +80,9 @@ class Store:
         self.runs = 0
         self.away = False
 
-    async def ended(self, result: ProbeResult, agency: str, judged: Mapping[str, tuple[Health, datetime]]) -> None:
+    async def ended(
+        self, result: ProbeResult, agency: str, judged: Mapping[str, tuple[Health, datetime]], **_: object
+    ) -> None:
         await asyncio.sleep(0)
         if self.away:
             raise OSError("disk full")

@@ -151,7 +151,9 @@ class Books:
     async def came_late(self, token_id: str, _: object) -> None:
         self.late.append(token_id)
 
-    async def ended(self, result: ProbeResult, _: str, judged: Mapping[str, tuple[Health, object]]) -> None:
+    async def ended(
+        self, result: ProbeResult, _: str, judged: Mapping[str, tuple[Health, object]], **__: object
+    ) -> None:
         assert not judged
         self.stored.append(result)
 

@@ -37,6 +37,7 @@ def section(number: int, notices: Sequence[Notice] = (), evidence: Sequence[Evid
         entries=[],
         evidence=evidence,
         evidence_since=T0 - timedelta(days=365),
+        delivered_since=T0 - timedelta(days=30),
         head=Head(),
         made_at=T0,
         made_by="Puan Arkib Contoh",

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from alerts.store import Entry
+from monitor.config.keep import KeepSettings
 from monitor.lab.serving import free_port
 from monitor.proof.archive import Archive
 from monitor.proof.lifecycle import Lifecycle
@@ -54,7 +55,7 @@ def archive(database: Database) -> Archive:
         lifecycle=Lifecycle(SqlStore(database), Clock(), "pantau@test"),
         clock=Clock(),
         wording=lambda: WORDING,
-        keep_results=lambda: timedelta(days=365),
+        keep=KeepSettings().build,
     )
 
 

@@ -85,14 +85,43 @@ def test_maintenance_of_the_service_is_everybodys(ministry: Ministry) -> None:
         assert hours(ministry, agency).opens(at(2026, 12, 1, 15)) == at(2026, 12, 1, 20)
 
 
-def test_results_are_kept_for_a_year_or_as_long_as_is_written(ministry: Ministry) -> None:
+def kept(ministry: Ministry, written: str) -> tuple[int, int, int]:
+    put(ministry, "pantau", written)
     settings = ministry.load().settings
     assert settings is not None
-    assert settings.keep_results == timedelta(days=365)
-    put(ministry, "pantau", "keep_results: 90d")
-    settings = ministry.load().settings
-    assert settings is not None
-    assert settings.keep_results == timedelta(days=90)
+    keep = settings.keep_results.build()
+    return keep.delivered.days, keep.failed.days, keep.hourly.days
+
+
+def test_what_failed_is_kept_for_a_year_and_what_was_delivered_for_a_month_or_as_long_as_is_written(
+    ministry: Ministry,
+) -> None:
+    assert kept(ministry, "flapping: {falls: 3}") == (30, 365, 365)
+    assert ministry.load().problems == ()
+    assert kept(ministry, "keep_results: {delivered: 7d, hourly: 730d}") == (7, 365, 730)
+
+
+def test_one_span_for_all_runs_still_means_all_runs_and_says_what_that_costs(ministry: Ministry) -> None:
+    assert kept(ministry, "keep_results: 90d") == (90, 90, 365)
+    (problem,) = ministry.load().problems
+    assert problem.severity == "warning"
+    assert "hundreds of times more; write instead: {delivered: 30d, failed: 90d, hourly: 365d}" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("keep_results: 90", "keep_results: '90' has no unit"),
+        ("keep_results: 'soon'", "keep_results: is no span of time; write instead: {delivered: 30d"),
+        ("keep_results: 12h", "keep_results: delivered: 12h is shorter than a day"),
+        ("keep_results: {delivered: 12h}", "keep_results.delivered: delivered: 12h is shorter than a day"),
+        ("keep_results: {delivered: 90d, failed: 30d}", "kept for longer than what failed; write instead: failed: 90d"),
+        ("keep_results: {all: 90d}", "keep_results.all: is no known key"),
+    ],
+)
+def test_spans_that_make_no_sense_are_refused_with_what_to_write(ministry: Ministry, written: str, told: str) -> None:
+    put(ministry, "pantau", written)
+    assert told in "\n".join(map(str, ministry.load().errors))
 
 
 # -- what is refused ------------------------------------------------------------------------------------------------

@@ -14,12 +14,14 @@ from monitor.judging.health import Health
 from monitor.store.database import Database
 from monitor.store.history import TOKEN_MEMORY, History
 from monitor.store.ledger import SqlStore
+from monitor.store.retention import Keep, Retention
 from monitor.store.tables import incident, run, token
 from probes.result import Outcome, Phase, ProbeResult
 from tests.unit.alerts.people import trigger
 from tests.unit.monitor.trial import MINUTE, SECOND, T0
 
 DAY = timedelta(days=1)
+KEEP = Keep(delivered=30 * DAY, failed=365 * DAY, hourly=365 * DAY)
 
 
 @pytest.fixture
@@ -105,7 +107,7 @@ async def test_mail_is_looked_for_for_a_week_and_a_second_one_for_a_day(history:
     await history.ended(ended(2), "JCM", {})
 
     async def known_after(span: timedelta) -> set[str]:
-        await history.forget(T0 + span)
+        await Retention(database).dispose(KEEP, T0 + span)
         found = set(await history.tokens(T0 + span))
         assert await count(database, "token") == len(found)
         return found
@@ -185,6 +187,7 @@ async def test_old_runs_are_deleted_and_incidents_never(history: History, databa
         )
     await history.ended(ended(9999), "JCM", {})
 
-    assert await history.purge(T0 - 365 * DAY) == 3 + 3 * 800
-    assert await history.purge(T0 - 365 * DAY) == 0
+    retention = Retention(database)
+    assert await retention.dispose(KEEP, T0) == 3 + 3 * 800
+    assert await retention.dispose(KEEP, T0) == 0
     assert (await count(database, "run"), await count(database, "incident")) == (1, 1)
