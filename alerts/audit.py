@@ -21,6 +21,10 @@ BEGINNING = "0" * 64
 #: The journal's word for a purge, which is also what a tombstone must point to.
 PURGED = "records purged"
 
+#: The journal's word for having been followed whole up to here. It names the last such entry before it by number and
+#: hash, and so vouches for it: who follows a part of the chain may go from one to the next.
+CHECKPOINT = "journal followed"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sealed:
@@ -113,9 +117,13 @@ def of_json(values: Mapping[str, Any]) -> Sealed:
     )
 
 
+# Made once: a journal of years is as many texts.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
 def compact(values: Mapping[str, Any]) -> str:
     """Return JSON in the form of RFC 8785, as far as we have need of it: integers, texts and what holds them."""
-    return json.dumps(values, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return _ENCODER.encode(values)
 
 
 def digest(text: str) -> str:
@@ -170,13 +178,22 @@ class _Grave:
     lines: Any = field(default_factory=hashlib.sha256)
 
 
+def checkpoint(at: datetime, actor: str, last: Head) -> Entry:
+    """Return the entry that says that all before it was followed and is whole; *last*: the checkpoint before it."""
+    return Entry(at=at, actor=actor, event=CHECKPOINT, detail={"number": str(last.number), "hash": last.hash})
+
+
 class Verifier:
     """Follows a chain from its beginning, entry by entry, and notes what is wrong. Give the entries in their order."""
 
-    def __init__(self) -> None:
+    def __init__(self, since: Head | None = None) -> None:
+        """*since*: the checkpoint to begin after, instead of the beginning; only what follows it is vouched for then."""
         self.flaws: list[Flaw] = []
         #: The last entry that was taken.
-        self.head = Head()
+        self.head = since or Head()
+        #: The last checkpoint that was.
+        self.checkpoint = self.head
+        self._is_whole = since is None
         self.entries = 0
         self.tombstones = 0
         self._graves: dict[int, _Grave] = {}
@@ -208,6 +225,11 @@ class Verifier:
         self._note(number, "cannot be read: it was changed")
         self.head = Head(number=max(number, self.head.number), hash="")
 
+    @property
+    def knows_all(self) -> bool:
+        """Whether what it has seen can be judged by itself: what a purge emptied lies anywhere before it."""
+        return self._is_whole or not (self._purges or self._graves)
+
     def end(self, head: Head) -> None:
         """Compare with *head*, which the store keeps apart from the entries, and account for every purge."""
         if self.head.number < head.number:
@@ -236,8 +258,16 @@ class Verifier:
     def _look(self, entry: Sealed) -> None:
         if digest(canonical(entry)) != entry.content:
             self._note(entry.number, "was changed: it says something else than was written")
+        if entry.event == CHECKPOINT:
+            self._pass(entry)
         if entry.event == PURGED and isinstance(entry.detail, Mapping):
             self._purges[entry.number] = entry.detail
+
+    def _pass(self, entry: Sealed) -> None:
+        last = {"number": str(self.checkpoint.number), "hash": self.checkpoint.hash}
+        if entry.detail != last:
+            self._note(entry.number, "vouches for another checkpoint than the one before it")
+        self.checkpoint = Head(number=entry.number, hash=entry.hash)
 
     def _bury(self, entry: Sealed) -> None:
         self.tombstones += 1

@@ -36,7 +36,7 @@ from monitor.lines import build_lines, close_lines
 from monitor.metrics import Metrics
 from monitor.pins import pin_book
 from monitor.proof.archive import Archive
-from monitor.proof.chain import keep_chain
+from monitor.proof.chain import Chain
 from monitor.proof.lifecycle import Lifecycle
 from monitor.reloader import Reloader, read
 from monitor.settings import Settings
@@ -118,7 +118,7 @@ class App:
             self._duty.keep_counting(),
             history.keep_writing(),
             keep_house(Retention(self._database), self._keep, self._clock),
-            keep_chain(self._database, self._metrics, self._clock),
+            self._chain.keep(),
             keep_showing_tokens(self._metrics, self._watch),
             keep_measuring_lag(self._metrics),
             keep_setting_aside(),
@@ -163,7 +163,9 @@ class App:
         settings = configuration.settings
         store, history = SqlStore(database), History(database)
         self._database = database
-        self._lifecycle = Lifecycle(store, self._clock, f"pantau@{_prober(settings)}")
+        service = f"pantau@{_prober(settings)}"
+        self._lifecycle = Lifecycle(store, self._clock, service)
+        self._chain = Chain(database, self._metrics, self._clock, service)
         self._exchange = Exchange(build_lines(settings, self._path.parent))
         self._composer = WordingComposer(configuration.wording, self._may_release)
         self._dispatcher = Dispatcher(

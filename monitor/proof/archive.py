@@ -72,8 +72,9 @@ class Archive:
             return None
         async with self._database.read() as connection:
             entries = await audit.of_incident(connection, incident.id)
-            links = await audit.links(connection, entries[0].number if entries else 1)
             head = await audit.head(connection)
+            # Without a journal about it there is the head, to show what was there.
+            trail = await audit.trail(connection, [*(entry.number for entry in entries), head.number])
         now, keep = self._clock.now(), self._keep()
         runs = await self._history.between(incident.brief.agency, paper.since(incident), incident.resolved_at or now)
         made = Dossier(
@@ -87,7 +88,7 @@ class Archive:
             made_at=now,
             made_by=by,
         )
-        files = await asyncio.to_thread(paper.files, made, links, self._wording())
+        files = await asyncio.to_thread(paper.files, made, trail, self._wording())
         sums = hashlib.sha256(files["SHA256SUMS"]).hexdigest()
         await self._lifecycle.told(by, "dossier made", {"number": incident.number, "sha256": sums}, incident.id)
         return files

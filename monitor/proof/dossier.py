@@ -19,6 +19,7 @@ from alerts.documents.render import dossier as render
 from alerts.incident import Incident
 from alerts.wording.texts import Wording
 from monitor.overview import why_failed
+from monitor.store.audit import Trail
 from probes.result import Outcome, Phase, ProbeResult
 
 #: How long before its beginning the runs are shown: the last that were well.
@@ -49,15 +50,17 @@ REKOD INSIDEN {number} - TERHAD
 {number}.pdf     Rekod untuk difailkan (PDF/A-2a).
 dossier.json     Insiden, notis dan percubaan penghantaran.
 journal.jsonl    Catatan jejak audit tentang insiden ini, satu baris setiap catatan.
-links.csv        Nombor dan cincangan kandungan setiap catatan, dari catatan pertama insiden ini hingga hujung.
+links.csv        Nombor dan cincangan kandungan catatan, dari catatan pertama insiden ini hingga hujung.
+checkpoints.jsonl  Catatan yang mengesahkan titik semak sebelumnya, jika ada catatan yang dilangkau.
 notices.csv      Siapa dihubungi, bila, melalui apa, dan hasilnya.
 evidence.csv     Ujian yang membuktikan gangguan dan pemulihan.
 SHA256SUMS       sha256sum --check SHA256SUMS
 
 HOW TO VERIFY. The chain before the first entry ended in
   {before}
-Begin with that. For each line of links.csv: hash = SHA-256 of the hash so far, a blank, and the content. At the last
-line it must be
+Begin with that. For each line of links.csv: hash = SHA-256 of the hash so far, a blank, and the content. Where a number
+does not follow the one before it, its entry stands in checkpoints.jsonl: number and hash in its detail must be those
+reached so far, and the hash goes on from its key previous. At the last line it must be
   {head}
 which is to be compared with a head of the journal that was kept elsewhere. For each line of journal.jsonl, the SHA-256
 of the line without the keys previous, content and hash (keys sorted, no blanks) must be its content, and that content
@@ -83,14 +86,15 @@ def evidence(results: Iterable[ProbeResult]) -> Sequence[Evidence]:
     return sorted(told, key=lambda each: each.at)
 
 
-def files(dossier: Dossier, links: Sequence[tuple[int, str]], wording: Wording) -> Mapping[str, bytes]:
+def files(dossier: Dossier, trail: Trail, wording: Wording) -> Mapping[str, bytes]:
     """Return the files by name, the PDF first. Sets type for up to some seconds: call it in a thread."""
     number = dossier.incident.number
     before = dossier.entries[0].previous if dossier.entries else BEGINNING
     data = {
         "dossier.json": _json(dossier),
         "journal.jsonl": "".join(f"{compact(as_json(entry))}\n" for entry in dossier.entries),
-        "links.csv": _csv(("number", "content"), links),
+        "links.csv": _csv(("number", "content"), trail.links),
+        "checkpoints.jsonl": "".join(f"{compact(as_json(entry))}\n" for entry in trail.checkpoints),
         "notices.csv": _csv(_NOTICE_COLUMNS, _tries(dossier)),
         "evidence.csv": _csv(_EVIDENCE_COLUMNS, (_evidence_row(each) for each in dossier.evidence)),
         "BACA-SAYA.txt": _READ_ME.format(

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, NullPool, Row, insert, select, update
+from sqlalchemy import URL, NullPool, Row, insert, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from alerts.audit import Head, Sealed, Verifier, seal
+from alerts.audit import CHECKPOINT, Head, Sealed, Verifier, checkpoint, seal
 from alerts.store import Entry
 from monitor.store.postgres import PostgresServer
 from monitor.store.tables import journal, journal_head, notice_incident
 
-#: Read and hashed in one go, some milliseconds' work: others want the loop, too.
-BATCH = 500
+#: Read and hashed in one go, five milliseconds' work: others want the loop, too.
+BATCH = 200
 
 _THE_HEAD = 1
 
@@ -33,9 +37,7 @@ async def append(connection: AsyncConnection, entries: Sequence[Entry]) -> Seque
     """
     if not entries:
         return ()
-    locked = select(journal_head.c.number, journal_head.c.hash).where(journal_head.c.id == _THE_HEAD).with_for_update()
-    row = (await connection.execute(locked)).one()
-    before = Head(number=row.number, hash=row.hash)
+    before = await _locked_head(connection)
     sealed: list[Sealed] = []
     for entry in entries:
         sealed.append(seal(entry, before))
@@ -44,6 +46,12 @@ async def append(connection: AsyncConnection, entries: Sequence[Entry]) -> Seque
     moved = update(journal_head).where(journal_head.c.id == _THE_HEAD).values(number=before.number, hash=before.hash)
     await connection.execute(moved)
     return sealed
+
+
+async def _locked_head(connection: AsyncConnection) -> Head:
+    locked = select(journal_head.c.number, journal_head.c.hash).where(journal_head.c.id == _THE_HEAD).with_for_update()
+    row = (await connection.execute(locked)).one()
+    return Head(number=row.number, hash=row.hash)
 
 
 async def head(connection: AsyncConnection) -> Head:
@@ -76,9 +84,40 @@ async def of_incident(connection: AsyncConnection, incident_id: int) -> Sequence
     return [found[number] for number in sorted(found)]
 
 
-async def links(connection: AsyncConnection, since: int) -> Sequence[tuple[int, str]]:
-    """Return number and content hash of every entry from number *since*: enough to follow the chain, and no content."""
-    query = select(journal.c.id, journal.c.content).where(journal.c.id >= since).order_by(journal.c.id)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trail:
+    """What leads through the chain from some entries to others, with no content of those in between."""
+
+    #: Number and content hash, in the order of the chain.
+    links: Sequence[tuple[int, str]]
+    #: Those of them that follow a checkpoint and not the entry before them.
+    checkpoints: Sequence[Sealed]
+
+
+async def trail(connection: AsyncConnection, stops: Sequence[int]) -> Trail:
+    """Return what leads from the first of *stops*, the numbers of entries in their order, over the others to the last.
+
+    Where there are checkpoints in between it goes from one to the next: of a year there is a day on either side, and one
+    link for each day.
+    """
+    is_one = journal.c.event == literal_column(f"'{CHECKPOINT}'")
+    between = (journal.c.id > stops[0]) & (journal.c.id <= stops[-1])
+    rows = await connection.execute(select(journal).where(is_one, between).order_by(journal.c.id))
+    known = [to_sealed(row) for row in rows]
+    links = [*await _links(connection, stops[0], stops[0])]
+    leapt: list[Sealed] = []
+    for one, other in pairwise(stops):
+        inside = [each for each in known if one < each.number <= other]
+        if len(inside) > 1:
+            links += await _links(connection, one + 1, inside[0].number)
+            links += [(each.number, each.content) for each in inside[1:]]
+            leapt += inside[1:]
+        links += await _links(connection, links[-1][0] + 1, other)
+    return Trail(links=links, checkpoints=leapt)
+
+
+async def _links(connection: AsyncConnection, first: int, last: int) -> Sequence[tuple[int, str]]:
+    query = select(journal.c.id, journal.c.content).where(journal.c.id.between(first, last)).order_by(journal.c.id)
     return [(row.id, row.content) for row in await connection.execute(query)]
 
 
@@ -88,28 +127,64 @@ async def hash_of(connection: AsyncConnection, number: int) -> str | None:
     return None if found is None else str(found)
 
 
-async def verify(read: Reading, against: Head | None = None) -> Verifier:
+async def verify(
+    read: Reading, against: Head | None = None, *, since: Head | None = None, pause: timedelta = timedelta(0)
+) -> Verifier:
     """Follow the whole chain and return what was found; *against* is a head that somebody kept outside.
 
     *read* gives a consistent view, such as `Database.read`. It is taken anew for each batch: others write meanwhile, and
-    a server lets nobody hold a view for minutes.
+    a server lets nobody hold a view for minutes. *since*: a checkpoint to begin after; *pause*: between two batches.
     """
-    verifier = Verifier()
-    after = 0
+    verifier = Verifier(since)
+    after = verifier.head.number
     while True:
         async with read() as connection:
             batch = await entries(connection, after)
-            for entry in batch:
-                if isinstance(entry, int):
-                    verifier.unreadable(entry)
-                else:
-                    verifier.take(entry)
+            _take(verifier, batch)
             if len(batch) < BATCH:
                 verifier.end(await head(connection))
                 if against is not None:
                     verifier.against(against, await hash_of(connection, against.number))
                 return verifier
             after = number_of(batch[-1])
+        await asyncio.sleep(pause.total_seconds())
+
+
+def _take(verifier: Verifier, batch: Sequence[Sealed | int]) -> None:
+    for entry in batch:
+        if isinstance(entry, int):
+            verifier.unreadable(entry)
+        else:
+            verifier.take(entry)
+
+
+async def last_checkpoint(connection: AsyncConnection) -> Sealed | None:
+    """Return the newest entry up to which the journal was followed whole; `None`: there is none, or it is none any more.
+
+    It says nothing by itself: whoever can write into the database can write one. Who begins there has to follow the
+    whole of it before long.
+    """
+    is_one = journal.c.event == literal_column(f"'{CHECKPOINT}'")
+    query = select(journal).where(is_one).order_by(journal.c.id.desc()).limit(1)
+    try:
+        row = (await connection.execute(query)).one_or_none()
+        return None if row is None else to_sealed(row)
+    except (ValueError, TypeError):
+        return None
+
+
+async def add_checkpoint(connection: AsyncConnection, verifier: Verifier, at: datetime, actor: str) -> None:
+    """Let *verifier* follow what has come since, and add a checkpoint if that is whole, too.
+
+    In a transaction that does nothing else: nobody adds to the journal meanwhile.
+    """
+    end = await _locked_head(connection)
+    while batch := await entries(connection, verifier.head.number):
+        _take(verifier, batch)
+    if verifier.flaws or verifier.head != end:
+        return
+    added = await append(connection, [checkpoint(at, actor, verifier.checkpoint)])
+    _take(verifier, added)
 
 
 def number_of(entry: Sealed | int) -> int:

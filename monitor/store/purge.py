@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, delete, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.audit import PURGED, Sealed, tombstones_digest
+from alerts.audit import CHECKPOINT, PURGED, Sealed, tombstones_digest
 from alerts.store import Entry
 from monitor.store import audit
 from monitor.store.tables import incident, journal, metadata, notice, notice_incident
@@ -24,7 +24,7 @@ AT_ONCE = 200
 _LOOKED_AT_ONCE = 100
 
 #: Entries that never go: by them the chain is understood.
-_KEPT = (PURGED, "journal chained")
+_KEPT = (PURGED, CHECKPOINT, "journal chained")
 #: Parameters that one statement may have.
 _FEW = 500
 #: Before everything that is stored.

@@ -30,6 +30,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from alerts.audit import CHECKPOINT
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -387,6 +389,7 @@ counter = Table(
     Column("next", Integer, nullable=False),
 )
 
+_CHECKPOINT = f"event = '{CHECKPOINT}'"
 _ABOUT_NONE = "incident_id IS NULL AND notice_id IS NULL AND purged_by IS NULL"
 
 #: What was decided, sent, received, and by whom: a chain of hashes (`alerts.audit`). Only ever added to; triggers in the
@@ -411,6 +414,7 @@ journal = Table(
     Column("purged_by", Integer),
     Index("ix_journal_incident_id", "incident_id"),
     Index("ix_journal_notice_id", "notice_id"),
+    Index("ix_journal_checkpoint", "id", sqlite_where=text(_CHECKPOINT), postgresql_where=text(_CHECKPOINT)),
     #: What a purge takes by its time: entries about no incident that have not been emptied. Few are.
     Index("ix_journal_about_none", "at", sqlite_where=text(_ABOUT_NONE), postgresql_where=text(_ABOUT_NONE)),
 )

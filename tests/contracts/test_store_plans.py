@@ -271,13 +271,16 @@ async def ask_of_the_journal(database: Database, asked: set[str], incident_id: i
         await journal.head(connection)
         await journal.entries(connection)
         await journal.of_incident(connection, incident_id)
-        await journal.links(connection, 1)
+        await journal.trail(connection, [1, 2])
         await journal.hash_of(connection, 1)
         search: Any = Noted(purge.Search(T0 + DAY), asked)
         doomed = await search.further(connection)
         while not search.is_over:
             assert not (await search.further(connection)).incidents
-    await journal.verify(database.read)
+    verifier = await journal.verify(database.read)
+    async with database.write() as connection:
+        await journal.add_checkpoint(connection, verifier, T0, "x")
+        await journal.last_checkpoint(connection)
     said = Entry(at=T0, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
     async with database.write() as connection:
         await disposal.carry_out(connection, doomed, said)

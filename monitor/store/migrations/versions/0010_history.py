@@ -14,6 +14,7 @@ down_revision = "0009"
 branch_labels = None
 depends_on = None
 
+_CHECKPOINT = "event = 'journal followed'"
 _ABOUT_NONE = "incident_id IS NULL AND notice_id IS NULL AND purged_by IS NULL"
 _CAME = "came_at IS NOT NULL"
 
@@ -31,6 +32,7 @@ def upgrade() -> None:
     op.create_index("ix_attempt_state_look_at", "attempt", ["state", "look_at"])
     op.create_index("ix_response_code_notice_id", "response_code", ["notice_id"])
     op.create_index("ix_journal_notice_id", "journal", ["notice_id"])
+    _index_some("ix_journal_checkpoint", "journal", "id", sqlite=_CHECKPOINT, postgresql=_CHECKPOINT)
     _index_some("ix_journal_about_none", "journal", "at", sqlite=_ABOUT_NONE, postgresql=_ABOUT_NONE)
     op.create_index("ix_drill_contact_ended_at", "drill", ["contact", "ended_at"])
     op.create_index("ix_drill_ended_at", "drill", ["ended_at"])
