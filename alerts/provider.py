@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import ipaddress
+import json as codec
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -42,6 +44,15 @@ def _safe_url(url: str) -> str:
         raise ValueError("must be https (plain http only to this machine)")
     return url.rstrip("/")
 
+
+#: The longest lists that are asked for hold a thousand messages.
+_ANSWER_AT_MOST = 8 * 1024 * 1024
+#: Eleven days: whoever says more means something else. Python refuses to read a number of thousands of digits.
+_WAIT_DIGITS_AT_MOST = 6
+#: Half a surrogate pair, and NUL: they are JSON.
+_NOT_STORED = re.compile("[\0\ud800-\udfff]")
+#: As long as a provider's id, which the store keeps, may be.
+_ID_AT_MOST = 100
 
 #: A provider's base URL, without the slash at its end.
 ProviderUrl = Annotated[str, AfterValidator(_safe_url)]
@@ -93,7 +104,13 @@ class Provider:
         read_error: Callable[[Mapping[str, Any]], Verdict | None],
     ) -> None:
         credentials = base64.b64encode(f"{user}:{password.get_secret_value()}".encode()).decode()
-        self._headers = {"Authorization": f"Basic {credentials}", "Accept": "application/json", "User-Agent": "pantau"}
+        self._headers = {
+            "Authorization": f"Basic {credentials}",
+            "Accept": "application/json",
+            "User-Agent": "pantau",
+            # A little that is packed may unpack to more than memory holds.
+            "Accept-Encoding": "identity",
+        }
         self._read_error = read_error
         self._deadline = deadline
         connect = min(CONNECT_DEADLINE.total_seconds(), deadline)
@@ -137,7 +154,7 @@ class Provider:
             async with asyncio.timeout(self._deadline):
                 response = await self._transport.handle_async_request(request)
                 try:
-                    await response.aread()
+                    body = await _body(response)
                 finally:
                     await response.aclose()
         except TimeoutError:
@@ -147,13 +164,13 @@ class Provider:
         except httpx.RequestError as error:
             failure = DeliveryError(ambiguous, f"no whole answer ({type(error).__name__})")
         else:
-            return self._read(response, ambiguous=ambiguous)
+            return self._read(response, body, ambiguous=ambiguous)
         # Raised outside the handler: httpx's error holds the request, and with it the credentials and the text.
         raise failure
 
-    def _read(self, response: httpx.Response, *, ambiguous: ErrorClass) -> Mapping[str, Any]:
+    def _read(self, response: httpx.Response, octets: bytes, *, ambiguous: ErrorClass) -> Mapping[str, Any]:
         try:
-            body = response.json()
+            body = read_json(octets)
         except ValueError:
             body = None
         if response.is_success:
@@ -165,10 +182,49 @@ class Provider:
         raise _refusal(response, verdict, ambiguous)
 
 
+async def _body(response: httpx.Response) -> bytes:
+    """Return the body; what is packed, or longer than any answer, is none that is understood."""
+    if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        return b""
+    body = bytearray()
+    async for part in response.aiter_raw():
+        body += part
+        if len(body) > _ANSWER_AT_MOST:
+            return b""
+    return bytes(body)
+
+
+def read_json(octets: bytes) -> Any:
+    """Return what JSON says, with other characters for those that no store keeps. Raise `ValueError` when it is none."""
+    try:
+        return _storable(codec.loads(octets))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _storable(value: Any) -> Any:
+    # An item at a time: of a list of what people wrote, one text must not keep the others from being heard.
+    match value:
+        case str():
+            return _NOT_STORED.sub("\ufffd", value)
+        case list():
+            return [_storable(item) for item in value]
+        case dict():
+            return {_storable(key): _storable(item) for key, item in value.items()}
+        case _:
+            return value
+
+
+def is_id(value: object) -> bool:
+    """Whether *value* can be a provider's id, as the store and URLs take it."""
+    return isinstance(value, str) and 0 < len(value) <= _ID_AT_MOST and value.isascii() and value.isprintable()
+
+
 def _refusal(response: httpx.Response, verdict: Verdict | None, ambiguous: ErrorClass) -> DeliveryError:
     status = response.status_code
     wait = response.headers.get("Retry-After", "")
-    retry_after = timedelta(seconds=int(wait)) if wait.isascii() and wait.isdigit() else None
+    said = wait.isascii() and wait.isdigit() and len(wait) <= _WAIT_DIGITS_AT_MOST
+    retry_after = timedelta(seconds=int(wait)) if said else None
     if verdict is not None:
         return DeliveryError(verdict.error, verdict.detail, code=verdict.code, retry_after=retry_after)
     if status >= 500:

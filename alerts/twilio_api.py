@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, StringConstraints
 from twilio.request_validator import RequestValidator
 
 from alerts.gateway import DeliveryError, ErrorClass, Incoming, Refused
-from alerts.provider import DEADLINE_SECONDS, Deadline, Provider, ProviderUrl, Verdict
+from alerts.provider import DEADLINE_SECONDS, Deadline, Provider, ProviderUrl, Verdict, is_id
 
 _T, _P, _C = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION
 
@@ -66,6 +66,10 @@ SKEW = timedelta(seconds=10)
 EARLIER = timedelta(hours=1)
 
 
+#: Python refuses to read a number of thousands of digits, and the store one of twenty.
+_DIGITS_AT_MOST = 9
+
+
 class TwilioSettings(BaseModel):
     """An account, as both gateways are configured with it."""
 
@@ -101,13 +105,12 @@ class Twilio:
     async def create(self, resource: str, form: Mapping[str, str | Sequence[str]]) -> Mapping[str, Any]:
         """POST to "Messages", "Calls" or "Calls/CA…"; raise `DeliveryError`."""
         answer = await self._provider.submit(f"{self._root}/{resource}.json", form=form)
-        if not answer.get("sid"):
-            raise DeliveryError(ErrorClass.UNKNOWN, "an answer without a sid")
-        return answer
+        return _with_sid(answer, ErrorClass.UNKNOWN)
 
     async def read(self, resource: str) -> Mapping[str, Any]:
         """GET "Messages/SM…" or "Calls/CA…"; raise `DeliveryError`."""
-        return await self._provider.ask(f"{self._root}/{resource}.json")
+        answer = await self._provider.ask(f"{self._root}/{resource}.json")
+        return _with_sid(answer, ErrorClass.TRANSIENT)
 
     async def sent_to(
         self, number: str, resource: str, since: datetime, until: datetime | None = None
@@ -118,9 +121,7 @@ class Twilio:
         when we look for it. The newest hundred to one number reach back far enough.
         """
         page = await self._provider.ask(f"{self._root}/{resource}.json", params={"To": number, "PageSize": "100"})
-        found = page.get(resource.lower())
-        if not isinstance(found, list):
-            raise DeliveryError(ErrorClass.TRANSIENT, "the list was not understood")
+        found = _listed(page, resource.lower())
         latest = datetime.max.replace(tzinfo=UTC) if until is None else until + SKEW
         return [item for item in reversed(found) if since - SKEW <= _created_at(item) <= latest]
 
@@ -133,13 +134,10 @@ class Twilio:
         day = since.astimezone(UTC).date().isoformat()
         params = {"To": number, "DateSent>": day, "PageSize": "1000"}
         page = await self._provider.ask(f"{self._root}/Messages.json", params=params)
-        found = page.get("messages")
-        if not isinstance(found, list):
-            raise DeliveryError(ErrorClass.TRANSIENT, "the list was not understood")
         return [
             item
-            for item in reversed(found)
-            if item.get("direction") == "inbound" and item.get("sid") and _created_at(item) >= since
+            for item in reversed(_listed(page, "messages"))
+            if item.get("direction") == "inbound" and _created_at(item) >= since
         ]
 
     def authenticate(self, incoming: Incoming) -> None:
@@ -158,10 +156,10 @@ class Twilio:
 def failure(code: object) -> Verdict:
     """Say what the error code of a message or call that failed later means; "" and None are unknown errors."""
     text = str(code or "")
-    known = ERRORS.get(int(text)) if text.isascii() and text.isdigit() else None
+    known = ERRORS.get(number) if (number := count(text)) is not None else None
     # One more try is the rule for what is not in the table: the message was accepted, so the number has the right form.
     error, detail = known or (ErrorClass.TRANSIENT, "not delivered")
-    return Verdict(error=error, code=text, detail=detail)
+    return Verdict(error=error, code=text if is_id(text) else "", detail=detail)
 
 
 def field(incoming: Incoming, name: str) -> str:
@@ -169,10 +167,17 @@ def field(incoming: Incoming, name: str) -> str:
     return next(iter(incoming.form.get(name, ())), "")
 
 
+def sid_in(incoming: Incoming, name: str) -> str:
+    """Return a form field that holds Twilio's id of a message or call. Raise `Refused` when it is none."""
+    if not is_id(sid := field(incoming, name)):
+        raise Refused(400, "without a sid")
+    return sid
+
+
 def count(value: object) -> int | None:
     """Read a count that Twilio writes as text ("1"), or `None`."""
     text = str(value)
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS_AT_MOST else None
 
 
 class _Form:
@@ -196,9 +201,22 @@ def _read_error(body: Mapping[str, Any]) -> Verdict | None:
     return Verdict(error=error, code=str(code), detail=detail)
 
 
+def _with_sid(answer: Mapping[str, Any], otherwise: ErrorClass) -> Mapping[str, Any]:
+    if not is_id(answer.get("sid")):
+        raise DeliveryError(otherwise, "an answer without a sid")
+    return answer
+
+
+def _listed(page: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
+    found = page.get(name)
+    if not isinstance(found, list):
+        raise DeliveryError(ErrorClass.TRANSIENT, "the list was not understood")
+    return [item for item in found if isinstance(item, Mapping) and is_id(item.get("sid"))]
+
+
 def _created_at(item: Mapping[str, Any]) -> datetime:
     try:
         at = parsedate_to_datetime(str(item.get("date_created")))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise DeliveryError(ErrorClass.TRANSIENT, "the list was not understood") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-import json
 from collections.abc import Mapping
 from email import message_from_bytes
 from email.message import Message
@@ -30,7 +29,7 @@ from alerts.gateway import (
     Report,
     Surroundings,
 )
-from alerts.provider import DEADLINE_SECONDS, E164, Deadline, Provider, ProviderUrl
+from alerts.provider import DEADLINE_SECONDS, E164, Deadline, Provider, ProviderUrl, is_id, read_json
 
 _PROGRESS = {
     "QUEUED": Progress.ACCEPTED,
@@ -63,6 +62,7 @@ _CODES = {
 _LABEL = "pantau"
 #: More is not a number of pages.
 _MOST_PAGES = 10_000
+_CODE_AT_MOST = 50
 _CALLBACK_USER = "pantau"
 
 
@@ -136,7 +136,7 @@ class SinchFax:
         if not isinstance(faxes, list):
             raise DeliveryError(ErrorClass.TRANSIENT, "the list was not understood")
         for fax in faxes:
-            if _reference(fax) == order.reference:
+            if isinstance(fax, dict) and _reference(fax) == order.reference:
                 return _report(fax, ErrorClass.TRANSIENT)
         return Absent(certain=False)
 
@@ -194,11 +194,9 @@ def _event(incoming: Incoming) -> Mapping[str, Any]:
     try:
         if kind.lower().startswith("multipart/"):
             parts = _parts(kind, incoming.body)
-            event = {"event": parts.get("event", "").strip('"'), "fax": json.loads(parts.get("fax", ""))}
+            event = {"event": parts.get("event", "").strip('"'), "fax": read_json(parts.get("fax", "").encode())}
         else:
-            event = json.loads(incoming.body)
-        # Half a surrogate pair is JSON and cannot be stored.
-        json.dumps(event, ensure_ascii=False).encode()
+            event = read_json(incoming.body)
     except (ValueError, RecursionError):
         raise Refused(400, "not JSON") from None
     if not isinstance(event, dict):
@@ -224,22 +222,22 @@ def _reference(fax: Mapping[str, Any]) -> str | None:
 
 
 def _report(fax: Mapping[str, Any], ambiguous: ErrorClass) -> Report:
-    if not fax.get("id"):
+    if not is_id(fax.get("id")):
         raise DeliveryError(ambiguous, "an answer without an id")
     # A status that Sinch invents later is at least accepted: it has given the fax an id.
     progress = _PROGRESS.get(str(fax.get("status")), Progress.ACCEPTED)
     sent, pages = fax.get("pagesSentSuccessfully"), fax.get("numberOfPages")
-    units = next((number for number in (sent, pages) if isinstance(number, int) and 0 <= number <= _MOST_PAGES), None)
+    counts = [number for number in (sent, pages) if type(number) is int and 0 <= number <= _MOST_PAGES]
     if progress is not Progress.FAILED:
-        return Report(progress=progress, provider_id=str(fax["id"]), units=units)
-    kind, code = str(fax.get("errorType") or ""), fax.get("errorCode")
+        return Report(progress=progress, provider_id=str(fax["id"]), units=next(iter(counts), None))
+    kind, code = str(fax.get("errorType") or "")[:_CODE_AT_MOST], fax.get("errorCode")
     return Report(
         progress=progress,
         provider_id=str(fax["id"]),
         error=_error_class(kind, code),
-        code=f"{kind}/{code}",
-        detail=f"{sent} of {pages} pages" if sent else "",
-        units=units,
+        code=f"{kind}/{code}"[:_CODE_AT_MOST],
+        detail=f"{sent} of {pages} pages" if sent and len(counts) == 2 else "",
+        units=next(iter(counts), None),
     )
 
 

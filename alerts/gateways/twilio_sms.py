@@ -28,7 +28,7 @@ from alerts.gateway import (
     SmsContent,
     Surroundings,
 )
-from alerts.twilio_api import Twilio, TwilioSettings, count, failure, field
+from alerts.twilio_api import Twilio, TwilioSettings, count, failure, field, sid_in
 
 #: Statuses of the Message resource. A Malaysian carrier blocks silently after "sent" (malaysia.md 3.2), so only
 #: "delivered" counts as delivered.
@@ -117,7 +117,7 @@ class TwilioSms:
         self._twilio.authenticate(incoming)
         match incoming.path.split("/"):
             case ["status", reference]:
-                sid, status = field(incoming, "MessageSid"), field(incoming, "MessageStatus")
+                sid, status = sid_in(incoming, "MessageSid"), field(incoming, "MessageStatus")
             case ["sms"]:
                 return await self._hear_person(incoming, desk)
             case _:
@@ -129,8 +129,8 @@ class TwilioSms:
         return Answer()
 
     async def _hear_person(self, incoming: Incoming, desk: Desk) -> Answer:
-        sid, sender = field(incoming, "MessageSid"), field(incoming, "From")
-        if not sid or not sender or field(incoming, "To") != self._from:
+        sid, sender = sid_in(incoming, "MessageSid"), field(incoming, "From")
+        if not sender or field(incoming, "To") != self._from:
             raise Refused(400, "not an SMS to our number")
         answer = await desk.receive(Said(sender=sender, text=field(incoming, "Body"), event_id=f"{sid}/received"))
         return Answer(status=200, body=_reply(answer), media_type="text/xml")

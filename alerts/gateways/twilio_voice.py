@@ -35,7 +35,7 @@ from alerts.gateway import (
     VoiceContent,
 )
 from alerts.provider import E164
-from alerts.twilio_api import Twilio, TwilioSettings, field
+from alerts.twilio_api import Twilio, TwilioSettings, count, field, sid_in
 from alerts.twilio_call import PROGRESS, report_of
 
 ACKNOWLEDGE, REPEAT, OTHER_LANGUAGE, RELEASE = "1", "2", "3", "5"
@@ -148,7 +148,7 @@ class TwilioVoice:
         return twiml.menu(script, self._voices, action=f"{self._base}/key/{reference}/{index % len(scripts)}/{silent}")
 
     async def _status(self, reference: str, incoming: Incoming, desk: Desk) -> Answer:
-        sid, status = field(incoming, "CallSid"), field(incoming, "CallStatus")
+        sid, status = sid_in(incoming, "CallSid"), field(incoming, "CallStatus")
         if status not in PROGRESS:
             raise Refused(400, "not a status of a call")
         report = self._read(
@@ -159,7 +159,9 @@ class TwilioVoice:
                 "sip": field(incoming, "SipResponseCode"),
             }
         )
-        event_id = f"{sid}/{field(incoming, 'SequenceNumber') or status}"
+        # Calls are told of in order; a number that is none tells no two apart.
+        sequence = count(field(incoming, "SequenceNumber"))
+        event_id = f"{sid}/{status if sequence is None else sequence}"
         await desk.record(Heard(reference=reference, event_id=event_id, report=report))
         return Answer()
 
@@ -189,7 +191,7 @@ class TwilioVoice:
                 return _answer(twiml.closing(script, script.goodbye, self._voices) if script else twiml.silence())
 
     async def _acknowledge(self, reference: str, incoming: Incoming, desk: Desk, index: int) -> Answer:
-        sid = field(incoming, "CallSid")
+        sid = sid_in(incoming, "CallSid")
         heard = Heard(
             reference=reference,
             event_id=f"{sid}/key/{ACKNOWLEDGE}",
@@ -240,7 +242,7 @@ class TwilioVoice:
 
 async def _note_person(reference: str, incoming: Incoming, desk: Desk) -> None:
     """Record that somebody is there: a voicemail presses no key."""
-    sid = field(incoming, "CallSid")
+    sid = sid_in(incoming, "CallSid")
     report = Report(progress=Progress.DELIVERED, provider_id=sid)
     await desk.record(Heard(reference=reference, event_id=f"{sid}/key", report=report))
 

@@ -1,0 +1,141 @@
+"""Whatever answers in a provider's place, a gateway fails as it may: with a `DeliveryError`, and in bounded memory."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from alerts.gateway import (
+    DeliveryError,
+    ErrorClass,
+    Order,
+    PageContent,
+    Progress,
+    Report,
+    SmsContent,
+    Surroundings,
+)
+from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
+from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
+from alerts.provider import read_json
+from alerts.twilio_api import count, failure
+
+NUMBER = "+60100000101"
+AROUND = Surroundings(callback_base=None, directory="/nonexistent")
+AT = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
+MESSAGE = {"sid": "SM1", "status": "delivered", "body": "x", "date_created": "Fri, 27 Nov 2026 08:00:01 +0000"}
+
+
+class Line(httpx.AsyncBaseTransport):
+    """Answers every question with the same."""
+
+    def __init__(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None, again: int = 1) -> None:
+        self._status, self._headers = status, headers or {}
+        self._parts = (body for _ in range(again))
+        self.taken = 0
+
+    async def _stream(self) -> AsyncIterator[bytes]:
+        for part in self._parts:
+            self.taken += len(part)
+            yield part
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(self._status, headers=self._headers, content=self._stream())
+
+
+def sms(line: Line) -> TwilioSms:
+    account: dict[str, Any] = {"account_sid": "AC" + "0" * 32, "auth_token": "rahsia", "from_number": "+60300000100"}
+    gateway = TwilioSms(TwilioSmsSettings.model_validate(account), AROUND)
+    gateway._twilio._provider._transport = line  # type: ignore[assignment]
+    return gateway
+
+
+def fax(line: Line) -> SinchFax:
+    settings = SinchFaxSettings(project_id="p", key_id="k", key_secret=SecretStr("rahsia"), from_number=NUMBER)
+    gateway = SinchFax(settings, AROUND)
+    gateway._provider._transport = line  # type: ignore[assignment]
+    return gateway
+
+
+def order(content: SmsContent | PageContent) -> Order:
+    return Order(reference="d1-1", address=NUMBER, content=content, expires_at=AT + timedelta(hours=1), created_at=AT)
+
+
+SMS, PAGE = order(SmsContent(text="x")), order(PageContent(pdf=b"%PDF", title="x", pages=1))
+
+
+async def failure_of(line: Line) -> DeliveryError:
+    with pytest.raises(DeliveryError) as failed:
+        await sms(line).send(SMS)
+    return failed.value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":' * 20_000,
+        b'{"sid": "\\ud800"}',
+        b'{"sid": "\\u0000"}',
+        b'{"sid": 1e309}',
+        b'{"sid": ["SM1"]}',
+        json.dumps({"sid": "x" * 101}).encode(),
+        b'{"sid": ' + b"9" * 5000 + b"}",
+    ],
+)
+async def test_an_answer_without_an_id_that_can_be_kept_is_asked_about_again(body: bytes) -> None:
+    assert (await failure_of(Line(body))).error is ErrorClass.UNKNOWN
+    with pytest.raises(DeliveryError):
+        await sms(Line(body)).check(SMS, "SM1")
+    with pytest.raises(DeliveryError):
+        await fax(Line(body.replace(b"sid", b"id"))).send(PAGE)
+
+
+@pytest.mark.parametrize("wait", ["9" * 5000, "9" * 20, "-1", "Fri, 27 Nov 2026 08:00:00 GMT"])
+async def test_a_wait_that_nobody_waits_is_none(wait: str) -> None:
+    refused = await failure_of(Line(b"{}", 429, {"Retry-After": wait}))
+    assert (refused.error, refused.retry_after) == (ErrorClass.TRANSIENT, None)
+
+
+async def test_a_little_that_unpacks_to_more_than_memory_holds_is_not_unpacked() -> None:
+    bomb = gzip.compress(json.dumps(MESSAGE | {"x": "a" * 1_000_000}).encode())
+    assert (await failure_of(Line(bomb, 200, {"Content-Encoding": "gzip"}))).error is ErrorClass.UNKNOWN
+
+
+async def test_an_answer_without_end_is_not_read_to_its_end() -> None:
+    line = Line(b"x" * 1_000_000, again=10_000)
+    assert (await failure_of(line)).error is ErrorClass.UNKNOWN
+    assert line.taken < 10_000_000
+
+
+@pytest.mark.parametrize("odd", [None, 1, "x", [], {}, {"sid": None}])
+async def test_one_thing_in_a_list_that_is_no_message_keeps_no_other_from_being_found(odd: object) -> None:
+    found = await sms(Line(json.dumps({"messages": [odd, MESSAGE]}).encode())).find(SMS)
+    assert isinstance(found, Report)
+    assert found.progress is Progress.DELIVERED
+    page = {"faxes": [odd, {"id": "1", "status": "COMPLETED", "labels": {"pantau": "d1-1"}}]}
+    assert isinstance(await fax(Line(json.dumps(page).encode())).find(PAGE), Report)
+
+
+@pytest.mark.parametrize("at", ["Fri, 27 Nov 2026 08:00:01 +99999999999999", "9" * 5000, ""])
+async def test_a_time_that_no_clock_shows_is_no_time(at: str) -> None:
+    page = {"messages": [MESSAGE | {"date_created": at}]}
+    with pytest.raises(DeliveryError, match="not understood"):
+        await sms(Line(json.dumps(page).encode())).find(SMS)
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "9" * 20, "²", "-1", "1_0"])
+def test_a_count_that_no_store_keeps_is_none(digits: str) -> None:
+    assert count(digits) is None
+    assert failure(digits).error is ErrorClass.TRANSIENT
+
+
+def test_what_no_store_keeps_is_replaced_where_it_stands() -> None:
+    said = read_json(b'{"a\\u0000": ["\\ud800b", 1, null, "\\ud83d\\ude00", "\\\\u0000"]}')
+    assert said == {"a\ufffd": ["\ufffdb", 1, None, "\U0001f600", "\\u0000"]}
