@@ -29,6 +29,7 @@ OF_DEATH = {"PantauDown", "PantauAbsent"}
 #: They count what happened in a window of time, and end with it, whoever lives.
 OF_EVENTS = {
     "PantauForgedProbes",
+    "PantauNamesake",
     "PantauNoticeNotDelivered",
     "PantauNobodyOnCall",
     "PantauCallbacksRefused",
