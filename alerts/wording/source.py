@@ -8,6 +8,9 @@ from pathlib import Path
 
 import yaml
 
+#: Our own texts have some 30 KiB.
+_LARGEST = 512 * 1024
+
 
 class SourceError(Exception):
     """The file cannot be read as texts."""
@@ -26,6 +29,9 @@ class Entry:
 def read(path: Path) -> tuple[Entry, ...]:
     """Return the entries of a file, nested keys joined by dots. Raise `SourceError` with file and line."""
     try:
+        if not path.is_file() or path.stat().st_size > _LARGEST:
+            # A pipe or a device would keep the reader, and every later reload behind it, waiting for ever.
+            raise SourceError(f"{path.name}: is no file of texts")
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
         raise SourceError(f"{path.name}: cannot be read: {error.strerror}") from error
@@ -33,17 +39,25 @@ def read(path: Path) -> tuple[Entry, ...]:
         raise SourceError(f"{path.name}: is not UTF-8; save it as UTF-8") from error
     except yaml.YAMLError as error:
         raise SourceError(f"{path.name}: is not YAML: {error}") from error
+    except RecursionError:
+        raise SourceError(f"{path.name}: is nested too deeply") from None
+    except OverflowError:
+        raise SourceError(f"{path.name}: is not YAML: it holds an escape that is not allowed") from None
     if root is None:
         return ()
     if not isinstance(root, yaml.MappingNode):
         raise SourceError(f"{path.name}:1: must hold keys and texts; write 'sms:' and so on, as our own file does")
-    return tuple(_entries(root, "", path.name))
+    return tuple(_entries(root, "", path.name, set()))
 
 
-def _entries(node: yaml.Node, key: str, file: str) -> Iterator[Entry]:
+def _entries(node: yaml.Node, key: str, file: str, met: set[int]) -> Iterator[Entry]:
     place = f"{file}:{node.start_mark.line + 1}"
     match node:
         case yaml.MappingNode():
+            if id(node) in met:
+                # Aliases of aliases let a small file grow without bound, and one may stand in itself.
+                raise SourceError(f"{place}: aliases (*) are not read here; write the texts out")
+            met.add(id(node))
             seen = set()
             for name, child in node.value:
                 if not isinstance(name, yaml.ScalarNode):
@@ -51,7 +65,7 @@ def _entries(node: yaml.Node, key: str, file: str) -> Iterator[Entry]:
                 if name.value in seen:
                     raise SourceError(f"{file}:{name.start_mark.line + 1}: {name.value} stands twice; keep one")
                 seen.add(name.value)
-                yield from _entries(child, f"{key}.{name.value}" if key else str(name.value), file)
+                yield from _entries(child, f"{key}.{name.value}" if key else str(name.value), file, met)
         case yaml.SequenceNode():
             items = []
             for item in node.value:

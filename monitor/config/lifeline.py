@@ -16,6 +16,7 @@ from monitor.config.gateway import GatewaySettings
 from monitor.config.phone import e164, objection
 from monitor.config.problem import Path as Place
 from monitor.config.problem import Severity
+from monitor.config.regular import NotRegular, read_regular
 from monitor.config.section import Section, Slug, Span
 from monitor.watchdog.ringing import Patience
 
@@ -60,13 +61,19 @@ class LifelineSettings(Section):
         return Patience(store=self.store_away, peer=self.peer_silent, repeat=self.repeat)
 
 
+#: Some thousand numbers.
+_NUMBERS_AT_MOST = 64 * 1024
+
+
 def read_numbers(path: Path) -> tuple[Number, ...]:
     """Return the numbers in *path*. Raise `BadNumbers` with every line that is wrong, or `OSError`."""
     numbers, problems = [], []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_regular(path, _NUMBERS_AT_MOST).decode().splitlines()
     except UnicodeDecodeError:
         raise BadNumbers([f"{path.name} is not UTF-8 text"]) from None
+    except NotRegular as error:
+        raise BadNumbers([f"{path.name} {error}"]) from None
     for place, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
         if not text:

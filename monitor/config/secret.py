@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import SecretStr
+
+from monitor.config.regular import NotRegular, read_regular
+
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
+#: A token may have some KiB, and a line end.
+_AT_MOST = 64 * 1024
 
 
 class NoSecret(Exception):
@@ -29,15 +36,28 @@ class Vault:
     def from_file(self, name: str) -> SecretStr:
         """Return what the file holds without its last newline. Raise `NoSecret`."""
         try:
-            text = (self.directory / name).read_text(encoding="utf-8")
+            text = read_regular(self.directory / name, _AT_MOST).decode()
         except UnicodeDecodeError:
             raise NoSecret(f"the file {name} is not UTF-8 text") from None
+        except NotRegular as error:
+            raise NoSecret(f"the file {name} {error}", "the path of a file that holds only the secret") from None
         except FileNotFoundError:
-            raise NoSecret(f"the file {name} does not exist", "the path of a file that holds only the secret") from None
+            raise NoSecret(
+                f"{self._shown(name)} does not exist", "the path of a file that holds only the secret"
+            ) from None
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "no such file"
-            raise NoSecret(f"the file {name} cannot be read: {reason}") from None
+            raise NoSecret(f"{self._shown(name)} cannot be read: {reason}") from None
         return _whole(text.removesuffix("\n").removesuffix("\r"), f"the file {name}")
+
+    def _shown(self, name: str) -> str:
+        """Return what to call a file that is not there: the name may be the secret, written in the wrong place."""
+        file = self.directory / name
+        try:
+            leads_there = file.exists() or (file.parent.is_dir() and file.parent not in {self.directory, Path("/")})
+        except (OSError, ValueError):
+            leads_there = False
+        return f"the file {name}" if leads_there else "the file that is named here"
 
     def is_open_to_all(self, name: str) -> bool:
         """Return whether every user of this machine can read the file."""
@@ -49,7 +69,11 @@ class Vault:
     def from_variable(self, name: str) -> SecretStr:
         """Return the value of an environment variable. Raise `NoSecret`."""
         if name not in self.environ:
-            raise NoSecret(f"the environment variable {name} is not set")
+            # As people call them; anything else may be the secret, written in the wrong place.
+            shown = (
+                f"the environment variable {name}" if _VARIABLE.fullmatch(name) else "the variable that is named here"
+            )
+            raise NoSecret(f"{shown} is not set")
         return _whole(self.environ[name], f"the environment variable {name}")
 
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+from monitor.config.regular import NotRegular, check_regular
+
+#: Some thirty times what a system trusts.
+_AUTHORITIES_AT_MOST = 8 * 1024 * 1024
+
 
 class NoTrust(Exception):
     """A file of authorities could not be used; the message says why."""
@@ -23,7 +28,11 @@ class Trust:
         """Return the context that trusts the authorities in *ca_file* only, or the system's. Raise `NoTrust`."""
         if ca_file not in self._contexts:
             try:
+                if ca_file is not None:
+                    check_regular(ca_file, _AUTHORITIES_AT_MOST)
                 self._contexts[ca_file] = ssl.create_default_context(cafile=ca_file)
+            except NotRegular as error:
+                raise NoTrust(f"{ca_file} {error}") from None
             except ssl.SSLError:
                 raise NoTrust(f"{ca_file} holds no certificates in PEM form") from None
             except (OSError, ValueError) as error:

@@ -13,6 +13,8 @@ from monitor.probing.window import NoCron, Recurring, check_cron
 
 MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
 
+#: A day off the first or last year that Python knows there is no other zone's time.
+_FIRST_YEAR, _LAST_YEAR = 2000, 2199
 _EXAMPLE = '"0 7 * * mon-fri" (minute hour day month weekday)'
 
 
@@ -42,6 +44,8 @@ def _moment(text: object) -> object:
         at = None
     if at is None or len(text.strip()) <= len("2026-12-01"):
         raise wrong("is no date with a time", "2026-12-01 22:00, or 2026-12-01T22:00+08:00")
+    if not _FIRST_YEAR <= at.year <= _LAST_YEAR:
+        raise wrong(f"is in the year {at.year}", "2026-12-01 22:00, or 2026-12-01T22:00+08:00")
     return at
 
 

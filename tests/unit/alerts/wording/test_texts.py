@@ -1,5 +1,6 @@
 """A site writes its own texts, and learns at the start what is wrong with them."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,6 +111,34 @@ def test_a_file_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
 def test_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WordingError, match="is no directory"):
         load(tmp_path / "nowhere")
+
+
+_BILLIONS = "a: &a {x: y, z: w}\n" + "".join(
+    f"{chr(n)}: &{chr(n)} {{a: *{chr(n - 1)}, b: *{chr(n - 1)}, c: *{chr(n - 1)}}}\n" for n in range(98, 123)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: &a {b: *a}\n", "ms.yaml:1: aliases (*) are not read here; write the texts out"),
+        (_BILLIONS, "ms.yaml:1: aliases (*) are not read here; write the texts out"),
+        ("a: " + "[" * 5000, "ms.yaml: is nested too deeply"),
+        ('a: "\\UFFFFFFFF"\n', "ms.yaml: is not YAML: it holds an escape that is not allowed"),
+        ("x: " + "y" * 600_000, "ms.yaml: is no file of texts"),
+    ],
+    ids=["an alias of itself", "billions", "nested", "an escape", "a large one"],
+)
+def test_a_file_that_is_made_to_break_the_reader_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(WordingError) as refused:
+        load(site(tmp_path, text))
+    assert problem in refused.value.problems
+
+
+def test_texts_in_a_pipe_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ms.yaml")
+    with pytest.raises(WordingError, match=r"ms\.yaml: is no file of texts"):
+        load(tmp_path)
 
 
 def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:

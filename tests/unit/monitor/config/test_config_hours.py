@@ -186,6 +186,16 @@ MISTAKES = [
             "write instead: 2026-12-01 22:00, or 2026-12-01T22:00+08:00"
         ),
     ),
+    *(
+        (
+            ("jabatan", f"maintenance: [{{from: {at}, until: 2026-12-02 04:00, why: Naik taraf}}]"),
+            (
+                f"{_AGENCY}:23: maintenance[0].from: is in the year {int(at[:4])}; "
+                "write instead: 2026-12-01 22:00, or 2026-12-01T22:00+08:00"
+            ),
+        )
+        for at in ("0001-01-01 00:00", "1999-12-31 23:59", "2200-01-01 00:00", "9999-12-31T23:59-12:00")
+    ),
     (
         ("jabatan", "maintenance: [{from: 1 Dis 2026, until: 2026-12-02 04:00, why: Naik taraf}]"),
         (

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.ends import password_of
 from tests.unit.monitor.config.ministry import SECRET, Ministry
 
+_FILE = "write instead: the path of a file that holds only the secret"
 _PLACE = "agencies/jabatan.yaml:16: mailboxes.utama.login"
 
 
@@ -46,6 +49,16 @@ _PLACE = "agencies/jabatan.yaml:16: mailboxes.utama.login"
                 "write instead: the path of a file that holds only the secret"
             ),
         ),
+        ("password_file: /dev/zero", "password_file: the file /dev/zero is no regular file; " + _FILE),
+        ("password_file: secrets/paip", "password_file: the file secrets/paip is no regular file; " + _FILE),
+        ("password_file: secrets/besar", "password_file: the file secrets/besar is larger than 64 KiB; " + _FILE),
+        ("password_file: hunter2", "password_file: the file that is named here does not exist; " + _FILE),
+        ("password_file: hunter2/x", "password_file: the file that is named here does not exist; " + _FILE),
+        (
+            f"password_file: {'hunter2' * 99}",
+            "password_file: the file that is named here cannot be read: File name too long",
+        ),
+        ("password_env: hunter2", "password_env: the variable that is named here is not set"),
         ("password_file: secrets", "password_file: the file secrets cannot be read: Is a directory"),
         ("password_file: secrets/kosong", "password_file: the file secrets/kosong is empty"),
         ("password_file: secrets/biner", "password_file: the file secrets/biner is not UTF-8 text"),
@@ -68,6 +81,8 @@ _PLACE = "agencies/jabatan.yaml:16: mailboxes.utama.login"
 def test_a_secret_that_cannot_be_had_is_a_problem(ministry: Ministry, written: str, problem: str) -> None:
     ministry.put_secret("kosong", "\n")
     ministry.put_secret("terbuka", SECRET, mode=0o644)
+    ministry.put_secret("besar", "x" * 70_000)
+    os.mkfifo(ministry.directory / "secrets" / "paip")
     (ministry.directory / "secrets" / "biner").write_bytes(b"\xff\xfe")
     ministry.edit("jabatan", "password_file: secrets/mail", written)
     warning = "warning: " if "everybody" in problem else ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from pathlib import Path
 
 import pytest
 import trustme
 
-from monitor.config.trust import Trust
+from monitor.config.trust import NoTrust, Trust
 
 
 @pytest.mark.parametrize("own_authority", [False, True])
@@ -28,3 +29,9 @@ def test_contexts_are_shared() -> None:
     trust = Trust()
 
     assert trust.context(None) is trust.context(None)
+
+
+def test_authorities_in_a_pipe_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ca.pem")
+    with pytest.raises(NoTrust, match=r"ca\.pem is no regular file"):
+        Trust().context(tmp_path / "ca.pem")
