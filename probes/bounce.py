@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from probes.reply import shortened, status_in
 
-_CODE = re.compile(r"(?:^|[\s;:])([245]\d\d)(?=[\s-])")
+_CODE = re.compile(r"(?:^|[\s;:])([245]\d\d)(?=[\s-])", re.ASCII)
 
 
 class Action(StrEnum):

@@ -16,8 +16,8 @@ from probes.probe import ProbeFailure
 from probes.result import Failure, Outcome, Party, Phase
 
 _DETAIL_AT_MOST = 300
-_STATUS = re.compile(r"(?:^|[\s#(\[-])([245]\.\d{1,3}\.\d{1,3})(?=$|[\s)\];:,.-])")
-_IMAP_CODE = re.compile(r"^\s*\[([A-Z0-9/-]+)", re.IGNORECASE)
+_STATUS = re.compile(r"(?:^|[\s#(\[-])([245]\.\d{1,3}\.\d{1,3})(?=$|[\s)\];:,.-])", re.ASCII)
+_IMAP_CODE = re.compile(r"^\s*\[([A-Z0-9/-]+)", re.ASCII | re.IGNORECASE)
 
 #: Sign-in is refused for what we showed: disabled account, weak mechanism, wrong credentials, encryption required for it
 #: (RFC 4954 6, RFC 5248 2.4).

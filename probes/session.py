@@ -24,7 +24,7 @@ from probes.trace import Recorder
 _FAREWELL_SECONDS = 2.0
 #: A reply with more lines is no reply.
 _LINES_AT_MOST = 200
-_SMTP_LINE = re.compile(r"^([2-5]\d\d)(?:([ -])(.*))?$")
+_SMTP_LINE = re.compile(r"^([2-5]\d\d)(?:([ -])(.*))?$", re.ASCII)
 #: "Not now" where the protocol has no digits for it (RFC 5530, RFC 3206, RFC 2449).
 _PASSING = frozenset({"UNAVAILABLE", "LIMIT", "INUSE", "SYS/TEMP", "IN-USE", "LOGIN-DELAY"})
 _POP3_CODE = re.compile(r"^\[([A-Z/-]+)\]", re.IGNORECASE)

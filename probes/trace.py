@@ -62,7 +62,9 @@ class Recorder:
         if self._said is not None:
             self._said(line)
         if self._keep_dialogue and len(self.dialogue) < _LINES_AT_MOST:
-            self.dialogue.append(f"{party} {line[:_LINE_AT_MOST]}")
+            # It goes to a terminal, which must not obey a server, and cannot print half a character.
+            shown = "".join(char if char.isprintable() else "\ufffd" for char in line[:_LINE_AT_MOST])
+            self.dialogue.append(f"{party} {shown}")
 
     def doubt(self) -> None:
         self.uncertain = True

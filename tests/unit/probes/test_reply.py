@@ -158,6 +158,7 @@ def test_a_deadline_means_what_was_going_on(phase: Phase, outcome: Outcome) -> N
         ("smtp; 550-5.7.26 unauthenticated", "5.7.26"),
         ("#5.7.1 smtp", "5.7.1"),
         ("relay 10.5.1.1 says no", None),
+        ("5.\u0661.\u0662 digits of others", None),
         ("no", None),
     ],
 )

@@ -155,3 +155,11 @@ def test_nobody_who_does_not_ask_pays_for_it() -> None:
     recorder = Recorder(said=told.append)
     recorder.said(Party.RECIPIENT, "IMAP C: NOOP")
     assert (recorder.listens, told, recorder.dialogue) == (True, ["IMAP C: NOOP"], [])
+
+
+def test_no_line_of_a_dialogue_is_obeyed_by_a_terminal_or_breaks_it() -> None:
+    recorder = Recorder(keep_dialogue=True)
+    # As aiosmtplib decodes it: an octet that is no UTF-8 is half of a surrogate pair.
+    recorder.said(Party.SENDER, "S: 550 \x1b[2J" + b"\xff".decode("utf-8", "surrogateescape"))
+    assert recorder.dialogue == ["sender S: 550 \ufffd[2J\ufffd"]
+    "".join(recorder.dialogue).encode()
