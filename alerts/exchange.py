@@ -82,6 +82,10 @@ class Exchange:
         standing.up, standing.since = up, now
         return changed
 
+    def is_up(self, name: str) -> bool | None:
+        """Return whether the last call on a line went well; `None`: there has been none yet."""
+        return self._standing[name].up
+
     def hears_people(self, name: str) -> bool:
         """Whether people can answer what this line sends."""
         gateway: object = self._lines[name].gateway if name in self._lines else None

@@ -34,11 +34,13 @@ from monitor.key import token_key
 from monitor.lag import keep_measuring_lag
 from monitor.lines import build_lines, close_lines
 from monitor.metrics import Metrics
+from monitor.noticeboard import Noticeboard
+from monitor.own_health import Signs
 from monitor.pins import pin_book
 from monitor.proof.archive import Archive
 from monitor.proof.chain import Chain
 from monitor.proof.lifecycle import Lifecycle
-from monitor.reloader import Reloader, read
+from monitor.reloader import Reloader, needs_restart, read
 from monitor.settings import Settings
 from monitor.store.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.history import History
@@ -160,8 +162,13 @@ class App:
             yield
 
     async def _build(self, configuration: Configuration, database: Database) -> None:
+        self._awaiting_restart = Derived(
+            self._configuration, lambda now: [p.key for p in needs_restart(configuration, now, self._path)]
+        )
         settings = configuration.settings
         store, history = SqlStore(database), History(database)
+        # Before anybody asks for it: it is set aside with all else that stays, or the collector would hold the loop for it.
+        await history.latest()
         self._database = database
         service = f"pantau@{_prober(settings)}"
         self._lifecycle = Lifecycle(store, self._clock, service)
@@ -225,9 +232,17 @@ class App:
         await self._reloader.begin(configuration)
 
     async def _serve(self, stack: AsyncExitStack, faces: Sequence[socket.socket]) -> None:
-        front = Front(
+        board = Noticeboard(
             store=self._around.store,
             history=self._around.history,
+            exchange=self._exchange,
+            clock=self._clock,
+            watch=self._watch,
+            signs=self._signs,
+        )
+        front = Front(
+            store=self._around.store,
+            board=board,
             dispatcher=self._dispatcher,
             desks=self._desks,
             exchange=self._exchange,
@@ -236,6 +251,7 @@ class App:
             clock=self._clock,
             watch=self._watch,
             reload=self._reloader.reload,
+            away=self._watchdog.store_away,
             drill_desk=self._watchdog.desk,
         )
         hosts = ["localhost", "127.0.0.1", "[::1]", faces[0].getsockname()[0]]
@@ -255,6 +271,18 @@ class App:
             await stack.enter_async_context(serve(app, listener))
         # On our own socket nobody is hung up on: a purge of years of records takes minutes.
         await stack.enter_async_context(serve(orders, faces[2], answering=_OWN_WORK))
+
+    def _signs(self) -> Signs:
+        """Return what this process knows of itself."""
+        watchdog, metrics = self._watchdog, self._metrics.watchdog
+        return Signs(
+            away=watchdog.store_away(),
+            ailments=watchdog.ailments(),
+            is_under_way=metrics.cycled_at is not None and metrics.audited_at is not None,
+            refused_at=self._metrics.refused_at,
+            awaiting_restart=self._awaiting_restart(),
+            deserted=self._duty.deserted,
+        )
 
     def _can_be_silent(self) -> Sequence[str]:
         """Return the agencies and the routes that are watched."""

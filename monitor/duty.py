@@ -66,6 +66,8 @@ class Duty:
         self._clock = clock
         self._configuration = configuration
         self._roster = Derived(configuration, _roster)
+        #: The rotas that had nobody on call when they were last counted; `None`: they were not yet.
+        self.deserted: Sequence[str] | None = None
 
     async def show(self, agency: str, at: str) -> Sequence[DutyView]:
         """Return the rotas that an agency's escalation names; of "", all. *at*: a moment as people write it, or ""."""
@@ -134,7 +136,9 @@ class Duty:
             overrides, answered = await ledger.duty.standing(now), await ledger.duty.answered()
         settings = self._configuration().settings
         day, known = now.astimezone(settings.time_zone).date(), self._roster()
+        deserted: list[str] = []
         for agency, rotas in known.rotas.items():
+            deserted += [rota.name for rota in rotas if on_call(rota, overrides, now) is None]
             missing = {rota.name.rpartition("/")[2]: _length(gaps(rota, overrides, now)) for rota in rotas}
             people = [_verified(person, answered, settings.time_zone) for person in known.staff[agency]]
             numbers = {address.number: address for person in people for address in person.addresses}
@@ -142,6 +146,7 @@ class Duty:
             self._metrics.duty_known(agency, missing, unverified)
             # Hundreds of agencies must not keep a gateway's answer waiting.
             await asyncio.sleep(0)
+        self.deserted = tuple(deserted)
 
     # -- what is configured --------------------------------------------------------------------------------------
 

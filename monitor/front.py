@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 
@@ -18,23 +17,12 @@ from alerts.gateway import Answer, Content, Desk, Dispatches, Incoming, Refused
 from alerts.incident import Incident
 from monitor.config.problem import Problem
 from monitor.lines import callback_base
-from monitor.metrics import NO_AGENCY, REFUSALS, Metrics
-from monitor.overview import (
-    AgencyView,
-    CheckView,
-    IncidentView,
-    NoticeView,
-    view_checks,
-    view_incident,
-    view_notice,
-    view_route,
-)
-from monitor.probing.route import WatchedRoute
-from monitor.store.history import History
+from monitor.metrics import REFUSALS, Metrics
+from monitor.noticeboard import Noticeboard, Overview
+from monitor.overview import AgencyView, CheckView, IncidentView, NoticeView, view_notice
+from monitor.own_health import PartView
 from monitor.store.ledger import SqlStore
 from monitor.watch import Watch
-
-_SHOWN = 200
 
 
 class Front:
@@ -44,7 +32,7 @@ class Front:
         self,
         *,
         store: SqlStore,
-        history: History,
+        board: Noticeboard,
         dispatcher: Dispatcher,
         desks: Desks,
         exchange: Exchange,
@@ -53,11 +41,16 @@ class Front:
         clock: Clock,
         watch: Callable[[], Watch],
         reload: Callable[[str], Awaitable[Sequence[Problem]]],
+        away: Callable[[], tuple[datetime, str] | None] = lambda: None,
         drill_desk: Callable[[Desk], Desk] = lambda behind: behind,
     ) -> None:
-        """*watch* returns the one in force; *reload* reads the configuration again, by whose word."""
+        """*watch* returns the one in force; *reload* reads the configuration again, by whose word.
+
+        *away* returns since when the store is, and why.
+        """
         self._store = store
-        self._history = history
+        self._board = board
+        self._away = away
         self._dispatcher = dispatcher
         self._desks = desks
         self._exchange = exchange
@@ -71,52 +64,29 @@ class Front:
 
     # -- state ---------------------------------------------------------------------------------------------------
 
+    async def overview(self) -> Overview:
+        """Return how everything stands; what the store says of it as it last said it, while that is away."""
+        return await self._board.overview()
+
+    def own_health(self) -> Sequence[PartView]:
+        """Return how Pantau itself stands."""
+        return self._board.own()
+
     async def agencies(self) -> Sequence[AgencyView]:
         """Return all agencies, by code."""
-        watch = self._watch()
-        async with self._store.reading() as ledger:
-            open_numbers = {i.dedup_key: i.number for i in await ledger.open_incidents()}
-            silences = {s.about: s for s in await ledger.silences(self._clock.now())}
-        latest, now = await self._history.latest(), self._clock.now()
-        routes_of: dict[str, list[WatchedRoute]] = defaultdict(list)
-        for route in watch.routes.values():
-            routes_of[route.agency].append(route)
-        views = []
-        for code, agency in sorted(watch.configuration.registry.agencies.items()):
-            routes = routes_of[code]
-            views.append(
-                AgencyView(
-                    agency=code,
-                    name=agency.name,
-                    domain=agency.domains[0],
-                    health=watch.judge.directions(code),
-                    routes=[
-                        view_route(r.name, r.direction, watch.judge.route_health(r.name), latest.get(r.name))
-                        for r in routes
-                    ],
-                    checks=view_checks(watch.inspector.latest(code)),
-                    maintenance=next((r.probing.hours.closed_by(now) for r in routes), None),
-                    silence=next((silences[key] for key in (code, *(r.name for r in routes)) if key in silences), None),
-                    incident=open_numbers.get(code),
-                )
-            )
-        return views
+        return await self._board.agencies()
 
     async def own_checks(self) -> Sequence[CheckView]:
         """Return what the checks found at our own reference mailboxes."""
-        return view_checks(self._watch().inspector.latest(NO_AGENCY))
+        return self._board.own_checks()
 
     async def incidents(self) -> Sequence[IncidentView]:
         """Return the newest incidents, newest first."""
-        async with self._store.reading() as ledger:
-            return [view_incident(i) for i in await ledger.recent_incidents(_SHOWN)]
+        return await self._board.incidents()
 
     async def notices(self) -> Sequence[NoticeView]:
         """Return the newest notices, newest first."""
-        async with self._store.reading() as ledger:
-            notices = await ledger.recent_notices(_SHOWN)
-            incidents = {i: await ledger.incident(i) for i in {n.incident_id for n in notices}}
-        return [view_notice(n, incident) for n in notices if (incident := incidents[n.incident_id])]
+        return await self._board.notices()
 
     async def content(self, notice_id: int) -> tuple[NoticeView, Content] | None:
         """Return a notice and what it says, composed again from its facts."""
@@ -134,9 +104,14 @@ class Front:
         """Return Prometheus' text format, a piece at a time."""
         return self._metrics.pieces()
 
-    def ready(self) -> bool:
-        """Whether the service has started and its cycle is running."""
-        return self._dispatcher.is_running
+    def unready(self) -> str | None:
+        """Return why the service cannot do all of its work; `None`: it can."""
+        if not self._dispatcher.is_running:
+            return "starting"
+        if (away := self._away()) is not None:
+            since, why = away
+            return f"the store is away since {since.isoformat(timespec='seconds')}: {why}"
+        return None
 
     def now(self) -> datetime:
         """Return the present moment."""

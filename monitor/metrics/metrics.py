@@ -66,6 +66,8 @@ class Metrics:
         self._duty = DutySeries(self._all)
         #: What watches the watcher.
         self.watchdog = WatchdogSeries(self._all)
+        #: When a configuration was refused; `None`: the one that was last read was accepted.
+        self.refused_at: datetime | None = None
         self._all.oldest_pending.set_function(self._pending_age)
         self._all.build_info.labels(version, platform.python_version()).set(1)
         self.watch_agency(NO_AGENCY, routes=())
@@ -291,6 +293,7 @@ class Metrics:
     def reload_finished(self, *, ok: bool, now: datetime) -> None:
         """Show how reading the configuration went, at start and at each reload."""
         self._all.reload_success.set(ok)
+        self.refused_at = None if ok else now
         if ok:
             self._all.reload_at.set(now.timestamp())
 

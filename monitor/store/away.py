@@ -76,7 +76,8 @@ class Presence:
         self._clock = clock
         #: When it was last found away, by the clock that nobody sets.
         self._failed_at = -math.inf
-        self._why = ""
+        #: Why, when it was last away.
+        self.why = ""
         #: Since when it is away; `None` while it is there.
         self.away_since: datetime | None = None
         #: Told when it goes away (`False`) and when it is back (`True`).
@@ -90,7 +91,7 @@ class Presence:
         many. Only a write shows that it is back; a full disk can be read.
         """
         if self.away_since is not None and time.monotonic() - self._failed_at < _TRIED_EVERY:
-            raise StoreAway(self._why)
+            raise StoreAway(self.why)
         try:
             with raising_away():
                 yield
@@ -102,7 +103,7 @@ class Presence:
         self._came()
 
     def _went(self, why: str) -> None:
-        self._failed_at, self._why = time.monotonic(), why
+        self._failed_at, self.why = time.monotonic(), why
         if self.away_since is None:
             self.away_since = self._clock.now()
             log.error("the store is away; probing goes on, and what is to be written waits", why=why)

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from sqlalchemy import Row, bindparam, exists, select, update
 
 from monitor.judging.health import Grade, Health
+from monitor.slices import Slices
 from monitor.store.backlog import Backlog
 from monitor.store.database import Database
 from monitor.store.hours import STORE, counting, hour_values, run_values, to_result
@@ -28,6 +29,9 @@ _TOKENS_AT_MOST = 50_000
 CAME = frozenset({Outcome.DELIVERED, Outcome.JUNK, Outcome.CORRUPTED})
 #: Outcomes that end a deferral.
 _ARRIVED = (Outcome.DELIVERED, Outcome.JUNK)
+
+#: Ten thousand rows at one stroke would hold the loop for a tenth of a second.
+_READ_AT_ONCE = 200
 
 # A constant, so that those of many callers are run together (`monitor.store.group_commit`).
 _CAME_AT = update(token).where(token.c.id == bindparam("token_id")).values(came_at=bindparam("at"))
@@ -59,6 +63,9 @@ class History:
         )
         self._counted = counting(database)
         self._backlog = Backlog(database.together, database.presence, first=self._sent)
+        #: The latest run of each route: of those that ended here, and of those before, once they have been read.
+        self._latest: dict[str, ProbeResult] = {}
+        self._is_read = False
 
     async def keep_writing(self) -> NoReturn:
         """Write what could not be written while the store was away, once it is back, until cancelled."""
@@ -91,6 +98,7 @@ class History:
 
         *grade*: how the run itself was judged, and *every* the interval of its route, as far as that is known.
         """
+        self._latest[result.route] = result
         counted = hour_values(result, agency, grade, every)
         ended_at = result.started_at + result.duration
         came = [(_CAME_AT, {"token_id": result.token_id, "at": ended_at})] if result.outcome in CAME else []
@@ -138,7 +146,21 @@ class History:
             return {row.route: row.started_at for row in await connection.execute(query)}
 
     async def latest(self) -> Mapping[str, ProbeResult]:
-        """Return the latest run of each route, by its name."""
+        """Return the latest run of each route, by its name; those before the start are read from the store once.
+
+        Raise `StoreAway` when they could not be read yet; `known` has the others.
+        """
+        if not self._is_read:
+            for route, result in (await self._read_latest()).items():
+                self._latest.setdefault(route, result)
+            self._is_read = True
+        return self._latest
+
+    def known(self) -> Mapping[str, ProbeResult]:
+        """Return the latest run of each route as far as it is in memory."""
+        return self._latest
+
+    async def _read_latest(self) -> Mapping[str, ProbeResult]:
         # From one to the next by the index: there are thousands of runs of each.
         routes = distinct(run.c.agency, run.c.route)
         of_route = (
@@ -147,9 +169,15 @@ class History:
             .order_by(run.c.started_at.desc(), run.c.id.desc())
         )
         newest = select(of_route.limit(1).correlate(routes).scalar_subquery()).select_from(routes)
+        found: dict[str, ProbeResult] = {}
+        slices = Slices()
         async with self._database.read() as connection:
-            rows = await connection.execute(select(run).where(run.c.id.in_(newest)))
-            return {row.route: to_result(row) for row in rows}
+            rows = await connection.stream(select(run).where(run.c.id.in_(newest)))
+            async for some in rows.partitions(_READ_AT_ONCE):
+                for row in some:
+                    found[row.route] = to_result(row)
+                    await slices.pause()
+        return found
 
     async def between(self, agency: str, since: datetime, until: datetime) -> Sequence[ProbeResult]:
         """Return an agency's runs that started in a stretch of time, the oldest first; as far as they are still kept."""

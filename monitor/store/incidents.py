@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -49,6 +49,16 @@ class SqlIncidents(InTransaction):
         """Return the dedup keys of all that are open."""
         query = select(incident.c.dedup_key).where(incident.c.resolved_at.is_(None))
         return (await self._connection.execute(query)).scalars().all()
+
+    async def open_numbers(self) -> Mapping[str, str]:
+        """Return the numbers of all that are open, by their dedup keys."""
+        query = select(incident.c.dedup_key, incident.c.number).where(incident.c.resolved_at.is_(None))
+        return {row.dedup_key: row.number for row in await self._connection.execute(query)}
+
+    async def incidents(self, ids: Collection[int]) -> Mapping[int, Incident]:
+        """Return these incidents by their ids."""
+        query = select(incident).where(incident.c.id.in_(ids))
+        return {row.id: to_incident(row) for row in await self._connection.execute(query)}
 
     async def opened_since(self, since: datetime) -> Sequence[tuple[str, datetime]]:
         """Return the dedup key and the opening of each incident that was opened since then, oldest first."""

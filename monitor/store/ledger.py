@@ -72,6 +72,10 @@ class SqlLedger(SqlIncidents, SqlAttempts, SqlSilences, SqlClaims, SqlSetBack):
         kept = {key: clean(str(value)) for key, value in entry.detail.items()}
         self._told.append(replace(entry, actor=clean(entry.actor, 200), event=clean(entry.event, 200), detail=kept))
 
+    async def journal_number(self) -> int:
+        """Return the number of the journal's last entry: whatever is done adds one."""
+        return (await audit.head(self._connection)).number
+
     async def seal_journal(self) -> None:
         """Write the lines of this transaction to the end of the chain: the last thing before the commit."""
         told, self._told = self._told, []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,9 +22,9 @@ from monitor.store.statements import (
     DECIDED,
     DELIVERIES,
     GATHERED,
+    LED,
     LOCK_NOTICE,
     NOTICE,
-    NOTICES,
     NOTICES_OF,
     SETTLE,
 )
@@ -49,12 +49,19 @@ class SqlNotices(InTransaction):
             raise LookupError(f"no notice {notice_id}")
         return found[0]
 
-    async def recent_notices(self, limit: int = 500) -> Sequence[Notice]:
-        """Return the newest notices, newest first."""
-        newest = (
-            await self._connection.execute(select(notice.c.id).order_by(notice.c.id.desc()).limit(limit))
-        ).scalars()
-        return list(reversed(await self._notices(NOTICES.where(notice.c.id.in_(newest.all())))))
+    async def recent_notices(
+        self, limit: int = 500, *, states: Collection[NoticeState] = (), most: int | None = None
+    ) -> Sequence[Notice]:
+        """Return the newest notices, newest first; of a bundle with only the first of the incidents that it tells of.
+
+        *states*: only those of the newest *limit* that are in one of them, *most* at the most.
+        """
+        newest = select(notice.c.id, notice.c.state).order_by(notice.c.id.desc()).limit(limit).subquery()
+        these = select(newest.c.id).order_by(newest.c.id.desc()).limit(most)
+        if states:
+            these = these.where(newest.c.state.in_(states))
+        ids = (await self._connection.execute(these)).scalars().all()
+        return list(reversed(await self._notices(LED.where(notice.c.id.in_(ids)))))
 
     async def _notices(
         self, query: Select[Any], values: Mapping[str, int] | None = None, *, whole: bool = True

@@ -9,17 +9,19 @@ from sqlalchemy import Select, bindparam, exists, func, insert, select, update
 from monitor.store.rows import PART_COLUMNS
 from monitor.store.tables import attempt, counter, delivery, incident, notice, notice_incident
 
+_THEIRS = notice_incident.alias("theirs")
+_OF_THIS = (_THEIRS.c.notice_id == notice.c.id) & _THEIRS.c.left_at.is_(None)
+_LEAD = select(func.min(_THEIRS.c.incident_id)).where(_OF_THIS).scalar_subquery()
+
 
 def _notices() -> Select[Any]:
     """Return notices with a row for each part, and how many parts there are, whatever else is asked of them."""
-    theirs = notice_incident.alias("theirs")
-    of_this = (theirs.c.notice_id == notice.c.id) & theirs.c.left_at.is_(None)
     return (
         select(
             notice,
             *(notice_incident.c[name].label(f"part_{name}") for name in PART_COLUMNS),
-            select(func.count()).where(of_this).scalar_subquery().label("tells_of"),
-            select(func.min(theirs.c.incident_id)).where(of_this).scalar_subquery().label("lead"),
+            select(func.count()).where(_OF_THIS).scalar_subquery().label("tells_of"),
+            _LEAD.label("lead"),
         )
         .join(notice_incident, notice_incident.c.notice_id == notice.c.id)
         .where(notice_incident.c.left_at.is_(None))
@@ -29,6 +31,8 @@ def _notices() -> Select[Any]:
 
 #: To be narrowed further.
 NOTICES = _notices()
+#: Each with one row: a thousand incidents may share a notice, and who only lists them wants none of their facts.
+LED = NOTICES.where(notice_incident.c.incident_id == _LEAD)
 #: *incident_id*
 NOTICES_OF = NOTICES.where(notice_incident.c.incident_id == bindparam("incident_id"))
 #: *notice_id*

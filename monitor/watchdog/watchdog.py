@@ -38,7 +38,7 @@ from monitor.watch import Watch
 from monitor.watchdog.auditor import EscalationAuditor
 from monitor.watchdog.heartbeat import FILE, SWITCH, Heartbeat, SystemdWatchdog
 from monitor.watchdog.lifeline import Lifeline
-from monitor.watchdog.liveness import SignsOfLife
+from monitor.watchdog.liveness import Ailment, SignsOfLife, ailments
 from monitor.watchdog.memory_file import MemoryFile
 from monitor.watchdog.pulse import Pulse
 from monitor.watchdog.ringing import Patience, Spell, Trouble, silent_peer
@@ -84,6 +84,7 @@ class Watchdog:
         self._name = name
         self._directory = directory
         self._shared_clock = database.clock
+        self._presence = database.presence
         self._started_at = clock.now()
         self._heartbeat: tuple[HeartbeatSettings, Heartbeat] | None = None
         self._lifeline: tuple[Configuration, Lifeline] | None = None
@@ -134,6 +135,19 @@ class Watchdog:
     def desk(self, behind: Desk) -> Desk:
         """Return the desk that answers gateways about drills, and hands everything else to *behind*."""
         return DrillDesk(self._exerciser, behind)
+
+    def ailments(self) -> AbstractSet[Ailment]:
+        """Return what is wrong with this process now."""
+        return ailments(self._signs(self.pulse.written_at), self._clock.now())
+
+    def store_away(self) -> tuple[datetime, str] | None:
+        """Return since when the store is away, and why; `None`: it is there.
+
+        A store that is locked says so only after its own patience is over: the pulse does not wait for that.
+        """
+        if (since := self._presence.away_since) is not None:
+            return since, self._presence.why
+        return None if (since := self.pulse.away_since) is None else (since, "it does not answer in time")
 
     @property
     def _settings(self) -> Settings:

@@ -1,16 +1,28 @@
-"""How the status page says things: times in Malaysia, words for states."""
+"""How the status page says things: times in Malaysia, words for states, and what of an agency is on its card.
+
+Every time is an absolute one. How long ago it is the browser reckons, or the page would be another every second.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from alerts.notice import Matter
+from alerts.silence import Silence
+from monitor.judging.health import Health
+from monitor.overview import AgencyView, CheckView, RouteView
+from monitor.own_health import Ill, Part
+from monitor.probing.route import Direction
+from monitor.probing.window import Stretch
 from probes.check import Verdict
 
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
+
+_DIRECTIONS = (Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL)
 
 MATTERS: dict[Matter, str] = {
     Matter.BOTH: "tidak dapat dihantar dan diterima (neither sent nor received)",
@@ -40,18 +52,96 @@ CHECKS = {
 }
 
 
+HEALTHS: dict[Health, str] = {
+    Health.UP: "BAIK",
+    Health.DEGRADED: "TERJEJAS",
+    Health.DOWN: "GAGAL",
+    Health.UNKNOWN: "BELUM PASTI",
+}
+
+#: In Malay and in English.
+PARTS: dict[Part, tuple[str, str]] = {
+    Part.STORE: ("Stor", "store"),
+    Part.PROBING: ("Ujian", "probing"),
+    Part.REFERENCE: ("Peti rujukan", "our own mailboxes"),
+    Part.ENGINE: ("Enjin notis", "engine"),
+    Part.GATEWAY: ("Get laluan", "gateways"),
+    Part.CONFIGURATION: ("Konfigurasi", "configuration"),
+    Part.DUTY: ("Bertugas", "on call"),
+}
+
+ILLS: dict[Ill, tuple[str, str]] = {
+    Ill.STORE_AWAY: (
+        "Stor tidak dapat ditulis: tiada notis boleh dihantar",
+        "the store is away, no notice can be sent",
+    ),
+    Ill.PROBES_LATE: ("Ujian tidak bermula pada masanya", "probes do not start on time"),
+    Ill.NO_ROUTES: ("Tiada laluan yang diuji", "no route is watched"),
+    Ill.NETWORK: ("Rangkaian kita sendiri terputus", "our own network is down"),
+    Ill.CREDENTIALS: ("Akaun ujian ditolak", "an account of ours is refused"),
+    Ill.OURS: ("Kerosakan pada Pantau sendiri", "a fault of Pantau itself"),
+    Ill.REFERENCE: ("Peti rujukan rosak", "a mailbox of our own does not work"),
+    Ill.CONTROL: ("Ujian antara peti rujukan gagal", "a control run failed"),
+    Ill.ENGINE_STOPPED: ("Enjin notis terhenti: tiada sesiapa dimaklumkan", "the engine stands still, nobody is told"),
+    Ill.AUDIT_STOPPED: ("Pengaudit notis terhenti", "the auditor stands still"),
+    Ill.OVERDUE: ("Ada pihak yang belum dimaklumkan walaupun sudah tiba masanya", "somebody has not been told in time"),
+    Ill.GATEWAY_DOWN: ("Get laluan rosak", "a gateway does not work"),
+    Ill.CHANNEL_DOWN: ("Tiada get laluan yang berfungsi bagi saluran ini", "no gateway of this channel works"),
+    Ill.REFUSED: ("Konfigurasi baharu ditolak; yang lama masih berkuat kuasa", "the new configuration was refused"),
+    Ill.AWAITS_RESTART: ("Berkuat kuasa selepas Pantau dimulakan semula", "takes effect at the next start"),
+    Ill.NOBODY_ON_CALL: ("Tiada pegawai bertugas sekarang", "nobody is on call now"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What the page shows of an agency: not when its routes were last run, which changes with every run."""
+
+    agency: str
+    name: str
+    health: Health
+    #: Direction, and how mail flows in it.
+    directions: Sequence[tuple[str, Health]]
+    maintenance: Stretch | None
+    silence: Silence | None
+    incident: str | None
+    #: Route, and why its last run failed, or how long its mail takes.
+    lines: Sequence[tuple[str, str]]
+    checks: Sequence[CheckView]
+
+
+def _data(route: RouteView) -> str:
+    return "" if route.data_seconds is None else f" · DATA {route.data_seconds:.1f} s"
+
+
+def card_of(agency: AgencyView) -> Card:
+    """Return what the page shows of an agency."""
+    found = set(agency.health.values())
+    failed = [(r.name, f"{r.outcome} · {r.direction} · {r.why}") for r in agency.routes if r.why]
+    slow = [
+        (r.name, f"{r.outcome} · {r.direction}{_data(r)} · {r.transit_seconds:.1f} s")
+        for r in agency.routes
+        if r.health is Health.DEGRADED and r.transit_seconds is not None
+    ]
+    return Card(
+        agency=agency.agency,
+        name=agency.name,
+        # Without a direction nothing is proven.
+        health=next((h for h in (Health.DOWN, Health.DEGRADED, Health.UNKNOWN) if h in found), Health.UP)
+        if found
+        else Health.UNKNOWN,
+        directions=[(each, agency.health[each]) for each in _DIRECTIONS if each in agency.health],
+        maintenance=agency.maintenance,
+        silence=agency.silence,
+        incident=agency.incident,
+        lines=[*failed, *slow],
+        checks=agency.checks,
+    )
+
+
 def _clock(moment: datetime | None) -> str:
     """Return Malaysian time, as in 24/11 14:05:09."""
     return moment.astimezone(_ZONE).strftime("%d/%m %H:%M:%S") if moment else ""
-
-
-def _ago(moment: datetime, now: datetime) -> str:
-    seconds = max(0, int((now - moment).total_seconds()))
-    if seconds < 90:
-        return f"{seconds} s"
-    if seconds < 5400:
-        return f"{seconds // 60} min"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
 def _matter(matter: Matter) -> str:
@@ -68,8 +158,10 @@ def _check(kind: str) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "clock": _clock,
-    "ago": _ago,
     "matter": _matter,
     "verdict": _verdict,
     "check": _check,
+    "health": HEALTHS.__getitem__,
+    "part": PARTS.__getitem__,
+    "ill": ILLS.__getitem__,
 }

@@ -15,15 +15,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.datastructures import MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from alerts.delivery import NoticeState
 from alerts.store import StoreAway
 from monitor.config.problem import Severity
 from monitor.metrics import CONTENT_TYPE
 from monitor.overview import AgencyView, CheckView, IncidentView, NoticeView
+from monitor.own_health import PartView
 from monitor.web.away import store_away
+from monitor.web.board import AgencyList, Board, Body
 from monitor.web.notice import notice_pages
 from monitor.web.orders import orders
 from monitor.web.page import FILTERS
@@ -53,30 +55,46 @@ def portal(source: Source, hosts: Sequence[str]) -> FastAPI:
     app.add_exception_handler(StoreAway, store_away)
     app.add_exception_handler(RequestValidationError, unreadable)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
-    app.add_middleware(BaseHTTPMiddleware, dispatch=_secure)
+    app.add_middleware(_Secure)
     app.include_router(_api(source))
     app.include_router(orders(source))
     app.include_router(_service(source))
-    templates = _templates()
+    templates = page_templates()
     app.include_router(_pages(source, templates))
     app.include_router(notice_pages(source, templates))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return app
 
 
-async def _secure(request: Request, call_next: RequestResponseEndpoint) -> Response:
-    response = await call_next(request)
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response
+class _Secure:
+    """Adds the headers to every answer. Not by a function around it: that hands on each piece of a scrape by itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, secured)
 
 
 def _api(source: Source) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["state"])
+    listed = AgencyList()
 
-    @router.get("/agencies", summary="All agencies and how their mail is judged")
-    async def agencies() -> list[AgencyView]:
-        return list(await source.agencies())
+    @router.get("/own-health", summary="How Pantau itself stands, and what is wrong with it")
+    async def own_health() -> list[PartView]:
+        return list(source.own_health())
+
+    @router.get("/agencies", summary="All agencies and how their mail is judged", response_model=list[AgencyView])
+    async def agencies() -> Response:
+        # Written by us: checked and written as one, ten thousand routes would hold the loop for a third of a second.
+        return Response(await listed.json(await source.agencies()), media_type="application/json")
 
     @router.get("/own-checks", summary="What the checks found at our own reference mailboxes")
     async def own_checks() -> list[CheckView]:
@@ -107,11 +125,11 @@ def _service(source: Source) -> APIRouter:
     async def healthy() -> str:
         return "healthy\n"
 
-    @router.get("/-/ready", response_class=PlainTextResponse, summary="It probes and its engine runs")
+    @router.get("/-/ready", response_class=PlainTextResponse, summary="It probes, its engine runs, the store is there")
     async def ready() -> Response:
-        if source.ready():
+        if (why := source.unready()) is None:
             return PlainTextResponse("ready\n")
-        return PlainTextResponse("starting\n", status_code=503)
+        return PlainTextResponse(f"{why}\n", status_code=503)
 
     @router.post("/-/reload", summary="Read the configuration again; a bad one changes nothing")
     async def reload(request: Request) -> Response:
@@ -140,7 +158,8 @@ async def reload_response(source: Source, by: str) -> Response:
     )
 
 
-def _templates() -> Environment:
+def page_templates() -> Environment:
+    """Return the templates of the pages; what is put into them is text, and never markup."""
     templates = Environment(
         loader=PackageLoader("monitor.web"), autoescape=select_autoescape(), undefined=StrictUndefined
     )
@@ -150,26 +169,25 @@ def _templates() -> Environment:
 
 def _pages(source: Source, templates: Environment) -> APIRouter:
     router = APIRouter(include_in_schema=False)
-
-    async def render(name: str) -> HTMLResponse:
-        notices = await source.notices()
-        page = templates.get_template(name).render(
-            agencies=await source.agencies(),
-            own_checks=await source.own_checks(),
-            incidents=(await source.incidents())[:20],
-            notices=notices[:40],
-            attention=[n for n in notices if n.state in {NoticeState.UNKNOWN, NoticeState.FAILED}][:20],
-            now=source.now(),
-            version=version("pantau"),
-        )
-        return HTMLResponse(page)
+    board = Board(source, templates, version=version("pantau"))
 
     @router.get("/")
-    async def status() -> HTMLResponse:
-        return await render("status.html")
+    async def status(request: Request) -> Response:
+        rendering = await board.rendering()
+        return _page(request, rendering.etag, rendering.page)
 
     @router.get("/fragment")
-    async def fragment() -> HTMLResponse:
-        return await render("state.html")
+    async def fragment(request: Request) -> Response:
+        rendering = await board.rendering()
+        return _page(request, rendering.etag, rendering.state)
 
     return router
+
+
+def _page(request: Request, etag: str, body: Body) -> Response:
+    headers = {"ETag": etag, "Vary": "Accept-Encoding"}
+    if etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return HTMLResponse(body.plain, headers=headers)
+    return HTMLResponse(body.packed, headers={**headers, "Content-Encoding": "gzip"})

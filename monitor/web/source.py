@@ -9,11 +9,19 @@ from typing import Protocol
 from alerts.gateway import Answer, Content, Incoming
 from alerts.incident import Incident
 from monitor.config.problem import Problem
+from monitor.noticeboard import Overview
 from monitor.overview import AgencyView, CheckView, IncidentView, NoticeView
+from monitor.own_health import PartView
 
 
 class Source(Protocol):
     """The running service, as the web sees it."""
+
+    async def overview(self) -> Overview:
+        """Return how everything stands, also while the store is away. What has not changed is the same object."""
+
+    def own_health(self) -> Sequence[PartView]:
+        """Return how the service itself stands."""
 
     async def agencies(self) -> Sequence[AgencyView]:
         """Return all agencies, by code."""
@@ -33,8 +41,8 @@ class Source(Protocol):
     def metrics(self) -> Iterator[bytes]:
         """Return Prometheus' text format, a piece at a time. The first blocks for a while: fetch it in a thread."""
 
-    def ready(self) -> bool:
-        """Whether the service has started and its cycle is running."""
+    def unready(self) -> str | None:
+        """Return why the service cannot do all of its work (it starts, the store is away); `None`: it can."""
 
     async def reload(self, by: str) -> Sequence[Problem]:
         """Read the configuration again, by somebody's word. Return the problems; with errors among them the old one stays in force."""

@@ -63,8 +63,8 @@ def fill(metrics: Metrics, watched: Mapping[str, WatchedRoute]) -> None:
             metrics.path_known(code, direction, _PATH)
         metrics.maintenance(code, active=False)
         metrics.token_known(f"{code}/utama", NOON)
-        for kind, findings in _findings(f"jabatan-{code.lower()}.gov.my").items():
-            metrics.checks_finished(code, kind, findings, NOON)
+        for kind, found in findings(f"jabatan-{code.lower()}.gov.my").items():
+            metrics.checks_finished(code, kind, found, NOON)
 
 
 def delivered(route: str) -> ProbeResult:
@@ -80,7 +80,7 @@ def delivered(route: str) -> ProbeResult:
     )
 
 
-def _findings(domain: str) -> Mapping[str, Sequence[Finding]]:
+def findings(domain: str) -> Mapping[str, Sequence[Finding]]:
     """Return what the checks that nobody has to ask for find of an agency with two servers."""
     servers = (f"mel.{domain}:465", f"mel.{domain}:993")
     return {

@@ -30,6 +30,12 @@ GOALS: Final = (
     Goal(key="scrape_bytes", meaning="/metrics of 10,000 routes of 1,000 agencies, in octets", limit=12_000_000),
     Goal(key="scrape_seconds", meaning="the same, seconds from the request to the last octet", limit=0.1),
     Goal(key="loop_stall_ms", meaning="the same, the longest that the loop stood still, ms", limit=20),
+    Goal(
+        key="page_held_ms",
+        meaning="the status page of 1,000 agencies, the longest that the loop stood still, ms",
+        limit=20,
+    ),
+    Goal(key="page_bytes_gzip", meaning="the same, what a viewer is sent when it changed, in octets", limit=100_000),
     Goal(key="lag_p99_ms", meaning="10,000 routes a minute, how late 99 of 100 runs start at most, ms", limit=50),
     Goal(key="scheduler_core", meaning="the same, cores in use", limit=1),
     Goal(key="idle_route_kib", meaning="memory for one more route, KiB", limit=4),

@@ -29,6 +29,7 @@ from monitor.judging.health import Health
 from monitor.lab.faultlab.order import USAGE
 from monitor.lab.faultlab.symptom import SYMPTOMS
 from monitor.lab.mail import Fault
+from monitor.own_health import Ill, Part
 from monitor.watchdog.liveness import Ailment
 from monitor.watchdog.ringing import Trouble
 from probes.check import Verdict
@@ -59,6 +60,8 @@ CLOSED_SETS: dict[str, type[StrEnum]] = {
     "Ailment": Ailment,
     "Trouble of the lifeline": Trouble,
     "ExerciseState": ExerciseState,
+    "Part of Pantau": Part,
+    "Ill": Ill,
 }
 
 #: The document that tells, test by test, of all that carry a marker.

@@ -40,10 +40,10 @@ from monitor.lab.faxservice import api as fax_api
 from monitor.lab.faxservice.service import FaxService
 from monitor.lab.serving import serve
 from monitor.metrics import Metrics
+from monitor.noticeboard import Noticeboard
 from monitor.probing.window import Once, Stretch, Window
 from monitor.store.database import Database
 from monitor.store.drills import Drills
-from monitor.store.history import History
 from monitor.store.ledger import SqlStore
 from monitor.store.postgres import PostgresServer
 from monitor.store.tables import journal
@@ -135,7 +135,7 @@ class Town(Station):
         )
         self.front = TownFront(
             store=self.store_itself,
-            history=History(self.database),
+            board=cast(Noticeboard, None),
             dispatcher=self.dispatcher,
             desks=self.desks,
             exchange=self.exchange,

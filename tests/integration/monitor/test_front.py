@@ -30,7 +30,7 @@ async def station(tmp_path: Path) -> AsyncIterator[Station]:
 def front(station: Station) -> Front:
     settings = SimpleNamespace(api={name: SimpleNamespace(token=SecretStr(token)) for name, token in TOKENS.items()})
     watch = cast(Watch, SimpleNamespace(configuration=SimpleNamespace(settings=settings)))
-    others = dict.fromkeys(("history", "desks", "composer", "metrics", "reload"), cast(Any, None))
+    others = dict.fromkeys(("board", "desks", "composer", "metrics", "reload"), cast(Any, None))
     return Front(
         store=cast(Any, station.store and station.store._inner),
         dispatcher=station.dispatcher,

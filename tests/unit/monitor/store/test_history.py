@@ -155,15 +155,29 @@ async def test_how_things_stand_is_stored_with_the_run(history: History) -> None
     assert (await history.latest())["JCM/internal"] == ended(2)
 
 
-async def test_the_latest_run_of_each_route_is_found(history: History) -> None:
+async def test_the_latest_run_of_each_route_is_found(history: History, database: Database) -> None:
     for number, route in enumerate(["JCM/b", "JCM/a", "JCM/b", "MDC/a", "JCM/a", "JCM/b"]):
         await history.ended(ended(number, at=T0 + number * MINUTE, route=route), "JCM", {})
 
-    assert {name: int(result.token_id, 16) for name, result in (await history.latest()).items()} == {
-        "JCM/a": 4,
-        "JCM/b": 5,
-        "MDC/a": 3,
-    }
+    found = await History(database).latest()
+    assert {name: int(result.token_id, 16) for name, result in found.items()} == {"JCM/a": 4, "JCM/b": 5, "MDC/a": 3}
+
+
+@pytest.mark.blind
+async def test_the_latest_runs_are_read_from_the_store_once_and_are_known_from_memory_then(
+    history: History, database: Database
+) -> None:
+    await history.ended(ended(1), "JCM", {})
+    await history.ended(ended(2, route="JCM/outbound"), "JCM", {})
+    after = History(database)
+    await after.ended(ended(3), "JCM", {})
+    assert after.known() == {"JCM/internal": ended(3)}
+    known = {"JCM/internal": ended(3), "JCM/outbound": ended(2, route="JCM/outbound")}
+    assert await after.latest() == known
+
+    async with database.write() as connection:
+        await connection.execute(text("DELETE FROM run"))
+    assert await after.latest() == known
 
 
 async def test_of_a_store_without_runs_nothing_is_the_latest(history: History) -> None:

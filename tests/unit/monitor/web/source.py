@@ -19,6 +19,7 @@ from alerts.notice import Addressee
 from alerts.silence import Silence
 from monitor.config.problem import Problem
 from monitor.judging.health import Health
+from monitor.noticeboard import Overview
 from monitor.overview import (
     AgencyView,
     CheckView,
@@ -29,6 +30,7 @@ from monitor.overview import (
     view_notice,
     view_route,
 )
+from monitor.own_health import Part, PartView
 from monitor.probing.inspection import Inspection
 from monitor.probing.route import Direction
 from monitor.probing.window import Stretch
@@ -47,7 +49,12 @@ class Service:
 
     incident: Incident = field(default_factory=incident)
     problems: Sequence[Problem] = ()
-    is_ready: bool = True
+    why_unready: str | None = None
+    #: By part: how it stands otherwise than well.
+    ills: Mapping[Part, Any] = field(default_factory=dict)
+    recorded_at: datetime | None = None
+    #: How often it was asked for everything.
+    looks: int = 0
     moment: datetime = T0
     says: Content = field(default_factory=lambda: SmsContent(text="RM0 JCM ICT: AMARAN."))
     #: What a callback is answered with, or the error it ends in.
@@ -62,6 +69,22 @@ class Service:
     #: What the checks found, by kind; `None`: they have not looked yet.
     found: Mapping[str, Sequence[Finding] | None] = field(default_factory=dict)
     found_at_ours: Mapping[str, Sequence[Finding] | None] = field(default_factory=dict)
+
+    async def overview(self) -> Overview:
+        self.looks += 1
+        notices = await self.notices()
+        return Overview(
+            own=self.own_health(),
+            agencies=await self.agencies(),
+            own_checks=await self.own_checks(),
+            incidents=await self.incidents(),
+            notices=notices,
+            attention=notices,
+            recorded_at=self.recorded_at,
+        )
+
+    def own_health(self) -> Sequence[PartView]:
+        return [replace(PartView(part=part, health=Health.UP), **self.ills.get(part, {})) for part in Part]
 
     async def agencies(self) -> Sequence[AgencyView]:
         internal = agency_routes("JCM")[0]
@@ -103,8 +126,8 @@ class Service:
     def metrics(self) -> Iterator[bytes]:
         return iter((b"pantau_mail_up 1\n", b"pantau_mail_degraded 0\n"))
 
-    def ready(self) -> bool:
-        return self.is_ready
+    def unready(self) -> str | None:
+        return self.why_unready
 
     async def reload(self, by: str) -> Sequence[Problem]:
         self.orders.append(("reload", by))

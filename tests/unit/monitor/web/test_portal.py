@@ -21,7 +21,7 @@ HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 NUMBERS = [address.number for address in (SMS_SITI, SMS_RAVI, FAX)]
 
 
-@pytest.mark.parametrize("what", ["agencies", "own-checks", "incidents", "notices"])
+@pytest.mark.parametrize("what", ["own-health", "agencies", "own-checks", "incidents", "notices"])
 async def test_a_list_holds_what_the_schema_says_and_no_more(what: str) -> None:
     service = Service(found_at_ours={"certificate": [finding("mel.gov.my:993", Verdict.WARN)]})
     async with client(portal(service, HOSTS)) as web:
@@ -74,12 +74,13 @@ async def test_it_answers_to_its_own_names_only(host: str, status: int) -> None:
     assert answer.status_code == status
 
 
-async def test_it_is_not_ready_before_its_engine_runs() -> None:
-    service = Service(is_ready=False)
+async def test_it_is_not_ready_before_its_engine_runs_and_says_why() -> None:
+    service = Service(why_unready="starting")
     async with client(portal(service, HOSTS)) as web:
-        assert (await web.get("/-/ready")).status_code == 503
+        answer = await web.get("/-/ready")
+        assert (answer.status_code, answer.text) == (503, "starting\n")
         assert (await web.get("/-/healthy")).status_code == 200
-        service.is_ready = True
+        service.why_unready = None
         assert (await web.get("/-/ready")).status_code == 200
 
 

@@ -1,0 +1,159 @@
+"""How things stand is read from memory, and from the store only when something was done there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from sqlalchemy import event
+
+from alerts.clock import Clock
+from alerts.event import Trigger
+from alerts.exchange import Exchange
+from alerts.notice import Matter
+from alerts.store import Entry
+from monitor.judging.health import Health, HealthPolicy
+from monitor.judging.judge import Judge
+from monitor.noticeboard import Noticeboard
+from monitor.own_health import Part, Signs
+from monitor.probing.route import Direction
+from monitor.store.database import Database
+from monitor.store.history import History
+from monitor.store.ledger import SqlStore
+from monitor.watch import Watch
+from tests.unit.alerts.people import BRIEF
+from tests.unit.monitor.trial import MINUTE, T0, agency_routes, arrived, controls
+
+CODES = ("JCM", "MDC")
+
+
+@dataclass
+class Service:
+    """The part of the service that the board reads."""
+
+    database: Database
+    time: datetime = T0
+    signs: Signs = field(default_factory=Signs)
+
+    def __post_init__(self) -> None:
+        routes = {r.name: r for r in (*agency_routes("JCM"), *agency_routes("MDC"), *controls())}
+        self.judge = Judge(routes.values(), HealthPolicy())
+        self.history, self.store = History(self.database), SqlStore(self.database)
+        agencies = {code: SimpleNamespace(name=f"Jabatan {code}", domains=["contoh.gov.my"]) for code in CODES}
+        watch = SimpleNamespace(
+            configuration=SimpleNamespace(registry=SimpleNamespace(agencies=agencies)),
+            routes=routes,
+            judge=self.judge,
+            inspector=SimpleNamespace(latest=lambda _: {}),
+        )
+        self.board = Noticeboard(
+            store=self.store,
+            history=self.history,
+            exchange=Exchange(()),
+            clock=cast(Clock, SimpleNamespace(now=lambda: self.time)),
+            watch=lambda: cast(Watch, watch),
+            signs=lambda: self.signs,
+        )
+
+    async def run(self, code: str) -> None:
+        result = arrived(agency_routes(code)[0], self.time)
+        self.judge.take_in(result, self.time)
+        await self.history.ended(result, code, {})
+
+    async def open(self, code: str) -> None:
+        trigger = Trigger(dedup_key=code, at=T0, matter=Matter.BOTH, began_at=T0, brief=BRIEF)
+        async with self.store.transaction() as ledger:
+            incident = await ledger.add_incident(trigger)
+            await ledger.journal(Entry(at=T0, actor="pantau", event="incident opened", incident_id=incident.id))
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    async with Database.open(tmp_path) as database:
+        yield Service(database)
+
+
+@pytest.fixture
+def asked(service: Service) -> list[str]:
+    """Return what is asked of the store from now on."""
+    statements: list[str] = []
+    engine = service.database._engine.sync_engine
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if not statement.startswith("BEGIN"):
+            statements.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    return statements
+
+
+@pytest.mark.blind
+async def test_a_look_at_the_page_asks_the_store_for_one_line_unless_something_was_done(
+    service: Service, asked: list[str]
+) -> None:
+    await service.run("JCM")
+    first = await service.board.overview()
+    assert (first.incidents, first.recorded_at) == ([], None)
+    asked.clear()
+    second = await service.board.overview()
+    assert len(asked) == 1
+    assert "journal_head" in asked[0]
+    assert second.incidents is first.incidents
+
+    await service.open("JCM")
+    third = await service.board.overview()
+    assert [(i.agency, i.matter) for i in third.incidents] == [(BRIEF.agency, Matter.BOTH)]
+    assert [agency.incident for agency in third.agencies] == [third.incidents[0].number, None]
+    asked.clear()
+    # Whatever the journal does not tell of is seen in the end.
+    service.time += timedelta(seconds=15)
+    await service.board.overview()
+    assert len(asked) > 3
+
+
+@pytest.mark.blind
+async def test_an_agency_of_which_nothing_changed_is_the_same_object(service: Service) -> None:
+    for code in CODES:
+        await service.run(code)
+    before = await service.board.overview()
+    service.time += MINUTE
+    await service.run("MDC")
+    after = await service.board.overview()
+
+    assert after.agencies[0] is before.agencies[0]
+    assert after.agencies[1] is not before.agencies[1]
+    assert after.agencies[1].routes[0].last_run_at == before.agencies[1].routes[0].last_run_at + MINUTE  # type: ignore[operator]
+
+
+@pytest.mark.blind
+async def test_while_the_store_is_away_agencies_are_shown_from_memory_and_the_rest_as_of_then(
+    service: Service, asked: list[str]
+) -> None:
+    await service.run("JCM")
+    await service.open("JCM")
+    then = await service.board.overview()
+    service.signs = Signs(away=(T0, "database is locked"))
+    service.time += MINUTE
+    await service.run("JCM")
+    asked.clear()
+    shown = await service.board.overview()
+
+    assert asked == [], "a store that hangs keeps no page waiting"
+    assert shown.recorded_at == T0
+    assert shown.incidents == then.incidents
+    assert shown.agencies[0].routes[0].last_run_at != then.agencies[0].routes[0].last_run_at
+    store = next(each for each in shown.own if each.part is Part.STORE)
+    assert (store.health, [each.why for each in store.complaints]) == (Health.DOWN, ["database is locked"])
+
+
+async def test_the_page_can_be_shown_before_the_store_was_ever_read(service: Service) -> None:
+    service.signs = Signs(away=(T0, "it does not answer in time"))
+    shown = await service.board.overview()
+    assert [agency.agency for agency in shown.agencies] == list(CODES)
+    assert set(shown.agencies[0].health.values()) == {Health.UNKNOWN}
+    assert Direction.INTERNAL in shown.agencies[0].health

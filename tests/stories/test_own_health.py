@@ -1,0 +1,102 @@
+"""What the status page and `/-/ready` say of Pantau itself, while it runs."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from monitor.lab.mail import Fault
+from tests.stories.theatre import Theatre, theatre
+
+
+async def ills(play: Theatre) -> Mapping[str, set[str]]:
+    """Return what is wrong with each part of Pantau."""
+    found: list[Mapping[str, Any]] = list(await play.get("/own-health"))
+    return {part["part"]: {each["ill"] for each in part["complaints"]} for part in found if part["complaints"]}
+
+
+async def page(play: Theatre) -> str:
+    async with httpx.AsyncClient(base_url=play.url, trust_env=False) as web:
+        return (await web.get("/fragment")).raise_for_status().text
+
+
+async def readiness(play: Theatre) -> tuple[int, str]:
+    async with httpx.AsyncClient(base_url=play.url, trust_env=False) as web:
+        answer = await web.get("/-/ready")
+    return answer.status_code, answer.text
+
+
+@pytest.mark.blind
+async def test_while_the_store_is_locked_the_page_says_so_and_the_service_is_not_ready(tmp_path: Path) -> None:
+    async with theatre(tmp_path) as play:
+        await play.everybody_is_up()
+        with closing(sqlite3.connect(play.directory / "state" / "pantau.sqlite", isolation_level=None)) as somebody:
+            somebody.execute("BEGIN EXCLUSIVE")
+
+            async def away() -> bool:
+                return (await readiness(play))[0] == 503
+
+            await play.until(away, "it is not ready", within=60)
+            assert "the store is away since" in (await readiness(play))[1]
+            assert (await ills(play))["store"] == {"store_away"}
+            shown = await page(play)
+            somebody.execute("ROLLBACK")
+
+        async def back() -> bool:
+            return await readiness(play) == (200, "ready\n") and "store" not in await ills(play)
+
+        await play.until(back, "it is ready again", within=60)
+    assert "Stor tidak dapat ditulis" in shown
+    assert "BAIK" in shown, "what is known from memory is still shown"
+
+
+@pytest.mark.blind
+async def test_a_reference_that_refuses_is_seen_on_the_page_at_its_first_refusal(tmp_path: Path) -> None:
+    async with theatre(tmp_path) as play:
+        await play.everybody_is_up()
+        reference = next(name for name in play.world.network.systems if name not in {"JCM", "MDC", "UCM"})
+        await play.world.network.systems[reference].break_(Fault.REFUSE)
+
+        async def seen() -> bool:
+            return "control" in (await ills(play)).get("reference", set())
+
+        await play.until(seen, "the control run is seen to fail")
+
+        async def shown() -> bool:
+            return "Ujian antara peti rujukan gagal" in await page(play)
+
+        await play.until(shown, "the page says so", within=10)
+
+        async def judged() -> bool:
+            return "reference" in (await ills(play)).get("reference", set())
+
+        await play.until(judged, "the reference is judged to be broken")
+        await play.world.network.systems[reference].repair()
+
+        async def well() -> bool:
+            return "reference" not in await ills(play)
+
+        await play.until(well, "nothing is held against the references any more", within=60)
+
+
+@pytest.mark.blind
+async def test_a_configuration_that_was_refused_or_waits_for_a_restart_is_on_the_page(tmp_path: Path) -> None:
+    async with theatre(tmp_path) as play:
+        settings = play.world.settings
+        before = settings.read_text()
+        settings.write_text(yaml.safe_dump(yaml.safe_load(before) | {"prober": "lain"}))
+        assert (await play.control("/reload", by="Siti Contoh")).status_code == 200
+        assert (await ills(play))["configuration"] == {"awaits_restart"}
+        settings.write_text(f"{before}tiada-kunci-ini: 1\n")
+        assert (await play.control("/reload", by="Siti Contoh")).status_code == 400
+        assert (await ills(play))["configuration"] == {"awaits_restart", "refused"}
+        settings.write_text(before)
+        assert (await play.control("/reload", by="Siti Contoh")).status_code == 200
+        assert "configuration" not in await ills(play)
