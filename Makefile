@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run setup test lint types contracts unit integration stories bench debian lock clean
+.PHONY: run setup test lint types contracts unit integration stories bench fuzz debian lock clean
 
 run: setup
 	$(BIN)/pantau demo
@@ -55,13 +55,23 @@ stories: $(VENV)/.dev
 bench: debian $(VENV)/.dev
 	$(BIN)/python -m tests.bench
 
+# Looks for what breaks a reader of strangers' words: make fuzz MINUTES=5 TARGET=imap_answer. Without the guide, which there
+# is for Linux on x86-64 and Python 3.11 to 3.13, more blindly.
+MINUTES ?= 1
+TARGET  ?= all
+fuzz: $(VENV)/.dev
+	-$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --target $(TARGET)
+
 # service: what an installation needs; lab: and the demo; dev: and the tests. No address of an index gets into them.
-COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+# fuzz: what `make fuzz` needs beside dev.
+COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
           --no-emit-index-url --quiet --custom-compile-command "make lock"
 lock: $(VENV)/.dev
-	$(COMPILE) --group build -o requirements/service.txt
-	$(COMPILE) --extra lab --group build -o requirements/lab.txt
-	$(COMPILE) --extra lab --group dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --group build -o requirements/service.txt
+	$(COMPILE) pyproject.toml --extra lab --group build -o requirements/lab.txt
+	$(COMPILE) pyproject.toml --extra lab --group dev -o requirements/dev.txt
+	$(COMPILE) --group fuzz -o requirements/fuzz.txt
 
 clean:
 	rm -rf $(VENV) var

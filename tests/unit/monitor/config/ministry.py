@@ -6,6 +6,7 @@ Its telephone numbers are those that Ofcom and the NANPA keep for drama: valid, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +146,8 @@ class Ministry:
         secret.write_text(text, encoding="utf-8")
         secret.chmod(mode)
 
-    def load(self, environ: Mapping[str, str] | None = None) -> Loaded:
-        return load(self.path("pantau"), self.environ | dict(environ or {}), kinds=KINDS)
+    def load(self, environ: Mapping[str, str] | None = None, *, now: datetime | None = None) -> Loaded:
+        return load(self.path("pantau"), self.environ | dict(environ or {}), kinds=KINDS, now=now)
 
     def problems(self, environ: Mapping[str, str] | None = None) -> list[str]:
         """Return what `pantau check` would print, with paths from the directory of the settings."""

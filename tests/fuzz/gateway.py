@@ -1,0 +1,292 @@
+"""What providers bring and answer, and strangers in their place."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qsl
+
+import httpx
+from pydantic import SecretStr
+from twilio.request_validator import RequestValidator
+
+from alerts.answering import ReleaseAnswer, ReleaseStage, Said
+from alerts.gateway import (
+    AckResult,
+    Answer,
+    Content,
+    DeliveryError,
+    Gateway,
+    Heard,
+    Incoming,
+    Order,
+    PageContent,
+    Refused,
+    Report,
+    Script,
+    SmsContent,
+    Surroundings,
+    VoiceContent,
+)
+from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
+from alerts.gateways.twilio_sms import Replies, TwilioSms, TwilioSmsSettings
+from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
+from tests.fuzz.target import TURN, Target
+
+SECRET = "rahsia-yang-tidak-patut-keluar"
+_BASE = "https://pantau.contoh.example/callbacks/contoh"
+_NUMBER = "+60100000101"
+_ACCOUNT: dict[str, Any] = {"account_sid": "AC" + "0" * 32, "auth_token": SECRET, "from_number": "+60300000100"}
+_AROUND = Surroundings(callback_base=_BASE, directory="/nonexistent")
+_SCRIPT = Script(
+    language="ms-MY",
+    blocks=("Perhatian.",),
+    menu="Tekan satu.",
+    thanks="Direkodkan.",
+    already="Telah disahkan.",
+    goodbye="Sekian.",
+    may_release=True,
+)
+_CONTENTS: Mapping[str, Content] = {
+    "sms": SmsContent(text="RM0 JPC: x"),
+    "voice": VoiceContent(scripts=(_SCRIPT,)),
+    "fax": PageContent(pdf=b"%PDF", title="x", pages=1),
+}
+_AT = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
+
+
+def _can_be_stored(text: str | None) -> bool:
+    """Whether either database keeps it."""
+    if text is None:
+        return True
+    with suppress(UnicodeEncodeError):
+        return "\0" not in text and len(text.encode()) <= 200
+    return False
+
+
+def _is_sound(report: Report | None) -> bool:
+    if report is None:
+        return True
+    units = report.units is None or 0 <= report.units < 2**31
+    return units and all(map(_can_be_stored, (report.provider_id, report.code, report.detail)))
+
+
+class _Notes:
+    """A desk that looks at what is laid on it."""
+
+    async def record(self, heard: Heard) -> AckResult:
+        assert _can_be_stored(heard.event_id)
+        assert _is_sound(heard.report)
+        return AckResult.TAKEN
+
+    async def content(self, reference: str) -> Content | None:
+        return VoiceContent(scripts=(_SCRIPT,)) if reference == "d42-1" else None
+
+    async def receive(self, said: Said) -> SmsContent | None:
+        assert _can_be_stored(said.event_id)
+        return SmsContent(text="Direkodkan.")
+
+    async def begin_release(self, reference: str) -> ReleaseAnswer:
+        return ReleaseAnswer(stage=ReleaseStage.PIN, words={"ms-MY": "Taip PIN."}, otherwise={"ms-MY": "Sekian."})
+
+    async def prove_release(self, reference: str, pin: str) -> ReleaseAnswer:
+        return await self.begin_release(reference)
+
+    async def release(self, reference: str) -> ReleaseAnswer:
+        return ReleaseAnswer(stage=ReleaseStage.END, words={"ms-MY": "Sekian."})
+
+
+def _gateways() -> Mapping[str, Gateway]:
+    sms = TwilioSmsSettings.model_validate(_ACCOUNT | {"replies": Replies.POLL})
+    fax = SinchFaxSettings(
+        project_id="p", key_id="k", key_secret=SecretStr(SECRET), from_number=_NUMBER, callback_secret=SecretStr(SECRET)
+    )
+    return {
+        "sms": TwilioSms(sms, _AROUND),
+        "voice": TwilioVoice(TwilioVoiceSettings.model_validate(_ACCOUNT), _AROUND),
+        "fax": SinchFax(fax, _AROUND),
+    }
+
+
+def _callback(octets: bytes) -> None:
+    """A callback is answered or refused, by whomever it comes; what is stored can be stored."""
+    path, _, rest = octets.decode("utf-8", "replace").partition("\n")
+    kind, _, body = rest.partition("\n")
+    fields = parse_qsl(body, keep_blank_values=True)
+    form: dict[str, list[str]] = {}
+    for name, value in fields:
+        form.setdefault(name, []).append(value)
+    url = f"{_BASE}/{path}"
+    signature = RequestValidator(SECRET).compute_signature(url, {name: values[0] for name, values in form.items()})
+    basic = base64.b64encode(f"pantau:{SECRET}".encode()).decode()
+    known = {"content-type": kind, "x-twilio-signature": signature, "authorization": f"Basic {basic}"}
+    for headers in (known, {"content-type": kind, "x-twilio-signature": kind, "authorization": kind}):
+        for name, gateway in _gateways().items():
+            incoming = Incoming(path=path.partition("?")[0], url=url, form=form, headers=headers, body=body.encode())
+            answer = _heard(gateway, incoming)
+            if answer is not None:
+                assert headers is known, name
+                assert SECRET not in answer.body
+
+
+def _heard(gateway: Gateway, incoming: Incoming) -> Answer | None:
+    hearing = gateway.hear(incoming, _Notes())
+    try:
+        # Nothing is waited for on the way, so no loop is needed.
+        hearing.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    except Refused as refusal:
+        assert 400 <= refusal.status < 500
+        assert SECRET not in refusal.reason
+        return None
+    raise AssertionError("it waits")
+
+
+class _Line(httpx.AsyncBaseTransport):
+    """The provider's end: a status, headers and a body, the same to every question."""
+
+    def __init__(self, octets: bytes) -> None:
+        head, _, self._body = octets.partition(TURN)
+        status, _, wait = head.partition(b" ")
+        self._status = 200 + int.from_bytes(status[:2].ljust(2, b"\0"), "big") % 400 if status != b"200" else 200
+        self._headers = [(b"Retry-After", bytes(c for c in wait if 32 <= c < 127))]
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(self._status, headers=self._headers, stream=httpx.ByteStream(self._body))
+
+
+def _answered(octets: bytes) -> None:
+    """Whatever a provider answers, a gateway reports it or fails as it may; nothing of it cannot be stored."""
+    asyncio.run(_ask_all(octets))
+
+
+async def _ask_all(octets: bytes) -> None:
+    for name, gateway in _gateways().items():
+        provider: Any = getattr(gateway, "_provider", None) or gateway._twilio._provider  # type: ignore[attr-defined]
+        provider._transport = _Line(octets)
+        order = Order(
+            reference="d42-1",
+            address=_NUMBER,
+            content=_CONTENTS[name],
+            created_at=_AT,
+            expires_at=_AT + timedelta(hours=1),
+        )
+        for asked in (
+            gateway.send(order),
+            gateway.find(order),
+            gateway.check(order, "SM1"),
+            gateway.withdraw(order, "SM1"),
+        ):
+            try:
+                report = await asked
+            except DeliveryError as error:
+                assert SECRET not in str(error)
+                assert _NUMBER not in str(error)
+                assert _can_be_stored(error.code)
+                assert error.retry_after is None or timedelta() <= error.retry_after < timedelta(days=36_500)
+            else:
+                assert not isinstance(report, Report) or _is_sound(report)
+        if isinstance(gateway, TwilioSms):
+            with suppress(DeliveryError):
+                await gateway.collect(_AT, _Notes())
+
+
+def _json(value: Any) -> bytes:
+    return b"200" + TURN + json.dumps(value).encode()
+
+
+_MESSAGE = {
+    "sid": "SM1",
+    "status": "delivered",
+    "body": "RM0 JPC: x",
+    "num_segments": "1",
+    "direction": "inbound",
+    "from": _NUMBER,
+    "date_created": "Fri, 27 Nov 2026 08:00:01 +0000",
+    "error_code": None,
+}
+_CALL = {
+    "sid": "CA1",
+    "status": "completed",
+    "duration": "12",
+    "from": "+60300000100",
+    "date_created": _MESSAGE["date_created"],
+}
+_FAX = {
+    "id": "01",
+    "status": "COMPLETED",
+    "numberOfPages": 1,
+    "pagesSentSuccessfully": 1,
+    "labels": {"pantau": "d42-1"},
+}
+
+TARGETS = (
+    Target(
+        name="callback",
+        run=_callback,
+        seeds={
+            "a status": b"status/d42-1\napplication/x-www-form-urlencoded\nMessageSid=SM1&MessageStatus=delivered&ErrorCode=",
+            "a status of 5,000 digits": b"status/d42-1\nx\nMessageSid=SM1&MessageStatus=failed&ErrorCode="
+            + b"9" * 5000,
+            "a call of 5,000 digits": b"status/d42-1\nx\nCallSid=CA1&CallStatus=completed&CallDuration=" + b"9" * 5000,
+            "a call of ages": b"status/d42-1\nx\nCallSid=CA1&CallStatus=completed&CallDuration=" + b"9" * 30,
+            "an SMS": b"sms\nx\nMessageSid=SM1&From=%2B60100000101&To=%2B60300000100&Body=1A",
+            "fields again": b"sms\nx\nMessageSid=SM1&MessageSid=SM2&From=a&To=%2B60300000100&To=b&Body=1A&Body=2A",
+            "a key": b"key/d42-1/0/0\nx\nCallSid=CA1&Digits=1",
+            "a key of others": "key/d42-1/\u0661/0\nx\nDigits=\u0661".encode(),
+            "a PIN": b"pin/d42-1/0\nx\nDigits=123456",
+            "a half of a character": b"status/d42-1\nx\nMessageSid=%ED%A0%80%00&MessageStatus=delivered",
+            "a fax": b'done/d42-1\napplication/json\n{"event": "FAX_COMPLETED", "fax": '
+            + json.dumps(_FAX).encode()
+            + b"}",
+            "a fax of no size": b'done/d42-1\napplication/json\n{"event": "FAX_COMPLETED", "fax": {"id": 1e309, "status": "COMPLETED", "numberOfPages": -1}}',
+            "a fax of NULs": b'done/d42-1\napplication/json\n{"event": "FAX_COMPLETED", "fax": {"id": "\\u0000", "status": "FAILURE", "errorType": "\\u0000"}}',
+            "JSON without end": b"done/d42-1\napplication/json\n" + b"[" * 20_000,
+            "a form in parts": b'done/d42-1\nmultipart/form-data; boundary=b\n--b\r\nContent-Disposition: form-data; name="event"\r\n\r\nFAX_COMPLETED\r\n--b\r\nContent-Disposition: form-data; name="fax"\r\n\r\n'
+            + json.dumps(_FAX).encode()
+            + b"\r\n--b--\r\n",
+            "a part in uuencode": b'done/d42-1\nmultipart/form-data; boundary=b\n--b\r\nContent-Disposition: form-data; name="fax"\r\nContent-Transfer-Encoding: uuencode\r\n\r\n\xff\r\n--b--\r\n',
+        },
+    ),
+    Target(
+        name="provider",
+        run=_answered,
+        seeds={
+            "a message": _json(_MESSAGE | {"messages": [_MESSAGE], "calls": [_CALL]}),
+            "a call": _json(_CALL | {"messages": [_MESSAGE], "calls": [_CALL]}),
+            "a fax": _json(_FAX | {"faxes": [_FAX]}),
+            "lists of what is nothing": _json(
+                {"sid": "x", "messages": [None, 1, "x", []], "calls": [None], "faxes": [None, []]}
+            ),
+            "no list": _json({"sid": "x", "messages": {}, "calls": 1, "faxes": "x"}),
+            "times of no clock": _json(
+                {
+                    "sid": "x",
+                    "messages": [_MESSAGE | {"date_created": "Fri, 27 Nov 2026 08:00:01 +99999999999999"}],
+                    "calls": [_CALL | {"date_created": "31 Dec 9999 23:59:59 -2359"}],
+                }
+            ),
+            "counts of 5,000 digits": _json(_MESSAGE | {"num_segments": "9" * 5000, "duration": "9" * 5000}),
+            "counts that no database keeps": _json(
+                _MESSAGE | {"num_segments": "9" * 30, "duration": "9" * 30, "id": "1"}
+            ),
+            "an error of 5,000 digits": _json(_MESSAGE | {"status": "failed", "error_code": "9" * 5000}),
+            "half a character": b"200" + TURN + b'{"sid": "\\ud800", "id": "\\ud800", "status": "failed"}',
+            "a NUL": b"200" + TURN + b'{"sid": "\\u0000", "id": "\\u0000", "status": "FAILURE"}',
+            "an id of a megabyte": _json(_MESSAGE | {"sid": "x" * 1_000_000, "id": "x" * 1_000_000}),
+            "ids that are no text": _json({"sid": [1], "id": {"a": 1}, "status": []}),
+            "no finite number": b"200" + TURN + b'{"sid": NaN, "id": 1e309, "status": Infinity}',
+            "nested without end": b"200" + TURN + b'{"a":' * 20_000,
+            "a wait of 5,000 digits": b"\x00\xe5 " + b"9" * 5000 + TURN + b"{}",
+            "a wait of ages": b"\x00\xe5 " + b"9" * 20 + TURN + b"{}",
+            "a page of a portal": b"200" + TURN + b"<html>",
+            "an error": b"\x00\xc8" + TURN + b'{"code": 21211, "message": "x"}',
+        },
+    ),
+)

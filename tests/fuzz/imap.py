@@ -1,0 +1,229 @@
+"""What an IMAP server says: a reading of the words alone, and a whole watch over a mailbox at it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+
+from probes.cause import stage
+from probes.folder import elsewhere, namespaces, own_of
+from probes.imap import Session
+from probes.imap_answer import (
+    Answer,
+    Framer,
+    announced,
+    capabilities,
+    fetched,
+    folder_name,
+    junk_folders,
+    legible_name,
+    listed,
+    position,
+    quoted_if_needed,
+    searched,
+)
+from probes.imap_line import Line
+from probes.imap_wire import Wire
+from probes.ledger import Ledger
+from probes.mailbox import Mailbox, Password
+from probes.pace import Pace
+from probes.postbox import Postbox
+from probes.probe import Patience, ProbeFailure
+from probes.reception import Reception
+from probes.result import Party, Phase
+from probes.server_error import Unreadable
+from probes.trace import Recorder
+from tests.fuzz.mail import LATE, NOW, SIGNER, TOKEN, message, report
+from tests.fuzz.peer import Peer
+from tests.fuzz.target import TAG, TURN, Target
+
+SECRET = "kata-laluan-contoh"
+_BOX = Mailbox(
+    name="m",
+    address="semakan@jabatan-contoh.gov.my",
+    login=Password(username="u", secret=SECRET),
+    junk_folders=("Sarap", "Entwürfe"),
+)
+_HOUR = timedelta(hours=1)
+
+
+def _answer(octets: bytes) -> None:
+    """Each answer is read or unreadable, and no folder is called something that is more than one line."""
+    try:
+        answers = list(Framer().feed(octets))
+    except Unreadable:
+        answers = []
+    for answer in answers:
+        untagged = Answer(text=answer.text.removeprefix("* "), literals=answer.literals)
+        with suppress(Unreadable):
+            if (found := fetched(untagged)) is not None:
+                assert 0 <= found.uid < 10**19
+                assert found.size is None or 0 <= found.size < 10**19
+        with suppress(Unreadable):
+            position([untagged])
+        with suppress(Unreadable):
+            searched([untagged])
+        capabilities([untagged])
+        announced(untagged.text)
+        known = namespaces([untagged])
+        own_of("INBOX", junk_folders([untagged]), known)
+        elsewhere("INBOX", listed([untagged]), known, ())
+        for folder in listed([untagged]):
+            assert not set(quoted_if_needed(folder.name)) & set("\r\n\0")
+            assert legible_name(folder.name).isprintable()
+            assert len(legible_name(folder.name).encode()) <= 4 * len(folder.name) + 4
+    assert folder_name(octets.decode("utf-8", "replace")).isascii()
+
+
+def _watch(octets: bytes) -> None:
+    """A watch over a mailbox ends in a failure of the run, says its password once, and stores no flag on foreign mail."""
+
+    async def watch() -> Peer:
+        wire = Wire(lambda: None, 1.0)
+        peer = Peer(wire, octets)
+        trace = Recorder()
+        postbox = Postbox(
+            Reception(
+                mailbox=_BOX,
+                signer=SIGNER,
+                ledger=Ledger(ended=[TOKEN.id]),
+                waiting={},
+                on_arrival=lambda _, token, at: None,
+                clock=lambda: NOW,
+            ),
+            patience=Patience(session=timedelta(seconds=1)),
+            pace=Pace(),
+            stir=lambda: None,
+        )
+        line = Line(wire, peer, Party.RECIPIENT)
+        try:
+            with stage(trace, Phase.CONNECT, Party.RECIPIENT):
+                await line.greet()
+                await line.sign_in(Password(username="u", secret=SECRET))
+                postbox._session = session = Session(line)
+                await postbox._enter(session)
+                await session.idle(asyncio.Event(), timedelta())
+            for _ in range(3):
+                await postbox.look(junk_every=timedelta(), sweep=_HOUR)
+        except ProbeFailure as failure:
+            assert SECRET not in failure.failure.words
+            assert failure.failure.words.isprintable()
+        finally:
+            line.close()
+        return peer
+
+    said = bytes(asyncio.run(watch()).heard)
+    # A command is one line: what a server calls its folders cannot become another command.
+    assert b"\0" not in said
+    assert all(b" " in line or line in {b"DONE", b""} for line in said.split(b"\r\n"))
+    if not any(token.text.encode() in octets.lower() for token in (TOKEN, LATE)):
+        assert b"\\Deleted" not in said
+        assert b"EXPUNGE" not in said
+
+
+def _literal(octets: bytes) -> bytes:
+    return b"{%d}\r\n%s" % (len(octets), octets)
+
+
+def _session(*after: bytes) -> bytes:
+    """Return what a well-behaved server says up to the folders, and then whatever is given."""
+    done = TAG + b" OK selesai\r\n"
+    turns = (
+        b"* OK [CAPABILITY IMAP4rev1 IDLE UIDPLUS NAMESPACE SPECIAL-USE] sedia\r\n",
+        TAG + b" OK [CAPABILITY IMAP4rev1 IDLE UIDPLUS NAMESPACE SPECIAL-USE] masuk\r\n",
+        b'* LIST (\\Junk) "/" "shared/Sarap"\r\n' + done,
+        b'* NAMESPACE (("" "/")) (("shared/" "/")) NIL\r\n' + done,
+        b"* 1 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n* OK [UIDNEXT 2] x\r\n" + done,
+        b"* 1 FETCH (UID 1)\r\n" + done,
+        b"+ idling\r\n",
+        done,
+        *after,
+    )
+    return TURN.join(turns)
+
+
+def _mail(octets: bytes) -> bytes:
+    header, blank, _ = octets.partition(b"\r\n\r\n")
+    size = b"RFC822.SIZE %d " % len(octets)
+    return TURN.join(
+        (
+            b"* 1 FETCH (UID 1 "
+            + size
+            + b"FLAGS () BODY[HEADER]<0> "
+            + _literal(header + blank)
+            + b")\r\n"
+            + TAG
+            + b" OK x\r\n",
+            b"* 1 FETCH (UID 1 BODY[]<0> " + _literal(octets) + b")\r\n" + TAG + b" OK x\r\n",
+            *[TAG + b" OK x\r\n"] * 8,
+        )
+    )
+
+
+_DONE = TAG + b" OK x\r\n"
+
+TARGETS = (
+    Target(
+        name="imap_answer",
+        run=_answer,
+        seeds={
+            "a header in a literal": b"* 1 FETCH (UID 7 RFC822.SIZE 12 BODY[HEADER]<0> {7}\r\nA: (b)\n FLAGS (\\Seen))\r\n",
+            "a header in quotes": b'* 1 FETCH (BODY[HEADER]<0> "UID 6 \\"q\\"" UID 9 FLAGS (\\Deleted))\r\n',
+            "a folder in a literal": b'* LIST (\\Junk) "/" {5}\r\nSarap\r\n',
+            "a folder in quotes": b'* LIST (\\HasNoChildren \\Junk) NIL "E-mel \\"Sarap\\""\r\n',
+            "a folder in UTF-7": b'* LIST (\\Junk) "." &U,BTFw-&AGE-\r\n',
+            "a folder of two lines": b'* LIST (\\Junk) "/" ' + _literal(b"x\r\nA1 LOGOUT") + b"\r\n",
+            "standing": b"* STATUS Junk (MESSAGES 2 UIDNEXT 5 UIDVALIDITY 9)\r\n* 3 EXISTS\r\n",
+            "found": b"* SEARCH 1 3 \xb2\r\n* SEARCH \r\n",
+            "name spaces": b'* NAMESPACE (("" "/")) (("shared/" "/")("a\\"b" NIL)) NIL\r\n',
+            "capabilities": b"* OK [CAPABILITY IMAP4rev1 IDLE] x\r\n* CAPABILITY IMAP4rev1\r\n",
+            "a literal without end": b"* 1 FETCH (BODY[] {999999999}\r\n",
+            "a literal of 5,000 digits": b"* 1 FETCH (BODY[] {" + b"9" * 5000 + b"}\r\n",
+            "a number of 5,000 digits": b"* " + b"9" * 5000 + b" EXISTS\r\n* 1 FETCH (UID " + b"9" * 5000 + b")\r\n",
+        },
+        swollen={
+            "bodies without end": lambda size: (
+                b"* 1 FETCH (" + (b"BODY[" * 12_000 + b"{0}\r\n") * (size // 60_000) + b"\r\n"
+            ),
+            "flags without end": lambda size: (
+                b"* 1 FETCH (UID 1 " + (b"FLAGS (" * 9_000 + b"{0}\r\n") * (size // 63_000) + b"\r\n"
+            ),
+            "capabilities without end": lambda size: (
+                b"* 1 FETCH (UID 1 " + (b"[CAPABILITY " * 5_000 + b"{0}\r\n") * (size // 60_000) + b"\r\n"
+            ),
+            "quotes without end": lambda size: (
+                b"* 1 FETCH (UID 1 " + (b'BODY[] "\\' * 7_000 + b"{0}\r\n") * (size // 63_000) + b"\r\n"
+            ),
+        },
+        largest=2 * 1024 * 1024,
+    ),
+    Target(
+        name="imap_session",
+        run=_watch,
+        seeds={
+            "an empty mailbox": _session(*[_DONE] * 12),
+            "our own mail": _session(b"* 1 EXISTS\r\n" + _DONE, b"* 1 FETCH (UID 1)\r\n" + _DONE, _mail(message(LATE))),
+            "left over": _session(_DONE, b"* 1 FETCH (UID 1)\r\n" + _DONE, _mail(message(TOKEN))),
+            "a report": _session(_DONE, b"* 1 FETCH (UID 1)\r\n" + _DONE, _mail(report(message(TOKEN)))),
+            "foreign mail": _session(
+                _DONE, b"* 1 FETCH (UID 1)\r\n" + _DONE, _mail(b"Subject: mesyuarat\r\n\r\nPukul 9.\r\n")
+            ),
+            "a folder of two lines": TURN.join(
+                (
+                    b"* OK [CAPABILITY IMAP4rev1] sedia\r\n",
+                    TAG + b" OK [CAPABILITY IMAP4rev1] masuk\r\n",
+                    b'* LIST (\\Junk) "/" ' + _literal(b'x"\r\nA1 DELETE INBOX') + b"\r\n" + _DONE,
+                    b"* 0 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n* OK [UIDNEXT 2] x\r\n" + _DONE,
+                    b"+ idling\r\n",
+                    *[_DONE] * 8,
+                )
+            ),
+            "the password said again": TURN.join(
+                (b"* OK sedia\r\n", b"* CAPABILITY IMAP4rev1\r\n" + _DONE, TAG + b" NO u " + SECRET.encode() + b"\r\n")
+            ),
+            "a goodbye at once": b"* BYE penuh\r\n",
+            "not IMAP": b"220 mel.jabatan-contoh.gov.my ESMTP\r\n",
+        },
+    ),
+)

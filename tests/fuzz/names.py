@@ -1,0 +1,233 @@
+"""What name servers, web servers, token endpoints and certificates say of themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from typing import Any
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rdataclass
+import dns.rdatatype
+import dns.resolver
+import dns.rrset
+import httpx2
+import trustme
+from authlib.integrations.httpx_client import AsyncOAuth2Client
+from checkdmarc.utils import DNS_CACHE
+from dns.rdtypes.ANY.TLSA import TLSA
+from dns.rdtypes.ANY.TXT import TXT
+
+from probes.check import NameServers
+from probes.exchanger import Exchangers
+from probes.mta_sts import NoPolicy, parsed
+from probes.oauth import NoAccessToken
+from probes.oauth_endpoint import Client, ClientCredentials, RefreshToken, _bound
+from probes.oauth_rotation import Rotation
+from probes.posture import judge_dmarc, judge_mta_sts, judge_spf, judge_tls_rpt
+from probes.records import Reading, _Asker, _dmarc, _mta_sts, _read, _spf, _tls_rpt
+from probes.x509 import covers, matches, read, usable
+from tests.fuzz.target import TURN, Target
+
+SECRET = "rahsia-klien-yang-tidak-patut-keluar"
+_DOMAIN = "jabatan-contoh.gov.my"
+_HOSTS = Exchangers(domain=_DOMAIN, hosts=("mx.jabatan-contoh.gov.my",))
+_NOW = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
+
+
+class _Zone(_Asker):
+    """Name servers that know nothing but one text, at each name of the domain."""
+
+    text = b""
+
+    def resolve(self, qname: Any, rdtype: Any = "A", *_args: Any, **_options: Any) -> dns.resolver.Answer:
+        name = dns.name.from_text(str(qname))
+        if dns.rdatatype.RdataType.make(rdtype) != dns.rdatatype.TXT or not name.is_subdomain(
+            dns.name.from_text(_DOMAIN)
+        ):
+            raise dns.resolver.NXDOMAIN(qnames=[name], responses={})  # type: ignore[no-untyped-call]
+        strings = [self.text[at : at + 255] for at in range(0, len(self.text), 255)] or [b""]
+        record = TXT(dns.rdataclass.IN, dns.rdatatype.TXT, strings)
+        response = dns.message.QueryMessage()
+        response.question.append(dns.rrset.RRset(name, dns.rdataclass.IN, dns.rdatatype.TXT))
+        response.flags |= dns.flags.QR
+        found = response.find_rrset(response.answer, name, dns.rdataclass.IN, dns.rdatatype.TXT, create=True)
+        found.add(record, 60)
+        return dns.resolver.Answer(name, dns.rdatatype.TXT, dns.rdataclass.IN, response)
+
+
+def _records(octets: bytes) -> None:
+    """Each record is read, or wrong in words; a verdict follows from it."""
+    zone = _Zone(configure=False)
+    zone.text = octets[:4000]
+    zone.until = float("inf")
+    readings = []
+    for kind in (_spf, _dmarc, _mta_sts, _tls_rpt):
+        with DNS_CACHE.lock:
+            DNS_CACHE.clear()
+        found = _read(partial(_in, zone, kind), _DOMAIN, NameServers(addresses=("192.0.2.53",)), _SECOND)
+        assert found.error.isprintable()
+        assert len(found.error) <= 300
+        readings.append(found)
+    spf, dmarc, mta_sts, tls_rpt = readings
+    told = (
+        judge_spf(spf),
+        judge_dmarc(dmarc, _DOMAIN),
+        judge_mta_sts(mta_sts, None, _HOSTS),
+        judge_tls_rpt(tls_rpt, _HOSTS),
+    )
+    assert all(len(words) < 5_000 for _, words in told)
+
+
+def _in(zone: _Zone, kind: Any, domain: str, _asker: _Asker) -> Any:
+    return kind(domain, zone)
+
+
+def _policy(octets: bytes) -> None:
+    """A policy is read, or is none; whom it covers can be asked."""
+    try:
+        policy = parsed(octets.decode("utf-8", "replace"))
+    except NoPolicy as why:
+        assert str(why).isprintable()
+        return
+    assert policy.covers("mx.jabatan-contoh.gov.my") in {True, False}
+    judge_mta_sts(Reading(record="v=STSv1; id=1"), policy, _HOSTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scripted(Client):
+    """A client whose endpoint says what it was told to say."""
+
+    answer: httpx2.Response
+
+    def session(self) -> AbstractAsyncContextManager[Any]:
+        return AsyncOAuth2Client(  # type: ignore[no-any-return]
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            token_endpoint_auth_method="client_secret_post",
+            transport=httpx2.MockTransport(lambda _request: self.answer),
+            event_hooks={"response": [_bound]},
+        )
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _endpoint(octets: bytes) -> None:
+    """An endpoint gives a token that can be said to a server, or a reason without the secret."""
+    status, _, body = octets.partition(TURN)
+    code = 200 if status == b"200" else 200 + int.from_bytes(status[:2].ljust(2, b"\0"), "big") % 400
+    for kind in (ClientCredentials, RefreshToken):
+        answer = httpx2.Response(code, headers={"Content-Type": "application/json"}, stream=httpx2.ByteStream(body))
+        client = _Scripted(
+            token_url="https://login.contoh.example/token",
+            client_id="k",
+            client_secret=SECRET,
+            tls=_tls(),
+            answer=answer,
+        )
+        issuer = (
+            ClientCredentials(client, clock=lambda: _NOW)
+            if kind is ClientCredentials
+            else RefreshToken(client, Rotation("segar-0"), clock=lambda: _NOW)
+        )
+        try:
+            token = asyncio.run(issuer.issue())
+        except NoAccessToken as reason:
+            assert SECRET not in str(reason)
+            assert str(reason).isprintable()
+        else:
+            assert token.secret.isascii()
+            assert token.expires_at is None or token.expires_at > _NOW
+
+
+def _certificate(octets: bytes) -> None:
+    """A certificate is read, or cannot be."""
+    record = TLSA(dns.rdataclass.IN, dns.rdatatype.TLSA, 3, 1, 1, octets[:32].ljust(32, b"\0"))  # type: ignore[no-untyped-call]
+    assert usable(record)
+    try:
+        certificate = read([octets])
+        covers(certificate, "mel.jabatan-contoh.gov.my")
+        covers(certificate, "192.0.2.1")
+        matches(record, [octets], "mel.jabatan-contoh.gov.my")
+    except ValueError:
+        return
+    assert certificate.not_after.tzinfo is UTC
+
+
+@cache
+def _shown() -> bytes:
+    authority = trustme.CA()
+    leaf = authority.issue_cert("mel.jabatan-contoh.gov.my", "*.contoh.gov.my", "192.0.2.1", "2001:db8::1")
+    return ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
+
+
+TARGETS = (
+    Target(
+        name="records",
+        run=_records,
+        seeds={
+            "SPF": b"v=spf1 ip4:192.0.2.0/24 ip6:2001:db8::/32 a mx include:lain.example exists:%{i}.x -all",
+            "SPF of itself": b"v=spf1 include:jabatan-contoh.gov.my redirect=jabatan-contoh.gov.my",
+            "SPF of addresses that are none": b"v=spf1 ip4:999.1.2.3/99 ip6::::/999 +all",
+            "macros without end": b"v=spf1 exists:" + b"%{ir}." * 200 + b" -all",
+            "DMARC": b"v=DMARC1; p=reject; sp=none; rua=mailto:a@jabatan-contoh.gov.my!10m; pct=50; t=y",
+            "DMARC of 5,000 digits": b"v=DMARC1; p=none; pct=" + b"9" * 3000 + b"; ri=" + b"9" * 900,
+            "MTA-STS": b"v=STSv1; id=20261127",
+            "TLS-RPT": b"v=TLSRPTv1; rua=mailto:a@jabatan-contoh.gov.my,https://x.example/",
+            "a host of one long label": b"v=spf1 include:" + b"a" * 300 + b".example a:" + b"." * 90,
+            "octets": bytes(range(256)),
+        },
+        largest=4000,
+    ),
+    Target(
+        name="policy",
+        run=_policy,
+        seeds={
+            "a policy": b"version: STSv1\r\nmode: enforce\r\nmx: mx.jabatan-contoh.gov.my\r\nmx: *.contoh.gov.my\r\nmax_age: 604800\r\n",
+            "an age of 5,000 digits": b"version: STSv1\nmode: testing\nmx: a\nmax_age: " + b"9" * 5000 + b"\n",
+            "digits of others": "version: STSv1\nmode: none\nmax_age: \u0661\u00b2\n".encode(),
+            "no values": b"version:\nmode:\nmx:\nmax_age:\n",
+        },
+        swollen={"hosts": lambda size: b"version: STSv1\nmode: none\nmax_age: 1\n" + b"mx: a.b\n" * (size // 8)},
+    ),
+    Target(
+        name="endpoint",
+        run=_endpoint,
+        seeds={
+            "a token": b"200"
+            + TURN
+            + b'{"access_token": "abc", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "segar-1"}',
+            "a span of ages": b"200" + TURN + b'{"access_token": "abc", "token_type": "Bearer", "expires_in": 1e309}',
+            "a span of 5,000 digits": b"200"
+            + TURN
+            + b'{"access_token": "abc", "token_type": "b", "expires_in": '
+            + b"9" * 5000
+            + b"}",
+            "a span that is none": b"200" + TURN + b'{"access_token": "abc", "token_type": "b", "expires_in": NaN}',
+            "a token of lines": b"200" + TURN + b'{"access_token": "a\\r\\nb", "token_type": "b", "expires_in": -1}',
+            "half a character": b"200" + TURN + b'{"access_token": "\\ud800", "error_description": "\\ud800"}',
+            "a refusal": b"\x00\xc8"
+            + TURN
+            + b'{"error": "invalid_client", "error_description": "'
+            + SECRET.encode()
+            + b' is wrong"}',
+            "a refusal that is a list": b"\x00\xc8" + TURN + b'{"error": [{}], "error_description": {"a": 1}}',
+            "nested without end": b"200" + TURN + b"[" * 60_000,
+            "a list": b"200" + TURN + b"[]",
+            "a page of a portal": b"200" + TURN + b"<html>",
+        },
+    ),
+    Target(
+        name="certificate", run=_certificate, seeds={"a certificate": _shown(), "none": b"0\x82"}, largest=16 * 1024
+    ),
+)

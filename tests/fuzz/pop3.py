@@ -1,0 +1,102 @@
+"""What a POP3 server says, from the greeting to the goodbye of a look into its mailbox."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from probes.cause import stage
+from probes.ledger import Ledger
+from probes.mailbox import Mailbox, Password
+from probes.maildrop import Maildrop
+from probes.pace import Pace
+from probes.pop3 import Session
+from probes.pop3_wire import Pop3Wire
+from probes.probe import Patience, ProbeFailure
+from probes.reception import Reception
+from probes.result import Party, Phase
+from probes.trace import Recorder
+from tests.fuzz.mail import LATE, NOW, SIGNER, TOKEN, message, report
+from tests.fuzz.peer import Peer
+from tests.fuzz.target import TURN, Target
+
+SECRET = "kata-laluan-contoh"
+_BOX = Mailbox(name="m", address="semakan@jabatan-contoh.gov.my", login=Password(username="u", secret=SECRET))
+_HOUR = timedelta(hours=1)
+
+
+def _look(octets: bytes) -> None:
+    """A look ends in a failure of the run or well, and deletes only what holds a token that was issued."""
+
+    async def look() -> Peer:
+        wire = Pop3Wire(1.0)
+        peer = Peer(wire, octets)
+        session = Session(wire, Party.RECIPIENT)
+        drop = Maildrop(
+            Reception(
+                mailbox=_BOX,
+                signer=SIGNER,
+                ledger=Ledger(ended=[TOKEN.id]),
+                waiting={},
+                on_arrival=lambda _, token, at: None,
+                clock=lambda: NOW,
+            ),
+            patience=Patience(session=timedelta(seconds=1)),
+            pace=Pace(),
+        )
+        try:
+            with stage(Recorder(), Phase.CONNECT, Party.RECIPIENT):
+                await session.greet()
+                await session.sign_in(Password(username="u", secret=SECRET))
+            drop._session = session
+            await drop.look(junk_every=_HOUR, sweep=_HOUR)
+            assert timedelta() <= session.login_delay <= timedelta(minutes=10)
+        except ProbeFailure as failure:
+            assert SECRET not in failure.failure.words
+            assert failure.failure.words.isprintable()
+        finally:
+            session.close()
+        return peer
+
+    said = bytes(asyncio.run(look()).heard)
+    if not any(token.text.encode() in octets.lower() for token in (TOKEN, LATE)):
+        assert b"DELE" not in said
+
+
+def _stuffed(octets: bytes) -> bytes:
+    lines = octets.removesuffix(b"\r\n").split(b"\r\n")
+    return b"+OK\r\n" + b"".join((b"." if line.startswith(b".") else b"") + line + b"\r\n" for line in lines) + b".\r\n"
+
+
+def _session(*after: bytes) -> bytes:
+    turns = (b"+OK sedia\r\n", b"+OK\r\nUSER\r\nUIDL\r\nTOP\r\nLOGIN-DELAY 3\r\n.\r\n", b"+OK\r\n", b"+OK\r\n", *after)
+    return TURN.join(turns)
+
+
+def _mail(octets: bytes) -> bytes:
+    header, blank, _ = octets.partition(b"\r\n\r\n")
+    listed = b"+OK\r\n1 a\r\n.\r\n", b"+OK\r\n1 %d\r\n.\r\n" % len(octets)
+    return _session(*listed, _stuffed(header + blank), _stuffed(octets), b"+OK\r\n", b"+OK\r\n", b"+OK\r\n")
+
+
+TARGETS = (
+    Target(
+        name="pop3_session",
+        run=_look,
+        seeds={
+            "an empty mailbox": _session(b"+OK\r\n.\r\n", b"+OK\r\n"),
+            "our own mail": _mail(message(LATE)),
+            "a report": _mail(report(message(TOKEN))),
+            "foreign mail": _mail(b"Subject: mesyuarat\r\n\r\nPukul 9.\r\n"),
+            "no numbers": _session(b"+OK\r\n\xb2 a\r\n" + b"9" * 5000 + b" b\r\n.\r\n"),
+            "two mails of one UID": _session(b"+OK\r\n1 a\r\n2 a\r\n.\r\n", b"+OK\r\n1 -1\r\n2\r\n.\r\n"),
+            "a delay of ages": TURN.join(
+                (b"+OK x\r\n", b"+OK\r\nLOGIN-DELAY " + b"9" * 5000 + b"\r\n.\r\n", b"-ERR [IN-USE] x\r\n")
+            ),
+            "the password said again": TURN.join(
+                (b"+OK x\r\n", b"-ERR\r\n", b"+OK\r\n", b"-ERR " + SECRET.encode() + b"\r\n")
+            ),
+            "not POP3": b"* OK IMAP4rev1\r\n",
+        },
+    ),
+)

@@ -1,0 +1,188 @@
+"""What a submission server says, and any server to whoever calls at it without signing in."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from probes.bounce import Action, Report
+from probes.cause import stage
+from probes.dialogue import Dialogue
+from probes.mailbox import Mailbox, Password, Security, Server
+from probes.probe import ProbeFailure
+from probes.reply import (
+    Step,
+    challenge_in,
+    imap_code,
+    imap_sign_in_failure,
+    not_shown,
+    pop3_sign_in_failure,
+    shortened,
+    smtp_failure,
+    status_in,
+)
+from probes.result import Party, Phase
+from probes.server_error import Unreadable
+from probes.session import Protocol, Session
+from probes.sign_in import masked
+from probes.smtp import _Session
+from probes.smtp_wire import SmtpWire
+from probes.trace import Recorder
+from tests.fuzz.mail import message
+from tests.fuzz.peer import Peer
+from tests.fuzz.target import TAG, TURN, Target
+
+SECRET = "kata-laluan-contoh"
+_KEY = Password(username="u", secret=SECRET)
+_BOX = Mailbox(
+    name="m",
+    address="semakan@jabatan-contoh.gov.my",
+    login=_KEY,
+    smtp=Server(
+        host="mel.rujukan.example", port=465, security=Security.IMPLICIT, tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    ),
+)
+
+
+def _submit(octets: bytes) -> None:
+    """A submission ends well, in doubt, or in a failure; whatever is kept of the dialogue can be printed."""
+
+    async def submit() -> Recorder:
+        trace = Recorder(keep_dialogue=True)
+        session = _Session(_BOX, trace, asyncio.get_running_loop().time() + 1)
+        wire = SmtpWire(trace)
+        session._client.transport, session._client.protocol = Peer(wire, octets), wire
+        session._client.local_hostname = "[192.0.2.1]"
+        try:
+            with stage(trace, Phase.CONNECT, Party.SENDER):
+                await session._greet()
+            await session.sign_in(_KEY)
+            await session.envelope("semakan@jabatan-contoh.gov.my")
+            await session.hand_over(message())
+            await session.farewell()
+        except ProbeFailure as failure:
+            assert SECRET not in failure.failure.words
+            assert failure.failure.words.isprintable()
+        finally:
+            session.close()
+        return trace
+
+    dialogue = asyncio.run(submit()).dialogue
+    assert all(line.isprintable() for line in dialogue)
+    assert not any(SECRET in line for line in dialogue)
+
+
+def _call(octets: bytes) -> None:
+    """Each of the three protocols is greeted, asked and left; the peer errs or is unreadable."""
+    for protocol in Protocol:
+        asyncio.run(_called(protocol, octets))
+
+
+async def _called(protocol: Protocol, octets: bytes) -> None:
+    dialogue = Dialogue()
+    Peer(dialogue, octets)
+    session = Session(protocol, dialogue)
+    try:
+        greeting = await session.greet()
+        assert greeting.text.isprintable()
+        await session.offers()
+        reply = await session.ask("NOOP")
+        assert reply.code is None or 200 <= reply.code < 600
+    except (OSError, Unreadable):
+        pass
+    finally:
+        session.close()
+
+
+def _words(octets: bytes) -> None:
+    """What a refusal says becomes a line of words, a code and a status, and keeps no secret."""
+    text = octets.decode("utf-8", "surrogateescape")
+    assert len(shortened(text)) <= 300
+    assert shortened(text).isprintable()
+    shortened(text).encode()
+    assert challenge_in(text).isprintable()
+    challenge_in(text).encode()
+    if (status := status_in(text)) is not None:
+        assert status.isascii()
+    code = imap_code(text)
+    assert code is None or code.isascii()
+    assert SECRET not in masked(text, _KEY)
+    failures = [smtp_failure(step, number, text) for step in Step for number in (-1, 199, 421, 535, 999)]
+    failures += [
+        imap_sign_in_failure("NO", text, Party.SENDER),
+        pop3_sign_in_failure(text, Party.SENDER),
+        not_shown(text),
+    ]
+    assert all(failure.failure.words.isprintable() for failure in failures)
+    assert Report(action=Action.FAILED, recipient=text).on("x") is None or not text
+
+
+_SUBMITTED = TURN.join(
+    (
+        b"220 mel ESMTP\r\n",
+        b"250-mel\r\n250-AUTH PLAIN LOGIN\r\n250-SIZE 10240000\r\n250 8BITMIME\r\n",
+        b"235 2.7.0 masuk\r\n",
+        b"250 2.1.0 ok\r\n",
+        b"250 2.1.5 ok\r\n",
+        b"354 teruskan\r\n",
+        b"250 2.0.0 diterima\r\n",
+        b"221 selamat jalan\r\n",
+    )
+)
+
+TARGETS = (
+    Target(
+        name="smtp_session",
+        run=_submit,
+        seeds={
+            "a submission": _SUBMITTED,
+            "a challenge that is none": TURN.join(
+                (b"220 x\r\n", b"250-x\r\n250 AUTH CRAM-MD5\r\n", b"334 !!!\r\n", b"535 5.7.8 x\r\n")
+            ),
+            "a challenge twice": TURN.join(
+                (
+                    b"220 x\r\n",
+                    b"250-x\r\n250 AUTH LOGIN\r\n",
+                    b"334 VXNlcm5hbWU6\r\n",
+                    b"334 UGFzc3dvcmQ6\r\n",
+                    b"535 " + SECRET.encode() + b"\r\n",
+                )
+            ),
+            "the password in other words": TURN.join(
+                (b"220 x\r\n", b"250-x\r\n250 AUTH PLAIN\r\n", b"535-5.7.8 \x1b[2J\xff\r\n535 x\r\n")
+            ),
+            "codes that are none": TURN.join((b"+22 x\r\n", b"-99 x\r\n", b"1_0 x\r\n", b"2\xd9\xa1\xd9\xa1 x\r\n")),
+            "put off": TURN.join((b"220 x\r\n", b"250-x\r\n250 AUTH PLAIN\r\n", b"454 4.7.0 x\r\n")),
+            "not SMTP": b"* OK IMAP4rev1\r\n",
+        },
+    ),
+    Target(
+        name="callout",
+        run=_call,
+        seeds={
+            "SMTP": TURN.join((b"220-x\r\n220 y\r\n", b"250-x\r\n250 STARTTLS\r\n", b"250 ok\r\n")),
+            "IMAP": TURN.join(
+                (
+                    b"* OK sedia\r\n",
+                    b"* CAPABILITY IMAP4rev1 STARTTLS\r\n" + TAG + b" OK x\r\n",
+                    TAG + b" NO [LIMIT] x\r\n",
+                )
+            ),
+            "POP3": TURN.join((b"+OK sedia\r\n", b"+OK\r\nSTLS\r\n.\r\n", b"-ERR [SYS/TEMP] x\r\n")),
+            "digits of others": "2\u0661\u0661 x\r\n".encode(),
+        },
+    ),
+    Target(
+        name="words",
+        run=_words,
+        seeds={
+            "a status": b"550-5.7.1 [192.0.2.1] ditolak; 5.1.1\r\n",
+            "a status in other digits": "550 5.\u0661.\u0662 x".encode(),
+            "a code": b"[AUTHENTICATIONFAILED] " + SECRET.encode(),
+            "a challenge": b"eyJzdGF0dXMiOiI0MDEiLCJzY29wZSI6IngifQ==",
+            "a challenge of 5,000 digits": b"eyJzdGF0dXMiOjk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5fQ==",
+            "a challenge of half a character": b"eyJzdGF0dXMiOiJcdWQ4MDAifQ==",
+            "octets that are no text": b"\xff\xfe\x00\x1b[2J",
+        },
+    ),
+)
