@@ -24,6 +24,7 @@ from alerts.exchange import Exchange
 from alerts.poller import Poller
 from alerts.store import StoreAway
 from monitor.config.loading import Configuration
+from monitor.config.memory import Memory
 from monitor.derived import Derived
 from monitor.duty import Duty
 from monitor.front import Front
@@ -78,6 +79,7 @@ class App:
         #: The store's, once that is open.
         self._clock: Clock = SystemClock()
         self._metrics = Metrics(version=version("pantau"), now=self._now)
+        self._memory = Memory()
         self._pins = Derived(self._configuration, pin_book)
         self._stopping = asyncio.Event()
         self._reload_wanted = asyncio.Event()
@@ -98,7 +100,7 @@ class App:
         Raise `BadConfiguration`, `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError`, or `OSError` when a port
         cannot be had; everything that was begun is ended.
         """
-        configuration = await read(self._path, self._environ)
+        configuration = await read(self._path, self._environ, self._memory)
         async with self._built(configuration), asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(loop) for loop in self._loops()]
             await self._stopping.wait()
@@ -228,6 +230,7 @@ class App:
             lifecycle=self._lifecycle,
             exchange=self._exchange,
             dispatcher=self._dispatcher,
+            memory=self._memory,
         )
         await self._reloader.begin(configuration)
 

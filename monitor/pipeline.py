@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NoReturn, Protocol
@@ -26,7 +27,7 @@ from monitor.judging.judge import AT_A_TIME, Judge, Suspect, Trouble
 from monitor.judging.matter import can_end
 from monitor.keeping import keep_doing
 from monitor.metrics import AGENCY_DIRECTIONS, Metrics
-from monitor.probing.route import WatchedRoute
+from monitor.probing.route import Direction, WatchedRoute
 from monitor.store.history import History
 from probes.result import Outcome, ProbeResult
 
@@ -83,13 +84,15 @@ class Pipeline:
         open_incidents: Mapping[str, Matter],
         open_keys: Callable[[], Awaitable[Collection[str]]] | None = None,
     ) -> None:
-        """*open_incidents*: the matter of each open incident, by dedup key; *open_keys* asks which keys they have now.
+        """*routes* are the judge's, as they change; *open_incidents*: the matter of each open incident, by dedup key.
 
-        Without it nobody else ends an incident.
+        *open_keys* asks which keys they have now; without it nobody else ends an incident.
         """
         self._judge = judge
         self._routes = routes
         self._briefs = briefs
+        #: Those that are told of; the briefs themselves are few that are ever asked for.
+        self._agencies = set(briefs.agencies)
         self._history = history
         self._alerting = alerting
         self._metrics = metrics
@@ -112,10 +115,36 @@ class Pipeline:
         #: Judgements that could not be written down yet.
         self._unwritten: dict[str, tuple[Health, datetime]] = {}
         #: By dedup key: what may stand otherwise than was last told. Few: most runs change nothing, and there are thousands.
-        self._unsettled = {*briefs.agencies, *open_incidents}
-        for agency in briefs.agencies:
+        self._unsettled = {*self._agencies, *open_incidents}
+        for agency in self._agencies:
             self._show(agency)
         self._show_faults(clock.now())
+
+    # -- of whom is told -----------------------------------------------------------------------------------------
+
+    def brief(self, briefs: Briefs) -> None:
+        """Tell by *briefs* from now on. An incident that is open goes on by its own."""
+        self._briefs = briefs
+
+    def gain(self, agencies: AbstractSet[str], open_incidents: Mapping[str, Matter]) -> None:
+        """Tell of *agencies* from now on, too, of which there are briefs; *open_incidents*: what was told of them."""
+        self._agencies |= agencies
+        self._told |= {agency: open_incidents[agency] for agency in agencies if agency in open_incidents}
+        self._unsettled |= agencies
+
+    def release(self, agencies: AbstractSet[str]) -> None:
+        """Tell of *agencies* no more. What is open of them stays open: nobody here knows when it ends."""
+        self._agencies -= agencies
+        self._unsettled -= agencies
+        for agency in agencies:
+            self._told.pop(agency, None)
+
+    def look_again(self) -> None:
+        """Show how agencies stand after routes have come, gone or changed; what is news is told with the next run."""
+        self._show_moved(self._clock.now())
+        self._endings = {name: ending for name, ending in self._endings.items() if name in self._routes}
+
+    # -- runs ----------------------------------------------------------------------------------------------------
 
     async def take(self, result: ProbeResult) -> None:
         """Take in the end of a run.
@@ -157,7 +186,7 @@ class Pipeline:
 
     def _show_moved(self, now: datetime) -> None:
         """Show what stands otherwise, and remember that it is to be told."""
-        moved = self._judge.moved() & self._briefs.agencies.keys()
+        moved = self._judge.moved() & self._agencies
         self._unsettled |= moved | {f"{_OURS}{suspect}" for suspect in self._judge.own_moved()}
         for agency in moved:
             self._show(agency)
@@ -250,7 +279,7 @@ class Pipeline:
             raise
 
     async def _compare_agency(self, agency: str, now: datetime) -> None:
-        if agency not in self._briefs.agencies:
+        if agency not in self._agencies:
             return  # What is open of one that has left is ended by a person.
         trouble = self._judge.trouble(agency, now)
         if trouble is not None:
@@ -317,7 +346,9 @@ class Pipeline:
             self._metrics.own_fault(cause, present=blame in faults or blame in told)
 
     def _show(self, agency: str) -> None:
-        for direction, health in self._judge.directions(agency).items():
-            if direction in AGENCY_DIRECTIONS:
-                up = None if health is Health.UNKNOWN else health is not Health.DOWN
-                self._metrics.mail_judged(agency, direction, up=up, degraded=health is Health.DEGRADED)
+        directions = self._judge.directions(agency)
+        for direction in map(Direction, AGENCY_DIRECTIONS):
+            # One that is probed no more is as good as unknown: what was last known of it says nothing.
+            health = directions.get(direction, Health.UNKNOWN)
+            up = None if health is Health.UNKNOWN else health is not Health.DOWN
+            self._metrics.mail_judged(agency, direction, up=up, degraded=health is Health.DEGRADED)

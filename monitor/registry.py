@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
@@ -100,6 +101,15 @@ class Agency(Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A mailbox, and what it was made of."""
+
+    mailbox: Mailbox
+    settings: MailboxSettings = field(repr=False)
+    trust: tuple[ssl.SSLContext, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
     """Everything that is watched."""
 
@@ -107,19 +117,54 @@ class Registry:
     agencies: Mapping[str, Agency] = field(default_factory=dict)
     #: Of all agencies, then the control routes.
     routes: tuple[WatchedRoute, ...] = ()
+    #: By name.
+    mailboxes: Mapping[str, Fitted] = field(default_factory=dict, repr=False)
+    _by_agency: Mapping[str, tuple[WatchedRoute, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Sort the routes: there are thousands, and an agency's are asked for by each."""
+        routes: dict[str, list[WatchedRoute]] = {}
+        for route in self.routes:
+            routes.setdefault(route.agency, []).append(route)
+        object.__setattr__(self, "_by_agency", {agency: tuple(each) for agency, each in routes.items()})
 
     def routes_of(self, agency: str) -> tuple[WatchedRoute, ...]:
         """Return the routes of one agency; of "" the control routes."""
-        return tuple(route for route in self.routes if route.agency == agency)
+        return self._by_agency.get(agency, ())
 
 
-def build_registry(agencies: Mapping[str, Agency], settings: Settings, trust: Trust) -> Registry:
-    """Return the registry of *agencies*, which were checked. Mailboxes are called "CODE/key", references by their key."""
-    references = {name: mailbox.build(name, trust) for name, mailbox in settings.references.items()}
+class _Fitter:
+    """Makes mailboxes; one of which nothing has changed is the one that is in use."""
+
+    def __init__(self, trust: Trust, in_use: Mapping[str, Fitted]) -> None:
+        self._trust = trust
+        self._in_use = in_use
+        self.made: dict[str, Fitted] = {}
+
+    def fit(self, name: str, settings: MailboxSettings) -> Mailbox:
+        oauth = settings.login.oauth
+        files = [settings.ca_file] if oauth is None else [settings.ca_file, oauth.ca_file]
+        trust = tuple(map(self._trust.context, files))
+        fitted = self._in_use.get(name)
+        if fitted is None or (fitted.settings, fitted.trust) != (settings, trust):
+            fitted = Fitted(mailbox=settings.build(name, self._trust), settings=settings, trust=trust)
+        self.made[name] = fitted
+        return fitted.mailbox
+
+
+def build_registry(
+    agencies: Mapping[str, Agency], settings: Settings, trust: Trust, in_force: Registry | None = None
+) -> Registry:
+    """Return the registry of *agencies*, which were checked. Mailboxes are called "CODE/key", references by their key.
+
+    Of the registry that is *in_force*, mailboxes are kept that have not changed.
+    """
+    fitter = _Fitter(trust, {} if in_force is None else in_force.mailboxes)
+    references = {name: fitter.fit(name, mailbox) for name, mailbox in settings.references.items()}
     everywhere = build_maintenance(settings.maintenance, settings.time_zone)
     routes: list[WatchedRoute] = []
     for code, agency in agencies.items():
-        mailboxes = {key: mailbox.build(f"{code}/{key}", trust) for key, mailbox in agency.mailboxes.items()}
+        mailboxes = {key: fitter.fit(f"{code}/{key}", mailbox) for key, mailbox in agency.mailboxes.items()}
         zone = agency.time_zone or settings.time_zone
         probing = agency.probing.over(settings.probing).build(
             zone, (*everywhere, *build_maintenance(agency.maintenance, zone))
@@ -127,7 +172,7 @@ def build_registry(agencies: Mapping[str, Agency], settings: Settings, trust: Tr
         routes += [_watched(code, leg, mailboxes, references, probing) for leg in agency.legs(settings.references)]
     probing = settings.probing.build(settings.time_zone, everywhere)
     routes += [_watched("", leg, {}, references, probing) for leg in control_legs(settings.references)]
-    return Registry(agencies=dict(agencies), routes=tuple(routes))
+    return Registry(agencies=dict(agencies), routes=tuple(routes), mailboxes=fitter.made)
 
 
 def _watched(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,22 +15,20 @@ from alerts.dispatcher import Dispatcher
 from alerts.exchange import Exchange, Line
 from alerts.store import StoreAway
 from monitor.config.loading import BadConfiguration, Configuration, load
+from monitor.config.memory import Memory
 from monitor.config.problem import Problem, Severity
 from monitor.keeping import keep_doing
 from monitor.lines import Retirement, build_lines, close_lines
 from monitor.proof.lifecycle import Lifecycle
 from monitor.store.records import Records
-from monitor.watch import Surroundings, Watch, abandoned, make_watch, retire
+from monitor.watch import Surroundings, Watch, abandoned, make_watch, prepare, take_up
 
 log = structlog.get_logger()
 
-#: In seconds, between two tries to begin a watch on a store that is away.
-_AGAIN = 1.0
 
-
-async def read(path: Path, environ: Mapping[str, str]) -> Configuration:
-    """Read the configuration; raise `BadConfiguration` when it cannot be used."""
-    loaded = await asyncio.to_thread(load, path, environ)
+async def read(path: Path, environ: Mapping[str, str], memory: Memory) -> Configuration:
+    """Read the configuration; raise `BadConfiguration` when it cannot be used. *memory*: of earlier readings."""
+    loaded = await asyncio.to_thread(partial(load, path, environ, memory=memory))
     return loaded.accepted()
 
 
@@ -46,8 +45,9 @@ class Reloader:
         lifecycle: Lifecycle,
         exchange: Exchange,
         dispatcher: Dispatcher,
+        memory: Memory,
     ) -> None:
-        """*path*: the settings file."""
+        """*path*: the settings file. *memory*: of how the configuration was read that `begin` is given."""
         self._path = path
         self._environ = environ
         self._around = around
@@ -61,14 +61,18 @@ class Reloader:
         self.watch: Watch
         #: Gateways that are not in use any more.
         self.retirement = Retirement()
-        #: A configuration that waits for the watch over the last one to end, and what says that it has been taken up.
-        self._next: asyncio.Queue[tuple[Configuration, asyncio.Event]] = asyncio.Queue()
+        self._memory = memory
+        #: What is only read at the start is as this one says.
+        self._started_with: Configuration
         self._reloading = asyncio.Lock()
 
     async def begin(self, configuration: Configuration) -> None:
         """Take up the first configuration."""
         await self._record(configuration, "start")
         self.watch = await make_watch(configuration, self._around)
+        self._memory.in_force = configuration.registry
+        self._started_with = configuration
+        self._metrics.restart_needed(needed=False)
         await self._abandoned(configuration)
         self._metrics.reload_finished(ok=True, now=self._clock.now())
 
@@ -101,20 +105,20 @@ class Reloader:
 
     async def _reload(self, by: str) -> Sequence[Problem]:
         try:
-            configuration = await read(self._path, self._environ)
+            configuration = await read(self._path, self._environ, self._memory)
         except BadConfiguration as bad:
             self._metrics.reload_finished(ok=False, now=self._clock.now())
             errors = [str(p) for p in bad.problems if p.severity is Severity.ERROR]
             log.warning("configuration refused; the old one stays in force", errors=errors[:20])
             await self._lifecycle.refused(by, errors)
             return bad.problems
-        before = self.watch.configuration
         await self._take_up(configuration, by)
-        return [*needs_restart(before, configuration, self._path), *await self._abandoned(configuration)]
+        return [*self._waiting_for_restart(configuration), *await self._abandoned(configuration)]
 
     async def _take_up(self, configuration: Configuration, by: str) -> None:
         before = self.watch.configuration
         # All that may fail comes before anything is changed.
+        change = await prepare(self.watch, configuration, self._around)
         in_use = list(self._exchange)
         lines = build_lines(configuration.settings, self._path.parent, before=before.settings, in_use=in_use)
         try:
@@ -123,13 +127,19 @@ class Reloader:
             await close_lines(_beside(lines, in_use))
             raise
         self.retirement.enter(_beside(self._exchange.replace(lines), lines))
-        retire(self._metrics, before, configuration)
-        taken_up = asyncio.Event()
-        self._next.put_nowait((configuration, taken_up))
-        await taken_up.wait()
+        self.watch = await take_up(self.watch, change, self._around)
+        self._memory.in_force = configuration.registry
         self._dispatcher.poke()
         self._metrics.reload_finished(ok=True, now=self._clock.now())
         log.info("configuration taken up", agencies=len(configuration.registry.agencies))
+
+    def _waiting_for_restart(self, configuration: Configuration) -> Sequence[Problem]:
+        """Return, log and show which settings are not in force before the service starts anew."""
+        found = needs_restart(self._started_with, configuration, self._path)
+        self._metrics.restart_needed(needed=bool(found))
+        if found:
+            log.warning("settings take effect at the next start", keys=[problem.key for problem in found])
+        return found
 
     async def _abandoned(self, configuration: Configuration) -> Sequence[Problem]:
         """Return what is open of agencies that are watched no more; it is logged, too: a start answers nobody."""
@@ -150,31 +160,12 @@ class Reloader:
         if applied.added or applied.changed or applied.removed:
             log.info("agencies applied", added=applied.added, changed=applied.changed, removed=applied.removed)
 
-    async def keep_watching(self) -> NoReturn:
-        """Let the watch in force work, and the next one after it, until cancelled."""
-        while True:
-            async with asyncio.TaskGroup() as tasks:
-                at_work = [
-                    tasks.create_task(self.watch.prober.run()),
-                    tasks.create_task(self.watch.inspector.run()),
-                    tasks.create_task(self.watch.pipeline.keep_telling()),
-                ]
-                configuration, taken_up = await self._next.get()
-                for task in at_work:
-                    task.cancel()
-            # Only now: what the last watch still told the store is where the new one goes on.
-            self.watch = await self._make_watch(configuration)
-            taken_up.set()
-
-    async def _make_watch(self, configuration: Configuration) -> Watch:
-        """Make a watch as soon as the store lets it read where the last one left off."""
-        while True:
-            try:
-                if await self._around.history.catch_up() == 0:
-                    return await make_watch(configuration, self._around)
-            except StoreAway:
-                pass
-            await asyncio.sleep(_AGAIN)
+    async def keep_watching(self) -> None:
+        """Let the watch work, under whatever configuration is in force, until cancelled."""
+        watch = self.watch
+        async with asyncio.TaskGroup() as tasks:
+            for work in (watch.prober.run(), watch.inspector.run(), watch.pipeline.keep_telling()):
+                tasks.create_task(work)
 
 
 def _beside(lines: Iterable[Line], others: Iterable[Line]) -> list[Line]:
@@ -184,7 +175,7 @@ def _beside(lines: Iterable[Line], others: Iterable[Line]) -> list[Line]:
 
 
 def needs_restart(before: Configuration, after: Configuration, path: Path) -> Sequence[Problem]:
-    """Return a warning for each setting that changed and is only read at the start."""
+    """Return a warning for each setting that is only read at the start, and was another one then."""
     old, new = before.settings, after.settings
     fixed: dict[str, tuple[object, object]] = {
         "listen": (old.listen, new.listen),
@@ -192,6 +183,7 @@ def needs_restart(before: Configuration, after: Configuration, path: Path) -> Se
         "state": (old.state, new.state),
         "store": (old.store, new.store),
         "prober": (old.prober, new.prober),
+        "site": (old.site, new.site),
         # The texts themselves: their directory may be the same.
         "wording": (before.wording, after.wording),
     }

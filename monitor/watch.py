@@ -1,40 +1,43 @@
 """What follows from one configuration: routes, their judge, the pipeline, the prober, the inspector.
 
-A reload makes a new one.
+A reload changes what the configuration changes, and nothing else (docs/adr/0026).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import NoReturn
 
+from alerts.brief import Brief
 from alerts.clock import Clock
 from alerts.incident import Incident
 from alerts.notice import Matter
+from alerts.store import StoreAway
 from monitor.briefs import own_brief
 from monitor.config.loading import Configuration
 from monitor.config.problem import Problem, Severity
 from monitor.config.provider import build_providers
 from monitor.judging.flapping import FlappingPolicy
-from monitor.judging.health import HealthPolicy
+from monitor.judging.health import Health, HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.judging.matter import can_end
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.pipeline import Alerting, Briefs, Pipeline
+from monitor.probing.difference import Difference, difference
 from monitor.probing.inspection import Assignment, assignments
-from monitor.probing.inspector import Inspections, Inspector
+from monitor.probing.inspector import Inspector
 from monitor.probing.kinds import ROUND_TRIP, check_kinds, probe_kinds
 from monitor.probing.prober import Prober
 from monitor.probing.route import WatchedRoute
 from monitor.probing.window import Hours
-from monitor.registry import premises
-from monitor.settings import Settings
-from monitor.store.history import History
+from monitor.registry import Agency, premises
+from monitor.settings import Settings, Shared
+from monitor.store.history import History, Sent
 from monitor.store.ledger import SqlStore
 from probes.mailbox import OAuth
 from probes.token import TokenSigner
@@ -44,7 +47,7 @@ _TOKENS_EVERY = timedelta(seconds=15)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a watch is built with: all that outlives a reload."""
+    """What a watch is built with."""
 
     signer: TokenSigner
     store: SqlStore
@@ -52,12 +55,11 @@ class Surroundings:
     alerting: Alerting
     metrics: Metrics
     clock: Clock
-    inspections: Inspections = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """A configuration at work."""
+    """A configuration at work. The next one has the same parts: they are told what has changed."""
 
     configuration: Configuration
     routes: Mapping[str, WatchedRoute]
@@ -65,37 +67,51 @@ class Watch:
     pipeline: Pipeline
     prober: Prober
     inspector: Inspector
+    #: The prober puts them there, and the checks look at them.
+    specimens: MutableMapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Past:
+    """What the store says of routes and agencies from before they are watched here."""
+
+    healths: Mapping[str, tuple[Health, datetime]] = field(default_factory=dict)
+    deferrals: Mapping[str, datetime] = field(default_factory=dict)
+    falls: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
+    open_incidents: Mapping[str, Matter] = field(default_factory=dict)
+    tokens: Mapping[str, Sent] = field(default_factory=dict)
+
+    def tell(self, judge: Judge, routes: Iterable[WatchedRoute], agencies: Collection[str]) -> None:
+        """Tell *judge* of *routes* and *agencies* that it has gained."""
+        names = {route.name for route in routes}
+        ours = {name: judged for name, judged in self.healths.items() if name not in judge.routes}
+        judge.restore({name: judged for name, judged in self.healths.items() if name in names} | ours)
+        judge.restore_deferrals({name: since for name, since in self.deferrals.items() if name in names})
+        falls = {agency: at for agency, at in self.falls.items() if agency in agencies}
+        judge.restore_falls(falls, self.open_incidents.keys())
 
 
 async def make_watch(configuration: Configuration, around: Surroundings) -> Watch:
     """Build a watch that takes up where the store says the last one left off."""
     settings, registry = configuration.settings, configuration.registry
     routes = {route.name: route for route in registry.routes}
-    flapping = settings.flapping.build()
-    judge = Judge(routes.values(), _own_policy(settings), flapping)
-    judge.restore(await around.history.healths())
-    now, budgets = around.clock.now(), [route.probing.deferred_budget for route in registry.routes]
-    # What was put off longer ago than twice its budget has used it up however long it has been.
-    judge.restore_deferrals(await around.history.deferrals(now - 2 * max(budgets, default=timedelta(0))))
-    judge.restore_falls(*await _falls(around.store, flapping, now))
-    #: The prober puts them there, and the checks look at them.
+    past = await _past(registry.routes, settings, around)
+    judge = Judge(routes.values(), _own_policy(settings), settings.flapping.build())
+    past.tell(judge, routes.values(), registry.agencies)
     specimens: dict[str, bytes] = {}
-    assigned = _assigned(configuration, specimens.get)
-    announce(around.metrics, configuration, assigned)
-    shared = settings.shared()
+    agencies = (*registry.agencies, NO_AGENCY)
+    assigned = _assigned(configuration, agencies, specimens)
+    announce(around.metrics, configuration, assigned, agencies)
     pipeline = Pipeline(
         judge=judge,
-        routes=routes,
-        briefs=Briefs(
-            agencies={code: agency.brief(shared) for code, agency in registry.agencies.items()},
-            ours=lambda suspect: own_brief(settings, suspect),
-        ),
+        routes=judge.routes,
+        briefs=_briefs(configuration),
         history=around.history,
         alerting=around.alerting,
         metrics=around.metrics,
         clock=around.clock,
         site=settings.site,
-        open_incidents=await _open_incidents(around.store),
+        open_incidents=past.open_incidents,
         open_keys=partial(_open_keys, around.store),
     )
     prober = Prober(
@@ -107,11 +123,11 @@ async def make_watch(configuration: Configuration, around: Surroundings) -> Watc
         history=around.history,
         metrics=around.metrics,
         clock=around.clock,
-        known_tokens=await around.history.tokens(now),
+        known_tokens=past.tokens,
         providers=build_providers(settings.providers),
         specimens=specimens,
     )
-    inspector = Inspector(assigned, latest=around.inspections, metrics=around.metrics, clock=around.clock)
+    inspector = Inspector(assigned, latest={}, metrics=around.metrics, clock=around.clock)
     return Watch(
         configuration=configuration,
         routes=routes,
@@ -119,16 +135,132 @@ async def make_watch(configuration: Configuration, around: Surroundings) -> Watc
         pipeline=pipeline,
         prober=prober,
         inspector=inspector,
+        specimens=specimens,
     )
 
 
-def announce(metrics: Metrics, configuration: Configuration, assigned: Sequence[Assignment]) -> None:
-    """Tell the metrics what exists; what has left is forgotten by `retire`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A configuration that can be taken up. Nothing has been changed yet, and nothing that follows can fail."""
+
+    configuration: Configuration
+    routes: Mapping[str, WatchedRoute]
+    difference: Difference
+    past: _Past
+
+
+async def prepare(watch: Watch, configuration: Configuration, around: Surroundings) -> Change:
+    """Find out what *configuration* changes, and read what is known of what is new. Raise `StoreAway`."""
+    routes = {route.name: route for route in configuration.registry.routes}
+    found = difference(watch.routes, routes)
+    past = await _past(found.gained, configuration.settings, around) if found.gained else _Past()
+    return Change(configuration=configuration, routes=routes, difference=found, past=past)
+
+
+async def take_up(watch: Watch, change: Change, around: Surroundings) -> Watch:
+    """Let the parts of *watch* follow a change, and return the watch that is in force then.
+
+    What the change does not name goes on: runs, watchers, streaks, budgets, places in the schedule.
+    """
+    before, after, found = watch.configuration, change.configuration, change.difference
+    old, new = before.registry.agencies.keys(), after.registry.agencies.keys()
+    judge, pipeline, prober = watch.judge, watch.pipeline, watch.prober
+    if found.released:
+        await prober.release(found.released)
+        judge.release(found.released)
+    if before.settings.providers != after.settings.providers:
+        prober.allow(build_providers(after.settings.providers))
+    if found.altered:
+        # What their runs under way have said until now was still said of them as they were.
+        await prober.alter(found.altered)
+        judge.alter(found.altered)
+    if found.gained:
+        judge.gain(found.gained)
+    judge.govern(_own_policy(after.settings), after.settings.flapping.build())
+    change.past.tell(judge, found.gained, new - old)
+    retire(around.metrics, before, after)
+    touched = _touched(before, after, found)
+    assigned = _assigned(after, touched, watch.specimens)
+    announce(around.metrics, after, assigned, touched)
+    pipeline.brief(_briefs(after))
+    pipeline.release(old - new)
+    pipeline.gain(new - old, change.past.open_incidents)
+    pipeline.look_again()
+    watch.inspector.release(old - new)
+    watch.inspector.assign(assigned, touched)
+    if found.gained:
+        await prober.gain(found.gained, change.past.tokens)
+    return replace(watch, configuration=after, routes=change.routes)
+
+
+def _touched(before: Configuration, after: Configuration, found: Difference) -> Collection[str]:
+    """Return the agencies, and "" for what is our own, of which anything may be otherwise, in the order of their files."""
+    agencies = (*after.registry.agencies, NO_AGENCY)
+    was, becomes = before.settings, after.settings
+    if (was.checks, was.references) != (becomes.checks, becomes.references):
+        return agencies  # Whom and from where the checks ask.
+    known = before.registry.agencies
+    return [
+        agency
+        for agency in agencies
+        if agency in found.agencies or known.get(agency) is not after.registry.agencies.get(agency)
+    ]
+
+
+async def _past(routes: Collection[WatchedRoute], settings: Settings, around: Surroundings) -> _Past:
+    """Read what is known of *routes*."""
+    history, now = around.history, around.clock.now()
+    if await history.catch_up():
+        raise StoreAway("results still wait to be written")
+    budgets = [route.probing.deferred_budget for route in routes]
+    falls, still = await _falls(around.store, settings.flapping.build(), now)
+    return _Past(
+        healths=await history.healths(),
+        # What was put off longer ago than twice its budget has used it up however long it has been.
+        deferrals=await history.deferrals(now - 2 * max(budgets, default=timedelta(0))),
+        falls=falls,
+        open_incidents=still,
+        tokens=await history.tokens(now),
+    )
+
+
+class _Briefs(Mapping[str, Brief]):
+    """Whom to tell about each agency, made when it is first asked for: of thousands few are."""
+
+    def __init__(self, agencies: Mapping[str, Agency], shared: Callable[[], Shared]) -> None:
+        self._agencies = agencies
+        self._shared = shared
+        self._made: dict[str, Brief] = {}
+
+    def __getitem__(self, agency: str) -> Brief:
+        if agency not in self._made:
+            self._made[agency] = self._agencies[agency].brief(self._shared())
+        return self._made[agency]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._agencies)
+
+    def __len__(self) -> int:
+        return len(self._agencies)
+
+
+def _briefs(configuration: Configuration) -> Briefs:
+    settings = configuration.settings
+    return Briefs(
+        agencies=_Briefs(configuration.registry.agencies, cache(settings.shared)),
+        ours=lambda suspect: own_brief(settings, suspect),
+    )
+
+
+def announce(
+    metrics: Metrics, configuration: Configuration, assigned: Sequence[Assignment], agencies: Iterable[str]
+) -> None:
+    """Tell the metrics what there is of *agencies*, and which gateways; what has left is forgotten by `retire`."""
     registry, settings = configuration.registry, configuration.settings
     checks: dict[str, list[str]] = defaultdict(list)
     for each in assigned:
         checks[each.premises.agency].append(each.kind.name)
-    for agency in (*registry.agencies, NO_AGENCY):
+    for agency in agencies:
         routes = [route.name for route in registry.routes_of(agency)]
         metrics.watch_agency(agency, routes=routes, checks=checks[agency])
     for channel, entries in settings.gateways.items():
@@ -182,18 +314,23 @@ def abandoned(incidents: Iterable[Incident], configuration: Configuration) -> Se
     ]
 
 
-def _assigned(configuration: Configuration, specimen: Callable[[str], bytes | None]) -> Sequence[Assignment]:
+def _assigned(
+    configuration: Configuration, agencies: Iterable[str], specimens: Mapping[str, bytes]
+) -> Sequence[Assignment]:
     settings, registry = configuration.settings, configuration.registry
+    places = [premises(code, registry, settings, specimen=partial(specimens.get, code)) for code in agencies]
+    known = [code for code in (place.agency for place in places) if code in registry.agencies]
     return assignments(
         check_kinds(),
-        [
-            premises(agency, registry, settings, specimen=partial(specimen, agency))
-            for agency in (*registry.agencies, NO_AGENCY)
-        ],
+        places,
         settings.checks.kinds,
-        {code: agency.checks.kinds for code, agency in registry.agencies.items()},
+        {code: registry.agencies[code].checks.kinds for code in known},
         # Maintenance is a whole agency's, and hours only say when mail is probed.
-        {r.agency: Hours(maintenance=r.probing.hours.maintenance) for r in registry.routes},
+        {
+            place.agency: Hours(maintenance=routes[0].probing.hours.maintenance)
+            for place in places
+            if (routes := registry.routes_of(place.agency))
+        },
     )
 
 
@@ -202,8 +339,10 @@ def _own_policy(settings: Settings) -> HealthPolicy:
     return HealthPolicy(failures_to_down=probing.failures_to_down, successes_to_up=probing.successes_to_up)
 
 
-async def _falls(store: SqlStore, policy: FlappingPolicy, now: datetime) -> tuple[dict[str, list[datetime]], set[str]]:
-    """Return when agencies fell lately, by the incidents that were opened, and which have one still."""
+async def _falls(
+    store: SqlStore, policy: FlappingPolicy, now: datetime
+) -> tuple[Mapping[str, Sequence[datetime]], Mapping[str, Matter]]:
+    """Return when agencies fell lately, by the incidents that were opened, and what is open still."""
     async with store.reading() as ledger:
         opened = await ledger.opened_since(now - policy.within)
         still = await ledger.open_incidents()
@@ -212,12 +351,7 @@ async def _falls(store: SqlStore, policy: FlappingPolicy, now: datetime) -> tupl
         falls.setdefault(key, []).append(at)
     # One that was held open hides how often it fell meanwhile: until it has been quiet, it is not believed.
     falls |= {incident.dedup_key: [now] * policy.falls for incident in still if incident.unsteady}
-    return falls, {incident.dedup_key for incident in still}
-
-
-async def _open_incidents(store: SqlStore) -> dict[str, Matter]:
-    async with store.reading() as ledger:
-        return {incident.dedup_key: incident.matter for incident in await ledger.open_incidents()}
+    return falls, {incident.dedup_key: incident.matter for incident in still}
 
 
 async def _open_keys(store: SqlStore) -> Collection[str]:

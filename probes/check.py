@@ -65,7 +65,7 @@ class Premises:
     domains: tuple[str, ...]
     name_servers: NameServers = field(default_factory=NameServers)
     #: Returns the latest message from this agency that arrived elsewhere, whole; `None` when there is none yet.
-    specimen: Callable[[], bytes | None] = lambda: None
+    specimen: Callable[[], bytes | None] = field(default=lambda: None, compare=False)
     #: An address of ours, for the envelope of what is asked of servers and never sent.
     our_address: str = ""
     #: Whether a server may be asked (RCPT) if it would take a message to a mailbox here.

@@ -25,8 +25,8 @@ class Server:
     host: str
     port: int
     security: Security
-    #: Shared by all sessions to the same authority: making one costs 4 ms of CPU.
-    tls: ssl.SSLContext = field(repr=False, compare=False)
+    #: Shared by all sessions to the same authority: making one costs 4 ms of CPU. Another one is another trust.
+    tls: ssl.SSLContext = field(repr=False)
     #: The name the certificate must carry when it is not `host` (a server met by its address).
     tls_name: str | None = None
 
@@ -75,7 +75,8 @@ class OAuth:
     """A sign-in with an access token (SASL XOAUTH2), as Google Workspace and Microsoft 365 ask for."""
 
     username: str
-    tokens: AccessTokens = field(repr=False, compare=False)
+    #: Another source of them is another sign-in, though the name is the same.
+    tokens: AccessTokens = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

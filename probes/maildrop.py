@@ -41,7 +41,7 @@ class Maildrop:
     def __init__(self, reception: Reception, *, patience: Patience, pace: Pace) -> None:
         self._reception = reception
         self._mailbox = reception.mailbox
-        self._patience = patience
+        self.patience = patience
         self._pace = pace
         self._trace: Trace = Recorder()
         #: Opened and not looked through yet.
@@ -78,7 +78,7 @@ class Maildrop:
         try:
             with stage(self._trace, Phase.RETRIEVE, Party.RECIPIENT):
                 try:
-                    async with asyncio.timeout(self._patience.session.total_seconds()):
+                    async with asyncio.timeout(self.patience.session.total_seconds()):
                         await self._read(session, sweep)
                         await self._leave(session)
                 except TimeoutError as late:
@@ -115,7 +115,7 @@ class Maildrop:
             self._session = None
 
     async def _enter(self) -> Session:
-        within = self._patience.session
+        within = self.patience.session
         tried = 1
         while True:
             try:

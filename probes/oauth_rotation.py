@@ -19,8 +19,8 @@ _log = structlog.get_logger(__name__)
 class Rotation:
     """The refresh token to use next: the configured one until the provider gives another.
 
-    Without *file* the other one is kept in memory only: after a restart or a reload the configured one is used again,
-    which a provider that rotates strictly takes for theft. *file* belongs to Pantau; it says which configured token it
+    Without *file* the other one is kept in memory only: after a restart, or a change of the mailbox, the configured one
+    is used again, which a provider that rotates strictly takes for theft. *file* belongs to Pantau; it says which configured token it
     followed, so that one that is configured anew is used at once.
     """
 

@@ -74,7 +74,7 @@ class Postbox:
     def __init__(self, reception: Reception, *, patience: Patience, pace: Pace, stir: Callable[[], None]) -> None:
         self._reception = reception
         self._mailbox = reception.mailbox
-        self._patience = patience
+        self.patience = patience
         self._pace = pace
         self._stir = stir
         self._session: Session | None = None
@@ -104,15 +104,15 @@ class Postbox:
             self._mailbox,
             trace,
             Party.RECIPIENT,
-            leg=self._patience.session * _LEG,
-            within=self._patience.session,
+            leg=self.patience.session * _LEG,
+            within=self.patience.session,
             stir=self._stir,
         )
         self._session = session
         with stage(trace, Phase.RETRIEVE, Party.RECIPIENT):
-            async with asyncio.timeout(self._patience.session.total_seconds()):
+            async with asyncio.timeout(self.patience.session.total_seconds()):
                 await self._enter(session)
-        session.hasten(min(self._pace.answer, self._patience.session))
+        session.hasten(min(self._pace.answer, self.patience.session))
 
     async def look(self, *, junk_every: timedelta, sweep: timedelta) -> None:
         """Read what is new in the inbox, a piece of what was left behind, and the junk when it is its turn."""

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from probes.pace import Pace
-from probes.probe import Trace
+from probes.probe import Patience, Trace
 
 #: Waits until the watch has looked once more, no longer than a span; says whether it has.
 CaughtUp = Callable[[timedelta], Awaitable[bool]]
@@ -39,6 +39,8 @@ class MailReader(Protocol):
     and `open` it again.
     """
 
+    #: With how much of it servers are met; it may change.
+    patience: Patience
     #: Whatever has been dealt with has been deleted, too.
     tidy: asyncio.Event
 

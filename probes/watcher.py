@@ -8,7 +8,7 @@ what nobody waits for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -65,7 +65,7 @@ class MailboxWatcher:
         #: When inbox and junk were last looked through, on the loop's clock.
         self.looked_at: float | None = None
         self._said = said
-        self._patience = patience or Patience()
+        patience = patience or Patience()
         self._pace = pace or Pace()
         self._waiting: dict[str, list[Expectation]] = {}
         self._ledger = Ledger(ended=ended, arrived=arrived)
@@ -79,7 +79,7 @@ class MailboxWatcher:
             on_arrival=on_arrival,
             clock=clock,
         )
-        self._reader = _reader_of(reception, self._patience, self._pace, self._stirred.set)
+        self._reader = _reader_of(reception, patience, self._pace, self._stirred.set)
         self._allowance = Allowance(at_once=self._pace.at_once, a_second=self._pace.a_second, clock=self._time)
         self._recorder: Recorder | None = None
         self._up = False
@@ -98,6 +98,19 @@ class MailboxWatcher:
         #: Why it cannot be read, as the log was last told.
         self._told: str | None = None
         self._hold_until = 0.0
+
+    def be_patient(self, patience: Patience) -> None:
+        """Watch with this patience from now on: other routes use the mailbox now, or want to wait longer."""
+        if self._reader is not None:
+            self._reader.patience = patience
+
+    def know(self, tokens: Mapping[str, bool]) -> None:
+        """Hear of earlier runs, by the ids of their tokens, and whether their mail has been here."""
+        for token_id, came in tokens.items():
+            if self._ledger.fate(token_id) is None:
+                self._ledger.over(token_id, Party.RECIPIENT)
+                if came:
+                    self._ledger.arrived(token_id)
 
     def expect(self, token: Token, party: Party = Party.RECIPIENT) -> Expectation:
         """Claim the mail with *token*, before it is sent.

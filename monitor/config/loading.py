@@ -19,6 +19,7 @@ from monitor.config.drill import check_drilled, check_room
 from monitor.config.duplicate import Uniques
 from monitor.config.findings import Findings
 from monitor.config.gateway import gateway_kinds
+from monitor.config.memory import Memory
 from monitor.config.outlook import check_outlook
 from monitor.config.problem import Problem, Severity
 from monitor.config.provider import build_providers
@@ -110,14 +111,17 @@ def load(
     kinds: Mapping[str, GatewayKind] | None = None,
     checks: Mapping[str, CheckKind] | None = None,
     now: datetime | None = None,
+    memory: Memory | None = None,
 ) -> Loaded:
     """Read the settings file at *path* and the agencies it names; never raises for what files hold.
 
     *kinds* are the gateways that may be configured, *checks* the checks; default: those that ship. With *now* it is also
     noted what is going to be wrong; that makes no configuration unusable. Raise `TypeError` when one of the kinds is
-    not what it should be.
+    not what it should be. *memory*: of earlier readings, for one who reads again and again.
     """
-    vault, trust, uniques = Vault(directory=path.parent, environ=environ), Trust(), Uniques()
+    memory = memory or Memory()
+    vault, trust, uniques = Vault(directory=path.parent, environ=environ), memory.trust, Uniques()
+    trust.look_again()
     findings = Findings(read_document(path))
     checks = check_kinds() if checks is None else checks
     settings = read_settings(findings, vault, gateway_kinds() if kinds is None else kinds, checks)
@@ -136,7 +140,7 @@ def load(
     loaded = _loaded((findings, *others, *days), environ)
     if loaded.errors or settings is None or wording is None:
         return loaded
-    registry = build_registry({agency.agency: agency for agency in agencies}, settings, trust)
+    registry = build_registry({agency.agency: agency for agency in agencies}, settings, trust, memory.in_force)
     found = {agency.agency: each for agency, each in zip(agencies, others, strict=True)}
     check_timetable(registry.routes, build_providers(settings.providers), {"": findings, **found})
     _check_vigil(settings, agencies, wording, findings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from alerts.notice import Matter
@@ -19,10 +19,26 @@ _IN_TROUBLE = frozenset({Health.DOWN, Health.DEGRADED})
 class AgencyMail:
     """Joins an agency's routes into directions, and these into what is wrong."""
 
-    def __init__(self, routes: Sequence[tuple[WatchedRoute, Subject]], flapping: FlappingPolicy) -> None:
-        """Judge by *routes*, each with how it is judged itself."""
-        self.routes = routes
+    def __init__(self, flapping: FlappingPolicy) -> None:
+        self._routes: dict[str, tuple[WatchedRoute, Subject]] = {}
         self._flapping = Flapping(flapping)
+
+    @property
+    def routes(self) -> Collection[tuple[WatchedRoute, Subject]]:
+        """Its routes, each with how it is judged itself."""
+        return self._routes.values()
+
+    def judge_by(self, route: WatchedRoute, subject: Subject) -> None:
+        """Judge by *route* from now on, too, or as it is now."""
+        self._routes[route.name] = route, subject
+
+    def release(self, route: str) -> None:
+        """Judge by a route no more."""
+        del self._routes[route]
+
+    def govern(self, flapping: FlappingPolicy) -> None:
+        """Believe by *flapping* from now on; when it fell is not forgotten."""
+        self._flapping.policy = flapping
 
     def restore_falls(self, times: Iterable[datetime], *, is_down: bool) -> None:
         """Take up when it fell before a restart, oldest first, and whether it has an incident still."""

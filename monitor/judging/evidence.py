@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -136,11 +136,23 @@ def stretch(before: Proof, after: Proof) -> tuple[datetime, datetime] | None:
 class _Book:
     """What is known of one ability of each reference, and what has changed since it was last asked."""
 
-    def __init__(self, ability: Ability, references: Iterable[str]) -> None:
+    def __init__(self, ability: Ability) -> None:
         self._ability = ability
-        self.proofs = dict.fromkeys(references, Proof())
+        self.proofs: dict[str, Proof] = {}
         #: As it was, by the reference.
         self._before: dict[str, Proof] = {}
+
+    def follow(self, references: Iterable[str], exchanged: Collection[str]) -> None:
+        """Keep what is known of *references* only, and nothing of those *exchanged*."""
+        known = dict(self.proofs)
+        # `Evidence` holds the same mapping.
+        self.proofs.clear()
+        for reference in references:
+            self.proofs[reference] = known.get(reference, Proof())
+            if reference in exchanged:
+                self.put(reference, Proof())
+        for gone in known.keys() - self.proofs.keys():
+            self._before.pop(gone, None)
 
     def get(self, reference: str) -> Proof | None:
         return self.proofs.get(reference)
@@ -199,15 +211,14 @@ class Evidence:
 class Witness:
     """Collects evidence from every run that touches a reference mailbox."""
 
-    def __init__(self, controls: Iterable[WatchedRoute]) -> None:
-        self._next = {r.route.sender.name: r.route.recipient.name for r in controls}
-        self._previous = {recipient: sender for sender, recipient in self._next.items()}
-        names = [*dict.fromkeys([*self._next, *self._previous])]
-        self._reach = _Book(Ability.REACH, names)
-        self._sends = _Book(Ability.SEND, names)
-        self._receives = _Book(Ability.RECEIVE, names)
-        self._sends_well = _Book(Ability.SEND_WELL, names)
-        self._receives_well = _Book(Ability.RECEIVE_WELL, names)
+    def __init__(self, controls: Iterable[WatchedRoute] = ()) -> None:
+        self._next: dict[str, str] = {}
+        self._previous: dict[str, str] = {}
+        self._reach = _Book(Ability.REACH)
+        self._sends = _Book(Ability.SEND)
+        self._receives = _Book(Ability.RECEIVE)
+        self._sends_well = _Book(Ability.SEND_WELL)
+        self._receives_well = _Book(Ability.RECEIVE_WELL)
         self._books = (self._reach, self._sends, self._receives, self._sends_well, self._receives_well)
         self._evidence = Evidence(
             reach=self._reach.proofs,
@@ -216,6 +227,18 @@ class Witness:
             sends_well=self._sends_well.proofs,
             receives_well=self._receives_well.proofs,
         )
+        self.follow([*controls])
+
+    def follow(self, controls: Collection[WatchedRoute], exchanged: Collection[str] = ()) -> None:
+        """Collect by these control routes from now on.
+
+        What is known of a reference is kept, unless it is among those *exchanged*: a mailbox of the same name that is
+        another one has proven nothing.
+        """
+        self._next = {r.route.sender.name: r.route.recipient.name for r in controls}
+        self._previous = {recipient: sender for sender, recipient in self._next.items()}
+        for book in self._books:
+            book.follow(dict.fromkeys([*self._next, *self._previous]), exchanged)
 
     def evidence(self) -> Evidence:
         """Return what is known now."""

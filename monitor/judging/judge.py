@@ -14,6 +14,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
+from types import MappingProxyType
 
 from monitor.judging.agency import AgencyMail
 from monitor.judging.attribution import Blame, Verdict, rests_on, weigh
@@ -23,6 +24,7 @@ from monitor.judging.health import Grade, Health, HealthPolicy, is_news
 from monitor.judging.pending import Pending, PendingRun
 from monitor.judging.subject import Subject, presume
 from monitor.judging.suspect import OwnSide, Suspect, Trouble
+from monitor.probing.difference import exchanged, goes_elsewhere
 from monitor.probing.route import Direction, WatchedRoute
 from probes.result import Outcome, Phase, ProbeResult
 
@@ -46,21 +48,16 @@ class Judge:
         self, routes: Iterable[WatchedRoute], policy: HealthPolicy, flapping: FlappingPolicy | None = None
     ) -> None:
         """Judge *routes*; *policy* is for what is our own, *flapping* for when an agency is not believed to be well."""
-        flapping = flapping or FlappingPolicy()
-        self._routes = {route.name: route for route in routes}
-        self._subjects = {r.name: Subject(policy=r.probing.health) for r in self._routes.values()}
+        self._routes: dict[str, WatchedRoute] = {}
+        self._subjects: dict[str, Subject] = {}
         self._policy = policy
-        by_agency: dict[str, list[tuple[WatchedRoute, Subject]]] = {}
-        for route in self._routes.values():
-            by_agency.setdefault(route.agency, []).append((route, self._subjects[route.name]))
+        self._flapping = flapping or FlappingPolicy()
         #: By code; "" has the control routes, and one without routes is not there.
-        self._agencies = {agency: AgencyMail(routes, flapping) for agency, routes in by_agency.items()}
-        controls = {r.name: r for r in self._routes.values() if r.direction is Direction.CONTROL}
-        self._witness = Witness(list(controls.values()))
-        accounts = {m.name for r in self._routes.values() for m in (r.route.sender, r.route.recipient)}
-        self._own = OwnSide({name: (route, self._subjects[name]) for name, route in controls.items()}, accounts)
+        self._agencies: dict[str, AgencyMail] = {}
+        self._witness = Witness()
+        self._own = OwnSide()
         #: How each control route's last run ended.
-        self._controlled: dict[str, ProbeResult | None] = dict.fromkeys(controls)
+        self._controlled: dict[str, ProbeResult | None] = {}
         self._pending = Pending()
         #: Names of the routes with a run that may have got its answer, the first first; and of those with one that has
         #: got it since `looks` was last asked. In order, and each once.
@@ -71,8 +68,84 @@ class Judge:
         #: The latest time that was heard.
         self._heard: datetime | None = None
         #: Agencies that may stand otherwise than when `moved` was last asked, and routes that are judged otherwise.
-        self._moved: set[str] = set(self._agencies)
+        self._moved: set[str] = set()
         self._rejudged: set[str] = set()
+        self.gain(routes)
+
+    @property
+    def routes(self) -> Mapping[str, WatchedRoute]:
+        """What is judged now, by name; it changes with what is gained, altered and released."""
+        return MappingProxyType(self._routes)
+
+    # -- what is judged ------------------------------------------------------------------------------------------
+
+    def gain(self, routes: Iterable[WatchedRoute]) -> None:
+        """Judge *routes* from now on, too. Of what is known of them from before, it is told by the `restore` methods."""
+        for route in routes:
+            self._routes[route.name] = route
+            subject = self._subjects[route.name] = Subject(policy=route.probing.health)
+            self._agencies.setdefault(route.agency, AgencyMail(self._flapping)).judge_by(route, subject)
+            self._moved.add(route.agency)
+        self._follow()
+
+    def release(self, routes: Iterable[WatchedRoute]) -> None:
+        """Judge *routes* no more, and forget them; an agency without a route as well."""
+        for route in routes:
+            del self._routes[route.name], self._subjects[route.name]
+            self._await_nothing(route.name)
+            self._rejudged.discard(route.name)
+            self._moved.add(route.agency)
+            mail = self._agencies[route.agency]
+            mail.release(route.name)
+            if not mail.routes:
+                del self._agencies[route.agency]
+        self._follow()
+
+    def alter(self, routes: Iterable[WatchedRoute]) -> None:
+        """Judge *routes* as they are from now on.
+
+        One that goes the same way keeps its streak. On another way nothing is known yet: until it is, it stands as it
+        did.
+        """
+        others: set[str] = set()
+        for route in routes:
+            before, subject = self._routes[route.name], self._subjects[route.name]
+            if goes_elsewhere(before, route):
+                subject.begin_anew(route.probing.health)
+                self._await_nothing(route.name)
+                others |= exchanged(before, route)
+            elif subject.is_pending:
+                # How long it may wait is said by the route.
+                self._pending.put(route.name, _pending_runs(route, subject))
+            subject.policy = route.probing.health
+            self._routes[route.name] = route
+            self._agencies[route.agency].judge_by(route, subject)
+            self._moved.add(route.agency)
+        self._follow(others)
+
+    def _await_nothing(self, route_name: str) -> None:
+        """Forget the runs of a route that wait, and what they have got."""
+        self._pending.put(route_name, ())
+        self._answered.pop(route_name, None)
+        self._proven.pop(route_name, None)
+
+    def govern(self, policy: HealthPolicy, flapping: FlappingPolicy) -> None:
+        """Judge what is our own by *policy* from now on, and agencies that fall again and again by *flapping*."""
+        self._policy, self._flapping = policy, flapping
+        self._own.govern(policy)
+        for mail in self._agencies.values():
+            mail.govern(flapping)
+
+    def _follow(self, others: AbstractSet[str] = frozenset()) -> None:
+        """Let what judges our own side follow the routes; *others*: mailboxes that are others under the same name."""
+        controls = {r.name: r for r, _ in self._agencies[""].routes} if "" in self._agencies else {}
+        self._witness.follow(controls.values(), others)
+        accounts = {m.name for r in self._routes.values() for m in (r.route.sender, r.route.recipient)}
+        self._own.follow({name: (route, self._subjects[name]) for name, route in controls.items()}, accounts, others)
+        self._controlled = {
+            name: None if {r.route.sender.name, r.route.recipient.name} & others else self._controlled.get(name)
+            for name, r in controls.items()
+        }
 
     # -- remembering ---------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 
 from monitor.judging.attribution import Blame, Verdict
@@ -42,6 +42,12 @@ class Subject:
     def is_mute(self) -> bool:
         """Whether a streak of runs said nothing, for a fault of ours."""
         return self.silent >= self.policy.failures_to_down
+
+    def begin_anew(self, policy: HealthPolicy) -> None:
+        """Forget what runs have shown, because it is another thing now; how it was judged stands until that is known."""
+        now = Subject(policy=policy, health=self.health, changed_at=self.changed_at)
+        for each in fields(self):
+            setattr(self, each.name, getattr(now, each.name))
 
     def grades(self) -> list[Grade]:
         """Return what the latest runs said, oldest first."""

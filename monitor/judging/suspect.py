@@ -58,18 +58,12 @@ _OURS = Suspect(Blame.OURS)
 class OwnSide:
     """Takes in the ends of runs; says how what is our own stands."""
 
-    def __init__(self, controls: Mapping[str, tuple[WatchedRoute, Subject]], accounts: Iterable[str]) -> None:
-        """Judge by *controls*, the control routes and how each is judged; *accounts* are the names of all mailboxes."""
+    def __init__(self) -> None:
         #: By reference, the control routes around it.
         self._around: dict[str, list[tuple[WatchedRoute, Subject]]] = {}
-        for route, subject in controls.values():
-            for end in dict.fromkeys((route.route.sender.name, route.route.recipient.name)):
-                self._around.setdefault(end, []).append((route, subject))
-        references = {Suspect(Blame.REFERENCE, name) for name in self._around}
-        credentials = {Suspect(Blame.CREDENTIALS, name) for name in accounts}
-        self._suspects = {str(suspect): suspect for suspect in {_NETWORK, _OURS} | references | credentials}
+        self._suspects: dict[str, Suspect] = {}
         #: What is always judged anew: by evidence and by the clock, and of no number that grows.
-        self._references = references
+        self._references: set[Suspect] = set()
         self._parts: dict[Suspect, dict[_Part, Subject]] = {}
         #: Those that are down, among thousands of accounts, by what they are of.
         self._down: dict[Blame, set[_Part]] = {blame: set() for blame in Blame}
@@ -77,6 +71,40 @@ class OwnSide:
         self._moved: set[Suspect] = set()
         #: By control route that is in trouble on the way: the reference that is to blame.
         self._culprits: dict[str, str] = {}
+
+    def follow(
+        self,
+        controls: Mapping[str, tuple[WatchedRoute, Subject]],
+        accounts: Iterable[str],
+        exchanged: Collection[str] = (),
+    ) -> None:
+        """Judge by *controls* from now on, the control routes and how each is judged; *accounts* are all mailboxes.
+
+        What has left is forgotten. Of an account among those *exchanged*, which is another one under the same name, the
+        streaks are: how it was judged stands until it is known how the other one is.
+        """
+        self._around = {}
+        for route, subject in controls.values():
+            for end in dict.fromkeys((route.route.sender.name, route.route.recipient.name)):
+                self._around.setdefault(end, []).append((route, subject))
+        self._references = {Suspect(Blame.REFERENCE, name) for name in self._around}
+        known = {_NETWORK, _OURS} | self._references | {Suspect(Blame.CREDENTIALS, name) for name in accounts}
+        for gone in {*self._suspects.values()} - known:
+            parts = self._parts.pop(gone, {}).keys()
+            self._down[gone.blame] -= parts
+            self._rejudged -= parts
+            self._moved.add(gone)
+        self._suspects = {str(suspect): suspect for suspect in known}
+        for subject in (s for name in exchanged for s in self._of(Suspect(Blame.CREDENTIALS, name))):
+            subject.begin_anew(subject.policy)
+        untouched = {name for name, (route, _) in controls.items() if not _ends(route) & {*exchanged}}
+        self._culprits = {name: end for name, end in self._culprits.items() if name in untouched}
+
+    def govern(self, policy: HealthPolicy) -> None:
+        """Judge by *policy* from now on."""
+        for parts in self._parts.values():
+            for subject in parts.values():
+                subject.policy = policy
 
     def suspects(self) -> Collection[Suspect]:
         """Return all that can be suspected in this configuration."""
@@ -89,12 +117,12 @@ class OwnSide:
     # -- remembering ---------------------------------------------------------------------------------------------
 
     def restore(self, name: str, health: Health, since: datetime, policy: HealthPolicy) -> None:
-        """Take up how a part was judged before a restart; what has left the configuration is forgotten."""
+        """Take up how a part was judged before a restart; not what has left the configuration, or is known better."""
         suspect_name, _, server = name.partition("#")
         blame, _, who = suspect_name.partition("/")
         with suppress(ValueError):  # Written by another version.
             part = _Part(Suspect(Blame(blame), who), Party(server) if server else None)
-            if str(part.suspect) in self._suspects:
+            if str(part.suspect) in self._suspects and part not in self._parts.get(part.suspect, {}):
                 subject = Subject(policy=policy, health=health, changed_at=since)
                 self._parts.setdefault(part.suspect, {})[part] = subject
                 self._note(part, subject)
@@ -203,6 +231,10 @@ class OwnSide:
         if found is not None:
             self._culprits[route.name] = found
         return found
+
+
+def _ends(route: WatchedRoute) -> set[str]:
+    return {route.route.sender.name, route.route.recipient.name}
 
 
 def _account_grades(route: WatchedRoute, result: ProbeResult, verdict: Verdict) -> dict[_Part, Grade]:

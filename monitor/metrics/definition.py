@@ -170,6 +170,8 @@ class Definitions:
         self.reload_success = gauge("config_reload_success", "Whether the configuration was accepted when last read.")
         name = "config_last_reload_success_timestamp_seconds"
         self.reload_at = gauge(name, "When a configuration was last accepted.")
+        meaning = "Whether settings of the configuration in force wait for the next start."
+        self.restart_needed = gauge("config_restart_needed", meaning)
         name = "engine_last_cycle_timestamp_seconds"
         self.cycle_at = gauge(name, "When the incident engine last finished a cycle.")
         self.audit_entries = gauge("audit_entries", "How many entries the journal has.")

@@ -297,6 +297,10 @@ class Metrics:
         if ok:
             self._all.reload_at.set(now.timestamp())
 
+    def restart_needed(self, *, needed: bool) -> None:
+        """Show whether settings of the configuration in force wait for the next start."""
+        self._all.restart_needed.set(needed)
+
     def audit_head(self, head: Head) -> None:
         """Show where the journal ends."""
         self._all.audit_entries.set(head.number)

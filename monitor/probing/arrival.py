@@ -38,7 +38,7 @@ class Arrivals:
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        """*known*: tokens of earlier runs, the oldest first (`History.tokens`)."""
+        """*known*: tokens of earlier runs, the oldest first (`History.tokens`); *routes* change as routes do."""
         self._routes = routes
         self._judge = judge
         self._history = history
@@ -51,6 +51,12 @@ class Arrivals:
         self._came: deque[str] = deque(maxlen=_CAME_REMEMBERED)
         self._late: asyncio.Queue[tuple[str, datetime]] = asyncio.Queue()
         self._has_namesake = False
+
+    def know(self, known: Mapping[str, Sent]) -> None:
+        """Remember tokens of earlier runs, of routes that were gained since the start."""
+        self._missing |= {token_id: sent for token_id, sent in known.items() if not sent.came}
+        while len(self._missing) > _REMEMBERED:
+            del self._missing[next(iter(self._missing))]
 
     def sent(self, token_id: str, route: str, at: datetime) -> None:
         """Remember a token, before its message is sent."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -82,6 +82,7 @@ def _rounded(span: timedelta) -> timedelta:
 
 @dataclass(slots=True)
 class _Account:
+    address: str
     a_day: float
     a_minute: float
     #: How many messages were sent in each piece of the last day.
@@ -94,19 +95,28 @@ class _Account:
 class Budget:
     """What accounts with a limit have sent in the last day and the last minute."""
 
-    _accounts: Mapping[str, _Account]
+    _accounts: dict[str, _Account] = field(default_factory=dict)
 
     @classmethod
     def of(cls, senders: Iterable[Mailbox], providers: Providers) -> Budget:
         """Open an account for each of *senders* whose provider has a limit."""
-        accounts = {}
+        budget = cls()
+        budget.follow(senders, providers)
+        return budget
+
+    def follow(self, senders: Iterable[Mailbox], providers: Providers) -> None:
+        """Keep an account for each of *senders* whose provider has a limit; what one has sent is not forgotten."""
+        before, self._accounts = self._accounts, {}
         for sender in senders:
             provider = providers.of(sender)
-            if provider is not None and (provider.messages_per_day or provider.messages_per_minute):
-                accounts[sender.name] = _Account(
-                    a_day=provider.messages_per_day or math.inf, a_minute=provider.messages_per_minute or math.inf
-                )
-        return cls(accounts)
+            if provider is None or not (provider.messages_per_day or provider.messages_per_minute):
+                continue
+            account = before.get(sender.name)
+            if account is None or account.address != sender.address:
+                account = _Account(address=sender.address, a_day=math.inf, a_minute=math.inf)
+            account.a_day = provider.messages_per_day or math.inf
+            account.a_minute = provider.messages_per_minute or math.inf
+            self._accounts[sender.name] = account
 
     def spent(self, sender: str, at: datetime) -> None:
         """Take in that a message was sent at *at*, before or after a restart."""

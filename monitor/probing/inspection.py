@@ -76,11 +76,6 @@ def assignments(
     return tuple(sorted(found, key=lambda each: order[each.kind.name]))
 
 
-def holds(inspection: Inspection, assignment: Assignment) -> bool:
-    """Return whether an inspection under an earlier configuration tells of the same premises as they are now."""
-    return replace(inspection.premises, specimen=assignment.premises.specimen) == assignment.premises
-
-
 def changes(before: Sequence[Finding], after: Sequence[Finding]) -> tuple[Change, ...]:
     """Return the verdicts that are others than before; what passes at the first look is no news."""
     known = {(finding.aspect, finding.subject): finding.verdict for finding in before}

@@ -7,7 +7,7 @@ rules tell the NOC, and shown on the status page.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 import structlog
@@ -15,7 +15,7 @@ import structlog
 from alerts.clock import Clock
 from monitor.config.duration import format_duration
 from monitor.metrics import Metrics
-from monitor.probing.inspection import Assignment, Inspection, changes, holds, legible, unlooked
+from monitor.probing.inspection import Assignment, Inspection, changes, legible, unlooked
 from monitor.probing.schedule import Schedule
 from monitor.probing.ticker import Ticker
 from probes.check import Finding, Verdict
@@ -31,7 +31,7 @@ _ALL_WITHIN = timedelta(minutes=5)
 #: A first look that left something unknown is repeated once after this: no mail had come yet, or our network had not.
 _SECOND_LOOK = timedelta(minutes=10)
 
-#: The latest inspections, by agency and kind. Outlives the inspector: a reload makes a new one.
+#: The latest inspections, by agency and kind.
 Inspections = dict[tuple[str, str], Inspection]
 
 
@@ -48,23 +48,78 @@ class Inspector:
         apart: timedelta = _APART,
         second_look: timedelta = _SECOND_LOOK,
     ) -> None:
-        """*latest*: what the last inspector found, for this one to go on with. *apart*: between first looks."""
-        self._assignments = {"/".join(each.key): each for each in assignments}
+        """*latest*: what was found before, to go on with. *apart*: between first looks."""
+        self._assignments: dict[str, Assignment] = {}
         self._latest = latest
-        self._kinds: dict[str, list[str]] = {}
-        for agency, kind in (each.key for each in assignments):
-            self._kinds.setdefault(agency, []).append(kind)
+        #: By agency: the names of its assignments by their kinds.
+        self._kinds: dict[str, dict[str, str]] = {}
         self._metrics = metrics
         self._clock = clock
-        self._apart = min(apart, _ALL_WITHIN / max(1, len(assignments)))
+        self._most_apart = apart
         self._room = asyncio.Semaphore(_AT_ONCE)
         self._second_look = second_look
         #: What is to be looked at for the first time.
         self._new: set[str] = set()
+        #: When the next of them is to be.
+        self._first_at = clock.now()
         self._schedule = Schedule()
         self._ticker = Ticker(self._schedule, clock)
-        for gone in latest.keys() - {each.key for each in assignments}:
-            del latest[gone]
+        self.assign(assignments, {agency for agency, _ in latest})
+
+    # -- what is checked -----------------------------------------------------------------------------------------
+
+    def assign(self, assignments: Sequence[Assignment], agencies: Collection[str] = ()) -> None:
+        """Let these be all assignments of their agencies, and of *agencies*, from now on; others stay as they are.
+
+        What was found holds for as long as the premises are the same, and when it is looked at next stays, too.
+        """
+        mine: dict[str, dict[str, str]] = {}
+        for each in assignments:
+            agency, kind = each.key
+            mine.setdefault(agency, {})[kind] = "/".join(each.key)
+        for agency in {*mine, *agencies}:
+            for key in [key for key in self._latest if key[0] == agency and key[1] not in mine.get(agency, {})]:
+                del self._latest[key]
+            for kind, name in self._kinds.pop(agency, {}).items():
+                if kind not in mine.get(agency, {}):
+                    del self._assignments[name]
+                    self._schedule.remove(name)
+                    self._new.discard(name)
+        self._kinds |= mine
+        self._look_first_at([each for each in assignments if self._take_on(each)])
+        self._ticker.poke()
+
+    def release(self, agencies: Collection[str]) -> None:
+        """Check these no more, and forget what was found."""
+        self.assign((), agencies)
+
+    def _take_on(self, assignment: Assignment) -> bool:
+        """Plan an assignment; return whether it wants a look that is not planned yet."""
+        name, now = "/".join(assignment.key), self._clock.now()
+        before = self._assignments.get(name)
+        self._assignments[name] = assignment
+        if before is None:
+            self._schedule.add(name, assignment.interval, now, assignment.hours)
+        else:
+            self._schedule.change(name, assignment.interval, now, assignment.hours)
+        if assignment.kind.asked_for:
+            # At its own times only: a service that is restarted over and over must not lock an account.
+            return False
+        known = self._latest.get(assignment.key)
+        if before is not None and before.premises == assignment.premises:
+            return False
+        return known is None or known.premises != assignment.premises or now - known.at > assignment.interval
+
+    def _look_first_at(self, assignments: Sequence[Assignment]) -> None:
+        apart = min(self._most_apart, _ALL_WITHIN / max(1, len(self._assignments)))
+        self._first_at = max(self._clock.now(), self._first_at)
+        for assignment in assignments:
+            name = "/".join(assignment.key)
+            self._new.add(name)
+            self._schedule.look_again(name, self._first_at)
+            self._first_at += apart
+
+    # -- what was found ------------------------------------------------------------------------------------------
 
     def latest(self, agency: str) -> dict[str, Inspection | None]:
         """Return the latest inspection of each kind that is run for an agency; `None`: not looked at yet."""
@@ -72,40 +127,32 @@ class Inspector:
 
     async def run(self) -> None:
         """Check until cancelled. Checks are tasks of this one's group."""
-        self._plan()
         async with asyncio.TaskGroup() as tasks:
             while True:
                 for name in await self._ticker.due():
                     tasks.create_task(self._inspect(name, self._assignments[name]))
 
-    def _plan(self) -> None:
-        now = first = self._clock.now()
-        for name, assignment in self._assignments.items():
-            self._schedule.add(name, assignment.interval, now, assignment.hours)
-            if assignment.kind.asked_for:
-                # At its own times only: a service that is restarted over and over must not lock an account.
-                continue
-            known = self._latest.get(assignment.key)
-            if known is None or not holds(known, assignment) or now - known.at > assignment.interval:
-                self._new.add(name)
-                self._schedule.look_again(name, first)
-                first += self._apart
-
     async def _inspect(self, name: str, assignment: Assignment) -> None:
         try:
             async with self._room:
-                findings = await self._look(assignment)
+                findings = await self._look(assignment) if self._is_current(assignment) else ()
         # A check that breaks is a bug of ours: it must not end the others, or leave an old finding standing.
         except Exception:
             log.exception("a check broke", **_whose(assignment))
             findings = self._nothing(assignment, "we could not look, by a fault of ours")
-        self._take(assignment, findings)
         now = self._clock.now()
         self._schedule.finished(name, now)
-        if name in self._new and any(finding.verdict is Verdict.UNKNOWN for finding in findings):
-            self._schedule.look_again(name, now + self._second_look)
-        self._new.discard(name)
+        # Or it was looked at what is no more.
+        if self._is_current(assignment):
+            self._take(assignment, findings)
+            if name in self._new and any(finding.verdict is Verdict.UNKNOWN for finding in findings):
+                self._schedule.look_again(name, now + self._second_look)
+            self._new.discard(name)
         self._ticker.poke()
+
+    def _is_current(self, assignment: Assignment) -> bool:
+        known = self._assignments.get("/".join(assignment.key))
+        return known is not None and known.premises == assignment.premises
 
     async def _look(self, assignment: Assignment) -> tuple[Finding, ...]:
         kind = assignment.kind

@@ -42,6 +42,22 @@ class Lanes:
                 del self._taken[lane]
         return self._fill(needs)
 
+    def withdraw(self, name: str) -> None:
+        """Wait no more in the name of a run that has not been let in."""
+        del self._needs[name]
+        for lane, waiting in list(self._waiting.items()):
+            rest = [each for each in waiting if each[1] != name]
+            if not rest:
+                del self._waiting[lane]
+            elif len(rest) < len(waiting):
+                heapq.heapify(rest)
+                self._waiting[lane] = rest
+
+    def resize(self, room: Mapping[str, int]) -> list[str]:
+        """Let *room* be how many may be in a lane from now on; return those that may start now."""
+        self.room = room
+        return self._fill([*self._waiting])
+
     def _admit(self, asked: int, name: str) -> bool:
         needs = self._needs[name]
         full = next((lane for lane in needs if not self._has_room(lane)), None)

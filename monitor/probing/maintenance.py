@@ -20,16 +20,25 @@ _LOOK_EVERY = timedelta(seconds=5)
 
 
 async def show_maintenance(hours: Mapping[str, Hours], metrics: Metrics, clock: Clock) -> NoReturn:
-    """Tell the metrics and the log when maintenance and hours begin and end; *hours* are those of each agency."""
-    active = dict.fromkeys(hours, False)
-    for agency in hours:
-        metrics.maintenance(agency, active=False)
+    """Tell the metrics and the log when maintenance and hours begin and end.
+
+    *hours* are those of each agency; they change as the configuration does.
+    """
+    #: What was last shown, by agency.
+    active: dict[str, bool] = {}
+    with_hours: set[str] = set()
     while True:
         now = clock.now()
+        for gone in active.keys() - hours.keys():
+            del active[gone]
         for agency, theirs in hours.items():
             maintenance = theirs.closed_by(now) if theirs.maintenance else None
-            if theirs.when:
+            if theirs.when or agency in with_hours:
+                (with_hours.add if theirs.when else with_hours.discard)(agency)
                 metrics.off_hours(agency, active=Hours(when=theirs.when).opens(now) != now)
+            if agency not in active:
+                active[agency] = False
+                metrics.maintenance(agency, active=False)
             if active[agency] is (maintenance is not None):
                 continue
             active[agency] = maintenance is not None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -16,6 +18,7 @@ from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
 from monitor.probing.arrival import Arrivals
 from monitor.probing.budget import Budget
+from monitor.probing.difference import goes_elsewhere
 from monitor.probing.lane import Lanes
 from monitor.probing.maintenance import show_maintenance
 from monitor.probing.provider import Providers
@@ -23,6 +26,7 @@ from monitor.probing.route import Direction, WatchedRoute
 from monitor.probing.schedule import Schedule
 from monitor.probing.ticker import Ticker
 from monitor.probing.turn import Turns
+from monitor.probing.window import Hours
 from monitor.store.history import CAME, History, Sent
 from probes.mailbox import Mailbox
 from probes.probe import Patience, ProbeKind
@@ -57,7 +61,7 @@ class Prober:
         specimens: MutableMapping[str, bytes] | None = None,
     ) -> None:
         """*known_tokens*: of earlier runs, the oldest first (`History.tokens`). *specimens*: where they are put."""
-        self._routes = routes
+        self._routes: dict[str, WatchedRoute] = {}
         self._kind = kind
         self._signer = signer
         self._judge = judge
@@ -66,64 +70,181 @@ class Prober:
         self._metrics = metrics
         self._clock = clock
         self._providers = providers or Providers()
-        self._watchers = self._make_watchers(known_tokens)
-        self._arrivals = Arrivals(
-            known_tokens, routes=routes, judge=judge, history=history, metrics=metrics, clock=clock
-        )
-        senders = {route.route.sender.name: route.route.sender for route in routes.values()}
-        self._budget = Budget.of(senders.values(), self._providers)
-        for sent in known_tokens.values():
-            if (route := routes.get(sent.route)) is not None:
-                self._budget.spent(route.route.sender.name, sent.at)
+        #: By the name of the mailbox; and those that are at work.
+        self._watchers: dict[str, MailboxWatcher] = {}
+        self._watching: dict[str, asyncio.Task[None]] = {}
+        #: By the name of the route: its run under way.
+        self._runs: dict[str, asyncio.Task[None]] = {}
+        #: Routes that begin no run, because they are being altered, with where it is noted that one was due.
+        self._held: dict[str, set[str]] = {}
+        #: That of `run`.
+        self._tasks: asyncio.TaskGroup | None = None
+        #: When each agency is probed.
+        self._hours: dict[str, Hours] = {}
+        self._arrivals = Arrivals({}, routes=self._routes, judge=judge, history=history, metrics=metrics, clock=clock)
+        self._budget = Budget()
         #: Accounts that have sent all that they may today.
         self._exhausted: set[str] = set()
-        self._turns = Turns(Lanes(room=self._providers.room(senders.values())))
-        self._lanes = {name: self._providers.lanes(sender) for name, sender in senders.items()}
+        self._turns = Turns(Lanes())
+        #: By the name of the sender.
+        self._lanes: dict[str, Sequence[str]] = {}
         self._schedule = Schedule(seed=signer.prober)
         self._ticker = Ticker(self._schedule, clock)
         #: The latest message from each agency that arrived at a reference mailbox, whole, by its code.
         self._specimens: MutableMapping[str, bytes] = {} if specimens is None else specimens
+        self._enter(routes.values(), known_tokens)
 
-    def _make_watchers(self, known: Mapping[str, Sent]) -> dict[str, MailboxWatcher]:
+    # -- what is probed ------------------------------------------------------------------------------------------
+
+    async def gain(self, routes: Collection[WatchedRoute], known_tokens: Mapping[str, Sent]) -> None:
+        """Probe *routes* from now on, too, which the judge has gained; *known_tokens* are of earlier runs of theirs."""
+        self._enter(routes, known_tokens)
+        self._watch_mailboxes()
+        await self._plan(routes)
+
+    async def release(self, routes: Collection[WatchedRoute]) -> None:
+        """Probe *routes* no more, before the judge releases them: their runs under way come to nothing."""
+        names = {route.name for route in routes}
+        async with self._holding(names):
+            for name in names:
+                del self._routes[name]
+                self._schedule.remove(name)
+            await self._follow()
+        for agency in {route.agency for route in routes} - self._hours.keys():
+            self._specimens.pop(agency, None)
+
+    async def alter(self, routes: Collection[WatchedRoute]) -> None:
+        """Probe *routes* as they are from now on.
+
+        The run of a route that goes the same way goes on. On another way it is begun anew, and soon.
+        """
+        elsewhere = {route.name for route in routes if goes_elsewhere(self._routes[route.name], route)}
+        async with self._holding(elsewhere) as interrupted:
+            now = self._clock.now()
+            for route in routes:
+                self._routes[route.name] = route
+                self._schedule.change(route.name, route.probing.interval, now, route.probing.hours)
+            await self._follow()
+        now = self._clock.now()
+        for name in interrupted:
+            self._schedule.finished(name, now)
+            self._schedule.look_again(name, now)
+        self._ticker.poke()
+
+    def allow(self, providers: Providers) -> None:
+        """Keep within what *providers* allow from now on."""
+        self._providers = providers
+        self._keep_books()
+
+    @asynccontextmanager
+    async def _holding(self, names: AbstractSet[str]) -> AsyncIterator[set[str]]:
+        """End the runs of these routes, and begin none for the length of the block; yield whose were to go on."""
+        interrupted = {name for name in names if name in self._runs}
+        self._held |= dict.fromkeys(names, interrupted)
+        try:
+            await _ended([self._runs[name] for name in interrupted])
+            yield interrupted
+        finally:
+            for name in names:
+                del self._held[name]
+
+    def _enter(self, routes: Iterable[WatchedRoute], known: Mapping[str, Sent]) -> None:
+        self._routes |= {route.name: route for route in routes}
+        self._arrivals.know(known)
+        self._make_watchers(known)
+        self._keep_books()
+        for sent in known.values():
+            if (route := self._routes.get(sent.route)) is not None:
+                self._budget.spent(route.route.sender.name, sent.at)
+
+    async def _follow(self) -> None:
+        """Let the watchers and the books follow the routes."""
+        wanted = {mailbox.name: mailbox for mailbox in _mailboxes(self._routes.values())}
+        gone = {name for name, watcher in self._watchers.items() if wanted.get(name) != watcher.mailbox}
+        # One connection a mailbox: where there is a lock on it, the next one would be refused.
+        await _ended([self._watching.pop(name) for name in gone if name in self._watching])
+        for name in gone:
+            del self._watchers[name]
+        self._make_watchers({})
+        self._watch_mailboxes()
+        self._keep_books()
+
+    def _make_watchers(self, known: Mapping[str, Sent]) -> None:
         #: A mailbox hears of the tokens that were sent to it, not of everybody's.
         expected: dict[str, dict[str, bool]] = {}
         for token_id, sent in known.items():
             if (route := self._routes.get(sent.route)) is not None:
                 expected.setdefault(route.route.recipient.name, {})[token_id] = sent.came
         patiences = _patiences(self._routes.values())
-        return {
-            mailbox.name: MailboxWatcher(
-                mailbox,
-                self._signer,
-                on_arrival=partial(self._arrived, mailbox.name),
-                patience=patiences[mailbox.name],
-                ended=expected.get(mailbox.name, ()),
-                arrived=[token_id for token_id, came in expected.get(mailbox.name, {}).items() if came],
-                clock=self._clock.now,
-            )
-            for mailbox in _mailboxes(self._routes.values())
-            if mailbox.is_read
-        }
+        for mailbox in _mailboxes(self._routes.values()):
+            patience, tokens = patiences[mailbox.name], expected.get(mailbox.name, {})
+            if (watcher := self._watchers.get(mailbox.name)) is not None:
+                watcher.be_patient(patience)
+                watcher.know(tokens)
+            elif mailbox.is_read:
+                self._watchers[mailbox.name] = MailboxWatcher(
+                    mailbox,
+                    self._signer,
+                    on_arrival=partial(self._arrived, mailbox.name),
+                    patience=patience,
+                    ended=tokens,
+                    arrived=[token_id for token_id, came in tokens.items() if came],
+                    clock=self._clock.now,
+                )
+
+    def _keep_books(self) -> None:
+        """Let the accounts, the lanes and the hours be those of the routes."""
+        senders = {route.route.sender.name: route.route.sender for route in self._routes.values()}
+        self._budget.follow(senders.values(), self._providers)
+        self._turns.resize(self._providers.room(senders.values()))
+        self._lanes = {name: self._providers.lanes(sender) for name, sender in senders.items()}
+        self._hours.clear()
+        self._hours.update((route.agency, route.probing.hours) for route in self._routes.values())
 
     async def run(self) -> None:
         """Probe until cancelled. Runs and watchers are tasks of this one's group."""
-        await self.plan()
         async with asyncio.TaskGroup() as tasks:
-            for number, watcher in enumerate(self._watchers.values()):
-                tasks.create_task(_begin_after(number * _APART, watcher))
-            hours = {route.agency: route.probing.hours for route in self._routes.values()}
-            tasks.create_task(show_maintenance(hours, self._metrics, self._clock))
+            self._tasks = tasks
+            await self.plan()
+            self._watch_mailboxes()
+            tasks.create_task(show_maintenance(self._hours, self._metrics, self._clock))
             tasks.create_task(self._arrivals.write_down())
             while True:
                 for name in await self._ticker.due():
-                    tasks.create_task(self._run(self._routes[name]))
+                    self._begin(tasks, name)
 
     async def plan(self) -> None:
-        """Put every route into the schedule, without a long stop of the loop where there are thousands."""
-        for number, route in enumerate(self._routes.values()):
-            self._schedule.add(route.name, route.probing.interval, self._clock.now(), route.probing.hours)
+        """Put every route into the schedule."""
+        await self._plan(self._routes.values())
+
+    async def _plan(self, routes: Iterable[WatchedRoute]) -> None:
+        # Without a long stop of the loop where there are thousands.
+        for number, name in enumerate([route.name for route in routes]):
+            # It may have been altered, or released, meanwhile.
+            if (route := self._routes.get(name)) is not None:
+                self._schedule.add(route.name, route.probing.interval, self._clock.now(), route.probing.hours)
             if number % 500 == 499:
                 await asyncio.sleep(0)
+        self._ticker.poke()
+
+    def _watch_mailboxes(self) -> None:
+        if self._tasks is None:
+            return  # All begin with `run`.
+        for number, name in enumerate(self._watchers.keys() - self._watching.keys()):
+            self._watching[name] = self._tasks.create_task(_begin_after(number * _APART, self._watchers[name]))
+
+    def _begin(self, tasks: asyncio.TaskGroup, name: str) -> None:
+        if name in self._held:
+            self._held[name].add(name)
+            self._schedule.finished(name, self._clock.now())
+            return
+
+        def forget(run: asyncio.Task[None]) -> None:
+            if self._runs.get(name) is run:
+                del self._runs[name]
+
+        self._runs[name] = run = tasks.create_task(self._run(self._routes[name]))
+        run.add_done_callback(forget)
 
     def late(self, now: datetime) -> timedelta:
         """Return by how much the run that is due next is late: nothing, unless the loop stands still."""
@@ -199,7 +320,9 @@ class Prober:
                 await asyncio.wait({letter.ready}, timeout=route.probing.patience.session.total_seconds())
         return timedelta(seconds=loop.time() - began)
 
-    async def _take(self, result: ProbeResult, route: WatchedRoute) -> None:
+    async def _take(self, result: ProbeResult, began_as: WatchedRoute) -> None:
+        # As it is now: what somebody has just begun to work on may have failed for that.
+        route = self._routes.get(result.route, began_as)
         disturbance = route.probing.hours.closed_during(result.started_at, self._clock.now())
         if disturbance is None or (is_prompt(route, result) and was_taken_well(route, result)):
             await self._pipeline.take(result)
@@ -212,12 +335,22 @@ class Prober:
         now = self._clock.now()
         self._schedule.finished(route.name, now)
         for name, at in self._judge.looks(route.name, now).items():
-            self._schedule.look_again(name, at)
+            # What is being released is looked at no more.
+            if name in self._routes:
+                self._schedule.look_again(name, at)
         self._ticker.poke()
 
     def _arrived(self, mailbox: str, arrival: Arrival, token_id: str | None, seen_at: datetime) -> None:
         at_first_look = self._watchers[mailbox].looked_at is None
         self._arrivals.hear(arrival, token_id, seen_at, mailbox=mailbox, at_first_look=at_first_look)
+
+
+async def _ended(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel tasks, and wait until they are over."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 async def _begin_after(delay: timedelta, watcher: MailboxWatcher) -> None:

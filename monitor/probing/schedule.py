@@ -65,6 +65,23 @@ class Schedule:
         """Forget a route."""
         self._entries.pop(name, None)
 
+    def change(self, name: str, interval: timedelta, now: datetime, hours: Hours = ALWAYS) -> None:
+        """Plan a route otherwise from now on.
+
+        Its run under way goes on, a look that was asked for is still wanted, and the run that is planned is not put
+        off, but by its hours: whoever changes the interval over and over would keep it from being run at all.
+        """
+        entry = self._entries.get(name)
+        if entry is None or (entry.interval, entry.hours) == (interval, hours):
+            return
+        entry.interval, entry.hours = interval, hours
+        if entry.running or entry.due <= now:
+            return
+        asked_for = entry.due if entry.urgent else None
+        self._plan_within_hours(name, entry, min(entry.due, _next_round(entry, now)))
+        if asked_for is not None:
+            self.look_again(name, asked_for)
+
     def due(self, now: datetime) -> list[str]:
         """Return the routes to start now, the longest due first, and mark them as running."""
         self._hear(now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from monitor.probing.lane import Lanes
@@ -43,18 +43,36 @@ class Turns:
     async def take(self, name: str, needs: Sequence[str]) -> AsyncIterator[Turn]:
         """Wait until there is room in all lanes that the run *name* needs."""
         if not self._lanes.enter(name, needs):
-            self._waiting[name] = asyncio.get_running_loop().create_future()
-            await self._waiting[name]
+            await self._let_in(name)
         turn = Turn(name, self)
         try:
             yield turn
         finally:
             turn.end()
 
+    async def _let_in(self, name: str) -> None:
+        waiting = self._waiting[name] = asyncio.get_running_loop().create_future()
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            # Its route is watched no more: whoever waits behind it must not wait for it.
+            if self._waiting.pop(name, None) is None:
+                self.give(name)
+            else:
+                self._lanes.withdraw(name)
+            raise
+
     def give(self, name: str) -> None:
         """End the turn of the run *name*, and begin those that have waited for it."""
-        for other in self._lanes.leave(name):
-            waiting = self._waiting.pop(other)
-            # It may have been cancelled; then all of us are.
+        self._begin(self._lanes.leave(name))
+
+    def resize(self, room: Mapping[str, int]) -> None:
+        """Let *room* be how many may be in a lane at a time from now on."""
+        self._begin(self._lanes.resize(room))
+
+    def _begin(self, names: Iterable[str]) -> None:
+        for name in names:
+            waiting = self._waiting.pop(name)
+            # It may have been cancelled a moment ago; it gives its turn back itself then.
             if not waiting.done():
                 waiting.set_result(None)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import cycle
 from pathlib import Path
 
 import httpx
+import pytest
 import yaml
 
+from monitor.lab.mail import Fault
 from monitor.lab.world import AGENCIES
 from tests.stories.theatre import JCM, Theatre, theatre
 
@@ -58,6 +64,43 @@ async def test_an_agency_that_leaves_is_forgotten_and_the_others_go_on(tmp_path:
             text = (await client.get("/metrics")).text
         assert f'agency="{JCM.code}"' not in text
         assert 'agency="MDC"' in text
+
+
+@pytest.mark.blind
+async def test_an_outage_is_told_of_though_somebody_edits_another_agency_and_reloads_all_the_time(
+    tmp_path: Path,
+) -> None:
+    async with theatre(tmp_path, agencies=AGENCIES) as play:
+        await play.everybody_is_up()
+
+        async def is_told() -> bool:
+            return [each["agency"] for each in await play.get("/incidents")] == [JCM.code]
+
+        await play.world.network.systems[JCM.code].break_(Fault.LOSE)
+        async with reloading(play, "mdc.yaml"):
+            await play.until(is_told, "the incident is open")
+
+        # A message is lost when it has not come for five seconds: no run would have ended.
+        assert play.log().count("configuration taken up") >= 3
+        assert set((await play.health("UCM")).values()) == {"up"}
+
+
+@asynccontextmanager
+async def reloading(play: Theatre, name: str) -> AsyncIterator[None]:
+    """Edit an agency's file again and again, and reload each time, for the length of the block."""
+    file = play.directory / "agencies" / name
+    agency = yaml.safe_load(file.read_text())
+
+    async def keep() -> None:
+        for slow_after in cycle(("1s", "2s")):
+            file.write_text(yaml.safe_dump(agency | {"probing": {"slow_after": slow_after}}, sort_keys=False))
+            assert (await play.control("/reload")).json()["taken"] is True
+            await asyncio.sleep(1.5)
+
+    async with asyncio.TaskGroup() as tasks:
+        keeping = tasks.create_task(keep())
+        yield
+        keeping.cancel()
 
 
 async def _is(play: Theatre, value: str) -> bool:

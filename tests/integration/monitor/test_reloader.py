@@ -16,8 +16,10 @@ from alerts.clock import SystemClock
 from alerts.incident import IncidentState
 from alerts.store import StoreAway
 from monitor.config.loading import Configuration, load
+from monitor.config.memory import Memory
 from monitor.config.problem import Problem, Severity
-from monitor.metrics import Metrics
+from monitor.judging.health import Health
+from monitor.metrics import NO_AGENCY, Metrics
 from monitor.proof.lifecycle import Lifecycle
 from monitor.reloader import Reloader, needs_restart
 from monitor.store.database import Database
@@ -25,11 +27,15 @@ from monitor.store.history import History
 from monitor.store.ledger import SqlStore
 from monitor.store.records import Records
 from monitor.watch import Surroundings, announce, make_watch, retire
+from probes.mailbox import Password
+from probes.result import Outcome, Phase
 from probes.token import TokenSigner
+from probes.watcher import MailboxWatcher
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import MINUTE, trigger
 from tests.unit.monitor.cli.office import ENVIRON, Office
 from tests.unit.monitor.scrape import Scrape
+from tests.unit.monitor.trial import failed
 
 
 @pytest.fixture
@@ -44,11 +50,10 @@ class Buggy(Reloader):
     away = False
 
     async def _take_up(self, configuration: Configuration, by: str) -> None:
-        if self.away:
-            await super()._take_up(configuration, by)
-        self.tries += 1
+        self.tries += not self.away
         if self.tries == 1:
             raise ZeroDivisionError
+        await super()._take_up(configuration, by)
 
     async def _record(self, configuration: Configuration, by: str) -> None:
         if self.away:
@@ -77,8 +82,9 @@ async def reloader(office: Office, tmp_path: Path) -> AsyncIterator[Buggy]:
             lifecycle=Lifecycle(store, clock, "pantau@test"),
             exchange=station.exchange,
             dispatcher=station.dispatcher,
+            memory=(memory := Memory()),
         )
-        await made.begin(load(office.config, ENVIRON).accepted())
+        await made.begin(load(office.config, ENVIRON, memory=memory).accepted())
         yield made
 
 
@@ -157,7 +163,7 @@ def test_what_left_the_configuration_is_shown_no_more(office: Office) -> None:
     after = load(office.config, ENVIRON).accepted()
     metrics = Metrics(version="1", now=SystemClock().now)
     for configuration in (before, after):
-        announce(metrics, configuration, ())
+        announce(metrics, configuration, (), [*configuration.registry.agencies, NO_AGENCY])
         for channel, entries in configuration.settings.gateways.items():
             for entry in entries:
                 metrics.gateway_judged(channel, entry.name, up=True)
@@ -169,6 +175,165 @@ def test_what_left_the_configuration_is_shown_no_more(office: Office) -> None:
     assert {"sms-baharu", "suara-utama"} <= gateways
     assert "sms-utama" not in gateways
     assert {labels["agency"] for labels in scrape.labels("incidents_open")} == {"", "JCONTOH"}
+
+
+# -- a change touches only what changed -----------------------------------------------------------------------------
+
+
+def edit(office: Office, file: str, before: str, after: str) -> None:
+    path = office.directory / file
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+
+
+JCONTOH, MPCONTOH = "agencies/jabatan-contoh.yaml", "agencies/majlis-contoh.yaml"
+
+
+def watched(reloader: Reloader) -> dict[str, MailboxWatcher]:
+    return dict(reloader.watch.prober._watchers)
+
+
+def exchanged(reloader: Reloader, before: dict[str, MailboxWatcher]) -> set[str]:
+    """Return the mailboxes whose watcher is not the one that it was."""
+    now = watched(reloader)
+    return {name for name in {*now, *before} if now.get(name) is not before.get(name)}
+
+
+@pytest.fixture
+def sound(reloader: Buggy) -> Buggy:
+    reloader.tries = 1
+    return reloader
+
+
+@pytest.mark.blind
+async def test_a_reload_that_changes_nothing_touches_nothing(sound: Buggy) -> None:
+    before, judge, parts = watched(sound), sound.watch.judge, sound.watch.routes
+    for _ in range(3):
+        assert await sound.reload("Siti Contoh") == []
+    assert exchanged(sound, before) == set()
+    assert sound.watch.judge is judge
+    assert sound.watch.routes == parts
+
+
+@pytest.mark.blind
+async def test_people_and_windows_of_an_agency_change_and_no_mailbox_is_opened_anew(
+    sound: Buggy, office: Office
+) -> None:
+    before = watched(sound)
+    edit(office, JCONTOH, "name: Siti binti Contoh", "name: Aminah binti Contoh")
+    edit(office, MPCONTOH, "domains:", 'maintenance: [{cron: "0 2 * * sun", for: 2h, why: Sandaran}]\ndomains:')
+    await sound.reload("Siti Contoh")
+    assert exchanged(sound, before) == set()
+    assert sound.watch.configuration.registry.agencies["JCONTOH"].contacts["siti"].name == "Aminah binti Contoh"
+    (siti,) = sound.watch.pipeline._briefs.agencies["JCONTOH"].escalation.steps[-2].contacts[:1]
+    assert siti.name == "Aminah binti Contoh"
+    assert all(r.probing.hours.maintenance for r in sound.watch.routes.values() if r.agency == "MPCONTOH")
+    assert sound.watch.judge.routes == sound.watch.prober._routes == sound.watch.routes
+
+
+@pytest.mark.blind
+async def test_a_secret_that_changes_in_its_file_is_taken_up_though_no_yaml_changed(
+    sound: Buggy, office: Office
+) -> None:
+    before = watched(sound)
+    (office.directory / "secrets" / "jabatan-contoh").write_text("kata-laluan-baharu\n")
+    await sound.reload("Siti Contoh")
+    assert exchanged(sound, before) == {"JCONTOH/utama"}
+    login = watched(sound)["JCONTOH/utama"].mailbox.login
+    assert isinstance(login, Password)
+    assert login.secret == "kata-laluan-baharu"
+
+
+async def test_a_reference_that_moves_takes_only_its_own_routes_along(sound: Buggy, office: Office) -> None:
+    before = watched(sound)
+    edit(office, "pantau.yaml", "host: imap.universiti-contoh.edu.my", "host: imap2.universiti-contoh.edu.my")
+    await sound.reload("Siti Contoh")
+    assert exchanged(sound, before) == {"rujukan-b"}
+
+
+@pytest.mark.blind
+async def test_a_mailbox_with_an_access_token_keeps_it_over_a_reload(sound: Buggy, office: Office) -> None:
+    password = "password_env: PANTAU_MPCONTOH_PASSWORD"
+    edit(office, MPCONTOH, password, "token_command: [oama, access, pantau@mpcontoh.gov.my]")
+    await sound.reload("Siti Contoh")
+    before = watched(sound)
+    edit(office, JCONTOH, "name: Siti binti Contoh", "name: Aminah binti Contoh")
+    await sound.reload("Siti Contoh")
+    assert exchanged(sound, before) == set()
+
+
+@pytest.mark.blind
+async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_is_known_to_be_down(
+    sound: Buggy, office: Office
+) -> None:
+    around, watch = sound._around, sound.watch
+    names = [name for name, route in watch.routes.items() if route.agency == "JCONTOH"]
+    now = around.clock.now()
+    for name in names:
+        watch.judge._subjects[name].health, watch.judge._subjects[name].changed_at = Health.DOWN, now
+        watch.judge._rejudged.add(name)
+    async with around.store.transaction() as ledger:
+        brief = replace(trigger().brief, agency="JCONTOH")
+        await ledger.add_incident(replace(trigger(), dedup_key="JCONTOH", at=now, brief=brief))
+    ended = failed(watch.routes[names[0]], now, Outcome.LOST, Phase.TRANSIT)
+    await around.history.ended(ended, "JCONTOH", watch.judge.rejudged())
+    text = (office.directory / JCONTOH).read_text()
+
+    (office.directory / JCONTOH).unlink()
+    (problem,) = await sound.reload("Siti Contoh")
+    assert (problem.key, problem.severity) == ("JCONTOH", Severity.WARNING)
+    assert sound.watch.judge.directions("JCONTOH") == {}
+    assert not any(name.startswith("JCONTOH") for name in watched(sound))
+
+    (office.directory / "agencies" / "lain-nama.yaml").write_text(text)
+    assert await sound.reload("Siti Contoh") == []
+    assert set(sound.watch.judge.directions("JCONTOH").values()) == {Health.DOWN}
+    assert sound.watch.pipeline._told == {"JCONTOH": trigger().matter}
+
+
+@pytest.mark.blind
+async def test_a_direction_that_is_probed_no_more_is_shown_no_more(sound: Buggy, office: Office) -> None:
+    metrics, judge = sound._metrics, sound.watch.judge
+    for name, route in sound.watch.routes.items():
+        if route.agency == "JCONTOH":
+            judge._subjects[name].health = Health.DOWN
+            judge._moved.add("JCONTOH")
+    sound.watch.pipeline.look_again()
+
+    def shown() -> set[str]:
+        return {each["direction"] for each in Scrape(metrics).labels("mail_up") if each["agency"] == "JCONTOH"}
+
+    assert shown() == {"internal", "outbound", "inbound"}
+    edit(office, JCONTOH, "contacts:\n  siti:", "routes: [{direction: internal}]\ncontacts:\n  siti:")
+    await sound.reload("Siti Contoh")
+    assert shown() == {"internal"}
+
+
+@pytest.mark.blind
+async def test_reloads_in_crowds_and_in_the_middle_of_the_work_end_with_what_the_files_say(
+    sound: Buggy, office: Office
+) -> None:
+    working = asyncio.create_task(sound.keep_watching())
+    wanted = asyncio.Event()
+    keeping = asyncio.create_task(sound.keep_reloading(wanted))
+    text = (office.directory / JCONTOH).read_text()
+    for interval in range(6, 26):
+        (office.directory / JCONTOH).write_text(text + f"probing: {{interval: {interval}m}}\n")
+        wanted.set()
+        orders = [asyncio.create_task(sound.reload("Siti Contoh")) for _ in range(2)]
+        await asyncio.sleep(0)
+        if interval % 5 == 0:
+            await asyncio.gather(*orders)
+    assert await sound.reload("Siti Contoh") == []
+    intervals = {route.probing.interval for route in sound.watch.prober._routes.values() if route.agency == "JCONTOH"}
+    assert intervals == {25 * MINUTE}
+    assert sound.watch.judge.routes == sound.watch.prober._routes == sound.watch.routes
+    assert set(sound.watch.prober._watching) == set(watched(sound))
+    assert not working.done()
+    for task in (working, keeping):
+        task.cancel()
+    await asyncio.gather(working, keeping, return_exceptions=True)
 
 
 # -- what is only read at the start ----------------------------------------------------------------------------------
@@ -197,3 +362,25 @@ def test_texts_that_were_changed_in_their_place_take_effect_at_the_next_start_to
     (texts / "ms.yaml").write_text(ships.read_text().replace("AMARAN", "PERHATIAN"))
     after = load(office.config, ENVIRON).accepted()
     assert warned(needs_restart(before, after, office.config)) == ["wording"]
+
+
+@pytest.mark.blind
+async def test_what_waits_for_a_restart_is_said_logged_and_shown_until_it_is_as_it_was(
+    sound: Buggy, office: Office
+) -> None:
+    def needed() -> float | None:
+        return Scrape(sound._metrics).value("config_restart_needed")
+
+    assert needed() == 0
+    edit(office, "pantau.yaml", "site: putrajaya", "site: johor")
+    for _ in range(2):
+        # Said again each time: it has not been restarted yet.
+        with capture_logs() as logged:
+            assert warned(await sound.reload("Siti Contoh")) == ["site"]
+        assert [line["keys"] for line in logged if line["event"] == "settings take effect at the next start"] == [
+            ["site"]
+        ]
+        assert needed() == 1
+    edit(office, "pantau.yaml", "site: johor", "site: putrajaya")
+    assert await sound.reload("Siti Contoh") == []
+    assert needed() == 0

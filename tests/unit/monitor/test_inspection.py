@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from monitor.config.checks import CheckSettings
-from monitor.probing.inspection import Change, Inspection, amiss, assignments, changes, holds, legible, unlooked, worst
+from monitor.probing.inspection import Change, amiss, assignments, changes, legible, unlooked, worst
 from monitor.probing.window import Hours, Once, Stretch
 from probes.check import Check, CheckKind, Finding, NameServers, Premises, Verdict
 from tests.unit.monitor.trial import T0, mailbox
@@ -151,4 +151,4 @@ def test_what_is_amiss_is_told_with_the_gravest_first_and_otherwise_in_order() -
 def test_findings_hold_while_the_premises_stay_what_they_were(now: Premises, *, still: bool) -> None:
     [assignment] = assignments({"door": KINDS["door"]}, [now], {}, {}, {})
 
-    assert holds(Inspection(findings=(), at=T0, premises=JCM), assignment) is still
+    assert (assignment.premises == JCM) is still

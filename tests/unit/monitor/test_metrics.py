@@ -26,6 +26,7 @@ def test_what_is_not_proven_is_absent(metrics: Metrics) -> None:
         "gateway_up",
         "config_reload_success",
         "config_last_reload_success_timestamp_seconds",
+        "config_restart_needed",
         "engine_last_cycle_timestamp_seconds",
         "event_loop_lag_seconds",
     ):

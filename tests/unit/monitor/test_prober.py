@@ -23,7 +23,7 @@ from monitor.probing.provider import Provider, Providers
 from monitor.probing.route import Direction, Probing, WatchedRoute
 from monitor.probing.window import Hours, Once, Stretch
 from monitor.store.history import History, Sent
-from probes.mailbox import Mailbox
+from probes.mailbox import Mailbox, Password
 from probes.probe import Patience, Probe, ProbeFailure, ProbeKind, Route, Trace
 from probes.result import Arrival, Failure, Outcome, Party, Phase, ProbeResult
 from probes.token import TokenSigner
@@ -423,3 +423,129 @@ def test_a_mailbox_hears_of_the_tokens_that_were_sent_to_it_and_of_no_others() -
         "rujukan-a": {"0" * 16},
         "rujukan-b": {"1" * 16},
     }
+
+
+# -- changes --------------------------------------------------------------------------------------------------------
+
+
+async def in_transit(scene: Scene, *routes: WatchedRoute) -> None:
+    """Wait until a run of each of *routes* is under way, and will be for long."""
+    await scene.play.until(lambda play: all(each.name in play.started for each in routes))
+    assert all(each.name in scene.prober._runs for each in routes)
+
+
+@pytest.mark.blind
+async def test_runs_and_watchers_of_what_did_not_change_go_on_while_others_come_go_and_change() -> None:
+    reference = box("rujukan-a")
+    kept, gone, come = (route(box(code), reference) for code in ("JCM", "MDC", "UCM"))
+    changed = route(box("JPM"), reference)
+    async with probing([kept, gone, changed], never_arrives) as scene:
+        prober, judge = scene.prober, scene.prober._judge
+        await in_transit(scene, kept, gone, changed)
+        runs, watchers = dict(prober._runs), dict(prober._watchers)
+
+        await prober.release([gone])
+        judge.release([gone])
+        moved = route(box("JPM", smtp=2), reference)
+        await prober.alter([moved])
+        judge.alter([moved])
+        judge.gain([come])
+        await prober.gain([come], {})
+        await in_transit(scene, come)
+        await scene.play.until(lambda play: play.started.count(changed.name) == 2)
+
+        assert prober._runs[kept.name] is runs[kept.name]
+        assert not runs[kept.name].done()
+        assert runs[gone.name].cancelled()
+        assert runs[changed.name].cancelled()
+        assert {name for name, each in prober._watchers.items() if watchers.get(name) is each} == {"JCM", "rujukan-a"}
+        assert set(prober._watchers) == set(prober._watching) == {"JCM", "JPM", "UCM", "rujukan-a"}
+        assert scene.play.started.count(kept.name) == 1
+
+
+@pytest.mark.blind
+async def test_a_route_that_is_only_probed_otherwise_keeps_its_run_and_its_mailbox_its_watcher() -> None:
+    each = route(box("JCM"), box("rujukan-a"))
+    async with probing([each], never_arrives) as scene:
+        await in_transit(scene, each)
+        run, watchers = scene.prober._runs[each.name], dict(scene.prober._watchers)
+        patient = Patience(session=7 * SECOND, arrival=60 * SECOND)
+        now = replace(each, probing=replace(PROBING, interval=9 * SECOND, patience=patient))
+        await scene.prober.alter([now])
+        assert scene.prober._runs == {each.name: run}
+        assert not run.done()
+        assert scene.prober._watchers == watchers
+        reader = watchers["JCM"]._reader
+        assert reader is not None
+        assert reader.patience == patient
+
+
+async def test_a_mailbox_that_another_route_still_uses_stays_watched() -> None:
+    reference = box("rujukan-a")
+    here, there = route(box("JCM"), reference), route(box("MDC"), reference)
+    async with probing([here, there], never_arrives) as scene:
+        await in_transit(scene, here, there)
+        watcher = scene.prober._watchers["rujukan-a"]
+        await scene.prober.release([here])
+        assert scene.prober._watchers["rujukan-a"] is watcher
+        assert "JCM" not in scene.prober._watchers
+        await scene.prober.release([there])
+        assert scene.prober._watchers == {}
+        assert scene.prober._watching == {}
+
+
+@pytest.mark.blind
+async def test_an_agency_that_leaves_while_it_waits_for_its_turn_keeps_nobody_waiting_behind_it() -> None:
+    sender, reference = box("rujukan-a"), box("JCM")
+    first = [route(sender, reference, n, direction=Direction.INBOUND) for n in range(10)]
+    then = [route(sender, box("MDC"), n, direction=Direction.INBOUND) for n in range(5)]
+    last = route(sender, box("UCM"), direction=Direction.INBOUND)
+
+    async def some_hang(name: str, trace: Trace) -> Outcome:
+        return await (hangs_at_the_server if name.split("/")[1] == "JCM" else quick)(name, trace)
+
+    async with probing(first, some_hang) as scene:
+        prober, judge = scene.prober, scene.prober._judge
+        await scene.play.until(lambda play: play.at_servers["rujukan-a"] == 10)
+        judge.gain([*then, last])
+        await prober.gain(then, {})
+        await scene.play.until(lambda _: len(prober._turns._waiting) == 5)
+        await prober.gain([last], {})
+        await scene.play.until(lambda _: len(prober._turns._waiting) == 6)
+        await prober.release(then)
+        await prober.release(first)
+        await scene.play.until(lambda play: play.started.count(last.name) >= 12)
+        assert prober._turns._lanes._taken.get("server 127.0.0.1:1", 0) <= 1
+        assert not prober._turns._waiting
+
+
+async def test_what_an_account_has_sent_is_not_forgotten_when_its_password_changes() -> None:
+    each = route(box("JCM"), box("rujukan-a"))
+    async with probing([each], providers=THREE_A_DAY) as scene:
+        await scene.play.until(lambda play: len(play.started) == 3)
+        sender = replace(each.route.sender, login=Password(username="JCM", secret="kata-laluan-baharu"))
+        await scene.prober.alter([replace(each, route=replace(each.route, sender=sender))])
+        scene.prober.allow(Providers([replace(THREE_A_DAY.known[0], messages_per_day=4)]))
+        scene.prober._exhausted.clear()
+        await scene.play.until(lambda _: "JCM" in scene.prober._exhausted)
+        assert len(scene.play.started) == 4
+
+
+@pytest.mark.blind
+async def test_what_fails_while_maintenance_is_being_written_down_is_held_against_nobody() -> None:
+    each = route(box("JCM"), box("rujukan-a"))
+    fail = asyncio.Event()
+
+    async def until_told(name: str, trace: Trace) -> Outcome:
+        await fail.wait()
+        return await refused(name, trace)
+
+    async with probing([each], until_told) as scene:
+        await in_transit(scene, each)
+        now = CLOCK.now()
+        hours = Hours(maintenance=[Once(Stretch(now - SECOND, now + 60 * SECOND, "Naik taraf"))])
+        await scene.prober.alter([replace(each, probing=replace(PROBING, hours=hours))])
+        fail.set()
+        await scene.play.until(lambda _: bool(scene.books.stored))
+        assert scene.books.taken == []
+        await scene.play.until(lambda _: scene.value("maintenance", agency="JCM") == 1, seconds=8)
