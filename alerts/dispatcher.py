@@ -21,6 +21,7 @@ from alerts.clock import Clock
 from alerts.composer import Composer
 from alerts.cycle import Cycle
 from alerts.delivery import AttemptState
+from alerts.doubter import Doubter
 from alerts.event import Event
 from alerts.exchange import Exchange
 from alerts.gateway import AckResult, Content, Heard
@@ -83,6 +84,7 @@ class Dispatcher:
             ended=self.stir,
         )
         exchange.on_free = self._poked.set
+        self._doubter = Doubter(store=store, exchange=exchange, clock=clock, observer=observer)
         self._owner = owner
         self._hush = hush
         self._claimed_at: datetime | None = None
@@ -221,6 +223,7 @@ class Dispatcher:
                 else:
                     # Of another's incident, too, we may have heard something; then that engine is nudged.
                     active = [*await ledger.claimable(self._owner, now), *self._agenda.heard_of]
+            await self._doubter.look()
             self._agenda.swept(active, now, shared=self._owner is not None)
 
     def _is_claimed(self, now: datetime) -> bool:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from alerts.channel import Channel
 from alerts.gateway import Gateway, Listens
+from alerts.receipt import TRY_AGAIN, Doubt
 from alerts.urgency import Turn
 
 
@@ -29,6 +30,10 @@ class Line:
 class _Standing:
     up: bool | None = None
     since: datetime | None = None
+    #: It takes what it is given, and no receipts come.
+    doubt: Doubt | None = None
+    #: When it was last given something to send.
+    used_at: datetime | None = None
     busy: int = 0
     #: Who waits for a slot: by incident, what of it and in which turn.
     waiting: dict[int, dict[str, Turn]] = field(default_factory=dict)
@@ -63,12 +68,55 @@ class Exchange:
     def __iter__(self) -> Iterator[Line]:
         return iter(self._lines.values())
 
-    def preference(self, now: datetime) -> Mapping[Channel, Sequence[str]]:
-        """Return the names to use on each channel, best first: as configured, those that just failed last."""
+    def preference(self, now: datetime, *, trying: bool = False) -> Mapping[Channel, Sequence[str]]:
+        """Return the names to use on each channel, best first: as configured, then those that are doubted, then those that failed.
+
+        *trying*: for something that is no news to anybody, by which a doubted one may prove itself when it is time.
+        """
+
+        def rank(line: Line) -> tuple[bool, bool]:
+            is_doubted = self._standing[line.name].doubt is not None
+            return self._is_resting(line.name, now), is_doubted and not (
+                trying and self._is_to_be_tried(line.name, now)
+            )
+
         preference: dict[Channel, list[str]] = {}
-        for line in sorted(self._lines.values(), key=lambda line: self._is_resting(line.name, now)):
+        for line in sorted(self._lines.values(), key=rank):
             preference.setdefault(line.channel, []).append(line.name)
         return preference
+
+    def _is_to_be_tried(self, name: str, now: datetime) -> bool:
+        """Whether it is long enough ago that a doubted line was given anything, by us or by another engine."""
+        standing = self._standing[name]
+        given = [standing.used_at] if standing.used_at else []
+        given += [standing.doubt.tried_at] if standing.doubt else []
+        return not any(timedelta(0) <= now - at < TRY_AGAIN for at in given)
+
+    def doubt(self, name: str, doubt: Doubt | None) -> bool:
+        """Note whether a line is doubted; return whether that is news."""
+        standing = self._standing[name]
+        changed = (standing.doubt is None) is not (doubt is None)
+        standing.doubt = doubt
+        return changed
+
+    def is_doubted(self, name: str) -> bool:
+        """Whether a line takes messages and gives no receipts as it used to."""
+        standing = self._standing.get(name)
+        return standing is not None and standing.doubt is not None
+
+    def note_use(self, name: str, now: datetime) -> None:
+        """Note that a line was given something to send: a doubted one is not tried again at once."""
+        self._standing[name].used_at = now
+
+    def doubted_before(self, name: str) -> Sequence[str]:
+        """Return the lines that stand before this one in the configuration and come after it because they are doubted."""
+        before: list[str] = []
+        for line in self._lines.values():
+            if line.name == name:
+                break
+            if line.channel is self._lines[name].channel and self.is_doubted(line.name):
+                before.append(line.name)
+        return () if self.is_doubted(name) else before
 
     def _is_resting(self, name: str, now: datetime) -> bool:
         standing = self._standing[name]

@@ -40,7 +40,7 @@ class Mover:
         self._policy = policy
         self._now = now
         self._under_way = under_way
-        self._preference = exchange.preference(now)
+        self._preference, self._trying = exchange.preference(now), exchange.preference(now, trying=True)
         self._advance = advance
         self._incident_id = incident_id
         #: Whether the notices are not any more as they were read.
@@ -49,7 +49,9 @@ class Mover:
     async def deliver(self, notice: Notice) -> None:
         """Make the moves of one notice until it has to wait for something."""
         while True:
-            match next_move(notice, self._preference, self._policy, self._now):
+            # Whoever has not heard yet is told by what is sure to arrive.
+            preference = self._preference if notice.urgency in ALWAYS_GOES else self._trying
+            match next_move(notice, preference, self._policy, self._now):
                 case FallBack(to=address):
                     delivery = await self._ledger.add_delivery(notice.id, address)
                     notice = replace(notice, deliveries=(*notice.deliveries, delivery))
@@ -91,7 +93,9 @@ class Mover:
             whole = replace(notice, deliveries=(*notice.deliveries[:-1], tried))
         else:
             whole = await self._ledger.notice(notice.id)
-        await self._write(notice, "attempt written", reference=attempt.reference, gateway=gateway)
+        self._exchange.note_use(gateway, self._now)
+        doubted = {"doubted": ", ".join(before)} if (before := self._exchange.doubted_before(gateway)) else {}
+        await self._write(notice, "attempt written", reference=attempt.reference, gateway=gateway, **doubted)
         self._advance.errands.append(Errand(deed=Deed.SEND, notice=whole, attempt=attempt))
         self._advance.wake_at(lease)
 

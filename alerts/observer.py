@@ -30,6 +30,9 @@ class Observer(Protocol):
     def gateway_judged(self, channel: Channel, gateway: str, *, up: bool) -> None:
         """Note that a gateway answered, or did not."""
 
+    def gateway_doubted(self, channel: Channel, gateway: str, *, doubted: bool | None) -> None:
+        """Note whether a gateway's receipts are overdue against its habit; `None`: it has none."""
+
     def callback_refused(self, gateway: str, reason: str) -> None:
         """Count a provider's callback that could not be trusted or understood."""
 

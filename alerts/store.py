@@ -18,6 +18,7 @@ from alerts.delivery import Attempt, Delivery, Draft, Notice, NoticeState
 from alerts.event import Trigger
 from alerts.incident import Incident
 from alerts.oncall import Override
+from alerts.receipt import Answered, Unanswered
 from alerts.silence import Silence
 from alerts.urgency import Urgency
 
@@ -170,6 +171,12 @@ class Ledger(Protocol):
 
         *address*: to it alone, by whatever gateway; *gateway*: by it alone. What a gateway refused counts for nothing.
         """
+
+    async def answered(self, gateway: str, at_most: int) -> Sequence[Answered]:
+        """Return the latest messages that arrived by a gateway, notices and exercises of drills."""
+
+    async def unanswered(self, gateway: str, after: datetime, until: datetime, at_most: int) -> Sequence[Unanswered]:
+        """Return the latest messages sent by a gateway after one time and until another of which nothing was heard."""
 
     async def settle(self, notice_id: int, state: NoticeState) -> None: ...
 

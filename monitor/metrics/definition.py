@@ -137,6 +137,8 @@ class Definitions:
         meaning = "Numbers of staff where nobody has answered, or not for too long."
         self.unverified = self._many("gauge", "unverified_numbers", meaning)
         self.gateway_up = gauge("gateway_up", "Whether a gateway works (1) or not (0).", "channel", "gateway")
+        meaning = "Whether a gateway takes messages and gives no receipts as it used to (1) or does (0)."
+        self.gateway_doubted = gauge("gateway_doubted", meaning, "channel", "gateway")
         meaning = "Callbacks that were not trusted or not understood."
         self.callbacks_refused = counter("callbacks_refused", meaning, "gateway", "reason")
         start_at_zero(self.callbacks_refused, [NO_GATEWAY], REFUSAL_REASONS)

@@ -124,6 +124,7 @@ class Metrics:
         """Remove every series of a gateway that has left."""
         self._gateways.discard((channel, gateway))
         self._all.gateway_up.remove(channel, gateway)
+        self._all.gateway_doubted.remove(channel, gateway)
         if all(name != gateway for _, name in self._gateways):
             self._all.callbacks_refused.remove_by_labels({"gateway": gateway})
 
@@ -277,6 +278,13 @@ class Metrics:
             self._all.gateway_up.remove(channel, gateway)
         elif (channel, gateway) in self._gateways:
             self._all.gateway_up.labels(channel, gateway).set(up)
+
+    def gateway_doubted(self, channel: Channel, gateway: str, *, doubted: bool | None) -> None:
+        """Show whether a gateway's receipts are overdue against its habit; where it has none, nothing is shown."""
+        if doubted is None:
+            self._all.gateway_doubted.remove(channel, gateway)
+        elif (channel, gateway) in self._gateways:
+            self._all.gateway_doubted.labels(channel, gateway).set(doubted)
 
     def callback_refused(self, gateway: str, reason: str) -> None:
         """Count a callback that was answered with an error; *reason* is one of `REFUSALS`.

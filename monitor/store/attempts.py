@@ -11,9 +11,10 @@ from sqlalchemy.exc import IntegrityError
 
 from alerts.contact import Address
 from alerts.delivery import LEFT, RANK, Attempt, AttemptState, Delivery, Notice
+from alerts.receipt import Answered, Unanswered
 from monitor.store.notices import SqlNotices
 from monitor.store.rows import new_id
-from monitor.store.statements import ADD_ATTEMPT, ADD_DELIVERY, CHANGE_ATTEMPT
+from monitor.store.statements import ADD_ATTEMPT, ADD_DELIVERY, ANSWERED, CHANGE_ATTEMPT, UNANSWERED
 from monitor.store.tables import attempt, clean, delivery, heard
 
 
@@ -119,6 +120,19 @@ class SqlAttempts(SqlNotices):
                 delivery.c.extension == address.extension,
             )
         return (await self._connection.execute(query)).scalars().all()
+
+    async def answered(self, gateway: str, at_most: int) -> Sequence[Answered]:
+        """Return the latest messages that arrived by a gateway, notices and exercises of drills."""
+        rows = await self._connection.execute(ANSWERED, {"gateway": gateway, "at_most": at_most})
+        found = (Answered(taken_at=row.taken_at, heard_at=row.heard_at) for row in rows)
+        return sorted(found, key=lambda answered: answered.taken_at)[-at_most:]
+
+    async def unanswered(self, gateway: str, after: datetime, until: datetime, at_most: int) -> Sequence[Unanswered]:
+        """Return the latest messages sent by a gateway after one time and until another of which nothing was heard."""
+        between = {"after": after, "until": until, "gateway": gateway, "at_most": at_most}
+        rows = await self._connection.execute(UNANSWERED, between)
+        found = (Unanswered(taken_at=row.taken_at, number=row.number) for row in rows)
+        return sorted(found, key=lambda unanswered: unanswered.taken_at)[-at_most:]
 
     async def first_heard(self, gateway: str, event_id: str, now: datetime) -> bool:
         """Return whether this callback is heard for the first time."""

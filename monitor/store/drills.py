@@ -177,6 +177,8 @@ class Drills:
             values: dict[str, Any] = {"look_at": look_at, "provider_id": provider_id or row.provider_id}
             if may_follow(ExerciseState(row.state), state):
                 values |= {"state": state, "why": why or row.why}
+                if state in {ExerciseState.DELIVERED, ExerciseState.CONFIRMED}:
+                    values["delivered_at"] = row.delivered_at or now
                 if state is ExerciseState.CONFIRMED:
                     values["confirmed_at"] = now
                 detail = {"contact": row.contact, "channel": row.channel, "gateway": row.gateway}

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, bindparam, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Integer,
+    Select,
+    bindparam,
+    exists,
+    func,
+    insert,
+    select,
+    union_all,
+    update,
+)
 
+from alerts.delivery import AttemptState
+from alerts.drill import ExerciseState
 from monitor.store.rows import PART_COLUMNS
-from monitor.store.tables import attempt, counter, delivery, incident, notice, notice_incident
+from monitor.store.tables import attempt, counter, delivery, exercise, incident, notice, notice_incident
 
 _THEIRS = notice_incident.alias("theirs")
 _OF_THIS = (_THEIRS.c.notice_id == notice.c.id) & _THEIRS.c.left_at.is_(None)
@@ -116,3 +130,54 @@ def _gathered() -> Select[Any]:
 
 #: *key*, *since*, *incident_id*
 GATHERED = _gathered()
+
+
+def _latest(query: Select[Any], at: ColumnElement[Any]) -> Select[Any]:
+    """Narrow a query to its latest rows, as a part of a union: each walks down its own index, and no history is read."""
+    latest = query.order_by(at.desc()).limit(bindparam("at_most", type_=Integer)).subquery()
+    return select(latest)
+
+
+def _answered() -> CompoundSelect[Any]:
+    notices = select(attempt.c.started_at.label("taken_at"), attempt.c.ended_at.label("heard_at")).where(
+        attempt.c.gateway == bindparam("gateway"),
+        attempt.c.state == AttemptState.DELIVERED,
+        attempt.c.ended_at.is_not(None),
+    )
+    exercises = select(exercise.c.begun_at.label("taken_at"), exercise.c.delivered_at.label("heard_at")).where(
+        exercise.c.gateway == bindparam("gateway"), exercise.c.delivered_at.is_not(None)
+    )
+    states = (ExerciseState.DELIVERED, ExerciseState.CONFIRMED)
+    return union_all(
+        _latest(notices, attempt.c.started_at),
+        *(_latest(exercises.where(exercise.c.state == state), exercise.c.begun_at) for state in states),
+    )
+
+
+def _unanswered() -> CompoundSelect[Any]:
+    notices = (
+        select(attempt.c.started_at.label("taken_at"), delivery.c.number)
+        .join(delivery, delivery.c.id == attempt.c.delivery_id)
+        .where(
+            attempt.c.gateway == bindparam("gateway"),
+            attempt.c.started_at > bindparam("after"),
+            attempt.c.started_at <= bindparam("until"),
+        )
+    )
+    exercises = select(exercise.c.begun_at.label("taken_at"), exercise.c.number).where(
+        exercise.c.gateway == bindparam("gateway"),
+        exercise.c.state == ExerciseState.ACCEPTED,
+        exercise.c.begun_at > bindparam("after"),
+        exercise.c.begun_at <= bindparam("until"),
+    )
+    states = (AttemptState.ACCEPTED, AttemptState.SENT)
+    return union_all(
+        *(_latest(notices.where(attempt.c.state == state), attempt.c.started_at) for state in states),
+        _latest(exercises, exercise.c.begun_at),
+    )
+
+
+#: *gateway*, *at_most*
+ANSWERED = _answered()
+#: *gateway*, *after*, *until*, *at_most*
+UNANSWERED = _unanswered()

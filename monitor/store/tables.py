@@ -329,6 +329,7 @@ attempt = Table(
     UniqueConstraint("delivery_id", "n"),
     Index("ix_attempt_started_at", "started_at"),
     Index("ix_attempt_state_look_at", "state", "look_at"),
+    Index("ix_attempt_gateway_started_at", "gateway", "state", "started_at"),
 )
 
 #: Which short code tells, on a person's phone, which notice their SMS is about.
@@ -481,12 +482,15 @@ exercise = Table(
     Column("provider_id", String(200)),
     Column("begun_at", Moment, nullable=False),
     Column("look_at", Moment),
+    #: When we heard that it had arrived.
+    Column("delivered_at", Moment),
     #: When the person pressed the key.
     Column("confirmed_at", Moment),
     Index("ix_exercise_drill_id", "drill_id"),
     Index("ix_exercise_contact_confirmed_at", "agency", "contact", "confirmed_at"),
     Index("ix_exercise_contact_begun_at", "agency", "contact", "channel", "state", "begun_at"),
     Index("ix_exercise_number_confirmed_at", "number", "confirmed_at"),
+    Index("ix_exercise_gateway_begun_at", "gateway", "state", "begun_at"),
 )
 
 #: Somebody takes a duty over for a while. Taken back, it stays: who was on call is a part of the record.

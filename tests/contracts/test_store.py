@@ -20,6 +20,7 @@ from alerts.event import Resolve
 from alerts.gateway import ErrorClass
 from alerts.incident import Incident, IncidentState, Position, apply
 from alerts.notice import Addressee, Facts, Language, Matter, Office, Plan, Purpose
+from alerts.receipt import Answered
 from alerts.store import Entry, Ledger
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
@@ -186,6 +187,29 @@ async def test_two_attempts_decided_on_from_the_same_view_are_not_both_written(s
     with pytest.raises(IntegrityError):
         async with store.transaction() as ledger:
             await ledger.add_attempt(notice.deliveries[0], "second", T0 + MINUTE, look_at=T0)
+
+
+async def test_the_latest_that_arrived_by_a_gateway_and_the_latest_that_did_not_are_told_apart(store: SqlStore) -> None:
+    async with store.transaction() as ledger:
+        for n in range(6):
+            notice = await with_notice(ledger, f"k{n}")
+            at = T0 + n * MINUTE
+            sent = await ledger.add_attempt(notice.deliveries[0], "first", at, look_at=at)
+            state = (AttemptState.DELIVERED, AttemptState.ACCEPTED, AttemptState.SENT)[n % 3]
+            await ledger.save_attempt(replace(sent, state=state, ended_at=at + MINUTE if n % 3 == 0 else None))
+        answered = [Answered(taken_at=T0 + n * MINUTE, heard_at=T0 + (n + 1) * MINUTE) for n in (0, 3)]
+        assert await ledger.answered("first", 20) == answered
+        assert await ledger.answered("first", 1) == answered[1:]
+        assert await ledger.answered("second", 20) == []
+
+        async def unanswered(after: int, until: int, at_most: int = 20) -> list[int]:
+            found = await ledger.unanswered("first", T0 + after * MINUTE, T0 + until * MINUTE, at_most)
+            assert {each.number for each in found} <= {SMS_SITI.number}
+            return [(each.taken_at - T0) // MINUTE for each in found]
+
+        assert await unanswered(0, 9) == [1, 2, 4, 5]
+        assert await unanswered(1, 4) == [2, 4]
+        assert await unanswered(0, 9, 2) == [4, 5]
 
 
 async def test_a_callback_is_heard_for_the_first_time_once_by_gateway(store: SqlStore) -> None:

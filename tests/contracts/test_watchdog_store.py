@@ -15,8 +15,10 @@ from alerts.channel import Channel
 from alerts.contact import Address
 from alerts.drill import Exercise, ExerciseState, Trainee, facts
 from alerts.notice import Language
+from alerts.receipt import Answered
 from monitor.store.database import Database
 from monitor.store.drills import Drill, Drills
+from monitor.store.ledger import SqlStore
 from monitor.store.processes import Processes
 from monitor.store.tables import exercise, journal
 from tests.real.postgres import Postgres
@@ -68,6 +70,9 @@ async def test_an_exercise_is_written_once_and_what_is_known_better_stays(databa
     assert await heard(ExerciseState.CONFIRMED, 3) is ExerciseState.CONFIRMED
     assert await heard(ExerciseState.CONFIRMED, 4) is ExerciseState.CONFIRMED
     assert await drills.confirmed() == {("JCM", "siti"): T0 + 3 * MINUTE}
+    async with SqlStore(database).transaction() as ledger:
+        # The key was pressed later: it arrived when it was first heard of.
+        assert await ledger.answered("suara", 20) == [Answered(taken_at=T0, heard_at=T0 + MINUTE)]
     assert await drills.change("d99-1-0", ExerciseState.FAILED, T0) is None
     async with database.read() as connection:
         events = list((await connection.execute(select(journal.c.event).order_by(journal.c.id))).scalars())

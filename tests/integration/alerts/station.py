@@ -71,6 +71,8 @@ class Watcher:
     held: Counter[Brake] = field(default_factory=Counter)
     #: Rotas that had nobody on call, by agency.
     deserted: Counter[str] = field(default_factory=Counter)
+    #: As it was told of each gateway last.
+    doubted: dict[str, bool | None] = field(default_factory=dict)
     cycles: int = 0
     cycled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -88,6 +90,9 @@ class Watcher:
 
     def gateway_judged(self, channel: Channel, gateway: str, *, up: bool) -> None:
         pass
+
+    def gateway_doubted(self, channel: Channel, gateway: str, *, doubted: bool | None) -> None:
+        self.doubted[gateway] = doubted
 
     def callback_refused(self, gateway: str, reason: str) -> None:
         pass

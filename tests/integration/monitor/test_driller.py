@@ -17,9 +17,10 @@ from sqlalchemy import select
 
 from alerts.channel import Channel
 from alerts.contact import Address
+from alerts.doubter import Doubter
 from alerts.drill import ExerciseState, Trainee
 from alerts.exchange import Exchange, Line
-from alerts.gateway import AckResult, Content, Gateway, Heard, Surroundings
+from alerts.gateway import AckResult, Content, Gateway, Heard, Progress, Surroundings
 from alerts.gateways.tray import Tray, TraySettings
 from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
@@ -42,7 +43,7 @@ from monitor.store.database import Database
 from monitor.store.drills import Drill, Drills, Record
 from monitor.store.ledger import SqlStore
 from monitor.store.tables import journal
-from tests.integration.alerts.station import Clock, Scripted
+from tests.integration.alerts.station import Clock, Scripted, Watcher
 from tests.stories.theatre import text_of
 from tests.unit.alerts.people import FAX, LETTER, MINUTE, OFFICE, SECOND, trigger
 from tests.unit.alerts.test_drill import WORKING
@@ -369,6 +370,29 @@ async def test_the_letter_of_a_drill_is_marked_and_taken_out_of_the_tray_again(a
     await at.hold()
     assert list((at.place / "surat").glob("*.pdf")) == []
     assert (await at.journal())[-1] == "drill ended"
+
+
+@pytest.mark.blind
+async def test_a_gateway_whose_drills_do_not_arrive_any_more_is_doubted_and_one_that_arrives_clears_it(
+    at: School,
+) -> None:
+    gateway = Scripted()
+    at.exchange.replace([Line(name="sms", channel=Channel.SMS, gateway=gateway)])
+    at.trainees = [trainee("siti", sms(SITI)), trainee("ravi", sms(RAVI))]
+    watcher = Watcher()
+    doubter = Doubter(store=at.store, exchange=at.exchange, clock=at.clock, observer=watcher)
+
+    async def drill(progress: Progress) -> bool | None:
+        gateway.happens.extend([progress] * 2)
+        await at.ask()
+        await at.hold(20)
+        await doubter.look()
+        return watcher.doubted["sms"]
+
+    assert [await drill(Progress.DELIVERED) for _ in range(2)] == [None, False]
+    assert [await drill(Progress.ACCEPTED) for _ in range(2)] == [False, True]
+    assert at.exchange.is_doubted("sms")
+    assert await drill(Progress.DELIVERED) is False
 
 
 @pytest.mark.blind

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import cast
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from alerts.channel import Channel
 from alerts.exchange import Exchange, Line
 from alerts.gateway import Gateway
+from alerts.receipt import TRY_AGAIN, Doubt
 from alerts.urgency import Turn
 from tests.unit.alerts.people import MINUTE, T0
 
@@ -63,6 +64,46 @@ def test_when_all_have_failed_all_are_still_there() -> None:
     exchange.judge("modem", up=False, now=T0)
 
     assert order(exchange) == ["cloud", "modem"]
+
+
+def doubt(tried_at: datetime = T0) -> Doubt:
+    return Doubt(since=T0, usual=MINUTE, overdue=3, tried_at=tried_at)
+
+
+def test_one_that_is_doubted_comes_after_the_others_and_before_one_that_failed() -> None:
+    exchange = Exchange([line("cloud"), line("modem"), line("spare")])
+    assert exchange.doubt("cloud", doubt())
+    assert not exchange.doubt("cloud", doubt(T0 + MINUTE)), "no news"
+    exchange.judge("modem", up=False, now=T0)
+    assert order(exchange) == ["spare", "cloud", "modem"]
+
+    assert exchange.doubt("cloud", None)
+    assert order(exchange) == ["cloud", "spare", "modem"]
+
+
+def test_one_that_is_doubted_is_tried_when_no_engine_has_given_it_anything_for_a_while() -> None:
+    exchange = Exchange([line("cloud"), line("modem")])
+    exchange.doubt("cloud", doubt())
+
+    def trying(after: timedelta) -> str:
+        return exchange.preference(T0 + after, trying=True)[Channel.SMS][0]
+
+    assert trying(TRY_AGAIN - MINUTE) == "modem"
+    assert trying(TRY_AGAIN) == "cloud"
+    assert order(exchange, TRY_AGAIN)[0] == "modem", "not with what must arrive"
+    assert trying(-MINUTE) == "cloud", "the clock was set back"
+
+    exchange.note_use("cloud", T0 + TRY_AGAIN)
+    assert trying(TRY_AGAIN) == "modem", "one at a time"
+
+
+def test_whoever_goes_by_another_for_a_doubt_can_say_so() -> None:
+    exchange = Exchange([line("pabx", Channel.VOICE), line("cloud"), line("modem"), line("spare")])
+    for name in ("pabx", "cloud"):
+        exchange.doubt(name, doubt())
+
+    assert exchange.doubted_before("modem") == ["cloud"]
+    assert list(exchange.doubted_before("cloud")) == []
 
 
 def test_only_a_change_of_standing_is_news() -> None:

@@ -1,0 +1,210 @@
+"""A gateway that takes every SMS and of which nothing is heard any more is tried after the others, and can prove itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from alerts.dispatcher import Dispatcher
+from alerts.event import Resolve
+from alerts.gateway import ErrorClass, Heard, Progress, Report
+from alerts.receipt import ENOUGH, OVERDUE, TRY_AGAIN
+from monitor.store.database import Database
+from monitor.store.tables import journal
+from tests.integration.alerts.station import Scripted, Station
+from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own
+from tests.integration.alerts.test_two_engines import Engine
+from tests.unit.alerts.people import MINUTE, SECOND, trigger
+
+
+class City:
+    """A station, and agencies that fail one after the other."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.station = Station(database)
+        self.agencies = 0
+
+    async def outage(self, *, rounds: int = 1) -> Scripted:
+        """Let one more agency fail; return the gateway by which its contact was told."""
+        before = {id(gateway): len(gateway.orders) for gateway in self.station.gateways}
+        brief = with_a_contact_of_its_own(f"A{self.agencies}", self.agencies)
+        again = replace(brief.escalation, rounds=rounds, repeat_after=10 * MINUTE)
+        self.agencies += 1
+        await self.station.submit(trigger(at=self.station.clock.now(), brief=replace(brief, escalation=again)))
+        (used,) = (gateway for gateway in self.station.gateways if len(gateway.orders) > before[id(gateway)])
+        return used
+
+    async def hear(self, gateway: Scripted, reference: str) -> None:
+        """Bring the receipt of a message that arrived."""
+        gateway.taken[reference] = Progress.DELIVERED
+        (name,) = (line.name for line in self.station.lines() if line.gateway is gateway)
+        heard = Heard(reference=reference, event_id=reference, report=Report(progress=Progress.DELIVERED))
+        await self.station.dispatcher.record(name, heard)
+        await self.station.settle()
+
+    async def get_used_to(self, gateway: Scripted) -> None:
+        """Let a gateway be used for a while, with a receipt for each after some seconds."""
+        for _ in range(ENOUGH):
+            used = await self.outage()
+            self.station.clock.moment += 5 * SECOND
+            await self.hear(used, used.orders[-1].reference)
+            assert used is gateway
+
+    async def fall_silent(self, outages: int = OVERDUE) -> None:
+        for _ in range(outages):
+            assert await self.outage() is self.station.sms
+        await self.wait()
+
+    async def wait(self) -> None:
+        """Let receipts fall due, and the engine look at what it has."""
+        await self.station.advance(3 * MINUTE)
+        await self.station.advance(Dispatcher.IDLE)
+
+    async def told_of_doubts(self) -> list[str]:
+        query = select(journal.c.detail).where(journal.c.event == "attempt written").order_by(journal.c.id)
+        async with self.database.read() as connection:
+            return [detail.get("doubted", "") for detail in (await connection.execute(query)).scalars()]
+
+
+@pytest.fixture
+async def city(tmp_path: Path) -> AsyncIterator[City]:
+    async with Database.open(tmp_path) as database:
+        yield City(database)
+
+
+@pytest.mark.blind
+async def test_fifty_accepted_sms_without_a_receipt_put_a_gateway_behind_the_next(city: City) -> None:
+    station = city.station
+    await city.get_used_to(station.sms)
+    await city.fall_silent(50)
+
+    assert station.watcher.doubted["sms"] is True
+    assert await city.outage() is station.modem
+    assert (await city.told_of_doubts())[-2:] == ["", "sms"]
+    assert set(station.watcher.doubted) == {"sms", "modem", "voice", "fax"}, "letters wait for a clerk"
+
+
+@pytest.mark.blind
+async def test_a_doubt_outlasts_a_restart_and_every_engine_has_it(city: City) -> None:
+    station = city.station
+    await city.get_used_to(station.sms)
+    await city.fall_silent()
+    other = Engine(name="kedua", station=station, store=station.store)
+    await other.settle()
+    assert other.exchange.is_doubted("sms")
+
+    station.restart()
+    assert await city.outage() is station.modem
+
+
+async def test_a_gateway_that_never_gave_a_receipt_stays_where_it_is(city: City) -> None:
+    for _ in range(50):
+        assert await city.outage() is city.station.sms
+    await city.wait()
+
+    assert await city.outage() is city.station.sms
+    assert city.station.watcher.doubted["sms"] is None
+
+
+async def test_a_fresh_receipt_puts_it_first_again(city: City) -> None:
+    station = city.station
+    await city.get_used_to(station.sms)
+    await city.fall_silent()
+    assert await city.outage() is station.modem
+
+    await city.hear(station.sms, station.sms.orders[-1].reference)
+    await station.advance(Dispatcher.IDLE)
+    assert station.watcher.doubted["sms"] is False
+    assert await city.outage() is station.sms
+
+
+async def test_where_the_provider_is_asked_its_answer_is_a_receipt(city: City) -> None:
+    """No callback reaches us, and nothing is wrong."""
+    station = city.station
+    await city.get_used_to(station.sms)
+    for _ in range(10):
+        assert await city.outage() is station.sms
+    station.sms.taken = dict.fromkeys(station.sms.taken, Progress.DELIVERED)
+    await city.wait()
+
+    assert await city.outage() is station.sms
+
+
+async def test_where_all_are_doubted_the_order_is_as_configured(city: City) -> None:
+    """It may be our own listener that nobody reaches: then all fall silent at once."""
+    station = city.station
+    await city.get_used_to(station.sms)
+    station.exchange.judge("sms", up=False, now=station.clock.now())
+    await city.get_used_to(station.modem)
+    station.clock.moment += station.exchange.REST
+    await city.fall_silent()
+    for _ in range(OVERDUE):
+        assert await city.outage() is station.modem
+    await city.wait()
+
+    assert [station.watcher.doubted[name] for name in ("sms", "modem")] == [True, True]
+    assert await city.outage() is station.sms
+
+
+async def test_a_doubted_gateway_still_stands_in_for_one_that_fails(city: City) -> None:
+    station = city.station
+    await city.get_used_to(station.sms)
+    await city.fall_silent()
+    station.modem.happens.append(ErrorClass.CONFIGURATION)
+    await station.submit(trigger(at=station.clock.now(), brief=with_a_contact_of_its_own("LAIN", 77)))
+
+    assert station.modem.orders[-1].address == station.sms.orders[-1].address == "+60100010077"
+
+
+async def test_it_is_tried_once_an_hour_and_never_with_what_is_news_to_somebody(city: City) -> None:
+    station = city.station
+    await city.get_used_to(station.sms)
+    await city.fall_silent()
+    station.sms.orders.clear()
+    await station.advance(TRY_AGAIN)
+    for _ in range(3):
+        assert await city.outage(rounds=2) is station.modem
+    assert station.sms.orders == []
+
+    # The second round is none: one goes by it, and the others by the next.
+    await station.advance(11 * MINUTE)
+    assert len(station.sms.orders) == 1
+    await city.hear(station.sms, station.sms.orders[-1].reference)
+    await station.advance(Dispatcher.IDLE)
+    assert await city.outage() is station.sms
+
+
+async def test_recoveries_prove_it_as_well(city: City) -> None:
+    station = city.station
+    await city.get_used_to(station.sms)
+    await city.fall_silent()
+    await station.advance(TRY_AGAIN)
+    station.sms.orders.clear()
+    now = station.clock.now()
+    await station.submit(Resolve(dedup_key="A0", at=now, ended_at=now))
+
+    assert [order.address for order in station.sms.orders] == ["+60100010000"]
+
+
+async def test_a_bug_about_receipts_keeps_nobody_from_being_told(city: City) -> None:
+    def break_at(called: str, args: tuple[object, ...]) -> None:
+        if called == "answered":
+            raise RuntimeError("a bug")
+
+    city.station.store.meddler = break_at
+    assert await city.outage() is city.station.sms
+
+
+async def test_a_gateway_that_a_reload_takes_out_meanwhile_is_none_to_be_doubted(city: City) -> None:
+    station = city.station
+    await city.get_used_to(station.sms)
+    await city.fall_silent()
+    station.exchange.replace([line for line in station.lines() if line.name != "sms"])
+    station.clock.moment += Dispatcher.IDLE
+    assert await city.outage() is station.modem
+    assert (await city.told_of_doubts())[-1] == ""
