@@ -14,7 +14,7 @@ from probes.imap_answer import announced, capabilities
 from probes.imap_wire import Wire
 from probes.mailbox import Password, Security, Server
 from probes.probe import ProbeFailure, Trace
-from probes.reply import Reason, challenge_in, imap_sign_in_failure, shortened
+from probes.reply import Reason, challenge_in, expired, imap_sign_in_failure, shortened
 from probes.result import Failure, Outcome, Party, Phase
 from probes.server_error import Refused, Unreadable
 from probes.sign_in import Bearer, masked, plain
@@ -34,7 +34,11 @@ class Line:
 
     async def greet(self) -> None:
         """Read the greeting."""
-        await self.wire.until(self.wire.greeted)
+        try:
+            await self.wire.until(self.wire.greeted)
+        except TimeoutError as late:
+            # The port is open: whoever listens there has said nothing, or nothing whole.
+            raise expired(Phase.CONNECT, self._party, shortened(str(late))) from late
         greeting = self.wire.greeting.upper()
         if greeting.startswith("* BYE"):
             raise self._failure(Outcome.CONNECT, Phase.CONNECT, Reason.SERVICE_REFUSED, self.wire.greeting[6:])
@@ -52,7 +56,7 @@ class Line:
             raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_NOT_OFFERED, said)
         response = await self.wire.execute(self.wire.command("STARTTLS"))
         if response.result != "OK":
-            raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_REFUSED, text_of(response))
+            raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_UNAVAILABLE, text_of(response))
         transport = await asyncio.get_running_loop().start_tls(
             self._transports[0], self.wire, server.tls, server_hostname=server.certificate_name
         )

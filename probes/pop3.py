@@ -14,7 +14,7 @@ from probes.connection import connect
 from probes.mailbox import Mailbox, Password, Security, Server
 from probes.pop3_wire import Pop3Wire
 from probes.probe import ProbeFailure, Trace
-from probes.reply import Reason, challenge_in, pop3_sign_in_failure, shortened
+from probes.reply import Reason, challenge_in, expired, pop3_sign_in_failure, shortened
 from probes.result import Failure, Outcome, Party, Phase
 from probes.server_error import Refused, Unreadable
 from probes.sign_in import Bearer, masked, plain, with_key
@@ -124,6 +124,9 @@ class Session:
         """Read the greeting, and ask what the server can do."""
         try:
             await self._wire.status()
+        except TimeoutError as late:
+            # The port is open: whoever listens there has said nothing, or nothing whole.
+            raise expired(Phase.CONNECT, self._party, shortened(str(late))) from late
         except Refused as refusal:
             raise self._failure(Outcome.CONNECT, Phase.CONNECT, Reason.SERVICE_REFUSED, refusal.text) from refusal
         await self._ask_capabilities()
@@ -135,7 +138,7 @@ class Session:
         try:
             await self._wire.status("STLS")
         except Refused as refusal:
-            raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_REFUSED, refusal.text) from refusal
+            raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_UNAVAILABLE, refusal.text) from refusal
         await self._wire.secure(server.tls, server.certificate_name)
         await self._ask_capabilities()
 

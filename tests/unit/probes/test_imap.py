@@ -65,7 +65,7 @@ async def test_a_mailbox_port_without_tls_is_told_by_its_cause_and_does_not_hang
 @pytest.mark.parametrize(
     ("standin", "outcome", "phase", "reason"),
     [
-        (hang, Outcome.CONNECT, Phase.CONNECT, Reason.NO_ANSWER),
+        (hang, Outcome.TIMEOUT, Phase.CONNECT, Reason.NO_ANSWER),
         (close, Outcome.CONNECT, Phase.CONNECT, Reason.CONNECTION_CLOSED),
         (abort, Outcome.CONNECT, Phase.CONNECT, Reason.CONNECTION_CLOSED),
         (garbage, Outcome.CONNECT, Phase.CONNECT, Reason.UNEXPECTED_ANSWER),
@@ -148,7 +148,7 @@ async def test_what_imap_said_in_clear_is_not_believed_after_starttls() -> None:
         (ImapStandIn(greeting="* PREAUTH hai\r\n", capabilities="IMAP4rev1 STARTTLS"), Reason.TLS_NOT_OFFERED),
         (
             ImapStandIn(capabilities="IMAP4rev1 STARTTLS", tricks={"STARTTLS": "{tag} NO rosak\r\n"}),
-            Reason.TLS_REFUSED,
+            Reason.TLS_UNAVAILABLE,
         ),
         (ImapStandIn(capabilities="STARTTLS", tricks={"STARTTLS": "{tag} OK\r\n"}), None),
     ],

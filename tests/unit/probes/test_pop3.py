@@ -60,7 +60,7 @@ async def failure_with(standin: Handler, security: Security = Security.IMPLICIT)
 @pytest.mark.parametrize(
     ("standin", "outcome", "phase", "reason"),
     [
-        (hang, Outcome.CONNECT, Phase.CONNECT, Reason.NO_ANSWER),
+        (hang, Outcome.TIMEOUT, Phase.CONNECT, Reason.NO_ANSWER),
         (close, Outcome.CONNECT, Phase.CONNECT, Reason.CONNECTION_CLOSED),
         (garbage, Outcome.CONNECT, Phase.CONNECT, Reason.UNEXPECTED_ANSWER),
         (endless_line, Outcome.CONNECT, Phase.CONNECT, Reason.UNEXPECTED_ANSWER),
@@ -132,7 +132,7 @@ async def test_stls_comes_before_everything_else() -> None:
     ("standin", "reason"),
     [
         (Pop3StandIn(), Reason.TLS_NOT_OFFERED),
-        (Pop3StandIn(capabilities=("STLS",), tricks={"STLS": "-ERR rosak\r\n"}), Reason.TLS_REFUSED),
+        (Pop3StandIn(capabilities=("STLS",), tricks={"STLS": "-ERR rosak\r\n"}), Reason.TLS_UNAVAILABLE),
         (
             Pop3StandIn(capabilities=("STLS",), tricks={"STLS": "+OK mula\r\n+OK sudah masuk\r\n"}),
             Reason.TLS_TAMPERED,

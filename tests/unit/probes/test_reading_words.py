@@ -16,7 +16,7 @@ from probes.reply import Reason
 from probes.result import Outcome, Party, Phase, ProbeResult
 from probes.watcher import MailboxWatcher
 from tests.unit.probes.pop3_standin import Pop3StandIn
-from tests.unit.probes.standin import Handler, ImapStandIn, Trick, listening, mailbox, server, server_context, until
+from tests.unit.probes.standin import Handler, ImapStandIn, hang, listening, mailbox, server, server_context, until
 from tests.unit.probes.test_maildrop import PACE as POP3_PACE
 from tests.unit.probes.test_maildrop import box
 from tests.unit.probes.watch import FOREIGN, PACE, SIGNER, Counted, issue, mail, running
@@ -242,7 +242,7 @@ async def test_one_mail_that_the_server_cannot_show_does_not_hide_those_after_it
     assert found == mail(token)
 
 
-def dripping(said: bytes) -> Trick:
+def dripping(said: bytes) -> Handler:
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             writer.write(said)
@@ -259,12 +259,23 @@ async def test_an_imap_server_that_does_not_come_to_an_end_is_not_called_silent(
     assert (trouble.outcome, trouble.failure.detail) == (Outcome.TIMEOUT, "an answer without an end")
 
 
+@pytest.mark.parametrize("pop3", [False, True])
+@pytest.mark.parametrize("greeting", [b"", b"*"])
+async def test_a_port_that_opens_and_greets_nobody_is_not_taken_for_a_closed_one(
+    greeting: bytes, *, pop3: bool
+) -> None:
+    trouble = await failure_of(dripping(greeting) if greeting else hang, pop3=pop3)
+    assert (trouble.outcome, trouble.failure.phase) == (Outcome.TIMEOUT, Phase.CONNECT)
+    assert trouble.failure.detail == ("an answer without an end" if greeting else "")
+    assert "firewall drops" not in advice_for(trouble, pop3=pop3)
+
+
 @pytest.mark.blind
 @pytest.mark.parametrize("said", [b"+", b"1 x\r\n"])
 async def test_a_pop3_server_that_does_not_come_to_an_end_is_not_called_silent(said: bytes) -> None:
     async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"+OK\r\n")
-        await dripping(said)(reader, writer)  # type: ignore[operator]
+        await dripping(said)(reader, writer)
 
     trouble = await failure_of(Pop3StandIn(tricks={"UIDL": begin}), pop3=True)
     assert (trouble.outcome, trouble.failure.detail) == (Outcome.TIMEOUT, "an answer without an end")
