@@ -32,7 +32,6 @@ from monitor.garbage import keep_setting_aside
 from monitor.housekeeping import keep_house
 from monitor.hush import Silencer, hush
 from monitor.key import token_key
-from monitor.lag import keep_measuring_lag
 from monitor.lines import build_lines, close_lines
 from monitor.metrics import Metrics
 from monitor.noticeboard import Noticeboard
@@ -124,7 +123,7 @@ class App:
             keep_house(Retention(self._database), self._keep, self._clock),
             self._chain.keep(),
             keep_showing_tokens(self._metrics, self._watch),
-            keep_measuring_lag(self._metrics),
+            self._around.lag.keep_measuring(self._metrics),
             keep_setting_aside(),
             self._keep_name(),
         )

@@ -26,6 +26,7 @@ from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.health import Health, HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.judging.matter import can_end
+from monitor.lag import LagMeter
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.pipeline import Alerting, Briefs, Pipeline
 from monitor.probing.difference import Difference, difference
@@ -55,6 +56,8 @@ class Surroundings:
     alerting: Alerting
     metrics: Metrics
     clock: Clock
+    #: Whoever runs the loop keeps it measuring.
+    lag: LagMeter = field(default_factory=LagMeter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +129,7 @@ async def make_watch(configuration: Configuration, around: Surroundings) -> Watc
         known_tokens=past.tokens,
         providers=build_providers(settings.providers),
         specimens=specimens,
+        lag=around.lag,
     )
     inspector = Inspector(assigned, latest={}, metrics=around.metrics, clock=around.clock)
     return Watch(

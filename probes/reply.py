@@ -89,6 +89,8 @@ class Reason(StrEnum):
     NOT_ARRIVED = "not arrived"
     #: We could not look: no network here, no file handles, or a bug of ours.
     OUR_OWN = "our own fault"
+    #: We stood still, and what became of the run is not known.
+    OUR_LATENESS = "we were late"
 
 
 class Step(StrEnum):

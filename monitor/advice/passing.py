@@ -226,6 +226,16 @@ ROWS = (
         ),
     ),
     Row(
+        reason=Reason.OUR_LATENESS,
+        what="Pantau stood still while this run was under way; that says nothing about the mail service.",
+        do="Look at this machine: it was suspended, or has too much to do. docs/limits.md says how much it carries.",
+        who=Who.MACHINE,
+        steps=(
+            "`uptime` and `vmstat 5`: do others take the CPU, or does the disk keep everybody waiting?",
+            "`pantau_event_loop_lag_seconds` shows when it was, `pantau_rounds_skipped_total` whether it is always so.",
+        ),
+    ),
+    Row(
         reason=Reason.OUR_OWN,
         when=lambda case: case.failure.phase in {Phase.DNS, Phase.CONNECT, Phase.TLS},
         what="This machine could not open a connection; that says nothing about the mail service.",

@@ -317,11 +317,19 @@ class Witness:
             _works(self._reach, recipient, at)
         elif (failure := result.failure) is not None:
             place = sender if failure.party is Party.SENDER else recipient
-            if result.outcome in UNANSWERED or (failure.phase in REACHING and result.outcome is Outcome.INCONCLUSIVE):
+            if result.outcome in UNANSWERED or could_not_reach(result):
                 _fails(self._reach, place, at, owed=0)
             elif result.outcome is not Outcome.INCONCLUSIVE and not _may_be_old(failure):
                 # It refused us, in words.
                 _works(self._reach, place, at)
+
+
+def could_not_reach(result: ProbeResult) -> bool:
+    """Whether this machine could not even open a connection. One that stood still does not know."""
+    failure = result.failure
+    if result.outcome is not Outcome.INCONCLUSIVE or failure is None:
+        return False
+    return failure.phase in REACHING and failure.reason != Reason.OUR_LATENESS
 
 
 def proven_by(route: WatchedRoute) -> Sequence[Want]:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from alerts.notice import Matter
 from monitor.judging.attribution import Blame, Verdict
-from monitor.judging.evidence import ARRIVED, ON_THE_WAY, REACHING, Evidence, Proof, was_taken_well
+from monitor.judging.evidence import ARRIVED, ON_THE_WAY, Evidence, Proof, could_not_reach, was_taken_well
 from monitor.judging.health import Grade, Health, HealthPolicy
 from monitor.judging.subject import Subject
 from monitor.probing.route import Direction, WatchedRoute
@@ -251,9 +251,8 @@ def _account_grades(route: WatchedRoute, result: ProbeResult, verdict: Verdict) 
 def _control_grades(result: ProbeResult, verdict: Verdict) -> dict[_Part, Grade]:
     network, ours = _Part(_NETWORK), _Part(_OURS)
     if result.outcome is Outcome.INCONCLUSIVE:
-        # This machine could not open a connection; or something of ours broke.
-        reaching = result.failure is not None and result.failure.phase in REACHING
-        return {network if reaching else ours: Grade.BAD}
+        # This machine could not open a connection; or something of ours broke, or stood still.
+        return {network if could_not_reach(result) else ours: Grade.BAD}
     if verdict.blame is Blame.NETWORK:
         return {network: Grade.BAD, ours: Grade.GOOD} if verdict.grade is Grade.NONE else {}
     # It arrived, or failed at a server: the network that led there is well.

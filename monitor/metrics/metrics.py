@@ -323,12 +323,20 @@ class Metrics:
         self._all.store_up.set(there)
 
     def loop_lagged(self, lag: timedelta) -> None:
-        """Show how late the event loop woke."""
+        """Show how late the event loop woke at most in the last second."""
         self._all.loop_lag.set(lag.total_seconds())
 
     def schedule_lagged(self, lag: timedelta) -> None:
         """Count a run by how much later it was started than it was due."""
         self._all.schedule_lag.observe(lag.total_seconds())
+
+    def rounds_skipped(self, rounds: int) -> None:
+        """Count rounds of routes that were let go because they could not be started in time."""
+        self._all.rounds_skipped.inc(rounds)
+
+    def run_disbelieved(self) -> None:
+        """Count a run that came to nothing because this process stood still meanwhile."""
+        self._all.runs_disbelieved.inc()
 
     def own_fault(self, cause: str, *, present: bool) -> None:
         """Show whether something of ours is broken."""

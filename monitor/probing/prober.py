@@ -14,12 +14,14 @@ import structlog
 from alerts.clock import Clock
 from monitor.judging.evidence import is_prompt, was_taken_well
 from monitor.judging.judge import Judge
+from monitor.lag import LagMeter, Mark
 from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
 from monitor.probing.arrival import Arrivals
 from monitor.probing.budget import Budget
 from monitor.probing.difference import goes_elsewhere
 from monitor.probing.lane import Lanes
+from monitor.probing.lateness import is_believable, of_our_own
 from monitor.probing.maintenance import show_maintenance
 from monitor.probing.provider import Providers
 from monitor.probing.route import Direction, WatchedRoute
@@ -59,6 +61,7 @@ class Prober:
         known_tokens: Mapping[str, Sent],
         providers: Providers | None = None,
         specimens: MutableMapping[str, bytes] | None = None,
+        lag: LagMeter | None = None,
     ) -> None:
         """*known_tokens*: of earlier runs, the oldest first (`History.tokens`). *specimens*: where they are put."""
         self._routes: dict[str, WatchedRoute] = {}
@@ -89,7 +92,9 @@ class Prober:
         #: By the name of the sender.
         self._lanes: dict[str, Sequence[str]] = {}
         self._schedule = Schedule(seed=signer.prober)
-        self._ticker = Ticker(self._schedule, clock)
+        #: Whoever runs the loop keeps it measuring.
+        self._lag = lag or LagMeter()
+        self._ticker = Ticker(self._schedule, clock, self._lag)
         #: The latest message from each agency that arrived at a reference mailbox, whole, by its code.
         self._specimens: MutableMapping[str, bytes] = {} if specimens is None else specimens
         self._enter(routes.values(), known_tokens)
@@ -212,6 +217,7 @@ class Prober:
             while True:
                 for name in await self._ticker.due():
                     self._begin(tasks, name)
+                self._metrics.rounds_skipped(self._schedule.let_go())
 
     async def plan(self) -> None:
         """Put every route into the schedule."""
@@ -297,7 +303,7 @@ class Prober:
                 recipient=self._watchers[route.route.recipient.name],
                 clock=self._clock.now,
             )
-            recorder = Recorder(entering=turn.follow)
+            recorder, began = Recorder(entering=turn.follow), self._lag.mark()
             result = await run_probe(
                 probe, route=name, token_id=token.id, patience=patience, recorder=recorder, clock=self._clock.now
             )
@@ -305,7 +311,15 @@ class Prober:
             self._arrivals.came(token.id)
         if recorder.content is not None and route.direction is Direction.OUTBOUND:
             self._specimens[route.agency] = recorder.content
-        await self._take(result, route)
+        await self._take(self._believed(result, route, began), route)
+
+    def _believed(self, result: ProbeResult, route: WatchedRoute, began: Mark) -> ProbeResult:
+        """Return *result*, or that it is not known how the run ended because we stood still meanwhile."""
+        lateness = self._lag.since(began)
+        if is_believable(result, lateness, route.probing):
+            return result
+        self._metrics.run_disbelieved()
+        return of_our_own(result, lateness)
 
     async def _settled(self, route: WatchedRoute, token: Token) -> timedelta:
         """Wait until it is known whether the recipient's mailbox can be read, before taking a turn at the sender's.

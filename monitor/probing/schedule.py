@@ -9,6 +9,7 @@ time. Only a look that was asked for is still wanted then.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zlib import crc32
@@ -41,6 +42,13 @@ class _Entry:
     running: bool = False
     #: A look that was asked for while the route was running.
     wanted: datetime | None = None
+    #: Rounds that were let go since it was last run.
+    skipped: int = 0
+
+    @property
+    def rank(self) -> int:
+        """What goes first has the highest: a look that was asked for, but not before who has been left out time and again."""
+        return self.skipped + 2 * self.urgent
 
 
 @dataclass(slots=True)
@@ -52,6 +60,11 @@ class Schedule:
     _entries: dict[str, _Entry] = field(default_factory=dict)
     #: (due, name); entries that no longer match their route's due time are skipped.
     _heap: list[tuple[datetime, str]] = field(default_factory=list)
+    #: What has come due and was not started, by rank, and in the order in which it came due.
+    _ripe: list[tuple[int, datetime, str]] = field(default_factory=list)
+    _overdue: deque[tuple[datetime, str]] = field(default_factory=deque)
+    #: Rounds that were let go and not told yet.
+    _let_go: int = 0
     #: The latest time that was heard.
     _heard: datetime = _EPOCH
 
@@ -82,25 +95,51 @@ class Schedule:
         if asked_for is not None:
             self.look_again(name, asked_for)
 
-    def due(self, now: datetime) -> list[str]:
-        """Return the routes to start now, the longest due first, and mark them as running."""
+    def due(self, now: datetime, room: int | None = None) -> list[str]:
+        """Return the routes to start now, as many as there is room for, and mark them as running.
+
+        Looks that were asked for go first, then what was let go in earlier rounds, then what has been due the longest.
+        So where there is never room for all, each has its turn: with twice as many routes every other round.
+        """
         self._hear(now)
-        names, missed = [], []
+        self._ripen(now)
+        names: list[str] = []
+        while self._ripe and (room is None or len(names) < room):
+            _, due, name = heapq.heappop(self._ripe)
+            entry = self._waiting(name, due)
+            if entry is None:
+                continue
+            if entry.hours.opens(now) != now:
+                self._plan_missed(name, entry, now)  # Its hours ended while it was due.
+                continue
+            entry.running, entry.skipped = True, 0
+            names.append(name)
+        return names
+
+    def let_go(self) -> int:
+        """Return how many rounds were let go since this was last asked: it came to none in time."""
+        told, self._let_go = self._let_go, 0
+        return told
+
+    def _ripen(self, now: datetime) -> None:
+        """Let go what has been due for too long, and rank what has come due."""
         while self._heap and self._heap[0][0] <= now:
             due, name = heapq.heappop(self._heap)
-            entry = self._entries.get(name)
-            if entry is None or entry.running or entry.due != due:
-                continue
-            if now - due > TOLERANCE and not entry.urgent:
-                missed.append(name)
-            elif entry.hours.opens(now) != now:
-                missed.append(name)  # Its hours ended while it was due.
-            else:
-                entry.running = True
-                names.append(name)
-        for name in missed:
-            self._plan_missed(name, self._entries[name], now)
-        return names
+            if (entry := self._waiting(name, due)) is not None:
+                heapq.heappush(self._ripe, (-entry.rank, due, name))
+                self._overdue.append((due, name))
+        while self._overdue and now - self._overdue[0][0] > TOLERANCE:
+            due, name = self._overdue.popleft()
+            entry = self._waiting(name, due)
+            if entry is not None and not entry.urgent:
+                entry.skipped += 1
+                self._let_go += 1
+                self._plan_missed(name, entry, now)
+
+    def _waiting(self, name: str, due: datetime) -> _Entry | None:
+        """Return the entry of a route that waits for this time."""
+        entry = self._entries.get(name)
+        return None if entry is None or entry.running or entry.due != due else entry
 
     def due_at(self, name: str) -> datetime:
         """Return when the run that is under way was due. Raise `KeyError` for a route that is not planned."""
@@ -126,15 +165,21 @@ class Schedule:
             entry.wanted = min(entry.wanted or at, at)
         elif at >= entry.due:
             entry.urgent = True  # The run that is planned is the look.
+            if entry.due <= self._heard:
+                heapq.heappush(self._ripe, (-entry.rank, entry.due, name))
         elif (opens := entry.hours.opens(at)) is not None and opens < entry.due:
             self._plan(name, entry, opens, urgent=True)
 
     def wake(self) -> datetime | None:
-        """Return when the next route is due; `None` if nothing is planned."""
+        """Return when the next route is due, or has been while there was no room; `None` if nothing is planned."""
+        while self._ripe:
+            _, due, name = self._ripe[0]
+            if self._waiting(name, due) is not None:
+                return due
+            heapq.heappop(self._ripe)
         while self._heap:
             due, name = self._heap[0]
-            entry = self._entries.get(name)
-            if entry is not None and not entry.running and entry.due == due:
+            if self._waiting(name, due) is not None:
                 return due
             heapq.heappop(self._heap)
         return None
@@ -145,6 +190,8 @@ class Schedule:
         if back <= TOLERANCE:
             return
         self._heap.clear()
+        self._ripe.clear()
+        self._overdue.clear()
         for name, entry in self._entries.items():
             if entry.wanted is not None:
                 entry.wanted -= back

@@ -6,6 +6,8 @@ import asyncio
 from datetime import timedelta
 
 from alerts.clock import Clock
+from monitor.lag import LagMeter
+from monitor.probing.admission import Admission
 from monitor.probing.schedule import Schedule
 
 #: A clock that is set back is noticed within this.
@@ -15,9 +17,12 @@ _LONGEST_SLEEP = timedelta(seconds=30)
 class Ticker:
     """Sleeps until a schedule's next time, or until somebody who changed the schedule pokes it."""
 
-    def __init__(self, schedule: Schedule, clock: Clock) -> None:
+    def __init__(self, schedule: Schedule, clock: Clock, lag: LagMeter | None = None) -> None:
+        """*lag*: what is due is begun no faster than this loop keeps up with."""
         self._schedule = schedule
         self._clock = clock
+        self._lag = lag or LagMeter()
+        self._admission = Admission()
         self._poked = asyncio.Event()
 
     def poke(self) -> None:
@@ -25,18 +30,22 @@ class Ticker:
         self._poked.set()
 
     async def due(self) -> list[str]:
-        """Wait for what is to be started and return it, the longest due first. It is marked as running."""
+        """Wait for what is to be started and return it, the most urgent first. It is marked as running."""
+        loop = asyncio.get_running_loop()
         while True:
             self._poked.clear()
-            if names := self._schedule.due(self._clock.now()):
+            room = self._admission.room(loop.time(), self._lag.share)
+            if names := self._schedule.due(self._clock.now(), room):
+                self._admission.begun(len(names))
                 return names
             await self._sleep()
 
     async def _sleep(self) -> None:
         wake = self._schedule.wake()
         pause = _LONGEST_SLEEP if wake is None else min(_LONGEST_SLEEP, wake - self._clock.now())
+        seconds = pause.total_seconds() if pause > timedelta(0) else self._admission.pause()
         try:
-            async with asyncio.timeout(max(0.0, pause.total_seconds())):
+            async with asyncio.timeout(seconds):
                 await self._poked.wait()
         except TimeoutError:
             return

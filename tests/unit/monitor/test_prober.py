@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ from monitor.probing.window import Hours, Once, Stretch
 from monitor.store.history import History, Sent
 from probes.mailbox import Mailbox, Password
 from probes.probe import Patience, Probe, ProbeFailure, ProbeKind, Route, Trace
+from probes.reply import Reason
 from probes.result import Arrival, Failure, Outcome, Party, Phase, ProbeResult
 from probes.token import TokenSigner
 from tests.unit.monitor.scrape import Scrape
@@ -366,6 +368,46 @@ async def test_what_fails_in_maintenance_is_held_against_nobody(script: Script, 
     async with probing([each], ends_in_it) as scene:
         await scene.play.until(lambda _: bool(scene.books.taken or scene.books.stored))
         assert (len(scene.books.taken), len(scene.books.stored)) == ((1, 0) if counts else (0, 1))
+
+
+# -- our own lateness -----------------------------------------------------------------------------------------------
+
+
+def stands_still(outcome: Outcome, reason: Reason) -> Script:
+    """Fail, after the whole loop has been held for more than a tenth of the time that a server has to answer."""
+
+    async def script(_: str, trace: Trace) -> Outcome:
+        with trace.phase(Phase.SUBMIT, Party.SENDER):
+            time.sleep(0.4)  # noqa: ASYNC251 - it is the loop that is to be held
+            raise ProbeFailure(outcome, Failure(phase=Phase.SUBMIT, party=Party.SENDER, reason=reason))
+
+    return script
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("outcome", "reason", "believed"),
+    [(Outcome.TIMEOUT, Reason.NO_ANSWER, False), (Outcome.REJECTED, Reason.MESSAGE_REFUSED, True)],
+)
+async def test_a_deadline_that_passed_while_our_loop_was_held_is_no_agencys_fault(
+    outcome: Outcome, reason: Reason, *, believed: bool
+) -> None:
+    async with probing([route(box("JCM"), box("rujukan-a"))], stands_still(outcome, reason)) as scene:
+        measuring = asyncio.create_task(scene.prober._lag.keep_measuring(scene.metrics))
+        await scene.play.until(lambda _: bool(scene.books.taken))
+        result = scene.books.taken[0]
+        assert result.outcome is (outcome if believed else Outcome.INCONCLUSIVE)
+        assert scene.value("runs_disbelieved_total") == (0 if believed else 1)
+        measuring.cancel()
+
+
+@pytest.mark.blind
+async def test_rounds_that_were_let_go_are_counted() -> None:
+    routes = [route(box("JCM"), box("rujukan-a"), n, probing=replace(PROBING, interval=2 * SECOND)) for n in range(300)]
+    async with probing(routes) as scene:
+        scene.prober._lag.share = 1.0  # The machine has no time for us.
+        await scene.play.until(lambda _: (scene.value("rounds_skipped_total") or 0) > 0, seconds=20)
+        assert len(scene.play.started) < 200
 
 
 # -- what is remembered ---------------------------------------------------------------------------------------------
