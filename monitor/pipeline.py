@@ -7,6 +7,7 @@ again if it differs. At start that is read from the open incidents, so nothing d
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -98,7 +99,11 @@ class Pipeline:
         self._metrics = metrics
         self._clock = clock
         self._site = site
-        self._told = dict(open_incidents)
+        self._told: dict[str, Matter] = {}
+        #: How much was told of each kind of thing of ours.
+        self._told_of: Counter[str] = Counter()
+        for key, matter in open_incidents.items():
+            self._note_told(key, matter)
         self._open_keys = open_keys
         self._looked_up_at = clock.now()
         self._telling = asyncio.Lock()
@@ -243,7 +248,7 @@ class Pipeline:
             log.exception("could not look up what is open; trying again")
             return
         for key in ended:
-            del self._told[key]
+            self._note_told(key, None)
         self._unsettled |= ended
 
     def _log(self, result: ProbeResult) -> None:
@@ -316,11 +321,19 @@ class Pipeline:
             latest_at=trouble.latest,
         )
         if await self._submit(event):
-            self._told[key] = trouble.matter
+            self._note_told(key, trouble.matter)
 
     async def _tell_over(self, key: str, ended_at: datetime, now: datetime) -> None:
         if await self._submit(Resolve(dedup_key=key, at=now, ended_at=ended_at)):
-            del self._told[key]
+            self._note_told(key, None)
+
+    def _note_told(self, key: str, matter: Matter | None) -> None:
+        """Remember what was told; `None`: that it is over."""
+        before = self._told.pop(key, None)
+        if matter is not None:
+            self._told[key] = matter
+        if key.startswith(_OURS):
+            self._told_of[key.split("/")[1]] += (matter is not None) - (before is not None)
 
     async def _submit(self, event: Trigger | Resolve) -> bool:
         try:
@@ -340,10 +353,9 @@ class Pipeline:
 
     def _show_faults(self, now: datetime) -> None:
         faults = self._judge.own_faults(now)
-        # What was told is so until it is proven to be over: after a start nothing has been seen to fail yet.
-        told = {key.split("/")[1] for key in self._told if key.startswith(_OURS)}
         for blame, cause in _CAUSES.items():
-            self._metrics.own_fault(cause, present=blame in faults or blame in told)
+            # What was told is so until it is proven to be over: after a start nothing has been seen to fail yet.
+            self._metrics.own_fault(cause, present=blame in faults or self._told_of[blame] > 0)
 
     def _show(self, agency: str) -> None:
         directions = self._judge.directions(agency)
