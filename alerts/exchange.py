@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from alerts.channel import Channel
@@ -75,7 +75,7 @@ class Exchange:
         """
 
         def rank(line: Line) -> tuple[bool, bool]:
-            is_doubted = self._standing[line.name].doubt is not None
+            is_doubted = self.doubted_since(line.name) is not None
             return self._is_resting(line.name, now), is_doubted and not (
                 trying and self._is_to_be_tried(line.name, now)
             )
@@ -96,13 +96,16 @@ class Exchange:
         """Note whether a line is doubted; return whether that is news."""
         standing = self._standing[name]
         changed = (standing.doubt is None) is not (doubt is None)
+        if standing.doubt and doubt:
+            # Of many that are overdue only the latest are counted.
+            doubt = replace(doubt, since=min(doubt.since, standing.doubt.since))
         standing.doubt = doubt
         return changed
 
-    def is_doubted(self, name: str) -> bool:
-        """Whether a line takes messages and gives no receipts as it used to."""
-        standing = self._standing.get(name)
-        return standing is not None and standing.doubt is not None
+    def doubted_since(self, name: str) -> datetime | None:
+        """Return since when a line takes messages and gives no receipts as it used to; `None`: it is not doubted."""
+        doubt = self._standing[name].doubt
+        return None if doubt is None else doubt.since
 
     def note_use(self, name: str, now: datetime) -> None:
         """Note that a line was given something to send: a doubted one is not tried again at once."""
@@ -110,13 +113,11 @@ class Exchange:
 
     def doubted_before(self, name: str) -> Sequence[str]:
         """Return the lines that stand before this one in the configuration and come after it because they are doubted."""
-        before: list[str] = []
-        for line in self._lines.values():
-            if line.name == name:
-                break
-            if line.channel is self._lines[name].channel and self.is_doubted(line.name):
-                before.append(line.name)
-        return () if self.is_doubted(name) else before
+        lines = list(self._lines.values())
+        earlier = lines[: lines.index(self._lines[name])]
+        channel = self._lines[name].channel
+        doubted = [e.name for e in earlier if e.channel is channel and self.doubted_since(e.name)]
+        return () if self.doubted_since(name) else doubted
 
     def _is_resting(self, name: str, now: datetime) -> bool:
         standing = self._standing[name]

@@ -133,7 +133,12 @@ class Noticeboard:
             routes=len(watch.routes),
             troubles=watch.judge.own_troubles(self._clock.now()),
             gateways=[
-                Standing(channel=line.channel, gateway=line.name, up=self._exchange.is_up(line.name))
+                Standing(
+                    channel=line.channel,
+                    gateway=line.name,
+                    up=self._exchange.is_up(line.name),
+                    doubted_since=self._exchange.doubted_since(line.name),
+                )
                 for line in self._exchange
             ],
         )

@@ -58,6 +58,8 @@ class Ill(StrEnum):
     #: Somebody who should have been told has not been.
     OVERDUE = "overdue"
     GATEWAY_DOWN = "gateway_down"
+    #: It takes messages, and the receipts that it used to give do not come.
+    GATEWAY_DOUBTED = "gateway_doubted"
     #: No gateway of a channel works.
     CHANNEL_DOWN = "channel_down"
     #: What was last read was refused; the old configuration is in force.
@@ -108,6 +110,8 @@ class Standing:
     channel: Channel
     gateway: str
     up: bool | None = None
+    #: Since when its receipts are overdue by its own habit.
+    doubted_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +236,10 @@ def _of_gateways(gateways: Sequence[Standing]) -> Iterator[Complaint]:
                 health=Health.DOWN if dead else Health.DEGRADED,
                 about=f"{each.channel}: {each.gateway}",
             )
+        elif each.doubted_since is not None:
+            # What it takes may arrive all the same, and the others of its channel are tried first.
+            about = f"{each.channel}: {each.gateway}"
+            yield Complaint(ill=Ill.GATEWAY_DOUBTED, health=Health.DEGRADED, about=about, since=each.doubted_since)
 
 
 def _all_reachable(gateways: Sequence[Standing]) -> bool:

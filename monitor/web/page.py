@@ -86,6 +86,10 @@ ILLS: dict[Ill, tuple[str, str]] = {
     Ill.AUDIT_STOPPED: ("Pengaudit notis terhenti", "the auditor stands still"),
     Ill.OVERDUE: ("Ada pihak yang belum dimaklumkan walaupun sudah tiba masanya", "somebody has not been told in time"),
     Ill.GATEWAY_DOWN: ("Get laluan rosak", "a gateway does not work"),
+    Ill.GATEWAY_DOUBTED: (
+        "Get laluan menerima mesej tetapi pengesahan terimaan tidak sampai",
+        "a gateway takes messages, and no receipts come",
+    ),
     Ill.CHANNEL_DOWN: ("Tiada get laluan yang berfungsi bagi saluran ini", "no gateway of this channel works"),
     Ill.REFUSED: ("Konfigurasi baharu ditolak; yang lama masih berkuat kuasa", "the new configuration was refused"),
     Ill.AWAITS_RESTART: ("Berkuat kuasa selepas Pantau dimulakan semula", "takes effect at the next start"),

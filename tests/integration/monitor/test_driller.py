@@ -391,7 +391,7 @@ async def test_a_gateway_whose_drills_do_not_arrive_any_more_is_doubted_and_one_
 
     assert [await drill(Progress.DELIVERED) for _ in range(2)] == [None, False]
     assert [await drill(Progress.ACCEPTED) for _ in range(2)] == [False, True]
-    assert at.exchange.is_doubted("sms")
+    assert at.exchange.doubted_since("sms") is not None
     assert await drill(Progress.DELIVERED) is False
 
 

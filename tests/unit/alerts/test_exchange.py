@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import cast
 
@@ -73,7 +74,9 @@ def doubt(tried_at: datetime = T0) -> Doubt:
 def test_one_that_is_doubted_comes_after_the_others_and_before_one_that_failed() -> None:
     exchange = Exchange([line("cloud"), line("modem"), line("spare")])
     assert exchange.doubt("cloud", doubt())
-    assert not exchange.doubt("cloud", doubt(T0 + MINUTE)), "no news"
+    later = replace(doubt(), since=T0 + MINUTE)
+    assert not exchange.doubt("cloud", later), "no news"
+    assert exchange.doubted_since("cloud") == T0
     exchange.judge("modem", up=False, now=T0)
     assert order(exchange) == ["spare", "cloud", "modem"]
 

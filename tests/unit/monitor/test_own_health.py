@@ -64,6 +64,10 @@ def test_all_is_well_only_when_all_of_it_is_proven() -> None:
         (Part.ENGINE, Health.DOWN, Ill.OVERDUE, replace(WELL, ailments={Ailment.OVERDUE}), {}),
         (Part.GATEWAY, Health.DOWN, Ill.CHANNEL_DOWN, WELL, {"gateways": [replace(SMS, up=False)]}),
         (Part.GATEWAY, Health.DEGRADED, Ill.GATEWAY_DOWN, WELL, {"gateways": [replace(SMS, up=False), SMS_TWO]}),
+        (
+            *(Part.GATEWAY, Health.DEGRADED, Ill.GATEWAY_DOUBTED, WELL),
+            {"gateways": [replace(SMS, doubted_since=T0), SMS_TWO]},
+        ),
         (Part.CONFIGURATION, Health.DEGRADED, Ill.REFUSED, replace(WELL, refused_at=T0), {}),
         (Part.CONFIGURATION, Health.DEGRADED, Ill.AWAITS_RESTART, replace(WELL, awaiting_restart=["listen"]), {}),
         (Part.DUTY, Health.DEGRADED, Ill.NOBODY_ON_CALL, replace(WELL, deserted=["JCM/bertugas"]), {}),
