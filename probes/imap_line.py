@@ -69,13 +69,13 @@ class Line:
 
     async def sign_in(self, key: Password | Bearer) -> None:
         """Sign in, and learn again what the server can do for who is signed in."""
+        self.wire.key = key
         await self._learn_capabilities()
         if not self.wire.is_signed_in:
             response, challenge = await self._offer(key)
             if response.result != "OK":
                 reason = masked(challenge_in(challenge), key)
-                text = masked(text_of(response), key)
-                raise imap_sign_in_failure(response.result, text, self._party, challenge=reason)
+                raise imap_sign_in_failure(response.result, text_of(response), self._party, challenge=reason)
             self._said = text_of(response)
             await self._learn_capabilities()
 

@@ -16,10 +16,14 @@ import aioimaplib
 
 from probes.allowance import cost
 from probes.imap_answer import Answer, Framer
+from probes.mailbox import Password
 from probes.server_error import Injected, Unreadable
+from probes.sign_in import Bearer, masked
 from probes.transcript import Transcript
 
 _LOST = "LOST"
+#: Less is shown of a refusal in the end; to look through more for what is secret takes a while.
+_SHOWN_AT_MOST = 1024
 #: Who has said something in the last seconds is not silent.
 _SILENCE = 3.0
 #: What a server may say to one command, by `probes.allowance.cost`: a long list, or many mails; to any other; unasked
@@ -50,6 +54,8 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self.news = False
         #: For people who want to read what is said; `None` when there are none.
         self.transcript: Transcript | None = None
+        #: What is signed in with: a server that repeats it does not get it into an error.
+        self.key: Password | Bearer | None = None
         #: Why the connection is of no use any more.
         self.cause: Exception | None = None
         #: When the server last said something, on the loop's clock.
@@ -247,11 +253,14 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         else:
             self._tagged(text)
 
+    def _shown(self, text: str) -> str:
+        return text if self.key is None else masked(text[:_SHOWN_AT_MOST], self.key)
+
     def _untagged(self, answer: Answer) -> None:
         text = answer.text.upper()
         if text.startswith("BYE"):
             # Some servers say it and keep the connection open, saying nothing more.
-            self.fail(EOFError(f"the server said {answer.text}"))
+            self.fail(EOFError(f"the server said {self._shown(answer.text)}"))
             return
         if text.endswith(" EXISTS"):
             self.news = True
@@ -271,7 +280,8 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         if pending.name == "STARTTLS" and not self._framer.is_empty:
             # Said in clear and read after the handshake, it would pass for the server's own word (RFC 9051 11.1).
             raise Injected("an answer before TLS was up")
-        self._finish(pending, rest, result.upper())
+        # What is said of a refusal is shown; of all else nothing is.
+        self._finish(pending, rest if result.upper() == "OK" else self._shown(rest), result.upper())
         self.going_on.set()
 
     def _finish(self, pending: Any, text: str, result: str) -> None:

@@ -144,6 +144,7 @@ class Session:
 
     async def sign_in(self, key: Password | Bearer) -> None:
         """Offer *key* once."""
+        self._wire.key = key
         mechanisms = self.capabilities.get("SASL", [])
         match key:
             case Bearer() if "XOAUTH2" in mechanisms:
@@ -153,7 +154,7 @@ class Session:
                     await self._wire.status(f"USER {key.username}")
                     await self._wire.status(f"PASS {key.secret}")
                 except Refused as refusal:
-                    raise pop3_sign_in_failure(masked(refusal.text, key), self._party) from None
+                    raise pop3_sign_in_failure(refusal.text, self._party) from None
             case Password() if "PLAIN" in mechanisms:
                 await self._authenticate("PLAIN", key, plain(key))
             case _:

@@ -10,12 +10,16 @@ import ssl
 from typing import cast
 
 from probes.allowance import cost
+from probes.mailbox import Password
 from probes.reply import shortened
 from probes.server_error import Injected, Refused, Unreadable
+from probes.sign_in import Bearer, masked
 from probes.transcript import Transcript
 
 #: A status line has 512 octets (RFC 1939 3).
 _STATUS_AT_MOST = 8 * 1024
+#: Less is shown of it in the end; to look through more for what is secret takes a while.
+_SHOWN_AT_MOST = 1024
 #: A line of a mail; servers break or refuse longer ones.
 _LINE_AT_MOST = 1024 * 1024
 #: The list of a mailbox of some hundred thousand messages.
@@ -32,6 +36,8 @@ class Pop3Wire(asyncio.Protocol):
         self._leg = leg
         #: What it has cost to read what the server said, by `probes.allowance.cost`.
         self.cost = 0
+        #: What is signed in with: a server that repeats it does not get it into an error.
+        self.key: Password | Bearer | None = None
         self._heard = bytearray()
         self._lost: Exception | None = None
         self._transcript = transcript
@@ -96,8 +102,12 @@ class Pop3Wire(asyncio.Protocol):
         if self._transcript is not None:
             self._transcript.answered(line, secret=self._asked_for_more)
         if mark.upper() not in {"+OK", "-ERR", "+"}:
-            raise Unreadable(f"answered with {shortened(line)}")
-        return mark.upper(), text
+            raise Unreadable(f"answered with {shortened(self._shown(line))}")
+        # What is said of a refusal is shown; of all else nothing is.
+        return mark.upper(), self._shown(text) if mark.upper() == "-ERR" else text
+
+    def _shown(self, text: str) -> str:
+        return text if self.key is None else masked(text[:_SHOWN_AT_MOST], self.key)
 
     async def listing(self, command: str) -> list[bytes]:
         """Send *command* and return the lines of a multi-line answer (RFC 1939 3). Raise `Refused`."""

@@ -13,6 +13,8 @@ from probes.result import Party
 from probes.sign_in import Bearer, masked
 
 _SENDER = Party.SENDER
+#: Less is shown of it in the end; to look through more for what is secret takes a while.
+_SHOWN_AT_MOST = 1024
 
 
 class SmtpWire(SMTPProtocol):
@@ -47,7 +49,15 @@ class SmtpWire(SMTPProtocol):
         return await super().execute_command(*args, timeout=timeout)
 
     async def read_response(self, timeout: float | None = None) -> aiosmtplib.SMTPResponse:  # noqa: ASYNC109 - the library's signature
-        response = await super().read_response(timeout=timeout)
+        try:
+            response = await super().read_response(timeout=timeout)
+        except aiosmtplib.SMTPResponseException as error:
+            # A line that is no reply, which is quoted in the error.
+            if self.key is None:
+                raise
+            raise aiosmtplib.SMTPResponseException(
+                error.code, masked(error.message[:_SHOWN_AT_MOST], self.key)
+            ) from None
         # Only the challenge 334 (RFC 4954) is followed by a line of credentials; it may quote them back, too.
         self._secret_next = self._signing_in and response.code == 334
         if self._secret_next:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -101,7 +102,9 @@ class _Notes:
         return ReleaseAnswer(stage=ReleaseStage.END, words={"ms-MY": "Sekian."})
 
 
+@cache
 def _gateways() -> Mapping[str, Gateway]:
+    """Return one of each kind; to make one takes longer than all that is done with it."""
     sms = TwilioSmsSettings.model_validate(_ACCOUNT | {"replies": Replies.POLL})
     fax = SinchFaxSettings(
         project_id="p", key_id="k", key_secret=SecretStr(SECRET), from_number=_NUMBER, callback_secret=SecretStr(SECRET)

@@ -222,6 +222,17 @@ TARGETS = (
             "the password said again": TURN.join(
                 (b"* OK sedia\r\n", b"* CAPABILITY IMAP4rev1\r\n" + _DONE, TAG + b" NO u " + SECRET.encode() + b"\r\n")
             ),
+            "the password said in a goodbye": TURN.join(
+                (b"* OK [CAPABILITY IMAP4rev1] x\r\n", b"* BYE " + SECRET.encode() + b"\r\n")
+            ),
+            "the password said of a folder": TURN.join(
+                (
+                    b"* OK [CAPABILITY IMAP4rev1] x\r\n",
+                    TAG + b" OK [CAPABILITY IMAP4rev1] x\r\n",
+                    _DONE,
+                    TAG + b" NO " + SECRET.encode() + b"\r\n",
+                )
+            ),
             "a goodbye at once": b"* BYE penuh\r\n",
             "not IMAP": b"220 mel.jabatan-contoh.gov.my ESMTP\r\n",
         },

@@ -96,6 +96,9 @@ TARGETS = (
             "the password said again": TURN.join(
                 (b"+OK x\r\n", b"-ERR\r\n", b"+OK\r\n", b"-ERR " + SECRET.encode() + b"\r\n")
             ),
+            "the password said in no answer": TURN.join(
+                (b"+OK x\r\n", b"-ERR\r\n", b"+OK\r\n", b"R " + SECRET.encode() + b"\r\n")
+            ),
             "not POP3": b"* OK IMAP4rev1\r\n",
         },
     ),

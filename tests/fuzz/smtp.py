@@ -151,6 +151,9 @@ TARGETS = (
             "the password in other words": TURN.join(
                 (b"220 x\r\n", b"250-x\r\n250 AUTH PLAIN\r\n", b"535-5.7.8 \x1b[2J\xff\r\n535 x\r\n")
             ),
+            "the password said in no reply": TURN.join(
+                (b"220 x\r\n", b"250-x\r\n250 AUTH PLAIN\r\n", b"R " + SECRET.encode() + b"\r\n")
+            ),
             "codes that are none": TURN.join((b"+22 x\r\n", b"-99 x\r\n", b"1_0 x\r\n", b"2\xd9\xa1\xd9\xa1 x\r\n")),
             "put off": TURN.join((b"220 x\r\n", b"250-x\r\n250 AUTH PLAIN\r\n", b"454 4.7.0 x\r\n")),
             "not SMTP": b"* OK IMAP4rev1\r\n",

@@ -24,21 +24,29 @@ def _order(octets: bytes) -> None:
     asyncio.run(_ordered(octets))
 
 
+@cache
+def _served() -> tuple[Service, tuple[Any, Any]]:
+    """Return a service and the applications over it: making those takes longer than all that is done with them."""
+    service = Service()
+    return service, (portal(service, _HOSTS), control(service))
+
+
 async def _ordered(octets: bytes) -> None:
     path, _, body = octets.partition(TURN)
     number = "".join(f"%{octet:02X}" for octet in path[:200]) or "x"
-    service = Service()
+    service, apps = _served()
+    service.orders.clear()
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-    paths = {
-        portal(service, _HOSTS): (f"/api/v1/incidents/{number}/acknowledge",),
-        control(service): (
+    paths = (
+        (f"/api/v1/incidents/{number}/acknowledge",),
+        (
             f"/incidents/{number}/acknowledge",
             f"/incidents/{number}/correct",
             f"/notices/{number}/dispatched",
             "/reload",
         ),
-    }
-    for app, each in paths.items():
+    )
+    for app, each in zip(apps, paths, strict=True):
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as web:
             for order in each:
