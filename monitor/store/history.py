@@ -166,7 +166,7 @@ class History:
         of_route = (
             select(run.c.id)
             .where(run.c.agency == routes.c.agency, run.c.route == routes.c.route)
-            .order_by(run.c.started_at.desc(), run.c.id.desc())
+            .order_by(run.c.started_at.desc())
         )
         newest = select(of_route.limit(1).correlate(routes).scalar_subquery()).select_from(routes)
         found: dict[str, ProbeResult] = {}
@@ -191,4 +191,8 @@ class History:
         )
         async with self._database.read() as connection:
             rows = [*(await connection.execute(before)), *(await connection.execute(query))]
-        return [to_result(row) for row in sorted(rows, key=lambda row: (row.started_at, row.id))]
+        slices, found = Slices(), []
+        for row in sorted(rows, key=lambda row: (row.started_at, row.id)):
+            found.append(to_result(row))
+            await slices.pause()
+        return found

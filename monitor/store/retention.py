@@ -54,7 +54,7 @@ class Retention:
         for outcome in Outcome:
             ended = (run.c.outcome == outcome) & (run.c.started_at < keep.since(outcome, now))
             runs += await self._delete(run, ended, run.c.started_at)
-        await self._delete(hour, hour.c.begins < now - keep.hourly, hour.c.begins, hour.c.agency, hour.c.route)
+        await self._delete(hour, hour.c.begins < now - keep.hourly, hour.c.begins)
         for memory, old in ((CAME_MEMORY, token.c.came_at.is_not(None)), (TOKEN_MEMORY, token.c.came_at.is_(None))):
             await self._delete(token, old & (token.c.sent_at < now - memory), token.c.sent_at)
         return runs
@@ -87,10 +87,10 @@ class Retention:
             await connection.execute(STORE, [run_values(*each) for each in young])
         return len(young)
 
-    async def _delete(self, table: Table, old: ColumnElement[bool], *order: Column[Any]) -> int:
+    async def _delete(self, table: Table, old: ColumnElement[bool], order: Column[Any]) -> int:
         """Delete the rows that are *old*, in the *order* of an index that leads to them; return how many there were."""
         key = tuple(table.primary_key)
-        some = select(*key).where(old).order_by(*order).limit(AT_ONCE)
+        some = select(*key).where(old).order_by(order).limit(AT_ONCE)
         deletion = delete(table).where((tuple_(*key) if len(key) > 1 else key[0]).in_(some))
         deleted = 0
         while True:

@@ -5,24 +5,44 @@ Also called a loose index scan. Neither SQLite nor PostgreSQL does it by itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import CTE, Column, ColumnElement, select, tuple_
+from sqlalchemy import CTE, Column, ColumnElement, ScalarSelect, func, select
 
 
 def distinct(*columns: Column[Any], among: ColumnElement[bool] | None = None) -> CTE:
     """Return the distinct values of *columns*, none of which may be NULL and which an index begins with.
 
-    *among*: what the index begins with before them.
+    *among*: what the index begins with before them. Behind them are rows that end with NULL.
     """
-    first = select(*columns).order_by(*columns).limit(1)
+    found: CTE | None = None
+    # A column at a time. Asked for what is greater than a whole row, SQLite goes through all rows with its first value.
+    for place, column in enumerate(columns):
+        known = () if found is None else tuple(found.c)
+        first = select(*known, _least(columns[:place], known, column, among).label(column.name))
+        if found is not None:
+            first = first.where(known[-1].is_not(None))
+        found = first.cte(f"found_{column.name}", recursive=True)
+        *same, last = found.c
+        following = _least(columns[:place], same, column, among, last)
+        found = found.union_all(select(*same, following).where(last.is_not(None)))
+    if found is None:
+        raise TypeError("distinct values of nothing")
+    return found
+
+
+def _least(
+    columns: Sequence[Column[Any]],
+    values: Sequence[ColumnElement[Any]],
+    column: Column[Any],
+    among: ColumnElement[bool] | None,
+    beyond: ColumnElement[Any] | None = None,
+) -> ScalarSelect[Any]:
+    """Return the least of a column's values where *columns* have *values*, and that is greater than *beyond*."""
+    least = select(func.min(column)).where(*(one == value for one, value in zip(columns, values, strict=True)))
     if among is not None:
-        first = first.where(among)
-    found = select(*first.subquery().c).cte("found", recursive=True)
-    beyond = tuple_(*columns) > tuple_(*found.c) if len(columns) > 1 else columns[0] > found.c[0]
-    following = select().where(beyond).order_by(*columns).limit(1)
-    if among is not None:
-        following = following.where(among)
-    # A column at a time: SQLite cannot join what depends on the row before.
-    values = [following.add_columns(column).correlate(found).scalar_subquery() for column in columns]
-    return found.union_all(select(*values).where(found.c[0].is_not(None)))
+        least = least.where(among)
+    if beyond is not None:
+        least = least.where(column > beyond)
+    return least.correlate_except(column.table).scalar_subquery()

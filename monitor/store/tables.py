@@ -141,7 +141,7 @@ hour = Table(
     #: Seconds that the messages were on their way, where that is known: of all together, and of the slowest.
     Column("transit", Float, nullable=False),
     Column("slowest", Float, nullable=False),
-    Index("ix_hour_begins", "begins", "agency", "route"),
+    Index("ix_hour_begins", "begins"),
     sqlite_with_rowid=False,
 )
 

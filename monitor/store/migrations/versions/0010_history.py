@@ -77,7 +77,7 @@ def _begin_runs_anew() -> None:
         sa.PrimaryKeyConstraint("agency", "route", "begins", "outcome", "grade", name=op.f("pk_hour")),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_hour_begins", "hour", ["begins", "agency", "route"])
+    op.create_index("ix_hour_begins", "hour", ["begins"])
 
 
 def _index_some(name: str, table: str, column: str, *, sqlite: str, postgresql: str) -> None:
