@@ -9,17 +9,20 @@ import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.config.loading import Loaded, load
+from monitor.config.storage import size_of
 
 
 def check(config: Config = DEFAULT_CONFIG) -> None:
     """Check the whole configuration and print everything that is wrong with it, a line each.
 
-    Also what is going to be wrong: days in the next week on which nobody is on call, and numbers where nobody has
-    answered. Ends with 2 when there is an error, otherwise with 0, also when there are warnings.
+    Also what is going to be wrong: days in the next week on which nobody is on call, numbers where nobody has answered,
+    and a store that becomes larger than its disk. Ends with 2 when there is an error, otherwise with 0, also when there are warnings.
     """
     loaded = load(config, os.environ, now=datetime.now(UTC))
     for problem in loaded.problems:
         typer.echo(str(problem))
+    if loaded.registry is not None and loaded.settings is not None:
+        typer.echo(f"{config}: the store grows to {size_of(loaded.settings, loaded.registry.routes)}")
     typer.echo(f"{config}: {_summary(loaded)}")
     if loaded.errors:
         raise typer.Exit(2)

@@ -33,6 +33,7 @@ from monitor.config.settings_file import (
     read_settings,
     with_environment,
 )
+from monitor.config.storage import check_storage
 from monitor.config.texts import check_texts, read_texts
 from monitor.config.timetable import check_timetable
 from monitor.config.trust import Trust
@@ -149,6 +150,7 @@ def load(
         return loaded
     if now is not None:
         check_outlook(settings, registry.agencies, {"": findings, **found}, now)
+        check_storage(settings, registry.routes, findings)
         loaded = _loaded((findings, *others, *days), environ)
     return replace(loaded, settings=with_environment(settings, environ), wording=wording, registry=registry)
 

@@ -52,10 +52,11 @@ def test_the_sample_is_accepted_and_only_its_placeholders_are_remarked_on(sample
     code, lines = run(sample, **_PASSWORD)
     assert code == 0
     assert lines[-1] == "pantau.yaml: accepted: 2 agencies, 12 routes, 4 gateways; 0 errors, 16 warnings"
-    assert all(": warning: " in line for line in lines[:-1])
-    placeholders = [line for line in lines[:-1] if "is in no range that is known" in line]
+    assert lines[-2] == "pantau.yaml: the store grows to about 68.3 MB: 91,246 runs, 105,120 hours of routes"
+    assert all(": warning: " in line for line in lines[:-2])
+    placeholders = [line for line in lines[:-2] if "is in no range that is known" in line]
     assert len(placeholders) == 10
-    assert all("is not verified" in line for line in lines[:-1] if line not in placeholders)
+    assert all("is not verified" in line for line in lines[:-2] if line not in placeholders)
 
 
 def test_a_day_on_which_nobody_is_on_call_is_an_error_of_a_configuration_that_can_be_used(sample: Path) -> None:
@@ -63,7 +64,7 @@ def test_a_day_on_which_nobody_is_on_call_is_an_error_of_a_configuration_that_ca
     agency.write_text(agency.read_text().replace("days: rest", "days: workdays"))
     code, lines = run(sample, **_PASSWORD)
     assert code == 2
-    (gap,) = [line for line in lines[:-1] if ": warning: " not in line]
+    (gap,) = [line for line in lines[:-2] if ": warning: " not in line]
     assert gap.startswith(f"agencies/jabatan-contoh.yaml:{line_of(agency, 'bertugas:')}: rotas.bertugas: nobody is on")
     assert lines[-1] == "pantau.yaml: accepted: 2 agencies, 12 routes, 4 gateways; 1 error, 16 warnings"
 
