@@ -26,6 +26,7 @@ from monitor.judging.attribution import Blame
 from monitor.judging.health import Grade, Health
 from monitor.judging.judge import AT_A_TIME, Judge, Suspect, Trouble
 from monitor.judging.matter import can_end
+from monitor.judging.subject import Graded
 from monitor.keeping import keep_doing
 from monitor.metrics import AGENCY_DIRECTIONS, Metrics
 from monitor.probing.route import Direction, WatchedRoute
@@ -119,6 +120,7 @@ class Pipeline:
         self._endings: dict[str, tuple[Outcome, str]] = {}
         #: Judgements that could not be written down yet.
         self._unwritten: dict[str, tuple[Health, datetime]] = {}
+        self._unwritten_streaks: dict[str, tuple[Graded, ...]] = {}
         #: By dedup key: what may stand otherwise than was last told. Few: most runs change nothing, and there are thousands.
         self._unsettled = {*self._agencies, *open_incidents}
         for agency in self._agencies:
@@ -264,12 +266,14 @@ class Pipeline:
         # Taken before it is written: runs that end meanwhile write what has changed since, in this order, in the same
         # commit.
         changed, self._unwritten = self._unwritten | self._judge.rejudged(), {}
+        streaks, self._unwritten_streaks = self._unwritten_streaks | self._judge.other_streaks(), {}
         try:
             every = route.probing.interval
-            await self._history.ended(result, route.agency, changed, grade=grade, every=every)
+            await self._history.ended(result, route.agency, changed, streaks=streaks, grade=grade, every=every)
         except Exception:
             # What could not be written is written with the next run.
             self._unwritten = changed | self._unwritten
+            self._unwritten_streaks = streaks | self._unwritten_streaks
             raise
         for name, (health, _) in changed.items():
             log.info("health changed", subject=name, health=health)

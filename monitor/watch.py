@@ -26,6 +26,7 @@ from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.health import Health, HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.judging.matter import can_end
+from monitor.judging.subject import Graded
 from monitor.lag import LagMeter
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.pipeline import Alerting, Briefs, Pipeline
@@ -79,16 +80,18 @@ class _Past:
     """What the store says of routes and agencies from before they are watched here."""
 
     healths: Mapping[str, tuple[Health, datetime]] = field(default_factory=dict)
+    streaks: Mapping[str, Sequence[Graded]] = field(default_factory=dict)
     deferrals: Mapping[str, datetime] = field(default_factory=dict)
     falls: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
     open_incidents: Mapping[str, Matter] = field(default_factory=dict)
     tokens: Mapping[str, Sent] = field(default_factory=dict)
 
-    def tell(self, judge: Judge, routes: Iterable[WatchedRoute], agencies: Collection[str]) -> None:
+    def tell(self, judge: Judge, routes: Iterable[WatchedRoute], agencies: Collection[str], now: datetime) -> None:
         """Tell *judge* of *routes* and *agencies* that it has gained."""
         names = {route.name for route in routes}
         ours = {name: judged for name, judged in self.healths.items() if name not in judge.routes}
         judge.restore({name: judged for name, judged in self.healths.items() if name in names} | ours)
+        judge.restore_streaks({name: runs for name, runs in self.streaks.items() if name in names}, now)
         judge.restore_deferrals({name: since for name, since in self.deferrals.items() if name in names})
         falls = {agency: at for agency, at in self.falls.items() if agency in agencies}
         judge.restore_falls(falls, self.open_incidents.keys())
@@ -100,7 +103,7 @@ async def make_watch(configuration: Configuration, around: Surroundings) -> Watc
     routes = {route.name: route for route in registry.routes}
     past = await _past(registry.routes, settings, around)
     judge = Judge(routes.values(), _own_policy(settings), settings.flapping.build())
-    past.tell(judge, routes.values(), registry.agencies)
+    past.tell(judge, routes.values(), registry.agencies, around.clock.now())
     specimens: dict[str, bytes] = {}
     agencies = (*registry.agencies, NO_AGENCY)
     assigned = _assigned(configuration, agencies, specimens)
@@ -181,7 +184,7 @@ async def take_up(watch: Watch, change: Change, around: Surroundings) -> Watch:
     if found.gained:
         judge.gain(found.gained)
     judge.govern(_own_policy(after.settings), after.settings.flapping.build())
-    change.past.tell(judge, found.gained, new - old)
+    change.past.tell(judge, found.gained, new - old, around.clock.now())
     retire(around.metrics, before, after)
     touched = _touched(before, after, found)
     assigned = _assigned(after, touched, watch.specimens)
@@ -220,6 +223,7 @@ async def _past(routes: Collection[WatchedRoute], settings: Settings, around: Su
     falls, still = await _falls(around.store, settings.flapping.build(), now)
     return _Past(
         healths=await history.healths(),
+        streaks=await history.streaks(),
         # What was put off longer ago than twice its budget has used it up however long it has been.
         deferrals=await history.deferrals(now - 2 * max(budgets, default=timedelta(0))),
         falls=falls,

@@ -22,7 +22,7 @@ from monitor.judging.evidence import ARRIVED, NETWORK, Witness, is_prompt, prove
 from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.health import Grade, Health, HealthPolicy, is_news
 from monitor.judging.pending import Pending, PendingRun
-from monitor.judging.subject import Subject, presume
+from monitor.judging.subject import Graded, Subject, presume
 from monitor.judging.suspect import OwnSide, Suspect, Trouble
 from monitor.probing.difference import exchanged, goes_elsewhere
 from monitor.probing.route import Direction, WatchedRoute
@@ -70,6 +70,9 @@ class Judge:
         #: Agencies that may stand otherwise than when `moved` was last asked, and routes that are judged otherwise.
         self._moved: set[str] = set()
         self._rejudged: set[str] = set()
+        #: Of the few routes whose latest runs contradict how they are judged; and whose have changed since last asked.
+        self._streaks: dict[str, tuple[Graded, ...]] = {}
+        self._other_streaks: set[str] = set()
         self.gain(routes)
 
     @property
@@ -94,6 +97,8 @@ class Judge:
             del self._routes[route.name], self._subjects[route.name]
             self._await_nothing(route.name)
             self._rejudged.discard(route.name)
+            self._streaks.pop(route.name, None)
+            self._other_streaks.discard(route.name)
             self._moved.add(route.agency)
             mail = self._agencies[route.agency]
             mail.release(route.name)
@@ -113,6 +118,7 @@ class Judge:
             if goes_elsewhere(before, route):
                 subject.begin_anew(route.probing.health)
                 self._await_nothing(route.name)
+                self._note_streak(route.name)
                 others |= exchanged(before, route)
             elif subject.is_pending:
                 # How long it may wait is said by the route.
@@ -164,6 +170,17 @@ class Judge:
             if name in self._subjects:
                 self._subjects[name].deferred_since = since
 
+    def restore_streaks(self, streaks: Mapping[str, Sequence[Graded]], now: datetime) -> None:
+        """Take up the latest runs of routes from before a restart, by name, after how they were judged.
+
+        Not those after which nobody has looked for so long that another run would have come: they say nothing of now.
+        """
+        for name, streak in streaks.items():
+            route = self._routes.get(name)
+            if route is not None and streak and now - streak[-1].started_at <= _proof_within(route):
+                self._subjects[name].restore(name, streak)
+                self._settle(name, now)
+
     def restore_falls(self, falls: Mapping[str, Sequence[datetime]], down: AbstractSet[str]) -> None:
         """Take up when agencies fell before a restart, by code, oldest first, and which have an incident still."""
         for agency, times in falls.items():
@@ -181,6 +198,11 @@ class Judge:
         subjects = ((name, self._subjects[name]) for name in names)
         routes = {name: (s.health, s.changed_at) for name, s in subjects if s.changed_at is not None}
         return routes | {f"{_OURS}{name}": judged for name, judged in self._own.rejudged().items()}
+
+    def other_streaks(self) -> dict[str, tuple[Graded, ...]]:
+        """Return the streaks that a restart should take up, of routes for which they have changed since last asked."""
+        names, self._other_streaks = self._other_streaks, set()
+        return {name: self._streaks.get(name, ()) for name in names}
 
     def moved(self) -> set[str]:
         """Return the agencies that may stand otherwise than when this was last asked; at first all."""
@@ -241,6 +263,14 @@ class Judge:
             self._rejudged.add(route_name)
         if subject.is_pending or self._pending.has(route_name):
             self._pending.put(route_name, _pending_runs(route, subject))
+        self._note_streak(route_name)
+
+    def _note_streak(self, route_name: str) -> None:
+        streak, before = self._subjects[route_name].streak(), self._streaks.pop(route_name, ())
+        if streak:
+            self._streaks[route_name] = streak
+        if streak != before:
+            self._other_streaks.add(route_name)
 
     def _weigh(self, route: WatchedRoute, subject: Subject, result: ProbeResult) -> Verdict:
         verdict = weigh(route, result, self._witness.evidence())

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from monitor.judging.attribution import Blame, Verdict
 from monitor.judging.evidence import ARRIVED
 from monitor.judging.health import Grade, Health, HealthPolicy, assess, has_just_failed, is_steady, is_suspicious
-from probes.result import ProbeResult
+from probes.result import Outcome, ProbeResult
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+#: What a run said that agrees with how its route is judged.
+_SAYS = {Health.UP: Grade.GOOD, Health.DEGRADED: Grade.SLOW, Health.DOWN: Grade.BAD}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graded:
+    """What is remembered of a run over a restart."""
+
+    token_id: str
+    started_at: datetime
+    outcome: Outcome
+    grade: Grade
 
 
 @dataclass(slots=True)
@@ -116,6 +130,31 @@ class Subject:
             return False
         self.health, self.changed_at = health, now
         return True
+
+    def streak(self) -> tuple[Graded, ...]:
+        """Return the latest runs, oldest first, where the last of them contradicts how it is judged; otherwise nothing.
+
+        What waits for a proof is left out: after a restart nobody knows what has been proven since it began.
+        """
+        said = [(result, verdict.grade) for result, verdict in self.recent if verdict.grade is not Grade.PENDING]
+        if not said or said[-1][1] is _SAYS.get(self.health):
+            return ()
+        return tuple(
+            Graded(token_id=result.token_id, started_at=result.started_at, outcome=result.outcome, grade=grade)
+            for result, grade in said
+        )
+
+    def restore(self, route: str, streak: Sequence[Graded]) -> None:
+        """Take up the streak of before a restart."""
+        for run in streak:
+            result = ProbeResult(
+                route=route,
+                token_id=run.token_id,
+                started_at=run.started_at,
+                duration=timedelta(0),
+                outcome=run.outcome,
+            )
+            self.note(result, Verdict(grade=run.grade))
 
     def last_word(self) -> datetime:
         """Return when it last said anything: the start of that run or, after a restart, when it was judged."""

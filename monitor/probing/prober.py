@@ -228,7 +228,11 @@ class Prober:
         for number, name in enumerate([route.name for route in routes]):
             # It may have been altered, or released, meanwhile.
             if (route := self._routes.get(name)) is not None:
-                self._schedule.add(route.name, route.probing.interval, self._clock.now(), route.probing.hours)
+                now = self._clock.now()
+                self._schedule.add(route.name, route.probing.interval, now, route.probing.hours)
+                if self._judge.is_suspicious(name):
+                    # Somebody was about to look again when the service ended.
+                    self._schedule.look_again(name, now + route.probing.confirmation)
             if number % 500 == 499:
                 await asyncio.sleep(0)
         self._ticker.poke()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,12 +11,13 @@ from typing import Any, NoReturn
 from sqlalchemy import Row, bindparam, exists, select, update
 
 from monitor.judging.health import Grade, Health
+from monitor.judging.subject import Graded
 from monitor.slices import Slices
 from monitor.store.backlog import Backlog
 from monitor.store.database import Database
 from monitor.store.hours import STORE, counting, hour_values, run_values, to_result
 from monitor.store.skip_scan import distinct
-from monitor.store.tables import health, run, run_before, token
+from monitor.store.tables import health, run, run_before, streak, token
 from probes.result import Outcome, ProbeResult
 
 #: Late mail is looked for this long after its token was sent; then the token is forgotten.
@@ -61,6 +63,8 @@ class History:
         self._judged = judged.on_conflict_do_update(
             index_elements=["subject"], set_={"health": judged.excluded.health, "since": judged.excluded.since}
         )
+        latest = database.upsert(streak)
+        self._streak = latest.on_conflict_do_update(index_elements=["subject"], set_={"runs": latest.excluded.runs})
         self._counted = counting(database)
         self._backlog = Backlog(database.together, database.presence, first=self._sent)
         #: The latest run of each route: of those that ended here, and of those before, once they have been read.
@@ -91,19 +95,23 @@ class History:
         agency: str,
         judged: Mapping[str, tuple[Health, datetime]],
         *,
+        streaks: Mapping[str, Sequence[Graded]] | None = None,
         grade: Grade | None = None,
         every: timedelta = timedelta(0),
     ) -> None:
         """Write the end of a run and how things stand after it, in one transaction.
 
-        *grade*: how the run itself was judged, and *every* the interval of its route, as far as that is known.
+        *streaks*: those that are others now, by route; *grade*: how the run itself was judged, and *every* the interval of its route, as far as that is known.
         """
         self._latest[result.route] = result
         counted = hour_values(result, agency, grade, every)
         ended_at = result.started_at + result.duration
         came = [(_CAME_AT, {"token_id": result.token_id, "at": ended_at})] if result.outcome in CAME else []
         healths = [(self._judged, {"subject": s, "health": state, "since": at}) for s, (state, at) in judged.items()]
-        await self._backlog.write((self._counted, counted), (STORE, run_values(result, agency)), *came, *healths)
+        latest = [(self._streak, {"subject": s, "runs": _written(runs)}) for s, runs in (streaks or {}).items()]
+        await self._backlog.write(
+            (self._counted, counted), (STORE, run_values(result, agency)), *came, *healths, *latest
+        )
 
     async def tokens(self, now: datetime) -> Mapping[str, Sent]:
         """Return the tokens that mail may still come with, the oldest first.
@@ -125,6 +133,12 @@ class History:
         async with self._database.read() as connection:
             rows = await connection.execute(select(health))
             return {row.subject: (Health(row.health), row.since) for row in rows}
+
+    async def streaks(self) -> Mapping[str, Sequence[Graded]]:
+        """Return the latest runs of each route that contradict how it is judged, the oldest first."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(streak).where(streak.c.runs != _written(())))
+            return {row.subject: _graded(row.runs) for row in rows}
 
     async def deferrals(self, since: datetime) -> Mapping[str, datetime]:
         """Return from when on each route has only been deferred, as far as runs since *since* tell."""
@@ -196,3 +210,14 @@ class History:
             found.append(to_result(row))
             await slices.pause()
         return found
+
+
+def _written(runs: Sequence[Graded]) -> str:
+    return json.dumps([[run.token_id, run.started_at.isoformat(), run.outcome, run.grade] for run in runs])
+
+
+def _graded(written: str) -> Sequence[Graded]:
+    return [
+        Graded(token_id=token_id, started_at=datetime.fromisoformat(at), outcome=Outcome(outcome), grade=Grade(grade))
+        for token_id, at, outcome, grade in json.loads(written)
+    ]

@@ -179,6 +179,15 @@ health = Table(
     Column("since", Moment, nullable=False),
 )
 
+#: The latest runs of a route that contradict how it is judged: a restart must not forget that it has failed twice.
+streak = Table(
+    "streak",
+    metadata,
+    Column("subject", String(200), primary_key=True),
+    #: JSON, the oldest first (`monitor.judging.subject.Graded`); [] where nothing contradicts.
+    Column("runs", Text, nullable=False),
+)
+
 incident = Table(
     "incident",
     metadata,

@@ -15,6 +15,7 @@ from sqlalchemy import func, insert, select
 
 from alerts.store import StoreAway
 from monitor.judging.health import Grade
+from monitor.judging.subject import Graded
 from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.hours import run_values
@@ -50,6 +51,21 @@ async def runs_in(database: Database, table: Any = run) -> int:
 def lasting(number: int, at: datetime, transit: float, outcome: Outcome = Outcome.DELIVERED) -> ProbeResult:
     phases = {Phase.TRANSIT: timedelta(seconds=transit)}
     return replace(ended(number, outcome, at), phases=phases, duration=timedelta(seconds=transit + 1))
+
+
+# -- remembered ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_streak_is_known_after_a_restart_until_it_is_over(database: Database) -> None:
+    runs = [
+        Graded(token_id=f"{number:016x}", started_at=NOON + number * MINUTE, outcome=Outcome.LOST, grade=Grade.BAD)
+        for number in range(2)
+    ]
+    await History(database).ended(ended(1, Outcome.LOST, NOON), "JCM", {}, streaks={"JCM/internal": runs})
+    assert await History(database).streaks() == {"JCM/internal": runs}
+
+    await History(database).ended(ended(2, at=NOON + FIVE), "JCM", {}, streaks={"JCM/internal": ()})
+    assert await History(database).streaks() == {}
 
 
 # -- counted ---------------------------------------------------------------------------------------------------------

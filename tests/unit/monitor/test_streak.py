@@ -1,0 +1,79 @@
+"""Streaks of runs over restarts: two failures before and one after are three."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from monitor.judging.health import Health, HealthPolicy
+from monitor.judging.judge import Judge
+from monitor.judging.subject import Graded
+from tests.unit.monitor.trial import LOSES, MINUTE, REFUSED, Fault, World, world
+
+#: As the store has them: what was written last of each route.
+Store = dict[str, tuple[Graded, ...]]
+
+
+def restarted(here: World, stored: Store, *, away: timedelta = timedelta(0)) -> World:
+    """Return the same world with a judge that knows what the store says, *away* later."""
+    stored |= here.judge.other_streaks()
+    here.now += away
+    after = Judge(here.routes, HealthPolicy())
+    after.restore(here.judge.healths())
+    after.restore_streaks(stored, here.now)
+    here.judge = after
+    return here
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("fault", [REFUSED, LOSES])
+def test_a_restart_before_each_run_hides_no_outage_and_no_recovery(fault: Fault) -> None:
+    here, stored = world("JCM", "JKT").rounds(3), Store()
+    for faults, expected in (({"JCM/utama": fault}, Health.DOWN), ({}, Health.UP)):
+        here.faults = faults
+        for _ in range(3):
+            restarted(here, stored).rounds(1)
+        assert set(here.judge.directions("JCM").values()) == {expected}
+        assert set(here.judge.directions("JKT").values()) == {Health.UP}
+
+
+def test_what_failed_before_a_long_stop_says_nothing_of_now() -> None:
+    here, stored = world("JCM").rounds(3), Store()
+    here.faults["JCM/utama"] = REFUSED
+    here.rounds(2)
+    restarted(here, stored, away=3 * 60 * MINUTE).rounds(1)
+    assert set(here.judge.directions("JCM").values()) == {Health.UP}
+    here.rounds(2)
+    assert set(here.judge.directions("JCM").values()) == {Health.DOWN}
+
+
+def test_a_run_that_waits_for_its_proof_when_the_service_ends_is_held_against_nobody() -> None:
+    here, stored = world("JCM").rounds(3), Store()
+    here.faults |= {"JCM/utama": LOSES, "a": LOSES, "b": LOSES}
+    here.rounds(2)
+    here.faults = {"JCM/utama": LOSES}
+    outside = [name for name in restarted(here, stored).judge.routes if name.startswith("JCM/outbound")]
+    assert not any(here.judge._subjects[name].recent for name in outside)
+
+
+def test_nothing_is_remembered_of_what_is_judged_already() -> None:
+    here, stored = world("JCM").rounds(3), Store()
+    stored |= here.judge.other_streaks()
+    here.faults["JCM/utama"] = REFUSED
+    here.rounds(1)
+    stored |= here.judge.other_streaks()
+    assert {name for name, runs in stored.items() if runs} == {
+        name for name in here.judge.routes if name.startswith("JCM/")
+    }
+    here.rounds(4)
+    stored |= here.judge.other_streaks()
+    assert not any(stored.values())
+
+
+def test_another_look_is_wanted_soon_by_what_had_failed_before() -> None:
+    here, stored = world("JCM").rounds(3), Store()
+    here.faults["JCM/utama"] = REFUSED
+    here.rounds(1)
+    judge = restarted(here, stored).judge
+    assert all(judge.is_suspicious(name) for name in judge.routes if name.startswith("JCM/"))
