@@ -59,9 +59,12 @@ def stale(document: str) -> str:
 
 
 @pytest.mark.blind
-async def test_a_page_that_can_no_longer_reach_the_service_says_since_when_and_loses_its_green(tmp_path: Path) -> None:
+@pytest.mark.parametrize("span", [timedelta(seconds=5), A_MINUTE])
+async def test_a_page_that_can_no_longer_reach_the_service_says_since_when_and_loses_its_green(
+    span: timedelta, tmp_path: Path
+) -> None:
     async with dying() as url:
-        document = await page_after(url, A_MINUTE, tmp_path)
+        document = await page_after(url, span, tmp_path)
 
     assert re.search(
         r"LAPUK<span id=\"since\"> sejak \d\d:\d\d:\d\d</span>: Pantau tidak dapat dibaca", stale(document)
