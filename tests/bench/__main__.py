@@ -19,12 +19,21 @@ from typing import TextIO
 
 import structlog
 
-from tests.bench import cpu, memory, page, schedule, scrape, throughput
+from tests.bench import cpu, deaf, memory, overload, page, schedule, scrape, throughput
 from tests.bench.apart import apart
 from tests.bench.goal import missed, table
 
 ROOT = Path(__file__).parents[2]
-PARTS = {"cpu": cpu, "throughput": throughput, "scrape": scrape, "page": page, "schedule": schedule, "memory": memory}
+PARTS = {
+    "cpu": cpu,
+    "throughput": throughput,
+    "scrape": scrape,
+    "page": page,
+    "schedule": schedule,
+    "deaf": deaf,
+    "overload": overload,
+    "memory": memory,
+}
 _ROUNDS = 5
 _TOP = 25
 

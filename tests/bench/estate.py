@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
@@ -47,6 +48,20 @@ def _of(code: str, server: Light, references: Mapping[str, Mailbox]) -> Iterator
         for direction, name, sender, recipient in ends:
             route = Route(name=f"{code}/{name}", sender=sender, recipient=recipient)
             yield WatchedRoute(route=route, agency=code, direction=direction, probing=PROBING)
+
+
+def probed_every(
+    interval: timedelta, watched: Mapping[str, WatchedRoute], patience: Patience = PROBING.patience
+) -> Mapping[str, WatchedRoute]:
+    """Return the routes with another interval, and a confirmation as long as that."""
+    probing = replace(PROBING, interval=interval, confirmation=interval, patience=patience)
+    return {name: replace(route, probing=probing) for name, route in watched.items()}
+
+
+def estate(server: Light, a_second: float, interval: timedelta, patience: Patience) -> Mapping[str, WatchedRoute]:
+    """Return as many agencies' routes as come due so often with that interval, and the control routes."""
+    agencies = max(1, round(a_second * interval.total_seconds() / 10))
+    return probed_every(interval, {**routes(server, agencies), **controls(server)}, patience)
 
 
 def fill(metrics: Metrics, watched: Mapping[str, WatchedRoute]) -> None:

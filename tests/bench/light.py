@@ -48,6 +48,16 @@ class Light:
             imap=self._server(self.imap),
         )
 
+    def lose_mail_to(self, name: str) -> None:
+        """Take all mail to a mailbox from now on, and let none arrive."""
+        with (
+            socket.create_connection(("127.0.0.1", self.smtp), 10) as plain,
+            self.trust.wrap_socket(plain, server_hostname=HOST) as door,
+        ):
+            door.recv(100)
+            door.sendall(b"LOSE %b\r\n" % self.mailbox(name).address.encode())
+            door.recv(100)
+
     def _server(self, port: int) -> Server:
         return Server(host="127.0.0.1", port=port, security=Security.IMPLICIT, tls=self.trust, tls_name=HOST)
 
@@ -97,10 +107,16 @@ class _Box:
 
 
 class _Boxes(dict[bytes, _Box]):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost: set[bytes] = set()
+
     def __missing__(self, address: bytes) -> _Box:
         return self.setdefault(address, _Box())
 
     def deliver(self, address: bytes, raw: bytes) -> None:
+        if address in self.lost:
+            return
         box = self[address]
         box.mails[box.next_uid] = raw
         box.next_uid += 1
@@ -149,6 +165,9 @@ class _Smtp(_Lines):
         elif word == b"RCPT":
             self._to.append(line.partition(b"<")[2].partition(b">")[0].lower())
             answer = b"250 2.1.5 ok\r\n"
+        elif word == b"LOSE":
+            self.boxes.lost.add(line[5:].lower())
+            answer = b"250 2.0.0 ok\r\n"
         elif word == b"DATA":
             self._message = [_RECEIVED[:-2]]
             answer = b"354 go on\r\n"

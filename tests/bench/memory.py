@@ -59,10 +59,10 @@ async def _routes(server: Light, agencies: int) -> int:
     watched = {**routes(server, agencies), **controls(server)}
     metrics = Watchful()
     with tempfile.TemporaryDirectory(prefix="pantau-bench-") as state:
-        async with service(watched, Path(state), metrics) as prober:
+        async with service(watched, Path(state), metrics) as it:
             fill(metrics, watched)
             metrics.outcomes.clear()
-            await prober.plan()
+            await it.prober.plan()
             gc.collect()
             return tracemalloc.get_traced_memory()[0]
 

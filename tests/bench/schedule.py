@@ -1,25 +1,27 @@
-"""Ten thousand routes a minute: how late runs start, and how much of a core it takes."""
+"""Ten thousand routes, at 80 % of what the bare libraries reach: how late runs start, and how much of a core it takes."""
 
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
+from datetime import timedelta
 from statistics import quantiles
 
 from monitor.garbage import set_aside
+from monitor.probing.route import WatchedRoute
 from tests.bench.apart import apart
-from tests.bench.estate import PROBING, controls, routes
+from tests.bench.estate import controls, probed_every, routes
 from tests.bench.goal import Measured
 from tests.bench.light import Light, light
-from tests.bench.service import Watchful, service
+from tests.bench.service import Watchful, at_work
+from tests.bench.throughput import carried
 from tests.bench.trip import cpu
 
 _AGENCIES = 1000
+_LOAD = 0.8
 #: Until every mailbox has been opened: two thousand sign-ins.
 _WARM_UP = 40.0
 #: One figure for each stretch.
@@ -29,15 +31,18 @@ _STRETCH = 5.0
 def measure(rounds: int) -> Measured:
     """Let the service run, and look at it for so many stretches of time."""
     with light() as server:
-        stretches, outcomes = apart(lambda: asyncio.run(_run(server, rounds)))
-    runs = sum(count for _, _, count in stretches)
+        carries = carried(server)
+        watched = _watched(server, _AGENCIES, _LOAD * carries)
+        stretches, outcomes = apart(lambda: asyncio.run(_run(watched, rounds)))
     return Measured(
         rounds={
             "lag_p99_ms": [lag * 1000 for lag, _, _ in stretches],
+            "lag_load": [count / _STRETCH / carries for _, _, count in stretches],
             "scheduler_core": [cores for _, cores, _ in stretches],
         },
         notes={
-            "schedule: runs a minute": runs * 60 / (_STRETCH * rounds),
+            "schedule: bare libraries, trips a minute": carries * 60,
+            "schedule: runs a minute": sum(count for _, _, count in stretches) * 60 / (_STRETCH * rounds),
             "schedule: of them delivered": outcomes["delivered"] / max(1, sum(outcomes.values())),
         },
     )
@@ -46,27 +51,22 @@ def measure(rounds: int) -> Measured:
 def profiled() -> None:
     """Let it run for a while, for a profiler around it."""
     with light() as server:
-        asyncio.run(_run(server, 2, agencies=200))
+        watched = _watched(server, _AGENCIES // 5, _AGENCIES / 30)
+        asyncio.run(_run(watched, 2))
+
+
+def _watched(server: Light, agencies: int, a_second: float) -> Mapping[str, WatchedRoute]:
+    watched = {**routes(server, agencies), **controls(server)}
+    return probed_every(timedelta(seconds=len(watched) / a_second), watched)
 
 
 async def _run(
-    server: Light, stretches: int, agencies: int = _AGENCIES
+    watched: Mapping[str, WatchedRoute], stretches: int
 ) -> tuple[list[tuple[float, float, int]], Counter[str]]:
-    watched = {**routes(server, agencies), **controls(server)}
     metrics = Watchful()
-    with tempfile.TemporaryDirectory(prefix="pantau-bench-") as state:
-        async with service(watched, Path(state), metrics) as prober:
-            probing = asyncio.create_task(prober.run())
-            try:
-                await _until(lambda: len(metrics.outcomes) > len(watched) / PROBING.interval.total_seconds() * 5)
-                await _calm()
-                # As the service does a minute after its start.
-                set_aside()
-                metrics.outcomes.clear()
-                return [await _stretch(metrics) for _ in range(stretches)], Counter(metrics.outcomes)
-            finally:
-                probing.cancel()
-                await asyncio.gather(probing, return_exceptions=True)
+    async with at_work(watched, metrics):
+        await warm_up(metrics, len(watched) // 12)
+        return [await _stretch(metrics) for _ in range(stretches)], Counter(metrics.outcomes)
 
 
 async def _stretch(metrics: Watchful) -> tuple[float, float, int]:
@@ -78,11 +78,20 @@ async def _stretch(metrics: Watchful) -> tuple[float, float, int]:
     return quantiles(metrics.lags, n=100)[-1], cores, len(metrics.lags)
 
 
+async def warm_up(metrics: Watchful, runs: int) -> None:
+    """Wait until so many runs have ended and the loop has caught up, and forget all that was."""
+    await _until(lambda: len(metrics.outcomes) > runs)
+    await _calm()
+    # As the service does a minute after its start.
+    set_aside()
+    metrics.clear()
+
+
 async def _calm() -> None:
     """Wait until the loop has nothing to catch up with; on a machine that is too busy for that, only for a while."""
     loop, quiet = asyncio.get_running_loop(), 0
     with suppress(TimeoutError):
-        async with asyncio.timeout(_WARM_UP):
+        async with asyncio.timeout(_WARM_UP / 2):
             while quiet < 20:
                 due = loop.time() + 0.05
                 await asyncio.sleep(0.05)
@@ -90,6 +99,6 @@ async def _calm() -> None:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(_WARM_UP):
+    async with asyncio.timeout(2 * _WARM_UP):
         while not condition():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.1)

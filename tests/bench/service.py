@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from alerts.event import Event
 from alerts.incident import Incident
 from monitor.judging.health import HealthPolicy
 from monitor.judging.judge import Judge
+from monitor.lag import LagMeter
 from monitor.metrics import Metrics
 from monitor.pipeline import Briefs, Pipeline
 from monitor.probing.prober import Prober
@@ -36,6 +40,22 @@ class Watchful(Metrics):
         #: How late each run was started, in seconds.
         self.lags: list[float] = []
         self.outcomes: list[str] = []
+        self.skipped = 0
+        self.disbelieved = 0
+
+    def rounds_skipped(self, rounds: int) -> None:
+        super().rounds_skipped(rounds)
+        self.skipped += rounds
+
+    def run_disbelieved(self) -> None:
+        super().run_disbelieved()
+        self.disbelieved += 1
+
+    def clear(self) -> None:
+        """Forget what was kept one by one."""
+        self.lags.clear()
+        self.outcomes.clear()
+        self.skipped = self.disbelieved = 0
 
     def schedule_lagged(self, lag: timedelta) -> None:
         super().schedule_lagged(lag)
@@ -53,17 +73,25 @@ class _Nobody:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What is at work."""
+
+    prober: Prober
+    judge: Judge
+
+
 @asynccontextmanager
-async def service(routes: Mapping[str, WatchedRoute], state: Path, metrics: Metrics) -> AsyncIterator[Prober]:
+async def service(routes: Mapping[str, WatchedRoute], state: Path, metrics: Metrics) -> AsyncIterator[Service]:
     """Build it, with its store in *state*; the prober is not started."""
-    clock = SystemClock()
+    clock, lag = SystemClock(), LagMeter()
     agencies = {route.agency for route in routes.values() if route.agency}
     for agency in (*agencies, ""):
         metrics.watch_agency(agency, routes=[])
     async with Database.open(state) as database:
         history = History(database)
         judge = Judge(routes.values(), HealthPolicy())
-        yield Prober(
+        prober = Prober(
             routes=routes,
             kind=KIND,
             signer=SIGNER,
@@ -84,4 +112,25 @@ async def service(routes: Mapping[str, WatchedRoute], state: Path, metrics: Metr
             clock=clock,
             known_tokens={},
             providers=_PROVIDERS,
+            lag=lag,
         )
+        measuring = asyncio.create_task(lag.keep_measuring(metrics))
+        try:
+            yield Service(prober, judge)
+        finally:
+            measuring.cancel()
+            with suppress(asyncio.CancelledError):
+                await measuring
+
+
+@asynccontextmanager
+async def at_work(routes: Mapping[str, WatchedRoute], metrics: Metrics) -> AsyncIterator[Service]:
+    """Let it probe for as long as the block lasts."""
+    with tempfile.TemporaryDirectory(prefix="pantau-bench-") as state:
+        async with service(routes, Path(state), metrics) as it:
+            probing = asyncio.create_task(it.prober.run())
+            try:
+                yield it
+            finally:
+                probing.cancel()
+                await asyncio.gather(probing, return_exceptions=True)

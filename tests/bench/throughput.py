@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.bench.apart import apart
 from tests.bench.goal import Measured
-from tests.bench.light import light
+from tests.bench.light import Light, light
 from tests.bench.trip import run, the_libraries, the_libraries_with_a_form, the_product
 
 _TRIPS = 600
@@ -28,6 +28,12 @@ def measure(rounds: int) -> Measured:
             "throughput: bare libraries with a prepared message, trips/s": max(with_a_form),
         },
     )
+
+
+def carried(server: Light) -> float:
+    """Return how many round trips a second the bare libraries make here now: what the machine carries."""
+    mailboxes = [server.mailbox(f"bangku{number}") for number in range(_AT_ONCE)]
+    return max(apart(lambda: run(the_libraries, mailboxes, _TRIPS)).rate for _ in range(2))
 
 
 def profiled() -> None:
