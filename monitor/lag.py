@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import takewhile
 from typing import NoReturn
 
 from monitor.metrics import Metrics
@@ -79,7 +80,7 @@ class LagMeter:
         """Return how late the loop has been since *mark*, what is under way included."""
         now = time.monotonic()
         under_way = _harmful(now - self._due)
-        lags = [lag for ended_at, lag in self._lags if ended_at >= mark.at]
+        lags = [lag for _, lag in takewhile(lambda each: each[0] >= mark.at, reversed(self._lags))]
         whole = max(0.0, self._late + under_way - mark.late)
         return Lateness(whole=timedelta(seconds=whole), longest=timedelta(seconds=max([*lags, under_way])))
 

@@ -247,9 +247,10 @@ class Judge:
 
     def _hear(self, now: datetime) -> None:
         """Take in what time it is."""
+        # Always: a run that began before the clock was set back may end after it.
+        self._witness.rewind(now)
         if self._heard is not None and now < self._heard:
             # The clock was set back.
-            self._witness.rewind(now)
             self._moved.update(agency for _, agency in self._clocked)
             self._clocked.clear()
         self._heard = now

@@ -683,3 +683,16 @@ def test_of_an_agency_the_broken_side_is_named_while_one_of_three_references_is_
     assert found is not None
     assert found.matter is matter
     assert (here.trouble("JKT"), here.own()) == (None, {"reference/b"})
+
+
+def test_a_proof_from_before_the_clock_was_set_back_stands_for_nothing_that_comes_after() -> None:
+    here = world("JCM")
+    outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
+    into_b = next(r for r in here.routes if r.name == "control/control/a/b")
+    here.judge.take_in(arrived(here.routes[0], T0), T0)
+    # It began at four minutes past; then the clock was set back by three.
+    here.judge.take_in(arrived(into_b, T0 + 4 * MINUTE), T0 + MINUTE)
+    for n in (2, 2.2, 2.4):
+        here.judge.take_in(failed(outbound, T0 + n * MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + n * MINUTE)
+
+    assert here.judge.route_health(outbound.name) is Health.UNKNOWN
