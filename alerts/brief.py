@@ -98,5 +98,10 @@ class Brief:
 
     @property
     def prefix(self) -> str:
-        """What the incident's number begins with: at most 5 letters, so that it fits an SMS and is quick to spell."""
-        return self.agency[:5].upper() or "NOC"
+        """What the incident's number begins with."""
+        return number_prefix(self.agency)
+
+
+def number_prefix(agency: str) -> str:
+    """Return what an agency's incidents' numbers begin with: few letters, to fit an SMS and be quick to spell."""
+    return agency[:5].upper() or "NOC"

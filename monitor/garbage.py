@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 #: By then the mailboxes are open.
@@ -21,6 +23,16 @@ def set_aside() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+
+
+@contextmanager
+def spared() -> Iterator[None]:
+    """Keep the collector from looking, for the length of the block, while much is made that stays."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 async def keep_setting_aside() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
@@ -119,6 +119,8 @@ class Registry:
     routes: tuple[WatchedRoute, ...] = ()
     #: By name.
     mailboxes: Mapping[str, Fitted] = field(default_factory=dict, repr=False)
+    #: What the settings say that the routes of every agency follow from.
+    ground: tuple[object, ...] = field(default=(), repr=False)
     _by_agency: Mapping[str, tuple[WatchedRoute, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -151,20 +153,34 @@ class _Fitter:
         self.made[name] = fitted
         return fitted.mailbox
 
+    def has_kept(self, names: Iterable[str]) -> bool:
+        """Whether all of these are the ones in use."""
+        return all(self.made[name] is self._in_use.get(name) for name in names)
+
 
 def build_registry(
     agencies: Mapping[str, Agency], settings: Settings, trust: Trust, in_force: Registry | None = None
 ) -> Registry:
     """Return the registry of *agencies*, which were checked. Mailboxes are called "CODE/key", references by their key.
 
-    Of the registry that is *in_force*, mailboxes are kept that have not changed.
+    Of the registry that is *in_force*, mailboxes and routes are kept that have not changed.
     """
-    fitter = _Fitter(trust, {} if in_force is None else in_force.mailboxes)
+    in_force = in_force or Registry()
+    fitter = _Fitter(trust, in_force.mailboxes)
     references = {name: fitter.fit(name, mailbox) for name, mailbox in settings.references.items()}
+    ground = (references, settings.probing, settings.maintenance, settings.time_zone)
+    same_ground = ground == in_force.ground
     everywhere = build_maintenance(settings.maintenance, settings.time_zone)
     routes: list[WatchedRoute] = []
     for code, agency in agencies.items():
         mailboxes = {key: fitter.fit(f"{code}/{key}", mailbox) for key, mailbox in agency.mailboxes.items()}
+        if (
+            same_ground
+            and agency is in_force.agencies.get(code)
+            and fitter.has_kept(f"{code}/{key}" for key in mailboxes)
+        ):
+            routes += in_force.routes_of(code)
+            continue
         zone = agency.time_zone or settings.time_zone
         probing = agency.probing.over(settings.probing).build(
             zone, (*everywhere, *build_maintenance(agency.maintenance, zone))
@@ -172,7 +188,7 @@ def build_registry(
         routes += [_watched(code, leg, mailboxes, references, probing) for leg in agency.legs(settings.references)]
     probing = settings.probing.build(settings.time_zone, everywhere)
     routes += [_watched("", leg, {}, references, probing) for leg in control_legs(settings.references)]
-    return Registry(agencies=dict(agencies), routes=tuple(routes), mailboxes=fitter.made)
+    return Registry(agencies=dict(agencies), routes=tuple(routes), mailboxes=fitter.made, ground=ground)
 
 
 def _watched(

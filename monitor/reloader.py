@@ -17,6 +17,7 @@ from alerts.store import StoreAway
 from monitor.config.loading import BadConfiguration, Configuration, load
 from monitor.config.memory import Memory
 from monitor.config.problem import Problem, Severity
+from monitor.garbage import spared
 from monitor.keeping import keep_doing
 from monitor.lines import Retirement, build_lines, close_lines
 from monitor.proof.lifecycle import Lifecycle
@@ -28,7 +29,8 @@ log = structlog.get_logger()
 
 async def read(path: Path, environ: Mapping[str, str], memory: Memory) -> Configuration:
     """Read the configuration; raise `BadConfiguration` when it cannot be used. *memory*: of earlier readings."""
-    loaded = await asyncio.to_thread(partial(load, path, environ, memory=memory))
+    with spared():
+        loaded = await asyncio.to_thread(partial(load, path, environ, memory=memory))
     return loaded.accepted()
 
 
@@ -154,8 +156,10 @@ class Reloader:
 
     async def _record(self, configuration: Configuration, by: str) -> None:
         agencies = configuration.registry.agencies
-        documents = {code: (agency.model_dump_json(), "file") for code, agency in agencies.items()}
-        applied = await self._records.apply("agency", documents, self._clock.now())
+        recorded = self._memory.in_force.agencies if self._memory.in_force else {}
+        kept = {code for code, agency in agencies.items() if recorded.get(code) is agency}
+        documents = {code: (agency.model_dump_json(), "file") for code, agency in agencies.items() if code not in kept}
+        applied = await self._records.apply("agency", documents, self._clock.now(), kept=kept)
         await self._lifecycle.configured(by, configuration.digest, configuration.files, applied)
         if applied.added or applied.changed or applied.removed:
             log.info("agencies applied", added=applied.added, changed=applied.changed, removed=applied.removed)

@@ -206,11 +206,9 @@ def _touched(before: Configuration, after: Configuration, found: Difference) -> 
     was, becomes = before.settings, after.settings
     if (was.checks, was.references) != (becomes.checks, becomes.references):
         return agencies  # Whom and from where the checks ask.
-    known = before.registry.agencies
+    known, moved = before.registry.agencies, found.agencies
     return [
-        agency
-        for agency in agencies
-        if agency in found.agencies or known.get(agency) is not after.registry.agencies.get(agency)
+        agency for agency in agencies if agency in moved or known.get(agency) is not after.registry.agencies.get(agency)
     ]
 
 

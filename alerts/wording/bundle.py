@@ -32,7 +32,7 @@ def situation(facts: Sequence[Facts]) -> str:
 def compose_sms(facts: Sequence[Facts], language: Language, wording: Wording, *, response: str = "") -> SmsContent:
     """Return an SMS that names as many as fit, by their agencies; the portal has the rest.
 
-    Raise `Unsendable` when not even the first fits: `worst_case` finds that when the texts are loaded.
+    Raise `Unsendable` when not even the first fits: `WorstCase` finds that when the texts are loaded.
     """
     text_key = f"bundle.sms.{situation(facts)}"
     agency = facts[0].office.short

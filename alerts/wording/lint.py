@@ -69,7 +69,7 @@ class Problem:
 
 def septets(text: str) -> int:
     """Return how many septets *text* takes. A character that GSM-7 lacks counts as one; `lint` refuses it."""
-    return sum(2 if character in _EXTENDED else 1 for character in text)
+    return len(text) if _EXTENDED.isdisjoint(text) else len(text) + sum(character in _EXTENDED for character in text)
 
 
 def lint(text: str, agency: str) -> tuple[Problem, ...]:

@@ -21,9 +21,12 @@ _LONGEST_RESPONSE = "99A"
 #: 22 December, 12.58 in the afternoon, Malaysian time: as long as a moment gets in either language.
 _LONGEST_MOMENT = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
 
+#: Stand in a text for the office's short name and the notice number. No wording holds them.
+_SHORT, _NUMBER = "\ue000", "\ue001"
+
 
 class Unsendable(Exception):
-    """No carrier in Malaysia would deliver this text. `worst_case` finds it before it matters."""
+    """No carrier in Malaysia would deliver this text. `WorstCase` finds it before it matters."""
 
     def __init__(self, text_key: str, problems: tuple[Problem, ...]) -> None:
         super().__init__(f"{text_key}: " + "; ".join(str(problem) for problem in problems))
@@ -76,21 +79,31 @@ def _sendable(
     raise Unsendable(text_key, wrong)
 
 
-def worst_case(
-    office: Office, wording: Wording, *, number: str = "N" * (NUMBER_ROOM - 3) + "-99"
-) -> tuple[Finding, ...]:
-    """Return what is wrong with any SMS of *office* at the longest moment and *number*; empty when all can be sent."""
-    findings = []
-    situations = {f"sms.{key(facts)}": facts for facts in _situations(office, number)}
-    for text_key, facts in situations.items():
-        for language in Language:
-            for response in ("", _LONGEST_RESPONSE):
-                text = wording.say(language, text_key, {**values.for_sms(facts, language), "response": response})
-                found = [
-                    Finding(language=language, key=text_key, text=text, problem=p) for p in lint(text, office.short)
-                ]
-                findings += [finding for finding in found if finding not in findings]
-    return tuple(findings)
+class WorstCase:
+    """Every SMS of an office at the longest moment. Made once for all offices: they differ in two words only."""
+
+    def __init__(self, wording: Wording) -> None:
+        #: By language, key and text, with marks for the two words.
+        self._texts: dict[tuple[Language, str, str], None] = {}
+        marked = Office(short=_SHORT, name=_SHORT, domain=_SHORT)
+        situations = {f"sms.{key(facts)}": facts for facts in _situations(marked, _NUMBER)}
+        for text_key, facts in situations.items():
+            for language in Language:
+                told = values.for_sms(facts, language)
+                # A text that has no room for the response is the same with it.
+                for response in ("", _LONGEST_RESPONSE):
+                    self._texts[language, text_key, wording.say(language, text_key, {**told, "response": response})] = (
+                        None
+                    )
+
+    def of(self, office: Office, *, number: str = "N" * (NUMBER_ROOM - 3) + "-99") -> tuple[Finding, ...]:
+        """Return what is wrong with any SMS of *office* at the longest *number*; empty when all can be sent."""
+        findings: list[Finding] = []
+        for language, text_key, marked in self._texts:
+            text = marked.replace(_SHORT, office.short).replace(_NUMBER, number)
+            found = [Finding(language=language, key=text_key, text=text, problem=p) for p in lint(text, office.short)]
+            findings += [finding for finding in found if finding not in findings]
+        return tuple(findings)
 
 
 def _situations(office: Office, number: str) -> Iterator[Facts]:

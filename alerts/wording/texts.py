@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from alerts.notice import Language
@@ -20,7 +21,7 @@ from alerts.wording.template import Template, TemplateError, parse
 FILES = {Language.MALAY: "ms.yaml", Language.ENGLISH: "en.yaml"}
 
 #: Short values for the rules of an SMS that do not depend on an agency; its length is judged by
-#: `alerts.wording.sms.worst_case`.
+#: `alerts.wording.sms.WorstCase`.
 _SAMPLES = {"agency": "JCM", "number": "JCM-07", "began": "1/1, 2.15 pm", "ended": "1/1, 2.15 pm"}
 _SAMPLES |= {"noticed": "1/1, 2.15 pm", "count": "3", "names": "JCM, MDC", "more": "1"}
 _RESPONSE = {"response": "12A"}
@@ -59,7 +60,7 @@ def load(directory: Path | None = None) -> Wording:
     problems: list[str] = []
     for language, file in FILES.items():
         try:
-            entries = read(Path(__file__).parent / file)
+            entries = _ours(file)
             own = _own(directory, file)
         except SourceError as error:
             problems.append(str(error))
@@ -70,6 +71,12 @@ def load(directory: Path | None = None) -> Wording:
     if problems:
         raise WordingError(tuple(problems))
     return Wording(texts)
+
+
+@cache
+def _ours(file: str) -> tuple[Entry, ...]:
+    """Return what ships, which changes only with the program."""
+    return read(Path(__file__).parent / file)
 
 
 def _own(directory: Path | None, file: str) -> tuple[Entry, ...]:

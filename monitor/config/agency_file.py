@@ -8,7 +8,7 @@ from monitor.config.calendar import check_office_hours
 from monitor.config.checks import ChecksReader
 from monitor.config.circular import check_address, check_domains
 from monitor.config.contact import check_contacts
-from monitor.config.duplicate import Uniques
+from monitor.config.duplicate import Claim
 from monitor.config.findings import Findings
 from monitor.config.form import Form
 from monitor.config.maintenance import check_maintenance
@@ -39,17 +39,18 @@ def read_agency(findings: Findings, vault: Vault, checks: Mapping[str, CheckKind
     return read_model(Agency, data, form, findings, given=given)
 
 
-def check_agency(agency: Agency, provision: Provision, findings: Findings, uniques: Uniques, trust: Trust) -> None:
-    """Note what does not make sense in an agency file, by itself and beside the files read before it."""
-    uniques.note("agency code", agency.agency, findings, ("agency",), "another short code, or one file for both")
-    _check_mail(agency, provision, findings, uniques, trust)
+def check_agency(agency: Agency, provision: Provision, findings: Findings, claims: list[Claim], trust: Trust) -> None:
+    """Note what does not make sense in an agency file by itself, and what it claims among all files."""
+    instead = "another short code, or one file for both"
+    claims.append(Claim(kind="agency code", name=agency.agency, path=("agency",), instead=instead))
+    _check_mail(agency, provision, findings, claims, trust)
     if provision.probing is not None:
         check_probing(agency.probing.over(provision.probing), agency.probing, findings, ("probing",))
     check_maintenance(agency.maintenance, agency.time_zone or provision.time_zone, findings, ("maintenance",))
-    _check_people(agency, provision, findings, uniques)
+    _check_people(agency, provision, findings, claims)
 
 
-def _check_mail(agency: Agency, provision: Provision, findings: Findings, uniques: Uniques, trust: Trust) -> None:
+def _check_mail(agency: Agency, provision: Provision, findings: Findings, claims: list[Claim], trust: Trust) -> None:
     if not agency.domains:
         findings.error(("domains",), "no domain is registered", "[jabatan-contoh.gov.my]")
     check_domains(agency.domains, provision.suffixes, provision.providers, findings, ("domains",))
@@ -62,7 +63,7 @@ def _check_mail(agency: Agency, provision: Provision, findings: Findings, unique
         place = ("mailboxes", key)
         if agency.domains and not findings.is_broken(("domains",)):
             check_address(mailbox.address, agency.domains, provision.providers, findings, (*place, "address"))
-        check_mailbox(mailbox, findings, place, uniques, trust)
+        check_mailbox(mailbox, findings, place, claims, trust)
     if agency.routes is not None:
         if not agency.routes:
             findings.error(("routes",), "no route is probed", "at least one route, or leave the key out")
@@ -73,19 +74,21 @@ def _check_mail(agency: Agency, provision: Provision, findings: Findings, unique
         check_routes(agency.routes, agency.agency, agency.mailboxes, provision.references, findings, domain=domain)
 
 
-def _check_people(agency: Agency, provision: Provision, findings: Findings, uniques: Uniques) -> None:
+def _check_people(agency: Agency, provision: Provision, findings: Findings, claims: list[Claim]) -> None:
     staff = Staff(agency.contacts, ("contacts",), agency.rotas)
     check_office_hours(agency.calendar.office_hours, findings, ("calendar", "office_hours"))
     check_contacts(agency.contacts, findings, staff.path)
     for key in agency.contacts:
         if provision.contacts and key in provision.contacts:
-            uniques.note("contact", key, findings, (*staff.path, key), "another key, or name the shared contact")
+            instead = "another key, or name the shared contact"
+            claims.append(Claim(kind="contact", name=key, path=(*staff.path, key), instead=instead))
     sure = provision.contacts is not None and not findings.is_blank(staff.path)
     known = {**(provision.contacts or {}), **agency.contacts} if sure else None
     check_rotas(agency.rotas, known, findings, ("rotas",))
     for key in agency.rotas:
         if provision.rotas and key in provision.rotas:
-            uniques.note("rota", key, findings, ("rotas", key), "another key, or name the shared rota")
+            instead = "another key, or name the shared rota"
+            claims.append(Claim(kind="rota", name=key, path=("rotas", key), instead=instead))
     check_escalation(agency.escalation, staff, provision, findings, ("escalation",))
     check_announcement(agency.announcement, provision, findings, ("announcement",))
     used = {channel for recipient in agency.announcement.recipients.values() for channel in recipient.channels}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
+from functools import cache
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -21,7 +23,8 @@ def of_field(field: FieldInfo) -> Any:
     return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
 
 
-def names(model: type[BaseModel]) -> dict[str, FieldInfo]:
+@cache
+def names(model: type[BaseModel]) -> Mapping[str, FieldInfo]:
     """Return the keys that may be written for *model*, with their fields."""
     return {_key(name, field): field for name, field in model.model_fields.items()}
 
@@ -39,6 +42,45 @@ def core(annotation: Any) -> Any:
         some = [part for part in get_args(annotation) if part is not type(None)]
         return core(some[0]) if len(some) == 1 else annotation
     return annotation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What is asked for in one place: its annotation, taken apart once and not for each of thousands of values."""
+
+    annotation: Any = field(repr=False)
+    #: Without `Annotated` and without `| None`.
+    core: Any
+    allows_none: bool
+    is_mapping: bool
+    #: The model that is asked for, if it is one.
+    model: type[BaseModel] | None
+    #: Of a list's items, or a mapping's values; `None` for anything else.
+    within: Ask | None
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether it is a secret, or a list of them."""
+        return SecretStr in (self.core, self.within.core if self.within else None)
+
+
+def ask(annotation: Any) -> Ask:
+    """Return *annotation* taken apart."""
+    below = item(annotation)
+    return Ask(
+        annotation=annotation,
+        core=core(annotation),
+        allows_none=allows_none(annotation),
+        is_mapping=is_mapping(annotation),
+        model=as_model(annotation),
+        within=None if below is None else ask(below),
+    )
+
+
+@cache
+def asks(model: type[BaseModel]) -> Mapping[str, Ask]:
+    """Return what *model* asks for under each of its keys."""
+    return {key: ask(of_field(field)) for key, field in names(model).items()}
 
 
 def allows_none(annotation: Any) -> bool:

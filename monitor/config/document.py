@@ -10,8 +10,9 @@ import hashlib
 import io
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -27,6 +28,8 @@ _PLAIN = frozenset(
     for kind in ("bool", "float", "int", "map", "merge", "null", "seq", "str", "timestamp", "value")
 )
 _TOO_DEEP = "is nested too deeply"
+#: So deep may a file be nested at the most, by its looks, that libyaml reads it. Ours are six levels deep.
+_DEEPEST = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Document:
     readable: bool = True
     #: SHA-256 of the file, as `sha256sum` prints it; "" when it could not be read.
     digest: str = ""
+    text: str = field(default="", repr=False)
 
     def place(self, path: Path) -> Place:
         """Return where *path* stands, or the nearest enclosing value when it is not in the file."""
@@ -58,13 +62,41 @@ class Document:
                 return self.places[path[:length]]
         return Place(1, 1)
 
+    def shelved(self) -> Document:
+        """Return it as it is kept for long: its values have been read, and its places are found again if asked for."""
+        return replace(self, data={}, places=_Places(self.text, self.file))
+
+
+class _Places(Mapping[Path, Place]):
+    """The places of a text, found when they are first asked for: those of thousands of files would fill the memory."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self._text = text
+        self._file = file
+
+    @cached_property
+    def _found(self) -> Mapping[Path, Place]:
+        return parse_document(self._text, self._file).places
+
+    def __getitem__(self, path: Path) -> Place:
+        return self._found[path]
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
 
 #: An agency's file has a few KiB; this one is something else.
 _LARGEST = 512 * 1024
 
 
-def read_document(file: FilePath) -> Document:
-    """Read a file whose top level is a mapping. Never raises for what the file holds, or because it is not there."""
+def read_document(file: FilePath, known: Document | None = None) -> Document:
+    """Read a file whose top level is a mapping. Never raises for what the file holds, or because it is not there.
+
+    *known* is returned when the file holds the same as when that was read.
+    """
     name = str(file)
     try:
         what = file.stat()
@@ -74,19 +106,22 @@ def read_document(file: FilePath) -> Document:
         if what.st_size > _LARGEST:
             return _unreadable(name, f"is larger than {_LARGEST // 1024} KiB")
         octets = file.read_bytes()
+        digest = hashlib.sha256(octets).hexdigest()
+        if known is not None and known.digest == digest:
+            return known
         text = io.TextIOWrapper(io.BytesIO(octets), encoding="utf-8-sig").read()
     except UnicodeDecodeError:
         return _unreadable(name, "is not UTF-8 text")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no such file"
         return _unreadable(name, f"cannot be read: {reason}")
-    return replace(parse_document(text, name), digest=hashlib.sha256(octets).hexdigest())
+    return replace(parse_document(text, name), digest=digest, text=text)
 
 
 def parse_document(text: str, name: str) -> Document:
     """Parse *text* as `read_document` does."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = _composed(text)
         if root is None:
             return _unreadable(name, "is empty")
         if not isinstance(root, yaml.MappingNode):
@@ -107,6 +142,25 @@ def parse_document(text: str, name: str) -> Document:
     return Document(
         file=name, data=data, places=walk.places, problems=tuple(walk.problems), broken=frozenset(walk.broken)
     )
+
+
+def _composed(text: str) -> yaml.Node | None:
+    """Return the tree of nodes, with their places.
+
+    libyaml is six times as fast. What it does not take is read by PyYAML's own parser, whose words for it are ours; and
+    so is what is nested deeply, because libyaml would run out of a stack that nobody watches.
+    """
+    if _depth_at_most(text) <= _DEEPEST:
+        try:
+            return yaml.compose(text, Loader=yaml.CSafeLoader)
+        except (yaml.YAMLError, ValueError, OverflowError):
+            pass
+    return yaml.compose(text, Loader=yaml.SafeLoader)
+
+
+def _depth_at_most(text: str) -> int:
+    # Below a key or a "-" stands what is written further to the right, or what is in brackets.
+    return 2 * max(map(len, text.splitlines()), default=0) + text.count("[") + text.count("{")
 
 
 def _unreadable(name: str, message: str, *, instead: str = "", line: int = 0, column: int = 0) -> Document:

@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from monitor.config.findings import Findings
 from monitor.config.problem import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A name that a file takes for itself."""
+
+    #: What it is: "mailbox address".
+    kind: str
+    name: str
+    path: Path
+    #: What to write instead where it is taken.
+    instead: str
+    #: Goes without saying when this claim, of the same file, is refused.
+    behind: Claim | None = None
 
 
 class Uniques:
@@ -12,15 +29,14 @@ class Uniques:
     def __init__(self) -> None:
         self._first: dict[tuple[str, str], tuple[Findings, Path]] = {}
 
-    def note(self, kind: str, value: str, findings: Findings, path: Path, instead: str) -> bool:
-        """Remember *value*, or note that another place has it; *kind* says what it is: "mailbox address".
-
-        Return whether it is here only, as far as is known.
-        """
-        if findings.is_blank(path):
-            return True
-        first, place = self._first.setdefault((kind, value.casefold()), (findings, path))
-        is_new = first is findings and place == path
-        if not is_new:
-            findings.error(path, f"the {kind} '{value}' is also at {first.where(place)}", instead)
-        return is_new
+    def settle(self, claims: Sequence[Claim], findings: Findings) -> None:
+        """Remember the names that a file claims, or note in its *findings* that another place has them."""
+        refused: set[Claim] = set()
+        for claim in claims:
+            if findings.is_blank(claim.path) or claim.behind in refused:
+                continue
+            first, place = self._first.setdefault((claim.kind, claim.name.casefold()), (findings, claim.path))
+            if first is not findings or place != claim.path:
+                refused.add(claim)
+                where = f"is also at {first.where(place)}"
+                findings.error(claim.path, f"the {claim.kind} '{claim.name}' {where}", claim.instead)

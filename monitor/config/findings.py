@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from monitor.config.document import Document
 from monitor.config.problem import Path, Problem, Severity, dotted
 
@@ -17,6 +19,20 @@ class Findings:
         self.document = document
         self._problems: list[Problem] = list(document.problems)
         self._broken: set[Path] = set(document.broken)
+        #: What `problems` returns, until there is another.
+        self._sorted: tuple[Problem, ...] | None = None
+
+    def copy(self) -> Findings:
+        """Return these, to which others may be added."""
+        other = Findings(self.document)
+        other._problems, other._broken, other._sorted = [*self._problems], {*self._broken}, self._sorted
+        return other
+
+    def add(self, problems: Sequence[Problem]) -> None:
+        """Take up what was found earlier, in the same document."""
+        if problems:
+            self._problems += problems
+            self._sorted = None
 
     def broken(self, path: Path, message: str, instead: str = "") -> None:
         """Note that the value at *path* has the wrong shape (once: the first message is the one that helps)."""
@@ -49,9 +65,13 @@ class Findings:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Everything found so far, by line, each thing once."""
-        return tuple(sorted(dict.fromkeys(self._problems), key=lambda problem: (problem.line, problem.column)))
+        if self._sorted is None:
+            each_once = dict.fromkeys(self._problems)
+            self._sorted = tuple(sorted(each_once, key=lambda problem: (problem.line, problem.column)))
+        return self._sorted
 
     def _note(self, path: Path, message: str, instead: str, severity: Severity) -> None:
+        self._sorted = None
         place = self.document.place(path)
         self._problems.append(
             Problem(

@@ -6,9 +6,10 @@ of time, paths. Each is reported where it stands and replaced by a blank, so tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -16,7 +17,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from alerts.channel import Channel
-from monitor.config.annotation import allows_none, as_model, blank, core, example, is_mapping, item, names, of_field
+from monitor.config.annotation import Ask, asks, blank, example, names, of_field
 from monitor.config.duration import NoDuration, parse_duration
 from monitor.config.findings import Findings
 from monitor.config.problem import Path
@@ -43,41 +44,39 @@ class Form:
         """Return *data* as *model* can be validated from; anything wrong is noted and blanked."""
         if not isinstance(data, Mapping):
             return data  # pydantic says what kind of value it wants
-        fields = names(model)
-        secrets = [key for key, field in fields.items() if _is_secret(of_field(field))]
-        known = [key for key in fields if key not in secrets]
-        known += [f"{key}_{source}" for key in secrets for source in ("file", "env")]
+        fields, wanted = names(model), asks(model)
+        known = _known(model)
         filled: dict[str, Any] = {}
         for key, value in data.items():
             if key in known and key in fields:
-                filled[key] = self._value(of_field(fields[key]), value, (*path, key))
-            elif key not in known and key not in secrets:
+                filled[key] = self._value(wanted[key], value, (*path, key))
+            elif key not in known and key not in fields:
                 self._findings.broken((*path, key), *_unknown(key, known))
         for key, field in fields.items():
-            if key in secrets:
-                secret = self._secret(key, field, data, path)
+            if wanted[key].is_secret:
+                secret = self._secret(key, field, wanted[key], data, path)
                 filled |= {} if secret is None else {key: secret}
             elif field.is_required() and key not in data:
                 self._findings.broken((*path, key), "is missing", f"{key}: {_example(field)}")
-                filled[key] = blank(of_field(field))
+                filled[key] = blank(wanted[key].annotation)
         return filled
 
-    def _value(self, annotation: Any, value: object, path: Path) -> object:
+    def _value(self, ask: Ask, value: object, path: Path) -> object:
         if value is None:
-            if not allows_none(annotation):
-                self._findings.broken(path, "has no value", f"{path[-1]}: {example(annotation)}")
-                return blank(annotation)
+            if not ask.allows_none:
+                self._findings.broken(path, "has no value", f"{path[-1]}: {example(ask.annotation)}")
+                return blank(ask.annotation)
             return None
-        inner, within = core(annotation), item(annotation)
-        if (model := as_model(annotation)) is not None:
-            return self.fill(model, value, path)
-        if within is not None and isinstance(value, Mapping) and is_mapping(annotation):
+        if ask.model is not None:
+            return self.fill(ask.model, value, path)
+        within = ask.within
+        if within is not None and isinstance(value, Mapping) and ask.is_mapping:
             return {key: self._value(within, below, (*path, key)) for key, below in value.items()}
-        if within is not None and isinstance(value, list) and not is_mapping(annotation):
+        if within is not None and isinstance(value, list) and not ask.is_mapping:
             return [self._value(within, below, (*path, number)) for number, below in enumerate(value)]
-        if inner is timedelta and isinstance(value, str):
-            return self._duration(annotation, value, path)
-        if inner is FilePath and isinstance(value, str):
+        if ask.core is timedelta and isinstance(value, str):
+            return self._duration(ask.annotation, value, path)
+        if ask.core is FilePath and isinstance(value, str):
             return self._vault.directory / value if value else value
         return value
 
@@ -89,7 +88,7 @@ class Form:
             self._findings.broken(path, str(error), unit)
             return blank(annotation)
 
-    def _secret(self, key: str, field: FieldInfo, data: Mapping[str, Any], path: Path) -> object:
+    def _secret(self, key: str, field: FieldInfo, ask: Ask, data: Mapping[str, Any], path: Path) -> object:
         by_file, by_variable = f"{key}_file", f"{key}_env"
         sources = [name for name in (key, by_file, by_variable) if name in data]
         instead = f"{by_file}: PATH, or {by_variable}: NAME"
@@ -103,10 +102,10 @@ class Form:
             self._findings.broken((*path, by_variable), f"is a second source beside {by_file}", "one of the two")
         else:
             place, names = (*path, sources[0]), data[sources[0]]
-            if item(of_field(field)) is not None and isinstance(names, list):
+            if ask.within is not None and isinstance(names, list):
                 return [self._from(name, (*place, n), by_file=sources[0] == by_file) for n, name in enumerate(names)]
             return self._from(names, place, by_file=sources[0] == by_file)
-        return blank(of_field(field))
+        return blank(ask.annotation)
 
     def _from(self, name: object, path: Path, *, by_file: bool) -> SecretStr:
         if not isinstance(name, str) or not name:
@@ -125,8 +124,12 @@ class Form:
         return secret
 
 
-def _is_secret(annotation: Any) -> bool:
-    return SecretStr in (core(annotation), core(item(annotation)))
+@cache
+def _known(model: type[BaseModel]) -> Sequence[str]:
+    """Return the keys that may be written for *model*: of a secret where it is, never the secret."""
+    secrets = [key for key, ask in asks(model).items() if ask.is_secret]
+    plain = [key for key in names(model) if key not in secrets]
+    return plain + [f"{key}_{source}" for key in secrets for source in ("file", "env")]
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

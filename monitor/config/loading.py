@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from alerts.brief import number_prefix
 from alerts.channel import Channel
 from alerts.gateway import GatewayKind
 from alerts.wording.lifeline import faults as lifeline_faults
+from alerts.wording.sms import WorstCase
 from alerts.wording.texts import Wording
 from monitor.config.agency_file import check_agency, read_agency
 from monitor.config.calendar import check_gazette, read_gazette
 from monitor.config.document import read_document
 from monitor.config.drill import check_drilled, check_room
-from monitor.config.duplicate import Uniques
+from monitor.config.duplicate import Claim, Uniques
 from monitor.config.findings import Findings
 from monitor.config.gateway import gateway_kinds
-from monitor.config.memory import Memory
+from monitor.config.memory import Filed, Memory, authority
 from monitor.config.outlook import check_outlook
 from monitor.config.problem import Problem, Severity
 from monitor.config.provider import build_providers
@@ -118,38 +120,58 @@ def load(
 
     *kinds* are the gateways that may be configured, *checks* the checks; default: those that ship. With *now* it is also
     noted what is going to be wrong; that makes no configuration unusable. Raise `TypeError` when one of the kinds is
-    not what it should be. *memory*: of earlier readings, for one who reads again and again.
+    not what it should be. *memory*: of earlier readings with the same kinds, for one who reads again and again; what
+    comes of it is the same as without.
     """
     memory = memory or Memory()
-    vault, trust, uniques = Vault(directory=path.parent, environ=environ), memory.trust, Uniques()
-    trust.look_again()
+    with memory.lock:
+        kinds, checks = gateway_kinds() if kinds is None else kinds, check_kinds() if checks is None else checks
+        return _load(path, environ, memory, _Known(kinds=kinds, checks=checks, now=now))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What there is to be configured, and when."""
+
+    kinds: Mapping[str, GatewayKind]
+    checks: Mapping[str, CheckKind]
+    now: datetime | None
+
+
+def _load(path: Path, environ: Mapping[str, str], memory: Memory, known: _Known) -> Loaded:
+    vault, uniques, claims = Vault(directory=path.parent, environ=environ), Uniques(), list[Claim]()
+    memory.trust.look_again()
     findings = Findings(read_document(path))
-    checks = check_kinds() if checks is None else checks
-    settings = read_settings(findings, vault, gateway_kinds() if kinds is None else kinds, checks)
-    provision = provision_of(settings, findings)
+    settings = read_settings(findings, vault, known.kinds, known.checks)
+    provision = memory.same_provision(provision_of(settings, findings))
     if settings is not None:
-        check_settings(settings, provision, findings, uniques, trust)
+        check_settings(settings, provision, findings, claims, memory.trust)
+        uniques.settle(claims, findings)
     settings, days = _with_gazette(settings, vault, findings)
 
     files = _agency_files(path, settings, findings)
-    wording = read_texts(settings, findings)
-    agencies, others = _read_agencies(files, vault, provision, uniques, trust, checks=checks)
+    wording = memory.same_wording(read_texts(settings, findings))
+    filed = _read_agencies(files, vault, provision, known.checks, memory)
+    others = [each.checked.copy() for each in filed]
+    for each, found in zip(filed, others, strict=True):
+        uniques.settle(each.claims, found)
     if wording is not None:
-        _check_texts(settings, agencies, wording, (findings, *others))
+        _check_texts(settings, filed, wording, (findings, *others))
+    agencies = [each.agency for each in filed if each.agency is not None]
     _check_references(agencies, provision, findings)
 
     loaded = _loaded((findings, *others, *days), environ)
     if loaded.errors or settings is None or wording is None:
         return loaded
-    registry = build_registry({agency.agency: agency for agency in agencies}, settings, trust, memory.in_force)
-    found = {agency.agency: each for agency, each in zip(agencies, others, strict=True)}
-    check_timetable(registry.routes, build_providers(settings.providers), {"": findings, **found})
+    registry = build_registry({agency.agency: agency for agency in agencies}, settings, memory.trust, memory.in_force)
+    found_in = {agency.agency: each for agency, each in zip(agencies, others, strict=True)}
+    check_timetable(registry, build_providers(settings.providers), {"": findings, **found_in})
     _check_vigil(settings, agencies, wording, findings)
     loaded = _loaded((findings, *others, *days), environ)
     if loaded.errors:
         return loaded
-    if now is not None:
-        check_outlook(settings, registry.agencies, {"": findings, **found}, now)
+    if known.now is not None:
+        check_outlook(settings, registry.agencies, {"": findings, **found_in}, known.now)
         check_storage(settings, registry.routes, findings)
         loaded = _loaded((findings, *others, *days), environ)
     return replace(loaded, settings=with_environment(settings, environ), wording=wording, registry=registry)
@@ -206,36 +228,54 @@ def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> 
 
 
 def _read_agencies(
-    files: list[Path],
-    vault: Vault,
-    provision: Provision,
-    uniques: Uniques,
-    trust: Trust,
-    *,
-    checks: Mapping[str, CheckKind],
-) -> tuple[list[Agency], list[Findings]]:
-    agencies, findings = [], []
+    files: Sequence[Path], vault: Vault, provision: Provision, checks: Mapping[str, CheckKind], memory: Memory
+) -> Sequence[Filed]:
+    """Return what each file holds, read and checked by itself, as far as that has not been done before."""
+    filed = {}
     for file in files:
-        found = Findings(read_document(file))
-        findings.append(found)
-        if (agency := read_agency(found, vault, checks)) is not None:
-            check_agency(agency, provision, found, uniques, trust)
-            agencies.append(agency)
-    return agencies, findings
+        known = memory.files.get(file)
+        document = read_document(file, known.read.document if known else None)
+        if known is None or document is not known.read.document:
+            known = _read_agency(Findings(document), vault.apart(), checks)
+        elif not known.is_read_from(vault):
+            known = _read_agency(Findings(read_document(file)), vault.apart(), checks)
+        if not known.is_checked_by(provision, memory.trust):
+            _check_agency(known, provision, memory.trust)
+        filed[file] = known
+    memory.files = filed
+    return list(filed.values())
+
+
+def _read_agency(findings: Findings, vault: Vault, checks: Mapping[str, CheckKind]) -> Filed:
+    agency = read_agency(findings, vault, checks)
+    return Filed(agency=agency, read=findings, checked=findings, secrets=vault.seen)
+
+
+def _check_agency(filed: Filed, provision: Provision, trust: Trust) -> None:
+    findings, claims = filed.read.copy(), list[Claim]()
+    if filed.agency is not None:
+        check_agency(filed.agency, provision, findings, claims, trust)
+        boxes = filed.agency.mailboxes.values()
+        files = {box.ca_file for box in boxes} | {box.login.oauth.ca_file for box in boxes if box.login.oauth}
+        filed.authorities = {file: authority(trust, file) for file in files}
+    filed.read.document = findings.document = findings.document.shelved()
+    filed.checked, filed.claims, filed.provision = findings, claims, provision
 
 
 def _check_texts(
-    settings: Settings | None, agencies: list[Agency], wording: Wording, findings: tuple[Findings, ...]
+    settings: Settings | None, filed: Sequence[Filed], wording: Wording, findings: Sequence[Findings]
 ) -> None:
     """Note SMS that would not arrive, where the files are otherwise right: what is not can have no office yet."""
     if settings is None or any(p.severity is Severity.ERROR for each in findings for p in each.problems):
         return
-    noc = settings.noc_brief(subject="", subject_en="")
-    check_texts(noc.office, noc.prefix, wording, findings[0], ("noc", "short"))
-    shared = settings.shared()
-    for agency, found in zip(agencies, findings[1:], strict=True):
-        brief = agency.brief(shared)
-        check_texts(brief.office, brief.prefix, wording, found, ("agency",))
+    noc, texts = settings.noc_brief(subject="", subject_en=""), WorstCase(wording)
+    check_texts(noc.office, noc.prefix, texts, findings[0], ("noc", "short"))
+    for each, found in zip(filed, findings[1:], strict=True):
+        if each.agency is not None and each.wording is not wording:
+            apart = Findings(each.read.document)
+            check_texts(each.agency.build_office(), number_prefix(each.agency.agency), texts, apart, ("agency",))
+            each.texts, each.wording = apart.problems, wording
+        found.add(each.texts)
 
 
 def _check_vigil(settings: Settings, agencies: list[Agency], wording: Wording, findings: Findings) -> None:

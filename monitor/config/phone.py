@@ -7,6 +7,7 @@ length is an error. There is no such thing as a fax number to it: that a fax mac
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType
@@ -82,7 +83,9 @@ def printed(text: str) -> str:
     return phonenumbers.format_number(number, form)
 
 
+@lru_cache(maxsize=4096)
 def _parsed(text: str) -> phonenumbers.PhoneNumber | None:
+    """Return the number, which nobody may change: each is looked at from several sides."""
     try:
         return phonenumbers.parse(text, REGION)
     except NumberParseException:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 
 from alerts.gateway import GatewayKind
@@ -12,7 +12,7 @@ from monitor.config.circular import check_reference
 from monitor.config.contact import check_contacts
 from monitor.config.domain import domain_of
 from monitor.config.drill import check_drills
-from monitor.config.duplicate import Uniques
+from monitor.config.duplicate import Claim
 from monitor.config.findings import Findings
 from monitor.config.form import Form
 from monitor.config.gateway import GatewayReader, configured_channels
@@ -73,7 +73,7 @@ def provision_of(settings: Settings | None, findings: Findings) -> Provision:
 
 
 def check_settings(
-    settings: Settings, provision: Provision, findings: Findings, uniques: Uniques, trust: Trust
+    settings: Settings, provision: Provision, findings: Findings, claims: list[Claim], trust: Trust
 ) -> None:
     """Note what does not make sense in the settings file by itself."""
     _check_listeners(settings, findings)
@@ -87,17 +87,15 @@ def check_settings(
     for name, mailbox in settings.references.items():
         place = ("references", name)
         check_reference(mailbox.address, provision.suffixes, provision.providers, findings, (*place, "address"))
-        check_mailbox(mailbox, findings, place, uniques, trust)
+        check_mailbox(mailbox, findings, place, claims, trust)
     _check_independence(settings.references, findings)
     check_contacts(settings.contacts, findings, ("contacts",))
-    for key in settings.contacts:
-        uniques.note("contact", key, findings, ("contacts", key), "another key")
+    claims += _keys("contact", settings.contacts, ("contacts",))
     check_rotas(settings.rotas, provision.contacts, findings, ("rotas",))
-    for key in settings.rotas:
-        uniques.note("rota", key, findings, ("rotas", key), "another key")
+    claims += _keys("rota", settings.rotas, ("rotas",))
     check_gazette(settings.calendar, findings, ("calendar",))
     check_office_hours(settings.calendar.office_hours, findings, ("calendar", "office_hours"))
-    _check_noc(settings, provision, findings, uniques)
+    _check_noc(settings, provision, findings, claims)
     if settings.heartbeat is not None:
         check_heartbeat(settings.heartbeat, findings, ("heartbeat",))
     if settings.lifeline is not None:
@@ -106,21 +104,24 @@ def check_settings(
         check_drills(settings.drills, findings, ("drills",))
 
 
-def check_mailbox(mailbox: MailboxSettings, findings: Findings, path: Path, uniques: Uniques, trust: Trust) -> None:
-    """Note a mailbox that another place has as well, or whose servers could not be trusted."""
+def check_mailbox(mailbox: MailboxSettings, findings: Findings, path: Path, claims: list[Claim], trust: Trust) -> None:
+    """Note whose servers could not be trusted, and claim what no other place may have as well."""
     address, server = mailbox.address, mailbox.imap or mailbox.pop3
-    is_new = uniques.note(
-        "mailbox address", address, findings, (*path, "address"), "a mailbox of its own for each place"
+    claim = Claim(
+        kind="mailbox address", name=address, path=(*path, "address"), instead="a mailbox of its own for each place"
     )
-    if is_new and server is not None and not findings.is_broken(path):
+    claims.append(claim)
+    if server is not None and not findings.is_broken(path):
         # Two that read one folder take each other's messages away. A second address of a mailbox is no second mailbox.
-        place = f"{mailbox.inbox or 'INBOX'} of {mailbox.login.username} at {server.host}:{server.port or ''}".rstrip(
-            ":"
-        )
-        uniques.note(
-            "folder", place, findings, path, f"an inbound route with `to: {address}` and the mailbox that is there"
-        )
+        folder, port = mailbox.inbox or "INBOX", f":{server.port}" if server.port else ""
+        name = f"{folder} of {mailbox.login.username} at {server.host}{port}"
+        instead = f"an inbound route with `to: {address}` and the mailbox that is there"
+        claims.append(Claim(kind="folder", name=name, path=path, instead=instead, behind=claim))
     check_servers(mailbox, findings, path, trust)
+
+
+def _keys(kind: str, keys: Iterable[str], path: Path) -> Iterator[Claim]:
+    return (Claim(kind=kind, name=key, path=(*path, key), instead="another key") for key in keys)
 
 
 def listen_problem(environ: Mapping[str, str]) -> Problem | None:
@@ -172,12 +173,11 @@ def _independent(one: MailboxSettings, other: MailboxSettings) -> bool:
     return one.hosts.isdisjoint(other.hosts) or domain_of(one.address) != domain_of(other.address)
 
 
-def _check_noc(settings: Settings, provision: Provision, findings: Findings, uniques: Uniques) -> None:
+def _check_noc(settings: Settings, provision: Provision, findings: Findings, claims: list[Claim]) -> None:
     noc, path = settings.noc, ("noc",)
     staff = Staff(noc.contacts, (*path, "contacts"))
     check_contacts(noc.contacts, findings, staff.path)
-    for key in noc.contacts:
-        uniques.note("contact", key, findings, (*staff.path, key), "another key")
+    claims += _keys("contact", noc.contacts, staff.path)
     check_escalation(noc.escalation, staff, provision, findings, (*path, "escalation"))
     used = {channel for step in noc.escalation.steps for channel in step.channels}
     check_office(noc.office, used, findings, (*path, "office"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alerts.notice import Office
 from alerts.wording.lint import Severity
-from alerts.wording.sms import worst_case
+from alerts.wording.sms import WorstCase
 from alerts.wording.texts import Wording, WordingError, load
 from monitor.config.findings import Findings
 from monitor.config.problem import Path
@@ -26,11 +26,11 @@ def read_texts(settings: Settings | None, findings: Findings) -> Wording | None:
         return None
 
 
-def check_texts(office: Office, prefix: str, wording: Wording, findings: Findings, path: Path) -> None:
+def check_texts(office: Office, prefix: str, texts: WorstCase, findings: Findings, path: Path) -> None:
     """Note what would keep an SMS of *office* from arriving: found now, not in the night of the outage."""
     # The same cause shows in every text; a line a text would bury the others.
     seen: set[str] = set()
-    for finding in worst_case(office, wording, number=f"{prefix}-{_LARGEST_NUMBER}"):
+    for finding in texts.of(office, number=f"{prefix}-{_LARGEST_NUMBER}"):
         note = findings.error if finding.problem.severity is Severity.ERROR else findings.warning
         if str(finding.problem.rule) not in seen:
             seen.add(str(finding.problem.rule))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from monitor.config.duration import format_duration
@@ -10,21 +10,23 @@ from monitor.config.findings import Findings
 from monitor.config.problem import Path
 from monitor.probing.budget import Overdraft, overdrafts
 from monitor.probing.provider import Providers
-from monitor.probing.route import WatchedRoute
+from monitor.registry import Registry
 
 #: What does not come in the years from here on never comes.
 _SOME_DAY = datetime(2026, 1, 5, tzinfo=UTC)
 
 
-def check_timetable(routes: Sequence[WatchedRoute], providers: Providers, files: Mapping[str, Findings]) -> None:
+def check_timetable(registry: Registry, providers: Providers, files: Mapping[str, Findings]) -> None:
     """Note what cannot be run as it is configured.
 
     *files*: the findings of each agency's file by its short code, those of the settings file by "".
     """
-    closed = {route.agency for route in routes if route.probing.hours.opens(_SOME_DAY) is None}
+    # All routes of an agency have the same hours.
+    of_agencies = ((code, registry.routes_of(code)) for code in (*registry.agencies, ""))
+    closed = {code for code, routes in of_agencies if routes and routes[0].probing.hours.opens(_SOME_DAY) is None}
     for code in closed:
         _note_closed(files[code])
-    for overdraft in overdrafts((route for route in routes if route.agency not in closed), providers):
+    for overdraft in overdrafts((route for route in registry.routes if route.agency not in closed), providers):
         _note_overdraft(overdraft, files)
 
 

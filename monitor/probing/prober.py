@@ -129,7 +129,9 @@ class Prober:
             for route in routes:
                 self._routes[route.name] = route
                 self._schedule.change(route.name, route.probing.interval, now, route.probing.hours)
-            await self._follow()
+            self._keep_times()
+            if elsewhere:
+                await self._follow()
         now = self._clock.now()
         for name in interrupted:
             self._schedule.finished(name, now)
@@ -158,6 +160,7 @@ class Prober:
         self._arrivals.know(known)
         self._make_watchers(known)
         self._keep_books()
+        self._keep_times()
         for sent in known.values():
             if (route := self._routes.get(sent.route)) is not None:
                 self._budget.spent(route.route.sender.name, sent.at)
@@ -173,6 +176,7 @@ class Prober:
         self._make_watchers({})
         self._watch_mailboxes()
         self._keep_books()
+        self._keep_times()
 
     def _make_watchers(self, known: Mapping[str, Sent]) -> None:
         #: A mailbox hears of the tokens that were sent to it, not of everybody's.
@@ -184,7 +188,6 @@ class Prober:
         for mailbox in _mailboxes(self._routes.values()):
             patience, tokens = patiences[mailbox.name], expected.get(mailbox.name, {})
             if (watcher := self._watchers.get(mailbox.name)) is not None:
-                watcher.be_patient(patience)
                 watcher.know(tokens)
             elif mailbox.is_read:
                 self._watchers[mailbox.name] = MailboxWatcher(
@@ -198,13 +201,19 @@ class Prober:
                 )
 
     def _keep_books(self) -> None:
-        """Let the accounts, the lanes and the hours be those of the routes."""
+        """Let the accounts and the lanes be those of the routes."""
         senders = {route.route.sender.name: route.route.sender for route in self._routes.values()}
         self._budget.follow(senders.values(), self._providers)
         self._turns.resize(self._providers.room(senders.values()))
         self._lanes = {name: self._providers.lanes(sender) for name, sender in senders.items()}
+
+    def _keep_times(self) -> None:
+        """Let the hours, and the patience of the watchers, be those of the routes."""
         self._hours.clear()
         self._hours.update((route.agency, route.probing.hours) for route in self._routes.values())
+        for name, patience in _patiences(self._routes.values()).items():
+            if (watcher := self._watchers.get(name)) is not None:
+                watcher.be_patient(patience)
 
     async def run(self) -> None:
         """Probe until cancelled. Runs and watchers are tasks of this one's group."""

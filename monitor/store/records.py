@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select
 
 from monitor.store.database import Database
 from monitor.store.tables import record
@@ -26,23 +26,35 @@ class Records:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        written = database.upsert(record)
+        named = ("document", "source", "applied_at")
+        self._write = written.on_conflict_do_update(
+            index_elements=["kind", "key"], set_={name: written.excluded[name] for name in named}
+        )
 
-    async def apply(self, kind: str, documents: Mapping[str, tuple[str, str]], now: datetime) -> Applied:
-        """Make the records of *kind* equal to *documents* (key -> (document, source)), in one transaction."""
+    async def apply(
+        self, kind: str, documents: Mapping[str, tuple[str, str]], now: datetime, *, kept: Collection[str] = ()
+    ) -> Applied:
+        """Make the records of *kind* equal to *documents* (key -> (document, source)), in one transaction.
+
+        *kept*: the keys of others, which are recorded as they are. Of thousands few change, as a rule.
+        """
+        of_kind = record.c.kind == kind
+        texts = select(record.c.key, record.c.document).where(of_kind)
         async with self._database.exclusive() as connection:
-            rows = await connection.execute(select(record.c.key, record.c.document).where(record.c.kind == kind))
+            keys = set((await connection.execute(select(record.c.key).where(of_kind))).scalars())
+            rows = await connection.execute(texts.where(record.c.key.in_(documents)) if kept else texts)
             known = {row.key: row.document for row in rows}
-            added = tuple(key for key in documents if key not in known)
-            removed = tuple(key for key in known if key not in documents)
+            added = tuple(key for key in documents if key not in keys)
             changed = tuple(key for key, (text, _) in documents.items() if key in known and known[key] != text)
-            for key in (*added, *changed):
-                document, source = documents[key]
-                values = {"document": document, "source": source, "applied_at": now}
-                this = (record.c.kind == kind) & (record.c.key == key)
-                if key in known:
-                    await connection.execute(update(record).where(this).values(**values))
-                else:
-                    await connection.execute(insert(record).values(kind=kind, key=key, **values))
-            for key in removed:
-                await connection.execute(delete(record).where(record.c.kind == kind, record.c.key == key))
+            removed = tuple(sorted(keys - documents.keys() - {*kept}))
+            values = [
+                {"kind": kind, "key": key, "document": document, "source": source, "applied_at": now}
+                for key in (*added, *changed)
+                for document, source in [documents[key]]
+            ]
+            if values:
+                await connection.execute(self._write, values)
+            if removed:
+                await connection.execute(delete(record).where(of_kind, record.c.key.in_(removed)))
         return Applied(added=added, changed=changed, removed=removed)

@@ -19,7 +19,7 @@ from typing import TextIO
 
 import structlog
 
-from tests.bench import cpu, deaf, memory, overload, page, schedule, scrape, throughput
+from tests.bench import cpu, deaf, memory, overload, page, reload, schedule, scrape, throughput
 from tests.bench.apart import apart
 from tests.bench.goal import missed, table
 
@@ -32,6 +32,7 @@ PARTS = {
     "schedule": schedule,
     "deaf": deaf,
     "overload": overload,
+    "reload": reload,
     "memory": memory,
 }
 _ROUNDS = 5

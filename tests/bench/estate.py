@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
 from monitor.probing.route import Direction, Probing, WatchedRoute
 from probes.check import Finding, Verdict
 from probes.mailbox import Mailbox
 from probes.probe import Patience, Route
-from probes.result import Hop, Outcome, Path, Phase, ProbeResult
+from probes.result import Hop, Outcome, Phase, ProbeResult
+from probes.result import Path as Way
 from tests.bench.light import Light
+from tests.unit.monitor.cli.office import Office
 
 REFERENCES = ("rujukan-a", "rujukan-b")
 PROBING = Probing(
@@ -23,8 +27,26 @@ PROBING = Probing(
 NOON = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
 
 _PHASES = {phase: timedelta(milliseconds=12.3 * place) for place, phase in enumerate(Phase, 1)}
-_PATH = Path(hops=(Hop(by=f"mel.{REFERENCES[0]}.example", delay=timedelta(seconds=1)),))
+_PATH = Way(hops=(Hop(by=f"mel.{REFERENCES[0]}.example", delay=timedelta(seconds=1)),))
 _POSTURE = ("spf", "dkim", "dmarc", "mta_sts", "tls_rpt", "dane", "dnssec", "dnsbl")
+
+
+def files(directory: Path, agencies: int) -> Path:
+    """Write the configuration that ships, with so many agencies like its first; return the settings file."""
+    office = Office(directory)
+    sample = (directory / "agencies" / "jabatan-contoh.yaml").read_text()
+    for file in (directory / "agencies").iterdir():
+        file.unlink()
+    for number in range(agencies):
+        # A code with digits and the notice number behind it would look like a telephone number in an SMS.
+        code = "J" + "".join(chr(ord("A") + number // 26**place % 26) for place in (2, 1, 0))
+        text = sample.replace("JCONTOH", code).replace("jabatan-contoh", f"jabatan-{code.lower()}")
+        text = re.sub(r"(?<![\w-])(siti|ali)(?=[:,\]])", rf"\1-{number}", text)
+        (directory / "agencies" / f"{code.lower()}.yaml").write_text(text)
+        secret = directory / "secrets" / f"jabatan-{code.lower()}"
+        secret.write_text("kata-laluan-contoh\n")
+        secret.chmod(0o600)
+    return office.config
 
 
 def codes(agencies: int) -> list[str]:

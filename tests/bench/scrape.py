@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import cast
 
@@ -20,10 +18,9 @@ from tests.bench.apart import apart
 from tests.bench.estate import fill, routes
 from tests.bench.goal import Measured
 from tests.bench.light import Light, light
+from tests.bench.ticking import ticking
 
 _AGENCIES = 1000
-#: The ticker's pause: how closely it is seen whether the loop runs.
-_TICK = 0.0005
 #: Reads as Prometheus does, in a process of its own: a thread would hold up the loop by its own work.
 _READER = """
 import sys, time, urllib.request
@@ -75,28 +72,10 @@ async def _scrape(url: str) -> tuple[int, float, float]:
     """Return how many octets came, how long it took, and how long the loop stood still at most."""
     quiet = asyncio.subprocess.PIPE
     reader = await asyncio.create_subprocess_exec(sys.executable, "-c", _READER, url, stdout=quiet)
-    with _ticking() as late:
+    with ticking() as late:
         answer, _ = await asyncio.wait_for(reader.communicate(), 30)
     octets, seconds = answer.split()
     return int(octets), float(seconds), max(late)
-
-
-@contextmanager
-def _ticking() -> Iterator[list[float]]:
-    """Note how much later than wanted the loop comes back, as long as the block lasts."""
-    late = [0.0]
-
-    async def tick() -> None:
-        while True:
-            due = time.perf_counter() + _TICK
-            await asyncio.sleep(_TICK)
-            late.append(time.perf_counter() - due)
-
-    ticker = asyncio.get_running_loop().create_task(tick())
-    try:
-        yield late
-    finally:
-        ticker.cancel()
 
 
 def _full(server: Light) -> Metrics:

@@ -6,7 +6,7 @@ import pytest
 
 from alerts.notice import Facts, Language, Matter, Office, Plan, Purpose
 from alerts.wording.lint import COMFORTABLE, Rule, lint, septets
-from alerts.wording.sms import Unsendable, answer, compose, worst_case
+from alerts.wording.sms import Unsendable, WorstCase, answer, compose
 from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING, situations
 
 MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
@@ -150,7 +150,7 @@ def office(short: str) -> Office:
 
 
 def test_an_office_with_a_fitting_name_has_no_worst_case() -> None:
-    assert worst_case(office("SEKTORAWAM1"), WORDING) == ()
+    assert WorstCase(WORDING).of(office("SEKTORAWAM1")) == ()
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_an_office_with_a_fitting_name_has_no_worst_case() -> None:
     ],
 )
 def test_an_office_whose_name_cannot_be_sent_is_found_before_an_outage(short: str, rule: Rule) -> None:
-    findings = worst_case(office(short), WORDING)
+    findings = WorstCase(WORDING).of(office(short))
     assert rule in {finding.problem.rule for finding in findings}
     assert findings[0].key in str(findings[0])
     with pytest.raises(Unsendable, match=r"sms\.announcement\.outage\.both"):
@@ -171,8 +171,8 @@ def test_an_office_whose_name_cannot_be_sent_is_found_before_an_outage(short: st
 
 
 def test_a_longer_notice_number_can_be_tried_too() -> None:
-    assert worst_case(JCM, WORDING, number="SEKTORAWAM1-1234") == ()
-    found = worst_case(office("SEKTORAWAM1"), WORDING, number="SEKTORAWAM1-1234")
+    assert WorstCase(WORDING).of(JCM, number="SEKTORAWAM1-1234") == ()
+    found = WorstCase(WORDING).of(office("SEKTORAWAM1"), number="SEKTORAWAM1-1234")
     assert {finding.problem.rule for finding in found} == {Rule.LENGTH}
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from alerts.notice import Office
+from alerts.wording.sms import WorstCase
 from alerts.wording.texts import load
 from monitor.config.document import parse_document
 from monitor.config.findings import Findings
 from monitor.config.texts import check_texts
 
-WORDING = load()
+TEXTS = WorstCase(load())
 
 
 def problems(short: str, prefix: str = "JCM") -> list[str]:
     findings = Findings(parse_document("agency: JCM\n", "jcm.yaml"))
-    check_texts(Office(short=short, name="Jabatan Contoh", domain="x.gov.my"), prefix, WORDING, findings, ("agency",))
+    check_texts(Office(short=short, name="Jabatan Contoh", domain="x.gov.my"), prefix, TEXTS, findings, ("agency",))
     return [str(problem) for problem in findings.problems]
 
 

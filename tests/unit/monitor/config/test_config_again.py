@@ -1,0 +1,152 @@
+"""What is read again, with a memory of what was read before: the same as without one, and no more work than it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import trustme
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.config.loading import Loaded, load
+from monitor.config.memory import Memory
+from tests.unit.monitor.config.ministry import AGENCY, KINDS, SECRET, SETTINGS, Ministry, second_agency
+
+AUTHORITIES = [trustme.CA().cert_pem.bytes() for _ in range(2)]
+
+
+def agency(old: str, new: str) -> Callable[[Ministry], None]:
+    assert old in AGENCY
+    return lambda ministry: ministry.write("jabatan", AGENCY.replace(old, new))
+
+
+def service(old: str, new: str) -> Callable[[Ministry], None]:
+    assert old in SETTINGS
+    return lambda ministry: ministry.write("pantau", SETTINGS.replace(old, new))
+
+
+def another(*edits: tuple[str, str]) -> Callable[[Ministry], None]:
+    return lambda ministry: ministry.write("majlis", second_agency(*edits))
+
+
+def authorities(what: bytes) -> Callable[[Ministry], None]:
+    def put(ministry: Ministry) -> None:
+        (ministry.directory / "ca.pem").write_bytes(what)
+
+    return put
+
+
+def texts(ministry: Ministry, text: str) -> None:
+    (ministry.directory / "texts").mkdir(exist_ok=True)
+    (ministry.directory / "texts" / "ms.yaml").write_text(text)
+
+
+CHANGES: dict[str, Callable[[Ministry], object]] = {
+    "the agency as it was": lambda ministry: ministry.write("jabatan", AGENCY),
+    "another name": agency("name: Jabatan", "name: Bekas Jabatan"),
+    "a comment": agency("agency: JCONTOH", "# ulasan\nagency: JCONTOH"),
+    "no YAML": agency("domains:", "domains: ["),
+    "a key nobody knows": agency("mailboxes:", "peti: 1\nmailboxes:"),
+    "a person nobody knows": agency("contacts: [rahim]", "contacts: [salmah]"),
+    "a mailbox with authorities": agency("imap: {host", "ca_file: ca.pem\n    imap: {host"),
+    "a long code": agency("JCONTOH", "SEKTORAWAM1"),
+    "a domain of another kind": agency("[jabatan-contoh.gov.my]", "[jabatan-contoh.com]"),
+    "a second agency": another(),
+    "a second agency of the same code": another(("MPCONTOH", "JCONTOH")),
+    "a second agency with the same address": another(("kedua@", "pantau@")),
+    "a second agency that reads the same folder": another(
+        ("username: kedua@jabatan-contoh.gov.my", "username: pantau")
+    ),
+    "a second agency with a shared person": another(("siti", "rahim")),
+    "no second agency": lambda ministry: ministry.path("majlis").unlink(missing_ok=True),
+    "the settings as they were": lambda ministry: ministry.write("pantau", SETTINGS),
+    "a shorter interval": service("site:", "probing: {interval: 1m, session_timeout: 2m}\nsite:"),
+    "one reference only": service("  rujukan-b:", "  # rujukan-b:"),
+    "no fax": service("  fax: [{gateway: telex}]\n", ""),
+    "another shared person": service("  rahim:\n    name", "  salmah:\n    name"),
+    "texts of our own": service("site:", "wording: texts\nsite:"),
+    "a text that fits": lambda ministry: texts(ministry, "{}\n"),
+    "a text that nobody knows": lambda ministry: texts(ministry, "sms: {tiada: x}\n"),
+    "a secret that changed": lambda ministry: ministry.put_secret("mail", "kata-laluan-baharu\n"),
+    "the secret as it was": lambda ministry: ministry.put_secret("mail", f"{SECRET}\n"),
+    "a secret that all can read": lambda ministry: ministry.put_secret("mail", f"{SECRET}\n", 0o644),
+    "an empty secret": lambda ministry: ministry.put_secret("mail", "\n"),
+    "no secret": lambda ministry: (ministry.directory / "secrets" / "mail").unlink(missing_ok=True),
+    "authorities": authorities(AUTHORITIES[0]),
+    "other authorities": authorities(AUTHORITIES[1]),
+    "no authorities": authorities(b"x"),
+    "no variable": lambda ministry: ministry.environ.clear(),
+    "the variable": lambda ministry: ministry.environ.update(RUJUKAN_B=SECRET),
+}
+
+
+def said(loaded: Loaded) -> object:
+    """Return all that a reading says, but for the objects that one has and the other makes anew."""
+    routes = (
+        [] if loaded.registry is None else [(r.name, r.agency, r.probing, r.route.to) for r in loaded.registry.routes]
+    )
+    boxes = {} if loaded.registry is None else {name: each.settings for name, each in loaded.registry.mailboxes.items()}
+    agencies = None if loaded.registry is None else loaded.registry.agencies
+    return loaded.problems, loaded.settings, agencies, routes, boxes, loaded.wording, loaded.digest, loaded.files
+
+
+@pytest.mark.blind
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(sorted(CHANGES)), max_size=12))
+def test_whatever_was_changed_a_reading_with_a_memory_says_what_one_without_says(changes: list[str]) -> None:
+    memory = Memory()
+    with TemporaryDirectory() as directory:
+        ministry = Ministry(Path(directory))
+        for change in ["the agency as it was", *changes]:
+            CHANGES[change](ministry)
+            again = load(ministry.path("pantau"), ministry.environ, kinds=KINDS, memory=memory)
+            assert said(again) == said(ministry.load())
+            if again.registry is not None:
+                memory.in_force = again.registry
+
+
+@pytest.mark.blind
+def test_a_file_that_did_not_change_is_neither_read_nor_checked_again(ministry: Ministry) -> None:
+    memory = Memory()
+
+    def read_again() -> tuple[set[str], set[str]]:
+        """Return which files were read anew, and which were checked anew."""
+        before = {file: (each.read, each.checked) for file, each in memory.files.items()}
+        loaded = load(ministry.path("pantau"), ministry.environ, kinds=KINDS, memory=memory)
+        assert loaded.errors == ()
+        memory.in_force = loaded.registry
+        nothing = (None, None)
+        read = {f.stem for f, each in memory.files.items() if each.read is not before.get(f, nothing)[0]}
+        return read, {f.stem for f, each in memory.files.items() if each.checked is not before.get(f, nothing)[1]}
+
+    ministry.write("majlis", second_agency(("secrets/mail", "secrets/majlis")))
+    ministry.put_secret("majlis", SECRET)
+    assert read_again() == ({"jabatan", "majlis"}, {"jabatan", "majlis"})
+    before = memory.in_force
+    assert read_again() == (set(), set())
+    after = memory.in_force
+    assert before is not None
+    assert after is not None
+    for code in ("JCONTOH", "MPCONTOH"):
+        assert all(a is b for a, b in zip(before.routes_of(code), after.routes_of(code), strict=True))
+
+    ministry.edit("majlis", "name: Jabatan", "name: Majlis")
+    assert read_again() == ({"majlis"}, {"majlis"})
+    ministry.put_secret("majlis", "kata-laluan-baharu")
+    assert read_again() == ({"majlis"}, {"majlis"})
+    ministry.edit("pantau", "name: Rahim", "name: Abdul Rahim")
+    assert read_again() == (set(), {"jabatan", "majlis"}), "whom they may name is another one"
+
+
+def test_what_is_kept_of_a_file_is_small_and_knows_its_lines_when_it_is_asked(ministry: Ministry) -> None:
+    memory = Memory()
+    load(ministry.path("pantau"), ministry.environ, kinds=KINDS, memory=memory)
+    (filed,) = memory.files.values()
+    assert filed.checked.document.data == {}
+    assert "_found" not in vars(filed.checked.document.places)
+    ministry.write("majlis", second_agency(("kedua@", "pantau@")))
+    loaded = load(ministry.path("pantau"), ministry.environ, kinds=KINDS, memory=memory)
+    assert any("is also at" in str(p) and "jabatan.yaml:13" in str(p) for p in loaded.errors)
