@@ -50,6 +50,8 @@ def _check(ca_file: Path) -> None:
         check_regular(ca_file, _AUTHORITIES_AT_MOST)
     except NotRegular as error:
         raise NoTrust(f"{ca_file} {error}") from None
+    except (OSError, ValueError) as error:
+        raise _unread(ca_file, error) from None
 
 
 def _made(ca_file: Path | None) -> ssl.SSLContext:
@@ -58,8 +60,12 @@ def _made(ca_file: Path | None) -> ssl.SSLContext:
     except ssl.SSLError:
         raise NoTrust(f"{ca_file} holds no certificates in PEM form") from None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no such file"
-        raise NoTrust(f"{ca_file} cannot be read: {reason}") from None
+        raise _unread(ca_file, error) from None
+
+
+def _unread(ca_file: Path | None, error: Exception) -> NoTrust:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else "no such file"
+    return NoTrust(f"{ca_file} cannot be read: {reason}")
 
 
 def _mark(ca_file: Path | None) -> str:

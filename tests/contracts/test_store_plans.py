@@ -239,6 +239,7 @@ async def ask_of_probing(database: Database, asked: set[str]) -> None:
     await history.came_late(f"{1:016x}", T0)
     await history.tokens(T0)
     await history.healths()
+    await history.streaks()
     await history.deferrals(T0)
     await history.latest()
     await history.between("JCM", T0, T0 + DAY)
