@@ -169,4 +169,4 @@ def _tag(key: bytes, name: bytes) -> bytes:
 
 
 def _text(octets: bytes) -> str:
-    return octets.decode("ascii", "replace").lower()
+    return shortened(octets.decode("ascii", "replace").lower())

@@ -228,6 +228,7 @@ TARGETS = (
         run=_sign,
         seeds={
             "a signed message": _SIGNED + message(),
+            "a selector that terminals obey": _SIGNED.replace(b"s=s1", b"s=s1\x1b[2J\x7f") + b"\r\n",
             "five signatures": _SIGNED * 6 + b"\r\n",
             "tags without end": b"DKIM-Signature: " + b"v=1;" * 500 + b"\r\n\r\n",
             "times of no clock": _SIGNED.replace(b"s=s1;", b"s=s1; t=" + b"9" * 5000 + b"; x=-1;") + b"\r\n",
