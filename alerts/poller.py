@@ -28,6 +28,8 @@ class Poller:
     QUIETLY = timedelta(minutes=10)
     #: How far back is looked after a start.
     FURTHEST = timedelta(hours=24)
+    #: A gateway keeps deadlines of its own, at most a minute; one that does not must not end the asking for all.
+    DEADLINE = timedelta(seconds=90)
 
     def __init__(self, *, store: Store, exchange: Exchange, desks: Desks, clock: Clock) -> None:
         self._store = store
@@ -74,23 +76,25 @@ class Poller:
             self._looked_at = now
             return self._since
         looked_at = self._looked_at = self._looked_at or now
-        if now - looked_at < self.QUIETLY:
+        if timedelta(0) <= now - looked_at < self.QUIETLY:  # Not until a clock that was set back has caught up.
             return None
         self._looked_at = now
         # Back to the look before the last: that one may have failed. What was heard is known by its id.
-        return looked_at - self.QUIETLY
+        return min(looked_at, now) - self.QUIETLY
 
     async def _collect(self, line: Line, since: datetime) -> None:
         gateway: object = line.gateway
         if not isinstance(gateway, Listens):
             return
         try:
-            await gateway.collect(since, self._desks.of(line.name))
+            async with asyncio.timeout(self.DEADLINE.total_seconds()):
+                await gateway.collect(since, self._desks.of(line.name))
         except StoreAway:
             return  # What was not taken in is fetched again.
-        except DeliveryError as error:
+        except (DeliveryError, TimeoutError) as error:
             if line.name not in self._silent:
-                log.warning("a provider could not be asked for answers", gateway=line.name, why=error.detail)
+                why = error.detail if isinstance(error, DeliveryError) else "it did not come back"
+                log.warning("a provider could not be asked for answers", gateway=line.name, why=why)
             self._silent.add(line.name)
         # A bug in one gateway must not end the asking.
         except Exception:

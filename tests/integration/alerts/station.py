@@ -234,6 +234,7 @@ class BreakableStore:
         #: No transaction begins: refused at once, as while a server is known to be away.
         self.is_gone = False
         self.refused = 0
+        self.refusal = asyncio.Event()
         #: Lets a single call of a ledger go wrong, in the middle of a transaction.
         self.meddler: Meddler | None = None
         self.away = False
@@ -245,6 +246,7 @@ class BreakableStore:
     async def transaction(self) -> AsyncIterator[Ledger]:
         if self.is_gone:
             self.refused += 1
+            self.refusal.set()
             raise StoreAway("the server restarts")
         try:
             async with self._inner.transaction() as ledger:

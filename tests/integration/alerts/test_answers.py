@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -497,6 +498,52 @@ async def test_a_gateway_that_cannot_be_asked_holds_up_no_other(play: Play) -> N
         ("broken", "answers could not be taken in"),
         ("dumb", "a provider could not be asked for answers"),
     ], "once each, however often it is asked"
+
+
+@pytest.mark.blind
+async def test_a_gateway_that_hangs_when_it_is_asked_for_answers_ends_the_asking_of_no_other(play: Play) -> None:
+    class Hanging(Answerable):
+        async def collect(self, since: datetime, desk: Desk) -> None:
+            await asyncio.Event().wait()
+
+    heard = Answerable(box=[Said(sender=SMS_SITI.number, text="1A", event_id="SM1")])
+    gateways = {"hanging": Hanging(), "sms": heard}
+    play.restart([Line(name=name, channel=Channel.SMS, gateway=gateway) for name, gateway in gateways.items()])
+    await play.submit(trigger(brief=BY_SMS))
+    poller = Poller(store=play.store, exchange=play.exchange, desks=play.desks, clock=play.clock)
+    poller.DEADLINE = timedelta(milliseconds=10)
+    async with asyncio.timeout(5):
+        for _ in range(2):
+            await poller.look()
+
+    assert len(heard.asked_since) == 2
+    assert (await play.incident()).acknowledged_by == "Siti Contoh"
+
+
+@pytest.mark.blind
+async def test_a_clock_that_is_set_back_does_not_end_the_asking_until_it_has_caught_up(play: Play) -> None:
+    assert isinstance(play.sms, Answerable)
+    poller = Poller(store=play.store, exchange=play.exchange, desks=play.desks, clock=play.clock)
+    await poller.look()
+    play.clock.moment -= timedelta(days=1)
+    await poller.look()
+
+    assert play.sms.asked_since == [play.clock.now() - poller.QUIETLY]
+
+
+async def test_a_bug_in_the_store_does_not_end_the_asking(play: Play) -> None:
+    def break_at(called: str, args: tuple[object, ...]) -> None:
+        raise RuntimeError("a bug")
+
+    poller = Poller(store=play.store, exchange=play.exchange, desks=play.desks, clock=play.clock)
+    await play.submit(trigger(brief=BY_SMS))
+    play.store.meddler = break_at
+    await poller.look()
+    play.store.meddler = None
+    await poller.look()
+
+    assert isinstance(play.sms, Answerable)
+    assert len(play.sms.asked_since) == 1
 
 
 async def test_a_store_that_is_away_ends_no_asking_and_fills_no_log(play: Play) -> None:

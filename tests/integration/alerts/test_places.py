@@ -18,9 +18,11 @@ from alerts.dispatcher import Dispatcher
 from alerts.event import Trigger
 from alerts.exchange import Line
 from alerts.store import StoreAway
+from monitor.store.database import Database
 from tests.integration.alerts.station import LOST_ANSWER, Clock, Meddler, Station, station_at
 from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own
 from tests.integration.alerts.test_quiet import brief as of_siti
+from tests.integration.alerts.test_two_engines import Engine
 from tests.unit.alerts.people import MINUTE, POLICY, T0, trigger
 
 
@@ -190,6 +192,25 @@ async def test_questions_that_wait_for_a_slot_get_it_one_after_the_other(station
         await one_cycle(station)
 
     assert sorted(station.sms.calls) == sorted(f"{deed} {order.reference}" for order in station.sms.orders)
+
+
+async def test_a_store_that_is_away_at_the_start_and_at_the_end_stops_neither(tmp_path: Path) -> None:
+    async with Database.open(tmp_path) as database:
+        station = Station(database)
+        engine = Engine(name="utama", station=station, store=station.store)
+        engine.dispatcher.AFTER_A_FAULT = timedelta(milliseconds=1)
+        station.store.is_gone = True
+        running = asyncio.create_task(engine.dispatcher.run())
+        for _ in range(2):
+            await station.store.refusal.wait()
+            station.store.refusal.clear()
+        station.store.is_gone = False
+        await engine.watcher.cycled.wait()
+
+        station.store.is_gone = True
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):  # And no other error.
+            await running
 
 
 @pytest.mark.blind

@@ -20,7 +20,7 @@ from alerts.contact import Address
 from alerts.doubter import Doubter
 from alerts.drill import ExerciseState, Trainee
 from alerts.exchange import Exchange, Line
-from alerts.gateway import AckResult, Content, Gateway, Heard, Progress, Surroundings
+from alerts.gateway import AckResult, Content, Gateway, Heard, Order, Progress, Report, Surroundings
 from alerts.gateways.tray import Tray, TraySettings
 from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
@@ -487,3 +487,15 @@ async def test_a_bug_about_one_exercise_ends_neither_the_drill_nor_the_service(a
         await at.hold()
     assert await at.states() == {"siti/sms/0/sms": "calling", "siti/voice/1/suara": "confirmed"}
     assert "what came of an exercise could not be written down" in [line["event"] for line in logged]
+
+
+async def test_a_slot_is_free_again_when_a_gateway_breaks_as_it_is_asked_about_an_exercise(at: School) -> None:
+    class Broken(Scripted):
+        async def check(self, order: Order, provider_id: str) -> Report:
+            raise ZeroDivisionError
+
+    at.exchange.replace([Line(name="sms", channel=Channel.SMS, gateway=Broken(), slots=2)])
+    at.trainees = [trainee("siti", sms(SITI))]
+    await at.ask()
+    await at.hold(5)
+    assert at.exchange.free_slots("sms") == 2
