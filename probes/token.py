@@ -6,7 +6,8 @@ lower-case and rewrite headers, and some servers do not find an underscore. Insi
     version 1 | id 8 | prober 4 | route 4 | lasts 1 (minutes) | sent at 4 (seconds since 1970) | HMAC-SHA256, cut to 13
 
 The id is a number that no two tokens of a process share, and four octets that are drawn when the process starts: so it
-knows its own tokens, however many there were. Whoever reads one in a mailbox cannot make another, so nobody can paint a dead mailbox green by sending mail to it.
+knows its own tokens, however many there were. Whoever reads one in a mailbox cannot make another, so nobody can paint a
+dead mailbox green by sending mail to it.
 """
 
 from __future__ import annotations
