@@ -44,6 +44,7 @@ NOT_PLAYED = (
     "(pantau_check_state) > 0",
     "pantau_drill_last_timestamp_seconds",
     "pantau_contact_reached_timestamp_seconds > 0",
+    "pantau_gateway_doubted",  # Nor has any gateway given so many receipts that it has a habit.
 )
 #: What is there last, when everything else is long there.
 LAST_TOLD = "pantau_escalation_overdue_seconds"

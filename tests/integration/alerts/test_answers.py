@@ -511,7 +511,7 @@ async def test_a_gateway_that_hangs_when_it_is_asked_for_answers_ends_the_asking
     play.restart([Line(name=name, channel=Channel.SMS, gateway=gateway) for name, gateway in gateways.items()])
     await play.submit(trigger(brief=BY_SMS))
     poller = Poller(store=play.store, exchange=play.exchange, desks=play.desks, clock=play.clock)
-    poller.DEADLINE = timedelta(milliseconds=10)
+    poller.DEADLINE = timedelta(milliseconds=500)
     async with asyncio.timeout(5):
         for _ in range(2):
             await poller.look()

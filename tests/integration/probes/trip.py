@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from probes.kinds.roundtrip import KIND
@@ -74,7 +74,9 @@ async def between(
         changed.set()
 
     def watch(mailbox: Mailbox) -> MailboxWatcher:
-        return MailboxWatcher(mailbox, SIGNER, on_arrival=count, patience=patience, pace=PACE, ended=ended)
+        # POP3 tells nothing by itself: what comes after the last look would be seen minutes later.
+        pace = PACE if mailbox.pop3 is None else replace(PACE, listening=timedelta(seconds=1))
+        return MailboxWatcher(mailbox, SIGNER, on_arrival=count, patience=patience, pace=pace, ended=ended)
 
     watchers = {mailbox.name: watch(mailbox) for mailbox in (sender, recipient)}
     async with asyncio.TaskGroup() as group:
