@@ -168,8 +168,6 @@ class App:
         )
         settings = configuration.settings
         store, history = SqlStore(database), History(database)
-        # Before anybody asks for it: it is set aside with all else that stays, or the collector would hold the loop for it.
-        await history.latest()
         self._database = database
         service = f"pantau@{_prober(settings)}"
         self._lifecycle = Lifecycle(store, self._clock, service)
@@ -220,7 +218,10 @@ class App:
             clock=self._clock,
             configuration=self._configuration,
         )
+        # The first that is asked of the store: one that takes no writes is no store.
         await self._lifecycle.started(version=version("pantau"), user=f"uid {os.getuid()}")
+        # Before anybody asks for it: it is set aside with all else that stays, or the collector would hold the loop for it.
+        await history.latest()
         self._reloader = Reloader(
             self._path,
             self._environ,
