@@ -42,7 +42,7 @@ async def append(connection: AsyncConnection, entries: Sequence[Entry]) -> Seque
     for entry in entries:
         sealed.append(seal(entry, before))
         before = Head(number=sealed[-1].number, hash=sealed[-1].hash)
-    await connection.execute(insert(journal), [_values(each) for each in sealed])
+    await connection.execute(insert(journal), [entry_values(each) for each in sealed])
     moved = update(journal_head).where(journal_head.c.id == _THE_HEAD).values(number=before.number, hash=before.hash)
     await connection.execute(moved)
     return sealed
@@ -265,7 +265,8 @@ def to_sealed(row: Row[Any]) -> Sealed:
     )
 
 
-def _values(entry: Sealed) -> dict[str, Any]:
+def entry_values(entry: Sealed) -> dict[str, Any]:
+    """Return the columns of an entry."""
     return {
         "id": entry.number,
         "at": entry.at,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, delete, or_, select, tuple_, update
+from sqlalchemy import Column, ColumnElement, Table, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.audit import CHECKPOINT, PURGED, Sealed, tombstones_digest
@@ -74,17 +74,17 @@ class Search:
         """
         found = Doomed(incidents=(), notices=(), entries=())
         if self._incidents is not None:
-            found = await self._further_incidents(connection, limit)
+            found = await self._further_incidents(connection, self._incidents, limit)
         if self._incidents is not None or self._entries is None:
             return found
-        entries = await self._further_entries(connection, limit)
+        entries = await self._further_entries(connection, self._entries, limit)
         return replace(found, entries=sorted([*found.entries, *entries]))
 
-    async def _further_incidents(self, connection: AsyncConnection, limit: int) -> Doomed:
-        place = tuple_(incident.c.resolved_at, incident.c.id)
+    async def _further_incidents(self, connection: AsyncConnection, place: tuple[datetime, int], limit: int) -> Doomed:
         query = (
             select(incident.c.id, incident.c.resolved_at)
-            .where(place > self._incidents, incident.c.resolved_at < self._before, incident.c.at_rest.is_(True))
+            .where(_beyond(place, incident.c.resolved_at, incident.c.id))
+            .where(incident.c.resolved_at < self._before, incident.c.at_rest.is_(True))
             .order_by(incident.c.resolved_at, incident.c.id)
             .limit(limit)
         )
@@ -113,18 +113,25 @@ class Search:
             found |= {row.id: row.number for row in await connection.execute(query)}
         return found
 
-    async def _further_entries(self, connection: AsyncConnection, limit: int) -> Sequence[int]:
-        place = tuple_(journal.c.at, journal.c.id)
+    async def _further_entries(
+        self, connection: AsyncConnection, place: tuple[datetime, int], limit: int
+    ) -> Sequence[int]:
         about_none = journal.c.incident_id.is_(None) & journal.c.notice_id.is_(None) & journal.c.purged_by.is_(None)
         query = (
             select(journal.c.id, journal.c.at, journal.c.event)
-            .where(about_none, place > self._entries, journal.c.at < self._before)
+            .where(about_none, _beyond(place, journal.c.at, journal.c.id), journal.c.at < self._before)
             .order_by(journal.c.at, journal.c.id)
             .limit(limit)
         )
         rows = (await connection.execute(query)).all()
         self._entries = (rows[-1].at, rows[-1].id) if len(rows) == limit else None
         return sorted(row.id for row in rows if row.event not in _KEPT)
+
+
+def _beyond(place: tuple[datetime, int], at: Column[datetime], number: Column[int]) -> ColumnElement[bool]:
+    """Say that a row comes after *place* in the order of a time and a number."""
+    # Not as a row that is greater than another: SQLite would go through all that are earlier than the day to it.
+    return (at >= place[0]) & ((at > place[0]) | (number > place[1]))
 
 
 async def carry_out(connection: AsyncConnection, doomed: Doomed, told: Entry) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -194,6 +195,16 @@ class Postgres:
     def address(self, database: str) -> str:
         """Return what libpq connects to."""
         return f"host=127.0.0.1 port={self.port} user={_USER} dbname={database}"
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU that its processes have used which live now."""
+        ours = str(self._process.pid) if self._process else ""
+        spent = 0
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # It has just ended.
+                if ours in (status.parent.name, status.read_text().rpartition(")")[2].split()[1]):
+                    spent += int((status.parent / "schedstat").read_text().split()[0])
+        return spent / 1e9
 
     def _run(self, *command: str, check: bool = True) -> int:
         done = subprocess.run(
