@@ -1,8 +1,9 @@
 """What a person's SMS means. Pure: text in, meaning out.
 
-People answer at three in the morning, with a telephone that corrects their words: `1A`, `1 a.`, `"ack 1"`, `terima
-JCM-01`. What is asked for is a code that their phone was given (`Code`), and what cannot be understood stays so:
-nothing is guessed from a longer text.
+People answer at three in the morning, with a telephone that corrects their words: `1A`, `Balas 1A utk terima`, `"ack
+1"`, `saya terima`. What is asked for is a code that their phone was given, and what cannot be understood stays so:
+every word has to be one that is known, and nothing is guessed from a longer text. docs/sms-replies.md has the ways in
+which people write it, and the tests read them there.
 """
 
 from __future__ import annotations
@@ -14,18 +15,50 @@ from dataclasses import dataclass
 #: The letter behind a code in an SMS: "Balas 1A utk terima".
 ACCEPT_LETTER = "A"
 
-_ACCEPT = frozenset(
-    {"a", "ack", "acknowledge", "acknowledged", "accept", "ok", "okay", "yes"}
-    | {"terima", "diterima", "sahkan", "disahkan", "ambil", "faham", "baik", "ya"}
+#: Says by itself that somebody takes it on.
+_TAKES = frozenset(
+    {"a", "ack", "acknowledge", "acknowledged", "acknowledging", "accept", "accepted", "confirm", "confirmed", "noted"}
+    | {"received", "terima", "trima", "diterima", "menerima", "sahkan", "disahkan", "mengesahkan", "ambil", "faham"}
+    | {"difahami", "maklum", "dimaklumi"}
 )
+#: Says yes; beside thanks it only ends a conversation, about whatever that was.
+_AGREES = frozenset({"ok", "okay", "okey", "oke", "okie", "yes", "yup", "ya", "ye", "baik", "baiklah"})
 #: What may stand around it without meaning anything.
-_POLITE = frozenset({"kasih", "tuan", "puan", "tq", "thanks", "thank", "you", "please", "tolong", "sila", "ref", "ruj"})
+_FILLERS = frozenset(
+    {"balas", "membalas", "reply", "replying", "utk", "untuk", "to", "saya", "sy", "i", "we", "kami", "akan", "will"}
+    | {
+        "dah",
+        "sudah",
+        "telah",
+        "have",
+        "dengan",
+        "penerimaan",
+        "semua",
+        "all",
+        "amaran",
+        "alert",
+        "insiden",
+        "incident",
+    }
+    | {"kod", "code", "ruj", "ref", "tuan", "puan", "encik", "cik", "please", "sila", "ini", "with"}
+)
+#: Thanks alone accept nothing: whoever thanks for one answer has not heard of the next outage. "Terima" is "accept",
+#: and "terima kasih" is "thank you".
+_THANKS = re.compile(
+    r"\b(?:t(?:e?r)?ima[ -]?kasih|t\.? ?kasih|makasih|thank(?:s|[ -]?you)?|thx|tq(?:vm|sm)?|ty|kasih)\b"
+)
+#: Pictures that say no. Other pictures say nothing.
+_NO = re.compile(
+    "[\N{THUMBS DOWN SIGN}\N{CROSS MARK}\N{NO ENTRY SIGN}\N{HEAVY MULTIPLICATION X}\N{FACE WITH NO GOOD GESTURE}]"
+)
 #: CTIA's words, which providers act on as well, and the Malay one.
 _STOP = frozenset({"stop", "stopall", "unsubscribe", "cancel", "end", "quit", "berhenti"})
 _START = frozenset({"start", "unstop", "mula"})
 
 _CODE = re.compile(r"(\d{1,4})-?a{0,2}|a-?(\d{1,4})")
 _NUMBER = re.compile(r"([a-z][a-z0-9]{0,10}?)-?0*(\d{1,6})")
+#: "ack1", "balas1A": what was typed without the space.
+_GLUED = re.compile(rf"\b({'|'.join(sorted(_TAKES | _AGREES | _FILLERS, key=len, reverse=True))})(\d{{1,4}}a{{0,2}})\b")
 #: "JCM - 01" and "JCM 01" are one word to whoever typed them.
 _SPLIT_NUMBER = re.compile(r"\b([a-z][a-z0-9]{1,10})\s*-\s*(\d{1,6})\b")
 #: Everything but letters, digits and the hyphen of a number. Letters of every script are words: who writes "no" in
@@ -78,12 +111,14 @@ def understand(text: str) -> Meaning:
         return Stops()
     if len(words) == 1 and words[0] in _START:
         return Starts()
-    if "?" in plain:
+    if "?" in plain or _NO.search(plain):
         return Unclear()  # "ya?" and "1A?" ask what it is about.
-    said = [word for word in words if word not in _POLITE]
-    rest = [word for word in said if word not in _ACCEPT]
+    thanked = _THANKS.search(plain) is not None
+    said = [word for word in _words(_THANKS.sub(" ", plain)) if word not in _FILLERS]
+    rest = [word for word in said if word not in _TAKES and word not in _AGREES]
     if not rest:
-        return Accepts() if said else Unclear()
+        takes = any(word in _TAKES for word in said) or (bool(said) and not thanked)
+        return Accepts() if takes else Unclear()
     if len(rest) == 2 and rest[0].isalpha() and rest[1].isdigit():
         rest = [f"{rest[0]}-{rest[1]}"]  # "JCM 01"
     if len(rest) != 1:
@@ -97,5 +132,5 @@ def understand(text: str) -> Meaning:
 
 
 def _words(plain: str) -> list[str]:
-    joined = _SPLIT_NUMBER.sub(r"\1-\2", plain)
+    joined = _GLUED.sub(r"\1 \2", _SPLIT_NUMBER.sub(r"\1-\2", plain))
     return [word for part in _NOISE.sub(" ", joined).split() if (word := part.strip("-"))]

@@ -197,6 +197,25 @@ async def test_one_code_takes_on_all_that_an_sms_told_of_and_each_phone_has_its_
     await town.advance(2 * HOUR)
 
 
+async def test_who_says_thanks_for_one_outage_has_not_taken_on_another(town: Town) -> None:
+    await town.submit(trigger(brief=BOTH_BY_SMS))
+    await town.siti.gets("RM0 JCM ICT", "Balas 1A utk terima")
+    await town.ravi.gets("RM0 JCM ICT")
+    assert "telah diterima oleh Siti Contoh" in await town.siti.replies("BALAS 1A")
+    await town.advance(10 * MINUTE)
+    await town.submit(
+        trigger(brief=replace(BOTH_BY_SMS, agency="MDC", office=replace(OFFICE, short="MDC")), at=town.clock.now())
+    )
+    await town.siti.gets("RM0 MDC ICT", "Balas 2A utk terima")
+    await town.ravi.gets("RM0 MDC ICT")
+
+    for thanks in ("Terima kasih", "Baik, terima kasih"):
+        assert "Jawapan tidak difahami. Balas 2A utk terima MDC-01" in await town.siti.replies(thanks)
+    assert (await town.incident(2)).state is IncidentState.TRIGGERED
+    assert "MDC-01 telah diterima oleh Siti Contoh" in await town.siti.replies("saya terima")
+    await town.advance(HOUR)
+
+
 async def test_one_key_takes_on_all_that_a_call_told_of(town: Town) -> None:
     town.siti.presses("1", "1")
     for agency in ("JCM", "MDC", "UCM"):
