@@ -70,7 +70,7 @@ class AgencyMail:
         undecided = any(
             s.health is not Health.DOWN
             and (
-                (s.recent and s.recent[-1][1].grade in {Grade.BAD, Grade.PENDING})
+                (s.recent and s.recent[-1].grade in {Grade.BAD, Grade.PENDING})
                 or 0 < s.silent < s.policy.failures_to_down
             )
             for _, s in self.routes

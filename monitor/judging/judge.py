@@ -22,7 +22,7 @@ from monitor.judging.evidence import ARRIVED, NETWORK, Witness, is_prompt, prove
 from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.health import Grade, Health, HealthPolicy, is_news
 from monitor.judging.pending import Pending, PendingRun
-from monitor.judging.subject import Graded, Subject, presume
+from monitor.judging.subject import Graded, Subject
 from monitor.judging.suspect import OwnSide, Suspect, Trouble
 from monitor.probing.difference import exchanged, goes_elsewhere
 from monitor.probing.route import Direction, WatchedRoute
@@ -178,7 +178,7 @@ class Judge:
         for name, streak in streaks.items():
             route = self._routes.get(name)
             if route is not None and streak and now - streak[-1].started_at <= _proof_within(route):
-                self._subjects[name].restore(name, streak)
+                self._subjects[name].restore(streak)
                 self._settle(name, now)
 
     def restore_falls(self, falls: Mapping[str, Sequence[datetime]], down: AbstractSet[str]) -> None:
@@ -236,13 +236,13 @@ class Judge:
         subject = self._subjects.get(route_name)
         if subject is None:
             return
-        for index, (result, verdict) in enumerate(subject.recent):
-            if result.token_id == token_id and _may_still_come(result):
+        for run in tuple(subject.recent):
+            result = run.result
+            if run.token_id == token_id and result is not None and _may_still_come(result):
                 phases = {**result.phases, Phase.TRANSIT: transit}
                 slow = replace(result, outcome=Outcome.DELIVERED, failure=None, phases=phases)
                 # What was held against the agency stays so, as slowness; what was not is weighed again.
-                grade = Grade.SLOW if verdict.grade is Grade.BAD else verdict.grade
-                subject.recent[index] = (slow, replace(verdict, grade=grade))
+                subject.replace(run, Graded.of(slow, Grade.SLOW if run.grade is Grade.BAD else run.grade))
         self._weigh_pending(now, route_name)
 
     def _hear(self, now: datetime) -> None:
@@ -465,13 +465,13 @@ def _pending_runs(route: WatchedRoute, subject: Subject) -> Sequence[PendingRun]
     """Return what of a route waits. A control run asks for no proof: it is repeated at its own pace."""
     return [
         PendingRun(
-            started_at=result.started_at,
-            wants=(NETWORK,) if route.direction is Direction.CONTROL else rests_on(route, result),
-            until=result.started_at + _proof_within(route),
-            asks=route.direction is not Direction.CONTROL and is_news(presume(result, verdict), subject.health),
+            started_at=run.started_at,
+            wants=(NETWORK,) if route.direction is Direction.CONTROL else rests_on(route, run.result),
+            until=run.started_at + _proof_within(route),
+            asks=route.direction is not Direction.CONTROL and is_news(run.presumed(), subject.health),
         )
-        for result, verdict in subject.recent
-        if verdict.grade is Grade.PENDING
+        for run in subject.recent
+        if run.grade is Grade.PENDING and run.result is not None
     ]
 
 

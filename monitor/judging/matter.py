@@ -52,8 +52,8 @@ def can_end(matter: Matter, directions: Collection[Direction]) -> bool:
 def _failing_parties(internal: Iterable[Subject]) -> set[Party]:
     """Return which ends fail, where that is known."""
     return {
-        result.failure.party
+        run.result.failure.party
         for subject in internal
-        for result, verdict in subject.recent
-        if verdict.grade is Grade.BAD and result.failure and result.outcome not in ON_THE_WAY
+        for run in subject.recent
+        if run.grade is Grade.BAD and run.result and run.result.failure and run.outcome not in ON_THE_WAY
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from monitor.judging.attribution import Blame, Verdict
 from monitor.judging.evidence import ARRIVED
@@ -20,12 +20,32 @@ _SAYS = {Health.UP: Grade.GOOD, Health.DEGRADED: Grade.SLOW, Health.DOWN: Grade.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graded:
-    """What is remembered of a run over a restart."""
+    """What is remembered of a run: of nearly all that were good this much, which outlives a restart."""
 
     token_id: str
     started_at: datetime
     outcome: Outcome
     grade: Grade
+    #: All of it where it was not good, until a restart. Of five good runs of each of thousands of routes, it would be
+    #: most of what the service holds, and most of what Python's collector looks at each time.
+    result: ProbeResult | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, result: ProbeResult, grade: Grade) -> Graded:
+        """Return what is remembered of *result*."""
+        return cls(
+            token_id=result.token_id,
+            started_at=result.started_at,
+            outcome=result.outcome,
+            grade=grade,
+            result=None if grade is Grade.GOOD else result,
+        )
+
+    def presumed(self) -> Grade:
+        """Return its grade or, while it is pending, the one that it gets if we are proven well."""
+        if self.grade is not Grade.PENDING:
+            return self.grade
+        return Grade.SLOW if self.outcome in ARRIVED else Grade.BAD
 
 
 @dataclass(slots=True)
@@ -40,7 +60,7 @@ class Subject:
     slow_since: datetime | None = None
     working_since: datetime | None = None
     #: The oldest first. Few: a deque of its own for each of thousands of routes would take more than all else of it.
-    recent: list[tuple[ProbeResult, Verdict]] = field(default_factory=list)
+    recent: list[Graded] = field(default_factory=list)
     #: Since when nothing has arrived because the server asks to come again.
     deferred_since: datetime | None = None
     #: Start of the last run that counted, and how many have come to nothing since.
@@ -50,7 +70,7 @@ class Subject:
     @property
     def is_pending(self) -> bool:
         """Whether a run waits for a proof that we ourselves work."""
-        return any(verdict.grade is Grade.PENDING for _, verdict in self.recent)
+        return any(run.grade is Grade.PENDING for run in self.recent)
 
     @property
     def is_mute(self) -> bool:
@@ -65,11 +85,11 @@ class Subject:
 
     def grades(self) -> list[Grade]:
         """Return what the latest runs said, oldest first."""
-        return [verdict.grade for _, verdict in self.recent]
+        return [run.grade for run in self.recent]
 
     def is_suspicious(self) -> bool:
         """Whether another run soon would tell more. Not while it cannot see: none of its runs comes to anything then."""
-        if self.is_mute and self.recent and self.recent[-1][1].grade is Grade.PENDING:
+        if self.is_mute and self.recent and self.recent[-1].grade is Grade.PENDING:
             return False
         return is_suspicious(self._presumed(), self.health, self.policy)
 
@@ -82,22 +102,25 @@ class Subject:
         return is_steady(self._presumed())
 
     def _presumed(self) -> list[Grade]:
-        return [presume(result, verdict) for result, verdict in self.recent]
+        return [run.presumed() for run in self.recent]
 
     def note(self, result: ProbeResult, verdict: Verdict) -> None:
         """Remember the end of a run."""
         if verdict.grade is Grade.NONE:
             self.silent += verdict.blame is not Blame.NOBODY
             return
-        self.recent.append((result, verdict))
-        if verdict.grade is not Grade.PENDING:
+        self._remember(Graded.of(result, verdict.grade))
+
+    def _remember(self, run: Graded) -> None:
+        self.recent.append(run)
+        if run.grade is not Grade.PENDING:
             self.silent = 0
-            self.spoke_at = max(self.spoke_at or _NEVER, result.started_at)
+            self.spoke_at = max(self.spoke_at or _NEVER, run.started_at)
         self._forget()
 
     def _forget(self) -> None:
         # What is pending is kept until it is clear, or the beginning of an outage would be forgotten.
-        while len(self.recent) > self.policy.patience and self.recent[0][1].grade is not Grade.PENDING:
+        while len(self.recent) > self.policy.patience and self.recent[0].grade is not Grade.PENDING:
             self.recent.pop(0)
 
     def weigh_again(self, weigh: Callable[[ProbeResult], Verdict]) -> Iterable[tuple[ProbeResult, Verdict]]:
@@ -105,25 +128,29 @@ class Subject:
         before = list(self.recent)
         self.recent.clear()
         settled = []
-        for result, verdict in before:
-            if verdict.grade is not Grade.PENDING:
-                self.recent.append((result, verdict))
+        for run in before:
+            if run.grade is not Grade.PENDING or run.result is None:
+                self.recent.append(run)
                 continue
-            self.note(result, again := weigh(result))
+            self.note(run.result, again := weigh(run.result))
             if again.grade is not Grade.PENDING:
-                settled.append((result, again))
+                settled.append((run.result, again))
         return settled
+
+    def replace(self, before: Graded, after: Graded) -> None:
+        """Remember a run otherwise."""
+        self.recent[self.recent.index(before)] = after
 
     def settle(self, now: datetime) -> bool:
         """Judge again; return whether the health changed."""
-        for result, verdict in self.recent:
-            if verdict.grade is Grade.BAD:
-                began = min(result.started_at, self.deferred_since or result.started_at)
+        for run in self.recent:
+            if run.grade is Grade.BAD:
+                began = min(run.started_at, self.deferred_since or run.started_at)
                 self.failing_since, self.working_since = self.failing_since or began, None
-            elif verdict.grade in {Grade.GOOD, Grade.SLOW}:
-                self.working_since, self.failing_since = self.working_since or result.started_at, None
-                slow = verdict.grade is Grade.SLOW
-                self.slow_since = (self.slow_since or result.started_at) if slow else None
+            elif run.grade in {Grade.GOOD, Grade.SLOW}:
+                self.working_since, self.failing_since = self.working_since or run.started_at, None
+                slow = run.grade is Grade.SLOW
+                self.slow_since = (self.slow_since or run.started_at) if slow else None
         self._forget()
         health = assess(self.grades(), self.health, self.policy)
         if health is self.health:
@@ -136,25 +163,15 @@ class Subject:
 
         What waits for a proof is left out: after a restart nobody knows what has been proven since it began.
         """
-        said = [(result, verdict.grade) for result, verdict in self.recent if verdict.grade is not Grade.PENDING]
-        if not said or said[-1][1] is _SAYS.get(self.health):
+        said = [run for run in self.recent if run.grade is not Grade.PENDING]
+        if not said or said[-1].grade is _SAYS.get(self.health):
             return ()
-        return tuple(
-            Graded(token_id=result.token_id, started_at=result.started_at, outcome=result.outcome, grade=grade)
-            for result, grade in said
-        )
+        return tuple(said)
 
-    def restore(self, route: str, streak: Sequence[Graded]) -> None:
+    def restore(self, streak: Iterable[Graded]) -> None:
         """Take up the streak of before a restart."""
         for run in streak:
-            result = ProbeResult(
-                route=route,
-                token_id=run.token_id,
-                started_at=run.started_at,
-                duration=timedelta(0),
-                outcome=run.outcome,
-            )
-            self.note(result, Verdict(grade=run.grade))
+            self._remember(run)
 
     def last_word(self) -> datetime:
         """Return when it last said anything: the start of that run or, after a restart, when it was judged."""
@@ -171,13 +188,6 @@ class Subject:
     def turned_at(self) -> datetime | None:
         """Return when it became what it is now: of an outage, its first failing run."""
         return (self.failing_since or self.changed_at) if self.health is Health.DOWN else self.changed_at
-
-
-def presume(result: ProbeResult, verdict: Verdict) -> Grade:
-    """Return the grade of a run or, while it is pending, the one that it gets if we are proven well."""
-    if verdict.grade is not Grade.PENDING:
-        return verdict.grade
-    return Grade.SLOW if result.outcome in ARRIVED else Grade.BAD
 
 
 def with_a_say(subjects: Sequence[Subject]) -> Sequence[Subject]:

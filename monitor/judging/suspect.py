@@ -11,7 +11,7 @@ from alerts.notice import Matter
 from monitor.judging.attribution import Blame, Verdict
 from monitor.judging.evidence import ARRIVED, ON_THE_WAY, Evidence, Proof, could_not_reach, was_taken_well
 from monitor.judging.health import Grade, Health, HealthPolicy
-from monitor.judging.subject import Subject
+from monitor.judging.subject import Graded, Subject
 from monitor.probing.route import Direction, WatchedRoute
 from probes.result import Outcome, Party, Phase, ProbeResult
 
@@ -211,9 +211,10 @@ class OwnSide:
             self._culprits.pop(route.name, None)
             return None
         sender, recipient = route.route.sender.name, route.route.recipient.name
-        if last.failure is not None and last.outcome not in ON_THE_WAY | ARRIVED:
-            return sender if last.failure.party is Party.SENDER else recipient
-        if last.outcome in ARRIVED and not was_taken_well(route, last):
+        failure = last.result.failure if last.result is not None else None
+        if failure is not None and last.outcome not in ON_THE_WAY | ARRIVED:
+            return sender if failure.party is Party.SENDER else recipient
+        if last.outcome in ARRIVED and last.result is not None and not was_taken_well(route, last.result):
             return sender
         # Said once and kept: when the end that failed works again, both ends will have been seen to work.
         if (known := self._culprits.get(route.name)) is not None:
@@ -259,5 +260,5 @@ def _control_grades(result: ProbeResult, verdict: Verdict) -> dict[_Part, Grade]
     return {network: Grade.GOOD, ours: Grade.GOOD}
 
 
-def _last_bad(recent: Sequence[tuple[ProbeResult, Verdict]]) -> ProbeResult | None:
-    return next((result for result, v in reversed(recent) if v.grade in {Grade.BAD, Grade.SLOW}), None)
+def _last_bad(recent: Sequence[Graded]) -> Graded | None:
+    return next((run for run in reversed(recent) if run.grade in {Grade.BAD, Grade.SLOW}), None)

@@ -125,7 +125,7 @@ async def test_a_proof_for_which_thousands_waited_holds_the_loop_for_a_few_of_th
 
     assert len(judge._pending) == 0
     assert {judge.route_health(route.name) for route in waiting} == {Health.DOWN}
-    assert [v.grade for _, v in judge._subjects[waiting[0].name].recent[-4:]] == [Grade.BAD] * 4
+    assert [run.grade for run in judge._subjects[waiting[0].name].recent[-4:]] == [Grade.BAD] * 4
     # All of them at once: more than ten times as many.
     assert AGENCIES >= 6 * AT_A_TIME
     assert most <= calls.number / 5
