@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from alerts.clock import Clock, SystemClock
 from monitor.store.away import Presence, raising_away, reason_of
-from monitor.store.group_commit import GroupCommit
+from monitor.store.group_commit import Batch, GroupCommit
 from monitor.store.in_use import StoreInUseError
 from monitor.store.name import Name
 from monitor.store.postgres import PostgresServer, StoreUnusableError, shared, take_turn
 from monitor.store.server_clock import ServerClock
-from monitor.store.sqlite import READING, embedded
+from monitor.store.sqlite import READING, Writer, embedded
 
 __all__ = ["Database", "StoreInUseError", "StoreUnusableError"]
 
@@ -32,8 +32,11 @@ Upsert = sqlite.Insert | postgresql.Insert
 class Database:
     """A store at work: the embedded SQLite file, or a PostgreSQL that several engines share."""
 
-    def __init__(self, engine: AsyncEngine, clock: Clock, name: Name | None = None) -> None:
+    def __init__(
+        self, engine: AsyncEngine, clock: Clock, *, writer: Writer | None = None, name: Name | None = None
+    ) -> None:
         self._engine = engine
+        self._writer = writer
         self._name = name
         #: The time that decisions are taken by: the server's, where there is one.
         self.clock = clock
@@ -43,7 +46,7 @@ class Database:
         # In front of a server, those wait here who would wait there and hold a connection meanwhile.
         self._writing = asyncio.Lock()
         #: For writes that are many and small.
-        self.together = GroupCommit(self.write)
+        self.together = GroupCommit(self._store)
 
     @classmethod
     @asynccontextmanager
@@ -60,10 +63,11 @@ class Database:
         async with AsyncExitStack() as stack:
             try:
                 if server is None:
-                    database = cls(await stack.enter_async_context(embedded(directory)), SystemClock())
+                    engine, writer = await stack.enter_async_context(embedded(directory))
+                    database = cls(engine, SystemClock(), writer=writer)
                 else:
                     engine, own = await stack.enter_async_context(shared(server, clock, name))
-                    database = cls(engine, clock, own)
+                    database = cls(engine, clock, name=own)
             except DBAPIError as error:
                 if (why := reason_of(error)) is None:
                     raise
@@ -126,6 +130,16 @@ class Database:
         with self.presence.writing():
             async with self._in_time(), self._engine.begin() as connection:
                 yield connection
+
+    async def _store(self, batch: Batch) -> None:
+        if self._writer is None:
+            async with self.write() as connection:
+                for statement, rows in batch:
+                    await connection.execute(statement, rows)
+            return
+        async with self._writing:
+            with self.presence.writing():
+                await self._writer.store(batch)
 
     def _in_time(self) -> asyncio.Timeout:
         # A file answers or fails; its driver's thread could not be cut off anyway.

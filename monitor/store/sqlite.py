@@ -7,14 +7,16 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import event
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from monitor.store.group_commit import Batch
 from monitor.store.in_use import StoreInUseError
 from monitor.store.migrations import upgrade
 
@@ -25,7 +27,7 @@ READING = "pantau_read"
 
 
 @asynccontextmanager
-async def embedded(directory: Path) -> AsyncIterator[AsyncEngine]:
+async def embedded(directory: Path) -> AsyncIterator[tuple[AsyncEngine, Writer]]:
     """Open the file in *directory*, bringing its schema up to date; close it at the end of the block.
 
     Raise `StoreInUseError` when another process has it: two schedulers on one file would notify twice;
@@ -40,14 +42,46 @@ async def embedded(directory: Path) -> AsyncIterator[AsyncEngine]:
             locks.enter_context(_locked(file.parent, os.O_RDONLY | os.O_DIRECTORY))
         _make_private(file)
         url = f"sqlite+aiosqlite:///{file}"
-        await asyncio.to_thread(upgrade, url.replace("+aiosqlite", ""))
-        engine = create_async_engine(url, connect_args={"timeout": 30, "factory": _Connection}, hide_parameters=True)
-        event.listen(engine.sync_engine, "connect", _prepare)
-        event.listen(engine.sync_engine, "begin", _begin)
+        in_a_thread = url.replace("+aiosqlite", "")
+        await asyncio.to_thread(upgrade, in_a_thread)
+        arguments = {"timeout": 30, "factory": _Connection}
+        engine = create_async_engine(url, connect_args=arguments, hide_parameters=True)
+        writer = Writer(create_engine(in_a_thread, connect_args=arguments, hide_parameters=True))
+        for each in (engine.sync_engine, writer.engine):
+            event.listen(each, "connect", _prepare)
+            event.listen(each, "begin", _begin)
         try:
-            yield engine
+            yield engine, writer
         finally:
+            writer.close()
             await engine.dispose()
+
+
+class Writer:
+    """Runs whole transactions in a thread of its own.
+
+    The driver that does not block hands its thread each statement by itself, and each waits for its turn of the loop: a
+    small transaction costs three times the CPU, and ten turns of the loop, which is a second where the loop is busy.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        # Not that of all: a resolver that hangs keeps all of those threads busy.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+
+    async def store(self, batch: Batch) -> None:
+        """Run *batch* in one transaction. Raise what the database raises; then nothing of it is stored."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._store, batch)
+
+    def _store(self, batch: Batch) -> None:
+        with self.engine.begin() as connection:
+            for statement, rows in batch:
+                connection.execute(statement, rows)
+
+    def close(self) -> None:
+        """Close the file, once what is under way is stored."""
+        self._thread.shutdown()
+        self.engine.dispose()
 
 
 class _Connection(sqlite3.Connection):

@@ -38,7 +38,7 @@ class Shelf:
 
     def __post_init__(self) -> None:
         self.presence = self.database.presence
-        self.together = GroupCommit(self.database.write)
+        self.together = GroupCommit(self.database.together.commit)
         self._write = self.together.write
         self.together.write = self.write  # type: ignore[method-assign]
 

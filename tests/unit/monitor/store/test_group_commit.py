@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.store.database import Database
-from monitor.store.group_commit import GroupCommit, Statement
+from monitor.store.group_commit import Batch, GroupCommit, Statement
 from monitor.store.tables import counter, heard
 from tests.unit.monitor.trial import T0
 
@@ -40,10 +38,10 @@ class Disk:
     open: asyncio.Event = field(default_factory=asyncio.Event)
     full: bool = False
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def commit(self, batch: Batch) -> None:
         async with self.database.write() as connection:
-            yield connection
+            for statement, rows in batch:
+                await connection.execute(statement, rows)
             await self.open.wait()
             if self.full:
                 raise OSError("no space left on device")
@@ -70,7 +68,7 @@ async def began(*writing: asyncio.Task[Any]) -> None:
 
 
 async def test_who_is_alone_is_written_at_once(disk: Disk) -> None:
-    together = GroupCommit(disk.write)
+    together = GroupCommit(disk.commit)
     await together.write(counted("a"))
     await together.write(counted("b"), heard_of("1"))
 
@@ -78,7 +76,7 @@ async def test_who_is_alone_is_written_at_once(disk: Disk) -> None:
 
 
 async def test_all_who_come_during_a_commit_share_the_next(disk: Disk) -> None:
-    together = GroupCommit(disk.write)
+    together = GroupCommit(disk.commit)
     disk.open.clear()
     async with asyncio.TaskGroup() as tasks:
         writing = [tasks.create_task(together.write(counted(str(n)), heard_of(str(n)))) for n in range(3)]
@@ -92,7 +90,7 @@ async def test_all_who_come_during_a_commit_share_the_next(disk: Disk) -> None:
 
 
 async def test_nobody_goes_on_before_it_is_stored(disk: Disk) -> None:
-    together = GroupCommit(disk.write)
+    together = GroupCommit(disk.commit)
     disk.open.clear()
     writing = asyncio.create_task(together.write(counted("a")))
     await began(writing)
@@ -104,7 +102,7 @@ async def test_nobody_goes_on_before_it_is_stored(disk: Disk) -> None:
 
 
 async def test_what_cannot_be_stored_is_told_to_whom_it_belongs_and_to_nobody_else(disk: Disk) -> None:
-    together = GroupCommit(disk.write)
+    together = GroupCommit(disk.commit)
     await together.write(counted("twice"))
     results = await asyncio.gather(
         together.write(counted("a")),
@@ -120,7 +118,7 @@ async def test_what_cannot_be_stored_is_told_to_whom_it_belongs_and_to_nobody_el
 
 
 async def test_a_full_disk_is_told_to_all_and_what_comes_later_is_stored(disk: Disk) -> None:
-    together = GroupCommit(disk.write)
+    together = GroupCommit(disk.commit)
     disk.full = True
     results = await asyncio.gather(*(together.write(counted(str(n))) for n in range(3)), return_exceptions=True)
     assert [str(result) for result in results] == ["no space left on device"] * 3
@@ -132,7 +130,7 @@ async def test_a_full_disk_is_told_to_all_and_what_comes_later_is_stored(disk: D
 
 async def test_what_was_written_later_wins(disk: Disk) -> None:
     upsert = counter.update().where(counter.c.name == "a")
-    together = GroupCommit(disk.write)
+    together = GroupCommit(disk.commit)
     await together.write(counted("a"))
     disk.open.clear()
     writing = [asyncio.create_task(together.write((upsert, {"next": n}))) for n in range(10)]
@@ -144,7 +142,7 @@ async def test_what_was_written_later_wins(disk: Disk) -> None:
 
 
 async def test_a_caller_that_is_cancelled_costs_the_others_nothing_and_is_stored(disk: Disk) -> None:
-    together = GroupCommit(disk.write)
+    together = GroupCommit(disk.commit)
     disk.open.clear()
     first, second, third = (asyncio.create_task(together.write(counted(name))) for name in ("a", "b", "c"))
     await began(first, second, third)
