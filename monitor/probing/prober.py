@@ -365,7 +365,7 @@ class Prober:
             # What is being released is looked at no more.
             if name in self._routes:
                 self._schedule.look_again(name, at)
-        self._ticker.poke()
+        self._ticker.ended()
 
     def _arrived(self, mailbox: str, arrival: Arrival, token_id: str | None, seen_at: datetime) -> None:
         at_first_look = self._watchers[mailbox].looked_at is None

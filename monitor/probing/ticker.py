@@ -29,6 +29,11 @@ class Ticker:
         """Look at the schedule again: something may come sooner than was planned."""
         self._poked.set()
 
+    def ended(self) -> None:
+        """Hear that a run has ended, and what it leaves in the schedule."""
+        self._admission.ended()
+        self.poke()
+
     async def due(self) -> list[str]:
         """Wait for what is to be started and return it, the most urgent first. It is marked as running."""
         loop = asyncio.get_running_loop()
