@@ -15,7 +15,8 @@ T = TypeVar("T")
 
 #: A child begins with what the parent has loaded (TLS contexts, too), so nothing needs to be pickled on the way in.
 _FORK = multiprocessing.get_context("fork")
-_PATIENCE = 120.0
+#: A part under a profiler takes thrice as long.
+_PATIENCE = 300.0
 
 
 def apart(function: Callable[[], T]) -> T:

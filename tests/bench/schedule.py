@@ -10,7 +10,6 @@ from contextlib import suppress
 from datetime import timedelta
 from statistics import quantiles
 
-from monitor.garbage import set_aside
 from monitor.probing.route import WatchedRoute
 from tests.bench.apart import apart
 from tests.bench.estate import controls, probed_every, routes
@@ -23,7 +22,9 @@ from tests.bench.trip import cpu
 _AGENCIES = 1000
 _LOAD = 0.8
 #: Until every mailbox has been opened: two thousand sign-ins.
-_WARM_UP = 40.0
+_WARM_UP = 60.0
+#: What is late by less, in seconds, has caught up.
+_ON_TIME = 0.05
 #: One figure for each stretch.
 _STRETCH = 5.0
 
@@ -79,23 +80,25 @@ async def _stretch(metrics: Watchful) -> tuple[float, float, int]:
 
 
 async def warm_up(metrics: Watchful, runs: int) -> None:
-    """Wait until so many runs have ended and the loop has caught up, and forget all that was."""
+    """Wait until so many runs have ended and the service has caught up, and forget all that was."""
     await _until(lambda: len(metrics.outcomes) > runs)
-    await _calm()
-    # As the service does a minute after its start.
-    set_aside()
+    await _caught_up(metrics)
     metrics.clear()
 
 
-async def _calm() -> None:
-    """Wait until the loop has nothing to catch up with; on a machine that is too busy for that, only for a while."""
+async def _caught_up(metrics: Watchful) -> None:
+    """Wait until nothing that is due waits, neither in the loop nor in the schedule: its start made it late.
+
+    On a machine that is too busy for that, only for a while.
+    """
     loop, quiet = asyncio.get_running_loop(), 0
     with suppress(TimeoutError):
-        async with asyncio.timeout(_WARM_UP / 2):
+        async with asyncio.timeout(_WARM_UP):
             while quiet < 20:
-                due = loop.time() + 0.05
+                due, begun = loop.time() + 0.05, len(metrics.lags)
                 await asyncio.sleep(0.05)
-                quiet = quiet + 1 if loop.time() - due < 0.02 else 0
+                late = max([loop.time() - due, *metrics.lags[begun:]])
+                quiet = quiet + 1 if late < _ON_TIME else 0
 
 
 async def _until(condition: Callable[[], bool]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 from alerts.clock import SystemClock
 from alerts.event import Event
 from alerts.incident import Incident
+from monitor.garbage import keep_setting_aside
 from monitor.judging.health import HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.lag import LagMeter
@@ -29,7 +30,7 @@ from tests.bench.trip import SIGNER
 from tests.unit.alerts.people import BRIEF
 
 #: One provider runs all of it: the usual room of a single server would be what is measured.
-_PROVIDERS = Providers((Provider(name="ringan", hosts=("127.0.0.1",), concurrency=1000),))
+_PROVIDERS = Providers((Provider(name="ringan", hosts=("127.0.0.1",), concurrency=1000, account_concurrency=1000),))
 
 
 class Watchful(Metrics):
@@ -114,13 +115,13 @@ async def service(routes: Mapping[str, WatchedRoute], state: Path, metrics: Metr
             providers=_PROVIDERS,
             lag=lag,
         )
-        measuring = asyncio.create_task(lag.keep_measuring(metrics))
+        beside = [asyncio.create_task(lag.keep_measuring(metrics)), asyncio.create_task(keep_setting_aside())]
         try:
             yield Service(prober, judge)
         finally:
-            measuring.cancel()
-            with suppress(asyncio.CancelledError):
-                await measuring
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
 
 @asynccontextmanager
