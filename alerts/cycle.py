@@ -20,7 +20,7 @@ from alerts.contact import Contact
 from alerts.delivery import SETTLED, AttemptState, Draft, Notice, NoticeState
 from alerts.errand import Deed
 from alerts.escalation import AtRest, Escalation, Exhausted, StartStep, TellAgain, WaitUntil, escalate, put_back
-from alerts.event import Release
+from alerts.event import AUTOMATIC, Release
 from alerts.exchange import Exchange
 from alerts.incident import Incident, apply
 from alerts.move import DeliveryPolicy, decisive
@@ -183,7 +183,7 @@ class Cycle:
     async def _announce(self, incident: Incident) -> Incident:
         match announce(incident, self._now):
             case ReleaseNow():
-                release = Release(incident_id=incident.id, at=self._now, by="automatic")
+                release = Release(incident_id=incident.id, at=self._now, by=AUTOMATIC)
                 incident = apply(incident, release)
                 await self._ledger.save_incident(incident)
                 await self._write("announcement released by itself", incident)

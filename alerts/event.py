@@ -46,6 +46,10 @@ class Acknowledge:
     by: str
 
 
+#: Who releases an announcement that its plan lets out by itself.
+AUTOMATIC = "automatic"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """A duty officer lets the announcement go out."""

@@ -1,6 +1,6 @@
 """What a person's SMS means. Pure: text in, meaning out.
 
-People answer at three in the morning, with a telephone that corrects their words: `1A`, `Balas 1A utk terima`, `"ack
+People answer at three in the morning, with a telephone that corrects their words: `1A`, `Balas 1A untuk sahkan`, `"ack
 1"`, `saya terima`. What is asked for is a code that their phone was given, and what cannot be understood stays so:
 every word has to be one that is known, and nothing is guessed from a longer text. docs/sms-replies.md has the ways in
 which people write it, and the tests read them there.
@@ -12,7 +12,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-#: The letter behind a code in an SMS: "Balas 1A utk terima".
+#: The letter behind a code in an SMS: "Balas 1A untuk sahkan".
 ACCEPT_LETTER = "A"
 
 #: Says by itself that somebody takes it on.

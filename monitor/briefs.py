@@ -8,15 +8,15 @@ from monitor.judging.judge import Suspect
 from monitor.settings import Settings
 
 #: How an incident names what is affected, in Malay and English.
-_WORDS: dict[Blame, tuple[str, str]] = {
-    Blame.NETWORK: ("rangkaian pemantau", "our own network"),
-    Blame.REFERENCE: ("peti rujukan {name}", "reference mailbox {name}"),
-    Blame.OURS: ("ujian e-mel sendiri", "our own probes"),
+WORDS: dict[Blame, tuple[str, str]] = {
+    Blame.NETWORK: ("rangkaian Pantau", "our own network"),
+    Blame.REFERENCE: ("peti mel {name}", "mailbox {name}"),
+    Blame.OURS: ("ujian e-mel", "our own probes"),
     Blame.CREDENTIALS: ("log masuk akaun ujian {name}", "sign-in of probe account {name}"),
 }
 
 
 def own_brief(settings: Settings, suspect: Suspect) -> Brief:
     """Return the brief for an incident about *suspect*."""
-    malay, english = _WORDS.get(suspect.blame, (str(suspect), str(suspect)))
+    malay, english = WORDS.get(suspect.blame, (str(suspect), str(suspect)))
     return settings.noc_brief(subject=malay.format(name=suspect.name), subject_en=english.format(name=suspect.name))

@@ -78,12 +78,17 @@ def fax_body(facts: Facts, language: Language, wording: Wording) -> Body:
 
 
 def _section(facts: Facts, kind: str) -> str:
-    return f"{kind}.staff" if facts.plan is Plan.ESCALATION else f"{kind}.{facts.purpose}"
+    return f"{kind}.staff" if _is_heard(facts) else f"{kind}.{facts.purpose}"
+
+
+def _is_heard(facts: Facts) -> bool:
+    """Whether the page prints what a call would say; a drill speaks of the letter or the fax that it tests."""
+    return facts.plan is Plan.ESCALATION and facts.purpose is not Purpose.DRILL
 
 
 def _paragraphs(facts: Facts, language: Language, wording: Wording, kind: str, values: Values) -> tuple[Paragraph, ...]:
     situation = key(facts)
-    if facts.plan is Plan.ESCALATION:
+    if _is_heard(facts):
         # Staff read on paper what they would have heard, with the moments in figures.
         texts = wording.say_all(language, f"call.{situation}", values)
     else:

@@ -17,6 +17,7 @@ from alerts.documents import phrase
 from alerts.documents.phrase import both, stamp
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead
+from alerts.event import AUTOMATIC
 from alerts.incident import Incident
 from alerts.notice import Language
 from alerts.wording import moment
@@ -104,7 +105,7 @@ def _summary(dossier: Dossier) -> list[Json]:
         ("Bermula", _long(incident.began_at)),
         ("Insiden dibuka", _long(incident.opened_at)),
         ("Penerimaan disahkan", _done(incident.acknowledged_at, incident.acknowledged_by)),
-        ("Pemakluman dilepaskan", _done(incident.released_at, incident.released_by)),
+        ("Pemakluman dikeluarkan", _done(incident.released_at, incident.released_by)),
         ("Penggera palsu", _done(incident.corrected_at, incident.corrected_by)),
         ("Berakhir", _long(incident.ended_at) if incident.ended_at else "Belum berakhir"),
         ("Tempoh", moment.lasted(incident.began_at, incident.ended_at, MALAY) if incident.ended_at else ""),
@@ -122,7 +123,7 @@ def _subject(incident: Incident) -> str:
 def _evidence(dossier: Dossier) -> dict[str, Json]:
     good = [each for each in dossier.evidence if each.good]
     notes = [
-        f"{len(dossier.evidence)} ujian pusing balik dalam tempoh insiden; {len(good)} daripadanya diterima.",
+        f"{len(dossier.evidence)} ujian pergi balik dalam tempoh insiden; {len(good)} daripadanya diterima.",
     ]
     if not dossier.evidence:
         notes = [
@@ -272,7 +273,9 @@ def _ends(evidence: Sequence[Evidence]) -> tuple[Sequence[Evidence], int]:
 
 
 def _done(at: datetime | None, by: str | None) -> str:
-    return f"{_long(at)}, oleh {by}" if at and by else ""
+    if not at or not by:
+        return ""
+    return f"{_long(at)}, secara automatik" if by == AUTOMATIC else f"{_long(at)}, oleh {by}"
 
 
 def _long(at: datetime) -> str:

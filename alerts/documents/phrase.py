@@ -11,6 +11,7 @@ from datetime import datetime
 from alerts.auditor import Lapse
 from alerts.channel import Channel
 from alerts.delivery import AttemptState, NoticeState
+from alerts.incident import IncidentState
 from alerts.notice import Matter, Purpose
 from alerts.wording import moment
 
@@ -18,16 +19,16 @@ MATTERS = {
     Matter.BOTH: "E-mel rasmi tidak dapat dihantar dan diterima",
     Matter.SENDING: "E-mel rasmi tidak dapat dihantar",
     Matter.RECEIVING: "E-mel rasmi tidak dapat diterima",
-    Matter.DEGRADED: "E-mel rasmi lambat, masuk ke folder sarap atau memberi ralat ketika dihantar",
-    Matter.OWN_FAULT: "Gangguan pada sistem pemantauan sendiri",
-    Matter.UNREACHED: "Tiada sesiapa yang dapat dimaklumkan",
+    Matter.DEGRADED: "E-mel rasmi lambat, masuk ke folder spam atau memberi ralat ketika dihantar",
+    Matter.OWN_FAULT: "Sebahagian sistem pemantauan gagal",
+    Matter.UNREACHED: "Notis tidak sampai atau tidak disahkan oleh sesiapa",
 }
 CHANNELS = {Channel.SMS: "SMS", Channel.VOICE: "Panggilan", Channel.FAX: "Faks", Channel.LETTER: "Surat"}
 PURPOSES = {
     Purpose.OUTAGE: "gangguan",
     Purpose.RECOVERY: "pemulihan",
     Purpose.CORRECTION: "pembetulan",
-    Purpose.RELEASE: "pelepasan",
+    Purpose.RELEASE: "permohonan kebenaran",
     Purpose.DRILL: "latihan",
 }
 STATES: dict[str, str] = {
@@ -42,20 +43,25 @@ STATES: dict[str, str] = {
     AttemptState.WITHDRAWN: "ditarik balik",
     NoticeState.PENDING: "menunggu",
 }
-_DEEDS = {
+INCIDENT_STATES = {
+    IncidentState.TRIGGERED: "belum disahkan",
+    IncidentState.ACKNOWLEDGED: "disahkan",
+    IncidentState.RESOLVED: "berakhir",
+}
+DEEDS = {
     "send": "Penghantaran",
     "ask": "Pertanyaan kepada pembekal",
     "check": "Semakan penghantaran",
     "withdraw": "Penarikan balik",
     "reported": "Laporan pembekal",
 }
-_EVENTS = {
+EVENTS = {
     "incident opened": "Insiden dibuka",
     "incident got worse": "Gangguan bertambah",
     "incident acknowledged": "Penerimaan disahkan",
     "incident resolved": "Insiden berakhir",
-    "announcement released": "Pemakluman kepada pihak luar dilepaskan",
-    "announcement released by itself": "Pemakluman kepada pihak luar dilepaskan secara automatik",
+    "announcement released": "Pemakluman kepada pihak luar dikeluarkan",
+    "announcement released by itself": "Pemakluman kepada pihak luar dikeluarkan secara automatik",
     "declared a false alarm": "Diisytiharkan sebagai penggera palsu",
     "receipt confirmed": "Notis disahkan telah didengar",
     "attempt written": "Percubaan direkodkan sebelum penghantaran",
@@ -86,11 +92,11 @@ _MOMENTS = frozenset({"since", "until"})
 
 def event(text: str) -> str:
     """Return what an event of the journal is called: "Penghantaran: diterima"."""
-    if text in _EVENTS:
-        return _EVENTS[text]
+    if text in EVENTS:
+        return EVENTS[text]
     deed, _, state = text.partition(": ")
-    if deed in _DEEDS and state in STATES:
-        return f"{_DEEDS[deed]}: {STATES[state]}"
+    if deed in DEEDS and state in STATES:
+        return f"{DEEDS[deed]}: {STATES[state]}"
     first, _, rest = text.partition(" ")
     if first == "notice" and rest in STATES:
         return f"Notis: {STATES[rest]}"

@@ -44,10 +44,11 @@ def done(plan: AnnouncementPlan, wording: Wording) -> Mapping[str, str]:
 
 
 def _counts(plan: AnnouncementPlan, language: Language, wording: Wording) -> str:
-    """Return "dua faks, satu surat", in the order of the channels."""
+    """Return "satu SMS, dua faks dan satu surat", in the order of the channels."""
     channels = Counter(address.channel for recipient in plan.recipients for address in recipient.addresses)
-    return ", ".join(
+    *before, last = (
         wording.say(language, f"call.release.count.{channel}", {"count": spoken.number(channels[channel], language)})
         for channel in Channel
         if channels[channel]
     )
+    return f"{', '.join(before)} {wording.say(language, 'letter.and')} {last}" if before else last

@@ -56,7 +56,7 @@ _ORDINAL_ENDS = {
     "twelve": "twelfth",
 }
 _SIGNS = {
-    Language.MALAY: {"-": "sengkang", "/": "garis miring", ".": "titik"},
+    Language.MALAY: {"-": "sempang", "/": "garis miring", ".": "titik"},
     Language.ENGLISH: {"-": "dash", "/": "slash", ".": "point"},
 }
 #: Until this hour (excluded).
@@ -71,7 +71,7 @@ def number(value: int, language: Language) -> str:
 
 
 def letters(text: str, language: Language) -> str:
-    """Return a notice number letter by letter: "J, K, R, sengkang, kosong, tujuh"."""
+    """Return a notice number letter by letter: "J, K, R, sempang, kosong, tujuh"."""
     signs = _SIGNS[language]
     said = []
     for character in text.upper():

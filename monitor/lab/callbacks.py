@@ -76,11 +76,11 @@ class NotedDesk:
 
     async def release(self, reference: str) -> ReleaseAnswer:
         self.released.append(reference)
-        return self._release(ReleaseStage.END, "telah dilepaskan")
+        return self._release(ReleaseStage.END, "telah dikeluarkan")
 
     def _release(self, stage: ReleaseStage, words: str) -> ReleaseAnswer:
         told = {language: f"{language}: {words}" for language in ("ms-MY", "en-GB")}
-        otherwise = {language: f"{language}: tidak dilepaskan" for language in told}
+        otherwise = {language: f"{language}: tidak dikeluarkan" for language in told}
         return ReleaseAnswer(stage=stage, words=told, otherwise=otherwise)
 
 

@@ -28,9 +28,9 @@ BEFORE = timedelta(minutes=15)
 _INCIDENT = TypeAdapter(Incident)
 _NOTICES = TypeAdapter(tuple[Notice, ...])
 
-_OUTCOMES = {
+OUTCOMES = {
     Outcome.DELIVERED: "diterima",
-    Outcome.JUNK: "masuk folder sarap",
+    Outcome.JUNK: "masuk ke folder spam",
     Outcome.BOUNCED: "dipulangkan",
     Outcome.REJECTED: "ditolak",
     Outcome.DEFERRED: "ditangguhkan",
@@ -75,7 +75,7 @@ def evidence(results: Iterable[ProbeResult]) -> Sequence[Evidence]:
             at=result.started_at + result.duration,
             subject=result.route,
             outcome=result.outcome,
-            outcome_ms=_OUTCOMES[result.outcome],
+            outcome_ms=OUTCOMES[result.outcome],
             why=why_failed(result),
             transit=None if (transit := result.phases.get(Phase.TRANSIT)) is None else transit.total_seconds(),
             good=result.outcome is Outcome.DELIVERED,

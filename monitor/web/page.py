@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from alerts.documents.phrase import CHANNELS, INCIDENT_STATES, PURPOSES, STATES
 from alerts.notice import Matter
 from alerts.silence import Silence
 from monitor.judging.health import Health
@@ -28,9 +29,9 @@ MATTERS: dict[Matter, str] = {
     Matter.BOTH: "tidak dapat dihantar dan diterima (neither sent nor received)",
     Matter.SENDING: "tidak dapat dihantar (cannot be sent)",
     Matter.RECEIVING: "tidak dapat diterima (cannot be received)",
-    Matter.DEGRADED: "terjejas (slow, in junk, with errors, or only on some routes)",
-    Matter.OWN_FAULT: "pemantauan terjejas (our own fault; no outage notice)",
-    Matter.UNREACHED: "notis tidak sampai atau tidak disahkan (a notice reached nobody, or nobody confirmed it)",
+    Matter.DEGRADED: "lambat, masuk spam, ralat atau terjejas pada sebahagian laluan (slow, in junk, with errors, or only on some routes)",
+    Matter.OWN_FAULT: "sebahagian sistem pemantauan gagal (our own fault; no outage notice)",
+    Matter.UNREACHED: "notis tidak sampai atau tidak disahkan oleh sesiapa (a notice reached nobody, or nobody confirmed it)",
 }
 
 VERDICTS: dict[Verdict | None, str] = {
@@ -61,31 +62,34 @@ HEALTHS: dict[Health, str] = {
 
 #: In Malay and in English.
 PARTS: dict[Part, tuple[str, str]] = {
-    Part.STORE: ("Stor", "store"),
+    Part.STORE: ("Simpanan data", "store"),
     Part.PROBING: ("Ujian", "probing"),
-    Part.REFERENCE: ("Peti rujukan", "our own mailboxes"),
+    Part.REFERENCE: ("Peti mel rujukan", "our own mailboxes"),
     Part.ENGINE: ("Enjin notis", "engine"),
     Part.GATEWAY: ("Get laluan", "gateways"),
     Part.CONFIGURATION: ("Konfigurasi", "configuration"),
-    Part.DUTY: ("Bertugas", "on call"),
+    Part.DUTY: ("Pegawai bertugas", "on call"),
 }
 
 ILLS: dict[Ill, tuple[str, str]] = {
     Ill.STORE_AWAY: (
-        "Stor tidak dapat ditulis: tiada notis boleh dihantar",
+        "Data tidak dapat disimpan: tiada notis dapat dihantar",
         "the store is away, no notice can be sent",
     ),
     Ill.PROBES_LATE: ("Ujian tidak bermula pada masanya", "probes do not start on time"),
     Ill.NO_ROUTES: ("Tiada laluan yang diuji", "no route is watched"),
-    Ill.NETWORK: ("Rangkaian kita sendiri terputus", "our own network is down"),
+    Ill.NETWORK: ("Rangkaian Pantau sendiri terputus", "our own network is down"),
     Ill.CREDENTIALS: ("Akaun ujian ditolak", "an account of ours is refused"),
     Ill.OURS: ("Kerosakan pada Pantau sendiri", "a fault of Pantau itself"),
-    Ill.REFERENCE: ("Peti rujukan rosak", "a mailbox of our own does not work"),
-    Ill.CONTROL: ("Ujian antara peti rujukan gagal", "a control run failed"),
-    Ill.ENGINE_STOPPED: ("Enjin notis terhenti: tiada sesiapa dimaklumkan", "the engine stands still, nobody is told"),
+    Ill.REFERENCE: ("Peti mel rujukan tidak berfungsi", "a mailbox of our own does not work"),
+    Ill.CONTROL: ("Ujian antara peti mel rujukan gagal", "a control run failed"),
+    Ill.ENGINE_STOPPED: (
+        "Enjin notis terhenti: tiada sesiapa akan dimaklumkan",
+        "the engine stands still, nobody is told",
+    ),
     Ill.AUDIT_STOPPED: ("Pengaudit notis terhenti", "the auditor stands still"),
     Ill.OVERDUE: ("Ada pihak yang belum dimaklumkan walaupun sudah tiba masanya", "somebody has not been told in time"),
-    Ill.GATEWAY_DOWN: ("Get laluan rosak", "a gateway does not work"),
+    Ill.GATEWAY_DOWN: ("Get laluan tidak berfungsi", "a gateway does not work"),
     Ill.GATEWAY_DOUBTED: (
         "Get laluan menerima mesej tetapi pengesahan terimaan tidak sampai",
         "a gateway takes messages, and no receipts come",
@@ -94,6 +98,14 @@ ILLS: dict[Ill, tuple[str, str]] = {
     Ill.REFUSED: ("Konfigurasi baharu ditolak; yang lama masih berkuat kuasa", "the new configuration was refused"),
     Ill.AWAITS_RESTART: ("Berkuat kuasa selepas Pantau dimulakan semula", "takes effect at the next start"),
     Ill.NOBODY_ON_CALL: ("Tiada pegawai bertugas sekarang", "nobody is on call now"),
+}
+
+
+#: Whether people outside were told.
+ANNOUNCEMENTS = {
+    "none": "tiada",
+    "waiting": "menunggu kebenaran",
+    "released": "dikeluarkan",
 }
 
 
@@ -168,4 +180,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "health": HEALTHS.__getitem__,
     "part": PARTS.__getitem__,
     "ill": ILLS.__getitem__,
+    "channel": CHANNELS.__getitem__,
+    "purpose": PURPOSES.__getitem__,
+    "notice_state": STATES.__getitem__,
+    "incident_state": INCIDENT_STATES.__getitem__,
+    "announcement": ANNOUNCEMENTS.__getitem__,
 }

@@ -22,7 +22,7 @@ DEPUTY = JCM.deputy.number
 
 def code_in(sms: Sms) -> str:
     """Return the code that an SMS asks for."""
-    found = re.search(r"Balas (\d+A) utk terima", sms.text)
+    found = re.search(r"Balas (\d+A) untuk sahkan", sms.text)
     assert found is not None, sms.text
     return found[1]
 
@@ -40,14 +40,14 @@ async def test_an_sms_with_the_code_acknowledges_and_is_thanked_whether_or_not_t
         await play.everybody_is_up()
         carrier = play.world.carrier
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
-        sms = await play.duty.expect_sms("AMARAN", "Balas 1A utk terima", "Ruj JCM-01", within=30)
+        sms = await play.duty.expect_sms("AMARAN", "Balas 1A untuk sahkan", "Ruj JCM-01", within=30)
         assert (sms.segments, code_in(sms)) == (1, "1A")
 
         await carrier.answer(play.duty, "apa ini?")
-        await play.duty.expect_sms("Jawapan tidak difahami. Balas 1A utk terima JCM-01", within=30)
+        await play.duty.expect_sms("Jawapan tidak difahami. Balas 1A untuk sahkan JCM-01", within=30)
         assert await incident(play) == ("triggered", None)
         await carrier.answer(play.duty, "terima 1a", ReplyFault.TWICE)
-        await play.duty.expect_sms(f"JCM-01 telah diterima oleh {JCM.duty.name}", within=30)
+        await play.duty.expect_sms(f"JCM-01 telah disahkan oleh {JCM.duty.name}", within=30)
         assert await incident(play) == ("acknowledged", JCM.duty.name)
 
         await play.world.network.systems[JCM.code].repair()
@@ -88,16 +88,19 @@ async def test_a_duty_officer_releases_the_announcement_by_telephone(tmp_path: P
         assert "Tekan lima" not in first.text
         assert play.faxes() == []
 
-        call = await play.duty.expect_call("telah dilepaskan", within=40)
-        assert call.text.count("Tekan lima untuk melepaskan notis gangguan") == 1
+        call = await play.duty.expect_call("telah dikeluarkan", within=40)
+        assert call.text.count("Tekan lima untuk mengeluarkan notis gangguan") == 1
         heard = [line.text for line in call.spoken if re.search(r"\bPIN\b|\bpenerima\b", line.text)]
         assert [text.split(",")[0] for text in heard] == [
             "Sila masukkan PIN tuan atau puan",
             "PIN itu tidak betul. Sila masukkan PIN sekali lagi",
             heard[2].split(",")[0],
-            "Notis telah dilepaskan dan sedang dihantar kepada satu penerima. Terima kasih.",
+            "Notis telah dikeluarkan dan sedang dihantar kepada satu penerima. Terima kasih.",
         ]
-        assert "kepada satu penerima, iaitu satu faks, satu surat. Tekan satu untuk melepaskannya." in heard[2]
+        assert (
+            "kepada satu penerima, iaitu melalui satu faks dan satu surat. Tekan satu untuk mengeluarkannya."
+            in heard[2]
+        )
 
         await play.until_notice("fax", "outage", "delivered")
         await play.until_notice("letter", "outage", "sent")

@@ -53,7 +53,7 @@ async def test_while_the_store_is_locked_the_page_says_so_and_the_service_is_not
             return await readiness(play) == (200, "ready\n") and "store" not in await ills(play)
 
         await play.until(back, "it is ready again", within=60)
-    assert "Stor tidak dapat ditulis" in shown
+    assert "Data tidak dapat disimpan" in shown
     assert "BAIK" in shown, "what is known from memory is still shown"
 
 
@@ -70,7 +70,7 @@ async def test_a_reference_that_refuses_is_seen_on_the_page_at_its_first_refusal
         await play.until(seen, "the control run is seen to fail")
 
         async def shown() -> bool:
-            return "Ujian antara peti rujukan gagal" in await page(play)
+            return "Ujian antara peti mel rujukan gagal" in await page(play)
 
         await play.until(shown, "the page says so", within=10)
 

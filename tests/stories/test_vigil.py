@@ -116,7 +116,7 @@ async def test_when_nothing_can_be_written_the_noc_is_rung_and_told_when_it_is_o
         holder = sqlite3.connect(tmp_path / "state" / "pantau.sqlite", isolation_level=None, timeout=20)
         holder.execute("BEGIN IMMEDIATE")
         try:
-            await play.noc.expect_sms("RM0 PANTAU: AMARAN. Stor Pantau gagal", within=90)
+            await play.noc.expect_sms("RM0 PANTAU: AMARAN. Simpanan data Pantau gagal", within=90)
             await play.noc.expect_call("tidak dapat menyimpan data", within=30)
             assert await value(play, 'pantau_lifeline_distress{trouble="store"}') == 1
         finally:
@@ -139,7 +139,7 @@ async def test_a_store_that_does_not_open_at_the_start_is_told_too_however_often
         for _ in range(3):
             assert "Is a directory" in await refused(world)
             await asyncio.sleep(1)
-        await phone.expect_sms("RM0 PANTAU: AMARAN. Stor Pantau gagal", within=30)
+        await phone.expect_sms("RM0 PANTAU: AMARAN. Simpanan data Pantau gagal", within=30)
         await refused(world)
         assert phone.unexpected() == []
 
@@ -165,7 +165,7 @@ async def test_a_server_that_can_be_read_and_not_written_at_the_start_is_told_to
         for _ in range(3):
             assert "pantau cannot run: the store cannot be used: cannot execute" in await refused(world)
             await asyncio.sleep(1)
-        await phone.expect_sms("RM0 PANTAU: AMARAN. Stor Pantau gagal", within=30)
+        await phone.expect_sms("RM0 PANTAU: AMARAN. Simpanan data Pantau gagal", within=30)
         assert phone.unexpected() == []
 
 

@@ -41,12 +41,12 @@ SITI_BY_CALL = replace(
 async def test_an_sms_with_its_code_ends_the_escalation_and_the_second_hears_who_was_first(either_town: Town) -> None:
     town = either_town
     await town.submit(trigger(brief=BOTH_BY_SMS))
-    await town.siti.gets("Balas 1A utk terima")
-    await town.ravi.gets("Balas 1A utk terima")
+    await town.siti.gets("Balas 1A untuk sahkan")
+    await town.ravi.gets("Balas 1A untuk sahkan")
 
-    assert await town.siti.replies("1a") == "RM0 JCM: JCM-01 telah diterima oleh Siti Contoh. Terima kasih."
+    assert await town.siti.replies("1a") == "RM0 JCM: JCM-01 telah disahkan oleh Siti Contoh. Terima kasih."
     answered = await town.ravi.replies("1A")
-    assert answered == "RM0 JCM: JCM-01 telah diterima lebih awal oleh Siti Contoh. Terima kasih."
+    assert answered == "RM0 JCM: JCM-01 telah disahkan lebih awal oleh Siti Contoh. Terima kasih."
     await town.advance(HOUR)
     assert (await town.incident()).acknowledged_by == "Siti Contoh"
 
@@ -60,7 +60,7 @@ async def test_an_sms_that_is_brought_twice_is_thanked_once_and_one_that_comes_l
     await town.carrier.answer(town.ravi.phone, "1A", ReplyFault.HELD)
     await town.carrier.answer(town.siti.phone, "1A", ReplyFault.TWICE)
     await town.settle()
-    await town.siti.gets("telah diterima oleh Siti Contoh")
+    await town.siti.gets("telah disahkan oleh Siti Contoh")
     town.expect_nothing_more()
 
     await town.resolve()
@@ -68,7 +68,7 @@ async def test_an_sms_that_is_brought_twice_is_thanked_once_and_one_that_comes_l
     await town.ravi.gets("PULIH")
     await town.carrier.let_through()
     await town.settle()
-    await town.ravi.gets("telah selesai dan tidak perlu diterima lagi")
+    await town.ravi.gets("telah selesai dan tidak perlu disahkan lagi")
 
 
 async def test_a_stranger_is_not_answered_and_neither_is_a_guess(town: Town) -> None:
@@ -177,42 +177,42 @@ async def test_at_the_portal_or_the_command_line_it_is_taken_on_by_name_and_nobo
     assert taken is not None
     assert taken.acknowledged_by == "Puan NOC Contoh"
     await town.advance(2 * HOUR)
-    assert "diterima lebih awal oleh Puan NOC Contoh" in await town.siti.replies("1A")
+    assert "disahkan lebih awal oleh Puan NOC Contoh" in await town.siti.replies("1A")
 
 
 async def test_one_code_takes_on_all_that_an_sms_told_of_and_each_phone_has_its_own(town: Town) -> None:
     for agency in ("JCM", "MDC", "UCM"):
         brief = replace(BOTH_BY_SMS, agency=agency, office=replace(OFFICE, short=agency, name=f"Agensi {agency}"))
         await town.submit(trigger(brief=brief))
-    await town.siti.gets("RM0 JCM ICT", "Balas 1A utk terima")
-    await town.ravi.gets("RM0 JCM ICT", "Balas 1A utk terima")
+    await town.siti.gets("RM0 JCM ICT", "Balas 1A untuk sahkan")
+    await town.ravi.gets("RM0 JCM ICT", "Balas 1A untuk sahkan")
     await town.advance(2 * MINUTE)
-    await town.siti.gets("2 agensi", "MDC, UCM", "Balas 2A utk terima semua")
-    await town.ravi.gets("2 agensi", "Balas 2A utk terima semua")
+    await town.siti.gets("2 agensi", "MDC, UCM", "Balas 2A untuk sahkan semua")
+    await town.ravi.gets("2 agensi", "Balas 2A untuk sahkan semua")
 
-    assert "telah diterima oleh Siti Contoh" in await town.siti.replies("2A")
+    assert "telah disahkan oleh Siti Contoh" in await town.siti.replies("2A")
     states = [(await town.incident(n)).state for n in (1, 2, 3)]
     assert states == [IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED, IncidentState.ACKNOWLEDGED]
-    assert "telah diterima oleh Ravi Contoh" in await town.ravi.replies("1A")
+    assert "telah disahkan oleh Ravi Contoh" in await town.ravi.replies("1A")
     await town.advance(2 * HOUR)
 
 
 async def test_who_says_thanks_for_one_outage_has_not_taken_on_another(town: Town) -> None:
     await town.submit(trigger(brief=BOTH_BY_SMS))
-    await town.siti.gets("RM0 JCM ICT", "Balas 1A utk terima")
+    await town.siti.gets("RM0 JCM ICT", "Balas 1A untuk sahkan")
     await town.ravi.gets("RM0 JCM ICT")
-    assert "telah diterima oleh Siti Contoh" in await town.siti.replies("BALAS 1A")
+    assert "telah disahkan oleh Siti Contoh" in await town.siti.replies("BALAS 1A")
     await town.advance(10 * MINUTE)
     await town.submit(
         trigger(brief=replace(BOTH_BY_SMS, agency="MDC", office=replace(OFFICE, short="MDC")), at=town.clock.now())
     )
-    await town.siti.gets("RM0 MDC ICT", "Balas 2A utk terima")
+    await town.siti.gets("RM0 MDC ICT", "Balas 2A untuk sahkan")
     await town.ravi.gets("RM0 MDC ICT")
 
     for thanks in ("Terima kasih", "Baik, terima kasih"):
-        assert "Jawapan tidak difahami. Balas 2A utk terima MDC-01" in await town.siti.replies(thanks)
+        assert "Jawapan tidak difahami. Balas 2A untuk sahkan MDC-01" in await town.siti.replies(thanks)
     assert (await town.incident(2)).state is IncidentState.TRIGGERED
-    assert "MDC-01 telah diterima oleh Siti Contoh" in await town.siti.replies("saya terima")
+    assert "MDC-01 telah disahkan oleh Siti Contoh" in await town.siti.replies("saya terima")
     await town.advance(HOUR)
 
 
@@ -253,7 +253,7 @@ async def test_without_a_port_to_the_outside_answers_are_fetched_thanked_and_end
     assert await town.siti.replies("1A") == "", "nobody has looked yet"
     await town.advance(20 * SECOND)
 
-    await town.siti.gets("telah diterima oleh Siti Contoh")
+    await town.siti.gets("telah disahkan oleh Siti Contoh")
     await town.advance(10 * MINUTE)
     assert (await town.incident()).acknowledged_by == "Siti Contoh"
     assert {n.state for n in await town.notices()} == {"delivered"}

@@ -130,7 +130,7 @@ async def test_an_sms_with_its_code_acknowledges_and_is_thanked(play: Play) -> N
     await play.submit(trigger(brief=BY_SMS))
     assert await play.codes(SMS_SITI.number) == ["1A"]
 
-    assert await play.says(SMS_SITI.number, "1a") == "RM0 JCM: JCM-01 telah diterima oleh Siti Contoh. Terima kasih."
+    assert await play.says(SMS_SITI.number, "1a") == "RM0 JCM: JCM-01 telah disahkan oleh Siti Contoh. Terima kasih."
 
     assert (await play.incident()).acknowledged_by == "Siti Contoh"
     await play.advance(20 * MINUTE)
@@ -143,7 +143,7 @@ async def test_the_second_to_answer_hears_who_was_first(play: Play) -> None:
 
     answered = await play.says(SMS_RAVI.number, "JCM-01")
 
-    assert answered == "RM0 JCM: JCM-01 telah diterima lebih awal oleh Siti Contoh. Terima kasih."
+    assert answered == "RM0 JCM: JCM-01 telah disahkan lebih awal oleh Siti Contoh. Terima kasih."
     assert (await play.incident()).acknowledged_by == "Siti Contoh"
 
 
@@ -211,7 +211,7 @@ async def test_a_code_is_not_given_to_another_incident_before_the_next_day(play:
     await play.advance(timedelta(hours=25))
     await play.submit(trigger(at=play.clock.now(), brief=BY_SMS))
     assert (await play.codes(SMS_SITI.number))[-1] == "1A"
-    assert "JCM-03 telah diterima" in (await play.says(SMS_SITI.number, "1A") or "")
+    assert "JCM-03 telah disahkan" in (await play.says(SMS_SITI.number, "1A") or "")
 
 
 async def test_the_same_trouble_keeps_its_code_on_a_phone(play: Play) -> None:
@@ -231,7 +231,7 @@ async def test_a_code_for_slowness_does_not_acknowledge_the_outage_it_has_become
     assert "kini lebih teruk" in (await play.says(SMS_SITI.number, "1A") or "")
     assert (await play.incident()).state is IncidentState.TRIGGERED
 
-    assert "telah diterima oleh Siti" in (await play.says(SMS_SITI.number, "2A") or "")
+    assert "telah disahkan oleh Siti" in (await play.says(SMS_SITI.number, "2A") or "")
 
 
 async def test_a_word_without_a_code_means_the_outage_and_not_the_slowness_it_was_before(play: Play) -> None:
@@ -239,7 +239,7 @@ async def test_a_word_without_a_code_means_the_outage_and_not_the_slowness_it_wa
     await play.advance(3 * MINUTE)
     await play.submit(trigger(Matter.BOTH, play.clock.now(), brief=BY_SMS))
 
-    assert "telah diterima oleh Siti" in (await play.says(SMS_SITI.number, "terima") or "")
+    assert "telah disahkan oleh Siti" in (await play.says(SMS_SITI.number, "terima") or "")
     assert (await play.incident()).state is IncidentState.ACKNOWLEDGED
 
 
@@ -276,7 +276,7 @@ async def test_the_code_of_a_bundle_takes_on_all_of_it_and_the_number_of_an_inci
     await a_bundle(play)
 
     assert await play.says(SMS_SITI.number, "JCM-03") == (
-        "RM0 JCM: JCM-03 telah diterima oleh Siti Contoh. Terima kasih."
+        "RM0 JCM: JCM-03 telah disahkan oleh Siti Contoh. Terima kasih."
     )
     assert [(await play.incident(i)).acknowledged_by for i in (2, 3, 4)] == [None, "Siti Contoh", None]
 
@@ -291,9 +291,9 @@ async def test_who_answers_a_bundle_hears_what_is_theirs_of_it_now(play: Play) -
 
     answered = await play.says(SMS_SITI.number, "2A")
 
-    assert answered == "RM0 JCM: JCM-04 telah diterima oleh Siti Contoh. Terima kasih."
+    assert answered == "RM0 JCM: JCM-04 telah disahkan oleh Siti Contoh. Terima kasih."
     await play.resolve("PCM")
-    assert "JCM-02 telah diterima lebih awal oleh Ravi Contoh" in (await play.says(SMS_SITI.number, "2A") or "")
+    assert "JCM-02 telah disahkan lebih awal oleh Ravi Contoh" in (await play.says(SMS_SITI.number, "2A") or "")
 
 
 async def test_who_answers_a_bundle_is_named_as_each_agency_calls_them(play: Play) -> None:
@@ -352,9 +352,9 @@ async def test_a_sender_that_no_store_can_keep_keeps_nobody_behind_it_from_being
 async def test_what_is_not_understood_is_explained_a_few_times_until_something_is(play: Play) -> None:
     await play.submit(trigger(brief=BY_SMS))
     answers = [await play.says(SMS_SITI.number, "siapa ini?") for _ in range(MOST_PUZZLED + 2)]
-    assert answers == ["RM0 JCM: Jawapan tidak difahami. Balas 1A utk terima JCM-01."] * MOST_PUZZLED + [None] * 2
+    assert answers == ["RM0 JCM: Jawapan tidak difahami. Balas 1A untuk sahkan JCM-01."] * MOST_PUZZLED + [None] * 2
 
-    assert "telah diterima" in (await play.says(SMS_SITI.number, "1A") or "")
+    assert "telah disahkan" in (await play.says(SMS_SITI.number, "1A") or "")
     answered = await play.says(SMS_SITI.number, "??")
     assert answered == "RM0 JCM: Jawapan tidak difahami. Tiada amaran yang menunggu jawapan sekarang."
 
@@ -591,7 +591,7 @@ async def test_a_pin_and_key_one_release_the_announcement(play: Play) -> None:
 
     told = await play.desk.prove_release(reference, PIN)
     assert told.stage is ReleaseStage.CONFIRM
-    assert "kepada satu penerima, iaitu satu faks, satu surat. Tekan satu" in told.words["ms-MY"]
+    assert "kepada satu penerima, iaitu melalui satu faks dan satu surat. Tekan satu" in told.words["ms-MY"]
     assert "Jabatan Contoh Malaysia" in told.words["en-GB"]
     assert play.fax.sent == [], "nothing leaves before key 1"
 
@@ -600,7 +600,7 @@ async def test_a_pin_and_key_one_release_the_announcement(play: Play) -> None:
     assert done.stage is ReleaseStage.END
     assert (await play.incident()).released_by == "Siti Contoh"
     assert (play.fax.sent, play.tray.sent) == ([f"outage to {FAX.number}"], [f"outage to {LETTER.number}"])
-    assert "telah dilepaskan" in (await play.desk.release(reference)).words["ms-MY"], "and once only"
+    assert "telah dikeluarkan" in (await play.desk.release(reference)).words["ms-MY"], "and once only"
 
 
 async def test_without_the_pin_key_one_releases_nothing(play: Play) -> None:
@@ -608,7 +608,7 @@ async def test_without_the_pin_key_one_releases_nothing(play: Play) -> None:
     for typed in (None, "999999"):
         if typed:
             assert (await play.desk.prove_release(reference, typed)).stage is ReleaseStage.PIN
-        assert "tidak dilepaskan" in (await play.desk.release(reference)).words["ms-MY"]
+        assert "tidak dikeluarkan" in (await play.desk.release(reference)).words["ms-MY"]
 
     assert (await play.incident()).released_at is None
 
@@ -618,10 +618,10 @@ async def test_a_pin_is_good_for_its_own_call_and_for_a_moment(play: Play) -> No
     earlier = next(o.reference for o in play.voice.orders if o.address == VOICE_SITI.number)
     assert earlier != reference
     await play.desk.prove_release(reference, PIN)
-    assert "tidak dilepaskan" in (await play.desk.release(earlier)).words["ms-MY"]
+    assert "tidak dikeluarkan" in (await play.desk.release(earlier)).words["ms-MY"]
 
     play.clock.moment += timedelta(minutes=4)
-    assert "tidak dilepaskan" in (await play.desk.release(reference)).words["ms-MY"]
+    assert "tidak dikeluarkan" in (await play.desk.release(reference)).words["ms-MY"]
 
 
 async def test_three_wrong_pins_lock_the_person_out_in_every_call_and_are_in_the_journal(play: Play) -> None:
@@ -629,7 +629,7 @@ async def test_three_wrong_pins_lock_the_person_out_in_every_call_and_are_in_the
     stages = [(await play.desk.prove_release(reference, wrong)).stage for wrong in ("111111", "222222", "333333")]
     assert stages == [ReleaseStage.PIN, ReleaseStage.PIN, ReleaseStage.END]
     assert "terlalu banyak kali" in (await play.desk.prove_release(reference, PIN)).words["ms-MY"]
-    assert "tidak dilepaskan" in (await play.desk.release(reference)).words["ms-MY"]
+    assert "tidak dikeluarkan" in (await play.desk.release(reference)).words["ms-MY"]
     play.restart()
     assert (await play.desk.begin_release(reference)).stage is ReleaseStage.END
 

@@ -194,7 +194,7 @@ async def officer_in_charge(town: Town, *keys: str) -> None:
 async def test_an_officer_releases_the_announcement_by_key_and_pin(either_town: Town) -> None:
     town = either_town
     await officer_in_charge(town, "5", f"{PIN}#", "1")
-    await town.siti.is_called("Tekan lima", "satu faks, satu surat", "Notis telah dilepaskan", keys=f"5{PIN}1")
+    await town.siti.is_called("Tekan lima", "satu faks dan satu surat", "Notis telah dikeluarkan", keys=f"5{PIN}1")
 
     town.gets_fax("JCM-01")
     town.gets_letter("JCM-01")
@@ -205,9 +205,9 @@ async def test_an_officer_releases_the_announcement_by_key_and_pin(either_town: 
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        (("5", "111111#", "222222#", "333333#", f"{PIN}#", "1"), "PIN telah salah terlalu banyak kali"),
-        (("5", f"{PIN}#", "2"), "Notis tidak dilepaskan"),
-        (("5", "", "1"), "Notis tidak dilepaskan"),
+        (("5", "111111#", "222222#", "333333#", f"{PIN}#", "1"), "salah terlalu banyak kali"),
+        (("5", f"{PIN}#", "2"), "Notis tidak dikeluarkan"),
+        (("5", "", "1"), "Notis tidak dikeluarkan"),
     ],
     ids=["wrong PINs", "another key", "no PIN"],
 )
@@ -231,7 +231,7 @@ async def test_without_a_pin_no_release_is_offered_in_a_call(town: Town) -> None
     await town.advance(HOUR)
     calls = [await town.siti.is_called(), await town.ravi.is_called(keys="1")]
     # Ravi has taken it on, and is told that a release is waited for.
-    calls.append(await town.ravi.is_called("menunggu pelepasan"))
+    calls.append(await town.ravi.is_called("menunggu kebenaran"))
     assert [call for call in calls if "Tekan lima" in call] == []
 
 

@@ -74,9 +74,9 @@ async def test_whoever_takes_the_duty_over_is_told_by_the_steps_that_follow(
     await town.siti.gets("AMARAN")
     await town.advance(5 * MINUTE)
     person = town.siti if taker == SITI.name else town.ravi
-    await person.gets("Balas 1A utk terima")
+    await person.gets("Balas 1A untuk sahkan")
 
-    assert await person.replies("1A") == f"RM0 JCM: JCM-01 telah diterima oleh {taker}. Terima kasih."
+    assert await person.replies("1A") == f"RM0 JCM: JCM-01 telah disahkan oleh {taker}. Terima kasih."
 
 
 async def test_whoever_stands_in_for_two_hours_is_called_and_thanked_by_name(either_town: Town) -> None:

@@ -150,7 +150,7 @@ async def test_a_dossier_tells_the_whole_story_in_its_order_and_comes_with_the_d
         "Ketua Setiausaha, Kementerian Contoh gangguan Faks +60300000201",
         "KRONOLOGI",
         "Insiden dibuka",
-        "Pemakluman kepada pihak luar dilepaskan",
+        "Pemakluman kepada pihak luar dikeluarkan",
         "Insiden berakhir",
         "BUKTI",
         "ditolak",

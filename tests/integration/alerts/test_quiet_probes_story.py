@@ -126,7 +126,7 @@ async def test_what_fails_and_recovers_again_and_again_is_one_incident_that_stay
         await siti.gets("PULIH", "JCM-0")
     mail.world.faults["JCM/utama"] = REFUSED
     await mail.rounds(4)
-    await siti.gets("gagal dan pulih berulang kali", "JCM-03")
+    await siti.gets("gagal berulang kali", "JCM-03")
     for _ in range(3):
         mail.world.faults.clear()
         await mail.rounds(6)
@@ -154,14 +154,14 @@ async def test_a_cause_that_is_ours_is_told_to_the_noc_alone_and_its_end_too(
             mail.world.faults["a"] = WRONG_PASSWORD
     await mail.rounds(8)
     noc = town.person(NOC.number)
-    await noc.gets("RM0 PANTAU: AMARAN. Sistem pemantauan sendiri gagal", f", {cause}. Tiada notis gangguan")
+    await noc.gets("RM0 PANTAU: AMARAN. Sebahagian sistem pemantauan gagal", f": {cause}. Tiada notis gangguan")
     assert [(await town.incident(n)).dedup_key for n in await town.active()] == [f"ours/{cause}"]
     town.expect_nothing_more()
 
     mail.world.cut_off = False
     mail.world.faults.clear()
     await mail.rounds(8)
-    await noc.gets("RM0 PANTAU: PULIH", f", {cause}.")
+    await noc.gets("RM0 PANTAU: PULIH", f": {cause}.")
 
 
 async def test_an_agency_that_fails_while_a_reference_is_dead_rings_its_own_officer_and_no_other(
@@ -172,7 +172,7 @@ async def test_an_agency_that_fails_while_a_reference_is_dead_rings_its_own_offi
     await mail.rounds(8)
 
     await town.person(officer(1)).gets("MDC-01")
-    await town.person(NOC.number).gets("RM0 PANTAU: AMARAN", ", reference/b.")
+    await town.person(NOC.number).gets("RM0 PANTAU: AMARAN", ": reference/b.")
 
 
 def maintained(begins: datetime) -> Probing:

@@ -157,13 +157,13 @@ async def test_when_the_store_is_away_for_ten_minutes_the_noc_is_rung_from_a_fil
 
         await town.advance(2 * BEAT)
         await town.noc.is_called("Sistem Pantau tidak dapat menyimpan data")
-        await town.noc.gets("RM0 PANTAU: AMARAN. Stor Pantau gagal sejak 24/11, 2.17 ptg")
+        await town.noc.gets("RM0 PANTAU: AMARAN. Simpanan data Pantau gagal sejak 24/11, 2.17 ptg")
         assert town.value('pantau_lifeline_distress{trouble="store"}') == 1
         await town.advance(30 * MINUTE - BEAT)
         town.expect_nothing_more()
         await town.advance(BEAT)
         await town.noc.is_called("tidak dapat menyimpan data")
-        await town.noc.gets("Stor Pantau gagal")
+        await town.noc.gets("Simpanan data Pantau gagal")
 
         # It is back: what was owed is done at once.
         for person in (town.siti, town.ravi):
@@ -256,8 +256,8 @@ async def test_a_process_that_says_nothing_for_two_minutes_is_told_to_the_noc_on
         town.expect_nothing_more()
         await town.advance(2 * BEAT)
         # Of the two that live the first by name.
-        await town.noc.is_called("Satu proses Pantau, utama, senyap sejak")
-        await town.noc.gets("RM0 PANTAU: AMARAN. Proses Pantau utama senyap sejak 24/11, 2.16 ptg")
+        await town.noc.is_called("Satu proses Pantau, utama, tidak bertindak balas sejak")
+        await town.noc.gets("RM0 PANTAU: AMARAN. Proses Pantau utama tidak bertindak balas sejak 24/11, 2.16 ptg")
         assert 'pantau_lifeline_distress{trouble="peer"} 1.0' in watching["kedua"].metrics.render().decode()
         await town.advance(10 * MINUTE)
         town.expect_nothing_more()

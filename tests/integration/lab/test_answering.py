@@ -33,7 +33,7 @@ from monitor.lab.serving import serve
 
 SITI, RAVI = "+60100000101", "+60100000102"
 OURS = "+60300000100"
-THANKS = "RM0 JPC: JPC-07 telah diterima oleh Siti Contoh. Terima kasih."
+THANKS = "RM0 JPC: JPC-07 telah disahkan oleh Siti Contoh. Terima kasih."
 
 
 @dataclass(kw_only=True)
@@ -276,7 +276,7 @@ async def test_a_duty_officer_releases_with_key_five_the_pin_and_key_one() -> No
         said = await call(play, ["5", "280146#", "1"])
 
         assert play.desk.released == ["d1-1"]
-        assert said == ("ms-MY: masukkan PIN / ms-MY: akan dihantar kepada dua penerima / ms-MY: telah dilepaskan")
+        assert said == ("ms-MY: masukkan PIN / ms-MY: akan dihantar kepada dua penerima / ms-MY: telah dikeluarkan")
         assert not any(heard.acknowledged for heard in play.desk.heard), "a release acknowledges nothing"
 
 
@@ -286,7 +286,7 @@ async def test_anything_but_key_one_at_the_end_releases_nothing(keys: list[str])
         said = await call(play, keys)
 
         assert play.desk.released == []
-        assert said.endswith("ms-MY: tidak dilepaskan")
+        assert said.endswith("ms-MY: tidak dikeluarkan")
 
 
 async def test_three_wrong_pins_end_it() -> None:

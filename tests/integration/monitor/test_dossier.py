@@ -25,7 +25,7 @@ from monitor.config.keep import KeepSettings
 from monitor.metrics import Metrics
 from monitor.proof.archive import Archive
 from monitor.proof.chain import Chain
-from monitor.proof.dossier import _OUTCOMES, evidence
+from monitor.proof.dossier import OUTCOMES, evidence
 from monitor.proof.lifecycle import Lifecycle
 from monitor.store import audit, tables
 from monitor.store.database import Database
@@ -135,7 +135,7 @@ async def test_a_dossier_tells_who_was_told_by_which_channel_when_and_with_what_
         "Insiden dibuka",
         "Notis gangguan diputuskan",
         "Penerimaan disahkan",
-        "Pemakluman kepada pihak luar dilepaskan",
+        "Pemakluman kepada pihak luar dikeluarkan",
         "Insiden berakhir",
         "BUKTI / EVIDENCE",
         "diterima",
@@ -343,7 +343,7 @@ def test_evidence_is_told_by_the_end_of_each_run_and_says_why_it_failed() -> Non
 
 
 def test_every_outcome_has_its_word() -> None:
-    assert set(_OUTCOMES) == set(Outcome)
+    assert set(OUTCOMES) == set(Outcome)
 
 
 async def test_an_incident_whose_raw_results_are_gone_says_so(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ async def test_a_store_that_is_away_for_ten_minutes_rings_and_texts_and_says_whe
     assert [line["event"] for line in logged] == ["the operations centre is rung without the store"]
     call = await phone.expect_call("tidak dapat menyimpan data sejak hari Selasa", "has not been able to store data")
     assert call.keys == ""
-    await phone.expect_sms("RM0 PANTAU: AMARAN. Stor Pantau gagal sejak 24/11, 2.15 ptg.", "ALERT.")
+    await phone.expect_sms("RM0 PANTAU: AMARAN. Simpanan data Pantau gagal sejak 24/11, 2.15 ptg.", "ALERT.")
     assert room.told() == ([MOBILE], [MOBILE])
 
     await room.look(29 * MINUTE, AWAY)
@@ -213,7 +213,7 @@ async def test_the_numbers_are_read_again_when_the_file_changes_and_a_bad_file_c
 
 async def test_a_peer_that_fell_silent_is_named(room: Watchroom) -> None:
     await room.look(2 * MINUTE, {Trouble.PEER: Spell(since=T0, whose="kedua")})
-    await room.first.phones[MOBILE].expect_sms("Proses Pantau kedua senyap sejak 24/11, 2.15 ptg")
+    await room.first.phones[MOBILE].expect_sms("Proses Pantau kedua tidak bertindak balas sejak 24/11, 2.15 ptg")
     assert b'pantau_lifeline_distress{trouble="peer"} 1.0' in room.metrics.render()
     await room.look(MINUTE, {})
     assert b'pantau_lifeline_distress{trouble="peer"} 0.0' in room.metrics.render()

@@ -232,12 +232,19 @@ def test_every_situation_can_be_a_letter(facts: Facts) -> None:
 
 
 def test_our_own_officers_read_what_they_would_have_heard() -> None:
-    facts = replace(FACTS, plan=Plan.ESCALATION, matter=Matter.OWN_FAULT, subject="peti rujukan A")
+    facts = replace(FACTS, plan=Plan.ESCALATION, matter=Matter.OWN_FAULT, subject="peti mel A")
     said = text(letter(facts, Addressee(title="Ramli", organisation="Jabatan Contoh Malaysia"), WORDING))
-    assert (
-        "mulai hari Selasa, 24 November 2026, pukul 2.15 petang. Bahagian yang terjejas ialah peti rujukan A." in said
-    )
+    assert "sejak hari Selasa, 24 November 2026, pukul 2.15 petang. Bahagian yang terjejas ialah peti mel A." in said
     assert "3. Ini bukan gangguan e-mel agensi. Tiada notis gangguan dikeluarkan." in said
+
+
+def test_a_drill_by_letter_speaks_of_a_letter_to_our_own_officers_too() -> None:
+    drill = replace(FACTS, plan=Plan.ESCALATION, purpose=Purpose.DRILL)
+    page = letter(drill, Addressee(title="Ramli", organisation="Jabatan Contoh Malaysia"), WORDING)
+
+    assert page.title.startswith("LATIHAN SAHAJA")
+    assert "Surat ini ialah sebahagian daripada latihan tersebut" in (said := text(page))
+    assert "Panggilan" not in said
 
 
 @pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.OWN_FAULT])

@@ -56,13 +56,13 @@ def test_a_recovery_does_not_say_that_anything_still_fails() -> None:
 
 @pytest.mark.parametrize("purpose", [Purpose.OUTAGE, Purpose.RECOVERY])
 def test_staff_are_told_of_incidents_and_not_that_official_mail_is_down(purpose: Purpose) -> None:
-    ours = several(2, matter=Matter.OWN_FAULT, purpose=purpose, subject="peti rujukan A", subject_en="mailbox A")
+    ours = several(2, matter=Matter.OWN_FAULT, purpose=purpose, subject="peti mel A", subject_en="mailbox A")
     page = fax_list([replace(each, plan=Plan.ESCALATION) for each in ours], MINISTRY, WORDING)
     said = text(page)
 
     assert page.title.startswith("SENARAI INSIDEN")
     assert page.title.endswith("(2)")
-    assert "Pemantauan gagal: peti rujukan A Monitoring failing: mailbox A" in said
+    assert "Sistem pemantauan gagal: peti mel A Monitoring failing: mailbox A" in said
     for told_outside in ("Perkhidmatan e-mel rasmi agensi", "on behalf of the agencies", "official business"):
         assert told_outside not in said
 

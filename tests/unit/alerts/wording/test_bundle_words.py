@@ -43,7 +43,7 @@ def test_every_bundle_is_one_sms_that_arrives(
 
 def test_an_sms_names_those_that_fit_and_counts_the_rest() -> None:
     assert compose_sms(agencies(3), Language.MALAY, WORDING, response="1A").text == (
-        "RM0 J0 ICT: AMARAN. E-mel 3 agensi gagal sejak 24/11, 2.15 ptg: J0, J1, J2. Balas 1A utk terima semua."
+        "RM0 J0 ICT: AMARAN. E-mel 3 agensi gagal sejak 24/11, 2.15 ptg: J0, J1, J2. Balas 1A untuk sahkan semua."
     )
     assert (
         "JABATAN00, JABATAN01 dan 38 lagi, lihat portal."

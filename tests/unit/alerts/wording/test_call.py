@@ -18,7 +18,7 @@ def test_an_announcement_reads_as_agreed() -> None:
     assert malay.blocks == (
         "Perhatian. Ini ialah panggilan makluman automatik daripada Jabatan Contoh Malaysia.",
         (
-            "Perkhidmatan e-mel rasmi Jabatan Contoh Malaysia mengalami gangguan mulai hari Selasa, dua puluh empat November "
+            "Perkhidmatan e-mel rasmi Jabatan Contoh Malaysia mengalami gangguan sejak hari Selasa, dua puluh empat November "
             "dua ribu dua puluh enam, pukul dua lima belas minit petang."
         ),
         (
@@ -26,7 +26,7 @@ def test_an_announcement_reads_as_agreed() -> None:
             "Penggunaan e-mel persendirian bagi urusan rasmi tidak dibenarkan."
         ),
         (
-            "Nombor notis ini ialah J, C, M, sengkang, kosong, tujuh. Panggilan ini tidak meminta sebarang maklumat peribadi, "
+            "Nombor notis ini ialah J, C, M, sempang, kosong, tujuh. Panggilan ini tidak meminta sebarang maklumat peribadi, "
             "kata laluan atau bayaran."
         ),
     )
@@ -64,7 +64,7 @@ def test_every_situation_is_spoken_without_figures_and_warns_of_scams(facts: Fac
         (Matter.SENDING, "E-mel keluar", "Outgoing e-mail"),
         (Matter.RECEIVING, "E-mel masuk", "Incoming e-mail"),
         (Matter.DEGRADED, "lambat", "slow"),
-        (Matter.OWN_FAULT, "Sistem pemantauan sendiri", "Our own monitoring"),
+        (Matter.OWN_FAULT, "Sebahagian sistem pemantauan", "Part of the monitoring"),
     ],
 )
 def test_staff_hear_what_is_wrong(matter: Matter, malay: str, english: str) -> None:
@@ -74,9 +74,9 @@ def test_staff_hear_what_is_wrong(matter: Matter, malay: str, english: str) -> N
 
 
 def test_our_own_fault_says_that_no_outage_notice_is_issued() -> None:
-    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=Matter.OWN_FAULT, subject="peti rujukan A")
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=Matter.OWN_FAULT, subject="peti mel A")
     blocks = compose(facts, MALAY, WORDING).scripts[0].blocks
-    assert blocks[1].endswith("Bahagian yang terjejas ialah peti rujukan A.")
+    assert blocks[1].endswith("Bahagian yang terjejas ialah peti mel A.")
     assert "Tiada notis gangguan dikeluarkan" in blocks[2]
 
 

@@ -26,14 +26,14 @@ def plight(situation: str, whose: str = "", at: datetime = BEGAN) -> Plight:
         (
             "store",
             (
-                "RM0 PANTAU: AMARAN. Stor Pantau gagal sejak 24/11, 2.15 ptg. Gangguan e-mel tidak dimaklumkan. "
+                "RM0 PANTAU: AMARAN. Simpanan data Pantau gagal sejak 24/11, 2.15 ptg. Gangguan e-mel tidak dimaklumkan. "
                 "ALERT. Store away: outages go untold."
             ),
         ),
         (
             "peer",
             (
-                "RM0 PANTAU: AMARAN. Proses Pantau kedua senyap sejak 24/11, 2.15 ptg. Sila semak. "
+                "RM0 PANTAU: AMARAN. Proses Pantau kedua tidak bertindak balas sejak 24/11, 2.15 ptg. Sila semak. "
                 "ALERT. A process is silent."
             ),
         ),

@@ -36,7 +36,7 @@ def test_every_text_is_sendable_at_its_longest(facts: Facts, language: Language)
             Purpose.OUTAGE,
             Matter.BOTH,
             (
-                "RM0 JCM: E-mel rasmi terganggu sejak 24/11, 2.15 ptg. Sila guna surat, faks atau telefon sahaja. "
+                "RM0 JCM: E-mel rasmi terganggu sejak 24/11, 2.15 ptg. Sila gunakan surat, faks atau telefon sahaja. "
                 "E-mel persendirian dilarang. Ruj JCM-07"
             ),
         ),
@@ -54,7 +54,7 @@ def test_every_text_is_sendable_at_its_longest(facts: Facts, language: Language)
             Purpose.OUTAGE,
             Matter.RECEIVING,
             (
-                "RM0 JCM: E-mel rasmi tidak dapat diterima sejak 24/11, 2.15 ptg. Mohon guna surat, faks atau telefon bagi "
+                "RM0 JCM: E-mel rasmi tidak dapat diterima sejak 24/11, 2.15 ptg. Sila gunakan surat, faks atau telefon bagi "
                 "urusan rasmi. Ruj JCM-07"
             ),
         ),
@@ -120,7 +120,7 @@ def own_fault(subject: str) -> str:
 
 
 def test_our_own_fault_names_its_subject_where_carriers_allow_it() -> None:
-    assert "sejak 24/11, 2.15 ptg, peti rujukan A. Tiada" in own_fault("peti rujukan A")
+    assert "sejak 24/11, 2.15 ptg: peti mel A. Tiada" in own_fault("peti mel A")
 
 
 @pytest.mark.parametrize("subject", ["imap.rujukan.example", "peti " * 30, "peti “A”", "03-0000 3000", ""])
@@ -130,8 +130,8 @@ def test_a_subject_that_would_be_blocked_is_left_out(subject: str) -> None:
 
 def test_the_english_text_tells_the_subject_in_english() -> None:
     facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=Matter.OWN_FAULT, subject="peti A", subject_en="mailbox A")
-    assert ", mailbox A." in compose(facts, ENGLISH, WORDING).text
-    assert ", peti A." in compose(replace(facts, subject_en=""), ENGLISH, WORDING).text
+    assert ": mailbox A." in compose(facts, ENGLISH, WORDING).text
+    assert ": peti A." in compose(replace(facts, subject_en=""), ENGLISH, WORDING).text
 
 
 @pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.OWN_FAULT])
@@ -184,7 +184,7 @@ ALARMS = [f for f in situations(LONGEST) if (f.plan, f.purpose) == (Plan.ESCALAT
 def test_an_alarm_asks_for_its_code_and_stays_one_comfortable_segment(facts: Facts, language: Language) -> None:
     text = compose(facts, language, WORDING, response="99A").text
 
-    assert ("Balas 99A utk terima" if language is MALAY else "Reply 99A to accept") in text
+    assert ("Balas 99A untuk sahkan" if language is MALAY else "Reply 99A to confirm") in text
     assert lint(text, "SEKTORAWAM1") == ()
     assert septets(text) <= COMFORTABLE
 
@@ -197,7 +197,9 @@ def test_an_alarm_that_nobody_can_answer_asks_for_nothing() -> None:
 
 
 def test_a_name_that_leaves_no_room_for_the_code_still_gets_its_alarm() -> None:
-    long = replace(OUTAGE, plan=Plan.ESCALATION, office=replace(JCM, short="SEKTOR AWAM TIMUR"), number="NNNNN-9999")
+    long = replace(
+        OUTAGE, plan=Plan.ESCALATION, office=replace(JCM, short="SEKTOR AWAM TIMUR LAUT"), number="NNNNN-9999"
+    )
 
     assert "Balas" not in compose(replace(long, matter=Matter.DEGRADED), MALAY, WORDING, response="999A").text
 
@@ -219,4 +221,4 @@ def test_every_answer_to_an_officer_can_be_sent(situation: str, language: Langua
 def test_a_name_that_no_carrier_lets_through_is_left_out_of_the_answer(name: str) -> None:
     told = {"agency": "JCM", "number": "JCM-07", "by": name}
 
-    assert answer("taken", MALAY, WORDING, told).text == "RM0 JCM: JCM-07 telah diterima. Terima kasih."
+    assert answer("taken", MALAY, WORDING, told).text == "RM0 JCM: JCM-07 telah disahkan. Terima kasih."

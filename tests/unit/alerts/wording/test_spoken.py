@@ -87,6 +87,6 @@ def test_an_english_day_is_an_ordinal(day: int, english: str) -> None:
 
 
 def test_a_notice_number_is_said_letter_by_letter() -> None:
-    assert spoken.letters("jkr-07", MALAY) == "J, K, R, sengkang, kosong, tujuh"
+    assert spoken.letters("jkr-07", MALAY) == "J, K, R, sempang, kosong, tujuh"
     assert spoken.letters("JKR-07", ENGLISH) == "J, K, R, dash, zero, seven"
     assert spoken.letters("A/1.2 ", MALAY) == "A, garis miring, satu, titik, dua"

@@ -32,7 +32,7 @@ def test_a_site_replaces_one_text_and_keeps_the_rest(tmp_path: Path) -> None:
     assert sms(OUTAGE, Language.MALAY, wording).text == "RM0 JCM: E-mel terganggu. Ruj JCM-07"
     assert sms(OUTAGE, Language.ENGLISH, wording) == sms(OUTAGE, Language.ENGLISH, load())
     blocks = call(OUTAGE, Language.MALAY, wording).scripts[0].blocks
-    assert blocks[-2:] == ("Nombor J, C, M, sengkang, kosong, tujuh.", "Sekian.")
+    assert blocks[-2:] == ("Nombor J, C, M, sempang, kosong, tujuh.", "Sekian.")
 
 
 def test_a_directory_without_texts_changes_nothing(tmp_path: Path) -> None:

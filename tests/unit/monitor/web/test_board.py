@@ -155,11 +155,11 @@ async def test_what_is_wrong_with_pantau_stands_before_every_agency_in_malay_and
 
     assert '<section class="own-health down"' in top
     for said in (
-        "Stor tidak dapat ditulis",
+        "Data tidak dapat disimpan",
         "the store is away",
         "database is locked",
         "24/11 14:15:00",
-        "Ujian antara peti rujukan gagal",
+        "Ujian antara peti mel rujukan gagal",
         "control/a/b",
         "554: tutup",
     ):

@@ -177,7 +177,7 @@ async def test_an_agency_in_maintenance_says_so_and_until_when() -> None:
     async with client(portal(Service(), HOSTS)) as web:
         usual = (await web.get("/")).text
 
-    assert "Penyelenggaraan hingga" in page
+    assert "Penyelenggaraan sehingga" in page
     assert ">24/11 16:15</time>" in page
     assert "Naik taraf &lt;pelayan&gt;" in page
     assert agency["maintenance"]["why"] == "Naik taraf <pelayan>"
@@ -194,7 +194,7 @@ async def test_an_agency_that_nobody_is_told_about_says_so_until_when_why_and_by
     async with client(portal(Service(), HOSTS)) as web:
         usual = (await web.get("/")).text
 
-    assert "Senyap hingga" in page
+    assert "Notis disenyapkan sehingga" in page
     assert all(word in page for word in (">24/11 16:15</time>", "JCM/internal/jcm", "&lt;kerja&gt;", "Siti Contoh"))
     assert agency["silence"]["by"] == "Siti Contoh"
     assert "Senyap" not in usual

@@ -1,0 +1,54 @@
+"""Malay that people read holds to the Dewan's spelling and to the register of a government letter.
+
+What is listed was found in texts that went out: calques ("melepaskan" for *release*), short forms of a chat, and words
+that speak for somebody else. docs/texts.md has all texts, for a reader to mark.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+#: What must not stand in a text, and what to write instead.
+AMISS = {
+    r"(?:me|di)?lepaskan|pelepasan": "mengeluarkan, dikeluarkan, kebenaran",
+    r"utk|yg|dgn|kpd|sbb": "the whole word",
+    r"sengkang": "sempang",
+    r"kita": "kami, or whose it is",
+    r"stor": "simpanan data, pangkalan data",
+    r"adalah di\w+": "the verb without adalah",
+    r"hubungi mereka": "pegawai atau penerima berkenaan",
+    r"sarap": "spam",
+    r"disahkan sesiapa|dimaklumkan sesiapa": "oleh sesiapa",
+    r"gagal mulai": "gagal sejak",
+    r"pemantauan sendiri": "sistem pemantauan",
+}
+_FOUND = re.compile(rf"\b(?:{'|'.join(AMISS)})\b", re.IGNORECASE)
+
+
+def _malay() -> Iterator[tuple[str, str]]:
+    """Yield file and text of all that people read in Malay."""
+    for path in ("alerts/wording/ms.yaml", "alerts/documents/phrase.py", "alerts/documents/dossier.py"):
+        yield path, (ROOT / path).read_text(encoding="utf-8")
+    for path in ("monitor/briefs.py", "monitor/proof/dossier.py", "monitor/web/page.py"):
+        yield path, (ROOT / path).read_text(encoding="utf-8")
+    for template in sorted((ROOT / "monitor/web/templates").glob("*.html")):
+        yield template.name, template.read_text(encoding="utf-8")
+    rules = (ROOT / "grafana/rules/pantau.rules.yml").read_text(encoding="utf-8")
+    yield "rules", "\n".join(re.findall(r"(?:summary|description)_ms: .*(?:\n {12}.*)*", rules))
+    for runbook in sorted((ROOT / "docs/runbooks").glob("*.md")):
+        yield runbook.name, "\n".join(re.findall(r"\*\*Ringkasan:\*\*(?:.+\n)+", runbook.read_text(encoding="utf-8")))
+
+
+TEXTS = dict(_malay())
+
+
+@pytest.mark.parametrize("place", TEXTS)
+def test_a_malay_text_has_none_of_the_words_that_were_mended(place: str) -> None:
+    assert TEXTS[place].strip()
+    assert [found[0] for found in _FOUND.finditer(TEXTS[place])] == []
