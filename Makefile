@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run setup test lint types contracts unit integration stories bench fuzz debian lock clean
+.PHONY: run setup test lint types contracts unit integration stories bench fuzz texts debian lock clean
 
 run: setup
 	$(BIN)/pantau demo
@@ -62,6 +62,10 @@ TARGET  ?= all
 fuzz: $(VENV)/.dev
 	-$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --target $(TARGET)
+
+# docs/texts.md: every text that people read, for a native reader to mark.
+texts: $(VENV)/.dev
+	$(BIN)/python -m tests.texts
 
 # service: what an installation needs; lab: and the demo; dev: and the tests. No address of an index gets into them.
 # fuzz: what `make fuzz` needs beside dev.

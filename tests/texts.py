@@ -1,0 +1,277 @@
+"""docs/texts.md: every text that people read, for a native reader to mark. `make texts` writes it, a test compares it.
+
+Texts are shown with the facts of an example filled in, as they would go out: first with all that may be left out, then
+without, where that differs.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from alerts.documents import phrase
+from alerts.notice import Facts, Language, Matter, Office, Plan, Purpose
+from alerts.wording import bundle, moment, spoken, values
+from alerts.wording.lint import septets
+from alerts.wording.need import NEEDS
+from alerts.wording.source import read
+from alerts.wording.template import parse
+from alerts.wording.texts import FILES
+from monitor import briefs
+from monitor.proof import dossier
+from monitor.web import page
+
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs/texts.md"
+
+_BEGAN = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
+_OFFICE = Office(
+    short="JCM",
+    name="Jabatan Contoh Malaysia",
+    domain="jabatan-contoh.gov.my",
+    address=("Aras 2, Blok B", "Jalan Contoh", "62000 PUTRAJAYA"),
+    telephone="03-0000 3000",
+    fax="03-0000 3001",
+    hours="8.00 pagi - 5.00 petang, Isnin - Jumaat",
+    hours_en="8.00 am - 5.00 pm, Monday - Friday",
+    reference="JCM.100-1/2/3",
+    contact_name="Puan Siti binti Contoh",
+    contact_post="Penolong Pengarah",
+)
+_FACTS = Facts(
+    purpose=Purpose.OUTAGE,
+    plan=Plan.ESCALATION,
+    matter=Matter.BOTH,
+    office=_OFFICE,
+    number="JCM-01",
+    began_at=_BEGAN,
+    noticed_at=_BEGAN + timedelta(minutes=15),
+    first_noticed_at=_BEGAN,
+    ended_at=_BEGAN + timedelta(hours=3, minutes=25),
+    subject="peti mel rujukan-a",
+    subject_en="mailbox rujukan-a",
+)
+#: As long as it gets: 11 letters, 8 characters, the longest moment and code.
+_AT_MOST = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
+_LONGEST = replace(
+    _FACTS,
+    office=replace(_OFFICE, short="ABCDEFGHIJK"),
+    number="NNNNN-99",
+    began_at=_AT_MOST,
+    noticed_at=_AT_MOST,
+    ended_at=_AT_MOST,
+    subject="",
+    subject_en="",
+)
+
+_CHANNELS = ("sms", "call", "letter", "fax", "list", "page", "dossier", "alert", "runbook")
+
+#: What stands in the code and not in the YAML files: place, dictionary.
+_IN_CODE: tuple[tuple[str, Mapping[Any, str]], ...] = (
+    ("dossier.matter", phrase.MATTERS),
+    ("dossier.state", phrase.STATES),
+    ("dossier.event", phrase.EVENTS),
+    ("dossier.deed", phrase.DEEDS),
+    ("dossier.outcome", dossier.OUTCOMES),
+    ("page.channel", phrase.CHANNELS),
+    ("page.purpose", phrase.PURPOSES),
+    ("page.incident", phrase.INCIDENT_STATES),
+    ("page.announcement", page.ANNOUNCEMENTS),
+    ("page.matter", page.MATTERS),
+    ("page.verdict", page.VERDICTS),
+    ("page.check", page.CHECKS),
+    ("page.health", page.HEALTHS),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """One text as it goes out."""
+
+    language: Language
+    #: "sms", "call", "letter": what the text is for.
+    channel: str
+    #: Where it stands: "escalation.outage.both".
+    key: str
+    text: str
+    #: "137, at most 153 septets", "24 words".
+    length: str
+
+
+def texts() -> Iterator[Text]:
+    """Yield every text, in the order of the files."""
+    for language in Language:
+        yield from _wording(language)
+    yield from _in_code()
+    yield from _of_the_dossier()
+    yield from _of_the_page()
+    yield from _of_the_alerts()
+    yield from _of_the_runbooks()
+
+
+def document() -> str:
+    """Return docs/texts.md."""
+    lines = [_HEAD]
+    rooms: dict[tuple[Language, str], list[Text]] = {}
+    for text in texts():
+        rooms.setdefault((text.language, text.channel), []).append(text)
+    for (language, channel), found in sorted(rooms.items(), key=lambda room: _CHANNELS.index(room[0][1])):
+        name = "Malay" if language is Language.MALAY else "English"
+        lines += [
+            f"\n## {name}: {channel}\n",
+            "| text | what people read | length | mark |",
+            "| --- | --- | --- | --- |",
+        ]
+        lines += [f"| {f'`{each.key}`' if each.key else ''} | {_cell(each.text)} | {each.length} | |" for each in found]
+    return "\n".join(lines) + "\n"
+
+
+_HEAD = """\
+# All texts
+
+Written by `make texts`; a test compares it with the texts. For a reader whose language it is: mark what is wrong, say what
+should stand there, and change it in `alerts/wording/ms.yaml` or `en.yaml`, or in the file that a site names with `wording`.
+Texts of the page, of dossiers, alerts and runbooks stand in the code and with the rules.
+
+Sebarang kesilapan ejaan, istilah atau laras bahasa mohon ditandakan dalam lajur terakhir.
+
+An SMS has its length in septets: of this example, and at most (a short name of 11 letters, a number of 8 characters, the
+longest moment and code); up to 153 every provider has room for it. A call and a page have theirs in words. `/` stands
+between sentences that are spoken, and paragraphs that are printed, one after the other."""
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def _wording(language: Language) -> Iterator[Text]:
+    for entry in read(ROOT / "alerts/wording" / FILES[language]):
+        channel, key = _channel(entry.key)
+        templates = [parse(each) for each in ([entry.value] if isinstance(entry.value, str) else entry.value)]
+        maybe = NEEDS[entry.key].maybe
+        full, longest = _values(entry.key, language, _FACTS), _values(entry.key, language, _LONGEST)
+        seen: list[str] = []
+        for left_out in ((), maybe):
+            told = [template.fill({**full, **dict.fromkeys(left_out, "")}) for template in templates]
+            text = " / ".join(filter(None, told))
+            if not text or text in seen:
+                continue
+            seen.append(text)
+            at_most = None
+            if channel == "sms" and not entry.key.startswith("lifeline"):
+                at_most = septets(templates[0].fill({**longest, **dict.fromkeys(left_out, "")}))
+            yield Text(language=language, channel=channel, key=key, text=text, length=_length(channel, text, at_most))
+
+
+def _channel(key: str) -> tuple[str, str]:
+    """Return "sms" and "bundle.escalation.outage.mail" for "bundle.sms.escalation.outage.mail"."""
+    parts = key.split(".")
+    at = 1 if parts[0] in {"bundle", "lifeline"} and parts[1] in {"sms", "call", "list"} else 0
+    if parts[0] == "lifeline" and at == 0:
+        return "call", key
+    return parts[at], ".".join(parts[:at] + parts[at + 1 :])
+
+
+def _length(channel: str, text: str, at_most: int | None) -> str:
+    if channel == "sms":
+        return f"{septets(text)} septets" if at_most is None else f"{septets(text)}, at most {at_most} septets"
+    count = len(re.findall(r"\w[\w'/.-]*", text))
+    return f"{count} word{'' if count == 1 else 's'}"
+
+
+def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
+    """Return what stands for the placeholders of a text."""
+    several = [facts, replace(facts, office=replace(facts.office, short="MDC", name="Majlis Daerah Contoh"))]
+    more = {"response": "1A" if facts is _FACTS else "99A", "by": "Siti binti Contoh", "whose": "pantau-2"}
+    match key.split("."):
+        case ["bundle", "sms", *_]:
+            return {**bundle.for_sms(several, language, [each.office.short for each in several], 5), **more}
+        case ["sms", *_]:
+            return {**values.for_sms(facts, language), **more}
+        case ["lifeline", "sms", *_]:
+            return {
+                "began": moment.stamp(facts.began_at, language),
+                "ended": moment.stamp(_ended(facts), language),
+            } | more
+        case ["bundle", "call", *_]:
+            return {**bundle.for_call(several, language), "more": spoken.number(3, language)}
+        case ["call" | "lifeline", *_]:
+            counted = {"recipients": spoken.number(2, language), "count": spoken.number(2, language)}
+            counts = "satu faks dan satu surat" if language is Language.MALAY else "one by fax and one by letter"
+            return {**values.for_call(facts, language), **counted, "counts": counts, **more}
+        case _:
+            inner = {name: f"({name})" for name in ("scope", "instruction", "warning", "channels", "enquiries")}
+            return {**values.for_page(facts, language), **inner, "count": "2"}
+
+
+def _ended(facts: Facts) -> datetime:
+    assert facts.ended_at is not None
+    return facts.ended_at
+
+
+def _malay(channel: str, key: str, text: str) -> Text:
+    return Text(language=Language.MALAY, channel=channel, key=key, text=text, length=_length(channel, text, None))
+
+
+def _in_code() -> Iterator[Text]:
+    for place, told in _IN_CODE:
+        channel, _, about = place.partition(".")
+        for key, text in told.items():
+            yield _malay(channel, f"{about}.{key}", text)
+    for part, (malay, _) in page.PARTS.items():
+        yield _malay("page", f"part.{part}", malay)
+    for ill, (malay, _) in page.ILLS.items():
+        yield _malay("page", f"ill.{ill}", malay)
+    for blame, (malay, _) in briefs.WORDS.items():
+        yield _malay("page", f"subject.{blame}", malay)
+
+
+def _of_the_dossier() -> Iterator[Text]:
+    """Yield the headings and sentences that stand in the module: what begins with a capital letter, or has a blank."""
+    module = ast.parse((ROOT / "alerts/documents/dossier.py").read_text(encoding="utf-8"))
+    documented = (node for node in ast.walk(module) if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef))
+    docstrings = {ast.get_docstring(node, clean=False) for node in documented}
+    literals = [
+        node.value for node in ast.walk(module) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    for text in dict.fromkeys(literals):
+        if text not in docstrings and re.search(r"^[A-Z]\w{2}|\w{3} \w{3}", text):
+            yield _malay("dossier", "", text)
+
+
+def _of_the_page() -> Iterator[Text]:
+    for template in sorted((ROOT / "monitor/web/templates").glob("*.html")):
+        # What is English, what is a placeholder and what is markup goes; what is left is Malay.
+        plain = re.sub(
+            r"{#.*?#}|{%.*?%}|{{.*?}}|<(\w+) lang=\"en\">.*?</\1>", "\n", template.read_text("utf-8"), flags=re.DOTALL
+        )
+        lines = (line.strip(" ·:,") for line in re.sub(r"<[^>]*>", "\n", plain).splitlines())
+        for line in dict.fromkeys(lines):
+            if re.search(r"[^\W\d_]{3}", line):
+                yield _malay("page", template.name, line)
+
+
+def _of_the_alerts() -> Iterator[Text]:
+    rules = yaml.safe_load((ROOT / "grafana/rules/pantau.rules.yml").read_text(encoding="utf-8"))
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            for name in ("summary_ms", "description_ms"):
+                if name in rule.get("annotations", {}):
+                    yield _malay("alert", f"{rule['alert']} {name}", rule["annotations"][name])
+
+
+def _of_the_runbooks() -> Iterator[Text]:
+    for runbook in sorted((ROOT / "docs/runbooks").glob("*.md")):
+        for found in re.findall(r"\*\*Ringkasan:\*\*((?:.+\n)+)", runbook.read_text(encoding="utf-8")):
+            yield _malay("runbook", runbook.name, found)
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(document(), encoding="utf-8")
