@@ -166,6 +166,8 @@ class Incoming:
     form: Mapping[str, Sequence[str]] = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    #: The address that it came from; behind a proxy on this machine the one that the proxy names. "": not known.
+    peer: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

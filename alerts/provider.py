@@ -12,7 +12,7 @@ import ipaddress
 import json as codec
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -32,7 +32,7 @@ DEADLINE_SECONDS = 10.0
 E164 = Annotated[str, StringConstraints(pattern=r"^\+[1-9]\d{6,14}$")]
 
 
-def _safe_url(url: str) -> str:
+def _safe(url: str) -> str:
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
@@ -42,7 +42,7 @@ def _safe_url(url: str) -> str:
     if not host or (parts.scheme != "https" and not (parts.scheme == "http" and loopback)):
         # The credentials travel in a header of every request.
         raise ValueError("must be https (plain http only to this machine)")
-    return url.rstrip("/")
+    return url
 
 
 #: The longest lists that are asked for hold a thousand messages.
@@ -54,8 +54,10 @@ _NOT_STORED = re.compile("[\0\ud800-\udfff]")
 #: As long as a provider's id, which the store keeps, may be.
 _ID_AT_MOST = 100
 
+#: Where something is asked for, as it is written.
+SafeUrl = Annotated[str, AfterValidator(_safe)]
 #: A provider's base URL, without the slash at its end.
-ProviderUrl = Annotated[str, AfterValidator(_safe_url)]
+ProviderUrl = Annotated[SafeUrl, AfterValidator(lambda url: url.rstrip("/"))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,12 @@ class Verdict:
     code: str
     detail: str
 
+
+_HEADERS = {
+    "User-Agent": "pantau",
+    # A little that is packed may unpack to more than memory holds.
+    "Accept-Encoding": "identity",
+}
 
 #: Raised before a byte of the request left.
 _NOTHING_SENT = (
@@ -88,30 +96,24 @@ _BY_STATUS = {
 }
 
 
-class Provider:
-    """An HTTP API with basic authentication, as one gateway uses it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """An HTTP answer, whole."""
 
-    `read_error` makes a `Verdict` of an error answer's JSON, or `None` when only the HTTP status tells.
-    """
+    status: int
+    headers: Mapping[str, str]
+    #: Empty when it was packed, or longer than any answer.
+    body: bytes = field(repr=False)
 
-    def __init__(
-        self,
-        *,
-        user: str,
-        password: SecretStr,
-        proxy: SecretStr | None,
-        deadline: Deadline,
-        read_error: Callable[[Mapping[str, Any]], Verdict | None],
-    ) -> None:
-        credentials = base64.b64encode(f"{user}:{password.get_secret_value()}".encode()).decode()
-        self._headers = {
-            "Authorization": f"Basic {credentials}",
-            "Accept": "application/json",
-            "User-Agent": "pantau",
-            # A little that is packed may unpack to more than memory holds.
-            "Accept-Encoding": "identity",
-        }
-        self._read_error = read_error
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status < 300
+
+
+class HttpClient:
+    """Carries one request at a time to a provider, and brings the answer, or the reason why there is none."""
+
+    def __init__(self, *, proxy: SecretStr | None, deadline: Deadline) -> None:
         self._deadline = deadline
         connect = min(CONNECT_DEADLINE.total_seconds(), deadline)
         self._timeouts = {"timeout": httpx.Timeout(deadline, connect=connect).as_dict()}
@@ -124,32 +126,23 @@ class Provider:
             limits=httpx.Limits(max_keepalive_connections=0),
         )
 
-    async def submit(
+    async def exchange(
         self,
+        method: str,
         url: str,
         *,
+        ambiguous: ErrorClass,
+        headers: Mapping[str, str],
+        params: Mapping[str, str] | None = None,
         form: Mapping[str, str | Sequence[str]] | None = None,
-        json: Mapping[str, Any] | None = None,
-    ) -> Mapping[str, Any]:
-        """POST and return the answer's JSON object.
-
-        Raise `DeliveryError`; what may have been processed is `UNKNOWN`.
-        """
-        request = httpx.Request("POST", url, data=form, json=json, headers=self._headers, extensions=self._timeouts)
-        return await self._exchange(request, ambiguous=ErrorClass.UNKNOWN)
-
-    async def ask(self, url: str, *, params: Mapping[str, str] | None = None) -> Mapping[str, Any]:
-        """GET and return the answer's JSON object.
-
-        Raise `DeliveryError`; a question changes nothing, so what fails on the way is `TRANSIENT`.
-        """
-        request = httpx.Request("GET", url, params=params, headers=self._headers, extensions=self._timeouts)
-        return await self._exchange(request, ambiguous=ErrorClass.TRANSIENT)
-
-    async def close(self) -> None:
-        await self._transport.aclose()
-
-    async def _exchange(self, request: httpx.Request, *, ambiguous: ErrorClass) -> Mapping[str, Any]:
+        json: Any = None,
+    ) -> Received:
+        """Return the answer, whatever its status. Raise `DeliveryError`: `ambiguous` when it may have been processed."""
+        if params:
+            url = str(httpx.URL(url).copy_merge_params(params))  # What the URL has of its own stays.
+        request = httpx.Request(
+            method, url, data=form, json=json, headers={**_HEADERS, **headers}, extensions=self._timeouts
+        )
         try:
             async with asyncio.timeout(self._deadline):
                 response = await self._transport.handle_async_request(request)
@@ -164,22 +157,71 @@ class Provider:
         except httpx.RequestError as error:
             failure = DeliveryError(ambiguous, f"no whole answer ({type(error).__name__})")
         else:
-            return self._read(response, body, ambiguous=ambiguous)
+            return Received(status=response.status_code, headers=response.headers, body=body)
         # Raised outside the handler: httpx's error holds the request, and with it the credentials and the text.
         raise failure
 
-    def _read(self, response: httpx.Response, octets: bytes, *, ambiguous: ErrorClass) -> Mapping[str, Any]:
+    async def close(self) -> None:
+        await self._transport.aclose()
+
+
+class Provider:
+    """A JSON API with basic authentication, as one gateway uses it.
+
+    `read_error` makes a `Verdict` of an error answer's JSON, or `None` when only the HTTP status tells.
+    """
+
+    def __init__(
+        self,
+        *,
+        user: str,
+        password: SecretStr,
+        proxy: SecretStr | None,
+        deadline: Deadline,
+        read_error: Callable[[Mapping[str, Any]], Verdict | None],
+    ) -> None:
+        credentials = base64.b64encode(f"{user}:{password.get_secret_value()}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {credentials}", "Accept": "application/json"}
+        self._read_error = read_error
+        self._client = HttpClient(proxy=proxy, deadline=deadline)
+
+    async def submit(
+        self,
+        url: str,
+        *,
+        form: Mapping[str, str | Sequence[str]] | None = None,
+        json: Mapping[str, Any] | None = None,
+    ) -> Mapping[str, Any]:
+        """POST and return the answer's JSON object.
+
+        Raise `DeliveryError`; what may have been processed is `UNKNOWN`.
+        """
+        ambiguous = ErrorClass.UNKNOWN
+        received = await self._client.exchange(
+            "POST", url, ambiguous=ambiguous, headers=self._headers, form=form, json=json
+        )
+        return self._read(received, ambiguous=ambiguous)
+
+    async def ask(self, url: str, *, params: Mapping[str, str] | None = None) -> Mapping[str, Any]:
+        """GET and return the answer's JSON object.
+
+        Raise `DeliveryError`; a question changes nothing, so what fails on the way is `TRANSIENT`.
+        """
+        ambiguous = ErrorClass.TRANSIENT
+        received = await self._client.exchange("GET", url, ambiguous=ambiguous, headers=self._headers, params=params)
+        return self._read(received, ambiguous=ambiguous)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    def _read(self, received: Received, *, ambiguous: ErrorClass) -> Mapping[str, Any]:
         try:
-            body = read_json(octets)
+            body = read_json(received.body)
         except ValueError:
             body = None
-        if response.is_success:
-            if isinstance(body, dict):
-                return body
-            # A captive portal or a proxy's own page.
-            raise DeliveryError(ambiguous, "the answer is not the provider's", code=str(response.status_code))
-        verdict = self._read_error(body) if isinstance(body, dict) else None
-        raise _refusal(response, verdict, ambiguous)
+        if received.is_success and isinstance(body, dict):
+            return body
+        raise refusal(received, self._read_error(body) if isinstance(body, dict) else None, ambiguous)
 
 
 async def _body(response: httpx.Response) -> bytes:
@@ -220,13 +262,17 @@ def is_id(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= _ID_AT_MOST and value.isascii() and value.isprintable()
 
 
-def _refusal(response: httpx.Response, verdict: Verdict | None, ambiguous: ErrorClass) -> DeliveryError:
-    status = response.status_code
-    wait = response.headers.get("Retry-After", "")
+def refusal(received: Received, verdict: Verdict | None, ambiguous: ErrorClass) -> DeliveryError:
+    """Return what an answer that took nothing means: by the provider's own error, else by the HTTP status."""
+    status = received.status
+    wait = received.headers.get("Retry-After", "")
     said = wait.isascii() and wait.isdigit() and len(wait) <= _WAIT_DIGITS_AT_MOST
     retry_after = timedelta(seconds=int(wait)) if said else None
     if verdict is not None:
         return DeliveryError(verdict.error, verdict.detail, code=verdict.code, retry_after=retry_after)
+    if received.is_success:
+        # A captive portal or a proxy's own page.
+        return DeliveryError(ambiguous, "the answer is not the provider's", code=str(status))
     if status >= 500:
         return DeliveryError(ambiguous, "the provider failed", code=str(status), retry_after=retry_after)
     if status < 400:

@@ -1,4 +1,4 @@
-"""docs/forwarding.md cut into its examples, and a configuration that holds them."""
+"""Documents cut into their examples, and a configuration that holds those of docs/forwarding.md."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ LEAFLET = ROOT / "docs/forwarding.md"
 Tree = dict[str, Any]
 
 
-def examples(language: str) -> list[str]:
+def examples(language: str, document: Path = LEAFLET) -> list[str]:
     """Return the blocks of *language*, in their order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", LEAFLET.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 def written(directory: Path, agency: Sequence[Tree], settings: Mapping[str, Any]) -> Path:

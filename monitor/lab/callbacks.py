@@ -95,7 +95,7 @@ class Listener:
     refusals: list[Refused] = field(default_factory=list)
 
     def app(self) -> Starlette:
-        return Starlette(routes=[Route("/{name}/{path:path}", self._hear, methods=["POST"])])
+        return Starlette(routes=[Route("/{name}/{path:path}", self._hear, methods=["POST", "GET"])])
 
     async def _hear(self, request: Request) -> Response:
         gateway = self.gateways.get(request.path_params["name"])
@@ -114,6 +114,7 @@ class Listener:
             form=form,
             headers=dict(request.headers),
             body=body,
+            peer=request.client.host if request.client else "",
         )
         try:
             answer = await gateway.hear(incoming, self.desk)

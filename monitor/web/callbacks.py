@@ -66,7 +66,8 @@ def callbacks(source: Source) -> Starlette:
                 return PlainTextResponse("", status_code=413)
             for name, value in fields:
                 form.setdefault(name, []).append(value)
-        incoming = Incoming(path=path, url=url, form=form, headers=dict(request.headers), body=body)
+        peer = request.client.host if request.client else ""
+        incoming = Incoming(path=path, url=url, form=form, headers=dict(request.headers), body=body, peer=peer)
         try:
             answer = await source.hear(gateway, incoming)
         except Refused as refusal:

@@ -43,6 +43,7 @@ from alerts.gateway import (
     Surroundings,
     VoiceContent,
 )
+from monitor.lab.aggregator import Aggregator, awan, suria
 from monitor.lab.callbacks import NotedDesk
 from monitor.lab.carrier import api as carrier_api
 from monitor.lab.carrier.carrier import Carrier
@@ -50,6 +51,7 @@ from monitor.lab.fault import Fault
 from monitor.lab.faxservice import api as fax_api
 from monitor.lab.faxservice.service import FaxService
 from monitor.lab.serving import serve
+from tests import sms_providers
 
 FOUND = [module.name for module in pkgutil.iter_modules(alerts.gateways.__path__)]
 
@@ -86,7 +88,8 @@ ADDRESSES = {
 
 
 def kind_of(name: str) -> GatewayKind:
-    kind = importlib.import_module(f"alerts.gateways.{name}").GATEWAY
+    """Return what a module offers; behind a colon may stand which provider it is described for."""
+    kind = importlib.import_module(f"alerts.gateways.{name.partition(':')[0]}").GATEWAY
     assert isinstance(kind, GatewayKind)
     return kind
 
@@ -147,6 +150,25 @@ async def sinch(name: str, directory: Path) -> AsyncIterator[Bench]:
 
 
 @asynccontextmanager
+async def described(name: str, directory: Path) -> AsyncIterator[Bench]:
+    account = Aggregator(secret=SECRET)
+
+    async def nothing() -> None:
+        pass
+
+    async def say(text: str) -> None:
+        account.say(NUMBER, text)
+
+    face = {"http_sms:awan": awan, "http_sms:suria": suria}[name]
+    async with serve(face(account)) as base_url:
+
+        def build(**changes: Any) -> Gateway:
+            return build_described(name, directory, **{"base_url": base_url, **changes})
+
+        yield Bench(build=build, arrived=lambda: len(account.messages), settled=nothing, faults=account.faults, say=say)
+
+
+@asynccontextmanager
 async def tray(name: str, directory: Path) -> AsyncIterator[Bench]:
     async def nothing() -> None:
         pass
@@ -178,10 +200,16 @@ def build_sinch(name: str, directory: Path, **changes: Any) -> Gateway:
     return kind.build(settings, Surroundings(callback_base=None, directory=str(directory)))
 
 
+def build_described(name: str, _directory: Path, **changes: Any) -> Gateway:
+    return sms_providers.build(name.partition(":")[2], **{"secret": SECRET, "deadline_seconds": 2, **changes})
+
+
 BENCHES: dict[str, Callable[[str, Path], AbstractAsyncContextManager[Bench]]] = {
     "twilio_sms": twilio,
     "twilio_voice": twilio,
     "sinch_fax": sinch,
+    "http_sms:awan": described,
+    "http_sms:suria": described,
     "tray": tray,
 }
 
@@ -190,14 +218,21 @@ OVER_HTTP: dict[str, Callable[..., Gateway]] = {
     "twilio_sms": build_twilio,
     "twilio_voice": build_twilio,
     "sinch_fax": build_sinch,
+    "http_sms:awan": build_described,
+    "http_sms:suria": build_described,
 }
+
+#: The setting that proves who we are.
+PROOF = {"twilio_sms": "auth_token", "twilio_voice": "auth_token", "sinch_fax": "key_secret"}
 
 
 #: Gateways that people can answer, and how each is told to go and look.
-ANSWERED: dict[str, dict[str, Any]] = {"twilio_sms": {"replies": "poll"}}
+ANSWERED: dict[str, dict[str, Any]] = {
+    name: {"replies": "poll"} for name in ("twilio_sms", "http_sms:awan", "http_sms:suria")
+}
 
 
-@pytest.fixture(params=FOUND)
+@pytest.fixture(params=BENCHES)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -221,11 +256,11 @@ def order(name: str) -> Order:
 
 
 def test_every_module_ends_in_a_gateway_of_its_own_name(name: str) -> None:
-    assert kind_of(name).name == name
+    assert kind_of(name).name == name.partition(":")[0]
 
 
 def test_every_gateway_has_a_bench() -> None:
-    assert set(FOUND) == set(BENCHES)
+    assert set(FOUND) == {name.partition(":")[0] for name in BENCHES}
 
 
 def test_an_unknown_setting_is_refused(name: str) -> None:
@@ -458,7 +493,7 @@ async def test_cancellation_passes_through(name: str, tmp_path: Path) -> None:
         await asyncio.Event().wait()
         return Response()
 
-    async with serve(Starlette(routes=[Route("/{path:path}", hang, methods=["POST"])])) as base_url:
+    async with serve(Starlette(routes=[Route("/{path:path}", hang, methods=["GET", "POST"])])) as base_url:
         gateway = OVER_HTTP[name](name, tmp_path, base_url=base_url, deadline_seconds=30)
         sending = asyncio.create_task(gateway.send(order_for(kind_of(name).channel)))
         await arrived.wait()
@@ -471,9 +506,8 @@ async def test_cancellation_passes_through(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", OVER_HTTP)
 async def test_wrong_credentials_are_a_matter_of_configuration(name: str, tmp_path: Path) -> None:
-    secret = "auth_token" if name.startswith("twilio") else "key_secret"
     async with BENCHES[name](name, tmp_path) as bench:
-        gateway = bench.build(**{secret: "salah-sama-sekali"})
+        gateway = bench.build(**{PROOF.get(name, "secret"): "salah-sama-sekali"})
         with pytest.raises(DeliveryError) as raised:
             await gateway.send(order_for(kind_of(name).channel))
         await gateway.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -34,9 +35,11 @@ from alerts.gateway import (
     Surroundings,
     VoiceContent,
 )
+from alerts.gateways.http_sms import HttpSms
 from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
 from alerts.gateways.twilio_sms import Replies, TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
+from tests import sms_providers
 from tests.fuzz.target import TURN, Target
 
 SECRET = "rahsia-yang-tidak-patut-keluar"
@@ -113,6 +116,8 @@ def _gateways() -> Mapping[str, Gateway]:
         "sms": TwilioSms(sms, _AROUND),
         "voice": TwilioVoice(TwilioVoiceSettings.model_validate(_ACCOUNT), _AROUND),
         "fax": SinchFax(fax, _AROUND),
+        "awan": sms_providers.build("awan", secret=SECRET, callbacks=_BASE, replies="poll"),
+        "suria": sms_providers.build("suria", secret=SECRET, callbacks=_BASE, replies="poll"),
     }
 
 
@@ -127,7 +132,13 @@ def _callback(octets: bytes) -> None:
     url = f"{_BASE}/{path}"
     signature = RequestValidator(SECRET).compute_signature(url, {name: values[0] for name, values in form.items()})
     basic = base64.b64encode(f"pantau:{SECRET}".encode()).decode()
-    known = {"content-type": kind, "x-twilio-signature": signature, "authorization": f"Basic {basic}"}
+    mac = hmac.digest(sms_providers.CALLBACK_SECRET.encode(), body.encode(), "sha256").hex()
+    known = {
+        "x-suria-signature": mac,
+        "content-type": kind,
+        "x-twilio-signature": signature,
+        "authorization": f"Basic {basic}",
+    }
     for headers in (known, {"content-type": kind, "x-twilio-signature": kind, "authorization": kind}):
         for name, gateway in _gateways().items():
             incoming = Incoming(path=path.partition("?")[0], url=url, form=form, headers=headers, body=body.encode())
@@ -140,6 +151,10 @@ def _callback(octets: bytes) -> None:
 def _heard(gateway: Gateway, incoming: Incoming) -> Answer | None:
     hearing = gateway.hear(incoming, _Notes())
     try:
+        if isinstance(gateway, HttpSms):
+            # It sends its answer to a person as an SMS of its own.
+            _client_of(gateway)._transport = _Line(b"200" + TURN)
+            return asyncio.run(hearing)
         # Nothing is waited for on the way, so no loop is needed.
         hearing.send(None)
     except StopIteration as end:
@@ -169,14 +184,19 @@ def _answered(octets: bytes) -> None:
     asyncio.run(_ask_all(octets))
 
 
+def _client_of(gateway: Any) -> Any:
+    if isinstance(gateway, HttpSms):
+        return gateway._client
+    return (getattr(gateway, "_provider", None) or gateway._twilio._provider)._client
+
+
 async def _ask_all(octets: bytes) -> None:
     for name, gateway in _gateways().items():
-        provider: Any = getattr(gateway, "_provider", None) or gateway._twilio._provider  # type: ignore[attr-defined]
-        provider._transport = _Line(octets)
+        _client_of(gateway)._transport = _Line(octets)
         order = Order(
             reference="d42-1",
             address=_NUMBER,
-            content=_CONTENTS[name],
+            content=_CONTENTS.get(name, _CONTENTS["sms"]),
             created_at=_AT,
             expires_at=_AT + timedelta(hours=1),
         )
@@ -195,7 +215,7 @@ async def _ask_all(octets: bytes) -> None:
                 assert error.retry_after is None or timedelta() <= error.retry_after < timedelta(days=36_500)
             else:
                 assert not isinstance(report, Report) or _is_sound(report)
-        if isinstance(gateway, TwilioSms):
+        if isinstance(gateway, TwilioSms | HttpSms):
             with suppress(DeliveryError):
                 await gateway.collect(_AT, _Notes())
 
@@ -254,6 +274,9 @@ TARGETS = (
             "a form in parts": b'done/d42-1\nmultipart/form-data; boundary=b\n--b\r\nContent-Disposition: form-data; name="event"\r\n\r\nFAX_COMPLETED\r\n--b\r\nContent-Disposition: form-data; name="fax"\r\n\r\n'
             + json.dumps(_FAX).encode()
             + b"\r\n--b--\r\n",
+            "a report of an SMS": b'status\napplication/json\n{"client_ref": "d42-1", "status": "D", "message_id": "\\u0000"}',
+            "an SMS in JSON": b'sms\napplication/json\n{"from": "0100000101", "body": "1A", "message_id": 7}',
+            "an SMS of no one": b'sms\napplication/json\n{"from": "+0", "body": [], "message_id": "x"}',
             "a part in uuencode": b'done/d42-1\nmultipart/form-data; boundary=b\n--b\r\nContent-Disposition: form-data; name="fax"\r\nContent-Transfer-Encoding: uuencode\r\n\r\n\xff\r\n--b--\r\n',
         },
     ),
@@ -262,6 +285,10 @@ TARGETS = (
         run=_answered,
         seeds={
             "a message": _json(_MESSAGE | {"messages": [_MESSAGE], "calls": [_CALL]}),
+            "a line of text": b"200" + TURN + b"code=0,id=91,state=D",
+            "a refusal in text": b"200" + TURN + b"code=2",
+            "an inbox": _json({"messages": [{"id": "mo1", "from": "60100000101", "body": "1A"}, {"id": None}, 3]}),
+            "an error in JSON": b"\x00\xe6" + TURN + b'{"error": {"code": "E-NUM"}}',
             "a call": _json(_CALL | {"messages": [_MESSAGE], "calls": [_CALL]}),
             "a fax": _json(_FAX | {"faxes": [_FAX]}),
             "lists of what is nothing": _json(

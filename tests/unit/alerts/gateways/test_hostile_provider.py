@@ -53,14 +53,14 @@ class Line(httpx.AsyncBaseTransport):
 def sms(line: Line) -> TwilioSms:
     account: dict[str, Any] = {"account_sid": "AC" + "0" * 32, "auth_token": "rahsia", "from_number": "+60300000100"}
     gateway = TwilioSms(TwilioSmsSettings.model_validate(account), AROUND)
-    gateway._twilio._provider._transport = line  # type: ignore[assignment]
+    gateway._twilio._provider._client._transport = line  # type: ignore[assignment]
     return gateway
 
 
 def fax(line: Line) -> SinchFax:
     settings = SinchFaxSettings(project_id="p", key_id="k", key_secret=SecretStr("rahsia"), from_number=NUMBER)
     gateway = SinchFax(settings, AROUND)
-    gateway._provider._transport = line  # type: ignore[assignment]
+    gateway._provider._client._transport = line  # type: ignore[assignment]
     return gateway
 
 

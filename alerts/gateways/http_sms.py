@@ -1,0 +1,324 @@
+"""SMS through any provider whose HTTP interface is described in the configuration: docs/sms-providers.md."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import hmac
+import ipaddress
+import math
+import re
+import secrets
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from alerts.answering import Said
+from alerts.channel import Channel
+from alerts.gateway import (
+    Absent,
+    Answer,
+    DeliveryError,
+    Desk,
+    ErrorClass,
+    GatewayKind,
+    Heard,
+    Incoming,
+    Order,
+    Progress,
+    Refused,
+    Report,
+    SmsContent,
+    Surroundings,
+)
+from alerts.provider import HttpClient, Received, Verdict, is_id, read_json, refusal
+from alerts.sms_profile import OTHERWISE, Callback, HttpSmsSettings, Method, Receipts, Reply, Request
+from alerts.sms_reading import at, below, credentials, fill, judge, pick, report
+
+_PREFIX = "RM0 "
+_E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
+_MALAYSIA = "+60"
+#: An answer to a person is of use for so long.
+_ANSWER_FOR = timedelta(minutes=10)
+
+
+class HttpSms:
+    """Sends one text a call, and never the same one again by itself: whether it arrived is asked by our reference."""
+
+    def __init__(self, settings: HttpSmsSettings, surroundings: Surroundings) -> None:
+        self._settings = settings
+        self._callback_base = surroundings.callback_base
+        self._credentials = credentials(settings)
+        self._client = HttpClient(proxy=settings.proxy, deadline=settings.deadline_seconds)
+        #: Messages that were handed to the desk, so that each look does not ask the store about all of them again.
+        self._handed_in: set[str] = set()
+
+    async def send(self, order: Order) -> Report:
+        if not isinstance(order.content, SmsContent):
+            raise TypeError(f"an SMS gateway cannot carry {type(order.content).__name__}")
+        validity = order.expires_at - order.created_at
+        id_ = await self._submit(order.address, order.content.text, order.reference, validity)
+        return Report(progress=Progress.ACCEPTED, provider_id=id_)
+
+    async def find(self, order: Order) -> Report | Absent:
+        receipts = self._settings.receipts
+        if receipts is None or "reference" not in receipts.uses:
+            return Absent(certain=False)  # It does not know our reference, and there is nothing else to ask by.
+        return await self._ask(receipts, order, "") or Absent(certain=False)
+
+    async def check(self, order: Order, provider_id: str) -> Report:
+        receipts = self._settings.receipts
+        if receipts is None:
+            # Nobody can be asked. It was taken; a callback may still tell more.
+            return Report(progress=Progress.ACCEPTED, provider_id=provider_id)
+        known = await self._ask(receipts, order, provider_id)
+        if known is None:
+            raise DeliveryError(ErrorClass.TRANSIENT, "the provider has no such message")
+        return known
+
+    async def withdraw(self, order: Order, provider_id: str) -> bool:  # noqa: ARG002 - see below
+        """Return False: what has been handed over is on its way."""
+        return False
+
+    async def hear(self, incoming: Incoming, desk: Desk) -> Answer:
+        callback = self._settings.callback
+        if callback is None:
+            raise Refused(404, "no such callback")
+        brought = _Brought(incoming, callback)
+        brought.authenticate()
+        match incoming.path.split("/"):
+            case ["status", *reference] if callback.state is not None and len(reference) <= 1:
+                await self._hear_state(brought, callback, desk, next(iter(reference), ""))
+            case ["sms"] if callback.reply is not None:
+                await self._hear_person(brought, callback.reply, desk)
+            case _:
+                raise Refused(404, "no such callback")
+        return Answer(status=200)
+
+    @property
+    def hears_people(self) -> bool:
+        """Whether an answer to our SMS reaches us."""
+        callback = self._settings.callback
+        brought = callback is not None and callback.reply is not None and self._callback_base is not None
+        return brought or self._settings.inbox is not None
+
+    async def collect(self, since: datetime, desk: Desk) -> None:  # noqa: ARG002 - what was heard is known by its id
+        """Fetch what people have sent, where the provider has an inbox to ask."""
+        inbox = self._settings.inbox
+        if inbox is None:
+            return
+        received = await self._exchange(inbox, self._credentials, ErrorClass.TRANSIENT)
+        try:
+            listed = below(read_json(received.body), inbox.list) if received.is_success else None
+        except ValueError:
+            listed = None
+        if not isinstance(listed, list):
+            raise refusal(received, None, ErrorClass.TRANSIENT)
+        said = [one for item in listed if (one := _said(item, inbox.sender, inbox.text, inbox.id)) is not None]
+        self._handed_in &= {one.event_id for one in said}
+        owed: list[tuple[str, SmsContent]] = []
+        for one in said:
+            if one.event_id in self._handed_in:
+                continue
+            answer = await desk.receive(one)
+            self._handed_in.add(one.event_id)
+            if answer is not None:
+                owed.append((one.sender, answer))
+        # After all are taken in: an answer may take as long as the deadline, and people are called meanwhile.
+        for sender, answer in owed:
+            await self._answer(sender, answer)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _submit(self, address: str, text: str, reference: str, validity: timedelta) -> str:
+        """Hand one SMS over once, and return its id. Raise `DeliveryError`."""
+        if self._settings.adds_prefix:
+            text = text.removeprefix(_PREFIX)
+        values = self._credentials | _number(address, self._settings) | _spans(validity)
+        values |= {"text": text, "reference": reference, "callback": self._callback(reference)}
+        received = await self._exchange(self._settings, values, ErrorClass.UNKNOWN)
+        match judge(self._settings.answer, is_success=received.is_success, body=received.body):
+            case str(id_):
+                return id_ or reference
+            case Verdict() as verdict:
+                raise refusal(received, verdict, ErrorClass.UNKNOWN)
+            case _:
+                raise refusal(received, None, ErrorClass.UNKNOWN)
+
+    async def _ask(self, receipts: Receipts, order: Order, provider_id: str) -> Report | None:
+        """Ask what became of a message; `None`: there is none."""
+        answer = self._settings.answer
+        number = _number(order.address, receipts)
+        values = self._credentials | number | {"reference": order.reference, "id": provider_id}
+        received = await self._exchange(receipts, values, ErrorClass.TRANSIENT)
+        state = pick(receipts.state, receipts.format, received.body)
+        known = state is not None and (received.is_success or state in self._settings.states)
+        if state is None or not known:
+            raise refusal(received, None, ErrorClass.TRANSIENT)
+        how = receipts.id or (answer.id if answer.format is receipts.format else None)
+        id_ = pick(how, receipts.format, received.body) or ""
+        return report(state, self._settings.states, provider_id or (id_ if is_id(id_) else order.reference))
+
+    async def _exchange(self, request: Request, values: Mapping[str, str], ambiguous: ErrorClass) -> Received:
+        blank = dict.fromkeys(("to", "to_digits", "to_local", "text", "reference", "id", "callback"), "")
+        values = {**blank, "seconds": "0", "minutes": "0", **values}
+        fields = fill(request.fields, values)
+        url = fill(request.url, {name: quote(value, safe="") for name, value in values.items()})
+        headers = fill(request.headers, values)
+        if request.method is Method.JSON:
+            return await self._client.exchange("POST", url, ambiguous=ambiguous, headers=headers, json=fields)
+        plain = {name: str(value) for name, value in fields.items()}
+        if request.method is Method.FORM:
+            return await self._client.exchange("POST", url, ambiguous=ambiguous, headers=headers, form=plain)
+        return await self._client.exchange("GET", url, ambiguous=ambiguous, headers=headers, params=plain)
+
+    def _callback(self, reference: str) -> str:
+        """Return where the provider is to tell what becomes of a message, or ""."""
+        callback = self._settings.callback
+        if self._callback_base is None or callback is None or callback.state is None:
+            return ""
+        url = f"{self._callback_base}/status/{reference}"
+        if callback.secret_field is None or callback.secret is None:
+            return url
+        return f"{url}?{quote(callback.secret_field)}={quote(callback.secret.get_secret_value(), safe='')}"
+
+    async def _hear_state(self, brought: _Brought, callback: Callback, desk: Desk, reference: str) -> None:
+        state = brought.value(callback.state)
+        named = brought.value(callback.reference)
+        if callback.signature_header is None:
+            # A signature does not cover the address: what it signs could be said of any message.
+            named = named or reference
+        if not is_id(state) or not is_id(named) or reference not in {"", named}:
+            raise Refused(400, "not a state of a sent message")
+        if not {state, OTHERWISE} & set(self._settings.states):
+            raise Refused(400, "a state that the table does not have")
+        id_ = brought.value(callback.id)
+        told = report(state, self._settings.states, id_ if is_id(id_) else named)
+        if told is not None:
+            await desk.record(Heard(reference=named, event_id=f"{told.provider_id}/{state}", report=told))
+
+    async def _hear_person(self, brought: _Brought, reply: Reply, desk: Desk) -> None:
+        said = _said(brought.document, reply.sender, reply.text, reply.id)
+        if said is None:
+            raise Refused(400, "not an SMS with a number and an id")
+        answer = await desk.receive(said)
+        if answer is not None:
+            await self._answer(said.sender, answer)
+
+    async def _answer(self, number: str, answer: SmsContent) -> None:
+        """Send an answer once: what it confirms is stored, and a second SMS would only confuse."""
+        reference = f"a{secrets.token_hex(8)}"
+        with contextlib.suppress(DeliveryError):
+            await self._submit(number, answer.text, reference, _ANSWER_FOR)
+
+
+class _Brought:
+    """What a provider brings: its fields, and its proof."""
+
+    def __init__(self, incoming: Incoming, callback: Callback) -> None:
+        self._incoming = incoming
+        self._callback = callback
+        self._query = dict(parse_qsl(urlsplit(incoming.url).query, keep_blank_values=True))
+        self._document: Any = None
+
+    @property
+    def document(self) -> Any:
+        """The fields as they came, read once it is known from whom. Raise `Refused`."""
+        if self._document is None:
+            self._document = self._read()
+        return self._document
+
+    def value(self, name: str | None) -> str:
+        """Return a field's value, or ""."""
+        return "" if name is None else at(self.document, name) or ""
+
+    def authenticate(self) -> None:
+        """Raise `Refused` unless it proves who it is, by all that is asked for."""
+        callback = self._callback
+        if callback.addresses and not self._comes_from(callback.addresses):
+            raise Refused(403, "from an address that is not the provider's")
+        if callback.secret is None:
+            return
+        secret = callback.secret.get_secret_value().encode()
+        if callback.signature_header is not None:
+            digest = hmac.digest(secret, self._incoming.body, "sha256")
+            if not hmac.compare_digest(_octets(self._header(callback.signature_header)), digest):
+                raise Refused(403, "the signature is missing or wrong")
+            return
+        given = (
+            self._header(callback.secret_header)
+            if callback.secret_header is not None
+            else self._query.get(callback.secret_field or "", "")
+            or next(iter(self._incoming.form.get(callback.secret_field or "", ())), "")
+        )
+        if not hmac.compare_digest(given.encode(), secret):
+            raise Refused(403, "the callback's secret is missing or wrong")
+
+    def _read(self) -> Any:
+        if self._callback.format is not Method.JSON:
+            form = {name: next(iter(values), "") for name, values in self._incoming.form.items()}
+            # A signature is one of the body: what stands beside it anybody could have written there.
+            return form if self._callback.signature_header is not None else self._query | form
+        try:
+            return read_json(self._incoming.body)
+        except ValueError:
+            raise Refused(400, "not JSON") from None
+
+    def _header(self, name: str) -> str:
+        return next((v for k, v in self._incoming.headers.items() if k.lower() == name.lower()), "")
+
+    def _comes_from(self, networks: tuple[str, ...]) -> bool:
+        try:
+            peer = ipaddress.ip_address(self._incoming.peer)
+        except ValueError:
+            return False
+        return any(peer in ipaddress.ip_network(network) for network in networks)
+
+
+def _octets(signature: str) -> bytes:
+    """Return what a header writes in hex or base64, with or without "sha256=" before it; nothing when it is neither."""
+    text = signature.strip().removeprefix("sha256=")
+    for decode in (bytes.fromhex, lambda each: base64.b64decode(each, validate=True)):
+        with contextlib.suppress(ValueError, binascii.Error):
+            if len(octets := decode(text)) == hashlib.sha256().digest_size:
+                return octets
+    return b""
+
+
+def _number(address: str, request: Request) -> dict[str, str]:
+    """Return a number in the forms that providers ask for. Raise `DeliveryError` when there is none in that form."""
+    malaysian = address.startswith(_MALAYSIA)
+    if "to_local" in request.uses and not malaysian:
+        raise DeliveryError(ErrorClass.PERMANENT, "not a Malaysian number")
+    local = f"0{address.removeprefix(_MALAYSIA)}" if malaysian else ""
+    return {"to": address, "to_digits": address.removeprefix("+"), "to_local": local}
+
+
+def _spans(validity: timedelta) -> dict[str, str]:
+    seconds = max(1, int(validity.total_seconds()))
+    return {"seconds": str(seconds), "minutes": str(math.ceil(seconds / 60))}
+
+
+def _said(item: Any, sender: str, text: str, id_: str) -> Said | None:
+    """Return what a person has sent, or `None` when it has no number or no id."""
+    number, known_as = _e164(at(item, sender) or ""), at(item, id_) or ""
+    if number is None or not is_id(known_as):
+        return None
+    return Said(sender=number, text=at(item, text) or "", event_id=f"{known_as}/received")
+
+
+def _e164(written: str) -> str | None:
+    """Return a number as it is known here, however a provider in Malaysia writes it."""
+    digits = re.sub(r"[\s()-]", "", written)
+    for before, after in (("+", "+"), ("00", "+"), ("0", _MALAYSIA), ("", "+")):
+        if digits.startswith(before):
+            number = after + digits.removeprefix(before)
+            return number if _E164.fullmatch(number) else None
+    raise AssertionError(written)
+
+
+GATEWAY = GatewayKind(name="http_sms", channel=Channel.SMS, config=HttpSmsSettings, build=HttpSms)
