@@ -29,6 +29,7 @@ from alerts.incident import Incident
 from alerts.intake import take_in, take_report
 from alerts.move import DeliveryPolicy
 from alerts.observer import Observer
+from alerts.paper import Handling, LetterStep
 from alerts.silence import Hush, silence_over
 from alerts.store import Entry, Store, StoreAway
 from alerts.together import Together
@@ -110,19 +111,33 @@ class Dispatcher:
         self.stir(*taken.concerned)
         return taken.result
 
-    async def note_dispatch(self, reference: str, by: str) -> None:
-        """Write down that a person sent an attempt off by hand: a clerk posted a letter."""
-        now = self._clock.now()
+    async def note_letter(self, reference: str, step: LetterStep, by: str) -> Handling | None:
+        """Write down, once, that a clerk has printed or posted a letter.
+
+        Return who had said so before; `None`: nobody, or there is no such letter.
+        """
+        handling = Handling(by=by, at=self._clock.now())
         async with self._store.transaction() as ledger:
             found = await ledger.attempt(reference)
             if found is None:
-                return
+                return None
             notice, attempt = found
-            await ledger.save_attempt(replace(attempt, state=AttemptState.SENT))
+            before = await ledger.handle_letter(attempt.id, step, handling)
+            if before is not None:
+                return before
+            if step is LetterStep.POSTED:
+                await ledger.save_attempt(replace(attempt, state=AttemptState.SENT))
             await ledger.journal(
-                Entry(at=now, actor=by, event="letter dispatched", incident_id=notice.incident_id, notice_id=notice.id)
+                Entry(
+                    at=handling.at,
+                    actor=by,
+                    event="letter printed" if step is LetterStep.PRINTED else "letter dispatched",
+                    incident_id=notice.incident_id,
+                    notice_id=notice.id,
+                )
             )
         self.stir(*notice.incident_ids)
+        return None
 
     async def content(self, reference: str) -> Content | None:
         """Return what an attempt carries, for a gateway that is asked for it later."""

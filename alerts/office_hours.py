@@ -40,6 +40,14 @@ class OfficeHours:
         """Return when the hours end that *at* is in, or that come next; *at* itself when none come for a month."""
         return next((ends for _, ends in self._around(at) if ends > at), at)
 
+    def end_of_next_workday(self, at: datetime) -> datetime:
+        """Return when the first workday after the day of *at* ends; *at* itself when none comes for a month."""
+        following = at.astimezone(self.zone).date() + _DAY
+        for number in range(_LONGEST_REST):
+            if spans := list(self._on(following + number * _DAY)):
+                return spans[-1][1]
+        return at
+
     def _around(self, at: datetime) -> Iterator[tuple[datetime, datetime]]:
         first = at.astimezone(self.zone).date() - _DAY
         for number in range(_LONGEST_REST):

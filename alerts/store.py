@@ -18,6 +18,7 @@ from alerts.delivery import Attempt, Delivery, Draft, Notice, NoticeState
 from alerts.event import Trigger
 from alerts.incident import Incident
 from alerts.oncall import Override
+from alerts.paper import Handling, LetterStep
 from alerts.receipt import Answered, Unanswered
 from alerts.silence import Silence
 from alerts.urgency import Urgency
@@ -192,6 +193,9 @@ class Ledger(Protocol):
 
     async def save_attempt(self, attempt: Attempt) -> bool:
         """Write an attempt; return `False` and write nothing if the stored state ranks higher."""
+
+    async def handle_letter(self, attempt_id: int, step: LetterStep, handling: Handling) -> Handling | None:
+        """Write who has printed or posted a letter; return who had before, and write nothing then."""
 
     async def attempt(self, reference: str) -> tuple[Notice, Attempt] | None: ...
 

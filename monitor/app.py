@@ -32,6 +32,7 @@ from monitor.garbage import keep_setting_aside
 from monitor.housekeeping import keep_house
 from monitor.hush import Silencer, hush
 from monitor.key import token_key
+from monitor.letters import Letters, office_hours
 from monitor.lines import build_lines, close_lines
 from monitor.metrics import Metrics
 from monitor.noticeboard import Noticeboard
@@ -53,6 +54,7 @@ from monitor.web.callbacks import callbacks
 from monitor.web.control import control
 from monitor.web.drills import drills
 from monitor.web.duty import duties
+from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
 from monitor.web.records import records
 from monitor.web.serving import open_port, open_unix, serve, url_of
@@ -119,6 +121,7 @@ class App:
             self._reloader.retirement.keep_closing(),
             self._watchdog.run(),
             self._duty.keep_counting(),
+            self._letters.keep_counting(),
             history.keep_writing(),
             keep_house(Retention(self._database), self._keep, self._clock),
             self._chain.keep(),
@@ -218,6 +221,14 @@ class App:
             clock=self._clock,
             configuration=self._configuration,
         )
+        self._letters = Letters(
+            store=store,
+            exchange=self._exchange,
+            dispatcher=self._dispatcher,
+            metrics=self._metrics,
+            clock=self._clock,
+            hours=lambda agency: office_hours(self._configuration(), agency),
+        )
         # The first that is asked of the store: one that takes no writes is no store.
         await self._lifecycle.started(version=version("pantau"), user=f"uid {os.getuid()}")
         # Before anybody asks for it: it is set aside with all else that stays, or the collector would hold the loop for it.
@@ -268,9 +279,14 @@ class App:
         )
         silencer = Silencer(self._around.store, self._dispatcher, self._clock, self._can_be_silent)
         orders = control(
-            front, records(archive), drills(self._watchdog.driller), duties(self._duty), silences(silencer)
+            front,
+            records(archive),
+            drills(self._watchdog.driller),
+            duties(self._duty),
+            silences(silencer),
+            letter_orders(self._letters),
         )
-        for app, listener in zip((portal(front, hosts), callbacks(front)), faces[:2], strict=True):
+        for app, listener in zip((portal(front, hosts, self._letters), callbacks(front)), faces[:2], strict=True):
             await stack.enter_async_context(serve(app, listener))
         # On our own socket nobody is hung up on: a purge of years of records takes minutes.
         await stack.enter_async_context(serve(orders, faces[2], answering=_OWN_WORK))

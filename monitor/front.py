@@ -8,12 +8,11 @@ from datetime import datetime
 
 from alerts.clock import Clock
 from alerts.composer import Composer
-from alerts.delivery import AttemptState
 from alerts.desk import Desks
 from alerts.dispatcher import Dispatcher
 from alerts.event import Acknowledge, Correct, Release
 from alerts.exchange import Exchange
-from alerts.gateway import Answer, Content, Desk, Dispatches, Incoming, Refused
+from alerts.gateway import Answer, Content, Desk, Incoming, Refused
 from alerts.incident import Incident
 from monitor.config.problem import Problem
 from monitor.lines import callback_base
@@ -154,24 +153,6 @@ class Front:
         if found is None:
             return None
         return await self._dispatcher.submit(Correct(incident_id=found.id, at=self._clock.now(), by=by, why=why))
-
-    async def dispatched(self, notice_id: int, by: str) -> str | None:
-        """Record that a clerk posted a letter; return what is wrong, or `None`."""
-        try:
-            async with self._store.reading() as ledger:
-                notice = await ledger.notice(notice_id)
-        except LookupError:
-            return f"there is no notice {notice_id}; `pantau notices` lists them"
-        last = notice.last_attempt
-        if last is None or last.state not in {AttemptState.ACCEPTED, AttemptState.SENT}:
-            return f"notice {notice_id} does not lie in a tray: it is {notice.state}"
-        gateway: object = self._exchange[last.gateway].gateway if last.gateway in self._exchange else None
-        if not isinstance(gateway, Dispatches):
-            return f"notice {notice_id} went by {notice.channel}: there is nothing to post"
-        if not await gateway.dispatch(last.reference):
-            return f"the letter of notice {notice_id} is not in the tray any more"
-        await self._dispatcher.note_dispatch(last.reference, by)
-        return None
 
     async def numbered(self, number: str) -> Incident | None:
         """Return the incident that people quote as *number*."""

@@ -12,6 +12,7 @@ from pydantic import Field
 from alerts.brief import Brief
 from alerts.contact import Contact
 from alerts.notice import Office
+from alerts.office_hours import OfficeHours
 from alerts.oncall import Rota
 from monitor.config.announcement import AnnouncementSettings
 from monitor.config.calendar import CalendarOverrides, CalendarSettings
@@ -66,9 +67,13 @@ class Agency(Section):
         """Return the agency as notices quote it."""
         return self.office.build(short=self.agency, name=self.name, domain=self.domains[0])
 
+    def build_hours(self, shared: Shared) -> OfficeHours:
+        """Return when its offices are open."""
+        return self._calendar(shared).build(self._zone(shared))
+
     def build_people(self, shared: Shared) -> dict[str, Contact]:
         """Return the contacts of its own, by key."""
-        hours = self._calendar(shared).build(self._zone(shared))
+        hours = self.build_hours(shared)
         return {key: contact.build(key, hours) for key, contact in self.contacts.items()}
 
     def build_rotas(self, shared: Shared) -> dict[str, Rota]:

@@ -65,6 +65,7 @@ EVENTS = {
     "declared a false alarm": "Diisytiharkan sebagai penggera palsu",
     "receipt confirmed": "Notis disahkan telah didengar",
     "attempt written": "Percubaan direkodkan sebelum penghantaran",
+    "letter printed": "Surat telah dicetak",
     "letter dispatched": "Surat telah dipos",
     "nobody is on call": "Tiada pegawai bertugas",
     "notice held": "Notis ditangguhkan oleh had penghantaran",

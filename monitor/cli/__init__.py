@@ -9,11 +9,11 @@ from monitor.cli import (
     audit,
     check,
     correct,
-    dispatched,
     dossier,
     drill,
     incidents,
     letter,
+    letters,
     notices,
     oncall,
     override,
@@ -52,7 +52,6 @@ for command in (
     release,
     correct,
     letter,
-    dispatched,
     dossier,
     drill,
     reload,
@@ -61,6 +60,7 @@ for command in (
     name = command.__name__.rsplit(".", 1)[-1]
     app.command(name)(getattr(command, name))
 app.add_typer(audit.app, name="audit")
+app.add_typer(letters.app, name="letters")
 app.add_typer(override.app, name="override")
 app.add_typer(silence.app, name="silence")
 if demo is not None:

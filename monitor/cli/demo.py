@@ -170,7 +170,7 @@ async def _show(directory: Path, url: str, world: Stage, stopping: asyncio.Event
                     console.print(line, markup=False, highlight=False)
             before = state
             with suppress(httpx.HTTPError, OSError):
-                await post_letters(directory / "state" / CONTROL_SOCKET, url, datetime.now(UTC))
+                await post_letters(directory / "state" / CONTROL_SOCKET, datetime.now(UTC))
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await stopping.wait()

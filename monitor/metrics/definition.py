@@ -130,6 +130,9 @@ class Definitions:
         start_at_zero(self.notices_held, Channel, Brake)
         meaning = "Age of the oldest notice that is due and not sent; 0 when there is none."
         self.oldest_pending = gauge("notice_oldest_pending_seconds", meaning)
+        self.letters = gauge("letters_waiting", "Letters in the trays, by how far they have come.", "step")
+        meaning = "Letters that should have been posted: a workday has gone by since they were laid in the tray."
+        self.letters_overdue = gauge("letters_overdue", meaning)
         meaning = "Rotas that were to tell somebody and had nobody on call."
         self.nobody_on_call = self._many("counter", "nobody_on_call_total", meaning)
         meaning = "How long nobody is on call in the next seven days."

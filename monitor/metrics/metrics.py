@@ -18,6 +18,7 @@ from alerts.audit import Head
 from alerts.channel import Channel
 from alerts.delivery import NoticeState
 from alerts.notice import Purpose
+from alerts.paper import WAITING, LetterStep
 from monitor.metrics.checks import CheckSeries
 from monitor.metrics.definition import (
     AGENCY_DIRECTIONS,
@@ -263,6 +264,18 @@ class Metrics:
     def notices_held(self, channel: Channel, brake: Brake, notices: int) -> None:
         """Count notices that a budget has begun to hold back."""
         self._all.notices_held.labels(channel, brake).inc(notices)
+
+    def letters_known(self, steps: Mapping[LetterStep, int] | None, *, overdue: int) -> None:
+        """Show how many letters wait in the trays, and how many are late; `None`: nobody knows."""
+        if steps is None:
+            self._all.letters_overdue.set(math.nan)
+        else:
+            self._all.letters_overdue.set(overdue)
+        for step in WAITING:
+            if steps is None:
+                self._all.letters.remove(step)
+            else:
+                self._all.letters.labels(step).set(steps.get(step, 0))
 
     def nobody_on_call(self, agency: str, rotas: int) -> None:
         """Count rotas that an incident was to tell somebody by, and that had nobody on call."""

@@ -17,6 +17,7 @@ from monitor.store.claims import SqlClaims
 from monitor.store.database import Database
 from monitor.store.duty import SqlDuty
 from monitor.store.incidents import SqlIncidents
+from monitor.store.letters import SqlLetters
 from monitor.store.responses import SqlResponses
 from monitor.store.set_back import SqlSetBack
 from monitor.store.silences import SqlSilences
@@ -44,7 +45,7 @@ class SqlStore:
             yield SqlLedger(connection)
 
 
-class SqlLedger(SqlIncidents, SqlAttempts, SqlSilences, SqlClaims, SqlSetBack):
+class SqlLedger(SqlIncidents, SqlAttempts, SqlLetters, SqlSilences, SqlClaims, SqlSetBack):
     """`alerts.store.Ledger` inside one transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:

@@ -341,6 +341,16 @@ attempt = Table(
     Index("ix_attempt_gateway_started_at", "gateway", "state", "started_at"),
 )
 
+#: What a clerk has done with a letter: printed and posted it, each once. Who says so first is written down.
+letter_handling = Table(
+    "letter_handling",
+    metadata,
+    Column("attempt_id", ForeignKey("attempt.id"), primary_key=True),
+    Column("step", String(16), primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("by", String(200), nullable=False),
+)
+
 #: Which short code tells, on a person's phone, which notice their SMS is about.
 response_code = Table(
     "response_code",

@@ -13,7 +13,7 @@ from monitor.overview import IncidentView, NoticeView, view_incident
 from monitor.web.away import store_away
 from monitor.web.portal import reload_response
 from monitor.web.source import Source
-from monitor.web.word import Id, Why, Word, unreadable
+from monitor.web.word import Why, Word, unreadable
 
 
 class Reason(Word):
@@ -50,12 +50,6 @@ def control(source: Source, *parts: APIRouter) -> FastAPI:
         if before is not None and (problem := _not_correctable(before, source.now())):
             raise HTTPException(409, problem)
         return _shown(await source.correct(number, reason.by, reason.why), number)
-
-    @app.post("/notices/{notice_id}/dispatched")
-    async def dispatched(notice_id: Id, word: Word) -> None:
-        problem = await source.dispatched(notice_id, word.by)
-        if problem is not None:
-            raise HTTPException(409, problem)
 
     @app.post("/reload")
     async def reload(word: Word | None = None) -> Response:

@@ -160,6 +160,11 @@ def _clock(moment: datetime | None) -> str:
     return moment.astimezone(_ZONE).strftime("%d/%m %H:%M:%S") if moment else ""
 
 
+def _minute(moment: datetime) -> str:
+    """Return Malaysian time, as in 24/11/2026 14:05."""
+    return moment.astimezone(_ZONE).strftime("%d/%m/%Y %H:%M")
+
+
 def _matter(matter: Matter) -> str:
     return MATTERS[matter]
 
@@ -174,6 +179,7 @@ def _check(kind: str) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "clock": _clock,
+    "minute": _minute,
     "matter": _matter,
     "verdict": _verdict,
     "check": _check,

@@ -1,6 +1,7 @@
 """The listener for people and for Prometheus.
 
-It changes nothing but the reading of the configuration, and acknowledges for programs that have a token.
+It changes nothing but the reading of the configuration, acknowledges for programs that have a token, and takes a clerk's
+word for a letter.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from monitor.overview import AgencyView, CheckView, IncidentView, NoticeView
 from monitor.own_health import PartView
 from monitor.web.away import store_away
 from monitor.web.board import AgencyList, Board, Body
+from monitor.web.letters import Tray, letter_pages
 from monitor.web.notice import notice_pages
 from monitor.web.orders import orders
 from monitor.web.page import FILTERS
@@ -42,8 +44,11 @@ SECURITY_HEADERS = {
 }
 
 
-def portal(source: Source, hosts: Sequence[str]) -> FastAPI:
-    """Build the portal. *hosts*: the Host names it answers to, which keeps strangers' pages from reading it."""
+def portal(source: Source, hosts: Sequence[str], tray: Tray | None = None) -> FastAPI:
+    """Build the portal. *hosts*: the Host names it answers to, which keeps strangers' pages from reading it.
+
+    *tray*: the letters, for their clerk's page.
+    """
     app = FastAPI(
         title="Pantau",
         version=version("pantau"),
@@ -62,6 +67,8 @@ def portal(source: Source, hosts: Sequence[str]) -> FastAPI:
     templates = page_templates()
     app.include_router(_pages(source, templates))
     app.include_router(notice_pages(source, templates))
+    if tray is not None:
+        app.include_router(letter_pages(tray, templates))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return app
 

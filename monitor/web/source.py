@@ -68,8 +68,5 @@ class Source(Protocol):
     async def correct(self, number: str, by: str, why: str) -> Incident | None:
         """Declare an incident a false alarm; `None`: no such incident."""
 
-    async def dispatched(self, notice_id: int, by: str) -> str | None:
-        """Record that a clerk posted a letter; return what is wrong, or `None`."""
-
     def now(self) -> datetime:
         """Return the present moment."""

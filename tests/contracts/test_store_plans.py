@@ -37,6 +37,7 @@ from alerts.escalation import facts
 from alerts.event import Resolve
 from alerts.incident import Incident, apply
 from alerts.notice import Language, Plan, Purpose
+from alerts.paper import Handling, LetterStep
 from alerts.store import Entry, PinEntry, SmsNumber
 from monitor.judging.health import Health
 from monitor.store import audit, purge
@@ -161,6 +162,8 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         attempt = await ledger.add_attempt(delivery, "sms", T0, look_at=T0 + MINUTE, response="1")
         await ledger.save_attempt(replace(attempt, state=AttemptState.ACCEPTED, provider_id="x"))
         await ledger.attempt(attempt.reference)
+        await ledger.handle_letter(attempt.id, LetterStep.PRINTED, Handling(by="x", at=T0))
+        await ledger.letters(["sms"], T0 - DAY)
         await ledger.add_notice(third, draft(third, "c"), T0)
         for each in incidents:
             await ledger.incident(each.id)

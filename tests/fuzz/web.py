@@ -12,6 +12,7 @@ import httpx
 from alerts.documents.printable import printable, unprintable
 from alerts.gateways.tray import _slug
 from monitor.web.control import control
+from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
 from tests.fuzz.target import TURN, Target
 from tests.unit.monitor.web.source import TOKEN, Service
@@ -28,7 +29,7 @@ def _order(octets: bytes) -> None:
 def _served() -> tuple[Service, tuple[Any, Any]]:
     """Return a service and the applications over it: making those takes longer than all that is done with them."""
     service = Service()
-    return service, (portal(service, _HOSTS), control(service))
+    return service, (portal(service, _HOSTS), control(service, letter_orders(service)))
 
 
 async def _ordered(octets: bytes) -> None:
@@ -42,7 +43,7 @@ async def _ordered(octets: bytes) -> None:
         (
             f"/incidents/{number}/acknowledge",
             f"/incidents/{number}/correct",
-            f"/notices/{number}/dispatched",
+            f"/notices/{number}/posted",
             "/reload",
         ),
     )

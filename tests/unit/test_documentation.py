@@ -23,6 +23,7 @@ from alerts.drill import ExerciseState
 from alerts.gateway import ErrorClass
 from alerts.incident import TRANSITIONS, IncidentState
 from alerts.notice import Matter, Plan, Purpose
+from alerts.paper import LetterStep
 from alerts.urgency import Urgency
 from monitor.cli import app
 from monitor.judging.health import Health
@@ -52,6 +53,7 @@ CLOSED_SETS: dict[str, type[StrEnum]] = {
     "AttemptState": AttemptState,
     "IncidentState": IncidentState,
     "Purpose": Purpose,
+    "LetterStep": LetterStep,
     "ErrorClass": ErrorClass,
     "Urgency": Urgency,
     "Brake": Brake,

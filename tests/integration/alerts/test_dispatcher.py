@@ -20,6 +20,7 @@ from alerts.gateway import AckResult, ErrorClass, Heard, Progress, Report
 from alerts.incident import IncidentState
 from alerts.move import DeliveryPolicy
 from alerts.notice import Language, Matter, Purpose
+from alerts.paper import LetterStep
 from tests.integration.alerts.station import HANG, LOST_ANSWER, NOT_REACHED, Scripted, Station, station_at
 from tests.unit.alerts.people import (
     BRIEF,
@@ -323,11 +324,11 @@ async def test_a_letter_that_a_clerk_has_posted_is_followed_by_another(station: 
     await station.release()
     reference = station.tray.orders[0].reference
     station.tray.taken[reference] = Progress.SENT
-    await station.dispatcher.note_dispatch(reference, "Kerani Contoh")
+    assert await station.dispatcher.note_letter(reference, LetterStep.POSTED, "Kerani Contoh") is None
     await station.resolve()
 
     assert station.tray.sent == [f"outage to {LETTER.number}", f"recovery to {LETTER.number}"]
-    await station.dispatcher.note_dispatch("no such letter", "Kerani Contoh")
+    assert await station.dispatcher.note_letter("no such letter", LetterStep.POSTED, "Kerani Contoh") is None
 
 
 async def test_posted_letters_do_not_keep_an_incident_busy_for_ever(station: Station) -> None:

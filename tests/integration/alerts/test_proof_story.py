@@ -76,7 +76,7 @@ async def live_through_an_outage(town: Town) -> None:
     town.gets_fax("JCM-01")
     town.gets_letter("JCM-01")
     letter = next(n for n in await town.notices() if n.channel is Channel.LETTER)
-    assert await town.front.dispatched(letter.id, CLERK) is None
+    assert await town.posts(letter.id, CLERK)
     await town.resolve()
     for person in (town.siti, town.ravi):
         await person.gets("PULIH")
@@ -214,7 +214,7 @@ async def test_nothing_is_purged_before_its_time_or_while_it_is_owed_and_then_wi
     assert await archive.purge(town.clock.now() - YEAR, authority, ARCHIVIST) == "0/0/0"
     assert await archive.dossier("JCM-01", ARCHIVIST) is not None
     letter = [n for n in await town.notices() if n.channel is Channel.LETTER][-1]
-    assert await town.front.dispatched(letter.id, CLERK) is None
+    assert await town.posts(letter.id, CLERK)
     await town.settle()
     assert await archive.purge(trigger().at - YEAR, authority, ARCHIVIST) == "0/0/0"
 

@@ -15,9 +15,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, cast
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 
+from alerts.calendar import Calendar
 from alerts.composer import WordingComposer
 from alerts.delivery import Notice
 from alerts.desk import Desks
@@ -27,6 +29,8 @@ from alerts.exchange import Exchange, Line
 from alerts.gateways.tray import Place
 from alerts.gateways.twilio_sms import Replies
 from alerts.notice import Office
+from alerts.office_hours import OfficeHours
+from alerts.paper import LetterStep
 from alerts.pin import PinBook
 from alerts.poller import Poller
 from alerts.store import StoreAway
@@ -39,6 +43,7 @@ from monitor.lab.carrier.carrier import Carrier
 from monitor.lab.faxservice import api as fax_api
 from monitor.lab.faxservice.service import FaxService
 from monitor.lab.serving import serve
+from monitor.letters import Letters, Noted
 from monitor.metrics import Metrics
 from monitor.noticeboard import Noticeboard
 from monitor.probing.window import Once, Stretch, Window
@@ -87,6 +92,7 @@ class Town(Station):
         #: Whom drills try, and when they are held by themselves.
         self.trainees: list[Trainee] = []
         self.drill_hours: Window = NEVER
+        self.clerks_hours = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
         self._made: list[Line] = []
         super().__init__(database)
         self.store.trouble = StoreAway("disk full")
@@ -157,6 +163,14 @@ class Town(Station):
             clock=self.clock,
         )
         self.front.just_before = {}
+        self.letters = Letters(
+            store=self.store_itself,
+            exchange=self.exchange,
+            dispatcher=self.dispatcher,
+            metrics=self.metrics,
+            clock=self.clock,
+            hours=lambda _: self.clerks_hours,
+        )
 
     def _roster(self) -> Roster:
         return Roster(
@@ -266,6 +280,16 @@ class Town(Station):
     def gets_letter(self, *words: str, place: Place = Place.TRAY) -> str:
         """Expect a letter that lies in the tray, or where it went from there; return its text."""
         return self.outside.expect_letter(place, *words)
+
+    async def posts(self, notice_id: int, by: str) -> bool:
+        """Let a clerk post a letter and say so; return whether nobody had said so before."""
+        return await self.handles(notice_id, LetterStep.POSTED, by) == by
+
+    async def handles(self, notice_id: int, step: LetterStep, by: str) -> str:
+        """Let a clerk print or post a letter and say so; return who is written down as having done it."""
+        noted = await self.letters.note(notice_id, step, by)
+        assert isinstance(noted, Noted), noted
+        return noted.by
 
     def tray_letters(self, place: Place) -> int:
         """Return how many letters lie there."""

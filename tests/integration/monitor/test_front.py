@@ -13,7 +13,9 @@ from pydantic import SecretStr
 
 from alerts.delivery import AttemptState
 from alerts.gateway import Progress
+from alerts.paper import LetterStep
 from monitor.front import Front
+from monitor.letters import Letters, Noted
 from monitor.watch import Watch
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.people import trigger
@@ -48,6 +50,17 @@ def test_a_program_is_known_by_its_whole_token_and_by_nothing_else(tmp_path: Pat
         assert known.program(stranger) is None, stranger
 
 
+def letters(station: Station) -> Letters:
+    return Letters(
+        store=cast(Any, station.store._inner),
+        exchange=station.exchange,
+        dispatcher=station.dispatcher,
+        metrics=cast(Any, None),
+        clock=station.clock,
+        hours=cast(Any, None),
+    )
+
+
 async def test_a_letter_that_lies_in_its_tray_is_posted_once_and_nothing_else_is(station: Station) -> None:
     posted: list[str] = []
 
@@ -59,14 +72,18 @@ async def test_a_letter_that_lies_in_its_tray_is_posted_once_and_nothing_else_is
     station.tray.dispatch = dispatch  # type: ignore[attr-defined]
     await station.submit(trigger())
     await station.release()
-    service = front(station)
+    service = letters(station)
     notices = {notice.channel: notice for notice in await station.notices()}
     letter, sms = notices["letter"], notices["sms"]  # type: ignore[index]
-    assert await service.dispatched(999, "Devi Contoh") == "there is no notice 999; `pantau notices` lists them"
-    assert await service.dispatched(sms.id, "Devi Contoh") == f"notice {sms.id} went by sms: there is nothing to post"
+    for step in (LetterStep.PRINTED, LetterStep.POSTED):
+        said = await service.note(999, step, "Devi Contoh")
+        assert said == "there is no notice 999; `pantau letters list` lists the letters"
+        said = await service.note(sms.id, step, "Devi Contoh")
+        assert said == f"notice {sms.id} went by sms: there is nothing to print or post"
     assert posted == []
 
-    assert await service.dispatched(letter.id, "Devi Contoh") is None
+    noted = await service.note(letter.id, LetterStep.POSTED, "Devi Contoh")
+    assert noted == Noted(by="Devi Contoh", at=station.clock.now(), anew=True)
     (after,) = [notice for notice in await station.notices() if notice.id == letter.id]
     assert after.last_attempt is not None
     assert (posted, after.last_attempt.state) == ([after.last_attempt.reference], AttemptState.SENT)
@@ -78,5 +95,5 @@ async def test_a_letter_that_was_taken_back_does_not_lie_in_a_tray(station: Stat
     (letter,) = [notice for notice in await station.notices() if notice.channel == "letter"]
     await station.advance(timedelta(minutes=1))
     await station.resolve()
-    said = await front(station).dispatched(letter.id, "Devi Contoh")
-    assert said == f"notice {letter.id} does not lie in a tray: it is withdrawn"
+    said = await letters(station).note(letter.id, LetterStep.POSTED, "Devi Contoh")
+    assert said == f"the letter of notice {letter.id} was taken back, because the matter was over: do not post it"

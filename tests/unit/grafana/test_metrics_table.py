@@ -15,6 +15,7 @@ from alerts.channel import Channel
 from alerts.delivery import NoticeState
 from alerts.drill import ExerciseState
 from alerts.notice import Purpose
+from alerts.paper import WAITING
 from monitor.metrics import DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS, Metrics
 from monitor.metrics.definition import HOPS, RECEIVERS
 from monitor.watchdog.liveness import Ailment
@@ -65,6 +66,7 @@ def test_every_closed_set_of_label_values_is_documented() -> None:
         "state": set(NoticeState),
         "cause": set(OWN_FAULTS),
         "brake": set(Brake),
+        "step": set(WAITING),
         "lapse": set(Lapse),
         "unheard": set(Unheard),
         "ailment": set(Ailment),

@@ -21,9 +21,10 @@ from monitor.cli.option import login_name
 from monitor.cli.service import ask, belongs_to_another
 from monitor.config.problem import Problem, Severity
 from monitor.overview import IncidentView, NoticeView
+from monitor.web.letters import letter_orders
 from tests.unit.alerts.people import FAX, SMS_SITI, T0, incident
 from tests.unit.monitor.cli.office import Office
-from tests.unit.monitor.web.source import Service
+from tests.unit.monitor.web.source import LETTERS, Service
 
 COMMANDS = [
     ("incidents",),
@@ -31,7 +32,8 @@ COMMANDS = [
     ("ack", "JCM-01"),
     ("release", "JCM-01"),
     ("correct", "JCM-01", "--why", "silap"),
-    ("dispatched", "7"),
+    ("letters", "list"),
+    ("letters", "posted", "7"),
     ("reload",),
 ]
 COMMAND = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -82,7 +84,8 @@ async def test_a_service_that_breaks_is_said_to_have_broken(office: Office, word
         def __getattribute__(self, name: str) -> object:
             raise RuntimeError("kata-laluan-contoh")
 
-    async with office.open(Broken()):
+    broken = Broken()
+    async with office.open(broken, letter_orders(broken)):
         code, said = await office.ask(*words)
 
     assert code == 1
@@ -221,11 +224,35 @@ async def test_a_name_that_is_too_long_is_refused_in_words(office: Office) -> No
     assert "by: String should have at most 100 characters" in said
 
 
-async def test_a_letter_is_recorded_as_posted_or_it_is_said_why_not(office: Office) -> None:
-    async with office.open(Service()):
-        assert await office.ask("dispatched", "7") == (0, "The letter of notice 7 is recorded as posted.\n")
-    async with office.open(Service(wrong="there is no notice 7")):
-        assert await office.ask("dispatched", "7") == (1, "there is no notice 7\n")
+async def test_a_letter_is_recorded_as_posted_once_or_it_is_said_why_not(office: Office) -> None:
+    service = Service()
+    async with office.open(service, letter_orders(service)):
+        for deed in ("printed", "posted"):
+            said = f"The letter of notice 7 is recorded as {deed}.\n"
+            assert await office.ask("letters", deed, "7", "--by", "Kerani Contoh") == (0, said)
+            said = (
+                f"The letter of notice 7 was recorded as {deed} before, by Kerani Contoh at 24/11/2026 14:15. "
+                "Nothing is changed.\n"
+            )
+            assert await office.ask("letters", deed, "7", "--by", "Devi Contoh") == (0, said)
+    service = Service(wrong="there is no notice 7")
+    async with office.open(service, letter_orders(service)):
+        assert await office.ask("letters", "posted", "7") == (1, "there is no notice 7\n")
+
+
+async def test_the_letters_in_the_tray_are_listed_with_who_has_them_and_what_is_late(office: Office) -> None:
+    service = Service(in_the_tray=LETTERS)
+    async with office.open(service, letter_orders(service)):
+        code, said = await office.ask("letters", "list")
+
+    assert code == 0
+    first, second, third, fourth, *_ = [" ".join(line.split()) for line in said.splitlines()[1:]]
+    assert (
+        first == "7 JCM-01 outage Ketua Setiausaha, Kementerian Contoh 24/11/2026 14:15 25/11/2026 17:00 OVERDUE: laid"
+    )
+    assert second.endswith("OVERDUE: printed by Kerani Contoh, 24/11/2026 14:15")
+    assert third.endswith("posted by Kerani Contoh, 24/11/2026 14:15")
+    assert fourth.endswith("taken back: do not post what Kerani Contoh has printed")
 
 
 @pytest.mark.parametrize(

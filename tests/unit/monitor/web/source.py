@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -15,10 +15,12 @@ from alerts.delivery import Draft, NoticeState
 from alerts.event import Acknowledge, Correct, Release
 from alerts.gateway import Answer, Content, Incoming, SmsContent
 from alerts.incident import Incident, apply
-from alerts.notice import Addressee
+from alerts.notice import Addressee, Purpose
+from alerts.paper import WAITING, LetterStep
 from alerts.silence import Silence
 from monitor.config.problem import Problem
 from monitor.judging.health import Health
+from monitor.letters import LetterView, Noted
 from monitor.noticeboard import Overview
 from monitor.overview import (
     AgencyView,
@@ -61,6 +63,7 @@ class Service:
     answer: Answer | Exception | None = None
     heard: list[Incoming] = field(default_factory=list)
     wrong: str | None = None
+    in_the_tray: Sequence[LetterView] = ()
     orders: list[tuple[str, str]] = field(default_factory=list)
     name: str = "Jabatan Contoh Malaysia"
     why: str = "554 spam"
@@ -163,9 +166,16 @@ class Service:
         self.incident = apply(self.incident, event)
         return self.incident
 
-    async def dispatched(self, notice_id: int, by: str) -> str | None:
-        self.orders.append((str(notice_id), by))
-        return self.wrong
+    async def letters(self) -> Sequence[LetterView]:
+        return self.in_the_tray
+
+    async def note(self, notice_id: int, step: LetterStep, by: str) -> Noted | str:
+        if self.wrong is not None:
+            return self.wrong
+        before = next((each for number, each in self.orders if number == f"{step} {notice_id}"), None)
+        if before is None:
+            self.orders.append((f"{step} {notice_id}", by))
+        return Noted(by=before or by, at=self.moment, anew=before is None)
 
     def now(self) -> datetime:
         return self.moment
@@ -197,3 +207,30 @@ async def client(app: Any, **headers: str) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as web:
         yield web
+
+
+def letter(notice_id: int, step: LetterStep, **more: Any) -> LetterView:
+    """Return a letter that was laid in the tray at T0, and should have been posted by the end of the day after."""
+    return LetterView(
+        id=notice_id,
+        incident="JCM-01",
+        agency="JCM",
+        purpose=Purpose.OUTAGE,
+        to="Ketua Setiausaha, Kementerian Contoh",
+        step=step,
+        laid_at=T0,
+        post_by=datetime(2026, 11, 25, 9, 0, tzinfo=UTC),
+        overdue=step in WAITING,
+        **more,
+    )
+
+
+_PRINTED = {"printed_at": T0, "printed_by": "Kerani Contoh"}
+#: One of each kind.
+LETTERS = (
+    letter(7, LetterStep.LAID),
+    letter(8, LetterStep.PRINTED, **_PRINTED),
+    letter(9, LetterStep.POSTED, **_PRINTED, posted_at=T0, posted_by="Kerani Contoh"),
+    letter(10, LetterStep.TAKEN_BACK, **_PRINTED, taken_back_at=T0),
+    letter(11, LetterStep.TAKEN_BACK, taken_back_at=T0),
+)

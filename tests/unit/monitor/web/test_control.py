@@ -93,17 +93,6 @@ async def test_an_order_needs_a_name_and_nothing_else(word: dict[str, str]) -> N
         assert (await web.post("/incidents/JCM-01/acknowledge", json=word)).status_code == 422
 
 
-@pytest.mark.parametrize(("wrong", "status"), [(None, 200), ("notice 7 does not lie in a tray", 409)])
-async def test_a_letter_is_posted_or_it_is_said_why_not(wrong: str | None, status: int) -> None:
-    service = Service(wrong=wrong)
-    async with client(control(service)) as web:
-        answer = await web.post("/notices/7/dispatched", json={"by": "Kerani Contoh"})
-
-    assert answer.status_code == status
-    assert answer.json() == (None if wrong is None else {"detail": wrong})
-    assert service.orders == [("7", "Kerani Contoh")]
-
-
 async def test_a_refused_configuration_is_answered_with_its_problems() -> None:
     problem = Problem(file="pantau.yaml", message="is no known key", severity=Severity.ERROR)
     async with client(control(Service(problems=[problem]))) as web:

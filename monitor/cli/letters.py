@@ -1,0 +1,72 @@
+"""`pantau letters`: what lies in the tray, and who has printed and posted it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
+from monitor.cli.service import ask
+from monitor.cli.table import day_and_time, show
+
+app = typer.Typer(help="The letters in the tray: print, sign and post them, and record it here.", no_args_is_help=True)
+
+Notice = Annotated[int, typer.Argument(help="As `pantau letters list` shows it.")]
+
+
+@app.command("list")
+def list_(config: Config = DEFAULT_CONFIG) -> None:
+    """List what lies in the tray, oldest first, and what has left it of late. Times are Malaysian."""
+    show(
+        ["Id", "Incident", "Purpose", "To", "Laid", "Post by", "State"],
+        (
+            [
+                str(each["id"]),
+                each["incident"],
+                each["purpose"],
+                each["to"],
+                day_and_time(each["laid_at"]),
+                day_and_time(each["post_by"]),
+                _state(each),
+            ]
+            for each in ask(config, "GET", "/letters")
+        ),
+        nothing="No letter lies in the tray.",
+    )
+
+
+@app.command()
+def printed(notice: Notice, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
+    """Record that a letter was printed."""
+    _record("printed", notice, by, config)
+
+
+@app.command()
+def posted(notice: Notice, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
+    """Record that a letter was posted: from now on its recipient is owed a recovery letter."""
+    _record("posted", notice, by, config)
+
+
+def _record(deed: str, notice: int, by: str, config: Config) -> None:
+    noted = ask(config, "POST", f"/notices/{notice}/{deed}", {"by": by or login_name()})
+    if noted["anew"]:
+        typer.echo(f"The letter of notice {notice} is recorded as {deed}.")
+    else:
+        before = f"{noted['by']} at {day_and_time(noted['at'])}"
+        typer.echo(f"The letter of notice {notice} was recorded as {deed} before, by {before}. Nothing is changed.")
+
+
+def _state(letter: dict[str, Any]) -> str:
+    match letter["step"]:
+        case "posted" if letter["posted_by"]:
+            return f"posted by {letter['posted_by']}, {day_and_time(letter['posted_at'])}"
+        case "taken_back" if letter["printed_by"]:
+            return f"taken back: do not post what {letter['printed_by']} has printed"
+        case "taken_back":
+            return "taken back"
+        case "printed":
+            state = f"printed by {letter['printed_by']}, {day_and_time(letter['printed_at'])}"
+        case step:
+            state = str(step)
+    return f"OVERDUE: {state}" if letter["overdue"] else state

@@ -1,0 +1,136 @@
+"""Letters, for the clerk who prints and posts them: a page with buttons, a list for programs, and the command line's orders.
+
+The page needs no script. A button sends a form; a page of a stranger's, open in the clerk's browser, could send one
+here too, so what does not come from our own page is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Protocol
+from urllib.parse import parse_qs, urlsplit
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
+from jinja2 import Environment
+from pydantic import ValidationError
+
+from alerts.paper import WAITING, LetterStep
+from monitor.letters import LetterView, Noted
+from monitor.web.word import Id, Word
+
+#: A name and what a browser makes of it.
+_LARGEST_FORM = 4096
+
+
+class Deed(StrEnum):
+    """What a clerk can say of a letter, as an address has it."""
+
+    PRINTED = "printed"
+    POSTED = "posted"
+
+    @property
+    def step(self) -> LetterStep:
+        """Return the step that it is."""
+        return LetterStep(self)
+
+
+class Tray(Protocol):
+    """The letters of the running service (`monitor.letters.Letters`)."""
+
+    async def letters(self) -> Sequence[LetterView]:
+        """Return what lies in the trays, and what has left them of late."""
+
+    async def note(self, notice_id: int, step: LetterStep, by: str) -> Noted | str:
+        """Write down, once, that a clerk has printed or posted a letter."""
+
+
+def letter_orders(tray: Tray) -> APIRouter:
+    """Build what the command line asks and orders."""
+    router = APIRouter()
+
+    @router.get("/letters")
+    async def letters() -> list[LetterView]:
+        return list(await tray.letters())
+
+    @router.post("/notices/{notice_id}/{deed}")
+    async def handled(notice_id: Id, deed: Deed, word: Word) -> Noted:
+        noted = await tray.note(notice_id, deed.step, word.by)
+        if isinstance(noted, str):
+            raise HTTPException(409, noted)
+        return noted
+
+    return router
+
+
+def letter_pages(tray: Tray, templates: Environment) -> APIRouter:
+    """Build the clerk's page, and the list for programs."""
+    router = APIRouter()
+
+    @router.get(
+        "/api/v1/letters", tags=["state"], summary="The letters in the trays, and those that have left them of late"
+    )
+    async def listed() -> list[LetterView]:
+        return list(await tray.letters())
+
+    @router.get("/letters", include_in_schema=False)
+    async def page() -> Response:
+        return await shown()
+
+    @router.post("/letters/{notice_id}/{deed}", include_in_schema=False)
+    async def handled(notice_id: Id, deed: Deed, request: Request) -> Response:
+        if not _is_from_our_page(request):
+            return PlainTextResponse("only from the page of letters itself\n", status_code=403)
+        name = await _name_in(request)
+        if name is None:
+            return await shown("Tulis nama tuan/puan dahulu.", "Write your name first.", status=422)
+        noted = await tray.note(notice_id, deed.step, name)
+        if isinstance(noted, str):
+            return await shown("Surat ini tidak boleh dicatatkan lagi.", noted, status=409)
+        # So that a page that is loaded again does not order again.
+        return RedirectResponse("/letters", status_code=303)
+
+    async def shown(problem: str = "", problem_en: str = "", *, status: int = 200) -> Response:
+        letters = await tray.letters()
+        waiting = [each for each in letters if each.step in WAITING]
+        page = templates.get_template("letters.html").render(
+            problem=problem,
+            problem_en=problem_en,
+            waiting=waiting,
+            # A letter that nobody has printed needs nobody's hand when it is taken back.
+            stopped=[each for each in letters if each.step is LetterStep.TAKEN_BACK and each.printed_at],
+            posted=[each for each in letters if each.step is LetterStep.POSTED],
+        )
+        return HTMLResponse(page, status_code=status, headers=_MAY_SEND_FORMS)
+
+    return router
+
+
+#: As the portal's, with forms; and with the sender's origin, which tells our own page from a stranger's.
+_MAY_SEND_FORMS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+}
+
+
+def _is_from_our_page(request: Request) -> bool:
+    """Whether a form was sent by a page of ours: browsers say so, and tools must."""
+    if (site := request.headers.get("sec-fetch-site")) is not None:
+        return site == "same-origin"
+    return urlsplit(request.headers.get("origin", "")).netloc == request.headers.get("host", "")
+
+
+async def _name_in(request: Request) -> str | None:
+    """Return the name that was written into the form; `None`: none, or none that can be read."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LARGEST_FORM:
+            return None
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
+        return Word(by=fields.get("by", [""])[0]).by
+    except (ValidationError, ValueError):
+        return None

@@ -1,0 +1,145 @@
+"""Stories with paper: a clerk prints, signs and posts what lies in the tray, and says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import pytest
+
+from alerts.channel import Channel
+from alerts.delivery import Notice
+from alerts.gateways.tray import Place
+from alerts.paper import LetterStep
+from alerts.store import StoreAway
+from monitor.lab.clerk import post_letters
+from monitor.web.control import control
+from monitor.web.letters import letter_orders
+from monitor.web.serving import open_unix, serve
+from tests.integration.alerts.test_escalation_story import BY_SMS, OUTSIDE, told_by
+from tests.integration.alerts.town import Town
+from tests.unit.alerts.people import MINUTE, trigger
+
+pytestmark = pytest.mark.story
+
+HOUR = timedelta(hours=1)
+LATE = "pantau_letters_overdue"
+LAID = 'pantau_letters_waiting{step="laid"}'
+PRINTED = 'pantau_letters_waiting{step="printed"}'
+
+
+class Away:
+    """A store that cannot be read."""
+
+    def reading(self) -> NoReturn:
+        raise StoreAway("disk full")
+
+
+async def announced(town: Town) -> Notice:
+    """Let an outage be announced, and return the letter that lies in the tray."""
+    await town.submit(trigger(brief=told_by(BY_SMS, announcement=OUTSIDE)))
+    await town.siti.gets("AMARAN")
+    await town.release()
+    town.gets_fax("JCM-01")
+    town.gets_letter("JCM-01")
+    return next(n for n in await town.notices() if n.channel is Channel.LETTER)
+
+
+async def recovered(town: Town) -> None:
+    await town.resolve()
+    await town.siti.gets("PULIH")
+    town.gets_fax("pulih")
+
+
+async def said_by_clerks(town: Town) -> Counter[str]:
+    return Counter(event for event in await town.journal() if event.startswith("letter "))
+
+
+async def test_a_letter_is_printed_and_posted_once_each_and_who_comes_second_hears_who_was_first(
+    either_town: Town,
+) -> None:
+    town = either_town
+    letter = await announced(town)
+    (lying,) = await town.letters.letters()
+    assert (lying.step, lying.to) == (LetterStep.LAID, "Ketua Setiausaha, Kementerian Contoh")
+
+    for step in (LetterStep.PRINTED, LetterStep.POSTED):
+        await town.advance(MINUTE)
+        assert await town.handles(letter.id, step, "Kerani Contoh") == "Kerani Contoh"
+        for _ in range(3):
+            assert await town.handles(letter.id, step, "Devi Contoh") == "Kerani Contoh"
+    # Two at the same desk at the same moment, and a service that has just started.
+    town.restart()
+    both = await asyncio.gather(*(town.handles(letter.id, LetterStep.POSTED, by) for by in ("Devi", "Ravi")))
+    assert both == ["Kerani Contoh"] * 2
+
+    assert await said_by_clerks(town) == {"letter printed": 1, "letter dispatched": 1}
+    assert town.tray_letters(Place.DISPATCHED) == 1
+    (gone,) = await town.letters.letters()
+    assert (gone.step, gone.printed_by, gone.posted_by) == (LetterStep.POSTED, "Kerani Contoh", "Kerani Contoh")
+    assert gone.posted_at == gone.laid_at + 2 * MINUTE
+
+    await recovered(town)
+    town.gets_letter("pulih")
+
+
+async def test_a_letter_that_nobody_posts_is_late_when_the_next_workday_is_over(town: Town) -> None:
+    letter = await announced(town)
+    # Tuesday, a quarter past two in the afternoon.
+    await town.letters.count()
+    assert [town.value(series) for series in (LAID, PRINTED, LATE)] == [1, 0, 0]
+    assert await town.handles(letter.id, LetterStep.PRINTED, "Kerani Contoh") == "Kerani Contoh"
+    await town.later(26 * HOUR)
+    await town.letters.count()
+    assert [town.value(series) for series in (LAID, PRINTED, LATE)] == [0, 1, 0]
+    await town.later(HOUR)
+    await town.letters.count()
+    assert town.value(LATE) == 1
+    assert [each.overdue for each in await town.letters.letters()] == [True]
+
+    assert await town.posts(letter.id, "Kerani Contoh")
+    await town.letters.count()
+    assert [town.value(series) for series in (LAID, PRINTED, LATE)] == [0, 0, 0]
+    await recovered(town)
+    town.gets_letter("pulih")
+
+
+async def test_what_was_printed_and_is_taken_back_is_not_to_be_posted(town: Town) -> None:
+    letter = await announced(town)
+    assert await town.handles(letter.id, LetterStep.PRINTED, "Kerani Contoh") == "Kerani Contoh"
+    await recovered(town)
+
+    (stopped,) = await town.letters.letters()
+    assert (stopped.step, stopped.printed_by, stopped.overdue) == (LetterStep.TAKEN_BACK, "Kerani Contoh", False)
+    said = await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
+    assert said == f"the letter of notice {letter.id} was taken back, because the matter was over: do not post it"
+    assert await said_by_clerks(town) == {"letter printed": 1}
+    assert (town.tray_letters(Place.TRAY), town.tray_letters(Place.WITHDRAWN)) == (0, 1)
+
+
+async def test_while_the_store_is_away_no_letter_is_said_to_wait_for_nobody(town: Town) -> None:
+    await announced(town)
+    await town.letters.count()
+    assert town.value(LAID) == 1
+    town.letters._store = cast(Any, Away())
+    with pytest.raises(StoreAway):
+        await town.letters.count()
+    shown = town.metrics.render().decode()
+    assert not any(f"\n{series}" in shown for series in (LAID, PRINTED, LATE))
+
+
+async def test_the_clerk_of_the_demo_writes_each_letter_down_once_however_often_it_looks(
+    town: Town, tmp_path: Path
+) -> None:
+    await announced(town)
+    path = tmp_path / "control.sock"
+    async with serve(control(cast(Any, town.front), letter_orders(town.letters)), open_unix(path)):
+        for _ in range(60):
+            town.clock.moment += timedelta(seconds=1)
+            await post_letters(path, town.clock.now())
+    assert await said_by_clerks(town) == {"letter printed": 1, "letter dispatched": 1}
+    await recovered(town)
+    town.gets_letter("pulih")

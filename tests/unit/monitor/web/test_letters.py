@@ -1,0 +1,137 @@
+"""The clerk's page: letters with buttons that need no script, and nothing that a stranger's page can press."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import httpx
+import pytest
+
+from monitor.web.control import control
+from monitor.web.letters import letter_orders
+from monitor.web.portal import portal
+from tests.unit.monitor.web.source import LETTERS, Service, client
+
+HOSTS = ["localhost"]
+OURS = {"Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
+
+
+class Forms(HTMLParser):
+    """Finds where the buttons lead, and whether there is a script."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.actions: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.actions += [value or "" for name, value in attrs if name == "formaction"]
+
+
+async def page_of(service: Service) -> httpx.Response:
+    async with client(portal(service, HOSTS, service)) as web:
+        return await web.get("/letters")
+
+
+async def test_the_page_shows_what_waits_what_is_late_and_what_is_not_to_be_posted() -> None:
+    answer = await page_of(Service(in_the_tray=LETTERS))
+    page = " ".join(answer.text.split())
+
+    found = Forms(answer.text)
+    assert found.actions == ["/letters/7/printed", "/letters/7/posted", "/letters/8/posted"]
+    assert "script" not in found.tags
+    assert page.count("LEWAT: sepatutnya dipos sebelum 25/11/2026 17:00") == 2
+    assert "Dicetak oleh Kerani Contoh, 24/11/2026 14:15" in page
+    # The one that was printed; of the other nobody has a print.
+    assert len(re.findall("ditarik balik 24/11", page)) == 1
+    assert answer.headers["content-security-policy"].count("form-action 'self'") == 1
+    assert "script-src" not in answer.headers["content-security-policy"]
+
+
+async def test_an_empty_tray_says_so() -> None:
+    assert "Tiada surat yang menunggu." in (await page_of(Service())).text
+
+
+@pytest.mark.parametrize("deed", ["printed", "posted"])
+async def test_a_button_writes_down_who_has_done_it_and_leads_back_to_the_page(deed: str) -> None:
+    service = Service(in_the_tray=LETTERS)
+    async with client(portal(service, HOSTS, service)) as web:
+        answer = await web.post(f"/letters/7/{deed}", content="by=Kerani+Contoh", headers=OURS)
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/letters")
+    assert service.orders == [(f"{deed} 7", "Kerani Contoh")]
+
+
+async def test_a_browser_that_names_the_page_it_comes_from_is_enough() -> None:
+    service = Service()
+    async with client(portal(service, HOSTS, service)) as web:
+        for origin, status in (("http://localhost", 303), ("http://localhost:9", 403), ("https://jahat.contoh", 403)):
+            answer = await web.post("/letters/7/posted", content="by=Kerani", headers={"Origin": origin})
+            assert answer.status_code == status, origin
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "none"}],
+    ids=str,
+)
+async def test_a_strangers_page_presses_no_button(headers: dict[str, str]) -> None:
+    service = Service(in_the_tray=LETTERS)
+    async with client(portal(service, HOSTS, service)) as web:
+        answer = await web.post("/letters/7/posted", content="by=Kerani", headers=headers)
+    assert (answer.status_code, service.orders) == (403, [])
+
+
+@pytest.mark.parametrize(
+    "form", ["", "by=", "by=+++", "by=%00", "by=" + "x" * 101, "by=" + "x" * 9000, "by=%1b[2J", "&".join(["a=1"] * 20)]
+)
+async def test_without_a_name_that_can_be_kept_nothing_is_written_down(form: str) -> None:
+    service = Service(in_the_tray=LETTERS)
+    async with client(portal(service, HOSTS, service)) as web:
+        answer = await web.post("/letters/7/posted", content=form, headers=OURS)
+    assert (answer.status_code, service.orders) == (422, [])
+    assert "Tulis nama tuan/puan dahulu." in answer.text
+
+
+async def test_why_a_letter_cannot_be_posted_is_said_on_the_page_and_is_no_markup() -> None:
+    service = Service(in_the_tray=LETTERS, wrong="<script>alert(1)</script>")
+    async with client(portal(service, HOSTS, service)) as web:
+        answer = await web.post("/letters/7/posted", content="by=Kerani", headers=OURS)
+    assert answer.status_code == 409
+    assert "&lt;script&gt;" in answer.text
+    assert "script" not in Forms(answer.text).tags
+
+
+@pytest.mark.parametrize("path", ["/letters/0/posted", "/letters/x/posted", "/letters/7/withdrawn", "/letters/7/laid"])
+async def test_what_is_no_letter_or_no_step_of_a_clerk_is_refused(path: str) -> None:
+    service = Service()
+    async with client(portal(service, HOSTS, service)) as web:
+        assert (await web.post(path, content="by=Kerani", headers=OURS)).status_code in {404, 422}
+    assert service.orders == []
+
+
+async def test_a_program_reads_the_letters_and_the_control_socket_takes_orders() -> None:
+    service = Service(in_the_tray=LETTERS)
+    async with client(portal(service, HOSTS, service)) as web:
+        listed = (await web.get("/api/v1/letters")).json()
+    assert [(each["id"], each["step"], each["overdue"]) for each in listed[:2]] == [
+        (7, "laid", True),
+        (8, "printed", True),
+    ]
+    async with client(control(service, letter_orders(service))) as web:
+        assert (await web.get("/letters")).json() == listed
+        first = (await web.post("/notices/7/posted", json={"by": "Kerani Contoh"})).json()
+        again = (await web.post("/notices/7/posted", json={"by": "Devi Contoh"})).json()
+    assert (first["anew"], again["anew"], again["by"]) == (True, False, "Kerani Contoh")
+
+
+@pytest.mark.parametrize(("wrong", "status"), [(None, 200), ("notice 7 does not lie in a tray", 409)])
+async def test_a_letter_is_posted_or_it_is_said_why_not(wrong: str | None, status: int) -> None:
+    service = Service(wrong=wrong)
+    async with client(control(service, letter_orders(service))) as web:
+        answer = await web.post("/notices/7/posted", json={"by": "Kerani Contoh"})
+    assert answer.status_code == status
+    assert wrong is None or answer.json() == {"detail": wrong}
