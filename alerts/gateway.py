@@ -273,6 +273,9 @@ class Dispatches(Protocol):
         From then on `check` says SENT and `withdraw` finds nothing to take.
         """
 
+    async def tidy(self) -> None:
+        """Remove what a process left half-written that was killed. Raise `DeliveryError`."""
+
 
 @runtime_checkable
 class Listens(Protocol):

@@ -121,7 +121,7 @@ class App:
             self._reloader.retirement.keep_closing(),
             self._watchdog.run(),
             self._duty.keep_counting(),
-            self._letters.keep_counting(),
+            self._letters.keep_in_order(),
             history.keep_writing(),
             keep_house(Retention(self._database), self._keep, self._clock),
             self._chain.keep(),

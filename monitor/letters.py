@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -14,7 +15,7 @@ from alerts.clock import Clock
 from alerts.delivery import AttemptState
 from alerts.dispatcher import Dispatcher
 from alerts.exchange import Exchange
-from alerts.gateway import Dispatches
+from alerts.gateway import DeliveryError, Dispatches
 from alerts.notice import Purpose
 from alerts.office_hours import OfficeHours
 from alerts.paper import LetterStep, TrayLetter, post_by
@@ -117,9 +118,22 @@ class Letters:
             return Noted(by=before.by, at=before.at, anew=False)
         return Noted(by=by, at=self._clock.now(), anew=True)
 
-    async def keep_counting(self) -> NoReturn:
-        """Show Prometheus what waits in the trays, until cancelled."""
-        await keep_doing("letters", self.count, EVERY)
+    async def keep_in_order(self) -> NoReturn:
+        """Clear what was left half-written in the trays, and show Prometheus what waits there, until cancelled."""
+        await keep_doing("letters", self.look, EVERY)
+
+    async def look(self) -> None:
+        """Do both once."""
+        await self.tidy()
+        await self.count()
+
+    async def tidy(self) -> None:
+        """Clear what was left half-written in the trays. One that cannot be reached is told of when a letter is laid."""
+        for line in self._exchange:
+            gateway: object = line.gateway
+            if isinstance(gateway, Dispatches):
+                with suppress(DeliveryError):
+                    await gateway.tidy()
 
     async def count(self) -> None:
         """Show what waits in the trays, and what is late; nothing while the store cannot say."""

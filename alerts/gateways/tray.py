@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import re
 import tempfile
@@ -86,6 +87,10 @@ class Tray:
         """Note that a clerk has sent the letter off; return whether it was there, or had been noted before."""
         return await asyncio.to_thread(self._move, reference, Place.DISPATCHED)
 
+    async def tidy(self) -> None:
+        """Remove what was left half-written by a process that was killed."""
+        await asyncio.to_thread(self._clear)
+
     async def hear(self, incoming: Incoming, desk: Desk) -> Answer:  # noqa: ARG002 - a directory calls nobody
         raise Refused(404, "a tray has no callbacks")
 
@@ -103,6 +108,18 @@ class Tray:
         except OSError as error:
             raise _unusable(error) from None
         return _report(order.reference, Place.TRAY, units=content.pages)
+
+    def _clear(self) -> None:
+        try:
+            leftovers = list(self._directory.glob(".*_*.part"))
+        except OSError as error:
+            raise _unusable(error) from None
+        for leftover in leftovers:
+            # Gone meanwhile, somebody else's, or on a share that knows no locks: it lies there, and nobody prints it.
+            with contextlib.suppress(OSError), leftover.open("rb") as file:
+                # Whoever still writes it, another process too, has the lock; a death gives it back.
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                leftover.unlink()
 
     def _look(self, reference: str) -> tuple[Place, Path] | None:
         """Return where the letter lies. The places it moves to are read last, so a moving letter is not missed."""
@@ -142,12 +159,15 @@ def _write_whole(final: Path, reference: str, pdf: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{reference}_", suffix=".part", dir=final.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The clerk is in the service's group; mkstemp lets only the service read.
             os.fchmod(file.fileno(), 0o640)
             file.write(pdf)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).rename(final)
+            # While the lock is held: what has no lock is cleared away.
+            Path(temporary).rename(final)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -1,6 +1,7 @@
 """Letters in a tray: whole or not at all, once, and never without a trace."""
 
 import asyncio
+import fcntl
 import signal
 import subprocess
 import sys
@@ -163,3 +164,30 @@ async def test_killed_before_the_rename_leaves_no_letter_and_the_next_try_clears
     assert await tray.find(order()) == Absent(certain=True)
     await tray.send(order())
     assert files(tmp_path) == [NAME]
+
+
+@pytest.mark.crash
+async def test_what_a_killed_process_left_half_written_is_cleared_away_when_the_next_one_looks(
+    tray: Tray, tmp_path: Path
+) -> None:
+    program = KILLED_BEFORE_THE_RENAME.format(tests=str(Path(__file__).parent), directory=str(tmp_path))
+    await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], check=False, timeout=30)
+    assert [name.endswith(".part") for name in files(tmp_path)] == [True]
+    await tray.tidy()
+    assert files(tmp_path) == []
+
+
+async def test_what_somebody_writes_just_now_is_left_to_them(tray: Tray, tmp_path: Path) -> None:
+    await tray.send(order("d1-1"))
+    theirs = tmp_path / "letters" / ".d2-1_x.part"
+    with theirs.open("wb") as writing:
+        fcntl.flock(writing, fcntl.LOCK_EX)
+        await tray.tidy()
+        assert theirs.exists()
+    await tray.tidy()
+    assert files(tmp_path) == [NAME.replace("d42-1", "d1-1")]
+
+
+async def test_a_tray_that_is_not_there_yet_is_tidy(tray: Tray, tmp_path: Path) -> None:
+    await tray.tidy()
+    assert files(tmp_path) == []
