@@ -55,13 +55,20 @@ class VoiceContent:
     scripts: tuple[Script, ...]
 
 
+#: What the line above a fax page holds: more is cut by machines, in the middle of a number.
+SENDER_LINE = 50
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageContent:
-    """A fax page or a letter as PDF/A-2a, with its title for the tray and the fax header."""
+    """A fax page or a letter as PDF/A-2a, with its title for the tray."""
 
     pdf: bytes = field(repr=False)
     title: str
     pages: int
+    #: Who sends it, for the line that a fax machine prints above each page: a name and a number, whole, at most
+    #: `SENDER_LINE` characters; "" when nobody is named.
+    sender: str = ""
 
 
 Content = SmsContent | VoiceContent | PageContent

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from alerts.documents.printable import Json
+from alerts.documents.printable import Json, printable
+from alerts.gateway import SENDER_LINE
 from alerts.notice import Language, Office
 from alerts.wording.texts import Wording
 
@@ -20,6 +21,17 @@ def letterhead(office: Office, wording: Wording, language: Language) -> dict[str
             if value.strip()
         ],
     }
+
+
+def sender_line(office: Office) -> str:
+    """Return the line that a fax machine prints above each page: "Jabatan Contoh Malaysia 03-0000 3001".
+
+    What does not fit is not cut: the short name takes the place of the long one, and then the number goes.
+    """
+    number = office.fax.strip() or office.telephone.strip()
+    lines = (f"{office.name} {number}", f"{office.short} {number}", office.name, office.short)
+    whole = (printable(line) for line in lines)
+    return next((line for line in whole if 0 < len(line) <= SENDER_LINE), "")
 
 
 def on_behalf(office: Office, wording: Wording, language: Language) -> str:

@@ -113,7 +113,6 @@ class SinchFax:
             "from": self._from,
             "files": [{"file": base64.b64encode(content.pdf).decode(), "fileType": "PDF"}],
             "labels": {_LABEL: order.reference},
-            "headerText": content.title[:50],
             "headerPageNumbers": True,
             "headerTimeZone": "Asia/Kuala_Lumpur",
             # The page is black on white text: half-tones would blur it and take longer.
@@ -121,6 +120,8 @@ class SinchFax:
             "imageConversionMethod": "MONOCHROME",
             "maxRetries": self._retries,
         }
+        if content.sender:
+            fax["headerText"] = content.sender
         if self._callback_base:
             fax["callbackUrl"] = _with_login(f"{self._callback_base}/done/{order.reference}", self._callback_login)
             fax["callbackUrlContentType"] = "application/json"

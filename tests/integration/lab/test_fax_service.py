@@ -22,7 +22,12 @@ from monitor.lab.serving import serve
 
 NUMBER = "+60300000201"
 SECRET = "rahsia-panggil-balik"
-PAGE = PageContent(pdf=b"%PDF-1.7\n<< /Type /Pages >> << /Type /Page >>\n%%EOF\n", title="Gangguan " * 10, pages=1)
+PAGE = PageContent(
+    pdf=b"%PDF-1.7\n<< /Type /Pages >> << /Type /Page >>\n%%EOF\n",
+    title="Gangguan " * 10,
+    pages=1,
+    sender="JCM 03-0000 3001",
+)
 
 
 @dataclass(kw_only=True)
@@ -78,7 +83,7 @@ async def test_a_fax_arrives_whole_and_is_reported_once(world: World) -> None:
     assert report.progress is Progress.ACCEPTED
     assert (heard.progress, heard.units, heard.provider_id) == (Progress.DELIVERED, 1, report.provider_id)
     assert machine.received == [PAGE.pdf]
-    assert seen == [f"{NUMBER} {PAGE.title[:50]}"]
+    assert seen == [f"{NUMBER} {PAGE.sender}"]
     assert world.service.errors == []
 
 

@@ -3,12 +3,13 @@
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from alerts.documents.fax import fax_data
 from alerts.documents.render import fax
-from alerts.gateway import PageContent
+from alerts.gateway import SENDER_LINE, PageContent
 from alerts.notice import Addressee, Facts, Matter, Plan, Purpose
 from tests.unit.alerts.documents.pages import (
     BARE,
@@ -146,3 +147,26 @@ def test_every_row_of_the_cover_has_a_value() -> None:
     for rows in (data["fields"], data["remarks"]):
         assert isinstance(rows, list)
         assert all(field["value"] for row in rows for field in row)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "Jabatan Contoh Malaysia 03-0000 3001"),
+        ({"fax": ""}, "Jabatan Contoh Malaysia 03-0000 3000"),
+        ({"fax": "", "telephone": ""}, "Jabatan Contoh Malaysia"),
+        ({"name": "Jabatan Contoh Pembangunan Wilayah Malaysia"}, "JCM 03-0000 3001"),
+        ({"fax": "03-0000 3001, 03-0000 3002 dan 03-0000 3003 (24 jam)"}, "Jabatan Contoh Malaysia"),
+        ({"name": "Jabatan \u202eContoh\n"}, "Jabatan Contoh 03-0000 3001"),
+    ],
+)
+def test_above_each_page_stand_the_agencys_name_and_number_and_neither_is_cut(
+    changes: dict[str, Any], line: str
+) -> None:
+    page = fax(replace(FACTS, office=replace(OFFICE, **changes)), MINISTRY, WORDING)
+    assert page.sender == line
+    assert len(line) <= SENDER_LINE
+
+
+def test_the_longest_name_and_number_still_say_who_it_is() -> None:
+    assert fax(LONG, LONG_ADDRESSEE, WORDING).sender == "SEKTORAWAM1 03-0000 3001"

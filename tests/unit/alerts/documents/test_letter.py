@@ -1,5 +1,6 @@
 """The letter a clerk would sign, and that fits the envelope."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -263,3 +264,22 @@ def test_a_site_may_add_items_of_its_own(tmp_path: Path) -> None:
 
 def test_an_office_of_the_least_data_is_still_one_page() -> None:
     assert letter(replace(BARE, office=JCM), Addressee(title="", organisation="Pejabat"), WORDING).pages == 1
+
+
+@pytest.mark.parametrize("purpose", [Purpose.OUTAGE, Purpose.RECOVERY, Purpose.CORRECTION])
+def test_the_last_paragraph_is_set_to_both_margins_like_the_others_and_none_beyond(
+    purpose: Purpose, tmp_path: Path
+) -> None:
+    facts = next(each for each in situations() if each.purpose is purpose and each.plan is Plan.ANNOUNCEMENT)
+    page = letter(replace(facts, office=OFFICE), MINISTRY, WORDING)
+    words = boxes(page, tmp_path)
+    lines: dict[int, float] = {}
+    for _, _, top, right, _ in words:
+        lines[round(top)] = max(right, lines.get(round(top), 0))
+    assert max(lines.values()) <= 185.1
+    closing = next(top for word, left, top, *_ in words if word == "Sekian,")
+    number = max(top for word, left, top, *_ in words if re.fullmatch(r"\d\.", word) and top < closing)
+    body = sorted(top for top in lines if number - 1 <= top < closing - 1)
+    # The last line of a paragraph may end where it likes.
+    assert len(body) > 1
+    assert [lines[top] for top in body[:-1] if lines[top] < 184.4] == []

@@ -1,9 +1,11 @@
 """What every PDF promises: the archive's standard, the same bytes, and nothing read as markup."""
 
 import re
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from pypdf.generic import DictionaryObject, PdfObject, StreamObject
@@ -57,6 +59,16 @@ def test_a_page_declares_its_standards_and_its_language(render: Render) -> None:
         "<pdfuaid:part>1</pdfuaid:part>",
     ):
         assert declared in metadata
+
+
+@every
+def test_a_reader_has_nothing_to_complain_of(render: Render, tmp_path: Path) -> None:
+    pdf = tmp_path / "page.pdf"
+    pdf.write_bytes(render(FACTS, MINISTRY, WORDING).pdf)
+    for program in (["pdfinfo"], ["pdftotext"]):
+        asked = subprocess.run([*program, pdf], check=True, capture_output=True, text=True)
+        assert asked.stderr == ""
+    assert "Suspects:        no" in subprocess.run(["pdfinfo", pdf], check=True, capture_output=True, text=True).stdout
 
 
 @every
