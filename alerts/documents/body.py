@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from alerts.documents.printable import Json
-from alerts.notice import Facts, Language, Plan, Purpose
+from alerts.notice import Addressee, Facts, Language, Plan, Purpose
 from alerts.wording.key import key
 from alerts.wording.texts import Wording
 from alerts.wording.values import Values, for_page
 
 #: Between a list item's label and its text: "faks : 03-..."
 _LABEL_END = " : "
+_COMMON = frozenset({"Tuan", "Puan", "Encik", "Cik"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +56,9 @@ def marks(facts: Facts, wording: Wording) -> list[Json]:
     return [wording.say(language, "letter.label.drill") for language in (Language.MALAY, Language.ENGLISH)]
 
 
-def letter_body(facts: Facts, language: Language, wording: Wording) -> Body:
+def letter_body(facts: Facts, addressee: Addressee, language: Language, wording: Wording) -> Body:
     """Return what the letter tells. Raise `ValueError` for an announcement of what is never announced."""
-    values = dict(for_page(facts, language))
+    values = {**for_page(facts, language), "you": _you(addressee, language)}
     values["enquiries"] = wording.say(language, "letter.enquiries", values)
     section = _section(facts, "letter")
     return Body(
@@ -67,9 +68,9 @@ def letter_body(facts: Facts, language: Language, wording: Wording) -> Body:
     )
 
 
-def fax_body(facts: Facts, language: Language, wording: Wording) -> Body:
+def fax_body(facts: Facts, addressee: Addressee, language: Language, wording: Wording) -> Body:
     """Return what the fax tells in one language. Raise `ValueError` as `letter_body` does."""
-    values = for_page(facts, language)
+    values = {**for_page(facts, language), "you": _you(addressee, language)}
     return Body(
         title=wording.say(language, f"{_section(facts, 'fax')}.title", values),
         opening="",
@@ -77,18 +78,27 @@ def fax_body(facts: Facts, language: Language, wording: Wording) -> Body:
     )
 
 
-def _section(facts: Facts, kind: str) -> str:
-    return f"{kind}.staff" if _is_heard(facts) else f"{kind}.{facts.purpose}"
+def _you(addressee: Addressee, language: Language) -> str:
+    """Return how a text speaks to whom its salutation greets: "tuan/puan", or "YBhg. Datuk"."""
+    if language is not Language.MALAY:
+        return "you"
+    greeting = addressee.salutation.strip().rstrip(",").strip() or Addressee(title="", organisation="").salutation
+    # A common form of address is written small in a sentence, and a title is not.
+    return "/".join(each.lower() if each in _COMMON else each for each in greeting.rstrip(",").split("/"))
 
 
-def _is_heard(facts: Facts) -> bool:
-    """Whether the page prints what a call would say; a drill speaks of the letter or the fax that it tests."""
+def _is_to_staff(facts: Facts) -> bool:
+    """Whether the page says what an officer would have heard; a drill says of every page that it is one."""
     return facts.plan is Plan.ESCALATION and facts.purpose is not Purpose.DRILL
+
+
+def _section(facts: Facts, kind: str) -> str:
+    return f"{kind}.staff" if _is_to_staff(facts) else f"{kind}.{facts.purpose}"
 
 
 def _paragraphs(facts: Facts, language: Language, wording: Wording, kind: str, values: Values) -> tuple[Paragraph, ...]:
     situation = key(facts)
-    if _is_heard(facts):
+    if _is_to_staff(facts):
         # Staff read on paper what they would have heard, with the moments in figures.
         texts = wording.say_all(language, f"call.{situation}", values)
     else:

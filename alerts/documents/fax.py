@@ -15,7 +15,7 @@ MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
 def fax_data(facts: Facts, addressee: Addressee, wording: Wording) -> dict[str, Json]:
     """Return what `fax.typ` prints."""
     office = facts.office
-    bodies = {language: fax_body(facts, language, wording) for language in (MALAY, ENGLISH)}
+    bodies = {language: fax_body(facts, addressee, language, wording) for language in (MALAY, ENGLISH)}
     return {
         "lang": subtag(MALAY),
         "title": bodies[MALAY].title,

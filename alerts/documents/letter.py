@@ -21,7 +21,7 @@ def letter_data(facts: Facts, addressee: Addressee, wording: Wording, language: 
     an attachment (MyPPSM, PO.1.1.1).
     """
     office = facts.office
-    body = letter_body(facts, language, wording)
+    body = letter_body(facts, addressee, language, wording)
     attach = office.english_attachment and language is Language.MALAY
     attention = addressee.attention.strip()
 
@@ -47,7 +47,7 @@ def letter_data(facts: Facts, addressee: Addressee, wording: Wording, language: 
         "unsigned": wording.say(language, "letter.unsigned") if office.unsigned else "",
         "copies": {"label": label("copies"), "lines": present(*office.copies)},
         "notice": {"label": label("notice"), "value": facts.number},
-        "attachments": [_translation(facts, wording)] if attach else [],
+        "attachments": [_translation(facts, addressee, wording)] if attach else [],
     }
 
 
@@ -86,13 +86,13 @@ def _salutation(addressee: Addressee, wording: Wording, language: Language) -> s
     return addressee.salutation
 
 
-def _translation(facts: Facts, wording: Wording) -> dict[str, Json]:
+def _translation(facts: Facts, addressee: Addressee, wording: Wording) -> dict[str, Json]:
     english = Language.ENGLISH
     return {
         "lang": subtag(english),
         "mark": wording.say(Language.MALAY, "letter.label.attachment"),
         "heading": wording.say(Language.MALAY, "letter.translation"),
-        **_body(letter_body(facts, english, wording)),
+        **_body(letter_body(facts, addressee, english, wording)),
         "closing": wording.say(english, "letter.closing"),
         "notes": [
             {"lang": subtag(language), "text": f"({wording.say(language, 'letter.translation_note')})"}

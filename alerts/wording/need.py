@@ -34,7 +34,9 @@ def _moments(*names: str) -> frozenset[str]:
 
 _SMS = frozenset({"agency", "number", "began", "noticed"})
 _CALL = frozenset({"agency", "agency_name"}) | _moments("began", "noticed")
-_PAGE = frozenset({"agency", "agency_name", "agency_capitals", "domain", "number"}) | _moments("began", "noticed")
+_PAGE = frozenset({"agency", "agency_name", "agency_capitals", "domain", "number", "you"}) | _moments(
+    "began", "noticed"
+)
 _PAGE_MAYBE = frozenset(
     {"reference", "first_date", "address", "telephone", "fax", "hours"}
     | {"contact_name", "contact_post", "contact_telephone"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,12 @@ from monitor.config.provision import Provision
 from monitor.config.rota import RotaSettings
 
 _A_DAY = timedelta(days=1)
+
+#: What a letter calls somebody whose office or person has a style; "Datuk Bandar" is an office.
+_HONORIFIC = re.compile(
+    r"\b(?:YAB|YAM|YM|YB|YBhg)\b\.?(?: (?:Tan Sri|Tun|Dato'?|Datuk|Datin)\b)?"
+    r"|\b(?:Tan Sri|Datin|Dato'|Datuk)(?! Bandar)(?:\b|(?<='))"
+)
 
 _EXAMPLES = {
     Channel.SMS: "sms: 010-000 0000",
@@ -164,6 +171,12 @@ def _check_addresses(recipient: RecipientSettings, findings: Findings, path: Pat
             check_number(number, channel, findings, (*path, channel.value))
     check_extension(recipient.extension, recipient.voice, findings, path, "voice")
     check_postal(recipient.address, findings, (*path, "address"))
+    if (style := _HONORIFIC.search(recipient.title)) and "salutation" not in recipient.model_fields_set:
+        findings.warning(
+            (*path, "title"),
+            f"bears the style '{style[0]}', and pages greet with '{recipient.salutation}'",
+            f'salutation: "{style[0]},"',
+        )
 
 
 def _check_channels(channels: tuple[Channel, ...], provision: Provision, findings: Findings, path: Path) -> None:

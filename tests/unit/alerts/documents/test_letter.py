@@ -1,14 +1,17 @@
 """The letter a clerk would sign, and that fits the envelope."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from alerts.documents.letter import letter_data
-from alerts.documents.render import letter
+from alerts.documents.render import fax, letter
+from alerts.gateway import PageContent
 from alerts.notice import Addressee, Facts, Language, Matter, Plan, Purpose
+from alerts.wording.need import PRINTED
 from alerts.wording.texts import load
 from tests.unit.alerts.documents.pages import (
     BARE,
@@ -283,3 +286,43 @@ def test_the_last_paragraph_is_set_to_both_margins_like_the_others_and_none_beyo
     # The last line of a paragraph may end where it likes.
     assert len(body) > 1
     assert [lines[top] for top in body[:-1] if lines[top] < 184.4] == []
+
+
+@pytest.mark.parametrize(
+    ("salutation", "greeted", "said"),
+    [
+        ("Tuan/Puan,", "Tuan/Puan,", "Untuk makluman tuan/puan, perkhidmatan"),
+        ("", "Tuan/Puan,", "Untuk makluman tuan/puan, perkhidmatan"),
+        ("Puan,", "Puan,", "Untuk makluman puan, perkhidmatan"),
+        ("YBhg. Datuk,", "YBhg. Datuk,", "Untuk makluman YBhg. Datuk, perkhidmatan"),
+        ("YB Dato' Sri,", "YB Dato' Sri,", "kerjasama YB Dato' Sri dalam perkara ini"),
+        ("YBhg. Dato'/Tuan/Puan,", "YBhg. Dato'/Tuan/Puan,", "Untuk makluman YBhg. Dato'/tuan/puan, perkhidmatan"),
+    ],
+)
+def test_a_letter_speaks_to_whom_it_greets(salutation: str, greeted: str, said: str) -> None:
+    page = text(letter(FACTS, replace(MINISTRY, salutation=salutation), WORDING))
+    assert f" {greeted} PEMAKLUMAN" in page
+    assert said in page
+    if "uan" not in salutation.lower() and salutation:
+        assert "tuan/puan" not in page.lower()
+
+
+@pytest.mark.parametrize("purpose", list(PRINTED))
+@pytest.mark.parametrize("make", [letter, fax])
+def test_no_page_forgets_whom_it_greets(purpose: Purpose, make: Callable[..., PageContent]) -> None:
+    facts = next(each for each in situations(FACTS) if each.purpose is purpose and each.plan is Plan.ANNOUNCEMENT)
+    page = text(make(facts, replace(MINISTRY, salutation="YBhg. Datuk,"), WORDING))
+    assert "tuan" not in page.lower().replace("ramli", "")
+
+
+@pytest.mark.parametrize("make", [letter, fax])
+@pytest.mark.parametrize("plan", list(Plan))
+def test_a_drill_on_paper_speaks_of_paper_and_not_of_a_call(plan: Plan, make: Callable[..., PageContent]) -> None:
+    facts = next(each for each in situations(FACTS) if each.purpose is Purpose.DRILL and each.plan is plan)
+    page = text(make(facts, MINISTRY, WORDING))
+    assert "anggilan" not in page
+    assert "call " not in page.replace("please call", "")
+    assert ("Surat ini ialah sebahagian daripada latihan" if make is letter else "Faks ini menguji") in page
+    nobodys = replace(facts, office=replace(OFFICE, domain=""))
+    assert "()" not in (said := text(make(nobodys, MINISTRY, WORDING))), said
+    assert "(domain )" not in said

@@ -77,6 +77,13 @@ MISTAKES = [
             "postcode; write instead: 62000 PUTRAJAYA"
         ),
     ),
+    (
+        ("jabatan", "title: Ketua Setiausaha\n", "title: YBhg. Datuk Setiausaha\n"),
+        (
+            f"{_AGENCY}:30: warning: announcement.recipients.kementerian.title: bears the style 'YBhg. Datuk', and pages "
+            "greet with 'Tuan/Puan,'; write instead: salutation: \"YBhg. Datuk,\""
+        ),
+    ),
     # What pages print
     (
         ("jabatan", "  hours: 8.00 pagi - 5.00 petang\n", ""),
