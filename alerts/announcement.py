@@ -8,7 +8,7 @@ unless the agency has opted in to automatic release.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from alerts.channel import Channel
@@ -124,7 +124,7 @@ def _draft(incident: Incident, recipient: Recipient, address: Address, now: date
         purpose=Purpose.OUTAGE,
         person=recipient.key,
         language=recipient.language,
-        facts=facts(incident, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now),
+        facts=replace(facts(incident, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now), enclosure=1),
         expires_at=expiry(address, now),
         addresses=(address,),
         addressee=recipient.addressee,

@@ -8,7 +8,7 @@ same people get a correction, and no recovery besides.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from alerts.announcement import expiry
@@ -74,7 +74,7 @@ def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> It
             elif last.state in _UNDER_WAY:
                 continue
         if over and notice.purpose is Purpose.OUTAGE and notice.was_told:
-            draft = _last_word(incident, notice, now)
+            draft = _last_word(incident, notice, notices, now)
             if draft and draft.key not in told:
                 told.add(draft.key)
                 yield TellRecovery(draft)
@@ -102,7 +102,7 @@ def _is_doubtful(notice: Notice) -> bool:
     return any(a.state in {AttemptState.UNKNOWN, AttemptState.NO_TRACE} for d in notice.deliveries for a in d.attempts)
 
 
-def _last_word(incident: Incident, notice: Notice, now: datetime) -> Draft | None:
+def _last_word(incident: Incident, notice: Notice, notices: Sequence[Notice], now: datetime) -> Draft | None:
     purpose = Purpose.RECOVERY if incident.corrected_at is None else Purpose.CORRECTION
     if notice.plan is Plan.ESCALATION:
         key = f"{incident.id}/escalation/0.0.0/{purpose}/{notice.person}"
@@ -114,17 +114,26 @@ def _last_word(incident: Incident, notice: Notice, now: datetime) -> Draft | Non
         expires_at = expiry(notice.addresses[0], now)
     if not addresses:
         return None
+    told = facts(incident, notice.plan, purpose, now, first_noticed_at=notice.created_at)
+    if notice.plan is Plan.ANNOUNCEMENT:
+        told = replace(told, enclosure=1 + _sent_before(notice, purpose, notices))
     return Draft(
         key=key,
         plan=notice.plan,
         purpose=purpose,
         person=notice.person,
         language=notice.language,
-        facts=facts(incident, notice.plan, purpose, now, first_noticed_at=notice.created_at),
+        facts=told,
         expires_at=expires_at,
         addresses=addresses,
         addressee=notice.addressee,
     )
+
+
+def _sent_before(notice: Notice, purpose: Purpose, notices: Sequence[Notice]) -> int:
+    """Return how many notices an office outside has had on a channel before this one, whose own may be among them."""
+    same = (n for n in notices if n.plan is notice.plan and n.person == notice.person and n.channel is notice.channel)
+    return sum(n.purpose is not purpose for n in same)
 
 
 def _staff_addresses(incident: Incident, notice: Notice) -> tuple[Address, ...]:

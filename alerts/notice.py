@@ -68,7 +68,7 @@ class Office:
     hours_en: str = ""
     website: str = ""
     division: str = ""
-    #: The file reference a clerk has given for these letters, or "" (a line to fill in by hand).
+    #: The file that a clerk has given for these letters, without an enclosure number, or "" (a line to fill in by hand).
     reference: str = ""
     signatory_name: str = ""
     signatory_post: str = ""
@@ -118,6 +118,9 @@ class Facts:
     #: Date of the notice that a recovery or correction refers to.
     first_noticed_at: datetime | None = None
     ended_at: datetime | None = None
+    #: Which of the notices about the incident this is to an office outside, from 1: a page's reference ends with it, so
+    #: that no two letters of an office bear the same. 0: nobody has counted.
+    enclosure: int = 0
     #: For our own fault: what is affected, in the words of `monitor` ("peti rujukan A"); empty otherwise.
     subject: str = ""
     #: The same in English.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from alerts.documents.printable import Json
+from alerts.documents.sender import first_reference
 from alerts.notice import Addressee, Facts, Language, Plan, Purpose
 from alerts.wording.key import key
 from alerts.wording.texts import Wording
@@ -58,7 +59,7 @@ def marks(facts: Facts, wording: Wording) -> list[Json]:
 
 def letter_body(facts: Facts, addressee: Addressee, language: Language, wording: Wording) -> Body:
     """Return what the letter tells. Raise `ValueError` for an announcement of what is never announced."""
-    values = {**for_page(facts, language), "you": _you(addressee, language)}
+    values = {**for_page(facts, language), "you": _you(addressee, language), "reference": first_reference(facts)}
     values["enquiries"] = wording.say(language, "letter.enquiries", values)
     section = _section(facts, "letter")
     return Body(
@@ -70,7 +71,7 @@ def letter_body(facts: Facts, addressee: Addressee, language: Language, wording:
 
 def fax_body(facts: Facts, addressee: Addressee, language: Language, wording: Wording) -> Body:
     """Return what the fax tells in one language. Raise `ValueError` as `letter_body` does."""
-    values = {**for_page(facts, language), "you": _you(addressee, language)}
+    values = {**for_page(facts, language), "you": _you(addressee, language), "reference": first_reference(facts)}
     return Body(
         title=wording.say(language, f"{_section(facts, 'fax')}.title", values),
         opening="",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alerts.documents.body import Body, fax_body, marks, subtag
 from alerts.documents.printable import Json
-from alerts.documents.sender import letterhead, on_behalf, present
+from alerts.documents.sender import letterhead, on_behalf, present, reference
 from alerts.notice import Addressee, Facts, Language, Office, Plan, Purpose
 from alerts.wording import moment
 from alerts.wording.texts import Wording
@@ -51,7 +51,7 @@ def _fields(facts: Facts, addressee: Addressee, wording: Wording) -> list[Json]:
         (("to_fax", addressee.fax),),
         (("from", _joined(office.division, office.name)),),
         (("telephone", office.telephone), ("fax", office.fax)),
-        (("reference", office.reference),),
+        (("reference", reference(facts)),),
         (("notice", facts.number),),
     )
     return _rows(rows, wording)

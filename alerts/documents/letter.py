@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from alerts.documents.body import Body, letter_body, marks, subtag
 from alerts.documents.printable import Json
-from alerts.documents.sender import letterhead, on_behalf, present
+from alerts.documents.sender import letterhead, on_behalf, present, reference
 from alerts.notice import Addressee, Facts, Language, Office
 from alerts.wording import moment
 from alerts.wording.texts import Wording
@@ -33,7 +33,7 @@ def letter_data(facts: Facts, addressee: Addressee, wording: Wording, language: 
         "author": office.name,
         "marks": marks(facts, wording),
         "head": letterhead(office, wording, language),
-        "reference": {"label": label("reference"), "value": office.reference},
+        "reference": {"label": label("reference"), "value": reference(facts)},
         "date": {"label": label("date"), "value": moment.date(facts.noticed_at, language)},
         "addresses": _addresses(addressee),
         "attention": f"({label('attention')}: {attention})" if attention else "",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from alerts.documents.printable import Json, printable
 from alerts.gateway import SENDER_LINE
-from alerts.notice import Language, Office
+from alerts.notice import Facts, Language, Office, Purpose
 from alerts.wording.texts import Wording
+
+#: What a clerk may have written behind the file: the enclosure number of one letter.
+ENCLOSURE = re.compile(r"\s*\(\s*\d+\s*\)\s*$")
 
 
 def letterhead(office: Office, wording: Wording, language: Language) -> dict[str, Json]:
@@ -21,6 +26,27 @@ def letterhead(office: Office, wording: Wording, language: Language) -> dict[str
             if value.strip()
         ],
     }
+
+
+def reference(facts: Facts) -> str:
+    """Return the reference of a page: "JCM.100-1/9/1 (JCM-07/2)"; "" where a clerk fills it in.
+
+    The bracket holds the enclosure: the second that the office sends about JCM-07. A number of the file's own register is
+    the registry's to give.
+    """
+    return _enclosed(facts, facts.enclosure or (1 if facts.purpose is Purpose.OUTAGE else 2))
+
+
+def first_reference(facts: Facts) -> str:
+    """Return the reference of the first page about the incident, which the later ones cite."""
+    return _enclosed(facts, 1)
+
+
+def _enclosed(facts: Facts, enclosure: int) -> str:
+    file = ENCLOSURE.sub("", facts.office.reference).strip()
+    if not file:
+        return ""
+    return f"{file} ({facts.number})" if facts.purpose is Purpose.DRILL else f"{file} ({facts.number}/{enclosure})"
 
 
 def sender_line(office: Office) -> str:

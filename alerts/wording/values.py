@@ -33,7 +33,6 @@ def for_page(facts: Facts, language: Language) -> Values:
         "agency_capitals": office.name.upper(),
         "domain": office.domain,
         "number": facts.number,
-        "reference": office.reference,
         "first_date": moment.date(facts.first_noticed_at, language) if facts.first_noticed_at else "",
         "address": ", ".join(line.strip().rstrip(",") for line in office.address if line.strip()),
         "telephone": office.telephone,

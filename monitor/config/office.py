@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from alerts.channel import Channel
+from alerts.documents.sender import ENCLOSURE
 from alerts.notice import Office
 from monitor.config.findings import Findings
 from monitor.config.phone import is_possible
@@ -46,7 +47,8 @@ class OfficeSettings(Section):
     division: Line | None = None
     """The part of the office that speaks: "Bahagian Teknologi Maklumat"."""
     reference: Line | None = None
-    """The file reference a clerk has given for these letters; without it a line to fill in by hand is printed."""
+    """The file a clerk has given for these letters, such as "JCM.100-1/9/1"; the enclosure number is added. Without it a
+    line to fill in by hand is printed."""
     signatory: Signatory | None = None
     head: Line | None = None
     """Title of the head of department, printed after "b.p."; leave it out when the signatory is the head."""
@@ -109,6 +111,12 @@ def check_office(office: OfficeSettings, used: Iterable[Channel], findings: Find
     if pages and not office.fax:
         findings.warning((*path, "fax"), "is missing: recipients are told of no fax number", "fax: 03-1234 5678")
     check_postal(office.address, findings, (*path, "address"))
+    if office.reference and ENCLOSURE.search(office.reference):
+        findings.warning(
+            (*path, "reference"),
+            "ends with the enclosure number of one letter; each letter bears one of its own",
+            f"reference: {ENCLOSURE.sub('', office.reference)}",
+        )
     for field in ("telephone", "fax"):
         if (number := getattr(office, field)) and not is_possible(number):
             findings.warning((*path, field), f"'{number}' is not possible as a telephone number", "03-1234 5678")

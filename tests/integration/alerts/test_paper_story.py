@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -12,7 +13,9 @@ import pytest
 
 from alerts.channel import Channel
 from alerts.delivery import Notice
+from alerts.event import Correct
 from alerts.gateways.tray import Place
+from alerts.notice import Purpose
 from alerts.paper import LetterStep
 from alerts.store import StoreAway
 from monitor.lab.clerk import post_letters
@@ -143,3 +146,28 @@ async def test_the_clerk_of_the_demo_writes_each_letter_down_once_however_often_
     assert await said_by_clerks(town) == {"letter printed": 1, "letter dispatched": 1}
     await recovered(town)
     town.gets_letter("pulih")
+
+
+async def test_no_two_letters_about_an_outage_bear_the_same_reference_and_the_later_ones_cite_the_first(
+    town: Town,
+) -> None:
+    brief = told_by(BY_SMS, announcement=OUTSIDE)
+    brief = replace(brief, office=replace(brief.office, reference="JCM.100-1/9/1"))
+    await town.submit(trigger(brief=brief))
+    await town.siti.gets("AMARAN")
+    await town.release()
+    town.gets_fax("RUJ. KAMI / OUR REF. : JCM.100-1/9/1 (JCM-01/1)")
+    town.gets_letter("Ruj. Kami : JCM.100-1/9/1 (JCM-01/1)")
+    letter = next(n for n in await town.notices() if n.channel is Channel.LETTER)
+    assert await town.posts(letter.id, "Kerani Contoh")
+    await town.resolve()
+    await town.siti.gets("PULIH")
+    town.gets_fax("OUR REF. : JCM.100-1/9/1 (JCM-01/2)", "notis JCM-01 rujukan JCM.100-1/9/1 (JCM-01/1)")
+    recovery = next(n for n in await town.notices() if n.purpose is Purpose.RECOVERY and n.channel is Channel.LETTER)
+    town.gets_letter("Ruj. Kami : JCM.100-1/9/1 (JCM-01/2)", "surat JCM rujukan JCM.100-1/9/1 (JCM-01/1) bertarikh")
+    assert await town.posts(recovery.id, "Kerani Contoh")
+
+    await town.submit(Correct(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await town.siti.gets("PEMBETULAN")
+    town.gets_fax("PEMBETULAN", "OUR REF. : JCM.100-1/9/1 (JCM-01/3)", "rujukan JCM.100-1/9/1 (JCM-01/1)")
+    town.gets_letter("PEMBETULAN", "Ruj. Kami : JCM.100-1/9/1 (JCM-01/3)", "rujukan JCM.100-1/9/1 (JCM-01/1)")

@@ -36,7 +36,7 @@ def test_an_outage_fax_reads_as_agreed() -> None:
         "NO. FAKS / FAX NO. : 03-0000 4001",
         "DARIPADA / FROM : Bahagian Teknologi Maklumat, Jabatan Contoh Malaysia",
         "NO. TELEFON / TEL. NO. : 03-0000 3000 NO. FAKS / FAX NO.: 03-0000 3001",
-        "RUJ. KAMI / OUR REF. : JCM.100-1/9/1 Jld. 2 (15)",
+        "RUJ. KAMI / OUR REF. : JCM.100-1/9/1 Jld. 2 (JCM-07/1)",
         "NO. NOTIS / NOTICE NO. : JCM-07",
         "TARIKH DAN MASA / DATE AND TIME: 24 November 2026, 2.45 petang",
         "BIL. MUKA SURAT (TERMASUK MUKA INI) / NO. OF PAGES (INCLUDING THIS PAGE): 1",
@@ -72,9 +72,12 @@ def test_a_recovery_is_no_longer_urgent_and_names_the_first_notice() -> None:
     said = text(fax(replace(FACTS, purpose=Purpose.RECOVERY), MINISTRY, WORDING))
     assert "SEGERA URGENT UNTUK TINDAKAN FOR ACTION X UNTUK MAKLUMAN" in said
     assert "X SEGERA" not in said
-    assert "1. Dengan hormatnya notis JCM-07 bertarikh 24 November 2026 dirujuk." in said
+    assert (
+        "1. Dengan hormatnya notis JCM-07 rujukan JCM.100-1/9/1 Jld. 2 (JCM-07/1) bertarikh 24 November 2026 dirujuk."
+        in said
+    )
     assert "telah pulih dan beroperasi seperti biasa mulai 24 November 2026 (Selasa), pukul 5.40 petang." in said
-    assert "1. We refer to our notice JCM-07 dated 24 November 2026." in said
+    assert "1. We refer to our notice JCM-07, ref. JCM.100-1/9/1 Jld. 2 (JCM-07/1), dated 24 November 2026." in said
 
 
 def test_a_correction_is_urgent() -> None:

@@ -37,7 +37,7 @@ def test_an_outage_letter_reads_as_agreed() -> None:
         "Telefon : 03-0000 3000",
         "Faks : 03-0000 3001",
         "Laman web : www.jabatan-contoh.gov.my",
-        "Ruj. Kami : JCM.100-1/9/1 Jld. 2 (15)",
+        "Ruj. Kami : JCM.100-1/9/1 Jld. 2 (JCM-07/1)",
         "Tarikh : 24 November 2026",
         "Ketua Setiausaha Kementerian Teladan Malaysia Aras 2, Menara Teladan 62100 PUTRAJAYA",
         "No. Faks : 03-0000 4001",
@@ -115,7 +115,7 @@ def test_a_recovery_letter_tells_how_long_it_lasted() -> None:
     said = text(page)
     assert page.pages == 1
     assert (
-        "Dengan segala hormatnya, saya merujuk perkara di atas dan surat JCM rujukan JCM.100-1/9/1 Jld. 2 (15) bertarikh 24 "
+        "Dengan segala hormatnya, saya merujuk perkara di atas dan surat JCM rujukan JCM.100-1/9/1 Jld. 2 (JCM-07/1) bertarikh 24 "
         "November 2026."
     ) in said
     assert (
@@ -131,12 +131,33 @@ def test_a_correction_withdraws_the_notice_by_its_number() -> None:
     assert "bernombor JCM-07 dibatalkan. Perkhidmatan e-mel rasmi tersebut beroperasi seperti biasa." in said
 
 
+@pytest.mark.parametrize("purpose", [Purpose.RECOVERY, Purpose.CORRECTION])
+def test_what_follows_bears_a_reference_of_its_own_and_cites_the_first(purpose: Purpose) -> None:
+    first = text(letter(replace(FACTS, enclosure=1), MINISTRY, WORDING))
+    facts = next(each for each in situations(FACTS) if each.purpose is purpose and each.plan is Plan.ANNOUNCEMENT)
+    facts = replace(facts, first_noticed_at=FACTS.noticed_at)
+    assert "Ruj. Kami : JCM.100-1/9/1 Jld. 2 (JCM-07/1)" in first
+    # 0: decided on before they were counted.
+    for enclosure, number in ((2, 2), (3, 3), (0, 2)):
+        said = text(letter(replace(facts, enclosure=enclosure), MINISTRY, WORDING))
+        assert f"Ruj. Kami : JCM.100-1/9/1 Jld. 2 (JCM-07/{number})" in said
+        assert "surat JCM rujukan JCM.100-1/9/1 Jld. 2 (JCM-07/1) bertarikh 24 November 2026" in said
+    faxed = text(fax(replace(facts, enclosure=2), MINISTRY, WORDING))
+    assert "RUJ. KAMI / OUR REF. : JCM.100-1/9/1 Jld. 2 (JCM-07/2)" in faxed
+    assert "notis JCM-07 rujukan JCM.100-1/9/1 Jld. 2 (JCM-07/1) bertarikh 24 November 2026" in faxed
+
+
+def test_without_a_file_a_clerk_fills_the_reference_in() -> None:
+    said = text(letter(replace(FACTS, office=replace(OFFICE, reference=" ")), MINISTRY, WORDING))
+    assert "Ruj. Kami : Tarikh :" in said
+
+
 def test_the_translation_is_an_attachment_and_says_so() -> None:
     facts = replace(FACTS, office=replace(OFFICE, english_attachment=True))
     page = letter(facts, MINISTRY, WORDING)
     assert page.pages == 2
     attached = " ".join(reader(page).pages[1].extract_text().split())
-    assert "Ruj. Kami : JCM.100-1/9/1 Jld. 2 (15)" in attached
+    assert "Ruj. Kami : JCM.100-1/9/1 Jld. 2 (JCM-07/1)" in attached
     assert "Lampiran Terjemahan Bahasa Inggeris / English Translation NOTICE OF DISRUPTION" in attached
     assert "has been disrupted since 24 November 2026 (Tuesday), 2.15 pm." in attached
     assert "(b) fax : 03-0000 3001; and" in attached
@@ -148,7 +169,7 @@ def test_a_state_service_may_write_english() -> None:
     page = letter(facts, MINISTRY, WORDING, Language.ENGLISH)
     said = text(page)
     assert page.pages == 1
-    assert "Our Ref. : JCM.100-1/9/1 Jld. 2 (15)" in said
+    assert "Our Ref. : JCM.100-1/9/1 Jld. 2 (JCM-07/1)" in said
     assert "Dear Sir/Madam, NOTICE OF DISRUPTION" in said
     assert "YBhg. Datuk," in text(
         letter(facts, replace(MINISTRY, salutation="YBhg. Datuk,"), WORDING, Language.ENGLISH)
@@ -188,7 +209,7 @@ def test_a_long_letter_keeps_its_signature_with_a_paragraph_and_repeats_the_refe
     page = letter(LONG, LONG_ADDRESSEE, WORDING)
     assert page.pages == len(reader(page).pages) == 3
     second = " ".join(reader(page).pages[1].extract_text().split())
-    assert "Ruj. Kami : SEKTORAWAM1.BPTMK.100-1/9/1 Jld. 12 (105)" in second
+    assert "Ruj. Kami : SEKTORAWAM1.BPTMK.100-1/9/1 Jld. 12 (NNNNN-99/1)" in second
     assert "6. Segala kesulitan amat dikesali." in second
     assert "(DATO' SRI HAJI MUHAMMAD ABDUL RAHMAN BIN TENGKU ABDUL CONTOH AL-HAJ)" in second
     assert "2/3" in second

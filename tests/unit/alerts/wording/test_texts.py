@@ -160,7 +160,7 @@ def test_every_placeholder_a_text_may_use_has_a_value(plan: Plan) -> None:
     }
     given["bundle"] = {"response", *bundle.for_sms([facts], Language.MALAY, ["JCM"], 1)}
     given["bundle"] |= set(bundle.for_call([facts], Language.MALAY))
-    phrases = {"scope", "instruction", "warning", "enquiries", "channels", "you"}
+    phrases = {"scope", "instruction", "warning", "enquiries", "channels", "you", "reference"}
     for key, need in NEEDS.items():
         kind = key.partition(".")[0]
         assert need.always | need.maybe <= given.get(kind, given["page"] | phrases), key

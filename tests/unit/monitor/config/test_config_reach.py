@@ -86,6 +86,17 @@ MISTAKES = [
     ),
     # What pages print
     (
+        (
+            "jabatan",
+            "  hours: 8.00 pagi - 5.00 petang\n",
+            "  hours: 8.00 pagi - 5.00 petang\n  reference: J.100-1/9/1 (15)\n",
+        ),
+        (
+            f"{_AGENCY}:9: warning: office.reference: ends with the enclosure number of one letter; each letter bears one "
+            "of its own; write instead: reference: J.100-1/9/1"
+        ),
+    ),
+    (
         ("jabatan", "  hours: 8.00 pagi - 5.00 petang\n", ""),
         (
             f"{_AGENCY}:4: office.hours: is missing, and the fax and letter of this office prints it; "
