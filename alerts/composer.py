@@ -10,11 +10,14 @@ from alerts.channel import Channel
 from alerts.delivery import Notice
 from alerts.documents.render import fax, fax_list, letter
 from alerts.gateway import Content
-from alerts.notice import Addressee
+from alerts.notice import Addressee, Office
 from alerts.wording import bundle
 from alerts.wording.call import compose as compose_call
 from alerts.wording.sms import compose as compose_sms
 from alerts.wording.texts import Wording
+
+#: Who sends a list where nobody has said who runs Pantau.
+NOBODY = Office(short="PANTAU", name="Pantau", domain="")
 
 
 class Composer(Protocol):
@@ -27,10 +30,16 @@ class Composer(Protocol):
 class WordingComposer:
     """The composer that reads the editable wording."""
 
-    def __init__(self, wording: Wording, may_release: Callable[[Notice], bool] = lambda _: False) -> None:
-        """*may_release*: whether the person of a notice has a PIN, now."""
+    def __init__(
+        self,
+        wording: Wording,
+        may_release: Callable[[Notice], bool] = lambda _: False,
+        operator: Callable[[], Office] = lambda: NOBODY,
+    ) -> None:
+        """*may_release*: whether the person of a notice has a PIN, now; *operator*: the office that runs Pantau."""
         self._wording = wording
         self._may_release = may_release
+        self._operator = operator
 
     async def compose(self, notice: Notice, channel: Channel, *, response: str = "") -> Content:
         """Return what to send; pages are set in a thread, because typst blocks for some 50 ms."""
@@ -55,7 +64,7 @@ class WordingComposer:
             case Channel.VOICE:
                 return bundle.compose_call(facts, notice.language, self._wording)
             case Channel.FAX:
-                return await asyncio.to_thread(fax_list, facts, _addressee(notice), self._wording)
+                return await asyncio.to_thread(fax_list, facts, _addressee(notice), self._wording, self._operator())
             case Channel.LETTER:
                 raise ValueError("a letter is signed by one agency, and never tells of several")
 

@@ -21,6 +21,7 @@ from alerts.delivery import Notice
 from alerts.desk import Desks
 from alerts.dispatcher import Dispatcher
 from alerts.exchange import Exchange
+from alerts.notice import Office
 from alerts.poller import Poller
 from alerts.store import StoreAway
 from monitor.config.loading import Configuration
@@ -176,7 +177,7 @@ class App:
         self._lifecycle = Lifecycle(store, self._clock, service)
         self._chain = Chain(database, self._metrics, self._clock, service)
         self._exchange = Exchange(build_lines(settings, self._path.parent))
-        self._composer = WordingComposer(configuration.wording, self._may_release)
+        self._composer = WordingComposer(configuration.wording, self._may_release, self._operator)
         self._dispatcher = Dispatcher(
             store=store,
             exchange=self._exchange,
@@ -347,6 +348,9 @@ class App:
     def _may_release(self, notice: Notice) -> bool:
         # An office is called by its agency's code.
         return self._pins().has(notice.facts.office.short, notice.person)
+
+    def _operator(self) -> Office:
+        return self._configuration().settings.noc.build_office()
 
     def _keep(self) -> Keep:
         return self._configuration().settings.keep_results.build()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alerts.documents.body import Body, fax_body, marks, subtag
 from alerts.documents.printable import Json
-from alerts.documents.sender import letterhead, on_behalf, present, reference
+from alerts.documents.sender import letterhead, present, reference, signature
 from alerts.notice import Addressee, Facts, Language, Office, Plan, Purpose
 from alerts.wording import moment
 from alerts.wording.texts import Wording
@@ -27,7 +27,7 @@ def fax_data(facts: Facts, addressee: Addressee, wording: Wording) -> dict[str, 
         "remarks": _remarks(facts, wording),
         "boxes": _boxes(facts, wording),
         "bodies": [_body(body, wording, language) for language, body in bodies.items()],
-        "signature": _signature(office, wording),
+        "signature": signature(office, wording),
         "unclear": [text for language in (MALAY, ENGLISH) if (text := _unclear(office, wording, language))],
         "receipt": {
             "title": f"{_both(wording, 'receipt')} ({_both(wording, 'receipt_request')}):",
@@ -86,12 +86,6 @@ def _body(body: Body, wording: Wording, language: Language) -> dict[str, Json]:
         "title": body.title,
         "paragraphs": body.numbered(),
     }
-
-
-def _signature(office: Office, wording: Wording) -> list[Json]:
-    """Return "(NAME)" and "post, b.p. head"; nothing when nobody is named."""
-    name = office.signatory_name.strip().upper()
-    return [*present(f"({name})" if name else "", _joined(office.signatory_post, on_behalf(office, wording, MALAY)))]
 
 
 def _joined(*parts: str) -> str:

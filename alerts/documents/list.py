@@ -1,7 +1,7 @@
 """The data of a list: a fax that tells somebody of several incidents at once, Malay first, English below. Pure.
 
-To an office outside it speaks for no single agency, so it has no letterhead and no signature; each row says who can be
-reached how.
+To an office outside it speaks for no single agency: it bears the letterhead of whoever runs Pantau, and the name of its
+officer; each row says who can be reached how.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from alerts.documents.body import subtag
 from alerts.documents.printable import Json
-from alerts.documents.sender import present
+from alerts.documents.sender import letterhead, present, signature
 from alerts.notice import Addressee, Facts, Language, Office, Plan, Purpose
 from alerts.wording import moment
 from alerts.wording.texts import Wording
@@ -18,8 +18,11 @@ from alerts.wording.texts import Wording
 MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
 
 
-def list_data(facts: Sequence[Facts], addressee: Addressee, wording: Wording) -> dict[str, Json]:
-    """Return what `list.typ` prints about outages or recoveries; all of one plan and purpose."""
+def list_data(facts: Sequence[Facts], addressee: Addressee, wording: Wording, operator: Office) -> dict[str, Json]:
+    """Return what `list.typ` prints about outages or recoveries; all of one plan and purpose.
+
+    *operator*: the office that runs Pantau, which sends it.
+    """
     staff = facts[0].plan is Plan.ESCALATION
     over = facts[0].purpose is Purpose.RECOVERY
     section = f"bundle.list.{'staff.' if staff else ''}{facts[0].purpose}"
@@ -37,14 +40,19 @@ def list_data(facts: Sequence[Facts], addressee: Addressee, wording: Wording) ->
     return {
         "lang": subtag(MALAY),
         "title": wording.say(MALAY, f"{section}.title", count),
-        "author": wording.say(MALAY, "bundle.list.label.from_monitoring"),
+        "author": operator.name,
+        "head": letterhead(operator, wording, MALAY),
         "heading": both("heading", "fax.label"),
         "fields": fields(
             ("to", ", ".join(present(addressee.title, addressee.organisation))),
             ("attention", addressee.attention),
             ("to_fax", addressee.fax),
-            ("from", both("from_monitoring" if staff else "from")),
+            ("from", ", ".join(present(operator.division, operator.name))),
+            ("telephone", operator.telephone),
+            ("fax", operator.fax),
         ),
+        "behalf": both("from_monitoring" if staff else "from"),
+        "signature": signature(operator, wording),
         # Their labels are too long for a column.
         "remarks": fields(
             ("moment", f"{moment.date(sent, MALAY)}, {moment.clock(sent, MALAY)}"),

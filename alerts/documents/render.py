@@ -21,7 +21,7 @@ from alerts.documents.list import list_data
 from alerts.documents.printable import Json, printable, printable_all
 from alerts.documents.sender import sender_line
 from alerts.gateway import PageContent
-from alerts.notice import Addressee, Facts, Language
+from alerts.notice import Addressee, Facts, Language, Office
 from alerts.wording.texts import Wording
 
 _STANDARDS: list[typst.PDFStandard] = ["a-2a", "ua-1"]
@@ -65,10 +65,13 @@ def dossier(of: Dossier, digests: Mapping[str, str], wording: Wording) -> PageCo
     return _Sheet("dossier.typ", dossier_data(of, digests, wording), of.made_at, 0).page()
 
 
-def fax_list(facts: Sequence[Facts], addressee: Addressee, wording: Wording) -> PageContent:
-    """Return the list of several incidents, all of one plan and purpose, in the order in which they are given."""
+def fax_list(facts: Sequence[Facts], addressee: Addressee, wording: Wording, operator: Office) -> PageContent:
+    """Return the list of several incidents, all of one plan and purpose, in the order in which they are given.
+
+    *operator*: the office that runs Pantau, which sends it.
+    """
     at = max(each.noticed_at for each in facts)
-    return _Sheet("list.typ", list_data(facts, addressee, wording), at, 0).page()
+    return _Sheet("list.typ", list_data(facts, addressee, wording, operator), at, 0).page(sender_line(operator))
 
 
 class _Sheet:

@@ -68,6 +68,13 @@ def on_behalf(office: Office, wording: Wording, language: Language) -> str:
     return f"{wording.say(language, 'letter.label.on_behalf')} {head}"
 
 
+def signature(office: Office, wording: Wording) -> list[Json]:
+    """Return "(NAME)" and "post, b.p. head" as a fax ends with them; nothing when nobody is named."""
+    name = office.signatory_name.strip().upper()
+    post = ", ".join(present(office.signatory_post, on_behalf(office, wording, Language.MALAY)))
+    return [*present(f"({name})" if name else "", post)]
+
+
 def present(*texts: str) -> list[str]:
     """Return the texts that say something."""
     return [text.strip() for text in texts if text.strip()]

@@ -121,7 +121,7 @@ class Town(Station):
         self.metrics.watch_agency("JCM", routes=[])
         for line in self.exchange:
             self.metrics.watch_gateway(line.channel, line.name)
-        composer = WordingComposer(WORDING, self._may_release)
+        composer = WordingComposer(WORDING, self._may_release, lambda: NOC_OFFICE)
         self.dispatcher = Dispatcher(
             store=self.store,
             exchange=self.exchange,

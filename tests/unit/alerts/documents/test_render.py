@@ -35,7 +35,7 @@ def stream(value: PdfObject) -> StreamObject:
 
 
 def listed(facts: Facts, addressee: Addressee, wording: Wording) -> PageContent:
-    return fax_list([facts], addressee, wording)
+    return fax_list([facts], addressee, wording, facts.office)
 
 
 both = pytest.mark.parametrize("render", [letter, fax])
