@@ -1,7 +1,8 @@
 """The data of a dossier: all that is on record of one incident, for the file. Pure.
 
 A dossier names people and their numbers in full, because it has to prove who was told: it is marked TERHAD and kept as
-such (Arahan Keselamatan). What proved the incident comes from whoever measured it, already in words.
+such (Arahan Keselamatan). What proved the incident comes from whoever measured it, already in words. On paper is what a
+reader wants to know; each step of the program and each measurement are in the files beside it.
 """
 
 from __future__ import annotations
@@ -9,27 +10,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from alerts.audit import Head, Sealed
 from alerts.channel import Channel
 from alerts.delivery import Attempt, AttemptState, Delivery, Notice
 from alerts.documents import phrase
-from alerts.documents.phrase import both, stamp
+from alerts.documents.phrase import stamp
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead
 from alerts.event import AUTOMATIC
+from alerts.gateway import NO_KEY
 from alerts.incident import Incident
 from alerts.notice import Language
 from alerts.wording import moment
 from alerts.wording.texts import Wording
 
 MALAY = Language.MALAY
+T = TypeVar("T")
 
 #: The data fills hundreds of pages when an outage goes on for days; on paper are the first and the last of it.
 _SHOWN_AT_EACH_END = 20
-
-#: Parts of the program that act of themselves.
-_OURS = frozenset({"engine", "auditor"})
+#: What of an entry's detail is for programs.
+_FOR_PROGRAMS = frozenset({"number", "matter", "sha256", "reference", "code", "gateway"})
 
 _HOW_TO_VERIFY = (
     "Data di sebalik rekod ini disertakan dalam fail yang berikut. Setiap catatan jejak audit mengandungi cincangan "
@@ -47,13 +50,15 @@ class Evidence:
     """One measurement that says how things stood."""
 
     at: datetime
-    #: What was measured: a route.
+    #: What was measured: a route, as the data has it, and in Malay.
     subject: str
+    subject_ms: str
     #: What came of it, as the data has it, and in Malay.
     outcome: str
     outcome_ms: str
-    #: Why, in the words of the server or the measurer; "" when all was well.
+    #: Why, in the words of the server or the measurer, and in Malay without the server's own; "" when all was well.
     why: str
+    why_ms: str
     #: Seconds on the way; `None` when it did not arrive.
     transit: float | None
     good: bool
@@ -86,10 +91,10 @@ def dossier_data(dossier: Dossier, digests: Mapping[str, str], wording: Wording)
         "title": f"REKOD INSIDEN {incident.number}",
         "author": incident.brief.office.name,
         "head": letterhead(incident.brief.office, wording, MALAY),
-        "heading": both("REKOD INSIDEN GANGGUAN E-MEL RASMI", "OFFICIAL E-MAIL INCIDENT RECORD"),
+        "heading": "REKOD INSIDEN GANGGUAN E-MEL RASMI",
         "marking": "TERHAD",
         "notice": {"label": "No. Notis", "value": incident.number},
-        "summary": {"heading": both("RINGKASAN", "SUMMARY"), "rows": _summary(dossier)},
+        "summary": {"heading": "RINGKASAN", "rows": _summary(dossier)},
         "sections": [_told(dossier), _story(dossier), _evidence(dossier), _files(digests)],
         "certificate": _certificate(),
     }
@@ -133,25 +138,49 @@ def _evidence(dossier: Dossier) -> dict[str, Json]:
         notes.append(
             f"Ujian yang diterima sebelum {_long(dossier.delivered_since)} telah dipadam; yang tinggal ialah kegagalan."
         )
-    shown, left = _ends(dossier.evidence)
+    streaks = _streaks(dossier.evidence)
+    shown, left = _ends(streaks)
+    if dossier.evidence:
+        notes.append(
+            "Ujian berturut-turut dengan keputusan yang sama dicetak sebagai satu baris; setiap ujian ada dalam evidence.csv."
+        )
     if left:
-        notes.append(f"{left} baris di tengah tidak dicetak; semuanya ada dalam evidence.csv.")
+        notes.append(f"{left} baris di tengah tidak dicetak.")
     return {
-        "heading": both("BUKTI", "EVIDENCE"),
+        "heading": "BUKTI",
         "notes": notes,
-        "columns": ["Masa", "Laluan ujian", "Keputusan", "Saat", "Sebab"],
-        "widths": [33, 38, 24, 12, 0],
+        "columns": ["Dari", "Hingga", "Laluan ujian", "Bilangan", "Keputusan", "Sebab"],
+        "widths": [33, 17, 34, 16, 24, 0],
         "rows": [
             _cells(
-                stamp(each.at),
-                each.subject,
-                each.outcome_ms,
-                "" if each.transit is None else f"{each.transit:.1f}",
-                each.why,
+                stamp(streak[0].at),
+                _until(streak[0].at, streak[-1].at),
+                streak[0].subject_ms,
+                str(len(streak)),
+                streak[0].outcome_ms,
+                streak[0].why_ms,
             )
-            for each in shown
+            for streak in shown
         ],
     }
+
+
+def _streaks(evidence: Sequence[Evidence]) -> Sequence[Sequence[Evidence]]:
+    """Return the measurements of each route as runs of the same result, by when each run began."""
+    of_route: dict[str, list[list[Evidence]]] = {}
+    for each in evidence:
+        streaks = of_route.setdefault(each.subject, [])
+        if streaks and (streaks[-1][0].outcome, streaks[-1][0].why_ms) == (each.outcome, each.why_ms):
+            streaks[-1].append(each)
+        else:
+            streaks.append([each])
+    return sorted((streak for streaks in of_route.values() for streak in streaks), key=lambda streak: streak[0].at)
+
+
+def _until(begins: datetime, ends: datetime) -> str:
+    """Return the end of a stretch, by the clock alone on the day on which it began."""
+    day, _, clock = stamp(ends).partition(" ")
+    return clock if stamp(begins).startswith(day) else f"{day} {clock}"
 
 
 def _told(dossier: Dossier) -> dict[str, Json]:
@@ -164,7 +193,7 @@ def _told(dossier: Dossier) -> dict[str, Json]:
             f"{name_of(notice, dossier.incident)}\n{phrase.PURPOSES[notice.purpose]}",
             f"{phrase.CHANNELS[delivery.address.channel]}\n{_address(delivery)}",
             attempt.gateway,
-            _result(attempt),
+            _result(delivery, attempt),
         )
         for attempt, delivery, notice in sorted(tries, key=lambda each: (each[0].started_at, each[0].id))
     ]
@@ -172,7 +201,7 @@ def _told(dossier: Dossier) -> dict[str, Json]:
     notes = [] if rows else ["Tiada sesiapa dihubungi."]
     notes += [f"Tidak dihubungi: {name_of(n, dossier.incident)} ({phrase.STATES[n.state]})." for n in untold]
     return {
-        "heading": both("SIAPA YANG DIMAKLUMKAN", "WHO WAS TOLD"),
+        "heading": "SIAPA YANG DIMAKLUMKAN",
         "notes": notes,
         "columns": ["Masa", "Kepada", "Saluran dan nombor", "Melalui", "Hasil"],
         "widths": [33, 44, 36, 24, 0],
@@ -182,29 +211,36 @@ def _told(dossier: Dossier) -> dict[str, Json]:
 
 def _story(dossier: Dossier) -> dict[str, Json]:
     names = {notice.person: name_of(notice, dossier.incident) for notice in dossier.notices}
+    told = [entry for entry in dossier.entries if not phrase.is_machinery(entry.event)]
+    shown, left = _ends(told)
+    steps = len(dossier.entries) - len(told)
+    notes = (
+        [f"{steps} catatan tentang langkah penghantaran tidak dicetak; semuanya ada dalam journal.jsonl."]
+        if steps
+        else []
+    )
+    if left:
+        notes.append(f"{left} catatan di tengah tidak dicetak; semuanya ada dalam journal.jsonl.")
     return {
-        "heading": both("KRONOLOGI", "CHRONOLOGY"),
-        "notes": [
-            "Bil. ialah nombor catatan dalam jejak audit, dan Cincangan ialah lapan aksara pertama cincangannya.",
-        ],
-        "columns": ["Bil.", "Masa", "Oleh", "Peristiwa", "Cincangan"],
-        "widths": [12, 33, 34, 0, 19],
+        "heading": "KRONOLOGI",
+        "notes": notes,
+        "columns": ["Bil.", "Masa", "Oleh", "Peristiwa"],
+        "widths": [12, 33, 40, 0],
         "rows": [
             _cells(
                 str(entry.number),
                 stamp(entry.at),
-                _actor(entry.actor, names),
+                names.get(entry.actor, phrase.person(entry.actor)),
                 "\n".join(filter(None, (phrase.event(entry.event), _detail(entry, names)))),
-                entry.hash[:8],
             )
-            for entry in dossier.entries
+            for entry in shown
         ],
     }
 
 
 def _files(digests: Mapping[str, str]) -> dict[str, Json]:
     return {
-        "heading": both("PENGESAHAN", "VERIFICATION"),
+        "heading": "PENGESAHAN",
         "notes": [_HOW_TO_VERIFY],
         "columns": ["Fail", "SHA-256"],
         "widths": [34, 0],
@@ -214,7 +250,7 @@ def _files(digests: Mapping[str, str]) -> dict[str, Json]:
 
 def _certificate() -> dict[str, Json]:
     return {
-        "heading": both("PERAKUAN", "CERTIFICATION"),
+        "heading": "PERAKUAN",
         "text": _CERTIFIED,
         "blanks": ["Nama", "Jawatan", "Tarikh", "Tandatangan"],
     }
@@ -233,20 +269,12 @@ def name_of(notice: Notice, incident: Incident) -> str:
     return contact.name if contact else notice.person
 
 
-def _actor(actor: str, names: Mapping[str, str]) -> str:
-    return "Pantau" if actor in _OURS else names.get(actor, actor)
-
-
 def _detail(entry: Sealed, names: Mapping[str, str]) -> str:
-    """Return what an entry says besides, without what stands elsewhere on the page."""
-    said = {
-        key: str(value) for key, value in entry.detail.items() if value and key not in {"number", "matter", "sha256"}
-    }
+    """Return what an entry says besides, without what is for programs or stands elsewhere on the page."""
+    said = {key: str(value) for key, value in entry.detail.items() if value and key not in _FOR_PROGRAMS}
     if "person" in said:
         said["person"] = names.get(said["person"], said["person"])
-    text = ", ".join(phrase.detail(key, value) for key, value in said.items())
-    digest = str(entry.detail.get("sha256", ""))
-    return f"{text}; SHA-256 {digest[:16]}..." if digest else text
+    return ", ".join(phrase.detail(key, value) for key, value in said.items())
 
 
 def _address(delivery: Delivery) -> str:
@@ -256,20 +284,22 @@ def _address(delivery: Delivery) -> str:
     return f"{address.number} {address.extension}".strip()
 
 
-def _result(attempt: Attempt) -> str:
-    state = phrase.STATES[attempt.state]
-    ended = f" {stamp(attempt.ended_at)}" if attempt.ended_at else ""
-    why = ""
-    if attempt.state not in {AttemptState.DELIVERED, AttemptState.SENT, AttemptState.ACCEPTED}:
-        why = " ".join(filter(None, (attempt.detail, attempt.code)))
-    return f"{state}{ended}" + (f"\n{why}" if why else "")
+def _result(delivery: Delivery, attempt: Attempt) -> str:
+    ended = f", {_until(attempt.started_at, attempt.ended_at)}" if attempt.ended_at else ""
+    # The words that a provider has for it are in the data.
+    code = (
+        f" (kod {attempt.code})"
+        if attempt.code and attempt.state is AttemptState.FAILED and attempt.code != NO_KEY
+        else ""
+    )
+    return f"{phrase.result(delivery.address.channel, attempt)}{code}{ended}"
 
 
-def _ends(evidence: Sequence[Evidence]) -> tuple[Sequence[Evidence], int]:
-    """Return the first and the last measurements, and how many between them are left out."""
-    if len(evidence) <= 2 * _SHOWN_AT_EACH_END:
-        return evidence, 0
-    return [*evidence[:_SHOWN_AT_EACH_END], *evidence[-_SHOWN_AT_EACH_END:]], len(evidence) - 2 * _SHOWN_AT_EACH_END
+def _ends(rows: Sequence[T]) -> tuple[Sequence[T], int]:
+    """Return the first and the last rows, and how many between them are left out."""
+    if len(rows) <= 2 * _SHOWN_AT_EACH_END:
+        return rows, 0
+    return [*rows[:_SHOWN_AT_EACH_END], *rows[-_SHOWN_AT_EACH_END:]], len(rows) - 2 * _SHOWN_AT_EACH_END
 
 
 def _done(at: datetime | None, by: str | None) -> str:

@@ -1,4 +1,4 @@
-"""The words of a dossier: Malay first, with English beside the headings. Pure.
+"""The words of a dossier, in Malay. Pure.
 
 A dossier is the office's own record and no notice: its words are the same everywhere, and are no wording that a site
 edits. An event of the journal that is not listed is told as it stands there.
@@ -10,7 +10,8 @@ from datetime import datetime
 
 from alerts.auditor import Lapse
 from alerts.channel import Channel
-from alerts.delivery import AttemptState, NoticeState
+from alerts.delivery import Attempt, AttemptState, NoticeState
+from alerts.gateway import NO_KEY
 from alerts.incident import IncidentState
 from alerts.notice import Matter, Purpose
 from alerts.wording import moment
@@ -47,6 +48,44 @@ INCIDENT_STATES = {
     IncidentState.TRIGGERED: "belum disahkan",
     IncidentState.ACKNOWLEDGED: "disahkan",
     IncidentState.RESOLVED: "berakhir",
+}
+#: What an attempt came to, as a reader sees it: what has happened to the paper, or on the telephone.
+RESULTS: dict[Channel, dict[AttemptState, str]] = {
+    Channel.SMS: {
+        AttemptState.CALLING: "sedang dihantar",
+        AttemptState.ACCEPTED: "diserahkan kepada pembekal",
+        AttemptState.SENT: "dihantar oleh pembekal",
+        AttemptState.DELIVERED: "sampai ke telefon",
+        AttemptState.FAILED: "tidak sampai",
+    },
+    Channel.VOICE: {
+        AttemptState.CALLING: "sedang dihubungi",
+        AttemptState.ACCEPTED: "panggilan sedang dibuat",
+        AttemptState.SENT: "telefon berdering",
+        AttemptState.DELIVERED: "dijawab, kekunci ditekan",
+        AttemptState.FAILED: "tidak dijawab",
+    },
+    Channel.FAX: {
+        AttemptState.CALLING: "sedang difakskan",
+        AttemptState.ACCEPTED: "diserahkan kepada perkhidmatan faks",
+        AttemptState.SENT: "sedang difakskan",
+        AttemptState.DELIVERED: "diterima oleh mesin faks",
+        AttemptState.FAILED: "tidak diterima oleh mesin faks",
+    },
+    Channel.LETTER: {
+        AttemptState.CALLING: "sedang diletakkan dalam dulang",
+        AttemptState.ACCEPTED: "dalam dulang, belum dipos",
+        AttemptState.SENT: "telah dipos",
+        AttemptState.DELIVERED: "telah dipos",
+        AttemptState.FAILED: "tidak dapat diletakkan dalam dulang",
+    },
+}
+#: The same on every channel.
+COMMON_RESULTS = {
+    AttemptState.UNKNOWN: "tidak dapat dipastikan sama ada dihantar",
+    AttemptState.NO_TRACE: "tidak dapat dipastikan sama ada dihantar",
+    AttemptState.NEVER_SENT: "tidak dihantar",
+    AttemptState.WITHDRAWN: "ditarik balik sebelum dihantar",
 }
 DEEDS = {
     "send": "Penghantaran",
@@ -85,6 +124,8 @@ LAPSES = {
     Lapse.ANNOUNCEMENT: "Pemakluman kepada pihak luar",
     Lapse.RECOVERY: "Notis pemulihan",
 }
+#: Parts of the program that act of themselves.
+_OURS = frozenset({"engine", "auditor", "automatic"})
 _OVERDUE = {"overdue": "lewat", "overdue no more": "tidak lewat lagi"}
 BRAKES = {"contact": "had bagi seorang penerima", "gateway": "had bagi satu get laluan"}
 #: Details that are moments.
@@ -106,6 +147,29 @@ def event(text: str) -> str:
     if rest == "notice decided" and first in set(Purpose):
         return f"Notis {PURPOSES[Purpose(first)]} diputuskan"
     return text
+
+
+def is_machinery(text: str) -> bool:
+    """Whether an event of the journal is a step of the program on the way to what a person was sent.
+
+    Who was told, when and with what result stands in a table of its own; the steps are in the data.
+    """
+    if text == "attempt written" or text.endswith(" notice decided") or text.partition(": ")[0] in DEEDS:
+        return True
+    first, _, rest = text.partition(" ")
+    return first == "notice" and rest in STATES
+
+
+def result(channel: Channel, attempt: Attempt) -> str:
+    """Return what an attempt came to: "sampai ke telefon"."""
+    if attempt.code == NO_KEY:
+        return "dijawab, tetapi tiada kekunci ditekan"
+    return RESULTS[channel].get(attempt.state) or COMMON_RESULTS[attempt.state]
+
+
+def person(name: str) -> str:
+    """Return who did something: the program by its name."""
+    return "Pantau" if name in _OURS else name
 
 
 def detail(key: str, value: str) -> str:
@@ -134,8 +198,3 @@ def _moment(text: str) -> datetime | None:
     except ValueError:
         return None
     return at if at.tzinfo else None
-
-
-def both(malay: str, english: str) -> str:
-    """Return a heading: "RINGKASAN / SUMMARY"."""
-    return f"{malay} / {english}"

@@ -20,7 +20,7 @@ from alerts.incident import Incident
 from alerts.wording.texts import Wording
 from monitor.overview import why_failed
 from monitor.store.audit import Trail
-from probes.result import Outcome, Phase, ProbeResult
+from probes.result import Outcome, Party, Phase, ProbeResult
 
 #: How long before its beginning the runs are shown: the last that were well.
 BEFORE = timedelta(minutes=15)
@@ -43,6 +43,19 @@ OUTCOMES = {
     Outcome.TIMEOUT: "tiada jawapan",
     Outcome.INCONCLUSIVE: "tidak muktamad",
 }
+
+PHASES = {
+    Phase.DNS: "carian nama",
+    Phase.CONNECT: "sambungan",
+    Phase.TLS: "penyulitan TLS",
+    Phase.AUTH: "log masuk",
+    Phase.SUBMIT: "penghantaran",
+    Phase.DATA: "penyerahan mesej",
+    Phase.TRANSIT: "perjalanan mesej",
+    Phase.RETRIEVE: "pengambilan mesej",
+}
+PARTIES = {Party.SENDER: "pelayan pengirim", Party.RECIPIENT: "pelayan penerima"}
+_DIRECTIONS = {"internal": "dalaman", "outbound": "keluar", "inbound": "masuk"}
 
 _READ_ME = """\
 REKOD INSIDEN {number} - TERHAD
@@ -74,9 +87,11 @@ def evidence(results: Iterable[ProbeResult]) -> Sequence[Evidence]:
         Evidence(
             at=result.started_at + result.duration,
             subject=result.route,
+            subject_ms=_route(result.route),
             outcome=result.outcome,
             outcome_ms=OUTCOMES[result.outcome],
             why=why_failed(result),
+            why_ms=_why(result),
             transit=None if (transit := result.phases.get(Phase.TRANSIT)) is None else transit.total_seconds(),
             good=result.outcome is Outcome.DELIVERED,
             reference=result.token_id,
@@ -84,6 +99,22 @@ def evidence(results: Iterable[ProbeResult]) -> Sequence[Evidence]:
         for result in results
     )
     return sorted(told, key=lambda each: each.at)
+
+
+def _route(name: str) -> str:
+    """Return a route as people call it: "keluar, rujukan-a"."""
+    _, _, way = name.partition("/")
+    direction, _, rest = way.partition("/")
+    return ", ".join(filter(None, (_DIRECTIONS.get(direction, direction), rest)))
+
+
+def _why(result: ProbeResult) -> str:
+    """Return where a run failed and with what code; what the server said is data."""
+    failure = result.failure
+    if failure is None:
+        return "pelayan pengirim tidak menjawab, walaupun mesej diterima" if result.uncertain else ""
+    code = " ".join(filter(None, (str(failure.code or ""), failure.status or "")))
+    return f"{PHASES[failure.phase]}, {PARTIES[failure.party]}" + (f": kod {code}" if code else "")
 
 
 def files(dossier: Dossier, trail: Trail, wording: Wording) -> Mapping[str, bytes]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from pypdf import PdfReader
 
 from alerts.audit import Sealed
 from alerts.brief import AnnouncementPlan, EscalationPolicy, Step
@@ -134,6 +137,39 @@ async def test_the_journal_holds_the_digest_of_every_text_that_reached_a_telepho
         assert hashlib.sha256(pdf).hexdigest() in digests
     assert PIN not in str(details)
     assert town.siti.phone.number not in str(details)
+
+
+#: Words of the data that have no place on paper.
+ENGLISH = re.compile(
+    r"\b(?:accepted|acknowledged?|announcement|attempt|automatic|calling|connect|delivered|engine|evidence|failed|inbound"
+    r"|incident|internal|letter|lost|notice|outage|outbound|recipient|recovery|rejected|release[d]?|resolved|sender|sent"
+    r"|submit|summary|told|triggered|unknown|voice|withdrawn)\b",
+    re.IGNORECASE,
+)
+
+
+async def test_the_dossier_of_a_short_outage_is_four_pages_at_most_and_all_of_it_is_malay(town: Town) -> None:
+    began = town.clock.now() - MINUTE
+    for n in range(1500):
+        # Four minutes of it, six runs a second.
+        run = failed(agency_routes("JCM")[n % 3], began + timedelta(seconds=n // 6), Outcome.REJECTED, Phase.SUBMIT)
+        await History(town.database).ended(run, "JCM", {})
+    await live_through_an_outage(town)
+    files = await archive_of(town).dossier("JCM-01", ARCHIVIST)
+    assert files is not None
+    pdf = PdfReader(io.BytesIO(files["JCM-01.pdf"]))
+    assert len(pdf.pages) <= 4
+    page = text_of(files["JCM-01.pdf"])
+    for name in files:
+        page = page.replace(name, "")
+    assert ENGLISH.findall(page) == []
+    for said in ("sampai ke telefon", "dijawab, kekunci ditekan", "diterima oleh mesin faks", "telah dipos"):
+        assert said in page
+    assert "Kerani Contoh Surat telah dipos" in page
+    # What is not on paper is beside it.
+    assert len(files["evidence.csv"].splitlines()) > 700
+    events = [json.loads(line)["event"] for line in files["journal.jsonl"].splitlines()]
+    assert events.count("attempt written") == events.count("send: accepted") > 5
 
 
 async def test_a_dossier_tells_the_whole_story_in_its_order_and_comes_with_the_data(town: Town) -> None:

@@ -25,14 +25,14 @@ from monitor.config.keep import KeepSettings
 from monitor.metrics import Metrics
 from monitor.proof.archive import Archive
 from monitor.proof.chain import Chain
-from monitor.proof.dossier import OUTCOMES, evidence
+from monitor.proof.dossier import OUTCOMES, PARTIES, PHASES, evidence
 from monitor.proof.lifecycle import Lifecycle
 from monitor.store import audit, tables
 from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
 from monitor.store.purge import AT_ONCE
-from probes.result import Outcome, Phase
+from probes.result import Outcome, Party, Phase
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.documents.pages import OFFICE
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
@@ -123,26 +123,25 @@ async def test_a_dossier_tells_who_was_told_by_which_channel_when_and_with_what_
     order = [
         "TERHAD",
         "Jabatan Contoh Malaysia",
-        "REKOD INSIDEN GANGGUAN E-MEL RASMI / OFFICIAL E-MAIL INCIDENT RECORD",
-        "RINGKASAN / SUMMARY",
+        "REKOD INSIDEN GANGGUAN E-MEL RASMI",
+        "RINGKASAN",
         "E-mel rasmi tidak dapat dihantar dan diterima",
         "Penerimaan disahkan : 24 November 2026 (Selasa), pukul 2.17 petang, oleh Siti Contoh",
-        "SIAPA YANG DIMAKLUMKAN / WHO WAS TOLD",
+        "SIAPA YANG DIMAKLUMKAN",
         "24/11/2026 14:15:00 Siti Contoh gangguan SMS +60100000101",
         "Ketua Setiausaha, Kementerian Contoh gangguan Faks +60300000201",
-        "gagal",
-        "KRONOLOGI / CHRONOLOGY",
+        "tidak diterima oleh mesin faks",
+        "KRONOLOGI",
         "Insiden dibuka",
-        "Notis gangguan diputuskan",
         "Penerimaan disahkan",
         "Pemakluman kepada pihak luar dikeluarkan",
         "Insiden berakhir",
-        "BUKTI / EVIDENCE",
+        "BUKTI",
         "diterima",
         "ditolak",
-        "PENGESAHAN / VERIFICATION",
+        "PENGESAHAN",
         sha256(files["journal.jsonl"]),
-        "PERAKUAN / CERTIFICATION",
+        "PERAKUAN",
     ]
     place = 0
     for part in order:
@@ -342,8 +341,20 @@ def test_evidence_is_told_by_the_end_of_each_run_and_says_why_it_failed() -> Non
     assert (told[0].transit, bool(told[0].why), told[1].why) == (None, True, "")
 
 
-def test_every_outcome_has_its_word() -> None:
+def test_every_outcome_and_every_place_of_a_failure_has_its_word() -> None:
     assert set(OUTCOMES) == set(Outcome)
+    assert (set(PHASES), set(PARTIES)) == (set(Phase), set(Party))
+
+
+def test_evidence_on_paper_is_malay_and_leaves_the_servers_words_to_the_data() -> None:
+    run = failed(agency_routes("JCM")[0], T0, Outcome.REJECTED, Phase.SUBMIT)
+    assert run.failure is not None
+    said = replace(run.failure, code=550, status="5.7.1", detail="no relaying")
+    (told,) = evidence([replace(run, failure=said, route="JCM/outbound/rujukan-a")])
+    assert (told.subject, told.subject_ms) == ("JCM/outbound/rujukan-a", "keluar, rujukan-a")
+    assert told.why_ms.startswith("penghantaran, pelayan ")
+    assert told.why_ms.endswith(": kod 550 5.7.1")
+    assert "no relaying" in told.why
 
 
 async def test_an_incident_whose_raw_results_are_gone_says_so(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from alerts.channel import Channel
 from alerts.delivery import AttemptState, NoticeState
 from alerts.documents import phrase
 from alerts.errand import Deed
+from alerts.gateway import NO_KEY
 from alerts.notice import Matter, Purpose
+from tests.unit.alerts.people import attempt
 
 
 def test_every_member_of_a_closed_set_has_its_word() -> None:
@@ -42,6 +45,23 @@ def test_every_member_of_a_closed_set_has_its_word() -> None:
 )
 def test_an_event_is_told_in_malay_or_as_it_stands(event: str, told: str) -> None:
     assert phrase.event(event) == told
+
+
+@pytest.mark.parametrize("channel", Channel)
+@pytest.mark.parametrize("state", AttemptState)
+def test_every_result_says_what_has_happened_on_its_channel(channel: Channel, state: AttemptState) -> None:
+    said = phrase.result(channel, attempt(state))
+    assert said
+    assert said not in set(AttemptState)
+    assert phrase.result(Channel.VOICE, replace(attempt(state), code=NO_KEY)) == "dijawab, tetapi tiada kekunci ditekan"
+
+
+def test_the_steps_of_the_program_are_not_for_the_chronology_and_what_people_did_is() -> None:
+    steps = [f"{deed}: {state}" for deed in (*Deed, "reported") for state in AttemptState]
+    steps += [f"notice {state}" for state in NoticeState] + [f"{purpose} notice decided" for purpose in Purpose]
+    assert [event for event in (*steps, "attempt written") if not phrase.is_machinery(event)] == []
+    deeds = set(phrase.EVENTS) - {"attempt written"}
+    assert [event for event in sorted(deeds) if phrase.is_machinery(event)] == []
 
 
 def test_whatever_a_call_of_a_gateway_and_a_notice_come_to_is_told_in_malay() -> None:
