@@ -8,8 +8,9 @@ from typing import Protocol
 
 from alerts.channel import Channel
 from alerts.delivery import Notice
+from alerts.documents.crest import Crest
 from alerts.documents.render import fax, fax_list, letter
-from alerts.gateway import Content
+from alerts.gateway import Content, PageContent
 from alerts.notice import Addressee, Office
 from alerts.wording import bundle
 from alerts.wording.call import compose as compose_call
@@ -35,11 +36,16 @@ class WordingComposer:
         wording: Wording,
         may_release: Callable[[Notice], bool] = lambda _: False,
         operator: Callable[[], Office] = lambda: NOBODY,
+        crest: Callable[[str], Crest | None] = lambda _: None,
     ) -> None:
-        """*may_release*: whether the person of a notice has a PIN, now; *operator*: the office that runs Pantau."""
+        """*may_release*: whether the person of a notice has a PIN, now; *operator*: the office that runs Pantau.
+
+        *crest*: that of an office by its short name; it may read a file, and is asked in a thread.
+        """
         self._wording = wording
         self._may_release = may_release
         self._operator = operator
+        self._crest = crest
 
     async def compose(self, notice: Notice, channel: Channel, *, response: str = "") -> Content:
         """Return what to send; pages are set in a thread, because typst blocks for some 50 ms."""
@@ -54,7 +60,11 @@ class WordingComposer:
             case Channel.FAX:
                 return await asyncio.to_thread(fax, notice.facts, _addressee(notice), self._wording)
             case Channel.LETTER:
-                return await asyncio.to_thread(letter, notice.facts, _addressee(notice), self._wording)
+                return await asyncio.to_thread(self._letter, notice)
+
+    def _letter(self, notice: Notice) -> PageContent:
+        crest = self._crest(notice.facts.office.short)
+        return letter(notice.facts, _addressee(notice), self._wording, crest=crest)
 
     async def _compose_bundle(self, notice: Notice, channel: Channel, response: str) -> Content:
         facts = [part.facts for part in notice.parts]

@@ -20,10 +20,12 @@ from alerts.composer import WordingComposer
 from alerts.delivery import Notice
 from alerts.desk import Desks
 from alerts.dispatcher import Dispatcher
+from alerts.documents.crest import BadCrest, Crest
 from alerts.exchange import Exchange
 from alerts.notice import Office
 from alerts.poller import Poller
 from alerts.store import StoreAway
+from monitor.config.crest import load_crest
 from monitor.config.loading import Configuration
 from monitor.config.memory import Memory
 from monitor.derived import Derived
@@ -177,7 +179,7 @@ class App:
         self._lifecycle = Lifecycle(store, self._clock, service)
         self._chain = Chain(database, self._metrics, self._clock, service)
         self._exchange = Exchange(build_lines(settings, self._path.parent))
-        self._composer = WordingComposer(configuration.wording, self._may_release, self._operator)
+        self._composer = WordingComposer(configuration.wording, self._may_release, self._operator, self._crest)
         self._dispatcher = Dispatcher(
             store=store,
             exchange=self._exchange,
@@ -351,6 +353,17 @@ class App:
 
     def _operator(self) -> Office:
         return self._configuration().settings.noc.build_office()
+
+    def _crest(self, office: str) -> Crest | None:
+        """Return the crest of an agency, as its file holds it now; without it a letter is still a letter."""
+        agency = self._configuration().registry.agencies.get(office)
+        if agency is None or agency.office.crest is None:
+            return None
+        try:
+            return load_crest(agency.office.crest)
+        except BadCrest as bad:
+            log.warning("a letter is printed without its crest", agency=office, why=str(bad))
+            return None
 
     def _keep(self) -> Keep:
         return self._configuration().settings.keep_results.build()

@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import fontpkg_arimo  # type: ignore[import-untyped]  # two constants
 import typst
 
+from alerts.documents.crest import Crest
 from alerts.documents.dossier import Dossier, dossier_data
 from alerts.documents.fax import fax_data
 from alerts.documents.letter import letter_data
@@ -33,18 +34,38 @@ _LETTER_DENSITIES = 5
 _FAX_DENSITIES = 8
 
 
-def letter(facts: Facts, addressee: Addressee, wording: Wording, language: Language = Language.MALAY) -> PageContent:
+def letter(
+    facts: Facts,
+    addressee: Addressee,
+    wording: Wording,
+    language: Language = Language.MALAY,
+    crest: Crest | None = None,
+) -> PageContent:
     """Return the letter, on one page where it fits, with the English translation if the office attaches one.
 
-    Raise `ValueError` for an announcement of what is never announced outside.
+    *crest*: one that could be drawn. Raise `ValueError` for an announcement of what is never announced outside.
     """
     data = letter_data(facts, addressee, wording, language)
     for density in range(_LETTER_DENSITIES):
-        sheet = _Sheet("letter.typ", data, facts.noticed_at, density)
+        sheet = _Sheet("letter.typ", data, facts.noticed_at, density, crest)
         if sheet.count("own-pages") == 1:
             return sheet.page()
     # Two pages anyway: then comfortably.
-    return _Sheet("letter.typ", data, facts.noticed_at, 0).page()
+    return _Sheet("letter.typ", data, facts.noticed_at, 0, crest).page()
+
+
+def draw(crest: Crest) -> bool:
+    """Return whether a crest can be drawn."""
+    try:
+        _Sheet("crest.typ", {"title": "-"}, datetime(2026, 1, 1, tzinfo=UTC), 0, crest).page()
+    except typst.TypstError:
+        return False
+    except BaseException as error:
+        # How a bug in the library that draws shows itself here; it must not end more than this drawing.
+        if type(error).__name__ != "PanicException":
+            raise
+        return False
+    return True
 
 
 def fax(facts: Facts, addressee: Addressee, wording: Wording) -> PageContent:
@@ -77,14 +98,16 @@ def fax_list(facts: Sequence[Facts], addressee: Addressee, wording: Wording, ope
 class _Sheet:
     """One template with its data, set at one density, and dated."""
 
-    def __init__(self, template: str, data: dict[str, Json], at: datetime, density: int) -> None:
+    def __init__(
+        self, template: str, data: dict[str, Json], at: datetime, density: int, crest: Crest | None = None
+    ) -> None:
         self._at = at
         self._title = printable(str(data["title"]))
         self._compiler = typst.Compiler(
             Path(__file__).parent / template,
             font_paths=_fonts(),
             ignore_system_fonts=True,
-            sys_inputs={"data": json.dumps(printable_all({**data, "density": density}))},
+            sys_inputs={"data": json.dumps(printable_all({**data, "density": density}))} | _crest_input(crest),
         )
 
     def count(self, label: str) -> int:
@@ -106,6 +129,11 @@ class _Sheet:
             pages=self.count("pages"),
             sender=sender,
         )
+
+
+def _crest_input(crest: Crest | None) -> dict[str, str]:
+    # Typst takes octets as numbers.
+    return {} if crest is None else {"crest": json.dumps({"format": crest.format, "octets": list(crest.octets)})}
 
 
 @functools.cache

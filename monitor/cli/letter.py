@@ -13,6 +13,7 @@ from alerts.documents.render import letter as render_letter
 from alerts.notice import Facts, Matter, Plan, Purpose
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import configuration, fail
+from monitor.config.crest import load_crest
 
 
 def letter(
@@ -61,7 +62,11 @@ def letter(
         first_noticed_at=None if purpose is Purpose.OUTAGE else now - timedelta(hours=1),
         ended_at=None if purpose is Purpose.OUTAGE else now - timedelta(minutes=5),
     )
-    page = (fax if as_fax else render_letter)(facts, chosen.addressee, loaded.wording)
+    if as_fax:
+        page = fax(facts, chosen.addressee, loaded.wording)
+    else:
+        crest = load_crest(found.office.crest) if found.office.crest else None
+        page = render_letter(facts, chosen.addressee, loaded.wording, crest=crest)
     path = output or Path(f"{found.agency}-{purpose}{'-fax' if as_fax else ''}.pdf")
     try:
         path.write_bytes(page.pdf)

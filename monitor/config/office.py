@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path as FilePath
 
 from alerts.channel import Channel
+from alerts.documents.crest import BadCrest
 from alerts.documents.sender import ENCLOSURE
 from alerts.notice import Office
+from monitor.config.crest import load_crest
 from monitor.config.findings import Findings
 from monitor.config.phone import is_possible
 from monitor.config.problem import Path
@@ -46,6 +49,8 @@ class OfficeSettings(Section):
     website: Line | None = None
     division: Line | None = None
     """The part of the office that speaks: "Bahagian Teknologi Maklumat"."""
+    crest: FilePath | None = None
+    """An SVG or PNG file with the crest that letters bear; at most 256 KiB. Circular 1/2013 says who may bear which."""
     reference: Line | None = None
     """The file a clerk has given for these letters, such as "JCM.100-1/9/1"; the enclosure number is added. Without it a
     line to fill in by hand is printed."""
@@ -110,6 +115,11 @@ def check_office(office: OfficeSettings, used: Iterable[Channel], findings: Find
             findings.error((*path, field), f"is missing, and the {for_pages} of this office prints it", example)
     if pages and not office.fax:
         findings.warning((*path, "fax"), "is missing: recipients are told of no fax number", "fax: 03-1234 5678")
+    if office.crest is not None:
+        try:
+            load_crest(office.crest)
+        except BadCrest as bad:
+            findings.error((*path, "crest"), str(bad), "the path of a plain SVG or a PNG file, or leave the key out")
     check_postal(office.address, findings, (*path, "address"))
     if office.reference and ENCLOSURE.search(office.reference):
         findings.warning(

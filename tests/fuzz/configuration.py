@@ -6,6 +6,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from alerts.documents.crest import BadCrest, read_crest
 from alerts.wording.source import SourceError, read
 from monitor.config.document import parse_document
 from monitor.config.duration import NoDuration, format_duration, parse_duration
@@ -55,6 +56,17 @@ def _texts(octets: bytes) -> None:
             assert all(entry.place.startswith("ms.yaml:") for entry in entries)
 
 
+def _crest(octets: bytes) -> None:
+    """A crest is taken as it is, or refused in words."""
+    try:
+        crest = read_crest(octets)
+    except BadCrest as bad:
+        assert str(bad).isprintable()
+        assert len(str(bad)) < 300
+    else:
+        assert crest.octets == octets
+
+
 def _duration(octets: bytes) -> None:
     """What is read as a span is written as one that is read the same."""
     try:
@@ -79,6 +91,8 @@ _BOMB_OF_TEXTS = b"a: &a {x: y, z: w}\n" + b"".join(
     b"%c: &%c {a: *%c, b: *%c, c: *%c, d: *%c}\n" % (n, n, *[n - 1] * 4) for n in range(98, 123)
 )
 _MAINTENANCE = "maintenance:\n  - {from: %s, until: %s, why: kerja}\n"
+
+_DRAWN = b'<svg xmlns="http://www.w3.org/2000/svg">%s</svg>'
 
 TARGETS = (
     Target(
@@ -172,6 +186,27 @@ TARGETS = (
             "a directive": b"%YAML 99999999999999999999.1\n---\n",
             "not UTF-8": b"\xff",
         },
+    ),
+    Target(
+        name="crest",
+        run=_crest,
+        seeds={
+            "shapes": _DRAWN % b'<path d="M0 0h9"/>',
+            "a laugh of billions": b'<!DOCTYPE svg [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>' + _DRAWN % b"&b;",
+            "nested without end": b'<svg xmlns="http://www.w3.org/2000/svg">' + b"<g>" * 1000,
+            "a name of others": _DRAWN % "<\u0661\u202eg/>".encode(),
+            "another order of octets": _DRAWN.decode().encode("utf-16"),
+            "a picture": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x08\0\0\0\x08\x08\x02\0\0\0",
+            "a picture that ends": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0",
+        },
+        swollen={
+            "nested shapes": lambda size: _DRAWN % (b"<g>" * (size // 7) + b"</g>" * (size // 7)),
+            "many attributes": lambda size: (
+                _DRAWN % (b"<g " + b" ".join(b"a%d='url(#b)'" % n for n in range(size // 16)) + b"/>")
+            ),
+            "many addresses": lambda size: _DRAWN % (b"<g style='" + b"url(#b) " * (size // 8) + b"'/>"),
+        },
+        largest=128 * 1024,
     ),
     Target(
         name="duration",

@@ -89,6 +89,17 @@ MISTAKES = [
         (
             "jabatan",
             "  hours: 8.00 pagi - 5.00 petang\n",
+            "  hours: 8.00 pagi - 5.00 petang\n  crest: pantau.yaml\n",
+        ),
+        (
+            f"{_AGENCY}:9: office.crest: pantau.yaml is neither a PNG picture nor an SVG drawing; write instead: the path "
+            "of a plain SVG or a PNG file, or leave the key out"
+        ),
+    ),
+    (
+        (
+            "jabatan",
+            "  hours: 8.00 pagi - 5.00 petang\n",
             "  hours: 8.00 pagi - 5.00 petang\n  reference: J.100-1/9/1 (15)\n",
         ),
         (

@@ -1,0 +1,110 @@
+"""The crest above a letter, from a file that somebody at the agency has made: nothing in it is trusted.
+
+A drawing (SVG) holds shapes only: no script, no text (there is no font for it), nothing that is fetched, and nothing that
+repeats itself without end. A picture (PNG) has bounds. Pure.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from enum import StrEnum
+from xml.etree import ElementTree as ET
+
+#: In octets. A coat of arms as plain shapes has some tens of thousands.
+LARGEST = 256 * 1024
+#: In pixels, each way: at the height that it is printed in, four times what a printer can show.
+_WIDEST = 2000
+#: Elements of a drawing.
+_MOST = 5000
+_SVG = "http://www.w3.org/2000/svg"
+_PNG_BEGINS = b"\x89PNG\r\n\x1a\n"
+_SHAPES = frozenset(
+    {"svg", "g", "path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "title", "desc", "metadata"}
+    | {"defs", "linearGradient", "radialGradient", "stop", "clipPath", "mask", "style"}
+)
+
+
+class CrestFormat(StrEnum):
+    """How a crest is drawn."""
+
+    SVG = "svg"
+    PNG = "png"
+
+
+class BadCrest(Exception):
+    """The file cannot be printed as a crest; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crest:
+    """What is printed in the letterhead."""
+
+    format: CrestFormat
+    octets: bytes = field(repr=False)
+
+
+def read_crest(octets: bytes) -> Crest:
+    """Return the crest in a file. Raise `BadCrest`."""
+    if len(octets) > LARGEST:
+        raise BadCrest(f"is larger than {LARGEST // 1024} KiB")
+    if octets.startswith(_PNG_BEGINS):
+        _check_picture(octets)
+        return Crest(format=CrestFormat.PNG, octets=octets)
+    _check_drawing(octets)
+    return Crest(format=CrestFormat.SVG, octets=octets)
+
+
+def _check_picture(octets: bytes) -> None:
+    # The first chunk of a PNG is IHDR: width and height, four octets each (ISO/IEC 15948, 11.2.2).
+    if octets[12:16] != b"IHDR" or len(octets) < 24:
+        raise BadCrest("is no whole PNG picture")
+    width, height = struct.unpack(">II", octets[16:24])
+    if not (0 < width <= _WIDEST and 0 < height <= _WIDEST):
+        raise BadCrest(f"has {width} x {height} pixels; at most {_WIDEST} each way are printed")
+
+
+def _check_drawing(octets: bytes) -> None:
+    try:
+        text = octets.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadCrest("is neither a PNG picture nor an SVG drawing in UTF-8") from None
+    # Entities let a small file grow without bound, or read another. A drawing needs none.
+    if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
+        raise BadCrest("has a document type (<!DOCTYPE>); save it as plain SVG")
+    try:
+        root = ET.fromstring(text)  # noqa: S314 - without a document type there is nothing to expand or to fetch
+    except (ET.ParseError, ValueError):
+        raise BadCrest("is neither a PNG picture nor an SVG drawing") from None
+    if root.tag != f"{{{_SVG}}}svg":
+        raise BadCrest("is XML, and no SVG drawing")
+    for number, element in enumerate(root.iter()):
+        if number >= _MOST:
+            raise BadCrest(f"has more than {_MOST} elements; simplify it")
+        _check_element(element)
+
+
+def _check_element(element: ET.Element) -> None:
+    namespace, _, name = element.tag[1:].partition("}")
+    if namespace != _SVG:
+        return  # An editor's own notes: nobody draws them.
+    if name not in _SHAPES:
+        raise BadCrest(f"holds <{_shown(name)}>; save it as plain SVG with nothing but shapes (text turned into paths)")
+    for attribute, value in element.attrib.items():
+        if attribute.rpartition("}")[2].lower().startswith("on"):
+            raise BadCrest("holds a script; save it as plain SVG")
+        if attribute.rpartition("}")[2] == "href" and not value.startswith("#"):
+            raise BadCrest("leads to another file; save it as plain SVG")
+        _check_style(value)
+    if name == "style":
+        _check_style(element.text or "")
+
+
+def _shown(name: str) -> str:
+    return "".join(each if each.isascii() and each.isprintable() else "?" for each in name[:40])
+
+
+def _check_style(value: str) -> None:
+    lowered = value.lower().replace(" ", "")
+    if "@import" in lowered or any(not rest.lstrip("'\"").startswith("#") for rest in lowered.split("url(")[1:]):
+        raise BadCrest("leads to another file; save it as plain SVG")
