@@ -21,9 +21,13 @@ from unittest.mock import patch
 import monitor.app
 from alerts.calls import Calls
 from alerts.channel import Channel
+from alerts.dispatcher import Dispatcher
 from alerts.errand import Deed, Errand, Outcome
 from alerts.event import Trigger
 from alerts.exchange import Line
+from alerts.gateway import AckResult, Heard
+from alerts.gateways import tray
+from alerts.gateways.tray import Place
 from alerts.notice import Matter
 from monitor.app import App
 from monitor.cli import main
@@ -44,6 +48,16 @@ class Moment(StrEnum):
     AFTER_ACCEPTED = "after_accepted"
     #: That is committed, too.
     AFTER_RECORDED = "after_recorded"
+    #: A letter is written into the tray, and has no name yet.
+    HALF_WRITTEN = "half_written"
+    #: A clerk has said that a letter is posted; its file is moved, and that is not written down.
+    POSTED = "posted"
+    #: The provider has sent a fax and says so, and that is not written down.
+    RECEIPT = "receipt"
+
+
+#: In the life of every attempt; the others are in that of paper.
+OF_ALL = (Moment.BEFORE_CLAIM, Moment.AFTER_CLAIM, Moment.AFTER_ACCEPTED, Moment.AFTER_RECORDED)
 
 
 class Mine:
@@ -89,6 +103,29 @@ def lay(mine: Mine) -> None:
     patch.object(monitor.app, "build_lines", build_lines).start()
 
 
+def lay_under_paper(mine: Mine) -> None:
+    """Lay the mine around what happens to paper alone."""
+    record = Dispatcher.record
+
+    class Mined(type(Path())):  # type: ignore[misc]  # a file in the tray, whatever its class is called here
+        def rename(self, target: Any) -> Any:
+            if self.suffix == ".part":
+                mine.step(Moment.HALF_WRITTEN, Channel.LETTER)
+            renamed = super().rename(target)
+            if Path(target).parent.name == Place.DISPATCHED:
+                mine.step(Moment.POSTED, Channel.LETTER)
+            return renamed
+
+    @wraps(record)
+    async def recorded(dispatcher: Dispatcher, gateway: str, heard: Heard) -> AckResult:
+        if dispatcher._exchange[gateway].channel is Channel.FAX:
+            mine.step(Moment.RECEIPT, Channel.FAX)
+        return await record(dispatcher, gateway, heard)
+
+    patch.object(tray, "Path", Mined).start()
+    patch.object(Dispatcher, "record", recorded).start()
+
+
 def _mined(send: Callable[[Any], Awaitable[Any]], mine: Mine, channel: Channel) -> Callable[[Any], Awaitable[Any]]:
     async def wrapped(order: Any) -> Any:
         mine.step(Moment.AFTER_CLAIM, channel)
@@ -115,7 +152,9 @@ def break_down() -> None:
 
 
 if __name__ == "__main__":
-    lay(Mine(Moment(sys.argv[1]), Channel(sys.argv[2]), Path(sys.argv[3])))
+    hidden = Mine(Moment(sys.argv[1]), Channel(sys.argv[2]), Path(sys.argv[3]))
+    lay(hidden)
+    lay_under_paper(hidden)
     hurry()
     break_down()
     del sys.argv[1:4]

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
 from alerts.channel import Channel
 from tests.real.postgres import Postgres
-from tests.stories.mined import Moment
+from tests.stories.mined import OF_ALL, Moment
 from tests.stories.theatre import BRISK, Theatre, theatre
 
 pytestmark = pytest.mark.crash
@@ -26,7 +28,7 @@ AT_MOST = 2
 QUICK = replace(BRISK, call_after="1s", call_again_after="60s", release_after="1s")
 
 
-@pytest.mark.parametrize("moment", Moment)
+@pytest.mark.parametrize("moment", OF_ALL)
 @pytest.mark.parametrize("channel", Channel)
 @pytest.mark.parametrize("store", ["sqlite", "postgresql"])
 async def test_a_kill_loses_nothing_and_doubles_no_paper(
@@ -51,6 +53,60 @@ async def test_a_kill_loses_nothing_and_doubles_no_paper(
         if channel is Channel.FAX:
             # It is never sure that it has nothing: what may have left is laid before a person, and not sent again.
             assert len(play.faxes()) == (moment is not Moment.AFTER_CLAIM)
+
+
+@pytest.mark.parametrize(
+    ("moment", "channel"),
+    [
+        (Moment.HALF_WRITTEN, Channel.LETTER),
+        (Moment.POSTED, Channel.LETTER),
+        (Moment.RECEIPT, Channel.FAX),
+    ],
+)
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+async def test_a_kill_with_paper_on_its_way_leaves_one_of_each_and_nothing_half_written(
+    tmp_path: Path, postgres: Postgres, store: str, moment: Moment, channel: Channel
+) -> None:
+    mined = ("tests.stories.mined", moment, channel, str(tmp_path / "it-has-died"))
+    database = postgres.database() if store == "postgresql" else None
+    async with theatre(tmp_path, QUICK, program=mined, store=database, prepare=probe_nothing, ready=False) as play:
+        play.duty.keys = ["1"] * 9
+        if moment is Moment.POSTED:
+            await play.until(lambda: lies(play), "a letter lies in the tray", within=60)
+            with pytest.raises(httpx.HTTPError):
+                await post(play, "Kerani Contoh")
+        await dies(play)
+        await play.start()
+        await play.until(lambda: settled(play), "everybody was told", within=60)
+
+        # One that was being handed over beside it is laid before a person, as in the matrix above.
+        assert len(play.faxes()) == (await stands(play, "fax") == "delivered")
+        assert moment is not Moment.RECEIPT or len(play.faxes()) == 1
+        # Who was cut short says it again, and is the first who did; the second hears it.
+        assert [await post(play, by) for by in ("Kerani Contoh", "Devi Contoh")] == ["Kerani Contoh"] * 2
+        (letter,) = await play.get("/letters")
+        assert (letter["step"], letter["posted_by"]) == ("posted", "Kerani Contoh")
+        assert (len(play.letters()), len(play.letters("dispatched"))) == (0, 1)
+        await play.until(lambda: tidy(play), "nothing half-written is left", within=10)
+
+
+async def lies(play: Theatre) -> bool:
+    """Whether a letter lies in the tray, as the service knows, while it lives."""
+    with suppress(httpx.HTTPError):
+        return await stands(play, "letter") == "sent"
+    return False
+
+
+async def post(play: Theatre, by: str) -> str:
+    """Let a clerk post the letter and say so; return who is written down."""
+    letter = next(n for n in await play.get("/notices") if n["channel"] == "letter")
+    answer = await play.control(f"/notices/{letter['id']}/posted", by=by)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["by"])
+
+
+async def tidy(play: Theatre) -> bool:
+    return not list((play.directory / "outbox" / "letter").rglob("*.part"))
 
 
 async def dies(play: Theatre) -> None:
