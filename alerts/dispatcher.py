@@ -125,7 +125,12 @@ class Dispatcher:
             before = await ledger.handle_letter(attempt.id, step, handling)
             if before is not None:
                 return before
-            if step is LetterStep.POSTED:
+            if step is LetterStep.POSTED and attempt.state is AttemptState.WITHDRAWN:
+                await ledger.not_withdrawn(notice, attempt)
+                # Whom it reached is owed what followed.
+                for incident_id in notice.incident_ids:
+                    await ledger.rouse(incident_id)
+            elif step is LetterStep.POSTED:
                 await ledger.save_attempt(replace(attempt, state=AttemptState.SENT))
             await ledger.journal(
                 Entry(

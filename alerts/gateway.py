@@ -274,9 +274,10 @@ class Gateway(Protocol):
 class Dispatches(Protocol):
     """A gateway whose submissions leave by a person's hand: a tray of letters."""
 
-    async def dispatch(self, reference: str) -> bool:
+    async def dispatch(self, reference: str, *, after_all: bool = False) -> bool:
         """Note that a clerk has sent it off; return whether it was there, or had been noted before.
 
+        *after_all*: also what was withdrawn, because it had gone before that was known.
         From then on `check` says SENT and `withdraw` finds nothing to take.
         """
 

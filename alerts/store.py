@@ -197,6 +197,9 @@ class Ledger(Protocol):
     async def handle_letter(self, attempt_id: int, step: LetterStep, handling: Handling) -> Handling | None:
         """Write who has printed or posted a letter; return who had before, and write nothing then."""
 
+    async def not_withdrawn(self, notice: Notice, attempt: Attempt) -> None:
+        """Write that an attempt which was withdrawn has left after all; its notice counts as sent again."""
+
     async def attempt(self, reference: str) -> tuple[Notice, Attempt] | None: ...
 
     async def silences(self, now: datetime) -> Sequence[Silence]:

@@ -13,6 +13,7 @@ import os
 import re
 import tempfile
 import unicodedata
+from collections.abc import Collection
 from datetime import timedelta, timezone
 from enum import StrEnum
 from pathlib import Path
@@ -83,9 +84,13 @@ class Tray:
     async def withdraw(self, order: Order, provider_id: str) -> bool:  # noqa: ARG002 - both are the reference
         return await asyncio.to_thread(self._move, order.reference, Place.WITHDRAWN)
 
-    async def dispatch(self, reference: str) -> bool:
-        """Note that a clerk has sent the letter off; return whether it was there, or had been noted before."""
-        return await asyncio.to_thread(self._move, reference, Place.DISPATCHED)
+    async def dispatch(self, reference: str, *, after_all: bool = False) -> bool:
+        """Note that a clerk has sent the letter off; return whether it was there, or had been noted before.
+
+        *after_all*: also one that was taken back, because it had gone before that.
+        """
+        found_in = (Place.TRAY, Place.WITHDRAWN) if after_all else (Place.TRAY,)
+        return await asyncio.to_thread(self._move, reference, Place.DISPATCHED, found_in)
 
     async def tidy(self) -> None:
         """Remove what was left half-written by a process that was killed."""
@@ -135,10 +140,10 @@ class Tray:
             raise _unusable(error) from None
         return None
 
-    def _move(self, reference: str, place: Place) -> bool:
+    def _move(self, reference: str, place: Place, found_in: Collection[Place] = (Place.TRAY,)) -> bool:
         """Move a letter out of the tray; return whether it lies in *place* afterwards."""
         found = self._look(reference)
-        if found is None or found[0] is not Place.TRAY:
+        if found is None or found[0] not in found_in:
             return found is not None and found[0] is place
         target = self._directory / place
         try:

@@ -43,13 +43,22 @@ def printed(notice: Notice, by: By = "", config: Config = DEFAULT_CONFIG) -> Non
 
 
 @app.command()
-def posted(notice: Notice, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
+def posted(
+    notice: Notice,
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+    *,
+    after_all: Annotated[
+        bool, typer.Option("--after-all", help="It was posted before it was taken back: its recipient will be told.")
+    ] = False,
+) -> None:
     """Record that a letter was posted: from now on its recipient is owed a recovery letter."""
-    _record("posted", notice, by, config)
+    _record("posted-after-all" if after_all else "posted", notice, by, config)
 
 
 def _record(deed: str, notice: int, by: str, config: Config) -> None:
     noted = ask(config, "POST", f"/notices/{notice}/{deed}", {"by": by or login_name()})
+    deed = deed.partition("-")[0]
     if noted["anew"]:
         typer.echo(f"The letter of notice {notice} is recorded as {deed}.")
     else:

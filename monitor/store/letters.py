@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, insert, select
+from sqlalchemy import Select, insert, select, update
 
-from alerts.delivery import AttemptState
+from alerts.delivery import RANK, Attempt, AttemptState, Notice, NoticeState
 from alerts.notice import Purpose
 from alerts.paper import Handling, LetterStep, TrayLetter
 from monitor.store.rows import ADDRESSEE
@@ -33,6 +33,13 @@ class SqlLetters(InTransaction):
         values = {"attempt_id": attempt_id, "step": step, "at": handling.at, "by": clean(handling.by, 200)}
         await self._connection.execute(insert(letter_handling).values(**values))
         return None
+
+    async def not_withdrawn(self, of: Notice, withdrawn: Attempt) -> None:
+        """Write that an attempt which was withdrawn has left after all; its notice counts as sent again."""
+        sent = {"state": AttemptState.SENT, "rank": RANK[AttemptState.SENT], "ended_at": None}
+        this = (attempt.c.id == withdrawn.id) & (attempt.c.state == AttemptState.WITHDRAWN)
+        if (await self._connection.execute(update(attempt).where(this).values(**sent))).rowcount:
+            await self._connection.execute(update(notice).where(notice.c.id == of.id).values(state=NoticeState.SENT))
 
     async def letters(self, gateways: Collection[str], gone_since: datetime) -> Sequence[TrayLetter]:
         """Return what lies in the trays of these gateways, oldest first.

@@ -29,11 +29,18 @@ class Deed(StrEnum):
 
     PRINTED = "printed"
     POSTED = "posted"
+    #: Before it was taken back, which the clerk did not know.
+    POSTED_AFTER_ALL = "posted-after-all"
 
     @property
     def step(self) -> LetterStep:
         """Return the step that it is."""
-        return LetterStep(self)
+        return LetterStep.PRINTED if self is Deed.PRINTED else LetterStep.POSTED
+
+    @property
+    def after_all(self) -> bool:
+        """Whether it is said of a letter that was taken back."""
+        return self is Deed.POSTED_AFTER_ALL
 
 
 class Tray(Protocol):
@@ -42,7 +49,7 @@ class Tray(Protocol):
     async def letters(self) -> Sequence[LetterView]:
         """Return what lies in the trays, and what has left them of late."""
 
-    async def note(self, notice_id: int, step: LetterStep, by: str) -> Noted | str:
+    async def note(self, notice_id: int, step: LetterStep, by: str, *, after_all: bool = False) -> Noted | str:
         """Write down, once, that a clerk has printed or posted a letter."""
 
 
@@ -56,7 +63,7 @@ def letter_orders(tray: Tray) -> APIRouter:
 
     @router.post("/notices/{notice_id}/{deed}")
     async def handled(notice_id: Id, deed: Deed, word: Word) -> Noted:
-        noted = await tray.note(notice_id, deed.step, word.by)
+        noted = await tray.note(notice_id, deed.step, word.by, after_all=deed.after_all)
         if isinstance(noted, str):
             raise HTTPException(409, noted)
         return noted
@@ -85,7 +92,7 @@ def letter_pages(tray: Tray, templates: Environment) -> APIRouter:
         name = await _name_in(request)
         if name is None:
             return await shown("Tulis nama tuan/puan dahulu.", "Write your name first.", status=422)
-        noted = await tray.note(notice_id, deed.step, name)
+        noted = await tray.note(notice_id, deed.step, name, after_all=deed.after_all)
         if isinstance(noted, str):
             return await shown("Surat ini tidak boleh dicatatkan lagi.", noted, status=409)
         # So that a page that is loaded again does not order again.
@@ -98,8 +105,7 @@ def letter_pages(tray: Tray, templates: Environment) -> APIRouter:
             problem=problem,
             problem_en=problem_en,
             waiting=waiting,
-            # A letter that nobody has printed needs nobody's hand when it is taken back.
-            stopped=[each for each in letters if each.step is LetterStep.TAKEN_BACK and each.printed_at],
+            stopped=[each for each in letters if each.step is LetterStep.TAKEN_BACK],
             posted=[each for each in letters if each.step is LetterStep.POSTED],
         )
         return HTMLResponse(page, status_code=status, headers=_MAY_SEND_FORMS)

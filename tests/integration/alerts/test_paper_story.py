@@ -19,6 +19,7 @@ from alerts.notice import Purpose
 from alerts.paper import LetterStep
 from alerts.store import StoreAway
 from monitor.lab.clerk import post_letters
+from monitor.letters import Noted
 from monitor.web.control import control
 from monitor.web.letters import letter_orders
 from monitor.web.serving import open_unix, serve
@@ -118,9 +119,38 @@ async def test_what_was_printed_and_is_taken_back_is_not_to_be_posted(town: Town
     (stopped,) = await town.letters.letters()
     assert (stopped.step, stopped.printed_by, stopped.overdue) == (LetterStep.TAKEN_BACK, "Kerani Contoh", False)
     said = await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
-    assert said == f"the letter of notice {letter.id} was taken back, because the matter was over: do not post it"
+    assert isinstance(said, str)
+    assert said.startswith(
+        f"the letter of notice {letter.id} was taken back, because the matter was over: do not post it"
+    )
     assert await said_by_clerks(town) == {"letter printed": 1}
     assert (town.tray_letters(Place.TRAY), town.tray_letters(Place.WITHDRAWN)) == (0, 1)
+
+
+async def test_who_had_posted_a_letter_before_it_was_taken_back_says_so_and_its_reader_hears_that_it_is_over(
+    either_town: Town,
+) -> None:
+    town = either_town
+    letter = await announced(town)
+    # Signed and posted at noon; mail works again at one, and the clerk is back at three.
+    await recovered(town)
+    await town.later(2 * HOUR)
+    assert await town.active() == []
+    assert isinstance(await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh"), str)
+
+    for by in ("Kerani Contoh", "Devi Contoh"):
+        noted = await town.letters.note(letter.id, LetterStep.POSTED, by, after_all=True)
+        assert isinstance(noted, Noted)
+        assert noted.by == "Kerani Contoh"
+    town.restart()
+    await town.settle()
+    town.gets_letter("PEMAKLUMAN PEMULIHAN", "bertarikh 24 November 2026")
+    assert (town.tray_letters(Place.DISPATCHED), town.tray_letters(Place.WITHDRAWN)) == (1, 0)
+    assert await said_by_clerks(town) == {"letter dispatched": 1}
+    recovery = next(n for n in await town.notices() if n.purpose is Purpose.RECOVERY and n.channel is Channel.LETTER)
+    assert await town.posts(recovery.id, "Kerani Contoh")
+    await town.later(8 * 24 * HOUR)
+    assert await town.active() == []
 
 
 async def test_while_the_store_is_away_no_letter_is_said_to_wait_for_nobody(town: Town) -> None:

@@ -105,6 +105,17 @@ async def test_a_clerk_and_a_recovery_at_the_same_moment_do_not_both_have_it(tra
         assert dispatched is not withdrawn
 
 
+async def test_a_letter_that_was_taken_back_and_had_gone_before_is_dispatched_after_all(
+    tray: Tray, tmp_path: Path
+) -> None:
+    await tray.send(order())
+    assert await tray.withdraw(order(), "d42-1")
+    assert not await tray.dispatch("d42-1")
+    assert await tray.dispatch("d42-1", after_all=True)
+    assert files(tmp_path) == [f"dispatched/{NAME}"]
+    assert (await tray.check(order(), "d42-1")).progress is Progress.SENT
+
+
 async def test_a_letter_that_has_gone_by_hand_is_not_called_lost(tray: Tray, tmp_path: Path) -> None:
     await tray.send(order())
     (tmp_path / "letters" / NAME).unlink()

@@ -235,6 +235,8 @@ async def test_a_letter_is_recorded_as_posted_once_or_it_is_said_why_not(office:
                 "Nothing is changed.\n"
             )
             assert await office.ask("letters", deed, "7", "--by", "Devi Contoh") == (0, said)
+        assert (await office.ask("letters", "posted", "7", "--after-all"))[0] == 0
+        assert service.orders[-1][0] == "posted after all 7"
     service = Service(wrong="there is no notice 7")
     async with office.open(service, letter_orders(service)):
         assert await office.ask("letters", "posted", "7") == (1, "there is no notice 7\n")

@@ -169,12 +169,13 @@ class Service:
     async def letters(self) -> Sequence[LetterView]:
         return self.in_the_tray
 
-    async def note(self, notice_id: int, step: LetterStep, by: str) -> Noted | str:
+    async def note(self, notice_id: int, step: LetterStep, by: str, *, after_all: bool = False) -> Noted | str:
         if self.wrong is not None:
             return self.wrong
-        before = next((each for number, each in self.orders if number == f"{step} {notice_id}"), None)
+        deed = f"{step}{' after all' if after_all else ''} {notice_id}"
+        before = next((each for number, each in self.orders if number == deed), None)
         if before is None:
-            self.orders.append((f"{step} {notice_id}", by))
+            self.orders.append((deed, by))
         return Noted(by=before or by, at=self.moment, anew=before is None)
 
     def now(self) -> datetime:

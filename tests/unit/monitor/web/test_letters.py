@@ -41,12 +41,16 @@ async def test_the_page_shows_what_waits_what_is_late_and_what_is_not_to_be_post
     page = " ".join(answer.text.split())
 
     found = Forms(answer.text)
-    assert found.actions == ["/letters/7/printed", "/letters/7/posted", "/letters/8/posted"]
+    assert found.actions == [
+        *("/letters/10/posted-after-all", "/letters/11/posted-after-all"),
+        *("/letters/7/printed", "/letters/7/posted", "/letters/8/posted"),
+    ]
     assert "script" not in found.tags
     assert page.count("LEWAT: sepatutnya dipos sebelum 25/11/2026 17:00") == 2
     assert "Dicetak oleh Kerani Contoh, 24/11/2026 14:15" in page
-    # The one that was printed; of the other nobody has a print.
-    assert len(re.findall("ditarik balik 24/11", page)) == 1
+    # Of the other nobody has a print.
+    assert len(re.findall("ditarik balik 24/11", page)) == 2
+    assert page.count("<strong>dicetak oleh Kerani Contoh</strong>, ditarik balik") == 1
     assert answer.headers["content-security-policy"].count("form-action 'self'") == 1
     assert "script-src" not in answer.headers["content-security-policy"]
 
@@ -55,14 +59,14 @@ async def test_an_empty_tray_says_so() -> None:
     assert "Tiada surat yang menunggu." in (await page_of(Service())).text
 
 
-@pytest.mark.parametrize("deed", ["printed", "posted"])
+@pytest.mark.parametrize("deed", ["printed", "posted", "posted-after-all"])
 async def test_a_button_writes_down_who_has_done_it_and_leads_back_to_the_page(deed: str) -> None:
     service = Service(in_the_tray=LETTERS)
     async with client(portal(service, HOSTS, service)) as web:
         answer = await web.post(f"/letters/7/{deed}", content="by=Kerani+Contoh", headers=OURS)
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/letters")
-    assert service.orders == [(f"{deed} 7", "Kerani Contoh")]
+    assert service.orders == [(f"{deed.replace('-', ' ')} 7", "Kerani Contoh")]
 
 
 async def test_a_browser_that_names_the_page_it_comes_from_is_enough() -> None:
