@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -347,3 +348,20 @@ def test_a_drill_on_paper_speaks_of_paper_and_not_of_a_call(plan: Plan, make: Ca
     nobodys = replace(facts, office=replace(OFFICE, domain=""))
     assert "()" not in (said := text(make(nobodys, MINISTRY, WORDING))), said
     assert "(domain )" not in said
+
+
+@pytest.mark.parametrize("long", range(0, 60, 4))
+def test_no_line_ends_inside_a_reference_or_a_form_of_address(long: int, tmp_path: Path) -> None:
+    # The words before them are of every length, so that each would come to stand at the end of a line.
+    office = replace(OFFICE, reference="JCM.100-1/9/1", contact_post="x" * (long + 1))
+    facts = replace(FACTS, office=office, purpose=Purpose.RECOVERY, ended_at=FACTS.noticed_at)
+    for salutation, words in (("Tuan/Puan,", ["tuan/puan"]), ("YBhg. Datuk,", ["YBhg.", "Datuk"])):
+        found = boxes(letter(facts, replace(MINISTRY, salutation=salutation), WORDING), tmp_path)
+        below = [word for word in found if word[2] > 95]
+        for together in (words, ["JCM.100-1/9/1", "(JCM-07/1)"]):
+            if len(together) == 1:
+                assert not any(word.endswith("tuan/") for word, *_ in below)
+                continue
+            for (word, _, top, *_), (following, _, next_top, *_) in pairwise(below):
+                if word == together[0] and following.startswith(together[1]):
+                    assert abs(top - next_top) < 1, (word, following)
