@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -83,6 +84,8 @@ class _Past:
     streaks: Mapping[str, Sequence[Graded]] = field(default_factory=dict)
     deferrals: Mapping[str, datetime] = field(default_factory=dict)
     falls: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
+    #: Agencies whose incident is held open until they are steady.
+    unsteady: AbstractSet[str] = frozenset()
     open_incidents: Mapping[str, Matter] = field(default_factory=dict)
     tokens: Mapping[str, Sent] = field(default_factory=dict)
 
@@ -94,7 +97,7 @@ class _Past:
         judge.restore_streaks({name: runs for name, runs in self.streaks.items() if name in names}, now)
         judge.restore_deferrals({name: since for name, since in self.deferrals.items() if name in names})
         falls = {agency: at for agency, at in self.falls.items() if agency in agencies}
-        judge.restore_falls(falls, self.open_incidents.keys())
+        judge.restore_falls(falls, self.open_incidents.keys(), self.unsteady)
 
 
 async def make_watch(configuration: Configuration, around: Surroundings) -> Watch:
@@ -225,7 +228,8 @@ async def _past(routes: Collection[WatchedRoute], settings: Settings, around: Su
         # What was put off longer ago than twice its budget has used it up however long it has been.
         deferrals=await history.deferrals(now - 2 * max(budgets, default=timedelta(0))),
         falls=falls,
-        open_incidents=still,
+        unsteady={incident.dedup_key for incident in still if incident.unsteady},
+        open_incidents={incident.dedup_key: incident.matter for incident in still},
         tokens=await history.tokens(now),
     )
 
@@ -347,17 +351,15 @@ def _own_policy(settings: Settings) -> HealthPolicy:
 
 async def _falls(
     store: SqlStore, policy: FlappingPolicy, now: datetime
-) -> tuple[Mapping[str, Sequence[datetime]], Mapping[str, Matter]]:
+) -> tuple[Mapping[str, Sequence[datetime]], Sequence[Incident]]:
     """Return when agencies fell lately, by the incidents that were opened, and what is open still."""
     async with store.reading() as ledger:
         opened = await ledger.opened_since(now - policy.within)
         still = await ledger.open_incidents()
-    falls: dict[str, list[datetime]] = {}
+    falls: dict[str, list[datetime]] = {incident.dedup_key: [incident.opened_at] for incident in still}
     for key, at in opened:
-        falls.setdefault(key, []).append(at)
-    # One that was held open hides how often it fell meanwhile: until it has been quiet, it is not believed.
-    falls |= {incident.dedup_key: [now] * policy.falls for incident in still if incident.unsteady}
-    return falls, {incident.dedup_key: incident.matter for incident in still}
+        falls[key] = sorted({*falls.get(key, ()), at})
+    return falls, still
 
 
 async def _open_keys(store: SqlStore) -> Collection[str]:

@@ -22,7 +22,7 @@ def _more_than_one(falls: int) -> int:
 
 def _within_a_day(span: timedelta) -> timedelta:
     if span > _LONGEST:
-        raise wrong("is longer than a day", "1h, at most 1d: for so long nobody is told that mail works again")
+        raise wrong("is longer than a day", "2h, at most 1d: for so long nobody is told that mail works again")
     return span
 
 
@@ -31,7 +31,7 @@ class FlappingSettings(Section):
 
     falls: Annotated[int, AfterValidator(_more_than_one), Blank(3)] = 3
     """How often an agency may go down; the fall with this number is told as unsteady, and its recovery not at once."""
-    within: Annotated[Span, AfterValidator(_within_a_day)] = timedelta(hours=1)
+    within: Annotated[Span, AfterValidator(_within_a_day)] = timedelta(hours=2)
 
     def build(self) -> FlappingPolicy:
         """Return it as the judge holds it."""

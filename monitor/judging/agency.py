@@ -40,9 +40,9 @@ class AgencyMail:
         """Believe by *flapping* from now on; when it fell is not forgotten."""
         self._flapping.policy = flapping
 
-    def restore_falls(self, times: Iterable[datetime], *, is_down: bool) -> None:
-        """Take up when it fell before a restart, oldest first, and whether it has an incident still."""
-        self._flapping.restore(times, is_down=is_down)
+    def restore_falls(self, times: Iterable[datetime], *, is_down: bool, is_unsteady: bool) -> None:
+        """Take up when it fell before a restart, oldest first, and whether it has an incident still, that is held open."""
+        self._flapping.restore(times, is_down=is_down, is_unsteady=is_unsteady)
 
     def directions(self) -> Mapping[Direction, Health]:
         """Return how it is judged in each direction that is probed."""
@@ -93,7 +93,7 @@ class AgencyMail:
             matter=matter,
             since=min(at for s in troubled if (at := s.trouble_since())),
             latest=max(at for s in troubled if (at := s.fell_at())),
-            unsteady=self._flapping.is_unsteady(now),
+            unsteady=self._flapping.is_unsteady,
         )
 
     def well_since(self) -> datetime | None:
@@ -111,8 +111,9 @@ class AgencyMail:
 
     def rose(self, now: datetime) -> datetime | None:
         """Note that it is well; return until when that is not believed, because it went down and up too often lately."""
-        self._flapping.rose()
-        return self._flapping.steady_at() if self._flapping.is_unsteady(now) else None
+        # By when that was judged, which outlasts a restart, and not by the runs: a single one that fails is no fall.
+        judged = (s.changed_at for _, s in self.routes if s.health is Health.UP and s.changed_at)
+        return self._flapping.rose(max(judged, default=now), now)
 
     def _with_a_say(self) -> Sequence[Subject]:
         return [s for subjects in self._by_direction().values() for s in with_a_say(subjects)]

@@ -181,11 +181,16 @@ class Judge:
                 self._subjects[name].restore(streak)
                 self._settle(name, now)
 
-    def restore_falls(self, falls: Mapping[str, Sequence[datetime]], down: AbstractSet[str]) -> None:
-        """Take up when agencies fell before a restart, by code, oldest first, and which have an incident still."""
+    def restore_falls(
+        self, falls: Mapping[str, Sequence[datetime]], down: AbstractSet[str], unsteady: AbstractSet[str] = frozenset()
+    ) -> None:
+        """Take up when agencies fell before a restart, by code, oldest first.
+
+        *down*: those that have an incident still; *unsteady*: of these, the ones whose incident is held open.
+        """
         for agency, times in falls.items():
             if agency in self._agencies:
-                self._agencies[agency].restore_falls(times, is_down=agency in down)
+                self._agencies[agency].restore_falls(times, is_down=agency in down, is_unsteady=agency in unsteady)
 
     def healths(self) -> Mapping[str, tuple[Health, datetime]]:
         """Return all judgements that a restart should take up."""

@@ -136,7 +136,31 @@ async def test_what_fails_and_recovers_again_and_again_is_one_incident_that_stay
     assert await town.active() == [3]
 
     mail.world.faults.clear()
-    await mail.rounds(70)
+    await mail.rounds(130)
+    await siti.gets("PULIH", "JCM-03")
+
+
+async def test_what_is_down_for_five_minutes_in_every_twenty_five_is_told_three_times_until_it_has_been_quiet(
+    country: tuple[Town, Country],
+) -> None:
+    town, mail = country
+    siti = town.person(officer(0))
+    for fall in range(12):
+        mail.world.faults["JCM/utama"] = REFUSED
+        await mail.rounds(5)
+        if fall < 3:
+            await siti.gets("AMARAN", f"JCM-0{fall + 1}")
+        mail.world.faults.clear()
+        await mail.rounds(20)
+        if fall < 2:
+            await siti.gets("PULIH", f"JCM-0{fall + 1}")
+        town.expect_nothing_more()
+    assert await town.active() == [3]
+
+    # It is judged well after two good runs, and has to be quiet for two hours after that.
+    await mail.rounds(95)
+    town.expect_nothing_more()
+    await mail.rounds(8)
     await siti.gets("PULIH", "JCM-03")
 
 

@@ -136,7 +136,9 @@ async def test_a_start_knows_how_often_an_agency_has_fallen_lately_and_what_was_
     async def is_unsteady(code: str) -> bool:
         """Whether the next fall would be held open."""
         judge = (await make_watch(configuration, around)).judge
-        return judge._agencies[code]._flapping.is_unsteady(now)
+        flapping = judge._agencies[code]._flapping
+        flapping.fell(now)
+        return flapping.is_unsteady
 
     async def fell(code: str, at: datetime, *, unsteady: bool = False, over: bool = True) -> None:
         async with around.store.transaction() as ledger:
@@ -145,10 +147,10 @@ async def test_a_start_knows_how_often_an_agency_has_fallen_lately_and_what_was_
                 ended = replace(opened, state=IncidentState.RESOLVED, resolved_at=at, ended_at=at)
                 await ledger.save_incident(ended)
 
-    for minutes in (70, 40, 20):
+    for minutes in (130, 40):
         await fell("JCONTOH", now - minutes * MINUTE)
     assert not await is_unsteady("JCONTOH"), "the first was too long ago"
-    await fell("JCONTOH", now - 10 * MINUTE)
+    await fell("JCONTOH", now - 20 * MINUTE)
     assert await is_unsteady("JCONTOH")
     assert not await is_unsteady("MPCONTOH")
     await fell("MPCONTOH", now - 300 * MINUTE, unsteady=True, over=False)

@@ -23,32 +23,68 @@ from tests.unit.monitor.trial import MINUTE, REFUSED, T0
 POLICY = FlappingPolicy(falls=3, within=timedelta(hours=1))
 
 
-def after(*minutes: int) -> Flapping:
-    """Return what fell at these minutes, and rose each time."""
+def after(*minutes: int, down: int = 5) -> Flapping:
+    """Return what fell at these minutes, and rose so many minutes later."""
     flapping = Flapping(POLICY)
     for minute in minutes:
         flapping.fell(T0 + minute * MINUTE)
-        flapping.rose()
+        rose(flapping, minute + down)
     return flapping
 
 
+def rose(flapping: Flapping, minute: int) -> int | None:
+    """Say that it is well at a minute; return until which one that is not believed."""
+    now = T0 + minute * MINUTE
+    until = flapping.rose(now, now)
+    return None if until is None else round((until - T0) / MINUTE)
+
+
 @pytest.mark.parametrize(
-    ("falls", "at", "unsteady"),
+    ("falls", "unsteady"),
     [
-        ((0, 20), 21, False),
-        ((0, 20, 40), 41, True),
-        ((0, 20, 40), 59, True),
-        ((0, 20, 40), 60, False),
-        ((0, 50, 100), 101, False),
-        ((0, 20, 40, 60, 80), 99, True),
+        ((0, 20), False),
+        ((0, 20, 40), True),
+        ((0, 30, 60), False),
+        ((0, 50, 100), False),
+        # The falls of a quarter of a day ago say nothing.
+        ((0, 20, 400), False),
+        # It is unsteady until it has been quiet, not until the oldest of these falls is an hour old.
+        ((0, 20, 40, 95), True),
+        ((0, 20, 40, 105), False),
         # A clock that was set back knows nothing of what lies ahead.
-        ((0, 20, 40), 10, False),
+        ((100, 120, 10), False),
     ],
 )
-def test_so_many_falls_within_an_hour_are_not_believed_to_be_over(
-    falls: tuple[int, ...], at: int, *, unsteady: bool
-) -> None:
-    assert after(*falls).is_unsteady(T0 + at * MINUTE) is unsteady
+def test_so_many_falls_within_an_hour_are_too_many(falls: tuple[int, ...], *, unsteady: bool) -> None:
+    flapping = after(*falls[:-1])
+    flapping.fell(T0 + falls[-1] * MINUTE)
+    assert flapping.is_unsteady is unsteady
+
+
+@pytest.mark.parametrize("asked_at", [46, 60, 99, 104])
+def test_it_is_believed_an_hour_after_it_last_rose(asked_at: int) -> None:
+    flapping = after(0, 20, 40)
+    assert rose(flapping, asked_at) == 105
+    assert rose(flapping, 105) is None
+    assert not flapping.is_unsteady
+
+
+def test_another_fall_begins_the_quiet_anew_though_it_comes_too_seldom_to_make_it_unsteady() -> None:
+    flapping = after(0, 20, 40, 95)
+    assert rose(flapping, 104) == 160
+
+
+def test_what_has_been_down_for_an_hour_is_steady_in_its_way_and_its_end_is_told() -> None:
+    assert rose(after(0, 20, 40, down=5), 45) == 105
+    flapping = after(0, 20)
+    flapping.fell(T0 + 40 * MINUTE)
+    assert flapping.is_unsteady
+    assert rose(flapping, 100) is None
+
+
+def test_a_clock_that_is_set_back_begins_the_quiet_anew() -> None:
+    flapping = after(100, 120, 140)
+    assert rose(flapping, 30) == 90
 
 
 def test_what_is_still_down_has_fallen_once() -> None:
@@ -56,7 +92,7 @@ def test_what_is_still_down_has_fallen_once() -> None:
     for minute in range(10):
         flapping.fell(T0 + minute * MINUTE)
 
-    assert not flapping.is_unsteady(T0 + 10 * MINUTE)
+    assert not flapping.is_unsteady
 
 
 def test_what_fell_before_a_restart_counts() -> None:
@@ -64,7 +100,16 @@ def test_what_fell_before_a_restart_counts() -> None:
     flapping.restore([T0, T0 + MINUTE], is_down=False)
     flapping.fell(T0 + 2 * MINUTE)
 
-    assert flapping.is_unsteady(T0 + 3 * MINUTE)
+    assert flapping.is_unsteady
+
+
+def test_a_restart_neither_shortens_the_quiet_nor_begins_it_anew() -> None:
+    flapping = Flapping(POLICY)
+    flapping.restore([T0], is_down=True, is_unsteady=True)
+    judged_well = T0 + 300 * MINUTE
+
+    assert flapping.rose(judged_well, judged_well + 20 * MINUTE) == judged_well + 60 * MINUTE
+    assert flapping.rose(judged_well, judged_well + 60 * MINUTE) is None
 
 
 async def fall_and_rise(service: Service, times: int) -> None:
@@ -84,7 +129,7 @@ async def test_the_third_fall_stays_open_until_it_has_been_quiet() -> None:
     assert told == ["JCM: both", "JCM: over", "JCM: both", "JCM: over", "JCM: both"]
     assert [e.unsteady for e in service.alerts.heard if isinstance(e, Trigger)] == [False, False, True]
 
-    service.clock.time += POLICY.within
+    service.clock.time += FlappingPolicy().within
     await service.rounds(2)
     assert service.alerts.told() == [*told, "JCM: over"]
 
@@ -105,11 +150,11 @@ async def test_what_was_held_open_before_a_restart_is_held_open_after_it() -> No
     service = Service("JCM")
     await service.rounds(3)
     service.start({"JCM": Matter.BOTH})
-    service.judge.restore_falls({"JCM": [service.clock.time] * POLICY.falls, "GONE": []}, {"JCM"})
+    service.judge.restore_falls({"JCM": [service.clock.time], "GONE": []}, {"JCM"}, {"JCM"})
 
     await service.rounds(3)
     assert service.alerts.told() == []
-    service.clock.time += POLICY.within
+    service.clock.time += FlappingPolicy().within
     await service.rounds(2)
     assert service.alerts.told() == ["JCM: over"]
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.health import HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.probing.route import WatchedRoute
@@ -91,20 +92,19 @@ def test_what_only_time_can_tell_is_asked_about_again_when_it_is_time() -> None:
     assert spreading.judge.trouble("JCM", spreading.now + patience) is not None
 
     unsteady = world("JCM").rounds(3)
-    unsteady.judge.restore_falls({"JCM": [unsteady.now] * 3}, {"JCM"})
+    unsteady.judge.restore_falls({"JCM": [unsteady.now]}, {"JCM"}, {"JCM"})
     unsteady.judge.moved()
     assert unsteady.judge.is_well("JCM", unsteady.now) is None
     assert unsteady.judge.moved() == set()
-    hour = 60 * MINUTE
-    control = unsteady.routes[-1]
-    unsteady.judge.take_in(arrived(control, unsteady.now + hour), unsteady.now + hour)
+    quiet = unsteady.now + FlappingPolicy().within
+    unsteady.judge.take_in(arrived(unsteady.routes[-1], quiet), quiet)
     assert unsteady.judge.moved() == {"", "JCM"}
-    assert unsteady.judge.is_well("JCM", unsteady.now + hour) is not None
+    assert unsteady.judge.is_well("JCM", quiet) is not None
 
 
 def test_what_only_time_can_tell_is_asked_about_at_once_when_the_clock_was_set_back() -> None:
     unsteady = world("JCM").rounds(3)
-    unsteady.judge.restore_falls({"JCM": [unsteady.now] * 3}, {"JCM"})
+    unsteady.judge.restore_falls({"JCM": [unsteady.now]}, {"JCM"}, {"JCM"})
     assert unsteady.judge.is_well("JCM", unsteady.now) is None
     unsteady.judge.moved()
     before = unsteady.now - 60 * MINUTE

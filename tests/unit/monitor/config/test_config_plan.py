@@ -51,7 +51,7 @@ MISTAKES = [
         ("pantau", "state: state", "flapping: {within: 365d}"),
         (
             "pantau.yaml:2: flapping.within: is longer than a day; "
-            "write instead: 1h, at most 1d: for so long nobody is told that mail works again"
+            "write instead: 2h, at most 1d: for so long nobody is told that mail works again"
         ),
     ),
     (

@@ -1,0 +1,179 @@
+"""A day of mail that fails and recovers, and what an officer hears of it: judging and escalation, and nothing else.
+
+`python -m tests.unit.monitor.restless` prints the table of docs/flapping.md.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from alerts.conclusion import TellRecovery, conclude
+from alerts.delivery import AttemptState, Notice, NoticeState
+from alerts.escalation import StartStep, escalate
+from alerts.event import Acknowledge, Resolve, Trigger
+from alerts.incident import Incident, apply, is_news, open_incident
+from monitor.judging.flapping import Flapping, FlappingPolicy
+from monitor.judging.judge import Trouble
+from tests.unit.alerts.people import BRIEF, attempt, tried, written
+from tests.unit.monitor.trial import MINUTE, REFUSED, T0, Fault, World, agency_routes, controls, slow
+
+DAY = timedelta(days=1)
+HOUR = 60 * MINUTE
+#: So long after an incident opened the officer takes it on, if it lasts: the SMS and the first call have come by then.
+TAKEN_ON_AFTER = 10 * MINUTE
+
+#: Says, by the minute of the day, what is wrong with the agency's mail then.
+Pattern = Callable[[float], Fault | None]
+
+
+class UntilTheOldestIsOld(Flapping):
+    """As it was decided before: believed again when the oldest of the falls was old, however lately it fell."""
+
+    def fell(self, now: datetime) -> None:
+        self.is_unsteady = False
+        super().fell(now)
+
+    def rose(self, since: datetime, now: datetime) -> datetime | None:
+        self.is_down, self.is_unsteady = False, self._has_fallen_too_often(now)
+        return self._falls[0] + self.policy.within if self.is_unsteady else None
+
+
+def every(period: float, down: float, fault: Fault = REFUSED) -> Pattern:
+    """Return what is down at the beginning of each period; in minutes."""
+    return lambda minute: fault if minute % period < down else None
+
+
+def within(*spans: tuple[float, float]) -> Pattern:
+    """Return what is down in these spans of the day; in minutes."""
+    return lambda minute: REFUSED if any(begins <= minute < ends for begins, ends in spans) else None
+
+
+def at_random(one_in: int) -> Pattern:
+    """Return what lets one run of so many fail."""
+    dice = random.Random(10)
+    return lambda _: REFUSED if dice.randrange(one_in) == 0 else None
+
+
+def now_and_then(up: float, down: float) -> Pattern:
+    """Return what works and fails for so many minutes on an average."""
+    dice, spans, at = random.Random(10), list[tuple[float, float]](), 0.0
+    while at < DAY / MINUTE:
+        begins = at + dice.expovariate(1 / up)
+        spans.append((begins, at := begins + dice.expovariate(1 / down)))
+    return within(*spans)
+
+
+#: Ten ways to fail, as the table calls them.
+PATTERNS: Mapping[str, Callable[[], Pattern]] = {
+    "one run in ten fails": lambda: at_random(10),
+    "one run in three fails": lambda: at_random(3),
+    "one outage of 2 h": lambda: within((60, 180)),
+    "three outages of 5 min in an hour, then quiet": lambda: within((60, 65), (80, 85), (100, 105)),
+    "5 min in every 25": lambda: every(25, 5),
+    "15 min in every 30": lambda: every(30, 15),
+    "10 min in every 40": lambda: every(40, 10),
+    "5 min in every 70": lambda: every(70, 5),
+    "slow for 15 min in every 25": lambda: every(25, 15, slow()),
+    "6 min, some 20 min apart, at random": lambda: now_and_then(20, 6),
+}
+
+
+@dataclass
+class Officer:
+    """Tells one officer what the engine would decide; each SMS and call arrives at once."""
+
+    incidents: list[Incident] = field(default_factory=list)
+    notices: dict[int, list[Notice]] = field(default_factory=dict)
+
+    @property
+    def is_told(self) -> bool:
+        return bool(self.incidents) and self.incidents[-1].is_open
+
+    def hear(self, trouble: Trouble | None, well_since: datetime | None, now: datetime) -> None:
+        """Open, worsen or end the incident, as `monitor.pipeline` has it, and be told what follows by now."""
+        if trouble is not None:
+            event = Trigger(
+                dedup_key="JCM",
+                at=now,
+                matter=trouble.matter,
+                began_at=trouble.since,
+                brief=BRIEF,
+                unsteady=trouble.unsteady,
+                latest_at=trouble.latest,
+            )
+            if not self.is_told:
+                number = len(self.incidents) + 1
+                self.incidents.append(open_incident(event, incident_id=number, number=f"JCM-{number:02}"))
+            elif is_news(trouble.matter, self.incidents[-1].matter):
+                self.incidents[-1] = apply(self.incidents[-1], event)
+        elif well_since is not None and self.is_told:
+            self.incidents[-1] = apply(self.incidents[-1], Resolve(dedup_key="JCM", at=now, ended_at=well_since))
+        if self.incidents:
+            self.incidents[-1] = self._follow(self.incidents[-1], now)
+
+    def _follow(self, incident: Incident, now: datetime) -> Incident:
+        notices = self.notices.setdefault(incident.id, [])
+        while isinstance(step := escalate(incident, notices, now), StartStep):
+            incident = replace(incident, position=step.position)
+            notices += (_told(written(draft)) for draft in step.drafts if draft.person == "siti")
+        if incident.acknowledged_at is None and now >= incident.opened_at + TAKEN_ON_AFTER:
+            incident = apply(incident, Acknowledge(incident_id=incident.id, at=now, by="Siti Contoh"))
+        said = {notice.key for notice in notices}
+        for conclusion in [*conclude(incident, notices, now)]:
+            if isinstance(conclusion, TellRecovery) and conclusion.draft.key not in said:
+                notices.append(_told(written(conclusion.draft)))
+        return incident
+
+    @property
+    def heard(self) -> int:
+        """How many SMS and calls there were."""
+        return sum(map(len, self.notices.values()))
+
+
+def _told(notice: Notice) -> Notice:
+    return replace(tried(notice, attempt(AttemptState.DELIVERED)), state=NoticeState.DELIVERED)
+
+
+def live_through(pattern: Pattern, policy: FlappingPolicy, kind: type[Flapping] = Flapping) -> Officer:
+    """Probe an agency for a day, as the prober plans it; return who was told what."""
+    world = World([*agency_routes("JCM", references=("a",)), *controls()])
+    world.judge._agencies["JCM"]._flapping = kind(policy)
+    due = {r.name: T0 + index * MINUTE for index, r in enumerate(world.routes)}
+    routes, officer = {r.name: r for r in world.routes}, Officer()
+    while (now := min(due.values())) < T0 + DAY:
+        name = min(due, key=lambda n: due[n])
+        fault = pattern((now - T0) / MINUTE)
+        world.faults = {} if fault is None else {"JCM/utama": fault}
+        result = world.result(routes[name], now)
+        ended = now + min(result.duration, timedelta(seconds=5))
+        world.judge.take_in(result, ended)
+        due[name] = now + routes[name].probing.interval
+        for other, at in world.judge.looks(name, ended).items():
+            due[other] = min(due[other], max(at, ended))
+        if "JCM" in world.judge.moved() or officer.is_told:
+            trouble = world.judge.trouble("JCM", ended)
+            well = world.judge.is_well("JCM", ended) if trouble is None and officer.is_told else None
+            officer.hear(trouble, well, ended)
+    return officer
+
+
+#: How flapping is decided, by the columns of the table: as before, as now, and as now with the time of before.
+COLUMNS: Mapping[str, tuple[FlappingPolicy, type[Flapping]]] = {
+    "before": (FlappingPolicy(within=HOUR), UntilTheOldestIsOld),
+    "3 in 1 h, until quiet": (FlappingPolicy(within=HOUR), Flapping),
+    "3 in 2 h, until quiet": (FlappingPolicy(), Flapping),
+}
+
+
+def row(name: str) -> str:
+    """Return the line of the table about a pattern: how many incidents, and how many SMS and calls."""
+    days = (live_through(PATTERNS[name](), policy, kind) for policy, kind in COLUMNS.values())
+    return " | ".join((f"| {name}", *(f"{len(day.incidents)}, {day.heard}" for day in days))) + " |"
+
+
+if __name__ == "__main__":
+    for name in PATTERNS:
+        print(row(name))  # noqa: T201 - that is what it is for
