@@ -44,6 +44,11 @@ class NotBefore:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitStaff:
+    """Automatic release is due, and no notice to staff has left: nobody outside hears of it before them."""
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitOfficer:
     """A duty officer decides. `offered`: the outage has lasted long enough to ask for it."""
 
@@ -66,11 +71,14 @@ class Nobody:
     """Nobody outside is to hear of this."""
 
 
-Announcement = ReleaseNow | NotBefore | AwaitOfficer | Announce | Nobody
+Announcement = ReleaseNow | NotBefore | AwaitStaff | AwaitOfficer | Announce | Nobody
 
 
-def announce(incident: Incident, now: datetime) -> Announcement:
-    """Decide about an incident. Asking again changes nothing: drafts carry unique keys."""
+def announce(incident: Incident, now: datetime, *, staff_know: bool = True) -> Announcement:
+    """Decide about an incident. Asking again changes nothing: drafts carry unique keys.
+
+    *staff_know*: see `alerts.escalation.staff_know`; until they do nothing is released by itself.
+    """
     plan = incident.brief.announcement
     if incident.matter not in OUTAGES or not plan.recipients or not incident.is_open:
         return Nobody()
@@ -80,7 +88,9 @@ def announce(incident: Incident, now: datetime) -> Announcement:
     if not plan.automatic:
         offered = release_is_offered(incident, now)
         return AwaitOfficer(offered=offered, at=offered_at, drafts=tuple(_offers(incident, now)) if offered else ())
-    return ReleaseNow() if now >= offered_at else NotBefore(offered_at)
+    if now < offered_at:
+        return NotBefore(offered_at)
+    return ReleaseNow() if staff_know else AwaitStaff()
 
 
 def _offers(incident: Incident, now: datetime) -> Iterator[Draft]:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from alerts.announcement import Announce, ReleaseNow, announce
 from alerts.channel import Channel
 from alerts.delivery import SETTLED, Notice, NoticeState
-from alerts.escalation import calls_again
+from alerts.escalation import calls_again, staff_know
 from alerts.incident import Incident, IncidentState
 from alerts.move import DeliveryPolicy, Wait, decisive, next_move
 from alerts.notice import Matter, Plan, Purpose
@@ -186,7 +186,7 @@ def _given_up_at(notice: Notice) -> datetime:
 
 def _announcement(incident: Incident, notices: Sequence[Notice], now: datetime) -> Overdue | None:
     told = {n.person for n in notices if n.plan is Plan.ANNOUNCEMENT}
-    match announce(incident, now - GRACE):
+    match announce(incident, now - GRACE, staff_know=staff_know(incident, notices)):
         case ReleaseNow():
             since = incident.since + incident.brief.announcement.offered_after
         case Announce(drafts=drafts) if incident.released_at and any(d.person not in told for d in drafts):

@@ -80,7 +80,8 @@ def gathering(draft: Draft, urgency: Urgency) -> str | None:
     kind = "mail" if draft.facts.matter in OUTAGES else draft.facts.matter
     where = [[address.channel, address.number, address.extension] for address in draft.addresses]
     digest = hashlib.sha256(json.dumps([draft.language, where]).encode()).hexdigest()[:32]
-    return f"{draft.plan}/{draft.purpose}/{urgency}/{kind}/{digest}"
+    news = "belated" if draft.facts.is_belated else draft.purpose
+    return f"{draft.plan}/{news}/{urgency}/{kind}/{digest}"
 
 
 def bundle(recent: Sequence[Gathered], now: datetime) -> Bundling:

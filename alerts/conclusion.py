@@ -2,7 +2,8 @@
 
 Recovery is told to those who were told of the outage, by the way they were told, and to nobody else. What has not
 left is withdrawn; a letter still in the tray is taken back and then needs no recovery letter. After a false alarm the
-same people get a correction, and no recovery besides.
+same people get a correction, and no recovery besides. What was over before any notice had left for staff is told to them
+all the same, once, as something that was.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from datetime import datetime, timedelta
 from alerts.announcement import expiry
 from alerts.channel import Channel
 from alerts.contact import Address, Contact
-from alerts.delivery import SETTLED, Attempt, AttemptState, Draft, Notice
+from alerts.delivery import SETTLED, Attempt, AttemptState, Draft, Notice, NoticeState
 from alerts.escalation import facts
 from alerts.incident import Incident, IncidentState
 from alerts.move import CAME_TO_NOTHING, decisive
-from alerts.notice import Plan, Purpose
+from alerts.notice import Matter, Plan, Purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,10 @@ class TakeBack:
 
 @dataclass(frozen=True, slots=True)
 class TellRecovery:
-    """A person was told of the outage, and is owed this: that it is over, or that there was none."""
+    """A person was told of the outage, and is owed this: that it is over, or that there was none.
+
+    Or staff could not be told of it in time, and are owed that there was one.
+    """
 
     draft: Draft
 
@@ -58,6 +62,7 @@ def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> It
     if incident.state is IncidentState.TRIGGERED:
         return
     over = incident.state is IncidentState.RESOLVED
+    unheard = over and incident.corrected_at is None and not _may_have_heard(incident, notices)
     told: set[str] = set()
     for notice in notices:
         if not _is_concluded(incident, notice):
@@ -73,11 +78,30 @@ def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> It
                 continue
             elif last.state in _UNDER_WAY:
                 continue
-        if over and notice.purpose is Purpose.OUTAGE and notice.was_told:
+        if over and notice.purpose is Purpose.OUTAGE and (notice.was_told or (unheard and _was_to_be_told(notice))):
             draft = _last_word(incident, notice, notices, now)
             if draft and draft.key not in told:
                 told.add(draft.key)
                 yield TellRecovery(draft)
+
+
+def _may_have_heard(incident: Incident, notices: Sequence[Notice]) -> bool:
+    """Whether anybody of the staff may have heard of an incident, or hear of it at this moment."""
+    staff = [n for n in notices if n.plan is Plan.ESCALATION and n.purpose is Purpose.OUTAGE]
+    calling = (last for n in staff if (last := n.last_attempt) and last.state is AttemptState.CALLING)
+    return incident.acknowledged_at is not None or any(n.was_told for n in staff) or any(calling)
+
+
+def _was_to_be_told(notice: Notice) -> bool:
+    """Whether a notice to staff was still wanted when it was over: not one that somebody has silenced."""
+    last = decisive(notice)
+    return (
+        notice.plan is Plan.ESCALATION
+        and notice.state is not NoticeState.WITHDRAWN
+        and (last is None or last.state in CAME_TO_NOTHING)
+        # That an incident was not heard of is of no interest any more when it is over.
+        and notice.facts.matter is not Matter.UNREACHED
+    )
 
 
 def _is_concluded(incident: Incident, notice: Notice) -> bool:
@@ -114,7 +138,8 @@ def _last_word(incident: Incident, notice: Notice, notices: Sequence[Notice], no
         expires_at = expiry(notice.addresses[0], now)
     if not addresses:
         return None
-    told = facts(incident, notice.plan, purpose, now, first_noticed_at=notice.created_at)
+    first_noticed_at = notice.created_at if notice.was_told else None
+    told = facts(incident, notice.plan, purpose, now, first_noticed_at=first_noticed_at)
     if notice.plan is Plan.ANNOUNCEMENT:
         told = replace(told, enclosure=1 + _sent_before(notice, purpose, notices))
     return Draft(

@@ -12,14 +12,24 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from alerts.advance import Advance, Entered
-from alerts.announcement import Announce, AwaitOfficer, Nobody, NotBefore, ReleaseNow, announce
+from alerts.announcement import Announce, AwaitOfficer, AwaitStaff, Nobody, NotBefore, ReleaseNow, announce
 from alerts.bundle import REACH, WINDOW, AtOnce, Begin, Covered, Join, bundle, gathering
 from alerts.channel import Channel
 from alerts.conclusion import Cancel, GiveUp, TakeBack, TellRecovery, conclude
 from alerts.contact import Contact
 from alerts.delivery import SETTLED, AttemptState, Draft, Notice, NoticeState
 from alerts.errand import Deed
-from alerts.escalation import AtRest, Escalation, Exhausted, StartStep, TellAgain, WaitUntil, escalate, put_back
+from alerts.escalation import (
+    AtRest,
+    Escalation,
+    Exhausted,
+    StartStep,
+    TellAgain,
+    WaitUntil,
+    escalate,
+    put_back,
+    staff_know,
+)
 from alerts.event import AUTOMATIC, Release
 from alerts.exchange import Exchange
 from alerts.incident import Incident, apply
@@ -181,7 +191,7 @@ class Cycle:
             self.advance.deserted[incident.brief.agency] += 1
 
     async def _announce(self, incident: Incident) -> Incident:
-        match announce(incident, self._now):
+        match announce(incident, self._now, staff_know=staff_know(incident, await self._notices(incident))):
             case ReleaseNow():
                 release = Release(incident_id=incident.id, at=self._now, by=AUTOMATIC)
                 incident = apply(incident, release)
@@ -195,8 +205,8 @@ class Cycle:
             case AwaitOfficer(offered=offered, at=at, drafts=drafts):
                 await self._add(incident, drafts)
                 self.advance.wake_at(None if offered else at)
-            case Nobody():
-                pass
+            case Nobody() | AwaitStaff():
+                pass  # What becomes of their notices is heard of.
         return incident
 
     async def _conclude(self, incident: Incident) -> None:

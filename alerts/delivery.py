@@ -189,6 +189,11 @@ class Notice:
         )
 
     @property
+    def has_left(self) -> bool:
+        """Whether it is known to have left for the person."""
+        return any(a.state in LEFT or a.code == NO_KEY for d in self.deliveries for a in d.attempts)
+
+    @property
     def last_attempt(self) -> Attempt | None:
         """The attempt that decides how the notice stands."""
         return self.deliveries[-1].attempts[-1] if self.deliveries and self.deliveries[-1].attempts else None

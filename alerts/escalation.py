@@ -19,7 +19,7 @@ from alerts.channel import Channel
 from alerts.contact import Address, Contact
 from alerts.delivery import Draft, Notice, NoticeState
 from alerts.gateway import ErrorClass
-from alerts.incident import OUTAGES, Incident, IncidentState, Position, release_is_offered
+from alerts.incident import OUTAGES, Incident, IncidentState, Position, has_got_worse, release_is_offered
 from alerts.notice import Facts, Plan, Purpose
 from alerts.oncall import Override, on_call
 
@@ -96,6 +96,17 @@ def escalate(
         return TellAgain(drafts=ripe, then=due if due is not None else now + EXPIRY)
     coming = [call_at for _, _, call_at in calls] + ([due] if due is not None else [])
     return WaitUntil(min(coming)) if coming else Exhausted()
+
+
+def staff_know(incident: Incident, notices: Sequence[Notice]) -> bool:
+    """Whether staff know what *incident* is about now: a notice to one of them has left, or somebody has taken it on."""
+    return incident.acknowledged_at is not None or any(
+        n.plan is Plan.ESCALATION
+        and n.purpose is Purpose.OUTAGE
+        and n.has_left
+        and not has_got_worse(incident, n.facts.matter)
+        for n in notices
+    )
 
 
 def put_back(incident: Incident, withheld: Sequence[Notice], now: datetime) -> Incident:

@@ -115,7 +115,7 @@ class Facts:
     began_at: datetime
     #: When this notice was decided on (aware UTC); printed as the date of a page.
     noticed_at: datetime
-    #: Date of the notice that a recovery or correction refers to.
+    #: Date of the notice that a recovery or correction refers to; `None`: none had left when it was over.
     first_noticed_at: datetime | None = None
     ended_at: datetime | None = None
     #: Which of the notices about the incident this is to an office outside, from 1: a page's reference ends with it, so
@@ -129,3 +129,8 @@ class Facts:
     unsteady: bool = False
     #: When this notice was decided on, a duty officer could release the announcement: key 5 in a call.
     may_release: bool = False
+
+    @property
+    def is_belated(self) -> bool:
+        """Whether it tells staff of something that was over before they could be told of it."""
+        return self.purpose is Purpose.RECOVERY and self.plan is Plan.ESCALATION and self.first_noticed_at is None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from alerts.gateway import Script, SmsContent, VoiceContent
 from alerts.notice import Facts, Language, Matter, Plan
 from alerts.wording import moment, spoken
-from alerts.wording.key import ANNOUNCED
+from alerts.wording.key import ANNOUNCED, news
 from alerts.wording.lint import COMFORTABLE, LIMIT, errors, lint, septets
 from alerts.wording.sms import Unsendable
 from alerts.wording.texts import Wording
@@ -26,7 +26,7 @@ def situation(facts: Sequence[Facts]) -> str:
     first = facts[0]
     if first.plan is Plan.ANNOUNCEMENT:
         return f"announcement.{first.purpose}"
-    return f"escalation.{first.purpose}.{_kind(first.matter)}"
+    return f"escalation.{news(first)}.{_kind(first.matter)}"
 
 
 def compose_sms(facts: Sequence[Facts], language: Language, wording: Wording, *, response: str = "") -> SmsContent:

@@ -23,6 +23,11 @@ def key(facts: Facts) -> str:
         case Purpose.OUTAGE, plan:
             return f"{plan}.outage.{facts.matter}"
         case Purpose.RECOVERY, Plan.ESCALATION:
-            return f"escalation.recovery.{'mail' if facts.matter in ANNOUNCED else facts.matter}"
+            return f"escalation.{news(facts)}.{'mail' if facts.matter in ANNOUNCED else facts.matter}"
         case purpose, plan:
             return f"{plan}.{purpose}"
+
+
+def news(facts: Facts) -> str:
+    """Return what a notice is about, as the texts call it: its purpose, or that all is over already."""
+    return "belated" if facts.is_belated else str(facts.purpose)

@@ -52,6 +52,8 @@ def _situations() -> Iterator[tuple[str, bool]]:
         yield f"escalation.outage.{matter}", False
     for matter in ("mail", "degraded", "own_fault", "unreached"):
         yield f"escalation.recovery.{matter}", True
+    for matter in ("mail", "degraded", "own_fault"):
+        yield f"escalation.belated.{matter}", True
     yield "announcement.recovery", True
     yield "escalation.release", False
     for plan in Plan:
@@ -163,7 +165,7 @@ def _bundle() -> Iterator[tuple[str, Need]]:
     """Yield what tells a person of several incidents at once. See `alerts.wording.bundle`."""
     several, more = frozenset({"count", "names"}), frozenset({"more"})
     for situation in _BUNDLES:
-        over = ".recovery" in situation
+        over = ".recovery" in situation or ".belated" in situation
         sms = _SMS - {"noticed"} | (frozenset({"ended"}) if over else frozenset())
         answered = frozenset({"response"}) if situation.startswith("escalation.outage.") else frozenset()
         yield f"bundle.sms.{situation}", Need(always=sms | several, maybe=more | answered)
@@ -185,7 +187,11 @@ def _bundle() -> Iterator[tuple[str, Need]]:
 _BUNDLES = (
     "announcement.outage",
     "announcement.recovery",
-    *(f"escalation.{purpose}.{kind}" for purpose in ("outage", "recovery") for kind in ("mail", "degraded", "ours")),
+    *(
+        f"escalation.{news}.{kind}"
+        for news in ("outage", "recovery", "belated")
+        for kind in ("mail", "degraded", "ours")
+    ),
 )
 
 

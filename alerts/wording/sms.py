@@ -115,6 +115,7 @@ def _situations(office: Office, number: str) -> Iterator[Facts]:
         number=number,
         began_at=_LONGEST_MOMENT,
         noticed_at=_LONGEST_MOMENT,
+        first_noticed_at=_LONGEST_MOMENT,
         ended_at=_LONGEST_MOMENT,
     )
     for plan in Plan:
@@ -122,3 +123,5 @@ def _situations(office: Office, number: str) -> Iterator[Facts]:
             for matter in Matter if plan is Plan.ESCALATION else sorted(ANNOUNCED):
                 yield replace(longest, plan=plan, purpose=purpose, matter=matter)
     yield replace(longest, unsteady=True)
+    for matter in set(Matter) - {Matter.UNREACHED}:
+        yield replace(longest, purpose=Purpose.RECOVERY, matter=matter, first_noticed_at=None)

@@ -90,7 +90,8 @@ def _check_people(agency: Agency, provision: Provision, findings: Findings, clai
             instead = "another key, or name the shared rota"
             claims.append(Claim(kind="rota", name=key, path=("rotas", key), instead=instead))
     check_escalation(agency.escalation, staff, provision, findings, ("escalation",))
-    check_announcement(agency.announcement, provision, findings, ("announcement",))
+    first = next(iter(agency.escalation.steps), None)
+    check_announcement(agency.announcement, first, provision, findings, ("announcement",))
     used = {channel for recipient in agency.announcement.recipients.values() for channel in recipient.channels}
     used |= {channel for step in agency.escalation.steps for channel in step.channels}
     check_office(agency.office, used, findings, ("office",))

@@ -10,8 +10,9 @@ from datetime import timedelta
 
 from alerts.channel import Channel
 from monitor.config.address import check_extension, check_number
-from monitor.config.announcement import AnnouncementSettings, RecipientSettings
+from monitor.config.announcement import AnnouncementSettings, RecipientSettings, ReleaseMode
 from monitor.config.contact import ContactSettings
+from monitor.config.duration import format_duration
 from monitor.config.escalation import EscalationSettings, StepSettings
 from monitor.config.findings import Findings
 from monitor.config.form import nearest
@@ -145,8 +146,16 @@ def _nearest(key: str, section: str, known: Mapping[str, object]) -> str:
     return nearest(key, known) or ("one of " + ", ".join(known) if known else f"{section}: {{{key}: ...}}")
 
 
-def check_announcement(plan: AnnouncementSettings, provision: Provision, findings: Findings, path: Path) -> None:
-    """Note recipients who cannot be told."""
+def check_announcement(
+    plan: AnnouncementSettings, opening: StepSettings | None, provision: Provision, findings: Findings, path: Path
+) -> None:
+    """Note recipients who cannot be told, or who would be told before staff are, by the *opening* step."""
+    if plan.release is ReleaseMode.AUTOMATIC and opening is not None and plan.offered_after <= opening.after:
+        findings.error(
+            (*path, "offered_after"),
+            "would tell people outside before staff are told",
+            f"more than the {format_duration(opening.after)} after which the first step tells staff, or release: manual",
+        )
     seen: dict[tuple[str, str], str] = {}
     for key, recipient in plan.recipients.items():
         place = (*path, "recipients", key)

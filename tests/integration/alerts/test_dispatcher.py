@@ -217,14 +217,15 @@ async def test_an_outage_that_is_over_before_the_cycle_looks_is_told_to_nobody(s
     assert await station.active() == []
 
 
-async def test_what_has_not_left_at_recovery_is_withdrawn_and_needs_no_recovery(station: Station) -> None:
+async def test_what_has_not_left_at_recovery_is_withdrawn_and_told_as_something_that_was(station: Station) -> None:
     for gateway in (station.sms, station.modem):
-        gateway.happens.extend([ErrorClass.TRANSIENT] * 9)
+        gateway.happens.append(ErrorClass.TRANSIENT)
     await station.submit(trigger(brief=ONLY_SITI))
     await station.resolve()
+    await station.advance(2 * MINUTE)
 
-    assert await states(station) == ["outage sms withdrawn"]
-    assert await station.active() == []
+    assert await states(station) == ["outage sms withdrawn", "recovery sms sent"]
+    assert (await station.notices())[-1].facts.is_belated
 
 
 async def test_a_recovery_while_a_call_is_under_way_waits_for_what_becomes_of_it(station: Station) -> None:

@@ -108,8 +108,9 @@ async def test_what_is_acknowledged_or_over_before_the_bundle_leaves_is_not_in_i
     await station.resolve("C")
     await station.advance(WINDOW)
 
-    assert texts(station.sms) == ["outage both A-01", "outage both D-01"]
-    assert await station.notices(3) == [], "nobody was told of it, and nobody is owed a recovery"
+    assert texts(station.sms) == ["outage both A-01", "recovery both C-01", "outage both D-01"]
+    (afterwards,) = await station.notices(3)
+    assert afterwards.facts.is_belated, "nobody had been told of it when it was over"
 
 
 async def test_a_bundle_that_nobody_needs_any_more_is_withdrawn(station: Station) -> None:
@@ -117,10 +118,10 @@ async def test_a_bundle_that_nobody_needs_any_more_is_withdrawn(station: Station
         await outage(station, agency)
     await station.resolve("B")
     await station.resolve("C")
-    await station.advance(timedelta(hours=1))
+    await station.advance(timedelta(hours=3))
 
-    assert texts(station.sms) == ["outage both A-01"]
-    assert [n.state for n in await station.notices(3)] == [NoticeState.WITHDRAWN]
+    assert texts(station.sms) == ["outage both A-01", "recovery both B-01", "recovery both C-01"]
+    assert [n.state for n in await station.notices(3)] == [NoticeState.WITHDRAWN, NoticeState.SENT]
     assert await station.active() == [1]
 
 

@@ -11,6 +11,7 @@ from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
 from alerts.channel import Channel
 from alerts.notice import Matter
 from monitor.hush import Silencer
+from monitor.lab.fault import Fault
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import (
     BRIEF,
@@ -102,6 +103,65 @@ async def test_recoveries_are_told_together_too(town: Town) -> None:
     await town.advance(2 * MINUTE)
 
     await town.siti.gets("PULIH", "2 agensi", "MDC, UCM")
+
+
+# -- staff before anybody outside -------------------------------------------------------------------------------------
+
+
+def announced_after(agency: str, after: timedelta) -> Brief:
+    """Return whom to tell of an agency that has its announcements released by themselves."""
+    plan = AnnouncementPlan(recipients=(MINISTRY,), automatic=True, offered_after=after)
+    return replace(of(agency), announcement=plan)
+
+
+async def test_nobody_outside_is_told_before_a_notice_to_staff_has_left(either_town: Town) -> None:
+    town = either_town
+    await outage(town, of("JCM"))
+    await town.siti.gets("JCM-01")
+    await outage(town, announced_after("MDC", 20 * SECOND))
+    await town.advance(2 * MINUTE - SECOND)
+    town.expect_nothing_more()
+
+    await town.advance(SECOND)
+    await town.siti.gets("MDC-01")
+    town.gets_fax("MDC-01")
+    town.gets_letter("MDC-01")
+
+
+async def test_nobody_outside_is_told_while_no_notice_to_staff_can_leave(town: Town) -> None:
+    # Three tries, and none of them gets through.
+    town.carrier.faults.extend([Fault.TOO_MANY] * 3)
+    await outage(town, announced_after("MDC", MINUTE))
+    await town.advance(HOUR)
+
+
+async def test_what_was_over_before_its_notice_left_is_told_once_in_the_past_tense(either_town: Town) -> None:
+    town = either_town
+    for agency in ("JCM", "MDC", "UCM"):
+        await outage(town, announced_after(agency, 20 * SECOND) if agency == "MDC" else of(agency))
+    await town.siti.gets("JCM-01")
+    await town.advance(MINUTE)
+    await town.resolve("MDC")
+    await town.siti.gets("RM0 MDC ICT: MAKLUMAN. E-mel rasmi gagal dari", "hingga", "kini pulih", "MDC-01")
+
+    await town.advance(MINUTE)
+    await town.siti.gets("AMARAN", "UCM-01")
+    await town.resolve("UCM")
+    await town.siti.gets("PULIH", "UCM-01")
+    await town.later(HOUR)
+
+
+async def test_a_mass_outage_that_was_over_before_it_was_told_is_told_in_one_sms(town: Town) -> None:
+    for agency in ("JCM", "MDC", "UCM", "PCM"):
+        await outage(town, of(agency))
+    await town.siti.gets("JCM-01")
+    await town.advance(MINUTE)
+    for agency in ("MDC", "UCM", "PCM"):
+        await town.resolve(agency)
+    await town.siti.gets("MAKLUMAN", "MDC-01")
+    await town.advance(2 * MINUTE)
+    await town.siti.gets("MAKLUMAN. E-mel 2 agensi gagal", "kini pulih: UCM, PCM")
+    await town.later(HOUR)
 
 
 # -- budgets ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from alerts.announcement import Announce, AwaitOfficer, Nobody, NotBefore, ReleaseNow, announce, expiry
+from alerts.announcement import Announce, AwaitOfficer, AwaitStaff, Nobody, NotBefore, ReleaseNow, announce, expiry
 from alerts.calendar import Calendar
 from alerts.contact import Address
 from alerts.event import Acknowledge, Release
@@ -58,6 +58,19 @@ def test_an_acknowledgement_does_not_stop_the_announcement() -> None:
 @pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.OWN_FAULT])
 def test_nobody_outside_hears_of_slowness_or_of_our_own_faults(matter: Matter) -> None:
     assert announce(incident(matter, brief=AUTOMATIC), T0 + 99 * MINUTE) == Nobody()
+
+
+def test_nothing_is_released_by_itself_before_staff_know() -> None:
+    automatic = incident(brief=AUTOMATIC)
+
+    assert announce(automatic, T0 + 29 * MINUTE, staff_know=False) == NotBefore(T0 + 30 * MINUTE)
+    assert announce(automatic, T0 + 99 * MINUTE, staff_know=False) == AwaitStaff()
+
+
+def test_a_person_who_releases_it_knows() -> None:
+    released = apply(incident(), Release(incident_id=1, at=T0, by="Siti Contoh"))
+
+    assert isinstance(announce(released, T0, staff_know=False), Announce)
 
 
 def test_an_outage_that_is_over_is_not_announced_any_more() -> None:

@@ -106,7 +106,8 @@ def test_recovery_is_told_to_those_who_were_told_or_may_have_been(draft: Draft, 
     conclusions = concluded(OVER, of)
 
     if state in NOT_LEFT:
-        assert conclusions == [Cancel(of)]
+        assert conclusions[0] == Cancel(of)
+        assert [d.facts.is_belated for d in recoveries(conclusions)] == [True] * (draft is STAFF)
     elif state is AttemptState.NO_TRACE:
         assert conclusions[0] == GiveUp(of)
         assert len(recoveries(conclusions)) == 1
@@ -129,7 +130,37 @@ def test_a_settled_notice_is_neither_cancelled_nor_taken_back(
     conclusions = concluded(OVER, notice(draft, state, shown))
 
     told = state in LEFT | {AttemptState.UNKNOWN, AttemptState.NO_TRACE}
-    assert len(recoveries(conclusions)) == len(conclusions) == told
+    # Nothing of it has left: they hear that it was, unless somebody has withdrawn it.
+    belated = draft is STAFF and state in NOT_LEFT and shown is not NoticeState.WITHDRAWN
+    assert len(recoveries(conclusions)) == len(conclusions) == (told or belated)
+
+
+def belated(*notices: Notice, of: Incident = OVER) -> list[str]:
+    return [d.person for d in recoveries(concluded(of, *notices)) if d.facts.is_belated]
+
+
+def test_what_was_over_before_anybody_was_told_is_told_once_to_each_who_was_to_be() -> None:
+    again = replace(STAFF, key="1/escalation/0.1.0/outage/siti", round=1)
+    ravi = staff_draft(step=1)
+
+    assert belated(notice(STAFF, None), notice(again, None), notice(ravi, AttemptState.FAILED)) == ["siti", "ravi"]
+
+
+@pytest.mark.parametrize("state", [*LEFT, AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.NO_TRACE])
+def test_when_one_of_the_staff_may_have_heard_nobody_is_told_afterwards(state: AttemptState) -> None:
+    assert belated(notice(STAFF, state, number=1), notice(staff_draft(step=1), None, number=2)) == []
+
+
+def test_what_was_taken_on_or_was_a_false_alarm_is_not_told_afterwards() -> None:
+    of = notice(STAFF, None)
+    assert belated(of, of=apply(ACKNOWLEDGED, RESOLVE)) == []
+    assert belated(of, of=replace(OVER, corrected_at=NOW)) == []
+    assert recoveries(concluded(replace(OVER, corrected_at=NOW), of)) == []
+
+
+def test_that_nobody_was_reached_is_no_news_when_it_is_over() -> None:
+    unreached = replace(STAFF, facts=replace(STAFF.facts, matter=Matter.UNREACHED))
+    assert belated(notice(unreached, None)) == []
 
 
 def test_a_letter_that_was_taken_back_needs_no_recovery_letter() -> None:

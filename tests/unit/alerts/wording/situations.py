@@ -26,9 +26,10 @@ OUTAGE = Facts(
 
 
 def situations(facts: Facts = OUTAGE) -> list[Facts]:
-    """Return *facts* in every plan, purpose and matter that there is."""
+    """Return *facts* in every plan, purpose and matter that there is, and as what was over before it could be told."""
     announced = set(Matter) - {Matter.DEGRADED, Matter.OWN_FAULT, Matter.UNREACHED}
-    return [
+    belated = replace(facts, plan=Plan.ESCALATION, purpose=Purpose.RECOVERY, first_noticed_at=None)
+    return [replace(belated, matter=matter) for matter in Matter if matter is not Matter.UNREACHED] + [
         replace(facts, plan=plan, purpose=purpose, matter=matter)
         for plan in Plan
         for purpose in Purpose

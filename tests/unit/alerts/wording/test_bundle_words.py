@@ -56,6 +56,22 @@ def test_an_sms_names_those_that_fit_and_counts_the_rest() -> None:
     )
 
 
+@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.DEGRADED, Matter.OWN_FAULT])
+@pytest.mark.parametrize("language", Language)
+def test_what_was_over_before_it_was_told_is_one_sms_that_tells_both_times(matter: Matter, language: Language) -> None:
+    kind = Plan.ESCALATION, Purpose.RECOVERY, matter
+    began = OUTAGE.began_at.replace(month=12, day=22, hour=4, minute=58)
+    facts = [
+        replace(f, first_noticed_at=None, began_at=began, ended_at=began) for f in agencies(40, kind, "SEKTORAWAM{}")
+    ]
+
+    text = compose_sms(facts, language, WORDING).text
+
+    assert errors(lint(text, "SEKTORAWAM")) == ()
+    assert septets(text) <= COMFORTABLE
+    assert text.count("22/12") == 2
+
+
 def test_an_agency_with_two_incidents_is_named_once() -> None:
     assert "2 agensi" in compose_sms([*agencies(2), *agencies(2)], Language.MALAY, WORDING).text
 

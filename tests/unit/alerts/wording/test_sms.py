@@ -21,7 +21,9 @@ LONGEST = replace(
 
 
 @pytest.mark.parametrize("language", Language)
-@pytest.mark.parametrize("facts", situations(LONGEST), ids=lambda f: f"{f.plan}-{f.purpose}-{f.matter}")
+@pytest.mark.parametrize(
+    "facts", situations(LONGEST), ids=lambda f: f"{f.plan}-{f.purpose}-{f.matter}" + "-belated" * f.is_belated
+)
 def test_every_text_is_sendable_at_its_longest(facts: Facts, language: Language) -> None:
     text = compose(facts, language, WORDING).text
     assert lint(text, "SEKTORAWAM1") == ()

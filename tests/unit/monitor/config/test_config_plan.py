@@ -176,3 +176,16 @@ def test_references_that_fail_together_are_as_good_as_one(ministry: Ministry) ->
             "they would fail together; write instead: at least one with another provider"
         )
     ]
+
+
+@pytest.mark.parametrize("after", ["5m", "1h"])
+def test_people_outside_are_never_told_before_staff(ministry: Ministry, after: str) -> None:
+    ministry.edit("jabatan", "  recipients:", "  release: automatic\n  offered_after: 5m\n  recipients:")
+    assert ministry.problems() == []
+
+    ministry.edit("jabatan", "{contacts: [siti]", f"{{after: {after}, contacts: [siti]")
+    problem = (
+        f"{_AGENCY}:29: announcement.offered_after: would tell people outside before staff are told; "
+        f"write instead: more than the {after} after which the first step tells staff, or release: manual"
+    )
+    assert ministry.problems() == [problem]
