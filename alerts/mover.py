@@ -17,7 +17,7 @@ from alerts.move import Ask, Check, DeliveryPolicy, FallBack, Settle, Try, Wait,
 from alerts.notice import Plan, Purpose
 from alerts.response import printed
 from alerts.store import Entry, Ledger
-from alerts.urgency import ALWAYS_GOES, RANK, Turn, turn
+from alerts.urgency import ALWAYS_GOES, NEVER_TOO_MANY, RANK, Turn, turn
 
 
 class Mover:
@@ -135,7 +135,8 @@ class Mover:
         """Whether a budget keeps a notice back. Counted is what the store says was taken: nothing in memory."""
         address, now = notice.deliveries[-1].address, self._now
         until, brake = now, Brake.CONTACT
-        if limits := CONTACT_LIMITS.get(address.channel):
+        limits = () if notice.urgency in NEVER_TOO_MANY else CONTACT_LIMITS.get(address.channel, ())
+        if limits:
             taken = await self._ledger.taken_since(now - max(limit.within for limit in limits), address=address)
             until = free_at(taken, limits, now)
         per_minute = self._exchange[gateway].per_minute

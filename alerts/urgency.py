@@ -19,7 +19,7 @@ class Urgency(StrEnum):
     FIRST = "first"
     #: The person has heard, and nobody has acknowledged: a later step of the first round.
     ESCALATION = "escalation"
-    #: To somebody outside: news of an outage, or a correction.
+    #: To somebody outside: news of an outage. To anybody: a correction.
     ANNOUNCEMENT = "announcement"
     #: Another round of the same.
     REPEAT = "repeat"
@@ -31,8 +31,11 @@ class Urgency(StrEnum):
 
 RANK = MappingProxyType({urgency: rank for rank, urgency in enumerate(Urgency)})
 
-#: What a budget never holds back: else somebody would not hear at all.
+#: What a budget never holds back: else somebody would not hear at all, or act on what is known to be wrong.
 ALWAYS_GOES = frozenset({Urgency.FIRST, Urgency.ANNOUNCEMENT})
+#: What the budget of a person does not hold back, only that of a gateway: they are gathered, so they come every two minutes
+#: at the most, and whoever was told that mail fails must not be the last to hear that it works.
+NEVER_TOO_MANY = ALWAYS_GOES | {Urgency.RECOVERY}
 
 #: Sorts notices into the order in which they are handed to a gateway: rank, then age, then number.
 Turn = tuple[int, datetime, int]
@@ -45,10 +48,8 @@ def urgency(plan: Plan, purpose: Purpose, *, round: int, heard_before: bool) -> 
             return Urgency.DRILL
         case Purpose.RECOVERY:
             return Urgency.RECOVERY
-        case _ if plan is Plan.ANNOUNCEMENT:
+        case _ if plan is Plan.ANNOUNCEMENT or purpose is Purpose.CORRECTION:
             return Urgency.ANNOUNCEMENT
-        case Purpose.CORRECTION:
-            return Urgency.ESCALATION
         case _ if not heard_before:
             return Urgency.FIRST
         case _:

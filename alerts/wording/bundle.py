@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 from alerts.gateway import Script, SmsContent, VoiceContent
 from alerts.notice import Facts, Language, Matter, Plan
-from alerts.wording import moment, spoken
-from alerts.wording.key import ANNOUNCED, news
+from alerts.wording import moment, spoken, values
+from alerts.wording.key import ANNOUNCED, key, news
 from alerts.wording.lint import COMFORTABLE, LIMIT, errors, lint, septets
 from alerts.wording.sms import Unsendable
 from alerts.wording.texts import Wording
@@ -34,9 +35,10 @@ def compose_sms(facts: Sequence[Facts], language: Language, wording: Wording, *,
 
     Raise `Unsendable` when not even the first fits: `WorstCase` finds that when the texts are loaded.
     """
-    text_key = f"bundle.sms.{situation(facts)}"
+    alone = is_about_one(facts)
+    text_key = f"bundle.sms.{'one.' * alone}{situation(facts)}"
     agency = facts[0].office.short
-    names = _names(facts)
+    names = _ended(facts, language) if alone else _names(facts)
     text = ""
     for answer in [response, ""] if response else [""]:
         texts = [
@@ -55,6 +57,17 @@ def compose_call(facts: Sequence[Facts], language: Language, wording: Wording) -
     """Return two scripts: *language* first, the other for key 3. One key takes on all of them."""
     other = Language.ENGLISH if language is Language.MALAY else Language.MALAY
     return VoiceContent(scripts=tuple(_script(facts, each, wording) for each in (language, other)))
+
+
+def is_about_one(facts: Sequence[Facts]) -> bool:
+    """Whether it tells of several outages of one agency, all over: they have their numbers and times in common only."""
+    same = len({each.office.short for each in facts}) == 1 and _kind(facts[0].matter) != "ours"
+    return same and all(each.ended_at is not None for each in facts)
+
+
+def _ended(facts: Sequence[Facts], language: Language) -> Sequence[str]:
+    """Return the number of each outage and how long it lasted: "JCM-02 (24/11, 2.15 ptg-2.20 ptg)"."""
+    return [f"{each.number} ({moment.span(each.began_at, each.ended_at, language)})" for each in facts if each.ended_at]
 
 
 def _kind(matter: Matter) -> str:
@@ -122,8 +135,22 @@ def _script(facts: Sequence[Facts], language: Language, wording: Wording) -> Scr
 
 
 def _blocks(facts: Sequence[Facts], language: Language, wording: Wording) -> Iterator[str]:
+    if is_about_one(facts):
+        yield from _blocks_about_one(facts, language, wording)
+        return
     told = for_call(facts, language)
     yield wording.say(language, f"bundle.call.opening.{facts[0].plan}")
     yield from wording.say_all(language, f"bundle.call.{situation(facts)}", told)
     yield from wording.say_all(language, "bundle.call.names", told)
     yield from wording.say_all(language, "call.closing", told)
+
+
+def _blocks_about_one(facts: Sequence[Facts], language: Language, wording: Wording) -> Iterator[str]:
+    """Yield what a call about each of them says, one after the other, what is said of all of them once."""
+    told = [values.for_call(each, language) for each in facts]
+    yield wording.say(language, f"call.opening.{facts[0].plan}", told[0])
+    said = [wording.say_all(language, f"call.{key(each)}", of_it) for each, of_it in zip(facts, told, strict=True)]
+    happened, to_do = (sentences[:1] for sentences in said), (sentences[1:] for sentences in said)
+    yield from dict.fromkeys(chain.from_iterable((*happened, *to_do)))
+    numbers = "; ".join(of_it["number"] for of_it in told)
+    yield from wording.say_all(language, "call.closing", {**told[0], "number": numbers})

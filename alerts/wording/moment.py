@@ -86,6 +86,13 @@ def stamp(at: datetime, language: Language) -> str:
     return f"{time.day}/{time.month}, {_face(time)} {part}"
 
 
+def span(start: datetime, end: datetime, language: Language) -> str:
+    """Return "24/11, 2.15 ptg-2.20 ptg" for an SMS, the day once where it is the same."""
+    begins, ends = stamp(start, language), stamp(end, language)
+    day, _, clock_time = ends.partition(", ")
+    return f"{begins}-{clock_time if begins.startswith(f'{day}, ') else ends}"
+
+
 def lasted(start: datetime, end: datetime, language: Language) -> str:
     """Return "3 jam 25 minit", leaving out zero parts.
 

@@ -171,6 +171,9 @@ def _bundle() -> Iterator[tuple[str, Need]]:
         yield f"bundle.sms.{situation}", Need(always=sms | several, maybe=more | answered)
         moments = _moments("began", "ended") if over else _moments("began")
         yield f"bundle.call.{situation}", Need(several=True, always=several | moments, maybe=more)
+    for situation in _BUNDLES_ABOUT_ONE:
+        # Each name is a number with its times.
+        yield f"bundle.sms.one.{situation}", Need(always=frozenset({"agency", "names", "count"}), maybe=more)
     for plan in Plan:
         yield f"bundle.call.opening.{plan}", Need()
     yield "bundle.call.names", Need(several=True, always=several, maybe=more)
@@ -192,6 +195,12 @@ _BUNDLES = (
         for news in ("outage", "recovery", "belated")
         for kind in ("mail", "degraded", "ours")
     ),
+)
+
+
+_BUNDLES_ABOUT_ONE = (
+    "announcement.recovery",
+    *(f"escalation.{news}.{kind}" for news in ("recovery", "belated") for kind in ("mail", "degraded")),
 )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
 from alerts.channel import Channel
+from alerts.event import Correct
 from alerts.notice import Matter
 from monitor.hush import Silencer
 from monitor.lab.fault import Fault
@@ -183,6 +184,50 @@ async def test_repeats_wait_for_a_persons_budget_and_the_first_notice_of_an_inci
     town.expect_nothing_more()
     await town.advance(SECOND)
     await town.siti.gets("JCM-01")
+
+
+async def told_five_times(town: Town) -> int:
+    """Have somebody use up what they may be told in a quarter of an hour."""
+    number = await outage(town, of("JCM", BY_SMS, rounds=8, repeat_after=2 * MINUTE))
+    for _ in range(5):
+        await town.siti.gets("AMARAN", "JCM-01")
+        await town.advance(2 * MINUTE)
+    await town.advance(MINUTE)
+    town.expect_nothing_more()
+    return number
+
+
+async def test_a_recovery_waits_for_no_budget(town: Town) -> None:
+    await told_five_times(town)
+    await town.resolve()
+    await town.siti.gets("PULIH", "JCM-01")
+    await town.later(HOUR)
+
+
+async def test_a_correction_waits_for_no_budget(town: Town) -> None:
+    number = await told_five_times(town)
+    at = town.clock.now()
+    await town.submit(Correct(incident_id=number, at=at, by="Siti Contoh", why="rujukan silap"))
+    await town.siti.gets("PEMBETULAN", "JCM-01")
+    await town.later(HOUR)
+
+
+async def test_outages_of_one_agency_that_are_told_together_have_every_number_and_time(town: Town) -> None:
+    await outage(town, of("JCM"))
+    await town.siti.gets("AMARAN", "JCM-01")
+    await town.resolve()
+    await town.siti.gets("PULIH", "JCM-01")
+    # They are over before the two minutes are, one after the other: the first is told at once.
+    for _ in range(3):
+        await town.advance(10 * SECOND)
+        await outage(town, of("JCM"))
+        await town.advance(10 * SECOND)
+        await town.resolve()
+    await town.siti.gets("MAKLUMAN", "Ruj JCM-02")
+    await town.advance(2 * MINUTE)
+    text = await town.siti.gets("MAKLUMAN. E-mel rasmi gagal, kini pulih: JCM-03 (24/11", "), JCM-04 (24/11")
+    assert "agensi" not in text
+    await town.later(HOUR)
 
 
 # -- silences --------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -70,6 +71,66 @@ def test_what_was_over_before_it_was_told_is_one_sms_that_tells_both_times(matte
     assert errors(lint(text, "SEKTORAWAM")) == ()
     assert septets(text) <= COMFORTABLE
     assert text.count("22/12") == 2
+
+
+def outages_of_one(count: int, kind: tuple[Plan, Purpose, Matter], *, belated: bool = False) -> Sequence[Facts]:
+    """Return outages of one agency, each of ten minutes, one after the other."""
+    plan, purpose, matter = kind
+    each = replace(OUTAGE, plan=plan, purpose=purpose, matter=matter)
+    each = replace(each, first_noticed_at=None) if belated else each
+    begins = [OUTAGE.began_at + n * timedelta(minutes=15) for n in range(count)]
+    return [
+        replace(each, number=f"JCM-{n:02}", began_at=at, ended_at=at + timedelta(minutes=10))
+        for n, at in enumerate(begins, 7)
+    ]
+
+
+def test_several_outages_of_one_agency_are_told_with_every_number_and_time() -> None:
+    recovery = Plan.ESCALATION, Purpose.RECOVERY, Matter.BOTH
+
+    assert compose_sms(outages_of_one(2, recovery), Language.MALAY, WORDING).text == (
+        "RM0 JCM ICT: PULIH. E-mel rasmi berfungsi semula. "
+        "JCM-07 (24/11, 2.15 ptg-2.25 ptg), JCM-08 (24/11, 2.30 ptg-2.40 ptg)."
+    )
+    assert compose_sms(outages_of_one(2, recovery, belated=True), Language.ENGLISH, WORDING).text == (
+        "RM0 JCM ICT: NOTE. Official e-mail failed, now restored: "
+        "JCM-07 (24/11, 2.15 pm-2.25 pm), JCM-08 (24/11, 2.30 pm-2.40 pm)."
+    )
+
+
+@pytest.mark.parametrize("belated", [False, True])
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("plan", Plan)
+@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.DEGRADED])
+def test_they_are_one_sms_that_arrives_however_many(
+    matter: Matter, plan: Plan, language: Language, *, belated: bool
+) -> None:
+    if plan is Plan.ANNOUNCEMENT and (belated or matter is Matter.DEGRADED):
+        return
+    late = OUTAGE.began_at.replace(month=12, day=22, hour=4, minute=58)
+    facts = [
+        replace(f, office=replace(JCM, short="SEKTORAWAM1"), number="NNNNN-99", began_at=late, ended_at=late)
+        for f in outages_of_one(40, (plan, Purpose.RECOVERY, matter), belated=belated)
+    ]
+
+    text = compose_sms(facts, language, WORDING).text
+
+    assert errors(lint(text, "SEKTORAWAM1")) == ()
+    assert septets(text) <= COMFORTABLE
+    assert "22/12" in text
+    assert ("lagi" if language is Language.MALAY else "more") in text
+
+
+def test_a_call_about_several_outages_of_one_agency_tells_each_and_says_what_to_do_once() -> None:
+    told = outages_of_one(2, (Plan.ESCALATION, Purpose.RECOVERY, Matter.BOTH))
+
+    blocks = compose_call(told, Language.MALAY, WORDING).scripts[0].blocks
+
+    assert "Jabatan Contoh Malaysia" in blocks[0]
+    assert sum("berfungsi semula" in block for block in blocks) == 2
+    assert sum("tamatkan tatacara" in block for block in blocks) == 1
+    assert ["berfungsi semula" in block for block in blocks[1:4]] == [True, True, False]
+    assert any("kosong, tujuh; J, C, M, sengkang, kosong, lapan" in block for block in blocks)
 
 
 def test_an_agency_with_two_incidents_is_named_once() -> None:
