@@ -212,6 +212,8 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
             return {**values.for_call(facts, language), **counted, "counts": counts, **more}
         case _:
             inner = {name: f"({name})" for name in ("scope", "instruction", "warning", "channels", "enquiries")}
+            inner["you"] = "tuan/puan" if language is Language.MALAY else "you"
+            inner["reference"] = "JCM.600-1/2 Jld. 1 (1)"
             return {**values.for_page(facts, language), **inner, "count": "2"}
 
 

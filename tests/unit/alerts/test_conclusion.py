@@ -146,7 +146,7 @@ def test_what_was_over_before_anybody_was_told_is_told_once_to_each_who_was_to_b
     assert belated(notice(STAFF, None), notice(again, None), notice(ravi, AttemptState.FAILED)) == ["siti", "ravi"]
 
 
-@pytest.mark.parametrize("state", [*LEFT, AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.NO_TRACE])
+@pytest.mark.parametrize("state", [*sorted(LEFT), AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.NO_TRACE])
 def test_when_one_of_the_staff_may_have_heard_nobody_is_told_afterwards(state: AttemptState) -> None:
     assert belated(notice(STAFF, state, number=1), notice(staff_draft(step=1), None, number=2)) == []
 
