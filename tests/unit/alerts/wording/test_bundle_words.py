@@ -130,7 +130,7 @@ def test_a_call_about_several_outages_of_one_agency_tells_each_and_says_what_to_
     assert sum("berfungsi semula" in block for block in blocks) == 2
     assert sum("tamatkan tatacara" in block for block in blocks) == 1
     assert ["berfungsi semula" in block for block in blocks[1:4]] == [True, True, False]
-    assert any("kosong, tujuh; J, C, M, sengkang, kosong, lapan" in block for block in blocks)
+    assert any("kosong, tujuh; J, C, M, sempang, kosong, lapan" in block for block in blocks)
 
 
 def test_an_agency_with_two_incidents_is_named_once() -> None:
