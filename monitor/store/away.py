@@ -30,6 +30,8 @@ _SQLITE_AWAY = frozenset({3, 5, 6, 7, 8, 10, 11, 13, 14, 26})
 _POSTGRES_AWAY = frozenset({"08", "40", "53", "55", "57", "58"})
 #: A server that became a standby; a transaction that the server ended because we said nothing for too long.
 _POSTGRES_AWAY_STATES = frozenset({"25006", "25P03", "25P04"})
+#: Of a standby that is asked to begin a transaction that writes; anything else by this state is a bug of ours.
+_STANDBY = ("0A000", "during recovery")
 #: Another transaction was in the way, and this one may be repeated at once: rolled back, or a lock not had in time.
 _LOST_RACES = ("40", "55")
 #: In seconds; so often a store that is away is tried.
@@ -53,7 +55,8 @@ def reason_of(error: BaseException) -> str | None:
     state = getattr(orig, "sqlstate", None)
     if state is None:
         return text if isinstance(orig, psycopg.OperationalError | psycopg.InterfaceError) else None
-    return text if state[:2] in _POSTGRES_AWAY or state in _POSTGRES_AWAY_STATES else None
+    is_standby = state == _STANDBY[0] and _STANDBY[1] in text
+    return text if state[:2] in _POSTGRES_AWAY or state in _POSTGRES_AWAY_STATES or is_standby else None
 
 
 @contextmanager

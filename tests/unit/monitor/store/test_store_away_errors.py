@@ -36,6 +36,7 @@ def of_postgresql(state: str, text: str = "it is so") -> DBAPIError:
         # The lower byte says what it is, the rest says more of it: an error while the disk was flushed.
         of_sqlite(sqlite3.SQLITE_IOERR | 4 << 8),
         *map(of_postgresql, ("08006", "40001", "53100", "53300", "55P03", "57P01", "58030", "25006", "25P03")),
+        of_postgresql("0A000", "cannot set transaction read-write mode during recovery"),
         # Of a connection that broke there is no state.
         DBAPIError("SELECT 1", (), psycopg.OperationalError("server closed the connection unexpectedly")),
         TimeoutError(),
@@ -55,7 +56,7 @@ def test_what_passes_by_itself_means_that_it_is_away(error: Exception) -> None:
     "error",
     [
         *map(of_sqlite, (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE)),
-        *map(of_postgresql, ("23505", "42P01", "25P02", "22001")),
+        *map(of_postgresql, ("23505", "42P01", "25P02", "22001", "0A000")),
         DBAPIError("SELECT 1", (), psycopg.ProgrammingError("the query has 0 placeholders")),
         ValueError("2026-11-24 has no time zone"),
     ],
