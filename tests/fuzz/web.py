@@ -29,7 +29,7 @@ def _order(octets: bytes) -> None:
 def _served() -> tuple[Service, tuple[Any, Any]]:
     """Return a service and the applications over it: making those takes longer than all that is done with them."""
     service = Service()
-    return service, (portal(service, _HOSTS), control(service, letter_orders(service)))
+    return service, (portal(service, _HOSTS, service), control(service, letter_orders(service)))
 
 
 async def _ordered(octets: bytes) -> None:
@@ -37,9 +37,9 @@ async def _ordered(octets: bytes) -> None:
     number = "".join(f"%{octet:02X}" for octet in path[:200]) or "x"
     service, apps = _served()
     service.orders.clear()
-    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json", "Sec-Fetch-Site": "same-origin"}
     paths = (
-        (f"/api/v1/incidents/{number}/acknowledge",),
+        (f"/api/v1/incidents/{number}/acknowledge", f"/letters/{number}/posted", "/letters/7/printed"),
         (
             f"/incidents/{number}/acknowledge",
             f"/incidents/{number}/correct",
@@ -116,6 +116,9 @@ TARGETS = (
             "no finite number": b"-1" + TURN + b'{"by": NaN, "why": 1e309}',
             "nested without end": b"../x" + TURN + b'{"by":' * 20_000,
             "a list": b"x" + TURN + b"[]",
+            "a clerk's form": b"7" + TURN + b"by=Kerani+Contoh",
+            "a form of a thousand fields": b"7" + TURN + b"by=a&" * 800,
+            "a form that terminals obey": b"7" + TURN + b"by=%1b%5b2J&by=%00",
             "not UTF-8": b"\xff\xfe" + TURN + b'{"by": "\xff"}',
         },
         largest=32 * 1024,
