@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from probes.allowance import Allowance
+from probes.bell import Bell
 from probes.expectation import Expectation
 from probes.ledger import Ledger
 from probes.mailbox import Mailbox
@@ -90,10 +91,10 @@ class MailboxWatcher:
         self._blind = False
         #: When the last look began that is over, on the loop's clock, and that there was another.
         self._looked_from = float("-inf")
-        self._looked = asyncio.Event()
+        self._looked = Bell()
         #: Runs that are about to call their message lost, with the time that each has for a look.
         self._doubtful: list[tuple[asyncio.Future[Looked | ProbeFailure], timedelta]] = []
-        self._doubted = asyncio.Event()
+        self._doubted = Bell()
         self._failures = 0
         #: Why it cannot be read, as the log was last told.
         self._told: str | None = None
@@ -135,7 +136,7 @@ class MailboxWatcher:
         """
         future: asyncio.Future[Looked | ProbeFailure] = asyncio.get_running_loop().create_future()
         self._doubtful.append((future, within / 2))
-        self._doubted.set()
+        self._doubted.ring()
         return future
 
     def overdue(self) -> ProbeFailure:
@@ -213,7 +214,7 @@ class MailboxWatcher:
             pause, looked_from = self._pause(reader), self._time()
             await reader.look(junk_every=pause if waits else self._pace.sweep, sweep=self._pace.sweep)
             self.looked_at, self._looked_from = self._time(), looked_from
-            self._looked.set()
+            self._looked.ring()
             if self._told is not None and self.looked_at >= settled:
                 _log.info("mailbox can be read again", mailbox=self.mailbox.name)
                 self._told = None
@@ -229,8 +230,7 @@ class MailboxWatcher:
 
     async def _keep_looking_anew(self, reader: MailReader) -> None:
         while True:
-            await self._doubted.wait()
-            self._doubted.clear()
+            await self._doubted.heard()
             asked, self._doubtful = self._doubtful, []
             within = min(within for _, within in asked)
             next_at = self._time() + within.total_seconds()
@@ -261,8 +261,7 @@ class MailboxWatcher:
         with suppress(TimeoutError):
             async with asyncio.timeout(within.total_seconds()):
                 while self._looked_from < began:
-                    self._looked.clear()
-                    await self._looked.wait()
+                    await self._looked.heard()
         return self._looked_from >= began
 
     def _replace(self) -> None:
