@@ -108,12 +108,12 @@ async def _carry_out(errand: Errand, line: Line, order: Order, policy: DeliveryP
 
 
 def content_digest(content: Content) -> str:
-    """Return the SHA-256 of a text in UTF-8, of a PDF, or of what a call says: its blocks in UTF-8, a line each."""
+    """Return the SHA-256 of a text in UTF-8, of a PDF, or of what a call says: headlines and blocks in UTF-8, a line each."""
     match content:
         case SmsContent(text=text):
             octets = text.encode()
         case VoiceContent(scripts=scripts):
-            octets = "\n".join(block for script in scripts for block in script.blocks).encode()
+            octets = "\n".join(said for script in scripts for said in (script.headline, *script.blocks)).encode()
         case PageContent(pdf=pdf):
             octets = pdf
     return hashlib.sha256(octets).hexdigest()

@@ -28,11 +28,12 @@ class SmsContent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """What a call says in one language: `blocks` are spoken in turn, each twice."""
+    """What a call says in one language: the headline, the menu, the blocks, and the menu again."""
 
     language: str  #: BCP 47: "ms-MY" or "en-GB".
+    #: The whole of it, in full.
     blocks: tuple[str, ...] = field(repr=False)
-    #: Spoken after the blocks: which key does what.
+    #: Which key does what.
     menu: str
     #: Spoken after key 1, once the acknowledgement is stored; and when nothing was pressed.
     thanks: str
@@ -46,6 +47,12 @@ class Script:
     worse: str = ""
     #: Whether key 5 leads to the release of an announcement; the menu says so.
     may_release: bool = False
+    #: What it is about in a breath, so that the menu is heard within seconds; without one the blocks come first, each twice.
+    headline: str = field(default="", repr=False)
+    #: Which key leads to this script: said after another one's menu, by the voice of this one.
+    invitation: str = ""
+    #: Said instead of the menu where no key can come back to us: what to do.
+    unkeyed: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

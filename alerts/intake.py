@@ -77,16 +77,21 @@ async def take_report(ledger: Ledger, gateway: str, heard: Heard, policy: Delive
 
 async def acknowledge(ledger: Ledger, notice: Notice, now: datetime) -> AckResult:
     """Take in that the person who got *notice* pressed the key, and say how the acknowledgement stands."""
-    if notice.plan is Plan.ANNOUNCEMENT:
-        # Somebody outside has confirmed that they heard it. The escalation waits for one of the staff.
+    if notice.plan is Plan.ANNOUNCEMENT or notice.purpose is Purpose.RELEASE:
+        # Somebody outside has confirmed that they heard it, and the escalation waits for one of the staff; or the incident
+        # was taken on before, and this person only says that they have heard.
         await ledger.journal(_confirmed(notice, now))
-        return AckResult.TAKEN
-    if notice.purpose is Purpose.RELEASE:
-        # The incident was taken on before: this person only says that they have heard.
-        await ledger.journal(_confirmed(notice, now))
-        return AckResult.TAKEN
+        return AckResult.OVER if await _is_past(ledger, notice) else AckResult.TAKEN
     results = [await _acknowledge(ledger, notice, part, now) for part in notice.parts]
     return next((result for result in _WEIGHT if result in results), AckResult.OVER)
+
+
+async def _is_past(ledger: Ledger, notice: Notice) -> bool:
+    """Whether a notice tells of what is over by now: whoever confirms it must not go on as if it were not."""
+    if notice.purpose not in {Purpose.OUTAGE, Purpose.RELEASE}:
+        return False
+    incidents = [await ledger.incident(part.incident_id) for part in notice.parts]
+    return all(incident is None or not incident.is_open for incident in incidents)
 
 
 #: What a bundle is answered with: the first of these that holds for any of its incidents.

@@ -1,7 +1,8 @@
 """What a call says, as TwiML. Pure: scripts in, a document out.
 
-Wording and keys: malaysia.md 3.3. Each block is said twice; a key pressed while it speaks is heard at once, because
-everything is spoken inside the Gather.
+A headline, the menu, then everything in full and the menu again: whoever is woken up knows within seconds what it is about
+and which key to press. A key pressed while it speaks is heard at once, because everything is spoken inside the Gather. Each
+language is spoken by its own voice.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ class Voices:
         verb.say(text, language=language, voice=self.names.get(language))
 
 
-def menu(script: Script, voices: Voices, *, action: str) -> str:
-    """Speak the blocks and the menu, and post the key (or its absence) to *action*."""
+def menu(scripts: Sequence[Script], index: int, voices: Voices, *, action: str) -> str:
+    """Speak the script at *index*, and post the key (or its absence) to *action*."""
+    script = scripts[index]
     response = VoiceResponse()
     gather = response.gather(
         num_digits=1,
@@ -42,11 +44,22 @@ def menu(script: Script, voices: Voices, *, action: str) -> str:
         # Otherwise "#" would end the input and look like silence.
         finish_on_key="",
     )
+    if script.headline:
+        voices.say(gather, script.headline, script.language)
+        _keys(gather, scripts, index, voices)
     for block in script.blocks:
-        voices.say(gather, block, script.language)
-        voices.say(gather, block, script.language)
-    voices.say(gather, script.menu, script.language)
+        for _ in range(1 if script.headline else 2):
+            voices.say(gather, block, script.language)
+    _keys(gather, scripts, index, voices)
     return str(response)
+
+
+def _keys(verb: VoiceResponse, scripts: Sequence[Script], index: int, voices: Voices) -> None:
+    """Say which key does what, and in each other language how to hear that one."""
+    voices.say(verb, scripts[index].menu, scripts[index].language)
+    for number, other in enumerate(scripts):
+        if number != index and other.invitation:
+            voices.say(verb, other.invitation, other.language)
 
 
 def question(text: str, language: str, voices: Voices, *, action: str, whole: bool) -> str:
@@ -91,7 +104,7 @@ def recital(scripts: Sequence[Script], voices: Voices) -> str | None:
     for chosen, times in ((scripts, 2), (scripts[:1], 2), (scripts[:1], 1)):
         response = VoiceResponse()
         for script in chosen:
-            for block in script.blocks:
+            for block in filter(None, (script.headline, *script.blocks, script.unkeyed)):
                 for _ in range(times):
                     voices.say(response, block, script.language)
             voices.say(response, script.goodbye, script.language)

@@ -144,8 +144,8 @@ class TwilioVoice:
         }
 
     def _menu(self, reference: str, scripts: Sequence[Script], *, index: int, silent: int) -> str:
-        script = scripts[index % len(scripts)]
-        return twiml.menu(script, self._voices, action=f"{self._base}/key/{reference}/{index % len(scripts)}/{silent}")
+        index %= len(scripts)
+        return twiml.menu(scripts, index, self._voices, action=f"{self._base}/key/{reference}/{index}/{silent}")
 
     async def _status(self, reference: str, incoming: Incoming, desk: Desk) -> Answer:
         sid, status = sid_in(incoming, "CallSid"), field(incoming, "CallStatus")
@@ -166,10 +166,10 @@ class TwilioVoice:
         return Answer()
 
     async def _speak(self, reference: str, desk: Desk, *, index: int, silent: int) -> Answer:
-        content = await desk.content(reference)
-        if content is None:
+        scripts = await _told(reference, desk)
+        if scripts is None:
             return _answer(twiml.silence())
-        return _answer(self._menu(reference, _scripts(content), index=index, silent=silent))
+        return _answer(self._menu(reference, scripts, index=index, silent=silent))
 
     async def _key(self, reference: str, incoming: Incoming, desk: Desk, *, index: int, silent: int) -> Answer:
         key = field(incoming, "Digits")
@@ -253,11 +253,18 @@ async def _may_release(reference: str, desk: Desk, index: int) -> bool:
 
 
 async def _script(reference: str, desk: Desk, index: int) -> Script | None:
+    scripts = await _told(reference, desk)
+    return None if scripts is None else scripts[index % len(scripts)]
+
+
+async def _told(reference: str, desk: Desk) -> Sequence[Script] | None:
+    """Return what a call says, or `None` when there is no such attempt. Raise `Refused` for one that is no call."""
     content = await desk.content(reference)
     if content is None:
         return None
-    scripts = _scripts(content)
-    return scripts[index % len(scripts)]
+    if not isinstance(content, VoiceContent):
+        raise Refused(404, "not a call of ours")
+    return content.scripts
 
 
 def _scripts(content: object) -> Sequence[Script]:

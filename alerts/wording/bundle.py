@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from alerts.gateway import Script, SmsContent, VoiceContent
-from alerts.notice import Facts, Language, Matter, Plan
+from alerts.notice import Facts, Language, Matter, Plan, Purpose
 from alerts.wording import moment, spoken, values
 from alerts.wording.key import ANNOUNCED, key, news
 from alerts.wording.lint import COMFORTABLE, LIMIT, errors, lint, septets
@@ -122,10 +122,16 @@ def _full_names(facts: Sequence[Facts]) -> list[str]:
 
 
 def _script(facts: Sequence[Facts], language: Language, wording: Wording) -> Script:
+    plan = facts[0].plan
     return Script(
         language=language.value,
+        headline=_headline(facts, language, wording),
         blocks=tuple(_blocks(facts, language, wording)),
-        menu=wording.say(language, f"call.menu.{facts[0].plan}"),
+        invitation=wording.say(language, "call.menu.invitation"),
+        unkeyed=wording.say(language, "call.unkeyed.outage")
+        if plan is Plan.ESCALATION and facts[0].purpose is Purpose.OUTAGE
+        else "",
+        menu=wording.say(language, f"call.menu.{plan}"),
         thanks=wording.say(language, "call.thanks"),
         already=wording.say(language, "call.already"),
         over=wording.say(language, "call.over"),
@@ -134,12 +140,24 @@ def _script(facts: Sequence[Facts], language: Language, wording: Wording) -> Scr
     )
 
 
+def _headline(facts: Sequence[Facts], language: Language, wording: Wording) -> str:
+    """Return what they are about in a breath: of several outages of one agency, how the last of them ended."""
+    plan = facts[0].plan
+    if is_about_one(facts):
+        last = max(facts, key=lambda each: each.ended_at or each.began_at)
+        told = values.for_call(last, language)
+        opening = wording.say(language, f"call.opening.{plan}", told)
+        return f"{opening} {wording.say(language, f'call.headline.{key(last)}', told)}"
+    opening = wording.say(language, f"bundle.call.opening.{plan}")
+    headline = wording.say(language, f"bundle.call.headline.{situation(facts)}", for_call(facts, language))
+    return f"{opening} {headline}"
+
+
 def _blocks(facts: Sequence[Facts], language: Language, wording: Wording) -> Iterator[str]:
     if is_about_one(facts):
         yield from _blocks_about_one(facts, language, wording)
         return
     told = for_call(facts, language)
-    yield wording.say(language, f"bundle.call.opening.{facts[0].plan}")
     yield from wording.say_all(language, f"bundle.call.{situation(facts)}", told)
     yield from wording.say_all(language, "bundle.call.names", told)
     yield from wording.say_all(language, "call.closing", told)
@@ -148,7 +166,6 @@ def _blocks(facts: Sequence[Facts], language: Language, wording: Wording) -> Ite
 def _blocks_about_one(facts: Sequence[Facts], language: Language, wording: Wording) -> Iterator[str]:
     """Yield what a call about each of them says, one after the other, what is said of all of them once."""
     told = [values.for_call(each, language) for each in facts]
-    yield wording.say(language, f"call.opening.{facts[0].plan}", told[0])
     said = [wording.say_all(language, f"call.{key(each)}", of_it) for each, of_it in zip(facts, told, strict=True)]
     happened, to_do = (sentences[:1] for sentences in said), (sentences[1:] for sentences in said)
     yield from dict.fromkeys(chain.from_iterable((*happened, *to_do)))

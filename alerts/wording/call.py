@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alerts.gateway import Script, VoiceContent
-from alerts.notice import Facts, Language
+from alerts.notice import Facts, Language, Plan, Purpose
 from alerts.wording import values
 from alerts.wording.key import key
 from alerts.wording.texts import Wording
@@ -12,7 +12,8 @@ from alerts.wording.texts import Wording
 def compose(facts: Facts, language: Language, wording: Wording, *, may_release: bool = False) -> VoiceContent:
     """Return two scripts: *language* first, the other for key 3. *may_release*: key 5 leads to the release.
 
-    Every call says that it asks for no personal data and no payment: people in Malaysia know such calls as scams.
+    Every call says that it asks for no personal data and no payment: people in Malaysia know such calls as scams. One in
+    which a PIN may be asked for says so.
     """
     other = Language.ENGLISH if language is Language.MALAY else Language.MALAY
     return VoiceContent(scripts=tuple(_script(facts, each, wording, may_release) for each in (language, other)))
@@ -21,14 +22,22 @@ def compose(facts: Facts, language: Language, wording: Wording, *, may_release: 
 def _script(facts: Facts, language: Language, wording: Wording, may_release: bool) -> Script:  # noqa: FBT001 - private
     told = values.for_call(facts, language)
     menu = wording.say(language, f"call.menu.{facts.plan}")
+    opening = wording.say(language, f"call.opening.{facts.plan}", told)
+    asked = facts.plan is Plan.ESCALATION and facts.purpose in {Purpose.OUTAGE, Purpose.RELEASE}
+    unkeyed = wording.say(language, f"call.unkeyed.{facts.purpose}") if asked else ""
+    # Whoever has no PIN, or has been called about nothing else, is told another way.
+    console = (unkeyed,) if facts.purpose is Purpose.RELEASE and not may_release else ()
     return Script(
         language=language.value,
+        headline=f"{opening} {wording.say(language, f'call.headline.{key(facts)}', told)}",
         blocks=(
-            wording.say(language, f"call.opening.{facts.plan}", told),
             *wording.say_all(language, f"call.{key(facts)}", told),
-            *wording.say_all(language, "call.closing", told),
+            *console,
+            *wording.say_all(language, "call.release.closing" if may_release else "call.closing", told),
         ),
         menu=f"{menu} {wording.say(language, 'call.release.offer')}" if may_release else menu,
+        invitation=wording.say(language, "call.menu.invitation"),
+        unkeyed="" if console else unkeyed,
         thanks=wording.say(language, "call.thanks"),
         already=wording.say(language, "call.already"),
         over=wording.say(language, "call.over"),

@@ -68,9 +68,13 @@ def _short() -> Iterator[tuple[str, Need]]:
         answered = frozenset({"response"}) if situation.startswith("escalation.outage.") else frozenset()
         yield f"sms.{situation}", Need(always=_SMS | sms_end, maybe=subject | answered)
         yield f"call.{situation}", Need(several=True, always=_CALL | call_end, maybe=subject)
+        yield f"call.headline.{situation}", Need(always=_CALL | call_end)
     for plan in Plan:
         yield f"call.opening.{plan}", Need(always=_CALL)
         yield f"call.menu.{plan}", Need()
+    yield "call.menu.invitation", Need()
+    for purpose in (Purpose.OUTAGE, Purpose.RELEASE):
+        yield f"call.unkeyed.{purpose}", Need()
     for purpose in Purpose:
         yield f"call.goodbye.{purpose}", Need()
     yield "call.closing", Need(several=True, always=_CALL | {"number"})
@@ -94,6 +98,7 @@ def _responses() -> Iterator[tuple[str, Need]]:
 
 def _release() -> Iterator[tuple[str, Need]]:
     """Yield what a duty officer hears who releases an announcement in a call."""
+    yield "call.release.closing", Need(several=True, always=_CALL | {"number"})
     for line in ("offer", "pin", "wrong", "locked", "nobody", "over", "cancelled"):
         yield f"call.release.{line}", Need()
     for matter in OUTAGES:
@@ -171,6 +176,7 @@ def _bundle() -> Iterator[tuple[str, Need]]:
         yield f"bundle.sms.{situation}", Need(always=sms | several, maybe=more | answered)
         moments = _moments("began", "ended") if over else _moments("began")
         yield f"bundle.call.{situation}", Need(several=True, always=several | moments, maybe=more)
+        yield f"bundle.call.headline.{situation}", Need(always=several | moments, maybe=more)
     for situation in _BUNDLES_ABOUT_ONE:
         # Each name is a number with its times.
         yield f"bundle.sms.one.{situation}", Need(always=frozenset({"agency", "names", "count"}), maybe=more)

@@ -27,7 +27,7 @@ def notice_pages(source: Source, templates: Environment) -> APIRouter:
             case SmsContent(text=text):
                 said = [text]
             case VoiceContent(scripts=scripts):
-                said = [line for script in scripts for line in (*script.blocks, script.menu)]
+                said = [line for script in scripts for line in (script.headline, *script.blocks, script.menu) if line]
             case PageContent(title=title):
                 said = [title]
             case _:

@@ -693,6 +693,19 @@ async def test_whoever_took_it_on_is_called_when_it_may_be_released_and_not_afte
     assert play.voice.sent == [f"release to {VOICE_SITI.number}"], "once, and answered"
 
 
+async def test_key_one_about_a_release_that_is_past_says_that_it_is_over(play: Play) -> None:
+    play.pins = PinBook({("JCM", "siti"): hashed(PIN)})
+    await play.submit(trigger(brief=BY_SMS))
+    await play.says(SMS_SITI.number, "1A")
+    await play.advance(timedelta(minutes=30))
+    reference = play.voice.orders[0].reference
+    await play.resolve()
+    await play.advance(MINUTE)
+
+    pressed = Heard(reference=reference, event_id="1", report=Report(progress=Progress.DELIVERED), acknowledged=True)
+    assert await play.dispatcher.record("voice", pressed) is AckResult.OVER
+
+
 async def test_a_call_about_the_release_that_has_not_left_is_withdrawn_when_it_is_released(play: Play) -> None:
     play.voice.happens.extend([ErrorClass.TRANSIENT] * 2)
     await play.submit(trigger(brief=BY_SMS))

@@ -276,6 +276,22 @@ async def test_a_callback_that_makes_no_sense_is_refused(
     assert world.desk.heard == []
 
 
+@pytest.mark.parametrize(
+    ("path", "digits"),
+    [
+        ("speak/{}", ""),
+        *(("key/{}/0/0", digits) for digits in ("1", "2", "3", "5", "9", "")),
+        ("pin/{}/0", "280146"),
+        ("confirm/{}/0", "1"),
+    ],
+)
+async def test_a_call_about_what_is_no_call_is_refused(world: World, path: str, digits: str) -> None:
+    """Signed and all: another gateway's reference, by a mistake or by whoever has the token."""
+    reference = world.order(SmsContent(text="RM0 JPC: E-mel rasmi terganggu.")).reference
+    form = {"CallSid": "CA1", "Digits": digits}
+    assert await post(world, f"/voice/{path.format(reference)}", form, NEW_TOKEN) == 404
+
+
 async def post(world: World, path: str, form: dict[str, str], token: str | None) -> int:
     url = f"{world.base}{path}"
     signature = "" if token is None else RequestValidator(token).compute_signature(url, form)

@@ -1,5 +1,6 @@
 """What Twilio is told, without Twilio: TwiML, settings, the error table."""
 
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -8,8 +9,11 @@ from pydantic import ValidationError
 from alerts.gateway import ErrorClass, Script, VoiceContent
 from alerts.gateways.twilio_sms import TwilioSmsSettings
 from alerts.gateways.twilio_voice import TwilioVoiceSettings
+from alerts.notice import Facts, Language
 from alerts.twilio_api import ERRORS, failure
 from alerts.twiml import LONGEST_INLINE, Voices, closing, menu, recital, silence
+from alerts.wording.call import compose
+from tests.unit.alerts.wording.situations import JCM, WORDING, situations
 
 ACCOUNT = {"account_sid": "AC" + "0" * 32, "auth_token": "rahsia", "from_number": "+60300000100"}
 VOICES = Voices(names=TwilioVoiceSettings.model_validate(ACCOUNT).voices)
@@ -33,8 +37,8 @@ def spoken(document: str | None) -> list[str]:
     return [say.text or "" for say in ET.fromstring(document).iter("Say")]
 
 
-def test_each_block_is_said_twice_inside_the_gather() -> None:
-    document = menu(script(), VOICES, action="https://pantau.contoh.example/key/d1-1/0/0?a=1&b=2")
+def test_without_a_headline_each_block_is_said_twice_inside_the_gather() -> None:
+    document = menu([script()], 0, VOICES, action="https://pantau.contoh.example/key/d1-1/0/0?a=1&b=2")
     gather = ET.fromstring(document)[0]
     assert gather.tag == "Gather"
     assert gather.get("action") == "https://pantau.contoh.example/key/d1-1/0/0?a=1&b=2"
@@ -43,12 +47,46 @@ def test_each_block_is_said_twice_inside_the_gather() -> None:
     assert spoken(document) == [first, first, second, second, "Tekan satu."]
 
 
+def test_the_menu_is_heard_behind_the_headline_and_again_at_the_end_each_language_by_its_own_voice() -> None:
+    both = [
+        replace(script(), headline="E-mel gagal.", invitation="Untuk bahasa Melayu, tekan tiga."),
+        replace(script("en-GB"), headline="E-mail failing.", invitation="For English, press three."),
+    ]
+    first, second = script().blocks
+    heard = list(ET.fromstring(menu(both, 0, VOICES, action="x")).iter("Say"))
+    assert [say.text for say in heard] == [
+        *("E-mel gagal.", "Tekan satu.", "For English, press three."),
+        *(first, second, "Tekan satu.", "For English, press three."),
+    ]
+    for say in heard:
+        language = "en-GB" if say.text == "For English, press three." else "ms-MY"
+        assert (say.get("language"), say.get("voice")) == (language, VOICES.names[language])
+    assert spoken(menu(both, 1, VOICES, action="x"))[2] == "Untuk bahasa Melayu, tekan tiga."
+
+
+def test_where_no_key_can_come_back_it_is_said_what_to_do() -> None:
+    said = spoken(recital([replace(script(), headline="E-mel gagal.", unkeyed="Sahkan di konsol.")], VOICES))
+    assert said[:2] == ["E-mel gagal."] * 2
+    assert said[-3:] == ["Sahkan di konsol.", "Sahkan di konsol.", "Sekian."]
+    assert "Tekan satu." not in said
+
+
+@pytest.mark.parametrize("facts", situations(), ids=lambda f: f"{f.plan}-{f.purpose}-{f.matter}")
+def test_every_call_fits_inline_and_needs_nothing_from_us_before_it_speaks(facts: Facts) -> None:
+    told = replace(facts, office=replace(JCM, name="Jabatan Pengurusan Perkhidmatan Contoh Malaysia"))
+    scripts = compose(told, Language.MALAY, WORDING, may_release=True).scripts
+    action = "https://pantau.jabatan-contoh.gov.my/callbacks/suara-utama/key/d123456-12/0/0"
+    for index in range(2):
+        assert len(menu(scripts, index, VOICES, action=action)) <= LONGEST_INLINE
+
+
 def test_the_notice_of_malaysia_md_fits_inline() -> None:
     blocks = tuple(
         "Perkhidmatan e-mel rasmi mengalami gangguan mulai hari Selasa, pukul dua lima belas." for _ in range(6)
     )
     assert (
-        len(menu(script(blocks=blocks), VOICES, action="https://pantau.contoh.example/key/d1-1/0/0")) < LONGEST_INLINE
+        len(menu([script(blocks=blocks)], 0, VOICES, action="https://pantau.contoh.example/key/d1-1/0/0"))
+        < LONGEST_INLINE
     )
 
 

@@ -15,8 +15,11 @@ MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
 def test_an_announcement_reads_as_agreed() -> None:
     malay, english = compose(OUTAGE, MALAY, WORDING).scripts
     assert malay.language == "ms-MY"
+    assert malay.headline == (
+        "Perhatian. Ini ialah makluman automatik daripada Jabatan Contoh Malaysia. E-mel rasmi tidak dapat dihantar dan "
+        "diterima sejak hari Selasa, pukul dua lima belas minit petang."
+    )
     assert malay.blocks == (
-        "Perhatian. Ini ialah panggilan makluman automatik daripada Jabatan Contoh Malaysia.",
         (
             "Perkhidmatan e-mel rasmi Jabatan Contoh Malaysia mengalami gangguan sejak hari Selasa, dua puluh empat November "
             "dua ribu dua puluh enam, pukul dua lima belas minit petang."
@@ -30,17 +33,14 @@ def test_an_announcement_reads_as_agreed() -> None:
             "kata laluan atau bayaran."
         ),
     )
-    assert malay.menu == (
-        "Tekan satu untuk mengesahkan penerimaan makluman ini. Tekan dua untuk mendengarnya semula. "
-        "For English, press three."
-    )
+    assert malay.menu == "Tekan satu untuk mengesahkan penerimaan. Tekan dua untuk mendengar semula."
     assert malay.goodbye == "Terima kasih."
     assert english.language == "en-GB"
-    assert english.blocks[1] == (
+    assert english.blocks[0] == (
         "The official e-mail service of Jabatan Contoh Malaysia has been disrupted since Tuesday, the twenty-fourth of "
         "November, two thousand and twenty-six, at two fifteen in the afternoon."
     )
-    assert english.menu.endswith("Untuk Bahasa Melayu, tekan tiga.")
+    assert (malay.invitation, english.invitation) == ("Untuk bahasa Melayu, tekan tiga.", "For English, press three.")
 
 
 def test_the_persons_language_comes_first() -> None:
@@ -51,10 +51,11 @@ def test_the_persons_language_comes_first() -> None:
 @pytest.mark.parametrize("facts", situations(), ids=lambda f: f"{f.plan}-{f.purpose}-{f.matter}")
 def test_every_situation_is_spoken_without_figures_and_warns_of_scams(facts: Facts) -> None:
     for script in compose(facts, MALAY, WORDING).scripts:
-        said = " ".join((*script.blocks, script.menu, script.thanks, script.already, script.over, script.goodbye))
+        lines = (script.headline, script.menu, script.invitation, *script.blocks)
+        said = " ".join((*lines, script.thanks, script.already, script.over, script.goodbye))
         assert not re.search(r"[\d{}\[\]|]", said)
         assert re.search(r"tidak meminta sebarang maklumat peribadi|does not ask for any personal information", said)
-        assert all((*script.blocks, script.menu, script.thanks, script.already, script.over, script.goodbye))
+        assert all((*lines, script.thanks, script.already, script.over, script.goodbye))
 
 
 @pytest.mark.parametrize(
@@ -69,18 +70,43 @@ def test_every_situation_is_spoken_without_figures_and_warns_of_scams(facts: Fac
 )
 def test_staff_hear_what_is_wrong(matter: Matter, malay: str, english: str) -> None:
     scripts = compose(replace(OUTAGE, plan=Plan.ESCALATION, matter=matter), MALAY, WORDING).scripts
-    assert malay in scripts[0].blocks[1]
-    assert english in scripts[1].blocks[1]
+    assert malay in scripts[0].blocks[0]
+    assert english in scripts[1].blocks[0]
 
 
 def test_our_own_fault_says_that_no_outage_notice_is_issued() -> None:
     facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=Matter.OWN_FAULT, subject="peti mel A")
     blocks = compose(facts, MALAY, WORDING).scripts[0].blocks
-    assert blocks[1].endswith("Bahagian yang terjejas ialah peti mel A.")
-    assert "Tiada notis gangguan dikeluarkan" in blocks[2]
+    assert blocks[0].endswith("Bahagian yang terjejas ialah peti mel A.")
+    assert "Tiada notis gangguan dikeluarkan" in blocks[1]
 
 
 def test_a_recovery_ends_with_regret() -> None:
     script = compose(replace(OUTAGE, purpose=Purpose.RECOVERY), MALAY, WORDING).scripts[0]
-    assert "telah pulih dan beroperasi seperti biasa mulai hari Selasa" in script.blocks[1]
+    assert "telah pulih dan beroperasi seperti biasa mulai hari Selasa" in script.blocks[0]
     assert script.goodbye == "Segala kesulitan amat dikesali. Terima kasih."
+
+
+RELEASE = replace(OUTAGE, plan=Plan.ESCALATION, purpose=Purpose.RELEASE)
+
+
+def test_a_call_in_which_a_pin_may_be_asked_for_does_not_deny_it() -> None:
+    for facts in (RELEASE, replace(OUTAGE, plan=Plan.ESCALATION)):
+        malay, english = compose(facts, MALAY, WORDING, may_release=True).scripts
+        assert malay.blocks[-1].endswith("PIN Pantau diminta hanya jika tuan atau puan menekan lima.")
+        assert english.blocks[-1].endswith("Your Pantau PIN is asked for only if you press five.")
+        assert "Tekan lima" in malay.menu
+        assert "PIN" not in " ".join(compose(facts, MALAY, WORDING).scripts[0].blocks)
+
+
+def test_whoever_has_no_pin_hears_where_to_release() -> None:
+    blocks = compose(RELEASE, MALAY, WORDING).scripts[0].blocks
+    assert "Sila benarkan pengeluarannya di konsol Pantau, atau melalui pusat operasi." in blocks
+    assert not any("konsol" in block for block in compose(RELEASE, MALAY, WORDING, may_release=True).scripts[0].blocks)
+
+
+@pytest.mark.parametrize("facts", situations(), ids=lambda f: f"{f.plan}-{f.purpose}-{f.matter}")
+def test_how_to_confirm_without_a_key_is_said_where_somebody_has_to(facts: Facts) -> None:
+    script = compose(facts, MALAY, WORDING).scripts[0]
+    asked = facts.plan is Plan.ESCALATION and facts.purpose is Purpose.OUTAGE
+    assert ("Sila sahkan penerimaan di konsol Pantau" in script.unkeyed) is asked

@@ -1,0 +1,62 @@
+"""How long it takes until the menu is heard, by a real voice."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from alerts.gateway import Script
+from alerts.notice import Language, Matter, Plan, Purpose
+from alerts.wording import bundle
+from alerts.wording.call import compose
+from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING, situations
+
+#: As long as names of agencies are.
+OFFICE = replace(JCM, name="Jabatan Pengurusan Perkhidmatan Contoh Malaysia")
+VOICES = {"ms-MY": "ms", "en-GB": "en-gb"}
+#: Words a minute, no faster than the voices that call.
+PACE = "150"
+#: 16 bits at 22,050 Hz, behind a header of 44 octets.
+OCTETS_A_SECOND = 2 * 22_050
+AT_MOST = 20.0
+
+
+def seconds(text: str, language: str) -> float:
+    """Return how long it takes to say *text*."""
+    spoken = subprocess.run(
+        ["espeak-ng", "-v", VOICES[language], "-s", PACE, "--stdout"],
+        input=text.encode(),
+        capture_output=True,
+        check=True,
+    )
+    return (len(spoken.stdout) - 44) / OCTETS_A_SECOND
+
+
+def scripts() -> Iterator[Script]:
+    for facts in situations(replace(OUTAGE, office=OFFICE)):
+        for may_release in (False, True):
+            yield from compose(facts, Language.MALAY, WORDING, may_release=may_release).scripts
+    for purpose in (Purpose.OUTAGE, Purpose.RECOVERY):
+        for matter in Matter:
+            told = replace(OUTAGE, plan=Plan.ESCALATION, purpose=purpose, matter=matter)
+            yield from bundle.compose_call([told, replace(told, office=OFFICE)], Language.MALAY, WORDING).scripts
+
+
+HEADLINES = {script.headline: script for script in scripts()}
+
+
+@pytest.mark.parametrize("script", HEADLINES.values(), ids=lambda script: f"{script.language}-{len(script.headline)}")
+def test_the_first_key_is_offered_within_twenty_seconds(script: Script) -> None:
+    first, _, _ = script.menu.partition(". ")
+    assert 3 < seconds(f"{script.headline} {first}.", script.language) <= AT_MOST
+
+
+def test_what_is_measured_is_a_voice_that_speaks() -> None:
+    assert seconds("Perhatian.", "ms-MY") < seconds("Perhatian. " * 5, "ms-MY") / 4
+
+
+def test_all_situations_are_measured() -> None:
+    assert len(HEADLINES) > 2 * len({(f.plan, f.purpose) for f in situations()})
