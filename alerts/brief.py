@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from alerts.channel import Channel
 from alerts.contact import Contact, Recipient
-from alerts.notice import Office
+from alerts.notice import Cause, Office
 from alerts.oncall import Rota
 
 
@@ -95,6 +95,8 @@ class Brief:
     #: For our own fault: what is affected, in Malay and English; empty otherwise.
     subject: str = ""
     subject_en: str = ""
+    #: Why mail fails, as far as was seen when it was last told of.
+    cause: Cause | None = None
 
     @property
     def prefix(self) -> str:

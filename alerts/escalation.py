@@ -279,6 +279,7 @@ def facts(
         ended_at=incident.ended_at,
         subject=incident.brief.subject,
         subject_en=incident.brief.subject_en,
+        cause=incident.brief.cause if plan is Plan.ESCALATION and purpose is Purpose.OUTAGE else None,
         unsteady=incident.unsteady and incident.matter in OUTAGES,
         may_release=plan is Plan.ESCALATION and purpose in _CALLS_FOR_ACTION and release_is_offered(incident, now),
     )

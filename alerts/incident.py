@@ -163,11 +163,15 @@ def _worsen(incident: Incident, event: Trigger) -> Incident:
     """
     if not is_news(event.matter, incident.matter):
         return incident
+    # The plan stays as it was frozen; why it fails may be another reason by now.
+    brief, why = incident.brief, event.brief.cause
+    brief = brief if brief.cause is why else replace(brief, cause=why)
     if incident.matter in OUTAGES:
-        return replace(incident, matter=event.matter)
+        return replace(incident, matter=event.matter, brief=brief)
     return replace(
         incident,
         matter=event.matter,
+        brief=brief,
         state=IncidentState.TRIGGERED,
         since=event.at,
         acknowledged_at=None,

@@ -40,6 +40,8 @@ async def take_in(ledger: Ledger, event: Event) -> Incident | None:
     after = apply(before, event)
     if after is not before:
         await ledger.save_incident(after)
+        if after.brief is not before.brief:
+            await ledger.save_brief(after)
         if isinstance(event, Correct):
             # It may have been put to rest: now those who were told are owed something again.
             await ledger.rouse(after.id)

@@ -42,6 +42,31 @@ class Matter(StrEnum):
     UNREACHED = "unreached"
 
 
+class Cause(StrEnum):
+    """Why mail fails, as far as was seen: in words that whoever is woken up understands."""
+
+    #: The mail server's name is not found.
+    NAME = "name"
+    #: It refuses the connection, or cannot be reached.
+    REFUSED = "refused"
+    #: It does not answer, or hangs up.
+    SILENT = "silent"
+    #: It offers no encryption that can be trusted.
+    ENCRYPTION = "encryption"
+    #: Its certificate has expired, or is another's.
+    CERTIFICATE = "certificate"
+    #: It lets nobody sign in.
+    SIGN_IN = "sign_in"
+    #: It refuses messages.
+    REJECTED = "rejected"
+    #: It takes messages, and they come back.
+    RETURNED = "returned"
+    #: It takes messages, and they do not arrive.
+    LOST = "lost"
+    #: They arrive changed.
+    CHANGED = "changed"
+
+
 class Language(StrEnum):
     """BCP 47."""
 
@@ -125,6 +150,8 @@ class Facts:
     subject: str = ""
     #: The same in English.
     subject_en: str = ""
+    #: Why, where that is known; staff alone are told.
+    cause: Cause | None = None
     #: It has gone down and up again and again, and is told only once until it is steady.
     unsteady: bool = False
     #: When this notice was decided on, a duty officer could release the announcement: key 5 in a call.

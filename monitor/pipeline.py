@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NoReturn, Protocol
 
@@ -22,6 +22,7 @@ from alerts.event import Event, Resolve, Trigger
 from alerts.incident import Incident, is_news
 from alerts.notice import Matter
 from alerts.store import StoreAway
+from monitor.briefs import cause_of
 from monitor.judging.attribution import Blame
 from monitor.judging.health import Grade, Health
 from monitor.judging.judge import AT_A_TIME, Judge, Suspect, Trouble
@@ -118,6 +119,8 @@ class Pipeline:
         self._is_weighing = False
         #: How each route's last run ended, and why.
         self._endings: dict[str, tuple[Outcome, str]] = {}
+        #: By agency and route: which way it goes, and why its last run failed ("": it did not).
+        self._reasons: dict[str, dict[str, tuple[Direction, str]]] = {}
         #: Judgements that could not be written down yet.
         self._unwritten: dict[str, tuple[Health, datetime]] = {}
         self._unwritten_streaks: dict[str, tuple[Graded, ...]] = {}
@@ -150,6 +153,8 @@ class Pipeline:
         """Show how agencies stand after routes have come, gone or changed; what is news is told with the next run."""
         self._show_moved(self._clock.now())
         self._endings = {name: ending for name, ending in self._endings.items() if name in self._routes}
+        for agency, reasons in self._reasons.items():
+            self._reasons[agency] = {name: reason for name, reason in reasons.items() if name in self._routes}
 
     # -- runs ----------------------------------------------------------------------------------------------------
 
@@ -168,6 +173,8 @@ class Pipeline:
         if result.path is not None:
             self._metrics.path_known(route.agency, route.direction, result.path)
         self._log(result)
+        reason = result.failure.reason if result.failure else ""
+        self._reasons.setdefault(route.agency, {})[result.route] = (route.direction, reason)
         self._show_moved(now)
         try:
             await self._write_down(result, route, None if verdict is None else verdict.grade)
@@ -292,7 +299,8 @@ class Pipeline:
             return  # What is open of one that has left is ended by a person.
         trouble = self._judge.trouble(agency, now)
         if trouble is not None:
-            await self._tell(agency, trouble, self._briefs.agencies[agency], now)
+            why = cause_of(trouble.matter, self._reasons.get(agency, {}).values())
+            await self._tell(agency, trouble, replace(self._briefs.agencies[agency], cause=why), now)
         elif (
             agency in self._told
             and (ended_at := self._judge.is_well(agency, now))

@@ -58,6 +58,12 @@ _FACTS = Facts(
     subject="peti mel rujukan-a",
     subject_en="mailbox rujukan-a",
 )
+_CAUSES = {
+    (Language.MALAY, "sms"): "tiada jawapan",
+    (Language.ENGLISH, "sms"): "no answer",
+    (Language.MALAY, "call"): "pelayan mel tidak menjawab",
+    (Language.ENGLISH, "call"): "the mail server does not answer",
+}
 #: As long as it gets: 11 letters, 8 characters, the longest moment and code.
 _AT_MOST = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
 _LONGEST = replace(
@@ -194,6 +200,8 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
     """Return what stands for the placeholders of a text."""
     several = [facts, replace(facts, office=replace(facts.office, short="MDC", name="Majlis Daerah Contoh"))]
     more = {"response": "1A" if facts is _FACTS else "99A", "by": "Siti binti Contoh", "whose": "pantau-2"}
+    if facts is _FACTS:
+        more["cause"] = _CAUSES.get((language, key.partition(".")[0]), "")
     match key.split("."):
         case ["bundle", "sms", *_]:
             return {**bundle.for_sms(several, language, [each.office.short for each in several], 5), **more}

@@ -20,7 +20,7 @@ def compose(facts: Facts, language: Language, wording: Wording, *, may_release: 
 
 
 def _script(facts: Facts, language: Language, wording: Wording, may_release: bool) -> Script:  # noqa: FBT001 - private
-    told = values.for_call(facts, language)
+    told = {**values.for_call(facts, language), **values.cause(facts, wording, language, "call")}
     menu = wording.say(language, f"call.menu.{facts.plan}")
     opening = wording.say(language, f"call.opening.{facts.plan}", told)
     asked = facts.plan is Plan.ESCALATION and facts.purpose in {Purpose.OUTAGE, Purpose.RELEASE}

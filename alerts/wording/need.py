@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from alerts.channel import Channel
-from alerts.notice import Plan, Purpose
+from alerts.notice import Cause, Plan, Purpose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +65,18 @@ def _short() -> Iterator[tuple[str, Need]]:
     subject = frozenset({"subject"})
     for situation, over in _situations():
         sms_end, call_end = (frozenset({"ended"}), _moments("ended")) if over else (frozenset(), frozenset())
-        answered = frozenset({"response"}) if situation.startswith("escalation.outage.") else frozenset()
-        yield f"sms.{situation}", Need(always=_SMS | sms_end, maybe=subject | answered)
-        yield f"call.{situation}", Need(several=True, always=_CALL | call_end, maybe=subject)
+        alarm = situation.startswith("escalation.outage.")
+        answered, why = (frozenset({"response"}), frozenset({"cause"})) if alarm else (frozenset(), frozenset())
+        yield f"sms.{situation}", Need(always=_SMS | sms_end, maybe=subject | answered | why)
+        yield f"call.{situation}", Need(several=True, always=_CALL | call_end, maybe=subject | why)
         yield f"call.headline.{situation}", Need(always=_CALL | call_end)
     for plan in Plan:
         yield f"call.opening.{plan}", Need(always=_CALL)
         yield f"call.menu.{plan}", Need()
     yield "call.menu.invitation", Need()
+    for cause in Cause:
+        yield f"sms.cause.{cause}", Need()
+        yield f"call.cause.{cause}", Need()
     for purpose in (Purpose.OUTAGE, Purpose.RELEASE):
         yield f"call.unkeyed.{purpose}", Need()
     for purpose in Purpose:

@@ -50,12 +50,16 @@ def compose(facts: Facts, language: Language, wording: Wording, *, response: str
     """Return an SMS that carriers in Malaysia let through. Raise `Unsendable` when the office's name cannot fit.
 
     *response*: the code by which the person can answer, or nothing. A subject that would break the rules (a host name
-    looks like a link) is left out, and then the code: the notice number leads to the one, the telephone to the other.
+    looks like a link) is left out, and then the code: the notice number leads to the one, the telephone to the other. Why
+    mail fails is said where there is room for it; a call always says it.
     """
+    text_key, short = f"sms.{key(facts)}", facts.office.short
     told = {**values.for_sms(facts, language), "response": response}
-    return _sendable(
-        f"sms.{key(facts)}", facts.office.short, language, wording, told=told, optional=("subject", "response")
-    )
+    if why := values.cause(facts, wording, language, "sms"):
+        text = wording.say(language, text_key, {**told, **why})
+        if not lint(text, short):  # With room to spare: the code to answer by is worth more.
+            return SmsContent(text=text)
+    return _sendable(text_key, short, language, wording, told=told, optional=("subject", "response"))
 
 
 def answer(situation: str, language: Language, wording: Wording, told: values.Values) -> SmsContent:

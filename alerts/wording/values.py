@@ -7,6 +7,7 @@ from datetime import datetime
 
 from alerts.notice import Facts, Language
 from alerts.wording import moment, spoken
+from alerts.wording.texts import Wording
 
 Values = Mapping[str, str]
 
@@ -52,6 +53,11 @@ def subject(facts: Facts, language: Language) -> str:
     if language is Language.MALAY:
         return facts.subject or facts.subject_en
     return facts.subject_en or facts.subject
+
+
+def cause(facts: Facts, wording: Wording, language: Language, channel: str) -> Values:
+    """Return why mail fails, as an SMS or a call says it; nothing where that is not known."""
+    return {"cause": wording.say(language, f"{channel}.cause.{facts.cause}")} if facts.cause else {}
 
 
 def _on_one_line(values: Mapping[str, str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from alerts.escalation import facts
 from alerts.event import Resolve
 from alerts.gateway import ErrorClass
 from alerts.incident import Incident, IncidentState, Position, apply
-from alerts.notice import Addressee, Facts, Language, Matter, Office, Plan, Purpose
+from alerts.notice import Addressee, Cause, Facts, Language, Matter, Office, Plan, Purpose
 from alerts.receipt import Answered
 from alerts.store import Entry, Ledger
 from monitor.store.database import Database
@@ -309,6 +309,7 @@ WHOLE_BRIEF = replace(
     office=WHOLE_OFFICE,
     subject="peti rujukan A",
     subject_en="reference mailbox A",
+    cause=Cause.REFUSED,
     announcement=AnnouncementPlan(
         recipients=BRIEF.announcement.recipients, automatic=True, offered_after=timedelta(seconds=90, microseconds=5)
     ),
@@ -375,6 +376,7 @@ async def test_a_notice_comes_back_with_all_that_words_and_pages_need(store: Sql
         ended_at=LATER,
         subject="peti rujukan A",
         subject_en="reference mailbox A",
+        cause=Cause.CERTIFICATE,
     )
     wanted = Draft(
         key="1/announcement/0.0.0/recovery/kementerian/letter",

@@ -22,7 +22,7 @@ from alerts.delivery import AttemptState, NoticeState
 from alerts.drill import ExerciseState
 from alerts.gateway import ErrorClass
 from alerts.incident import TRANSITIONS, IncidentState
-from alerts.notice import Matter, Plan, Purpose
+from alerts.notice import Cause, Matter, Plan, Purpose
 from alerts.paper import LetterStep
 from alerts.urgency import Urgency
 from monitor.cli import app
@@ -47,6 +47,7 @@ CLOSED_SETS: dict[str, type[StrEnum]] = {
     "Phase": Phase,
     "Health": Health,
     "Matter": Matter,
+    "Cause": Cause,
     "Plan": Plan,
     "Channel": Channel,
     "NoticeState": NoticeState,

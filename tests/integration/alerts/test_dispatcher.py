@@ -19,7 +19,7 @@ from alerts.exchange import Line
 from alerts.gateway import AckResult, ErrorClass, Heard, Progress, Report
 from alerts.incident import IncidentState
 from alerts.move import DeliveryPolicy
-from alerts.notice import Language, Matter, Purpose
+from alerts.notice import Cause, Language, Matter, Purpose
 from alerts.paper import LetterStep
 from tests.integration.alerts.station import HANG, LOST_ANSWER, NOT_REACHED, Scripted, Station, station_at
 from tests.unit.alerts.people import (
@@ -197,6 +197,18 @@ async def test_an_event_that_is_repeated_changes_nothing(station: Station) -> No
     assert first is not None
     assert await station.resolve() is None
     assert station.sms.sent == [OUTAGE_BY_SMS, RECOVERY_BY_SMS]
+
+
+async def test_why_mail_fails_is_told_as_it_was_seen_when_it_got_worse(station: Station) -> None:
+    seen = [(Matter.DEGRADED, None), (Matter.SENDING, Cause.REFUSED), (Matter.BOTH, Cause.SILENT)]
+    for matter, cause in seen:
+        await station.dispatcher.submit(trigger(matter, brief=replace(ONLY_SITI, cause=cause)))
+        assert (await station.incident()).brief.cause is cause
+        await station.advance(timedelta(minutes=6))
+
+    told = [(n.facts.matter, n.facts.cause) for n in await station.notices()]
+    assert (Matter.DEGRADED, None) in told
+    assert (Matter.SENDING, Cause.REFUSED) in told
 
 
 async def test_events_about_nothing_are_no_trouble(station: Station) -> None:

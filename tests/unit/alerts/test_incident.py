@@ -9,7 +9,7 @@ import pytest
 
 from alerts.event import Acknowledge, Correct, Event, Release, Resolve
 from alerts.incident import CORRECTABLE_FOR, TRANSITIONS, Incident, IncidentState, apply, is_the_false_alarm
-from alerts.notice import Matter
+from alerts.notice import Cause, Matter
 from tests.unit.alerts.people import MINUTE, T0, incident, trigger
 
 ACKNOWLEDGE = Acknowledge(incident_id=1, at=T0 + MINUTE, by="Siti Contoh")
@@ -54,6 +54,15 @@ def test_slowness_that_becomes_an_outage_is_told_anew_even_if_the_slowness_was_a
     assert worse.since == T0 + 9 * MINUTE
 
 
+@pytest.mark.parametrize("before", [Matter.DEGRADED, Matter.SENDING])
+def test_why_it_fails_is_what_was_seen_when_it_got_worse(before: Matter) -> None:
+    event = trigger(Matter.BOTH, T0 + 9 * MINUTE)
+
+    after = apply(incident(before), replace(event, brief=replace(event.brief, cause=Cause.SILENT)))
+
+    assert after.brief == replace(event.brief, cause=Cause.SILENT)
+
+
 @pytest.mark.parametrize("matter", [Matter.BOTH, Matter.RECEIVING], ids=["spreads", "moves"])
 def test_an_outage_that_spreads_or_moves_changes_the_words_and_rings_nobody_again(matter: Matter) -> None:
     partial = apply(incident(Matter.SENDING), ACKNOWLEDGE)
@@ -61,6 +70,7 @@ def test_an_outage_that_spreads_or_moves_changes_the_words_and_rings_nobody_agai
     after = apply(partial, trigger(matter, T0 + 9 * MINUTE))
 
     assert after.matter is matter
+    assert after.brief == partial.brief, "frozen, but for the cause"
     assert after.state is IncidentState.ACKNOWLEDGED
     assert after.position == partial.position
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -13,15 +14,17 @@ from structlog.testing import capture_logs
 from alerts.brief import Brief
 from alerts.event import Event, Resolve, Trigger
 from alerts.incident import Incident
-from alerts.notice import Matter
+from alerts.notice import Cause, Matter
 from alerts.store import StoreAway
 from monitor.judging.health import Health, HealthPolicy
 from monitor.judging.judge import Judge, Suspect
 from monitor.metrics import AGENCY_DIRECTIONS, OWN_FAULTS, Metrics
 from monitor.pipeline import Briefs, Pipeline
 from monitor.probing.arrival import Arrivals
+from monitor.probing.route import WatchedRoute
 from monitor.store.history import History
-from probes.result import Arrival, Outcome, Phase, ProbeResult
+from probes.reply import Reason
+from probes.result import Arrival, Outcome, Party, Phase, ProbeResult
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import LOSES, MINUTE, REFUSED, T0, World, agency_routes, arrived, controls, failed
@@ -153,6 +156,23 @@ async def test_an_outage_is_told_once_and_its_end_is_told_once() -> None:
     await service.rounds(4)
 
     assert service.alerts.told() == ["JCM: both", "JCM: over"]
+
+
+def port_refused(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+    run = REFUSED(of, at, party)
+    if run is None or run.failure is None:
+        return run
+    return replace(run, failure=replace(run.failure, reason=Reason.PORT_REFUSED))
+
+
+async def test_an_event_says_why_mail_fails_where_most_routes_agree() -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = port_refused
+    await service.rounds(6)
+
+    [event] = service.alerts.heard
+    assert event.brief == replace(BRIEF, cause=Cause.REFUSED)  # type: ignore[union-attr]
 
 
 async def test_an_event_says_when_it_began_and_when_it_ended() -> None:

@@ -11,7 +11,7 @@ import pytest
 from alerts.documents.letter import letter_data
 from alerts.documents.render import fax, letter
 from alerts.gateway import PageContent
-from alerts.notice import Addressee, Facts, Language, Matter, Plan, Purpose
+from alerts.notice import Addressee, Cause, Facts, Language, Matter, Plan, Purpose
 from alerts.wording.need import PRINTED
 from alerts.wording.texts import load
 from tests.unit.alerts.documents.pages import (
@@ -262,6 +262,12 @@ def test_our_own_officers_read_what_they_would_have_heard() -> None:
     said = text(letter(facts, Addressee(title="Ramli", organisation="Jabatan Contoh Malaysia"), WORDING))
     assert "sejak hari Selasa, 24 November 2026, pukul 2.15 petang. Bahagian yang terjejas ialah peti mel A." in said
     assert "3. Ini bukan gangguan e-mel agensi. Tiada notis gangguan dikeluarkan." in said
+
+
+def test_our_own_officers_read_why_mail_fails() -> None:
+    facts = replace(FACTS, plan=Plan.ESCALATION, cause=Cause.REFUSED)
+    said = text(letter(facts, Addressee(title="Ramli", organisation="Jabatan Contoh Malaysia"), WORDING))
+    assert "Punca yang dikesan ialah pelayan mel menolak sambungan." in said
 
 
 def test_a_drill_by_letter_speaks_of_a_letter_to_our_own_officers_too() -> None:

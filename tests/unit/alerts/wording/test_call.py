@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.notice import Facts, Language, Matter, Plan, Purpose
+from alerts.notice import Cause, Facts, Language, Matter, Plan, Purpose
 from alerts.wording.call import compose
 from tests.unit.alerts.wording.situations import OUTAGE, WORDING, situations
 
@@ -110,3 +110,13 @@ def test_how_to_confirm_without_a_key_is_said_where_somebody_has_to(facts: Facts
     script = compose(facts, MALAY, WORDING).scripts[0]
     asked = facts.plan is Plan.ESCALATION and facts.purpose is Purpose.OUTAGE
     assert ("Sila sahkan penerimaan di konsol Pantau" in script.unkeyed) is asked
+
+
+@pytest.mark.parametrize("cause", Cause)
+@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.SENDING, Matter.RECEIVING])
+def test_a_call_says_why_mail_fails(cause: Cause, matter: Matter) -> None:
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=matter, cause=cause)
+    malay, english = compose(facts, MALAY, WORDING).scripts
+    assert f" Punca yang dikesan ialah {WORDING.say(MALAY, f'call.cause.{cause}')}." in malay.blocks[0]
+    assert f" As far as was seen, {WORDING.say(ENGLISH, f'call.cause.{cause}')}." in english.blocks[0]
+    assert "Punca" not in " ".join(compose(replace(facts, cause=None), MALAY, WORDING).scripts[0].blocks)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.notice import Facts, Language, Matter, Office, Plan, Purpose
+from alerts.notice import Cause, Facts, Language, Matter, Office, Plan, Purpose
 from alerts.wording.lint import COMFORTABLE, Rule, lint, septets
 from alerts.wording.sms import Unsendable, WorstCase, answer, compose
 from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING, situations
@@ -224,3 +224,31 @@ def test_a_name_that_no_carrier_lets_through_is_left_out_of_the_answer(name: str
     told = {"agency": "JCM", "number": "JCM-07", "by": name}
 
     assert answer("taken", MALAY, WORDING, told).text == "RM0 JCM: JCM-07 telah disahkan. Terima kasih."
+
+
+REFUSED = replace(OUTAGE, plan=Plan.ESCALATION, matter=Matter.SENDING, cause=Cause.REFUSED)
+
+
+def test_an_alarm_says_why_mail_fails_where_one_comfortable_segment_has_room() -> None:
+    assert compose(REFUSED, MALAY, WORDING, response="1A").text == (
+        "RM0 JCM ICT: AMARAN. E-mel keluar gagal sejak 24/11, 2.15 ptg: sambungan ditolak. Semak dan mulakan saluran gantian. "
+        "Balas 1A untuk sahkan. Ruj JCM-07"
+    )
+    crowded = replace(REFUSED, office=replace(JCM, short="SEKTORAWAM1"))
+    text = compose(crowded, MALAY, WORDING, response="99A").text
+    assert "sambungan" not in text
+    assert "Balas 99A untuk sahkan" in text, "the code is worth more"
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("cause", Cause)
+@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.SENDING, Matter.RECEIVING])
+def test_no_cause_keeps_an_alarm_from_arriving(matter: Matter, cause: Cause, language: Language) -> None:
+    for office in (JCM, replace(JCM, short="SEKTORAWAM1")):
+        told = replace(REFUSED, matter=matter, cause=cause, office=office)
+        for response in ("", "99A"):
+            assert lint(compose(told, language, WORDING, response=response).text, office.short) == ()
+
+
+def test_nobody_outside_is_told_why() -> None:
+    assert "sambungan" not in compose(replace(REFUSED, plan=Plan.ANNOUNCEMENT), MALAY, WORDING).text
