@@ -68,7 +68,12 @@ async def lived(directory: Path, *, fails: bool) -> tuple[Watched, list[str], bo
 async def test_it_says_that_it_ends_before_another_can_have_the_store(tmp_path: Path) -> None:
     app, events, has_told = await lived(tmp_path, fails=False)
     assert app.is_alone
-    assert events == ["service started", "configuration taken up", "service stopped"]
+    # The journal is followed soon after a start; on a slow machine that comes before the end.
+    assert [event for event in events if event != "journal followed"] == [
+        "service started",
+        "configuration taken up",
+        "service stopped",
+    ]
     assert has_told
 
 
