@@ -97,8 +97,7 @@ def _offers(incident: Incident, now: datetime) -> Iterator[Draft]:
     """Yield the call to the person who has acknowledged; nothing for somebody whom the policy does not know."""
     if incident.acknowledged_at is None:
         return
-    policy = incident.brief.escalation
-    person = next((contact for contact in policy.people if contact.name == incident.acknowledged_by), None)
+    person = incident.brief.escalation.named(incident.acknowledged_by or "")
     if person is None:
         return
     yield Draft(

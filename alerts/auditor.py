@@ -29,7 +29,7 @@ GATHERING = timedelta(minutes=2)
 class Lapse(StrEnum):
     """What should have happened and did not."""
 
-    #: A step is due and has not begun, or it began and told nobody.
+    #: A step is due and has not begun, or it began and told nobody; an acknowledgement has expired and nothing follows.
     STEP = "step"
     #: A notice waits for nothing, and is not handed to a gateway.
     NOTICE = "notice"
@@ -42,7 +42,7 @@ class Lapse(StrEnum):
 class Unheard(StrEnum):
     """In what way an incident's notices came to nothing, though all was done that can be."""
 
-    #: All rounds are done, and nobody has acknowledged.
+    #: All rounds are done, and nobody has acknowledged, or whoever has is not heard of any more.
     NOBODY_ANSWERED = "nobody_answered"
     #: No member of the staff could be told at all.
     NOBODY_REACHED = "nobody_reached"
@@ -112,6 +112,8 @@ def deserves_own_incident(incident: Incident) -> bool:
 
 
 def _step(incident: Incident, notices: Sequence[Notice], now: datetime) -> Overdue | None:
+    if (until := incident.acknowledged_until) is not None and now - until > GRACE:
+        return Overdue(incident=incident, lapse=Lapse.STEP, since=until)
     if incident.state is not IncidentState.TRIGGERED:
         return None
     at = incident.position

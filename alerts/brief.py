@@ -14,6 +14,9 @@ from alerts.contact import Contact, Recipient
 from alerts.notice import Cause, Office
 from alerts.oncall import Rota
 
+#: Time to find the telephone, look, and answer.
+REMIND_BEFORE = timedelta(minutes=10)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallAgain:
@@ -48,6 +51,8 @@ class EscalationPolicy:
     rounds: int = 3
     #: From the last step of a round to the first of the next.
     repeat_after: timedelta = timedelta(minutes=15)
+    #: How long an acknowledgement stands after whoever has taken it on was last heard of.
+    acknowledge_for: timedelta = timedelta(minutes=60)
     #: Those that steps name.
     rotas: tuple[Rota, ...] = ()
     #: Told in the place of a rota that has nobody on call.
@@ -60,6 +65,11 @@ class EscalationPolicy:
         return next((rota for rota in self.rotas if rota.name == name), None)
 
     @property
+    def remind_before(self) -> timedelta:
+        """How long before an acknowledgement expires whoever has taken the incident on is reminded."""
+        return min(REMIND_BEFORE, self.acknowledge_for / 4)
+
+    @property
     def people(self) -> tuple[Contact, ...]:
         """All staff whom the policy names; somebody may be there more than once."""
         named = [contact for step in self.steps for contact in step.contacts]
@@ -70,6 +80,11 @@ class EscalationPolicy:
     def contact(self, key: str) -> Contact | None:
         """Return the member of staff with this key, wherever the policy names them."""
         return next((contact for contact in self.people if contact.key == key), None)
+
+    def named(self, by: str) -> Contact | None:
+        """Return the member of staff in whose name something was done: at the console also by key, or by a program."""
+        called = {by, by.partition(" (")[0]}
+        return next((contact for contact in self.people if called & {contact.name, contact.key}), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,16 +68,22 @@ class Covered:
 Bundling = AtOnce | Begin | Join | Covered
 
 
+#: The others come one at a time, or ask for a key that is meant for one incident.
+_GATHERED = frozenset({Purpose.OUTAGE, Purpose.RECOVERY, Purpose.TAKEN, Purpose.REMINDER})
+
+
 def gathering(draft: Draft, urgency: Urgency) -> str | None:
     """Return what *draft* may be bundled with: equal keys go together; `None`: it always goes alone.
 
     People are told apart by their addresses: two agencies may call different people by the same name.
     """
-    if draft.purpose not in {Purpose.OUTAGE, Purpose.RECOVERY} or not draft.addresses:
+    if draft.purpose not in _GATHERED or not draft.addresses:
         return None
     if any(address.channel is Channel.LETTER for address in draft.addresses):
         return None
     kind = "mail" if draft.facts.matter in OUTAGES else draft.facts.matter
+    if draft.facts.by:
+        kind = f"{kind}, {'handed on' if draft.facts.handed_on else 'had'} by {draft.facts.by}"
     where = [[address.channel, address.number, address.extension] for address in draft.addresses]
     digest = hashlib.sha256(json.dumps([draft.language, where]).encode()).hexdigest()[:32]
     news = "belated" if draft.facts.is_belated else draft.purpose

@@ -45,8 +45,8 @@ class TakeBack:
 
 
 @dataclass(frozen=True, slots=True)
-class TellRecovery:
-    """A person was told of the outage, and is owed this: that it is over, or that there was none.
+class Tell:
+    """A person was told of the outage, and is owed this: who has taken it on, that it is over, or that there was none.
 
     Or staff could not be told of it in time, and are owed that there was one.
     """
@@ -54,7 +54,10 @@ class TellRecovery:
     draft: Draft
 
 
-Conclusion = Cancel | GiveUp | TakeBack | TellRecovery
+Conclusion = Cancel | GiveUp | TakeBack | Tell
+
+#: Who has taken it on is news for so long; after that they have asked, or sleep again.
+NEWS_FOR = timedelta(minutes=15)
 
 
 def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> Iterator[Conclusion]:
@@ -80,9 +83,13 @@ def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> It
                 continue
         if over and notice.purpose is Purpose.OUTAGE and (notice.was_told or (unheard and _was_to_be_told(notice))):
             draft = _last_word(incident, notice, notices, now)
-            if draft and draft.key not in told:
-                told.add(draft.key)
-                yield TellRecovery(draft)
+        elif not over and notice.purpose is Purpose.OUTAGE and notice.was_told:
+            draft = _who_has_it(incident, notice, now)
+        else:
+            continue
+        if draft and draft.key not in told:
+            told.add(draft.key)
+            yield Tell(draft)
 
 
 def _may_have_heard(incident: Incident, notices: Sequence[Notice]) -> bool:
@@ -111,6 +118,10 @@ def _is_concluded(incident: Incident, notice: Notice) -> bool:
         case Purpose.RECOVERY:
             # Nothing has recovered: nothing was broken.
             return incident.corrected_at is not None
+        case Purpose.TAKEN:
+            return not incident.is_open or incident.acknowledged_at is None
+        case Purpose.REMINDER:
+            return not incident.is_open or incident.reminded_at is None
         case Purpose.RELEASE:
             return not incident.is_open or incident.released_at is not None
         case _:
@@ -152,6 +163,29 @@ def _last_word(incident: Incident, notice: Notice, notices: Sequence[Notice], no
         expires_at=expires_at,
         addresses=addresses,
         addressee=notice.addressee,
+    )
+
+
+def _who_has_it(incident: Incident, notice: Notice, now: datetime) -> Draft | None:
+    """Return what tells somebody of the staff who has taken on what they were told of; nothing to who it is."""
+    by, at = incident.acknowledged_by or "", incident.acknowledged_at
+    person, holder = contact_of(incident, notice.person), incident.brief.escalation.named(by)
+    if at is None or person is None or person == holder or notice.wave != incident.position.wave:
+        return None
+    # By SMS or not at all: it rings nobody out of bed.
+    addresses = person.addresses_on([Channel.SMS])
+    if not addresses or now - at >= NEWS_FOR:
+        return None
+    return Draft(
+        key=f"{incident.id}/escalation/{notice.wave}.0.0/taken/{person.key}/{at.isoformat(timespec='seconds')}",
+        plan=Plan.ESCALATION,
+        purpose=Purpose.TAKEN,
+        person=person.key,
+        language=person.language,
+        facts=replace(facts(incident, Plan.ESCALATION, Purpose.TAKEN, now), by=by),
+        expires_at=at + 2 * NEWS_FOR,
+        addresses=addresses,
+        wave=notice.wave,
     )
 
 

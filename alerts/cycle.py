@@ -15,7 +15,7 @@ from alerts.advance import Advance, Entered
 from alerts.announcement import Announce, AwaitOfficer, AwaitStaff, Nobody, NotBefore, ReleaseNow, announce
 from alerts.bundle import REACH, WINDOW, AtOnce, Begin, Covered, Join, bundle, gathering
 from alerts.channel import Channel
-from alerts.conclusion import Cancel, GiveUp, TakeBack, TellRecovery, conclude
+from alerts.conclusion import Cancel, GiveUp, TakeBack, Tell, conclude
 from alerts.contact import Contact
 from alerts.delivery import SETTLED, AttemptState, Draft, Notice, NoticeState
 from alerts.errand import Deed
@@ -30,12 +30,14 @@ from alerts.escalation import (
     put_back,
     staff_know,
 )
-from alerts.event import AUTOMATIC, Release
+from alerts.event import AUTOMATIC, Expire, Release
 from alerts.exchange import Exchange
 from alerts.incident import Incident, apply
+from alerts.intake import take_in
 from alerts.move import DeliveryPolicy, decisive
 from alerts.mover import Mover
 from alerts.notice import Plan, Purpose
+from alerts.promise import LetExpire, NothingPromised, Remind, Stands, promise
 from alerts.silence import Hush, Silence, silence_over
 from alerts.store import Entry, Ledger
 from alerts.urgency import urgency
@@ -113,7 +115,7 @@ class Cycle:
     async def _tell(self, incident: Incident) -> Incident:
         silence = await self._silence(incident)
         if silence is None:
-            return await self._announce(await self._escalate(incident))
+            return await self._announce(await self._escalate(await self._hold_to_promise(incident)))
         self.advance.wake_at(min(silence.ends, self._now + _LOOK_AGAIN))
         incident = await self._fall_silent(incident)
         # What a person has released goes out all the same: they knew better than the silence.
@@ -145,6 +147,22 @@ class Cycle:
             await self._mover.leave(notice)
         else:
             await self._mover.enter(notice, NoticeState.WITHDRAWN)
+
+    async def _hold_to_promise(self, incident: Incident) -> Incident:
+        """Remind whoever has taken it on, and let the escalation go on when they are not heard of."""
+        match promise(incident, self._now):
+            case Remind(drafts=drafts):
+                incident = replace(incident, reminded_at=self._now)
+                await self._ledger.save_incident(incident)
+                await self._add(incident, drafts, once=True)
+                return await self._hold_to_promise(incident)
+            case LetExpire():
+                incident = await take_in(self._ledger, Expire(incident_id=incident.id, at=self._now)) or incident
+            case Stands(until=until):
+                self.advance.wake_at(until)
+            case NothingPromised():
+                pass
+        return incident
 
     async def _escalate(self, incident: Incident) -> Incident:
         while True:
@@ -225,7 +243,7 @@ class Cycle:
                 case TakeBack(notice=notice, attempt=attempt):
                     await self._mover.errand(Deed.WITHDRAW, notice, attempt)
                     self.advance.wake_at(self._now + self._policy.lease)
-                case TellRecovery(draft=draft):
+                case Tell(draft=draft):
                     await self._add(incident, [draft])
 
     async def _give_up(self, incident: Incident, notice: Notice) -> None:

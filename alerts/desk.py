@@ -57,8 +57,8 @@ class ServiceDesk:
             reaction = await receive(ledger, self._gateway, said, desks.clock.now())
         if reaction is None:
             return None
-        desks.dispatcher.stir(*reaction.taken_on)
-        return answer(reaction.situation, reaction.language, desks.wording, reaction.told)
+        desks.dispatcher.stir(*reaction.concerned)
+        return answer(reaction.situation, reaction.language, desks.wording, reaction.told, until=reaction.until)
 
     async def begin_release(self, reference: str) -> ReleaseAnswer:
         """Say whether the person who is being called may release the announcement now."""

@@ -1,6 +1,6 @@
 """Decide whom of the staff to tell next, and when. Pure: the caller passes the time.
 
-Only an acknowledgement or recovery ends an escalation. That a delivery failed is another matter (`alerts.move` falls
+Only recovery ends an escalation; an acknowledgement stops it for as long as that stands (`alerts.promise`). That a delivery failed is another matter (`alerts.move` falls
 back to the person's next address); but when every contact of a step has failed for good, waiting helps nobody and
 the next step starts at once. So it does when a step has nobody to tell. A step that calls again has failed when it has
 called as often as it may.
@@ -124,6 +124,16 @@ def put_back(incident: Incident, withheld: Sequence[Notice], now: datetime) -> I
     return replace(incident, position=replace(first, step=step - 1, since=now - _wait_before(first, policy)))
 
 
+def go_on(incident: Incident, now: datetime) -> Incident:
+    """Return *incident*, which nobody has any more, with its next step due *now*, if there is one."""
+    at, policy = incident.position, incident.brief.escalation
+    following = _following(at, policy)
+    if following is None:
+        return incident
+    since = min(at.since, now - _wait_before(following, policy))
+    return replace(incident, position=replace(at, since=since))
+
+
 def _start(incident: Incident, position: Position, now: datetime, overrides: Sequence[Override]) -> StartStep:
     """Begin the step at *position*, or the next of its round that has somebody to tell."""
     policy, deserted = incident.brief.escalation, list[str]()
@@ -131,6 +141,10 @@ def _start(incident: Incident, position: Position, now: datetime, overrides: Seq
         step = policy.steps[position.step]
         people, without = _people(step, policy, now, overrides)
         deserted += without
+        if incident.handed_on:
+            # Not to whoever has just handed it on, unless there is nobody else.
+            left = policy.named(incident.had_by or "")
+            people = [person for person in people if person != left] or people
         if people or position.step + 1 == len(policy.steps):
             drafts = tuple(_draft(incident, position, step, contact, now) for contact in people)
             return StartStep(
@@ -267,6 +281,7 @@ def facts(
     incident: Incident, plan: Plan, purpose: Purpose, now: datetime, first_noticed_at: datetime | None = None
 ) -> Facts:
     """Return what a notice about *incident*, decided on *now*, has to tell."""
+    tells_staff = plan is Plan.ESCALATION and purpose is Purpose.OUTAGE
     return Facts(
         purpose=purpose,
         plan=plan,
@@ -281,5 +296,8 @@ def facts(
         subject_en=incident.brief.subject_en,
         cause=incident.brief.cause if plan is Plan.ESCALATION and purpose is Purpose.OUTAGE else None,
         unsteady=incident.unsteady and incident.matter in OUTAGES,
+        by=incident.had_by or "" if tells_staff else "",
+        handed_on=incident.handed_on and tells_staff,
+        heard_at=incident.heard_at if tells_staff else None,
         may_release=plan is Plan.ESCALATION and purpose in _CALLS_FOR_ACTION and release_is_offered(incident, now),
     )

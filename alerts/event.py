@@ -39,7 +39,7 @@ class Resolve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledge:
-    """A person has taken the incident on."""
+    """A person has taken the incident on; or says again that they have it."""
 
     incident_id: int
     at: datetime
@@ -51,8 +51,40 @@ AUTOMATIC = "automatic"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """A person says something about the incident: somebody is at work on it."""
+
+    incident_id: int
+    at: datetime
+    by: str
+    #: In the person's words; for the journal, never for a notice.
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandOn:
+    """A person does not have it, or not any more: the next of the staff are to be told at once."""
+
+    incident_id: int
+    at: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expire:
+    """The acknowledgement has come to its end: whoever has taken the incident on was not heard of since."""
+
+    incident_id: int
+    at: datetime
+
+
+#: In whose name an announcement is released that waits for nobody.
+AUTOMATIC = "automatic"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """A duty officer lets the announcement go out."""
+    """A duty officer lets the announcement go out; or it goes by itself (`AUTOMATIC`)."""
 
     incident_id: int
     at: datetime
@@ -70,4 +102,4 @@ class Correct:
     why: str
 
 
-Event = Trigger | Resolve | Acknowledge | Release | Correct
+Event = Trigger | Resolve | Acknowledge | Remark | HandOn | Expire | Release | Correct

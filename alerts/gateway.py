@@ -45,6 +45,8 @@ class Script:
     over: str = ""
     #: Spoken after key 1 when it has got worse than this call tells; `thanks` when empty.
     worse: str = ""
+    #: Spoken after key 4, which hands it on; empty: it cannot be.
+    handed_on: str = ""
     #: Whether key 5 leads to the release of an announcement; the menu says so.
     may_release: bool = False
     #: What it is about in a breath, so that the menu is heard within seconds; without one the blocks come first, each twice.
@@ -202,6 +204,8 @@ class Heard:
     report: Report | None = None
     #: The person pressed the key that acknowledges.
     acknowledged: bool = False
+    #: The person pressed the key that hands it on to the next of the staff.
+    handed_on: bool = False
 
 
 class Refused(Exception):
@@ -240,8 +244,12 @@ class AckResult(StrEnum):
 
     #: This keypress acknowledged the incident.
     TAKEN = "taken"
-    #: This person had acknowledged it before, by whatever way: it is theirs.
+    #: This person had acknowledged it before, by whatever way: it is theirs, and now for longer.
+    PROLONGED = "prolonged"
+    #: The same, a moment ago.
     AGAIN = "again"
+    #: This person has handed it on: the next of the staff are told.
+    HANDED_ON = "handed_on"
     #: Somebody else had acknowledged it before.
     ALREADY = "already"
     #: It has got worse since that notice, and this person has not heard of it yet: noted, and not acknowledged.

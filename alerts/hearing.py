@@ -18,9 +18,9 @@ from alerts.answering import Said
 from alerts.delivery import Notice, Part
 from alerts.gateway import AckResult
 from alerts.incident import Incident, has_got_worse
-from alerts.intake import acknowledge, name_of
+from alerts.intake import acknowledge, hand_on, name_of
 from alerts.notice import Language
-from alerts.response import Accepts, Starts, Stops, Unclear, printed, understand
+from alerts.response import Accepts, HandsOn, Starts, Stops, Unclear, printed, understand
 from alerts.store import Entry, Ledger, SmsNumber
 
 log = structlog.get_logger()
@@ -37,8 +37,10 @@ class Reaction:
     situation: str
     language: Language
     told: dict[str, str] = field(repr=False)
-    #: The incidents that were acknowledged by it.
-    taken_on: tuple[int, ...] = ()
+    #: Until when the acknowledgement stands.
+    until: datetime | None = None
+    #: The incidents that it changed.
+    concerned: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,22 +87,31 @@ async def receive(ledger: Ledger, gateway: str, said: Said, now: datetime) -> Re
         case Starts():
             await _note_stop(ledger, said.sender, replace(known, stopped_at=None), alerts, now)
             return None
-        case Accepts(code=code, number=number) if code is not None or number is not None:
-            meant = (a if code == a.code else a.alone(number) for a in alerts)
-            if (alert := next(filter(None, meant), None)) is not None:
-                return await _accept(ledger, said.sender, alert, known, now)
-        case Accepts():
-            waiting = [alert for alert in alerts if await _waits(ledger, alert)]
-            if len(waiting) > 1:
-                return await _puzzled(ledger, said.sender, known, waiting[0], "several")
-            if waiting or alerts:
-                return await _accept(ledger, said.sender, (waiting or alerts)[0], known, now)
+        case Accepts() | HandsOn() as meaning:
+            hands_on = isinstance(meaning, HandsOn)
+            meant = await _meant(ledger, meaning, alerts, hands_on=hands_on)
+            if len(meant) > 1:
+                return await _puzzled(ledger, said.sender, known, meant[0], "several")
+            if meant:
+                do = _hand_on if hands_on else _accept
+                return await do(ledger, said.sender, meant[0], known, now)
         case Unclear():
             pass
     waiting = [alert for alert in alerts if await _waits(ledger, alert)]
     if waiting:
         return await _puzzled(ledger, said.sender, known, waiting[0], "unclear")
     return await _puzzled(ledger, said.sender, known, alerts[0], "nothing") if alerts else None
+
+
+async def _meant(
+    ledger: Ledger, meaning: Accepts | HandsOn, alerts: Sequence[_Alert], *, hands_on: bool
+) -> Sequence[_Alert]:
+    """Return which of *alerts* an answer is about: what it names, or all that wait for one; the newest if none does."""
+    if meaning.code is not None or meaning.number is not None:
+        named = (a if meaning.code == a.code else a.alone(meaning.number) for a in alerts)
+        return [alert for alert in named if alert is not None][:1]
+    waiting = [alert for alert in alerts if await _waits(ledger, alert, had=hands_on)]
+    return waiting or list(alerts[:1])
 
 
 async def _alerts(ledger: Ledger, number: str) -> Sequence[_Alert]:
@@ -113,11 +124,19 @@ async def _alerts(ledger: Ledger, number: str) -> Sequence[_Alert]:
     return alerts
 
 
-async def _waits(ledger: Ledger, alert: _Alert) -> bool:
-    """Whether anything in it waits for somebody to take it on, and has not got worse since."""
+async def _waits(ledger: Ledger, alert: _Alert, *, had: bool = False) -> bool:
+    """Whether anything in it waits for somebody to take it on, and has not got worse since.
+
+    *had*: or is this person's already.
+    """
     for part in alert.notice.parts:
         incident = await ledger.incident(part.incident_id)
-        if incident is None or not incident.is_open or incident.acknowledged_at is not None:
+        if incident is None or not incident.is_open:
+            continue
+        # Whoever has it was asked to say so again.
+        asked = had or incident.reminded_at is not None
+        theirs = asked and incident.acknowledged_by == name_of(incident, part.person)
+        if incident.acknowledged_at is not None and not theirs:
             continue
         if not has_got_worse(incident, part.facts.matter):
             return True
@@ -133,9 +152,11 @@ async def _accept(ledger: Ledger, number: str, alert: _Alert, known: SmsNumber, 
     if held:
         alert, by = alert.about([part for part, _ in held]), held[0][1].acknowledged_by or ""
         corrected = all(incident.corrected_at is not None for _, incident in held)
-    if result is AckResult.TAKEN:
+    if result in {AckResult.TAKEN, AckResult.PROLONGED}:
         await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
-        return replace(alert.react("taken", by=by), taken_on=tuple(alert.notice.incident_ids))
+        until = max((i.acknowledged_until for _, i in held if i.acknowledged_until is not None), default=None)
+        situation = "taken" if result is AckResult.TAKEN else "prolonged"
+        return replace(alert.react(situation, by=by), until=until, concerned=tuple(alert.notice.incident_ids))
     # The text names who has it. What they had taken on before is not "taken" anew: a machine would be thanked for ever.
     before = dict.fromkeys((AckResult.AGAIN, AckResult.ALREADY), "already")
     over = "corrected" if corrected else "over"
@@ -143,10 +164,23 @@ async def _accept(ledger: Ledger, number: str, alert: _Alert, known: SmsNumber, 
     return await _puzzled(ledger, number, known, alert, situation, by=by)
 
 
+async def _hand_on(ledger: Ledger, number: str, alert: _Alert, known: SmsNumber, now: datetime) -> Reaction | None:
+    told = [(part, await ledger.incident(part.incident_id)) for part in alert.notice.parts]
+    result = await hand_on(ledger, alert.notice, now)
+    if result is AckResult.HANDED_ON:
+        mine = [p for p, i in told if i is not None and i.is_open and i.acknowledged_by in {None, name_of(i, p.person)}]
+        await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
+        return replace(alert.about(mine).react("handed_on"), concerned=tuple(part.incident_id for part in mine))
+    if result is AckResult.ALREADY:
+        by = next((i.acknowledged_by for _, i in told if i is not None and i.acknowledged_by), "")
+        return await _puzzled(ledger, number, known, alert, "already", by=by)
+    return await _puzzled(ledger, number, known, alert, "over")
+
+
 def _holds(result: AckResult, part: Part, incident: Incident) -> bool:
     """Whether an answer holds for one of the incidents that a notice tells of."""
     match result:
-        case AckResult.TAKEN | AckResult.AGAIN:
+        case AckResult.TAKEN | AckResult.PROLONGED | AckResult.AGAIN:
             return incident.is_open and incident.acknowledged_by == name_of(incident, part.person)
         case AckResult.ALREADY:
             return incident.is_open and incident.acknowledged_by is not None

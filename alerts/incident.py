@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from alerts.brief import Brief
-from alerts.event import Acknowledge, Correct, Event, Release, Resolve, Trigger
+from alerts.event import AUTOMATIC, Acknowledge, Correct, Event, Expire, HandOn, Release, Remark, Resolve, Trigger
 from alerts.notice import Matter
 
 
@@ -21,7 +21,7 @@ class IncidentState(StrEnum):
 
     #: Nobody has taken it on: escalation runs.
     TRIGGERED = "triggered"
-    #: A person has: escalation stops, announcement does not.
+    #: A person has: escalation stops until that expires, announcement does not.
     ACKNOWLEDGED = "acknowledged"
     #: Over. Those who were told of it are told so.
     RESOLVED = "resolved"
@@ -32,14 +32,25 @@ TRANSITIONS: dict[tuple[IncidentState, type[Event]], IncidentState] = {
     (IncidentState.TRIGGERED, Trigger): IncidentState.TRIGGERED,
     (IncidentState.TRIGGERED, Acknowledge): IncidentState.ACKNOWLEDGED,
     (IncidentState.TRIGGERED, Resolve): IncidentState.RESOLVED,
+    (IncidentState.TRIGGERED, Remark): IncidentState.TRIGGERED,
+    (IncidentState.TRIGGERED, HandOn): IncidentState.TRIGGERED,
     (IncidentState.TRIGGERED, Release): IncidentState.TRIGGERED,
     (IncidentState.TRIGGERED, Correct): IncidentState.RESOLVED,
     (IncidentState.ACKNOWLEDGED, Trigger): IncidentState.ACKNOWLEDGED,
+    (IncidentState.ACKNOWLEDGED, Acknowledge): IncidentState.ACKNOWLEDGED,
+    (IncidentState.ACKNOWLEDGED, Remark): IncidentState.ACKNOWLEDGED,
+    (IncidentState.ACKNOWLEDGED, HandOn): IncidentState.TRIGGERED,
+    (IncidentState.ACKNOWLEDGED, Expire): IncidentState.TRIGGERED,
     (IncidentState.ACKNOWLEDGED, Resolve): IncidentState.RESOLVED,
     (IncidentState.ACKNOWLEDGED, Release): IncidentState.ACKNOWLEDGED,
     (IncidentState.ACKNOWLEDGED, Correct): IncidentState.RESOLVED,
+    (IncidentState.RESOLVED, Remark): IncidentState.RESOLVED,
     (IncidentState.RESOLVED, Correct): IncidentState.RESOLVED,
 }
+
+#: What a person says again within this time changes nothing: a provider brings a key twice, and a telephone may answer every
+#: answer with "OK".
+SAID_TWICE = timedelta(minutes=1)
 
 #: How long after its end an incident can still be declared a false alarm. Later, a correction would only puzzle those
 #: who have long gone back to their mail.
@@ -92,6 +103,14 @@ class Incident:
     unsteady: bool = False
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
+    #: When anything was last heard of whoever has taken it on, or had.
+    heard_at: datetime | None = None
+    #: When they were reminded that it is about to expire; `None`: not since they were heard of.
+    reminded_at: datetime | None = None
+    #: Who had taken it on when that expired, or has handed it on; `None`: nobody, or somebody has taken it on again.
+    had_by: str | None = None
+    #: Whether they handed it on, and were not just heard of no more.
+    handed_on: bool = False
     released_at: datetime | None = None
     released_by: str | None = None
     resolved_at: datetime | None = None
@@ -105,6 +124,18 @@ class Incident:
     def is_open(self) -> bool:
         """Whether the trouble goes on."""
         return self.state is not IncidentState.RESOLVED
+
+    @property
+    def acknowledged_until(self) -> datetime | None:
+        """When the acknowledgement expires if nothing is heard; `None`: nobody has taken it on, or it is over.
+
+        Whoever is reminded late has as long to answer as anybody else.
+        """
+        if self.state is not IncidentState.ACKNOWLEDGED or self.heard_at is None:
+            return None
+        policy = self.brief.escalation
+        until = self.heard_at + policy.acknowledge_for
+        return until if self.reminded_at is None else max(until, self.reminded_at + policy.remind_before)
 
 
 def open_incident(event: Trigger, *, incident_id: int, number: str) -> Incident:
@@ -131,19 +162,60 @@ def apply(incident: Incident, event: Event) -> Incident:
         return incident
     match event:
         case Acknowledge():
-            return replace(incident, state=state, acknowledged_at=event.at, acknowledged_by=event.by)
+            return _acknowledge(incident, event)
+        case Remark():
+            return _prolong(incident, event.at)
+        case HandOn():
+            if incident.handed_on and incident.had_by == event.by and _was_heard_just_before(incident, event.at):
+                return incident
+            left = replace(_let_go(incident), state=state, heard_at=event.at)
+            return replace(left, had_by=event.by, handed_on=True)
+        case Expire():
+            return replace(_let_go(incident), state=state, had_by=incident.acknowledged_by)
         case Resolve():
             return replace(incident, state=state, resolved_at=event.at, ended_at=event.ended_at)
         case Release():
             if incident.released_at is not None or incident.matter not in OUTAGES:
                 return incident
-            return replace(incident, state=state, released_at=event.at, released_by=event.by)
+            released = replace(incident, state=state, released_at=event.at, released_by=event.by)
+            return released if event.by == AUTOMATIC else _prolong(released, event.at)
         case Trigger():
             return _worsen(incident, event)
         case Correct():
             return _correct(replace(incident, state=state), event) if may_correct(incident, event.at) else incident
         case _:
             assert_never(event)
+
+
+def _acknowledge(incident: Incident, event: Acknowledge) -> Incident:
+    """Let a person take it on. Whoever has it already has it for longer; nobody takes it from another."""
+    if incident.state is IncidentState.ACKNOWLEDGED:
+        if event.by != incident.acknowledged_by or _was_heard_just_before(incident, event.at):
+            return incident
+        return _prolong(incident, event.at)
+    return replace(
+        _let_go(incident),
+        state=IncidentState.ACKNOWLEDGED,
+        acknowledged_at=event.at,
+        acknowledged_by=event.by,
+        heard_at=event.at,
+    )
+
+
+def _was_heard_just_before(incident: Incident, at: datetime) -> bool:
+    return incident.heard_at is not None and timedelta(0) <= at - incident.heard_at < SAID_TWICE
+
+
+def _prolong(incident: Incident, at: datetime) -> Incident:
+    """Let the acknowledgement, if there is one, stand for its whole time from now on."""
+    if incident.state is not IncidentState.ACKNOWLEDGED:
+        return incident
+    return replace(incident, heard_at=at, reminded_at=None)
+
+
+def _let_go(incident: Incident) -> Incident:
+    """Let nobody have it, and nobody have had it."""
+    return replace(incident, acknowledged_at=None, acknowledged_by=None, reminded_at=None, had_by=None, handed_on=False)
 
 
 def is_news(matter: Matter, told: Matter) -> bool:
@@ -169,13 +241,12 @@ def _worsen(incident: Incident, event: Trigger) -> Incident:
     if incident.matter in OUTAGES:
         return replace(incident, matter=event.matter, brief=brief)
     return replace(
-        incident,
+        _let_go(incident),
         matter=event.matter,
         brief=brief,
         state=IncidentState.TRIGGERED,
         since=event.at,
-        acknowledged_at=None,
-        acknowledged_by=None,
+        heard_at=None,
         position=Position(wave=incident.position.wave + 1, since=event.at),
     )
 

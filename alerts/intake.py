@@ -15,7 +15,8 @@ import structlog
 from alerts.conclusion import contact_of
 from alerts.delivery import Notice, Part
 from alerts.errand import reported, told_by
-from alerts.event import Acknowledge, Correct, Event, Release, Resolve, Trigger
+from alerts.escalation import go_on
+from alerts.event import Acknowledge, Correct, Event, Expire, HandOn, Release, Remark, Resolve, Trigger
 from alerts.gateway import AckResult, Heard
 from alerts.incident import Incident, IncidentState, apply, has_got_worse, is_the_false_alarm
 from alerts.move import DeliveryPolicy
@@ -38,6 +39,8 @@ async def take_in(ledger: Ledger, event: Event) -> Incident | None:
     if before is None or (isinstance(event, Resolve) and not before.is_open):
         return None
     after = apply(before, event)
+    if after is not before and isinstance(event, Expire | HandOn):
+        after = go_on(after, event.at)
     if after is not before:
         await ledger.save_incident(after)
         if after.brief is not before.brief:
@@ -45,8 +48,10 @@ async def take_in(ledger: Ledger, event: Event) -> Incident | None:
         if isinstance(event, Correct):
             # It may have been put to rest: now those who were told are owed something again.
             await ledger.rouse(after.id)
-        await _journal(ledger, after, event, _what_happened(event))
-        log.info(_what_happened(event), incident=after.number, state=after.state)
+    if after is not before or isinstance(event, Remark):
+        what = _what_happened(event, before)
+        await _journal(ledger, after, event, what)
+        log.info(what, incident=after.number, state=after.state)
     return after
 
 
@@ -72,6 +77,8 @@ async def take_report(ledger: Ledger, gateway: str, heard: Heard, policy: Delive
         told = reported(delivery, attempt, heard.report, policy, now)
         if await ledger.save_attempt(told) and told.state is not attempt.state:
             await ledger.journal(told_by(gateway, notice, told, "reported", now))
+    if heard.handed_on:
+        return Taken(result=await hand_on(ledger, notice, now), concerned=notice.incident_ids)
     if not heard.acknowledged:
         return Taken(result=AckResult.NONE, concerned=notice.incident_ids[:1])
     return Taken(result=await acknowledge(ledger, notice, now), concerned=notice.incident_ids)
@@ -83,9 +90,33 @@ async def acknowledge(ledger: Ledger, notice: Notice, now: datetime) -> AckResul
         # Somebody outside has confirmed that they heard it, and the escalation waits for one of the staff; or the incident
         # was taken on before, and this person only says that they have heard.
         await ledger.journal(_confirmed(notice, now))
+        before = await ledger.incident(notice.incident_id)
+        if notice.purpose is Purpose.RELEASE and before and before.acknowledged_by == name_of(before, notice.person):
+            # What is theirs is theirs for longer.
+            await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=before.acknowledged_by))
         return AckResult.OVER if await _is_past(ledger, notice) else AckResult.TAKEN
     results = [await _acknowledge(ledger, notice, part, now) for part in notice.parts]
     return next((result for result in _WEIGHT if result in results), AckResult.OVER)
+
+
+async def hand_on(ledger: Ledger, notice: Notice, now: datetime) -> AckResult:
+    """Take in that the person who got *notice* hands on what it tells of, and say how that stands."""
+    if notice.plan is Plan.ANNOUNCEMENT:
+        return AckResult.OVER
+    results = [await _hand_on(ledger, part, now) for part in notice.parts]
+    return next((result for result in _WEIGHT if result in results), AckResult.OVER)
+
+
+async def _hand_on(ledger: Ledger, part: Part, now: datetime) -> AckResult:
+    before = await ledger.incident(part.incident_id)
+    if before is None or not before.is_open:
+        return AckResult.OVER
+    name = name_of(before, part.person)
+    # What another has is theirs to hand on.
+    if before.acknowledged_by not in {None, name}:
+        return AckResult.ALREADY
+    await take_in(ledger, HandOn(incident_id=before.id, at=now, by=name))
+    return AckResult.HANDED_ON
 
 
 async def _is_past(ledger: Ledger, notice: Notice) -> bool:
@@ -97,7 +128,14 @@ async def _is_past(ledger: Ledger, notice: Notice) -> bool:
 
 
 #: What a bundle is answered with: the first of these that holds for any of its incidents.
-_WEIGHT = (AckResult.TAKEN, AckResult.WORSE, AckResult.AGAIN, AckResult.ALREADY)
+_WEIGHT = (
+    AckResult.HANDED_ON,
+    AckResult.TAKEN,
+    AckResult.WORSE,
+    AckResult.PROLONGED,
+    AckResult.AGAIN,
+    AckResult.ALREADY,
+)
 
 
 async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime) -> AckResult:
@@ -112,12 +150,18 @@ async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime
         await ledger.journal(_confirmed(notice, now, part))
         return AckResult.WORSE
     name = name_of(before, part.person)
-    if before.state is not IncidentState.TRIGGERED:
+    if before.state is IncidentState.TRIGGERED:
+        await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name))
+        return AckResult.TAKEN
+    # Told that another officer has it, they would go back to sleep.
+    if before.acknowledged_by != name:
         await ledger.journal(_confirmed(notice, now, part))
-        # Told that another officer has it, they would go back to sleep.
-        return AckResult.AGAIN if before.acknowledged_by == name else AckResult.ALREADY
-    await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name))
-    return AckResult.TAKEN
+        return AckResult.ALREADY
+    after = await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name))
+    if after == before:
+        await ledger.journal(_confirmed(notice, now, part))
+        return AckResult.AGAIN
+    return AckResult.PROLONGED
 
 
 def name_of(incident: Incident, person: str) -> str:
@@ -130,20 +174,26 @@ async def _find(ledger: Ledger, event: Event) -> Incident | None:
     match event:
         case Trigger() | Resolve():
             return await ledger.last_incident(event.dedup_key)
-        case Acknowledge() | Release() | Correct():
+        case Acknowledge() | Remark() | HandOn() | Expire() | Release() | Correct():
             return await ledger.incident(event.incident_id)
         case _:
             assert_never(event)
 
 
-def _what_happened(event: Event) -> str:
+def _what_happened(event: Event, before: Incident) -> str:
     match event:
         case Trigger():
             return "incident got worse"
         case Resolve():
             return "incident resolved"
         case Acknowledge():
-            return "incident acknowledged"
+            return "incident acknowledged" if before.acknowledged_at is None else "acknowledgement prolonged"
+        case Remark():
+            return "remark"
+        case HandOn():
+            return "handed on"
+        case Expire():
+            return "acknowledgement expired"
         case Release():
             return "announcement released"
         case Correct():
@@ -153,10 +203,17 @@ def _what_happened(event: Event) -> str:
 
 
 async def _journal(ledger: Ledger, incident: Incident, event: Event, what: str) -> None:
-    actor = event.by if isinstance(event, Acknowledge | Release | Correct) else "engine"
+    actor = event.by if isinstance(event, Acknowledge | Remark | HandOn | Release | Correct) else "engine"
     detail = {"number": incident.number, "matter": str(incident.matter)}
-    if isinstance(event, Correct):
-        detail["why"] = event.why
+    if (until := incident.acknowledged_until) is not None:
+        detail["until"] = until.isoformat()
+    match event:
+        case Correct():
+            detail["why"] = event.why
+        case Remark():
+            detail["text"] = event.text
+        case Expire() if incident.had_by and incident.heard_at:
+            detail |= {"had": incident.had_by, "since": incident.heard_at.isoformat()}
     await ledger.journal(Entry(at=event.at, actor=actor, event=what, incident_id=incident.id, detail=detail))
 
 

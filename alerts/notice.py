@@ -24,6 +24,10 @@ class Purpose(StrEnum):
     CORRECTION = "correction"
     #: An outage lasts: whoever has taken it on is asked whether the announcement may go out.
     RELEASE = "release"
+    #: Somebody has taken it on: the others of the staff who were told hear who.
+    TAKEN = "taken"
+    #: An acknowledgement is about to expire: whoever has taken the incident on is asked to say that they have it.
+    REMINDER = "reminder"
     DRILL = "drill"
 
 
@@ -156,6 +160,14 @@ class Facts:
     unsteady: bool = False
     #: When this notice was decided on, a duty officer could release the announcement: key 5 in a call.
     may_release: bool = False
+    #: Who has taken it on (`Purpose.TAKEN`), or had when that expired, or has handed it on (`Purpose.OUTAGE`); "" where it is
+    #: nobody's.
+    by: str = ""
+    handed_on: bool = False
+    #: When anything was last heard of whoever has taken it on, or had.
+    heard_at: datetime | None = None
+    #: When that is about to expire.
+    until: datetime | None = None
 
     @property
     def is_belated(self) -> bool:

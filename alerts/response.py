@@ -47,6 +47,13 @@ _FILLERS = frozenset(
 _THANKS = re.compile(
     r"\b(?:t(?:e?r)?ima[ -]?kasih|t\.? ?kasih|makasih|thank(?:s|[ -]?you)?|thx|tq(?:vm|sm)?|ty|kasih)\b"
 )
+#: Hands it on to the next; stronger than any yes, and nothing beside it may say that it is taken on.
+_HANDS_ON = re.compile(
+    r"\b(?:(?:di|men?y?)?serah(?:kan)?|menyerah(?:kan)?|hand(?:s|ed|ing)?[ -]?(?:it[ -])?(?:on|over)|"
+    r"pass(?:es|ed|ing)?(?:[ -]?it)?(?:[ -]?on)?|escalated?)(?![^\W\d])"
+)
+#: To whom: whoever is next, in any case.
+_NEXT = frozenset({"kepada", "kpd", "pegawai", "seterusnya", "lain", "orang", "next", "officer", "person", "the", "it"})
 #: Pictures that say no. Other pictures say nothing.
 _NO = re.compile(
     "[\N{THUMBS DOWN SIGN}\N{CROSS MARK}\N{NO ENTRY SIGN}\N{HEAVY MULTIPLICATION X}\N{FACE WITH NO GOOD GESTURE}]"
@@ -78,6 +85,15 @@ class Accepts:
 
 
 @dataclass(frozen=True, slots=True)
+class HandsOn:
+    """The person hands on what the code or the number stands for; with neither, what they have or were told of."""
+
+    code: int | None = None
+    #: As incidents are numbered: "JCM-01".
+    number: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stops:
     """The person wants no more SMS."""
 
@@ -92,7 +108,7 @@ class Unclear:
     """It cannot be understood."""
 
 
-Meaning = Accepts | Stops | Starts | Unclear
+Meaning = Accepts | HandsOn | Stops | Starts | Unclear
 
 
 def printed(code: int) -> str:
@@ -114,21 +130,40 @@ def understand(text: str) -> Meaning:
     if "?" in plain or _NO.search(plain):
         return Unclear()  # "ya?" and "1A?" ask what it is about.
     thanked = _THANKS.search(plain) is not None
-    said = [word for word in _words(_THANKS.sub(" ", plain)) if word not in _FILLERS]
+    hands_on = _HANDS_ON.search(plain) is not None
+    fillers = _FILLERS | _NEXT if hands_on else _FILLERS
+    plain = _HANDS_ON.sub(" ", _THANKS.sub(" ", plain))
+    said = [word for word in _words(plain) if word not in fillers]
+    if hands_on:
+        return _handed(said)
     rest = [word for word in said if word not in _TAKES and word not in _AGREES]
     if not rest:
         takes = any(word in _TAKES for word in said) or (bool(said) and not thanked)
         return Accepts() if takes else Unclear()
+    return _named(rest) or Unclear()
+
+
+def _handed(said: list[str]) -> Meaning:
+    """Return what is handed on, of the words beside that; a yes says nothing more."""
+    rest = [word for word in said if word not in _AGREES]
+    if not rest:
+        return HandsOn()
+    named = _named(rest)
+    return HandsOn(code=named.code, number=named.number) if named else Unclear()
+
+
+def _named(rest: list[str]) -> Accepts | None:
+    """Return the one code or number that these words are; `None`: they are more or something else."""
     if len(rest) == 2 and rest[0].isalpha() and rest[1].isdigit():
         rest = [f"{rest[0]}-{rest[1]}"]  # "JCM 01"
     if len(rest) != 1:
-        return Unclear()
+        return None
     (word,) = rest
     if found := _CODE.fullmatch(word):
         return Accepts(code=int(found[1] or found[2]))
     if found := _NUMBER.fullmatch(word):
         return Accepts(number=f"{found[1].upper()}-{int(found[2]):02d}")
-    return Unclear()
+    return None
 
 
 def _words(plain: str) -> list[str]:

@@ -46,10 +46,12 @@ def urgency(plan: Plan, purpose: Purpose, *, round: int, heard_before: bool) -> 
     match purpose:
         case Purpose.DRILL:
             return Urgency.DRILL
-        case Purpose.RECOVERY:
+        case Purpose.RECOVERY | Purpose.TAKEN:
             return Urgency.RECOVERY
         case _ if plan is Plan.ANNOUNCEMENT or purpose is Purpose.CORRECTION:
             return Urgency.ANNOUNCEMENT
+        case Purpose.REMINDER:
+            return Urgency.ESCALATION
         case _ if not heard_before:
             return Urgency.FIRST
         case _:

@@ -10,7 +10,7 @@ from alerts.clock import Clock
 from alerts.composer import Composer
 from alerts.desk import Desks
 from alerts.dispatcher import Dispatcher
-from alerts.event import Acknowledge, Correct, Release
+from alerts.event import Acknowledge, Correct, HandOn, Release, Remark
 from alerts.exchange import Exchange
 from alerts.gateway import Answer, Content, Desk, Incoming, Refused
 from alerts.incident import Incident
@@ -139,6 +139,20 @@ class Front:
         if found is None:
             return None
         return await self._dispatcher.submit(Acknowledge(incident_id=found.id, at=self._clock.now(), by=by))
+
+    async def remark(self, number: str, by: str, text: str) -> Incident | None:
+        """Write down what a person says about an incident; whoever has taken it on has it for longer by it."""
+        found = await self.numbered(number)
+        if found is None:
+            return None
+        return await self._dispatcher.submit(Remark(incident_id=found.id, at=self._clock.now(), by=by, text=text))
+
+    async def hand_on(self, number: str, by: str) -> Incident | None:
+        """Let the next of the staff be told of an incident at once."""
+        found = await self.numbered(number)
+        if found is None:
+            return None
+        return await self._dispatcher.submit(HandOn(incident_id=found.id, at=self._clock.now(), by=by))
 
     async def release(self, number: str, by: str) -> Incident | None:
         """Release an incident's announcement."""

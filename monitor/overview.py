@@ -86,6 +86,11 @@ class IncidentView:
     opened_at: datetime
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
+    #: When that expires if nothing is heard of them.
+    acknowledged_until: datetime | None = None
+    #: Who had taken it on when that expired, or has handed it on; or `None`.
+    had_by: str | None = None
+    handed_on: bool = False
     #: "none" (nobody outside is to hear of it), "waiting" (for a duty officer), "released".
     announcement: str
     released_by: str | None = None
@@ -132,6 +137,9 @@ def view_incident(incident: Incident) -> IncidentView:
         opened_at=incident.opened_at,
         acknowledged_at=incident.acknowledged_at,
         acknowledged_by=incident.acknowledged_by,
+        acknowledged_until=incident.acknowledged_until,
+        had_by=incident.had_by,
+        handed_on=incident.handed_on,
         announcement=announcement,
         released_by=incident.released_by,
         resolved_at=incident.resolved_at,

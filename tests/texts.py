@@ -57,6 +57,8 @@ _FACTS = Facts(
     ended_at=_BEGAN + timedelta(hours=3, minutes=25),
     subject="peti mel rujukan-a",
     subject_en="mailbox rujukan-a",
+    heard_at=_BEGAN,
+    until=_BEGAN + timedelta(hours=1),
 )
 _CAUSES = {
     (Language.MALAY, "sms"): "tiada jawapan",
@@ -73,6 +75,8 @@ _LONGEST = replace(
     began_at=_AT_MOST,
     noticed_at=_AT_MOST,
     ended_at=_AT_MOST,
+    heard_at=_AT_MOST,
+    until=_AT_MOST,
     subject="",
     subject_en="",
 )
@@ -168,7 +172,9 @@ def _wording(language: Language) -> Iterator[Text]:
         maybe = NEEDS[entry.key].maybe
         full, longest = _values(entry.key, language, _FACTS), _values(entry.key, language, _LONGEST)
         seen: list[str] = []
-        for left_out in ((), maybe):
+        # What was handed on is told of instead of since when nobody is heard of.
+        expired = {name for name in maybe if name.startswith("heard")}
+        for left_out in ((), expired, maybe):
             told = [template.fill({**full, **dict.fromkeys(left_out, "")}) for template in templates]
             text = " / ".join(filter(None, told))
             if not text or text in seen:
@@ -204,20 +210,30 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
         more["cause"] = _CAUSES.get((language, key.partition(".")[0]), "")
     match key.split("."):
         case ["bundle", "sms", *_]:
-            return {**bundle.for_sms(several, language, [each.office.short for each in several], 5), **more}
+            names = [each.office.short for each in several]
+            handed = bundle.for_sms([replace(each, handed_on=True) for each in several], language, names, 5)
+            return {**handed, **bundle.for_sms(several, language, names, 5), **more}
         case ["sms", *_]:
-            return {**values.for_sms(facts, language), **more}
+            handed = dict(values.for_sms(replace(facts, handed_on=True), language))
+            return {**handed, **values.for_sms(facts, language), **more}
         case ["lifeline", "sms", *_]:
             return {
                 "began": moment.stamp(facts.began_at, language),
                 "ended": moment.stamp(_ended(facts), language),
             } | more
         case ["bundle", "call", *_]:
-            return {**bundle.for_call(several, language), "more": spoken.number(3, language)}
+            handed = dict(bundle.for_call([replace(each, handed_on=True) for each in several], language))
+            return {
+                **handed,
+                **bundle.for_call(several, language),
+                "by": more["by"],
+                "more": spoken.number(3, language),
+            }
         case ["call" | "lifeline", *_]:
             counted = {"recipients": spoken.number(2, language), "count": spoken.number(2, language)}
             counts = "satu faks dan satu surat" if language is Language.MALAY else "one by fax and one by letter"
-            return {**values.for_call(facts, language), **counted, "counts": counts, **more}
+            handed = dict(values.for_call(replace(facts, handed_on=True), language))
+            return {**handed, **values.for_call(facts, language), **counted, "counts": counts, **more}
         case _:
             inner = {name: f"({name})" for name in ("scope", "instruction", "warning", "channels", "enquiries")}
             inner["you"] = "tuan/puan" if language is Language.MALAY else "you"

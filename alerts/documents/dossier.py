@@ -110,6 +110,10 @@ def _summary(dossier: Dossier) -> list[Json]:
         ("Bermula", _long(incident.began_at)),
         ("Insiden dibuka", _long(incident.opened_at)),
         ("Penerimaan disahkan", _done(incident.acknowledged_at, incident.acknowledged_by)),
+        (
+            "Diserahkan" if incident.handed_on else "Penerimaan luput, kali terakhir menjawab",
+            _done(incident.heard_at, incident.had_by),
+        ),
         ("Pemakluman dikeluarkan", _done(incident.released_at, incident.released_by)),
         ("Penggera palsu", _done(incident.corrected_at, incident.corrected_by)),
         ("Berakhir", _long(incident.ended_at) if incident.ended_at else "Belum berakhir"),

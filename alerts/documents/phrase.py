@@ -30,6 +30,8 @@ PURPOSES = {
     Purpose.RECOVERY: "pemulihan",
     Purpose.CORRECTION: "pembetulan",
     Purpose.RELEASE: "permohonan kebenaran",
+    Purpose.TAKEN: "makluman pengesahan",
+    Purpose.REMINDER: "peringatan",
     Purpose.DRILL: "latihan",
 }
 STATES: dict[str, str] = {
@@ -98,6 +100,10 @@ EVENTS = {
     "incident opened": "Insiden dibuka",
     "incident got worse": "Gangguan bertambah",
     "incident acknowledged": "Penerimaan disahkan",
+    "acknowledgement prolonged": "Penerimaan dilanjutkan",
+    "acknowledgement expired": "Penerimaan luput: tiada maklum balas lagi",
+    "handed on": "Diserahkan kepada pegawai seterusnya",
+    "remark": "Catatan",
     "incident resolved": "Insiden berakhir",
     "announcement released": "Pemakluman kepada pihak luar dikeluarkan",
     "announcement released by itself": "Pemakluman kepada pihak luar dikeluarkan secara automatik",

@@ -1,8 +1,8 @@
 """Calls through Twilio (Calls resource of the 2010-04-01 API), acknowledged by a key.
 
 A completed call proves that the line was answered, perhaps by a voicemail: without a key it has reached nobody, and is
-tried again. Only key 1 acknowledges, and "thank you" is spoken only after the acknowledgement is stored. Key 5 leads a
-duty officer to the release of an announcement.
+tried again. Only key 1 acknowledges, and "thank you" is spoken only after the acknowledgement is stored. Key 4 hands on to
+the next of the staff, and key 5 leads a duty officer to the release of an announcement.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from alerts.provider import E164
 from alerts.twilio_api import Twilio, TwilioSettings, count, field, sid_in
 from alerts.twilio_call import PROGRESS, report_of
 
-ACKNOWLEDGE, REPEAT, OTHER_LANGUAGE, RELEASE = "1", "2", "3", "5"
+ACKNOWLEDGE, REPEAT, OTHER_LANGUAGE, HAND_ON, RELEASE = "1", "2", "3", "4", "5"
 
 #: A menu that nobody answers is repeated this often, then the call says goodbye.
 SILENT_REPEATS = 2
@@ -178,6 +178,8 @@ class TwilioVoice:
         match key:
             case key if key == ACKNOWLEDGE:
                 return await self._acknowledge(reference, incoming, desk, index)
+            case key if key == HAND_ON and await _can_hand_on(reference, desk, index):
+                return await self._acknowledge(reference, incoming, desk, index, hands_on=True)
             case key if key == RELEASE and await _may_release(reference, desk, index):
                 return await self._ask_release(reference, await desk.begin_release(reference), desk, index)
             case key if key == REPEAT:
@@ -190,21 +192,26 @@ class TwilioVoice:
                 script = await _script(reference, desk, index)
                 return _answer(twiml.closing(script, script.goodbye, self._voices) if script else twiml.silence())
 
-    async def _acknowledge(self, reference: str, incoming: Incoming, desk: Desk, index: int) -> Answer:
+    async def _acknowledge(
+        self, reference: str, incoming: Incoming, desk: Desk, index: int, *, hands_on: bool = False
+    ) -> Answer:
+        """Take an answer to the call in: the person takes on what it tells of, or hands it on."""
         sid = sid_in(incoming, "CallSid")
         heard = Heard(
             reference=reference,
-            event_id=f"{sid}/key/{ACKNOWLEDGE}",
+            event_id=f"{sid}/key/{HAND_ON if hands_on else ACKNOWLEDGE}",
             report=Report(progress=Progress.DELIVERED, provider_id=sid),
-            acknowledged=True,
+            acknowledged=not hands_on,
+            handed_on=hands_on,
         )
         # Stored first. What is said below is what the store says, so nobody relies on an acknowledgement that is lost.
         result = await desk.record(heard)
         script = await _script(reference, desk, index)
         if script is None:
             return _answer(twiml.silence())
-        words = dict.fromkeys((AckResult.TAKEN, AckResult.AGAIN), script.thanks)
+        words = dict.fromkeys((AckResult.TAKEN, AckResult.PROLONGED, AckResult.AGAIN), script.thanks)
         words[AckResult.ALREADY] = script.already
+        words[AckResult.HANDED_ON] = script.handed_on
         words[AckResult.WORSE] = script.worse or script.thanks
         return _answer(twiml.closing(script, words.get(result, script.over or script.goodbye), self._voices))
 
@@ -245,6 +252,11 @@ async def _note_person(reference: str, incoming: Incoming, desk: Desk) -> None:
     sid = sid_in(incoming, "CallSid")
     report = Report(progress=Progress.DELIVERED, provider_id=sid)
     await desk.record(Heard(reference=reference, event_id=f"{sid}/key", report=report))
+
+
+async def _can_hand_on(reference: str, desk: Desk, index: int) -> bool:
+    script = await _script(reference, desk, index)
+    return script is not None and bool(script.handed_on)
 
 
 async def _may_release(reference: str, desk: Desk, index: int) -> bool:

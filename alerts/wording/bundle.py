@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import chain
 
 from alerts.gateway import Script, SmsContent, VoiceContent
 from alerts.notice import Facts, Language, Matter, Plan, Purpose
 from alerts.wording import moment, spoken, values
-from alerts.wording.key import ANNOUNCED, key, news
+from alerts.wording.key import ANNOUNCED, FOR_STAFF, can_hand_on, key, news
 from alerts.wording.lint import COMFORTABLE, LIMIT, errors, lint, septets
-from alerts.wording.sms import Unsendable
+from alerts.wording.sms import Unsendable, call_name
 from alerts.wording.texts import Wording
 
 #: More names than these never fit into an SMS, and to try them takes its time.
@@ -27,6 +28,10 @@ def situation(facts: Sequence[Facts]) -> str:
     first = facts[0]
     if first.plan is Plan.ANNOUNCEMENT:
         return f"announcement.{first.purpose}"
+    if first.purpose in FOR_STAFF:
+        return f"escalation.{first.purpose}"
+    if first.by:
+        return "escalation.lapsed"
     return f"escalation.{news(first)}.{_kind(first.matter)}"
 
 
@@ -40,9 +45,11 @@ def compose_sms(facts: Sequence[Facts], language: Language, wording: Wording, *,
     agency = facts[0].office.short
     names = _ended(facts, language) if alone else _names(facts)
     text = ""
-    for answer in [response, ""] if response else [""]:
+    by = call_name(facts[0].by)
+    for left_out in ({}, {"by": ""}, {"by": "", "response": ""}):
+        told = {"by": by, "response": response, **left_out}
         texts = [
-            wording.say(language, text_key, for_sms(facts, language, names[:count], len(names)) | {"response": answer})
+            wording.say(language, text_key, for_sms(facts, language, names[:count], len(names)) | told)
             for count in range(min(len(names), _NAMED), 0, -1)
         ]
         # Some providers need a few septets themselves; better one name fewer than a message in two parts.
@@ -84,16 +91,13 @@ def _names(facts: Sequence[Facts]) -> Sequence[str]:
 
 def for_sms(facts: Sequence[Facts], language: Language, names: Sequence[str], count: int) -> dict[str, str]:
     """Return the values for an SMS that names these of *count*."""
-    moments = {"began": min(each.began_at for each in facts)}
-    if over := [each.ended_at for each in facts if each.ended_at is not None]:
-        moments["ended"] = max(over)
     return {
         "agency": facts[0].office.short,
         "number": facts[0].number,
         "count": str(count),
         "names": ", ".join(names),
         "more": str(count - len(names)) if count > len(names) else "",
-        **{name: moment.stamp(at, language) for name, at in moments.items()},
+        **{name: moment.stamp(at, language) for name, at in _moments(facts).items()},
     }
 
 
@@ -106,15 +110,26 @@ def for_call(facts: Sequence[Facts], language: Language) -> Mapping[str, str]:
         "names": "; ".join(names[:SPOKEN]),
         "more": spoken.number(len(names) - SPOKEN, language) if len(names) > SPOKEN else "",
         "number": spoken.letters(facts[0].number, language),
+        "by": facts[0].by,
     }
-    moments = {"began": min(each.began_at for each in facts)}
-    if over := [each.ended_at for each in facts if each.ended_at is not None]:
-        moments["ended"] = max(over)
-    for name, at in moments.items():
+    for name, at in _moments(facts).items():
         values[f"{name}_day"] = moment.weekday(at, language)
         values[f"{name}_date"] = spoken.date(at, language)
         values[f"{name}_clock"] = spoken.clock(at, language)
     return {name: " ".join(value.split()) for name, value in values.items()}
+
+
+def _moments(facts: Sequence[Facts]) -> Mapping[str, datetime]:
+    """Return since when and until when something holds for all of them."""
+    moments = {"began": min(each.began_at for each in facts)}
+    for name, at, pick in (
+        ("ended", [each.ended_at for each in facts], max),
+        ("handed" if facts[0].handed_on else "heard", [each.heard_at for each in facts], max),
+        ("until", [each.until for each in facts], min),
+    ):
+        if known := [each for each in at if each is not None]:
+            moments[name] = pick(known)
+    return moments
 
 
 def _full_names(facts: Sequence[Facts]) -> list[str]:
@@ -123,6 +138,9 @@ def _full_names(facts: Sequence[Facts]) -> list[str]:
 
 def _script(facts: Sequence[Facts], language: Language, wording: Wording) -> Script:
     plan = facts[0].plan
+    menu, handed_on = wording.say(language, f"call.menu.{plan}"), ""
+    if can_hand_on(facts[0]):
+        menu, handed_on = f"{menu} {wording.say(language, 'call.hand_on')}", wording.say(language, "call.handed_on")
     return Script(
         language=language.value,
         headline=_headline(facts, language, wording),
@@ -131,7 +149,8 @@ def _script(facts: Sequence[Facts], language: Language, wording: Wording) -> Scr
         unkeyed=wording.say(language, "call.unkeyed.outage")
         if plan is Plan.ESCALATION and facts[0].purpose is Purpose.OUTAGE
         else "",
-        menu=wording.say(language, f"call.menu.{plan}"),
+        menu=menu,
+        handed_on=handed_on,
         thanks=wording.say(language, "call.thanks"),
         already=wording.say(language, "call.already"),
         over=wording.say(language, "call.over"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alerts.gateway import Script, VoiceContent
 from alerts.notice import Facts, Language, Plan, Purpose
 from alerts.wording import values
-from alerts.wording.key import key
+from alerts.wording.key import can_hand_on, key
 from alerts.wording.texts import Wording
 
 
@@ -22,6 +22,9 @@ def compose(facts: Facts, language: Language, wording: Wording, *, may_release: 
 def _script(facts: Facts, language: Language, wording: Wording, may_release: bool) -> Script:  # noqa: FBT001 - private
     told = {**values.for_call(facts, language), **values.cause(facts, wording, language, "call")}
     menu = wording.say(language, f"call.menu.{facts.plan}")
+    handed_on = ""
+    if can_hand_on(facts):
+        menu, handed_on = f"{menu} {wording.say(language, 'call.hand_on')}", wording.say(language, "call.handed_on")
     opening = wording.say(language, f"call.opening.{facts.plan}", told)
     asked = facts.plan is Plan.ESCALATION and facts.purpose in {Purpose.OUTAGE, Purpose.RELEASE}
     unkeyed = wording.say(language, f"call.unkeyed.{facts.purpose}") if asked else ""
@@ -42,6 +45,7 @@ def _script(facts: Facts, language: Language, wording: Wording, may_release: boo
         already=wording.say(language, "call.already"),
         over=wording.say(language, "call.over"),
         worse=wording.say(language, "call.worse"),
+        handed_on=handed_on,
         may_release=may_release,
         goodbye=wording.say(language, f"call.goodbye.{facts.purpose}"),
     )

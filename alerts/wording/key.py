@@ -7,6 +7,14 @@ from alerts.notice import Facts, Matter, Plan, Purpose
 #: What is announced to people outside; slowness and our own faults never are.
 ANNOUNCED = frozenset({Matter.BOTH, Matter.SENDING, Matter.RECEIVING})
 
+#: What is asked of or told to officers on duty: nobody outside, and never on paper.
+FOR_STAFF = frozenset({Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER})
+
+
+def can_hand_on(facts: Facts) -> bool:
+    """Whether whoever is told this can hand it on to the next of the staff."""
+    return facts.plan is Plan.ESCALATION and facts.purpose in {Purpose.OUTAGE, Purpose.RELEASE, Purpose.REMINDER}
+
 
 def key(facts: Facts) -> str:
     """Return the part of a text's key after "sms." or "call.".
@@ -15,9 +23,11 @@ def key(facts: Facts) -> str:
     """
     if facts.plan is Plan.ANNOUNCEMENT and facts.matter not in ANNOUNCED:
         raise ValueError(f"{facts.matter} is never announced outside the agency")
-    if facts.plan is Plan.ANNOUNCEMENT and facts.purpose is Purpose.RELEASE:
-        raise ValueError("nobody outside is asked whether an announcement may go out")
+    if facts.plan is Plan.ANNOUNCEMENT and facts.purpose in FOR_STAFF:
+        raise ValueError(f"a {facts.purpose} is told to staff only")
     match facts.purpose, facts.plan:
+        case Purpose.OUTAGE, Plan.ESCALATION if facts.by:
+            return f"escalation.lapsed.{facts.matter}"
         case Purpose.OUTAGE, Plan.ESCALATION if facts.unsteady:
             return "escalation.outage.unsteady"
         case Purpose.OUTAGE, plan:

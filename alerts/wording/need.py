@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from alerts.channel import Channel
-from alerts.notice import Cause, Plan, Purpose
+from alerts.notice import Cause, Matter, Plan, Purpose
+from alerts.wording.key import FOR_STAFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +23,8 @@ class Need:
     maybe: frozenset[str] = frozenset()
 
 
-#: What is written on paper to people outside. Whether an announcement may go out is asked of staff only.
-PRINTED = tuple(purpose for purpose in Purpose if purpose is not Purpose.RELEASE)
+#: What is written on paper to people outside.
+PRINTED = tuple(purpose for purpose in Purpose if purpose not in FOR_STAFF)
 OUTAGES = ("both", "sending", "receiving")
 _WRITTEN = ("day", "date", "clock")
 
@@ -56,19 +57,36 @@ def _situations() -> Iterator[tuple[str, bool]]:
         yield f"escalation.belated.{matter}", True
     yield "announcement.recovery", True
     yield "escalation.release", False
+    yield "escalation.taken", False
+    yield "escalation.reminder", False
+    for matter in Matter:
+        yield f"escalation.lapsed.{matter}", False
     for plan in Plan:
         yield f"{plan}.correction", False
         yield f"{plan}.drill", False
 
 
+#: Who had it, and when they were last heard of or have handed it on.
+_SMS_HAD = frozenset({"by", "heard", "handed"})
+_CALL_HAD = frozenset({"by"}) | _moments("heard", "handed")
+#: What a person can answer by SMS.
+_ANSWERED = ("escalation.outage.", "escalation.lapsed", "escalation.reminder")
+
+
 def _short() -> Iterator[tuple[str, Need]]:
-    subject = frozenset({"subject"})
     for situation, over in _situations():
         sms_end, call_end = (frozenset({"ended"}), _moments("ended")) if over else (frozenset(), frozenset())
-        alarm = situation.startswith("escalation.outage.")
-        answered, why = (frozenset({"response"}), frozenset({"cause"})) if alarm else (frozenset(), frozenset())
-        yield f"sms.{situation}", Need(always=_SMS | sms_end, maybe=subject | answered | why)
-        yield f"call.{situation}", Need(several=True, always=_CALL | call_end, maybe=subject | why)
+        alarm = situation.startswith(("escalation.outage.", "escalation.lapsed."))
+        sms_maybe = call_maybe = frozenset({"subject", "cause"} if alarm else {"subject"})
+        if situation.startswith("escalation.lapsed."):
+            sms_maybe, call_maybe = sms_maybe | _SMS_HAD, call_maybe | _CALL_HAD
+        elif situation == "escalation.taken":
+            sms_maybe = call_maybe = frozenset({"by"})
+        elif situation == "escalation.reminder":
+            sms_end, call_end = frozenset({"until"}), _moments("until")
+        answered = frozenset({"response"}) if situation.startswith(_ANSWERED) else frozenset()
+        yield f"sms.{situation}", Need(always=_SMS | sms_end, maybe=sms_maybe | answered)
+        yield f"call.{situation}", Need(several=True, always=_CALL | call_end, maybe=call_maybe)
         yield f"call.headline.{situation}", Need(always=_CALL | call_end)
     for plan in Plan:
         yield f"call.opening.{plan}", Need(always=_CALL)
@@ -82,7 +100,7 @@ def _short() -> Iterator[tuple[str, Need]]:
     for purpose in Purpose:
         yield f"call.goodbye.{purpose}", Need()
     yield "call.closing", Need(several=True, always=_CALL | {"number"})
-    for line in ("thanks", "already", "over", "worse"):
+    for line in ("thanks", "already", "over", "worse", "hand_on", "handed_on"):
         yield f"call.{line}", Need()
     yield from _responses()
     yield from _release()
@@ -93,7 +111,8 @@ def _responses() -> Iterator[tuple[str, Need]]:
     about = frozenset({"agency", "number"})
     for answer in ("taken", "already"):
         yield f"sms.response.{answer}", Need(always=about, maybe=frozenset({"by"}))
-    for answer in ("over", "corrected", "worse"):
+    yield "sms.response.prolonged", Need(always=about | {"until"}, maybe=frozenset({"by"}))
+    for answer in ("over", "corrected", "worse", "handed_on"):
         yield f"sms.response.{answer}", Need(always=about)
     for answer in ("unclear", "several"):
         yield f"sms.response.{answer}", Need(always=about | {"response"})
@@ -175,12 +194,19 @@ def _bundle() -> Iterator[tuple[str, Need]]:
     several, more = frozenset({"count", "names"}), frozenset({"more"})
     for situation in _BUNDLES:
         over = ".recovery" in situation or ".belated" in situation
-        sms = _SMS - {"noticed"} | (frozenset({"ended"}) if over else frozenset())
-        answered = frozenset({"response"}) if situation.startswith("escalation.outage.") else frozenset()
-        yield f"bundle.sms.{situation}", Need(always=sms | several, maybe=more | answered)
-        moments = _moments("began", "ended") if over else _moments("began")
-        yield f"bundle.call.{situation}", Need(several=True, always=several | moments, maybe=more)
-        yield f"bundle.call.headline.{situation}", Need(always=several | moments, maybe=more)
+        sms = _SMS - {"noticed"}
+        answered = frozenset({"response"}) if situation.startswith(_ANSWERED) else frozenset()
+        end = "until" if situation == "escalation.reminder" else "ended" if over else "began"
+        had = {"escalation.lapsed": (_SMS_HAD, _CALL_HAD), "escalation.taken": (frozenset({"by"}),) * 2}
+        sms_maybe, call_maybe = had.get(situation, (frozenset(), frozenset()))
+        yield f"bundle.sms.{situation}", Need(always=sms | several | {end}, maybe=more | answered | sms_maybe)
+        yield (
+            f"bundle.call.{situation}",
+            Need(several=True, always=several | _moments("began", end), maybe=more | call_maybe),
+        )
+        # Of who had it nothing but that is said in a breath.
+        breath = frozenset() if situation == "escalation.lapsed" else _moments("began", end)
+        yield f"bundle.call.headline.{situation}", Need(always=several | breath, maybe=more)
     for situation in _BUNDLES_ABOUT_ONE:
         # Each name is a number with its times.
         yield f"bundle.sms.one.{situation}", Need(always=frozenset({"agency", "names", "count"}), maybe=more)
@@ -200,6 +226,7 @@ def _bundle() -> Iterator[tuple[str, Need]]:
 _BUNDLES = (
     "announcement.outage",
     "announcement.recovery",
+    *("escalation.taken", "escalation.lapsed", "escalation.reminder"),
     *(
         f"escalation.{news}.{kind}"
         for news in ("outage", "recovery", "belated")

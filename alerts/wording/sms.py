@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from alerts.gateway import SmsContent
 from alerts.notice import Facts, Language, Matter, Office, Plan, Purpose
-from alerts.wording import values
+from alerts.wording import moment, values
 from alerts.wording.key import ANNOUNCED, key
-from alerts.wording.lint import Problem, errors, lint
+from alerts.wording.lint import COMFORTABLE, Problem, errors, lint, septets
 from alerts.wording.need import PRINTED
 from alerts.wording.texts import Wording
 
@@ -23,6 +24,8 @@ _LONGEST_MOMENT = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
 
 #: Stand in a text for the office's short name and the notice number. No wording holds them.
 _SHORT, _NUMBER = "\ue000", "\ue001"
+
+_WHOSE_CHILD = re.compile(r"\s+(?:bin|binti|bt|a/l|a/p|anak)\s", re.IGNORECASE)
 
 
 class Unsendable(Exception):
@@ -59,28 +62,45 @@ def compose(facts: Facts, language: Language, wording: Wording, *, response: str
         text = wording.say(language, text_key, {**told, **why})
         if not lint(text, short):  # With room to spare: the code to answer by is worth more.
             return SmsContent(text=text)
-    return _sendable(text_key, short, language, wording, told=told, optional=("subject", "response"))
+    return _sendable(text_key, short, language, wording, told=told, optional=("subject", "by", "response"))
 
 
-def answer(situation: str, language: Language, wording: Wording, told: values.Values) -> SmsContent:
+def answer(
+    situation: str, language: Language, wording: Wording, told: values.Values, *, until: datetime | None = None
+) -> SmsContent:
     """Return what to say to an officer who has sent an SMS. Raise `Unsendable`.
 
-    *situation*: one of the texts below `sms.response`. *told*: `agency`, and what that text needs. The name of whoever
-    acknowledged is left out where it would keep the SMS from arriving.
+    *situation*: one of the texts below `sms.response`. *told*: `agency`, and what that text needs. *until*: how long the
+    acknowledgement stands. The name of whoever acknowledged is left out where it would keep the SMS from arriving.
     """
+    told = {**told, "until": moment.stamp(until, language) if until else ""}
     return _sendable(f"sms.response.{situation}", told["agency"], language, wording, told=told, optional=("by",))
 
 
 def _sendable(
     text_key: str, agency: str, language: Language, wording: Wording, *, told: values.Values, optional: Sequence[str]
 ) -> SmsContent:
-    """Return a text without as many of the *optional* values, first ones first, as it takes to be sendable."""
+    """Return a text without as many of the *optional* values, first ones first, as it takes to be sendable.
+
+    Before that a name is cut short, also where some providers need the room: of "Siti binti Contoh" everybody knows "Siti",
+    of "JCM-01 (Siti)" the number.
+    """
     wrong: tuple[Problem, ...] = ()
-    for left_out in range(len(optional) + 1):
-        text = wording.say(language, text_key, {**told, **dict.fromkeys(optional[:left_out], "")})
-        if not (wrong := errors(lint(text, agency))):
-            return SmsContent(text=text)
+    left = dict(told)
+    if left.get("by") and septets(wording.say(language, text_key, left)) > COMFORTABLE:
+        left["by"] = call_name(left["by"])
+    for name in ("", *optional):
+        for short in (left.get(name, "").partition(" (")[0], ""):
+            left[name] = short
+            text = wording.say(language, text_key, left)
+            if not (wrong := errors(lint(text, agency))):
+                return SmsContent(text=text)
     raise Unsendable(text_key, wrong)
+
+
+def call_name(name: str) -> str:
+    """Return what a person is called without whose child they are: "Siti" of "Siti binti Contoh"."""
+    return _WHOSE_CHILD.split(name, maxsplit=1)[0]
 
 
 class WorstCase:
@@ -93,7 +113,8 @@ class WorstCase:
         situations = {f"sms.{key(facts)}": facts for facts in _situations(marked, _NUMBER)}
         for text_key, facts in situations.items():
             for language in Language:
-                told = values.for_sms(facts, language)
+                # The name of whoever had it is left out where it does not fit.
+                told = {**values.for_sms(facts, language), "by": ""}
                 # A text that has no room for the response is the same with it.
                 for response in ("", _LONGEST_RESPONSE):
                     self._texts[language, text_key, wording.say(language, text_key, {**told, "response": response})] = (
@@ -121,11 +142,14 @@ def _situations(office: Office, number: str) -> Iterator[Facts]:
         noticed_at=_LONGEST_MOMENT,
         first_noticed_at=_LONGEST_MOMENT,
         ended_at=_LONGEST_MOMENT,
+        heard_at=_LONGEST_MOMENT,
+        until=_LONGEST_MOMENT,
     )
     for plan in Plan:
         for purpose in Purpose if plan is Plan.ESCALATION else PRINTED:
             for matter in Matter if plan is Plan.ESCALATION else sorted(ANNOUNCED):
                 yield replace(longest, plan=plan, purpose=purpose, matter=matter)
     yield replace(longest, unsteady=True)
+    yield from (replace(longest, matter=matter, by="-") for matter in Matter)
     for matter in set(Matter) - {Matter.UNREACHED}:
         yield replace(longest, purpose=Purpose.RECOVERY, matter=matter, first_noticed_at=None)

@@ -23,7 +23,11 @@ FILES = {Language.MALAY: "ms.yaml", Language.ENGLISH: "en.yaml"}
 #: Short values for the rules of an SMS that do not depend on an agency; its length is judged by
 #: `alerts.wording.sms.WorstCase`.
 _SAMPLES = {"agency": "JCM", "number": "JCM-07", "began": "1/1, 2.15 pm", "ended": "1/1, 2.15 pm"}
-_SAMPLES |= {"noticed": "1/1, 2.15 pm", "count": "3", "names": "JCM, MDC", "more": "1"}
+_SAMPLES |= dict.fromkeys(("noticed", "heard", "handed", "until"), "1/1, 2.15 pm") | {
+    "count": "3",
+    "names": "JCM, MDC",
+    "more": "1",
+}
 _RESPONSE = {"response": "12A"}
 
 

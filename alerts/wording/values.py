@@ -15,6 +15,7 @@ Values = Mapping[str, str]
 def for_sms(facts: Facts, language: Language) -> Values:
     """Return the values for an SMS: moments as "24/11, 2.15 ptg"."""
     values = {"agency": facts.office.short, "number": facts.number, "subject": subject(facts, language)}
+    values["by"] = facts.by
     values |= {name: moment.stamp(at, language) for name, at in _moments(facts).items()}
     return _on_one_line(values)
 
@@ -70,14 +71,15 @@ def _names(facts: Facts, language: Language) -> dict[str, str]:
         "agency": facts.office.short,
         "agency_name": facts.office.name,
         "subject": subject(facts, language),
+        "by": facts.by,
     }
 
 
 def _moments(facts: Facts) -> dict[str, datetime]:
     moments = {"began": facts.began_at, "noticed": facts.noticed_at}
-    if facts.ended_at is not None:
-        moments["ended"] = facts.ended_at
-    return moments
+    heard, handed = (None, facts.heard_at) if facts.handed_on else (facts.heard_at, None)
+    later = {"ended": facts.ended_at, "heard": heard, "handed": handed, "until": facts.until}
+    return moments | {name: at for name, at in later.items() if at is not None}
 
 
 def _told(

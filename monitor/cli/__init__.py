@@ -11,6 +11,7 @@ from monitor.cli import (
     correct,
     dossier,
     drill,
+    hand_on,
     incidents,
     letter,
     letters,
@@ -21,6 +22,7 @@ from monitor.cli import (
     purge,
     release,
     reload,
+    remark,
     run,
     silence,
 )
@@ -49,6 +51,8 @@ for command in (
     notices,
     oncall,
     ack,
+    hand_on,
+    remark,
     release,
     correct,
     letter,
@@ -58,7 +62,7 @@ for command in (
     purge,
 ):
     name = command.__name__.rsplit(".", 1)[-1]
-    app.command(name)(getattr(command, name))
+    app.command(name.replace("_", "-"))(getattr(command, name))
 app.add_typer(audit.app, name="audit")
 app.add_typer(letters.app, name="letters")
 app.add_typer(override.app, name="override")

@@ -8,6 +8,7 @@ import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, in_path, login_name
 from monitor.cli.service import ask
+from monitor.cli.table import clock
 
 
 def ack(
@@ -15,10 +16,17 @@ def ack(
     by: By = "",
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Acknowledge an incident: the escalation to staff stops, the announcement does not."""
+    """Acknowledge an incident: the escalation to staff stops, the announcement does not.
+
+    For a while (`acknowledge_for`, an hour): do it again, remark on it or release its announcement, and it lasts as long
+    again. Who is not heard of is reminded by SMS, and then the next of the staff are told.
+    """
     found = ask(config, "POST", f"/incidents/{in_path(incident)}/acknowledge", {"by": by or login_name()})
     if found["state"] == "resolved":
         typer.echo(f"{found['number']} is over: nothing to acknowledge.")
     else:
         # What it is about now: it may have got worse since it was read.
-        typer.echo(f"{found['number']} ({found['matter']}) is acknowledged by {found['acknowledged_by']}.")
+        until = clock(found["acknowledged_until"])
+        typer.echo(
+            f"{found['number']} ({found['matter']}) is acknowledged by {found['acknowledged_by']} until {until}."
+        )

@@ -11,6 +11,7 @@ import typer
 from alerts.documents.render import fax
 from alerts.documents.render import letter as render_letter
 from alerts.notice import Facts, Matter, Plan, Purpose
+from alerts.wording.key import FOR_STAFF
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import configuration, fail
 from monitor.config.crest import load_crest
@@ -35,9 +36,9 @@ def letter(
     """Write the letter that would go out, with this agency's data and invented times."""
     if not preview:
         fail("letters are sent by the service only; write --preview to see what one looks like", 2)
-    if purpose is Purpose.RELEASE:
+    if purpose in FOR_STAFF:
         fail(
-            "staff are asked for a release in a call: no page says it; write --purpose outage, recovery, correction or drill",
+            f"a {purpose} is told to staff by SMS or call: no page says it; write --purpose outage, recovery, correction or drill",
             2,
         )
     loaded = configuration(config)

@@ -46,6 +46,8 @@ class EscalationSettings(Section):
     """How many times all steps are gone through."""
     repeat_after: Span = timedelta(minutes=15)
     """From the last step of a round to the first of the next."""
+    acknowledge_for: Span = timedelta(hours=1)
+    """How long an acknowledgement stands after whoever gave it was last heard of; then the next step begins."""
     fallback: Slug | None = Field(default=None, examples=["pegawai-bertugas"])
     """A contact who is told in the place of a rota that has nobody on call."""
 
@@ -65,6 +67,7 @@ class EscalationSettings(Section):
             ),
             rounds=self.rounds,
             repeat_after=self.repeat_after,
+            acknowledge_for=self.acknowledge_for,
             rotas=tuple(rotas[key] for key in named),
             fallback=people[self.fallback] if self.fallback else None,
         )

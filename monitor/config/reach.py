@@ -22,6 +22,7 @@ from monitor.config.provision import Provision
 from monitor.config.rota import RotaSettings
 
 _A_DAY = timedelta(days=1)
+_SHORTEST_PROMISE = timedelta(minutes=5)
 
 #: What a letter calls somebody whose office or person has a style; "Datuk Bandar" is an office.
 _HONORIFIC = re.compile(
@@ -71,7 +72,18 @@ def check_escalation(
     if policy.repeat_after > _A_DAY:
         where = (*path, "repeat_after")
         findings.warning(where, "nobody is told again for more than a day", "repeat_after: 15m")
+    _check_promise(policy.acknowledge_for, findings, (*path, "acknowledge_for"))
     look.at_fallback(policy, (*path, "fallback"))
+
+
+def _check_promise(stands: timedelta, findings: Findings, path: Path) -> None:
+    """Note an acknowledgement that could not be prolonged in time, or that keeps everybody else from hearing."""
+    if stands < _SHORTEST_PROMISE:
+        findings.error(path, "nobody could be reminded and answer before it expires", "acknowledge_for: 1h")
+    elif stands > _A_DAY:
+        findings.warning(
+            path, "nobody else hears for more than a day of what one person has taken on", "acknowledge_for: 1h"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,10 +46,12 @@ class NotedDesk:
             self.repeated.append(heard.event_id)
         else:
             self.heard.append(heard)
-        if not heard.acknowledged:
+        if not (heard.acknowledged or heard.handed_on):
             return AckResult.NONE
         if self.over:
             return AckResult.OVER
+        if heard.handed_on:
+            return AckResult.HANDED_ON
         taken, self.acknowledged = not self.acknowledged, True
         return AckResult.TAKEN if taken else AckResult.AGAIN if self.theirs else AckResult.ALREADY
 

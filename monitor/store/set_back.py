@@ -22,7 +22,7 @@ class SqlSetBack(InTransaction):
     async def wait_from_now(self, now: datetime) -> int:
         """Let it wait from *now* on, and return how many things that were. What began in the future shows it.
 
-        A step begins its wait anew, what a gateway took or did not take is looked at now, a notice that gathers others has
+        A step begins its wait anew, an acknowledgement its time, what a gateway took or did not take is looked at now, a notice that gathers others has
         gathered enough. What was sent, and when, stays as it was written.
         """
         future = now + _TOLERANCE
@@ -35,5 +35,9 @@ class SqlSetBack(InTransaction):
         gathering = (notice.c.state == NoticeState.PENDING) & (notice.c.created_at > future)
         gather = update(notice).where(gathering, notice.c.not_before > future).values(not_before=now)
         claim = update(incident).where(incident.c.at_rest.is_(False), incident.c.owned_until > now + _NO_CLAIM)
-        done = [await self._connection.execute(each) for each in (step, look, gather, claim.values(owned_until=now))]
+        active = update(incident).where(incident.c.at_rest.is_(False))
+        heard = active.where(incident.c.heard_at > future).values(heard_at=now, reminded_at=None)
+        reminded = active.where(incident.c.reminded_at > future).values(reminded_at=now)
+        waits = (step, heard, reminded, look, gather, claim.values(owned_until=now))
+        done = [await self._connection.execute(each) for each in waits]
         return sum(result.rowcount for result in done)

@@ -207,6 +207,12 @@ incident = Table(
     Column("step_since", Moment, nullable=False),
     Column("acknowledged_at", Moment),
     Column("acknowledged_by", String(200)),
+    #: When whoever has taken it on was last heard of, and reminded that this expires; and who it was when it had.
+    Column("heard_at", Moment),
+    Column("reminded_at", Moment),
+    Column("had_by", String(200)),
+    #: Whether that person handed it on.
+    Column("handed_on", Boolean, nullable=False, server_default=false()),
     Column("released_at", Moment),
     Column("released_by", String(200)),
     Column("resolved_at", Moment),

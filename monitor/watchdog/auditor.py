@@ -60,7 +60,7 @@ class EscalationAuditor:
         policy: DeliveryPolicy | None = None,
         hush: Hush = silence_over,
     ) -> None:
-        """*hush*: as the cycle's; *brief*: whom the NOC's incident about the incident of that number tells."""
+        """*hush*: as the cycle's; *brief*: whom the NOC's incident about an incident tells, which is called that."""
         self._store = store
         self._exchange = exchange
         self._alerting = alerting
@@ -134,7 +134,7 @@ class EscalationAuditor:
                     at=now,
                     matter=Matter.UNREACHED,
                     began_at=incident.opened_at,
-                    brief=self._brief(number),
+                    brief=self._brief(f"{number} ({incident.had_by})" if incident.had_by else number),
                 )
                 await self._alerting.submit(event)
         for key in sorted(open_keys - {f"{PREFIX}{number}" for number in (*unheard, *still)}):

@@ -16,6 +16,12 @@ from monitor.web.source import Source
 from monitor.web.word import Why, Word, unreadable
 
 
+class RemarkWord(Word):
+    """Who says what."""
+
+    text: Why
+
+
 class Reason(Word):
     """Who says so, and why."""
 
@@ -39,6 +45,14 @@ def control(source: Source, *parts: APIRouter) -> FastAPI:
     @app.post("/incidents/{number}/acknowledge")
     async def acknowledge(number: str, word: Word) -> IncidentView:
         return _shown(await source.acknowledge(number, word.by), number)
+
+    @app.post("/incidents/{number}/remark")
+    async def remark(number: str, said: RemarkWord) -> IncidentView:
+        return _shown(await source.remark(number, said.by, said.text), number)
+
+    @app.post("/incidents/{number}/hand-on")
+    async def hand_on(number: str, word: Word) -> IncidentView:
+        return _shown(await source.hand_on(number, word.by), number)
 
     @app.post("/incidents/{number}/release")
     async def release(number: str, word: Word) -> IncidentView:

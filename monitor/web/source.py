@@ -59,6 +59,12 @@ class Source(Protocol):
     async def acknowledge(self, number: str, by: str) -> Incident | None:
         """Acknowledge an incident in a person's name; `None`: no such incident."""
 
+    async def remark(self, number: str, by: str, text: str) -> Incident | None:
+        """Write down what a person says about an incident; `None`: no such incident."""
+
+    async def hand_on(self, number: str, by: str) -> Incident | None:
+        """Let the next of the staff be told of an incident at once; `None`: no such incident."""
+
     async def release(self, number: str, by: str) -> Incident | None:
         """Release an incident's announcement; `None`: no such incident."""
 

@@ -220,3 +220,24 @@ async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place
             assert (await ledger.add_incident(replace(trigger(), dedup_key="other"))).number == "JCM-02"
             await ledger.add_attempt(notice.deliveries[0], "sms", AT + MINUTE, look_at=AT + 2 * MINUTE)
             assert await ledger.claim(active, "utama", AT, MINUTE)
+
+
+async def test_who_had_acknowledged_before_it_could_expire_counts_as_heard_of_at_the_upgrade(place: Place) -> None:
+    upgrade(place.url, to="0013")
+    with place.engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL timezone = 'UTC'"))
+        for row in released()["incident"]:
+            values = {k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in row.items()}
+            values |= {"state": "acknowledged", "acknowledged_by": "Siti Contoh"}
+            columns, places = ", ".join(values), ", ".join(f":{name}" for name in values)
+            connection.execute(text(f"INSERT INTO incident ({columns}) VALUES ({places})"), values)
+    before = datetime.now(UTC)
+
+    async with Database.open(place.directory, place.server) as database, SqlStore(database).transaction() as ledger:
+        (active,) = await ledger.active_incidents()
+        taken = await ledger.incident(active)
+    assert taken is not None
+    assert taken.heard_at is not None
+    assert taken.heard_at >= before
+    assert taken.acknowledged_until == taken.heard_at + timedelta(hours=1), "of a plan that says nothing of it"

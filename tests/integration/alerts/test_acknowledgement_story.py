@@ -16,9 +16,10 @@ from alerts.event import Acknowledge, Resolve
 from alerts.gateways.twilio_sms import Replies
 from alerts.incident import IncidentState
 from alerts.notice import Matter
+from monitor.lab.carrier.phone import Behaviour
 from monitor.lab.fault import CallbackFault, ReplyFault
-from tests.integration.alerts.town import Town, town_at
-from tests.unit.alerts.people import BRIEF, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger
+from tests.integration.alerts.town import MEI, Town, town_at
+from tests.unit.alerts.people import BRIEF, LONG, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger
 
 pytestmark = pytest.mark.story
 
@@ -29,7 +30,7 @@ BY_CALL = Step(after=5 * MINUTE, contacts=(SITI, RAVI), channels=(Channel.VOICE,
 
 
 def told_by(*steps: Step) -> EscalationPolicy:
-    return EscalationPolicy(steps=steps, rounds=1)
+    return EscalationPolicy(steps=steps, rounds=1, acknowledge_for=LONG)
 
 
 BOTH_BY_SMS = replace(BRIEF, escalation=told_by(BY_SMS, BY_CALL), announcement=AnnouncementPlan())
@@ -45,6 +46,7 @@ async def test_an_sms_with_its_code_ends_the_escalation_and_the_second_hears_who
     await town.ravi.gets("Balas 1A untuk sahkan")
 
     assert await town.siti.replies("1a") == "RM0 JCM: JCM-01 telah disahkan oleh Siti Contoh. Terima kasih."
+    await town.ravi.gets("RM0 JCM ICT: JCM-01 telah disahkan oleh Siti Contoh. Tuan/puan tidak perlu bertindak")
     answered = await town.ravi.replies("1A")
     assert answered == "RM0 JCM: JCM-01 telah disahkan lebih awal oleh Siti Contoh. Terima kasih."
     await town.advance(HOUR)
@@ -61,6 +63,7 @@ async def test_an_sms_that_is_brought_twice_is_thanked_once_and_one_that_comes_l
     await town.carrier.answer(town.siti.phone, "1A", ReplyFault.TWICE)
     await town.settle()
     await town.siti.gets("telah disahkan oleh Siti Contoh")
+    await town.ravi.gets("telah disahkan oleh Siti Contoh", "tidak perlu bertindak")
     town.expect_nothing_more()
 
     await town.resolve()
@@ -69,6 +72,41 @@ async def test_an_sms_that_is_brought_twice_is_thanked_once_and_one_that_comes_l
     await town.carrier.let_through()
     await town.settle()
     await town.ravi.gets("telah selesai dan tidak perlu disahkan lagi")
+
+
+async def test_whoever_was_told_hears_who_has_it_by_sms_and_nobody_else_does(town: Town) -> None:
+    mei = replace(RAVI, key="mei", name="Mei Contoh", addresses=(replace(RAVI.addresses[0], number=MEI),))
+    later = replace(BY_SMS, after=5 * MINUTE, contacts=(mei,))
+    steps = (BY_SMS, replace(BY_CALL, after=AT_ONCE, contacts=(SITI,)), later)
+    town.siti.behaves(Behaviour.NO_ANSWER)
+    await town.submit(trigger(brief=replace(BOTH_BY_SMS, escalation=told_by(*steps))))
+    await town.siti.gets("Balas 1A")
+    await town.ravi.gets("Balas 1A")
+    await town.siti.is_rung()
+    await town.ravi.replies("1A")
+
+    text = await town.siti.gets("JCM-01 telah disahkan oleh Ravi Contoh")
+    assert text == (
+        "RM0 JCM ICT: JCM-01 telah disahkan oleh Ravi Contoh. Tuan/puan tidak perlu bertindak lagi melainkan dihubungi. "
+        "Terima kasih."
+    )
+    await town.advance(HOUR)
+
+
+async def test_in_a_mass_outage_who_has_it_is_told_in_two_sms(town: Town) -> None:
+    for agency in ("JCM", "MDC", "UCM", "DCM"):
+        brief = replace(BOTH_BY_SMS, agency=agency, office=replace(OFFICE, short=agency, name=f"Agensi {agency}"))
+        await town.submit(trigger(brief=brief))
+    for person in (town.siti, town.ravi):
+        await person.gets("RM0 JCM ICT")
+    await town.advance(2 * MINUTE)
+    for person in (town.siti, town.ravi):
+        await person.gets("3 agensi")
+    await town.siti.replies("2A")
+    await town.siti.replies("1A")
+    await town.ravi.gets("MDC-01 telah disahkan oleh Siti Contoh")
+    await town.advance(2 * MINUTE)
+    await town.ravi.gets("3 insiden telah disahkan oleh Siti Contoh: JCM, UCM, DCM")
 
 
 async def test_a_stranger_is_not_answered_and_neither_is_a_guess(town: Town) -> None:
@@ -140,6 +178,7 @@ async def test_who_presses_the_key_after_somebody_else_is_told_so(town: Town) ->
 
     assert "telah disahkan oleh pegawai lain sebelum ini" in said
     assert (await town.incident()).acknowledged_by == "Puan NOC Contoh"
+    await town.siti.gets("JCM-01 telah disahkan oleh Puan NOC Contoh")
     await town.advance(2 * HOUR)
 
 
@@ -177,6 +216,8 @@ async def test_at_the_portal_or_the_command_line_it_is_taken_on_by_name_and_nobo
     assert taken is not None
     assert taken.acknowledged_by == "Puan NOC Contoh"
     await town.advance(2 * HOUR)
+    await town.siti.gets("JCM-01 telah disahkan oleh Puan NOC Contoh")
+    await town.ravi.gets("JCM-01 telah disahkan oleh Puan NOC Contoh")
     assert "disahkan lebih awal oleh Puan NOC Contoh" in await town.siti.replies("1A")
 
 
@@ -193,8 +234,11 @@ async def test_one_code_takes_on_all_that_an_sms_told_of_and_each_phone_has_its_
     assert "telah disahkan oleh Siti Contoh" in await town.siti.replies("2A")
     states = [(await town.incident(n)).state for n in (1, 2, 3)]
     assert states == [IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED, IncidentState.ACKNOWLEDGED]
+    await town.ravi.gets("MDC-01 telah disahkan oleh Siti Contoh")
     assert "telah disahkan oleh Ravi Contoh" in await town.ravi.replies("1A")
+    await town.siti.gets("JCM-01 telah disahkan oleh Ravi Contoh")
     await town.advance(2 * HOUR)
+    await town.ravi.gets("UCM-01 telah disahkan oleh Siti Contoh")
 
 
 async def test_who_says_thanks_for_one_outage_has_not_taken_on_another(town: Town) -> None:
@@ -202,6 +246,7 @@ async def test_who_says_thanks_for_one_outage_has_not_taken_on_another(town: Tow
     await town.siti.gets("RM0 JCM ICT", "Balas 1A untuk sahkan")
     await town.ravi.gets("RM0 JCM ICT")
     assert "telah disahkan oleh Siti Contoh" in await town.siti.replies("BALAS 1A")
+    await town.ravi.gets("JCM-01 telah disahkan")
     await town.advance(10 * MINUTE)
     await town.submit(
         trigger(brief=replace(BOTH_BY_SMS, agency="MDC", office=replace(OFFICE, short="MDC")), at=town.clock.now())
@@ -213,6 +258,7 @@ async def test_who_says_thanks_for_one_outage_has_not_taken_on_another(town: Tow
         assert "Jawapan tidak difahami. Balas 2A untuk sahkan MDC-01" in await town.siti.replies(thanks)
     assert (await town.incident(2)).state is IncidentState.TRIGGERED
     assert "MDC-01 telah disahkan oleh Siti Contoh" in await town.siti.replies("saya terima")
+    await town.ravi.gets("MDC-01 telah disahkan")
     await town.advance(HOUR)
 
 
@@ -254,6 +300,7 @@ async def test_without_a_port_to_the_outside_answers_are_fetched_thanked_and_end
     await town.advance(20 * SECOND)
 
     await town.siti.gets("telah disahkan oleh Siti Contoh")
+    await town.ravi.gets("telah disahkan oleh Siti Contoh")
     await town.advance(10 * MINUTE)
     assert (await town.incident()).acknowledged_by == "Siti Contoh"
     assert {n.state for n in await town.notices()} == {"delivered"}

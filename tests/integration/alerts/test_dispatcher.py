@@ -97,14 +97,15 @@ async def test_a_key_on_the_telephone_ends_the_escalation_and_is_taken_once(stat
     assert await station.dispatcher.record("voice", sitis) is AckResult.ALREADY
     assert (await station.incident()).acknowledged_by == "Ravi Contoh"
     await station.advance(timedelta(minutes=24))
-    assert (station.sms.sent, station.voice.sent) == ([OUTAGE_BY_SMS], CALLS)
+    told_who = f"taken to {SMS_SITI.number}"
+    assert (station.sms.sent, station.voice.sent) == ([OUTAGE_BY_SMS, told_who], CALLS)
     await station.advance(timedelta(hours=3))
     # Whoever has taken it on is called once more: the announcement may be released.
     assert station.voice.sent == [*CALLS, f"release to {VOICE_RAVI.number}"]
 
     await station.resolve()
     assert await station.dispatcher.record("voice", pressed) is AckResult.OVER
-    assert station.sms.sent == [OUTAGE_BY_SMS, RECOVERY_BY_SMS, f"recovery to {SMS_RAVI.number}"]
+    assert station.sms.sent == [OUTAGE_BY_SMS, told_who, RECOVERY_BY_SMS, f"recovery to {SMS_RAVI.number}"]
 
 
 async def test_one_provider_may_say_nothing_of_what_another_was_given(station: Station) -> None:

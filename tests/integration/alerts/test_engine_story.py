@@ -38,6 +38,7 @@ async def test_an_outage_is_lived_through_from_the_first_sms_to_the_last_word(ei
     await town.siti.is_called("gagal")
     await town.ravi.is_called("Penerimaan tuan atau puan telah disahkan", keys="1")
     assert (await town.incident()).acknowledged_by == "Ravi Contoh"
+    await town.siti.gets("JCM-01 telah disahkan oleh Ravi Contoh")
 
     await town.advance(10 * MINUTE)
     await town.release()
@@ -78,6 +79,7 @@ async def test_callbacks_that_come_twice_in_disorder_or_too_early_change_nothing
     await town.siti.is_called("telah disahkan", keys="1")
     await town.ravi.is_called()
     await town.advance(10 * MINUTE)
+    await town.ravi.gets("JCM-01 telah disahkan oleh Siti Contoh")
 
     assert (await states(town))[:2] == ["outage sms delivered", "outage voice delivered"]
 

@@ -18,7 +18,7 @@ from monitor.lab.carrier.phone import Behaviour
 from monitor.watchdog.auditor import EscalationAuditor
 from tests.integration.alerts.town import DESK, Town
 from tests.integration.monitor.test_escalation_auditor import noc_brief
-from tests.unit.alerts.people import BRIEF, MINISTRY, MINUTE, RAVI, SECOND, SITI, SMS_SITI, trigger
+from tests.unit.alerts.people import BRIEF, LONG, MINISTRY, MINUTE, RAVI, SECOND, SITI, SMS_SITI, trigger
 
 pytestmark = pytest.mark.story
 
@@ -28,7 +28,7 @@ PIN = "280146"
 
 
 def told_by(*steps: Step, rounds: int = 1, announcement: AnnouncementPlan | None = None) -> Brief:
-    policy = EscalationPolicy(steps=steps, rounds=rounds, repeat_after=15 * MINUTE)
+    policy = EscalationPolicy(steps=steps, rounds=rounds, repeat_after=15 * MINUTE, acknowledge_for=LONG)
     return replace(BRIEF, escalation=policy, announcement=announcement or AnnouncementPlan())
 
 
@@ -137,7 +137,7 @@ async def test_when_nobody_answers_the_noc_is_told_once_and_when_somebody_has(to
     await town.advance(15 * MINUTE)
     town.expect_nothing_more()
     await town.advance(MINUTE)
-    await town.noc.gets("RM0 PANTAU: AMARAN", "JCM-01", "tidak disahkan")
+    await town.noc.gets("RM0 PANTAU: AMARAN", "JCM-01 belum sampai, disahkan")
     await town.advance(MINUTE)
 
     assert await town.siti.replies("1A") != ""
@@ -169,6 +169,7 @@ async def test_nothing_leaves_the_house_until_a_duty_officer_says_so_by_the_port
     await town.siti.gets("AMARAN")
     await town.front.acknowledge("JCM-01", "Puan NOC Contoh")
     await town.advance(5 * HOUR)
+    await town.siti.gets("JCM-01 telah disahkan oleh Puan NOC Contoh")
     town.expect_nothing_more()
 
     await town.front.release("JCM-01", "Puan NOC Contoh")
@@ -230,6 +231,7 @@ async def test_without_a_pin_no_release_is_offered_in_a_call(town: Town) -> None
     town.ravi.presses("1")
     await town.advance(HOUR)
     calls = [await town.siti.is_called(), await town.ravi.is_called(keys="1")]
+    await town.siti.gets("JCM-01 telah disahkan oleh Ravi Contoh")
     # Ravi has taken it on, and is told that a release is waited for.
     calls.append(await town.ravi.is_called("menunggu kebenaran"))
     assert [call for call in calls if "Tekan lima" in call] == []

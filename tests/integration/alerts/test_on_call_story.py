@@ -16,7 +16,7 @@ from alerts.office_hours import OfficeHours
 from alerts.oncall import Days, Layer, Rota
 from monitor.config.window import MALAYSIA
 from tests.integration.alerts.town import DESK, MEI, NOC, Town
-from tests.unit.alerts.people import BRIEF, FAX, MINISTRY, MINUTE, RAVI, SECOND, SITI, trigger
+from tests.unit.alerts.people import BRIEF, FAX, LONG, MINISTRY, MINUTE, RAVI, SECOND, SITI, trigger
 
 pytestmark = pytest.mark.story
 
@@ -46,7 +46,7 @@ def call(after: timedelta, rota: Rota) -> Step:
 
 
 def told_by(*steps: Step, rota: Rota = DAILY, fallback: Contact | None = None) -> Brief:
-    policy = EscalationPolicy(steps=steps, rounds=1, rotas=(rota, EMPTY), fallback=fallback)
+    policy = EscalationPolicy(steps=steps, rounds=1, rotas=(rota, EMPTY), fallback=fallback, acknowledge_for=LONG)
     return replace(BRIEF, escalation=policy, announcement=AnnouncementPlan())
 
 
@@ -77,6 +77,8 @@ async def test_whoever_takes_the_duty_over_is_told_by_the_steps_that_follow(
     await person.gets("Balas 1A untuk sahkan")
 
     assert await person.replies("1A") == f"RM0 JCM: JCM-01 telah disahkan oleh {taker}. Terima kasih."
+    if person != town.siti:
+        await town.siti.gets(f"JCM-01 telah disahkan oleh {taker}")
 
 
 async def test_whoever_stands_in_for_two_hours_is_called_and_thanked_by_name(either_town: Town) -> None:

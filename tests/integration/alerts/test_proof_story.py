@@ -73,6 +73,7 @@ async def live_through_an_outage(town: Town) -> None:
     town.ravi.presses("1")
     await town.advance(5 * MINUTE)
     await town.ravi.is_called(keys="1")
+    await town.siti.gets("JCM-01 telah disahkan oleh Ravi Contoh")
     town.ravi.presses("5", f"{PIN}#", "1")
     await town.advance(25 * MINUTE)
     await town.ravi.is_called(keys=f"5{PIN}1")

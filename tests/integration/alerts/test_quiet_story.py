@@ -16,6 +16,7 @@ from monitor.lab.fault import Fault
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import (
     BRIEF,
+    LONG,
     MINISTRY,
     MINUTE,
     OFFICE,
@@ -38,7 +39,9 @@ def of(agency: str, *steps: Step, rounds: int = 1, repeat_after: timedelta = 15 
         BRIEF,
         agency=agency,
         office=replace(OFFICE, short=agency, name=f"Agensi {agency}"),
-        escalation=EscalationPolicy(steps=steps or (BY_SMS,), rounds=rounds, repeat_after=repeat_after),
+        escalation=EscalationPolicy(
+            steps=steps or (BY_SMS,), rounds=rounds, repeat_after=repeat_after, acknowledge_for=LONG
+        ),
         announcement=AnnouncementPlan(),
     )
 
@@ -266,6 +269,7 @@ async def test_a_silence_in_the_middle_of_an_escalation_stops_it_and_it_goes_on_
     town.expect_nothing_more()
     town.ravi.presses("1")
     await town.advance(5 * MINUTE)
+    await town.siti.gets("JCM-01 telah disahkan oleh Ravi Contoh")
     while town.siti.waits:
         await town.siti.is_called("gagal")
     await town.ravi.is_called(keys="1")

@@ -155,7 +155,11 @@ async def test_two_engines_that_see_the_same_outage_tell_everybody_once(pair: Pa
 
     assert await pair.station.active() == [1], "the outage is one"
     recoveries = [f"recovery to {address.number}" for address in (SMS_SITI, SMS_RAVI)]
-    assert sorted(pair.station.sms.sent) == [f"outage to {SMS_SITI.number}", *recoveries]
+    assert sorted(pair.station.sms.sent) == [
+        f"outage to {SMS_SITI.number}",
+        *recoveries,
+        f"taken to {SMS_RAVI.number}",
+    ]
     assert sorted(pair.station.voice.sent) == [f"outage to {a.number}" for a in (VOICE_SITI, VOICE_RAVI)]
     assert [call.split()[0] for call in pair.station.calls].count("find") == 0
     assert len(pair.station.fax.orders) == 2, "the outage and the recovery"

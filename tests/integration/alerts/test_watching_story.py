@@ -141,6 +141,12 @@ async def vigil(town: Town, name: str, database: Database | None = None) -> Asyn
         await watchdog._close()
 
 
+async def hears_who_has_it(town: Town) -> None:
+    """Expect an SMS to whoever of the two pressed the key second."""
+    (second,) = (person for person in (town.siti, town.ravi) if person.waits)
+    await second.gets("JCM-01 telah disahkan oleh")
+
+
 async def test_when_the_store_is_away_for_ten_minutes_the_noc_is_rung_from_a_file_and_told_when_it_is_over(
     town: Town,
 ) -> None:
@@ -173,6 +179,7 @@ async def test_when_the_store_is_away_for_ten_minutes_the_noc_is_rung_from_a_fil
         await town.noc.gets("SELESAI. Pantau berfungsi semula")
         await town.siti.is_called("gagal")
         await town.ravi.is_called("gagal")
+        await hears_who_has_it(town)
         watching.beats_since()
         await town.advance(3 * MINUTE)
         assert watching.beats_since() == 3
@@ -212,6 +219,7 @@ async def test_the_heartbeat_stops_when_a_step_is_overdue_and_goes_on_when_it_is
         await town.settle()
         await town.siti.is_called("gagal")
         await town.ravi.is_called("gagal")
+        await hears_who_has_it(town)
         await town.advance(2 * MINUTE)
         assert town.value("pantau_escalation_overdue_seconds") == 0
         assert watching.beats_since() == 2

@@ -15,7 +15,7 @@ from alerts.announcement import Announce, announce
 from alerts.auditor import GATHERING, GRACE, Examination, Lapse, Overdue, Unheard, deserves_own_incident, examine
 from alerts.calendar import Calendar
 from alerts.channel import Channel
-from alerts.conclusion import TellRecovery, conclude
+from alerts.conclusion import Tell, conclude
 from alerts.delivery import AttemptState, Notice, NoticeState
 from alerts.escalation import StartStep, WaitUntil, escalate
 from alerts.event import Acknowledge, Release, Resolve
@@ -86,6 +86,18 @@ def test_what_was_acknowledged_or_is_over_has_no_step_due() -> None:
     later = T0 + timedelta(hours=5)
     for event in (Acknowledge(incident_id=1, at=T0, by="Siti"), Resolve(dedup_key="JCM", at=later, ended_at=later)):
         assert lapses(apply(incident(), event), (), later) == []
+
+
+def test_an_acknowledgement_that_has_expired_and_is_not_gone_on_from_is_overdue() -> None:
+    brief = replace(BRIEF, escalation=replace(BRIEF.escalation, acknowledge_for=timedelta(hours=1)))
+    taken = apply(incident(brief=brief), Acknowledge(incident_id=1, at=T0, by="Siti"))
+    end = T0 + timedelta(hours=1)
+    assert lapses(taken, (), end + GRACE) == []
+    assert lapses(taken, (), end + GRACE + SECOND) == [(Lapse.STEP, end)]
+    # Whoever was reminded late has their time.
+    late = replace(taken, reminded_at=end + GRACE)
+    assert lapses(late, (), end + 10 * MINUTE + 2 * GRACE) == []
+    assert lapses(late, (), end + 10 * MINUTE + 2 * GRACE + SECOND) == [(Lapse.STEP, end + GRACE + 10 * MINUTE)]
 
 
 def test_what_somebody_wants_quiet_is_not_overdue() -> None:
@@ -220,7 +232,7 @@ def test_whoever_was_told_of_an_outage_and_not_of_its_end_is_owed_that() -> None
     assert lapses(over, [notice], late - SECOND) == []
     assert lapses(over, [notice], late) == [(Lapse.RECOVERY, T0 + MINUTE)]
 
-    (recovery,) = [c for c in conclude(over, [notice], late) if isinstance(c, TellRecovery)]
+    (recovery,) = [c for c in conclude(over, [notice], late) if isinstance(c, Tell)]
     assert lapses(over, [notice, written(recovery.draft, 9, NoticeState.SENT)], late) == []
 
 
@@ -232,7 +244,7 @@ def test_an_office_that_is_told_of_the_end_by_fax_is_still_owed_the_letter() -> 
     made = [tried(notice, attempt(AttemptState.SENT)) for notice in made]
     over = apply(released, Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE))
     late = T0 + MINUTE + GATHERING + GRACE + SECOND
-    fax, letter = [written(c.draft, 9) for c in conclude(over, made, late) if isinstance(c, TellRecovery)]
+    fax, letter = [written(c.draft, 9) for c in conclude(over, made, late) if isinstance(c, Tell)]
 
     assert [lapse for lapse, _ in lapses(over, [*made, fax], late) if lapse is Lapse.RECOVERY] == [Lapse.RECOVERY]
     assert [lapse for lapse, _ in lapses(over, [*made, fax, letter], late) if lapse is Lapse.RECOVERY] == []

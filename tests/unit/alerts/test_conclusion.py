@@ -10,12 +10,12 @@ import pytest
 
 from alerts.announcement import Announce, announce
 from alerts.channel import Channel
-from alerts.conclusion import Cancel, Conclusion, GiveUp, TakeBack, TellRecovery, conclude, contact_of
+from alerts.conclusion import NEWS_FOR, Cancel, Conclusion, GiveUp, TakeBack, Tell, conclude, contact_of
 from alerts.delivery import SETTLED, AttemptState, Draft, Notice, NoticeState
 from alerts.escalation import StartStep, escalate
 from alerts.event import Acknowledge, Release, Resolve, Trigger
 from alerts.gateway import ErrorClass
-from alerts.incident import Incident, IncidentState, apply
+from alerts.incident import Incident, IncidentState, Position, apply
 from alerts.notice import Matter, Plan, Purpose
 from tests.unit.alerts.people import (
     BRIEF,
@@ -71,7 +71,7 @@ def concluded(of: Incident, *notices: Notice, now: datetime = NOW) -> list[Concl
 
 
 def recoveries(conclusions: Sequence[Conclusion]) -> list[Draft]:
-    return [c.draft for c in conclusions if isinstance(c, TellRecovery)]
+    return [c.draft for c in conclusions if isinstance(c, Tell)]
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -286,3 +286,44 @@ def test_a_contact_is_found_in_the_frozen_policy_or_not_at_all() -> None:
     assert found is not None
     assert found.name == "Ravi Contoh"
     assert contact_of(OVER, "kementerian") is None
+
+
+# -- who has it ------------------------------------------------------------------------------------------------------
+
+TO_BOTH = replace(
+    BRIEF, escalation=replace(BRIEF.escalation, steps=(replace(BRIEF.escalation.steps[1], after=T0 - T0),))
+)
+
+
+def both_told(state: AttemptState = AttemptState.DELIVERED) -> list[Notice]:
+    decision = escalate(incident(brief=TO_BOTH), [], T0)
+    assert isinstance(decision, StartStep)
+    return [notice(d, state, NoticeState.DELIVERED, n) for n, d in enumerate(decision.drafts, 1)]
+
+
+def taken(by: str) -> Incident:
+    return apply(incident(brief=TO_BOTH), replace(ACKNOWLEDGE, by=by))
+
+
+@pytest.mark.parametrize(
+    ("by", "told"),
+    [("Siti Contoh", ["ravi"]), ("ravi", ["siti"]), ("Siti Contoh (konsol-noc)", ["ravi"]), ("NOC", ["siti", "ravi"])],
+)
+def test_who_was_told_hears_who_has_it_and_who_has_it_does_not(by: str, told: list[str]) -> None:
+    drafts = recoveries(concluded(taken(by), *both_told()))
+    assert [draft.person for draft in drafts] == told
+    assert {(d.purpose, d.facts.by, d.addresses[0].channel) for d in drafts} == {(Purpose.TAKEN, by, Channel.SMS)}
+    assert len({draft.key for draft in drafts}) == len(told)
+
+
+def test_who_was_not_told_does_not_hear_who_has_it_nor_once_it_is_no_news() -> None:
+    assert recoveries(concluded(taken("NOC"), *both_told(AttemptState.FAILED))) == []
+    assert recoveries(concluded(taken("NOC"), *both_told(), now=NOW + NEWS_FOR)) == []
+    assert recoveries(concluded(replace(taken("NOC"), position=Position(wave=1, since=T0)), *both_told())) == []
+
+
+def test_that_somebody_has_it_is_not_told_once_nobody_has_or_it_is_over() -> None:
+    (draft, _) = recoveries(concluded(taken("NOC"), *both_told()))
+    waiting = written(draft, 9)
+    assert concluded(taken("NOC"), waiting) == []
+    assert concluded(apply(taken("NOC"), RESOLVE), waiting) == [Cancel(waiting)]

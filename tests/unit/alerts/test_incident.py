@@ -7,22 +7,27 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from alerts.event import Acknowledge, Correct, Event, Release, Resolve
+from alerts.event import AUTOMATIC, Acknowledge, Correct, Event, Expire, HandOn, Release, Remark, Resolve
 from alerts.incident import CORRECTABLE_FOR, TRANSITIONS, Incident, IncidentState, apply, is_the_false_alarm
 from alerts.notice import Cause, Matter
-from tests.unit.alerts.people import MINUTE, T0, incident, trigger
+from tests.unit.alerts.people import BRIEF, MINUTE, T0, incident, trigger
 
 ACKNOWLEDGE = Acknowledge(incident_id=1, at=T0 + MINUTE, by="Siti Contoh")
 RESOLVE = Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE)
 RELEASE = Release(incident_id=1, at=T0 + MINUTE, by="Ravi Contoh")
 CORRECT = Correct(incident_id=1, at=T0 + MINUTE, by="Siti Contoh", why="rujukan silap")
 
+REMARK = Remark(incident_id=1, at=T0 + MINUTE, by="Siti Contoh", text="cakera diganti")
+EXPIRE = Expire(incident_id=1, at=T0 + MINUTE)
+HAND_ON = HandOn(incident_id=1, at=T0 + MINUTE, by="Siti Contoh")
+EVENTS = (trigger(), ACKNOWLEDGE, REMARK, HAND_ON, EXPIRE, RESOLVE, RELEASE, CORRECT)
+
 
 def in_state(state: IncidentState) -> Incident:
     return replace(incident(), state=state)
 
 
-@pytest.mark.parametrize("event", [trigger(), ACKNOWLEDGE, RESOLVE, RELEASE, CORRECT], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("event", EVENTS, ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("state", IncidentState)
 def test_every_pair_of_state_and_event_does_what_the_table_says(state: IncidentState, event: Event) -> None:
     after = apply(in_state(state), event)
@@ -33,7 +38,7 @@ def test_every_pair_of_state_and_event_does_what_the_table_says(state: IncidentS
 def test_nothing_but_a_correction_touches_a_resolved_incident() -> None:
     over = in_state(IncidentState.RESOLVED)
 
-    assert all(apply(over, event) is over for event in (trigger(), ACKNOWLEDGE, RESOLVE, RELEASE))
+    assert all(apply(over, event) is over for event in EVENTS if event is not CORRECT)
 
 
 def test_the_first_to_acknowledge_is_the_one_who_did() -> None:
@@ -41,6 +46,72 @@ def test_the_first_to_acknowledge_is_the_one_who_did() -> None:
 
     assert apply(once, replace(ACKNOWLEDGE, by="Ravi Contoh")) is once
     assert once.acknowledged_by == "Siti Contoh"
+
+
+def until(of: Incident) -> timedelta | None:
+    """Return how long after `T0` the acknowledgement of *of* stands."""
+    return None if of.acknowledged_until is None else of.acknowledged_until - T0
+
+
+AN_HOUR = replace(BRIEF, escalation=replace(BRIEF.escalation, acknowledge_for=timedelta(hours=1)))
+TAKEN = apply(incident(brief=AN_HOUR), ACKNOWLEDGE)
+LATER = T0 + 30 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("event", "minutes"),
+    [
+        (replace(ACKNOWLEDGE, at=LATER), 90),
+        (replace(REMARK, at=LATER), 90),
+        (replace(REMARK, at=LATER, by="Ravi Contoh"), 90),
+        (replace(RELEASE, at=LATER), 90),
+        (replace(RELEASE, at=LATER, by=AUTOMATIC), 61),
+        (replace(ACKNOWLEDGE, at=LATER, by="Ravi Contoh"), 61),
+        (replace(ACKNOWLEDGE, at=T0 + 2 * MINUTE), 62),
+        (replace(ACKNOWLEDGE, at=T0 + 2 * MINUTE - timedelta(seconds=1)), 61),
+        (trigger(Matter.BOTH, LATER), 61),
+    ],
+    ids=[
+        *("said again", "a remark", "of a colleague", "a release", "by itself", "another's word"),
+        *("a minute later", "a machine that answers at once", "more of the same"),
+    ],
+)
+def test_an_acknowledgement_stands_for_its_time_after_anything_is_heard(event: Event, minutes: int) -> None:
+    reminded = replace(TAKEN, reminded_at=T0 + 20 * MINUTE)
+    assert until(apply(TAKEN, event)) == minutes * MINUTE
+    after = apply(reminded, event)
+    assert (after.reminded_at is None) is (after.heard_at != TAKEN.heard_at), "a new promise has a reminder of its own"
+
+
+def test_who_has_it_and_who_had_it_are_told_apart() -> None:
+    assert until(incident()) is None
+    gone = apply(TAKEN, EXPIRE)
+    assert (gone.acknowledged_by, gone.acknowledged_at, until(gone)) == (None, None, None)
+    assert (gone.had_by, gone.heard_at) == ("Siti Contoh", T0 + MINUTE)
+    again = apply(gone, replace(ACKNOWLEDGE, at=LATER, by="Ravi Contoh"))
+    assert (again.acknowledged_by, again.had_by, until(again)) == ("Ravi Contoh", None, 90 * MINUTE)
+    assert until(apply(TAKEN, RESOLVE)) is None
+    assert not gone.handed_on
+
+
+@pytest.mark.parametrize(
+    "before", [TAKEN, incident(brief=AN_HOUR), apply(TAKEN, EXPIRE)], ids=["had", "told", "expired"]
+)
+def test_what_is_handed_on_nobody_has(before: Incident) -> None:
+    after = apply(before, replace(HAND_ON, at=LATER, by="Puan NOC Contoh"))
+    assert (after.state, after.acknowledged_by, until(after)) == (IncidentState.TRIGGERED, None, None)
+    assert (after.had_by, after.handed_on, after.heard_at) == ("Puan NOC Contoh", True, LATER)
+    said = replace(HAND_ON, at=LATER + MINUTE, by="Puan NOC Contoh")
+    assert apply(after, replace(said, at=LATER + timedelta(seconds=59))) is after, "a key that is brought twice"
+    assert apply(after, said).heard_at == LATER + MINUTE
+    assert apply(after, replace(said, at=LATER, by="Siti Contoh")).had_by == "Siti Contoh"
+    again = apply(after, replace(ACKNOWLEDGE, at=LATER))
+    assert (again.acknowledged_by, again.had_by, again.handed_on) == ("Siti Contoh", None, False)
+
+
+def test_what_gets_worse_was_handed_on_by_nobody() -> None:
+    worse = apply(apply(apply(incident(Matter.DEGRADED), ACKNOWLEDGE), EXPIRE), trigger(Matter.BOTH, LATER))
+    assert (worse.had_by, worse.heard_at) == (None, None)
 
 
 def test_slowness_that_becomes_an_outage_is_told_anew_even_if_the_slowness_was_acknowledged() -> None:

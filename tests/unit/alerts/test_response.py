@@ -9,13 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.response import Accepts, Meaning, Starts, Stops, Unclear, printed, understand
+from alerts.response import Accepts, HandsOn, Meaning, Starts, Stops, Unclear, printed, understand
 
 #: The headings of docs/sms-replies.md.
 MEANINGS: dict[str, Meaning] = {
     "Takes on 1A": Accepts(code=1),
     "Takes on JCM-01": Accepts(number="JCM-01"),
     "Takes on what waits": Accepts(),
+    "Hands on 1A": HandsOn(code=1),
+    "Hands on JCM-01": HandsOn(number="JCM-01"),
+    "Hands on what is theirs": HandsOn(),
     "Unclear": Unclear(),
     "Wants no more SMS": Stops(),
     "Wants SMS again": Starts(),

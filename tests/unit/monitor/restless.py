@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from alerts.conclusion import TellRecovery, conclude
+from alerts.conclusion import Tell, conclude
 from alerts.delivery import AttemptState, Notice, NoticeState
 from alerts.escalation import StartStep, escalate
 from alerts.event import Acknowledge, Resolve, Trigger
@@ -123,7 +123,7 @@ class Officer:
             incident = apply(incident, Acknowledge(incident_id=incident.id, at=now, by="Siti Contoh"))
         said = {notice.key for notice in notices}
         for conclusion in [*conclude(incident, notices, now)]:
-            if isinstance(conclusion, TellRecovery) and conclusion.draft.key not in said:
+            if isinstance(conclusion, Tell) and conclusion.draft.key not in said:
                 notices.append(_told(written(conclusion.draft)))
         return incident
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from alerts.notice import Facts, Matter, Office, Plan, Purpose
+from alerts.wording.key import FOR_STAFF
 from alerts.wording.texts import load
 
 #: Tuesday, 24 November 2026, 2.15 petang.
@@ -22,6 +23,8 @@ OUTAGE = Facts(
     noticed_at=BEGAN + timedelta(minutes=30),
     first_noticed_at=BEGAN + timedelta(minutes=30),
     ended_at=BEGAN + timedelta(hours=3, minutes=25),
+    heard_at=BEGAN + timedelta(minutes=40),
+    until=BEGAN + timedelta(minutes=100),
 )
 
 
@@ -29,10 +32,14 @@ def situations(facts: Facts = OUTAGE) -> list[Facts]:
     """Return *facts* in every plan, purpose and matter that there is, and as what was over before it could be told."""
     announced = set(Matter) - {Matter.DEGRADED, Matter.OWN_FAULT, Matter.UNREACHED}
     belated = replace(facts, plan=Plan.ESCALATION, purpose=Purpose.RECOVERY, first_noticed_at=None)
-    return [replace(belated, matter=matter) for matter in Matter if matter is not Matter.UNREACHED] + [
-        replace(facts, plan=plan, purpose=purpose, matter=matter)
-        for plan in Plan
-        for purpose in Purpose
-        for matter in Matter
-        if plan is Plan.ESCALATION or (matter in announced and purpose is not Purpose.RELEASE)
-    ]
+    return (
+        [replace(belated, matter=matter) for matter in Matter if matter is not Matter.UNREACHED]
+        + [
+            replace(facts, plan=plan, purpose=purpose, matter=matter)
+            for plan in Plan
+            for purpose in Purpose
+            for matter in Matter
+            if plan is Plan.ESCALATION or (matter in announced and purpose not in FOR_STAFF)
+        ]
+        + [replace(facts, plan=Plan.ESCALATION, matter=matter, by="Siti binti Contoh") for matter in Matter]
+    )

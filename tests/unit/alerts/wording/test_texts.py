@@ -158,8 +158,17 @@ def test_every_placeholder_a_text_may_use_has_a_value(plan: Plan) -> None:
         # tests/unit/alerts/wording/test_lifeline.py composes every one of them.
         "lifeline": {"whose", *for_sms(facts, Language.MALAY), *for_call(facts, Language.MALAY)},
     }
-    given["bundle"] = {"response", *bundle.for_sms([facts], Language.MALAY, ["JCM"], 1)}
-    given["bundle"] |= set(bundle.for_call([facts], Language.MALAY))
+    # What was handed on tells when instead of since when nobody is heard of.
+    handed = replace(facts, handed_on=True)
+    given["sms"] |= set(for_sms(handed, Language.MALAY))
+    given["call"] |= set(for_call(handed, Language.MALAY))
+    given["page"] |= set(for_page(handed, Language.MALAY))
+    given["bundle"] = {"response", "by", *bundle.for_sms([facts], Language.MALAY, ["JCM"], 1)}
+    for each in (facts, handed):
+        given["bundle"] |= {
+            *bundle.for_sms([each], Language.MALAY, ["JCM"], 1),
+            *bundle.for_call([each], Language.MALAY),
+        }
     phrases = {"scope", "instruction", "warning", "enquiries", "channels", "you", "reference"}
     for key, need in NEEDS.items():
         kind = key.partition(".")[0]

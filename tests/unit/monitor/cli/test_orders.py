@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from alerts.delivery import NoticeState
-from alerts.event import Resolve
+from alerts.event import Acknowledge, Expire, Resolve
 from alerts.incident import Incident, apply
 from alerts.notice import Matter
 from alerts.store import StoreAway
@@ -30,6 +30,8 @@ COMMANDS = [
     ("incidents",),
     ("notices",),
     ("ack", "JCM-01"),
+    ("remark", "JCM-01", "cakera diganti"),
+    ("hand-on", "JCM-01"),
     ("release", "JCM-01"),
     ("correct", "JCM-01", "--why", "silap"),
     ("letters", "list"),
@@ -162,7 +164,38 @@ async def test_a_person_takes_an_incident_on(office: Office, number: str) -> Non
     async with office.open(Service()):
         code, said = await office.ask("ack", number, "--by", "Siti Contoh")
 
-    assert (code, said) == (0, "JCM-01 (both) is acknowledged by Siti Contoh.\n")
+    assert (code, said) == (0, "JCM-01 (both) is acknowledged by Siti Contoh until 01/12 14:15:00.\n")
+
+
+async def test_a_person_says_what_is_being_done_and_has_it_for_longer(office: Office) -> None:
+    service = Service()
+    async with office.open(service):
+        assert await office.ask("remark", "JCM-01", "cakera diganti") == (0, "JCM-01: written down.\n")
+        await office.ask("ack", "JCM-01", "--by", "Siti Contoh")
+        code, said = await office.ask("remark", "jcm-01", "cakera diganti", "--by", "Ravi Contoh")
+        _, listed = await office.ask("incidents")
+
+    assert (code, said) == (0, "JCM-01: written down. Siti Contoh has it until 01/12 14:15:00.\n")
+    assert "Siti Contoh until 01/12 14:15:00" in listed
+
+
+async def test_a_person_hands_an_incident_on(office: Office) -> None:
+    async with office.open(Service()):
+        code, said = await office.ask("hand-on", "JCM-01", "--by", "Siti Contoh")
+        _, listed = await office.ask("incidents")
+    assert (code, said) == (0, "JCM-01 is handed on by Siti Contoh; the next of the staff are told.\n")
+    assert "handed on: Siti Contoh" in listed
+    over = apply(incident(), Resolve(dedup_key="JCM", at=T0, ended_at=T0))
+    async with office.open(Service(incident=over)):
+        assert await office.ask("hand-on", "JCM-01") == (0, "JCM-01 is over: nothing to hand on.\n")
+
+
+async def test_who_had_it_until_it_expired_is_listed(office: Office) -> None:
+    expired = apply(
+        apply(incident(), Acknowledge(incident_id=1, at=T0, by="Siti Contoh")), Expire(incident_id=1, at=T0)
+    )
+    async with office.open(Service(incident=expired)):
+        assert "expired: Siti Contoh" in (await office.ask("incidents"))[1]
 
 
 async def test_who_says_nothing_else_is_taken_for_who_is_signed_in(office: Office) -> None:

@@ -30,6 +30,20 @@ MISTAKES = [
         ),
     ),
     (
+        ("jabatan", "escalation:\n", "escalation:\n  acknowledge_for: 4m\n"),
+        (
+            f"{_AGENCY}:24: escalation.acknowledge_for: nobody could be reminded and answer before it expires; "
+            "write instead: acknowledge_for: 1h"
+        ),
+    ),
+    (
+        ("jabatan", "escalation:\n", "escalation:\n  acknowledge_for: 2d\n"),
+        (
+            f"{_AGENCY}:24: warning: escalation.acknowledge_for: nobody else hears for more than a day of what one person "
+            "has taken on; write instead: acknowledge_for: 1h"
+        ),
+    ),
+    (
         (
             "jabatan",
             "contacts: [rahim], channels: [sms]",

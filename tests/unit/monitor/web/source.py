@@ -12,7 +12,7 @@ import httpx
 
 from alerts.announcement import Announce, announce
 from alerts.delivery import Draft, NoticeState
-from alerts.event import Acknowledge, Correct, Release
+from alerts.event import Acknowledge, Correct, HandOn, Release, Remark
 from alerts.gateway import Answer, Content, Incoming, SmsContent
 from alerts.incident import Incident, apply
 from alerts.notice import Addressee, Purpose
@@ -151,6 +151,12 @@ class Service:
     async def acknowledge(self, number: str, by: str) -> Incident | None:
         return self._order(number, Acknowledge(incident_id=1, at=T0, by=by))
 
+    async def remark(self, number: str, by: str, text: str) -> Incident | None:
+        return self._order(number, Remark(incident_id=1, at=T0, by=by, text=text))
+
+    async def hand_on(self, number: str, by: str) -> Incident | None:
+        return self._order(number, HandOn(incident_id=1, at=T0, by=by))
+
     async def release(self, number: str, by: str) -> Incident | None:
         return self._order(number, Release(incident_id=1, at=T0, by=by))
 
@@ -160,7 +166,7 @@ class Service:
     async def correct(self, number: str, by: str, why: str) -> Incident | None:
         return self._order(number, Correct(incident_id=1, at=T0, by=by, why=why))
 
-    def _order(self, number: str, event: Acknowledge | Release | Correct) -> Incident | None:
+    def _order(self, number: str, event: Acknowledge | Remark | HandOn | Release | Correct) -> Incident | None:
         if number != self.incident.number:
             return None
         self.incident = apply(self.incident, event)
