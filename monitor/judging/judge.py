@@ -242,12 +242,8 @@ class Judge:
         if subject is None:
             return
         for run in tuple(subject.recent):
-            result = run.result
-            if run.token_id == token_id and result is not None and _may_still_come(result):
-                phases = {**result.phases, Phase.TRANSIT: transit}
-                slow = replace(result, outcome=Outcome.DELIVERED, failure=None, phases=phases)
-                # What was held against the agency stays so, as slowness; what was not is weighed again.
-                subject.replace(run, Graded.of(slow, Grade.SLOW if run.grade is Grade.BAD else run.grade))
+            if run.token_id == token_id and _may_still_come(run):
+                subject.replace(run, _having_come(run, transit))
         self._weigh_pending(now, route_name)
 
     def _hear(self, now: datetime) -> None:
@@ -480,10 +476,23 @@ def _pending_runs(route: WatchedRoute, subject: Subject) -> Sequence[PendingRun]
     ]
 
 
-def _may_still_come(result: ProbeResult) -> bool:
+def _may_still_come(run: Graded) -> bool:
     """Whether a message was given up of which nothing was heard."""
-    unanswered = result.uncertain and result.failure is not None and result.failure.phase is Phase.DATA
-    return result.outcome is Outcome.LOST or unanswered
+    if run.outcome is Outcome.LOST:
+        return True
+    result = run.result
+    return result is not None and result.uncertain and result.failure is not None and result.failure.phase is Phase.DATA
+
+
+def _having_come(run: Graded, transit: timedelta) -> Graded:
+    """Return what is remembered of *run* once its message has come after all; of one from before a restart, too."""
+    result = run.result
+    if result is not None:
+        phases = {**result.phases, Phase.TRANSIT: transit}
+        result = replace(result, outcome=Outcome.DELIVERED, failure=None, phases=phases)
+    # What was held against the agency stays so, as slowness; what was not is weighed again.
+    grade = Grade.SLOW if run.grade is Grade.BAD else run.grade
+    return replace(run, outcome=Outcome.DELIVERED, grade=grade, result=result)
 
 
 def _proof_within(route: WatchedRoute) -> timedelta:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from monitor.judging.health import Health, HealthPolicy
+from monitor.judging.health import Grade, Health, HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.judging.subject import Graded
+from monitor.probing.route import Direction
 from tests.unit.monitor.trial import LOSES, MINUTE, REFUSED, Fault, World, world
 
 #: As the store has them: what was written last of each route.
@@ -17,7 +19,9 @@ Store = dict[str, tuple[Graded, ...]]
 
 def restarted(here: World, stored: Store, *, away: timedelta = timedelta(0)) -> World:
     """Return the same world with a judge that knows what the store says, *away* later."""
-    stored |= here.judge.other_streaks()
+    # Of a run, the store keeps no more than it was graded by.
+    others = here.judge.other_streaks()
+    stored |= {name: tuple(replace(run, result=None) for run in runs) for name, runs in others.items()}
     here.now += away
     after = Judge(here.routes, HealthPolicy())
     after.restore(here.judge.healths())
@@ -77,3 +81,18 @@ def test_another_look_is_wanted_soon_by_what_had_failed_before() -> None:
     here.rounds(1)
     judge = restarted(here, stored).judge
     assert all(judge.is_suspicious(name) for name in judge.routes if name.startswith("JCM/"))
+
+
+@pytest.mark.blind
+def test_mail_that_comes_after_a_restart_was_slow_and_not_lost() -> None:
+    here, stored = world("JCM").rounds(3), Store()
+    here.faults["JCM/utama"] = LOSES
+    here.rounds(2)
+    outside = {name for name in here.judge.routes if name.startswith("JCM/outbound")}
+    tokens = {name: here.judge._subjects[name].recent[-1].token_id for name in outside}
+    judge = restarted(here, stored).judge
+    for name, token in tokens.items():
+        judge.came_late(name, token, 20 * MINUTE, here.now)
+    assert all(judge._subjects[name].grades()[-1] is Grade.SLOW for name in outside)
+    here.rounds(1)
+    assert here.judge.directions("JCM")[Direction.OUTBOUND] is not Health.DOWN
