@@ -68,7 +68,7 @@ def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> It
     unheard = over and incident.corrected_at is None and not _may_have_heard(incident, notices)
     told: set[str] = set()
     for notice in notices:
-        if not _is_concluded(incident, notice):
+        if not is_concluded(incident, notice):
             continue
         last = decisive(notice)
         if notice.state not in SETTLED:
@@ -111,7 +111,8 @@ def _was_to_be_told(notice: Notice) -> bool:
     )
 
 
-def _is_concluded(incident: Incident, notice: Notice) -> bool:
+def is_concluded(incident: Incident, notice: Notice) -> bool:
+    """Whether *notice* is no longer needed by an incident that was acknowledged or is over."""
     match notice.purpose:
         case Purpose.OUTAGE:
             return not incident.is_open or notice.plan is Plan.ESCALATION
@@ -149,7 +150,7 @@ def _last_word(incident: Incident, notice: Notice, notices: Sequence[Notice], no
         expires_at = expiry(notice.addresses[0], now)
     if not addresses:
         return None
-    first_noticed_at = notice.created_at if notice.was_told else None
+    first_noticed_at = notice.created_at if _is_known(notice) else None
     told = facts(incident, notice.plan, purpose, now, first_noticed_at=first_noticed_at)
     if notice.plan is Plan.ANNOUNCEMENT:
         told = replace(told, enclosure=1 + _sent_before(notice, purpose, notices))
@@ -193,6 +194,11 @@ def _sent_before(notice: Notice, purpose: Purpose, notices: Sequence[Notice]) ->
     """Return how many notices an office outside has had on a channel before this one, whose own may be among them."""
     same = (n for n in notices if n.plan is notice.plan and n.person == notice.person and n.channel is notice.channel)
     return sum(n.purpose is not purpose for n in same)
+
+
+def _is_known(notice: Notice) -> bool:
+    """Whether the reader is to be reminded of *notice*: a page never cites one that may not have arrived."""
+    return notice.has_arrived if notice.plan is Plan.ANNOUNCEMENT else notice.was_told
 
 
 def _staff_addresses(incident: Incident, notice: Notice) -> tuple[Address, ...]:

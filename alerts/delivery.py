@@ -194,6 +194,12 @@ class Notice:
         return any(a.state in LEFT or a.code == NO_KEY for d in self.deliveries for a in d.attempts)
 
     @property
+    def has_arrived(self) -> bool:
+        """Whether it is known to have arrived, as far as its channel can tell: of a letter, that it was posted."""
+        arrived = {AttemptState.DELIVERED, AttemptState.SENT if self.channel is Channel.LETTER else None}
+        return any(a.state in arrived for d in self.deliveries for a in d.attempts)
+
+    @property
     def last_attempt(self) -> Attempt | None:
         """The attempt that decides how the notice stands."""
         return self.deliveries[-1].attempts[-1] if self.deliveries and self.deliveries[-1].attempts else None

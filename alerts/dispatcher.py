@@ -30,6 +30,7 @@ from alerts.intake import take_in, take_report
 from alerts.move import DeliveryPolicy
 from alerts.observer import Observer
 from alerts.paper import Handling, LetterStep
+from alerts.settling import Settlement, settle
 from alerts.silence import Hush, silence_over
 from alerts.store import Entry, Store, StoreAway
 from alerts.together import Together
@@ -142,6 +143,15 @@ class Dispatcher:
                 )
             )
         self.stir(*notice.incident_ids)
+        return None
+
+    async def settle(self, settlement: Settlement) -> str | None:
+        """Take in what a person says became of a notice; return why that cannot be said, or `None`."""
+        async with self._store.transaction() as ledger:
+            concerned = await settle(ledger, settlement)
+        if isinstance(concerned, str):
+            return concerned
+        self.stir(*concerned)
         return None
 
     async def content(self, reference: str) -> Content | None:

@@ -144,7 +144,8 @@ class Facts:
     began_at: datetime
     #: When this notice was decided on (aware UTC); printed as the date of a page.
     noticed_at: datetime
-    #: Date of the notice that a recovery or correction refers to; `None`: none had left when it was over.
+    #: Date of the notice that a recovery or correction refers to; `None`: none had left for staff when it was over, or it
+    #: may not have arrived outside.
     first_noticed_at: datetime | None = None
     ended_at: datetime | None = None
     #: Which of the notices about the incident this is to an office outside, from 1: a page's reference ends with it, so

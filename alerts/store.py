@@ -181,6 +181,9 @@ class Ledger(Protocol):
 
     async def settle(self, notice_id: int, state: NoticeState) -> None: ...
 
+    async def reopen_notice(self, notice_id: int, expires_at: datetime) -> None:
+        """Let a settled notice be sent again, until then."""
+
     async def add_delivery(self, notice_id: int, address: Address) -> Delivery: ...
 
     async def add_attempt(

@@ -14,6 +14,7 @@ from alerts.event import Acknowledge, Correct, HandOn, Release, Remark
 from alerts.exchange import Exchange
 from alerts.gateway import Answer, Content, Desk, Incoming, Refused
 from alerts.incident import Incident
+from alerts.settling import Ruling, Settlement
 from monitor.config.problem import Problem
 from monitor.lines import callback_base
 from monitor.metrics import REFUSALS, Metrics
@@ -167,6 +168,11 @@ class Front:
         if found is None:
             return None
         return await self._dispatcher.submit(Correct(incident_id=found.id, at=self._clock.now(), by=by, why=why))
+
+    async def settle(self, notice_id: int, ruling: Ruling, by: str, why: str) -> str | None:
+        """Take in what a person says became of a notice; return what is wrong, or `None`."""
+        settlement = Settlement(notice_id=notice_id, ruling=ruling, by=by, why=why, at=self._clock.now())
+        return await self._dispatcher.settle(settlement)
 
     async def numbered(self, number: str) -> Incident | None:
         """Return the incident that people quote as *number*."""

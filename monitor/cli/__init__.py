@@ -24,6 +24,7 @@ from monitor.cli import (
     reload,
     remark,
     run,
+    settle,
     silence,
 )
 from monitor.cli.run import log_to_stderr
@@ -56,6 +57,7 @@ for command in (
     release,
     correct,
     letter,
+    settle,
     dossier,
     drill,
     reload,

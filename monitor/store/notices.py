@@ -214,6 +214,11 @@ class SqlNotices(InTransaction):
         """Let no attempt of a notice begin before then."""
         await self._connection.execute(update(notice).where(notice.c.id == notice_id).values(not_before=until))
 
+    async def reopen_notice(self, notice_id: int, expires_at: datetime) -> None:
+        """Let a settled notice be sent again, until then."""
+        values = {"state": NoticeState.PENDING, "expires_at": expires_at}
+        await self._connection.execute(update(notice).where(notice.c.id == notice_id).values(**values))
+
     async def settle(self, notice_id: int, state: NoticeState) -> None:
         """Write how a notice stands."""
         await self._connection.execute(SETTLE, {"notice_id": notice_id, "new_state": state})

@@ -8,12 +8,13 @@ from fastapi import APIRouter, FastAPI, HTTPException, Response
 from fastapi.exceptions import RequestValidationError
 
 from alerts.incident import CORRECTABLE_FOR, Incident, may_correct
+from alerts.settling import Ruling
 from alerts.store import StoreAway
 from monitor.overview import IncidentView, NoticeView, view_incident
 from monitor.web.away import store_away
 from monitor.web.portal import reload_response
 from monitor.web.source import Source
-from monitor.web.word import Why, Word, unreadable
+from monitor.web.word import Id, Why, Word, unreadable
 
 
 class RemarkWord(Word):
@@ -26,6 +27,12 @@ class Reason(Word):
     """Who says so, and why."""
 
     why: Why
+
+
+class RulingWord(Reason):
+    """And what became of a notice."""
+
+    ruling: Ruling
 
 
 def control(source: Source, *parts: APIRouter) -> FastAPI:
@@ -64,6 +71,12 @@ def control(source: Source, *parts: APIRouter) -> FastAPI:
         if before is not None and (problem := _not_correctable(before, source.now())):
             raise HTTPException(409, problem)
         return _shown(await source.correct(number, reason.by, reason.why), number)
+
+    @app.post("/notices/{notice_id}/settle")
+    async def settle(notice_id: Id, found: RulingWord) -> None:
+        problem = await source.settle(notice_id, found.ruling, found.by, found.why)
+        if problem is not None:
+            raise HTTPException(409, problem)
 
     @app.post("/reload")
     async def reload(word: Word | None = None) -> Response:

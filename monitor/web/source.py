@@ -8,6 +8,7 @@ from typing import Protocol
 
 from alerts.gateway import Answer, Content, Incoming
 from alerts.incident import Incident
+from alerts.settling import Ruling
 from monitor.config.problem import Problem
 from monitor.noticeboard import Overview
 from monitor.overview import AgencyView, CheckView, IncidentView, NoticeView
@@ -73,6 +74,9 @@ class Source(Protocol):
 
     async def correct(self, number: str, by: str, why: str) -> Incident | None:
         """Declare an incident a false alarm; `None`: no such incident."""
+
+    async def settle(self, notice_id: int, ruling: Ruling, by: str, why: str) -> str | None:
+        """Take in what a person says became of a notice; return what is wrong, or `None`."""
 
     def now(self) -> datetime:
         """Return the present moment."""

@@ -123,6 +123,18 @@ async def test_a_notice_that_is_held_says_until_when_and_how_it_presses(store: S
         assert (await ledger.notice(notice.id)).due_at == T0 + 5 * MINUTE
 
 
+async def test_a_notice_that_was_settled_can_be_sent_again_until_another_time(store: Store) -> None:
+    async with store.transaction() as ledger:
+        (incident,) = await opened(ledger, "a")
+        await ledger.add_notice(incident, draft(incident), T0)
+        (notice,) = await ledger.notices(incident.id)
+        await ledger.settle(notice.id, NoticeState.UNKNOWN)
+        await ledger.reopen_notice(notice.id, T0 + 90 * MINUTE)
+
+        again = await ledger.notice(notice.id)
+        assert (again.state, again.expires_at) == (NoticeState.PENDING, T0 + 90 * MINUTE)
+
+
 async def test_what_was_taken_is_counted_by_address_and_by_gateway_and_what_was_refused_is_not(store: Store) -> None:
     async with store.transaction() as ledger:
         (incident,) = await opened(ledger, "a")

@@ -10,6 +10,7 @@ import pytest
 
 from alerts.delivery import NoticeState
 from alerts.gateways.tray import Place
+from alerts.settling import Ruling
 from monitor.lab.fault import CallbackFault, Fault
 from monitor.lab.faxservice.machine import Behaviour as Machine
 from tests.integration.alerts.town import Town
@@ -115,6 +116,67 @@ async def test_a_fax_of_unknown_fate_is_not_sent_again_and_laid_before_a_person(
     fax = next(n for n in await town.notices() if n.addresses == (FAX,))
     assert fax.state is NoticeState.UNKNOWN
     assert town.fax_service.faxes == []
+
+
+async def a_fax_of_unknown_fate(town: Town) -> int:
+    """Lose the trace of a fax; return its notice."""
+    town.fax_service.faults.append(Fault.DROP_BEFORE)
+    await town.submit(trigger(brief=ONE_SMS))
+    await town.siti.gets("AMARAN")
+    await town.release()
+    town.gets_letter("JCM-01")
+    await town.advance(timedelta(hours=1))
+    fax = next(n for n in await town.notices() if n.addresses == (FAX,))
+    assert fax.state is NoticeState.UNKNOWN
+    return fax.id
+
+
+async def ruled(town: Town, notice_id: int, ruling: Ruling) -> str | None:
+    problem = await town.front.settle(notice_id, ruling, "Siti Contoh", "saya menelefon pejabat itu")
+    await town.settle()
+    return problem
+
+
+async def over(town: Town) -> None:
+    await town.resolve()
+    await town.siti.gets("PULIH")
+    await town.settle()
+
+
+async def test_a_person_who_has_asked_says_that_a_fax_arrived(either_town: Town) -> None:
+    town = either_town
+    notice_id = await a_fax_of_unknown_fate(town)
+    assert await ruled(town, notice_id, Ruling.ARRIVED) is None
+    assert "is delivered" in (await ruled(town, notice_id, Ruling.LOST) or "")
+    await over(town)
+
+    town.gets_fax("PEMULIHAN", "notis JCM-01 bertarikh")
+    assert "notice settled by hand: arrived" in await town.journal()
+
+
+async def test_a_person_who_has_asked_says_that_a_fax_was_lost_and_no_recovery_follows_it(town: Town) -> None:
+    assert await ruled(town, await a_fax_of_unknown_fate(town), Ruling.LOST) is None
+    await over(town)
+    await town.later(timedelta(hours=1))
+    assert town.fax_service.faxes == []
+
+
+async def test_a_person_who_has_asked_lets_a_fax_go_out_once_more(either_town: Town) -> None:
+    town = either_town
+    # Its time is over by now, and it gets it once more.
+    notice_id = await a_fax_of_unknown_fate(town)
+    await town.later(timedelta(hours=20))
+    assert await ruled(town, notice_id, Ruling.RESEND) is None
+    town.gets_fax("GANGGUAN", "JCM-01")
+    assert len(town.fax_service.faxes) == 1
+
+
+async def test_a_recovery_does_not_cite_a_fax_that_may_not_have_arrived(town: Town) -> None:
+    notice_id = await a_fax_of_unknown_fate(town)
+    await over(town)
+    text = town.gets_fax("PEMULIHAN", "perkara di atas dirujuk")
+    assert "notis JCM-01 bertarikh" not in text
+    assert "nobody needs" in (await ruled(town, notice_id, Ruling.RESEND) or "")
 
 
 async def test_a_provider_that_is_busy_is_tried_after_a_quarter_of_a_minute_and_a_minute(town: Town) -> None:

@@ -242,11 +242,31 @@ def test_recipients_are_told_on_each_channel_they_were_told_on() -> None:
 
 
 def test_a_recovery_refers_to_the_first_notice_and_tells_when_it_ended() -> None:
-    (draft,) = recoveries(concluded(OVER, notice(PAGES[Channel.FAX], AttemptState.SENT)))
+    (draft,) = recoveries(concluded(OVER, notice(PAGES[Channel.FAX], AttemptState.DELIVERED)))
 
     assert draft.facts.first_noticed_at == T0
     assert draft.facts.ended_at == NOW - MINUTE
     assert draft.facts.noticed_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("channel", "state", "cited"),
+    [
+        (Channel.FAX, AttemptState.DELIVERED, True),
+        # Its machine may be busy for as long as it is tried.
+        (Channel.FAX, AttemptState.ACCEPTED, False),
+        (Channel.FAX, AttemptState.SENT, False),
+        (Channel.FAX, AttemptState.NO_TRACE, False),
+        # Posted: more will never be known of a letter.
+        (Channel.LETTER, AttemptState.SENT, True),
+        (Channel.LETTER, AttemptState.NO_TRACE, False),
+    ],
+)
+def test_a_recovery_cites_no_notice_that_may_not_have_arrived(
+    channel: Channel, state: AttemptState, *, cited: bool
+) -> None:
+    (draft,) = recoveries(concluded(OVER, notice(PAGES[channel], state)))
+    assert (draft.facts.first_noticed_at is not None) is cited
 
 
 def test_keys_do_not_change_between_askings_and_differ_between_people_and_channels() -> None:

@@ -36,6 +36,7 @@ COMMANDS = [
     ("correct", "JCM-01", "--why", "silap"),
     ("letters", "list"),
     ("letters", "posted", "7"),
+    ("settle", "7", "--arrived", "--why", "faks diterima"),
     ("reload",),
 ]
 COMMAND = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -223,6 +224,31 @@ async def test_a_false_alarm_is_declared(office: Office) -> None:
     assert service.incident.corrected_why == "rujukan silap"
     assert again == (1, "JCM-01 was declared a false alarm by Siti Contoh before\n")
     assert "false alarm" in listed[1]
+
+
+@pytest.mark.parametrize(
+    ("fate", "said"), [("arrived", "recorded as arrived"), ("lost", "not sent again"), ("resend", "goes out once more")]
+)
+async def test_a_person_says_what_became_of_a_notice(office: Office, fate: str, said: str) -> None:
+    service = Service()
+    async with office.open(service):
+        code, answer = await office.ask("settle", "7", f"--{fate}", "--by", "Siti Contoh", "--why", "saya bertanya")
+        service.wrong = "notice 7 is delivered: a person settles only what is unknown"
+        refused = await office.ask("settle", "7", f"--{fate}", "--by", "Siti Contoh", "--why", "saya bertanya")
+
+    assert (code, said in answer) == (0, True)
+    assert service.orders[0] == ("7", f"{fate} by Siti Contoh: saya bertanya")
+    assert refused == (1, "notice 7 is delivered: a person settles only what is unknown\n")
+
+
+@pytest.mark.parametrize("fates", [(), ("--arrived", "--lost")])
+async def test_who_says_two_things_or_none_of_a_notice_says_nothing(office: Office, fates: tuple[str, ...]) -> None:
+    service = Service()
+    async with office.open(service):
+        code, said = await office.ask("settle", "7", *fates, "--why", "saya bertanya")
+
+    assert (code, service.orders) == (2, [])
+    assert "one of --arrived" in said
 
 
 async def test_a_duty_officer_releases(office: Office) -> None:

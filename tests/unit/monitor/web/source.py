@@ -17,6 +17,7 @@ from alerts.gateway import Answer, Content, Incoming, SmsContent
 from alerts.incident import Incident, apply
 from alerts.notice import Addressee, Purpose
 from alerts.paper import WAITING, LetterStep
+from alerts.settling import Ruling
 from alerts.silence import Silence
 from monitor.config.problem import Problem
 from monitor.judging.health import Health
@@ -183,6 +184,10 @@ class Service:
         if before is None:
             self.orders.append((deed, by))
         return Noted(by=before or by, at=self.moment, anew=before is None)
+
+    async def settle(self, notice_id: int, ruling: Ruling, by: str, why: str) -> str | None:
+        self.orders.append((str(notice_id), f"{ruling} by {by}: {why}"))
+        return self.wrong
 
     def now(self) -> datetime:
         return self.moment

@@ -56,6 +56,22 @@ async def test_a_false_alarm_is_declared_once_and_with_a_reason() -> None:
     assert (without.status_code, unknown.status_code) == (422, 404)
 
 
+async def test_what_became_of_a_notice_is_said_with_a_reason_and_in_one_of_three_words() -> None:
+    service = Service()
+    async with client(control(service)) as web:
+        word = {"by": "Siti Contoh", "why": "saya bertanya", "ruling": "lost"}
+        answers = [
+            await web.post("/notices/7/settle", json=each)
+            for each in (word, word | {"ruling": "perhaps"}, {"by": "Siti Contoh", "ruling": "lost"})
+        ]
+        service.wrong = "notice 7 is delivered"
+        refused = await web.post("/notices/7/settle", json=word)
+
+    assert [answer.status_code for answer in answers] == [200, 422, 422]
+    assert service.orders[0] == ("7", "lost by Siti Contoh: saya bertanya")
+    assert (refused.status_code, refused.json()["detail"]) == (409, "notice 7 is delivered")
+
+
 async def test_what_ended_long_ago_is_not_corrected_any_more() -> None:
     long_ago = T0 - timedelta(hours=25)
     over = apply(incident(), Resolve(dedup_key="JCM", at=long_ago, ended_at=long_ago))

@@ -1,0 +1,36 @@
+"""`pantau settle`: a person says what became of a notice whose fate no machine knows."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from alerts.settling import Ruling
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
+from monitor.cli.service import ask
+
+_DONE = {
+    Ruling.ARRIVED: "is recorded as arrived",
+    Ruling.LOST: "is recorded as lost; it is not sent again",
+    Ruling.RESEND: "is recorded as lost, and goes out once more",
+}
+
+
+def settle(
+    notice: Annotated[int, typer.Argument(help="Its id, as `pantau notices` lists it.")],
+    *,
+    why: Annotated[str, typer.Option("--why", help="How that was found out, for the journal.", metavar="TEXT")],
+    arrived: Annotated[bool, typer.Option("--arrived", help="Its reader has it.")] = False,
+    lost: Annotated[bool, typer.Option("--lost", help="Its reader never got it; leave it at that.")] = False,
+    resend: Annotated[bool, typer.Option("--resend", help="Its reader never got it; send it once more.")] = False,
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Say what became of a notice whose fate is unknown: ask its reader first."""
+    said = [ruling for ruling, is_so in zip(Ruling, (arrived, lost, resend), strict=True) if is_so]
+    if len(said) != 1:
+        raise typer.BadParameter("say one of --arrived, --lost and --resend")
+    word = {"by": by or login_name(), "why": why, "ruling": said[0].value}
+    ask(config, "POST", f"/notices/{notice}/settle", word)
+    typer.echo(f"Notice {notice} {_DONE[said[0]]}.")
