@@ -18,7 +18,7 @@ from alerts.delivery import SETTLED, Notice, NoticeState
 from alerts.escalation import calls_again, staff_know
 from alerts.incident import Incident, IncidentState
 from alerts.move import DeliveryPolicy, Wait, decisive, next_move
-from alerts.notice import Matter, Plan, Purpose
+from alerts.notice import OF_TELLING, Matter, Plan, Purpose
 
 #: How late something may be before it counts: a busy cycle, a gateway whose slots are taken for a moment.
 GRACE = timedelta(minutes=2)
@@ -72,6 +72,8 @@ class Examination:
 
     overdue: tuple[Overdue, ...] = ()
     unheard: frozenset[Unheard] = frozenset()
+    #: Notices to people outside of which a person has to find out whether they arrived.
+    doubtful: tuple[int, ...] = ()
     #: It is quiet because somebody wants it so: nothing is found about it, good or bad.
     held: bool = False
 
@@ -89,8 +91,9 @@ def examine(
 
     *gateways* as for `alerts.move.next_move`. *held*: nothing of it may leave now, because somebody wants it so.
     """
+    doubtful = tuple(n.id for n in notices if n.plan is Plan.ANNOUNCEMENT and n.state is NoticeState.UNKNOWN)
     if held:
-        return Examination(held=True)
+        return Examination(held=True, doubtful=doubtful)
     found = (
         _step(incident, notices, now),
         *_stuck(incident, notices, gateways, policy, now),
@@ -100,12 +103,13 @@ def examine(
     return Examination(
         overdue=tuple(lapse for lapse in found if lapse is not None),
         unheard=frozenset(_unheard(incident, notices, now)),
+        doubtful=doubtful,
     )
 
 
 def deserves_own_incident(incident: Incident) -> bool:
     """Whether the NOC is told when *incident* is unheard. Not of its own incidents: that would never end."""
-    return incident.matter not in {Matter.OWN_FAULT, Matter.UNREACHED}
+    return incident.matter not in {Matter.OWN_FAULT, *OF_TELLING}
 
 
 # -- overdue ---------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from alerts.delivery import SETTLED, Attempt, AttemptState, Draft, Notice, Notic
 from alerts.escalation import facts
 from alerts.incident import Incident, IncidentState
 from alerts.move import CAME_TO_NOTHING, decisive
-from alerts.notice import Matter, Plan, Purpose
+from alerts.notice import OF_TELLING, Plan, Purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,7 @@ def _was_to_be_told(notice: Notice) -> bool:
         notice.plan is Plan.ESCALATION
         and notice.state is not NoticeState.WITHDRAWN
         and (last is None or last.state in CAME_TO_NOTHING)
-        # That an incident was not heard of is of no interest any more when it is over.
-        and notice.facts.matter is not Matter.UNREACHED
+        and notice.facts.matter not in OF_TELLING
     )
 
 

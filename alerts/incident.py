@@ -60,6 +60,7 @@ CORRECTABLE_FOR = timedelta(hours=24)
 SEVERITY: dict[Matter, int] = {
     Matter.OWN_FAULT: 0,
     Matter.UNREACHED: 0,
+    Matter.DOUBTFUL: 0,
     Matter.DEGRADED: 1,
     Matter.SENDING: 2,
     Matter.RECEIVING: 2,

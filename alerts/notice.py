@@ -44,6 +44,8 @@ class Matter(StrEnum):
     OWN_FAULT = "own_fault"
     #: An incident that nobody has taken on, or a recipient who could not be told: only the NOC hears of it.
     UNREACHED = "unreached"
+    #: A notice of which no machine can say whether it arrived: the NOC is asked to find out.
+    DOUBTFUL = "doubtful"
 
 
 class Cause(StrEnum):
@@ -76,6 +78,10 @@ class Language(StrEnum):
 
     MALAY = "ms-MY"
     ENGLISH = "en-GB"
+
+
+#: What is wrong with telling people. Told to the NOC, and of no interest any more when it is over.
+OF_TELLING = frozenset({Matter.UNREACHED, Matter.DOUBTFUL})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

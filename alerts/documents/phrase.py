@@ -23,6 +23,7 @@ MATTERS = {
     Matter.DEGRADED: "E-mel rasmi lambat, masuk ke folder spam atau memberi ralat ketika dihantar",
     Matter.OWN_FAULT: "Sebahagian sistem pemantauan gagal",
     Matter.UNREACHED: "Notis tidak sampai atau tidak disahkan oleh sesiapa",
+    Matter.DOUBTFUL: "Tidak pasti sama ada notis telah sampai",
 }
 CHANNELS = {Channel.SMS: "SMS", Channel.VOICE: "Panggilan", Channel.FAX: "Faks", Channel.LETTER: "Surat"}
 PURPOSES = {

@@ -49,9 +49,9 @@ def _situations() -> Iterator[tuple[str, bool]]:
     for matter in OUTAGES:
         yield f"announcement.outage.{matter}", False
         yield f"escalation.outage.{matter}", False
-    for matter in ("degraded", "own_fault", "unreached", "unsteady"):
+    for matter in ("degraded", "own_fault", "unreached", "doubtful", "unsteady"):
         yield f"escalation.outage.{matter}", False
-    for matter in ("mail", "degraded", "own_fault", "unreached"):
+    for matter in ("mail", "degraded", "own_fault", "unreached", "doubtful"):
         yield f"escalation.recovery.{matter}", True
     for matter in ("mail", "degraded", "own_fault"):
         yield f"escalation.belated.{matter}", True
@@ -215,7 +215,7 @@ def _bundle() -> Iterator[tuple[str, Need]]:
     yield "bundle.call.names", Need(several=True, always=several, maybe=more)
     for label in ("from", "from_monitoring", "agency", "matter", "was", "moment", "ended", "number", "reach"):
         yield f"bundle.list.label.{label}", Need()
-    for matter in (*OUTAGES, "degraded", "own_fault", "unreached"):
+    for matter in (*OUTAGES, "degraded", "own_fault", "unreached", "doubtful"):
         yield f"bundle.list.matter.{matter}", Need()
     for purpose in (Purpose.OUTAGE, Purpose.RECOVERY):
         for readers in ("", "staff."):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from alerts.gateway import SmsContent
-from alerts.notice import Facts, Language, Matter, Office, Plan, Purpose
+from alerts.notice import OF_TELLING, Facts, Language, Matter, Office, Plan, Purpose
 from alerts.wording import moment, values
 from alerts.wording.key import ANNOUNCED, key
 from alerts.wording.lint import COMFORTABLE, Problem, errors, lint, septets
@@ -151,5 +151,5 @@ def _situations(office: Office, number: str) -> Iterator[Facts]:
                 yield replace(longest, plan=plan, purpose=purpose, matter=matter)
     yield replace(longest, unsteady=True)
     yield from (replace(longest, matter=matter, by="-") for matter in Matter)
-    for matter in set(Matter) - {Matter.UNREACHED}:
+    for matter in set(Matter) - OF_TELLING:
         yield replace(longest, purpose=Purpose.RECOVERY, matter=matter, first_noticed_at=None)

@@ -7,7 +7,8 @@ does not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import NoReturn, Protocol
 
@@ -33,6 +34,8 @@ EVERY = timedelta(seconds=30)
 
 #: Dedup keys of incidents about incidents; the number of the other one follows.
 PREFIX = "unreached/"
+#: And about notices of unknown fate; the notice's id follows.
+DOUBT = "doubtful/"
 
 
 class Alerting(Protocol):
@@ -60,7 +63,7 @@ class EscalationAuditor:
         policy: DeliveryPolicy | None = None,
         hush: Hush = silence_over,
     ) -> None:
-        """*hush*: as the cycle's; *brief*: whom the NOC's incident about an incident tells, which is called that."""
+        """*hush*: as the cycle's; *brief*: whom the NOC's incident about that incident or notice tells, called by its subject."""
         self._store = store
         self._exchange = exchange
         self._alerting = alerting
@@ -88,8 +91,10 @@ class EscalationAuditor:
         await self._write_down(overdue, now)
         if overdue:
             self._alerting.poke()
-        still = {i.number for i, e in found if e.held}
-        await self._tell_noc({i.number: i for i, e in found if e.unheard and deserves_own_incident(i)}, still, now)
+        still = {f"{PREFIX}{i.number}" for i, e in found if e.held}
+        unheard_of = [self._unreached(i, now) for i, e in found if e.unheard and deserves_own_incident(i)]
+        in_doubt = [self._doubtful(i, notice_id, now) for i, e in found for notice_id in e.doubtful]
+        await self._tell_noc({event.dedup_key: event for event in (*unheard_of, *in_doubt)}, still, now)
 
     async def _examine(self, now: datetime) -> list[tuple[Incident, Examination]]:
         gateways = self._exchange.preference(now)
@@ -123,21 +128,26 @@ class EscalationAuditor:
             log.error("somebody is not told in time", incident=number, lapse=lapse.lapse, since=since)
         self._known = overdue
 
-    async def _tell_noc(self, unheard: Mapping[str, Incident], still: Collection[str], now: datetime) -> None:
-        """Tell of those that are *unheard*, and what was told of those that are not any more; nothing of *still*."""
+    def _unreached(self, incident: Incident, now: datetime) -> Trigger:
+        subject = f"{incident.number} ({incident.had_by})" if incident.had_by else incident.number
+        return self._own(f"{PREFIX}{incident.number}", Matter.UNREACHED, incident, subject, now)
+
+    def _doubtful(self, incident: Incident, notice_id: int, now: datetime) -> Trigger:
+        # As `pantau settle` asks for it, and whom it is about.
+        subject = f"{notice_id} ({incident.number})"
+        return self._own(f"{DOUBT}{notice_id}", Matter.DOUBTFUL, incident, subject, now)
+
+    def _own(self, key: str, matter: Matter, incident: Incident, subject: str, now: datetime) -> Trigger:
+        return Trigger(dedup_key=key, at=now, matter=matter, began_at=incident.opened_at, brief=self._brief(subject))
+
+    async def _tell_noc(self, owed: Mapping[str, Trigger], still: AbstractSet[str], now: datetime) -> None:
+        """Tell of what is *owed*, and that it is over of what was told and is not any more; nothing of *still*."""
         async with self._store.reading() as ledger:
-            open_keys = {i.dedup_key for i in await ledger.open_incidents() if i.dedup_key.startswith(PREFIX)}
-        for number, incident in unheard.items():
-            if f"{PREFIX}{number}" not in open_keys:
-                event = Trigger(
-                    dedup_key=f"{PREFIX}{number}",
-                    at=now,
-                    matter=Matter.UNREACHED,
-                    began_at=incident.opened_at,
-                    brief=self._brief(f"{number} ({incident.had_by})" if incident.had_by else number),
-                )
+            open_keys = {i.dedup_key for i in await ledger.open_incidents() if i.dedup_key.startswith((PREFIX, DOUBT))}
+        for key, event in owed.items():
+            if key not in open_keys:
                 await self._alerting.submit(event)
-        for key in sorted(open_keys - {f"{PREFIX}{number}" for number in (*unheard, *still)}):
+        for key in sorted(open_keys - owed.keys() - still):
             await self._alerting.submit(Resolve(dedup_key=key, at=now, ended_at=now))
 
 

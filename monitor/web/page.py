@@ -32,6 +32,7 @@ MATTERS: dict[Matter, str] = {
     Matter.DEGRADED: "lambat, masuk spam, ralat atau terjejas pada sebahagian laluan (slow, in junk, with errors, or only on some routes)",
     Matter.OWN_FAULT: "sebahagian sistem pemantauan gagal (our own fault; no outage notice)",
     Matter.UNREACHED: "notis tidak sampai atau tidak disahkan oleh sesiapa (a notice reached nobody, or nobody confirmed it)",
+    Matter.DOUBTFUL: "tidak pasti sama ada notis telah sampai (nobody knows whether a notice arrived)",
 }
 
 VERDICTS: dict[Verdict | None, str] = {

@@ -13,7 +13,9 @@ from alerts.gateways.tray import Place
 from alerts.settling import Ruling
 from monitor.lab.fault import CallbackFault, Fault
 from monitor.lab.faxservice.machine import Behaviour as Machine
+from monitor.watchdog.auditor import EscalationAuditor
 from tests.integration.alerts.town import Town
+from tests.integration.monitor.test_escalation_auditor import noc_brief
 from tests.unit.alerts.people import BRIEF, FAX, MINUTE, POLICY, RAVI, SECOND, trigger
 
 #: Siti, by SMS, and nobody after her.
@@ -123,12 +125,24 @@ async def a_fax_of_unknown_fate(town: Town) -> int:
     town.fax_service.faults.append(Fault.DROP_BEFORE)
     await town.submit(trigger(brief=ONE_SMS))
     await town.siti.gets("AMARAN")
+    await town.acknowledge()
     await town.release()
     town.gets_letter("JCM-01")
     await town.advance(timedelta(hours=1))
     fax = next(n for n in await town.notices() if n.addresses == (FAX,))
     assert fax.state is NoticeState.UNKNOWN
     return fax.id
+
+
+def auditor_of(town: Town) -> EscalationAuditor:
+    return EscalationAuditor(
+        store=town.store_itself,
+        exchange=town.exchange,
+        alerting=town.dispatcher,
+        brief=noc_brief,
+        metrics=town.metrics.watchdog,
+        clock=town.clock,
+    )
 
 
 async def ruled(town: Town, notice_id: int, ruling: Ruling) -> str | None:
@@ -152,6 +166,22 @@ async def test_a_person_who_has_asked_says_that_a_fax_arrived(either_town: Town)
 
     town.gets_fax("PEMULIHAN", "notis JCM-01 bertarikh")
     assert "notice settled by hand: arrived" in await town.journal()
+
+
+async def test_the_noc_is_asked_to_find_out_about_a_fax_of_unknown_fate_and_told_when_it_is_known(town: Town) -> None:
+    auditor = auditor_of(town)
+    notice_id = await a_fax_of_unknown_fate(town)
+    for _ in range(3):
+        await auditor.look()
+        await town.settle()
+    await town.noc.gets("AMARAN. Tidak pasti notis", f" {notice_id} (JCM-01) sampai", "pantau settle")
+
+    assert await ruled(town, notice_id, Ruling.ARRIVED) is None
+    await auditor.look()
+    await town.settle()
+    await town.noc.gets("SELESAI", f" {notice_id} (JCM-01)")
+    await over(town)
+    town.gets_fax("PEMULIHAN")
 
 
 async def test_a_person_who_has_asked_says_that_a_fax_was_lost_and_no_recovery_follows_it(town: Town) -> None:

@@ -22,7 +22,7 @@ from alerts.event import Acknowledge, Release, Resolve
 from alerts.gateway import ErrorClass
 from alerts.incident import Incident, Position, apply
 from alerts.move import DeliveryPolicy
-from alerts.notice import Matter
+from alerts.notice import OF_TELLING, Matter
 from alerts.office_hours import OfficeHours
 from tests.unit.alerts.people import BRIEF, MINUTE, SECOND, T0, attempt, incident, tried, written
 
@@ -288,7 +288,7 @@ def test_a_recipient_is_untold_when_all_its_notices_failed_and_not_when_one_arri
 
 @pytest.mark.parametrize("matter", Matter)
 def test_the_noc_is_not_told_that_it_could_not_be_told(matter: Matter) -> None:
-    assert deserves_own_incident(incident(matter)) is (matter not in {Matter.OWN_FAULT, Matter.UNREACHED})
+    assert deserves_own_incident(incident(matter)) is (matter not in {Matter.OWN_FAULT, *OF_TELLING})
 
 
 def test_the_same_lapse_has_the_same_key_at_every_look() -> None:

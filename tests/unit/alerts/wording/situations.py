@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from alerts.notice import Facts, Matter, Office, Plan, Purpose
+from alerts.notice import OF_TELLING, Facts, Matter, Office, Plan, Purpose
 from alerts.wording.key import FOR_STAFF
 from alerts.wording.texts import load
 
@@ -30,10 +30,10 @@ OUTAGE = Facts(
 
 def situations(facts: Facts = OUTAGE) -> list[Facts]:
     """Return *facts* in every plan, purpose and matter that there is, and as what was over before it could be told."""
-    announced = set(Matter) - {Matter.DEGRADED, Matter.OWN_FAULT, Matter.UNREACHED}
+    announced = set(Matter) - {Matter.DEGRADED, Matter.OWN_FAULT, *OF_TELLING}
     belated = replace(facts, plan=Plan.ESCALATION, purpose=Purpose.RECOVERY, first_noticed_at=None)
     return (
-        [replace(belated, matter=matter) for matter in Matter if matter is not Matter.UNREACHED]
+        [replace(belated, matter=matter) for matter in Matter if matter not in OF_TELLING]
         + [
             replace(facts, plan=plan, purpose=purpose, matter=matter)
             for plan in Plan
