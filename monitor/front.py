@@ -13,13 +13,13 @@ from alerts.dispatcher import Dispatcher
 from alerts.event import Acknowledge, Correct, HandOn, Release, Remark
 from alerts.exchange import Exchange
 from alerts.gateway import Answer, Content, Desk, Incoming, Refused
-from alerts.incident import Incident
+from alerts.incident import Incident, release_is_offered
 from alerts.settling import Ruling, Settlement
 from monitor.config.problem import Problem
 from monitor.lines import callback_base
 from monitor.metrics import REFUSALS, Metrics
 from monitor.noticeboard import Noticeboard, Overview
-from monitor.overview import AgencyView, CheckView, IncidentView, NoticeView, view_notice
+from monitor.overview import AgencyView, CheckView, IncidentView, NoticeView, view_incident, view_notice
 from monitor.own_health import PartView
 from monitor.store.ledger import SqlStore
 from monitor.watch import Watch
@@ -161,6 +161,13 @@ class Front:
         if found is None:
             return None
         return await self._dispatcher.submit(Release(incident_id=found.id, at=self._clock.now(), by=by))
+
+    async def releases(self) -> Sequence[IncidentView]:
+        """Return the outages whose announcements wait for a release that is offered, oldest first."""
+        now = self._clock.now()
+        async with self._store.reading() as ledger:
+            found = await ledger.open_incidents()
+        return [view_incident(incident) for incident in found if release_is_offered(incident, now)]
 
     async def correct(self, number: str, by: str, why: str) -> Incident | None:
         """Declare an incident a false alarm."""

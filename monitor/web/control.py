@@ -45,6 +45,10 @@ def control(source: Source, *parts: APIRouter) -> FastAPI:
     async def incidents() -> list[IncidentView]:
         return list(await source.incidents())
 
+    @app.get("/releases")
+    async def releases() -> list[IncidentView]:
+        return list(await source.releases())
+
     @app.get("/notices")
     async def notices() -> list[NoticeView]:
         return list(await source.notices())

@@ -69,6 +69,9 @@ class Source(Protocol):
     async def release(self, number: str, by: str) -> Incident | None:
         """Release an incident's announcement; `None`: no such incident."""
 
+    async def releases(self) -> Sequence[IncidentView]:
+        """Return the outages whose announcements wait for a release that is offered, oldest first."""
+
     async def numbered(self, number: str) -> Incident | None:
         """Return the incident that people quote as *number*, or `None`."""
 

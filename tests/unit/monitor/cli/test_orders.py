@@ -258,6 +258,38 @@ async def test_a_duty_officer_releases(office: Office) -> None:
     assert (code, said) == (0, "JCM-01: announcement released by Siti Contoh.\n")
 
 
+async def test_a_duty_officer_releases_several_at_once(office: Office) -> None:
+    async with office.open(Service()):
+        code, said = await office.ask("release", "JCM-01", "jcm-01", "--by", "Siti Contoh")
+
+    assert (code, said) == (0, "JCM-01: announcement released by Siti Contoh.\n" * 2)
+
+
+async def test_all_that_wait_are_shown_first_and_released_when_their_number_is_confirmed(office: Office) -> None:
+    service = Service()
+    async with office.open(service):
+        shown = await office.ask("release", "--all", "--by", "Siti Contoh")
+        other = await office.ask("release", "--all", "--confirm", "2", "--by", "Siti Contoh")
+        assert service.incident.released_at is None
+        done = await office.ask("release", "--all", "--confirm", "1", "--by", "Siti Contoh")
+        again = await office.ask("release", "--all", "--by", "Siti Contoh")
+
+    assert shown == other
+    assert (shown[0], "JCM-01 both" in shown[1], "repeat with --confirm 1" in shown[1]) == (0, True, True)
+    assert done == (0, "JCM-01: announcement released by Siti Contoh.\n")
+    assert again == (1, "No announcement waits for its release.\n")
+
+
+@pytest.mark.parametrize("words", [(), ("JCM-01", "--all")], ids=["nothing", "both"])
+async def test_who_names_no_incident_or_all_and_some_releases_nothing(office: Office, words: tuple[str, ...]) -> None:
+    service = Service()
+    async with office.open(service):
+        code, said = await office.ask("release", *words)
+
+    assert (code, service.incident.released_at) == (2, None)
+    assert "or say --all" in said
+
+
 async def test_what_is_no_outage_has_nothing_to_release(office: Office) -> None:
     async with office.open(Service(incident=incident(Matter.DEGRADED))):
         code, said = await office.ask("release", "JCM-01")

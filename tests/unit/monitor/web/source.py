@@ -161,6 +161,10 @@ class Service:
     async def release(self, number: str, by: str) -> Incident | None:
         return self._order(number, Release(incident_id=1, at=T0, by=by))
 
+    async def releases(self) -> Sequence[IncidentView]:
+        waits = self.incident.released_at is None and self.incident.is_open
+        return [view_incident(self.incident)] if waits else []
+
     async def numbered(self, number: str) -> Incident | None:
         return self.incident if number == self.incident.number else None
 
