@@ -27,7 +27,7 @@ EXPIRY: dict[Channel, timedelta] = {
 }
 
 
-#: A budget lets a person have fifteen calls in three hours: of a mass outage each incident is to have its turn.
+#: Whoever is not reached is called again for as long.
 OFFER_EXPIRY = timedelta(hours=6)
 
 

@@ -68,8 +68,8 @@ class Covered:
 Bundling = AtOnce | Begin | Join | Covered
 
 
-#: The others come one at a time, or ask for a key that is meant for one incident.
-_GATHERED = frozenset({Purpose.OUTAGE, Purpose.RECOVERY, Purpose.TAKEN, Purpose.REMINDER})
+#: The others come one at a time.
+_GATHERED = frozenset({Purpose.OUTAGE, Purpose.RECOVERY, Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER})
 
 
 def gathering(draft: Draft, urgency: Urgency) -> str | None:

@@ -72,7 +72,8 @@ class WordingComposer:
             case Channel.SMS:
                 return bundle.compose_sms(facts, notice.language, self._wording, response=response)
             case Channel.VOICE:
-                return bundle.compose_call(facts, notice.language, self._wording)
+                may_release = any(each.may_release for each in facts) and self._may_release(notice)
+                return bundle.compose_call(facts, notice.language, self._wording, may_release=may_release)
             case Channel.FAX:
                 return await asyncio.to_thread(fax_list, facts, _addressee(notice), self._wording, self._operator())
             case Channel.LETTER:

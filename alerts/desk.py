@@ -80,6 +80,6 @@ class ServiceDesk:
         """Release the announcement if the PIN has just been proven in this call."""
         desks = self._desks
         async with desks.store.transaction() as ledger:
-            said = await desks.releasing.confirm(ledger, reference, desks.clock.now())
+            said = await desks.releasing.confirm(ledger, desks.pins(), reference, desks.clock.now())
         desks.dispatcher.poke()
         return said

@@ -1,4 +1,6 @@
-"""A duty officer releases an announcement in a call: key 5, the PIN, what would go out, key 1.
+"""A duty officer releases announcements in a call: key 5, the PIN, what would go out, key 1.
+
+All that wait for the officer are released together, after they were read out: of a mass outage there are many.
 
 Every step is committed before it is answered, and each asks anew whether the announcement may still be released: hours
 may lie between a notice and the call about it, and somebody else may have been quicker.
@@ -6,6 +8,7 @@ may lie between a notice and the call about it, and somebody else may have been 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -37,13 +40,14 @@ class _Case:
     """Who is in the call, and what may be released."""
 
     reference: str
-    incident: Incident
+    #: All that wait for this person, first what the call told of.
+    incidents: tuple[Incident, ...]
     person: str
     name: str
 
     @property
     def agency(self) -> str:
-        return self.incident.brief.agency
+        return self.incidents[0].brief.agency
 
 
 class Releasing:
@@ -54,7 +58,7 @@ class Releasing:
 
     async def begin(self, ledger: Ledger, pins: PinBook, reference: str, now: datetime) -> ReleaseAnswer:
         """Ask for the PIN, or say why there is nothing to release."""
-        case = await self._case(ledger, reference, now)
+        case = await self._case(ledger, pins, reference, now)
         if case is None:
             return self._end("over")
         if not pins.has(case.agency, case.person):
@@ -65,14 +69,14 @@ class Releasing:
 
     async def whose(self, ledger: Ledger, pins: PinBook, reference: str, now: datetime) -> tuple[str, str] | None:
         """Return agency and contact whose PIN is asked for in a call; `None`: nobody's."""
-        case = await self._case(ledger, reference, now)
+        case = await self._case(ledger, pins, reference, now)
         return None if case is None or await _is_locked(ledger, pins, case, now) else (case.agency, case.person)
 
     async def prove(
         self, ledger: Ledger, pins: PinBook, reference: str, now: datetime, *, right: bool
     ) -> ReleaseAnswer:
         """Write down that a PIN was typed; say what would go out, or that it was wrong."""
-        case = await self._case(ledger, reference, now)
+        case = await self._case(ledger, pins, reference, now)
         if case is None:
             return self._end("over")
         if await _is_locked(ledger, pins, case, now):
@@ -82,48 +86,73 @@ class Releasing:
         )
         await _journal(ledger, case, "PIN proven" if right else "wrong PIN", now)
         if right:
-            told = facts(case.incident, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now)
-            confirm = words.confirm(told, case.incident.brief.announcement, self._wording)
+            told = [(facts(i, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now), i.brief.announcement) for i in case.incidents]
+            confirm = words.confirm(told, self._wording)
             return ReleaseAnswer(stage=ReleaseStage.CONFIRM, words=confirm, otherwise=self._cancelled())
-        log.warning("wrong PIN", incident=case.incident.number, person=case.name)
+        log.warning("wrong PIN", incident=case.incidents[0].number, person=case.name)
         if await _is_locked(ledger, pins, case, now):
             return self._end("locked")
         return ReleaseAnswer(
             stage=ReleaseStage.PIN, words=words.say("wrong", self._wording), otherwise=self._cancelled()
         )
 
-    async def confirm(self, ledger: Ledger, reference: str, now: datetime) -> ReleaseAnswer:
-        """Release it, if the PIN was proven in this call just now."""
-        case = await self._case(ledger, reference, now)
+    async def confirm(self, ledger: Ledger, pins: PinBook, reference: str, now: datetime) -> ReleaseAnswer:
+        """Release what was read out, if the PIN was proven in this call just now."""
+        case = await self._case(ledger, pins, reference, now)
         if case is None:
             return self._end("over")
         entries = await ledger.responses.pin_entries({case.agency}, case.person, now - PROVEN_FOR)
         if not entries or not entries[-1].proven or entries[-1].reference != reference:
             return self._end("cancelled")
-        await take_in(ledger, Release(incident_id=case.incident.id, at=now, by=case.name))
-        done = words.done(case.incident.brief.announcement, self._wording)
+        read_out = [incident for incident in case.incidents if release_is_offered(incident, entries[-1].at)]
+        for incident in read_out:
+            await take_in(ledger, Release(incident_id=incident.id, at=now, by=case.name))
+        done = words.done([incident.brief.announcement for incident in read_out], self._wording)
         return ReleaseAnswer(stage=ReleaseStage.END, words=done)
 
-    async def _case(self, ledger: Ledger, reference: str, now: datetime) -> _Case | None:
+    async def _case(self, ledger: Ledger, pins: PinBook, reference: str, now: datetime) -> _Case | None:
         found = await ledger.attempt(reference)
         if found is None:
             return None
         notice, _ = found
-        incident = await ledger.incident(notice.incident_id)
-        # A bundle tells of several incidents, and one key cannot say which of them.
-        if incident is None or notice.plan is not Plan.ESCALATION or len(notice.parts) > 1:
+        if notice.plan is not Plan.ESCALATION:
             return None
-        if not release_is_offered(incident, now):
+        waiting = {each.id: each for each in await ledger.open_incidents() if release_is_offered(each, now)}
+        offered = [(waiting[p.incident_id], p.person) for p in notice.parts if p.incident_id in waiting]
+        if not offered:
             return None
-        contact = contact_of(incident, notice.person)
-        name = contact.name if contact else notice.person
-        return _Case(reference=reference, incident=incident, person=notice.person, name=name)
+        first, person, together = _most_by_one_pin(offered, [*waiting.values()], pins)
+        contact = contact_of(first, person)
+        name = contact.name if contact else person
+        others = (each for each in together if each.id != first.id)
+        return _Case(reference=reference, incidents=(first, *others), person=person, name=name)
 
     def _end(self, line: str) -> ReleaseAnswer:
         return ReleaseAnswer(stage=ReleaseStage.END, words=words.say(line, self._wording))
 
     def _cancelled(self) -> dict[str, str]:
         return dict(words.say("cancelled", self._wording))
+
+
+def _most_by_one_pin(
+    offered: Sequence[tuple[Incident, str]], waiting: Sequence[Incident], pins: PinBook
+) -> tuple[Incident, str, Sequence[Incident]]:
+    """Return whose PIN is asked for, as one of *offered*, and what of *waiting* that person may release by it.
+
+    Two agencies of a bundle may call one person by different keys, and have given them different PINs, or none: it is the
+    one by which most can be released.
+    """
+    found: tuple[Incident, str, Sequence[Incident]] = (*offered[0], ())
+    seen: set[tuple[str, str]] = set()
+    for each, person in offered:
+        if (each.brief.agency, person) in seen or not pins.has(each.brief.agency, person):
+            continue
+        agencies = pins.agencies(each.brief.agency, person)
+        seen |= {(agency, person) for agency in agencies}
+        theirs = [i for i in waiting if i.brief.agency in agencies and contact_of(i, person) is not None]
+        if len(theirs) > len(found[2]):
+            found = each, person, theirs
+    return found
 
 
 async def _is_locked(ledger: Ledger, pins: PinBook, case: _Case, now: datetime) -> bool:
@@ -135,5 +164,6 @@ async def _is_locked(ledger: Ledger, pins: PinBook, case: _Case, now: datetime) 
 
 
 async def _journal(ledger: Ledger, case: _Case, event: str, now: datetime) -> None:
-    detail = {"number": case.incident.number, "reference": case.reference}
-    await ledger.journal(Entry(at=now, actor=case.name, event=event, incident_id=case.incident.id, detail=detail))
+    first = case.incidents[0]
+    detail = {"number": first.number, "reference": case.reference}
+    await ledger.journal(Entry(at=now, actor=case.name, event=event, incident_id=first.id, detail=detail))

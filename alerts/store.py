@@ -110,6 +110,9 @@ class Ledger(Protocol):
 
     async def incident(self, incident_id: int) -> Incident | None: ...
 
+    async def open_incidents(self) -> Sequence[Incident]:
+        """Return all that are open, oldest first."""
+
     async def last_incident(self, dedup_key: str) -> Incident | None:
         """Return the newest incident about *dedup_key*, open or over. At most one is open, and that is the newest."""
 

@@ -19,7 +19,7 @@ class Urgency(StrEnum):
     FIRST = "first"
     #: The person has heard, and nobody has acknowledged: a later step of the first round.
     ESCALATION = "escalation"
-    #: To somebody outside: news of an outage. To anybody: a correction.
+    #: To somebody outside: news of an outage; to whoever can release it, that it waits for that. To anybody: a correction.
     ANNOUNCEMENT = "announcement"
     #: Another round of the same.
     REPEAT = "repeat"
@@ -48,7 +48,7 @@ def urgency(plan: Plan, purpose: Purpose, *, round: int, heard_before: bool) -> 
             return Urgency.DRILL
         case Purpose.RECOVERY | Purpose.TAKEN:
             return Urgency.RECOVERY
-        case _ if plan is Plan.ANNOUNCEMENT or purpose is Purpose.CORRECTION:
+        case _ if plan is Plan.ANNOUNCEMENT or purpose in {Purpose.CORRECTION, Purpose.RELEASE}:
             return Urgency.ANNOUNCEMENT
         case Purpose.REMINDER:
             return Urgency.ESCALATION

@@ -232,8 +232,9 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
         case ["call" | "lifeline", *_]:
             counted = {"recipients": spoken.number(2, language), "count": spoken.number(2, language)}
             counts = "satu faks dan satu surat" if language is Language.MALAY else "one by fax and one by letter"
+            listed = {"names": "; ".join(each.office.name for each in several), "more": spoken.number(3, language)}
             handed = dict(values.for_call(replace(facts, handed_on=True), language))
-            return {**handed, **values.for_call(facts, language), **counted, "counts": counts, **more}
+            return {**handed, **values.for_call(facts, language), **counted, **listed, "counts": counts, **more}
         case _:
             inner = {name: f"({name})" for name in ("scope", "instruction", "warning", "channels", "enquiries")}
             inner["you"] = "tuan/puan" if language is Language.MALAY else "you"

@@ -60,10 +60,15 @@ def compose_sms(facts: Sequence[Facts], language: Language, wording: Wording, *,
     raise Unsendable(text_key, lint(text, agency))
 
 
-def compose_call(facts: Sequence[Facts], language: Language, wording: Wording) -> VoiceContent:
-    """Return two scripts: *language* first, the other for key 3. One key takes on all of them."""
+def compose_call(
+    facts: Sequence[Facts], language: Language, wording: Wording, *, may_release: bool = False
+) -> VoiceContent:
+    """Return two scripts: *language* first, the other for key 3. One key takes on all of them.
+
+    *may_release*: key 5 leads to the release of all that wait.
+    """
     other = Language.ENGLISH if language is Language.MALAY else Language.MALAY
-    return VoiceContent(scripts=tuple(_script(facts, each, wording) for each in (language, other)))
+    return VoiceContent(scripts=tuple(_script(facts, each, wording, may_release) for each in (language, other)))
 
 
 def is_about_one(facts: Sequence[Facts]) -> bool:
@@ -136,7 +141,7 @@ def _full_names(facts: Sequence[Facts]) -> list[str]:
     return list(dict.fromkeys(each.office.name for each in facts))
 
 
-def _script(facts: Sequence[Facts], language: Language, wording: Wording) -> Script:
+def _script(facts: Sequence[Facts], language: Language, wording: Wording, may_release: bool) -> Script:  # noqa: FBT001 - private
     plan = facts[0].plan
     menu, handed_on = wording.say(language, f"call.menu.{plan}"), ""
     if can_hand_on(facts[0]):
@@ -144,13 +149,14 @@ def _script(facts: Sequence[Facts], language: Language, wording: Wording) -> Scr
     return Script(
         language=language.value,
         headline=_headline(facts, language, wording),
-        blocks=tuple(_blocks(facts, language, wording)),
+        blocks=tuple(_blocks(facts, language, wording, "call.release.closing" if may_release else "call.closing")),
         invitation=wording.say(language, "call.menu.invitation"),
         unkeyed=wording.say(language, "call.unkeyed.outage")
         if plan is Plan.ESCALATION and facts[0].purpose is Purpose.OUTAGE
         else "",
-        menu=menu,
+        menu=f"{menu} {wording.say(language, 'call.release.offer')}" if may_release else menu,
         handed_on=handed_on,
+        may_release=may_release,
         thanks=wording.say(language, "call.thanks"),
         already=wording.say(language, "call.already"),
         over=wording.say(language, "call.over"),
@@ -172,14 +178,14 @@ def _headline(facts: Sequence[Facts], language: Language, wording: Wording) -> s
     return f"{opening} {headline}"
 
 
-def _blocks(facts: Sequence[Facts], language: Language, wording: Wording) -> Iterator[str]:
+def _blocks(facts: Sequence[Facts], language: Language, wording: Wording, closing: str) -> Iterator[str]:
     if is_about_one(facts):
         yield from _blocks_about_one(facts, language, wording)
         return
     told = for_call(facts, language)
     yield from wording.say_all(language, f"bundle.call.{situation(facts)}", told)
     yield from wording.say_all(language, "bundle.call.names", told)
-    yield from wording.say_all(language, "call.closing", told)
+    yield from wording.say_all(language, closing, told)
 
 
 def _blocks_about_one(facts: Sequence[Facts], language: Language, wording: Wording) -> Iterator[str]:

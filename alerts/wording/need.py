@@ -126,6 +126,8 @@ def _release() -> Iterator[tuple[str, Need]]:
         yield f"call.release.{line}", Need()
     for matter in OUTAGES:
         yield f"call.release.confirm.{matter}", Need(always=_CALL | {"recipients", "counts"})
+    several = frozenset({"count", "names", "recipients", "counts"})
+    yield "call.release.confirm.several", Need(always=several, maybe=frozenset({"more"}))
     for channel in Channel:
         yield f"call.release.count.{channel}", Need(always=frozenset({"count"}))
     yield "call.release.done", Need(always=frozenset({"recipients"}))
@@ -227,6 +229,7 @@ _BUNDLES = (
     "announcement.outage",
     "announcement.recovery",
     *("escalation.taken", "escalation.lapsed", "escalation.reminder"),
+    "escalation.release",
     *(
         f"escalation.{news}.{kind}"
         for news in ("outage", "recovery", "belated")

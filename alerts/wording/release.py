@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from alerts.brief import AnnouncementPlan
 from alerts.channel import Channel
@@ -11,41 +11,60 @@ from alerts.notice import Facts, Language
 from alerts.wording import spoken, values
 from alerts.wording.texts import Wording
 
+#: So many agencies are read out before key 1: whoever releases must have heard what. The others are counted.
+READ_OUT = 20
+
 
 def say(line: str, wording: Wording) -> Mapping[str, str]:
     """Return one of the lines below `call.release` that tell nothing of the incident, by language."""
     return {language.value: wording.say(language, f"call.release.{line}") for language in Language}
 
 
-def confirm(facts: Facts, plan: AnnouncementPlan, wording: Wording) -> Mapping[str, str]:
-    """Return what would go out, to how many and by which channels, by language."""
+def confirm(waiting: Sequence[tuple[Facts, AnnouncementPlan]], wording: Wording) -> Mapping[str, str]:
+    """Return what would go out, to how many and by which channels, by language; of several a list."""
+    plans = [plan for _, plan in waiting]
+    told = [facts for facts, _ in waiting]
     return {
         language.value: wording.say(
             language,
-            f"call.release.confirm.{facts.matter}",
+            "call.release.confirm.several" if len(told) > 1 else f"call.release.confirm.{told[0].matter}",
             {
-                **values.for_call(facts, language),
-                "recipients": spoken.number(len(plan.recipients), language),
-                "counts": _counts(plan, language, wording),
+                **values.for_call(told[0], language),
+                **_list(told, language),
+                "recipients": _recipients(plans, language),
+                "counts": _counts(plans, language, wording),
             },
         )
         for language in Language
     }
 
 
-def done(plan: AnnouncementPlan, wording: Wording) -> Mapping[str, str]:
-    """Return that it was released, by language."""
+def done(plans: Sequence[AnnouncementPlan], wording: Wording) -> Mapping[str, str]:
+    """Return that they were released, by language."""
     return {
-        language.value: wording.say(
-            language, "call.release.done", {"recipients": spoken.number(len(plan.recipients), language)}
-        )
+        language.value: wording.say(language, "call.release.done", {"recipients": _recipients(plans, language)})
         for language in Language
     }
 
 
-def _counts(plan: AnnouncementPlan, language: Language, wording: Wording) -> str:
+def _list(told: Sequence[Facts], language: Language) -> Mapping[str, str]:
+    names = [facts.office.name for facts in told]
+    return {
+        "count": spoken.number(len(names), language),
+        "names": "; ".join(names[:READ_OUT]),
+        "more": spoken.number(len(names) - READ_OUT, language) if len(names) > READ_OUT else "",
+    }
+
+
+def _recipients(plans: Sequence[AnnouncementPlan], language: Language) -> str:
+    return spoken.number(sum(len(plan.recipients) for plan in plans), language)
+
+
+def _counts(plans: Sequence[AnnouncementPlan], language: Language, wording: Wording) -> str:
     """Return "satu SMS, dua faks dan satu surat", in the order of the channels."""
-    channels = Counter(address.channel for recipient in plan.recipients for address in recipient.addresses)
+    channels = Counter(
+        address.channel for plan in plans for recipient in plan.recipients for address in recipient.addresses
+    )
     *before, last = (
         wording.say(language, f"call.release.count.{channel}", {"count": spoken.number(channels[channel], language)})
         for channel in Channel

@@ -673,6 +673,37 @@ async def test_what_is_over_released_or_not_offered_yet_cannot_be_released(play:
     assert "Tiada notis yang menunggu" in (await play.desk.begin_release("p99-1-0")).words["ms-MY"]
 
 
+async def test_one_pin_releases_all_that_wait_for_the_same_officer_and_nothing_that_was_not_read_out(
+    play: Play,
+) -> None:
+    kept = hashed(PIN)
+    escalation = replace(POLICY, steps=POLICY.steps[1:], rounds=3)
+    offered = timedelta(minutes=30)
+    for agency in ("MDC", "UCM", "PCM"):
+        await play.submit(trigger(brief=replace(BRIEF, agency=agency, escalation=escalation)))
+    reference = await in_a_call(play)
+    # UCM has another PIN for her, and this one has just begun.
+    play.pins = PinBook(
+        {**dict.fromkeys([("JCM", "siti"), ("MDC", "siti"), ("NEW", "siti")], kept), ("UCM", "siti"): hashed(PIN)}
+    )
+    late = trigger(
+        at=play.clock.now() - offered + timedelta(seconds=30), brief=replace(BRIEF, agency="NEW", escalation=escalation)
+    )
+    new = await play.dispatcher.submit(late)
+    assert new is not None
+
+    told = (await play.desk.prove_release(reference, PIN)).words["ms-MY"]
+    assert "dua agensi akan dihantar kepada dua penerima, iaitu melalui dua faks dan dua surat" in told
+    play.clock.moment += MINUTE
+    assert "kepada dua penerima" in (await play.desk.release(reference)).words["ms-MY"]
+
+    by = {}
+    for incident_id in range(1, new.id + 1):
+        incident = await play.incident(incident_id)
+        by[incident.brief.agency] = incident.released_by
+    assert by == {"MDC": "Siti Contoh", "UCM": None, "PCM": None, "JCM": "Siti Contoh", "NEW": None}
+
+
 async def test_whoever_took_it_on_is_called_when_it_may_be_released_and_not_after_it_was(play: Play) -> None:
     play.pins = PinBook({("JCM", "siti"): hashed(PIN)})
     await play.submit(trigger(brief=BY_SMS))

@@ -11,11 +11,13 @@ from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
 from alerts.channel import Channel
 from alerts.event import Correct
 from alerts.notice import Matter
+from alerts.pin import PinBook, hashed
 from monitor.hush import Silencer
 from monitor.lab.fault import Fault
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import (
     BRIEF,
+    LETTER,
     LONG,
     MINISTRY,
     MINUTE,
@@ -29,6 +31,7 @@ from tests.unit.alerts.people import SITI as SITI_CONTOH
 pytestmark = pytest.mark.story
 
 HOUR = timedelta(hours=1)
+PIN = "280146"
 AT_ONCE = timedelta(0)
 BY_SMS = Step(after=AT_ONCE, contacts=(SITI_CONTOH,), channels=(Channel.SMS,))
 BY_CALL = Step(after=5 * MINUTE, contacts=(SITI_CONTOH,), channels=(Channel.VOICE,))
@@ -93,6 +96,25 @@ async def test_a_ministry_gets_one_list_by_fax_and_a_letter_of_each_agency(town:
     assert "JCM-01" not in town.gets_fax("MDC-01", "UCM-01")
     for name in ("JCM-01", "MDC-01", "UCM-01"):
         town.gets_letter(name)
+
+
+async def test_of_a_mass_outage_all_announcements_are_released_in_one_call_with_one_pin(either_town: Town) -> None:
+    town, agencies, kept = either_town, ("JCM", "MDC", "UCM"), hashed(PIN)
+    town.pins = PinBook({(agency, "siti"): kept for agency in agencies})
+    for agency in agencies:
+        plan = AnnouncementPlan(recipients=(replace(MINISTRY, addresses=(LETTER,)),))
+        number = await outage(town, replace(of(agency), announcement=plan))
+        await town.front.acknowledge(f"{agency}-01", "Siti Contoh")
+    await town.siti.gets("JCM-01")
+    town.siti.presses("5", f"{PIN}#", "1")
+    await town.advance(30 * MINUTE)
+    said = await town.siti.is_called("tiga agensi", "Agensi JCM; Agensi MDC; Agensi UCM", "tiga surat", keys=f"5{PIN}1")
+    assert "menunggu kebenaran" in said
+
+    assert {(await town.incident(n)).released_by for n in range(1, number + 1)} == {"Siti Contoh"}
+    for agency in agencies:
+        town.gets_letter(f"{agency}-01")
+    await town.later(HOUR)
 
 
 async def test_recoveries_are_told_together_too(town: Town) -> None:

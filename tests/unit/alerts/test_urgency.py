@@ -20,6 +20,7 @@ STAFF, OUTSIDE = Plan.ESCALATION, Plan.ANNOUNCEMENT
         (STAFF, Purpose.OUTAGE, 1, True, Urgency.REPEAT),
         (STAFF, Purpose.RECOVERY, 0, True, Urgency.RECOVERY),
         (STAFF, Purpose.CORRECTION, 0, True, Urgency.ANNOUNCEMENT),
+        (STAFF, Purpose.RELEASE, 0, True, Urgency.ANNOUNCEMENT),
         (STAFF, Purpose.DRILL, 0, False, Urgency.DRILL),
         (OUTSIDE, Purpose.OUTAGE, 0, False, Urgency.ANNOUNCEMENT),
         (OUTSIDE, Purpose.CORRECTION, 0, True, Urgency.ANNOUNCEMENT),

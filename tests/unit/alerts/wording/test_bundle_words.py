@@ -8,13 +8,17 @@ from datetime import timedelta
 
 import pytest
 
+from alerts.brief import AnnouncementPlan
 from alerts.notice import Facts, Language, Matter, Plan, Purpose
 from alerts.wording.bundle import compose_call, compose_sms
 from alerts.wording.lint import COMFORTABLE, errors, lint, septets
+from alerts.wording.release import confirm
+from tests.unit.alerts.people import MINISTRY
 from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING
 
 KINDS = [
     *((Plan.ESCALATION, purpose, matter) for purpose in (Purpose.OUTAGE, Purpose.RECOVERY) for matter in Matter),
+    (Plan.ESCALATION, Purpose.RELEASE, Matter.BOTH),
     *((Plan.ANNOUNCEMENT, purpose, Matter.BOTH) for purpose in (Purpose.OUTAGE, Purpose.RECOVERY)),
 ]
 
@@ -142,6 +146,26 @@ def test_what_is_our_own_is_called_by_its_number() -> None:
 
     assert "2 insiden pemantauan" in (text := compose_sms(ours, Language.MALAY, WORDING).text)
     assert "NNN00-99, NNN01-99" in text
+
+
+def test_a_call_about_several_that_wait_for_their_release_offers_it_to_whoever_may() -> None:
+    waiting = agencies(12, (Plan.ESCALATION, Purpose.RELEASE, Matter.BOTH))
+    may, may_not = (compose_call(waiting, Language.MALAY, WORDING, may_release=may).scripts[0] for may in (True, False))
+
+    assert (may.may_release, "Tekan lima" in may.menu) == (True, True)
+    assert (may_not.may_release, "Tekan lima" in may_not.menu) == (False, False)
+    assert any("menunggu kebenaran" in block for block in may.blocks)
+    assert ["PIN Pantau" in script.blocks[-1] for script in (may, may_not)] == [True, False]
+
+
+def test_all_that_would_be_released_are_read_out_and_counted_and_no_more_than_anybody_listens_to() -> None:
+    plan = AnnouncementPlan(recipients=(MINISTRY,))
+    told = [(each, plan) for each in agencies(22)]
+    assert "Jabatan Contoh 0; Jabatan Contoh 1;" in (few := confirm(told[:3], WORDING)["ms-MY"])
+    assert "tiga agensi akan dihantar kepada tiga penerima, iaitu melalui tiga faks dan tiga surat" in few
+    assert "lagi" not in few
+    assert "Jabatan Contoh 19; dan dua lagi." in confirm(told, WORDING)["ms-MY"]
+    assert "and two more" in confirm(told, WORDING)["en-GB"]
 
 
 def test_a_call_says_how_many_and_names_six_at_most_in_both_languages() -> None:

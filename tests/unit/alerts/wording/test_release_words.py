@@ -36,7 +36,7 @@ def test_the_counts_are_joined_as_people_say_them(channels: Sequence[Channel], m
         addresses=tuple(Address(channel=channel, number="03-0000 3000") for channel in channels),
     )
 
-    said = release.confirm(OUTAGE, AnnouncementPlan(recipients=(office,)), WORDING)
+    said = release.confirm([(OUTAGE, AnnouncementPlan(recipients=(office,)))], WORDING)
 
     assert malay in said[Language.MALAY]
     assert english in said[Language.ENGLISH]
