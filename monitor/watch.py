@@ -96,7 +96,8 @@ class _Past:
         judge.restore({name: judged for name, judged in self.healths.items() if name in names} | ours)
         judge.restore_streaks({name: runs for name, runs in self.streaks.items() if name in names}, now)
         judge.restore_deferrals({name: since for name, since in self.deferrals.items() if name in names})
-        falls = {agency: at for agency, at in self.falls.items() if agency in agencies}
+        # Beside them what is our own, of which the judge keeps what it knows better.
+        falls = {key: at for key, at in self.falls.items() if key in agencies or "/" in key}
         judge.restore_falls(falls, self.open_incidents.keys(), self.unsteady)
 
 

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from monitor.judging.agency import AgencyMail
 from monitor.judging.attribution import Blame, Verdict, rests_on, weigh
 from monitor.judging.evidence import ARRIVED, NETWORK, Witness, is_prompt, proven_by
-from monitor.judging.flapping import FlappingPolicy
+from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.health import Grade, Health, HealthPolicy, is_news
 from monitor.judging.pending import Pending, PendingRun
 from monitor.judging.subject import Graded, Subject
@@ -56,6 +56,9 @@ class Judge:
         self._agencies: dict[str, AgencyMail] = {}
         self._witness = Witness()
         self._own = OwnSide()
+        #: Of what is our own and has been down; and what of it is well and not believed yet.
+        self._own_flapping: dict[Suspect, Flapping] = {}
+        self._own_unsteady: set[Suspect] = set()
         #: How each control route's last run ended.
         self._controlled: dict[str, ProbeResult | None] = {}
         self._pending = Pending()
@@ -141,6 +144,8 @@ class Judge:
         self._own.govern(policy)
         for mail in self._agencies.values():
             mail.govern(flapping)
+        for each in self._own_flapping.values():
+            each.policy = flapping
 
     def _follow(self, others: AbstractSet[str] = frozenset()) -> None:
         """Let what judges our own side follow the routes; *others*: mailboxes that are others under the same name."""
@@ -184,13 +189,19 @@ class Judge:
     def restore_falls(
         self, falls: Mapping[str, Sequence[datetime]], down: AbstractSet[str], unsteady: AbstractSet[str] = frozenset()
     ) -> None:
-        """Take up when agencies fell before a restart, by code, oldest first.
+        """Take up when agencies, and what is our own, fell before a restart, by dedup key, oldest first.
 
-        *down*: those that have an incident still; *unsteady*: of these, the ones whose incident is held open.
+        *down*: those that have an incident still; *unsteady*: of these, the ones whose incident is held open. What is known
+        better of our own stays so.
         """
-        for agency, times in falls.items():
-            if agency in self._agencies:
-                self._agencies[agency].restore_falls(times, is_down=agency in down, is_unsteady=agency in unsteady)
+        for key, times in falls.items():
+            how = {"is_down": key in down, "is_unsteady": key in unsteady}
+            suspect = self._own.suspect(key.removeprefix(_OURS)) if key.startswith(_OURS) else None
+            if key in self._agencies:
+                self._agencies[key].restore_falls(times, **how)
+            elif suspect is not None and suspect not in self._own_flapping:
+                self._own_flapping[suspect] = Flapping(self._flapping)
+                self._own_flapping[suspect].restore(times, **how)
 
     def healths(self) -> Mapping[str, tuple[Health, datetime]]:
         """Return all judgements that a restart should take up."""
@@ -439,19 +450,32 @@ class Judge:
 
     def own_moved(self) -> set[Suspect]:
         """Return what of ours may stand otherwise than when this was last asked; at first all that was ever judged."""
-        return self._own.moved()
+        return self._own.moved() | self._own_unsteady
 
     def own_faults(self, now: datetime) -> AbstractSet[Blame]:
         """Return what kinds of things of ours are in trouble."""
         return self._own.faults(self._witness.evidence(), now)
 
     def own_trouble(self, suspect: Suspect, now: datetime) -> Trouble | None:
-        """Return what is wrong with something of ours; `None` if nothing is."""
-        return self._own.trouble(suspect, self._witness.evidence(), now)
+        """Return what is wrong with something of ours, and note that it fell; `None` if nothing is."""
+        trouble = self._own.trouble(suspect, self._witness.evidence(), now)
+        if trouble is None:
+            return None
+        flapping = self._own_flapping.setdefault(suspect, Flapping(self._flapping))
+        flapping.fell(now)
+        return replace(trouble, unsteady=flapping.is_unsteady)
 
     def own_well_since(self, suspect: Suspect, now: datetime) -> datetime | None:
-        """Return since when something of ours is proven to work; `None` if it is not."""
-        return self._own.well_since(suspect, self._witness.evidence(), now)
+        """Return since when something of ours is proven to work; `None` if it is not.
+
+        What has gone down and up too often lately is not believed yet.
+        """
+        self._own_unsteady.discard(suspect)
+        since, flapping = self._own.well_since(suspect, self._witness.evidence(), now), self._own_flapping.get(suspect)
+        if since is not None and flapping is not None and flapping.rose(now, now) is not None:
+            self._own_unsteady.add(suspect)
+            return None
+        return since
 
 
 def _first(names: dict[str, None]) -> Sequence[str]:

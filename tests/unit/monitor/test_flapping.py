@@ -18,7 +18,7 @@ from monitor.judging.flapping import Flapping, FlappingPolicy
 from tests.unit.alerts.people import trigger
 from tests.unit.alerts.wording.situations import WORDING
 from tests.unit.monitor.test_pipeline import Service
-from tests.unit.monitor.trial import MINUTE, REFUSED, T0
+from tests.unit.monitor.trial import MINUTE, REFUSED, T0, WRONG_PASSWORD, Fault
 
 POLICY = FlappingPolicy(falls=3, within=timedelta(hours=1))
 
@@ -112,9 +112,9 @@ def test_a_restart_neither_shortens_the_quiet_nor_begins_it_anew() -> None:
     assert flapping.rose(judged_well, judged_well + 60 * MINUTE) is None
 
 
-async def fall_and_rise(service: Service, times: int) -> None:
+async def fall_and_rise(service: Service, times: int, what: str = "JCM/utama", how: Fault = REFUSED) -> None:
     for _ in range(times):
-        service.world.faults["JCM/utama"] = REFUSED
+        service.world.faults[what] = how
         await service.rounds(3)
         service.world.faults.clear()
         await service.rounds(2)
@@ -132,6 +132,34 @@ async def test_the_third_fall_stays_open_until_it_has_been_quiet() -> None:
     service.clock.time += FlappingPolicy().within
     await service.rounds(2)
     assert service.alerts.told() == [*told, "JCM: over"]
+
+
+async def test_what_is_our_own_is_held_open_too_until_it_has_been_quiet() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+
+    await fall_and_rise(service, 5, "a", WRONG_PASSWORD)
+    key = "ours/credentials/a"
+    told = [said for said in service.alerts.told() if said.startswith(key)]
+    assert told == [f"{key}: own_fault", f"{key}: over"] * 2 + [f"{key}: own_fault"]
+
+    service.clock.time += FlappingPolicy().within
+    await service.rounds(2)
+    assert service.alerts.told()[-1] == f"{key}: over"
+
+
+async def test_what_of_our_own_was_held_open_before_a_restart_is_held_open_after_it() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    key = "ours/credentials/a"
+    service.start({key: Matter.OWN_FAULT})
+    service.judge.restore_falls({key: [service.clock.time], "ours/credentials/gone": []}, {key}, {key})
+
+    await service.rounds(3)
+    assert service.alerts.told() == []
+    service.clock.time += FlappingPolicy().within
+    await service.rounds(2)
+    assert service.alerts.told() == [f"{key}: over"]
 
 
 async def test_one_agency_that_flaps_says_nothing_of_another() -> None:
