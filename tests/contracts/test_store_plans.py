@@ -165,6 +165,7 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         await ledger.handle_letter(attempt.id, LetterStep.PRINTED, Handling(by="x", at=T0))
         await ledger.letters(["sms"], T0 - DAY)
         await ledger.not_withdrawn(notice, attempt)
+        await ledger.reopen_notice(notice.id, T0 + MINUTE)
         await ledger.add_notice(third, draft(third, "c"), T0)
         for each in incidents:
             await ledger.incident(each.id)
