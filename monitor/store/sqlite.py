@@ -137,8 +137,14 @@ def _prepare(connection: Any, _record: Any) -> None:
     """Set what SQLite forgets between connections. FULL: a committed notice survives a power cut."""
     connection.isolation_level = None  # The transaction is ours; the driver's own BEGIN comes too late.
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
-        cursor.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+            cursor.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        # Nobody else does: while the disk is full, each attempt would keep the file open until its error is collected.
+        cursor.close()
+        connection.close()
+        raise
     cursor.close()
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import resource
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, insert, text
+from structlog.testing import capture_logs
 
+from alerts.store import StoreAway
 from monitor.store.database import Database, StoreInUseError
 from monitor.store.migrations import StoreTooNewError, upgrade
 from monitor.store.postgres import objection
+from monitor.store.tables import counter
 
 
 @pytest.fixture
@@ -184,3 +190,30 @@ async def test_whoever_is_cut_off_in_the_middle_of_a_transaction_does_not_keep_t
             cut_off += await asyncio.gather(writing, return_exceptions=True)
             async with asyncio.timeout(60), database.write() as connection:
                 await connection.execute(text("DELETE FROM heard"))
+
+
+@pytest.mark.blind
+async def test_an_attempt_that_fails_while_the_file_is_opened_does_not_keep_it_open(tmp_path: Path) -> None:
+    def held() -> int:
+        return sum(
+            os.path.realpath(each) == str(tmp_path / "pantau.sqlite") for each in Path("/proc/self/fd").iterdir()
+        )
+
+    async with Database.open(tmp_path) as database:
+        before, limits = held(), resource.getrlimit(resource.RLIMIT_FSIZE)
+        gc.disable()
+        # As a full disk: nothing more is written to any file.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
+        try:
+            for _ in range(3):
+                with suppress(StoreAway), capture_logs():
+                    await database.together.write((insert(counter), {"name": "a", "next": 1}))
+                database.presence.away_since = None
+                with suppress(StoreAway):
+                    async with database.read():
+                        pass
+            after = held()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            gc.enable()
+    assert after == before
