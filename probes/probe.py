@@ -21,6 +21,20 @@ class ProbeFailure(Exception):
         self.failure = failure
 
 
+def let_go(error: BaseException) -> None:
+    """Let go of what *error*, which has been dealt with, and those before it went through.
+
+    A traceback holds frames, and these the error, often with the connection that broke: garbage of 200 kB a run that only
+    Python's collector would free, which comes by once in an hour.
+    """
+    # An error that was raised again is its own context, by way of others.
+    waiting = [error]
+    while waiting:
+        each = waiting.pop()
+        waiting += [one for one in (each.__cause__, each.__context__) if one is not None]
+        each.__traceback__ = each.__cause__ = each.__context__ = None
+
+
 class Trace(Protocol):
     """Notes when each phase starts and ends, and what was said."""
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from probes.hops import path_of
-from probes.probe import Patience, Probe, ProbeFailure
+from probes.probe import Patience, Probe, ProbeFailure, let_go
 from probes.reply import Reason, expired, shortened
 from probes.result import Failure, Outcome, Path, Phase, ProbeResult
 from probes.trace import Recorder
@@ -67,8 +67,10 @@ async def _ending(probe: Probe, route: str, patience: Patience, recorder: Record
         async with asyncio.timeout(patience.whole.total_seconds()):
             return await probe.run(recorder), None
     except ProbeFailure as failure:
+        let_go(failure)
         return failure.outcome, failure.failure
     except TimeoutError as late:
+        let_go(late)
         overdue = expired(*recorder.where, shortened(str(late)))
         return overdue.outcome, overdue.failure
     except Exception as error:  # noqa: BLE001 - a bug of ours tells nothing about the mail service

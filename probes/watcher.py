@@ -22,7 +22,7 @@ from probes.mailbox import Mailbox
 from probes.maildrop import Maildrop
 from probes.pace import Pace
 from probes.postbox import Postbox
-from probes.probe import Patience, ProbeFailure
+from probes.probe import Patience, ProbeFailure, let_go
 from probes.reader import Looked, MailReader
 from probes.reception import Reception
 from probes.reply import Reason, expired, shortened
@@ -186,8 +186,10 @@ class MailboxWatcher:
         try:
             await self._serve(reader, recorder)
         except ProbeFailure as failure:
+            let_go(failure)
             return self._up, failure
-        except TimeoutError:
+        except TimeoutError as late:
+            let_go(late)
             return self._up, expired(*recorder.where)
         except Exception as error:  # noqa: BLE001 - our bug must not end the watch, and is no fault of the server
             _log.exception("watching a mailbox failed", mailbox=self.mailbox.name)
@@ -245,8 +247,10 @@ class MailboxWatcher:
         try:
             looked = await reader.look_anew(recorder, within, self._caught_up)
         except ProbeFailure as failure:
+            let_go(failure)
             return failure
-        except TimeoutError:
+        except TimeoutError as late:
+            let_go(late)
             return expired(*recorder.where)
         except Exception as error:  # noqa: BLE001 - our bug must not end the watch, and is no fault of the server
             _log.exception("looking through a mailbox anew failed", mailbox=self.mailbox.name)
