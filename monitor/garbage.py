@@ -21,7 +21,7 @@ _FIRST = timedelta(minutes=1)
 #: What is made is set aside unseen after this. So the collector, which looks at all that is young at once, finds little.
 _UNSEEN = timedelta(seconds=1)
 #: All that was set aside is counted again after this, which costs some milliseconds, and looked at again after that.
-_COUNTED = timedelta(minutes=5)
+_COUNTED = timedelta(minutes=1)
 _AGAIN = timedelta(hours=1)
 #: Sooner where there is so much more: what was set aside before it became garbage that holds itself stays.
 _GROWN = 1.25
