@@ -26,6 +26,9 @@ _EVERY = 0.05
 _EXPORT_EVERY = 1.0
 #: After so many seconds `LagMeter.share` has mostly forgotten what was.
 _MEMORY = 1.0
+#: A single lag counts for no more than so many seconds of it: that the machine stood still, however long, says nothing of
+#: how much it carries. Where it has too much to do, the next look is late as well.
+_ONE_STOP = 0.5
 #: The clock on the wall is put right by less than this, in seconds, all the time.
 _PUT_RIGHT = 1.0
 #: How many lags are remembered one by one. Those that matter are rare, and a run lasts some minutes.
@@ -95,7 +98,7 @@ class LagMeter:
         if ahead - self._ahead > _PUT_RIGHT:
             lag += ahead - self._ahead
         self._ahead = ahead
-        weight = 1 - math.exp(-(_EVERY + lag) / _MEMORY)
+        weight = 1 - math.exp(-(_EVERY + min(lag, _ONE_STOP)) / _MEMORY)
         self.share += weight * (lag / (_EVERY + lag) - self.share)
         self._worst = max(self._worst, lag)
         if harmful := _harmful(lag):
