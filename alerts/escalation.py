@@ -1,9 +1,9 @@
 """Decide whom of the staff to tell next, and when. Pure: the caller passes the time.
 
-Only recovery ends an escalation; an acknowledgement stops it for as long as that stands (`alerts.promise`). That a delivery failed is another matter (`alerts.move` falls
-back to the person's next address); but when every contact of a step has failed for good, waiting helps nobody and
-the next step starts at once. So it does when a step has nobody to tell. A step that calls again has failed when it has
-called as often as it may.
+Only recovery ends an escalation; an acknowledgement stops it for as long as that stands (`alerts.promise`). That a
+delivery failed is another matter (`alerts.move` falls back to the person's next address); but when every contact of a
+step has failed for good, waiting helps nobody and the next step starts at once. So it does when a step has nobody to
+tell. A step that calls again has failed when it has called as often as it may.
 
 Who is on call is decided when a step starts, and stays decided: a handover in the middle of a step changes the next one.
 """
@@ -294,7 +294,7 @@ def facts(
         ended_at=incident.ended_at,
         subject=incident.brief.subject,
         subject_en=incident.brief.subject_en,
-        cause=incident.brief.cause if plan is Plan.ESCALATION and purpose is Purpose.OUTAGE else None,
+        cause=incident.brief.cause if tells_staff else None,
         unsteady=incident.unsteady and incident.matter in OUTAGES,
         by=incident.had_by or "" if tells_staff else "",
         handed_on=incident.handed_on and tells_staff,

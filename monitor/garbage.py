@@ -3,7 +3,7 @@
 Whenever a quarter as much has been added, the collector looks at everything that lives: for ten thousand routes 0.2 s,
 several times a minute, in which every run that is due starts late. Nearly all of it lives as long as the configuration,
 or until its route's next run, and dies without the collector: by its count of references. So what lives is set aside
-every few seconds, which costs nothing; and all of it is looked at once in an hour, or when it has grown by a quarter.
+every second, which costs nothing; and all of it is looked at once in an hour, or when it has grown by a quarter.
 """
 
 from __future__ import annotations
