@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -29,7 +28,7 @@ from monitor.overview import (
 )
 from monitor.own_health import Control, PartView, Signs, Standing, own_health
 from monitor.probing.inspection import Inspection
-from monitor.probing.route import Direction, WatchedRoute
+from monitor.probing.route import WatchedRoute
 from monitor.probing.window import Stretch
 from monitor.slices import Slices
 from monitor.store.history import History
@@ -127,8 +126,7 @@ class Noticeboard:
             self._signs(),
             controls=[
                 Control(route=r.name, health=watch.judge.route_health(r.name), last=latest.get(r.name))
-                for r in watch.routes.values()
-                if r.direction is Direction.CONTROL
+                for r in watch.configuration.registry.routes_of(NO_AGENCY)
             ],
             routes=len(watch.routes),
             troubles=watch.judge.own_troubles(self._clock.now()),
@@ -210,13 +208,10 @@ class Noticeboard:
 
     async def _agencies(self, recorded: _Recorded) -> Sequence[AgencyView]:
         watch, now, slices = self._watch(), self._clock.now(), Slices()
-        routes_of: dict[str, list[WatchedRoute]] = defaultdict(list)
-        for route in watch.routes.values():
-            routes_of[route.agency].append(route)
-        await slices.pause()
+        registry = watch.configuration.registry
         views: dict[str, AgencyView] = {}
-        for code in sorted(watch.configuration.registry.agencies):
-            views[code] = self._agency(watch, code, routes_of[code], recorded, now)
+        for code in sorted(registry.agencies):
+            views[code] = self._agency(watch, code, registry.routes_of(code), recorded, now)
             await slices.pause()
         for gone in self._made.keys() - views.keys():
             del self._made[gone]

@@ -18,5 +18,7 @@ class Slices:
     async def pause(self) -> None:
         """Let others go on, if this slice has lasted."""
         if self._loop.time() >= self._until:
+            # Twice: after one turn the loop has only found out whose timer or socket is ready, and we would go before them.
+            await asyncio.sleep(0)
             await asyncio.sleep(0)
             self._until = self._loop.time() + _AT_ONCE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -136,7 +136,12 @@ class AgencyList:
                 known = view, _AGENCY.dump_json(view)
             self._written[view.agency] = known
             await slices.pause()
-        return b"[" + b",".join([text for _, text in self._written.values()]) + b"]"
+        # Joined to some megabytes: not here.
+        return await asyncio.to_thread(_listed, [text for _, text in self._written.values()])
+
+
+def _listed(texts: Iterable[bytes]) -> bytes:
+    return b"[" + b",".join(texts) + b"]"
 
 
 def _body(plain: bytes) -> Body:

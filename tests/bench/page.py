@@ -24,6 +24,7 @@ from monitor.noticeboard import Noticeboard
 from monitor.own_health import Signs
 from monitor.probing.inspection import Inspection
 from monitor.probing.route import WatchedRoute
+from monitor.registry import Agency, Registry
 from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
@@ -171,7 +172,9 @@ async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
     inspections = {code: _inspections(code) for code in codes}
     agencies = {code: SimpleNamespace(name=f"Jabatan {code} Malaysia", domains=[f"{code}.gov.my"]) for code in codes}
     watch = SimpleNamespace(
-        configuration=SimpleNamespace(registry=SimpleNamespace(agencies=agencies)),
+        configuration=SimpleNamespace(
+            registry=Registry(agencies=cast(Mapping[str, Agency], agencies), routes=tuple(watched.values()))
+        ),
         routes=watched,
         judge=judge,
         inspector=SimpleNamespace(latest=lambda code: inspections.get(code, {})),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from monitor.judging.judge import Judge
 from monitor.noticeboard import Noticeboard
 from monitor.own_health import Part, Signs
 from monitor.probing.route import Direction
+from monitor.registry import Agency, Registry
 from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
@@ -46,7 +47,9 @@ class Service:
         self.history, self.store = History(self.database), SqlStore(self.database)
         agencies = {code: SimpleNamespace(name=f"Jabatan {code}", domains=["contoh.gov.my"]) for code in CODES}
         watch = SimpleNamespace(
-            configuration=SimpleNamespace(registry=SimpleNamespace(agencies=agencies)),
+            configuration=SimpleNamespace(
+                registry=Registry(agencies=cast(Mapping[str, Agency], agencies), routes=tuple(routes.values()))
+            ),
             routes=routes,
             judge=self.judge,
             inspector=SimpleNamespace(latest=lambda _: {}),
