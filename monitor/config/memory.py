@@ -30,7 +30,7 @@ class Filed:
     checked: Findings
     claims: Sequence[Claim] = ()
     provision: Provision | None = None
-    authorities: Mapping[Path | None, ssl.SSLContext | None] = field(default_factory=dict)
+    authorities: Mapping[Path | None, ssl.SSLContext | str] = field(default_factory=dict)
     #: Of its SMS: the wording.
     texts: Sequence[Problem] = ()
     wording: Wording | None = None
@@ -42,16 +42,16 @@ class Filed:
     def is_checked_by(self, provision: Provision, trust: Trust) -> bool:
         """Whether checking it again would give the same."""
         return self.provision is provision and all(
-            authority(trust, file) is context for file, context in self.authorities.items()
+            authority(trust, file) == context for file, context in self.authorities.items()
         )
 
 
-def authority(trust: Trust, file: Path | None) -> ssl.SSLContext | None:
-    """Return the trust in the authorities of a file; `None` when it cannot be used."""
+def authority(trust: Trust, file: Path | None) -> ssl.SSLContext | str:
+    """Return the trust in the authorities of a file, or why it cannot be used."""
     try:
         return trust.context(file)
-    except NoTrust:
-        return None
+    except NoTrust as error:
+        return str(error)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import trustme
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from monitor.config.loading import Loaded, load
@@ -96,6 +96,8 @@ def said(loaded: Loaded) -> object:
 @pytest.mark.blind
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(sorted(CHANGES)), max_size=12))
+# A file that cannot be used, for another reason than the last time.
+@example(["a mailbox with authorities", "a shorter interval", "no authorities"])
 def test_whatever_was_changed_a_reading_with_a_memory_says_what_one_without_says(changes: list[str]) -> None:
     memory = Memory()
     with TemporaryDirectory() as directory:
