@@ -41,6 +41,7 @@ from monitor.metrics import Metrics
 from monitor.noticeboard import Noticeboard
 from monitor.own_health import Signs
 from monitor.pins import pin_book
+from monitor.place import CONTROL_SOCKET
 from monitor.proof.archive import Archive
 from monitor.proof.chain import Chain
 from monitor.proof.lifecycle import Lifecycle
@@ -65,9 +66,6 @@ from monitor.web.silences import silences
 from probes.token import TokenSigner
 
 log = structlog.get_logger()
-
-#: In the state directory.
-CONTROL_SOCKET = "control.sock"
 
 #: What the command line waits for at the longest.
 _OWN_WORK = timedelta(hours=1)

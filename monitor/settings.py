@@ -37,6 +37,7 @@ from monitor.config.rota import Rotas
 from monitor.config.section import Code, Domain, Line, Section, Slug, Span
 from monitor.config.store import StoreSettings
 from monitor.config.window import MALAYSIA, Zone
+from monitor.place import STATE
 
 #: Overrides `listen`.
 LISTEN_VARIABLE = "PANTAU_LISTEN"
@@ -89,7 +90,7 @@ class Settings(Section):
     listen: ListenAddress = Listen("127.0.0.1", 8080)
     """The portal, the API and /metrics; PANTAU_LISTEN overrides it. Loopback only: there is no sign-in yet."""
     callbacks: CallbackSettings = CallbackSettings()
-    state: Path = Path("/var/lib/pantau")
+    state: Path = STATE
     """A directory of our own: the store and its lock, the control socket, the key that signs tokens."""
     store: StoreSettings | None = None
     """A PostgreSQL that several engines share; default: a file in `state`, for one engine alone."""

@@ -2,76 +2,97 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, Any, Final, cast
+
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from monitor.cli import (
-    ack,
-    audit,
-    check,
-    correct,
-    dossier,
-    drill,
-    hand_on,
-    incidents,
-    letter,
-    letters,
-    notices,
-    oncall,
-    override,
-    probe,
-    purge,
-    release,
-    reload,
-    remark,
-    run,
-    settle,
-    silence,
-)
-from monitor.cli.run import log_to_stderr
+from monitor.cli.log import log_to_stderr
+from monitor.cli.service import fail
 
-try:
-    from monitor.cli import demo, lab
-except ModuleNotFoundError as missing:
-    # The fictional world is an optional extra: a service in earnest needs none of its libraries.
-    if missing.name and missing.name.split(".")[0] in {"monitor", "probes", "alerts"}:
-        raise
-    demo = lab = None  # type: ignore[assignment]
+#: What each does. Its file is imported when it is called: all that they need would cost two seconds of CPU each time.
+COMMANDS: Final[Mapping[str, str]] = {
+    "run": "Run the service until SIGTERM or Ctrl-C. SIGHUP reads the configuration again.",
+    "check": "Check the whole configuration and print everything that is wrong with it, a line each.",
+    "probe": "Send one real message now and show each phase with its time, and what the outcome means.",
+    "incidents": "List the newest incidents, newest first. Times are Malaysian.",
+    "notices": "List the newest notices, newest first. Times are Malaysian.",
+    "oncall": "Show who is on call and who comes next, until when, and by which numbers. Times are Malaysian.",
+    "ack": "Acknowledge an incident: the escalation to staff stops, the announcement does not.",
+    "hand-on": "Hand an incident on: the next of the staff are told at once, and that it was handed on.",
+    "remark": "Write down what is being done about an incident: whoever has taken it on has it for longer by it.",
+    "release": "Release the announcements of outages: their fax pages and letters go out to the agencies' recipients.",
+    "correct": "End an incident as a false alarm: whoever was told of it gets a correction, by the same way.",
+    "letter": "Write the letter that would go out, with this agency's data and invented times.",
+    "letters": "The letters in the tray: print, sign and post them, and record it here.",
+    "settle": "Say what became of a notice whose fate is unknown: ask its reader first.",
+    "dossier": "Write an incident's dossier: the record as PDF/A, and the data behind it with the journal's hashes.",
+    "drill": "Try a contact's numbers, or everybody's: SMS, calls and faxes that say that they are a drill.",
+    "override": "Let somebody take a duty over for a while.",
+    "silence": "Let nobody be told about an agency or a route for a while.",
+    "reload": "Let the running service read its configuration again. A bad one changes nothing; exit code 2.",
+    "audit": "The journal: whether it is as it was written, and all of it for an auditor.",
+    "purge": "Show which incidents, notices and entries of the journal would be disposed of, and with --confirm do it.",
+    "demo": "Run against fictional agencies whose mail can be broken on purpose.",
+    "lab": "Start mail systems that can be broken on purpose, and wait for orders on this terminal.",
+}
+
+
+class _Commands(TyperGroup):
+    """Knows what each command does, and imports the one that is called."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: TyperCommand(name=name, help=text) for name, text in COMMANDS.items()}
+
+    def resolve_command(self, *args: Any) -> Any:
+        name, known, rest = super().resolve_command(*args)
+        return name, known and command(known.name or ""), rest
+
+
+def command(name: str) -> TyperCommand | TyperGroup:
+    """Return the command that is called *name*, with all that it needs."""
+    word = name.replace("-", "_")
+    try:
+        module = import_module(f"{__name__}.{word}")
+    except ModuleNotFoundError as missing:
+        # The fictional world is an optional extra: a service in earnest needs none of its libraries.
+        if name not in {"demo", "lab"} or missing.name is None or missing.name.split(".")[0] == "monitor":
+            raise
+        fail(f'`pantau {name}` needs what is not installed here ({missing.name}): pip install "pantau[lab]"')
+    if hasattr(module, "app"):
+        group = typer.main.get_group(module.app)
+        group.name = name
+        return group
+    alone = typer.Typer(add_completion=False)
+    alone.command(name)(getattr(module, word))
+    return cast(TyperCommand, typer.main.get_command(alone))
+
 
 app = typer.Typer(
     name="pantau",
     help="Proves that official e-mail works, and tells people by SMS, call, fax and letter when it does not.",
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (
-    run,
-    check,
-    probe,
-    incidents,
-    notices,
-    oncall,
-    ack,
-    hand_on,
-    remark,
-    release,
-    correct,
-    letter,
-    settle,
-    dossier,
-    drill,
-    reload,
-    purge,
-):
-    name = command.__name__.rsplit(".", 1)[-1]
-    app.command(name.replace("_", "-"))(getattr(command, name))
-app.add_typer(audit.app, name="audit")
-app.add_typer(letters.app, name="letters")
-app.add_typer(override.app, name="override")
-app.add_typer(silence.app, name="silence")
-if demo is not None:
-    app.add_typer(demo.app, name="demo")
-    app.command("lab")(lab.lab)
+
+
+def _show_version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pantau {version('pantau')}")
+        raise typer.Exit
+
+
+@app.callback()
+def pantau(
+    *, _: Annotated[bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version)] = False
+) -> None:
+    """Take what stands before the command."""
 
 
 def main() -> None:

@@ -15,10 +15,11 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.audit import Head, Sealed, Verifier, as_json, compact, of_json
-from monitor.app import CONTROL_SOCKET
+from monitor.cli.configured import store_server
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.private import private
-from monitor.cli.service import ask, belongs_to_another, fail, request, state_directory, store_server
+from monitor.cli.service import ask, belongs_to_another, fail, request, state_directory
+from monitor.place import CONTROL_SOCKET
 from monitor.store import audit as stored
 from monitor.store.postgres import PostgresServer
 

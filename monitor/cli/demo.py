@@ -19,7 +19,6 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from monitor.app import CONTROL_SOCKET
 from monitor.cli.service import fail, request
 from monitor.config.listen import Listen, parse_listen
 from monitor.lab.clerk import post_letters
@@ -27,6 +26,7 @@ from monitor.lab.mail import Fault
 from monitor.lab.screen import State, changes, render
 from monitor.lab.serving import free_port
 from monitor.lab.stage import Stage, lever, stage
+from monitor.place import CONTROL_SOCKET
 from monitor.settings import LISTEN_VARIABLE
 from monitor.web.serving import open_port
 

@@ -12,8 +12,9 @@ from alerts.documents.render import fax
 from alerts.documents.render import letter as render_letter
 from alerts.notice import Facts, Matter, Plan, Purpose
 from alerts.wording.key import FOR_STAFF
+from monitor.cli.configured import configuration
 from monitor.cli.option import DEFAULT_CONFIG, Config
-from monitor.cli.service import configuration, fail
+from monitor.cli.service import fail
 from monitor.config.crest import load_crest
 
 

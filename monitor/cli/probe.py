@@ -16,9 +16,10 @@ from typing import Annotated, NoReturn
 import structlog
 import typer
 
+from monitor.cli.configured import configuration
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.report import report
-from monitor.cli.service import configuration, fail
+from monitor.cli.service import fail
 from monitor.cli.table import show
 from monitor.judging.evidence import was_taken_well
 from monitor.key import token_key

@@ -1,4 +1,7 @@
-"""How a command reaches the running service: over its Unix socket."""
+"""How a command reaches the running service: over its Unix socket.
+
+Whoever uses it at night wants an answer at once: nothing here imports the service, or what reads its configuration.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,8 @@ from typing import Any, NoReturn
 import httpx
 import typer
 
-from monitor.app import CONTROL_SOCKET
 from monitor.config.document import read_document
-from monitor.config.findings import Findings
-from monitor.config.form import Form
-from monitor.config.loading import BadConfiguration, Configuration, load
-from monitor.config.problem import Severity
-from monitor.config.reading import read_model
-from monitor.config.secret import Vault
-from monitor.config.store import StoreSettings
-from monitor.settings import Settings
-from monitor.store.postgres import PostgresServer
+from monitor.place import CONTROL_SOCKET, STATE
 from monitor.unix import reachable
 
 
@@ -32,40 +26,16 @@ def fail(message: str, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
-def configuration(path: Path) -> Configuration:
-    """Read the configuration, or end the command with everything that is wrong with it (exit code 2)."""
-    try:
-        return load(path, os.environ).accepted()
-    except BadConfiguration as bad:
-        fail("\n".join(str(problem) for problem in bad.problems), 2)
-
-
 def state_directory(path: Path) -> Path:
     """Return where the service keeps its state, whatever else is wrong with the configuration.
 
     In the middle of an incident somebody may be editing it, and secrets may be in the service's environment only.
     """
     document = read_document(path)
-    state = document.data.get("state", Settings.model_fields["state"].default)
+    state = document.data.get("state", STATE)
     if not document.readable or not isinstance(state, str | Path):
         fail("\n".join(str(p) for p in document.problems) or f"{path}: state: must be a directory", 2)
     return (path.parent / state).resolve()
-
-
-def store_server(path: Path) -> PostgresServer | None:
-    """Return the server that the store is on, whatever else is wrong with the configuration; `None`: it is a file.
-
-    End the command when that part of the configuration is wrong (exit code 2).
-    """
-    document = read_document(path)
-    if document.data.get("store") is None:
-        return None
-    findings = Findings(document)
-    form = Form(findings, Vault(directory=path.parent, environ=os.environ))
-    settings = read_model(StoreSettings, document.data["store"], form, findings, path=("store",))
-    if settings is None or findings.is_broken(("store",)):
-        fail("\n".join(str(problem) for problem in findings.problems if problem.severity is Severity.ERROR), 2)
-    return settings.build()
 
 
 #: In seconds, how long an answer may take.

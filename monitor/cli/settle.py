@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from alerts.settling import Ruling
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
 from monitor.cli.service import ask
 
-_DONE = {
-    Ruling.ARRIVED: "is recorded as arrived",
-    Ruling.LOST: "is recorded as lost; it is not sent again",
-    Ruling.RESEND: "is recorded as lost, and goes out once more",
+#: By ruling (`alerts.settling.Ruling`).
+DONE = {
+    "arrived": "is recorded as arrived",
+    "lost": "is recorded as lost; it is not sent again",
+    "resend": "is recorded as lost, and goes out once more",
 }
 
 
@@ -28,9 +28,9 @@ def settle(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Say what became of a notice whose fate is unknown: ask its reader first."""
-    said = [ruling for ruling, is_so in zip(Ruling, (arrived, lost, resend), strict=True) if is_so]
+    said = [ruling for ruling, is_so in zip(DONE, (arrived, lost, resend), strict=True) if is_so]
     if len(said) != 1:
         raise typer.BadParameter("say one of --arrived, --lost and --resend")
-    word = {"by": by or login_name(), "why": why, "ruling": said[0].value}
+    word = {"by": by or login_name(), "why": why, "ruling": said[0]}
     ask(config, "POST", f"/notices/{notice}/settle", word)
-    typer.echo(f"Notice {notice} {_DONE[said[0]]}.")
+    typer.echo(f"Notice {notice} {DONE[said[0]]}.")

@@ -15,7 +15,6 @@ from typing import Any
 import httpx
 from pypdf import PdfReader
 
-from monitor.app import CONTROL_SOCKET
 from monitor.cli.service import request
 from monitor.lab.carrier.phone import Phone
 from monitor.lab.mail import Tempo
@@ -23,6 +22,7 @@ from monitor.lab.scenery import Timing
 from monitor.lab.serving import free_port
 from monitor.lab.stage import Stage, stage
 from monitor.lab.world import AGENCIES, NOC, FictionalAgency
+from monitor.place import CONTROL_SOCKET
 from monitor.store.postgres import PostgresServer
 from tests.stories.living import Living, bring_to_life
 

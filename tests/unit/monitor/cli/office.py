@@ -12,8 +12,8 @@ import yaml
 from fastapi import APIRouter
 from typer.testing import CliRunner
 
-from monitor.app import CONTROL_SOCKET
 from monitor.cli import app
+from monitor.place import CONTROL_SOCKET
 from monitor.web.control import control
 from monitor.web.serving import open_unix, serve
 from tests.unit.monitor.web.source import Service

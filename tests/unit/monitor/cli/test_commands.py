@@ -1,0 +1,112 @@
+"""The commands as a whole: each is there, says what it does, and costs no more than it needs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+from typer.testing import CliRunner
+
+from alerts.settling import Ruling
+from monitor.cli import COMMANDS, app, command
+from monitor.cli.settle import DONE
+
+#: They ask the running service, and are typed at night.
+ASKING = (
+    "incidents", "notices", "oncall", "ack", "hand-on", "remark", "release", "correct", "letters", "settle", "dossier",
+    "drill", "override", "silence", "reload", "purge",
+)  # fmt: skip
+#: What those have no use for. Each costs a tenth of a second and more.
+HEAVY = (
+    "sqlalchemy",
+    "fastapi",
+    "pydantic",
+    "uvicorn",
+    "jinja2",
+    "reportlab",
+    "monitor.app",
+    "monitor.web",
+    "monitor.store",
+)
+#: Modules of ours that such a command may import.
+BUDGET = 12
+
+
+def imported(*names: str) -> list[str]:
+    """Return the modules there are once these commands have been asked for their help."""
+    program = f"""
+import json, sys
+from monitor.cli import command
+for name in {names}:
+    command(name)
+print(json.dumps(sorted(sys.modules)))
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True, timeout=60)
+    return list(json.loads(found.stdout))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_the_list_says_of_a_command_is_what_its_help_says(name: str) -> None:
+    told = " ".join((command(name).help or "").split("\n\n")[0].split())
+
+    assert COMMANDS[name] == told
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str) -> None:
+    found = CliRunner().invoke(app, [name, "--help"])
+
+    assert found.exit_code == 0
+    assert f"pantau {name}" in found.output
+
+
+def test_what_asks_the_service_imports_nothing_of_it() -> None:
+    there = imported(*ASKING)
+
+    assert [m for m in there if m in HEAVY or m.startswith(tuple(f"{heavy}." for heavy in HEAVY))] == []
+
+
+@pytest.mark.parametrize("name", ["ack", "incidents"])
+def test_a_command_keeps_its_budget_of_modules(name: str) -> None:
+    ours = [m for m in imported(name) if m.split(".")[0] in {"monitor", "alerts", "probes"}]
+
+    assert len(ours) <= BUDGET, ours
+
+
+def test_the_list_itself_imports_no_command() -> None:
+    assert not [m for m in imported() if m.rpartition(".")[2] in {name.replace("-", "_") for name in COMMANDS}]
+
+
+def test_each_ruling_can_be_given() -> None:
+    assert list(DONE) == [ruling.value for ruling in Ruling]
+
+
+def test_the_version_is_said() -> None:
+    found = CliRunner().invoke(app, ["--version"])
+
+    assert (found.exit_code, found.output.split()[0]) == (0, "pantau")
+
+
+def test_a_command_that_is_misspelt_is_guessed() -> None:
+    found = CliRunner().invoke(app, ["akc"])
+
+    assert found.exit_code == 2
+    assert "Did you mean 'ack'?" in found.output
+
+
+def test_the_demo_without_its_libraries_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(name: str) -> object:
+        if name == "monitor.cli.demo":
+            raise ModuleNotFoundError("No module named 'aiosmtpd'", name="aiosmtpd")
+        return import_module(name)
+
+    monkeypatch.setattr("monitor.cli.import_module", gone)
+
+    found = CliRunner().invoke(app, ["demo"])
+
+    assert found.exit_code == 1
+    assert "aiosmtpd" in found.output
+    assert 'pip install "pantau[lab]"' in found.output
