@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -61,6 +62,12 @@ def test_every_command_has_help(name: str) -> None:
 
     assert found.exit_code == 0
     assert f"pantau {name}" in found.output
+
+
+def test_a_command_that_was_imported_leaves_the_collector_on() -> None:
+    command("ack")
+
+    assert gc.isenabled()
 
 
 def test_what_asks_the_service_imports_nothing_of_it() -> None:
