@@ -418,6 +418,12 @@ counter = Table(
 _CHECKPOINT = f"event = '{CHECKPOINT}'"
 _ABOUT_NONE = "incident_id IS NULL AND notice_id IS NULL AND purged_by IS NULL"
 
+
+def _about(column: str) -> Index:
+    where = text(f"{column} IS NOT NULL")
+    return Index(f"ix_journal_{column}", column, sqlite_where=where, postgresql_where=where)
+
+
 #: What was decided, sent, received, and by whom: a chain of hashes (`alerts.audit`). Only ever added to; triggers in the
 #: database see to it. A migration that copies this table (batch mode on SQLite) loses them and must make them again.
 journal = Table(
@@ -438,8 +444,9 @@ journal = Table(
     Column("hash", String(64), nullable=False),
     #: The entry that tells of the purge which took this one's content away.
     Column("purged_by", Integer),
-    Index("ix_journal_incident_id", "incident_id"),
-    Index("ix_journal_notice_id", "notice_id"),
+    #: Only entries that are about one: SQLite would go by these for those that are about none.
+    _about("incident_id"),
+    _about("notice_id"),
     Index("ix_journal_checkpoint", "id", sqlite_where=text(_CHECKPOINT), postgresql_where=text(_CHECKPOINT)),
     #: What a purge takes by its time: entries about no incident that have not been emptied. Few are.
     Index("ix_journal_about_none", "at", sqlite_where=text(_ABOUT_NONE), postgresql_where=text(_ABOUT_NONE)),
