@@ -69,6 +69,10 @@ class Admission:
         """Note that a run has ended."""
         self._ended += 1
 
+    def refused(self) -> None:
+        """Note that one of those that were begun did not run, and so has cost nothing."""
+        self._credit += 1
+
     def pause(self) -> float:
         """Return how long somebody waits who found no room."""
         return max(0.0, 1.0 - self._credit) / self.rate

@@ -256,6 +256,7 @@ class Prober:
         if name in self._held:
             self._held[name].add(name)
             self._schedule.finished(name, self._clock.now())
+            self._ticker.refused()
             return
 
         def forget(run: asyncio.Task[None]) -> None:
@@ -276,6 +277,9 @@ class Prober:
         try:
             if self._may_send(route):
                 await self._probe(route)
+                self._ticker.ended()
+            else:
+                self._ticker.refused()
         # A result that cannot be stored or judged (our bug) must not end the probing of all others.
         except Exception:
             log.exception("a probe's result was lost", route=route.name)
@@ -365,7 +369,7 @@ class Prober:
             # What is being released is looked at no more.
             if name in self._routes:
                 self._schedule.look_again(name, at)
-        self._ticker.ended()
+        self._ticker.poke()
 
     def _arrived(self, mailbox: str, arrival: Arrival, token_id: str | None, seen_at: datetime) -> None:
         at_first_look = self._watchers[mailbox].looked_at is None

@@ -30,9 +30,12 @@ class Ticker:
         self._poked.set()
 
     def ended(self) -> None:
-        """Hear that a run has ended, and what it leaves in the schedule."""
+        """Hear that a run has ended: so many does the machine carry."""
         self._admission.ended()
-        self.poke()
+
+    def refused(self) -> None:
+        """Hear that a run that was due did not run after all: another may be begun in its place."""
+        self._admission.refused()
 
     async def due(self) -> list[str]:
         """Wait for what is to be started and return it, the most urgent first. It is marked as running."""

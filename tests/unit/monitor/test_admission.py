@@ -173,3 +173,13 @@ def test_it_falls_once_for_what_has_been_begun_too_much_and_again_when_that_did_
 
     assert late[0] == late[int(SETTLES / EVERY) - 1] > late[int(SETTLES / EVERY)]
     assert len(set(late)) == 20 * EVERY / SETTLES
+
+
+def test_what_was_begun_and_did_not_run_leaves_its_room_to_another() -> None:
+    admission = Admission(rate=LEAST)
+    assert admission.room(0.0, late=0.0) == 1
+    admission.begun(1)
+    assert admission.room(0.0, late=0.0) == 0
+    admission.refused()
+
+    assert admission.room(0.0, late=0.0) == 1

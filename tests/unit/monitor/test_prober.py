@@ -19,6 +19,7 @@ from monitor.judging.health import Health, HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
+from monitor.probing.admission import LEAST
 from monitor.probing.prober import Prober
 from monitor.probing.provider import Provider, Providers
 from monitor.probing.route import Direction, Probing, WatchedRoute
@@ -320,6 +321,16 @@ async def test_what_was_sent_before_a_restart_counts() -> None:
     async with probing([each, other], providers=THREE_A_DAY, known=known) as scene:
         await scene.play.until(lambda play: play.started.count(other.name) >= 3)
         assert each.name not in scene.play.started
+
+
+async def test_an_account_that_may_send_no_more_takes_no_room_from_others_and_says_nothing_of_the_machine() -> None:
+    spent = [route(box("JCM"), box("rujukan-a"), n) for n in range(200)]
+    others = [route(replace(box("MDC"), smtp=None), box("rujukan-a"), n) for n in range(20)]
+    known = {f"{n:016x}": Sent(route=spent[0].name, at=CLOCK.now() - 60 * SECOND, came=True) for n in range(3)}
+    async with probing([*spent, *others], providers=THREE_A_DAY, known=known) as scene:
+        scene.prober._lag.share = 1.0  # The machine has no time for us.
+        await scene.play.until(lambda play: len(play.started) >= 2 * LEAST, seconds=20)
+        assert scene.prober._ticker._admission.rate == LEAST  # Though hundreds are refused a second.
 
 
 # -- maintenance ----------------------------------------------------------------------------------------------------
