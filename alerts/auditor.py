@@ -16,6 +16,7 @@ from alerts.announcement import Announce, ReleaseNow, announce
 from alerts.channel import Channel
 from alerts.delivery import SETTLED, Notice, NoticeState
 from alerts.escalation import calls_again, staff_know
+from alerts.followup import follow_up
 from alerts.incident import Incident, IncidentState
 from alerts.move import DeliveryPolicy, Wait, decisive, next_move
 from alerts.notice import OF_TELLING, Matter, Plan, Purpose
@@ -197,6 +198,8 @@ def _announcement(incident: Incident, notices: Sequence[Notice], now: datetime) 
             since = incident.since + incident.brief.announcement.offered_after
         case Announce(drafts=drafts) if incident.released_at and any(d.person not in told for d in drafts):
             since = incident.released_at
+        case Announce() if (due := follow_up(incident, notices, now - GRACE).since) is not None:
+            since = due
         case _:
             return None
     return Overdue(incident=incident, lapse=Lapse.ANNOUNCEMENT, since=since) if now - since > GRACE else None

@@ -12,6 +12,7 @@ from datetime import timedelta
 from alerts.channel import Channel
 from alerts.contact import Contact, Recipient
 from alerts.notice import Cause, Office
+from alerts.office_hours import OfficeHours
 from alerts.oncall import Rota
 
 #: Time to find the telephone, look, and answer.
@@ -96,6 +97,8 @@ class AnnouncementPlan:
     automatic: bool = False
     #: When release is offered (or, if automatic, happens): an outage shorter than this needs no letter.
     offered_after: timedelta = timedelta(minutes=30)
+    #: Whoever was told is told again on each working day on which it lasts, in these hours; `None`: they are not.
+    updates: OfficeHours | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,9 @@ Bundling = AtOnce | Begin | Join | Covered
 
 
 #: The others come one at a time.
-_GATHERED = frozenset({Purpose.OUTAGE, Purpose.RECOVERY, Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER})
+_GATHERED = frozenset(
+    {Purpose.OUTAGE, Purpose.UPDATE, Purpose.RECOVERY, Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER}
+)
 
 
 def gathering(draft: Draft, urgency: Urgency) -> str | None:

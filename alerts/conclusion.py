@@ -17,6 +17,7 @@ from alerts.channel import Channel
 from alerts.contact import Address, Contact
 from alerts.delivery import SETTLED, Attempt, AttemptState, Draft, Notice, NoticeState
 from alerts.escalation import facts
+from alerts.followup import is_known, next_enclosure, to_reader
 from alerts.incident import Incident, IncidentState
 from alerts.move import CAME_TO_NOTHING, decisive
 from alerts.notice import OF_TELLING, Plan, Purpose
@@ -118,6 +119,8 @@ def is_concluded(incident: Incident, notice: Notice) -> bool:
         case Purpose.RECOVERY:
             # Nothing has recovered: nothing was broken.
             return incident.corrected_at is not None
+        case Purpose.UPDATE:
+            return not incident.is_open
         case Purpose.TAKEN:
             return not incident.is_open or incident.acknowledged_at is None
         case Purpose.REMINDER:
@@ -152,7 +155,9 @@ def _last_word(incident: Incident, notice: Notice, notices: Sequence[Notice], no
     first_noticed_at = notice.created_at if _is_known(notice) else None
     told = facts(incident, notice.plan, purpose, now, first_noticed_at=first_noticed_at)
     if notice.plan is Plan.ANNOUNCEMENT:
-        told = replace(told, enclosure=1 + _sent_before(notice, purpose, notices))
+        told = replace(told, enclosure=next_enclosure(notices, notice.person, purpose))
+        if purpose is Purpose.RECOVERY and (last := _last_known(notice, notices)) is not None:
+            told = replace(told, first_noticed_at=last.created_at, cited=last.facts.enclosure or 1)
     return Draft(
         key=key,
         plan=notice.plan,
@@ -189,15 +194,14 @@ def _who_has_it(incident: Incident, notice: Notice, now: datetime) -> Draft | No
     )
 
 
-def _sent_before(notice: Notice, purpose: Purpose, notices: Sequence[Notice]) -> int:
-    """Return how many notices an office outside has had on a channel before this one, whose own may be among them."""
-    same = (n for n in notices if n.plan is notice.plan and n.person == notice.person and n.channel is notice.channel)
-    return sum(n.purpose is not purpose for n in same)
+def _last_known(notice: Notice, notices: Sequence[Notice]) -> Notice | None:
+    """Return what the reader of *notice* outside is known to have got last; it is what they have at hand."""
+    return next((n for n in reversed(to_reader(notices, notice.person, notice.channel)) if is_known(n)), None)
 
 
 def _is_known(notice: Notice) -> bool:
     """Whether the reader is to be reminded of *notice*: a page never cites one that may not have arrived."""
-    return notice.has_arrived if notice.plan is Plan.ANNOUNCEMENT else notice.was_told
+    return is_known(notice) if notice.plan is Plan.ANNOUNCEMENT else notice.was_told
 
 
 def _staff_addresses(incident: Incident, notice: Notice) -> tuple[Address, ...]:

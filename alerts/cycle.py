@@ -32,6 +32,7 @@ from alerts.escalation import (
 )
 from alerts.event import AUTOMATIC, Expire, Release
 from alerts.exchange import Exchange
+from alerts.followup import follow_up
 from alerts.incident import Incident, apply
 from alerts.intake import take_in
 from alerts.move import DeliveryPolicy, decisive
@@ -115,7 +116,9 @@ class Cycle:
     async def _tell(self, incident: Incident) -> Incident:
         silence = await self._silence(incident)
         if silence is None:
-            return await self._announce(await self._escalate(await self._hold_to_promise(incident)))
+            incident = await self._announce(await self._escalate(await self._hold_to_promise(incident)))
+            await self._follow_up(incident)
+            return incident
         self.advance.wake_at(min(silence.ends, self._now + _LOOK_AGAIN))
         incident = await self._fall_silent(incident)
         # What a person has released goes out all the same: they knew better than the silence.
@@ -127,16 +130,20 @@ class Cycle:
         return self._hush(incident, self._silences, self._now)
 
     async def _fall_silent(self, incident: Incident) -> Incident:
-        """Withdraw what has not left to staff: when the silence ends, the escalation goes on and tells what is true then."""
+        """Withdraw what has not left to staff: when the silence ends, the escalation goes on and tells what is true then.
+
+        Also that it lasts, to whomever. What a person has released is another matter.
+        """
         withheld = [
             notice
             for notice in await self._notices(incident)
             if notice.state is NoticeState.PENDING and not any(d.attempts for d in notice.deliveries)
-            if notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE
+            if notice.purpose is Purpose.UPDATE or (notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE)
         ]
         for notice in withheld:
             await self._withdraw(notice)
-        back = put_back(incident, withheld, self._now)
+        steps = [notice for notice in withheld if notice.purpose is Purpose.OUTAGE]
+        back = put_back(incident, steps, self._now)
         if back is not incident:
             await self._ledger.save_incident(back)
         return back
@@ -226,6 +233,12 @@ class Cycle:
             case Nobody() | AwaitStaff():
                 pass  # What becomes of their notices is heard of.
         return incident
+
+    async def _follow_up(self, incident: Incident) -> None:
+        """Tell people outside that what they were told of lasts."""
+        decision = follow_up(incident, await self._notices(incident), self._now)
+        await self._add(incident, decision.drafts)
+        self.advance.wake_at(decision.then)
 
     async def _conclude(self, incident: Incident) -> None:
         for conclusion in conclude(incident, await self._notices(incident), self._now):

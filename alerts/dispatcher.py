@@ -132,7 +132,7 @@ class Dispatcher:
                 for incident_id in notice.incident_ids:
                     await ledger.rouse(incident_id)
             elif step is LetterStep.POSTED:
-                await ledger.save_attempt(replace(attempt, state=AttemptState.SENT))
+                await ledger.save_attempt(replace(attempt, state=AttemptState.SENT, ended_at=handling.at))
             await ledger.journal(
                 Entry(
                     at=handling.at,

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import structlog
 
-from alerts.channel import ON_PAPER
+from alerts.channel import ON_PAPER, Channel
 from alerts.clock import Clock
 from alerts.composer import Composer
 from alerts.contact import Address
@@ -178,7 +178,12 @@ def reported(delivery: Delivery, attempt: Attempt, report: Report, policy: Deliv
     state = AttemptState(report.progress)
     if report.progress is Progress.FAILED and report.error is ErrorClass.UNKNOWN:
         state = AttemptState.UNKNOWN
-    look_at = now + policy.check_every[delivery.address.channel]
+    channel = delivery.address.channel
+    look_at = now + policy.check_every[channel]
+    ended_at = None if state in LEFT and state is not AttemptState.DELIVERED else now
+    if channel is Channel.LETTER and state is AttemptState.SENT:
+        # Posted: nothing more is heard of it.
+        ended_at = attempt.ended_at or now
     if state is AttemptState.FAILED:
         look_at = retry_at(delivery, attempt.gateway, policy, now, None)
     return replace(
@@ -189,7 +194,7 @@ def reported(delivery: Delivery, attempt: Attempt, report: Report, policy: Deliv
         code=report.code,
         detail=report.detail,
         look_at=look_at,
-        ended_at=None if state in LEFT and state is not AttemptState.DELIVERED else now,
+        ended_at=ended_at,
     )
 
 

@@ -121,7 +121,7 @@ async def _hand_on(ledger: Ledger, part: Part, now: datetime) -> AckResult:
 
 async def _is_past(ledger: Ledger, notice: Notice) -> bool:
     """Whether a notice tells of what is over by now: whoever confirms it must not go on as if it were not."""
-    if notice.purpose not in {Purpose.OUTAGE, Purpose.RELEASE}:
+    if notice.purpose not in {Purpose.OUTAGE, Purpose.UPDATE, Purpose.RELEASE}:
         return False
     incidents = [await ledger.incident(part.incident_id) for part in notice.parts]
     return all(incident is None or not incident.is_open for incident in incidents)

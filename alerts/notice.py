@@ -20,6 +20,8 @@ class Purpose(StrEnum):
     """Why a notice is sent."""
 
     OUTAGE = "outage"
+    #: It still lasts: whoever outside was told of it is told so again.
+    UPDATE = "update"
     RECOVERY = "recovery"
     CORRECTION = "correction"
     #: An outage lasts: whoever has taken it on is asked whether the announcement may go out.
@@ -79,6 +81,9 @@ class Language(StrEnum):
     MALAY = "ms-MY"
     ENGLISH = "en-GB"
 
+
+#: What tells somebody that something is wrong, as opposed to that it is over.
+TELLS_OF_IT = frozenset({Purpose.OUTAGE, Purpose.UPDATE})
 
 #: What is wrong with telling people. Told to the NOC, and of no interest any more when it is over.
 OF_TELLING = frozenset({Matter.UNREACHED, Matter.DOUBTFUL})
@@ -150,13 +155,15 @@ class Facts:
     began_at: datetime
     #: When this notice was decided on (aware UTC); printed as the date of a page.
     noticed_at: datetime
-    #: Date of the notice that a recovery or correction refers to; `None`: none had left for staff when it was over, or it
-    #: may not have arrived outside.
+    #: Date of the notice that an update, recovery or correction refers to; `None`: none had left for staff when it was over,
+    #: or it may not have arrived outside.
     first_noticed_at: datetime | None = None
     ended_at: datetime | None = None
     #: Which of the notices about the incident this is to an office outside, from 1: a page's reference ends with it, so
     #: that no two letters of an office bear the same. 0: nobody has counted.
     enclosure: int = 0
+    #: That of the page of `first_noticed_at`.
+    cited: int = 1
     #: For our own fault: what is affected, in the words of `monitor` ("peti rujukan A"); empty otherwise.
     subject: str = ""
     #: The same in English.

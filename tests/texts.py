@@ -66,6 +66,10 @@ _CAUSES = {
     (Language.MALAY, "call"): "pelayan mel tidak menjawab",
     (Language.ENGLISH, "call"): "the mail server does not answer",
 }
+_UPDATES = {
+    Language.MALAY: "Selagi gangguan berterusan, notis susulan akan dihantar pada setiap hari bekerja.",
+    Language.ENGLISH: "As long as the outage lasts, a follow-up will be sent on each working day.",
+}
 #: As long as it gets: 11 letters, 8 characters, the longest moment and code.
 _AT_MOST = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
 _LONGEST = replace(
@@ -233,6 +237,7 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
             counted = {"recipients": spoken.number(2, language), "count": spoken.number(2, language)}
             counts = "satu faks dan satu surat" if language is Language.MALAY else "one by fax and one by letter"
             listed = {"names": "; ".join(each.office.name for each in several), "more": spoken.number(3, language)}
+            listed["updates"] = _UPDATES[language]
             handed = dict(values.for_call(replace(facts, handed_on=True), language))
             return {**handed, **values.for_call(facts, language), **counted, **listed, "counts": counts, **more}
         case _:

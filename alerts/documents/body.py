@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from alerts.documents.printable import Json
-from alerts.documents.sender import first_reference
-from alerts.notice import Addressee, Facts, Language, Plan, Purpose
+from alerts.documents.sender import cited_reference
+from alerts.notice import TELLS_OF_IT, Addressee, Facts, Language, Plan, Purpose
 from alerts.wording.key import key
 from alerts.wording.texts import Wording
 from alerts.wording.values import Values, cause, for_page
@@ -59,7 +59,7 @@ def marks(facts: Facts, wording: Wording) -> list[Json]:
 
 def letter_body(facts: Facts, addressee: Addressee, language: Language, wording: Wording) -> Body:
     """Return what the letter tells. Raise `ValueError` for an announcement of what is never announced."""
-    values = {**for_page(facts, language), "you": _you(addressee, language), "reference": first_reference(facts)}
+    values = {**for_page(facts, language), "you": _you(addressee, language), "reference": cited_reference(facts)}
     values["enquiries"] = wording.say(language, "letter.enquiries", values)
     section = _section(facts, "letter")
     return Body(
@@ -71,7 +71,7 @@ def letter_body(facts: Facts, addressee: Addressee, language: Language, wording:
 
 def fax_body(facts: Facts, addressee: Addressee, language: Language, wording: Wording) -> Body:
     """Return what the fax tells in one language. Raise `ValueError` as `letter_body` does."""
-    values = {**for_page(facts, language), "you": _you(addressee, language), "reference": first_reference(facts)}
+    values = {**for_page(facts, language), "you": _you(addressee, language), "reference": cited_reference(facts)}
     return Body(
         title=wording.say(language, f"{_section(facts, 'fax')}.title", values),
         opening="",
@@ -105,7 +105,7 @@ def _paragraphs(facts: Facts, language: Language, wording: Wording, kind: str, v
         texts = wording.say_all(language, f"call.{situation}", told)
     else:
         told = {**values, "channels": _channels(language, wording, kind, values)}
-        if facts.purpose is Purpose.OUTAGE:
+        if facts.purpose in TELLS_OF_IT:
             for phrase in ("scope", "instruction", *(["warning"] if kind == "letter" else [])):
                 told[phrase] = wording.say(language, f"{kind}.{phrase}.{facts.matter}", told)
         texts = wording.say_all(language, f"{kind}.{facts.purpose}.paragraphs", told)

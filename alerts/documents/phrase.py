@@ -28,6 +28,7 @@ MATTERS = {
 CHANNELS = {Channel.SMS: "SMS", Channel.VOICE: "Panggilan", Channel.FAX: "Faks", Channel.LETTER: "Surat"}
 PURPOSES = {
     Purpose.OUTAGE: "gangguan",
+    Purpose.UPDATE: "susulan",
     Purpose.RECOVERY: "pemulihan",
     Purpose.CORRECTION: "pembetulan",
     Purpose.RELEASE: "permohonan kebenaran",

@@ -37,9 +37,9 @@ def reference(facts: Facts) -> str:
     return _enclosed(facts, facts.enclosure or (1 if facts.purpose is Purpose.OUTAGE else 2))
 
 
-def first_reference(facts: Facts) -> str:
-    """Return the reference of the first page about the incident, which the later ones cite."""
-    return _enclosed(facts, 1)
+def cited_reference(facts: Facts) -> str:
+    """Return the reference of the earlier page about the incident that this one cites."""
+    return _enclosed(facts, facts.cited)
 
 
 def _enclosed(facts: Facts, enclosure: int) -> str:

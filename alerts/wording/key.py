@@ -10,6 +10,9 @@ ANNOUNCED = frozenset({Matter.BOTH, Matter.SENDING, Matter.RECEIVING})
 #: What is asked of or told to officers on duty: nobody outside, and never on paper.
 FOR_STAFF = frozenset({Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER})
 
+#: What is told to people outside only.
+FOR_OUTSIDE = frozenset({Purpose.UPDATE})
+
 
 def can_hand_on(facts: Facts) -> bool:
     """Whether whoever is told this can hand it on to the next of the staff."""
@@ -25,13 +28,15 @@ def key(facts: Facts) -> str:
         raise ValueError(f"{facts.matter} is never announced outside the agency")
     if facts.plan is Plan.ANNOUNCEMENT and facts.purpose in FOR_STAFF:
         raise ValueError(f"a {facts.purpose} is told to staff only")
+    if facts.plan is Plan.ESCALATION and facts.purpose in FOR_OUTSIDE:
+        raise ValueError(f"a {facts.purpose} is told to people outside only")
     match facts.purpose, facts.plan:
         case Purpose.OUTAGE, Plan.ESCALATION if facts.by:
             return f"escalation.lapsed.{facts.matter}"
         case Purpose.OUTAGE, Plan.ESCALATION if facts.unsteady:
             return "escalation.outage.unsteady"
-        case Purpose.OUTAGE, plan:
-            return f"{plan}.outage.{facts.matter}"
+        case (Purpose.OUTAGE | Purpose.UPDATE) as purpose, plan:
+            return f"{plan}.{purpose}.{facts.matter}"
         case Purpose.RECOVERY, Plan.ESCALATION:
             return f"escalation.{news(facts)}.{'mail' if facts.matter in ANNOUNCED else facts.matter}"
         case purpose, plan:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from alerts.channel import Channel
-from alerts.notice import Cause, Matter, Plan, Purpose
-from alerts.wording.key import FOR_STAFF
+from alerts.notice import TELLS_OF_IT, Cause, Matter, Plan, Purpose
+from alerts.wording.key import FOR_OUTSIDE, FOR_STAFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,8 @@ class Need:
 
 #: What is written on paper to people outside.
 PRINTED = tuple(purpose for purpose in Purpose if purpose not in FOR_STAFF)
+#: What officers on duty are told.
+TO_STAFF = tuple(purpose for purpose in Purpose if purpose not in FOR_OUTSIDE)
 OUTAGES = ("both", "sending", "receiving")
 _WRITTEN = ("day", "date", "clock")
 
@@ -48,6 +50,7 @@ def _situations() -> Iterator[tuple[str, bool]]:
     """Yield what an SMS or a call tells, and whether it is over. See `alerts.wording.key`."""
     for matter in OUTAGES:
         yield f"announcement.outage.{matter}", False
+        yield f"announcement.update.{matter}", False
         yield f"escalation.outage.{matter}", False
     for matter in ("degraded", "own_fault", "unreached", "doubtful", "unsteady"):
         yield f"escalation.outage.{matter}", False
@@ -121,13 +124,15 @@ def _responses() -> Iterator[tuple[str, Need]]:
 
 def _release() -> Iterator[tuple[str, Need]]:
     """Yield what a duty officer hears who releases an announcement in a call."""
+    updates = frozenset({"updates"})
     yield "call.release.closing", Need(several=True, always=_CALL | {"number"})
     for line in ("offer", "pin", "wrong", "locked", "nobody", "over", "cancelled"):
         yield f"call.release.{line}", Need()
     for matter in OUTAGES:
-        yield f"call.release.confirm.{matter}", Need(always=_CALL | {"recipients", "counts"})
+        yield f"call.release.confirm.{matter}", Need(always=_CALL | {"recipients", "counts"}, maybe=updates)
     several = frozenset({"count", "names", "recipients", "counts"})
-    yield "call.release.confirm.several", Need(always=several, maybe=frozenset({"more"}))
+    yield "call.release.confirm.several", Need(always=several, maybe=updates | {"more"})
+    yield "call.release.updates", Need()
     for channel in Channel:
         yield f"call.release.count.{channel}", Need(always=frozenset({"count"}))
     yield "call.release.done", Need(always=frozenset({"recipients"}))
@@ -152,7 +157,7 @@ def _bodies(kind: str) -> Iterator[tuple[str, Need]]:
         yield f"{kind}.instruction.{matter}", Need(always=_PAGE, maybe=_PAGE_MAYBE | {"channels"})
     for purpose in PRINTED:
         always = _PAGE
-        if purpose is Purpose.OUTAGE:
+        if purpose in TELLS_OF_IT:
             always |= {"scope", "instruction"} | ({"warning"} if kind == "letter" else frozenset())
         if purpose is Purpose.RECOVERY:
             always |= _moments("ended") | {"lasted"}
@@ -219,14 +224,14 @@ def _bundle() -> Iterator[tuple[str, Need]]:
         yield f"bundle.list.label.{label}", Need()
     for matter in (*OUTAGES, "degraded", "own_fault", "unreached", "doubtful"):
         yield f"bundle.list.matter.{matter}", Need()
-    for purpose in (Purpose.OUTAGE, Purpose.RECOVERY):
-        for readers in ("", "staff."):
-            yield f"bundle.list.{readers}{purpose}.title", Need(always=frozenset({"count"}))
-            yield f"bundle.list.{readers}{purpose}.opening", Need()
+    for list_ in ("outage", "update", "recovery", "staff.outage", "staff.recovery"):
+        yield f"bundle.list.{list_}.title", Need(always=frozenset({"count"}))
+        yield f"bundle.list.{list_}.opening", Need()
 
 
 _BUNDLES = (
     "announcement.outage",
+    "announcement.update",
     "announcement.recovery",
     *("escalation.taken", "escalation.lapsed", "escalation.reminder"),
     "escalation.release",

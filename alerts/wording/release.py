@@ -33,6 +33,7 @@ def confirm(waiting: Sequence[tuple[Facts, AnnouncementPlan]], wording: Wording)
                 **_list(told, language),
                 "recipients": _recipients(plans, language),
                 "counts": _counts(plans, language, wording),
+                "updates": _updates(plans, language, wording),
             },
         )
         for language in Language
@@ -58,6 +59,11 @@ def _list(told: Sequence[Facts], language: Language) -> Mapping[str, str]:
 
 def _recipients(plans: Sequence[AnnouncementPlan], language: Language) -> str:
     return spoken.number(sum(len(plan.recipients) for plan in plans), language)
+
+
+def _updates(plans: Sequence[AnnouncementPlan], language: Language, wording: Wording) -> str:
+    """Return that they are followed up, which is released with them; "" where none is."""
+    return wording.say(language, "call.release.updates") if any(plan.updates for plan in plans) else ""
 
 
 def _counts(plans: Sequence[AnnouncementPlan], language: Language, wording: Wording) -> str:

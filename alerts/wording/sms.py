@@ -12,7 +12,7 @@ from alerts.notice import OF_TELLING, Facts, Language, Matter, Office, Plan, Pur
 from alerts.wording import moment, values
 from alerts.wording.key import ANNOUNCED, key
 from alerts.wording.lint import COMFORTABLE, Problem, errors, lint, septets
-from alerts.wording.need import PRINTED
+from alerts.wording.need import PRINTED, TO_STAFF
 from alerts.wording.texts import Wording
 
 #: The longest notice number the texts leave room for.
@@ -146,7 +146,7 @@ def _situations(office: Office, number: str) -> Iterator[Facts]:
         until=_LONGEST_MOMENT,
     )
     for plan in Plan:
-        for purpose in Purpose if plan is Plan.ESCALATION else PRINTED:
+        for purpose in TO_STAFF if plan is Plan.ESCALATION else PRINTED:
             for matter in Matter if plan is Plan.ESCALATION else sorted(ANNOUNCED):
                 yield replace(longest, plan=plan, purpose=purpose, matter=matter)
     yield replace(longest, unsteady=True)

@@ -10,7 +10,7 @@ import typer
 
 from alerts.documents.render import fax
 from alerts.documents.render import letter as render_letter
-from alerts.notice import Facts, Matter, Plan, Purpose
+from alerts.notice import TELLS_OF_IT, Facts, Matter, Plan, Purpose
 from alerts.wording.key import FOR_STAFF
 from monitor.cli.configured import configuration
 from monitor.cli.option import DEFAULT_CONFIG, Config
@@ -25,7 +25,7 @@ def letter(
         str | None, typer.Option("--recipient", help="Key of a recipient; default: the first.")
     ] = None,
     purpose: Annotated[
-        Purpose, typer.Option("--purpose", help="outage, recovery, correction or drill.")
+        Purpose, typer.Option("--purpose", help="outage, update, recovery, correction or drill.")
     ] = Purpose.OUTAGE,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write the PDF; default: AGENCY-PURPOSE.pdf here.")
@@ -39,7 +39,7 @@ def letter(
         fail("letters are sent by the service only; write --preview to see what one looks like", 2)
     if purpose in FOR_STAFF:
         fail(
-            f"a {purpose} is told to staff by SMS or call: no page says it; write --purpose outage, recovery, correction or drill",
+            f"a {purpose} is told to staff by SMS or call: no page says it; write --purpose outage, update, recovery, correction or drill",
             2,
         )
     loaded = configuration(config)
@@ -62,7 +62,7 @@ def letter(
         began_at=now - timedelta(hours=2),
         noticed_at=now,
         first_noticed_at=None if purpose is Purpose.OUTAGE else now - timedelta(hours=1),
-        ended_at=None if purpose is Purpose.OUTAGE else now - timedelta(minutes=5),
+        ended_at=None if purpose in TELLS_OF_IT else now - timedelta(minutes=5),
     )
     if as_fax:
         page = fax(facts, chosen.addressee, loaded.wording)

@@ -31,6 +31,15 @@ class ReleaseMode(StrEnum):
     AUTOMATIC = "automatic"
 
 
+class UpdateDays(StrEnum):
+    """When whoever was told of an outage is told again that it lasts."""
+
+    #: Once on each working day of the agency, in its office hours.
+    WORKDAYS = "workdays"
+    #: Not before it ends, or changes.
+    NEVER = "never"
+
+
 class RecipientSettings(Section):
     """Somebody outside. Each of `channels` is used, not the first that works."""
 
@@ -91,6 +100,8 @@ class AnnouncementSettings(Section):
     release: ReleaseMode = ReleaseMode.MANUAL
     offered_after: Span = timedelta(minutes=30)
     """When release is offered (or, if automatic, happens): a shorter outage needs no letter."""
+    updates: UpdateDays = UpdateDays.WORKDAYS
+    """When whoever was told is told again that it lasts: workdays, or never."""
     recipients: Mapping[Slug, RecipientSettings] = {}
 
     def build(self, calendar: CalendarSettings | None = None, zone: ZoneInfo = MALAYSIA) -> AnnouncementPlan:
@@ -100,4 +111,5 @@ class AnnouncementSettings(Section):
             recipients=tuple(recipient.build(key, days, zone) for key, recipient in self.recipients.items()),
             automatic=self.release is ReleaseMode.AUTOMATIC,
             offered_after=self.offered_after,
+            updates=days.build(zone) if self.updates is UpdateDays.WORKDAYS else None,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -19,6 +19,7 @@ from alerts.conclusion import Tell, conclude
 from alerts.delivery import AttemptState, Notice, NoticeState
 from alerts.escalation import StartStep, WaitUntil, escalate
 from alerts.event import Acknowledge, Release, Resolve
+from alerts.followup import follow_up
 from alerts.gateway import ErrorClass
 from alerts.incident import Incident, Position, apply
 from alerts.move import DeliveryPolicy
@@ -211,6 +212,29 @@ def test_an_announcement_that_was_released_and_is_not_made_is_overdue() -> None:
     assert isinstance(announcement, Announce)
     made = [written(d, 5 + n, NoticeState.SENT) for n, d in enumerate(announcement.drafts)]
     assert lapses(released, [*notices, *made], late) == []
+
+
+def test_a_follow_up_that_is_due_and_not_made_is_overdue() -> None:
+    hours = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
+    brief = replace(BRIEF, announcement=replace(BRIEF.announcement, updates=hours))
+    told, notices = begun(incident(brief=brief), T0)
+    released = apply(told, Release(incident_id=1, at=T0, by="Siti"))
+    announcement = announce(released, T0)
+    assert isinstance(announcement, Announce)
+    made = [
+        tried(written(d, 5 + n, NoticeState.DELIVERED), attempt(AttemptState.DELIVERED))
+        for n, d in enumerate(announcement.drafts)
+    ]
+    # On Wednesday, at eight in the morning.
+    due = datetime(2026, 11, 25, 0, 0, tzinfo=UTC)
+
+    def found(now: datetime, *more: Notice) -> list[tuple[Lapse, datetime]]:
+        return [each for each in lapses(released, [*notices, *made, *more], now) if each[0] is Lapse.ANNOUNCEMENT]
+
+    assert found(due + GRACE - SECOND) == []
+    assert found(due + GRACE + SECOND) == [(Lapse.ANNOUNCEMENT, due)]
+    followed = [written(d, 9 + n) for n, d in enumerate(follow_up(released, made, due).drafts)]
+    assert found(due + GRACE + SECOND, *followed) == []
 
 
 def test_an_automatic_release_that_does_not_happen_is_overdue() -> None:

@@ -1,0 +1,219 @@
+"""A long outage, told as stories: who was told of it hears whether it lasts, and how."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from alerts.brief import AnnouncementPlan, Brief
+from alerts.calendar import Calendar
+from alerts.channel import Channel
+from alerts.contact import Address, Recipient
+from alerts.delivery import Notice
+from alerts.gateways.tray import Place
+from alerts.notice import Purpose
+from alerts.office_hours import OfficeHours
+from monitor.config.window import MALAYSIA
+from monitor.lab.faxservice.machine import Behaviour
+from tests.integration.alerts.test_escalation_story import BY_SMS, told_by
+from tests.integration.alerts.town import MEI, Town
+from tests.unit.alerts.people import BRIEF, FAX, MINISTRY, MINUTE, SECOND, trigger
+
+pytestmark = pytest.mark.story
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+OFFICE = OfficeHours(calendar=Calendar(), zone=MALAYSIA)
+REFERRED = replace(BRIEF.office, reference="JCM.100-1/9/1")
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=MALAYSIA)
+
+
+def outside(*recipients: Recipient, agency: str = "JCM") -> Brief:
+    """Return a plan that tells Siti, and these outside, again on each working day."""
+    plan = AnnouncementPlan(recipients=recipients or (MINISTRY,), updates=OFFICE)
+    office = replace(REFERRED, short=agency, name=BRIEF.office.name if agency == "JCM" else f"Agensi {agency}")
+    return replace(told_by(BY_SMS, announcement=plan), agency=agency, office=office)
+
+
+async def released(town: Town, moment: datetime, brief: Brief | None = None) -> None:
+    """Let an outage be told to Siti, and be released at once."""
+    town.clock.moment = moment
+    await town.submit(trigger(brief=brief or outside(), at=moment))
+    await town.siti.gets("AMARAN")
+    await town.release()
+
+
+async def until(town: Town, moment: datetime) -> None:
+    await town.later(moment - town.clock.moment)
+
+
+async def post(town: Town, number: int = -1) -> Notice:
+    """Let the clerk post a letter; return it."""
+    letter = [n for n in await town.notices() if n.channel is Channel.LETTER][number]
+    assert await town.posts(letter.id, "Kerani Contoh")
+    await town.settle()
+    return letter
+
+
+async def test_on_each_working_day_an_office_hears_that_it_lasts_and_on_no_holiday(either_town: Town) -> None:
+    town = either_town
+    # Wednesday. Friday is Christmas.
+    await released(town, at("2026-12-23 14:15"))
+    town.gets_fax("JCM.100-1/9/1 (JCM-01/1)")
+    town.gets_letter("JCM.100-1/9/1 (JCM-01/1)")
+    await until(town, at("2026-12-23 16:00"))
+    await post(town)
+
+    await until(town, at("2026-12-24 08:00") - SECOND)
+    town.expect_nothing_more()
+    await until(town, at("2026-12-24 08:00"))
+    cites = ("(JCM-01/2)", "rujukan JCM.100-1/9/1 (JCM-01/1) bertarikh 23 Disember 2026", "24 Disember 2026")
+    town.gets_fax("MAKLUMAN SUSULAN", "masih belum pulih", *cites)
+    town.gets_letter("PEMAKLUMAN SUSULAN", "masih belum pulih", *cites)
+
+    for moment in ("2026-12-25 10:00", "2026-12-26 10:00", "2026-12-27 23:59"):
+        await until(town, at(moment))
+        town.expect_nothing_more()
+    await until(town, at("2026-12-28 08:00"))
+    town.gets_fax("SUSULAN", "(JCM-01/3)", "(JCM-01/2) bertarikh 24 Disember 2026")
+    # Thursday's letter lies in the tray: a clerk signs one at a time.
+    town.expect_nothing_more()
+    await until(town, at("2026-12-28 09:00"))
+    await post(town)
+    await until(town, at("2026-12-28 11:00"))
+
+    await town.resolve()
+    await town.siti.gets("PULIH")
+    town.gets_fax("PEMULIHAN", "(JCM-01/4)", "(JCM-01/3) bertarikh 28 Disember 2026")
+    town.gets_letter("PEMULIHAN", "(JCM-01/4)", "(JCM-01/2) bertarikh 24 Disember 2026")
+    await until(town, at("2026-12-29 12:00"))
+
+
+async def test_nobody_is_told_again_of_a_short_outage_or_of_one_that_was_not_released(town: Town) -> None:
+    await town.submit(trigger(brief=outside()))
+    await town.siti.gets("AMARAN")
+    await town.later(3 * DAY)
+    town.expect_nothing_more()
+    await town.release()
+    town.gets_fax("(JCM-01/1)")
+    town.gets_letter("(JCM-01/1)")
+    await town.later(11 * HOUR)
+    await town.resolve()
+    await town.siti.gets("PULIH")
+    town.gets_fax("PEMULIHAN")
+    assert town.tray_letters(Place.WITHDRAWN) == 1
+
+
+async def test_what_did_not_arrive_is_not_followed_up_and_goes_on_when_it_has(town: Town) -> None:
+    town.fax_service.machines[FAX.number].behaviour = Behaviour.DEAD
+    await released(town, at("2026-11-24 14:15"))
+    town.gets_letter("(JCM-01/1)")
+    await until(town, at("2026-11-26 10:00"))
+    town.expect_nothing_more()
+    await post(town)
+    # Posted this morning: tomorrow is soon enough.
+    await until(town, at("2026-11-26 16:59"))
+    town.expect_nothing_more()
+    await until(town, at("2026-11-27 08:00"))
+    town.gets_letter("(JCM-01/2)")
+
+
+async def test_whoever_has_no_paper_is_told_again_by_sms_and_is_not_called(town: Town) -> None:
+    by_phone = replace(
+        MINISTRY, key="pejabat", addresses=tuple(Address(channel=c, number=MEI) for c in (Channel.VOICE, Channel.SMS))
+    )
+    town.mei.presses("1")
+    await released(town, at("2026-11-24 14:15"), outside(by_phone))
+    await town.mei.is_called("mengalami gangguan", keys="1")
+    await town.mei.gets("E-mel rasmi terganggu")
+    await until(town, at("2026-11-25 08:00"))
+    await town.mei.gets("RM0 JCM: E-mel rasmi masih terganggu setakat 25/11, 8.00 pg", "Ruj JCM-01")
+    await until(town, at("2026-11-25 20:00"))
+
+
+async def test_a_restart_a_reload_and_a_second_look_change_nothing(either_town: Town) -> None:
+    town = either_town
+    await released(town, at("2026-11-24 14:15"))
+    town.gets_fax("(JCM-01/1)")
+    town.gets_letter("(JCM-01/1)")
+    await post(town)
+    # The configuration says now that nobody is to be told again; it was another when this one opened.
+    plan = AnnouncementPlan(recipients=(MINISTRY,))
+    await town.submit(trigger(brief=replace(outside(), announcement=plan), at=town.clock.now()))
+    # Down from seven until half past nine.
+    await until(town, at("2026-11-25 07:00"))
+    town.clock.moment = at("2026-11-25 09:30")
+    town.restart()
+    await town.settle()
+    town.gets_fax("(JCM-01/2)", "pukul 9.30 pagi")
+    town.gets_letter("(JCM-01/2)")
+    for _ in range(3):
+        town.restart()
+        await town.later(MINUTE)
+    town.expect_nothing_more()
+    # Down over the evening: at night nobody is faxed.
+    town.clock.moment = at("2026-11-26 20:00")
+    town.restart()
+    await town.settle()
+    town.expect_nothing_more()
+    await until(town, at("2026-11-27 08:00"))
+    town.gets_fax("(JCM-01/3)")
+
+
+async def test_a_silence_stops_it_and_a_follow_up_that_waits_is_withdrawn_by_the_end(town: Town) -> None:
+    await released(town, at("2026-11-24 14:15"))
+    town.gets_fax("(JCM-01/1)")
+    town.gets_letter("(JCM-01/1)")
+    await post(town)
+    async with town.store_itself.transaction() as ledger:
+        begins = town.clock.now()
+        await ledger.add_silence("JCM", begins, begins + DAY, why="vendor bekerja", by="Siti Contoh")
+    await until(town, at("2026-11-25 12:00"))
+    town.expect_nothing_more()
+    await until(town, at("2026-11-25 14:30"))
+    town.gets_fax("(JCM-01/2)")
+    town.gets_letter("(JCM-01/2)")
+    await town.resolve()
+    await town.siti.gets("PULIH")
+    town.gets_fax("PEMULIHAN", "(JCM-01/3)")
+    # The follow-up was not posted: it is taken back, and the recovery cites what was.
+    town.gets_letter("PEMULIHAN", "(JCM-01/3)", "(JCM-01/1) bertarikh 24 November 2026")
+    assert town.tray_letters(Place.WITHDRAWN) == 1
+
+
+async def test_after_a_false_alarm_the_correction_cites_the_first_and_nothing_follows(town: Town) -> None:
+    await released(town, at("2026-11-24 14:15"))
+    town.gets_fax("(JCM-01/1)")
+    town.gets_letter("(JCM-01/1)")
+    await until(town, at("2026-11-25 08:00"))
+    town.gets_fax("(JCM-01/2)")
+    await town.front.correct("JCM-01", "Siti Contoh", "pelayan rujukan silap")
+    await town.settle()
+    await town.siti.gets("PEMBETULAN")
+    town.gets_fax("PEMBETULAN", "(JCM-01/3)", "(JCM-01/1) bertarikh 24 November 2026")
+    await until(town, at("2026-11-26 12:00"))
+    assert [n.purpose for n in await town.notices() if n.channel is Channel.LETTER] == [Purpose.OUTAGE]
+
+
+async def test_of_many_agencies_an_office_hears_by_two_faxes_a_day(town: Town) -> None:
+    by_fax = replace(MINISTRY, addresses=(FAX,))
+    town.clock.moment = at("2026-11-24 14:15")
+    for agency in ("JCM", "MDC", "UCM"):
+        brief = outside(by_fax, agency=agency)
+        await town.submit(trigger(brief=brief, at=town.clock.now()))
+    await town.siti.gets("JCM-01")
+    for incident_id in (1, 2, 3):
+        await town.release(incident_id)
+    town.gets_fax("JCM-01")
+    await town.advance(2 * MINUTE)
+    await town.siti.gets("2 agensi")
+    town.gets_fax("MDC-01", "UCM-01")
+    await until(town, at("2026-11-25 08:00"))
+    town.gets_fax("SUSULAN", "JCM-01")
+    await town.advance(2 * MINUTE)
+    town.gets_fax("SENARAI SUSULAN", "MDC-01", "UCM-01")
+    await town.later(6 * HOUR)
