@@ -6,12 +6,14 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import structlog
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -44,8 +46,9 @@ async def embedded(directory: Path) -> AsyncIterator[tuple[AsyncEngine, Writer]]
         url = f"sqlite+aiosqlite:///{file}"
         in_a_thread = url.replace("+aiosqlite", "")
         await asyncio.to_thread(upgrade, in_a_thread)
-        arguments = {"timeout": 30, "factory": _Connection}
-        engine = create_async_engine(url, connect_args=arguments, hide_parameters=True)
+        arguments = {"timeout": 30, "factory": _Connection, "check_same_thread": False}
+        opening = partial(_opened, file, arguments)
+        engine = create_async_engine(url, async_creator=opening, hide_parameters=True)
         writer = Writer(create_engine(in_a_thread, connect_args=arguments, hide_parameters=True))
         for each in (engine.sync_engine, writer.engine):
             event.listen(each, "connect", _prepare)
@@ -95,6 +98,19 @@ class _Connection(sqlite3.Connection):
         with suppress(sqlite3.Error):
             self.rollback()
         super().close()
+
+
+async def _opened(file: Path, arguments: Mapping[str, Any]) -> aiosqlite.Connection:
+    """Open the file, or leave nothing open: the driver forgets what its thread opens for somebody who is cancelled."""
+    connection = aiosqlite.connect(file, **arguments)
+    connection._thread.daemon = True  # noqa: SLF001 - whatever is left open must not keep the process from ending
+    opening = asyncio.ensure_future(connection)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        with suppress(sqlite3.Error):
+            await (await opening).close()
+        raise
 
 
 @contextmanager
