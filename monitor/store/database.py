@@ -19,7 +19,7 @@ from monitor.store.in_use import StoreInUseError
 from monitor.store.name import Name
 from monitor.store.postgres import PostgresServer, StoreUnusableError, shared, take_turn
 from monitor.store.server_clock import ServerClock
-from monitor.store.sqlite import READING, Writer, embedded
+from monitor.store.sqlite import READING, OpenFile, Writer, embedded
 
 __all__ = ["Database", "StoreInUseError", "StoreUnusableError"]
 
@@ -33,10 +33,17 @@ class Database:
     """A store at work: the embedded SQLite file, or a PostgreSQL that several engines share."""
 
     def __init__(
-        self, engine: AsyncEngine, clock: Clock, *, writer: Writer | None = None, name: Name | None = None
+        self,
+        engine: AsyncEngine,
+        clock: Clock,
+        *,
+        writer: Writer | None = None,
+        file: OpenFile | None = None,
+        name: Name | None = None,
     ) -> None:
         self._engine = engine
         self._writer = writer
+        self._file = file
         self._name = name
         #: The time that decisions are taken by: the server's, where there is one.
         self.clock = clock
@@ -63,8 +70,8 @@ class Database:
         async with AsyncExitStack() as stack:
             try:
                 if server is None:
-                    engine, writer = await stack.enter_async_context(embedded(directory))
-                    database = cls(engine, SystemClock(), writer=writer)
+                    engine, writer, file = await stack.enter_async_context(embedded(directory))
+                    database = cls(engine, SystemClock(), writer=writer, file=file)
                 else:
                     engine, own = await stack.enter_async_context(shared(server, clock, name))
                     database = cls(engine, clock, name=own)
@@ -116,6 +123,7 @@ class Database:
         options = (
             {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True} if self.is_shared else {READING: True}
         )
+        self._see_file()
         with raising_away():
             async with self._in_time(), self._engine.connect() as connection:
                 yield await connection.execution_options(**options)
@@ -128,6 +136,7 @@ class Database:
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:
         with self.presence.writing():
+            self._see_file()
             async with self._in_time(), self._engine.begin() as connection:
                 yield connection
 
@@ -139,7 +148,13 @@ class Database:
             return
         async with self._writing:
             with self.presence.writing():
+                self._see_file()
                 await self._writer.store(batch)
+
+    def _see_file(self) -> None:
+        # Also for those who only read: who opens what is not there makes an empty file.
+        if self._file is not None:
+            self._file.see()
 
     def _in_time(self) -> asyncio.Timeout:
         # A file answers or fails; its driver's thread could not be cut off anyway.

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import structlog
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from alerts.store import StoreAway
 from monitor.store.group_commit import Batch
 from monitor.store.in_use import StoreInUseError
 from monitor.store.migrations import upgrade
@@ -29,7 +31,7 @@ READING = "pantau_read"
 
 
 @asynccontextmanager
-async def embedded(directory: Path) -> AsyncIterator[tuple[AsyncEngine, Writer]]:
+async def embedded(directory: Path) -> AsyncIterator[tuple[AsyncEngine, Writer, OpenFile]]:
     """Open the file in *directory*, bringing its schema up to date; close it at the end of the block.
 
     Raise `StoreInUseError` when another process has it: two schedulers on one file would notify twice;
@@ -42,7 +44,7 @@ async def embedded(directory: Path) -> AsyncIterator[tuple[AsyncEngine, Writer]]
         # Of a lock's file somebody may believe that it was left behind, and delete it. Not all file systems can do this.
         with suppress(OSError):
             locks.enter_context(_locked(file.parent, os.O_RDONLY | os.O_DIRECTORY))
-        _make_private(file)
+        opened = OpenFile(path=file, identity=_make_private(file))
         url = f"sqlite+aiosqlite:///{file}"
         in_a_thread = url.replace("+aiosqlite", "")
         await asyncio.to_thread(upgrade, in_a_thread)
@@ -54,10 +56,33 @@ async def embedded(directory: Path) -> AsyncIterator[tuple[AsyncEngine, Writer]]
             event.listen(each, "connect", _prepare)
             event.listen(each, "begin", _begin)
         try:
-            yield engine, writer
+            yield engine, writer, opened
         finally:
             writer.close()
             await engine.dispose()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """The file that is written, which may go on without its name: deleted or moved while it is open."""
+
+    path: Path
+    #: Device and inode.
+    identity: tuple[int, int]
+
+    def see(self) -> None:
+        """Raise `StoreAway` when whoever opens the store next would not find what is written now. Costs microseconds."""
+        with suppress(FileNotFoundError):
+            if _identity(os.stat(self.path)) == self.identity:  # noqa: PTH116 - asked before each transaction
+                return
+        raise StoreAway(
+            f"{self.path} was deleted, moved or replaced while Pantau had it open, and what is written would be lost: "
+            "put the file back as it was, or restart Pantau, which goes on with what is there then"
+        )
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 class Writer:
@@ -133,18 +158,22 @@ def _locked(path: Path, flags: int) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _make_private(path: Path) -> None:
+def _make_private(path: Path) -> tuple[int, int]:
     """See to it that only we can read the file, also in a directory that others made and can look into.
+
+    Return what tells it from another one of that name.
 
     SQLite gives its -wal and -shm files the same mode.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
-        if os.fstat(descriptor).st_nlink > 1:
+        status = os.fstat(descriptor)
+        if status.st_nlink > 1:
             log.warning(
                 "the store has a second name, a hard link: who opens it by that is not kept out", file=str(path)
             )
+        return _identity(status)
     finally:
         os.close(descriptor)
 

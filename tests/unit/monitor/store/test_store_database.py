@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import resource
 import stat
@@ -12,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, insert, text
+from sqlalchemy import create_engine, insert, select, text
 from structlog.testing import capture_logs
 
 from alerts.store import StoreAway
@@ -190,6 +191,39 @@ async def test_whoever_is_cut_off_in_the_middle_of_a_transaction_does_not_keep_t
             cut_off += await asyncio.gather(writing, return_exceptions=True)
             async with asyncio.timeout(60), database.write() as connection:
                 await connection.execute(text("DELETE FROM heard"))
+
+
+@pytest.mark.parametrize("way", ["deleted", "replaced"])
+async def test_a_file_that_is_deleted_or_replaced_while_it_is_open_is_noticed_and_can_be_put_back(
+    tmp_path: Path, way: str
+) -> None:
+    file, aside = tmp_path / "pantau.sqlite", tmp_path / "aside"
+    changes: list[bool] = []
+    with capture_logs() as said:
+        async with Database.open(tmp_path) as database:
+            database.presence.on_change = changes.append
+            await database.together.write((insert(counter), {"name": "a", "next": 1}))
+            file.rename(aside)
+            if way == "replaced":
+                file.write_bytes(aside.read_bytes())
+            for _ in range(2):  # Nobody makes an empty file in its place meanwhile.
+                with pytest.raises(StoreAway, match=f"{file} was deleted, moved or replaced.*restart Pantau"):
+                    await database.together.write((insert(counter), {"name": "b", "next": 1}))
+                with pytest.raises(StoreAway, match="deleted, moved or replaced"):
+                    async with database.write():
+                        pass
+                with pytest.raises(StoreAway, match="deleted, moved or replaced"):
+                    async with database.read():
+                        pass
+            assert file.exists() == (way == "replaced")
+
+            aside.replace(file)
+            database.presence._failed_at = -math.inf  # A second has passed.
+            await database.together.write((insert(counter), {"name": "c", "next": 1}))
+            async with database.read() as connection:
+                assert [row.name for row in await connection.execute(select(counter).order_by("name"))] == ["a", "c"]
+    assert changes == [False, True]
+    assert [line["event"].partition(";")[0] for line in said] == ["the store is away", "the store is back"]
 
 
 @pytest.mark.blind
