@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 
 from alerts.announcement import expiry
 from alerts.channel import Channel
-from alerts.contact import Address, Contact
+from alerts.contact import Contact
 from alerts.delivery import SETTLED, Attempt, AttemptState, Draft, Notice, NoticeState
-from alerts.escalation import facts
+from alerts.escalation import facts, staff_addresses
 from alerts.followup import is_known, next_enclosure, to_reader
 from alerts.incident import Incident, IncidentState
 from alerts.move import CAME_TO_NOTHING, decisive
@@ -144,7 +144,7 @@ def _last_word(incident: Incident, notice: Notice, notices: Sequence[Notice], no
     purpose = Purpose.RECOVERY if incident.corrected_at is None else Purpose.CORRECTION
     if notice.plan is Plan.ESCALATION:
         key = f"{incident.id}/escalation/0.0.0/{purpose}/{notice.person}"
-        addresses = _staff_addresses(incident, notice)
+        addresses = staff_addresses(incident, notice)
         expires_at = now + timedelta(hours=2)
     else:
         key = f"{incident.id}/announcement/0.0.0/{purpose}/{notice.person}/{notice.channel}"
@@ -202,16 +202,6 @@ def _last_known(notice: Notice, notices: Sequence[Notice]) -> Notice | None:
 def _is_known(notice: Notice) -> bool:
     """Whether the reader is to be reminded of *notice*: a page never cites one that may not have arrived."""
     return is_known(notice) if notice.plan is Plan.ANNOUNCEMENT else notice.was_told
-
-
-def _staff_addresses(incident: Incident, notice: Notice) -> tuple[Address, ...]:
-    """Return where to tell staff of the recovery: by SMS where there is one. Good news rings nobody out of bed.
-
-    Unless no SMS gets there (STOP, no gateway): then by the way they were told.
-    """
-    contact = contact_of(incident, notice.person)
-    by_sms = contact.addresses_on([Channel.SMS]) if contact else ()
-    return (*by_sms, *(address for address in notice.addresses if address not in by_sms))
 
 
 def contact_of(incident: Incident, key: str) -> Contact | None:

@@ -277,6 +277,16 @@ def _addresses(contact: Contact, step: Step) -> tuple[Address, ...]:
     return tuple(replace(a, once=True) if a.channel is Channel.VOICE else a for a in addresses)
 
 
+def staff_addresses(incident: Incident, notice: Notice) -> tuple[Address, ...]:
+    """Return where to tell whoever of the staff got *notice* what became of it: by SMS where there is one.
+
+    It rings nobody out of bed, unless no SMS gets there (STOP, no gateway): then it goes by the way they were told.
+    """
+    contact = incident.brief.escalation.contact(notice.person)
+    by_sms = contact.addresses_on([Channel.SMS]) if contact else ()
+    return (*by_sms, *(address for address in notice.addresses if address not in by_sms))
+
+
 def facts(
     incident: Incident, plan: Plan, purpose: Purpose, now: datetime, first_noticed_at: datetime | None = None
 ) -> Facts:
@@ -285,7 +295,7 @@ def facts(
     return Facts(
         purpose=purpose,
         plan=plan,
-        matter=incident.matter,
+        matter=incident.to_be_told,
         office=incident.brief.office,
         number=incident.number,
         began_at=incident.began_at,

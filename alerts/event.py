@@ -11,7 +11,7 @@ from alerts.notice import Matter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """Something is wrong. Repeated for as long as it is; a worse `matter` is news, the same or a lesser one is not."""
+    """Something is wrong. Repeated for as long as it is; a worse `matter` is news, and so is a lesser one that lasts."""
 
     #: What the trouble is about: one open incident a key.
     dedup_key: str
@@ -25,6 +25,8 @@ class Trigger:
     unsteady: bool = False
     #: When the latest of what is wrong began; `None`: all of it at `began_at`.
     latest_at: datetime | None = None
+    #: Where less is wrong by now than was told: since when; `None`: since just now.
+    less_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,6 +100,9 @@ class Incident:
     position: Position
     #: When it became what it is about now: an outage may begin as slowness.
     since: datetime
+    #: What is wrong now, as far as was seen: while an outage ends it may be less than `matter`, and slowness in the end.
+    present: Matter
+    present_since: datetime
     #: It went down and up again and again before it opened.
     unsteady: bool = False
     acknowledged_at: datetime | None = None
@@ -127,6 +130,11 @@ class Incident:
         return self.state is not IncidentState.RESOLVED
 
     @property
+    def to_be_told(self) -> Matter:
+        """What a notice that is decided on now says is wrong: of an outage what is left of it."""
+        return self.present if {self.matter, self.present} <= OUTAGES else self.matter
+
+    @property
     def acknowledged_until(self) -> datetime | None:
         """When the acknowledgement expires if nothing is heard; `None`: nobody has taken it on, or it is over.
 
@@ -152,6 +160,8 @@ def open_incident(event: Trigger, *, incident_id: int, number: str) -> Incident:
         opened_at=event.at,
         position=Position(since=event.at),
         since=event.at,
+        present=event.matter,
+        present_since=event.at,
         unsteady=event.unsteady,
     )
 
@@ -232,19 +242,22 @@ def _worsen(incident: Incident, event: Trigger) -> Incident:
     """Take in another matter.
 
     When slowness has become an outage, staff who acknowledged the slowness have not yet heard of the outage: the
-    escalation begins anew. An outage that spreads or moves to the other direction is told in the notices still to come.
+    escalation begins anew. An outage that spreads, moves to the other direction or ends in one is told in the notices still
+    to come, and to those who were told before by `alerts.followup`.
     """
-    if not is_news(event.matter, incident.matter):
+    if event.matter is incident.present:
         return incident
     # The plan stays as it was frozen; why it fails may be another reason by now.
     brief, why = incident.brief, event.brief.cause
     brief = brief if brief.cause is why else replace(brief, cause=why)
+    changed = replace(incident, present=event.matter, present_since=event.less_since or event.at, brief=brief)
+    if not is_news(event.matter, incident.matter):
+        return changed
     if incident.matter in OUTAGES:
-        return replace(incident, matter=event.matter, brief=brief)
+        return replace(changed, matter=event.matter)
     return replace(
-        _let_go(incident),
+        _let_go(changed),
         matter=event.matter,
-        brief=brief,
         state=IncidentState.TRIGGERED,
         since=event.at,
         heard_at=None,

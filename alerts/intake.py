@@ -18,7 +18,7 @@ from alerts.errand import reported, told_by
 from alerts.escalation import go_on
 from alerts.event import Acknowledge, Correct, Event, Expire, HandOn, Release, Remark, Resolve, Trigger
 from alerts.gateway import AckResult, Heard
-from alerts.incident import Incident, IncidentState, apply, has_got_worse, is_the_false_alarm
+from alerts.incident import Incident, IncidentState, apply, has_got_worse, is_news, is_the_false_alarm
 from alerts.move import DeliveryPolicy
 from alerts.notice import Plan, Purpose
 from alerts.store import Entry, Ledger
@@ -145,7 +145,7 @@ async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime
     if not before.is_open:
         await ledger.journal(_confirmed(notice, now, part))
         return AckResult.OVER
-    if has_got_worse(before, part.facts.matter):
+    if notice.purpose is not Purpose.UPDATE and has_got_worse(before, part.facts.matter):
         # A notice about what it was before it got worse: this person has not heard yet what it is now.
         await ledger.journal(_confirmed(notice, now, part))
         return AckResult.WORSE
@@ -183,7 +183,7 @@ async def _find(ledger: Ledger, event: Event) -> Incident | None:
 def _what_happened(event: Event, before: Incident) -> str:
     match event:
         case Trigger():
-            return "incident got worse"
+            return "incident got worse" if is_news(event.matter, before.matter) else "incident changed"
         case Resolve():
             return "incident resolved"
         case Acknowledge():
@@ -204,7 +204,7 @@ def _what_happened(event: Event, before: Incident) -> str:
 
 async def _journal(ledger: Ledger, incident: Incident, event: Event, what: str) -> None:
     actor = event.by if isinstance(event, Acknowledge | Remark | HandOn | Release | Correct) else "engine"
-    detail = {"number": incident.number, "matter": str(incident.matter)}
+    detail = {"number": incident.number, "matter": str(incident.present if incident.is_open else incident.matter)}
     if (until := incident.acknowledged_until) is not None:
         detail["until"] = until.isoformat()
     match event:

@@ -20,7 +20,7 @@ class Purpose(StrEnum):
     """Why a notice is sent."""
 
     OUTAGE = "outage"
-    #: It still lasts: whoever outside was told of it is told so again.
+    #: It still lasts, or is something else by now: whoever was told of it is told so.
     UPDATE = "update"
     RECOVERY = "recovery"
     CORRECTION = "correction"
@@ -164,6 +164,8 @@ class Facts:
     enclosure: int = 0
     #: That of the page of `first_noticed_at`.
     cited: int = 1
+    #: What the reader of an update was told before, where something else is wrong by now.
+    was: Matter | None = None
     #: For our own fault: what is affected, in the words of `monitor` ("peti rujukan A"); empty otherwise.
     subject: str = ""
     #: The same in English.

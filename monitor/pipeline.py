@@ -26,7 +26,7 @@ from monitor.briefs import cause_of
 from monitor.judging.attribution import Blame
 from monitor.judging.health import Grade, Health
 from monitor.judging.judge import AT_A_TIME, Judge, Suspect, Trouble
-from monitor.judging.matter import can_end
+from monitor.judging.matter import can_end, is_proven_less
 from monitor.judging.subject import Graded
 from monitor.keeping import keep_doing
 from monitor.metrics import AGENCY_DIRECTIONS, Metrics
@@ -44,6 +44,9 @@ _RETRY = timedelta(seconds=2)
 
 #: This often it is looked up which incidents are open: a person may have declared one a false alarm.
 _LOOK_UP = timedelta(minutes=5)
+
+#: So long one direction works again, and the other not, before that is told. A recovery has gone round all routes by then.
+_LASTS = timedelta(minutes=10)
 
 #: What the metrics call a fault of ours.
 _CAUSES = {
@@ -102,6 +105,8 @@ class Pipeline:
         self._clock = clock
         self._site = site
         self._told: dict[str, Matter] = {}
+        #: By dedup key: what is wrong by now where more was told, and since when that is so.
+        self._less: dict[str, tuple[Matter, datetime]] = {}
         #: How much was told of each kind of thing of ours.
         self._told_of: Counter[str] = Counter()
         for key, matter in open_incidents.items():
@@ -148,6 +153,7 @@ class Pipeline:
         self._unsettled -= agencies
         for agency in agencies:
             self._told.pop(agency, None)
+            self._less.pop(agency, None)
 
     def look_again(self) -> None:
         """Show how agencies stand after routes have come, gone or changed; what is news is told with the next run."""
@@ -228,6 +234,7 @@ class Pipeline:
         async with self._telling:
             try:
                 await self._look_up(now)
+                self._unsettled |= set(self._ripe(now))
                 # Agencies first.
                 for number, key in enumerate(sorted(self._unsettled, key=lambda key: (key.startswith(_OURS), key)), 1):
                     await self._compare(key, now)
@@ -320,9 +327,12 @@ class Pipeline:
                 await self._tell_over(key, ended_at, now)
 
     async def _tell(self, key: str, trouble: Trouble, brief: Brief, now: datetime) -> None:
-        told = self._told.get(key)
+        told, less_since = self._told.get(key), None
         if told is not None and not is_news(trouble.matter, told):
-            return  # While a recovery spreads, the matter grows less from run to run.
+            # While a recovery spreads, the matter grows less from run to run; what is left of it once it has lasted is told.
+            less_since = self._less_since(key, trouble.matter, told, now)
+            if less_since is None or now - less_since < _LASTS:
+                return
         event = Trigger(
             dedup_key=key,
             at=now,
@@ -331,9 +341,23 @@ class Pipeline:
             brief=brief,
             unsteady=trouble.unsteady,
             latest_at=trouble.latest,
+            less_since=less_since,
         )
         if await self._submit(event):
             self._note_told(key, trouble.matter)
+
+    def _less_since(self, key: str, matter: Matter, told: Matter, now: datetime) -> datetime | None:
+        """Return since when it is proven that no more than *matter* is wrong, which is less than was told."""
+        if not is_proven_less(matter, told, self._judge.directions(key)):
+            self._less.pop(key, None)
+            return None
+        known, since = self._less.get(key, (matter, now))
+        self._less[key] = matter, (since if known is matter else now)
+        return self._less[key][1]
+
+    def _ripe(self, now: datetime) -> Collection[str]:
+        """Return what has been less for long enough: no run need say anything new for that to be told."""
+        return [key for key, (_, since) in self._less.items() if now - since >= _LASTS]
 
     async def _tell_over(self, key: str, ended_at: datetime, now: datetime) -> None:
         if await self._submit(Resolve(dedup_key=key, at=now, ended_at=ended_at)):
@@ -342,6 +366,7 @@ class Pipeline:
     def _note_told(self, key: str, matter: Matter | None) -> None:
         """Remember what was told; `None`: that it is over."""
         before = self._told.pop(key, None)
+        self._less.pop(key, None)
         if matter is not None:
             self._told[key] = matter
         if key.startswith(_OURS):

@@ -230,7 +230,7 @@ async def _past(routes: Collection[WatchedRoute], settings: Settings, around: Su
         deferrals=await history.deferrals(now - 2 * max(budgets, default=timedelta(0))),
         falls=falls,
         unsteady={incident.dedup_key for incident in still if incident.unsteady},
-        open_incidents={incident.dedup_key: incident.matter for incident in still},
+        open_incidents={incident.dedup_key: incident.present for incident in still},
         tokens=await history.tokens(now),
     )
 
@@ -320,7 +320,7 @@ def abandoned(incidents: Iterable[Incident], configuration: Configuration) -> Se
         if (agency := incident.brief.agency)
         and not (
             agency in registry.agencies
-            and can_end(incident.matter, {route.direction for route in registry.routes_of(agency)})
+            and can_end(incident.present, {route.direction for route in registry.routes_of(agency)})
         )
     ]
 

@@ -241,7 +241,9 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
             handed = dict(values.for_call(replace(facts, handed_on=True), language))
             return {**handed, **values.for_call(facts, language), **counted, **listed, "counts": counts, **more}
         case _:
-            inner = {name: f"({name})" for name in ("scope", "instruction", "warning", "channels", "enquiries")}
+            inner = {
+                name: f"({name})" for name in ("change", "scope", "instruction", "warning", "channels", "enquiries")
+            }
             inner["you"] = "tuan/puan" if language is Language.MALAY else "you"
             inner["reference"] = "JCM.600-1/2 Jld. 1 (1)"
             return {**values.for_page(facts, language), **inner, "count": "2"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from alerts.documents.printable import Json
 from alerts.documents.sender import cited_reference
 from alerts.notice import TELLS_OF_IT, Addressee, Facts, Language, Plan, Purpose
-from alerts.wording.key import key
+from alerts.wording.key import key, news
 from alerts.wording.texts import Wording
 from alerts.wording.values import Values, cause, for_page
 
@@ -94,7 +94,7 @@ def _is_to_staff(facts: Facts) -> bool:
 
 
 def _section(facts: Facts, kind: str) -> str:
-    return f"{kind}.staff" if _is_to_staff(facts) else f"{kind}.{facts.purpose}"
+    return f"{kind}.staff" if _is_to_staff(facts) else f"{kind}.{news(facts)}"
 
 
 def _paragraphs(facts: Facts, language: Language, wording: Wording, kind: str, values: Values) -> tuple[Paragraph, ...]:
@@ -106,9 +106,9 @@ def _paragraphs(facts: Facts, language: Language, wording: Wording, kind: str, v
     else:
         told = {**values, "channels": _channels(language, wording, kind, values)}
         if facts.purpose in TELLS_OF_IT:
-            for phrase in ("scope", "instruction", *(["warning"] if kind == "letter" else [])):
+            for phrase in ("change", "scope", "instruction", *(["warning"] if kind == "letter" else [])):
                 told[phrase] = wording.say(language, f"{kind}.{phrase}.{facts.matter}", told)
-        texts = wording.say_all(language, f"{kind}.{facts.purpose}.paragraphs", told)
+        texts = wording.say_all(language, f"{_section(facts, kind)}.paragraphs", told)
     return tuple(_paragraph(text) for text in texts)
 
 

@@ -70,7 +70,7 @@ def _rows(rows: tuple[tuple[tuple[str, str], ...], ...], wording: Wording) -> li
 
 
 def _boxes(facts: Facts, wording: Wording) -> list[Json]:
-    news = facts.purpose in {Purpose.OUTAGE, Purpose.CORRECTION}
+    news = facts.purpose in {Purpose.OUTAGE, Purpose.CORRECTION} or facts.was is not None
     staff = facts.plan is Plan.ESCALATION and facts.purpose is Purpose.OUTAGE
     ticks = (("urgent", news), ("action", staff), ("information", not staff))
     return [

@@ -101,6 +101,7 @@ DEEDS = {
 EVENTS = {
     "incident opened": "Insiden dibuka",
     "incident got worse": "Gangguan bertambah",
+    "incident changed": "Keadaan gangguan berubah",
     "incident acknowledged": "Penerimaan disahkan",
     "acknowledgement prolonged": "Penerimaan dilanjutkan",
     "acknowledgement expired": "Penerimaan luput: tiada maklum balas lagi",

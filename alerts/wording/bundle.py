@@ -28,8 +28,8 @@ def situation(facts: Sequence[Facts]) -> str:
     first = facts[0]
     if first.plan is Plan.ANNOUNCEMENT:
         return f"announcement.{first.purpose}"
-    if first.purpose in FOR_STAFF:
-        return f"escalation.{first.purpose}"
+    if first.purpose in FOR_STAFF or first.purpose is Purpose.UPDATE:
+        return f"escalation.{news(first)}"
     if first.by:
         return "escalation.lapsed"
     return f"escalation.{news(first)}.{_kind(first.matter)}"

@@ -10,8 +10,8 @@ ANNOUNCED = frozenset({Matter.BOTH, Matter.SENDING, Matter.RECEIVING})
 #: What is asked of or told to officers on duty: nobody outside, and never on paper.
 FOR_STAFF = frozenset({Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER})
 
-#: What is told to people outside only.
-FOR_OUTSIDE = frozenset({Purpose.UPDATE})
+#: What an outage that is another by now can be: while mail is only slow, staff alone hear so.
+CHANGED = {Plan.ANNOUNCEMENT: ANNOUNCED, Plan.ESCALATION: ANNOUNCED | {Matter.DEGRADED}}
 
 
 def can_hand_on(facts: Facts) -> bool:
@@ -28,15 +28,19 @@ def key(facts: Facts) -> str:
         raise ValueError(f"{facts.matter} is never announced outside the agency")
     if facts.plan is Plan.ANNOUNCEMENT and facts.purpose in FOR_STAFF:
         raise ValueError(f"a {facts.purpose} is told to staff only")
-    if facts.plan is Plan.ESCALATION and facts.purpose in FOR_OUTSIDE:
-        raise ValueError(f"a {facts.purpose} is told to people outside only")
+    if (
+        facts.plan is Plan.ESCALATION
+        and facts.purpose is Purpose.UPDATE
+        and (facts.was is None or facts.matter not in CHANGED[facts.plan])
+    ):
+        raise ValueError(f"staff are not told again of {facts.matter} that lasts")
     match facts.purpose, facts.plan:
         case Purpose.OUTAGE, Plan.ESCALATION if facts.by:
             return f"escalation.lapsed.{facts.matter}"
         case Purpose.OUTAGE, Plan.ESCALATION if facts.unsteady:
             return "escalation.outage.unsteady"
-        case (Purpose.OUTAGE | Purpose.UPDATE) as purpose, plan:
-            return f"{plan}.{purpose}.{facts.matter}"
+        case ((Purpose.OUTAGE | Purpose.UPDATE), plan):
+            return f"{plan}.{news(facts)}.{facts.matter}"
         case Purpose.RECOVERY, Plan.ESCALATION:
             return f"escalation.{news(facts)}.{'mail' if facts.matter in ANNOUNCED else facts.matter}"
         case purpose, plan:
@@ -44,5 +48,7 @@ def key(facts: Facts) -> str:
 
 
 def news(facts: Facts) -> str:
-    """Return what a notice is about, as the texts call it: its purpose, or that all is over already."""
-    return "belated" if facts.is_belated else str(facts.purpose)
+    """Return what a notice is about, as the texts call it: its purpose, or that all is over already, or is another."""
+    if facts.is_belated:
+        return "belated"
+    return "changed" if facts.purpose is Purpose.UPDATE and facts.was is not None else str(facts.purpose)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from alerts.channel import Channel
-from alerts.notice import TELLS_OF_IT, Cause, Matter, Plan, Purpose
-from alerts.wording.key import FOR_OUTSIDE, FOR_STAFF
+from alerts.notice import Cause, Matter, Plan, Purpose
+from alerts.wording.key import FOR_STAFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +23,8 @@ class Need:
     maybe: frozenset[str] = frozenset()
 
 
-#: What is written on paper to people outside.
-PRINTED = tuple(purpose for purpose in Purpose if purpose not in FOR_STAFF)
-#: What officers on duty are told.
-TO_STAFF = tuple(purpose for purpose in Purpose if purpose not in FOR_OUTSIDE)
+#: What is written on paper to people outside. See `alerts.wording.key.news`.
+PRINTED = (*(str(purpose) for purpose in Purpose if purpose not in FOR_STAFF), "changed")
 OUTAGES = ("both", "sending", "receiving")
 _WRITTEN = ("day", "date", "clock")
 
@@ -51,9 +49,12 @@ def _situations() -> Iterator[tuple[str, bool]]:
     for matter in OUTAGES:
         yield f"announcement.outage.{matter}", False
         yield f"announcement.update.{matter}", False
+        yield f"announcement.changed.{matter}", False
+        yield f"escalation.changed.{matter}", False
         yield f"escalation.outage.{matter}", False
     for matter in ("degraded", "own_fault", "unreached", "doubtful", "unsteady"):
         yield f"escalation.outage.{matter}", False
+    yield "escalation.changed.degraded", False
     for matter in ("mail", "degraded", "own_fault", "unreached", "doubtful"):
         yield f"escalation.recovery.{matter}", True
     for matter in ("mail", "degraded", "own_fault"):
@@ -155,15 +156,18 @@ def _bodies(kind: str) -> Iterator[tuple[str, Need]]:
     for matter in OUTAGES:
         yield f"{kind}.scope.{matter}", Need(always=_PAGE)
         yield f"{kind}.instruction.{matter}", Need(always=_PAGE, maybe=_PAGE_MAYBE | {"channels"})
-    for purpose in PRINTED:
+    for matter in OUTAGES:
+        yield f"{kind}.change.{matter}", Need(always=_PAGE)
+    for news in PRINTED:
         always = _PAGE
-        if purpose in TELLS_OF_IT:
-            always |= {"scope", "instruction"} | ({"warning"} if kind == "letter" else frozenset())
-        if purpose is Purpose.RECOVERY:
+        if news in {"outage", "update", "changed"}:
+            always |= {"change" if news == "changed" else "scope", "instruction"}
+            always |= {"warning"} if kind == "letter" else frozenset()
+        if news == "recovery":
             always |= _moments("ended") | {"lasted"}
         maybe = _PAGE_MAYBE | {"enquiries"}
-        yield f"{kind}.{purpose}.title", Need(always=_PAGE)
-        yield f"{kind}.{purpose}.paragraphs", Need(several=True, always=always, maybe=maybe)
+        yield f"{kind}.{news}.title", Need(always=_PAGE)
+        yield f"{kind}.{news}.paragraphs", Need(several=True, always=always, maybe=maybe)
     yield f"{kind}.staff.title", Need(always=_PAGE)
 
 
@@ -171,8 +175,8 @@ def _letter() -> Iterator[tuple[str, Need]]:
     yield from _bodies("letter")
     for matter in OUTAGES:
         yield f"letter.warning.{matter}", Need(always=_PAGE)
-    for purpose in PRINTED:
-        yield f"letter.{purpose}.opening", Need(always=_PAGE, maybe=_PAGE_MAYBE)
+    for news in PRINTED:
+        yield f"letter.{news}.opening", Need(always=_PAGE, maybe=_PAGE_MAYBE)
     yield "letter.staff.opening", Need(always=_PAGE)
     yield "letter.enquiries", Need(maybe=_PAGE_MAYBE)
     for label in (
@@ -233,6 +237,7 @@ _BUNDLES = (
     "announcement.outage",
     "announcement.update",
     "announcement.recovery",
+    "escalation.changed",
     *("escalation.taken", "escalation.lapsed", "escalation.reminder"),
     "escalation.release",
     *(

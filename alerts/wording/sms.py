@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from alerts.gateway import SmsContent
 from alerts.notice import OF_TELLING, Facts, Language, Matter, Office, Plan, Purpose
 from alerts.wording import moment, values
-from alerts.wording.key import ANNOUNCED, key
+from alerts.wording.key import ANNOUNCED, CHANGED, FOR_STAFF, key
 from alerts.wording.lint import COMFORTABLE, Problem, errors, lint, septets
-from alerts.wording.need import PRINTED, TO_STAFF
 from alerts.wording.texts import Wording
 
 #: The longest notice number the texts leave room for.
@@ -146,9 +145,14 @@ def _situations(office: Office, number: str) -> Iterator[Facts]:
         until=_LONGEST_MOMENT,
     )
     for plan in Plan:
-        for purpose in TO_STAFF if plan is Plan.ESCALATION else PRINTED:
-            for matter in Matter if plan is Plan.ESCALATION else sorted(ANNOUNCED):
+        staff = plan is Plan.ESCALATION
+        for purpose in Purpose:
+            if purpose is Purpose.UPDATE if staff else purpose in FOR_STAFF:
+                continue
+            for matter in Matter if staff else sorted(ANNOUNCED):
                 yield replace(longest, plan=plan, purpose=purpose, matter=matter)
+        for matter in sorted(CHANGED[plan]):
+            yield replace(longest, plan=plan, purpose=Purpose.UPDATE, matter=matter, was=Matter.BOTH)
     yield replace(longest, unsteady=True)
     yield from (replace(longest, matter=matter, by="-") for matter in Matter)
     for matter in set(Matter) - OF_TELLING:

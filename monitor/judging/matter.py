@@ -31,6 +31,27 @@ def what_is_down(directions: Mapping[Direction, Health], internal: Iterable[Subj
     return Matter.DEGRADED
 
 
+#: Which ways mail goes that a matter is about.
+_WAYS: Mapping[Matter, Collection[Direction]] = {
+    Matter.BOTH: (Direction.OUTBOUND, Direction.INBOUND),
+    Matter.SENDING: (Direction.OUTBOUND,),
+    Matter.RECEIVING: (Direction.INBOUND,),
+    Matter.DEGRADED: (),
+}
+_WORKS = frozenset({Health.UP, Health.DEGRADED})
+
+
+def is_proven_less(matter: Matter, told: Matter, directions: Mapping[Direction, Health]) -> bool:
+    """Return whether less is wrong than was *told*, and what works again is proven to.
+
+    A direction that is probed no more, or of which nothing is known now, has not been seen to work.
+    """
+    if matter not in _WAYS or told not in _WAYS:
+        return False
+    gone = set(_WAYS[told]) - set(_WAYS[matter])
+    return bool(gone) and all(directions.get(way) in _WORKS for way in gone)
+
+
 def can_end(matter: Matter, directions: Collection[Direction]) -> bool:
     """Return whether runs in *directions*, all that are probed now, can prove that *matter* is over.
 

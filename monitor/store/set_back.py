@@ -38,6 +38,7 @@ class SqlSetBack(InTransaction):
         active = update(incident).where(incident.c.at_rest.is_(False))
         heard = active.where(incident.c.heard_at > future).values(heard_at=now, reminded_at=None)
         reminded = active.where(incident.c.reminded_at > future).values(reminded_at=now)
-        waits = (step, heard, reminded, look, gather, claim.values(owned_until=now))
+        present = active.where(incident.c.present_since > future).values(present_since=now)
+        waits = (step, heard, reminded, present, look, gather, claim.values(owned_until=now))
         done = [await self._connection.execute(each) for each in waits]
         return sum(result.rowcount for result in done)

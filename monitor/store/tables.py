@@ -201,6 +201,9 @@ incident = Table(
     Column("began_at", Moment, nullable=False),
     Column("opened_at", Moment, nullable=False),
     Column("since", Moment, nullable=False),
+    #: What is wrong now, and since when; empty: as it opened, before this was written down.
+    Column("present", String(16)),
+    Column("present_since", Moment),
     Column("wave", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("step", Integer, nullable=False),

@@ -13,7 +13,7 @@ from alerts.channel import Channel
 from alerts.contact import Address, Recipient
 from alerts.delivery import Notice
 from alerts.gateways.tray import Place
-from alerts.notice import Purpose
+from alerts.notice import Matter, Purpose
 from alerts.office_hours import OfficeHours
 from monitor.config.window import MALAYSIA
 from monitor.lab.faxservice.machine import Behaviour
@@ -217,3 +217,117 @@ async def test_of_many_agencies_an_office_hears_by_two_faxes_a_day(town: Town) -
     await town.advance(2 * MINUTE)
     town.gets_fax("SENARAI SUSULAN", "MDC-01", "UCM-01")
     await town.later(6 * HOUR)
+
+
+# -- something else is wrong by now ----------------------------------------------------------------------------------
+
+
+async def becomes(town: Town, matter: Matter, brief: Brief | None = None) -> None:
+    """Let the probers tell that something else is wrong now."""
+    now = town.clock.now()
+    await town.submit(replace(trigger(matter, now, brief or outside()), began_at=now - MINUTE))
+
+
+async def told_of_both(town: Town, moment: str = "2026-11-24 14:15") -> None:
+    await released(town, at(moment))
+    town.gets_fax("(JCM-01/1)", "tidak dapat dihantar dan diterima")
+    town.gets_letter("(JCM-01/1)")
+    await post(town)
+
+
+async def test_that_sending_works_again_and_receiving_not_is_told_once_it_has_lasted(either_town: Town) -> None:
+    town = either_town
+    await told_of_both(town)
+    await town.later(HOUR)
+    await becomes(town, Matter.RECEIVING)
+    await town.later(10 * MINUTE - SECOND)
+    town.expect_nothing_more()
+    await town.later(SECOND)
+    await town.siti.gets("RM0 JCM ICT: PERUBAHAN. E-mel keluar kini berfungsi. E-mel masuk GAGAL", "JCM-01")
+    await town.later(20 * MINUTE - SECOND)
+    town.expect_nothing_more()
+    await town.later(SECOND)
+    cites = ("(JCM-01/2)", "(JCM-01/1) bertarikh 24 November 2026", "JCM dapat menghantar e-mel rasmi")
+    town.gets_fax("PERUBAHAN KEADAAN", *cites)
+    town.gets_letter("PERUBAHAN KEADAAN", *cites)
+    await post(town)
+    # The next day it is still so.
+    await until(town, at("2026-11-25 08:00"))
+    town.gets_fax("MAKLUMAN SUSULAN", "(JCM-01/3)", "tidak dapat menerima e-mel", "(JCM-01/2)")
+    town.gets_letter("MAKLUMAN SUSULAN", "(JCM-01/3)", "tidak dapat menerima e-mel", "(JCM-01/2)")
+
+    await town.resolve()
+    await town.siti.gets("PULIH")
+    town.gets_fax("PEMULIHAN", "(JCM-01/4)")
+    town.gets_letter("PEMULIHAN", "(JCM-01/4)", "(JCM-01/2)")
+
+
+async def test_what_gets_worse_is_told_to_whoever_has_it_too(town: Town) -> None:
+    town.clock.moment = at("2026-11-24 14:15")
+    await town.submit(trigger(Matter.SENDING, brief=outside(), at=town.clock.now()))
+    await town.siti.gets("E-mel keluar gagal", "Balas 1A")
+    await town.siti.replies("1A")
+    await becomes(town, Matter.BOTH)
+    await town.later(10 * MINUTE)
+    await town.siti.gets("PERUBAHAN. E-mel keluar dan e-mel masuk kini GAGAL")
+    # Not announced yet: what is released then is what is true then.
+    await town.release()
+    town.gets_fax("(JCM-01/1)", "tidak dapat dihantar dan diterima")
+    town.gets_letter("(JCM-01/1)")
+    await town.later(2 * HOUR)
+
+
+async def test_what_changes_to_and_fro_is_told_to_nobody(town: Town) -> None:
+    await told_of_both(town)
+    for matter in (Matter.RECEIVING, Matter.BOTH, Matter.SENDING, Matter.BOTH):
+        await town.later(9 * MINUTE)
+        await becomes(town, matter)
+    await town.later(3 * HOUR)
+
+
+async def test_of_slowness_in_the_end_staff_hear_alone_and_nobody_outside_that_it_still_lasts(town: Town) -> None:
+    await told_of_both(town)
+    await becomes(town, Matter.DEGRADED)
+    await town.later(10 * MINUTE)
+    await town.siti.gets("PERUBAHAN. E-mel kini berfungsi tetapi lambat")
+    await until(town, at("2026-11-26 12:00"))
+    town.expect_nothing_more()
+    await becomes(town, Matter.SENDING)
+    await town.later(30 * MINUTE)
+    await town.siti.gets("PERUBAHAN. E-mel masuk kini berfungsi. E-mel keluar GAGAL")
+    town.gets_fax("PERUBAHAN KEADAAN", "JCM tidak dapat menghantar e-mel rasmi")
+    town.gets_letter("PERUBAHAN KEADAAN", "JCM tidak dapat menghantar e-mel rasmi")
+
+
+async def test_a_restart_in_the_middle_of_a_change_doubles_and_loses_nothing(either_town: Town) -> None:
+    town = either_town
+    await told_of_both(town)
+    await becomes(town, Matter.SENDING)
+    await town.later(9 * MINUTE)
+    town.restart()
+    await becomes(town, Matter.SENDING)
+    await town.later(MINUTE)
+    await town.siti.gets("PERUBAHAN")
+    town.clock.moment += 50 * MINUTE
+    town.restart()
+    await town.settle()
+    town.gets_fax("PERUBAHAN KEADAAN")
+    town.gets_letter("PERUBAHAN KEADAAN")
+    for _ in range(3):
+        town.restart()
+        await becomes(town, Matter.SENDING)
+        await town.later(20 * MINUTE)
+
+
+async def test_after_a_silence_what_has_changed_is_told(town: Town) -> None:
+    await told_of_both(town)
+    async with town.store_itself.transaction() as ledger:
+        begins = town.clock.now()
+        await ledger.add_silence("JCM", begins, begins + 2 * HOUR, why="vendor bekerja", by="Siti Contoh")
+    await becomes(town, Matter.RECEIVING)
+    await town.later(2 * HOUR - SECOND)
+    town.expect_nothing_more()
+    await town.later(SECOND)
+    await town.siti.gets("PERUBAHAN")
+    town.gets_fax("PERUBAHAN KEADAAN")
+    town.gets_letter("PERUBAHAN KEADAAN")

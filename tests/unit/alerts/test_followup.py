@@ -17,12 +17,25 @@ from alerts.calendar import Calendar
 from alerts.channel import Channel
 from alerts.contact import Address
 from alerts.delivery import AttemptState, Draft, Notice, NoticeState
+from alerts.escalation import StartStep, escalate
 from alerts.event import Release, Resolve
-from alerts.followup import NO_SOONER, FollowUp, follow_up
+from alerts.followup import NO_SOONER, STANDS, FollowUp, follow_up
 from alerts.incident import Incident, apply
 from alerts.notice import Matter, Purpose
 from alerts.office_hours import OfficeHours
-from tests.unit.alerts.people import BRIEF, LETTER, MINISTRY, T0, attempt, incident, tried, written
+from tests.unit.alerts.people import (
+    BRIEF,
+    LETTER,
+    MINISTRY,
+    MINUTE,
+    SECOND,
+    T0,
+    attempt,
+    incident,
+    tried,
+    trigger,
+    written,
+)
 
 MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
 OFFICE = OfficeHours(calendar=Calendar(), zone=MALAYSIA)
@@ -164,3 +177,68 @@ def test_however_it_is_looked_at_an_office_hears_once_a_working_day_at_most(
         assert all(later.created_at - before.created_at >= NO_SOONER for before, later in pairwise(told))
         assert all(OFFICE.is_open(n.created_at) for n in told if n.purpose is Purpose.UPDATE)
         assert [n.facts.enclosure for n in told] == list(range(1, len(told) + 1))
+
+
+# -- something else is wrong by now ----------------------------------------------------------------------------------
+
+
+def changed(of_it: Incident, matter: Matter, when: datetime) -> Incident:
+    return apply(of_it, replace(trigger(matter, when), brief=of_it.brief))
+
+
+def staff(of_it: Incident) -> list[Notice]:
+    """Return that Siti was told of the outage."""
+    step = escalate(of_it, (), T0)
+    assert isinstance(step, StartStep)
+    return [tried(written(draft, 90, NoticeState.DELIVERED), attempt(AttemptState.DELIVERED)) for draft in step.drafts]
+
+
+@pytest.mark.parametrize(
+    ("matter", "now", "told"),
+    [
+        (Matter.RECEIVING, Matter.RECEIVING, ["siti", "kementerian", "kementerian"]),
+        (Matter.SENDING, Matter.SENDING, ["siti", "kementerian", "kementerian"]),
+        (Matter.DEGRADED, Matter.DEGRADED, ["siti"]),
+        (Matter.BOTH, None, []),
+    ],
+)
+def test_what_is_another_is_told_to_whoever_was_told(matter: Matter, now: Matter | None, told: list[str]) -> None:
+    other = changed(of(), matter, T0 + MINUTE)
+    notices = [*staff(of()), *outage(of())]
+    decided = follow_up(other, notices, T0 + 31 * MINUTE)
+    assert [draft.person for draft in decided.drafts] == told
+    assert {(draft.facts.was, draft.facts.matter) for draft in decided.drafts} == (
+        {(Matter.BOTH, now)} if now else set()
+    )
+    said = [written(draft, 100 + n) for n, draft in enumerate(decided.drafts)]
+    assert follow_up(other, [*notices, *said], T0 + 40 * MINUTE).drafts == ()
+
+
+def test_it_has_to_last_before_anybody_hears_so() -> None:
+    other = changed(of(), Matter.RECEIVING, T0 + MINUTE)
+    notices = [*staff(of()), *outage(of())]
+    assert follow_up(other, notices, T0 + MINUTE + STANDS - SECOND) == FollowUp((), T0 + MINUTE + STANDS)
+    assert [d.person for d in follow_up(other, notices, T0 + MINUTE + STANDS).drafts] == ["siti"]
+    back = changed(other, Matter.BOTH, T0 + 30 * MINUTE)
+    assert follow_up(back, notices, T0 + 90 * MINUTE).drafts == ()
+
+
+def test_of_what_flaps_nobody_hears_what_it_is_now() -> None:
+    other = replace(changed(of(), Matter.RECEIVING, T0 + MINUTE), unsteady=True)
+    assert follow_up(other, [*staff(of()), *outage(of())], T0 + timedelta(hours=2)).drafts == ()
+
+
+def test_on_the_day_a_change_waits_until_it_has_lasted_and_is_one_page() -> None:
+    day = at("2026-11-25 08:00")
+    other = changed(of(), Matter.RECEIVING, day - MINUTE)
+    assert follow_up(other, outage(of()), day).drafts == ()
+    decided = follow_up(other, outage(of()), day + 29 * MINUTE).drafts
+    assert [(d.facts.was, d.addresses[0].channel) for d in decided] == [
+        (Matter.BOTH, c) for c in (Channel.FAX, Channel.LETTER)
+    ]
+
+
+def test_those_who_were_told_by_telephone_alone_hear_of_a_change_by_telephone() -> None:
+    started = of(SMS, VOICE)
+    other = changed(started, Matter.SENDING, T0)
+    assert {channel for _, channel in drafts(other, outage(started), T0 + 30 * MINUTE)} == {Channel.SMS, Channel.VOICE}

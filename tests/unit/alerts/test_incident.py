@@ -146,11 +146,16 @@ def test_an_outage_that_spreads_or_moves_changes_the_words_and_rings_nobody_agai
     assert after.position == partial.position
 
 
-@pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.SENDING])
-def test_a_lesser_trouble_is_no_news(matter: Matter) -> None:
-    outage = incident(Matter.BOTH)
+@pytest.mark.parametrize(("matter", "told"), [(Matter.DEGRADED, Matter.BOTH), (Matter.SENDING, Matter.SENDING)])
+def test_a_lesser_trouble_rings_nobody_and_is_what_is_told_from_then_on(matter: Matter, told: Matter) -> None:
+    outage, later = apply(incident(Matter.BOTH), ACKNOWLEDGE), T0 + 9 * MINUTE
 
-    assert apply(outage, trigger(matter)) is outage
+    after = apply(outage, trigger(matter, later))
+    assert after == replace(outage, present=matter, present_since=later)
+    assert after.to_be_told is told
+    assert apply(after, trigger(matter, later + MINUTE)) is after
+    again = apply(after, trigger(Matter.BOTH, later + MINUTE))
+    assert again == replace(outage, present_since=later + MINUTE)
 
 
 @pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.OWN_FAULT])

@@ -21,13 +21,13 @@ from monitor.judging.judge import Judge, Suspect
 from monitor.metrics import AGENCY_DIRECTIONS, OWN_FAULTS, Metrics
 from monitor.pipeline import Briefs, Pipeline
 from monitor.probing.arrival import Arrivals
-from monitor.probing.route import WatchedRoute
+from monitor.probing.route import Direction, WatchedRoute
 from monitor.store.history import History
 from probes.reply import Reason
 from probes.result import Arrival, Outcome, Party, Phase, ProbeResult
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.scrape import Scrape
-from tests.unit.monitor.trial import LOSES, MINUTE, REFUSED, T0, World, agency_routes, arrived, controls, failed
+from tests.unit.monitor.trial import LOSES, MINUTE, REFUSED, T0, World, agency_routes, arrived, controls, failed, imap
 
 
 @pytest.fixture(autouse=True)
@@ -205,6 +205,48 @@ async def test_a_fault_of_ours_is_told_to_the_noc_and_shown() -> None:
     await service.rounds(5)
     assert service.alerts.told() == ["ours/reference/a: own_fault", "ours/reference/a: over"]
     assert service.value("own_fault", cause="reference") == 0
+
+
+UNREADABLE = imap(Outcome.CONNECT, Phase.CONNECT)
+
+
+async def test_that_one_direction_works_again_is_told_and_so_is_that_it_does_not_any_more() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(6)
+    service.world.faults["JCM/utama"] = UNREADABLE
+    await service.rounds(8)
+    assert service.alerts.told() == ["JCM: both"]
+    await service.rounds(6)
+    assert service.alerts.told() == ["JCM: both", "JCM: receiving"]
+    last = service.alerts.heard[-1]
+    assert isinstance(last, Trigger)
+    assert last.less_since is not None
+    assert last.at - last.less_since >= 10 * MINUTE
+    service.start({"JCM": Matter.RECEIVING})
+    await service.rounds(4)
+    assert service.alerts.told() == ["JCM: both", "JCM: receiving"]
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(6)
+    service.world.faults.clear()
+    await service.rounds(8)
+    assert service.alerts.told()[2:] == ["JCM: both", "JCM: over"]
+
+
+async def test_a_direction_that_is_probed_no_more_is_not_told_to_work() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(6)
+    # The configuration was changed and the service started: nothing is sent from there any more.
+    service.world.routes = [
+        r for r in service.world.routes if r.direction not in {Direction.OUTBOUND, Direction.INTERNAL}
+    ]
+    service.world.faults["JCM/utama"] = UNREADABLE
+    service.start({"JCM": Matter.BOTH})
+    await service.rounds(20)
+    assert service.alerts.told() == ["JCM: both"]
 
 
 async def test_after_a_restart_an_open_incident_is_not_told_again_and_its_end_is() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from alerts.notice import OF_TELLING, Facts, Matter, Office, Plan, Purpose
-from alerts.wording.key import FOR_OUTSIDE, FOR_STAFF
+from alerts.wording.key import CHANGED, FOR_STAFF
 from alerts.wording.texts import load
 
 #: Tuesday, 24 November 2026, 2.15 petang.
@@ -39,8 +39,13 @@ def situations(facts: Facts = OUTAGE) -> list[Facts]:
             for plan in Plan
             for purpose in Purpose
             for matter in Matter
-            if (plan is Plan.ESCALATION and purpose not in FOR_OUTSIDE)
+            if (plan is Plan.ESCALATION and purpose is not Purpose.UPDATE)
             or (plan is Plan.ANNOUNCEMENT and matter in announced and purpose not in FOR_STAFF)
+        ]
+        + [
+            replace(facts, plan=plan, purpose=Purpose.UPDATE, matter=matter, was=Matter.BOTH)
+            for plan in Plan
+            for matter in CHANGED[plan]
         ]
         + [replace(facts, plan=Plan.ESCALATION, matter=matter, by="Siti binti Contoh") for matter in Matter]
     )

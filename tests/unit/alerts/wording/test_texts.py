@@ -170,7 +170,7 @@ def test_every_placeholder_a_text_may_use_has_a_value(plan: Plan) -> None:
             *bundle.for_sms([each], Language.MALAY, ["JCM"], 1),
             *bundle.for_call([each], Language.MALAY),
         }
-    phrases = {"scope", "instruction", "warning", "enquiries", "channels", "you", "reference"}
+    phrases = {"change", "scope", "instruction", "warning", "enquiries", "channels", "you", "reference"}
     for key, need in NEEDS.items():
         kind = key.partition(".")[0]
         assert need.always | need.maybe <= given.get(kind, given["page"] | phrases), key
