@@ -108,6 +108,9 @@ async def make_watch(configuration: Configuration, around: Surroundings) -> Watc
     past = await _past(registry.routes, settings, around)
     judge = Judge(routes.values(), _own_policy(settings), settings.flapping.build())
     past.tell(judge, routes.values(), registry.agencies, around.clock.now())
+    # Those of what is our own, which a reload does not interrupt.
+    ours = {name: runs for name, runs in past.streaks.items() if name not in routes}
+    judge.restore_streaks(ours, around.clock.now())
     specimens: dict[str, bytes] = {}
     agencies = (*registry.agencies, NO_AGENCY)
     assigned = _assigned(configuration, agencies, specimens)

@@ -22,7 +22,7 @@ from monitor.judging.evidence import ARRIVED, NETWORK, Witness, is_prompt, prove
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.health import Grade, Health, HealthPolicy, is_news
 from monitor.judging.pending import Pending, PendingRun
-from monitor.judging.subject import Graded, Subject
+from monitor.judging.subject import Graded, Streaks, Subject
 from monitor.judging.suspect import OwnSide, Suspect, Trouble
 from monitor.probing.difference import exchanged, goes_elsewhere
 from monitor.probing.route import Direction, WatchedRoute
@@ -73,9 +73,7 @@ class Judge:
         #: Agencies that may stand otherwise than when `moved` was last asked, and routes that are judged otherwise.
         self._moved: set[str] = set()
         self._rejudged: set[str] = set()
-        #: Of the few routes whose latest runs contradict how they are judged; and whose have changed since last asked.
-        self._streaks: dict[str, tuple[Graded, ...]] = {}
-        self._other_streaks: set[str] = set()
+        self._streaks = Streaks()
         self.gain(routes)
 
     @property
@@ -100,8 +98,7 @@ class Judge:
             del self._routes[route.name], self._subjects[route.name]
             self._await_nothing(route.name)
             self._rejudged.discard(route.name)
-            self._streaks.pop(route.name, None)
-            self._other_streaks.discard(route.name)
+            self._streaks.forget(route.name)
             self._moved.add(route.agency)
             mail = self._agencies[route.agency]
             mail.release(route.name)
@@ -121,7 +118,7 @@ class Judge:
             if goes_elsewhere(before, route):
                 subject.begin_anew(route.probing.health)
                 self._await_nothing(route.name)
-                self._note_streak(route.name)
+                self._streaks.note(route.name, subject)
                 others |= exchanged(before, route)
             elif subject.is_pending:
                 # How long it may wait is said by the route.
@@ -176,15 +173,32 @@ class Judge:
                 self._subjects[name].deferred_since = since
 
     def restore_streaks(self, streaks: Mapping[str, Sequence[Graded]], now: datetime) -> None:
-        """Take up the latest runs of routes from before a restart, by name, after how they were judged.
+        """Take up the latest runs of routes and suspects from before a restart, by `subject` name, after how they were judged.
 
         Not those after which nobody has looked for so long that another run would have come: they say nothing of now.
         """
         for name, streak in streaks.items():
-            route = self._routes.get(name)
-            if route is not None and streak and now - streak[-1].started_at <= _proof_within(route):
+            if not streak:
+                continue
+            ago, route = now - streak[-1].started_at, self._routes.get(name)
+            if route is not None and ago <= _proof_within(route):
                 self._subjects[name].restore(streak)
                 self._settle(name, now)
+            elif (suspect := self._suspect_of(name)) is not None and ago <= self._spoken_of_within(suspect):
+                self._own.restore_streak(name.removeprefix(_OURS), streak, now, self._policy)
+
+    def _suspect_of(self, name: str) -> Suspect | None:
+        """Return what the part of ours belongs to that is judged under this name."""
+        return self._own.suspect(name.removeprefix(_OURS).partition("#")[0]) if name.startswith(_OURS) else None
+
+    def _spoken_of_within(self, suspect: Suspect) -> timedelta:
+        """Return within what time a run comes that says something of it."""
+        routes = self._routes.values()
+        if suspect.name:
+            about = [r for r in routes if suspect.name in {r.route.sender.name, r.route.recipient.name}]
+        else:
+            about = [r for r in routes if r.direction is Direction.CONTROL]
+        return min(map(_proof_within, about), default=timedelta(0))
 
     def restore_falls(
         self, falls: Mapping[str, Sequence[datetime]], down: AbstractSet[str], unsteady: AbstractSet[str] = frozenset()
@@ -216,9 +230,8 @@ class Judge:
         return routes | {f"{_OURS}{name}": judged for name, judged in self._own.rejudged().items()}
 
     def other_streaks(self) -> dict[str, tuple[Graded, ...]]:
-        """Return the streaks that a restart should take up, of routes for which they have changed since last asked."""
-        names, self._other_streaks = self._other_streaks, set()
-        return {name: self._streaks.get(name, ()) for name in names}
+        """Return the streaks that a restart should take up, as far as they have changed since last asked, by `subject` name."""
+        return self._streaks.others() | {f"{_OURS}{name}": runs for name, runs in self._own.other_streaks().items()}
 
     def moved(self) -> set[str]:
         """Return the agencies that may stand otherwise than when this was last asked; at first all."""
@@ -276,14 +289,7 @@ class Judge:
             self._rejudged.add(route_name)
         if subject.is_pending or self._pending.has(route_name):
             self._pending.put(route_name, _pending_runs(route, subject))
-        self._note_streak(route_name)
-
-    def _note_streak(self, route_name: str) -> None:
-        streak, before = self._subjects[route_name].streak(), self._streaks.pop(route_name, ())
-        if streak:
-            self._streaks[route_name] = streak
-        if streak != before:
-            self._other_streaks.add(route_name)
+        self._streaks.note(route_name, subject)
 
     def _weigh(self, route: WatchedRoute, subject: Subject, result: ProbeResult) -> Verdict:
         verdict = weigh(route, result, self._witness.evidence())

@@ -190,6 +190,33 @@ class Subject:
         return (self.failing_since or self.changed_at) if self.health is Health.DOWN else self.changed_at
 
 
+class Streaks:
+    """What a restart should take up: the streaks of the few whose latest runs contradict how they are judged."""
+
+    def __init__(self) -> None:
+        self._streaks: dict[str, tuple[Graded, ...]] = {}
+        #: Whose streak is another than when this was last asked.
+        self._others: set[str] = set()
+
+    def note(self, name: str, subject: Subject) -> None:
+        """Note how the latest runs of *subject* are now."""
+        streak, before = subject.streak(), self._streaks.pop(name, ())
+        if streak:
+            self._streaks[name] = streak
+        if streak != before:
+            self._others.add(name)
+
+    def forget(self, name: str) -> None:
+        """Forget what is judged no more."""
+        self._streaks.pop(name, None)
+        self._others.discard(name)
+
+    def others(self) -> dict[str, tuple[Graded, ...]]:
+        """Return those that have changed since this was last asked, by name; an empty one is over."""
+        names, self._others = self._others, set()
+        return {name: self._streaks.get(name, ()) for name in names}
+
+
 def with_a_say(subjects: Sequence[Subject]) -> Sequence[Subject]:
     """Return the routes of a direction that decide how it is judged.
 

@@ -11,7 +11,7 @@ from alerts.notice import Matter
 from monitor.judging.attribution import Blame, Verdict
 from monitor.judging.evidence import ARRIVED, ON_THE_WAY, Evidence, Proof, could_not_reach, was_taken_well
 from monitor.judging.health import Grade, Health, HealthPolicy
-from monitor.judging.subject import Graded, Subject
+from monitor.judging.subject import Graded, Streaks, Subject
 from monitor.probing.route import Direction, WatchedRoute
 from probes.result import Outcome, Party, Phase, ProbeResult
 
@@ -68,6 +68,7 @@ class OwnSide:
         #: Those that are down, among thousands of accounts, by what they are of.
         self._down: dict[Blame, set[_Part]] = {blame: set() for blame in Blame}
         self._rejudged: set[_Part] = set()
+        self._streaks = Streaks()
         self._moved: set[Suspect] = set()
         #: By control route that is in trouble on the way: the reference that is to blame.
         self._culprits: dict[str, str] = {}
@@ -91,12 +92,16 @@ class OwnSide:
         known = {_NETWORK, _OURS} | self._references | {Suspect(Blame.CREDENTIALS, name) for name in accounts}
         for gone in {*self._suspects.values()} - known:
             parts = self._parts.pop(gone, {}).keys()
+            for part in parts:
+                self._streaks.forget(str(part))
             self._down[gone.blame] -= parts
             self._rejudged -= parts
             self._moved.add(gone)
         self._suspects = {str(suspect): suspect for suspect in known}
-        for subject in (s for name in exchanged for s in self._of(Suspect(Blame.CREDENTIALS, name))):
-            subject.begin_anew(subject.policy)
+        for name in exchanged:
+            for part, subject in self._parts.get(Suspect(Blame.CREDENTIALS, name), {}).items():
+                subject.begin_anew(subject.policy)
+                self._streaks.note(str(part), subject)
         untouched = {name for name, (route, _) in controls.items() if not _ends(route) & {*exchanged}}
         self._culprits = {name: end for name, end in self._culprits.items() if name in untouched}
 
@@ -118,14 +123,28 @@ class OwnSide:
 
     def restore(self, name: str, health: Health, since: datetime, policy: HealthPolicy) -> None:
         """Take up how a part was judged before a restart; not what has left the configuration, or is known better."""
+        part = self._known(name)
+        if part is not None and part not in self._parts.get(part.suspect, {}):
+            subject = Subject(policy=policy, health=health, changed_at=since)
+            self._parts.setdefault(part.suspect, {})[part] = subject
+            self._note(part, subject)
+
+    def restore_streak(self, name: str, streak: Sequence[Graded], now: datetime, policy: HealthPolicy) -> None:
+        """Take up the latest runs that spoke of a part before a restart; not where some have since."""
+        if (part := self._known(name)) is None:
+            return
+        subject = self._parts.setdefault(part.suspect, {}).setdefault(part, Subject(policy=policy))
+        if not subject.recent:
+            subject.restore(streak)
+            self._settle(part, subject, now)
+
+    def _known(self, name: str) -> _Part | None:
+        """Return the part that is called so, if it is of something in this configuration."""
         suspect_name, _, server = name.partition("#")
-        blame, _, who = suspect_name.partition("/")
+        suspect = self._suspects.get(suspect_name)
         with suppress(ValueError):  # Written by another version.
-            part = _Part(Suspect(Blame(blame), who), Party(server) if server else None)
-            if str(part.suspect) in self._suspects and part not in self._parts.get(part.suspect, {}):
-                subject = Subject(policy=policy, health=health, changed_at=since)
-                self._parts.setdefault(part.suspect, {})[part] = subject
-                self._note(part, subject)
+            return _Part(suspect, Party(server) if server else None) if suspect is not None else None
+        return None
 
     def healths(self) -> Mapping[str, tuple[Health, datetime]]:
         """Return what `restore` takes up."""
@@ -137,6 +156,10 @@ class OwnSide:
         parts, self._rejudged = self._rejudged, set()
         subjects = ((part, self._parts[part.suspect][part]) for part in parts)
         return {str(part): (s.health, s.changed_at) for part, s in subjects if s.changed_at is not None}
+
+    def other_streaks(self) -> Mapping[str, tuple[Graded, ...]]:
+        """Return what `restore_streak` takes up, of parts for which it has changed since this was last asked."""
+        return self._streaks.others()
 
     def moved(self) -> set[Suspect]:
         """Return what may stand otherwise than when this was last asked."""
@@ -155,9 +178,13 @@ class OwnSide:
         for part, grade in grades.items():
             subject = self._parts.setdefault(part.suspect, {}).setdefault(part, Subject(policy=policy))
             subject.note(result, Verdict(grade=grade))
-            if subject.settle(now):
-                self._rejudged.add(part)
-                self._note(part, subject)
+            self._settle(part, subject, now)
+
+    def _settle(self, part: _Part, subject: Subject, now: datetime) -> None:
+        if subject.settle(now):
+            self._rejudged.add(part)
+            self._note(part, subject)
+        self._streaks.note(str(part), subject)
 
     def _note(self, part: _Part, subject: Subject) -> None:
         """Note that a part is judged otherwise."""

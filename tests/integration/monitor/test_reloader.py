@@ -18,8 +18,10 @@ from alerts.store import StoreAway
 from monitor.config.loading import Configuration, load
 from monitor.config.memory import Memory
 from monitor.config.problem import Problem, Severity
-from monitor.judging.health import Health
+from monitor.judging.health import Grade, Health
+from monitor.judging.subject import Graded
 from monitor.metrics import NO_AGENCY, Metrics
+from monitor.probing.route import Direction
 from monitor.proof.lifecycle import Lifecycle
 from monitor.reloader import Reloader, needs_restart
 from monitor.store.database import Database
@@ -155,6 +157,19 @@ async def test_a_start_knows_how_often_an_agency_has_fallen_lately_and_what_was_
     assert not await is_unsteady("MPCONTOH")
     await fell("MPCONTOH", now - 300 * MINUTE, unsteady=True, over=False)
     assert await is_unsteady("MPCONTOH"), "it hides how often it fell since"
+
+
+async def test_a_start_goes_on_with_the_failures_of_what_is_our_own_and_not_of_what_has_left(reloader: Buggy) -> None:
+    around, configuration = reloader._around, reloader.watch.configuration
+    (control, *_) = (each for each in configuration.registry.routes if each.direction is Direction.CONTROL)
+    cut_off = failed(control, around.clock.now(), Outcome.INCONCLUSIVE, Phase.CONNECT)
+    runs = (Graded.of(cut_off, Grade.BAD),)
+    streaks = {"ours/network": runs, "ours/credentials/gone#sender": runs, "ours/from another version": runs}
+    await around.history.ended(cut_off, "", {}, streaks=streaks)
+
+    judge = (await make_watch(configuration, around)).judge
+    assert judge.other_streaks() == {"ours/network": runs}
+    assert judge.is_suspicious(control.name)
 
 
 def test_what_left_the_configuration_is_shown_no_more(office: Office) -> None:

@@ -11,7 +11,9 @@ from monitor.judging.health import Grade, Health, HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.judging.subject import Graded
 from monitor.probing.route import Direction
-from tests.unit.monitor.trial import LOSES, MINUTE, REFUSED, Fault, World, world
+from probes.mailbox import Password
+from probes.result import Outcome, Phase
+from tests.unit.monitor.trial import LOSES, MINUTE, REFUSED, WRONG_PASSWORD, Fault, World, mailbox, smtp, world
 
 #: As the store has them: what was written last of each route.
 Store = dict[str, tuple[Graded, ...]]
@@ -96,3 +98,41 @@ def test_mail_that_comes_after_a_restart_was_slow_and_not_lost() -> None:
     assert all(judge._subjects[name].grades()[-1] is Grade.SLOW for name in outside)
     here.rounds(1)
     assert here.judge.directions("JCM")[Direction.OUTBOUND] is not Health.DOWN
+
+
+@pytest.mark.parametrize("suspect", ["network", "credentials/JCM/utama"])
+def test_a_restart_before_each_run_hides_nothing_that_is_wrong_with_what_is_our_own(suspect: str) -> None:
+    here, stored = world("JCM"), Store()
+    # One of the agency's is enough: in a round its account is refused once, and the network fails two control runs.
+    here.routes = [each for each in here.routes if each.direction in {Direction.INTERNAL, Direction.CONTROL}]
+    restarted(here, stored).rounds(3)
+    for is_wrong in (True, False):
+        here.cut_off = is_wrong and suspect == "network"
+        here.faults = {"JCM/utama": WRONG_PASSWORD} if is_wrong and suspect != "network" else {}
+        for _ in range(3):
+            restarted(here, stored).rounds(1)
+        assert here.own() == ({suspect} if is_wrong else set())
+    restarted(here, stored)
+    assert not any(stored.values())
+
+
+def test_what_failed_of_our_own_before_a_long_stop_says_nothing_of_now() -> None:
+    here, stored = world("JCM").rounds(3), Store()
+    here.cut_off = True
+    here.rounds(1)
+    restarted(here, stored, away=3 * 60 * MINUTE).rounds(1)
+    assert here.own() == set()
+    here.rounds(1)
+    assert here.own() == {"network"}
+
+
+def test_an_account_that_was_exchanged_leaves_no_streak_to_the_next_one() -> None:
+    here, stored = world("JCM").rounds(3), Store()
+    here.faults["JCM/utama"] = smtp(Outcome.AUTH, Phase.AUTH, credentials=True)
+    here.routes = [each for each in here.routes if each.direction in {Direction.INTERNAL, Direction.CONTROL}]
+    restarted(here, stored).rounds(2)
+    other = replace(mailbox("JCM/utama"), login=Password(username="JCM/utama", secret="kata-laluan-lain"))
+    internal = here.routes[0]
+    here.judge.alter([replace(internal, route=replace(internal.route, sender=other, recipient=other))])
+    restarted(here, stored)
+    assert not any(runs for name, runs in stored.items() if name.startswith("ours/"))
