@@ -29,6 +29,7 @@ ERRORS: Mapping[int, tuple[ErrorClass, str]] = {
     20404: (_C, "no such account or resource"),
     20429: (_T, "too many requests"),
     21205: (_C, "URL not accepted"),
+    21206: (_P, "extension not accepted"),
     21210: (_C, "caller number not verified"),
     21211: (_P, "not a valid number"),
     21212: (_C, "not a valid sender"),
@@ -75,7 +76,7 @@ class TwilioSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    account_sid: Annotated[str, StringConstraints(pattern=r"^AC[0-9a-f]{32}$")]
+    account_sid: Annotated[str, StringConstraints(pattern=r"^AC[0-9a-fA-F]{32}$")]
     #: The account's own token, not an API key: only the token can check signatures.
     auth_token: SecretStr
     #: Accepted in signatures beside `auth_token` while the token is being rotated.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import StringConstraints, model_validator
+from pydantic import AfterValidator, model_validator
 from twilio.twiml.messaging_response import MessagingResponse
 
 from alerts.answering import Said
@@ -47,6 +48,16 @@ _PROGRESS = {
 }
 
 
+#: A number, a short code, or a sender name, which holds a letter.
+_SENDER = re.compile(r"\+[1-9]\d{6,14}|\d{4,6}|(?=.*[A-Za-z])[A-Za-z0-9 ]{2,11}")
+
+
+def _sender(written: str) -> str:
+    if not _SENDER.fullmatch(written):
+        raise ValueError("no number (+60312345678), short code (4 to 6 digits) or name (2 to 11 letters and digits)")
+    return written
+
+
 class Replies(StrEnum):
     """How answers to our SMS reach us."""
 
@@ -59,8 +70,8 @@ class Replies(StrEnum):
 
 
 class TwilioSmsSettings(TwilioSettings):
-    #: A number or short code of the account, or a sender name.
-    from_number: Annotated[str, StringConstraints(pattern=r"^(\+[1-9]\d{6,14}|\d{4,6}|[A-Za-z0-9 ]{2,11})$")]
+    #: A number or short code of the account, or a sender name: one of digits alone is a number without its "+".
+    from_number: Annotated[str, AfterValidator(_sender)]
     #: Only for a number of our own that people's telephones show and can answer to: ask the provider.
     replies: Replies = Replies.OFF
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from alerts import twiml
 from alerts.answering import ReleaseAnswer, ReleaseStage
@@ -51,6 +51,22 @@ _CREATED_WITHIN = timedelta(seconds=30)
 
 _TWIML = "text/xml"
 
+_VOICES = {"ms-MY": "Google.ms-MY-Wavenet-A", "en-GB": "Google.en-GB-Wavenet-A"}
+
+
+def _speaking(voices: Mapping[str, str]) -> Mapping[str, str]:
+    """Fill in the languages that nobody chose a voice for. Raise `ValueError` for a voice of another language."""
+    for language, voice in voices.items():
+        # Twilio fails the call when it comes to such words. The names of Amazon's voices tell no language.
+        if voice.startswith("Google.") and not voice.startswith(f"Google.{language}-"):
+            raise ValueError(f"{voice} does not speak {language}; write one whose name begins with Google.{language}-")
+    return {**_VOICES, **voices}
+
+
+def _digits(extension: str) -> str:
+    """Spell a second's wait as two half ones: Twilio describes "w" everywhere, and "W" on some of its pages only."""
+    return extension.replace("W", "ww")
+
 
 class TwilioVoiceSettings(TwilioSettings):
     #: Staff see this number: publish it to them. Malaysian caller ids are not supported for calls into Malaysia.
@@ -58,10 +74,10 @@ class TwilioVoiceSettings(TwilioSettings):
     #: 25 s end before most voicemails answer.
     ring_seconds: Annotated[int, Field(ge=5, le=600)] = 25
     patience_seconds: Annotated[int, Field(ge=1, le=60)] = 8
-    voices: Mapping[str, Annotated[str, StringConstraints(min_length=1)]] = {
-        "ms-MY": "Google.ms-MY-Wavenet-A",
-        "en-GB": "Google.en-GB-Wavenet-A",
-    }
+    #: BCP 47 language -> Twilio voice; what is left out keeps the voice it has here.
+    voices: Annotated[Mapping[str, Annotated[str, StringConstraints(min_length=1)]], AfterValidator(_speaking)] = (
+        _VOICES
+    )
 
 
 class TwilioVoice:
@@ -82,7 +98,7 @@ class TwilioVoice:
             "TimeLimit": str(LONGEST_CALL_SECONDS),
         }
         if order.extension:
-            form["SendDigits"] = order.extension
+            form["SendDigits"] = _digits(order.extension)
         form |= self._speech(order)
         return self._read(await self._twilio.create("Calls", form))
 

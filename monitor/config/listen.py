@@ -63,7 +63,15 @@ def _public_url(text: str) -> str:
     except ValueError:
         host, url = "", urlsplit("")
     plain = url.scheme == "http" and is_loopback(host)
-    if not host or not (plain or url.scheme == "https") or url.query or url.fragment or url.username is not None:
+    # No name of a host holds an underscore (RFC 1123, 2.1), and a provider that knows refuses every notice for it.
+    if (
+        not host
+        or "_" in host
+        or not (plain or url.scheme == "https")
+        or url.query
+        or url.fragment
+        or url.username is not None
+    ):
         raise wrong("must be an https address that providers can reach", "https://pantau.contoh.gov.my")
     return text.rstrip("/")
 

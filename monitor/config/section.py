@@ -98,11 +98,16 @@ Host = Annotated[
     Blank("x.invalid"),
 ]
 
-#: Digits to press after an office line has answered; w and W wait half a second and a second.
+#: Digits to press after an office line has answered; w and W wait half a second and a second. Twilio takes 32 keys, and a W
+#: is two of its waits: no more than a dozen.
 Extension = Annotated[
     str,
     AfterValidator(
-        _matching(r"[0-9*#wW]{1,20}", "is no extension", 'the digits to press after the line answers, as "1234"')
+        _matching(
+            r"(?!(?:.*W){13})[0-9*#wW]{1,20}",
+            "is no extension",
+            'the digits to press after the line answers, as "1234"',
+        )
     ),
     Blank("1"),
 ]

@@ -1,11 +1,12 @@
 """A telephone carrier that reaches only phones in this process, and speaks Twilio's API of 2010-04-01.
 
-    phone.py    the phones, and what a story expects of them
-    content.py  what a Malaysian carrier silently throws away
-    carrier.py  what happens to a message or a call once it is accepted
-    speech.py   what happens in a call: TwiML spoken, keys pressed
-    callback.py signed callbacks
-    api.py      the HTTP face
+    phone.py     the phones, and what a story expects of them
+    content.py   what a Malaysian carrier silently throws away
+    carrier.py   what happens to a message or a call once it is accepted
+    speech.py    what happens in a call: TwiML spoken, keys pressed
+    callback.py  signed callbacks
+    parameter.py what may stand in a request, as Twilio publishes it
+    api.py       the HTTP face
 
 Numbers: Malaysian subscriber numbers never begin with 0, so "+60 3-0000 01xx" (office lines) and "+60 10-000 01xx"
 (mobiles) have the right form, pass as possible numbers, and cannot belong to anybody.

@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import hmac
 import math
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.datastructures import FormData
@@ -18,22 +16,32 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from monitor.lab.carrier.carrier import Carrier, new_sid
+from monitor.lab.carrier.parameter import (
+    CREATE_CALL,
+    CREATE_MESSAGE,
+    LIST_CALLS,
+    LIST_MESSAGES,
+    UPDATE_CALL,
+    Parameters,
+    refused,
+    unknown,
+)
 from monitor.lab.carrier.phone import Call, Sms
 from monitor.lab.carrier.resource import call_json, sms_json, within
 from monitor.lab.fault import befall
 
-_E164 = re.compile(r"\+[1-9]\d{6,14}")
-
 #: Twilio's code -> (HTTP status, its words). They quote the number, as Twilio's do.
 _ERRORS = {
-    20001: (400, "A parameter is not valid"),
+    20001: (400, "Parameter {parameter} is not valid"),
     20003: (401, "Authenticate"),
     20404: (404, "The requested resource was not found"),
     20429: (429, "Too Many Requests"),
     20500: (500, "An internal server error has occurred"),
     21205: (400, "Url is not a valid URL"),
+    21206: (400, "SendDigits is not valid"),
     21210: (400, "The source phone number provided is not yet verified for your account"),
     21211: (400, "The 'To' number {to} is not a valid phone number."),
+    21212: (400, "The 'From' number is not a valid phone number, shortcode, or alphanumeric sender ID."),
     21220: (400, "Unable to update record. Call is not in-progress. Cannot redirect."),
     21602: (400, "Message body is required."),
     21606: (400, "The From phone number is not a valid, SMS-capable number for your account ({to})."),
@@ -45,10 +53,11 @@ _ERRORS = {
 
 
 class _Error(Exception):
-    def __init__(self, code: int, to: str = "") -> None:
+    def __init__(self, code: int, to: str = "", parameter: str = "") -> None:
         super().__init__(str(code))
         self.code = code
         self.to = to
+        self.parameter = parameter
 
 
 def app(carrier: Carrier) -> Starlette:
@@ -78,6 +87,7 @@ class _Face:
         self._authorize(request)
         if request.method == "GET":
             both = sorted((*self._carrier.messages, *self._carrier.received), key=lambda sms: sms.created_at)
+            self._check(request.query_params.multi_items(), LIST_MESSAGES)
             return self._list(request, "Messages", [sms_json(self._carrier, sms) for sms in both])
         return await self._submit(request, self._take_message)
 
@@ -91,6 +101,7 @@ class _Face:
     async def calls(self, request: Request) -> Response:
         self._authorize(request)
         if request.method == "GET":
+            self._check(request.query_params.multi_items(), LIST_CALLS)
             return self._list(request, "Calls", [call_json(self._carrier, call) for call in self._carrier.calls])
         return await self._submit(request, self._take_call)
 
@@ -99,10 +110,12 @@ class _Face:
         call = next((call for call in self._carrier.calls if call.sid == request.path_params["sid"]), None)
         if call is None:
             raise _Error(20404)
-        if request.method == "POST" and (await request.form()).get("Status") == "canceled":
+        if request.method == "POST":
+            form = await request.form()
+            self._check(_given(form), UPDATE_CALL)
             if call.ended_at is not None:
                 raise _Error(21220)
-            if call.status in {"queued", "ringing"}:
+            if form.get("Status") == "canceled" and call.status in {"queued", "ringing"}:
                 call.status = "canceled"
                 call.canceled.set()
         return JSONResponse(call_json(self._carrier, call))
@@ -114,6 +127,12 @@ class _Face:
             raise _Error(20003)
         if request.path_params["account"] != self._carrier.account_sid:
             raise _Error(20404)
+
+    def _check(self, given: Sequence[tuple[str, str]], parameters: Parameters) -> None:
+        """Refuse what Twilio refuses, and note what it would pass over."""
+        self._carrier.errors.extend(f"{name}: no parameter that is known here" for name in unknown(given, parameters))
+        for code, name in refused(given, parameters):
+            raise _Error(code, dict(given).get("To", ""), name)
 
     async def _submit(self, request: Request, take: Callable[[FormData], Awaitable[Mapping[str, Any]]]) -> Response:
         form = await request.form()
@@ -129,13 +148,11 @@ class _Face:
     async def _take_message(self, form: FormData) -> Mapping[str, Any]:
         to, sender, body = (_text(form, name) for name in ("To", "From", "Body"))
         phone = self._carrier.phones.get(to)
+        if not body:
+            raise _Error(21602)
+        self._check(_given(form), CREATE_MESSAGE)
         checks = (
-            (21211, not _E164.fullmatch(to)),
             (21606, sender not in self._carrier.senders),
-            (21602, not body),
-            (21617, len(body) > 1600),
-            (21609, not _is_url(_text(form, "StatusCallback"), optional=True)),
-            (20001, not 1 <= int(_text(form, "ValidityPeriod") or 36000) <= 36000),
             (21614, phone is not None and phone.landline),
             (21610, phone is not None and phone.stopped),
         )
@@ -156,13 +173,10 @@ class _Face:
 
     async def _take_call(self, form: FormData) -> Mapping[str, Any]:
         to, twiml, url = (_text(form, name) for name in ("To", "Twiml", "Url"))
+        self._check(_given(form), CREATE_CALL)
         checks = (
-            (21211, not _E164.fullmatch(to)),
             (21210, _text(form, "From") not in self._carrier.senders),
-            (21205, not twiml and not _is_url(url, optional=False)),
-            # The documentation gives the limit and no code.
-            (20001, len(twiml) > 4000),
-            (21609, not _is_url(_text(form, "StatusCallback"), optional=True)),
+            (21205, not twiml and not url),
         )
         _refuse(checks, to)
         call = Call(
@@ -211,9 +225,8 @@ def _text(form: FormData, name: str) -> str:
     return str(form.get(name) or "")
 
 
-def _is_url(text: str, *, optional: bool) -> bool:
-    parts = urlsplit(text)
-    return (optional and not text) or (parts.scheme in {"http", "https"} and bool(parts.hostname))
+def _given(form: FormData) -> Sequence[tuple[str, str]]:
+    return [(name, str(value)) for name, value in form.multi_items()]
 
 
 def _segments(text: str) -> int:
@@ -228,15 +241,22 @@ def _refuse(checks: Sequence[tuple[int, bool]], to: str) -> None:
 
 
 def _answer_error(_: Request, error: Exception) -> Response:
-    return _error_answer(error.code, error.to) if isinstance(error, _Error) else Response(status_code=500)
+    return (
+        _error_answer(error.code, error.to, error.parameter) if isinstance(error, _Error) else Response(status_code=500)
+    )
 
 
 def _fault_answer(status: int) -> Response:
     return _error_answer({429: 20429, 500: 20500}[status], "")
 
 
-def _error_answer(code: int, to: str) -> Response:
+def _error_answer(code: int, to: str, parameter: str = "") -> Response:
     status, message = _ERRORS[code]
     more_info = f"https://www.twilio.com/docs/errors/{code}"
-    body = {"code": code, "message": message.format(to=to), "more_info": more_info, "status": status}
+    body = {
+        "code": code,
+        "message": message.format(to=to, parameter=parameter),
+        "more_info": more_info,
+        "status": status,
+    }
     return JSONResponse(body, status_code=status)

@@ -145,6 +145,24 @@ def test_a_base_url_is_https_or_this_machine(url: str) -> None:
     assert TwilioSmsSettings.model_validate({**ACCOUNT, "base_url": url}).base_url == url.rstrip("/")
 
 
+@pytest.mark.parametrize("sender", ["+60300000100", "62000", "JPC", "Pantau 24", "1MY"])
+def test_an_sms_comes_from_a_number_a_short_code_or_a_name(sender: str) -> None:
+    assert TwilioSmsSettings.model_validate({**ACCOUNT, "from_number": sender}).from_number == sender
+
+
+@pytest.mark.parametrize("sender", ["60300000100", "1234567", "   ", "J", "Jabatan Contoh", "JPC\n"])
+def test_a_number_without_its_plus_is_not_taken_for_a_name(sender: str) -> None:
+    with pytest.raises(ValidationError, match="no number"):
+        TwilioSmsSettings.model_validate({**ACCOUNT, "from_number": sender})
+
+
+def test_a_voice_that_speaks_another_language_is_refused_and_what_is_left_out_keeps_its_own() -> None:
+    with pytest.raises(ValidationError, match=r"Google\.en-GB-Wavenet-A does not speak ms-MY"):
+        TwilioVoiceSettings.model_validate({**ACCOUNT, "voices": {"ms-MY": "Google.en-GB-Wavenet-A"}})
+    settings = TwilioVoiceSettings.model_validate({**ACCOUNT, "voices": {"en-GB": "Polly.Amy"}})
+    assert settings.voices == {"ms-MY": "Google.ms-MY-Wavenet-A", "en-GB": "Polly.Amy"}
+
+
 def test_settings_show_no_token() -> None:
     settings = TwilioSmsSettings.model_validate({**ACCOUNT, "other_auth_tokens": ["rahsia"]})
     assert "rahsia" not in f"{settings!r}{settings}{settings.model_dump_json()}"
@@ -154,7 +172,7 @@ def test_settings_show_no_token() -> None:
     ("error", "codes"),
     [
         (ErrorClass.TRANSIENT, {20429, 21730, 30001, 30003, 30008, 30036, 30410, 30500}),
-        (ErrorClass.PERMANENT, {21211, 21217, 21610, 21614, 30004, 30005, 30006, 30007}),
+        (ErrorClass.PERMANENT, {21211, 21217, 21206, 21610, 21614, 30004, 30005, 30006, 30007}),
         (
             ErrorClass.CONFIGURATION,
             {11100, 13227, 20003, 20005, 20404, 21205, 21210, 21212, 21214, 21215, 21219, 21408}

@@ -291,6 +291,11 @@ NUMBER_MISTAKES = [
     ),
     (
         ENTRY,
+        '{landline: "+44 20 7946 0103", extension: "WWWWWWWWWWWWW103"}',
+        (f'{LINE}.extension: is no extension; write instead: the digits to press after the line answers, as "1234"'),
+    ),
+    (
+        ENTRY,
         '{landline: "+44 20 7946 0103", hours: night}',
         f"{LINE}.hours: 'night' is not possible here; write instead: always or office",
     ),

@@ -70,6 +70,15 @@ MISTAKES = [
     (
         "pantau",
         "state: state",
+        "callbacks: {public_url: https://pantau_jpc.contoh.gov.my}",
+        (
+            "pantau.yaml:2: callbacks.public_url: must be an https address that providers can reach; "
+            "write instead: https://pantau.contoh.gov.my"
+        ),
+    ),
+    (
+        "pantau",
+        "state: state",
         "probing: {interval: 300}",
         "pantau.yaml:2: probing.interval: '300' has no unit; write instead: 300s or 300m",
     ),
