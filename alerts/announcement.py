@@ -2,21 +2,24 @@
 
 The circular (paragraph 4) moves official business to letter, fax and telephone while mail is down; the agency's
 correspondents must know that. But a false letter cannot be called back, so a duty officer releases the announcement,
-unless the agency has opted in to automatic release.
+unless the agency has opted in to automatic release. One that waits is offered again and again, each time to others: to whoever
+has the incident, the staff of the next step, and so on. From when on the operations centre hears of it the auditor says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
+from alerts.brief import AnnouncementPlan
 from alerts.channel import Channel
-from alerts.contact import Address, Recipient
-from alerts.delivery import Draft
-from alerts.escalation import facts
-from alerts.incident import OUTAGES, Incident, release_is_offered
+from alerts.contact import Address, Contact, Recipient
+from alerts.delivery import Draft, Notice, NoticeState
+from alerts.escalation import exhausted_at, facts, people_of, staff_know
+from alerts.incident import OUTAGES, Incident
 from alerts.notice import Plan, Purpose
+from alerts.oncall import Override
 
 #: A fax that is not through after a working day is laid before a person; a letter waits for its clerk.
 EXPIRY: dict[Channel, timedelta] = {
@@ -26,9 +29,13 @@ EXPIRY: dict[Channel, timedelta] = {
     Channel.LETTER: timedelta(days=7),
 }
 
-
-#: Whoever is not reached is called again for as long.
-OFFER_EXPIRY = timedelta(hours=6)
+#: In its first hour an offer goes to others after so long: time to be called three times, think, and find the PIN.
+OFFERED_ANEW_AFTER = timedelta(minutes=15)
+#: Then after so long. All know by now; who leaves it unreleased on purpose is not rung all the time for it.
+OFFERED_LATER_AFTER = timedelta(hours=1)
+_QUICK_TURNS = 4
+#: Turns end at full quarters of an hour from it, so that the offers of a mass outage go together.
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +57,14 @@ class AwaitStaff:
 
 @dataclass(frozen=True, slots=True)
 class AwaitOfficer:
-    """A duty officer decides. `offered`: the outage has lasted long enough to ask for it."""
+    """A duty officer decides."""
 
-    offered: bool
-    #: From when on it is.
-    at: datetime
-    #: Whoever has taken the incident on is called about it. While nobody has, the calls of the escalation offer it.
+    #: When it is offered, or offered again; `None`: the calls of the escalation offer it, because nobody has it.
+    at: datetime | None
+    #: Whose turn it is to be called about it.
     drafts: tuple[Draft, ...] = ()
+    #: Those of them who are called because of an override, and whom the brief does not know yet.
+    stand_ins: tuple[Contact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,42 +82,111 @@ class Nobody:
 Announcement = ReleaseNow | NotBefore | AwaitStaff | AwaitOfficer | Announce | Nobody
 
 
-def announce(incident: Incident, now: datetime, *, staff_know: bool = True) -> Announcement:
-    """Decide about an incident. Asking again changes nothing: drafts carry unique keys.
+def announce(
+    incident: Incident, notices: Sequence[Notice], now: datetime, overrides: Sequence[Override] = ()
+) -> Announcement:
+    """Decide about an incident, given its notices. Asking again changes nothing: drafts carry unique keys.
 
-    *staff_know*: see `alerts.escalation.staff_know`; until they do nothing is released by itself.
+    *overrides*: those that may stand now, of any rota; they say whom a release is offered to.
     """
     plan = incident.brief.announcement
     if incident.matter not in OUTAGES or not plan.recipients or not incident.is_open:
         return Nobody()
     if incident.released_at is not None:
         return Announce(tuple(_draft(incident, r, a, now) for r in plan.recipients for a in r.addresses))
-    offered_at = incident.since + plan.offered_after
     if not plan.automatic:
-        offered = release_is_offered(incident, now)
-        return AwaitOfficer(offered=offered, at=offered_at, drafts=tuple(_offers(incident, now)) if offered else ())
-    if now < offered_at:
-        return NotBefore(offered_at)
-    return ReleaseNow() if staff_know else AwaitStaff()
+        return _offer(incident, notices, now, overrides)
+    lasted = incident.since + plan.offered_after
+    if now < lasted:
+        return NotBefore(lasted)
+    return ReleaseNow() if staff_know(incident, notices) else AwaitStaff()
 
 
-def _offers(incident: Incident, now: datetime) -> Iterator[Draft]:
-    """Yield the call to the person who has acknowledged; nothing for somebody whom the policy does not know."""
-    if incident.acknowledged_at is None:
-        return
-    person = incident.brief.escalation.named(incident.acknowledged_by or "")
-    if person is None:
-        return
-    yield Draft(
-        key=f"{incident.id}/escalation/{incident.position.wave}.0.0/release/{person.key}",
+def offered_from(incident: Incident) -> datetime:
+    """Return when people begin to be called about the release: the outage has lasted, and somebody outside could be told."""
+    plan = incident.brief.announcement
+    return _reachable(plan, incident.since + plan.offered_after)
+
+
+def _reachable(plan: AnnouncementPlan, at: datetime) -> datetime:
+    """Return when somebody outside could be told, *at* or later. A letter says nothing of it: it waits for its clerk."""
+    lines = [a for recipient in plan.recipients for a in recipient.addresses if a.channel is not Channel.LETTER]
+    return min((at if line.hours is None else line.hours.opening(at) for line in lines), default=at)
+
+
+def _offer(incident: Incident, notices: Sequence[Notice], now: datetime, overrides: Sequence[Override]) -> AwaitOfficer:
+    """Return whose turn it is, and when the next is. Turns that were missed are let go."""
+    plan, policy = incident.brief.announcement, incident.brief.escalation
+    since = incident.acknowledged_at or exhausted_at(incident)
+    if since is None:
+        return AwaitOfficer(at=None)
+    begins = max(offered_from(incident), _reachable(plan, since))
+    # Nobody is rung at night for what could only leave in the morning.
+    at = max(begins, _reachable(plan, now))
+    if now < at:
+        return AwaitOfficer(at=at)
+    number, ends = _turn(begins, now)
+    people = _people(incident, number, now, overrides)
+    if number < _QUICK_TURNS:
+        people = [person for person in people if not _has_listened(person, notices)]
+    return AwaitOfficer(
+        at=ends,
+        drafts=tuple(_call(incident, person, now, ends) for person in people),
+        stand_ins=tuple(person for person in people if policy.contact(person.key) is None),
+    )
+
+
+def _turn(begins: datetime, now: datetime) -> tuple[int, datetime]:
+    """Return the number of the turn, the first being 0, and when it ends. The first lasts a quarter of an hour at least."""
+    full = begins + (_EPOCH - begins) % OFFERED_ANEW_AFTER
+    number = max(now - full, timedelta(0)) // OFFERED_ANEW_AFTER
+    if number < _QUICK_TURNS:
+        return number, full + (number + 1) * OFFERED_ANEW_AFTER
+    quick = full + _QUICK_TURNS * OFFERED_ANEW_AFTER
+    later = (now - quick) // OFFERED_LATER_AFTER
+    return _QUICK_TURNS + later, quick + (later + 1) * OFFERED_LATER_AFTER
+
+
+def _people(incident: Incident, number: int, now: datetime, overrides: Sequence[Override]) -> Sequence[Contact]:
+    """Return whose turn it is: first whoever has it, then step by step after the last that began, and nobody twice a round."""
+    policy, following = incident.brief.escalation, incident.position.step + 1
+    holder = policy.named(incident.acknowledged_by or "")
+    groups = [] if holder is None else [[holder]]
+    if incident.unsteady:
+        # Mail works now and then. Whether to tell of that is for whoever has it to say, and they are asked once.
+        return groups[number] if number < len(groups) else ()
+    asked = {person.key for group in groups for person in group}
+    for step in (*policy.steps[following:], *policy.steps[:following]):
+        group = [person for person in people_of(step, policy, now, overrides)[0] if person.key not in asked]
+        asked |= {person.key for person in group}
+        groups += [group] if group else []
+    return groups[number % len(groups)] if groups else ()
+
+
+def _has_listened(person: Contact, notices: Sequence[Notice]) -> bool:
+    """Whether a person took a call about the release: they know, and who leaves it unreleased has a reason."""
+    return any(
+        n.purpose is Purpose.RELEASE
+        and n.person == person.key
+        and n.channel is Channel.VOICE
+        and n.state is NoticeState.DELIVERED
+        for n in notices
+    )
+
+
+def _call(incident: Incident, person: Contact, now: datetime, ends: datetime) -> Draft:
+    wave = incident.position.wave
+    return Draft(
+        # One a turn.
+        key=f"{incident.id}/escalation/{wave}.0.0/release/{person.key}/{ends.isoformat(timespec='seconds')}",
         plan=Plan.ESCALATION,
         purpose=Purpose.RELEASE,
         person=person.key,
         language=person.language,
         facts=facts(incident, Plan.ESCALATION, Purpose.RELEASE, now),
-        expires_at=now + OFFER_EXPIRY,
+        expires_at=ends,
         addresses=person.addresses_on([Channel.VOICE, Channel.SMS]),
-        wave=incident.position.wave,
+        wave=wave,
     )
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from alerts.announcement import Announce, ReleaseNow, announce
+from alerts.announcement import OFFERED_ANEW_AFTER, Announce, ReleaseNow, announce, offered_from
 from alerts.channel import Channel
 from alerts.delivery import SETTLED, Notice, NoticeState
-from alerts.escalation import calls_again, staff_know
+from alerts.escalation import calls_again
 from alerts.followup import follow_up
-from alerts.incident import Incident, IncidentState
+from alerts.incident import Incident, IncidentState, release_is_offered
 from alerts.move import DeliveryPolicy, Wait, decisive, next_move
 from alerts.notice import OF_TELLING, Matter, Plan, Purpose
 
@@ -25,6 +25,8 @@ from alerts.notice import OF_TELLING, Matter, Plan, Purpose
 GRACE = timedelta(minutes=2)
 #: A step's notices are written with it; those of a mass outage are gathered for two minutes into one.
 GATHERING = timedelta(minutes=2)
+#: How long an announcement may wait once it is offered: until whoever has the incident and the next step were called.
+RELEASED_WITHIN = 2 * OFFERED_ANEW_AFTER
 
 
 class Lapse(StrEnum):
@@ -49,6 +51,8 @@ class Unheard(StrEnum):
     NOBODY_REACHED = "nobody_reached"
     #: A recipient outside could not be told by any of its addresses.
     RECIPIENT_UNTOLD = "recipient_untold"
+    #: An announcement waits for its release, and those who were asked have not released it.
+    UNRELEASED = "unreleased"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +197,7 @@ def _given_up_at(notice: Notice) -> datetime:
 
 def _announcement(incident: Incident, notices: Sequence[Notice], now: datetime) -> Overdue | None:
     told = {n.person for n in notices if n.plan is Plan.ANNOUNCEMENT}
-    match announce(incident, now - GRACE, staff_know=staff_know(incident, notices)):
+    match announce(incident, notices, now - GRACE):
         case ReleaseNow():
             since = incident.since + incident.brief.announcement.offered_after
         case Announce(drafts=drafts) if incident.released_at and any(d.person not in told for d in drafts):
@@ -238,6 +242,9 @@ def _unheard(incident: Incident, notices: Sequence[Notice], now: datetime) -> It
             yield Unheard.NOBODY_REACHED
     if incident.is_open and _untold(notices):
         yield Unheard.RECIPIENT_UNTOLD
+    # People owe it, and nothing of ours stands still: no lapse, for which the heartbeat would be withheld.
+    if release_is_offered(incident, now) and not incident.unsteady and now - offered_from(incident) >= RELEASED_WITHIN:
+        yield Unheard.UNRELEASED
 
 
 def _is_exhausted(incident: Incident, now: datetime) -> bool:

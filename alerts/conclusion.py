@@ -62,9 +62,12 @@ NEWS_FOR = timedelta(minutes=15)
 
 
 def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> Iterator[Conclusion]:
-    """Yield what is owed to the notices of an incident that was acknowledged or is over; nothing while it is neither."""
+    """Yield what is owed to the notices of an incident that was acknowledged or is over.
+
+    While it is neither, nothing but that an offer to release what was released is needed no more.
+    """
     if incident.state is IncidentState.TRIGGERED:
-        return
+        notices = [notice for notice in notices if notice.purpose is Purpose.RELEASE]
     over = incident.state is IncidentState.RESOLVED
     unheard = over and incident.corrected_at is None and not _may_have_heard(incident, notices)
     told: set[str] = set()

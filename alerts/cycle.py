@@ -12,7 +12,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from alerts.advance import Advance, Entered
-from alerts.announcement import Announce, AwaitOfficer, AwaitStaff, Nobody, NotBefore, ReleaseNow, announce
+from alerts.announcement import (
+    Announce,
+    Announcement,
+    AwaitOfficer,
+    AwaitStaff,
+    Nobody,
+    NotBefore,
+    ReleaseNow,
+    announce,
+)
 from alerts.bundle import REACH, WINDOW, AtOnce, Begin, Covered, Join, bundle, gathering
 from alerts.channel import Channel
 from alerts.conclusion import Cancel, GiveUp, TakeBack, Tell, conclude
@@ -28,12 +37,11 @@ from alerts.escalation import (
     WaitUntil,
     escalate,
     put_back,
-    staff_know,
 )
 from alerts.event import AUTOMATIC, Expire, Release
 from alerts.exchange import Exchange
 from alerts.followup import follow_up
-from alerts.incident import Incident, apply
+from alerts.incident import Incident, apply, release_is_offered
 from alerts.intake import take_in
 from alerts.move import DeliveryPolicy, decisive
 from alerts.mover import Mover
@@ -216,7 +224,7 @@ class Cycle:
             self.advance.deserted[incident.brief.agency] += 1
 
     async def _announce(self, incident: Incident) -> Incident:
-        match announce(incident, self._now, staff_know=staff_know(incident, await self._notices(incident))):
+        match await self._next_word(incident):
             case ReleaseNow():
                 release = Release(incident_id=incident.id, at=self._now, by=AUTOMATIC)
                 incident = apply(incident, release)
@@ -227,12 +235,20 @@ class Cycle:
                 await self._add(incident, drafts)
             case NotBefore(at=at):
                 self.advance.wake_at(at)
-            case AwaitOfficer(offered=offered, at=at, drafts=drafts):
+            case AwaitOfficer(at=at, drafts=drafts, stand_ins=stand_ins):
+                incident = await self._acquaint(incident, stand_ins)
                 await self._add(incident, drafts)
-                self.advance.wake_at(None if offered else at)
+                self.advance.wake_at(at)
             case Nobody() | AwaitStaff():
                 pass  # What becomes of their notices is heard of.
         return incident
+
+    async def _next_word(self, incident: Incident) -> Announcement:
+        rotas = {rota.name for rota in incident.brief.escalation.rotas}
+        # Overrides say whom a release is offered to: what does not wait for one need not read them.
+        asks = bool(rotas) and release_is_offered(incident, self._now)
+        overrides = await self._ledger.overrides(rotas, self._now) if asks else ()
+        return announce(incident, await self._notices(incident), self._now, overrides)
 
     async def _follow_up(self, incident: Incident) -> None:
         """Tell people outside that what they were told of lasts."""

@@ -139,7 +139,7 @@ def _start(incident: Incident, position: Position, now: datetime, overrides: Seq
     policy, deserted = incident.brief.escalation, list[str]()
     while True:
         step = policy.steps[position.step]
-        people, without = _people(step, policy, now, overrides)
+        people, without = people_of(step, policy, now, overrides)
         deserted += without
         if incident.handed_on:
             # Not to whoever has just handed it on, unless there is nobody else.
@@ -156,7 +156,7 @@ def _start(incident: Incident, position: Position, now: datetime, overrides: Seq
         position = replace(position, step=position.step + 1)
 
 
-def _people(
+def people_of(
     step: Step, policy: EscalationPolicy, now: datetime, overrides: Sequence[Override]
 ) -> tuple[Sequence[Contact], Sequence[str]]:
     """Return whom a step tells, each once, and its rotas that have nobody on call: the fallback stands in for them."""
@@ -178,6 +178,12 @@ def _following(at: Position, policy: EscalationPolicy) -> Position | None:
     if policy.steps and at.round + 1 < policy.rounds:
         return replace(at, step=0, round=at.round + 1)
     return None
+
+
+def exhausted_at(incident: Incident) -> datetime | None:
+    """Return when the last step of the last round has had its time; `None` while there is another, or before the first."""
+    at, policy = incident.position, incident.brief.escalation
+    return None if at.step < 0 or _following(at, policy) else at.since + policy.repeat_after
 
 
 def _wait_before(position: Position, policy: EscalationPolicy) -> timedelta:

@@ -61,6 +61,7 @@ SEVERITY: dict[Matter, int] = {
     Matter.OWN_FAULT: 0,
     Matter.UNREACHED: 0,
     Matter.DOUBTFUL: 0,
+    Matter.UNRELEASED: 0,
     Matter.DEGRADED: 1,
     Matter.SENDING: 2,
     Matter.RECEIVING: 2,

@@ -87,13 +87,15 @@ async def take_report(ledger: Ledger, gateway: str, heard: Heard, policy: Delive
 async def acknowledge(ledger: Ledger, notice: Notice, now: datetime) -> AckResult:
     """Take in that the person who got *notice* pressed the key, and say how the acknowledgement stands."""
     if notice.plan is Plan.ANNOUNCEMENT or notice.purpose is Purpose.RELEASE:
-        # Somebody outside has confirmed that they heard it, and the escalation waits for one of the staff; or the incident
-        # was taken on before, and this person only says that they have heard.
+        # Somebody outside has confirmed that they heard it, and the escalation waits for one of the staff; or another has
+        # the incident, and this person only says that they have heard.
         await ledger.journal(_confirmed(notice, now))
-        before = await ledger.incident(notice.incident_id)
-        if notice.purpose is Purpose.RELEASE and before and before.acknowledged_by == name_of(before, notice.person):
-            # What is theirs is theirs for longer.
-            await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=before.acknowledged_by))
+        for part in notice.parts if notice.purpose is Purpose.RELEASE else ():
+            before = await ledger.incident(part.incident_id)
+            # What nobody has is theirs, and what is theirs is theirs for longer.
+            if before and before.acknowledged_by in {None, name_of(before, part.person)}:
+                by = name_of(before, part.person)
+                await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=by))
         return AckResult.OVER if await _is_past(ledger, notice) else AckResult.TAKEN
     results = [await _acknowledge(ledger, notice, part, now) for part in notice.parts]
     return next((result for result in _WEIGHT if result in results), AckResult.OVER)

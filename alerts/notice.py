@@ -48,6 +48,8 @@ class Matter(StrEnum):
     UNREACHED = "unreached"
     #: A notice of which no machine can say whether it arrived: the NOC is asked to find out.
     DOUBTFUL = "doubtful"
+    #: An announcement that nobody releases: the NOC is asked to see that somebody decides.
+    UNRELEASED = "unreleased"
 
 
 class Cause(StrEnum):
@@ -86,7 +88,7 @@ class Language(StrEnum):
 TELLS_OF_IT = frozenset({Purpose.OUTAGE, Purpose.UPDATE})
 
 #: What is wrong with telling people. Told to the NOC, and of no interest any more when it is over.
-OF_TELLING = frozenset({Matter.UNREACHED, Matter.DOUBTFUL})
+OF_TELLING = frozenset({Matter.UNREACHED, Matter.DOUBTFUL, Matter.UNRELEASED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

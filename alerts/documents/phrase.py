@@ -24,6 +24,7 @@ MATTERS = {
     Matter.OWN_FAULT: "Sebahagian sistem pemantauan gagal",
     Matter.UNREACHED: "Notis tidak sampai atau tidak disahkan oleh sesiapa",
     Matter.DOUBTFUL: "Tidak pasti sama ada notis telah sampai",
+    Matter.UNRELEASED: "Notis kepada pihak luar menunggu kebenaran",
 }
 CHANNELS = {Channel.SMS: "SMS", Channel.VOICE: "Panggilan", Channel.FAX: "Faks", Channel.LETTER: "Surat"}
 PURPOSES = {

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NoReturn, Protocol
 
 import structlog
 
-from alerts.auditor import GRACE, Examination, Overdue, deserves_own_incident, examine
+from alerts.announcement import offered_from
+from alerts.auditor import GRACE, Examination, Overdue, Unheard, deserves_own_incident, examine
 from alerts.brief import Brief
 from alerts.clock import Clock
 from alerts.event import Event, Resolve, Trigger
@@ -34,6 +36,8 @@ EVERY = timedelta(seconds=30)
 
 #: Dedup keys of incidents about incidents; the number of the other one follows.
 PREFIX = "unreached/"
+#: And about announcements that wait for their release; that number, too.
+WAITING = "unreleased/"
 #: And about notices of unknown fate; the notice's id follows.
 DOUBT = "doubtful/"
 
@@ -91,10 +95,15 @@ class EscalationAuditor:
         await self._write_down(overdue, now)
         if overdue:
             self._alerting.poke()
-        still = {f"{PREFIX}{i.number}" for i, e in found if e.held}
-        unheard_of = [self._unreached(i, now) for i, e in found if e.unheard and deserves_own_incident(i)]
+        unheard_of = [
+            self._unreached(i, now) for i, e in found if e.unheard - {Unheard.UNRELEASED} and deserves_own_incident(i)
+        ]
+        # While nobody has the incident the operations centre hears of that, and need not hear twice of one outage.
+        waiting = [self._unreleased(i, now) for i, e in found if e.unheard == {Unheard.UNRELEASED}]
         in_doubt = [self._doubtful(i, notice_id, now) for i, e in found for notice_id in e.doubtful]
-        await self._tell_noc({event.dedup_key: event for event in (*unheard_of, *in_doubt)}, still, now)
+        still = {f"{prefix}{i.number}" for i, e in found if e.held for prefix in (PREFIX, WAITING)}
+        still |= {f"{WAITING}{i.number}" for i, e in found if Unheard.UNRELEASED in e.unheard}
+        await self._tell_noc({event.dedup_key: event for event in (*unheard_of, *waiting, *in_doubt)}, still, now)
 
     async def _examine(self, now: datetime) -> list[tuple[Incident, Examination]]:
         gateways = self._exchange.preference(now)
@@ -132,6 +141,10 @@ class EscalationAuditor:
         subject = f"{incident.number} ({incident.had_by})" if incident.had_by else incident.number
         return self._own(f"{PREFIX}{incident.number}", Matter.UNREACHED, incident, subject, now)
 
+    def _unreleased(self, incident: Incident, now: datetime) -> Trigger:
+        event = self._own(f"{WAITING}{incident.number}", Matter.UNRELEASED, incident, incident.number, now)
+        return replace(event, began_at=offered_from(incident))
+
     def _doubtful(self, incident: Incident, notice_id: int, now: datetime) -> Trigger:
         # As `pantau settle` asks for it, and whom it is about.
         subject = f"{notice_id} ({incident.number})"
@@ -143,7 +156,8 @@ class EscalationAuditor:
     async def _tell_noc(self, owed: Mapping[str, Trigger], still: AbstractSet[str], now: datetime) -> None:
         """Tell of what is *owed*, and that it is over of what was told and is not any more; nothing of *still*."""
         async with self._store.reading() as ledger:
-            open_keys = {i.dedup_key for i in await ledger.open_incidents() if i.dedup_key.startswith((PREFIX, DOUBT))}
+            keys = [incident.dedup_key for incident in await ledger.open_incidents()]
+        open_keys = {key for key in keys if key.startswith((PREFIX, WAITING, DOUBT))}
         for key, event in owed.items():
             if key not in open_keys:
                 await self._alerting.submit(event)

@@ -33,6 +33,7 @@ MATTERS: dict[Matter, str] = {
     Matter.OWN_FAULT: "sebahagian sistem pemantauan gagal (our own fault; no outage notice)",
     Matter.UNREACHED: "notis tidak sampai atau tidak disahkan oleh sesiapa (a notice reached nobody, or nobody confirmed it)",
     Matter.DOUBTFUL: "tidak pasti sama ada notis telah sampai (nobody knows whether a notice arrived)",
+    Matter.UNRELEASED: "notis kepada pihak luar menunggu kebenaran (a notice to outsiders waits for its release)",
 }
 
 VERDICTS: dict[Verdict | None, str] = {

@@ -80,12 +80,12 @@ async def test_a_machine_that_answers_everything_is_not_answered_for_ever(town: 
 
 async def test_a_key_in_a_later_call_a_remark_and_a_release_prolong_it(town: Town) -> None:
     town.siti.presses("1")
-    await taken_on(town, replace(IN_TURN, announcement=BRIEF.announcement))
-    await town.advance(30 * MINUTE)
-    await town.siti.is_called("menunggu kebenaran", keys="1")
+    await taken_on(town, replace(IN_TURN, announcement=replace(BRIEF.announcement, offered_after=98 * MINUTE)))
     await town.advance(49 * MINUTE)
     await town.front.remark("JCM-01", "Siti Contoh", "cakera pelayan mel diganti")
     await town.advance(49 * MINUTE)
+    await town.siti.is_called("menunggu kebenaran", keys="1")
+    await town.advance(14 * MINUTE)
     town.expect_nothing_more()
     await town.submit(Release(incident_id=1, at=town.clock.now(), by="Siti Contoh"))
     town.gets_fax("JCM-01")

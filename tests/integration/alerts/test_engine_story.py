@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from alerts.brief import AnnouncementPlan
 from alerts.delivery import NoticeState
 from alerts.gateways.tray import Place
 from alerts.settling import Ruling
@@ -19,7 +20,9 @@ from tests.integration.monitor.test_escalation_auditor import noc_brief
 from tests.unit.alerts.people import BRIEF, FAX, MINUTE, POLICY, RAVI, SECOND, trigger
 
 #: Siti, by SMS, and nobody after her.
-ONE_SMS = replace(BRIEF, escalation=replace(POLICY, steps=POLICY.steps[:1], rounds=1))
+ONE_SMS = replace(BRIEF, escalation=replace(POLICY, steps=POLICY.steps[:1], rounds=1), announcement=AnnouncementPlan())
+#: And an office outside, when it is released.
+AND_OUTSIDE = replace(ONE_SMS, announcement=BRIEF.announcement)
 
 pytestmark = pytest.mark.story
 
@@ -109,7 +112,7 @@ async def test_a_message_that_never_got_there_is_asked_about_and_sent_once_more(
 
 async def test_a_fax_of_unknown_fate_is_not_sent_again_and_laid_before_a_person(town: Town) -> None:
     town.fax_service.faults.append(Fault.DROP_BEFORE)
-    await town.submit(trigger(brief=ONE_SMS))
+    await town.submit(trigger(brief=AND_OUTSIDE))
     await town.siti.gets("AMARAN")
     await town.release()
     town.gets_letter("JCM-01")  # A fax service in trouble holds no letter back.
@@ -123,7 +126,7 @@ async def test_a_fax_of_unknown_fate_is_not_sent_again_and_laid_before_a_person(
 async def a_fax_of_unknown_fate(town: Town) -> int:
     """Lose the trace of a fax; return its notice."""
     town.fax_service.faults.append(Fault.DROP_BEFORE)
-    await town.submit(trigger(brief=ONE_SMS))
+    await town.submit(trigger(brief=AND_OUTSIDE))
     await town.siti.gets("AMARAN")
     await town.acknowledge()
     await town.release()
@@ -224,7 +227,7 @@ async def test_a_provider_that_is_busy_is_tried_after_a_quarter_of_a_minute_and_
 async def test_a_fax_machine_that_is_busy_is_dialled_again_after_three_minutes(town: Town) -> None:
     machine = town.fax_service.machines[FAX.number]
     machine.behaviour = Machine.BUSY
-    await town.submit(trigger(brief=ONE_SMS))
+    await town.submit(trigger(brief=AND_OUTSIDE))
     await town.siti.gets("AMARAN")
     await town.release()
     town.gets_letter("JCM-01")

@@ -168,8 +168,13 @@ async def test_nothing_leaves_the_house_until_a_duty_officer_says_so_by_the_port
     await town.submit(trigger(brief=told_by(BY_SMS, announcement=OUTSIDE)))
     await town.siti.gets("AMARAN")
     await town.front.acknowledge("JCM-01", "Puan NOC Contoh")
+    town.siti.presses(*["1"] * 9)
     await town.advance(5 * HOUR)
     await town.siti.gets("JCM-01 telah disahkan oleh Puan NOC Contoh")
+    for _ in range(
+        5
+    ):  # After 30 minutes; nobody else is there to be asked, and an hour later it begins again, once an hour.
+        await town.siti.is_called("menunggu kebenaran", keys="1")
     town.expect_nothing_more()
 
     await town.front.release("JCM-01", "Puan NOC Contoh")
@@ -218,10 +223,8 @@ async def test_without_the_pin_or_the_key_nothing_leaves(town: Town, keys: Seque
 
     assert (await town.incident()).released_at is None
     town.siti.phone.keys.clear()
-    for _ in range(10):  # Nobody has confirmed that call: it is made again.
-        await town.advance(MINUTE)
-        while town.siti.waits:
-            await town.siti.is_called()
+    await town.advance(59 * MINUTE)  # Whoever pressed a key is there, and has decided.
+    town.expect_nothing_more()
     assert (await town.incident()).released_at is None
 
 
@@ -235,6 +238,101 @@ async def test_without_a_pin_no_release_is_offered_in_a_call(town: Town) -> None
     # Ravi has taken it on, and is told that a release is waited for.
     calls.append(await town.ravi.is_called("menunggu kebenaran"))
     assert [call for call in calls if "Tekan lima" in call] == []
+
+
+RAVI_NEXT = replace(BY_CALL, after=HOUR, contacts=(RAVI,))
+
+
+async def test_a_release_that_waits_is_offered_to_the_next_and_the_noc_again_and_again(either_town: Town) -> None:
+    town = either_town
+    auditor = auditor_of(town)
+    town.go_round(30 * SECOND, auditor.look)
+    town.siti.presses(*["1"] * 9)
+    town.ravi.behaves(Behaviour.NO_ANSWER)
+    await town.submit(trigger(brief=told_by(BY_SMS, RAVI_NEXT, announcement=OUTSIDE)))
+    await town.siti.gets("Balas 1A")
+    await town.siti.replies("1A")
+    await town.advance(30 * MINUTE)
+    await town.siti.is_called("menunggu kebenaran", keys="1")
+    await town.advance(15 * MINUTE - SECOND)
+    town.expect_nothing_more()
+    await town.advance(MINUTE)
+    await town.ravi.is_rung()
+    assert town.value('pantau_incidents_unheard{unheard="unreleased"}') == 0
+    await town.advance(15 * MINUTE)
+    for _ in range(2):  # Within his turn, and then by SMS.
+        await town.ravi.is_rung()
+    await town.ravi.gets("menunggu kebenaran")
+    await town.noc.gets("RM0 PANTAU: AMARAN", "Notis luar JCM-01 menunggu kebenaran sejak 24/11, 2.45 ptg")
+    assert town.value('pantau_incidents_unheard{unheard="unreleased"}') == 1
+    assert town.value("pantau_escalation_overdue_seconds") == 0, "the heartbeat goes on: it is people who are awaited"
+    town.expect_nothing_more()  # Siti has listened, and is left in peace for the first hour.
+    town.ravi.presses(*["1"] * 9)
+    await town.advance(15 * MINUTE)
+    await town.ravi.is_called("menunggu kebenaran", keys="1")
+    for person in (town.siti, town.ravi):  # From now on once an hour.
+        await town.advance(15 * MINUTE if person is town.siti else HOUR)
+        await person.is_called("menunggu kebenaran", keys="1")
+        town.expect_nothing_more()
+    assert (await town.incident()).acknowledged_by == "Siti Contoh"
+
+    await town.front.release("JCM-01", "Puan NOC Contoh")
+    await town.advance(MINUTE)
+    await town.noc.gets("RM0 PANTAU: SELESAI", "Notis luar JCM-01 tidak lagi menunggu kebenaran")
+    town.gets_fax("JCM-01")
+    town.gets_letter("JCM-01")
+    await town.later(HOUR)
+
+
+async def test_a_release_that_waits_is_offered_when_all_rounds_are_over_and_nobody_has_it(town: Town) -> None:
+    town.ravi.presses("1", "1")
+    ravi = replace(BY_SMS, contacts=(RAVI,), after=5 * MINUTE)
+    await town.submit(trigger(brief=told_by(BY_SMS, ravi, announcement=OUTSIDE)))
+    await town.siti.gets("AMARAN")
+    await town.advance(29 * MINUTE)
+    await town.ravi.gets("AMARAN")
+    town.siti.behaves(Behaviour.NO_ANSWER)
+    await town.advance(15 * MINUTE)
+    for _ in range(3):  # Then by SMS.
+        await town.siti.is_rung()
+    await town.siti.gets("menunggu kebenaran")
+    town.expect_nothing_more()
+    town.siti.behaves(Behaviour.ANSWERS)
+    await town.advance(MINUTE)
+    await town.ravi.is_called("menunggu kebenaran", keys="1")
+    assert (await town.incident()).acknowledged_by == "Ravi Contoh"
+    await town.siti.gets("JCM-01 telah disahkan oleh Ravi Contoh")
+    await town.advance(14 * MINUTE)  # It was offered to them just now.
+
+
+async def test_releases_that_wait_are_offered_together_to_the_next_after_a_restart(town: Town) -> None:
+    for person in (town.siti, town.ravi):
+        person.presses(*["1"] * 9)
+    brief = told_by(BY_SMS, RAVI_NEXT, announcement=OUTSIDE)
+    for n in range(5):
+        office = replace(brief.office, short=f"JC{n}", name=f"Jabatan Contoh {n}")
+        await town.submit(trigger(brief=replace(brief, agency=f"JC{n}", office=office)))
+        await town.advance(SECOND)
+        await town.front.acknowledge(f"JC{n}-01", "Siti Contoh")
+    await town.siti.gets("AMARAN")
+    await town.advance(34 * MINUTE)
+    for _ in range(2):
+        await town.siti.is_called(keys="1")
+    town.expect_nothing_more()
+    town.restart()
+    await town.advance(20 * MINUTE)
+    calls = []
+    while town.ravi.waits:
+        calls.append(await town.ravi.is_called(keys="1"))
+    assert len(calls) == 2, "the first at once, and the others gathered"
+    for n in range(5):
+        await town.front.release(f"JC{n}-01", "Siti Contoh")
+    await town.advance(3 * MINUTE)
+    town.gets_fax("JC0-01")
+    town.gets_fax("Jabatan Contoh 1", "Jabatan Contoh 4")
+    for n in range(5):
+        town.gets_letter(f"JC{n}-01")
+    await town.advance(2 * HOUR)
 
 
 async def test_who_opted_in_is_released_after_half_an_hour_and_not_a_second_before(town: Town) -> None:

@@ -97,6 +97,7 @@ async def test_nobody_is_told_again_of_a_short_outage_or_of_one_that_was_not_rel
     await town.submit(trigger(brief=outside()))
     await town.siti.gets("AMARAN")
     await town.later(3 * DAY)
+    await town.siti.is_called("menunggu kebenaran")  # By way of whom it would be.
     town.expect_nothing_more()
     await town.release()
     town.gets_fax("(JCM-01/1)")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from alerts.brief import Brief, CallAgain, EscalationPolicy, Step
+from alerts.brief import AnnouncementPlan, Brief, CallAgain, EscalationPolicy, Step
 from alerts.calendar import Calendar
 from alerts.channel import Channel
 from alerts.contact import Address, Contact
@@ -191,7 +191,8 @@ async def test_calls_in_vain_end_with_the_next_step(place: Place) -> None:
 
 async def test_after_a_crash_the_calls_made_are_counted_and_none_is_made_twice(place: Place) -> None:
     again = CallAgain(every=2 * MINUTE, times=1)
-    await place.submit(trigger(brief=brief(call(NOW, DUTY.name, again=again))))
+    told = replace(brief(call(NOW, DUTY.name, again=again)), announcement=AnnouncementPlan())
+    await place.submit(trigger(brief=told))
     await in_vain(place)
     place.clock.moment += 2 * MINUTE
     await place.crash_and_restart()

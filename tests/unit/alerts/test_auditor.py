@@ -12,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.announcement import Announce, announce
-from alerts.auditor import GATHERING, GRACE, Examination, Lapse, Overdue, Unheard, deserves_own_incident, examine
+from alerts.auditor import (
+    GATHERING,
+    GRACE,
+    RELEASED_WITHIN,
+    Examination,
+    Lapse,
+    Overdue,
+    Unheard,
+    deserves_own_incident,
+    examine,
+)
+from alerts.brief import AnnouncementPlan
 from alerts.calendar import Calendar
 from alerts.channel import Channel
 from alerts.conclusion import Tell, conclude
@@ -25,7 +36,7 @@ from alerts.incident import Incident, Position, apply
 from alerts.move import DeliveryPolicy
 from alerts.notice import OF_TELLING, Matter
 from alerts.office_hours import OfficeHours
-from tests.unit.alerts.people import BRIEF, MINUTE, SECOND, T0, attempt, incident, tried, written
+from tests.unit.alerts.people import BRIEF, FAX, MINISTRY, MINUTE, SECOND, T0, attempt, incident, tried, written
 
 GATEWAYS = {channel: (str(channel),) for channel in Channel}
 POLICY = DeliveryPolicy()
@@ -168,7 +179,7 @@ def test_a_notice_that_is_held_back_on_purpose_is_overdue_only_once_it_may_go() 
 def test_a_notice_to_an_office_that_is_closed_waits() -> None:
     told, notices = begun(incident(), T0)
     released = apply(told, Release(incident_id=1, at=T0, by="Siti"))
-    announcement = announce(released, T0)
+    announcement = announce(released, (), T0)
     assert isinstance(announcement, Announce)
     # T0 is a Tuesday afternoon; it is night now, and the office opens at eight.
     night = T0 + timedelta(hours=9)
@@ -208,7 +219,7 @@ def test_an_announcement_that_was_released_and_is_not_made_is_overdue() -> None:
     late = T0 + MINUTE + GRACE + SECOND
     assert lapses(released, notices, late) == [(Lapse.ANNOUNCEMENT, T0 + MINUTE)]
 
-    announcement = announce(released, T0 + MINUTE)
+    announcement = announce(released, (), T0 + MINUTE)
     assert isinstance(announcement, Announce)
     made = [written(d, 5 + n, NoticeState.SENT) for n, d in enumerate(announcement.drafts)]
     assert lapses(released, [*notices, *made], late) == []
@@ -219,7 +230,7 @@ def test_a_follow_up_that_is_due_and_not_made_is_overdue() -> None:
     brief = replace(BRIEF, announcement=replace(BRIEF.announcement, updates=hours))
     told, notices = begun(incident(brief=brief), T0)
     released = apply(told, Release(incident_id=1, at=T0, by="Siti"))
-    announcement = announce(released, T0)
+    announcement = announce(released, (), T0)
     assert isinstance(announcement, Announce)
     made = [
         tried(written(d, 5 + n, NoticeState.DELIVERED), attempt(AttemptState.DELIVERED))
@@ -262,7 +273,7 @@ def test_whoever_was_told_of_an_outage_and_not_of_its_end_is_owed_that() -> None
 
 def test_an_office_that_is_told_of_the_end_by_fax_is_still_owed_the_letter() -> None:
     released = apply(incident(), Release(incident_id=1, at=T0, by="Siti"))
-    announcement = announce(released, T0)
+    announcement = announce(released, (), T0)
     assert isinstance(announcement, Announce)
     made = [written(d, n, NoticeState.SENT) for n, d in enumerate(announcement.drafts)]
     made = [tried(notice, attempt(AttemptState.SENT)) for notice in made]
@@ -302,7 +313,7 @@ def test_nobody_is_reached_when_every_notice_to_staff_failed() -> None:
 def test_a_recipient_is_untold_when_all_its_notices_failed_and_not_when_one_arrived() -> None:
     told, notices = begun(incident(), T0)
     released = apply(told, Release(incident_id=1, at=T0, by="Siti"))
-    announcement = announce(released, T0)
+    announcement = announce(released, (), T0)
     assert isinstance(announcement, Announce)
     fax, letter = (written(d, 5 + n, NoticeState.FAILED) for n, d in enumerate(announcement.drafts))
     assert examined(released, [*notices, fax, letter], T0 + MINUTE).unheard == {Unheard.RECIPIENT_UNTOLD}
@@ -319,3 +330,25 @@ def test_the_same_lapse_has_the_same_key_at_every_look() -> None:
     one = Overdue(incident=incident(), lapse=Lapse.NOTICE, since=T0, notice_id=3)
     assert one.key == replace(one, since=T0 + MINUTE).key
     assert one.key != replace(one, notice_id=4).key
+
+
+def test_an_announcement_that_nobody_releases_is_unheard_half_an_hour_after_it_was_offered() -> None:
+    taken = apply(incident(), Acknowledge(incident_id=1, at=T0, by="Siti Contoh"))
+    due = T0 + BRIEF.announcement.offered_after + RELEASED_WITHIN
+    assert examined(taken, (), due - SECOND).unheard == set()
+    assert examined(taken, (), due).unheard == {Unheard.UNRELEASED}
+    assert examined(taken, (), due).overdue == ()
+    released = apply(taken, Release(incident_id=1, at=T0, by="Siti Contoh"))
+    assert Unheard.UNRELEASED not in examined(released, (), due).unheard
+    assert Unheard.UNRELEASED not in examined(replace(taken, unsteady=True), (), due).unheard, "mail works now and then"
+
+
+def test_while_all_offices_outside_are_closed_nobody_owes_a_release() -> None:
+    hours = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
+    ministry = replace(MINISTRY, addresses=(replace(FAX, hours=hours),))
+    brief = replace(BRIEF, announcement=AnnouncementPlan(recipients=(ministry,)))
+    evening = T0 + timedelta(hours=5)
+    taken = replace(apply(incident(brief=brief), Acknowledge(incident_id=1, at=T0, by="Siti Contoh")), since=evening)
+    opens = hours.opening(evening)
+    assert Unheard.UNRELEASED not in examined(taken, (), opens).unheard
+    assert Unheard.UNRELEASED in examined(taken, (), opens + RELEASED_WITHIN).unheard

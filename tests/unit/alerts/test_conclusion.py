@@ -52,7 +52,7 @@ def staff_draft(step: int = 0) -> Draft:
 
 
 def page_draft(channel: Channel) -> Draft:
-    decision = announce(RELEASED, T0)
+    decision = announce(RELEASED, (), T0)
     assert isinstance(decision, Announce)
     return next(d for d in decision.drafts if d.addresses[0].channel is channel)
 

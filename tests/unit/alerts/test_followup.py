@@ -55,7 +55,7 @@ def of(*addresses: Address, matter: Matter = Matter.BOTH, released_at: datetime 
 
 def outage(of_it: Incident, state: AttemptState = AttemptState.SENT, told_at: datetime = T0) -> list[Notice]:
     """Return what was told first, on all channels, and how far it came."""
-    decision = announce(of_it, told_at)
+    decision = announce(of_it, (), told_at)
     assert isinstance(decision, Announce)
     return [arrived(draft, number, state, told_at) for number, draft in enumerate(decision.drafts, 1)]
 

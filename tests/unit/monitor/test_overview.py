@@ -36,7 +36,7 @@ def to_staff() -> Notice:
 
 
 def to_the_ministry() -> Notice:
-    decision = announce(apply(incident(), RELEASE), T0)
+    decision = announce(apply(incident(), RELEASE), (), T0)
     assert isinstance(decision, Announce)
     return written(decision.drafts[0])
 

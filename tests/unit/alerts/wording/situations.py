@@ -45,7 +45,7 @@ def situations(facts: Facts = OUTAGE) -> list[Facts]:
         + [
             replace(facts, plan=plan, purpose=Purpose.UPDATE, matter=matter, was=Matter.BOTH)
             for plan in Plan
-            for matter in CHANGED[plan]
+            for matter in sorted(CHANGED[plan])
         ]
         + [replace(facts, plan=Plan.ESCALATION, matter=matter, by="Siti binti Contoh") for matter in Matter]
     )

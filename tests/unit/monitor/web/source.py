@@ -213,7 +213,7 @@ def finding(subject: str, verdict: Verdict, detail: str = "", aspect: str = "spf
 
 def announce_all(of: Incident) -> Draft:
     released = apply(of, Release(incident_id=1, at=T0, by="Siti Contoh")) if of.is_open else of
-    decision = announce(released, T0)
+    decision = announce(released, (), T0)
     assert isinstance(decision, Announce)
     return decision.drafts[0]
 
