@@ -54,24 +54,33 @@ class Together:
         async with self._turn:
             while not answer.done():
                 await self._write(self._waiting[:AT_ONCE])
-        return await answer
+        try:
+            return await answer
+        finally:
+            # Its error would hold this call, and this call it: only the collector would free them.
+            del answer
 
     async def _write(self, batch: Sequence[_Waiting[Any]]) -> None:
         """Do work in one transaction; if that fails each by itself, so that one costs no other its own."""
+        apart = False
         try:
             async with self._store.transaction() as ledger:
-                results = [await each.work(ledger) for each in batch]
-        except StoreAway as error:  # For all of them.
+                results = []
+                for each in batch:
+                    results.append(await each.work(ledger))  # noqa: PERF401 - below, this call is left out of the error
+        except StoreAway as error:  # For all of them, to each its own: where it was raised is no bug of ours.
             for each in batch:
-                each.fail(error)
+                each.fail(type(error)(*error.args))
         # What else is raised belongs to one of those who wait, and is raised there.
         except Exception as error:  # noqa: BLE001 - as above
-            if len(batch) > 1:
-                for each in batch:
-                    await self._write([each])
-                return
-            batch[0].fail(error)
+            apart = len(batch) > 1
+            if not apart:
+                # Without this call, which holds whom it is told to.
+                batch[0].fail(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
         else:
             for each, result in zip(batch, results, strict=True):
                 each.end(result)
+        if apart:
+            for each in batch:
+                await self._write([each])
         self._waiting = [each for each in self._waiting if not each.answer.done()]

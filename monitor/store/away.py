@@ -69,7 +69,15 @@ def raising_away() -> Iterator[None]:
             raise
         # Without its cause: forty lines of libraries, in the log of everybody who asks meanwhile.
         state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+        _untie(error)
         raise (LostRace if state.startswith(_LOST_RACES) else StoreAway)(why) from None
+
+
+def _untie(error: BaseException | None) -> None:
+    """Let an error and those behind it go of where they were raised: SQLAlchemy's calls hold them, and they the calls."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
 
 
 class Presence:

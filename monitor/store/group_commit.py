@@ -57,7 +57,11 @@ class GroupCommit:
         if self._committing is None or self._committing.done():
             # Not the caller's own work: it may be cancelled, and others wait for the same commit.
             self._committing = asyncio.create_task(self._commit())
-        await done
+        try:
+            await done
+        finally:
+            # Its error would hold this call, and this call it: only the collector would free them.
+            del done
 
     async def settle(self) -> None:
         """Wait until nothing waits any more: before the database is closed."""
@@ -81,9 +85,13 @@ class GroupCommit:
 
     async def _one_by_one(self, batch: Sequence[_Request], error: Exception) -> None:
         """Find out whose statement was wrong: one that cannot be stored must not cost the others theirs."""
-        if len(batch) == 1 or isinstance(error, StoreAway):
+        if isinstance(error, StoreAway):
             for request in batch:
-                _fail(request, error)
+                # To each its own, without where it was raised: that is no bug of ours, and holds all who wait.
+                _fail(request, type(error)(*error.args))
+            return
+        if len(batch) == 1:
+            _fail(batch[0], error)
             return
         for request in batch:
             try:
