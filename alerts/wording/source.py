@@ -41,7 +41,7 @@ def read(path: Path) -> tuple[Entry, ...]:
         raise SourceError(f"{path.name}: is not YAML: {error}") from error
     except RecursionError:
         raise SourceError(f"{path.name}: is nested too deeply") from None
-    except OverflowError:
+    except (ValueError, OverflowError):  # Which of them, hangs on the version of Python.
         raise SourceError(f"{path.name}: is not YAML: it holds an escape that is not allowed") from None
     if root is None:
         return ()

@@ -125,9 +125,10 @@ _BILLIONS = "a: &a {x: y, z: w}\n" + "".join(
         (_BILLIONS, "ms.yaml:1: aliases (*) are not read here; write the texts out"),
         ("a: " + "[" * 5000, "ms.yaml: is nested too deeply"),
         ('a: "\\UFFFFFFFF"\n', "ms.yaml: is not YAML: it holds an escape that is not allowed"),
+        ('a: "\\U00110000"\n', "ms.yaml: is not YAML: it holds an escape that is not allowed"),
         ("x: " + "y" * 600_000, "ms.yaml: is no file of texts"),
     ],
-    ids=["an alias of itself", "billions", "nested", "an escape", "a large one"],
+    ids=["an alias of itself", "billions", "nested", "an escape", "another escape", "a large one"],
 )
 def test_a_file_that_is_made_to_break_the_reader_is_refused(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(WordingError) as refused:
