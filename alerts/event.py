@@ -30,8 +30,26 @@ class Trigger:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Declare:
+    """A person knows of an outage, whatever is measured: users cannot read or send mail."""
+
+    #: What the trouble is about: one open incident a key, declared or measured.
+    dedup_key: str
+    at: datetime
+    by: str
+    #: An outage.
+    matter: Matter
+    #: Since when, as far as the person knows.
+    began_at: datetime
+    #: In the person's words; for the journal, never for a notice.
+    why: str
+    #: Who is to be told, as configured now. Frozen into the incident if this opens one.
+    brief: Brief
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resolve:
-    """The trouble is over."""
+    """The trouble is over, as far as it is measured."""
 
     dedup_key: str
     at: datetime
@@ -104,4 +122,15 @@ class Correct:
     why: str
 
 
-Event = Trigger | Resolve | Acknowledge | Remark | HandOn | Expire | Release | Correct
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Close:
+    """A person says that the outage which was declared is over: mail works again."""
+
+    incident_id: int
+    at: datetime
+    by: str
+    #: In the person's words; for the journal, never for a notice.
+    why: str
+
+
+Event = Trigger | Declare | Resolve | Acknowledge | Remark | HandOn | Expire | Release | Correct | Close

@@ -12,8 +12,21 @@ from enum import StrEnum
 from typing import assert_never
 
 from alerts.brief import Brief
-from alerts.event import AUTOMATIC, Acknowledge, Correct, Event, Expire, HandOn, Release, Remark, Resolve, Trigger
-from alerts.notice import Matter
+from alerts.event import (
+    AUTOMATIC,
+    Acknowledge,
+    Close,
+    Correct,
+    Declare,
+    Event,
+    Expire,
+    HandOn,
+    Release,
+    Remark,
+    Resolve,
+    Trigger,
+)
+from alerts.notice import Cause, Matter
 
 
 class IncidentState(StrEnum):
@@ -30,13 +43,16 @@ class IncidentState(StrEnum):
 #: (state, event) -> next state. A pair that is not listed changes nothing.
 TRANSITIONS: dict[tuple[IncidentState, type[Event]], IncidentState] = {
     (IncidentState.TRIGGERED, Trigger): IncidentState.TRIGGERED,
+    (IncidentState.TRIGGERED, Declare): IncidentState.TRIGGERED,
     (IncidentState.TRIGGERED, Acknowledge): IncidentState.ACKNOWLEDGED,
     (IncidentState.TRIGGERED, Resolve): IncidentState.RESOLVED,
     (IncidentState.TRIGGERED, Remark): IncidentState.TRIGGERED,
     (IncidentState.TRIGGERED, HandOn): IncidentState.TRIGGERED,
     (IncidentState.TRIGGERED, Release): IncidentState.TRIGGERED,
     (IncidentState.TRIGGERED, Correct): IncidentState.RESOLVED,
+    (IncidentState.TRIGGERED, Close): IncidentState.RESOLVED,
     (IncidentState.ACKNOWLEDGED, Trigger): IncidentState.ACKNOWLEDGED,
+    (IncidentState.ACKNOWLEDGED, Declare): IncidentState.ACKNOWLEDGED,
     (IncidentState.ACKNOWLEDGED, Acknowledge): IncidentState.ACKNOWLEDGED,
     (IncidentState.ACKNOWLEDGED, Remark): IncidentState.ACKNOWLEDGED,
     (IncidentState.ACKNOWLEDGED, HandOn): IncidentState.TRIGGERED,
@@ -44,6 +60,7 @@ TRANSITIONS: dict[tuple[IncidentState, type[Event]], IncidentState] = {
     (IncidentState.ACKNOWLEDGED, Resolve): IncidentState.RESOLVED,
     (IncidentState.ACKNOWLEDGED, Release): IncidentState.ACKNOWLEDGED,
     (IncidentState.ACKNOWLEDGED, Correct): IncidentState.RESOLVED,
+    (IncidentState.ACKNOWLEDGED, Close): IncidentState.RESOLVED,
     (IncidentState.RESOLVED, Remark): IncidentState.RESOLVED,
     (IncidentState.RESOLVED, Correct): IncidentState.RESOLVED,
 }
@@ -86,6 +103,24 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """A person's word that mail does not work. Stands until a person says that it does again."""
+
+    matter: Matter
+    at: datetime
+    by: str
+    why: str
+    #: When it was said to be over, and by whom.
+    over_at: datetime | None = None
+    over_by: str | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether nobody has said yet that it is over."""
+        return self.over_at is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """One stretch of trouble, and whom it was decided to tell."""
 
@@ -106,6 +141,10 @@ class Incident:
     present_since: datetime
     #: It went down and up again and again before it opened.
     unsteady: bool = False
+    #: What was last measured to be wrong; `None`: nothing, or nothing any more, and it is open by a person's word alone.
+    measured: Matter | None = None
+    #: By whose word it is an outage, or was; `None`: it was measured alone.
+    declared: Declaration | None = None
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
     #: When anything was last heard of whoever has taken it on, or had.
@@ -120,7 +159,7 @@ class Incident:
     released_by: str | None = None
     resolved_at: datetime | None = None
     ended_at: datetime | None = None
-    #: When a person declared it a false alarm, who, and in which words why.
+    #: When a person said that it was a false alarm, who, and in which words why.
     corrected_at: datetime | None = None
     corrected_by: str | None = None
     corrected_why: str | None = None
@@ -136,6 +175,16 @@ class Incident:
         return self.present if {self.matter, self.present} <= OUTAGES else self.matter
 
     @property
+    def standing(self) -> Matter | None:
+        """What is declared and not yet said to be over."""
+        return self.declared.matter if self.declared is not None and self.declared.stands else None
+
+    @property
+    def held_by(self) -> Matter | None:
+        """By what it is held open: what is measured, what is declared, or both together; `None`: by nothing."""
+        return joined(self.measured, self.standing)
+
+    @property
     def acknowledged_until(self) -> datetime | None:
         """When the acknowledgement expires if nothing is heard; `None`: nobody has taken it on, or it is over.
 
@@ -148,7 +197,7 @@ class Incident:
         return until if self.reminded_at is None else max(until, self.reminded_at + policy.remind_before)
 
 
-def open_incident(event: Trigger, *, incident_id: int, number: str) -> Incident:
+def open_incident(event: Trigger | Declare, *, incident_id: int, number: str) -> Incident:
     """Return the incident that *event* opens."""
     return Incident(
         id=incident_id,
@@ -163,7 +212,9 @@ def open_incident(event: Trigger, *, incident_id: int, number: str) -> Incident:
         since=event.at,
         present=event.matter,
         present_since=event.at,
-        unsteady=event.unsteady,
+        unsteady=isinstance(event, Trigger) and event.unsteady,
+        measured=event.matter if isinstance(event, Trigger) else None,
+        declared=_declaration(event) if isinstance(event, Declare) else None,
     )
 
 
@@ -184,15 +235,13 @@ def apply(incident: Incident, event: Event) -> Incident:
             return replace(left, had_by=event.by, handed_on=True)
         case Expire():
             return replace(_let_go(incident), state=state, had_by=incident.acknowledged_by)
-        case Resolve():
-            return replace(incident, state=state, resolved_at=event.at, ended_at=event.ended_at)
         case Release():
             if incident.released_at is not None or incident.matter not in OUTAGES:
                 return incident
             released = replace(incident, state=state, released_at=event.at, released_by=event.by)
             return released if event.by == AUTOMATIC else _prolong(released, event.at)
-        case Trigger():
-            return _worsen(incident, event)
+        case Trigger() | Declare() | Resolve() | Close():
+            return _take_in(incident, event, state)
         case Correct():
             return _correct(replace(incident, state=state), event) if may_correct(incident, event.at) else incident
         case _:
@@ -239,30 +288,99 @@ def is_news(matter: Matter, told: Matter) -> bool:
     return matter is not told and SEVERITY[matter] >= SEVERITY[told]
 
 
-def _worsen(incident: Incident, event: Trigger) -> Incident:
-    """Take in another matter.
+def joined(one: Matter | None, other: Matter | None) -> Matter | None:
+    """Return what is wrong where two things are, or one of them: nothing sent and nothing received is both."""
+    if one is None or other is None:
+        return one or other
+    if one is not other and {one, other} <= OUTAGES:
+        return Matter.BOTH
+    return max(one, other, key=SEVERITY.__getitem__)
+
+
+def _take_in(incident: Incident, event: Trigger | Declare | Resolve | Close, state: IncidentState) -> Incident:
+    """Take in what is wrong, or is so no more: as it is measured, and as a person says."""
+    match event:
+        case Trigger():
+            return _trigger(incident, event)
+        case Declare():
+            return _declare(incident, event)
+        case Resolve():
+            return _resolve(incident, event, state)
+        case Close():
+            return _close(incident, event, state)
+        case _:
+            assert_never(event)
+
+
+def _trigger(incident: Incident, event: Trigger) -> Incident:
+    """Take in what is measured; what was declared is wrong besides, for as long as that stands."""
+    wrong = joined(event.matter, incident.standing) or event.matter
+    after = _worsen(incident, wrong, event.less_since or event.at, event.brief.cause)
+    return after if event.matter is incident.measured else replace(after, measured=event.matter)
+
+
+def _declare(incident: Incident, event: Declare) -> Incident:
+    """Take in a person's word. What it is held open by already they need not say."""
+    wrong = joined(event.matter, incident.held_by) or event.matter
+    if wrong is incident.held_by:
+        return incident
+    # Whoever says more than was said before takes none of it back.
+    said = joined(event.matter, incident.standing) or event.matter
+    return replace(
+        _worsen(incident, wrong, event.at, None),
+        began_at=min(incident.began_at, event.began_at),
+        declared=replace(_declaration(event), matter=said),
+    )
+
+
+def _declaration(event: Declare) -> Declaration:
+    return Declaration(matter=event.matter, at=event.at, by=event.by, why=event.why)
+
+
+def _resolve(incident: Incident, event: Resolve, state: IncidentState) -> Incident:
+    """Let it be measured no more: over, unless a person's word stands that it is not."""
+    declared = incident.declared
+    if declared is not None and declared.stands:
+        left = replace(incident, measured=None)
+        return incident if incident.measured is None else _worsen(left, declared.matter, event.at, None)
+    ended_at = event.ended_at if declared is None else max(event.ended_at, declared.over_at or event.ended_at)
+    return replace(incident, state=state, resolved_at=event.at, ended_at=ended_at)
+
+
+def _close(incident: Incident, event: Close, state: IncidentState) -> Incident:
+    """Let a person's word stand no more: over, unless it is measured that it is not."""
+    if incident.declared is None or not incident.declared.stands:
+        return incident
+    after = replace(incident, declared=replace(incident.declared, over_at=event.at, over_by=event.by))
+    if incident.measured is not None:
+        return _prolong(_worsen(after, incident.measured, event.at, incident.brief.cause), event.at)
+    return replace(after, state=state, resolved_at=event.at, ended_at=event.at)
+
+
+def _worsen(incident: Incident, matter: Matter, at: datetime, why: Cause | None) -> Incident:
+    """Take in another matter, since when it is so, and *why*, where that was measured.
 
     When slowness has become an outage, staff who acknowledged the slowness have not yet heard of the outage: the
     escalation begins anew. An outage that spreads, moves to the other direction or ends in one is told in the notices still
     to come, and to those who were told before by `alerts.followup`.
     """
-    if event.matter is incident.present:
+    if matter is incident.present:
         return incident
     # The plan stays as it was frozen; why it fails may be another reason by now.
-    brief, why = incident.brief, event.brief.cause
+    brief = incident.brief
     brief = brief if brief.cause is why else replace(brief, cause=why)
-    changed = replace(incident, present=event.matter, present_since=event.less_since or event.at, brief=brief)
-    if not is_news(event.matter, incident.matter):
+    changed = replace(incident, present=matter, present_since=at, brief=brief)
+    if not is_news(matter, incident.matter):
         return changed
     if incident.matter in OUTAGES:
-        return replace(changed, matter=event.matter)
+        return replace(changed, matter=matter)
     return replace(
         _let_go(changed),
-        matter=event.matter,
+        matter=matter,
         state=IncidentState.TRIGGERED,
-        since=event.at,
+        since=at,
         heard_at=None,
-        position=Position(wave=incident.position.wave + 1, since=event.at),
+        position=Position(wave=incident.position.wave + 1, since=at),
     )
 
 
@@ -303,10 +421,11 @@ def is_the_false_alarm(corrected: Incident, event: Trigger) -> bool:
 
     What a prober measures does not change because a person knows better: without this the next start would open the
     same incident again. Trouble of which anything began afterwards, or that is worse, is another matter, and after a day
-    a person has to say so again.
+    a person has to say so again. Where nothing was measured, the person has taken back nothing but what another had said.
     """
     return (
         corrected.corrected_at is not None
+        and corrected.measured is not None
         and (event.latest_at or event.began_at) <= corrected.corrected_at
         and event.at - corrected.corrected_at <= CORRECTABLE_FOR
         and not is_news(event.matter, corrected.matter)

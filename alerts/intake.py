@@ -16,7 +16,19 @@ from alerts.conclusion import contact_of
 from alerts.delivery import Notice, Part
 from alerts.errand import reported, told_by
 from alerts.escalation import go_on
-from alerts.event import Acknowledge, Correct, Event, Expire, HandOn, Release, Remark, Resolve, Trigger
+from alerts.event import (
+    Acknowledge,
+    Close,
+    Correct,
+    Declare,
+    Event,
+    Expire,
+    HandOn,
+    Release,
+    Remark,
+    Resolve,
+    Trigger,
+)
 from alerts.gateway import AckResult, Heard
 from alerts.incident import Incident, IncidentState, apply, has_got_worse, is_news, is_the_false_alarm
 from alerts.move import DeliveryPolicy
@@ -29,12 +41,13 @@ log = structlog.get_logger()
 async def take_in(ledger: Ledger, event: Event) -> Incident | None:
     """Take an event in and return the incident it is about, as it stands after it; `None` if there is none."""
     before = await _find(ledger, event)
-    if isinstance(event, Trigger) and (before is None or not before.is_open):
-        if before is not None and is_the_false_alarm(before, event):
+    if isinstance(event, Trigger | Declare) and (before is None or not before.is_open):
+        if isinstance(event, Trigger) and before is not None and is_the_false_alarm(before, event):
             return before
         opened = await ledger.add_incident(event)
-        await _journal(ledger, opened, event, "incident opened")
-        log.warning("incident opened", incident=opened.number, matter=opened.matter)
+        what = "incident opened" if isinstance(event, Trigger) else "outage declared"
+        await _journal(ledger, opened, event, what)
+        log.warning(what, incident=opened.number, matter=opened.matter)
         return opened
     if before is None or (isinstance(event, Resolve) and not before.is_open):
         return None
@@ -49,7 +62,7 @@ async def take_in(ledger: Ledger, event: Event) -> Incident | None:
             # It may have been put to rest: now those who were told are owed something again.
             await ledger.rouse(after.id)
     if after is not before or isinstance(event, Remark):
-        what = _what_happened(event, before)
+        what = _what_happened(event, before, after)
         await _journal(ledger, after, event, what)
         log.info(what, incident=after.number, state=after.state)
     return after
@@ -174,20 +187,26 @@ def name_of(incident: Incident, person: str) -> str:
 
 async def _find(ledger: Ledger, event: Event) -> Incident | None:
     match event:
-        case Trigger() | Resolve():
+        case Trigger() | Declare() | Resolve():
             return await ledger.last_incident(event.dedup_key)
-        case Acknowledge() | Remark() | HandOn() | Expire() | Release() | Correct():
+        case Acknowledge() | Remark() | HandOn() | Expire() | Release() | Correct() | Close():
             return await ledger.incident(event.incident_id)
         case _:
             assert_never(event)
 
 
-def _what_happened(event: Event, before: Incident) -> str:
+def _what_happened(event: Event, before: Incident, after: Incident) -> str:
     match event:
         case Trigger():
+            if before.measured is None:
+                return "outage measured, too"
             return "incident got worse" if is_news(event.matter, before.matter) else "incident changed"
+        case Declare():
+            return "outage declared"
         case Resolve():
-            return "incident resolved"
+            return "outage measured no more" if after.is_open else "incident resolved"
+        case Close():
+            return "declared outage over, measured still" if after.is_open else "incident closed"
         case Acknowledge():
             return "incident acknowledged" if before.acknowledged_at is None else "acknowledgement prolonged"
         case Remark():
@@ -205,12 +224,14 @@ def _what_happened(event: Event, before: Incident) -> str:
 
 
 async def _journal(ledger: Ledger, incident: Incident, event: Event, what: str) -> None:
-    actor = event.by if isinstance(event, Acknowledge | Remark | HandOn | Release | Correct) else "engine"
+    actor = "engine" if isinstance(event, Trigger | Resolve | Expire) else event.by
     detail = {"number": incident.number, "matter": str(incident.present if incident.is_open else incident.matter)}
     if (until := incident.acknowledged_until) is not None:
         detail["until"] = until.isoformat()
     match event:
-        case Correct():
+        case Declare():
+            detail |= {"declared": str(event.matter), "why": event.why}
+        case Correct() | Close():
             detail["why"] = event.why
         case Remark():
             detail["text"] = event.text

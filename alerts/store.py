@@ -15,7 +15,7 @@ from typing import Protocol
 from alerts.bundle import Gathered
 from alerts.contact import Address
 from alerts.delivery import Attempt, Delivery, Draft, Notice, NoticeState
-from alerts.event import Trigger
+from alerts.event import Declare, Trigger
 from alerts.incident import Incident
 from alerts.oncall import Override
 from alerts.paper import Handling, LetterStep
@@ -116,7 +116,7 @@ class Ledger(Protocol):
     async def last_incident(self, dedup_key: str) -> Incident | None:
         """Return the newest incident about *dedup_key*, open or over. At most one is open, and that is the newest."""
 
-    async def add_incident(self, event: Trigger) -> Incident:
+    async def add_incident(self, event: Trigger | Declare) -> Incident:
         """Open an incident and give it the agency's next number."""
 
     async def save_incident(self, incident: Incident) -> None: ...

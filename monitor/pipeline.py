@@ -90,9 +90,10 @@ class Pipeline:
         open_incidents: Mapping[str, Matter],
         open_keys: Callable[[], Awaitable[Collection[str]]] | None = None,
     ) -> None:
-        """*routes* are the judge's, as they change; *open_incidents*: the matter of each open incident, by dedup key.
+        """*routes* are the judge's, as they change; *open_incidents*: what each open incident was told of, by dedup key.
 
-        *open_keys* asks which keys they have now; without it nobody else ends an incident.
+        *open_keys* asks which keys they have now; without it nobody else ends an incident. Those that are open by a
+        person's word alone are in neither: nobody was told of what is measured.
         """
         self._judge = judge
         self._routes = routes

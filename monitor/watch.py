@@ -125,7 +125,7 @@ async def make_watch(configuration: Configuration, around: Surroundings) -> Watc
         clock=around.clock,
         site=settings.site,
         open_incidents=past.open_incidents,
-        open_keys=partial(_open_keys, around.store),
+        open_keys=partial(_measured_keys, around.store),
     )
     prober = Prober(
         routes=routes,
@@ -233,7 +233,7 @@ async def _past(routes: Collection[WatchedRoute], settings: Settings, around: Su
         deferrals=await history.deferrals(now - 2 * max(budgets, default=timedelta(0))),
         falls=falls,
         unsteady={incident.dedup_key for incident in still if incident.unsteady},
-        open_incidents={incident.dedup_key: incident.present for incident in still},
+        open_incidents={incident.dedup_key: incident.measured for incident in still if incident.measured},
         tokens=await history.tokens(now),
     )
 
@@ -356,16 +356,16 @@ def _own_policy(settings: Settings) -> HealthPolicy:
 async def _falls(
     store: SqlStore, policy: FlappingPolicy, now: datetime
 ) -> tuple[Mapping[str, Sequence[datetime]], Sequence[Incident]]:
-    """Return when agencies fell lately, by the incidents that were opened, and what is open still."""
+    """Return when agencies fell lately, by the incidents that were measured, and what is open still."""
     async with store.reading() as ledger:
         opened = await ledger.opened_since(now - policy.within)
         still = await ledger.open_incidents()
-    falls: dict[str, list[datetime]] = {incident.dedup_key: [incident.opened_at] for incident in still}
+    falls: dict[str, list[datetime]] = {i.dedup_key: [i.opened_at] for i in still if i.measured}
     for key, at in opened:
         falls[key] = sorted({*falls.get(key, ()), at})
     return falls, still
 
 
-async def _open_keys(store: SqlStore) -> Collection[str]:
+async def _measured_keys(store: SqlStore) -> Collection[str]:
     async with store.reading() as ledger:
-        return await ledger.open_keys()
+        return await ledger.measured_keys()

@@ -109,6 +109,11 @@ EVENTS = {
     "handed on": "Diserahkan kepada pegawai seterusnya",
     "remark": "Catatan",
     "incident resolved": "Insiden berakhir",
+    "outage declared": "Gangguan diisytiharkan",
+    "outage measured, too": "Gangguan itu turut dikesan melalui ujian",
+    "outage measured no more": "Gangguan itu tidak lagi dikesan melalui ujian",
+    "declared outage over, measured still": "Gangguan yang diisytiharkan telah tamat; ujian masih mengesan gangguan",
+    "incident closed": "Insiden ditutup",
     "announcement released": "Pemakluman kepada pihak luar dikeluarkan",
     "announcement released by itself": "Pemakluman kepada pihak luar dikeluarkan secara automatik",
     "declared a false alarm": "Diisytiharkan sebagai penggera palsu",
@@ -194,6 +199,8 @@ def detail(key: str, value: str) -> str:
             return PURPOSES[Purpose(value)]
         case "brake" if value in BRAKES:
             return BRAKES[value]
+        case "declared" if value in set(Matter):
+            return MATTERS[Matter(value)]
         case _ if key in _MOMENTS and (at := _moment(value)) is not None:
             return stamp(at)
         case _:

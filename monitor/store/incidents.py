@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Select, insert, select, update
 
-from alerts.event import Trigger
+from alerts.event import Declare, Trigger
 from alerts.incident import Incident, open_incident
 from monitor.store.rows import BRIEF, by_id, incident_values, new_id, to_incident
 from monitor.store.statements import ADD_INCIDENT, CHANGE_INCIDENT, INCIDENT, LAST_INCIDENT, NEXT_NUMBER
@@ -45,9 +45,9 @@ class SqlIncidents(InTransaction):
         query = select(incident).where(incident.c.resolved_at.is_(None))
         return by_id(map(to_incident, await self._connection.execute(query)))
 
-    async def open_keys(self) -> Collection[str]:
-        """Return the dedup keys of all that are open."""
-        query = select(incident.c.dedup_key).where(incident.c.resolved_at.is_(None))
+    async def measured_keys(self) -> Collection[str]:
+        """Return the dedup keys of all that are open and were measured to be: not by a person's word alone."""
+        query = select(incident.c.dedup_key).where(incident.c.resolved_at.is_(None), incident.c.measured.is_not(None))
         return (await self._connection.execute(query)).scalars().all()
 
     async def open_numbers(self) -> Mapping[str, str]:
@@ -61,8 +61,10 @@ class SqlIncidents(InTransaction):
         return {row.id: to_incident(row) for row in await self._connection.execute(query)}
 
     async def opened_since(self, since: datetime) -> Sequence[tuple[str, datetime]]:
-        """Return the dedup key and the opening of each incident that was opened since then, oldest first."""
-        query = select(incident.c.dedup_key, incident.c.opened_at).where(incident.c.opened_at > since)
+        """Return the dedup key and the opening of each incident since then that was measured, oldest first."""
+        query = select(incident.c.dedup_key, incident.c.opened_at).where(
+            incident.c.opened_at > since, incident.c.measured.is_not(None)
+        )
         query = query.order_by(incident.c.opened_at, incident.c.id)
         return [(row.dedup_key, row.opened_at) for row in await self._connection.execute(query)]
 
@@ -71,7 +73,7 @@ class SqlIncidents(InTransaction):
         query = select(incident).order_by(incident.c.id.desc()).limit(limit)
         return [to_incident(row) for row in await self._connection.execute(query)]
 
-    async def add_incident(self, event: Trigger) -> Incident:
+    async def add_incident(self, event: Trigger | Declare) -> Incident:
         """Open an incident and give it the agency's next number."""
         number = await self._next_number(event.brief.prefix)
         opened = open_incident(event, incident_id=0, number=number)

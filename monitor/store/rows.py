@@ -12,7 +12,7 @@ from alerts.brief import Brief
 from alerts.contact import Address
 from alerts.delivery import Attempt, AttemptState, Delivery, Notice, NoticeState, Part
 from alerts.gateway import ErrorClass
-from alerts.incident import Incident, IncidentState, Position
+from alerts.incident import Declaration, Incident, IncidentState, Position
 from alerts.notice import Addressee, Facts, Language, Matter, Plan, Purpose
 from alerts.silence import Silence
 from alerts.urgency import Urgency
@@ -53,7 +53,15 @@ def new_id(result: CursorResult[Any]) -> int:
 
 def incident_values(of: Incident) -> dict[str, Any]:
     """Return the columns of an incident that change."""
+    declared = of.declared
     return {
+        "measured": of.measured,
+        "declared_matter": declared and declared.matter,
+        "declared_at": declared and declared.at,
+        "declared_by": declared and declared.by,
+        "declared_why": declared and declared.why,
+        "declared_over_at": declared and declared.over_at,
+        "declared_over_by": declared and declared.over_by,
         "matter": of.matter,
         "state": of.state,
         "began_at": of.began_at,
@@ -97,6 +105,8 @@ def to_incident(row: Row[Any]) -> Incident:
         present=Matter(row.present or row.matter),
         present_since=row.present_since or row.since,
         unsteady=row.unsteady,
+        measured=None if row.measured is None else Matter(row.measured),
+        declared=_to_declaration(row),
         position=Position(wave=row.wave, round=row.round, step=row.step, since=row.step_since),
         acknowledged_at=row.acknowledged_at,
         acknowledged_by=row.acknowledged_by,
@@ -111,6 +121,19 @@ def to_incident(row: Row[Any]) -> Incident:
         corrected_at=row.corrected_at,
         corrected_by=row.corrected_by,
         corrected_why=row.corrected_why,
+    )
+
+
+def _to_declaration(row: Row[Any]) -> Declaration | None:
+    if row.declared_matter is None:
+        return None
+    return Declaration(
+        matter=Matter(row.declared_matter),
+        at=row.declared_at,
+        by=row.declared_by,
+        why=row.declared_why,
+        over_at=row.declared_over_at,
+        over_by=row.declared_over_by,
     )
 
 

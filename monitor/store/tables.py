@@ -226,6 +226,15 @@ incident = Table(
     Column("corrected_why", Text),
     #: It went up and down again and again before it opened.
     Column("unsteady", Boolean, nullable=False, server_default=false()),
+    #: What was last measured to be wrong; nothing: it is open by a person's word alone.
+    Column("measured", String(16)),
+    #: By whose word it is an outage, or was.
+    Column("declared_matter", String(16)),
+    Column("declared_at", Moment),
+    Column("declared_by", String(200)),
+    Column("declared_why", Text),
+    Column("declared_over_at", Moment),
+    Column("declared_over_by", String(200)),
     #: Nothing more is owed to anybody about it.
     Column("at_rest", Boolean, nullable=False, default=False),
     #: The engine that brings it forward, and until when nobody else may. Where one engine is alone, its own.

@@ -16,7 +16,7 @@ from alerts.channel import Channel
 from alerts.contact import Address
 from alerts.delivery import RANK, Attempt, AttemptState, Draft, Notice, NoticeState
 from alerts.escalation import facts
-from alerts.event import Resolve
+from alerts.event import Close, Declare, Resolve
 from alerts.gateway import ErrorClass
 from alerts.incident import Incident, IncidentState, Position, apply
 from alerts.notice import Addressee, Cause, Facts, Language, Matter, Office, Plan, Purpose
@@ -53,6 +53,25 @@ async def with_notice(ledger: Ledger, key: str = "k") -> Notice:
 async def with_attempt(ledger: Ledger, key: str = "k") -> Attempt:
     notice = await with_notice(ledger, key)
     return await ledger.add_attempt(notice.deliveries[0], "first", T0, look_at=T0 + MINUTE)
+
+
+async def test_what_is_declared_and_what_is_measured_are_kept_apart(store: SqlStore) -> None:
+    declare = Declare(
+        dedup_key="JCM", at=T0, by="Siti Contoh", matter=Matter.RECEIVING, began_at=T0, why="penapis spam", brief=BRIEF
+    )
+    async with store.transaction() as ledger:
+        opened = await ledger.add_incident(declare)
+        assert await ledger.incident(opened.id) == opened
+        assert list(await ledger.measured_keys()) == []
+        assert await ledger.opened_since(T0 - MINUTE) == []
+        for event in (
+            trigger(Matter.SENDING, T0 + MINUTE),
+            Close(incident_id=opened.id, at=T0 + 2 * MINUTE, by="Ravi Contoh", why="pulih"),
+        ):
+            opened = apply(opened, event)
+            await ledger.save_incident(opened)
+            assert await ledger.incident(opened.id) == opened
+            assert list(await ledger.measured_keys()) == ["JCM"]
 
 
 async def stored(ledger: Ledger, reference: str) -> Attempt:

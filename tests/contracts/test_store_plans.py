@@ -185,7 +185,14 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         await ledger.last_incident("a")
         await ledger.incident_numbered("JCM-01")
         for asking in (
-            *("active_incidents", "open_incidents", "open_keys", "open_numbers", "recent_incidents", "recent_notices"),
+            *(
+                "active_incidents",
+                "open_incidents",
+                "measured_keys",
+                "open_numbers",
+                "recent_incidents",
+                "recent_notices",
+            ),
             "journal_number",
         ):
             await getattr(ledger, asking)()

@@ -222,16 +222,30 @@ async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place
             assert await ledger.claim(active, "utama", AT, MINUTE)
 
 
-async def test_who_had_acknowledged_before_it_could_expire_counts_as_heard_of_at_the_upgrade(place: Place) -> None:
-    upgrade(place.url, to="0013")
+def opened_at(schema: str, place: Place, **changed: str) -> None:
+    """Leave a store of *schema* with the incident of the first release, as far as it is not *changed*."""
+    upgrade(place.url, to=schema)
     with place.engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL timezone = 'UTC'"))
         for row in released()["incident"]:
             values = {k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in row.items()}
-            values |= {"state": "acknowledged", "acknowledged_by": "Siti Contoh"}
+            values |= changed
             columns, places = ", ".join(values), ", ".join(f":{name}" for name in values)
             connection.execute(text(f"INSERT INTO incident ({columns}) VALUES ({places})"), values)
+
+
+async def test_what_was_open_before_a_person_could_declare_an_outage_was_measured(place: Place) -> None:
+    opened_at("0017", place)
+    async with Database.open(place.directory, place.server) as database, SqlStore(database).transaction() as ledger:
+        (active,) = await ledger.active_incidents()
+        known = await ledger.incident(active)
+    assert known is not None
+    assert (known.measured, known.declared) == (known.matter, None)
+
+
+async def test_who_had_acknowledged_before_it_could_expire_counts_as_heard_of_at_the_upgrade(place: Place) -> None:
+    opened_at("0013", place, state="acknowledged", acknowledged_by="Siti Contoh")
     before = datetime.now(UTC)
 
     async with Database.open(place.directory, place.server) as database, SqlStore(database).transaction() as ledger:

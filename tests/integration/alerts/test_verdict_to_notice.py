@@ -14,9 +14,9 @@ import pytest
 from alerts.brief import AnnouncementPlan, Brief
 from alerts.channel import Channel
 from alerts.contact import Address
-from alerts.event import Correct
+from alerts.event import Close, Correct, Declare
 from alerts.gateway import SmsContent
-from alerts.incident import CORRECTABLE_FOR
+from alerts.incident import CORRECTABLE_FOR, IncidentState
 from alerts.notice import Matter, Office
 from monitor.judging.health import Health, HealthPolicy
 from monitor.judging.judge import Judge, Suspect
@@ -84,7 +84,7 @@ class Country:
     async def _open_keys(self) -> Collection[str]:
         async with self.station.store.transaction() as ledger:
             assert isinstance(ledger, SqlLedger)
-            return await ledger.open_keys()
+            return await ledger.measured_keys()
 
     async def rounds(self, count: int) -> None:
         """Run every route so many times, and let the engine do what follows."""
@@ -266,3 +266,100 @@ async def test_a_direction_that_is_taken_out_while_it_fails_is_not_said_to_work_
         here.restart(open_incidents={"JCM": Matter.RECEIVING})
         await here.rounds(5)
         assert here.said[1:] == ["recovery receiving JCM-01"]
+
+
+# -- what a person declares ------------------------------------------------------------------------------------------
+
+
+async def declared(here: Country, matter: Matter = Matter.RECEIVING) -> None:
+    at = here.station.clock.now()
+    await here.station.submit(
+        Declare(
+            dedup_key="JCM",
+            at=at,
+            by="Siti Contoh",
+            matter=matter,
+            began_at=at,
+            why="mel web tidak dapat dibuka",
+            brief=here.briefs["JCM"],
+        )
+    )
+
+
+async def closed(here: Country) -> None:
+    at = here.station.clock.now()
+    await here.station.submit(Close(incident_id=1, at=at, by="Siti Contoh", why="mel web dibaiki"))
+
+
+async def measured(here: Country) -> dict[str, Matter]:
+    """Return what a start is told of open incidents."""
+    still = [await here.station.incident(1)]
+    return {each.dedup_key: each.measured for each in still if each.is_open and each.measured}
+
+
+async def test_probes_that_are_well_do_not_end_what_a_person_has_declared(tmp_path: Path) -> None:
+    async with country(tmp_path, "JCM") as here:
+        await declared(here)
+        await here.rounds(6)
+        here.restart(await measured(here))
+        await here.rounds(12)
+        assert here.said == ["outage receiving JCM-01"]
+
+        await closed(here)
+        await here.rounds(6)
+        assert here.said == ["outage receiving JCM-01", "recovery receiving JCM-01"]
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["runs on", "restarts"])
+@pytest.mark.parametrize("last", ["person", "prober"])
+async def test_what_is_declared_and_then_fails_is_one_incident_until_both_are_over(
+    tmp_path: Path, last: str, *, restarts: bool
+) -> None:
+    async with country(tmp_path, "JCM") as here:
+
+        async def goes_on(rounds: int) -> None:
+            if restarts:
+                here.restart(await measured(here))
+            await here.rounds(rounds)
+            assert len(here.said) == 1
+
+        await declared(here)
+        await goes_on(3)
+        here.world.faults["JCM/utama"] = REFUSED
+        await goes_on(6)
+        assert (await here.station.incident()).measured is Matter.BOTH
+        if last == "prober":
+            await closed(here)
+            await goes_on(12)
+            here.world.faults.clear()
+            await here.rounds(6)
+        else:
+            here.world.faults.clear()
+            await goes_on(12)
+            await closed(here)
+            await here.rounds(6)
+        assert here.said == ["outage receiving JCM-01", "recovery both JCM-01"]
+        assert (await here.station.incident()).state is IncidentState.RESOLVED
+
+
+async def test_what_fails_after_a_declaration_was_taken_back_is_told(tmp_path: Path) -> None:
+    """Though it began before, and is less than what had been declared."""
+    async with country(tmp_path, "JCM") as here:
+        await declared(here, Matter.BOTH)
+        await here.station.settle()
+        here.world.faults["JCM/utama"] = imap(Outcome.CONNECT, Phase.CONNECT)
+        await here.rounds(2)
+        await declared_false(here)
+        await here.rounds(4)
+        assert here.said == ["outage both JCM-01", "correction both JCM-01", "outage receiving JCM-02"]
+
+
+async def test_what_fails_while_a_person_declares_anew_is_told_of_that_incident(tmp_path: Path) -> None:
+    """The prober has told of it before, in an incident that a person has ended: it must not think that this is the same."""
+    async with country(tmp_path, "JCM") as here:
+        here.world.faults["JCM/utama"] = REFUSED
+        await here.rounds(4)
+        await declared_false(here)
+        await declared(here)
+        await here.rounds(12)
+        assert (await here.station.incident(2)).measured is Matter.BOTH

@@ -7,8 +7,28 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from alerts.event import AUTOMATIC, Acknowledge, Correct, Event, Expire, HandOn, Release, Remark, Resolve
-from alerts.incident import CORRECTABLE_FOR, TRANSITIONS, Incident, IncidentState, apply, is_the_false_alarm
+from alerts.event import (
+    AUTOMATIC,
+    Acknowledge,
+    Close,
+    Correct,
+    Declare,
+    Event,
+    Expire,
+    HandOn,
+    Release,
+    Remark,
+    Resolve,
+)
+from alerts.incident import (
+    CORRECTABLE_FOR,
+    TRANSITIONS,
+    Incident,
+    IncidentState,
+    apply,
+    is_the_false_alarm,
+    open_incident,
+)
 from alerts.notice import Cause, Matter
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, incident, trigger
 
@@ -20,17 +40,33 @@ CORRECT = Correct(incident_id=1, at=T0 + MINUTE, by="Siti Contoh", why="rujukan 
 REMARK = Remark(incident_id=1, at=T0 + MINUTE, by="Siti Contoh", text="cakera diganti")
 EXPIRE = Expire(incident_id=1, at=T0 + MINUTE)
 HAND_ON = HandOn(incident_id=1, at=T0 + MINUTE, by="Siti Contoh")
-EVENTS = (trigger(), ACKNOWLEDGE, REMARK, HAND_ON, EXPIRE, RESOLVE, RELEASE, CORRECT)
+DECLARE = Declare(
+    dedup_key="JCM",
+    at=T0 + MINUTE,
+    by="Siti Contoh",
+    matter=Matter.BOTH,
+    began_at=T0 - MINUTE,
+    why="mel web tidak dapat dibuka",
+    brief=BRIEF,
+)
+CLOSE = Close(incident_id=1, at=T0 + 9 * MINUTE, by="Ravi Contoh", why="mel web dibaiki")
+EVENTS = (trigger(), DECLARE, ACKNOWLEDGE, REMARK, HAND_ON, EXPIRE, RESOLVE, RELEASE, CORRECT, CLOSE)
 
 
-def in_state(state: IncidentState) -> Incident:
-    return replace(incident(), state=state)
+def declared(matter: Matter = Matter.BOTH) -> Incident:
+    """Return an incident that a person has just opened."""
+    return open_incident(replace(DECLARE, matter=matter), incident_id=1, number="JCM-01")
+
+
+def in_state(state: IncidentState, event: Event | None = None) -> Incident:
+    """Return an incident in *state*; one that is measured, unless *event* is about what is declared."""
+    return replace(declared() if isinstance(event, Close) else incident(), state=state)
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("state", IncidentState)
 def test_every_pair_of_state_and_event_does_what_the_table_says(state: IncidentState, event: Event) -> None:
-    after = apply(in_state(state), event)
+    after = apply(in_state(state, event), event)
 
     assert after.state is TRANSITIONS.get((state, type(event)), state)
 
@@ -151,7 +187,7 @@ def test_a_lesser_trouble_rings_nobody_and_is_what_is_told_from_then_on(matter: 
     outage, later = apply(incident(Matter.BOTH), ACKNOWLEDGE), T0 + 9 * MINUTE
 
     after = apply(outage, trigger(matter, later))
-    assert after == replace(outage, present=matter, present_since=later)
+    assert after == replace(outage, present=matter, measured=matter, present_since=later)
     assert after.to_be_told is told
     assert apply(after, trigger(matter, later + MINUTE)) is after
     again = apply(after, trigger(Matter.BOTH, later + MINUTE))
@@ -216,3 +252,99 @@ def test_trouble_that_spread_after_a_false_alarm_was_declared_is_another_matter(
 
 def test_what_nobody_declared_false_is_no_false_alarm() -> None:
     assert not is_the_false_alarm(apply(incident(), RESOLVE), trigger())
+
+
+# -- what a person declares ------------------------------------------------------------------------------------------
+
+MEASURED = trigger(Matter.SENDING, T0 + 3 * MINUTE)
+
+
+def test_what_is_measured_to_be_well_does_not_end_what_a_person_has_declared() -> None:
+    by_hand = declared()
+    assert (by_hand.measured, by_hand.standing, by_hand.unsteady) == (None, Matter.BOTH, False)
+    assert apply(by_hand, RESOLVE) is by_hand
+
+    over = apply(by_hand, CLOSE)
+    assert (over.state, over.resolved_at, over.ended_at) == (IncidentState.RESOLVED, CLOSE.at, CLOSE.at)
+    assert over.declared is not None
+    assert (over.declared.over_at, over.declared.over_by, over.standing) == (CLOSE.at, "Ravi Contoh", None)
+    assert apply(over, CLOSE) is over
+
+
+def test_nobody_closes_what_nobody_declared() -> None:
+    measured = incident()
+    assert apply(measured, CLOSE) is measured
+
+
+@pytest.mark.parametrize("first", ["person", "prober"])
+def test_what_is_declared_and_measured_ends_when_both_say_so(first: str) -> None:
+    together = apply(declared(Matter.SENDING), MEASURED)
+    assert (together.measured, together.held_by) == (Matter.SENDING, Matter.SENDING)
+    well = replace(RESOLVE, at=T0 + 12 * MINUTE, ended_at=T0 + 8 * MINUTE)
+    one, other = (CLOSE, well) if first == "person" else (replace(well, at=T0 + 8 * MINUTE), CLOSE)
+
+    between = apply(together, one)
+    assert (between.state, between.ended_at) == (IncidentState.TRIGGERED, None)
+    over = apply(between, other)
+    assert (over.state, over.ended_at) == (IncidentState.RESOLVED, CLOSE.at), "by whoever was last"
+
+
+def test_who_says_that_their_part_is_over_has_the_rest_for_longer() -> None:
+    taken = apply(replace(apply(declared(), MEASURED), brief=AN_HOUR), ACKNOWLEDGE)
+    assert until(apply(taken, CLOSE)) == 69 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("was", "said", "becomes"),
+    [
+        (Matter.SENDING, Matter.RECEIVING, Matter.BOTH),
+        (Matter.SENDING, Matter.BOTH, Matter.BOTH),
+        (Matter.RECEIVING, Matter.RECEIVING, None),
+        (Matter.BOTH, Matter.SENDING, None),
+        (Matter.DEGRADED, Matter.RECEIVING, Matter.RECEIVING),
+    ],
+)
+def test_a_person_adds_to_what_is_known_and_need_not_say_it_again(
+    was: Matter, said: Matter, becomes: Matter | None
+) -> None:
+    known = [incident(was)] if was is Matter.DEGRADED else [incident(was), declared(was)]
+    for before in known:
+        after = apply(before, replace(DECLARE, matter=said, began_at=T0 - 9 * MINUTE))
+        if becomes is None:
+            assert after is before
+        else:
+            assert after.declared is not None
+            assert (after.matter, after.measured) == (becomes, before.measured)
+            assert (after.began_at, after.declared.by) == (T0 - 9 * MINUTE, "Siti Contoh")
+
+
+def test_slowness_that_a_person_knows_to_be_an_outage_is_told_anew() -> None:
+    slow = apply(incident(Matter.DEGRADED), ACKNOWLEDGE)
+    worse = apply(slow, replace(DECLARE, at=T0 + 9 * MINUTE))
+    assert (worse.state, worse.position.wave, worse.since) == (IncidentState.TRIGGERED, 1, T0 + 9 * MINUTE)
+
+
+def test_what_was_measured_about_another_direction_is_added_to_what_is_declared() -> None:
+    after = apply(declared(Matter.RECEIVING), MEASURED)
+    assert (after.matter, after.measured, after.standing) == (Matter.BOTH, Matter.SENDING, Matter.RECEIVING)
+    # Said again once it was over, it is said anew.
+    again = apply(apply(after, CLOSE), replace(DECLARE, matter=Matter.RECEIVING, by="Ravi Contoh"))
+    assert (again.standing, again.matter) == (Matter.RECEIVING, Matter.BOTH)
+
+
+def test_a_declaration_that_is_taken_back_keeps_no_measurement_quiet() -> None:
+    """Failures that began before the correction open an incident: nobody has said that they are none."""
+    corrected = apply(declared(), CORRECT)
+    assert corrected.state is IncidentState.RESOLVED
+    assert not is_the_false_alarm(corrected, replace(trigger(Matter.SENDING, T0 + 2 * MINUTE), began_at=T0))
+    both = apply(apply(declared(), MEASURED), replace(CORRECT, at=T0 + 5 * MINUTE))
+    assert is_the_false_alarm(both, replace(MEASURED, at=T0 + 6 * MINUTE))
+
+
+def test_what_is_left_when_one_part_is_over_is_what_is_present() -> None:
+    together = apply(declared(Matter.RECEIVING), MEASURED)
+    assert (together.matter, together.present) == (Matter.BOTH, Matter.BOTH)
+    by_hand, measured = apply(together, replace(RESOLVE, at=LATER)), apply(together, CLOSE)
+    assert (by_hand.present, by_hand.present_since, by_hand.matter) == (Matter.RECEIVING, LATER, Matter.BOTH)
+    assert (measured.present, measured.present_since) == (Matter.SENDING, CLOSE.at)
+    assert apply(measured, replace(RESOLVE, at=LATER)).state is IncidentState.RESOLVED
