@@ -311,6 +311,7 @@ def facts(
         subject=incident.brief.subject,
         subject_en=incident.brief.subject_en,
         cause=incident.brief.cause if tells_staff else None,
+        declared_by=incident.known_from if tells_staff else "",
         unsteady=incident.unsteady and incident.matter in OUTAGES,
         by=incident.had_by or "" if tells_staff else "",
         handed_on=incident.handed_on and tells_staff,

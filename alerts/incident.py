@@ -180,6 +180,16 @@ class Incident:
         return self.declared.matter if self.declared is not None and self.declared.stands else None
 
     @property
+    def known_from(self) -> str:
+        """Who has declared it, as long as that says more than is measured; "": it is known from what is measured."""
+        said = self.declared
+        return (
+            said.by
+            if said is not None and said.stands and joined(self.measured, said.matter) is not self.measured
+            else ""
+        )
+
+    @property
     def held_by(self) -> Matter | None:
         """By what it is held open: what is measured, what is declared, or both together; `None`: by nothing."""
         return joined(self.measured, self.standing)

@@ -174,6 +174,8 @@ class Facts:
     subject_en: str = ""
     #: Why, where that is known; staff alone are told.
     cause: Cause | None = None
+    #: Who has declared it, where no probe sees it or not all of it; staff alone are told.
+    declared_by: str = ""
     #: It has gone down and up again and again, and is told only once until it is steady.
     unsteady: bool = False
     #: When this notice was decided on, a duty officer could release the announcement: key 5 in a call.

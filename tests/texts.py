@@ -178,7 +178,8 @@ def _wording(language: Language) -> Iterator[Text]:
         seen: list[str] = []
         # What was handed on is told of instead of since when nobody is heard of.
         expired = {name for name in maybe if name.startswith("heard")}
-        for left_out in ((), expired, maybe):
+        # And what is measured is told of without who has declared it.
+        for left_out in ((), {"declared"} & maybe, expired, maybe):
             told = [template.fill({**full, **dict.fromkeys(left_out, "")}) for template in templates]
             text = " / ".join(filter(None, told))
             if not text or text in seen:
@@ -212,6 +213,8 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
     more = {"response": "1A" if facts is _FACTS else "99A", "by": "Siti binti Contoh", "whose": "pantau-2"}
     if facts is _FACTS:
         more["cause"] = _CAUSES.get((language, key.partition(".")[0]), "")
+    # Cut to what everybody calls her where there is no room.
+    more["declared"] = "Siti binti Contoh" if facts is _FACTS else "Siti"
     match key.split("."):
         case ["bundle", "sms", *_]:
             names = [each.office.short for each in several]

@@ -81,7 +81,7 @@ def _short() -> Iterator[tuple[str, Need]]:
     for situation, over in _situations():
         sms_end, call_end = (frozenset({"ended"}), _moments("ended")) if over else (frozenset(), frozenset())
         alarm = situation.startswith(("escalation.outage.", "escalation.lapsed."))
-        sms_maybe = call_maybe = frozenset({"subject", "cause"} if alarm else {"subject"})
+        sms_maybe = call_maybe = frozenset({"subject", "cause", "declared"} if alarm else {"subject"})
         if situation.startswith("escalation.lapsed."):
             sms_maybe, call_maybe = sms_maybe | _SMS_HAD, call_maybe | _CALL_HAD
         elif situation == "escalation.taken":

@@ -24,6 +24,9 @@ _LONGEST_MOMENT = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
 #: Stand in a text for the office's short name and the notice number. No wording holds them.
 _SHORT, _NUMBER = "\ue000", "\ue001"
 
+#: Placeholders that are names of people.
+_PEOPLE = ("by", "declared")
+
 _WHOSE_CHILD = re.compile(r"\s+(?:bin|binti|bt|a/l|a/p|anak)\s", re.IGNORECASE)
 
 
@@ -57,11 +60,11 @@ def compose(facts: Facts, language: Language, wording: Wording, *, response: str
     """
     text_key, short = f"sms.{key(facts)}", facts.office.short
     told = {**values.for_sms(facts, language), "response": response}
-    if why := values.cause(facts, wording, language, "sms"):
+    if not facts.declared_by and (why := values.cause(facts, wording, language, "sms")):
         text = wording.say(language, text_key, {**told, **why})
         if not lint(text, short):  # With room to spare: the code to answer by is worth more.
             return SmsContent(text=text)
-    return _sendable(text_key, short, language, wording, told=told, optional=("subject", "by", "response"))
+    return _sendable(text_key, short, language, wording, told=told, optional=("subject", "by", "declared", "response"))
 
 
 def answer(
@@ -86,8 +89,8 @@ def _sendable(
     """
     wrong: tuple[Problem, ...] = ()
     left = dict(told)
-    if left.get("by") and septets(wording.say(language, text_key, left)) > COMFORTABLE:
-        left["by"] = call_name(left["by"])
+    if septets(wording.say(language, text_key, left)) > COMFORTABLE:
+        left |= {name: call_name(left[name]) for name in _PEOPLE if left.get(name)}
     for name in ("", *optional):
         for short in (left.get(name, "").partition(" (")[0], ""):
             left[name] = short

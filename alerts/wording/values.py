@@ -15,7 +15,7 @@ Values = Mapping[str, str]
 def for_sms(facts: Facts, language: Language) -> Values:
     """Return the values for an SMS: moments as "24/11, 2.15 ptg"."""
     values = {"agency": facts.office.short, "number": facts.number, "subject": subject(facts, language)}
-    values["by"] = facts.by
+    values |= {"by": facts.by, "declared": facts.declared_by}
     values |= {name: moment.stamp(at, language) for name, at in _moments(facts).items()}
     return _on_one_line(values)
 
@@ -72,6 +72,7 @@ def _names(facts: Facts, language: Language) -> dict[str, str]:
         "agency_name": facts.office.name,
         "subject": subject(facts, language),
         "by": facts.by,
+        "declared": facts.declared_by,
     }
 
 

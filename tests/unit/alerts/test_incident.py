@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from alerts.escalation import facts
 from alerts.event import (
     AUTOMATIC,
     Acknowledge,
@@ -29,7 +30,7 @@ from alerts.incident import (
     is_the_false_alarm,
     open_incident,
 )
-from alerts.notice import Cause, Matter
+from alerts.notice import Cause, Matter, Plan, Purpose
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, incident, trigger
 
 ACKNOWLEDGE = Acknowledge(incident_id=1, at=T0 + MINUTE, by="Siti Contoh")
@@ -348,3 +349,12 @@ def test_what_is_left_when_one_part_is_over_is_what_is_present() -> None:
     assert (by_hand.present, by_hand.present_since, by_hand.matter) == (Matter.RECEIVING, LATER, Matter.BOTH)
     assert (measured.present, measured.present_since) == (Matter.SENDING, CLOSE.at)
     assert apply(measured, replace(RESOLVE, at=LATER)).state is IncidentState.RESOLVED
+
+
+def test_staff_are_told_who_has_declared_it_while_less_of_it_is_measured() -> None:
+    by_hand = declared(Matter.BOTH)
+    part, whole = apply(by_hand, MEASURED), apply(by_hand, trigger(Matter.BOTH, T0 + 3 * MINUTE))
+    told = [facts(each, Plan.ESCALATION, Purpose.OUTAGE, T0).declared_by for each in (by_hand, part, whole)]
+    assert told == ["Siti Contoh", "Siti Contoh", ""]
+    assert facts(by_hand, Plan.ANNOUNCEMENT, Purpose.OUTAGE, T0).declared_by == ""
+    assert facts(apply(part, CLOSE), Plan.ESCALATION, Purpose.OUTAGE, T0).declared_by == ""

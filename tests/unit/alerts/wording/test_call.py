@@ -112,6 +112,15 @@ def test_how_to_confirm_without_a_key_is_said_where_somebody_has_to(facts: Facts
     assert ("Sila sahkan penerimaan di konsol Pantau" in script.unkeyed) is asked
 
 
+@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.SENDING, Matter.RECEIVING])
+def test_a_call_says_who_has_declared_what_no_probe_sees(matter: Matter) -> None:
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=matter, declared_by="Siti Contoh")
+    malay, english = compose(facts, MALAY, WORDING).scripts
+    assert malay.blocks[0].endswith(". Gangguan ini diisytiharkan oleh Siti Contoh.")
+    assert english.blocks[0].endswith(". The outage was declared by Siti Contoh.")
+    assert "dikesan" not in " ".join(malay.blocks)
+
+
 @pytest.mark.parametrize("cause", Cause)
 @pytest.mark.parametrize("matter", [Matter.BOTH, Matter.SENDING, Matter.RECEIVING])
 def test_a_call_says_why_mail_fails(cause: Cause, matter: Matter) -> None:

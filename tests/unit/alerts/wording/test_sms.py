@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from alerts.notice import Cause, Facts, Language, Matter, Office, Plan, Purpose
-from alerts.wording.lint import COMFORTABLE, Rule, lint, septets
+from alerts.wording.lint import COMFORTABLE, Rule, errors, lint, septets
 from alerts.wording.sms import Unsendable, WorstCase, answer, compose
 from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING, situations
 
@@ -248,6 +248,35 @@ def test_no_cause_keeps_an_alarm_from_arriving(matter: Matter, cause: Cause, lan
         told = replace(REFUSED, matter=matter, cause=cause, office=office)
         for response in ("", "99A"):
             assert lint(compose(told, language, WORDING, response=response).text, office.short) == ()
+
+
+BY_WORD = replace(OUTAGE, plan=Plan.ESCALATION, declared_by="Siti binti Contoh")
+
+
+def test_an_alarm_says_who_has_declared_what_no_probe_sees() -> None:
+    assert compose(BY_WORD, MALAY, WORDING, response="1A").text == (
+        "RM0 JCM ICT: AMARAN. E-mel keluar dan masuk gagal sejak 24/11, 2.15 ptg, diisytiharkan oleh Siti binti Contoh. "
+        "Balas 1A untuk sahkan. Ruj JCM-07"
+    )
+    assert compose(BY_WORD, Language.ENGLISH, WORDING).text == (
+        "RM0 JCM ICT: ALERT. Outgoing and incoming e-mail failing since 24/11, 2.15 pm, declared by Siti binti Contoh. "
+        "Ref JCM-07"
+    )
+    assert "Siti" not in compose(replace(BY_WORD, plan=Plan.ANNOUNCEMENT), MALAY, WORDING).text
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.SENDING, Matter.RECEIVING])
+@pytest.mark.parametrize("name", ["Mohd Azlan bin Contoh", "Dato' Sri Haji " + "Contoh " * 12, "www.contoh.gov.my"])
+def test_no_name_keeps_an_alarm_from_arriving(name: str, matter: Matter, language: Language) -> None:
+    for office in (JCM, replace(JCM, short="SEKTORAWAM1")):
+        told = replace(BY_WORD, matter=matter, declared_by=name, office=office)
+        for response in ("", "99A"):
+            text = compose(told, language, WORDING, response=response).text
+            assert errors(lint(text, office.short)) == ()
+            assert (f"alas {response}" in text or f"eply {response}" in text) is bool(response), (
+                "the code is worth more"
+            )
 
 
 def test_nobody_outside_is_told_why() -> None:
