@@ -15,6 +15,7 @@ from secrets import token_hex
 
 import structlog
 
+from alerts.brief import Brief
 from alerts.clock import Clock, SystemClock
 from alerts.composer import WordingComposer
 from alerts.delivery import Notice
@@ -28,6 +29,7 @@ from alerts.store import StoreAway
 from monitor.config.crest import load_crest
 from monitor.config.loading import Configuration
 from monitor.config.memory import Memory
+from monitor.declarer import Declarer
 from monitor.derived import Derived
 from monitor.duty import Duty
 from monitor.front import Front
@@ -56,6 +58,7 @@ from monitor.watch import Surroundings, Watch, keep_showing_tokens
 from monitor.watchdog.watchdog import Watchdog, store_opening
 from monitor.web.callbacks import callbacks
 from monitor.web.control import control
+from monitor.web.declarations import declarations
 from monitor.web.drills import drills
 from monitor.web.duty import duties
 from monitor.web.letters import letter_orders
@@ -178,6 +181,7 @@ class App:
         self._chain = Chain(database, self._metrics, self._clock, service)
         self._exchange = Exchange(build_lines(settings, self._path.parent))
         self._composer = WordingComposer(configuration.wording, self._may_release, self._operator, self._crest)
+        self._hush = hush(lambda: self._watch().judge)
         self._dispatcher = Dispatcher(
             store=store,
             exchange=self._exchange,
@@ -185,7 +189,7 @@ class App:
             clock=self._clock,
             observer=self._metrics,
             owner=_owner(settings) if database.is_shared else None,
-            hush=hush(lambda: self._watch().judge),
+            hush=self._hush,
         )
         self._desks = Desks(
             dispatcher=self._dispatcher,
@@ -279,12 +283,22 @@ class App:
             keep=self._keep,
         )
         silencer = Silencer(self._around.store, self._dispatcher, self._clock, self._can_be_silent)
+        declarer = Declarer(
+            store=self._around.store,
+            dispatcher=self._dispatcher,
+            clock=self._clock,
+            known=lambda: list(self._configuration().registry.agencies),
+            brief=self._brief,
+            zone=lambda: self._configuration().settings.time_zone,
+            hush=self._hush,
+        )
         orders = control(
             front,
             records(archive),
             drills(self._watchdog.driller),
             duties(self._duty),
             silences(silencer),
+            declarations(declarer),
             letter_orders(self._letters),
         )
         for app, listener in zip((portal(front, hosts, self._letters), callbacks(front)), faces[:2], strict=True):
@@ -303,6 +317,11 @@ class App:
             awaiting_restart=self._awaiting_restart(),
             deserted=self._duty.deserted,
         )
+
+    def _brief(self, agency: str) -> Brief:
+        """Return whom an incident of an agency tells."""
+        configuration = self._configuration()
+        return configuration.registry.agencies[agency].brief(configuration.settings.shared())
 
     def _can_be_silent(self) -> Sequence[str]:
         """Return the agencies and the routes that are watched."""

@@ -172,14 +172,20 @@ class Duty:
         return {person.key: person for person in (*self._roster().shared, *own)}
 
     def _moment(self, text: str, showing: Callable[[datetime, ZoneInfo], datetime]) -> datetime:
-        """Return the moment that *text* says; without an offset it is local time."""
-        try:
-            at = datetime.fromisoformat(text.strip())
-        except ValueError:
-            raise Unacceptable(f"'{text}' is no date with a time; write 2026-12-01 22:00") from None
-        if abs(at.year - self._clock.now().year) > _FURTHEST_YEARS:
-            raise Unacceptable(f"'{text}' is too far from now; write 2026-12-01 22:00")
-        return at if at.tzinfo else showing(at, self._configuration().settings.time_zone)
+        return read_moment(text, self._clock.now(), self._configuration().settings.time_zone, showing)
+
+
+def read_moment(
+    text: str, now: datetime, zone: ZoneInfo, showing: Callable[[datetime, ZoneInfo], datetime] = first_showing
+) -> datetime:
+    """Return the moment that *text* says; without an offset it is local time. Raise `Unacceptable`."""
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise Unacceptable(f"'{text}' is no date with a time; write 2026-12-01 22:00") from None
+    if abs(at.year - now.year) > _FURTHEST_YEARS:
+        raise Unacceptable(f"'{text}' is too far from now; write 2026-12-01 22:00")
+    return at if at.tzinfo else showing(at, zone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

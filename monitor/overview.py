@@ -82,6 +82,11 @@ class IncidentView:
     subject: str
     matter: Matter
     state: IncidentState
+    #: What the probes see of it; `None`: nothing, or nothing any more.
+    measured: Matter | None = None
+    #: Whose word it is open by, or was.
+    declared_at: datetime | None = None
+    declared_by: str | None = None
     began_at: datetime
     opened_at: datetime
     acknowledged_at: datetime | None = None
@@ -133,6 +138,9 @@ def view_incident(incident: Incident) -> IncidentView:
         subject=incident.brief.subject or incident.brief.office.name,
         matter=incident.matter,
         state=incident.state,
+        measured=incident.measured,
+        declared_at=incident.declared.at if incident.declared else None,
+        declared_by=incident.declared.by if incident.declared else None,
         began_at=incident.began_at,
         opened_at=incident.opened_at,
         acknowledged_at=incident.acknowledged_at,

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -21,6 +22,7 @@ from monitor.cli.option import login_name
 from monitor.cli.service import ask, belongs_to_another
 from monitor.config.problem import Problem, Severity
 from monitor.overview import IncidentView, NoticeView
+from monitor.web.declarations import declarations
 from monitor.web.letters import letter_orders
 from tests.unit.alerts.people import FAX, SMS_SITI, T0, incident
 from tests.unit.monitor.cli.office import Office
@@ -34,6 +36,8 @@ COMMANDS = [
     ("hand-on", "JCM-01"),
     ("release", "JCM-01"),
     ("correct", "JCM-01", "--why", "silap"),
+    ("declare", "JCM", "both", "--why", "DNS hilang"),
+    ("close", "JCM-01", "--why", "DNS dibaiki"),
     ("letters", "list"),
     ("letters", "posted", "7"),
     ("settle", "7", "--arrived", "--why", "faks diterima"),
@@ -87,8 +91,8 @@ async def test_a_service_that_breaks_is_said_to_have_broken(office: Office, word
         def __getattribute__(self, name: str) -> object:
             raise RuntimeError("kata-laluan-contoh")
 
-    broken = Broken()
-    async with office.open(broken, letter_orders(broken)):
+    broken: Any = Broken()
+    async with office.open(broken, letter_orders(broken), declarations(broken)):
         code, said = await office.ask(*words)
 
     assert code == 1

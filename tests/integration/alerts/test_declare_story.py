@@ -1,0 +1,190 @@
+"""Outages that no probe sees, told as stories: declared by a person, told like any other, and ended by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.channel import Channel
+from alerts.event import Correct, Release, Resolve
+from alerts.incident import IncidentState
+from alerts.notice import Matter
+from alerts.silence import silence_over
+from monitor.declarer import Declared, Declarer, NotDeclared
+from tests.integration.alerts.town import Town
+from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SECOND, SITI, trigger
+
+pytestmark = pytest.mark.story
+
+HOUR = timedelta(hours=1)
+BY = "Aminah binti Contoh"
+SMS_FIRST = EscalationPolicy(
+    steps=(
+        Step(after=timedelta(0), contacts=(SITI,), channels=(Channel.SMS,)),
+        Step(after=5 * MINUTE, contacts=(RAVI,), channels=(Channel.SMS,)),
+    ),
+    rounds=1,
+)
+TOLD_BY_SMS = replace(BRIEF, escalation=SMS_FIRST)
+BY_ITSELF = replace(TOLD_BY_SMS, announcement=replace(BRIEF.announcement, automatic=True, offered_after=10 * MINUTE))
+ONLY_STAFF = replace(TOLD_BY_SMS, announcement=AnnouncementPlan())
+
+
+def declarer(town: Town, brief: Brief = TOLD_BY_SMS) -> Declarer:
+    return Declarer(
+        store=town.store_itself,
+        dispatcher=town.dispatcher,
+        clock=town.clock,
+        known=lambda: ["JCM"],
+        brief=lambda _: brief,
+        zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
+        hush=silence_over,
+    )
+
+
+async def declared(
+    town: Town, brief: Brief = TOLD_BY_SMS, matter: Matter = Matter.RECEIVING, since: str = ""
+) -> Declared:
+    done = await declarer(town, brief).declare("jcm", matter, since=since, why="mel web tidak dapat dibuka", by=BY)
+    await town.settle()
+    return done
+
+
+async def closed(town: Town) -> IncidentState:
+    after = await declarer(town).close("JCM-01", why="mel web dibaiki", by="Ravi Contoh")
+    await town.settle()
+    return after.state
+
+
+async def probes_are_well(town: Town) -> None:
+    now = town.clock.now()
+    await town.submit(Resolve(dedup_key="JCM", at=now, ended_at=now))
+
+
+async def test_an_outage_that_no_probe_sees_is_declared_told_released_and_ended_by_hand(either_town: Town) -> None:
+    town = either_town
+    await declared(town, since="13:40")
+    await town.siti.gets("E-mel masuk gagal sejak 24/11, 1.40 ptg, diisytiharkan oleh", BY, "Balas 1A", "JCM-01")
+    assert "telah disahkan oleh Siti Contoh" in await town.siti.replies("1A")
+    for _ in range(3):
+        await probes_are_well(town)
+        await town.advance(MINUTE)
+        town.restart()
+    await town.submit(Release(incident_id=1, at=town.clock.now(), by="Siti Contoh"))
+    assert "diisytiharkan" not in town.gets_fax("1.40 petang", "JCM-01")
+    town.gets_letter("JCM-01")
+    await town.advance(20 * MINUTE)
+    town.expect_nothing_more()
+
+    assert await closed(town) is IncidentState.RESOLVED
+    await town.siti.gets("PULIH", "sejak 24/11, 2.38 ptg", "JCM-01")
+    town.gets_fax("pulih", "JCM-01")
+    story = [event for event in await town.journal() if "incident" in event or "outage d" in event]
+    assert story == ["outage declared", "incident acknowledged", "incident closed"]
+
+
+async def test_whoever_declares_an_outage_is_told_of_it_as_everybody_else_and_the_escalation_goes_on(
+    town: Town,
+) -> None:
+    """Who knows of an outage has not promised to mend it."""
+    await declarer(town, ONLY_STAFF).declare("JCM", Matter.BOTH, since="", why="DNS hilang", by="Siti Contoh")
+    await town.settle()
+    await town.siti.gets("E-mel keluar dan masuk gagal", "diisytiharkan oleh Siti Contoh")
+    await town.advance(5 * MINUTE)
+    await town.ravi.gets("diisytiharkan oleh Siti Contoh")
+
+
+@pytest.mark.parametrize("last", ["person", "prober"])
+async def test_what_is_declared_and_then_seen_by_probes_is_one_incident_that_both_must_end(
+    town: Town, last: str
+) -> None:
+    await declared(town, ONLY_STAFF)
+    await town.siti.gets("E-mel masuk gagal", "diisytiharkan")
+    await town.submit(trigger(Matter.BOTH, town.clock.now(), ONLY_STAFF))
+    await town.advance(5 * MINUTE)
+    # What the probes see needs nobody's word.
+    assert "diisytiharkan" not in await town.ravi.gets("E-mel keluar dan masuk gagal", "JCM-01")
+    if last == "person":
+        await probes_are_well(town)
+    else:
+        assert await closed(town) is IncidentState.TRIGGERED
+    await town.advance(10 * MINUTE)
+    town.expect_nothing_more()
+    if last == "person":
+        assert await closed(town) is IncidentState.RESOLVED
+    else:
+        await probes_are_well(town)
+    await town.siti.gets("PULIH", "sejak 24/11, 2.30 ptg")
+    await town.ravi.gets("PULIH")
+
+
+async def test_slowness_that_people_know_to_be_an_outage_is_told_anew(town: Town) -> None:
+    await town.submit(trigger(Matter.DEGRADED, town.clock.now(), ONLY_STAFF))
+    await town.siti.gets("E-mel lambat")
+    await town.siti.replies("1A")
+    await town.advance(10 * MINUTE)
+    await declared(town, ONLY_STAFF)
+    await town.siti.gets("E-mel masuk gagal", "diisytiharkan oleh", "JCM-01")
+    await probes_are_well(town)
+    assert await closed(town) is IncidentState.RESOLVED
+    await town.siti.gets("PULIH")
+
+
+async def test_an_outage_that_was_declared_by_mistake_is_corrected_by_the_ways_it_was_told(town: Town) -> None:
+    await declared(town, BY_ITSELF)
+    await town.siti.gets("diisytiharkan")
+    await town.siti.replies("1A")
+    await town.advance(10 * MINUTE)
+    town.gets_fax("JCM-01")
+    town.gets_letter("JCM-01")
+    await town.submit(Correct(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="silap agensi"))
+    await town.siti.gets("PEMBETULAN", "JCM-01")
+    town.gets_fax("PEMBETULAN")
+
+    await town.submit(
+        replace(trigger(Matter.RECEIVING, town.clock.now(), ONLY_STAFF), began_at=town.clock.now() - HOUR)
+    )
+    await town.siti.gets("E-mel masuk gagal", "JCM-02")
+
+
+async def test_under_a_silence_the_declarer_hears_that_nobody_does_until_it_ends(town: Town) -> None:
+    now = town.clock.now()
+    async with town.store_itself.transaction() as ledger:
+        await ledger.add_silence("JCM", now, now + HOUR, "kerja rangkaian", "Ravi Contoh")
+    done = await declared(town, ONLY_STAFF)
+    assert done.silence is not None
+    assert done.silence.ends == now + HOUR
+    await town.advance(HOUR - SECOND)
+    town.expect_nothing_more()
+    await town.advance(SECOND)
+    await town.siti.gets("diisytiharkan")
+
+
+async def test_what_is_open_already_is_named_and_nobody_is_told_twice(either_town: Town) -> None:
+    town = either_town
+    await declared(town, ONLY_STAFF)
+    await town.siti.gets("JCM-01")
+    await town.advance(SECOND)
+    with pytest.raises(NotDeclared, match=r"JCM-01 \(receiving\) is open already: Aminah binti Contoh declared it"):
+        await declared(town, ONLY_STAFF)
+    await declared(town, ONLY_STAFF, Matter.SENDING)
+    assert (await town.incident()).matter is Matter.BOTH
+    town.expect_nothing_more()
+
+
+async def test_two_who_declare_the_same_at_once_open_one_incident(either_town: Town) -> None:
+    town = either_town
+    both = [
+        declarer(town, ONLY_STAFF).declare("JCM", Matter.BOTH, since="", why="DNS hilang", by=by)
+        for by in (BY, "Ravi Contoh")
+    ]
+    done = await asyncio.gather(*both, return_exceptions=True)
+    assert sorted(type(each).__name__ for each in done) == ["Declared", "NotDeclared"]
+    await town.settle()
+    await town.siti.gets("diisytiharkan", "JCM-01")
+    assert await town.active() == [1]

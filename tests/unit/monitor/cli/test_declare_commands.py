@@ -1,0 +1,137 @@
+"""`pantau declare` and `pantau close`, on a real store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from structlog.testing import capture_logs
+
+from alerts.notice import Matter
+from alerts.silence import silence_over
+from monitor.declarer import Declarer
+from monitor.store.database import Database
+from monitor.store.ledger import SqlStore
+from monitor.web.declarations import declarations
+from tests.integration.alerts.station import Station
+from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
+from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.web.source import Service
+
+DECLARE = ("declare", "JCM", "receiving", "--why", "mel web tidak dapat dibuka", "--by", "Aminah Contoh")
+CLOSE = ("close", "JCM-01", "--why", "mel web dibaiki", "--by", "Ravi Contoh")
+
+
+@pytest.fixture
+async def place(office: Office, tmp_path: Path) -> AsyncIterator[Station]:
+    async with Database.open(tmp_path / "store") as database:
+        station = Station(database)
+        declarer = Declarer(
+            store=SqlStore(database),
+            dispatcher=station.dispatcher,
+            clock=station.clock,
+            known=lambda: ["JCM", "JKR"],
+            brief=lambda code: replace(BRIEF, agency=code),
+            zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
+            hush=silence_over,
+        )
+        # In a test the service speaks where the command does.
+        with capture_logs():
+            async with office.open(Service(), declarations(declarer)):
+                yield station
+
+
+async def test_an_outage_is_declared_and_closed(office: Office, place: Station) -> None:
+    code, said = await office.ask(*DECLARE[:1], "jcm", *DECLARE[2:], "--since", "13.40")
+    assert (code, said.splitlines()) == (
+        0,
+        [
+            "JCM-01 (receiving) is declared by Aminah Contoh, since 24/11 13:40:00.",
+            "The staff are told now; `pantau ack JCM-01` if you have it.",
+            "Offices outside are told once it is released: `pantau release JCM-01`, or by itself if so planned.",
+            'When mail works again: pantau close JCM-01 --why "..."',
+        ],
+    )
+    incident = await place.incident()
+    assert incident.declared is not None
+    assert (incident.declared.by, incident.declared.why) == ("Aminah Contoh", "mel web tidak dapat dibuka")
+
+    assert await office.ask(*CLOSE) == (0, "JCM-01 is over; whoever was told of it is told so.\n")
+    place.clock.moment += MINUTE
+    assert await office.ask(*CLOSE) == (1, "JCM-01 is over since 24/11 14:15\n")
+
+
+async def test_what_the_probes_see_too_goes_on(office: Office, place: Station) -> None:
+    await office.ask(*DECLARE)
+    await place.submit(trigger(Matter.SENDING, T0 + MINUTE))
+    assert await office.ask(*CLOSE) == (
+        0,
+        "JCM-01 GOES ON: the probes see an outage, too (sending). It ends when they are well.\n",
+    )
+    place.clock.moment += MINUTE
+    assert await office.ask(*CLOSE) == (
+        1,
+        "Ravi Contoh closed JCM-01 at 24/11 14:15; it goes on because the probes see it (sending)\n",
+    )
+
+
+async def test_under_a_silence_it_is_said_that_nobody_is_told(office: Office, place: Station) -> None:
+    async with place.store.transaction() as ledger:
+        await ledger.add_silence("JCM", T0, T0 + timedelta(hours=2), "kerja rangkaian", "Ravi Contoh")
+    _, said = await office.ask(*DECLARE)
+    assert "NOBODY IS TOLD until 24/11/2026 16:15; `pantau silence remove 1`" in said
+    assert "The staff are told" not in said
+
+
+async def test_what_the_probes_see_already_is_named(office: Office, place: Station) -> None:
+    await place.submit(trigger(Matter.BOTH))
+    code, said = await office.ask(*DECLARE)
+    assert (code, said.startswith("JCM-01 (both) is open already: the probes see it since 24/11 14:14")) == (1, True)
+    assert "pantau remark JCM-01" in said
+    code, said = await office.ask(*CLOSE)
+    assert (code, said.startswith("nobody has declared JCM-01: it ends when the probes see")) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("declare", "JCN", "both", "--why", "x"), 1, "there is no agency 'JCN'; did you mean JCM?"),
+        (("declare", "ZZZZ", "both", "--why", "x"), 1, "there is no agency 'ZZZZ'; the status page lists them"),
+        (("declare", "JCM", "recieving", "--why", "x"), 2, "'receiving', 'both'"),
+        (("declare", "JCM", "degraded", "--why", "x"), 2, "is not one of"),
+        (("declare", "JCM", "--why", "x"), 2, "Missing argument"),
+        (("declare", "JCM", "both"), 2, "Missing option '--why'"),
+        (("declare", "JCM", "both", "--why", "  "), 2, "why: "),
+        (("declare", "JCM", "both", "--why", "x", "--since", "2026-11-24 18:00"), 1, "is in the future"),
+        (("declare", "JCM", "both", "--why", "x", "--since", "2026-11-17 14:14"), 1, "more than 7 days ago"),
+        (("declare", "JCM", "both", "--why", "x", "--since", "2062-11-17 14:14"), 1, "is too far from now"),
+        (
+            ("declare", "JCM", "both", "--why", "x", "--since", "semalam"),
+            1,
+            "--since: 'semalam' is no date with a time",
+        ),
+        (("close", "JCM-09", "--why", "x"), 1, "there is no incident JCM-09"),
+    ],
+    ids=lambda each: " ".join(each[1:3]) + each[-1] if isinstance(each, tuple) else "",
+)
+async def test_an_order_that_cannot_be_carried_out_is_refused_in_words(
+    office: Office, place: Station, words: tuple[str, ...], code: int, says: str
+) -> None:
+    answer = await office.ask(*words)
+    assert (answer[0], says in " ".join(answer[1].split())) == (code, True), answer[1]
+    assert await place.active() == []
+
+
+@pytest.mark.parametrize(
+    ("since", "began"),
+    [("14:15", "24/11 14:15:00"), ("14:16", "23/11 14:16:00"), ("2026-11-24T06:00:00Z", "24/11 14:00:00")],
+)
+async def test_a_clock_time_is_the_last_that_clocks_have_shown(
+    office: Office, place: Station, since: str, began: str
+) -> None:
+    _, said = await office.ask(*DECLARE, "--since", since)
+    assert f"since {began}." in said
