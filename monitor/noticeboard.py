@@ -32,6 +32,7 @@ from monitor.probing.route import WatchedRoute
 from monitor.probing.window import Stretch
 from monitor.slices import Slices
 from monitor.store.history import History
+from monitor.store.incidents import OpenNumber
 from monitor.store.ledger import SqlLedger, SqlStore
 from monitor.watch import Watch
 from probes.result import ProbeResult
@@ -73,7 +74,7 @@ class _Recorded:
     #: The journal's last entry by then; -1: the store was never read.
     journal: int = -1
     #: Numbers of open incidents, by what they are about.
-    open: Mapping[str, str] = field(default_factory=dict)
+    open: Mapping[str, OpenNumber] = field(default_factory=dict)
     silences: Mapping[str, Silence] = field(default_factory=dict)
     incidents: Sequence[IncidentView] = ()
     notices: Sequence[NoticeView] = ()
@@ -243,7 +244,9 @@ class Noticeboard:
             checks=view_checks(inspections),
             maintenance=maintenance,
             silence=silence,
-            incident=incident,
+            incident=incident.number if incident else None,
+            declared=incident.declared if incident else None,
+            declared_by=incident.declared_by if incident else "",
         )
         self._made[code] = made_of, view
         return view

@@ -69,6 +69,9 @@ class AgencyView:
     silence: Silence | None = None
     #: Number of the open incident, or `None`.
     incident: str | None = None
+    #: What people have declared, whatever `health` says of what is measured, and who has.
+    declared: Matter | None = None
+    declared_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,6 +109,7 @@ def _summary(dossier: Dossier) -> list[Json]:
         ("Perkara", _subject(incident)),
         ("Bermula", _long(incident.began_at)),
         ("Insiden dibuka", _long(incident.opened_at)),
+        *_declared(incident),
         ("Penerimaan disahkan", _done(incident.acknowledged_at, incident.acknowledged_by)),
         (
             "Diserahkan" if incident.handed_on else "Penerimaan luput, kali terakhir menjawab",
@@ -122,6 +123,17 @@ def _summary(dossier: Dossier) -> list[Json]:
         ("Hujung jejak audit", f"{dossier.head.number}:{dossier.head.hash}"),
     ]
     return [{"label": label, "value": value} for label, value in rows if value.strip()]
+
+
+def _declared(incident: Incident) -> list[tuple[str, str]]:
+    """Return who has declared it, in which words why, and who has said that it was over."""
+    said = incident.declared
+    if said is None:
+        return []
+    return [
+        ("Diisytiharkan", f"{_done(said.at, said.by)}: {said.why}"),
+        ("Pengisytiharan tamat", _done(said.over_at, said.over_by)),
+    ]
 
 
 def _subject(incident: Incident) -> str:

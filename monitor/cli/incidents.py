@@ -18,7 +18,7 @@ def incidents(config: Config = DEFAULT_CONFIG) -> None:
             [
                 each["number"],
                 each["subject"],
-                each["matter"],
+                f"{each['matter']}, declared" if each["declared_by"] else each["matter"],
                 "false alarm" if each["corrected_by"] else each["state"],
                 clock(each["began_at"]),
                 _who(each),

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, insert, select, update
+from sqlalchemy import Row, Select, insert, select, update
 
 from alerts.event import Declare, Trigger
 from alerts.incident import Incident, open_incident
+from alerts.notice import Matter
 from monitor.store.rows import BRIEF, by_id, incident_values, new_id, to_incident
 from monitor.store.statements import ADD_INCIDENT, CHANGE_INCIDENT, INCIDENT, LAST_INCIDENT, NEXT_NUMBER
 from monitor.store.tables import counter, incident
 from monitor.store.transaction import InTransaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenNumber:
+    """The number of an incident that is open, and what a person says of it."""
+
+    number: str
+    #: What is declared and not yet said to be over, and by whom.
+    declared: Matter | None = None
+    declared_by: str = ""
+
+
+def _open_number(row: Row[Any]) -> OpenNumber:
+    if row.declared_matter is None or row.declared_over_at is not None:
+        return OpenNumber(number=row.number)
+    return OpenNumber(number=row.number, declared=Matter(row.declared_matter), declared_by=row.declared_by)
 
 
 class SqlIncidents(InTransaction):
@@ -50,10 +68,13 @@ class SqlIncidents(InTransaction):
         query = select(incident.c.dedup_key).where(incident.c.resolved_at.is_(None), incident.c.measured.is_not(None))
         return (await self._connection.execute(query)).scalars().all()
 
-    async def open_numbers(self) -> Mapping[str, str]:
+    async def open_numbers(self) -> Mapping[str, OpenNumber]:
         """Return the numbers of all that are open, by their dedup keys."""
-        query = select(incident.c.dedup_key, incident.c.number).where(incident.c.resolved_at.is_(None))
-        return {row.dedup_key: row.number for row in await self._connection.execute(query)}
+        query: Select[Any] = select(
+            *(incident.c.dedup_key, incident.c.number),
+            *(incident.c.declared_matter, incident.c.declared_by, incident.c.declared_over_at),
+        ).where(incident.c.resolved_at.is_(None))
+        return {row.dedup_key: _open_number(row) for row in await self._connection.execute(query)}
 
     async def incidents(self, ids: Collection[int]) -> Mapping[int, Incident]:
         """Return these incidents by their ids."""

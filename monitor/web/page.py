@@ -123,6 +123,9 @@ class Card:
     maintenance: Stretch | None
     silence: Silence | None
     incident: str | None
+    #: What people have declared that no probe may see, and who has.
+    declared: Matter | None
+    declared_by: str
     #: Route, and why its last run failed, or how long its mail takes.
     lines: Sequence[tuple[str, str]]
     checks: Sequence[CheckView]
@@ -135,6 +138,9 @@ def _data(route: RouteView) -> str:
 def card_of(agency: AgencyView) -> Card:
     """Return what the page shows of an agency."""
     found = set(agency.health.values())
+    if agency.declared is not None:
+        # The directions stay as they are measured; the agency is not well because its probes are.
+        found.add(Health.DOWN)
     failed = [(r.name, f"{r.outcome} · {r.direction} · {r.why}") for r in agency.routes if r.why]
     slow = [
         (r.name, f"{r.outcome} · {r.direction}{_data(r)} · {r.transit_seconds:.1f} s")
@@ -152,6 +158,8 @@ def card_of(agency: AgencyView) -> Card:
         maintenance=agency.maintenance,
         silence=agency.silence,
         incident=agency.incident,
+        declared=agency.declared,
+        declared_by=agency.declared_by,
         lines=[*failed, *slow],
         checks=agency.checks,
     )

@@ -13,8 +13,9 @@ import pytest
 from sqlalchemy import event
 
 from alerts.clock import Clock
-from alerts.event import Trigger
+from alerts.event import Close, Declare, Trigger
 from alerts.exchange import Exchange
+from alerts.intake import take_in
 from alerts.notice import Matter
 from alerts.store import Entry
 from monitor.judging.health import Health, HealthPolicy
@@ -117,6 +118,26 @@ async def test_a_look_at_the_page_asks_the_store_for_one_line_unless_something_w
     service.time += timedelta(seconds=15)
     await service.board.overview()
     assert len(asked) > 3
+
+
+@pytest.mark.blind
+async def test_what_people_declare_is_shown_until_they_say_that_it_is_over(service: Service) -> None:
+    await service.run("JCM")
+    declare = Declare(
+        dedup_key="JCM", at=T0, by="Aminah Contoh", matter=Matter.RECEIVING, began_at=T0, why="mel web", brief=BRIEF
+    )
+    close = Close(incident_id=1, at=T0 + MINUTE, by="Aminah Contoh", why="pulih")
+    measured = Trigger(dedup_key="JCM", at=T0, matter=Matter.SENDING, began_at=T0, brief=BRIEF)
+    shown = []
+    for event_ in (declare, measured, close):
+        async with service.store.transaction() as ledger:
+            await take_in(ledger, event_)
+        overview = await service.board.overview()
+        agency = overview.agencies[0]
+        shown.append((agency.incident, agency.declared, agency.declared_by))
+        assert overview.incidents[0].declared_by == "Aminah Contoh"
+    standing = ("JCM-01", Matter.RECEIVING, "Aminah Contoh")
+    assert shown == [standing, standing, ("JCM-01", None, "")]
 
 
 @pytest.mark.blind

@@ -10,6 +10,8 @@ from typing import Any
 from alerts.audit import Head
 from alerts.delivery import AttemptState, Delivery, Notice, NoticeState
 from alerts.documents.dossier import Dossier, Evidence, dossier_data
+from alerts.incident import Declaration, Incident
+from alerts.notice import Matter
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, SMS_SITI, T0, attempt, incident, written
 from tests.unit.alerts.wording.situations import WORDING
@@ -32,9 +34,9 @@ def measured(number: int) -> Evidence:
     )
 
 
-def section(number: int, notices: Sequence[Notice] = (), evidence: Sequence[Evidence] = ()) -> Mapping[str, Any]:
+def printed(of: Incident, notices: Sequence[Notice] = (), evidence: Sequence[Evidence] = ()) -> Mapping[str, Any]:
     made = Dossier(
-        incident=incident(),
+        incident=of,
         notices=notices,
         entries=[],
         evidence=evidence,
@@ -44,8 +46,11 @@ def section(number: int, notices: Sequence[Notice] = (), evidence: Sequence[Evid
         made_at=T0,
         made_by="Puan Arkib Contoh",
     )
-    sections: Any = dossier_data(made, {}, WORDING)["sections"]
-    found: Mapping[str, Any] = sections[number]
+    return dossier_data(made, {}, WORDING)
+
+
+def section(number: int, notices: Sequence[Notice] = (), evidence: Sequence[Evidence] = ()) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = printed(incident(), notices, evidence)["sections"][number]
     return found
 
 
@@ -59,17 +64,17 @@ def notice(*states: AttemptState) -> Notice:
 
 
 def test_of_many_measurements_the_first_and_the_last_are_printed_and_the_others_counted() -> None:
-    printed = section(EVIDENCE, evidence=[measured(n) for n in range(50)])
+    shown = section(EVIDENCE, evidence=[measured(n) for n in range(50)])
 
-    assert [row[-1] for row in printed["rows"]] == [[f"no. {n}"] for n in (*range(20), *range(30, 50))]
-    assert "10 baris di tengah tidak dicetak." in printed["notes"]
+    assert [row[-1] for row in shown["rows"]] == [[f"no. {n}"] for n in (*range(20), *range(30, 50))]
+    assert "10 baris di tengah tidak dicetak." in shown["notes"]
 
 
 def test_forty_measurements_are_all_printed() -> None:
-    printed = section(EVIDENCE, evidence=[measured(n) for n in range(40)])
+    shown = section(EVIDENCE, evidence=[measured(n) for n in range(40)])
 
-    assert len(printed["rows"]) == 40
-    assert not any("tidak dicetak" in note for note in printed["notes"])
+    assert len(shown["rows"]) == 40
+    assert not any("tidak dicetak" in note for note in shown["notes"])
 
 
 def test_whom_nobody_tried_to_tell_is_named_with_the_reason() -> None:
@@ -95,6 +100,21 @@ def test_what_goes_on_alike_is_one_row_of_each_route() -> None:
         ["24/11/2026 14:15:00", "14:17:00", "keluar, a", "3", "hilang", ""],
         ["24/11/2026 14:21:00", "14:22:00", "dalaman", "2", "diterima", ""],
     ]
+
+
+def test_a_dossier_says_who_has_declared_an_outage_why_and_who_that_it_was_over() -> None:
+    said = Declaration(matter=Matter.BOTH, at=T0, by="Aminah Contoh", why="mel web tidak dapat dibuka")
+    over = replace(said, over_at=T0 + MINUTE, over_by="Ravi Contoh")
+    rows = {
+        declared: {
+            row["label"]: row["value"] for row in printed(replace(incident(), declared=declared))["summary"]["rows"]
+        }
+        for declared in (None, said, over)
+    }
+    first = "24 November 2026 (Selasa), pukul 2.15 petang, oleh Aminah Contoh: mel web tidak dapat dibuka"
+    assert (rows[said]["Diisytiharkan"], "Pengisytiharan tamat" in rows[said]) == (first, False)
+    assert rows[over]["Pengisytiharan tamat"].endswith("pukul 2.16 petang, oleh Ravi Contoh")
+    assert "Diisytiharkan" not in rows[None]
 
 
 def test_what_ends_on_another_day_says_on_which() -> None:

@@ -15,7 +15,7 @@ import typer
 
 from alerts.delivery import NoticeState
 from alerts.event import Acknowledge, Expire, Resolve
-from alerts.incident import Incident, apply
+from alerts.incident import Declaration, Incident, apply
 from alerts.notice import Matter
 from alerts.store import StoreAway
 from monitor.cli.option import login_name
@@ -215,6 +215,12 @@ async def test_an_incident_that_is_over_cannot_be_acknowledged(office: Office) -
     over = apply(incident(), Resolve(dedup_key="JCM", at=T0, ended_at=T0))
     async with office.open(Service(incident=over)):
         assert await office.ask("ack", "JCM-01") == (0, "JCM-01 is over: nothing to acknowledge.\n")
+
+
+async def test_what_was_declared_is_listed_as_such(office: Office) -> None:
+    said = Declaration(matter=Matter.RECEIVING, at=T0, by="Aminah Contoh", why="mel web")
+    async with office.open(Service(incident=replace(incident(Matter.RECEIVING), declared=said))):
+        assert "receiving, declared" in (await office.ask("incidents"))[1]
 
 
 async def test_a_false_alarm_is_declared(office: Office) -> None:

@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 from jinja2 import Environment
 
+from alerts.notice import Matter
 from monitor.judging.health import Health
 from monitor.overview import AgencyView, RouteView
 from monitor.own_health import Complaint, Ill, Part
@@ -188,6 +189,21 @@ def test_there_are_words_for_all_that_can_be_wrong() -> None:
 def test_an_agency_of_which_nothing_is_known_is_not_green() -> None:
     assert card_of(replace(view("A001"), health={})).health is Health.UNKNOWN
     assert card_of(view("A001")).health is Health.UP
+
+
+@pytest.mark.blind
+async def test_an_agency_that_people_have_declared_deaf_is_not_green_because_its_probes_are() -> None:
+    deaf = replace(view("A001"), incident="A001-01", declared=Matter.RECEIVING, declared_by="Aminah <Contoh>")
+    card = card_of(deaf)
+    assert (card.health, card.directions) == (Health.DOWN, [(Direction.INTERNAL, Health.UP)]), "measured as ever"
+    async with client(portal(Country(views=[deaf, view("A002")]), HOSTS)) as web:
+        text = (await web.get("/")).text
+    assert '<article class="agency down">\n    <h2>A001' in text
+    assert (
+        "Insiden A001-01 · e-mel tidak dapat diterima (cannot be received) · diisytiharkan oleh Aminah &lt;Contoh&gt;"
+        in text
+    )
+    assert '<article class="agency up">\n    <h2>A002' in text
 
 
 @pytest.mark.blind
