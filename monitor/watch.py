@@ -311,21 +311,26 @@ def retire(metrics: Metrics, before: Configuration, after: Configuration) -> Non
 def abandoned(incidents: Iterable[Incident], configuration: Configuration) -> Sequence[Problem]:
     """Return a warning for each of the open *incidents* of which *configuration* does not watch what could end it."""
     registry, place = configuration.registry, str(configuration.settings.agencies)
-    return [
-        Problem(
-            file=place,
-            key=agency,
-            message=f"what failed is watched no more, and {incident.number} is open: nobody finds out when it works again",
-            instead="what was there until it does",
-            severity=Severity.WARNING,
-        )
-        for incident in incidents
-        if (agency := incident.brief.agency)
-        and not (
-            agency in registry.agencies
-            and can_end(incident.present, {route.direction for route in registry.routes_of(agency)})
-        )
-    ]
+    found: list[Problem] = []
+    for incident in incidents:
+        agency, number, measured = incident.brief.agency, incident.number, incident.measured
+        if not agency:
+            continue
+        if measured is None:
+            # A person ends it; but whoever takes the agency out may not know that it is open.
+            is_known = agency in registry.agencies
+            message, instead = (
+                f"{number} is declared and open, and its agency is watched no more",
+                f"pantau close {number} (in a shell)",
+            )
+        else:
+            ways = {route.direction for route in registry.routes_of(agency)}
+            is_known = agency in registry.agencies and can_end(measured, ways)
+            message = f"what failed is watched no more, and {number} is open: nobody finds out when it works again"
+            instead = "what was there until it does"
+        if not is_known:
+            found.append(Problem(file=place, key=agency, message=message, instead=instead, severity=Severity.WARNING))
+    return found
 
 
 def _assigned(

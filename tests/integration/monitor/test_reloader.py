@@ -13,7 +13,9 @@ from structlog.testing import capture_logs
 
 from alerts import wording
 from alerts.clock import SystemClock
-from alerts.incident import IncidentState
+from alerts.event import Declare
+from alerts.incident import IncidentState, apply
+from alerts.notice import Matter
 from alerts.store import StoreAway
 from monitor.config.loading import Configuration, load
 from monitor.config.memory import Memory
@@ -170,6 +172,30 @@ async def test_a_start_goes_on_with_the_failures_of_what_is_our_own_and_not_of_w
     judge = (await make_watch(configuration, around)).judge
     assert judge.other_streaks() == {"ours/network": runs}
     assert judge.is_suspicious(control.name)
+
+
+async def test_a_start_takes_what_people_have_declared_for_nothing_that_was_measured(reloader: Buggy) -> None:
+    """Else less than that would be no news to it, and its own first fall the second."""
+    around, configuration = reloader._around, reloader.watch.configuration
+    now = around.clock.now()
+    declare = Declare(
+        dedup_key="JCONTOH",
+        at=now,
+        by="Aminah Contoh",
+        matter=Matter.BOTH,
+        began_at=now,
+        why="mel web",
+        brief=replace(trigger().brief, agency="JCONTOH"),
+    )
+    async with around.store.transaction() as ledger:
+        opened = await ledger.add_incident(declare)
+    watch = await make_watch(configuration, around)
+    assert watch.pipeline._told == {}
+    assert list(watch.judge._agencies["JCONTOH"]._flapping._falls) == []
+
+    async with around.store.transaction() as ledger:
+        await ledger.save_incident(apply(opened, replace(trigger(Matter.SENDING, now), dedup_key="JCONTOH")))
+    assert (await make_watch(configuration, around)).pipeline._told == {"JCONTOH": Matter.SENDING}
 
 
 def test_what_left_the_configuration_is_shown_no_more(office: Office) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from alerts.incident import Declaration
+from alerts.notice import Matter
 from monitor.metrics import Metrics
 from monitor.probing.route import Direction
 from monitor.watch import abandoned, show_tokens
@@ -57,4 +59,17 @@ def test_an_incident_whose_agency_has_left_is_pointed_out_and_nothing_of_ours_is
     assert str(problem).removeprefix(f"{tmp_path}/") == (
         "agencies: warning: JCM: what failed is watched no more, and JCM-01 is open: nobody finds out when it works "
         "again; write instead: what was there until it does"
+    )
+
+
+def test_a_declared_outage_whose_agency_has_left_is_pointed_out_with_what_ends_it(tmp_path: Path) -> None:
+    said = Declaration(matter=Matter.BOTH, at=NOON, by="Aminah Contoh", why="mel web")
+    gone = replace(incident(), measured=None, declared=said)
+    stays = replace(gone, brief=replace(BRIEF, agency="JCONTOH"))
+
+    (problem,) = abandoned([gone, stays], Ministry(tmp_path).load().accepted())
+
+    assert str(problem).removeprefix(f"{tmp_path}/") == (
+        "agencies: warning: JCM: JCM-01 is declared and open, and its agency is watched no more; write instead: pantau close "
+        "JCM-01 (in a shell)"
     )
