@@ -117,11 +117,15 @@ class Releasing:
         notice, _ = found
         if notice.plan is not Plan.ESCALATION:
             return None
-        waiting = {each.id: each for each in await ledger.open_incidents() if release_is_offered(each, now)}
-        offered = [(waiting[p.incident_id], p.person) for p in notice.parts if p.incident_id in waiting]
+        told = await ledger.incidents(notice.incident_ids)
+        offered = [(told[p.incident_id], p.person) for p in notice.parts if p.incident_id in told]
+        offered = [(each, person) for each, person in offered if release_is_offered(each, now)]
         if not offered:
             return None
-        first, person, together = _most_by_one_pin(offered, [*waiting.values()], pins)
+        by_pin = _by_pin(offered, pins)
+        waiting = await ledger.unreleased({agency for _, _, agencies in by_pin for agency in agencies})
+        waiting = [each for each in waiting if release_is_offered(each, now)]
+        first, person, together = _most(offered[0], by_pin, waiting)
         contact = contact_of(first, person)
         name = contact.name if contact else person
         others = (each for each in together if each.id != first.id)
@@ -134,21 +138,27 @@ class Releasing:
         return dict(words.say("cancelled", self._wording))
 
 
-def _most_by_one_pin(
-    offered: Sequence[tuple[Incident, str]], waiting: Sequence[Incident], pins: PinBook
+def _by_pin(offered: Sequence[tuple[Incident, str]], pins: PinBook) -> Sequence[tuple[Incident, str, frozenset[str]]]:
+    """Return one of *offered* for each PIN, with whose it is there and the agencies in which it is theirs."""
+    found, seen = list[tuple[Incident, str, frozenset[str]]](), set[tuple[str, str]]()
+    for each, person in offered:
+        if (each.brief.agency, person) not in seen and pins.has(each.brief.agency, person):
+            agencies = pins.agencies(each.brief.agency, person)
+            seen |= {(agency, person) for agency in agencies}
+            found.append((each, person, agencies))
+    return found
+
+
+def _most(
+    first: tuple[Incident, str], by_pin: Sequence[tuple[Incident, str, frozenset[str]]], waiting: Sequence[Incident]
 ) -> tuple[Incident, str, Sequence[Incident]]:
-    """Return whose PIN is asked for, as one of *offered*, and what of *waiting* that person may release by it.
+    """Return whose PIN is asked for, and what of *waiting* that person may release by it; *first*: where nobody has one.
 
     Two agencies of a bundle may call one person by different keys, and have given them different PINs, or none: it is the
     one by which most can be released.
     """
-    found: tuple[Incident, str, Sequence[Incident]] = (*offered[0], ())
-    seen: set[tuple[str, str]] = set()
-    for each, person in offered:
-        if (each.brief.agency, person) in seen or not pins.has(each.brief.agency, person):
-            continue
-        agencies = pins.agencies(each.brief.agency, person)
-        seen |= {(agency, person) for agency in agencies}
+    found: tuple[Incident, str, Sequence[Incident]] = (*first, ())
+    for each, person, agencies in by_pin:
         theirs = [i for i in waiting if i.brief.agency in agencies and contact_of(i, person) is not None]
         if len(theirs) > len(found[2]):
             found = each, person, theirs

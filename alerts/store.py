@@ -110,8 +110,11 @@ class Ledger(Protocol):
 
     async def incident(self, incident_id: int) -> Incident | None: ...
 
-    async def open_incidents(self) -> Sequence[Incident]:
-        """Return all that are open, oldest first."""
+    async def incidents(self, ids: Collection[int]) -> Mapping[int, Incident]:
+        """Return these incidents by their ids, however many, and hold nobody up for long."""
+
+    async def unreleased(self, agencies: Collection[str]) -> Sequence[Incident]:
+        """Return the open incidents of these agencies of which nothing was released, oldest first; as `incidents`."""
 
     async def last_incident(self, dedup_key: str) -> Incident | None:
         """Return the newest incident about *dedup_key*, open or over. At most one is open, and that is the newest."""

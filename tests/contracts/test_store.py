@@ -16,7 +16,7 @@ from alerts.channel import Channel
 from alerts.contact import Address
 from alerts.delivery import RANK, Attempt, AttemptState, Draft, Notice, NoticeState
 from alerts.escalation import facts
-from alerts.event import Close, Declare, Resolve
+from alerts.event import Close, Declare, Release, Resolve
 from alerts.gateway import ErrorClass
 from alerts.incident import Incident, IncidentState, Position, apply
 from alerts.notice import Addressee, Cause, Facts, Language, Matter, Office, Plan, Purpose
@@ -540,6 +540,24 @@ async def test_an_incident_is_active_until_nothing_more_is_owed(store: SqlStore)
     async with store.transaction() as ledger:
         assert await ledger.active_incidents() == [ids[0], ids[2]]
         assert (await ledger.incident(ids[1])) is not None
+
+
+async def test_what_waits_for_its_release_is_found_by_agency_however_much_it_is(store: SqlStore) -> None:
+    async with store.transaction() as ledger:
+        opened = [
+            await ledger.add_incident(replace(trigger(brief=replace(BRIEF, agency=agency)), dedup_key=f"{agency}/{n}"))
+            for n in range(20)
+            for agency in ("JCM", "MDC", "UCM")
+        ]
+        over, out, *_ = opened
+        await ledger.save_incident(apply(over, Resolve(dedup_key=over.dedup_key, at=T0, ended_at=T0)))
+        await ledger.save_incident(apply(out, Release(incident_id=out.id, at=T0, by="Siti Contoh")))
+    async with store.transaction() as ledger:
+        waiting = await ledger.unreleased({"JCM", "MDC"})
+        assert waiting == [each for each in opened[2:] if each.brief.agency != "UCM"]
+        assert await ledger.unreleased(()) == []
+        found = await ledger.incidents([each.id for each in opened])
+        assert [found[each.id] for each in opened[2:]] == opened[2:]
 
 
 #: What an engine waits for: the end of its own call, or a receipt.

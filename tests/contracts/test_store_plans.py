@@ -198,6 +198,7 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
             await getattr(ledger, asking)()
         await ledger.recent_notices(states=[NoticeState.PENDING], most=5)
         await ledger.incidents([first.id, second.id])
+        await ledger.unreleased({"JCM", "MDC"})
         await ledger.opened_since(T0)
         await ledger.notices(first.id)
         whole = await ledger.notice(notice.id)
