@@ -13,6 +13,7 @@ from alerts.event import Correct
 from alerts.notice import Matter
 from alerts.pin import PinBook, hashed
 from monitor.hush import Silencer
+from monitor.lab.carrier.phone import Behaviour
 from monitor.lab.fault import Fault
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import (
@@ -113,6 +114,28 @@ async def test_of_a_mass_outage_all_announcements_are_released_in_one_call_with_
 
     assert {(await town.incident(n)).released_by for n in range(1, number + 1)} == {"Siti Contoh"}
     for agency in agencies:
+        town.gets_letter(f"{agency}-01")
+    await town.later(HOUR)
+
+
+async def test_a_call_about_releases_that_nobody_takes_is_made_again_and_ends_when_one_is_taken(town: Town) -> None:
+    town.pins = PinBook(dict.fromkeys([("JCM", "siti"), ("MDC", "siti")], hashed(PIN)))
+    plan = AnnouncementPlan(recipients=(replace(MINISTRY, addresses=(LETTER,)),))
+    for agency in ("JCM", "MDC"):
+        await outage(town, replace(of(agency), announcement=plan))
+        await town.advance(SECOND)
+        await town.front.acknowledge(f"{agency}-01", "Siti Contoh")
+    await town.siti.gets("JCM-01")
+    town.siti.behaves(Behaviour.NO_ANSWER)
+    await town.advance(31 * MINUTE)
+    for _ in range(2):  # At once, and a minute later; two more minutes later it would be for the last time.
+        await town.siti.is_rung()
+    town.expect_nothing_more()
+    town.siti.presses("5", f"{PIN}#", "1")
+    await town.advance(2 * MINUTE)
+
+    await town.siti.is_called("Agensi MDC; Agensi JCM", keys=f"5{PIN}1")
+    for agency in ("JCM", "MDC"):
         town.gets_letter(f"{agency}-01")
     await town.later(HOUR)
 
