@@ -215,7 +215,9 @@ def _recovery(incident: Incident, notices: Sequence[Notice], now: datetime) -> O
     owed = {
         _reader(n)
         for n in notices
-        if n.purpose is Purpose.OUTAGE and n.was_told and (n.state in SETTLED or n.state is NoticeState.SENT)
+        if (n.purpose is Purpose.OUTAGE or n.facts.is_handover)
+        and n.was_told
+        and (n.state in SETTLED or n.state is NoticeState.SENT)
         # Taken back from the tray: nobody has read it.
         if n.state is not NoticeState.WITHDRAWN
     }

@@ -90,6 +90,9 @@ def gathering(draft: Draft, urgency: Urgency) -> str | None:
     digest = hashlib.sha256(json.dumps([draft.language, where]).encode()).hexdigest()[:32]
     changed = draft.plan is Plan.ESCALATION and draft.facts.was is not None
     news = "belated" if draft.facts.is_belated else "changed" if changed else draft.purpose
+    if draft.facts.is_handover:
+        # Taken on or not: it is told of each, and they are told of together.
+        kind = "open"
     return f"{draft.plan}/{news}/{urgency}/{kind}/{digest}"
 
 

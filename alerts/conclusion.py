@@ -72,10 +72,12 @@ def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> It
     unheard = over and incident.corrected_at is None and not _may_have_heard(incident, notices)
     told: set[str] = set()
     for notice in notices:
-        if not is_concluded(incident, notice):
+        needless = is_concluded(incident, notice)
+        # Who came on duty later was told by no notice but that; it stays true when somebody takes the incident on.
+        if not needless and not notice.facts.is_handover:
             continue
         last = decisive(notice)
-        if notice.state not in SETTLED:
+        if needless and notice.state not in SETTLED:
             if last is None or last.state in CAME_TO_NOTHING:
                 yield GiveUp(notice) if _is_doubtful(notice) else Cancel(notice)
             elif over and notice.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED:
@@ -85,9 +87,10 @@ def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> It
                 continue
             elif last.state in _UNDER_WAY:
                 continue
-        if over and notice.purpose is Purpose.OUTAGE and (notice.was_told or (unheard and _was_to_be_told(notice))):
+        tells_of_it = notice.purpose is Purpose.OUTAGE or notice.facts.is_handover
+        if over and tells_of_it and (notice.was_told or (unheard and _was_to_be_told(notice))):
             draft = _last_word(incident, notice, notices, now)
-        elif not over and notice.purpose is Purpose.OUTAGE and notice.was_told:
+        elif not over and tells_of_it and notice.was_told:
             draft = _who_has_it(incident, notice, now)
         else:
             continue

@@ -41,11 +41,13 @@ from alerts.escalation import (
 from alerts.event import AUTOMATIC, Expire, Release
 from alerts.exchange import Exchange
 from alerts.followup import follow_up
+from alerts.handover import LOOKS_BACK, come_on_duty, rotas_of
 from alerts.incident import Incident, apply, release_is_offered
 from alerts.intake import take_in
 from alerts.move import DeliveryPolicy, decisive
 from alerts.mover import Mover
 from alerts.notice import Plan, Purpose
+from alerts.oncall import Override
 from alerts.promise import LetExpire, NothingPromised, Remind, Stands, promise
 from alerts.silence import Hush, Silence, silence_over
 from alerts.store import Entry, Ledger
@@ -77,6 +79,8 @@ class Cycle:
         self._hush = hush
         self._silences: Sequence[Silence] | None = None
         self._known: Sequence[Notice] | None = None
+        #: Those that may have stood lately, by the rotas: hundreds of incidents may name the same.
+        self._overrides: dict[frozenset[str], Sequence[Override]] = {}
         self.advance = Advance()
 
     async def bring_forward(self, incident_id: int, advance: Advance) -> None:
@@ -126,7 +130,7 @@ class Cycle:
         if silence is None:
             incident = await self._announce(await self._escalate(await self._hold_to_promise(incident)))
             await self._follow_up(incident)
-            return incident
+            return await self._hand_over(incident)
         self.advance.wake_at(min(silence.ends, self._now + _LOOK_AGAIN))
         incident = await self._fall_silent(incident)
         # What a person has released goes out all the same: they knew better than the silence.
@@ -255,6 +259,19 @@ class Cycle:
         decision = follow_up(incident, await self._notices(incident), self._now)
         await self._add(incident, decision.drafts)
         self.advance.wake_at(decision.then)
+
+    async def _hand_over(self, incident: Incident) -> Incident:
+        """Tell whoever comes on duty what is still open."""
+        rotas = frozenset(rota.name for rota in rotas_of(incident))
+        if not rotas or not incident.is_open:
+            return incident
+        if rotas not in self._overrides:
+            self._overrides[rotas] = await self._ledger.overrides(rotas, self._now - LOOKS_BACK)
+        decision = come_on_duty(incident, await self._notices(incident), self._now, self._overrides[rotas])
+        incident = await self._acquaint(incident, decision.stand_ins)
+        await self._add(incident, decision.drafts)
+        self.advance.wake_at(decision.then)
+        return incident
 
     async def _conclude(self, incident: Incident) -> None:
         for conclusion in conclude(incident, await self._notices(incident), self._now):

@@ -138,7 +138,7 @@ async def _waits(ledger: Ledger, alert: _Alert, *, had: bool = False) -> bool:
         theirs = asked and incident.acknowledged_by == name_of(incident, part.person)
         if incident.acknowledged_at is not None and not theirs:
             continue
-        if not has_got_worse(incident, part.facts.matter):
+        if part.facts.is_handover or not has_got_worse(incident, part.facts.matter):
             return True
     return False
 

@@ -125,7 +125,8 @@ class Mover:
     async def _response(self, notice: Notice, gateway: str) -> str:
         """Return the code by which the person can answer an SMS about an outage; nothing where no answer is heard."""
         address = notice.deliveries[-1].address
-        answerable = notice.plan is Plan.ESCALATION and notice.purpose in {Purpose.OUTAGE, Purpose.REMINDER}
+        asked = notice.purpose in {Purpose.OUTAGE, Purpose.REMINDER} or notice.facts.is_handover
+        answerable = notice.plan is Plan.ESCALATION and asked
         if address.channel is not Channel.SMS or not answerable or not self._exchange.hears_people(gateway):
             return ""
         whole = notice if notice.tells_of == 1 else await self._ledger.notice(notice.id)

@@ -20,7 +20,7 @@ class Purpose(StrEnum):
     """Why a notice is sent."""
 
     OUTAGE = "outage"
-    #: It still lasts, or is something else by now: whoever was told of it is told so.
+    #: It still lasts, or is something else by now: whoever was told of it is told so, and whoever comes on duty.
     UPDATE = "update"
     RECOVERY = "recovery"
     CORRECTION = "correction"
@@ -184,10 +184,17 @@ class Facts:
     #: nobody's.
     by: str = ""
     handed_on: bool = False
+    #: Who had the duty before whoever is told of it now that they have it (`Purpose.UPDATE`); "": nobody.
+    relieved: str = ""
     #: When anything was last heard of whoever has taken it on, or had.
     heard_at: datetime | None = None
     #: When that is about to expire.
     until: datetime | None = None
+
+    @property
+    def is_handover(self) -> bool:
+        """Whether it tells somebody of the staff who comes on duty of what is still open."""
+        return self.purpose is Purpose.UPDATE and self.plan is Plan.ESCALATION and self.was is None
 
     @property
     def is_belated(self) -> bool:

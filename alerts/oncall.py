@@ -26,6 +26,7 @@ OUTLOOK = timedelta(days=7)
 #: How far ahead a handover is looked for: a quarter covers monthly turns.
 _FAR = 92
 _DAY = timedelta(days=1)
+_INSTANT = timedelta(microseconds=1)
 
 
 class Days(StrEnum):
@@ -112,6 +113,8 @@ class Handover:
 
     at: datetime
     to: Contact | None
+    #: Who had the duty until then; `None`: nobody, or nobody asked.
+    of: Contact | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +142,20 @@ def next_handover(rota: Rota, overrides: Sequence[Override], moment: datetime) -
         if _key(then) != _key(now):
             return Handover(at=at, to=then)
     return None
+
+
+def last_handover(rota: Rota, overrides: Sequence[Override], after: datetime, moment: datetime) -> Handover | None:
+    """Return when whoever is on call at *moment* took the duty over from somebody else; `None`: not *after* then."""
+    for at in reversed([*_changes(rota, overrides, after, moment + _INSTANT)]):
+        before, then = on_call(rota, overrides, at - _INSTANT), on_call(rota, overrides, at)
+        if _key(before) != _key(then):
+            return Handover(at=at, to=then, of=before)
+    return None
+
+
+def next_change(rota: Rota, overrides: Sequence[Override], moment: datetime) -> datetime | None:
+    """Return when somebody else may come on duty; `None` when not within a day of duty."""
+    return next(_changes(rota, overrides, moment, moment + 2 * _DAY), None)
 
 
 def gaps(rota: Rota, overrides: Sequence[Override], now: datetime, outlook: timedelta = OUTLOOK) -> tuple[Gap, ...]:

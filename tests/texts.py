@@ -66,6 +66,12 @@ _CAUSES = {
     (Language.MALAY, "call"): "pelayan mel tidak menjawab",
     (Language.ENGLISH, "call"): "the mail server does not answer",
 }
+_WAITS = {
+    (Language.MALAY, "sms"): "Notis luar belum keluar.",
+    (Language.ENGLISH, "sms"): "Outside notices wait.",
+    (Language.MALAY, "call"): "Notis kepada pihak luar belum dikeluarkan, dan menunggu kebenaran.",
+    (Language.ENGLISH, "call"): "The notices to outside parties have not been issued, and wait for release.",
+}
 _UPDATES = {
     Language.MALAY: "Selagi gangguan berterusan, notis susulan akan dihantar pada setiap hari bekerja.",
     Language.ENGLISH: "As long as the outage lasts, a follow-up will be sent on each working day.",
@@ -210,9 +216,15 @@ def _length(channel: str, text: str, at_most: int | None) -> str:
 def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
     """Return what stands for the placeholders of a text."""
     several = [facts, replace(facts, office=replace(facts.office, short="MDC", name="Majlis Daerah Contoh"))]
-    more = {"response": "1A" if facts is _FACTS else "99A", "by": "Siti binti Contoh", "whose": "pantau-2"}
+    more = {
+        "response": "1A" if facts is _FACTS else "99A",
+        "by": "Siti binti Contoh",
+        "relieved": "Ali bin Contoh",
+        "whose": "pantau-2",
+    }
     if facts is _FACTS:
         more["cause"] = _CAUSES.get((language, key.partition(".")[0]), "")
+        more["waits"] = _WAITS.get((language, key.partition(".")[0]), "")
     # Cut to what everybody calls her where there is no room.
     more["declared"] = "Siti binti Contoh" if facts is _FACTS else "Siti"
     match key.split("."):

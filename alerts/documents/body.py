@@ -9,7 +9,7 @@ from alerts.documents.sender import cited_reference
 from alerts.notice import TELLS_OF_IT, Addressee, Facts, Language, Plan, Purpose
 from alerts.wording.key import key, news
 from alerts.wording.texts import Wording
-from alerts.wording.values import Values, cause, for_page
+from alerts.wording.values import Values, cause, for_page, waits
 
 #: Between a list item's label and its text: "faks : 03-..."
 _LABEL_END = " : "
@@ -101,7 +101,7 @@ def _paragraphs(facts: Facts, language: Language, wording: Wording, kind: str, v
     situation = key(facts)
     if _is_to_staff(facts):
         # Staff read on paper what they would have heard, with the moments in figures.
-        told = {**values, **cause(facts, wording, language, "call")}
+        told = {**values, **cause(facts, wording, language, "call"), **waits(facts, wording, language, "call")}
         texts = wording.say_all(language, f"call.{situation}", told)
     else:
         told = {**values, "channels": _channels(language, wording, kind, values)}

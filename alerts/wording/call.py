@@ -21,13 +21,15 @@ def compose(facts: Facts, language: Language, wording: Wording, *, may_release: 
 
 def _script(facts: Facts, language: Language, wording: Wording, may_release: bool) -> Script:  # noqa: FBT001 - private
     told = {**values.for_call(facts, language), **values.cause(facts, wording, language, "call")}
+    told |= values.waits(facts, wording, language, "call")
     menu = wording.say(language, f"call.menu.{facts.plan}")
     handed_on = ""
     if can_hand_on(facts):
         menu, handed_on = f"{menu} {wording.say(language, 'call.hand_on')}", wording.say(language, "call.handed_on")
     opening = wording.say(language, f"call.opening.{facts.plan}", told)
-    asked = facts.plan is Plan.ESCALATION and facts.purpose in {Purpose.OUTAGE, Purpose.RELEASE}
-    unkeyed = wording.say(language, f"call.unkeyed.{facts.purpose}") if asked else ""
+    asks = Purpose.OUTAGE if facts.is_handover else facts.purpose
+    asked = facts.plan is Plan.ESCALATION and asks in {Purpose.OUTAGE, Purpose.RELEASE}
+    unkeyed = wording.say(language, f"call.unkeyed.{asks}") if asked else ""
     # Whoever has no PIN, or has been called about nothing else, is told another way.
     console = (unkeyed,) if facts.purpose is Purpose.RELEASE and not may_release else ()
     return Script(

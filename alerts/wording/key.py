@@ -16,7 +16,8 @@ CHANGED = {Plan.ANNOUNCEMENT: ANNOUNCED, Plan.ESCALATION: ANNOUNCED | {Matter.DE
 
 def can_hand_on(facts: Facts) -> bool:
     """Whether whoever is told this can hand it on to the next of the staff."""
-    return facts.plan is Plan.ESCALATION and facts.purpose in {Purpose.OUTAGE, Purpose.RELEASE, Purpose.REMINDER}
+    asked = facts.purpose in {Purpose.OUTAGE, Purpose.RELEASE, Purpose.REMINDER} or facts.is_handover
+    return facts.plan is Plan.ESCALATION and asked
 
 
 def key(facts: Facts) -> str:
@@ -28,12 +29,8 @@ def key(facts: Facts) -> str:
         raise ValueError(f"{facts.matter} is never announced outside the agency")
     if facts.plan is Plan.ANNOUNCEMENT and facts.purpose in FOR_STAFF:
         raise ValueError(f"a {facts.purpose} is told to staff only")
-    if (
-        facts.plan is Plan.ESCALATION
-        and facts.purpose is Purpose.UPDATE
-        and (facts.was is None or facts.matter not in CHANGED[facts.plan])
-    ):
-        raise ValueError(f"staff are not told again of {facts.matter} that lasts")
+    if facts.was is not None and facts.matter not in CHANGED[facts.plan]:
+        raise ValueError(f"an outage does not become {facts.matter}")
     match facts.purpose, facts.plan:
         case Purpose.OUTAGE, Plan.ESCALATION if facts.by:
             return f"escalation.lapsed.{facts.matter}"
@@ -48,7 +45,12 @@ def key(facts: Facts) -> str:
 
 
 def news(facts: Facts) -> str:
-    """Return what a notice is about, as the texts call it: its purpose, or that all is over already, or is another."""
+    """Return what a notice is about, as the texts call it.
+
+    That is its purpose; or that all is over already, that it is another by now, or that the duty has been handed over.
+    """
     if facts.is_belated:
         return "belated"
+    if facts.is_handover:
+        return "handover"
     return "changed" if facts.purpose is Purpose.UPDATE and facts.was is not None else str(facts.purpose)

@@ -65,6 +65,7 @@ def _situations() -> Iterator[tuple[str, bool]]:
     yield "escalation.reminder", False
     for matter in Matter:
         yield f"escalation.lapsed.{matter}", False
+        yield f"escalation.handover.{matter}", False
     for plan in Plan:
         yield f"{plan}.correction", False
         yield f"{plan}.drill", False
@@ -74,7 +75,7 @@ def _situations() -> Iterator[tuple[str, bool]]:
 _SMS_HAD = frozenset({"by", "heard", "handed"})
 _CALL_HAD = frozenset({"by"}) | _moments("heard", "handed")
 #: What a person can answer by SMS.
-_ANSWERED = ("escalation.outage.", "escalation.lapsed", "escalation.reminder")
+_ANSWERED = ("escalation.outage.", "escalation.lapsed", "escalation.handover", "escalation.reminder")
 
 
 def _short() -> Iterator[tuple[str, Need]]:
@@ -84,6 +85,9 @@ def _short() -> Iterator[tuple[str, Need]]:
         sms_maybe = call_maybe = frozenset({"subject", "cause", "declared"} if alarm else {"subject"})
         if situation.startswith("escalation.lapsed."):
             sms_maybe, call_maybe = sms_maybe | _SMS_HAD, call_maybe | _CALL_HAD
+        elif situation.startswith("escalation.handover."):
+            more = frozenset({"by", "relieved", "waits"})
+            sms_maybe, call_maybe = sms_maybe | more | {"heard"}, call_maybe | more | {"cause", "declared"} | _moments("heard")
         elif situation == "escalation.taken":
             sms_maybe = call_maybe = frozenset({"by"})
         elif situation == "escalation.reminder":
@@ -96,6 +100,8 @@ def _short() -> Iterator[tuple[str, Need]]:
         yield f"call.opening.{plan}", Need(always=_CALL)
         yield f"call.menu.{plan}", Need()
     yield "call.menu.invitation", Need()
+    for channel in ("sms", "call"):
+        yield f"{channel}.waits", Need()
     for cause in Cause:
         yield f"sms.cause.{cause}", Need()
         yield f"call.cause.{cause}", Need()
@@ -237,7 +243,7 @@ _BUNDLES = (
     "announcement.outage",
     "announcement.update",
     "announcement.recovery",
-    "escalation.changed",
+    *("escalation.changed", "escalation.handover"),
     *("escalation.taken", "escalation.lapsed", "escalation.reminder"),
     "escalation.release",
     *(

@@ -25,7 +25,7 @@ _LONGEST_MOMENT = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
 _SHORT, _NUMBER = "\ue000", "\ue001"
 
 #: Placeholders that are names of people.
-_PEOPLE = ("by", "declared")
+_PEOPLE = ("relieved", "by", "declared")
 
 _WHOSE_CHILD = re.compile(r"\s+(?:bin|binti|bt|a/l|a/p|anak)\s", re.IGNORECASE)
 
@@ -59,12 +59,13 @@ def compose(facts: Facts, language: Language, wording: Wording, *, response: str
     mail fails is said where there is room for it; a call always says it.
     """
     text_key, short = f"sms.{key(facts)}", facts.office.short
-    told = {**values.for_sms(facts, language), "response": response}
+    told = {**values.for_sms(facts, language), **values.waits(facts, wording, language, "sms"), "response": response}
     if not facts.declared_by and (why := values.cause(facts, wording, language, "sms")):
         text = wording.say(language, text_key, {**told, **why})
         if not lint(text, short):  # With room to spare: the code to answer by is worth more.
             return SmsContent(text=text)
-    return _sendable(text_key, short, language, wording, told=told, optional=("subject", "by", "declared", "response"))
+    optional = ("relieved", "waits", "subject", "by", "declared", "response")
+    return _sendable(text_key, short, language, wording, told=told, optional=optional)
 
 
 def answer(
@@ -89,8 +90,11 @@ def _sendable(
     """
     wrong: tuple[Problem, ...] = ()
     left = dict(told)
-    if septets(wording.say(language, text_key, left)) > COMFORTABLE:
-        left |= {name: call_name(left[name]) for name in _PEOPLE if left.get(name)}
+    for name in _PEOPLE:
+        if left.get(name) and septets(wording.say(language, text_key, left)) > COMFORTABLE:
+            left[name] = call_name(left[name])
+    if left.get("relieved") and septets(wording.say(language, text_key, left)) > COMFORTABLE:
+        left["relieved"] = ""
     for name in ("", *optional):
         for short in (left.get(name, "").partition(" (")[0], ""):
             left[name] = short
@@ -158,5 +162,6 @@ def _situations(office: Office, number: str) -> Iterator[Facts]:
             yield replace(longest, plan=plan, purpose=Purpose.UPDATE, matter=matter, was=Matter.BOTH)
     yield replace(longest, unsteady=True)
     yield from (replace(longest, matter=matter, by="-") for matter in Matter)
+    yield from (replace(longest, purpose=Purpose.UPDATE, matter=matter) for matter in Matter)
     for matter in set(Matter) - OF_TELLING:
         yield replace(longest, purpose=Purpose.RECOVERY, matter=matter, first_noticed_at=None)

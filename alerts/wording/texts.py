@@ -126,7 +126,7 @@ def _read(entry: Entry, need: Need) -> Iterator[Template]:
     for value in values:
         template = parse(value)
         _placeholders(template, need)
-        if entry.key.startswith(("sms.", "bundle.sms.")) and not entry.key.startswith("sms.cause."):
+        if entry.key.startswith(("sms.", "bundle.sms.")) and not entry.key.startswith(("sms.cause.", "sms.waits")):
             _sendable(template)
         yield template
 

@@ -15,6 +15,7 @@ Values = Mapping[str, str]
 def for_sms(facts: Facts, language: Language) -> Values:
     """Return the values for an SMS: moments as "24/11, 2.15 ptg"."""
     values = {"agency": facts.office.short, "number": facts.number, "subject": subject(facts, language)}
+    values |= {"by": facts.by, "relieved": facts.relieved}
     values |= {"by": facts.by, "declared": facts.declared_by}
     values |= {name: moment.stamp(at, language) for name, at in _moments(facts).items()}
     return _on_one_line(values)
@@ -61,6 +62,11 @@ def cause(facts: Facts, wording: Wording, language: Language, channel: str) -> V
     return {"cause": wording.say(language, f"{channel}.cause.{facts.cause}")} if facts.cause else {}
 
 
+def waits(facts: Facts, wording: Wording, language: Language, channel: str) -> Values:
+    """Return that an announcement waits for its release, as whoever comes on duty is told; nothing where none does."""
+    return {"waits": wording.say(language, f"{channel}.waits")} if facts.is_handover and facts.may_release else {}
+
+
 def _on_one_line(values: Mapping[str, str]) -> dict[str, str]:
     """Return *values* without line breaks: in a paragraph a line break starts an item of a list."""
     return {name: " ".join(value.split()) for name, value in values.items()}
@@ -72,6 +78,7 @@ def _names(facts: Facts, language: Language) -> dict[str, str]:
         "agency_name": facts.office.name,
         "subject": subject(facts, language),
         "by": facts.by,
+        "relieved": facts.relieved,
         "declared": facts.declared_by,
     }
 

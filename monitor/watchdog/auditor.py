@@ -156,7 +156,7 @@ class EscalationAuditor:
     async def _tell_noc(self, owed: Mapping[str, Trigger], still: AbstractSet[str], now: datetime) -> None:
         """Tell of what is *owed*, and that it is over of what was told and is not any more; nothing of *still*."""
         async with self._store.reading() as ledger:
-            open_keys = {key for key in await ledger.open_keys() if key.startswith((PREFIX, WAITING, DOUBT))}
+            open_keys = {key for key in await ledger.measured_keys() if key.startswith((PREFIX, WAITING, DOUBT))}
         for key, event in owed.items():
             if key not in open_keys:
                 await self._alerting.submit(event)

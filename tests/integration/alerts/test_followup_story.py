@@ -7,19 +7,21 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from alerts.brief import AnnouncementPlan, Brief
+from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
 from alerts.calendar import Calendar
 from alerts.channel import Channel
-from alerts.contact import Address, Recipient
+from alerts.contact import Address, Contact, Recipient
 from alerts.delivery import Notice
 from alerts.gateways.tray import Place
 from alerts.notice import Matter, Purpose
 from alerts.office_hours import OfficeHours
+from alerts.oncall import Rota
 from monitor.config.window import MALAYSIA
 from monitor.lab.faxservice.machine import Behaviour
 from tests.integration.alerts.test_escalation_story import BY_SMS, told_by
+from tests.integration.alerts.test_on_call_story import DAILY
 from tests.integration.alerts.town import MEI, Town
-from tests.unit.alerts.people import BRIEF, FAX, MINISTRY, MINUTE, SECOND, trigger
+from tests.unit.alerts.people import BRIEF, FAX, MINISTRY, MINUTE, RAVI, SECOND, trigger
 
 pytestmark = pytest.mark.story
 
@@ -332,3 +334,126 @@ async def test_after_a_silence_what_has_changed_is_told(town: Town) -> None:
     await town.siti.gets("PERUBAHAN")
     town.gets_fax("PERUBAHAN KEADAAN")
     town.gets_letter("PERUBAHAN KEADAAN")
+
+
+# -- the duty is handed over -----------------------------------------------------------------------------------------
+
+
+def duty(*steps: Step, rota: Rota = DAILY, fallback: Contact | None = None) -> Brief:
+    """Return a plan whose first step tells whoever is on call; nobody outside."""
+    first = Step(after=timedelta(0), rotas=(rota.name,), channels=(Channel.SMS,))
+    policy = EscalationPolicy(
+        steps=(first, *steps), rounds=1, rotas=(rota,), fallback=fallback, acknowledge_for=timedelta(days=7)
+    )
+    return replace(outside(), escalation=policy, announcement=AnnouncementPlan())
+
+
+async def in_the_night(town: Town, brief: Brief | None = None) -> None:
+    """Let Siti, who has the duty of the 24th, be told of an outage at two in the morning."""
+    town.clock.moment = at("2026-11-25 02:00")
+    await town.submit(trigger(brief=brief or duty(), at=town.clock.moment))
+    await town.siti.gets("AMARAN", "Balas 1A")
+
+
+async def test_whoever_comes_on_duty_hears_of_what_is_open_and_takes_it_on(either_town: Town) -> None:
+    town = either_town
+    await in_the_night(town)
+    await until(town, at("2026-11-25 08:00") - SECOND)
+    town.expect_nothing_more()
+    await until(town, at("2026-11-25 08:00"))
+    await town.ravi.gets(
+        "RM0 JCM ICT: SERAH TUGAS",
+        "MASIH GAGAL sejak 25/11, 1.59 pg",
+        "Belum disahkan",
+        "Balas 1A untuk sahkan",
+        "JCM-01",
+    )
+    assert "telah disahkan oleh Ravi Contoh" in await town.ravi.replies("1A")
+    await town.siti.gets("JCM-01 telah disahkan oleh Ravi Contoh")
+    # A day later it is still Ravi's, and Siti has the duty again.
+    await until(town, at("2026-11-26 08:00"))
+    await town.siti.gets("SERAH TUGAS", "Disahkan oleh Ravi Contoh 25/11, 8.00 pg")
+    await town.resolve()
+    await town.siti.gets("PULIH")
+    await town.ravi.gets("PULIH")
+    await until(town, at("2026-11-27 12:00"))
+
+
+async def test_a_restart_over_the_handover_tells_once_and_nobody_twice(either_town: Town) -> None:
+    town = either_town
+    await in_the_night(town)
+    town.clock.moment = at("2026-11-25 09:40")
+    town.restart()
+    await town.settle()
+    await town.ravi.gets("SERAH TUGAS")
+    for _ in range(3):
+        town.restart()
+        await town.later(HOUR)
+    town.expect_nothing_more()
+
+
+async def test_who_has_taken_it_on_and_comes_on_duty_is_told_nothing(town: Town) -> None:
+    await in_the_night(town, duty(Step(after=10 * MINUTE, contacts=(RAVI,), channels=(Channel.SMS,))))
+    await town.later(10 * MINUTE)
+    await town.ravi.gets("AMARAN", "Balas 1A")
+    await town.ravi.replies("1A")
+    await town.siti.gets("JCM-01 telah disahkan oleh Ravi Contoh")
+    await until(town, at("2026-11-25 12:00"))
+
+
+async def test_whoever_stands_in_hears_of_it_and_whoever_comes_back_does(town: Town) -> None:
+    mei = replace(RAVI, key="mei", name="Mei Contoh", addresses=(Address(channel=Channel.SMS, number=MEI),))
+    async with town.store_itself.transaction() as ledger:
+        begins, ends = at("2026-11-25 04:00"), at("2026-11-25 06:00")
+        await ledger.duty.add(
+            rota=DAILY.name, contact=mei, begins=begins, ends=ends, by="Pegawai Contoh", now=town.clock.now()
+        )
+    await in_the_night(town)
+    await until(town, at("2026-11-25 04:00"))
+    await town.mei.gets("SERAH TUGAS", "Balas 1A")
+    assert "telah disahkan oleh Mei Contoh" in await town.mei.replies("1A")
+    await town.siti.gets("JCM-01 telah disahkan oleh Mei Contoh")
+    await until(town, at("2026-11-25 06:00"))
+    await town.siti.gets("SERAH TUGAS", "Disahkan oleh Mei Contoh")
+    await until(town, at("2026-11-25 08:00"))
+    await town.ravi.gets("SERAH TUGAS", "Disahkan oleh Mei Contoh")
+
+
+async def test_whoever_came_on_duty_hears_who_takes_it_on_and_that_it_is_over(town: Town) -> None:
+    await in_the_night(town)
+    await until(town, at("2026-11-25 08:00"))
+    await town.ravi.gets("SERAH TUGAS")
+    await town.siti.replies("1A")
+    await town.ravi.gets("JCM-01 telah disahkan oleh Siti Contoh")
+    await town.resolve()
+    await town.siti.gets("PULIH")
+    await town.ravi.gets("PULIH")
+
+
+async def test_a_silence_keeps_the_handover_quiet_and_its_end_tells_of_it(town: Town) -> None:
+    await in_the_night(town)
+    async with town.store_itself.transaction() as ledger:
+        begins = town.clock.now()
+        await ledger.add_silence("JCM", begins, at("2026-11-25 10:00"), why="vendor bekerja", by="Siti Contoh")
+    await until(town, at("2026-11-25 09:00"))
+    town.expect_nothing_more()
+    await until(town, at("2026-11-25 10:00"))
+    await town.ravi.gets("SERAH TUGAS")
+
+
+async def test_of_many_incidents_whoever_comes_on_duty_hears_by_two_sms(town: Town) -> None:
+    town.clock.moment = at("2026-11-25 02:00")
+    for agency in ("JCM", "MDC", "UCM"):
+        brief = replace(duty(), agency=agency, office=replace(REFERRED, short=agency, name=f"Agensi {agency}"))
+        await town.submit(trigger(brief=brief, at=town.clock.now()))
+    await town.siti.gets("JCM")
+    await town.advance(2 * MINUTE)
+    await town.siti.gets("2 agensi")
+    await until(town, at("2026-11-25 08:00"))
+    await town.ravi.gets("SERAH TUGAS", "JCM-01")
+    await town.advance(2 * MINUTE)
+    await town.ravi.gets("SERAH TUGAS. 2 insiden MASIH TERBUKA: MDC, UCM", "Balas 2A")
+    assert "MDC-01 (+1) telah disahkan" in await town.ravi.replies("2A")
+    await town.siti.gets("MDC-01 telah disahkan")
+    await town.advance(2 * MINUTE)
+    await town.siti.gets("UCM-01 telah disahkan")

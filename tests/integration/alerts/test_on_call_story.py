@@ -74,7 +74,9 @@ async def test_whoever_takes_the_duty_over_is_told_by_the_steps_that_follow(
     await town.siti.gets("AMARAN")
     await town.advance(5 * MINUTE)
     person = town.siti if taker == SITI.name else town.ravi
-    await person.gets("Balas 1A untuk sahkan")
+    if person != town.siti:
+        await person.gets("SERAH TUGAS daripada Siti", "Balas 1A untuk sahkan")
+    await person.gets("AMARAN", "Balas 1A untuk sahkan")
 
     assert await person.replies("1A") == f"RM0 JCM: JCM-01 telah disahkan oleh {taker}. Terima kasih."
     if person != town.siti:
@@ -94,8 +96,11 @@ async def test_whoever_stands_in_for_two_hours_is_called_and_thanked_by_name(eit
     await town.mei.is_called("Your confirmation has been recorded", keys="1")
     assert (await town.incident()).acknowledged_by == "Mei Contoh"
     await town.advance(3 * HOUR)
+    # Siti has her duty back, and hears who has taken it on.
+    await town.siti.gets("SERAH TUGAS", "Disahkan oleh Mei Contoh")
     await town.resolve()
     await town.mei.is_called("working again")
+    await town.siti.gets("PULIH")
 
 
 async def test_when_nobody_is_on_call_the_fallback_is_called_at_once_and_it_is_seen(town: Town) -> None:

@@ -39,7 +39,7 @@ def situations(facts: Facts = OUTAGE) -> list[Facts]:
             for plan in Plan
             for purpose in Purpose
             for matter in Matter
-            if (plan is Plan.ESCALATION and purpose is not Purpose.UPDATE)
+            if plan is Plan.ESCALATION
             or (plan is Plan.ANNOUNCEMENT and matter in announced and purpose not in FOR_STAFF)
         ]
         + [

@@ -108,7 +108,7 @@ def test_whoever_has_no_pin_hears_where_to_release() -> None:
 @pytest.mark.parametrize("facts", situations(), ids=lambda f: f"{f.plan}-{f.purpose}-{f.matter}")
 def test_how_to_confirm_without_a_key_is_said_where_somebody_has_to(facts: Facts) -> None:
     script = compose(facts, MALAY, WORDING).scripts[0]
-    asked = facts.plan is Plan.ESCALATION and facts.purpose is Purpose.OUTAGE
+    asked = facts.plan is Plan.ESCALATION and (facts.purpose is Purpose.OUTAGE or facts.is_handover)
     assert ("Sila sahkan penerimaan di konsol Pantau" in script.unkeyed) is asked
 
 

@@ -153,10 +153,10 @@ def test_every_placeholder_a_text_may_use_has_a_value(plan: Plan) -> None:
     facts = replace(OUTAGE, plan=plan)
     given = {
         # Beside the facts: what a person answers by, and how many an announcement would go to.
-        "sms": set(for_sms(facts, Language.MALAY)) | {"response", "by", "cause"},
+        "sms": set(for_sms(facts, Language.MALAY)) | {"response", "by", "cause", "waits"},
         "call": set(for_call(facts, Language.MALAY))
-        | {"recipients", "counts", "updates", "count", "names", "more", "cause"},
-        "page": set(for_page(facts, Language.MALAY)) | {"cause"},
+        | {"recipients", "counts", "updates", "count", "names", "more", "cause", "waits"},
+        "page": set(for_page(facts, Language.MALAY)) | {"cause", "waits"},
         # tests/unit/alerts/wording/test_lifeline.py composes every one of them.
         "lifeline": {"whose", *for_sms(facts, Language.MALAY), *for_call(facts, Language.MALAY)},
     }
