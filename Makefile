@@ -63,9 +63,10 @@ fuzz: $(VENV)/.dev
 	-$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --target $(TARGET)
 
-# docs/texts.md: every text that people read, for a native reader to mark.
+# docs/texts.md: every text that people read, for a native reader to mark; docs/two-days.md: a long outage in their words.
 texts: $(VENV)/.dev
 	$(BIN)/python -m tests.texts
+	$(BIN)/python -m tests.two_days
 
 # service: what an installation needs; lab: and the demo; dev: and the tests. No address of an index gets into them.
 # fuzz: what `make fuzz` needs beside dev.

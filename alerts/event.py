@@ -64,6 +64,8 @@ class Acknowledge:
     incident_id: int
     at: datetime
     by: str
+    #: Whom they take it over from, now that they have the duty.
+    of: str | None = None
 
 
 #: Who releases an announcement that its plan lets out by itself.

@@ -2,7 +2,8 @@
 
 Whoever takes the duty over in the morning was told of nothing that began in the night: they get an SMS (or a call, where no
 SMS gets there) that says since when what fails, from whom they have the duty, who has taken it on or that nobody has, and
-whether an announcement waits. It changes nothing else: whoever has taken it on has it still, and steps tell whom they tell.
+whether an announcement waits. It changes nothing else: whoever has taken it on has it still, until whoever comes on duty
+says that they take it over, and steps tell whom they tell.
 """
 
 from __future__ import annotations

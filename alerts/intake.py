@@ -168,6 +168,10 @@ async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime
     if before.state is IncidentState.TRIGGERED:
         await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name))
         return AckResult.TAKEN
+    if part.facts.is_handover and before.acknowledged_by == part.facts.by != name:
+        # They have the duty now, and know who has it. What a third took on meanwhile is not theirs to take.
+        await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name, of=part.facts.by))
+        return AckResult.TAKEN
     # Told that another officer has it, they would go back to sleep.
     if before.acknowledged_by != name:
         await ledger.journal(_confirmed(notice, now, part))

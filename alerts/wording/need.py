@@ -87,7 +87,10 @@ def _short() -> Iterator[tuple[str, Need]]:
             sms_maybe, call_maybe = sms_maybe | _SMS_HAD, call_maybe | _CALL_HAD
         elif situation.startswith("escalation.handover."):
             more = frozenset({"by", "relieved", "waits"})
-            sms_maybe, call_maybe = sms_maybe | more | {"heard"}, call_maybe | more | {"cause", "declared"} | _moments("heard")
+            sms_maybe, call_maybe = (
+                sms_maybe | more | {"heard"},
+                call_maybe | more | {"cause", "declared"} | _moments("heard"),
+            )
         elif situation == "escalation.taken":
             sms_maybe = call_maybe = frozenset({"by"})
         elif situation == "escalation.reminder":

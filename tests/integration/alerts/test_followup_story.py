@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from alerts.event import Acknowledge, HandOn
 from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
 from alerts.calendar import Calendar
 from alerts.channel import Channel
@@ -377,6 +378,39 @@ async def test_whoever_comes_on_duty_hears_of_what_is_open_and_takes_it_on(eithe
     await town.siti.gets("PULIH")
     await town.ravi.gets("PULIH")
     await until(town, at("2026-11-27 12:00"))
+
+
+async def test_whoever_comes_on_duty_takes_it_over_from_whoever_had_it(either_town: Town) -> None:
+    town = either_town
+    await in_the_night(town)
+    await town.siti.replies("1A")
+    await until(town, at("2026-11-25 08:00"))
+    await town.ravi.gets("SERAH TUGAS", "Disahkan oleh Siti", "Balas 1A ambil alih")
+    assert "telah disahkan oleh Ravi Contoh" in await town.ravi.replies("1A")
+    await town.siti.gets("JCM-01 telah disahkan oleh Ravi Contoh")
+    # She answers an old SMS, and takes nothing back.
+    assert "telah disahkan lebih awal oleh Ravi Contoh" in await town.siti.replies("1A")
+    assert (await town.incident()).acknowledged_by == "Ravi Contoh"
+    await town.resolve()
+    await town.siti.gets("PULIH")
+    await town.ravi.gets("PULIH")
+
+
+async def test_what_a_third_took_on_meanwhile_is_not_taken_over(town: Town) -> None:
+    await in_the_night(town)
+    await town.siti.replies("1A")
+    await until(town, at("2026-11-25 08:00"))
+    await town.ravi.gets("SERAH TUGAS", "Disahkan oleh Siti")
+    await town.submit(HandOn(incident_id=1, at=town.clock.now(), by="Siti Contoh"))
+    await town.submit(Acknowledge(incident_id=1, at=town.clock.now(), by="Puan NOC Contoh"))
+    await town.settle()
+    while town.siti.waits:
+        await town.siti.gets()
+    while town.ravi.waits:
+        await town.ravi.gets()
+
+    assert "telah disahkan lebih awal oleh Puan NOC Contoh" in await town.ravi.replies("1A")
+    assert (await town.incident()).acknowledged_by == "Puan NOC Contoh"
 
 
 async def test_a_restart_over_the_handover_tells_once_and_nobody_twice(either_town: Town) -> None:

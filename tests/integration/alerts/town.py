@@ -28,6 +28,7 @@ from alerts.drill import Trainee
 from alerts.exchange import Exchange, Line
 from alerts.gateways.tray import Place
 from alerts.gateways.twilio_sms import Replies
+from alerts.move import DeliveryPolicy
 from alerts.notice import Office
 from alerts.office_hours import OfficeHours
 from alerts.paper import LetterStep
@@ -84,7 +85,7 @@ async def _never(by: str) -> NoReturn:
 class Town(Station):
     """A station whose gateways are those that ship."""
 
-    def __init__(self, database: Database, outside: Outside) -> None:
+    def __init__(self, database: Database, outside: Outside, policy: DeliveryPolicy | None = None) -> None:
         self.database = database
         self.outside = outside
         self.pins = PinBook()
@@ -94,7 +95,7 @@ class Town(Station):
         self.drill_hours: Window = NEVER
         self.clerks_hours = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
         self._made: list[Line] = []
-        super().__init__(database)
+        super().__init__(database, policy)
         self.store.trouble = StoreAway("disk full")
         self.carrier.now = self.clock.now
         for number in (SITI, RAVI, MEI, NOC):
@@ -128,6 +129,7 @@ class Town(Station):
             composer=composer,
             clock=self.clock,
             observer=self.metrics,
+            policy=self.policy,
             owner="utama" if self.database.is_shared else None,
         )
         self.desks = Desks(
@@ -307,6 +309,7 @@ async def town_at(
     *,
     reachable: bool = True,
     replies: Replies = Replies.WEBHOOK,
+    policy: DeliveryPolicy | None = None,
 ) -> AsyncIterator[Town]:
     """Open a town. *server*: instead of the embedded store. *reachable*: providers can call us back."""
     carrier, fax_service = Carrier(), FaxService()
@@ -317,7 +320,7 @@ async def town_at(
         Database.open(place / "state", server) as database,
     ):
         outside = Outside(carrier, carrier_url, fax_service, fax_url, place, replies)
-        town = Town(database, outside)
+        town = Town(database, outside, policy)
         door = callbacks(cast(Any, Door(lambda: town.front)))
         async with serve(door) as public:
             if reachable:

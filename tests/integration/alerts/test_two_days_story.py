@@ -1,0 +1,13 @@
+"""Two days without mail, over a weekend and a holiday: docs/two-days.md tells it from each person's side."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.two_days import DOCUMENT, document
+
+pytestmark = pytest.mark.story
+
+
+async def test_two_days_without_mail_are_told_as_the_page_says() -> None:
+    assert await document() == DOCUMENT.read_text(), "`make texts` writes the page anew: read what has changed"

@@ -1,0 +1,329 @@
+"""docs/two-days.md: one long outage, told from each person's side. `make texts` writes it, a test compares it.
+
+It is played in a town (`tests/integration/alerts/town.py`): the people of this page have telephones, a fax machine and a
+tray, the clock is advanced, and everything of ours is real. What stands on the page is what came to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.calendar import Calendar
+from alerts.channel import Channel
+from alerts.contact import Address, Contact, Recipient
+from alerts.event import Trigger
+from alerts.gateways.tray import Place
+from alerts.move import DeliveryPolicy
+from alerts.notice import Addressee, Language, Matter, Office
+from alerts.office_hours import OfficeHours
+from alerts.oncall import Layer, Rota
+from alerts.paper import LetterStep
+from alerts.pin import PinBook, hashed
+from monitor.config.window import MALAYSIA
+from monitor.lab.carrier.phone import Behaviour, Call
+from monitor.lab.faxservice.service import Fax
+from tests.integration.alerts.outside import text_of
+from tests.integration.alerts.test_escalation_story import auditor_of
+from tests.integration.alerts.town import NOC, Town, town_at
+
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs/two-days.md"
+
+MINUTE = timedelta(minutes=1)
+#: Clerks say what they post; that nobody has moved the file instead needs no look every minute for two days.
+_SELDOM = DeliveryPolicy(check_every={**DeliveryPolicy().check_every, Channel.LETTER: timedelta(hours=1)})
+PIN = "280146"
+CLERK = "Kerani Contoh"
+DOES = "does"
+#: What was said at such length is not written down twice.
+_LONG = 200
+#: A Sunday; the day after it is Hari Wilayah, a holiday in Putrajaya; then comes a Tuesday.
+SUNDAY = date(2027, 1, 31)
+BEGAN = datetime(2027, 1, 31, 12, 58, tzinfo=MALAYSIA)
+
+
+def _contact(key: str, name: str, number: str, language: Language = Language.MALAY) -> Contact:
+    addresses = (Address(channel=Channel.SMS, number=number), Address(channel=Channel.VOICE, number=number))
+    return Contact(key=key, name=name, language=language, addresses=addresses)
+
+
+SITI = _contact("siti", "Siti Contoh", "+60100000101")
+RAVI = _contact("ravi", "Ravi Contoh", "+60100000102")
+MEI = _contact("mei", "Mei Contoh", "+60100000103", Language.ENGLISH)
+OPERATIONS = _contact("noc", "Pegawai NOC", NOC)
+MINISTRY = Recipient(
+    key="kementerian",
+    language=Language.MALAY,
+    addressee=Addressee(title="Ketua Setiausaha", organisation="Kementerian Contoh", address=("62000 PUTRAJAYA",)),
+    addresses=(
+        Address(channel=Channel.FAX, number="+60300000201"),
+        Address(channel=Channel.LETTER, number="Kementerian Contoh"),
+    ),
+)
+DUTY = Rota(name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI, MEI), begins=SUNDAY, turn_days=1),))
+OFFICE = Office(
+    short="JCM",
+    name="Jabatan Contoh Malaysia",
+    domain="jabatan-contoh.gov.my",
+    address=("Aras 2, Blok B", "Jalan Contoh", "62000 PUTRAJAYA"),
+    telephone="03-0000 3000",
+    fax="03-0000 3001",
+    hours="8.00 pagi - 5.00 petang, Isnin - Jumaat",
+    hours_en="8.00 am - 5.00 pm, Monday - Friday",
+    reference="JCM.100-1/2/3",
+    contact_name="Puan Siti binti Contoh",
+    contact_post="Penolong Pengarah",
+)
+BRIEF = Brief(
+    agency="JCM",
+    office=OFFICE,
+    escalation=EscalationPolicy(
+        steps=(
+            Step(after=timedelta(), rotas=(DUTY.name,), channels=(Channel.SMS,)),
+            Step(after=5 * MINUTE, rotas=(DUTY.name,), channels=(Channel.VOICE,)),
+            Step(after=10 * MINUTE, contacts=(OPERATIONS,), channels=(Channel.VOICE,)),
+        ),
+        rounds=2,
+        acknowledge_for=timedelta(hours=4),
+        rotas=(DUTY,),
+    ),
+    announcement=AnnouncementPlan(recipients=(MINISTRY,), updates=OfficeHours(calendar=Calendar(), zone=MALAYSIA)),
+)
+
+WHO: Mapping[str, str] = {
+    SITI.name: "She has the duty on Sunday, until Monday at 8.00. She has a PIN.",
+    RAVI.name: "He has the duty on Monday, the holiday.",
+    MEI.name: "She has the duty on Tuesday. Her notices are in English.",
+    OPERATIONS.name: "The operations centre, which hears of it when nobody else is heard of.",
+    "Kementerian Contoh": "It is told by fax and by letter once a duty officer has released that.",
+    CLERK: "The clerk prints, signs and posts what lies in the tray, in office hours.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Something that came to somebody, or that somebody did."""
+
+    at: datetime
+    who: str
+    what: str
+    words: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Play:
+    """The two days, while they are played."""
+
+    town: Town
+    lines: list[Line] = field(default_factory=list)
+
+    async def until(self, day: int, clock: str) -> None:
+        """Let time pass until then; *day* is that of the month."""
+        hour, minute = map(int, clock.split("."))
+        month = 1 if day == SUNDAY.day else 2
+        at = datetime(2027, month, day, hour, minute, tzinfo=MALAYSIA)
+        await self.town.advance(at - self.town.clock.now())
+
+    def note(self, who: str, what: str, words: str) -> None:
+        self.lines.append(Line(at=self.town.clock.now(), who=who, what=what, words=words))
+
+    async def does(self, who: str, what: str, deed: Callable[[], Awaitable[object]]) -> None:
+        """Let somebody do something at a terminal or at a desk."""
+        self.note(who, DOES, what)
+        await deed()
+        await self.town.settle()
+
+    async def remarks(self, who: Contact, text: str) -> None:
+        """Let somebody of the staff say what is being done."""
+        await self.does(
+            who.name, f"`pantau remark JCM-01 '{text}'`", partial(self.town.front.remark, "JCM-01", who.name, text)
+        )
+
+
+async def play(town: Town) -> Sequence[Line]:
+    """Play it, and return what came to everybody, in its order."""
+    town.clock.moment = BEGAN + 2 * MINUTE
+    town.pins = PinBook({("JCM", "siti"): hashed(PIN), ("JCM", "mei"): hashed(PIN)})
+    town.go_round(10 * MINUTE, auditor_of(town).look)
+    it = Play(town=town)
+    town.fax_service.on_taken = lambda fax: it.note("Kementerian Contoh", "fax", _fax(fax))
+    siti, ravi, mei, noc = (town.person(each.addresses[0].number) for each in (SITI, RAVI, MEI, OPERATIONS))
+
+    await town.submit(Trigger(dedup_key="JCM", at=town.clock.now(), matter=Matter.BOTH, began_at=BEGAN, brief=BRIEF))
+    # She sees the SMS and answers it; half an hour after it began she is called about the announcement.
+    await it.until(31, "13.03")
+    await siti.replies("1A")
+    siti.presses("5", f"{PIN}#", "1")
+    await it.until(31, "16.40")
+    await it.remarks(SITI, "cakera pelayan mel diganti")
+    await it.until(31, "20.35")
+    await siti.replies("1A")
+    # Who sleeps answers no SMS. Nobody has it then, and she is called; four hours later the operations centre is.
+    siti.presses("1")
+    noc.presses("1")
+    await it.until(1, "8.10")
+    await ravi.replies("1A")
+    await it.until(1, "11.55")
+    await it.remarks(RAVI, "menunggu alat ganti")
+    await it.until(1, "15.50")
+    await ravi.replies("1A")
+    await it.until(1, "18.40")
+    await town.submit(
+        Trigger(
+            dedup_key="JCM",
+            at=town.clock.now(),
+            matter=Matter.RECEIVING,
+            began_at=BEGAN,
+            brief=BRIEF,
+            less_since=town.clock.now() - 10 * MINUTE,
+        )
+    )
+    await it.until(1, "19.30")
+    await ravi.replies("1A")
+    # He has put his telephone away.
+    ravi.behaves(Behaviour.NO_ANSWER)
+    noc.presses("1")
+    await it.until(2, "3.40")
+    await noc.replies("1A")
+    await it.until(2, "7.36")
+    await noc.replies("1A")
+    await it.until(2, "8.10")
+    await mei.replies("1A")
+    await it.until(2, "9.15")
+    for step in (LetterStep.PRINTED, LetterStep.POSTED):
+        for letter in await town.letters.letters():
+            if letter.step not in (LetterStep.POSTED, LetterStep.TAKEN_BACK, step):
+                await it.does(CLERK, f"says that it is {step}", partial(town.handles, letter.id, step, CLERK))
+    await it.until(2, "11.20")
+    await town.resolve()
+    await it.until(2, "11.30")
+    lines = [*it.lines, *_telephoned(town), *await _laid(town)]
+    _all_of_it_is_on_the_page(town)
+    return sorted(lines, key=lambda line: line.at)
+
+
+def _telephoned(town: Town) -> Iterator[Line]:
+    """Yield what went over the telephone, both ways."""
+    names = {each.addresses[0].number: each.name for each in (SITI, RAVI, MEI, OPERATIONS)}
+    for sms in town.carrier.received:
+        yield Line(at=sms.created_at, who=names[sms.sender], what="answers by SMS", words=sms.body)
+    for sms in town.carrier.messages:
+        yield Line(at=sms.created_at, who=names[sms.to], what="SMS", words=sms.body)
+    for call in town.carrier.calls:
+        yield Line(at=call.created_at, who=names[call.to], what=_of(call), words=_heard(call))
+
+
+def _of(call: Call) -> str:
+    if not call.spoken:
+        return "call that nobody takes"
+    # What was typed at the menu that asks for it is the PIN.
+    keys = call.keys.replace(PIN, " PIN ")
+    return f"call; presses {keys}" if keys else "call; presses nothing"
+
+
+def _heard(call: Call) -> str:
+    """Return what was said, each sentence where it was said first: a menu that nobody answers is repeated."""
+    return " ".join(dict.fromkeys(line.text for line in call.spoken))
+
+
+async def _laid(town: Town) -> Sequence[Line]:
+    """Return the letters that were laid into the tray."""
+    pages = {path.name: path for place in Place for path in town.outside.letters(place)}
+    return [
+        Line(
+            at=attempt.started_at,
+            who=CLERK,
+            what=f"a letter in the tray, to {MINISTRY.addressee.organisation}",
+            words=text_of(path.read_bytes()),
+        )
+        for notice in await town.notices()
+        if notice.channel is Channel.LETTER
+        for delivery in notice.deliveries
+        for attempt in delivery.attempts
+        for name, path in pages.items()
+        if f"_{attempt.reference}_" in name
+    ]
+
+
+def _all_of_it_is_on_the_page(town: Town) -> None:
+    for sms in town.carrier.messages:
+        sms.expected = True
+    for call in town.carrier.calls:
+        call.expected = True
+    for number in town.fax_service.machines:
+        for _ in town.fax_service.machines[number].received:
+            town.gets_fax(number=number)
+    for place in Place:
+        for _ in town.outside.letters(place):
+            town.gets_letter(place=place)
+
+
+# -- the page --------------------------------------------------------------------------------------------------------
+
+_HEAD = """\
+# Two days without mail, as those who were told of it lived them
+
+`make texts` writes this page: it plays the outage with telephones, a fax machine, a tray and a clock that is advanced,
+and writes down what came to everybody, in which words. A test plays it again and compares.
+
+Jabatan Contoh Malaysia, in Putrajaya, loses its mail on Sunday, 31 January 2027, at 12.58 in the afternoon. Monday is
+Hari Wilayah, a holiday. On Monday evening it can be sent again,
+and on Tuesday at 11.20 it works. Three officers have the duty in turn, a day each, handed
+over at 8.00. An acknowledgement stands for four hours (`acknowledge_for`). All times are Malaysian.
+"""
+
+
+def page(lines: Sequence[Line]) -> str:
+    """Return the page."""
+    return "\n".join([_HEAD, *(part for who, about in WHO.items() for part in _of_one(who, about, lines))])
+
+
+def _of_one(who: str, about: str, lines: Sequence[Line]) -> Iterator[str]:
+    yield f"## {who}\n\n{about}\n"
+    yield "| when | what | words |\n| --- | --- | --- |"
+    own = [line for line in lines if line.who == who]
+    said: dict[str, str] = {}
+    for line in own:
+        at = line.at.astimezone(MALAYSIA)
+        when = f"{at:%a} {at.hour}.{at:%M}"
+        words = f"as on {said[line.words]}" if line.words in said and len(line.words) > _LONG else line.words
+        said.setdefault(line.words, when)
+        yield f"| {when} | {line.what} | {_in_a_cell(words)} |"
+    counts = Counter(line.what.partition(";")[0] for line in own if line.what != DOES)
+    yield "\nIn all: " + ", ".join(f"{count} {what}" for what, count in counts.items()) + ".\n"
+
+
+def _in_a_cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*")
+
+
+async def document() -> str:
+    """Play it and return the page."""
+    with tempfile.TemporaryDirectory() as directory:
+        async with town_at(Path(directory), policy=_SELDOM) as town:
+            return page(await play(town))
+
+
+def main() -> None:
+    """Write the page."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    DOCUMENT.write_text(asyncio.run(document()))
+
+
+def _fax(fax: Fax) -> str:
+    return text_of(fax.pdf)
+
+
+if __name__ == "__main__":
+    main()
