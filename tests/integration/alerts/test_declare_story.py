@@ -114,6 +114,10 @@ async def test_what_is_declared_and_then_seen_by_probes_is_one_incident_that_bot
     else:
         assert await closed(town) is IncidentState.TRIGGERED
     await town.advance(10 * MINUTE)
+    if last == "person":
+        await town.ravi.gets("PERUBAHAN. E-mel keluar kini berfungsi. E-mel masuk GAGAL.")
+    else:
+        await town.siti.gets("PERUBAHAN", "kini GAGAL kedua-duanya")
     town.expect_nothing_more()
     if last == "person":
         assert await closed(town) is IncidentState.RESOLVED
