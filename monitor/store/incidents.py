@@ -62,9 +62,9 @@ class SqlIncidents(InTransaction):
         return None if row is None else to_incident(row)
 
     async def open_incidents(self) -> Sequence[Incident]:
-        """Return all that are open."""
-        query = select(incident).where(incident.c.resolved_at.is_(None))
-        return by_id(map(to_incident, await self._connection.execute(query)))
+        """Return all that are open, oldest first."""
+        query = select(incident.c.id).where(incident.c.resolved_at.is_(None))
+        return by_id((await self.incidents((await self._connection.execute(query)).scalars().all())).values())
 
     async def measured_keys(self) -> Collection[str]:
         """Return the dedup keys of all that are open and were measured to be: not by a person's word alone."""
