@@ -94,6 +94,8 @@ def announce(
         return Nobody()
     if incident.released_at is not None:
         return Announce(tuple(_draft(incident, r, a, now) for r in plan.recipients for a in r.addresses))
+    if incident.present not in OUTAGES:
+        return Nobody()  # It is only slow by now.
     if not plan.automatic:
         return _offer(incident, notices, now, overrides)
     lasted = incident.since + plan.offered_after

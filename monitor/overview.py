@@ -139,7 +139,7 @@ def view_incident(incident: Incident) -> IncidentView:
         number=incident.number,
         agency=incident.brief.agency,
         subject=incident.brief.subject or incident.brief.office.name,
-        matter=incident.matter,
+        matter=incident.present if incident.is_open else incident.matter,
         state=incident.state,
         measured=incident.measured,
         declared_at=incident.declared.at if incident.declared else None,

@@ -25,7 +25,7 @@ from alerts.calendar import Calendar
 from alerts.delivery import AttemptState, Notice, NoticeState
 from alerts.escalation import StartStep, escalate
 from alerts.event import Acknowledge, Release
-from alerts.incident import Incident, IncidentState, Position, apply
+from alerts.incident import Incident, IncidentState, Position, apply, release_is_offered
 from alerts.notice import Matter, Purpose
 from alerts.office_hours import OfficeHours
 from tests.unit.alerts.people import (
@@ -65,6 +65,15 @@ def test_an_agency_that_opted_in_is_released_at_the_same_time() -> None:
 
     assert announce(automatic, (), T0 + 29 * MINUTE) == NotBefore(T0 + 30 * MINUTE)
     assert announce(automatic, told(AUTOMATIC), T0 + 30 * MINUTE) == ReleaseNow()
+
+
+def test_what_is_only_slow_by_now_is_released_neither_by_itself_nor_on_an_offer() -> None:
+    for brief in (BRIEF, AUTOMATIC):
+        slow = replace(incident(brief=brief), present=Matter.DEGRADED)
+        assert announce(slow, told(brief), T0 + 99 * MINUTE) == Nobody()
+        assert not release_is_offered(slow, T0 + 99 * MINUTE)
+    less = replace(incident(), present=Matter.SENDING)
+    assert release_is_offered(less, T0 + 99 * MINUTE)
 
 
 def test_once_released_each_recipient_is_told_on_each_of_their_channels() -> None:
