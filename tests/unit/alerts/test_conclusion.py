@@ -13,7 +13,7 @@ from alerts.channel import Channel
 from alerts.conclusion import NEWS_FOR, Cancel, Conclusion, GiveUp, TakeBack, Tell, conclude, contact_of
 from alerts.delivery import SETTLED, AttemptState, Draft, Notice, NoticeState
 from alerts.escalation import StartStep, escalate
-from alerts.event import Acknowledge, Release, Resolve, Trigger
+from alerts.event import Acknowledge, Correct, Release, Resolve, Trigger
 from alerts.gateway import ErrorClass
 from alerts.incident import Incident, IncidentState, Position, apply
 from alerts.notice import Matter, Plan, Purpose
@@ -347,3 +347,25 @@ def test_that_somebody_has_it_is_not_told_once_nobody_has_or_it_is_over() -> Non
     waiting = written(draft, 9)
     assert concluded(taken("NOC"), waiting) == []
     assert concluded(apply(taken("NOC"), RESOLVE), waiting) == [Cancel(waiting)]
+
+
+@pytest.mark.parametrize(
+    ("state", "recovery", "correction"),
+    [
+        (AttemptState.DELIVERED, (3, 2, NOW - MINUTE), (3, 1, T0)),
+        # It is not known to have arrived: the first is what they have at hand.
+        (AttemptState.FAILED, (3, 1, T0), (3, 1, T0)),
+    ],
+)
+def test_a_recovery_cites_the_last_page_that_arrived_and_a_correction_the_first(
+    state: AttemptState, recovery: tuple[int, int, datetime], correction: tuple[int, int, datetime]
+) -> None:
+    first = notice(PAGES[Channel.FAX], AttemptState.DELIVERED, NoticeState.DELIVERED)
+    followed = replace(PAGES[Channel.FAX], purpose=Purpose.UPDATE, key="update")
+    facts = replace(followed.facts, purpose=Purpose.UPDATE, noticed_at=NOW - MINUTE, enclosure=2)
+    shown = NoticeState.DELIVERED if state is AttemptState.DELIVERED else NoticeState.FAILED
+    second = notice(replace(followed, facts=facts), state, shown, number=2)
+    corrected = apply(RELEASED, Correct(incident_id=1, at=NOW, by="Siti Contoh", why="silap"))
+    for over, expected in ((OVER, recovery), (corrected, correction)):
+        (draft,) = recoveries(concluded(over, first, second))
+        assert (draft.facts.enclosure, draft.facts.cited, draft.facts.first_noticed_at) == expected

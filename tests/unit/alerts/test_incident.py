@@ -191,6 +191,8 @@ def test_a_lesser_trouble_rings_nobody_and_is_what_is_told_from_then_on(matter: 
     assert after == replace(outage, present=matter, measured=matter, present_since=later)
     assert after.to_be_told is told
     assert apply(after, trigger(matter, later + MINUTE)) is after
+    since = replace(trigger(matter, later), less_since=later - 8 * MINUTE)
+    assert apply(outage, since).present_since == later - 8 * MINUTE
     again = apply(after, trigger(Matter.BOTH, later + MINUTE))
     assert again == replace(outage, present_since=later + MINUTE)
 
