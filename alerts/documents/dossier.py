@@ -13,12 +13,12 @@ from datetime import datetime
 from typing import TypeVar
 
 from alerts.audit import Head, Sealed
-from alerts.channel import Channel
+from alerts.channel import ON_PAPER, Channel
 from alerts.delivery import Attempt, AttemptState, Delivery, Notice
 from alerts.documents import phrase
 from alerts.documents.phrase import stamp
 from alerts.documents.printable import Json
-from alerts.documents.sender import letterhead
+from alerts.documents.sender import enclosure, letterhead, present
 from alerts.event import AUTOMATIC
 from alerts.gateway import NO_KEY
 from alerts.incident import Incident
@@ -206,7 +206,7 @@ def _told(dossier: Dossier) -> dict[str, Json]:
     rows = [
         _cells(
             stamp(attempt.started_at),
-            f"{name_of(notice, dossier.incident)}\n{phrase.PURPOSES[notice.purpose]}",
+            f"{name_of(notice, dossier.incident)}\n{_purpose(notice)}",
             f"{phrase.CHANNELS[delivery.address.channel]}\n{_address(delivery)}",
             attempt.gateway,
             _result(delivery, attempt),
@@ -227,6 +227,7 @@ def _told(dossier: Dossier) -> dict[str, Json]:
 
 def _story(dossier: Dossier) -> dict[str, Json]:
     names = {notice.person: name_of(notice, dossier.incident) for notice in dossier.notices}
+    notices = {notice.id: notice for notice in dossier.notices}
     told = [entry for entry in dossier.entries if not phrase.is_machinery(entry.event)]
     shown, left = _ends(told)
     steps = len(dossier.entries) - len(told)
@@ -247,7 +248,9 @@ def _story(dossier: Dossier) -> dict[str, Json]:
                 str(entry.number),
                 stamp(entry.at),
                 names.get(entry.actor, phrase.person(entry.actor)),
-                "\n".join(filter(None, (phrase.event(entry.event), _detail(entry, names)))),
+                "\n".join(
+                    filter(None, (phrase.event(entry.event), _page(entry, notices, names), _detail(entry, names)))
+                ),
             )
             for entry in shown
         ],
@@ -283,6 +286,20 @@ def name_of(notice: Notice, incident: Incident) -> str:
         return f"{notice.addressee.title}, {notice.addressee.organisation}"
     contact = incident.brief.escalation.contact(notice.person)
     return contact.name if contact else notice.person
+
+
+def _purpose(notice: Notice) -> str:
+    """Return why a notice went, and for a page of its own the end of its reference: that is how a file is searched."""
+    alone = notice.channel in ON_PAPER and len(notice.incident_ids) == 1
+    return " ".join(present(phrase.PURPOSES[notice.purpose], enclosure(notice.facts) if alone else ""))
+
+
+def _page(entry: Sealed, notices: Mapping[int, Notice], names: Mapping[str, str]) -> str:
+    """Return which letter somebody printed or posted, and to whom; of what people do to no page, nothing."""
+    notice = notices.get(entry.notice_id or 0)
+    if notice is None or notice.channel not in ON_PAPER:
+        return ""
+    return f"{_purpose(notice)}, {names[notice.person]}"
 
 
 def _detail(entry: Sealed, names: Mapping[str, str]) -> str:

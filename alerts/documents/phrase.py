@@ -146,8 +146,8 @@ LAPSES = {
 _OURS = frozenset({"engine", "auditor", "automatic"})
 _OVERDUE = {"overdue": "lewat", "overdue no more": "tidak lewat lagi"}
 BRAKES = {"contact": "had bagi seorang penerima", "gateway": "had bagi satu get laluan"}
-#: Details that are moments.
-_MOMENTS = frozenset({"since", "until"})
+#: Details that are moments, and what goes before them: a bare moment below an event could be anything.
+_MOMENTS = {"since": "sejak", "until": "hingga"}
 
 
 def event(text: str) -> str:
@@ -202,7 +202,7 @@ def detail(key: str, value: str) -> str:
         case "declared" if value in set(Matter):
             return MATTERS[Matter(value)]
         case _ if key in _MOMENTS and (at := _moment(value)) is not None:
-            return stamp(at)
+            return f"{_MOMENTS[key]} {stamp(at)}"
         case _:
             return value
 

@@ -42,6 +42,11 @@ def cited_reference(facts: Facts) -> str:
     return _enclosed(facts, facts.cited)
 
 
+def enclosure(facts: Facts) -> str:
+    """Return the end of a page's reference: "(JCM-07/2)"; "" where a clerk fills the reference in."""
+    return f"({reference(facts).rpartition('(')[2]}" if reference(facts) else ""
+
+
 def _enclosed(facts: Facts, enclosure: int) -> str:
     file = ENCLOSURE.sub("", facts.office.reference).strip()
     if not file:

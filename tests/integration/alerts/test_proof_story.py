@@ -166,7 +166,9 @@ async def test_the_dossier_of_a_short_outage_is_four_pages_at_most_and_all_of_it
     assert ENGLISH.findall(page) == []
     for said in ("sampai ke telefon", "dijawab, kekunci ditekan", "diterima oleh mesin faks", "telah dipos"):
         assert said in page
-    assert "Kerani Contoh Surat telah dipos" in page
+    # A letter by the reference that it bears, and a moment with what it is.
+    assert "Kerani Contoh Surat telah dipos gangguan (JCM-01/1), Ketua Setiausaha, Kementerian Contoh" in page
+    assert "Ravi Contoh Penerimaan disahkan hingga 24/11/2026 15:20:00" in page
     # What is not on paper is beside it.
     assert len(files["evidence.csv"].splitlines()) > 700
     events = [json.loads(line)["event"] for line in files["journal.jsonl"].splitlines()]
@@ -184,7 +186,7 @@ async def test_a_dossier_tells_the_whole_story_in_its_order_and_comes_with_the_d
         "SIAPA YANG DIMAKLUMKAN",
         "Siti Contoh gangguan SMS +60100000101",
         "Ravi Contoh gangguan Panggilan",
-        "Ketua Setiausaha, Kementerian Contoh gangguan Faks +60300000201",
+        "Ketua Setiausaha, Kementerian Contoh gangguan (JCM-01/1) Faks +60300000201",
         "KRONOLOGI",
         "Insiden dibuka",
         "Pemakluman kepada pihak luar dikeluarkan",

@@ -74,7 +74,8 @@ def test_details_that_are_words_of_ours_are_told_in_malay_and_others_as_they_are
     assert phrase.detail("channel", "voice") == "Panggilan"
     assert phrase.detail("purpose", "recovery") == "pemulihan"
     assert phrase.detail("brake", "contact") == "had bagi seorang penerima"
-    assert phrase.detail("until", "2026-11-24T06:15:09.5+00:00") == "24/11/2026 14:15:09"
+    assert phrase.detail("until", "2026-11-24T06:15:09.5+00:00") == "hingga 24/11/2026 14:15:09"
+    assert phrase.detail("since", "2026-11-24T06:15:09+00:00") == "sejak 24/11/2026 14:15:09"
     assert phrase.detail("until", "then") == "then"
     assert phrase.detail("gateway", "voice") == "voice"
 

@@ -372,3 +372,32 @@ def test_no_line_ends_inside_a_reference_or_a_form_of_address(long: int, tmp_pat
             for (word, _, top, *_), (following, _, next_top, *_) in pairwise(below):
                 if word == together[0] and following.startswith(together[1]):
                     assert abs(top - next_top) < 1, (word, following)
+
+
+@pytest.mark.parametrize(
+    "purpose", [Purpose.OUTAGE, Purpose.UPDATE, Purpose.RECOVERY, Purpose.CORRECTION, Purpose.DRILL]
+)
+@pytest.mark.parametrize(("facts", "addressee"), [(FACTS, MINISTRY), (LONG, LONG_ADDRESSEE)])
+def test_no_title_ends_a_line_inside_a_word(
+    facts: Facts, addressee: Addressee, purpose: Purpose, tmp_path: Path
+) -> None:
+    told = replace(facts, purpose=purpose, ended_at=facts.noticed_at if purpose is Purpose.RECOVERY else None)
+    pages = [letter(told, addressee, WORDING, language) for language in Language] + [fax(told, addressee, WORDING)]
+    for page in pages:
+        assert not any(word == "E-" for word, *_ in boxes(page, tmp_path))
+
+
+@pytest.mark.parametrize("file", ["JCM.100-1/9/1", "JCM.100-1/9/1 Jld. 2", "JCM.BTM.100-1/9/1 Jld. 12"])
+def test_a_file_reference_wraps_at_its_spaces_only(file: str, tmp_path: Path) -> None:
+    office = replace(OFFICE, reference=file)
+    for number, purpose in (("JCM-L3", Purpose.DRILL), ("JCM-107", Purpose.OUTAGE)):
+        facts = replace(FACTS, office=office, number=number, purpose=purpose)
+        said = {word for word, _, top, *_ in boxes(letter(facts, MINISTRY, WORDING), tmp_path) if 40 < top < 57}
+        assert {*file.split(), f"({number})" if purpose is Purpose.DRILL else f"({number}/1)"} <= said
+
+
+def test_a_line_of_an_address_does_not_end_between_presint_and_its_number(tmp_path: Path) -> None:
+    found = boxes(letter(LONG, LONG_ADDRESSEE, WORDING), tmp_path)
+    tops = [(top, next_top) for (word, _, top, *_), (_, _, next_top, *_) in pairwise(found) if word == "Presint"]
+    assert tops
+    assert all(abs(top - following) < 1 for top, following in tops)
