@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from alerts.event import Acknowledge, HandOn
 from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
 from alerts.calendar import Calendar
 from alerts.channel import Channel
 from alerts.contact import Address, Contact, Recipient
 from alerts.delivery import Notice
+from alerts.event import Acknowledge, HandOn
 from alerts.gateways.tray import Place
 from alerts.notice import Matter, Purpose
 from alerts.office_hours import OfficeHours
