@@ -167,16 +167,20 @@ async def test_two_engines_that_see_the_same_outage_tell_everybody_once(pair: Pa
 
 
 async def test_many_outages_at_once_are_shared_and_everybody_is_told_once(pair: Pair) -> None:
-    events = [trigger(brief=with_a_contact_of_its_own(f"A{number:02}", number)) for number in range(40)]
-    await asyncio.gather(*(pair.submit(event) for event in events))
-    await pair.settle()
+    for wave in range(5):
+        numbers = range(wave * 40, wave * 40 + 40)
+        events = [trigger(brief=with_a_contact_of_its_own(f"A{number:03}", number)) for number in numbers]
+        await asyncio.gather(*(pair.submit(event) for event in events))
+        await pair.settle()
 
-    assert sorted(order.address for order in pair.station.sms.orders) == [f"+6010001{n:04}" for n in range(40)]
-    told = [notice for number in range(1, 41) for notice in await pair.station.notices(number)]
-    assert [len(d.attempts) for notice in told for d in notice.deliveries] == [1] * 40
-    if pair.is_shared:
-        assert pair.first.watcher.entered, "each did a part"
-        assert pair.second.watcher.entered
+        so_far = numbers.stop
+        assert sorted(order.address for order in pair.station.sms.orders) == [f"+6010001{n:04}" for n in range(so_far)]
+        told = [notice for number in range(1, so_far + 1) for notice in await pair.station.notices(number)]
+        assert [len(d.attempts) for notice in told for d in notice.deliveries] == [1] * so_far
+        # Where the machine is busy one of them may be done before the other has looked.
+        if not pair.is_shared or (pair.first.watcher.entered and pair.second.watcher.entered):
+            return
+    raise AssertionError("one of them does everything")
 
 
 @pytest.mark.blind

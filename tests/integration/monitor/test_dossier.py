@@ -129,7 +129,7 @@ async def test_a_dossier_tells_who_was_told_by_which_channel_when_and_with_what_
         "Penerimaan disahkan : 24 November 2026 (Selasa), pukul 2.17 petang, oleh Siti Contoh",
         "SIAPA YANG DIMAKLUMKAN",
         "24/11/2026 14:15:00 Siti Contoh gangguan SMS +60100000101",
-        "Ketua Setiausaha, Kementerian Contoh gangguan Faks +60300000201",
+        "Ketua Setiausaha, Kementerian Contoh gangguan (JCM-01/1) Faks +60300000201",
         "tidak diterima oleh mesin faks",
         "KRONOLOGI",
         "Insiden dibuka",
