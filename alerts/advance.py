@@ -10,7 +10,7 @@ from enum import StrEnum
 from alerts.channel import Channel
 from alerts.delivery import NoticeState
 from alerts.errand import Errand
-from alerts.notice import Purpose
+from alerts.notice import Matter, Purpose
 
 
 class Brake(StrEnum):
@@ -45,6 +45,8 @@ class Advance:
     oldest_pending: datetime | None = None
     #: Open incidents by agency.
     open: Counter[str] = field(default_factory=Counter)
+    #: What a person has declared about it that nobody has said to be over.
+    declared: Matter | None = None
     #: Rotas that were to tell somebody and had nobody on call, by agency.
     deserted: Counter[str] = field(default_factory=Counter)
     #: Notices that were bundled into others.

@@ -6,11 +6,13 @@ Without it every change would mean a look at every incident that is open, and in
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
 
+from alerts.incident import joined
+from alerts.notice import Matter
 from alerts.urgency import RANK, Turn, Urgency
 
 #: This often the store is asked which incidents there are.
@@ -29,6 +31,10 @@ class Standing:
     oldest_pending: datetime | None = None
     #: Whose open incident it is; `None`: it is over.
     agency: str | None = None
+    #: What a person has declared about it that nobody has said to be over.
+    declared: Matter | None = None
+    #: Whether there was such a look.
+    was_seen: bool = True
 
 
 class Agenda:
@@ -101,7 +107,7 @@ class Agenda:
 
     def postpone(self, incident_id: int, until: datetime) -> None:
         """Note that an incident could not be looked at."""
-        self._seen[incident_id] = replace(self._seen.get(incident_id, Standing()), wake=until)
+        self._seen[incident_id] = replace(self._seen.get(incident_id, Standing(was_seen=False)), wake=until)
 
     @property
     def heard_of(self) -> Sequence[int]:
@@ -127,3 +133,17 @@ class Agenda:
     def open(self) -> Counter[str]:
         """How many incidents each agency has open."""
         return Counter(s.agency for s in self._seen.values() if s.agency is not None)
+
+    @property
+    def declared(self) -> Mapping[str, Matter]:
+        """What people have declared of each agency, where that stands."""
+        found: dict[str, Matter] = {}
+        for standing in self._seen.values():
+            if standing.agency is not None and standing.declared is not None:
+                found[standing.agency] = joined(standing.declared, found.get(standing.agency)) or standing.declared
+        return found
+
+    @property
+    def has_seen_all(self) -> bool:
+        """Whether each incident was looked at once; until then it is not known what is not open."""
+        return not self._fresh and all(s.was_seen for s in self._seen.values())

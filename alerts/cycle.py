@@ -114,6 +114,7 @@ class Cycle:
         )
         if incident.is_open:
             self.advance.open[incident.brief.agency] += 1
+            self.advance.declared = incident.standing
         elif all(self._owes_nothing(n) for n in notices):
             await self._ledger.put_to_rest(incident.id)
             self.advance.at_rest = True

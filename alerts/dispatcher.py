@@ -232,6 +232,7 @@ class Dispatcher:
         whole.wake, whole.oldest_pending, whole.open = self._agenda.wake, self._agenda.oldest_pending, self._agenda.open
         if not self._agenda.is_empty or self._exchange.in_turn():
             whole.wake_at(self._clock.now())  # More than are looked at in one cycle.
+        self._observer.outages_declared(self._agenda.declared, all_known=self._agenda.has_seen_all)
         self._observer.cycle_finished(self._clock.now(), whole.oldest_pending, whole.open)
         return whole
 
@@ -275,7 +276,10 @@ class Dispatcher:
         for (channel, brake), notices in advance.held.items():
             self._observer.notices_held(channel, brake, notices)
         standing = Standing(
-            wake=advance.wake, oldest_pending=advance.oldest_pending, agency=next(iter(advance.open), None)
+            wake=advance.wake,
+            oldest_pending=advance.oldest_pending,
+            agency=next(iter(advance.open), None),
+            declared=advance.declared,
         )
         self._agenda.note(incident_id, None if advance.at_rest else standing)
         self._agenda.stir(advance.stirred)

@@ -9,7 +9,7 @@ from typing import Protocol
 from alerts.advance import Brake
 from alerts.channel import Channel
 from alerts.delivery import NoticeState
-from alerts.notice import Purpose
+from alerts.notice import Matter, Purpose
 
 
 class Observer(Protocol):
@@ -35,6 +35,12 @@ class Observer(Protocol):
 
     def callback_refused(self, gateway: str, reason: str) -> None:
         """Count a provider's callback that could not be trusted or understood."""
+
+    def outages_declared(self, declared: Mapping[str, Matter], *, all_known: bool) -> None:
+        """Note what people have declared of agencies that nobody has said to be over.
+
+        *all_known*: every open incident has been looked at since the start; else there may be more.
+        """
 
     def cycle_finished(self, now: datetime, oldest_pending: datetime | None, open_incidents: Mapping[str, int]) -> None:
         """Note that all that was due is done.

@@ -87,6 +87,8 @@ class _Past:
     #: Agencies whose incident is held open until they are steady.
     unsteady: AbstractSet[str] = frozenset()
     open_incidents: Mapping[str, Matter] = field(default_factory=dict)
+    #: What people have declared and nobody has said to be over, by agency.
+    declared: Mapping[str, Matter] = field(default_factory=dict)
     tokens: Mapping[str, Sent] = field(default_factory=dict)
 
     def tell(self, judge: Judge, routes: Iterable[WatchedRoute], agencies: Collection[str], now: datetime) -> None:
@@ -114,6 +116,8 @@ async def make_watch(configuration: Configuration, around: Surroundings) -> Watc
     specimens: dict[str, bytes] = {}
     agencies = (*registry.agencies, NO_AGENCY)
     assigned = _assigned(configuration, agencies, specimens)
+    # Before anybody can read them.
+    around.metrics.restore_declared(past.declared)
     announce(around.metrics, configuration, assigned, agencies)
     pipeline = Pipeline(
         judge=judge,
@@ -234,6 +238,7 @@ async def _past(routes: Collection[WatchedRoute], settings: Settings, around: Su
         falls=falls,
         unsteady={incident.dedup_key for incident in still if incident.unsteady},
         open_incidents={incident.dedup_key: incident.measured for incident in still if incident.measured},
+        declared={incident.brief.agency: incident.standing for incident in still if incident.standing},
         tokens=await history.tokens(now),
     )
 

@@ -32,7 +32,7 @@ def what_is_down(directions: Mapping[Direction, Health], internal: Iterable[Subj
 
 
 #: Which ways mail goes that a matter is about.
-_WAYS: Mapping[Matter, Collection[Direction]] = {
+WAYS: Mapping[Matter, Collection[Direction]] = {
     Matter.BOTH: (Direction.OUTBOUND, Direction.INBOUND),
     Matter.SENDING: (Direction.OUTBOUND,),
     Matter.RECEIVING: (Direction.INBOUND,),
@@ -46,9 +46,9 @@ def is_proven_less(matter: Matter, told: Matter, directions: Mapping[Direction, 
 
     A direction that is probed no more, or of which nothing is known now, has not been seen to work.
     """
-    if matter not in _WAYS or told not in _WAYS:
+    if matter not in WAYS or told not in WAYS:
         return False
-    gone = set(_WAYS[told]) - set(_WAYS[matter])
+    gone = set(WAYS[told]) - set(WAYS[matter])
     return bool(gone) and all(directions.get(way) in _WORKS for way in gone)
 
 

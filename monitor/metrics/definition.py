@@ -79,6 +79,8 @@ class Definitions:
         self.mail_degraded = many(
             "gauge", "mail_degraded", "Whether mail flows, but slow, to junk, or with errors.", "direction"
         )
+        meaning = "Whether a person has declared that mail is down, and nobody that it is over; whatever is measured."
+        self.declared = many("gauge", "outage_declared", meaning, "direction")
         meaning = "Whether the last conclusive run was delivered: whole, to the inbox."
         self.success = many("gauge", "probe_success", meaning, "route", "direction", "site")
         self.last_success = many("gauge", last("success"), "When a run was last delivered.", "route")

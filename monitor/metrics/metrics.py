@@ -17,8 +17,9 @@ from alerts.advance import Brake
 from alerts.audit import Head
 from alerts.channel import Channel
 from alerts.delivery import NoticeState
-from alerts.notice import Purpose
+from alerts.notice import Matter, Purpose
 from alerts.paper import WAITING, LetterStep
+from monitor.judging.matter import WAYS
 from monitor.metrics.checks import CheckSeries
 from monitor.metrics.definition import (
     AGENCY_DIRECTIONS,
@@ -62,6 +63,10 @@ class Metrics:
         self._failed: dict[tuple[str, str], int] = {}
         #: By agency.
         self._open: dict[str, int] = {}
+        #: By agency, those that are not watched too: one may come back while its outage stands.
+        self._declared: Mapping[str, Matter] = {}
+        #: What was so at the start, as long as the engine has not looked for itself.
+        self._declared_before: Mapping[str, Matter] = {}
         self._all = Definitions()
         self._checks = CheckSeries(self._all)
         self._duty = DutySeries(self._all)
@@ -89,6 +94,7 @@ class Metrics:
         # The mailboxes may be others now; those that stay tell again when they next sign in.
         self._all.token_expiry.drop(agency)
         self._show_open(agency, self._open.get(agency, 0))
+        self._show_declared(agency)
         self._duty.watch(agency)
         for direction in AGENCY_DIRECTIONS if agency != NO_AGENCY else ("control",):
             self._count_failures(agency, direction, 0)
@@ -195,6 +201,29 @@ class Metrics:
         elif agency in self._routes:
             self._all.mail_up.put(agency, direction, [((agency, direction), up)])
             self._all.mail_degraded.put(agency, direction, [((agency, direction), up and degraded)])
+
+    def restore_declared(self, declared: Mapping[str, Matter]) -> None:
+        """Show what people had declared before the start: nobody may take it for over until the engine has looked."""
+        self._declared_before = declared
+        self.outages_declared({}, all_known=False)
+
+    def outages_declared(self, declared: Mapping[str, Matter], *, all_known: bool) -> None:
+        """Show what people have declared of agencies, in the directions that it is about; else nothing is shown.
+
+        *all_known*: every open incident has been looked at; else what was restored and is not among them stays.
+        """
+        unseen = {} if all_known else {a: said for a, said in self._declared_before.items() if a not in declared}
+        self._declared_before = unseen
+        before, self._declared = self._declared, {**unseen, **declared}
+        for agency in before.keys() | self._declared.keys():
+            if before.get(agency) is not self._declared.get(agency):
+                self._show_declared(agency)
+
+    def _show_declared(self, agency: str) -> None:
+        said = self._declared.get(agency)
+        self._all.declared.drop(agency)
+        if said is not None and agency in self._routes:
+            self._all.declared.put(agency, _WHOLE, [((agency, way), 1) for way in WAYS.get(said, ())])
 
     def maintenance(self, agency: str, *, active: bool) -> None:
         """Show whether an agency's mail may fail for a while, as planned."""

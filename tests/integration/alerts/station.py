@@ -33,7 +33,7 @@ from alerts.gateway import (
 )
 from alerts.incident import Incident
 from alerts.move import DeliveryPolicy
-from alerts.notice import Purpose
+from alerts.notice import Matter, Purpose
 from alerts.store import Ledger, Store, StoreAway
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
@@ -95,6 +95,9 @@ class Watcher:
         self.doubted[gateway] = doubted
 
     def callback_refused(self, gateway: str, reason: str) -> None:
+        pass
+
+    def outages_declared(self, declared: Mapping[str, Matter], *, all_known: bool) -> None:
         pass
 
     def cycle_finished(self, now: datetime, oldest_pending: datetime | None, open_incidents: Mapping[str, int]) -> None:

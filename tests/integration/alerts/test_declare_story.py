@@ -127,6 +127,32 @@ async def test_what_is_declared_and_then_seen_by_probes_is_one_incident_that_bot
     await town.ravi.gets("PULIH")
 
 
+async def test_a_declared_outage_is_in_the_metrics_until_a_person_ends_it_over_restarts(either_town: Town) -> None:
+    town = either_town
+
+    def shown() -> list[str]:
+        lines = town.metrics.render().decode().splitlines()
+        return [line.partition("{")[2] for line in lines if line.startswith("pantau_outage_declared{")]
+
+    await declared(town, ONLY_STAFF)
+    await town.siti.gets("JCM-01")
+    assert shown() == ['agency="JCM",direction="inbound"} 1']
+    await town.submit(trigger(Matter.BOTH, town.clock.now(), ONLY_STAFF))
+    await town.settle()
+    assert shown() == ['agency="JCM",direction="inbound"} 1'], "what the probes see is shown by what they see"
+    await probes_are_well(town)
+    town.restart()
+    await town.settle()
+    assert shown() == ['agency="JCM",direction="inbound"} 1']
+    await town.advance(SECOND)
+    await declared(town, ONLY_STAFF, Matter.SENDING)
+    assert shown() == ['agency="JCM",direction="outbound"} 1', 'agency="JCM",direction="inbound"} 1']
+
+    assert await closed(town) is IncidentState.RESOLVED
+    assert shown() == []
+    await town.siti.gets("PULIH")
+
+
 async def test_slowness_that_people_know_to_be_an_outage_is_told_anew(town: Town) -> None:
     await town.submit(trigger(Matter.DEGRADED, town.clock.now(), ONLY_STAFF))
     await town.siti.gets("E-mel lambat")

@@ -190,6 +190,8 @@ async def test_a_start_takes_what_people_have_declared_for_nothing_that_was_meas
     async with around.store.transaction() as ledger:
         opened = await ledger.add_incident(declare)
     watch = await make_watch(configuration, around)
+    # On the wall from the first scrape on.
+    assert Scrape(around.metrics).value("outage_declared", agency="JCONTOH", direction="inbound") == 1
     assert watch.pipeline._told == {}
     assert list(watch.judge._agencies["JCONTOH"]._flapping._falls) == []
 

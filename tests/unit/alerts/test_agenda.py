@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alerts.agenda import SWEEP, THOROUGH, Agenda, Standing
+from alerts.notice import Matter
 from alerts.urgency import RANK, Turn, Urgency
 from tests.unit.alerts.people import MINUTE, SECOND, T0
 
@@ -74,8 +75,36 @@ def test_all_are_looked_at_now_and_then_and_each_time_where_the_store_is_shared(
 
 def test_what_could_not_be_looked_at_keeps_what_was_known_of_it() -> None:
     agenda = seen(1)
-    agenda.note(1, Standing(agency="JCM"))
+    agenda.note(1, Standing(agency="JCM", declared=Matter.SENDING))
     agenda.postpone(1, T0 + MINUTE)
 
     assert agenda.open == {"JCM": 1}
+    assert agenda.declared == {"JCM": Matter.SENDING}
     assert agenda.following([], T0 + MINUTE, 1) == [1]
+
+
+def test_what_is_declared_of_an_agency_is_all_that_stands_in_its_incidents() -> None:
+    agenda = seen(1, 2, 3)
+    agenda.note(1, Standing(agency="JCM", declared=Matter.SENDING))
+    agenda.note(2, Standing(agency="JCM", declared=Matter.RECEIVING))
+    agenda.note(3, Standing(agency="MDC"))
+    assert agenda.declared == {"JCM": Matter.BOTH}
+
+    agenda.note(1, Standing(agency="JCM"))
+    agenda.note(2, None)
+    assert agenda.declared == {}
+
+
+def test_all_have_been_seen_only_when_each_has_been_looked_at_once() -> None:
+    agenda = Agenda()
+    agenda.swept([1, 2], T0, shared=False)
+    found = [agenda.has_seen_all]
+    agenda.following([], T0, 100)
+    agenda.note(1, Standing())
+    agenda.postpone(2, T0 + MINUTE)  # The store was away.
+    found.append(agenda.has_seen_all)
+    agenda.note(2, None)
+    found.append(agenda.has_seen_all)
+    agenda.stir([1])
+    found.append(agenda.has_seen_all)
+    assert found == [False, False, True, True]

@@ -109,6 +109,49 @@ def test_no_panel_shows_a_number_for_a_dead_pantau_after_seconds_minutes_or_hour
     assert not promtool.run(tmp_path, [promtool.story("death", series, asked)], recorded)
 
 
+@pytest.mark.blind
+def test_who_is_declared_down_counts_once_with_those_that_are_measured_and_silence_ends_nothing(
+    tmp_path: Path,
+) -> None:
+    """JCM is declared deaf from the third minute to the seventh, MDC always; the probes see MDC down, from another site."""
+    series = {
+        'pantau_build_info{instance="a"}': "1x11 stale",
+        'pantau_mail_up{agency="JCM",direction="inbound",instance="a"}': "1x11 stale",
+        'pantau_mail_up{agency="MDC",direction="inbound",instance="a"}': "1x11 stale",
+        'pantau_mail_up{agency="MDC",direction="inbound",instance="b"}': "0x8 1x2 stale",
+        'pantau_mail_degraded{agency="JCM",direction="inbound",instance="a"}': "1x11 stale",
+        'pantau_mail_degraded{agency="MDC",direction="inbound",instance="a"}': "0x11 stale",
+        'pantau_outage_declared{agency="JCM",direction="inbound",instance="a"}': "_x3 1x3 stale",
+        'pantau_outage_declared{agency="MDC",direction="inbound",instance="a"}': "1x8 stale",
+        'pantau_outage_declared{agency="MDC",direction="outbound",instance="a"}': "1x8 stale",
+    }
+    asked = {title(p): t["expr"] for p in PANELS for t in p["targets"]}
+    jcm, mdc = '{agency="JCM",direction="inbound"}', '{agency="MDC",direction="inbound"}'
+    half = '{agency="MDC",direction="outbound"}'
+    count, now, line = (
+        asked[name]
+        for name in (
+            "Agencies down · Agensi terganggu",
+            "Down now · Terganggu sekarang",
+            "Mail by agency and direction · E-mel mengikut agensi dan arah",
+        )
+    )
+    story = [
+        promtool.ask(count, "2m", [("{}", 1)]),
+        promtool.ask(now, "2m", [(mdc, 0), (half, -1)]),
+        promtool.ask(line, "2m", [(jcm, 1), (mdc, 0), (half, -1)]),
+        promtool.ask(count, "5m", [("{}", 2)]),
+        promtool.ask(now, "5m", [(jcm, -1), (mdc, 0), (half, -1)]),
+        promtool.ask(line, "5m", [(jcm, -1), (mdc, 0), (half, -1)]),
+        promtool.ask(count, "10m", [("{}", 0)]),
+        promtool.ask(now, "10m", [('{agency="nobody · tiada"}', 1)]),
+        # It is gone, and nobody says that they are well.
+        *(promtool.ask(expr, "13m", []) for expr in (count, now, line)),
+    ]
+    unused = {"record": "agency:unused", "expr": "pantau_build_info"}
+    assert not promtool.run(tmp_path, [promtool.story("declared", series, story)], unused)
+
+
 def test_every_metric_of_ours_that_tells_of_the_world_is_on_the_wall(known: set[str]) -> None:
     rules = yaml.safe_load((GRAFANA / "rules" / "pantau.rules.yml").read_text())
     recorded = [rule["expr"] for group in rules["groups"] for rule in group["rules"] if "record" in rule]

@@ -7,7 +7,7 @@ import pytest
 
 from alerts.channel import Channel
 from alerts.delivery import NoticeState
-from alerts.notice import Purpose
+from alerts.notice import Matter, Purpose
 from alerts.observer import Observer
 from monitor.metrics import AGENCY_DIRECTIONS, DIRECTIONS, NO_AGENCY, OWN_FAULTS, Metrics
 from probes.result import Arrival, Outcome
@@ -179,6 +179,53 @@ def test_incidents_are_counted_per_agency_and_ours_apart(metrics: Metrics) -> No
     then = Scrape(metrics)
     assert [scrape.value("incidents_open", agency=AGENCY) for scrape in (first, then)] == [2, 0]
     assert [scrape.value("incidents_open", agency=NO_AGENCY) for scrape in (first, then)] == [1, 1]
+
+
+def declared(metrics: Metrics) -> set[tuple[str, str]]:
+    """Return of which agencies an outage is shown as declared, and in which directions."""
+    scrape = Scrape(metrics)
+    found = {(labels["agency"], labels["direction"]) for labels in scrape.labels("outage_declared")}
+    assert all(scrape.value("outage_declared", agency=agency, direction=way) == 1 for agency, way in found)
+    return found
+
+
+def test_a_declared_outage_is_shown_in_the_directions_that_it_is_about_while_it_stands(metrics: Metrics) -> None:
+    assert declared(metrics) == set()
+    shown = []
+    for said in ({AGENCY: Matter.RECEIVING}, {AGENCY: Matter.BOTH}, {AGENCY: Matter.SENDING}, {}):
+        metrics.outages_declared(said, all_known=True)
+        shown.append({way for _, way in declared(metrics)})
+    assert shown == [{"inbound"}, {"inbound", "outbound"}, {"outbound"}, set()]
+    metrics.outages_declared({AGENCY: Matter.BOTH}, all_known=True)
+    assert Scrape(metrics).value("mail_up", agency=AGENCY, direction="inbound") is None, "that is what is measured"
+
+
+@pytest.mark.blind
+def test_an_outage_that_was_declared_before_the_start_is_shown_until_the_engine_has_looked(metrics: Metrics) -> None:
+    metrics.watch_agency("lkc", routes=["lkc/internal"])
+    metrics.restore_declared({AGENCY: Matter.SENDING, "lkc": Matter.RECEIVING})
+    both = {(AGENCY, "outbound"), ("lkc", "inbound")}
+    assert declared(metrics) == both
+    metrics.outages_declared({}, all_known=False)
+    assert declared(metrics) == both, "a cycle in which not all could be looked at"
+    metrics.outages_declared({AGENCY: Matter.SENDING}, all_known=False)
+    assert declared(metrics) == both
+    metrics.outages_declared({}, all_known=False)
+    assert declared(metrics) == {("lkc", "inbound")}, "what was seen and is over is not restored again"
+    metrics.outages_declared({}, all_known=True)
+    assert declared(metrics) == set()
+
+
+def test_a_declared_outage_is_shown_of_an_agency_that_is_watched_and_again_when_it_comes_back(metrics: Metrics) -> None:
+    metrics.outages_declared({"lkc": Matter.SENDING, AGENCY: Matter.SENDING}, all_known=True)
+    assert declared(metrics) == {(AGENCY, "outbound")}
+    metrics.watch_agency("lkc", routes=["lkc/internal"])
+    metrics.forget_agency(AGENCY)
+    assert declared(metrics) == {("lkc", "outbound")}
+    metrics.outages_declared({"lkc": Matter.SENDING, AGENCY: Matter.BOTH}, all_known=True)
+    assert declared(metrics) == {("lkc", "outbound")}
+    metrics.watch_agency(AGENCY, routes=[ROUTE])
+    assert declared(metrics) == {("lkc", "outbound"), (AGENCY, "outbound"), (AGENCY, "inbound")}
 
 
 def test_a_refused_reload_keeps_the_time_of_the_last_good_one(metrics: Metrics) -> None:
