@@ -46,6 +46,8 @@ NOT_PLAYED = (
     "pantau_contact_reached_timestamp_seconds > 0",
     "pantau_gateway_doubted",  # Nor has any gateway given so many receipts that it has a habit.
 )
+#: An agency whose outage only a person knows of.
+DECLARED = next(agency.code for agency in AGENCIES if agency is not JCM)
 #: What is there last, when everything else is long there.
 LAST_TOLD = "pantau_escalation_overdue_seconds"
 RECORDINGS = [rule["record"] for rule in RULE_LIST if "record" in rule]
@@ -67,13 +69,19 @@ async def metrics_target(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
         await play.until(
             lambda: tells_of(play.url, LAST_TOLD), "the drill is over, and the auditor has looked", within=90
         )
+        # Of another, whose probes are well.
+        declared = await play.control(
+            "/declarations", agency=DECLARED, matter="receiving", why="mel web tidak dapat dibuka", by="Siti Contoh"
+        )
+        assert declared.status_code == 200, declared.text
+        await play.until(lambda: tells_of(play.url, f'pantau_outage_declared{{agency="{DECLARED}"'), "it is shown")
         yield play.url
 
 
 async def tells_of(url: str, series: str) -> bool:
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         lines = (await client.get("/metrics")).text.splitlines()
-    return any(line.startswith(f"{series} ") for line in lines)
+    return any(line.startswith((f"{series} ", f"{series},")) for line in lines)
 
 
 def fully_equipped(settings: Path) -> None:
@@ -159,3 +167,15 @@ async def test_what_is_down_is_alerted_in_words_and_what_is_not_is_not(server: P
     assert firing
     for alert in alerts:
         assert not [text for text in alert["annotations"].values() if "no value" in text or "{{" in text]
+
+
+async def test_what_people_have_declared_counts_on_the_wall_and_is_alerted_where_no_probe_sees_it(
+    server: Prometheus,
+) -> None:
+    asked = {panel["title"]: target["expr"] for panel in WALL["panels"] for target in panel.get("targets", ())}
+    [count] = await server.query(asked["Agencies down · Agensi terganggu"])
+    assert count["value"][1] == "2"
+    listed = await server.query(asked["Down now · Terganggu sekarang"])
+    assert {(s["metric"]["agency"], s["value"][1]) for s in listed} == {(JCM.code, "0"), (DECLARED, "-1")}
+    found = await server.query('ALERTS{alertname="PantauMailDeclaredDown"}')
+    assert [(s["metric"]["agency"], s["metric"]["direction"]) for s in found] == [(DECLARED, "inbound")]
