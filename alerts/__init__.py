@@ -1,4 +1,4 @@
 """From an event to a person: incidents, escalation, announcement, notices and their delivery.
 
-Knows nothing of mail probes. What opens an incident is an `alerts.event.Event`, whoever sends it.
+Knows nothing of mail probes. What opens an incident is an `alerts.model.event.Event`, whoever sends it.
 """

@@ -15,17 +15,17 @@ from secrets import token_hex
 
 import structlog
 
-from alerts.brief import Brief
-from alerts.clock import Clock, SystemClock
-from alerts.composer import WordingComposer
-from alerts.delivery import Notice
-from alerts.desk import Desks
-from alerts.dispatcher import Dispatcher
 from alerts.documents.crest import BadCrest, Crest
-from alerts.exchange import Exchange
-from alerts.notice import Office
-from alerts.poller import Poller
-from alerts.store import StoreAway
+from alerts.engine.composer import WordingComposer
+from alerts.engine.dispatcher import Dispatcher
+from alerts.engine.exchange import Exchange
+from alerts.inbound.desk import Desks
+from alerts.inbound.poller import Poller
+from alerts.model.brief import Brief
+from alerts.model.delivery import Notice
+from alerts.model.notice import Office
+from alerts.record.clock import Clock, SystemClock
+from alerts.record.store import StoreAway
 from monitor.config.crest import load_crest
 from monitor.config.loading import Configuration
 from monitor.config.memory import Memory

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from alerts.brief import Brief
-from alerts.incident import OUTAGES
-from alerts.notice import Cause, Matter
+from alerts.model.brief import Brief
+from alerts.model.incident import OUTAGES
+from alerts.model.notice import Cause, Matter
 from monitor.judging.attribution import Blame
 from monitor.judging.judge import Suspect
 from monitor.probing.route import Direction

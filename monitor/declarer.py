@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from alerts.brief import Brief
-from alerts.clock import Clock
-from alerts.dispatcher import Dispatcher
-from alerts.event import Close, Declare
-from alerts.incident import Incident
-from alerts.notice import Matter
-from alerts.silence import Hush, Silence
+from alerts.decide.silence import Hush, Silence
+from alerts.engine.dispatcher import Dispatcher
+from alerts.model.brief import Brief
+from alerts.model.event import Close, Declare
+from alerts.model.incident import Incident
+from alerts.model.notice import Matter
+from alerts.record.clock import Clock
 from monitor.config.form import nearest
 from monitor.duty import Unacceptable, read_moment
 from monitor.store.ledger import SqlStore

@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from alerts.clock import Clock
-from alerts.contact import Address, Contact
-from alerts.oncall import OUTLOOK, Gap, Override, Rota, gaps, next_handover, on_call
-from alerts.store import Entry
-from alerts.wallclock import first_showing, last_showing
+from alerts.hours.wallclock import first_showing, last_showing
+from alerts.model.contact import Address, Contact
+from alerts.model.oncall import OUTLOOK, Gap, Override, Rota, gaps, next_handover, on_call
+from alerts.record.clock import Clock
+from alerts.record.store import Entry
 from monitor.config.loading import Configuration
 from monitor.derived import Derived
 from monitor.keeping import keep_doing

@@ -6,15 +6,15 @@ import hmac
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 
-from alerts.clock import Clock
-from alerts.composer import Composer
-from alerts.desk import Desks
-from alerts.dispatcher import Dispatcher
-from alerts.event import Acknowledge, Correct, HandOn, Release, Remark
-from alerts.exchange import Exchange
-from alerts.gateway import Answer, Content, Desk, Incoming, Refused
-from alerts.incident import Incident, release_is_offered
-from alerts.settling import Ruling, Settlement
+from alerts.engine.composer import Composer
+from alerts.engine.dispatcher import Dispatcher
+from alerts.engine.exchange import Exchange
+from alerts.engine.settling import Ruling, Settlement
+from alerts.inbound.desk import Desks
+from alerts.model.event import Acknowledge, Correct, HandOn, Release, Remark
+from alerts.model.gateway import Answer, Content, Desk, Incoming, Refused
+from alerts.model.incident import Incident, release_is_offered
+from alerts.record.clock import Clock
 from monitor.config.problem import Problem
 from monitor.lines import callback_base
 from monitor.metrics import REFUSALS, Metrics

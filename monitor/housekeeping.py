@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.clock import Clock
+from alerts.record.clock import Clock
 from monitor.keeping import keep_doing
 from monitor.store.retention import Keep, Retention
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from alerts.clock import Clock
-from alerts.dispatcher import Dispatcher
-from alerts.incident import Incident
-from alerts.silence import Hush, Silence, silence_over
-from alerts.store import Entry
+from alerts.decide.silence import Hush, Silence, silence_over
+from alerts.engine.dispatcher import Dispatcher
+from alerts.model.incident import Incident
+from alerts.record.clock import Clock
+from alerts.record.store import Entry
 from monitor.judging.judge import Judge
 from monitor.store.ledger import SqlStore
 

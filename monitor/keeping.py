@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.store import StoreAway
+from alerts.record.store import StoreAway
 
 log = structlog.get_logger()
 

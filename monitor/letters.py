@@ -10,16 +10,16 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import NoReturn
 
-from alerts.channel import Channel
-from alerts.clock import Clock
-from alerts.delivery import AttemptState
-from alerts.dispatcher import Dispatcher
-from alerts.exchange import Exchange
-from alerts.gateway import DeliveryError, Dispatches
-from alerts.notice import Purpose
-from alerts.office_hours import OfficeHours
-from alerts.paper import LetterStep, TrayLetter, post_by
-from alerts.store import StoreAway
+from alerts.decide.paper import LetterStep, TrayLetter, post_by
+from alerts.engine.dispatcher import Dispatcher
+from alerts.engine.exchange import Exchange
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.channel import Channel
+from alerts.model.delivery import AttemptState
+from alerts.model.gateway import DeliveryError, Dispatches
+from alerts.model.notice import Purpose
+from alerts.record.clock import Clock
+from alerts.record.store import StoreAway
 from monitor.config.loading import Configuration
 from monitor.keeping import keep_doing
 from monitor.metrics import Metrics

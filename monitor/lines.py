@@ -12,8 +12,8 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.exchange import Line
-from alerts.gateway import Gateway, Surroundings
+from alerts.engine.exchange import Line
+from alerts.model.gateway import Gateway, Surroundings
 from monitor.config.gateway import gateway_kinds
 from monitor.settings import Settings
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from alerts.clock import Clock
-from alerts.delivery import Notice, NoticeState
-from alerts.exchange import Exchange
-from alerts.incident import Incident
-from alerts.silence import Silence
-from alerts.store import StoreAway
+from alerts.decide.silence import Silence
+from alerts.engine.exchange import Exchange
+from alerts.model.delivery import Notice, NoticeState
+from alerts.model.incident import Incident
+from alerts.record.clock import Clock
+from alerts.record.store import StoreAway
 from monitor.metrics import NO_AGENCY
 from monitor.overview import (
     AgencyView,

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from alerts.channel import Channel
-from alerts.delivery import Notice, NoticeState
-from alerts.incident import OUTAGES, Incident, IncidentState
-from alerts.notice import Matter, Plan, Purpose
-from alerts.silence import Silence
+from alerts.decide.silence import Silence
+from alerts.model.channel import Channel
+from alerts.model.delivery import Notice, NoticeState
+from alerts.model.incident import OUTAGES, Incident, IncidentState
+from alerts.model.notice import Matter, Plan, Purpose
 from monitor.judging.health import Health
 from monitor.probing.inspection import Inspection, amiss, worst
 from monitor.probing.route import Direction

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from alerts.channel import Channel
+from alerts.model.channel import Channel
 from monitor.judging.attribution import Blame
 from monitor.judging.evidence import ARRIVED
 from monitor.judging.health import Health

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerts.pin import PinBook
+from alerts.inbound.pin import PinBook
 from monitor.config.loading import Configuration
 
 

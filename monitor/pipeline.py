@@ -16,12 +16,12 @@ from typing import NoReturn, Protocol
 
 import structlog
 
-from alerts.brief import Brief
-from alerts.clock import Clock
-from alerts.event import Event, Resolve, Trigger
-from alerts.incident import Incident, is_news
-from alerts.notice import Matter
-from alerts.store import StoreAway
+from alerts.model.brief import Brief
+from alerts.model.event import Event, Resolve, Trigger
+from alerts.model.incident import Incident, is_news
+from alerts.model.notice import Matter
+from alerts.record.clock import Clock
+from alerts.record.store import StoreAway
 from monitor.briefs import cause_of
 from monitor.judging.attribution import Blame
 from monitor.judging.health import Grade, Health
@@ -58,7 +58,7 @@ _CAUSES = {
 
 
 class Alerting(Protocol):
-    """The part of `alerts.dispatcher.Dispatcher` that is needed here."""
+    """The part of `alerts.engine.dispatcher.Dispatcher` that is needed here."""
 
     async def submit(self, event: Event) -> Incident | None:
         """Take an event in."""

@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from alerts.brief import Brief
-from alerts.contact import Contact
-from alerts.notice import Office
-from alerts.office_hours import OfficeHours
-from alerts.oncall import Rota
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.brief import Brief
+from alerts.model.contact import Contact
+from alerts.model.notice import Office
+from alerts.model.oncall import Rota
 from monitor.config.announcement import AnnouncementSettings
 from monitor.config.calendar import CalendarOverrides, CalendarSettings
 from monitor.config.checks import ChecksSettings

@@ -11,9 +11,9 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.dispatcher import Dispatcher
-from alerts.exchange import Exchange, Line
-from alerts.store import StoreAway
+from alerts.engine.dispatcher import Dispatcher
+from alerts.engine.exchange import Exchange, Line
+from alerts.record.store import StoreAway
 from monitor.config.loading import BadConfiguration, Configuration, load
 from monitor.config.memory import Memory
 from monitor.config.problem import Problem, Severity

@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from alerts.brief import Brief
-from alerts.channel import Channel
-from alerts.contact import Contact
-from alerts.notice import Office
-from alerts.oncall import Rota
+from alerts.model.brief import Brief
+from alerts.model.channel import Channel
+from alerts.model.contact import Contact
+from alerts.model.notice import Office
+from alerts.model.oncall import Rota
 from monitor.config.api import ApiSettings
 from monitor.config.calendar import CalendarSettings
 from monitor.config.checks import ChecksSettings

@@ -14,11 +14,11 @@ from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import NoReturn
 
-from alerts.brief import Brief
-from alerts.clock import Clock
-from alerts.incident import Incident
-from alerts.notice import Matter
-from alerts.store import StoreAway
+from alerts.model.brief import Brief
+from alerts.model.incident import Incident
+from alerts.model.notice import Matter
+from alerts.record.clock import Clock
+from alerts.record.store import StoreAway
 from monitor.briefs import own_brief
 from monitor.config.loading import Configuration
 from monitor.config.problem import Problem, Severity

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from alerts.gateway import Gateway, Surroundings
 from alerts.gateways.http_sms import GATEWAY
+from alerts.model.gateway import Gateway, Surroundings
 from tests.leaflet import examples
 
 DOCUMENT = Path(__file__).parents[1] / "docs/sms-providers.md"

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from alerts.documents import phrase
-from alerts.notice import Facts, Language, Matter, Office, Plan, Purpose
+from alerts.model.notice import Facts, Language, Matter, Office, Plan, Purpose
 from alerts.wording import bundle, moment, spoken, values
 from alerts.wording.lint import septets
 from alerts.wording.need import NEEDS

@@ -18,18 +18,18 @@ from pathlib import Path
 
 import structlog
 
-from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
-from alerts.calendar import Calendar
-from alerts.channel import Channel
-from alerts.contact import Address, Contact, Recipient
-from alerts.event import Trigger
+from alerts.decide.move import DeliveryPolicy
+from alerts.decide.paper import LetterStep
 from alerts.gateways.tray import Place
-from alerts.move import DeliveryPolicy
-from alerts.notice import Addressee, Language, Matter, Office
-from alerts.office_hours import OfficeHours
-from alerts.oncall import Layer, Rota
-from alerts.paper import LetterStep
-from alerts.pin import PinBook, hashed
+from alerts.hours.calendar import Calendar
+from alerts.hours.office_hours import OfficeHours
+from alerts.inbound.pin import PinBook, hashed
+from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Contact, Recipient
+from alerts.model.event import Trigger
+from alerts.model.notice import Addressee, Language, Matter, Office
+from alerts.model.oncall import Layer, Rota
 from monitor.config.window import MALAYSIA
 from monitor.lab.carrier.phone import Behaviour, Call
 from monitor.lab.faxservice.service import Fax

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from alerts.audit import Head, Sealed
-from alerts.channel import ON_PAPER, Channel
-from alerts.delivery import Attempt, AttemptState, Delivery, Notice
 from alerts.documents import phrase
 from alerts.documents.phrase import stamp
 from alerts.documents.printable import Json
 from alerts.documents.sender import enclosure, letterhead, present
-from alerts.event import AUTOMATIC
-from alerts.gateway import NO_KEY
-from alerts.incident import Incident
-from alerts.notice import Language
+from alerts.model.channel import ON_PAPER, Channel
+from alerts.model.delivery import Attempt, AttemptState, Delivery, Notice
+from alerts.model.event import AUTOMATIC
+from alerts.model.gateway import NO_KEY
+from alerts.model.incident import Incident
+from alerts.model.notice import Language
+from alerts.record.audit import Head, Sealed
 from alerts.wording import moment
 from alerts.wording.texts import Wording
 

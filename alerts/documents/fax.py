@@ -5,7 +5,7 @@ from __future__ import annotations
 from alerts.documents.body import Body, fax_body, marks, subtag
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead, present, reference, signature
-from alerts.notice import Addressee, Facts, Language, Office, Plan, Purpose
+from alerts.model.notice import Addressee, Facts, Language, Office, Plan, Purpose
 from alerts.wording import moment
 from alerts.wording.texts import Wording
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from alerts.documents.body import Body, letter_body, marks, subtag
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead, on_behalf, present, reference
-from alerts.notice import Addressee, Facts, Language, Office
+from alerts.model.notice import Addressee, Facts, Language, Office
 from alerts.wording import moment
 from alerts.wording.texts import Wording
 

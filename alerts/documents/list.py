@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from alerts.documents.body import subtag
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead, present, signature
-from alerts.notice import Addressee, Facts, Language, Office, Plan, Purpose
+from alerts.model.notice import Addressee, Facts, Language, Office, Plan, Purpose
 from alerts.wording import moment
 from alerts.wording.texts import Wording
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from alerts.auditor import Lapse
-from alerts.channel import Channel
-from alerts.delivery import Attempt, AttemptState, NoticeState
-from alerts.gateway import NO_KEY
-from alerts.incident import IncidentState
-from alerts.notice import Matter, Purpose
+from alerts.decide.auditor import Lapse
+from alerts.model.channel import Channel
+from alerts.model.delivery import Attempt, AttemptState, NoticeState
+from alerts.model.gateway import NO_KEY
+from alerts.model.incident import IncidentState
+from alerts.model.notice import Matter, Purpose
 from alerts.wording import moment
 
 MATTERS = {

@@ -21,8 +21,8 @@ from alerts.documents.letter import letter_data
 from alerts.documents.list import list_data
 from alerts.documents.printable import Json, printable, printable_all
 from alerts.documents.sender import sender_line
-from alerts.gateway import PageContent
-from alerts.notice import Addressee, Facts, Language, Office
+from alerts.model.gateway import PageContent
+from alerts.model.notice import Addressee, Facts, Language, Office
 from alerts.wording.texts import Wording
 
 _STANDARDS: list[typst.PDFStandard] = ["a-2a", "ua-1"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from alerts.documents.printable import Json, printable
-from alerts.gateway import SENDER_LINE
-from alerts.notice import Facts, Language, Office, Purpose
+from alerts.model.gateway import SENDER_LINE
+from alerts.model.notice import Facts, Language, Office, Purpose
 from alerts.wording.texts import Wording
 
 #: What a clerk may have written behind the file: the enclosure number of one letter.

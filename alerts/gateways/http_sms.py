@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from alerts.answering import Said
-from alerts.channel import Channel
-from alerts.gateway import (
+from alerts.model.answering import Said
+from alerts.model.channel import Channel
+from alerts.model.gateway import (
     Absent,
     Answer,
     DeliveryError,
@@ -34,9 +34,9 @@ from alerts.gateway import (
     SmsContent,
     Surroundings,
 )
-from alerts.provider import HttpClient, Received, Verdict, is_id, read_json, refusal
-from alerts.sms_profile import OTHERWISE, Callback, HttpSmsSettings, Method, Receipts, Reply, Request
-from alerts.sms_reading import at, below, credentials, fill, judge, pick, report
+from alerts.providers.provider import HttpClient, Received, Verdict, is_id, read_json, refusal
+from alerts.providers.sms_profile import OTHERWISE, Callback, HttpSmsSettings, Method, Receipts, Reply, Request
+from alerts.providers.sms_reading import at, below, credentials, fill, judge, pick, report
 
 _PREFIX = "RM0 "
 _E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
-from alerts.channel import Channel
-from alerts.gateway import (
+from alerts.model.channel import Channel
+from alerts.model.gateway import (
     Absent,
     Answer,
     DeliveryError,
@@ -29,7 +29,7 @@ from alerts.gateway import (
     Report,
     Surroundings,
 )
-from alerts.provider import DEADLINE_SECONDS, E164, Deadline, Provider, ProviderUrl, is_id, read_json
+from alerts.providers.provider import DEADLINE_SECONDS, E164, Deadline, Provider, ProviderUrl, is_id, read_json
 
 _PROGRESS = {
     "QUEUED": Progress.ACCEPTED,

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from alerts.channel import Channel
-from alerts.gateway import (
+from alerts.model.channel import Channel
+from alerts.model.gateway import (
     Absent,
     Answer,
     DeliveryError,

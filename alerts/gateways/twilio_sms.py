@@ -12,9 +12,9 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, model_validator
 from twilio.twiml.messaging_response import MessagingResponse
 
-from alerts.answering import Said
-from alerts.channel import Channel
-from alerts.gateway import (
+from alerts.model.answering import Said
+from alerts.model.channel import Channel
+from alerts.model.gateway import (
     Absent,
     Answer,
     DeliveryError,
@@ -29,7 +29,7 @@ from alerts.gateway import (
     SmsContent,
     Surroundings,
 )
-from alerts.twilio_api import Twilio, TwilioSettings, count, failure, field, sid_in
+from alerts.providers.twilio_api import Twilio, TwilioSettings, count, failure, field, sid_in
 
 #: Statuses of the Message resource. A Malaysian carrier blocks silently after "sent" (malaysia.md 3.2), so only
 #: "delivered" counts as delivered.

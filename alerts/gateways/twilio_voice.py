@@ -13,10 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from alerts import twiml
-from alerts.answering import ReleaseAnswer, ReleaseStage
-from alerts.channel import Channel
-from alerts.gateway import (
+from alerts.model.answering import ReleaseAnswer, ReleaseStage
+from alerts.model.channel import Channel
+from alerts.model.gateway import (
     Absent,
     AckResult,
     Answer,
@@ -34,9 +33,10 @@ from alerts.gateway import (
     Surroundings,
     VoiceContent,
 )
-from alerts.provider import E164
-from alerts.twilio_api import Twilio, TwilioSettings, count, field, sid_in
-from alerts.twilio_call import PROGRESS, report_of
+from alerts.providers import twiml
+from alerts.providers.provider import E164
+from alerts.providers.twilio_api import Twilio, TwilioSettings, count, field, sid_in
+from alerts.providers.twilio_call import PROGRESS, report_of
 
 ACKNOWLEDGE, REPEAT, OTHER_LANGUAGE, HAND_ON, RELEASE = "1", "2", "3", "4", "5"
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 
-from alerts.gateway import Script, SmsContent, VoiceContent
-from alerts.notice import Facts, Language, Matter, Plan, Purpose
+from alerts.model.gateway import Script, SmsContent, VoiceContent
+from alerts.model.notice import Facts, Language, Matter, Plan, Purpose
 from alerts.wording import moment, spoken, values
 from alerts.wording.key import ANNOUNCED, FOR_STAFF, can_hand_on, key, news
 from alerts.wording.lint import COMFORTABLE, LIMIT, errors, lint, septets

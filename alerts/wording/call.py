@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from alerts.gateway import Script, VoiceContent
-from alerts.notice import Facts, Language, Plan, Purpose
+from alerts.model.gateway import Script, VoiceContent
+from alerts.model.notice import Facts, Language, Plan, Purpose
 from alerts.wording import values
 from alerts.wording.key import can_hand_on, key
 from alerts.wording.texts import Wording

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerts.notice import Facts, Matter, Plan, Purpose
+from alerts.model.notice import Facts, Matter, Plan, Purpose
 
 #: What is announced to people outside; slowness and our own faults never are.
 ANNOUNCED = frozenset({Matter.BOTH, Matter.SENDING, Matter.RECEIVING})

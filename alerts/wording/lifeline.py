@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from alerts.gateway import Script, SmsContent, VoiceContent
-from alerts.notice import Language, Office
+from alerts.model.gateway import Script, SmsContent, VoiceContent
+from alerts.model.notice import Language, Office
 from alerts.wording import moment, spoken
 from alerts.wording.lint import Problem, lint
 from alerts.wording.texts import Wording

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from alerts.channel import Channel
-from alerts.notice import Cause, Matter, Plan, Purpose
+from alerts.model.channel import Channel
+from alerts.model.notice import Cause, Matter, Plan, Purpose
 from alerts.wording.key import FOR_STAFF
 
 

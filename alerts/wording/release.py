@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from alerts.brief import AnnouncementPlan
-from alerts.channel import Channel
-from alerts.notice import Facts, Language
+from alerts.model.brief import AnnouncementPlan
+from alerts.model.channel import Channel
+from alerts.model.notice import Facts, Language
 from alerts.wording import spoken, values
 from alerts.wording.texts import Wording
 

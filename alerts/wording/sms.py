@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from alerts.gateway import SmsContent
-from alerts.notice import OF_TELLING, Facts, Language, Matter, Office, Plan, Purpose
+from alerts.model.gateway import SmsContent
+from alerts.model.notice import OF_TELLING, Facts, Language, Matter, Office, Plan, Purpose
 from alerts.wording import moment, values
 from alerts.wording.key import ANNOUNCED, CHANGED, FOR_STAFF, key
 from alerts.wording.lint import COMFORTABLE, Problem, errors, lint, septets

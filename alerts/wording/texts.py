@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from alerts.notice import Language
+from alerts.model.notice import Language
 from alerts.wording.lint import errors, lint
 from alerts.wording.need import NEEDS, Need
 from alerts.wording.source import Entry, SourceError, read

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from alerts.notice import Facts, Language
+from alerts.model.notice import Facts, Language
 from alerts.wording import moment, spoken
 from alerts.wording.texts import Wording
 

@@ -14,7 +14,7 @@ import typer
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.audit import Head, Sealed, Verifier, as_json, compact, of_json
+from alerts.record.audit import Head, Sealed, Verifier, as_json, compact, of_json
 from monitor.cli.configured import store_server
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.private import private

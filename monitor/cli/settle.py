@@ -9,7 +9,7 @@ import typer
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
 from monitor.cli.service import ask
 
-#: By ruling (`alerts.settling.Ruling`).
+#: By ruling (`alerts.engine.settling.Ruling`).
 DONE = {
     "arrived": "is recorded as arrived",
     "lost": "is recorded as lost; it is not sent again",

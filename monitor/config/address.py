@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from enum import StrEnum
 
-from alerts.channel import Channel
-from alerts.contact import Address
-from alerts.office_hours import OfficeHours
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
 from monitor.config.day import Day
 from monitor.config.findings import Findings
 from monitor.config.phone import e164, objection

@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from alerts.brief import AnnouncementPlan
-from alerts.calendar import State
-from alerts.channel import Channel
-from alerts.contact import Address, Recipient
-from alerts.notice import Addressee, Language
-from alerts.office_hours import OfficeHours
+from alerts.hours.calendar import State
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.brief import AnnouncementPlan
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Recipient
+from alerts.model.notice import Addressee, Language
 from monitor.config.address import Presence, line
 from monitor.config.calendar import CalendarSettings
 from monitor.config.phone import printed

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from alerts.calendar import Calendar, State
-from alerts.office_hours import OfficeHours
+from alerts.hours.calendar import Calendar, State
+from alerts.hours.office_hours import OfficeHours
 from monitor.config.day import Day, DaySpan
 from monitor.config.findings import Findings
 from monitor.config.form import Form

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import Field
 
-from alerts.channel import Channel
-from alerts.contact import Address, Contact
-from alerts.notice import Language
-from alerts.office_hours import OfficeHours
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Contact
+from alerts.model.notice import Language
 from monitor.config.address import AddressSettings, check_addresses, check_extension, check_number, line
 from monitor.config.day import Day
 from monitor.config.findings import Findings

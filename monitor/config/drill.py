@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from alerts.channel import Channel
+from alerts.model.channel import Channel
 from monitor.config.findings import Findings
 from monitor.config.form import nearest
 from monitor.config.problem import Path

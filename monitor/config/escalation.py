@@ -7,10 +7,10 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from alerts.brief import CallAgain, EscalationPolicy, Step
-from alerts.channel import Channel
-from alerts.contact import Contact
-from alerts.oncall import Rota
+from alerts.model.brief import CallAgain, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.model.contact import Contact
+from alerts.model.oncall import Rota
 from monitor.config.section import Count, Section, Slug, Span
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from alerts.channel import Channel
+from alerts.model.channel import Channel
 from monitor.config.annotation import Ask, asks, blank, example, names, of_field
 from monitor.config.duration import NoDuration, parse_duration
 from monitor.config.findings import Findings

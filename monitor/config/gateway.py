@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 import alerts.gateways
-from alerts.channel import Channel
-from alerts.gateway import GatewayKind
+from alerts.model.channel import Channel
+from alerts.model.gateway import GatewayKind
 from monitor.config.findings import Findings
 from monitor.config.form import SANCTIONED, Form, nearest
 from monitor.config.problem import Path

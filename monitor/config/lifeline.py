@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from alerts.channel import Channel
+from alerts.model.channel import Channel
 from monitor.config.findings import Findings
 from monitor.config.form import nearest
 from monitor.config.gateway import GatewaySettings

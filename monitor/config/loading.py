@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from alerts.brief import number_prefix
-from alerts.channel import Channel
-from alerts.gateway import GatewayKind
+from alerts.model.brief import number_prefix
+from alerts.model.channel import Channel
+from alerts.model.gateway import GatewayKind
 from alerts.wording.lifeline import faults as lifeline_faults
 from alerts.wording.sms import WorstCase
 from alerts.wording.texts import Wording

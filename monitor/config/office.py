@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path as FilePath
 
-from alerts.channel import Channel
 from alerts.documents.crest import BadCrest
 from alerts.documents.sender import ENCLOSURE
-from alerts.notice import Office
+from alerts.model.channel import Channel
+from alerts.model.notice import Office
 from monitor.config.crest import load_crest
 from monitor.config.findings import Findings
 from monitor.config.phone import is_possible

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from alerts.oncall import Rota, gaps
+from alerts.model.oncall import Rota, gaps
 from monitor.config.contact import ContactSettings
 from monitor.config.duration import format_duration
 from monitor.config.findings import Findings

@@ -12,7 +12,7 @@ from functools import lru_cache
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType
 
-from alerts.channel import Channel
+from alerts.model.channel import Channel
 from monitor.config.problem import Severity
 
 REGION = "MY"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, SecretStr
 
-from alerts.pin import hashed, objection
+from alerts.inbound.pin import hashed, objection
 
 
 def _kept(pin: SecretStr) -> SecretStr:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from alerts.channel import Channel
+from alerts.model.channel import Channel
 from monitor.config.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS
 from monitor.config.contact import ContactSettings
 from monitor.config.mailbox import MailboxSettings

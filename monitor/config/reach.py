@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from alerts.channel import Channel
+from alerts.model.channel import Channel
 from monitor.config.address import check_extension, check_number
 from monitor.config.announcement import AnnouncementSettings, RecipientSettings, ReleaseMode
 from monitor.config.contact import ContactSettings

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from alerts.channel import Channel
+from alerts.model.channel import Channel
 from monitor.config.annotation import at, blank, core, example
 from monitor.config.findings import Findings
 from monitor.config.form import SANCTIONED, Form, nearest

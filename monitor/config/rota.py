@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field
 
-from alerts.calendar import State
-from alerts.contact import Contact
-from alerts.oncall import Days, Layer, Rota
+from alerts.hours.calendar import State
+from alerts.model.contact import Contact
+from alerts.model.oncall import Days, Layer, Rota
 from monitor.config.calendar import CalendarSettings
 from monitor.config.day import Day, TimeOfDay
 from monitor.config.findings import Findings

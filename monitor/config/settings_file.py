@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 
-from alerts.gateway import GatewayKind
+from alerts.model.gateway import GatewayKind
 from monitor.config.calendar import check_gazette, check_office_hours
 from monitor.config.checks import ChecksReader
 from monitor.config.circular import check_reference

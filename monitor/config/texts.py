@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerts.notice import Office
+from alerts.model.notice import Office
 from alerts.wording.lint import Severity
 from alerts.wording.sms import WorstCase
 from alerts.wording.texts import Wording, WordingError, load

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from alerts.answering import ReleaseAnswer, Said
-from alerts.gateway import AckResult, Content, Desk, Heard, SmsContent
+from alerts.model.answering import ReleaseAnswer, Said
+from alerts.model.gateway import AckResult, Content, Desk, Heard, SmsContent
 from monitor.drills.exercise import Exerciser
 
 #: What the references of exercises begin with; those of attempts begin with another letter.

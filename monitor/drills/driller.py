@@ -14,11 +14,11 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.channel import Channel
-from alerts.clock import Clock
-from alerts.drill import ENDED, Exercise, ExerciseState, Trainee, facts, obstacle, plan, rest_of
-from alerts.exchange import Exchange
-from alerts.notice import Facts
+from alerts.decide.drill import ENDED, Exercise, ExerciseState, Trainee, facts, obstacle, plan, rest_of
+from alerts.engine.exchange import Exchange
+from alerts.model.channel import Channel
+from alerts.model.notice import Facts
+from alerts.record.clock import Clock
 from monitor.drills.exercise import ASK_EVERY, ASK_FOR, Exerciser
 from monitor.keeping import keep_doing
 from monitor.metrics import Metrics

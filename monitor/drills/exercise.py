@@ -9,14 +9,14 @@ from typing import Any
 
 import structlog
 
-from alerts.channel import Channel
-from alerts.clock import Clock
+from alerts.decide.drill import ENDED, ExerciseState
 from alerts.documents.render import fax, letter
-from alerts.drill import ENDED, ExerciseState
-from alerts.exchange import Exchange
-from alerts.gateway import AckResult, Content, DeliveryError, ErrorClass, Heard, Order, Progress, Report
-from alerts.notice import Addressee
-from alerts.store import StoreAway
+from alerts.engine.exchange import Exchange
+from alerts.model.channel import Channel
+from alerts.model.gateway import AckResult, Content, DeliveryError, ErrorClass, Heard, Order, Progress, Report
+from alerts.model.notice import Addressee
+from alerts.record.clock import Clock
+from alerts.record.store import StoreAway
 from alerts.wording.call import compose as compose_call
 from alerts.wording.sms import compose as compose_sms
 from alerts.wording.texts import Wording

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
-from alerts.channel import Channel
-from alerts.contact import Address, Contact
-from alerts.drill import Trainee
-from alerts.notice import Language, Office
+from alerts.decide.drill import Trainee
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Contact
+from alerts.model.notice import Language, Office
 from monitor.config.loading import Configuration
 from monitor.drills.driller import Roster
 from monitor.probing.window import Stretch

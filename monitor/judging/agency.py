@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from alerts.notice import Matter
+from alerts.model.notice import Matter
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.health import Grade, Health, combine
 from monitor.judging.matter import what_is_down

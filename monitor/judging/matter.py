@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from alerts.notice import Matter
+from alerts.model.notice import Matter
 from monitor.judging.evidence import ON_THE_WAY
 from monitor.judging.health import Grade, Health
 from monitor.judging.subject import Subject

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from alerts.notice import Matter
+from alerts.model.notice import Matter
 from monitor.judging.attribution import Blame, Verdict
 from monitor.judging.evidence import ARRIVED, ON_THE_WAY, Evidence, Proof, could_not_reach, was_taken_well
 from monitor.judging.health import Grade, Health, HealthPolicy

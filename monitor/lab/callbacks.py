@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from alerts.answering import ReleaseAnswer, ReleaseStage, Said
-from alerts.gateway import AckResult, Content, Gateway, Heard, Incoming, Refused, SmsContent
+from alerts.model.answering import ReleaseAnswer, ReleaseStage, Said
+from alerts.model.gateway import AckResult, Content, Gateway, Heard, Incoming, Refused, SmsContent
 
 
 @dataclass(slots=True, kw_only=True)

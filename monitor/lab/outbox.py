@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from alerts.channel import Channel
+from alerts.model.channel import Channel
 from monitor.lab.carrier.phone import Phone
 from monitor.lab.faxservice.machine import Machine
 

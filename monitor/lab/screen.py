@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from alerts.channel import Channel
+from alerts.model.channel import Channel
 from monitor.lab.outbox import Sent
 
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")

@@ -14,12 +14,12 @@ from typing import Final, Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest
 from prometheus_client.registry import Collector
 
-from alerts.advance import Brake
-from alerts.auditor import Lapse, Unheard
-from alerts.channel import Channel
-from alerts.delivery import NoticeState
-from alerts.drill import ExerciseState
-from alerts.notice import Purpose
+from alerts.decide.auditor import Lapse, Unheard
+from alerts.decide.drill import ExerciseState
+from alerts.engine.advance import Brake
+from alerts.model.channel import Channel
+from alerts.model.delivery import NoticeState
+from alerts.model.notice import Purpose
 from monitor.metrics.exposition import Family
 from monitor.watchdog.liveness import Ailment
 from monitor.watchdog.ringing import Trouble

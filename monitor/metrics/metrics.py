@@ -13,12 +13,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from alerts.advance import Brake
-from alerts.audit import Head
-from alerts.channel import Channel
-from alerts.delivery import NoticeState
-from alerts.notice import Matter, Purpose
-from alerts.paper import WAITING, LetterStep
+from alerts.decide.paper import WAITING, LetterStep
+from alerts.engine.advance import Brake
+from alerts.model.channel import Channel
+from alerts.model.delivery import NoticeState
+from alerts.model.notice import Matter, Purpose
+from alerts.record.audit import Head
 from monitor.judging.matter import WAYS
 from monitor.metrics.checks import CheckSeries
 from monitor.metrics.definition import (

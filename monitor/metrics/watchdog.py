@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
-from alerts.auditor import Lapse, Unheard
-from alerts.channel import Channel
-from alerts.drill import ExerciseState
+from alerts.decide.auditor import Lapse, Unheard
+from alerts.decide.drill import ExerciseState
+from alerts.model.channel import Channel
 from monitor.metrics.definition import RECEIVERS, Definitions
 from monitor.watchdog.liveness import Ailment
 from monitor.watchdog.ringing import Trouble

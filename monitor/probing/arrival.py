@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.clock import Clock
+from alerts.record.clock import Clock
 from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.probing.route import WatchedRoute

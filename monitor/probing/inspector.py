@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import structlog
 
-from alerts.clock import Clock
+from alerts.record.clock import Clock
 from monitor.config.duration import format_duration
 from monitor.metrics import Metrics
 from monitor.probing.inspection import Assignment, Inspection, changes, legible, unlooked

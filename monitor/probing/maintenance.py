@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.clock import Clock
+from alerts.record.clock import Clock
 from monitor.metrics import Metrics
 from monitor.probing.window import Hours
 

@@ -11,7 +11,7 @@ from functools import partial
 
 import structlog
 
-from alerts.clock import Clock
+from alerts.record.clock import Clock
 from monitor.judging.evidence import is_prompt, was_taken_well
 from monitor.judging.judge import Judge
 from monitor.lag import LagMeter, Mark

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from alerts.clock import Clock
+from alerts.record.clock import Clock
 from monitor.lag import LagMeter
 from monitor.probing.admission import Admission
 from monitor.probing.schedule import Schedule

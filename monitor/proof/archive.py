@@ -10,10 +10,10 @@ from typing import Any
 
 import structlog
 
-from alerts.audit import PURGED, Head, Sealed, as_json
-from alerts.clock import Clock
 from alerts.documents.dossier import Dossier
-from alerts.store import Entry
+from alerts.record.audit import PURGED, Head, Sealed, as_json
+from alerts.record.clock import Clock
+from alerts.record.store import Entry
 from alerts.wording.texts import Wording
 from monitor.proof import dossier as paper
 from monitor.proof.lifecycle import Lifecycle

@@ -8,8 +8,8 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.audit import Head, Verifier
-from alerts.clock import Clock
+from alerts.record.audit import Head, Verifier
+from alerts.record.clock import Clock
 from monitor.keeping import keep_doing
 from monitor.metrics import Metrics
 from monitor.store import audit

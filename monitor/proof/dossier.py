@@ -12,11 +12,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from alerts.audit import BEGINNING, as_json, compact, moment
-from alerts.delivery import Notice
 from alerts.documents.dossier import Dossier, Evidence, name_of
 from alerts.documents.render import dossier as render
-from alerts.incident import Incident
+from alerts.model.delivery import Notice
+from alerts.model.incident import Incident
+from alerts.record.audit import BEGINNING, as_json, compact, moment
 from alerts.wording.texts import Wording
 from monitor.overview import why_failed
 from monitor.store.audit import Trail

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from alerts.clock import Clock
-from alerts.store import Entry, Store
+from alerts.record.clock import Clock
+from alerts.record.store import Entry, Store
 from monitor.store.records import Applied
 
 #: Codes of agencies that one entry names; more are counted.

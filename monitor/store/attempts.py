@@ -9,9 +9,9 @@ from hashlib import sha256
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from alerts.contact import Address
-from alerts.delivery import LEFT, RANK, Attempt, AttemptState, Delivery, Notice
-from alerts.receipt import Answered, Unanswered
+from alerts.decide.receipt import Answered, Unanswered
+from alerts.model.contact import Address
+from alerts.model.delivery import LEFT, RANK, Attempt, AttemptState, Delivery, Notice
 from monitor.store.notices import SqlNotices
 from monitor.store.rows import new_id
 from monitor.store.statements import ADD_ATTEMPT, ADD_DELIVERY, ANSWERED, CHANGE_ATTEMPT, UNANSWERED
@@ -19,7 +19,7 @@ from monitor.store.tables import attempt, clean, delivery, heard
 
 
 class SqlAttempts(SqlNotices):
-    """The part of `alerts.store.Ledger` that is about deliveries and attempts; an attempt is found with its notice."""
+    """The part of `alerts.record.store.Ledger` that is about deliveries and attempts; an attempt is found with its notice."""
 
     async def add_delivery(self, notice_id: int, address: Address) -> Delivery:
         """Begin a delivery to one more address."""

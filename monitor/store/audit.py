@@ -1,4 +1,4 @@
-"""The journal in the database, as `alerts.audit` means it: added to at its end, and read in its order."""
+"""The journal in the database, as `alerts.record.audit` means it: added to at its end, and read in its order."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from urllib.parse import quote
 from sqlalchemy import URL, NullPool, Row, insert, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from alerts.audit import CHECKPOINT, Head, Sealed, Verifier, checkpoint, seal
-from alerts.store import Entry
+from alerts.record.audit import CHECKPOINT, Head, Sealed, Verifier, checkpoint, seal
+from alerts.record.store import Entry
 from monitor.store.postgres import PostgresServer
 from monitor.store.tables import journal, journal_head, notice_incident
 

@@ -17,8 +17,8 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from alerts.clock import Clock
-from alerts.store import StoreAway
+from alerts.record.clock import Clock
+from alerts.record.store import StoreAway
 
 log = structlog.get_logger()
 

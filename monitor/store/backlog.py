@@ -14,7 +14,7 @@ from typing import NoReturn
 import structlog
 from sqlalchemy import Executable
 
-from alerts.store import StoreAway
+from alerts.record.store import StoreAway
 from monitor.store.away import Presence
 from monitor.store.group_commit import GroupCommit, Statement
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, exists, select, update
 
-from alerts.delivery import AttemptState
+from alerts.model.delivery import AttemptState
 from monitor.store.tables import attempt, delivery, incident, notice_incident
 from monitor.store.transaction import InTransaction
 
@@ -21,7 +21,7 @@ def _not_anothers(owner: str, now: datetime) -> ColumnElement[bool]:
 
 
 class SqlClaims(InTransaction):
-    """The part of `alerts.store.Ledger` that is about engines which share a store."""
+    """The part of `alerts.record.store.Ledger` that is about engines which share a store."""
 
     async def claimable(self, owner: str, now: datetime) -> Sequence[int]:
         """Return the active incidents that *owner* has or may claim, the oldest first."""

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from alerts.clock import Clock, SystemClock
+from alerts.record.clock import Clock, SystemClock
 from monitor.store.away import Presence, raising_away, reason_of
 from monitor.store.group_commit import Batch, GroupCommit
 from monitor.store.in_use import StoreInUseError

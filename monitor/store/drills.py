@@ -11,11 +11,11 @@ from uuid import uuid4
 from sqlalchemy import Row, Table, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.channel import Channel
-from alerts.delivery import NoticeState
-from alerts.drill import ENDED, Exercise, ExerciseState, may_follow
-from alerts.notice import Facts, Language
-from alerts.store import Entry
+from alerts.decide.drill import ENDED, Exercise, ExerciseState, may_follow
+from alerts.model.channel import Channel
+from alerts.model.delivery import NoticeState
+from alerts.model.notice import Facts, Language
+from alerts.record.store import Entry
 from monitor.store import audit
 from monitor.store.database import Database
 from monitor.store.rows import FACTS, by_id

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.contact import Contact
-from alerts.oncall import Override
+from alerts.model.contact import Contact
+from alerts.model.oncall import Override
 from monitor.store.rows import by_id
 from monitor.store.skip_scan import distinct
 from monitor.store.tables import exercise, override

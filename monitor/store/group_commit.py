@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Executable
 
-from alerts.store import StoreAway
+from alerts.record.store import StoreAway
 
 #: A statement and the values of its parameters. The statement is a constant: equal ones are run together.
 Statement = tuple[Executable, Mapping[str, Any]]

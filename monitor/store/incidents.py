@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import Row, Select, insert, select, update
 
-from alerts.event import Declare, Trigger
-from alerts.incident import Incident, open_incident
-from alerts.notice import Matter
+from alerts.model.event import Declare, Trigger
+from alerts.model.incident import Incident, open_incident
+from alerts.model.notice import Matter
 from monitor.store.rows import BRIEF, by_id, incident_values, new_id, to_incident
 from monitor.store.statements import ADD_INCIDENT, CHANGE_INCIDENT, INCIDENT, LAST_INCIDENT, NEXT_NUMBER
 from monitor.store.tables import counter, incident
@@ -38,7 +38,7 @@ def _open_number(row: Row[Any]) -> OpenNumber:
 
 
 class SqlIncidents(InTransaction):
-    """The part of `alerts.store.Ledger` that is about incidents, and what else is asked about them."""
+    """The part of `alerts.record.store.Ledger` that is about incidents, and what else is asked about them."""
 
     async def active_incidents(self) -> Sequence[int]:
         """Ids of the incidents that are open or still owe somebody something, oldest first."""

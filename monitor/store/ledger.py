@@ -1,4 +1,4 @@
-"""The ledger in the database: the implementation of `alerts.store`, put together from its parts."""
+"""The ledger in the database: the implementation of `alerts.record.store`, put together from its parts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.oncall import Override
-from alerts.store import Entry
+from alerts.model.oncall import Override
+from alerts.record.store import Entry
 from monitor.store import audit
 from monitor.store.attempts import SqlAttempts
 from monitor.store.claims import SqlClaims
@@ -25,7 +25,7 @@ from monitor.store.tables import clean
 
 
 class SqlStore:
-    """`alerts.store.Store` on a database."""
+    """`alerts.record.store.Store` on a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -46,7 +46,7 @@ class SqlStore:
 
 
 class SqlLedger(SqlIncidents, SqlAttempts, SqlLetters, SqlSilences, SqlClaims, SqlSetBack):
-    """`alerts.store.Ledger` inside one transaction."""
+    """`alerts.record.store.Ledger` inside one transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         super().__init__(connection)

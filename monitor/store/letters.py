@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import Select, insert, select, update
 
-from alerts.delivery import RANK, Attempt, AttemptState, Notice, NoticeState
-from alerts.notice import Purpose
-from alerts.paper import Handling, LetterStep, TrayLetter
+from alerts.decide.paper import Handling, LetterStep, TrayLetter
+from alerts.model.delivery import RANK, Attempt, AttemptState, Notice, NoticeState
+from alerts.model.notice import Purpose
 from monitor.store.rows import ADDRESSEE
 from monitor.store.tables import attempt, clean, delivery, incident, letter_handling, notice, notice_incident
 from monitor.store.transaction import InTransaction
@@ -23,7 +23,7 @@ _MOST = 1000
 
 
 class SqlLetters(InTransaction):
-    """The part of `alerts.store.Ledger` that is about letters."""
+    """The part of `alerts.record.store.Ledger` that is about letters."""
 
     async def handle_letter(self, attempt_id: int, step: LetterStep, handling: Handling) -> Handling | None:
         """Write who has printed or posted a letter; return who had before, and write nothing then."""

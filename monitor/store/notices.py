@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import Select, select, update
 
-from alerts.bundle import Gathered
-from alerts.channel import Channel
-from alerts.contact import Address
-from alerts.delivery import Delivery, Draft, Notice, NoticeState, Part
-from alerts.incident import Incident
-from alerts.urgency import Urgency
+from alerts.decide.bundle import Gathered
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
+from alerts.model.delivery import Delivery, Draft, Notice, NoticeState, Part
+from alerts.model.incident import Incident
+from alerts.model.urgency import Urgency
 from monitor.store.rows import ADDRESSEE, ADDRESSES, FACTS, new_id, to_attempt, to_notice
 from monitor.store.statements import (
     ADD_NOTICE,
@@ -33,7 +33,7 @@ from monitor.store.transaction import InTransaction
 
 
 class SqlNotices(InTransaction):
-    """The part of `alerts.store.Ledger` that is about notices."""
+    """The part of `alerts.record.store.Ledger` that is about notices."""
 
     async def notices(self, incident_id: int) -> Sequence[Notice]:
         """All notices of an incident with their deliveries and attempts, oldest first.

@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Table, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.audit import CHECKPOINT, PURGED, Sealed, tombstones_digest
-from alerts.store import Entry
+from alerts.record.audit import CHECKPOINT, PURGED, Sealed, tombstones_digest
+from alerts.record.store import Entry
 from monitor.store import audit
 from monitor.store.tables import incident, journal, metadata, notice, notice_incident
 

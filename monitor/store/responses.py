@@ -1,4 +1,4 @@
-"""What people answer by SMS and by PIN, in the database: implements `alerts.store.Responses`.
+"""What people answer by SMS and by PIN, in the database: implements `alerts.record.store.Responses`.
 
 Writers take turns (`monitor.store.database`), so that what is read here is still true when something is written.
 """
@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.channel import Channel
-from alerts.delivery import Notice
-from alerts.store import PinEntry, SmsNumber, Told
+from alerts.model.channel import Channel
+from alerts.model.delivery import Notice
+from alerts.record.store import PinEntry, SmsNumber, Told
 from monitor.store.tables import delivery, incident, notice_incident, pin_entry, response_code, sms_number
 
 #: A code that was given in this time is not given to something else: whoever finds the SMS in the morning and answers
@@ -22,7 +22,7 @@ _REMEMBERED = timedelta(hours=24)
 
 
 class SqlResponses:
-    """`alerts.store.Responses` inside one transaction."""
+    """`alerts.record.store.Responses` inside one transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection

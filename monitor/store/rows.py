@@ -8,14 +8,14 @@ from typing import Any, Protocol, TypeVar
 from pydantic import TypeAdapter
 from sqlalchemy import CursorResult, Row
 
-from alerts.brief import Brief
-from alerts.contact import Address
-from alerts.delivery import Attempt, AttemptState, Delivery, Notice, NoticeState, Part
-from alerts.gateway import ErrorClass
-from alerts.incident import Declaration, Incident, IncidentState, Position
-from alerts.notice import Addressee, Facts, Language, Matter, Plan, Purpose
-from alerts.silence import Silence
-from alerts.urgency import Urgency
+from alerts.decide.silence import Silence
+from alerts.model.brief import Brief
+from alerts.model.contact import Address
+from alerts.model.delivery import Attempt, AttemptState, Delivery, Notice, NoticeState, Part
+from alerts.model.gateway import ErrorClass
+from alerts.model.incident import Declaration, Incident, IncidentState, Position
+from alerts.model.notice import Addressee, Facts, Language, Matter, Plan, Purpose
+from alerts.model.urgency import Urgency
 
 BRIEF = TypeAdapter(Brief)
 FACTS = TypeAdapter(Facts)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import update
 
-from alerts.delivery import NoticeState
+from alerts.model.delivery import NoticeState
 from monitor.store.tables import attempt, incident, notice
 from monitor.store.transaction import InTransaction
 
@@ -17,7 +17,7 @@ _NO_CLAIM = timedelta(minutes=5)
 
 
 class SqlSetBack(InTransaction):
-    """The part of `alerts.store.Ledger` that is about clocks which were set back."""
+    """The part of `alerts.record.store.Ledger` that is about clocks which were set back."""
 
     async def wait_from_now(self, now: datetime) -> int:
         """Let it wait from *now* on, and return how many things that were. What began in the future shows it.

@@ -7,14 +7,14 @@ from datetime import datetime
 
 from sqlalchemy import insert, select, update
 
-from alerts.silence import Silence
+from alerts.decide.silence import Silence
 from monitor.store.rows import by_id, new_id, to_silence
 from monitor.store.tables import silence
 from monitor.store.transaction import InTransaction
 
 
 class SqlSilences(InTransaction):
-    """The part of `alerts.store.Ledger` that is about silences."""
+    """The part of `alerts.record.store.Ledger` that is about silences."""
 
     async def silences(self, now: datetime) -> Sequence[Silence]:
         """Return the silences that have not ended, oldest first."""

@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from alerts.store import StoreAway
+from alerts.record.store import StoreAway
 from monitor.store.group_commit import Batch
 from monitor.store.in_use import StoreInUseError
 from monitor.store.migrations import upgrade

@@ -18,8 +18,8 @@ from sqlalchemy import (
     update,
 )
 
-from alerts.delivery import AttemptState
-from alerts.drill import ExerciseState
+from alerts.decide.drill import ExerciseState
+from alerts.model.delivery import AttemptState
 from monitor.store.rows import PART_COLUMNS
 from monitor.store.tables import attempt, counter, delivery, exercise, incident, notice, notice_incident
 

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from alerts.audit import CHECKPOINT
+from alerts.record.audit import CHECKPOINT
 
 metadata = MetaData(
     naming_convention={
@@ -276,7 +276,7 @@ notice = Table(
     Column("step", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("urgency", String(16), nullable=False, server_default="first"),
-    #: What it may be bundled with (`alerts.bundle`).
+    #: What it may be bundled with (`alerts.decide.bundle`).
     Column("gathering", String(120)),
     #: It is gathering more, or a budget holds it.
     Column("not_before", Moment),
@@ -436,8 +436,9 @@ def _about(column: str) -> Index:
     return Index(f"ix_journal_{column}", column, sqlite_where=where, postgresql_where=where)
 
 
-#: What was decided, sent, received, and by whom: a chain of hashes (`alerts.audit`). Only ever added to; triggers in the
-#: database see to it. A migration that copies this table (batch mode on SQLite) loses them and must make them again.
+#: What was decided, sent, received, and by whom: a chain of hashes (`alerts.record.audit`). Only ever added to;
+#: triggers in the database see to it. A migration that copies this table (batch mode on SQLite) loses them and must
+#: make them again.
 journal = Table(
     "journal",
     metadata,

@@ -1,7 +1,7 @@
 """Look again and again whether anybody who should have been told has not been, and see to it.
 
-A shell of its own beside the cycle: it reads the store for itself, asks `alerts.auditor`, and goes on when the cycle
-does not.
+A shell of its own beside the cycle: it reads the store for itself, asks `alerts.decide.auditor`, and goes on when the
+cycle does not.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import NoReturn, Protocol
 
 import structlog
 
-from alerts.announcement import offered_from
-from alerts.auditor import GRACE, Examination, Overdue, Unheard, deserves_own_incident, examine
-from alerts.brief import Brief
-from alerts.clock import Clock
-from alerts.event import Event, Resolve, Trigger
-from alerts.exchange import Exchange
-from alerts.incident import Incident
-from alerts.move import DeliveryPolicy
-from alerts.notice import Matter
-from alerts.silence import Hush, silence_over
-from alerts.store import Entry
+from alerts.decide.announcement import offered_from
+from alerts.decide.auditor import GRACE, Examination, Overdue, Unheard, deserves_own_incident, examine
+from alerts.decide.move import DeliveryPolicy
+from alerts.decide.silence import Hush, silence_over
+from alerts.engine.exchange import Exchange
+from alerts.model.brief import Brief
+from alerts.model.event import Event, Resolve, Trigger
+from alerts.model.incident import Incident
+from alerts.model.notice import Matter
+from alerts.record.clock import Clock
+from alerts.record.store import Entry
 from monitor.keeping import keep_doing
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.store.ledger import SqlStore
@@ -43,7 +43,7 @@ DOUBT = "doubtful/"
 
 
 class Alerting(Protocol):
-    """The part of `alerts.dispatcher.Dispatcher` that is needed here."""
+    """The part of `alerts.engine.dispatcher.Dispatcher` that is needed here."""
 
     async def submit(self, event: Event) -> Incident | None:
         """Take an event in."""

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import httpx
 import structlog
 
-from alerts.clock import Clock
+from alerts.record.clock import Clock
 from monitor.config.heartbeat import TOKEN, HeartbeatSettings
 from monitor.metrics.watchdog import WatchdogSeries
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import structlog
 
-from alerts.channel import Channel
-from alerts.clock import Clock
-from alerts.exchange import Line
-from alerts.gateway import Content, DeliveryError, Order, Progress
-from alerts.notice import Office
+from alerts.engine.exchange import Line
+from alerts.model.channel import Channel
+from alerts.model.gateway import Content, DeliveryError, Order, Progress
+from alerts.model.notice import Office
+from alerts.record.clock import Clock
 from alerts.wording import lifeline as words
 from alerts.wording.texts import Wording
 from monitor.config.lifeline import CHANNELS, BadNumbers, LifelineSettings, Number, read_numbers

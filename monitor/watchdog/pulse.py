@@ -13,8 +13,8 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.clock import Clock
-from alerts.store import StoreAway
+from alerts.record.clock import Clock
+from alerts.record.store import StoreAway
 from monitor.keeping import keep_doing
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.store.processes import Process, Processes

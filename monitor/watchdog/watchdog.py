@@ -12,10 +12,10 @@ from typing import Protocol
 
 import structlog
 
-from alerts.clock import Clock
-from alerts.dispatcher import Dispatcher
-from alerts.exchange import Exchange, Line
-from alerts.gateway import Desk, Surroundings
+from alerts.engine.dispatcher import Dispatcher
+from alerts.engine.exchange import Exchange, Line
+from alerts.model.gateway import Desk, Surroundings
+from alerts.record.clock import Clock
 from alerts.wording.texts import Wording
 from monitor.config.gateway import gateway_kinds
 from monitor.config.heartbeat import HeartbeatSettings

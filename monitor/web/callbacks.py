@@ -13,8 +13,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from alerts.gateway import Incoming, Refused
-from alerts.store import StoreAway
+from alerts.model.gateway import Incoming, Refused
+from alerts.record.store import StoreAway
 from monitor.web.away import say_nothing
 from monitor.web.source import Source
 

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from fastapi import APIRouter, FastAPI, HTTPException, Response
 from fastapi.exceptions import RequestValidationError
 
-from alerts.incident import CORRECTABLE_FOR, Incident, may_correct
-from alerts.settling import Ruling
-from alerts.store import StoreAway
+from alerts.engine.settling import Ruling
+from alerts.model.incident import CORRECTABLE_FOR, Incident, may_correct
+from alerts.record.store import StoreAway
 from monitor.overview import IncidentView, NoticeView, view_incident
 from monitor.web.away import store_away
 from monitor.web.portal import reload_response

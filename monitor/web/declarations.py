@@ -8,8 +8,8 @@ from typing import Literal, Protocol
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, Field
 
-from alerts.incident import Incident
-from alerts.notice import Matter
+from alerts.model.incident import Incident
+from alerts.model.notice import Matter
 from monitor.declarer import Declared, NotDeclared, Unknown
 from monitor.overview import IncidentView, view_incident
 from monitor.web.word import Why, Word

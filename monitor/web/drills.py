@@ -10,8 +10,8 @@ from typing import Protocol
 from fastapi import APIRouter, HTTPException
 from pydantic import Field
 
-from alerts.channel import Channel
-from alerts.drill import ExerciseState
+from alerts.decide.drill import ExerciseState
+from alerts.model.channel import Channel
 from monitor.store.drills import Drill, Record
 from monitor.web.word import Word
 

@@ -10,9 +10,9 @@ from datetime import date, datetime
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel
 
-from alerts.channel import Channel
-from alerts.contact import Address, Contact
-from alerts.oncall import Override
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Contact
+from alerts.model.oncall import Override
 from monitor.config.phone import printed
 from monitor.duty import Duty, DutyView, Unacceptable
 from monitor.web.word import Id, Word

@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from jinja2 import Environment
 from pydantic import ValidationError
 
-from alerts.paper import WAITING, LetterStep
+from alerts.decide.paper import WAITING, LetterStep
 from monitor.letters import LetterView, Noted
 from monitor.web.word import Id, Word
 

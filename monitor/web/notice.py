@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
-from alerts.gateway import PageContent, SmsContent, VoiceContent
+from alerts.model.gateway import PageContent, SmsContent, VoiceContent
 from monitor.web.source import Source
 from monitor.web.word import Id
 

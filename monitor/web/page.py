@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from alerts.decide.silence import Silence
 from alerts.documents.phrase import CHANNELS, INCIDENT_STATES, PURPOSES, STATES
-from alerts.notice import Matter
-from alerts.silence import Silence
+from alerts.model.notice import Matter
 from monitor.judging.health import Health
 from monitor.overview import AgencyView, CheckView, RouteView
 from monitor.own_health import Ill, Part

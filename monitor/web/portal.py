@@ -20,7 +20,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from alerts.store import StoreAway
+from alerts.record.store import StoreAway
 from monitor.config.problem import Severity
 from monitor.metrics import CONTENT_TYPE
 from monitor.overview import AgencyView, CheckView, IncidentView, NoticeView

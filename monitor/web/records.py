@@ -10,7 +10,7 @@ from typing import Annotated, Any, Protocol
 from fastapi import APIRouter, HTTPException, Query
 from pydantic import AwareDatetime, StringConstraints
 
-from alerts.audit import Head
+from alerts.record.audit import Head
 from monitor.store.purge import Doomed
 from monitor.web.word import Word
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from fastapi import APIRouter, HTTPException
 from pydantic import Field
 
-from alerts.silence import Silence
+from alerts.decide.silence import Silence
 from monitor.config.duration import NoDuration, parse_duration
 from monitor.hush import NotSilenced
 from monitor.web.word import Id, Why, Word

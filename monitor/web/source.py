@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from alerts.gateway import Answer, Content, Incoming
-from alerts.incident import Incident
-from alerts.settling import Ruling
+from alerts.engine.settling import Ruling
+from alerts.model.gateway import Answer, Content, Incoming
+from alerts.model.incident import Incident
 from monitor.config.problem import Problem
 from monitor.noticeboard import Overview
 from monitor.overview import AgencyView, CheckView, IncidentView, NoticeView
@@ -49,7 +49,7 @@ class Source(Protocol):
         """Read the configuration again, by somebody's word. Return the problems; with errors among them the old one stays in force."""
 
     async def hear(self, gateway: str, incoming: Incoming) -> Answer | None:
-        """Hand a provider's callback to its gateway; `None`: no such gateway. Raise `alerts.gateway.Refused`."""
+        """Hand a provider's callback to its gateway; `None`: no such gateway. Raise `alerts.model.gateway.Refused`."""
 
     def callback_base(self, gateway: str) -> str | None:
         """Return the public URL that this gateway's provider was given."""

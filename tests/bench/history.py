@@ -25,9 +25,9 @@ from typing import Any
 import structlog
 from sqlalchemy import Table, insert, select, text, update
 
-from alerts.audit import CHECKPOINT, Head, Verifier, checkpoint, seal
-from alerts.event import Resolve
-from alerts.store import Entry
+from alerts.model.event import Resolve
+from alerts.record.audit import CHECKPOINT, Head, Verifier, checkpoint, seal
+from alerts.record.store import Entry
 from monitor.config.keep import KeepSettings
 from monitor.judging.health import Grade
 from monitor.metrics import Metrics

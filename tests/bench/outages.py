@@ -20,19 +20,19 @@ from statistics import quantiles
 
 import structlog
 
-from alerts.advance import Brake
-from alerts.brief import Brief, EscalationPolicy, Step
-from alerts.bundle import WINDOW
-from alerts.channel import Channel
-from alerts.clock import SystemClock
-from alerts.composer import WordingComposer
-from alerts.contact import Address, Contact
-from alerts.delivery import NoticeState
-from alerts.dispatcher import Dispatcher
-from alerts.event import Trigger
-from alerts.exchange import Exchange, Line
-from alerts.gateway import Absent, Answer, Desk, Incoming, Order, Progress, Refused, Report
-from alerts.notice import Language, Matter, Office, Purpose
+from alerts.decide.bundle import WINDOW
+from alerts.engine.advance import Brake
+from alerts.engine.composer import WordingComposer
+from alerts.engine.dispatcher import Dispatcher
+from alerts.engine.exchange import Exchange, Line
+from alerts.model.brief import Brief, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Contact
+from alerts.model.delivery import NoticeState
+from alerts.model.event import Trigger
+from alerts.model.gateway import Absent, Answer, Desk, Incoming, Order, Progress, Refused, Report
+from alerts.model.notice import Language, Matter, Office, Purpose
+from alerts.record.clock import SystemClock
 from alerts.wording.texts import load
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore

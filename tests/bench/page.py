@@ -15,9 +15,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from alerts.event import Trigger
-from alerts.exchange import Exchange
-from alerts.notice import Matter
+from alerts.engine.exchange import Exchange
+from alerts.model.event import Trigger
+from alerts.model.notice import Matter
 from monitor.judging.health import HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.noticeboard import Noticeboard

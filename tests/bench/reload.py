@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from alerts.clock import SystemClock
+from alerts.record.clock import SystemClock
 from monitor.config.memory import Memory
 from monitor.garbage import set_aside
 from monitor.metrics import Metrics

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from alerts.clock import SystemClock
-from alerts.event import Event
-from alerts.incident import Incident
+from alerts.model.event import Event
+from alerts.model.incident import Incident
+from alerts.record.clock import SystemClock
 from monitor.garbage import keep_setting_aside
 from monitor.judging.health import HealthPolicy
 from monitor.judging.judge import Judge

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from alerts.audit import BEGINNING, Head, Sealed, Verifier, canonical, digest
-from alerts.store import Entry
+from alerts.record.audit import BEGINNING, Head, Sealed, Verifier, canonical, digest
+from alerts.record.store import Entry
 from monitor.store import audit, purge
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore

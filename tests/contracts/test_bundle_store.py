@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
-from alerts.delivery import AttemptState, NoticeState
-from alerts.event import Resolve
-from alerts.incident import Incident, apply
-from alerts.store import Ledger, Store
-from alerts.urgency import Urgency
+from alerts.model.delivery import AttemptState, NoticeState
+from alerts.model.event import Resolve
+from alerts.model.incident import Incident, apply
+from alerts.model.urgency import Urgency
+from alerts.record.store import Ledger, Store
 from monitor.store.ledger import SqlStore
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, SECOND, SMS_RAVI, SMS_SITI, T0, trigger

@@ -25,8 +25,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import alerts.gateways
-from alerts.channel import ON_PAPER, Channel
-from alerts.gateway import (
+from alerts.model.channel import ON_PAPER, Channel
+from alerts.model.gateway import (
     Absent,
     Content,
     DeliveryError,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from alerts.calendar import Calendar, State
-from alerts.contact import Address, Contact
-from alerts.notice import Language
-from alerts.office_hours import OfficeHours
-from alerts.oncall import Override
+from alerts.hours.calendar import Calendar, State
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.contact import Address, Contact
+from alerts.model.notice import Language
+from alerts.model.oncall import Override
 from monitor.config.window import MALAYSIA
 from monitor.store.ledger import SqlLedger, SqlStore
 from tests.unit.alerts.people import MINUTE, RAVI, SITI, T0, VOICE_SITI

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import func, select
 
-from alerts.event import Resolve
-from alerts.incident import Incident, apply
-from alerts.store import Entry, Ledger
+from alerts.model.event import Resolve
+from alerts.model.incident import Incident, apply
+from alerts.record.store import Entry, Ledger
 from monitor.store import purge
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
-from alerts.delivery import Notice
-from alerts.store import Ledger, PinEntry, SmsNumber, Store
+from alerts.model.delivery import Notice
+from alerts.record.store import Ledger, PinEntry, SmsNumber, Store
 from tests.contracts.test_store import with_attempt, with_notice
 from tests.unit.alerts.people import MINUTE, SMS_RAVI, SMS_SITI, T0
 

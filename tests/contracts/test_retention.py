@@ -13,7 +13,7 @@ from typing import Any, Self, cast
 import pytest
 from sqlalchemy import func, insert, select
 
-from alerts.store import StoreAway
+from alerts.record.store import StoreAway
 from monitor.judging.health import Grade
 from monitor.judging.subject import Graded
 from monitor.store.database import Database

@@ -1,4 +1,4 @@
-"""What every store promises to the dispatcher (`alerts.store.Store`)."""
+"""What every store promises to the dispatcher (`alerts.record.store.Store`)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from alerts.brief import AnnouncementPlan
-from alerts.channel import Channel
-from alerts.contact import Address
-from alerts.delivery import RANK, Attempt, AttemptState, Draft, Notice, NoticeState
-from alerts.escalation import facts
-from alerts.event import Close, Declare, Release, Resolve
-from alerts.gateway import ErrorClass
-from alerts.incident import Incident, IncidentState, Position, apply
-from alerts.notice import Addressee, Cause, Facts, Language, Matter, Office, Plan, Purpose
-from alerts.receipt import Answered
-from alerts.store import Entry, Ledger
+from alerts.decide.escalation import facts
+from alerts.decide.receipt import Answered
+from alerts.model.brief import AnnouncementPlan
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
+from alerts.model.delivery import RANK, Attempt, AttemptState, Draft, Notice, NoticeState
+from alerts.model.event import Close, Declare, Release, Resolve
+from alerts.model.gateway import ErrorClass
+from alerts.model.incident import Incident, IncidentState, Position, apply
+from alerts.model.notice import Addressee, Cause, Facts, Language, Matter, Office, Plan, Purpose
+from alerts.record.store import Entry, Ledger
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
 from monitor.store.postgres import PostgresServer

@@ -31,14 +31,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import SchemaItem
 
-from alerts.delivery import AttemptState, Notice, NoticeState
-from alerts.drill import Exercise, ExerciseState, Trainee
-from alerts.escalation import facts
-from alerts.event import Resolve
-from alerts.incident import Incident, apply
-from alerts.notice import Language, Plan, Purpose
-from alerts.paper import Handling, LetterStep
-from alerts.store import Entry, PinEntry, SmsNumber
+from alerts.decide.drill import Exercise, ExerciseState, Trainee
+from alerts.decide.escalation import facts
+from alerts.decide.paper import Handling, LetterStep
+from alerts.model.delivery import AttemptState, Notice, NoticeState
+from alerts.model.event import Resolve
+from alerts.model.incident import Incident, apply
+from alerts.model.notice import Language, Plan, Purpose
+from alerts.record.store import Entry, PinEntry, SmsNumber
 from monitor.judging.health import Health
 from monitor.store import audit, purge
 from monitor.store.database import Database

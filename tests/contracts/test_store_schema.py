@@ -18,7 +18,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
-from alerts.delivery import AttemptState
+from alerts.model.delivery import AttemptState
 from monitor.judging.health import Health
 from monitor.store.database import Database
 from monitor.store.history import History

@@ -13,7 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from alerts.gateway import (
+from alerts.gateways import twilio_sms, twilio_voice
+from alerts.gateways.twilio_sms import _PROGRESS as SMS_PROGRESS
+from alerts.model.gateway import (
     Absent,
     Content,
     DeliveryError,
@@ -26,9 +28,7 @@ from alerts.gateway import (
     Surroundings,
     VoiceContent,
 )
-from alerts.gateways import twilio_sms, twilio_voice
-from alerts.gateways.twilio_sms import _PROGRESS as SMS_PROGRESS
-from alerts.twilio_call import PROGRESS as CALL_PROGRESS
+from alerts.providers.twilio_call import PROGRESS as CALL_PROGRESS
 from monitor.lab.callbacks import Listener, NotedDesk
 from monitor.lab.carrier.api import app
 from monitor.lab.carrier.carrier import Carrier

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from alerts.audit import BEGINNING
-from alerts.channel import Channel
-from alerts.contact import Address
-from alerts.drill import Exercise, ExerciseState, Trainee, facts
-from alerts.notice import Language
-from alerts.receipt import Answered
+from alerts.decide.drill import Exercise, ExerciseState, Trainee, facts
+from alerts.decide.receipt import Answered
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
+from alerts.model.notice import Language
+from alerts.record.audit import BEGINNING
 from monitor.store.database import Database
 from monitor.store.drills import Drill, Drills
 from monitor.store.ledger import SqlStore

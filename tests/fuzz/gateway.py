@@ -17,8 +17,12 @@ import httpx
 from pydantic import SecretStr
 from twilio.request_validator import RequestValidator
 
-from alerts.answering import ReleaseAnswer, ReleaseStage, Said
-from alerts.gateway import (
+from alerts.gateways.http_sms import HttpSms
+from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
+from alerts.gateways.twilio_sms import Replies, TwilioSms, TwilioSmsSettings
+from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
+from alerts.model.answering import ReleaseAnswer, ReleaseStage, Said
+from alerts.model.gateway import (
     AckResult,
     Answer,
     Content,
@@ -35,10 +39,6 @@ from alerts.gateway import (
     Surroundings,
     VoiceContent,
 )
-from alerts.gateways.http_sms import HttpSms
-from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
-from alerts.gateways.twilio_sms import Replies, TwilioSms, TwilioSmsSettings
-from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
 from tests import sms_providers
 from tests.fuzz.target import TURN, Target
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerts.response import Accepts, Meaning, Starts, Stops, Unclear, printed, understand
+from alerts.decide.response import Accepts, Meaning, Starts, Stops, Unclear, printed, understand
 from tests.fuzz.target import Target
 
 

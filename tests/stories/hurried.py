@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import timedelta
 from unittest.mock import patch
 
-import alerts.dispatcher
-from alerts.channel import Channel
-from alerts.dispatcher import Dispatcher
-from alerts.move import DeliveryPolicy
+import alerts.engine.dispatcher
+from alerts.decide.move import DeliveryPolicy
+from alerts.engine.dispatcher import Dispatcher
+from alerts.model.channel import Channel
 from monitor.cli import main
 
 _SECOND = timedelta(seconds=1)
@@ -28,7 +28,7 @@ def hurry() -> None:
         check_every=dict.fromkeys(Channel, 2 * _SECOND),
         ask_after=(timedelta(0), _SECOND, _SECOND),
     )
-    patch.object(alerts.dispatcher, "DeliveryPolicy", lambda: policy).start()
+    patch.object(alerts.engine.dispatcher, "DeliveryPolicy", lambda: policy).start()
 
 
 if __name__ == "__main__":

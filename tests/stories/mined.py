@@ -19,16 +19,16 @@ from typing import Any
 from unittest.mock import patch
 
 import monitor.app
-from alerts.calls import Calls
-from alerts.channel import Channel
-from alerts.dispatcher import Dispatcher
-from alerts.errand import Deed, Errand, Outcome
-from alerts.event import Trigger
-from alerts.exchange import Line
-from alerts.gateway import AckResult, Heard
+from alerts.engine.calls import Calls
+from alerts.engine.dispatcher import Dispatcher
+from alerts.engine.errand import Deed, Errand, Outcome
+from alerts.engine.exchange import Line
 from alerts.gateways import tray
 from alerts.gateways.tray import Place
-from alerts.notice import Matter
+from alerts.model.channel import Channel
+from alerts.model.event import Trigger
+from alerts.model.gateway import AckResult, Heard
+from alerts.model.notice import Matter
 from monitor.app import App
 from monitor.cli import main
 from monitor.config.loading import Configuration

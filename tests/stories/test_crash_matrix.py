@@ -16,7 +16,7 @@ import httpx
 import pytest
 import yaml
 
-from alerts.channel import Channel
+from alerts.model.channel import Channel
 from tests.real.postgres import Postgres
 from tests.stories.mined import OF_ALL, Moment
 from tests.stories.theatre import BRISK, Theatre, theatre

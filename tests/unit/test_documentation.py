@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alerts.advance import Brake
-from alerts.auditor import Lapse, Unheard
-from alerts.channel import Channel
-from alerts.delivery import AttemptState, NoticeState
-from alerts.drill import ExerciseState
-from alerts.gateway import ErrorClass
-from alerts.incident import TRANSITIONS, IncidentState
-from alerts.notice import Cause, Matter, Plan, Purpose
-from alerts.paper import LetterStep
-from alerts.urgency import Urgency
+from alerts.decide.auditor import Lapse, Unheard
+from alerts.decide.drill import ExerciseState
+from alerts.decide.paper import LetterStep
+from alerts.engine.advance import Brake
+from alerts.model.channel import Channel
+from alerts.model.delivery import AttemptState, NoticeState
+from alerts.model.gateway import ErrorClass
+from alerts.model.incident import TRANSITIONS, IncidentState
+from alerts.model.notice import Cause, Matter, Plan, Purpose
+from alerts.model.urgency import Urgency
 from monitor.cli import COMMANDS, command
 from monitor.judging.health import Health
 from monitor.lab.faultlab.order import USAGE

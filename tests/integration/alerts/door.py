@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from alerts.gateway import Answer, Incoming
+from alerts.model.gateway import Answer, Incoming
 from monitor.front import Front
 
 

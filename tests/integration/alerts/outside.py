@@ -11,13 +11,13 @@ from typing import Any
 from pydantic import SecretStr
 from pypdf import PdfReader
 
-from alerts.channel import Channel
-from alerts.exchange import Line
-from alerts.gateway import Gateway, Surroundings
+from alerts.engine.exchange import Line
 from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
 from alerts.gateways.tray import Place, Tray, TraySettings
 from alerts.gateways.twilio_sms import Replies, TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
+from alerts.model.channel import Channel
+from alerts.model.gateway import Gateway, Surroundings
 from monitor.lab.carrier.carrier import Carrier
 from monitor.lab.faxservice.service import FaxService
 

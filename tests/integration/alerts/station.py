@@ -11,13 +11,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import cast
 
-from alerts.advance import Brake
-from alerts.channel import Channel
-from alerts.delivery import Notice, NoticeState
-from alerts.dispatcher import Dispatcher
-from alerts.event import Acknowledge, Event, Release, Resolve
-from alerts.exchange import Exchange, Line
-from alerts.gateway import (
+from alerts.decide.move import DeliveryPolicy
+from alerts.engine.advance import Brake
+from alerts.engine.dispatcher import Dispatcher
+from alerts.engine.exchange import Exchange, Line
+from alerts.model.channel import Channel
+from alerts.model.delivery import Notice, NoticeState
+from alerts.model.event import Acknowledge, Event, Release, Resolve
+from alerts.model.gateway import (
     Absent,
     Answer,
     Content,
@@ -31,10 +32,9 @@ from alerts.gateway import (
     Report,
     SmsContent,
 )
-from alerts.incident import Incident
-from alerts.move import DeliveryPolicy
-from alerts.notice import Matter, Purpose
-from alerts.store import Ledger, Store, StoreAway
+from alerts.model.incident import Incident
+from alerts.model.notice import Matter, Purpose
+from alerts.record.store import Ledger, Store, StoreAway
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
 from tests.unit.alerts.people import T0

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
-from alerts.channel import Channel
-from alerts.event import Release
-from alerts.incident import IncidentState
+from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.model.event import Release
+from alerts.model.incident import IncidentState
 from tests.integration.alerts.test_escalation_story import auditor_of
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import BRIEF, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from alerts.brief import AnnouncementPlan, EscalationPolicy, Step
-from alerts.channel import Channel
-from alerts.event import Acknowledge, Resolve
 from alerts.gateways.twilio_sms import Replies
-from alerts.incident import IncidentState
-from alerts.notice import Matter
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.model.event import Acknowledge, Resolve
+from alerts.model.incident import IncidentState
+from alerts.model.notice import Matter
 from monitor.lab.carrier.phone import Behaviour
 from monitor.lab.fault import CallbackFault, ReplyFault
 from tests.integration.alerts.town import MEI, Town, town_at

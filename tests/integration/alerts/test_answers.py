@@ -12,20 +12,20 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.answering import ReleaseStage, Said
-from alerts.channel import Channel
-from alerts.delivery import Attempt, NoticeState
-from alerts.desk import Desks, ServiceDesk
-from alerts.event import Acknowledge, Correct
-from alerts.exchange import Line
-from alerts.gateway import NO_KEY, AckResult, DeliveryError, Desk, ErrorClass, Heard, Progress, Report
-from alerts.hearing import MOST_PUZZLED
-from alerts.incident import IncidentState
-from alerts.notice import Matter, Purpose
-from alerts.pin import PinBook, hashed
-from alerts.poller import Poller
-from alerts.releasing import LOCKED_FOR
-from alerts.store import Ledger, PinEntry, SmsNumber, StoreAway
+from alerts.engine.exchange import Line
+from alerts.inbound.desk import Desks, ServiceDesk
+from alerts.inbound.hearing import MOST_PUZZLED
+from alerts.inbound.pin import PinBook, hashed
+from alerts.inbound.poller import Poller
+from alerts.inbound.releasing import LOCKED_FOR
+from alerts.model.answering import ReleaseStage, Said
+from alerts.model.channel import Channel
+from alerts.model.delivery import Attempt, NoticeState
+from alerts.model.event import Acknowledge, Correct
+from alerts.model.gateway import NO_KEY, AckResult, DeliveryError, Desk, ErrorClass, Heard, Progress, Report
+from alerts.model.incident import IncidentState
+from alerts.model.notice import Matter, Purpose
+from alerts.record.store import Ledger, PinEntry, SmsNumber, StoreAway
 from alerts.wording.texts import load
 from tests.integration.alerts.station import Scripted, Station, station_at
 from tests.unit.alerts.people import (

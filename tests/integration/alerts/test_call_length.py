@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.gateway import Script
-from alerts.notice import Language, Matter, Plan, Purpose
+from alerts.model.gateway import Script
+from alerts.model.notice import Language, Matter, Plan, Purpose
 from alerts.wording import bundle
 from alerts.wording.call import compose
 from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING, situations

@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
-from alerts.channel import Channel
-from alerts.event import Correct, Release, Resolve
-from alerts.incident import IncidentState
-from alerts.notice import Matter
-from alerts.silence import silence_over
+from alerts.decide.silence import silence_over
+from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.model.event import Correct, Release, Resolve
+from alerts.model.incident import IncidentState
+from alerts.model.notice import Matter
 from monitor.declarer import Declared, Declarer, NotDeclared
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SECOND, SITI, trigger

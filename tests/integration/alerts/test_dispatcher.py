@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from alerts.brief import AnnouncementPlan, Brief, Step
-from alerts.channel import Channel
-from alerts.contact import Address, Contact
-from alerts.delivery import AttemptState, NoticeState
-from alerts.event import Release, Resolve
-from alerts.exchange import Line
-from alerts.gateway import AckResult, ErrorClass, Heard, Progress, Report
-from alerts.incident import IncidentState
-from alerts.move import DeliveryPolicy
-from alerts.notice import Cause, Language, Matter, Purpose
-from alerts.paper import LetterStep
+from alerts.decide.move import DeliveryPolicy
+from alerts.decide.paper import LetterStep
+from alerts.engine.exchange import Line
+from alerts.model.brief import AnnouncementPlan, Brief, Step
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Contact
+from alerts.model.delivery import AttemptState, NoticeState
+from alerts.model.event import Release, Resolve
+from alerts.model.gateway import AckResult, ErrorClass, Heard, Progress, Report
+from alerts.model.incident import IncidentState
+from alerts.model.notice import Cause, Language, Matter, Purpose
 from tests.integration.alerts.station import HANG, LOST_ANSWER, NOT_REACHED, Scripted, Station, station_at
 from tests.unit.alerts.people import (
     BRIEF,

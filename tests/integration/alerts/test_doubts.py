@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from alerts.dispatcher import Dispatcher
-from alerts.event import Resolve
-from alerts.gateway import ErrorClass, Heard, Progress, Report
-from alerts.receipt import ENOUGH, OVERDUE, TRY_AGAIN
+from alerts.decide.receipt import ENOUGH, OVERDUE, TRY_AGAIN
+from alerts.engine.dispatcher import Dispatcher
+from alerts.model.event import Resolve
+from alerts.model.gateway import ErrorClass, Heard, Progress, Report
 from monitor.store.database import Database
 from monitor.store.tables import journal
 from tests.integration.alerts.station import Scripted, Station

@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
-from alerts.channel import Channel
-from alerts.contact import Address
-from alerts.drill import Trainee
+from alerts.decide.drill import Trainee
 from alerts.gateways.tray import Place
-from alerts.incident import IncidentState
-from alerts.notice import Language
+from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
+from alerts.model.incident import IncidentState
+from alerts.model.notice import Language
 from monitor.config.window import MALAYSIA
 from monitor.lab.carrier.phone import Behaviour
 from monitor.lab.fault import Fault

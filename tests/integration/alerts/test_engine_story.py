@@ -8,10 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.brief import AnnouncementPlan
-from alerts.delivery import NoticeState
+from alerts.engine.settling import Ruling
 from alerts.gateways.tray import Place
-from alerts.settling import Ruling
+from alerts.model.brief import AnnouncementPlan
+from alerts.model.delivery import NoticeState
 from monitor.lab.fault import CallbackFault, Fault
 from monitor.lab.faxservice.machine import Behaviour as Machine
 from monitor.watchdog.auditor import EscalationAuditor

@@ -8,12 +8,12 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.brief import AnnouncementPlan, Brief, CallAgain, EscalationPolicy, Step
-from alerts.channel import Channel
-from alerts.contact import Address
-from alerts.event import Correct
 from alerts.gateways.tray import Place
-from alerts.pin import PinBook, hashed
+from alerts.inbound.pin import PinBook, hashed
+from alerts.model.brief import AnnouncementPlan, Brief, CallAgain, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
+from alerts.model.event import Correct
 from monitor.lab.carrier.phone import Behaviour
 from monitor.watchdog.auditor import EscalationAuditor
 from tests.integration.alerts.town import DESK, Town

@@ -7,16 +7,16 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
-from alerts.calendar import Calendar
-from alerts.channel import Channel
-from alerts.contact import Address, Contact, Recipient
-from alerts.delivery import Notice
-from alerts.event import Acknowledge, HandOn
 from alerts.gateways.tray import Place
-from alerts.notice import Matter, Purpose
-from alerts.office_hours import OfficeHours
-from alerts.oncall import Rota
+from alerts.hours.calendar import Calendar
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Contact, Recipient
+from alerts.model.delivery import Notice
+from alerts.model.event import Acknowledge, HandOn
+from alerts.model.notice import Matter, Purpose
+from alerts.model.oncall import Rota
 from monitor.config.window import MALAYSIA
 from monitor.lab.faxservice.machine import Behaviour
 from tests.integration.alerts.test_escalation_story import BY_SMS, told_by

@@ -11,13 +11,13 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.channel import ON_PAPER
-from alerts.delivery import SETTLED, Attempt, AttemptState, Notice, NoticeState
-from alerts.event import Correct
-from alerts.exchange import Line
-from alerts.gateway import ErrorClass, Heard, Progress, Report
-from alerts.incident import IncidentState
-from alerts.notice import Matter, Plan, Purpose
+from alerts.engine.exchange import Line
+from alerts.model.channel import ON_PAPER
+from alerts.model.delivery import SETTLED, Attempt, AttemptState, Notice, NoticeState
+from alerts.model.event import Correct
+from alerts.model.gateway import ErrorClass, Heard, Progress, Report
+from alerts.model.incident import IncidentState
+from alerts.model.notice import Matter, Plan, Purpose
 from tests.integration.alerts.station import HANG, LOST_ANSWER, NOT_REACHED, Happening, Station, station_at
 from tests.unit.alerts.people import T0, trigger
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from alerts.brief import AnnouncementPlan, Brief, CallAgain, EscalationPolicy, Step
-from alerts.calendar import Calendar
-from alerts.channel import Channel
-from alerts.contact import Address, Contact
-from alerts.gateway import NO_KEY, AckResult, ErrorClass, Heard, Progress, Report
-from alerts.notice import Language
-from alerts.office_hours import OfficeHours
-from alerts.oncall import Layer, Override, Rota
+from alerts.hours.calendar import Calendar
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.brief import AnnouncementPlan, Brief, CallAgain, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Contact
+from alerts.model.gateway import NO_KEY, AckResult, ErrorClass, Heard, Progress, Report
+from alerts.model.notice import Language
+from alerts.model.oncall import Layer, Override, Rota
 from monitor.config.window import MALAYSIA
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore

@@ -7,13 +7,13 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
-from alerts.calendar import Calendar, State
-from alerts.channel import Channel
-from alerts.contact import Address, Contact
-from alerts.notice import Language
-from alerts.office_hours import OfficeHours
-from alerts.oncall import Days, Layer, Rota
+from alerts.hours.calendar import Calendar, State
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Contact
+from alerts.model.notice import Language
+from alerts.model.oncall import Days, Layer, Rota
 from monitor.config.window import MALAYSIA
 from tests.integration.alerts.town import DESK, MEI, NOC, Town
 from tests.unit.alerts.people import BRIEF, FAX, LONG, MINISTRY, MINUTE, RAVI, SECOND, SITI, trigger

@@ -11,13 +11,13 @@ from typing import Any, NoReturn, cast
 
 import pytest
 
-from alerts.channel import Channel
-from alerts.delivery import Notice
-from alerts.event import Correct
+from alerts.decide.paper import LetterStep
 from alerts.gateways.tray import Place
-from alerts.notice import Purpose
-from alerts.paper import LetterStep
-from alerts.store import StoreAway
+from alerts.model.channel import Channel
+from alerts.model.delivery import Notice
+from alerts.model.event import Correct
+from alerts.model.notice import Purpose
+from alerts.record.store import StoreAway
 from monitor.lab.clerk import post_letters
 from monitor.letters import Noted
 from monitor.web.control import control

@@ -15,10 +15,13 @@ import pytest
 from pydantic import SecretStr
 from twilio.request_validator import RequestValidator
 
-from alerts.brief import Step
-from alerts.channel import Channel
-from alerts.delivery import NoticeState
-from alerts.gateway import (
+from alerts.decide.move import DeliveryPolicy
+from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
+from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
+from alerts.model.brief import Step
+from alerts.model.channel import Channel
+from alerts.model.delivery import NoticeState
+from alerts.model.gateway import (
     DeliveryError,
     ErrorClass,
     Heard,
@@ -32,11 +35,8 @@ from alerts.gateway import (
     Surroundings,
     VoiceContent,
 )
-from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
-from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
-from alerts.incident import IncidentState
-from alerts.move import DeliveryPolicy
-from alerts.notice import Language
+from alerts.model.incident import IncidentState
+from alerts.model.notice import Language
 from alerts.wording.lint import errors, lint
 from alerts.wording.sms import compose
 from monitor.lab.callbacks import NotedDesk

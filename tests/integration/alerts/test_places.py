@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from alerts.brief import Brief
-from alerts.bundle import WINDOW
-from alerts.channel import Channel
-from alerts.contact import Address
-from alerts.dispatcher import Dispatcher
-from alerts.event import Trigger
-from alerts.exchange import Line
-from alerts.store import StoreAway
+from alerts.decide.bundle import WINDOW
+from alerts.engine.dispatcher import Dispatcher
+from alerts.engine.exchange import Line
+from alerts.model.brief import Brief
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
+from alerts.model.event import Trigger
+from alerts.record.store import StoreAway
 from monitor.store.database import Database
 from tests.integration.alerts.station import LOST_ANSWER, Clock, Meddler, Station, station_at
 from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own

@@ -14,10 +14,10 @@ from datetime import timedelta
 import pytest
 from pypdf import PdfReader
 
-from alerts.audit import Sealed
-from alerts.brief import AnnouncementPlan, EscalationPolicy, Step
-from alerts.channel import Channel
-from alerts.pin import PinBook, hashed
+from alerts.inbound.pin import PinBook, hashed
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.record.audit import Sealed
 from monitor.config.keep import KeepSettings
 from monitor.proof.archive import Archive
 from monitor.proof.lifecycle import Lifecycle

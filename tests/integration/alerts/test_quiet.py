@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from alerts.advance import Brake
-from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy
-from alerts.bundle import WINDOW
-from alerts.channel import Channel
-from alerts.contact import Contact, Recipient
-from alerts.delivery import NoticeState
-from alerts.event import Acknowledge, Release, Resolve
-from alerts.exchange import Line
-from alerts.gateway import AckResult, ErrorClass, Heard, Progress, SmsContent
-from alerts.incident import IncidentState
-from alerts.notice import Matter, Office
-from alerts.store import SmsNumber
+from alerts.decide.bundle import WINDOW
+from alerts.engine.advance import Brake
+from alerts.engine.exchange import Line
+from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy
+from alerts.model.channel import Channel
+from alerts.model.contact import Contact, Recipient
+from alerts.model.delivery import NoticeState
+from alerts.model.event import Acknowledge, Release, Resolve
+from alerts.model.gateway import AckResult, ErrorClass, Heard, Progress, SmsContent
+from alerts.model.incident import IncidentState
+from alerts.model.notice import Matter, Office
+from alerts.record.store import SmsNumber
 from tests.integration.alerts.station import HANG, Scripted, Station, station_at
 from tests.unit.alerts.people import (
     BRIEF,

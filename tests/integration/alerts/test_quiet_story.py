@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
-from alerts.channel import Channel
-from alerts.event import Correct
-from alerts.notice import Matter
-from alerts.pin import PinBook, hashed
+from alerts.inbound.pin import PinBook, hashed
+from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.model.event import Correct
+from alerts.model.notice import Matter
 from monitor.hush import Silencer
 from monitor.lab.carrier.phone import Behaviour
 from monitor.lab.fault import Fault

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from alerts.event import Trigger
-from alerts.incident import Incident
-from alerts.intake import take_in
-from alerts.store import Ledger, StoreAway
-from alerts.together import Together
+from alerts.engine.intake import take_in
+from alerts.engine.together import Together
+from alerts.model.event import Trigger
+from alerts.model.incident import Incident
+from alerts.record.store import Ledger, StoreAway
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
 from tests.unit.alerts.people import BRIEF, trigger

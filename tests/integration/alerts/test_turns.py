@@ -13,14 +13,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from alerts.channel import Channel
-from alerts.delivery import SETTLED, Notice
-from alerts.dispatcher import Dispatcher
-from alerts.event import Acknowledge, Resolve
-from alerts.exchange import Line
-from alerts.gateway import ErrorClass, Progress
-from alerts.silence import silence_over
-from alerts.store import StoreAway
+from alerts.decide.silence import silence_over
+from alerts.engine.dispatcher import Dispatcher
+from alerts.engine.exchange import Line
+from alerts.model.channel import Channel
+from alerts.model.delivery import SETTLED, Notice
+from alerts.model.event import Acknowledge, Resolve
+from alerts.model.gateway import ErrorClass, Progress
+from alerts.record.store import StoreAway
 from monitor.store.database import Database
 from tests.integration.alerts.station import LOST_ANSWER, NOT_REACHED, Station
 from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own

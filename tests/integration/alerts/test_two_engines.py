@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.channel import ON_PAPER
-from alerts.delivery import AttemptState, Notice, NoticeState
-from alerts.dispatcher import Dispatcher
-from alerts.event import Acknowledge, Event, Release, Resolve
-from alerts.exchange import Exchange
-from alerts.gateway import ErrorClass, Progress
-from alerts.store import StoreAway
+from alerts.engine.dispatcher import Dispatcher
+from alerts.engine.exchange import Exchange
+from alerts.model.channel import ON_PAPER
+from alerts.model.delivery import AttemptState, Notice, NoticeState
+from alerts.model.event import Acknowledge, Event, Release, Resolve
+from alerts.model.gateway import ErrorClass, Progress
+from alerts.record.store import StoreAway
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
 from tests.integration.alerts.station import (

@@ -11,13 +11,13 @@ from typing import cast
 
 import pytest
 
-from alerts.brief import AnnouncementPlan, Brief
-from alerts.channel import Channel
-from alerts.contact import Address
-from alerts.event import Close, Correct, Declare
-from alerts.gateway import SmsContent
-from alerts.incident import CORRECTABLE_FOR, IncidentState
-from alerts.notice import Matter, Office
+from alerts.model.brief import AnnouncementPlan, Brief
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
+from alerts.model.event import Close, Correct, Declare
+from alerts.model.gateway import SmsContent
+from alerts.model.incident import CORRECTABLE_FOR, IncidentState
+from alerts.model.notice import Matter, Office
 from monitor.judging.health import Health, HealthPolicy
 from monitor.judging.judge import Judge, Suspect
 from monitor.metrics import Metrics

@@ -12,11 +12,11 @@ from typing import cast
 
 import pytest
 
-from alerts.brief import AnnouncementPlan, EscalationPolicy, Step
-from alerts.channel import Channel
 from alerts.gateways.twilio_sms import TwilioSmsSettings
 from alerts.gateways.twilio_voice import TwilioVoiceSettings
-from alerts.store import StoreAway
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.record.store import StoreAway
 from monitor.config.heartbeat import HeartbeatSettings
 from monitor.config.lifeline import LifelineSettings
 from monitor.lab.deadman import DeadMansSwitch

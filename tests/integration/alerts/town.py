@@ -19,22 +19,22 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 
-from alerts.calendar import Calendar
-from alerts.composer import WordingComposer
-from alerts.delivery import Notice
-from alerts.desk import Desks
-from alerts.dispatcher import Dispatcher
-from alerts.drill import Trainee
-from alerts.exchange import Exchange, Line
+from alerts.decide.drill import Trainee
+from alerts.decide.move import DeliveryPolicy
+from alerts.decide.paper import LetterStep
+from alerts.engine.composer import WordingComposer
+from alerts.engine.dispatcher import Dispatcher
+from alerts.engine.exchange import Exchange, Line
 from alerts.gateways.tray import Place
 from alerts.gateways.twilio_sms import Replies
-from alerts.move import DeliveryPolicy
-from alerts.notice import Office
-from alerts.office_hours import OfficeHours
-from alerts.paper import LetterStep
-from alerts.pin import PinBook
-from alerts.poller import Poller
-from alerts.store import StoreAway
+from alerts.hours.calendar import Calendar
+from alerts.hours.office_hours import OfficeHours
+from alerts.inbound.desk import Desks
+from alerts.inbound.pin import PinBook
+from alerts.inbound.poller import Poller
+from alerts.model.delivery import Notice
+from alerts.model.notice import Office
+from alerts.record.store import StoreAway
 from alerts.wording.texts import load
 from monitor.drills.desk import DrillDesk
 from monitor.drills.driller import Driller, Roster

@@ -12,8 +12,9 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from alerts.answering import Said
-from alerts.gateway import (
+from alerts.gateways import twilio_sms, twilio_voice
+from alerts.model.answering import Said
+from alerts.model.gateway import (
     DeliveryError,
     ErrorClass,
     Listens,
@@ -23,7 +24,6 @@ from alerts.gateway import (
     Surroundings,
     VoiceContent,
 )
-from alerts.gateways import twilio_sms, twilio_voice
 from monitor.lab.callbacks import Listener, NotedDesk
 from monitor.lab.carrier.api import app
 from monitor.lab.carrier.carrier import Carrier

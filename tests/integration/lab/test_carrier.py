@@ -11,7 +11,8 @@ import httpx
 import pytest
 from twilio.request_validator import RequestValidator
 
-from alerts.gateway import (
+from alerts.gateways import twilio_sms, twilio_voice
+from alerts.model.gateway import (
     NO_KEY,
     Content,
     DeliveryError,
@@ -24,7 +25,6 @@ from alerts.gateway import (
     Surroundings,
     VoiceContent,
 )
-from alerts.gateways import twilio_sms, twilio_voice
 from monitor.lab.callbacks import Listener, NotedDesk
 from monitor.lab.carrier.api import app
 from monitor.lab.carrier.carrier import Carrier

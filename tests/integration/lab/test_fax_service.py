@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from alerts.gateway import ErrorClass, Gateway, Order, PageContent, Progress, Surroundings
 from alerts.gateways import sinch_fax
+from alerts.model.gateway import ErrorClass, Gateway, Order, PageContent, Progress, Surroundings
 from monitor.lab.callbacks import Listener, NotedDesk
 from monitor.lab.fault import CallbackFault
 from monitor.lab.faxservice.api import app

@@ -18,9 +18,9 @@ import pytest
 from pypdf import PdfReader
 from sqlalchemy import func, select
 
-from alerts.audit import Sealed, compact
-from alerts.gateway import ErrorClass, Heard, Progress, Report, SmsContent
-from alerts.store import Entry
+from alerts.model.gateway import ErrorClass, Heard, Progress, Report, SmsContent
+from alerts.record.audit import Sealed, compact
+from alerts.record.store import Entry
 from monitor.config.keep import KeepSettings
 from monitor.metrics import Metrics
 from monitor.proof.archive import Archive

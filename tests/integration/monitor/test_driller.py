@@ -15,18 +15,18 @@ import structlog
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from alerts.channel import Channel
-from alerts.contact import Address
-from alerts.doubter import Doubter
-from alerts.drill import ExerciseState, Trainee
-from alerts.exchange import Exchange, Line
-from alerts.gateway import AckResult, Content, Gateway, Heard, Order, Progress, Report, Surroundings
+from alerts.decide.drill import ExerciseState, Trainee
+from alerts.engine.doubter import Doubter
+from alerts.engine.exchange import Exchange, Line
 from alerts.gateways.tray import Tray, TraySettings
 from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
-from alerts.notice import Language
-from alerts.store import StoreAway
-from alerts.urgency import Urgency, turn
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
+from alerts.model.gateway import AckResult, Content, Gateway, Heard, Order, Progress, Report, Surroundings
+from alerts.model.notice import Language
+from alerts.model.urgency import Urgency, turn
+from alerts.record.store import StoreAway
 from alerts.wording.texts import load
 from monitor.drills.desk import DrillDesk
 from monitor.drills.driller import Driller, Roster
@@ -45,8 +45,8 @@ from monitor.store.ledger import SqlStore
 from monitor.store.tables import journal
 from tests.integration.alerts.station import Clock, Scripted, Watcher
 from tests.stories.theatre import text_of
+from tests.unit.alerts.decide.test_drill import WORKING
 from tests.unit.alerts.people import FAX, LETTER, MINUTE, OFFICE, SECOND, trigger
-from tests.unit.alerts.test_drill import WORKING
 
 WORDING = load()
 SITI, RAVI, OFFICE_LINE = "+60100000101", "+60100000102", "+60300000101"

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from alerts.auditor import GRACE
-from alerts.brief import Brief, EscalationPolicy, Step
-from alerts.channel import Channel
-from alerts.contact import Address, Contact
-from alerts.delivery import NoticeState
-from alerts.gateway import ErrorClass
-from alerts.incident import Incident, IncidentState
-from alerts.notice import Language, Matter, Office
+from alerts.decide.auditor import GRACE
+from alerts.model.brief import Brief, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Contact
+from alerts.model.delivery import NoticeState
+from alerts.model.gateway import ErrorClass
+from alerts.model.incident import Incident, IncidentState
+from alerts.model.notice import Language, Matter, Office
 from monitor.hush import hush
 from monitor.judging.health import Health, HealthPolicy
 from monitor.judging.judge import Judge

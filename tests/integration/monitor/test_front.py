@@ -11,9 +11,9 @@ from typing import Any, cast
 import pytest
 from pydantic import SecretStr
 
-from alerts.delivery import AttemptState
-from alerts.gateway import Progress
-from alerts.paper import LetterStep
+from alerts.decide.paper import LetterStep
+from alerts.model.delivery import AttemptState
+from alerts.model.gateway import Progress
 from monitor.front import Front
 from monitor.letters import Letters, Noted
 from monitor.watch import Watch

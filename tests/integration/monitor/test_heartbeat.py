@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from alerts.store import StoreAway
+from alerts.record.store import StoreAway
 from monitor.config.heartbeat import HeartbeatSettings
 from monitor.lab.deadman import Beat, DeadMansSwitch
 from monitor.lab.fault import Fault

@@ -11,12 +11,12 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from alerts.channel import Channel
-from alerts.exchange import Line
-from alerts.gateway import Surroundings
+from alerts.engine.exchange import Line
 from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
-from alerts.notice import Office
+from alerts.model.channel import Channel
+from alerts.model.gateway import Surroundings
+from alerts.model.notice import Office
 from alerts.wording.texts import load
 from monitor.config.lifeline import LifelineSettings
 from monitor.lab.carrier import api as carrier_api

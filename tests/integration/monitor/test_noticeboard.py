@@ -12,12 +12,12 @@ from typing import cast
 import pytest
 from sqlalchemy import event
 
-from alerts.clock import Clock
-from alerts.event import Close, Declare, Trigger
-from alerts.exchange import Exchange
-from alerts.intake import take_in
-from alerts.notice import Matter
-from alerts.store import Entry
+from alerts.engine.exchange import Exchange
+from alerts.engine.intake import take_in
+from alerts.model.event import Close, Declare, Trigger
+from alerts.model.notice import Matter
+from alerts.record.clock import Clock
+from alerts.record.store import Entry
 from monitor.judging.health import Health, HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.noticeboard import Noticeboard

@@ -15,7 +15,7 @@ from sqlalchemy import insert, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from alerts.store import StoreAway
+from alerts.record.store import StoreAway
 from monitor.lab.serving import free_port
 from monitor.store.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.lock import LOCKS, NAMES, Lock

@@ -12,11 +12,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from alerts import wording
-from alerts.clock import SystemClock
-from alerts.event import Declare
-from alerts.incident import IncidentState, apply
-from alerts.notice import Matter
-from alerts.store import StoreAway
+from alerts.model.event import Declare
+from alerts.model.incident import IncidentState, apply
+from alerts.model.notice import Matter
+from alerts.record.clock import SystemClock
+from alerts.record.store import StoreAway
 from monitor.config.loading import Configuration, load
 from monitor.config.memory import Memory
 from monitor.config.problem import Problem, Severity

@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from alerts.clock import SystemClock
-from alerts.event import Event
-from alerts.incident import Incident
+from alerts.model.event import Event
+from alerts.model.incident import Incident
+from alerts.record.clock import SystemClock
 from monitor.judging.health import HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.lab.mail import Fault, LabNetwork, SystemPlan

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.clock import SystemClock
+from alerts.record.clock import SystemClock
 from alerts.wording.texts import load as load_wording
 from monitor.config.loading import Configuration, load
 from monitor.lab.deadman import DeadMansSwitch

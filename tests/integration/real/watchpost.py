@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from alerts.clock import SystemClock
-from alerts.event import Event, Resolve, Trigger
-from alerts.incident import Incident
-from alerts.notice import Matter
+from alerts.model.event import Event, Resolve, Trigger
+from alerts.model.incident import Incident
+from alerts.model.notice import Matter
+from alerts.record.clock import SystemClock
 from monitor.config.loading import Configuration
 from monitor.judging.health import Health, HealthPolicy
 from monitor.metrics import Metrics

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from alerts.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
-from alerts.channel import Channel
-from alerts.contact import Address, Contact, Recipient
-from alerts.delivery import Attempt, AttemptState, Delivery, Draft, Notice, NoticeState, Part
-from alerts.event import Trigger
-from alerts.gateway import ErrorClass
-from alerts.incident import Incident, open_incident
-from alerts.notice import Addressee, Language, Matter, Office
+from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Contact, Recipient
+from alerts.model.delivery import Attempt, AttemptState, Delivery, Draft, Notice, NoticeState, Part
+from alerts.model.event import Trigger
+from alerts.model.gateway import ErrorClass
+from alerts.model.incident import Incident, open_incident
+from alerts.model.notice import Addressee, Language, Matter, Office
 
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

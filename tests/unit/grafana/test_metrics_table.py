@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
-from alerts.advance import Brake
-from alerts.auditor import Lapse, Unheard
-from alerts.channel import Channel
-from alerts.delivery import NoticeState
-from alerts.drill import ExerciseState
-from alerts.notice import Purpose
-from alerts.paper import WAITING
+from alerts.decide.auditor import Lapse, Unheard
+from alerts.decide.drill import ExerciseState
+from alerts.decide.paper import WAITING
+from alerts.engine.advance import Brake
+from alerts.model.channel import Channel
+from alerts.model.delivery import NoticeState
+from alerts.model.notice import Purpose
 from monitor.metrics import DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS, Metrics
 from monitor.metrics.definition import HOPS, RECEIVERS
 from monitor.watchdog.liveness import Ailment

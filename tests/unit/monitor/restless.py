@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from alerts.conclusion import Tell, conclude
-from alerts.delivery import AttemptState, Notice, NoticeState
-from alerts.escalation import StartStep, escalate
-from alerts.event import Acknowledge, Resolve, Trigger
-from alerts.incident import Incident, apply, is_news, open_incident
+from alerts.decide.conclusion import Tell, conclude
+from alerts.decide.escalation import StartStep, escalate
+from alerts.model.delivery import AttemptState, Notice, NoticeState
+from alerts.model.event import Acknowledge, Resolve, Trigger
+from alerts.model.incident import Incident, apply, is_news, open_incident
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.judge import Trouble
 from tests.unit.alerts.people import BRIEF, attempt, tried, written

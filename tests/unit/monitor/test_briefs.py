@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from alerts.notice import Cause, Matter
+from alerts.model.notice import Cause, Matter
 from monitor.briefs import CAUSES, cause_of
 from monitor.probing.route import Direction
 from probes.reply import Reason

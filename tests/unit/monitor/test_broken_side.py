@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.event import Trigger
-from alerts.notice import Facts, Language, Matter, Plan
+from alerts.model.event import Trigger
+from alerts.model.notice import Facts, Language, Matter, Plan
 from alerts.wording import sms
 from monitor.briefs import own_brief
 from monitor.judging.judge import Suspect

@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
-from alerts.audit import CHECKPOINT, Sealed, Verifier
-from alerts.store import Entry
+from alerts.record.audit import CHECKPOINT, Sealed, Verifier
+from alerts.record.store import Entry
 from monitor.config.loading import load
 from monitor.metrics import Metrics
 from monitor.proof.chain import Chain

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import structlog
 
-from alerts.notice import Matter
+from alerts.model.notice import Matter
 from monitor.judging.health import Grade, Health
 from monitor.judging.judge import AT_A_TIME
 from monitor.probing.route import Direction, WatchedRoute

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.escalation import facts
-from alerts.event import Trigger
-from alerts.incident import open_incident
-from alerts.notice import Language, Matter, Plan, Purpose
+from alerts.decide.escalation import facts
+from alerts.model.event import Trigger
+from alerts.model.incident import open_incident
+from alerts.model.notice import Language, Matter, Plan, Purpose
 from alerts.wording.call import compose as compose_call
 from alerts.wording.lint import errors, lint
 from alerts.wording.sms import compose as compose_sms

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from alerts.store import StoreAway
+from alerts.record.store import StoreAway
 from monitor.housekeeping import keep_house
 from monitor.store.database import Database
 from monitor.store.history import History

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from alerts.silence import Silence
+from alerts.decide.silence import Silence
 from monitor.hush import Silencer, hush
 from monitor.judging.judge import Judge
 from monitor.store.database import Database

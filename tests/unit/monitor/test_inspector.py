@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.clock import SystemClock
+from alerts.record.clock import SystemClock
 from monitor.metrics import Metrics
 from monitor.probing.inspection import Assignment, Inspection
 from monitor.probing.inspector import Inspections, Inspector

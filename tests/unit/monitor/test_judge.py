@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.notice import Matter
+from alerts.model.notice import Matter
 from monitor.judging.health import Grade, Health, HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.probing.route import Direction

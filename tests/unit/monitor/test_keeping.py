@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from structlog.testing import capture_logs
 
-from alerts.store import StoreAway
+from alerts.record.store import StoreAway
 from monitor.keeping import keep_doing
 
 

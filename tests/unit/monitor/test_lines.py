@@ -10,9 +10,9 @@ from typing import cast
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.channel import Channel
-from alerts.exchange import Line
-from alerts.gateway import Gateway
+from alerts.engine.exchange import Line
+from alerts.model.channel import Channel
+from alerts.model.gateway import Gateway
 from monitor.config.loading import load
 from monitor.lines import Retirement, build_lines, close_lines
 from tests.unit.monitor.cli.office import ENVIRON, Office

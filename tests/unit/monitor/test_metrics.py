@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.channel import Channel
-from alerts.delivery import NoticeState
-from alerts.notice import Matter, Purpose
-from alerts.observer import Observer
+from alerts.engine.observer import Observer
+from alerts.model.channel import Channel
+from alerts.model.delivery import NoticeState
+from alerts.model.notice import Matter, Purpose
 from monitor.metrics import AGENCY_DIRECTIONS, DIRECTIONS, NO_AGENCY, OWN_FAULTS, Metrics
 from probes.result import Arrival, Outcome
 from tests.unit.monitor.scrape import AGENCY, LABELS, NOON, ROUTE, SUCCESS, Clock, Scrape, finish, run

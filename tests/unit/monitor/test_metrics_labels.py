@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.channel import Channel
+from alerts.model.channel import Channel
 from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
 from probes.result import Arrival, Outcome
 from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, SUCCESS, Scrape, finish, run

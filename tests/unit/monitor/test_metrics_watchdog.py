@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from alerts.auditor import Lapse, Unheard
+from alerts.decide.auditor import Lapse, Unheard
 from monitor.metrics import Metrics
 from monitor.watchdog.ringing import Trouble
 from tests.unit.monitor.scrape import NOON, Scrape

@@ -7,14 +7,14 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.announcement import Announce, announce
-from alerts.brief import AnnouncementPlan
-from alerts.delivery import AttemptState, Notice
-from alerts.escalation import StartStep, escalate
-from alerts.event import Release, Resolve
-from alerts.gateway import ErrorClass
-from alerts.incident import Incident, apply
-from alerts.notice import Matter
+from alerts.decide.announcement import Announce, announce
+from alerts.decide.escalation import StartStep, escalate
+from alerts.model.brief import AnnouncementPlan
+from alerts.model.delivery import AttemptState, Notice
+from alerts.model.event import Release, Resolve
+from alerts.model.gateway import ErrorClass
+from alerts.model.incident import Incident, apply
+from alerts.model.notice import Matter
 from monitor.judging.health import Health
 from monitor.overview import view_checks, view_incident, view_notice, view_route
 from monitor.probing.inspection import Inspection

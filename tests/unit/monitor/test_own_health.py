@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from alerts.channel import Channel
-from alerts.notice import Matter
+from alerts.model.channel import Channel
+from alerts.model.notice import Matter
 from monitor.judging.attribution import Blame
 from monitor.judging.health import Health
 from monitor.judging.suspect import Suspect, Trouble

@@ -11,11 +11,11 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.brief import Brief
-from alerts.event import Event, Resolve, Trigger
-from alerts.incident import Incident
-from alerts.notice import Cause, Matter
-from alerts.store import StoreAway
+from alerts.model.brief import Brief
+from alerts.model.event import Event, Resolve, Trigger
+from alerts.model.incident import Incident
+from alerts.model.notice import Cause, Matter
+from alerts.record.store import StoreAway
 from monitor.judging.health import Health, HealthPolicy
 from monitor.judging.judge import Judge, Suspect
 from monitor.metrics import AGENCY_DIRECTIONS, OWN_FAULTS, Metrics

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 import alerts.gateways
-from alerts.gateway import GatewayKind
+from alerts.model.gateway import GatewayKind
 from monitor.plugins import discover
 
 

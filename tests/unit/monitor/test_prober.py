@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.clock import SystemClock
+from alerts.record.clock import SystemClock
 from monitor.judging.health import Health, HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.metrics import Metrics

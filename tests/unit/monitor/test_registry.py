@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from alerts.channel import Channel
-from alerts.contact import Address
-from alerts.notice import Language
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
+from alerts.model.notice import Language
 from monitor.probing.route import Direction
 from monitor.registry import Registry
 from probes.mailbox import Security

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from alerts.channel import Channel
-from alerts.contact import Address
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
 from monitor.config.announcement import AnnouncementSettings, RecipientSettings
 from monitor.config.listen import Listen
 from monitor.config.loading import BadConfiguration, Configuration

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from alerts.incident import Declaration
-from alerts.notice import Matter
+from alerts.model.incident import Declaration
+from alerts.model.notice import Matter
 from monitor.metrics import Metrics
 from monitor.probing.route import Direction
 from monitor.watch import abandoned, show_tokens

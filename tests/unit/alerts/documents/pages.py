@@ -10,8 +10,8 @@ from xml.etree import ElementTree as ET
 
 from pypdf import PdfReader
 
-from alerts.gateway import PageContent
-from alerts.notice import Addressee
+from alerts.model.gateway import PageContent
+from alerts.model.notice import Addressee
 from tests.unit.alerts.wording.situations import JCM, OUTAGE
 
 OFFICE = replace(

@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from alerts.audit import Head
-from alerts.delivery import AttemptState, Delivery, Notice, NoticeState
 from alerts.documents.dossier import Dossier, Evidence, dossier_data
-from alerts.incident import Declaration, Incident
-from alerts.notice import Matter
+from alerts.model.delivery import AttemptState, Delivery, Notice, NoticeState
+from alerts.model.incident import Declaration, Incident
+from alerts.model.notice import Matter
+from alerts.record.audit import Head
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, SMS_SITI, T0, attempt, incident, written
 from tests.unit.alerts.wording.situations import WORDING

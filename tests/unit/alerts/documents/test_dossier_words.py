@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 import alerts
-from alerts.advance import Brake
-from alerts.auditor import Lapse
-from alerts.channel import Channel
-from alerts.delivery import AttemptState, NoticeState
+from alerts.decide.auditor import Lapse
 from alerts.documents import phrase
-from alerts.errand import Deed
-from alerts.gateway import NO_KEY
-from alerts.notice import Matter, Purpose
+from alerts.engine.advance import Brake
+from alerts.engine.errand import Deed
+from alerts.model.channel import Channel
+from alerts.model.delivery import AttemptState, NoticeState
+from alerts.model.gateway import NO_KEY
+from alerts.model.notice import Matter, Purpose
 from tests.unit.alerts.people import attempt
 
 
@@ -82,7 +82,7 @@ def test_details_that_are_words_of_ours_are_told_in_malay_and_others_as_they_are
 
 def journalled() -> Iterator[str]:
     """Yield every text that the engine hands to the journal as an event, as it stands in the code."""
-    for file in sorted(Path(alerts.__path__[0]).glob("*.py")):
+    for file in sorted(Path(alerts.__path__[0]).rglob("*.py")):
         for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] in {
                 "Entry",

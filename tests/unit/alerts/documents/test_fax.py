@@ -9,8 +9,8 @@ import pytest
 
 from alerts.documents.fax import fax_data
 from alerts.documents.render import fax
-from alerts.gateway import SENDER_LINE, PageContent
-from alerts.notice import Addressee, Facts, Matter, Plan, Purpose
+from alerts.model.gateway import SENDER_LINE, PageContent
+from alerts.model.notice import Addressee, Facts, Matter, Plan, Purpose
 from tests.unit.alerts.documents.pages import (
     BARE,
     FACTS,

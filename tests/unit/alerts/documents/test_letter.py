@@ -10,8 +10,8 @@ import pytest
 
 from alerts.documents.letter import letter_data
 from alerts.documents.render import fax, letter
-from alerts.gateway import PageContent
-from alerts.notice import Addressee, Cause, Facts, Language, Matter, Plan, Purpose
+from alerts.model.gateway import PageContent
+from alerts.model.notice import Addressee, Cause, Facts, Language, Matter, Plan, Purpose
 from alerts.wording.key import news
 from alerts.wording.need import PRINTED
 from alerts.wording.texts import load

@@ -12,7 +12,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from alerts.gateway import (
+from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
+from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
+from alerts.model.gateway import (
     DeliveryError,
     ErrorClass,
     Order,
@@ -22,10 +24,8 @@ from alerts.gateway import (
     SmsContent,
     Surroundings,
 )
-from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
-from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
-from alerts.provider import read_json
-from alerts.twilio_api import count, failure
+from alerts.providers.provider import read_json
+from alerts.providers.twilio_api import count, failure
 
 NUMBER = "+60100000101"
 AROUND = Surroundings(callback_base=None, directory="/nonexistent")

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from alerts.gateway import (
+from alerts.model.gateway import (
     Absent,
     DeliveryError,
     ErrorClass,
@@ -31,7 +31,7 @@ from alerts.gateway import (
     Report,
     SmsContent,
 )
-from alerts.sms_profile import HttpSmsSettings
+from alerts.providers.sms_profile import HttpSmsSettings
 from monitor.lab.aggregator import AWAN_CODES, SURIA_CODES, Aggregator, Message, awan, signed, suria
 from monitor.lab.callbacks import Listener, NotedDesk
 from monitor.lab.serving import serve

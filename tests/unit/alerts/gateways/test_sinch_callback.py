@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from alerts.gateway import AckResult, Content, Heard, Incoming, Progress, Refused, Surroundings
 from alerts.gateways.sinch_fax import GATEWAY, SinchFax
+from alerts.model.gateway import AckResult, Content, Heard, Incoming, Progress, Refused, Surroundings
 from monitor.lab.callbacks import NotedDesk
 
 BASE = "https://pantau.contoh.example/callbacks/faks"

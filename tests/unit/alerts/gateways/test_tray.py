@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from alerts.gateway import (
+from alerts.gateways.tray import Tray, TraySettings
+from alerts.model.gateway import (
     Absent,
     DeliveryError,
     Dispatches,
@@ -23,7 +24,6 @@ from alerts.gateway import (
     Report,
     Surroundings,
 )
-from alerts.gateways.tray import Tray, TraySettings
 from monitor.lab.callbacks import NotedDesk
 
 LETTER = PageContent(pdf=b"%PDF-1.7 surat\n" * 100, title="Pemakluman Gangguan E-mel", pages=2)
@@ -156,7 +156,7 @@ KILLED_BEFORE_THE_RENAME = """
 import asyncio, os, pathlib, signal, sys
 sys.path[:0] = [{tests!r}]
 from test_tray import order
-from alerts.gateway import Surroundings
+from alerts.model.gateway import Surroundings
 from alerts.gateways.tray import Tray, TraySettings
 
 pathlib.Path.rename = lambda self, target: os.kill(os.getpid(), signal.SIGKILL)

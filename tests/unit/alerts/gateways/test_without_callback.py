@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from alerts.gateway import (
+from alerts.gateways import sinch_fax, twilio_sms, twilio_voice
+from alerts.model.gateway import (
     Content,
     DeliveryError,
     ErrorClass,
@@ -21,7 +22,6 @@ from alerts.gateway import (
     Surroundings,
     VoiceContent,
 )
-from alerts.gateways import sinch_fax, twilio_sms, twilio_voice
 from monitor.lab.carrier import api as carrier_api
 from monitor.lab.carrier.carrier import Carrier
 from monitor.lab.faxservice import api as fax_api

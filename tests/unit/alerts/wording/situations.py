@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from alerts.notice import OF_TELLING, Facts, Matter, Office, Plan, Purpose
+from alerts.model.notice import OF_TELLING, Facts, Matter, Office, Plan, Purpose
 from alerts.wording.key import CHANGED, FOR_STAFF
 from alerts.wording.texts import load
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.brief import AnnouncementPlan
-from alerts.notice import Facts, Language, Matter, Plan, Purpose
+from alerts.model.brief import AnnouncementPlan
+from alerts.model.notice import Facts, Language, Matter, Plan, Purpose
 from alerts.wording.bundle import compose_call, compose_sms
 from alerts.wording.lint import COMFORTABLE, errors, lint, septets
 from alerts.wording.release import confirm

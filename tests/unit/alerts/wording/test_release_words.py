@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from alerts.brief import AnnouncementPlan
-from alerts.channel import Channel
-from alerts.contact import Address, Recipient
-from alerts.notice import Addressee, Language
+from alerts.model.brief import AnnouncementPlan
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Recipient
+from alerts.model.notice import Addressee, Language
 from alerts.wording import release
 from tests.unit.alerts.wording.situations import OUTAGE, WORDING
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.notice import Cause, Facts, Language, Matter, Office, Plan, Purpose
+from alerts.model.notice import Cause, Facts, Language, Matter, Office, Plan, Purpose
 from alerts.wording.lint import COMFORTABLE, Rule, errors, lint, septets
 from alerts.wording.sms import Unsendable, WorstCase, answer, compose
 from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING, situations

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.notice import Language, Plan
+from alerts.model.notice import Language, Plan
 from alerts.wording import bundle
 from alerts.wording.call import compose as call
 from alerts.wording.need import NEEDS

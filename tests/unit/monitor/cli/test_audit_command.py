@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from alerts.store import Entry
+from alerts.record.store import Entry
 from monitor.config.keep import KeepSettings
 from monitor.lab.serving import free_port
 from monitor.proof.archive import Archive

@@ -11,7 +11,7 @@ from importlib import import_module
 import pytest
 from typer.testing import CliRunner
 
-from alerts.settling import Ruling
+from alerts.engine.settling import Ruling
 from monitor.cli import COMMANDS, app, command
 from monitor.cli.settle import DONE
 

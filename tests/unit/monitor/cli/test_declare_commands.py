@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.notice import Matter
-from alerts.silence import silence_over
+from alerts.decide.silence import silence_over
+from alerts.model.notice import Matter
 from monitor.declarer import Declarer
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore

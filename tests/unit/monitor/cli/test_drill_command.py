@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from alerts.channel import Channel
-from alerts.drill import ExerciseState, facts
-from alerts.notice import Language
+from alerts.decide.drill import ExerciseState, facts
+from alerts.model.channel import Channel
+from alerts.model.notice import Language
 from monitor.store.drills import Drill, Record
 from monitor.web.drills import drills
 from tests.unit.alerts.people import MINUTE, OFFICE, T0

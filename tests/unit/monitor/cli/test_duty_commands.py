@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select
 
-from alerts.oncall import Override
+from alerts.model.oncall import Override
 from monitor.config.loading import load
 from monitor.config.window import MALAYSIA
 from monitor.duty import Duty

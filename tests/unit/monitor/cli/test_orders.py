@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import typer
 
-from alerts.delivery import NoticeState
-from alerts.event import Acknowledge, Expire, Resolve
-from alerts.incident import Declaration, Incident, apply
-from alerts.notice import Matter
-from alerts.store import StoreAway
+from alerts.model.delivery import NoticeState
+from alerts.model.event import Acknowledge, Expire, Resolve
+from alerts.model.incident import Declaration, Incident, apply
+from alerts.model.notice import Matter
+from alerts.record.store import StoreAway
 from monitor.cli.option import login_name
 from monitor.cli.service import ask, belongs_to_another
 from monitor.config.problem import Problem, Severity

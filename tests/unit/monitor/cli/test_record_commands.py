@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from alerts.audit import Head
+from alerts.record.audit import Head
 from monitor.cli.service import LONG, request
 from monitor.store.purge import Doomed
 from monitor.web.records import records

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from alerts.channel import Channel
-from alerts.gateway import Gateway, GatewayKind, Surroundings
+from alerts.model.channel import Channel
+from alerts.model.gateway import Gateway, GatewayKind, Surroundings
 from monitor.config.loading import Loaded, load
 
 SECRET = "kata-laluan-contoh"

@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from alerts.brief import Brief, CallAgain
-from alerts.calendar import Calendar, State
-from alerts.channel import Channel
-from alerts.contact import Address
-from alerts.office_hours import OfficeHours
-from alerts.oncall import Days
+from alerts.hours.calendar import Calendar, State
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.brief import Brief, CallAgain
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
+from alerts.model.oncall import Days
 from monitor.config.loading import load
 from tests.unit.monitor.config.ministry import KINDS, Ministry
 

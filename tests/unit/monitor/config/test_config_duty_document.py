@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from alerts.calendar import State
-from alerts.oncall import gaps, on_call
+from alerts.hours.calendar import State
+from alerts.model.oncall import gaps, on_call
 from monitor.config.loading import load
 from tests.leaflet import ROOT, put_secrets, written
 

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from alerts.channel import Channel
+from alerts.model.channel import Channel
 from monitor.config.duration import LONGEST, NoDuration, format_duration, parse_duration
 from monitor.config.phone import objection
 from tests.unit.monitor.config.ministry import AGENCY, SETTINGS, Ministry

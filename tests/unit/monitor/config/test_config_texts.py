@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerts.notice import Office
+from alerts.model.notice import Office
 from alerts.wording.sms import WorstCase
 from alerts.wording.texts import load
 from monitor.config.document import parse_document

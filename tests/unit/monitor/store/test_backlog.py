@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from alerts.store import StoreAway
+from alerts.record.store import StoreAway
 from monitor.store.away import Presence
 from monitor.store.backlog import Backlog
 from monitor.store.database import Database

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, text
 
-from alerts.store import Store
+from alerts.record.store import Store
 from monitor.judging.health import Health
 from monitor.store.database import Database
 from monitor.store.history import TOKEN_MEMORY, History

@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import insert
 from structlog.testing import capture_logs
 
-from alerts.store import Ledger, StoreAway
-from alerts.together import Together
+from alerts.engine.together import Together
+from alerts.record.store import Ledger, StoreAway
 from monitor.store.database import Database
 from monitor.store.ledger import SqlStore
 from monitor.store.tables import counter

@@ -7,12 +7,12 @@ from datetime import date, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from alerts.brief import Brief, CallAgain, EscalationPolicy, Step
-from alerts.calendar import Calendar, State
-from alerts.channel import Channel
-from alerts.contact import Address
-from alerts.office_hours import OfficeHours
-from alerts.oncall import Days, Layer, Rota
+from alerts.hours.calendar import Calendar, State
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.brief import Brief, CallAgain, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
+from alerts.model.oncall import Days, Layer, Rota
 from monitor.store.rows import ADDRESSES, BRIEF
 from tests.unit.alerts.people import BRIEF as PRESENT
 from tests.unit.alerts.people import RAVI, SITI

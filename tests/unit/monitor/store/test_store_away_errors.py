@@ -11,8 +11,8 @@ from psycopg import errors
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from alerts.clock import SystemClock
-from alerts.store import StoreAway
+from alerts.record.clock import SystemClock
+from alerts.record.store import StoreAway
 from monitor.store.away import LostRace, Presence, raising_away, reason_of
 
 FULL = "database or disk is full"

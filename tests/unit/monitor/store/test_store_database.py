@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import create_engine, insert, select, text
 from structlog.testing import capture_logs
 
-from alerts.store import StoreAway
+from alerts.record.store import StoreAway
 from monitor.store.database import Database, StoreInUseError
 from monitor.store.migrations import StoreTooNewError, upgrade
 from monitor.store.postgres import objection

@@ -10,15 +10,15 @@ from typing import Any
 
 import httpx
 
-from alerts.announcement import Announce, announce
-from alerts.delivery import Draft, NoticeState
-from alerts.event import Acknowledge, Correct, HandOn, Release, Remark
-from alerts.gateway import Answer, Content, Incoming, SmsContent
-from alerts.incident import Incident, apply
-from alerts.notice import Addressee, Purpose
-from alerts.paper import WAITING, LetterStep
-from alerts.settling import Ruling
-from alerts.silence import Silence
+from alerts.decide.announcement import Announce, announce
+from alerts.decide.paper import WAITING, LetterStep
+from alerts.decide.silence import Silence
+from alerts.engine.settling import Ruling
+from alerts.model.delivery import Draft, NoticeState
+from alerts.model.event import Acknowledge, Correct, HandOn, Release, Remark
+from alerts.model.gateway import Answer, Content, Incoming, SmsContent
+from alerts.model.incident import Incident, apply
+from alerts.model.notice import Addressee, Purpose
 from monitor.config.problem import Problem
 from monitor.judging.health import Health
 from monitor.letters import LetterView, Noted

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from alerts.gateway import Answer, Incoming
-from alerts.incident import Incident
-from alerts.store import StoreAway
+from alerts.model.gateway import Answer, Incoming
+from alerts.model.incident import Incident
+from alerts.record.store import StoreAway
 from monitor.overview import AgencyView, IncidentView
 from monitor.web.callbacks import callbacks
 from monitor.web.control import control

@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 from jinja2 import Environment
 
-from alerts.notice import Matter
+from alerts.model.notice import Matter
 from monitor.judging.health import Health
 from monitor.overview import AgencyView, RouteView
 from monitor.own_health import Complaint, Ill, Part

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.gateway import Answer, Refused
+from alerts.model.gateway import Answer, Refused
 from monitor.web.callbacks import LARGEST_BODY, LARGEST_FORM, MOST_FIELDS, MOST_LARGE, callbacks
 from tests.unit.alerts.people import T0
 from tests.unit.monitor.web.source import BASE, Service, client

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.event import Resolve
-from alerts.incident import apply
-from alerts.notice import Matter
+from alerts.model.event import Resolve
+from alerts.model.incident import apply
+from alerts.model.notice import Matter
 from monitor.config.problem import Problem, Severity
 from monitor.web.control import control
 from tests.unit.alerts.people import T0, incident

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.gateway import Content, PageContent, Script, SmsContent, VoiceContent
-from alerts.silence import Silence
+from alerts.decide.silence import Silence
+from alerts.model.gateway import Content, PageContent, Script, SmsContent, VoiceContent
 from monitor.config.problem import Problem, Severity
 from monitor.probing.window import Stretch
 from monitor.web.portal import SECURITY_HEADERS, portal

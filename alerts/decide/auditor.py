@@ -1,0 +1,266 @@
+"""Decide whether anybody who should have been told has not been: the escalation's auditor. Pure.
+
+It looks at what is stored and not at the cycle, and reckons for itself when each step was due: a cycle that stands
+still, goes round without getting on, or decides wrongly, looks the same from here. What waits on purpose (a silence, the
+opening hours of an office, a gateway that is tried again later) is not overdue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from alerts.decide.announcement import OFFERED_ANEW_AFTER, Announce, ReleaseNow, announce, offered_from
+from alerts.decide.escalation import calls_again
+from alerts.decide.followup import follow_up
+from alerts.decide.move import DeliveryPolicy, Wait, decisive, next_move
+from alerts.model.channel import Channel
+from alerts.model.delivery import SETTLED, Notice, NoticeState
+from alerts.model.incident import Incident, IncidentState, release_is_offered
+from alerts.model.notice import OF_TELLING, Matter, Plan, Purpose
+
+#: How late something may be before it counts: a busy cycle, a gateway whose slots are taken for a moment.
+GRACE = timedelta(minutes=2)
+#: A step's notices are written with it; those of a mass outage are gathered for two minutes into one.
+GATHERING = timedelta(minutes=2)
+#: How long an announcement may wait once it is offered: until whoever has the incident and the next step were called.
+RELEASED_WITHIN = 2 * OFFERED_ANEW_AFTER
+
+
+class Lapse(StrEnum):
+    """What should have happened and did not."""
+
+    #: A step is due and has not begun, or it began and told nobody; an acknowledgement has expired and nothing follows.
+    STEP = "step"
+    #: A notice waits for nothing, and is not handed to a gateway.
+    NOTICE = "notice"
+    #: What was released, or was to be released by itself, has not been announced.
+    ANNOUNCEMENT = "announcement"
+    #: Somebody who was told of an outage has not been told that it is over.
+    RECOVERY = "recovery"
+
+
+class Unheard(StrEnum):
+    """In what way an incident's notices came to nothing, though all was done that can be."""
+
+    #: All rounds are done, and nobody has acknowledged, or whoever has is not heard of any more.
+    NOBODY_ANSWERED = "nobody_answered"
+    #: No member of the staff could be told at all.
+    NOBODY_REACHED = "nobody_reached"
+    #: A recipient outside could not be told by any of its addresses.
+    RECIPIENT_UNTOLD = "recipient_untold"
+    #: An announcement waits for its release, and those who were asked have not released it.
+    UNRELEASED = "unreleased"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overdue:
+    """One lapse."""
+
+    incident: Incident
+    lapse: Lapse
+    #: When it should have happened.
+    since: datetime
+    notice_id: int | None = None
+
+    @property
+    def key(self) -> str:
+        """What it is about: the same lapse keeps its key from look to look."""
+        return f"{self.incident.id}/{self.lapse}/{self.notice_id or ''}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What was found about one incident."""
+
+    overdue: tuple[Overdue, ...] = ()
+    unheard: frozenset[Unheard] = frozenset()
+    #: Notices to people outside of which a person has to find out whether they arrived.
+    doubtful: tuple[int, ...] = ()
+    #: It is quiet because somebody wants it so: nothing is found about it, good or bad.
+    held: bool = False
+
+
+def examine(
+    incident: Incident,
+    notices: Sequence[Notice],
+    gateways: Mapping[Channel, Sequence[str]],
+    policy: DeliveryPolicy,
+    now: datetime,
+    *,
+    held: bool = False,
+) -> Examination:
+    """Return what is overdue about *incident*, and in what way its notices came to nothing.
+
+    *gateways* as for `alerts.decide.move.next_move`. *held*: nothing of it may leave now, because somebody wants it so.
+    """
+    doubtful = tuple(n.id for n in notices if n.plan is Plan.ANNOUNCEMENT and n.state is NoticeState.UNKNOWN)
+    if held:
+        return Examination(held=True, doubtful=doubtful)
+    found = (
+        _step(incident, notices, now),
+        *_stuck(incident, notices, gateways, policy, now),
+        _announcement(incident, notices, now),
+        _recovery(incident, notices, now),
+    )
+    return Examination(
+        overdue=tuple(lapse for lapse in found if lapse is not None),
+        unheard=frozenset(_unheard(incident, notices, now)),
+        doubtful=doubtful,
+    )
+
+
+def deserves_own_incident(incident: Incident) -> bool:
+    """Whether the NOC is told when *incident* is unheard. Not of its own incidents: that would never end."""
+    return incident.matter not in {Matter.OWN_FAULT, *OF_TELLING}
+
+
+# -- overdue ---------------------------------------------------------------------------------------------------------
+
+
+def _step(incident: Incident, notices: Sequence[Notice], now: datetime) -> Overdue | None:
+    if (until := incident.acknowledged_until) is not None and now - until > GRACE:
+        return Overdue(incident=incident, lapse=Lapse.STEP, since=until)
+    if incident.state is not IncidentState.TRIGGERED:
+        return None
+    at = incident.position
+    due = _next_step_due(incident)
+    of_step = _of_step(incident, notices)
+    if at.step >= 0:
+        failed = bool(of_step) and all(n.state is NoticeState.FAILED for n in of_step)
+        if failed and due is not None and not calls_again(incident, notices):
+            # Waiting helps nobody then: the next step starts at once.
+            due = min(due, max(_given_up_at(n) for n in of_step))
+        elif not of_step and now - at.since > GATHERING + GRACE and not _waits(notices):
+            return Overdue(incident=incident, lapse=Lapse.STEP, since=at.since)
+    if due is None or now - due <= GRACE:
+        return None
+    return Overdue(incident=incident, lapse=Lapse.STEP, since=due)
+
+
+def _waits(notices: Sequence[Notice]) -> bool:
+    """Whether staff are about to be told by an earlier notice: a step adds none of its own to one that a budget holds."""
+    return any(n.state is NoticeState.PENDING for n in _to_staff(notices))
+
+
+def _next_step_due(incident: Incident) -> datetime | None:
+    """Return when the step after the last that began is due; `None` when all rounds are done."""
+    at, policy = incident.position, incident.brief.escalation
+    if at.step + 1 < len(policy.steps):
+        return at.since + policy.steps[at.step + 1].after
+    if policy.steps and at.round + 1 < policy.rounds:
+        return at.since + policy.repeat_after
+    return None
+
+
+def _of_step(incident: Incident, notices: Sequence[Notice]) -> list[Notice]:
+    """Return what the last step told: by its time and not its number, because one notice may tell of several incidents."""
+    since = incident.position.since - GRACE
+    return [n for n in _to_staff(notices) if n.created_at >= since]
+
+
+def _stuck(
+    incident: Incident,
+    notices: Sequence[Notice],
+    gateways: Mapping[Channel, Sequence[str]],
+    policy: DeliveryPolicy,
+    now: datetime,
+) -> Iterator[Overdue]:
+    """Yield notices for which something was to be done a while ago, and still is."""
+    for notice in notices:
+        # A bundle is looked after by the first of its incidents, and is overdue once.
+        if notice.state is not NoticeState.PENDING or not notice.leads:
+            continue
+        since = _last_event(notice)
+        if now - since <= GRACE:
+            continue
+        moves = (next_move(notice, gateways, policy, at) for at in (now - GRACE, now))
+        if not any(isinstance(move, Wait) for move in moves):
+            yield Overdue(incident=incident, lapse=Lapse.NOTICE, since=since, notice_id=notice.id)
+
+
+def _last_event(notice: Notice) -> datetime:
+    """Return when the notice last came on, or was to be looked at."""
+    last = decisive(notice)
+    if last is None:
+        return notice.due_at
+    return max(notice.due_at, last.look_at, last.ended_at or last.started_at)
+
+
+def _given_up_at(notice: Notice) -> datetime:
+    """Return when a notice that failed did so, as far as is known."""
+    last = decisive(notice)
+    return notice.created_at if last is None else max(notice.created_at, last.ended_at or last.started_at)
+
+
+def _announcement(incident: Incident, notices: Sequence[Notice], now: datetime) -> Overdue | None:
+    told = {n.person for n in notices if n.plan is Plan.ANNOUNCEMENT}
+    match announce(incident, notices, now - GRACE):
+        case ReleaseNow():
+            since = incident.since + incident.brief.announcement.offered_after
+        case Announce(drafts=drafts) if incident.released_at and any(d.person not in told for d in drafts):
+            since = incident.released_at
+        case Announce() if (due := follow_up(incident, notices, now - GRACE).since) is not None:
+            since = due
+        case _:
+            return None
+    return Overdue(incident=incident, lapse=Lapse.ANNOUNCEMENT, since=since) if now - since > GRACE else None
+
+
+def _recovery(incident: Incident, notices: Sequence[Notice], now: datetime) -> Overdue | None:
+    if incident.resolved_at is None or now - incident.resolved_at <= GATHERING + GRACE:
+        return None
+    owed = {
+        _reader(n)
+        for n in notices
+        if (n.purpose is Purpose.OUTAGE or n.facts.is_handover)
+        and n.was_told
+        and (n.state in SETTLED or n.state is NoticeState.SENT)
+        # Taken back from the tray: nobody has read it.
+        if n.state is not NoticeState.WITHDRAWN
+    }
+    told = {_reader(n) for n in notices if n.purpose in {Purpose.RECOVERY, Purpose.CORRECTION}}
+    if owed <= told:
+        return None
+    return Overdue(incident=incident, lapse=Lapse.RECOVERY, since=incident.resolved_at)
+
+
+def _reader(notice: Notice) -> tuple[Plan, str, Channel | None]:
+    """Return who read a notice: of an announcement each channel reaches its own reader, of staff one message is enough."""
+    return notice.plan, notice.person, notice.channel if notice.plan is Plan.ANNOUNCEMENT else None
+
+
+# -- unheard ---------------------------------------------------------------------------------------------------------
+
+
+def _unheard(incident: Incident, notices: Sequence[Notice], now: datetime) -> Iterator[Unheard]:
+    if incident.state is IncidentState.TRIGGERED:
+        staff = [n for n in _to_staff(notices) if n.created_at >= incident.since - GRACE]
+        if _is_exhausted(incident, now):
+            yield Unheard.NOBODY_ANSWERED
+        if staff and all(n.state is NoticeState.FAILED and now - _given_up_at(n) > GRACE for n in staff):
+            yield Unheard.NOBODY_REACHED
+    if incident.is_open and _untold(notices):
+        yield Unheard.RECIPIENT_UNTOLD
+    # People owe it, and nothing of ours stands still: no lapse, for which the heartbeat would be withheld.
+    if release_is_offered(incident, now) and not incident.unsteady and now - offered_from(incident) >= RELEASED_WITHIN:
+        yield Unheard.UNRELEASED
+
+
+def _is_exhausted(incident: Incident, now: datetime) -> bool:
+    """Whether the last round is over; its last step is given as long as lies between two rounds."""
+    if _next_step_due(incident) is not None or incident.position.step < 0:
+        return not incident.brief.escalation.steps
+    return now - incident.position.since > incident.brief.escalation.repeat_after
+
+
+def _untold(notices: Sequence[Notice]) -> bool:
+    outside = [n for n in notices if n.plan is Plan.ANNOUNCEMENT and n.purpose is Purpose.OUTAGE]
+    failed = {n.person for n in outside if n.state is NoticeState.FAILED}
+    return bool(failed - {n.person for n in outside if n.state is not NoticeState.FAILED})
+
+
+def _to_staff(notices: Sequence[Notice]) -> Iterator[Notice]:
+    return (n for n in notices if n.plan is Plan.ESCALATION and n.purpose is Purpose.OUTAGE)

@@ -1,0 +1,56 @@
+"""Decide when one more message may go: so many to a person, so many by a gateway. Pure: the caller passes the time.
+
+The first notice of an incident to a person is never asked about here (`alerts.model.urgency.ALWAYS_GOES`). Only what a
+gateway took is counted: else an outage of a provider would use up what the next one needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from alerts.model.channel import Channel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """So many within so long."""
+
+    count: int
+    within: timedelta
+
+
+_MINUTE = timedelta(minutes=1)
+
+
+def _limits(*counts: tuple[int, timedelta]) -> tuple[Limit, ...]:
+    return tuple(Limit(count=count, within=within) for count, within in counts)
+
+
+#: To one number. As GoAlert has them (`notification/throttle.go`); faxes and letters are few by themselves.
+CONTACT_LIMITS: Mapping[Channel, Sequence[Limit]] = MappingProxyType(
+    {
+        Channel.VOICE: _limits((3, 15 * _MINUTE), (7, 60 * _MINUTE), (15, 180 * _MINUTE)),
+        Channel.SMS: _limits((5, 15 * _MINUTE), (11, 60 * _MINUTE), (21, 180 * _MINUTE)),
+    }
+)
+
+
+def minute_limit(count: int) -> tuple[Limit, ...]:
+    """Return what a gateway that takes *count* messages a minute allows."""
+    return _limits((count, _MINUTE))
+
+
+def free_at(taken: Sequence[datetime], limits: Sequence[Limit], now: datetime) -> datetime:
+    """Return when one more may go: *now*, or when the oldest that stands in the way is long enough ago.
+
+    *taken*: when the others went, oldest first; what lies in the future (a clock that was set back) counts as just now.
+    """
+    free = now
+    for limit in limits:
+        recent = [min(at, now) for at in taken if at > now - limit.within]
+        if len(recent) >= limit.count:
+            free = max(free, recent[-limit.count] + limit.within)
+    return free

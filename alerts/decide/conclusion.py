@@ -1,0 +1,215 @@
+"""Decide what an acknowledgement, a recovery and a correction mean for the notices of an incident. Pure.
+
+Recovery is told to those who were told of the outage, by the way they were told, and to nobody else. What has not
+left is withdrawn; a letter still in the tray is taken back and then needs no recovery letter. After a false alarm the
+same people get a correction, and no recovery besides. What was over before any notice had left for staff is told to them
+all the same, once, as something that was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from alerts.decide.announcement import expiry
+from alerts.decide.escalation import facts, staff_addresses
+from alerts.decide.followup import is_known, next_enclosure, to_reader
+from alerts.decide.move import CAME_TO_NOTHING, decisive
+from alerts.model.channel import Channel
+from alerts.model.contact import Contact
+from alerts.model.delivery import SETTLED, Attempt, AttemptState, Draft, Notice, NoticeState
+from alerts.model.incident import Incident, IncidentState
+from alerts.model.notice import OF_TELLING, Plan, Purpose
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Not sent yet and no longer needed."""
+
+    notice: Notice
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Whether it was sent cannot be found out, and it is no longer needed: it is not sent again."""
+
+    notice: Notice
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBack:
+    """Lies in the tray: take it back before a clerk posts it."""
+
+    notice: Notice
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """A person was told of the outage, and is owed this: who has taken it on, that it is over, or that there was none.
+
+    Or staff could not be told of it in time, and are owed that there was one.
+    """
+
+    draft: Draft
+
+
+Conclusion = Cancel | GiveUp | TakeBack | Tell
+
+#: Who has taken it on is news for so long; after that they have asked, or sleep again.
+NEWS_FOR = timedelta(minutes=15)
+
+
+def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> Iterator[Conclusion]:
+    """Yield what is owed to the notices of an incident that was acknowledged or is over.
+
+    While it is neither, nothing but that an offer to release what was released is needed no more.
+    """
+    if incident.state is IncidentState.TRIGGERED:
+        notices = [notice for notice in notices if notice.purpose is Purpose.RELEASE]
+    over = incident.state is IncidentState.RESOLVED
+    unheard = over and incident.corrected_at is None and not _may_have_heard(incident, notices)
+    told: set[str] = set()
+    for notice in notices:
+        needless = is_concluded(incident, notice)
+        # Who came on duty later was told by no notice but that; it stays true when somebody takes the incident on.
+        if not needless and not notice.facts.is_handover:
+            continue
+        last = decisive(notice)
+        if needless and notice.state not in SETTLED:
+            if last is None or last.state in CAME_TO_NOTHING:
+                yield GiveUp(notice) if _is_doubtful(notice) else Cancel(notice)
+            elif over and notice.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED:
+                # An error: it was tried, and the tray could not be reached. Again after a pause.
+                if last.error is None or now >= last.look_at:
+                    yield TakeBack(notice, last)
+                continue
+            elif last.state in _UNDER_WAY:
+                continue
+        tells_of_it = notice.purpose is Purpose.OUTAGE or notice.facts.is_handover
+        if over and tells_of_it and (notice.was_told or (unheard and _was_to_be_told(notice))):
+            draft = _last_word(incident, notice, notices, now)
+        elif not over and tells_of_it and notice.was_told:
+            draft = _who_has_it(incident, notice, now)
+        else:
+            continue
+        if draft and draft.key not in told:
+            told.add(draft.key)
+            yield Tell(draft)
+
+
+def _may_have_heard(incident: Incident, notices: Sequence[Notice]) -> bool:
+    """Whether anybody of the staff may have heard of an incident, or hear of it at this moment."""
+    staff = [n for n in notices if n.plan is Plan.ESCALATION and n.purpose is Purpose.OUTAGE]
+    calling = (last for n in staff if (last := n.last_attempt) and last.state is AttemptState.CALLING)
+    return incident.acknowledged_at is not None or any(n.was_told for n in staff) or any(calling)
+
+
+def _was_to_be_told(notice: Notice) -> bool:
+    """Whether a notice to staff was still wanted when it was over: not one that somebody has silenced."""
+    last = decisive(notice)
+    return (
+        notice.plan is Plan.ESCALATION
+        and notice.state is not NoticeState.WITHDRAWN
+        and (last is None or last.state in CAME_TO_NOTHING)
+        and notice.facts.matter not in OF_TELLING
+    )
+
+
+def is_concluded(incident: Incident, notice: Notice) -> bool:
+    """Whether *notice* is no longer needed by an incident that was acknowledged or is over."""
+    match notice.purpose:
+        case Purpose.OUTAGE:
+            return not incident.is_open or notice.plan is Plan.ESCALATION
+        case Purpose.RECOVERY:
+            # Nothing has recovered: nothing was broken.
+            return incident.corrected_at is not None
+        case Purpose.UPDATE:
+            return not incident.is_open
+        case Purpose.TAKEN:
+            return not incident.is_open or incident.acknowledged_at is None
+        case Purpose.REMINDER:
+            return not incident.is_open or incident.reminded_at is None
+        case Purpose.RELEASE:
+            return not incident.is_open or incident.released_at is not None
+        case _:
+            return False
+
+
+#: What becomes of these decides whether a recovery is owed; a letter among them may still be taken back.
+_UNDER_WAY = frozenset({AttemptState.CALLING, AttemptState.UNKNOWN})
+
+
+def _is_doubtful(notice: Notice) -> bool:
+    """Whether an attempt may have left without a trace. A call in which no key was pressed is no doubt: it was made."""
+    return any(a.state in {AttemptState.UNKNOWN, AttemptState.NO_TRACE} for d in notice.deliveries for a in d.attempts)
+
+
+def _last_word(incident: Incident, notice: Notice, notices: Sequence[Notice], now: datetime) -> Draft | None:
+    purpose = Purpose.RECOVERY if incident.corrected_at is None else Purpose.CORRECTION
+    if notice.plan is Plan.ESCALATION:
+        key = f"{incident.id}/escalation/0.0.0/{purpose}/{notice.person}"
+        addresses = staff_addresses(incident, notice)
+        expires_at = now + timedelta(hours=2)
+    else:
+        key = f"{incident.id}/announcement/0.0.0/{purpose}/{notice.person}/{notice.channel}"
+        addresses = notice.addresses
+        expires_at = expiry(notice.addresses[0], now)
+    if not addresses:
+        return None
+    first_noticed_at = notice.created_at if _is_known(notice) else None
+    told = facts(incident, notice.plan, purpose, now, first_noticed_at=first_noticed_at)
+    if notice.plan is Plan.ANNOUNCEMENT:
+        told = replace(told, enclosure=next_enclosure(notices, notice.person, purpose))
+        if purpose is Purpose.RECOVERY and (last := _last_known(notice, notices)) is not None:
+            told = replace(told, first_noticed_at=last.created_at, cited=last.facts.enclosure or 1)
+    return Draft(
+        key=key,
+        plan=notice.plan,
+        purpose=purpose,
+        person=notice.person,
+        language=notice.language,
+        facts=told,
+        expires_at=expires_at,
+        addresses=addresses,
+        addressee=notice.addressee,
+    )
+
+
+def _who_has_it(incident: Incident, notice: Notice, now: datetime) -> Draft | None:
+    """Return what tells somebody of the staff who has taken on what they were told of; nothing to who it is."""
+    by, at = incident.acknowledged_by or "", incident.acknowledged_at
+    person, holder = contact_of(incident, notice.person), incident.brief.escalation.named(by)
+    if at is None or person is None or person == holder or notice.wave != incident.position.wave:
+        return None
+    # By SMS or not at all: it rings nobody out of bed.
+    addresses = person.addresses_on([Channel.SMS])
+    if not addresses or now - at >= NEWS_FOR:
+        return None
+    return Draft(
+        key=f"{incident.id}/escalation/{notice.wave}.0.0/taken/{person.key}/{at.isoformat(timespec='seconds')}",
+        plan=Plan.ESCALATION,
+        purpose=Purpose.TAKEN,
+        person=person.key,
+        language=person.language,
+        facts=replace(facts(incident, Plan.ESCALATION, Purpose.TAKEN, now), by=by),
+        expires_at=at + 2 * NEWS_FOR,
+        addresses=addresses,
+        wave=notice.wave,
+    )
+
+
+def _last_known(notice: Notice, notices: Sequence[Notice]) -> Notice | None:
+    """Return what the reader of *notice* outside is known to have got last; it is what they have at hand."""
+    return next((n for n in reversed(to_reader(notices, notice.person, notice.channel)) if is_known(n)), None)
+
+
+def _is_known(notice: Notice) -> bool:
+    """Whether the reader is to be reminded of *notice*: a page never cites one that may not have arrived."""
+    return is_known(notice) if notice.plan is Plan.ANNOUNCEMENT else notice.was_told
+
+
+def contact_of(incident: Incident, key: str) -> Contact | None:
+    """Return the contact of the frozen policy with this key."""
+    return incident.brief.escalation.contact(key)

@@ -1,0 +1,242 @@
+"""Decide who is told again of an outage that lasts, or that is another by now. Pure: the caller passes the time.
+
+Whoever was told to write letters instead of mail asks, a day later, whether that still holds. On each working day of the
+agency on which they have not been told anything yet they get a follow-up: on paper, where they were told on paper, else by
+SMS; never by a call. It goes to nobody of whom it is not known that they got what it cites, and not while an earlier page
+to them still waits to be posted: a clerk signs one letter at a time.
+
+That something else is wrong now (mail can be sent again, and not received) is told once it has lasted: to staff by SMS, to
+people outside by every way by which they were told. While it is only slow, staff alone hear so.
+
+The release of the announcement covers its follow-ups: they tell nothing but what became of what an officer has let go
+out. A silence stops them, and so does the end of the outage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, time, timedelta
+
+from alerts.decide.announcement import expiry
+from alerts.decide.escalation import facts, staff_addresses
+from alerts.hours.office_hours import OfficeHours
+from alerts.hours.wallclock import first_showing
+from alerts.model.channel import ON_PAPER, Channel
+from alerts.model.contact import Address, Recipient
+from alerts.model.delivery import SETTLED, Draft, Notice, NoticeState
+from alerts.model.incident import OUTAGES, Incident
+from alerts.model.notice import TELLS_OF_IT, Plan, Purpose
+
+#: So long something else is wrong before staff hear of it. For people outside it is as long as until the announcement is
+#: offered: what is over sooner needs no page.
+STANDS = timedelta(minutes=10)
+
+#: Of use to staff for so long; then they have asked, or hear of the end.
+NEWS_FOR = timedelta(hours=2)
+
+#: Nobody is told anew of what they were told less than this ago: an outage of an afternoon needs no second page.
+NO_SOONER = timedelta(hours=12)
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """What is due now, and when something is due again by itself; `None`: not before something else has happened."""
+
+    drafts: tuple[Draft, ...] = ()
+    then: datetime | None = None
+    #: Since when the first of the drafts is due.
+    since: datetime | None = None
+
+
+def follow_up(incident: Incident, notices: Sequence[Notice], now: datetime) -> FollowUp:
+    """Decide about an incident, given its notices. Asking again changes nothing: what is written is not due any more."""
+    if not incident.is_open or incident.matter not in OUTAGES:
+        return FollowUp()
+    found = [*_to_staff(incident, notices, now), *_to_outside(incident, notices, now)]
+    return FollowUp(
+        drafts=tuple(each.draft for each in found if each.draft is not None),
+        then=min((each.at for each in found if each.draft is None), default=None),
+        since=min((each.due for each in found if each.draft is not None), default=None),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Due:
+    """Somebody is to be told: now, or only then."""
+
+    at: datetime
+    #: Since when that has been due; at night it waits.
+    due: datetime
+    draft: Draft | None
+
+
+# -- staff -----------------------------------------------------------------------------------------------------------
+
+
+def _to_staff(incident: Incident, notices: Sequence[Notice], now: datetime) -> Iterator[_Due]:
+    """Yield that something else is wrong, for each of the staff who was told of the outage."""
+    if incident.unsteady:
+        return
+    latest_to: dict[str, Notice] = {}
+    for n in notices:
+        if n.plan is Plan.ESCALATION and n.purpose in TELLS_OF_IT and n.state is not NoticeState.WITHDRAWN:
+            latest_to[n.person] = n
+    told = {n.person for n in notices if n.plan is Plan.ESCALATION and n.facts.matter in OUTAGES and n.was_told}
+    for person, last in latest_to.items():
+        addresses = staff_addresses(incident, last)
+        if person not in told or last.facts.matter is incident.present or not addresses:
+            continue
+        due = incident.present_since + STANDS
+        draft = _to_officer(incident, last, addresses, now) if due <= now else None
+        yield _Due(at=due, due=due, draft=draft)
+
+
+def _to_officer(incident: Incident, last: Notice, addresses: tuple[Address, ...], now: datetime) -> Draft:
+    """Return what tells somebody of the staff, who was told *last*, what is wrong by now."""
+    told = facts(incident, Plan.ESCALATION, Purpose.UPDATE, now)
+    return Draft(
+        key=f"{incident.id}/escalation/{last.wave}.0.0/update/{last.person}/{_changed(incident)}",
+        plan=Plan.ESCALATION,
+        purpose=Purpose.UPDATE,
+        person=last.person,
+        language=last.language,
+        facts=replace(told, matter=incident.present, was=last.facts.matter),
+        expires_at=now + NEWS_FOR,
+        addresses=addresses,
+        wave=last.wave,
+    )
+
+
+def _changed(incident: Incident) -> str:
+    return incident.present_since.isoformat(timespec="seconds")
+
+
+# -- people outside --------------------------------------------------------------------------------------------------
+
+
+def _to_outside(incident: Incident, notices: Sequence[Notice], now: datetime) -> Iterator[_Due]:
+    if incident.released_at is None or incident.present not in OUTAGES:
+        return
+    for recipient in incident.brief.announcement.recipients:
+        daily = _daily(recipient)
+        for address in recipient.addresses:
+            told = to_reader(notices, recipient.key, address.channel)
+            if (last := latest(told)) is None:
+                continue
+            due = [*_on_change(incident, last), *(_on_the_day(incident, last, now) if address in daily else ())]
+            # One page a reader: what tells of a change tells that it lasts, too.
+            ripe = next((each for each in due if each.at <= now), None)
+            for each in [ripe] if ripe else due:
+                draft = _draft(incident, recipient, address, notices, now, once=each.once) if ripe else None
+                yield _Due(at=each.at, due=each.due, draft=draft)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Occasion:
+    """Why a reader outside is told again."""
+
+    at: datetime
+    due: datetime
+    #: The day, or when it became what it is now: the notice's key ends with it.
+    once: str
+
+
+def _on_change(incident: Incident, last: Notice) -> Iterator[_Occasion]:
+    if last.facts.matter is not incident.present and not incident.unsteady:
+        due = incident.present_since + incident.brief.announcement.offered_after
+        yield _Occasion(at=due, due=due, once=_changed(incident))
+
+
+def _on_the_day(incident: Incident, last: Notice, now: datetime) -> Iterator[_Occasion]:
+    hours = incident.brief.announcement.updates
+    if hours is not None:
+        due = hours.opening(_again(hours, _told_at(last)))
+        # Not at night, when a service was down or a silence has ended; nor while it may be another again in a moment.
+        at = hours.opening(max(due, now, *(each.at for each in _on_change(incident, last))))
+        yield _Occasion(at=at, due=due, once=now.astimezone(hours.zone).date().isoformat())
+
+
+def _daily(recipient: Recipient) -> Sequence[Address]:
+    """Return where somebody outside is told that an outage still lasts."""
+    on_paper = [address for address in recipient.addresses if address.channel in ON_PAPER]
+    return on_paper or [address for address in recipient.addresses if address.channel is Channel.SMS]
+
+
+def to_reader(notices: Sequence[Notice], person: str, channel: Channel) -> Sequence[Notice]:
+    """Return what somebody outside was told, or was to be told, of the outage on a channel, oldest first."""
+    return [
+        n
+        for n in notices
+        if n.plan is Plan.ANNOUNCEMENT and n.purpose in TELLS_OF_IT and n.person == person and n.channel is channel
+    ]
+
+
+def latest(told: Sequence[Notice]) -> Notice | None:
+    """Return the latest of what one reader was told, if nothing is on its way to them; `None`: nothing can be cited."""
+    if any(n.state not in SETTLED and not is_known(n) for n in told):
+        return None
+    tried = [n for n in told if n.state is not NoticeState.WITHDRAWN]
+    return tried[-1] if any(is_known(n) for n in tried) else None
+
+
+def is_known(notice: Notice) -> bool:
+    """Whether somebody outside is known to have got *notice*, as far as its channel can tell.
+
+    Of a page it must be known that it arrived: the next one cites it. An SMS or a call that left is as much as many
+    providers ever say.
+    """
+    return notice.has_arrived if notice.channel in ON_PAPER else notice.has_left
+
+
+def _told_at(notice: Notice) -> datetime:
+    """Return when *notice* arrived, was posted, or came to nothing, as far as is known."""
+    last = notice.last_attempt
+    return max(notice.created_at, last.ended_at) if last is not None and last.ended_at else notice.created_at
+
+
+def _again(hours: OfficeHours, told_at: datetime) -> datetime:
+    """Return from when on whoever was told something at *told_at* may be told again that it lasts: on another day."""
+    day_after = told_at.astimezone(hours.zone).date() + timedelta(days=1)
+    midnight = first_showing(datetime.combine(day_after, time()), hours.zone)
+    return max(midnight, told_at + NO_SOONER)
+
+
+def _draft(
+    incident: Incident, recipient: Recipient, address: Address, notices: Sequence[Notice], now: datetime, *, once: str
+) -> Draft:
+    """Return what tells somebody outside how things stand. *once*: see `_Occasion`."""
+    cited = next(n for n in reversed(to_reader(notices, recipient.key, address.channel)) if is_known(n))
+    told = facts(incident, Plan.ANNOUNCEMENT, Purpose.UPDATE, now, first_noticed_at=cited.created_at)
+    return Draft(
+        key=f"{incident.id}/announcement/0.0.0/update/{recipient.key}/{address.channel}/{once}",
+        plan=Plan.ANNOUNCEMENT,
+        purpose=Purpose.UPDATE,
+        person=recipient.key,
+        language=recipient.language,
+        facts=replace(
+            told,
+            was=cited.facts.matter if cited.facts.matter is not told.matter else None,
+            enclosure=next_enclosure(notices, recipient.key),
+            cited=cited.facts.enclosure or 1,
+        ),
+        expires_at=expiry(address, now),
+        addresses=(address,),
+        addressee=recipient.addressee,
+    )
+
+
+def next_enclosure(notices: Sequence[Notice], person: str, purpose: Purpose | None = None) -> int:
+    """Return the number of the next page to somebody outside.
+
+    It counts what was taken back, too: that may have been posted after all. What is told by fax and by letter at the same
+    time bears the same number, and so does a page of *purpose* that comes after others of its kind.
+    """
+    return 1 + max(_enclosures(notices, person, purpose), default=0)
+
+
+def _enclosures(notices: Sequence[Notice], person: str, purpose: Purpose | None) -> Iterator[int]:
+    for n in notices:
+        if n.plan is Plan.ANNOUNCEMENT and n.person == person and n.purpose is not purpose:
+            # Before pages were counted the first was the outage.
+            yield n.facts.enclosure or 1

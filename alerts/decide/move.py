@@ -1,0 +1,248 @@
+"""Decide the next move for a notice on its way. Pure: the caller passes the time.
+
+The order of the rules: never send twice what may have been sent (ask first); try the same gateway again after a
+passing error; then the channel's next gateway; then the person's next address; then give up.
+
+An address with office hours is not tried outside of them. Staff are told at their next address that answers now; if none
+does, at this one all the same, because silence is worse. An office outside is told when it opens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from alerts.model.channel import ON_PAPER, Channel
+from alerts.model.contact import Address
+from alerts.model.delivery import LEFT, Attempt, AttemptState, Delivery, Notice, NoticeState
+from alerts.model.gateway import ErrorClass
+from alerts.model.notice import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryPolicy:
+    """How long to wait for what, by channel. Numbers follow the conventions of the trade (HylaFAX, GoAlert)."""
+
+    #: A call of a gateway that has not come back by then is asked about, unless it still goes on.
+    lease: timedelta = timedelta(seconds=30)
+    #: A call is cut off after this long. Gateways keep deadlines of their own (at most 60 s); this is for those that
+    #: cannot: a tray on a network share that hangs would hold its slots for ever.
+    deadline: timedelta = timedelta(seconds=90)
+    #: The same on paper: longer than any call can take. An engine that was cut off from the store may still be calling
+    #: while another asks, hears that nothing is there, and sends a second page.
+    lease_on_paper: timedelta = timedelta(seconds=100)
+    #: Waits between attempts on one gateway after a transient error; their number bounds the attempts.
+    retry_after: Mapping[Channel, tuple[timedelta, ...]] = field(
+        default_factory=lambda: {
+            Channel.SMS: (timedelta(seconds=15), timedelta(seconds=60)),
+            Channel.VOICE: (timedelta(seconds=60), timedelta(seconds=120)),
+            # A busy line is free again after a page or two: 3 min, as HylaFAX does.
+            Channel.FAX: (timedelta(minutes=3), timedelta(minutes=3), timedelta(minutes=5), timedelta(minutes=10)),
+            Channel.LETTER: (timedelta(seconds=30), timedelta(minutes=5), timedelta(minutes=30)),
+        }
+    )
+    #: How long after acceptance, and then how often, the provider is asked for an overdue receipt.
+    check_every: Mapping[Channel, timedelta] = field(
+        default_factory=lambda: {
+            # Where no callback comes this is how it is known: whom to call again waits for it.
+            Channel.SMS: timedelta(seconds=30),
+            Channel.VOICE: timedelta(seconds=30),
+            Channel.FAX: timedelta(minutes=2),
+            Channel.LETTER: timedelta(minutes=1),
+        }
+    )
+    #: Waits between questions about an attempt of unknown fate; their number bounds the questions.
+    ask_after: tuple[timedelta, ...] = (
+        timedelta(0),
+        timedelta(seconds=5),
+        timedelta(seconds=15),
+        timedelta(seconds=40),
+        timedelta(seconds=60),
+    )
+
+    def lease_on(self, channel: Channel) -> timedelta:
+        """Return how long a call on a channel is left alone."""
+        return self.lease_on_paper if channel in ON_PAPER else self.lease
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Call this gateway now; record the attempt first."""
+
+    gateway: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask the gateway whether it has this attempt (reconcile before sending again)."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Ask the provider what became of an accepted attempt whose receipt is overdue."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do before `until`; `None`: nothing to do by itself."""
+
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FallBack:
+    """Give this address up and use the person's next one."""
+
+    to: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The notice has come to its end."""
+
+    state: NoticeState
+
+
+#: Nothing more is expected of an attempt in one of these.
+CAME_TO_NOTHING = frozenset({AttemptState.FAILED, AttemptState.NEVER_SENT, AttemptState.NO_TRACE})
+
+Move = Try | Ask | Check | Wait | FallBack | Settle
+
+
+def next_move(notice: Notice, gateways: Mapping[Channel, Sequence[str]], policy: DeliveryPolicy, now: datetime) -> Move:
+    """Decide what to do for a notice that is not settled.
+
+    *gateways* are the names to use for each channel, best first; those known not to work come last or not at all.
+    """
+    if not notice.deliveries:
+        return _next_address(notice, now)
+    delivery = notice.deliveries[-1]
+    lines = gateways.get(delivery.address.channel, ())
+    last = decisive(notice)
+    if last is None or (not delivery.attempts and last.state not in LEFT):
+        if now >= notice.expires_at:
+            return Settle(NoticeState.FAILED)
+        return _at_the_office(notice, delivery, Try(lines[0]), now) if lines else _next_address(notice, now)
+
+    match last.state:
+        case AttemptState.CALLING | AttemptState.UNKNOWN:
+            return Ask(last) if now >= last.look_at else Wait(last.look_at)
+        case AttemptState.NO_TRACE:
+            return _at_the_office(notice, delivery, _without_trace(notice, delivery, lines, now), now)
+        case AttemptState.ACCEPTED | AttemptState.SENT:
+            return _await_receipt(notice, last, now)
+        case AttemptState.DELIVERED:
+            return Settle(NoticeState.DELIVERED)
+        case AttemptState.WITHDRAWN:
+            return Settle(NoticeState.WITHDRAWN)
+        case AttemptState.NEVER_SENT | AttemptState.FAILED:
+            return _at_the_office(notice, delivery, _after_failure(notice, delivery, lines, policy, now), now)
+
+
+def decisive(notice: Notice) -> Attempt | None:
+    """Return the attempt that decides how the notice stands: the last one.
+
+    Unless it came to nothing and an earlier one, given up as lost, turns out to have left after all: a late receipt.
+    """
+    attempts = [a for d in notice.deliveries for a in d.attempts]
+    if attempts and attempts[-1].state in CAME_TO_NOTHING:
+        return next((a for a in reversed(attempts) if a.state in LEFT), attempts[-1])
+    return attempts[-1] if attempts else None
+
+
+def _await_receipt(notice: Notice, last: Attempt, now: datetime) -> Move:
+    """Decide about a message that left: ask for its receipt for as long as it matters.
+
+    A letter in the tray is asked about for ever: only a clerk's record ends it.
+    """
+    in_the_tray = notice.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED
+    if now >= notice.expires_at and not in_the_tray:
+        return Wait(None)
+    return Check(last) if now >= last.look_at else Wait(last.look_at)
+
+
+def _without_trace(notice: Notice, delivery: Delivery, lines: Sequence[str], now: datetime) -> Move:
+    """Decide about an attempt that nobody can say was sent.
+
+    A second SMS or call beats silence, once. A second fax or letter under somebody's name does not: a person looks.
+    """
+    if delivery.address.channel in ON_PAPER:
+        return Settle(NoticeState.UNKNOWN)
+    if now >= notice.expires_at:
+        return Settle(NoticeState.FAILED)
+    doubtful = sum(a.state is AttemptState.NO_TRACE for a in delivery.attempts)
+    if doubtful > 1 or not lines:
+        return _next_address(notice, now)
+    return Try(next((line for line in lines if line != delivery.attempts[-1].gateway), lines[0]))
+
+
+def _after_failure(
+    notice: Notice, delivery: Delivery, lines: Sequence[str], policy: DeliveryPolicy, now: datetime
+) -> Move:
+    last = delivery.attempts[-1]
+    if now >= notice.expires_at:
+        return Settle(NoticeState.FAILED)
+    never_sent = last.state is AttemptState.NEVER_SENT
+    if last.error is ErrorClass.PERMANENT and not never_sent:
+        return _next_address(notice, now)
+    if _rang_in_vain(last) and _as_decided(notice, delivery).once:
+        return _next_address(notice, now)
+    worth_another = (never_sent or last.error is ErrorClass.TRANSIENT) and last.look_at < notice.expires_at
+    waits = policy.retry_after[delivery.address.channel]
+    if worth_another and last.gateway in lines and _failures(delivery, last.gateway) <= len(waits):
+        return Try(last.gateway) if now >= last.look_at else Wait(last.look_at)
+    tried = {a.gateway for a in delivery.attempts}
+    untried = next((line for line in lines if line not in tried), None)
+    return Try(untried) if untried else _next_address(notice, now)
+
+
+def _rang_in_vain(last: Attempt) -> bool:
+    """Whether a call was made and ended: nobody took it, or nobody pressed a key. One that was not made has no id."""
+    return last.state is AttemptState.FAILED and last.error is ErrorClass.TRANSIENT and last.provider_id is not None
+
+
+def _as_decided(notice: Notice, delivery: Delivery) -> Address:
+    """Return the address of a delivery with all that the notice says of it: a delivery is stored by what tells it apart."""
+    return next((a for a in notice.addresses if a == delivery.address), delivery.address)
+
+
+def _next_address(notice: Notice, now: datetime) -> Move:
+    tried = {d.address for d in notice.deliveries}
+    untried = [a for a in notice.addresses if a not in tried]
+    answering = [a for a in untried if a.answers(now)]
+    following = next(iter(answering or untried), None)
+    return FallBack(following) if following else Settle(NoticeState.FAILED)
+
+
+def _at_the_office(notice: Notice, delivery: Delivery, move: Move, now: datetime) -> Move:
+    """Put a try at an office outside off until it opens. To staff it goes at once: nothing of theirs answers now."""
+    hours = _as_decided(notice, delivery).hours
+    if isinstance(move, Try) and notice.plan is Plan.ANNOUNCEMENT and hours and (opening := hours.opening(now)) > now:
+        return Wait(opening)
+    return move  # Open; or closed for months, when to wait would be to wait for ever.
+
+
+def _failures(delivery: Delivery, gateway: str) -> int:
+    """Count what certainly did not go out by *gateway*."""
+    definite = {AttemptState.FAILED, AttemptState.NEVER_SENT}
+    return sum(a.gateway == gateway and a.state in definite for a in delivery.attempts)
+
+
+def retry_at(
+    delivery: Delivery, gateway: str, policy: DeliveryPolicy, now: datetime, asked: timedelta | None
+) -> datetime:
+    """When a transient failure may be tried again; *asked* is the provider's own wish (Retry-After)."""
+    waits = policy.retry_after[delivery.address.channel]
+    wait = waits[min(_failures(delivery, gateway), len(waits) - 1)]
+    return now + max(wait, asked or timedelta(0))
+
+
+def shown_state(notice: Notice) -> NoticeState:
+    """Return how an unsettled notice stands."""
+    last = decisive(notice)
+    return NoticeState.SENT if last and last.state in LEFT else NoticeState.PENDING

@@ -1,0 +1,74 @@
+"""What a clerk does with a letter after it was laid in the tray: it is printed and posted, each once. Pure.
+
+Printed and posted are words of people: who says so first is written down, and whoever says so again hears who did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.notice import Addressee, Purpose
+
+
+class LetterStep(StrEnum):
+    """How far a letter has come."""
+
+    #: It lies in the tray.
+    LAID = "laid"
+    #: A clerk has printed it; it is still to be signed and posted.
+    PRINTED = "printed"
+    POSTED = "posted"
+    #: It was over before it was posted: what was printed of it is not to be posted.
+    TAKEN_BACK = "taken_back"
+
+
+#: It is for a clerk to do something with it.
+WAITING = (LetterStep.LAID, LetterStep.PRINTED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handling:
+    """Who has printed or posted a letter, and when that was written down."""
+
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrayLetter:
+    """A letter, from the tray on."""
+
+    notice_id: int
+    #: Of its incident.
+    number: str
+    #: Short code; "" for something of ours.
+    agency: str
+    purpose: Purpose
+    addressee: Addressee | None
+    laid_at: datetime
+    printed: Handling | None = None
+    posted: Handling | None = None
+    #: It has left the tray by a clerk's hand, whether or not it was written down by whose.
+    is_posted: bool = False
+    taken_back_at: datetime | None = None
+
+    @property
+    def step(self) -> LetterStep:
+        """How far it has come."""
+        if self.taken_back_at is not None:
+            return LetterStep.TAKEN_BACK
+        if self.is_posted:
+            return LetterStep.POSTED
+        return LetterStep.LAID if self.printed is None else LetterStep.PRINTED
+
+    def is_overdue(self, hours: OfficeHours, now: datetime) -> bool:
+        """Whether it should have been posted by *now* by a clerk who works these *hours*."""
+        return self.step in WAITING and now >= post_by(self.laid_at, hours)
+
+
+def post_by(laid_at: datetime, hours: OfficeHours) -> datetime:
+    """Return until when a letter is to be posted: the end of the first workday after the day it was laid on."""
+    return hours.end_of_next_workday(laid_at)

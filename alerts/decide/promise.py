@@ -1,0 +1,80 @@
+"""Decide whether an acknowledgement still stands. Pure: the caller passes the time.
+
+An acknowledgement is a promise, and it has an end: `acknowledge_for` after whoever has taken the incident on was last
+heard of. They are reminded before it, and nobody loses an incident without having been: a service that was down when it was
+time reminds first, and gives them as long as it always does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from alerts.decide.escalation import facts
+from alerts.model.channel import Channel
+from alerts.model.delivery import Draft
+from alerts.model.incident import Incident
+from alerts.model.notice import Plan, Purpose
+
+
+@dataclass(frozen=True, slots=True)
+class Remind:
+    """It is about to expire. Empty: nobody knows where to reach them."""
+
+    drafts: tuple[Draft, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LetExpire:
+    """They were reminded in time, and are not heard of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stands:
+    """Nothing to do before then."""
+
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NothingPromised:
+    """Nobody has taken it on, or it is over."""
+
+
+Promise = Remind | LetExpire | Stands | NothingPromised
+
+
+def promise(incident: Incident, now: datetime) -> Promise:
+    """Decide about an incident. Whoever reminds writes down that they have (`Incident.reminded_at`)."""
+    until = incident.acknowledged_until
+    if until is None:
+        return NothingPromised()
+    if incident.reminded_at is not None:
+        return LetExpire() if now >= until else Stands(until)
+    due = until - incident.brief.escalation.remind_before
+    return Remind(tuple(_reminders(incident, now))) if now >= due else Stands(due)
+
+
+def _reminders(incident: Incident, now: datetime) -> Iterator[Draft]:
+    """Yield the reminder to whoever has taken it on; nothing for somebody whom the policy does not know."""
+    person = incident.brief.escalation.named(incident.acknowledged_by or "")
+    until = replace(incident, reminded_at=now).acknowledged_until
+    if person is None or until is None or incident.heard_at is None:
+        return
+    at = incident.position
+    yield Draft(
+        # One a promise.
+        key=f"{incident.id}/escalation/{at.wave}.{at.round}.{at.step}/reminder/{person.key}"
+        f"/{incident.heard_at.isoformat(timespec='seconds')}",
+        plan=Plan.ESCALATION,
+        purpose=Purpose.REMINDER,
+        person=person.key,
+        language=person.language,
+        facts=replace(facts(incident, Plan.ESCALATION, Purpose.REMINDER, now), until=until),
+        expires_at=until,
+        addresses=person.addresses_on([Channel.SMS, Channel.VOICE]),
+        wave=at.wave,
+        round=at.round,
+        step=at.step,
+    )

@@ -1,0 +1,64 @@
+"""What came of bringing an incident forward. Data only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from alerts.engine.errand import Errand
+from alerts.model.channel import Channel
+from alerts.model.delivery import NoticeState
+from alerts.model.notice import Matter, Purpose
+
+
+class Brake(StrEnum):
+    """What holds a notice back for a while."""
+
+    #: The person has had many lately.
+    CONTACT = "contact"
+    #: The gateway takes only so many a minute.
+    GATEWAY = "gateway"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entered:
+    """A notice came into a state; for those who count."""
+
+    channel: Channel
+    purpose: Purpose
+    state: NoticeState
+
+
+@dataclass(slots=True)
+class Advance:
+    """What came of bringing an incident forward."""
+
+    errands: list[Errand] = field(default_factory=list)
+    #: The gateways of which a slot was taken, once for each: they are given back if all this comes to nothing.
+    taken: list[str] = field(default_factory=list)
+    entered: list[Entered] = field(default_factory=list)
+    #: When there is something to do again.
+    wake: datetime | None = None
+    #: Since when the oldest of its notices is due and not sent.
+    oldest_pending: datetime | None = None
+    #: Open incidents by agency.
+    open: Counter[str] = field(default_factory=Counter)
+    #: What a person has declared about it that nobody has said to be over.
+    declared: Matter | None = None
+    #: Rotas that were to tell somebody and had nobody on call, by agency.
+    deserted: Counter[str] = field(default_factory=Counter)
+    #: Notices that were bundled into others.
+    bundled: Counter[Channel] = field(default_factory=Counter)
+    #: Notices that budgets hold back.
+    held: Counter[tuple[Channel, Brake]] = field(default_factory=Counter)
+    #: Other incidents that share a notice whose state has changed.
+    stirred: set[int] = field(default_factory=set)
+    #: Nothing more is owed to anybody.
+    at_rest: bool = False
+
+    def wake_at(self, at: datetime | None) -> None:
+        """Remember the earliest time at which something is due."""
+        if at is not None and (self.wake is None or at < self.wake):
+            self.wake = at

@@ -1,0 +1,380 @@
+"""Bring incidents forward, inside one transaction: decide, and write what follows.
+
+What has to happen outside the transaction (a call of a gateway) is returned as errands, whose attempts are already
+written. Nothing here is remembered: asked again with the same store and time, it writes nothing new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from alerts.decide.announcement import (
+    Announce,
+    Announcement,
+    AwaitOfficer,
+    AwaitStaff,
+    Nobody,
+    NotBefore,
+    ReleaseNow,
+    announce,
+)
+from alerts.decide.bundle import REACH, WINDOW, AtOnce, Begin, Covered, Join, bundle, gathering
+from alerts.decide.conclusion import Cancel, GiveUp, TakeBack, Tell, conclude
+from alerts.decide.escalation import (
+    AtRest,
+    Escalation,
+    Exhausted,
+    StartStep,
+    TellAgain,
+    WaitUntil,
+    escalate,
+    put_back,
+)
+from alerts.decide.followup import follow_up
+from alerts.decide.handover import LOOKS_BACK, come_on_duty, rotas_of
+from alerts.decide.move import DeliveryPolicy, decisive
+from alerts.decide.promise import LetExpire, NothingPromised, Remind, Stands, promise
+from alerts.decide.silence import Hush, Silence, silence_over
+from alerts.engine.advance import Advance, Entered
+from alerts.engine.errand import Deed
+from alerts.engine.exchange import Exchange
+from alerts.engine.intake import take_in
+from alerts.engine.mover import Mover
+from alerts.model.channel import Channel
+from alerts.model.contact import Contact
+from alerts.model.delivery import SETTLED, AttemptState, Draft, Notice, NoticeState
+from alerts.model.event import AUTOMATIC, Expire, Release
+from alerts.model.incident import Incident, apply, release_is_offered
+from alerts.model.notice import Plan, Purpose
+from alerts.model.oncall import Override
+from alerts.model.urgency import urgency
+from alerts.record.store import Entry, Ledger
+
+#: What is silent for the sake of a route may be more than that route by then.
+_LOOK_AGAIN = timedelta(seconds=30)
+
+
+class Cycle:
+    """Looks at incidents, one after the other, in one transaction. Made anew for each."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        exchange: Exchange,
+        policy: DeliveryPolicy,
+        now: datetime,
+        under_way: AbstractSet[int],
+        hush: Hush = silence_over,
+    ) -> None:
+        """*under_way*: ids of the attempts whose gateway is being called at this moment."""
+        self._ledger = ledger
+        self._exchange = exchange
+        self._policy = policy
+        self._now = now
+        self._under_way = under_way
+        self._hush = hush
+        self._silences: Sequence[Silence] | None = None
+        self._known: Sequence[Notice] | None = None
+        #: Those that may have stood lately, by the rotas: hundreds of incidents may name the same.
+        self._overrides: dict[frozenset[str], Sequence[Override]] = {}
+        self.advance = Advance()
+
+    async def bring_forward(self, incident_id: int, advance: Advance) -> None:
+        """Take all the steps of one incident that are due, and note in *advance* what came of it."""
+        self.advance = advance
+        self._known = None
+        incident = await self._ledger.incident(incident_id)
+        if incident is None:
+            self.advance.at_rest = True
+            return
+        self._mover = Mover(
+            ledger=self._ledger,
+            exchange=self._exchange,
+            policy=self._policy,
+            now=self._now,
+            under_way=self._under_way,
+            advance=self.advance,
+            incident_id=incident_id,
+        )
+        incident = await self._tell(incident)
+        await self._conclude(incident)
+        for notice in await self._notices(incident):
+            # Of a bundle the first incident looks after it.
+            if notice.state not in SETTLED and notice.leads:
+                await self._mover.deliver(notice)
+        if self._mover.has_moved:
+            self._known = None
+        notices = await self._notices(incident)
+        self.advance.oldest_pending = min(
+            (n.due_at for n in notices if n.state is NoticeState.PENDING and n.due_at <= self._now), default=None
+        )
+        if incident.is_open:
+            self.advance.open[incident.brief.agency] += 1
+            self.advance.declared = incident.standing
+        elif all(self._owes_nothing(n) for n in notices):
+            await self._ledger.put_to_rest(incident.id)
+            self.advance.at_rest = True
+
+    async def _notices(self, incident: Incident) -> Sequence[Notice]:
+        if self._known is None and _is_untold(incident):
+            self._known = ()
+        elif self._known is None:
+            self._known = await self._ledger.notices(incident.id)
+        return self._known
+
+    async def _tell(self, incident: Incident) -> Incident:
+        silence = await self._silence(incident)
+        if silence is None:
+            incident = await self._announce(await self._escalate(await self._hold_to_promise(incident)))
+            await self._follow_up(incident)
+            return await self._hand_over(incident)
+        self.advance.wake_at(min(silence.ends, self._now + _LOOK_AGAIN))
+        incident = await self._fall_silent(incident)
+        # What a person has released goes out all the same: they knew better than the silence.
+        return await self._announce(incident) if incident.released_at is not None else incident
+
+    async def _silence(self, incident: Incident) -> Silence | None:
+        if self._silences is None:
+            self._silences = await self._ledger.silences(self._now)
+        return self._hush(incident, self._silences, self._now)
+
+    async def _fall_silent(self, incident: Incident) -> Incident:
+        """Withdraw what has not left to staff: when the silence ends, the escalation goes on and tells what is true then.
+
+        Also that it lasts, to whomever. What a person has released is another matter.
+        """
+        withheld = [
+            notice
+            for notice in await self._notices(incident)
+            if notice.state is NoticeState.PENDING and not any(d.attempts for d in notice.deliveries)
+            if notice.purpose is Purpose.UPDATE or (notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE)
+        ]
+        for notice in withheld:
+            await self._withdraw(notice)
+        steps = [notice for notice in withheld if notice.purpose is Purpose.OUTAGE]
+        back = put_back(incident, steps, self._now)
+        if back is not incident:
+            await self._ledger.save_incident(back)
+        return back
+
+    async def _withdraw(self, notice: Notice) -> None:
+        self._known = None
+        if notice.tells_of > 1:
+            await self._mover.leave(notice)
+        else:
+            await self._mover.enter(notice, NoticeState.WITHDRAWN)
+
+    async def _hold_to_promise(self, incident: Incident) -> Incident:
+        """Remind whoever has taken it on, and let the escalation go on when they are not heard of."""
+        match promise(incident, self._now):
+            case Remind(drafts=drafts):
+                incident = replace(incident, reminded_at=self._now)
+                await self._ledger.save_incident(incident)
+                await self._add(incident, drafts, once=True)
+                return await self._hold_to_promise(incident)
+            case LetExpire():
+                incident = await take_in(self._ledger, Expire(incident_id=incident.id, at=self._now)) or incident
+            case Stands(until=until):
+                self.advance.wake_at(until)
+            case NothingPromised():
+                pass
+        return incident
+
+    async def _escalate(self, incident: Incident) -> Incident:
+        while True:
+            notices = await self._notices(incident)
+            match await self._next_step(incident, notices):
+                case StartStep(position=position, drafts=drafts, deserted=deserted, stand_ins=stand_ins):
+                    incident = replace(incident, position=position)
+                    await self._ledger.save_incident(incident)
+                    incident = await self._acquaint(incident, stand_ins)
+                    await self._add(incident, drafts, once=True)
+                    await self._note_deserted(incident, deserted)
+                case TellAgain(drafts=drafts, then=then):
+                    await self._add(incident, drafts)
+                    self.advance.wake_at(then)
+                    return incident
+                case WaitUntil(at=at):
+                    self.advance.wake_at(at)
+                    return incident
+                case Exhausted() | AtRest():
+                    return incident
+
+    async def _next_step(self, incident: Incident, notices: Sequence[Notice]) -> Escalation:
+        decision = escalate(incident, notices, self._now)
+        rotas = {rota.name for rota in incident.brief.escalation.rotas}
+        if not rotas or not isinstance(decision, StartStep):
+            return decision
+        # They say whom a step tells and not whether one begins: hundreds of incidents that wait need not read them.
+        return escalate(incident, notices, self._now, await self._ledger.overrides(rotas, self._now))
+
+    async def _acquaint(self, incident: Incident, stand_ins: Sequence[Contact]) -> Incident:
+        """Let the incident know who stands in for somebody: their names are asked for when they answer."""
+        if not stand_ins:
+            return incident
+        policy = incident.brief.escalation
+        policy = replace(policy, stand_ins=(*policy.stand_ins, *stand_ins))
+        incident = replace(incident, brief=replace(incident.brief, escalation=policy))
+        await self._ledger.save_brief(incident)
+        return incident
+
+    async def _note_deserted(self, incident: Incident, rotas: Sequence[str]) -> None:
+        fallback = incident.brief.escalation.fallback
+        for rota in rotas:
+            await self._write("nobody is on call", incident, rota=rota, instead=fallback.key if fallback else "nobody")
+            self.advance.deserted[incident.brief.agency] += 1
+
+    async def _announce(self, incident: Incident) -> Incident:
+        match await self._next_word(incident):
+            case ReleaseNow():
+                release = Release(incident_id=incident.id, at=self._now, by=AUTOMATIC)
+                incident = apply(incident, release)
+                await self._ledger.save_incident(incident)
+                await self._write("announcement released by itself", incident)
+                return await self._announce(incident)
+            case Announce(drafts=drafts):
+                await self._add(incident, drafts)
+            case NotBefore(at=at):
+                self.advance.wake_at(at)
+            case AwaitOfficer(at=at, drafts=drafts, stand_ins=stand_ins):
+                incident = await self._acquaint(incident, stand_ins)
+                await self._add(incident, drafts)
+                self.advance.wake_at(at)
+            case Nobody() | AwaitStaff():
+                pass  # What becomes of their notices is heard of.
+        return incident
+
+    async def _next_word(self, incident: Incident) -> Announcement:
+        rotas = {rota.name for rota in incident.brief.escalation.rotas}
+        # Overrides say whom a release is offered to: what does not wait for one need not read them.
+        asks = bool(rotas) and release_is_offered(incident, self._now)
+        overrides = await self._ledger.overrides(rotas, self._now) if asks else ()
+        return announce(incident, await self._notices(incident), self._now, overrides)
+
+    async def _follow_up(self, incident: Incident) -> None:
+        """Tell people outside that what they were told of lasts."""
+        decision = follow_up(incident, await self._notices(incident), self._now)
+        await self._add(incident, decision.drafts)
+        self.advance.wake_at(decision.then)
+
+    async def _hand_over(self, incident: Incident) -> Incident:
+        """Tell whoever comes on duty what is still open."""
+        rotas = frozenset(rota.name for rota in rotas_of(incident))
+        if not rotas or not incident.is_open:
+            return incident
+        if rotas not in self._overrides:
+            self._overrides[rotas] = await self._ledger.overrides(rotas, self._now - LOOKS_BACK)
+        decision = come_on_duty(incident, await self._notices(incident), self._now, self._overrides[rotas])
+        incident = await self._acquaint(incident, decision.stand_ins)
+        await self._add(incident, decision.drafts)
+        self.advance.wake_at(decision.then)
+        return incident
+
+    async def _conclude(self, incident: Incident) -> None:
+        for conclusion in conclude(incident, await self._notices(incident), self._now):
+            match conclusion:
+                case Cancel(notice=notice):
+                    await self._withdraw(notice)
+                case GiveUp(notice=notice):
+                    await self._give_up(incident, notice)
+                case TakeBack(notice=notice, attempt=attempt) if attempt.gateway not in self._exchange:
+                    # Nobody can take it out of that tray any more, or say whether it was posted: a person looks, and what
+                    # is owed to its reader is told.
+                    await self._mover.enter(notice, NoticeState.UNKNOWN)
+                    self._known = None
+                    self.advance.wake_at(self._now)
+                case TakeBack(notice=notice, attempt=attempt):
+                    await self._mover.errand(Deed.WITHDRAW, notice, attempt)
+                    self.advance.wake_at(self._now + self._policy.lease)
+                case Tell(draft=draft):
+                    await self._add(incident, [draft])
+
+    async def _give_up(self, incident: Incident, notice: Notice) -> None:
+        self._known = None
+        if notice.tells_of == 1:
+            await self._mover.enter(notice, NoticeState.UNKNOWN)
+        elif not incident.is_open:
+            # The others still need it. Who acknowledged may get it once more: a recovery is owed to them later.
+            await self._mover.leave(notice)
+
+    async def _add(self, incident: Incident, drafts: Sequence[Draft], *, once: bool = False) -> None:
+        """Write notices that were not written before. *once*: nobody will ask for these again."""
+        for draft in drafts:
+            if draft.addresses and not await self._ledger.is_decided(draft.key):
+                await self._decide(incident, draft, once=once)
+
+    async def _decide(self, incident: Incident, draft: Draft, *, once: bool) -> None:
+        """Write a notice: one of its own, or as a part of one that still waits."""
+        presses = urgency(
+            draft.plan,
+            draft.purpose,
+            round=draft.round,
+            heard_before=_has_heard(await self._notices(incident), draft),
+        )
+        key = gathering(draft, presses)
+        recent = await self._ledger.gathered(key, self._now - REACH, incident.id) if key else ()
+        channel = draft.addresses[0].channel
+        not_before: datetime | None = None
+        match bundle(recent, self._now):
+            case Join(notice_id=notice_id) if await self._ledger.join_notice(notice_id, incident, draft):
+                self._known = None
+                self.advance.bundled[channel] += 1
+                bundled = {"person": draft.person, "channel": channel, "purpose": draft.purpose}
+                await self._write("notice bundled", incident, notice_id, **bundled)
+                return
+            case Join():
+                # Another engine is sending it at this moment.
+                not_before = self._now + WINDOW
+            case Covered():
+                # A step begins once; what is asked for at each look would be written down at each look.
+                if once:
+                    await self._write("notice superseded", incident, person=draft.person, channel=channel)
+                return
+            case Begin(until=until):
+                not_before = until
+            case AtOnce():
+                pass
+        added = await self._ledger.add_notice(
+            incident, draft, self._now, urgency=presses, gathering=key, not_before=not_before
+        )
+        if added is None:
+            return
+        self._known = [*await self._notices(incident), added]
+        self.advance.entered.append(Entered(channel=channel, purpose=draft.purpose, state=NoticeState.PENDING))
+        await self._write(f"{draft.purpose} notice decided", incident, added.id, person=draft.person, channel=channel)
+
+    async def _write(self, event: str, incident: Incident, notice_id: int | None = None, **detail: str) -> None:
+        entry = Entry(
+            at=self._now, actor="engine", event=event, incident_id=incident.id, notice_id=notice_id, detail=detail
+        )
+        await self._ledger.journal(entry)
+
+    def _owes_nothing(self, notice: Notice) -> bool:
+        """Whether a notice of a resolved incident needs no more looking after: settled, or sent and past its use."""
+        if notice.state in SETTLED:
+            return True
+        last = decisive(notice)
+        in_the_tray = notice.channel is Channel.LETTER and last is not None and last.state is AttemptState.ACCEPTED
+        return notice.state is NoticeState.SENT and not in_the_tray and self._now >= notice.expires_at
+
+
+def _is_untold(incident: Incident) -> bool:
+    """Whether nothing can have been decided about an incident yet."""
+    at = incident.position
+    return incident.is_open and at.step < 0 and at.wave == 0 and incident.released_at is None
+
+
+def _has_heard(notices: Sequence[Notice], draft: Draft) -> bool:
+    """Whether a person was told, or is about to be, of what an incident is about now."""
+    return any(
+        n.plan is draft.plan
+        and n.purpose is Purpose.OUTAGE
+        and n.person == draft.person
+        and n.wave == draft.wave
+        and n.state not in {NoticeState.FAILED, NoticeState.WITHDRAWN}
+        for n in notices
+    )

@@ -1,0 +1,351 @@
+"""Run the cycle: read what is true, decide, write what follows, send, write what came back.
+
+A shell: every decision is in `escalation`, `announcement`, `conclusion` and `move`; every truth is in the store. It
+runs until nothing changes and then sleeps until the next due time or until somebody pokes it. Killed at any point
+and started again, it goes on from what is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from alerts.decide.move import DeliveryPolicy
+from alerts.decide.paper import Handling, LetterStep
+from alerts.decide.silence import Hush, silence_over
+from alerts.engine.advance import Advance
+from alerts.engine.agenda import Agenda, Standing
+from alerts.engine.calls import Calls
+from alerts.engine.composer import Composer
+from alerts.engine.cycle import Cycle
+from alerts.engine.doubter import Doubter
+from alerts.engine.exchange import Exchange
+from alerts.engine.intake import take_in, take_report
+from alerts.engine.observer import Observer
+from alerts.engine.settling import Settlement, settle
+from alerts.engine.together import Together
+from alerts.model.delivery import AttemptState
+from alerts.model.event import Event
+from alerts.model.gateway import AckResult, Content, Heard
+from alerts.model.incident import Incident
+from alerts.record.clock import Clock
+from alerts.record.store import Entry, Store, StoreAway
+
+log = structlog.get_logger()
+
+
+class Dispatcher:
+    """Takes events in, and sees to it that everybody who is owed a notice gets it."""
+
+    #: Even with nothing due, look at the store this often: it may have been changed by another process.
+    IDLE = timedelta(seconds=30)
+    #: Incidents that are looked at in one transaction, and in one cycle.
+    BATCH = 16
+    AT_A_TIME = 512
+    #: After something that should not happen, before it is tried again.
+    AFTER_A_FAULT = timedelta(seconds=5)
+    #: How long an incident is an engine's that does not say again that it lives, where several share a store.
+    CLAIM = timedelta(seconds=30)
+    #: How often it says so, and looks for what another has left, or has heard about what is ours.
+    CLAIMS_EVERY = timedelta(seconds=5)
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        exchange: Exchange,
+        composer: Composer,
+        clock: Clock,
+        observer: Observer,
+        policy: DeliveryPolicy | None = None,
+        owner: str | None = None,
+        hush: Hush = silence_over,
+    ) -> None:
+        """*owner*: what this engine is called among those that share the store; `None`: it is alone there."""
+        self._store = store
+        self._exchange = exchange
+        self._composer = composer
+        self._clock = clock
+        self._observer = observer
+        self._policy = policy or DeliveryPolicy()
+        self._poked = asyncio.Event()
+        self._agenda = Agenda()
+        # Apart: an answer is not to wait for a thousand events.
+        self._events, self._answers = Together(store), Together(store)
+        self._calls = Calls(
+            together=self._answers,
+            exchange=exchange,
+            composer=composer,
+            clock=clock,
+            observer=observer,
+            policy=self._policy,
+            ended=self.stir,
+        )
+        exchange.on_free = self._poked.set
+        self._doubter = Doubter(store=store, exchange=exchange, clock=clock, observer=observer)
+        self._owner = owner
+        self._hush = hush
+        self._claimed_at: datetime | None = None
+        #: The cycle has been through at least once and has not ended.
+        self.is_running = False
+
+    # -- what comes in -------------------------------------------------------------------------------------------
+
+    async def submit(self, event: Event) -> Incident | None:
+        """Take an event in and return the incident it is about, as it stands after it; `None` if there is none.
+
+        Committed when this returns. Repeating an event changes nothing.
+        """
+        incident = await self._events.write(lambda ledger: take_in(ledger, event))
+        if incident is not None:
+            self.stir(incident.id)
+        return incident
+
+    async def record(self, gateway: str, heard: Heard) -> AckResult:
+        """Commit what a provider's callback told, and say how its acknowledgement stands."""
+        now = self._clock.now()
+        taken = await self._answers.write(lambda ledger: take_report(ledger, gateway, heard, self._policy, now))
+        self.stir(*taken.concerned)
+        return taken.result
+
+    async def note_letter(self, reference: str, step: LetterStep, by: str) -> Handling | None:
+        """Write down, once, that a clerk has printed or posted a letter.
+
+        Return who had said so before; `None`: nobody, or there is no such letter.
+        """
+        handling = Handling(by=by, at=self._clock.now())
+        async with self._store.transaction() as ledger:
+            found = await ledger.attempt(reference)
+            if found is None:
+                return None
+            notice, attempt = found
+            before = await ledger.handle_letter(attempt.id, step, handling)
+            if before is not None:
+                return before
+            if step is LetterStep.POSTED and attempt.state is AttemptState.WITHDRAWN:
+                await ledger.not_withdrawn(notice, attempt)
+                # Whom it reached is owed what followed.
+                for incident_id in notice.incident_ids:
+                    await ledger.rouse(incident_id)
+            elif step is LetterStep.POSTED:
+                await ledger.save_attempt(replace(attempt, state=AttemptState.SENT, ended_at=handling.at))
+            await ledger.journal(
+                Entry(
+                    at=handling.at,
+                    actor=by,
+                    event="letter printed" if step is LetterStep.PRINTED else "letter dispatched",
+                    incident_id=notice.incident_id,
+                    notice_id=notice.id,
+                )
+            )
+        self.stir(*notice.incident_ids)
+        return None
+
+    async def settle(self, settlement: Settlement) -> str | None:
+        """Take in what a person says became of a notice; return why that cannot be said, or `None`."""
+        async with self._store.transaction() as ledger:
+            concerned = await settle(ledger, settlement)
+        if isinstance(concerned, str):
+            return concerned
+        self.stir(*concerned)
+        return None
+
+    async def content(self, reference: str) -> Content | None:
+        """Return what an attempt carries, for a gateway that is asked for it later."""
+        async with self._store.transaction() as ledger:
+            found = await ledger.attempt(reference)
+        if found is None:
+            return None
+        notice, attempt = found
+        delivery = next(d for d in notice.deliveries if attempt in d.attempts)
+        return await self._composer.compose(notice, delivery.address.channel)
+
+    # -- the cycle -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run until cancelled. Calls of gateways are tasks of this one's group: none outlives it."""
+        await self._take_up()
+        try:
+            async with asyncio.TaskGroup() as calls:
+                while True:
+                    self._poked.clear()
+                    advance = await self.cycle(calls)
+                    self.is_running = True
+                    await self._sleep_until(advance.wake)
+        finally:
+            await self._hand_over()
+
+    async def _take_up(self) -> None:
+        """Ask soon what became of calls that a dead process was in, where it is known to be dead."""
+        while True:
+            try:
+                async with self._store.transaction() as ledger:
+                    orphans = await ledger.orphan_calls(self._clock.now())
+            except StoreAway:
+                await asyncio.sleep(self.AFTER_A_FAULT.total_seconds())
+                continue
+            if orphans:
+                log.warning("calls of gateways were cut off by a stop; asking what became of them", calls=orphans)
+            return
+
+    async def _hand_over(self) -> None:
+        """Leave to the others what is ours, now that no call of ours is under way any more."""
+        if self._owner is None:
+            return
+        try:
+            async with asyncio.timeout(self.AFTER_A_FAULT.total_seconds()), self._store.transaction() as ledger:
+                await ledger.hand_over(self._owner, self._clock.now())
+        # They will have it all the same, when the claims end.
+        except (StoreAway, TimeoutError) as error:
+            log.warning("could not hand over to the other engines; they wait for our claims to end", why=str(error))
+
+    async def cycle(self, calls: asyncio.TaskGroup) -> Advance:
+        """Bring forward the incidents that have something due, the most pressing first, and start the calls that follow.
+
+        Return what came of it; `wake` is when something is due next.
+        """
+        whole = Advance()
+        try:
+            await self._look_around()
+        except StoreAway:
+            return Advance(wake=self._clock.now() + self.AFTER_A_FAULT)
+        # Whatever it is, it must not end the cycle.
+        except Exception:
+            log.exception("the store could not be read; trying again")
+            return Advance(wake=self._clock.now() + self.AFTER_A_FAULT)
+        looked_at = 0
+        while looked_at < self.AT_A_TIME and (ids := self._following()):
+            if looked_at:
+                # Calls begin and answers come in, however many incidents there are.
+                await asyncio.sleep(0)
+            looked_at += len(ids)
+            for incident_id, advance in (await self._bring_forward(ids)).items():
+                if advance is None:
+                    self._agenda.postpone(incident_id, self._clock.now() + self.AFTER_A_FAULT)
+                else:
+                    whole.errands += advance.errands
+                    self._start(calls, incident_id, advance)
+        whole.wake, whole.oldest_pending, whole.open = self._agenda.wake, self._agenda.oldest_pending, self._agenda.open
+        if not self._agenda.is_empty or self._exchange.in_turn():
+            whole.wake_at(self._clock.now())  # More than are looked at in one cycle.
+        self._observer.outages_declared(self._agenda.declared, all_known=self._agenda.has_seen_all)
+        self._observer.cycle_finished(self._clock.now(), whole.oldest_pending, whole.open)
+        return whole
+
+    async def _look_around(self) -> None:
+        """See which incidents there are, from time to time; and say that we live, to those who share the store."""
+        now = self._clock.now()
+        if self._owner is not None and not self._is_claimed(now):
+            async with self._store.transaction() as ledger:
+                self._agenda.stir(await ledger.keep_claims(self._owner, now, self.CLAIM))
+            self._claimed_at = now
+        if self._agenda.is_sweep_due(now):
+            async with self._store.transaction() as ledger:
+                if put_off := await ledger.wait_from_now(now):
+                    log.warning(
+                        "the clock was set back; what waited for a time far off waits from now on", waits=put_off
+                    )
+                if self._owner is None:
+                    active = await ledger.active_incidents()
+                else:
+                    # Of another's incident, too, we may have heard something; then that engine is nudged.
+                    active = [*await ledger.claimable(self._owner, now), *self._agenda.heard_of]
+            await self._doubter.look()
+            self._agenda.swept(active, now, shared=self._owner is not None)
+
+    def _is_claimed(self, now: datetime) -> bool:
+        return self._claimed_at is not None and timedelta(0) <= now - self._claimed_at < self.CLAIMS_EVERY
+
+    def _following(self) -> list[int]:
+        return self._agenda.following(self._exchange.in_turn(), self._clock.now(), self.BATCH)
+
+    def _start(self, calls: asyncio.TaskGroup, incident_id: int, advance: Advance) -> None:
+        """Start the calls that a look at an incident left, and note what it showed."""
+        for errand in advance.errands:
+            self._calls.begin(errand, calls)
+        for entered in advance.entered:
+            self._observer.notice_entered(entered.channel, entered.purpose, entered.state)
+        for agency, rotas in advance.deserted.items():
+            self._observer.nobody_on_call(agency, rotas)
+        for channel, notices in advance.bundled.items():
+            self._observer.notices_bundled(channel, notices)
+        for (channel, brake), notices in advance.held.items():
+            self._observer.notices_held(channel, brake, notices)
+        standing = Standing(
+            wake=advance.wake,
+            oldest_pending=advance.oldest_pending,
+            agency=next(iter(advance.open), None),
+            declared=advance.declared,
+        )
+        self._agenda.note(incident_id, None if advance.at_rest else standing)
+        self._agenda.stir(advance.stirred)
+
+    async def _bring_forward(self, incident_ids: Sequence[int]) -> Mapping[int, Advance | None]:
+        """Look at incidents in one transaction: a commit waits for the disk, and in a mass outage there are hundreds.
+
+        Return what came of it; `None`: it could not be done.
+        """
+        now = self._clock.now()
+        advances = {incident_id: Advance() for incident_id in incident_ids}
+        committed = False
+        try:
+            async with self._store.transaction() as ledger:
+                cycle = Cycle(
+                    ledger=ledger,
+                    exchange=self._exchange,
+                    policy=self._policy,
+                    now=now,
+                    under_way=self._calls.under_way,
+                    hush=self._hush,
+                )
+                for incident_id, advance in advances.items():
+                    self._exchange.forget(incident_id)
+                    if self._owner and not await ledger.claim(incident_id, self._owner, now, self.CLAIM):
+                        advance.at_rest = True  # For us: it is another engine's to look at.
+                        continue
+                    await cycle.bring_forward(incident_id, advance)
+            committed = True
+        except StoreAway:
+            return dict.fromkeys(incident_ids)
+        # One incident that cannot be handled (our bug) must not silence all others.
+        except Exception:
+            if len(incident_ids) == 1:
+                log.exception("an incident could not be brought forward; trying again", incident=incident_ids[0])
+        finally:
+            if not committed:  # Rolled back: these calls will be decided on again.
+                for advance in advances.values():
+                    for gateway in advance.taken:
+                        self._exchange.give_back(gateway)
+        if committed:
+            return advances
+        if len(incident_ids) == 1:
+            return {incident_ids[0]: None}
+        # Each by itself: only the one that is at fault is left out.
+        apart: dict[int, Advance | None] = {}
+        for incident_id in incident_ids:
+            apart |= await self._bring_forward([incident_id])
+        return apart
+
+    async def _sleep_until(self, wake: datetime | None) -> None:
+        now = self._clock.now()
+        idle = self.IDLE if self._owner is None else self.CLAIMS_EVERY
+        pause = min(idle, max(timedelta(0), wake - now)) if wake else idle
+        try:
+            async with asyncio.timeout(pause.total_seconds()):
+                await self._poked.wait()
+        except TimeoutError:
+            return
+
+    def poke(self) -> None:
+        """Look at everything soon: something has changed, and nobody knows for which incidents."""
+        self._agenda.sweep()
+        self._poked.set()
+
+    def stir(self, *incident_ids: int) -> None:
+        """Look at these soon: something has happened to them."""
+        self._agenda.stir(incident_ids)
+        self._poked.set()

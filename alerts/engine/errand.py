@@ -1,0 +1,246 @@
+"""What a cycle leaves to be done outside its transaction: one call of one gateway, and how its answer is written down.
+
+`run` does the I/O and returns the attempt as it now stands; it decides nothing but how an answer is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+import structlog
+
+from alerts.decide.move import DeliveryPolicy, retry_at
+from alerts.engine.composer import Composer
+from alerts.engine.exchange import Line
+from alerts.model.channel import ON_PAPER, Channel
+from alerts.model.contact import Address
+from alerts.model.delivery import LEFT, Attempt, AttemptState, Delivery, Notice
+from alerts.model.gateway import (
+    Absent,
+    Content,
+    DeliveryError,
+    ErrorClass,
+    Order,
+    PageContent,
+    Progress,
+    Report,
+    SmsContent,
+    VoiceContent,
+)
+from alerts.record.clock import Clock
+from alerts.record.store import Entry
+
+log = structlog.get_logger()
+
+
+class Deed(StrEnum):
+    """What to do with an attempt."""
+
+    SEND = "send"
+    #: Ask whether the gateway has it at all.
+    ASK = "ask"
+    #: Ask what became of it.
+    CHECK = "check"
+    WITHDRAW = "withdraw"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """One call to make. The attempt is already stored."""
+
+    deed: Deed
+    notice: Notice
+    attempt: Attempt
+
+    @property
+    def delivery(self) -> Delivery:
+        """The delivery that the attempt belongs to."""
+        return next(d for d in self.notice.deliveries if any(a.id == self.attempt.id for a in d.attempts))
+
+    @property
+    def address(self) -> Address:
+        """Where it goes."""
+        return self.delivery.address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """An attempt after a call, and what the call says of the gateway (`None`: nothing)."""
+
+    attempt: Attempt
+    gateway_up: bool | None
+    #: Of what was handed over to be sent: the journal tells by it what a person got. "" when nothing was.
+    sha256: str = ""
+
+
+async def run(errand: Errand, line: Line, composer: Composer, policy: DeliveryPolicy, clock: Clock) -> Outcome:
+    """Make the call and read its answer. A bug in a gateway is logged and counts as an unknown fate."""
+    try:
+        order = await _order(errand, composer)
+    # Our bug, or an edited wording. Nothing was sent, and the words for another channel may be sound.
+    except Exception:
+        log.exception("a notice could not be put into words", reference=errand.attempt.reference)
+        speechless = DeliveryError(ErrorClass.PERMANENT, "it could not be put into words; see the log")
+        return _refused(errand, speechless, policy, clock.now())
+    outcome = await _carry_out(errand, line, order, policy, clock)
+    handed_over = order.content if errand.deed is Deed.SEND else None
+    return outcome if handed_over is None else replace(outcome, sha256=content_digest(handed_over))
+
+
+async def _carry_out(errand: Errand, line: Line, order: Order, policy: DeliveryPolicy, clock: Clock) -> Outcome:
+    try:
+        async with asyncio.timeout(policy.deadline.total_seconds()):
+            answer = await _call(errand, line, order)
+    except DeliveryError as error:
+        return _refused(errand, error, policy, clock.now())
+    except TimeoutError:
+        return _refused(errand, DeliveryError(ErrorClass.UNKNOWN, "it did not come back"), policy, clock.now())
+    # A gateway's bug must not stop the others' deliveries, and may strike after the message has left.
+    except Exception:
+        log.exception("a gateway failed unexpectedly", gateway=line.name, reference=errand.attempt.reference)
+        bug = DeliveryError(ErrorClass.UNKNOWN, "the gateway's code failed; see the log")
+        return _refused(errand, bug, policy, clock.now())
+    return _answered(errand, answer, policy, clock.now())
+
+
+def content_digest(content: Content) -> str:
+    """Return the SHA-256 of a text in UTF-8, of a PDF, or of what a call says: headlines and blocks in UTF-8, a line each."""
+    match content:
+        case SmsContent(text=text):
+            octets = text.encode()
+        case VoiceContent(scripts=scripts):
+            octets = "\n".join(said for script in scripts for said in (script.headline, *script.blocks)).encode()
+        case PageContent(pdf=pdf):
+            octets = pdf
+    return hashlib.sha256(octets).hexdigest()
+
+
+async def _order(errand: Errand, composer: Composer) -> Order:
+    channel = errand.address.channel
+    # See `Order.content`. In a mass outage hundreds of letters lie in the tray, and each is looked for every minute.
+    has_content = errand.deed is Deed.SEND or (errand.deed is Deed.ASK and channel not in ON_PAPER)
+    return Order(
+        reference=errand.attempt.reference,
+        address=errand.address.number,
+        extension=errand.address.extension,
+        content=await composer.compose(errand.notice, channel, response=errand.attempt.response)
+        if has_content
+        else None,
+        expires_at=errand.notice.expires_at,
+        created_at=errand.attempt.started_at,
+    )
+
+
+#: What a gateway says: to SEND and CHECK a report, to ASK also that it has nothing, to WITHDRAW whether it could.
+_Answer = Report | Absent | bool
+
+
+async def _call(errand: Errand, line: Line, order: Order) -> _Answer:
+    match errand.deed:
+        case Deed.SEND:
+            return await line.gateway.send(order)
+        case Deed.ASK:
+            return await line.gateway.find(order)
+        case Deed.CHECK:
+            return await line.gateway.check(order, errand.attempt.provider_id or "")
+        case Deed.WITHDRAW:
+            return await line.gateway.withdraw(order, errand.attempt.provider_id or "")
+
+
+def _answered(errand: Errand, answer: _Answer, policy: DeliveryPolicy, now: datetime) -> Outcome:
+    attempt = errand.attempt
+    match answer:
+        case Report():
+            enough = attempt.asked >= len(policy.ask_after)
+            attempt = reported(errand.delivery, attempt, answer, policy, now)
+            if errand.deed is Deed.ASK and attempt.state is AttemptState.UNKNOWN:
+                attempt = _still_unknown(attempt, policy, now, enough=enough)
+        case Absent(certain=True):
+            # A first one is made good at once. One that never gets there again and again is not in a hurry.
+            again = now if attempt.n == 1 else retry_at(errand.delivery, attempt.gateway, policy, now, None)
+            attempt = replace(attempt, state=AttemptState.NEVER_SENT, look_at=again, ended_at=now)
+        case Absent():
+            # An index may lag behind: one more look before it counts.
+            attempt = _still_unknown(attempt, policy, now, enough=attempt.asked > 1)
+        case True:
+            attempt = replace(attempt, state=AttemptState.WITHDRAWN, ended_at=now)
+        case False:
+            attempt = replace(attempt, state=AttemptState.SENT)
+    return Outcome(attempt=attempt, gateway_up=True)
+
+
+def reported(delivery: Delivery, attempt: Attempt, report: Report, policy: DeliveryPolicy, now: datetime) -> Attempt:
+    """Return the attempt after a report, whichever way it came: an answer, a callback or a question."""
+    state = AttemptState(report.progress)
+    if report.progress is Progress.FAILED and report.error is ErrorClass.UNKNOWN:
+        state = AttemptState.UNKNOWN
+    channel = delivery.address.channel
+    look_at = now + policy.check_every[channel]
+    ended_at = None if state in LEFT and state is not AttemptState.DELIVERED else now
+    if channel is Channel.LETTER and state is AttemptState.SENT:
+        # Posted: nothing more is heard of it.
+        ended_at = attempt.ended_at or now
+    if state is AttemptState.FAILED:
+        look_at = retry_at(delivery, attempt.gateway, policy, now, None)
+    return replace(
+        attempt,
+        state=state,
+        provider_id=report.provider_id or attempt.provider_id,
+        error=report.error if state in {AttemptState.FAILED, AttemptState.UNKNOWN} else None,
+        code=report.code,
+        detail=report.detail,
+        look_at=look_at,
+        ended_at=ended_at,
+    )
+
+
+def _refused(errand: Errand, error: DeliveryError, policy: DeliveryPolicy, now: datetime) -> Outcome:
+    """Read an error. Only an error of SEND says that the message failed; the others leave its fate as it was."""
+    attempt = errand.attempt
+    if errand.deed is Deed.ASK:
+        attempt = _still_unknown(attempt, policy, now, enough=attempt.asked >= len(policy.ask_after))
+    elif errand.deed is Deed.WITHDRAW:
+        look_at = now + policy.check_every[errand.address.channel]
+        attempt = replace(attempt, error=error.error, code=error.code, detail=error.detail, look_at=look_at)
+    elif errand.deed is Deed.CHECK:
+        # Ask again after a while; look_at was already moved when the errand was written.
+        pass
+    elif error.error is ErrorClass.UNKNOWN:
+        attempt = replace(
+            attempt, state=AttemptState.UNKNOWN, error=error.error, code=error.code, detail=error.detail, look_at=now
+        )
+    else:
+        attempt = replace(
+            attempt,
+            state=AttemptState.FAILED,
+            error=error.error,
+            code=error.code,
+            detail=error.detail,
+            look_at=retry_at(errand.delivery, attempt.gateway, policy, now, error.retry_after),
+            ended_at=now,
+        )
+    # A refused address says nothing about the gateway.
+    return Outcome(attempt=attempt, gateway_up=None if error.error is ErrorClass.PERMANENT else False)
+
+
+def _still_unknown(attempt: Attempt, policy: DeliveryPolicy, now: datetime, *, enough: bool) -> Attempt:
+    if enough:
+        return replace(attempt, state=AttemptState.NO_TRACE, look_at=now, ended_at=now)
+    wait = policy.ask_after[min(attempt.asked, len(policy.ask_after) - 1)]
+    return replace(attempt, state=AttemptState.UNKNOWN, look_at=now + wait)
+
+
+def told_by(gateway: str, notice: Notice, attempt: Attempt, how: str, now: datetime) -> Entry:
+    """Return what the journal says of what a gateway told of an attempt."""
+    return Entry(
+        at=now,
+        actor=gateway,
+        event=f"{how}: {attempt.state}",
+        incident_id=notice.incident_id,
+        notice_id=notice.id,
+        detail={"reference": attempt.reference, "code": attempt.code, "why": attempt.detail},
+    )

@@ -1,0 +1,255 @@
+"""What an event, a report and an acknowledgement do to the store, inside one transaction.
+
+What they mean is decided in `alerts.model.incident`; here it is looked up, written and journalled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import assert_never
+
+import structlog
+
+from alerts.decide.conclusion import contact_of
+from alerts.decide.escalation import go_on
+from alerts.decide.move import DeliveryPolicy
+from alerts.engine.errand import reported, told_by
+from alerts.model.delivery import Notice, Part
+from alerts.model.event import (
+    Acknowledge,
+    Close,
+    Correct,
+    Declare,
+    Event,
+    Expire,
+    HandOn,
+    Release,
+    Remark,
+    Resolve,
+    Trigger,
+)
+from alerts.model.gateway import AckResult, Heard
+from alerts.model.incident import Incident, IncidentState, apply, has_got_worse, is_news, is_the_false_alarm
+from alerts.model.notice import Plan, Purpose
+from alerts.record.store import Entry, Ledger
+
+log = structlog.get_logger()
+
+
+async def take_in(ledger: Ledger, event: Event) -> Incident | None:
+    """Take an event in and return the incident it is about, as it stands after it; `None` if there is none."""
+    before = await _find(ledger, event)
+    if isinstance(event, Trigger | Declare) and (before is None or not before.is_open):
+        if isinstance(event, Trigger) and before is not None and is_the_false_alarm(before, event):
+            return before
+        opened = await ledger.add_incident(event)
+        what = "incident opened" if isinstance(event, Trigger) else "outage declared"
+        await _journal(ledger, opened, event, what)
+        log.warning(what, incident=opened.number, matter=opened.matter)
+        return opened
+    if before is None or (isinstance(event, Resolve) and not before.is_open):
+        return None
+    after = apply(before, event)
+    if after is not before and isinstance(event, Expire | HandOn):
+        after = go_on(after, event.at)
+    if after is not before:
+        await ledger.save_incident(after)
+        if after.brief is not before.brief:
+            await ledger.save_brief(after)
+        if isinstance(event, Correct):
+            # It may have been put to rest: now those who were told are owed something again.
+            await ledger.rouse(after.id)
+    if after is not before or isinstance(event, Remark):
+        what = _what_happened(event, before, after)
+        await _journal(ledger, after, event, what)
+        log.info(what, incident=after.number, state=after.state)
+    return after
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What came of a provider's report."""
+
+    #: How the acknowledgement in it stands.
+    result: AckResult
+    #: The incidents that it changes something for.
+    concerned: Sequence[int] = ()
+
+
+async def take_report(ledger: Ledger, gateway: str, heard: Heard, policy: DeliveryPolicy, now: datetime) -> Taken:
+    """Take in what a provider told of an attempt; what it tells a second time changes nothing."""
+    found = await ledger.attempt(heard.reference)
+    # Whoever has one provider's key may say nothing of what another was given.
+    if found is None or found[1].gateway != gateway:
+        return Taken(result=AckResult.OVER)
+    notice, attempt = found
+    if heard.report and await ledger.first_heard(gateway, heard.event_id, now):
+        delivery = next(d for d in notice.deliveries if attempt in d.attempts)
+        told = reported(delivery, attempt, heard.report, policy, now)
+        if await ledger.save_attempt(told) and told.state is not attempt.state:
+            await ledger.journal(told_by(gateway, notice, told, "reported", now))
+    if heard.handed_on:
+        return Taken(result=await hand_on(ledger, notice, now), concerned=notice.incident_ids)
+    if not heard.acknowledged:
+        return Taken(result=AckResult.NONE, concerned=notice.incident_ids[:1])
+    return Taken(result=await acknowledge(ledger, notice, now), concerned=notice.incident_ids)
+
+
+async def acknowledge(ledger: Ledger, notice: Notice, now: datetime) -> AckResult:
+    """Take in that the person who got *notice* pressed the key, and say how the acknowledgement stands."""
+    if notice.plan is Plan.ANNOUNCEMENT or notice.purpose is Purpose.RELEASE:
+        # Somebody outside has confirmed that they heard it, and the escalation waits for one of the staff; or another has
+        # the incident, and this person only says that they have heard.
+        await ledger.journal(_confirmed(notice, now))
+        for part in notice.parts if notice.purpose is Purpose.RELEASE else ():
+            before = await ledger.incident(part.incident_id)
+            # What nobody has is theirs, and what is theirs is theirs for longer.
+            if before and before.acknowledged_by in {None, name_of(before, part.person)}:
+                by = name_of(before, part.person)
+                await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=by))
+        return AckResult.OVER if await _is_past(ledger, notice) else AckResult.TAKEN
+    results = [await _acknowledge(ledger, notice, part, now) for part in notice.parts]
+    return next((result for result in _WEIGHT if result in results), AckResult.OVER)
+
+
+async def hand_on(ledger: Ledger, notice: Notice, now: datetime) -> AckResult:
+    """Take in that the person who got *notice* hands on what it tells of, and say how that stands."""
+    if notice.plan is Plan.ANNOUNCEMENT:
+        return AckResult.OVER
+    results = [await _hand_on(ledger, part, now) for part in notice.parts]
+    return next((result for result in _WEIGHT if result in results), AckResult.OVER)
+
+
+async def _hand_on(ledger: Ledger, part: Part, now: datetime) -> AckResult:
+    before = await ledger.incident(part.incident_id)
+    if before is None or not before.is_open:
+        return AckResult.OVER
+    name = name_of(before, part.person)
+    # What another has is theirs to hand on.
+    if before.acknowledged_by not in {None, name}:
+        return AckResult.ALREADY
+    await take_in(ledger, HandOn(incident_id=before.id, at=now, by=name))
+    return AckResult.HANDED_ON
+
+
+async def _is_past(ledger: Ledger, notice: Notice) -> bool:
+    """Whether a notice tells of what is over by now: whoever confirms it must not go on as if it were not."""
+    if notice.purpose not in {Purpose.OUTAGE, Purpose.UPDATE, Purpose.RELEASE}:
+        return False
+    incidents = [await ledger.incident(part.incident_id) for part in notice.parts]
+    return all(incident is None or not incident.is_open for incident in incidents)
+
+
+#: What a bundle is answered with: the first of these that holds for any of its incidents.
+_WEIGHT = (
+    AckResult.HANDED_ON,
+    AckResult.TAKEN,
+    AckResult.WORSE,
+    AckResult.PROLONGED,
+    AckResult.AGAIN,
+    AckResult.ALREADY,
+)
+
+
+async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime) -> AckResult:
+    before = await ledger.incident(part.incident_id)
+    if before is None:
+        return AckResult.OVER
+    if not before.is_open:
+        await ledger.journal(_confirmed(notice, now, part))
+        return AckResult.OVER
+    if notice.purpose is not Purpose.UPDATE and has_got_worse(before, part.facts.matter):
+        # A notice about what it was before it got worse: this person has not heard yet what it is now.
+        await ledger.journal(_confirmed(notice, now, part))
+        return AckResult.WORSE
+    name = name_of(before, part.person)
+    if before.state is IncidentState.TRIGGERED:
+        await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name))
+        return AckResult.TAKEN
+    if part.facts.is_handover and before.acknowledged_by == part.facts.by != name:
+        # They have the duty now, and know who has it. What a third took on meanwhile is not theirs to take.
+        await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name, of=part.facts.by))
+        return AckResult.TAKEN
+    # Told that another officer has it, they would go back to sleep.
+    if before.acknowledged_by != name:
+        await ledger.journal(_confirmed(notice, now, part))
+        return AckResult.ALREADY
+    after = await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name))
+    if after == before:
+        await ledger.journal(_confirmed(notice, now, part))
+        return AckResult.AGAIN
+    return AckResult.PROLONGED
+
+
+def name_of(incident: Incident, person: str) -> str:
+    """Return the name of a contact of an incident's frozen plan; the key itself when it has none."""
+    contact = contact_of(incident, person)
+    return contact.name if contact else person
+
+
+async def _find(ledger: Ledger, event: Event) -> Incident | None:
+    match event:
+        case Trigger() | Declare() | Resolve():
+            return await ledger.last_incident(event.dedup_key)
+        case Acknowledge() | Remark() | HandOn() | Expire() | Release() | Correct() | Close():
+            return await ledger.incident(event.incident_id)
+        case _:
+            assert_never(event)
+
+
+def _what_happened(event: Event, before: Incident, after: Incident) -> str:
+    match event:
+        case Trigger():
+            if before.measured is None:
+                return "outage measured, too"
+            return "incident got worse" if is_news(event.matter, before.matter) else "incident changed"
+        case Declare():
+            return "outage declared"
+        case Resolve():
+            return "outage measured no more" if after.is_open else "incident resolved"
+        case Close():
+            return "declared outage over, measured still" if after.is_open else "incident closed"
+        case Acknowledge():
+            return "incident acknowledged" if before.acknowledged_at is None else "acknowledgement prolonged"
+        case Remark():
+            return "remark"
+        case HandOn():
+            return "handed on"
+        case Expire():
+            return "acknowledgement expired"
+        case Release():
+            return "announcement released"
+        case Correct():
+            return "declared a false alarm"
+        case _:
+            assert_never(event)
+
+
+async def _journal(ledger: Ledger, incident: Incident, event: Event, what: str) -> None:
+    actor = "engine" if isinstance(event, Trigger | Resolve | Expire) else event.by
+    detail = {"number": incident.number, "matter": str(incident.present if incident.is_open else incident.matter)}
+    if (until := incident.acknowledged_until) is not None:
+        detail["until"] = until.isoformat()
+    match event:
+        case Declare():
+            detail |= {"declared": str(event.matter), "why": event.why}
+        case Correct() | Close():
+            detail["why"] = event.why
+        case Remark():
+            detail["text"] = event.text
+        case Expire() if incident.had_by and incident.heard_at:
+            detail |= {"had": incident.had_by, "since": incident.heard_at.isoformat()}
+    await ledger.journal(Entry(at=event.at, actor=actor, event=what, incident_id=incident.id, detail=detail))
+
+
+def _confirmed(notice: Notice, now: datetime, part: Part | None = None) -> Entry:
+    about = part or notice.parts[0]
+    return Entry(
+        at=now,
+        actor=about.person,
+        event="receipt confirmed",
+        incident_id=about.incident_id,
+        notice_id=notice.id,
+    )

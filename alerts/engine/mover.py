@@ -1,0 +1,229 @@
+"""Make the moves of notices, inside a transaction: write what follows, and leave the calls as errands."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from alerts.decide.budget import CONTACT_LIMITS, free_at, minute_limit
+from alerts.decide.move import Ask, Check, DeliveryPolicy, FallBack, Settle, Try, Wait, next_move, shown_state
+from alerts.decide.response import printed
+from alerts.engine.advance import Advance, Brake, Entered
+from alerts.engine.errand import Deed, Errand
+from alerts.engine.exchange import Exchange
+from alerts.model.channel import Channel
+from alerts.model.delivery import Attempt, AttemptState, Notice, NoticeState
+from alerts.model.gateway import ErrorClass
+from alerts.model.notice import Plan, Purpose
+from alerts.model.urgency import ALWAYS_GOES, NEVER_TOO_MANY, RANK, Turn, turn
+from alerts.record.store import Entry, Ledger
+
+
+class Mover:
+    """Moves the notices of one incident. Made anew for each look at it."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        exchange: Exchange,
+        policy: DeliveryPolicy,
+        now: datetime,
+        under_way: AbstractSet[int],
+        advance: Advance,
+        incident_id: int,
+    ) -> None:
+        """*under_way*: ids of the attempts whose gateway is being called at this moment."""
+        self._ledger = ledger
+        self._exchange = exchange
+        self._policy = policy
+        self._now = now
+        self._under_way = under_way
+        self._preference, self._trying = exchange.preference(now), exchange.preference(now, trying=True)
+        self._advance = advance
+        self._incident_id = incident_id
+        #: Whether the notices are not any more as they were read.
+        self.has_moved = False
+
+    async def deliver(self, notice: Notice) -> None:
+        """Make the moves of one notice until it has to wait for something."""
+        while True:
+            # Whoever has not heard yet is told by what is sure to arrive.
+            preference = self._preference if notice.urgency in ALWAYS_GOES else self._trying
+            match next_move(notice, preference, self._policy, self._now):
+                case FallBack(to=address):
+                    delivery = await self._ledger.add_delivery(notice.id, address)
+                    notice = replace(notice, deliveries=(*notice.deliveries, delivery))
+                    continue
+                case Try(gateway=gateway):
+                    await self._try(notice, gateway)
+                case Ask(attempt=attempt):
+                    await self._question(Deed.ASK, notice, attempt)
+                case Check(attempt=attempt):
+                    await self._question(Deed.CHECK, notice, attempt)
+                case Settle(state=state):
+                    await self.enter(notice, _settled(notice, state))
+                    # A step whose contacts all failed makes way for the next at once.
+                    self._advance.wake_at(self._now)
+                    return
+                case Wait(until=until):
+                    self._advance.wake_at(until)
+            await self.enter(notice, shown_state(notice))
+            return
+
+    async def _try(self, notice: Notice, gateway: str) -> None:
+        if await self._has_stopped(notice, gateway):
+            return
+        if notice.not_before is not None and self._now < notice.not_before:
+            self._advance.wake_at(notice.not_before)
+            return
+        if notice.urgency not in ALWAYS_GOES and await self._is_held(notice, gateway):
+            return
+        if not self._take(gateway, f"notice {notice.id}", turn(notice.urgency, notice.due_at, notice.id)):
+            return  # It is looked at again when its turn comes.
+        lease = self._now + self._policy.lease_on(notice.channel)
+        # What joins a bundle later is not in what is sent now.
+        await self._ledger.lock_notice(notice.id)
+        response = await self._response(notice, gateway)
+        delivery = notice.deliveries[-1]
+        attempt = await self._ledger.add_attempt(delivery, gateway, self._now, look_at=lease, response=response)
+        if notice.tells_of == 1:
+            tried = replace(delivery, attempts=(*delivery.attempts, attempt))
+            whole = replace(notice, deliveries=(*notice.deliveries[:-1], tried))
+        else:
+            whole = await self._ledger.notice(notice.id)
+        self._exchange.note_use(gateway, self._now)
+        doubted = {"doubted": ", ".join(before)} if (before := self._exchange.doubted_before(gateway)) else {}
+        await self._write(notice, "attempt written", reference=attempt.reference, gateway=gateway, **doubted)
+        self._advance.errands.append(Errand(deed=Deed.SEND, notice=whole, attempt=attempt))
+        self._advance.wake_at(lease)
+
+    async def _has_stopped(self, notice: Notice, gateway: str) -> bool:
+        """Whether the person wants no SMS on this phone; then it is written down as failed, and the next address tried."""
+        address = notice.deliveries[-1].address
+        if address.channel is not Channel.SMS:
+            return False
+        known = await self._ledger.responses.sms_number(address.number)
+        if known.stopped_at is None:
+            return False
+        attempt = await self._ledger.add_attempt(notice.deliveries[-1], gateway, self._now, look_at=self._now)
+        refused = "the person has asked for no SMS (STOP)"
+        stopped = replace(
+            attempt,
+            state=AttemptState.FAILED,
+            error=ErrorClass.PERMANENT,
+            code="STOP",
+            detail=refused,
+            ended_at=self._now,
+        )
+        await self._ledger.save_attempt(stopped)
+        await self._write(notice, "not sent: STOP", reference=attempt.reference)
+        self._advance.wake_at(self._now)
+        return True
+
+    async def _response(self, notice: Notice, gateway: str) -> str:
+        """Return the code by which the person can answer an SMS about an outage; nothing where no answer is heard."""
+        address = notice.deliveries[-1].address
+        asked = notice.purpose in {Purpose.OUTAGE, Purpose.REMINDER} or notice.facts.is_handover
+        answerable = notice.plan is Plan.ESCALATION and asked
+        if address.channel is not Channel.SMS or not answerable or not self._exchange.hears_people(gateway):
+            return ""
+        whole = notice if notice.tells_of == 1 else await self._ledger.notice(notice.id)
+        return printed(await self._ledger.responses.code_for(address.number, whole, self._now))
+
+    async def _is_held(self, notice: Notice, gateway: str) -> bool:
+        """Whether a budget keeps a notice back. Counted is what the store says was taken: nothing in memory."""
+        address, now = notice.deliveries[-1].address, self._now
+        until, brake = now, Brake.CONTACT
+        limits = () if notice.urgency in NEVER_TOO_MANY else CONTACT_LIMITS.get(address.channel, ())
+        if limits:
+            taken = await self._ledger.taken_since(now - max(limit.within for limit in limits), address=address)
+            until = free_at(taken, limits, now)
+        per_minute = self._exchange[gateway].per_minute
+        if per_minute is not None and until <= now:
+            taken = await self._ledger.taken_since(now - timedelta(minutes=1), gateway=gateway)
+            until, brake = free_at(taken, minute_limit(per_minute), now), Brake.GATEWAY
+        if until <= now:
+            return False
+        self._advance.held[notice.channel, brake] += 1
+        self.has_moved = True
+        await self._ledger.hold(notice.id, until)
+        await self._write(notice, "notice held", brake=brake, until=until.isoformat())
+        self._advance.wake_at(until)
+        return True
+
+    async def _question(self, deed: Deed, notice: Notice, attempt: Attempt) -> None:
+        if deed is Deed.ASK and attempt.gateway not in self._exchange and attempt.id not in self._under_way:
+            # It was taken out of the configuration: nobody is left to ask.
+            await self._ledger.save_attempt(replace(attempt, state=AttemptState.NO_TRACE, ended_at=self._now))
+            gone = {"reference": attempt.reference, "why": f"{attempt.gateway} is not configured any more"}
+            await self._write(notice, "ask: no_trace", **gone)
+            self._advance.wake_at(self._now)
+            return
+        interval = self._policy.lease if deed is Deed.ASK else self._policy.check_every[notice.channel]
+        asking = replace(attempt, asked=attempt.asked + 1, look_at=self._now + interval)
+        if await self.errand(deed, notice, asking, due_at=attempt.look_at):
+            await self._ledger.save_attempt(asking)
+        self._advance.wake_at(asking.look_at)
+
+    async def errand(self, deed: Deed, notice: Notice, attempt: Attempt, due_at: datetime | None = None) -> bool:
+        """Leave a call to be made about an attempt; return whether it can be made now.
+
+        *due_at*: since when it waits for its turn. It must not change from look to look: whoever is looked at would go behind
+        all others each time, and none would ever go.
+        """
+        if attempt.id in self._under_way or any(attempt.id == e.attempt.id for e in self._advance.errands):
+            return False
+        # What became of it may decide whether it is sent again; whether it has arrived can wait for all else.
+        rank = len(RANK) if deed is Deed.CHECK else RANK[notice.urgency]
+        if not self._take(attempt.gateway, f"attempt {attempt.id}", (rank, due_at or attempt.look_at, notice.id)):
+            return False
+        whole = notice if notice.tells_of == len(notice.parts) else await self._ledger.notice(notice.id)
+        self._advance.errands.append(Errand(deed=deed, notice=whole, attempt=attempt))
+        return True
+
+    def _take(self, gateway: str, what: str, place: Turn) -> bool:
+        if not self._exchange.take(gateway, incident_id=self._incident_id, what=what, turn=place):
+            return False
+        # At once: whatever breaks from here on, it is known that there is one to give back.
+        self._advance.taken.append(gateway)
+        return True
+
+    async def enter(self, notice: Notice, state: NoticeState) -> None:
+        """Write that a notice has come into a state, if it is another than before."""
+        if state is notice.state:
+            return
+        self.has_moved = True
+        await self._ledger.settle(notice.id, state)
+        self._advance.entered.append(Entered(channel=notice.channel, purpose=notice.purpose, state=state))
+        await self._write(notice, f"notice {state}", person=notice.person, purpose=notice.purpose)
+        # Their next steps may begin at once. What went well they find when they are due.
+        if notice.tells_of > 1 and state is NoticeState.FAILED:
+            self._advance.stirred.update((await self._ledger.notice(notice.id)).incident_ids)
+
+    async def leave(self, notice: Notice) -> None:
+        """Take this incident out of a bundle that still has others to tell of."""
+        await self._ledger.leave_notice(notice.id, self._incident_id, self._now)
+        await self._write(notice, "left a bundle", person=notice.person, purpose=notice.purpose)
+        # Another of them looks after it from now on.
+        self._advance.stirred.add((await self._ledger.notice(notice.id)).incident_id)
+
+    async def _write(self, notice: Notice, event: str, **detail: str) -> None:
+        entry = Entry(
+            at=self._now,
+            actor="engine",
+            event=event,
+            incident_id=self._incident_id,
+            notice_id=notice.id,
+            detail={**detail, "channel": notice.channel},
+        )
+        await self._ledger.journal(entry)
+
+
+def _settled(notice: Notice, state: NoticeState) -> NoticeState:
+    """Return where a notice that has come to its end belongs: what only a budget kept back too long has not failed."""
+    held = notice.not_before is not None and notice.urgency not in ALWAYS_GOES
+    if state is NoticeState.FAILED and held and notice.last_attempt is None:
+        return NoticeState.WITHDRAWN
+    return state

@@ -1,0 +1,50 @@
+"""What the dispatcher says about its work to whoever counts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from alerts.engine.advance import Brake
+from alerts.model.channel import Channel
+from alerts.model.delivery import NoticeState
+from alerts.model.notice import Matter, Purpose
+
+
+class Observer(Protocol):
+    """Told of what happened, after it was committed."""
+
+    def notice_entered(self, channel: Channel, purpose: Purpose, state: NoticeState) -> None:
+        """Count a notice that came into this state."""
+
+    def nobody_on_call(self, agency: str, rotas: int) -> None:
+        """Count rotas that an incident was to tell somebody by, and that had nobody on call."""
+
+    def notices_bundled(self, channel: Channel, notices: int) -> None:
+        """Count notices that were joined to others instead of being sent by themselves."""
+
+    def notices_held(self, channel: Channel, brake: Brake, notices: int) -> None:
+        """Count notices that a budget has begun to hold back."""
+
+    def gateway_judged(self, channel: Channel, gateway: str, *, up: bool) -> None:
+        """Note that a gateway answered, or did not."""
+
+    def gateway_doubted(self, channel: Channel, gateway: str, *, doubted: bool | None) -> None:
+        """Note whether a gateway's receipts are overdue against its habit; `None`: it has none."""
+
+    def callback_refused(self, gateway: str, reason: str) -> None:
+        """Count a provider's callback that could not be trusted or understood."""
+
+    def outages_declared(self, declared: Mapping[str, Matter], *, all_known: bool) -> None:
+        """Note what people have declared of agencies that nobody has said to be over.
+
+        *all_known*: every open incident has been looked at since the start; else there may be more.
+        """
+
+    def cycle_finished(self, now: datetime, oldest_pending: datetime | None, open_incidents: Mapping[str, int]) -> None:
+        """Note that all that was due is done.
+
+        *oldest_pending*: creation of the oldest notice not yet sent. *open_incidents*: by agency ("" for ours), those
+        that have any.
+        """

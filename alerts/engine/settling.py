@@ -1,0 +1,108 @@
+"""A person says what became of a notice of which no machine can tell whether it arrived.
+
+A fax or a letter that may have left is not sent again by itself; somebody rings its reader, and their word is written down
+in the same transaction as what follows from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from alerts.decide.conclusion import is_concluded
+from alerts.model.delivery import Attempt, AttemptState, Notice, NoticeState
+from alerts.model.gateway import ErrorClass
+from alerts.model.incident import Incident, IncidentState
+from alerts.record.store import Entry, Ledger
+
+
+class Ruling(StrEnum):
+    """What a person says became of a notice, or is to become of it."""
+
+    ARRIVED = "arrived"
+    #: It never arrived, and is not sent again.
+    LOST = "lost"
+    #: It never arrived, and goes out once more.
+    RESEND = "resend"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """Somebody's word on one notice."""
+
+    notice_id: int
+    ruling: Ruling
+    by: str
+    #: In the person's words; for the journal, never for a notice.
+    why: str
+    at: datetime
+
+
+_DOUBTFUL = frozenset({AttemptState.UNKNOWN, AttemptState.NO_TRACE})
+
+
+def objection(notice: Notice, incident: Incident, ruling: Ruling) -> str | None:
+    """Return why nobody can say so of *notice*; `None`: they can."""
+    if notice.state is not NoticeState.UNKNOWN:
+        return f"notice {notice.id} is {notice.state}: a person settles only what is unknown"
+    needless = incident.state is not IncidentState.TRIGGERED and is_concluded(incident, notice)
+    if ruling is Ruling.RESEND and needless:
+        return (
+            f"nobody needs notice {notice.id} any more: {incident.number} is {incident.state}; say --arrived or --lost"
+        )
+    return None
+
+
+def settled(notice: Notice, ruling: Ruling, now: datetime) -> Sequence[Attempt]:
+    """Return the attempts of *notice* that are known to stand otherwise now."""
+    doubtful = [a for d in notice.deliveries for a in d.attempts if a.state in _DOUBTFUL]
+    match ruling:
+        case Ruling.ARRIVED:
+            return [replace(doubtful[-1], state=AttemptState.DELIVERED, ended_at=now)] if doubtful else []
+        case Ruling.LOST | Ruling.RESEND:
+            # One that goes out once more is tried like any that failed and may be tried again, at once.
+            error = ErrorClass.PERMANENT if ruling is Ruling.LOST else ErrorClass.TRANSIENT
+            said = "somebody has found that it did not arrive"
+            return [
+                replace(a, state=AttemptState.FAILED, error=error, detail=said, look_at=now, ended_at=now)
+                for a in doubtful
+            ]
+
+
+async def settle(ledger: Ledger, settlement: Settlement) -> Sequence[int] | str:
+    """Write a person's word down, and what follows from it; return the incidents concerned, or why it cannot be said."""
+    try:
+        notice = await ledger.notice(settlement.notice_id)
+    except LookupError:
+        return f"there is no notice {settlement.notice_id}; `pantau notices` lists them"
+    incident = await ledger.incident(notice.incident_id)
+    if incident is None:
+        return f"notice {notice.id} belongs to no incident any more"
+    if (problem := objection(notice, incident, settlement.ruling)) is not None:
+        return problem
+    for attempt in settled(notice, settlement.ruling, settlement.at):
+        await ledger.save_attempt(attempt)
+    match settlement.ruling:
+        case Ruling.ARRIVED:
+            await ledger.settle(notice.id, NoticeState.DELIVERED)
+        case Ruling.LOST:
+            await ledger.settle(notice.id, NoticeState.FAILED)
+        case Ruling.RESEND:
+            # It has the time to arrive that it had at first.
+            await ledger.reopen_notice(notice.id, settlement.at + (notice.expires_at - notice.created_at))
+    await ledger.journal(
+        Entry(
+            at=settlement.at,
+            actor=settlement.by,
+            event=f"notice settled by hand: {settlement.ruling}",
+            incident_id=incident.id,
+            notice_id=notice.id,
+            detail={"number": incident.number, "why": settlement.why},
+        )
+    )
+    for incident_id in notice.incident_ids:
+        # It may have been put to rest.
+        await ledger.rouse(incident_id)
+    return notice.incident_ids

@@ -1,0 +1,1 @@
+"""What people answer, by key, SMS or PIN, and what comes of it."""

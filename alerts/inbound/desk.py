@@ -1,0 +1,85 @@
+"""What a gateway may ask the service: implements `alerts.model.gateway.Desk`. What is said is said after the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from alerts.engine.dispatcher import Dispatcher
+from alerts.inbound.hearing import receive
+from alerts.inbound.pin import PinBook
+from alerts.inbound.releasing import Releasing
+from alerts.model.answering import ReleaseAnswer, Said
+from alerts.model.gateway import AckResult, Content, Heard, SmsContent
+from alerts.record.clock import Clock
+from alerts.record.store import Store
+from alerts.wording.sms import answer
+from alerts.wording.texts import Wording
+
+
+class Desks:
+    """Makes the desk of each gateway."""
+
+    def __init__(
+        self, *, dispatcher: Dispatcher, store: Store, wording: Wording, pins: Callable[[], PinBook], clock: Clock
+    ) -> None:
+        """*pins* returns those of the configuration in force."""
+        self.dispatcher = dispatcher
+        self.store = store
+        self.wording = wording
+        self.pins = pins
+        self.clock = clock
+        self.releasing = Releasing(wording)
+
+    def of(self, gateway: str) -> ServiceDesk:
+        """Return the desk of the gateway with this name."""
+        return ServiceDesk(self, gateway)
+
+
+class ServiceDesk:
+    """What one gateway may ask."""
+
+    def __init__(self, desks: Desks, gateway: str) -> None:
+        self._desks = desks
+        self._gateway = gateway
+
+    async def record(self, heard: Heard) -> AckResult:
+        """Commit what was heard."""
+        return await self._desks.dispatcher.record(self._gateway, heard)
+
+    async def content(self, reference: str) -> Content | None:
+        """Return what the attempt carries."""
+        return await self._desks.dispatcher.content(reference)
+
+    async def receive(self, said: Said) -> SmsContent | None:
+        """Commit what an SMS means, and return what to answer."""
+        desks = self._desks
+        async with desks.store.transaction() as ledger:
+            reaction = await receive(ledger, self._gateway, said, desks.clock.now())
+        if reaction is None:
+            return None
+        desks.dispatcher.stir(*reaction.concerned)
+        return answer(reaction.situation, reaction.language, desks.wording, reaction.told, until=reaction.until)
+
+    async def begin_release(self, reference: str) -> ReleaseAnswer:
+        """Say whether the person who is being called may release the announcement now."""
+        desks = self._desks
+        async with desks.store.transaction() as ledger:
+            return await desks.releasing.begin(ledger, desks.pins(), reference, desks.clock.now())
+
+    async def prove_release(self, reference: str, pin: str) -> ReleaseAnswer:
+        """Commit that a PIN was typed, and go on."""
+        desks, pins = self._desks, self._desks.pins()
+        async with desks.store.transaction() as ledger:
+            whose = await desks.releasing.whose(ledger, pins, reference, desks.clock.now())
+        # Outside of the transaction: it takes long on purpose.
+        right = whose is not None and await pins.check(*whose, pin)
+        async with desks.store.transaction() as ledger:
+            return await desks.releasing.prove(ledger, pins, reference, desks.clock.now(), right=right)
+
+    async def release(self, reference: str) -> ReleaseAnswer:
+        """Release the announcement if the PIN has just been proven in this call."""
+        desks = self._desks
+        async with desks.store.transaction() as ledger:
+            said = await desks.releasing.confirm(ledger, desks.pins(), reference, desks.clock.now())
+        desks.dispatcher.poke()
+        return said

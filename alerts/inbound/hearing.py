@@ -1,0 +1,214 @@
+"""What an SMS from a person does to the store, inside one transaction, and what it is answered.
+
+What its text means is decided in `alerts.decide.response`, what an acknowledgement does in `alerts.engine.intake`. A
+sender whom no SMS was ever meant for is not answered: it would tell a stranger that this number is alive, and two
+machines would answer each other for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import structlog
+
+from alerts.decide.response import Accepts, HandsOn, Starts, Stops, Unclear, printed, understand
+from alerts.engine.intake import acknowledge, hand_on, name_of
+from alerts.model.answering import Said
+from alerts.model.delivery import Notice, Part
+from alerts.model.gateway import AckResult
+from alerts.model.incident import Incident, has_got_worse
+from alerts.model.notice import Language
+from alerts.record.store import Entry, Ledger, SmsNumber
+
+log = structlog.get_logger()
+
+#: How often a number is answered about an SMS that did nothing, until one does something or the number is told of
+#: something new.
+MOST_PUZZLED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reaction:
+    """What to answer: a text below `sms.response`, and what it tells."""
+
+    situation: str
+    language: Language
+    told: dict[str, str] = field(repr=False)
+    #: Until when the acknowledgement stands.
+    until: datetime | None = None
+    #: The incidents that it changed.
+    concerned: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Alert:
+    """A notice that the phone was sent with a code."""
+
+    code: int
+    notice: Notice
+
+    @property
+    def number(self) -> str:
+        more = len(self.notice.parts) - 1
+        first = self.notice.parts[0].facts.number
+        return first if not more else f"{first} (+{more})"
+
+    def about(self, parts: Sequence[Part]) -> _Alert:
+        """Return it with these of its parts only."""
+        return replace(self, notice=replace(self.notice, parts=tuple(parts)))
+
+    def alone(self, number: str | None) -> _Alert | None:
+        """Return what it tells of the incident with that number; `None`: nothing. Who names one takes on that one."""
+        parts = [part for part in self.notice.parts if part.facts.number.upper() == number]
+        return self.about(parts) if parts else None
+
+    def react(self, situation: str, **more: str) -> Reaction:
+        told = {"agency": self.notice.parts[0].facts.office.short, "number": self.number, **more}
+        return Reaction(situation=situation, language=self.notice.language, told=told)
+
+
+async def receive(ledger: Ledger, gateway: str, said: Said, now: datetime) -> Reaction | None:
+    """Take in an SMS, and return what to answer, or `None`: it came before, is a stranger's, or needs no answer."""
+    # A name in the place of a number may hold what no database keeps; it must not keep those behind it from being heard.
+    if not said.sender.isprintable() or not await ledger.responses.knows(said.sender):
+        log.info("an SMS from an unknown number was ignored", gateway=gateway)
+        return None
+    if not await ledger.first_heard(gateway, said.event_id, now):
+        return None
+    alerts = await _alerts(ledger, said.sender)
+    known = await ledger.responses.sms_number(said.sender)
+    match understand(said.text):
+        case Stops():
+            await _note_stop(ledger, said.sender, replace(known, stopped_at=now), alerts, now)
+            return None
+        case Starts():
+            await _note_stop(ledger, said.sender, replace(known, stopped_at=None), alerts, now)
+            return None
+        case Accepts() | HandsOn() as meaning:
+            hands_on = isinstance(meaning, HandsOn)
+            meant = await _meant(ledger, meaning, alerts, hands_on=hands_on)
+            if len(meant) > 1:
+                return await _puzzled(ledger, said.sender, known, meant[0], "several")
+            if meant:
+                do = _hand_on if hands_on else _accept
+                return await do(ledger, said.sender, meant[0], known, now)
+        case Unclear():
+            pass
+    waiting = [alert for alert in alerts if await _waits(ledger, alert)]
+    if waiting:
+        return await _puzzled(ledger, said.sender, known, waiting[0], "unclear")
+    return await _puzzled(ledger, said.sender, known, alerts[0], "nothing") if alerts else None
+
+
+async def _meant(
+    ledger: Ledger, meaning: Accepts | HandsOn, alerts: Sequence[_Alert], *, hands_on: bool
+) -> Sequence[_Alert]:
+    """Return which of *alerts* an answer is about: what it names, or all that wait for one; the newest if none does."""
+    if meaning.code is not None or meaning.number is not None:
+        named = (a if meaning.code == a.code else a.alone(meaning.number) for a in alerts)
+        return [alert for alert in named if alert is not None][:1]
+    waiting = [alert for alert in alerts if await _waits(ledger, alert, had=hands_on)]
+    return waiting or list(alerts[:1])
+
+
+async def _alerts(ledger: Ledger, number: str) -> Sequence[_Alert]:
+    """Return what the phone was told of, the newest first. A code that was given anew stands for its newest notice."""
+    alerts = []
+    for told in await ledger.responses.told(number):
+        # A bundle that never left may have nothing to tell any more.
+        with contextlib.suppress(LookupError):
+            alerts.append(_Alert(code=told.code, notice=await ledger.notice(told.notice_id)))
+    return alerts
+
+
+async def _waits(ledger: Ledger, alert: _Alert, *, had: bool = False) -> bool:
+    """Whether anything in it waits for somebody to take it on, and has not got worse since.
+
+    *had*: or is this person's already.
+    """
+    for part in alert.notice.parts:
+        incident = await ledger.incident(part.incident_id)
+        if incident is None or not incident.is_open:
+            continue
+        # Whoever has it was asked to say so again.
+        asked = had or incident.reminded_at is not None
+        theirs = asked and incident.acknowledged_by == name_of(incident, part.person)
+        if incident.acknowledged_at is not None and not theirs:
+            continue
+        if part.facts.is_handover or not has_got_worse(incident, part.facts.matter):
+            return True
+    return False
+
+
+async def _accept(ledger: Ledger, number: str, alert: _Alert, known: SmsNumber, now: datetime) -> Reaction | None:
+    result = await acknowledge(ledger, alert.notice, now)
+    told = [(part, await ledger.incident(part.incident_id)) for part in alert.notice.parts]
+    # Of a bundle the answer names what it holds for: the rest may be over, or another's.
+    held = [(part, incident) for part, incident in told if incident is not None and _holds(result, part, incident)]
+    by, corrected = "", False
+    if held:
+        alert, by = alert.about([part for part, _ in held]), held[0][1].acknowledged_by or ""
+        corrected = all(incident.corrected_at is not None for _, incident in held)
+    if result in {AckResult.TAKEN, AckResult.PROLONGED}:
+        await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
+        until = max((i.acknowledged_until for _, i in held if i.acknowledged_until is not None), default=None)
+        situation = "taken" if result is AckResult.TAKEN else "prolonged"
+        return replace(alert.react(situation, by=by), until=until, concerned=tuple(alert.notice.incident_ids))
+    # The text names who has it. What they had taken on before is not "taken" anew: a machine would be thanked for ever.
+    before = dict.fromkeys((AckResult.AGAIN, AckResult.ALREADY), "already")
+    over = "corrected" if corrected else "over"
+    situation = {**before, AckResult.WORSE: "worse"}.get(result, over)
+    return await _puzzled(ledger, number, known, alert, situation, by=by)
+
+
+async def _hand_on(ledger: Ledger, number: str, alert: _Alert, known: SmsNumber, now: datetime) -> Reaction | None:
+    told = [(part, await ledger.incident(part.incident_id)) for part in alert.notice.parts]
+    result = await hand_on(ledger, alert.notice, now)
+    if result is AckResult.HANDED_ON:
+        mine = [p for p, i in told if i is not None and i.is_open and i.acknowledged_by in {None, name_of(i, p.person)}]
+        await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
+        return replace(alert.about(mine).react("handed_on"), concerned=tuple(part.incident_id for part in mine))
+    if result is AckResult.ALREADY:
+        by = next((i.acknowledged_by for _, i in told if i is not None and i.acknowledged_by), "")
+        return await _puzzled(ledger, number, known, alert, "already", by=by)
+    return await _puzzled(ledger, number, known, alert, "over")
+
+
+def _holds(result: AckResult, part: Part, incident: Incident) -> bool:
+    """Whether an answer holds for one of the incidents that a notice tells of."""
+    match result:
+        case AckResult.TAKEN | AckResult.PROLONGED | AckResult.AGAIN:
+            return incident.is_open and incident.acknowledged_by == name_of(incident, part.person)
+        case AckResult.ALREADY:
+            return incident.is_open and incident.acknowledged_by is not None
+        case AckResult.WORSE:
+            return incident.is_open and has_got_worse(incident, part.facts.matter)
+        case _:
+            return True
+
+
+async def _puzzled(
+    ledger: Ledger, number: str, known: SmsNumber, alert: _Alert, situation: str, *, by: str = ""
+) -> Reaction | None:
+    """Answer what did nothing, a few times only: the other side may be a machine that says OK to everything."""
+    if known.puzzled >= MOST_PUZZLED:
+        return None
+    await ledger.responses.save_sms_number(number, replace(known, puzzled=known.puzzled + 1))
+    return alert.react(situation, response=printed(alert.code), by=by)
+
+
+async def _note_stop(ledger: Ledger, number: str, known: SmsNumber, alerts: Sequence[_Alert], now: datetime) -> None:
+    """Note that a number wants no SMS, or wants them again. Whose it is stands in the journal, the number does not."""
+    await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
+    event = "SMS wanted again" if known.stopped_at is None else "no more SMS wanted"
+    person, incident_id = "somebody", None
+    if alerts:
+        notice = alerts[0].notice
+        incident = await ledger.incident(notice.incident_id)
+        person = name_of(incident, notice.person) if incident else notice.person
+        incident_id = notice.incident_id
+    log.warning(event, person=person)
+    await ledger.journal(Entry(at=now, actor=person, event=event, incident_id=incident_id))

@@ -1,0 +1,107 @@
+"""Ask providers that cannot reach us for what people have sent, while somebody may be answering a notice."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+
+import structlog
+
+from alerts.engine.exchange import Exchange, Line
+from alerts.inbound.desk import Desks
+from alerts.model.gateway import DeliveryError, Listens
+from alerts.record.clock import Clock
+from alerts.record.store import Store, StoreAway
+
+log = structlog.get_logger()
+
+
+class Poller:
+    """Looks at the providers every `EVERY` while an incident is active, and for `AFTERWARDS` behind the last.
+
+    Whoever wakes up after the recovery and answers the SMS of the night is told that it is over. At other times it looks
+    every `QUIETLY`: whoever wants SMS again (START) says so when nothing is the matter.
+    """
+
+    EVERY = timedelta(seconds=20)
+    AFTERWARDS = timedelta(hours=1)
+    QUIETLY = timedelta(minutes=10)
+    #: How far back is looked after a start.
+    FURTHEST = timedelta(hours=24)
+    #: A gateway keeps deadlines of its own, at most a minute; one that does not must not end the asking for all.
+    DEADLINE = timedelta(seconds=90)
+
+    def __init__(self, *, store: Store, exchange: Exchange, desks: Desks, clock: Clock) -> None:
+        self._store = store
+        self._exchange = exchange
+        self._desks = desks
+        self._clock = clock
+        self._since: datetime | None = None
+        self._active_at: datetime | None = None
+        self._looked_at: datetime | None = None
+        #: Gateways that could not be asked the last time.
+        self._silent: set[str] = set()
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(self.EVERY.total_seconds())
+
+    async def look(self) -> None:
+        """Ask every gateway once, if anybody may be answering. One that cannot be asked holds up no other."""
+        since = await self._begin()
+        if since is None:
+            return
+        async with asyncio.TaskGroup() as asking:
+            for line in self._exchange:
+                asking.create_task(self._collect(line, since))
+
+    async def _begin(self) -> datetime | None:
+        now = self._clock.now()
+        try:
+            async with self._store.transaction() as ledger:
+                active = await ledger.active_incidents()
+                oldest = await ledger.incident(active[0]) if active else None
+        except StoreAway:
+            return None  # Looked at again the next time.
+        # A bug of ours must not end the asking for good.
+        except Exception:
+            log.exception("the store could not be read")
+            return None
+        if oldest is not None:
+            self._active_at = now
+            self._since = max(oldest.opened_at, now - self.FURTHEST)
+        if self._active_at is not None and now - self._active_at <= self.AFTERWARDS:
+            self._looked_at = now
+            return self._since
+        looked_at = self._looked_at = self._looked_at or now
+        if timedelta(0) <= now - looked_at < self.QUIETLY:  # Not until a clock that was set back has caught up.
+            return None
+        self._looked_at = now
+        # Back to the look before the last: that one may have failed. What was heard is known by its id.
+        return min(looked_at, now) - self.QUIETLY
+
+    async def _collect(self, line: Line, since: datetime) -> None:
+        gateway: object = line.gateway
+        if not isinstance(gateway, Listens):
+            return
+        try:
+            async with asyncio.timeout(self.DEADLINE.total_seconds()):
+                await gateway.collect(since, self._desks.of(line.name))
+        except StoreAway:
+            return  # What was not taken in is fetched again.
+        except (DeliveryError, TimeoutError) as error:
+            if line.name not in self._silent:
+                why = error.detail if isinstance(error, DeliveryError) else "it did not come back"
+                log.warning("a provider could not be asked for answers", gateway=line.name, why=why)
+            self._silent.add(line.name)
+        # A bug in one gateway must not end the asking.
+        except Exception:
+            if line.name not in self._silent:
+                log.exception("answers could not be taken in", gateway=line.name)
+            self._silent.add(line.name)
+        else:
+            if line.name in self._silent:
+                log.info("a provider can be asked for answers again", gateway=line.name)
+            self._silent.discard(line.name)

@@ -1,0 +1,223 @@
+"""Notices on their way: what is recorded of them. Data only.
+
+Notice 1-n part (one incident it tells of), notice 1-n delivery (one address) 1-n attempt (one call of a gateway). An
+attempt is recorded as CALLING before the gateway is called; what happens to the process in between decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
+from alerts.model.gateway import NO_KEY, ErrorClass
+from alerts.model.notice import Addressee, Facts, Language, Plan, Purpose
+from alerts.model.urgency import Urgency
+
+
+class AttemptState(StrEnum):
+    """How an attempt stands. Ranked by `RANK`: an earlier rank never overwrites a later one."""
+
+    #: Recorded; the gateway is being called, or the process died while calling it.
+    CALLING = "calling"
+    #: It may or may not have been sent: the gateway is asked before anything is sent again.
+    UNKNOWN = "unknown"
+    #: The gateway was asked and has no trace of it, and could not be sure.
+    NO_TRACE = "no_trace"
+    #: The gateway is certain that it never got it.
+    NEVER_SENT = "never_sent"
+    ACCEPTED = "accepted"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    #: Taken back before it left.
+    WITHDRAWN = "withdrawn"
+
+
+RANK: dict[AttemptState, int] = {
+    AttemptState.CALLING: 0,
+    AttemptState.UNKNOWN: 1,
+    AttemptState.NO_TRACE: 2,
+    AttemptState.NEVER_SENT: 2,
+    AttemptState.ACCEPTED: 3,
+    AttemptState.SENT: 4,
+    AttemptState.DELIVERED: 5,
+    AttemptState.FAILED: 5,
+    AttemptState.WITHDRAWN: 6,
+}
+
+#: The message has left our hands, as far as anybody knows.
+LEFT = frozenset({AttemptState.ACCEPTED, AttemptState.SENT, AttemptState.DELIVERED})
+
+
+class NoticeState(StrEnum):
+    """How a notice stands; what people and metrics see."""
+
+    PENDING = "pending"
+    #: A gateway took it. Not yet that it arrived.
+    SENT = "sent"
+    #: The handset, the fax machine or the post has it. Not yet that a person read it.
+    DELIVERED = "delivered"
+    #: No address worked.
+    FAILED = "failed"
+    #: Whether it was sent cannot be found out: laid before a person.
+    UNKNOWN = "unknown"
+    #: No longer needed before it left.
+    WITHDRAWN = "withdrawn"
+
+
+#: Nothing more is done by itself for a notice in one of these.
+SETTLED = frozenset({NoticeState.DELIVERED, NoticeState.FAILED, NoticeState.UNKNOWN, NoticeState.WITHDRAWN})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One call of one gateway."""
+
+    id: int
+    n: int
+    #: Ours, unique, known to the gateway.
+    reference: str
+    gateway: str
+    state: AttemptState
+    started_at: datetime
+    #: When to look at it next: the lease while calling, the next question, the next check.
+    look_at: datetime
+    #: Questions asked about it so far.
+    asked: int = 0
+    provider_id: str | None = None
+    error: ErrorClass | None = None
+    code: str = ""
+    detail: str = ""
+    ended_at: datetime | None = None
+    #: The response code that its SMS asks for: "1A"; empty where nobody answers by SMS.
+    response: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A notice to one address."""
+
+    id: int
+    address: Address
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a notice tells of one incident. A bundle has several, and each incident stands elsewhere in its plan."""
+
+    incident_id: int
+    #: Contact or recipient key in the incident's own plan. Two agencies may call one person by different keys, and two
+    #: people by the same.
+    person: str
+    facts: Facts
+    wave: int = 0
+    round: int = 0
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One message to one person, as stored. `key` is unique: deciding twice writes once.
+
+    `person`, `facts`, `wave`, `round` and `step` are those of the incident by which the notice was looked up, or of its first.
+    """
+
+    id: int
+    key: str
+    #: What it has to tell, by incident, the oldest first; never empty. What was acknowledged or over before it left is
+    #: gone. Looked up by an incident, only the part about that one.
+    parts: tuple[Part, ...]
+    plan: Plan
+    purpose: Purpose
+    #: Contact or recipient key.
+    person: str
+    language: Language
+    facts: Facts
+    state: NoticeState
+    created_at: datetime
+    #: It is of no use to the person after this moment; no attempt begins later.
+    expires_at: datetime
+    #: All addresses it may be sent to, in order of trying.
+    addresses: tuple[Address, ...]
+    #: One for each address tried so far, in the same order.
+    deliveries: tuple[Delivery, ...] = ()
+    #: To whom a page is addressed; `None` for staff.
+    addressee: Addressee | None = None
+    wave: int = 0
+    round: int = 0
+    step: int = 0
+    #: Whose turn it is at a gateway.
+    urgency: Urgency = Urgency.FIRST
+    #: How many incidents it tells of.
+    tells_of: int = 1
+    #: Whether its first part is the bundle's first: that incident looks after it, so that nothing is done twice.
+    leads: bool = True
+    #: Gathering more, or held by a budget: no attempt begins earlier.
+    not_before: datetime | None = None
+
+    @property
+    def incident_ids(self) -> tuple[int, ...]:
+        """The incidents that it tells of."""
+        return tuple(part.incident_id for part in self.parts)
+
+    @property
+    def incident_id(self) -> int:
+        """The first of them."""
+        return self.parts[0].incident_id
+
+    @property
+    def due_at(self) -> datetime:
+        """Since when it may be sent."""
+        return max(self.created_at, self.not_before or self.created_at)
+
+    @property
+    def channel(self) -> Channel:
+        """The channel it is on now."""
+        return (self.deliveries[-1].address if self.deliveries else self.addresses[0]).channel
+
+    @property
+    def was_told(self) -> bool:
+        """Whether the person may have got it: then a recovery is owed."""
+        return any(
+            a.state in LEFT or a.state in {AttemptState.UNKNOWN, AttemptState.NO_TRACE} or a.code == NO_KEY
+            for d in self.deliveries
+            for a in d.attempts
+        )
+
+    @property
+    def has_left(self) -> bool:
+        """Whether it is known to have left for the person."""
+        return any(a.state in LEFT or a.code == NO_KEY for d in self.deliveries for a in d.attempts)
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether it is known to have arrived, as far as its channel can tell: of a letter, that it was posted."""
+        arrived = {AttemptState.DELIVERED, AttemptState.SENT if self.channel is Channel.LETTER else None}
+        return any(a.state in arrived for d in self.deliveries for a in d.attempts)
+
+    @property
+    def last_attempt(self) -> Attempt | None:
+        """The attempt that decides how the notice stands."""
+        return self.deliveries[-1].attempts[-1] if self.deliveries and self.deliveries[-1].attempts else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A notice that was decided on. Written once: if its key is there already, nothing happens."""
+
+    key: str
+    plan: Plan
+    purpose: Purpose
+    person: str
+    language: Language
+    facts: Facts
+    expires_at: datetime
+    addresses: tuple[Address, ...]
+    addressee: Addressee | None = None
+    wave: int = 0
+    round: int = 0
+    step: int = 0

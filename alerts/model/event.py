@@ -1,0 +1,138 @@
+"""What the outside world may tell us about a problem. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from alerts.model.brief import Brief
+from alerts.model.notice import Matter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """Something is wrong. Repeated for as long as it is; a worse `matter` is news, and so is a lesser one that lasts."""
+
+    #: What the trouble is about: one open incident a key.
+    dedup_key: str
+    at: datetime
+    matter: Matter
+    #: When it began, as far as is known: the first failing run.
+    began_at: datetime
+    #: Who is to be told, as configured now. Frozen into the incident if this opens one.
+    brief: Brief
+    #: It has gone down and up again and again; the incident will stay open until it is steady.
+    unsteady: bool = False
+    #: When the latest of what is wrong began; `None`: all of it at `began_at`.
+    latest_at: datetime | None = None
+    #: Where less is wrong by now than was told: since when; `None`: since just now.
+    less_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declare:
+    """A person knows of an outage, whatever is measured: users cannot read or send mail."""
+
+    #: What the trouble is about: one open incident a key, declared or measured.
+    dedup_key: str
+    at: datetime
+    by: str
+    #: An outage.
+    matter: Matter
+    #: Since when, as far as the person knows.
+    began_at: datetime
+    #: In the person's words; for the journal, never for a notice.
+    why: str
+    #: Who is to be told, as configured now. Frozen into the incident if this opens one.
+    brief: Brief
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolve:
+    """The trouble is over, as far as it is measured."""
+
+    dedup_key: str
+    at: datetime
+    #: When it ended, as far as is known: the first good run.
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledge:
+    """A person has taken the incident on; or says again that they have it."""
+
+    incident_id: int
+    at: datetime
+    by: str
+    #: Whom they take it over from, now that they have the duty.
+    of: str | None = None
+
+
+#: Who releases an announcement that its plan lets out by itself.
+AUTOMATIC = "automatic"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """A person says something about the incident: somebody is at work on it."""
+
+    incident_id: int
+    at: datetime
+    by: str
+    #: In the person's words; for the journal, never for a notice.
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandOn:
+    """A person does not have it, or not any more: the next of the staff are to be told at once."""
+
+    incident_id: int
+    at: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expire:
+    """The acknowledgement has come to its end: whoever has taken the incident on was not heard of since."""
+
+    incident_id: int
+    at: datetime
+
+
+#: In whose name an announcement is released that waits for nobody.
+AUTOMATIC = "automatic"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A duty officer lets the announcement go out; or it goes by itself (`AUTOMATIC`)."""
+
+    incident_id: int
+    at: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correct:
+    """A person has found that it was a false alarm: nothing was wrong, and whoever was told must hear so."""
+
+    incident_id: int
+    at: datetime
+    by: str
+    #: In the person's words; for the journal, never for a notice.
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Close:
+    """A person says that the outage which was declared is over: mail works again."""
+
+    incident_id: int
+    at: datetime
+    by: str
+    #: In the person's words; for the journal, never for a notice.
+    why: str
+
+
+Event = Trigger | Declare | Resolve | Acknowledge | Remark | HandOn | Expire | Release | Correct | Close

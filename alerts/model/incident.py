@@ -1,0 +1,445 @@
+"""The life of an incident.
+
+Everything that changes an incident's state lives in this file, and nothing else does. `TRANSITIONS` is the
+specification: the tests read it, and so does the diagram in ARCHITECTURE.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import assert_never
+
+from alerts.model.brief import Brief
+from alerts.model.event import (
+    AUTOMATIC,
+    Acknowledge,
+    Close,
+    Correct,
+    Declare,
+    Event,
+    Expire,
+    HandOn,
+    Release,
+    Remark,
+    Resolve,
+    Trigger,
+)
+from alerts.model.notice import Cause, Matter
+
+
+class IncidentState(StrEnum):
+    """Where an incident stands."""
+
+    #: Nobody has taken it on: escalation runs.
+    TRIGGERED = "triggered"
+    #: A person has: escalation stops until that expires, announcement does not.
+    ACKNOWLEDGED = "acknowledged"
+    #: Over. Those who were told of it are told so.
+    RESOLVED = "resolved"
+
+
+#: (state, event) -> next state. A pair that is not listed changes nothing.
+TRANSITIONS: dict[tuple[IncidentState, type[Event]], IncidentState] = {
+    (IncidentState.TRIGGERED, Trigger): IncidentState.TRIGGERED,
+    (IncidentState.TRIGGERED, Declare): IncidentState.TRIGGERED,
+    (IncidentState.TRIGGERED, Acknowledge): IncidentState.ACKNOWLEDGED,
+    (IncidentState.TRIGGERED, Resolve): IncidentState.RESOLVED,
+    (IncidentState.TRIGGERED, Remark): IncidentState.TRIGGERED,
+    (IncidentState.TRIGGERED, HandOn): IncidentState.TRIGGERED,
+    (IncidentState.TRIGGERED, Release): IncidentState.TRIGGERED,
+    (IncidentState.TRIGGERED, Correct): IncidentState.RESOLVED,
+    (IncidentState.TRIGGERED, Close): IncidentState.RESOLVED,
+    (IncidentState.ACKNOWLEDGED, Trigger): IncidentState.ACKNOWLEDGED,
+    (IncidentState.ACKNOWLEDGED, Declare): IncidentState.ACKNOWLEDGED,
+    (IncidentState.ACKNOWLEDGED, Acknowledge): IncidentState.ACKNOWLEDGED,
+    (IncidentState.ACKNOWLEDGED, Remark): IncidentState.ACKNOWLEDGED,
+    (IncidentState.ACKNOWLEDGED, HandOn): IncidentState.TRIGGERED,
+    (IncidentState.ACKNOWLEDGED, Expire): IncidentState.TRIGGERED,
+    (IncidentState.ACKNOWLEDGED, Resolve): IncidentState.RESOLVED,
+    (IncidentState.ACKNOWLEDGED, Release): IncidentState.ACKNOWLEDGED,
+    (IncidentState.ACKNOWLEDGED, Correct): IncidentState.RESOLVED,
+    (IncidentState.ACKNOWLEDGED, Close): IncidentState.RESOLVED,
+    (IncidentState.RESOLVED, Remark): IncidentState.RESOLVED,
+    (IncidentState.RESOLVED, Correct): IncidentState.RESOLVED,
+}
+
+#: What a person says again within this time changes nothing: a provider brings a key twice, and a telephone may answer every
+#: answer with "OK".
+SAID_TWICE = timedelta(minutes=1)
+
+#: How long after its end an incident can still be declared a false alarm. Later, a correction would only puzzle those
+#: who have long gone back to their mail.
+CORRECTABLE_FOR = timedelta(hours=24)
+
+#: How much is wrong.
+SEVERITY: dict[Matter, int] = {
+    Matter.OWN_FAULT: 0,
+    Matter.UNREACHED: 0,
+    Matter.DOUBTFUL: 0,
+    Matter.UNRELEASED: 0,
+    Matter.DEGRADED: 1,
+    Matter.SENDING: 2,
+    Matter.RECEIVING: 2,
+    Matter.BOTH: 3,
+}
+
+#: Mail does not work: people outside may need to know.
+OUTAGES = frozenset({Matter.SENDING, Matter.RECEIVING, Matter.BOTH})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """How far the escalation has come."""
+
+    #: Counts the times the escalation began anew, because things got worse, or a step of it, because a silence withheld it.
+    wave: int = 0
+    round: int = 0
+    #: Index of the last step that was started; -1 before the first.
+    step: int = -1
+    #: When that step was started (before the first: when the wave began).
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """A person's word that mail does not work. Stands until a person says that it does again."""
+
+    matter: Matter
+    at: datetime
+    by: str
+    why: str
+    #: When it was said to be over, and by whom.
+    over_at: datetime | None = None
+    over_by: str | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether nobody has said yet that it is over."""
+        return self.over_at is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """One stretch of trouble, and whom it was decided to tell."""
+
+    id: int
+    dedup_key: str
+    #: What people quote: "JKR-07".
+    number: str
+    matter: Matter
+    state: IncidentState
+    brief: Brief
+    began_at: datetime
+    opened_at: datetime
+    position: Position
+    #: When it became what it is about now: an outage may begin as slowness.
+    since: datetime
+    #: What is wrong now, as far as was seen: while an outage ends it may be less than `matter`, and slowness in the end.
+    present: Matter
+    present_since: datetime
+    #: It went down and up again and again before it opened.
+    unsteady: bool = False
+    #: What was last measured to be wrong; `None`: nothing, or nothing any more, and it is open by a person's word alone.
+    measured: Matter | None = None
+    #: By whose word it is an outage, or was; `None`: it was measured alone.
+    declared: Declaration | None = None
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None
+    #: When anything was last heard of whoever has taken it on, or had.
+    heard_at: datetime | None = None
+    #: When they were reminded that it is about to expire; `None`: not since they were heard of.
+    reminded_at: datetime | None = None
+    #: Who had taken it on when that expired, or has handed it on; `None`: nobody, or somebody has taken it on again.
+    had_by: str | None = None
+    #: Whether they handed it on, and were not just heard of no more.
+    handed_on: bool = False
+    released_at: datetime | None = None
+    released_by: str | None = None
+    resolved_at: datetime | None = None
+    ended_at: datetime | None = None
+    #: When a person said that it was a false alarm, who, and in which words why.
+    corrected_at: datetime | None = None
+    corrected_by: str | None = None
+    corrected_why: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the trouble goes on."""
+        return self.state is not IncidentState.RESOLVED
+
+    @property
+    def to_be_told(self) -> Matter:
+        """What a notice that is decided on now says is wrong: of an outage what is left of it."""
+        return self.present if {self.matter, self.present} <= OUTAGES else self.matter
+
+    @property
+    def standing(self) -> Matter | None:
+        """What is declared and not yet said to be over."""
+        return self.declared.matter if self.declared is not None and self.declared.stands else None
+
+    @property
+    def known_from(self) -> str:
+        """Who has declared it, as long as that says more than is measured; "": it is known from what is measured."""
+        said = self.declared
+        return (
+            said.by
+            if said is not None and said.stands and joined(self.measured, said.matter) is not self.measured
+            else ""
+        )
+
+    @property
+    def held_by(self) -> Matter | None:
+        """By what it is held open: what is measured, what is declared, or both together; `None`: by nothing."""
+        return joined(self.measured, self.standing)
+
+    @property
+    def acknowledged_until(self) -> datetime | None:
+        """When the acknowledgement expires if nothing is heard; `None`: nobody has taken it on, or it is over.
+
+        Whoever is reminded late has as long to answer as anybody else.
+        """
+        if self.state is not IncidentState.ACKNOWLEDGED or self.heard_at is None:
+            return None
+        policy = self.brief.escalation
+        until = self.heard_at + policy.acknowledge_for
+        return until if self.reminded_at is None else max(until, self.reminded_at + policy.remind_before)
+
+
+def open_incident(event: Trigger | Declare, *, incident_id: int, number: str) -> Incident:
+    """Return the incident that *event* opens."""
+    return Incident(
+        id=incident_id,
+        dedup_key=event.dedup_key,
+        number=number,
+        matter=event.matter,
+        state=IncidentState.TRIGGERED,
+        brief=event.brief,
+        began_at=event.began_at,
+        opened_at=event.at,
+        position=Position(since=event.at),
+        since=event.at,
+        present=event.matter,
+        present_since=event.at,
+        unsteady=isinstance(event, Trigger) and event.unsteady,
+        measured=event.matter if isinstance(event, Trigger) else None,
+        declared=_declaration(event) if isinstance(event, Declare) else None,
+    )
+
+
+def apply(incident: Incident, event: Event) -> Incident:
+    """Return the incident after *event*; the same object if nothing changed."""
+    state = TRANSITIONS.get((incident.state, type(event)))
+    if state is None:
+        return incident
+    match event:
+        case Acknowledge():
+            return _acknowledge(incident, event)
+        case Remark():
+            return _prolong(incident, event.at)
+        case HandOn():
+            if incident.handed_on and incident.had_by == event.by and _was_heard_just_before(incident, event.at):
+                return incident
+            left = replace(_let_go(incident), state=state, heard_at=event.at)
+            return replace(left, had_by=event.by, handed_on=True)
+        case Expire():
+            return replace(_let_go(incident), state=state, had_by=incident.acknowledged_by)
+        case Release():
+            if incident.released_at is not None or incident.matter not in OUTAGES:
+                return incident
+            released = replace(incident, state=state, released_at=event.at, released_by=event.by)
+            return released if event.by == AUTOMATIC else _prolong(released, event.at)
+        case Trigger() | Declare() | Resolve() | Close():
+            return _take_in(incident, event, state)
+        case Correct():
+            return _correct(replace(incident, state=state), event) if may_correct(incident, event.at) else incident
+        case _:
+            assert_never(event)
+
+
+def _acknowledge(incident: Incident, event: Acknowledge) -> Incident:
+    """Let a person take it on. Whoever has it already has it for longer; only who comes on duty takes it from another."""
+    if incident.state is IncidentState.ACKNOWLEDGED and (event.of is None or event.of != incident.acknowledged_by):
+        if event.by != incident.acknowledged_by or _was_heard_just_before(incident, event.at):
+            return incident
+        return _prolong(incident, event.at)
+    return replace(
+        _let_go(incident),
+        state=IncidentState.ACKNOWLEDGED,
+        acknowledged_at=event.at,
+        acknowledged_by=event.by,
+        heard_at=event.at,
+    )
+
+
+def _was_heard_just_before(incident: Incident, at: datetime) -> bool:
+    return incident.heard_at is not None and timedelta(0) <= at - incident.heard_at < SAID_TWICE
+
+
+def _prolong(incident: Incident, at: datetime) -> Incident:
+    """Let the acknowledgement, if there is one, stand for its whole time from now on."""
+    if incident.state is not IncidentState.ACKNOWLEDGED:
+        return incident
+    return replace(incident, heard_at=at, reminded_at=None)
+
+
+def _let_go(incident: Incident) -> Incident:
+    """Let nobody have it, and nobody have had it."""
+    return replace(incident, acknowledged_at=None, acknowledged_by=None, reminded_at=None, had_by=None, handed_on=False)
+
+
+def is_news(matter: Matter, told: Matter) -> bool:
+    """Whether *matter* is to be told where *told* was: more is wrong than before, or as much and something else.
+
+    While an outage ends less is wrong from run to run: that is no news. Where sending was down and now receiving is,
+    what was told would be false.
+    """
+    return matter is not told and SEVERITY[matter] >= SEVERITY[told]
+
+
+def joined(one: Matter | None, other: Matter | None) -> Matter | None:
+    """Return what is wrong where two things are, or one of them: nothing sent and nothing received is both."""
+    if one is None or other is None:
+        return one or other
+    if one is not other and {one, other} <= OUTAGES:
+        return Matter.BOTH
+    return max(one, other, key=SEVERITY.__getitem__)
+
+
+def _take_in(incident: Incident, event: Trigger | Declare | Resolve | Close, state: IncidentState) -> Incident:
+    """Take in what is wrong, or is so no more: as it is measured, and as a person says."""
+    match event:
+        case Trigger():
+            return _trigger(incident, event)
+        case Declare():
+            return _declare(incident, event)
+        case Resolve():
+            return _resolve(incident, event, state)
+        case Close():
+            return _close(incident, event, state)
+        case _:
+            assert_never(event)
+
+
+def _trigger(incident: Incident, event: Trigger) -> Incident:
+    """Take in what is measured; what was declared is wrong besides, for as long as that stands."""
+    wrong = joined(event.matter, incident.standing) or event.matter
+    after = _worsen(incident, wrong, event.less_since or event.at, event.brief.cause)
+    return after if event.matter is incident.measured else replace(after, measured=event.matter)
+
+
+def _declare(incident: Incident, event: Declare) -> Incident:
+    """Take in a person's word. What it is held open by already they need not say."""
+    wrong = joined(event.matter, incident.held_by) or event.matter
+    if wrong is incident.held_by:
+        return incident
+    # Whoever says more than was said before takes none of it back.
+    said = joined(event.matter, incident.standing) or event.matter
+    return replace(
+        _worsen(incident, wrong, event.at, None),
+        began_at=min(incident.began_at, event.began_at),
+        declared=replace(_declaration(event), matter=said),
+    )
+
+
+def _declaration(event: Declare) -> Declaration:
+    return Declaration(matter=event.matter, at=event.at, by=event.by, why=event.why)
+
+
+def _resolve(incident: Incident, event: Resolve, state: IncidentState) -> Incident:
+    """Let it be measured no more: over, unless a person's word stands that it is not."""
+    declared = incident.declared
+    if declared is not None and declared.stands:
+        left = replace(incident, measured=None)
+        return incident if incident.measured is None else _worsen(left, declared.matter, event.at, None)
+    ended_at = event.ended_at if declared is None else max(event.ended_at, declared.over_at or event.ended_at)
+    return replace(incident, state=state, resolved_at=event.at, ended_at=ended_at)
+
+
+def _close(incident: Incident, event: Close, state: IncidentState) -> Incident:
+    """Let a person's word stand no more: over, unless it is measured that it is not."""
+    if incident.declared is None or not incident.declared.stands:
+        return incident
+    after = replace(incident, declared=replace(incident.declared, over_at=event.at, over_by=event.by))
+    if incident.measured is not None:
+        return _prolong(_worsen(after, incident.measured, event.at, incident.brief.cause), event.at)
+    return replace(after, state=state, resolved_at=event.at, ended_at=event.at)
+
+
+def _worsen(incident: Incident, matter: Matter, at: datetime, why: Cause | None) -> Incident:
+    """Take in another matter, since when it is so, and *why*, where that was measured.
+
+    When slowness has become an outage, staff who acknowledged the slowness have not yet heard of the outage: the
+    escalation begins anew. An outage that spreads, moves to the other direction or ends in one is told in the notices still
+    to come, and to those who were told before by `alerts.decide.followup`.
+    """
+    if matter is incident.present:
+        return incident
+    # The plan stays as it was frozen; why it fails may be another reason by now.
+    brief = incident.brief
+    brief = brief if brief.cause is why else replace(brief, cause=why)
+    changed = replace(incident, present=matter, present_since=at, brief=brief)
+    if not is_news(matter, incident.matter):
+        return changed
+    if incident.matter in OUTAGES:
+        return replace(changed, matter=matter)
+    return replace(
+        _let_go(changed),
+        matter=matter,
+        state=IncidentState.TRIGGERED,
+        since=at,
+        heard_at=None,
+        position=Position(wave=incident.position.wave + 1, since=at),
+    )
+
+
+def has_got_worse(incident: Incident, told: Matter) -> bool:
+    """Whether somebody who was told of *told* has not heard what it is now: slowness has become an outage."""
+    return told not in OUTAGES and incident.matter in OUTAGES
+
+
+def may_correct(incident: Incident, now: datetime) -> bool:
+    """Whether it can be declared a false alarm: once, while it is open or within `CORRECTABLE_FOR` of its end."""
+    if incident.corrected_at is not None:
+        return False
+    return incident.resolved_at is None or now - incident.resolved_at <= CORRECTABLE_FOR
+
+
+def release_is_offered(incident: Incident, now: datetime) -> bool:
+    """Whether a duty officer is asked to release the announcement: the outage has lasted long enough, and nobody has.
+
+    Not while mail is only slow by now: of that nobody outside hears.
+    """
+    plan = incident.brief.announcement
+    return (
+        incident.is_open
+        and incident.released_at is None
+        and {incident.matter, incident.present} <= OUTAGES
+        and bool(plan.recipients)
+        and not plan.automatic
+        and now >= incident.since + plan.offered_after
+    )
+
+
+def _correct(incident: Incident, event: Correct) -> Incident:
+    corrected = replace(incident, corrected_at=event.at, corrected_by=event.by, corrected_why=event.why)
+    if incident.resolved_at is not None:
+        return corrected
+    return replace(corrected, resolved_at=event.at, ended_at=event.at)
+
+
+def is_the_false_alarm(corrected: Incident, event: Trigger) -> bool:
+    """Whether *event* tells of nothing but what *corrected*, the last incident about it, was declared a false alarm for.
+
+    What a prober measures does not change because a person knows better: without this the next start would open the
+    same incident again. Trouble of which anything began afterwards, or that is worse, is another matter, and after a day
+    a person has to say so again. Where nothing was measured, the person has taken back nothing but what another had said.
+    """
+    return (
+        corrected.corrected_at is not None
+        and corrected.measured is not None
+        and (event.latest_at or event.began_at) <= corrected.corrected_at
+        and event.at - corrected.corrected_at <= CORRECTABLE_FOR
+        and not is_news(event.matter, corrected.matter)
+    )

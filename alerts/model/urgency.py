@@ -1,0 +1,63 @@
+"""Whose turn it is at a gateway. Pure.
+
+Within one class whatever came first goes first.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+from alerts.model.notice import Plan, Purpose
+
+
+class Urgency(StrEnum):
+    """How much a notice presses: the first member goes ahead of all others."""
+
+    #: The person has not heard of this incident yet.
+    FIRST = "first"
+    #: The person has heard, and nobody has acknowledged: a later step of the first round.
+    ESCALATION = "escalation"
+    #: To somebody outside: news of an outage; to whoever can release it, that it waits for that. To anybody: a correction.
+    ANNOUNCEMENT = "announcement"
+    #: Another round of the same.
+    REPEAT = "repeat"
+    #: Good news waits for bad news.
+    RECOVERY = "recovery"
+    #: An exercise delays nobody.
+    DRILL = "drill"
+
+
+RANK = MappingProxyType({urgency: rank for rank, urgency in enumerate(Urgency)})
+
+#: What a budget never holds back: else somebody would not hear at all, or act on what is known to be wrong.
+ALWAYS_GOES = frozenset({Urgency.FIRST, Urgency.ANNOUNCEMENT})
+#: What the budget of a person does not hold back, only that of a gateway: they are gathered, so they come every two minutes
+#: at the most, and whoever was told that mail fails must not be the last to hear that it works.
+NEVER_TOO_MANY = ALWAYS_GOES | {Urgency.RECOVERY}
+
+#: Sorts notices into the order in which they are handed to a gateway: rank, then age, then number.
+Turn = tuple[int, datetime, int]
+
+
+def urgency(plan: Plan, purpose: Purpose, *, round: int, heard_before: bool) -> Urgency:  # noqa: A002 - our word
+    """Return how much a notice presses. *heard_before*: the person was owed a notice about this wave already."""
+    match purpose:
+        case Purpose.DRILL:
+            return Urgency.DRILL
+        case Purpose.RECOVERY | Purpose.TAKEN:
+            return Urgency.RECOVERY
+        case _ if plan is Plan.ANNOUNCEMENT or purpose in {Purpose.CORRECTION, Purpose.RELEASE}:
+            return Urgency.ANNOUNCEMENT
+        case Purpose.REMINDER | Purpose.UPDATE:
+            return Urgency.ESCALATION
+        case _ if not heard_before:
+            return Urgency.FIRST
+        case _:
+            return Urgency.REPEAT if round else Urgency.ESCALATION
+
+
+def turn(urgency: Urgency, due_at: datetime, notice_id: int) -> Turn:
+    """Return the place of a notice in the order."""
+    return RANK[urgency], due_at, notice_id

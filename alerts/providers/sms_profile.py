@@ -1,0 +1,403 @@
+"""How an SMS provider's HTTP interface is described in a configuration. `alerts.providers.sms_reading` reads answers by it.
+
+One description serves any provider that takes an SMS in one request: by GET, as a form, or as JSON. docs/sms-providers.md
+tells how to write one from the provider's own document.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+
+from alerts.providers.provider import DEADLINE_SECONDS, Deadline, SafeUrl
+
+
+class Method(StrEnum):
+    """How a request carries its fields."""
+
+    #: GET, in the query.
+    GET = "get"
+    #: POST, as a web form.
+    FORM = "form"
+    #: POST, as one JSON document.
+    JSON = "json"
+
+
+class Format(StrEnum):
+    """What an answer is written in, and so how something in it is named."""
+
+    #: Any text: a pattern, of which the first group counts.
+    TEXT = "text"
+    #: A path of names and places: `data.0.id`.
+    JSON = "json"
+
+
+class Meaning(StrEnum):
+    """What a provider's error code means for us."""
+
+    #: Not taken, and worth another try: too many requests, maintenance, handset off.
+    TEMPORARY = "temporary"
+    #: This number will not get an SMS: not valid, unknown, a landline, barred.
+    NUMBER = "number"
+    #: The words were refused: content rules.
+    TEXT = "text"
+    #: User name, password or key are wrong, or the account is closed.
+    CREDENTIALS = "credentials"
+    #: Nothing left to pay with.
+    BALANCE = "balance"
+    #: The sender's name or number is not allowed.
+    SENDER = "sender"
+    #: Something else in our configuration.
+    CONFIGURATION = "configuration"
+    #: It has this message already: it was taken before.
+    DUPLICATE = "duplicate"
+    #: It may or may not have been taken.
+    UNCERTAIN = "uncertain"
+
+
+class State(StrEnum):
+    """What a state of a sent message means for us; or, where it failed, why (see `Meaning`)."""
+
+    ACCEPTED = "accepted"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    TEMPORARY = "temporary"
+    NUMBER = "number"
+    TEXT = "text"
+    CREDENTIALS = "credentials"
+    BALANCE = "balance"
+    SENDER = "sender"
+    CONFIGURATION = "configuration"
+    #: The provider has no such message.
+    ABSENT = "absent"
+
+
+#: What a field, a header or an address may hold, and when: filled in for each request.
+PLACEHOLDERS = {
+    "to": "+60123456789",
+    "to_digits": "60123456789",
+    "to_local": "0123456789",
+    "text": "the SMS",
+    "reference": "our own mark of this attempt",
+    "id": "the provider's id; only in receipts",
+    "seconds": "for how long the SMS is of use",
+    "minutes": "the same",
+    "callback": "where the provider tells us what became of it",
+    "user": "as configured",
+    "secret": "as configured",
+    "basic": "user and secret as HTTP basic authentication has them",
+}
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_PATH = re.compile(r"[\w-]+(?:\.[\w-]+)*")
+_SECRET_AT_LEAST = 16
+_PROOFS = ("secret_header", "secret_field", "signature_header")
+#: For codes that the provider's document does not list.
+OTHERWISE = "*"
+
+
+def _code(written: object) -> object:
+    if isinstance(written, bool):
+        raise ValueError('YAML reads this as true or false: put it in quotes, as "NO"')  # noqa: TRY004 - as pydantic has it
+    return str(written) if isinstance(written, int) else written
+
+
+def _filled(value: Any) -> Any:
+    """Refuse placeholders that do not exist, however deep they stand."""
+    for text in _texts(value):
+        for name in PLACEHOLDER.findall(text):
+            if name not in PLACEHOLDERS:
+                raise ValueError(f"{{{name}}} is no placeholder; write one of {{{'}, {'.join(PLACEHOLDERS)}}}")
+    return value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case list() | tuple():
+            for item in value:
+                yield from _texts(item)
+        case dict():
+            for item in value.values():
+                yield from _texts(item)
+
+
+def used(*values: Any) -> frozenset[str]:
+    """Return the names of the placeholders in *values*, however deep they stand."""
+    return frozenset(name for value in values for text in _texts(value) for name in PLACEHOLDER.findall(text))
+
+
+def _picks(how: str, info: ValidationInfo) -> str:
+    """Refuse what does not find anything in an answer of the format."""
+    if info.data.get("format") is Format.JSON:
+        if not _PATH.fullmatch(how):
+            raise ValueError("is no path in JSON; write names and places with dots between: data.0.id")
+        return how
+    try:
+        pattern = re.compile(how)
+    except re.error as error:
+        raise ValueError(f"is no pattern: {error}; write something like code=(\\d+)") from None
+    if pattern.groups > 1:
+        raise ValueError("has more than one group; write ( ) around what counts, and (?: ) elsewhere")
+    return how
+
+
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError("is no address or network; write 203.0.113.7 or 203.0.113.0/24") from None
+    return text
+
+
+Code = Annotated[str, BeforeValidator(_code)]
+Filled = Annotated[Any, AfterValidator(_filled)]
+Pick = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_picks)]
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Request(_Part):
+    """One request to the provider."""
+
+    url: Annotated[SafeUrl, AfterValidator(_filled)]
+    method: Method = Method.FORM
+    #: As the provider calls them. In JSON they may hold lists and further fields.
+    fields: Annotated[dict[str, Filled], Field(validate_default=True)] = {}
+    headers: dict[str, Filled] = {}
+
+    @field_validator("fields")
+    @classmethod
+    def _flat(cls, fields: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if info.data.get("method") is not Method.JSON:
+            for name, value in fields.items():
+                if isinstance(value, bool) or not isinstance(value, str | int | float):
+                    what = f"{name}: must be a text or a number here; put it in quotes, or write method: json"
+                    raise ValueError(what)  # noqa: TRY004 - as pydantic has it
+        return fields
+
+    @field_validator("headers")
+    @classmethod
+    def _texts_only(cls, headers: dict[str, Any]) -> dict[str, Any]:
+        for name, value in headers.items():
+            if not isinstance(value, str) or not re.fullmatch(r"[\w-]+", name, re.ASCII):
+                raise ValueError(f"{name}: must be a header's name and a text")
+        return headers
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """The placeholders in it."""
+        return used(self.url, self.fields, self.headers)
+
+
+class Answer(_Part):
+    """How the answer to a submission is read."""
+
+    format: Format = Format.TEXT
+    #: Where the code stands that says whether it was taken. Without one the HTTP status says so, and the id.
+    code: Pick | None = None
+    #: Where the provider's id stands. Without one our own reference is the id.
+    id: Annotated[Pick | None, Field(validate_default=True)] = None
+    #: Codes that say it was taken.
+    accepted: Annotated[tuple[Code, ...], Field(validate_default=True)] = ()
+    #: Other codes, and what they mean; `*` is for all that are not here.
+    errors: dict[Code, Meaning] = {}
+
+    @field_validator("id")
+    @classmethod
+    def _proves_something(cls, id_: str | None, info: ValidationInfo) -> str | None:
+        if id_ is None and "code" in info.data and info.data["code"] is None:
+            raise ValueError("is missing, and so is code: by nothing but a status a proxy's web page counts as sent")
+        return id_
+
+    @field_validator("accepted")
+    @classmethod
+    def _says_when_taken(cls, accepted: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if accepted and info.data.get("code") is None:
+            raise ValueError("code is missing beside it; write where the codes stand")
+        if not accepted and info.data.get("code") is not None and info.data.get("format") is Format.TEXT:
+            raise ValueError("is missing; write the codes that say it was taken, as [0]")
+        return accepted
+
+    @field_validator("errors")
+    @classmethod
+    def _are_no_success(cls, errors: dict[str, Meaning], info: ValidationInfo) -> dict[str, Meaning]:
+        if both := set(info.data.get("accepted", ())) & set(errors):
+            raise ValueError(f"{', '.join(sorted(both))} stands under accepted, too; keep one")
+        return errors
+
+
+class Receipts(Request):
+    """How the provider is asked what became of a message."""
+
+    format: Format = Format.TEXT
+    state: Pick
+    #: As in `answer`, if it is elsewhere here.
+    id: Pick | None = None
+
+    @field_validator("fields")
+    @classmethod
+    def _ask_for_one(cls, fields: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if not used(info.data.get("url", ""), fields) & {"id", "reference"}:
+            raise ValueError("must name the message; write {reference}, or {id} if it goes by its own")
+        return fields
+
+
+class Reply(_Part):
+    """Where in what comes a person's SMS stands."""
+
+    sender: Name
+    text: Name
+    #: The provider's id of it: it may come twice.
+    id: Name
+
+
+class Callback(_Part):
+    """What the provider brings to us, and how it proves who it is. At least one proof."""
+
+    #: `form` reads a form and the query alike.
+    format: Method = Method.FORM
+    #: Our reference; not needed where the address has it ({callback}).
+    reference: Name | None = None
+    state: Name | None = None
+    id: Name | None = None
+    reply: Reply | None = None
+    #: From where it comes.
+    addresses: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
+    #: The header that holds the secret.
+    secret_header: Name | None = None
+    #: The field, or part of the address's query, that holds the secret.
+    secret_field: Name | None = None
+    #: The header with the HMAC-SHA256 of the body, in hex or base64, keyed with the secret.
+    signature_header: Name | None = None
+    secret: Annotated[SecretStr | None, Field(validate_default=True)] = None
+
+    @field_validator("format")
+    @classmethod
+    def _is_a_body(cls, format_: Method) -> Method:
+        if format_ is Method.GET:
+            raise ValueError("form reads the query as well; write form or json")
+        return format_
+
+    @field_validator("secret")
+    @classmethod
+    def _proves_who_it_is(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        given = [place for place in _PROOFS if info.data.get(place) is not None]
+        choice = f"{', '.join(_PROOFS[:-1])} or {_PROOFS[-1]}"
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} say where it stands; keep one of them")
+        if secret is not None and not given:
+            raise ValueError(f"nothing says where it stands; write {choice}")
+        if secret is not None and len(secret.get_secret_value()) < _SECRET_AT_LEAST:
+            raise ValueError(f"is too short to prove anything; use {_SECRET_AT_LEAST} characters or more")
+        if secret is None and given:
+            raise ValueError(f"is missing beside {given[0]}; write secret_file")
+        if secret is None and not info.data.get("addresses"):
+            raise ValueError(
+                "is missing: anybody could say that an SMS arrived, or answer for an officer; "
+                f"write secret_file with {choice}, or addresses"
+            )
+        return secret
+
+
+class Inbox(Request):
+    """How the provider is asked for what people have sent; its answer is JSON."""
+
+    method: Method = Method.GET
+    #: Where the list stands; `.` when it is the whole answer.
+    list: Annotated[str, Field(pattern=r"^(\.|[\w-]+(\.[\w-]+)*)$")]
+    sender: Name
+    text: Name
+    id: Name
+
+
+class HttpSmsSettings(Request):
+    """One provider."""
+
+    #: The provider puts RM0 in front itself.
+    adds_prefix: bool = False
+    answer: Answer
+    receipts: Receipts | None = None
+    callback: Callback | None = None
+    inbox: Inbox | None = None
+    #: What the provider calls the states of a message, and what each means.
+    states: Annotated[dict[Code, State], Field(validate_default=True)] = {}
+    #: "http://proxy.example:3128", credentials included where the proxy asks for them.
+    proxy: SecretStr | None = None
+    deadline_seconds: Deadline = DEADLINE_SECONDS
+    user: Annotated[str, Field(validate_default=True)] = ""
+    secret: Annotated[SecretStr | None, Field(validate_default=True)] = None
+
+    @field_validator("fields")
+    @classmethod
+    def _hold_what_is_sent(cls, fields: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        uses = used(info.data.get("url", ""), fields)
+        if "text" not in uses:
+            raise ValueError("must hold the SMS; write {text} where it goes")
+        if not uses & {"to", "to_digits", "to_local"}:
+            raise ValueError("must hold the number; write {to}, {to_digits} or {to_local}")
+        return fields
+
+    @field_validator("callback")
+    @classmethod
+    def _names_the_message(cls, callback: Callback | None, info: ValidationInfo) -> Callback | None:
+        handed_over = "callback" in _own(info) and callback is not None and callback.signature_header is None
+        if callback and callback.state and not callback.reference and not handed_over:
+            raise ValueError(
+                "reference is missing; write what holds {reference}, or hand over {callback} with each SMS (which a "
+                "signature does not cover)"
+            )
+        return callback
+
+    @field_validator("states")
+    @classmethod
+    def _are_known(cls, states: dict[str, State], info: ValidationInfo) -> dict[str, State]:
+        callback = info.data.get("callback")
+        if not states and (info.data.get("receipts") or (callback and callback.state)):
+            raise ValueError("is missing; write what the provider calls them, as {DELIVRD: delivered}")
+        return states
+
+    @field_validator("user")
+    @classmethod
+    def _is_named(cls, user: str, info: ValidationInfo) -> str:
+        if not user and (wanted := _named(info) & {"user", "basic"}):
+            raise ValueError(f"is missing; {{{max(wanted)}}} is used")
+        return user
+
+    @field_validator("secret")
+    @classmethod
+    def _is_used(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        wanted = _named(info) & {"secret", "basic"}
+        if secret is None and wanted:
+            raise ValueError(f"is missing; {{{max(wanted)}}} is used: write secret_file")
+        if secret is not None and not wanted:
+            raise ValueError("is used nowhere; write {secret} where the provider wants it")
+        return secret
+
+
+def _own(info: ValidationInfo) -> frozenset[str]:
+    """Return the placeholders of the submission."""
+    return used(info.data.get("url", ""), info.data.get("fields"), info.data.get("headers"))
+
+
+def _named(info: ValidationInfo) -> frozenset[str]:
+    """Return the placeholders of all requests."""
+    requests = (info.data.get("receipts"), info.data.get("inbox"))
+    return _own(info).union(*(request.uses for request in requests if request is not None))

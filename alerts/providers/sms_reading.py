@@ -1,0 +1,142 @@
+"""What is said to an SMS provider, and what its answers mean, by the description in `alerts.providers.sms_profile`. Pure."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from alerts.model.gateway import ErrorClass, Progress, Report
+from alerts.providers.provider import Verdict, is_id, read_json
+from alerts.providers.sms_profile import OTHERWISE, PLACEHOLDER, Answer, Format, HttpSmsSettings, Meaning, State
+
+_T, _P, _C, _U = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION, ErrorClass.UNKNOWN
+
+_CLASSES: Mapping[str, tuple[ErrorClass, str]] = {
+    Meaning.TEMPORARY: (_T, "not now"),
+    Meaning.NUMBER: (_P, "not a number that gets SMS"),
+    Meaning.TEXT: (_P, "the text was refused"),
+    Meaning.CREDENTIALS: (_C, "credentials refused"),
+    Meaning.BALANCE: (_C, "no funds"),
+    Meaning.SENDER: (_C, "sender not allowed"),
+    Meaning.CONFIGURATION: (_C, "refused as configured"),
+    Meaning.UNCERTAIN: (_U, "may have been taken"),
+}
+_PROGRESS = {
+    State.ACCEPTED: Progress.ACCEPTED,
+    State.SENT: Progress.SENT,
+    State.DELIVERED: Progress.DELIVERED,
+}
+
+#: A code as we show it. What is longer may be a number or the text that the pattern has caught.
+_CODE = re.compile(r"(?!.*\d{7})[\w.-]{1,20}", re.ASCII)
+#: An answer says what it has to say at its beginning.
+_READ_AT_MOST = 64 * 1024
+
+Values = Mapping[str, str]
+
+
+def fill(value: Any, values: Values) -> Any:
+    """Return *value* with its placeholders filled in. A field whose placeholder has nothing to say is left out.
+
+    A span that stands alone is a number: some JSON interfaces take no other.
+    """
+    match value:
+        case "{seconds}" | "{minutes}":
+            return int(values[value[1:-1]])
+        case str():
+            return PLACEHOLDER.sub(lambda found: values[found[1]], value)
+        case list():
+            return [fill(item, values) for item in value]
+        case dict():
+            said = {name: item for name, item in value.items() if not isinstance(item, str) or _is_said(item, values)}
+            return {name: fill(item, values) for name, item in said.items()}
+        case _:
+            return value
+
+
+def _is_said(text: str, values: Values) -> bool:
+    names = PLACEHOLDER.findall(text)
+    return not names or any(values[name] for name in names)
+
+
+def credentials(settings: HttpSmsSettings) -> dict[str, str]:
+    """Return the values of what is configured."""
+    secret = "" if settings.secret is None else settings.secret.get_secret_value()
+    basic = base64.b64encode(f"{settings.user}:{secret}".encode()).decode()
+    return {"user": settings.user, "secret": secret, "basic": basic}
+
+
+def pick(how: str | None, format_: Format, body: bytes) -> str | None:
+    """Return what *how* finds in an answer, or `None`."""
+    if how is None:
+        return None
+    if format_ is Format.TEXT:
+        found = re.search(how, body[:_READ_AT_MOST].decode("utf-8", "replace"))
+        return None if found is None else (found[found.re.groups] or "").strip() or None
+    try:
+        return at(read_json(body), how) or None
+    except ValueError:
+        return None
+
+
+def at(document: Any, path: str) -> str | None:
+    """Return what stands at a path of names and places, as text; `None` when it is not there, or no single value."""
+    found = below(document, path)
+    match found:
+        case bool():
+            return str(found).lower()
+        case str() | int() | float():
+            return str(found).strip()
+        case _:
+            return None
+
+
+def below(document: Any, path: str) -> Any:
+    """Return whatever stands at a path, or `None`; `.` is the whole. A name may have dots in it itself."""
+    if isinstance(document, dict) and path in document:
+        return document[path]
+    for step in path.split(".") if path != "." else ():
+        if isinstance(document, dict):
+            document = document.get(step)
+        elif isinstance(document, list) and step.isdecimal() and int(step) < len(document):
+            document = document[int(step)]
+        else:
+            return None
+    return document
+
+
+def shown(code: str) -> str:
+    """Return a provider's code as errors and the journal may show it, or ""."""
+    return code if _CODE.fullmatch(code) else ""
+
+
+def judge(answer: Answer, *, is_success: bool, body: bytes) -> Verdict | str | None:
+    """Return the id under which it was taken ("": ours), what the refusal means, or `None`: nothing that is understood.
+
+    Whether it was taken is believed only by what the description says: a code that it lists, or an id.
+    """
+    code = pick(answer.code, answer.format, body)
+    id_ = pick(answer.id, answer.format, body) or ""
+    if code is not None and is_success and code in answer.accepted:
+        return id_ if is_id(id_) else ""
+    if code is not None and (meaning := answer.errors.get(code) or answer.errors.get(OTHERWISE)) is not None:
+        if meaning is Meaning.DUPLICATE:
+            return id_ if is_id(id_) else ""
+        error, detail = _CLASSES[meaning]
+        return Verdict(error=error, code=shown(code), detail=detail)
+    if code is not None and is_success:
+        return Verdict(error=_U, code=shown(code), detail="a code that the table does not have")
+    return id_ if is_success and not answer.accepted and is_id(id_) else None
+
+
+def report(state: str, states: Mapping[str, State], provider_id: str) -> Report | None:
+    """Return what a state means, or `None` when there is no such message. A state that is not listed is at least accepted."""
+    meaning = states.get(state) or states.get(OTHERWISE, State.ACCEPTED)
+    if meaning is State.ABSENT:
+        return None
+    if (progress := _PROGRESS.get(meaning)) is not None:
+        return Report(progress=progress, provider_id=provider_id)
+    error, detail = _CLASSES[meaning]
+    return Report(progress=Progress.FAILED, provider_id=provider_id, error=error, code=shown(state), detail=detail)

@@ -1,0 +1,223 @@
+"""What SMS and calls through Twilio share: the account, its errors, its signature.
+
+Twilio's REST API of 2010-04-01. The requests go through httpx and not through the SDK, whose async client ignores its
+time-out and repeats POSTs (twilio-python #925); the SDK's validator is used for signatures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, SecretStr, StringConstraints
+from twilio.request_validator import RequestValidator
+
+from alerts.model.gateway import DeliveryError, ErrorClass, Incoming, Refused
+from alerts.providers.provider import DEADLINE_SECONDS, Deadline, Provider, ProviderUrl, Verdict, is_id
+
+_T, _P, _C = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION
+
+#: Twilio's code -> what it means for the next step (twilio.com/docs/api/errors). The texts are ours: Twilio's quote
+#: the number.
+ERRORS: Mapping[int, tuple[ErrorClass, str]] = {
+    11100: (_C, "callback URL not accepted"),
+    13227: (_C, "country not enabled for calls"),
+    20003: (_C, "credentials refused"),
+    20005: (_C, "account not active"),
+    20404: (_C, "no such account or resource"),
+    20429: (_T, "too many requests"),
+    21205: (_C, "URL not accepted"),
+    21206: (_P, "extension not accepted"),
+    21210: (_C, "caller number not verified"),
+    21211: (_P, "not a valid number"),
+    21212: (_C, "not a valid sender"),
+    21214: (_C, "number cannot be reached from this account"),
+    21215: (_C, "country not enabled"),
+    21217: (_P, "not a valid number"),
+    21219: (_C, "trial account: recipient not verified"),
+    21408: (_C, "country not enabled for SMS"),
+    21606: (_C, "sender cannot send SMS"),
+    21608: (_C, "trial account: recipient not verified"),
+    21609: (_C, "callback URL not accepted"),
+    21610: (_P, "recipient has sent STOP"),
+    21612: (_C, "no route from this sender"),
+    21614: (_P, "not a mobile number"),
+    21730: (_T, "maintenance"),
+    30001: (_T, "queue overflow"),
+    30002: (_C, "account suspended"),
+    30003: (_T, "handset off or out of service"),
+    30004: (_P, "blocked"),
+    30005: (_P, "unknown number"),
+    30006: (_P, "landline or unreachable carrier"),
+    30007: (_P, "filtered by the carrier: content rules"),
+    30008: (_T, "unknown error"),
+    30036: (_T, "not delivered within its validity"),
+    30042: (_C, "sender not usable"),
+    30410: (_T, "carrier time-out"),
+    30500: (_T, "internal error"),
+    32205: (_C, "country not enabled for calls"),
+}
+
+#: Twilio's clock and ours may differ by this much, and its times have no fractions.
+SKEW = timedelta(seconds=10)
+#: How far a clock of ours may be ahead before an answer to an SMS seems older than the incident, and is not seen. To see
+#: one twice costs nothing.
+EARLIER = timedelta(hours=1)
+
+
+#: Python refuses to read a number of thousands of digits, and the store one of twenty.
+_DIGITS_AT_MOST = 9
+
+
+class TwilioSettings(BaseModel):
+    """An account, as both gateways are configured with it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    account_sid: Annotated[str, StringConstraints(pattern=r"^AC[0-9a-fA-F]{32}$")]
+    #: The account's own token, not an API key: only the token can check signatures.
+    auth_token: SecretStr
+    #: Accepted in signatures beside `auth_token` while the token is being rotated.
+    other_auth_tokens: tuple[SecretStr, ...] = ()
+    base_url: ProviderUrl = "https://api.twilio.com"
+    #: "http://proxy.example:3128", credentials included where the proxy asks for them.
+    proxy: SecretStr | None = None
+    deadline_seconds: Deadline = DEADLINE_SECONDS
+
+
+class Twilio:
+    """One account's API."""
+
+    def __init__(self, settings: TwilioSettings) -> None:
+        self._root = f"{settings.base_url}/2010-04-01/Accounts/{settings.account_sid}"
+        self._provider = Provider(
+            user=settings.account_sid,
+            password=settings.auth_token,
+            proxy=settings.proxy,
+            deadline=settings.deadline_seconds,
+            read_error=_read_error,
+        )
+        self._validators = [
+            RequestValidator(token.get_secret_value()) for token in (settings.auth_token, *settings.other_auth_tokens)
+        ]
+
+    async def create(self, resource: str, form: Mapping[str, str | Sequence[str]]) -> Mapping[str, Any]:
+        """POST to "Messages", "Calls" or "Calls/CA…"; raise `DeliveryError`."""
+        answer = await self._provider.submit(f"{self._root}/{resource}.json", form=form)
+        return _with_sid(answer, ErrorClass.UNKNOWN)
+
+    async def read(self, resource: str) -> Mapping[str, Any]:
+        """GET "Messages/SM…" or "Calls/CA…"; raise `DeliveryError`."""
+        answer = await self._provider.ask(f"{self._root}/{resource}.json")
+        return _with_sid(answer, ErrorClass.TRANSIENT)
+
+    async def sent_to(
+        self, number: str, resource: str, since: datetime, until: datetime | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return what was created for *number* in that time (give or take the clocks' `SKEW`), oldest first.
+
+        Not filtered by DateSent or StartTime: both are empty while a message or call waits in Twilio's queue, which is
+        when we look for it. The newest hundred to one number reach back far enough.
+        """
+        page = await self._provider.ask(f"{self._root}/{resource}.json", params={"To": number, "PageSize": "100"})
+        found = _listed(page, resource.lower())
+        latest = datetime.max.replace(tzinfo=UTC) if until is None else until + SKEW
+        return [item for item in reversed(found) if since - SKEW <= _created_at(item) <= latest]
+
+    async def received_by(self, number: str, since: datetime) -> Sequence[Mapping[str, Any]]:
+        """Return the SMS that came in for our *number* since then, or up to `EARLIER` before, oldest first.
+
+        Twilio filters by day, in UTC; a thousand are more than people answer in a day.
+        """
+        since -= EARLIER
+        day = since.astimezone(UTC).date().isoformat()
+        params = {"To": number, "DateSent>": day, "PageSize": "1000"}
+        page = await self._provider.ask(f"{self._root}/Messages.json", params=params)
+        return [
+            item
+            for item in reversed(_listed(page, "messages"))
+            if item.get("direction") == "inbound" and _created_at(item) >= since
+        ]
+
+    def authenticate(self, incoming: Incoming) -> None:
+        """Raise `Refused` unless Twilio signed the request (X-Twilio-Signature)."""
+        signature = next((v for k, v in incoming.headers.items() if k.lower() == "x-twilio-signature"), "")
+        if not signature:
+            raise Refused(403, "no signature")
+        form = _Form(incoming.form)
+        if not any(validator.validate(incoming.url, form, signature) for validator in self._validators):
+            raise Refused(403, "the signature does not match")
+
+    async def close(self) -> None:
+        await self._provider.close()
+
+
+def failure(code: object) -> Verdict:
+    """Say what the error code of a message or call that failed later means; "" and None are unknown errors."""
+    text = str(code or "")
+    known = ERRORS.get(number) if (number := count(text)) is not None else None
+    # One more try is the rule for what is not in the table: the message was accepted, so the number has the right form.
+    error, detail = known or (ErrorClass.TRANSIENT, "not delivered")
+    return Verdict(error=error, code=text if is_id(text) else "", detail=detail)
+
+
+def field(incoming: Incoming, name: str) -> str:
+    """Return a form field's first value, or ""."""
+    return next(iter(incoming.form.get(name, ())), "")
+
+
+def sid_in(incoming: Incoming, name: str) -> str:
+    """Return a form field that holds Twilio's id of a message or call. Raise `Refused` when it is none."""
+    if not is_id(sid := field(incoming, name)):
+        raise Refused(400, "without a sid")
+    return sid
+
+
+def count(value: object) -> int | None:
+    """Read a count that Twilio writes as text ("1"), or `None`."""
+    text = str(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS_AT_MOST else None
+
+
+class _Form:
+    """A form as the SDK's validator reads one: it signs repeated fields too, when they come by `getlist`."""
+
+    def __init__(self, form: Mapping[str, Sequence[str]]) -> None:
+        self._form = form
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._form)
+
+    def getlist(self, name: str) -> Sequence[str]:
+        return self._form[name]
+
+
+def _read_error(body: Mapping[str, Any]) -> Verdict | None:
+    code = body.get("code")
+    if not isinstance(code, int) or code not in ERRORS:
+        return None
+    error, detail = ERRORS[code]
+    return Verdict(error=error, code=str(code), detail=detail)
+
+
+def _with_sid(answer: Mapping[str, Any], otherwise: ErrorClass) -> Mapping[str, Any]:
+    if not is_id(answer.get("sid")):
+        raise DeliveryError(otherwise, "an answer without a sid")
+    return answer
+
+
+def _listed(page: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
+    found = page.get(name)
+    if not isinstance(found, list):
+        raise DeliveryError(ErrorClass.TRANSIENT, "the list was not understood")
+    return [item for item in found if isinstance(item, Mapping) and is_id(item.get("sid"))]
+
+
+def _created_at(item: Mapping[str, Any]) -> datetime:
+    try:
+        at = parsedate_to_datetime(str(item.get("date_created")))
+    except (ValueError, OverflowError):
+        raise DeliveryError(ErrorClass.TRANSIENT, "the list was not understood") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -1,0 +1,354 @@
+"""The auditor finds what is overdue, and who could not be told; what waits on purpose is neither."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerts.decide.announcement import Announce, announce
+from alerts.decide.auditor import (
+    GATHERING,
+    GRACE,
+    RELEASED_WITHIN,
+    Examination,
+    Lapse,
+    Overdue,
+    Unheard,
+    deserves_own_incident,
+    examine,
+)
+from alerts.decide.conclusion import Tell, conclude
+from alerts.decide.escalation import StartStep, WaitUntil, escalate
+from alerts.decide.followup import follow_up
+from alerts.decide.move import DeliveryPolicy
+from alerts.hours.calendar import Calendar
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.brief import AnnouncementPlan
+from alerts.model.channel import Channel
+from alerts.model.delivery import AttemptState, Notice, NoticeState
+from alerts.model.event import Acknowledge, Release, Resolve
+from alerts.model.gateway import ErrorClass
+from alerts.model.incident import Incident, Position, apply
+from alerts.model.notice import OF_TELLING, Matter
+from tests.unit.alerts.people import BRIEF, FAX, MINISTRY, MINUTE, SECOND, T0, attempt, incident, tried, written
+
+GATEWAYS = {channel: (str(channel),) for channel in Channel}
+POLICY = DeliveryPolicy()
+
+
+def examined(of: Incident, notices: Sequence[Notice], now: datetime, *, held: bool = False) -> Examination:
+    return examine(of, notices, GATEWAYS, POLICY, now, held=held)
+
+
+def lapses(of: Incident, notices: Sequence[Notice], now: datetime) -> list[tuple[Lapse, datetime]]:
+    return [(found.lapse, found.since) for found in examined(of, notices, now).overdue]
+
+
+def begun(of: Incident, now: datetime, state: NoticeState = NoticeState.DELIVERED) -> tuple[Incident, list[Notice]]:
+    """Return the incident after the step that is due, with its notices in a state."""
+    step = escalate(of, (), now)
+    assert isinstance(step, StartStep)
+    return replace(of, position=step.position), [written(d, n, state) for n, d in enumerate(step.drafts, 1)]
+
+
+# -- steps -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_first_step_that_does_not_begin_is_overdue_after_the_grace() -> None:
+    fresh = incident()
+    assert lapses(fresh, (), T0 + GRACE) == []
+    assert lapses(fresh, (), T0 + GRACE + SECOND) == [(Lapse.STEP, T0)]
+
+
+def test_a_later_step_is_overdue_from_its_own_due_time() -> None:
+    told, notices = begun(incident(), T0)
+    due = T0 + 5 * MINUTE
+    assert escalate(told, notices, T0 + MINUTE) == WaitUntil(due)
+    assert lapses(told, notices, due + GRACE) == []
+    assert lapses(told, notices, due + GRACE + SECOND) == [(Lapse.STEP, due)]
+
+
+def test_a_second_round_that_does_not_begin_is_overdue() -> None:
+    of = replace(incident(), position=Position(step=1, since=T0))
+    _, notices = begun(incident(), T0)
+    due = T0 + BRIEF.escalation.repeat_after
+    assert lapses(of, notices, due + GRACE) == []
+    assert lapses(of, notices, due + GRACE + SECOND) == [(Lapse.STEP, due)]
+
+
+def test_a_step_that_began_and_told_nobody_is_overdue_once_no_gathering_explains_it() -> None:
+    of = replace(incident(), position=Position(step=0, since=T0))
+    assert lapses(of, (), T0 + GATHERING + GRACE) == []
+    assert lapses(of, (), T0 + GATHERING + GRACE + SECOND) == [(Lapse.STEP, T0)]
+
+
+def test_when_everybody_of_a_step_failed_the_next_is_due_at_once() -> None:
+    told, notices = begun(incident(), T0, NoticeState.FAILED)
+    assert lapses(told, notices, T0 + GRACE) == []
+    assert lapses(told, notices, T0 + GRACE + SECOND) == [(Lapse.STEP, T0)]
+
+
+def test_what_was_acknowledged_or_is_over_has_no_step_due() -> None:
+    later = T0 + timedelta(hours=5)
+    for event in (Acknowledge(incident_id=1, at=T0, by="Siti"), Resolve(dedup_key="JCM", at=later, ended_at=later)):
+        assert lapses(apply(incident(), event), (), later) == []
+
+
+def test_an_acknowledgement_that_has_expired_and_is_not_gone_on_from_is_overdue() -> None:
+    brief = replace(BRIEF, escalation=replace(BRIEF.escalation, acknowledge_for=timedelta(hours=1)))
+    taken = apply(incident(brief=brief), Acknowledge(incident_id=1, at=T0, by="Siti"))
+    end = T0 + timedelta(hours=1)
+    assert lapses(taken, (), end + GRACE) == []
+    assert lapses(taken, (), end + GRACE + SECOND) == [(Lapse.STEP, end)]
+    # Whoever was reminded late has their time.
+    late = replace(taken, reminded_at=end + GRACE)
+    assert lapses(late, (), end + 10 * MINUTE + 2 * GRACE) == []
+    assert lapses(late, (), end + 10 * MINUTE + 2 * GRACE + SECOND) == [(Lapse.STEP, end + GRACE + 10 * MINUTE)]
+
+
+def test_what_somebody_wants_quiet_is_not_overdue() -> None:
+    assert examined(incident(), (), T0 + timedelta(hours=5), held=True) == Examination(held=True)
+
+
+@given(st.integers(min_value=0, max_value=4 * 3600))
+def test_a_cycle_that_is_never_late_is_never_overdue(seconds: int) -> None:
+    """Whatever the decision of the engine: while it is followed in time, the auditor agrees with it."""
+    of, notices = incident(), list[Notice]()
+    now = T0
+    for _ in range(20):
+        match escalate(of, notices, now):
+            case StartStep(position=position, drafts=drafts):
+                of = replace(of, position=position)
+                notices += [written(d, len(notices) + n, NoticeState.DELIVERED) for n, d in enumerate(drafts, 1)]
+            case WaitUntil(at=at) if at <= T0 + timedelta(seconds=seconds):
+                assert lapses(of, notices, at) == []
+                now = at
+            case _:
+                break
+    assert lapses(of, notices, T0 + timedelta(seconds=seconds)) == []
+
+
+# -- notices ---------------------------------------------------------------------------------------------------------
+
+
+def pending(*attempts_: tuple[AttemptState, timedelta]) -> tuple[Incident, Notice]:
+    told, (notice, *_) = begun(incident(), T0, NoticeState.PENDING)
+    if attempts_:
+        made = [attempt(state, n, T0 + look_at) for n, (state, look_at) in enumerate(attempts_, 1)]
+        notice = tried(notice, *(replace(each, error=ErrorClass.TRANSIENT) for each in made))
+    return told, notice
+
+
+def test_a_notice_that_no_gateway_is_called_for_is_overdue() -> None:
+    told, notice = pending()
+    assert lapses(told, [notice], T0 + GRACE) == []
+    (found,) = examined(told, [notice], T0 + GRACE + SECOND).overdue
+    assert (found.lapse, found.since, found.notice_id) == (Lapse.NOTICE, T0, 1)
+
+
+@pytest.mark.parametrize(
+    "state", [AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.FAILED, AttemptState.NEVER_SENT]
+)
+def test_a_notice_that_is_to_be_looked_at_later_waits_and_one_that_nobody_looked_at_is_overdue(
+    state: AttemptState,
+) -> None:
+    told, notice = pending((state, MINUTE))
+    assert lapses(told, [notice], T0 + MINUTE + GRACE) == []
+    assert lapses(told, [notice], T0 + MINUTE + GRACE + SECOND) == [(Lapse.NOTICE, T0 + MINUTE)]
+
+
+def test_a_notice_that_left_is_not_overdue_however_long_its_receipt_takes() -> None:
+    told, notice = pending((AttemptState.ACCEPTED, MINUTE))
+    assert lapses(told, [replace(notice, state=NoticeState.SENT)], T0 + 5 * MINUTE) == []
+
+
+def test_a_notice_that_is_held_back_on_purpose_is_overdue_only_once_it_may_go() -> None:
+    told, notice = pending()
+    held = replace(notice, not_before=T0 + timedelta(hours=1))
+    assert lapses(told, [held], T0 + timedelta(hours=1) + GRACE) == [(Lapse.STEP, T0 + 5 * MINUTE)]
+    later = T0 + timedelta(hours=1) + GRACE + SECOND
+    assert (Lapse.NOTICE, T0 + timedelta(hours=1)) in lapses(told, [held], later)
+
+
+def test_a_notice_to_an_office_that_is_closed_waits() -> None:
+    told, notices = begun(incident(), T0)
+    released = apply(told, Release(incident_id=1, at=T0, by="Siti"))
+    announcement = announce(released, (), T0)
+    assert isinstance(announcement, Announce)
+    # T0 is a Tuesday afternoon; it is night now, and the office opens at eight.
+    night = T0 + timedelta(hours=9)
+    hours = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
+    closed = replace(announcement.drafts[0].addresses[0], hours=hours)
+    fax = written(replace(announcement.drafts[0], addresses=(closed,), expires_at=T0 + timedelta(days=2)), 9)
+    fax = tried(replace(fax, created_at=night - timedelta(hours=1)))
+    found = examined(apply(released, Acknowledge(incident_id=1, at=T0, by="Siti")), [*notices, fax], night)
+    assert [lapse.lapse for lapse in found.overdue] == []
+    morning = T0 + timedelta(hours=9 + 12)
+    found = examined(apply(released, Acknowledge(incident_id=1, at=T0, by="Siti")), [*notices, fax], morning)
+    assert [lapse.notice_id for lapse in found.overdue] == [9]
+
+
+def test_a_notice_of_several_incidents_is_overdue_once() -> None:
+    told, notice = pending()
+    late = T0 + GRACE + SECOND
+    assert lapses(told, [replace(notice, leads=False)], late) == []
+    assert len(lapses(told, [notice], late)) == 1
+
+
+def test_a_step_that_adds_nothing_to_a_notice_which_still_waits_has_told_somebody() -> None:
+    told, notice = pending()
+    waits = replace(notice, not_before=T0 + timedelta(hours=2))
+    at_second = replace(told, position=Position(step=1, since=T0 + 5 * MINUTE))
+    now = T0 + 5 * MINUTE + GATHERING + GRACE + SECOND
+    assert lapses(at_second, [waits], now) == []
+    assert lapses(at_second, [replace(waits, state=NoticeState.FAILED)], now) == [(Lapse.STEP, T0 + 5 * MINUTE)]
+
+
+# -- announcement and recovery ---------------------------------------------------------------------------------------
+
+
+def test_an_announcement_that_was_released_and_is_not_made_is_overdue() -> None:
+    told, notices = begun(incident(), T0)
+    released = apply(told, Release(incident_id=1, at=T0 + MINUTE, by="Siti"))
+    late = T0 + MINUTE + GRACE + SECOND
+    assert lapses(released, notices, late) == [(Lapse.ANNOUNCEMENT, T0 + MINUTE)]
+
+    announcement = announce(released, (), T0 + MINUTE)
+    assert isinstance(announcement, Announce)
+    made = [written(d, 5 + n, NoticeState.SENT) for n, d in enumerate(announcement.drafts)]
+    assert lapses(released, [*notices, *made], late) == []
+
+
+def test_a_follow_up_that_is_due_and_not_made_is_overdue() -> None:
+    hours = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
+    brief = replace(BRIEF, announcement=replace(BRIEF.announcement, updates=hours))
+    told, notices = begun(incident(brief=brief), T0)
+    released = apply(told, Release(incident_id=1, at=T0, by="Siti"))
+    announcement = announce(released, (), T0)
+    assert isinstance(announcement, Announce)
+    made = [
+        tried(written(d, 5 + n, NoticeState.DELIVERED), attempt(AttemptState.DELIVERED))
+        for n, d in enumerate(announcement.drafts)
+    ]
+    # On Wednesday, at eight in the morning.
+    due = datetime(2026, 11, 25, 0, 0, tzinfo=UTC)
+
+    def found(now: datetime, *more: Notice) -> list[tuple[Lapse, datetime]]:
+        return [each for each in lapses(released, [*notices, *made, *more], now) if each[0] is Lapse.ANNOUNCEMENT]
+
+    assert found(due + GRACE - SECOND) == []
+    assert found(due + GRACE + SECOND) == [(Lapse.ANNOUNCEMENT, due)]
+    followed = [written(d, 9 + n) for n, d in enumerate(follow_up(released, made, due).drafts)]
+    assert found(due + GRACE + SECOND, *followed) == []
+
+
+def test_an_automatic_release_that_does_not_happen_is_overdue() -> None:
+    automatic = replace(BRIEF, announcement=replace(BRIEF.announcement, automatic=True, offered_after=2 * MINUTE))
+    told, notices = begun(incident(brief=automatic), T0)
+    due = T0 + 2 * MINUTE
+    left = [tried(replace(n, state=NoticeState.DELIVERED), attempt(AttemptState.DELIVERED)) for n in notices]
+    assert lapses(told, left, due + GRACE) == []
+    assert lapses(told, left, due + GRACE + SECOND) == [(Lapse.ANNOUNCEMENT, due)]
+    # It waits for a notice to staff, and that is what is overdue then.
+    assert Lapse.ANNOUNCEMENT not in dict(lapses(told, notices, due + GRACE + SECOND))
+
+
+def test_whoever_was_told_of_an_outage_and_not_of_its_end_is_owed_that() -> None:
+    told, (notice, *_) = begun(incident(), T0)
+    notice = tried(notice, attempt(AttemptState.DELIVERED))
+    over = apply(told, Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE))
+    late = T0 + MINUTE + GATHERING + GRACE + SECOND
+    assert lapses(over, [notice], late - SECOND) == []
+    assert lapses(over, [notice], late) == [(Lapse.RECOVERY, T0 + MINUTE)]
+
+    (recovery,) = [c for c in conclude(over, [notice], late) if isinstance(c, Tell)]
+    assert lapses(over, [notice, written(recovery.draft, 9, NoticeState.SENT)], late) == []
+
+
+def test_an_office_that_is_told_of_the_end_by_fax_is_still_owed_the_letter() -> None:
+    released = apply(incident(), Release(incident_id=1, at=T0, by="Siti"))
+    announcement = announce(released, (), T0)
+    assert isinstance(announcement, Announce)
+    made = [written(d, n, NoticeState.SENT) for n, d in enumerate(announcement.drafts)]
+    made = [tried(notice, attempt(AttemptState.SENT)) for notice in made]
+    over = apply(released, Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE))
+    late = T0 + MINUTE + GATHERING + GRACE + SECOND
+    fax, letter = [written(c.draft, 9) for c in conclude(over, made, late) if isinstance(c, Tell)]
+
+    assert [lapse for lapse, _ in lapses(over, [*made, fax], late) if lapse is Lapse.RECOVERY] == [Lapse.RECOVERY]
+    assert [lapse for lapse, _ in lapses(over, [*made, fax, letter], late) if lapse is Lapse.RECOVERY] == []
+
+
+# -- unheard ---------------------------------------------------------------------------------------------------------
+
+
+def exhausted() -> Incident:
+    return replace(incident(), position=Position(round=1, step=1, since=T0))
+
+
+def test_when_all_rounds_are_done_and_nobody_acknowledged_nobody_has_answered() -> None:
+    _, notices = begun(incident(), T0)
+    late = T0 + BRIEF.escalation.repeat_after
+    assert examined(exhausted(), notices, late).unheard == frozenset()
+    assert examined(exhausted(), notices, late + SECOND) == Examination(unheard=frozenset({Unheard.NOBODY_ANSWERED}))
+    acknowledged = apply(exhausted(), Acknowledge(incident_id=1, at=late, by="Siti"))
+    assert examined(acknowledged, notices, late + SECOND).unheard == frozenset()
+
+
+def test_nobody_is_reached_when_every_notice_to_staff_failed() -> None:
+    _, notices = begun(incident(), T0, NoticeState.FAILED)
+    at_last_step = replace(incident(), position=Position(round=1, step=1, since=T0))
+    assert examined(at_last_step, notices, T0 + GRACE).unheard == frozenset()
+    assert examined(at_last_step, notices, T0 + GRACE + SECOND).unheard == {Unheard.NOBODY_REACHED}
+    reached = replace(notices[0], id=7, state=NoticeState.SENT)
+    assert examined(at_last_step, [*notices, reached], T0 + GRACE + SECOND).unheard == frozenset()
+
+
+def test_a_recipient_is_untold_when_all_its_notices_failed_and_not_when_one_arrived() -> None:
+    told, notices = begun(incident(), T0)
+    released = apply(told, Release(incident_id=1, at=T0, by="Siti"))
+    announcement = announce(released, (), T0)
+    assert isinstance(announcement, Announce)
+    fax, letter = (written(d, 5 + n, NoticeState.FAILED) for n, d in enumerate(announcement.drafts))
+    assert examined(released, [*notices, fax, letter], T0 + MINUTE).unheard == {Unheard.RECIPIENT_UNTOLD}
+    arrived = replace(letter, state=NoticeState.DELIVERED)
+    assert examined(released, [*notices, fax, arrived], T0 + MINUTE).unheard == frozenset()
+
+
+@pytest.mark.parametrize("matter", Matter)
+def test_the_noc_is_not_told_that_it_could_not_be_told(matter: Matter) -> None:
+    assert deserves_own_incident(incident(matter)) is (matter not in {Matter.OWN_FAULT, *OF_TELLING})
+
+
+def test_the_same_lapse_has_the_same_key_at_every_look() -> None:
+    one = Overdue(incident=incident(), lapse=Lapse.NOTICE, since=T0, notice_id=3)
+    assert one.key == replace(one, since=T0 + MINUTE).key
+    assert one.key != replace(one, notice_id=4).key
+
+
+def test_an_announcement_that_nobody_releases_is_unheard_half_an_hour_after_it_was_offered() -> None:
+    taken = apply(incident(), Acknowledge(incident_id=1, at=T0, by="Siti Contoh"))
+    due = T0 + BRIEF.announcement.offered_after + RELEASED_WITHIN
+    assert examined(taken, (), due - SECOND).unheard == set()
+    assert examined(taken, (), due).unheard == {Unheard.UNRELEASED}
+    assert examined(taken, (), due).overdue == ()
+    released = apply(taken, Release(incident_id=1, at=T0, by="Siti Contoh"))
+    assert Unheard.UNRELEASED not in examined(released, (), due).unheard
+    assert Unheard.UNRELEASED not in examined(replace(taken, unsteady=True), (), due).unheard, "mail works now and then"
+
+
+def test_while_all_offices_outside_are_closed_nobody_owes_a_release() -> None:
+    hours = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
+    ministry = replace(MINISTRY, addresses=(replace(FAX, hours=hours),))
+    brief = replace(BRIEF, announcement=AnnouncementPlan(recipients=(ministry,)))
+    evening = T0 + timedelta(hours=5)
+    taken = replace(apply(incident(brief=brief), Acknowledge(incident_id=1, at=T0, by="Siti Contoh")), since=evening)
+    opens = hours.opening(evening)
+    assert Unheard.UNRELEASED not in examined(taken, (), opens).unheard
+    assert Unheard.UNRELEASED in examined(taken, (), opens + RELEASED_WITHIN).unheard

@@ -1,0 +1,53 @@
+"""When one more message may go."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerts.decide.budget import CONTACT_LIMITS, free_at, minute_limit
+from alerts.model.channel import Channel
+from tests.unit.alerts.people import MINUTE, SECOND, T0
+
+SMS, VOICE = CONTACT_LIMITS[Channel.SMS], CONTACT_LIMITS[Channel.VOICE]
+
+
+def ago(*minutes: float) -> list[datetime]:
+    return [T0 - minute * MINUTE for minute in minutes]
+
+
+@pytest.mark.parametrize(
+    ("taken", "wait"),
+    [
+        ([], timedelta(0)),
+        (ago(14, 10), timedelta(0)),
+        (ago(14, 10, 5), MINUTE),
+        (ago(16, 10, 5), timedelta(0)),
+        # Seven within the hour, three at a time.
+        (ago(59, 58, 40, 39, 20, 16, 1), MINUTE),
+        # Fifteen within three hours.
+        (ago(*(10 * n + 20 for n in reversed(range(15)))), 20 * MINUTE),
+        # A clock that was set back: what lies ahead went just now, as far as anybody knows.
+        ([T0 + 60 * MINUTE] * 3, 15 * MINUTE),
+    ],
+)
+def test_calls_to_one_number_are_so_many(taken: list[datetime], wait: timedelta) -> None:
+    assert free_at(taken, VOICE, T0) == T0 + wait
+
+
+def test_a_gateway_takes_so_many_a_minute() -> None:
+    assert free_at([T0 - 59 * SECOND, T0 - SECOND], minute_limit(2), T0) == T0 + SECOND
+    assert free_at([T0 - 60 * SECOND, T0 - SECOND], minute_limit(2), T0) == T0
+
+
+@given(st.lists(st.integers(0, 200 * 60), max_size=60))
+def test_whoever_waits_until_then_keeps_every_limit(seconds: list[int]) -> None:
+    taken = sorted(T0 - second * SECOND for second in seconds)
+    free = free_at(taken, SMS, T0)
+
+    assert T0 <= free <= T0 + timedelta(hours=3)
+    for limit in SMS:
+        assert sum(free - limit.within < at for at in taken) < limit.count

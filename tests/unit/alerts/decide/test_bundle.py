@@ -1,0 +1,98 @@
+"""Which notices go to a person together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from alerts.decide.bundle import WINDOW, AtOnce, Begin, Bundling, Covered, Gathered, Join, bundle, gathering
+from alerts.decide.escalation import facts
+from alerts.model.delivery import Draft, NoticeState
+from alerts.model.notice import Language, Matter, Plan, Purpose
+from alerts.model.urgency import Urgency
+from tests.unit.alerts.people import FAX, LETTER, MINUTE, SECOND, SMS_RAVI, SMS_SITI, T0, VOICE_SITI, incident
+
+DRAFT = Draft(
+    key="k",
+    plan=Plan.ESCALATION,
+    purpose=Purpose.OUTAGE,
+    person="siti",
+    language=Language.MALAY,
+    facts=facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0),
+    expires_at=T0 + 30 * MINUTE,
+    addresses=(SMS_SITI,),
+)
+SENT = Gathered(notice_id=1, due_at=T0, state=NoticeState.SENT, begun=True, of_this=False)
+WAITS = Gathered(notice_id=2, due_at=T0 + WINDOW, state=NoticeState.PENDING, begun=False, of_this=False)
+
+
+@pytest.mark.parametrize(
+    ("recent", "after", "what"),
+    [
+        ([], timedelta(0), AtOnce()),
+        ([SENT], SECOND, Begin(T0 + WINDOW)),
+        ([SENT], WINDOW - SECOND, Begin(T0 + WINDOW)),
+        ([SENT], WINDOW, AtOnce()),
+        ([SENT, WAITS], SECOND, Join(2)),
+        # The bundle has left, and opens a window of its own.
+        ([SENT, replace(WAITS, begun=True)], WINDOW + SECOND, Begin(T0 + 2 * WINDOW)),
+        # It is due, and its gateway is slow.
+        ([SENT, WAITS], WINDOW + SECOND, Join(2)),
+        # Who could not be told has not heard of anything.
+        ([replace(SENT, state=NoticeState.FAILED)], SECOND, AtOnce()),
+        ([replace(SENT, state=NoticeState.WITHDRAWN)], SECOND, AtOnce()),
+        # The clock was set back by a day: nobody waits for tomorrow.
+        ([replace(SENT, due_at=T0 + timedelta(days=1))], SECOND, Begin(T0 + SECOND + WINDOW)),
+        # An incident does not wait for itself, and is not told twice in what still waits.
+        ([replace(SENT, of_this=True)], SECOND, AtOnce()),
+        ([SENT, replace(WAITS, of_this=True)], SECOND, Covered()),
+        # What it has left tells nothing of it, and cannot be joined again.
+        ([SENT, replace(WAITS, was_of_this=True)], SECOND, Begin(T0 + WINDOW)),
+        ([replace(WAITS, was_of_this=True)], SECOND, AtOnce()),
+    ],
+)
+def test_the_first_is_told_at_once_and_those_that_follow_wait_for_each_other(
+    recent: list[Gathered], after: timedelta, what: Bundling
+) -> None:
+    assert bundle(recent, T0 + after) == what
+
+
+def test_what_is_gathered_is_of_one_kind_and_goes_to_one_place() -> None:
+    first = gathering(DRAFT, Urgency.FIRST)
+
+    def of(matter: Matter) -> Draft:
+        return replace(DRAFT, facts=replace(DRAFT.facts, matter=matter))
+
+    assert gathering(of(Matter.SENDING), Urgency.FIRST) == first, "mail that fails is mail that fails"
+    others = [
+        gathering(of(Matter.DEGRADED), Urgency.FIRST),
+        gathering(of(Matter.OWN_FAULT), Urgency.FIRST),
+        gathering(DRAFT, Urgency.REPEAT),
+        gathering(replace(DRAFT, addresses=(SMS_RAVI,)), Urgency.FIRST),
+        gathering(replace(DRAFT, addresses=(VOICE_SITI,)), Urgency.FIRST),
+        gathering(replace(DRAFT, language=Language.ENGLISH), Urgency.FIRST),
+        gathering(replace(DRAFT, plan=Plan.ANNOUNCEMENT), Urgency.FIRST),
+        gathering(replace(DRAFT, purpose=Purpose.RECOVERY), Urgency.FIRST),
+    ]
+    assert len({first, *others}) == 1 + len(others)
+
+
+def test_people_are_told_apart_by_their_numbers_and_not_by_their_names() -> None:
+    namesake = replace(DRAFT, addresses=(SMS_RAVI,))
+    same_phone = replace(DRAFT, person="duty-officer")
+
+    assert gathering(namesake, Urgency.FIRST) != gathering(DRAFT, Urgency.FIRST)
+    assert gathering(same_phone, Urgency.FIRST) == gathering(DRAFT, Urgency.FIRST)
+
+
+def test_a_letter_a_correction_and_a_drill_always_go_alone() -> None:
+    assert gathering(replace(DRAFT, addresses=(FAX,)), Urgency.FIRST) is not None
+    assert gathering(replace(DRAFT, addresses=(LETTER,)), Urgency.FIRST) is None
+    assert gathering(replace(DRAFT, purpose=Purpose.CORRECTION), Urgency.ESCALATION) is None
+    assert gathering(replace(DRAFT, purpose=Purpose.DRILL), Urgency.DRILL) is None
+
+
+def test_no_number_is_in_the_key() -> None:
+    assert SMS_SITI.number.lstrip("+") not in (gathering(DRAFT, Urgency.FIRST) or "")

@@ -1,0 +1,194 @@
+"""What a drill exercises, in which order, and to what it gives way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, time
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerts.decide.drill import (
+    Exercise,
+    ExerciseState,
+    Trainee,
+    facts,
+    is_answered,
+    may_follow,
+    obstacle,
+    plan,
+    rest_of,
+)
+from alerts.hours.calendar import Calendar, State
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
+from alerts.model.notice import Language, Office, Plan, Purpose
+from tests.unit.alerts.people import MINUTE, OFFICE, SECOND, T0
+
+NOC = Office(short="PANTAU", name="Pusat Operasi Contoh", domain="")
+#: Tuesday, 24 November 2026, 10.00 in Malaysia; 10.00 on a Friday; 3.00 at night.
+WORKING = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
+FRIDAY = datetime(2026, 11, 27, 2, 0, tzinfo=UTC)
+NIGHT = datetime(2026, 11, 23, 19, 0, tzinfo=UTC)
+SUNDAY = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
+
+GATEWAYS = {Channel.SMS: ("sms-1", "sms-2"), Channel.VOICE: ("suara",), Channel.FAX: ("faks",)}
+
+
+def person(number: int, *channels: Channel, agency: str = "JCM") -> Trainee:
+    addresses = tuple(Address(channel=channel, number=f"+6010000{number:04}") for channel in channels)
+    return Trainee(
+        agency=agency,
+        key=f"p{number}",
+        name=f"Pegawai {number}",
+        language=Language.MALAY,
+        addresses=addresses,
+        office=OFFICE,
+    )
+
+
+BOTH = (Channel.SMS, Channel.VOICE)
+
+
+# -- the plan --------------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(Channel), unique=True), max_size=6),
+    st.dictionaries(st.sampled_from(Channel), st.lists(st.sampled_from("abcd"), unique=True), max_size=4),
+    st.integers(0, 50),
+)
+def test_every_address_is_tried_once_and_every_gateway_that_has_an_address(
+    people: list[list[Channel]], gateways: dict[Channel, list[str]], turn: int
+) -> None:
+    trainees = [person(n, *channels) for n, channels in enumerate(people)]
+    named = {channel: tuple(f"{channel}-{name}" for name in names) for channel, names in gateways.items()}
+    planned = plan(trainees, named, turn)
+
+    addresses = [(t.key, a.channel) for t in trainees for a in t.addresses if named.get(a.channel)]
+    tried = Counter((e.trainee.key, e.address.channel) for e in planned)
+    assert set(tried) == set(addresses)
+    reachable = {c for _, c in addresses}
+    assert {e.gateway for e in planned} == {g for c in reachable for g in named[c]}
+    assert len({e.key for e in planned}) == len(planned)
+
+
+def test_from_drill_to_drill_each_address_is_tried_by_the_next_gateway() -> None:
+    people = [person(1, Channel.SMS), person(2, Channel.SMS)]
+    by_turn = [[e.gateway for e in plan(people, GATEWAYS, turn)] for turn in (0, 1)]
+    assert by_turn == [["sms-1", "sms-2"], ["sms-2", "sms-1"]]
+
+
+def test_a_key_tells_no_number() -> None:
+    (exercise,) = plan([person(7, Channel.VOICE)], GATEWAYS, 0)
+    assert exercise.key == "JCM/p7/voice/0/suara"
+    assert exercise.address.number[3:] not in repr(exercise)
+
+
+# -- the pace --------------------------------------------------------------------------------------------------------
+
+PACE = 30 * SECOND
+
+
+def due(planned: tuple[Exercise, ...], begun: dict[str, datetime], now: datetime) -> list[str]:
+    return [e.key for e in rest_of(planned, begun, PACE, now)]
+
+
+def test_neither_a_gateway_nor_a_person_is_used_twice_at_a_time() -> None:
+    planned = plan([person(1, *BOTH), person(2, *BOTH)], {Channel.SMS: ("s",), Channel.VOICE: ("v",)}, 0)
+    one_sms, two_sms, one_voice, two_voice = (e.key for e in planned)
+    # The SMS of the first, and a call to the second: the first would be called while reading it.
+    assert due(planned, {}, T0) == [one_sms, two_voice]
+    begun = {one_sms: T0, two_voice: T0}
+    assert due(planned, begun, T0 + PACE - SECOND) == []
+    assert due(planned, begun, T0 + PACE) == [two_sms, one_voice]
+    assert due(planned, begun | {two_sms: T0, one_voice: T0}, T0 + MINUTE) == []
+
+
+# -- what comes first ------------------------------------------------------------------------------------------------
+
+
+def voice(number: str = "+60100000101", extension: str = "", hours: OfficeHours | None = None) -> Address:
+    return Address(channel=Channel.VOICE, number=number, extension=extension, hours=hours)
+
+
+def why(
+    now: datetime = WORKING,
+    *,
+    engaged: frozenset[str] = frozenset(),
+    pending: bool = False,
+    address: Address | None = None,
+) -> str | None:
+    trainee = replace(person(1), addresses=(address or voice(),))
+    exercise = Exercise(trainee=trainee, address=trainee.addresses[0], gateway="v")
+    return obstacle(exercise, engaged=engaged, pending=pending, now=now)
+
+
+def test_a_drill_gives_way_to_anything_real() -> None:
+    assert why() is None
+    assert why(engaged=frozenset({"p1"})) == "a real incident is open for this person"
+    assert why(engaged=frozenset({"p2"})) is None
+    # Somebody of another agency who has the same telephone is the same person.
+    assert why(engaged=frozenset({voice().number})) == "a real incident is open for this person"
+    assert why(pending=True) == "a real notice waits to be sent"
+
+
+KEDAH = OfficeHours(
+    calendar=Calendar(state=State.KEDAH), zone=ZoneInfo("Asia/Kuala_Lumpur"), spans=((time(8), time(17)),)
+)
+
+
+@pytest.mark.parametrize(
+    ("address", "open_at", "closed_at"),
+    [
+        # A mobile is its owner's at any hour; the window of the drill says when.
+        (voice(), (WORKING, NIGHT, SUNDAY), ()),
+        (voice("+60300000101"), (WORKING, FRIDAY), (NIGHT, SUNDAY)),
+        (voice("+60100000101", extension="W12#"), (WORKING,), (NIGHT, SUNDAY)),
+        (Address(channel=Channel.FAX, number="+60300000201"), (WORKING,), (NIGHT, SUNDAY)),
+        # Kedah rests on Friday and works on Sunday.
+        (voice("+60400000101", hours=KEDAH), (WORKING, SUNDAY), (FRIDAY, NIGHT)),
+        # Nobody abroad is taken for a mobile.
+        (voice("+12025550101"), (WORKING,), (NIGHT,)),
+    ],
+    ids=["mobile", "landline", "extension", "fax", "kedah", "abroad"],
+)
+def test_no_office_is_rung_outside_of_its_hours(
+    address: Address, open_at: tuple[datetime, ...], closed_at: tuple[datetime, ...]
+) -> None:
+    assert [is_answered(address, at) for at in open_at] == [True] * len(open_at)
+    assert [is_answered(address, at) for at in closed_at] == [False] * len(closed_at)
+    assert all(why(at, address=address) == "the office is closed" for at in closed_at)
+
+
+# -- results ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "may"),
+    [
+        (ExerciseState.CALLING, ExerciseState.ACCEPTED, True),
+        (ExerciseState.ACCEPTED, ExerciseState.FAILED, True),
+        (ExerciseState.DELIVERED, ExerciseState.FAILED, False),
+        (ExerciseState.FAILED, ExerciseState.DELIVERED, True),
+        (ExerciseState.FAILED, ExerciseState.CONFIRMED, True),
+        (ExerciseState.CONFIRMED, ExerciseState.DELIVERED, False),
+        (ExerciseState.CONFIRMED, ExerciseState.CONFIRMED, False),
+        (ExerciseState.SKIPPED, ExerciseState.FAILED, False),
+    ],
+)
+def test_what_is_known_better_is_not_written_over(before: ExerciseState, after: ExerciseState, *, may: bool) -> None:
+    assert may_follow(before, after) is may
+
+
+def test_a_page_of_an_agency_is_what_its_recipients_would_get_and_all_else_is_for_staff() -> None:
+    for channel in Channel:
+        told = facts(OFFICE, channel, "LATIH-01", T0)
+        assert told.purpose is Purpose.DRILL
+        assert told.plan is (Plan.ANNOUNCEMENT if channel in {Channel.FAX, Channel.LETTER} else Plan.ESCALATION)
+        # The NOC has no mail domain, and a page for outside would have to name one.
+        assert facts(NOC, channel, "LATIH-01", T0).plan is Plan.ESCALATION

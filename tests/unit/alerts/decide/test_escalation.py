@@ -1,0 +1,389 @@
+"""Whom of the staff to tell next, and when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from unittest.mock import ANY
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from alerts.decide.auditor import Lapse, examine
+from alerts.decide.escalation import AtRest, Exhausted, StartStep, TellAgain, WaitUntil, escalate, put_back
+from alerts.decide.move import DeliveryPolicy
+from alerts.model.brief import CallAgain, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Contact
+from alerts.model.delivery import AttemptState, Draft, Notice, NoticeState
+from alerts.model.gateway import ErrorClass
+from alerts.model.incident import Incident, IncidentState
+from alerts.model.notice import Language
+from alerts.model.oncall import Layer, Override, Rota
+from tests.unit.alerts.people import BRIEF, MINUTE, POLICY, RAVI, SITI, T0, attempt, incident, tried, written
+
+
+def step(of: Incident, notices: list[Notice], minutes: float) -> StartStep:
+    decision = escalate(of, notices, T0 + minutes * MINUTE)
+    assert isinstance(decision, StartStep), decision
+    return decision
+
+
+def people(drafts: tuple[Draft, ...]) -> list[str]:
+    return [f"{d.person} by {d.addresses[0].channel}" for d in drafts]
+
+
+def test_the_first_step_starts_at_once() -> None:
+    first = step(incident(), [], 0)
+
+    assert people(first.drafts) == ["siti by sms"]
+
+
+def test_an_unanswered_sms_becomes_a_call_after_its_wait() -> None:
+    opened = incident()
+    first = step(opened, [], 0)
+    told = replace(opened, position=first.position)
+
+    assert escalate(told, [], T0 + 4 * MINUTE) == WaitUntil(T0 + 5 * MINUTE)
+    assert people(step(told, [], 5).drafts) == ["siti by voice", "ravi by voice"]
+
+
+def test_rounds_repeat_after_their_wait_and_then_end() -> None:
+    at = incident()
+    seen = []
+    for minutes in (0, 5, 20, 25):
+        started = step(at, [], minutes)
+        seen.append((started.position.round, started.position.step))
+        at = replace(at, position=started.position)
+
+    assert seen == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert escalate(at, [], T0 + timedelta(days=1)) == Exhausted()
+
+
+def test_keys_differ_between_rounds_and_not_between_askings() -> None:
+    at = incident()
+    keys = []
+    for minutes in (0, 5, 20, 25):
+        started = step(at, [], minutes)
+        assert [d.key for d in started.drafts] == [d.key for d in step(at, [], minutes).drafts]
+        keys += [d.key for d in started.drafts]
+        at = replace(at, position=started.position)
+
+    assert len(set(keys)) == len(keys) == 6
+
+
+def test_an_acknowledged_incident_escalates_no_further() -> None:
+    acknowledged = replace(incident(), state=IncidentState.ACKNOWLEDGED)
+
+    assert escalate(acknowledged, [], T0 + 5 * MINUTE) == AtRest()
+
+
+def test_a_step_whose_contacts_all_failed_makes_way_at_once() -> None:
+    opened = incident()
+    first = step(opened, [], 0)
+    told = replace(opened, position=first.position)
+    failed = [written(d, state=NoticeState.FAILED) for d in first.drafts]
+
+    assert people(step(told, failed, 1).drafts) == ["siti by voice", "ravi by voice"]
+
+
+def test_a_step_waits_while_one_of_its_contacts_may_still_be_reached() -> None:
+    opened = incident()
+    second = replace(opened, position=replace(opened.position, step=1))
+    drafts = step(replace(opened, position=step(opened, [], 0).position), [], 5).drafts
+    one_failed = [written(drafts[0], 1, NoticeState.FAILED), written(drafts[1], 2, NoticeState.SENT)]
+
+    assert isinstance(escalate(second, one_failed, T0 + 6 * MINUTE), WaitUntil)
+
+
+def test_a_late_cycle_does_not_push_the_later_steps_back() -> None:
+    late = step(incident(), [], 0.5)
+
+    assert late.position.since == T0
+
+
+def test_after_a_long_pause_the_missed_steps_do_not_all_fire_at_once() -> None:
+    opened = incident()
+    late = step(opened, [], 90)
+    resumed = replace(opened, position=late.position)
+
+    assert escalate(resumed, [], T0 + 90 * MINUTE) == WaitUntil(T0 + 95 * MINUTE)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_a_step_that_a_silence_withheld_begins_again_as_soon_as_it_may(number: int) -> None:
+    begun, at = step(incident(), [], 0), incident()
+    for _ in range(number):
+        at = replace(at, position=begun.position)
+        following = escalate(at, [], at.position.since)
+        assert isinstance(following, WaitUntil)
+        begun = step(at, [], (following.at - T0) / MINUTE)
+    at = replace(at, position=begun.position)
+    withheld = [written(draft, state=NoticeState.WITHDRAWN) for draft in begun.drafts]
+    silent = T0 + timedelta(hours=2)
+
+    after = put_back(at, withheld, silent)
+
+    again = escalate(after, [], silent + timedelta(hours=1))
+    assert isinstance(again, StartStep)
+    assert people(again.drafts) == people(begun.drafts)
+    assert (again.position.round, again.position.step) == (at.position.round, at.position.step)
+    assert {draft.key for draft in again.drafts}.isdisjoint(draft.key for draft in begun.drafts)
+    assert put_back(after, withheld, silent) is after, "once"
+
+
+def test_a_silence_puts_nothing_back_that_left_or_was_taken_on() -> None:
+    first = step(incident(), [], 0)
+    begun = replace(incident(), position=first.position)
+    withheld = [written(draft, state=NoticeState.WITHDRAWN) for draft in first.drafts]
+
+    assert put_back(begun, [], T0 + MINUTE) is begun
+    taken_on = replace(begun, state=IncidentState.ACKNOWLEDGED)
+    assert put_back(taken_on, withheld, T0 + MINUTE) is taken_on
+
+
+def test_a_policy_without_steps_tells_nobody_and_does_not_fail() -> None:
+    brief = replace(incident().brief, escalation=replace(POLICY, steps=()))
+
+    assert escalate(incident(brief=brief), [], T0) == Exhausted()
+
+
+# -- who is on call --------------------------------------------------------------------------------------------------
+
+MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
+#: T0 is Tuesday 24 November 2026, 14:15 in Malaysia: Siti's day.
+DUTY = Rota(
+    name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 24), turn_days=1),)
+)
+DESERTED = replace(DUTY, name="JCM/kosong", layers=(replace(DUTY.layers[0], begins=date(2030, 1, 1)),))
+MEI = Contact(
+    key="mei",
+    name="Mei Contoh",
+    language=Language.ENGLISH,
+    addresses=(Address(channel=Channel.VOICE, number="+60100000103"),),
+)
+
+
+def on_rotas(*steps: Step, rotas: tuple[Rota, ...] = (DUTY, DESERTED), fallback: Contact | None = None) -> Incident:
+    policy = EscalationPolicy(steps=steps, rounds=2, rotas=rotas, fallback=fallback)
+    return incident(brief=replace(BRIEF, escalation=policy))
+
+
+def call(after: float, *rotas: str, contacts: tuple[Contact, ...] = ()) -> Step:
+    return Step(after=after * MINUTE, contacts=contacts, rotas=rotas, channels=(Channel.VOICE,))
+
+
+def test_a_step_tells_whoever_is_on_call_when_it_starts() -> None:
+    at = on_rotas(call(0, DUTY.name), call(18 * 60, DUTY.name))
+
+    today = step(at, [], 0)
+    tomorrow = step(replace(at, position=today.position), [], 18 * 60)
+
+    assert people(today.drafts) == ["siti by voice"]
+    assert people(tomorrow.drafts) == ["ravi by voice"]
+    assert (today.deserted, tomorrow.deserted) == ((), ())
+
+
+def test_an_override_decides_and_one_made_later_changes_the_next_step_only() -> None:
+    at = on_rotas(call(0, DUTY.name), call(5, DUTY.name))
+    first = escalate(at, [], T0)
+    assert isinstance(first, StartStep)
+    stands = Override(
+        id=1, rota=DUTY.name, contact=MEI, begins=T0, ends=T0 + 60 * MINUTE, by="x", made_at=T0 + 2 * MINUTE
+    )
+
+    second = escalate(replace(at, position=first.position), [], T0 + 5 * MINUTE, [stands])
+
+    assert isinstance(second, StartStep)
+    assert (people(first.drafts), people(second.drafts)) == (["siti by voice"], ["mei by voice"])
+    assert (first.stand_ins, second.stand_ins) == ((), (MEI,))
+
+
+def test_who_stands_in_is_told_by_what_they_have_when_the_steps_channels_do_not_reach_them() -> None:
+    at = on_rotas(replace(call(0, DUTY.name), channels=(Channel.SMS,)))
+    stands = Override(id=1, rota=DUTY.name, contact=MEI, begins=T0, ends=T0 + MINUTE, by="x", made_at=T0)
+
+    started = escalate(at, [], T0, [stands])
+
+    assert isinstance(started, StartStep)
+    assert people(started.drafts) == ["mei by voice"]
+
+
+def test_who_is_named_twice_is_told_once() -> None:
+    assert people(step(on_rotas(call(0, DUTY.name, contacts=(SITI,))), [], 0).drafts) == ["siti by voice"]
+
+
+def test_the_fallback_is_told_when_nobody_is_on_call() -> None:
+    started = step(on_rotas(call(0, DESERTED.name, contacts=(SITI,)), fallback=MEI), [], 0)
+
+    assert people(started.drafts) == ["siti by voice", "mei by voice"]
+    assert started.deserted == (DESERTED.name,)
+
+
+def test_a_step_that_has_nobody_to_tell_makes_way_at_once_and_is_noted() -> None:
+    at = on_rotas(call(0, DESERTED.name), call(5, DUTY.name))
+
+    started = step(at, [], 0)
+
+    assert people(started.drafts) == ["siti by voice"]
+    assert (started.position.step, started.position.since) == (1, T0)
+    assert started.deserted == (DESERTED.name,)
+
+
+def test_a_policy_whose_rotas_are_all_deserted_does_not_burn_its_rounds_in_a_moment() -> None:
+    at = on_rotas(call(0, DESERTED.name), call(5, DESERTED.name))
+    seen = []
+    for minutes in (0, 15):
+        started = step(at, [], minutes)
+        seen.append((started.position.round, started.drafts))
+        at = replace(at, position=started.position)
+        assert not isinstance(escalate(at, [], T0 + minutes * MINUTE), StartStep)
+
+    assert seen == [(0, ()), (1, ())]
+
+
+def test_a_step_of_rotas_whose_people_all_failed_makes_way_at_once() -> None:
+    at = on_rotas(call(0, DUTY.name, DESERTED.name), call(30, contacts=(RAVI,)), fallback=MEI)
+    first = step(at, [], 0)
+    failed = [written(d, n, NoticeState.FAILED) for n, d in enumerate(first.drafts)]
+
+    assert len(failed) == 2
+    assert people(step(replace(at, position=first.position), failed, 1).drafts) == ["ravi by voice"]
+
+
+def test_a_rota_that_the_brief_does_not_know_counts_as_deserted() -> None:
+    assert step(on_rotas(call(0, "JCM/lain"), fallback=MEI), [], 0).deserted == ("JCM/lain",)
+
+
+# -- calling again ---------------------------------------------------------------------------------------------------
+
+AGAIN = replace(call(0, contacts=(SITI, RAVI)), call_again=CallAgain(every=2 * MINUTE, times=2))
+
+
+def called(draft: Draft, number: int, minutes: float, state: NoticeState = NoticeState.DELIVERED) -> Notice:
+    """Return the notice of a call that ended so many minutes after T0."""
+    over = AttemptState.DELIVERED if state is NoticeState.DELIVERED else AttemptState.FAILED
+    error = None if state is NoticeState.DELIVERED else ErrorClass.TRANSIENT
+    ended = replace(attempt(over, error=error), ended_at=T0 + minutes * MINUTE)
+    return tried(written(draft, number, state), ended)
+
+
+def test_a_call_that_ended_without_a_keypress_is_made_again_while_its_step_runs() -> None:
+    at = on_rotas(AGAIN, call(30, contacts=(MEI,)))
+    first = step(at, [], 0)
+    at = replace(at, position=first.position)
+    siti, ravi = first.drafts
+    notices = [called(siti, 1, 1), written(ravi, 2, NoticeState.SENT)]
+
+    assert escalate(at, notices, T0 + 2 * MINUTE) == WaitUntil(T0 + 3 * MINUTE)
+    again = escalate(at, notices, T0 + 3 * MINUTE)
+
+    assert isinstance(again, TellAgain)
+    assert people(again.drafts) == ["siti by voice"]
+    assert again.then == T0 + 30 * MINUTE
+    assert again.drafts[0].key not in {siti.key, ravi.key}
+    # Decided twice, it is written once; and the new call goes on.
+    assert escalate(at, notices, T0 + 4 * MINUTE) == replace(
+        again, drafts=(replace(again.drafts[0], facts=ANY, expires_at=ANY),)
+    )
+    assert escalate(at, [*notices, written(again.drafts[0], 3)], T0 + 4 * MINUTE) == WaitUntil(T0 + 30 * MINUTE)
+
+
+def test_it_is_made_again_as_often_as_was_said_and_no_more() -> None:
+    at = on_rotas(replace(AGAIN, contacts=(SITI,)), call(90, contacts=(MEI,)))
+    first = step(at, [], 0)
+    at, notices = replace(at, position=first.position), [called(first.drafts[0], 1, 1)]
+    for number in (2, 3):
+        again = escalate(at, notices, T0 + 10 * number * MINUTE)
+        assert isinstance(again, TellAgain)
+        notices.append(called(again.drafts[0], number, 10 * number + 1))
+
+    assert len({n.key for n in notices}) == 3
+    assert escalate(at, notices, T0 + 60 * MINUTE) == WaitUntil(T0 + 90 * MINUTE)
+
+
+def test_a_call_that_nobody_took_is_made_again_and_a_number_that_does_not_exist_is_not() -> None:
+    at = on_rotas(AGAIN, call(30, contacts=(MEI,)))
+    first = step(at, [], 0)
+    siti, ravi = first.drafts
+    wrong = replace(attempt(AttemptState.FAILED, error=ErrorClass.PERMANENT), ended_at=T0 + MINUTE)
+    notices = [called(siti, 1, 1, NoticeState.FAILED), tried(written(ravi, 2, NoticeState.FAILED), wrong)]
+
+    again = escalate(replace(at, position=first.position), notices, T0 + 5 * MINUTE)
+
+    assert isinstance(again, TellAgain)
+    assert people(again.drafts) == ["siti by voice"]
+
+
+def test_a_second_number_that_does_not_exist_is_no_reason_not_to_ring_the_first_again() -> None:
+    desk = Address(channel=Channel.VOICE, number="+60300000101")
+    at = on_rotas(replace(AGAIN, contacts=(replace(SITI, addresses=(*SITI.addresses, desk)),)))
+    first = step(at, [], 0)
+    in_vain = replace(attempt(AttemptState.FAILED, error=ErrorClass.TRANSIENT), ended_at=T0 + MINUTE)
+    wrong = replace(in_vain, error=ErrorClass.PERMANENT, ended_at=T0 + 2 * MINUTE)
+    notice = tried(tried(written(first.drafts[0], 1, NoticeState.FAILED), in_vain), wrong)
+
+    assert escalate(replace(at, position=first.position), [notice], T0 + 3 * MINUTE) == WaitUntil(T0 + 4 * MINUTE)
+
+
+def test_a_step_that_has_called_in_vain_as_often_as_it_may_makes_way_at_once() -> None:
+    at = on_rotas(replace(AGAIN, contacts=(SITI,)), call(90, contacts=(MEI,)))
+    first = step(at, [], 0)
+    at, notices = replace(at, position=first.position), [called(first.drafts[0], 1, 1, NoticeState.FAILED)]
+    for number in (2, 3):
+        again = escalate(at, notices, T0 + 3 * number * MINUTE)
+        assert isinstance(again, TellAgain), number
+        notices.append(called(again.drafts[0], number, 3 * number + 1, NoticeState.FAILED))
+
+    assert people(step(at, notices, 10).drafts) == ["mei by voice"]
+
+
+def test_a_number_that_is_called_again_is_rung_once_a_notice() -> None:
+    (again,) = step(on_rotas(replace(AGAIN, contacts=(SITI,), channels=(Channel.SMS, Channel.VOICE))), [], 0).drafts
+    (plain,) = step(on_rotas(call(0, contacts=(SITI,))), [], 0).drafts
+
+    assert [(a.channel, a.once) for a in again.addresses] == [(Channel.SMS, False), (Channel.VOICE, True)]
+    assert [a.once for a in plain.addresses] == [False]
+
+
+def test_nobody_is_called_again_while_an_earlier_call_to_them_is_held_back() -> None:
+    at = on_rotas(call(0, contacts=(SITI,)), replace(AGAIN, contacts=(SITI,)), call(30, contacts=(MEI,)))
+    earlier = step(at, [], 0)
+    held = written(earlier.drafts[0], 1)
+    second = step(replace(at, position=earlier.position), [held], 0)
+    at, notices = replace(at, position=second.position), [held, called(second.drafts[0], 2, 1)]
+
+    assert escalate(at, notices, T0 + 10 * MINUTE) == WaitUntil(T0 + 30 * MINUTE)
+    assert isinstance(escalate(at, notices[1:], T0 + 10 * MINUTE), TellAgain)
+
+
+def test_an_sms_that_arrived_is_not_sent_again() -> None:
+    at = on_rotas(replace(AGAIN, channels=(Channel.SMS, Channel.VOICE)), call(30, contacts=(MEI,)))
+    first = step(at, [], 0)
+
+    notices = [called(draft, n, 1) for n, draft in enumerate(first.drafts)]
+
+    assert escalate(replace(at, position=first.position), notices, T0 + 20 * MINUTE) == WaitUntil(T0 + 30 * MINUTE)
+
+
+def test_nobody_is_called_again_once_somebody_has_acknowledged() -> None:
+    at = on_rotas(AGAIN)
+    first = step(at, [], 0)
+    taken_on = replace(at, position=first.position, state=IncidentState.ACKNOWLEDGED)
+
+    assert escalate(taken_on, [called(d, n, 1) for n, d in enumerate(first.drafts)], T0 + 20 * MINUTE) == AtRest()
+
+
+def test_the_auditor_does_not_take_a_step_that_is_to_call_again_for_one_that_is_over() -> None:
+    at = on_rotas(
+        replace(AGAIN, contacts=(SITI,), call_again=CallAgain(every=20 * MINUTE, times=1)), call(90, contacts=(MEI,))
+    )
+    first = step(at, [], 0)
+    at, notices = replace(at, position=first.position), [called(first.drafts[0], 1, 1, NoticeState.FAILED)]
+    lines = {Channel.VOICE: ("first",)}
+
+    assert examine(at, notices, lines, DeliveryPolicy(), T0 + 19 * MINUTE).overdue == ()
+    # With no call left it is over, and the next step is late.
+    exhausted = [*notices, called(replace(first.drafts[0], key="again"), 2, 2, NoticeState.FAILED)]
+    (overdue,) = examine(at, exhausted, lines, DeliveryPolicy(), T0 + 19 * MINUTE).overdue
+    assert overdue.lapse is Lapse.STEP

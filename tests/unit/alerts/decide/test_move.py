@@ -1,0 +1,371 @@
+"""What to do next about a notice on its way, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from alerts.decide.announcement import expiry
+from alerts.decide.escalation import facts
+from alerts.decide.move import (
+    Ask,
+    Check,
+    DeliveryPolicy,
+    FallBack,
+    Move,
+    Settle,
+    Try,
+    Wait,
+    decisive,
+    next_move,
+    retry_at,
+    shown_state,
+)
+from alerts.hours.calendar import Calendar
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.channel import ON_PAPER, Channel
+from alerts.model.contact import Address
+from alerts.model.delivery import Attempt, AttemptState, Delivery, Draft, Notice, NoticeState
+from alerts.model.gateway import ErrorClass
+from alerts.model.notice import Language, Plan, Purpose
+from tests.unit.alerts.people import (
+    FAX,
+    LETTER,
+    MINUTE,
+    SECOND,
+    SMS_RAVI,
+    SMS_SITI,
+    T0,
+    VOICE_SITI,
+    attempt,
+    incident,
+    tried,
+    written,
+)
+
+POLICY = DeliveryPolicy()
+EXPIRES = T0 + 30 * MINUTE
+TWO_LINES = dict.fromkeys(Channel, ("first", "second"))
+ONE_LINE = dict.fromkeys(Channel, ("first",))
+ON = {Channel.SMS: SMS_SITI, Channel.VOICE: VOICE_SITI, Channel.FAX: FAX, Channel.LETTER: LETTER}
+
+
+def notice(*addresses: Address) -> Notice:
+    draft = Draft(
+        key="1/escalation/0.0.0/outage/siti",
+        plan=Plan.ESCALATION,
+        purpose=Purpose.OUTAGE,
+        person="siti",
+        language=Language.MALAY,
+        facts=facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0),
+        expires_at=EXPIRES,
+        addresses=addresses,
+    )
+    return written(draft)
+
+
+def move(of: Notice, now: datetime = T0, gateways: Mapping[Channel, Sequence[str]] = TWO_LINES) -> Move:
+    return next_move(of, gateways, POLICY, now)
+
+
+def failed(error: ErrorClass, n: int = 1, look_at: datetime = T0, gateway: str = "first") -> Attempt:
+    return replace(attempt(AttemptState.FAILED, n, look_at, error), gateway=gateway)
+
+
+def test_a_new_notice_goes_to_its_first_address_and_there_to_the_best_gateway() -> None:
+    fresh = notice(SMS_SITI, VOICE_SITI)
+
+    assert move(fresh) == FallBack(SMS_SITI)
+    assert move(tried(fresh)) == Try("first")
+
+
+def test_a_channel_without_a_gateway_is_passed_over() -> None:
+    assert move(tried(notice(SMS_SITI, VOICE_SITI)), gateways={Channel.VOICE: ("first",)}) == FallBack(VOICE_SITI)
+    assert move(tried(notice(SMS_SITI)), gateways={}) == Settle(NoticeState.FAILED)
+
+
+def test_what_has_expired_before_its_first_attempt_is_not_tried() -> None:
+    assert move(tried(notice(SMS_SITI, VOICE_SITI)), EXPIRES) == Settle(NoticeState.FAILED)
+
+
+#: What may follow at the first moment at which anything is due, with two gateways and no further address.
+EXPECTED: dict[AttemptState, Move] = {
+    AttemptState.CALLING: Ask(attempt(AttemptState.CALLING)),
+    AttemptState.UNKNOWN: Ask(attempt(AttemptState.UNKNOWN)),
+    AttemptState.NO_TRACE: Try("second"),
+    AttemptState.NEVER_SENT: Try("first"),
+    AttemptState.ACCEPTED: Check(attempt(AttemptState.ACCEPTED)),
+    AttemptState.SENT: Check(attempt(AttemptState.SENT)),
+    AttemptState.DELIVERED: Settle(NoticeState.DELIVERED),
+    AttemptState.FAILED: Try("second"),
+    AttemptState.WITHDRAWN: Settle(NoticeState.WITHDRAWN),
+}
+
+
+@pytest.mark.parametrize("channel", Channel)
+@pytest.mark.parametrize("state", AttemptState)
+def test_what_follows_each_state_of_an_attempt(state: AttemptState, channel: Channel) -> None:
+    expected = EXPECTED[state]
+    if state is AttemptState.NO_TRACE and channel in ON_PAPER:
+        expected = Settle(NoticeState.UNKNOWN)
+
+    assert move(tried(notice(ON[channel]), attempt(state))) == expected
+
+
+@pytest.mark.parametrize("channel", Channel)
+@pytest.mark.parametrize("state", AttemptState)
+@pytest.mark.parametrize("error", [None, *ErrorClass])
+@pytest.mark.parametrize("late", [timedelta(0), timedelta(days=30)])
+def test_nothing_is_sent_after_its_expiry_whatever_happened_before(
+    channel: Channel, state: AttemptState, error: ErrorClass | None, late: timedelta
+) -> None:
+    expired = tried(notice(ON[channel]), attempt(state, error=error))
+
+    assert not isinstance(move(expired, EXPIRES + late), Try | FallBack)
+
+
+@pytest.mark.parametrize("state", [AttemptState.CALLING, AttemptState.UNKNOWN])
+@pytest.mark.parametrize("channel", Channel)
+@pytest.mark.parametrize("seconds", [0, 1, 29, 30, 10_000])
+def test_what_may_have_been_sent_is_asked_about_and_never_sent_again_unasked(
+    state: AttemptState, channel: Channel, seconds: int
+) -> None:
+    calling = attempt(state, look_at=T0 + 30 * SECOND)
+    decided = move(tried(notice(ON[channel], SMS_SITI), calling), T0 + seconds * SECOND)
+
+    assert decided == (Wait(T0 + 30 * SECOND) if seconds < 30 else Ask(calling))
+
+
+@pytest.mark.parametrize("channel", [Channel.SMS, Channel.VOICE])
+def test_without_a_trace_an_sms_or_a_call_is_repeated_once_and_then_another_address_is_used(channel: Channel) -> None:
+    once = tried(notice(ON[channel], FAX), attempt(AttemptState.NO_TRACE))
+    twice = tried(notice(ON[channel], FAX), attempt(AttemptState.NO_TRACE), attempt(AttemptState.NO_TRACE, 2))
+
+    assert move(once) == Try("second")
+    assert move(once, gateways=ONE_LINE) == Try("first")
+    assert move(twice) == FallBack(FAX)
+
+
+@pytest.mark.parametrize("channel", sorted(ON_PAPER))
+def test_without_a_trace_a_page_is_laid_before_a_person_and_not_sent_elsewhere_either(channel: Channel) -> None:
+    lost = tried(notice(ON[channel], SMS_SITI), attempt(AttemptState.NO_TRACE))
+
+    assert move(lost) == Settle(NoticeState.UNKNOWN)
+    assert move(lost, T0 + timedelta(days=30)) == Settle(NoticeState.UNKNOWN)
+
+
+@pytest.mark.parametrize("channel", Channel)
+def test_passing_errors_are_retried_a_bounded_number_of_times_on_each_gateway_then_the_next_address(
+    channel: Channel,
+) -> None:
+    of, attempts, seen = notice(ON[channel], SMS_RAVI), list[Attempt](), list[str]()
+    while isinstance(decided := move(tried(of, *attempts)), Try):
+        seen.append(decided.gateway)
+        attempts.append(failed(ErrorClass.TRANSIENT, len(seen), gateway=decided.gateway))
+
+    times = len(POLICY.retry_after[channel]) + 1
+    assert seen == ["first"] * times + ["second"] * times
+    assert decided == FallBack(SMS_RAVI)
+
+
+@pytest.mark.parametrize("channel", Channel)
+def test_what_certainly_was_never_sent_is_tried_again_but_not_for_ever(channel: Channel) -> None:
+    of, attempts = notice(ON[channel]), list[Attempt]()
+    while isinstance(decided := move(tried(of, *attempts)), Try):
+        never = attempt(AttemptState.NEVER_SENT, len(attempts) + 1, error=ErrorClass.UNKNOWN)
+        attempts.append(replace(never, gateway=decided.gateway))
+        assert len(attempts) < 20
+
+    assert decided == Settle(NoticeState.FAILED)
+    assert {a.gateway for a in attempts} == {"first", "second"}
+
+
+def test_a_retry_waits_for_its_time() -> None:
+    busy = tried(notice(FAX), failed(ErrorClass.TRANSIENT, look_at=T0 + 3 * MINUTE))
+
+    assert move(busy, T0 + 2 * MINUTE) == Wait(T0 + 3 * MINUTE)
+    assert move(busy, T0 + 3 * MINUTE) == Try("first")
+
+
+def test_a_provider_that_wants_a_longer_pause_than_the_notice_lives_makes_way_for_another() -> None:
+    told_to_wait = tried(notice(SMS_SITI, VOICE_SITI), failed(ErrorClass.TRANSIENT, look_at=EXPIRES))
+
+    assert move(told_to_wait) == Try("second")
+    assert move(told_to_wait, gateways=ONE_LINE) == FallBack(VOICE_SITI)
+
+
+def test_a_gateway_that_is_not_usable_makes_way_at_once_and_is_not_tried_again() -> None:
+    of = notice(SMS_SITI, VOICE_SITI)
+    one = tried(of, failed(ErrorClass.CONFIGURATION, look_at=T0 + 9 * MINUTE))
+    both = tried(of, failed(ErrorClass.CONFIGURATION), failed(ErrorClass.CONFIGURATION, 2, gateway="second"))
+
+    assert move(one) == Try("second")
+    assert move(both) == FallBack(VOICE_SITI)
+
+
+def test_an_address_that_will_not_work_is_given_up_whatever_other_gateways_there_are() -> None:
+    assert move(tried(notice(SMS_SITI, VOICE_SITI), failed(ErrorClass.PERMANENT))) == FallBack(VOICE_SITI)
+    assert move(tried(notice(SMS_SITI), failed(ErrorClass.PERMANENT))) == Settle(NoticeState.FAILED)
+
+
+def test_an_address_that_is_listed_twice_is_tried_once() -> None:
+    twice = notice(SMS_SITI, SMS_SITI, VOICE_SITI)
+
+    assert move(tried(twice, failed(ErrorClass.PERMANENT))) == FallBack(VOICE_SITI)
+    assert move(tried(notice(SMS_SITI, SMS_SITI), failed(ErrorClass.PERMANENT))) == Settle(NoticeState.FAILED)
+
+
+@pytest.mark.parametrize("state", [AttemptState.NEVER_SENT, AttemptState.FAILED, AttemptState.NO_TRACE])
+def test_a_gateway_that_was_taken_out_of_the_configuration_is_not_used(state: AttemptState) -> None:
+    of = tried(notice(SMS_SITI, VOICE_SITI), attempt(state, error=ErrorClass.TRANSIENT))
+
+    assert move(of, gateways={Channel.SMS: ("second",)}) == Try("second")
+    assert move(of, gateways={Channel.VOICE: ("third",)}) == FallBack(VOICE_SITI)
+
+
+@pytest.mark.parametrize("state", [AttemptState.ACCEPTED, AttemptState.SENT])
+@pytest.mark.parametrize("channel", Channel)
+def test_an_overdue_receipt_is_asked_for_until_the_message_is_of_no_more_use(
+    channel: Channel, state: AttemptState
+) -> None:
+    accepted = attempt(state, look_at=T0 + MINUTE)
+    of = tried(notice(ON[channel]), accepted)
+    in_the_tray = channel is Channel.LETTER and state is AttemptState.ACCEPTED
+
+    assert move(of) == Wait(T0 + MINUTE)
+    assert move(of, T0 + MINUTE) == Check(accepted)
+    assert move(of, EXPIRES + timedelta(days=365)) == (Check(accepted) if in_the_tray else Wait(None))
+
+
+@pytest.mark.parametrize("late", [AttemptState.ACCEPTED, AttemptState.SENT, AttemptState.DELIVERED])
+@pytest.mark.parametrize("then", [AttemptState.FAILED, AttemptState.NEVER_SENT, AttemptState.NO_TRACE])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_first_attempt_that_turns_out_to_have_left_after_all_ends_the_trying(
+    late: AttemptState, then: AttemptState, *, elsewhere: bool
+) -> None:
+    first, second = attempt(late), attempt(then, 2, error=ErrorClass.TRANSIENT)
+    of = notice(SMS_SITI, VOICE_SITI, FAX)
+    known = tried(tried(of, first), second) if elsewhere else tried(of, first, second)
+
+    expected = Settle(NoticeState.DELIVERED) if late is AttemptState.DELIVERED else Check(first)
+    assert decisive(known) == first
+    assert move(known) == expected
+    assert shown_state(known) is NoticeState.SENT
+
+
+def test_a_later_attempt_on_its_way_is_asked_about_though_the_first_has_left() -> None:
+    second = attempt(AttemptState.UNKNOWN, 2)
+
+    assert move(tried(notice(SMS_SITI), attempt(AttemptState.SENT), second)) == Ask(second)
+
+
+def test_retries_come_later_and_later_and_never_sooner_than_the_provider_asks() -> None:
+    def wait(*earlier: Attempt, asked: timedelta | None = None) -> timedelta:
+        delivery = tried(notice(FAX), *earlier).deliveries[0]
+        return retry_at(delivery, "first", POLICY, T0, asked) - T0
+
+    failures = [failed(ErrorClass.TRANSIENT, n) for n in range(1, 9)]
+    assert [wait(*failures[:n]) / MINUTE for n in range(6)] == [3, 3, 5, 10, 10, 10]
+    assert wait(asked=timedelta(minutes=20)) == 20 * MINUTE
+    assert wait(asked=timedelta(seconds=1)) == 3 * MINUTE
+    assert wait(*(replace(f, gateway="second") for f in failures)) == 3 * MINUTE
+
+
+@pytest.mark.parametrize("state", AttemptState)
+def test_a_notice_shows_as_sent_when_its_attempt_has_left(state: AttemptState) -> None:
+    shown = shown_state(tried(notice(SMS_SITI), attempt(state)))
+
+    left = state in {AttemptState.ACCEPTED, AttemptState.SENT, AttemptState.DELIVERED}
+    assert shown is (NoticeState.SENT if left else NoticeState.PENDING)
+
+
+# -- office hours: T0 is a quarter past two in the afternoon of a Tuesday in Malaysia -------------------------------
+
+HOURS = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
+DESK = Address(channel=Channel.VOICE, number="+60300000102", extension="W102#", hours=HOURS)
+OFFICE_FAX = replace(FAX, hours=HOURS)
+EVENING, MORNING = T0 + timedelta(hours=3), T0 + timedelta(hours=17, minutes=45)
+PASSING = failed(ErrorClass.TRANSIENT)
+
+
+def late(of: Notice) -> Notice:
+    """Return the notice as if it had been decided on in the evening."""
+    return replace(of, created_at=EVENING, expires_at=EVENING + 30 * MINUTE)
+
+
+def outside(address: Address, now: datetime) -> Notice:
+    return replace(notice(address), plan=Plan.ANNOUNCEMENT, expires_at=expiry(address, now))
+
+
+def test_staff_are_called_at_their_desk_in_office_hours_and_elsewhere_outside_of_them() -> None:
+    assert move(notice(DESK, VOICE_SITI)) == FallBack(DESK)
+    assert move(late(notice(DESK, VOICE_SITI)), EVENING) == FallBack(VOICE_SITI)
+
+
+def test_the_desk_is_rung_all_the_same_when_nothing_else_is_left() -> None:
+    only = late(notice(DESK))
+    assert move(only, EVENING) == FallBack(DESK)
+    assert move(tried(only), EVENING) == Try("first")
+
+    exhausted = late(notice(VOICE_SITI, DESK))
+    assert move(tried(exhausted, failed(ErrorClass.PERMANENT)), EVENING) == FallBack(DESK)
+
+
+def test_where_a_notice_went_is_known_without_the_hours_of_that_address() -> None:
+    """The store keeps the hours with the notice and not with each delivery."""
+    plain = Delivery(id=1, address=replace(DESK, hours=None), attempts=(failed(ErrorClass.PERMANENT),))
+    assert move(replace(notice(DESK, VOICE_SITI), deliveries=(plain,))) == FallBack(VOICE_SITI)
+
+
+def test_a_fax_to_an_office_outside_waits_until_it_opens() -> None:
+    at_night = outside(OFFICE_FAX, EVENING)
+    assert move(at_night, EVENING) == FallBack(OFFICE_FAX)
+    assert move(tried(at_night), EVENING) == Wait(MORNING)
+    assert move(tried(at_night), MORNING) == Try("first")
+    # Nobody has to be there, and it is not said that somebody must.
+    assert move(tried(outside(FAX, EVENING)), EVENING) == Try("first")
+
+
+def test_an_office_that_is_closed_for_months_is_not_waited_for() -> None:
+    """As in 2020, when holidays were gazetted for all offices; and a wait until now would never end."""
+    first = T0.date()
+    closed = replace(HOURS, calendar=Calendar(holidays=tuple(first + timedelta(days=n) for n in range(90))))
+    address = replace(FAX, hours=closed)
+    assert move(tried(outside(address, T0)), T0 + MINUTE) == Try("first")
+
+
+def test_a_busy_fax_machine_is_not_dialled_again_after_the_office_has_closed() -> None:
+    busy = tried(outside(OFFICE_FAX, T0), PASSING)
+    assert move(busy, T0) == Try("first")
+    assert move(busy, EVENING) == Wait(MORNING)
+    assert move(busy, MORNING) == Try("first")
+
+
+def test_what_may_have_been_sent_is_asked_about_at_any_hour() -> None:
+    unsure = tried(outside(OFFICE_FAX, T0), attempt(AttemptState.UNKNOWN))
+    assert isinstance(move(unsure, EVENING), Ask)
+
+
+# -- rung once -------------------------------------------------------------------------------------------------------
+
+ONCE = replace(VOICE_SITI, once=True)
+IN_VAIN = replace(PASSING, provider_id="CA1", code="no-answer", look_at=T0 + MINUTE)
+
+
+def test_a_number_that_is_rung_once_gives_way_to_the_next_when_nobody_took_the_call() -> None:
+    assert move(tried(notice(ONCE, DESK), IN_VAIN)) == FallBack(DESK)
+    assert move(tried(notice(ONCE), IN_VAIN)) == Settle(NoticeState.FAILED)
+    # Others are rung again by the table.
+    assert move(tried(notice(VOICE_SITI, DESK), IN_VAIN)) == Wait(T0 + MINUTE)
+
+
+def test_a_call_that_was_not_made_does_not_count_as_the_one() -> None:
+    """The gateway was too busy to take it (429), or is certain that it never had it."""
+    refused = replace(IN_VAIN, provider_id=None)
+    never = replace(IN_VAIN, state=AttemptState.NEVER_SENT)
+    assert move(tried(notice(ONCE, DESK), refused)) == Wait(T0 + MINUTE)
+    assert move(tried(notice(ONCE, DESK), never), T0 + MINUTE) == Try("first")

@@ -1,0 +1,81 @@
+"""Until when a letter is to be posted, and how far it has come."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from alerts.decide.paper import Handling, LetterStep, TrayLetter, post_by
+from alerts.hours.calendar import Calendar, State
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.notice import Purpose
+
+MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
+SECOND = timedelta(seconds=1)
+
+
+def at(day: int, hour: int, minute: int = 0, *, month: int = 11) -> datetime:
+    return datetime(2026, month, day, hour, minute, tzinfo=MALAYSIA)
+
+
+def hours(state: State = State.PUTRAJAYA, *gazetted: date) -> OfficeHours:
+    return OfficeHours(
+        calendar=Calendar(state=state, holidays=gazetted),
+        zone=MALAYSIA,
+        spans=((time(8), time(13)), (time(14), time(17))),
+    )
+
+
+@pytest.mark.parametrize(
+    ("laid_at", "office", "until"),
+    [
+        pytest.param(at(24, 14, 15), hours(), at(25, 17), id="a Tuesday"),
+        pytest.param(at(24, 0, 5), hours(), at(25, 17), id="at night: the day has just begun"),
+        pytest.param(at(27, 9), hours(), at(30, 17), id="a Friday: Monday"),
+        pytest.param(at(28, 9), hours(), at(30, 17), id="a Saturday: Monday"),
+        pytest.param(at(26, 9), hours(State.KELANTAN), at(29, 17), id="Thursday in Kelantan: Sunday"),
+        pytest.param(at(24, 9), hours(State.PUTRAJAYA, date(2026, 11, 25)), at(26, 17), id="before a gazetted day"),
+        pytest.param(at(24, 9, month=12), hours(), at(28, 17, month=12), id="before Christmas and a weekend"),
+    ],
+)
+def test_a_letter_is_to_be_posted_by_the_end_of_the_next_workday(
+    laid_at: datetime, office: OfficeHours, until: datetime
+) -> None:
+    assert post_by(laid_at, office) == until
+    letter = TrayLetter(
+        notice_id=1, number="JCM-01", agency="JCM", purpose=Purpose.OUTAGE, addressee=None, laid_at=laid_at
+    )
+    assert not letter.is_overdue(office, until - SECOND)
+    assert letter.is_overdue(office, until)
+
+
+def test_an_office_that_rests_for_a_month_is_late_at_once_rather_than_never() -> None:
+    closed = tuple(date(2026, 11, 24) + timedelta(days=day) for day in range(60))
+    assert post_by(at(24, 9), hours(State.PUTRAJAYA, *closed)) == at(24, 9)
+
+
+@pytest.mark.parametrize(
+    ("what", "step"),
+    [
+        ({}, LetterStep.LAID),
+        ({"printed": True}, LetterStep.PRINTED),
+        ({"printed": True, "posted": True, "is_posted": True}, LetterStep.POSTED),
+        ({"is_posted": True}, LetterStep.POSTED),
+        ({"printed": True, "taken_back_at": datetime(2026, 11, 24, tzinfo=UTC)}, LetterStep.TAKEN_BACK),
+    ],
+)
+def test_how_far_a_letter_has_come_follows_from_what_is_written_down(what: dict[str, object], step: LetterStep) -> None:
+    said = Handling(by="Kerani Contoh", at=at(24, 9))
+    letter = TrayLetter(
+        notice_id=1,
+        number="JCM-01",
+        agency="JCM",
+        purpose=Purpose.OUTAGE,
+        addressee=None,
+        laid_at=at(24, 9),
+        **{name: said if value is True and name != "is_posted" else value for name, value in what.items()},  # type: ignore[arg-type]
+    )
+    assert letter.step is step
+    assert letter.is_overdue(hours(), at(30, 9)) is (step in {LetterStep.LAID, LetterStep.PRINTED})

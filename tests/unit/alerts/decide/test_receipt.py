@@ -1,0 +1,114 @@
+"""Whether a gateway that takes everything, and of which nothing is heard any more, is to be doubted."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from alerts.decide.receipt import (
+    AT_LEAST,
+    OVERDUE_TO_ONE,
+    PATIENCE,
+    RECENT,
+    Answered,
+    Doubt,
+    Habit,
+    Unanswered,
+    doubt,
+    habit,
+)
+from tests.unit.alerts.people import MINUTE, SECOND, T0
+
+DAY = timedelta(days=1)
+HABIT = Habit(usual=10 * SECOND, patience=3 * MINUTE, proven_at=T0 - DAY, heard_at=T0 - DAY)
+
+
+def after(*seconds: float) -> list[Answered]:
+    """Return messages that arrived so long after they were sent."""
+    return [Answered(taken_at=T0 + n * MINUTE, heard_at=T0 + n * MINUTE + s * SECOND) for n, s in enumerate(seconds)]
+
+
+def sent(*minutes: float, people: int = 2) -> list[Unanswered]:
+    return [Unanswered(taken_at=T0 + m * MINUTE, number=f"+6010000010{n % people}") for n, m in enumerate(minutes)]
+
+
+def is_doubted(unanswered: list[Unanswered], at: timedelta, habit: Habit = HABIT) -> bool:
+    return doubt(habit, unanswered, T0 + at) is not None
+
+
+@pytest.mark.parametrize("receipts", [(), (2,), (2, 4)])
+def test_a_gateway_that_hardly_ever_gave_a_receipt_has_no_habit(receipts: tuple[float, ...]) -> None:
+    assert habit(after(*receipts)) is None
+
+
+@pytest.mark.parametrize(
+    ("receipts", "usual", "patience"),
+    [
+        ((2, 4, 6), 6 * SECOND, AT_LEAST),
+        # One phone in ten may be off.
+        ((5,) * 9 + (3600,), 5 * SECOND, AT_LEAST),
+        ((5,) * 8 + (3600,) * 2, timedelta(hours=1), PATIENCE * timedelta(hours=1)),
+        ((120,) * 20, 2 * MINUTE, PATIENCE * 2 * MINUTE),
+        # The clock was set back between a message and its receipt.
+        ((-3600, -3600, -3600), timedelta(0), AT_LEAST),
+    ],
+)
+def test_what_is_usual_is_each_gateways_own(receipts: tuple[float, ...], usual: timedelta, patience: timedelta) -> None:
+    found = habit(after(*receipts))
+    assert found is not None
+    assert (found.usual, found.patience) == (usual, patience)
+
+
+def test_three_that_are_overdue_for_two_people_are_a_doubt_from_the_third_on() -> None:
+    waiting = sent(0, 1, 2)
+
+    assert not is_doubted(waiting, 5 * MINUTE - SECOND)
+    assert doubt(HABIT, waiting, T0 + 5 * MINUTE) == Doubt(
+        since=T0 + 5 * MINUTE, usual=HABIT.usual, overdue=3, tried_at=T0 + 2 * MINUTE
+    )
+
+
+def test_one_phone_that_is_off_is_no_gateway_that_is_silent() -> None:
+    waiting = sent(*range(OVERDUE_TO_ONE), people=1)
+
+    assert not is_doubted(waiting[:-1], timedelta(hours=1))
+    assert is_doubted(waiting, timedelta(hours=1))
+
+
+def test_a_hundred_that_are_on_their_way_are_none_that_are_overdue() -> None:
+    waiting = sent(*(n / 100 for n in range(100)))
+
+    assert not is_doubted(waiting, HABIT.patience - SECOND)
+
+
+def test_a_slow_gateway_is_given_its_own_time() -> None:
+    slow = Habit(usual=10 * MINUTE, patience=30 * MINUTE, proven_at=HABIT.proven_at, heard_at=HABIT.heard_at)
+
+    assert not is_doubted(sent(0, 1, 2), 31 * MINUTE, slow)
+    assert is_doubted(sent(0, 1, 2), 32 * MINUTE, slow)
+
+
+def test_a_fresh_receipt_ends_a_doubt_whatever_else_is_overdue() -> None:
+    """Receipts that come late come one after the other, the oldest first: what was sent after it need not be lost."""
+    heard = Habit(usual=HABIT.usual, patience=HABIT.patience, proven_at=T0 - MINUTE, heard_at=T0 + 6 * MINUTE)
+
+    assert is_doubted(sent(0, 1, 2), 6 * MINUTE)
+    assert not is_doubted(sent(0, 1, 2), 7 * MINUTE, heard)
+
+
+def test_phones_that_are_off_say_nothing_while_what_was_sent_after_them_arrives() -> None:
+    off = sent(1, 1.5, 2)
+    proven = Habit(usual=HABIT.usual, patience=HABIT.patience, proven_at=T0 + 3 * MINUTE, heard_at=T0 + 3 * MINUTE)
+
+    assert is_doubted(off, timedelta(hours=1))
+    assert not is_doubted(off, timedelta(hours=1), proven)
+
+
+def test_what_was_sent_a_day_ago_says_nothing_any_more() -> None:
+    assert is_doubted(sent(0, 1, 2), RECENT - SECOND)
+    assert not is_doubted(sent(0, 1, 2), RECENT)
+
+
+def test_what_a_clock_that_was_set_back_shows_as_still_to_come_is_not_overdue() -> None:
+    assert not is_doubted(sent(0, 1, 2), -DAY)

@@ -1,0 +1,67 @@
+"""What people answer by SMS, and what it is taken for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerts.decide.response import Accepts, HandsOn, Meaning, Starts, Stops, Unclear, printed, understand
+
+#: The headings of docs/sms-replies.md.
+MEANINGS: dict[str, Meaning] = {
+    "Takes on 1A": Accepts(code=1),
+    "Takes on JCM-01": Accepts(number="JCM-01"),
+    "Takes on what waits": Accepts(),
+    "Hands on 1A": HandsOn(code=1),
+    "Hands on JCM-01": HandsOn(number="JCM-01"),
+    "Hands on what is theirs": HandsOn(),
+    "Unclear": Unclear(),
+    "Wants no more SMS": Stops(),
+    "Wants SMS again": Starts(),
+}
+
+
+def told() -> list[tuple[str, Meaning]]:
+    """Return each SMS of the page with what it means there."""
+    page = (Path(__file__).parents[4] / "docs" / "sms-replies.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    assert [heading for heading, _ in sections] == list(MEANINGS)
+    return [
+        (sms, MEANINGS[heading])
+        for heading, text in sections
+        for sms in re.findall(r"^\| `(.*)` \|$", text, re.MULTILINE)
+    ]
+
+
+@pytest.mark.parametrize(("text", "meaning"), told())
+def test_an_sms_is_taken_for_what_the_page_says(text: str, meaning: Meaning) -> None:
+    assert understand(text) == meaning
+
+
+def test_the_page_tells_of_enough_ways_to_write_it() -> None:
+    assert len({text for text, _ in told()}) == len(told()) >= 150
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t1a\r\n", "1A\n"])
+def test_blanks_around_it_mean_nothing(text: str) -> None:
+    assert understand(text) == (Accepts(code=1) if text.strip() else Unclear())
+
+
+def test_a_word_far_behind_is_not_cut_off() -> None:
+    assert understand("1A" + " " * 500 + "tidak") == Unclear()
+
+
+@given(st.integers(1, 9999))
+def test_every_code_that_is_printed_is_understood(code: int) -> None:
+    assert understand(printed(code)) == Accepts(code=code)
+
+
+@given(st.text(max_size=600))
+def test_any_text_has_a_meaning(text: str) -> None:
+    meaning: Meaning = understand(text)
+
+    assert isinstance(meaning, Accepts | Stops | Starts | Unclear)

@@ -1,0 +1,58 @@
+"""Which days are worked where."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from alerts.hours.calendar import Calendar, State
+
+FRIDAY, SATURDAY, SUNDAY = date(2026, 11, 27), date(2026, 11, 28), date(2026, 11, 29)
+
+
+@pytest.mark.parametrize("state", State)
+def test_three_states_rest_on_friday_and_saturday_and_all_others_on_saturday_and_sunday(state: State) -> None:
+    calendar = Calendar(state=state)
+    worked = [calendar.is_workday(day) for day in (FRIDAY, SATURDAY, SUNDAY)]
+    early = state in {State.KEDAH, State.KELANTAN, State.TERENGGANU}
+    assert worked == ([False, False, True] if early else [True, False, False])
+
+
+@pytest.mark.parametrize(
+    ("day", "worked"),
+    [
+        (date(2013, 11, 29), True),  # Friday, before 2014
+        (date(2024, 11, 29), False),  # Friday, the last year of Friday and Saturday
+        (date(2024, 12, 1), True),  # Sunday
+        (date(2025, 1, 3), True),  # Friday, from 2025
+        (date(2025, 1, 5), False),  # Sunday
+    ],
+)
+def test_johor_changed_its_weekend_twice(day: date, *, worked: bool) -> None:
+    assert Calendar(state=State.JOHOR).is_workday(day) is worked
+
+
+def test_a_federal_holiday_is_one_everywhere() -> None:
+    merdeka = date(2026, 8, 31)
+    assert not any(Calendar(state=state).is_workday(merdeka) for state in State)
+
+
+def test_a_state_keeps_its_rulers_birthday_and_its_neighbour_does_not() -> None:
+    birthday_in_selangor = date(2026, 12, 11)
+    assert not Calendar(state=State.SELANGOR).is_workday(birthday_in_selangor)
+    assert Calendar(state=State.PUTRAJAYA).is_workday(birthday_in_selangor)
+
+
+def test_federal_territory_day_falls_on_a_sunday_and_is_made_up_for_on_monday() -> None:
+    monday = date(2026, 2, 2)
+    off = {state for state in State if not Calendar(state=state).is_workday(monday)}
+    assert off >= {State.KUALA_LUMPUR, State.LABUAN, State.PUTRAJAYA}
+    assert State.SARAWAK not in off
+
+
+def test_days_that_were_gazetted_late_are_added_and_taken_away() -> None:
+    calendar = Calendar(state=State.PERAK, holidays=(FRIDAY,), workdays=(SATURDAY, FRIDAY.replace(day=26)))
+    assert not calendar.is_workday(FRIDAY)
+    assert calendar.is_workday(SATURDAY)
+    assert not calendar.is_workday(SUNDAY)

@@ -1,0 +1,362 @@
+"""The life of an incident, as a table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from alerts.decide.escalation import facts
+from alerts.model.event import (
+    AUTOMATIC,
+    Acknowledge,
+    Close,
+    Correct,
+    Declare,
+    Event,
+    Expire,
+    HandOn,
+    Release,
+    Remark,
+    Resolve,
+)
+from alerts.model.incident import (
+    CORRECTABLE_FOR,
+    TRANSITIONS,
+    Incident,
+    IncidentState,
+    apply,
+    is_the_false_alarm,
+    open_incident,
+)
+from alerts.model.notice import Cause, Matter, Plan, Purpose
+from tests.unit.alerts.people import BRIEF, MINUTE, T0, incident, trigger
+
+ACKNOWLEDGE = Acknowledge(incident_id=1, at=T0 + MINUTE, by="Siti Contoh")
+RESOLVE = Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE)
+RELEASE = Release(incident_id=1, at=T0 + MINUTE, by="Ravi Contoh")
+CORRECT = Correct(incident_id=1, at=T0 + MINUTE, by="Siti Contoh", why="rujukan silap")
+
+REMARK = Remark(incident_id=1, at=T0 + MINUTE, by="Siti Contoh", text="cakera diganti")
+EXPIRE = Expire(incident_id=1, at=T0 + MINUTE)
+HAND_ON = HandOn(incident_id=1, at=T0 + MINUTE, by="Siti Contoh")
+DECLARE = Declare(
+    dedup_key="JCM",
+    at=T0 + MINUTE,
+    by="Siti Contoh",
+    matter=Matter.BOTH,
+    began_at=T0 - MINUTE,
+    why="mel web tidak dapat dibuka",
+    brief=BRIEF,
+)
+CLOSE = Close(incident_id=1, at=T0 + 9 * MINUTE, by="Ravi Contoh", why="mel web dibaiki")
+EVENTS = (trigger(), DECLARE, ACKNOWLEDGE, REMARK, HAND_ON, EXPIRE, RESOLVE, RELEASE, CORRECT, CLOSE)
+
+
+def declared(matter: Matter = Matter.BOTH) -> Incident:
+    """Return an incident that a person has just opened."""
+    return open_incident(replace(DECLARE, matter=matter), incident_id=1, number="JCM-01")
+
+
+def in_state(state: IncidentState, event: Event | None = None) -> Incident:
+    """Return an incident in *state*; one that is measured, unless *event* is about what is declared."""
+    return replace(declared() if isinstance(event, Close) else incident(), state=state)
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("state", IncidentState)
+def test_every_pair_of_state_and_event_does_what_the_table_says(state: IncidentState, event: Event) -> None:
+    after = apply(in_state(state, event), event)
+
+    assert after.state is TRANSITIONS.get((state, type(event)), state)
+
+
+def test_nothing_but_a_correction_touches_a_resolved_incident() -> None:
+    over = in_state(IncidentState.RESOLVED)
+
+    assert all(apply(over, event) is over for event in EVENTS if event is not CORRECT)
+
+
+def test_the_first_to_acknowledge_is_the_one_who_did() -> None:
+    once = apply(incident(), ACKNOWLEDGE)
+
+    assert apply(once, replace(ACKNOWLEDGE, by="Ravi Contoh")) is once
+    assert once.acknowledged_by == "Siti Contoh"
+
+
+def until(of: Incident) -> timedelta | None:
+    """Return how long after `T0` the acknowledgement of *of* stands."""
+    return None if of.acknowledged_until is None else of.acknowledged_until - T0
+
+
+AN_HOUR = replace(BRIEF, escalation=replace(BRIEF.escalation, acknowledge_for=timedelta(hours=1)))
+TAKEN = apply(incident(brief=AN_HOUR), ACKNOWLEDGE)
+LATER = T0 + 30 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("event", "minutes"),
+    [
+        (replace(ACKNOWLEDGE, at=LATER), 90),
+        (replace(REMARK, at=LATER), 90),
+        (replace(REMARK, at=LATER, by="Ravi Contoh"), 90),
+        (replace(RELEASE, at=LATER), 90),
+        (replace(RELEASE, at=LATER, by=AUTOMATIC), 61),
+        (replace(ACKNOWLEDGE, at=LATER, by="Ravi Contoh"), 61),
+        (replace(ACKNOWLEDGE, at=T0 + 2 * MINUTE), 62),
+        (replace(ACKNOWLEDGE, at=T0 + 2 * MINUTE - timedelta(seconds=1)), 61),
+        (trigger(Matter.BOTH, LATER), 61),
+    ],
+    ids=[
+        *("said again", "a remark", "of a colleague", "a release", "by itself", "another's word"),
+        *("a minute later", "a machine that answers at once", "more of the same"),
+    ],
+)
+def test_an_acknowledgement_stands_for_its_time_after_anything_is_heard(event: Event, minutes: int) -> None:
+    reminded = replace(TAKEN, reminded_at=T0 + 20 * MINUTE)
+    assert until(apply(TAKEN, event)) == minutes * MINUTE
+    after = apply(reminded, event)
+    assert (after.reminded_at is None) is (after.heard_at != TAKEN.heard_at), "a new promise has a reminder of its own"
+
+
+def test_who_has_it_and_who_had_it_are_told_apart() -> None:
+    assert until(incident()) is None
+    gone = apply(TAKEN, EXPIRE)
+    assert (gone.acknowledged_by, gone.acknowledged_at, until(gone)) == (None, None, None)
+    assert (gone.had_by, gone.heard_at) == ("Siti Contoh", T0 + MINUTE)
+    again = apply(gone, replace(ACKNOWLEDGE, at=LATER, by="Ravi Contoh"))
+    assert (again.acknowledged_by, again.had_by, until(again)) == ("Ravi Contoh", None, 90 * MINUTE)
+    assert until(apply(TAKEN, RESOLVE)) is None
+    assert not gone.handed_on
+
+
+@pytest.mark.parametrize(
+    "before", [TAKEN, incident(brief=AN_HOUR), apply(TAKEN, EXPIRE)], ids=["had", "told", "expired"]
+)
+def test_what_is_handed_on_nobody_has(before: Incident) -> None:
+    after = apply(before, replace(HAND_ON, at=LATER, by="Puan NOC Contoh"))
+    assert (after.state, after.acknowledged_by, until(after)) == (IncidentState.TRIGGERED, None, None)
+    assert (after.had_by, after.handed_on, after.heard_at) == ("Puan NOC Contoh", True, LATER)
+    said = replace(HAND_ON, at=LATER + MINUTE, by="Puan NOC Contoh")
+    assert apply(after, replace(said, at=LATER + timedelta(seconds=59))) is after, "a key that is brought twice"
+    assert apply(after, said).heard_at == LATER + MINUTE
+    assert apply(after, replace(said, at=LATER, by="Siti Contoh")).had_by == "Siti Contoh"
+    again = apply(after, replace(ACKNOWLEDGE, at=LATER))
+    assert (again.acknowledged_by, again.had_by, again.handed_on) == ("Siti Contoh", None, False)
+
+
+def test_what_gets_worse_was_handed_on_by_nobody() -> None:
+    worse = apply(apply(apply(incident(Matter.DEGRADED), ACKNOWLEDGE), EXPIRE), trigger(Matter.BOTH, LATER))
+    assert (worse.had_by, worse.heard_at) == (None, None)
+
+
+def test_slowness_that_becomes_an_outage_is_told_anew_even_if_the_slowness_was_acknowledged() -> None:
+    slow = apply(incident(Matter.DEGRADED), ACKNOWLEDGE)
+
+    worse = apply(slow, trigger(Matter.BOTH, T0 + 9 * MINUTE))
+
+    assert worse.state is IncidentState.TRIGGERED
+    assert worse.acknowledged_by is None
+    assert (worse.position.wave, worse.position.step) == (1, -1)
+    assert worse.since == T0 + 9 * MINUTE
+
+
+@pytest.mark.parametrize("before", [Matter.DEGRADED, Matter.SENDING])
+def test_why_it_fails_is_what_was_seen_when_it_got_worse(before: Matter) -> None:
+    event = trigger(Matter.BOTH, T0 + 9 * MINUTE)
+
+    after = apply(incident(before), replace(event, brief=replace(event.brief, cause=Cause.SILENT)))
+
+    assert after.brief == replace(event.brief, cause=Cause.SILENT)
+
+
+@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.RECEIVING], ids=["spreads", "moves"])
+def test_an_outage_that_spreads_or_moves_changes_the_words_and_rings_nobody_again(matter: Matter) -> None:
+    partial = apply(incident(Matter.SENDING), ACKNOWLEDGE)
+
+    after = apply(partial, trigger(matter, T0 + 9 * MINUTE))
+
+    assert after.matter is matter
+    assert after.brief == partial.brief, "frozen, but for the cause"
+    assert after.state is IncidentState.ACKNOWLEDGED
+    assert after.position == partial.position
+
+
+@pytest.mark.parametrize(("matter", "told"), [(Matter.DEGRADED, Matter.BOTH), (Matter.SENDING, Matter.SENDING)])
+def test_a_lesser_trouble_rings_nobody_and_is_what_is_told_from_then_on(matter: Matter, told: Matter) -> None:
+    outage, later = apply(incident(Matter.BOTH), ACKNOWLEDGE), T0 + 9 * MINUTE
+
+    after = apply(outage, trigger(matter, later))
+    assert after == replace(outage, present=matter, measured=matter, present_since=later)
+    assert after.to_be_told is told
+    assert apply(after, trigger(matter, later + MINUTE)) is after
+    since = replace(trigger(matter, later), less_since=later - 8 * MINUTE)
+    assert apply(outage, since).present_since == later - 8 * MINUTE
+    again = apply(after, trigger(Matter.BOTH, later + MINUTE))
+    assert again == replace(outage, present_since=later + MINUTE)
+
+
+@pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.OWN_FAULT])
+def test_what_is_no_outage_cannot_be_announced(matter: Matter) -> None:
+    assert apply(incident(matter), RELEASE).released_at is None
+
+
+def test_a_false_alarm_ends_an_open_incident_and_is_declared_once() -> None:
+    once = apply(incident(), CORRECT)
+
+    assert (once.state, once.corrected_by, once.corrected_why) == (
+        IncidentState.RESOLVED,
+        "Siti Contoh",
+        "rujukan silap",
+    )
+    assert once.ended_at == once.resolved_at == once.corrected_at == T0 + MINUTE
+    assert apply(once, replace(CORRECT, by="Ravi Contoh")) is once
+
+
+@pytest.mark.parametrize(("late", "taken"), [(-MINUTE, True), (0 * MINUTE, True), (MINUTE, False)])
+def test_what_is_over_can_be_declared_a_false_alarm_for_a_day(late: timedelta, *, taken: bool) -> None:
+    over = apply(incident(), RESOLVE)
+    at = RESOLVE.at + CORRECTABLE_FOR + late
+
+    after = apply(over, replace(CORRECT, at=at))
+
+    assert (after.corrected_at == at) is taken
+    assert (after.resolved_at, after.ended_at) == (RESOLVE.at, RESOLVE.ended_at)
+
+
+@pytest.mark.parametrize(
+    ("matter", "began", "at", "same"),
+    [
+        (Matter.SENDING, T0, T0 + 2 * MINUTE, True),
+        (Matter.DEGRADED, T0 + MINUTE, T0 + 2 * MINUTE, True),
+        (Matter.BOTH, T0, T0 + 2 * MINUTE, False),
+        (Matter.RECEIVING, T0, T0 + 2 * MINUTE, False),
+        (Matter.SENDING, T0 + 2 * MINUTE, T0 + 3 * MINUTE, False),
+        (Matter.SENDING, T0, T0 + CORRECTABLE_FOR + 2 * MINUTE, False),
+    ],
+    ids=["measured again", "less of it", "worse", "something else", "begun since", "a day later"],
+)
+def test_only_what_was_declared_false_is_kept_quiet(
+    matter: Matter, began: datetime, at: datetime, *, same: bool
+) -> None:
+    corrected = apply(incident(Matter.SENDING), CORRECT)
+
+    assert is_the_false_alarm(corrected, replace(trigger(matter, at), began_at=began)) is same
+
+
+def test_trouble_that_spread_after_a_false_alarm_was_declared_is_another_matter() -> None:
+    corrected = apply(incident(Matter.BOTH), CORRECT)
+    measured = trigger(Matter.BOTH, T0 + 3 * MINUTE)
+
+    assert is_the_false_alarm(corrected, replace(measured, began_at=T0, latest_at=T0 + MINUTE))
+    assert not is_the_false_alarm(corrected, replace(measured, began_at=T0, latest_at=T0 + 2 * MINUTE))
+
+
+def test_what_nobody_declared_false_is_no_false_alarm() -> None:
+    assert not is_the_false_alarm(apply(incident(), RESOLVE), trigger())
+
+
+# -- what a person declares ------------------------------------------------------------------------------------------
+
+MEASURED = trigger(Matter.SENDING, T0 + 3 * MINUTE)
+
+
+def test_what_is_measured_to_be_well_does_not_end_what_a_person_has_declared() -> None:
+    by_hand = declared()
+    assert (by_hand.measured, by_hand.standing, by_hand.unsteady) == (None, Matter.BOTH, False)
+    assert apply(by_hand, RESOLVE) is by_hand
+
+    over = apply(by_hand, CLOSE)
+    assert (over.state, over.resolved_at, over.ended_at) == (IncidentState.RESOLVED, CLOSE.at, CLOSE.at)
+    assert over.declared is not None
+    assert (over.declared.over_at, over.declared.over_by, over.standing) == (CLOSE.at, "Ravi Contoh", None)
+    assert apply(over, CLOSE) is over
+
+
+def test_nobody_closes_what_nobody_declared() -> None:
+    measured = incident()
+    assert apply(measured, CLOSE) is measured
+
+
+@pytest.mark.parametrize("first", ["person", "prober"])
+def test_what_is_declared_and_measured_ends_when_both_say_so(first: str) -> None:
+    together = apply(declared(Matter.SENDING), MEASURED)
+    assert (together.measured, together.held_by) == (Matter.SENDING, Matter.SENDING)
+    well = replace(RESOLVE, at=T0 + 12 * MINUTE, ended_at=T0 + 8 * MINUTE)
+    one, other = (CLOSE, well) if first == "person" else (replace(well, at=T0 + 8 * MINUTE), CLOSE)
+
+    between = apply(together, one)
+    assert (between.state, between.ended_at) == (IncidentState.TRIGGERED, None)
+    over = apply(between, other)
+    assert (over.state, over.ended_at) == (IncidentState.RESOLVED, CLOSE.at), "by whoever was last"
+
+
+def test_who_says_that_their_part_is_over_has_the_rest_for_longer() -> None:
+    taken = apply(replace(apply(declared(), MEASURED), brief=AN_HOUR), ACKNOWLEDGE)
+    assert until(apply(taken, CLOSE)) == 69 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("was", "said", "becomes"),
+    [
+        (Matter.SENDING, Matter.RECEIVING, Matter.BOTH),
+        (Matter.SENDING, Matter.BOTH, Matter.BOTH),
+        (Matter.RECEIVING, Matter.RECEIVING, None),
+        (Matter.BOTH, Matter.SENDING, None),
+        (Matter.DEGRADED, Matter.RECEIVING, Matter.RECEIVING),
+    ],
+)
+def test_a_person_adds_to_what_is_known_and_need_not_say_it_again(
+    was: Matter, said: Matter, becomes: Matter | None
+) -> None:
+    known = [incident(was)] if was is Matter.DEGRADED else [incident(was), declared(was)]
+    for before in known:
+        after = apply(before, replace(DECLARE, matter=said, began_at=T0 - 9 * MINUTE))
+        if becomes is None:
+            assert after is before
+        else:
+            assert after.declared is not None
+            assert (after.matter, after.measured) == (becomes, before.measured)
+            assert (after.began_at, after.declared.by) == (T0 - 9 * MINUTE, "Siti Contoh")
+
+
+def test_slowness_that_a_person_knows_to_be_an_outage_is_told_anew() -> None:
+    slow = apply(incident(Matter.DEGRADED), ACKNOWLEDGE)
+    worse = apply(slow, replace(DECLARE, at=T0 + 9 * MINUTE))
+    assert (worse.state, worse.position.wave, worse.since) == (IncidentState.TRIGGERED, 1, T0 + 9 * MINUTE)
+
+
+def test_what_was_measured_about_another_direction_is_added_to_what_is_declared() -> None:
+    after = apply(declared(Matter.RECEIVING), MEASURED)
+    assert (after.matter, after.measured, after.standing) == (Matter.BOTH, Matter.SENDING, Matter.RECEIVING)
+    # Said again once it was over, it is said anew.
+    again = apply(apply(after, CLOSE), replace(DECLARE, matter=Matter.RECEIVING, by="Ravi Contoh"))
+    assert (again.standing, again.matter) == (Matter.RECEIVING, Matter.BOTH)
+
+
+def test_a_declaration_that_is_taken_back_keeps_no_measurement_quiet() -> None:
+    """Failures that began before the correction open an incident: nobody has said that they are none."""
+    corrected = apply(declared(), CORRECT)
+    assert corrected.state is IncidentState.RESOLVED
+    assert not is_the_false_alarm(corrected, replace(trigger(Matter.SENDING, T0 + 2 * MINUTE), began_at=T0))
+    both = apply(apply(declared(), MEASURED), replace(CORRECT, at=T0 + 5 * MINUTE))
+    assert is_the_false_alarm(both, replace(MEASURED, at=T0 + 6 * MINUTE))
+
+
+def test_what_is_left_when_one_part_is_over_is_what_is_present() -> None:
+    together = apply(declared(Matter.RECEIVING), MEASURED)
+    assert (together.matter, together.present) == (Matter.BOTH, Matter.BOTH)
+    by_hand, measured = apply(together, replace(RESOLVE, at=LATER)), apply(together, CLOSE)
+    assert (by_hand.present, by_hand.present_since, by_hand.matter) == (Matter.RECEIVING, LATER, Matter.BOTH)
+    assert (measured.present, measured.present_since) == (Matter.SENDING, CLOSE.at)
+    assert apply(measured, replace(RESOLVE, at=LATER)).state is IncidentState.RESOLVED
+
+
+def test_staff_are_told_who_has_declared_it_while_less_of_it_is_measured() -> None:
+    by_hand = declared(Matter.BOTH)
+    part, whole = apply(by_hand, MEASURED), apply(by_hand, trigger(Matter.BOTH, T0 + 3 * MINUTE))
+    told = [facts(each, Plan.ESCALATION, Purpose.OUTAGE, T0).declared_by for each in (by_hand, part, whole)]
+    assert told == ["Siti Contoh", "Siti Contoh", ""]
+    assert facts(by_hand, Plan.ANNOUNCEMENT, Purpose.OUTAGE, T0).declared_by == ""
+    assert facts(apply(part, CLOSE), Plan.ESCALATION, Purpose.OUTAGE, T0).declared_by == ""

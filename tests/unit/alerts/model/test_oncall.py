@@ -1,0 +1,298 @@
+"""Who is on call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerts.hours.calendar import Calendar, State
+from alerts.model.contact import Contact
+from alerts.model.notice import Language
+from alerts.model.oncall import OUTLOOK, Days, Gap, Handover, Layer, Override, Rota, gaps, next_handover, on_call
+from tests.unit.alerts.people import MINUTE, RAVI, SITI
+
+MALAYSIA, LONDON = ZoneInfo("Asia/Kuala_Lumpur"), ZoneInfo("Europe/London")
+MEI = Contact(key="mei", name="Mei Contoh", language=Language.MALAY, addresses=())
+
+#: Monday 23 November 2026 is the first day.
+WEEKLY = Rota(
+    name="JCM/bertugas",
+    zone=MALAYSIA,
+    layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 23)),),
+)
+
+
+def local(text: str, zone: ZoneInfo = MALAYSIA) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=zone)
+
+
+def who(rota: Rota, text: str, *overrides: Override) -> str:
+    person = on_call(rota, overrides, local(text, rota.zone))
+    return person.key if person else "nobody"
+
+
+def override(contact: Contact, begins: str, ends: str, number: int = 1, rota: Rota = WEEKLY) -> Override:
+    return Override(
+        id=number,
+        rota=rota.name,
+        contact=contact,
+        begins=local(begins),
+        ends=local(ends),
+        by="Pegawai Contoh",
+        made_at=local("2026-11-20 09:00"),
+    )
+
+
+# -- rotations ------------------------------------------------------------------------------------------------------
+
+
+def test_a_week_of_duty_begins_and_ends_at_the_handover_on_monday() -> None:
+    assert [who(WEEKLY, f"2026-11-{at}") for at in ("23 08:00", "29 23:59", "30 07:59", "30 08:00")] == [
+        "siti",
+        "siti",
+        "siti",
+        "ravi",
+    ]
+
+
+def test_after_the_last_the_first_comes_again() -> None:
+    assert [who(WEEKLY, f"2026-{day} 12:00") for day in ("11-25", "12-02", "12-09", "12-16")] == [
+        "siti",
+        "ravi",
+        "siti",
+        "ravi",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("days", "turns"), [(1, "siti ravi siti ravi"), (2, "siti siti ravi ravi"), (3, "siti siti siti ravi")]
+)
+def test_turns_may_be_of_any_number_of_days(days: int, turns: str) -> None:
+    rota = replace(WEEKLY, layers=(replace(WEEKLY.layers[0], turn_days=days),))
+    assert " ".join(who(rota, f"2026-11-{day} 12:00") for day in (23, 24, 25, 26)) == turns
+
+
+def test_nobody_is_on_duty_before_the_first_day() -> None:
+    assert who(WEEKLY, "2026-11-23 07:59") == "nobody"
+
+
+def test_the_handover_is_at_the_rotas_own_time_in_its_own_zone() -> None:
+    rota = replace(WEEKLY, zone=LONDON, handover=time(18, 30))
+    assert who(rota, "2026-11-30 18:29") == "siti"
+    assert who(rota, "2026-11-30 18:30") == "ravi"
+    assert on_call(rota, (), datetime(2026, 11, 30, 18, 30, tzinfo=UTC)) == RAVI
+
+
+# -- days -----------------------------------------------------------------------------------------------------------
+
+
+BY_DAYS = replace(
+    WEEKLY,
+    layers=(
+        Layer(days=Days.WORKDAYS, people=(SITI,), begins=date(2026, 11, 1)),
+        Layer(days=Days.REST, people=(RAVI, MEI), begins=date(2026, 11, 1), turn_days=1),
+    ),
+)
+
+
+def test_weekends_have_their_own_people_from_handover_to_handover() -> None:
+    assert [who(BY_DAYS, f"2026-11-{at}") for at in ("27 12:00", "28 07:59", "28 08:00", "29 08:00", "30 08:00")] == [
+        "siti",
+        "siti",
+        "mei",
+        "ravi",
+        "siti",
+    ]
+
+
+def test_a_public_holiday_is_a_rest_day_in_its_state() -> None:
+    selangor = replace(BY_DAYS, calendar=Calendar(state=State.SELANGOR))
+    assert who(selangor, "2026-12-11 12:00") != "siti"
+    assert who(BY_DAYS, "2026-12-11 12:00") == "siti"
+
+
+def test_in_kedah_friday_is_a_rest_day_and_sunday_is_not() -> None:
+    kedah = replace(BY_DAYS, calendar=Calendar(state=State.KEDAH))
+    assert who(kedah, "2026-11-27 12:00") != "siti"
+    assert who(kedah, "2026-11-29 12:00") == "siti"
+
+
+def test_the_first_layer_that_has_somebody_decides() -> None:
+    later = Layer(people=(MEI,), begins=date(2026, 12, 1))
+    rota = replace(WEEKLY, layers=(later, *WEEKLY.layers))
+    assert (who(rota, "2026-11-26 12:00"), who(rota, "2026-12-01 12:00")) == ("siti", "mei")
+
+
+# -- overrides ------------------------------------------------------------------------------------------------------
+
+
+def test_an_override_puts_somebody_else_on_duty_while_it_lasts() -> None:
+    stands = override(MEI, "2026-11-25 18:00", "2026-11-26 06:00")
+    assert [who(WEEKLY, f"2026-11-{at}", stands) for at in ("25 17:59", "25 18:00", "26 05:59", "26 06:00")] == [
+        "siti",
+        "mei",
+        "mei",
+        "siti",
+    ]
+
+
+def test_of_two_overrides_the_one_made_last_counts_whichever_comes_first() -> None:
+    first = override(MEI, "2026-11-25 18:00", "2026-11-26 06:00", 1)
+    second = override(RAVI, "2026-11-25 20:00", "2026-11-25 22:00", 2)
+    for both in ((first, second), (second, first)):
+        assert who(WEEKLY, "2026-11-25 21:00", *both) == "ravi"
+        assert who(WEEKLY, "2026-11-25 23:00", *both) == "mei"
+
+
+def test_an_override_of_another_rota_changes_nothing() -> None:
+    other = override(MEI, "2026-11-25 18:00", "2026-11-26 06:00", rota=replace(WEEKLY, name="MDC/bertugas"))
+    assert who(WEEKLY, "2026-11-25 21:00", other) == "siti"
+
+
+def test_what_the_incident_knows_of_a_person_counts_before_what_the_override_knew() -> None:
+    old = replace(RAVI, addresses=())
+    found = on_call(WEEKLY, [override(old, "2026-11-25 18:00", "2026-11-26 06:00")], local("2026-11-25 20:00"))
+    assert found == RAVI
+
+
+# -- gaps and handovers ---------------------------------------------------------------------------------------------
+
+
+WORKDAYS_ONLY = replace(WEEKLY, layers=(Layer(days=Days.WORKDAYS, people=(SITI,), begins=date(2026, 11, 1)),))
+
+
+def test_a_weekend_without_anybody_is_one_gap() -> None:
+    found = gaps(WORKDAYS_ONLY, (), local("2026-11-25 12:00"))
+    assert found == (Gap(begins=local("2026-11-28 08:00"), ends=local("2026-11-30 08:00")),)
+
+
+def test_an_override_fills_a_part_of_a_gap() -> None:
+    fills = override(MEI, "2026-11-28 00:00", "2026-11-29 12:00")
+    found = gaps(WORKDAYS_ONLY, [fills], local("2026-11-25 12:00"))
+    assert found == (Gap(begins=local("2026-11-29 12:00"), ends=local("2026-11-30 08:00")),)
+
+
+def test_a_gap_that_has_begun_counts_from_now_and_one_that_goes_on_to_the_end_of_the_outlook() -> None:
+    saturday = local("2026-11-28 12:00")
+    first, last = gaps(WORKDAYS_ONLY, (), saturday)
+    assert (first.begins, last.ends) == (saturday, saturday + OUTLOOK)
+
+
+def test_a_rota_without_a_hole_has_no_gap() -> None:
+    assert gaps(BY_DAYS, (), local("2026-11-25 12:00")) == ()
+
+
+def test_the_next_handover_is_when_somebody_else_comes_on() -> None:
+    assert next_handover(WEEKLY, (), local("2026-11-25 12:00")) == Handover(at=local("2026-11-30 08:00"), to=RAVI)
+    stands = override(MEI, "2026-11-25 18:00", "2026-11-26 06:00")
+    assert next_handover(WEEKLY, [stands], local("2026-11-25 12:00")) == Handover(at=stands.begins, to=MEI)
+    assert next_handover(WORKDAYS_ONLY, (), local("2026-11-25 12:00")) == Handover(
+        at=local("2026-11-28 08:00"), to=None
+    )
+
+
+def test_one_who_is_always_on_call_hands_over_to_nobody() -> None:
+    alone = replace(WEEKLY, layers=(replace(WEEKLY.layers[0], people=(SITI,)),))
+    assert next_handover(alone, (), local("2026-11-25 12:00")) is None
+
+
+# -- where clocks are changed ---------------------------------------------------------------------------------------
+
+
+NIGHTLY = replace(
+    WEEKLY,
+    zone=LONDON,
+    handover=time(1, 30),
+    layers=(Layer(people=(SITI, RAVI), begins=date(2026, 3, 1), turn_days=1),),
+)
+
+
+def test_a_handover_that_is_skipped_in_spring_is_at_the_first_instant_after_the_gap() -> None:
+    """01:30 does not come on 29 March: at 01:00 GMT it is 02:00 BST."""
+    jump = datetime(2026, 3, 29, 1, 0, tzinfo=UTC)
+    before, after = on_call(NIGHTLY, (), jump - MINUTE), on_call(NIGHTLY, (), jump)
+    assert (before, after) == (RAVI, SITI)
+
+
+def test_a_handover_that_comes_twice_in_autumn_is_at_the_first() -> None:
+    """01:30 comes on 25 October at 00:30 UTC and again at 01:30 UTC."""
+    first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    before, at, again = (on_call(NIGHTLY, (), first + span) for span in (-MINUTE, timedelta(0), timedelta(hours=1)))
+    assert before != at
+    assert at == again
+
+
+ZONES = [ZoneInfo(name) for name in ("Asia/Kuala_Lumpur", "Europe/London", "Australia/Lord_Howe", "America/St_Johns")]
+CREW = [Contact(key=f"p{n}", name=f"Orang {n}", language=Language.MALAY, addresses=()) for n in range(4)]
+#: In the years around now, to the second; the changes of clocks are in them.
+moments = st.datetimes(
+    min_value=datetime(2026, 1, 2),  # noqa: DTZ001
+    max_value=datetime(2028, 1, 1),  # noqa: DTZ001
+    timezones=st.just(UTC),
+)
+layers = st.builds(
+    lambda crew, turn: Layer(people=tuple(crew), begins=date(2026, 1, 1), turn_days=turn),
+    st.lists(st.sampled_from(CREW), min_size=1, max_size=4, unique_by=lambda c: c.key),
+    st.integers(1, 30),
+)
+
+
+@st.composite
+def covered(draw: st.DrawFn) -> Rota:
+    """Return a rota that somebody is on at every moment from 2 January 2026 on."""
+    first, second = draw(layers), draw(layers)
+    by_days = (replace(first, days=Days.WORKDAYS), replace(second, days=Days.REST))
+    return Rota(
+        name="r",
+        zone=draw(st.sampled_from(ZONES)),
+        handover=draw(st.times().map(lambda at: at.replace(second=0, microsecond=0))),
+        calendar=Calendar(state=draw(st.sampled_from(State))),
+        layers=draw(st.sampled_from([(first,), by_days, (by_days[1], first)])),
+    )
+
+
+@given(covered(), moments)
+def test_somebody_is_on_call_at_every_moment(rota: Rota, moment: datetime) -> None:
+    assert on_call(rota, (), moment) is not None
+    assert gaps(rota, (), moment) == ()
+
+
+@given(covered(), moments)
+def test_a_moment_is_in_one_day_of_duty(rota: Rota, moment: datetime) -> None:
+    day = rota.day(moment)
+    assert rota.begin(day) <= moment < rota.begin(day + timedelta(days=1))
+
+
+@given(covered(), st.integers(0, 800))
+def test_days_of_duty_begin_one_after_the_other(rota: Rota, number: int) -> None:
+    day = date(2026, 1, 1) + timedelta(days=number)
+    assert rota.begin(day) < rota.begin(day + timedelta(days=1))
+
+
+@given(covered(), moments)
+def test_handovers_go_forward_and_tell_who_comes_on(rota: Rota, moment: datetime) -> None:
+    for _ in range(3):
+        coming = next_handover(rota, (), moment)
+        if coming is None:
+            return
+        assert coming.at > moment
+        assert coming.to == on_call(rota, (), coming.at) != on_call(rota, (), moment)
+        # Until then nothing changes.
+        assert on_call(rota, (), coming.at - timedelta(seconds=1)) == on_call(rota, (), moment)
+        moment = coming.at
+
+
+@given(covered(), moments, st.timedeltas(min_value=MINUTE, max_value=timedelta(days=20)), moments)
+def test_under_an_override_its_person_is_on_call_and_around_it_whoever_was_planned(
+    rota: Rota, begins: datetime, span: timedelta, moment: datetime
+) -> None:
+    stands = Override(id=1, rota="r", contact=MEI, begins=begins, ends=begins + span, by="x", made_at=begins - OUTLOOK)
+    inside = begins <= moment < begins + span
+    assert on_call(rota, [stands], moment) == (MEI if inside else on_call(rota, (), moment))
+    assert on_call(rota, [stands], begins) == MEI
+    assert on_call(rota, [stands], begins + span) == on_call(rota, (), begins + span)

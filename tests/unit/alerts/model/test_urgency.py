@@ -1,0 +1,51 @@
+"""How much a notice presses, and whose turn it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from alerts.model.notice import Plan, Purpose
+from alerts.model.urgency import ALWAYS_GOES, Urgency, turn, urgency
+from tests.unit.alerts.people import MINUTE, T0
+
+STAFF, OUTSIDE = Plan.ESCALATION, Plan.ANNOUNCEMENT
+
+
+@pytest.mark.parametrize(
+    ("plan", "purpose", "round_", "heard", "presses"),
+    [
+        (STAFF, Purpose.OUTAGE, 0, False, Urgency.FIRST),
+        (STAFF, Purpose.OUTAGE, 2, False, Urgency.FIRST),
+        (STAFF, Purpose.OUTAGE, 0, True, Urgency.ESCALATION),
+        (STAFF, Purpose.OUTAGE, 1, True, Urgency.REPEAT),
+        (STAFF, Purpose.RECOVERY, 0, True, Urgency.RECOVERY),
+        (STAFF, Purpose.CORRECTION, 0, True, Urgency.ANNOUNCEMENT),
+        (STAFF, Purpose.RELEASE, 0, True, Urgency.ANNOUNCEMENT),
+        (STAFF, Purpose.DRILL, 0, False, Urgency.DRILL),
+        (OUTSIDE, Purpose.OUTAGE, 0, False, Urgency.ANNOUNCEMENT),
+        (OUTSIDE, Purpose.CORRECTION, 0, True, Urgency.ANNOUNCEMENT),
+        (OUTSIDE, Purpose.RECOVERY, 0, True, Urgency.RECOVERY),
+    ],
+)
+def test_who_has_not_heard_yet_comes_first(
+    plan: Plan, purpose: Purpose, round_: int, presses: Urgency, *, heard: bool
+) -> None:
+    assert urgency(plan, purpose, round=round_, heard_before=heard) is presses
+
+
+def test_the_order_is_first_notices_escalations_announcements_repeats_recoveries_drills() -> None:
+    wanted = [
+        turn(Urgency.FIRST, T0, 9),
+        turn(Urgency.FIRST, T0 + MINUTE, 1),
+        turn(Urgency.ESCALATION, T0, 2),
+        turn(Urgency.ESCALATION, T0 + MINUTE, 3),
+        turn(Urgency.ANNOUNCEMENT, T0, 4),
+        turn(Urgency.REPEAT, T0, 5),
+        turn(Urgency.RECOVERY, T0, 6),
+        turn(Urgency.DRILL, T0, 7),
+    ]
+    assert sorted([*wanted[3:], *wanted[:3]]) == wanted
+
+
+def test_no_budget_holds_what_somebody_has_not_heard() -> None:
+    assert {Urgency.FIRST, Urgency.ANNOUNCEMENT} == ALWAYS_GOES
