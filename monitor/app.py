@@ -66,7 +66,7 @@ from monitor.web.portal import portal
 from monitor.web.records import records
 from monitor.web.serving import open_port, open_unix, serve, url_of
 from monitor.web.silences import silences
-from probes.token import TokenSigner
+from probes.mail.token import TokenSigner
 
 log = structlog.get_logger()
 

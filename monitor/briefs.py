@@ -12,7 +12,7 @@ from monitor.judging.attribution import Blame
 from monitor.judging.judge import Suspect
 from monitor.probing.route import Direction
 from monitor.settings import Settings
-from probes.reply import Reason
+from probes.model.reply import Reason
 
 #: How an incident names what is affected, in Malay and English.
 WORDS: dict[Blame, tuple[str, str]] = {

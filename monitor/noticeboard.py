@@ -35,7 +35,7 @@ from monitor.store.history import History
 from monitor.store.incidents import OpenNumber
 from monitor.store.ledger import SqlLedger, SqlStore
 from monitor.watch import Watch
-from probes.result import ProbeResult
+from probes.model.result import ProbeResult
 
 #: So many incidents and notices are listed for programs, and so many on the page.
 _LISTED = 200

@@ -18,8 +18,8 @@ from monitor.judging.health import Health
 from monitor.probing.inspection import Inspection, amiss, worst
 from monitor.probing.route import Direction
 from monitor.probing.window import Stretch
-from probes.check import Finding, Verdict
-from probes.result import Outcome, Phase, ProbeResult
+from probes.model.check import Finding, Verdict
+from probes.model.result import Outcome, Phase, ProbeResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from monitor.judging.health import Health
 from monitor.judging.suspect import Suspect, Trouble
 from monitor.overview import why_failed
 from monitor.watchdog.liveness import Ailment
-from probes.result import ProbeResult
+from probes.model.result import ProbeResult
 
 
 class Part(StrEnum):

@@ -32,7 +32,7 @@ from monitor.keeping import keep_doing
 from monitor.metrics import AGENCY_DIRECTIONS, Metrics
 from monitor.probing.route import Direction, WatchedRoute
 from monitor.store.history import History
-from probes.result import Outcome, ProbeResult
+from probes.model.result import Outcome, ProbeResult
 
 log = structlog.get_logger()
 

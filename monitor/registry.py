@@ -30,9 +30,9 @@ from monitor.config.trust import Trust
 from monitor.config.window import Zone
 from monitor.probing.route import Direction, Probing, WatchedRoute
 from monitor.settings import Settings, Shared
-from probes.check import NameServers, Premises
-from probes.mailbox import Mailbox
-from probes.probe import Route
+from probes.model.check import NameServers, Premises
+from probes.model.mailbox import Mailbox
+from probes.model.probe import Route
 
 
 class Agency(Section):

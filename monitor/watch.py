@@ -42,8 +42,8 @@ from monitor.registry import Agency, premises
 from monitor.settings import Settings, Shared
 from monitor.store.history import History, Sent
 from monitor.store.ledger import SqlStore
-from probes.mailbox import OAuth
-from probes.token import TokenSigner
+from probes.mail.token import TokenSigner
+from probes.model.mailbox import OAuth
 
 _TOKENS_EVERY = timedelta(seconds=15)
 

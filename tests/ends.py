@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from probes.mailbox import Mailbox, Password, Server
+from probes.model.mailbox import Mailbox, Password, Server
 
 
 def smtp_of(mailbox: Mailbox) -> Server:

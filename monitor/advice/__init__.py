@@ -10,8 +10,8 @@ from monitor.advice.row import Advice, Row, Who
 from monitor.advice.submitting import answered_late, unanswered
 from monitor.judging.evidence import was_taken_well
 from monitor.probing.route import WatchedRoute
-from probes.probe import Route
-from probes.result import Outcome, Phase, ProbeResult
+from probes.model.probe import Route
+from probes.model.result import Outcome, Phase, ProbeResult
 
 __all__ = ["ROWS", "Advice", "Case", "Row", "Who", "advise"]
 

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from probes.mailbox import Mailbox, OAuth, Security, Server
-from probes.probe import Route
-from probes.result import Failure, Party, Phase, ProbeResult
+from probes.model.mailbox import Mailbox, OAuth, Security, Server
+from probes.model.probe import Route
+from probes.model.result import Failure, Party, Phase, ProbeResult
 
 #: What each protocol is called by, and its two ports: TLS from the first byte, and STARTTLS.
 _SERVICES = {"smtp": ("SMTP", 465, 587), "imap": ("IMAP", 993, 143), "pop3": ("POP3", 995, 110)}

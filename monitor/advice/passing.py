@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from monitor.advice.row import LOG, Row, Who
-from probes.reply import Reason
-from probes.result import Phase
+from probes.model.reply import Reason
+from probes.model.result import Phase
 
 _ON_THE_WAY = (
     Row(

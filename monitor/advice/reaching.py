@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from monitor.advice.case import Case
 from monitor.advice.row import Row, Who
-from probes.mailbox import Security
-from probes.reply import Reason
-from probes.result import Outcome, Phase
+from probes.model.mailbox import Security
+from probes.model.reply import Reason
+from probes.model.result import Outcome, Phase
 
 _SHOW = "{openssl} </dev/null 2>/dev/null | openssl x509 -noout -subject -issuer -dates -ext subjectAltName"
 

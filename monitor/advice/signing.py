@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitor.advice.case import Case, Provider
 from monitor.advice.row import Row, Who
-from probes.reply import Reason
+from probes.model.reply import Reason
 
 _SMTP_AUTH_OFF = ("smtpclientauthentication is disabled", "basic authentication is disabled", "5.7.30")
 _APP_PASSWORD = ("application-specific password", "app password", "application password")

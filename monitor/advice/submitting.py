@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from monitor.advice.case import Case, owner
 from monitor.advice.row import LOG, Advice, Row
-from probes.probe import Route
-from probes.reply import Reason
-from probes.result import Phase, ProbeResult
+from probes.model.probe import Route
+from probes.model.reply import Reason
+from probes.model.result import Phase, ProbeResult
 
 
 def _greylisted(case: Case) -> bool:

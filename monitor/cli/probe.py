@@ -27,12 +27,12 @@ from monitor.probing.inspection import legible
 from monitor.probing.kinds import ROUND_TRIP, check_kinds, probe_kinds
 from monitor.probing.route import WatchedRoute
 from monitor.registry import premises
-from probes.check import CheckKind, Finding, Premises, Verdict
-from probes.result import Outcome, Party
-from probes.runner import run_probe
-from probes.token import TokenSigner
-from probes.trace import Recorder
-from probes.watcher import MailboxWatcher
+from probes.arrival.watcher import MailboxWatcher
+from probes.mail.token import TokenSigner
+from probes.model.check import CheckKind, Finding, Premises, Verdict
+from probes.model.result import Outcome, Party
+from probes.run.runner import run_probe
+from probes.run.trace import Recorder
 
 #: 0 is a delivered message. 2 is kept for a bad configuration, as in every command.
 EXIT_CODES: dict[Outcome, int] = {

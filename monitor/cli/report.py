@@ -9,9 +9,9 @@ from textwrap import wrap
 from monitor.advice import Advice, advise
 from monitor.judging.evidence import ARRIVED
 from monitor.probing.route import WatchedRoute
-from probes.mailbox import Mailbox, Server
-from probes.reply import Reason
-from probes.result import Outcome, Party, Path, Phase, ProbeResult
+from probes.model.mailbox import Mailbox, Server
+from probes.model.reply import Reason
+from probes.model.result import Outcome, Party, Path, Phase, ProbeResult
 
 _INDENT = "  "
 #: The column at which what is told about a label begins.

@@ -23,7 +23,7 @@ from monitor.config.secret import Vault
 from monitor.config.settings_file import check_mailbox
 from monitor.config.trust import Trust
 from monitor.registry import Agency
-from probes.check import CheckKind
+from probes.model.check import CheckKind
 
 
 def read_agency(findings: Findings, vault: Vault, checks: Mapping[str, CheckKind]) -> Agency | None:

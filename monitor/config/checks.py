@@ -18,7 +18,7 @@ from monitor.config.listen import parse_listen
 from monitor.config.problem import Path
 from monitor.config.reading import read_model
 from monitor.config.section import Section, Span
-from probes.check import CheckKind, NameServers
+from probes.model.check import CheckKind, NameServers
 
 _SECTION = "checks"
 _NAME_SERVERS = "name_servers"

@@ -42,7 +42,7 @@ from monitor.config.trust import Trust
 from monitor.probing.kinds import check_kinds
 from monitor.registry import Agency, Registry, build_registry
 from monitor.settings import Settings
-from probes.check import CheckKind
+from probes.model.check import CheckKind
 
 #: Where agency files are looked for when the settings file cannot be understood: their problems are shown all the same.
 _USUAL_DIRECTORY = "agencies"

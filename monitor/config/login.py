@@ -12,9 +12,9 @@ from monitor.config.oauth import OAuthSettings, check_oauth, is_faulty, sources
 from monitor.config.problem import Path as Place
 from monitor.config.section import Line, Section
 from monitor.config.trust import Trust
-from probes.mailbox import OAuth, Password
-from probes.oauth import KeptTokens
-from probes.oauth_local import TokenCommand, TokenFile
+from probes.credentials.oauth import KeptTokens
+from probes.credentials.oauth_local import TokenCommand, TokenFile
+from probes.model.mailbox import OAuth, Password
 
 #: What a login has one of; secrets stand there by file or variable.
 _WAYS: Final = ("password", "oauth", "token_file", "token_command")

@@ -11,7 +11,7 @@ from monitor.config.login import LoginSettings, check_login
 from monitor.config.problem import Path as Place
 from monitor.config.section import Host, Line, MailAddress, Port, Section
 from monitor.config.trust import NoTrust, Trust
-from probes.mailbox import Mailbox, Security, Server
+from probes.model.mailbox import Mailbox, Security, Server
 
 _SMTP_PORTS = {Security.IMPLICIT: 465, Security.STARTTLS: 587}
 _IMAP_PORTS = {Security.IMPLICIT: 993, Security.STARTTLS: 143}

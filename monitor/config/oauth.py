@@ -14,8 +14,8 @@ from monitor.config.listen import is_loopback
 from monitor.config.problem import Path as Place
 from monitor.config.section import Line, Section
 from monitor.config.trust import NoTrust, Trust
-from probes.oauth_endpoint import Client, ClientCredentials, RefreshToken
-from probes.oauth_rotation import Rotation
+from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken
+from probes.credentials.oauth_rotation import Rotation
 
 #: Exchange Online takes no other for a service's own token.
 _MICROSOFT_SCOPE = "https://outlook.office365.com/.default"

@@ -14,7 +14,7 @@ from monitor.config.window import MALAYSIA, WindowSettings
 from monitor.judging.health import HealthPolicy
 from monitor.probing.route import Probing
 from monitor.probing.window import Hours, Window
-from probes.probe import Patience
+from probes.model.probe import Patience
 
 
 class ProbingSettings(Section):

@@ -34,7 +34,7 @@ from monitor.config.secret import Vault
 from monitor.config.store import check_store
 from monitor.config.trust import Trust
 from monitor.settings import LISTEN_VARIABLE, Settings
-from probes.check import CheckKind
+from probes.model.check import CheckKind
 
 _LOOPBACK = "127.0.0.1:8080; for other machines put a proxy with sign-in before it"
 

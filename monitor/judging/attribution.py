@@ -25,8 +25,8 @@ from monitor.judging.evidence import (
 )
 from monitor.judging.health import Grade
 from monitor.probing.route import Direction, WatchedRoute
-from probes.reply import Reason
-from probes.result import Failure, Outcome, Party, ProbeResult
+from probes.model.reply import Reason
+from probes.model.result import Failure, Outcome, Party, ProbeResult
 
 
 class Blame(StrEnum):

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from monitor.probing.route import Direction, WatchedRoute
-from probes.reply import Reason
-from probes.result import Failure, Outcome, Party, Phase, ProbeResult
+from probes.model.reply import Reason
+from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 
 #: Phases in which a failure may be our network's as well as the server's.
 REACHING = frozenset({Phase.DNS, Phase.CONNECT, Phase.TLS})

@@ -26,7 +26,7 @@ from monitor.judging.subject import Graded, Streaks, Subject
 from monitor.judging.suspect import OwnSide, Suspect, Trouble
 from monitor.probing.difference import exchanged, goes_elsewhere
 from monitor.probing.route import Direction, WatchedRoute
-from probes.result import Outcome, Phase, ProbeResult
+from probes.model.result import Outcome, Phase, ProbeResult
 
 __all__ = ["Judge", "Suspect", "Trouble"]
 

@@ -9,7 +9,7 @@ from monitor.judging.evidence import ON_THE_WAY
 from monitor.judging.health import Grade, Health
 from monitor.judging.subject import Subject
 from monitor.probing.route import Direction
-from probes.result import Party
+from probes.model.result import Party
 
 
 def what_is_down(directions: Mapping[Direction, Health], internal: Iterable[Subject]) -> Matter:

@@ -13,7 +13,7 @@ from monitor.judging.evidence import ARRIVED, ON_THE_WAY, Evidence, Proof, could
 from monitor.judging.health import Grade, Health, HealthPolicy
 from monitor.judging.subject import Graded, Streaks, Subject
 from monitor.probing.route import Direction, WatchedRoute
-from probes.result import Outcome, Party, Phase, ProbeResult
+from probes.model.result import Outcome, Party, Phase, ProbeResult
 
 
 @dataclass(frozen=True, slots=True)

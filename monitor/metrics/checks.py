@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Final
 
 from monitor.metrics.definition import Definitions
-from probes.check import Finding, Verdict
+from probes.model.check import Finding, Verdict
 
 #: Subjects come from an agency's configuration and its DNS; who publishes a thousand MX hosts does not get a thousand
 #: series. The worst are shown.

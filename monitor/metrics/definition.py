@@ -23,7 +23,7 @@ from alerts.model.notice import Purpose
 from monitor.metrics.exposition import Family
 from monitor.watchdog.liveness import Ailment
 from monitor.watchdog.ringing import Trouble
-from probes.result import Arrival, Outcome
+from probes.model.result import Arrival, Outcome
 
 #: Directions in which an agency's mail flows.
 AGENCY_DIRECTIONS: Final = ("internal", "outbound", "inbound")

@@ -34,8 +34,8 @@ from monitor.metrics.definition import (
 )
 from monitor.metrics.duty import DutySeries
 from monitor.metrics.watchdog import WatchdogSeries
-from probes.check import Finding
-from probes.result import Arrival, Outcome, Path, Phase, ProbeResult
+from probes.model.check import Finding
+from probes.model.result import Arrival, Outcome, Path, Phase, ProbeResult
 
 #: What `render` returns: the text format that every Prometheus reads.
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"

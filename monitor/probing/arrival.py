@@ -15,7 +15,7 @@ from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.probing.route import WatchedRoute
 from monitor.store.history import History, Sent
-from probes.result import Arrival
+from probes.model.result import Arrival
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from monitor.probing.provider import Provider, Providers
 from monitor.probing.route import WatchedRoute
-from probes.mailbox import Mailbox
+from probes.model.mailbox import Mailbox
 
 #: A failure is looked at again soon, and a proof may be wanted of a control route: a tenth more than the rounds alone.
 CONFIRMATIONS = 1.1

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from monitor.config.checks import CheckSettings, intervals
 from monitor.probing.window import ALWAYS, Hours
-from probes.check import CheckKind, Finding, Premises, Verdict
+from probes.model.check import CheckKind, Finding, Premises, Verdict
 
 #: What a foreign server says of itself fits into a line, or is cut.
 _WORDS_AT_MOST = 400

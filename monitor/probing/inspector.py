@@ -18,7 +18,7 @@ from monitor.metrics import Metrics
 from monitor.probing.inspection import Assignment, Inspection, changes, legible, unlooked
 from monitor.probing.schedule import Schedule
 from monitor.probing.ticker import Ticker
-from probes.check import Finding, Verdict
+from probes.model.check import Finding, Verdict
 
 log = structlog.get_logger()
 

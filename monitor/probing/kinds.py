@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import probes.kinds
 from monitor.plugins import discover
-from probes.check import CheckKind
-from probes.probe import ProbeKind
+from probes.model.check import CheckKind
+from probes.model.probe import ProbeKind
 
 #: What every route is probed with.
 ROUND_TRIP = "roundtrip"

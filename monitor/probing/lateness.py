@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from monitor.probing.route import Probing
-from probes.probe import Patience
-from probes.reply import Reason
-from probes.result import Failure, Outcome, Party, Phase, ProbeResult
+from probes.model.probe import Patience
+from probes.model.reply import Reason
+from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 
 #: A loop that wakes so much later than it should is only busy: a whole run wakes it a hundred times, and has a minute.
 HARMLESS = timedelta(milliseconds=250)

@@ -30,13 +30,13 @@ from monitor.probing.ticker import Ticker
 from monitor.probing.turn import Turns
 from monitor.probing.window import Hours
 from monitor.store.history import CAME, History, Sent
-from probes.mailbox import Mailbox
-from probes.probe import Patience, ProbeKind
-from probes.result import Arrival, Party, ProbeResult
-from probes.runner import run_probe
-from probes.token import Token, TokenSigner
-from probes.trace import Recorder
-from probes.watcher import MailboxWatcher
+from probes.arrival.watcher import MailboxWatcher
+from probes.mail.token import Token, TokenSigner
+from probes.model.mailbox import Mailbox
+from probes.model.probe import Patience, ProbeKind
+from probes.model.result import Arrival, Party, ProbeResult
+from probes.run.runner import run_probe
+from probes.run.trace import Recorder
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from probes.mailbox import Mailbox
+from probes.model.mailbox import Mailbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from monitor.judging.health import HealthPolicy
 from monitor.probing.window import ALWAYS, Hours
-from probes.probe import Patience, Route
+from probes.model.probe import Patience, Route
 
 
 class Direction(StrEnum):

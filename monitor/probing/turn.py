@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from monitor.probing.lane import Lanes
-from probes.result import Phase
+from probes.model.result import Phase
 
 
 class Turn:

@@ -20,7 +20,7 @@ from alerts.record.audit import BEGINNING, as_json, compact, moment
 from alerts.wording.texts import Wording
 from monitor.overview import why_failed
 from monitor.store.audit import Trail
-from probes.result import Outcome, Party, Phase, ProbeResult
+from probes.model.result import Outcome, Party, Phase, ProbeResult
 
 #: How long before its beginning the runs are shown: the last that were well.
 BEFORE = timedelta(minutes=15)

@@ -18,7 +18,7 @@ from monitor.store.database import Database
 from monitor.store.hours import STORE, counting, hour_values, run_values, to_result
 from monitor.store.skip_scan import distinct
 from monitor.store.tables import health, run, run_before, streak, token
-from probes.result import Outcome, ProbeResult
+from probes.model.result import Outcome, ProbeResult
 
 #: Late mail is looked for this long after its token was sent; then the token is forgotten.
 TOKEN_MEMORY = timedelta(days=7)

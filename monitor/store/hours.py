@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Executable, Row, Table, bindparam, case, e
 from monitor.judging.health import Grade
 from monitor.store.database import Database, Upsert
 from monitor.store.tables import hour, run
-from probes.result import Phase, ProbeResult
+from probes.model.result import Phase, ProbeResult
 
 _RESULT = TypeAdapter(ProbeResult)
 _JSON = TypeAdapter(dict[str, Any])

@@ -18,7 +18,7 @@ from monitor.store.database import Database
 from monitor.store.history import CAME_MEMORY, TOKEN_MEMORY
 from monitor.store.hours import STORE, counting, hour_values, run_values, to_result
 from monitor.store.tables import hour, run, run_before, token
-from probes.result import Outcome
+from probes.model.result import Outcome
 
 #: Rows that go in one transaction, in about ten milliseconds where the disk is slow: others want to write, too.
 AT_ONCE = 200

@@ -19,7 +19,7 @@ from monitor.overview import AgencyView, CheckView, RouteView
 from monitor.own_health import Ill, Part
 from monitor.probing.route import Direction
 from monitor.probing.window import Stretch
-from probes.check import Verdict
+from probes.model.check import Verdict
 
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 

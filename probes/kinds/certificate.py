@@ -12,16 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from probes.cause import failure_of
-from probes.check import CheckKind, Finding, Premises, Verdict
-from probes.mailbox import Security, Server
-from probes.probe import ProbeFailure
-from probes.reply import Reason, shortened
-from probes.result import Outcome, Party, Phase
-from probes.server_error import Unreadable
-from probes.session import Protocol, Session, open_session, servers_of, tls_offered
-from probes.trust import blind
-from probes.x509 import Certificate, covers, read
+from probes.domain.x509 import Certificate, covers, read
+from probes.model.check import CheckKind, Finding, Premises, Verdict
+from probes.model.mailbox import Security, Server
+from probes.model.probe import ProbeFailure
+from probes.model.reply import Reason, shortened
+from probes.model.result import Outcome, Party, Phase
+from probes.model.server_error import Unreadable
+from probes.protocol.cause import failure_of
+from probes.stranger.session import Protocol, Session, open_session, servers_of, tls_offered
+from probes.stranger.trust import blind
 
 #: Long enough for a certificate to be ordered, signed and put in by an office, with a holiday between.
 _AHEAD = timedelta(days=21)

@@ -15,15 +15,15 @@ from typing import cast
 
 from dns.rdtypes.ANY.TLSA import TLSA
 
-from probes.callout import Call, Tls, call
-from probes.check import CheckKind, Finding, Premises, Verdict
-from probes.exchanger import Exchangers, exchangers
-from probes.mailbox import Security, Server
-from probes.mta_sts import Mode, NoPolicy, Policy, PolicyServer, Unseen, fetch
-from probes.mx_verdict import judge_certificate, judge_connection, judge_recipients, judge_tls
-from probes.names import IPAddress, Names, Unanswered
-from probes.trust import public
-from probes.x509 import usable
+from probes.domain.exchanger import Exchangers, exchangers
+from probes.domain.mta_sts import Mode, NoPolicy, Policy, PolicyServer, Unseen, fetch
+from probes.domain.names import IPAddress, Names, Unanswered
+from probes.domain.x509 import usable
+from probes.model.check import CheckKind, Finding, Premises, Verdict
+from probes.model.mailbox import Security, Server
+from probes.stranger.callout import Call, Tls, call
+from probes.stranger.trust import public
+from probes.verdict.mx_verdict import judge_certificate, judge_connection, judge_recipients, judge_tls
 
 _ASPECTS = ("records", "connect", "starttls", "certificate", "recipient")
 _AT_ONCE = 4

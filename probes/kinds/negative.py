@@ -13,18 +13,18 @@ from datetime import datetime, timedelta
 
 from checkdmarc.utils import get_base_domain
 
-from probes.callout import Call, call
-from probes.cause import failure_of
-from probes.check import CheckKind, Finding, Premises, Verdict
-from probes.exchanger import exchangers
-from probes.forbidden_sign_in import sign_in_in_clear, try_wrong_password
-from probes.mailbox import Password, Security, Server
-from probes.names import Names, Unanswered
-from probes.probe import ProbeFailure
-from probes.result import Party, Phase
-from probes.server_error import Unreadable
-from probes.session import Answer, Protocol, Reply, servers_of
-from probes.trust import public
+from probes.domain.exchanger import exchangers
+from probes.domain.names import Names, Unanswered
+from probes.model.check import CheckKind, Finding, Premises, Verdict
+from probes.model.mailbox import Password, Security, Server
+from probes.model.probe import ProbeFailure
+from probes.model.result import Party, Phase
+from probes.model.server_error import Unreadable
+from probes.protocol.cause import failure_of
+from probes.stranger.callout import Call, call
+from probes.stranger.forbidden_sign_in import sign_in_in_clear, try_wrong_password
+from probes.stranger.session import Answer, Protocol, Reply, servers_of
+from probes.stranger.trust import public
 
 _ASPECTS = ("clear-sign-in", "relay", "wrong-password")
 _SECONDS = 30.0

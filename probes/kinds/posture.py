@@ -11,15 +11,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from probes import blocklist
-from probes.blocklist import Standing
-from probes.check import CheckKind, Finding, Premises, Verdict
-from probes.dnssec import Signing, signing
-from probes.exchanger import Exchangers, exchangers
-from probes.mta_sts import NoPolicy, Policy, PolicyServer, Unseen, fetch
-from probes.names import IPAddress, Names, Silence, Unanswered
-from probes.outbound import outbound_address
-from probes.posture import (
+from probes.domain import blocklist
+from probes.domain.blocklist import Standing
+from probes.domain.dnssec import Signing, signing
+from probes.domain.exchanger import Exchangers, exchangers
+from probes.domain.mta_sts import NoPolicy, Policy, PolicyServer, Unseen, fetch
+from probes.domain.names import IPAddress, Names, Silence, Unanswered
+from probes.domain.records import Reading, Records, read_records
+from probes.domain.signature import author_domain, keys_of, verified
+from probes.model.check import CheckKind, Finding, Premises, Verdict
+from probes.verdict.outbound import outbound_address
+from probes.verdict.posture import (
     Judgement,
     judge_dane,
     judge_dkim,
@@ -30,8 +32,6 @@ from probes.posture import (
     judge_tls_rpt,
     sends_nothing,
 )
-from probes.records import Reading, Records, read_records
-from probes.signature import author_domain, keys_of, verified
 
 _ASPECTS = ("spf", "dmarc", "dkim", "mta-sts", "tls-rpt", "dane", "dnssec", "dnsbl")
 _DOMAINS_AT_ONCE = 4

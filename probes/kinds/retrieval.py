@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from probes import imap, pop3
-from probes.cause import stage
-from probes.check import CheckKind, Premises
-from probes.mailbox import Mailbox
-from probes.mailbox_check import SESSION, MailboxCheck
-from probes.probe import Trace
-from probes.result import Party, Phase
+from probes.model.check import CheckKind, Premises
+from probes.model.mailbox import Mailbox
+from probes.model.probe import Trace
+from probes.model.result import Party, Phase
+from probes.protocol import imap, pop3
+from probes.protocol.cause import stage
+from probes.run.mailbox_check import SESSION, MailboxCheck
 
 _ASPECT = "retrieval"
 

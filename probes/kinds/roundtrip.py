@@ -8,16 +8,16 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from probes.bounce import Report
-from probes.expectation import Elsewhere, Expectation, Folder, Seen
-from probes.message import Corrupted, compose, examine
-from probes.probe import Patience, ProbeFailure, ProbeKind, Route, Trace
-from probes.reader import Looked
-from probes.reply import Reason, expired
-from probes.result import Failure, Outcome, Party, Phase
-from probes.smtp import Submitted, submit
-from probes.token import Token
-from probes.watcher import MailboxWatcher
+from probes.arrival.expectation import Elsewhere, Expectation, Folder, Seen
+from probes.arrival.reader import Looked
+from probes.arrival.watcher import MailboxWatcher
+from probes.mail.bounce import Report
+from probes.mail.message import Corrupted, compose, examine
+from probes.mail.token import Token
+from probes.model.probe import Patience, ProbeFailure, ProbeKind, Route, Trace
+from probes.model.reply import Reason, expired
+from probes.model.result import Failure, Outcome, Party, Phase
+from probes.protocol.smtp import Submitted, submit
 
 #: A mailbox that was last read longer ago than this, at the deadline, proves nothing about what is in it.
 _STALE = 15.0

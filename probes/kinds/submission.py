@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from probes.check import CheckKind, Premises
-from probes.mailbox import Mailbox
-from probes.mailbox_check import SESSION, MailboxCheck
-from probes.probe import Trace
-from probes.result import Party
-from probes.smtp import rehearse
+from probes.model.check import CheckKind, Premises
+from probes.model.mailbox import Mailbox
+from probes.model.probe import Trace
+from probes.model.result import Party
+from probes.protocol.smtp import rehearse
+from probes.run.mailbox_check import SESSION, MailboxCheck
 
 _ASPECT = "submission"
 

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from probes.mailbox import Mailbox
+from probes.model.mailbox import Mailbox
 from tests.bench.apart import apart
 from tests.bench.goal import Measured
 from tests.bench.trip import cpu, run, the_libraries, the_libraries_with_a_form, the_product

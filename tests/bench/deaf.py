@@ -16,7 +16,7 @@ from typing import Any
 
 from monitor.judging.health import Health
 from monitor.probing.route import WatchedRoute
-from probes.probe import Patience
+from probes.model.probe import Patience
 from tests.bench.apart import apart
 from tests.bench.estate import REFERENCES, estate
 from tests.bench.goal import Measured

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
 from monitor.probing.route import Direction, Probing, WatchedRoute
-from probes.check import Finding, Verdict
-from probes.mailbox import Mailbox
-from probes.probe import Patience, Route
-from probes.result import Hop, Outcome, Phase, ProbeResult
-from probes.result import Path as Way
+from probes.model.check import Finding, Verdict
+from probes.model.mailbox import Mailbox
+from probes.model.probe import Patience, Route
+from probes.model.result import Hop, Outcome, Phase, ProbeResult
+from probes.model.result import Path as Way
 from tests.bench.light import Light
 from tests.unit.monitor.cli.office import Office
 

@@ -18,7 +18,7 @@ from typing import cast
 
 import trustme
 
-from probes.mailbox import Mailbox, Password, Security, Server
+from probes.model.mailbox import Mailbox, Password, Security, Server
 from tests.bench.apart import beside
 
 HOST = "mel.contoh.example"

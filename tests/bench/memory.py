@@ -13,8 +13,8 @@ from statistics import median
 
 import aioimaplib
 
-from probes.mailbox import Mailbox, Password
-from probes.watcher import MailboxWatcher
+from probes.arrival.watcher import MailboxWatcher
+from probes.model.mailbox import Mailbox, Password
 from tests.bench.apart import apart
 from tests.bench.estate import controls, fill, routes
 from tests.bench.goal import Measured

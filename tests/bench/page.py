@@ -32,8 +32,8 @@ from monitor.watch import Watch
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
 from monitor.web.source import Source
-from probes.check import Premises
-from probes.result import Failure, Outcome, Party, Phase, ProbeResult
+from probes.model.check import Premises
+from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 from tests.bench.apart import apart
 from tests.bench.estate import NOON, controls, delivered, findings, routes
 from tests.bench.goal import Measured

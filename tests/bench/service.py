@@ -25,7 +25,7 @@ from monitor.probing.route import WatchedRoute
 from monitor.store.database import Database
 from monitor.store.history import History
 from probes.kinds.roundtrip import KIND
-from probes.result import ProbeResult
+from probes.model.result import ProbeResult
 from tests.bench.trip import SIGNER
 from tests.unit.alerts.people import BRIEF
 

@@ -17,13 +17,13 @@ from functools import cache
 import aioimaplib
 import aiosmtplib
 
+from probes.arrival.watcher import MailboxWatcher
 from probes.kinds.roundtrip import KIND
-from probes.mailbox import Mailbox, Password, Security, Server
-from probes.probe import Patience, Route
-from probes.result import Outcome
-from probes.runner import run_probe
-from probes.token import TokenSigner
-from probes.watcher import MailboxWatcher
+from probes.mail.token import TokenSigner
+from probes.model.mailbox import Mailbox, Password, Security, Server
+from probes.model.probe import Patience, Route
+from probes.model.result import Outcome
+from probes.run.runner import run_probe
 
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "bangku-ujian")
 PATIENCE = Patience(session=timedelta(seconds=20), arrival=timedelta(seconds=20))

@@ -21,7 +21,7 @@ from monitor.store.history import History
 from monitor.store.hours import run_values
 from monitor.store.retention import AT_ONCE, Keep, Retention
 from monitor.store.tables import hour, run, run_before
-from probes.result import Failure, Outcome, Party, Phase, ProbeResult
+from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, SECOND, T0
 from tests.unit.monitor.store.test_history import ended

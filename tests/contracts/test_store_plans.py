@@ -53,7 +53,7 @@ from monitor.store.records import Records
 from monitor.store.responses import SqlResponses
 from monitor.store.retention import Keep, Retention
 from monitor.store.tables import metadata, run_before
-from probes.result import Outcome
+from probes.model.result import Outcome
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, OFFICE, SITI, SMS_SITI, T0, incident, trigger
 from tests.unit.monitor.store.test_history import ended

@@ -6,10 +6,18 @@ import asyncio
 from contextlib import suppress
 from datetime import timedelta
 
-from probes.cause import stage
-from probes.folder import elsewhere, namespaces, own_of
-from probes.imap import Session
-from probes.imap_answer import (
+from probes.arrival.postbox import Postbox
+from probes.arrival.reception import Reception
+from probes.mail.ledger import Ledger
+from probes.model.mailbox import Mailbox, Password
+from probes.model.pace import Pace
+from probes.model.probe import Patience, ProbeFailure
+from probes.model.result import Party, Phase
+from probes.model.server_error import Unreadable
+from probes.protocol.cause import stage
+from probes.protocol.folder import elsewhere, namespaces, own_of
+from probes.protocol.imap import Session
+from probes.protocol.imap_answer import (
     Answer,
     Framer,
     announced,
@@ -23,17 +31,9 @@ from probes.imap_answer import (
     quoted_if_needed,
     searched,
 )
-from probes.imap_line import Line
-from probes.imap_wire import Wire
-from probes.ledger import Ledger
-from probes.mailbox import Mailbox, Password
-from probes.pace import Pace
-from probes.postbox import Postbox
-from probes.probe import Patience, ProbeFailure
-from probes.reception import Reception
-from probes.result import Party, Phase
-from probes.server_error import Unreadable
-from probes.trace import Recorder
+from probes.protocol.imap_line import Line
+from probes.protocol.imap_wire import Wire
+from probes.run.trace import Recorder
 from tests.fuzz.mail import LATE, NOW, SIGNER, TOKEN, message, report
 from tests.fuzz.peer import Peer
 from tests.fuzz.target import TAG, TURN, Target

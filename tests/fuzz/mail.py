@@ -6,18 +6,18 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 
-from probes.bounce import Report, parse
-from probes.expectation import Expectation, Folder
-from probes.hops import path_of
-from probes.ledger import Ledger
-from probes.mailbox import Mailbox, Password
-from probes.message import Corrupted, compose, examine
-from probes.outbound import outbound_address
-from probes.reception import Letter, Reception
-from probes.result import Party
-from probes.sighting import recognise, tokens_in
-from probes.signature import author_domain, keys_of, verified
-from probes.token import Token, TokenSigner
+from probes.arrival.expectation import Expectation, Folder
+from probes.arrival.reception import Letter, Reception
+from probes.domain.signature import author_domain, keys_of, verified
+from probes.mail.bounce import Report, parse
+from probes.mail.hops import path_of
+from probes.mail.ledger import Ledger
+from probes.mail.message import Corrupted, compose, examine
+from probes.mail.sighting import recognise, tokens_in
+from probes.mail.token import Token, TokenSigner
+from probes.model.mailbox import Mailbox, Password
+from probes.model.result import Party
+from probes.verdict.outbound import outbound_address
 from tests.fuzz.target import Target
 
 NOW = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)

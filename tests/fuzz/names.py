@@ -24,15 +24,15 @@ from checkdmarc.utils import DNS_CACHE
 from dns.rdtypes.ANY.TLSA import TLSA
 from dns.rdtypes.ANY.TXT import TXT
 
-from probes.check import NameServers
-from probes.exchanger import Exchangers
-from probes.mta_sts import NoPolicy, parsed
-from probes.oauth import NoAccessToken
-from probes.oauth_endpoint import Client, ClientCredentials, RefreshToken, _bound
-from probes.oauth_rotation import Rotation
-from probes.posture import judge_dmarc, judge_mta_sts, judge_spf, judge_tls_rpt
-from probes.records import Reading, _Asker, _dmarc, _mta_sts, _read, _spf, _tls_rpt
-from probes.x509 import covers, matches, read, usable
+from probes.credentials.oauth import NoAccessToken
+from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, _bound
+from probes.credentials.oauth_rotation import Rotation
+from probes.domain.exchanger import Exchangers
+from probes.domain.mta_sts import NoPolicy, parsed
+from probes.domain.records import Reading, _Asker, _dmarc, _mta_sts, _read, _spf, _tls_rpt
+from probes.domain.x509 import covers, matches, read, usable
+from probes.model.check import NameServers
+from probes.verdict.posture import judge_dmarc, judge_mta_sts, judge_spf, judge_tls_rpt
 from tests.fuzz.target import TURN, Target
 
 SECRET = "rahsia-klien-yang-tidak-patut-keluar"

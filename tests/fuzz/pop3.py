@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from probes.cause import stage
-from probes.ledger import Ledger
-from probes.mailbox import Mailbox, Password
-from probes.maildrop import Maildrop
-from probes.pace import Pace
-from probes.pop3 import Session
-from probes.pop3_wire import Pop3Wire
-from probes.probe import Patience, ProbeFailure
-from probes.reception import Reception
-from probes.result import Party, Phase
-from probes.trace import Recorder
+from probes.arrival.maildrop import Maildrop
+from probes.arrival.reception import Reception
+from probes.mail.ledger import Ledger
+from probes.model.mailbox import Mailbox, Password
+from probes.model.pace import Pace
+from probes.model.probe import Patience, ProbeFailure
+from probes.model.result import Party, Phase
+from probes.protocol.cause import stage
+from probes.protocol.pop3 import Session
+from probes.protocol.pop3_wire import Pop3Wire
+from probes.run.trace import Recorder
 from tests.fuzz.mail import LATE, NOW, SIGNER, TOKEN, message, report
 from tests.fuzz.peer import Peer
 from tests.fuzz.target import TURN, Target

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from probes.bounce import Action, Report
-from probes.cause import stage
-from probes.dialogue import Dialogue
-from probes.mailbox import Mailbox, Password, Security, Server
-from probes.probe import ProbeFailure
-from probes.reply import (
+from probes.credentials.sign_in import masked
+from probes.mail.bounce import Action, Report
+from probes.model.mailbox import Mailbox, Password, Security, Server
+from probes.model.probe import ProbeFailure
+from probes.model.reply import (
     Step,
     challenge_in,
     imap_code,
@@ -21,13 +20,14 @@ from probes.reply import (
     smtp_failure,
     status_in,
 )
-from probes.result import Party, Phase
-from probes.server_error import Unreadable
-from probes.session import Protocol, Session
-from probes.sign_in import masked
-from probes.smtp import _Session
-from probes.smtp_wire import SmtpWire
-from probes.trace import Recorder
+from probes.model.result import Party, Phase
+from probes.model.server_error import Unreadable
+from probes.protocol.cause import stage
+from probes.protocol.smtp import _Session
+from probes.protocol.smtp_wire import SmtpWire
+from probes.run.trace import Recorder
+from probes.stranger.dialogue import Dialogue
+from probes.stranger.session import Protocol, Session
 from tests.fuzz.mail import message
 from tests.fuzz.peer import Peer
 from tests.fuzz.target import TAG, TURN, Target

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
-from probes.mailbox import Mailbox, Server
+from probes.model.mailbox import Mailbox, Server
 
 
 @dataclass(slots=True)

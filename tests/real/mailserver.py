@@ -27,7 +27,7 @@ from typing import Self
 import trustme
 
 from monitor.lab.serving import free_port
-from probes.mailbox import Mailbox, OAuth, Password, Security, Server
+from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server
 
 DOMAIN = "jabatan-contoh.gov.my"
 #: The domain of our own, outside the agency.

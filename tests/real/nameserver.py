@@ -23,7 +23,7 @@ import dns.query
 import dns.rcode
 import dns.update
 
-from probes.check import NameServers
+from probes.model.check import NameServers
 
 #: Signed; Unbound trusts its key, as it trusts that of the root in the world outside.
 SIGNED = "gov.my"

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from probes.mailbox import Mailbox
+from probes.model.mailbox import Mailbox
 from tests.real import mailserver
 from tests.real.mailserver import Door, MailServer
 from tests.real.othermail import Door as OtherDoor

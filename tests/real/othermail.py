@@ -25,7 +25,7 @@ from typing import Self
 import trustme
 
 from monitor.lab.serving import free_port
-from probes.mailbox import Mailbox, Password, Security, Server
+from probes.model.mailbox import Mailbox, Password, Security, Server
 from tests.real import mailserver
 from tests.real.otherfiles import AUTHDAEMON, EXIM, IMAPD
 from tests.real.rootdirectory import furnish

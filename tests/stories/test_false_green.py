@@ -16,8 +16,8 @@ from monitor.cli import app as command_line
 from monitor.key import token_key
 from monitor.lab.mail import Fault
 from monitor.lab.world import AGENCIES
-from probes.message import compose
-from probes.token import TokenSigner
+from probes.mail.message import compose
+from probes.mail.token import TokenSigner
 from tests.stories.lookout import AGENCY, NEIGHBOUR, SWIFT, Lookout, Scraped, lookout
 from tests.stories.theatre import theatre
 

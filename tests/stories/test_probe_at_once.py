@@ -9,7 +9,7 @@ import pytest
 
 from monitor.lab.scenery import Timing
 from monitor.lab.world import AGENCIES
-from probes.result import Arrival
+from probes.model.result import Arrival
 from tests.stories.living import Living, bring_to_life
 from tests.stories.lookout import AGENCY, Lookout, lookout
 

@@ -32,8 +32,8 @@ from monitor.lab.mail import Fault
 from monitor.own_health import Ill, Part
 from monitor.watchdog.liveness import Ailment
 from monitor.watchdog.ringing import Trouble
-from probes.check import Verdict
-from probes.result import Outcome, Phase
+from probes.model.check import Verdict
+from probes.model.result import Outcome, Phase
 
 ROOT = Path(__file__).parents[2]
 
@@ -211,7 +211,7 @@ STILL_TO_BE_WRITTEN = {
     "alerts/gateways/kannel.py",
     "tests/unit/alerts/gateways/test_kannel.py",
     "probes/kinds/certificate.py",
-    "tests/unit/probes/test_certificate_run.py",
+    "tests/unit/probes/kinds/test_certificate_run.py",
 }
 
 

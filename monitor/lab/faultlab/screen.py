@@ -13,7 +13,7 @@ from monitor.lab.faultlab.lab import AGENCY, FaultLab
 from monitor.lab.faultlab.order import USAGE
 from monitor.lab.faultlab.symptom import SYMPTOMS, Symptom
 from monitor.lab.mail import Fault, MailSystem, Port
-from probes.result import Outcome
+from probes.model.result import Outcome
 
 _COLOURS = {Outcome.DELIVERED: "green", Outcome.JUNK: "yellow"}
 _MEANINGS = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from monitor.lab.mail.fault import Fault
-from probes.result import Outcome
+from probes.model.result import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from secrets import compare_digest
 class Account:
     """A mailbox and its owner's sign-in. The user name is the address."""
 
-    #: Unique in the network; what `probes.mailbox.Mailbox` is called ("jabatan-contoh").
+    #: Unique in the network; what `probes.model.mailbox.Mailbox` is called ("jabatan-contoh").
     name: str
     address: str
     secret: str = field(repr=False)

@@ -17,7 +17,7 @@ from monitor.lab.mail.port import Port
 from monitor.lab.mail.queue import QueuePolicy
 from monitor.lab.mail.system import MailSystem
 from monitor.lab.mail.tempo import Tempo
-from probes.mailbox import Mailbox, Password, Security, Server
+from probes.model.mailbox import Mailbox, Password, Security, Server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

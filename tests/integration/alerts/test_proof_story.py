@@ -23,7 +23,7 @@ from monitor.proof.archive import Archive
 from monitor.proof.lifecycle import Lifecycle
 from monitor.store import audit
 from monitor.store.history import History
-from probes.result import Outcome, Phase
+from probes.model.result import Outcome, Phase
 from tests.integration.alerts.outside import text_of
 from tests.integration.alerts.town import WORDING, Town
 from tests.unit.alerts.documents.pages import OFFICE

@@ -16,8 +16,8 @@ from monitor.probing.prober import Prober
 from monitor.probing.route import Probing, WatchedRoute
 from monitor.probing.window import Hours, Once, Stretch
 from monitor.store.history import History
-from probes.probe import ProbeKind
-from probes.token import TokenSigner
+from probes.mail.token import TokenSigner
+from probes.model.probe import ProbeKind
 from tests.integration.alerts.station import Station
 from tests.integration.alerts.test_verdict_to_notice import NOC, Country, Nothing
 from tests.integration.alerts.town import Town, town_at

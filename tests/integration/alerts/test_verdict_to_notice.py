@@ -25,7 +25,7 @@ from monitor.pipeline import Briefs, Pipeline
 from monitor.probing.route import Direction, Probing, WatchedRoute
 from monitor.store.history import History
 from monitor.store.ledger import SqlLedger
-from probes.result import Outcome, Party, Phase, ProbeResult
+from probes.model.result import Outcome, Party, Phase, ProbeResult
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.people import MINISTRY, MINUTE, POLICY, SITI
 from tests.unit.monitor.trial import LOSES, PROBING, REFUSED, World, agency_routes, controls, failed, imap

@@ -16,7 +16,7 @@ import aiosmtplib
 import pytest
 
 from monitor.lab.mail import Fault, LabNetwork, SystemPlan, Tempo
-from probes.mailbox import Mailbox, Security
+from probes.model.mailbox import Mailbox, Security
 from tests.ends import imap_of, password_of, smtp_of
 
 AGENCY, REFERENCE = "jabatan-contoh", "rujukan-satu"

@@ -29,7 +29,7 @@ from monitor.lab.mail import (
     SystemPlan,
 )
 from monitor.lab.mail.directory import Exchange
-from probes.mailbox import Mailbox
+from probes.model.mailbox import Mailbox
 from tests.ends import imap_of, password_of, smtp_of
 
 PATIENCE = 5.0

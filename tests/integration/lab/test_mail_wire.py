@@ -15,7 +15,7 @@ from socket import SO_LINGER, SOL_SOCKET
 import pytest
 
 from monitor.lab.mail import Fault, LabNetwork, MailSystem, SystemPlan, Tempo
-from probes.mailbox import Mailbox
+from probes.model.mailbox import Mailbox
 from tests.ends import imap_of, password_of, smtp_of
 
 AGENCY = "jabatan-contoh"

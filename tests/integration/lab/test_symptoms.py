@@ -15,14 +15,14 @@ import pytest
 
 from monitor.lab.faultlab.symptom import SYMPTOMS
 from monitor.lab.mail import Fault, LabNetwork, SystemPlan, Tempo
+from probes.arrival.watcher import MailboxWatcher
 from probes.kinds.roundtrip import KIND
-from probes.mailbox import Mailbox
-from probes.pace import Pace
-from probes.probe import Patience, Route
-from probes.reply import Reason
-from probes.result import Arrival, Outcome, Party, Phase, ProbeResult
-from probes.runner import run_probe
-from probes.watcher import MailboxWatcher
+from probes.model.mailbox import Mailbox
+from probes.model.pace import Pace
+from probes.model.probe import Patience, Route
+from probes.model.reply import Reason
+from probes.model.result import Arrival, Outcome, Party, Phase, ProbeResult
+from probes.run.runner import run_probe
 from tests.integration.probes.trip import SIGNER
 
 #: Enough for two busy cores. What waits for its end waits for nothing else, and all wait at the same time.

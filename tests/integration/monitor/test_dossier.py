@@ -32,7 +32,7 @@ from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
 from monitor.store.purge import AT_ONCE
-from probes.result import Outcome, Party, Phase
+from probes.model.result import Outcome, Party, Phase
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.documents.pages import OFFICE
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger

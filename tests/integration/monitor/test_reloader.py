@@ -31,10 +31,10 @@ from monitor.store.history import History
 from monitor.store.ledger import SqlStore
 from monitor.store.records import Records
 from monitor.watch import Surroundings, announce, make_watch, retire
-from probes.mailbox import Password
-from probes.result import Outcome, Phase
-from probes.token import TokenSigner
-from probes.watcher import MailboxWatcher
+from probes.arrival.watcher import MailboxWatcher
+from probes.mail.token import TokenSigner
+from probes.model.mailbox import Password
+from probes.model.result import Outcome, Phase
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import MINUTE, trigger
 from tests.unit.monitor.cli.office import ENVIRON, Office

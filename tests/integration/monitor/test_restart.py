@@ -30,9 +30,9 @@ from monitor.probing.route import Direction, Probing, WatchedRoute
 from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.tables import run
-from probes.probe import Patience, Route
-from probes.result import Outcome
-from probes.token import TokenSigner
+from probes.mail.token import TokenSigner
+from probes.model.probe import Patience, Route
+from probes.model.result import Outcome
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.scrape import Scrape
 

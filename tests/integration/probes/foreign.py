@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from probes.mailbox import Mailbox
-from probes.message import compose, subject_of
-from probes.token import Token, TokenSigner
+from probes.mail.message import compose, subject_of
+from probes.mail.token import Token, TokenSigner
+from probes.model.mailbox import Mailbox
 from tests.ends import imap_of, password_of
 from tests.integration.probes.trip import SIGNER
 

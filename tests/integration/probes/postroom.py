@@ -15,11 +15,11 @@ from typing import Any
 from monitor.config.loading import load
 from monitor.probing.route import WatchedRoute
 from monitor.registry import Registry
+from probes.arrival.watcher import MailboxWatcher
 from probes.kinds.roundtrip import KIND
-from probes.mailbox import Mailbox, Server
-from probes.result import Arrival, ProbeResult
-from probes.runner import run_probe
-from probes.watcher import MailboxWatcher
+from probes.model.mailbox import Mailbox, Server
+from probes.model.result import Arrival, ProbeResult
+from probes.run.runner import run_probe
 from tests.ends import imap_of, password_of, smtp_of
 from tests.integration.probes.trip import PACE, SIGNER
 from tests.leaflet import Tree, put_secrets, written

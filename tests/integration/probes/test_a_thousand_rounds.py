@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from probes.mailbox import Mailbox
-from probes.probe import Patience
-from probes.result import Arrival, Outcome
+from probes.model.mailbox import Mailbox
+from probes.model.probe import Patience
+from probes.model.result import Arrival, Outcome
 from tests.ends import imap_of, smtp_of
 from tests.integration.probes.foreign import Mails, contents, foreign_mail, put
 from tests.integration.probes.trip import Trips, between

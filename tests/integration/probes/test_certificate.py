@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from probes.check import Finding, Premises, Verdict
 from probes.kinds.certificate import KIND
-from probes.mailbox import Mailbox, Password, Server
+from probes.model.check import Finding, Premises, Verdict
+from probes.model.mailbox import Mailbox, Password, Server
 from tests.real.mailserver import HOST, Door, MailServer
 
 pytestmark = pytest.mark.real

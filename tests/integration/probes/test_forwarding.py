@@ -17,8 +17,8 @@ from monitor.cli import app
 from monitor.judging.attribution import Blame, weigh
 from monitor.judging.evidence import Evidence
 from monitor.judging.health import Grade
-from probes.reply import Reason
-from probes.result import Arrival, Outcome, ProbeResult
+from probes.model.reply import Reason
+from probes.model.result import Arrival, Outcome, ProbeResult
 from tests.integration.probes.postroom import configured, postroom
 from tests.leaflet import examples
 from tests.real.neighbours import AGENCY, REFERENCE_B, Neighbours

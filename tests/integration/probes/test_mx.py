@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trustme
 
-from probes.callout import Tls, call
-from probes.check import Finding, Premises, Verdict
+from probes.domain.mta_sts import PolicyServer
 from probes.kinds.mx import KIND, ExchangeCheck
-from probes.mailbox import Mailbox, Password, Security
-from probes.mta_sts import PolicyServer
+from probes.model.check import Finding, Premises, Verdict
+from probes.model.mailbox import Mailbox, Password, Security
+from probes.stranger.callout import Tls, call
 from tests.integration.probes.exchange import Exchanger, hosts
 from tests.real.mailserver import HOST, Door, MailServer
 from tests.real.nameserver import BARE, NameServer

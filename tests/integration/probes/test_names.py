@@ -6,9 +6,9 @@ import ipaddress
 
 import pytest
 
-from probes.dnssec import Signing, signing
-from probes.exchanger import exchangers
-from probes.names import Names, Silence, Unanswered
+from probes.domain.dnssec import Signing, signing
+from probes.domain.exchanger import exchangers
+from probes.domain.names import Names, Silence, Unanswered
 from tests.real.nameserver import BARE, FORGED, ISLAND, VOUCHED, NameServer
 
 pytestmark = pytest.mark.real

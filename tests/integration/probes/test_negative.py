@@ -9,9 +9,9 @@ from typing import cast
 
 import pytest
 
-from probes.check import Finding, Premises, Verdict
 from probes.kinds.negative import KIND, NegativeCheck
-from probes.mailbox import AccessTokens, Mailbox, OAuth, Password, Security, Server
+from probes.model.check import Finding, Premises, Verdict
+from probes.model.mailbox import AccessTokens, Mailbox, OAuth, Password, Security, Server
 from tests.integration.probes.exchange import Exchanger, hosts
 from tests.real.mailserver import Door, MailServer
 from tests.real.nameserver import NameServer

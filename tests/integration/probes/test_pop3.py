@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from probes.check import Premises, Verdict
 from probes.kinds import retrieval, submission
-from probes.reply import Reason
-from probes.result import Arrival, Outcome, Party
+from probes.model.check import Premises, Verdict
+from probes.model.reply import Reason
+from probes.model.result import Arrival, Outcome, Party
 from tests.integration.probes.trip import between
 from tests.real.mailserver import REFERENCE, UNKNOWABLE, Door, Fate, MailServer
 

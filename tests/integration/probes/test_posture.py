@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from monitor.metrics import Metrics
-from probes.check import Finding, NameServers, Premises, Verdict
+from probes.domain.mta_sts import PolicyServer
+from probes.domain.records import Reading, read_records
 from probes.kinds.posture import KIND, Posture
-from probes.mta_sts import PolicyServer
-from probes.records import Reading, read_records
+from probes.model.check import Finding, NameServers, Premises, Verdict
 from tests.real.nameserver import BARE, FORGED, ISLAND, VOUCHED, NameServer
 from tests.unit.monitor.scrape import NOON, Scrape
 from tests.unit.probes.standin import listening

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from probes.bounce import parse
-from probes.message import compose
-from probes.probe import Patience
-from probes.reply import Reason
-from probes.result import Arrival, Outcome, Party, Phase
-from probes.token import TokenSigner
+from probes.mail.bounce import parse
+from probes.mail.message import compose
+from probes.mail.token import TokenSigner
+from probes.model.probe import Patience
+from probes.model.reply import Reason
+from probes.model.result import Arrival, Outcome, Party, Phase
 from tests.ends import smtp_of
 from tests.integration.probes.trip import HASTY, SIGNER, between
 from tests.real.mailserver import REFERENCE, UNKNOWABLE, Door, Fate, MailServer

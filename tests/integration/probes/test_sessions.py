@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from probes.result import Outcome
+from probes.model.result import Outcome
 from tests.integration.probes.trip import between
 from tests.real.mailserver import REFERENCE, MailServer
 

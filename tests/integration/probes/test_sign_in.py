@@ -11,12 +11,12 @@ import pytest
 
 from monitor.lab.oauth import Provider, Trouble, app
 from monitor.lab.serving import serve
-from probes.mailbox import Mailbox, OAuth
-from probes.oauth import KeptTokens
-from probes.oauth_endpoint import Client, ClientCredentials, RefreshToken
-from probes.oauth_rotation import Rotation
-from probes.reply import Reason
-from probes.result import Outcome, Party, Phase
+from probes.credentials.oauth import KeptTokens
+from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken
+from probes.credentials.oauth_rotation import Rotation
+from probes.model.mailbox import Mailbox, OAuth
+from probes.model.reply import Reason
+from probes.model.result import Outcome, Party, Phase
 from tests.integration.probes.trip import between
 from tests.real.mailserver import REFERENCE, Door, MailServer
 

@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from probes.arrival.watcher import MailboxWatcher
 from probes.kinds.roundtrip import KIND
-from probes.mailbox import Mailbox
-from probes.pace import Pace
-from probes.probe import Patience, Route
-from probes.result import Arrival, ProbeResult
-from probes.runner import run_probe
-from probes.token import Token, TokenSigner
-from probes.trace import Recorder
-from probes.watcher import MailboxWatcher
+from probes.mail.token import Token, TokenSigner
+from probes.model.mailbox import Mailbox
+from probes.model.pace import Pace
+from probes.model.probe import Patience, Route
+from probes.model.result import Arrival, ProbeResult
+from probes.run.runner import run_probe
+from probes.run.trace import Recorder
 
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
 PATIENCE = Patience(session=timedelta(seconds=5), arrival=timedelta(seconds=5))

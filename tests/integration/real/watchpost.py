@@ -21,9 +21,9 @@ from monitor.store.database import Database
 from monitor.store.history import History
 from monitor.store.ledger import SqlStore
 from monitor.watch import Surroundings, Watch, make_watch
-from probes.mailbox import Mailbox
-from probes.probe import Patience
-from probes.token import TokenSigner
+from probes.mail.token import TokenSigner
+from probes.model.mailbox import Mailbox
+from probes.model.probe import Patience
 from tests.unit.monitor.config.ministry import Ministry
 from tests.unit.monitor.scrape import Scrape
 

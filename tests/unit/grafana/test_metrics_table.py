@@ -20,7 +20,7 @@ from monitor.metrics import DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS, Met
 from monitor.metrics.definition import HOPS, RECEIVERS
 from monitor.watchdog.liveness import Ailment
 from monitor.watchdog.ringing import Trouble
-from probes.result import Arrival, Outcome, Phase
+from probes.model.result import Arrival, Outcome, Phase
 
 README = Path(__file__).parents[3] / "grafana" / "README.md"
 

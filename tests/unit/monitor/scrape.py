@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.metrics import Metrics
-from probes.result import Outcome, Phase, ProbeResult
+from probes.model.result import Outcome, Phase, ProbeResult
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 AGENCY = "jpc"

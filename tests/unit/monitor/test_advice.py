@@ -12,9 +12,9 @@ import yaml
 
 from monitor.advice import ROWS, Advice, Case, advise
 from monitor.probing.route import Direction, WatchedRoute
-from probes.mailbox import AccessToken, Mailbox, OAuth, Security
-from probes.reply import Reason, Step, smtp_failure
-from probes.result import Failure, Outcome, Party, Phase, ProbeResult
+from probes.model.mailbox import AccessToken, Mailbox, OAuth, Security
+from probes.model.reply import Reason, Step, smtp_failure
+from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 from tests.ends import imap_of, smtp_of
 from tests.unit.monitor.trial import SECOND, T0, arrived, forwarded, route
 

@@ -15,7 +15,7 @@ from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.probing.arrival import Arrivals
 from monitor.store.history import History, Sent
-from probes.result import Arrival
+from probes.model.result import Arrival
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import MINUTE, T0, agency_routes
 

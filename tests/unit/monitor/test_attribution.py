@@ -15,8 +15,8 @@ from monitor.judging.evidence import ON_THE_WAY, REACHING, UNANSWERED, Evidence,
 from monitor.judging.health import Grade, Health, HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.probing.route import Direction, WatchedRoute
-from probes.reply import Reason
-from probes.result import Outcome, Party, Phase, ProbeResult
+from probes.model.reply import Reason
+from probes.model.result import Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.trial import MINUTE, SECOND, T0, agency_routes, arrived, controls, failed, forwarded
 
 INTERNAL, OUTBOUND, INBOUND = agency_routes("JCM", references=("a",))

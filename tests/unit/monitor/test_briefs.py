@@ -9,7 +9,7 @@ import pytest
 from alerts.model.notice import Cause, Matter
 from monitor.briefs import CAUSES, cause_of
 from monitor.probing.route import Direction
-from probes.reply import Reason
+from probes.model.reply import Reason
 
 OUT, IN, WITHIN = Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL
 REFUSED, SILENT = Reason.PORT_REFUSED, Reason.NO_ANSWER

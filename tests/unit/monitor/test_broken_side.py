@@ -14,7 +14,7 @@ from alerts.model.notice import Facts, Language, Matter, Plan
 from alerts.wording import sms
 from monitor.briefs import own_brief
 from monitor.judging.judge import Suspect
-from probes.result import Outcome, Phase
+from probes.model.result import Outcome, Phase
 from tests.unit.alerts.wording.situations import OUTAGE, WORDING
 from tests.unit.monitor.config.ministry import Ministry
 from tests.unit.monitor.test_pipeline import Service

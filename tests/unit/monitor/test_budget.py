@@ -13,7 +13,7 @@ from monitor.probing.budget import Budget, overdrafts
 from monitor.probing.provider import KNOWN, Provider, Providers
 from monitor.probing.route import Direction, Probing, WatchedRoute
 from monitor.probing.window import Hours, Recurring
-from probes.mailbox import Mailbox
+from probes.model.mailbox import Mailbox
 from tests.unit.monitor.trial import MINUTE, SECOND, T0, mailbox, route
 
 DAY = timedelta(days=1)

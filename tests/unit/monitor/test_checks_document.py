@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from monitor.probing.kinds import check_kinds
-from probes import blocklist
+from probes.domain import blocklist
 
 TEXT = (Path(__file__).parents[3] / "docs" / "checks.md").read_text(encoding="utf-8")
 

@@ -18,7 +18,7 @@ from alerts.model.notice import Matter
 from monitor.judging.health import Grade, Health
 from monitor.judging.judge import AT_A_TIME
 from monitor.probing.route import Direction, WatchedRoute
-from probes.result import Outcome, Phase
+from probes.model.result import Outcome, Phase
 from tests.unit.monitor.test_pipeline import Service
 from tests.unit.monitor.trial import MINUTE, SECOND, T0, arrived, failed
 

@@ -11,8 +11,8 @@ import pytest
 from monitor.probing.difference import Difference, difference, exchanged, goes_elsewhere
 from monitor.probing.route import Direction, Probing, WatchedRoute
 from monitor.probing.window import Hours, Once, Stretch
-from probes.mailbox import Mailbox, OAuth, Password
-from probes.oauth_local import TokenFile
+from probes.credentials.oauth_local import TokenFile
+from probes.model.mailbox import Mailbox, OAuth, Password
 from tests.unit.monitor.trial import T0, agency_routes, mailbox, route
 
 JCM = agency_routes("JCM")

@@ -10,8 +10,8 @@ from monitor.judging.attribution import Blame, weigh
 from monitor.judging.evidence import Evidence, Proof, Witness, proven_by
 from monitor.judging.health import Grade
 from monitor.probing.route import Direction, WatchedRoute
-from probes.reply import Reason
-from probes.result import Outcome, Party, Phase, ProbeResult
+from probes.model.reply import Reason
+from probes.model.result import Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.trial import MINUTE, SECOND, T0, agency_routes, arrived, controls, failed, route
 
 A_TO_B, B_TO_A = controls()

@@ -11,7 +11,7 @@ import pytest
 from monitor.config.checks import CheckSettings
 from monitor.probing.inspection import Change, amiss, assignments, changes, legible, unlooked, worst
 from monitor.probing.window import Hours, Once, Stretch
-from probes.check import Check, CheckKind, Finding, NameServers, Premises, Verdict
+from probes.model.check import Check, CheckKind, Finding, NameServers, Premises, Verdict
 from tests.unit.monitor.trial import T0, mailbox
 
 HOUR = timedelta(hours=1)

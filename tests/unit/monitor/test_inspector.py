@@ -18,7 +18,7 @@ from monitor.metrics import Metrics
 from monitor.probing.inspection import Assignment, Inspection
 from monitor.probing.inspector import Inspections, Inspector
 from monitor.probing.window import Hours, Once, Stretch
-from probes.check import CheckKind, Finding, Premises, Verdict
+from probes.model.check import CheckKind, Finding, Premises, Verdict
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.probes.standin import until
 

@@ -11,7 +11,7 @@ from alerts.model.notice import Matter
 from monitor.judging.health import Grade, Health, HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.probing.route import Direction
-from probes.result import Outcome, Party, Phase
+from probes.model.result import Outcome, Party, Phase
 from tests.unit.monitor.trial import (
     LOSES,
     MINUTE,

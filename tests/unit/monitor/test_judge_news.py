@@ -12,7 +12,7 @@ from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.health import HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.probing.route import WatchedRoute
-from probes.result import Outcome, Party, Phase, ProbeResult
+from probes.model.result import Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.trial import MINUTE, PROBING, SECOND, T0, World, arrived, failed, forwarded, world
 
 AGENCIES = ("jpc", "lkc", "agc")

@@ -11,8 +11,8 @@ from monitor.judging.attribution import Blame, weigh
 from monitor.judging.evidence import Evidence, Witness
 from monitor.judging.health import Grade
 from monitor.probing.lateness import Lateness, is_believable, of_our_own
-from probes.reply import Reason
-from probes.result import Failure, Outcome, Party, Phase, ProbeResult
+from probes.model.reply import Reason
+from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.trial import MINUTE, PROBING, SECOND, T0, agency_routes, arrived, controls, failed
 
 ROUTE = agency_routes("JCM")[1]

@@ -8,7 +8,7 @@ import pytest
 
 from monitor.judging.health import Health
 from monitor.probing.route import Direction
-from probes.result import Outcome, Phase
+from probes.model.result import Outcome, Phase
 from tests.unit.monitor.trial import (
     LOSES,
     MINUTE,

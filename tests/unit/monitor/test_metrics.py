@@ -10,7 +10,7 @@ from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Matter, Purpose
 from monitor.metrics import AGENCY_DIRECTIONS, DIRECTIONS, NO_AGENCY, OWN_FAULTS, Metrics
-from probes.result import Arrival, Outcome
+from probes.model.result import Arrival, Outcome
 from tests.unit.monitor.scrape import AGENCY, LABELS, NOON, ROUTE, SUCCESS, Clock, Scrape, finish, run
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.metrics.checks import FINDINGS_AT_MOST
-from probes.check import Finding, Verdict
-from probes.result import Hop, Path
+from probes.model.check import Finding, Verdict
+from probes.model.result import Hop, Path
 from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, Clock, Scrape
 
 IMAPS = "imap.jpc.gov.my:993"

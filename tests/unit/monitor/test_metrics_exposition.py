@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.metrics.exposition import Family
-from probes.result import Outcome
+from probes.model.result import Outcome
 from tests.bench.estate import fill, routes
 from tests.bench.light import Light
 from tests.unit.monitor.scrape import NOON, Clock, finish, run

@@ -9,7 +9,7 @@ import pytest
 
 from alerts.model.channel import Channel
 from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
-from probes.result import Arrival, Outcome
+from probes.model.result import Arrival, Outcome
 from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, SUCCESS, Scrape, finish, run
 
 

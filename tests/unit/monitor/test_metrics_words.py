@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from monitor.metrics import Metrics
-from probes.reply import Step, smtp_failure
+from probes.model.reply import Step, smtp_failure
 from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, Clock, Scrape, finish, run
 
 WORDS = "tiada-kotak-mel-8812"

@@ -19,8 +19,8 @@ from monitor.judging.health import Health
 from monitor.overview import view_checks, view_incident, view_notice, view_route
 from monitor.probing.inspection import Inspection
 from monitor.probing.route import Direction
-from probes.check import Finding, Premises, Verdict
-from probes.result import Outcome, Phase
+from probes.model.check import Finding, Premises, Verdict
+from probes.model.result import Outcome, Phase
 from tests.unit.alerts.people import BRIEF, T0, attempt, incident, tried, written
 from tests.unit.monitor.trial import agency_routes, arrived, failed
 

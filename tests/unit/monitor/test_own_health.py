@@ -16,7 +16,7 @@ from monitor.judging.health import Health
 from monitor.judging.suspect import Suspect, Trouble
 from monitor.own_health import Control, Ill, Part, PartView, Signs, Standing, own_health, worst
 from monitor.watchdog.liveness import Ailment
-from probes.result import Outcome, Phase
+from probes.model.result import Outcome, Phase
 from tests.unit.monitor.trial import T0, arrived, controls, failed
 
 [CONTROL, _] = controls()

@@ -23,8 +23,8 @@ from monitor.pipeline import Briefs, Pipeline
 from monitor.probing.arrival import Arrivals
 from monitor.probing.route import Direction, WatchedRoute
 from monitor.store.history import History
-from probes.reply import Reason
-from probes.result import Arrival, Outcome, Party, Phase, ProbeResult
+from probes.model.reply import Reason
+from probes.model.result import Arrival, Outcome, Party, Phase, ProbeResult
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import LOSES, MINUTE, REFUSED, T0, World, agency_routes, arrived, controls, failed, imap

@@ -25,11 +25,11 @@ from monitor.probing.provider import Provider, Providers
 from monitor.probing.route import Direction, Probing, WatchedRoute
 from monitor.probing.window import Hours, Once, Stretch
 from monitor.store.history import History, Sent
-from probes.mailbox import Mailbox, Password
-from probes.probe import Patience, Probe, ProbeFailure, ProbeKind, Route, Trace
-from probes.reply import Reason
-from probes.result import Arrival, Failure, Outcome, Party, Phase, ProbeResult
-from probes.token import TokenSigner
+from probes.mail.token import TokenSigner
+from probes.model.mailbox import Mailbox, Password
+from probes.model.probe import Patience, Probe, ProbeFailure, ProbeKind, Route, Trace
+from probes.model.reply import Reason
+from probes.model.result import Arrival, Failure, Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import mailbox
 

@@ -12,7 +12,7 @@ from alerts.model.contact import Address
 from alerts.model.notice import Language
 from monitor.probing.route import Direction
 from monitor.registry import Registry
-from probes.mailbox import Security
+from probes.model.mailbox import Security
 from tests.ends import imap_of, smtp_of
 from tests.unit.monitor.config.ministry import Ministry, second_agency
 

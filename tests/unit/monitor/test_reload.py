@@ -17,7 +17,7 @@ from monitor.judging.judge import Judge
 from monitor.probing.route import Direction, Probing, WatchedRoute
 from monitor.probing.schedule import Schedule
 from monitor.probing.window import ALWAYS, Hours, Once, Stretch
-from probes.result import Outcome, Party, Phase, ProbeResult
+from probes.model.result import Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.trial import (
     MINUTE,
     REFUSED,

@@ -11,8 +11,8 @@ from monitor.judging.health import Grade, Health, HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.judging.subject import Graded
 from monitor.probing.route import Direction
-from probes.mailbox import Password
-from probes.result import Outcome, Phase
+from probes.model.mailbox import Password
+from probes.model.result import Outcome, Phase
 from tests.unit.monitor.trial import LOSES, MINUTE, REFUSED, WRONG_PASSWORD, Fault, World, mailbox, smtp, world
 
 #: As the store has them: what was written last of each route.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from monitor.judging.attribution import Verdict
 from monitor.judging.health import Grade, Health, HealthPolicy
 from monitor.judging.subject import Subject
-from probes.result import Outcome, Phase
+from probes.model.result import Outcome, Phase
 from tests.unit.monitor.trial import MINUTE, T0, agency_routes, failed
 
 ROUTE = agency_routes("JCM")[0]

@@ -11,7 +11,7 @@ from alerts.model.notice import Matter
 from monitor.metrics import Metrics
 from monitor.probing.route import Direction
 from monitor.watch import abandoned, show_tokens
-from probes.mailbox import AccessToken, OAuth
+from probes.model.mailbox import AccessToken, OAuth
 from tests.unit.alerts.people import BRIEF, incident
 from tests.unit.monitor.config.ministry import Ministry
 from tests.unit.monitor.scrape import NOON, Clock, Scrape

@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 from monitor.judging.health import HealthPolicy
 from monitor.judging.judge import Judge, Trouble
 from monitor.probing.route import Direction, Probing, WatchedRoute
-from probes.mailbox import Mailbox, Password, Security, Server
-from probes.probe import Route
-from probes.result import Failure, Outcome, Party, Phase, ProbeResult
+from probes.model.mailbox import Mailbox, Password, Security, Server
+from probes.model.probe import Route
+from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 
 T0 = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

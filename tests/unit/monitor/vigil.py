@@ -11,7 +11,7 @@ from itertools import count
 
 from monitor.probing.route import WatchedRoute
 from monitor.probing.schedule import Schedule
-from probes.result import Party, ProbeResult
+from probes.model.result import Party, ProbeResult
 from tests.unit.monitor.trial import Fault, World
 
 

@@ -10,11 +10,11 @@ from datetime import timedelta
 
 import pytest
 
-from probes.imap import Session, open_session
-from probes.mailbox import Security
-from probes.probe import ProbeFailure
-from probes.result import Party
-from probes.trace import Recorder
+from probes.model.mailbox import Security
+from probes.model.probe import ProbeFailure
+from probes.model.result import Party
+from probes.protocol.imap import Session, open_session
+from probes.run.trace import Recorder
 from tests.unit.probes.standin import Handler, listening, mailbox, server, server_context
 
 LEG = timedelta(seconds=0.3)

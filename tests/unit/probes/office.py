@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from probes.arrival.watcher import MailboxWatcher
 from probes.kinds.roundtrip import KIND
-from probes.pace import Pace
-from probes.probe import Patience, Route
-from probes.result import ProbeResult
-from probes.runner import run_probe
-from probes.watcher import MailboxWatcher
+from probes.model.pace import Pace
+from probes.model.probe import Patience, Route
+from probes.model.result import ProbeResult
+from probes.run.runner import run_probe
 from tests.unit.probes.standin import SmtpStandIn, Trick, listening, mailbox, server, server_context
 from tests.unit.probes.watch import SIGNER, Counted
 

@@ -8,8 +8,8 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from probes.mailbox import AccessToken, OAuth
-from probes.oauth import NoAccessToken
+from probes.credentials.oauth import NoAccessToken
+from probes.model.mailbox import AccessToken, OAuth
 
 USER = "semakan@jabatan-contoh.gov.my"
 #: As Google says it.
@@ -20,7 +20,7 @@ CHALLENGE = b64encode(
 
 @dataclass(slots=True)
 class Purse:
-    """Implements `probes.mailbox.AccessTokens`: hands out the first of its tokens until it is rejected."""
+    """Implements `probes.model.mailbox.AccessTokens`: hands out the first of its tokens until it is rejected."""
 
     tokens: list[AccessToken | NoAccessToken] = field(default_factory=list)
     #: Whether another token is worth a try.

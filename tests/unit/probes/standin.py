@@ -11,7 +11,7 @@ from functools import cache
 
 import trustme
 
-from probes.mailbox import Mailbox, Password, Security, Server
+from probes.model.mailbox import Mailbox, Password, Security, Server
 
 HOST = "mel.jabatan-contoh.gov.my"
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

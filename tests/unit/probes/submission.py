@@ -9,12 +9,12 @@ from datetime import timedelta
 
 import pytest
 
-from probes.mailbox import OAuth, Password, Security
-from probes.probe import ProbeFailure
-from probes.reply import expired
-from probes.result import Party
-from probes.smtp import Submitted, submit
-from probes.trace import Recorder
+from probes.model.mailbox import OAuth, Password, Security
+from probes.model.probe import ProbeFailure
+from probes.model.reply import expired
+from probes.model.result import Party
+from probes.protocol.smtp import Submitted, submit
+from probes.run.trace import Recorder
 from tests.unit.probes.standin import Handler, listening, mailbox, server, server_context
 
 MESSAGE = b"Subject: ujian\r\n\r\nbaris\r\n.titik\r\n..dua titik\r\n"

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from probes.message import compose
-from probes.pace import Pace
-from probes.probe import Patience
-from probes.result import Arrival
-from probes.token import Token, TokenSigner
-from probes.watcher import MailboxWatcher
+from probes.arrival.watcher import MailboxWatcher
+from probes.mail.message import compose
+from probes.mail.token import Token, TokenSigner
+from probes.model.pace import Pace
+from probes.model.probe import Patience
+from probes.model.result import Arrival
 from tests.unit.probes.standin import ImapStandIn, listening, mailbox, server, server_context, until
 
 KEY = b"kunci-untuk-ujian-sahaja"

@@ -8,7 +8,7 @@ import pytest
 from pypdf import PdfReader
 
 from monitor.cli.probe import EXIT_CODES
-from probes.result import Outcome
+from probes.model.result import Outcome
 from tests.unit.monitor.cli.office import Office
 
 

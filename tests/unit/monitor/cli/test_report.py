@@ -10,8 +10,8 @@ import pytest
 from monitor.advice import ROWS
 from monitor.cli.report import report
 from monitor.probing.route import Direction
-from probes.reply import Reason, not_shown
-from probes.result import Failure, Hop, Outcome, Party, Path, Phase, ProbeResult
+from probes.model.reply import Reason, not_shown
+from probes.model.result import Failure, Hop, Outcome, Party, Path, Phase, ProbeResult
 from tests.unit.monitor.trial import SECOND, T0, arrived, forwarded, route
 
 OUTBOUND = route("JCM", Direction.OUTBOUND, "JCM/utama", "a")

@@ -13,7 +13,7 @@ from monitor.config.document import parse_document
 from monitor.config.findings import Findings
 from monitor.config.form import Form
 from monitor.config.secret import Vault
-from probes.check import Check, CheckKind, NameServers, Premises
+from probes.model.check import Check, CheckKind, NameServers, Premises
 from tests.unit.monitor.config.ministry import AGENCY, Ministry
 
 HOUR = timedelta(hours=1)

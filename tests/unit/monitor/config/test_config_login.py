@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from probes.mailbox import Mailbox, OAuth, Password, Security
-from probes.oauth import KeptTokens
-from probes.oauth_endpoint import ClientCredentials, RefreshToken
-from probes.oauth_local import TokenFile
+from probes.credentials.oauth import KeptTokens
+from probes.credentials.oauth_endpoint import ClientCredentials, RefreshToken
+from probes.credentials.oauth_local import TokenFile
+from probes.model.mailbox import Mailbox, OAuth, Password, Security
 from tests.unit.monitor.config.ministry import SECRET, Ministry
 
 _SERVERS = "smtp: {host: smtp.gmail.com}\n    imap: {host: imap.gmail.com}\n"

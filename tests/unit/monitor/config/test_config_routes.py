@@ -9,7 +9,7 @@ import pytest
 
 from monitor.config.route import control_legs, default_routes
 from monitor.registry import premises
-from probes.check import NameServers
+from probes.model.check import NameServers
 from tests.unit.monitor.config.ministry import Ministry
 
 _AGENCY = "agencies/jabatan.yaml"

@@ -20,7 +20,7 @@ from monitor.store.group_commit import GroupCommit, Statement
 from monitor.store.history import History
 from monitor.store.server_clock import ServerClock
 from monitor.store.tables import counter, token
-from probes.result import Outcome, ProbeResult
+from probes.model.result import Outcome, ProbeResult
 from tests.unit.monitor.trial import MINUTE, SECOND, T0
 
 _MADE = insert(counter)

@@ -16,7 +16,7 @@ from monitor.store.history import TOKEN_MEMORY, History
 from monitor.store.ledger import SqlStore
 from monitor.store.retention import Keep, Retention
 from monitor.store.tables import incident, run, token
-from probes.result import Outcome, Phase, ProbeResult
+from probes.model.result import Outcome, Phase, ProbeResult
 from tests.unit.alerts.people import trigger
 from tests.unit.monitor.trial import MINUTE, SECOND, T0
 

@@ -37,8 +37,8 @@ from monitor.own_health import Part, PartView
 from monitor.probing.inspection import Inspection
 from monitor.probing.route import Direction
 from monitor.probing.window import Stretch
-from probes.check import Finding, Premises, Verdict
-from probes.result import Outcome, Phase
+from probes.model.check import Finding, Premises, Verdict
+from probes.model.result import Outcome, Phase
 from tests.unit.alerts.people import T0, incident, written
 from tests.unit.monitor.trial import agency_routes, failed
 

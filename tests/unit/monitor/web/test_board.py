@@ -23,7 +23,7 @@ from monitor.web import page
 from monitor.web.board import AgencyList, Board
 from monitor.web.page import card_of
 from monitor.web.portal import page_templates, portal
-from probes.result import Outcome
+from probes.model.result import Outcome
 from tests.unit.alerts.people import T0
 from tests.unit.monitor.web.source import Service, client
 

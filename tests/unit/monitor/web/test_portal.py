@@ -13,7 +13,7 @@ from alerts.model.gateway import Content, PageContent, Script, SmsContent, Voice
 from monitor.config.problem import Problem, Severity
 from monitor.probing.window import Stretch
 from monitor.web.portal import SECURITY_HEADERS, portal
-from probes.check import Verdict
+from probes.model.check import Verdict
 from tests.unit.alerts.people import FAX, SMS_RAVI, SMS_SITI, T0
 from tests.unit.monitor.web.source import Service, client, finding
 

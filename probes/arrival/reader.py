@@ -1,0 +1,75 @@
+"""What a watcher reads a mailbox through: one connection that stays (IMAP), or one for each look (POP3)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from probes.model.pace import Pace
+from probes.model.probe import Patience, Trace
+
+#: Waits until the watch has looked once more, no longer than a span; says whether it has.
+CaughtUp = Callable[[timedelta], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """How far a mailbox was looked through by a new sign-in."""
+
+    #: Folders that were opened, of so many that mail may be put in; `None` where no list of them could be had.
+    folders: int
+    of: int | None
+    #: It showed mail that the watch had not, though that had looked since.
+    blind: bool = False
+
+    @property
+    def words(self) -> str:
+        """For people: what a message that is not there is not in."""
+        of = "an unknown number of" if self.of is None else self.of
+        return f"a new sign-in did not show it; looked into {self.folders} of {of} folders"
+
+
+class MailReader(Protocol):
+    """Reads a mailbox, each mail once, over as many connections as it takes. Not for two tasks at once.
+
+    Its methods raise `ProbeFailure` when the mailbox cannot be read. Nothing can be said on what is open then: `close` it
+    and `open` it again.
+    """
+
+    #: With how much of it servers are met; it may change.
+    patience: Patience
+    #: Whatever has been dealt with has been deleted, too.
+    tidy: asyncio.Event
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is mail still to be looked at that was left behind earlier."""
+
+    @property
+    def cost(self) -> int:
+        """What it has cost so far to read what the server said, by `probes.model.allowance.cost`."""
+
+    async def open(self, trace: Trace) -> None:
+        """Connect and sign in; the mailbox can be read then. What follows is told to *trace*, too."""
+
+    async def look(self, *, junk_every: timedelta, sweep: timedelta) -> None:
+        """Deal with what is new, with a piece of what was left behind, and with the junk when it is its turn."""
+
+    async def listen(self, stirred: asyncio.Event, at_most: timedelta) -> None:
+        """Wait until *stirred* is set, by the server's news or by somebody else, or the time is over."""
+
+    def unwatched(self, pace: Pace) -> timedelta:
+        """Return how long it may go without a look while nobody waits for mail."""
+
+    async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> Looked:
+        """Look by a new sign-in, beside whatever is open, for what runs still wait for.
+
+        It is handed over, once the watch has had its chance by *caught_up*. Raise `ProbeFailure`, or
+        `TimeoutError` when that is not done *within* a span; the trace knows where.
+        """
+
+    def close(self) -> None:
+        """Let go of what is open, without waiting."""

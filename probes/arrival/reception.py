@@ -1,0 +1,168 @@
+"""What is done with each mail that is seen in a mailbox: it is recognised, handed over, counted, or left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from probes.arrival.expectation import Elsewhere, Expectation, Folder, Seen
+from probes.mail.ledger import Fate, Ledger, decide
+from probes.mail.sighting import Kind, Sighting, may_hide_token, recognise
+from probes.mail.token import Token, TokenSigner
+from probes.model.mailbox import Mailbox
+from probes.model.result import Arrival, Party
+
+_log = structlog.get_logger(__name__)
+
+#: A mail of this size may be ours with every header rewritten; a larger one is not ours.
+_OURS_AT_MOST = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A mail as it lies in the mailbox."""
+
+    #: What the server calls it; for the log.
+    uid: int | str
+    header: bytes
+    size: int | None
+    #: Somebody has marked it as deleted already.
+    marked: bool = False
+    #: Returns the whole of it, or its beginning when it is large; `None` when it is gone.
+    whole: Callable[[], Awaitable[bytes | None]]
+
+
+class Reception:
+    """Deals with the mail of one mailbox, wherever it is read from."""
+
+    def __init__(
+        self,
+        *,
+        mailbox: Mailbox,
+        signer: TokenSigner,
+        ledger: Ledger,
+        waiting: Mapping[str, Sequence[Expectation]],
+        on_arrival: Callable[[Arrival, str | None, datetime], None],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.mailbox = mailbox
+        self._signer = signer
+        self._ledger = ledger
+        self._waiting = waiting
+        self._on_arrival = on_arrival
+        self._clock = clock
+
+    async def receive(self, letter: Letter, folder: Folder, *, count: bool) -> bool:
+        """Deal with *letter*; return whether it is to be deleted. With *count*, it has not been counted before."""
+        now = self._clock()
+        sighting, content = await self._recognised(letter)
+        token = sighting.token
+        token_id = token.id if token else None
+        expectations = self._waiting.get(token_id, ()) if token_id else ()
+        verdict = decide(
+            sighting,
+            origin=self._signer.origin(token) if token else None,
+            awaited={one.party for one in expectations},
+            fate=self._ledger.fate(token_id) if token_id else None,
+            now=now,
+            marked=letter.marked,
+        )
+        if verdict.hand_over:
+            seen = Seen(folder=folder, at=now)
+            if sighting.report is not None:
+                for expectation in expectations:
+                    expectation.see(sighting.report)
+            else:
+                recipients = [one for one in expectations if one.party is Party.RECIPIENT]
+                await self._hand_over(letter, content, seen, recipients)
+        if verdict.count is not None and count:
+            self._on_arrival(verdict.count, token_id, now)
+        taken = token_id and self._ledger.fate(token_id) is Fate.TAKEN
+        if token_id and (taken or verdict.count is Arrival.LATE):
+            self._ledger.arrived(token_id)
+        return verdict.delete
+
+    def awaited(self, letter: Letter) -> Token | None:
+        """Return the token of *letter*, as its header tells it, if a run still waits for it and it is its message."""
+        sighting = Sighting(kind=Kind.FOREIGN)
+        with self._parsing(letter):
+            sighting = recognise(letter.header, self._signer)
+        token = sighting.token
+        if token is None or sighting.kind is not Kind.MESSAGE or not self._unseen(token):
+            return None
+        return token
+
+    async def make_up_for(self, letter: Letter, token: Token, folder: Folder, since: datetime | None) -> bool:
+        """Hand over a message that lies in *folder*, which is watched, and that the watch did not show.
+
+        Return whether somebody still waited for it.
+        """
+        content = await letter.whole()
+        unseen = self._unseen(token)
+        if not content or not unseen:
+            return False
+        for expectation in unseen:
+            expectation.see(Seen(folder=folder, at=self._clock(), since=since))
+            expectation.hand(content)
+        self._ledger.taken(token.id)
+        return True
+
+    async def note_elsewhere(self, letter: Letter, token: Token, name: str, since: datetime | None) -> bool:
+        """Tell who waits for a message that it lies in the folder *name*; return whether it is to be deleted."""
+        if any(one.party is Party.SENDER for one in self._waiting.get(token.id, ())):
+            # What was sent from this very mailbox may lie in it as a copy, which proves nothing.
+            return False
+        content = await letter.whole()
+        if not content:
+            return False
+        for expectation in self._unseen(token):
+            expectation.elsewhere = Elsewhere(name=name, content=content, at=self._clock(), since=since)
+        return True
+
+    def _unseen(self, token: Token) -> list[Expectation]:
+        waiting = self._waiting.get(token.id, ())
+        return [one for one in waiting if one.party is Party.RECIPIENT and not one.seen.done()]
+
+    async def _recognised(self, letter: Letter) -> tuple[Sighting, bytes | None]:
+        whole: bytes | None = None
+        sighting = Sighting(kind=Kind.FOREIGN)
+        more = False
+        with self._parsing(letter):
+            if may_hide_token(letter.header):
+                more = True
+            else:
+                sighting = recognise(letter.header, self._signer)
+                small = letter.size is not None and letter.size <= _OURS_AT_MOST
+                more = sighting.token is None and not sighting.forged and bool(self._waiting) and small
+        if more:
+            whole = await letter.whole()
+            with self._parsing(letter):
+                sighting = recognise(whole or letter.header, self._signer)
+        return sighting, whole
+
+    @contextmanager
+    def _parsing(self, letter: Letter) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - see below
+            # The parser of the standard library gives up in ways that nobody has counted, and anybody may send the mail
+            # on which it does. One that ended the watch would end it at each new connection again.
+            _log.warning(
+                "a mail cannot be parsed", mailbox=self.mailbox.name, uid=letter.uid, error=type(error).__name__
+            )
+
+    async def _hand_over(
+        self, letter: Letter, content: bytes | None, seen: Seen, recipients: Sequence[Expectation]
+    ) -> None:
+        for expectation in recipients:
+            expectation.see(seen)
+        if content is None:
+            content = await letter.whole()
+        for expectation in recipients:
+            # Nothing to hand over: another client has taken the message away meanwhile.
+            expectation.hand(content or b"")
+            self._ledger.arrived(expectation.token.id)

@@ -1,0 +1,160 @@
+"""Looks for what has not come through a sign-in of its own, in all folders of the mailbox, before it is called lost.
+
+The session of a server may go blind: it answers, and shows nothing new. And a filter may put mail where nobody has told
+us to look. This connection is apart from the one that watches, so that nobody else waits for it, whatever it meets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from probes.arrival.expectation import Folder
+from probes.arrival.reader import CaughtUp, Looked
+from probes.arrival.reception import Letter, Reception
+from probes.mail.token import Token
+from probes.model.probe import Trace
+from probes.model.result import Party, Phase
+from probes.model.server_error import Refused, Unreadable
+from probes.protocol.cause import stage
+from probes.protocol.folder import elsewhere
+from probes.protocol.imap import Session, encoded, open_session
+from probes.protocol.imap_answer import Fetched, legible_name
+
+_log = structlog.get_logger(__name__)
+
+#: Of each folder as many of the newest mails are asked for their size, and as many of those may be ours by it are read.
+_SIZED = 400
+_READ = 50
+#: Of a folder that is watched, more: a session that was blind for long has left much behind.
+_READ_WATCHED = 400
+_CHUNK = 25
+#: A mail of ours, whatever was put into its header on the way, is no larger.
+_OURS_AT_MOST = 64 * 1024
+#: Folders that are named, and of those opened beside the ones that are watched.
+_LISTED = 10_000
+_OPENED = 40
+#: Octets of headers read in all of them together.
+_OCTETS = 8 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """How far one look has come."""
+
+    #: How long it waits for the watch.
+    patience: timedelta
+    looked: int = 0
+    octets: int = 0
+    blind: bool = False
+    #: Whether the watch has looked since something was found; `None` before anything was.
+    caught_up: bool | None = None
+    #: Folders that mail may be put in; `None` while there is no list.
+    of: int | None = None
+
+    @property
+    def has_room(self) -> bool:
+        return self.octets < _OCTETS
+
+
+class SecondLook:
+    """Goes through one mailbox over IMAP, once for each call."""
+
+    def __init__(self, reception: Reception, *, junk: Iterable[str], caught_up: CaughtUp) -> None:
+        """*junk*: the folders that are watched beside the inbox, as the server writes them."""
+        self._reception = reception
+        self._mailbox = reception.mailbox
+        self._junk = tuple(junk)
+        self._caught_up = caught_up
+
+    async def look(self, trace: Trace, within: timedelta) -> Looked:
+        """Sign in anew and look for what runs wait for: hand it over, or tell them where it lies.
+
+        What lies in no watched folder is deleted there. Raise `ProbeFailure` or `TimeoutError` when inbox and junk could
+        not be looked through; whatever goes wrong in other folders only ends the look.
+        """
+        until = asyncio.get_running_loop().time() + within.total_seconds()
+        sweep = _Sweep(patience=within / 4)
+        async with asyncio.timeout_at(until):
+            session = await open_session(self._mailbox, trace, Party.RECIPIENT, leg=within, within=within)
+            try:
+                with stage(trace, Phase.RETRIEVE, Party.RECIPIENT):
+                    await self._watched(session, sweep)
+            except BaseException:
+                session.close()
+                raise
+        try:
+            async with asyncio.timeout_at(until):
+                await self._unwatched(session, sweep)
+        except (OSError, EOFError, Refused, Unreadable) as error:
+            _log.info("a look through other folders broke off", mailbox=self._mailbox.name, error=type(error).__name__)
+        finally:
+            session.close()
+        return Looked(folders=sweep.looked, of=sweep.of, blind=sweep.blind)
+
+    async def _watched(self, session: Session, sweep: _Sweep) -> None:
+        await self._through(session, encoded(self._mailbox.inbox), Folder.INBOX, sweep)
+        for name in self._junk:
+            try:
+                await self._through(session, name, Folder.JUNK, sweep)
+            except Refused:
+                # As in the watch: not there, or not now.
+                continue
+
+    async def _unwatched(self, session: Session, sweep: _Sweep) -> None:
+        inbox = encoded(self._mailbox.inbox)
+        rest = list(elsewhere(inbox, await session.folders(_LISTED), await session.namespaces(), self._junk))
+        sweep.of = sweep.looked + len(rest)
+        for name in rest[:_OPENED]:
+            if not sweep.has_room:
+                return
+            try:
+                await self._through(session, name, None, sweep)
+            except Refused:
+                # It may be seen and not be opened, or the mail in it not be deleted.
+                continue
+
+    async def _through(self, session: Session, name: str, watched: Folder | None, sweep: _Sweep) -> None:
+        """Look through one folder; *watched* is what it is to the watch, `None` when it is not watched."""
+        position = await session.examine(name)
+        sweep.looked += 1
+        sized = await session.newest(_SIZED, position.exists)
+        small = [mail for mail in sized if mail.size is None or mail.size <= _OURS_AT_MOST]
+        ours: list[int] = []
+        for chunk in _chunks(small[: _READ_WATCHED if watched else _READ]):
+            since = {mail.uid: mail.since for mail in chunk}
+            for mail in await session.headers(since):
+                sweep.octets += len(mail.content or b"")
+                letter = Letter(
+                    uid=mail.uid, header=mail.content or b"", size=mail.size, whole=partial(session.message, mail.uid)
+                )
+                if (token := self._reception.awaited(letter)) is None:
+                    continue
+                if watched is not None:
+                    await self._make_up_for(letter, token, watched, since.get(mail.uid), sweep)
+                elif await self._reception.note_elsewhere(letter, token, legible_name(name), since.get(mail.uid)):
+                    ours.append(mail.uid)
+            if not sweep.has_room:
+                break
+        if ours and (await session.select(name)).validity == position.validity:
+            await session.delete(ours)
+
+    async def _make_up_for(
+        self, letter: Letter, token: Token, folder: Folder, since: datetime | None, sweep: _Sweep
+    ) -> None:
+        if sweep.caught_up is None:
+            # Mail that came this moment makes no session blind.
+            sweep.caught_up = await self._caught_up(sweep.patience)
+        # A watch that hangs is not blind: why it cannot look is what is wrong then.
+        if sweep.caught_up and await self._reception.make_up_for(letter, token, folder, since):
+            sweep.blind = True
+
+
+def _chunks(mails: Sequence[Fetched]) -> Iterator[Sequence[Fetched]]:
+    for start in range(0, len(mails), _CHUNK):
+        yield mails[start : start + _CHUNK]

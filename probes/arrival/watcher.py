@@ -1,0 +1,353 @@
+"""Watches one mailbox for everybody who waits for mail in it.
+
+Hundreds of routes share a reference mailbox, and servers count connections and sign-ins. So there is one connection for
+each mailbox; it hands every arrival to the run that waits for its token, deletes what has been handed over, and counts
+what nobody waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from probes.arrival.bell import Bell
+from probes.arrival.expectation import Expectation
+from probes.arrival.maildrop import Maildrop
+from probes.arrival.postbox import Postbox
+from probes.arrival.reader import Looked, MailReader
+from probes.arrival.reception import Reception
+from probes.mail.ledger import Ledger
+from probes.mail.token import Token, TokenSigner
+from probes.model.allowance import Allowance
+from probes.model.mailbox import Mailbox
+from probes.model.pace import Pace
+from probes.model.probe import Patience, ProbeFailure, let_go
+from probes.model.reply import Reason, expired, shortened
+from probes.model.result import Arrival, Failure, Outcome, Party, Phase
+from probes.run.trace import Recorder
+
+_log = structlog.get_logger(__name__)
+
+OnArrival = Callable[[Arrival, str | None, datetime], None]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class MailboxWatcher:
+    """The watch over one mailbox. Start `run()` in a task group; `expect()` works before it is up, too.
+
+    *on_arrival* hears of mail that no run waits for: what it is, the token's id (`None` when forged), and when it was
+    seen. *ended* and *arrived* are ids of earlier runs, as the store remembers them. *said* hears what is said with the
+    server, secrets masked.
+    """
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        signer: TokenSigner,
+        *,
+        on_arrival: OnArrival,
+        patience: Patience | None = None,
+        pace: Pace | None = None,
+        ended: Iterable[str] = (),
+        arrived: Iterable[str] = (),
+        said: Callable[[str], None] | None = None,
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self.mailbox = mailbox
+        #: Why the mailbox cannot be read; `None` while it can, or while nothing is known yet.
+        self.trouble: ProbeFailure | None = None
+        #: When inbox and junk were last looked through, on the loop's clock.
+        self.looked_at: float | None = None
+        self._said = said
+        patience = patience or Patience()
+        self._pace = pace or Pace()
+        self._waiting: dict[str, list[Expectation]] = {}
+        self._ledger = Ledger(ended=ended, arrived=arrived)
+        #: Something may have changed: the server spoke, a run waits, the connection is gone.
+        self._stirred = asyncio.Event()
+        reception = Reception(
+            mailbox=mailbox,
+            signer=signer,
+            ledger=self._ledger,
+            waiting=self._waiting,
+            on_arrival=on_arrival,
+            clock=clock,
+        )
+        self._reader = _reader_of(reception, patience, self._pace, self._stirred.set)
+        self._allowance = Allowance(at_once=self._pace.at_once, a_second=self._pace.a_second, clock=self._time)
+        self._recorder: Recorder | None = None
+        self._up = False
+        #: How much of what the reader has cost is accounted for.
+        self._paid = 0
+        #: How long a connection is kept, and whether the present one has shown itself to be blind.
+        self._renewal = self._pace.renewal_of(mailbox.name)
+        self._blind = False
+        #: When the last look began that is over, on the loop's clock, and that there was another.
+        self._looked_from = float("-inf")
+        self._looked = Bell()
+        #: Runs that are about to call their message lost, with the time that each has for a look.
+        self._doubtful: list[tuple[asyncio.Future[Looked | ProbeFailure], timedelta]] = []
+        self._doubted = Bell()
+        self._failures = 0
+        #: Why it cannot be read, as the log was last told.
+        self._told: str | None = None
+        self._hold_until = 0.0
+
+    def be_patient(self, patience: Patience) -> None:
+        """Watch with this patience from now on: other routes use the mailbox now, or want to wait longer."""
+        if self._reader is not None:
+            self._reader.patience = patience
+
+    def know(self, tokens: Mapping[str, bool]) -> None:
+        """Hear of earlier runs, by the ids of their tokens, and whether their mail has been here."""
+        for token_id, came in tokens.items():
+            if self._ledger.fate(token_id) is None:
+                self._ledger.over(token_id, Party.RECIPIENT)
+                if came:
+                    self._ledger.arrived(token_id)
+
+    def expect(self, token: Token, party: Party = Party.RECIPIENT) -> Expectation:
+        """Claim the mail with *token*, before it is sent.
+
+        With `Party.RECIPIENT` the message itself is awaited, and a report if it comes here; with `Party.SENDER` only
+        a report.
+        """
+        expectation = Expectation(token, party, stir=self._stirred.set, over=self._over)
+        self._waiting.setdefault(token.id, []).append(expectation)
+        if self._up:
+            expectation.be_ready()
+        elif self.trouble is not None and self._time() < self._hold_until:
+            expectation.fail(self.trouble)
+        self._stirred.set()
+        return expectation
+
+    def look_anew(self, within: timedelta) -> asyncio.Future[Looked | ProbeFailure]:
+        """Ask for a look by a new sign-in, for a message that is lost unless it is found *within* that time.
+
+        Whoever asks while a look is under way waits for the next: hundreds of runs make one sign-in in half that time.
+        What is found is handed over first. The result says how far was looked, or why nobody could.
+        """
+        future: asyncio.Future[Looked | ProbeFailure] = asyncio.get_running_loop().create_future()
+        self._doubtful.append((future, within / 2))
+        self._doubted.ring()
+        return future
+
+    def overdue(self) -> ProbeFailure:
+        """Say why the mailbox is not being read yet, to a run that has waited for it long enough.
+
+        Not the last trouble: the run would have heard of it, unless it is older than the run. Since then an attempt has
+        been under way that does not end.
+        """
+        if self._recorder is not None:
+            return expired(self._recorder.where[0], Party.RECIPIENT)
+        return _our_fault("nobody watches this mailbox")
+
+    async def tidy(self) -> None:
+        """Wait until the mail that was handed over is deleted, as one who stops right after a run does.
+
+        The caller sets the deadline.
+        """
+        if self._reader is not None:
+            await self._reader.tidy.wait()
+
+    async def run(self) -> None:
+        """Watch until cancelled, whatever the server does. A mailbox that is sent from only needs no watching."""
+        if self._reader is None:
+            await asyncio.Event().wait()
+            return
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_watching(self._reader))
+            tasks.create_task(self._keep_looking_anew(self._reader))
+
+    async def _keep_watching(self, reader: MailReader) -> None:
+        while True:
+            began = self._time()
+            served, failure = await self._connection(reader)
+            self._up = False
+            lived = timedelta(seconds=self._time() - began)
+            garbled = failure is not None and failure.failure.reason == Reason.UNEXPECTED_ANSWER
+            if failure is None or (served and lived >= self._pace.settled and not garbled):
+                # Servers restart and drop idle connections: nobody hears of it unless the next attempt fails.
+                self._failures = 0
+                continue
+            self._fall_into(failure, garbled=garbled)
+            await self._rest()
+
+    async def _connection(self, reader: MailReader) -> tuple[bool, ProbeFailure | None]:
+        """Open a connection and watch until it fails or is old; say whether it ever served, and how it failed."""
+        recorder = self._recorder = Recorder(said=self._said)
+        try:
+            await self._serve(reader, recorder)
+        except ProbeFailure as failure:
+            let_go(failure)
+            return self._up, failure
+        except TimeoutError as late:
+            let_go(late)
+            return self._up, expired(*recorder.where)
+        except Exception as error:  # noqa: BLE001 - our bug must not end the watch, and is no fault of the server
+            _log.exception("watching a mailbox failed", mailbox=self.mailbox.name)
+            return False, _our_fault(f"{type(error).__name__}: {error}")
+        return self._up, None
+
+    async def _serve(self, reader: MailReader, recorder: Recorder) -> None:
+        try:
+            await reader.open(recorder)
+            self._recover()
+            await self._watch(reader)
+        finally:
+            reader.close()
+
+    async def _watch(self, reader: MailReader) -> None:
+        began = self._time()
+        old = began + self._renewal.total_seconds()
+        settled = began + self._pace.settled.total_seconds()
+        self._blind = False
+        while self._time() < old and not self._blind:
+            # Cleared before looking: what stirs during the look is looked at next.
+            self._stirred.clear()
+            waits = any(one.party is Party.RECIPIENT for each in self._waiting.values() for one in each)
+            pause, looked_from = self._pause(reader), self._time()
+            await reader.look(junk_every=pause if waits else self._pace.sweep, sweep=self._pace.sweep)
+            self.looked_at, self._looked_from = self._time(), looked_from
+            self._looked.ring()
+            if self._told is not None and self.looked_at >= settled:
+                _log.info("mailbox can be read again", mailbox=self.mailbox.name)
+                self._told = None
+            await self._pay(reader)
+            if not reader.has_more:
+                left = timedelta(seconds=max(0.0, old - self._time()))
+                await reader.listen(self._stirred, min(self._pause(reader), left))
+
+    async def _pay(self, reader: MailReader) -> None:
+        """Wait as long as it takes that what the server said has cost no more than it may."""
+        spent, self._paid = reader.cost - self._paid, reader.cost
+        await asyncio.sleep(self._allowance.spend(spent))
+
+    async def _keep_looking_anew(self, reader: MailReader) -> None:
+        while True:
+            await self._doubted.heard()
+            asked, self._doubtful = self._doubtful, []
+            within = min(within for _, within in asked)
+            next_at = self._time() + within.total_seconds()
+            found = await self._look_anew(reader, within)
+            for future, _ in asked:
+                if not future.done():
+                    future.set_result(found)
+            await asyncio.sleep(max(0.0, next_at - self._time()))
+
+    async def _look_anew(self, reader: MailReader, within: timedelta) -> Looked | ProbeFailure:
+        recorder, watched = Recorder(said=self._said), self._recorder
+        try:
+            looked = await reader.look_anew(recorder, within, self._caught_up)
+        except ProbeFailure as failure:
+            let_go(failure)
+            return failure
+        except TimeoutError as late:
+            let_go(late)
+            return expired(*recorder.where)
+        except Exception as error:  # noqa: BLE001 - our bug must not end the watch, and is no fault of the server
+            _log.exception("looking through a mailbox anew failed", mailbox=self.mailbox.name)
+            return _our_fault(f"{type(error).__name__}: {error}")
+        if looked.blind and watched is self._recorder:
+            self._replace()
+        return looked
+
+    async def _caught_up(self, within: timedelta) -> bool:
+        began = self._time()
+        self._stirred.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within.total_seconds()):
+                while self._looked_from < began:
+                    await self._looked.heard()
+        return self._looked_from >= began
+
+    def _replace(self) -> None:
+        """Have the connection replaced that did not show what there was, and those after it renewed sooner."""
+        self._renewal = max(self._pace.renewal_at_least, self._renewal / 2)
+        self._blind = True
+        self._stirred.set()
+        _log.warning(
+            "a connection did not show new mail; it is replaced, and those after it are renewed sooner",
+            mailbox=self.mailbox.name,
+            renewal=self._renewal.total_seconds(),
+        )
+
+    def _pause(self, reader: MailReader) -> timedelta:
+        now = self._time()
+        hurried = (one.hurried_at for each in self._waiting.values() for one in each)
+        ages = (timedelta(seconds=now - at) for at in hurried if at is not None)
+        return self._pace.pause(ages, waiting=bool(self._waiting), unwatched=reader.unwatched(self._pace))
+
+    def _recover(self) -> None:
+        # A server that lets us in and hangs up again has not recovered: the pauses go on growing until it has settled.
+        self.trouble = None
+        self._up = True
+        for expectations in self._waiting.values():
+            for expectation in expectations:
+                expectation.be_ready()
+
+    def _fall_into(self, trouble: ProbeFailure, *, garbled: bool) -> None:
+        if self._told != trouble.failure.reason:
+            self._told = trouble.failure.reason
+            _log.warning(
+                "mailbox cannot be read",
+                mailbox=self.mailbox.name,
+                outcome=str(trouble.outcome),
+                reason=str(trouble.failure.reason),
+                detail=trouble.failure.detail,
+            )
+        self.trouble = trouble
+        self._failures += 1
+        hold = self._pace.after_refusal if trouble.failure.credentials_refused else self._pace.retry
+        if garbled:
+            # What it says costs us much, and no run that comes makes it any better.
+            hold = self._pace.backoff(self._failures)
+        self._hold_until = self._time() + hold.total_seconds()
+        for expectations in self._waiting.values():
+            for expectation in expectations:
+                expectation.fail(trouble)
+
+    async def _rest(self) -> None:
+        """Wait before the next attempt, shorter when a new run wants to know how things stand now."""
+        until = max(self._hold_until, self._time() + self._pace.backoff(self._failures).total_seconds())
+        while True:
+            self._stirred.clear()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._stirred.wait()
+            except TimeoutError:
+                return
+            if self._time() >= self._hold_until:
+                return
+
+    def _over(self, expectation: Expectation) -> None:
+        if expectation.elsewhere is not None and not expectation.seen.done():
+            self._ledger.arrived(expectation.token.id)
+        self._ledger.over(expectation.token.id, expectation.party)
+        rest = [one for one in self._waiting.pop(expectation.token.id, []) if one is not expectation]
+        if rest:
+            self._waiting[expectation.token.id] = rest
+
+    @staticmethod
+    def _time() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _reader_of(reception: Reception, patience: Patience, pace: Pace, stir: Callable[[], None]) -> MailReader | None:
+    if reception.mailbox.imap is not None:
+        return Postbox(reception, patience=patience, pace=pace, stir=stir)
+    if reception.mailbox.pop3 is not None:
+        return Maildrop(reception, patience=patience, pace=pace)
+    return None
+
+
+def _our_fault(detail: str) -> ProbeFailure:
+    failure = Failure(phase=Phase.RETRIEVE, party=Party.RECIPIENT, reason=Reason.OUR_OWN, detail=shortened(detail))
+    return ProbeFailure(Outcome.INCONCLUSIVE, failure)

@@ -1,0 +1,124 @@
+"""Access tokens (RFC 6749 1.4): had once, kept until shortly before they expire, shared by all who sign in to a mailbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from probes.model.mailbox import AccessToken
+
+_log = structlog.get_logger(__name__)
+
+#: A token is renewed this long before it expires, or when a quarter of its life is left if that is shorter.
+_MARGIN = timedelta(minutes=5)
+#: What a token is good for when whoever issued it does not say.
+_UNSAID = timedelta(minutes=5)
+#: A token that is refused this soon is not refused for its age: a new one would be refused, too.
+_NEW = timedelta(minutes=2)
+#: How long nothing is asked after a failure, so that a provider is not hammered; a refusal may count towards a lock.
+_AFTER_REFUSAL = timedelta(seconds=60)
+_AFTER_SILENCE = timedelta(seconds=5)
+#: For one answer. Less than a session may take, so that a slow provider is not taken for a slow mail server.
+_ANSWER = timedelta(seconds=10)
+
+
+class NoAccessToken(Exception):
+    """No access token could be had. The message is the provider's reason, or what broke; it holds no secret."""
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        #: The provider has refused us in words; otherwise nobody can say anything about our account.
+        self.refused = refused
+
+
+class Issuer(Protocol):
+    """Asks for a token each time."""
+
+    async def issue(self) -> AccessToken:
+        """Return a new token. Raise `NoAccessToken`. The caller sets the deadline."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class KeptTokens:
+    """Implements `probes.model.mailbox.AccessTokens`: asks *issuer* only when nothing good is at hand, and once for all."""
+
+    def __init__(
+        self, issuer: Issuer, *, within: timedelta = _ANSWER, clock: Callable[[], datetime] = _utc_now
+    ) -> None:
+        self._issuer = issuer
+        self._within = within
+        self._clock = clock
+        self._asking = asyncio.Lock()
+        self._token: AccessToken | None = None
+        self._issued_at = datetime.min.replace(tzinfo=UTC)
+        self._failure: NoAccessToken | None = None
+        self._failed_at = self._issued_at
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the token at hand expires."""
+        return self._token.expires_at if self._token else None
+
+    async def get(self) -> AccessToken:
+        """Return the token at hand, or a new one. Raise `NoAccessToken`; for a while after a failure without asking."""
+        if (token := self._good()) is not None:
+            return token
+        async with self._asking:
+            # Somebody else may have been given one meanwhile.
+            if (token := self._good()) is not None:
+                return token
+            if (held := self._held()) is None:
+                try:
+                    return await self._renewed()
+                except NoAccessToken as failure:
+                    self._failure, self._failed_at, held = failure, self._clock(), failure
+            if self._token is not None and not self._over(self._token):
+                # It could not be renewed early; it serves to its end.
+                return self._token
+            raise NoAccessToken(str(held), refused=held.refused)
+
+    def reject(self, token: AccessToken) -> bool:
+        """Let go of *token*, unless it is so new that another one would fare no better."""
+        if self._token is None or token.secret != self._token.secret:
+            return True
+        if self._age() < _NEW:
+            return False
+        self._token = None
+        return True
+
+    async def _renewed(self) -> AccessToken:
+        try:
+            async with asyncio.timeout(self._within.total_seconds()):
+                token = await self._issuer.issue()
+        except TimeoutError:
+            raise NoAccessToken("no answer to the request for a token") from None
+        self._token, self._issued_at, self._failure = token, self._clock(), None
+        _log.debug("access token issued", expires_at=str(token.expires_at))
+        return token
+
+    def _good(self) -> AccessToken | None:
+        token = self._token
+        if token is None:
+            return None
+        life = _UNSAID if token.expires_at is None else token.expires_at - self._issued_at
+        return token if self._age() < life - min(_MARGIN, life / 4) else None
+
+    def _over(self, token: AccessToken) -> bool:
+        return token.expires_at is not None and token.expires_at <= self._clock()
+
+    def _held(self) -> NoAccessToken | None:
+        if self._failure is None:
+            return None
+        hold = _AFTER_REFUSAL if self._failure.refused else _AFTER_SILENCE
+        # A clock that was put back must not make it longer.
+        return self._failure if timedelta(0) <= self._clock() - self._failed_at < hold else None
+
+    def _age(self) -> timedelta:
+        return self._clock() - self._issued_at

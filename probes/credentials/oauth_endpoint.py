@@ -1,0 +1,168 @@
+"""A provider's token endpoint (RFC 6749 3.2). Authlib speaks; what it raises is put into words without secrets."""
+
+from __future__ import annotations
+
+import math
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuthError
+
+from probes.credentials.oauth import NoAccessToken
+from probes.credentials.oauth_rotation import Rotation
+from probes.model.mailbox import AccessToken
+from probes.model.reply import shortened
+
+#: RFC 6749 4.1.2.1 and RFC 8628 3.5: it is not about us, come again.
+_PASSING = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
+_LONGEST = timedelta(days=365)
+#: Tokens of the large providers have 2 to 4 KiB.
+_ANSWER_AT_MOST = 64 * 1024
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """Who asks, and where (RFC 6749 2)."""
+
+    token_url: str
+    client_id: str
+    #: `None` for a public client: a desktop application's refresh token needs none.
+    client_secret: str | None = field(default=None, repr=False)
+    #: Separated by spaces; `None` leaves it to the provider.
+    scope: str | None = None
+    tls: ssl.SSLContext = field(repr=False, compare=False)
+
+    def session(self) -> AbstractAsyncContextManager[Any]:
+        """Return a client of Authlib's for one request. Id and secret go in the body: Google and Microsoft want it so."""
+        return AsyncOAuth2Client(  # type: ignore[no-any-return]
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            token_endpoint_auth_method="client_secret_post" if self.client_secret else "none",
+            scope=self.scope,
+            verify=self.tls,
+            # The caller's deadline is the only one.
+            timeout=None,
+            # A little that is packed may unpack to more than memory holds.
+            headers={"Accept-Encoding": "identity"},
+            event_hooks={"response": [_bound]},
+        )
+
+
+async def _bound(response: httpx2.Response) -> None:
+    """See to it that no more is read of *response* than a token endpoint has to say."""
+    if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise NoAccessToken(f"{response.url.host} packs its answers, though it was asked not to")
+    response.stream = _Bounded(response.stream, response.url.host)
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """What an endpoint says, up to where it says too much."""
+
+    def __init__(self, stream: Any, host: str) -> None:
+        self._stream = stream
+        self._host = host
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for part in self._stream:
+            size += len(part)
+            if size > _ANSWER_AT_MOST:
+                raise NoAccessToken(f"{self._host} says more than a token endpoint has to say")
+            yield part
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class ClientCredentials:
+    """Asks with the client's own credentials (RFC 6749 4.4), as Microsoft 365 has it for services."""
+
+    def __init__(self, client: Client, *, clock: Callable[[], datetime] = _utc_now) -> None:
+        self._client = client
+        self._clock = clock
+
+    async def issue(self) -> AccessToken:
+        """Return a new token. Raise `NoAccessToken`."""
+        async with self._client.session() as session:
+            asked = session.fetch_token(self._client.token_url, grant_type="client_credentials")
+            return _token(await _answer(asked, self._client), self._clock())
+
+
+class RefreshToken:
+    """Asks with a refresh token that a person consented to once (RFC 6749 6)."""
+
+    def __init__(self, client: Client, rotation: Rotation, *, clock: Callable[[], datetime] = _utc_now) -> None:
+        self._client = client
+        self._rotation = rotation
+        self._clock = clock
+
+    async def issue(self) -> AccessToken:
+        """Return a new token, and keep the refresh token that came with it. Raise `NoAccessToken`."""
+        refresh = await self._rotation.current()
+        async with self._client.session() as session:
+            asked = session.refresh_token(self._client.token_url, refresh_token=refresh)
+            answer = await _answer(asked, self._client, refresh)
+        following = answer.get("refresh_token")
+        if isinstance(following, str) and is_token(following) and following != refresh:
+            await self._rotation.turn(following)
+        return _token(answer, self._clock())
+
+
+async def _answer(asked: Awaitable[Any], client: Client, *secrets: str) -> Mapping[str, Any]:
+    host = urlsplit(client.token_url).hostname
+    try:
+        answer = await asked
+    except OAuthError as refusal:
+        text = f"{refusal.error}: {refusal.description}" if refusal.description else str(refusal.error)
+        words = _without(text.partition("Trace ID:")[0], client.client_secret, *secrets)
+        raise NoAccessToken(words, refused=str(refusal.error) not in _PASSING) from None
+    except httpx2.HTTPStatusError as error:
+        status = error.response.status_code
+        refused = 400 <= status < 500 and status not in {408, 429}
+        raise NoAccessToken(f"{host} answered with HTTP status {status}", refused=refused) from None
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise NoAccessToken(shortened(f"{host} was not reached: {error or type(error).__name__}")) from None
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        raise NoAccessToken(f"{host} does not answer as a token endpoint does") from None
+    if not isinstance(answer, Mapping):
+        raise NoAccessToken(f"{host} does not answer as a token endpoint does")
+    return answer
+
+
+def _token(answer: Mapping[str, Any], now: datetime) -> AccessToken:
+    secret = answer.get("access_token")
+    if not isinstance(secret, str) or not is_token(secret):
+        raise NoAccessToken("the provider's answer holds no access token")
+    return AccessToken(secret=secret, expires_at=_end(answer.get("expires_in"), now))
+
+
+def is_token(text: str) -> bool:
+    """Whether *text* can be a token (RFC 6750 2.1, generously): a line of ASCII without spaces."""
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
+
+
+def _end(seconds: object, now: datetime) -> datetime | None:
+    try:
+        span = float(str(seconds))
+    except ValueError:
+        return None
+    if math.isnan(span) or span <= 0:
+        return None
+    return now + min(_LONGEST, timedelta(seconds=min(span, _LONGEST.total_seconds())))
+
+
+def _without(text: str, *secrets: str | None) -> str:
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return shortened(text)

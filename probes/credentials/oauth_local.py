@@ -1,0 +1,120 @@
+"""Access tokens that another program on this machine looks after: in a file, or printed by a command."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import stat
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from probes.credentials.oauth import NoAccessToken
+from probes.credentials.oauth_endpoint import is_token
+from probes.model.mailbox import AccessToken
+
+_TOKEN_AT_MOST = 64 * 1024
+
+
+class TokenFile:
+    """Implements `probes.model.mailbox.AccessTokens`: the first line of a file, read for each sign-in."""
+
+    expires_at: datetime | None = None
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    async def get(self) -> AccessToken:
+        """Return what the file holds now. Raise `NoAccessToken`."""
+        return await asyncio.to_thread(self._read)
+
+    def reject(self, token: AccessToken) -> bool:  # noqa: ARG002 - whatever was refused, the file may hold another
+        """Say that the file is worth another look."""
+        return True
+
+    def _read(self) -> AccessToken:
+        try:
+            # Not blocking: a pipe that nobody writes to would keep a thread for good, and names are resolved in those.
+            with open(self._file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise NoAccessToken(f"{self._file} is no regular file")
+                line = file.readline(_TOKEN_AT_MOST)
+        except (OSError, ValueError) as error:
+            raise NoAccessToken(f"{self._file} cannot be read: {_why(error)}") from None
+        return _token(line, str(self._file))
+
+
+class TokenCommand:
+    """Asks a command, as msmtp and isync do: the first line that it prints. Implements `probes.credentials.oauth.Issuer`.
+
+    What it says on standard error is not kept, because it may say anything.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = tuple(command)
+
+    async def issue(self) -> AccessToken:
+        """Return what the command prints. Raise `NoAccessToken`. It does not outlive the caller's deadline."""
+        name = self._command[0]
+        async with _pipe() as (printed, end):
+            process = await self._started(end)
+            try:
+                line = await printed.readline()
+                status = await process.wait()
+            except ValueError:
+                raise NoAccessToken(f"{name} printed a line that is longer than any token") from None
+            finally:
+                if process.returncode is None:
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                    await process.wait()
+        if status:
+            raise NoAccessToken(f"{name} ended with status {status}")
+        return _token(line, name)
+
+    async def _started(self, end: int) -> asyncio.subprocess.Process:
+        nothing = asyncio.subprocess.DEVNULL
+        try:
+            return await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=nothing,
+                stdout=end,
+                stderr=nothing,
+                # A group of its own, so that what it starts ends with it.
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            raise NoAccessToken(f"{self._command[0]} cannot be started: {_why(error)}") from None
+        finally:
+            os.close(end)
+
+
+@asynccontextmanager
+async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int]]:
+    """Give the reader of a pipe and its other end, which whoever takes it closes.
+
+    With a pipe of asyncio's the end of a process is heard of only when the pipe is read to its end: never, if the process
+    printed more than is read, or has left something running that holds it.
+    """
+    reader = asyncio.StreamReader(limit=_TOKEN_AT_MOST)
+    ours, end = os.pipe()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb", buffering=0)
+    )
+    try:
+        yield reader, end
+    finally:
+        transport.close()
+
+
+def _why(error: OSError | ValueError) -> str:
+    return str(error.strerror) if isinstance(error, OSError) else str(error)
+
+
+def _token(line: bytes, source: str) -> AccessToken:
+    text = line.decode("latin-1").strip()
+    if not is_token(text):
+        raise NoAccessToken(f"{source} holds no access token" if not text else f"{source} holds something else")
+    return AccessToken(secret=text)

@@ -1,0 +1,123 @@
+"""Signing in with a password or an access token, the same for SMTP, IMAP and POP3."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from base64 import b64encode
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from string import ascii_lowercase, ascii_uppercase
+from typing import TypeVar
+from urllib.parse import quote
+
+from aiosmtplib.auth import auth_xoauth2_encode
+
+from probes.credentials.oauth import NoAccessToken
+from probes.model.mailbox import AccessToken, OAuth, Password
+from probes.model.probe import ProbeFailure
+from probes.model.reply import Reason, shortened
+from probes.model.result import Failure, Outcome, Party, Phase
+
+T = TypeVar("T")
+
+#: So many characters of a secret are as good as the secret, to who has heard the rest elsewhere.
+_GIVEN_AWAY = 8
+_STARS = re.compile("\0+")
+#: Each letter stays one, which `lower` does not promise.
+_SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bearer:
+    """Signs in with an access token that is at hand."""
+
+    username: str
+    token: AccessToken = field(repr=False)
+
+    @property
+    def response(self) -> str:
+        """What SASL XOAUTH2 says, in base64."""
+        return auth_xoauth2_encode(self.username, self.token.secret).decode("ascii")
+
+
+async def with_key(
+    login: Password | OAuth,
+    party: Party,
+    attempt: Callable[[Password | Bearer], Awaitable[T]],
+    *,
+    within: timedelta | None = None,
+) -> T:
+    """Return what *attempt* does, which opens a connection of its own and signs in with what it is given.
+
+    A token is had before the connection is opened: servers allow little time between the two, and a provider that is
+    slow must not pass for a mail server that is. It takes no more than half of *within*, the patience of those who wait.
+    A token that is refused may have been revoked since it was issued: then one more *attempt* is made, with another
+    token. Passwords are tried once, or the account gets locked.
+
+    Raise `ProbeFailure`; one without an access token says nothing of the mail server.
+    """
+    if isinstance(login, Password):
+        return await attempt(login)
+    token = await _token(login, party, within)
+    try:
+        return await attempt(Bearer(username=login.username, token=token))
+    except ProbeFailure as refusal:
+        if not refusal.failure.credentials_refused or not login.tokens.reject(token):
+            raise
+        another = await _token(login, party, within)
+        if another.secret == token.secret:
+            raise
+    return await attempt(Bearer(username=login.username, token=another))
+
+
+def plain(key: Password) -> str:
+    """Return what SASL PLAIN says (RFC 4616), in base64."""
+    return b64encode(f"\0{key.username}\0{key.secret}".encode()).decode("ascii")
+
+
+def masked(text: str, key: Password | Bearer) -> str:
+    """Return *text*, which a server said about *key*, without what is secret in it: some repeat what they refuse.
+
+    They repeat it as it was sent, decoded, cut off, wrapped, or in other letters, so whatever has eight characters in a
+    row in common with it is left out.
+    """
+    secret = key.token.secret if isinstance(key, Bearer) else key.secret
+    sent = key.response if isinstance(key, Bearer) else plain(key)
+    forms = [
+        form.translate(_SMALL)
+        for form in (secret, quote(secret, safe=""), sent, b64encode(secret.encode()).decode("ascii"))
+    ]
+    low, hidden = text.translate(_SMALL), set[int]()
+    for form in (form for form in forms if form):
+        length = min(_GIVEN_AWAY, len(form))
+        for start in range(len(low) - length + 1):
+            if low[start : start + length] in form:
+                hidden.update(range(start, start + length))
+    return _STARS.sub("***", "".join("\0" if place in hidden else letter for place, letter in enumerate(text)))
+
+
+async def _token(login: OAuth, party: Party, within: timedelta | None) -> AccessToken:
+    try:
+        async with asyncio.timeout(within.total_seconds() / 2 if within else None):
+            return await login.tokens.get()
+    except NoAccessToken as missing:
+        raise _without_token(missing, party) from None
+    except TimeoutError:
+        raise _without_token(NoAccessToken("no answer to the request for a token"), party) from None
+
+
+def _without_token(missing: NoAccessToken, party: Party) -> ProbeFailure:
+    """Say what it means for the run: a refusal is about our account, anything else about nobody.
+
+    A provider that does not answer may be out of our reach only, so it is held against no mail server.
+    """
+    failure = Failure(
+        phase=Phase.AUTH,
+        party=party,
+        reason=Reason.TOKEN_REFUSED if missing.refused else Reason.NO_TOKEN,
+        detail=shortened(str(missing)),
+        credentials_refused=missing.refused,
+    )
+    return ProbeFailure(Outcome.AUTH if missing.refused else Outcome.INCONCLUSIVE, failure)

@@ -1,0 +1,131 @@
+"""Asks name servers, and tells the ways of getting no record apart (RFC 1035, RFC 2308, RFC 4035).
+
+A name that does not exist, a name without such a record, a server that says it cannot find out, and no answer at all
+are four different things: the first two are facts about the domain, the last two say nothing about it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+
+import dns.asyncresolver
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rdata
+import dns.rdatatype
+import dns.resolver
+
+from probes.model.check import NameServers
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+#: Answers up to this size come by UDP without being torn apart on the way (DNS flag day 2020).
+_PAYLOAD = 1232
+_Resolver = TypeVar("_Resolver", bound=dns.resolver.BaseResolver)
+
+
+class Silence(StrEnum):
+    """Why a question has no answer."""
+
+    #: A name server said that it cannot find out (SERVFAIL), or will not (REFUSED).
+    FAILED = "the name servers could not find out"
+    #: Nobody answered in time.
+    SILENT = "the name servers do not answer"
+    #: This machine has no name servers, or the question cannot be put.
+    UNASKED = "could not be asked"
+
+
+class Unanswered(Exception):
+    """Nothing was learned about the name: no ground for a verdict about its owner."""
+
+    def __init__(self, name: str, silence: Silence) -> None:
+        super().__init__(f"{silence}: {name}")
+        self.silence = silence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the name servers say about one name and one type of record."""
+
+    #: Empty when there is none of this type.
+    records: tuple[dns.rdata.Rdata, ...]
+    #: Whether the name exists at all (otherwise NXDOMAIN).
+    exists: bool
+    #: Whether the name server vouches that DNSSEC proves this answer (the AD flag, RFC 4035 3.2.3).
+    validated: bool
+    #: Whether the name is an alias of another (CNAME).
+    alias: bool = False
+    #: The whole answer, with its signatures and its authority section.
+    message: dns.message.Message | None = field(default=None, repr=False, compare=False)
+
+
+class Names:
+    """Puts questions to the name servers of some premises."""
+
+    def __init__(self, servers: NameServers) -> None:
+        self._servers = servers
+
+    async def ask(self, name: str, kind: str, *, unchecked: bool = False) -> Answer:
+        """Return what there is of type *kind* ("MX") at *name*.
+
+        *unchecked* asks a validating server to pass on what it would otherwise hold back as forged (the CD flag).
+        Raise `Unanswered`; that nothing is there is an answer.
+        """
+        try:
+            resolver = configured(dns.asyncresolver.Resolver, self._servers)
+            resolver.use_edns(0, dns.flags.DO, _PAYLOAD)
+            resolver.flags = dns.flags.RD | (dns.flags.CD if unchecked else dns.flags.AD)
+            absolute = dns.name.from_text(name)
+            found = await resolver.resolve(absolute, kind, raise_on_no_answer=False, search=False)
+        except dns.resolver.NXDOMAIN as absent:
+            message = absent.responses().get(absolute)  # type: ignore[no-untyped-call]
+            return Answer(records=(), exists=False, validated=_is_validated(message), message=message)
+        except dns.resolver.LifetimeTimeout as error:
+            raise Unanswered(name, Silence.SILENT) from error
+        except dns.resolver.NoNameservers as error:
+            raise Unanswered(name, Silence.FAILED) from error
+        except (dns.exception.DNSException, UnicodeError, OSError) as error:
+            raise Unanswered(name, Silence.UNASKED) from error
+        return Answer(
+            records=tuple(found.rrset or ()),
+            exists=True,
+            validated=_is_validated(found.response),
+            alias=found.canonical_name != absolute,
+            message=found.response,
+        )
+
+    async def texts(self, name: str) -> tuple[bytes, ...]:
+        """Return the TXT records of *name*, each with its strings joined. Raise `Unanswered`."""
+        answer = await self.ask(name, "TXT")
+        return tuple(b"".join(record.strings) for record in answer.records)  # type: ignore[attr-defined]
+
+    async def addresses(self, host: str) -> tuple[IPAddress, ...]:
+        """Return the IPv4, then the IPv6 addresses of *host*. Raise `Unanswered`."""
+        found: list[IPAddress] = []
+        for kind in ("A", "AAAA"):
+            answer = await self.ask(host, kind)
+            found += sorted(ipaddress.ip_address(record.to_text()) for record in answer.records)
+        return tuple(found)
+
+
+def configured(make: type[_Resolver], servers: NameServers) -> _Resolver:
+    """Return a resolver of dnspython's that asks *servers*.
+
+    Raise `dns.resolver.NoResolverConfiguration` when that is this machine and it has none.
+    """
+    resolver = make(configure=not servers.addresses)
+    if servers.addresses:
+        resolver.nameservers = list(servers.addresses)
+        resolver.port = servers.port
+    resolver.lifetime = servers.within.total_seconds()
+    # A lost datagram is sent again well before time is up.
+    resolver.timeout = min(resolver.timeout, resolver.lifetime / 3)
+    return resolver
+
+
+def _is_validated(message: dns.message.Message | None) -> bool:
+    return message is not None and bool(message.flags & dns.flags.AD)

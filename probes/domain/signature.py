@@ -1,0 +1,172 @@
+"""The DKIM signatures of a message that arrived (RFC 6376, RFC 8301). dkimpy verifies; the keys are brought to it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parseaddr
+
+import dkim
+from checkdmarc.utils import get_base_domain
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from probes.mail.mime import header_of
+from probes.model.reply import shortened
+
+#: A line of a header (RFC 5322 2.1.1).
+_AUTHOR_AT_MOST = 998
+#: Relays add signatures of their own; more than these are not looked at.
+_SIGNATURES_AT_MOST = 5
+#: Each header that a signature names is looked for among all that there are, and blanks in it in all ways to share them.
+_HEADERS_AT_MOST = 500
+_SIGNATURE_AT_MOST = 4096
+#: All headers together: each line of a folded one is put behind a copy of those before it.
+_BLOCK_AT_MOST = 64 * 1024
+_BLOCK_END = re.compile(rb"\r?\n\r?\n")
+#: RFC 8301 3.2: verifiers must accept keys from here.
+_BITS_AT_LEAST = 1024
+#: dkimpy reckons in Python. With a key of 64 KiB, which the DNS has room for, one signature would stop the loop for hours.
+_BITS_AT_MOST = 8192
+_EXPONENT_BITS_AT_MOST = 64
+#: Nor are its patterns made for more blanks on end: their time grows with the square of that.
+_BLANKS_AT_MOST = 1_000
+_BLANKS = re.compile(rb"[ \t]+")
+#: It gives up in many ways on hostile mail and hostile keys.
+_ERRORS = (dkim.DKIMException, ValueError, LookupError, TypeError, AssertionError)
+#: The fault of a signature that is well for all we know (RFC 8463); others who sign so sign with RSA as well.
+NOT_CHECKED = "Ed25519 signatures are not checked here"
+_LOG = logging.getLogger("dkimpy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """One signature of a message, checked."""
+
+    #: The signing domain, d=.
+    domain: str
+    selector: str
+    #: What is wrong with it; empty when it is valid.
+    fault: str = ""
+    #: Length of the key; `None` when there is none to read.
+    bits: int | None = None
+    #: The key is marked as one for testing (t=y): receivers treat the mail as unsigned.
+    testing: bool = False
+
+    @property
+    def valid(self) -> bool:
+        return not self.fault
+
+    def aligned(self, domain: str) -> bool:
+        """Return whether it speaks for *domain* in the sense of DMARC, relaxed: both have one organizational domain."""
+        return bool(get_base_domain(self.domain) == get_base_domain(domain))
+
+
+_OVERLONG = Signature(domain="", selector="", fault="the message came with more headers, or longer ones, than mail has")
+
+
+def author_domain(message: bytes) -> str:
+    """Return the domain of the From header, in lower case; empty when there is none."""
+    # Not by the newer policies of `email`: they take an address apart in the square of its length, and err on many.
+    author = " ".join(str(header_of(message).get("From", "")).split())[:_AUTHOR_AT_MOST]
+    try:
+        _, at, domain = parseaddr(author)[1].rpartition("@")
+    except RecursionError:
+        return ""  # comments in comments
+    return domain.lower() if at else ""
+
+
+def keys_of(message: bytes) -> tuple[str, ...]:
+    """Return the names at which the keys of the message's signatures are published, each once."""
+    named = (f"{one.selector}._domainkey.{one.domain}" for one in _signatures(message) if one.valid)
+    return tuple(dict.fromkeys(named))
+
+
+def verified(message: bytes, keys: Mapping[str, bytes]) -> tuple[Signature, ...]:
+    """Check every signature of *message* with *keys*, by the names of `keys_of`; a key that is absent is no key."""
+    checked = []
+    for index, signature in enumerate(_signatures(message)):
+        key = keys.get(f"{signature.selector}._domainkey.{signature.domain}", b"")
+        checked.append(signature if signature.fault else _checked(message, index, signature, key))
+    return tuple(checked)
+
+
+def _signatures(message: bytes) -> tuple[Signature, ...]:
+    """Return the signatures of *message*, unchecked but for their form."""
+    if any(len(run[0]) > _BLANKS_AT_MOST for run in _BLANKS.finditer(message)):
+        return (Signature(domain="", selector="", fault="the message came with too many blanks in a row"),)
+    end = _BLOCK_END.search(message)
+    if (end.start() if end else len(message)) > _BLOCK_AT_MOST:
+        return (_OVERLONG,)
+    found: list[Signature] = []
+    try:
+        reader = dkim.DKIM(message, logger=_LOG)
+    except _ERRORS:
+        return ()
+    written = [len(value) for name, value in reader.headers if name.lower() == b"dkim-signature"]
+    if len(reader.headers) > _HEADERS_AT_MOST or max(written, default=0) > _SIGNATURE_AT_MOST:
+        return (
+            Signature(domain="", selector="", fault="the message came with more headers, or longer ones, than any"),
+        )
+    count = len(written)
+    for index in range(min(count, _SIGNATURES_AT_MOST)):
+        try:
+            reader.verify_headerprep(index)
+        except _ERRORS as error:
+            found.append(Signature(domain="", selector="", fault=_words(error)))
+        else:
+            found.append(Signature(domain=_text(reader.domain), selector=_text(reader.selector)))
+    return tuple(found)
+
+
+def _checked(message: bytes, index: int, signature: Signature, key: bytes) -> Signature:
+    domain, selector = signature.domain, signature.selector
+    if not key:
+        return Signature(domain=domain, selector=selector, fault=f"there is no key at {selector}._domainkey.{domain}")
+    if fault := _unusable(key):
+        return Signature(domain=domain, selector=selector, fault=fault)
+    reader = dkim.DKIM(message, minkey=_BITS_AT_LEAST, logger=_LOG)
+    try:
+        valid = reader.verify(index, dnsfunc=lambda *_args, **_named: key)
+    except dkim.NaClNotFoundError:
+        return Signature(domain=domain, selector=selector, fault=NOT_CHECKED)
+    except _ERRORS as error:
+        return Signature(domain=domain, selector=selector, fault=_words(error))
+    fault = "" if valid else "the signature does not fit the message and the key"
+    if valid and reader.signature_fields[b"a"] == b"rsa-sha1":
+        fault = "it is made with SHA-1, which nobody accepts any more"
+    testing = b"y" in _tag(key, b"t").split(b":")
+    bits = getattr(reader, "keysize", None)
+    return Signature(domain=domain, selector=selector, fault=fault, bits=bits, testing=testing)
+
+
+def _unusable(key: bytes) -> str:
+    """Return why nothing is to be checked with *key*, a record; "" when it may be."""
+    if _tag(key, b"k") not in {b"", b"rsa"}:
+        return ""
+    try:
+        public = load_der_public_key(b64decode(_tag(key, b"p")))
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return "the key cannot be read"
+    if not isinstance(public, RSAPublicKey):
+        return "the key is no RSA key"
+    if public.key_size > _BITS_AT_MOST or public.public_numbers().e.bit_length() > _EXPONENT_BITS_AT_MOST:
+        return f"the key is larger than any in use ({public.key_size} bits)"
+    return ""
+
+
+def _words(error: Exception) -> str:
+    return shortened(str(error)) or "it cannot be read"
+
+
+def _tag(key: bytes, name: bytes) -> bytes:
+    tags = (one.partition(b"=") for one in key.split(b";"))
+    return next((value.strip() for tag, _, value in tags if tag.strip() == name), b"")
+
+
+def _text(octets: bytes) -> str:
+    return shortened(octets.decode("ascii", "replace").lower())

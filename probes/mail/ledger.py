@@ -1,0 +1,117 @@
+"""Decides what to do with a mail that was seen in a mailbox. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from probes.mail.bounce import Action
+from probes.mail.sighting import Kind, Sighting
+from probes.mail.token import Origin, Token
+from probes.model.result import Arrival, Party
+
+#: Ids remembered per mailbox. At one run a second that is half a day, far longer than mail is late.
+_REMEMBERED = 50_000
+#: Another prober's message is its own to delete; only what it has plainly forgotten is taken away for it.
+_OTHERS_KEPT = timedelta(hours=24)
+
+
+class Fate(StrEnum):
+    """What became of a token, as far as one mailbox knows."""
+
+    #: Its message has been here.
+    ARRIVED = "arrived"
+    #: Its run is over and the message has not been here.
+    ENDED = "ended"
+    #: It was sent from here; only a report about it was waited for.
+    SENT = "sent"
+    #: Its message was handed over, and lies where the watch still has to come by.
+    TAKEN = "taken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What to do with one mail. The order is: hand over, count, delete."""
+
+    hand_over: bool = False
+    count: Arrival | None = None
+    delete: bool = False
+
+
+class Ledger:
+    """Remembers the fate of tokens."""
+
+    def __init__(self, *, ended: Iterable[str] = (), arrived: Iterable[str] = ()) -> None:
+        self._fates: dict[str, Fate] = dict.fromkeys(ended, Fate.ENDED) | dict.fromkeys(arrived, Fate.ARRIVED)
+
+    def fate(self, token_id: str) -> Fate | None:
+        return self._fates.get(token_id)
+
+    def arrived(self, token_id: str) -> None:
+        """Note that the message of *token_id* has been here."""
+        self._note(token_id, Fate.ARRIVED)
+
+    def taken(self, token_id: str) -> None:
+        """Note that the message of *token_id* was handed over by a second look, and will be come by once more."""
+        self._note(token_id, Fate.TAKEN)
+
+    def over(self, token_id: str, party: Party) -> None:
+        """Note that nothing is waited for any more, from the point of view of *party*."""
+        if self._fates.get(token_id) not in {Fate.ARRIVED, Fate.TAKEN}:
+            self._note(token_id, Fate.ENDED if party is Party.RECIPIENT else Fate.SENT)
+
+    def _note(self, token_id: str, fate: Fate) -> None:
+        self._fates.pop(token_id, None)
+        self._fates[token_id] = fate
+        if len(self._fates) > _REMEMBERED:
+            del self._fates[next(iter(self._fates))]
+
+
+def decide(
+    sighting: Sighting,
+    *,
+    origin: Origin | None,
+    awaited: Collection[Party],
+    fate: Fate | None,
+    now: datetime,
+    marked: bool = False,
+) -> Verdict:
+    """Say what to do with *sighting* in a mailbox where *awaited* sides of its run still wait.
+
+    *origin* is its token's, if it has one. *marked*: it is marked as deleted already.
+    """
+    token = sighting.token
+    if token is None:
+        return Verdict(count=Arrival.FORGED if sighting.forged else None)
+    if sighting.kind not in {Kind.MESSAGE, Kind.REPORT}:
+        # A person may have written it.
+        return Verdict()
+    if origin is Origin.ANOTHER:
+        # What is marked has been dealt with by whoever sent it, and is in nobody's way any more.
+        return Verdict(delete=marked or _is_forgotten(token, now))
+    if origin is Origin.NAMESAKE and fate is None and not awaited:
+        return Verdict(count=Arrival.NAMESAKE, delete=_is_forgotten(token, now))
+    if sighting.kind is Kind.MESSAGE:
+        return _message(awaited, fate)
+    failed = sighting.report is not None and sighting.report.action is Action.FAILED
+    return Verdict(hand_over=failed and bool(awaited), delete=True)
+
+
+def _is_forgotten(token: Token, now: datetime) -> bool:
+    return now > token.over_at + _OTHERS_KEPT
+
+
+def _message(awaited: Collection[Party], fate: Fate | None) -> Verdict:
+    if fate is Fate.ARRIVED:
+        return Verdict(count=Arrival.DUPLICATE, delete=True)
+    if fate is Fate.TAKEN:
+        return Verdict(delete=True)
+    if Party.RECIPIENT in awaited:
+        return Verdict(hand_over=True, delete=True)
+    if Party.SENDER in awaited or fate is Fate.SENT:
+        # Some providers drop a copy of what is sent into the sender's inbox: it proves nothing.
+        return Verdict(delete=True)
+    # A token of ours that nobody here knows was sent before a restart: its run is over, too.
+    return Verdict(count=Arrival.LATE, delete=True)

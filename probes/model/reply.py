@@ -1,0 +1,278 @@
+"""What a server's refusal means. Pure.
+
+SMTP reply codes: RFC 5321 4.2; of STARTTLS: RFC 3207 4; of sign-in: RFC 4954 6; enhanced status codes: RFC 3463 and
+RFC 5248; IMAP response codes: RFC 5530.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+from base64 import b64decode
+from enum import StrEnum
+
+from probes.model.probe import ProbeFailure
+from probes.model.result import Failure, Outcome, Party, Phase
+
+_DETAIL_AT_MOST = 300
+_STATUS = re.compile(r"(?:^|[\s#(\[-])([245]\.\d{1,3}\.\d{1,3})(?=$|[\s)\];:,.-])", re.ASCII)
+_IMAP_CODE = re.compile(r"^\s*\[([A-Z0-9/-]+)", re.ASCII | re.IGNORECASE)
+
+#: Sign-in is refused for what we showed: disabled account, weak mechanism, wrong credentials, encryption required for it
+#: (RFC 4954 6, RFC 5248 2.4).
+_CREDENTIALS_CODES = frozenset({525, 534, 535, 538})
+#: 4.7.12: a new mechanism wants the password to be shown once by the old one. Exchange Online refuses password sign-in as
+#: a policy with 550 5.7.30, and a disabled account with 5.7.139.
+_CREDENTIALS_STATUS = frozenset({"4.7.12", "5.7.8", "5.7.9", "5.7.13", "5.7.14", "5.7.30", "5.7.139"})
+#: The server hangs up, whatever it was asked: it is being shut down, or has had enough of us (RFC 5321 3.8). Whom it lets
+#: in no more cannot sign in, for whatever reason.
+_CLOSING = 421
+#: About who signs in. An alert is words for the user to read, with whatever it is about: Google's of a wrong password.
+_IMAP_CREDENTIALS = frozenset(
+    {"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "CONTACTADMIN", "ALERT", "WEBALERT"}
+)
+#: Of a mailbox that somebody else has locked, where there is no code for it (RFC 1939 5 has the first in an example).
+_LOCKED = re.compile(
+    r"\b(?:maildrop|mailbox|mail ?drop|spool)\b.*\b(?:lock(?:ed)?|in use|busy)\b|\block (?:the )?(?:maildrop|mailbox|spool)",
+    re.IGNORECASE,
+)
+#: Of a folder that we may not see.
+_IMAP_NOT_OURS = frozenset({"NOPERM", "NONEXISTENT"})
+
+
+class Reason(StrEnum):
+    """Why a run failed: the whole vocabulary, so that a reason may become a metric label."""
+
+    NAME_UNKNOWN = "name unknown"
+    NAME_SERVER_SILENT = "name server does not answer"
+    PORT_REFUSED = "port refused"
+    UNREACHABLE = "host unreachable"
+    NO_ANSWER = "no answer"
+    CONNECTION_CLOSED = "connection closed"
+    #: The peer speaks, but not this protocol.
+    UNEXPECTED_ANSWER = "unexpected answer"
+    TLS_NOT_OFFERED = "TLS not offered"
+    #: The server offers it and refuses it in words when it is asked to begin.
+    TLS_UNAVAILABLE = "TLS not available"
+    #: The handshake fails.
+    TLS_REFUSED = "TLS refused"
+    TLS_NOT_SPOKEN = "TLS not spoken"
+    #: Something was said in clear, behind the permission to begin TLS, for us to believe later (CVE-2011-0411).
+    TLS_TAMPERED = "something said before TLS"
+    CERTIFICATE_EXPIRED = "certificate expired"
+    CERTIFICATE_OF_ANOTHER = "certificate for another name"
+    CERTIFICATE_UNTRUSTED = "certificate not trusted"
+    CREDENTIALS_REFUSED = "credentials refused"
+    SIGN_IN_UNAVAILABLE = "sign-in not available"
+    SIGN_IN_NOT_OFFERED = "sign-in not offered"
+    #: The provider gives us no access token (RFC 6749 5.2).
+    TOKEN_REFUSED = "access token refused"  # noqa: S105 - a reason, not a token
+    #: None could be had: the provider does not answer, a file is missing, a command fails. Nothing was asked of the
+    #: mail server.
+    NO_TOKEN = "no access token"  # noqa: S105 - a reason, not a token
+    #: In the greeting, before anything was asked.
+    SERVICE_REFUSED = "service refused"
+    SENDER_REFUSED = "sender refused"
+    RECIPIENT_REFUSED = "recipient refused"
+    MESSAGE_REFUSED = "message refused"
+    COME_AGAIN = "asked to come again"
+    MAILBOX_REFUSED = "mailbox refused"
+    #: Another POP3 session holds it; nobody else gets in meanwhile.
+    MAILBOX_IN_USE = "mailbox in use"
+    RETURNED = "returned to sender"
+    #: Not by the address it was sent to, but by the mailbox behind that, which it forwards to or stands for.
+    COPY_RETURNED = "forwarded copy returned"
+    CHANGED = "content changed"
+    #: It arrived, where no configuration tells us to look.
+    FOLDER_NOT_WATCHED = "in a folder that is not watched"
+    NOT_ARRIVED = "not arrived"
+    #: We could not look: no network here, no file handles, or a bug of ours.
+    OUR_OWN = "our own fault"
+    #: We stood still, and what became of the run is not known.
+    OUR_LATENESS = "we were late"
+
+
+class Step(StrEnum):
+    """The part of a submission that a reply answers."""
+
+    GREETING = "greeting"
+    HELLO = "hello"
+    TLS = "tls"
+    SIGN_IN = "sign-in"
+    SENDER = "sender"
+    RECIPIENT = "recipient"
+    MESSAGE = "message"
+    #: Taking back who writes to whom, when nothing is to be sent.
+    RESET = "reset"
+
+
+_PHASES = {
+    Step.GREETING: Phase.CONNECT,
+    Step.HELLO: Phase.CONNECT,
+    Step.TLS: Phase.TLS,
+    Step.SIGN_IN: Phase.AUTH,
+    Step.MESSAGE: Phase.DATA,
+}
+_REFUSALS = {
+    Step.GREETING: Reason.SERVICE_REFUSED,
+    Step.HELLO: Reason.SERVICE_REFUSED,
+    Step.SENDER: Reason.SENDER_REFUSED,
+    Step.RECIPIENT: Reason.RECIPIENT_REFUSED,
+    Step.MESSAGE: Reason.MESSAGE_REFUSED,
+    # Every server grants it (RFC 5321 4.1.1.5).
+    Step.RESET: Reason.UNEXPECTED_ANSWER,
+}
+
+
+def smtp_failure(step: Step, code: int, text: str, party: Party = Party.SENDER, *, challenge: str = "") -> ProbeFailure:
+    """Say what a negative SMTP reply to *step* means; *challenge* is what XOAUTH2 said before, in words."""
+    status = status_in(text)
+    refused = step is Step.SIGN_IN and (code in _CREDENTIALS_CODES or status in _CREDENTIALS_STATUS)
+    outcome, reason = _meaning(step, code, refused=refused)
+    if step is Step.SIGN_IN and 300 <= code < 400:
+        # A question in base64, which may hold what we have said.
+        text = "it goes on asking instead of saying yes or no"
+    failure = Failure(
+        phase=_PHASES.get(step, Phase.SUBMIT),
+        party=party,
+        reason=reason,
+        detail=shortened(joined(challenge, text)),
+        # What aiosmtplib cannot read has none, by its own word.
+        code=code if 100 <= code < 600 else None,
+        status=status,
+        credentials_refused=refused,
+    )
+    return ProbeFailure(outcome, failure)
+
+
+def _meaning(step: Step, code: int, *, refused: bool) -> tuple[Outcome, Reason]:
+    match step:
+        case _ if code == _CLOSING and step is not Step.SIGN_IN:
+            return Outcome.DEFERRED, Reason.COME_AGAIN
+        case Step.TLS if 400 <= code < 600:
+            return Outcome.TLS, Reason.TLS_UNAVAILABLE
+        case Step.SIGN_IN if 300 <= code < 600:
+            return Outcome.AUTH, Reason.CREDENTIALS_REFUSED if refused else Reason.SIGN_IN_UNAVAILABLE
+        case _ if 500 <= code < 600:
+            return Outcome.REJECTED, _REFUSALS[step]
+        case _ if 400 <= code < 500:
+            return Outcome.DEFERRED, Reason.COME_AGAIN
+        case _:
+            return Outcome.CONNECT, Reason.UNEXPECTED_ANSWER
+
+
+def imap_sign_in_failure(result: str, text: str, party: Party, *, challenge: str = "") -> ProbeFailure:
+    """Say what a refused LOGIN or AUTHENTICATE means; *challenge* is what XOAUTH2 said before, in words.
+
+    A NO without a response code is a refusal of the credentials (RFC 3501 6.2.3); UNAVAILABLE, LIMIT, INUSE and the
+    rest of RFC 5530 say that nobody, or not now, is let in. A BAD says nothing about the credentials.
+    """
+    code = imap_code(text)
+    refused = result == "NO" and (code is None or code in _IMAP_CREDENTIALS)
+    failure = Failure(
+        phase=Phase.AUTH,
+        party=party,
+        reason=Reason.CREDENTIALS_REFUSED if refused else Reason.SIGN_IN_UNAVAILABLE,
+        detail=shortened(joined(challenge, text)),
+        credentials_refused=refused,
+    )
+    return ProbeFailure(Outcome.AUTH, failure)
+
+
+def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> ProbeFailure:
+    """Say what -ERR to a sign-in means (RFC 3206, RFC 2449 8); *challenge* is what XOAUTH2 said before, in words.
+
+    Without a response code it is a refusal of the credentials. While another session holds the mailbox, or when the
+    server wants us less often, the mailbox may be well: that is our own arrangement, and we cannot look.
+    """
+    code = imap_code(text) or ""
+    ours = code in {"IN-USE", "LOGIN-DELAY"} or (not code and _LOCKED.search(text) is not None)
+    refused = code in {"", "AUTH"} and not ours
+    reason = Reason.CREDENTIALS_REFUSED if refused else Reason.SIGN_IN_UNAVAILABLE
+    failure = Failure(
+        phase=Phase.AUTH,
+        party=party,
+        reason=Reason.MAILBOX_IN_USE if ours else reason,
+        detail=shortened(joined(challenge, text)),
+        credentials_refused=refused,
+    )
+    return ProbeFailure(Outcome.INCONCLUSIVE if ours else Outcome.AUTH, failure)
+
+
+def not_opened(text: str, *, anothers: bool) -> ProbeFailure | None:
+    """Say what a refusal to open the inbox means, where it is not plainly the server's: *anothers* is `not_shown`.
+
+    One that somebody has locked may be well (RFC 5530, INUSE), as over POP3.
+    """
+    if imap_code(text) != "INUSE":
+        return not_shown(text) if anothers else None
+    failure = Failure(phase=Phase.RETRIEVE, party=Party.RECIPIENT, reason=Reason.MAILBOX_IN_USE, detail=shortened(text))
+    return ProbeFailure(Outcome.INCONCLUSIVE, failure)
+
+
+def not_shown(text: str) -> ProbeFailure:
+    """Say what a refusal to open another's mailbox means, which we are to look into: nothing about the mail that comes.
+
+    NOPERM and NONEXISTENT (RFC 5530) are about what our account may see; a server says the one to hide the other.
+    """
+    ours = imap_code(text) in _IMAP_NOT_OURS
+    failure = Failure(
+        phase=Phase.RETRIEVE,
+        party=Party.RECIPIENT,
+        reason=Reason.MAILBOX_REFUSED,
+        detail=shortened(text),
+        credentials_refused=ours,
+    )
+    return ProbeFailure(Outcome.AUTH if ours else Outcome.CONNECT, failure)
+
+
+def challenge_in(text: str) -> str:
+    """Return in words what XOAUTH2's challenge after a refused token says (RFC 7628 3.2.2): "status 401, scope ...".
+
+    It is JSON in base64, and the refusal that follows says less. Return "" for anything else.
+    """
+    try:
+        fields = json.loads(b64decode(text, validate=True))
+    except (binascii.Error, ValueError, RecursionError):
+        return ""
+    if not isinstance(fields, dict):
+        return ""
+    said = (f"{name} {fields[name]}" for name in ("status", "scope") if isinstance(fields.get(name), str | int))
+    return shortened(", ".join(said))
+
+
+def joined(*texts: str) -> str:
+    """Return the texts that say something, one after the other."""
+    return "; ".join(text for text in texts if text.strip())
+
+
+def expired(phase: Phase, party: Party, detail: str = "") -> ProbeFailure:
+    """Say what it means that a deadline passed in *phase*."""
+    match phase:
+        case Phase.DNS:
+            outcome, reason = Outcome.DNS, Reason.NAME_SERVER_SILENT
+        case Phase.TRANSIT:
+            outcome, reason = Outcome.LOST, Reason.NOT_ARRIVED
+        case _:
+            outcome, reason = Outcome.TIMEOUT, Reason.NO_ANSWER
+    return ProbeFailure(outcome, Failure(phase=phase, party=party, reason=reason, detail=detail))
+
+
+def imap_code(text: str) -> str | None:
+    """Return the response code that starts *text*, such as AUTHENTICATIONFAILED, or `None`."""
+    match = _IMAP_CODE.match(text)
+    return match[1].upper() if match else None
+
+
+def status_in(text: str) -> str | None:
+    """Return the first enhanced status code in *text*, such as "5.7.1", or `None`."""
+    match = _STATUS.search(text)
+    return match[1] if match else None
+
+
+def shortened(text: str) -> str:
+    """Return *text* on one line, without control characters, at a length that a log and a portal can show."""
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    line = " ".join(printable.split())
+    return line if len(line) <= _DETAIL_AT_MOST else f"{line[: _DETAIL_AT_MOST - 1]}…"

@@ -1,0 +1,1 @@
+"""SMTP, IMAP and POP3 as a mailbox's servers are spoken to."""

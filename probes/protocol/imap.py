@@ -1,0 +1,238 @@
+"""One IMAP connection to a mailbox.
+
+Whatever goes wrong here, a session ends with an error and is of no use afterwards: throw it away and open another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from datetime import timedelta
+from itertools import islice
+
+from probes.credentials.sign_in import Bearer, with_key
+from probes.model.mailbox import Mailbox, Password
+from probes.model.probe import Trace
+from probes.model.result import Party
+from probes.model.server_error import Unreadable
+from probes.protocol.folder import Namespaces, namespaces
+from probes.protocol.imap_answer import (
+    Fetched,
+    Listed,
+    Position,
+    fetched,
+    folder_name,
+    junk_folders,
+    listed,
+    position,
+    quoted_if_needed,
+    searched,
+)
+from probes.protocol.imap_line import Line, ok, open_line
+
+#: Enough for our headers and for what relays add to them.
+_HEADER_OCTETS = 32 * 1024
+#: Our message has some 10 KiB, a report about it twice that.
+_MESSAGE_OCTETS = 256 * 1024
+
+
+class Session:
+    """A signed-in connection to a mailbox. Not for two tasks at once."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._wire = line.wire
+        self.capabilities = line.capabilities
+
+    @property
+    def cost(self) -> int:
+        """What it has cost to read what the server said, by `probes.model.allowance.cost`."""
+        return int(self._wire.cost)
+
+    @property
+    def news(self) -> bool:
+        """Whether the server has announced a message since `noop` was last called."""
+        return bool(self._wire.news)
+
+    @property
+    def can_idle(self) -> bool:
+        """Whether the server tells by itself what is new (RFC 2177)."""
+        return "IDLE" in self.capabilities
+
+    def hasten(self, leg: timedelta) -> None:
+        """Wait for no answer longer than *leg* from now on."""
+        self._wire.hasten(leg.total_seconds())
+
+    async def select(self, folder: str) -> Position:
+        """Open *folder*, named as the server writes it."""
+        ok(await self._wire.select(quoted_if_needed(folder)))
+        # How many there are was part of the answer; what is announced from now on is news.
+        self._wire.news = False
+        return position(self._wire.heard)
+
+    async def examine(self, folder: str) -> Position:
+        """Open *folder*, named as the server writes it, to look only: what is in it stays as it is, unread and new."""
+        ok(await self._wire.examine(quoted_if_needed(folder)))
+        return position(self._wire.heard)
+
+    async def standing(self, folder: str) -> Position:
+        """Ask how a folder stands that is not open."""
+        asked = quoted_if_needed(folder), "(MESSAGES UIDNEXT UIDVALIDITY)"
+        ok(await self._wire.simple_command("STATUS", *asked))
+        return position(self._wire.heard)
+
+    async def noop(self) -> bool:
+        """Give the server the occasion to tell what is new, and return whether it has, now or since the last time.
+
+        Gmail shows nothing new to any other command before a NOOP. What has been announced already is not asked for.
+        """
+        if not self.news:
+            ok(await self._wire.simple_command("NOOP"))
+        news, self._wire.news = self.news, False
+        return news
+
+    async def idle(self, stirred: asyncio.Event, at_most: timedelta) -> None:
+        """Listen (RFC 2177) until *stirred* is set, by the server's news or by somebody else, or the time is over."""
+        wire = self._wire
+        command = wire.command("IDLE")
+        wire.begin(command)
+        await wire.until(wire.going_on)
+        if command.response.result in {"NO", "BAD"}:
+            # Offered and refused all the same: looking has to do.
+            self.capabilities -= {"IDLE"}
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most.total_seconds()):
+                await stirred.wait()
+        if wire.cause is not None:
+            raise wire.lost()
+        wire.idle_done()
+        await wire.end(command)
+
+    async def uids_from(self, first: int) -> list[int]:
+        """Return the UIDs from *first* on, in order."""
+        found = await self._fetch(f"{first}:*", "(UID)", by_uid=True)
+        # "n:*" names the last message even when its UID is below n (RFC 3501 6.4.8).
+        return sorted({one.uid for one in found if one.uid >= first})
+
+    async def last_uids(self, count: int, exists: int) -> list[int]:
+        """Return the UIDs of the last *count* of *exists* messages, in order."""
+        if not exists:
+            return []
+        found = await self._fetch(f"{max(1, exists - count + 1)}:{exists}", "(UID)", by_uid=False)
+        return sorted({one.uid for one in found})
+
+    async def newest(self, count: int, exists: int) -> list[Fetched]:
+        """Return UID, size and time of arrival of the last *count* of *exists* messages, the newest first."""
+        if not exists:
+            return []
+        first = max(1, exists - count + 1)
+        found = await self._fetch(f"{first}:{exists}", "(UID RFC822.SIZE INTERNALDATE)", by_uid=False)
+        return sorted(found, key=lambda mail: mail.uid, reverse=True)
+
+    async def headers(self, uids: Iterable[int]) -> list[Fetched]:
+        """Return size and header of each message that is still there, and leave it unread."""
+        asked = set(uids)
+        what = f"(UID RFC822.SIZE FLAGS BODY.PEEK[HEADER]<0.{_HEADER_OCTETS}>)"
+        return _of(asked, await self._fetch(_set(asked), what, by_uid=True))
+
+    async def message(self, uid: int) -> bytes | None:
+        """Return the whole message, or its beginning when it is large; `None` when it is gone."""
+        found = await self._fetch(str(uid), f"(UID BODY.PEEK[]<0.{_MESSAGE_OCTETS}>)", by_uid=True)
+        return next((one.content for one in _of({uid}, found) if one.content is not None), None)
+
+    async def delete(self, uids: Iterable[int], *, marked: AbstractSet[int] = frozenset()) -> bool:
+        """Delete exactly these messages and those that we have *marked* before; say whether they are gone.
+
+        Without UIDPLUS (RFC 4315) the only way is EXPUNGE, which takes everything that anybody has marked as deleted;
+        so it is said only when nothing else is marked, and the messages stay marked otherwise.
+        """
+        ours = set(uids)
+        ok(await self._wire.store(_set(ours), "+FLAGS.SILENT", r"(\Deleted)", by_uid=True))
+        if "UIDPLUS" in self.capabilities:
+            ok(await self._wire.expunge(_set(ours), by_uid=True))
+            return True
+        # Without CHARSET: Exchange refuses one.
+        ok(await self._wire.search("DELETED", charset=None, by_uid=True))
+        if searched(self._wire.heard) <= ours | marked:
+            ok(await self._wire.expunge())
+            return True
+        return False
+
+    async def junk(self) -> tuple[str, ...]:
+        """Return the folders that the server itself marks as the place for junk."""
+        if "SPECIAL-USE" in self.capabilities:
+            response = await self._wire.simple_command("LIST", "(SPECIAL-USE)", '"" "*"')
+            if response.result == "OK":
+                return junk_folders(self._wire.heard)
+            # Some servers mark their folders and cannot select by the mark (RFC 6154 wants LIST-EXTENDED for that).
+        ok(await self._wire.simple_command("LIST", '""', '"*"'))
+        return junk_folders(self._wire.heard)
+
+    async def folders(self, at_most: int) -> list[Listed]:
+        """Return the folders that the sign-in may see, up to so many: whoever has more has them made by a program."""
+        ok(await self._wire.simple_command("LIST", '""', '"*"'))
+        return list(islice(listed(self._wire.heard), at_most))
+
+    async def namespaces(self) -> Namespaces:
+        """Ask how one's own folders are told from other people's (RFC 2342), where the server tells."""
+        if "NAMESPACE" not in self.capabilities:
+            return {}
+        response = await self._wire.execute(self._wire.command("NAMESPACE"))
+        return namespaces(self._wire.heard) if response.result == "OK" else {}
+
+    def close(self) -> None:
+        """Say LOGOUT without waiting for the answer, and let go of the socket."""
+        self._line.close()
+
+    async def _fetch(self, which: str, what: str, *, by_uid: bool) -> list[Fetched]:
+        ok(await self._wire.fetch(which, what, by_uid=by_uid))
+        return [found for answer in self._wire.heard if (found := fetched(answer)) is not None]
+
+
+async def open_session(
+    mailbox: Mailbox,
+    trace: Trace,
+    party: Party,
+    *,
+    leg: timedelta,
+    within: timedelta | None = None,
+    stir: Callable[[], None] = lambda: None,
+) -> Session:
+    """Connect, with TLS, and sign in.
+
+    *stir* is called when the server announces something or the connection is gone. No answer is waited for longer than
+    *leg*, and the connection has to stand *within* that time from when there is something to sign in with. Raise
+    `ProbeFailure` when the mailbox cannot be reached, is not trusted, or does not let us in, and `TimeoutError`; the
+    trace knows where.
+    """
+    server = mailbox.imap
+    if server is None:
+        raise ValueError(f"{mailbox.name} has no IMAP server")
+
+    async def attempt(key: Password | Bearer) -> Session:
+        async with asyncio.timeout(within.total_seconds() if within else None):
+            return Session(await open_line(server, key, trace, party, stir=stir, leg=leg))
+
+    return await with_key(mailbox.login, party, attempt, within=within)
+
+
+def encoded(folder: str) -> str:
+    """Return a configured folder's name as the server writes it."""
+    return folder_name(folder)
+
+
+def _of(asked: AbstractSet[int], found: list[Fetched]) -> list[Fetched]:
+    """Return what was *found* of the messages that were *asked* for; what changed in others meanwhile is told, too.
+
+    Raise `Unreadable` when the text of another is shown in their place.
+    """
+    if any(one.uid not in asked and one.content is not None for one in found):
+        raise Unreadable("FETCH shows another message than the one that was asked for")
+    return [one for one in found if one.uid in asked]
+
+
+def _set(uids: Iterable[int]) -> str:
+    return ",".join(str(uid) for uid in sorted(uids))

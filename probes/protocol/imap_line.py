@@ -1,0 +1,150 @@
+"""An IMAP connection from the greeting to the sign-in: what stands between a port and a mailbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from probes.credentials.sign_in import Bearer, masked, plain
+from probes.model.mailbox import Password, Security, Server
+from probes.model.probe import ProbeFailure, Trace
+from probes.model.reply import Reason, challenge_in, expired, imap_sign_in_failure, shortened
+from probes.model.result import Failure, Outcome, Party, Phase
+from probes.model.server_error import Refused, Unreadable
+from probes.protocol.cause import stage
+from probes.protocol.connection import connect
+from probes.protocol.imap_answer import announced, capabilities
+from probes.protocol.imap_wire import Wire
+from probes.protocol.transcript import Transcript
+
+
+class Line:
+    """A wire, the transports below it, and what the server says it can do."""
+
+    def __init__(self, wire: Wire, transport: asyncio.Transport, party: Party) -> None:
+        self.wire = wire
+        self.capabilities: frozenset[str] = frozenset()
+        self._transports = [transport]
+        self._party = party
+        #: What the server has said by the way, and may have named its capabilities in.
+        self._said = ""
+
+    async def greet(self) -> None:
+        """Read the greeting."""
+        try:
+            await self.wire.until(self.wire.greeted)
+        except TimeoutError as late:
+            # The port is open: whoever listens there has said nothing, or nothing whole.
+            raise expired(Phase.CONNECT, self._party, shortened(str(late))) from late
+        greeting = self.wire.greeting.upper()
+        if greeting.startswith("* BYE"):
+            raise self._failure(Outcome.CONNECT, Phase.CONNECT, Reason.SERVICE_REFUSED, self.wire.greeting[6:])
+        if not greeting.startswith(("* OK", "* PREAUTH")):
+            raise Unreadable(f"greeted with {shortened(self.wire.greeting)}")
+        self.wire.enter(signed_in=greeting.startswith("* PREAUTH"))
+        self._said = greeting
+
+    async def start_tls(self, server: Server) -> None:
+        """Upgrade the connection (RFC 9051 6.2.1), or fail: going on in clear is not an option."""
+        await self._ask_capabilities()
+        # A PREAUTH greeting in clear forbids STARTTLS; it is what an attacker would send.
+        if "STARTTLS" not in self.capabilities or self.wire.is_signed_in:
+            said = "greeted as one who is signed in, before TLS (PREAUTH)" if self.wire.is_signed_in else ""
+            raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_NOT_OFFERED, said)
+        response = await self.wire.execute(self.wire.command("STARTTLS"))
+        if response.result != "OK":
+            raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_UNAVAILABLE, text_of(response))
+        transport = await asyncio.get_running_loop().start_tls(
+            self._transports[0], self.wire, server.tls, server_hostname=server.certificate_name
+        )
+        if transport is None:
+            raise ConnectionResetError("the server closed the connection")
+        self._transports.append(transport)
+        self.wire.transport = transport
+        # What was said in clear may have been anybody's (RFC 9051 11.1).
+        self._said = ""
+
+    async def sign_in(self, key: Password | Bearer) -> None:
+        """Sign in, and learn again what the server can do for who is signed in."""
+        self.wire.key = key
+        await self._learn_capabilities()
+        if not self.wire.is_signed_in:
+            response, challenge = await self._offer(key)
+            if response.result != "OK":
+                reason = masked(challenge_in(challenge), key)
+                raise imap_sign_in_failure(response.result, text_of(response), self._party, challenge=reason)
+            self._said = text_of(response)
+            await self._learn_capabilities()
+
+    async def _offer(self, key: Password | Bearer) -> tuple[Any, str]:
+        match key:
+            case Bearer() if "AUTH=XOAUTH2" in self.capabilities:
+                return await self.wire.authenticate("XOAUTH2", key.response, at_once="SASL-IR" in self.capabilities)
+            case Password() if "LOGINDISABLED" not in self.capabilities:
+                return await self.wire.login(key.username, key.secret), ""
+            case Password() if "AUTH=PLAIN" in self.capabilities:
+                return await self.wire.authenticate("PLAIN", plain(key), at_once="SASL-IR" in self.capabilities)
+            case _:
+                raise self._failure(Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_NOT_OFFERED)
+
+    async def _learn_capabilities(self) -> None:
+        if named := announced(self._said):
+            self.capabilities = named
+        else:
+            await self._ask_capabilities()
+
+    async def _ask_capabilities(self) -> None:
+        ok(await self.wire.execute(self.wire.command("CAPABILITY")))
+        self.capabilities = capabilities(self.wire.heard)
+
+    def close(self) -> None:
+        """Say LOGOUT without waiting for the answer, and let go of the socket."""
+        self.wire.leave()
+        for transport in self._transports:
+            transport.abort()
+
+    def _failure(self, outcome: Outcome, phase: Phase, reason: Reason, detail: str = "") -> ProbeFailure:
+        failure = Failure(phase=phase, party=self._party, reason=reason, detail=shortened(detail))
+        return ProbeFailure(outcome, failure)
+
+
+async def open_line(
+    server: Server, key: Password | Bearer, trace: Trace, party: Party, *, stir: Callable[[], None], leg: timedelta
+) -> Line:
+    """Connect, have TLS, and sign in with *key*. Raise `ProbeFailure`."""
+
+    def wired() -> Wire:
+        wire = Wire(stir, leg.total_seconds())
+        if trace.listens:
+            wire.transcript = Transcript("IMAP", partial(trace.said, party))
+            wire.transcript.key = key
+        return wire
+
+    transport, wire = await connect(server, trace, party, wired)
+    line = Line(wire, transport, party)
+    try:
+        with stage(trace, Phase.CONNECT, party):
+            await line.greet()
+        if server.security is Security.STARTTLS:
+            with stage(trace, Phase.TLS, party):
+                await line.start_tls(server)
+        with stage(trace, Phase.AUTH, party):
+            await line.sign_in(key)
+    except BaseException:
+        line.close()
+        raise
+    return line
+
+
+def ok(response: Any) -> None:
+    """Raise `Refused` when the server answered anything but OK."""
+    if response.result != "OK":
+        raise Refused(response.result, shortened(text_of(response)))
+
+
+def text_of(response: Any) -> str:
+    """Return what the server said with its answer."""
+    return bytes(response.lines[-1]).decode() if response.lines else ""

@@ -1,0 +1,296 @@
+"""The line to an IMAP server, and the only module that touches aioimaplib.
+
+aioimaplib writes the commands and keeps the protocol's state. Its reading half is replaced, because it recurses once a
+line (more than a thousand lines at once break it), runs a task of its own, lets pending commands wait for ever when the
+connection is gone or the server has said BYE, and puts the password into some of its errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import aioimaplib
+
+from probes.credentials.sign_in import Bearer, masked
+from probes.model.allowance import cost
+from probes.model.mailbox import Password
+from probes.model.server_error import Injected, Unreadable
+from probes.protocol.imap_answer import Answer, Framer
+from probes.protocol.transcript import Transcript
+
+_LOST = "LOST"
+#: Less is shown of a refusal in the end; to look through more for what is secret takes a while.
+_SHOWN_AT_MOST = 1024
+#: Who has said something in the last seconds is not silent.
+_SILENCE = 3.0
+#: What a server may say to one command, by `probes.model.allowance.cost`: a long list, or many mails; to any other;
+#: unasked before the next.
+_PLENTY = 32 * 1024 * 1024
+_LITTLE = 4 * 1024 * 1024
+_UNASKED = 1024 * 1024
+_PLENTIFUL = frozenset({"FETCH", "LIST"})
+
+
+class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
+    """aioimaplib's protocol with a reading half of its own.
+
+    Whatever goes wrong, the pending command ends with an error and the connection is of no use afterwards.
+    """
+
+    def __init__(self, stir: Callable[[], None], leg: float) -> None:
+        super().__init__(asyncio.get_running_loop())
+        # With what aioimaplib waits for news. We do so otherwise, and its deques are 3 KiB of every idle mailbox.
+        del self.idle_queue
+        self.greeted = asyncio.Event()
+        self.greeting = ""
+        #: The untagged answers to the last command.
+        self.heard: list[Answer] = []
+        #: The server wants us to go on, or has refused to.
+        self.going_on = asyncio.Event()
+        #: What it said with that (RFC 3501 7.5).
+        self.prompt = ""
+        #: A message has come since this was last put to False.
+        self.news = False
+        #: For people who want to read what is said; `None` when there are none.
+        self.transcript: Transcript | None = None
+        #: What is signed in with: a server that repeats it does not get it into an error.
+        self.key: Password | Bearer | None = None
+        #: Why the connection is of no use any more.
+        self.cause: Exception | None = None
+        #: When the server last said something, on the loop's clock.
+        self._heard_at = float("-inf")
+        #: What it has cost so far to read what the server said, and how much more of it is borne for now.
+        self.cost = 0
+        self._room = _UNASKED
+        #: IDLE has been said, and DONE has not.
+        self._listening = False
+        self._stir = stir
+        self._leg = leg
+        self._framer = Framer()
+
+    def data_received(self, d: bytes) -> None:
+        if self.cause is not None:
+            return
+        self._heard_at = self.loop.time()
+        spent = cost(d)
+        self.cost += spent
+        self._room -= spent
+        if self._room < 0:
+            # Not even taken apart.
+            self.fail(Unreadable("it says more than anything that was asked for takes"))
+            return
+        try:
+            for answer in self._framer.feed(d):
+                self._hear(answer)
+        except Unreadable as error:
+            self.fail(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.fail(exc or EOFError("the server closed the connection"))
+
+    def fail(self, cause: Exception) -> None:
+        """Give the connection up and wake whoever waits for it."""
+        if self.cause is None:
+            self.cause = cause
+        if self.transport is not None:
+            self.transport.abort()
+        self.greeted.set()
+        self.going_on.set()
+        if (pending := self._pending()) is not None:
+            self._finish(pending, "", _LOST)
+        self._stir()
+
+    def lost(self) -> Exception:
+        """Return the error to raise for the lost connection."""
+        if isinstance(self.cause, Unreadable | TimeoutError | ssl.SSLError):
+            return self.cause
+        return ConnectionResetError(str(self.cause) or "connection lost")
+
+    def hasten(self, leg: float) -> None:
+        """Wait for no answer longer than *leg* seconds from now on."""
+        self._leg = leg
+
+    def send(self, line: str, scrub: str | None = None) -> None:  # noqa: ARG002 - the signature of aioimaplib
+        if self.transcript is not None:
+            self._show(self.transcript, line)
+        # aioimaplib logs what it sends, and overlooks a password that had to be escaped.
+        self.transport.write(f"{line}\r\n".encode())
+
+    def _show(self, transcript: Transcript, line: str) -> None:
+        _, _, command = line.partition(" ")
+        words = command.split(" ")
+        if words[0] in {"LOGIN", "AUTHENTICATE"}:
+            transcript.asked(" ".join([*words[: 1 if words[0] == "LOGIN" else 2], "***"]))
+        else:
+            pending = self._pending()
+            transcript.asked(command or line, secret=pending is not None and pending.name == "AUTHENTICATE")
+
+    def command(self, name: str) -> Any:
+        return aioimaplib.aioimaplib.Command(name, self.new_tag())
+
+    def enter(self, *, signed_in: bool) -> None:
+        """Note what the greeting has said."""
+        self.state = aioimaplib.AUTH if signed_in else aioimaplib.NONAUTH
+
+    @property
+    def is_signed_in(self) -> bool:
+        return bool(self.state not in {aioimaplib.aioimaplib.CONNECTED, aioimaplib.NONAUTH})
+
+    async def login(self, user: str, password: str) -> Any:
+        # aioimaplib quotes the password only.
+        return await super().login(aioimaplib.aioimaplib.quoted(user), password)
+
+    async def examine(self, folder: str) -> Any:
+        """Open *folder* for looking only: nothing in it changes (RFC 9051 6.3.3)."""
+        answer = await self.simple_command("EXAMINE", folder)
+        # aioimaplib knows of SELECT only that a folder is open now.
+        self.state = aioimaplib.SELECTED if answer.result == "OK" else aioimaplib.AUTH
+        return answer
+
+    async def authenticate(self, mechanism: str, response: str, *, at_once: bool) -> tuple[Any, str]:
+        """Sign in with one *response*, in base64; return the server's answer and the challenge before it, if any.
+
+        *at_once* sends it with the command (RFC 4959). A challenge after it is the server's reason for a refusal, which
+        it says only after we have answered with an empty line; aioimaplib does not, and waits until time is over.
+        """
+        words = (mechanism, response) if at_once else (mechanism,)
+        command = aioimaplib.aioimaplib.Command("AUTHENTICATE", self.new_tag(), *words)
+        self.begin(command)
+        await self.until(self.going_on)
+        if not at_once and self._pending() is command:
+            self.going_on.clear()
+            self.send(response)
+            await self.until(self.going_on)
+        challenge = ""
+        if self._pending() is command:
+            challenge = self.prompt
+            self.send("")
+        answer = await self.end(command)
+        if answer.result == "OK":
+            self.enter(signed_in=True)
+        return answer, challenge
+
+    def leave(self) -> None:
+        """Say LOGOUT, and wait for nothing."""
+        if self.cause is not None:
+            return
+        if self._listening:
+            # Whoever idles is heard with nothing else, and a session that was not logged out may count for a while.
+            self.idle_done()
+        self.send(f"{self.new_tag()} LOGOUT")
+        self.fail(ConnectionAbortedError("closed"))
+
+    async def execute(self, command: Any, scrub: str | None = None) -> Any:
+        """Send *command* and wait for its end, as every command method of aioimaplib does."""
+        self.begin(command, scrub)
+        return await self.end(command)
+
+    def begin(self, command: Any, scrub: str | None = None) -> None:
+        if self.cause is not None:
+            raise self.lost()
+        if self.state not in aioimaplib.aioimaplib.Commands[command.name].valid_states:
+            raise RuntimeError(f"{command.name} in state {self.state}")
+        self.heard = []
+        self._room = _PLENTY if command.name in _PLENTIFUL else _LITTLE
+        self.going_on.clear()
+        # One command at a time, so that every untagged answer belongs to it.
+        self.pending_sync_command = command
+        self._listening = command.name == "IDLE"
+        self.send(str(command), scrub=scrub)
+
+    def idle_done(self) -> None:
+        self._listening = False
+        self.send("DONE")
+
+    async def end(self, command: Any) -> Any:
+        try:
+            async with asyncio.timeout(self._leg):
+                await command.wait()
+        except TimeoutError as error:
+            self.fail(error)
+            raise self._late() from error
+        except Exception as error:
+            # Half an answer may still come: nothing can be said on this connection again.
+            self.fail(error)
+            raise
+        except BaseException:
+            self.leave()
+            raise
+        if command.response.result == _LOST:
+            raise self.lost()
+        return command.response
+
+    async def until(self, event: asyncio.Event) -> None:
+        """Wait for the server's part, at most as long as for any answer."""
+        try:
+            async with asyncio.timeout(self._leg):
+                await event.wait()
+        except TimeoutError as error:
+            self.fail(error)
+            raise self._late() from error
+        if self.cause is not None:
+            raise self.lost()
+
+    def _late(self) -> TimeoutError:
+        """Say whether the server was silent, or in the middle of a word that does not end."""
+        talks = self.loop.time() - self._heard_at < min(_SILENCE, self._leg / 2)
+        return TimeoutError("an answer without an end" if talks else "")
+
+    def _hear(self, answer: Answer) -> None:
+        text = answer.text
+        if self.transcript is not None:
+            shown = text if text.startswith(("* ", "+")) else text.partition(" ")[2]
+            self.transcript.answered(shown, secret=text.startswith("+"))
+        if not self.greeted.is_set():
+            self.greeting = text
+            self.greeted.set()
+        elif text.startswith("* "):
+            self._untagged(Answer(text=text[2:], literals=answer.literals))
+        elif text.startswith("+"):
+            self.prompt = text[1:].strip()
+            self.going_on.set()
+        else:
+            self._tagged(text)
+
+    def _shown(self, text: str) -> str:
+        return text if self.key is None else masked(text[:_SHOWN_AT_MOST], self.key)
+
+    def _untagged(self, answer: Answer) -> None:
+        text = answer.text.upper()
+        if text.startswith("BYE"):
+            # Some servers say it and keep the connection open, saying nothing more.
+            self.fail(EOFError(f"the server said {self._shown(answer.text)}"))
+            return
+        if text.endswith(" EXISTS"):
+            self.news = True
+            if (pending := self._pending()) is None or pending.name == "IDLE":
+                # Some servers say it with each answer: whoever asks hears of it anyway, and would ask for ever.
+                self._stir()
+        if self._pending() is not None:
+            self.heard.append(answer)
+
+    def _tagged(self, text: str) -> None:
+        tag, _, rest = text.partition(" ")
+        result, _, rest = rest.partition(" ")
+        pending = self._pending()
+        if pending is None or pending.tag != tag or result.upper() not in {"OK", "NO", "BAD"}:
+            # The text is not repeated: it is as foreign as the peer.
+            raise Unreadable("an answer to nothing that was asked")
+        if pending.name == "STARTTLS" and not self._framer.is_empty:
+            # Said in clear and read after the handshake, it would pass for the server's own word (RFC 9051 11.1).
+            raise Injected("an answer before TLS was up")
+        # What is said of a refusal is shown; of all else nothing is.
+        self._finish(pending, rest if result.upper() == "OK" else self._shown(rest), result.upper())
+        self.going_on.set()
+
+    def _finish(self, pending: Any, text: str, result: str) -> None:
+        self.pending_sync_command = None
+        self._room = _UNASKED
+        # Valid UTF-8 whatever was sent: aioimaplib decodes some of it without asking.
+        pending.close(text.encode("latin-1").decode("utf-8", "replace").encode(), result)
+
+    def _pending(self) -> Any:
+        return self.pending_sync_command

@@ -1,0 +1,239 @@
+"""One POP3 session (RFC 1939): it sees the mailbox as it stood when it signed in, and deletes when it says QUIT."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from hashlib import sha256
+
+from probes.credentials.sign_in import Bearer, masked, plain, with_key
+from probes.model.mailbox import Mailbox, Password, Security, Server
+from probes.model.probe import ProbeFailure, Trace
+from probes.model.reply import Reason, challenge_in, expired, pop3_sign_in_failure, shortened
+from probes.model.result import Failure, Outcome, Party, Phase
+from probes.model.server_error import Refused, Unreadable
+from probes.protocol.cause import stage
+from probes.protocol.connection import connect
+from probes.protocol.pop3_wire import Pop3Wire
+from probes.protocol.transcript import Transcript
+
+#: Our message has some 10 KiB, a report about it twice that; what is larger is not fetched.
+_MESSAGE_AT_MOST = 256 * 1024
+#: As much of a header is looked at; POP3 cannot ask for a part of it.
+_HEADER_AT_MOST = 64 * 1024
+#: So many of the newest messages are told apart; a server lists all that there are, each time.
+_NEWEST = 2_000
+#: Where there are no UIDs, each costs a question.
+_DIGESTED = 50
+_NOTES = re.compile(rb"^(?:X-)?Status:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
+_LOGIN_DELAY_AT_MOST = timedelta(minutes=10)
+
+
+class Session:
+    """A connection to a maildrop. Messages have numbers that hold for this session only, and lasting UIDs."""
+
+    def __init__(self, wire: Pop3Wire, party: Party) -> None:
+        self._wire = wire
+        self._party = party
+        #: What CAPA lists (RFC 2449), in capitals; none from a server that does not know it.
+        self.capabilities: dict[str, list[str]] = {}
+        #: As they were last listed.
+        self._sizes: dict[int, int] = {}
+
+    @property
+    def login_delay(self) -> timedelta:
+        """How long the server wants us to stay away between two sessions (RFC 2449 6.5)."""
+        announced = next(iter(self.capabilities.get("LOGIN-DELAY", ())), "")
+        if not announced.isdecimal() or len(announced) > 6:
+            return timedelta(0)
+        return min(_LOGIN_DELAY_AT_MOST, timedelta(seconds=int(announced)))
+
+    @property
+    def unfinished(self) -> str:
+        """What there is to say of an answer that has begun and not ended; "" when there is none."""
+        return self._wire.unfinished
+
+    @property
+    def cost(self) -> int:
+        """What it has cost to read what the server said, by `probes.model.allowance.cost`."""
+        return self._wire.cost
+
+    async def uids(self) -> list[tuple[int, str]]:
+        """Return number and UID of each of the newest messages, oldest first.
+
+        UIDL is optional (RFC 1939 7): without it messages are told apart by their headers.
+        """
+        try:
+            answer = await self._wire.listing("UIDL")
+        except Refused:
+            if "UIDL" in self.capabilities:
+                raise
+            numbers = sorted(await self.sizes())[-_DIGESTED:]
+            return [(number, _digest(await self.header(number))) for number in numbers]
+        listed = [line.decode("latin-1").partition(" ") for line in answer[-_NEWEST:]]
+        return [(_number(number), uid.strip()) for number, _, uid in listed]
+
+    async def sizes(self) -> dict[int, int]:
+        """Return the octets of each of the newest messages."""
+        listed = [line.decode("latin-1").split() for line in (await self._wire.listing("LIST"))[-_NEWEST:]]
+        self._sizes = {_number(words[0]): _number(words[1]) for words in listed if len(words) >= 2}
+        return self._sizes
+
+    async def count(self) -> int:
+        """Return how many messages there are."""
+        words = (await self._wire.status("STAT")).split()
+        return _number(words[0] if words else "")
+
+    async def header(self, number: int) -> bytes:
+        """Return the header of a message, or its beginning; of one that is too large for us to care maybe nothing."""
+        try:
+            lines = await self._wire.listing(f"TOP {number} 0")
+        except Refused:
+            if "TOP" in self.capabilities:
+                raise
+            # Optional, too (RFC 1939 7).
+            whole = await self.message(number, self._sizes.get(number, 0)) or b""
+            return b"".join(whole.partition(b"\r\n\r\n")[:2])[:_HEADER_AT_MOST]
+        return _text(lines)[:_HEADER_AT_MOST]
+
+    async def message(self, number: int, size: int) -> bytes | None:
+        """Return a whole message of so many octets; `None` when it is too large for us to care."""
+        if size > _MESSAGE_AT_MOST:
+            return None
+        # It may be larger than the server said.
+        return _text(await self._wire.listing(f"RETR {number}"))[:_MESSAGE_AT_MOST]
+
+    async def delete(self, number: int) -> None:
+        """Mark a message; it is deleted by `quit`."""
+        await self._wire.status(f"DELE {number}")
+
+    async def quit(self) -> None:
+        """Delete what is marked, and let others in."""
+        await self._wire.status("QUIT")
+
+    def close(self) -> None:
+        """Let go of the connection; what is marked stays."""
+        self._wire.close()
+
+    # -- opening -------------------------------------------------------------------------------------------------
+
+    async def greet(self) -> None:
+        """Read the greeting, and ask what the server can do."""
+        try:
+            await self._wire.status()
+        except TimeoutError as late:
+            # The port is open: whoever listens there has said nothing, or nothing whole.
+            raise expired(Phase.CONNECT, self._party, shortened(str(late))) from late
+        except Refused as refusal:
+            raise self._failure(Outcome.CONNECT, Phase.CONNECT, Reason.SERVICE_REFUSED, refusal.text) from refusal
+        await self._ask_capabilities()
+
+    async def start_tls(self, server: Server) -> None:
+        """Upgrade the connection (RFC 2595 4), or fail: going on in clear is not an option."""
+        if "STLS" not in self.capabilities:
+            raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_NOT_OFFERED)
+        try:
+            await self._wire.status("STLS")
+        except Refused as refusal:
+            raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_UNAVAILABLE, refusal.text) from refusal
+        await self._wire.secure(server.tls, server.certificate_name)
+        await self._ask_capabilities()
+
+    async def sign_in(self, key: Password | Bearer) -> None:
+        """Offer *key* once."""
+        self._wire.key = key
+        mechanisms = self.capabilities.get("SASL", [])
+        match key:
+            case Bearer() if "XOAUTH2" in mechanisms:
+                await self._authenticate("XOAUTH2", key, key.response)
+            case Password() if "USER" in self.capabilities or not self.capabilities:
+                try:
+                    await self._wire.status(f"USER {key.username}")
+                    await self._wire.status(f"PASS {key.secret}")
+                except Refused as refusal:
+                    raise pop3_sign_in_failure(refusal.text, self._party) from None
+            case Password() if "PLAIN" in mechanisms:
+                await self._authenticate("PLAIN", key, plain(key))
+            case _:
+                raise self._failure(Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_NOT_OFFERED)
+
+    async def _authenticate(self, mechanism: str, key: Password | Bearer, response: str) -> None:
+        # Not with the command: a line of POP3 has room for 255 octets (RFC 5034 4), and Microsoft wants it so.
+        mark, text = await self._wire.exchange(f"AUTH {mechanism}")
+        if mark == "+":
+            mark, text = await self._wire.exchange(response)
+        challenge = ""
+        if mark == "+":
+            # The server's reason; it refuses only after we have answered with an empty line.
+            challenge = challenge_in(text)
+            mark, text = await self._wire.exchange("")
+        if mark != "+OK":
+            raise pop3_sign_in_failure(masked(text, key), self._party, challenge=masked(challenge, key))
+
+    async def _ask_capabilities(self) -> None:
+        self.capabilities = {}
+        with suppress(Refused):
+            listed = [line.decode("latin-1").upper().split() for line in await self._wire.listing("CAPA")]
+            self.capabilities = {words[0]: words[1:] for words in listed if words}
+
+    def _failure(self, outcome: Outcome, phase: Phase, reason: Reason, detail: str = "") -> ProbeFailure:
+        failure = Failure(phase=phase, party=self._party, reason=reason, detail=shortened(detail))
+        return ProbeFailure(outcome, failure)
+
+
+async def open_session(
+    mailbox: Mailbox, trace: Trace, party: Party, *, leg: timedelta, within: timedelta | None = None
+) -> Session:
+    """Connect, with TLS, and sign in: nobody else can then, until the session ends.
+
+    No part of an answer is waited for longer than *leg*, and the connection has to stand *within* that time from when
+    there is something to sign in with. Raise `ProbeFailure`, and `TimeoutError`; the trace knows where.
+    """
+    server = mailbox.pop3
+    if server is None:
+        raise ValueError(f"{mailbox.name} has no POP3 server")
+
+    async def attempt(key: Password | Bearer) -> Session:
+        async with asyncio.timeout(within.total_seconds() if within else None):
+            return await _opened(server, key, trace, party, leg)
+
+    return await with_key(mailbox.login, party, attempt, within=within)
+
+
+async def _opened(server: Server, key: Password | Bearer, trace: Trace, party: Party, leg: timedelta) -> Session:
+    transcript = None
+    if trace.listens:
+        transcript = Transcript("POP3", partial(trace.said, party))
+        transcript.key = key
+    _, wire = await connect(server, trace, party, lambda: Pop3Wire(leg.total_seconds(), transcript))
+    session = Session(wire, party)
+    try:
+        with stage(trace, Phase.CONNECT, party):
+            await session.greet()
+        if server.security is Security.STARTTLS:
+            with stage(trace, Phase.TLS, party):
+                await session.start_tls(server)
+        with stage(trace, Phase.AUTH, party):
+            await session.sign_in(key)
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def _digest(header: bytes) -> str:
+    # Some servers note in it that a message was read.
+    return sha256(_NOTES.sub(b"", header)).hexdigest()
+
+
+def _number(digits: str) -> int:
+    if not (digits.isascii() and digits.isdecimal()) or len(digits) > 19:
+        raise Unreadable("no number where POP3 has one")
+    return int(digits)
+
+
+def _text(lines: list[bytes]) -> bytes:
+    return b"".join(line + b"\r\n" for line in lines)

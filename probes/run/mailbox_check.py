@@ -1,0 +1,72 @@
+"""A check's trial of mailboxes: the same thing is tried in each, and how it ends is a finding."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from probes.model.check import Finding, Verdict
+from probes.model.mailbox import Mailbox
+from probes.model.probe import ProbeFailure, Trace
+from probes.model.reply import expired, shortened
+from probes.model.result import Outcome, Party
+from probes.run.trace import Recorder
+
+#: For one session, from when there is something to sign in with.
+SESSION = timedelta(seconds=30)
+#: A trial ends by itself before; a token may have to be had first, and a second one.
+_AT_MOST = 3 * SESSION
+_AT_ONCE = 4
+
+#: Returns what to say of a trial that went well. Raises `ProbeFailure`, and `TimeoutError`.
+Attempt = Callable[[Mailbox, Trace], Awaitable[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxCheck:
+    """Implements `probes.model.check.Check`: one finding for each mailbox, in their order."""
+
+    aspect: str
+    party: Party
+    mailboxes: Sequence[Mailbox]
+    attempt: Attempt
+
+    async def run(self) -> tuple[Finding, ...]:
+        room = asyncio.Semaphore(_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._try(room, mailbox)) for mailbox in self.mailboxes]
+        return tuple(task.result() for task in tasks)
+
+    async def _try(self, room: asyncio.Semaphore, mailbox: Mailbox) -> Finding:
+        recorder = Recorder()
+        async with room:
+            try:
+                async with asyncio.timeout(_AT_MOST.total_seconds()):
+                    verdict, detail = Verdict.PASS, await self.attempt(mailbox, recorder)
+            except ProbeFailure as failure:
+                verdict, detail = _verdict(failure.outcome), _words(failure)
+            except TimeoutError as late:
+                overdue = expired(recorder.where[0], self.party, shortened(str(late)))
+                verdict, detail = _verdict(overdue.outcome), _words(overdue)
+        return Finding(aspect=self.aspect, subject=mailbox.name, verdict=verdict, detail=detail)
+
+
+def _verdict(outcome: Outcome) -> Verdict:
+    match outcome:
+        case Outcome.INCONCLUSIVE:
+            return Verdict.UNKNOWN
+        case Outcome.DEFERRED:
+            # A client comes again, and its user waits.
+            return Verdict.WARN
+        case _:
+            return Verdict.FAIL
+
+
+def _words(failure: ProbeFailure) -> str:
+    """Say where and why: "auth: credentials refused (535 5.7.8 wrong password)"."""
+    what = failure.failure
+    code = "" if what.code is None or what.detail.startswith(str(what.code)) else str(what.code)
+    said = " ".join(part for part in (code, what.detail) if part)
+    return f"{what.phase}: {what.reason} ({said})" if said else f"{what.phase}: {what.reason}"

@@ -1,0 +1,80 @@
+"""Runs one probe to its one end: whatever happens in it becomes a result."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from probes.mail.hops import path_of
+from probes.model.probe import Patience, Probe, ProbeFailure, let_go
+from probes.model.reply import Reason, expired, shortened
+from probes.model.result import Failure, Outcome, Path, Phase, ProbeResult
+from probes.run.trace import Recorder
+
+_log = structlog.get_logger(__name__)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def run_probe(
+    probe: Probe,
+    *,
+    route: str,
+    token_id: str,
+    patience: Patience,
+    recorder: Recorder | None = None,
+    clock: Callable[[], datetime] = _utc_now,
+) -> ProbeResult:
+    """Run *probe* within `patience.whole` and say how it ended.
+
+    Give a *recorder* to read the dialogue afterwards. Only cancellation gets out of here.
+    """
+    recorder = recorder or Recorder()
+    started_at, started = clock(), time.monotonic()
+    outcome, failure = await _ending(probe, route, patience, recorder)
+    return ProbeResult(
+        route=route,
+        token_id=token_id,
+        started_at=started_at,
+        duration=timedelta(seconds=time.monotonic() - started),
+        outcome=outcome,
+        phases=dict(recorder.phases),
+        failure=failure,
+        uncertain=recorder.uncertain,
+        path=_path(recorder, started_at, started),
+    )
+
+
+def _path(recorder: Recorder, started_at: datetime, started: float) -> Path | None:
+    """Return the way of the message, if it came: one that was changed on the way, too."""
+    if recorder.content is None:
+        return None
+
+    def entered(phase: Phase) -> datetime:
+        return started_at + timedelta(seconds=recorder.entered.get(phase, started) - started)
+
+    return path_of(recorder.content, handed_over=entered(Phase.SUBMIT), seen=entered(Phase.RETRIEVE))
+
+
+async def _ending(probe: Probe, route: str, patience: Patience, recorder: Recorder) -> tuple[Outcome, Failure | None]:
+    try:
+        async with asyncio.timeout(patience.whole.total_seconds()):
+            return await probe.run(recorder), None
+    except ProbeFailure as failure:
+        let_go(failure)
+        return failure.outcome, failure.failure
+    except TimeoutError as late:
+        let_go(late)
+        overdue = expired(*recorder.where, shortened(str(late)))
+        return overdue.outcome, overdue.failure
+    except Exception as error:  # noqa: BLE001 - a bug of ours tells nothing about the mail service
+        _log.exception("a probe broke", route=route)
+        phase, party = recorder.where
+        detail = shortened(f"{type(error).__name__}: {error}")
+        return Outcome.INCONCLUSIVE, Failure(phase=phase, party=party, reason=Reason.OUR_OWN, detail=detail)

@@ -1,0 +1,77 @@
+"""The notes of one run: how long each phase took, where the run is now, and what was said."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from probes.model.result import Party, Phase
+
+#: A dialogue is for people to read; a server that talks for ever does not fill our memory.
+_LINES_AT_MOST = 400
+_LINE_AT_MOST = 500
+
+
+class Recorder:
+    """Implements `probes.model.probe.Trace`. One for each run."""
+
+    def __init__(
+        self,
+        *,
+        keep_dialogue: bool = False,
+        entering: Callable[[Phase], None] = lambda _: None,
+        said: Callable[[str], None] | None = None,
+    ) -> None:
+        """*entering* is told of each phase before it begins; *said* hears what is said instead of the dialogue."""
+        #: Finished phases. One that was entered twice is the sum; one that broke is absent.
+        self.phases: dict[Phase, timedelta] = {}
+        #: The phase and party that the run is in, or was in last.
+        self.where: tuple[Phase, Party] = (Phase.DNS, Party.SENDER)
+        #: The submission ended without an answer after the message was sent.
+        self.uncertain = False
+        #: What was said, oldest first, secrets masked: "sender C: EHLO ...". Empty unless asked for.
+        self.dialogue: list[str] = []
+        #: The message as it lay in the mailbox, if it came.
+        self.content: bytes | None = None
+        #: When each phase was first entered, on the monotonic clock.
+        self.entered: dict[Phase, float] = {}
+        self._keep_dialogue = keep_dialogue
+        self._entering = entering
+        self._said = said
+
+    @contextmanager
+    def phase(self, phase: Phase, party: Party) -> Iterator[None]:
+        self._entering(phase)
+        self.where = (phase, party)
+        started = time.monotonic()
+        self.entered.setdefault(phase, started)
+        try:
+            yield
+        except BaseException:
+            self.phases.pop(phase, None)
+            raise
+        self.phases[phase] = self.phases.get(phase, timedelta()) + timedelta(seconds=time.monotonic() - started)
+
+    @property
+    def listens(self) -> bool:
+        return self._keep_dialogue or self._said is not None
+
+    def said(self, party: Party, line: str) -> None:
+        if self._said is not None:
+            self._said(line)
+        if self._keep_dialogue and len(self.dialogue) < _LINES_AT_MOST:
+            # It goes to a terminal, which must not obey a server, and cannot print half a character.
+            shown = "".join(char if char.isprintable() else "\ufffd" for char in line[:_LINE_AT_MOST])
+            self.dialogue.append(f"{party} {shown}")
+
+    def doubt(self) -> None:
+        self.uncertain = True
+
+    def took(self, phase: Phase, at_most: timedelta) -> None:
+        if phase in self.phases:
+            self.phases[phase] = min(self.phases[phase], at_most)
+
+    def arrived(self, content: bytes) -> None:
+        self.content = content

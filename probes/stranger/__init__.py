@@ -1,0 +1,1 @@
+"""How a server receives a stranger: sessions up to where somebody would sign in."""

@@ -1,0 +1,220 @@
+"""A session with a mail server in which nobody signs in: its greeting, what it offers, whether it grants TLS.
+
+SMTP (RFC 5321, RFC 3207), IMAP (RFC 9051) and POP3 (RFC 1939, RFC 2449, RFC 2595) say the same things in three ways.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from probes.model.mailbox import Mailbox, Security, Server
+from probes.model.reply import imap_code, shortened
+from probes.model.result import Party
+from probes.model.server_error import Unreadable
+from probes.protocol.connection import open_socket
+from probes.run.trace import Recorder
+from probes.stranger.dialogue import Dialogue
+
+#: A server that does not answer a goodbye in this time is left without one.
+_FAREWELL_SECONDS = 2.0
+#: A reply with more lines is no reply.
+_LINES_AT_MOST = 200
+_SMTP_LINE = re.compile(r"^([2-5]\d\d)(?:([ -])(.*))?$", re.ASCII)
+#: "Not now" where the protocol has no digits for it (RFC 5530, RFC 3206, RFC 2449).
+_PASSING = frozenset({"UNAVAILABLE", "LIMIT", "INUSE", "SYS/TEMP", "IN-USE", "LOGIN-DELAY"})
+_POP3_CODE = re.compile(r"^\[([A-Z/-]+)\]", re.IGNORECASE)
+
+
+class Protocol(StrEnum):
+    """What a mail server speaks."""
+
+    SMTP = "smtp"
+    IMAP = "imap"
+    POP3 = "pop3"
+
+
+class Answer(StrEnum):
+    """What a reply comes down to."""
+
+    #: Done (2xx, OK, +OK).
+    DONE = "done"
+    #: The server waits for the rest of it (3xx, +).
+    GO_ON = "go on"
+    #: Not now (4xx).
+    LATER = "later"
+    #: No (5xx, NO, BAD, -ERR).
+    NO = "no"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One reply of a server."""
+
+    answer: Answer
+    #: On one line, as people may read it, with the code.
+    text: str
+    #: What stood in each of its lines.
+    lines: tuple[str, ...] = ()
+    #: Only SMTP has one.
+    code: int | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.answer is Answer.DONE
+
+
+def servers_of(mailbox: Mailbox) -> tuple[tuple[Protocol, Server], ...]:
+    """Return the servers that *mailbox* has, and what each speaks."""
+    three = ((Protocol.SMTP, mailbox.smtp), (Protocol.IMAP, mailbox.imap), (Protocol.POP3, mailbox.pop3))
+    return tuple((protocol, server) for protocol, server in three if server is not None)
+
+
+class Session:
+    """Speaks one of the protocols over a dialogue. Raises what the dialogue raises, and `Unreadable`."""
+
+    def __init__(self, protocol: Protocol, dialogue: Dialogue) -> None:
+        self._protocol = protocol
+        self.dialogue = dialogue
+        self._commands = 0
+
+    async def greet(self) -> Reply:
+        """Return the greeting, all lines of it: who speaks before its last line is turned away by postscreen."""
+        return await self._reply("*")
+
+    async def offers(self) -> tuple[str, ...]:
+        """Return what the server offers now, a capability an item, in upper case."""
+        match self._protocol:
+            case Protocol.SMTP:
+                reply = await self.ask(f"EHLO {self.dialogue.literal}")
+                if reply.done:
+                    return tuple(line.upper() for line in reply.lines[1:])
+                await self.ask(f"HELO {self.dialogue.literal}")
+                return ()
+            case Protocol.IMAP:
+                reply = await self.ask("CAPABILITY")
+                told = [line for line in reply.lines if line.upper().startswith("* CAPABILITY")]
+                return tuple(word for line in told for word in line.upper().split()[2:])
+            case Protocol.POP3:
+                self.dialogue.say("CAPA")
+                reply = await self._reply("")
+                return await self._rest() if reply.done else ()
+
+    async def ask(self, command: str) -> Reply:
+        """Say *command* and return the reply."""
+        self._commands += 1
+        tag = f"p{self._commands}" if self._protocol is Protocol.IMAP else ""
+        self.dialogue.say(f"{tag} {command}" if tag else command)
+        return await self._reply(tag)
+
+    async def cancel(self) -> None:
+        """Break off a sign-in that the server was ready to go on with; nothing secret has been said."""
+        with suppress(OSError, Unreadable):
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                self.dialogue.say("*")
+                await self._reply(f"p{self._commands}" if self._protocol is Protocol.IMAP else "")
+
+    async def start_tls(self, tls: ssl.SSLContext, name: str) -> Reply:
+        """Ask for TLS and, if it is granted, turn to it. Raise `ssl.SSLError` when the handshake fails."""
+        reply = await self.ask("STLS" if self._protocol is Protocol.POP3 else "STARTTLS")
+        if reply.done:
+            await self.dialogue.secure(tls, name)
+        return reply
+
+    async def leave(self) -> None:
+        """Say goodbye, and wait a moment for the answer: what there was to learn is known."""
+        with suppress(OSError, Unreadable):
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                await self.ask("LOGOUT" if self._protocol is Protocol.IMAP else "QUIT")
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.dialogue.close()
+
+    async def _reply(self, tag: str) -> Reply:
+        lines: list[str] = []
+        while len(lines) < _LINES_AT_MOST:
+            lines.append(await self.dialogue.hear())
+            if (reply := self._complete(lines, tag)) is not None:
+                return reply
+        raise Unreadable("a reply without an end")
+
+    def _complete(self, lines: list[str], tag: str) -> Reply | None:
+        match self._protocol:
+            case Protocol.SMTP:
+                return _smtp(lines)
+            case Protocol.IMAP:
+                return _imap(lines, tag)
+            case Protocol.POP3:
+                return _pop3(lines[0])
+
+    async def _rest(self) -> tuple[str, ...]:
+        lines: list[str] = []
+        while len(lines) < _LINES_AT_MOST:
+            line = await self.dialogue.hear()
+            if line == ".":
+                return tuple(lines)
+            lines.append(line.upper())
+        raise Unreadable("a list without an end")
+
+
+async def open_session(protocol: Protocol, server: Server, party: Party, tls: ssl.SSLContext | None = None) -> Session:
+    """Connect, and speak TLS at once where *server* has it so; nothing is said yet. The caller closes the session.
+
+    The certificate is held against *tls* when that is given, and against the server's own trust otherwise. Raise
+    `ProbeFailure` when there is no connection, and `OSError`, of which `ssl.SSLError` is one, when there is no TLS.
+    """
+    first = (tls or server.tls) if server.security is Security.IMPLICIT else None
+    sock = await open_socket(server, Recorder(), party)
+    return Session(protocol, await Dialogue.over(sock, tls=first, name=server.certificate_name))
+
+
+def tls_offered(protocol: Protocol, offers: tuple[str, ...]) -> bool:
+    """Return whether *offers* hold TLS."""
+    return ("STLS" if protocol is Protocol.POP3 else "STARTTLS") in offers
+
+
+def _smtp(lines: list[str]) -> Reply | None:
+    match = _SMTP_LINE.match(lines[-1])
+    if match is None:
+        raise Unreadable(f"not SMTP: {shortened(lines[-1])}")
+    if match[2] == "-":
+        return None
+    code = int(match[1])
+    answer = {2: Answer.DONE, 3: Answer.GO_ON, 4: Answer.LATER}.get(code // 100, Answer.NO)
+    said = tuple(line[4:] for line in lines)
+    return Reply(answer=answer, text=shortened(f"{code} {' '.join(said)}"), lines=said, code=code)
+
+
+def _imap(lines: list[str], tag: str) -> Reply | None:
+    last = lines[-1]
+    if last.startswith("+"):
+        return Reply(answer=Answer.GO_ON, text=shortened(last), lines=tuple(lines))
+    mark, _, rest = last.partition(" ")
+    word, _, text = rest.partition(" ")
+    if tag == "*" and mark != "*":
+        raise Unreadable(f"not IMAP: {shortened(last)}")
+    if mark != tag:
+        if rest.upper().startswith("BYE"):
+            raise ConnectionResetError(shortened(rest))
+        return None
+    answer = Answer.DONE if word.upper() in {"OK", "PREAUTH"} else Answer.NO
+    if answer is Answer.NO and imap_code(text) in _PASSING:
+        answer = Answer.LATER
+    return Reply(answer=answer, text=shortened(rest), lines=tuple(lines))
+
+
+def _pop3(line: str) -> Reply:
+    if line.startswith("+OK"):
+        return Reply(answer=Answer.DONE, text=shortened(line), lines=(line,))
+    if line.startswith("+"):
+        return Reply(answer=Answer.GO_ON, text=shortened(line), lines=(line,))
+    if not line.upper().startswith("-ERR"):
+        raise Unreadable(f"not POP3: {shortened(line)}")
+    code = _POP3_CODE.match(line[4:].strip())
+    passing = code is not None and code[1].upper() in _PASSING
+    return Reply(answer=Answer.LATER if passing else Answer.NO, text=shortened(line), lines=(line,))

@@ -1,0 +1,205 @@
+"""What the records of a domain are worth. Pure: a reading in, a verdict and a line for people out."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from dns.rdtypes.ANY.TLSA import TLSA
+
+from probes.domain.dnssec import Signing
+from probes.domain.exchanger import Exchangers
+from probes.domain.mta_sts import Mode, NoPolicy, Policy, Unseen
+from probes.domain.names import Answer
+from probes.domain.records import Reading
+from probes.domain.signature import NOT_CHECKED, Signature
+from probes.domain.x509 import usable
+from probes.model.check import Verdict
+
+#: A verdict and what to tell of it.
+Judgement = tuple[Verdict, str]
+
+#: What a domain publishes that sends no mail (RFC 7208 10.1.2, M3AAWG).
+_SENDS_NOTHING = "v=spf1 -all"
+#: RFC 8301 3.2: signers should use keys of this length.
+_BITS = 2048
+
+
+def sends_nothing(spf: Reading) -> bool:
+    """Return whether the domain says that it sends no mail."""
+    return (spf.record or "").strip().lower() == _SENDS_NOTHING
+
+
+def judge_spf(spf: Reading) -> Judgement:
+    """SPF, RFC 7208."""
+    if (open_question := _unanswered(spf)) is not None:
+        return open_question
+    if spf.error:
+        return Verdict.FAIL, f"receivers cannot use the SPF record: {spf.error}"
+    if spf.record is None:
+        return Verdict.FAIL, 'there is no SPF record; "v=spf1 ... -all" is expected'
+    if sends_nothing(spf):
+        return Verdict.PASS, "SPF says that the domain sends no mail"
+    meaning = cast("Mapping[str, Any]", spf.meaning["parsed"])
+    lookups = spf.meaning["dns_lookups"]
+    if (everybody := next(_lets_everybody(meaning), None)) is not None:
+        return Verdict.FAIL, f"SPF lets everybody send in the domain's name: {everybody}; -all or ~all is expected"
+    if meaning["all"] == "neutral":
+        return Verdict.WARN, "SPF does not say what to think of others; -all or ~all is expected at its end"
+    if any(one["mechanism"] == "ptr" for one in meaning["mechanisms"]):
+        return Verdict.WARN, "SPF uses ptr, which receivers are told to ignore (RFC 7208 5.5); use ip4, ip6, a or mx"
+    end = "-all" if meaning["all"] == "fail" else "~all"
+    return Verdict.PASS, f"SPF ends with {end} and needs {lookups} of 10 look-ups"
+
+
+def _lets_everybody(meaning: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the terms by which any address passes, also of records that are included."""
+    if meaning["all"] == "pass":
+        yield "+all"
+    for one in meaning["mechanisms"]:
+        if one["action"] != "pass":
+            continue
+        if one["mechanism"] in {"ip4", "ip6"} and _width(str(one["value"])) <= 1:
+            yield f"{one['mechanism']}:{one['value']}"
+        if one["mechanism"] == "include" and one.get("parsed"):
+            yield from (f"{term} in {one['value']}" for term in _lets_everybody(one["parsed"]))
+
+
+def _width(network: str) -> int:
+    try:
+        return ipaddress.ip_network(network, strict=False).prefixlen
+    except ValueError:
+        return 128
+
+
+def judge_dmarc(dmarc: Reading, domain: str) -> Judgement:
+    """DMARC, RFC 7489 and RFC 9989."""
+    if (open_question := _unanswered(dmarc)) is not None:
+        return open_question
+    if dmarc.error:
+        return Verdict.FAIL, f"receivers cannot use the DMARC record: {dmarc.error}"
+    if dmarc.record is None:
+        return Verdict.FAIL, 'there is no DMARC record; "v=DMARC1; p=reject; rua=..." is expected'
+    tags = dmarc.meaning["tags"]
+    inherited = dmarc.location != domain
+    policy = tags["sp" if inherited else "p"]["value"]
+    where = f" (from {dmarc.location})" if inherited else ""
+    if policy == "none":
+        return Verdict.WARN, f"DMARC only watches: the policy is none{where}; quarantine or reject is expected"
+    if tags.get("t", {}).get("value") == "y":
+        return Verdict.WARN, f"DMARC is marked as a test (t=y){where}, so receivers do not apply {policy} in full"
+    reports = "" if "rua" in tags else "; without rua= nobody is told of failures"
+    return Verdict.PASS, f"the DMARC policy is {policy}{where}{reports}"
+
+
+def judge_mta_sts(record: Reading, policy: Policy | NoPolicy | Unseen | None, exchangers: Exchangers) -> Judgement:
+    """MTA-STS, RFC 8461: the record and the policy that it announces."""
+    if exchangers.null:
+        return Verdict.PASS, "the domain takes no mail (null MX)"
+    if (open_question := _unanswered(record)) is not None:
+        return open_question
+    if record.error:
+        return Verdict.FAIL, f"senders cannot use the MTA-STS record: {record.error}"
+    match policy:
+        case _ if record.record is None:
+            return Verdict.WARN, "there is no MTA-STS record; senders may be led to another server, or to send in clear"
+        case NoPolicy():
+            return Verdict.FAIL, f"MTA-STS is announced, and there is no valid policy: {policy}"
+        case Policy(mode=Mode.ENFORCE):
+            left_out = [host for host in exchangers.hosts if not policy.covers(host)]
+            if left_out:
+                return (
+                    Verdict.FAIL,
+                    f"the MTA-STS policy leaves out {', '.join(left_out)}: senders do not deliver there",
+                )
+            return Verdict.PASS, "MTA-STS is enforced for every MX host"
+        case Policy():
+            return Verdict.WARN, f"the MTA-STS policy is {policy.mode}; enforce is expected"
+        case _:
+            return Verdict.UNKNOWN, f"the MTA-STS policy could not be looked at: {policy}"
+
+
+def judge_tls_rpt(record: Reading, exchangers: Exchangers) -> Judgement:
+    """TLS-RPT, RFC 8460."""
+    if exchangers.null:
+        return Verdict.PASS, "the domain takes no mail (null MX)"
+    if (open_question := _unanswered(record)) is not None:
+        return open_question
+    if record.error:
+        return Verdict.FAIL, f"senders cannot use the TLS-RPT record: {record.error}"
+    if record.record is None:
+        return Verdict.WARN, "there is no TLS-RPT record; nobody is told when senders fail to agree on TLS"
+    return Verdict.PASS, "failures of TLS are reported"
+
+
+def judge_signing(signing: Signing) -> Judgement:
+    """DNSSEC, RFC 4033."""
+    match signing:
+        case Signing.PROVEN:
+            return Verdict.PASS, "signed and validated by our name server"
+        case Signing.LINKED:
+            return (
+                Verdict.PASS,
+                "signed with the keys that the parent zone vouches for; our name server does not validate",
+            )
+        case Signing.ISLAND:
+            return Verdict.WARN, "signed, but the parent zone has no DS record for it, so nobody can check"
+        case Signing.BARE:
+            return Verdict.WARN, "not signed; answers about the domain can be forged"
+        case Signing.BOGUS:
+            return Verdict.FAIL, "the signatures do not hold: whoever validates cannot find the domain"
+
+
+def judge_dane(exchangers: Exchangers, records: Mapping[str, Answer], signing: Signing | None) -> Judgement:
+    """DANE for mail, RFC 7672: the TLSA records of every MX host, and whether anybody can rely on them."""
+    if exchangers.null:
+        return Verdict.PASS, "the domain takes no mail (null MX)"
+    without = [host for host in exchangers.hosts if not records[host].records]
+    if without or not exchangers.hosts:
+        return Verdict.WARN, f"no TLSA records for {', '.join(without) or 'any MX host'}"
+    bad = [
+        host
+        for host in exchangers.hosts
+        if records[host].validated and not any(map(usable, cast("Sequence[TLSA]", records[host].records)))
+    ]
+    if bad:
+        return (
+            Verdict.FAIL,
+            f"the TLSA records of {', '.join(bad)} are not usable for mail; DANE-EE (3 1 1) is expected",
+        )
+    if signing is Signing.LINKED:
+        return Verdict.UNKNOWN, "there are TLSA records, and our name server does not validate DNSSEC"
+    unsigned = [host for host in exchangers.hosts if not records[host].validated]
+    if not exchangers.validated or unsigned:
+        whose = ", ".join(unsigned) or exchangers.domain
+        return Verdict.WARN, f"the TLSA records have no effect: DNSSEC does not prove the records of {whose}"
+    return Verdict.PASS, "every MX host has usable TLSA records"
+
+
+def judge_dkim(domain: str, signatures: Sequence[Signature]) -> Judgement:
+    """DKIM of a message that arrived from *domain*, RFC 6376."""
+    if not signatures:
+        return Verdict.FAIL, "the latest message arrived without a DKIM signature"
+    good = [one for one in signatures if one.valid and one.aligned(domain)]
+    if not good:
+        valid = [one.domain for one in signatures if one.valid]
+        if valid:
+            return Verdict.FAIL, f"signed only for {', '.join(valid)}; a signature with d={domain} is expected"
+        if any(one.fault == NOT_CHECKED for one in signatures):
+            return Verdict.UNKNOWN, NOT_CHECKED
+        return Verdict.FAIL, f"no valid DKIM signature: {signatures[0].fault}"
+    best = max(good, key=lambda one: (not one.testing, one.bits or 0))
+    if best.testing:
+        return Verdict.WARN, f"the key {best.selector} is marked as one for testing (t=y), so receivers ignore it"
+    # An Ed25519 key of 256 bits is as strong as RSA gets.
+    if best.bits is not None and best.bits != 256 and best.bits < _BITS:
+        return Verdict.WARN, f"the key {best.selector} has {best.bits} bits; {_BITS} are expected"
+    return Verdict.PASS, f"signed for {best.domain} with the key {best.selector}"
+
+
+def _unanswered(reading: Reading) -> Judgement | None:
+    # A record that could be read is judged, whatever else was not answered about it.
+    if reading.unanswered and (reading.error or reading.record is None):
+        return Verdict.UNKNOWN, f"no answer about {reading.unanswered}"
+    return None

@@ -1,0 +1,42 @@
+"""One waits, many ring."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from probes.arrival.bell import Bell
+
+
+async def test_who_waits_is_woken_once_however_often_it_is_rung() -> None:
+    bell = Bell()
+    waiting = asyncio.create_task(bell.heard())
+    await asyncio.sleep(0)
+    bell.ring()
+    bell.ring()
+    await waiting
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await bell.heard()
+
+
+async def test_what_was_rung_before_anybody_waited_is_heard() -> None:
+    bell = Bell()
+    bell.ring()
+    async with asyncio.timeout(1):
+        await bell.heard()
+
+
+async def test_one_who_gave_up_waiting_is_not_woken_and_the_next_is() -> None:
+    bell = Bell()
+    waiting = asyncio.create_task(bell.heard())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    bell.ring()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    async with asyncio.timeout(1):
+        await bell.heard()

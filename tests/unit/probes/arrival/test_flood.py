@@ -1,0 +1,208 @@
+"""A server that pours, drips or pads its answers costs little, and is left alone for longer each time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import pytest
+
+from probes.arrival.watcher import MailboxWatcher
+from probes.model.allowance import Allowance, cost
+from probes.model.pace import Pace
+from probes.model.probe import Patience, ProbeFailure
+from probes.model.reply import Reason
+from probes.model.result import Outcome
+from probes.model.server_error import Unreadable
+from probes.protocol.imap_wire import Wire
+from tests.unit.probes.arrival.test_maildrop import box
+from tests.unit.probes.imap_session import session_with
+from tests.unit.probes.pop3_standin import Pop3StandIn
+from tests.unit.probes.standin import Handler, ImapStandIn, listening, mailbox, server, server_context, until
+from tests.unit.probes.watch import SIGNER, Counted, issue, mail
+
+MIB = 1024 * 1024
+PATIENCE = Patience(session=timedelta(seconds=2), arrival=timedelta(seconds=2))
+PACE = Pace(quickest=timedelta(seconds=0.01), slowest=timedelta(seconds=2), retry=timedelta(seconds=0.2))
+
+
+@dataclass
+class Pouring:
+    """Says the same for ever, as fast as it is read or with a *pause* after each time."""
+
+    standin: ImapStandIn | Pop3StandIn
+    said: bytes
+    first: bytes = b""
+    pause: float = 0
+    octets: int = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(self.first)
+        while not writer.is_closing():
+            writer.write(self.said)
+            await writer.drain()
+            self.octets += len(self.said)
+            await asyncio.sleep(self.pause)
+
+
+@asynccontextmanager
+async def watched(standin: Handler, *, pace: Pace = PACE, pop3: bool = False) -> AsyncIterator[MailboxWatcher]:
+    async with listening(standin, server_context()) as port:
+        mailbox_ = box(port) if pop3 else mailbox(imap=server(port))
+        watcher = MailboxWatcher(mailbox_, SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=pace)
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            watching = group.create_task(watcher.run())
+            yield watcher
+            watching.cancel()
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("command", ["IDLE", "NOOP", "SELECT", "LIST", "UID FETCH"])
+@pytest.mark.parametrize("said", [b"* 1 EXISTS\r\n" * 1000, b"* OK " + b"x" * 8000 + b"\r\n"], ids=["lines", "octets"])
+async def test_an_imap_server_that_pours_is_hung_up_on_and_left_alone_for_longer_each_time(
+    command: str, said: bytes
+) -> None:
+    standin = ImapStandIn()
+    pouring = Pouring(standin, said, first=b"+ dengar\r\n" if command == "IDLE" else b"")
+    standin.tricks[command] = pouring
+    # It serves well before it pours: that is no reason to come back at once.
+    async with watched(standin, pace=replace(PACE, settled=timedelta(0))) as watcher:
+        with watcher.expect(issue()) as letter:
+            trouble = await letter.seen
+        assert isinstance(trouble, ProbeFailure)
+        assert (trouble.outcome, trouble.failure.reason) == (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER)
+        before = standin.connections
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while loop.time() - began < 1.5:
+            # Each run that comes would have it tried again.
+            with watcher.expect(issue()) as letter:
+                assert isinstance(await letter.ready, ProbeFailure | None)
+            await asyncio.sleep(0.01)
+        # After 0.2, 0.4 and 0.8 seconds.
+        assert standin.connections - before <= 3
+    # What lies in the buffers between us is as much again.
+    assert pouring.octets < 40 * MIB * standin.connections
+
+
+@pytest.mark.blind
+async def test_what_an_imap_server_says_unasked_has_an_end() -> None:
+    standin = ImapStandIn()
+    pouring = Pouring(standin, b"* OK " + b"x" * 8000 + b"\r\n")
+    standin.tricks["NOOP"] = lambda reader, writer: pouring_after(writer)
+
+    async def pouring_after(writer: asyncio.StreamWriter) -> None:
+        writer.write(f"{standin.asked[-1].split()[0]} OK\r\n".encode())
+        await pouring(asyncio.StreamReader(), writer)
+
+    async with session_with(standin) as session:
+        await session.select("INBOX")
+        await session.noop()
+        await until(lambda: session.cost > MIB)
+        with pytest.raises(Exception, match="says more than anything"):
+            await session.noop()
+        # What has come meanwhile is read to the end; on a busy machine that is more.
+        assert session.cost < 8 * MIB
+
+
+@pytest.mark.blind
+async def test_announcements_that_come_to_nothing_are_listened_to_less_and_less() -> None:
+    standin = ImapStandIn()
+    drip = Pouring(standin, b"* 1 EXISTS\r\n", first=b"+ dengar\r\n", pause=0.002)
+
+    async def idle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tag = standin.asked[-1].split()[0]
+        dripping = asyncio.create_task(drip(reader, writer))
+        await reader.readline()
+        dripping.cancel()
+        writer.write(f"{tag} OK\r\n".encode())
+
+    standin.tricks["IDLE"] = idle
+    async with watched(standin) as watcher:
+        with watcher.expect(issue()):
+            await asyncio.sleep(1.5)
+            looks = sum("UID FETCH" in line for line in standin.asked)
+            assert 4 <= looks <= 16
+            token = issue()
+            with watcher.expect(token) as wanted:
+                standin.put(mail(token))
+                assert await wanted.content == mail(token)
+        assert watcher.trouble is None
+
+
+@pytest.mark.blind
+async def test_a_server_that_counts_its_mail_with_each_answer_is_not_asked_for_ever() -> None:
+    standin = ImapStandIn()
+
+    async def count(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"* 0 EXISTS\r\n{standin.asked[-1].split()[0]} OK\r\n".encode())
+
+    standin.tricks["NOOP"] = count
+    async with watched(standin) as watcher:
+        with watcher.expect(issue()):
+            await until(lambda: bool(standin.idling))
+            await asyncio.sleep(1)
+    assert sum(line.endswith("NOOP") for line in standin.asked) <= 3
+
+
+@pytest.mark.blind
+async def test_a_server_that_pads_each_of_its_answers_is_asked_less_often() -> None:
+    standin = ImapStandIn(capabilities="IMAP4rev1 UIDPLUS")
+    padding = "* OK " + "x" * 90 + "\r\n"
+
+    async def pad(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tag = standin.asked[-1].split()[0]
+        writer.write(f"{padding * 500}{tag} OK\r\n".encode())
+
+    standin.tricks["NOOP"] = pad
+    async with watched(standin, pace=replace(PACE, at_once=MIB, a_second=MIB)) as watcher:
+        with watcher.expect(issue()) as letter:
+            letter.hurry()
+            await asyncio.sleep(2)
+            assert watcher.trouble is None
+    # 600 octets are counted for each line: three answers a second, and not one in each hundredth.
+    assert sum(line.endswith("NOOP") for line in standin.asked) <= 12
+
+
+@pytest.mark.blind
+async def test_a_long_list_over_pop3_is_asked_for_less_often_and_only_its_end_taken_apart() -> None:
+    standin = Pop3StandIn()
+    lines = "".join(f"{number} u{number}\r\n" for number in range(1, 20_001))
+    small = "+OK\r\nSubject: x\r\n\r\n.\r\n"
+    standin.tricks |= {"UIDL": f"+OK\r\n{lines}.\r\n", "TOP": small, "RETR": small}
+    hasty = replace(PACE, revisit=timedelta(seconds=0.01), at_once=MIB, a_second=8 * MIB)
+    async with watched(standin, pace=hasty, pop3=True) as watcher:
+        with watcher.expect(issue()):
+            await asyncio.sleep(3)
+            assert watcher.trouble is None
+        assert watcher.looked_at is not None
+    # Some 10 MiB by the count of lines, so one and a quarter seconds each.
+    assert 2 <= standin.sessions <= 4
+
+
+@pytest.mark.blind
+async def test_a_piece_of_a_flood_is_not_even_taken_apart() -> None:
+    heard: list[str] = []
+    wire = Wire(lambda: heard.append("stirred"), 1.0)
+    wire.greeted.set()
+    wire.data_received(b"* 1 EXISTS\r\n" * 1000)
+    assert (wire.cause, len(heard)) == (None, 1000)
+    wire.data_received(b"* 1 EXISTS\r\n" * 5000)
+    # But for word that the connection is of no use any more.
+    assert (isinstance(wire.cause, Unreadable), len(heard)) == (True, 1001)
+
+
+def test_what_is_read_beyond_the_allowance_is_waited_for() -> None:
+    now = [100.0]
+    allowance = Allowance(at_once=1000, a_second=100, clock=lambda: now[0])
+    assert allowance.spend(1000) == 0
+    assert allowance.spend(500) == 5
+    now[0] += 5
+    assert allowance.spend(0) == 0
+    now[0] += 3600
+    # Who was quiet for long may say much at once, and not more than that.
+    assert allowance.spend(1100) == 1
+    assert cost(b"a\r\nb\r\n") == 6 + 2 * 512

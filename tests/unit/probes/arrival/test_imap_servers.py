@@ -1,0 +1,238 @@
+"""The traps of IMAP servers in general: Gmail, Microsoft 365 and others are met as they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from email import message_from_bytes, policy
+
+import pytest
+
+from probes.arrival.expectation import Folder, Seen
+from probes.arrival.watcher import MailboxWatcher
+from probes.mail.message import TOKEN_HEADER
+from probes.mail.token import Token
+from probes.model.probe import ProbeFailure
+from probes.model.reply import Reason
+from probes.model.result import Party
+from probes.protocol.imap import open_session
+from probes.run.trace import Recorder
+from tests.unit.probes.imap_session import LEG
+from tests.unit.probes.standin import ImapStandIn, Trick, listening, mailbox, server, server_context, until
+from tests.unit.probes.watch import (
+    FOREIGN,
+    PACE,
+    PATIENCE,
+    SIGNER,
+    Counted,
+    gone,
+    issue,
+    mail,
+    running,
+    watching,
+)
+
+
+async def handed_over(watcher: MailboxWatcher, standin: ImapStandIn, token: Token) -> None:
+    """Wait for the message of *token*, which is put in while its run waits."""
+    with watcher.expect(token) as letter:
+        await letter.ready
+        standin.put(mail(token))
+        letter.hurry()
+        assert await letter.content == mail(token)
+
+
+@pytest.mark.pitfall
+async def test_what_a_server_shows_only_after_a_noop_is_found() -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    arriving: dict[int, bytes] = {}
+
+    async def show(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tag = standin.asked[-1].split()[0]
+        standin.mails |= arriving
+        writer.write(f"* {len(standin.mails)} EXISTS\r\n{tag} OK\r\n".encode())
+
+    standin.tricks["NOOP"] = show
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            await letter.ready
+            await until(lambda: bool(standin.idling))
+            # As Gmail does: it is announced, and no command but NOOP shows it.
+            arriving[standin.next_uid] = mail(token)
+            standin.next_uid += 1
+            letter.hurry()
+            assert await letter.content == mail(token)
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize("answer", ["* SEARCH\r\n{tag} OK\r\n", "{tag} NO tak boleh\r\n", "{tag} BAD apa?\r\n"])
+async def test_no_message_is_looked_for_by_a_search_of_the_server(answer: str) -> None:
+    standin, counted, token = ImapStandIn(tricks={"UID SEARCH": answer, "SEARCH": answer}), Counted(), issue()
+    async with watching(standin, counted) as watcher:
+        await handed_over(watcher, standin, token)
+    assert not any("SEARCH" in line for line in standin.asked)
+    assert any(line.endswith("UID FETCH 1:* (UID)") for line in standin.asked)
+
+
+@pytest.mark.pitfall
+async def test_a_mailbox_is_signed_in_to_once_and_not_for_every_look() -> None:
+    standin, counted = ImapStandIn(), Counted()
+    async with watching(standin, counted) as watcher:
+        for _ in range(20):
+            await handed_over(watcher, standin, issue())
+    assert sum(line.endswith(" NOOP") for line in standin.asked) >= 20
+    assert sum(" LOGIN " in line for line in standin.asked) == 1
+
+
+@pytest.mark.pitfall
+async def test_a_watch_that_ends_says_logout_and_leaves_no_session_behind() -> None:
+    # Nothing is new, so it is listened to until the end.
+    standin, ended = ImapStandIn(tricks={"NOOP": "{tag} OK\r\n"}), asyncio.Event()
+    heard: list[bytes] = []
+
+    async def idle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"+ dengar\r\n")
+        with suppress(ConnectionError):
+            heard.extend([await reader.readline(), await reader.readline()])
+        ended.set()
+
+    standin.tricks["IDLE"] = idle
+    async with asyncio.timeout(3), listening(standin, server_context()) as port:
+        watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
+        async with running(watcher):
+            await until(lambda: any(line.endswith(" IDLE") for line in standin.asked))
+        await ended.wait()
+    assert [line.split()[-1:] for line in heard] == [[b"DONE"], [b"LOGOUT"]]
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize("command", ["NOOP", "LIST", "SELECT"])
+async def test_a_watch_that_ends_in_the_middle_of_a_command_says_logout_too(command: str) -> None:
+    heard: list[bytes] = []
+
+    async def think(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readline())
+
+    standin = ImapStandIn(tricks={command: think})
+    patience = replace(PATIENCE, session=timedelta(seconds=9))
+    async with asyncio.timeout(3), listening(standin, server_context()) as port:
+        watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), patience=patience, pace=PACE)
+        async with running(watcher):
+            await until(lambda: any(command in line for line in standin.asked))
+        await until(lambda: bool(heard))
+    assert [line.split()[-1:] for line in heard] == [[b"LOGOUT"]]
+
+
+@pytest.mark.pitfall
+async def test_a_mailbox_that_lets_nobody_in_is_left_with_a_logout_too() -> None:
+    standin = ImapStandIn(tricks={"LOGIN": "{tag} NO [LIMIT] User is authenticated but not connected.\r\n"})
+    async with listening(standin, server_context()) as port:
+        with pytest.raises(ProbeFailure) as caught:
+            await open_session(mailbox(imap=server(port)), Recorder(), Party.RECIPIENT, leg=LEG)
+        await until(lambda: standin.asked[-1].endswith(" LOGOUT"))
+    # Too many connections say nothing about the password.
+    assert caught.value.failure.reason is Reason.SIGN_IN_UNAVAILABLE
+    assert not caught.value.failure.credentials_refused
+
+
+def dated(date: str) -> Callable[[bytes], bytes]:
+    def change(raw: bytes) -> bytes:
+        message = message_from_bytes(raw, policy=policy.SMTP.clone(max_line_length=200))
+        del message["Date"]
+        message["Date"] = date
+        return message.as_bytes()
+
+    return change
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 1999 23:59:59 +1400", "Sat, 1 Jan 2050 00:00:00 -1200", "semalam"])
+async def test_no_date_of_a_server_or_a_header_decides_what_is_ours(date: str) -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            uid = standin.put(dated(date)(mail(token)))
+            letter.hurry()
+            assert isinstance(await letter.seen, Seen)
+        await gone(standin, uid)
+    dates = ("INTERNALDATE", "SINCE", "BEFORE", " ON ", "OLDER", "YOUNGER")
+    assert not any(word in line for line in standin.asked for word in dates)
+
+
+@pytest.mark.pitfall
+async def test_a_configured_junk_folder_is_read_where_the_server_marks_none() -> None:
+    token = issue()
+    standin = ImapStandIn(capabilities="IMAP4rev1 IDLE UIDPLUS", tricks={"LIST": '* LIST () "/" INBOX\r\n{tag} OK\r\n'})
+    inbox, junk = standin.mails, {1: mail(token)}
+
+    async def open_junk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        standin.mails = junk
+        tag = standin.asked[-1].split()[0]
+        writer.write(f"* 1 EXISTS\r\n* OK [UIDVALIDITY 9] x\r\n* OK [UIDNEXT 2] x\r\n{tag} OK\r\n".encode())
+
+    async def open_inbox(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        standin.mails = inbox
+        tag = standin.asked[-1].split()[0]
+        writer.write(f"* 0 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n* OK [UIDNEXT 1] x\r\n{tag} OK\r\n".encode())
+
+    standin.tricks |= {
+        "SELECT SARAP&AOK-": open_junk,
+        "SELECT INBOX": open_inbox,
+        "STATUS": "* STATUS Sarap&AOk- (MESSAGES 1 UIDNEXT 2 UIDVALIDITY 9)\r\n{tag} OK\r\n",
+    }
+    async with listening(standin, server_context()) as port:
+        box = replace(mailbox(imap=server(port)), junk_folders=("Sarapé",))
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
+        async with running(watcher):
+            with watcher.expect(token) as letter:
+                letter.hurry()
+                seen = await letter.seen
+    assert isinstance(seen, Seen)
+    assert seen.folder is Folder.JUNK
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize(
+    "tricks",
+    [
+        {"UID STORE": "{tag} NO [NOPERM] dalam pegangan undang-undang\r\n"},
+        {"UID EXPUNGE": "{tag} NO [NOPERM] dalam pegangan undang-undang\r\n"},
+        {"UID EXPUNGE": "{tag} OK\r\n"},
+    ],
+)
+async def test_a_legal_hold_that_keeps_our_mail_is_no_fault_of_delivery(tricks: dict[str, Trick]) -> None:
+    standin, counted = ImapStandIn(tricks=tricks), Counted()
+    async with watching(standin, counted, pace=replace(PACE, sweep=timedelta(seconds=0.02))) as watcher:
+        for _ in range(3):
+            await handed_over(watcher, standin, issue())
+            await watcher.tidy()
+        assert watcher.trouble is None
+    assert len(standin.mails) == 3
+    # Found again at every sweep, and each of them is the one that has been counted as arrived.
+    assert counted.arrivals == []
+    assert standin.connections == 1
+
+
+@pytest.mark.pitfall
+async def test_mail_that_is_not_proven_to_be_ours_is_never_marked_and_never_deleted() -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    ours = mail(token)
+    look_alikes = [
+        FOREIGN,
+        ours.replace(token.text.encode(), token.text[:-1].encode() + (b"a" if token.text[-1] != "a" else b"b")),
+        f"Subject: Fwd: Semakan e-mel {token.text}\r\n\r\nApa ini?\r\n".encode(),
+        f"{TOKEN_HEADER}: pantau-{'a' * 56}\r\nSubject: Semakan e-mel\r\n\r\n".encode(),
+    ]
+    kept = [standin.put(raw) for raw in look_alikes]
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            uid = standin.put(ours)
+            letter.hurry()
+            await letter.content
+        await gone(standin, uid)
+    assert sorted(standin.mails) == kept
+    stored = {line.split()[3] for line in standin.asked if "STORE" in line}
+    assert stored == {str(uid)}

@@ -1,0 +1,227 @@
+"""Before a message is called lost, it is looked for by a new sign-in and in all folders of the mailbox."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from probes.arrival.reader import Looked
+from probes.arrival.watcher import MailboxWatcher
+from probes.model.pace import Pace
+from probes.model.reply import Reason
+from probes.model.result import Outcome, Party, Phase
+from tests.unit.probes.arrival.test_maildrop import PACE as POP3_PACE
+from tests.unit.probes.arrival.test_maildrop import box
+from tests.unit.probes.office import PATIENCE, Office, desk
+from tests.unit.probes.pop3_standin import Pop3StandIn
+from tests.unit.probes.standin import Trick, close, hang, listening, server_context, until
+from tests.unit.probes.watch import FOREIGN, SIGNER, Counted, issue, mail
+
+REMEH = "E-mel Remeh"
+
+
+@pytest.mark.blind
+async def test_mail_that_a_blind_session_does_not_show_is_found_by_a_new_sign_in() -> None:
+    office = Office(blind=True)
+    with capture_logs() as lines:
+        async with desk(office, office.put) as at:
+            result = await at.run()
+            assert result.outcome is Outcome.DELIVERED, result
+            # What lay there for most of the run was not on its way all that time.
+            assert result.phases[Phase.TRANSIT] < PATIENCE.arrival / 4
+            await until(lambda: not office.folders["INBOX"])
+            assert at.counted.arrivals == []
+    (told,) = [line for line in lines if "did not show new mail" in line["event"]]
+    assert told["mailbox"] == "penerima"
+    assert told["renewal"] < Pace().renewal_of("penerima").total_seconds()
+    # The one that was blind, the one that looked, and the one that took over.
+    assert len(office.sessions) == 3
+
+
+@pytest.mark.blind
+async def test_a_blind_session_is_replaced_for_the_runs_that_come_after() -> None:
+    office = Office(blind=True)
+    async with desk(office, office.put) as at:
+        first, later = asyncio.create_task(at.run()), asyncio.create_task(at.run())
+        assert {(await first).outcome, (await later).outcome} == {Outcome.DELIVERED}
+        office.blind = False
+        quick = await at.run()
+        assert quick.outcome is Outcome.DELIVERED
+        assert quick.duration < PATIENCE.arrival / 2, "not by a second look"
+
+
+@pytest.mark.blind
+async def test_a_hundred_runs_that_lose_their_mail_together_cost_a_few_sign_ins() -> None:
+    office = Office()
+    async with desk(office, lambda _: None) as at:
+        await until(lambda: at.watcher.looked_at is not None)
+        async with asyncio.TaskGroup() as group:
+            runs = [group.create_task(at.run()) for _ in range(100)]
+    assert {run.result().outcome for run in runs} == {Outcome.LOST}
+    words = "a new sign-in did not show it; looked into 1 of 1 folders"
+    assert {failure.detail for run in runs if (failure := run.result().failure)} == {words}
+    assert len(office.sessions) <= 5
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("trick", "outcome", "reason"),
+    [
+        ("{tag} NO [LIMIT] terlalu ramai\r\n", Outcome.INCONCLUSIVE, Reason.SIGN_IN_UNAVAILABLE),
+        ("{tag} NO [AUTHENTICATIONFAILED] salah\r\n", Outcome.AUTH, Reason.CREDENTIALS_REFUSED),
+        (close, Outcome.CONNECT, Reason.CONNECTION_CLOSED),
+        (hang, Outcome.TIMEOUT, Reason.NO_ANSWER),
+    ],
+)
+async def test_nothing_is_called_lost_when_nobody_could_look(trick: Trick, outcome: Outcome, reason: Reason) -> None:
+    office = Office()
+    async with desk(office, lambda _: office.tricks.update({"LOGIN": trick})) as at:
+        result = await at.run()
+    assert result.failure is not None
+    assert (result.outcome, result.failure.reason, result.failure.party) == (outcome, reason, Party.RECIPIENT)
+
+
+@pytest.mark.blind
+async def test_mail_in_a_junk_folder_that_nobody_configured_is_found_and_the_folder_is_named() -> None:
+    office = Office(folders={"INBOX": {}, "Arkib": {}, "E-mel Remeh": {}, "Draf": {}})
+    office.put(FOREIGN, REMEH)
+    async with desk(office, lambda raw: office.put(raw, REMEH)) as at:
+        result = await at.run()
+        await until(lambda: len(office.folders[REMEH]) == 1)
+        assert at.counted.arrivals == []
+        assert len(office.sessions) == 2
+    assert result.outcome is Outcome.JUNK
+    assert result.failure is not None
+    assert (result.failure.reason, result.failure.detail) == (Reason.FOLDER_NOT_WATCHED, REMEH)
+    assert result.phases[Phase.TRANSIT] < PATIENCE.arrival / 4
+    # Nobody's mail has been read by this.
+    fetches = [line for line in office.asked if "BODY" in line]
+    assert fetches
+    assert all("BODY.PEEK[" in line for line in fetches)
+    assert office.opened[:2] == ["INBOX", REMEH]
+
+
+@pytest.mark.blind
+async def test_mail_that_comes_to_the_inbox_after_a_copy_was_found_elsewhere_is_delivered() -> None:
+    office = Office(folders={"INBOX": {}, "Arkib": {}})
+    copies: list[bytes] = []
+
+    def deliver(raw: bytes) -> None:
+        copies.append(raw)
+        office.put(raw, "Arkib")
+
+    async with desk(office, deliver) as at:
+        running = asyncio.create_task(at.run())
+        await until(lambda: bool(copies) and not office.folders["Arkib"])
+        office.put(copies[0])
+        result = await running
+    assert (result.outcome, result.failure) == (Outcome.DELIVERED, None)
+
+
+@pytest.mark.blind
+async def test_a_mailbox_with_five_thousand_folders_is_looked_through_within_bounds() -> None:
+    names = ["INBOX", *(f"Projek/{number}" for number in range(5000)), REMEH]
+    office, token = Office(folders={name: {} for name in names}), issue()
+    async with desk(office, office.put) as at:
+        with at.watcher.expect(token) as letter:
+            await letter.ready
+            office.put(mail(token), REMEH)
+            looked = await at.watcher.look_anew(timedelta(seconds=10))
+        assert isinstance(looked, Looked)
+        assert letter.elsewhere is not None
+    assert letter.elsewhere.name == REMEH
+    assert (looked.folders, looked.of) == (41, 5002)
+    assert len(office.opened) == 41
+
+
+@pytest.mark.blind
+async def test_only_folders_of_the_mailbox_in_which_mail_arrives_are_looked_through() -> None:
+    folders = ["INBOX", "shared/pro", "Penting", "Dihantar", "Semua", "Draf", "Tutup", "Papan", "Hilang"]
+    marks = {"Dihantar": "\\Sent", "Semua": "\\All", "Draf": "\\Drafts", "Papan": "\\Noselect"}
+    office = Office(
+        folders={name: {} for name in folders},
+        marks=marks | {"Hilang": "\\NonExistent", "Penting": "\\HasNoChildren \\Important"},
+        closed={"Tutup"},
+    )
+
+    def everywhere_else(raw: bytes) -> None:
+        for name in folders[1:]:
+            office.put(raw, name)
+
+    async with desk(office, everywhere_else) as at:
+        result = await at.run()
+    assert result.outcome is Outcome.LOST
+    assert office.opened == ["INBOX", "Tutup"]
+
+
+@pytest.mark.blind
+async def test_a_copy_of_what_was_sent_from_the_same_mailbox_proves_nothing() -> None:
+    office = Office(folders={"INBOX": {}, "Dihantar": {}})
+    async with desk(office, lambda raw: office.put(raw, "Dihantar"), from_itself=True) as at:
+        assert (await at.run()).outcome is Outcome.LOST
+        assert len(office.folders["Dihantar"]) == 1
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("&U,BTFw- remeh", "台北 remeh"),
+        ("R&-D remeh", "R&D remeh"),
+        ("remeh &AAoAWwAxAG0-\x1b[1m", "remeh [1m [1m"),
+        ("remeh &IC4-abc", "remeh abc"),
+        ("remeh &!!!-", "remeh &!!!-"),
+        ("remeh" * 500, ("remeh" * 16)),
+        ('remeh "petik" \\', 'remeh "petik" \\'),
+    ],
+)
+async def test_a_folders_name_is_a_strangers_word_and_shown_as_one(name: str, shown: str) -> None:
+    office = Office(folders={"INBOX": {}, name: {}})
+    async with desk(office, lambda raw: office.put(raw, name)) as at:
+        result = await at.run()
+    assert result.failure is not None
+    assert (result.outcome, result.failure.detail) == (Outcome.JUNK, shown)
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("trick", [hang, close, "* BYE mati\r\n", "{tag} MUNGKIN\r\n", "{tag} NO [SERVERBUG] x\r\n"])
+async def test_what_goes_wrong_in_other_folders_makes_nothing_of_what_the_inbox_showed(trick: Trick) -> None:
+    office = Office(folders={"INBOX": {}, "Arkib": {}})
+    office.tricks["EXAMINE Arkib"] = trick
+    async with desk(office, lambda _: None) as at:
+        result = await at.run()
+        assert at.watcher.trouble is None
+    assert result.outcome is Outcome.LOST
+
+
+@pytest.mark.blind
+async def test_a_server_without_a_list_of_folders_is_looked_through_all_the_same() -> None:
+    office = Office(blind=True, tricks={"LIST": "{tag} NO tidak\r\n", "NAMESPACE": "{tag} BAD apa\r\n"})
+    async with desk(office, office.put) as at:
+        assert (await at.run()).outcome is Outcome.DELIVERED
+
+
+@pytest.mark.blind
+async def test_a_server_whose_clock_is_wrong_is_no_witness_of_when_mail_came() -> None:
+    office = Office(blind=True, age=timedelta(days=1))
+    async with desk(office, office.put) as at:
+        result = await at.run()
+    assert result.outcome is Outcome.DELIVERED
+    assert result.phases[Phase.TRANSIT] > PATIENCE.arrival / 4
+
+
+@pytest.mark.blind
+async def test_a_mailbox_over_pop3_needs_no_other_sign_in_than_its_next_look() -> None:
+    standin = Pop3StandIn()
+    async with listening(standin, server_context()) as port:
+        watcher = MailboxWatcher(box(port), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=POP3_PACE)
+        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            watching = group.create_task(watcher.run())
+            with watcher.expect(issue()):
+                await until(lambda: watcher.looked_at is not None)
+                looked = await watcher.look_anew(PATIENCE.last_look)
+            watching.cancel()
+    assert looked == Looked(folders=1, of=1)

@@ -1,0 +1,564 @@
+"""One watcher for each mailbox: hands over, counts, deletes, and says why it cannot read."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from probes.arrival.expectation import Folder, Seen
+from probes.arrival.watcher import MailboxWatcher
+from probes.credentials.oauth import NoAccessToken
+from probes.mail.token import TokenSigner
+from probes.model.mailbox import Mailbox
+from probes.model.probe import ProbeFailure
+from probes.model.reply import Reason
+from probes.model.result import Arrival, Outcome, Party, Phase
+from tests.unit.probes.purse import Purse, login, purse, shown
+from tests.unit.probes.standin import ImapStandIn, Trick, close, hang, listening, mailbox, server, server_context, until
+from tests.unit.probes.watch import FOREIGN, KEY, PACE, PATIENCE, SIGNER, Counted, gone, issue, mail, running, watching
+
+
+@pytest.mark.parametrize("capabilities", ["IMAP4rev1 IDLE UIDPLUS", "IMAP4rev1 UIDPLUS"])
+async def test_the_run_that_waits_gets_its_message_and_it_is_deleted(capabilities: str) -> None:
+    standin, counted, token = ImapStandIn(capabilities=capabilities), Counted(), issue()
+    kept = standin.put(FOREIGN)
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            assert await letter.ready is None
+            uid = standin.put(mail(token))
+            letter.hurry()
+            seen = await letter.seen
+            assert isinstance(seen, Seen)
+            assert seen.folder is Folder.INBOX
+            assert await letter.content == mail(token)
+        await gone(standin, uid)
+        await watcher.tidy()
+    assert list(standin.mails) == [kept]
+    assert counted.arrivals == []
+
+
+@pytest.mark.pitfall
+async def test_forty_runs_share_one_connection_to_their_mailbox() -> None:
+    standin, counted = ImapStandIn(), Counted()
+    tokens = [issue() for _ in range(40)]
+    async with watching(standin, counted) as watcher:
+        letters = [watcher.expect(token) for token in tokens]
+        for token in reversed(tokens):
+            standin.put(mail(token))
+        for letter, token in zip(letters, tokens, strict=True):
+            letter.hurry()
+            assert await letter.content == mail(token)
+        assert standin.connections == 1
+
+
+async def test_foreign_mail_survives_many_rounds() -> None:
+    standin, counted = ImapStandIn(capabilities="IMAP4rev1 IDLE"), Counted()
+    kept = [standin.put(FOREIGN) for _ in range(30)]
+    async with watching(standin, counted) as watcher:
+        for _ in range(50):
+            token = issue()
+            with watcher.expect(token) as letter:
+                uid = standin.put(mail(token))
+                letter.hurry()
+                await letter.content
+            kept.append(standin.put(FOREIGN))
+            await watcher.tidy()
+            assert uid not in standin.mails
+    assert set(kept) <= set(standin.mails)
+    assert not set(kept) & standin.deleted
+
+
+async def test_what_stays_marked_as_deleted_is_not_found_again() -> None:
+    late, token = issue(), issue()
+    standin, counted = ImapStandIn(capabilities="IMAP4rev1 IDLE"), Counted()
+    marked = {standin.put(FOREIGN), standin.put(mail(late))}
+    standin.deleted = set(marked)
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            standin.put(mail(token))
+            letter.hurry()
+            await letter.content
+        await watcher.tidy()
+    assert counted.arrivals == []
+    assert marked <= set(standin.mails)
+
+
+async def test_what_stayed_marked_is_gone_once_nothing_else_is_marked() -> None:
+    earlier = issue()
+    standin = ImapStandIn(capabilities="IMAP4rev1 IDLE")
+    foreign, left_over = standin.put(FOREIGN), standin.put(mail(earlier))
+    standin.deleted = {foreign, left_over}
+    ours = {left_over}
+    async with watching(standin, Counted()) as watcher:
+
+        async def one_more() -> None:
+            token = issue()
+            with watcher.expect(token) as letter:
+                ours.add(standin.put(mail(token)))
+                letter.hurry()
+                await letter.content
+            await watcher.tidy()
+
+        await one_more()
+        assert ours <= set(standin.mails)
+        standin.deleted.discard(foreign)
+        await one_more()
+        assert not ours & set(standin.mails)
+    assert foreign in standin.mails
+
+
+async def test_a_second_copy_is_a_duplicate() -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            standin.put(mail(token))
+            uid = standin.put(mail(token))
+            letter.hurry()
+            await letter.content
+            assert await counted.until(1) == [(Arrival.DUPLICATE, token.id)]
+        await gone(standin, uid)
+        standin.put(mail(token))
+        assert await counted.until(2) == [(Arrival.DUPLICATE, token.id)] * 2
+
+
+async def test_what_comes_after_its_run_is_late_once() -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            await letter.ready
+        uid = standin.put(mail(token))
+        assert await counted.until(1) == [(Arrival.LATE, token.id)]
+        standin.put(mail(token))
+        assert await counted.until(2) == [(Arrival.LATE, token.id), (Arrival.DUPLICATE, token.id)]
+        await gone(standin, uid)
+
+
+async def test_leftovers_of_an_earlier_life_are_counted_and_taken_away() -> None:
+    late, crashed, unknown = issue(), issue(), issue()
+    standin, counted = ImapStandIn(), Counted()
+    kept = [standin.put(FOREIGN) for _ in range(60)]
+    for token in (late, crashed, unknown):
+        standin.put(mail(token))
+        kept += [standin.put(FOREIGN) for _ in range(30)]
+    async with watching(standin, counted, ended=(late.id,), arrived=(crashed.id,)):
+        found = await counted.until(3)
+        await gone(standin, 123)
+        await until(lambda: len(standin.mails) <= len(kept))
+    assert set(found) == {
+        (Arrival.LATE, late.id),
+        (Arrival.DUPLICATE, crashed.id),
+        (Arrival.LATE, unknown.id),
+    }
+    assert sorted(standin.mails) == kept
+
+
+async def test_mail_that_came_before_the_watch_does_not_miss_its_run() -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    standin.put(mail(token))
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            letter.hurry()
+            assert await letter.content == mail(token)
+    assert counted.arrivals == []
+
+
+@pytest.mark.pitfall
+async def test_a_message_whose_token_does_not_verify_is_counted_and_never_deleted() -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    forger = TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "putrajaya-1")
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            await letter.ready
+            uid = standin.put(mail(issue(signer=forger)))
+            letter.hurry()
+            assert await counted.until(1) == [(Arrival.FORGED, None)]
+            assert not letter.seen.done()
+    assert uid in standin.mails
+
+
+@pytest.mark.parametrize(("age", "kept"), [(timedelta(hours=1), True), (timedelta(hours=25), False)])
+async def test_another_probers_mail_is_its_own_for_a_day(*, age: timedelta, kept: bool) -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    other = TokenSigner(KEY, "kuching-1")
+    uid = standin.put(mail(issue(datetime.now(UTC) - age, signer=other)))
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            standin.put(mail(token))
+            letter.hurry()
+            await letter.content
+        await until(lambda: len(standin.mails) <= kept)
+    assert (uid in standin.mails) is kept
+    assert counted.arrivals == []
+
+
+@pytest.mark.blind
+async def test_mail_of_another_machine_under_our_name_is_counted_once_and_left_to_it() -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    namesake = TokenSigner(KEY, "putrajaya-1")
+    async with watching(standin, counted) as watcher:
+        uid = standin.put(mail(issue(datetime.now(UTC) + timedelta(seconds=1), signer=namesake)))
+        with watcher.expect(token) as letter:
+            standin.put(mail(token))
+            letter.hurry()
+            await letter.content
+        await watcher.tidy()
+    assert list(standin.mails) == [uid]
+    assert [arrival for arrival, _ in counted.arrivals] == [Arrival.NAMESAKE]
+
+
+@pytest.mark.parametrize("capabilities", ["IMAP4rev1 IDLE UIDPLUS", "IMAP4rev1 IDLE"])
+async def test_what_other_probers_have_marked_and_left_behind_does_not_keep_ours_in_the_mailbox(
+    capabilities: str,
+) -> None:
+    standin, counted, token = ImapStandIn(capabilities=capabilities), Counted(), issue()
+    left = standin.put(mail(issue(signer=TokenSigner(KEY, "kuching-1"))))
+    ours = standin.put(mail(issue(datetime.now(UTC) - timedelta(hours=1))))
+    standin.deleted |= {left, ours}
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            standin.put(mail(token))
+            letter.hurry()
+            await letter.content
+        await until(lambda: not standin.mails)
+
+
+@pytest.mark.pitfall
+async def test_a_junk_folder_with_a_localised_name_is_found_by_its_mark() -> None:
+    token, counted = issue(), Counted()
+    junk = ImapStandIn()
+    standin = ImapStandIn(capabilities="IMAP4rev1 IDLE UIDPLUS SPECIAL-USE")
+    inbox: dict[int, bytes] = standin.mails
+
+    async def list_folders(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tag = standin.asked[-1].split()[0]
+        writer.write(f'* LIST (\\Junk) "/" "E-mel Sarap"\r\n{tag} OK\r\n'.encode())
+
+    async def status(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tag = standin.asked[-1].split()[0]
+        writer.write(f'* STATUS "E-mel Sarap" (UIDNEXT {junk.next_uid} UIDVALIDITY 9)\r\n{tag} OK\r\n'.encode())
+
+    async def select_junk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tag = standin.asked[-1].split()[0]
+        standin.mails = junk.mails
+        writer.write(
+            f"* {len(junk.mails)} EXISTS\r\n* OK [UIDVALIDITY 9] x\r\n* OK [UIDNEXT {junk.next_uid}] x\r\n{tag} OK\r\n".encode()
+        )
+
+    async def select_inbox(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tag = standin.asked[-1].split()[0]
+        standin.mails = inbox
+        writer.write(f"* 0 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n* OK [UIDNEXT 1] x\r\n{tag} OK\r\n".encode())
+
+    standin.tricks = {
+        "LIST": list_folders,
+        "STATUS": status,
+        'SELECT "E-MEL SARAP"': select_junk,
+        "SELECT INBOX": select_inbox,
+    }
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            await letter.ready
+            uid = junk.put(mail(token))
+            letter.hurry()
+            seen = await letter.seen
+            assert isinstance(seen, Seen)
+            assert seen.folder is Folder.JUNK
+            assert await letter.content == mail(token)
+        await until(lambda: uid not in junk.mails)
+    assert '(SPECIAL-USE) "" "*"' in " ".join(standin.asked)
+
+
+@pytest.mark.parametrize(
+    ("tricks", "outcome", "phase", "reason"),
+    [
+        ({"LOGIN": "{tag} NO [AUTHENTICATIONFAILED] x\r\n"}, Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED),
+        ({"LOGIN": hang}, Outcome.TIMEOUT, Phase.AUTH, Reason.NO_ANSWER),
+        ({"LIST": hang}, Outcome.TIMEOUT, Phase.RETRIEVE, Reason.NO_ANSWER),
+        ({"SELECT": hang}, Outcome.TIMEOUT, Phase.RETRIEVE, Reason.NO_ANSWER),
+        ({"SELECT": "{tag} NO [UNAVAILABLE] x\r\n"}, Outcome.CONNECT, Phase.RETRIEVE, Reason.MAILBOX_REFUSED),
+        ({"SELECT": close}, Outcome.CONNECT, Phase.RETRIEVE, Reason.CONNECTION_CLOSED),
+    ],
+)
+async def test_a_run_learns_at_once_why_the_mailbox_cannot_be_read(
+    tricks: dict[str, Trick], outcome: Outcome, phase: Phase, reason: Reason
+) -> None:
+    async with watching(ImapStandIn(tricks=tricks), Counted()) as watcher:
+        with watcher.expect(issue()) as letter:
+            trouble = await letter.ready
+    assert isinstance(trouble, ProbeFailure)
+    assert (trouble.outcome, trouble.failure.phase, trouble.failure.reason) == (outcome, phase, reason)
+    assert trouble.failure.party is Party.RECIPIENT
+    assert watcher.trouble is not None
+
+
+async def test_refused_credentials_are_not_tried_again_for_every_run() -> None:
+    standin = ImapStandIn(tricks={"LOGIN": "{tag} NO [AUTHENTICATIONFAILED] x\r\n"})
+    async with watching(standin, Counted()) as watcher:
+        for _ in range(20):
+            with watcher.expect(issue()) as letter:
+                assert isinstance(await letter.ready, ProbeFailure)
+    assert sum("LOGIN" in line for line in standin.asked) == 1
+
+
+async def test_what_a_run_is_told_while_an_attempt_hangs_is_not_what_an_earlier_one_met() -> None:
+    standin = ImapStandIn(tricks={"LOGIN": "{tag} NO [UNAVAILABLE] x\r\n"})
+    patience = replace(PATIENCE, session=timedelta(seconds=30))
+    async with listening(standin, server_context()) as port:
+        box = mailbox(imap=server(port))
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), patience=patience, pace=PACE)
+        async with running(watcher):
+            await until(lambda: watcher.trouble is not None)
+            standin.tricks = {"LOGIN": hang}
+            before = standin.connections
+            await until(lambda: standin.connections > before and standin.asked[-1].endswith('rahsia"'))
+            told = watcher.overdue()
+    assert (told.outcome, told.failure.phase, told.failure.reason) == (Outcome.TIMEOUT, Phase.AUTH, Reason.NO_ANSWER)
+
+
+async def test_a_mailbox_that_can_be_read_again_is_no_trouble_any_more() -> None:
+    standin = ImapStandIn(tricks={"LOGIN": "{tag} NO [UNAVAILABLE] x\r\n"})
+    async with watching(standin, Counted()) as watcher:
+        with watcher.expect(issue()) as letter:
+            assert isinstance(await letter.ready, ProbeFailure)
+        standin.tricks = {}
+        async with asyncio.timeout(3):
+            while watcher.trouble is not None:
+                with watcher.expect(issue()) as letter:
+                    await letter.ready
+        assert watcher.trouble is None
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize("trick", [close, "* BYE but semula\r\n", hang])
+@pytest.mark.parametrize("command", ["NOOP", "IDLE", "UID FETCH", "UID STORE"])
+async def test_a_lost_connection_loses_no_mail_and_hands_nothing_over_twice(trick: Trick, command: str) -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        standin.tricks = {}
+        if isinstance(trick, str):
+            writer.write(trick.encode())
+        else:
+            await trick(reader, writer)
+
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            await letter.ready
+            standin.tricks = {command: once}
+            uid = standin.put(mail(token))
+            letter.hurry()
+            assert await letter.content == mail(token)
+        await gone(standin, uid)
+    assert counted.arrivals == []
+    assert watcher.trouble is None
+
+
+@pytest.mark.pitfall
+async def test_uids_are_forgotten_when_uidvalidity_changes() -> None:
+    standin, counted, token = ImapStandIn(next_uid=500), Counted(), issue()
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            await letter.ready
+            standin.validity, standin.next_uid = 8, 1
+            standin.tricks = {"NOOP": close}
+            standin.put(mail(token))
+            letter.hurry()
+            async with asyncio.timeout(3):
+                while standin.connections < 2:
+                    standin.tricks = {} if standin.asked[-1].endswith("NOOP") else standin.tricks
+                    await asyncio.sleep(0)
+            standin.tricks = {}
+            assert await letter.content == mail(token)
+
+
+@pytest.mark.pitfall
+async def test_a_waiting_run_does_not_wait_for_the_end_of_a_long_idle() -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    async with watching(standin, counted) as watcher:
+        await until(lambda: bool(standin.idling))
+        standin.mails[standin.next_uid] = mail(token)  # without a word to who listens
+        standin.next_uid += 1
+        with watcher.expect(token) as letter:
+            letter.hurry()
+            assert await letter.content == mail(token)
+
+
+async def test_mail_that_cannot_be_parsed_stops_nobody() -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    nested = b"".join(b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(3000))
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            standin.put(nested)
+            standin.put(b"\x00\xff\r\n\r\n")
+            standin.put(mail(token))
+            letter.hurry()
+            assert await letter.content == mail(token)
+
+
+async def test_a_server_without_a_list_of_folders_is_read_all_the_same() -> None:
+    standin, counted, token = ImapStandIn(tricks={"LIST": "{tag} NO tidak\r\n"}), Counted(), issue()
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            standin.put(mail(token))
+            letter.hurry()
+            assert await letter.content == mail(token)
+
+
+@pytest.mark.parametrize("command", ["STATUS", "SELECT SARAP"])
+async def test_a_junk_folder_that_is_refused_does_not_keep_the_inbox_from_being_read(command: str) -> None:
+    standin, counted, token = ImapStandIn(tricks={command: "{tag} NO tidak\r\n"}), Counted(), issue()
+    async with listening(standin, server_context()) as port:
+        box = replace(mailbox(imap=server(port)), junk_folders=("Sarap",))
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=counted, patience=PATIENCE, pace=PACE)
+        async with running(watcher):
+            with watcher.expect(token) as letter:
+                standin.put(mail(token))
+                letter.hurry()
+                assert await letter.content == mail(token)
+            await until(lambda: any(command in line.upper() for line in standin.asked))
+            await until(lambda: standin.asked[-1].endswith("IDLE"))
+            assert watcher.trouble is None
+            assert standin.connections == 1
+
+
+@pytest.mark.falsegreen
+async def test_a_session_from_better_days_does_not_hide_that_nobody_is_let_in_any_more() -> None:
+    standin, token = ImapStandIn(), issue()
+    async with listening(standin, server_context()) as port:
+        brief = replace(PACE, renewal=timedelta(seconds=0.3))
+        watcher = MailboxWatcher(
+            mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=brief
+        )
+        async with running(watcher):
+            await until(lambda: standin.connections == 3)
+            assert watcher.trouble is None
+            # Those who are in stay in, as with Dovecot; those who come are turned away.
+            standin.tricks["LOGIN"] = "{tag} NO [AUTHENTICATIONFAILED] tidak\r\n"
+            await until(lambda: watcher.trouble is not None)
+            with watcher.expect(token) as letter:
+                refused = await letter.ready
+    assert refused is not None
+    assert refused.outcome is Outcome.AUTH
+
+
+async def test_a_server_that_lets_us_in_and_hangs_up_has_not_recovered() -> None:
+    standin = ImapStandIn(tricks={"IDLE": "* BYE sibuk\r\n"})
+    with capture_logs() as lines:
+        async with listening(standin, server_context()) as port:
+            watcher = MailboxWatcher(
+                mailbox(imap=server(port)),
+                SIGNER,
+                on_arrival=Counted(),
+                patience=PATIENCE,
+                pace=replace(PACE, settled=timedelta(minutes=1)),
+            )
+            async with running(watcher):
+                await until(lambda: standin.connections >= 5)
+    assert [line["event"] for line in lines] == ["mailbox cannot be read"]
+
+
+async def test_a_connection_that_is_renewed_loses_no_mail_and_hands_nothing_over_twice() -> None:
+    standin, counted = ImapStandIn(), Counted()
+    async with listening(standin, server_context()) as port:
+        restless = replace(PACE, renewal=timedelta(seconds=0.02))
+        watcher = MailboxWatcher(
+            mailbox(imap=server(port)), SIGNER, on_arrival=counted, patience=PATIENCE, pace=restless
+        )
+        async with running(watcher):
+            async with asyncio.timeout(10):
+                while standin.connections < 5:
+                    token = issue()
+                    with watcher.expect(token) as letter:
+                        standin.put(mail(token))
+                        letter.hurry()
+                        assert await letter.content == mail(token)
+            await watcher.tidy()
+            assert watcher.trouble is None
+    assert counted.arrivals == []
+
+
+async def test_nobody_watching_is_our_own_fault() -> None:
+    box: Mailbox = mailbox()
+    watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), patience=PATIENCE)
+    assert watcher.overdue().outcome is Outcome.INCONCLUSIVE
+
+
+async def test_a_broken_callback_is_our_own_fault_and_the_watch_goes_on() -> None:
+    def broken(arrival: Arrival, token_id: str | None, seen_at: datetime) -> None:
+        raise KeyError(token_id)
+
+    standin, token = ImapStandIn(), issue()
+    standin.put(mail(token))
+    async with listening(standin, server_context()) as port:
+        watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=broken, patience=PATIENCE, pace=PACE)
+        async with running(watcher):
+            await until(lambda: watcher.trouble is not None)
+    assert watcher.trouble is not None
+    assert watcher.trouble.outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.pitfall
+async def test_a_folder_name_outside_ascii_is_said_in_modified_utf_7() -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    async with listening(standin, server_context()) as port:
+        box = replace(mailbox(imap=server(port)), inbox="Kongsi/Pro & Résumé")
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=counted, patience=PATIENCE, pace=PACE)
+        async with running(watcher):
+            with watcher.expect(token) as letter:
+                standin.put(mail(token))
+                letter.hurry()
+                assert await letter.content == mail(token)
+    selected = {line.partition("SELECT ")[2] for line in standin.asked if "SELECT" in line}
+    assert selected == {'"Kongsi/Pro &- R&AOk-sum&AOk-"'}
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("SELECT", f"* OK [UIDNEXT {'9' * 5000}] x\r\n{{tag}} OK\r\n"),
+        ("SELECT", "* 1 EXISTS {99999999999}\r\n{tag} OK\r\n"),
+        ("UID FETCH", f"* 1 FETCH (UID {'9' * 5000})\r\n{{tag}} OK\r\n"),
+    ],
+)
+async def test_a_server_that_says_absurd_numbers_is_at_fault_itself(command: str, answer: str) -> None:
+    standin = ImapStandIn(tricks={command: answer})
+    async with watching(standin, Counted(), pace=replace(PACE, settled=timedelta(minutes=1))) as watcher:
+        with watcher.expect(issue()) as letter:
+            trouble = await letter.seen
+    assert isinstance(trouble, ProbeFailure)
+    assert (trouble.outcome, trouble.failure.reason) == (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER)
+
+
+@pytest.mark.pitfall
+async def test_a_connection_outlives_its_token_and_the_next_one_begins_with_another() -> None:
+    tokens = purse("satu", "dua")
+    standin = ImapStandIn(capabilities="IMAP4rev1 IDLE UIDPLUS AUTH=XOAUTH2 SASL-IR")
+    async with listening(standin, server_context()) as port:
+        box = replace(mailbox(imap=server(port)), login=login(tokens))
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
+        async with running(watcher):
+            await until(lambda: bool(standin.idling))
+            # An hour passes, and then the server restarts.
+            del tokens.tokens[0]
+            for writer in list(standin.idling):
+                writer.transport.abort()
+            await until(lambda: standin.connections == 2 and bool(standin.idling))
+    assert [shown(line.split()[3]) for line in standin.asked if "AUTHENTICATE" in line] == ["satu", "dua"]
+
+
+async def test_a_provider_out_of_reach_is_no_fault_of_the_mailbox() -> None:
+    missing = Purse([NoAccessToken("log-masuk.example was not reached")])
+    standin = ImapStandIn()
+    async with listening(standin, server_context()) as port:
+        box = replace(mailbox(imap=server(port)), login=login(missing))
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
+        async with running(watcher):
+            with watcher.expect(issue()) as letter:
+                trouble = await letter.ready
+    assert isinstance(trouble, ProbeFailure)
+    assert (trouble.outcome, trouble.failure.reason) == (Outcome.INCONCLUSIVE, Reason.NO_TOKEN)
+    assert standin.connections == 0

@@ -1,0 +1,33 @@
+"""Only what a block list lists is a listing."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+
+from probes.domain.blocklist import Standing, question, standing
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ((), Standing.CLEAN),
+        (("127.0.0.2",), Standing.LISTED),
+        (("127.0.0.4", "127.0.0.11"), Standing.LISTED),
+        (("127.255.255.252",), Standing.REFUSED),
+        (("127.255.255.254",), Standing.REFUSED),
+        (("127.255.255.255",), Standing.REFUSED),
+        (("127.0.0.2", "127.255.255.255"), Standing.REFUSED),
+        (("198.51.100.1",), Standing.DEAD),
+        (("127.0.0.2", "198.51.100.1"), Standing.DEAD),
+    ],
+)
+def test_what_an_answer_means(answers: tuple[str, ...], expected: Standing) -> None:
+    assert standing(tuple(map(ipaddress.ip_address, answers))) is expected
+
+
+def test_how_an_address_is_asked_for() -> None:
+    assert question(ipaddress.ip_address("192.0.2.99"), "bl.example") == "99.2.0.192.bl.example"
+    six = question(ipaddress.ip_address("2001:db8::1"), "bl.example")
+    assert six == "1" + ".0" * 23 + ".8.b.d.0.1.0.0.2.bl.example"

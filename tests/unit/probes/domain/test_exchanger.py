@@ -1,0 +1,25 @@
+"""Which hosts take mail, by the preference of their records."""
+
+from __future__ import annotations
+
+from dns.rdata import from_text
+from dns.rdtypes.ANY.MX import MX
+
+from probes.domain.exchanger import named
+
+
+def record(text: str) -> MX:
+    found = from_text("IN", "MX", text)
+    assert isinstance(found, MX)
+    return found
+
+
+def test_the_preferred_ones_come_first_and_each_once() -> None:
+    records = [record("20 b.contoh.gov.my."), record("10 A.contoh.gov.my."), record("30 b.contoh.gov.my.")]
+    assert named(records) == ("a.contoh.gov.my", "b.contoh.gov.my")
+    assert named([record("0 .")]) == ()
+
+
+def test_a_thousand_of_them_are_not_all_called_at() -> None:
+    hosts = named(record(f"{number} mx{number}.contoh.gov.my.") for number in range(1000))
+    assert hosts == tuple(f"mx{number}.contoh.gov.my" for number in range(20))

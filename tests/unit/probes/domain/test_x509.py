@@ -1,0 +1,141 @@
+"""What a certificate says, and what vouches for it."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtensionOID, NameOID
+from dns.rdata import from_text
+from dns.rdtypes.ANY.TLSA import TLSA
+
+from probes.domain.x509 import Certificate, covers, matches, read, usable
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+
+
+def ders(certificate: trustme.LeafCert, authority: trustme.CA | None = None) -> tuple[bytes, ...]:
+    pems = [*certificate.cert_chain_pems, *([authority.cert_pem] if authority else [])]
+    return tuple(ssl.PEM_cert_to_DER_cert(pem.bytes().decode()) for pem in pems)
+
+
+def named(*names: str) -> Certificate:
+    return Certificate(names=names, not_before=NOW, not_after=NOW + timedelta(days=90), own_ends_first=True)
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "covered"),
+    [
+        (("mel.contoh.gov.my",), "mel.contoh.gov.my", True),
+        (("mel.contoh.gov.my",), "MEL.contoh.gov.my.", True),
+        (("*.contoh.gov.my",), "mel.contoh.gov.my", True),
+        (("*.contoh.gov.my",), "a.mel.contoh.gov.my", False),
+        (("*.contoh.gov.my",), "contoh.gov.my", False),
+        (("*.my",), "contoh.my", False),
+        (("lain.gov.my",), "mel.contoh.gov.my", False),
+        (("192.0.2.1",), "192.0.2.1", True),
+        (("2001:db8::1",), "2001:0db8:0::1", True),
+        (("*.0.2.1",), "192.0.2.1", False),
+        ((), "mel.contoh.gov.my", False),
+    ],
+)
+def test_which_names_are_covered(names: tuple[str, ...], wanted: str, *, covered: bool) -> None:
+    assert covers(named(*names), wanted) is covered
+
+
+def test_names_addresses_and_dates_are_read() -> None:
+    end = datetime(2027, 3, 1, tzinfo=UTC)
+    leaf = trustme.CA().issue_cert("Mel.contoh.gov.my", "192.0.2.1", "2001:db8::1", not_after=end)
+    certificate = read(ders(leaf))
+    assert set(certificate.names) == {"mel.contoh.gov.my", "192.0.2.1", "2001:db8::1"}
+    assert (certificate.not_after, certificate.own_ends_first) == (end, True)
+
+
+def test_a_chain_ends_with_the_first_of_its_certificates() -> None:
+    authority = trustme.CA()
+    leaf = authority.issue_cert("mel.contoh.gov.my", not_after=datetime(3500, 1, 1, tzinfo=UTC))
+    certificate = read(ders(leaf, authority))
+    assert not certificate.own_ends_first
+    assert certificate.not_after < datetime(3500, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("chain", [(), (b"bukan sijil",)])
+def test_what_cannot_be_read_is_said_to_be_so(chain: tuple[bytes, ...]) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        read(chain)
+
+
+def tlsa(text: str) -> TLSA:
+    record = from_text("IN", "TLSA", text)
+    assert isinstance(record, TLSA)
+    return record
+
+
+@pytest.mark.parametrize(
+    ("text", "heeded"),
+    [
+        ("3 1 1 " + "ab" * 32, True),
+        ("2 0 2 " + "ab" * 64, True),
+        ("3 0 0 abab", True),
+        ("1 1 1 " + "ab" * 32, False),
+        ("0 0 1 " + "ab" * 32, False),
+        ("3 7 1 " + "ab" * 32, False),
+        ("3 1 9 abab", False),
+    ],
+)
+def test_which_records_mail_servers_heed(text: str, *, heeded: bool) -> None:
+    assert usable(tlsa(text)) is heeded
+
+
+def test_a_record_vouches_for_the_certificate_its_key_or_its_authority() -> None:
+    authority, other = trustme.CA(), trustme.CA()
+    chain = ders(authority.issue_cert("mx.contoh.gov.my"), authority)
+    stranger = ders(other.issue_cert("mx.contoh.gov.my"), other)
+    key = x509.load_der_x509_certificate(chain[0]).public_key()
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    whole = tlsa(f"3 0 0 {chain[0].hex()}")
+    hashed = tlsa(f"3 0 2 {hashlib.sha512(chain[0]).hexdigest()}")
+    by_key = tlsa(f"3 1 1 {hashlib.sha256(spki).hexdigest()}")
+    by_authority = tlsa(f"2 0 1 {hashlib.sha256(chain[1]).hexdigest()}")
+    for record in (whole, hashed, by_key, by_authority):
+        assert matches(record, chain, "mx.contoh.gov.my")
+        assert not matches(record, stranger, "mx.contoh.gov.my")
+    # With the host's own certificate named, its name does not count; with an authority named it does.
+    assert matches(by_key, chain, "lain.gov.my")
+    assert not matches(by_authority, chain, "lain.gov.my")
+    assert not matches(whole, (), "mx.contoh.gov.my")
+
+
+def odd(name: bytes = b"", version: int = 2) -> bytes:
+    """Return a certificate with *name* for its alternative names, in DER."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mel.contoh.gov.my")])
+    builder = x509.CertificateBuilder(subject_name=who, issuer_name=who, public_key=key.public_key(), serial_number=5)
+    builder = builder.not_valid_before(NOW).not_valid_after(NOW + timedelta(days=9))
+    if name:
+        builder = builder.add_extension(x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, name), False)
+    der = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+    return der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01" + bytes([version]), 1)
+
+
+@pytest.mark.parametrize(
+    "der",
+    [odd(b"\x30\x04\xa3\x02\x05\x00"), odd(b"\x30\x05\x87\x03\x01\x02\x03"), odd(b"\x30\x05bukan"), odd(version=7)],
+    ids=["a name for X.400", "an address of three octets", "no names", "a version that is none"],
+)
+def test_a_certificate_that_only_openssl_takes_breaks_nothing(der: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        read((der,))
+
+
+def test_a_key_of_an_unknown_kind_is_vouched_for_by_nobody() -> None:
+    der = odd().replace(b"\x2a\x86\x48\xce\x3d\x03\x01\x07", b"\x2a\x86\x48\xce\x3d\x03\x01\x7f")
+    with pytest.raises(ValueError, match="not supported"):
+        matches(tlsa("3 1 1 " + "ab" * 32), (der,), "mel.contoh.gov.my")

@@ -1,0 +1,192 @@
+"""The traps between a message that was sent and the one that arrived: what relays rewrite, and what answers it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from email.utils import parsedate_to_datetime
+
+import pytest
+
+from probes.arrival.expectation import Seen
+from probes.mail.message import DIGEST_HEADER, TOKEN_HEADER, Whole, compose, examine, subject_of, text_of
+from probes.mail.sighting import Kind, recognise
+from probes.mail.token import Token
+from tests.unit.probes.standin import ImapStandIn, until
+from tests.unit.probes.watch import SIGNER, Counted, gone, issue, mail, watching
+
+#: Headers stay on their lines, as relays leave them.
+AS_IT_IS = policy.SMTP.clone(max_line_length=400)
+
+Relay = Callable[[bytes], bytes]
+
+
+def rewriting(**headers: str) -> Relay:
+    """Return what a relay does that puts other headers in place of those."""
+
+    def relay(raw: bytes) -> bytes:
+        message = message_from_bytes(raw, policy=AS_IT_IS)
+        for name, value in headers.items():
+            del message[name.replace("_", "-")]
+            message[name.replace("_", "-")] = value
+        return message.as_bytes()
+
+    return relay
+
+
+def stripping(*names: str) -> Relay:
+    """Return what a relay does that leaves headers out."""
+
+    def relay(raw: bytes) -> bytes:
+        message = message_from_bytes(raw, policy=AS_IT_IS)
+        for name in names:
+            del message[name]
+        return message.as_bytes()
+
+    return relay
+
+
+def outlook(raw: bytes) -> bytes:
+    """Rewrite the Message-ID and keep the old one under another name."""
+    message = message_from_bytes(raw, policy=AS_IT_IS)
+    message["X-Microsoft-Original-Message-ID"] = str(message["Message-ID"])
+    del message["Message-ID"]
+    message["Message-ID"] = "<SG2PR01MB0001@SG2PR01MB0001.apcprd01.prod.example>"
+    return message.as_bytes()
+
+
+async def arrives(relay: Relay) -> None:
+    """See that the message which *relay* has handled is handed to its run, as a whole one, and deleted."""
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            await letter.ready
+            uid = standin.put(relay(mail(token)))
+            letter.hurry()
+            assert isinstance(await letter.seen, Seen)
+            content = await letter.content
+            assert isinstance(content, bytes)
+            assert examine(content, token) == Whole()
+        await gone(standin, uid)
+    assert counted.arrivals == []
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize(
+    "relay",
+    [
+        rewriting(Message_ID="<0109018f3c2e7a1b-000000@ap-southeast-1.amazonses.example>"),
+        rewriting(Message_ID="<202603020830.47213908155@smtp-relay.mailin.example>"),
+        outlook,
+        stripping("Message-ID"),
+    ],
+)
+async def test_a_message_whose_message_id_was_rewritten_on_the_way_is_still_ours(relay: Relay) -> None:
+    await arrives(relay)
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize(
+    "relay",
+    [
+        stripping(TOKEN_HEADER, DIGEST_HEADER),
+        stripping(TOKEN_HEADER, DIGEST_HEADER, "References"),
+        stripping(TOKEN_HEADER, DIGEST_HEADER, "References", "Message-ID"),
+        # Of all headers with a token in them not one is left; the body has it, too.
+        lambda raw: rewriting(Subject="[LUAR]")(stripping(TOKEN_HEADER, "References", "Message-ID")(raw)),
+    ],
+)
+async def test_a_message_whose_own_headers_were_stripped_on_the_way_is_still_ours(relay: Relay) -> None:
+    await arrives(relay)
+
+
+@pytest.mark.pitfall
+def test_what_is_looked_for_holds_no_underscore_no_bracket_and_nothing_outside_ascii() -> None:
+    for _ in range(50):
+        assert re.fullmatch(r"pantau-[a-z2-7]+", issue().text)
+        assert re.fullmatch(r"[A-Za-z0-9 -]+", subject_of(issue()))
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize("prefix", ["Re: ", "RE: ", "AW: ", "WG: ", "Fwd: ", "FW: ", "BLS: ", "[LUAR] AW: "])
+async def test_an_echo_with_a_prefix_and_all_our_headers_is_not_the_message_itself(prefix: str) -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    echo = rewriting(Subject=f"{prefix}{subject_of(token)}")(mail(token))
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            await letter.ready
+            kept = standin.put(echo)
+            letter.hurry()
+            await until(lambda: any(f"UID FETCH {kept} " in line for line in standin.asked))
+            uid = standin.put(mail(token))
+            assert await letter.content == mail(token)
+        await gone(standin, uid)
+    assert list(standin.mails) == [kept]
+    assert counted.arrivals == []
+
+
+def written(token: Token) -> str:
+    return compose(token, sender="a@jabatan-contoh.gov.my", recipient="b@rujukan.example", now=token.sent_at).decode()
+
+
+@pytest.mark.pitfall
+def test_our_message_asks_robots_not_to_answer_it() -> None:
+    message = message_from_bytes(written(issue()).encode(), policy=policy.default)
+    assert message.get_all("Auto-Submitted") == ["auto-generated"]
+    assert message.get_all("X-Auto-Response-Suppress") == ["All"]
+
+
+def out_of_office(token: Token, *, subject: str, headers: str) -> bytes:
+    return (
+        f"From: b@rujukan.example\r\nSubject: {subject}\r\n{headers}"
+        f"In-Reply-To: <{token.text}@jabatan-contoh.gov.my>\r\nMessage-ID: <1@rujukan.example>\r\n\r\n"
+        f"Saya bercuti hingga Isnin.\r\n"
+    ).encode()
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize(
+    ("subject", "headers"),
+    [
+        ("Automatic reply: {}", "Auto-Submitted: auto-generated\r\nX-Auto-Response-Suppress: All\r\n"),
+        ("Jawapan automatik: {}", "Auto-Submitted: auto-replied (vacation)\r\n"),
+        ("{}", "Auto-Submitted: auto-replied\r\n"),
+        ("{}", "Return-Path: <>\r\n"),
+        ("Saya bercuti", "X-Autoreply: yes\r\n"),
+    ],
+)
+async def test_an_out_of_office_reply_is_no_arrival_no_bounce_and_is_left_alone(subject: str, headers: str) -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    reply = out_of_office(token, subject=subject.format(subject_of(token)), headers=headers)
+    assert recognise(reply, SIGNER).kind is Kind.ANSWER
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            await letter.ready
+            kept = standin.put(reply)
+            letter.hurry()
+            await until(lambda: any(f"UID FETCH {kept} " in line for line in standin.asked))
+            read = len(standin.asked)
+            await until(lambda: any(line.endswith(" NOOP") for line in standin.asked[read:]))
+            assert not letter.seen.done()
+    assert list(standin.mails) == [kept]
+    assert counted.arrivals == []
+
+
+@pytest.mark.pitfall
+def test_our_message_has_one_date_and_it_is_a_valid_one() -> None:
+    now = datetime(2026, 3, 2, 8, 30, 15, tzinfo=UTC)
+    token = SIGNER.issue("ujian", now)
+    dates = message_from_bytes(mail(token)).get_all("Date")
+    assert dates == ["Mon, 02 Mar 2026 08:30:15 +0000"]
+    assert parsedate_to_datetime(dates[0]) == now
+
+
+@pytest.mark.pitfall
+def test_our_message_has_a_plain_text_that_a_person_can_read() -> None:
+    token = issue()
+    body = message_from_bytes(mail(token), policy=policy.default).get_body(("plain",))
+    assert body is not None
+    assert body.get_content().split() == text_of(token).split()
+    assert "semakan" in text_of(token).lower() or "ujian" in text_of(token).lower()

@@ -1,0 +1,148 @@
+"""What happens to a mail in the mailbox, as a table."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from probes.mail.bounce import Action, Report
+from probes.mail.ledger import Fate, Ledger, Verdict, decide
+from probes.mail.sighting import Kind, Sighting
+from probes.mail.token import TokenSigner
+from probes.model.pace import Pace
+from probes.model.result import Arrival, Party
+
+NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
+KEY = b"kunci-untuk-ujian-sahaja"
+LASTS = timedelta(minutes=5)
+OURS = TokenSigner(KEY, "putrajaya-1", began=NOW)
+THEIRS = TokenSigner(KEY, "kuching-1")
+#: Another process of our name: what it sent before we began is our own of an earlier life, and the rest is nobody's of ours.
+NAMED_ALIKE = TokenSigner(KEY, "putrajaya-1")
+TOKEN = OURS.issue("r", NOW, LASTS)
+RECIPIENT, SENDER = {Party.RECIPIENT}, {Party.SENDER}
+MESSAGE = Sighting(kind=Kind.MESSAGE, token=TOKEN)
+ANSWER = Sighting(kind=Kind.ANSWER, token=TOKEN)
+OTHERS = Sighting(kind=Kind.MESSAGE, token=THEIRS.issue("r", NOW, LASTS))
+OTHERS_BOUNCE = Sighting(kind=Kind.REPORT, token=OTHERS.token, report=Report(action=Action.FAILED))
+EARLIER = Sighting(kind=Kind.MESSAGE, token=NAMED_ALIKE.issue("r", NOW, LASTS))
+NAMESAKES = Sighting(kind=Kind.MESSAGE, token=NAMED_ALIKE.issue("r", NOW + timedelta(seconds=1), LASTS))
+DAY = 24 * 60
+
+
+def bounce(action: Action) -> Sighting:
+    return Sighting(kind=Kind.REPORT, token=TOKEN, report=Report(action=action))
+
+
+@pytest.mark.parametrize(
+    ("sighting", "awaited", "fate", "after", "verdict"),
+    [
+        (MESSAGE, RECIPIENT, None, 0, Verdict(hand_over=True, delete=True)),
+        (MESSAGE, RECIPIENT | SENDER, None, 0, Verdict(hand_over=True, delete=True)),
+        (MESSAGE, RECIPIENT, Fate.ARRIVED, 0, Verdict(count=Arrival.DUPLICATE, delete=True)),
+        (MESSAGE, set(), Fate.ARRIVED, 0, Verdict(count=Arrival.DUPLICATE, delete=True)),
+        (MESSAGE, set(), Fate.ENDED, 0, Verdict(count=Arrival.LATE, delete=True)),
+        (MESSAGE, set(), None, 0, Verdict(count=Arrival.LATE, delete=True)),
+        (MESSAGE, SENDER, None, 0, Verdict(delete=True)),
+        (MESSAGE, set(), Fate.SENT, 0, Verdict(delete=True)),
+        (bounce(Action.FAILED), SENDER, None, 0, Verdict(hand_over=True, delete=True)),
+        (bounce(Action.FAILED), RECIPIENT, None, 0, Verdict(hand_over=True, delete=True)),
+        (bounce(Action.FAILED), set(), Fate.SENT, 0, Verdict(delete=True)),
+        (bounce(Action.DELAYED), SENDER, None, 0, Verdict(delete=True)),
+        (bounce(Action.DELIVERED), SENDER, None, 0, Verdict(delete=True)),
+        (bounce(Action.RELAYED), SENDER, None, 0, Verdict(delete=True)),
+        (ANSWER, RECIPIENT, None, 0, Verdict()),
+        (ANSWER, set(), Fate.ENDED, 0, Verdict()),
+        (Sighting(kind=Kind.FOREIGN), RECIPIENT, None, 0, Verdict()),
+        (Sighting(kind=Kind.FOREIGN, forged=True), RECIPIENT, None, 0, Verdict(count=Arrival.FORGED)),
+        (OTHERS, set(), None, 0, Verdict()),
+        (OTHERS, set(), None, DAY + 5, Verdict()),
+        (OTHERS, set(), None, DAY + 6, Verdict(delete=True)),
+        (OTHERS_BOUNCE, set(), None, DAY + 5, Verdict()),
+        (OTHERS_BOUNCE, set(), None, DAY + 6, Verdict(delete=True)),
+        (EARLIER, set(), None, 0, Verdict(count=Arrival.LATE, delete=True)),
+        (EARLIER, set(), Fate.ARRIVED, 0, Verdict(count=Arrival.DUPLICATE, delete=True)),
+        (NAMESAKES, set(), None, DAY + 5, Verdict(count=Arrival.NAMESAKE)),
+        (NAMESAKES, set(), None, DAY + 6, Verdict(count=Arrival.NAMESAKE, delete=True)),
+        # The store knows it, so it is ours: the clock was set back between two lives.
+        (NAMESAKES, set(), Fate.ENDED, 0, Verdict(count=Arrival.LATE, delete=True)),
+    ],
+)
+def test_verdicts(sighting: Sighting, awaited: set[Party], fate: Fate | None, after: int, verdict: Verdict) -> None:
+    now = TOKEN.sent_at + timedelta(minutes=after)
+    assert verdict == decided(sighting, now, awaited=awaited, fate=fate)
+
+
+def decided(
+    sighting: Sighting,
+    now: datetime,
+    *,
+    awaited: set[Party] | None = None,
+    fate: Fate | None = None,
+    marked: bool = False,
+) -> Verdict:
+    origin = OURS.origin(sighting.token) if sighting.token else None
+    return decide(sighting, origin=origin, awaited=awaited or set(), fate=fate, now=now, marked=marked)
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("hours", [1, 4])
+def test_another_probers_mail_is_kept_for_a_day_after_that_probers_deadline_and_not_ours(hours: int) -> None:
+    patient = Sighting(kind=Kind.MESSAGE, token=THEIRS.issue("r", NOW, timedelta(hours=hours)))
+    assert not decided(patient, NOW + timedelta(hours=hours + 24)).delete
+    assert decided(patient, NOW + timedelta(hours=hours + 24, seconds=1)).delete
+
+
+@pytest.mark.blind
+def test_what_a_person_answered_to_another_probers_message_is_never_deleted() -> None:
+    answer = Sighting(kind=Kind.ANSWER, token=OTHERS.token)
+    assert decided(answer, NOW + timedelta(days=30)) == Verdict()
+
+
+def test_what_another_prober_has_marked_as_deleted_may_go() -> None:
+    assert decided(OTHERS, NOW, marked=True) == Verdict(delete=True)
+    assert decided(Sighting(kind=Kind.ANSWER, token=OTHERS.token), NOW, marked=True) == Verdict()
+
+
+def test_the_ledger_remembers_across_a_restart() -> None:
+    ledger = Ledger(ended=["a", "b"], arrived=["b"])
+    assert (ledger.fate("a"), ledger.fate("b"), ledger.fate("c")) == (Fate.ENDED, Fate.ARRIVED, None)
+
+
+def test_an_arrival_is_not_forgotten_when_its_run_ends() -> None:
+    ledger = Ledger()
+    ledger.arrived("a")
+    ledger.over("a", Party.RECIPIENT)
+    ledger.over("b", Party.RECIPIENT)
+    ledger.over("c", Party.SENDER)
+    assert [ledger.fate(one) for one in "abc"] == [Fate.ARRIVED, Fate.ENDED, Fate.SENT]
+
+
+def test_the_ledger_forgets_the_oldest_and_does_not_grow_for_ever() -> None:
+    ledger = Ledger(ended=(str(number) for number in range(50_000)))
+    ledger.arrived("one more")
+    assert ledger.fate("0") is None
+    assert ledger.fate("1") is Fate.ENDED
+
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("ages", "waiting", "pause"),
+    [
+        ([], False, timedelta(minutes=7)),
+        ([], True, 5 * SECOND),
+        ([timedelta()], True, 0.1 * SECOND),
+        ([8 * SECOND], True, SECOND),
+        ([8 * SECOND, 200 * SECOND], True, SECOND),
+        ([200 * SECOND], True, 5 * SECOND),
+    ],
+)
+def test_the_pace(*, ages: list[timedelta], waiting: bool, pause: timedelta) -> None:
+    assert Pace().pause(ages, waiting=waiting, unwatched=timedelta(minutes=7)) == pause
+
+
+def test_the_backoff_doubles_up_to_a_minute() -> None:
+    assert [Pace().backoff(failures) // SECOND for failures in (1, 2, 3, 7, 500)] == [1, 2, 4, 60, 60]

@@ -1,0 +1,70 @@
+"""Anybody may send mail to a mailbox that is watched; none of it holds up, or ends, the watch over it and all others."""
+
+from __future__ import annotations
+
+import time
+from email.message import Message
+
+import pytest
+
+from probes.mail.message import Corrupted, examine
+from probes.mail.mime import in_clear, is_charset, taken_apart
+from probes.mail.sighting import Kind, recognise, tokens_in
+from tests.unit.probes.watch import SIGNER, issue, mail
+
+NESTED = b"".join(b'Content-Type: multipart/report; boundary="b%d"\r\n\r\n--b%d\r\n' % (n, n) for n in range(150))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        NESTED + b"\r\n" * 120_000,
+        b"Subject: " + b"=?a?q?a " * 8_000 + b"\r\n\r\n",
+        b"Subject: =?punycode?q?" + b"a" * 120_000 + b"-" + b"b" * 120_000 + b"?=\r\n\r\n",
+    ],
+    ids=["parts in each other", "encoded words without end", "a word in Punycode"],
+)
+def test_mail_that_is_made_to_take_long_takes_no_longer_than_other_mail(raw: bytes) -> None:
+    began = time.process_time()
+    assert recognise(raw, SIGNER).kind is Kind.FOREIGN
+    assert isinstance(examine(raw, issue()), Corrupted)
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("depth", [21, 3000])
+def test_a_token_is_found_in_mail_of_more_parts_than_anybody_sends(depth: int) -> None:
+    token = issue()
+    opened = b"".join(b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(depth))
+    assert [found.id for found in tokens_in(opened + mail(token), SIGNER).tokens] == [token.id]
+
+
+def test_messages_in_messages_are_taken_as_far_as_they_can_be() -> None:
+    assert isinstance(taken_apart(b"Content-Type: message/rfc822\r\n\r\n" * 3000), Message)
+
+
+def test_a_letter_that_only_looks_like_one_of_a_token_is_none() -> None:
+    text = issue().text
+    # In small letters this one is two.
+    assert SIGNER.read(text[:20] + "\u0130" + text[22:]).tokens == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "clear"),
+    [
+        ("=?utf-8?q?gangguan_=C2=BD?=", "gangguan ½"),
+        ("=?utf-8?b?a?=", "=?utf-8?b?a?="),
+        ("=?tiada?q?a?=", "=?tiada?q?a?="),
+        ("=?unicode-escape?q?=5Cd?=", "=?unicode-escape?q?=5Cd?="),
+        (" =?utf-8?q?a?=" * 50, "a" * 50),
+        (" =?utf-8?q?a?=" * 51, " =?utf-8?q?a?=" * 51),
+    ],
+)
+def test_encoded_words_are_read_as_far_as_they_are_words_of_mail(value: str, clear: str) -> None:
+    assert in_clear(value) == clear
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [("UTF-8", True), ("windows-1252", True), ("Punycode", False), ("a\0b", False)]
+)
+def test_not_all_that_python_decodes_is_a_character_set(name: str, *, known: bool) -> None:
+    assert is_charset(name) is known

@@ -1,0 +1,304 @@
+"""The message, and what is and is not a change to it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import Message
+from email.utils import parsedate_to_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probes.mail.message import OUR_HEADERS, TOKEN_HEADER, Corrupted, Whole, compose, examine, text_of
+from probes.mail.sighting import Kind, _taken_apart, may_hide_token, recognise, tokens_in
+from probes.mail.token import TokenSigner
+
+NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
+SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
+TOKEN = SIGNER.issue("r", NOW, nonce=bytes([3, 1, 2, 4, 5, 6, 7, 8]))
+RAW = compose(TOKEN, sender="a@jabatan-contoh.gov.my", recipient="b@rujukan.example", now=NOW)
+
+
+def header_of(raw: bytes) -> bytes:
+    return raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+
+
+def test_the_message_is_a_well_formed_one_from_a_robot() -> None:
+    message = message_from_bytes(RAW, policy=policy.default)
+    assert not message.defects
+    assert parsedate_to_datetime(message["Date"]) == NOW
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert message["X-Auto-Response-Suppress"] == "All"
+    assert message["Message-ID"].endswith("@jabatan-contoh.gov.my>")
+    assert not set(message["Subject"]) & set("[](){}_")
+    assert len(RAW) < 16_384
+    assert max(map(len, RAW.split(b"\r\n"))) < 998
+    (attachment,) = [part for part in message.walk() if part.get_filename()]
+    assert 1024 <= len(attachment.as_bytes()) <= 4096
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize("carrier", ["Subject", "X-Pantau-Token", "References", "Message-ID"])
+def test_any_one_of_the_headers_that_carry_the_token_is_enough(carrier: str) -> None:
+    header = f"From: a@b.example\r\n{carrier}: {message_from_bytes(RAW)[carrier]}\r\n\r\n".encode()
+    assert tokens_in(header, SIGNER).tokens == (TOKEN,)
+
+
+@pytest.mark.pitfall
+def test_the_token_in_the_body_alone_is_enough_however_it_is_encoded() -> None:
+    bare = b"From: a@b.example\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    text = text_of(TOKEN).encode()
+    assert tokens_in(bare + b"\r\n" + text, SIGNER).tokens == (TOKEN,)
+    encoded = bare + b"Content-Transfer-Encoding: base64\r\n\r\n" + base64.encodebytes(text)
+    assert tokens_in(encoded, SIGNER).tokens == (TOKEN,)
+    folded = text.replace(TOKEN.text[:20].encode(), TOKEN.text[:20].encode() + b"=\r\n")
+    printable = bare + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + folded
+    assert tokens_in(printable, SIGNER).tokens == (TOKEN,)
+
+
+def test_a_subject_encoded_as_a_whole_is_read() -> None:
+    words = base64.b64encode(f"‼ LUAR: {TOKEN.text}".encode()).decode()
+    assert tokens_in(f"Subject: =?utf-8?b?{words}?=\r\n\r\n".encode(), SIGNER).tokens == (TOKEN,)
+
+
+@pytest.mark.pitfall
+def test_no_two_messages_have_the_same_text() -> None:
+    tokens = [SIGNER.issue("r", NOW) for _ in range(60)]
+    assert len({text_of(token) for token in tokens}) == 60
+    # Not by their tokens only.
+    assert len({text_of(token).splitlines()[0] for token in tokens}) > 1
+    assert len({text_of(token).splitlines()[2] for token in tokens}) > 1
+
+
+def replaced(old: str, new: str) -> Callable[[bytes], bytes]:
+    def change(raw: bytes) -> bytes:
+        assert old.encode() in raw
+        return raw.replace(old.encode(), new.encode())
+
+    return change
+
+
+def without(name: str) -> Callable[[bytes], bytes]:
+    def change(raw: bytes) -> bytes:
+        message = message_from_bytes(raw, policy=policy.SMTP)
+        del message[name]
+        return message.as_bytes()
+
+    return change
+
+
+def base64_text(raw: bytes) -> bytes:
+    message = message_from_bytes(raw, policy=policy.SMTP)
+    part = next(part for part in message.walk() if part.get_content_type() == "text/plain")
+    part.set_content(part.get_content(), cte="base64")
+    return message.as_bytes()
+
+
+def wrapped_in_html_and_notice(raw: bytes) -> bytes:
+    message = message_from_bytes(raw, policy=policy.SMTP)
+    part = next(part for part in message.walk() if part.get_content_type() == "text/plain")
+    notice = "AWAS: e-mel ini datang dari luar.\n\n" + part.get_content().replace(". ", ".\n") + "\nPenafian: ...\n"
+    part.set_content(notice)
+    part.add_alternative("<p>Penafian</p>", subtype="html")
+    return message.as_bytes()
+
+
+def truncated(raw: bytes) -> bytes:
+    return raw[: len(raw) // 2]
+
+
+def other_attachment(raw: bytes) -> bytes:
+    stale = compose(SIGNER.issue("r", NOW), sender="a@b.example", recipient="c@d.example", now=NOW)
+    (attachment,) = message_from_bytes(stale, policy=policy.default).iter_attachments()
+    message = message_from_bytes(raw, policy=policy.SMTP)
+    next(part for part in message.walk() if part.get_filename()).set_content(
+        attachment.get_content(), maintype="application", subtype="octet-stream", filename="semakan.dat"
+    )
+    return message.as_bytes()
+
+
+def without_attachment(raw: bytes) -> bytes:
+    message = message_from_bytes(raw, policy=policy.SMTP)
+    parts = message.get_payload()
+    assert isinstance(parts, list)
+    message.set_payload(parts[:1])
+    return message.as_bytes()
+
+
+def latin1_mangled(raw: bytes) -> bytes:
+    message = message_from_bytes(raw, policy=policy.SMTP)
+    part = next(part for part in message.walk() if part.get_content_type() == "text/plain")
+    part.set_content(part.get_content().encode("ascii", "replace").decode())
+    return message.as_bytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda raw: raw,
+        replaced(f"Message-ID: <{TOKEN.text}", "Message-ID: <01020304"),
+        replaced("Subject: Semakan", "Subject: [EXTERNAL] Semakan"),
+        without("X-Pantau-Token"),
+        without("X-Pantau-SHA256"),
+        without("References"),
+        lambda raw: b"Received: from x by y; Mon, 2 Mar 2026 08:30:01 +0000\r\nX-Spam-Score: 0\r\n" + raw,
+        lambda raw: raw.replace(b"\r\n", b"\n"),
+        replaced('filename="semakan.dat"', 'filename="lampiran.dat"'),
+        base64_text,
+        wrapped_in_html_and_notice,
+    ],
+)
+def test_rewritten_headers_and_encodings_are_no_corruption(change: Callable[[bytes], bytes]) -> None:
+    assert examine(change(RAW), TOKEN) == Whole()
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [
+        (replaced("SHA-256:", "SHA-255:"), "text changed"),
+        (replaced("Rujukan:", "Rujuk:"), "text changed"),
+        (latin1_mangled, "characters outside ASCII changed"),
+        (replaced("text/plain", "text/html"), "text missing"),
+        (without_attachment, "attachment missing"),
+        (other_attachment, "attachment changed"),
+        (truncated, "attachment cut short"),
+        (header_of, "text missing"),
+        (lambda _: b"", "text changed"),
+        (lambda _: b"\x00\xff" * 400, "text changed"),
+    ],
+)
+def test_every_corruption_is_named(change: Callable[[bytes], bytes], finding: str) -> None:
+    result = examine(change(RAW), TOKEN)
+    assert isinstance(result, Corrupted)
+    assert finding in result.changes
+
+
+def test_the_message_of_another_run_is_not_this_ones() -> None:
+    result = examine(RAW, SIGNER.issue("r", NOW + timedelta(minutes=5)))
+    assert isinstance(result, Corrupted)
+    assert set(result.changes) == {"text changed", "attachment changed"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind", "forged"),
+    [
+        (RAW, Kind.MESSAGE, False),
+        (header_of(RAW), Kind.MESSAGE, False),
+        (b"Subject: mesyuarat esok\r\n\r\nSalam", Kind.FOREIGN, False),
+        (b"Subject: pantau-" + b"a" * 56 + b"\r\n\r\n", Kind.FOREIGN, True),
+        (b"Subject: Re: " + TOKEN.text.encode() + b"\r\n\r\nTerima kasih", Kind.ANSWER, False),
+        (b"Auto-Submitted: auto-replied\r\nSubject: cuti " + TOKEN.text.encode() + b"\r\n\r\n", Kind.ANSWER, False),
+        (b"Return-Path: <>\r\nSubject: gagal\r\n\r\n" + TOKEN.text.encode(), Kind.ANSWER, False),
+        (b"From: Mailer-Daemon@mx.example\r\nSubject: gagal\r\n\r\n" + TOKEN.text.encode(), Kind.ANSWER, False),
+        (b"", Kind.FOREIGN, False),
+    ],
+)
+def test_mail_is_recognised(*, raw: bytes, kind: Kind, forged: bool) -> None:
+    sighting = recognise(raw, SIGNER)
+    assert (sighting.kind, sighting.forged) == (kind, forged)
+
+
+def test_only_a_report_hides_its_token_in_the_body() -> None:
+    assert may_hide_token(b"Content-Type: multipart/report; report-type=delivery-status; boundary=x\r\n\r\n")
+    assert not may_hide_token(header_of(RAW))
+
+
+@given(st.binary(max_size=2000))
+def test_no_mail_breaks_the_reader(raw: bytes) -> None:
+    assert recognise(raw, SIGNER).token is None
+    assert isinstance(examine(raw, TOKEN), Corrupted)
+
+
+@given(st.integers(0, len(RAW) - 1), st.binary(max_size=20))
+def test_no_damage_breaks_the_reader(where: int, what: bytes) -> None:
+    damaged = RAW[:where] + what + RAW[where + 5 :]
+    recognise(damaged, SIGNER)
+    examine(damaged, TOKEN)
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Mesej lambat sampai",
+        f"Re: Semakan e-mel {TOKEN.text}",
+        f"AW: Semakan e-mel {TOKEN.text}",
+        f"WG: Semakan e-mel {TOKEN.text}",
+        f"Untuk makluman: Semakan e-mel {TOKEN.text}",
+        f"Balas: Semakan e-mel {TOKEN.text}",
+        f"Re[2]: Semakan e-mel {TOKEN.text}",
+        f"[LUAR] Re: Semakan e-mel {TOKEN.text}",
+        f"Kuarantin: 3 mesej, antaranya Semakan e-mel {TOKEN.text}",
+    ],
+)
+def test_an_answer_with_re_aw_or_wg_before_our_subject_is_not_our_message(subject: str) -> None:
+    raw = (
+        f"From: bos@jabatan-contoh.gov.my\r\nSubject: {subject}\r\nReferences: <{TOKEN.text}@semakan.invalid>\r\n"
+        f"Message-ID: <1@jabatan-contoh.gov.my>\r\n\r\nTuan, mesej {TOKEN.text} lambat sampai.\r\n"
+    )
+
+    assert recognise(raw.encode(), SIGNER).kind is Kind.ANSWER
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize("kept", ["Subject", TOKEN_HEADER, "Message-ID", "Content-Type"])
+def test_one_mark_that_a_relay_left_alone_is_enough_to_know_our_own(kept: str) -> None:
+    message = message_from_bytes(RAW, policy=policy.SMTP.clone(max_line_length=200))
+    for name in {"Subject", TOKEN_HEADER, "Message-ID"} - {kept}:
+        del message[name]
+    if kept != "Content-Type":
+        message.set_boundary("lain")
+
+    assert recognise(message.as_bytes(), SIGNER).kind is Kind.MESSAGE
+
+
+@pytest.mark.parametrize("octets", range(1, 9))
+def test_an_attachment_that_is_cut_anywhere_is_cut_short(octets: int) -> None:
+    cut = RAW[: RAW.index(b"--semakan", RAW.index(b"filename=")) - 300 - octets]
+    assert examine(cut, TOKEN) == Corrupted(("attachment cut short",))
+
+
+@pytest.mark.parametrize("sender", ["a@jabatan-contoh.gov.my", "unit.teknologi-maklumat+semakan@jabatan-contoh.gov.my"])
+def test_what_is_written_by_hand_is_what_the_standard_library_reads(sender: str) -> None:
+    for dice in range(12):
+        token = SIGNER.issue("r", NOW, nonce=bytes([dice, dice, dice, 4, 5, 6, 7, 8]))
+        raw = compose(token, sender=sender, recipient="b@rujukan.example", now=NOW)
+        message = message_from_bytes(raw, policy=policy.default)
+        assert [part.get_content_type() for part in message.walk()] == [
+            "multipart/mixed",
+            "text/plain",
+            "application/octet-stream",
+        ]
+        assert not any(part.defects for part in message.walk())
+        assert (message["From"], message["To"]) == (sender, "b@rujukan.example")
+        assert set(map(str.lower, message.keys())) == OUR_HEADERS
+        text = message.get_body()
+        assert text is not None
+        assert text.get_content().split() == text_of(token).split()
+        assert examine(raw, token) == Whole()
+        assert not raw.replace(b"\r\n", b"").strip(bytes(range(32, 127)) + b"\t")
+        assert max(map(len, raw.partition(b"\r\n\r\n")[2].split(b"\r\n"))) <= 78
+
+
+NAMES = st.sampled_from(["Subject", "X-Pantau-Token", "Content-Type", "From", "Received", "X-Lain", "Auto-Submitted"])
+VALUES = st.text(st.sampled_from('ab <>@=?_;:"(/.-\té\xa0'), max_size=40)
+FOLDS = st.lists(VALUES, min_size=1, max_size=3).map("\r\n ".join)
+
+
+def _begun(message: Message) -> list[tuple[str, str]]:
+    # Whether a fold right after the colon belongs to the value is not the same in all versions of Python.
+    return [(name, str(value).lstrip(" \t\r\n")) for name, value in message.items()]
+
+
+@given(st.lists(st.tuples(NAMES, st.sampled_from([":", ": ", ":\t", " :", ""]), FOLDS), min_size=1, max_size=8))
+def test_a_header_that_is_read_by_hand_reads_as_in_the_standard_library(
+    fields: list[tuple[str, str, str]],
+) -> None:
+    raw = "".join(f"{name}{colon}{value}\r\n" for name, colon, value in fields).encode() + b"\r\n"
+    ours, theirs = _taken_apart(raw), message_from_bytes(raw, policy=policy.compat32)
+    assert _begun(ours) == _begun(theirs)
+    assert ours.get_content_type() == theirs.get_content_type()

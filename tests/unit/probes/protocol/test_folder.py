@@ -1,0 +1,78 @@
+"""A mailbox's own junk folder is told from those of others that the same sign-in sees."""
+
+from __future__ import annotations
+
+import pytest
+
+from probes.protocol.folder import Namespaces, may_be_others, namespaces, own_of
+from probes.protocol.imap_answer import Answer
+
+DOVECOT = 'NAMESPACE (("" "/")) (("shared/" "/")) NIL'
+CYRUS = 'NAMESPACE (("INBOX." ".")) (("user." ".")) (("" "."))'
+GMAIL = 'NAMESPACE (("" "/")) NIL NIL'
+SEVERAL = r'NAMESPACE (("" "/")("Arkib/" "/" "X-PARAM" ("FLAG1" "FLAG2"))) NIL (("#sh\"x/" "/")("Awam/" "/"))'
+
+
+def read(text: str) -> Namespaces:
+    return namespaces([Answer(text="FLAGS (x)"), Answer(text=text)])
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        (DOVECOT, {"": True, "shared/": False}),
+        (CYRUS, {"INBOX.": True, "user.": False, "": False}),
+        (GMAIL, {"": True}),
+        (SEVERAL, {"": True, "Arkib/": True, '#sh"x/': False, "Awam/": False}),
+        ("NAMESPACE NIL NIL NIL", {}),
+        ("NAMESPACE ))((", {}),
+        ("NAMESPACE", {}),
+        ("LIST () NIL x", {}),
+    ],
+)
+def test_what_a_server_says_of_its_namespaces(text: str, known: Namespaces) -> None:
+    assert read(text) == known
+
+
+PRO = "shared/pro@jabatan-contoh.gov.my"
+
+
+@pytest.mark.parametrize(
+    ("said", "inbox", "marked", "junk"),
+    [
+        # One's own, wherever the server keeps it.
+        (DOVECOT, "INBOX", ["Junk"], ["Junk"]),
+        (GMAIL, "INBOX", ["[Gmail]/Spam"], ["[Gmail]/Spam"]),
+        (CYRUS, "INBOX", ["INBOX.Junk"], ["INBOX.Junk"]),
+        ("", "INBOX", ["INBOX.Junk", "Junk E-mail"], ["INBOX.Junk", "Junk E-mail"]),
+        # What others let us see is left to who reads their mailbox.
+        (DOVECOT, "INBOX", ["Junk", f"{PRO}/Junk"], ["Junk"]),
+        (CYRUS, "INBOX", ["INBOX.Junk", "user.pro.Junk", "awam.Sarap"], ["INBOX.Junk"]),
+        # Of a shared mailbox: its own, and not that of the account that reads it.
+        (DOVECOT, PRO, ["Junk", f"{PRO}/Junk"], [f"{PRO}/Junk"]),
+        (DOVECOT, f"{PRO}/INBOX", ["Junk", f"{PRO}/Junk", f"{PRO}.lain/Junk"], [f"{PRO}/Junk"]),
+        (DOVECOT, PRO, ["Junk", f"{PRO}2/Junk"], []),
+        (CYRUS, "user.pro", ["INBOX.Junk", "user.pro.Junk"], ["user.pro.Junk"]),
+        ("", PRO, ["Junk", f"{PRO}/Junk"], [f"{PRO}/Junk"]),
+        # A folder of one's own, into which a rule moves what arrives.
+        (DOVECOT, "Pantau", ["Junk"], ["Junk"]),
+        (CYRUS, "INBOX.Pantau", ["INBOX.Junk"], ["INBOX.Junk"]),
+        ("", "Pantau", ["Junk"], ["Junk"]),
+    ],
+)
+def test_the_junk_of_a_mailbox_is_its_own(said: str, inbox: str, marked: list[str], junk: list[str]) -> None:
+    assert own_of(inbox, marked, read(said)) == tuple(junk)
+
+
+@pytest.mark.parametrize(
+    ("inbox", "marked", "asked"),
+    [
+        ("INBOX", ["Junk"], False),
+        ("INBOX", [], False),
+        ("Pantau", ["Junk"], False),
+        ("INBOX", ["Junk", f"{PRO}/Junk"], True),
+        (PRO, ["Junk"], True),
+    ],
+)
+def test_nothing_is_asked_where_all_lies_beside_the_inbox(inbox: str, marked: list[str], *, asked: bool) -> None:
+    assert may_be_others(inbox, marked) is asked

@@ -1,0 +1,382 @@
+"""An IMAP session ends with its cause, whatever the server does. Each known fault of aioimaplib has its test."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+
+from probes.model.mailbox import Security
+from probes.model.reply import Reason
+from probes.model.result import Outcome, Party, Phase
+from probes.model.server_error import Refused, Unreadable
+from probes.protocol.imap import Session, open_session
+from probes.run.trace import Recorder
+from tests.unit.probes.imap_session import (
+    LEG,
+    failure_with,
+    half_close,
+    plain_greeting,
+    session_with,
+)
+from tests.unit.probes.standin import (
+    Handler,
+    ImapStandIn,
+    Trick,
+    abort,
+    close,
+    endless_line,
+    garbage,
+    hang,
+    listening,
+    mailbox,
+    server,
+    server_context,
+    until,
+)
+
+
+async def test_the_phases_are_timed_apart() -> None:
+    recorder = Recorder()
+    async with session_with(ImapStandIn(), recorder=recorder):
+        assert list(recorder.phases) == [Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH]
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize(
+    ("standin", "outcome", "phase", "reason"),
+    [
+        (plain_greeting, Outcome.TLS, Phase.TLS, Reason.TLS_NOT_SPOKEN),
+        (close, Outcome.CONNECT, Phase.TLS, Reason.CONNECTION_CLOSED),
+        (abort, Outcome.CONNECT, Phase.TLS, Reason.CONNECTION_CLOSED),
+        (half_close, Outcome.CONNECT, Phase.TLS, Reason.CONNECTION_CLOSED),
+    ],
+)
+async def test_a_mailbox_port_without_tls_is_told_by_its_cause_and_does_not_hang(
+    standin: Handler, outcome: Outcome, phase: Phase, reason: Reason
+) -> None:
+    failure = await failure_with(standin, security=Security.IMPLICIT)
+    assert (failure.outcome, failure.failure.phase, failure.failure.reason) == (outcome, phase, reason)
+
+
+@pytest.mark.parametrize(
+    ("standin", "outcome", "phase", "reason"),
+    [
+        (hang, Outcome.TIMEOUT, Phase.CONNECT, Reason.NO_ANSWER),
+        (close, Outcome.CONNECT, Phase.CONNECT, Reason.CONNECTION_CLOSED),
+        (abort, Outcome.CONNECT, Phase.CONNECT, Reason.CONNECTION_CLOSED),
+        (garbage, Outcome.CONNECT, Phase.CONNECT, Reason.UNEXPECTED_ANSWER),
+        (endless_line, Outcome.CONNECT, Phase.CONNECT, Reason.UNEXPECTED_ANSWER),
+        (ImapStandIn(greeting="* BYE penuh\r\n"), Outcome.CONNECT, Phase.CONNECT, Reason.SERVICE_REFUSED),
+        (ImapStandIn(tricks={"CAPABILITY": hang}), Outcome.TIMEOUT, Phase.AUTH, Reason.NO_ANSWER),
+        (ImapStandIn(tricks={"CAPABILITY": "* BYE\r\n"}), Outcome.CONNECT, Phase.AUTH, Reason.CONNECTION_CLOSED),
+        (ImapStandIn(tricks={"CAPABILITY": "x9 OK\r\n"}), Outcome.CONNECT, Phase.AUTH, Reason.UNEXPECTED_ANSWER),
+        (ImapStandIn(tricks={"LOGIN": hang}), Outcome.TIMEOUT, Phase.AUTH, Reason.NO_ANSWER),
+        (ImapStandIn(tricks={"LOGIN": close}), Outcome.CONNECT, Phase.AUTH, Reason.CONNECTION_CLOSED),
+        (ImapStandIn(tricks={"LOGIN": "* BYE x\r\n"}), Outcome.CONNECT, Phase.AUTH, Reason.CONNECTION_CLOSED),
+        (
+            ImapStandIn(tricks={"LOGIN": "{tag} NO [AUTHENTICATIONFAILED] salah\r\n"}),
+            Outcome.AUTH,
+            Phase.AUTH,
+            Reason.CREDENTIALS_REFUSED,
+        ),
+        (
+            ImapStandIn(tricks={"LOGIN": "{tag} NO [UNAVAILABLE] nanti\r\n"}),
+            Outcome.AUTH,
+            Phase.AUTH,
+            Reason.SIGN_IN_UNAVAILABLE,
+        ),
+        (ImapStandIn(capabilities="LOGINDISABLED"), Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_NOT_OFFERED),
+    ],
+)
+async def test_each_stage_before_the_mailbox_ends_with_its_cause(
+    standin: Handler, outcome: Outcome, phase: Phase, reason: Reason
+) -> None:
+    failure = await failure_with(standin, tls=server_context(), security=Security.IMPLICIT)
+    assert (failure.outcome, failure.failure.phase, failure.failure.reason) == (outcome, phase, reason)
+    assert failure.failure.party is Party.RECIPIENT
+    assert "rahsia" not in str(failure.failure)
+
+
+@pytest.mark.pitfall
+async def test_a_bad_certificate_is_told_as_such_and_not_met_with_credentials() -> None:
+    standin = ImapStandIn()
+    failure = await failure_with(standin, tls=server_context("lain.example"), security=Security.IMPLICIT)
+    assert (failure.outcome, failure.failure.reason) == (Outcome.TLS, Reason.CERTIFICATE_OF_ANOTHER)
+    assert standin.asked == []
+
+
+def starttls(before: bytes = b"") -> tuple[ImapStandIn, Handler]:
+    inner = ImapStandIn(greeting="")
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"* OK sedia\r\n")
+        tag = (await reader.readline()).split()[0].decode()
+        writer.write(f"* CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED\r\n{tag} OK\r\n".encode())
+        tag = (await reader.readline()).split()[0].decode()
+        writer.write(f"{tag} OK mula\r\n".encode() + before)
+        await writer.start_tls(server_context())
+        await inner(reader, writer)
+
+    return inner, handler
+
+
+@pytest.mark.pitfall
+async def test_imap_has_starttls_and_nothing_secret_before_it() -> None:
+    inner, handler = starttls()
+    async with session_with(handler, security=Security.STARTTLS) as session:
+        assert "LOGINDISABLED" not in session.capabilities
+        assert inner.asked[1].partition(" ")[2].startswith('LOGIN "semakan@')
+
+
+@pytest.mark.pitfall
+async def test_what_imap_said_in_clear_is_not_believed_after_starttls() -> None:
+    inner, handler = starttls(before=b"* CAPABILITY IMAP4rev1 X-JAHAT\r\n")
+    failure = await failure_with(handler, security=Security.STARTTLS)
+    assert (failure.outcome, failure.failure.phase) == (Outcome.TLS, Phase.TLS)
+    assert failure.failure.reason is Reason.TLS_TAMPERED
+    assert inner.asked == []
+
+
+@pytest.mark.parametrize(
+    ("standin", "reason"),
+    [
+        (ImapStandIn(), Reason.TLS_NOT_OFFERED),
+        (ImapStandIn(greeting="* PREAUTH hai\r\n", capabilities="IMAP4rev1 STARTTLS"), Reason.TLS_NOT_OFFERED),
+        (
+            ImapStandIn(capabilities="IMAP4rev1 STARTTLS", tricks={"STARTTLS": "{tag} NO rosak\r\n"}),
+            Reason.TLS_UNAVAILABLE,
+        ),
+        (ImapStandIn(capabilities="STARTTLS", tricks={"STARTTLS": "{tag} OK\r\n"}), None),
+    ],
+)
+async def test_imap_starttls_is_never_opportunistic(standin: ImapStandIn, reason: Reason | None) -> None:
+    if reason is None:
+        standin.tricks["STARTTLS"] = answer_and_stay_plain
+    failure = await failure_with(standin, security=Security.STARTTLS)
+    assert failure.failure.phase is Phase.TLS
+    assert reason is None or failure.failure.reason is reason
+    assert not any("LOGIN" in line for line in standin.asked)
+
+
+async def answer_and_stay_plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"salah OK mula\r\n")
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize("secret", ['"petik"', "back\\slash", "ruang dan {3}", "kata laluan ñ"])
+async def test_a_password_is_quoted_and_never_logged(secret: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    standin = ImapStandIn()
+    async with session_with(standin, secret=secret):
+        login = next(line for line in standin.asked if " LOGIN " in line)
+        escaped = secret.replace("\\", "\\\\").replace('"', '\\"')
+        assert login.endswith(f' "{escaped}"')
+    assert secret not in caplog.text
+    assert escaped not in caplog.text
+
+
+async def test_a_password_with_a_line_break_never_reaches_the_wire() -> None:
+    standin = ImapStandIn()
+    with pytest.raises(ValueError, match="not allowed") as caught:
+        async with session_with(standin, secret="a\r\nx LOGOUT"):
+            pass
+    assert "LOGOUT" not in str(caught.value)
+
+
+@pytest.mark.pitfall
+async def test_fifteen_hundred_lines_at_once_are_read() -> None:
+    async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tag = standin.asked[-1].split()[0]
+        lines = "".join(f"* {number} FETCH (UID {number})\r\n" for number in range(1, 1501))
+        writer.write(f"{lines}{tag} OK\r\n".encode())
+
+    standin = ImapStandIn(tricks={"UID FETCH": flood})
+    async with session_with(standin) as session:
+        await session.select("INBOX")
+        assert await session.uids_from(1) == list(range(1, 1501))
+
+
+@pytest.mark.pitfall
+async def test_brackets_and_stars_in_a_mail_confuse_nobody() -> None:
+    raw = b"Subject: * 3 EXISTS ((( {10}\r\n\r\na1 OK ) * BYE\r\n"
+    standin = ImapStandIn()
+    uid = standin.put(raw)
+    async with session_with(standin) as session:
+        await session.select("INBOX")
+        (header,) = await session.headers([uid])
+        assert header.content == raw[: raw.index(b"\r\n\r\n") + 4]
+        assert await session.message(uid) == raw
+        assert await session.message(99) is None
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize(
+    ("trick", "error"),
+    [
+        (hang, TimeoutError),
+        (close, ConnectionError),
+        (abort, ConnectionError),
+        (half_close, ConnectionError),
+        (garbage, Unreadable),
+        (endless_line, Unreadable),
+        ("* BYE mati\r\n", ConnectionError),
+        ("{tag} NO tidak\r\n", Refused),
+        ("{tag} BAD apa\r\n", Refused),
+        ("{tag} MUNGKIN\r\n", Unreadable),
+        ("* 1 FETCH (BODY[] {50}\r\nhalf", TimeoutError),
+    ],
+)
+@pytest.mark.parametrize(
+    ("command", "ask"),
+    [
+        ("NOOP", lambda session: session.noop()),
+        ("SELECT", lambda session: session.select("INBOX")),
+        ("STATUS", lambda session: session.standing("Junk")),
+        ("UID FETCH", lambda session: session.uids_from(1)),
+        ("UID STORE", lambda session: session.delete([1])),
+        ("LIST", lambda session: session.junk()),
+    ],
+)
+async def test_no_command_hangs_or_loses_the_cause_when_its_connection_breaks(
+    trick: Trick, error: type[Exception], command: str, ask: Callable[[Session], Awaitable[object]]
+) -> None:
+    standin = ImapStandIn()
+    async with session_with(standin) as session:
+        await session.select("INBOX")
+        standin.tricks[command] = trick
+        async with asyncio.timeout(2):
+            with pytest.raises(error):
+                await ask(session)
+            if error is not Refused:
+                # Nothing can be said on it again, and nothing waits for it.
+                with pytest.raises((TimeoutError, ConnectionError, Unreadable)):
+                    await session.noop()
+
+
+@pytest.mark.pitfall
+async def test_after_a_time_out_a_connection_is_thrown_away_and_never_used_again() -> None:
+    standin = ImapStandIn(tricks={"NOOP": hang})
+    async with session_with(standin) as session:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await session.noop()
+        with pytest.raises(ConnectionError):
+            await session.noop()
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize("trick", ["* BYE tidur\r\n", close, abort, half_close, garbage, "+ dengar\r\n* BYE\r\n", hang])
+async def test_an_idle_that_is_answered_by_bye_or_a_closed_connection_ends(trick: Trick) -> None:
+    stirred = asyncio.Event()
+    standin = ImapStandIn(tricks={"IDLE": trick})
+    async with session_with(standin, stir=stirred.set) as session:
+        await session.select("INBOX")
+        stirred.clear()
+        async with asyncio.timeout(2):
+            with pytest.raises((ConnectionError, Unreadable, TimeoutError)):
+                await session.idle(stirred, timedelta(minutes=5))
+
+
+@pytest.mark.pitfall
+async def test_a_message_that_is_announced_before_idle_is_confirmed_is_heard_of() -> None:
+    stirred = asyncio.Event()
+
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tag = standin.asked[-1].split()[0]
+        writer.write(b"* 4 EXISTS\r\n+ dengar\r\n")
+        await reader.readline()
+        writer.write(f"{tag} OK\r\n".encode())
+
+    standin = ImapStandIn(tricks={"IDLE": hasty})
+    async with session_with(standin, stir=stirred.set) as session:
+        await session.select("INBOX")
+        await session.noop()
+        stirred.clear()
+        async with asyncio.timeout(2):
+            await session.idle(stirred, timedelta(minutes=5))
+        assert session.news
+        assert await session.noop()
+
+
+async def test_a_server_that_refuses_idle_is_not_asked_again() -> None:
+    standin = ImapStandIn(tricks={"IDLE": "{tag} NO tak boleh\r\n"})
+    async with session_with(standin) as session:
+        await session.select("INBOX")
+        await session.idle(asyncio.Event(), timedelta(minutes=5))
+        assert not session.can_idle
+
+
+@pytest.mark.pitfall
+async def test_idle_is_ended_by_us_when_its_time_is_over() -> None:
+    standin = ImapStandIn()
+    async with session_with(standin) as session:
+        await session.select("INBOX")
+        async with asyncio.timeout(2):
+            await session.idle(asyncio.Event(), timedelta(seconds=0.05))
+        await session.noop()
+
+
+@pytest.mark.pitfall
+async def test_deleting_without_uidplus_spares_what_others_have_marked() -> None:
+    standin = ImapStandIn(capabilities="IMAP4rev1")
+    ours, theirs = standin.put(b"a: b\r\n\r\n"), standin.put(b"c: d\r\n\r\n")
+    standin.deleted = {theirs}
+    async with session_with(standin) as session:
+        await session.select("INBOX")
+        await session.delete([ours])
+        assert not any(line.endswith(" EXPUNGE") for line in standin.asked)
+        assert any(line.endswith("UID SEARCH DELETED") for line in standin.asked)
+        standin.deleted = set()
+        await session.delete([ours])
+        assert standin.asked[-1].endswith(" EXPUNGE")
+
+
+@pytest.mark.pitfall
+async def test_a_session_that_is_closed_says_logout() -> None:
+    standin = ImapStandIn()
+    async with session_with(standin) as session:
+        session.close()
+        await until(lambda: standin.asked[-1].endswith(" LOGOUT"))
+
+
+@pytest.mark.pitfall
+async def test_a_search_names_no_charset_because_exchange_refuses_one() -> None:
+    standin = ImapStandIn(capabilities="IMAP4rev1")
+    uid = standin.put(b"Subject: x\r\n\r\n")
+    async with session_with(standin) as session:
+        await session.select("INBOX")
+        await session.delete([uid])
+    assert any("SEARCH" in line for line in standin.asked)
+    assert not any("CHARSET" in line for line in standin.asked)
+
+
+@pytest.mark.pitfall
+async def test_a_folder_that_needs_no_quotes_gets_none_because_office_365_hangs_on_them() -> None:
+    standin = ImapStandIn()
+    async with session_with(standin) as session:
+        for folder in ("Sarap &- Sampah", "R&AOk-sum&AOk-", "kongsi/pro", 'dengan "petik"'):
+            await session.select(folder)
+    assert [line.partition("SELECT ")[2] for line in standin.asked if "SELECT" in line] == [
+        '"Sarap &- Sampah"',
+        "R&AOk-sum&AOk-",
+        "kongsi/pro",
+        '"dengan \\"petik\\""',
+    ]
+
+
+@pytest.mark.pitfall
+async def test_one_tls_context_serves_one_connection_after_the_other() -> None:
+    async with asyncio.timeout(5), listening(ImapStandIn(), server_context()) as port:
+        box = mailbox(imap=server(port))
+        for _ in range(20):
+            (await open_session(box, Recorder(), Party.RECIPIENT, leg=LEG)).close()
+
+
+@pytest.mark.pitfall
+async def test_a_time_out_is_not_taken_for_a_broken_connection_although_python_calls_it_an_oserror() -> None:
+    failure = await failure_with(ImapStandIn(tricks={"LOGIN": hang}), tls=server_context(), security=Security.IMPLICIT)
+    assert (failure.outcome, failure.failure.reason) == (Outcome.TIMEOUT, Reason.NO_ANSWER)

@@ -1,0 +1,386 @@
+"""The traps of aioimaplib, and of the IMAP clients that would take its place: each is laid out, and not stepped into."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import tomllib
+from base64 import b64decode
+from dataclasses import replace
+from datetime import timedelta
+from importlib.metadata import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from probes.model.mailbox import Password, Security
+from probes.model.pace import Pace
+from probes.model.reply import Reason
+from probes.model.result import Outcome, Party, Phase
+from probes.model.server_error import Unreadable
+from probes.protocol.imap import open_session
+from probes.run.trace import Recorder
+from tests.unit.probes.imap_session import LEG, failure_with, session_with
+from tests.unit.probes.standin import (
+    Handler,
+    ImapStandIn,
+    Trick,
+    abort,
+    close,
+    hang,
+    listening,
+    mailbox,
+    server,
+    server_context,
+    until,
+)
+from tests.unit.probes.watch import FOREIGN, PACE, Counted, gone, issue, mail, watching
+
+ROOT = Path(__file__).parents[4]
+
+
+@pytest.mark.pitfall
+def test_our_licence_is_one_that_the_licence_of_the_imap_library_allows() -> None:
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["license"]
+    theirs = str(metadata("aioimaplib")["License-Expression"] or metadata("aioimaplib")["License"])
+    assert "GPL-3.0" in theirs
+    assert ours in {"GPL-3.0-only", "GPL-3.0-or-later"}
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert text.split()[:6] == ["GNU", "GENERAL", "PUBLIC", "LICENSE", "Version", "3,"]
+
+
+@pytest.mark.pitfall
+def test_one_module_only_touches_the_library_that_may_be_left_without_a_keeper() -> None:
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for package in ("probes", "monitor", "alerts")
+        for path in (ROOT / package).rglob("*.py")
+        if "aioimaplib" in imported_by(path)
+    }
+    assert users == {"probes/protocol/imap_wire.py"}
+
+
+def imported_by(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    named = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return {name.partition(".")[0] for name in named | {str(n.module) for n in nodes if isinstance(n, ast.ImportFrom)}}
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize("trick", [close, abort, "* BYE mati\r\n"])
+@pytest.mark.parametrize("security", Security)
+async def test_a_lost_connection_fails_the_command_that_waits_over_every_kind_of_tls(
+    security: Security, trick: Trick
+) -> None:
+    standin = ImapStandIn(tricks={"NOOP": trick})
+    handler: Handler = standin if security is Security.IMPLICIT else upgraded(standin)
+    async with asyncio.timeout(2), session_with(handler, security=security, leg=timedelta(minutes=1)) as session:
+        with pytest.raises(ConnectionError):
+            await session.noop()
+
+
+def upgraded(standin: ImapStandIn) -> Handler:
+    """Let *standin* begin in clear."""
+    standin.greeting = ""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"* OK [CAPABILITY IMAP4rev1 STARTTLS] sedia\r\n")
+        for answer in ("* CAPABILITY IMAP4rev1 STARTTLS\r\n{tag} OK\r\n", "{tag} OK mula\r\n"):
+            tag = (await reader.readline()).split()[0].decode()
+            writer.write(answer.replace("{tag}", tag).encode())
+        await writer.start_tls(server_context())
+        await standin(reader, writer)
+
+    return handler
+
+
+@pytest.mark.pitfall
+async def test_after_a_loss_another_connection_takes_up_where_the_lost_one_stood() -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    kept = standin.put(FOREIGN)
+    async with watching(standin, counted) as watcher:
+        await until(lambda: bool(standin.idling))
+        with watcher.expect(token) as letter:
+            await letter.ready
+            for writer in list(standin.idling):
+                writer.transport.abort()
+            uid = standin.put(mail(token))
+            letter.hurry()
+            assert await letter.content == mail(token)
+        await gone(standin, uid)
+    assert standin.connections == 2
+    assert sum(" LOGIN " in line for line in standin.asked) == 2
+    assert list(standin.mails) == [kept]
+
+
+@pytest.mark.pitfall
+async def test_a_message_that_idle_keeps_silent_about_is_found_all_the_same() -> None:
+    async def tell(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tag = standin.asked[-1].split()[0]
+        news = "* 1 EXISTS\r\n" if standin.mails else ""
+        writer.write(f"{news}{tag} OK\r\n".encode())
+
+    standin, counted, token = ImapStandIn(tricks={"NOOP": tell}), Counted(), issue()
+    async with watching(standin, counted, pace=replace(PACE, slowest=timedelta(seconds=1))) as watcher:
+        with watcher.expect(token) as letter:
+            await until(lambda: bool(standin.idling))
+            # Fifteen minutes into it: not a word to whoever listens.
+            standin.mails[standin.next_uid] = mail(token)
+            standin.next_uid += 1
+            assert await letter.content == mail(token)
+
+
+@pytest.mark.pitfall
+async def test_idle_is_begun_anew_long_before_servers_fall_silent_or_hang_up() -> None:
+    assert Pace().listening <= timedelta(minutes=10)
+    standin = ImapStandIn()
+    async with watching(standin, Counted(), pace=replace(PACE, listening=timedelta(seconds=1))):
+        await until(lambda: sum(line.endswith(" IDLE") for line in standin.asked) >= 2)
+    assert standin.connections == 1
+
+
+@pytest.mark.pitfall
+async def test_a_big_mailbox_is_never_listed() -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    for _ in range(3000):
+        standin.put(FOREIGN)
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            await letter.ready
+            standin.put(mail(token))
+            letter.hurry()
+            assert await letter.content == mail(token)
+        await until(lambda: bool(standin.idling))
+    fetched = [line for line in standin.asked if "FETCH" in line]
+    assert [line.partition(" ")[2] for line in fetched if "UID FETCH" not in line] == ["FETCH 2801:3000 (UID)"]
+    # Whatever is asked about by UID comes in small pieces, or from where the reading stands.
+    assert all(len(line.split()[3].split(",")) <= 25 for line in fetched if "UID FETCH" in line)
+    assert {line.split()[3] for line in fetched if line.endswith("(UID)") and "UID FETCH" in line} <= {
+        "3001:*",
+        "3002:*",
+    }
+
+
+@pytest.mark.pitfall
+async def test_a_lone_bracket_in_a_quoted_string_neither_hangs_nor_spoils_the_answer() -> None:
+    header = "Subject: ((( 1 ) a1 OK"
+    said = f'* 1 FETCH (UID 1 RFC822.SIZE 40 BODY[HEADER]<0> "{header}")\r\n{{tag}} OK\r\n'
+    standin = ImapStandIn(tricks={"UID FETCH": said})
+    async with session_with(standin) as session:
+        await session.select("INBOX")
+        (found,) = await session.headers([1])
+        assert (found.uid, found.size, found.content) == (1, 40, header.encode())
+
+
+@pytest.mark.pitfall
+async def test_mail_is_fetched_as_literals_and_no_envelope_is_asked_for() -> None:
+    standin, counted, token = ImapStandIn(), Counted(), issue()
+    async with watching(standin, counted) as watcher:
+        with watcher.expect(token) as letter:
+            standin.put(mail(token))
+            letter.hurry()
+            await letter.content
+    assert any("BODY.PEEK[HEADER]" in line for line in standin.asked)
+    assert not any(word in line for line in standin.asked for word in ("ENVELOPE", "BODYSTRUCTURE", "BODY["))
+
+
+@pytest.mark.pitfall
+async def test_a_star_in_the_middle_of_a_line_stays_where_it_is() -> None:
+    listed = '* LIST (\\Junk) "/" "Sarap * 2026 * lama"\r\n{tag} OK\r\n'
+    standin = ImapStandIn(tricks={"LIST": listed})
+    async with session_with(standin) as session:
+        assert await session.junk() == ("Sarap * 2026 * lama",)
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize("said", ["zz9 OK\r\n", "{tag} MUNGKIN\r\n", "apa?\r\n", "* 1 FETCH (BODY[] {99999999999}\r\n"])
+async def test_an_answer_that_nobody_expects_ends_the_command_with_its_cause(said: str) -> None:
+    standin = ImapStandIn(tricks={"NOOP": said})
+    async with asyncio.timeout(2), session_with(standin, leg=timedelta(minutes=1)) as session:
+        with pytest.raises(Unreadable):
+            await session.noop()
+
+
+@pytest.mark.pitfall
+async def test_a_bug_of_ours_while_an_answer_is_read_does_not_leave_the_command_waiting() -> None:
+    bugs: list[str] = []
+    handled: list[dict[str, Any]] = []
+
+    def stir() -> None:
+        if bugs:
+            raise KeyError(bugs.pop())
+
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: handled.append(context))
+    standin = ImapStandIn(tricks={"IDLE": "* 3 EXISTS\r\n"})
+    async with asyncio.timeout(2), session_with(standin, stir=stir, leg=timedelta(minutes=1)) as session:
+        await session.select("INBOX")
+        bugs.append("pepijat")
+        with pytest.raises(ConnectionError, match="pepijat"):
+            await session.idle(asyncio.Event(), timedelta(minutes=1))
+    assert any(isinstance(context.get("exception"), KeyError) for context in handled)
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_server_that_lets_nobody_in_by_login_is_signed_in_to_by_plain(*, at_once: bool) -> None:
+    said: list[bytes] = []
+
+    async def authenticate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tag, _, _, *rest = standin.asked[-1].split()
+        if not rest:
+            writer.write(b"+ \r\n")
+            rest = [(await reader.readline()).decode().strip()]
+        said.append(b64decode(rest[0]))
+        writer.write(f"{tag} OK masuk\r\n".encode())
+
+    offers = f"IMAP4rev1 LOGINDISABLED AUTH=PLAIN{' SASL-IR' if at_once else ''}"
+    standin = ImapStandIn(capabilities=offers, tricks={"AUTHENTICATE PLAIN": authenticate})
+    async with session_with(standin, secret="kata laluan ñ"):
+        pass
+    assert said == ["\0semakan@jabatan-contoh.gov.my\0kata laluan ñ".encode()]
+    assert not any(" LOGIN " in line for line in standin.asked)
+
+
+async def test_a_password_refused_by_plain_is_a_refusal_and_is_not_repeated() -> None:
+    async def repeat(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tag, _command, _mechanism, response = standin.asked[-1].split()
+        writer.write(f"{tag} NO [AUTHENTICATIONFAILED] {response}\r\n".encode())
+
+    standin = ImapStandIn(
+        capabilities="IMAP4rev1 LOGINDISABLED AUTH=PLAIN SASL-IR", tricks={"AUTHENTICATE PLAIN": repeat}
+    )
+    failure = await failure_with(standin, tls=server_context(), security=Security.IMPLICIT)
+    assert (failure.outcome, failure.failure.reason) == (Outcome.AUTH, Reason.CREDENTIALS_REFUSED)
+    assert failure.failure.detail.endswith("***")
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize(
+    ("user", "written"),
+    [
+        ("JABATAN\\semakan", '"JABATAN\\\\semakan"'),
+        ("unit semakan", '"unit semakan"'),
+        ('"semakan"', '"\\"semakan\\""'),
+        ("semakan{3}", '"semakan{3}"'),
+    ],
+)
+async def test_a_user_name_is_quoted_when_it_signs_in(user: str, written: str) -> None:
+    standin = ImapStandIn()
+    async with listening(standin, server_context()) as port:
+        box = replace(mailbox(imap=server(port)), login=Password(username=user, secret="rahsia"))
+        (await open_session(box, Recorder(), Party.RECIPIENT, leg=LEG)).close()
+    assert [line.partition(" LOGIN ")[2] for line in standin.asked if " LOGIN " in line] == [f'{written} "rahsia"']
+
+
+@pytest.mark.pitfall
+async def test_a_folder_with_spaces_and_quotes_is_opened_under_its_name() -> None:
+    standin = ImapStandIn()
+    async with session_with(standin) as session:
+        for folder in ("E-mel Sarap", 'dengan "petik"', "jabatan\\lama"):
+            await session.select(folder)
+    assert [line.partition("SELECT ")[2] for line in standin.asked if "SELECT" in line] == [
+        '"E-mel Sarap"',
+        '"dengan \\"petik\\""',
+        '"jabatan\\\\lama"',
+    ]
+
+
+@pytest.mark.pitfall
+async def test_a_search_has_no_brackets_because_office_365_refuses_them() -> None:
+    standin = ImapStandIn(capabilities="IMAP4rev1")
+    uid = standin.put(FOREIGN)
+    async with session_with(standin) as session:
+        await session.select("INBOX")
+        await session.delete([uid])
+    searches = [line.partition(" ")[2] for line in standin.asked if "SEARCH" in line]
+    # Yahoo wants them around an OR; we ask for none.
+    assert searches == ["UID SEARCH DELETED"]
+
+
+@pytest.mark.pitfall
+async def test_what_an_earlier_idle_left_behind_does_not_end_the_next_one() -> None:
+    stirred = asyncio.Event()
+    standin = ImapStandIn()
+    async with session_with(standin, stir=stirred.set) as session:
+        await session.select("INBOX")
+        for _ in range(2):
+            stirred.clear()
+            idling = asyncio.create_task(session.idle(stirred, timedelta(minutes=5)))
+            await until(lambda: bool(standin.idling))
+            standin.put(FOREIGN)
+            await asyncio.wait_for(idling, 2)
+            assert await session.noop()
+            stirred.clear()
+            began = asyncio.get_running_loop().time()
+            await session.idle(stirred, timedelta(seconds=0.1))
+            assert asyncio.get_running_loop().time() - began >= 0.09
+            assert not session.news
+
+
+@pytest.mark.pitfall
+async def test_a_message_that_is_announced_while_idle_is_being_left_is_looked_for() -> None:
+    async def late_news(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tag = standin.asked[-1].split()[0]
+        writer.write(b"+ dengar\r\n")
+        await reader.readline()
+        writer.write(f"* 1 EXISTS\r\n{tag} OK\r\n".encode())
+
+    standin = ImapStandIn(tricks={"IDLE": late_news, "NOOP": "{tag} OK\r\n"})
+    async with session_with(standin) as session:
+        await session.select("INBOX")
+        await session.idle(asyncio.Event(), timedelta(seconds=0.01))
+        assert await session.noop()
+
+
+@pytest.mark.pitfall
+@pytest.mark.parametrize("capabilities", ["IMAP4rev1 UIDPLUS", "IMAP4rev1"])
+async def test_messages_are_marked_and_expunged_by_uid_where_the_server_can(capabilities: str) -> None:
+    standin = ImapStandIn(capabilities=capabilities, next_uid=900)
+    uid = standin.put(FOREIGN)
+    async with session_with(standin) as session:
+        await session.select("INBOX")
+        await session.delete([uid])
+    said = [line.partition(" ")[2] for line in standin.asked if "STORE" in line or "EXPUNGE" in line]
+    expunge = "UID EXPUNGE 900" if "UIDPLUS" in capabilities else "EXPUNGE"
+    assert said == ["UID STORE 900 +FLAGS.SILENT (\\Deleted)", expunge]
+    assert standin.mails == {}
+
+
+@pytest.mark.pitfall
+async def test_a_tls_handshake_that_is_never_finished_ends_in_time() -> None:
+    recorder = Recorder()
+    async with asyncio.timeout(2), listening(hang) as port:
+        box = mailbox(imap=server(port))
+        with pytest.raises(TimeoutError):
+            await open_session(box, recorder, Party.RECIPIENT, leg=timedelta(minutes=1), within=LEG)
+    assert recorder.where == (Phase.TLS, Party.RECIPIENT)
+
+
+@pytest.mark.pitfall
+async def test_leaving_idle_on_a_link_that_was_cut_without_a_word_ends_in_time() -> None:
+    async def deaf(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"+ dengar\r\n")
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(2), session_with(ImapStandIn(tricks={"IDLE": deaf})) as session:
+        await session.select("INBOX")
+        with pytest.raises(TimeoutError):
+            await session.idle(asyncio.Event(), timedelta(seconds=0.02))
+
+
+@pytest.mark.pitfall
+async def test_one_deadline_bounds_all_of_opening_a_mailbox() -> None:
+    async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tag = standin.asked[-1].split()[0]
+        await asyncio.sleep(0.25)  # the slow server itself
+        writer.write(f"* CAPABILITY IMAP4rev1\r\n{tag} OK\r\n".encode())
+
+    standin = ImapStandIn(tricks={"CAPABILITY": slowly, "LOGIN": slowly})
+    began = asyncio.get_running_loop().time()
+    async with listening(standin, server_context()) as port:
+        box, within = mailbox(imap=server(port)), timedelta(seconds=0.3)
+        with pytest.raises(TimeoutError):
+            # Each answer comes in time for itself.
+            await open_session(box, Recorder(), Party.RECIPIENT, leg=within, within=within)
+    assert asyncio.get_running_loop().time() - began < 0.7

@@ -1,0 +1,220 @@
+"""A POP3 session ends with its cause, whatever the server does, and takes as much as it can bear."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from probes.model.mailbox import Mailbox, Security
+from probes.model.probe import ProbeFailure
+from probes.model.reply import Reason
+from probes.model.result import Outcome, Party, Phase
+from probes.model.server_error import Refused, Unreadable
+from probes.protocol.pop3 import Session, open_session
+from probes.run.trace import Recorder
+from tests.unit.probes.pop3_standin import Pop3StandIn
+from tests.unit.probes.standin import (
+    Handler,
+    Trick,
+    close,
+    endless_line,
+    garbage,
+    hang,
+    listening,
+    mailbox,
+    server,
+    server_context,
+)
+
+LEG = timedelta(seconds=0.3)
+MAIL = b"Subject: ujian\r\n\r\nbaris\r\n.titik\r\n..dua titik\r\n"
+
+
+def box(port: int, security: Security = Security.IMPLICIT, secret: str = "rahsia") -> Mailbox:
+    return replace(mailbox(secret=secret), imap=None, pop3=server(port, security))
+
+
+@asynccontextmanager
+async def session_with(standin: Pop3StandIn, secret: str = "rahsia") -> AsyncIterator[Session]:
+    async with listening(standin, server_context()) as port:
+        session = await open_session(box(port, secret=secret), Recorder(), Party.RECIPIENT, leg=LEG)
+        try:
+            yield session
+        finally:
+            session.close()
+
+
+async def failure_with(standin: Handler, security: Security = Security.IMPLICIT) -> ProbeFailure:
+    tls = server_context() if security is Security.IMPLICIT else None
+    async with listening(standin, tls) as port:
+        with pytest.raises(ProbeFailure) as caught:
+            await open_session(box(port, security), Recorder(), Party.RECIPIENT, leg=LEG)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("standin", "outcome", "phase", "reason"),
+    [
+        (hang, Outcome.TIMEOUT, Phase.CONNECT, Reason.NO_ANSWER),
+        (close, Outcome.CONNECT, Phase.CONNECT, Reason.CONNECTION_CLOSED),
+        (garbage, Outcome.CONNECT, Phase.CONNECT, Reason.UNEXPECTED_ANSWER),
+        (endless_line, Outcome.CONNECT, Phase.CONNECT, Reason.UNEXPECTED_ANSWER),
+        (Pop3StandIn(greeting="-ERR [SYS/TEMP] sibuk\r\n"), Outcome.CONNECT, Phase.CONNECT, Reason.SERVICE_REFUSED),
+        (Pop3StandIn(tricks={"PASS": hang}), Outcome.TIMEOUT, Phase.AUTH, Reason.NO_ANSWER),
+        (Pop3StandIn(tricks={"PASS": close}), Outcome.CONNECT, Phase.AUTH, Reason.CONNECTION_CLOSED),
+        (Pop3StandIn(tricks={"PASS": "+ lagi\r\n"}), Outcome.CONNECT, Phase.AUTH, Reason.UNEXPECTED_ANSWER),
+        (Pop3StandIn(tricks={"PASS": "-ERR salah\r\n"}), Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED),
+        (Pop3StandIn(tricks={"PASS": "-ERR [AUTH] salah\r\n"}), Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED),
+        (
+            Pop3StandIn(tricks={"PASS": "-ERR [SYS/TEMP] nanti\r\n"}),
+            Outcome.AUTH,
+            Phase.AUTH,
+            Reason.SIGN_IN_UNAVAILABLE,
+        ),
+        (
+            Pop3StandIn(tricks={"PASS": "-ERR [IN-USE] ada orang\r\n"}),
+            Outcome.INCONCLUSIVE,
+            Phase.AUTH,
+            Reason.MAILBOX_IN_USE,
+        ),
+        (Pop3StandIn(capabilities=("UIDL",)), Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_NOT_OFFERED),
+    ],
+)
+async def test_each_stage_before_the_mailbox_ends_with_its_cause(
+    standin: Handler, outcome: Outcome, phase: Phase, reason: Reason
+) -> None:
+    failure = await failure_with(standin)
+    assert (failure.outcome, failure.failure.phase, failure.failure.reason) == (outcome, phase, reason)
+    assert "rahsia" not in str(failure.failure)
+
+
+async def test_a_server_without_capabilities_takes_name_and_password() -> None:
+    standin = Pop3StandIn(tricks={"CAPA": "-ERR apa?\r\n"})
+    async with session_with(standin):
+        assert standin.asked == ["CAPA", "USER semakan@jabatan-contoh.gov.my", "PASS rahsia"]
+
+
+async def test_a_server_that_takes_sasl_only_gets_plain() -> None:
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"+ \r\n")
+        assert (await reader.readline()).startswith(b"AHNlbWFrYW5A")
+        writer.write(b"+OK\r\n")
+
+    async with session_with(Pop3StandIn(capabilities=("SASL PLAIN",), tricks={"AUTH": ask})):
+        pass
+
+
+async def test_a_password_with_a_line_break_never_reaches_the_wire() -> None:
+    standin = Pop3StandIn()
+    with pytest.raises(ValueError, match="one line") as caught:
+        async with session_with(standin, secret="a\r\nDELE 1"):
+            pass
+    assert "DELE" not in str(caught.value)
+    assert not any("DELE" in line for line in standin.asked)
+
+
+async def test_stls_comes_before_everything_else() -> None:
+    standin = Pop3StandIn(capabilities=("USER", "STLS"), tls=server_context())
+    async with listening(standin) as port:
+        recorder = Recorder()
+        session = await open_session(box(port, Security.STARTTLS), recorder, Party.RECIPIENT, leg=LEG)
+        session.close()
+    assert [line.split()[0] for line in standin.asked] == ["CAPA", "STLS", "CAPA", "USER", "PASS"]
+    assert list(recorder.phases) == [Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH]
+
+
+@pytest.mark.parametrize(
+    ("standin", "reason"),
+    [
+        (Pop3StandIn(), Reason.TLS_NOT_OFFERED),
+        (Pop3StandIn(capabilities=("STLS",), tricks={"STLS": "-ERR rosak\r\n"}), Reason.TLS_UNAVAILABLE),
+        (
+            Pop3StandIn(capabilities=("STLS",), tricks={"STLS": "+OK mula\r\n+OK sudah masuk\r\n"}),
+            Reason.TLS_TAMPERED,
+        ),
+        (Pop3StandIn(capabilities=("STLS",), tls=server_context("lain.example")), Reason.CERTIFICATE_OF_ANOTHER),
+    ],
+)
+async def test_stls_is_never_opportunistic(standin: Pop3StandIn, reason: Reason) -> None:
+    failure = await failure_with(standin, Security.STARTTLS)
+    assert failure.failure.phase is Phase.TLS
+    assert failure.failure.reason is reason
+    assert not any(line.startswith(("USER", "PASS", "AUTH")) for line in standin.asked)
+
+
+async def test_a_mail_is_read_as_it_is() -> None:
+    standin = Pop3StandIn()
+    uids = [standin.put(MAIL), standin.put(MAIL)]
+    async with session_with(standin) as session:
+        assert await session.uids() == [(1, uids[0]), (2, uids[1])]
+        assert await session.sizes() == {1: len(MAIL), 2: len(MAIL)}
+        assert await session.count() == 2
+        assert await session.header(1) == b"Subject: ujian\r\n\r\n"
+        assert await session.message(2, len(MAIL)) == MAIL
+        await session.delete(1)
+        await session.quit()
+    assert list(standin.mails) == [uids[1]]
+
+
+async def test_what_is_marked_stays_without_a_goodbye() -> None:
+    standin = Pop3StandIn()
+    uid = standin.put(MAIL)
+    async with session_with(standin) as session:
+        await session.delete(1)
+    assert list(standin.mails) == [uid]
+
+
+@pytest.mark.pitfall
+async def test_lines_longer_than_poplib_bears_are_read() -> None:
+    standin = Pop3StandIn()
+    standin.put(b"X: " + b"a" * 20_000 + b"\r\n\r\n" + b"b" * 200_000 + b"\r\n")
+    async with session_with(standin) as session:
+        assert len(await session.header(1)) > 20_000
+        assert len(await session.message(1, 220_009) or b"") == 220_009
+
+
+async def test_a_mail_that_is_too_large_to_be_ours_is_not_fetched() -> None:
+    standin = Pop3StandIn()
+    standin.put(MAIL)
+    async with session_with(standin) as session:
+        assert await session.message(1, 10_000_000) is None
+        assert not any(line.startswith("RETR") for line in standin.asked)
+
+
+async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"+OK\r\n")
+    while True:
+        writer.write(b"1 x\r\n" * 4096)
+        await writer.drain()
+
+
+@pytest.mark.parametrize(
+    ("trick", "error"),
+    [
+        ("-ERR tidak\r\n", Refused),
+        ("+OK\r\nsatu x\r\n.\r\n", Unreadable),
+        (f"+OK\r\n{'9' * 5000} x\r\n.\r\n", Unreadable),
+        ("+OK\r\n\r\n.\r\n", Unreadable),
+        (flood, Unreadable),
+        (close, ConnectionResetError),
+        (hang, TimeoutError),
+    ],
+)
+async def test_a_list_of_any_kind_ends(trick: Trick, error: type[Exception]) -> None:
+    async with session_with(Pop3StandIn(tricks={"UIDL": trick})) as session:
+        with pytest.raises(error):
+            await session.uids()
+
+
+@pytest.mark.parametrize(
+    ("announced", "delay"), [("60", 60), ("", 0), ("0", 0), ("x", 0), ("9" * 5000, 0), ("99999", 600)]
+)
+async def test_a_server_that_wants_us_less_often_is_heard(announced: str, delay: int) -> None:
+    standin = Pop3StandIn(capabilities=("USER", f"LOGIN-DELAY {announced}"))
+    async with session_with(standin) as session:
+        assert session.login_delay == timedelta(seconds=delay)

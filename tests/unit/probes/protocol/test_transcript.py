@@ -1,0 +1,165 @@
+"""Who asks for it is shown what is said while a mailbox is read: masked, bounded, and nobody's mail."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from probes.arrival.watcher import MailboxWatcher
+from probes.model.mailbox import Mailbox
+from probes.model.probe import Trace
+from probes.model.result import Party
+from probes.protocol.transcript import Transcript
+from probes.run.trace import Recorder
+from tests.unit.probes.arrival.test_maildrop import PACE as POP3_PACE
+from tests.unit.probes.arrival.test_maildrop import box
+from tests.unit.probes.pop3_standin import Pop3StandIn
+from tests.unit.probes.purse import login, purse
+from tests.unit.probes.standin import Handler, ImapStandIn, listening, mailbox, server, server_context, until
+from tests.unit.probes.watch import FOREIGN, PACE, PATIENCE, SIGNER, Counted, issue, mail, running
+
+SECRET = "rahsia-yang-panjang"
+
+
+@asynccontextmanager
+async def heard(
+    standin: Handler, *, pop3: bool = False, token: str = ""
+) -> AsyncIterator[tuple[MailboxWatcher, list[str]]]:
+    lines: list[str] = []
+    async with listening(standin, server_context()) as port:
+        of: Mailbox = box(port) if pop3 else mailbox(imap=server(port), secret=SECRET)
+        of = replace(of, login=login(purse(token)) if token else mailbox(secret=SECRET).login)
+        pace = POP3_PACE if pop3 else PACE
+        watcher = MailboxWatcher(of, SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=pace, said=lines.append)
+        async with running(watcher):
+            yield watcher, lines
+
+
+@pytest.mark.blind
+async def test_what_is_said_over_imap_is_shown_once_and_without_anybodys_mail() -> None:
+    standin = ImapStandIn()
+    standin.put(FOREIGN)
+    async with heard(standin) as (watcher, lines):
+        token = issue()
+        with watcher.expect(token) as letter:
+            await letter.ready
+            await asyncio.sleep(0.2)
+            standin.put(mail(token))
+            letter.hurry()
+            await letter.content
+        await watcher.tidy()
+    assert lines[:4] == [
+        "IMAP S: * OK sedia",
+        "IMAP C: CAPABILITY",
+        "IMAP S: * CAPABILITY IMAP4rev1 IDLE UIDPLUS",
+        "IMAP S: OK selesai",
+    ]
+    assert "IMAP C: LOGIN ***" in lines
+    assert "IMAP C: SELECT INBOX" in lines
+    assert any(line.startswith("IMAP C: UID FETCH") for line in lines)
+    assert len(lines) == len(set(lines))
+    assert "mesyuarat" not in "".join(lines)
+    assert SECRET not in "".join(lines)
+
+
+@pytest.mark.blind
+async def test_what_is_said_over_pop3_is_shown_too() -> None:
+    standin = Pop3StandIn()
+    standin.put(FOREIGN)
+    async with heard(standin, pop3=True) as (watcher, lines):
+        await until(lambda: watcher.looked_at is not None)
+    assert "POP3 S: +OK sedia" in lines
+    assert "POP3 C: PASS ***" in lines
+    assert "POP3 C: UIDL" in lines
+    assert "mesyuarat" not in "".join(lines)
+    assert SECRET not in "".join(lines)
+
+
+def basic(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("pop3", [False, True])
+@pytest.mark.parametrize("repeated", [SECRET, f"({SECRET})", basic(f"\0semakan@jabatan-contoh.gov.my\0{SECRET}")])
+async def test_a_password_that_a_server_repeats_is_not_shown(repeated: str, *, pop3: bool) -> None:
+    standin = (
+        Pop3StandIn(tricks={"PASS": f"-ERR {repeated} salah\r\n"})
+        if pop3
+        else ImapStandIn(tricks={"LOGIN": f"* OK tadi {repeated}\r\n{{tag}} NO {repeated} salah\r\n"})
+    )
+    async with heard(standin, pop3=pop3) as (watcher, lines):
+        await until(lambda: watcher.trouble is not None)
+    assert any("***" in line and "salah" in line for line in lines)
+    assert SECRET not in "".join(lines)
+    assert repeated not in "".join(lines)
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("pop3", [False, True])
+async def test_a_token_and_the_challenge_after_it_are_not_shown(*, pop3: bool) -> None:
+    secret = "token-yang-sangat-panjang-sekali"
+    challenge = basic(f'{{"status":"401","scope":"{secret}"}}')
+
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tag = "" if pop3 else standin.asked[-1].split()[0]
+        if pop3 or len(standin.asked[-1].split()) == 3:
+            writer.write(b"+ \r\n")
+            await reader.readline()
+        writer.write(f"+ {challenge}\r\n".encode())
+        await reader.readline()
+        writer.write(b"-ERR [AUTH] tidak\r\n" if pop3 else f"{tag} NO [AUTHENTICATIONFAILED] tidak\r\n".encode())
+
+    standin: ImapStandIn | Pop3StandIn = (
+        Pop3StandIn(capabilities=("SASL XOAUTH2",), tricks={"AUTH": ask})
+        if pop3
+        else ImapStandIn(capabilities="IMAP4rev1 AUTH=XOAUTH2", tricks={"AUTHENTICATE": ask})
+    )
+    async with heard(standin, pop3=pop3, token=secret) as (watcher, lines):
+        await until(lambda: watcher.trouble is not None)
+    said = "\n".join(lines)
+    assert "XOAUTH2" in said
+    assert "S: + ***" in said
+    assert secret not in said
+    assert challenge not in said
+    assert basic(secret)[:12] not in said
+
+
+@pytest.mark.blind
+def test_a_transcript_of_a_server_that_talks_for_ever_has_an_end() -> None:
+    lines: list[str] = []
+    transcript = Transcript("IMAP", lines.append)
+    transcript.asked("LIST")
+    for number in range(5000):
+        transcript.answered(f"* LIST () NIL folder-{number}")
+    assert len(lines) == 21
+    for number in range(5000):
+        transcript.asked(f"NOOP {number}")
+        transcript.answered("* OK \x1b[31m" + "x" * 100_000)
+    assert len(lines) == 101
+    assert lines[-1] == "IMAP (and so on)"
+    assert max(map(len, lines)) < 320
+    assert "\x1b" not in "".join(lines)
+
+
+def test_nobody_who_does_not_ask_pays_for_it() -> None:
+    trace: Trace = Recorder()
+    assert not trace.listens
+    assert Recorder(keep_dialogue=True).listens
+    told: list[str] = []
+    recorder = Recorder(said=told.append)
+    recorder.said(Party.RECIPIENT, "IMAP C: NOOP")
+    assert (recorder.listens, told, recorder.dialogue) == (True, ["IMAP C: NOOP"], [])
+
+
+def test_no_line_of_a_dialogue_is_obeyed_by_a_terminal_or_breaks_it() -> None:
+    recorder = Recorder(keep_dialogue=True)
+    # As aiosmtplib decodes it: an octet that is no UTF-8 is half of a surrogate pair.
+    recorder.said(Party.SENDER, "S: 550 \x1b[2J" + b"\xff".decode("utf-8", "surrogateescape"))
+    assert recorder.dialogue == ["sender S: 550 \ufffd[2J\ufffd"]
+    "".join(recorder.dialogue).encode()

@@ -1,0 +1,68 @@
+"""What a failed run went through is freed with it, and not by Python's collector: that comes by once in an hour."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from asyncio.sslproto import SSLProtocol
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from probes.arrival.watcher import MailboxWatcher
+from probes.model.mailbox import Mailbox
+from probes.model.probe import Trace
+from probes.model.result import Outcome
+from probes.protocol.smtp import submit
+from probes.run.runner import run_probe
+from tests.unit.probes.standin import Handler, close, garbage, listening, mailbox, server
+from tests.unit.probes.watch import PACE, PATIENCE, SIGNER, Counted, issue, running
+
+
+@pytest.fixture(autouse=True)
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def sessions() -> int:
+    """Count what asyncio keeps of TLS, with the buffers of each: ended or not."""
+    # Not by `isinstance`, which asks objects for their class that other tests have left behind.
+    return sum(issubclass(type(each), SSLProtocol) for each in gc.get_objects())
+
+
+class Submission:
+    def __init__(self, sender: Mailbox) -> None:
+        self._sender = sender
+
+    async def run(self, trace: Trace) -> Outcome:
+        await submit(self._sender, "semakan@jabatan-contoh.gov.my", b"", trace, timedelta(seconds=5))
+        return Outcome.DELIVERED
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("trick", [close, garbage])
+async def test_a_connection_that_broke_goes_with_its_run(trick: Handler) -> None:
+    async with listening(trick) as port:
+        before = sessions()
+        for _ in range(3):
+            result = await run_probe(Submission(mailbox(smtp=server(port))), route="a", token_id="b", patience=PATIENCE)
+            assert result.outcome in {Outcome.TLS, Outcome.CONNECT}
+        await asyncio.sleep(0.05)
+        assert sessions() == before
+
+
+async def test_a_connection_that_broke_goes_though_its_mailbox_is_watched_on() -> None:
+    async with listening(garbage) as port:
+        before = sessions()
+        watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
+        async with running(watcher):
+            for _ in range(3):
+                with watcher.expect(issue()) as letter:
+                    assert await letter.ready is not None
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(0.05)
+        assert sessions() == before

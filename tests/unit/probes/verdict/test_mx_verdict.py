@@ -1,0 +1,88 @@
+"""What it means how an MX host receives a caller: what is about us is never held against the host."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from probes.model.check import Premises, Verdict
+from probes.model.reply import Reason
+from probes.model.result import Failure, Party, Phase
+from probes.stranger.callout import Call, Tls
+from probes.stranger.session import Answer, Reply
+from probes.verdict.mx_verdict import is_about_us, judge_connection, judge_recipients, judge_tls
+
+REFUSED = Failure(phase=Phase.CONNECT, party=Party.RECIPIENT, reason=Reason.PORT_REFUSED)
+ADDRESS = "semakan@contoh.gov.my"
+
+
+def said(text: str) -> Reply:
+    answers = {"2": Answer.DONE, "4": Answer.LATER, "5": Answer.NO}
+    return Reply(answer=answers[text[0]], text=text, code=int(text[:3]))
+
+
+@pytest.mark.parametrize(
+    ("seen", "is_open", "verdict", "told"),
+    [
+        (Call(unmet=REFUSED), True, Verdict.FAIL, "port refused"),
+        (Call(unmet=REFUSED), False, Verdict.UNKNOWN, "port 25 seems blocked from here: nobody answers over IPv6"),
+        (Call(unmet=REFUSED, ours=True), True, Verdict.UNKNOWN, "there is no way over IPv6 from here"),
+        (Call(greeting=said("220 sedia")), False, Verdict.PASS, "greets"),
+        (Call(greeting=said("421 4.3.2 sibuk")), True, Verdict.WARN, "asks to come again"),
+        (Call(greeting=said("554 5.3.2 tiada khidmat")), True, Verdict.FAIL, "turns everybody away"),
+        (Call(greeting=said("554 5.7.1 anda disenarai")), True, Verdict.UNKNOWN, "refuses us in particular"),
+    ],
+)
+def test_connections(seen: Call, *, is_open: bool, verdict: Verdict, told: str) -> None:
+    judged = judge_connection(seen, 6, is_open=is_open)
+    assert judged[0] is verdict
+    assert told in judged[1]
+
+
+@pytest.mark.parametrize(
+    ("tls", "must", "verdict"),
+    [
+        (Tls.ABSENT, "", Verdict.WARN),
+        (Tls.ABSENT, "DANE", Verdict.FAIL),
+        (Tls.BROKEN, "", Verdict.FAIL),
+        (Tls.DISTRUSTED, "", Verdict.PASS),
+        (Tls.TRUSTED, "DANE", Verdict.PASS),
+    ],
+)
+def test_tls(tls: Tls, must: str, verdict: Verdict) -> None:
+    assert judge_tls(Call(tls=tls), must)[0] is verdict
+
+
+@pytest.mark.parametrize(
+    ("replies", "verdict"),
+    [
+        ({}, Verdict.UNKNOWN),
+        ({ADDRESS: said("250 2.1.5 baik")}, Verdict.PASS),
+        ({ADDRESS: said("250 baik"), "b@x": said("450 4.2.0 nanti")}, Verdict.WARN),
+        ({ADDRESS: said("450 4.2.0 nanti"), "b@x": said("550 5.1.1 tiada")}, Verdict.FAIL),
+        ({ADDRESS: said("250 baik"), "b@x": said("550 5.7.26 SPF")}, Verdict.UNKNOWN),
+    ],
+)
+def test_the_worst_answer_about_our_mailboxes_counts(replies: dict[str, Reply], verdict: Verdict) -> None:
+    seen = Call(greeting=said("220 sedia"), recipients=replies)
+    ours = Premises(agency="JCONTOH", mailboxes=(), domains=(), our_address="kami@rujukan.example")
+    assert judge_recipients(seen, ours)[0] is verdict
+    for mute in (replace(ours, our_address=""), replace(ours, ask_recipients=False)):
+        assert judge_recipients(seen, mute)[0] is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("text", "about_us"),
+    [
+        ("550 5.7.1 anda disenarai", True),
+        ("550 5.7.133 tidak dibenarkan", True),
+        ("554 5.7.1 Relay access denied", False),
+        ("550 5.7.64 Relaying not allowed", False),
+        ("550 5.1.1 tiada", False),
+        ("450 4.7.1 nanti", False),
+        ("550 tiada", False),
+    ],
+)
+def test_which_refusals_are_about_us(text: str, *, about_us: bool) -> None:
+    assert is_about_us(said(text)) is about_us
