@@ -26,46 +26,46 @@ from alerts.model.delivery import Notice
 from alerts.model.notice import Office
 from alerts.record.clock import Clock, SystemClock
 from alerts.record.store import StoreAway
-from monitor.config.crest import load_crest
+from monitor.config.fields.crest import load_crest
 from monitor.config.loading import Configuration
 from monitor.config.memory import Memory
-from monitor.declarer import Declarer
-from monitor.derived import Derived
-from monitor.duty import Duty
-from monitor.front import Front
-from monitor.garbage import keep_setting_aside
-from monitor.housekeeping import keep_house
-from monitor.hush import Silencer, hush
-from monitor.key import token_key
-from monitor.letters import Letters, office_hours
-from monitor.lines import build_lines, close_lines
+from monitor.config.model.settings import Settings
 from monitor.metrics import Metrics
-from monitor.noticeboard import Noticeboard
-from monitor.own_health import Signs
-from monitor.pins import pin_book
-from monitor.place import CONTROL_SOCKET
 from monitor.proof.archive import Archive
 from monitor.proof.chain import Chain
 from monitor.proof.lifecycle import Lifecycle
-from monitor.reloader import Reloader, needs_restart, read
-from monitor.settings import Settings
-from monitor.store.database import Database, StoreInUseError, StoreUnusableError
-from monitor.store.history import History
-from monitor.store.ledger import SqlStore
-from monitor.store.records import Records
-from monitor.store.retention import Keep, Retention
-from monitor.watch import Surroundings, Watch, keep_showing_tokens
+from monitor.runtime.garbage import keep_setting_aside
+from monitor.runtime.key import token_key
+from monitor.runtime.place import CONTROL_SOCKET
+from monitor.service.declarer import Declarer
+from monitor.service.derived import Derived
+from monitor.service.duty import Duty
+from monitor.service.front import Front
+from monitor.service.housekeeping import keep_house
+from monitor.service.hush import Silencer, hush
+from monitor.service.letters import Letters, office_hours
+from monitor.service.lines import build_lines, close_lines
+from monitor.service.noticeboard import Noticeboard
+from monitor.service.pins import pin_book
+from monitor.service.reloader import Reloader, needs_restart, read
+from monitor.service.watch import Surroundings, Watch, keep_showing_tokens
+from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.history import History
+from monitor.store.probing.records import Records
+from monitor.store.probing.retention import Keep, Retention
+from monitor.views.own_health import Signs
 from monitor.watchdog.watchdog import Watchdog, store_opening
 from monitor.web.callbacks import callbacks
-from monitor.web.control import control
-from monitor.web.declarations import declarations
-from monitor.web.drills import drills
-from monitor.web.duty import duties
+from monitor.web.command.control import control
+from monitor.web.command.declarations import declarations
+from monitor.web.command.drills import drills
+from monitor.web.command.duty import duties
+from monitor.web.command.records import records
+from monitor.web.command.silences import silences
 from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
-from monitor.web.records import records
 from monitor.web.serving import open_port, open_unix, serve, url_of
-from monitor.web.silences import silences
 from probes.mail.token import TokenSigner
 
 log = structlog.get_logger()

@@ -10,8 +10,8 @@ from unittest.mock import patch
 import pytest
 import structlog
 
-import monitor.store.sqlite
-from monitor.store.migrations import upgrade
+import monitor.store.backend.sqlite
+from monitor.store.schema.migrations import upgrade
 from tests.real.postgres import Postgres
 
 #: Files whose tests take longest. Begun last, they would keep one process busy while the others have nothing to do.
@@ -60,5 +60,5 @@ def _stores_are_copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         else:
             upgrade(url)
 
-    with patch.object(monitor.store.sqlite, "upgrade", made_or_upgraded):
+    with patch.object(monitor.store.backend.sqlite, "upgrade", made_or_upgraded):
         yield

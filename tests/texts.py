@@ -24,7 +24,7 @@ from alerts.wording.need import NEEDS
 from alerts.wording.source import read
 from alerts.wording.template import parse
 from alerts.wording.texts import FILES
-from monitor import briefs
+from monitor.bridge import briefs
 from monitor.proof import dossier
 from monitor.web import page
 

@@ -30,7 +30,7 @@ from alerts.model.contact import Address, Contact, Recipient
 from alerts.model.event import Trigger
 from alerts.model.notice import Addressee, Language, Matter, Office
 from alerts.model.oncall import Layer, Rota
-from monitor.config.window import MALAYSIA
+from monitor.config.fields.window import MALAYSIA
 from monitor.lab.carrier.phone import Behaviour, Call
 from monitor.lab.faxservice.service import Fax
 from tests.integration.alerts.outside import text_of

@@ -9,7 +9,7 @@ from monitor.advice.case import Case
 from monitor.advice.row import Advice, Row, Who
 from monitor.advice.submitting import answered_late, unanswered
 from monitor.judging.evidence import was_taken_well
-from monitor.probing.route import WatchedRoute
+from monitor.model.route import WatchedRoute
 from probes.model.probe import Route
 from probes.model.result import Outcome, Phase, ProbeResult
 

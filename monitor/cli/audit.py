@@ -19,9 +19,9 @@ from monitor.cli.configured import store_server
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.private import private
 from monitor.cli.service import ask, belongs_to_another, fail, request, state_directory
-from monitor.place import CONTROL_SOCKET
-from monitor.store import audit as stored
-from monitor.store.postgres import PostgresServer
+from monitor.runtime.place import CONTROL_SOCKET
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.engine import audit as stored
 
 app = typer.Typer(help="The journal: whether it is as it was written, and all of it for an auditor.")
 

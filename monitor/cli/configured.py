@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 
 from monitor.cli.service import fail
-from monitor.config.document import read_document
-from monitor.config.findings import Findings
-from monitor.config.form import Form
+from monitor.config.files.document import read_document
+from monitor.config.files.findings import Findings
+from monitor.config.files.form import Form
+from monitor.config.files.problem import Severity
+from monitor.config.files.reading import read_model
+from monitor.config.files.secret import Vault
 from monitor.config.loading import BadConfiguration, Configuration, load
-from monitor.config.problem import Severity
-from monitor.config.reading import read_model
-from monitor.config.secret import Vault
-from monitor.config.store import StoreSettings
-from monitor.store.postgres import PostgresServer
+from monitor.config.service.store import StoreSettings
+from monitor.store.backend.postgres import PostgresServer
 
 
 def configuration(path: Path) -> Configuration:

@@ -20,14 +20,14 @@ from rich.console import Console
 from rich.live import Live
 
 from monitor.cli.service import fail, request
-from monitor.config.listen import Listen, parse_listen
+from monitor.config.fields.listen import Listen, parse_listen
+from monitor.config.model.settings import LISTEN_VARIABLE
 from monitor.lab.clerk import post_letters
 from monitor.lab.mail import Fault
 from monitor.lab.screen import State, changes, render
 from monitor.lab.serving import free_port
 from monitor.lab.stage import Stage, lever, stage
-from monitor.place import CONTROL_SOCKET
-from monitor.settings import LISTEN_VARIABLE
+from monitor.runtime.place import CONTROL_SOCKET
 from monitor.web.serving import open_port
 
 app = typer.Typer(

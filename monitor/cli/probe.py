@@ -21,12 +21,12 @@ from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.report import report
 from monitor.cli.service import fail
 from monitor.cli.table import show
+from monitor.config.model.registry import premises
 from monitor.judging.evidence import was_taken_well
-from monitor.key import token_key
-from monitor.probing.inspection import legible
-from monitor.probing.kinds import ROUND_TRIP, check_kinds, probe_kinds
-from monitor.probing.route import WatchedRoute
-from monitor.registry import premises
+from monitor.model.route import WatchedRoute
+from monitor.planning.inspection import legible
+from monitor.runtime.key import token_key
+from monitor.runtime.kinds import ROUND_TRIP, check_kinds, probe_kinds
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import TokenSigner
 from probes.model.check import CheckKind, Finding, Premises, Verdict

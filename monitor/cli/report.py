@@ -8,7 +8,7 @@ from textwrap import wrap
 
 from monitor.advice import Advice, advise
 from monitor.judging.evidence import ARRIVED
-from monitor.probing.route import WatchedRoute
+from monitor.model.route import WatchedRoute
 from probes.model.mailbox import Mailbox, Server
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Path, Phase, ProbeResult

@@ -12,8 +12,8 @@ from monitor.cli.log import log_to_stderr
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import fail
 from monitor.config.loading import BadConfiguration
-from monitor.store.database import StoreInUseError, StoreUnusableError
-from monitor.store.migrations import StoreTooNewError
+from monitor.store.backend.database import StoreInUseError, StoreUnusableError
+from monitor.store.schema.migrations import StoreTooNewError
 
 
 def run(config: Config = DEFAULT_CONFIG) -> None:

@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 import httpx
 import typer
 
-from monitor.config.document import read_document
-from monitor.place import CONTROL_SOCKET, STATE
-from monitor.unix import reachable
+from monitor.config.files.document import read_document
+from monitor.runtime.place import CONTROL_SOCKET, STATE
+from monitor.runtime.unix import reachable
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

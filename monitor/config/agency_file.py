@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from monitor.config.calendar import check_office_hours
-from monitor.config.checks import ChecksReader
-from monitor.config.circular import check_address, check_domains
-from monitor.config.contact import check_contacts
-from monitor.config.duplicate import Claim
-from monitor.config.findings import Findings
-from monitor.config.form import Form
-from monitor.config.maintenance import check_maintenance
-from monitor.config.office import check_office
-from monitor.config.probing import check_probing
-from monitor.config.provision import Provision
-from monitor.config.reach import Staff, check_announcement, check_escalation
-from monitor.config.reading import read_model
-from monitor.config.rota import check_rotas
-from monitor.config.route_check import check_routes
-from monitor.config.secret import Vault
+from monitor.config.agency.calendar import check_office_hours
+from monitor.config.agency.checks import ChecksReader
+from monitor.config.agency.contact import check_contacts
+from monitor.config.agency.maintenance import check_maintenance
+from monitor.config.agency.office import check_office
+from monitor.config.agency.probing import check_probing
+from monitor.config.agency.rota import check_rotas
+from monitor.config.fields.circular import check_address, check_domains
+from monitor.config.fields.trust import Trust
+from monitor.config.files.findings import Findings
+from monitor.config.files.form import Form
+from monitor.config.files.reading import read_model
+from monitor.config.files.secret import Vault
+from monitor.config.model.provision import Provision
+from monitor.config.model.registry import Agency
+from monitor.config.sense.duplicate import Claim
+from monitor.config.sense.reach import Staff, check_announcement, check_escalation
+from monitor.config.sense.route_check import check_routes
 from monitor.config.settings_file import check_mailbox
-from monitor.config.trust import Trust
-from monitor.registry import Agency
 from probes.model.check import CheckKind
 
 

@@ -14,20 +14,26 @@ from alerts.model.gateway import GatewayKind
 from alerts.wording.lifeline import faults as lifeline_faults
 from alerts.wording.sms import WorstCase
 from alerts.wording.texts import Wording
+from monitor.config.agency.calendar import check_gazette, read_gazette
+from monitor.config.agency.route import RouteDirection
 from monitor.config.agency_file import check_agency, read_agency
-from monitor.config.calendar import check_gazette, read_gazette
-from monitor.config.document import read_document
-from monitor.config.drill import check_drilled, check_room
-from monitor.config.duplicate import Claim, Uniques
-from monitor.config.findings import Findings
-from monitor.config.gateway import gateway_kinds
+from monitor.config.fields.trust import Trust
+from monitor.config.files.document import read_document
+from monitor.config.files.findings import Findings
+from monitor.config.files.problem import Problem, Severity
+from monitor.config.files.secret import Vault
 from monitor.config.memory import Filed, Memory, authority
-from monitor.config.outlook import check_outlook
-from monitor.config.problem import Problem, Severity
-from monitor.config.provider import build_providers
-from monitor.config.provision import Provision
-from monitor.config.route import RouteDirection
-from monitor.config.secret import Vault
+from monitor.config.model.provision import Provision
+from monitor.config.model.registry import Agency, Registry, build_registry
+from monitor.config.model.settings import Settings
+from monitor.config.sense.duplicate import Claim, Uniques
+from monitor.config.sense.outlook import check_outlook
+from monitor.config.sense.storage import check_storage
+from monitor.config.sense.texts import check_texts, read_texts
+from monitor.config.sense.timetable import check_timetable
+from monitor.config.service.drill import check_drilled, check_room
+from monitor.config.service.gateway import gateway_kinds
+from monitor.config.service.provider import build_providers
 from monitor.config.settings_file import (
     check_settings,
     listen_problem,
@@ -35,13 +41,7 @@ from monitor.config.settings_file import (
     read_settings,
     with_environment,
 )
-from monitor.config.storage import check_storage
-from monitor.config.texts import check_texts, read_texts
-from monitor.config.timetable import check_timetable
-from monitor.config.trust import Trust
-from monitor.probing.kinds import check_kinds
-from monitor.registry import Agency, Registry, build_registry
-from monitor.settings import Settings
+from monitor.runtime.kinds import check_kinds
 from probes.model.check import CheckKind
 
 #: Where agency files are looked for when the settings file cannot be understood: their problems are shown all the same.

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alerts.wording.texts import Wording
-from monitor.config.duplicate import Claim
-from monitor.config.findings import Findings
-from monitor.config.problem import Problem
-from monitor.config.provision import Provision
-from monitor.config.secret import Sighting, Vault
-from monitor.config.trust import NoTrust, Trust
-from monitor.registry import Agency, Registry
+from monitor.config.fields.trust import NoTrust, Trust
+from monitor.config.files.findings import Findings
+from monitor.config.files.problem import Problem
+from monitor.config.files.secret import Sighting, Vault
+from monitor.config.model.provision import Provision
+from monitor.config.model.registry import Agency, Registry
+from monitor.config.sense.duplicate import Claim
 
 
 @dataclass(slots=True, kw_only=True)

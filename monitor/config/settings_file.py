@@ -6,34 +6,34 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 
 from alerts.model.gateway import GatewayKind
-from monitor.config.calendar import check_gazette, check_office_hours
-from monitor.config.checks import ChecksReader
-from monitor.config.circular import check_reference
-from monitor.config.contact import check_contacts
-from monitor.config.domain import domain_of
-from monitor.config.drill import check_drills
-from monitor.config.duplicate import Claim
-from monitor.config.findings import Findings
-from monitor.config.form import Form
-from monitor.config.gateway import GatewayReader, configured_channels
-from monitor.config.heartbeat import check_heartbeat
-from monitor.config.keep import check_keep
-from monitor.config.lifeline import check_lifeline
-from monitor.config.listen import parse_listen
-from monitor.config.mailbox import MailboxSettings, check_servers
-from monitor.config.maintenance import check_maintenance
-from monitor.config.office import check_office
-from monitor.config.probing import check_probing
-from monitor.config.problem import Path, Problem
-from monitor.config.provider import check_providers
-from monitor.config.provision import Provision
-from monitor.config.reach import Staff, check_escalation
-from monitor.config.reading import read_model
-from monitor.config.rota import check_rotas
-from monitor.config.secret import Vault
-from monitor.config.store import check_store
-from monitor.config.trust import Trust
-from monitor.settings import LISTEN_VARIABLE, Settings
+from monitor.config.agency.calendar import check_gazette, check_office_hours
+from monitor.config.agency.checks import ChecksReader
+from monitor.config.agency.contact import check_contacts
+from monitor.config.agency.mailbox import MailboxSettings, check_servers
+from monitor.config.agency.maintenance import check_maintenance
+from monitor.config.agency.office import check_office
+from monitor.config.agency.probing import check_probing
+from monitor.config.agency.rota import check_rotas
+from monitor.config.fields.circular import check_reference
+from monitor.config.fields.listen import parse_listen
+from monitor.config.fields.trust import Trust
+from monitor.config.files.domain import domain_of
+from monitor.config.files.findings import Findings
+from monitor.config.files.form import Form
+from monitor.config.files.problem import Path, Problem
+from monitor.config.files.reading import read_model
+from monitor.config.files.secret import Vault
+from monitor.config.model.provision import Provision
+from monitor.config.model.settings import LISTEN_VARIABLE, Settings
+from monitor.config.sense.duplicate import Claim
+from monitor.config.sense.reach import Staff, check_escalation
+from monitor.config.service.drill import check_drills
+from monitor.config.service.gateway import GatewayReader, configured_channels
+from monitor.config.service.heartbeat import check_heartbeat
+from monitor.config.service.keep import check_keep
+from monitor.config.service.lifeline import check_lifeline
+from monitor.config.service.provider import check_providers
+from monitor.config.service.store import check_store
 from probes.model.check import CheckKind
 
 _LOOPBACK = "127.0.0.1:8080; for other machines put a proxy with sign-in before it"

@@ -20,11 +20,11 @@ from alerts.model.channel import Channel
 from alerts.model.notice import Facts
 from alerts.record.clock import Clock
 from monitor.drills.exercise import ASK_EVERY, ASK_FOR, Exerciser
-from monitor.keeping import keep_doing
 from monitor.metrics import Metrics
-from monitor.probing.window import Stretch
-from monitor.store.drills import Drill, Drills, Record
-from monitor.store.ledger import SqlStore
+from monitor.model.window import Stretch
+from monitor.runtime.keeping import keep_doing
+from monitor.store.engine.drills import Drill, Drills, Record
+from monitor.store.engine.ledger import SqlStore
 
 log = structlog.get_logger()
 

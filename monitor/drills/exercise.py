@@ -21,7 +21,7 @@ from alerts.wording.call import compose as compose_call
 from alerts.wording.sms import compose as compose_sms
 from alerts.wording.texts import Wording
 from monitor.metrics import Metrics
-from monitor.store.drills import Drills, Record
+from monitor.store.engine.drills import Drills, Record
 
 log = structlog.get_logger()
 

@@ -10,9 +10,9 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.notice import Language, Office
 from monitor.config.loading import Configuration
+from monitor.config.model.settings import Settings
 from monitor.drills.driller import Roster
-from monitor.probing.window import Stretch
-from monitor.settings import Settings
+from monitor.model.window import Stretch
 
 #: Of drills that are only held when somebody asks.
 _PACE = timedelta(seconds=30)

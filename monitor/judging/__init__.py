@@ -1,1 +1,5 @@
-"""What the runs mean: whose fault a failure is, how healthy a route, a direction and an agency are. Decisions only."""
+"""What the runs mean.
+
+Whose fault a failure is, how healthy a direction and an agency are; and whether this process itself does its work.
+Decisions only.
+"""

@@ -23,8 +23,8 @@ from monitor.judging.evidence import (
     is_prompt,
     was_taken_well,
 )
-from monitor.judging.health import Grade
-from monitor.probing.route import Direction, WatchedRoute
+from monitor.model.health import Grade
+from monitor.model.route import Direction, WatchedRoute
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, Party, ProbeResult
 

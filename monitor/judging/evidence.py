@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from monitor.probing.route import Direction, WatchedRoute
+from monitor.model.route import Direction, WatchedRoute
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 
 from alerts.model.notice import Matter
 from monitor.judging.evidence import ON_THE_WAY
-from monitor.judging.health import Grade, Health
 from monitor.judging.subject import Subject
-from monitor.probing.route import Direction
+from monitor.model.health import Grade, Health
+from monitor.model.route import Direction
 from probes.model.result import Party
 
 

@@ -10,9 +10,9 @@ from datetime import datetime
 from alerts.model.notice import Matter
 from monitor.judging.attribution import Blame, Verdict
 from monitor.judging.evidence import ARRIVED, ON_THE_WAY, Evidence, Proof, could_not_reach, was_taken_well
-from monitor.judging.health import Grade, Health, HealthPolicy
 from monitor.judging.subject import Graded, Streaks, Subject
-from monitor.probing.route import Direction, WatchedRoute
+from monitor.model.health import Grade, Health, HealthPolicy
+from monitor.model.route import Direction, WatchedRoute
 from probes.model.result import Outcome, Party, Phase, ProbeResult
 
 

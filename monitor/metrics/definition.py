@@ -20,9 +20,9 @@ from alerts.engine.advance import Brake
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Purpose
+from monitor.judging.liveness import Ailment
+from monitor.judging.ringing import Trouble
 from monitor.metrics.exposition import Family
-from monitor.watchdog.liveness import Ailment
-from monitor.watchdog.ringing import Trouble
 from probes.model.result import Arrival, Outcome
 
 #: Directions in which an agency's mail flows.

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from alerts.decide.auditor import Lapse, Unheard
 from alerts.decide.drill import ExerciseState
 from alerts.model.channel import Channel
+from monitor.judging.liveness import Ailment
+from monitor.judging.ringing import Trouble
 from monitor.metrics.definition import RECEIVERS, Definitions
-from monitor.watchdog.liveness import Ailment
-from monitor.watchdog.ringing import Trouble
 
 
 class WatchdogSeries:

@@ -1,1 +1,1 @@
-"""When mail is proven: which runs and checks are due, whose turn it is at a server, and the loops that run them."""
+"""When mail is proven: the loops that run probes and checks, and wait for their turn."""

@@ -13,8 +13,8 @@ import structlog
 from alerts.record.clock import Clock
 from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
-from monitor.probing.route import WatchedRoute
-from monitor.store.history import History, Sent
+from monitor.model.route import WatchedRoute
+from monitor.store.probing.history import History, Sent
 from probes.model.result import Arrival
 
 log = structlog.get_logger()

@@ -13,10 +13,10 @@ from datetime import timedelta
 import structlog
 
 from alerts.record.clock import Clock
-from monitor.config.duration import format_duration
+from monitor.config.files.duration import format_duration
 from monitor.metrics import Metrics
-from monitor.probing.inspection import Assignment, Inspection, changes, legible, unlooked
-from monitor.probing.schedule import Schedule
+from monitor.planning.inspection import Assignment, Inspection, changes, legible, unlooked
+from monitor.planning.schedule import Schedule
 from monitor.probing.ticker import Ticker
 from probes.model.check import Finding, Verdict
 

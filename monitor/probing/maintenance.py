@@ -11,7 +11,7 @@ import structlog
 
 from alerts.record.clock import Clock
 from monitor.metrics import Metrics
-from monitor.probing.window import Hours
+from monitor.model.window import Hours
 
 log = structlog.get_logger()
 

@@ -12,24 +12,24 @@ from functools import partial
 import structlog
 
 from alerts.record.clock import Clock
+from monitor.bridge.pipeline import Pipeline
 from monitor.judging.evidence import is_prompt, was_taken_well
 from monitor.judging.judge import Judge
-from monitor.lag import LagMeter, Mark
 from monitor.metrics import Metrics
-from monitor.pipeline import Pipeline
+from monitor.model.budget import Budget
+from monitor.model.difference import goes_elsewhere
+from monitor.model.provider import Providers
+from monitor.model.route import Direction, WatchedRoute
+from monitor.model.window import Hours
+from monitor.planning.lane import Lanes
+from monitor.planning.lateness import is_believable, of_our_own
+from monitor.planning.schedule import Schedule
 from monitor.probing.arrival import Arrivals
-from monitor.probing.budget import Budget
-from monitor.probing.difference import goes_elsewhere
-from monitor.probing.lane import Lanes
-from monitor.probing.lateness import is_believable, of_our_own
+from monitor.probing.lag import LagMeter, Mark
 from monitor.probing.maintenance import show_maintenance
-from monitor.probing.provider import Providers
-from monitor.probing.route import Direction, WatchedRoute
-from monitor.probing.schedule import Schedule
 from monitor.probing.ticker import Ticker
 from monitor.probing.turn import Turns
-from monitor.probing.window import Hours
-from monitor.store.history import CAME, History, Sent
+from monitor.store.probing.history import CAME, History, Sent
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox

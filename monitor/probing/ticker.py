@@ -6,9 +6,9 @@ import asyncio
 from datetime import timedelta
 
 from alerts.record.clock import Clock
-from monitor.lag import LagMeter
-from monitor.probing.admission import Admission
-from monitor.probing.schedule import Schedule
+from monitor.planning.admission import Admission
+from monitor.planning.schedule import Schedule
+from monitor.probing.lag import LagMeter
 
 #: A clock that is set back is noticed within this.
 _LONGEST_SLEEP = timedelta(seconds=30)

@@ -1,4 +1,4 @@
-"""Lets runs wait for their turn at a server. Which may start is decided by `monitor.probing.lane`."""
+"""Lets runs wait for their turn at a server. Which may start is decided by `monitor.planning.lane`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from monitor.probing.lane import Lanes
+from monitor.planning.lane import Lanes
 from probes.model.result import Phase
 
 

@@ -17,17 +17,17 @@ from alerts.record.store import Entry
 from alerts.wording.texts import Wording
 from monitor.proof import dossier as paper
 from monitor.proof.lifecycle import Lifecycle
-from monitor.store import audit, purge
-from monitor.store.database import Database
-from monitor.store.history import History
-from monitor.store.ledger import SqlStore
-from monitor.store.retention import Keep
+from monitor.store.backend.database import Database
+from monitor.store.engine import audit, purge
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.history import History
+from monitor.store.probing.retention import Keep
 
 log = structlog.get_logger()
 
 
 class Archive:
-    """Implements `monitor.web.records.Records`."""
+    """Implements `monitor.web.command.records.Records`."""
 
     def __init__(
         self,

@@ -10,10 +10,10 @@ import structlog
 
 from alerts.record.audit import Head, Verifier
 from alerts.record.clock import Clock
-from monitor.keeping import keep_doing
 from monitor.metrics import Metrics
-from monitor.store import audit
-from monitor.store.database import Database
+from monitor.runtime.keeping import keep_doing
+from monitor.store.backend.database import Database
+from monitor.store.engine import audit
 
 log = structlog.get_logger()
 

@@ -18,8 +18,8 @@ from alerts.model.delivery import Notice
 from alerts.model.incident import Incident
 from alerts.record.audit import BEGINNING, as_json, compact, moment
 from alerts.wording.texts import Wording
-from monitor.overview import why_failed
-from monitor.store.audit import Trail
+from monitor.store.engine.audit import Trail
+from monitor.views.overview import why_failed
 from probes.model.result import Outcome, Party, Phase, ProbeResult
 
 #: How long before its beginning the runs are shown: the last that were well.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from alerts.record.clock import Clock
 from alerts.record.store import Entry, Store
-from monitor.store.records import Applied
+from monitor.store.probing.records import Applied
 
 #: Codes of agencies that one entry names; more are counted.
 _NAMED = 50

@@ -26,9 +26,9 @@ from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import Entry
-from monitor.keeping import keep_doing
 from monitor.metrics.watchdog import WatchdogSeries
-from monitor.store.ledger import SqlStore
+from monitor.runtime.keeping import keep_doing
+from monitor.store.engine.ledger import SqlStore
 
 log = structlog.get_logger()
 

@@ -18,7 +18,7 @@ import httpx
 import structlog
 
 from alerts.record.clock import Clock
-from monitor.config.heartbeat import TOKEN, HeartbeatSettings
+from monitor.config.service.heartbeat import TOKEN, HeartbeatSettings
 from monitor.metrics.watchdog import WatchdogSeries
 
 log = structlog.get_logger()

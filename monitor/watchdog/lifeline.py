@@ -21,10 +21,10 @@ from alerts.model.notice import Office
 from alerts.record.clock import Clock
 from alerts.wording import lifeline as words
 from alerts.wording.texts import Wording
-from monitor.config.lifeline import CHANNELS, BadNumbers, LifelineSettings, Number, read_numbers
+from monitor.config.service.lifeline import CHANNELS, BadNumbers, LifelineSettings, Number, read_numbers
+from monitor.judging.ringing import Memory, Ring, Trouble, recall, untold
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.watchdog.memory_file import MemoryFile
-from monitor.watchdog.ringing import Memory, Ring, Trouble, recall, untold
 
 log = structlog.get_logger()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from monitor.watchdog.ringing import Memory, Spell, Trouble
+from monitor.judging.ringing import Memory, Spell, Trouble
 
 _MEMORY = TypeAdapter(dict[Trouble, Spell])
 

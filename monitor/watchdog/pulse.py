@@ -15,11 +15,11 @@ import structlog
 
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
-from monitor.keeping import keep_doing
+from monitor.judging.liveness import Ailment, SignsOfLife, ailments, is_alive
 from monitor.metrics.watchdog import WatchdogSeries
-from monitor.store.processes import Process, Processes
+from monitor.runtime.keeping import keep_doing
+from monitor.store.probing.processes import Process, Processes
 from monitor.watchdog.heartbeat import SYSTEMD, Heartbeat, SystemdWatchdog
-from monitor.watchdog.liveness import Ailment, SignsOfLife, ailments, is_alive
 
 log = structlog.get_logger()
 

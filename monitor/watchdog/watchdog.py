@@ -17,31 +17,31 @@ from alerts.engine.exchange import Exchange, Line
 from alerts.model.gateway import Desk, Surroundings
 from alerts.record.clock import Clock
 from alerts.wording.texts import Wording
-from monitor.config.gateway import gateway_kinds
-from monitor.config.heartbeat import HeartbeatSettings
 from monitor.config.loading import Configuration
-from monitor.derived import Derived
+from monitor.config.model.settings import Settings
+from monitor.config.service.gateway import gateway_kinds
+from monitor.config.service.heartbeat import HeartbeatSettings
 from monitor.drills.desk import DrillDesk
 from monitor.drills.driller import Driller
 from monitor.drills.exercise import Exerciser
 from monitor.drills.roster import roster
-from monitor.hush import hush
-from monitor.keeping import keep_doing
+from monitor.judging.liveness import Ailment, SignsOfLife, ailments
+from monitor.judging.ringing import Patience, Spell, Trouble, silent_peer
 from monitor.metrics import Metrics
 from monitor.metrics.watchdog import WatchdogSeries
-from monitor.settings import Settings
-from monitor.store.database import Database, StoreInUseError
-from monitor.store.drills import Drills
-from monitor.store.ledger import SqlStore
-from monitor.store.processes import Process, Processes
-from monitor.watch import Watch
+from monitor.runtime.keeping import keep_doing
+from monitor.service.derived import Derived
+from monitor.service.hush import hush
+from monitor.service.watch import Watch
+from monitor.store.backend.database import Database, StoreInUseError
+from monitor.store.engine.drills import Drills
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.processes import Process, Processes
 from monitor.watchdog.auditor import EscalationAuditor
 from monitor.watchdog.heartbeat import FILE, SWITCH, Heartbeat, SystemdWatchdog
 from monitor.watchdog.lifeline import Lifeline
-from monitor.watchdog.liveness import Ailment, SignsOfLife, ailments
 from monitor.watchdog.memory_file import MemoryFile
 from monitor.watchdog.pulse import Pulse
-from monitor.watchdog.ringing import Patience, Spell, Trouble, silent_peer
 
 log = structlog.get_logger()
 

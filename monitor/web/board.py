@@ -13,9 +13,9 @@ from jinja2 import Environment
 from markupsafe import Markup
 from pydantic import TypeAdapter
 
-from monitor.overview import AgencyView
-from monitor.own_health import worst
-from monitor.slices import Slices
+from monitor.runtime.slices import Slices
+from monitor.views.overview import AgencyView
+from monitor.views.own_health import worst
 from monitor.web.page import Card, card_of
 from monitor.web.source import Source
 

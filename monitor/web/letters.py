@@ -17,7 +17,7 @@ from jinja2 import Environment
 from pydantic import ValidationError
 
 from alerts.decide.paper import WAITING, LetterStep
-from monitor.letters import LetterView, Noted
+from monitor.service.letters import LetterView, Noted
 from monitor.web.word import Id, Word
 
 #: A name and what a browser makes of it.
@@ -44,7 +44,7 @@ class Deed(StrEnum):
 
 
 class Tray(Protocol):
-    """The letters of the running service (`monitor.letters.Letters`)."""
+    """The letters of the running service (`monitor.service.letters.Letters`)."""
 
     async def letters(self) -> Sequence[LetterView]:
         """Return what lies in the trays, and what has left them of late."""

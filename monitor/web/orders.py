@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from monitor.overview import IncidentView, view_incident
+from monitor.views.overview import IncidentView, view_incident
 from monitor.web.source import Source
 from monitor.web.word import Word
 

@@ -14,11 +14,11 @@ from zoneinfo import ZoneInfo
 from alerts.decide.silence import Silence
 from alerts.documents.phrase import CHANNELS, INCIDENT_STATES, PURPOSES, STATES
 from alerts.model.notice import Matter
-from monitor.judging.health import Health
-from monitor.overview import AgencyView, CheckView, RouteView
-from monitor.own_health import Ill, Part
-from monitor.probing.route import Direction
-from monitor.probing.window import Stretch
+from monitor.model.health import Health
+from monitor.model.route import Direction
+from monitor.model.window import Stretch
+from monitor.views.overview import AgencyView, CheckView, RouteView
+from monitor.views.own_health import Ill, Part
 from probes.model.check import Verdict
 
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")

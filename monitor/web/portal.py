@@ -21,10 +21,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alerts.record.store import StoreAway
-from monitor.config.problem import Severity
+from monitor.config.files.problem import Severity
 from monitor.metrics import CONTENT_TYPE
-from monitor.overview import AgencyView, CheckView, IncidentView, NoticeView
-from monitor.own_health import PartView
+from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView
+from monitor.views.own_health import PartView
 from monitor.web.away import store_away
 from monitor.web.board import AgencyList, Board, Body
 from monitor.web.letters import Tray, letter_pages

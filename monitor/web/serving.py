@@ -15,7 +15,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from monitor.unix import reachable
+from monitor.runtime.unix import reachable
 
 #: What connections are allowed for their goodbye.
 _GOODBYE_SECONDS = 1.0

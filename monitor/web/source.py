@@ -9,10 +9,10 @@ from typing import Protocol
 from alerts.engine.settling import Ruling
 from alerts.model.gateway import Answer, Content, Incoming
 from alerts.model.incident import Incident
-from monitor.config.problem import Problem
-from monitor.noticeboard import Overview
-from monitor.overview import AgencyView, CheckView, IncidentView, NoticeView
-from monitor.own_health import PartView
+from monitor.config.files.problem import Problem
+from monitor.service.noticeboard import Overview
+from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView
+from monitor.views.own_health import PartView
 
 
 class Source(Protocol):

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from monitor.judging.health import Health
-from monitor.probing.route import WatchedRoute
+from monitor.model.health import Health
+from monitor.model.route import WatchedRoute
 from probes.model.probe import Patience
 from tests.bench.apart import apart
 from tests.bench.estate import REFERENCES, estate

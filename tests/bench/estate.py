@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
-from monitor.probing.route import Direction, Probing, WatchedRoute
+from monitor.model.route import Direction, Probing, WatchedRoute
 from probes.model.check import Finding, Verdict
 from probes.model.mailbox import Mailbox
 from probes.model.probe import Patience, Route

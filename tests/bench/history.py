@@ -28,18 +28,28 @@ from sqlalchemy import Table, insert, select, text, update
 from alerts.model.event import Resolve
 from alerts.record.audit import CHECKPOINT, Head, Verifier, checkpoint, seal
 from alerts.record.store import Entry
-from monitor.config.keep import KeepSettings
-from monitor.judging.health import Grade
+from monitor.config.service.keep import KeepSettings
 from monitor.metrics import Metrics
+from monitor.model.health import Grade
 from monitor.proof.chain import Chain
-from monitor.store import audit, purge
-from monitor.store.database import Database
-from monitor.store.drills import Drills
-from monitor.store.history import History
-from monitor.store.hours import hour_values, run_values
-from monitor.store.ledger import SqlStore
-from monitor.store.retention import Retention
-from monitor.store.tables import attempt, delivery, hour, incident, journal, journal_head, notice, notice_incident, run
+from monitor.store.backend.database import Database
+from monitor.store.engine import audit, purge
+from monitor.store.engine.drills import Drills
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.history import History
+from monitor.store.probing.hours import hour_values, run_values
+from monitor.store.probing.retention import Retention
+from monitor.store.schema.tables import (
+    attempt,
+    delivery,
+    hour,
+    incident,
+    journal,
+    journal_head,
+    notice,
+    notice_incident,
+    run,
+)
 from tests.bench.estate import delivered
 from tests.integration.alerts.station import Station
 from tests.real.postgres import Postgres

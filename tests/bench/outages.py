@@ -34,8 +34,8 @@ from alerts.model.gateway import Absent, Answer, Desk, Incoming, Order, Progress
 from alerts.model.notice import Language, Matter, Office, Purpose
 from alerts.record.clock import SystemClock
 from alerts.wording.texts import load
-from monitor.store.database import Database
-from monitor.store.ledger import SqlStore
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
 
 _MINUTE = timedelta(minutes=1)
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
 
-from monitor.judging.health import Health
-from monitor.probing.route import WatchedRoute
+from monitor.model.health import Health
+from monitor.model.route import WatchedRoute
 from tests.bench.apart import apart
 from tests.bench.estate import PROBING, estate
 from tests.bench.goal import Measured

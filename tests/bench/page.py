@@ -18,17 +18,17 @@ from typing import cast
 from alerts.engine.exchange import Exchange
 from alerts.model.event import Trigger
 from alerts.model.notice import Matter
-from monitor.judging.health import HealthPolicy
+from monitor.config.model.registry import Agency, Registry
 from monitor.judging.judge import Judge
-from monitor.noticeboard import Noticeboard
-from monitor.own_health import Signs
-from monitor.probing.inspection import Inspection
-from monitor.probing.route import WatchedRoute
-from monitor.registry import Agency, Registry
-from monitor.store.database import Database
-from monitor.store.history import History
-from monitor.store.ledger import SqlStore
-from monitor.watch import Watch
+from monitor.model.health import HealthPolicy
+from monitor.model.route import WatchedRoute
+from monitor.planning.inspection import Inspection
+from monitor.service.noticeboard import Noticeboard
+from monitor.service.watch import Watch
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.history import History
+from monitor.views.own_health import Signs
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
 from monitor.web.source import Source

@@ -11,15 +11,15 @@ from statistics import median
 
 from alerts.record.clock import SystemClock
 from monitor.config.memory import Memory
-from monitor.garbage import set_aside
 from monitor.metrics import Metrics
 from monitor.proof.lifecycle import Lifecycle
-from monitor.reloader import Reloader, read
-from monitor.store.database import Database
-from monitor.store.history import History
-from monitor.store.ledger import SqlStore
-from monitor.store.records import Records
-from monitor.watch import Surroundings
+from monitor.runtime.garbage import set_aside
+from monitor.service.reloader import Reloader, read
+from monitor.service.watch import Surroundings
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.history import History
+from monitor.store.probing.records import Records
 from tests.bench.apart import apart
 from tests.bench.estate import files
 from tests.bench.goal import Measured

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import timedelta
 from statistics import quantiles
 
-from monitor.probing.route import WatchedRoute
+from monitor.model.route import WatchedRoute
 from tests.bench.apart import apart
 from tests.bench.estate import controls, probed_every, routes
 from tests.bench.goal import Measured

@@ -1,4 +1,4 @@
-"""The real judge, pipeline, history and prober over an estate, as `monitor.watch` joins them."""
+"""The real judge, pipeline, history and prober over an estate, as `monitor.service.watch` joins them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 from alerts.model.event import Event
 from alerts.model.incident import Incident
 from alerts.record.clock import SystemClock
-from monitor.garbage import keep_setting_aside
-from monitor.judging.health import HealthPolicy
+from monitor.bridge.pipeline import Briefs, Pipeline
 from monitor.judging.judge import Judge
-from monitor.lag import LagMeter
 from monitor.metrics import Metrics
-from monitor.pipeline import Briefs, Pipeline
+from monitor.model.health import HealthPolicy
+from monitor.model.provider import Provider, Providers
+from monitor.model.route import WatchedRoute
+from monitor.probing.lag import LagMeter
 from monitor.probing.prober import Prober
-from monitor.probing.provider import Provider, Providers
-from monitor.probing.route import WatchedRoute
-from monitor.store.database import Database
-from monitor.store.history import History
+from monitor.runtime.garbage import keep_setting_aside
+from monitor.store.backend.database import Database
+from monitor.store.probing.history import History
 from probes.kinds.roundtrip import KIND
 from probes.model.result import ProbeResult
 from tests.bench.trip import SIGNER

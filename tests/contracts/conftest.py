@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.store.database import Database
-from monitor.store.ledger import SqlStore
-from monitor.store.postgres import PostgresServer
+from monitor.store.backend.database import Database
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.engine.ledger import SqlStore
 from tests.real.postgres import Postgres
 
 

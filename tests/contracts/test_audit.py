@@ -19,10 +19,10 @@ from sqlalchemy.exc import DBAPIError
 
 from alerts.record.audit import BEGINNING, Head, Sealed, Verifier, canonical, digest
 from alerts.record.store import Entry
-from monitor.store import audit, purge
-from monitor.store.database import Database
-from monitor.store.ledger import SqlStore
-from monitor.store.migrations import upgrade
+from monitor.store.backend.database import Database
+from monitor.store.engine import audit, purge
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.schema.migrations import upgrade
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, T0, trigger
 

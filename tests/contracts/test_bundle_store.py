@@ -11,7 +11,7 @@ from alerts.model.event import Resolve
 from alerts.model.incident import Incident, apply
 from alerts.model.urgency import Urgency
 from alerts.record.store import Ledger, Store
-from monitor.store.ledger import SqlStore
+from monitor.store.engine.ledger import SqlStore
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, SECOND, SMS_RAVI, SMS_SITI, T0, trigger
 

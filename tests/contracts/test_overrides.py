@@ -9,8 +9,8 @@ from alerts.hours.office_hours import OfficeHours
 from alerts.model.contact import Address, Contact
 from alerts.model.notice import Language
 from alerts.model.oncall import Override
-from monitor.config.window import MALAYSIA
-from monitor.store.ledger import SqlLedger, SqlStore
+from monitor.config.fields.window import MALAYSIA
+from monitor.store.engine.ledger import SqlLedger, SqlStore
 from tests.unit.alerts.people import MINUTE, RAVI, SITI, T0, VOICE_SITI
 
 HOUR = timedelta(hours=1)

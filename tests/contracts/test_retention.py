@@ -14,17 +14,17 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from alerts.record.store import StoreAway
-from monitor.judging.health import Grade
 from monitor.judging.subject import Graded
-from monitor.store.database import Database
-from monitor.store.history import History
-from monitor.store.hours import run_values
-from monitor.store.retention import AT_ONCE, Keep, Retention
-from monitor.store.tables import hour, run, run_before
+from monitor.model.health import Grade
+from monitor.store.backend.database import Database
+from monitor.store.probing.history import History
+from monitor.store.probing.hours import run_values
+from monitor.store.probing.retention import AT_ONCE, Keep, Retention
+from monitor.store.schema.tables import hour, run, run_before
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, SECOND, T0
-from tests.unit.monitor.store.test_history import ended
+from tests.unit.monitor.store.probing.test_history import ended
 
 Open = Callable[[], AbstractAsyncContextManager[Database]]
 

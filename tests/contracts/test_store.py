@@ -22,9 +22,9 @@ from alerts.model.gateway import ErrorClass
 from alerts.model.incident import Incident, IncidentState, Position, apply
 from alerts.model.notice import Addressee, Cause, Facts, Language, Matter, Office, Plan, Purpose
 from alerts.record.store import Entry, Ledger
-from monitor.store.database import Database
-from monitor.store.ledger import SqlStore
-from monitor.store.postgres import PostgresServer
+from monitor.store.backend.database import Database
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.engine.ledger import SqlStore
 from tests.unit.alerts.people import BRIEF, FAX, LETTER, MINUTE, SMS_SITI, T0, VOICE_SITI, trigger
 
 

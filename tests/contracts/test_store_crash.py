@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.store.database import Database, StoreInUseError
-from monitor.store.ledger import SqlStore
-from monitor.store.postgres import PostgresServer
+from monitor.store.backend.database import Database, StoreInUseError
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.engine.ledger import SqlStore
 from tests.real.postgres import Postgres
 
 pytestmark = pytest.mark.crash
@@ -25,9 +25,9 @@ CHILD = """
 import asyncio, json, sys
 from dataclasses import replace
 from pathlib import Path
-from monitor.store.database import Database
-from monitor.store.ledger import SqlStore
-from monitor.store.postgres import PostgresServer
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.backend.postgres import PostgresServer
 from tests.unit.alerts.people import trigger
 
 async def main():

@@ -39,24 +39,24 @@ from alerts.model.event import Resolve
 from alerts.model.incident import Incident, apply
 from alerts.model.notice import Language, Plan, Purpose
 from alerts.record.store import Entry, PinEntry, SmsNumber
-from monitor.judging.health import Health
-from monitor.store import audit, purge
-from monitor.store.database import Database
-from monitor.store.drills import Drills
-from monitor.store.duty import SqlDuty
-from monitor.store.history import History
-from monitor.store.hours import run_values
-from monitor.store.ledger import SqlLedger, SqlStore
-from monitor.store.postgres import PostgresServer
-from monitor.store.processes import Processes
-from monitor.store.records import Records
-from monitor.store.responses import SqlResponses
-from monitor.store.retention import Keep, Retention
-from monitor.store.tables import metadata, run_before
+from monitor.model.health import Health
+from monitor.store.backend.database import Database
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.engine import audit, purge
+from monitor.store.engine.drills import Drills
+from monitor.store.engine.duty import SqlDuty
+from monitor.store.engine.ledger import SqlLedger, SqlStore
+from monitor.store.engine.responses import SqlResponses
+from monitor.store.probing.history import History
+from monitor.store.probing.hours import run_values
+from monitor.store.probing.processes import Processes
+from monitor.store.probing.records import Records
+from monitor.store.probing.retention import Keep, Retention
+from monitor.store.schema.tables import metadata, run_before
 from probes.model.result import Outcome
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, OFFICE, SITI, SMS_SITI, T0, incident, trigger
-from tests.unit.monitor.store.test_history import ended
+from tests.unit.monitor.store.probing.test_history import ended
 
 DAY = timedelta(days=1)
 

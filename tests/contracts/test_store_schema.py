@@ -19,14 +19,14 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insp
 from sqlalchemy.exc import DBAPIError
 
 from alerts.model.delivery import AttemptState
-from monitor.judging.health import Health
-from monitor.store.database import Database
-from monitor.store.history import History
-from monitor.store.ledger import SqlStore
-from monitor.store.migrations import StoreTooNewError, upgrade
-from monitor.store.postgres import PostgresServer
-from monitor.store.retention import Keep, Retention
-from monitor.store.tables import hour, metadata
+from monitor.model.health import Health
+from monitor.store.backend.database import Database
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.history import History
+from monitor.store.probing.retention import Keep, Retention
+from monitor.store.schema.migrations import StoreTooNewError, upgrade
+from monitor.store.schema.tables import hour, metadata
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import trigger
 

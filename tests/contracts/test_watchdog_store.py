@@ -16,11 +16,11 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.notice import Language
 from alerts.record.audit import BEGINNING
-from monitor.store.database import Database
-from monitor.store.drills import Drill, Drills
-from monitor.store.ledger import SqlStore
-from monitor.store.processes import Processes
-from monitor.store.tables import exercise, journal
+from monitor.store.backend.database import Database
+from monitor.store.engine.drills import Drill, Drills
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.processes import Processes
+from monitor.store.schema.tables import exercise, journal
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, OFFICE, T0
 

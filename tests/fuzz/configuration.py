@@ -8,8 +8,8 @@ from pathlib import Path
 
 from alerts.documents.crest import BadCrest, read_crest
 from alerts.wording.source import SourceError, read
-from monitor.config.document import parse_document
-from monitor.config.duration import NoDuration, format_duration, parse_duration
+from monitor.config.files.document import parse_document
+from monitor.config.files.duration import NoDuration, format_duration, parse_duration
 from tests.fuzz.target import TURN, Target
 from tests.unit.monitor.config.ministry import AGENCY, SECRET, SETTINGS, Ministry
 

@@ -11,7 +11,7 @@ import httpx
 
 from alerts.documents.printable import printable, unprintable
 from alerts.gateways.tray import _slug
-from monitor.web.control import control
+from monitor.web.command.control import control
 from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
 from tests.fuzz.target import TURN, Target

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from monitor.cli.service import request
-from monitor.web.control import control
+from monitor.web.command.control import control
 from monitor.web.letters import letter_orders
 from monitor.web.serving import open_unix, serve
 from tests.unit.monitor.web.source import Service

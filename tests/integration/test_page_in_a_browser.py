@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from monitor.judging.health import Health
-from monitor.own_health import Part
+from monitor.model.health import Health
+from monitor.views.own_health import Part
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
 from tests.real.browser import page_after

@@ -23,8 +23,8 @@ import trustme
 from psycopg import sql
 
 from monitor.lab.serving import free_port
-from monitor.store.migrations import upgrade
-from monitor.store.postgres import PostgresServer
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.schema.migrations import upgrade
 
 _OWNER = "postgres"
 _USER = "pantau"

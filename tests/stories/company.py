@@ -10,11 +10,11 @@ from pathlib import Path
 import psycopg
 import yaml
 
-from monitor.key import token_key
 from monitor.lab.scenery import Timing
 from monitor.lab.serving import free_port
 from monitor.lab.stage import stage
-from monitor.store.postgres import PostgresServer
+from monitor.runtime.key import token_key
+from monitor.store.backend.postgres import PostgresServer
 from tests.real.postgres import Postgres
 from tests.stories.theatre import BRISK, JCM, Theatre
 

@@ -32,8 +32,8 @@ from alerts.model.notice import Matter
 from monitor.app import App
 from monitor.cli import main
 from monitor.config.loading import Configuration
-from monitor.lines import build_lines as built_lines
-from monitor.store.ledger import SqlLedger
+from monitor.service.lines import build_lines as built_lines
+from monitor.store.engine.ledger import SqlLedger
 from tests.stories.hurried import hurry
 
 

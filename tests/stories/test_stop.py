@@ -11,8 +11,8 @@ from sqlalchemy import select
 from monitor.app import App
 from monitor.lab.serving import free_port
 from monitor.lab.stage import stage
-from monitor.store.database import Database, StoreInUseError
-from monitor.store.tables import journal, process
+from monitor.store.backend.database import Database, StoreInUseError
+from monitor.store.schema.tables import journal, process
 from tests.stories.theatre import JCM
 
 

@@ -20,7 +20,7 @@ import yaml
 from monitor.lab.mail import Fault
 from monitor.lab.serving import free_port
 from monitor.lab.stage import stage
-from monitor.store.postgres import PostgresServer
+from monitor.store.backend.postgres import PostgresServer
 from tests.real.postgres import Postgres
 from tests.stories.theatre import BRISK, JCM, Theatre
 

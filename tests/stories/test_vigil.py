@@ -18,7 +18,7 @@ from monitor.lab.deadman import DeadMansSwitch
 from monitor.lab.serving import free_port, serve
 from monitor.lab.stage import Stage, stage
 from monitor.lab.world import NOC
-from monitor.store.database import Database
+from monitor.store.backend.database import Database
 from tests.real.postgres import Postgres
 from tests.stories.theatre import JCM, Theatre, theatre
 

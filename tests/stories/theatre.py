@@ -22,8 +22,8 @@ from monitor.lab.scenery import Timing
 from monitor.lab.serving import free_port
 from monitor.lab.stage import Stage, stage
 from monitor.lab.world import AGENCIES, NOC, FictionalAgency
-from monitor.place import CONTROL_SOCKET
-from monitor.store.postgres import PostgresServer
+from monitor.runtime.place import CONTROL_SOCKET
+from monitor.store.backend.postgres import PostgresServer
 from tests.stories.living import Living, bring_to_life
 
 #: Fast enough to watch, slow enough that two busy cores do not make mail look slow.

@@ -25,13 +25,13 @@ from alerts.model.incident import TRANSITIONS, IncidentState
 from alerts.model.notice import Cause, Matter, Plan, Purpose
 from alerts.model.urgency import Urgency
 from monitor.cli import COMMANDS, command
-from monitor.judging.health import Health
+from monitor.judging.liveness import Ailment
+from monitor.judging.ringing import Trouble
 from monitor.lab.faultlab.order import USAGE
 from monitor.lab.faultlab.symptom import SYMPTOMS
 from monitor.lab.mail import Fault
-from monitor.own_health import Ill, Part
-from monitor.watchdog.liveness import Ailment
-from monitor.watchdog.ringing import Trouble
+from monitor.model.health import Health
+from monitor.views.own_health import Ill, Part
 from probes.model.check import Verdict
 from probes.model.result import Outcome, Phase
 
@@ -218,7 +218,7 @@ STILL_TO_BE_WRITTEN = {
 def test_every_contract_of_the_packages_is_told() -> None:
     contracts = read("pyproject.toml").count("[[tool.importlinter.contracts]]")
     section = read("ARCHITECTURE.md").partition("## Three packages")[2].partition("\n## ")[0]
-    assert len(re.findall(r"^\d\. ", section, re.MULTILINE)) == contracts
+    assert len(re.findall(r"^\d+\. ", section, re.MULTILINE)) == contracts
 
 
 # -- lives ----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.store.postgres import PostgresServer
+from monitor.store.backend.postgres import PostgresServer
 from tests.integration.alerts.town import Town, town_at
 from tests.real.postgres import Postgres
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from alerts.model.gateway import Answer, Incoming
-from monitor.front import Front
+from monitor.service.front import Front
 
 
 class TownFront(Front):

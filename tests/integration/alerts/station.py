@@ -35,8 +35,8 @@ from alerts.model.gateway import (
 from alerts.model.incident import Incident
 from alerts.model.notice import Matter, Purpose
 from alerts.record.store import Ledger, Store, StoreAway
-from monitor.store.database import Database
-from monitor.store.ledger import SqlStore
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
 from tests.unit.alerts.people import T0
 
 

@@ -15,7 +15,7 @@ from alerts.model.channel import Channel
 from alerts.model.event import Correct, Release, Resolve
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter
-from monitor.declarer import Declared, Declarer, NotDeclared
+from monitor.service.declarer import Declared, Declarer, NotDeclared
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SECOND, SITI, trigger
 

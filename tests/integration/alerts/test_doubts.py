@@ -13,8 +13,8 @@ from alerts.decide.receipt import ENOUGH, OVERDUE, TRY_AGAIN
 from alerts.engine.dispatcher import Dispatcher
 from alerts.model.event import Resolve
 from alerts.model.gateway import ErrorClass, Heard, Progress, Report
-from monitor.store.database import Database
-from monitor.store.tables import journal
+from monitor.store.backend.database import Database
+from monitor.store.schema.tables import journal
 from tests.integration.alerts.station import Scripted, Station
 from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own
 from tests.integration.alerts.test_two_engines import Engine

@@ -15,12 +15,12 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Language
-from monitor.config.window import MALAYSIA
+from monitor.config.fields.window import MALAYSIA
 from monitor.lab.carrier.phone import Behaviour
 from monitor.lab.fault import Fault
 from monitor.lab.faxservice.machine import Behaviour as Machine
-from monitor.probing.window import Recurring
-from monitor.store.drills import Record
+from monitor.model.window import Recurring
+from monitor.store.engine.drills import Record
 from tests.integration.alerts.town import DESK, NOC_OFFICE, Town
 from tests.unit.alerts.people import BRIEF, FAX, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger
 

@@ -17,7 +17,7 @@ from alerts.model.delivery import Notice
 from alerts.model.event import Acknowledge, HandOn
 from alerts.model.notice import Matter, Purpose
 from alerts.model.oncall import Rota
-from monitor.config.window import MALAYSIA
+from monitor.config.fields.window import MALAYSIA
 from monitor.lab.faxservice.machine import Behaviour
 from tests.integration.alerts.test_escalation_story import BY_SMS, told_by
 from tests.integration.alerts.test_on_call_story import DAILY

@@ -18,10 +18,10 @@ from alerts.model.contact import Address, Contact
 from alerts.model.gateway import NO_KEY, AckResult, ErrorClass, Heard, Progress, Report
 from alerts.model.notice import Language
 from alerts.model.oncall import Layer, Override, Rota
-from monitor.config.window import MALAYSIA
-from monitor.store.database import Database
-from monitor.store.ledger import SqlStore
-from monitor.store.tables import journal
+from monitor.config.fields.window import MALAYSIA
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.schema.tables import journal
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SECOND, SITI, T0, VOICE_RAVI, VOICE_SITI, trigger
 

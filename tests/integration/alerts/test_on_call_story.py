@@ -14,7 +14,7 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.notice import Language
 from alerts.model.oncall import Days, Layer, Rota
-from monitor.config.window import MALAYSIA
+from monitor.config.fields.window import MALAYSIA
 from tests.integration.alerts.town import DESK, MEI, NOC, Town
 from tests.unit.alerts.people import BRIEF, FAX, LONG, MINISTRY, MINUTE, RAVI, SECOND, SITI, trigger
 

@@ -40,8 +40,8 @@ from alerts.model.notice import Language
 from alerts.wording.lint import errors, lint
 from alerts.wording.sms import compose
 from monitor.lab.callbacks import NotedDesk
-from monitor.store.database import Database
-from monitor.store.records import Records
+from monitor.store.backend.database import Database
+from monitor.store.probing.records import Records
 from tests.integration.alerts.station import HANG, Station, station_at
 from tests.unit.alerts.documents.pages import LONG
 from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, T0, trigger

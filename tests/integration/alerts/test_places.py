@@ -18,7 +18,7 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.event import Trigger
 from alerts.record.store import StoreAway
-from monitor.store.database import Database
+from monitor.store.backend.database import Database
 from tests.integration.alerts.station import LOST_ANSWER, Clock, Meddler, Station, station_at
 from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own
 from tests.integration.alerts.test_quiet import brief as of_siti

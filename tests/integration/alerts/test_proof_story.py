@@ -18,11 +18,11 @@ from alerts.inbound.pin import PinBook, hashed
 from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.record.audit import Sealed
-from monitor.config.keep import KeepSettings
+from monitor.config.service.keep import KeepSettings
 from monitor.proof.archive import Archive
 from monitor.proof.lifecycle import Lifecycle
-from monitor.store import audit
-from monitor.store.history import History
+from monitor.store.engine import audit
+from monitor.store.probing.history import History
 from probes.model.result import Outcome, Phase
 from tests.integration.alerts.outside import text_of
 from tests.integration.alerts.town import WORDING, Town

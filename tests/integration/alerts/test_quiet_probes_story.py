@@ -12,10 +12,10 @@ from typing import cast
 import pytest
 
 from monitor.metrics import Metrics
+from monitor.model.route import Probing, WatchedRoute
+from monitor.model.window import Hours, Once, Stretch
 from monitor.probing.prober import Prober
-from monitor.probing.route import Probing, WatchedRoute
-from monitor.probing.window import Hours, Once, Stretch
-from monitor.store.history import History
+from monitor.store.probing.history import History
 from probes.mail.token import TokenSigner
 from probes.model.probe import ProbeKind
 from tests.integration.alerts.station import Station

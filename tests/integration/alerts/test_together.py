@@ -15,8 +15,8 @@ from alerts.engine.together import Together
 from alerts.model.event import Trigger
 from alerts.model.incident import Incident
 from alerts.record.store import Ledger, StoreAway
-from monitor.store.database import Database
-from monitor.store.ledger import SqlStore
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
 from tests.unit.alerts.people import BRIEF, trigger
 
 

@@ -21,7 +21,7 @@ from alerts.model.delivery import SETTLED, Notice
 from alerts.model.event import Acknowledge, Resolve
 from alerts.model.gateway import ErrorClass, Progress
 from alerts.record.store import StoreAway
-from monitor.store.database import Database
+from monitor.store.backend.database import Database
 from tests.integration.alerts.station import LOST_ANSWER, NOT_REACHED, Station
 from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own
 from tests.integration.alerts.test_two_engines import Engine

@@ -21,8 +21,8 @@ from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import Acknowledge, Event, Release, Resolve
 from alerts.model.gateway import ErrorClass, Progress
 from alerts.record.store import StoreAway
-from monitor.store.database import Database
-from monitor.store.ledger import SqlStore
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
 from tests.integration.alerts.station import (
     HANG,
     LOST_ANSWER,

@@ -18,13 +18,13 @@ from alerts.model.event import Close, Correct, Declare
 from alerts.model.gateway import SmsContent
 from alerts.model.incident import CORRECTABLE_FOR, IncidentState
 from alerts.model.notice import Matter, Office
-from monitor.judging.health import Health, HealthPolicy
+from monitor.bridge.pipeline import Briefs, Pipeline
 from monitor.judging.judge import Judge, Suspect
 from monitor.metrics import Metrics
-from monitor.pipeline import Briefs, Pipeline
-from monitor.probing.route import Direction, Probing, WatchedRoute
-from monitor.store.history import History
-from monitor.store.ledger import SqlLedger
+from monitor.model.health import Health, HealthPolicy
+from monitor.model.route import Direction, Probing, WatchedRoute
+from monitor.store.engine.ledger import SqlLedger
+from monitor.store.probing.history import History
 from probes.model.result import Outcome, Party, Phase, ProbeResult
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.people import MINISTRY, MINUTE, POLICY, SITI

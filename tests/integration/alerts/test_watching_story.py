@@ -17,15 +17,15 @@ from alerts.gateways.twilio_voice import TwilioVoiceSettings
 from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.record.store import StoreAway
-from monitor.config.heartbeat import HeartbeatSettings
-from monitor.config.lifeline import LifelineSettings
+from monitor.config.service.heartbeat import HeartbeatSettings
+from monitor.config.service.lifeline import LifelineSettings
 from monitor.lab.deadman import DeadMansSwitch
 from monitor.lab.serving import serve
 from monitor.metrics import Metrics
-from monitor.store.database import Database
-from monitor.store.ledger import SqlStore
-from monitor.store.processes import Process, Processes
-from monitor.watch import Watch
+from monitor.service.watch import Watch
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.processes import Process, Processes
 from monitor.watchdog.watchdog import Watchdog
 from tests.integration.alerts.town import NOC, NOC_OFFICE, WORDING, Town, town_at
 from tests.integration.monitor.test_escalation_auditor import noc_brief

@@ -44,16 +44,16 @@ from monitor.lab.carrier.carrier import Carrier
 from monitor.lab.faxservice import api as fax_api
 from monitor.lab.faxservice.service import FaxService
 from monitor.lab.serving import serve
-from monitor.letters import Letters, Noted
 from monitor.metrics import Metrics
-from monitor.noticeboard import Noticeboard
-from monitor.probing.window import Once, Stretch, Window
-from monitor.store.database import Database
-from monitor.store.drills import Drills
-from monitor.store.ledger import SqlStore
-from monitor.store.postgres import PostgresServer
-from monitor.store.tables import journal
-from monitor.watch import Watch
+from monitor.model.window import Once, Stretch, Window
+from monitor.service.letters import Letters, Noted
+from monitor.service.noticeboard import Noticeboard
+from monitor.service.watch import Watch
+from monitor.store.backend.database import Database
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.engine.drills import Drills
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.schema.tables import journal
 from monitor.web.callbacks import callbacks
 from tests.integration.alerts.door import Door, TownFront
 from tests.integration.alerts.outside import Outside

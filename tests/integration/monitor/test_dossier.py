@@ -21,17 +21,18 @@ from sqlalchemy import func, select
 from alerts.model.gateway import ErrorClass, Heard, Progress, Report, SmsContent
 from alerts.record.audit import Sealed, compact
 from alerts.record.store import Entry
-from monitor.config.keep import KeepSettings
+from monitor.config.service.keep import KeepSettings
 from monitor.metrics import Metrics
 from monitor.proof.archive import Archive
 from monitor.proof.chain import Chain
 from monitor.proof.dossier import OUTCOMES, PARTIES, PHASES, evidence
 from monitor.proof.lifecycle import Lifecycle
-from monitor.store import audit, tables
-from monitor.store.database import Database
-from monitor.store.history import History
-from monitor.store.ledger import SqlStore
-from monitor.store.purge import AT_ONCE
+from monitor.store.backend.database import Database
+from monitor.store.engine import audit
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.purge import AT_ONCE
+from monitor.store.probing.history import History
+from monitor.store.schema import tables
 from probes.model.result import Outcome, Party, Phase
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.documents.pages import OFFICE

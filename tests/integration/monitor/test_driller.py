@@ -38,11 +38,11 @@ from monitor.lab.carrier.phone import Behaviour
 from monitor.lab.fault import CallbackFault, Fault
 from monitor.lab.serving import serve
 from monitor.metrics import Metrics
-from monitor.probing.window import Stretch
-from monitor.store.database import Database
-from monitor.store.drills import Drill, Drills, Record
-from monitor.store.ledger import SqlStore
-from monitor.store.tables import journal
+from monitor.model.window import Stretch
+from monitor.store.backend.database import Database
+from monitor.store.engine.drills import Drill, Drills, Record
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.schema.tables import journal
 from tests.integration.alerts.station import Clock, Scripted, Watcher
 from tests.stories.theatre import text_of
 from tests.unit.alerts.decide.test_drill import WORKING

@@ -19,13 +19,13 @@ from alerts.model.delivery import NoticeState
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import Incident, IncidentState
 from alerts.model.notice import Language, Matter, Office
-from monitor.hush import hush
-from monitor.judging.health import Health, HealthPolicy
 from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
-from monitor.store.database import Database
-from monitor.store.ledger import SqlStore
-from monitor.store.tables import journal as table
+from monitor.model.health import Health, HealthPolicy
+from monitor.service.hush import hush
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.schema.tables import journal as table
 from monitor.watchdog.auditor import PREFIX, EscalationAuditor
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import BRIEF, FAX, MINUTE, POLICY, SECOND, T0, trigger

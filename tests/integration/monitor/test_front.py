@@ -14,9 +14,9 @@ from pydantic import SecretStr
 from alerts.decide.paper import LetterStep
 from alerts.model.delivery import AttemptState
 from alerts.model.gateway import Progress
-from monitor.front import Front
-from monitor.letters import Letters, Noted
-from monitor.watch import Watch
+from monitor.service.front import Front
+from monitor.service.letters import Letters, Noted
+from monitor.service.watch import Watch
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.people import trigger
 

@@ -20,15 +20,15 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from alerts.record.store import StoreAway
-from monitor.config.heartbeat import HeartbeatSettings
+from monitor.config.service.heartbeat import HeartbeatSettings
+from monitor.judging.liveness import SignsOfLife
 from monitor.lab.deadman import Beat, DeadMansSwitch
 from monitor.lab.fault import Fault
 from monitor.lab.serving import serve
 from monitor.metrics import Metrics
-from monitor.store.database import Database
-from monitor.store.processes import Process, Processes
+from monitor.store.backend.database import Database
+from monitor.store.probing.processes import Process, Processes
 from monitor.watchdog.heartbeat import Heartbeat, SystemdWatchdog
-from monitor.watchdog.liveness import SignsOfLife
 from monitor.watchdog.pulse import Pulse
 from tests.integration.alerts.station import Clock
 from tests.unit.alerts.people import MINUTE, SECOND, T0

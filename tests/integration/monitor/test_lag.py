@@ -13,9 +13,9 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from monitor.lag import LagMeter
 from monitor.metrics import Metrics
-from monitor.probing.lateness import Lateness
+from monitor.planning.lateness import Lateness
+from monitor.probing.lag import LagMeter
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import T0
 

@@ -18,7 +18,8 @@ from alerts.model.channel import Channel
 from alerts.model.gateway import Surroundings
 from alerts.model.notice import Office
 from alerts.wording.texts import load
-from monitor.config.lifeline import LifelineSettings
+from monitor.config.service.lifeline import LifelineSettings
+from monitor.judging.ringing import Memory, Spell, Trouble
 from monitor.lab.carrier import api as carrier_api
 from monitor.lab.carrier.carrier import Carrier
 from monitor.lab.fault import Fault
@@ -26,7 +27,6 @@ from monitor.lab.serving import serve
 from monitor.metrics import Metrics
 from monitor.watchdog.lifeline import Lifeline
 from monitor.watchdog.memory_file import MemoryFile
-from monitor.watchdog.ringing import Memory, Spell, Trouble
 from tests.integration.alerts.station import Clock
 from tests.unit.alerts.people import MINUTE, T0
 

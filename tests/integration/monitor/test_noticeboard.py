@@ -18,16 +18,16 @@ from alerts.model.event import Close, Declare, Trigger
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import Entry
-from monitor.judging.health import Health, HealthPolicy
+from monitor.config.model.registry import Agency, Registry
 from monitor.judging.judge import Judge
-from monitor.noticeboard import Noticeboard
-from monitor.own_health import Part, Signs
-from monitor.probing.route import Direction
-from monitor.registry import Agency, Registry
-from monitor.store.database import Database
-from monitor.store.history import History
-from monitor.store.ledger import SqlStore
-from monitor.watch import Watch
+from monitor.model.health import Health, HealthPolicy
+from monitor.model.route import Direction
+from monitor.service.noticeboard import Noticeboard
+from monitor.service.watch import Watch
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.history import History
+from monitor.views.own_health import Part, Signs
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.trial import MINUTE, T0, agency_routes, arrived, controls
 

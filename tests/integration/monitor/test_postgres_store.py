@@ -17,12 +17,12 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from alerts.record.store import StoreAway
 from monitor.lab.serving import free_port
-from monitor.store.database import Database, StoreInUseError, StoreUnusableError
-from monitor.store.lock import LOCKS, NAMES, Lock
-from monitor.store.name import LET_GO_WITHIN, Name
-from monitor.store.postgres import PostgresServer
-from monitor.store.server_clock import ServerClock
-from monitor.store.tables import counter
+from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
+from monitor.store.backend.name import LET_GO_WITHIN, Name
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.backend.server_clock import ServerClock
+from monitor.store.schema.lock import LOCKS, NAMES, Lock
+from monitor.store.schema.tables import counter
 from tests.real.postgres import PASSWORD, WITH_PASSWORD, Postgres
 
 pytestmark = pytest.mark.real

@@ -17,20 +17,20 @@ from alerts.model.incident import IncidentState, apply
 from alerts.model.notice import Matter
 from alerts.record.clock import SystemClock
 from alerts.record.store import StoreAway
+from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Configuration, load
 from monitor.config.memory import Memory
-from monitor.config.problem import Problem, Severity
-from monitor.judging.health import Grade, Health
 from monitor.judging.subject import Graded
 from monitor.metrics import NO_AGENCY, Metrics
-from monitor.probing.route import Direction
+from monitor.model.health import Grade, Health
+from monitor.model.route import Direction
 from monitor.proof.lifecycle import Lifecycle
-from monitor.reloader import Reloader, needs_restart
-from monitor.store.database import Database
-from monitor.store.history import History
-from monitor.store.ledger import SqlStore
-from monitor.store.records import Records
-from monitor.watch import Surroundings, announce, make_watch, retire
+from monitor.service.reloader import Reloader, needs_restart
+from monitor.service.watch import Surroundings, announce, make_watch, retire
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.history import History
+from monitor.store.probing.records import Records
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Password

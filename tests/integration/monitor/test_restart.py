@@ -18,18 +18,18 @@ from structlog.testing import capture_logs
 from alerts.model.event import Event
 from alerts.model.incident import Incident
 from alerts.record.clock import SystemClock
-from monitor.judging.health import HealthPolicy
+from monitor.bridge.pipeline import Briefs, Pipeline
 from monitor.judging.judge import Judge
 from monitor.lab.mail import Fault, LabNetwork, SystemPlan
 from monitor.lab.mail.tempo import Tempo
 from monitor.metrics import Metrics
-from monitor.pipeline import Briefs, Pipeline
-from monitor.probing.kinds import ROUND_TRIP, probe_kinds
+from monitor.model.health import HealthPolicy
+from monitor.model.route import Direction, Probing, WatchedRoute
 from monitor.probing.prober import Prober
-from monitor.probing.route import Direction, Probing, WatchedRoute
-from monitor.store.database import Database
-from monitor.store.history import History
-from monitor.store.tables import run
+from monitor.runtime.kinds import ROUND_TRIP, probe_kinds
+from monitor.store.backend.database import Database
+from monitor.store.probing.history import History
+from monitor.store.schema.tables import run
 from probes.mail.token import TokenSigner
 from probes.model.probe import Patience, Route
 from probes.model.result import Outcome

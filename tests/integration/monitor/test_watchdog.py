@@ -14,15 +14,15 @@ from structlog.testing import capture_logs
 from alerts.record.clock import SystemClock
 from alerts.wording.texts import load as load_wording
 from monitor.config.loading import Configuration, load
+from monitor.judging.ringing import Memory, Spell, Trouble
 from monitor.lab.deadman import DeadMansSwitch
 from monitor.lab.serving import serve
 from monitor.metrics import Metrics
-from monitor.store.database import Database, StoreInUseError
-from monitor.store.ledger import SqlStore
-from monitor.store.processes import Process, Processes
-from monitor.watch import Watch
+from monitor.service.watch import Watch
+from monitor.store.backend.database import Database, StoreInUseError
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.processes import Process, Processes
 from monitor.watchdog.memory_file import MemoryFile
-from monitor.watchdog.ringing import Memory, Spell, Trouble
 from monitor.watchdog.watchdog import MEMORY_FILE, Watchdog, store_opening
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import MINUTE, SECOND

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from monitor.config.loading import load
-from monitor.probing.route import WatchedRoute
-from monitor.registry import Registry
+from monitor.config.model.registry import Registry
+from monitor.model.route import WatchedRoute
 from probes.arrival.watcher import MailboxWatcher
 from probes.kinds.roundtrip import KIND
 from probes.model.mailbox import Mailbox, Server

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from monitor.cli import app
 from monitor.judging.attribution import Blame, weigh
 from monitor.judging.evidence import Evidence
-from monitor.judging.health import Grade
+from monitor.model.health import Grade
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, ProbeResult
 from tests.integration.probes.postroom import configured, postroom

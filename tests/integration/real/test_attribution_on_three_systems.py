@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.probing.route import Direction
+from monitor.model.route import Direction
 from tests.integration.real.watchpost import BOTH, RECEIVING, SENDING, watchpost
 from tests.real.line import Line
 from tests.real.neighbours import Ailment, Neighbours

@@ -14,13 +14,13 @@ from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.clock import SystemClock
 from monitor.config.loading import Configuration
-from monitor.judging.health import Health, HealthPolicy
 from monitor.metrics import Metrics
-from monitor.probing.route import Direction, Probing
-from monitor.store.database import Database
-from monitor.store.history import History
-from monitor.store.ledger import SqlStore
-from monitor.watch import Surroundings, Watch, make_watch
+from monitor.model.health import Health, HealthPolicy
+from monitor.model.route import Direction, Probing
+from monitor.service.watch import Surroundings, Watch, make_watch
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.history import History
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Mailbox
 from probes.model.probe import Patience

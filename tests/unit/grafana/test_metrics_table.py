@@ -16,10 +16,10 @@ from alerts.engine.advance import Brake
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Purpose
+from monitor.judging.liveness import Ailment
+from monitor.judging.ringing import Trouble
 from monitor.metrics import DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS, Metrics
 from monitor.metrics.definition import HOPS, RECEIVERS
-from monitor.watchdog.liveness import Ailment
-from monitor.watchdog.ringing import Trouble
 from probes.model.result import Arrival, Outcome, Phase
 
 README = Path(__file__).parents[3] / "grafana" / "README.md"

@@ -93,7 +93,7 @@ class Officer:
         return bool(self.incidents) and self.incidents[-1].is_open
 
     def hear(self, trouble: Trouble | None, well_since: datetime | None, now: datetime) -> None:
-        """Open, worsen or end the incident, as `monitor.pipeline` has it, and be told what follows by now."""
+        """Open, worsen or end the incident, as `monitor.bridge.pipeline` has it, and be told what follows by now."""
         if trouble is not None:
             event = Trigger(
                 dedup_key="JCM",

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from monitor.judging.health import HealthPolicy
 from monitor.judging.judge import Judge, Trouble
-from monitor.probing.route import Direction, Probing, WatchedRoute
+from monitor.model.health import HealthPolicy
+from monitor.model.route import Direction, Probing, WatchedRoute
 from probes.model.mailbox import Mailbox, Password, Security, Server
 from probes.model.probe import Route
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
 
-from monitor.probing.route import WatchedRoute
-from monitor.probing.schedule import Schedule
+from monitor.model.route import WatchedRoute
+from monitor.planning.schedule import Schedule
 from probes.model.result import Party, ProbeResult
 from tests.unit.monitor.trial import Fault, World
 

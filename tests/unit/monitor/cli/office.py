@@ -13,8 +13,8 @@ from fastapi import APIRouter
 from typer.testing import CliRunner
 
 from monitor.cli import app
-from monitor.place import CONTROL_SOCKET
-from monitor.web.control import control
+from monitor.runtime.place import CONTROL_SOCKET
+from monitor.web.command.control import control
 from monitor.web.serving import open_unix, serve
 from tests.unit.monitor.web.source import Service
 

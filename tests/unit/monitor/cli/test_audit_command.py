@@ -18,14 +18,14 @@ import psycopg
 import pytest
 
 from alerts.record.store import Entry
-from monitor.config.keep import KeepSettings
+from monitor.config.service.keep import KeepSettings
 from monitor.lab.serving import free_port
 from monitor.proof.archive import Archive
 from monitor.proof.lifecycle import Lifecycle
-from monitor.store.database import Database
-from monitor.store.history import History
-from monitor.store.ledger import SqlStore
-from monitor.web.records import records
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.history import History
+from monitor.web.command.records import records
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import T0
 from tests.unit.alerts.wording.situations import WORDING

@@ -13,10 +13,10 @@ from structlog.testing import capture_logs
 
 from alerts.decide.silence import silence_over
 from alerts.model.notice import Matter
-from monitor.declarer import Declarer
-from monitor.store.database import Database
-from monitor.store.ledger import SqlStore
-from monitor.web.declarations import declarations
+from monitor.service.declarer import Declarer
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.web.command.declarations import declarations
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
 from tests.unit.monitor.cli.office import Office

@@ -8,8 +8,8 @@ from datetime import timedelta
 from alerts.decide.drill import ExerciseState, facts
 from alerts.model.channel import Channel
 from alerts.model.notice import Language
-from monitor.store.drills import Drill, Record
-from monitor.web.drills import drills
+from monitor.store.engine.drills import Drill, Record
+from monitor.web.command.drills import drills
 from tests.unit.alerts.people import MINUTE, OFFICE, T0
 from tests.unit.monitor.cli.office import Office
 from tests.unit.monitor.web.source import Service

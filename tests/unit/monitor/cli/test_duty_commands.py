@@ -10,14 +10,14 @@ import pytest
 from sqlalchemy import insert, select
 
 from alerts.model.oncall import Override
+from monitor.config.fields.window import MALAYSIA
 from monitor.config.loading import load
-from monitor.config.window import MALAYSIA
-from monitor.duty import Duty
 from monitor.metrics import Metrics
-from monitor.store.database import Database
-from monitor.store.ledger import SqlStore
-from monitor.store.tables import drill, exercise, journal
-from monitor.web.duty import duties
+from monitor.service.duty import Duty
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.schema.tables import drill, exercise, journal
+from monitor.web.command.duty import duties
 from tests.unit.monitor.cli.office import ENVIRON, Office
 from tests.unit.monitor.web.source import Service
 

@@ -16,8 +16,8 @@ import pytest
 
 from alerts.record.audit import Head
 from monitor.cli.service import LONG, request
-from monitor.store.purge import Doomed
-from monitor.web.records import records
+from monitor.store.engine.purge import Doomed
+from monitor.web.command.records import records
 from tests.unit.monitor.cli.office import Office
 from tests.unit.monitor.web.source import Service
 

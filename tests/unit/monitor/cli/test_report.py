@@ -9,7 +9,7 @@ import pytest
 
 from monitor.advice import ROWS
 from monitor.cli.report import report
-from monitor.probing.route import Direction
+from monitor.model.route import Direction
 from probes.model.reply import Reason, not_shown
 from probes.model.result import Failure, Hop, Outcome, Party, Path, Phase, ProbeResult
 from tests.unit.monitor.trial import SECOND, T0, arrived, forwarded, route

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from monitor.hush import Silencer
-from monitor.store.database import Database
-from monitor.store.ledger import SqlStore
-from monitor.web.silences import silences
+from monitor.service.hush import Silencer
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.web.command.silences import silences
 from tests.integration.alerts.station import Station
 from tests.unit.monitor.cli.office import Office
 from tests.unit.monitor.web.source import Service

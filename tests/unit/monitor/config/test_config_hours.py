@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor.probing.window import Hours
-from monitor.registry import Registry
+from monitor.config.model.registry import Registry
+from monitor.model.window import Hours
 from tests.unit.monitor.config.ministry import Ministry, second_agency
 
 _AGENCY = "agencies/jabatan.yaml"

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from monitor.config.loading import load
-from monitor.probing.route import WatchedRoute
+from monitor.model.route import WatchedRoute
 from tests.leaflet import examples, put_secrets, written
 
 PARTS = [yaml.safe_load(text) for text in examples("yaml")]

@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from alerts.model.channel import Channel
-from monitor.config.duration import LONGEST, NoDuration, format_duration, parse_duration
-from monitor.config.phone import objection
+from monitor.config.fields.phone import objection
+from monitor.config.files.duration import LONGEST, NoDuration, format_duration, parse_duration
 from tests.unit.monitor.config.ministry import AGENCY, SETTINGS, Ministry
 
 _WORDS = st.sampled_from(

@@ -8,8 +8,8 @@ from textwrap import dedent, indent
 
 import pytest
 
-from monitor.config.gateway import gateway_kinds
 from monitor.config.loading import load
+from monitor.config.service.gateway import gateway_kinds
 from tests import sms_providers
 from tests.leaflet import examples
 from tests.unit.monitor.config.ministry import KINDS, Ministry

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.config.lifeline import BadNumbers, read_numbers
+from monitor.config.service.lifeline import BadNumbers, read_numbers
 from tests.unit.monitor.config.ministry import SECRET, Ministry
 
 #: Has the form of a mobile, of a fixed line.

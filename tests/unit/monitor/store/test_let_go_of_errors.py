@@ -19,9 +19,9 @@ from structlog.testing import capture_logs
 
 from alerts.engine.together import Together
 from alerts.record.store import Ledger, StoreAway
-from monitor.store.database import Database
-from monitor.store.ledger import SqlStore
-from monitor.store.tables import counter
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.schema.tables import counter
 
 #: What writes, and fails.
 Write = Callable[[Database], Awaitable[object]]

@@ -19,11 +19,14 @@ from alerts.model.event import Acknowledge, Correct, HandOn, Release, Remark
 from alerts.model.gateway import Answer, Content, Incoming, SmsContent
 from alerts.model.incident import Incident, apply
 from alerts.model.notice import Addressee, Purpose
-from monitor.config.problem import Problem
-from monitor.judging.health import Health
-from monitor.letters import LetterView, Noted
-from monitor.noticeboard import Overview
-from monitor.overview import (
+from monitor.config.files.problem import Problem
+from monitor.model.health import Health
+from monitor.model.route import Direction
+from monitor.model.window import Stretch
+from monitor.planning.inspection import Inspection
+from monitor.service.letters import LetterView, Noted
+from monitor.service.noticeboard import Overview
+from monitor.views.overview import (
     AgencyView,
     CheckView,
     IncidentView,
@@ -33,10 +36,7 @@ from monitor.overview import (
     view_notice,
     view_route,
 )
-from monitor.own_health import Part, PartView
-from monitor.probing.inspection import Inspection
-from monitor.probing.route import Direction
-from monitor.probing.window import Stretch
+from monitor.views.own_health import Part, PartView
 from probes.model.check import Finding, Premises, Verdict
 from probes.model.result import Outcome, Phase
 from tests.unit.alerts.people import T0, incident, written

@@ -9,9 +9,9 @@ import pytest
 from alerts.model.gateway import Answer, Incoming
 from alerts.model.incident import Incident
 from alerts.record.store import StoreAway
-from monitor.overview import AgencyView, IncidentView
+from monitor.views.overview import AgencyView, IncidentView
 from monitor.web.callbacks import callbacks
-from monitor.web.control import control
+from monitor.web.command.control import control
 from monitor.web.portal import portal
 from tests.unit.monitor.web.source import Service, client
 

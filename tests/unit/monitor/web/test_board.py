@@ -15,10 +15,10 @@ import pytest
 from jinja2 import Environment
 
 from alerts.model.notice import Matter
-from monitor.judging.health import Health
-from monitor.overview import AgencyView, RouteView
-from monitor.own_health import Complaint, Ill, Part
-from monitor.probing.route import Direction
+from monitor.model.health import Health
+from monitor.model.route import Direction
+from monitor.views.overview import AgencyView, RouteView
+from monitor.views.own_health import Complaint, Ill, Part
 from monitor.web import page
 from monitor.web.board import AgencyList, Board
 from monitor.web.page import card_of

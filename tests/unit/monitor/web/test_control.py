@@ -9,8 +9,8 @@ import pytest
 from alerts.model.event import Resolve
 from alerts.model.incident import apply
 from alerts.model.notice import Matter
-from monitor.config.problem import Problem, Severity
-from monitor.web.control import control
+from monitor.config.files.problem import Problem, Severity
+from monitor.web.command.control import control
 from tests.unit.alerts.people import T0, incident
 from tests.unit.monitor.web.source import Service, client
 

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import httpx
 import pytest
 
-from monitor.web.control import control
+from monitor.web.command.control import control
 from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
 from tests.unit.monitor.web.source import LETTERS, Service, client

@@ -10,8 +10,8 @@ import pytest
 
 from alerts.decide.silence import Silence
 from alerts.model.gateway import Content, PageContent, Script, SmsContent, VoiceContent
-from monitor.config.problem import Problem, Severity
-from monitor.probing.window import Stretch
+from monitor.config.files.problem import Problem, Severity
+from monitor.model.window import Stretch
 from monitor.web.portal import SECURITY_HEADERS, portal
 from probes.model.check import Verdict
 from tests.unit.alerts.people import FAX, SMS_RAVI, SMS_SITI, T0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.web.control import control
+from monitor.web.command.control import control
 from monitor.web.portal import portal
 from tests.unit.monitor.web.source import TOKEN, Service, client
 

@@ -1,0 +1,81 @@
+"""Whom to tell of something of ours that is broken: the NOC, and nobody outside."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from alerts.model.brief import Brief
+from alerts.model.incident import OUTAGES
+from alerts.model.notice import Cause, Matter
+from monitor.config.model.settings import Settings
+from monitor.judging.attribution import Blame
+from monitor.judging.judge import Suspect
+from monitor.model.route import Direction
+from probes.model.reply import Reason
+
+#: How an incident names what is affected, in Malay and English.
+WORDS: dict[Blame, tuple[str, str]] = {
+    Blame.NETWORK: ("rangkaian Pantau", "our own network"),
+    Blame.REFERENCE: ("peti mel {name}", "mailbox {name}"),
+    Blame.OURS: ("ujian e-mel", "our own probes"),
+    Blame.CREDENTIALS: ("log masuk akaun ujian {name}", "sign-in of probe account {name}"),
+}
+
+
+#: What staff are told of why runs fail. What is not here says nothing of the agency's mail.
+CAUSES: dict[str, Cause] = {
+    Reason.NAME_UNKNOWN: Cause.NAME,
+    Reason.NAME_SERVER_SILENT: Cause.NAME,
+    Reason.PORT_REFUSED: Cause.REFUSED,
+    Reason.UNREACHABLE: Cause.REFUSED,
+    Reason.SERVICE_REFUSED: Cause.REFUSED,
+    Reason.NO_ANSWER: Cause.SILENT,
+    Reason.CONNECTION_CLOSED: Cause.SILENT,
+    Reason.TLS_NOT_OFFERED: Cause.ENCRYPTION,
+    Reason.TLS_UNAVAILABLE: Cause.ENCRYPTION,
+    Reason.TLS_REFUSED: Cause.ENCRYPTION,
+    Reason.TLS_NOT_SPOKEN: Cause.ENCRYPTION,
+    Reason.TLS_TAMPERED: Cause.ENCRYPTION,
+    Reason.CERTIFICATE_EXPIRED: Cause.CERTIFICATE,
+    Reason.CERTIFICATE_OF_ANOTHER: Cause.CERTIFICATE,
+    Reason.CERTIFICATE_UNTRUSTED: Cause.CERTIFICATE,
+    Reason.CREDENTIALS_REFUSED: Cause.SIGN_IN,
+    Reason.SIGN_IN_UNAVAILABLE: Cause.SIGN_IN,
+    Reason.SIGN_IN_NOT_OFFERED: Cause.SIGN_IN,
+    Reason.SENDER_REFUSED: Cause.REJECTED,
+    Reason.RECIPIENT_REFUSED: Cause.REJECTED,
+    Reason.MESSAGE_REFUSED: Cause.REJECTED,
+    Reason.MAILBOX_REFUSED: Cause.REJECTED,
+    Reason.COME_AGAIN: Cause.REJECTED,
+    Reason.RETURNED: Cause.RETURNED,
+    Reason.NOT_ARRIVED: Cause.LOST,
+    Reason.CHANGED: Cause.CHANGED,
+}
+
+#: Which way mail goes that a matter is about. What goes round within the agency fails with either.
+_WAYS = {Matter.SENDING: {Direction.OUTBOUND}, Matter.RECEIVING: {Direction.INBOUND}}
+
+
+def cause_of(matter: Matter, reasons: Iterable[tuple[Direction, str]]) -> Cause | None:
+    """Return why most of an agency's routes fail: of *reasons*, those of the direction that *matter* is about.
+
+    `None` when no reason is known, or two are as frequent: half a truth sends people to the wrong server.
+    """
+    if matter not in OUTAGES:
+        return None
+    ways = _WAYS.get(matter, set(Direction)) | {Direction.INTERNAL}
+    seen = Counter(CAUSES[reason] for direction, reason in reasons if direction in ways and reason in CAUSES)
+    match seen.most_common(2):
+        case [(only, _)]:
+            return only
+        case [(first, often), (_, seldom)] if often > seldom:
+            return first
+        case _:
+            return None
+
+
+def own_brief(settings: Settings, suspect: Suspect) -> Brief:
+    """Return the brief for an incident about *suspect*."""
+    malay, english = WORDS.get(suspect.blame, (str(suspect), str(suspect)))
+    return settings.noc_brief(subject=malay.format(name=suspect.name), subject_en=english.format(name=suspect.name))

@@ -1,0 +1,115 @@
+"""Announcement as it is configured: whom outside the agency to tell of an outage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
+
+from alerts.hours.calendar import State
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.brief import AnnouncementPlan
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Recipient
+from alerts.model.notice import Addressee, Language
+from monitor.config.agency.calendar import CalendarSettings
+from monitor.config.fields.address import Presence, line
+from monitor.config.fields.phone import printed
+from monitor.config.fields.window import MALAYSIA
+from monitor.config.files.section import Extension, Line, Section, Slug, Span
+
+
+class ReleaseMode(StrEnum):
+    """Who lets an announcement go out."""
+
+    #: A duty officer does.
+    MANUAL = "manual"
+    #: It goes by itself. A false letter cannot be called back.
+    AUTOMATIC = "automatic"
+
+
+class UpdateDays(StrEnum):
+    """When whoever was told of an outage is told again that it lasts."""
+
+    #: Once on each working day of the agency, in its office hours.
+    WORKDAYS = "workdays"
+    #: Not before it ends, or changes.
+    NEVER = "never"
+
+
+class RecipientSettings(Section):
+    """Somebody outside. Each of `channels` is used, not the first that works."""
+
+    title: Line = Field(examples=["Ketua Setiausaha"])
+    """The office held, not the person: "Ketua Setiausaha"."""
+    organisation: Line = Field(examples=["Kementerian Contoh"])
+    channels: tuple[Channel, ...] = Field(examples=["[fax, letter]"])
+    address: tuple[Line, ...] = ()
+    """Postal address without the organisation; the last line is "<postcode> <TOWN>"."""
+    attention: Line | None = None
+    """A named officer: printed as "(u.p.: ...)"."""
+    fax: Line | None = None
+    sms: Line | None = None
+    voice: Line | None = None
+    extension: Extension | None = None
+    hours: Presence = Presence.ALWAYS
+    """When this office may be rung and faxed: always (a fax machine answers by itself), or in its office hours."""
+    state: State | None = None
+    """The state whose weekends and holidays this office keeps; default: that of the agency."""
+    salutation: Line = "Tuan/Puan,"
+    """ "YBhg. Datuk," and the like."""
+    language: Language = Language.MALAY
+
+    def answers_on(self, channel: Channel) -> bool:
+        """Return whether there is an address for *channel*."""
+        return bool(self.address if channel is Channel.LETTER else getattr(self, channel.value))
+
+    def build(self, key: str, calendar: CalendarSettings, zone: ZoneInfo) -> Recipient:
+        """Return the recipient as notices are addressed, with one address a channel."""
+        hours = calendar.build(zone, self.state) if self.hours is Presence.OFFICE else None
+        return Recipient(
+            key=key,
+            language=self.language,
+            addressee=self.build_addressee(),
+            addresses=tuple(self._address(channel, hours) for channel in self.channels),
+        )
+
+    def build_addressee(self) -> Addressee:
+        """Return to whom pages are addressed."""
+        return Addressee(
+            title=self.title,
+            organisation=self.organisation,
+            address=self.address,
+            attention=self.attention or "",
+            fax=printed(self.fax) if self.fax else "",
+            salutation=self.salutation,
+        )
+
+    def _address(self, channel: Channel, hours: OfficeHours | None) -> Address:
+        if channel is Channel.LETTER:
+            return Address(channel=channel, number=self.organisation)
+        return line(channel, getattr(self, channel.value), self.extension, hours=hours)
+
+
+class AnnouncementSettings(Section):
+    """Whom to tell, and who lets it go out."""
+
+    release: ReleaseMode = ReleaseMode.MANUAL
+    offered_after: Span = timedelta(minutes=30)
+    """When release is offered (or, if automatic, happens): a shorter outage needs no letter."""
+    updates: UpdateDays = UpdateDays.WORKDAYS
+    """When whoever was told is told again that it lasts: workdays, or never."""
+    recipients: Mapping[Slug, RecipientSettings] = {}
+
+    def build(self, calendar: CalendarSettings | None = None, zone: ZoneInfo = MALAYSIA) -> AnnouncementPlan:
+        """Return the plan as incidents freeze it; *calendar* and *zone* are the agency's."""
+        days = calendar or CalendarSettings()
+        return AnnouncementPlan(
+            recipients=tuple(recipient.build(key, days, zone) for key, recipient in self.recipients.items()),
+            automatic=self.release is ReleaseMode.AUTOMATIC,
+            offered_after=self.offered_after,
+            updates=days.build(zone) if self.updates is UpdateDays.WORKDAYS else None,
+        )

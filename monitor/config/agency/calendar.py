@@ -1,0 +1,111 @@
+"""The calendar as it is configured: the state, its gazetted days, and office hours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, time
+from itertools import pairwise
+from pathlib import Path as FilePath
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
+
+from alerts.hours.calendar import Calendar, State
+from alerts.hours.office_hours import OfficeHours
+from monitor.config.fields.day import Day, DaySpan
+from monitor.config.files.findings import Findings
+from monitor.config.files.form import Form
+from monitor.config.files.problem import Path
+from monitor.config.files.reading import read_model
+from monitor.config.files.secret import Vault
+from monitor.config.files.section import Line, Section
+
+
+class GazettedDay(Section):
+    """A day that the library of holidays does not know."""
+
+    date: Day = Field(examples=["2026-12-07"])
+    what: Line = Field(examples=["Cuti peristiwa"])
+    """What it is, for the next person who reads this."""
+    states: tuple[State, ...] = ()
+    """Where; default: everywhere."""
+
+
+class Gazette(Section):
+    """Days gazetted after the library of holidays was made: a file of its own, or a part of `calendar`."""
+
+    holidays: tuple[GazettedDay, ...] = ()
+    """Days on which offices are closed after all."""
+    workdays: tuple[GazettedDay, ...] = ()
+    """Days on which they are open after all."""
+
+
+class CalendarSettings(Gazette):
+    """Which days are worked, and when an office answers. Holds for every agency that does not say otherwise."""
+
+    state: State = State.PUTRAJAYA
+    """Whose weekends and holidays: a federal office rests as the state does in which it is."""
+    office_hours: tuple[DaySpan, ...] = ((time(8), time(17)),)
+    """On workdays, local time."""
+    file: FilePath | None = None
+    """A file with `holidays` and `workdays`, which is read beside those written here."""
+
+    def days(self, state: State | None = None) -> Calendar:
+        """Return the days of a state; default: our own."""
+        where = state or self.state
+        return Calendar(state=where, holidays=_in(where, self.holidays), workdays=_in(where, self.workdays))
+
+    def build(self, zone: ZoneInfo, state: State | None = None) -> OfficeHours:
+        """Return when offices of a state answer; default: our own."""
+        return OfficeHours(calendar=self.days(state), zone=zone, spans=self.office_hours)
+
+    def with_gazette(self, gazette: Gazette | None) -> CalendarSettings:
+        """Return it with the days of a file."""
+        if gazette is None:
+            return self
+        holidays, workdays = (*self.holidays, *gazette.holidays), (*self.workdays, *gazette.workdays)
+        return self.model_copy(update={"holidays": holidays, "workdays": workdays})
+
+
+class CalendarOverrides(Section):
+    """What differs in an agency."""
+
+    state: State | None = None
+    office_hours: tuple[DaySpan, ...] | None = None
+
+    def over(self, general: CalendarSettings) -> CalendarSettings:
+        """Return the agency's calendar."""
+        own = {key: value for key in ("state", "office_hours") if (value := getattr(self, key)) is not None}
+        return general.model_copy(update=own)
+
+
+def _in(state: State, days: Sequence[GazettedDay]) -> tuple[date, ...]:
+    return tuple(day.date for day in days if not day.states or state in day.states)
+
+
+def read_gazette(findings: Findings, vault: Vault) -> Gazette | None:
+    """Return the days of a file, with blanks for what is broken; `None` when it cannot be understood at all."""
+    document = findings.document
+    return read_model(Gazette, document.data, Form(findings, vault), findings) if document.readable else None
+
+
+def check_gazette(gazette: Gazette, findings: Findings, path: Path = ()) -> None:
+    """Note days that are written down as both."""
+    worked = {(day.date, state): day for day in gazette.workdays for state in day.states or State}
+    for number, day in enumerate(gazette.holidays):
+        if any((day.date, state) in worked for state in day.states or State):
+            place = (*path, "holidays", number, "date")
+            findings.error(place, f"{day.date} is also one of the workdays", "it in one of the two")
+
+
+def check_office_hours(spans: Sequence[tuple[time, time]] | None, findings: Findings, path: Path) -> None:
+    """Note hours that are none, or that run into each other."""
+    if spans is None:
+        return
+    if not spans:
+        findings.error(path, "no office would ever be open", '["08:00-17:00"]')
+    for number, (before, after) in enumerate(pairwise(spans), start=1):
+        if after[0] <= before[1]:
+            findings.error(
+                (*path, number), "does not begin after the end of the one before", "later hours, or one span"
+            )

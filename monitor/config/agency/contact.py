@@ -1,0 +1,83 @@
+"""Staff: who is told, and where they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pydantic import Field
+
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Contact
+from alerts.model.notice import Language
+from monitor.config.fields.address import AddressSettings, check_addresses, check_extension, check_number, line
+from monitor.config.fields.day import Day
+from monitor.config.fields.pin import Pin
+from monitor.config.files.findings import Findings
+from monitor.config.files.problem import Path
+from monitor.config.files.section import Extension, Line, Section, Slug
+
+_SHORT = ("sms", "voice", "extension", "fax", "verified")
+
+
+class ContactSettings(Section):
+    """A member of staff. Numbers are kept as they were written.
+
+    Either a list of `addresses`, in the order in which they are tried, or the short form with one number a channel.
+    """
+
+    name: Line = Field(examples=["Siti Contoh"])
+    language: Language = Language.MALAY
+    """What SMS and calls to this person are worded in."""
+    sms: Line | None = None
+    """A mobile number."""
+    voice: Line | None = None
+    """A number that rings; also an office line."""
+    extension: Extension | None = None
+    """Digits to press after the office line under `voice` answers."""
+    fax: Line | None = None
+    """A fax machine beside this person."""
+    verified: Day | None = None
+    """When this person last answered at these numbers."""
+    pin: Pin | None = None
+    """With it this person may release an announcement in a call. In the file: 6 to 12 digits."""
+    addresses: tuple[AddressSettings, ...] | None = None
+    """Mobiles, landlines and fax machines, in the order in which they are tried."""
+
+    def answers_on(self, channel: Channel) -> bool:
+        """Return whether there is an address for *channel*."""
+        if self.addresses is not None:
+            return any(channel in address.channels for address in self.addresses)
+        return channel is not Channel.LETTER and bool(getattr(self, channel.value))
+
+    def build(self, key: str, hours: OfficeHours) -> Contact:
+        """Return the contact as notices are addressed; *hours* are those of the office."""
+        return Contact(key=key, name=self.name, language=self.language, addresses=tuple(self._lines(hours)))
+
+    def _lines(self, hours: OfficeHours) -> Iterator[Address]:
+        for address in self.addresses or ():
+            yield from address.build(hours)
+        for channel in (Channel.SMS, Channel.VOICE, Channel.FAX):
+            if number := getattr(self, channel.value):
+                yield line(channel, number, self.extension, verified=self.verified)
+
+
+Contacts = Mapping[Slug, ContactSettings]
+
+
+def check_contacts(contacts: Mapping[str, ContactSettings], findings: Findings, path: Path) -> None:
+    """Note numbers that cannot be reached."""
+    for key, contact in contacts.items():
+        place = (*path, key)
+        if contact.addresses is not None:
+            for field in _SHORT:
+                if getattr(contact, field) is not None:
+                    findings.error(
+                        (*place, field), "stands beside addresses", "it in the list, with mobile, landline or fax"
+                    )
+            check_addresses(contact.addresses, findings, (*place, "addresses"))
+            continue
+        for channel in (Channel.SMS, Channel.VOICE, Channel.FAX):
+            if number := getattr(contact, channel.value):
+                check_number(number, channel, findings, (*place, channel.value))
+        check_extension(contact.extension, contact.voice, findings, place, "voice")

@@ -1,0 +1,77 @@
+"""Escalation as it is configured: which staff are told, step by step, until somebody acknowledges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from pydantic import Field
+
+from alerts.model.brief import CallAgain, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.model.contact import Contact
+from alerts.model.oncall import Rota
+from monitor.config.files.section import Count, Section, Slug, Span
+
+
+class CallAgainSettings(Section):
+    """A call that ended without a keypress is made again while its step runs."""
+
+    every: Span = Field(examples=["2m"])
+    """From the end of a call to the next."""
+    times: Count = 5
+    """How many calls follow the first."""
+
+
+class StepSettings(Section):
+    """Whom to tell next while nobody has acknowledged: contacts, whoever is on call, or both."""
+
+    after: timedelta = timedelta(0)
+    """How long after the step before (the first: after the opening)."""
+    contacts: tuple[Slug, ...] = Field(default=(), examples=["[siti]"])
+    """All of them, at the same time."""
+    rotas: tuple[Slug, ...] = Field(default=(), examples=["[bertugas]"])
+    """Of each whoever is on call when the step starts."""
+    channels: tuple[Channel, ...] = Field(examples=["[sms, voice]"])
+    """In this order, each only when the one before failed for good."""
+    call_again: CallAgainSettings | None = None
+    """How often a call is repeated that nobody answers with a keypress; default: not before the next step."""
+
+
+class EscalationSettings(Section):
+    """The steps, and how often to go through them."""
+
+    steps: tuple[StepSettings, ...] = Field(examples=["[{contacts: [siti], channels: [sms, voice]}]"])
+    rounds: Count = 3
+    """How many times all steps are gone through."""
+    repeat_after: Span = timedelta(minutes=15)
+    """From the last step of a round to the first of the next."""
+    acknowledge_for: Span = timedelta(hours=1)
+    """How long an acknowledgement stands after whoever gave it was last heard of; then the next step begins."""
+    fallback: Slug | None = Field(default=None, examples=["pegawai-bertugas"])
+    """A contact who is told in the place of a rota that has nobody on call."""
+
+    def build(self, people: Mapping[str, Contact], rotas: Mapping[str, Rota]) -> EscalationPolicy:
+        """Return the policy as incidents freeze it; *people* and *rotas* are all that steps may name, by key."""
+        named = dict.fromkeys(key for step in self.steps for key in step.rotas)
+        return EscalationPolicy(
+            steps=tuple(
+                Step(
+                    after=step.after,
+                    contacts=tuple(people[key] for key in step.contacts),
+                    rotas=tuple(rotas[key].name for key in step.rotas),
+                    channels=step.channels,
+                    call_again=_again(step.call_again),
+                )
+                for step in self.steps
+            ),
+            rounds=self.rounds,
+            repeat_after=self.repeat_after,
+            acknowledge_for=self.acknowledge_for,
+            rotas=tuple(rotas[key] for key in named),
+            fallback=people[self.fallback] if self.fallback else None,
+        )
+
+
+def _again(settings: CallAgainSettings | None) -> CallAgain | None:
+    return None if settings is None else CallAgain(every=settings.every, times=settings.times)

@@ -1,0 +1,64 @@
+"""How a mailbox is signed in to, as it is configured: with a password or with an access token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field, SecretStr
+
+from monitor.config.agency.oauth import OAuthSettings, check_oauth, is_faulty, sources
+from monitor.config.fields.trust import Trust
+from monitor.config.files.findings import Findings
+from monitor.config.files.problem import Path as Place
+from monitor.config.files.section import Line, Section
+from probes.credentials.oauth import KeptTokens
+from probes.credentials.oauth_local import TokenCommand, TokenFile
+from probes.model.mailbox import OAuth, Password
+
+#: What a login has one of; secrets stand there by file or variable.
+_WAYS: Final = ("password", "oauth", "token_file", "token_command")
+_PASSWORD = "password_file: PATH, or password_env: NAME"  # noqa: S105 - what to write, not a password
+
+
+class LoginSettings(Section):
+    """How to sign in, the same for sending and reading: by one of password, oauth, token_file and token_command."""
+
+    username: Line = Field(examples=["peti-pantau@jabatan-contoh.gov.my"])
+    """With an access token, the address of the mailbox to open; a shared one is named here."""
+    password: SecretStr | None = None
+    """By `password_file:` or `password_env:`."""
+    oauth: OAuthSettings | None = None
+    """Access tokens from the provider (XOAUTH2), as Microsoft 365 and Google Workspace ask for."""
+    token_file: Path | None = None
+    """A file whose first line is an access token that another program keeps fresh; read for each sign-in."""
+    token_command: tuple[Line, ...] | None = None
+    """A command that prints an access token, with its arguments: [oama, access, peti@jabatan-contoh.gov.my]."""
+
+    def build(self, trust: Trust) -> Password | OAuth:
+        """Return what probes sign in with. Raise `NoTrust` when a file of authorities cannot be used."""
+        if self.oauth is not None:
+            return OAuth(username=self.username, tokens=KeptTokens(self.oauth.build(trust)))
+        if self.token_file is not None:
+            return OAuth(username=self.username, tokens=TokenFile(self.token_file))
+        if self.token_command is not None:
+            return OAuth(username=self.username, tokens=KeptTokens(TokenCommand(self.token_command)))
+        return Password(username=self.username, secret=self.password.get_secret_value() if self.password else "")
+
+
+def check_login(login: LoginSettings, findings: Findings, path: Place, trust: Trust) -> None:
+    """Note a login with no way in, or with two."""
+    ways = [way for way in _WAYS if getattr(login, way) is not None]
+    # What was written and is wrong was noted as that.
+    if not ways and not any(is_faulty(findings, path, way) for way in _WAYS):
+        findings.error((*path, "password"), "is missing", f"{_PASSWORD}; or oauth, token_file or token_command")
+    for way in ways[1:]:
+        findings.error(_where(findings, path, way), f"is a second way to sign in beside {ways[0]}", "one of the two")
+    if login.token_command == ():
+        findings.error((*path, "token_command"), "is empty", "[PROGRAM, ARGUMENT, ...]")
+    if login.oauth is not None:
+        check_oauth(login.oauth, findings, (*path, "oauth"), trust)
+
+
+def _where(findings: Findings, path: Place, way: str) -> Place:
+    return next((place for place in sources(path, way) if place in findings.document.places), (*path, way))

@@ -1,0 +1,157 @@
+"""Where access tokens come from, as it is configured (RFC 6749)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr
+
+from monitor.config.fields.listen import is_loopback
+from monitor.config.fields.trust import NoTrust, Trust
+from monitor.config.files.findings import Findings
+from monitor.config.files.problem import Path as Place
+from monitor.config.files.section import Line, Section
+from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken
+from probes.credentials.oauth_rotation import Rotation
+
+#: Exchange Online takes no other for a service's own token.
+_MICROSOFT_SCOPE = "https://outlook.office365.com/.default"
+
+
+class TokenProvider(StrEnum):
+    """A provider whose endpoint and scope need not be written."""
+
+    MICROSOFT = "microsoft"
+    GOOGLE = "google"
+
+
+class Flow(StrEnum):
+    """What a token is asked for with."""
+
+    #: The client's own credentials (RFC 6749 4.4): nobody's consent runs out.
+    CLIENT_CREDENTIALS = "client_credentials"
+    #: A token that a person consented to once (RFC 6749 6).
+    REFRESH_TOKEN = "refresh_token"  # noqa: S105 - the name of a grant
+
+
+class OAuthSettings(Section):
+    """How access tokens are asked for."""
+
+    provider: TokenProvider | None = None
+    """microsoft (with `tenant`) or google: fills in `token_url` and `scope`."""
+    tenant: Line | None = Field(default=None, examples=["jabatan-contoh.gov.my"])
+    """Microsoft's: the tenant's domain or id."""
+    flow: Flow
+    """client_credentials: the client's own; refresh_token: a person's consent."""
+    token_url: Line | None = Field(default=None, examples=["https://log-masuk.jabatan-contoh.gov.my/token"])
+    """The token endpoint, of a provider that is not named."""
+    client_id: Line = Field(examples=["00000000-0000-0000-0000-000000000000"])
+    client_secret: SecretStr | None = None
+    """By `client_secret_file:` or `client_secret_env:`."""
+    scope: Line | None = None
+    """Separated by spaces; default: the provider's."""
+    refresh_token: SecretStr | None = None
+    """By `refresh_token_file:` or `refresh_token_env:`; with the flow of that name."""
+    rotation_file: Path | None = None
+    """Where Pantau keeps the refresh token that came in exchange, for a provider that takes each only once."""
+    ca_file: Path | None = None
+    """Certificate authorities of the token endpoint, as PEM; default: those this machine trusts."""
+
+    @property
+    def endpoint(self) -> str | None:
+        """The token endpoint: as written, or the provider's."""
+        if self.token_url is not None:
+            return self.token_url
+        match self.provider:
+            case TokenProvider.MICROSOFT if self.tenant is not None:
+                return f"https://login.microsoftonline.com/{self.tenant}/oauth2/v2.0/token"
+            case TokenProvider.GOOGLE:
+                return "https://oauth2.googleapis.com/token"
+            case _:
+                return None
+
+    def build(self, trust: Trust) -> ClientCredentials | RefreshToken:
+        """Return who asks for tokens. Raise `NoTrust` when `ca_file` cannot be used."""
+        ours = self.provider is TokenProvider.MICROSOFT and self.flow is Flow.CLIENT_CREDENTIALS
+        client = Client(
+            token_url=self.endpoint or "",
+            client_id=self.client_id,
+            client_secret=self.client_secret.get_secret_value() if self.client_secret else None,
+            # With a refresh token, none means what was consented to.
+            scope=self.scope or (_MICROSOFT_SCOPE if ours else None),
+            tls=trust.context(self.ca_file),
+        )
+        if self.refresh_token is None:
+            return ClientCredentials(client)
+        return RefreshToken(client, Rotation(self.refresh_token.get_secret_value(), self.rotation_file))
+
+
+def check_oauth(oauth: OAuthSettings, findings: Findings, path: Place, trust: Trust) -> None:
+    """Note what is missing for the flow, what does not belong to it, and an endpoint that is not met with TLS."""
+    for key, message, instead in (*_of_provider(oauth), *_of_flow(oauth)):
+        if not is_faulty(findings, path, key):
+            findings.error((*path, key), message, instead)
+    try:
+        trust.context(oauth.ca_file)
+    except NoTrust as error:
+        findings.error((*path, "ca_file"), str(error), "the path of a PEM file")
+
+
+def is_faulty(findings: Findings, path: Place, key: str) -> bool:
+    """Whether *key*, or the source of the secret of that name, has been found wrong already."""
+    return any(findings.is_broken(place) for place in sources(path, key))
+
+
+def sources(path: Place, key: str) -> tuple[Place, ...]:
+    """Return where *key* may be written: by itself, or as a secret."""
+    return ((*path, key), (*path, f"{key}_file"), (*path, f"{key}_env"))
+
+
+def _of_provider(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
+    microsoft = oauth.provider is TokenProvider.MICROSOFT
+    if microsoft and oauth.tenant is None and oauth.token_url is None:
+        yield "tenant", "is missing", "tenant: jabatan-contoh.gov.my, or the id of the tenant"
+    elif not microsoft and oauth.tenant is not None:
+        yield "tenant", "belongs to Microsoft", "provider: microsoft"
+    elif oauth.endpoint is None:
+        yield "token_url", "is missing", "provider: microsoft | google, or token_url: https://..."
+    if oauth.tenant is not None and not all(part.isalnum() for part in oauth.tenant.replace(".", "-").split("-")):
+        yield "tenant", f"'{oauth.tenant}' is no tenant", "jabatan-contoh.gov.my, or the id of the tenant"
+    if oauth.token_url is not None and not _is_safe(oauth.token_url):
+        yield "token_url", "must be https: secrets are sent there", "https://log-masuk.jabatan-contoh.gov.my/token"
+
+
+def _of_flow(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
+    secret = "client_secret_file: PATH, or client_secret_env: NAME"  # noqa: S105 - what to write, not a secret
+    refresh = "refresh_token_file: PATH, or refresh_token_env: NAME"
+    if oauth.flow is Flow.REFRESH_TOKEN:
+        if oauth.refresh_token is None:
+            yield "refresh_token", "is missing", refresh
+        return
+    if oauth.provider is TokenProvider.GOOGLE:
+        yield (
+            "flow",
+            "Google opens no mailbox to a client by itself",
+            "refresh_token, or a token_command instead of oauth",
+        )
+    if oauth.client_secret is None:
+        yield "client_secret", "is missing", secret
+    if oauth.refresh_token is not None:
+        yield "refresh_token", "is not used by this flow", "flow: refresh_token"
+    if oauth.rotation_file is not None:
+        yield "rotation_file", "is not used by this flow", "flow: refresh_token"
+
+
+def _is_safe(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not host or parts.username is not None:
+        return False
+    # A stand-in on this machine: what is sent there does not leave it.
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))

@@ -1,0 +1,140 @@
+"""An office as it speaks in notices: its letterhead, and who signs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path as FilePath
+
+from alerts.documents.crest import BadCrest
+from alerts.documents.sender import ENCLOSURE
+from alerts.model.channel import Channel
+from alerts.model.notice import Office
+from monitor.config.fields.crest import load_crest
+from monitor.config.fields.phone import is_possible
+from monitor.config.files.findings import Findings
+from monitor.config.files.problem import Path
+from monitor.config.files.section import Line, Section
+
+
+class Signatory(Section):
+    """Who signs letters."""
+
+    name: Line
+    post: Line
+
+
+class ContactOfficer(Section):
+    """Whom recipients may ask."""
+
+    name: Line
+    post: Line
+    telephone: Line
+    """As printed: "03-1234 5678"."""
+
+
+class OfficeSettings(Section):
+    """What letters and fax pages print. SMS and calls need none of it."""
+
+    address: tuple[Line, ...] = ()
+    """Postal address without the name; the last line is "<postcode> <TOWN>"."""
+    telephone: Line | None = None
+    """As printed: "03-1234 5678"."""
+    fax: Line | None = None
+    """As printed."""
+    hours: Line | None = None
+    """"8.00 pagi - 5.00 petang, Isnin - Jumaat"."""
+    hours_en: Line | None = None
+    """"8.00 am - 5.00 pm, Monday - Friday"."""
+    website: Line | None = None
+    division: Line | None = None
+    """The part of the office that speaks: "Bahagian Teknologi Maklumat"."""
+    crest: FilePath | None = None
+    """An SVG or PNG file with the crest that letters bear; at most 256 KiB. Circular 1/2013 says who may bear which."""
+    reference: Line | None = None
+    """The file a clerk has given for these letters, such as "JCM.100-1/9/1"; the enclosure number is added. Without it a
+    line to fill in by hand is printed."""
+    signatory: Signatory | None = None
+    head: Line | None = None
+    """Title of the head of department, printed after "b.p."; leave it out when the signatory is the head."""
+    contact_officer: ContactOfficer | None = None
+    slogans: tuple[Line, ...] = ('"MALAYSIA MADANI"', '"BERKHIDMAT UNTUK NEGARA"')
+    """Quoted lines above the signature; governments and states change them."""
+    copies: tuple[Line, ...] = ()
+    """Who gets a copy (s.k.)."""
+    unsigned: bool = False
+    """Print that the letter is a computer print and needs no signature: the head of department's decision."""
+    english_attachment: bool = False
+    """Attach the English translation to the letter."""
+
+    def build(self, *, short: str, name: str, domain: str) -> Office:
+        """Return the office as notices quote it."""
+        signatory, officer = self.signatory, self.contact_officer
+        return Office(
+            short=short,
+            name=name,
+            domain=domain,
+            address=self.address,
+            telephone=self.telephone or "",
+            fax=self.fax or "",
+            hours=self.hours or "",
+            hours_en=self.hours_en or "",
+            website=self.website or "",
+            division=self.division or "",
+            reference=self.reference or "",
+            signatory_name=signatory.name if signatory else "",
+            signatory_post=signatory.post if signatory else "",
+            head_title=self.head or "",
+            contact_name=officer.name if officer else "",
+            contact_post=officer.post if officer else "",
+            contact_telephone=officer.telephone if officer else "",
+            slogans=self.slogans,
+            copies=self.copies,
+            unsigned=self.unsigned,
+            english_attachment=self.english_attachment,
+        )
+
+
+#: What each kind of page cannot do without, with an example; the fax number alone may be missing (not every office has one).
+_NEEDED = {
+    "address": ("[Aras 1, Blok Contoh, 62000 PUTRAJAYA]", {Channel.LETTER, Channel.FAX}),
+    "telephone": ("telephone: 03-1234 5678", {Channel.LETTER, Channel.FAX}),
+    "hours": ("hours: 8.00 pagi - 5.00 petang, Isnin - Jumaat", {Channel.LETTER, Channel.FAX}),
+    "signatory": ("signatory: {name: NAME, post: POST}", {Channel.LETTER, Channel.FAX}),
+    "contact_officer": ("contact_officer: {name: NAME, post: POST, telephone: NUMBER}", {Channel.LETTER}),
+}
+_LAST_LINE = re.compile(r"\d{5} \S.*", re.ASCII)
+
+
+def check_office(office: OfficeSettings, used: Iterable[Channel], findings: Findings, path: Path) -> None:
+    """Note what the pages on the *used* channels would lack, and numbers that could not be dialled as printed."""
+    pages = set(used) & {Channel.FAX, Channel.LETTER}
+    for field, (example, channels) in _NEEDED.items():
+        if (wanting := pages & channels) and not getattr(office, field):
+            for_pages = " and ".join(sorted(wanting))
+            findings.error((*path, field), f"is missing, and the {for_pages} of this office prints it", example)
+    if pages and not office.fax:
+        findings.warning((*path, "fax"), "is missing: recipients are told of no fax number", "fax: 03-1234 5678")
+    if office.crest is not None:
+        try:
+            load_crest(office.crest)
+        except BadCrest as bad:
+            findings.error((*path, "crest"), str(bad), "the path of a plain SVG or a PNG file, or leave the key out")
+    check_postal(office.address, findings, (*path, "address"))
+    if office.reference and ENCLOSURE.search(office.reference):
+        findings.warning(
+            (*path, "reference"),
+            "ends with the enclosure number of one letter; each letter bears one of its own",
+            f"reference: {ENCLOSURE.sub('', office.reference)}",
+        )
+    for field in ("telephone", "fax"):
+        if (number := getattr(office, field)) and not is_possible(number):
+            findings.warning((*path, field), f"'{number}' is not possible as a telephone number", "03-1234 5678")
+
+
+def check_postal(address: tuple[str, ...], findings: Findings, path: Path) -> None:
+    """Note when the last line of *address* does not lead the post to a town."""
+    if address and not _LAST_LINE.fullmatch(address[-1]):
+        findings.warning(
+            (*path, len(address) - 1), f"'{address[-1]}' does not begin with a postcode", "62000 PUTRAJAYA"
+        )

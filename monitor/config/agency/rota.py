@@ -1,0 +1,108 @@
+"""Rotas as they are configured: who has duty when."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import time
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field
+
+from alerts.hours.calendar import State
+from alerts.model.contact import Contact
+from alerts.model.oncall import Days, Layer, Rota
+from monitor.config.agency.calendar import CalendarSettings
+from monitor.config.fields.day import Day, TimeOfDay
+from monitor.config.fields.window import Zone
+from monitor.config.files.findings import Findings
+from monitor.config.files.form import nearest
+from monitor.config.files.problem import Path
+from monitor.config.files.section import Blank, Section, Slug, wrong
+
+_TURNS = {"daily": 1, "weekly": 7}
+_LONGEST_TURN = 92
+
+
+def _turn(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    days = re.fullmatch(r"([0-9]{1,3})d", text.strip(), re.ASCII)
+    turn = _TURNS.get(text.strip(), int(days[1]) if days else 0)
+    if not 1 <= turn <= _LONGEST_TURN:
+        raise wrong(
+            f"'{text}' is no turn of whole days", f"daily, weekly, or a number of days up to {_LONGEST_TURN}: 3d"
+        )
+    return turn
+
+
+#: How many days somebody has duty at a time.
+Turn = Annotated[int, BeforeValidator(_turn), Blank(1)]
+
+
+class LayerSettings(Section):
+    """People who take turns, on all days or only on some."""
+
+    days: Days = Days.ALL
+    """On which days: all, workdays, or rest (weekends and public holidays)."""
+    every: Turn = Field(default=7, examples=["weekly"])
+    """How long a turn is: daily, weekly, or so many days: 3d."""
+    begins: Day = Field(alias="from", examples=["2026-11-30"])
+    """The first day of the first person's first turn."""
+    people: tuple[Slug, ...] = Field(examples=["[siti, ali]"])
+    """Keys of contacts, in the order of their turns."""
+
+
+class RotaSettings(Section):
+    """Who has duty when. Of its layers the first that has somebody on a day decides."""
+
+    handover: TimeOfDay = time(8)
+    """When a day of duty begins, and the one before ends."""
+    time_zone: Zone | None = None
+    """Of the handover; default: that of the file."""
+    state: State | None = None
+    """Whose weekends and holidays count; default: that of the file."""
+    layers: tuple[LayerSettings, ...] = Field(examples=["[{every: weekly, from: 2026-11-30, people: [siti, ali]}]"])
+
+    def build(self, name: str, people: Mapping[str, Contact], calendar: CalendarSettings, zone: ZoneInfo) -> Rota:
+        """Return the rota as incidents freeze it; *people* are all contacts that it may name."""
+        return Rota(
+            name=name,
+            zone=self.time_zone or zone,
+            handover=self.handover,
+            calendar=calendar.days(self.state),
+            layers=tuple(
+                Layer(
+                    days=layer.days,
+                    people=tuple(people[key] for key in layer.people),
+                    begins=layer.begins,
+                    turn_days=layer.every,
+                )
+                for layer in self.layers
+            ),
+        )
+
+
+Rotas = Mapping[Slug, RotaSettings]
+
+
+def check_rotas(
+    rotas: Mapping[str, RotaSettings], people: Mapping[str, object] | None, findings: Findings, path: Path
+) -> None:
+    """Note rotas that put nobody, or somebody unknown, on duty. *people*: whom they may name; `None`: not known."""
+    for key, rota in rotas.items():
+        place = (*path, key, "layers")
+        if not rota.layers:
+            findings.error(place, "nobody is ever on call", "[{every: weekly, from: 2026-11-30, people: [KEY, KEY]}]")
+        for number, layer in enumerate(rota.layers):
+            _check_people(layer, people, findings, (*place, number, "people"))
+
+
+def _check_people(layer: LayerSettings, people: Mapping[str, object] | None, findings: Findings, path: Path) -> None:
+    if not layer.people:
+        findings.error(path, "nobody takes turns", "the key of at least one contact")
+    for number, key in enumerate(layer.people):
+        if people is not None and key not in people:
+            instead = nearest(key, people) or ("one of " + ", ".join(people) if people else f"contacts: {{{key}: ...}}")
+            findings.error((*path, number), f"there is no contact '{key}'", instead)

@@ -1,0 +1,1 @@
+"""What single keys hold: days, hours, numbers, addresses to listen on, certificates."""

@@ -1,0 +1,82 @@
+"""Where the service listens: "127.0.0.1:8080"."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator
+
+from monitor.config.files.section import Blank, wrong
+
+_FORM = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """An address and a port; port 0 lets the system choose one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return it as it is written."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether *host* is this machine itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def parse_listen(text: str) -> Listen | None:
+    """Read "127.0.0.1:8080" or "[::1]:8080"; `None` for anything else."""
+    match = _FORM.fullmatch(text.strip())
+    if match is None or int(match[3]) > 65535:
+        return None
+    return Listen(match[1] or match[2], int(match[3]))
+
+
+def _listen(written: object) -> object:
+    if not isinstance(written, str):
+        return written
+    if (listen := parse_listen(written)) is None:
+        raise wrong(f"'{written}' is no address with a port", "127.0.0.1:8080")
+    return listen
+
+
+def _public_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        host, _ = url.hostname or "", url.port
+    except ValueError:
+        host, url = "", urlsplit("")
+    plain = url.scheme == "http" and is_loopback(host)
+    # No name of a host holds an underscore (RFC 1123, 2.1), and a provider that knows refuses every notice for it.
+    if (
+        not host
+        or "_" in host
+        or not (plain or url.scheme == "https")
+        or url.query
+        or url.fragment
+        or url.username is not None
+    ):
+        raise wrong("must be an https address that providers can reach", "https://pantau.contoh.gov.my")
+    return text.rstrip("/")
+
+
+ListenAddress = Annotated[Listen, BeforeValidator(_listen), Blank(Listen("127.0.0.1", 0))]
+
+#: Where providers reach the callback listener, without a slash at the end; plain http only on this machine (demo, tests).
+PublicUrl = Annotated[str, AfterValidator(_public_url), Blank("https://x.invalid")]

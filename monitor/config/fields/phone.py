@@ -1,0 +1,106 @@
+"""Telephone numbers: which can be reached, and by what.
+
+libphonenumber's list of assigned ranges lags behind, so a number outside them is only a warning; one of an impossible
+length is an error. There is no such thing as a fax number to it: that a fax machine answers, only a call can tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import phonenumbers
+from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType
+
+from alerts.model.channel import Channel
+from monitor.config.files.problem import Severity
+
+REGION = "MY"
+_EMERGENCY = frozenset({"999", "112", "994", "991"})
+_COUNTRY = 60
+_HOW = "a number as in 010-000 0000, 03-1234 5678 or +60 3-1234 5678"
+_SERVICE = frozenset({PhoneNumberType.TOLL_FREE, PhoneNumberType.SHARED_COST, PhoneNumberType.UAN})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objection:
+    """Why a number should not be used."""
+
+    severity: Severity
+    message: str
+    instead: str = ""
+
+
+def objection(text: str, channel: Channel) -> Objection | None:
+    """Return what speaks against reaching *text* on *channel*, the gravest first, or `None`.
+
+    No message holds the number: that of a refused configuration stands in the log and in the journal.
+    """
+    digits = "".join(c for c in text if c.isdigit())
+    if digits.removeprefix("60") in _EMERGENCY or digits in _EMERGENCY:
+        return _error("is an emergency number", "the number of a person or an office")
+    number = _parsed(text)
+    if number is None:
+        return _error("is no telephone number", _HOW)
+    if number.extension:
+        return _error("holds an extension", "the number alone, and its extension under extension:")
+    kind, national = phonenumbers.number_type(number), str(number.national_number)
+    malaysian = number.country_code == _COUNTRY
+    if kind == PhoneNumberType.PREMIUM_RATE or (malaysian and national.startswith("1600")):
+        return _error("is charged at a premium rate (1-600)", "an ordinary number")
+    if not phonenumbers.is_possible_number(number):
+        return _error("is not possible as a telephone number", _HOW)
+    if channel is Channel.SMS and _cannot_read_sms(kind, national, malaysian=malaysian):
+        return _error("is no mobile number, and an SMS to a fixed line is lost", "a mobile number, or voice:")
+    if kind in _SERVICE:
+        return _warning("cannot be reached from abroad, nor by gateways abroad", "an ordinary number")
+    if not phonenumbers.is_valid_number(number):
+        return _warning("is in no range that is known to be assigned", "the right number, if this is not it")
+    return None
+
+
+def is_possible(text: str) -> bool:
+    """Return whether *text* may be printed as a telephone or fax number."""
+    number = _parsed(text)
+    return number is not None and phonenumbers.is_possible_number(number)
+
+
+def e164(text: str) -> str:
+    """Return *text* as gateways want it: "+60312345678". Raise `ValueError` when it is no number."""
+    number = _parsed(text)
+    if number is None:
+        raise ValueError("no telephone number")
+    return phonenumbers.format_number(number, PhoneNumberFormat.E164)
+
+
+def printed(text: str) -> str:
+    """Return *text* as letters print it: "03-1234 5678"; with the country code when it is abroad."""
+    number = _parsed(text)
+    if number is None:
+        raise ValueError("no telephone number")
+    home = number.country_code == _COUNTRY
+    form = PhoneNumberFormat.NATIONAL if home else PhoneNumberFormat.INTERNATIONAL
+    return phonenumbers.format_number(number, form)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> phonenumbers.PhoneNumber | None:
+    """Return the number, which nobody may change: each is looked at from several sides."""
+    try:
+        return phonenumbers.parse(text, REGION)
+    except NumberParseException:
+        return None
+
+
+def _cannot_read_sms(kind: int, national: str, *, malaysian: bool) -> bool:
+    # By the Malaysian plan mobile numbers begin with 1; a fixed range that is not assigned has no type.
+    fixed = kind == PhoneNumberType.FIXED_LINE or kind in _SERVICE
+    return fixed or (malaysian and not national.startswith("1"))
+
+
+def _error(message: str, instead: str) -> Objection:
+    return Objection(severity=Severity.ERROR, message=message, instead=instead)
+
+
+def _warning(message: str, instead: str) -> Objection:
+    return Objection(severity=Severity.WARNING, message=message, instead=instead)

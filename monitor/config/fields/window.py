@@ -1,0 +1,77 @@
+"""Windows as they are configured: hours that come again and again, and times of the day."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from monitor.config.files.section import Blank, Section, Span, wrong
+from monitor.model.window import NoCron, Recurring, check_cron
+
+MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
+
+#: A day off the first or last year that Python knows there is no other zone's time.
+_FIRST_YEAR, _LAST_YEAR = 2000, 2199
+_EXAMPLE = '"0 7 * * mon-fri" (minute hour day month weekday)'
+
+
+def _cron(text: str) -> str:
+    try:
+        check_cron(text)
+    except NoCron as error:
+        raise wrong(str(error), _EXAMPLE) from None
+    return text
+
+
+def _zone(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    try:
+        return ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        raise wrong(f"'{text}' is no time zone that this machine knows", "Asia/Kuala_Lumpur") from None
+
+
+def _moment(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        at = None
+    if at is None or len(text.strip()) <= len("2026-12-01"):
+        raise wrong("is no date with a time", "2026-12-01 22:00, or 2026-12-01T22:00+08:00")
+    if not _FIRST_YEAR <= at.year <= _LAST_YEAR:
+        raise wrong(f"is in the year {at.year}", "2026-12-01 22:00, or 2026-12-01T22:00+08:00")
+    return at
+
+
+#: When something begins, in cron's five fields.
+Cron = Annotated[str, AfterValidator(_cron), Blank("0 0 * * *")]
+
+#: A time zone by its name.
+Zone = Annotated[ZoneInfo, BeforeValidator(_zone), Blank(MALAYSIA)]
+
+#: A date and a time; without an offset it is local.
+Moment = Annotated[datetime, BeforeValidator(_moment), Blank(datetime(2026, 1, 1, tzinfo=UTC))]
+
+
+class WindowSettings(Section):
+    """A window that comes again and again."""
+
+    cron: Cron = Field(examples=['"0 7 * * mon-fri"'])
+    """When it begins: minute, hour, day, month and weekday, in local time."""
+    lasts: Span = Field(alias="for", examples=["12h"])
+    """How long it lasts."""
+
+    def build(self, zone: ZoneInfo) -> Recurring:
+        """Return it as it comes in *zone*."""
+        return Recurring(self.cron, self.lasts, zone)
+
+
+def aware(at: datetime, zone: ZoneInfo) -> datetime:
+    """Return *at* in UTC; without an offset it is local time of *zone*."""
+    return (at if at.tzinfo is not None else at.replace(tzinfo=zone)).astimezone(UTC)

@@ -1,0 +1,246 @@
+"""A YAML file as plain values, each with the place where it stands.
+
+Scalars stay the text that was written (a bare null is `None`); the model that a file is read into says what becomes a
+number. So an unquoted +60123456789 is not an integer, 12:30 is not 750 and `no` is not false unless a field wants it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path as FilePath
+from typing import Any
+
+import yaml
+
+from monitor.config.files.problem import Path, Problem, dotted
+
+_STANDARD = "tag:yaml.org,2002:"
+_NULL = f"{_STANDARD}null"
+#: What a value without a tag is taken for.
+_PLAIN = frozenset(
+    f"{_STANDARD}{kind}"
+    for kind in ("bool", "float", "int", "map", "merge", "null", "seq", "str", "timestamp", "value")
+)
+_TOO_DEEP = "is nested too deeply"
+#: So deep may a file be nested at the most, by its looks, that libyaml reads it. Ours are six levels deep.
+_DEEPEST = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in a file; both count from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One file as read. `readable` is false when nothing of it could be understood; `data` is empty then."""
+
+    file: str
+    data: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    places: Mapping[Path, Place] = field(default_factory=dict, repr=False)
+    problems: tuple[Problem, ...] = ()
+    #: Where a value was written that is not read here: nothing more is to be said about it.
+    broken: frozenset[Path] = frozenset()
+    readable: bool = True
+    #: SHA-256 of the file, as `sha256sum` prints it; "" when it could not be read.
+    digest: str = ""
+    text: str = field(default="", repr=False)
+
+    def place(self, path: Path) -> Place:
+        """Return where *path* stands, or the nearest enclosing value when it is not in the file."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.places:
+                return self.places[path[:length]]
+        return Place(1, 1)
+
+    def shelved(self) -> Document:
+        """Return it as it is kept for long: its values have been read, and its places are found again if asked for."""
+        return replace(self, data={}, places=_Places(self.text, self.file))
+
+
+class _Places(Mapping[Path, Place]):
+    """The places of a text, found when they are first asked for: those of thousands of files would fill the memory."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self._text = text
+        self._file = file
+
+    @cached_property
+    def _found(self) -> Mapping[Path, Place]:
+        return parse_document(self._text, self._file).places
+
+    def __getitem__(self, path: Path) -> Place:
+        return self._found[path]
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+#: An agency's file has a few KiB; this one is something else.
+_LARGEST = 512 * 1024
+
+
+def read_document(file: FilePath, known: Document | None = None) -> Document:
+    """Read a file whose top level is a mapping. Never raises for what the file holds, or because it is not there.
+
+    *known* is returned when the file holds the same as when that was read.
+    """
+    name = str(file)
+    try:
+        what = file.stat()
+        if not stat.S_ISREG(what.st_mode):
+            # A pipe or a device would keep the reader, and every later reload behind it, waiting for ever.
+            return _unreadable(name, "is no regular file")
+        if what.st_size > _LARGEST:
+            return _unreadable(name, f"is larger than {_LARGEST // 1024} KiB")
+        octets = file.read_bytes()
+        digest = hashlib.sha256(octets).hexdigest()
+        if known is not None and known.digest == digest:
+            return known
+        text = io.TextIOWrapper(io.BytesIO(octets), encoding="utf-8-sig").read()
+    except UnicodeDecodeError:
+        return _unreadable(name, "is not UTF-8 text")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no such file"
+        return _unreadable(name, f"cannot be read: {reason}")
+    return replace(parse_document(text, name), digest=digest, text=text)
+
+
+def parse_document(text: str, name: str) -> Document:
+    """Parse *text* as `read_document` does."""
+    try:
+        root = _composed(text)
+        if root is None:
+            return _unreadable(name, "is empty")
+        if not isinstance(root, yaml.MappingNode):
+            return _unreadable(name, "holds no keys", instead="key: value", line=root.start_mark.line + 1)
+        walk = _Walk(name)
+        data = walk.mapping(root, ())
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        return _unreadable(name, f"is no YAML: {_reason(error)}", line=line, column=column)
+    except yaml.YAMLError:
+        return _unreadable(name, "is no YAML: it holds characters that are not allowed")
+    except RecursionError:
+        return _unreadable(name, _TOO_DEEP)
+    except (ValueError, OverflowError):
+        # PyYAML lets a bad escape ("\\UFFFFFFFF") or %YAML directive through as Python's own error.
+        return _unreadable(name, "is no YAML: it holds an escape or a directive that is not allowed")
+    return Document(
+        file=name, data=data, places=walk.places, problems=tuple(walk.problems), broken=frozenset(walk.broken)
+    )
+
+
+def _composed(text: str) -> yaml.Node | None:
+    """Return the tree of nodes, with their places.
+
+    libyaml is six times as fast. What it does not take is read by PyYAML's own parser, whose words for it are ours; and
+    so is what is nested deeply, because libyaml would run out of a stack that nobody watches.
+    """
+    if _depth_at_most(text) <= _DEEPEST:
+        try:
+            return yaml.compose(text, Loader=yaml.CSafeLoader)
+        except (yaml.YAMLError, ValueError, OverflowError):
+            pass
+    return yaml.compose(text, Loader=yaml.SafeLoader)
+
+
+def _depth_at_most(text: str) -> int:
+    # Below a key or a "-" stands what is written further to the right, or what is in brackets.
+    return 2 * max(map(len, text.splitlines()), default=0) + text.count("[") + text.count("{")
+
+
+def _unreadable(name: str, message: str, *, instead: str = "", line: int = 0, column: int = 0) -> Document:
+    problem = Problem(file=name, line=line, column=column, message=message, instead=instead)
+    return Document(file=name, problems=(problem,), readable=False)
+
+
+def _reason(error: yaml.MarkedYAMLError) -> str:
+    # The parser quotes pieces of the file ("found undefined alias 'hunter2'"): one may be somebody's password.
+    return re.sub(r"'[^'<][^']+'", "'...'", error.problem or error.context or "it cannot be parsed")
+
+
+class _Walk:
+    """Turns nodes into values and remembers their places."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.places: dict[Path, Place] = {}
+        self.problems: list[Problem] = []
+        self.broken: set[Path] = set()
+        self._seen: set[int] = set()
+
+    def mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _NULL:
+                self._problem(key_node, path, "a key is a single word", "key: value")
+                continue
+            key = str(key_node.value)
+            below = (*path, key)
+            if key in data:
+                first = self.places[below].line
+                self._problem(key_node, below, f"is written twice, first on line {first}", "one of the two")
+                continue
+            self._text(key_node, below)
+            self.places[below] = _place(key_node)
+            data[key] = self._value(value_node, below)
+        return data
+
+    def _value(self, node: yaml.Node, path: Path) -> Any:
+        if id(node) in self._seen:
+            # Would also let a small file grow without bound.
+            self._problem(node, path, "anchors and aliases (&, *) are not read here", "the value itself")
+            self.broken.add(path)
+            return None
+        self._seen.add(id(node))
+        if node.tag not in _PLAIN:
+            self._problem(node, path, "tags (!) are not read here", "the value without its tag")
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            items = []
+            for number, item in enumerate(node.value):
+                self.places[*path, number] = _place(item)
+                items.append(self._value(item, (*path, number)))
+            return items
+        if node.tag == _NULL:
+            return None
+        return self._text(node, path)
+
+    def _text(self, node: yaml.Node, path: Path) -> str:
+        text = str(node.value)
+        if not text.replace("\n", "").replace("\t", "").isprintable():
+            self._problem(node, path, "holds a character that cannot be printed", "plain text")
+            return "?"
+        return text
+
+    def _problem(self, node: yaml.Node, path: Path, message: str, instead: str) -> None:
+        place = _place(node)
+        self.problems.append(
+            Problem(
+                file=self.file,
+                line=place.line,
+                column=place.column,
+                key=dotted(path),
+                message=message,
+                instead=instead,
+            )
+        )
+
+
+def _place(node: yaml.Node) -> Place:
+    return Place(node.start_mark.line + 1, node.start_mark.column + 1)

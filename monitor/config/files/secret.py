@@ -1,0 +1,135 @@
+"""Secrets: read from files or the environment, never from the configuration itself."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from monitor.config.files.regular import NotRegular, read_regular
+
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
+#: A token may have some KiB, and a line end.
+_AT_MOST = 64 * 1024
+
+
+class NoSecret(Exception):
+    """A secret could not be had. The message and `instead` hold none of it."""
+
+    def __init__(self, message: str, instead: str = "") -> None:
+        super().__init__(message)
+        self.instead = instead
+
+
+class _Source(Enum):
+    FILE = auto()
+    VARIABLE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Absent:
+    """Why there is no secret, and what to write instead."""
+
+    message: str
+    instead: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What was found where a secret was looked for."""
+
+    source: _Source
+    #: It may be the secret, written in the wrong place.
+    name: str = field(repr=False)
+    found: SecretStr | _Absent = field(repr=False)
+    #: Whether every user of this machine can read the file.
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vault:
+    """Where secrets are looked for."""
+
+    #: The directory of the settings file: relative paths start here, those of agency files too.
+    directory: Path
+    environ: Mapping[str, str] = field(repr=False)
+    #: All that was looked at: what was made of it holds for as long as it is the same.
+    seen: list[Sighting] = field(default_factory=list, repr=False)
+
+    def apart(self) -> Vault:
+        """Return one that sees the same, and notes for itself what it has seen."""
+        return Vault(directory=self.directory, environ=self.environ)
+
+    def still_sees(self, sightings: Iterable[Sighting]) -> bool:
+        """Whether all is there as it was."""
+        return all(self._look(each.source, each.name) == each for each in sightings)
+
+    def from_file(self, name: str) -> SecretStr:
+        """Return what the file holds without its last newline. Raise `NoSecret`."""
+        return self._note(_Source.FILE, name)
+
+    def from_variable(self, name: str) -> SecretStr:
+        """Return the value of an environment variable. Raise `NoSecret`."""
+        return self._note(_Source.VARIABLE, name)
+
+    def _shown(self, name: str) -> str:
+        """Return what to call a file that is not there: the name may be the secret, written in the wrong place."""
+        file = self.directory / name
+        try:
+            leads_there = file.exists() or (file.parent.is_dir() and file.parent not in {self.directory, Path("/")})
+        except (OSError, ValueError):
+            leads_there = False
+        return f"the file {name}" if leads_there else "the file that is named here"
+
+    def is_open_to_all(self, name: str) -> bool:
+        """Return whether every user of this machine can read the file."""
+        try:
+            return bool((self.directory / name).stat().st_mode & stat.S_IROTH)
+        except (OSError, ValueError):
+            return False
+
+    def _note(self, source: _Source, name: str) -> SecretStr:
+        seen = self._look(source, name)
+        self.seen.append(seen)
+        if isinstance(seen.found, _Absent):
+            raise NoSecret(seen.found.message, seen.found.instead)
+        return seen.found
+
+    def _look(self, source: _Source, name: str) -> Sighting:
+        if source is _Source.FILE:
+            return Sighting(source, name, self._in_file(name), self.is_open_to_all(name))
+        if name not in self.environ:
+            # As people call them; anything else may be the secret, written in the wrong place.
+            known = _VARIABLE.fullmatch(name)
+            shown = f"the environment variable {name}" if known else "the variable that is named here"
+            return Sighting(source, name, _Absent(f"{shown} is not set"), is_open=False)
+        return Sighting(source, name, _whole(self.environ[name], f"the environment variable {name}"), is_open=False)
+
+    def _in_file(self, name: str) -> SecretStr | _Absent:
+        alone = "the path of a file that holds only the secret"
+        try:
+            text = read_regular(self.directory / name, _AT_MOST).decode()
+        except UnicodeDecodeError:
+            return _Absent(f"the file {name} is not UTF-8 text")
+        except NotRegular as error:
+            return _Absent(f"the file {name} {error}", alone)
+        except FileNotFoundError:
+            return _Absent(f"{self._shown(name)} does not exist", alone)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else "no such file"
+            return _Absent(f"{self._shown(name)} cannot be read: {reason}")
+        return _whole(text.removesuffix("\n").removesuffix("\r"), f"the file {name}")
+
+
+def _whole(text: str, source: str) -> SecretStr | _Absent:
+    if not text.strip():
+        return _Absent(f"{source} is empty")
+    if any(character in text for character in "\r\n\0"):
+        # No protocol can carry it, and a second line is rather a file of something else.
+        return _Absent(f"{source} has more than one line", "the secret alone, in one line")
+    return SecretStr(text)

@@ -1,0 +1,119 @@
+"""What all models of the configuration share, and the kinds of values in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from monitor.config.files.domain import ADDRESS, HOST, normal_domain
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, closed, and silent about its input in errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Blank:
+    """What stands in the place of a broken value while the rest of the file is checked."""
+
+    value: Any
+
+
+def wrong(message: str, instead: str = "") -> PydanticCustomError:
+    """Return the error of a value that has the wrong shape; braces in *message* are not filled in."""
+    return PydanticCustomError("shape", "{what}", {"what": message, "instead": instead})
+
+
+def _matching(pattern: str, message: str, instead: str) -> Callable[[str], str]:
+    form = re.compile(pattern, re.ASCII)
+
+    def check(text: str) -> str:
+        if not form.fullmatch(text):
+            raise wrong(message, instead)
+        return text
+
+    return check
+
+
+def _line(text: str) -> str:
+    if not text.strip():
+        raise wrong("is empty", "some text, or leave the key out")
+    if "\n" in text or "\t" in text:
+        raise wrong("is longer than one line", "one line of text")
+    return text.strip()
+
+
+def _domain(text: str) -> str:
+    domain = normal_domain(text)
+    if not re.fullmatch(HOST, domain) or "." not in domain:
+        raise wrong(f"'{text}' is no domain", "jabatan-contoh.gov.my")
+    return domain
+
+
+def _positive(span: timedelta) -> timedelta:
+    if span <= timedelta(0):
+        raise wrong("must be longer than nothing", "30s, 5m or 1h30m")
+    return span
+
+
+#: One line of text that is not empty.
+Line = Annotated[str, AfterValidator(_line), Blank("?")]
+
+#: The name of something in the configuration; also a metric label and a part of URLs.
+Slug = Annotated[
+    str,
+    AfterValidator(_matching(r"[a-z0-9][a-z0-9-]{0,39}", "is no name", "small letters, digits and hyphens: rujukan-a")),
+    Blank("x"),
+]
+
+#: An agency's short code: all that an SMS of 160 characters has room for.
+Code = Annotated[
+    str,
+    AfterValidator(_matching(r"[A-Z0-9]{1,11}", "is no short code", "1 to 11 capital letters and digits: JCONTOH")),
+    Blank("X"),
+]
+
+#: A registered mail domain, in lower case.
+Domain = Annotated[str, AfterValidator(_domain), Blank("x.invalid")]
+
+#: A mail address. Whether it may be used is the circular's question, asked later.
+MailAddress = Annotated[
+    str,
+    AfterValidator(_matching(ADDRESS, "is no mail address", "peti-pantau@jabatan-contoh.gov.my")),
+    Blank("x@x.invalid"),
+]
+
+#: The host name or address of a server.
+Host = Annotated[
+    str,
+    AfterValidator(_matching(rf"{HOST}|[0-9a-fA-F:]+", "is no host name", "mel.jabatan-contoh.gov.my")),
+    Blank("x.invalid"),
+]
+
+#: Digits to press after an office line has answered; w and W wait half a second and a second. Twilio takes 32 keys, and a W
+#: is two of its waits: no more than a dozen.
+Extension = Annotated[
+    str,
+    AfterValidator(
+        _matching(
+            r"(?!(?:.*W){13})[0-9*#wW]{1,20}",
+            "is no extension",
+            'the digits to press after the line answers, as "1234"',
+        )
+    ),
+    Blank("1"),
+]
+
+Port = Annotated[int, Field(ge=1, le=65535), Blank(1)]
+Count = Annotated[int, Field(ge=1, le=100), Blank(1)]
+
+#: A span of time that is longer than nothing.
+Span = Annotated[timedelta, AfterValidator(_positive), Blank(timedelta(minutes=1))]

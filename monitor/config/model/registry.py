@@ -1,0 +1,236 @@
+"""The agencies: one YAML file each, and what follows from all of them together."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
+
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.brief import Brief
+from alerts.model.contact import Contact
+from alerts.model.notice import Office
+from alerts.model.oncall import Rota
+from monitor.config.agency.announcement import AnnouncementSettings
+from monitor.config.agency.calendar import CalendarOverrides, CalendarSettings
+from monitor.config.agency.checks import ChecksSettings
+from monitor.config.agency.contact import Contacts
+from monitor.config.agency.escalation import EscalationSettings
+from monitor.config.agency.mailbox import MailboxSettings
+from monitor.config.agency.maintenance import MaintenanceSettings, build_maintenance
+from monitor.config.agency.office import OfficeSettings
+from monitor.config.agency.probing import ProbingOverrides
+from monitor.config.agency.rota import Rotas
+from monitor.config.agency.route import Leg, RouteSettings, control_legs, default_routes, leg
+from monitor.config.fields.trust import Trust
+from monitor.config.fields.window import Zone
+from monitor.config.files.section import Code, Domain, Line, Section, Slug
+from monitor.config.model.settings import Settings, Shared
+from monitor.model.route import Direction, Probing, WatchedRoute
+from probes.model.check import NameServers, Premises
+from probes.model.mailbox import Mailbox
+from probes.model.probe import Route
+
+
+class Agency(Section):
+    """An agency file. Its first key is `agency`, so that a listing of the first lines tells which file is whose."""
+
+    agency: Code = Field(examples=["JCONTOH"])
+    """Short code: what an SMS calls the agency, a metric label, the prefix of its notice numbers."""
+    name: Line = Field(examples=["Jabatan Contoh Malaysia"])
+    domains: tuple[Domain, ...] = Field(examples=["[jabatan-contoh.gov.my]"])
+    """Its registered mail domains; subdomains are included. Notices quote the first."""
+    office: OfficeSettings = OfficeSettings()
+    mailboxes: Mapping[Slug, MailboxSettings] = Field(default_factory=dict)
+    """Mailboxes that are probed; the first is the one that routes without `mailbox` mean. None: all routes `arrives_in`."""
+    routes: tuple[RouteSettings, ...] | None = None
+    """Default: inside the agency, and both ways with every reference mailbox."""
+    probing: ProbingOverrides = ProbingOverrides()
+    time_zone: Zone | None = None
+    """Of its hours and maintenance windows; default: that of the settings."""
+    maintenance: tuple[MaintenanceSettings, ...] = ()
+    """When its mail may be down because somebody works on it: it is not probed then."""
+    checks: ChecksSettings = ChecksSettings()
+    """Which checks are on or off, or run at another interval than everywhere."""
+    contacts: Contacts = Field(default_factory=dict)
+    rotas: Rotas = Field(default_factory=dict)
+    """Who has duty when; steps of the escalation name them, beside those of the settings."""
+    calendar: CalendarOverrides = CalendarOverrides()
+    """The state whose weekends and holidays it keeps, and its office hours; default: those of the settings."""
+    escalation: EscalationSettings
+    announcement: AnnouncementSettings = AnnouncementSettings()
+
+    def build_office(self) -> Office:
+        """Return the agency as notices quote it."""
+        return self.office.build(short=self.agency, name=self.name, domain=self.domains[0])
+
+    def build_hours(self, shared: Shared) -> OfficeHours:
+        """Return when its offices are open."""
+        return self._calendar(shared).build(self._zone(shared))
+
+    def build_people(self, shared: Shared) -> dict[str, Contact]:
+        """Return the contacts of its own, by key."""
+        hours = self.build_hours(shared)
+        return {key: contact.build(key, hours) for key, contact in self.contacts.items()}
+
+    def build_rotas(self, shared: Shared) -> dict[str, Rota]:
+        """Return its own rotas by key. They are called "CODE/key"."""
+        people = {**shared.people, **self.build_people(shared)}
+        calendar, zone = self._calendar(shared), self._zone(shared)
+        return {key: rota.build(f"{self.agency}/{key}", people, calendar, zone) for key, rota in self.rotas.items()}
+
+    def brief(self, shared: Shared) -> Brief:
+        """Return whom an incident tells."""
+        people = {**shared.people, **self.build_people(shared)}
+        rotas = {**shared.rotas, **self.build_rotas(shared)}
+        return Brief(
+            agency=self.agency,
+            office=self.build_office(),
+            escalation=self.escalation.build(people, rotas),
+            announcement=self.announcement.build(self._calendar(shared), self._zone(shared)),
+        )
+
+    def _calendar(self, shared: Shared) -> CalendarSettings:
+        return self.calendar.over(shared.calendar)
+
+    def _zone(self, shared: Shared) -> ZoneInfo:
+        return self.time_zone or shared.zone
+
+    def legs(self, references: Mapping[str, MailboxSettings]) -> tuple[Leg, ...]:
+        """Return the agency's routes by the names of their mailboxes."""
+        routes = default_routes(self.mailboxes, references) if self.routes is None else self.routes
+        return tuple(leg(self.agency, route, self.mailboxes, self.domains[0]) for route in routes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A mailbox, and what it was made of."""
+
+    mailbox: Mailbox
+    settings: MailboxSettings = field(repr=False)
+    trust: tuple[ssl.SSLContext, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """Everything that is watched."""
+
+    #: By short code, in the order of their files.
+    agencies: Mapping[str, Agency] = field(default_factory=dict)
+    #: Of all agencies, then the control routes.
+    routes: tuple[WatchedRoute, ...] = ()
+    #: By name.
+    mailboxes: Mapping[str, Fitted] = field(default_factory=dict, repr=False)
+    #: What the settings say that the routes of every agency follow from.
+    ground: tuple[object, ...] = field(default=(), repr=False)
+    _by_agency: Mapping[str, tuple[WatchedRoute, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Sort the routes: there are thousands, and an agency's are asked for by each."""
+        routes: dict[str, list[WatchedRoute]] = {}
+        for route in self.routes:
+            routes.setdefault(route.agency, []).append(route)
+        object.__setattr__(self, "_by_agency", {agency: tuple(each) for agency, each in routes.items()})
+
+    def routes_of(self, agency: str) -> tuple[WatchedRoute, ...]:
+        """Return the routes of one agency; of "" the control routes."""
+        return self._by_agency.get(agency, ())
+
+
+class _Fitter:
+    """Makes mailboxes; one of which nothing has changed is the one that is in use."""
+
+    def __init__(self, trust: Trust, in_use: Mapping[str, Fitted]) -> None:
+        self._trust = trust
+        self._in_use = in_use
+        self.made: dict[str, Fitted] = {}
+
+    def fit(self, name: str, settings: MailboxSettings) -> Mailbox:
+        oauth = settings.login.oauth
+        files = [settings.ca_file] if oauth is None else [settings.ca_file, oauth.ca_file]
+        trust = tuple(map(self._trust.context, files))
+        fitted = self._in_use.get(name)
+        if fitted is None or (fitted.settings, fitted.trust) != (settings, trust):
+            fitted = Fitted(mailbox=settings.build(name, self._trust), settings=settings, trust=trust)
+        self.made[name] = fitted
+        return fitted.mailbox
+
+    def has_kept(self, names: Iterable[str]) -> bool:
+        """Whether all of these are the ones in use."""
+        return all(self.made[name] is self._in_use.get(name) for name in names)
+
+
+def build_registry(
+    agencies: Mapping[str, Agency], settings: Settings, trust: Trust, in_force: Registry | None = None
+) -> Registry:
+    """Return the registry of *agencies*, which were checked. Mailboxes are called "CODE/key", references by their key.
+
+    Of the registry that is *in_force*, mailboxes and routes are kept that have not changed.
+    """
+    in_force = in_force or Registry()
+    fitter = _Fitter(trust, in_force.mailboxes)
+    references = {name: fitter.fit(name, mailbox) for name, mailbox in settings.references.items()}
+    ground = (references, settings.probing, settings.maintenance, settings.time_zone)
+    same_ground = ground == in_force.ground
+    everywhere = build_maintenance(settings.maintenance, settings.time_zone)
+    routes: list[WatchedRoute] = []
+    for code, agency in agencies.items():
+        mailboxes = {key: fitter.fit(f"{code}/{key}", mailbox) for key, mailbox in agency.mailboxes.items()}
+        if (
+            same_ground
+            and agency is in_force.agencies.get(code)
+            and fitter.has_kept(f"{code}/{key}" for key in mailboxes)
+        ):
+            routes += in_force.routes_of(code)
+            continue
+        zone = agency.time_zone or settings.time_zone
+        probing = agency.probing.over(settings.probing).build(
+            zone, (*everywhere, *build_maintenance(agency.maintenance, zone))
+        )
+        routes += [_watched(code, leg, mailboxes, references, probing) for leg in agency.legs(settings.references)]
+    probing = settings.probing.build(settings.time_zone, everywhere)
+    routes += [_watched("", leg, {}, references, probing) for leg in control_legs(settings.references)]
+    return Registry(agencies=dict(agencies), routes=tuple(routes), mailboxes=fitter.made, ground=ground)
+
+
+def _watched(
+    agency: str, leg: Leg, own: Mapping[str, Mailbox], references: Mapping[str, Mailbox], probing: Probing
+) -> WatchedRoute:
+    # A mailbox of the agency and a reference may share a key: the direction says which side is whose.
+    senders = own if leg.direction in (Direction.INTERNAL, Direction.OUTBOUND) else references
+    arrives_there = leg.direction in (Direction.INTERNAL, Direction.INBOUND) and not leg.forwarded
+    recipients = own if arrives_there else references
+    route = Route(name=leg.name, sender=senders[leg.sender], recipient=recipients[leg.recipient], to=leg.to)
+    return WatchedRoute(agency=agency, direction=leg.direction, route=route, probing=probing, forwarded=leg.forwarded)
+
+
+def premises(
+    agency: str,
+    registry: Registry,
+    settings: Settings,
+    *,
+    name_servers: NameServers | None = None,
+    specimen: Callable[[], bytes | None] = lambda: None,
+) -> Premises:
+    """Return what checks may look at: all of one agency, or of "" our own reference mailboxes.
+
+    *specimen* returns the latest message from the agency that arrived elsewhere. Our references' domains are other
+    people's: nothing is looked at there but the servers we use.
+    """
+    file = registry.agencies.get(agency)
+    references = set(settings.references)
+    ends = [end for route in registry.routes_of(agency) for end in (route.route.sender, route.route.recipient)]
+    own = {end.name: end for end in ends if (end.name in references) is (file is None)}
+    asked = [each.ask_recipients for each in (file.checks if file else None, settings.checks) if each is not None]
+    return Premises(
+        agency=agency,
+        mailboxes=tuple(own.values()),
+        domains=tuple(domain.lower() for domain in file.domains) if file else (),
+        name_servers=settings.checks.name_servers if name_servers is None else name_servers,
+        specimen=specimen,
+        our_address=next((reference.address for reference in settings.references.values()), ""),
+        ask_recipients=next((said for said in asked if said is not None), True),
+    )

@@ -1,0 +1,161 @@
+"""The settings of the service: one YAML file. Agencies have files of their own (`monitor.config.model.registry`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
+
+from alerts.model.brief import Brief
+from alerts.model.channel import Channel
+from alerts.model.contact import Contact
+from alerts.model.notice import Office
+from alerts.model.oncall import Rota
+from monitor.config.agency.calendar import CalendarSettings
+from monitor.config.agency.checks import ChecksSettings
+from monitor.config.agency.contact import Contacts
+from monitor.config.agency.escalation import EscalationSettings
+from monitor.config.agency.mailbox import MailboxSettings
+from monitor.config.agency.maintenance import MaintenanceSettings
+from monitor.config.agency.office import OfficeSettings
+from monitor.config.agency.probing import ProbingSettings
+from monitor.config.agency.rota import Rotas
+from monitor.config.fields.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS
+from monitor.config.fields.listen import Listen, ListenAddress, PublicUrl
+from monitor.config.fields.window import MALAYSIA, Zone
+from monitor.config.files.section import Code, Domain, Line, Section, Slug, Span
+from monitor.config.service.api import ApiSettings
+from monitor.config.service.drill import DrillSettings
+from monitor.config.service.flapping import FlappingSettings
+from monitor.config.service.gateway import GatewaySettings
+from monitor.config.service.heartbeat import HeartbeatSettings
+from monitor.config.service.keep import KeepSettings
+from monitor.config.service.lifeline import LifelineSettings
+from monitor.config.service.provider import ProviderSettings
+from monitor.config.service.store import StoreSettings
+from monitor.runtime.place import STATE
+
+#: Overrides `listen`.
+LISTEN_VARIABLE = "PANTAU_LISTEN"
+
+#: Stands for an agency where an incident is about ourselves.
+NOC_AGENCY = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What the settings lend to every agency. Built once for all of them."""
+
+    people: Mapping[str, Contact]
+    rotas: Mapping[str, Rota]
+    calendar: CalendarSettings
+    zone: ZoneInfo
+
+
+class CallbackSettings(Section):
+    """Where providers tell us what became of a notice. A listener of its own: nothing else is served there."""
+
+    listen: ListenAddress = Listen("127.0.0.1", 8081)
+    public_url: PublicUrl | None = None
+    """The address at which providers reach this listener; without it receipts are asked for instead."""
+
+
+class NocSettings(Section):
+    """Who hears of faults of our own: a dead reference mailbox, a network of ours that is down."""
+
+    short: Code = "PANTAU"
+    """What an SMS calls us."""
+    name: Line = Field(examples=["Pusat Operasi Rangkaian Kementerian Contoh"])
+    office: OfficeSettings = OfficeSettings()
+    contacts: Contacts = Field(default_factory=dict)
+    escalation: EscalationSettings
+
+    def build_people(self, shared: Shared) -> dict[str, Contact]:
+        """Return the contacts of its own, by key."""
+        hours = shared.calendar.build(shared.zone)
+        return {key: contact.build(key, hours) for key, contact in self.contacts.items()}
+
+    def build_office(self) -> Office:
+        """Return the office that speaks about our own faults; it has no mail domain."""
+        return self.office.build(short=self.short, name=self.name, domain="")
+
+
+class Settings(Section):
+    """The whole settings file. Relative paths, also those in agency files, start at its directory."""
+
+    listen: ListenAddress = Listen("127.0.0.1", 8080)
+    """The portal, the API and /metrics; PANTAU_LISTEN overrides it. Loopback only: there is no sign-in yet."""
+    callbacks: CallbackSettings = CallbackSettings()
+    state: Path = STATE
+    """A directory of our own: the store and its lock, the control socket, the key that signs tokens."""
+    store: StoreSettings | None = None
+    """A PostgreSQL that several engines share; default: a file in `state`, for one engine alone."""
+    agencies: Path = Field(examples=["agencies/"])
+    """The directory of the agency files."""
+    wording: Path | None = None
+    """A directory with wordings that replace those that ship."""
+    site: Slug = "utama"
+    """Where this prober stands; a metric label."""
+    prober: Slug | None = None
+    """What this prober is called among those of its site; default: the host name."""
+    probing: ProbingSettings = ProbingSettings()
+    checks: ChecksSettings = ChecksSettings()
+    """What is looked at beside the mail itself: certificates, the DNS, what a server lets strangers do."""
+    time_zone: Zone = MALAYSIA
+    """Of hours and maintenance windows."""
+    maintenance: tuple[MaintenanceSettings, ...] = ()
+    """When nothing is probed, because somebody works on what is our own."""
+    flapping: FlappingSettings = FlappingSettings()
+    """When an agency that goes down and up again and again is held to be unsteady."""
+    providers: Mapping[Slug, ProviderSettings] = {}
+    """What mail providers take, where that is not the usual: by gmail, google, microsoft, or a name of your own."""
+    keep_results: KeepSettings = KeepSettings()
+    """How long ends of probe runs are kept; incidents and notices are for ever."""
+    official_suffixes: tuple[Domain, ...] = OFFICIAL_SUFFIXES
+    """What the domains of agencies end with (circular, 3d); list all of them when adding one."""
+    private_providers: tuple[Domain, ...] = PRIVATE_PROVIDERS
+    """Where no official address may be (circular, 3f); list all of them when adding one."""
+    references: Mapping[Slug, MailboxSettings] = {}
+    """Our mailboxes outside the agencies, at least two that do not fail together."""
+    api: Mapping[Slug, ApiSettings] = {}
+    """Programs that may acknowledge over HTTP, by the name that is written down."""
+    gateways: Mapping[Channel, tuple[GatewaySettings, ...]] = {}
+    """The ways to send on each channel, in the order in which they are tried."""
+    contacts: Contacts = Field(default_factory=dict)
+    """Staff whom every agency's escalation may name."""
+    rotas: Rotas = Field(default_factory=dict)
+    """Who of them has duty when; every agency's escalation, and that of the NOC, may name these."""
+    calendar: CalendarSettings = CalendarSettings()
+    """Weekends, public holidays and office hours."""
+    verify_within: Span = timedelta(days=180)
+    """How long a number counts as good after somebody has answered there; `pantau check` lists the others."""
+    heartbeat: HeartbeatSettings | None = None
+    """A dead-man's switch outside, which calls somebody when it hears nothing from us."""
+    lifeline: LifelineSettings | None = None
+    """Rings the NOC when no notice can be written."""
+    drills: DrillSettings | None = None
+    """A test of every number and gateway, week after week."""
+    noc: NocSettings
+
+    def shared(self) -> Shared:
+        """Return what every agency may name."""
+        hours = self.calendar.build(self.time_zone)
+        people = {key: contact.build(key, hours) for key, contact in self.contacts.items()}
+        # A shared rota is called by its key alone.
+        rotas = {key: rota.build(key, people, self.calendar, self.time_zone) for key, rota in self.rotas.items()}
+        return Shared(people=people, rotas=rotas, calendar=self.calendar, zone=self.time_zone)
+
+    def noc_brief(self, *, subject: str, subject_en: str) -> Brief:
+        """Return whom a fault of our own is told to; *subject* is what is affected, in Malay and English."""
+        shared = self.shared()
+        return Brief(
+            agency=NOC_AGENCY,
+            office=self.noc.build_office(),
+            escalation=self.noc.escalation.build({**shared.people, **self.noc.build_people(shared)}, shared.rotas),
+            subject=subject,
+            subject_en=subject_en,
+        )

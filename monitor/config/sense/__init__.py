@@ -1,0 +1,1 @@
+"""Whether the values agree with each other, and lead to where somebody can be reached."""

@@ -1,0 +1,37 @@
+"""The wording that a site has edited, and whether every office's SMS can be sent with it."""
+
+from __future__ import annotations
+
+from alerts.model.notice import Office
+from alerts.wording.lint import Severity
+from alerts.wording.sms import WorstCase
+from alerts.wording.texts import Wording, WordingError, load
+from monitor.config.files.findings import Findings
+from monitor.config.files.problem import Path
+from monitor.config.model.settings import Settings
+
+#: Room for a few thousand incidents: what the lint must still let through.
+_LARGEST_NUMBER = "9999"
+
+
+def read_texts(settings: Settings | None, findings: Findings) -> Wording | None:
+    """Return the wording in force; note what is wrong with the site's own texts, and return `None` then."""
+    if findings.is_broken(("wording",)):
+        return None
+    try:
+        return load(settings.wording if settings is not None else None)
+    except WordingError as error:
+        for problem in error.problems:
+            findings.error(("wording",), problem)
+        return None
+
+
+def check_texts(office: Office, prefix: str, texts: WorstCase, findings: Findings, path: Path) -> None:
+    """Note what would keep an SMS of *office* from arriving: found now, not in the night of the outage."""
+    # The same cause shows in every text; a line a text would bury the others.
+    seen: set[str] = set()
+    for finding in texts.of(office, number=f"{prefix}-{_LARGEST_NUMBER}"):
+        note = findings.error if finding.problem.severity is Severity.ERROR else findings.warning
+        if str(finding.problem.rule) not in seen:
+            seen.add(str(finding.problem.rule))
+            note(path, f"an SMS of this office would be refused or split: {finding}")

@@ -1,0 +1,1 @@
+"""The sections that only the settings file has."""

@@ -1,0 +1,69 @@
+"""The section `drills`: when everybody's numbers, and every gateway, are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from alerts.model.channel import Channel
+from monitor.config.fields.window import WindowSettings
+from monitor.config.files.findings import Findings
+from monitor.config.files.form import nearest
+from monitor.config.files.problem import Path
+from monitor.config.files.section import Blank, Section, Slug, Span, wrong
+
+
+def _everybody(written: object) -> object:
+    if written == []:
+        raise wrong("is nobody", "all, or the keys of contacts")
+    return () if written == "all" else written
+
+
+class DrillSettings(Section):
+    """A test of numbers and gateways, marked as a drill in every text. It gives way to anything real."""
+
+    when: WindowSettings = Field(examples=['{cron: "0 10 * * tue", for: 4h}'])
+    """When it begins, and how long it may take; what has not been tried by then is left out."""
+    contacts: Annotated[tuple[Slug, ...], BeforeValidator(_everybody), Blank(())] = ()
+    """Whose numbers: `all`, or their keys."""
+    pace: Span = timedelta(seconds=30)
+    """Between two drills on one gateway, and between two to one person."""
+
+    def concerns(self, contact: str) -> bool:
+        """Whether this contact takes part."""
+        return not self.contacts or contact in self.contacts
+
+
+def check_drilled(settings: DrillSettings, known: Collection[str], findings: Findings, path: Path) -> None:
+    """Note contacts that there are not; *known* are the keys of all, those of the agencies' files too."""
+    for number, key in enumerate(settings.contacts):
+        if key not in known:
+            instead = nearest(key, known) or "all, or the key of a contact"
+            findings.error((*path, "contacts", number), f"there is no contact '{key}'", instead)
+
+
+def check_room(
+    settings: DrillSettings,
+    exercises: Mapping[Channel, int],
+    gateways: Mapping[Channel, int],
+    findings: Findings,
+    path: Path,
+) -> None:
+    """Note hours that are too short: *exercises* and *gateways* of each channel."""
+    for channel, number in exercises.items():
+        each = -(-number // gateways[channel]) if gateways.get(channel) else 0
+        if each * settings.pace > settings.when.lasts:
+            room = settings.when.lasts // settings.pace * gateways[channel]
+            message = f"leaves time for {room} of {number} drills by {channel}; the others are left out every week"
+            findings.warning((*path, "when", "for"), message, "longer hours, a shorter pace, or another gateway")
+
+
+def check_drills(settings: DrillSettings, findings: Findings, path: Path) -> None:
+    """Note drills that come too fast for a modem, or run into the next."""
+    if settings.when.lasts > timedelta(days=1):
+        findings.error((*path, "when", "for"), "is longer than a day: people would be called at night", "4h")
+    if settings.pace < timedelta(seconds=1):
+        findings.error((*path, "pace"), "is so fast that providers take it for flooding", "30s")

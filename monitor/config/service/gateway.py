@@ -1,0 +1,121 @@
+"""Gateways as they are configured: an ordered list a channel, each entry read into its own gateway's model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+import alerts.gateways
+from alerts.model.channel import Channel
+from alerts.model.gateway import GatewayKind
+from monitor.config.files.findings import Findings
+from monitor.config.files.form import SANCTIONED, Form, nearest
+from monitor.config.files.problem import Path
+from monitor.config.files.reading import read_model
+from monitor.config.files.section import Section, Slug
+from monitor.runtime.plugins import discover
+
+_SECTION = "gateways"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """One configured gateway."""
+
+    #: Unique in the service: a metric label, and the prefix of its callbacks.
+    name: str
+    #: The module in `alerts.gateways`.
+    kind: str
+    channel: Channel
+    #: An instance of that module's `GATEWAY.config`.
+    config: BaseModel = field(repr=False)
+    #: Messages a minute; `None`: as many as it takes.
+    per_minute: int | None = None
+
+
+class _Named(Section):
+    """What every gateway has beside its own configuration."""
+
+    name: Slug
+    per_minute: Annotated[int, Field(ge=1)] | None = None
+    """Messages a minute that its contract allows; the first notice of an incident goes all the same."""
+
+
+def gateway_kinds() -> dict[str, GatewayKind]:
+    """Return every gateway that ships, by its name. Raise `TypeError` when one is not what it should be."""
+    return discover(alerts.gateways, "GATEWAY", GatewayKind)
+
+
+class GatewayReader:
+    """Reads the section of the settings file that no one model describes."""
+
+    def __init__(self, findings: Findings, form: Form, kinds: Mapping[str, GatewayKind]) -> None:
+        self._findings = findings
+        self._form = form
+        self._kinds = kinds
+        self._names: dict[str, Path] = {}
+
+    def read(self) -> dict[Channel, tuple[GatewaySettings, ...]]:
+        """Return the gateways per channel in the order in which they are tried; what is broken is left out."""
+        written = self._findings.document.data.get(_SECTION, {})
+        if not isinstance(written, Mapping):
+            self._findings.broken((_SECTION,), "must be channels with their gateways", "sms: [{gateway: ...}]")
+            return {}
+        gateways: dict[Channel, tuple[GatewaySettings, ...]] = {}
+        for channel, entries in written.items():
+            path = (_SECTION, channel)
+            if channel not in set(Channel):
+                self._findings.broken(path, f"'{channel}' is no sanctioned channel", SANCTIONED)
+            elif not isinstance(entries, list) or not entries:
+                self._findings.broken(path, "must be a list of gateways", f"{channel}: [{{gateway: ...}}]")
+            else:
+                read = [self._entry(entry, Channel(channel), (*path, n)) for n, entry in enumerate(entries)]
+                gateways[Channel(channel)] = tuple(gateway for gateway in read if gateway is not None)
+        return gateways
+
+    def _entry(self, entry: object, channel: Channel, path: Path) -> GatewaySettings | None:
+        if not isinstance(entry, Mapping):
+            self._findings.broken(path, "must be a gateway and its keys", "gateway: NAME")
+            return None
+        kind = self._kind(entry, channel, (*path, "gateway"))
+        if kind is None:
+            return None
+        own = {key: value for key, value in entry.items() if key not in {"gateway", *_Named.model_fields}}
+        common = {"name": kind.name.replace("_", "-")} | {k: v for k, v in entry.items() if k in _Named.model_fields}
+        named = read_model(_Named, common, self._form, self._findings, path=path)
+        config = read_model(kind.config, own, self._form, self._findings, path=path)
+        if named is None or config is None:
+            return None
+        self._note_name(named.name, (*path, "name"))
+        return GatewaySettings(
+            name=named.name, kind=kind.name, channel=channel, config=config, per_minute=named.per_minute
+        )
+
+    def _kind(self, entry: Mapping[str, object], channel: Channel, path: Path) -> GatewayKind | None:
+        offered = "one of " + ", ".join(sorted(name for name, kind in self._kinds.items() if kind.channel is channel))
+        name = entry.get("gateway")
+        if not isinstance(name, str):
+            self._findings.broken(path, "is missing", offered)
+            return None
+        if (kind := self._kinds.get(name)) is None:
+            self._findings.broken(path, f"'{name}' is no known gateway", nearest(name, self._kinds) or offered)
+        elif kind.channel is not channel:
+            self._findings.broken(path, f"'{name}' sends {kind.channel} and not {channel}", offered)
+        return kind
+
+    def _note_name(self, name: str, path: Path) -> None:
+        first = self._names.setdefault(name, path)
+        if first != path:
+            where = self._findings.where(first)
+            self._findings.error(path, f"the gateway at {where} is called '{name}' too", "name: another name")
+
+
+def configured_channels(findings: Findings) -> frozenset[Channel] | None:
+    """Return the channels that somebody meant to have a gateway for, right or wrong; `None` when that is unknown."""
+    written = findings.document.data.get(_SECTION, {})
+    if not findings.document.readable or not isinstance(written, Mapping):
+        return None
+    return frozenset(channel for channel in Channel if channel.value in written)

@@ -1,0 +1,60 @@
+"""The section `heartbeat`: who outside is told, again and again, that this process does its work."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from monitor.config.fields.listen import is_loopback
+from monitor.config.files.findings import Findings
+from monitor.config.files.problem import Path as Place
+from monitor.config.files.section import Blank, Section, Span, wrong
+
+#: Where the token stands in an address that holds it.
+TOKEN = "{token}"  # noqa: S105 - a placeholder
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname or ""
+    except ValueError:
+        host = ""
+    if not host or not text.isascii() or any(character.isspace() for character in text):
+        raise wrong("is no address", "https://suis.kementerian-contoh.gov.my/pantau")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        raise wrong("must be https (plain http only to this machine)", "https://...")
+    return text
+
+
+class HeartbeatSettings(Section):
+    """A dead-man's switch: something outside that calls somebody when it hears nothing."""
+
+    url: Annotated[str, AfterValidator(_url), Blank("https://x.invalid")] | None = Field(
+        default=None, examples=["https://suis.kementerian-contoh.gov.my/pantau"]
+    )
+    """Asked for as long as all is well. `{token}` in it is replaced by the token, for switches that have it there."""
+    method: Literal["GET", "POST"] = "GET"
+    token: SecretStr | None = None
+    """Sent as a bearer token, or in the address where that says `{token}`."""
+    every: Span = timedelta(seconds=60)
+    file: Path | None = None
+    """A file whose time is set instead, or as well: for a watchdog on this machine."""
+
+
+def check_heartbeat(settings: HeartbeatSettings, findings: Findings, path: Place) -> None:
+    """Note a heartbeat that nobody hears, or that comes so seldom that a switch is of little use."""
+    if findings.is_broken((*path, "url")):
+        return
+    if settings.url is None and settings.file is None:
+        findings.error(path, "nobody hears it", "url: https://..., or file: PATH")
+    if settings.token is not None and settings.url is None:
+        findings.error((*path, "token_file"), "is sent to nobody", "url: beside it, or leave it out")
+    if settings.url is not None and TOKEN in settings.url and settings.token is None:
+        findings.error((*path, "url"), f"holds {TOKEN}, and there is no token", "token_file: PATH beside it")
+    if settings.every > timedelta(minutes=10):
+        findings.warning((*path, "every"), "is so long that an outage of ours is noticed late", "60s")

@@ -1,0 +1,123 @@
+"""The section `lifeline`, and its file of numbers: who is rung when the store is away, and by which gateways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field
+
+from alerts.model.channel import Channel
+from monitor.config.fields.phone import e164, objection
+from monitor.config.files.findings import Findings
+from monitor.config.files.form import nearest
+from monitor.config.files.problem import Path as Place
+from monitor.config.files.problem import Severity
+from monitor.config.files.regular import NotRegular, read_regular
+from monitor.config.files.section import Section, Slug, Span
+from monitor.config.service.gateway import GatewaySettings
+from monitor.judging.ringing import Patience
+
+#: What can be sent without a page, a tray and a store.
+CHANNELS = (Channel.VOICE, Channel.SMS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number:
+    """A telephone that is rung."""
+
+    #: E.164.
+    number: str = field(repr=False)
+    #: It is a mobile: an SMS arrives there.
+    is_mobile: bool
+
+
+class BadNumbers(Exception):
+    """The file of numbers cannot be used. One line a problem; none holds a number."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class LifelineSettings(Section):
+    """Rings the NOC when no notice can be written. It needs neither the store nor this file's people."""
+
+    numbers_file: Path = Field(examples=["lifeline-numbers"])
+    """One number a line; what follows a # is for people. Read at the start, and again whenever it changes."""
+    gateways: tuple[Slug, ...] = Field(examples=["[suara-utama, sms-utama]"])
+    """Names of voice and SMS gateways; of each channel they are tried in this order until one takes it."""
+    store_away: Span = timedelta(minutes=10)
+    """How long nothing could be written into the store before anybody is rung."""
+    peer_silent: Span = timedelta(minutes=2)
+    """How long another process on the same PostgreSQL has said nothing."""
+    repeat: Span = timedelta(minutes=30)
+    """How often it rings again while it lasts."""
+
+    def patience(self) -> Patience:
+        """Return how long each trouble must last."""
+        return Patience(store=self.store_away, peer=self.peer_silent, repeat=self.repeat)
+
+
+#: Some thousand numbers.
+_NUMBERS_AT_MOST = 64 * 1024
+
+
+def read_numbers(path: Path) -> tuple[Number, ...]:
+    """Return the numbers in *path*. Raise `BadNumbers` with every line that is wrong, or `OSError`."""
+    numbers, problems = [], []
+    try:
+        lines = read_regular(path, _NUMBERS_AT_MOST).decode().splitlines()
+    except UnicodeDecodeError:
+        raise BadNumbers([f"{path.name} is not UTF-8 text"]) from None
+    except NotRegular as error:
+        raise BadNumbers([f"{path.name} {error}"]) from None
+    for place, line in enumerate(lines, 1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        found = objection(text, Channel.VOICE)
+        if found is not None and found.severity is Severity.ERROR:
+            problems.append(f"{path.name}:{place}: is no telephone number that can be rung; write 010-000 0900")
+            continue
+        by_sms = objection(text, Channel.SMS)
+        numbers.append(Number(number=e164(text), is_mobile=by_sms is None or by_sms.severity is not Severity.ERROR))
+    if problems:
+        raise BadNumbers(problems)
+    if not numbers:
+        raise BadNumbers([f"{path.name} holds no number; write one a line: 010-000 0900"])
+    return tuple(dict.fromkeys(numbers))
+
+
+def check_lifeline(
+    settings: LifelineSettings,
+    gateways: Mapping[Channel, tuple[GatewaySettings, ...]],
+    findings: Findings,
+    path: Place,
+) -> None:
+    """Note gateways that there are not or that cannot ring, and a file of numbers that cannot be used."""
+    channels = {entry.name: channel for channel, entries in gateways.items() for entry in entries}
+    usable = [name for name, channel in channels.items() if channel in CHANNELS]
+    if not settings.gateways and not findings.is_broken((*path, "gateways")):
+        findings.error((*path, "gateways"), "nothing rings", f"one of {', '.join(usable)}" if usable else "a gateway")
+    for place, name in enumerate(settings.gateways):
+        if name not in channels and not findings.is_blank(("gateways",)):
+            instead = nearest(name, usable) or f"one of {', '.join(usable)}"
+            findings.error((*path, "gateways", place), f"there is no gateway '{name}'", instead)
+        elif name in channels and channels[name] not in CHANNELS:
+            findings.error(
+                (*path, "gateways", place), f"'{name}' sends pages, and nobody reads one in time", "voice or sms"
+            )
+    if findings.is_broken((*path, "numbers_file")):
+        return
+    try:
+        read_numbers(settings.numbers_file)
+    except BadNumbers as bad:
+        for problem in bad.problems:
+            findings.error((*path, "numbers_file"), problem)
+    except OSError as error:
+        findings.error(
+            (*path, "numbers_file"), f"cannot be read: {error.strerror}", "the path of a file with one number a line"
+        )

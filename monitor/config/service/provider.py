@@ -1,0 +1,66 @@
+"""Mail providers as they are configured: what their servers take, and what an account there may send."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from monitor.config.files.findings import Findings
+from monitor.config.files.form import nearest
+from monitor.config.files.problem import Path
+from monitor.config.files.section import Blank, Host, Section
+from monitor.model.provider import KNOWN, Provider, Providers
+
+_KNOWN = {provider.name: provider for provider in KNOWN}
+
+Messages = Annotated[int, Field(ge=1, le=10_000_000), Blank(1)]
+Sessions = Annotated[int, Field(ge=1, le=1000), Blank(1)]
+
+
+def _lower(host: str) -> str:
+    return host.lower()
+
+
+class ProviderSettings(Section):
+    """What a provider takes. Of gmail, google and microsoft the usual values are known; others need `hosts`."""
+
+    hosts: tuple[Annotated[Host, AfterValidator(_lower)], ...] = ()
+    """Its submission servers; a name stands for all that end with it."""
+    messages_per_day: Messages | None = None
+    """What one account may send in a day; default: what the provider is known to allow."""
+    messages_per_minute: Messages | None = None
+    """What one account may send in a minute."""
+    concurrency: Sessions | None = None
+    """Sessions at a time, of all accounts together."""
+    account_concurrency: Sessions | None = None
+    """Sessions at a time of one account."""
+
+    def build(self, name: str) -> Provider:
+        """Return the provider called *name*."""
+        usual = _KNOWN.get(name, Provider(name=name, hosts=(), concurrency=10))
+        return Provider(
+            name=name,
+            hosts=self.hosts or usual.hosts,
+            domains=usual.domains,
+            messages_per_day=self.messages_per_day or usual.messages_per_day,
+            messages_per_minute=self.messages_per_minute or usual.messages_per_minute,
+            concurrency=self.concurrency or usual.concurrency,
+            account_concurrency=self.account_concurrency or usual.account_concurrency,
+        )
+
+
+def build_providers(settings: Mapping[str, ProviderSettings]) -> Providers:
+    """Return all providers: those that are only configured first, then the known ones."""
+    own = {name: provider.build(name) for name, provider in settings.items()}
+    others = [provider for name, provider in own.items() if name not in _KNOWN]
+    return Providers([*others, *(own.get(name, provider) for name, provider in _KNOWN.items())])
+
+
+def check_providers(settings: Mapping[str, ProviderSettings], findings: Findings, path: Path) -> None:
+    """Note providers that nothing is known of."""
+    for name, provider in settings.items():
+        if name not in _KNOWN and not provider.hosts:
+            instead = nearest(name, _KNOWN) or "hosts: [mel.contoh.gov.my]"
+            findings.error((*path, name), "is no provider that is known, and has no hosts", instead)

@@ -1,0 +1,153 @@
+"""Decide how many messages an account may send: what a configuration would need, and what is left while it runs. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from monitor.model.provider import Provider, Providers
+from monitor.model.route import WatchedRoute
+from probes.model.mailbox import Mailbox
+
+#: A failure is looked at again soon, and a proof may be wanted of a control route: a tenth more than the rounds alone.
+CONFIRMATIONS = 1.1
+
+_DAY = timedelta(days=1)
+_MINUTE = timedelta(minutes=1)
+#: A Monday; windows differ from day to day, and all of their days are looked at.
+_SOME_DAY = datetime(2026, 1, 5, tzinfo=UTC)
+#: What was sent is counted in pieces of a day.
+_PIECE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overdraft:
+    """An account that would have to send more than it may."""
+
+    sender: Mailbox
+    provider: Provider
+    #: On the busiest day, in whole messages.
+    messages_per_day: int
+    #: With this interval on all routes that it sends on, it would not.
+    interval: timedelta
+
+    @property
+    def allowed(self) -> str:
+        """What the provider allows, in words."""
+        a_day, a_minute = self.provider.messages_per_day, self.provider.messages_per_minute
+        limits = [f"{a_day} a day" if a_day else "", f"{a_minute} a minute" if a_minute else ""]
+        return " and ".join(filter(None, limits))
+
+
+def overdrafts(routes: Iterable[WatchedRoute], providers: Providers) -> list[Overdraft]:
+    """Return the accounts that the rounds of *routes* would overdraw."""
+    by_sender: dict[str, list[WatchedRoute]] = {}
+    for route in routes:
+        by_sender.setdefault(route.route.sender.name, []).append(route)
+    return [found for each in by_sender.values() if (found := _overdraft(each, providers)) is not None]
+
+
+def _overdraft(routes: list[WatchedRoute], providers: Providers) -> Overdraft | None:
+    sender = routes[0].route.sender
+    provider = providers.of(sender)
+    if provider is None:
+        return None
+    busy = [each.probing.hours.busiest_day(_SOME_DAY) for each in routes]
+    intervals = [each.probing.interval for each in routes]
+    a_day = _messages(span / interval for span, interval in zip(busy, intervals, strict=True))
+    a_minute = _messages(_MINUTE / interval for interval in intervals)
+    least = timedelta(0)
+    if provider.messages_per_day is not None and a_day > provider.messages_per_day:
+        least = sum(busy, timedelta(0)) * CONFIRMATIONS / provider.messages_per_day
+    if provider.messages_per_minute is not None and a_minute > provider.messages_per_minute:
+        least = max(least, len(routes) * _MINUTE * CONFIRMATIONS / provider.messages_per_minute)
+    if not least:
+        return None
+    return Overdraft(sender=sender, provider=provider, messages_per_day=math.ceil(a_day), interval=_rounded(least))
+
+
+def _messages(rounds: Iterable[float]) -> float:
+    # Without what floating point adds to 2,880 times 1.1.
+    return round(CONFIRMATIONS * sum(rounds), 6)
+
+
+def _rounded(span: timedelta) -> timedelta:
+    """Return the next span that a person would write."""
+    step = timedelta(seconds=10) if span < 5 * _MINUTE else _MINUTE
+    return math.ceil(span / step) * step
+
+
+@dataclass(slots=True)
+class _Account:
+    address: str
+    a_day: float
+    a_minute: float
+    #: How many messages were sent in each piece of the last day.
+    pieces: dict[int, int] = field(default_factory=dict)
+    #: The messages of the last minute, where there is a limit for that.
+    latest: deque[datetime] = field(default_factory=deque)
+
+
+@dataclass(slots=True)
+class Budget:
+    """What accounts with a limit have sent in the last day and the last minute."""
+
+    _accounts: dict[str, _Account] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, senders: Iterable[Mailbox], providers: Providers) -> Budget:
+        """Open an account for each of *senders* whose provider has a limit."""
+        budget = cls()
+        budget.follow(senders, providers)
+        return budget
+
+    def follow(self, senders: Iterable[Mailbox], providers: Providers) -> None:
+        """Keep an account for each of *senders* whose provider has a limit; what one has sent is not forgotten."""
+        before, self._accounts = self._accounts, {}
+        for sender in senders:
+            provider = providers.of(sender)
+            if provider is None or not (provider.messages_per_day or provider.messages_per_minute):
+                continue
+            account = before.get(sender.name)
+            if account is None or account.address != sender.address:
+                account = _Account(address=sender.address, a_day=math.inf, a_minute=math.inf)
+            account.a_day = provider.messages_per_day or math.inf
+            account.a_minute = provider.messages_per_minute or math.inf
+            self._accounts[sender.name] = account
+
+    def spent(self, sender: str, at: datetime) -> None:
+        """Take in that a message was sent at *at*, before or after a restart."""
+        account = self._accounts.get(sender)
+        if account is None:
+            return
+        piece = _piece(at)
+        account.pieces[piece] = account.pieces.get(piece, 0) + 1
+        if account.a_minute < math.inf:
+            account.latest.append(at)
+            while len(account.latest) > account.a_minute:
+                account.latest.popleft()
+
+    def room_at(self, sender: str, now: datetime) -> datetime:
+        """Return when *sender* may send its next message: *now*, or later."""
+        account = self._accounts.get(sender)
+        if account is None:
+            return now
+        first = _piece(now - _DAY)
+        for piece in [one for one in account.pieces if one < first]:
+            del account.pieces[piece]
+        at = now
+        if sum(account.pieces.values()) >= account.a_day:
+            at = _EPOCH + (min(account.pieces) + 1) * _PIECE + _DAY
+        if len(account.latest) >= account.a_minute:
+            at = max(at, account.latest[0] + _MINUTE)
+        return max(at, now)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _piece(at: datetime) -> int:
+    return (at - _EPOCH) // _PIECE

@@ -1,0 +1,74 @@
+"""What the service knows of a route beside its two mailboxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+from monitor.model.health import HealthPolicy
+from monitor.model.window import ALWAYS, Hours
+from probes.model.probe import Patience, Route
+
+
+class Direction(StrEnum):
+    """Which way a route goes, seen from the agency."""
+
+    #: Agency to itself.
+    INTERNAL = "internal"
+    #: Agency to a reference mailbox.
+    OUTBOUND = "outbound"
+    #: A reference mailbox to the agency.
+    INBOUND = "inbound"
+    #: Reference to reference: proves that we and they work.
+    CONTROL = "control"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probing:
+    """How a route is probed and judged."""
+
+    interval: timedelta = timedelta(minutes=5)
+    #: A run that contradicts the present health is repeated this soon.
+    confirmation: timedelta = timedelta(seconds=60)
+    patience: Patience = field(default_factory=Patience)
+    #: A message that takes longer is slow.
+    slow_after: timedelta = timedelta(seconds=60)
+    #: 4xx answers are no verdict for this long (greylisting, a full queue).
+    deferred_budget: timedelta = timedelta(minutes=30)
+    health: HealthPolicy = field(default_factory=HealthPolicy)
+    hours: Hours = ALWAYS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedRoute:
+    """A route, whose it is, and how it is probed."""
+
+    route: Route
+    #: The agency's short code, or "" for a control route.
+    agency: str
+    direction: Direction
+    probing: Probing
+    #: The message is sent to an address of the agency and looked for in a reference mailbox, to which it is forwarded.
+    forwarded: bool = False
+
+    @property
+    def name(self) -> str:
+        """The route's unique name."""
+        return self.route.name
+
+    @property
+    def reference(self) -> str | None:
+        """Name of the reference mailbox at the other end; `None` for internal and control routes."""
+        if self.direction is Direction.OUTBOUND:
+            return self.route.recipient.name
+        if self.direction is Direction.INBOUND:
+            return self.route.sender.name
+        return None
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Names of all its ends that are ours; none of internal and control routes."""
+        if self.forwarded:
+            return (self.route.sender.name, self.route.recipient.name)
+        return () if self.reference is None else (self.reference,)

@@ -1,0 +1,1 @@
+"""What a service needs of Python and the machine, whatever it does: repeating, slices, sockets, plug-ins."""

@@ -1,0 +1,168 @@
+"""Outages that a person declares, because no probe sees them: webmail that cannot be opened, a filter that eats all mail."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from alerts.decide.silence import Hush, Silence
+from alerts.engine.dispatcher import Dispatcher
+from alerts.model.brief import Brief
+from alerts.model.event import Close, Declare
+from alerts.model.incident import Incident
+from alerts.model.notice import Matter
+from alerts.record.clock import Clock
+from monitor.config.files.form import nearest
+from monitor.service.duty import Unacceptable, read_moment
+from monitor.store.engine.ledger import SqlStore
+
+#: Notices quote when it began. Longer ago is a slip in the date, or no outage that anybody is still to be told of.
+LONGEST_AGO = timedelta(days=7)
+
+#: What somebody types who has just looked at a clock.
+_CLOCK = re.compile(r"([01]?\d|2[0-3])[:.]([0-5]\d)", re.ASCII)
+
+
+class NotDeclared(Exception):
+    """The order cannot be carried out. The message says why, and what to do instead."""
+
+
+class Unknown(NotDeclared):
+    """There is no such agency or incident."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """An outage that was declared, and whether anybody hears of it."""
+
+    incident: Incident
+    #: By whose order nobody is told of it for now.
+    silence: Silence | None = None
+
+
+class Declarer:
+    """Carries out the orders of staff about outages that they know of."""
+
+    def __init__(
+        self,
+        *,
+        store: SqlStore,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        known: Callable[[], Sequence[str]],
+        brief: Callable[[str], Brief],
+        zone: Callable[[], ZoneInfo],
+        hush: Hush,
+    ) -> None:
+        """*known*: the agencies that are watched now; *brief*: whom to tell about one; *zone*: of times that are typed."""
+        self._store = store
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._known = known
+        self._brief = brief
+        self._zone = zone
+        self._hush = hush
+
+    async def declare(self, agency: str, matter: Matter, *, since: str, why: str, by: str) -> Declared:
+        """Let an outage be told of as a measured one is. *since* as people write it; "": now. Raise `NotDeclared`."""
+        code, now = self._code(agency), self._clock.now()
+        event = Declare(
+            dedup_key=code,
+            at=now,
+            by=by,
+            matter=matter,
+            began_at=self._began(since, now),
+            why=why,
+            brief=self._brief(code),
+        )
+        incident = await self._dispatcher.submit(event)
+        said = None if incident is None else incident.declared
+        if incident is None or said is None or (said.at, said.by) != (now, by):
+            raise NotDeclared(self._is_open(code, incident))
+        async with self._store.reading() as ledger:
+            silence = self._hush(incident, await ledger.silences(now), now)
+        return Declared(incident=incident, silence=silence)
+
+    async def close(self, number: str, *, why: str, by: str) -> Incident:
+        """Let a declared outage be over; one that is measured, too, goes on. Raise `NotDeclared`."""
+        async with self._store.reading() as ledger:
+            found = await ledger.incident_numbered(number)
+        if found is None:
+            raise Unknown(f"there is no incident {number}; `pantau incidents` lists them")
+        now = self._clock.now()
+        after = await self._dispatcher.submit(Close(incident_id=found.id, at=now, by=by, why=why)) or found
+        said = after.declared
+        if said is None or (said.over_at, said.over_by) != (now, by):
+            raise NotDeclared(self._is_not_closed(after))
+        return after
+
+    # -- what is refused -----------------------------------------------------------------------------------------
+
+    def _code(self, agency: str) -> str:
+        """Return an agency's code, whatever the case."""
+        known = {code.casefold(): code for code in self._known()}
+        code = known.get(agency.strip().casefold())
+        if code is not None:
+            return code
+        near = nearest(agency.strip(), known)
+        instead = f"did you mean {known[near]}?" if near else "the status page lists them by their codes"
+        raise Unknown(f"there is no agency '{agency.strip()}'; {instead}")
+
+    def _began(self, since: str, now: datetime) -> datetime:
+        if not since.strip():
+            return now
+        try:
+            began = read_moment(self._dated(since.strip(), now), now, self._zone())
+        except Unacceptable as wrong:
+            raise NotDeclared(f"--since: {wrong}; of today the clock will do: --since 01:30") from None
+        if began > now:
+            raise NotDeclared(f"--since: '{since}' is in the future; write when it began, or nothing if it is now")
+        if now - began > LONGEST_AGO:
+            raise NotDeclared(
+                f"--since: '{since}' is more than {LONGEST_AGO.days} days ago; write a later time, and say the rest in --why"
+            )
+        return began
+
+    def _dated(self, since: str, now: datetime) -> str:
+        """Return a clock time with the day on which clocks last showed it; anything else as it is."""
+        clock = _CLOCK.fullmatch(since)
+        if clock is None:
+            return since
+        local = now.astimezone(self._zone()).replace(tzinfo=None)
+        at = local.replace(hour=int(clock[1]), minute=int(clock[2]), second=0, microsecond=0)
+        return (at if at <= local else at - timedelta(days=1)).isoformat()
+
+    def _is_open(self, code: str, incident: Incident | None) -> str:
+        if incident is None:
+            return f"nothing is open about {code}, and nothing could be opened; look at `pantau incidents`"
+        about, said = f"{incident.number} ({incident.matter}) is open already", incident.declared
+        if said is not None and said.stands:
+            return (
+                f"{about}: {said.by} declared it at {self._stamp(said.at)}. Say more with `pantau remark {incident.number}`, "
+                f"and end it with `pantau close {incident.number}`"
+            )
+        return (
+            f"{about}: the probes see it since {self._stamp(incident.began_at)}. Say more with `pantau remark "
+            f"{incident.number}`, let offices outside be told with `pantau release {incident.number}`; if people still have "
+            "no mail when the probes are well, declare it then"
+        )
+
+    def _is_not_closed(self, incident: Incident) -> str:
+        said = incident.declared
+        if not incident.is_open:
+            return f"{incident.number} is over since {self._stamp(incident.resolved_at or incident.opened_at)}"
+        if said is None or said.over_at is None:
+            return (
+                f"nobody has declared {incident.number}: it ends when the probes see that mail works. If nothing was wrong, "
+                f"`pantau correct {incident.number}`"
+            )
+        return (
+            f"{said.over_by} closed {incident.number} at {self._stamp(said.over_at)}; it goes on because the probes see it "
+            f"({incident.measured})"
+        )
+
+    def _stamp(self, at: datetime) -> str:
+        return at.astimezone(self._zone()).strftime("%d/%m %H:%M")

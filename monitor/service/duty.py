@@ -1,0 +1,252 @@
+"""Who is on call in the running service: shows it, lets it be overridden, and counts what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import NoReturn
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from alerts.hours.wallclock import first_showing, last_showing
+from alerts.model.contact import Address, Contact
+from alerts.model.oncall import OUTLOOK, Gap, Override, Rota, gaps, next_handover, on_call
+from alerts.record.clock import Clock
+from alerts.record.store import Entry
+from monitor.config.loading import Configuration
+from monitor.metrics import NO_AGENCY, Metrics
+from monitor.runtime.keeping import keep_doing
+from monitor.service.derived import Derived
+from monitor.store.engine.ledger import SqlStore
+
+log = structlog.get_logger()
+
+#: Time brings gaps closer, and numbers past their limit. An order is counted at once.
+_EVERY = timedelta(minutes=1)
+#: Rotas are not made for longer, nor public holidays known; and the calendar itself has an end.
+_FURTHEST_YEARS = 10
+#: Longer than anybody is away, and short enough that a slip in the year is noticed.
+LONGEST_OVERRIDE = timedelta(days=92)
+
+
+class Unacceptable(Exception):
+    """What was asked for makes no sense. Its message says why, and what to ask for instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DutyView:
+    """A rota at one moment."""
+
+    rota: str
+    at: datetime
+    #: `None`: nobody is on call.
+    person: Contact | None
+    #: Who made the override by which this person is on call; empty without one.
+    instead_by: str
+    #: When that changes; `None`: not for three months.
+    until: datetime | None
+    #: Who comes on then; `None`: nobody.
+    following: Contact | None
+    #: Of the seven days from that moment.
+    gaps: Sequence[Gap]
+
+
+class Duty:
+    """The rotas in force and their overrides."""
+
+    def __init__(
+        self, *, store: SqlStore, metrics: Metrics, clock: Clock, configuration: Callable[[], Configuration]
+    ) -> None:
+        """Have *configuration* return the one in force."""
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock
+        self._configuration = configuration
+        self._roster = Derived(configuration, _roster)
+        #: The rotas that had nobody on call when they were last counted; `None`: they were not yet.
+        self.deserted: Sequence[str] | None = None
+
+    async def show(self, agency: str, at: str) -> Sequence[DutyView]:
+        """Return the rotas that an agency's escalation names; of "", all. *at*: a moment as people write it, or ""."""
+        moment = self._moment(at, first_showing) if at else self._clock.now()
+        rotas = self._rotas_of(agency) if agency else list(self._roster().named.values())
+        zone = self._configuration().settings.time_zone
+        async with self._store.reading() as ledger:
+            overrides = await ledger.duty.standing(min(moment, self._clock.now()))
+            answered = await ledger.duty.answered()
+        return [_view(rota, overrides, moment, lambda who: _verified(who, answered, zone)) for rota in rotas]
+
+    async def overrides(self) -> Sequence[Override]:
+        """Return the overrides that are not over."""
+        async with self._store.reading() as ledger:
+            return await ledger.duty.standing(self._clock.now())
+
+    async def add(self, *, rota: str, person: str, begins: str, ends: str, by: str) -> Override:
+        """Let a person take a duty over. *begins* ("": now) and *ends* as people write them. Raise `Unacceptable`."""
+        named = self._named(rota)
+        people = self._people(named)
+        contact = people.get(person)
+        if contact is None:
+            raise Unacceptable(f"{named.name} knows no contact {person}; there are {', '.join(people) or 'none'}")
+        if not contact.addresses:
+            raise Unacceptable(f"{person} has no number to be reached at")
+        now = self._clock.now()
+        # An hour that comes twice belongs to the override whole: overlap rather than gap.
+        first = self._moment(begins, first_showing) if begins else now
+        last = self._moment(ends, last_showing)
+        if not max(first, now) < last <= first + LONGEST_OVERRIDE:
+            days = LONGEST_OVERRIDE.days
+            raise Unacceptable(f"an override ends later than it begins and than now, and lasts {days} days at most")
+        async with self._store.transaction() as ledger:
+            made = await ledger.duty.add(rota=named.name, contact=contact, begins=first, ends=last, by=by, now=now)
+            await ledger.journal(_entry(made, "override made", by, now))
+        log.info("override made", rota=made.rota, person=person, by=by)
+        await self._recount()
+        return made
+
+    async def remove(self, override_id: int, by: str) -> Override | None:
+        """Take an override back; `None`: there is none with this number."""
+        now = self._clock.now()
+        async with self._store.transaction() as ledger:
+            gone = await ledger.duty.remove(override_id, by, now)
+            if gone is not None:
+                await ledger.journal(_entry(gone, "override taken back", by, now))
+        if gone is not None:
+            log.info("override taken back", rota=gone.rota, person=gone.contact.key, by=by)
+            await self._recount()
+        return gone
+
+    async def keep_counting(self) -> NoReturn:
+        """Export what is missing, once a minute, until cancelled."""
+        await keep_doing("count of who is on call", self._count, _EVERY)
+
+    async def _recount(self) -> None:
+        try:
+            await self._count()
+        # Whatever it is: the order is committed, and must not look as if it had failed.
+        except Exception:
+            log.exception("who is on call could not be counted; it is counted within a minute")
+
+    async def _count(self) -> None:
+        now = self._clock.now()
+        async with self._store.reading() as ledger:
+            overrides, answered = await ledger.duty.standing(now), await ledger.duty.answered()
+        settings = self._configuration().settings
+        day, known = now.astimezone(settings.time_zone).date(), self._roster()
+        deserted: list[str] = []
+        for agency, rotas in known.rotas.items():
+            deserted += [rota.name for rota in rotas if on_call(rota, overrides, now) is None]
+            missing = {rota.name.rpartition("/")[2]: _length(gaps(rota, overrides, now)) for rota in rotas}
+            people = [_verified(person, answered, settings.time_zone) for person in known.staff[agency]]
+            numbers = {address.number: address for person in people for address in person.addresses}
+            unverified = sum(not a.is_verified(settings.verify_within, day) for a in numbers.values())
+            self._metrics.duty_known(agency, missing, unverified)
+            # Hundreds of agencies must not keep a gateway's answer waiting.
+            await asyncio.sleep(0)
+        self.deserted = tuple(deserted)
+
+    # -- what is configured --------------------------------------------------------------------------------------
+
+    def _rotas_of(self, agency: str) -> Sequence[Rota]:
+        known, agencies = self._roster(), self._configuration().registry.agencies
+        found = agencies.get(agency.upper())
+        if found is None:
+            raise Unacceptable(f"there is no agency {agency}; there are {', '.join(agencies)}")
+        lent = {key for step in found.escalation.steps for key in step.rotas}
+        return [*known.rotas[found.agency], *(rota for rota in known.rotas[NO_AGENCY] if rota.name in lent)]
+
+    def _named(self, name: str) -> Rota:
+        """Return a rota by its name, whatever the case."""
+        known = self._roster().named
+        for rota in known.values():
+            if rota.name.casefold() == name.casefold():
+                return rota
+        raise Unacceptable(f"there is no rota {name}; there are {', '.join(known) or 'none'}")
+
+    def _people(self, rota: Rota) -> Mapping[str, Contact]:
+        agency, slash, _ = rota.name.partition("/")
+        own = self._roster().staff[agency] if slash else ()
+        return {person.key: person for person in (*self._roster().shared, *own)}
+
+    def _moment(self, text: str, showing: Callable[[datetime, ZoneInfo], datetime]) -> datetime:
+        return read_moment(text, self._clock.now(), self._configuration().settings.time_zone, showing)
+
+
+def read_moment(
+    text: str, now: datetime, zone: ZoneInfo, showing: Callable[[datetime, ZoneInfo], datetime] = first_showing
+) -> datetime:
+    """Return the moment that *text* says; without an offset it is local time. Raise `Unacceptable`."""
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise Unacceptable(f"'{text}' is no date with a time; write 2026-12-01 22:00") from None
+    if abs(at.year - now.year) > _FURTHEST_YEARS:
+        raise Unacceptable(f"'{text}' is too far from now; write 2026-12-01 22:00")
+    return at if at.tzinfo else showing(at, zone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Roster:
+    """The rotas and contacts of one configuration, by the agency whose file they are in."""
+
+    rotas: Mapping[str, Sequence[Rota]]
+    staff: Mapping[str, Sequence[Contact]]
+    shared: Sequence[Contact]
+
+    @property
+    def named(self) -> Mapping[str, Rota]:
+        """The rotas by their names."""
+        return {rota.name: rota for rotas in self.rotas.values() for rota in rotas}
+
+
+def _roster(configuration: Configuration) -> _Roster:
+    settings, agencies = configuration.settings, configuration.registry.agencies
+    shared = settings.shared()
+    rotas = {NO_AGENCY: list(shared.rotas.values())}
+    staff = {NO_AGENCY: [*shared.people.values(), *settings.noc.build_people(shared).values()]}
+    for code, agency in agencies.items():
+        rotas[code] = list(agency.build_rotas(shared).values())
+        staff[code] = list(agency.build_people(shared).values())
+    return _Roster(rotas=rotas, staff=staff, shared=list(shared.people.values()))
+
+
+def _verified(person: Contact, answered: Mapping[str, datetime], zone: ZoneInfo) -> Contact:
+    """Return a contact with the later of two days at each number: the one written down, and that of a drill."""
+
+    def verified(address: Address) -> date | None:
+        drilled = answered.get(address.number)
+        days = [day for day in (address.verified, drilled and drilled.astimezone(zone).date()) if day]
+        return max(days, default=None)
+
+    return replace(person, addresses=tuple(replace(a, verified=verified(a)) for a in person.addresses))
+
+
+def _view(rota: Rota, overrides: Sequence[Override], at: datetime, known: Callable[[Contact], Contact]) -> DutyView:
+    person, coming = on_call(rota, overrides, at), next_handover(rota, overrides, at)
+    standing = [o for o in overrides if o.rota == rota.name and o.begins <= at < o.ends]
+    return DutyView(
+        rota=rota.name,
+        at=at,
+        person=known(person) if person else None,
+        instead_by=max(standing, key=lambda o: o.id).by if standing else "",
+        until=coming.at if coming else None,
+        following=known(coming.to) if coming and coming.to else None,
+        gaps=gaps(rota, overrides, at, OUTLOOK),
+    )
+
+
+def _length(found: Sequence[Gap]) -> timedelta:
+    return sum((gap.ends - gap.begins for gap in found), timedelta(0))
+
+
+def _entry(override: Override, what: str, by: str, now: datetime) -> Entry:
+    detail = {
+        "rota": override.rota,
+        "person": override.contact.key,
+        "begins": override.begins.isoformat(),
+        "ends": override.ends.isoformat(),
+    }
+    return Entry(at=now, actor=by, event=what, detail=detail)

@@ -1,0 +1,203 @@
+"""What the running service shows and answers: joins the web's questions to the store and the watch."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime
+
+from alerts.engine.composer import Composer
+from alerts.engine.dispatcher import Dispatcher
+from alerts.engine.exchange import Exchange
+from alerts.engine.settling import Ruling, Settlement
+from alerts.inbound.desk import Desks
+from alerts.model.event import Acknowledge, Correct, HandOn, Release, Remark
+from alerts.model.gateway import Answer, Content, Desk, Incoming, Refused
+from alerts.model.incident import Incident, release_is_offered
+from alerts.record.clock import Clock
+from monitor.config.files.problem import Problem
+from monitor.metrics import REFUSALS, Metrics
+from monitor.service.lines import callback_base
+from monitor.service.noticeboard import Noticeboard, Overview
+from monitor.service.watch import Watch
+from monitor.store.engine.ledger import SqlStore
+from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView, view_incident, view_notice
+from monitor.views.own_health import PartView
+
+
+class Front:
+    """Implements `monitor.web.source.Source`."""
+
+    def __init__(
+        self,
+        *,
+        store: SqlStore,
+        board: Noticeboard,
+        dispatcher: Dispatcher,
+        desks: Desks,
+        exchange: Exchange,
+        composer: Composer,
+        metrics: Metrics,
+        clock: Clock,
+        watch: Callable[[], Watch],
+        reload: Callable[[str], Awaitable[Sequence[Problem]]],
+        away: Callable[[], tuple[datetime, str] | None] = lambda: None,
+        drill_desk: Callable[[Desk], Desk] = lambda behind: behind,
+    ) -> None:
+        """*watch* returns the one in force; *reload* reads the configuration again, by whose word.
+
+        *away* returns since when the store is, and why.
+        """
+        self._store = store
+        self._board = board
+        self._away = away
+        self._dispatcher = dispatcher
+        self._desks = desks
+        self._exchange = exchange
+        self._composer = composer
+        self._metrics = metrics
+        self._clock = clock
+        self._watch = watch
+        self._reload = reload
+        #: Stands before the desk of every gateway: drills answer for themselves.
+        self._drill_desk = drill_desk
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    async def overview(self) -> Overview:
+        """Return how everything stands; what the store says of it as it last said it, while that is away."""
+        return await self._board.overview()
+
+    def own_health(self) -> Sequence[PartView]:
+        """Return how Pantau itself stands."""
+        return self._board.own()
+
+    async def agencies(self) -> Sequence[AgencyView]:
+        """Return all agencies, by code."""
+        return await self._board.agencies()
+
+    async def own_checks(self) -> Sequence[CheckView]:
+        """Return what the checks found at our own reference mailboxes."""
+        return self._board.own_checks()
+
+    async def incidents(self) -> Sequence[IncidentView]:
+        """Return the newest incidents, newest first."""
+        return await self._board.incidents()
+
+    async def notices(self) -> Sequence[NoticeView]:
+        """Return the newest notices, newest first."""
+        return await self._board.notices()
+
+    async def content(self, notice_id: int) -> tuple[NoticeView, Content] | None:
+        """Return a notice and what it says, composed again from its facts."""
+        async with self._store.reading() as ledger:
+            try:
+                notice = await ledger.notice(notice_id)
+            except LookupError:
+                return None
+            incident = await ledger.incident(notice.incident_id)
+        if incident is None:
+            return None
+        return view_notice(notice, incident), await self._composer.compose(notice, notice.channel)
+
+    def metrics(self) -> Iterator[bytes]:
+        """Return Prometheus' text format, a piece at a time."""
+        return self._metrics.pieces()
+
+    def unready(self) -> str | None:
+        """Return why the service cannot do all of its work; `None`: it can."""
+        if not self._dispatcher.is_running:
+            return "starting"
+        if (away := self._away()) is not None:
+            since, why = away
+            return f"the store is away since {since.isoformat(timespec='seconds')}: {why}"
+        return None
+
+    def now(self) -> datetime:
+        """Return the present moment."""
+        return self._clock.now()
+
+    # -- orders --------------------------------------------------------------------------------------------------
+
+    async def reload(self, by: str) -> Sequence[Problem]:
+        """Read the configuration again."""
+        return await self._reload(by)
+
+    def program(self, token: str) -> str | None:
+        """Return the name of the program whose token this is."""
+        known = self._watch().configuration.settings.api
+        # All are compared, each in constant time.
+        found = [
+            name
+            for name, each in known.items()
+            if hmac.compare_digest(each.token.get_secret_value().encode(), token.encode())
+        ]
+        return next(iter(found), None)
+
+    async def acknowledge(self, number: str, by: str) -> Incident | None:
+        """Acknowledge an incident in a person's name."""
+        found = await self.numbered(number)
+        if found is None:
+            return None
+        return await self._dispatcher.submit(Acknowledge(incident_id=found.id, at=self._clock.now(), by=by))
+
+    async def remark(self, number: str, by: str, text: str) -> Incident | None:
+        """Write down what a person says about an incident; whoever has taken it on has it for longer by it."""
+        found = await self.numbered(number)
+        if found is None:
+            return None
+        return await self._dispatcher.submit(Remark(incident_id=found.id, at=self._clock.now(), by=by, text=text))
+
+    async def hand_on(self, number: str, by: str) -> Incident | None:
+        """Let the next of the staff be told of an incident at once."""
+        found = await self.numbered(number)
+        if found is None:
+            return None
+        return await self._dispatcher.submit(HandOn(incident_id=found.id, at=self._clock.now(), by=by))
+
+    async def release(self, number: str, by: str) -> Incident | None:
+        """Release an incident's announcement."""
+        found = await self.numbered(number)
+        if found is None:
+            return None
+        return await self._dispatcher.submit(Release(incident_id=found.id, at=self._clock.now(), by=by))
+
+    async def releases(self) -> Sequence[IncidentView]:
+        """Return the outages whose announcements wait for a release that is offered, oldest first."""
+        now = self._clock.now()
+        async with self._store.reading() as ledger:
+            found = await ledger.open_incidents()
+        return [view_incident(incident) for incident in found if release_is_offered(incident, now)]
+
+    async def correct(self, number: str, by: str, why: str) -> Incident | None:
+        """Declare an incident a false alarm."""
+        found = await self.numbered(number)
+        if found is None:
+            return None
+        return await self._dispatcher.submit(Correct(incident_id=found.id, at=self._clock.now(), by=by, why=why))
+
+    async def settle(self, notice_id: int, ruling: Ruling, by: str, why: str) -> str | None:
+        """Take in what a person says became of a notice; return what is wrong, or `None`."""
+        settlement = Settlement(notice_id=notice_id, ruling=ruling, by=by, why=why, at=self._clock.now())
+        return await self._dispatcher.settle(settlement)
+
+    async def numbered(self, number: str) -> Incident | None:
+        """Return the incident that people quote as *number*."""
+        async with self._store.reading() as ledger:
+            return await ledger.incident_numbered(number)
+
+    # -- providers -----------------------------------------------------------------------------------------------
+
+    def callback_base(self, gateway: str) -> str | None:
+        """Return the public URL that this gateway's provider was given."""
+        return callback_base(self._watch().configuration.settings, gateway) if gateway in self._exchange else None
+
+    async def hear(self, gateway: str, incoming: Incoming) -> Answer | None:
+        """Hand a provider's callback to its gateway."""
+        if gateway not in self._exchange:
+            return None
+        try:
+            return await self._exchange[gateway].gateway.hear(incoming, self._drill_desk(self._desks.of(gateway)))
+        except Refused as refusal:
+            self._metrics.callback_refused(gateway, REFUSALS.get(refusal.status, ""))
+            raise

@@ -1,0 +1,85 @@
+"""Silences as people order them: of an agency, of a route, or of something of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from alerts.decide.silence import Hush, Silence, silence_over
+from alerts.engine.dispatcher import Dispatcher
+from alerts.model.incident import Incident
+from alerts.record.clock import Clock
+from alerts.record.store import Entry
+from monitor.judging.judge import Judge
+from monitor.store.engine.ledger import SqlStore
+
+#: Nobody needs a longer one, and a forgotten one must end by itself.
+LONGEST = timedelta(days=7)
+
+
+class NotSilenced(Exception):
+    """The order cannot be carried out. The message says what to write instead."""
+
+
+class Silencer:
+    """Carries out the orders of operators about silences."""
+
+    def __init__(
+        self, store: SqlStore, dispatcher: Dispatcher, clock: Clock, known: Callable[[], Sequence[str]]
+    ) -> None:
+        """*known*: the agencies and routes that are watched now."""
+        self._store = store
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._known = known
+
+    async def add(self, about: str, lasts: timedelta, why: str, by: str) -> Silence:
+        """Let nobody be told about something, however its name is written, for a while. Raise `NotSilenced`."""
+        named = next((name for name in self._known() if name.casefold() == about.strip().casefold()), None)
+        if named is None:
+            raise NotSilenced(
+                f"there is no agency or route '{about}'; `pantau incidents` and the status page name them"
+            )
+        if not timedelta(0) < lasts <= LONGEST:
+            raise NotSilenced(f"a silence lasts {LONGEST.days} days at most; write --for 2h, and say it again then")
+        now = self._clock.now()
+        async with self._store.transaction() as ledger:
+            added = await ledger.add_silence(named, now, now + lasts, why, by)
+            detail = {"about": named, "until": added.ends.isoformat(), "why": why, "silence": str(added.id)}
+            await ledger.journal(Entry(at=now, actor=by, event="silence begun", detail=detail))
+        self._dispatcher.poke()
+        return added
+
+    async def current(self) -> Sequence[Silence]:
+        """Return those that have not ended, oldest first."""
+        async with self._store.reading() as ledger:
+            return await ledger.silences(self._clock.now())
+
+    async def remove(self, number: int, by: str) -> Silence:
+        """End a silence now. Raise `NotSilenced`."""
+        now = self._clock.now()
+        async with self._store.transaction() as ledger:
+            ended = await ledger.end_silence(number, now)
+            if ended is None:
+                raise NotSilenced(f"there is no silence {number} that goes on; `pantau silence list` shows them")
+            detail = {"about": ended.about, "silence": str(number)}
+            await ledger.journal(Entry(at=now, actor=by, event="silence ended", detail=detail))
+        self._dispatcher.poke()
+        return ended
+
+
+def hush(judge: Callable[[], Judge]) -> Hush:
+    """Return what says whether an incident is silent: by itself, or because every route that is in trouble is."""
+
+    def over(incident: Incident, silences: Sequence[Silence], now: datetime) -> Silence | None:
+        found = silence_over(incident, silences, now)
+        if found is not None or not incident.brief.agency:
+            return found
+        troubled = judge().troubled(incident.brief.agency)
+        covering = [[s for s in silences if s.about == route and s.holds(now)] for route in troubled]
+        if not covering or not all(covering):
+            return None
+        # It is over as soon as one of the routes is not silent any more.
+        return min((max(each, key=lambda s: s.ends) for each in covering), key=lambda s: s.ends)
+
+    return over

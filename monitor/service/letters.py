@@ -1,0 +1,181 @@
+"""The letters in the trays: what lies there, who has printed and posted it, and what a clerk is late with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import NoReturn
+
+from alerts.decide.paper import LetterStep, TrayLetter, post_by
+from alerts.engine.dispatcher import Dispatcher
+from alerts.engine.exchange import Exchange
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.channel import Channel
+from alerts.model.delivery import AttemptState
+from alerts.model.gateway import DeliveryError, Dispatches
+from alerts.model.notice import Purpose
+from alerts.record.clock import Clock
+from alerts.record.store import StoreAway
+from monitor.config.loading import Configuration
+from monitor.metrics import Metrics
+from monitor.runtime.keeping import keep_doing
+from monitor.store.engine.ledger import SqlStore
+
+#: What has left a tray is shown for so long: a week and the days around it.
+_GONE_FOR = timedelta(days=10)
+#: How often it is looked at what is late: that changes once a day, and a tray seldom.
+EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterView:
+    """A letter, as the page, the API and the command line show it."""
+
+    #: Of the notice.
+    id: int
+    #: Number of the incident.
+    incident: str
+    agency: str
+    purpose: Purpose
+    #: "Ketua Setiausaha, Kementerian Contoh"
+    to: str
+    step: LetterStep
+    laid_at: datetime
+    #: Until when it is to be posted.
+    post_by: datetime
+    overdue: bool
+    printed_at: datetime | None = None
+    printed_by: str | None = None
+    posted_at: datetime | None = None
+    posted_by: str | None = None
+    taken_back_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """Who has printed or posted a letter, as it is written down."""
+
+    by: str
+    at: datetime
+    #: Whether it was written down just now.
+    anew: bool
+
+
+class Letters:
+    """Knows what lies in the trays, and takes clerks at their word."""
+
+    def __init__(
+        self,
+        *,
+        store: SqlStore,
+        exchange: Exchange,
+        dispatcher: Dispatcher,
+        metrics: Metrics,
+        clock: Clock,
+        hours: Callable[[str], OfficeHours],
+    ) -> None:
+        """*hours*: those of an agency's office by its code, or our own by ""."""
+        self._store = store
+        self._exchange = exchange
+        self._dispatcher = dispatcher
+        self._metrics = metrics
+        self._clock = clock
+        self._hours = hours
+
+    async def letters(self) -> Sequence[LetterView]:
+        """Return what lies in the trays, oldest first, and then what has left them of late, newest first."""
+        now = self._clock.now()
+        trays = [line.name for line in self._exchange if line.channel is Channel.LETTER]
+        async with self._store.reading() as ledger:
+            found = await ledger.letters(trays, now - _GONE_FOR)
+        hours = cache(self._hours)
+        return [_view(letter, hours(letter.agency), now) for letter in found]
+
+    async def note(self, notice_id: int, step: LetterStep, by: str, *, after_all: bool = False) -> Noted | str:
+        """Write down, once, that a clerk has printed or posted a letter. Return what is wrong when there is no such letter.
+
+        *after_all*: it had been posted before it was taken back, and the clerk says so only now. Then its reader is owed
+        what was told to others since.
+        """
+        try:
+            async with self._store.reading() as ledger:
+                notice = await ledger.notice(notice_id)
+        except LookupError:
+            return f"there is no notice {notice_id}; `pantau letters list` lists the letters"
+        last = notice.last_attempt
+        is_taken_back = last is not None and last.state is AttemptState.WITHDRAWN and notice.channel is Channel.LETTER
+        after_all = after_all and step is LetterStep.POSTED
+        if is_taken_back and not after_all:
+            return (
+                f"the letter of notice {notice_id} was taken back, because the matter was over: do not post it; if it had "
+                "been posted before that, say so with --after-all"
+            )
+        if last is None or not (is_taken_back or last.state in {AttemptState.ACCEPTED, AttemptState.SENT}):
+            return f"notice {notice_id} does not lie in a tray: it is {notice.state}"
+        gateway: object = self._exchange[last.gateway].gateway if last.gateway in self._exchange else None
+        if not isinstance(gateway, Dispatches):
+            return f"notice {notice_id} went by {notice.channel}: there is nothing to print or post"
+        # First the file: when the process dies before this is written, a clerk who says it again is still heard.
+        if step is LetterStep.POSTED and not await gateway.dispatch(last.reference, after_all=after_all):
+            return f"the letter of notice {notice_id} is not in the tray any more"
+        before = await self._dispatcher.note_letter(last.reference, step, by)
+        if before is not None:
+            return Noted(by=before.by, at=before.at, anew=False)
+        return Noted(by=by, at=self._clock.now(), anew=True)
+
+    async def keep_in_order(self) -> NoReturn:
+        """Clear what was left half-written in the trays, and show Prometheus what waits there, until cancelled."""
+        await keep_doing("letters", self.look, EVERY)
+
+    async def look(self) -> None:
+        """Do both once."""
+        await self.tidy()
+        await self.count()
+
+    async def tidy(self) -> None:
+        """Clear what was left half-written in the trays. One that cannot be reached is told of when a letter is laid."""
+        for line in self._exchange:
+            gateway: object = line.gateway
+            if isinstance(gateway, Dispatches):
+                with suppress(DeliveryError):
+                    await gateway.tidy()
+
+    async def count(self) -> None:
+        """Show what waits in the trays, and what is late; nothing while the store cannot say."""
+        try:
+            found = await self.letters()
+        except StoreAway:
+            self._metrics.letters_known(None, overdue=0)
+            raise
+        self._metrics.letters_known(Counter(each.step for each in found), overdue=sum(each.overdue for each in found))
+
+
+def _view(letter: TrayLetter, hours: OfficeHours, now: datetime) -> LetterView:
+    to, printed, posted = letter.addressee, letter.printed, letter.posted
+    return LetterView(
+        id=letter.notice_id,
+        incident=letter.number,
+        agency=letter.agency,
+        purpose=letter.purpose,
+        to=f"{to.title}, {to.organisation}" if to else "",
+        step=letter.step,
+        laid_at=letter.laid_at,
+        post_by=post_by(letter.laid_at, hours),
+        overdue=letter.is_overdue(hours, now),
+        printed_at=printed.at if printed else None,
+        printed_by=printed.by if printed else None,
+        posted_at=posted.at if posted else None,
+        posted_by=posted.by if posted else None,
+        taken_back_at=letter.taken_back_at,
+    )
+
+
+def office_hours(configuration: Configuration, agency: str) -> OfficeHours:
+    """Return when an agency's office is open; our own when there is no such agency."""
+    shared = configuration.settings.shared()
+    found = configuration.registry.agencies.get(agency)
+    return shared.calendar.build(shared.zone) if found is None else found.build_hours(shared)

@@ -1,0 +1,119 @@
+"""The gateways that are configured: built, replaced by a reload, and closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import NoReturn
+
+import structlog
+
+from alerts.engine.exchange import Line
+from alerts.model.gateway import Gateway, Surroundings
+from monitor.config.model.settings import Settings
+from monitor.config.service.gateway import gateway_kinds
+
+log = structlog.get_logger()
+
+#: Below the callback listener's public URL; the gateway's name follows.
+CALLBACK_PREFIX = "callbacks"
+
+#: What each is allowed for its end, in seconds: a connection that its provider does not close either is left.
+_CLOSES_WITHIN = 10.0
+
+
+def build_lines(
+    settings: Settings, directory: Path, *, before: Settings | None = None, in_use: Iterable[Line] = ()
+) -> list[Line]:
+    """Return a line for each configured gateway, in the order of preference. Relative paths start at *directory*.
+
+    Of those *in_use*, a gateway that *before* configured just so is kept, with its connections.
+    """
+    kinds, kept = gateway_kinds(), _unchanged(before, settings, in_use)
+    return [
+        Line(
+            name=entry.name,
+            channel=channel,
+            per_minute=entry.per_minute,
+            gateway=kept.get(entry.name)
+            or kinds[entry.kind].build(
+                entry.config,
+                Surroundings(callback_base=callback_base(settings, entry.name), directory=str(directory)),
+            ),
+        )
+        for channel, entries in settings.gateways.items()
+        for entry in entries
+    ]
+
+
+def _unchanged(before: Settings | None, after: Settings, in_use: Iterable[Line]) -> dict[str, Gateway]:
+    if before is None or before.callbacks.public_url != after.callbacks.public_url:
+        return {}
+    known = {entry.name: entry for entries in before.gateways.values() for entry in entries}
+    same = {
+        entry.name
+        for entries in after.gateways.values()
+        for entry in entries
+        # How many messages a minute it takes is the line's, not the gateway's.
+        if (was := known.get(entry.name)) and replace(was, per_minute=entry.per_minute) == entry
+    }
+    return {line.name: line.gateway for line in in_use if line.name in same}
+
+
+async def close_lines(lines: Iterable[Line]) -> None:
+    """Release the connections of gateways, all at once."""
+    await asyncio.gather(*map(_close, lines))
+
+
+async def _close(line: Line) -> None:
+    try:
+        async with asyncio.timeout(_CLOSES_WITHIN):
+            await line.gateway.close()
+    except TimeoutError:
+        log.warning("a gateway did not end in time", gateway=line.name)
+    # A bug in one gateway must end neither the service nor the closing of the others.
+    except Exception:
+        log.exception("a gateway could not be closed", gateway=line.name)
+
+
+class Retirement:
+    """Gateways that a reload has replaced. They are closed once the calls that they were in are over."""
+
+    #: What these calls are allowed: longer than any gateway's own deadline.
+    LASTS = timedelta(seconds=100)
+
+    def __init__(self) -> None:
+        #: With when they are to be closed, on the loop's clock: what was replaced first comes first.
+        self._waiting: deque[tuple[float, Sequence[Line]]] = deque()
+        self._entered = asyncio.Event()
+
+    def enter(self, lines: Sequence[Line]) -> None:
+        """Let gateways wait for their end."""
+        self._waiting.append((asyncio.get_running_loop().time() + self.LASTS.total_seconds(), lines))
+        self._entered.set()
+
+    async def keep_closing(self) -> NoReturn:
+        """Close them when it is time, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._entered.wait()
+            self._entered.clear()
+            while self._waiting:
+                await asyncio.sleep(max(0.0, self._waiting[0][0] - loop.time()))
+                await close_lines(self._waiting.popleft()[1])
+
+    async def close(self) -> None:
+        """Close those that still wait: no call is under way any more."""
+        waiting = [line for _, lines in self._waiting for line in lines]
+        self._waiting.clear()
+        await close_lines(waiting)
+
+
+def callback_base(settings: Settings, gateway: str) -> str | None:
+    """Return the URL below which this gateway's provider reaches us; `None` if none can."""
+    public = settings.callbacks.public_url
+    return f"{public.rstrip('/')}/{CALLBACK_PREFIX}/{gateway}" if public else None

@@ -1,0 +1,265 @@
+"""How things stand, read for people: agencies from memory, incidents and notices from the store as far as it is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from alerts.decide.silence import Silence
+from alerts.engine.exchange import Exchange
+from alerts.model.delivery import Notice, NoticeState
+from alerts.model.incident import Incident
+from alerts.record.clock import Clock
+from alerts.record.store import StoreAway
+from monitor.metrics import NO_AGENCY
+from monitor.model.route import WatchedRoute
+from monitor.model.window import Stretch
+from monitor.planning.inspection import Inspection
+from monitor.runtime.slices import Slices
+from monitor.service.watch import Watch
+from monitor.store.engine.incidents import OpenNumber
+from monitor.store.engine.ledger import SqlLedger, SqlStore
+from monitor.store.probing.history import History
+from monitor.views.overview import (
+    AgencyView,
+    CheckView,
+    IncidentView,
+    NoticeView,
+    RouteView,
+    view_checks,
+    view_incident,
+    view_notice,
+    view_route,
+)
+from monitor.views.own_health import Control, PartView, Signs, Standing, own_health
+from probes.model.result import ProbeResult
+
+#: So many incidents and notices are listed for programs, and so many on the page.
+_LISTED = 200
+_INCIDENTS, _NOTICES = 20, 40
+#: What failed, or may have, is on the page for longer than what went well.
+_ATTENTION = 20
+#: The journal tells of all that changes; what it should not tell of is seen after this, all the same.
+_READ_AGAIN = timedelta(seconds=15)
+#: In seconds. A store that hangs must not keep a page waiting that says so.
+_PATIENCE = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """How everything stands, as the page shows it."""
+
+    own: Sequence[PartView]
+    #: All, by code.
+    agencies: Sequence[AgencyView]
+    #: What the checks found at our own reference mailboxes.
+    own_checks: Sequence[CheckView]
+    #: The newest first.
+    incidents: Sequence[IncidentView]
+    notices: Sequence[NoticeView]
+    #: Notices that want a person.
+    attention: Sequence[NoticeView]
+    #: When the store was last read, if it cannot be read now; `None`: incidents and notices are the present ones.
+    recorded_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recorded:
+    """What the store says that is on the page."""
+
+    at: datetime
+    #: The journal's last entry by then; -1: the store was never read.
+    journal: int = -1
+    #: Numbers of open incidents, by what they are about.
+    open: Mapping[str, OpenNumber] = field(default_factory=dict)
+    silences: Mapping[str, Silence] = field(default_factory=dict)
+    incidents: Sequence[IncidentView] = ()
+    notices: Sequence[NoticeView] = ()
+    attention: Sequence[NoticeView] = ()
+
+
+class Noticeboard:
+    """Reads how things stand. What has not changed since it was last read is the same object."""
+
+    def __init__(
+        self,
+        *,
+        store: SqlStore,
+        history: History,
+        exchange: Exchange,
+        clock: Clock,
+        watch: Callable[[], Watch],
+        signs: Callable[[], Signs],
+    ) -> None:
+        """*watch* returns the one in force; *signs* what the service knows of itself."""
+        self._store = store
+        self._history = history
+        self._exchange = exchange
+        self._clock = clock
+        self._watch = watch
+        self._signs = signs
+        self._recorded: _Recorded | None = None
+        #: By code: all that an agency's view was made of, and the view.
+        self._made: dict[str, tuple[Any, AgencyView]] = {}
+        #: By name: a route's health and last run, and its view.
+        self._routes: dict[str, tuple[Any, RouteView]] = {}
+
+    async def overview(self) -> Overview:
+        """Return how everything stands. While the store is away what it says is that of its last hour."""
+        recorded, is_present = await self._read_in_time()
+        return Overview(
+            own=self.own(),
+            agencies=await self._agencies(recorded),
+            own_checks=self.own_checks(),
+            incidents=recorded.incidents,
+            notices=recorded.notices,
+            attention=recorded.attention,
+            recorded_at=None if is_present else recorded.at,
+        )
+
+    def own(self) -> Sequence[PartView]:
+        """Return how Pantau itself stands."""
+        watch, latest = self._watch(), self._history.known()
+        return own_health(
+            self._signs(),
+            controls=[
+                Control(route=r.name, health=watch.judge.route_health(r.name), last=latest.get(r.name))
+                for r in watch.configuration.registry.routes_of(NO_AGENCY)
+            ],
+            routes=len(watch.routes),
+            troubles=watch.judge.own_troubles(self._clock.now()),
+            gateways=[
+                Standing(
+                    channel=line.channel,
+                    gateway=line.name,
+                    up=self._exchange.is_up(line.name),
+                    doubted_since=self._exchange.doubted_since(line.name),
+                )
+                for line in self._exchange
+            ],
+        )
+
+    async def agencies(self) -> Sequence[AgencyView]:
+        """Return all agencies, by code. Raise `StoreAway` while nobody knows which have an incident."""
+        async with self._store.reading() as ledger:
+            recorded = await self._standing_orders(ledger)
+        await self._history.latest()
+        return await self._agencies(recorded)
+
+    def own_checks(self) -> Sequence[CheckView]:
+        """Return what the checks found at our own reference mailboxes."""
+        return view_checks(self._watch().inspector.latest(NO_AGENCY))
+
+    async def incidents(self) -> Sequence[IncidentView]:
+        """Return the newest incidents, newest first."""
+        async with self._store.reading() as ledger:
+            return [view_incident(i) for i in await ledger.recent_incidents(_LISTED)]
+
+    async def notices(self) -> Sequence[NoticeView]:
+        """Return the newest notices, newest first."""
+        async with self._store.reading() as ledger:
+            return await _viewed(ledger, await ledger.recent_notices(_LISTED))
+
+    # -- what the store says -------------------------------------------------------------------------------------
+
+    async def _read_in_time(self) -> tuple[_Recorded, bool]:
+        """Return what the store says, and whether it says it now."""
+        known = self._recorded or _Recorded(at=self._clock.now())
+        if self._signs().away is not None:
+            return known, False
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._history.latest()
+                self._recorded = await self._read(known)
+        except (StoreAway, TimeoutError):
+            return known, False
+        return self._recorded, True
+
+    async def _read(self, known: _Recorded) -> _Recorded:
+        now = self._clock.now()
+        async with self._store.reading() as ledger:
+            journal = await ledger.journal_number()
+            if journal == known.journal and timedelta(0) <= now - known.at < _READ_AGAIN:
+                return known
+            orders = await self._standing_orders(ledger)
+            incidents = await ledger.recent_incidents(_INCIDENTS)
+            notices = await ledger.recent_notices(_NOTICES)
+            bad = (NoticeState.UNKNOWN, NoticeState.FAILED)
+            attention = await ledger.recent_notices(_LISTED, states=bad, most=_ATTENTION)
+            return _Recorded(
+                at=now,
+                journal=journal,
+                open=orders.open,
+                silences=orders.silences,
+                incidents=[view_incident(i) for i in incidents],
+                notices=await _viewed(ledger, notices),
+                attention=await _viewed(ledger, attention),
+            )
+
+    async def _standing_orders(self, ledger: SqlLedger) -> _Recorded:
+        now = self._clock.now()
+        return _Recorded(
+            at=now, open=await ledger.open_numbers(), silences={s.about: s for s in await ledger.silences(now)}
+        )
+
+    # -- what is in memory ---------------------------------------------------------------------------------------
+
+    async def _agencies(self, recorded: _Recorded) -> Sequence[AgencyView]:
+        watch, now, slices = self._watch(), self._clock.now(), Slices()
+        registry = watch.configuration.registry
+        views: dict[str, AgencyView] = {}
+        for code in sorted(registry.agencies):
+            views[code] = self._agency(watch, code, registry.routes_of(code), recorded, now)
+            await slices.pause()
+        for gone in self._made.keys() - views.keys():
+            del self._made[gone]
+        for gone in self._routes.keys() - watch.routes.keys():
+            del self._routes[gone]
+        return list(views.values())
+
+    def _agency(
+        self, watch: Watch, code: str, routes: Sequence[WatchedRoute], recorded: _Recorded, now: datetime
+    ) -> AgencyView:
+        agency, silences = watch.configuration.registry.agencies[code], recorded.silences
+        latest = self._history.known()
+        shown = [self._route(watch, route, latest.get(route.name)) for route in routes]
+        inspections: dict[str, Inspection | None] = watch.inspector.latest(code)
+        maintenance: Stretch | None = next((r.probing.hours.closed_by(now) for r in routes), None)
+        silence = next((silences[key] for key in (code, *(r.name for r in routes)) if key in silences), None)
+        incident, health = recorded.open.get(code), dict(watch.judge.directions(code))
+        # Equal objects are compared at a glance, and nearly all are the same as the last time.
+        made_of = (agency.name, agency.domains[0], health, shown, inspections, maintenance, silence, incident)
+        known = self._made.get(code)
+        if known is not None and known[0] == made_of:
+            return known[1]
+        view = AgencyView(
+            agency=code,
+            name=agency.name,
+            domain=agency.domains[0],
+            health=health,
+            routes=shown,
+            checks=view_checks(inspections),
+            maintenance=maintenance,
+            silence=silence,
+            incident=incident.number if incident else None,
+            declared=incident.declared if incident else None,
+            declared_by=incident.declared_by if incident else "",
+        )
+        self._made[code] = made_of, view
+        return view
+
+    def _route(self, watch: Watch, route: WatchedRoute, last: ProbeResult | None) -> RouteView:
+        health, known = watch.judge.route_health(route.name), self._routes.get(route.name)
+        if known is not None and known[0][0] is health and known[0][1] is last:
+            return known[1]
+        view = view_route(route.name, route.direction, health, last)
+        self._routes[route.name] = (health, last), view
+        return view
+
+
+async def _viewed(ledger: SqlLedger, notices: Sequence[Notice]) -> Sequence[NoticeView]:
+    incidents: Mapping[int, Incident] = await ledger.incidents({notice.incident_id for notice in notices})
+    return [view_notice(n, incidents[n.incident_id]) for n in notices if n.incident_id in incidents]

@@ -1,0 +1,198 @@
+"""Which configuration is in force: reads it, takes up another when asked, and keeps the watch that follows from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import structlog
+
+from alerts.engine.dispatcher import Dispatcher
+from alerts.engine.exchange import Exchange, Line
+from alerts.record.store import StoreAway
+from monitor.config.files.problem import Problem, Severity
+from monitor.config.loading import BadConfiguration, Configuration, load
+from monitor.config.memory import Memory
+from monitor.proof.lifecycle import Lifecycle
+from monitor.runtime.garbage import spared
+from monitor.runtime.keeping import keep_doing
+from monitor.service.lines import Retirement, build_lines, close_lines
+from monitor.service.watch import Surroundings, Watch, abandoned, make_watch, prepare, take_up
+from monitor.store.probing.records import Records
+
+log = structlog.get_logger()
+
+
+async def read(path: Path, environ: Mapping[str, str], memory: Memory) -> Configuration:
+    """Read the configuration; raise `BadConfiguration` when it cannot be used. *memory*: of earlier readings."""
+    with spared():
+        loaded = await asyncio.to_thread(partial(load, path, environ, memory=memory))
+    return loaded.accepted()
+
+
+class Reloader:
+    """Keeps a configuration and its watch in force until it is given another. `begin` comes before all else."""
+
+    def __init__(
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        *,
+        around: Surroundings,
+        records: Records,
+        lifecycle: Lifecycle,
+        exchange: Exchange,
+        dispatcher: Dispatcher,
+        memory: Memory,
+    ) -> None:
+        """*path*: the settings file. *memory*: of how the configuration was read that `begin` is given."""
+        self._path = path
+        self._environ = environ
+        self._around = around
+        self._metrics = around.metrics
+        self._clock = around.clock
+        self._records = records
+        self._lifecycle = lifecycle
+        self._exchange = exchange
+        self._dispatcher = dispatcher
+        #: The watch in force.
+        self.watch: Watch
+        #: Gateways that are not in use any more.
+        self.retirement = Retirement()
+        self._memory = memory
+        #: What is only read at the start is as this one says.
+        self._started_with: Configuration
+        self._reloading = asyncio.Lock()
+
+    async def begin(self, configuration: Configuration) -> None:
+        """Take up the first configuration."""
+        await self._record(configuration, "start")
+        self.watch = await make_watch(configuration, self._around)
+        self._memory.in_force = configuration.registry
+        self._started_with = configuration
+        self._metrics.restart_needed(needed=False)
+        await self._abandoned(configuration)
+        self._metrics.reload_finished(ok=True, now=self._clock.now())
+
+    async def keep_reloading(self, wanted: asyncio.Event) -> NoReturn:
+        """Reload whenever a signal has set *wanted*, until cancelled."""
+
+        async def reload() -> None:
+            await wanted.wait()
+            wanted.clear()
+            await self.reload("signal SIGHUP")
+
+        await keep_doing("reload", reload, timedelta(0))
+
+    async def reload(self, by: str) -> Sequence[Problem]:
+        """Read the configuration again, by somebody's word.
+
+        With errors in it, or while the store is away, the old one stays in force, and the problems are returned.
+        """
+        async with self._reloading:
+            try:
+                return await self._reload(by)
+            except StoreAway as away:
+                self._metrics.reload_finished(ok=False, now=self._clock.now())
+                log.warning("configuration not taken up; the old one stays in force", why=f"the store is away: {away}")
+                message = f"cannot be taken up while the store is away ({away}); the old configuration stays in force"
+                return [Problem(file=str(self._path), key="store", message=message, severity=Severity.ERROR)]
+            except Exception:
+                self._metrics.reload_finished(ok=False, now=self._clock.now())
+                raise
+
+    async def _reload(self, by: str) -> Sequence[Problem]:
+        try:
+            configuration = await read(self._path, self._environ, self._memory)
+        except BadConfiguration as bad:
+            self._metrics.reload_finished(ok=False, now=self._clock.now())
+            errors = [str(p) for p in bad.problems if p.severity is Severity.ERROR]
+            log.warning("configuration refused; the old one stays in force", errors=errors[:20])
+            await self._lifecycle.refused(by, errors)
+            return bad.problems
+        await self._take_up(configuration, by)
+        return [*self._waiting_for_restart(configuration), *await self._abandoned(configuration)]
+
+    async def _take_up(self, configuration: Configuration, by: str) -> None:
+        before = self.watch.configuration
+        # All that may fail comes before anything is changed.
+        change = await prepare(self.watch, configuration, self._around)
+        in_use = list(self._exchange)
+        lines = build_lines(configuration.settings, self._path.parent, before=before.settings, in_use=in_use)
+        try:
+            await self._record(configuration, by)
+        except BaseException:
+            await close_lines(_beside(lines, in_use))
+            raise
+        self.retirement.enter(_beside(self._exchange.replace(lines), lines))
+        self.watch = await take_up(self.watch, change, self._around)
+        self._memory.in_force = configuration.registry
+        self._dispatcher.poke()
+        self._metrics.reload_finished(ok=True, now=self._clock.now())
+        log.info("configuration taken up", agencies=len(configuration.registry.agencies))
+
+    def _waiting_for_restart(self, configuration: Configuration) -> Sequence[Problem]:
+        """Return, log and show which settings are not in force before the service starts anew."""
+        found = needs_restart(self._started_with, configuration, self._path)
+        self._metrics.restart_needed(needed=bool(found))
+        if found:
+            log.warning("settings take effect at the next start", keys=[problem.key for problem in found])
+        return found
+
+    async def _abandoned(self, configuration: Configuration) -> Sequence[Problem]:
+        """Return what is open of agencies that are watched no more; it is logged, too: a start answers nobody."""
+        try:
+            async with self._around.store.reading() as ledger:
+                found = abandoned(await ledger.open_incidents(), configuration)
+        except StoreAway:
+            return ()  # The configuration is in force all the same.
+        for problem in found:
+            log.warning("an incident is open of an agency that is watched no more", why=str(problem))
+        return found
+
+    async def _record(self, configuration: Configuration, by: str) -> None:
+        agencies = configuration.registry.agencies
+        recorded = self._memory.in_force.agencies if self._memory.in_force else {}
+        kept = {code for code, agency in agencies.items() if recorded.get(code) is agency}
+        documents = {code: (agency.model_dump_json(), "file") for code, agency in agencies.items() if code not in kept}
+        applied = await self._records.apply("agency", documents, self._clock.now(), kept=kept)
+        await self._lifecycle.configured(by, configuration.digest, configuration.files, applied)
+        if applied.added or applied.changed or applied.removed:
+            log.info("agencies applied", added=applied.added, changed=applied.changed, removed=applied.removed)
+
+    async def keep_watching(self) -> None:
+        """Let the watch work, under whatever configuration is in force, until cancelled."""
+        watch = self.watch
+        async with asyncio.TaskGroup() as tasks:
+            for work in (watch.prober.run(), watch.inspector.run(), watch.pipeline.keep_telling()):
+                tasks.create_task(work)
+
+
+def _beside(lines: Iterable[Line], others: Iterable[Line]) -> list[Line]:
+    """Return those of *lines* whose gateway is none of *others*'."""
+    theirs = {id(line.gateway) for line in others}
+    return [line for line in lines if id(line.gateway) not in theirs]
+
+
+def needs_restart(before: Configuration, after: Configuration, path: Path) -> Sequence[Problem]:
+    """Return a warning for each setting that is only read at the start, and was another one then."""
+    old, new = before.settings, after.settings
+    fixed: dict[str, tuple[object, object]] = {
+        "listen": (old.listen, new.listen),
+        "callbacks.listen": (old.callbacks.listen, new.callbacks.listen),
+        "state": (old.state, new.state),
+        "store": (old.store, new.store),
+        "prober": (old.prober, new.prober),
+        "site": (old.site, new.site),
+        # The texts themselves: their directory may be the same.
+        "wording": (before.wording, after.wording),
+    }
+    return [
+        Problem(file=str(path), key=key, message="takes effect at the next start", severity=Severity.WARNING)
+        for key, (was, becomes) in fixed.items()
+        if was != becomes
+    ]

@@ -1,0 +1,381 @@
+"""What follows from one configuration: routes, their judge, the pipeline, the prober, the inspector.
+
+A reload changes what the configuration changes, and nothing else (docs/adr/0026).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cache, partial
+from typing import NoReturn
+
+from alerts.model.brief import Brief
+from alerts.model.incident import Incident
+from alerts.model.notice import Matter
+from alerts.record.clock import Clock
+from alerts.record.store import StoreAway
+from monitor.bridge.briefs import own_brief
+from monitor.bridge.pipeline import Alerting, Briefs, Pipeline
+from monitor.config.files.problem import Problem, Severity
+from monitor.config.loading import Configuration
+from monitor.config.model.registry import Agency, premises
+from monitor.config.model.settings import Settings, Shared
+from monitor.config.service.provider import build_providers
+from monitor.judging.flapping import FlappingPolicy
+from monitor.judging.judge import Judge
+from monitor.judging.matter import can_end
+from monitor.judging.subject import Graded
+from monitor.metrics import NO_AGENCY, Metrics
+from monitor.model.difference import Difference, difference
+from monitor.model.health import Health, HealthPolicy
+from monitor.model.route import WatchedRoute
+from monitor.model.window import Hours
+from monitor.planning.inspection import Assignment, assignments
+from monitor.probing.inspector import Inspector
+from monitor.probing.lag import LagMeter
+from monitor.probing.prober import Prober
+from monitor.runtime.kinds import ROUND_TRIP, check_kinds, probe_kinds
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.history import History, Sent
+from probes.mail.token import TokenSigner
+from probes.model.mailbox import OAuth
+
+_TOKENS_EVERY = timedelta(seconds=15)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a watch is built with."""
+
+    signer: TokenSigner
+    store: SqlStore
+    history: History
+    alerting: Alerting
+    metrics: Metrics
+    clock: Clock
+    #: Whoever runs the loop keeps it measuring.
+    lag: LagMeter = field(default_factory=LagMeter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """A configuration at work. The next one has the same parts: they are told what has changed."""
+
+    configuration: Configuration
+    routes: Mapping[str, WatchedRoute]
+    judge: Judge
+    pipeline: Pipeline
+    prober: Prober
+    inspector: Inspector
+    #: The prober puts them there, and the checks look at them.
+    specimens: MutableMapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Past:
+    """What the store says of routes and agencies from before they are watched here."""
+
+    healths: Mapping[str, tuple[Health, datetime]] = field(default_factory=dict)
+    streaks: Mapping[str, Sequence[Graded]] = field(default_factory=dict)
+    deferrals: Mapping[str, datetime] = field(default_factory=dict)
+    falls: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
+    #: Agencies whose incident is held open until they are steady.
+    unsteady: AbstractSet[str] = frozenset()
+    open_incidents: Mapping[str, Matter] = field(default_factory=dict)
+    #: What people have declared and nobody has said to be over, by agency.
+    declared: Mapping[str, Matter] = field(default_factory=dict)
+    tokens: Mapping[str, Sent] = field(default_factory=dict)
+
+    def tell(self, judge: Judge, routes: Iterable[WatchedRoute], agencies: Collection[str], now: datetime) -> None:
+        """Tell *judge* of *routes* and *agencies* that it has gained."""
+        names = {route.name for route in routes}
+        ours = {name: judged for name, judged in self.healths.items() if name not in judge.routes}
+        judge.restore({name: judged for name, judged in self.healths.items() if name in names} | ours)
+        judge.restore_streaks({name: runs for name, runs in self.streaks.items() if name in names}, now)
+        judge.restore_deferrals({name: since for name, since in self.deferrals.items() if name in names})
+        # Beside them what is our own, of which the judge keeps what it knows better.
+        falls = {key: at for key, at in self.falls.items() if key in agencies or "/" in key}
+        judge.restore_falls(falls, self.open_incidents.keys(), self.unsteady)
+
+
+async def make_watch(configuration: Configuration, around: Surroundings) -> Watch:
+    """Build a watch that takes up where the store says the last one left off."""
+    settings, registry = configuration.settings, configuration.registry
+    routes = {route.name: route for route in registry.routes}
+    past = await _past(registry.routes, settings, around)
+    judge = Judge(routes.values(), _own_policy(settings), settings.flapping.build())
+    past.tell(judge, routes.values(), registry.agencies, around.clock.now())
+    # Those of what is our own, which a reload does not interrupt.
+    ours = {name: runs for name, runs in past.streaks.items() if name not in routes}
+    judge.restore_streaks(ours, around.clock.now())
+    specimens: dict[str, bytes] = {}
+    agencies = (*registry.agencies, NO_AGENCY)
+    assigned = _assigned(configuration, agencies, specimens)
+    # Before anybody can read them.
+    around.metrics.restore_declared(past.declared)
+    announce(around.metrics, configuration, assigned, agencies)
+    pipeline = Pipeline(
+        judge=judge,
+        routes=judge.routes,
+        briefs=_briefs(configuration),
+        history=around.history,
+        alerting=around.alerting,
+        metrics=around.metrics,
+        clock=around.clock,
+        site=settings.site,
+        open_incidents=past.open_incidents,
+        open_keys=partial(_measured_keys, around.store),
+    )
+    prober = Prober(
+        routes=routes,
+        kind=probe_kinds()[ROUND_TRIP],
+        signer=around.signer,
+        judge=judge,
+        pipeline=pipeline,
+        history=around.history,
+        metrics=around.metrics,
+        clock=around.clock,
+        known_tokens=past.tokens,
+        providers=build_providers(settings.providers),
+        specimens=specimens,
+        lag=around.lag,
+    )
+    inspector = Inspector(assigned, latest={}, metrics=around.metrics, clock=around.clock)
+    return Watch(
+        configuration=configuration,
+        routes=routes,
+        judge=judge,
+        pipeline=pipeline,
+        prober=prober,
+        inspector=inspector,
+        specimens=specimens,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A configuration that can be taken up. Nothing has been changed yet, and nothing that follows can fail."""
+
+    configuration: Configuration
+    routes: Mapping[str, WatchedRoute]
+    difference: Difference
+    past: _Past
+
+
+async def prepare(watch: Watch, configuration: Configuration, around: Surroundings) -> Change:
+    """Find out what *configuration* changes, and read what is known of what is new. Raise `StoreAway`."""
+    routes = {route.name: route for route in configuration.registry.routes}
+    found = difference(watch.routes, routes)
+    past = await _past(found.gained, configuration.settings, around) if found.gained else _Past()
+    return Change(configuration=configuration, routes=routes, difference=found, past=past)
+
+
+async def take_up(watch: Watch, change: Change, around: Surroundings) -> Watch:
+    """Let the parts of *watch* follow a change, and return the watch that is in force then.
+
+    What the change does not name goes on: runs, watchers, streaks, budgets, places in the schedule.
+    """
+    before, after, found = watch.configuration, change.configuration, change.difference
+    old, new = before.registry.agencies.keys(), after.registry.agencies.keys()
+    judge, pipeline, prober = watch.judge, watch.pipeline, watch.prober
+    if found.released:
+        await prober.release(found.released)
+        judge.release(found.released)
+    if before.settings.providers != after.settings.providers:
+        prober.allow(build_providers(after.settings.providers))
+    if found.altered:
+        # What their runs under way have said until now was still said of them as they were.
+        await prober.alter(found.altered)
+        judge.alter(found.altered)
+    if found.gained:
+        judge.gain(found.gained)
+    judge.govern(_own_policy(after.settings), after.settings.flapping.build())
+    change.past.tell(judge, found.gained, new - old, around.clock.now())
+    retire(around.metrics, before, after)
+    touched = _touched(before, after, found)
+    assigned = _assigned(after, touched, watch.specimens)
+    announce(around.metrics, after, assigned, touched)
+    pipeline.brief(_briefs(after))
+    pipeline.release(old - new)
+    pipeline.gain(new - old, change.past.open_incidents)
+    pipeline.look_again()
+    watch.inspector.release(old - new)
+    watch.inspector.assign(assigned, touched)
+    if found.gained:
+        await prober.gain(found.gained, change.past.tokens)
+    return replace(watch, configuration=after, routes=change.routes)
+
+
+def _touched(before: Configuration, after: Configuration, found: Difference) -> Collection[str]:
+    """Return the agencies, and "" for what is our own, of which anything may be otherwise, in the order of their files."""
+    agencies = (*after.registry.agencies, NO_AGENCY)
+    was, becomes = before.settings, after.settings
+    if (was.checks, was.references) != (becomes.checks, becomes.references):
+        return agencies  # Whom and from where the checks ask.
+    known, moved = before.registry.agencies, found.agencies
+    return [
+        agency for agency in agencies if agency in moved or known.get(agency) is not after.registry.agencies.get(agency)
+    ]
+
+
+async def _past(routes: Collection[WatchedRoute], settings: Settings, around: Surroundings) -> _Past:
+    """Read what is known of *routes*."""
+    history, now = around.history, around.clock.now()
+    if await history.catch_up():
+        raise StoreAway("results still wait to be written")
+    budgets = [route.probing.deferred_budget for route in routes]
+    falls, still = await _falls(around.store, settings.flapping.build(), now)
+    return _Past(
+        healths=await history.healths(),
+        streaks=await history.streaks(),
+        # What was put off longer ago than twice its budget has used it up however long it has been.
+        deferrals=await history.deferrals(now - 2 * max(budgets, default=timedelta(0))),
+        falls=falls,
+        unsteady={incident.dedup_key for incident in still if incident.unsteady},
+        open_incidents={incident.dedup_key: incident.measured for incident in still if incident.measured},
+        declared={incident.brief.agency: incident.standing for incident in still if incident.standing},
+        tokens=await history.tokens(now),
+    )
+
+
+class _Briefs(Mapping[str, Brief]):
+    """Whom to tell about each agency, made when it is first asked for: of thousands few are."""
+
+    def __init__(self, agencies: Mapping[str, Agency], shared: Callable[[], Shared]) -> None:
+        self._agencies = agencies
+        self._shared = shared
+        self._made: dict[str, Brief] = {}
+
+    def __getitem__(self, agency: str) -> Brief:
+        if agency not in self._made:
+            self._made[agency] = self._agencies[agency].brief(self._shared())
+        return self._made[agency]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._agencies)
+
+    def __len__(self) -> int:
+        return len(self._agencies)
+
+
+def _briefs(configuration: Configuration) -> Briefs:
+    settings = configuration.settings
+    return Briefs(
+        agencies=_Briefs(configuration.registry.agencies, cache(settings.shared)),
+        ours=lambda suspect: own_brief(settings, suspect),
+    )
+
+
+def announce(
+    metrics: Metrics, configuration: Configuration, assigned: Sequence[Assignment], agencies: Iterable[str]
+) -> None:
+    """Tell the metrics what there is of *agencies*, and which gateways; what has left is forgotten by `retire`."""
+    registry, settings = configuration.registry, configuration.settings
+    checks: dict[str, list[str]] = defaultdict(list)
+    for each in assigned:
+        checks[each.premises.agency].append(each.kind.name)
+    for agency in agencies:
+        routes = [route.name for route in registry.routes_of(agency)]
+        metrics.watch_agency(agency, routes=routes, checks=checks[agency])
+    for channel, entries in settings.gateways.items():
+        for entry in entries:
+            metrics.watch_gateway(channel, entry.name)
+
+
+def show_tokens(metrics: Metrics, routes: Iterable[WatchedRoute]) -> None:
+    """Tell the metrics when the access tokens expire that mailboxes are signed in with."""
+    ends = (end for route in routes for end in (route.route.sender, route.route.recipient))
+    for mailbox in {end.name: end for end in ends}.values():
+        if isinstance(mailbox.login, OAuth):
+            metrics.token_known(mailbox.name, mailbox.login.tokens.expires_at)
+
+
+async def keep_showing_tokens(metrics: Metrics, watch: Callable[[], Watch]) -> NoReturn:
+    """Show them as often as Prometheus looks, until cancelled: they are renewed whenever somebody signs in."""
+    while True:
+        show_tokens(metrics, watch().routes.values())
+        await asyncio.sleep(_TOKENS_EVERY.total_seconds())
+
+
+def retire(metrics: Metrics, before: Configuration, after: Configuration) -> None:
+    """Make the metrics forget what *after* no longer has."""
+    for agency in before.registry.agencies.keys() - after.registry.agencies.keys():
+        metrics.forget_agency(agency)
+    kept = {(channel, entry.name) for channel, entries in after.settings.gateways.items() for entry in entries}
+    for channel, entries in before.settings.gateways.items():
+        for entry in entries:
+            if (channel, entry.name) not in kept:
+                metrics.forget_gateway(channel, entry.name)
+
+
+def abandoned(incidents: Iterable[Incident], configuration: Configuration) -> Sequence[Problem]:
+    """Return a warning for each of the open *incidents* of which *configuration* does not watch what could end it."""
+    registry, place = configuration.registry, str(configuration.settings.agencies)
+    found: list[Problem] = []
+    for incident in incidents:
+        agency, number, measured = incident.brief.agency, incident.number, incident.measured
+        if not agency:
+            continue
+        if measured is None:
+            # A person ends it; but whoever takes the agency out may not know that it is open.
+            is_known = agency in registry.agencies
+            message, instead = (
+                f"{number} is declared and open, and its agency is watched no more",
+                f"pantau close {number} (in a shell)",
+            )
+        else:
+            ways = {route.direction for route in registry.routes_of(agency)}
+            is_known = agency in registry.agencies and can_end(measured, ways)
+            message = f"what failed is watched no more, and {number} is open: nobody finds out when it works again"
+            instead = "what was there until it does"
+        if not is_known:
+            found.append(Problem(file=place, key=agency, message=message, instead=instead, severity=Severity.WARNING))
+    return found
+
+
+def _assigned(
+    configuration: Configuration, agencies: Iterable[str], specimens: Mapping[str, bytes]
+) -> Sequence[Assignment]:
+    settings, registry = configuration.settings, configuration.registry
+    places = [premises(code, registry, settings, specimen=partial(specimens.get, code)) for code in agencies]
+    known = [code for code in (place.agency for place in places) if code in registry.agencies]
+    return assignments(
+        check_kinds(),
+        places,
+        settings.checks.kinds,
+        {code: registry.agencies[code].checks.kinds for code in known},
+        # Maintenance is a whole agency's, and hours only say when mail is probed.
+        {
+            place.agency: Hours(maintenance=routes[0].probing.hours.maintenance)
+            for place in places
+            if (routes := registry.routes_of(place.agency))
+        },
+    )
+
+
+def _own_policy(settings: Settings) -> HealthPolicy:
+    probing = settings.probing
+    return HealthPolicy(failures_to_down=probing.failures_to_down, successes_to_up=probing.successes_to_up)
+
+
+async def _falls(
+    store: SqlStore, policy: FlappingPolicy, now: datetime
+) -> tuple[Mapping[str, Sequence[datetime]], Sequence[Incident]]:
+    """Return when agencies fell lately, by the incidents that were measured, and what is open still."""
+    async with store.reading() as ledger:
+        opened = await ledger.opened_since(now - policy.within)
+        still = await ledger.open_incidents()
+    falls: dict[str, list[datetime]] = {i.dedup_key: [i.opened_at] for i in still if i.measured}
+    for key, at in opened:
+        falls[key] = sorted({*falls.get(key, ()), at})
+    return falls, still
+
+
+async def _measured_keys(store: SqlStore) -> Collection[str]:
+    async with store.reading() as ledger:
+        return await ledger.measured_keys()

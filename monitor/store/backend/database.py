@@ -1,0 +1,166 @@
+"""The database: writing transactions, consistent views, and whether it can be had. The same for both stores."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from pathlib import Path
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from alerts.record.clock import Clock, SystemClock
+from monitor.store.backend.away import Presence, raising_away, reason_of
+from monitor.store.backend.group_commit import Batch, GroupCommit
+from monitor.store.backend.in_use import StoreInUseError
+from monitor.store.backend.name import Name
+from monitor.store.backend.postgres import PostgresServer, StoreUnusableError, shared, take_turn
+from monitor.store.backend.server_clock import ServerClock
+from monitor.store.backend.sqlite import READING, OpenFile, Writer, embedded
+
+__all__ = ["Database", "StoreInUseError", "StoreUnusableError"]
+
+#: In seconds. A transaction on a server takes milliseconds; one that takes so long meets a server that hangs.
+_DEADLINE = 10.0
+
+Upsert = sqlite.Insert | postgresql.Insert
+
+
+class Database:
+    """A store at work: the embedded SQLite file, or a PostgreSQL that several engines share."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        clock: Clock,
+        *,
+        writer: Writer | None = None,
+        file: OpenFile | None = None,
+        name: Name | None = None,
+    ) -> None:
+        self._engine = engine
+        self._writer = writer
+        self._file = file
+        self._name = name
+        #: The time that decisions are taken by: the server's, where there is one.
+        self.clock = clock
+        self.presence = Presence(clock)
+        self._is_shared = isinstance(clock, ServerClock)
+        # SQLite has one writer. Waiting here is fair and free; waiting in SQLite is a loop of sleeps that can time out.
+        # In front of a server, those wait here who would wait there and hold a connection meanwhile.
+        self._writing = asyncio.Lock()
+        #: For writes that are many and small.
+        self.together = GroupCommit(self._store)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, directory: Path, server: PostgresServer | None = None, *, name: str = "pantau"
+    ) -> AsyncIterator[Database]:
+        """Open the store, bringing its schema up to date; close it at the end of the block.
+
+        It is the file in *directory*, or *server*, where nobody else may have our *name*. Raise `StoreInUseError`,
+        `StoreUnusableError` or `StoreTooNewError` with what to do.
+        """
+        clock = ServerClock()
+        _make(directory)
+        async with AsyncExitStack() as stack:
+            try:
+                if server is None:
+                    engine, writer, file = await stack.enter_async_context(embedded(directory))
+                    database = cls(engine, SystemClock(), writer=writer, file=file)
+                else:
+                    engine, own = await stack.enter_async_context(shared(server, clock, name))
+                    database = cls(engine, clock, name=own)
+            except DBAPIError as error:
+                if (why := reason_of(error)) is None:
+                    raise
+                place = f"the file in {directory}" if server is None else str(server)
+                raise StoreUnusableError(f"the store, {place}, cannot be opened: {why}") from None
+            stack.push_async_callback(database.together.settle)
+            yield database
+
+    async def keep_name(self) -> None:
+        """See to it that nobody else can take our name on a server, until cancelled; a file's lock cannot be lost.
+
+        Raise `StoreInUseError` when somebody has taken it, as is possible while the server restarts.
+        """
+        if self._name is not None:
+            await self._name.keep()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other engines may be at work on it."""
+        return self._is_shared
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """Begin a writing transaction: committed at the end of the block, rolled back on an error.
+
+        Raise `StoreAway` when it cannot be had; then nothing was written, or all, if the connection broke during the
+        commit.
+        """
+        async with nullcontext() if self.is_shared else self._writing, self._transaction() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[AsyncConnection]:
+        """Begin a writing transaction while no other one like it is under way, in this process or in another.
+
+        What it reads stays true until it ends, as far as it is written by such transactions only.
+        """
+        async with self._writing, self._transaction() as connection:
+            if isinstance(self.clock, ServerClock):
+                await take_turn(connection, self.clock)
+            yield connection
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Give a consistent view; readers do not wait for writers, nor these for them."""
+        options = (
+            {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True} if self.is_shared else {READING: True}
+        )
+        self._see_file()
+        with raising_away():
+            async with self._in_time(), self._engine.connect() as connection:
+                yield await connection.execution_options(**options)
+
+    @property
+    def upsert(self) -> Callable[[Table], Upsert]:
+        """Return the insert that can say what happens on a conflict: the one thing that the dialects write apart."""
+        return postgresql.insert if self.is_shared else sqlite.insert
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        with self.presence.writing():
+            self._see_file()
+            async with self._in_time(), self._engine.begin() as connection:
+                yield connection
+
+    async def _store(self, batch: Batch) -> None:
+        if self._writer is None:
+            async with self.write() as connection:
+                for statement, rows in batch:
+                    await connection.execute(statement, rows)
+            return
+        async with self._writing:
+            with self.presence.writing():
+                self._see_file()
+                await self._writer.store(batch)
+
+    def _see_file(self) -> None:
+        # Also for those who only read: who opens what is not there makes an empty file.
+        if self._file is not None:
+            self._file.see()
+
+    def _in_time(self) -> asyncio.Timeout:
+        # A file answers or fails; its driver's thread could not be cut off anyway.
+        return asyncio.timeout(_DEADLINE if self.is_shared else None)
+
+
+def _make(directory: Path) -> None:
+    # It holds more than the store: the control socket, the key that signs tokens.
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,0 +1,199 @@
+"""The embedded store: one SQLite file, and a lock so that no second process uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import structlog
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from alerts.record.store import StoreAway
+from monitor.store.backend.group_commit import Batch
+from monitor.store.backend.in_use import StoreInUseError
+from monitor.store.schema.migrations import upgrade
+
+log = structlog.get_logger()
+
+#: Set for a transaction that only reads.
+READING = "pantau_read"
+
+
+@asynccontextmanager
+async def embedded(directory: Path) -> AsyncIterator[tuple[AsyncEngine, Writer, OpenFile]]:
+    """Open the file in *directory*, bringing its schema up to date; close it at the end of the block.
+
+    Raise `StoreInUseError` when another process has it: two schedulers on one file would notify twice;
+    `StoreTooNewError` when a newer version has used it.
+    """
+    # Where it really is: whoever comes by a symbolic link must meet the same lock.
+    file = (directory / "pantau.sqlite").resolve()
+    with ExitStack() as locks:
+        locks.enter_context(_locked(file.parent / "pantau.lock", os.O_RDWR | os.O_CREAT))
+        # Of a lock's file somebody may believe that it was left behind, and delete it. Not all file systems can do this.
+        with suppress(OSError):
+            locks.enter_context(_locked(file.parent, os.O_RDONLY | os.O_DIRECTORY))
+        opened = OpenFile(path=file, identity=_make_private(file))
+        url = f"sqlite+aiosqlite:///{file}"
+        in_a_thread = url.replace("+aiosqlite", "")
+        await asyncio.to_thread(upgrade, in_a_thread)
+        arguments = {"timeout": 30, "factory": _Connection, "check_same_thread": False}
+        opening = partial(_opened, file, arguments)
+        engine = create_async_engine(url, async_creator=opening, hide_parameters=True)
+        writer = Writer(create_engine(in_a_thread, connect_args=arguments, hide_parameters=True))
+        for each in (engine.sync_engine, writer.engine):
+            event.listen(each, "connect", _prepare)
+            event.listen(each, "begin", _begin)
+        try:
+            yield engine, writer, opened
+        finally:
+            writer.close()
+            await engine.dispose()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """The file that is written, which may go on without its name: deleted or moved while it is open."""
+
+    path: Path
+    #: Device and inode.
+    identity: tuple[int, int]
+
+    def see(self) -> None:
+        """Raise `StoreAway` when whoever opens the store next would not find what is written now. Costs microseconds."""
+        with suppress(FileNotFoundError):
+            if _identity(os.stat(self.path)) == self.identity:  # noqa: PTH116 - asked before each transaction
+                return
+        raise StoreAway(
+            f"{self.path} was deleted, moved or replaced while Pantau had it open, and what is written would be lost: "
+            "put the file back as it was, or restart Pantau, which goes on with what is there then"
+        )
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+class Writer:
+    """Runs whole transactions in a thread of its own.
+
+    The driver that does not block hands its thread each statement by itself, and each waits for its turn of the loop: a
+    small transaction costs three times the CPU, and ten turns of the loop, which is a second where the loop is busy.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        # Not that of all: a resolver that hangs keeps all of those threads busy.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+
+    async def store(self, batch: Batch) -> None:
+        """Run *batch* in one transaction. Raise what the database raises; then nothing of it is stored."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._store, batch)
+
+    def _store(self, batch: Batch) -> None:
+        with self.engine.begin() as connection:
+            for statement, rows in batch:
+                connection.execute(statement, rows)
+
+    def close(self) -> None:
+        """Close the file, once what is under way is stored."""
+        self._thread.shutdown()
+        self.engine.dispose()
+
+
+class _Connection(sqlite3.Connection):
+    """Lets go of the file when it is closed, whatever is left open in it.
+
+    Whoever is cancelled in the middle of a statement has the connection closed without a rollback. SQLite keeps such a
+    connection, and its lock, for as long as somebody holds a cursor: a traceback does.
+    """
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):
+            self.rollback()
+        super().close()
+
+
+async def _opened(file: Path, arguments: Mapping[str, Any]) -> aiosqlite.Connection:
+    """Open the file, or leave nothing open: the driver forgets what its thread opens for somebody who is cancelled."""
+    connection = aiosqlite.connect(file, **arguments)
+    connection._thread.daemon = True  # noqa: SLF001 - whatever is left open must not keep the process from ending
+    opening = asyncio.ensure_future(connection)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        with suppress(sqlite3.Error):
+            await (await opening).close()
+        raise
+
+
+@contextmanager
+def _locked(path: Path, flags: int) -> Iterator[None]:
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        directory = path if path.is_dir() else path.parent
+        raise StoreInUseError(
+            f"{directory} is in use by another pantau process; stop that one, or give this one another state directory"
+        ) from None
+    except OSError:
+        os.close(descriptor)
+        raise  # A file system without locks is another trouble than a second process.
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make_private(path: Path) -> tuple[int, int]:
+    """See to it that only we can read the file, also in a directory that others made and can look into.
+
+    Return what tells it from another one of that name.
+
+    SQLite gives its -wal and -shm files the same mode.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+        status = os.fstat(descriptor)
+        if status.st_nlink > 1:
+            log.warning(
+                "the store has a second name, a hard link: who opens it by that is not kept out", file=str(path)
+            )
+        return _identity(status)
+    finally:
+        os.close(descriptor)
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    """Set what SQLite forgets between connections. FULL: a committed notice survives a power cut."""
+    connection.isolation_level = None  # The transaction is ours; the driver's own BEGIN comes too late.
+    cursor = connection.cursor()
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+            cursor.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        # Nobody else does: while the disk is full, each attempt would keep the file open until its error is collected.
+        cursor.close()
+        connection.close()
+        raise
+    cursor.close()
+
+
+def _begin(connection: Any) -> None:
+    # IMMEDIATE takes the write lock at once; a reader that becomes a writer later may fail at the worst moment.
+    read_only = connection.get_execution_options().get(READING, False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -1,0 +1,1 @@
+"""What the alerting engine keeps: implements the port `alerts.record.store`, and the journal."""

@@ -1,0 +1,147 @@
+"""Deliveries and attempts in the database, and what gateways told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import sha256
+
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+
+from alerts.decide.receipt import Answered, Unanswered
+from alerts.model.contact import Address
+from alerts.model.delivery import LEFT, RANK, Attempt, AttemptState, Delivery, Notice
+from monitor.store.engine.notices import SqlNotices
+from monitor.store.engine.statements import ADD_ATTEMPT, ADD_DELIVERY, ANSWERED, CHANGE_ATTEMPT, UNANSWERED
+from monitor.store.schema.rows import new_id
+from monitor.store.schema.tables import attempt, clean, delivery, heard
+
+
+class SqlAttempts(SqlNotices):
+    """The part of `alerts.record.store.Ledger` that is about deliveries and attempts; an attempt is found with its notice."""
+
+    async def add_delivery(self, notice_id: int, address: Address) -> Delivery:
+        """Begin a delivery to one more address."""
+        values = {"channel": address.channel, "number": address.number, "extension": address.extension}
+        result = await self._connection.execute(ADD_DELIVERY, {"notice_id": notice_id, **values})
+        return Delivery(id=new_id(result), address=address)
+
+    async def add_attempt(
+        self, of: Delivery, gateway: str, now: datetime, look_at: datetime, *, response: str = ""
+    ) -> Attempt:
+        """Record an attempt as CALLING, before the gateway is called."""
+        n = len(of.attempts) + 1
+        # Unique across installations too: a restored backup must not find another's submissions at the provider.
+        reference = f"p{of.id}-{n}-{now.timestamp():.0f}"
+        result = await self._connection.execute(
+            ADD_ATTEMPT,
+            {
+                "delivery_id": of.id,
+                "n": n,
+                "reference": reference,
+                "gateway": gateway,
+                "state": AttemptState.CALLING,
+                "rank": RANK[AttemptState.CALLING],
+                "started_at": now,
+                "look_at": look_at,
+                "asked": 0,
+                "code": "",
+                "detail": "",
+                "response": response,
+            },
+        )
+        return Attempt(
+            id=new_id(result),
+            n=n,
+            reference=reference,
+            gateway=gateway,
+            state=AttemptState.CALLING,
+            started_at=now,
+            look_at=look_at,
+            response=response,
+        )
+
+    async def save_attempt(self, changed: Attempt) -> bool:
+        """Write an attempt; return `False` and write nothing if the stored state ranks higher."""
+        rank = RANK[changed.state]
+        # Of the same rank, and providers' reports overtake each other: what arrived has arrived.
+        barred = AttemptState.DELIVERED if changed.state is AttemptState.FAILED else None
+        result = await self._connection.execute(
+            CHANGE_ATTEMPT,
+            {
+                "attempt_id": changed.id,
+                "reached": rank,
+                "barred": barred,
+                "state": changed.state,
+                "rank": rank,
+                "look_at": changed.look_at,
+                "asked": changed.asked,
+                "provider_id": None if changed.provider_id is None else clean(changed.provider_id, 200),
+                "error": changed.error,
+                "code": clean(changed.code, 64),
+                "detail": clean(changed.detail),
+                "ended_at": changed.ended_at,
+            },
+        )
+        return bool(result.rowcount)
+
+    async def attempt(self, reference: str) -> tuple[Notice, Attempt] | None:
+        """Return an attempt by the reference that its gateway knows, with its notice."""
+        query = (
+            select(delivery.c.notice_id)
+            .join(attempt, attempt.c.delivery_id == delivery.c.id)
+            .where(attempt.c.reference == reference)
+        )
+        notice_id = (await self._connection.execute(query)).scalar_one_or_none()
+        if notice_id is None:
+            return None
+        found = await self.notice(notice_id)
+        return next((found, a) for d in found.deliveries for a in d.attempts if a.reference == reference)
+
+    async def taken_since(
+        self, since: datetime, *, address: Address | None = None, gateway: str | None = None
+    ) -> Sequence[datetime]:
+        """Return when a gateway was called, oldest first, of what it took and of what it is being handed now.
+
+        *address*: to it alone, by whatever gateway; *gateway*: by it alone. What a gateway refused counts for nothing.
+        """
+        taken = attempt.c.state.in_([*LEFT, AttemptState.CALLING]) | (
+            (attempt.c.state == AttemptState.FAILED) & attempt.c.provider_id.is_not(None)
+        )
+        query = select(attempt.c.started_at).where(attempt.c.started_at > since, taken).order_by(attempt.c.started_at)
+        if gateway is not None:
+            query = query.where(attempt.c.gateway == gateway)
+        if address is not None:
+            query = query.join(delivery, delivery.c.id == attempt.c.delivery_id).where(
+                delivery.c.channel == address.channel,
+                delivery.c.number == address.number,
+                # One switchboard, and many people behind it.
+                delivery.c.extension == address.extension,
+            )
+        return (await self._connection.execute(query)).scalars().all()
+
+    async def answered(self, gateway: str, at_most: int) -> Sequence[Answered]:
+        """Return the latest messages that arrived by a gateway, notices and exercises of drills."""
+        rows = await self._connection.execute(ANSWERED, {"gateway": gateway, "at_most": at_most})
+        found = (Answered(taken_at=row.taken_at, heard_at=row.heard_at) for row in rows)
+        return sorted(found, key=lambda answered: answered.taken_at)[-at_most:]
+
+    async def unanswered(self, gateway: str, after: datetime, until: datetime, at_most: int) -> Sequence[Unanswered]:
+        """Return the latest messages sent by a gateway after one time and until another of which nothing was heard."""
+        between = {"after": after, "until": until, "gateway": gateway, "at_most": at_most}
+        rows = await self._connection.execute(UNANSWERED, between)
+        found = (Unanswered(taken_at=row.taken_at, number=row.number) for row in rows)
+        return sorted(found, key=lambda unanswered: unanswered.taken_at)[-at_most:]
+
+    async def first_heard(self, gateway: str, event_id: str, now: datetime) -> bool:
+        """Return whether this callback is heard for the first time."""
+        # As long as it is, and with whatever in it: two must not become one.
+        fits = len(event_id) <= 200 and "\0" not in event_id
+        known = event_id if fits else sha256(event_id.encode("utf-8", "surrogatepass")).hexdigest()
+        try:
+            async with self._connection.begin_nested():
+                await self._connection.execute(insert(heard).values(gateway=gateway, event_id=known, at=now))
+        except IntegrityError:
+            return False
+        return True

@@ -1,0 +1,281 @@
+"""The journal in the database, as `alerts.record.audit` means it: added to at its end, and read in its order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, NullPool, Row, insert, literal_column, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from alerts.record.audit import CHECKPOINT, Head, Sealed, Verifier, checkpoint, seal
+from alerts.record.store import Entry
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.schema.tables import journal, journal_head, notice_incident
+
+#: Read and hashed in one go, five milliseconds' work: others want the loop, too.
+BATCH = 200
+
+_THE_HEAD = 1
+
+#: Gives a consistent view of the store.
+Reading = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
+
+
+async def append(connection: AsyncConnection, entries: Sequence[Entry]) -> Sequence[Sealed]:
+    """Add *entries* to the end of the journal, in the transaction that *connection* is in, and return them sealed.
+
+    To be the last thing that a transaction does: who adds holds the head until it ends, and everybody else who has
+    something to tell waits. Locked any earlier, two transactions could wait for each other.
+    """
+    if not entries:
+        return ()
+    before = await _locked_head(connection)
+    sealed: list[Sealed] = []
+    for entry in entries:
+        sealed.append(seal(entry, before))
+        before = Head(number=sealed[-1].number, hash=sealed[-1].hash)
+    await connection.execute(insert(journal), [entry_values(each) for each in sealed])
+    moved = update(journal_head).where(journal_head.c.id == _THE_HEAD).values(number=before.number, hash=before.hash)
+    await connection.execute(moved)
+    return sealed
+
+
+async def _locked_head(connection: AsyncConnection) -> Head:
+    locked = select(journal_head.c.number, journal_head.c.hash).where(journal_head.c.id == _THE_HEAD).with_for_update()
+    row = (await connection.execute(locked)).one()
+    return Head(number=row.number, hash=row.hash)
+
+
+async def head(connection: AsyncConnection) -> Head:
+    """Return the journal's last entry, as the store keeps it apart."""
+    # Whatever rows somebody has put beside it.
+    the_head = select(journal_head.c.number, journal_head.c.hash).where(journal_head.c.id == _THE_HEAD)
+    row = (await connection.execute(the_head)).one_or_none()
+    # Taken away by somebody: then no chain ends where it should.
+    return Head(number=0, hash="") if row is None else Head(number=row.number, hash=row.hash)
+
+
+async def entries(connection: AsyncConnection, after: int = 0, limit: int = BATCH) -> Sequence[Sealed | int]:
+    """Return the entries that follow number *after*, in their order; of one that cannot be read, the number."""
+    query = select(journal).where(journal.c.id > after).order_by(journal.c.id).limit(limit)
+    try:
+        return [to_sealed(row) for row in await connection.execute(query)]
+    # A moment or a JSON text that is none any more: somebody has written into the file.
+    except (ValueError, TypeError):
+        numbers = select(journal.c.id).where(journal.c.id > after).order_by(journal.c.id).limit(limit)
+        return [await _readable(connection, number) for number in (await connection.execute(numbers)).scalars().all()]
+
+
+async def of_incident(connection: AsyncConnection, incident_id: int) -> Sequence[Sealed]:
+    """Return the entries about an incident and about the notices that tell of it, in their order."""
+    theirs = select(notice_incident.c.notice_id).where(notice_incident.c.incident_id == incident_id)
+    found: dict[int, Sealed] = {}
+    for about in (journal.c.incident_id == incident_id, journal.c.notice_id.in_(theirs)):
+        rows = await connection.execute(select(journal).where(about))
+        found |= {row.id: to_sealed(row) for row in rows}
+    return [found[number] for number in sorted(found)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trail:
+    """What leads through the chain from some entries to others, with no content of those in between."""
+
+    #: Number and content hash, in the order of the chain.
+    links: Sequence[tuple[int, str]]
+    #: Those of them that follow a checkpoint and not the entry before them.
+    checkpoints: Sequence[Sealed]
+
+
+async def trail(connection: AsyncConnection, stops: Sequence[int]) -> Trail:
+    """Return what leads from the first of *stops*, the numbers of entries in their order, over the others to the last.
+
+    Where there are checkpoints in between it goes from one to the next: of a year there is a day on either side, and one
+    link for each day.
+    """
+    is_one = journal.c.event == literal_column(f"'{CHECKPOINT}'")
+    between = (journal.c.id > stops[0]) & (journal.c.id <= stops[-1])
+    rows = await connection.execute(select(journal).where(is_one, between).order_by(journal.c.id))
+    known = [to_sealed(row) for row in rows]
+    links = [*await _links(connection, stops[0], stops[0])]
+    leapt: list[Sealed] = []
+    for one, other in pairwise(stops):
+        inside = [each for each in known if one < each.number <= other]
+        if len(inside) > 1:
+            links += await _links(connection, one + 1, inside[0].number)
+            links += [(each.number, each.content) for each in inside[1:]]
+            leapt += inside[1:]
+        links += await _links(connection, links[-1][0] + 1, other)
+    return Trail(links=links, checkpoints=leapt)
+
+
+async def _links(connection: AsyncConnection, first: int, last: int) -> Sequence[tuple[int, str]]:
+    query = select(journal.c.id, journal.c.content).where(journal.c.id.between(first, last)).order_by(journal.c.id)
+    return [(row.id, row.content) for row in await connection.execute(query)]
+
+
+async def hash_of(connection: AsyncConnection, number: int) -> str | None:
+    """Return the hash of an entry; `None` if there is no such entry."""
+    found = (await connection.execute(select(journal.c.hash).where(journal.c.id == number))).scalar_one_or_none()
+    return None if found is None else str(found)
+
+
+async def verify(
+    read: Reading, against: Head | None = None, *, since: Head | None = None, pause: timedelta = timedelta(0)
+) -> Verifier:
+    """Follow the whole chain and return what was found; *against* is a head that somebody kept outside.
+
+    *read* gives a consistent view, such as `Database.read`. It is taken anew for each batch: others write meanwhile, and
+    a server lets nobody hold a view for minutes. *since*: a checkpoint to begin after; *pause*: between two batches.
+    """
+    verifier = Verifier(since)
+    after = verifier.head.number
+    while True:
+        async with read() as connection:
+            batch = await entries(connection, after)
+            _take(verifier, batch)
+            if len(batch) < BATCH:
+                verifier.end(await head(connection))
+                if against is not None:
+                    verifier.against(against, await hash_of(connection, against.number))
+                return verifier
+            after = number_of(batch[-1])
+        await asyncio.sleep(pause.total_seconds())
+
+
+def _take(verifier: Verifier, batch: Sequence[Sealed | int]) -> None:
+    for entry in batch:
+        if isinstance(entry, int):
+            verifier.unreadable(entry)
+        else:
+            verifier.take(entry)
+
+
+async def last_checkpoint(connection: AsyncConnection) -> Sealed | None:
+    """Return the newest entry up to which the journal was followed whole; `None`: there is none, or it is none any more.
+
+    It says nothing by itself: whoever can write into the database can write one. Who begins there has to follow the
+    whole of it before long.
+    """
+    is_one = journal.c.event == literal_column(f"'{CHECKPOINT}'")
+    query = select(journal).where(is_one).order_by(journal.c.id.desc()).limit(1)
+    try:
+        row = (await connection.execute(query)).one_or_none()
+        return None if row is None else to_sealed(row)
+    except (ValueError, TypeError):
+        return None
+
+
+async def add_checkpoint(connection: AsyncConnection, verifier: Verifier, at: datetime, actor: str) -> None:
+    """Let *verifier* follow what has come since, and add a checkpoint if that is whole, too.
+
+    In a transaction that does nothing else: nobody adds to the journal meanwhile.
+    """
+    end = await _locked_head(connection)
+    while batch := await entries(connection, verifier.head.number):
+        _take(verifier, batch)
+    if verifier.flaws or verifier.head != end:
+        return
+    added = await append(connection, [checkpoint(at, actor, verifier.checkpoint)])
+    _take(verifier, added)
+
+
+def number_of(entry: Sealed | int) -> int:
+    """Return the number of an entry that could be read, or could not."""
+    return entry if isinstance(entry, int) else entry.number
+
+
+@asynccontextmanager
+async def in_file(path: Path) -> AsyncIterator[AsyncConnection]:
+    """Read the SQLite file of a service that does not run; nothing is written into it or beside it.
+
+    Raise `FileNotFoundError` when there is none, `sqlalchemy.exc.DatabaseError` when it is no store with a chain.
+    """
+    engine = create_async_engine(_read_only(path))
+    try:
+        async with engine.connect() as connection:
+            yield connection
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def on_server(server: PostgresServer) -> AsyncIterator[AsyncConnection]:
+    """Read a server, or a standby of it, whatever services use it; nothing is written there.
+
+    Raise `sqlalchemy.exc.OperationalError` when it cannot be reached, another `DatabaseError` when it is no store with a
+    chain.
+    """
+    engine = create_async_engine(
+        server.url(), connect_args=server.arguments(), poolclass=NullPool, hide_parameters=True
+    )
+    try:
+        async with engine.connect() as connection:
+            options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            yield await connection.execution_options(**options)
+    finally:
+        await engine.dispose()
+
+
+def _read_only(path: Path) -> URL:
+    if not path.exists():
+        raise FileNotFoundError(path)
+    beside = path.with_name(f"{path.name}-wal")
+    # After a clean stop everything is in the one file, and it can be read where nothing may be written (a copy on a
+    # medium that is locked). After a crash the rest lies beside it, and SQLite must be let at both.
+    whole = not beside.exists() or beside.stat().st_size == 0
+    query = {"mode": "ro", "uri": "true"} | ({"immutable": "1"} if whole else {})
+    return URL.create("sqlite+aiosqlite", database=f"file:{quote(str(path))}", query=query)
+
+
+async def _readable(connection: AsyncConnection, number: int) -> Sealed | int:
+    try:
+        return to_sealed((await connection.execute(select(journal).where(journal.c.id == number))).one())
+    except (ValueError, TypeError):
+        return number
+
+
+def to_sealed(row: Row[Any]) -> Sealed:
+    """Return the entry of a row. Raise `ValueError` or `TypeError` when it is none any more."""
+    texts = (row.actor, row.event, row.previous, row.content, row.hash)
+    # SQLite keeps anything in any column; what cannot be hashed must not keep anybody from looking at the others.
+    if not all(isinstance(text, str) for text in texts) or not all(
+        isinstance(number, int | None) for number in (row.incident_id, row.notice_id, row.purged_by)
+    ):
+        raise TypeError(f"entry {row.id} holds what it cannot")
+    return Sealed(
+        number=row.id,
+        at=row.at,
+        actor=row.actor,
+        event=row.event,
+        incident_id=row.incident_id,
+        notice_id=row.notice_id,
+        detail=row.detail,
+        previous=row.previous,
+        content=row.content,
+        hash=row.hash,
+        purged_by=row.purged_by,
+    )
+
+
+def entry_values(entry: Sealed) -> dict[str, Any]:
+    """Return the columns of an entry."""
+    return {
+        "id": entry.number,
+        "at": entry.at,
+        "actor": entry.actor,
+        "event": entry.event,
+        "incident_id": entry.incident_id,
+        "notice_id": entry.notice_id,
+        "detail": entry.detail,
+        "previous": entry.previous,
+        "content": entry.content,
+        "hash": entry.hash,
+    }

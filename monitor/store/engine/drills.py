@@ -1,0 +1,296 @@
+"""Drills and their exercises in the database. Each change of theirs is journalled in the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Row, Table, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from alerts.decide.drill import ENDED, Exercise, ExerciseState, may_follow
+from alerts.model.channel import Channel
+from alerts.model.delivery import NoticeState
+from alerts.model.notice import Facts, Language
+from alerts.record.store import Entry
+from monitor.store.backend.database import Database
+from monitor.store.engine import audit
+from monitor.store.schema.rows import FACTS, by_id
+from monitor.store.schema.skip_scan import distinct
+from monitor.store.schema.tables import drill, exercise, incident, notice, notice_incident
+
+#: What the numbers of drills begin with.
+PREFIX = "LATIH"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drill:
+    """One pass over contacts and gateways."""
+
+    id: int
+    number: str
+    asked_by: str
+    #: Whom it is for: a contact's key, or "all".
+    contact: str
+    begins_at: datetime
+    ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """An exercise that was begun, as it stands."""
+
+    id: int
+    key: str
+    drill_id: int
+    agency: str
+    contact: str
+    name: str
+    channel: Channel
+    number: str = field(repr=False)
+    extension: str = field(repr=False)
+    gateway: str
+    language: Language
+    facts: Facts
+    reference: str
+    state: ExerciseState
+    why: str
+    provider_id: str | None
+    begun_at: datetime
+    #: When its provider is asked next; `None`: no more.
+    look_at: datetime | None
+    confirmed_at: datetime | None
+
+
+class Drills:
+    """Reads and writes them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(
+        self, key: str, *, contact: str, asked_by: str, begins_at: datetime, ends_at: datetime
+    ) -> Drill | None:
+        """Write that a drill begins; `None` if one of that *key* was begun before, here or by another process."""
+        values = {"key": key, "contact": contact, "asked_by": asked_by, "begins_at": begins_at, "ends_at": ends_at}
+        known = select(drill.c.id).where(drill.c.key == key)
+        async with self._database.read() as connection:
+            if (await connection.execute(known)).first() is not None:
+                return None
+        async with self._database.write() as connection:
+            drill_id = await self._add(connection, drill, {"number": "", **values})
+            if drill_id is None:
+                return None
+            number = f"{PREFIX}-{drill_id:02d}"
+            await connection.execute(update(drill).where(drill.c.id == drill_id).values(number=number))
+            detail = {"number": number, "contact": contact, "until": ends_at.isoformat()}
+            entry = Entry(at=begins_at, actor=asked_by, event="drill begun", detail=detail)
+            await audit.append(connection, [entry])
+        return Drill(
+            id=drill_id, number=number, asked_by=asked_by, contact=contact, begins_at=begins_at, ends_at=ends_at
+        )
+
+    async def under_way(self) -> Sequence[Drill]:
+        """Return the drills that have not ended, the oldest first."""
+        query = select(drill).where(drill.c.ended_at.is_(None))
+        async with self._database.read() as connection:
+            return by_id(map(_to_drill, await connection.execute(query)))
+
+    async def end(self, of: Drill, now: datetime) -> None:
+        """Write that a drill has ended, with how its exercises stand."""
+        states = select(exercise.c.state, func.count()).where(exercise.c.drill_id == of.id).group_by(exercise.c.state)
+        async with self._database.write() as connection:
+            counted = {str(state): str(number) for state, number in await connection.execute(states)}
+            this = (drill.c.id == of.id) & drill.c.ended_at.is_(None)
+            if (await connection.execute(update(drill).where(this).values(ended_at=now))).rowcount:
+                detail = {"number": of.number, **counted}
+                await audit.append(connection, [Entry(at=now, actor="drill", event="drill ended", detail=detail)])
+
+    async def write(
+        self, of: Drill, planned: Exercise, facts: Facts, state: ExerciseState, now: datetime, *, why: str = ""
+    ) -> Record | None:
+        """Write that an exercise begins (or is left out), before its gateway is called; `None` if it was before."""
+        key = f"{of.id}/{planned.key}"
+        trainee, address = planned.trainee, planned.address
+        known = select(exercise.c.id).where(exercise.c.key == key)
+        async with self._database.read() as connection:
+            if (await connection.execute(known)).first() is not None:
+                return None
+        values = {
+            "key": key,
+            "drill_id": of.id,
+            "agency": trainee.agency,
+            "contact": trainee.key,
+            "name": trainee.name,
+            "channel": address.channel,
+            "number": address.number,
+            "extension": address.extension,
+            "gateway": planned.gateway,
+            "language": trainee.language,
+            "facts": FACTS.dump_json(facts).decode(),
+            "reference": uuid4().hex,
+            "state": state,
+            "why": why,
+            "begun_at": now,
+        }
+        async with self._database.write() as connection:
+            exercise_id = await self._add(connection, exercise, values)
+            if exercise_id is None:
+                return None
+            # Unique across installations too, as an attempt's is; and told from those by its first letter.
+            reference = f"d{exercise_id}-1-{now.timestamp():.0f}"
+            await connection.execute(update(exercise).where(exercise.c.id == exercise_id).values(reference=reference))
+            event = "exercise left out" if state is ExerciseState.SKIPPED else "exercise begun"
+            detail = {
+                "number": of.number,
+                "contact": trainee.key,
+                "channel": str(address.channel),
+                "gateway": planned.gateway,
+                "why": why,
+            }
+            await audit.append(connection, [Entry(at=now, actor="drill", event=event, detail=detail)])
+        return await self._one(exercise.c.id == exercise_id)
+
+    async def change(
+        self,
+        reference: str,
+        state: ExerciseState,
+        now: datetime,
+        *,
+        why: str = "",
+        provider_id: str | None = None,
+        look_at: datetime | None = None,
+    ) -> Record | None:
+        """Write what became of an exercise, and return it as it now stands; `None` if there is none.
+
+        What is known better already is not written over, nor is anything by a *why* or *provider_id* that is not
+        given. *look_at*: when its provider is asked next; `None`: no more.
+        """
+        query = select(exercise).where(exercise.c.reference == reference).with_for_update()
+        async with self._database.write() as connection:
+            row = (await connection.execute(query)).one_or_none()
+            if row is None:
+                return None
+            values: dict[str, Any] = {"look_at": look_at, "provider_id": provider_id or row.provider_id}
+            if may_follow(ExerciseState(row.state), state):
+                values |= {"state": state, "why": why or row.why}
+                if state in {ExerciseState.DELIVERED, ExerciseState.CONFIRMED}:
+                    values["delivered_at"] = row.delivered_at or now
+                if state is ExerciseState.CONFIRMED:
+                    values["confirmed_at"] = now
+                detail = {"contact": row.contact, "channel": row.channel, "gateway": row.gateway}
+                detail |= {"reference": reference, "why": values["why"]}
+                actor = row.contact if state is ExerciseState.CONFIRMED else row.gateway
+                await audit.append(connection, [Entry(at=now, actor=actor, event=f"exercise {state}", detail=detail)])
+            await connection.execute(update(exercise).where(exercise.c.id == row.id).values(**values))
+        return await self._one(exercise.c.reference == reference)
+
+    async def exercises(self, drill_id: int) -> Sequence[Record]:
+        """Return what of a drill was begun or left out, the oldest first."""
+        return await self._many(exercise.c.drill_id == drill_id)
+
+    async def waiting(self, drill_id: int) -> Sequence[Record]:
+        """Return what of a drill may still change by itself."""
+        return [r for r in await self.exercises(drill_id) if r.state not in ENDED and r.look_at is not None]
+
+    async def find(self, reference: str) -> Record | None:
+        """Return an exercise by the reference that its gateway knows."""
+        return await self._one(exercise.c.reference == reference)
+
+    async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:
+        """Return the exercises of the newest *drills*, the newest drill first."""
+        newest = select(drill).order_by(drill.c.id.desc()).limit(drills)
+        async with self._database.read() as connection:
+            found = [_to_drill(row) for row in await connection.execute(newest)]
+        return [(each, record) for each in found for record in await self.exercises(each.id)]
+
+    async def last_ended(self) -> datetime | None:
+        """Return when a drill of everybody last ended."""
+        query = select(func.max(drill.c.ended_at)).where(drill.c.contact == "all")
+        async with self._database.read() as connection:
+            last: datetime | None = (await connection.execute(query)).scalar_one_or_none()
+        return last
+
+    async def confirmed(self) -> Mapping[tuple[str, str], datetime]:
+        """Return when each contact, by agency and key, last pressed the key."""
+        return await self._last(exercise.c.confirmed_at, exercise.c.confirmed_at.is_not(None))
+
+    async def delivered(self) -> Mapping[tuple[str, str], datetime]:
+        """Return when each contact, by agency and key, was last sent an SMS that reached the handset."""
+        arrived = (exercise.c.channel == Channel.SMS) & (exercise.c.state == ExerciseState.DELIVERED)
+        return await self._last(exercise.c.begun_at, arrived)
+
+    async def is_notice_pending(self) -> bool:
+        """Whether a real notice waits for a gateway."""
+        query = select(notice.c.id).where(notice.c.state == NoticeState.PENDING).limit(1)
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).first() is not None
+
+    async def open_incidents(self) -> tuple[Sequence[int], frozenset[str]]:
+        """Return the ids of the incidents that are open, and the keys of all who have been told of one."""
+        ids = select(incident.c.id).where(incident.c.resolved_at.is_(None)).order_by(incident.c.id)
+        told = select(notice_incident.c.person).where(notice_incident.c.incident_id.in_(ids)).distinct()
+        async with self._database.read() as connection:
+            found = (await connection.execute(ids)).scalars().all()
+            people = frozenset((await connection.execute(told)).scalars()) if found else frozenset()
+        return found, people
+
+    async def _add(self, connection: AsyncConnection, table: Table, values: Mapping[str, Any]) -> int | None:
+        """Write a row and return its id; `None` when another process has just written one with its key."""
+        once = self._database.upsert(table).on_conflict_do_nothing(index_elements=["key"])
+        added: int | None = (await connection.execute(once.values(**values).returning(table.c.id))).scalar_one_or_none()
+        return added
+
+    async def _last(self, moment: Any, where: Any) -> Mapping[tuple[str, str], datetime]:
+        people = distinct(exercise.c.agency, exercise.c.contact)
+        theirs = (exercise.c.agency == people.c.agency) & (exercise.c.contact == people.c.contact)
+        last = select(func.max(moment)).where(theirs, where).correlate(people).scalar_subquery().label("at")
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(people, last))
+            return {(row.agency, row.contact): row.at for row in rows if row.at is not None}
+
+    async def _one(self, where: Any) -> Record | None:
+        return next(iter(await self._many(where)), None)
+
+    async def _many(self, where: Any) -> Sequence[Record]:
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(exercise).where(where).order_by(exercise.c.id))).all()
+        return [_to_record(row) for row in rows]
+
+
+def _to_drill(row: Row[Any]) -> Drill:
+    return Drill(
+        id=row.id,
+        number=row.number,
+        asked_by=row.asked_by,
+        contact=row.contact,
+        begins_at=row.begins_at,
+        ends_at=row.ends_at,
+    )
+
+
+def _to_record(row: Row[Any]) -> Record:
+    return Record(
+        id=row.id,
+        key=row.key.partition("/")[2],
+        drill_id=row.drill_id,
+        agency=row.agency,
+        contact=row.contact,
+        name=row.name,
+        channel=Channel(row.channel),
+        number=row.number,
+        extension=row.extension,
+        gateway=row.gateway,
+        language=Language(row.language),
+        facts=FACTS.validate_json(row.facts),
+        reference=row.reference,
+        state=ExerciseState(row.state),
+        why=row.why,
+        provider_id=row.provider_id,
+        begun_at=row.begun_at,
+        look_at=row.look_at,
+        confirmed_at=row.confirmed_at,
+    )

@@ -1,0 +1,84 @@
+"""Overrides of duties in the database, and which numbers answered."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from alerts.model.contact import Contact
+from alerts.model.oncall import Override
+from monitor.store.schema.rows import by_id
+from monitor.store.schema.skip_scan import distinct
+from monitor.store.schema.tables import exercise, override
+
+_CONTACT = TypeAdapter(Contact)
+
+
+class SqlDuty:
+    """Overrides, and which numbers answered, inside one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def standing(self, now: datetime, rotas: Collection[str] | None = None) -> Sequence[Override]:
+        """Return those that are not over at *now* and were not taken back, in the order they were made.
+
+        *rotas*: names; default: all.
+        """
+        query = select(override).where(override.c.removed_at.is_(None), override.c.ends > now)
+        if rotas is not None:
+            query = query.where(override.c.rota.in_(rotas))
+        return by_id(map(_to_override, await self._connection.execute(query)))
+
+    async def add(
+        self, *, rota: str, contact: Contact, begins: datetime, ends: datetime, by: str, now: datetime
+    ) -> Override:
+        """Write an override and return it."""
+        written = (
+            insert(override)
+            .values(
+                rota=rota,
+                contact=_CONTACT.dump_json(contact).decode(),
+                begins=begins,
+                ends=ends,
+                made_by=by,
+                made_at=now,
+            )
+            .returning(override)
+        )
+        return _to_override((await self._connection.execute(written)).one())
+
+    async def remove(self, override_id: int, by: str, now: datetime) -> Override | None:
+        """Take an override back and return it; `None` when none with this id stands."""
+        taken_back = (
+            update(override)
+            .where(override.c.id == override_id, override.c.removed_at.is_(None), override.c.ends > now)
+            .values(removed_by=by, removed_at=now)
+            .returning(override)
+        )
+        row = (await self._connection.execute(taken_back)).one_or_none()
+        return None if row is None else _to_override(row)
+
+    async def answered(self) -> Mapping[str, datetime]:
+        """Return when somebody last pressed the key in a drill, by number (E.164)."""
+        numbers = distinct(exercise.c.number)
+        last = select(func.max(exercise.c.confirmed_at)).where(exercise.c.number == numbers.c.number)
+        rows = await self._connection.execute(select(numbers, last.correlate(numbers).scalar_subquery().label("at")))
+        return {row.number: row.at for row in rows if row.at is not None}
+
+
+def _to_override(row: Row[Any]) -> Override:
+    return Override(
+        id=row.id,
+        rota=row.rota,
+        contact=_CONTACT.validate_json(row.contact),
+        begins=row.begins,
+        ends=row.ends,
+        by=row.made_by,
+        made_at=row.made_at,
+    )

@@ -1,0 +1,83 @@
+"""The ledger in the database: the implementation of `alerts.record.store`, put together from its parts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from alerts.model.oncall import Override
+from alerts.record.store import Entry
+from monitor.store.backend.database import Database
+from monitor.store.engine import audit
+from monitor.store.engine.attempts import SqlAttempts
+from monitor.store.engine.claims import SqlClaims
+from monitor.store.engine.duty import SqlDuty
+from monitor.store.engine.incidents import SqlIncidents
+from monitor.store.engine.letters import SqlLetters
+from monitor.store.engine.responses import SqlResponses
+from monitor.store.engine.set_back import SqlSetBack
+from monitor.store.engine.silences import SqlSilences
+from monitor.store.schema.tables import clean
+
+
+class SqlStore:
+    """`alerts.record.store.Store` on a database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[SqlLedger]:
+        """Begin a writing transaction; they come one after the other, also those of other engines."""
+        async with self._database.exclusive() as connection:
+            ledger = SqlLedger(connection)
+            yield ledger
+            await ledger.seal_journal()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[SqlLedger]:
+        """Give a consistent view, for those who only look."""
+        async with self._database.read() as connection:
+            yield SqlLedger(connection)
+
+
+class SqlLedger(SqlIncidents, SqlAttempts, SqlLetters, SqlSilences, SqlClaims, SqlSetBack):
+    """`alerts.record.store.Ledger` inside one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        super().__init__(connection)
+        #: What the journal is told when everything else of the transaction is written.
+        self._told: list[Entry] = []
+
+    @property
+    def duty(self) -> SqlDuty:
+        """Return the overrides of duties, in this transaction."""
+        return SqlDuty(self._connection)
+
+    @property
+    def responses(self) -> SqlResponses:
+        """What people answered."""
+        return SqlResponses(self._connection)
+
+    async def overrides(self, rotas: Collection[str], now: datetime) -> Sequence[Override]:
+        """Return the overrides of these rotas that are not over at *now*, in the order they were made."""
+        return await self.duty.standing(now, rotas)
+
+    async def journal(self, entry: Entry) -> None:
+        """Add a line to the journal, at the end of the transaction."""
+        # Before it is sealed: what is hashed is what is kept.
+        kept = {key: clean(str(value)) for key, value in entry.detail.items()}
+        self._told.append(replace(entry, actor=clean(entry.actor, 200), event=clean(entry.event, 200), detail=kept))
+
+    async def journal_number(self) -> int:
+        """Return the number of the journal's last entry: whatever is done adds one."""
+        return (await audit.head(self._connection)).number
+
+    async def seal_journal(self) -> None:
+        """Write the lines of this transaction to the end of the chain: the last thing before the commit."""
+        told, self._told = self._told, []
+        await audit.append(self._connection, told)

@@ -1,0 +1,100 @@
+"""Letters in the database, from the tray to the post, and what clerks said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, insert, select, update
+
+from alerts.decide.paper import Handling, LetterStep, TrayLetter
+from alerts.model.delivery import RANK, Attempt, AttemptState, Notice, NoticeState
+from alerts.model.notice import Purpose
+from monitor.store.backend.transaction import InTransaction
+from monitor.store.schema.rows import ADDRESSEE
+from monitor.store.schema.tables import attempt, clean, delivery, incident, letter_handling, notice, notice_incident
+
+#: Left the tray, by a clerk's hand or because it was over.
+_GONE = (AttemptState.SENT, AttemptState.DELIVERED, AttemptState.WITHDRAWN)
+#: A tray with more is no tray that anybody looks through, and the answer is held in memory.
+_MOST = 1000
+
+
+class SqlLetters(InTransaction):
+    """The part of `alerts.record.store.Ledger` that is about letters."""
+
+    async def handle_letter(self, attempt_id: int, step: LetterStep, handling: Handling) -> Handling | None:
+        """Write who has printed or posted a letter; return who had before, and write nothing then."""
+        known = await self._handlings([attempt_id])
+        if (before := known.get(attempt_id, {}).get(step)) is not None:
+            return before
+        values = {"attempt_id": attempt_id, "step": step, "at": handling.at, "by": clean(handling.by, 200)}
+        await self._connection.execute(insert(letter_handling).values(**values))
+        return None
+
+    async def not_withdrawn(self, of: Notice, withdrawn: Attempt) -> None:
+        """Write that an attempt which was withdrawn has left after all; its notice counts as sent again."""
+        sent = {"state": AttemptState.SENT, "rank": RANK[AttemptState.SENT], "ended_at": None}
+        this = (attempt.c.id == withdrawn.id) & (attempt.c.state == AttemptState.WITHDRAWN)
+        if (await self._connection.execute(update(attempt).where(this).values(**sent))).rowcount:
+            await self._connection.execute(update(notice).where(notice.c.id == of.id).values(state=NoticeState.SENT))
+
+    async def letters(self, gateways: Collection[str], gone_since: datetime) -> Sequence[TrayLetter]:
+        """Return what lies in the trays of these gateways, oldest first.
+
+        Behind it what was laid after *gone_since* and has left them, newest first; at most a thousand of each.
+        """
+        lying = _letters(gateways, (AttemptState.ACCEPTED,)).order_by(attempt.c.started_at, attempt.c.id)
+        gone = _letters(gateways, _GONE).where(attempt.c.started_at > gone_since)
+        gone = gone.order_by(attempt.c.started_at.desc(), attempt.c.id.desc())
+        found: dict[int, TrayLetter] = {}
+        for query in (lying, gone):
+            for row in await self._connection.execute(query.limit(_MOST)):
+                found.setdefault(row.attempt_id, _letter(row))
+        handled = await self._handlings(list(found))
+        return [
+            replace(each, printed=known.get(LetterStep.PRINTED), posted=known.get(LetterStep.POSTED))
+            for id_, each in found.items()
+            for known in (handled.get(id_, {}),)
+        ]
+
+    async def _handlings(self, attempt_ids: Sequence[int]) -> dict[int, dict[LetterStep, Handling]]:
+        found: dict[int, dict[LetterStep, Handling]] = {}
+        query = select(letter_handling).where(letter_handling.c.attempt_id.in_(attempt_ids))
+        for row in await self._connection.execute(query):
+            found.setdefault(row.attempt_id, {})[LetterStep(row.step)] = Handling(by=row.by, at=row.at)
+        return found
+
+
+def _letters(gateways: Collection[str], states: Collection[AttemptState]) -> Select[Any]:
+    return (
+        select(
+            attempt.c.id.label("attempt_id"),
+            *(attempt.c.state, attempt.c.started_at, attempt.c.ended_at),
+            notice.c.id.label("notice_id"),
+            *(notice.c.purpose, notice.c.addressee),
+            *(incident.c.number, incident.c.agency),
+        )
+        .join(delivery, delivery.c.id == attempt.c.delivery_id)
+        .join(notice, notice.c.id == delivery.c.notice_id)
+        # A letter is signed by one agency and tells of one incident.
+        .join(notice_incident, notice_incident.c.notice_id == notice.c.id)
+        .join(incident, incident.c.id == notice_incident.c.incident_id)
+        .where(attempt.c.gateway.in_(gateways), attempt.c.state.in_(states))
+    )
+
+
+def _letter(row: Any) -> TrayLetter:
+    state = AttemptState(row.state)
+    return TrayLetter(
+        notice_id=row.notice_id,
+        number=row.number,
+        agency=row.agency,
+        purpose=Purpose(row.purpose),
+        addressee=ADDRESSEE.validate_json(row.addressee) if row.addressee else None,
+        laid_at=row.started_at,
+        is_posted=state in {AttemptState.SENT, AttemptState.DELIVERED},
+        taken_back_at=row.ended_at if state is AttemptState.WITHDRAWN else None,
+    )

@@ -1,0 +1,224 @@
+"""Notices in the database, each with its parts, and with its deliveries and attempts as they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, select, update
+
+from alerts.decide.bundle import Gathered
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
+from alerts.model.delivery import Delivery, Draft, Notice, NoticeState, Part
+from alerts.model.incident import Incident
+from alerts.model.urgency import Urgency
+from monitor.store.backend.transaction import InTransaction
+from monitor.store.engine.statements import (
+    ADD_NOTICE,
+    ADD_PART,
+    BEGUN,
+    DECIDED,
+    DELIVERIES,
+    GATHERED,
+    LED,
+    LOCK_NOTICE,
+    NOTICE,
+    NOTICES_OF,
+    SETTLE,
+)
+from monitor.store.schema.rows import ADDRESSEE, ADDRESSES, FACTS, new_id, to_attempt, to_notice
+from monitor.store.schema.tables import notice, notice_incident
+
+
+class SqlNotices(InTransaction):
+    """The part of `alerts.record.store.Ledger` that is about notices."""
+
+    async def notices(self, incident_id: int) -> Sequence[Notice]:
+        """All notices of an incident with their deliveries and attempts, oldest first.
+
+        Of a bundle only what it tells of this incident: a thousand incidents may share one, and each is looked at.
+        """
+        return await self._notices(NOTICES_OF, {"incident_id": incident_id}, whole=False)
+
+    async def notice(self, notice_id: int) -> Notice:
+        """Return a notice. Raise `LookupError` if there is none."""
+        found = await self._notices(NOTICE, {"notice_id": notice_id})
+        if not found:
+            raise LookupError(f"no notice {notice_id}")
+        return found[0]
+
+    async def recent_notices(
+        self, limit: int = 500, *, states: Collection[NoticeState] = (), most: int | None = None
+    ) -> Sequence[Notice]:
+        """Return the newest notices, newest first; of a bundle with only the first of the incidents that it tells of.
+
+        *states*: only those of the newest *limit* that are in one of them, *most* at the most.
+        """
+        newest = select(notice.c.id, notice.c.state).order_by(notice.c.id.desc()).limit(limit).subquery()
+        these = select(newest.c.id).order_by(newest.c.id.desc()).limit(most)
+        if states:
+            these = these.where(newest.c.state.in_(states))
+        ids = (await self._connection.execute(these)).scalars().all()
+        return list(reversed(await self._notices(LED.where(notice.c.id.in_(ids)))))
+
+    async def _notices(
+        self, query: Select[Any], values: Mapping[str, int] | None = None, *, whole: bool = True
+    ) -> list[Notice]:
+        """Return notices, oldest first; *whole*: with all parts, or else only with the one that *query* names."""
+        rows: dict[int, list[Any]] = {}
+        for row in await self._connection.execute(query, values or {}):
+            rows.setdefault(row.id, []).append(row)
+        deliveries = await self._deliveries(list(rows))
+        return [
+            to_notice(parts if whole else parts[:1], tuple(deliveries.get(notice_id, ())))
+            for notice_id, parts in rows.items()
+        ]
+
+    async def _deliveries(self, notice_ids: Sequence[int]) -> dict[int, list[Delivery]]:
+        if not notice_ids:
+            return {}
+        rows: dict[int, list[Any]] = {}
+        for row in await self._connection.execute(DELIVERIES, {"notice_ids": notice_ids}):
+            rows.setdefault(row.delivery, []).append(row)
+        deliveries: dict[int, list[Delivery]] = {}
+        for delivery_id, theirs in rows.items():
+            first = theirs[0]
+            address = Address(channel=Channel(first.channel), number=first.number, extension=first.extension)
+            attempts = tuple(to_attempt(row) for row in theirs if row.id is not None)
+            made = Delivery(id=delivery_id, address=address, attempts=attempts)
+            deliveries.setdefault(first.notice_id, []).append(made)
+        return deliveries
+
+    async def is_decided(self, key: str) -> bool:
+        """Whether the notice with this key was decided on before, by itself or in a bundle."""
+        return (await self._connection.execute(DECIDED, {"part_key": key})).first() is not None
+
+    async def add_notice(
+        self,
+        of: Incident,
+        draft: Draft,
+        now: datetime,
+        *,
+        urgency: Urgency = Urgency.FIRST,
+        gathering: str | None = None,
+        not_before: datetime | None = None,
+    ) -> Notice | None:
+        """Write a notice and return it; `None`: its key was there."""
+        if await self.is_decided(draft.key):
+            return None
+        facts = FACTS.dump_json(draft.facts).decode()
+        result = await self._connection.execute(
+            ADD_NOTICE,
+            {
+                "key": draft.key,
+                "plan": draft.plan,
+                "purpose": draft.purpose,
+                "person": draft.person,
+                "language": draft.language,
+                "facts": facts,
+                "addresses": ADDRESSES.dump_json(draft.addresses).decode(),
+                "addressee": ADDRESSEE.dump_json(draft.addressee).decode(),
+                "wave": draft.wave,
+                "round": draft.round,
+                "step": draft.step,
+                "state": NoticeState.PENDING,
+                "urgency": urgency,
+                "gathering": gathering,
+                "not_before": not_before,
+                "created_at": now,
+                "expires_at": draft.expires_at,
+            },
+        )
+        await self._add_part(new_id(result), of, draft, facts)
+        # As it would be read: that takes two queries, and a thousand agencies may fail at once.
+        part = Part(
+            incident_id=of.id,
+            person=draft.person,
+            facts=draft.facts,
+            wave=draft.wave,
+            round=draft.round,
+            step=draft.step,
+        )
+        return Notice(
+            id=new_id(result),
+            key=draft.key,
+            parts=(part,),
+            plan=draft.plan,
+            purpose=draft.purpose,
+            person=draft.person,
+            language=draft.language,
+            facts=draft.facts,
+            state=NoticeState.PENDING,
+            created_at=now,
+            expires_at=draft.expires_at,
+            addresses=draft.addresses,
+            addressee=draft.addressee,
+            wave=draft.wave,
+            round=draft.round,
+            step=draft.step,
+            urgency=urgency,
+            not_before=not_before,
+        )
+
+    async def _add_part(self, notice_id: int, of: Incident, draft: Draft, facts: str) -> None:
+        await self._connection.execute(
+            ADD_PART,
+            {
+                "notice_id": notice_id,
+                "incident_id": of.id,
+                "key": draft.key,
+                "person": draft.person,
+                "facts": facts,
+                "wave": draft.wave,
+                "round": draft.round,
+                "step": draft.step,
+            },
+        )
+
+    async def join_notice(self, notice_id: int, of: Incident, draft: Draft) -> bool:
+        """Let a notice tell of one more incident, unless a gateway is being called meanwhile; return whether it does."""
+        await self.lock_notice(notice_id)
+        if (await self._connection.execute(BEGUN, {"notice_id": notice_id})).first() is not None:
+            return False
+        await self._add_part(notice_id, of, draft, FACTS.dump_json(draft.facts).decode())
+        return True
+
+    async def lock_notice(self, notice_id: int) -> None:
+        """Keep a notice as it is until the end of the transaction: nobody joins it, and nobody sends it."""
+        if self._connection.dialect.name != "sqlite":  # There nobody else writes meanwhile.
+            await self._connection.execute(LOCK_NOTICE, {"notice_id": notice_id})
+
+    async def leave_notice(self, notice_id: int, incident_id: int, now: datetime) -> None:
+        """Let a notice tell no more of an incident."""
+        this = (notice_incident.c.notice_id == notice_id) & (notice_incident.c.incident_id == incident_id)
+        await self._connection.execute(update(notice_incident).where(this).values(left_at=now))
+
+    async def gathered(self, gathering: str, since: datetime, incident_id: int) -> Sequence[Gathered]:
+        """Return the notices that were gathered under a key since then, oldest first, for a decision on an incident."""
+        values = {"key": gathering, "since": since, "incident_id": incident_id}
+        return [
+            Gathered(
+                notice_id=row.id,
+                due_at=max(row.created_at, row.not_before or row.created_at),
+                state=NoticeState(row.state),
+                begun=row.begun,
+                of_this=row.of_this,
+                was_of_this=row.was_of_this,
+            )
+            for row in await self._connection.execute(GATHERED, values)
+        ]
+
+    async def hold(self, notice_id: int, until: datetime) -> None:
+        """Let no attempt of a notice begin before then."""
+        await self._connection.execute(update(notice).where(notice.c.id == notice_id).values(not_before=until))
+
+    async def reopen_notice(self, notice_id: int, expires_at: datetime) -> None:
+        """Let a settled notice be sent again, until then."""
+        values = {"state": NoticeState.PENDING, "expires_at": expires_at}
+        await self._connection.execute(update(notice).where(notice.c.id == notice_id).values(**values))
+
+    async def settle(self, notice_id: int, state: NoticeState) -> None:
+        """Write how a notice stands."""
+        await self._connection.execute(SETTLE, {"notice_id": notice_id, "new_state": state})

@@ -1,0 +1,114 @@
+"""What people answer by SMS and by PIN, in the database: implements `alerts.record.store.Responses`.
+
+Writers take turns (`monitor.store.backend.database`), so that what is read here is still true when something is
+written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import exists, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from alerts.model.channel import Channel
+from alerts.model.delivery import Notice
+from alerts.record.store import PinEntry, SmsNumber, Told
+from monitor.store.schema.tables import delivery, incident, notice_incident, pin_entry, response_code, sms_number
+
+#: A code that was given in this time is not given to something else: whoever finds the SMS in the morning and answers
+#: must not take on another incident.
+_REMEMBERED = timedelta(hours=24)
+
+
+class SqlResponses:
+    """`alerts.record.store.Responses` inside one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def code_for(self, number: str, notice: Notice, now: datetime) -> int:
+        """Return the code for a notice on a phone: the same for the same trouble, or else the smallest free one."""
+        about = _about(notice)
+        this = (response_code.c.number == number) & (response_code.c.about == about)
+        code = (await self._connection.execute(select(response_code.c.code).where(this))).scalar_one_or_none()
+        if code is not None:
+            again = update(response_code).where(this).values(notice_id=notice.id, given_at=now)
+            await self._connection.execute(again)
+            return int(code)
+        taken = await self._taken(number, now)
+        free = next(code for code in range(1, len(taken) + 2) if code not in taken)
+        await self._connection.execute(
+            insert(response_code).values(number=number, code=free, about=about, notice_id=notice.id, given_at=now)
+        )
+        # Whoever is told something new is answered again, whatever they sent long ago.
+        await self._connection.execute(update(sms_number).where(sms_number.c.number == number).values(puzzled=0))
+        return free
+
+    async def _taken(self, number: str, now: datetime) -> set[int]:
+        awake = exists().where(
+            notice_incident.c.notice_id == response_code.c.notice_id,
+            incident.c.id == notice_incident.c.incident_id,
+            incident.c.at_rest.is_(False),
+        )
+        query = select(response_code.c.code).where(
+            response_code.c.number == number, awake | (response_code.c.given_at > now - _REMEMBERED)
+        )
+        return set((await self._connection.execute(query)).scalars())
+
+    async def told(self, number: str) -> Sequence[Told]:
+        """Return what a phone was told of with a code, the newest first."""
+        query = (
+            select(response_code.c.code, response_code.c.notice_id, response_code.c.given_at)
+            .where(response_code.c.number == number)
+            .order_by(response_code.c.given_at.desc(), response_code.c.id.desc())
+            .limit(50)
+        )
+        rows = (await self._connection.execute(query)).all()
+        return [Told(code=row.code, notice_id=row.notice_id, given_at=row.given_at) for row in rows]
+
+    async def knows(self, number: str) -> bool:
+        """Whether an SMS was ever meant for this number."""
+        query = select(delivery.c.id).where(delivery.c.channel == Channel.SMS, delivery.c.number == number).limit(1)
+        return (await self._connection.execute(query)).first() is not None
+
+    async def sms_number(self, number: str) -> SmsNumber:
+        """Return what is known of a number."""
+        row = (await self._connection.execute(select(sms_number).where(sms_number.c.number == number))).one_or_none()
+        if row is None:
+            return SmsNumber()
+        return SmsNumber(stopped_at=row.stopped_at, puzzled=row.puzzled)
+
+    async def save_sms_number(self, number: str, known: SmsNumber) -> None:
+        """Write what is known of a number."""
+        values = {"stopped_at": known.stopped_at, "puzzled": known.puzzled}
+        written = await self._connection.execute(
+            update(sms_number).where(sms_number.c.number == number).values(**values)
+        )
+        if not written.rowcount:
+            await self._connection.execute(insert(sms_number).values(number=number, **values))
+
+    async def add_pin_entry(self, entry: PinEntry) -> None:
+        """Note that a PIN was typed."""
+        await self._connection.execute(
+            insert(pin_entry).values(
+                reference=entry.reference, agency=entry.agency, person=entry.person, at=entry.at, proven=entry.proven
+            )
+        )
+
+    async def pin_entries(self, agencies: Collection[str], person: str, since: datetime) -> Sequence[PinEntry]:
+        """Return the PINs typed for a person of any of these agencies since then, oldest first."""
+        theirs = pin_entry.c.agency.in_(agencies) & (pin_entry.c.person == person)
+        query = select(pin_entry).where(theirs, pin_entry.c.at > since).order_by(pin_entry.c.id)
+        return [
+            PinEntry(reference=row.reference, agency=row.agency, person=row.person, at=row.at, proven=row.proven)
+            for row in await self._connection.execute(query)
+        ]
+
+
+def _about(notice: Notice) -> str:
+    if len(notice.parts) > 1:
+        return f"notice {notice.id}"
+    (part,) = notice.parts
+    return f"{part.incident_id}.{part.wave}"

@@ -1,0 +1,35 @@
+"""Silences in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import insert, select, update
+
+from alerts.decide.silence import Silence
+from monitor.store.backend.transaction import InTransaction
+from monitor.store.schema.rows import by_id, new_id, to_silence
+from monitor.store.schema.tables import silence
+
+
+class SqlSilences(InTransaction):
+    """The part of `alerts.record.store.Ledger` that is about silences."""
+
+    async def silences(self, now: datetime) -> Sequence[Silence]:
+        """Return the silences that have not ended, oldest first."""
+        query = select(silence).where(silence.c.ends > now)
+        return by_id(map(to_silence, await self._connection.execute(query)))
+
+    async def add_silence(self, about: str, begins: datetime, ends: datetime, why: str, by: str) -> Silence:
+        """Let nobody be told about something for a while."""
+        values = {"about": about, "begins": begins, "ends": ends, "why": why, "by": by}
+        result = await self._connection.execute(insert(silence).values(**values))
+        return Silence(id=new_id(result), about=about, begins=begins, ends=ends, why=why, by=by)
+
+    async def end_silence(self, silence_id: int, now: datetime) -> Silence | None:
+        """End a silence; return it, or `None` when there is none that goes on."""
+        found = next((s for s in await self.silences(now) if s.id == silence_id), None)
+        if found is not None:
+            await self._connection.execute(update(silence).where(silence.c.id == silence_id).values(ends=now))
+        return found

@@ -1,0 +1,183 @@
+"""The statements that the engine runs all the time, built once: to build one takes as long as to run it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Integer,
+    Select,
+    bindparam,
+    exists,
+    func,
+    insert,
+    select,
+    union_all,
+    update,
+)
+
+from alerts.decide.drill import ExerciseState
+from alerts.model.delivery import AttemptState
+from monitor.store.schema.rows import PART_COLUMNS
+from monitor.store.schema.tables import attempt, counter, delivery, exercise, incident, notice, notice_incident
+
+_THEIRS = notice_incident.alias("theirs")
+_OF_THIS = (_THEIRS.c.notice_id == notice.c.id) & _THEIRS.c.left_at.is_(None)
+_LEAD = select(func.min(_THEIRS.c.incident_id)).where(_OF_THIS).scalar_subquery()
+
+
+def _notices() -> Select[Any]:
+    """Return notices with a row for each part, and how many parts there are, whatever else is asked of them."""
+    return (
+        select(
+            notice,
+            *(notice_incident.c[name].label(f"part_{name}") for name in PART_COLUMNS),
+            select(func.count()).where(_OF_THIS).scalar_subquery().label("tells_of"),
+            _LEAD.label("lead"),
+        )
+        .join(notice_incident, notice_incident.c.notice_id == notice.c.id)
+        .where(notice_incident.c.left_at.is_(None))
+        .order_by(notice.c.id, notice_incident.c.incident_id)
+    )
+
+
+#: To be narrowed further.
+NOTICES = _notices()
+#: Each with one row: a thousand incidents may share a notice, and who only lists them wants none of their facts.
+LED = NOTICES.where(notice_incident.c.incident_id == _LEAD)
+#: *incident_id*
+NOTICES_OF = NOTICES.where(notice_incident.c.incident_id == bindparam("incident_id"))
+#: *notice_id*
+NOTICE = NOTICES.where(notice.c.id == bindparam("notice_id"))
+
+#: *notice_ids*. A row for each attempt, or one without for a delivery that has none.
+DELIVERIES = (
+    select(
+        delivery.c.id.label("delivery"),
+        *(delivery.c.notice_id, delivery.c.channel, delivery.c.number),
+        delivery.c.extension,
+    )
+    .add_columns(attempt)
+    .join_from(delivery, attempt, attempt.c.delivery_id == delivery.c.id, isouter=True)
+    .where(delivery.c.notice_id.in_(bindparam("notice_ids", expanding=True)))
+    .order_by(delivery.c.id, attempt.c.n)
+)
+
+#: *incident_id*
+INCIDENT = select(incident).where(incident.c.id == bindparam("incident_id"))
+_NEWEST = select(func.max(incident.c.id)).where(incident.c.dedup_key == bindparam("dedup_key"))
+#: *dedup_key*
+LAST_INCIDENT = select(incident).where(incident.c.id == _NEWEST.scalar_subquery())
+#: *prefix*. Returns the number after the one that is taken by it.
+NEXT_NUMBER = (
+    update(counter)
+    .where(counter.c.name == bindparam("prefix"))
+    .values(next=counter.c.next + 1)
+    .returning(counter.c.next)
+)
+#: Columns.
+ADD_INCIDENT = insert(incident)
+#: *incident_id*, and the columns that change.
+CHANGE_INCIDENT = update(incident).where(incident.c.id == bindparam("incident_id"))
+
+#: Columns, as for the next three.
+ADD_NOTICE = insert(notice)
+ADD_PART = insert(notice_incident)
+ADD_DELIVERY = insert(delivery)
+ADD_ATTEMPT = insert(attempt)
+#: *attempt_id*, *reached* (the rank of the new state: a higher one is left as it is), *barred* (a state that is left as it
+#: is, or none), and the columns that change.
+CHANGE_ATTEMPT = update(attempt).where(
+    attempt.c.id == bindparam("attempt_id"),
+    attempt.c.rank <= bindparam("reached"),
+    attempt.c.state.is_distinct_from(bindparam("barred")),
+)
+
+#: *part_key*
+DECIDED = select(notice_incident.c.notice_id).where(notice_incident.c.key == bindparam("part_key"))
+
+#: *notice_id*
+BEGUN = (
+    select(attempt.c.id)
+    .join(delivery, delivery.c.id == attempt.c.delivery_id)
+    .where(delivery.c.notice_id == bindparam("notice_id"))
+    .limit(1)
+)
+#: *notice_id*. On SQLite nobody else writes anyway.
+LOCK_NOTICE = select(notice.c.id).where(notice.c.id == bindparam("notice_id")).with_for_update()
+#: *notice_id*, *new_state*
+SETTLE = update(notice).where(notice.c.id == bindparam("notice_id")).values(state=bindparam("new_state"))
+
+
+def _gathered() -> Select[Any]:
+    begun = exists().where(attempt.c.delivery_id == delivery.c.id, delivery.c.notice_id == notice.c.id)
+    this = (notice_incident.c.notice_id == notice.c.id) & (notice_incident.c.incident_id == bindparam("incident_id"))
+    of_this = exists().where(this, notice_incident.c.left_at.is_(None))
+    was_of_this = exists().where(this, notice_incident.c.left_at.is_not(None))
+    return (
+        select(
+            *(notice.c.id, notice.c.state, notice.c.created_at, notice.c.not_before),
+            begun.label("begun"),
+            of_this.label("of_this"),
+            was_of_this.label("was_of_this"),
+        )
+        .where(notice.c.gathering == bindparam("key"), notice.c.created_at > bindparam("since"))
+        .order_by(notice.c.id)
+    )
+
+
+#: *key*, *since*, *incident_id*
+GATHERED = _gathered()
+
+
+def _latest(query: Select[Any], at: ColumnElement[Any]) -> Select[Any]:
+    """Narrow a query to its latest rows, as a part of a union: each walks down its own index, and no history is read."""
+    latest = query.order_by(at.desc()).limit(bindparam("at_most", type_=Integer)).subquery()
+    return select(latest)
+
+
+def _answered() -> CompoundSelect[Any]:
+    notices = select(attempt.c.started_at.label("taken_at"), attempt.c.ended_at.label("heard_at")).where(
+        attempt.c.gateway == bindparam("gateway"),
+        attempt.c.state == AttemptState.DELIVERED,
+        attempt.c.ended_at.is_not(None),
+    )
+    exercises = select(exercise.c.begun_at.label("taken_at"), exercise.c.delivered_at.label("heard_at")).where(
+        exercise.c.gateway == bindparam("gateway"), exercise.c.delivered_at.is_not(None)
+    )
+    states = (ExerciseState.DELIVERED, ExerciseState.CONFIRMED)
+    return union_all(
+        _latest(notices, attempt.c.started_at),
+        *(_latest(exercises.where(exercise.c.state == state), exercise.c.begun_at) for state in states),
+    )
+
+
+def _unanswered() -> CompoundSelect[Any]:
+    notices = (
+        select(attempt.c.started_at.label("taken_at"), delivery.c.number)
+        .join(delivery, delivery.c.id == attempt.c.delivery_id)
+        .where(
+            attempt.c.gateway == bindparam("gateway"),
+            attempt.c.started_at > bindparam("after"),
+            attempt.c.started_at <= bindparam("until"),
+        )
+    )
+    exercises = select(exercise.c.begun_at.label("taken_at"), exercise.c.number).where(
+        exercise.c.gateway == bindparam("gateway"),
+        exercise.c.state == ExerciseState.ACCEPTED,
+        exercise.c.begun_at > bindparam("after"),
+        exercise.c.begun_at <= bindparam("until"),
+    )
+    states = (AttemptState.ACCEPTED, AttemptState.SENT)
+    return union_all(
+        *(_latest(notices.where(attempt.c.state == state), attempt.c.started_at) for state in states),
+        _latest(exercises, exercise.c.begun_at),
+    )
+
+
+#: *gateway*, *at_most*
+ANSWERED = _answered()
+#: *gateway*, *after*, *until*, *at_most*
+UNANSWERED = _unanswered()

@@ -1,0 +1,134 @@
+"""What could not be written while the store was away, kept in memory until it is back.
+
+Probing does not wait for the store: a run that ends while it is away is written when it is back. What is kept is
+bounded; the oldest goes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+import structlog
+from sqlalchemy import Executable
+
+from alerts.record.store import StoreAway
+from monitor.store.backend.away import Presence
+from monitor.store.backend.group_commit import GroupCommit, Statement
+
+log = structlog.get_logger()
+
+#: So many writes are kept: ten thousand routes that are probed every five minutes write as many in twelve.
+AT_MOST = 50_000
+#: Written in one commit when the store is back.
+_TOGETHER = 500
+#: In seconds, between two looks whether it is back: a little longer than it is refused without being tried
+#: (`monitor.store.backend.away`).
+_PAUSE = 1.1
+
+
+class Backlog:
+    """Writes now if it can be, and later if it cannot."""
+
+    def __init__(self, together: GroupCommit, presence: Presence, *, first: Executable, at_most: int = AT_MOST) -> None:
+        """*first*: the statement that comes before all others when many are written in one commit."""
+        self._together = together
+        self._presence = presence
+        self._first = first
+        self._waiting: deque[Sequence[Statement]] = deque(maxlen=at_most)
+        self._lost = 0
+        self._has_some = asyncio.Event()
+        self._catching_up = asyncio.Lock()
+        self._under_way = 0
+
+    def __len__(self) -> int:
+        """Return how many writes are not stored yet."""
+        return len(self._waiting) + self._under_way
+
+    async def write(self, *statements: Statement) -> None:
+        """Return when *statements* are stored, or at once when the store is away: then they wait.
+
+        Raise what the database raises otherwise: a bug of ours.
+        """
+        # Where others wait, it waits behind them: a later judgement must not be overwritten by an earlier one.
+        if self._presence.away_since is None and not len(self):
+            try:
+                await self._together.write(*statements)
+            except StoreAway:
+                pass
+            else:
+                return
+        self._keep(statements)
+
+    def _keep(self, statements: Sequence[Statement]) -> None:
+        if len(self._waiting) == self._waiting.maxlen:
+            if not self._lost:
+                log.error("the store has been away for too long; the oldest results of probes are lost")
+            self._lost += 1
+        self._waiting.append(statements)
+        self._has_some.set()
+
+    async def keep_writing(self) -> NoReturn:
+        """Write what waits as soon as the store takes it, until cancelled."""
+        while True:
+            await self._has_some.wait()
+            self._has_some.clear()
+            while len(self):
+                await self.catch_up()
+                if len(self):
+                    await asyncio.sleep(_PAUSE)
+
+    async def catch_up(self) -> None:
+        """Write what waits, as far as the store takes it."""
+        async with self._catching_up:
+            written = 0
+            try:
+                while self._waiting:
+                    some = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
+                    self._under_way = len(some)
+                    written += len(some)
+                    await self._store(some)
+            except StoreAway:
+                self._put_back(some)
+                return
+            finally:
+                self._under_way = 0
+        if written:
+            log.info("wrote down what had waited for the store", runs_and_tokens=written, lost=self._lost)
+            self._lost = 0
+
+    async def _store(self, some: list[Sequence[Statement]]) -> None:
+        """Write *some*; raise `StoreAway` with those left in it that are not written."""
+        try:
+            await self._together.write(*self._in_order(some))
+        except StoreAway:
+            raise
+        # One that cannot be written (our bug) must not keep the others waiting for ever.
+        except Exception:  # noqa: BLE001 - it is met again below
+            while some:
+                try:
+                    await self._together.write(*some[0])
+                except StoreAway:
+                    raise
+                except Exception:
+                    log.exception("a result that had waited for the store could not be written")
+                some.pop(0)
+
+    def _put_back(self, some: Sequence[Sequence[Statement]]) -> None:
+        for statements in reversed(some):
+            # Full in the meantime: what came later stays.
+            if len(self._waiting) == self._waiting.maxlen:
+                self._lost += 1
+            else:
+                self._waiting.appendleft(statements)
+
+    def _in_order(self, some: Iterable[Sequence[Statement]]) -> Iterable[Statement]:
+        """Return all statements in the order of their writes, but *first* before the others.
+
+        A commit runs equal statements together, in the order in which each is first met: the token that is sent must
+        come before what is told of its arrival, whichever write was met first.
+        """
+        every = [statement for statements in some for statement in statements]
+        return sorted(every, key=lambda statement: statement[0] is not self._first)

@@ -1,0 +1,223 @@
+"""What was probed: ends of runs, tokens under way, and how things were last judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NoReturn
+
+from sqlalchemy import Row, bindparam, exists, select, update
+
+from monitor.judging.subject import Graded
+from monitor.model.health import Grade, Health
+from monitor.runtime.slices import Slices
+from monitor.store.backend.database import Database
+from monitor.store.probing.backlog import Backlog
+from monitor.store.probing.hours import STORE, counting, hour_values, run_values, to_result
+from monitor.store.schema.skip_scan import distinct
+from monitor.store.schema.tables import health, run, run_before, streak, token
+from probes.model.result import Outcome, ProbeResult
+
+#: Late mail is looked for this long after its token was sent; then the token is forgotten.
+TOKEN_MEMORY = timedelta(days=7)
+#: Mail that has come once is known for a second one for this long.
+CAME_MEMORY = timedelta(days=1)
+#: So many of each, the newest, are looked for after a restart: a large service sends as many in a few minutes.
+_TOKENS_AT_MOST = 50_000
+
+#: Outcomes of runs whose message came.
+CAME = frozenset({Outcome.DELIVERED, Outcome.JUNK, Outcome.CORRUPTED})
+#: Outcomes that end a deferral.
+_ARRIVED = (Outcome.DELIVERED, Outcome.JUNK)
+
+#: Ten thousand rows at one stroke would hold the loop for a tenth of a second.
+_READ_AT_ONCE = 200
+
+# A constant, so that those of many callers are run together (`monitor.store.backend.group_commit`).
+_CAME_AT = update(token).where(token.c.id == bindparam("token_id")).values(came_at=bindparam("at"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A token of an earlier run."""
+
+    route: str
+    at: datetime
+    #: Its mail has come, in time or late.
+    came: bool
+
+
+class History:
+    """Reads and writes the past of the probes.
+
+    Nobody who writes waits for a store that is away: what is written then is kept, and stored when it is back.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        # A commit whose connection broke may have been one, and is repeated.
+        self._sent = database.upsert(token).on_conflict_do_nothing()
+        judged = database.upsert(health)
+        self._judged = judged.on_conflict_do_update(
+            index_elements=["subject"], set_={"health": judged.excluded.health, "since": judged.excluded.since}
+        )
+        latest = database.upsert(streak)
+        self._streak = latest.on_conflict_do_update(index_elements=["subject"], set_={"runs": latest.excluded.runs})
+        self._counted = counting(database)
+        self._backlog = Backlog(database.together, database.presence, first=self._sent)
+        #: The latest run of each route: of those that ended here, and of those before, once they have been read.
+        self._latest: dict[str, ProbeResult] = {}
+        self._is_read = False
+
+    async def keep_writing(self) -> NoReturn:
+        """Write what could not be written while the store was away, once it is back, until cancelled."""
+        await self._backlog.keep_writing()
+
+    async def catch_up(self) -> int:
+        """Write what could not be written, as far as the store takes it; return how many writes still wait."""
+        await self._backlog.catch_up()
+        return len(self._backlog)
+
+    async def sent(self, token_id: str, route: str, sent_at: datetime, deadline: datetime) -> None:
+        """Remember a token before its message is sent."""
+        values = {"id": token_id, "route": route, "sent_at": sent_at, "deadline": deadline}
+        await self._backlog.write((self._sent, values))
+
+    async def came_late(self, token_id: str, seen_at: datetime) -> None:
+        """Remember that the mail of a token came after its run: when it comes again, it is a duplicate."""
+        await self._backlog.write((_CAME_AT, {"token_id": token_id, "at": seen_at}))
+
+    async def ended(
+        self,
+        result: ProbeResult,
+        agency: str,
+        judged: Mapping[str, tuple[Health, datetime]],
+        *,
+        streaks: Mapping[str, Sequence[Graded]] | None = None,
+        grade: Grade | None = None,
+        every: timedelta = timedelta(0),
+    ) -> None:
+        """Write the end of a run and how things stand after it, in one transaction.
+
+        *streaks*: those that are others now, by route; *grade*: how the run itself was judged, and *every* the interval of its route, as far as that is known.
+        """
+        self._latest[result.route] = result
+        counted = hour_values(result, agency, grade, every)
+        ended_at = result.started_at + result.duration
+        came = [(_CAME_AT, {"token_id": result.token_id, "at": ended_at})] if result.outcome in CAME else []
+        healths = [(self._judged, {"subject": s, "health": state, "since": at}) for s, (state, at) in judged.items()]
+        latest = [(self._streak, {"subject": s, "runs": _written(runs)}) for s, runs in (streaks or {}).items()]
+        await self._backlog.write(
+            (self._counted, counted), (STORE, run_values(result, agency)), *came, *healths, *latest
+        )
+
+    async def tokens(self, now: datetime) -> Mapping[str, Sent]:
+        """Return the tokens that mail may still come with, the oldest first.
+
+        A token whose run was cut off by a stop has ended like any other: nobody waits for it any more.
+        """
+        missing = select(token).where(token.c.came_at.is_(None), token.c.sent_at >= now - TOKEN_MEMORY)
+        come = select(token).where(token.c.came_at.is_not(None), token.c.sent_at >= now - CAME_MEMORY)
+        async with self._database.read() as connection:
+            rows: list[Row[Any]] = []
+            for query in (missing, come):
+                newest = query.order_by(token.c.sent_at.desc()).limit(_TOKENS_AT_MOST)
+                rows += (await connection.execute(newest)).all()
+        rows.sort(key=lambda row: row.sent_at)
+        return {row.id: Sent(route=row.route, at=row.sent_at, came=row.came_at is not None) for row in rows}
+
+    async def healths(self) -> Mapping[str, tuple[Health, datetime]]:
+        """Return how everything was last judged."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(health))
+            return {row.subject: (Health(row.health), row.since) for row in rows}
+
+    async def streaks(self) -> Mapping[str, Sequence[Graded]]:
+        """Return the latest runs of each route that contradict how it is judged, the oldest first."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(streak).where(streak.c.runs != _written(())))
+            return {row.subject: _graded(row.runs) for row in rows}
+
+    async def deferrals(self, since: datetime) -> Mapping[str, datetime]:
+        """Return from when on each route has only been deferred, as far as runs since *since* tell."""
+        # Few are deferred, and where one is, its route's own runs are asked: grouped by the database, all runs would be
+        # read that there are, for the sake of their order.
+        later = run.alias("later")
+        arrived = exists().where(
+            later.c.agency == run.c.agency,
+            later.c.route == run.c.route,
+            later.c.started_at >= run.c.started_at,
+            later.c.outcome.in_(_ARRIVED),
+        )
+        query = (
+            select(run.c.route, run.c.started_at)
+            .where(run.c.started_at >= since, run.c.outcome == Outcome.DEFERRED, ~arrived)
+            .order_by(run.c.started_at.desc())
+        )
+        async with self._database.read() as connection:
+            return {row.route: row.started_at for row in await connection.execute(query)}
+
+    async def latest(self) -> Mapping[str, ProbeResult]:
+        """Return the latest run of each route, by its name; those before the start are read from the store once.
+
+        Raise `StoreAway` when they could not be read yet; `known` has the others.
+        """
+        if not self._is_read:
+            for route, result in (await self._read_latest()).items():
+                self._latest.setdefault(route, result)
+            self._is_read = True
+        return self._latest
+
+    def known(self) -> Mapping[str, ProbeResult]:
+        """Return the latest run of each route as far as it is in memory."""
+        return self._latest
+
+    async def _read_latest(self) -> Mapping[str, ProbeResult]:
+        # From one to the next by the index: there are thousands of runs of each.
+        routes = distinct(run.c.agency, run.c.route)
+        of_route = (
+            select(run.c.id)
+            .where(run.c.agency == routes.c.agency, run.c.route == routes.c.route)
+            .order_by(run.c.started_at.desc())
+        )
+        newest = select(of_route.limit(1).correlate(routes).scalar_subquery()).select_from(routes)
+        found: dict[str, ProbeResult] = {}
+        slices = Slices()
+        async with self._database.read() as connection:
+            rows = await connection.stream(select(run).where(run.c.id.in_(newest)))
+            async for some in rows.partitions(_READ_AT_ONCE):
+                for row in some:
+                    found[row.route] = to_result(row)
+                    await slices.pause()
+        return found
+
+    async def between(self, agency: str, since: datetime, until: datetime) -> Sequence[ProbeResult]:
+        """Return an agency's runs that started in a stretch of time, the oldest first; as far as they are still kept."""
+        routes = distinct(run.c.route, among=run.c.agency == agency)
+        theirs = (run.c.agency == agency) & (run.c.route == routes.c.route)
+        stretch = (run.c.started_at >= since) & (run.c.started_at <= until)
+        query = select(run).join_from(routes, run, theirs & stretch)
+        # Of those that are not moved yet.
+        before = select(run_before).where(
+            run_before.c.started_at >= since, run_before.c.started_at <= until, run_before.c.agency == agency
+        )
+        async with self._database.read() as connection:
+            rows = [*(await connection.execute(before)), *(await connection.execute(query))]
+        slices, found = Slices(), []
+        for row in sorted(rows, key=lambda row: (row.started_at, row.id)):
+            found.append(to_result(row))
+            await slices.pause()
+        return found
+
+
+def _written(runs: Sequence[Graded]) -> str:
+    return json.dumps([[run.token_id, run.started_at.isoformat(), run.outcome, run.grade] for run in runs])
+
+
+def _graded(written: str) -> Sequence[Graded]:
+    return [
+        Graded(token_id=token_id, started_at=datetime.fromisoformat(at), outcome=Outcome(outcome), grade=Grade(grade))
+        for token_id, at, outcome, grade in json.loads(written)
+    ]

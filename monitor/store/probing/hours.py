@@ -1,0 +1,109 @@
+"""Ends of runs as they are stored, and counted by the hour: what stays of them when they are deleted.
+
+A run is counted in the transaction that stores it, and only there. So its hour is right however late it is written,
+whatever the clock does, and whoever else counts the same hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import ColumnElement, Executable, Row, Table, bindparam, case, exists, insert, select
+
+from monitor.model.health import Grade
+from monitor.store.backend.database import Database, Upsert
+from monitor.store.schema.tables import hour, run
+from probes.model.result import Phase, ProbeResult
+
+_RESULT = TypeAdapter(ProbeResult)
+_JSON = TypeAdapter(dict[str, Any])
+#: Of a result, what has a column of its own.
+_COLUMNS = ("route", "token_id", "started_at", "duration", "outcome")
+_RUN = [column.name for column in run.c if column.name != "id"]
+
+#: That the run is stored already: a commit whose connection broke may have been one, and is repeated.
+_IS_STORED = exists().where(
+    run.c.agency == bindparam("agency"),
+    run.c.route == bindparam("route"),
+    run.c.started_at == bindparam("started_at"),
+    run.c.token_id == bindparam("token_id"),
+)
+
+#: `run_values`. Stores a run, unless it is stored. A constant, so that those of many callers are run together
+#: (`monitor.store.backend.group_commit`).
+STORE = insert(run).from_select(
+    _RUN, select(*(bindparam(name, type_=run.c[name].type) for name in _RUN)).where(~_IS_STORED)
+)
+
+
+def counting(database: Database) -> Executable:
+    """Return the statement that counts a run by `hour_values`, unless it is stored: to be run before `STORE`.
+
+    The same for all who write into a kind of store: in a commit that they share, all is counted before any is stored.
+    """
+    return _counting(database.upsert)
+
+
+@cache
+def _counting(upsert: Callable[[Table], Upsert]) -> Executable:
+    given = select(*(bindparam(f"hour_{each.name}", type_=each.type) for each in hour.c)).where(~_IS_STORED)
+    counted = upsert(hour).from_select([each.name for each in hour.c], given)
+    new = counted.excluded
+    sums = {name: hour.c[name] + new[name] for name in ("runs", "duration", "transit")}
+    most = {name: _greater(hour.c[name], new[name]) for name in ("longest", "slowest")}
+    return counted.on_conflict_do_update(
+        index_elements=list(hour.primary_key),
+        set_={**sums, **most, "minutes": hour.c.minutes.bitwise_or(new.minutes), "every": new.every},
+    )
+
+
+def _greater(one: ColumnElement[float], other: ColumnElement[float]) -> ColumnElement[float]:
+    return case((one > other, one), else_=other)
+
+
+def run_values(result: ProbeResult, agency: str) -> dict[str, Any]:
+    """Return the columns of a run."""
+    return {
+        "agency": agency,
+        "route": result.route,
+        "token_id": result.token_id,
+        "started_at": result.started_at,
+        "duration": result.duration.total_seconds(),
+        "outcome": result.outcome,
+        "result": _RESULT.dump_json(result, exclude=set(_COLUMNS), exclude_defaults=True).decode(),
+    }
+
+
+def hour_values(result: ProbeResult, agency: str, grade: Grade | None, every: timedelta) -> Mapping[str, Any]:
+    """Return what a run adds to its hour, and by what it is seen whether it was added."""
+    duration = result.duration.total_seconds()
+    transit = result.phases.get(Phase.TRANSIT, timedelta(0)).total_seconds()
+    return {
+        "agency": agency,
+        "route": result.route,
+        "started_at": result.started_at,
+        "token_id": result.token_id,
+        "hour_agency": agency,
+        "hour_route": result.route,
+        "hour_begins": result.started_at.replace(minute=0, second=0, microsecond=0),
+        "hour_outcome": result.outcome,
+        "hour_grade": grade or "",
+        "hour_runs": 1,
+        "hour_minutes": 1 << result.started_at.minute,
+        "hour_every": round(every.total_seconds()),
+        "hour_duration": duration,
+        "hour_longest": duration,
+        "hour_transit": transit,
+        "hour_slowest": transit,
+    }
+
+
+def to_result(row: Row[Any]) -> ProbeResult:
+    """Return the end of a run."""
+    return _RESULT.validate_python(
+        {**_JSON.validate_json(row.result), **{name: getattr(row, name) for name in _COLUMNS}}
+    )

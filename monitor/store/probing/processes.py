@@ -1,0 +1,55 @@
+"""Which processes work on this store: each writes a row of its own, again and again, and reads the others'."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, insert, select, update
+
+from monitor.store.backend.database import Database
+from monitor.store.schema.tables import process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process, as it last wrote of itself."""
+
+    name: str
+    started_at: datetime
+    beat_at: datetime
+    #: When it ended as it was told to; `None` for one that runs, or was killed.
+    stopped_at: datetime | None = None
+
+
+class Processes:
+    """Reads and writes the rows. What the store raises when it is away is the caller's to handle."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        """*name*: this process's own, unique among those on the store."""
+        self._database = database
+        self._name = name
+
+    async def beat(self, started_at: datetime, now: datetime) -> Sequence[Process]:
+        """Write that this process runs and can write; return the others, by name."""
+        values = {"started_at": started_at, "beat_at": now, "stopped_at": None}
+        others = process.c.name != self._name
+        async with self._database.write() as connection:
+            known = await connection.execute(update(process).where(~others).values(**values))
+            if not known.rowcount:
+                await connection.execute(insert(process).values(name=self._name, **values))
+            if not self._database.is_shared:
+                # Its lock lets nobody else in: other names are those that this process once had.
+                await connection.execute(delete(process).where(others))
+                return []
+            rows = (await connection.execute(select(process).where(others).order_by(process.c.name))).all()
+        return [
+            Process(name=row.name, started_at=row.started_at, beat_at=row.beat_at, stopped_at=row.stopped_at)
+            for row in rows
+        ]
+
+    async def stop(self, now: datetime) -> None:
+        """Write that this process ends as it was told to: nobody is to miss it."""
+        async with self._database.write() as connection:
+            await connection.execute(update(process).where(process.c.name == self._name).values(stopped_at=now))

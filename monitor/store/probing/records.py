@@ -1,0 +1,60 @@
+"""What is configured, as applied: each record keeps where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, select
+
+from monitor.store.backend.database import Database
+from monitor.store.schema.tables import record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What an apply changed, by key."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+class Records:
+    """The applied configuration in the store. Documents hold no secret: those stay in their files."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        written = database.upsert(record)
+        named = ("document", "source", "applied_at")
+        self._write = written.on_conflict_do_update(
+            index_elements=["kind", "key"], set_={name: written.excluded[name] for name in named}
+        )
+
+    async def apply(
+        self, kind: str, documents: Mapping[str, tuple[str, str]], now: datetime, *, kept: Collection[str] = ()
+    ) -> Applied:
+        """Make the records of *kind* equal to *documents* (key -> (document, source)), in one transaction.
+
+        *kept*: the keys of others, which are recorded as they are. Of thousands few change, as a rule.
+        """
+        of_kind = record.c.kind == kind
+        texts = select(record.c.key, record.c.document).where(of_kind)
+        async with self._database.exclusive() as connection:
+            keys = set((await connection.execute(select(record.c.key).where(of_kind))).scalars())
+            rows = await connection.execute(texts.where(record.c.key.in_(documents)) if kept else texts)
+            known = {row.key: row.document for row in rows}
+            added = tuple(key for key in documents if key not in keys)
+            changed = tuple(key for key, (text, _) in documents.items() if key in known and known[key] != text)
+            removed = tuple(sorted(keys - documents.keys() - {*kept}))
+            values = [
+                {"kind": kind, "key": key, "document": document, "source": source, "applied_at": now}
+                for key in (*added, *changed)
+                for document, source in [documents[key]]
+            ]
+            if values:
+                await connection.execute(self._write, values)
+            if removed:
+                await connection.execute(delete(record).where(of_kind, record.c.key.in_(removed)))
+        return Applied(added=added, changed=changed, removed=removed)

@@ -1,0 +1,102 @@
+"""Takes out of the store what was kept long enough: runs, hours, tokens. A part at a time, and nobody waits for long.
+
+Incidents, notices and the journal are none of it: they leave with an authority only (`monitor.store.engine.purge`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Row, Table, delete, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.store.backend.database import Database
+from monitor.store.probing.history import CAME_MEMORY, TOKEN_MEMORY
+from monitor.store.probing.hours import STORE, counting, hour_values, run_values, to_result
+from monitor.store.schema.tables import hour, run, run_before, token
+from probes.model.result import Outcome
+
+#: Rows that go in one transaction, in about ten milliseconds where the disk is slow: others want to write, too.
+AT_ONCE = 200
+#: In seconds, between two of those: after an upgrade there may be a hundred million rows to be moved, and results of
+#: probes are written meanwhile.
+_PAUSE = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """How long ends of runs are kept, and what they are counted in."""
+
+    delivered: timedelta
+    #: All other ends.
+    failed: timedelta
+    hourly: timedelta
+
+    def since(self, outcome: str, now: datetime) -> datetime:
+        """Return from when on runs with this end are kept."""
+        return now - (self.delivered if outcome == Outcome.DELIVERED else self.failed)
+
+
+class Retention:
+    """Deletes what is older than it is to be."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._counted = counting(database)
+
+    async def dispose(self, keep: Keep, now: datetime) -> int:
+        """Delete the runs and hours that were kept long enough, and the tokens; return how many runs that were."""
+        runs = await self._move(keep, now)
+        for outcome in Outcome:
+            ended = (run.c.outcome == outcome) & (run.c.started_at < keep.since(outcome, now))
+            runs += await self._delete(run, ended, run.c.started_at)
+        await self._delete(hour, hour.c.begins < now - keep.hourly, hour.c.begins)
+        for memory, old in ((CAME_MEMORY, token.c.came_at.is_not(None)), (TOKEN_MEMORY, token.c.came_at.is_(None))):
+            await self._delete(token, old & (token.c.sent_at < now - memory), token.c.sent_at)
+        return runs
+
+    async def _move(self, keep: Keep, now: datetime) -> int:
+        """Count the runs that an earlier version stored, and keep the young ones of them; return how many were not.
+
+        The newest come first: those are asked for.
+        """
+        newest = select(run_before.c.id).order_by(run_before.c.id.desc()).limit(AT_ONCE).scalar_subquery()
+        # Each row is given to one engine only, and counted in the transaction that takes it away.
+        taking = delete(run_before).where(run_before.c.id.in_(newest)).returning(run_before)
+        gone = 0
+        while True:
+            async with self._database.write() as connection:
+                rows = (await connection.execute(taking)).all()
+                if not rows:
+                    return gone
+                gone += len(rows) - await self._keep_young(connection, rows, keep, now)
+            await asyncio.sleep(_PAUSE)
+
+    async def _keep_young(
+        self, connection: AsyncConnection, rows: Sequence[Row[Any]], keep: Keep, now: datetime
+    ) -> int:
+        """Count what was taken away, and store again what is still to be kept; return how much that is."""
+        results = [(to_result(row), row.agency) for row in rows]
+        await connection.execute(self._counted, [hour_values(*each, None, timedelta(0)) for each in results])
+        young = [each for each in results if each[0].started_at >= keep.since(each[0].outcome, now)]
+        if young:
+            await connection.execute(STORE, [run_values(*each) for each in young])
+        return len(young)
+
+    async def _delete(self, table: Table, old: ColumnElement[bool], order: Column[Any]) -> int:
+        """Delete the rows that are *old*, in the *order* of an index that leads to them; return how many there were."""
+        key = tuple(table.primary_key)
+        some = select(*key).where(old).order_by(order).limit(AT_ONCE)
+        deletion = delete(table).where((tuple_(*key) if len(key) > 1 else key[0]).in_(some))
+        deleted = 0
+        while True:
+            async with self._database.write() as connection:
+                more = (await connection.execute(deletion)).rowcount
+            deleted += more
+            if more < AT_ONCE:
+                return deleted
+            await asyncio.sleep(_PAUSE)

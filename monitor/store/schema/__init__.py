@@ -1,0 +1,1 @@
+"""The tables, their rows as values, and the migrations that made them."""

@@ -1,0 +1,54 @@
+"""Run by Alembic for each command."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from alembic import context
+from sqlalchemy import Connection, Engine, create_engine, event, pool, text
+
+from monitor.store.schema.lock import LOCKS, Lock
+from monitor.store.schema.tables import Moment, metadata
+
+
+def render(kind: str, item: Any, _context: Any) -> str | Literal[False]:
+    """Write our time type as what it is in the database: a migration must not change when our code does."""
+    return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, Moment) else False
+
+
+def leave_transactions_to_us(connection: Any, _record: Any) -> None:
+    """Keep the driver from committing each statement by itself: a migration cut off half-way could not be repeated."""
+    connection.isolation_level = None
+
+
+def alone(connection: Connection) -> None:
+    """Wait until no other engine changes the schema, for as long as that takes, and keep others out."""
+    for timeout in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+        connection.execute(text(f"SET LOCAL {timeout} = 0"))
+    connection.execute(
+        text("SELECT pg_advisory_xact_lock(:locks, :migrating)"), {"locks": LOCKS, "migrating": Lock.MIGRATING}
+    )
+
+
+engine: Engine | None = context.config.attributes.get("engine")
+if engine is None:
+    engine = create_engine(context.config.get_main_option("sqlalchemy.url") or "", poolclass=pool.NullPool)
+if engine.dialect.name == "sqlite":
+    event.listen(engine, "connect", leave_transactions_to_us)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+# All in one transaction, which both databases can undo.
+with engine.begin() as connection:
+    if engine.dialect.name == "postgresql":
+        alone(connection)
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        # SQLite alters tables by copying them; batch mode writes such migrations.
+        render_as_batch=True,
+        render_item=render,
+        # SQLite can undo DDL; Alembic does not count on it by itself.
+        transactional_ddl=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+engine.dispose()

@@ -1,0 +1,1 @@
+"""How things stand, as people are shown it. No I/O."""

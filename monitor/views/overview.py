@@ -1,0 +1,231 @@
+"""How things stand, for people: what the page, the API and the command line show. Read from the store and the judge.
+
+No telephone number leaves the service this way: a person's name and the channel say enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from alerts.decide.silence import Silence
+from alerts.model.channel import Channel
+from alerts.model.delivery import Notice, NoticeState
+from alerts.model.incident import OUTAGES, Incident, IncidentState
+from alerts.model.notice import Matter, Plan, Purpose
+from monitor.model.health import Health
+from monitor.model.route import Direction
+from monitor.model.window import Stretch
+from monitor.planning.inspection import Inspection, amiss, worst
+from probes.model.check import Finding, Verdict
+from probes.model.result import Outcome, Phase, ProbeResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteView:
+    """A route and its last run."""
+
+    name: str
+    direction: Direction
+    health: Health
+    last_run_at: datetime | None = None
+    outcome: Outcome | None = None
+    #: Where and why the last run failed, in words for an operator; empty if it did not.
+    why: str = ""
+    #: How long the sender's server took to answer for the message.
+    data_seconds: float | None = None
+    transit_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckView:
+    """What one kind of check last found. It says nothing about whether mail flows."""
+
+    kind: str
+    #: The gravest of all; `None`: not looked at yet.
+    verdict: Verdict | None = None
+    looked_at: datetime | None = None
+    #: How many things are as they should be.
+    passed: int = 0
+    #: Those that are not, the gravest first.
+    amiss: Sequence[Finding] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgencyView:
+    """An agency's mail."""
+
+    agency: str
+    name: str
+    domain: str
+    #: By direction; a direction that is not probed is missing.
+    health: Mapping[Direction, Health]
+    routes: Sequence[RouteView]
+    checks: Sequence[CheckView] = ()
+    #: What is going on while its mail may be down.
+    maintenance: Stretch | None = None
+    #: By whose order nobody is told about it, or about one of its routes, for a while.
+    silence: Silence | None = None
+    #: Number of the open incident, or `None`.
+    incident: str | None = None
+    #: What people have declared, whatever `health` says of what is measured, and who has.
+    declared: Matter | None = None
+    declared_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentView:
+    """An incident."""
+
+    id: int
+    number: str
+    #: Short code, or "" for something of ours.
+    agency: str
+    subject: str
+    matter: Matter
+    state: IncidentState
+    #: What the probes see of it; `None`: nothing, or nothing any more.
+    measured: Matter | None = None
+    #: Whose word it is open by, or was.
+    declared_at: datetime | None = None
+    declared_by: str | None = None
+    began_at: datetime
+    opened_at: datetime
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None
+    #: When that expires if nothing is heard of them.
+    acknowledged_until: datetime | None = None
+    #: Who had taken it on when that expired, or has handed it on; or `None`.
+    had_by: str | None = None
+    handed_on: bool = False
+    #: "none" (nobody outside is to hear of it), "waiting" (for a duty officer), "released".
+    announcement: str
+    released_by: str | None = None
+    resolved_at: datetime | None = None
+    #: Who declared it a false alarm, or `None`.
+    corrected_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeView:
+    """A notice."""
+
+    id: int
+    incident: str
+    agency: str
+    plan: Plan
+    purpose: Purpose
+    channel: Channel
+    #: Whose name it goes to.
+    person: str
+    state: NoticeState
+    created_at: datetime
+    attempts: int
+    #: The gateway's word on the last attempt, if it failed.
+    why: str = ""
+
+
+def view_incident(incident: Incident) -> IncidentView:
+    """Return what people are shown of an incident."""
+    plan = incident.brief.announcement
+    announcement = "none"
+    if incident.released_at is not None:
+        announcement = "released"
+    elif plan.recipients and incident.is_open and incident.matter in OUTAGES:
+        announcement = "waiting"
+    return IncidentView(
+        id=incident.id,
+        number=incident.number,
+        agency=incident.brief.agency,
+        subject=incident.brief.subject or incident.brief.office.name,
+        matter=incident.present if incident.is_open else incident.matter,
+        state=incident.state,
+        measured=incident.measured,
+        declared_at=incident.declared.at if incident.declared else None,
+        declared_by=incident.declared.by if incident.declared else None,
+        began_at=incident.began_at,
+        opened_at=incident.opened_at,
+        acknowledged_at=incident.acknowledged_at,
+        acknowledged_by=incident.acknowledged_by,
+        acknowledged_until=incident.acknowledged_until,
+        had_by=incident.had_by,
+        handed_on=incident.handed_on,
+        announcement=announcement,
+        released_by=incident.released_by,
+        resolved_at=incident.resolved_at,
+        corrected_by=incident.corrected_by,
+    )
+
+
+def view_notice(notice: Notice, incident: Incident) -> NoticeView:
+    """Return what people are shown of a notice."""
+    last = notice.last_attempt
+    return NoticeView(
+        id=notice.id,
+        # Of a bundle the first, and how many more.
+        incident=incident.number + (f" +{notice.tells_of - 1}" if notice.tells_of > 1 else ""),
+        agency=incident.brief.agency,
+        plan=notice.plan,
+        purpose=notice.purpose,
+        channel=notice.channel,
+        person=_name(notice, incident),
+        state=notice.state,
+        created_at=notice.created_at,
+        attempts=sum(len(d.attempts) for d in notice.deliveries),
+        why=" ".join(filter(None, (last.detail, f"({last.code})" if last.code else ""))) if last and last.error else "",
+    )
+
+
+def _name(notice: Notice, incident: Incident) -> str:
+    if notice.addressee is not None:
+        return f"{notice.addressee.title}, {notice.addressee.organisation}"
+    contact = incident.brief.escalation.contact(notice.person)
+    return contact.name if contact else notice.person
+
+
+def view_route(name: str, direction: Direction, health: Health, last: ProbeResult | None) -> RouteView:
+    """Return what people are shown of a route."""
+    if last is None:
+        return RouteView(name=name, direction=direction, health=health)
+    data, transit = last.phases.get(Phase.DATA), last.phases.get(Phase.TRANSIT)
+    return RouteView(
+        name=name,
+        direction=direction,
+        health=health,
+        last_run_at=last.started_at + last.duration,
+        outcome=last.outcome,
+        why=why_failed(last),
+        data_seconds=None if data is None else round(data.total_seconds(), 3),
+        transit_seconds=None if transit is None else round(transit.total_seconds(), 3),
+    )
+
+
+def why_failed(result: ProbeResult) -> str:
+    """Return where and why a run failed, in words for an operator; "" if it did not."""
+    failure = result.failure
+    if failure is None:
+        return "data (sender): no answer, though it was taken" if result.uncertain else ""
+    code = f" {failure.code}" if failure.code else ""
+    detail = f": {failure.detail}" if failure.detail else ""
+    return f"{failure.phase} ({failure.party}){code}: {failure.reason}{detail}"
+
+
+def view_checks(latest: Mapping[str, Inspection | None]) -> Sequence[CheckView]:
+    """Return what people are shown of the latest inspections, by the kinds of checks.
+
+    A kind that finds nothing to look at (our own mailboxes have no domain of ours) is left out: that is not a pass.
+    """
+    return [
+        CheckView(kind=kind)
+        if inspection is None
+        else CheckView(
+            kind=kind,
+            verdict=worst(inspection.findings),
+            looked_at=inspection.at,
+            passed=len(inspection.findings) - len(odd := amiss(inspection.findings)),
+            amiss=odd,
+        )
+        for kind, inspection in latest.items()
+        if inspection is None or inspection.findings
+    ]

@@ -1,0 +1,259 @@
+"""How Pantau itself stands, for people: what is proven to work, and what is wrong, by its parts. No clock, no I/O.
+
+What is not known is unknown here, too, and never well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from alerts.model.channel import Channel
+from monitor.judging.attribution import Blame
+from monitor.judging.evidence import ARRIVED
+from monitor.judging.liveness import Ailment
+from monitor.judging.suspect import Suspect, Trouble
+from monitor.model.health import Health
+from monitor.views.overview import why_failed
+from probes.model.result import ProbeResult
+
+
+class Part(StrEnum):
+    """What Pantau is made of, in the order in which it is shown."""
+
+    #: Where everything is kept.
+    STORE = "store"
+    #: Probes that start on time, over a network and by accounts that work.
+    PROBING = "probing"
+    #: Our own mailboxes, and the control routes between them.
+    REFERENCE = "reference"
+    #: The engine that tells people, and the auditor that looks after it.
+    ENGINE = "engine"
+    #: The ways on which people are told.
+    GATEWAY = "gateway"
+    #: Whether what is written in the files is what is in force.
+    CONFIGURATION = "configuration"
+    #: Whether somebody is on call.
+    DUTY = "duty"
+
+
+class Ill(StrEnum):
+    """What can be wrong with a part."""
+
+    STORE_AWAY = "store_away"
+    PROBES_LATE = "probes_late"
+    NO_ROUTES = "no_routes"
+    NETWORK = "network"
+    CREDENTIALS = "credentials"
+    #: Something of ours that broke.
+    OURS = "ours"
+    REFERENCE = "reference"
+    #: A control route that is judged to be down or degraded, or whose last run failed.
+    CONTROL = "control"
+    ENGINE_STOPPED = "engine_stopped"
+    AUDIT_STOPPED = "audit_stopped"
+    #: Somebody who should have been told has not been.
+    OVERDUE = "overdue"
+    GATEWAY_DOWN = "gateway_down"
+    #: It takes messages, and the receipts that it used to give do not come.
+    GATEWAY_DOUBTED = "gateway_doubted"
+    #: No gateway of a channel works.
+    CHANNEL_DOWN = "channel_down"
+    #: What was last read was refused; the old configuration is in force.
+    REFUSED = "refused"
+    #: It takes effect at the next start.
+    AWAITS_RESTART = "awaits_restart"
+    #: A rota without anybody, now.
+    NOBODY_ON_CALL = "nobody_on_call"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complaint:
+    """One thing that is wrong."""
+
+    ill: Ill
+    #: `DOWN`, or `DEGRADED` where the part still does its work.
+    health: Health
+    #: Name of the mailbox, route, gateway, setting, rota.
+    about: str = ""
+    #: In words for an operator.
+    why: str = ""
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartView:
+    """A part of Pantau."""
+
+    part: Part
+    health: Health
+    #: The worst first.
+    complaints: Sequence[Complaint] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """A control route, and its last run."""
+
+    route: str
+    health: Health
+    last: ProbeResult | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Whether a gateway works; `None`: it has not been used yet."""
+
+    channel: Channel
+    gateway: str
+    up: bool | None = None
+    #: Since when its receipts are overdue by its own habit.
+    doubted_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signs:
+    """What the service knows of itself, apart from what its probes and gateways tell."""
+
+    #: Since when the store is away, and why; `None`: it is there.
+    away: tuple[datetime, str] | None = None
+    ailments: AbstractSet[Ailment] = frozenset()
+    #: The engine has come round since the start, and the auditor has looked.
+    is_under_way: bool = False
+    #: When a configuration was refused, if that was the last one read.
+    refused_at: datetime | None = None
+    #: Settings that take effect at the next start.
+    awaiting_restart: Sequence[str] = ()
+    #: Rotas that have nobody on call now; `None`: not counted yet.
+    deserted: Sequence[str] | None = None
+
+
+def own_health(
+    signs: Signs,
+    *,
+    controls: Sequence[Control],
+    routes: int,
+    troubles: Mapping[Suspect, Trouble],
+    gateways: Sequence[Standing],
+) -> Sequence[PartView]:
+    """Return how each part stands. *routes*: how many there are; *troubles*: what the judge holds against us."""
+    blamed = list(_blamed(troubles))
+    known = {
+        Part.STORE: (True, list(_of_store(signs))),
+        Part.PROBING: (any(control.last for control in controls), [*_of_probing(signs, routes), *_only(blamed, False)]),
+        Part.REFERENCE: (_is_proven(controls), [*_only(blamed, True), *_of_controls(controls)]),
+        Part.ENGINE: (signs.is_under_way, list(_of_engine(signs))),
+        Part.GATEWAY: (_all_reachable(gateways), list(_of_gateways(gateways))),
+        Part.CONFIGURATION: (True, list(_of_configuration(signs))),
+        Part.DUTY: (signs.deserted is not None, list(_of_duty(signs))),
+    }
+    return [_view(part, *known[part]) for part in Part]
+
+
+def worst(parts: Sequence[PartView]) -> Health:
+    """Return the health of the part that is worst off."""
+    found = {each.health for each in parts}
+    return next((h for h in (Health.DOWN, Health.DEGRADED, Health.UNKNOWN) if h in found), Health.UP)
+
+
+def _view(part: Part, proven: bool, complaints: Sequence[Complaint]) -> PartView:  # noqa: FBT001 - a pair of a table
+    health = Health.UP if proven else Health.UNKNOWN
+    if complaints:
+        health = Health.DOWN if any(c.health is Health.DOWN for c in complaints) else Health.DEGRADED
+    in_order = sorted(complaints, key=lambda c: (c.health is not Health.DOWN, c.ill, c.about))
+    return PartView(part=part, health=health, complaints=tuple(in_order))
+
+
+def _of_store(signs: Signs) -> Iterator[Complaint]:
+    if signs.away is not None:
+        since, why = signs.away
+        yield Complaint(ill=Ill.STORE_AWAY, health=Health.DOWN, why=why, since=since)
+    elif Ailment.STORE in signs.ailments:
+        yield Complaint(ill=Ill.STORE_AWAY, health=Health.DOWN, why="nothing has been written for a while")
+
+
+def _of_probing(signs: Signs, routes: int) -> Iterator[Complaint]:
+    if not routes:
+        yield Complaint(ill=Ill.NO_ROUTES, health=Health.DOWN)
+    if Ailment.PROBING in signs.ailments:
+        yield Complaint(ill=Ill.PROBES_LATE, health=Health.DOWN)
+
+
+_ILLS = {
+    Blame.NETWORK: Ill.NETWORK,
+    Blame.CREDENTIALS: Ill.CREDENTIALS,
+    Blame.OURS: Ill.OURS,
+    Blame.REFERENCE: Ill.REFERENCE,
+}
+
+
+def _blamed(troubles: Mapping[Suspect, Trouble]) -> Iterator[Complaint]:
+    for suspect, trouble in troubles.items():
+        if (ill := _ILLS.get(suspect.blame)) is not None:
+            yield Complaint(ill=ill, health=Health.DOWN, about=suspect.name, since=trouble.since)
+
+
+def _only(blamed: Sequence[Complaint], references: bool) -> Iterator[Complaint]:  # noqa: FBT001 - a pair of a table
+    return (each for each in blamed if (each.ill is Ill.REFERENCE) is references)
+
+
+def _of_controls(controls: Sequence[Control]) -> Iterator[Complaint]:
+    for control in controls:
+        last = control.last
+        failed = last is not None and last.outcome not in ARRIVED
+        judged = control.health if control.health in {Health.DOWN, Health.DEGRADED} else None
+        # One failure proves nothing yet, but a mailbox of ours that refuses is not to be called well meanwhile.
+        if judged or failed:
+            why = why_failed(last) if failed and last is not None else ""
+            yield Complaint(ill=Ill.CONTROL, health=judged or Health.DEGRADED, about=control.route, why=why)
+
+
+def _is_proven(controls: Sequence[Control]) -> bool:
+    return bool(controls) and all(control.health is Health.UP for control in controls)
+
+
+def _of_engine(signs: Signs) -> Iterator[Complaint]:
+    ills = {
+        Ailment.ENGINE: Ill.ENGINE_STOPPED,
+        Ailment.AUDIT: Ill.AUDIT_STOPPED,
+        Ailment.OVERDUE: Ill.OVERDUE,
+    }
+    for ailment, ill in ills.items():
+        if ailment in signs.ailments:
+            yield Complaint(ill=ill, health=Health.DOWN)
+
+
+def _of_gateways(gateways: Sequence[Standing]) -> Iterator[Complaint]:
+    for each in gateways:
+        if each.up is False:
+            others = [other.up for other in gateways if other.channel is each.channel]
+            dead = all(up is False for up in others)
+            yield Complaint(
+                ill=Ill.CHANNEL_DOWN if dead else Ill.GATEWAY_DOWN,
+                health=Health.DOWN if dead else Health.DEGRADED,
+                about=f"{each.channel}: {each.gateway}",
+            )
+        elif each.doubted_since is not None:
+            # What it takes may arrive all the same, and the others of its channel are tried first.
+            about = f"{each.channel}: {each.gateway}"
+            yield Complaint(ill=Ill.GATEWAY_DOUBTED, health=Health.DEGRADED, about=about, since=each.doubted_since)
+
+
+def _all_reachable(gateways: Sequence[Standing]) -> bool:
+    """Whether some gateway of every channel is known to work."""
+    return {each.channel for each in gateways} == {each.channel for each in gateways if each.up} and bool(gateways)
+
+
+def _of_configuration(signs: Signs) -> Iterator[Complaint]:
+    if signs.refused_at is not None:
+        yield Complaint(ill=Ill.REFUSED, health=Health.DEGRADED, since=signs.refused_at)
+    for key in signs.awaiting_restart:
+        yield Complaint(ill=Ill.AWAITS_RESTART, health=Health.DEGRADED, about=key)
+
+
+def _of_duty(signs: Signs) -> Iterator[Complaint]:
+    for rota in signs.deserted or ():
+        yield Complaint(ill=Ill.NOBODY_ON_CALL, health=Health.DEGRADED, about=rota)

@@ -1,0 +1,92 @@
+"""Drills for the command line: begin one, and see what became of them. No telephone number leaves the service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from fastapi import APIRouter, HTTPException
+from pydantic import Field
+
+from alerts.decide.drill import ExerciseState
+from alerts.model.channel import Channel
+from monitor.store.engine.drills import Drill, Record
+from monitor.web.word import Word
+
+#: A drill that somebody asks for is over by then: whoever asked is still there.
+WITHIN = timedelta(hours=2)
+#: Of which results are shown.
+_SHOWN = 5
+
+
+class Instructor(Protocol):
+    """The part of `monitor.drills.driller.Driller` that is needed here."""
+
+    async def ask(self, contact: str, by: str, within: timedelta) -> tuple[Drill, int] | None: ...
+
+    async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]: ...
+
+
+class Wish(Word):
+    """Whom to drill, and who says so."""
+
+    contact: str = Field(min_length=1, max_length=64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BegunView:
+    """A drill that was begun."""
+
+    number: str
+    #: How many notices it has.
+    exercises: int
+    ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExerciseView:
+    """What became of one notice of a drill."""
+
+    drill: str
+    begun_at: datetime
+    agency: str
+    name: str
+    channel: Channel
+    gateway: str
+    state: ExerciseState
+    confirmed_at: datetime | None
+    why: str
+
+
+def drills(instructor: Instructor) -> APIRouter:
+    """Build the part of the control application that is about drills."""
+    router = APIRouter()
+
+    @router.post("/drills")
+    async def begin(wish: Wish) -> BegunView:
+        begun = await instructor.ask(wish.contact, wish.by, WITHIN)
+        if begun is None:
+            raise HTTPException(404, f"there is nobody called '{wish.contact}' to drill; write a contact's key, or all")
+        drill, exercises = begun
+        return BegunView(number=drill.number, exercises=exercises, ends_at=drill.ends_at)
+
+    @router.get("/drills")
+    async def results() -> list[ExerciseView]:
+        return [
+            ExerciseView(
+                drill=drill.number,
+                begun_at=record.begun_at,
+                agency=record.agency,
+                name=record.name,
+                channel=record.channel,
+                gateway=record.gateway,
+                state=record.state,
+                confirmed_at=record.confirmed_at,
+                why=record.why,
+            )
+            for drill, record in await instructor.latest(_SHOWN)
+        ]
+
+    return router

@@ -1,0 +1,160 @@
+"""What the command line asks and orders about those who are on call.
+
+The only answers of the service that hold telephone numbers: whoever may use the control socket may ring a colleague.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from fastapi import APIRouter, HTTPException
+from pydantic import BaseModel
+
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Contact
+from alerts.model.oncall import Override
+from monitor.config.fields.phone import printed
+from monitor.service.duty import Duty, DutyView, Unacceptable
+from monitor.web.word import Id, Word
+
+
+class AddressWord(BaseModel):
+    """A number, as people dial it."""
+
+    channel: Channel
+    number: str
+    extension: str
+    #: Whether somebody may answer there at that moment.
+    answers: bool
+    verified: date | None
+
+
+class NextWord(BaseModel):
+    """Somebody who will have duty."""
+
+    key: str
+    name: str
+
+
+class PersonWord(BaseModel):
+    """Somebody who has duty."""
+
+    key: str
+    name: str
+    addresses: list[AddressWord]
+
+
+class GapWord(BaseModel):
+    """Nobody is on call."""
+
+    begins: datetime
+    ends: datetime
+
+
+class DutyWord(BaseModel):
+    """A rota at one moment."""
+
+    rota: str
+    at: datetime
+    person: PersonWord | None
+    instead_by: str
+    until: datetime | None
+    following: NextWord | None
+    gaps: list[GapWord]
+
+
+class OverrideWord(BaseModel):
+    """An override that stands."""
+
+    id: int
+    rota: str
+    person: str
+    name: str
+    begins: datetime
+    ends: datetime
+    by: str
+
+
+class OverrideOrder(Word):
+    """Who takes which duty over, from when until when, and who says so."""
+
+    rota: str
+    person: str
+    #: Empty: now.
+    begins: str = ""
+    ends: str
+
+
+def duties(duty: Duty) -> APIRouter:
+    """Build the part of the control application that is about those who are on call."""
+    router = APIRouter()
+
+    @router.get("/oncall")
+    async def on_call(agency: str = "", at: str = "") -> list[DutyWord]:
+        try:
+            return [_duty(view) for view in await duty.show(agency, at)]
+        except Unacceptable as problem:
+            raise HTTPException(409, str(problem)) from None
+
+    @router.get("/overrides")
+    async def overrides() -> list[OverrideWord]:
+        return [_override(each) for each in await duty.overrides()]
+
+    @router.post("/overrides")
+    async def add(order: OverrideOrder) -> OverrideWord:
+        try:
+            made = await duty.add(
+                rota=order.rota, person=order.person, begins=order.begins, ends=order.ends, by=order.by
+            )
+        except Unacceptable as problem:
+            raise HTTPException(409, str(problem)) from None
+        return _override(made)
+
+    @router.post("/overrides/{number}/remove")
+    async def remove(number: Id, word: Word) -> OverrideWord:
+        gone = await duty.remove(number, word.by)
+        if gone is None:
+            raise HTTPException(404, f"no override {number} stands; `pantau override list` lists them")
+        return _override(gone)
+
+    return router
+
+
+def _duty(view: DutyView) -> DutyWord:
+    return DutyWord(
+        rota=view.rota,
+        at=view.at,
+        person=_person(view.person, view.at) if view.person else None,
+        instead_by=view.instead_by,
+        until=view.until,
+        following=NextWord(key=view.following.key, name=view.following.name) if view.following else None,
+        gaps=[GapWord(begins=gap.begins, ends=gap.ends) for gap in view.gaps],
+    )
+
+
+def _person(person: Contact, at: datetime) -> PersonWord:
+    addresses = [_address(address, at) for address in person.addresses]
+    return PersonWord(key=person.key, name=person.name, addresses=addresses)
+
+
+def _address(address: Address, at: datetime) -> AddressWord:
+    return AddressWord(
+        channel=address.channel,
+        number=printed(address.number),
+        # Without the waits that only a machine needs.
+        extension=address.extension.strip("wW#"),
+        answers=address.answers(at),
+        verified=address.verified,
+    )
+
+
+def _override(override: Override) -> OverrideWord:
+    return OverrideWord(
+        id=override.id,
+        rota=override.rota,
+        person=override.contact.key,
+        name=override.contact.name,
+        begins=override.begins,
+        ends=override.ends,
+        by=override.by,
+    )

@@ -1,0 +1,81 @@
+"""Silences for the command line: begin one, list them, end one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from fastapi import APIRouter, HTTPException
+from pydantic import Field
+
+from alerts.decide.silence import Silence
+from monitor.config.files.duration import NoDuration, parse_duration
+from monitor.service.hush import NotSilenced
+from monitor.web.word import Id, Why, Word
+
+
+class Silences(Protocol):
+    """The part of `monitor.service.hush.Silencer` that is needed here."""
+
+    async def add(self, about: str, lasts: timedelta, why: str, by: str) -> Silence: ...
+
+    async def current(self) -> Sequence[Silence]: ...
+
+    async def remove(self, number: int, by: str) -> Silence: ...
+
+
+class Order(Word):
+    """What is to be silent for how long, and who says so."""
+
+    about: str = Field(min_length=1, max_length=200)
+    lasts: str = Field(min_length=1, max_length=20)
+    why: Why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SilenceView:
+    """A silence."""
+
+    id: int
+    about: str
+    begins: datetime
+    ends: datetime
+    why: str
+    by: str
+
+
+def silences(silencer: Silences) -> APIRouter:
+    """Build the part of the control application that is about silences."""
+    router = APIRouter()
+
+    @router.get("/silences")
+    async def current() -> list[SilenceView]:
+        return [_view(silence) for silence in await silencer.current()]
+
+    @router.post("/silences")
+    async def add(order: Order) -> SilenceView:
+        try:
+            lasts = parse_duration(order.lasts)
+        except NoDuration as wrong:
+            raise HTTPException(409, f"{order.lasts}: {wrong}; write --for 2h, or 30m") from None
+        try:
+            return _view(await silencer.add(order.about, lasts, order.why, order.by))
+        except NotSilenced as wrong:
+            raise HTTPException(409, str(wrong)) from None
+
+    @router.post("/silences/{number}/remove")
+    async def remove(number: Id, word: Word) -> SilenceView:
+        try:
+            return _view(await silencer.remove(number, word.by))
+        except NotSilenced as wrong:
+            raise HTTPException(404, str(wrong)) from None
+
+    return router
+
+
+def _view(silence: Silence) -> SilenceView:
+    return SilenceView(
+        id=silence.id, about=silence.about, begins=silence.begins, ends=silence.ends, why=silence.why, by=silence.by
+    )

@@ -1,0 +1,443 @@
+"""What an operator is told about a run: each reason has an answer, and the usual failures have their own."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import yaml
+
+from monitor.advice import ROWS, Advice, Case, advise
+from monitor.model.route import Direction, WatchedRoute
+from probes.model.mailbox import AccessToken, Mailbox, OAuth, Security
+from probes.model.reply import Reason, Step, smtp_failure
+from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
+from tests.ends import imap_of, smtp_of
+from tests.unit.monitor.trial import SECOND, T0, arrived, forwarded, route
+
+OUTBOUND = route("JCM", Direction.OUTBOUND, "JCM/utama", "a")
+INBOUND = route("JCM", Direction.INBOUND, "a", "JCM/utama")
+S, R = Party.SENDER, Party.RECIPIENT
+
+
+class Tokens:
+    expires_at = None
+
+    async def get(self) -> AccessToken:
+        return AccessToken(secret="rahsia")
+
+    def reject(self, token: AccessToken) -> bool:
+        return bool(token)
+
+
+def at(mailbox: Mailbox, host: str, port: int, security: Security = Security.IMPLICIT) -> Mailbox:
+    smtp, imap = smtp_of(mailbox), imap_of(mailbox)
+    return replace(
+        mailbox,
+        smtp=replace(smtp, host=host, port=port, security=security),
+        imap=replace(imap, host=host, port=port, security=security),
+    )
+
+
+def with_ends(of: WatchedRoute, mailbox: Mailbox) -> WatchedRoute:
+    return replace(of, route=replace(of.route, sender=mailbox, recipient=mailbox))
+
+
+def told(
+    reason: str,
+    phase: Phase = Phase.AUTH,
+    party: Party = S,
+    outcome: Outcome = Outcome.AUTH,
+    *,
+    of: WatchedRoute = OUTBOUND,
+    detail: str = "",
+    code: int | None = None,
+    status: str | None = None,
+    uncertain: bool = False,
+) -> Advice:
+    failure = Failure(phase=phase, party=party, reason=reason, detail=detail, code=code, status=status)
+    result = ProbeResult(
+        route=of.name,
+        token_id="00c0ffee",
+        started_at=T0,
+        duration=SECOND,
+        outcome=outcome,
+        failure=failure,
+        uncertain=uncertain,
+    )
+    return advise(of, result)
+
+
+def whole(advice: Advice) -> str:
+    return " ".join([advice.what, advice.do, advice.who, *advice.steps])
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_an_answer_that_needs_no_special_case(reason: Reason) -> None:
+    assert any(row.reason == reason and row.when.__name__ == "_always" for row in ROWS), reason
+    advice = told(reason)
+    assert all([advice.what, advice.do, advice.who])
+    assert "{" not in whole(advice)
+
+
+def test_no_row_stands_behind_one_that_takes_everything() -> None:
+    done: set[str] = set()
+    for row in ROWS:
+        assert row.reason not in done, row.what
+        if row.when.__name__ == "_always":
+            done.add(row.reason)
+
+
+def fields(texts: Iterable[str]) -> set[str]:
+    return {name for text in texts for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+@pytest.mark.parametrize("party", Party)
+@pytest.mark.parametrize("of", [OUTBOUND, INBOUND, forwarded("JCM")], ids=["outbound", "inbound", "forwarded"])
+def test_every_row_can_be_filled_in_whatever_the_route(of: WatchedRoute, party: Party) -> None:
+    failure = Failure(phase=Phase.AUTH, party=party, reason="")
+    result = replace(arrived(of, T0), failure=failure, outcome=Outcome.AUTH)
+    case = Case(route=of.route, result=result, failure=failure)
+    for row in ROWS:
+        assert fields([row.what, row.do, row.who, *row.steps]) <= case.words.keys()
+        row.when(case)
+        assert row.advice(case).what
+    bare = replace(case, route=replace(of.route, sender=replace(of.route.sender, smtp=None)))
+    assert all(row.advice(bare).do for row in ROWS)
+
+
+def test_one_sentence_says_what_it_means_and_one_what_to_do() -> None:
+    for row in ROWS:
+        assert row.what.endswith("."), row.what
+        assert row.do.endswith("."), row.do
+        assert len(row.what) <= 140, row.what
+        assert len(row.do) <= 170, row.do
+
+
+GMAIL = with_ends(OUTBOUND, at(OUTBOUND.route.sender, "smtp.gmail.com", 465))
+MICROSOFT = with_ends(OUTBOUND, at(OUTBOUND.route.sender, "smtp.office365.com", 587, Security.STARTTLS))
+YAHOO = with_ends(OUTBOUND, at(OUTBOUND.route.sender, "smtp.mail.yahoo.com", 465))
+BY_TOKEN = with_ends(MICROSOFT, replace(MICROSOFT.route.sender, login=OAuth(username="pantau", tokens=Tokens())))
+
+
+def refused(step: Step, code: int, text: str, of: WatchedRoute = OUTBOUND) -> Advice:
+    """Return what is told when a server answers so: through the same reading of answers as in earnest."""
+    ended = smtp_failure(step, code, text)
+    result = ProbeResult(
+        route=of.name,
+        token_id="00c0ffee",
+        started_at=T0,
+        duration=SECOND,
+        outcome=ended.outcome,
+        failure=ended.failure,
+    )
+    return advise(of, result)
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "text", "of", "expected"),
+    [
+        (Step.SIGN_IN, 534, "5.7.9 Application-specific password required.", GMAIL, "app password"),
+        (Step.SIGN_IN, 535, "5.7.8 Username and Password not accepted. gsmtp", GMAIL, "app password"),
+        (Step.SIGN_IN, 535, "5.7.0 (#AUTH005) Too many bad auth attempts.", YAHOO, "Yahoo"),
+        (Step.SIGN_IN, 550, "5.7.30 Basic authentication is not supported", MICROSOFT, "Set-CASMailbox"),
+        (
+            Step.SIGN_IN,
+            535,
+            "5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.",
+            MICROSOFT,
+            "SmtpClientAuthenticationDisabled $false",
+        ),
+        (Step.SIGN_IN, 535, "5.7.3 Authentication unsuccessful", BY_TOKEN, "Add-MailboxPermission"),
+        (Step.SIGN_IN, 535, "5.7.8 Error: authentication failed", OUTBOUND, "mailboxes.utama.login"),
+        (Step.SIGN_IN, 454, "4.7.0 Temporary authentication failure", OUTBOUND, "directory"),
+        (Step.SIGN_IN, 454, "4.7.0 Too many login attempts, please try again later.", GMAIL, "Wait some minutes"),
+        (Step.GREETING, 554, "5.7.1 Service unavailable; client blocked", OUTBOUND, "block list"),
+        (Step.GREETING, 421, "4.7.0 Too many connections", OUTBOUND, "limit"),
+        (Step.SENDER, 553, "5.7.1 Sender address rejected: not owned by user", OUTBOUND, "Send As"),
+        (Step.RECIPIENT, 550, "5.1.1 User unknown in virtual mailbox table", OUTBOUND, "no mailbox a@contoh.gov.my"),
+        (Step.RECIPIENT, 552, "5.2.2 Mailbox full", OUTBOUND, "is full"),
+        (Step.RECIPIENT, 554, "5.7.1 Relay access denied", OUTBOUND, "permit_sasl_authenticated"),
+        (Step.RECIPIENT, 450, "4.7.1 Greylisted, see you in 300 seconds", OUTBOUND, "deferred_budget"),
+        (Step.RECIPIENT, 451, "4.7.1 Please try again later", OUTBOUND, "greylists"),
+        (Step.RECIPIENT, 450, "4.2.1 The user is receiving mail at a rate that is too high", OUTBOUND, "limit"),
+        (Step.RECIPIENT, 452, "4.2.2 The recipient is over quota", OUTBOUND, "full"),
+        (Step.MESSAGE, 550, "5.7.26 This mail is unauthenticated: DMARC", OUTBOUND, "SPF"),
+        (Step.MESSAGE, 554, "5.6.0 content filtered", OUTBOUND, "filter"),
+        (Step.MESSAGE, 452, "4.3.1 Insufficient system storage", OUTBOUND, "df -h"),
+    ],
+)
+def test_what_a_server_says_is_turned_into_what_to_do(
+    step: Step, code: int, text: str, of: WatchedRoute, expected: str
+) -> None:
+    assert expected in whole(refused(step, code, text, of))
+
+
+@pytest.mark.parametrize(
+    ("detail", "expected"),
+    [
+        ("invalid_client: AADSTS7000215: Invalid client secret provided.", "secret"),
+        ("invalid_client: AADSTS7000222: The provided client secret keys are expired.", "Certificates & secrets"),
+        ("AADSTS65001: The user or administrator has not consented", "Grant admin consent"),
+        ("unauthorized_client: AADSTS700016: Application was not found in the directory", "client id"),
+        ("invalid_request: AADSTS90002: Tenant not found", "tenant"),
+        ("invalid_grant: Token has been expired or revoked.", "refresh token"),
+        ("access_denied", "documentation"),
+    ],
+)
+def test_a_refused_token_is_explained_by_the_providers_code(detail: str, expected: str) -> None:
+    assert expected in whole(told(Reason.TOKEN_REFUSED, of=BY_TOKEN, detail=detail))
+
+
+def test_a_mailbox_that_microsoft_does_not_connect_is_a_matter_of_rights() -> None:
+    detail = "User is authenticated but not connected."
+    advice = told(Reason.MAILBOX_REFUSED, Phase.RETRIEVE, R, Outcome.CONNECT, of=BY_TOKEN, detail=detail)
+    assert "ImapEnabled" in whole(advice)
+
+
+@pytest.mark.parametrize(
+    ("port", "security", "reason", "outcome", "phase", "expected"),
+    [
+        (587, Security.IMPLICIT, Reason.TLS_NOT_SPOKEN, Outcome.TLS, Phase.TLS, "security to starttls"),
+        (8465, Security.IMPLICIT, Reason.TLS_NOT_SPOKEN, Outcome.TLS, Phase.TLS, "belongs to security: implicit"),
+        (465, Security.STARTTLS, Reason.NO_ANSWER, Outcome.TIMEOUT, Phase.CONNECT, "security to implicit"),
+        (25, Security.STARTTLS, Reason.NO_ANSWER, Outcome.CONNECT, Phase.CONNECT, "port 587 or 465"),
+        (465, Security.IMPLICIT, Reason.NO_ANSWER, Outcome.CONNECT, Phase.CONNECT, "firewall drops port 465"),
+        (587, Security.STARTTLS, Reason.NO_ANSWER, Outcome.TIMEOUT, Phase.DATA, "while it took the message"),
+        (587, Security.STARTTLS, Reason.TLS_NOT_OFFERED, Outcome.TLS, Phase.TLS, "smtpd_tls_security_level"),
+        (465, Security.IMPLICIT, Reason.CERTIFICATE_OF_ANOTHER, Outcome.TLS, Phase.TLS, "not for mel.contoh.gov.my"),
+        (465, Security.IMPLICIT, Reason.CERTIFICATE_EXPIRED, Outcome.TLS, Phase.TLS, "renew"),
+        (465, Security.IMPLICIT, Reason.CERTIFICATE_UNTRUSTED, Outcome.TLS, Phase.TLS, "mailboxes.utama.ca_file"),
+    ],
+)
+def test_ports_and_certificates_are_told_with_the_setting_that_mends_them(  # noqa: PLR0917 - a table
+    port: int, security: Security, reason: Reason, outcome: Outcome, phase: Phase, expected: str
+) -> None:
+    of = with_ends(OUTBOUND, at(OUTBOUND.route.sender, "mel.contoh.gov.my", port, security))
+    assert expected in whole(told(reason, phase, S, outcome, of=of))
+
+
+@pytest.mark.parametrize(
+    ("status", "detail", "expected"),
+    [
+        ("5.1.1", "550 5.1.1 no such user", "no mailbox"),
+        ("5.2.2", "552 5.2.2 over quota", "is full"),
+        ("5.4.4", "Host or domain name not found", "MX"),
+        ("5.4.6", "mail forwarding loop", "circle"),
+        ("4.4.1", "connection timed out", "could not be reached"),
+        ("5.4.7", "delivery time expired", "could not be reached"),
+        ("5.7.1", "550 5.7.1 blocked", "policy"),
+        ("5.6.1", "conversion not supported", "convert"),
+        ("5.3.2", "system not accepting messages", "takes no messages"),
+        (None, "", "came back"),
+    ],
+)
+def test_a_report_is_told_by_its_status(status: str | None, detail: str, expected: str) -> None:
+    advice = told(Reason.RETURNED, Phase.TRANSIT, R, Outcome.BOUNCED, detail=detail, status=status)
+    assert expected in whole(advice)
+
+
+def test_what_was_changed_is_named() -> None:
+    def changed(detail: str) -> Advice:
+        return told(Reason.CHANGED, Phase.RETRIEVE, R, Outcome.CORRUPTED, detail=detail)
+
+    assert "letters outside ASCII" in changed("characters outside ASCII changed").what
+    assert "attachment cut short" in changed("attachment cut short").what
+    assert "text missing" in changed("text missing").what
+
+
+@pytest.mark.parametrize("reason", [Reason.CONNECTION_CLOSED, Reason.NO_ANSWER])
+def test_a_lost_message_and_a_doubtful_one_are_told_apart(reason: Reason) -> None:
+    lost = told(Reason.NOT_ARRIVED, Phase.TRANSIT, R, Outcome.LOST)
+    assert "no report came back" in lost.what
+    assert lost.who == "JCM's mail administrator; then, if the message left there, whoever runs our reference mailbox a"
+    assert "nobody knows" in told(reason, Phase.SUBMIT, S, Outcome.CONNECT, uncertain=True).what
+    assert "nobody knows" not in told(reason, Phase.SUBMIT, S, Outcome.CONNECT).what
+
+
+def test_whoever_can_mend_it_is_named_by_the_side_it_is_on() -> None:
+    theirs = told(Reason.PORT_REFUSED, Phase.CONNECT, S, Outcome.CONNECT)
+    ours = told(Reason.PORT_REFUSED, Phase.CONNECT, R, Outcome.CONNECT)
+    assert theirs.who == "JCM's mail administrator"
+    assert ours.who == "whoever runs our reference mailbox a"
+    assert "mailboxes.utama.smtp.port in JCM's agency file" in whole(theirs)
+    assert "references.a.imap.port in the settings file" in whole(ours)
+
+
+def test_a_forward_that_fails_is_not_told_as_a_mailbox_that_fails() -> None:
+    of = forwarded("JCM")
+    advice = told(Reason.COPY_RETURNED, Phase.TRANSIT, R, Outcome.BOUNCED, of=of, detail="550 5.7.1 SPF")
+    assert "the forward fails, not the mailbox" in advice.what
+    assert "docs/forwarding.md" in whole(advice)
+    inside = replace(INBOUND, route=replace(INBOUND.route, to="pro@jcm.contoh.gov.my"))
+    advice = told(Reason.COPY_RETURNED, Phase.TRANSIT, R, Outcome.BOUNCED, of=inside, detail="552 5.2.2 penuh")
+    assert "that mailbox refused it" in advice.what
+    assert advice.who == "JCM's mail administrator"
+    assert "docs/forwarding.md" in whole(advise(of, arrived(of, T0, junk=True)))
+
+
+#: By step, code and words: who is to do something about it, and what is said. Read from RFC 5321, 3463, 3207, 4954, 5248,
+#: 7504 and 7505, and from what Google and Exchange Online answer.
+REPLIES = [
+    (Step.GREETING, 421, "4.3.2 shutting down", "{owner}", "takes nothing from anybody for now"),
+    (
+        Step.GREETING,
+        421,
+        "4.3.2 The maximum number of concurrent connections has exceeded a limit",
+        "{owner}",
+        "a limit",
+    ),
+    (Step.GREETING, 421, "Service not available, closing channel", "{owner}", "takes nothing from anybody for now"),
+    (Step.GREETING, 421, "4.7.0 Try again later", "{owner}", "takes no more from us for now"),
+    (Step.GREETING, 450, "4.7.1 greylisted", "{owner}", "greylists senders"),
+    (Step.GREETING, 521, "5.3.2 no mail here", "{owner}", "takes no mail at all"),
+    (Step.GREETING, 554, "5.7.1 blocked", "{owner}", "turned us away"),
+    (Step.HELLO, 500, "5.5.2 XXXX not recognized", "{owner}", "does not understand how we greet it"),
+    (Step.HELLO, 502, "5.5.1 not implemented", "{owner}", "does not understand how we greet it"),
+    (Step.HELLO, 550, "5.7.1 bad host name", "{owner}", "turned us away"),
+    (Step.HELLO, 421, "4.3.2 operator shut it down", "{owner}", "takes nothing from anybody for now"),
+    (Step.TLS, 454, "4.7.0 TLS not available due to local problem", "{owner}", "cannot read its certificate"),
+    (Step.TLS, 501, "5.5.4 no parameters allowed", "{owner}", "offers STARTTLS and, asked for it, says no"),
+    (Step.TLS, 554, "5.7.0 no", "{owner}", "offers STARTTLS and, asked for it, says no"),
+    (Step.TLS, 421, "4.3.2 closing", "{owner}", "takes nothing from anybody for now"),
+    (Step.SIGN_IN, 334, "AGFudGFyYQByYWhzaWE=", "{owner}", "goes on asking during the sign-in"),
+    (Step.SIGN_IN, 421, "4.3.2 shutting down", "{owner}", "closed while we signed in"),
+    (Step.SIGN_IN, 421, "4.7.0 too many sign-ins", "{owner}", "too many sign-ins or sessions"),
+    (Step.SIGN_IN, 432, "4.7.12 A password transition is needed", "us: ", "wants that of JCM/utama shown once"),
+    (Step.SIGN_IN, 454, "4.7.0 Temporary authentication failure", "{owner}", "can let nobody in at present"),
+    (Step.SIGN_IN, 454, "4.7.0 corporate directory is not there", "{owner}", "can let nobody in at present"),
+    (Step.SIGN_IN, 500, "5.5.6 line too long", "{owner}", "does not understand it when it is used"),
+    (Step.SIGN_IN, 504, "5.5.4 unrecognized type", "{owner}", "does not understand it when it is used"),
+    (Step.SIGN_IN, 525, "5.7.13 user account disabled", "{owner}", "is disabled"),
+    (Step.SIGN_IN, 535, "5.7.8 wrong", "us: ", "refuses the password"),
+    (Step.SENDER, 421, "4.3.2 shutting down", "{owner}", "takes nothing from anybody for now"),
+    (Step.SENDER, 451, "4.3.0 temporary lookup failure", "{owner}", "asks to come again"),
+    (Step.SENDER, 452, "4.3.1 insufficient system storage", "{owner}", "no room"),
+    (Step.SENDER, 530, "5.7.0 Must issue a STARTTLS command first", "{owner}", "asks for a sign-in or TLS"),
+    (Step.SENDER, 550, "5.4.5 Daily user sending quota exceeded", "{owner}", "has sent all that it may"),
+    (Step.SENDER, 550, "5.1.8 domain not found", "{owner}", "no valid sender"),
+    (Step.SENDER, 552, "5.2.2 over quota", "{owner}", "a mailbox or a disk is full"),
+    (Step.SENDER, 553, "5.7.1 not owned by user", "{owner}", "does not let JCM/utama send as"),
+    (Step.RECIPIENT, 450, "4.2.0 busy", "{owner}", "greylists senders"),
+    (Step.RECIPIENT, 451, "4.4.3 name server", "{owner}", "asks to come again"),
+    (Step.RECIPIENT, 452, "4.5.3 too many recipients", "{owner}", "takes no more from us for now"),
+    (Step.RECIPIENT, 550, "5.1.1 unknown", "{owner}", "There is no mailbox"),
+    (Step.RECIPIENT, 550, "5.2.1 disabled", "{owner}", "is switched off"),
+    (Step.RECIPIENT, 551, "5.1.6 moved", "{owner}", "There is no mailbox"),
+    (Step.RECIPIENT, 552, "5.2.2 mailbox full", "{owner}", "is full"),
+    (Step.RECIPIENT, 554, "5.7.1 Relay access denied", "{owner}", "relaying denied"),
+    (Step.RECIPIENT, 554, "5.7.1 Client host blocked using zen.spamhaus.org", "{owner}", "by a block list"),
+    (Step.RECIPIENT, 556, "5.1.10 null MX", "{owner}", "finds no server that takes mail"),
+    (Step.MESSAGE, 421, "4.3.2 shutting down", "{owner}", "takes nothing from anybody for now"),
+    (Step.MESSAGE, 432, "4.3.2 sender thread limit exceeded", "{owner}", "takes no more from us for now"),
+    (Step.MESSAGE, 452, "4.3.1 disk full", "{owner}", "no room"),
+    (Step.MESSAGE, 503, "5.5.1 no valid recipients", "{owner}", "did not understand the end"),
+    (Step.MESSAGE, 550, "5.4.5 Daily user sending limit exceeded", "{owner}", "has sent all that it may"),
+    (Step.MESSAGE, 550, "5.7.26 unauthenticated", "{owner}", "SPF, DKIM or DMARC"),
+    (Step.MESSAGE, 550, "5.7.60 no permissions to send as this sender", "{owner}", "does not let JCM/utama send as"),
+    (Step.MESSAGE, 552, "5.2.2 over quota", "{owner}", "no room"),
+    (Step.MESSAGE, 552, "5.3.4 too big", "{owner}", "too large"),
+    (Step.MESSAGE, 552, "5.7.0 potential security issue", "{owner}", "refused it for what it holds"),
+    (Step.MESSAGE, 554, "5.3.2 not now", "{owner}", "takes no messages at all"),
+    (Step.MESSAGE, 554, "5.4.6 too many hops", "{owner}", "in a circle"),
+    (Step.MESSAGE, 554, "5.7.1 spam", "{owner}", "refused it for what it holds"),
+]
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("step", "code", "text", "who", "what"), REPLIES, ids=[f"{r[0]}-{r[1]}-{r[2]}" for r in REPLIES]
+)
+def test_each_reply_to_each_step_is_told_for_what_it_is_and_to_whom_can_mend_it(
+    step: Step, code: int, text: str, who: str, what: str
+) -> None:
+    advice = refused(step, code, text)
+    assert what in advice.what, advice.what
+    assert advice.who.startswith(who.format(owner="JCM's mail administrator"))
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("step", Step)
+def test_no_reply_leaves_a_step_without_advice_or_blames_the_password_for_it(step: Step) -> None:
+    codes = {code for _, code, *_ in REPLIES} | {200, 235, 250, 299, 354, 400, 459, 499, 511, 538, 550, 559}
+    details = [f"{subject}.{detail}" for subject in range(8) for detail in (*range(9), 12, 13, 30)]
+    for code in codes:
+        for status in ("", *(f"{code // 100}.{detail} " for detail in details)):
+            ended = smtp_failure(step, code, f"{status}kata pelayan")
+            advice = refused(step, code, f"{status}kata pelayan")
+            assert advice.what
+            assert "{" not in whole(advice)
+            if step is not Step.SIGN_IN:
+                assert ended.outcome is not Outcome.AUTH
+                assert "password" not in advice.what
+
+
+@pytest.mark.blind
+def test_an_answer_that_does_not_end_is_not_told_to_be_silence() -> None:
+    begun = told(Reason.NO_ANSWER, Phase.AUTH, S, Outcome.TIMEOUT, detail="812 octets of an answer without an end")
+    assert "began an answer while we signed in, and did not come to its end" in begun.what
+    flood = told(Reason.UNEXPECTED_ANSWER, Phase.CONNECT, S, Outcome.CONNECT, detail="Response too long")
+    assert "does not stop talking" in flood.what
+    unspoken = told(Reason.NO_ANSWER, Phase.TLS, S, Outcome.TIMEOUT)
+    assert "or said what is too short for TLS" in unspoken.what
+
+
+def test_what_was_sent_to_a_public_address_and_is_lost_may_lie_there() -> None:
+    advice = told(Reason.NOT_ARRIVED, Phase.TRANSIT, R, Outcome.LOST, of=forwarded("JCM"))
+    assert "Look whether it lies in pro@jcm.contoh.gov.my" in advice.do
+    assert advice.who == "JCM's mail administrator"
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("folder", "written"),
+    [
+        ("E-mel Remeh", "[E-mel Remeh]"),
+        ("INBOX.Spam", "[INBOX.Spam]"),
+        ("迷惑メール", '["迷惑メール"]'),
+        ("Junk, lama", '["Junk, lama"]'),
+        ("no", '["no"]'),
+        ("2026", '["2026"]'),
+        ('"petik"', '["\\"petik\\""]'),
+    ],
+)
+def test_a_folder_that_nobody_watches_is_named_as_the_configuration_wants_it(folder: str, written: str) -> None:
+    advice = told(Reason.FOLDER_NOT_WATCHED, Phase.RETRIEVE, R, Outcome.JUNK, of=OUTBOUND, detail=folder)
+    assert f"references.a.junk_folders: {written}" in advice.do
+    assert yaml.safe_load(written) == [folder]
+
+
+@pytest.mark.blind
+def test_whoever_reads_by_pop3_is_told_that_it_shows_no_junk() -> None:
+    recipient = OUTBOUND.route.recipient
+    of = replace(OUTBOUND, route=replace(OUTBOUND.route, recipient=replace(recipient, imap=None, pop3=recipient.imap)))
+    assert "POP3 shows no folder but the inbox" in told(Reason.NOT_ARRIVED, Phase.TRANSIT, R, Outcome.LOST, of=of).do
+
+
+def test_what_arrived_is_well_slow_or_among_the_junk() -> None:
+    assert "works" in advise(OUTBOUND, arrived(OUTBOUND, T0)).what
+    slow = advise(OUTBOUND, arrived(OUTBOUND, T0, timedelta(seconds=90)))
+    assert "took 90 s; more than 60 s is slow" in slow.what
+    assert "among the junk" in advise(OUTBOUND, arrived(OUTBOUND, T0, junk=True)).what
+
+
+@pytest.mark.blind
+def test_a_server_that_does_not_say_that_it_took_the_message_is_not_told_to_be_well() -> None:
+    came = arrived(OUTBOUND, T0)
+    unanswered = advise(OUTBOUND, replace(came, uncertain=True))
+    late = advise(OUTBOUND, replace(came, phases={**came.phases, Phase.DATA: timedelta(seconds=17)}))
+    for advice in (unanswered, late):
+        assert "people send again" in advice.what
+        assert advice.who == "JCM's mail administrator"
+        assert any("milter" in step for step in advice.steps)
+    assert "did not say that it had taken the message (after 1.0 s)" in unanswered.what
+    assert "took 17 s to say that it had taken the message, more than 15 s" in late.what
+
+
+def test_a_reason_that_nobody_knows_is_told_as_it_is() -> None:
+    advice = told("the moon is full", Phase.SUBMIT, S, Outcome.REJECTED)
+    assert "the moon is full" in advice.what
+    assert "--verbose" in advice.do

@@ -1,0 +1,93 @@
+"""Which side is broken: what is told of it in a notice, and what the metrics show, for each of the five answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from alerts.model.event import Trigger
+from alerts.model.notice import Facts, Language, Matter, Plan
+from alerts.wording import sms
+from monitor.bridge.briefs import own_brief
+from monitor.judging.judge import Suspect
+from probes.model.result import Outcome, Phase
+from tests.unit.alerts.wording.situations import OUTAGE, WORDING
+from tests.unit.monitor.bridge.test_pipeline import Service
+from tests.unit.monitor.config.ministry import Ministry
+from tests.unit.monitor.trial import REFUSED, Fault, imap, slow, smtp
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[object]:
+    with capture_logs() as lines:
+        yield lines
+
+
+SENDING, RECEIVING = smtp(Outcome.REJECTED, Phase.SUBMIT), imap(Outcome.CONNECT, Phase.CONNECT)
+
+
+def told_in_english(facts: Facts) -> str:
+    return sms.compose(replace(facts, plan=Plan.ESCALATION), Language.ENGLISH, WORDING).text
+
+
+@pytest.mark.parametrize(
+    ("fault", "matter", "words", "sends", "receives"),
+    [
+        (SENDING, Matter.SENDING, "ALERT. Outgoing e-mail failing", 0, 1),
+        (RECEIVING, Matter.RECEIVING, "ALERT. Incoming e-mail failing", 1, 0),
+        (REFUSED, Matter.BOTH, "ALERT. Outgoing and incoming e-mail failing", 0, 0),
+    ],
+)
+async def test_an_agencys_broken_side_is_named(
+    fault: Fault, matter: Matter, words: str, sends: int, receives: int
+) -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = fault
+    await service.rounds(8)
+
+    assert service.alerts.told() == [f"JCM: {matter}"]
+    assert words in told_in_english(replace(OUTAGE, matter=matter))
+    assert service.value("mail_up", agency="JCM", direction="outbound") == sends
+    assert service.value("mail_up", agency="JCM", direction="inbound") == receives
+    for direction in ("outbound", "inbound"):
+        assert service.value("mail_up", agency="JKT", direction=direction) == 1
+    assert service.value("own_fault", cause="reference") == 0
+
+
+@pytest.mark.parametrize("fault", [REFUSED, slow()])
+async def test_one_reference_that_is_broken_is_named_to_the_noc_alone(tmp_path: Path, fault: Fault) -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    service.world.faults["b"] = fault
+    await service.rounds(8)
+
+    assert service.alerts.told() == ["ours/reference/b: own_fault"]
+    assert "mailbox b" in _words(tmp_path, service)
+    assert service.value("own_fault", cause="reference") == 1
+    assert service.value("own_fault", cause="network") == 0
+
+
+async def test_our_own_network_is_named_to_the_noc_alone(tmp_path: Path) -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    service.world.cut_off = True
+    await service.rounds(8)
+
+    assert service.alerts.told() == ["ours/network: own_fault"]
+    assert "our own network" in _words(tmp_path, service)
+    assert service.value("own_fault", cause="network") == 1
+
+
+def _words(directory: Path, service: Service) -> str:
+    """Return what the one fault of ours is called in its notice."""
+    (trigger,) = service.alerts.heard
+    assert isinstance(trigger, Trigger)
+    settings = Ministry(directory).load().accepted().settings
+    (suspect,) = service.judge.own_troubles(service.clock.time)
+    assert isinstance(suspect, Suspect)
+    return own_brief(settings, suspect).subject_en

@@ -1,0 +1,499 @@
+"""Result, health, event: told once, and told again when it could not be told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from alerts.model.brief import Brief
+from alerts.model.event import Event, Resolve, Trigger
+from alerts.model.incident import Incident
+from alerts.model.notice import Cause, Matter
+from alerts.record.store import StoreAway
+from monitor.bridge.pipeline import Briefs, Pipeline
+from monitor.judging.judge import Judge, Suspect
+from monitor.metrics import AGENCY_DIRECTIONS, OWN_FAULTS, Metrics
+from monitor.model.health import Health, HealthPolicy
+from monitor.model.route import Direction, WatchedRoute
+from monitor.probing.arrival import Arrivals
+from monitor.store.probing.history import History
+from probes.model.reply import Reason
+from probes.model.result import Arrival, Outcome, Party, Phase, ProbeResult
+from tests.unit.alerts.people import BRIEF
+from tests.unit.monitor.scrape import Scrape
+from tests.unit.monitor.trial import LOSES, MINUTE, REFUSED, T0, World, agency_routes, arrived, controls, failed, imap
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[list[Any]]:
+    with capture_logs() as lines:
+        yield cast(list[Any], lines)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = T0
+
+    def now(self) -> datetime:
+        return self.time
+
+
+class Alerts:
+    """Notes what it is told; refuses while `away`."""
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+        self.away: set[str] = set()
+        #: Nothing at all can be stored.
+        self.store_away = False
+        self.asked = 0
+        self.told_something = asyncio.Event()
+
+    async def submit(self, event: Event) -> Incident | None:
+        await asyncio.sleep(0)
+        assert isinstance(event, Trigger | Resolve)
+        self.asked += 1
+        if self.store_away:
+            raise StoreAway("it does not answer in time")
+        if event.dedup_key in self.away:
+            raise RuntimeError("database is locked")
+        self.heard.append(event)
+        self.told_something.set()
+        return None
+
+    def told(self) -> list[str]:
+        return [
+            f"{e.dedup_key}: {e.matter}" if isinstance(e, Trigger) else f"{e.dedup_key}: over"
+            for e in self.heard
+            if isinstance(e, Trigger | Resolve)
+        ]
+
+
+class Store:
+    """The part of the history that the pipeline writes; refuses while `away`."""
+
+    def __init__(self) -> None:
+        self.healths: dict[str, tuple[Health, datetime]] = {}
+        self.runs = 0
+        self.away = False
+
+    async def ended(
+        self, result: ProbeResult, agency: str, judged: Mapping[str, tuple[Health, datetime]], **_: object
+    ) -> None:
+        await asyncio.sleep(0)
+        if self.away:
+            raise OSError("disk full")
+        self.runs += 1
+        self.healths |= judged
+
+
+class Service:
+    """A judge and a pipeline over the store and the alerting side, and a world to probe."""
+
+    def __init__(self, *agencies: str) -> None:
+        self.world = World([*(r for a in agencies for r in agency_routes(a)), *controls()])
+        self.agencies = agencies
+        self.clock, self.alerts, self.store = Clock(), Alerts(), Store()
+        self.start()
+
+    def start(self, open_incidents: Mapping[str, Matter] | None = None) -> None:
+        self.judge = Judge(self.world.routes, HealthPolicy())
+        self.judge.restore(self.store.healths)
+        self.metrics = Metrics(version="0", now=self.clock.now)
+        for agency in self.agencies:
+            self.metrics.watch_agency(agency, routes=[r.name for r in self.world.routes if r.agency == agency])
+        self.pipeline = Pipeline(
+            judge=self.judge,
+            routes={r.name: r for r in self.world.routes},
+            briefs=Briefs(agencies=dict.fromkeys(self.agencies, BRIEF), ours=self._ours),
+            history=cast(History, self.store),
+            alerting=self.alerts,
+            metrics=self.metrics,
+            clock=self.clock,
+            site="utama",
+            open_incidents=open_incidents or {},
+        )
+
+    @staticmethod
+    def _ours(suspect: Suspect) -> Brief:
+        return BRIEF
+
+    async def rounds(self, count: int) -> list[str]:
+        """Run every route so many times; return the errors of runs that could not be taken in."""
+        errors = []
+        for _ in range(count):
+            for each in self.world.routes:
+                run = self.world.result(each, self.clock.time)
+                self.clock.time += run.duration
+                try:
+                    await self.pipeline.take(run)
+                except OSError as error:
+                    errors.append(str(error))
+            self.clock.time += MINUTE
+        return errors
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return Scrape(self.metrics).value(name, **labels)
+
+    def shown(self) -> dict[str, float | None]:
+        """Return whether mail of JCM is up, by direction, and what is wrong with us, by cause."""
+        up = {each: self.value("mail_up", agency="JCM", direction=each) for each in AGENCY_DIRECTIONS}
+        return up | {cause: self.value("own_fault", cause=cause) for cause in OWN_FAULTS}
+
+
+async def test_an_outage_is_told_once_and_its_end_is_told_once() -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(6)
+    service.world.faults.clear()
+    await service.rounds(4)
+
+    assert service.alerts.told() == ["JCM: both", "JCM: over"]
+
+
+def port_refused(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+    run = REFUSED(of, at, party)
+    if run is None or run.failure is None:
+        return run
+    return replace(run, failure=replace(run.failure, reason=Reason.PORT_REFUSED))
+
+
+async def test_an_event_says_why_mail_fails_where_most_routes_agree() -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = port_refused
+    await service.rounds(6)
+
+    [event] = service.alerts.heard
+    assert event.brief == replace(BRIEF, cause=Cause.REFUSED)  # type: ignore[union-attr]
+
+
+async def test_an_event_says_when_it_began_and_when_it_ended() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    broke_at = service.clock.time
+    await service.rounds(5)
+    service.world.faults.clear()
+    works_at = service.clock.time
+    await service.rounds(3)
+
+    trigger, resolve = service.alerts.heard
+    assert isinstance(trigger, Trigger)
+    assert isinstance(resolve, Resolve)
+    assert trigger.began_at == broke_at
+    assert works_at <= resolve.ended_at < works_at + MINUTE
+
+
+async def test_a_fault_of_ours_is_told_to_the_noc_and_shown() -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    service.world.faults["a"] = LOSES
+    await service.rounds(6)
+    assert service.alerts.told() == ["ours/reference/a: own_fault"]
+    assert service.value("own_fault", cause="reference") == 1
+    assert service.value("own_fault", cause="network") == 0
+
+    service.world.faults.clear()
+    await service.rounds(5)
+    assert service.alerts.told() == ["ours/reference/a: own_fault", "ours/reference/a: over"]
+    assert service.value("own_fault", cause="reference") == 0
+
+
+UNREADABLE = imap(Outcome.CONNECT, Phase.CONNECT)
+
+
+async def test_that_one_direction_works_again_is_told_and_so_is_that_it_does_not_any_more() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(6)
+    service.world.faults["JCM/utama"] = UNREADABLE
+    await service.rounds(8)
+    assert service.alerts.told() == ["JCM: both"]
+    await service.rounds(6)
+    assert service.alerts.told() == ["JCM: both", "JCM: receiving"]
+    last = service.alerts.heard[-1]
+    assert isinstance(last, Trigger)
+    assert last.less_since is not None
+    assert last.at - last.less_since >= 10 * MINUTE
+    service.start({"JCM": Matter.RECEIVING})
+    await service.rounds(4)
+    assert service.alerts.told() == ["JCM: both", "JCM: receiving"]
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(6)
+    service.world.faults.clear()
+    await service.rounds(8)
+    assert service.alerts.told()[2:] == ["JCM: both", "JCM: over"]
+
+
+async def test_a_direction_that_is_probed_no_more_is_not_told_to_work() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(6)
+    # The configuration was changed and the service started: nothing is sent from there any more.
+    service.world.routes = [
+        r for r in service.world.routes if r.direction not in {Direction.OUTBOUND, Direction.INTERNAL}
+    ]
+    service.world.faults["JCM/utama"] = UNREADABLE
+    service.start({"JCM": Matter.BOTH})
+    await service.rounds(20)
+    assert service.alerts.told() == ["JCM: both"]
+
+
+async def test_after_a_restart_an_open_incident_is_not_told_again_and_its_end_is() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(6)
+    service.start({"JCM": Matter.BOTH})
+    await service.rounds(3)
+    assert service.alerts.told() == ["JCM: both"]
+
+    service.world.faults.clear()
+    await service.rounds(3)
+    assert service.alerts.told() == ["JCM: both", "JCM: over"]
+
+
+@pytest.mark.blind
+async def test_a_restart_in_an_outage_and_a_fault_of_ours_shows_both_before_the_first_run_has_ended() -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    service.world.faults |= {"JCM/utama": REFUSED, "a": LOSES}
+    await service.rounds(6)
+    told = {"JCM": Matter.BOTH, "ours/reference/a": Matter.OWN_FAULT}
+    assert set(service.alerts.told()) == {f"{key}: {matter}" for key, matter in told.items()}
+    before = service.shown()
+    service.start(told)
+    assert service.shown() == before
+    assert before["internal"] == 0
+    assert before["reference"] == 1
+
+    service.world.faults.clear()
+    await service.rounds(5)
+    after = service.shown()
+    assert (after["internal"], after["reference"]) == (1, 0)
+
+
+async def test_what_a_crash_kept_from_being_told_is_told_after_the_restart() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    service.alerts.away = {"JCM"}
+    await service.rounds(6)
+    service.alerts.away = set()
+    service.start()
+    await service.rounds(1)
+
+    assert service.alerts.told() == ["JCM: both"]
+
+
+async def test_a_fault_of_what_left_the_configuration_is_over() -> None:
+    service = Service("JCM")
+    service.start({"ours/reference/gone": Matter.OWN_FAULT, "ours/reference/a": Matter.OWN_FAULT})
+    await service.rounds(1)
+
+    assert service.alerts.told() == ["ours/reference/gone: over"]
+
+
+async def test_an_end_that_was_not_proven_is_not_told() -> None:
+    service = Service("JCM")
+    service.start({"JCM": Matter.BOTH})
+    await service.rounds(1)
+
+    assert service.alerts.told() == []
+
+
+async def test_what_could_not_be_told_is_told_after_the_next_run() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    service.alerts.away = {"JCM"}
+    await service.rounds(6)
+    assert service.alerts.told() == []
+
+    service.alerts.away = set()
+    await service.rounds(1)
+    service.alerts.away = {"JCM"}
+    service.world.faults.clear()
+    await service.rounds(4)
+    service.alerts.away = set()
+    await service.rounds(1)
+    assert service.alerts.told() == ["JCM: both", "JCM: over"]
+
+
+async def test_one_that_cannot_be_told_does_not_keep_the_others_from_being_told() -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    service.world.faults = {"JCM/utama": REFUSED, "JKT/utama": REFUSED}
+    service.world.routes.sort(key=lambda r: r.agency)
+    service.alerts.away = {"JCM"}
+    await service.rounds(8)
+
+    assert service.alerts.told() == ["JKT: both"]
+
+
+async def test_what_cannot_be_told_for_a_bug_is_logged_once_however_often_it_is_tried(logs: list[Any]) -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    service.alerts.away = {"JCM"}
+    await service.rounds(9)
+    assert service.alerts.asked > 3
+    complaints = [line for line in logs if line["event"].startswith("could not tell the alerting side")]
+    assert [line["key"] for line in complaints] == ["JCM"]
+
+    service.alerts.away = set()
+    await service.rounds(1)
+    service.alerts.away = {"JCM"}
+    service.world.faults.clear()
+    await service.rounds(9)
+    complaints = [line for line in logs if line["event"].startswith("could not tell the alerting side")]
+    assert [line["key"] for line in complaints] == ["JCM", "JCM"]
+
+
+async def test_a_bug_while_it_is_told_again_does_not_end_the_service(logs: list[Any]) -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    service.alerts.store_away = True
+    await service.rounds(4)
+
+    service.judge.own_trouble = lambda suspect, now: 1 / 0  # type: ignore[assignment, method-assign, return-value]
+    service.alerts.store_away = False
+    telling = asyncio.create_task(service.pipeline.keep_telling())
+    async with asyncio.timeout(60):
+        while not (telling.done() or "failed; trying again" in [line["event"] for line in logs]):  # noqa: ASYNC110 - a log tells nobody
+            await asyncio.sleep(0.05)
+    assert not telling.done()
+    assert service.alerts.told() == ["JCM: both"]
+    telling.cancel()
+    await asyncio.gather(telling, return_exceptions=True)
+
+
+async def test_while_the_store_is_away_it_goes_on_judging_showing_and_telling() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.store.away = True
+    service.world.faults["JCM/utama"] = REFUSED
+    errors = await service.rounds(5)
+
+    assert set(errors) == {"disk full"}
+    assert service.value("mail_up", agency="JCM", direction="outbound") == 0
+    assert service.alerts.told() == ["JCM: both"]
+
+
+async def test_runs_do_not_wait_for_a_store_that_is_away_and_what_was_seen_is_told_by_itself_when_it_is_back() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    service.alerts.store_away = True
+    assert await service.rounds(4) == []
+    # The first that has something to tell finds out; after it, nobody asks while they probe.
+    assert service.alerts.asked == 1
+    assert service.value("mail_up", agency="JCM", direction="internal") == 0
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        telling = tasks.create_task(service.pipeline.keep_telling())
+        # In vain, and no run comes after it that would ask anew.
+        while service.alerts.asked < 2:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+        service.alerts.store_away = False
+        await service.alerts.told_something.wait()
+        telling.cancel()
+    assert service.alerts.told() == ["JCM: both"]
+
+
+async def test_what_was_judged_while_the_store_was_away_is_written_when_it_is_back() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.store.away = True
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(5)
+    service.store.away = False
+    await service.rounds(1)
+
+    assert service.store.healths == service.judge.healths()
+    service.start({"JCM": Matter.BOTH})
+    await service.rounds(1)
+    assert service.alerts.told() == ["JCM: both"]
+
+
+async def test_runs_that_end_together_tell_once() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(5)
+    service.world.faults.clear()
+    for _ in range(3):
+        await asyncio.gather(*(service.pipeline.take(arrived(r, service.clock.time)) for r in service.world.routes))
+        service.clock.time += MINUTE
+
+    assert service.alerts.told() == ["JCM: both", "JCM: over"]
+
+
+async def test_a_run_of_a_route_that_has_left_is_ignored() -> None:
+    service = Service("JCM")
+    await service.pipeline.take(arrived(agency_routes("ZZZ")[0], T0))
+
+    assert service.store.runs == 0
+    assert service.judge.healths() == {}
+
+
+@pytest.mark.parametrize("direction", ["internal", "outbound", "inbound"])
+async def test_what_is_not_proven_is_not_shown(direction: str) -> None:
+    service = Service("JCM")
+    assert service.value("mail_up", agency="JCM", direction=direction) is None
+
+    await service.rounds(3)
+    assert service.value("mail_up", agency="JCM", direction=direction) == 1
+
+
+async def test_after_a_restart_it_shows_what_was_known() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.start()
+
+    assert service.value("mail_up", agency="JCM", direction="outbound") == 1
+
+
+async def test_mail_that_comes_late_is_timed_and_turns_lost_into_slow() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    internal = service.world.routes[0]
+    arrivals = Arrivals(
+        {},
+        routes={internal.name: internal},
+        judge=service.judge,
+        history=cast(History, service.store),
+        metrics=service.metrics,
+        clock=service.clock,
+    )
+    for n in range(3):
+        lost = failed(internal, service.clock.time, Outcome.LOST, Phase.TRANSIT, token=f"{n:016x}")
+        arrivals.sent(lost.token_id, internal.name, service.clock.time)
+        await service.pipeline.take(lost)
+        service.clock.time += 5 * MINUTE
+    assert service.judge.route_health(internal.name) is Health.DOWN
+
+    def come(arrival: Arrival, token_id: str | None) -> None:
+        mailbox = internal.route.recipient.name
+        arrivals.hear(arrival, token_id, service.clock.time, mailbox=mailbox, at_first_look=True)
+
+    for n in range(3):
+        come(Arrival.LATE, f"{n:016x}")
+    come(Arrival.LATE, "sent long before the start")
+    come(Arrival.FORGED, None)
+
+    assert service.judge.route_health(internal.name) is Health.DEGRADED
+    assert service.value("probe_arrivals_total", arrival="late") == 4
+    assert service.value("transit_seconds_bucket", direction="internal", le="600.0") == 3 + 2
+    assert service.value("transit_seconds_bucket", direction="internal", le="+Inf") == 3 + 3

@@ -1,0 +1,179 @@
+"""Which checks run, as it is written; the kinds are made up, for those that ship may change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from monitor.config.agency.checks import CheckSettings, ChecksReader, intervals
+from monitor.config.files.document import parse_document
+from monitor.config.files.findings import Findings
+from monitor.config.files.form import Form
+from monitor.config.files.secret import Vault
+from probes.model.check import Check, CheckKind, NameServers, Premises
+from tests.unit.monitor.config.ministry import AGENCY, Ministry
+
+HOUR = timedelta(hours=1)
+
+
+def _build(premises: Premises, now: Callable[[], datetime]) -> Check:
+    raise NotImplementedError
+
+
+def _kind(name: str, *, asked_for: bool = False) -> CheckKind:
+    return CheckKind(
+        name=name, aspects=("x",), interval=HOUR, within=timedelta(minutes=1), build=_build, asked_for=asked_for
+    )
+
+
+KINDS = {kind.name: kind for kind in (_kind("locks"), _kind("roof"), _kind("burglar", asked_for=True))}
+
+
+def _reader(section: str) -> tuple[ChecksReader, Findings]:
+    findings = Findings(parse_document(section, "f.yaml"))
+    return ChecksReader(findings, Form(findings, Vault(directory=Path(), environ={})), KINDS), findings
+
+
+def service(section: str) -> dict[str, timedelta]:
+    """Return how often each kind runs with this section in the settings file."""
+    reader, findings = _reader(f"checks: {section}")
+    settings = reader.read_service()
+    assert findings.problems == ()
+    return intervals(KINDS, settings.kinds, {})
+
+
+def problems(section: str, *, of_agency: bool = False) -> list[str]:
+    reader, findings = _reader(section)
+    if of_agency:
+        reader.read_agency()
+    else:
+        reader.read_service()
+    return [str(problem) for problem in findings.problems]
+
+
+@pytest.mark.parametrize(
+    ("section", "running"),
+    [
+        ("{}", {"locks": HOUR, "roof": HOUR}),
+        ("{roof: off}", {"locks": HOUR}),
+        ("{roof: {interval: 6h}}", {"locks": HOUR, "roof": 6 * HOUR}),
+        ("{burglar: on, locks: no, roof: FALSE}", {"burglar": HOUR}),
+        ("{burglar: {interval: 2h}, locks: true, roof: 'yes'}", {"locks": HOUR, "roof": HOUR, "burglar": 2 * HOUR}),
+    ],
+)
+def test_a_kind_runs_unless_it_is_off_or_has_to_be_asked_for(section: str, running: dict[str, timedelta]) -> None:
+    assert service(section) == running
+
+
+ON, OFF, SLOWLY = CheckSettings(on=True), CheckSettings(on=False), CheckSettings(on=True, interval=6 * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("everywhere", "here", "runs"),
+    [
+        (None, None, None),
+        (None, ON, HOUR),
+        (ON, None, HOUR),
+        (ON, OFF, None),
+        (OFF, ON, HOUR),
+        (OFF, SLOWLY, 6 * HOUR),
+        (SLOWLY, ON, 6 * HOUR),
+        (SLOWLY, CheckSettings(on=True, interval=2 * HOUR), 2 * HOUR),
+        (SLOWLY, OFF, None),
+    ],
+)
+def test_what_an_agency_says_goes(
+    everywhere: CheckSettings | None, here: CheckSettings | None, runs: timedelta | None
+) -> None:
+    service = {} if everywhere is None else {"burglar": everywhere}
+    agency = {} if here is None else {"burglar": here}
+    assert intervals(KINDS, service, agency).get("burglar") == runs
+
+
+@pytest.mark.parametrize(
+    ("written", "asked"), [("{}", None), ("{ask_recipients: off}", False), ("{ask_recipients: on}", True)]
+)
+def test_whether_recipients_are_asked_for_is_said_or_left_open(written: str, asked: bool | None) -> None:  # noqa: FBT001
+    reader, findings = _reader(f"checks: {written}")
+    assert reader.read_service().ask_recipients is asked
+    assert reader.read_agency().ask_recipients is asked
+    assert findings.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "servers"),
+    [
+        ("[192.0.2.53]", NameServers(addresses=("192.0.2.53",))),
+        ("[127.0.0.1:5353, '[::1]:5353']", NameServers(addresses=("127.0.0.1", "::1"), port=5353)),
+        ("['2001:db8::53', 192.0.2.53]", NameServers(addresses=("2001:db8::53", "192.0.2.53"))),
+    ],
+)
+def test_name_servers_are_addresses_with_a_port_or_without(written: str, servers: NameServers) -> None:
+    reader, findings = _reader(f"checks: {{name_servers: {written}}}")
+    assert reader.read_service().name_servers == servers
+    assert findings.problems == ()
+
+
+_ALL = "one of locks, roof, burglar, ask_recipients, name_servers"
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ("checks: [roof]", "checks: must be kinds of checks; write instead: posture: on, off or {interval: 1h}"),
+        ("checks: {rof: on}", "checks.rof: is no known check; write instead: roof"),
+        ("checks: {nameservers: [192.0.2.1]}", "checks.nameservers: is no known check; write instead: name_servers"),
+        ("checks: {chimney: on}", f"checks.chimney: is no known check; write instead: {_ALL}"),
+        (
+            "checks: {ask_recipients: sometimes}",
+            "checks.ask_recipients: must be on or off; write instead: off: no MX host is asked if it takes our mail",
+        ),
+        ("checks: {roof: 6h}", "checks.roof: must be on, off or {interval: 1h}; write instead: roof: on"),
+        ("checks: {roof: }", "checks.roof: must be on, off or {interval: 1h}; write instead: roof: on"),
+        ("checks: {roof: {}}", "checks.roof.interval: is missing; write instead: interval: 30s | 5m | 1h30m"),
+        ("checks: {roof: {interval: 6}}", "checks.roof.interval: '6' has no unit; write instead: 6s or 6m"),
+        ("checks: {roof: {interval: 6h, on: yes}}", "checks.roof.on: is no known key; write instead: one of interval"),
+        (
+            "checks: {roof: {interval: 30s}}",
+            "checks.roof.interval: one run may take 1m; write instead: at least 1m",
+        ),
+        (
+            "checks: {name_servers: 192.0.2.1}",
+            "checks.name_servers: must be a list of addresses; write instead: [192.0.2.53], or nothing: those of this machine",
+        ),
+        (
+            "checks: {name_servers: [ns.contoh.gov.my]}",
+            (
+                "checks.name_servers[0]: is no address of a name server; "
+                "write instead: 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:5353"
+            ),
+        ),
+        (
+            "checks: {name_servers: [192.0.2.1, 192.0.2.2:5353]}",
+            "checks.name_servers: the name servers are on different ports; write instead: the same port for all of them",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_what_to_write_instead(section: str, problem: str) -> None:
+    assert problems(section) == [f"f.yaml:1: {problem}"]
+
+
+def test_an_agency_has_no_name_servers_of_its_own() -> None:
+    assert problems("checks: {name_servers: [192.0.2.1]}", of_agency=True) == [
+        (
+            "f.yaml:1: checks.name_servers: is set for the whole service; "
+            "write instead: name_servers below checks in the settings file"
+        )
+    ]
+
+
+def test_mistakes_are_found_in_both_kinds_of_files(tmp_path: Path) -> None:
+    ministry = Ministry(tmp_path)
+    ministry.edit("pantau", "state: state", "checks: {nothing-such: on}")
+    ministry.write("jabatan", AGENCY + "checks:\n  certificate: perhaps\n  nothing-such: off\n")
+    found = [problem.split(";", maxsplit=1)[0] for problem in ministry.problems()]
+    assert found[0] == "pantau.yaml:2: checks.nothing-such: is no known check"
+    assert found[-1] == "agencies/jabatan.yaml:37: checks.nothing-such: is no known check"

@@ -1,0 +1,46 @@
+"""Which files are read at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from monitor.config.files.document import parse_document, read_document
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "z.yaml")
+
+    assert "is no regular file" in str(read_document(tmp_path / "z.yaml").problems[0])
+
+
+def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
+    (tmp_path / "z.yaml").write_text("x" * 600_000)
+
+    assert "is larger than" in str(read_document(tmp_path / "z.yaml").problems[0])
+
+
+def test_a_file_that_is_nested_deeply_is_refused_and_ends_nobody() -> None:
+    for text in (
+        "a: " + "[" * 100_000,
+        "a: " + "[" * 20_000 + "]" * 20_000,
+        "- " * 50_000 + "a",
+        "\n".join(" " * n + "a:" for n in range(900)),
+    ):
+        document = parse_document(text, "z.yaml")
+        assert not document.readable
+
+
+def test_what_libyaml_does_not_take_is_told_in_the_words_of_the_other_parser() -> None:
+    broken = parse_document("a: 1\nb: [1, 2\nc: 3\n", "z.yaml")
+    [problem] = broken.problems
+    assert str(problem).startswith("z.yaml:3: is no YAML: expected ','")
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[5] / "deploy").rglob("*.yaml")), ids=lambda f: f.name)
+def test_both_parsers_read_the_same_values_in_the_same_places(file: Path) -> None:
+    text = file.read_text()
+    # Too deep by its looks, for a comment.
+    assert parse_document(text, "z.yaml") == parse_document(f"{text}\n#{'[' * 3000}\n", "z.yaml")

@@ -1,0 +1,137 @@
+"""What the program gets from agency files that are right."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
+from alerts.model.notice import Language
+from monitor.config.model.registry import Registry
+from monitor.model.route import Direction
+from probes.model.mailbox import Security
+from tests.ends import imap_of, smtp_of
+from tests.unit.monitor.config.ministry import Ministry, second_agency
+
+_SECOND_MAILBOX = """\
+  kaunter:
+    address: kaunter@jabatan-contoh.gov.my
+    smtp: {host: mel.jabatan-contoh.gov.my, security: starttls}
+    imap: {host: mel.jabatan-contoh.gov.my, security: starttls, port: 1143, tls_name: mel.contoh}
+    login: {username: kaunter, password_file: secrets/mail}
+    junk_folders: [Spam]
+contacts:
+"""
+
+
+@pytest.fixture
+def ministry(tmp_path: Path) -> Ministry:
+    return Ministry(tmp_path)
+
+
+def registry_of(ministry: Ministry) -> Registry:
+    return ministry.load().accepted().registry
+
+
+def names(registry: Registry) -> list[str]:
+    return [route.name for route in registry.routes]
+
+
+def test_an_agency_is_probed_inside_and_both_ways_with_every_reference(ministry: Ministry) -> None:
+    registry = registry_of(ministry)
+    assert names(registry) == [
+        "JCONTOH/internal",
+        "JCONTOH/outbound/rujukan-a",
+        "JCONTOH/outbound/rujukan-b",
+        "JCONTOH/inbound/rujukan-a",
+        "JCONTOH/inbound/rujukan-b",
+        "control/rujukan-a/rujukan-b",
+        "control/rujukan-b/rujukan-a",
+    ]
+    ends = {route.name: (route.route.sender.name, route.route.recipient.name) for route in registry.routes}
+    assert ends["JCONTOH/internal"] == ("JCONTOH/utama", "JCONTOH/utama")
+    assert ends["JCONTOH/outbound/rujukan-a"] == ("JCONTOH/utama", "rujukan-a")
+    assert ends["JCONTOH/inbound/rujukan-b"] == ("rujukan-b", "JCONTOH/utama")
+    assert [route.direction for route in registry.routes_of("")] == [Direction.CONTROL, Direction.CONTROL]
+
+
+def test_a_second_mailbox_renames_no_route(ministry: Ministry) -> None:
+    before = names(registry_of(ministry))
+    ministry.edit("jabatan", "contacts:\n", _SECOND_MAILBOX)
+    registry = registry_of(ministry)
+    assert set(before) < set(names(registry))
+    assert {"JCONTOH/internal/kaunter", "JCONTOH/outbound/rujukan-b/kaunter"} < set(names(registry))
+    inside = {route.name: route.route for route in registry.routes if route.direction is Direction.INTERNAL}
+    assert inside["JCONTOH/internal"].recipient.name == "JCONTOH/kaunter"
+    assert inside["JCONTOH/internal/kaunter"].recipient.name == "JCONTOH/utama"
+
+
+def test_listed_routes_replace_the_default_ones(ministry: Ministry) -> None:
+    ministry.edit("jabatan", "contacts:\n", _SECOND_MAILBOX)
+    listed = """\
+routes:
+  - {direction: internal, mailbox: kaunter, recipient: kaunter}
+  - {direction: inbound, mailbox: kaunter, reference: rujukan-b}
+escalation:
+"""
+    ministry.edit("jabatan", "escalation:\n", listed)
+    routes = registry_of(ministry).routes_of("JCONTOH")
+    assert [route.name for route in routes] == [
+        "JCONTOH/internal/kaunter/kaunter",
+        "JCONTOH/inbound/rujukan-b/kaunter",
+    ]
+    assert routes[1].reference == "rujukan-b"
+
+
+def test_ports_follow_the_security_that_is_asked_for(ministry: Ministry) -> None:
+    ministry.edit("jabatan", "contacts:\n", _SECOND_MAILBOX)
+    first, second = (route.route.sender for route in registry_of(ministry).routes[:2])
+    assert (smtp_of(first).port, imap_of(first).port, smtp_of(first).security) == (465, 993, Security.IMPLICIT)
+    assert (smtp_of(second).port, imap_of(second).port, imap_of(second).tls_name) == (587, 1143, "mel.contoh")
+    assert second.junk_folders == ("Spam",)
+
+
+def test_servers_with_the_same_authorities_share_one_tls_context(ministry: Ministry) -> None:
+    ministry.write("kedua", second_agency())
+    routes = registry_of(ministry).routes
+    assert len({id(end(route.route.sender).tls) for route in routes for end in (smtp_of, imap_of)}) == 1
+
+
+def test_an_agency_may_have_its_own_pace(ministry: Ministry) -> None:
+    ministry.edit("pantau", "state: state", "probing: {interval: 10m, failures_to_down: 4}")
+    ministry.edit("jabatan", "escalation:", "probing: {interval: 3m, arrival_timeout: 90s}\nescalation:")
+    registry = registry_of(ministry)
+    own, control = registry.routes[0].probing, registry.routes_of("")[0].probing
+    assert (own.interval, own.health.failures_to_down) == (timedelta(minutes=3), 4)
+    assert own.patience.arrival == timedelta(seconds=90)
+    assert control.interval == timedelta(minutes=10)
+
+
+def test_an_incident_of_an_agency_tells_its_people(ministry: Ministry) -> None:
+    configuration = ministry.load().accepted()
+    brief = configuration.registry.agencies["JCONTOH"].brief(configuration.settings.shared())
+    assert (brief.agency, brief.office.short, brief.office.domain) == ("JCONTOH", "JCONTOH", "jabatan-contoh.gov.my")
+    assert brief.office.signatory_name == "Siti binti Contoh"
+    first, second = brief.escalation.steps
+    assert first.channels == (Channel.SMS, Channel.VOICE)
+    assert first.contacts[0].addresses == (
+        Address(channel=Channel.SMS, number="+12025550102"),
+        Address(channel=Channel.VOICE, number="+442079460103", extension="W103#"),
+    )
+    assert (second.after, second.contacts[0].key) == (timedelta(minutes=5), "rahim")
+
+
+def test_a_recipient_is_addressed_on_each_channel_once(ministry: Ministry) -> None:
+    ministry.edit("jabatan", '"+44 20 7946 0104"', "0300000201")
+    plan = registry_of(ministry).agencies["JCONTOH"].announcement.build()
+    (recipient,) = plan.recipients
+    assert recipient.addresses == (
+        Address(channel=Channel.FAX, number="+60300000201"),
+        Address(channel=Channel.LETTER, number="Kementerian Contoh"),
+    )
+    assert recipient.addressee.fax == "03-0000 0201"
+    assert recipient.language is Language.MALAY
+    assert plan.offered_after == timedelta(minutes=30)

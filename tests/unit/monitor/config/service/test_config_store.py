@@ -1,0 +1,93 @@
+"""Where the store is, as it is configured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from monitor.store.backend.postgres import PostgresServer
+from tests.unit.monitor.config.ministry import SECRET, Ministry
+
+HOST = "pangkalan.kementerian-contoh.gov.my"
+
+
+@pytest.fixture
+def ministry(tmp_path: Path) -> Ministry:
+    return Ministry(tmp_path)
+
+
+def with_store(ministry: Ministry, written: str) -> Ministry:
+    ministry.edit("pantau", "state: state", f"state: state\nstore: {{{written}}}")
+    return ministry
+
+
+def built(ministry: Ministry) -> PostgresServer:
+    store = ministry.load().accepted().settings.store
+    assert store is not None
+    return store.build()
+
+
+def test_without_the_section_it_is_the_file(ministry: Ministry) -> None:
+    assert ministry.load().accepted().settings.store is None
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "tls"),
+    [
+        (f"postgresql://pantau@{HOST}/noc", HOST, 5432, True),
+        (f"postgres://pantau@{HOST}:5433/noc", HOST, 5433, True),
+        ("postgresql://pantau@10.0.0.5/noc", "10.0.0.5", 5432, True),
+        ("postgresql://pantau@127.0.0.1/noc", "127.0.0.1", 5432, False),
+        ("postgresql://pantau@[::1]:5433/noc", "::1", 5433, False),
+        ("postgresql://pantau@/noc", "/run/postgresql", 5432, False),
+        ("postgresql://pantau@/noc?host=/srv/pg", "/srv/pg", 5432, False),
+        ("postgresql://pantau@%2Fsrv%2Fpg/noc", "/srv/pg", 5432, False),
+    ],
+)
+def test_a_url_says_where_it_is_and_only_this_machine_does_without_tls(
+    ministry: Ministry, url: str, host: str, port: int, *, tls: bool
+) -> None:
+    server = built(with_store(ministry, f'url: "{url}"'))
+    assert server == PostgresServer(host=host, port=port, database="noc", user="pantau", tls=tls)
+
+
+def test_its_password_comes_from_a_file_or_the_environment_and_shows_nowhere(ministry: Ministry) -> None:
+    server = built(with_store(ministry, f"url: postgresql://pantau@{HOST}/noc, password_file: secrets/mail"))
+    assert server.password == SECRET
+    settings = ministry.load().accepted().settings
+    for shown in (repr(server), str(server), repr(settings), repr(server.url()), str(server.arguments())):
+        assert SECRET not in shown
+
+
+def test_tls_means_that_the_certificate_is_looked_at(ministry: Ministry) -> None:
+    arguments = built(with_store(ministry, f"url: postgresql://pantau@{HOST}/noc")).arguments()
+    assert (arguments["sslmode"], bool(arguments["sslrootcert"])) == ("verify-full", True)
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("url: sqlite:///x", "url: must begin with postgresql://; for the SQLite file leave `store` out"),
+        (f"url: postgresql://pantau:rahsia@{HOST}/noc", "url: holds a password"),
+        (f"url: postgresql://{HOST}/noc", "url: must name a user and a database"),
+        (f"url: postgresql://pantau@{HOST}", "url: must name a user and a database"),
+        (f'url: "postgresql://pantau@{HOST}/noc?sslmode=disable"', "url: has options that are not known here"),
+        (f"url: postgresql://pantau@{HOST}:x/noc", "url: is no URL"),
+        (f"url: postgresql://pantau@{HOST}/noc, tls: false", f"tls: {HOST} is another machine"),
+        ("url: postgresql://pantau@/noc, tls: true", "tls: a Unix socket has no TLS"),
+        (f"url: postgresql://pantau@{HOST}/noc, ca_file: tiada.pem", "ca_file: "),
+        ("password_file: secrets/mail", "url: is missing"),
+        (
+            f"url: postgresql://pantau@{HOST}/noc, password: rahsia",
+            "password: a secret is never written in the configuration",
+        ),
+    ],
+)
+def test_what_cannot_be_a_store_is_named_and_no_password_is_shown(
+    ministry: Ministry, written: str, problem: str
+) -> None:
+    problems = with_store(ministry, written).problems()
+    assert len(problems) == 1
+    assert f": store.{problem}" in problems[0]
+    assert "rahsia" not in problems[0]

@@ -1,0 +1,84 @@
+"""When the heartbeat is held back, and when a restart would help."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from monitor.judging.liveness import (
+    AUDIT_WITHIN,
+    CYCLE_WITHIN,
+    PROBES_WITHIN,
+    WRITTEN_WITHIN,
+    Ailment,
+    SignsOfLife,
+    ailments,
+    is_alive,
+)
+
+T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+WELL = SignsOfLife(
+    started_at=T0 - timedelta(days=1), cycled_at=T0, written_at=T0, audited_at=T0, overdue=0 * SECOND, late=0 * SECOND
+)
+
+
+def well_but(field: str, value: Any) -> SignsOfLife:
+    return replace(WELL, **{field: value})
+
+
+def test_nothing_is_wrong_while_everything_goes_round() -> None:
+    assert ailments(WELL, T0) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("field", "within", "ailment"),
+    [
+        ("cycled_at", CYCLE_WITHIN, Ailment.ENGINE),
+        ("written_at", WRITTEN_WITHIN, Ailment.STORE),
+        ("audited_at", AUDIT_WITHIN, Ailment.AUDIT),
+    ],
+)
+def test_what_has_stood_still_for_longer_than_it_may_holds_the_heartbeat_back(
+    field: str, within: timedelta, ailment: Ailment
+) -> None:
+    assert ailments(well_but(field, T0 - within), T0) == frozenset()
+    assert ailments(well_but(field, T0 - within - SECOND), T0) == {ailment}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "found"),
+    [
+        ("overdue", SECOND, {Ailment.OVERDUE}),
+        ("late", PROBES_WITHIN, set()),
+        ("late", PROBES_WITHIN + SECOND, {Ailment.PROBING}),
+    ],
+)
+def test_what_is_overdue_or_late_holds_it_back(field: str, value: timedelta, found: set[Ailment]) -> None:
+    assert ailments(well_but(field, value), T0) == found
+
+
+def test_a_start_has_as_long_as_anything_else_and_no_longer() -> None:
+    fresh = SignsOfLife(
+        started_at=T0, cycled_at=None, written_at=None, audited_at=None, overdue=0 * SECOND, late=0 * SECOND
+    )
+    assert ailments(fresh, T0 + WRITTEN_WITHIN) == frozenset()
+    assert ailments(fresh, T0 + timedelta(hours=1)) == {Ailment.ENGINE, Ailment.STORE, Ailment.AUDIT}
+
+
+@pytest.mark.parametrize(
+    ("found", "alive"),
+    [
+        (set(), True),
+        ({Ailment.OVERDUE, Ailment.PROBING}, True),
+        ({Ailment.ENGINE}, False),
+        ({Ailment.AUDIT}, False),
+        # The store is away: a restart would only end the probing as well.
+        ({Ailment.STORE, Ailment.ENGINE, Ailment.AUDIT}, True),
+    ],
+)
+def test_systemd_restarts_what_a_restart_can_cure(found: set[Ailment], *, alive: bool) -> None:
+    assert is_alive(frozenset(found)) is alive

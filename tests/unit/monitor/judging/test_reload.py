@@ -1,0 +1,216 @@
+"""Judges and schedules that are told of changes while they work judge and plan all else as if there had been none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.judging.flapping import FlappingPolicy
+from monitor.judging.judge import Judge
+from monitor.model.health import Health, HealthPolicy
+from monitor.model.route import Direction, Probing, WatchedRoute
+from monitor.model.window import ALWAYS, Hours, Once, Stretch
+from monitor.planning.schedule import Schedule
+from probes.model.result import Outcome, Party, Phase, ProbeResult
+from tests.unit.monitor.trial import (
+    MINUTE,
+    REFUSED,
+    SECOND,
+    T0,
+    agency_routes,
+    arrived,
+    controls,
+    failed,
+    mailbox,
+    world,
+)
+
+JCM, MDC, UCM = (agency_routes(code) for code in ("JCM", "MDC", "UCM"))
+CONTROLS = controls()
+EVERYBODY = [*JCM, *MDC, *CONTROLS]
+SELDOM = Probing(interval=timedelta(minutes=9), confirmation=timedelta(seconds=30))
+
+
+def otherwise(routes: Sequence[WatchedRoute], probing: Probing = SELDOM) -> list[WatchedRoute]:
+    return [replace(each, probing=probing) for each in routes]
+
+
+def elsewhere(routes: Sequence[WatchedRoute], name: str) -> list[WatchedRoute]:
+    """Return those of *routes* that touch a mailbox, which has another server now."""
+    box = replace(mailbox(name), inbox="Kongsi/Pro")
+    return [
+        replace(
+            each,
+            route=replace(
+                each.route,
+                sender=box if each.route.sender.name == name else each.route.sender,
+                recipient=box if each.route.recipient.name == name else each.route.recipient,
+            ),
+        )
+        for each in routes
+        if name in {each.route.sender.name, each.route.recipient.name}
+    ]
+
+
+def lost(of: WatchedRoute, at: timedelta) -> ProbeResult:
+    return failed(of, T0 + at, Outcome.LOST, Phase.TRANSIT)
+
+
+def unreachable(of: WatchedRoute, at: timedelta) -> ProbeResult:
+    return failed(of, T0 + at, Outcome.CONNECT, Phase.CONNECT, Party.SENDER)
+
+
+#: What may happen between two runs, and what undoes it. Of UCM no run ends.
+CHANGES = {
+    "UCM comes": lambda judge: judge.gain(UCM),
+    "UCM goes": lambda judge: judge.release(UCM),
+    "MDC is probed otherwise": lambda judge: judge.alter(otherwise(MDC)),
+    "MDC is probed as before": lambda judge: judge.alter(MDC),
+    "MDC has another mailbox": lambda judge: judge.alter(elsewhere(MDC, "MDC/utama")),
+    "the policies are said again": lambda judge: judge.govern(HealthPolicy(), FlappingPolicy()),
+}
+RUNS = st.tuples(st.integers(0, len(EVERYBODY) - 1), st.sampled_from([arrived, lost, unreachable]))
+
+
+@pytest.mark.blind
+@settings(max_examples=150, deadline=None)
+@given(st.lists(RUNS | st.sampled_from(sorted(CHANGES)), max_size=60))
+def test_whatever_is_reloaded_an_agency_that_did_not_change_is_judged_as_without(steps: list[object]) -> None:
+    reloaded, left_alone = Judge(EVERYBODY, HealthPolicy()), Judge(EVERYBODY, HealthPolicy())
+    at, has_come = timedelta(0), False
+    for step in steps:
+        if isinstance(step, str):
+            if step in {"UCM comes", "UCM goes"}:
+                if has_come is (step == "UCM comes"):
+                    continue
+                has_come = not has_come
+            CHANGES[step](reloaded)
+            continue
+        assert isinstance(step, tuple)
+        number, ends = step
+        at += timedelta(seconds=40)
+        end = ends(EVERYBODY[number], T0 + at) if ends is arrived else ends(EVERYBODY[number], at)
+        for judge in (reloaded, left_alone):
+            judge.take_in(end, T0 + at + SECOND)
+        now = T0 + at + SECOND
+        assert reloaded.directions("JCM") == left_alone.directions("JCM")
+        assert reloaded.trouble("JCM", now) == left_alone.trouble("JCM", now)
+        assert reloaded.is_well("JCM", now) == left_alone.is_well("JCM", now)
+        for route in (*JCM, *CONTROLS):
+            assert reloaded.route_health(route.name) == left_alone.route_health(route.name)
+            assert reloaded.looks_wanted(route.name) == left_alone.looks_wanted(route.name)
+        ours = {str(suspect) for suspect in left_alone.own_troubles(now) if "MDC" not in suspect.name}
+        assert {str(suspect) for suspect in reloaded.own_troubles(now) if "MDC" not in suspect.name} == ours
+
+
+@pytest.mark.blind
+def test_a_route_that_is_probed_otherwise_keeps_its_streak() -> None:
+    here = world("JCM").rounds(3)
+    here.faults["JCM/utama"] = REFUSED
+    here.rounds(2)
+    assert here.trouble("JCM") is None
+    here.judge.alter(otherwise(agency_routes("JCM")))
+    here.rounds(1)
+    assert here.trouble("JCM") is not None
+
+
+@pytest.mark.blind
+def test_what_the_old_mailbox_failed_is_not_held_against_the_new_one_and_how_it_stood_is_known() -> None:
+    here = world("JCM").rounds(3)
+    here.faults["JCM/utama"] = REFUSED
+    here.rounds(2)
+    here.judge.alter(elsewhere(here.routes, "JCM/utama"))
+    assert set(here.judge.directions("JCM").values()) == {Health.UP}
+    here.rounds(2)
+    assert here.trouble("JCM") is None
+    here.rounds(1)
+    assert here.trouble("JCM") is not None
+
+
+def test_a_reference_that_is_another_one_has_proven_nothing_and_the_others_are_still_trusted() -> None:
+    here = world("JCM").rounds(3)
+    here.judge.alter(elsewhere(here.routes, "b"))
+    proofs = here.judge._witness.evidence().receives
+    assert proofs["a"].worked_at is not None
+    assert proofs["b"].worked_at is None
+
+
+def test_an_agency_that_comes_back_is_told_what_is_known_of_it_and_what_is_ours_is_forgotten_with_it() -> None:
+    here = world("JCM", "MDC").rounds(3)
+    here.faults = {"JCM/utama": REFUSED}
+    here.rounds(4)
+    known, gone = here.judge.healths(), agency_routes("JCM")
+    here.judge.release(gone)
+    assert here.judge.directions("JCM") == {}
+    assert not any("JCM" in suspect.name for suspect in here.judge._own.suspects())
+    here.judge.gain(gone)
+    here.judge.restore({name: known[name] for name in known if name.startswith("JCM/")})
+    assert set(here.judge.directions("JCM").values()) == {Health.DOWN}
+    assert here.judge.looks_wanted(gone[0].name) == ()
+
+
+def test_a_shorter_streak_is_enough_from_the_next_run_on() -> None:
+    here = world("JCM").rounds(3)
+    here.faults["JCM/utama"] = REFUSED
+    here.rounds(1)
+    here.judge.alter(otherwise(agency_routes("JCM"), Probing(health=HealthPolicy(failures_to_down=2))))
+    here.rounds(1)
+    assert here.trouble("JCM") is not None
+
+
+# -- the schedule ---------------------------------------------------------------------------------------------------
+
+
+def planned() -> Schedule:
+    schedule = Schedule(seed="utama")
+    schedule.add("JCM/internal", 5 * MINUTE, T0)
+    return schedule
+
+
+def test_what_does_not_change_keeps_its_place_and_a_look_that_was_asked_for_is_still_wanted() -> None:
+    schedule = planned()
+    due = schedule.wake()
+    schedule.change("JCM/internal", 5 * MINUTE, T0, ALWAYS)
+    assert schedule.wake() == due
+    schedule.look_again("JCM/internal", T0 + 2 * SECOND)
+    schedule.change("JCM/internal", 9 * MINUTE, T0 + SECOND, ALWAYS)
+    assert schedule.due(T0 + 2 * SECOND) == ["JCM/internal"]
+
+
+@pytest.mark.blind
+def test_whoever_plans_a_route_otherwise_over_and_over_does_not_put_it_off() -> None:
+    schedule = planned()
+    due = schedule.wake()
+    assert due is not None
+    started, seconds = [], math.ceil((due - T0) / SECOND)
+    for number in range(seconds + 1):
+        schedule.change("JCM/internal", (5 + number % 2) * MINUTE, T0 + number * SECOND, ALWAYS)
+        started += schedule.due(T0 + number * SECOND)
+    assert started == ["JCM/internal"]
+
+
+def test_a_run_under_way_goes_on_and_the_next_one_is_as_planned_now() -> None:
+    schedule = planned()
+    due = schedule.wake()
+    assert due is not None
+    assert schedule.due(due) == ["JCM/internal"]
+    hours = Hours(maintenance=[Once(Stretch(due, due + 60 * MINUTE, "Naik taraf"))])
+    schedule.change("JCM/internal", 5 * MINUTE, due, hours)
+    assert schedule.due_at("JCM/internal") == due
+    schedule.finished("JCM/internal", due + SECOND)
+    wake = schedule.wake()
+    assert wake is not None
+    assert wake >= due + 60 * MINUTE
+
+
+def test_routes_of_every_direction_are_gone_when_they_are_released() -> None:
+    judge = Judge(EVERYBODY, HealthPolicy())
+    judge.release([each for each in JCM if each.direction is Direction.INBOUND])
+    judge.take_in(arrived(JCM[0], T0), T0 + SECOND)
+    assert set(judge.directions("JCM")) == {Direction.INTERNAL, Direction.OUTBOUND}

@@ -1,0 +1,186 @@
+"""How many messages an account may send: what a configuration needs, and what is left while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from monitor.model.budget import Budget, overdrafts
+from monitor.model.provider import KNOWN, Provider, Providers
+from monitor.model.route import Direction, Probing, WatchedRoute
+from monitor.model.window import Hours, Recurring
+from probes.model.mailbox import Mailbox
+from tests.unit.monitor.trial import MINUTE, SECOND, T0, mailbox, route
+
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+OFFICE = Recurring("0 7 * * mon-fri", 12 * HOUR, ZoneInfo("Asia/Kuala_Lumpur"))
+
+
+def at(host: str, name: str = "JCM/utama", address: str = "pantau@jabatan-contoh.gov.my") -> Mailbox:
+    box = mailbox(name)
+    assert box.smtp is not None
+    return replace(box, address=address, smtp=replace(box.smtp, host=host))
+
+
+def routes(sender: Mailbox, count: int, interval: timedelta, hours: Hours | None = None) -> list[WatchedRoute]:
+    probing = Probing(interval=interval, hours=hours or Hours())
+    found = [route("JCM", Direction.OUTBOUND, sender.name, f"rujukan-{n}", probing) for n in range(count)]
+    return [replace(each, route=replace(each.route, sender=sender)) for each in found]
+
+
+# -- who is which ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "provider"),
+    [
+        ("smtp.gmail.com", "pantau@jabatan-contoh.gov.my", "google"),
+        ("SMTP.Gmail.com.", "pantau@jabatan-contoh.gov.my", "google"),
+        ("smtp-relay.gmail.com", "pantau@jabatan-contoh.gov.my", "google"),
+        ("smtp.gmail.com", "pantau.contoh@gmail.com", "gmail"),
+        ("smtp.office365.com", "pantau@jabatan-contoh.gov.my", "microsoft"),
+        ("mel.jabatan-contoh.gov.my", "pantau@jabatan-contoh.gov.my", None),
+        ("evilsmtp.gmail.com.contoh.gov.my", "pantau@jabatan-contoh.gov.my", None),
+        ("notsmtp.office365.com", "pantau@jabatan-contoh.gov.my", None),
+    ],
+)
+def test_a_provider_is_known_by_its_servers_and_the_address(host: str, address: str, provider: str | None) -> None:
+    found = Providers().of(at(host, address=address))
+    assert (found.name if found else None) == provider
+
+
+def test_a_mailbox_that_only_reads_has_no_provider_and_needs_no_lane() -> None:
+    box = replace(at("smtp.gmail.com"), smtp=None)
+    assert Providers().of(box) is None
+    assert Providers().lanes(box) == ()
+
+
+def test_what_is_sent_needs_the_lane_of_its_server_or_of_the_account_and_its_provider() -> None:
+    assert Providers().lanes(at("mel.contoh.gov.my")) == ("server mel.contoh.gov.my:993",)
+    assert Providers().lanes(at("smtp.gmail.com")) == ("account JCM/utama", "provider google")
+    room = Providers().room([at("smtp.gmail.com"), at("mel.contoh.gov.my", "MDC/utama")])
+    assert room == {"provider gmail": 10, "provider google": 20, "provider microsoft": 20, "account JCM/utama": 10}
+
+
+def test_the_documentation_says_what_each_allows() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "schedules.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")] for line in page.splitlines() if line.startswith("| `")]
+    told = {row[1].strip("`"): [int(cell.replace(",", "") or 0) for cell in row[3:7]] for row in rows}
+    assert told == {
+        p.name: [p.messages_per_day or 0, p.messages_per_minute or 0, p.concurrency, p.account_concurrency]
+        for p in KNOWN
+    }
+
+
+# -- what a configuration needs -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "count", "interval", "hours", "found"),
+    [
+        # 2,880 a day, with a tenth for confirmations.
+        ("smtp.gmail.com", 1, 30 * SECOND, None, (3168, 50 * SECOND)),
+        ("smtp.gmail.com", 1, 50 * SECOND, None, None),
+        ("smtp.gmail.com", 5, 5 * MINUTE, None, None),
+        ("smtp.gmail.com", 7, 5 * MINUTE, None, (2218, 6 * MINUTE)),
+        ("mel.jabatan-contoh.gov.my", 1, 30 * SECOND, None, None),
+        # In office hours only half as many are sent.
+        ("smtp.gmail.com", 1, 30 * SECOND, Hours(when=[OFFICE]), None),
+        ("smtp.gmail.com", 2, 30 * SECOND, Hours(when=[OFFICE]), (3168, 50 * SECOND)),
+        # Thirty a minute, however few hours a day.
+        ("smtp.office365.com", 6, MINUTE, None, None),
+        ("smtp.office365.com", 7, MINUTE, None, (11088, 70 * SECOND)),
+        (
+            "smtp.office365.com",
+            15,
+            30 * SECOND,
+            Hours(when=[Recurring("0 7 * * *", HOUR, ZoneInfo("Asia/Kuala_Lumpur"))]),
+            (1980, 40 * SECOND),
+        ),
+    ],
+)
+def test_an_account_is_overdrawn(
+    host: str, count: int, interval: timedelta, hours: Hours | None, found: tuple[int, timedelta] | None
+) -> None:
+    overdrawn = overdrafts(routes(at(host), count, interval, hours), Providers())
+    assert [(one.messages_per_day, one.interval) for one in overdrawn] == ([] if found is None else [found])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 40, 1000])
+@pytest.mark.parametrize("host", ["smtp.gmail.com", "smtp.office365.com"])
+def test_with_the_interval_that_is_named_it_is_not(host: str, count: int) -> None:
+    (overdrawn,) = overdrafts(routes(at(host), count, SECOND), Providers())
+    assert overdrafts(routes(at(host), count, overdrawn.interval), Providers()) == []
+
+
+def test_each_account_has_a_budget_of_its_own() -> None:
+    one, other = at("smtp.gmail.com"), at("smtp.gmail.com", "MDC/utama", "pantau@majlis-contoh.gov.my")
+    assert overdrafts(routes(one, 4, 5 * MINUTE) + routes(other, 4, 5 * MINUTE), Providers()) == []
+
+
+def test_what_is_allowed_is_told() -> None:
+    allowed = {
+        host: overdrafts(routes(at(host), 100, MINUTE), Providers())[0].allowed
+        for host in ("smtp.gmail.com", "smtp.office365.com")
+    }
+    assert allowed == {"smtp.gmail.com": "2000 a day", "smtp.office365.com": "10000 a day and 30 a minute"}
+
+
+# -- what is left ---------------------------------------------------------------------------------------------------
+
+TIGHT = Provider(name="ketat", hosts=("mel.contoh.gov.my",), messages_per_day=10, concurrency=1)
+BRISK = Provider(name="deras", hosts=("mel.contoh.gov.my",), messages_per_minute=3, concurrency=1)
+
+
+def budget(provider: Provider) -> Budget:
+    return Budget.of([at("mel.contoh.gov.my")], Providers([provider, *KNOWN]))
+
+
+def test_who_has_sent_all_that_is_allowed_waits_until_the_first_is_a_day_old() -> None:
+    left = budget(TIGHT)
+    for hour in range(10):
+        assert left.room_at("JCM/utama", T0 + hour * HOUR) == T0 + hour * HOUR
+        left.spent("JCM/utama", T0 + hour * HOUR)
+
+    room_at = left.room_at("JCM/utama", T0 + 11 * HOUR)
+    assert T0 + DAY <= room_at <= T0 + DAY + 10 * MINUTE
+    assert left.room_at("JCM/utama", room_at - SECOND) == room_at
+    assert left.room_at("JCM/utama", room_at) == room_at
+    left.spent("JCM/utama", room_at)
+    assert left.room_at("JCM/utama", room_at) > room_at
+
+
+def test_who_has_sent_enough_for_a_minute_waits_for_the_next() -> None:
+    left = budget(BRISK)
+    for second in (0, 10, 20):
+        assert left.room_at("JCM/utama", T0 + second * SECOND) == T0 + second * SECOND
+        left.spent("JCM/utama", T0 + second * SECOND)
+
+    assert left.room_at("JCM/utama", T0 + 21 * SECOND) == T0 + MINUTE
+    assert left.room_at("JCM/utama", T0 + MINUTE) == T0 + MINUTE
+    left.spent("JCM/utama", T0 + MINUTE)
+    assert left.room_at("JCM/utama", T0 + MINUTE) == T0 + MINUTE + 10 * SECOND
+
+
+def test_who_has_no_limit_never_waits() -> None:
+    left = Budget.of([at("mel.contoh.gov.my")], Providers())
+    for _ in range(100):
+        left.spent("JCM/utama", T0)
+    left.spent("nobody that is known", T0)
+    assert left.room_at("JCM/utama", T0) == T0
+
+
+def test_an_account_within_its_budget_never_has_to_wait() -> None:
+    box = at("smtp.gmail.com")
+    (each,) = routes(box, 1, 50 * SECOND)
+    assert overdrafts([each], Providers()) == []
+    left, now = Budget.of([box], Providers()), T0
+    while now < T0 + 3 * DAY:
+        assert left.room_at(box.name, now) == now
+        left.spent(box.name, now)
+        now += each.probing.interval

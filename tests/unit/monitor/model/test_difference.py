@@ -1,0 +1,91 @@
+"""What a change of the configuration means for routes."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from monitor.model.difference import Difference, difference, exchanged, goes_elsewhere
+from monitor.model.route import Direction, Probing, WatchedRoute
+from monitor.model.window import Hours, Once, Stretch
+from probes.credentials.oauth_local import TokenFile
+from probes.model.mailbox import Mailbox, OAuth, Password
+from tests.unit.monitor.trial import T0, agency_routes, mailbox, route
+
+JCM = agency_routes("JCM")
+MDC = agency_routes("MDC")
+OUT = route("JCM", Direction.OUTBOUND, "JCM/utama", "a")
+
+
+def named(routes: list[WatchedRoute]) -> dict[str, WatchedRoute]:
+    return {each.name: each for each in routes}
+
+
+def test_what_is_the_same_is_not_named() -> None:
+    assert difference(named(JCM), named(agency_routes("JCM"))) == Difference()
+
+
+def test_agencies_come_and_go_with_all_their_routes() -> None:
+    found = difference(named([*JCM]), named([*MDC]))
+
+    assert (found.released, found.gained, found.altered) == (tuple(JCM), tuple(MDC), ())
+    assert found.agencies == {"JCM", "MDC"}
+
+
+def test_how_often_a_route_is_probed_alters_it_and_leads_it_nowhere_else() -> None:
+    seldom = [replace(each, probing=Probing(interval=timedelta(minutes=9))) for each in JCM]
+
+    found = difference(named([*JCM, *MDC]), named([*seldom, *MDC]))
+
+    assert found == Difference(altered=tuple(seldom))
+    assert not any(goes_elsewhere(was, now) for was, now in zip(JCM, seldom, strict=True))
+
+
+def with_sender(sender: Mailbox) -> WatchedRoute:
+    return replace(OUT, route=replace(OUT.route, sender=sender))
+
+
+def with_server(**changes: object) -> WatchedRoute:
+    sender = OUT.route.sender
+    assert sender.smtp is not None
+    return with_sender(replace(sender, smtp=replace(sender.smtp, **changes)))  # type: ignore[arg-type]
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    "after",
+    [
+        with_sender(replace(OUT.route.sender, address="lain@contoh.gov.my")),
+        with_sender(replace(OUT.route.sender, login=Password(username="JCM/utama", secret="kata-laluan-baharu"))),
+        with_sender(replace(OUT.route.sender, login=OAuth(username="JCM/utama", tokens=TokenFile("token")))),  # type: ignore[arg-type]
+        with_sender(replace(OUT.route.sender, junk_folders=("E-mel Remeh",))),
+        with_server(host="mel-baharu.contoh.gov.my"),
+        with_server(tls=ssl.create_default_context()),
+        replace(OUT, route=replace(OUT.route, to="pro@contoh.gov.my")),
+        replace(OUT, forwarded=True),
+    ],
+    ids=["address", "password", "sign-in", "folder", "server", "authorities", "to", "forward"],
+)
+def test_another_mailbox_of_the_same_name_is_another_way(after: WatchedRoute) -> None:
+    assert difference(named([OUT]), named([after])) == Difference(altered=(after,))
+    assert goes_elsewhere(OUT, after)
+
+
+def test_another_source_of_access_tokens_is_another_sign_in() -> None:
+    one, other = (OAuth(username="JCM/utama", tokens=TokenFile("token")) for _ in range(2))  # type: ignore[arg-type]
+    assert goes_elsewhere(
+        with_sender(replace(OUT.route.sender, login=one)), with_sender(replace(OUT.route.sender, login=other))
+    )
+
+
+def test_only_the_mailbox_that_is_another_one_is_exchanged() -> None:
+    assert exchanged(OUT, with_sender(replace(mailbox("JCM/utama"), inbox="Kongsi"))) == {"JCM/utama"}
+    assert exchanged(OUT, with_sender(mailbox("JCM/kedua"))) == frozenset(), "it is one that was not there"
+
+
+def test_maintenance_that_begins_is_no_other_way() -> None:
+    hours = Hours(maintenance=[Once(Stretch(T0, T0 + timedelta(hours=2), "Naik taraf"))])
+    assert not goes_elsewhere(OUT, replace(OUT, probing=replace(OUT.probing, hours=hours)))

@@ -1,0 +1,185 @@
+"""How many runs are begun on a machine that does not carry all: a machine that is played, with the schedule in earnest."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from monitor.planning.admission import EVERY, KEPT, LEAST, SETTLES, Admission
+from monitor.planning.schedule import TOLERANCE, Schedule
+from tests.unit.monitor.trial import SECOND, T0
+
+INTERVAL = 60 * SECOND
+#: How often the loop needs to wake for one run.
+STEPS = 100
+LOOK = 0.05
+
+
+@dataclass
+class Machine:
+    """Carries so many runs a second; those that are under way share it, a step at a time."""
+
+    carries: float
+    routes: int
+    schedule: Schedule = field(default_factory=Schedule)
+    admission: Admission = field(default_factory=Admission)
+    now: float = 0.0
+    late: float = 0.0
+    #: When each run that is under way began.
+    under_way: deque[tuple[float, str]] = field(default_factory=deque)
+    done: Counter[str] = field(default_factory=Counter)
+    #: How long runs took that ended in the last stretch, and how late they were started.
+    took: list[float] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)
+    skipped: int = 0
+    _work: float = 0.0
+
+    def __post_init__(self) -> None:
+        for number in range(self.routes):
+            self.schedule.add(f"A{number % 100:02}/{number}", INTERVAL, T0)
+
+    def run(self, seconds: float) -> Machine:
+        self.took.clear()
+        self.lags.clear()
+        self.skipped -= self.skipped
+        until = self.now + seconds
+        while self.now < until:
+            # One pass over everything that is under way: each gets on by a step.
+            lag = len(self.under_way) / STEPS / self.carries
+            span = LOOK + lag
+            self.now += span
+            self.late += min(1.0, span) * (lag / span - self.late)
+            self._work += min(span * self.carries, len(self.under_way))
+            self._end()
+            self._begin()
+        return self
+
+    def _end(self) -> None:
+        at = T0 + timedelta(seconds=self.now)
+        while self._work >= 1 and self.under_way:
+            self._work -= 1
+            began, name = self.under_way.popleft()
+            self.took.append(self.now - began)
+            self.done[name] += 1
+            self.admission.ended()
+            self.schedule.finished(name, at)
+
+    def _begin(self) -> None:
+        at = T0 + timedelta(seconds=self.now)
+        names = self.schedule.due(at, self.admission.room(self.now, self.late))
+        self.admission.begun(len(names))
+        for name in names:
+            self.lags.append((at - self.schedule.due_at(name)).total_seconds())
+            self.under_way.append((self.now, name))
+        self.skipped += self.schedule.let_go()
+
+
+def test_a_machine_that_carries_all_has_no_limit() -> None:
+    machine = Machine(carries=200, routes=9_600).run(120)
+    machine.run(300)
+
+    assert machine.skipped == 0
+    assert max(machine.lags) <= 0.2
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("carries", [20, 100])
+@pytest.mark.parametrize("load", [1.5, 2, 5])
+def test_what_is_more_than_the_machine_carries_is_left_out_and_the_rest_ends_as_ever(
+    carries: float, load: float
+) -> None:
+    machine = Machine(carries=carries, routes=int(carries * 60 * load)).run(60)
+    machine.run(240)
+
+    # It is used, and nobody waits for long: not before the run begins, and not while it is under way.
+    assert len(machine.took) >= 0.9 * carries * 240
+    assert max(machine.took) <= 15
+    assert sorted(machine.took)[len(machine.took) // 2] <= 8
+    assert max(machine.lags) <= TOLERANCE.total_seconds() + 1
+    assert machine.skipped > 0
+
+
+@pytest.mark.blind
+def test_rounds_are_left_out_evenly_and_no_route_starves() -> None:
+    machine = Machine(carries=50, routes=6_000).run(180)
+    machine.done.clear()
+    machine.run(30 * 60)
+    by_agency: Counter[str] = Counter()
+    for name, runs in machine.done.items():
+        by_agency[name.partition("/")[0]] += runs
+    per_route = [machine.done[f"A{number % 100:02}/{number}"] for number in range(6_000)]
+
+    # Of thirty rounds the half.
+    mean = sum(per_route) / len(per_route)
+    assert 14 <= mean <= 15.5
+    assert min(per_route) >= 0.7 * mean
+    assert max(per_route) <= 1.5 * mean
+    assert max(by_agency.values()) <= 1.05 * min(by_agency.values())
+
+
+def test_a_machine_that_gets_more_to_give_is_used_again() -> None:
+    machine = Machine(carries=20, routes=6_000).run(300)
+    machine.carries = 200
+    machine.run(60)
+    machine.run(120)
+
+    assert machine.skipped == 0
+
+
+def test_one_that_stood_still_for_a_while_is_as_before_soon_after() -> None:
+    machine = Machine(carries=200, routes=6_000).run(120)
+    machine.late = 1.0  # It was stopped.
+    machine.run(20)
+    machine.run(60)
+
+    assert machine.skipped == 0
+
+
+def test_a_small_service_is_never_held_back_by_what_others_do_on_the_machine() -> None:
+    admission, begun = Admission(), 0
+    for turn in range(1200):
+        if (room := admission.room(turn * 0.05, late=0.9)) is None or room >= 1:
+            admission.begun(1)
+            begun += 1
+
+    assert begun / 60 >= LEAST * 0.75
+
+
+def test_the_rate_falls_to_a_part_of_what_ended_and_not_of_what_was_allowed_or_begun() -> None:
+    admission, now = Admission(), 0.0
+    for late in (0.0,) * 20 + (0.9,):
+        for turn in range(50):
+            admission.room(now, late)
+            admission.begun(2)
+            if turn % 2:
+                admission.ended()
+            now += EVERY / 50
+    admission.room(now, 0.9)
+
+    assert admission.rate == pytest.approx(KEPT * 50, rel=0.1)
+
+
+def test_it_falls_once_for_what_has_been_begun_too_much_and_again_when_that_did_not_help() -> None:
+    admission, rates = Admission(), []
+    for turn in range(40):
+        admission.room(turn * EVERY, late=0.0 if turn < 20 else 0.9)
+        rates.append(admission.rate)
+        for _ in range(50):
+            admission.ended()
+    late = rates[20:]
+
+    assert late[0] == late[int(SETTLES / EVERY) - 1] > late[int(SETTLES / EVERY)]
+    assert len(set(late)) == 20 * EVERY / SETTLES
+
+
+def test_what_was_begun_and_did_not_run_leaves_its_room_to_another() -> None:
+    admission = Admission(rate=LEAST)
+    assert admission.room(0.0, late=0.0) == 1
+    admission.begun(1)
+    assert admission.room(0.0, late=0.0) == 0
+    admission.refused()
+
+    assert admission.room(0.0, late=0.0) == 1

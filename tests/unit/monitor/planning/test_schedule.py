@@ -1,0 +1,409 @@
+"""What is due, and when to wake."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from statistics import pstdev
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.model.window import ALWAYS, Hours, Once, Recurring, Stretch
+from monitor.planning.schedule import CATCH_UP, JITTER, JITTER_AT_MOST, SOON, TOLERANCE, Schedule
+from tests.unit.monitor.trial import MINUTE, SECOND, T0
+
+FIVE = 5 * MINUTE
+HOUR = timedelta(hours=1)
+#: How much earlier or later than its phase a run of a five-minute route comes at most: two may be twice that apart.
+SWING = min(FIVE * JITTER, JITTER_AT_MOST)
+
+
+def planned(*names: str, interval: timedelta = FIVE, hours: Hours = ALWAYS, now: datetime = T0) -> Schedule:
+    schedule = Schedule()
+    for name in names:
+        schedule.add(name, interval, now, hours)
+    return schedule
+
+
+def next_of(schedule: Schedule) -> datetime:
+    wake = schedule.wake()
+    assert wake is not None
+    return wake
+
+
+def runs(schedule: Schedule, until: datetime) -> dict[str, list[datetime]]:
+    """Wake on time until then, with runs that take no time; return when each route ran."""
+    found: dict[str, list[datetime]] = {}
+    while (now := schedule.wake()) is not None and now <= until:
+        for name in schedule.due(now):
+            found.setdefault(name, []).append(now)
+            schedule.finished(name, now)
+    return found
+
+
+def test_the_first_run_of_each_route_comes_within_one_interval() -> None:
+    names = [f"route-{n}" for n in range(50)]
+    assert sorted(runs(planned(*names), T0 + FIVE + 2 * SWING)) == sorted(names)
+
+
+def test_phases_are_spread_over_the_interval() -> None:
+    times = [at for each in runs(planned(*(f"route-{n}" for n in range(600))), T0 + HOUR).values() for at in each]
+    per_minute = Counter((at - T0) // MINUTE for at in times)
+
+    assert 12 * 600 - 60 <= len(times) <= 12 * 600 + 60
+    assert all(80 <= per_minute[minute] <= 160 for minute in range(60))
+
+
+def test_rounds_come_a_little_earlier_and_later_and_do_not_drift() -> None:
+    (times,) = runs(planned("one"), T0 + 24 * HOUR).values()
+    phases = [(at - T0) % FIVE for at in times]
+    middle = sum(phases, timedelta(0)) / len(phases)
+
+    assert len(times) in range(287, 290)
+    assert all(abs(phase - middle) <= 1.1 * SWING for phase in phases)
+    assert pstdev(phase.total_seconds() for phase in phases) > SWING.total_seconds() / 4
+
+
+def test_two_sites_do_not_march_in_step() -> None:
+    here, there = Schedule("putrajaya"), Schedule("kuching")
+    for schedule in (here, there):
+        for n in range(100):
+            schedule.add(f"route-{n}", FIVE, T0)
+    times, others = runs(here, T0 + HOUR), runs(there, T0 + HOUR)
+    apart = [(times[name][0] - others[name][0]) % FIVE for name in times]
+
+    assert pstdev(each.total_seconds() for each in apart) > 60
+
+
+def test_a_slow_run_does_not_shift_the_next() -> None:
+    quick, slow = planned("one"), planned("one")
+    first = next_of(quick)
+    for schedule, took in ((quick, SECOND), (slow, 4 * MINUTE)):
+        assert schedule.due(first) == ["one"]
+        schedule.finished("one", first + took)
+
+    assert next_of(slow) == next_of(quick)
+
+
+def test_a_run_that_outlasts_its_interval_takes_the_next_phase() -> None:
+    schedule = planned("one")
+    first = next_of(schedule)
+    schedule.due(first)
+    schedule.finished("one", first + 7 * MINUTE)
+
+    assert abs(next_of(schedule) - (first + 2 * FIVE)) <= 2 * SWING
+
+
+def test_it_is_known_since_when_a_run_has_been_due() -> None:
+    schedule = planned("one")
+    first = next_of(schedule)
+    schedule.due(first + SECOND)
+    assert schedule.due_at("one") == first
+
+
+def test_the_times_are_the_same_after_a_restart() -> None:
+    before, after = planned("one"), planned("one", now=T0 + HOUR)
+    times, later = runs(before, T0 + 2 * HOUR)["one"], runs(after, T0 + 2 * HOUR)["one"]
+
+    assert later == [at for at in times if at > T0 + HOUR]
+
+
+# -- pauses and clocks ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pause", [10 * SECOND, MINUTE, 3 * HOUR, timedelta(days=3)])
+def test_after_a_pause_nothing_is_caught_up_at_once(pause: timedelta) -> None:
+    schedule = planned(*(f"route-{n}" for n in range(600)))
+    runs(schedule, T0 + HOUR)
+    back = T0 + HOUR + pause
+    overdue = min(600, 600 * pause / FIVE)
+    at_once = schedule.due(back)
+    for name in at_once:
+        schedule.finished(name, back)
+    after = runs(schedule, back + FIVE)
+    per_ten_seconds = Counter((at - back) // (10 * SECOND) for each in after.values() for at in each)
+
+    # Two a second is their usual pace.
+    assert len(at_once) <= 30 < max(31, overdue)
+    assert max(per_ten_seconds.values()) <= 50
+    assert len(after.keys() | set(at_once)) >= 600 * 0.9
+
+
+def test_a_look_that_was_asked_for_is_still_wanted_after_a_pause() -> None:
+    schedule = planned("one", "two", interval=HOUR)
+    schedule.look_again("one", T0 + SECOND)
+
+    assert schedule.due(T0 + 20 * MINUTE) == ["one"]
+
+
+def test_a_round_that_serves_as_the_look_that_was_asked_for_is_wanted_after_a_pause_too() -> None:
+    schedule = planned("one", interval=HOUR)
+    round_at = next_of(schedule)
+    schedule.look_again("one", round_at + SECOND)
+
+    assert schedule.due(round_at + MINUTE) == ["one"]
+
+
+def test_what_runs_seldom_is_run_soon_after_a_pause_not_at_its_next_time() -> None:
+    schedule = planned("daily", interval=timedelta(days=1))
+    due = next_of(schedule)
+    back = due + HOUR
+    assert schedule.due(back) == []
+    assert next_of(schedule) <= back + CATCH_UP
+    assert schedule.due(next_of(schedule)) == ["daily"]
+
+
+def test_a_loop_that_is_a_little_late_still_runs_everything() -> None:
+    schedule = planned("one")
+    assert schedule.due(next_of(schedule) + TOLERANCE) == ["one"]
+
+
+def test_a_clock_that_is_set_forward_starts_no_burst() -> None:
+    schedule = planned(*(f"route-{n}" for n in range(600)))
+    runs(schedule, T0 + HOUR)
+
+    assert len(schedule.due(T0 + 2 * HOUR)) <= 30
+
+
+@pytest.mark.parametrize("back", [10 * SECOND, 5 * MINUTE, HOUR, timedelta(days=400)])
+def test_a_clock_that_is_set_back_does_not_stop_probing(back: timedelta) -> None:
+    schedule = planned(*(f"route-{n}" for n in range(100)))
+    runs(schedule, T0 + HOUR)
+    now = T0 + HOUR - back
+    started = schedule.due(now)
+    for name in started:
+        schedule.finished(name, now)
+
+    assert len(started) <= 10
+    assert len(runs(schedule, now + FIVE + 2 * SWING).keys() | set(started)) == 100
+
+
+def test_a_look_that_was_asked_for_is_as_near_as_before_when_the_clock_is_set_back() -> None:
+    schedule = planned("one", "two", interval=HOUR)
+    schedule.due(T0 + 2 * SECOND)
+    schedule.look_again("one", T0 + MINUTE)
+    schedule.due(T0 - HOUR)
+
+    assert next_of(schedule) == T0 - HOUR + MINUTE - 2 * SECOND
+
+
+def test_a_look_wanted_by_a_running_route_is_as_near_as_before_when_the_clock_is_set_back() -> None:
+    schedule = planned("one", interval=HOUR)
+    first = next_of(schedule)
+    schedule.due(first)
+    schedule.look_again("one", first + MINUTE)
+    schedule.due(first - 3 * HOUR)
+    schedule.finished("one", first - 3 * HOUR)
+
+    assert next_of(schedule) == first - 3 * HOUR + MINUTE
+
+
+# -- looking again --------------------------------------------------------------------------------------------------
+
+
+def test_one_run_of_a_route_is_in_flight() -> None:
+    schedule = planned("one")
+    first = next_of(schedule)
+    schedule.due(first)
+    schedule.look_again("one", first)
+
+    assert schedule.due(T0 + HOUR) == []
+    assert schedule.wake() is None
+    schedule.finished("one", T0 + HOUR)
+    assert schedule.due(T0 + HOUR) == ["one"]
+
+
+def test_another_look_brings_a_run_forward_and_never_puts_it_off() -> None:
+    schedule, undisturbed = planned("one"), planned("one")
+    due = next_of(schedule)
+
+    schedule.look_again("one", due + MINUTE)
+    assert next_of(schedule) == due
+    schedule.look_again("one", due - SECOND)
+    assert next_of(schedule) == due - SECOND
+    assert schedule.due(due - SECOND) == ["one"]
+    schedule.finished("one", due)
+    undisturbed.due(due)
+    undisturbed.finished("one", due)
+    assert next_of(schedule) == next_of(undisturbed)
+
+
+def test_the_earliest_of_several_looks_counts() -> None:
+    schedule = planned("one", interval=HOUR)
+    first = next_of(schedule)
+    schedule.due(first)
+    for minutes in (8, 6, 7):
+        schedule.look_again("one", first + minutes * MINUTE)
+    schedule.finished("one", first)
+
+    assert next_of(schedule) == first + 6 * MINUTE
+
+
+def test_a_removed_route_is_not_run_again() -> None:
+    schedule = planned("one", "two")
+    schedule.remove("one")
+
+    assert set(runs(schedule, T0 + FIVE + 2 * SWING)) == {"two"}
+    schedule.remove("two")
+    schedule.finished("two", T0 + FIVE)
+    schedule.look_again("two", T0)
+    assert schedule.wake() is None
+
+
+# -- hours ----------------------------------------------------------------------------------------------------------
+
+#: T0 is Tuesday, 09:00 in Kuala Lumpur.
+KL = ZoneInfo("Asia/Kuala_Lumpur")
+OFFICE = Recurring("0 8 * * mon-fri", timedelta(hours=9), KL)
+
+
+def local(*when: int) -> datetime:
+    return datetime(*when, tzinfo=KL).astimezone(UTC)  # type: ignore[arg-type, misc]
+
+
+def test_nothing_runs_outside_its_hours_and_everything_soon_after_they_begin() -> None:
+    schedule = planned(*(f"route-{n}" for n in range(100)), hours=Hours(when=[OFFICE]))
+    times = [at for each in runs(schedule, T0 + timedelta(days=7)).values() for at in each]
+    hours = {(at.astimezone(KL).weekday(), at.astimezone(KL).hour) for at in times}
+    morning = [at for at in times if local(2026, 11, 25, 8) <= at <= local(2026, 11, 25, 8) + SOON]
+
+    assert hours == {(day, hour) for day in range(5) for hour in range(8, 17)}
+    assert len(morning) >= 100
+    assert max(Counter(at.replace(microsecond=0) for at in morning).values()) < 12
+
+
+def test_a_route_in_maintenance_is_looked_at_soon_after_it() -> None:
+    until = T0 + 3 * HOUR
+    maintenance = Once(Stretch(T0 + HOUR, until, "Naik taraf"))
+    (times,) = runs(planned("one", interval=HOUR, hours=Hours(maintenance=[maintenance])), T0 + 5 * HOUR).values()
+
+    assert not [at for at in times if T0 + HOUR <= at < until]
+    assert [at for at in times if until <= at <= until + SOON]
+
+
+def test_a_confirmation_waits_for_the_end_of_maintenance() -> None:
+    until = T0 + 3 * HOUR
+    schedule = planned("one", interval=HOUR, hours=Hours(maintenance=[Once(Stretch(T0, until, "Naik taraf"))]))
+    schedule.look_again("one", T0 + MINUTE)
+
+    assert next_of(schedule) == until
+    assert schedule.due(until) == ["one"]
+
+
+def test_a_run_that_is_due_when_its_hours_end_is_not_started_after_them() -> None:
+    schedule = planned("one", hours=Hours(when=[OFFICE]))
+    runs(schedule, local(2026, 11, 24, 16, 54))
+    last = next_of(schedule)
+    assert last < local(2026, 11, 24, 17)
+    schedule.add("one", FIVE, last, Hours(when=[Once(Stretch(T0, last + SECOND))]))
+    schedule.look_again("one", last)
+
+    assert schedule.due(last + 2 * SECOND) == []
+    assert schedule.wake() is None
+
+
+# -- what always holds ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Machine:
+    """A service at work on a schedule: how late its loop is, how long runs take, what is asked for."""
+
+    schedule: Schedule
+    now: datetime = T0
+    under_way: dict[str, datetime] = field(default_factory=dict)
+    started: dict[str, list[datetime]] = field(default_factory=dict)
+
+    def go(self, late: timedelta, lasts: timedelta) -> None:
+        nexts = [at for at in (self.schedule.wake(), *self.under_way.values()) if at is not None]
+        self.now = max(self.now, min(nexts) + late)
+        for name, ends in list(self.under_way.items()):
+            if ends <= self.now:
+                del self.under_way[name]
+                self.schedule.finished(name, self.now)
+        for name in self.schedule.due(self.now):
+            assert name not in self.under_way
+            assert self.schedule.due_at(name) <= self.now
+            self.under_way[name] = self.now + lasts
+            self.started.setdefault(name, []).append(self.now)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    intervals=st.lists(st.integers(30, 3600), min_size=1, max_size=8),
+    steps=st.lists(
+        st.tuples(st.floats(0, 4), st.floats(0, 200), st.none() | st.tuples(st.integers(0, 7), st.integers(0, 600))),
+        min_size=50,
+        max_size=300,
+    ),
+)
+def test_never_two_in_flight_never_early_and_every_route_in_its_time(
+    intervals: list[int], steps: list[tuple[float, float, tuple[int, int] | None]]
+) -> None:
+    schedule = Schedule()
+    spans = {f"route-{n}": timedelta(seconds=seconds) for n, seconds in enumerate(intervals)}
+    for name, span in spans.items():
+        schedule.add(name, span, T0)
+    machine = Machine(schedule)
+    for late, lasts, asked in steps:
+        machine.go(timedelta(seconds=late), timedelta(seconds=lasts))
+        if asked is not None:
+            schedule.look_again(f"route-{asked[0]}", machine.now + timedelta(seconds=asked[1]))
+
+    for name, span in spans.items():
+        ran = [T0, *machine.started.get(name, [])]
+        # A run may take 200 s and its successor waits for it; the loop may be 4 s late, twice.
+        longest = span + 2 * min(span * JITTER, JITTER_AT_MOST) + timedelta(seconds=200 + 8)
+        assert all(later - earlier <= longest for earlier, later in zip(ran, [*ran[1:], machine.now], strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(1, 200),
+    before=st.floats(0, 4000),
+    pause=st.floats(60, 1e6),
+    asked=st.integers(0, 5),
+)
+def test_after_any_pause_only_what_was_asked_for_and_what_is_due_just_now_runs(
+    count: int, before: float, pause: float, asked: int
+) -> None:
+    schedule = planned(*(f"route-{n}" for n in range(count)))
+    now = T0 + timedelta(seconds=before)
+    runs(schedule, now)
+    for n in range(asked):
+        schedule.look_again(f"route-{n}", now + SECOND)
+    later = now + timedelta(seconds=pause)
+    at_once = schedule.due(later)
+
+    assert {f"route-{n}" for n in range(min(asked, count))} <= set(at_once)
+    assert all(later - schedule.due_at(name) <= TOLERANCE for name in at_once if int(name[6:]) >= asked)
+
+
+@settings(max_examples=40, deadline=None)
+@given(step=st.floats(-1e6, 1e6), count=st.integers(1, 50))
+def test_whatever_is_done_to_the_clock_every_route_runs_within_its_interval(step: float, count: int) -> None:
+    schedule = planned(*(f"route-{n}" for n in range(count)))
+    runs(schedule, T0 + HOUR)
+    now = T0 + HOUR + timedelta(seconds=step)
+    started = schedule.due(now)
+    for name in started:
+        schedule.finished(name, now)
+
+    assert len(set(started) | set(runs(schedule, now + FIVE + 2 * SWING))) == count
+
+
+def test_ten_thousand_routes_are_quick() -> None:
+    began = time.perf_counter()
+    schedule = planned(*(f"route-{n}" for n in range(10_000)))
+    for second in range(0, 600, 5):
+        now = T0 + second * SECOND
+        for name in schedule.due(now):
+            schedule.finished(name, now + SECOND)
+        schedule.wake()
+
+    assert time.perf_counter() - began < 2

@@ -1,0 +1,604 @@
+"""Who is probed when: turns at a server, budgets, maintenance, and what is remembered. The probes are played."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from alerts.record.clock import SystemClock
+from monitor.bridge.pipeline import Pipeline
+from monitor.judging.judge import Judge
+from monitor.metrics import Metrics
+from monitor.model.health import Health, HealthPolicy
+from monitor.model.provider import Provider, Providers
+from monitor.model.route import Direction, Probing, WatchedRoute
+from monitor.model.window import Hours, Once, Stretch
+from monitor.planning.admission import LEAST
+from monitor.probing.prober import Prober
+from monitor.store.probing.history import History, Sent
+from probes.mail.token import TokenSigner
+from probes.model.mailbox import Mailbox, Password
+from probes.model.probe import Patience, Probe, ProbeFailure, ProbeKind, Route, Trace
+from probes.model.reply import Reason
+from probes.model.result import Arrival, Failure, Outcome, Party, Phase, ProbeResult
+from tests.unit.monitor.scrape import Scrape
+from tests.unit.monitor.trial import mailbox
+
+SECOND = timedelta(seconds=1)
+CLOCK = SystemClock()
+PATIENCE = Patience(session=timedelta(seconds=3), arrival=timedelta(seconds=3))
+#: Often enough for a test, and no run is looked at again.
+PROBING = Probing(interval=SECOND * 0.2, confirmation=60 * SECOND, patience=PATIENCE)
+#: Nobody listens there, which is known at once.
+CLOSED = 1
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[list[Any]]:
+    with capture_logs() as lines:
+        yield cast(list[Any], lines)
+
+
+def box(name: str, *, smtp: int = CLOSED, imap: int = CLOSED) -> Mailbox:
+    """Return a mailbox whose servers are told apart by their ports."""
+    plain = mailbox(name)
+    assert plain.imap is not None
+    on_loopback = replace(plain.imap, host="127.0.0.1")
+    return replace(plain, smtp=replace(on_loopback, port=smtp), imap=replace(on_loopback, port=imap))
+
+
+def route(
+    sender: Mailbox,
+    recipient: Mailbox,
+    number: int = 0,
+    *,
+    direction: Direction = Direction.OUTBOUND,
+    probing: Probing = PROBING,
+) -> WatchedRoute:
+    name = f"{sender.name}/{recipient.name}/{number}"
+    agency = (recipient if direction is Direction.INBOUND else sender).name
+    way = Route(name=name, sender=sender, recipient=recipient)
+    return WatchedRoute(route=way, agency=agency, direction=direction, probing=probing)
+
+
+#: What a run does: sign in and hand over, then wait for the arrival.
+Script = Callable[[str, Trace], Awaitable[Outcome]]
+
+
+@dataclass
+class Play:
+    """A kind of probe that is played, and what was seen of it."""
+
+    script: Script
+    started: list[str] = field(default_factory=list)
+    #: In the middle of handing over: now, and at most.
+    at_servers: Counter[str] = field(default_factory=Counter)
+    most: Counter[str] = field(default_factory=Counter)
+
+    def build(self, *, route: Route, **_: object) -> Probe:
+        return cast(Probe, Run(self, route.name))
+
+    async def until(self, condition: Callable[[Play], bool], seconds: float = 5) -> None:
+        async with asyncio.timeout(seconds):
+            while not condition(self):  # noqa: ASYNC110 - what is played does not tell
+                await asyncio.sleep(0.01)
+
+
+@dataclass
+class Run:
+    play: Play
+    name: str
+
+    async def run(self, trace: Trace) -> Outcome:
+        play, server = self.play, self.name.split("/")[0]
+        play.started.append(self.name)
+        play.at_servers[server] += 1
+        play.most[server] = max(play.most[server], play.at_servers[server])
+        try:
+            return await play.script(self.name, trace)
+        finally:
+            play.at_servers[server] -= 1
+
+
+async def quick(_: str, trace: Trace) -> Outcome:
+    with trace.phase(Phase.SUBMIT, Party.SENDER):
+        await asyncio.sleep(0.01)
+    with trace.phase(Phase.TRANSIT, Party.RECIPIENT):
+        pass
+    trace.arrived(b"Subject: semakan\r\n\r\n")
+    return Outcome.DELIVERED
+
+
+async def refused(_: str, trace: Trace) -> Outcome:
+    with trace.phase(Phase.CONNECT, Party.SENDER):
+        failure = Failure(phase=Phase.CONNECT, party=Party.SENDER, reason="connection_refused")
+        raise ProbeFailure(Outcome.CONNECT, failure)
+
+
+async def hangs_at_the_server(_: str, trace: Trace) -> Outcome:
+    with trace.phase(Phase.SUBMIT, Party.SENDER):
+        await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def never_arrives(_: str, trace: Trace) -> Outcome:
+    with trace.phase(Phase.TRANSIT, Party.RECIPIENT):
+        await asyncio.Event().wait()
+    raise AssertionError
+
+
+@dataclass
+class Books:
+    """The parts of the store and of the pipeline that a prober writes to."""
+
+    sent_: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    taken: list[ProbeResult] = field(default_factory=list)
+    stored: list[ProbeResult] = field(default_factory=list)
+    broken: bool = False
+
+    async def sent(self, token_id: str, *_: object) -> None:
+        self.sent_.append(token_id)
+        if self.broken:
+            raise OSError("disk full")
+
+    async def came_late(self, token_id: str, _: object) -> None:
+        self.late.append(token_id)
+
+    async def ended(
+        self, result: ProbeResult, _: str, judged: Mapping[str, tuple[Health, object]], **__: object
+    ) -> None:
+        assert not judged
+        self.stored.append(result)
+
+    async def take(self, result: ProbeResult) -> None:
+        self.taken.append(result)
+
+
+@dataclass
+class Scene:
+    play: Play
+    books: Books
+    prober: Prober
+    metrics: Metrics
+    specimens: dict[str, bytes]
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return Scrape(self.metrics).value(name, **labels)
+
+
+@asynccontextmanager
+async def probing(
+    routes: Sequence[WatchedRoute],
+    script: Script = quick,
+    *,
+    providers: Providers | None = None,
+    known: Mapping[str, Sent] | None = None,
+    books: Books | None = None,
+) -> AsyncIterator[Scene]:
+    play, books = Play(script), books or Books()
+    specimens: dict[str, bytes] = {}
+    metrics = Metrics(version="0", now=CLOCK.now)
+    for agency in {each.agency for each in routes}:
+        metrics.watch_agency(agency, routes=[each.name for each in routes if each.agency == agency])
+    prober = Prober(
+        routes={each.name: each for each in routes},
+        kind=ProbeKind(name="played", build=play.build),
+        signer=TokenSigner(b"x" * 32, "utama"),
+        judge=Judge(routes, HealthPolicy()),
+        pipeline=cast(Pipeline, books),
+        history=cast(History, books),
+        metrics=metrics,
+        clock=CLOCK,
+        known_tokens=known or {},
+        providers=providers,
+        specimens=specimens,
+    )
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(prober.run())
+        yield Scene(play, books, prober, metrics, specimens)
+        running.cancel()
+
+
+# -- turns ----------------------------------------------------------------------------------------------------------
+
+
+async def test_every_route_is_probed_again_and_again_one_run_at_a_time() -> None:
+    routes = [route(box("JCM"), box("rujukan-a"), n) for n in range(5)]
+    async with probing(routes) as scene:
+        await scene.play.until(lambda play: all(play.started.count(each.name) >= 3 for each in routes))
+        assert scene.value("schedule_lag_seconds_count") is not None
+
+
+async def test_so_many_are_at_a_server_at_a_time_and_all_get_there() -> None:
+    routes = [route(box("JCM"), box("rujukan-a"), n) for n in range(40)]
+
+    async def slowly(name: str, trace: Trace) -> Outcome:
+        await asyncio.sleep(0.05)
+        return await quick(name, trace)
+
+    async with probing(routes, slowly) as scene:
+        await scene.play.until(lambda play: set(play.started) == {each.name for each in routes})
+        assert scene.play.most["JCM"] == 10
+
+
+async def test_an_account_at_a_big_provider_has_few_sessions_at_a_time() -> None:
+    routes = [route(box("JCM"), box("rujukan-a"), n) for n in range(20)]
+    provider = Provider(name="besar", hosts=("127.0.0.1",), concurrency=5, account_concurrency=3)
+
+    async def slowly(name: str, trace: Trace) -> Outcome:
+        await asyncio.sleep(0.05)
+        return await quick(name, trace)
+
+    async with probing(routes, slowly, providers=Providers([provider])) as scene:
+        await scene.play.until(lambda play: set(play.started) == {each.name for each in routes})
+        assert scene.play.most["JCM"] == 3
+
+
+async def test_a_slow_agency_never_delays_another() -> None:
+    reference = box("rujukan-a", smtp=2)
+    slow = [route(box("JCM", smtp=3), reference, n) for n in range(30)]
+    others = [route(box("MDC", smtp=4), reference), route(reference, box("MDC"), direction=Direction.INBOUND)]
+
+    async def one_hangs(name: str, trace: Trace) -> Outcome:
+        return await (hangs_at_the_server if name.startswith("JCM") else quick)(name, trace)
+
+    async with probing([*slow, *others], one_hangs) as scene:
+        await scene.play.until(lambda play: play.at_servers["JCM"] == 10)
+        before = Counter(scene.play.started)
+        await scene.play.until(lambda play: all(play.started.count(e.name) >= before[e.name] + 5 for e in others))
+        assert scene.play.at_servers["JCM"] == 10
+
+
+async def test_who_waits_for_an_arrival_keeps_nobody_from_the_server() -> None:
+    routes = [route(box("JCM"), box("rujukan-a"), n) for n in range(30)]
+    async with probing(routes, never_arrives) as scene:
+        await scene.play.until(lambda play: play.at_servers["JCM"] == 30)
+
+
+async def test_who_cannot_tell_whether_a_mailbox_can_be_read_keeps_nobody_from_the_reference() -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    reference = box("rujukan-a", smtp=2)
+    hanging = [route(reference, box("JCM", imap=port), n, direction=Direction.INBOUND) for n in range(30)]
+    other = route(reference, box("MDC"), direction=Direction.INBOUND)
+    async with probing([*hanging, other]) as scene:
+        await scene.play.until(lambda play: play.started.count(other.name) >= 5, seconds=2)
+        assert set(scene.play.started) == {other.name}
+    silent.close()
+    await silent.wait_closed()
+
+
+async def test_a_sender_that_cannot_be_read_is_not_watched() -> None:
+    sender = replace(box("JCM"), imap=None)
+    async with probing([route(sender, box("rujukan-a"))]) as scene:
+        await scene.play.until(lambda play: len(play.started) >= 2)
+        assert set(scene.prober._watchers) == {"rujukan-a"}
+
+
+async def test_a_run_that_cannot_be_written_down_does_not_end_the_probing(logs: list[Any]) -> None:
+    books = Books(broken=True)
+    async with probing([route(box("JCM"), box("rujukan-a"))], books=books) as scene:
+        await scene.play.until(lambda _: len(books.sent_) >= 2)
+        assert scene.play.started == []  # What is not remembered is not sent.
+        books.broken = False
+        await scene.play.until(lambda play: len(play.started) >= 2)
+    assert "a probe's result was lost" in [line["event"] for line in logs]
+
+
+# -- budgets --------------------------------------------------------------------------------------------------------
+
+THREE_A_DAY = Providers([Provider(name="ketat", hosts=("127.0.0.1",), messages_per_day=3, concurrency=5)])
+
+
+async def test_an_account_that_has_sent_all_that_it_may_waits_and_that_is_said_once(logs: list[Any]) -> None:
+    routes = [route(box("JCM"), box("rujukan-a"), n) for n in range(4)]
+    other = route(replace(box("MDC"), smtp=None), box("rujukan-a"))
+    async with probing([*routes, other], providers=THREE_A_DAY) as scene:
+        await scene.play.until(lambda play: play.started.count(other.name) >= 5)
+        assert len([name for name in scene.play.started if name.startswith("JCM")]) == 3
+    said = [line for line in logs if "sent all" in line["event"]]
+    assert [line["account"] for line in said] == ["JCM"]
+
+
+async def test_what_was_sent_before_a_restart_counts() -> None:
+    each = route(box("JCM"), box("rujukan-a"))
+    other = route(replace(box("MDC"), smtp=None), box("rujukan-a"))
+    known = {f"{n:016x}": Sent(route=each.name, at=CLOCK.now() - 60 * SECOND, came=True) for n in range(3)}
+    async with probing([each, other], providers=THREE_A_DAY, known=known) as scene:
+        await scene.play.until(lambda play: play.started.count(other.name) >= 3)
+        assert each.name not in scene.play.started
+
+
+async def test_an_account_that_may_send_no_more_takes_no_room_from_others_and_says_nothing_of_the_machine() -> None:
+    spent = [route(box("JCM"), box("rujukan-a"), n) for n in range(200)]
+    others = [route(replace(box("MDC"), smtp=None), box("rujukan-a"), n) for n in range(20)]
+    known = {f"{n:016x}": Sent(route=spent[0].name, at=CLOCK.now() - 60 * SECOND, came=True) for n in range(3)}
+    async with probing([*spent, *others], providers=THREE_A_DAY, known=known) as scene:
+        scene.prober._lag.share = 1.0  # The machine has no time for us.
+        await scene.play.until(lambda play: len(play.started) >= 2 * LEAST, seconds=20)
+        assert scene.prober._ticker._admission.rate == LEAST  # Though hundreds are refused a second.
+
+
+# -- maintenance ----------------------------------------------------------------------------------------------------
+
+
+async def test_nothing_is_probed_in_maintenance_and_everything_soon_after(logs: list[Any]) -> None:
+    now = CLOCK.now()
+    until = now + SECOND
+    hours = Hours(maintenance=[Once(Stretch(now - SECOND, until, "Naik taraf"))])
+    each = route(box("JCM"), box("rujukan-a"), probing=replace(PROBING, hours=hours))
+    other = route(box("MDC"), box("rujukan-a"))
+    async with probing([each, other]) as scene:
+        await scene.play.until(lambda play: play.started.count(other.name) >= 3)
+        assert scene.value("maintenance", agency="JCM") == 1
+        assert scene.value("maintenance", agency="MDC") == 0
+        assert each.name not in scene.play.started
+        await scene.play.until(lambda play: each.name in play.started)
+        assert CLOCK.now() >= until
+    (begun,) = [line for line in logs if line["event"] == "maintenance has begun"]
+    assert (begun["agency"], begun["why"]) == ("JCM", "Naik taraf")
+
+
+async def test_it_is_shown_who_is_outside_of_their_hours() -> None:
+    tomorrow = CLOCK.now() + timedelta(days=1)
+    hours = Hours(when=[Once(Stretch(tomorrow, tomorrow + 60 * SECOND))])
+    each = route(box("JCM"), box("rujukan-a"), probing=replace(PROBING, hours=hours))
+    other = route(box("MDC"), box("rujukan-a"))
+    async with probing([each, other]) as scene:
+        await scene.play.until(lambda play: play.started.count(other.name) >= 3)
+        assert each.name not in scene.play.started
+        assert scene.value("off_hours", agency="JCM") == 1
+        assert scene.value("off_hours", agency="MDC") is None
+        assert scene.value("maintenance", agency="JCM") == 0
+
+
+@pytest.mark.parametrize(("script", "counts"), [(refused, False), (quick, True)])
+async def test_what_fails_in_maintenance_is_held_against_nobody(script: Script, *, counts: bool) -> None:
+    begins = CLOCK.now() + 0.5 * SECOND
+    hours = Hours(maintenance=[Once(Stretch(begins, begins + 60 * SECOND, "Naik taraf"))])
+    each = route(box("JCM"), box("rujukan-a"), probing=replace(PROBING, hours=hours))
+
+    async def ends_in_it(name: str, trace: Trace) -> Outcome:
+        await asyncio.sleep(max(0.0, (begins - CLOCK.now()).total_seconds() + 0.05))
+        return await script(name, trace)
+
+    async with probing([each], ends_in_it) as scene:
+        await scene.play.until(lambda _: bool(scene.books.taken or scene.books.stored))
+        assert (len(scene.books.taken), len(scene.books.stored)) == ((1, 0) if counts else (0, 1))
+
+
+# -- our own lateness -----------------------------------------------------------------------------------------------
+
+
+def stands_still(outcome: Outcome, reason: Reason) -> Script:
+    """Fail, after the whole loop has been held for more than a tenth of the time that a server has to answer."""
+
+    async def script(_: str, trace: Trace) -> Outcome:
+        with trace.phase(Phase.SUBMIT, Party.SENDER):
+            time.sleep(0.4)  # noqa: ASYNC251 - it is the loop that is to be held
+            raise ProbeFailure(outcome, Failure(phase=Phase.SUBMIT, party=Party.SENDER, reason=reason))
+
+    return script
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("outcome", "reason", "believed"),
+    [(Outcome.TIMEOUT, Reason.NO_ANSWER, False), (Outcome.REJECTED, Reason.MESSAGE_REFUSED, True)],
+)
+async def test_a_deadline_that_passed_while_our_loop_was_held_is_no_agencys_fault(
+    outcome: Outcome, reason: Reason, *, believed: bool
+) -> None:
+    async with probing([route(box("JCM"), box("rujukan-a"))], stands_still(outcome, reason)) as scene:
+        measuring = asyncio.create_task(scene.prober._lag.keep_measuring(scene.metrics))
+        await scene.play.until(lambda _: bool(scene.books.taken))
+        result = scene.books.taken[0]
+        assert result.outcome is (outcome if believed else Outcome.INCONCLUSIVE)
+        assert scene.value("runs_disbelieved_total") == (0 if believed else 1)
+        measuring.cancel()
+
+
+@pytest.mark.blind
+async def test_rounds_that_were_let_go_are_counted() -> None:
+    routes = [route(box("JCM"), box("rujukan-a"), n, probing=replace(PROBING, interval=2 * SECOND)) for n in range(300)]
+    async with probing(routes) as scene:
+        scene.prober._lag.share = 1.0  # The machine has no time for us.
+        await scene.play.until(lambda _: (scene.value("rounds_skipped_total") or 0) > 0, seconds=20)
+        assert len(scene.play.started) < 200
+
+
+# -- what is remembered ---------------------------------------------------------------------------------------------
+
+
+async def test_the_latest_message_that_arrived_from_an_agency_is_kept() -> None:
+    async with probing(
+        [
+            route(box("JCM"), box("rujukan-a")),
+            route(box("rujukan-a"), box("MDC"), direction=Direction.INBOUND),
+        ]
+    ) as scene:
+        assert scene.specimens.get("JCM") is None
+        await scene.play.until(lambda _: len(scene.books.taken) >= 4)
+        assert scene.specimens.get("JCM") == b"Subject: semakan\r\n\r\n"
+        assert scene.specimens.get("MDC") is None
+
+
+async def test_a_copy_that_comes_after_the_run_is_no_late_mail_either() -> None:
+    public, other = route(box("rujukan-a"), box("awam"), direction=Direction.INBOUND), route(box("JCM"), box("utama"))
+    async with probing([public, other]) as scene:
+        await scene.play.until(lambda _: bool(scene.books.taken))
+        scene.prober._arrived("utama", Arrival.LATE, scene.books.taken[0].token_id, CLOCK.now())
+        assert scene.value("probe_arrivals_total", arrival="duplicate") == 1
+        assert scene.books.late == []
+
+
+async def test_only_tokens_whose_mail_has_not_come_are_remembered() -> None:
+    async with probing([route(box("JCM"), box("rujukan-a"))]) as scene:
+        await scene.play.until(lambda _: len(scene.books.taken) >= 5)
+        assert len(scene.prober._arrivals._missing) <= 1
+
+
+def test_a_mailbox_hears_of_the_tokens_that_were_sent_to_it_and_of_no_others() -> None:
+    here, there = route(box("JCM"), box("rujukan-a")), route(box("JCM"), box("rujukan-b"))
+    known = {
+        "0" * 16: Sent(route=here.name, at=CLOCK.now(), came=False),
+        "1" * 16: Sent(route=there.name, at=CLOCK.now(), came=True),
+        "2" * 16: Sent(route="has left", at=CLOCK.now(), came=False),
+    }
+    prober = Prober(
+        routes={each.name: each for each in (here, there)},
+        kind=ProbeKind(name="played", build=Play(quick).build),
+        signer=TokenSigner(b"x" * 32, "utama"),
+        judge=Judge([here, there], HealthPolicy()),
+        pipeline=cast(Pipeline, Books()),
+        history=cast(History, Books()),
+        metrics=Metrics(version="0", now=CLOCK.now),
+        clock=CLOCK,
+        known_tokens=known,
+    )
+    fates = {name: watcher._ledger._fates for name, watcher in prober._watchers.items()}
+    assert {name: set(each) for name, each in fates.items()} == {
+        "JCM": set(),
+        "rujukan-a": {"0" * 16},
+        "rujukan-b": {"1" * 16},
+    }
+
+
+# -- changes --------------------------------------------------------------------------------------------------------
+
+
+async def in_transit(scene: Scene, *routes: WatchedRoute) -> None:
+    """Wait until a run of each of *routes* is under way, and will be for long."""
+    await scene.play.until(lambda play: all(each.name in play.started for each in routes))
+    assert all(each.name in scene.prober._runs for each in routes)
+
+
+@pytest.mark.blind
+async def test_runs_and_watchers_of_what_did_not_change_go_on_while_others_come_go_and_change() -> None:
+    reference = box("rujukan-a")
+    kept, gone, come = (route(box(code), reference) for code in ("JCM", "MDC", "UCM"))
+    changed = route(box("JPM"), reference)
+    async with probing([kept, gone, changed], never_arrives) as scene:
+        prober, judge = scene.prober, scene.prober._judge
+        await in_transit(scene, kept, gone, changed)
+        runs, watchers = dict(prober._runs), dict(prober._watchers)
+
+        await prober.release([gone])
+        judge.release([gone])
+        moved = route(box("JPM", smtp=2), reference)
+        await prober.alter([moved])
+        judge.alter([moved])
+        judge.gain([come])
+        await prober.gain([come], {})
+        await in_transit(scene, come)
+        await scene.play.until(lambda play: play.started.count(changed.name) == 2)
+
+        assert prober._runs[kept.name] is runs[kept.name]
+        assert not runs[kept.name].done()
+        assert runs[gone.name].cancelled()
+        assert runs[changed.name].cancelled()
+        assert {name for name, each in prober._watchers.items() if watchers.get(name) is each} == {"JCM", "rujukan-a"}
+        assert set(prober._watchers) == set(prober._watching) == {"JCM", "JPM", "UCM", "rujukan-a"}
+        assert scene.play.started.count(kept.name) == 1
+
+
+@pytest.mark.blind
+async def test_a_route_that_is_only_probed_otherwise_keeps_its_run_and_its_mailbox_its_watcher() -> None:
+    each = route(box("JCM"), box("rujukan-a"))
+    async with probing([each], never_arrives) as scene:
+        await in_transit(scene, each)
+        run, watchers = scene.prober._runs[each.name], dict(scene.prober._watchers)
+        patient = Patience(session=7 * SECOND, arrival=60 * SECOND)
+        now = replace(each, probing=replace(PROBING, interval=9 * SECOND, patience=patient))
+        await scene.prober.alter([now])
+        assert scene.prober._runs == {each.name: run}
+        assert not run.done()
+        assert scene.prober._watchers == watchers
+        reader = watchers["JCM"]._reader
+        assert reader is not None
+        assert reader.patience == patient
+
+
+async def test_a_mailbox_that_another_route_still_uses_stays_watched() -> None:
+    reference = box("rujukan-a")
+    here, there = route(box("JCM"), reference), route(box("MDC"), reference)
+    async with probing([here, there], never_arrives) as scene:
+        await in_transit(scene, here, there)
+        watcher = scene.prober._watchers["rujukan-a"]
+        await scene.prober.release([here])
+        assert scene.prober._watchers["rujukan-a"] is watcher
+        assert "JCM" not in scene.prober._watchers
+        await scene.prober.release([there])
+        assert scene.prober._watchers == {}
+        assert scene.prober._watching == {}
+
+
+@pytest.mark.blind
+async def test_an_agency_that_leaves_while_it_waits_for_its_turn_keeps_nobody_waiting_behind_it() -> None:
+    sender, reference = box("rujukan-a"), box("JCM")
+    first = [route(sender, reference, n, direction=Direction.INBOUND) for n in range(10)]
+    then = [route(sender, box("MDC"), n, direction=Direction.INBOUND) for n in range(5)]
+    last = route(sender, box("UCM"), direction=Direction.INBOUND)
+
+    async def some_hang(name: str, trace: Trace) -> Outcome:
+        return await (hangs_at_the_server if name.split("/")[1] == "JCM" else quick)(name, trace)
+
+    async with probing(first, some_hang) as scene:
+        prober, judge = scene.prober, scene.prober._judge
+        await scene.play.until(lambda play: play.at_servers["rujukan-a"] == 10)
+        judge.gain([*then, last])
+        await prober.gain(then, {})
+        await scene.play.until(lambda _: len(prober._turns._waiting) == 5)
+        await prober.gain([last], {})
+        await scene.play.until(lambda _: len(prober._turns._waiting) == 6)
+        await prober.release(then)
+        await prober.release(first)
+        await scene.play.until(lambda play: play.started.count(last.name) >= 12)
+        assert prober._turns._lanes._taken.get("server 127.0.0.1:1", 0) <= 1
+        assert not prober._turns._waiting
+
+
+async def test_what_an_account_has_sent_is_not_forgotten_when_its_password_changes() -> None:
+    each = route(box("JCM"), box("rujukan-a"))
+    async with probing([each], providers=THREE_A_DAY) as scene:
+        await scene.play.until(lambda play: len(play.started) == 3)
+        sender = replace(each.route.sender, login=Password(username="JCM", secret="kata-laluan-baharu"))
+        await scene.prober.alter([replace(each, route=replace(each.route, sender=sender))])
+        scene.prober.allow(Providers([replace(THREE_A_DAY.known[0], messages_per_day=4)]))
+        scene.prober._exhausted.clear()
+        await scene.play.until(lambda _: "JCM" in scene.prober._exhausted)
+        assert len(scene.play.started) == 4
+
+
+@pytest.mark.blind
+async def test_what_fails_while_maintenance_is_being_written_down_is_held_against_nobody() -> None:
+    each = route(box("JCM"), box("rujukan-a"))
+    fail = asyncio.Event()
+
+    async def until_told(name: str, trace: Trace) -> Outcome:
+        await fail.wait()
+        return await refused(name, trace)
+
+    async with probing([each], until_told) as scene:
+        await in_transit(scene, each)
+        now = CLOCK.now()
+        hours = Hours(maintenance=[Once(Stretch(now - SECOND, now + 60 * SECOND, "Naik taraf"))])
+        await scene.prober.alter([replace(each, probing=replace(PROBING, hours=hours))])
+        fail.set()
+        await scene.play.until(lambda _: bool(scene.books.stored))
+        assert scene.books.taken == []
+        await scene.play.until(lambda _: scene.value("maintenance", agency="JCM") == 1, seconds=8)

@@ -1,0 +1,42 @@
+"""docs/checks.md tells of every kind of check and all that each looks at."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from monitor.runtime.kinds import check_kinds
+from probes.domain import blocklist
+
+TEXT = (Path(__file__).parents[4] / "docs" / "checks.md").read_text(encoding="utf-8")
+
+
+def section(heading: str) -> str:
+    return re.split(r"^## ", TEXT.partition(f"\n## {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def first_cells(text: str) -> list[str]:
+    return re.findall(r"^\| `([a-z0-9-]+)` \|", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", sorted(check_kinds()))
+def test_every_aspect_of_a_check_is_told_of(name: str) -> None:
+    assert first_cells(section(name)) == list(check_kinds()[name].aspects)
+
+
+def test_every_check_is_listed_with_how_often_it_runs() -> None:
+    told = dict(re.findall(r"^\| `([a-z]+)` \| ([^|]+) \|", section("Who hears from a check"), re.MULTILINE))
+    assert told == {name: _often(kind.interval, off=kind.asked_for) for name, kind in check_kinds().items()}
+
+
+def _often(interval: timedelta, *, off: bool) -> str:
+    hours, minutes = divmod(int(interval.total_seconds()) // 60, 60)
+    span = "hour" if (hours, minutes) == (1, 0) else f"{hours} h" if hours else f"{minutes} min"
+    return f"off; every {span}" if off else f"every {span}"
+
+
+def test_every_block_list_is_named() -> None:
+    assert [zone for zone in blocklist.USUAL if zone not in TEXT] == []

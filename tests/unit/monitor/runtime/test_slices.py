@@ -1,0 +1,26 @@
+"""Whoever waits beside long work."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from monitor.runtime import slices
+from monitor.runtime.slices import Slices
+
+
+async def test_whoever_became_ready_during_a_slice_has_their_turn_before_the_next() -> None:
+    turns: list[str] = []
+    loop = asyncio.get_running_loop()
+
+    async def work() -> None:
+        each = Slices()
+        for _ in range(3):
+            turns.append("slice")
+            time.sleep(slices._AT_ONCE)  # noqa: ASYNC251 - it is what work does
+            await each.pause()
+
+    loop.call_later(slices._AT_ONCE / 2, turns.append, "timer")
+    await work()
+
+    assert turns == ["slice", "timer", "slice", "slice"]

@@ -1,0 +1,44 @@
+"""Unix sockets at paths of any length."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from monitor.runtime.unix import reachable
+
+
+def _open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("depth", [0, 1, 8])
+def test_a_socket_can_be_bound_and_reached_however_deep_it_lies(tmp_path: Path, depth: int) -> None:
+    directory = tmp_path.joinpath(*["a-rather-long-name"] * depth)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "control.sock"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+        with reachable(path) as name:
+            listener.bind(name)
+        listener.listen()
+        with reachable(path) as name:
+            client.connect(name)
+
+    assert path.is_socket()
+
+
+def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+    directory = tmp_path / ("x" * 120)
+    directory.mkdir()
+    before = _open_descriptors()
+    with reachable(directory / "control.sock"):
+        assert _open_descriptors() == before + 1
+
+    assert _open_descriptors() == before
+
+
+def test_a_directory_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), reachable(tmp_path / ("x" * 120) / "control.sock"):
+        pass

@@ -1,0 +1,70 @@
+"""What was kept long enough is deleted, and a store that is away ends nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from structlog.testing import capture_logs
+
+from alerts.record.store import StoreAway
+from monitor.service.housekeeping import keep_house
+from monitor.store.backend.database import Database
+from monitor.store.probing.history import History
+from monitor.store.probing.retention import Keep, Retention
+from monitor.store.schema.tables import token
+from tests.integration.alerts.station import Clock
+from tests.unit.monitor.trial import T0, agency_routes, arrived
+
+ROUTE = agency_routes("JCM")[0]
+DAY = timedelta(days=1)
+KEEP = Keep(delivered=10 * DAY, failed=365 * DAY, hourly=365 * DAY)
+
+
+class Once(Retention):
+    """Is asked to dispose once."""
+
+    away = False
+    done: asyncio.Event
+
+    async def dispose(self, keep: Keep, now: datetime) -> int:
+        try:
+            if self.away:
+                raise StoreAway("disk full")
+            return await super().dispose(keep, now)
+        finally:
+            self.done.set()
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_old_runs_and_tokens_go_and_young_ones_stay(tmp_path: Path, *, away: bool) -> None:
+    clock = Clock()
+    clock.moment = T0 + 30 * DAY
+    async with Database.open(tmp_path) as database:
+        history, retention = History(database), Once(database)
+        retention.away, retention.done = away, asyncio.Event()
+        for age in (11, 9, 1):
+            at = clock.moment - age * DAY
+            await history.sent(f"{age:016x}", ROUTE.name, at, at)
+            await history.ended(arrived(ROUTE, at), "JCM", {})
+        with capture_logs() as logged:
+            keeping = asyncio.create_task(keep_house(retention, lambda: KEEP, clock))
+            async with asyncio.timeout(60):
+                await retention.done.wait()
+            await asyncio.sleep(0)
+            assert not keeping.done()
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+        runs = await history.between("JCM", T0, clock.moment)
+        async with database.read() as connection:
+            tokens = (await connection.execute(select(token.c.id))).scalars().all()
+    assert len(runs) == (3 if away else 2)
+    told = [(line["event"], line.get("runs")) for line in logged]
+    if away:
+        assert told == [("waits for the store", None)]
+    else:
+        assert told == [("old results deleted", 1)]
+        assert tokens == [f"{1:016x}"], "mail that is older is not looked for"

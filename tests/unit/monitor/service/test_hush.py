@@ -1,0 +1,122 @@
+"""What a person lets nobody be told about."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from alerts.decide.silence import Silence
+from monitor.judging.judge import Judge
+from monitor.service.hush import Silencer, hush
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.web.command.control import control
+from monitor.web.command.silences import silences
+from tests.integration.alerts.station import Station
+from tests.unit.alerts.people import MINUTE, T0, incident, trigger
+from tests.unit.monitor.trial import REFUSED, World, agency_routes, controls
+from tests.unit.monitor.web.source import Service as Web
+
+HOUR = timedelta(hours=1)
+ROUTES = [r.name for r in agency_routes("JCM")]
+
+
+def silence(about: str, lasts: timedelta = HOUR) -> Silence:
+    return Silence(id=1, about=about, begins=T0, ends=T0 + lasts, why="kerja", by="Siti Contoh")
+
+
+def in_trouble(*, one_route: bool) -> Judge:
+    world = World([*agency_routes("JCM"), *controls()])
+    world.rounds(3)
+    if one_route:
+        world.routes[:] = [r for r in world.routes if r.name == ROUTES[0] or not r.agency]
+    world.faults["JCM/utama"] = REFUSED
+    return world.rounds(3).judge
+
+
+def test_an_agency_is_silent_by_its_code_until_the_last_silence_ends() -> None:
+    over = hush(lambda: in_trouble(one_route=False))
+    long = silence("JCM", 2 * HOUR)
+
+    assert over(incident(), [silence("JCM"), long], T0) == long
+    assert over(incident(), [silence("JKT")], T0) is None
+    assert over(incident(), [long], T0 + 2 * HOUR) is None
+
+
+def test_an_agency_is_silent_when_every_route_that_is_in_trouble_is() -> None:
+    one = hush(lambda: in_trouble(one_route=True))
+    all_of_them = hush(lambda: in_trouble(one_route=False))
+
+    assert one(incident(), [silence(ROUTES[0])], T0) == silence(ROUTES[0])
+    assert all_of_them(incident(), [silence(ROUTES[0])], T0) is None
+    every = [silence(route, HOUR + n * MINUTE) for n, route in enumerate(ROUTES)]
+    assert all_of_them(incident(), every, T0) == every[0], "the first that ends lets it speak"
+
+
+def test_a_silence_of_a_route_says_nothing_of_what_is_our_own() -> None:
+    ours = replace(incident(), dedup_key="ours/network", brief=replace(incident().brief, agency=""))
+
+    assert hush(lambda: in_trouble(one_route=True))(ours, [silence(ROUTES[0])], T0) is None
+
+
+# -- as it is ordered ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Station]]:
+    async with Database.open(tmp_path) as database:
+        station = Station(database)
+        silencer = Silencer(SqlStore(database), station.dispatcher, station.clock, lambda: ["JCM", *ROUTES])
+        app = control(Web(), silences(silencer))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://pantau") as client:
+            yield client, station
+
+
+ORDER = {"about": "JCM", "lasts": "2h", "why": "kerja rangkaian", "by": "Siti Contoh"}
+
+
+async def test_a_silence_is_begun_listed_and_ended_and_the_journal_says_by_whom(
+    office: tuple[httpx.AsyncClient, Station],
+) -> None:
+    client, station = office
+    made = (await client.post("/silences", json=ORDER)).json()
+    assert made["ends"].startswith("2026-11-24T08:15")
+    assert [s["about"] for s in (await client.get("/silences")).json()] == ["JCM"]
+    await station.submit(trigger())
+    assert station.calls == []
+
+    ended = await client.post(f"/silences/{made['id']}/remove", json={"by": "Ravi Contoh"})
+    assert ended.status_code == 200
+    await station.settle()
+    assert len(station.sms.orders) == 1
+    assert (await client.get("/silences")).json() == []
+
+
+@pytest.mark.parametrize(
+    ("order", "says"),
+    [
+        ({"about": "ZZZ"}, "there is no agency or route 'ZZZ'"),
+        ({"lasts": "2"}, "has no unit; write --for 2h"),
+        ({"lasts": "8d"}, "7 days at most"),
+        ({"lasts": "0s"}, "7 days at most"),
+    ],
+)
+async def test_what_cannot_be_silent_is_refused_in_words(
+    office: tuple[httpx.AsyncClient, Station], order: dict[str, str], says: str
+) -> None:
+    answer = await office[0].post("/silences", json=ORDER | order)
+
+    assert answer.status_code == 409
+    assert says in answer.json()["detail"]
+
+
+async def test_a_silence_that_is_over_cannot_be_ended(office: tuple[httpx.AsyncClient, Station]) -> None:
+    answer = await office[0].post("/silences/7/remove", json={"by": "Siti Contoh"})
+
+    assert answer.status_code == 404
+    assert "`pantau silence list`" in answer.json()["detail"]

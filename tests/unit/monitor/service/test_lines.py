@@ -1,0 +1,129 @@
+"""Gateways that a reload replaced are closed, late enough, each once, and whatever befalls the others."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from alerts.engine.exchange import Line
+from alerts.model.channel import Channel
+from alerts.model.gateway import Gateway
+from monitor.config.loading import load
+from monitor.service.lines import Retirement, build_lines, close_lines
+from tests.unit.monitor.cli.office import ENVIRON, Office
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    return Office(tmp_path)
+
+
+class Closing:
+    """The part of a gateway that is met at its end."""
+
+    def __init__(self, *, breaks: bool = False, hangs: bool = False) -> None:
+        self.closed = 0
+        self.ended = asyncio.Event()
+        self.breaks = breaks
+        self.hangs = hangs
+
+    async def close(self) -> None:
+        self.closed += 1
+        if self.breaks:
+            raise ZeroDivisionError
+        if self.hangs:
+            await asyncio.Event().wait()
+        self.ended.set()
+
+
+def line(gateway: Closing, name: str = "sms") -> Line:
+    return Line(name=name, channel=Channel.SMS, gateway=cast(Gateway, gateway))
+
+
+async def test_one_that_cannot_be_closed_keeps_no_other_from_it() -> None:
+    broken, sound = Closing(breaks=True), Closing()
+    with capture_logs() as logged:
+        await close_lines([line(broken, "rosak"), line(sound)])
+    assert sound.closed == 1
+    assert [(each["event"], each["gateway"]) for each in logged] == [("a gateway could not be closed", "rosak")]
+
+
+async def test_they_are_closed_when_the_calls_they_were_in_are_over() -> None:
+    retirement, first, second = Retirement(), Closing(), Closing()
+    retirement.LASTS = timedelta(0)
+    retirement.enter([line(first)])
+    assert first.closed == 0
+    closing = asyncio.create_task(retirement.keep_closing())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert first.closed == 1
+    retirement.enter([line(second)])
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (first.closed, second.closed) == (1, 1)
+    closing.cancel()
+    await asyncio.gather(closing, return_exceptions=True)
+
+
+@pytest.mark.blind
+async def test_gateways_of_many_reloads_are_closed_by_one_deadline_each_and_not_one_after_the_other() -> None:
+    retirement, all_of_them = Retirement(), [Closing() for _ in range(200)]
+    retirement.LASTS = timedelta(milliseconds=100)
+    for each in all_of_them:
+        retirement.enter([line(each)])
+    closing = asyncio.create_task(retirement.keep_closing())
+    # One after the other they would take twenty seconds.
+    async with asyncio.timeout(10):
+        await all_of_them[-1].ended.wait()
+    assert [each.closed for each in all_of_them] == [1] * 200
+    closing.cancel()
+    await asyncio.gather(closing, return_exceptions=True)
+
+
+@pytest.mark.blind
+async def test_one_that_does_not_end_keeps_no_other_from_its_end() -> None:
+    hanging, sound = Closing(hangs=True), Closing()
+    closing = asyncio.create_task(close_lines([line(hanging, "senyap"), line(sound)]))
+    async with asyncio.timeout(5):
+        await sound.ended.wait()
+    closing.cancel()
+    await asyncio.gather(closing, return_exceptions=True)
+
+
+@pytest.mark.blind
+def test_a_gateway_that_did_not_change_is_kept_by_a_reload_and_its_pace_may_change(office: Office) -> None:
+    before = load(office.config, ENVIRON).accepted().settings
+    lines = build_lines(before, office.directory)
+    text = office.config.read_text()
+    office.config.write_text(text.replace("name: sms-utama", "name: sms-utama\n      per_minute: 30"))
+    (office.directory / "secrets" / "sinch").write_text("kunci-baharu\n")
+    after = load(office.config, ENVIRON).accepted().settings
+
+    again = build_lines(after, office.directory, before=before, in_use=lines)
+
+    kept = {new.name for old, new in zip(lines, again, strict=True) if old.gateway is new.gateway}
+    assert kept == {"sms-utama", "suara-utama", "dulang-surat"}, "the secret of the fax service is another one"
+    assert {new.name: new.per_minute for new in again}["sms-utama"] == 30
+    office.config.write_text(text.replace("https://pantau.", "https://pantau-baharu."))
+    moved = load(office.config, ENVIRON).accepted().settings
+    elsewhere = build_lines(moved, office.directory, before=after, in_use=again)
+    assert all(old.gateway is not new.gateway for old, new in zip(again, elsewhere, strict=True))
+
+
+async def test_at_the_end_of_the_service_those_that_still_wait_are_closed_once() -> None:
+    retirement, first, second = Retirement(), Closing(), Closing()
+    retirement.enter([line(first)])
+    retirement.enter([line(second)])
+    closing = asyncio.create_task(retirement.keep_closing())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.gather(closing, return_exceptions=True)
+    assert first.closed == 0
+    await retirement.close()
+    await retirement.close()
+    assert (first.closed, second.closed) == (1, 1)

@@ -1,0 +1,75 @@
+"""What is told of a configuration at work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from alerts.model.incident import Declaration
+from alerts.model.notice import Matter
+from monitor.metrics import Metrics
+from monitor.model.route import Direction
+from monitor.service.watch import abandoned, show_tokens
+from probes.model.mailbox import AccessToken, OAuth
+from tests.unit.alerts.people import BRIEF, incident
+from tests.unit.monitor.config.ministry import Ministry
+from tests.unit.monitor.scrape import NOON, Clock, Scrape
+from tests.unit.monitor.trial import route
+
+
+@dataclass
+class Tokens:
+    """A token that somebody else gets and renews."""
+
+    expires_at: datetime | None = None
+
+    async def get(self) -> AccessToken:
+        raise AssertionError("nobody signs in here")
+
+    def reject(self, token: AccessToken) -> bool:
+        raise AssertionError(token)
+
+
+def test_when_a_token_expires_is_told_of_the_mailboxes_that_have_one() -> None:
+    metrics, tokens = Metrics(version="1", now=Clock()), Tokens()
+    plain = route("JCM", Direction.INBOUND, "a", "JCM/utama")
+    signed_in = replace(plain.route.recipient, login=OAuth(username="pantau", tokens=tokens))
+    watched = replace(plain, route=replace(plain.route, recipient=signed_in))
+    metrics.watch_agency("JCM", routes=[watched.name])
+
+    def expiry() -> float | None:
+        show_tokens(metrics, [watched])
+        return Scrape(metrics).value("oauth_token_expiry_timestamp_seconds", agency="JCM", mailbox="JCM/utama")
+
+    assert expiry() is None
+    tokens.expires_at = NOON + timedelta(hours=1)
+    assert expiry() == tokens.expires_at.timestamp()
+    tokens.expires_at += timedelta(hours=1)
+    assert expiry() == tokens.expires_at.timestamp()
+
+
+def test_an_incident_whose_agency_has_left_is_pointed_out_and_nothing_of_ours_is(tmp_path: Path) -> None:
+    ministry = Ministry(tmp_path)
+    ours = incident(brief=replace(BRIEF, agency=""))
+    watched = incident(brief=replace(BRIEF, agency="JCONTOH"))
+
+    (problem,) = abandoned([ours, watched, incident()], ministry.load().accepted())
+
+    assert str(problem).removeprefix(f"{tmp_path}/") == (
+        "agencies: warning: JCM: what failed is watched no more, and JCM-01 is open: nobody finds out when it works "
+        "again; write instead: what was there until it does"
+    )
+
+
+def test_a_declared_outage_whose_agency_has_left_is_pointed_out_with_what_ends_it(tmp_path: Path) -> None:
+    said = Declaration(matter=Matter.BOTH, at=NOON, by="Aminah Contoh", why="mel web")
+    gone = replace(incident(), measured=None, declared=said)
+    stays = replace(gone, brief=replace(BRIEF, agency="JCONTOH"))
+
+    (problem,) = abandoned([gone, stays], Ministry(tmp_path).load().accepted())
+
+    assert str(problem).removeprefix(f"{tmp_path}/") == (
+        "agencies: warning: JCM: JCM-01 is declared and open, and its agency is watched no more; write instead: pantau close "
+        "JCM-01 (in a shell)"
+    )

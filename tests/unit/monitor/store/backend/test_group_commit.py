@@ -1,0 +1,166 @@
+"""Writes that share a transaction: nobody loses by it, and nobody is told too early."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+
+from monitor.store.backend.database import Database
+from monitor.store.backend.group_commit import Batch, GroupCommit, Statement
+from monitor.store.schema.tables import counter, heard
+from tests.unit.monitor.trial import T0
+
+_COUNTED = insert(counter)
+_HEARD = insert(heard)
+
+
+def counted(name: str, number: int = 1) -> Statement:
+    return _COUNTED, {"name": name, "next": number}
+
+
+def heard_of(event: str) -> Statement:
+    return _HEARD, {"gateway": "sms", "event_id": event, "at": T0}
+
+
+@dataclass
+class Disk:
+    """A database whose commits are counted, can be held up, and can fail."""
+
+    database: Database
+    commits: int = 0
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    full: bool = False
+
+    async def commit(self, batch: Batch) -> None:
+        async with self.database.write() as connection:
+            for statement, rows in batch:
+                await connection.execute(statement, rows)
+            await self.open.wait()
+            if self.full:
+                raise OSError("no space left on device")
+            self.commits += 1
+
+    async def names(self) -> list[str]:
+        async with self.database.read() as connection:
+            return sorted((await connection.execute(select(counter.c.name))).scalars())
+
+
+@pytest.fixture
+async def disk(tmp_path: Path) -> AsyncIterator[Disk]:
+    async with Database.open(tmp_path) as database:
+        disk = Disk(database)
+        disk.open.set()
+        yield disk
+
+
+async def began(*writing: asyncio.Task[Any]) -> None:
+    """Let each come as far as it gets."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not any(task.done() for task in writing)
+
+
+async def test_who_is_alone_is_written_at_once(disk: Disk) -> None:
+    together = GroupCommit(disk.commit)
+    await together.write(counted("a"))
+    await together.write(counted("b"), heard_of("1"))
+
+    assert (disk.commits, await disk.names()) == (2, ["a", "b"])
+
+
+async def test_all_who_come_during_a_commit_share_the_next(disk: Disk) -> None:
+    together = GroupCommit(disk.commit)
+    disk.open.clear()
+    async with asyncio.TaskGroup() as tasks:
+        writing = [tasks.create_task(together.write(counted(str(n)), heard_of(str(n)))) for n in range(3)]
+        await began(*writing)
+        writing += [tasks.create_task(together.write(counted(str(n)))) for n in range(3, 100)]
+        await began(*writing)
+        disk.open.set()
+
+    assert disk.commits == 2
+    assert len(await disk.names()) == 100
+
+
+async def test_nobody_goes_on_before_it_is_stored(disk: Disk) -> None:
+    together = GroupCommit(disk.commit)
+    disk.open.clear()
+    writing = asyncio.create_task(together.write(counted("a")))
+    await began(writing)
+    assert await disk.names() == []
+
+    disk.open.set()
+    await writing
+    assert await disk.names() == ["a"]
+
+
+async def test_what_cannot_be_stored_is_told_to_whom_it_belongs_and_to_nobody_else(disk: Disk) -> None:
+    together = GroupCommit(disk.commit)
+    await together.write(counted("twice"))
+    results = await asyncio.gather(
+        together.write(counted("a")),
+        together.write(heard_of("lost with the rest"), counted("twice")),
+        together.write(counted("b"), heard_of("kept")),
+        return_exceptions=True,
+    )
+
+    assert [type(result) for result in results] == [type(None), IntegrityError, type(None)]
+    assert await disk.names() == ["a", "b", "twice"]
+    async with disk.database.read() as connection:
+        assert list((await connection.execute(select(heard.c.event_id))).scalars()) == ["kept"]
+
+
+async def test_a_full_disk_is_told_to_all_and_what_comes_later_is_stored(disk: Disk) -> None:
+    together = GroupCommit(disk.commit)
+    disk.full = True
+    results = await asyncio.gather(*(together.write(counted(str(n))) for n in range(3)), return_exceptions=True)
+    assert [str(result) for result in results] == ["no space left on device"] * 3
+
+    disk.full = False
+    await together.write(counted("a"))
+    assert await disk.names() == ["a"]
+
+
+async def test_what_was_written_later_wins(disk: Disk) -> None:
+    upsert = counter.update().where(counter.c.name == "a")
+    together = GroupCommit(disk.commit)
+    await together.write(counted("a"))
+    disk.open.clear()
+    writing = [asyncio.create_task(together.write((upsert, {"next": n}))) for n in range(10)]
+    await began(*writing)
+    disk.open.set()
+    await asyncio.gather(*writing)
+    async with disk.database.read() as connection:
+        assert (await connection.execute(select(counter.c.next))).scalar_one() == 9
+
+
+async def test_a_caller_that_is_cancelled_costs_the_others_nothing_and_is_stored(disk: Disk) -> None:
+    together = GroupCommit(disk.commit)
+    disk.open.clear()
+    first, second, third = (asyncio.create_task(together.write(counted(name))) for name in ("a", "b", "c"))
+    await began(first, second, third)
+    first.cancel()
+    second.cancel()
+    disk.open.set()
+
+    await third
+    assert first.cancelled()
+    assert second.cancelled()
+    assert await disk.names() == ["a", "b", "c"]
+
+
+async def test_a_store_that_is_closed_writes_what_waits_first(tmp_path: Path) -> None:
+    async with Database.open(tmp_path) as database:
+        writing = [asyncio.create_task(database.together.write(counted(str(n)))) for n in range(20)]
+        await began(*writing)
+        for task in writing:
+            task.cancel()
+    async with Database.open(tmp_path) as database:
+        assert len(await Disk(database).names()) == 20

@@ -1,0 +1,105 @@
+"""Which errors mean that the store is away, and who is told when it goes and comes back."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+
+import psycopg
+import pytest
+from psycopg import errors
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from alerts.record.clock import SystemClock
+from alerts.record.store import StoreAway
+from monitor.store.backend.away import LostRace, Presence, raising_away, reason_of
+
+FULL = "database or disk is full"
+
+
+def of_sqlite(code: int, text: str = FULL) -> DBAPIError:
+    error = sqlite3.OperationalError(text)
+    error.sqlite_errorcode = code
+    return DBAPIError("INSERT INTO x VALUES (?)", ("kata-laluan-contoh",), error)
+
+
+def of_postgresql(state: str, text: str = "it is so") -> DBAPIError:
+    return DBAPIError("INSERT INTO x VALUES (%s)", ("kata-laluan-contoh",), errors.lookup(state)(text))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *map(of_sqlite, (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)),
+        *map(of_sqlite, (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)),
+        # The lower byte says what it is, the rest says more of it: an error while the disk was flushed.
+        of_sqlite(sqlite3.SQLITE_IOERR | 4 << 8),
+        *map(of_postgresql, ("08006", "40001", "53100", "53300", "55P03", "57P01", "58030", "25006", "25P03")),
+        of_postgresql("0A000", "cannot set transaction read-write mode during recovery"),
+        # Of a connection that broke there is no state.
+        DBAPIError("SELECT 1", (), psycopg.OperationalError("server closed the connection unexpectedly")),
+        TimeoutError(),
+        PoolTimeoutError(),
+    ],
+    ids=repr,
+)
+def test_what_passes_by_itself_means_that_it_is_away(error: Exception) -> None:
+    reason = reason_of(error)
+
+    assert reason
+    assert "\n" not in reason
+    assert "kata-laluan" not in reason
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *map(of_sqlite, (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE)),
+        *map(of_postgresql, ("23505", "42P01", "25P02", "22001", "0A000")),
+        DBAPIError("SELECT 1", (), psycopg.ProgrammingError("the query has 0 placeholders")),
+        ValueError("2026-11-24 has no time zone"),
+    ],
+    ids=repr,
+)
+def test_a_bug_of_ours_does_not(error: Exception) -> None:
+    assert reason_of(error) is None
+    with pytest.raises(type(error)), raising_away():
+        raise error
+
+
+def fail(presence: Presence, error: Exception) -> None:
+    with pytest.raises(StoreAway), presence.writing():
+        raise error
+
+
+def test_who_lost_a_race_has_not_found_it_away() -> None:
+    presence = Presence(SystemClock())
+    for state in ("40001", "40P01", "55P03"):
+        with pytest.raises(LostRace), presence.writing():
+            raise of_postgresql(state)
+    assert presence.away_since is None
+
+
+def test_while_it_is_away_not_everybody_tries_it_and_only_a_write_shows_that_it_is_back() -> None:
+    presence = Presence(SystemClock())
+    told: list[bool] = []
+    presence.on_change = told.append
+    for _ in range(2):
+        fail(presence, of_sqlite(sqlite3.SQLITE_FULL))
+    since = presence.away_since
+    assert (told, since is None) == ([False], False)
+
+    written = []
+    with pytest.raises(StoreAway, match=FULL), presence.writing():
+        written.append("too early")
+    # A while later.
+    presence._failed_at = -math.inf
+    fail(presence, of_sqlite(sqlite3.SQLITE_FULL))
+    assert (told, presence.away_since) == ([False], since)
+    presence._failed_at = -math.inf
+    with presence.writing():
+        written.append("in time")
+
+    assert written == ["in time"]
+    assert (told, presence.away_since) == ([False, True], None)

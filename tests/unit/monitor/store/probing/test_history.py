@@ -1,0 +1,207 @@
+"""What is remembered of runs, tokens and deferrals, also after a restart, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, text
+
+from alerts.record.store import Store
+from monitor.model.health import Health
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.history import TOKEN_MEMORY, History
+from monitor.store.probing.retention import Keep, Retention
+from monitor.store.schema.tables import incident, run, token
+from probes.model.result import Outcome, Phase, ProbeResult
+from tests.unit.alerts.people import trigger
+from tests.unit.monitor.trial import MINUTE, SECOND, T0
+
+DAY = timedelta(days=1)
+KEEP = Keep(delivered=30 * DAY, failed=365 * DAY, hourly=365 * DAY)
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with Database.open(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def history(database: Database) -> History:
+    return History(database)
+
+
+def ended(
+    number: int, outcome: Outcome = Outcome.DELIVERED, at: datetime = T0, route: str = "JCM/internal"
+) -> ProbeResult:
+    return ProbeResult(
+        route=route,
+        token_id=f"{number:016x}",
+        started_at=at,
+        duration=2 * SECOND,
+        outcome=outcome,
+        phases={Phase.TRANSIT: SECOND},
+    )
+
+
+async def sent(history: History, number: int, at: datetime = T0, route: str = "JCM/internal") -> str:
+    await history.sent(f"{number:016x}", route, at, at + 5 * MINUTE)
+    return f"{number:016x}"
+
+
+async def count(database: Database, table: str) -> int:
+    async with database.read() as connection:
+        found = {"run": run, "token": token, "incident": incident}[table]
+        return int((await connection.execute(select(func.count()).select_from(found))).scalar_one())
+
+
+@pytest.mark.parametrize(
+    ("outcome", "came"),
+    [
+        (Outcome.DELIVERED, True),
+        (Outcome.JUNK, True),
+        (Outcome.CORRUPTED, True),
+        (Outcome.LOST, False),
+        (Outcome.BOUNCED, False),
+        (Outcome.TIMEOUT, False),
+        # Cut off by a stop: the run has no end.
+        (None, False),
+    ],
+)
+async def test_a_token_is_remembered_with_its_route_its_time_and_whether_its_mail_came(
+    history: History, outcome: Outcome | None, *, came: bool
+) -> None:
+    token_id = await sent(history, 1, T0 + SECOND)
+    if outcome is not None:
+        await history.ended(ended(1, outcome), "JCM", {})
+    known = (await history.tokens(T0 + MINUTE))[token_id]
+
+    assert (known.route, known.at, known.came) == ("JCM/internal", T0 + SECOND, came)
+
+
+async def test_mail_that_came_late_has_come(history: History) -> None:
+    token_id = await sent(history, 1)
+    await history.ended(ended(1, Outcome.LOST), "JCM", {})
+    await history.came_late(token_id, T0 + 10 * MINUTE)
+    await history.came_late("sent by somebody else", T0)
+
+    known = await history.tokens(T0 + 11 * MINUTE)
+    assert [each.came for each in known.values()] == [True]
+
+
+async def test_tokens_are_told_from_the_oldest_to_the_newest(history: History) -> None:
+    for number in (3, 1, 2):
+        await sent(history, number, T0 + number * SECOND)
+        if number == 2:
+            await history.ended(ended(2), "JCM", {})
+
+    assert [int(token_id, 16) for token_id in await history.tokens(T0 + MINUTE)] == [1, 2, 3]
+
+
+async def test_mail_is_looked_for_for_a_week_and_a_second_one_for_a_day(history: History, database: Database) -> None:
+    missing, come = await sent(history, 1), await sent(history, 2)
+    await history.ended(ended(2), "JCM", {})
+
+    async def known_after(span: timedelta) -> set[str]:
+        await Retention(database).dispose(KEEP, T0 + span)
+        found = set(await history.tokens(T0 + span))
+        assert await count(database, "token") == len(found)
+        return found
+
+    assert await known_after(DAY) == {missing, come}
+    assert await known_after(DAY + SECOND) == {missing}
+    assert await known_after(TOKEN_MEMORY) == {missing}
+    assert await known_after(TOKEN_MEMORY + SECOND) == set()
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "since"),
+    [
+        ([], None),
+        ([Outcome.DELIVERED], None),
+        ([Outcome.DEFERRED], 0),
+        ([Outcome.DEFERRED, Outcome.DEFERRED], 0),
+        ([Outcome.DEFERRED, Outcome.DELIVERED], None),
+        ([Outcome.DEFERRED, Outcome.JUNK, Outcome.DEFERRED], 2),
+        # Only an arrival ends it.
+        ([Outcome.DEFERRED, Outcome.TIMEOUT, Outcome.DEFERRED], 0),
+        ([Outcome.DEFERRED, Outcome.LOST], 0),
+        ([Outcome.DELIVERED, Outcome.DEFERRED, Outcome.INCONCLUSIVE], 1),
+    ],
+)
+async def test_it_is_known_since_when_a_route_is_put_off(
+    history: History, outcomes: list[Outcome], since: int | None
+) -> None:
+    for number, outcome in enumerate(outcomes):
+        await history.ended(ended(number, outcome, T0 + number * MINUTE), "JCM", {})
+        await history.ended(ended(100 + number, at=T0 + number * MINUTE, route="JCM/outbound"), "JCM", {})
+
+    assert await history.deferrals(T0) == ({} if since is None else {"JCM/internal": T0 + since * MINUTE})
+    assert await history.deferrals(T0 + DAY) == {}
+
+
+async def test_how_things_stand_is_stored_with_the_run(history: History) -> None:
+    await history.ended(ended(1), "JCM", {"JCM/internal": (Health.UP, T0), "ours/network": (Health.UP, T0)})
+    await history.ended(ended(2), "JCM", {"JCM/internal": (Health.DOWN, T0 + MINUTE)})
+
+    assert await history.healths() == {
+        "JCM/internal": (Health.DOWN, T0 + MINUTE),
+        "ours/network": (Health.UP, T0),
+    }
+    assert (await history.latest())["JCM/internal"] == ended(2)
+
+
+async def test_the_latest_run_of_each_route_is_found(history: History, database: Database) -> None:
+    for number, route in enumerate(["JCM/b", "JCM/a", "JCM/b", "MDC/a", "JCM/a", "JCM/b"]):
+        await history.ended(ended(number, at=T0 + number * MINUTE, route=route), "JCM", {})
+
+    found = await History(database).latest()
+    assert {name: int(result.token_id, 16) for name, result in found.items()} == {"JCM/a": 4, "JCM/b": 5, "MDC/a": 3}
+
+
+@pytest.mark.blind
+async def test_the_latest_runs_are_read_from_the_store_once_and_are_known_from_memory_then(
+    history: History, database: Database
+) -> None:
+    await history.ended(ended(1), "JCM", {})
+    await history.ended(ended(2, route="JCM/outbound"), "JCM", {})
+    after = History(database)
+    await after.ended(ended(3), "JCM", {})
+    assert after.known() == {"JCM/internal": ended(3)}
+    known = {"JCM/internal": ended(3), "JCM/outbound": ended(2, route="JCM/outbound")}
+    assert await after.latest() == known
+
+    async with database.write() as connection:
+        await connection.execute(text("DELETE FROM run"))
+    assert await after.latest() == known
+
+
+async def test_of_a_store_without_runs_nothing_is_the_latest(history: History) -> None:
+    assert await history.latest() == {}
+
+
+async def test_old_runs_are_deleted_and_incidents_never(history: History, database: Database) -> None:
+    store: Store = SqlStore(database)
+    async with store.transaction() as ledger:
+        await ledger.add_incident(trigger())
+    for number in range(3):
+        await history.ended(ended(number, at=T0 - 366 * DAY), "JCM", {})
+    async with database.write() as connection:
+        # Thousands, as after a long time without a purge.
+        await connection.execute(
+            text(
+                "INSERT INTO run (agency, route, token_id, started_at, duration, outcome, result) "
+                "SELECT agency, route, token_id, started_at, duration, outcome, result FROM run, "
+                "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 800) SELECT i FROM n)"
+            )
+        )
+    await history.ended(ended(9999), "JCM", {})
+
+    retention = Retention(database)
+    assert await retention.dispose(KEEP, T0) == 3 + 3 * 800
+    assert await retention.dispose(KEEP, T0) == 0
+    assert (await count(database, "run"), await count(database, "incident")) == (1, 1)

@@ -1,0 +1,137 @@
+"""What people are shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from alerts.decide.announcement import Announce, announce
+from alerts.decide.escalation import StartStep, escalate
+from alerts.model.brief import AnnouncementPlan
+from alerts.model.delivery import AttemptState, Notice
+from alerts.model.event import Release, Resolve
+from alerts.model.gateway import ErrorClass
+from alerts.model.incident import Incident, apply
+from alerts.model.notice import Matter
+from monitor.model.health import Health
+from monitor.model.route import Direction
+from monitor.planning.inspection import Inspection
+from monitor.views.overview import view_checks, view_incident, view_notice, view_route
+from probes.model.check import Finding, Premises, Verdict
+from probes.model.result import Outcome, Phase
+from tests.unit.alerts.people import BRIEF, T0, attempt, incident, tried, written
+from tests.unit.monitor.trial import agency_routes, arrived, failed
+
+RELEASE = Release(incident_id=1, at=T0, by="Siti Contoh")
+NOBODY = replace(BRIEF, announcement=AnnouncementPlan())
+INTERNAL = agency_routes("JCM")[0]
+
+
+def to_staff() -> Notice:
+    step = escalate(incident(), [], T0)
+    assert isinstance(step, StartStep)
+    return written(step.drafts[0])
+
+
+def to_the_ministry() -> Notice:
+    decision = announce(apply(incident(), RELEASE), (), T0)
+    assert isinstance(decision, Announce)
+    return written(decision.drafts[0])
+
+
+@pytest.mark.parametrize(
+    ("of", "shown"),
+    [
+        (incident(), "waiting"),
+        (incident(Matter.SENDING), "waiting"),
+        (incident(Matter.DEGRADED), "none"),
+        (incident(Matter.OWN_FAULT), "none"),
+        (incident(brief=NOBODY), "none"),
+        (apply(incident(), RELEASE), "released"),
+        (apply(incident(), Resolve(dedup_key="JCM", at=T0, ended_at=T0)), "none"),
+        (apply(apply(incident(), RELEASE), Resolve(dedup_key="JCM", at=T0, ended_at=T0)), "released"),
+    ],
+)
+def test_an_announcement_waits_for_an_officer_only_where_there_is_one_to_make(of: Incident, shown: str) -> None:
+    assert view_incident(of).announcement == shown
+
+
+def test_an_incident_of_ours_is_called_by_what_is_affected() -> None:
+    ours = replace(BRIEF, agency="", subject="peti rujukan a")
+
+    assert view_incident(incident(Matter.OWN_FAULT, ours)).subject == "peti rujukan a"
+    assert view_incident(incident()).subject == "Jabatan Contoh Malaysia"
+
+
+def test_people_are_shown_by_name_and_offices_by_title() -> None:
+    assert view_notice(to_staff(), incident()).person == "Siti Contoh"
+    assert view_notice(to_the_ministry(), incident()).person == "Ketua Setiausaha, Kementerian Contoh"
+    assert view_notice(replace(to_staff(), person="gone"), incident()).person == "gone"
+
+
+def test_no_number_is_shown_whatever_became_of_the_notice() -> None:
+    for notice in (to_staff(), to_the_ministry()):
+        shown = repr(view_notice(tried(notice, attempt(AttemptState.SENT)), incident()))
+        assert not any(address.number in shown for address in notice.addresses if address.number.startswith("+"))
+
+
+def test_why_the_last_attempt_failed_is_shown_and_a_success_has_no_why() -> None:
+    lost = replace(attempt(AttemptState.FAILED, error=ErrorClass.PERMANENT), detail="no such number", code="30003")
+    shown = view_notice(tried(to_staff(), attempt(AttemptState.NO_TRACE, 1), lost), incident())
+    assert (shown.why, shown.attempts) == ("no such number (30003)", 2)
+
+    fine = replace(attempt(AttemptState.SENT), detail="queued")
+    assert view_notice(tried(to_staff(), fine), incident()).why == ""
+    assert view_notice(to_staff(), incident()).attempts == 0
+
+
+def test_a_route_shows_its_last_run() -> None:
+    shown = view_route("r", Direction.INTERNAL, Health.UP, arrived(INTERNAL, T0, timedelta(seconds=1.23456)))
+
+    assert (shown.outcome, shown.transit_seconds, shown.why) == (Outcome.DELIVERED, 1.235, "")
+    assert shown.last_run_at == T0 + timedelta(seconds=2.23456)
+
+
+def test_a_route_that_failed_says_where_and_why() -> None:
+    run = failed(INTERNAL, T0, Outcome.REJECTED, Phase.SUBMIT)
+    assert run.failure is not None
+    run = replace(run, failure=replace(run.failure, code=554, detail="spam"))
+
+    assert view_route("r", Direction.INTERNAL, Health.DOWN, run).why == "submit (recipient) 554: contoh: spam"
+
+
+def test_a_route_shows_that_its_message_was_never_answered_for_and_how_long_that_took() -> None:
+    came = arrived(INTERNAL, T0)
+    shown = view_route("r", Direction.INTERNAL, Health.DEGRADED, replace(came, uncertain=True))
+    assert (shown.outcome, shown.why, shown.data_seconds) == (
+        Outcome.DELIVERED,
+        "data (sender): no answer, though it was taken",
+        1.0,
+    )
+
+
+def test_a_route_that_was_never_run_shows_nothing() -> None:
+    shown = view_route("r", Direction.INTERNAL, Health.UNKNOWN, None)
+
+    assert (shown.last_run_at, shown.outcome, shown.why) == (None, None, "")
+
+
+def test_a_check_shows_its_gravest_verdict_and_what_is_amiss() -> None:
+    nowhere = Premises(agency="JCM", mailboxes=(), domains=())
+    good = Finding(aspect="spf", subject="contoh.gov.my", verdict=Verdict.PASS)
+    bad = Finding(aspect="dmarc", subject="contoh.gov.my", verdict=Verdict.FAIL, detail="there is none")
+
+    shown = view_checks(
+        {
+            "posture": Inspection(findings=(good, bad), at=T0, premises=nowhere),
+            "certificate": None,
+            "mx": Inspection(findings=(), at=T0, premises=nowhere),
+        }
+    )
+
+    assert [(check.kind, check.verdict, check.passed, tuple(check.amiss)) for check in shown] == [
+        ("posture", Verdict.FAIL, 1, (bad,)),
+        ("certificate", None, 0, ()),
+    ], "where there was nothing to look at nothing has passed"
