@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.app import App
 from monitor.lab.mail import Fault, MailSystem
-from monitor.lab.mail.tempo import Tempo
+from monitor.lab.mail.estate.tempo import Tempo
 from monitor.lab.scenery import Timing
 from monitor.lab.serving import free_port
 from monitor.lab.stage import Stage, stage

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from monitor.lab.mail.fault import Fault
+from monitor.lab.mail.trouble.fault import Fault
 
 #: A word for each order, and how it is written.
 USAGE = {

@@ -10,13 +10,13 @@ from secrets import token_urlsafe
 from types import MappingProxyType, TracebackType
 from typing import Self
 
-from monitor.lab.mail.account import Account
-from monitor.lab.mail.authority import LabAuthority
-from monitor.lab.mail.directory import Directory
-from monitor.lab.mail.port import Port
-from monitor.lab.mail.queue import QueuePolicy
+from monitor.lab.mail.estate.account import Account
+from monitor.lab.mail.estate.authority import LabAuthority
+from monitor.lab.mail.estate.port import Port
+from monitor.lab.mail.estate.tempo import Tempo
+from monitor.lab.mail.post.directory import Directory
+from monitor.lab.mail.post.queue import QueuePolicy
 from monitor.lab.mail.system import MailSystem
-from monitor.lab.mail.tempo import Tempo
 from probes.model.mailbox import Mailbox, Password, Security, Server
 
 

@@ -10,22 +10,22 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from monitor.lab.mail.account import Account, Accounts
-from monitor.lab.mail.authority import LabAuthority
-from monitor.lab.mail.condition import Condition
-from monitor.lab.mail.directory import Directory, Exchange
-from monitor.lab.mail.doors import Doors
-from monitor.lab.mail.effect import effects
-from monitor.lab.mail.fault import Fault
-from monitor.lab.mail.intake import Intake
-from monitor.lab.mail.listener import Listener
-from monitor.lab.mail.mailbox import FolderName, Folders
-from monitor.lab.mail.parcel import Parcel, Refusal, Reply
-from monitor.lab.mail.port import Port
-from monitor.lab.mail.queue import Queue, QueuePolicy
-from monitor.lab.mail.relay import relay
-from monitor.lab.mail.stamp import return_path
-from monitor.lab.mail.tempo import Tempo
+from monitor.lab.mail.estate.account import Account, Accounts
+from monitor.lab.mail.estate.authority import LabAuthority
+from monitor.lab.mail.estate.mailbox import FolderName, Folders
+from monitor.lab.mail.estate.port import Port
+from monitor.lab.mail.estate.tempo import Tempo
+from monitor.lab.mail.post.directory import Directory, Exchange
+from monitor.lab.mail.post.parcel import Parcel, Refusal, Reply
+from monitor.lab.mail.post.queue import Queue, QueuePolicy
+from monitor.lab.mail.post.relay import relay
+from monitor.lab.mail.post.stamp import return_path
+from monitor.lab.mail.server.doors import Doors
+from monitor.lab.mail.server.intake import Intake
+from monitor.lab.mail.server.listener import Listener
+from monitor.lab.mail.trouble.condition import Condition
+from monitor.lab.mail.trouble.effect import effects
+from monitor.lab.mail.trouble.fault import Fault
 
 
 class MailSystem:

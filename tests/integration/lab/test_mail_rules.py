@@ -28,7 +28,7 @@ from monitor.lab.mail import (
     QueuePolicy,
     SystemPlan,
 )
-from monitor.lab.mail.directory import Exchange
+from monitor.lab.mail.post.directory import Exchange
 from probes.model.mailbox import Mailbox
 from tests.ends import imap_of, password_of, smtp_of
 

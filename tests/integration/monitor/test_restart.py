@@ -21,7 +21,7 @@ from alerts.record.clock import SystemClock
 from monitor.bridge.pipeline import Briefs, Pipeline
 from monitor.judging.judge import Judge
 from monitor.lab.mail import Fault, LabNetwork, SystemPlan
-from monitor.lab.mail.tempo import Tempo
+from monitor.lab.mail.estate.tempo import Tempo
 from monitor.metrics import Metrics
 from monitor.model.health import HealthPolicy
 from monitor.model.route import Direction, Probing, WatchedRoute

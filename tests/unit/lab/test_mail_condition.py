@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from monitor.lab.mail import Fault, Port, Tempo
-from monitor.lab.mail.condition import Condition
-from monitor.lab.mail.effect import effects
-from monitor.lab.mail.parcel import Parcel
-from monitor.lab.mail.tls import Tls
+from monitor.lab.mail.estate.tls import Tls
+from monitor.lab.mail.post.parcel import Parcel
+from monitor.lab.mail.trouble.condition import Condition
+from monitor.lab.mail.trouble.effect import effects
 
 SLOW_BY = timedelta(seconds=5)
 NOON = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)

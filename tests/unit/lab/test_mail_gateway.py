@@ -5,7 +5,7 @@ from __future__ import annotations
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
-from monitor.lab.mail.gateway import renamed, stripped, with_footer
+from monitor.lab.mail.trouble.gateway import renamed, stripped, with_footer
 
 SENT = EmailMessage(policy=policy.SMTP)
 SENT["From"] = "pantau@jabatan-contoh.gov.my"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from monitor.lab.mail.greylist import greylist
+from monitor.lab.mail.trouble.greylist import greylist
 
 NOON = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
 WAIT = timedelta(minutes=5)

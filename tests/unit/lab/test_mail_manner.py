@@ -8,8 +8,8 @@ from itertools import islice
 
 import pytest
 
-from monitor.lab.mail import manner
-from monitor.lab.mail.manner import HalfClose, HangUp, Manner, Say, Step, Wait
+from monitor.lab.mail.trouble import manner
+from monitor.lab.mail.trouble.manner import HalfClose, HangUp, Manner, Say, Step, Wait
 
 DRIP = timedelta(seconds=1)
 SMTP = b"220 mail.jabatan-contoh.gov.my ESMTP\r\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from monitor.lab.mail import QueuePolicy
-from monitor.lab.mail.parcel import Refusal, Reply
-from monitor.lab.mail.queue import Retry, Return, after_refusal
+from monitor.lab.mail.post.parcel import Refusal, Reply
+from monitor.lab.mail.post.queue import Retry, Return, after_refusal
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import Message
 
-from monitor.lab.mail.parcel import Parcel, Refusal, Reply
-from monitor.lab.mail.report import Action, report
+from monitor.lab.mail.post.parcel import Parcel, Refusal, Reply
+from monitor.lab.mail.post.report import Action, report
 
 T0 = datetime(2026, 1, 1, 8, tzinfo=UTC)
 ORIGINAL = b"Subject: Ujian\r\nReferences: <pantau-0123@x>\r\n\r\nSelamat \xc3\xa9\r\n"

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from monitor.lab.mail.listener import Attend
-from monitor.lab.mail.manner import HalfClose, HangUp, Manner, Say, Step, Wait
+from monitor.lab.mail.server.listener import Attend
+from monitor.lab.mail.trouble.manner import HalfClose, HangUp, Manner, Say, Step, Wait
 
 #: As much may wait to be taken by the client before more is written.
 _ENOUGH = 256 * 1024

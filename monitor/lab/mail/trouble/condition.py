@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from monitor.lab.mail.effect import Cut, Effect
-from monitor.lab.mail.fault import Fault
-from monitor.lab.mail.greylist import Gate
-from monitor.lab.mail.manner import Manner, together
-from monitor.lab.mail.parcel import Parcel, Reply
-from monitor.lab.mail.port import Port
-from monitor.lab.mail.tls import Tls
+from monitor.lab.mail.estate.port import Port
+from monitor.lab.mail.estate.tls import Tls
+from monitor.lab.mail.post.parcel import Parcel, Reply
+from monitor.lab.mail.trouble.effect import Cut, Effect
+from monitor.lab.mail.trouble.fault import Fault
+from monitor.lab.mail.trouble.greylist import Gate
+from monitor.lab.mail.trouble.manner import Manner, together
 
 
 class Condition:

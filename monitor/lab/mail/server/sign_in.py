@@ -14,11 +14,11 @@ from pymap.user import UserMetadata
 from pysasl.creds.server import ServerCredentials
 from pysasl.identity import ClearIdentity
 
-from monitor.lab.mail.account import Accounts
-from monitor.lab.mail.condition import Condition
-from monitor.lab.mail.mailbox import Folders, ReaderSession
-from monitor.lab.mail.parcel import Reply
-from monitor.lab.mail.port import Port
+from monitor.lab.mail.estate.account import Accounts
+from monitor.lab.mail.estate.mailbox import Folders, ReaderSession
+from monitor.lab.mail.estate.port import Port
+from monitor.lab.mail.post.parcel import Reply
+from monitor.lab.mail.trouble.condition import Condition
 
 
 class SignInRefused(ResponseError):

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from monitor.lab.mail.parcel import Parcel, Refusal, Reply
-from monitor.lab.mail.report import Action, report
+from monitor.lab.mail.post.parcel import Parcel, Refusal, Reply
+from monitor.lab.mail.post.report import Action, report
 
 _log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from secrets import token_hex
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from monitor.lab.mail.condition import Condition
-from monitor.lab.mail.effect import Cut
-from monitor.lab.mail.parcel import Parcel
-from monitor.lab.mail.stamp import Receipt, received
+from monitor.lab.mail.post.parcel import Parcel
+from monitor.lab.mail.post.stamp import Receipt, received
+from monitor.lab.mail.trouble.condition import Condition
+from monitor.lab.mail.trouble.effect import Cut
 
 
 class Intake:

@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
-from monitor.lab.mail import manner
-from monitor.lab.mail.corruption import corrupted
-from monitor.lab.mail.fault import Fault
-from monitor.lab.mail.gateway import renamed, stripped, with_footer
-from monitor.lab.mail.greylist import Gate, greylist
-from monitor.lab.mail.manner import Manner
-from monitor.lab.mail.parcel import Parcel, Refusal, Reply
-from monitor.lab.mail.port import Port
-from monitor.lab.mail.tempo import Tempo
-from monitor.lab.mail.tls import Tls
+from monitor.lab.mail.estate.port import Port
+from monitor.lab.mail.estate.tempo import Tempo
+from monitor.lab.mail.estate.tls import Tls
+from monitor.lab.mail.post.parcel import Parcel, Refusal, Reply
+from monitor.lab.mail.trouble import manner
+from monitor.lab.mail.trouble.corruption import corrupted
+from monitor.lab.mail.trouble.fault import Fault
+from monitor.lab.mail.trouble.gateway import renamed, stripped, with_footer
+from monitor.lab.mail.trouble.greylist import Gate, greylist
+from monitor.lab.mail.trouble.manner import Manner
 
 _ALL = frozenset(Port)
 _SENDING = frozenset({Port.SUBMISSION, Port.SUBMISSIONS})

@@ -6,8 +6,8 @@ import re
 
 import aiosmtplib
 
-from monitor.lab.mail.directory import Exchange
-from monitor.lab.mail.parcel import Parcel, Refusal, Reply
+from monitor.lab.mail.post.directory import Exchange
+from monitor.lab.mail.post.parcel import Parcel, Refusal, Reply
 
 _SESSION_SECONDS = 10.0
 #: "5.7.1 Relaying denied" (RFC 2034); a server that gives none is read by the class of its code.

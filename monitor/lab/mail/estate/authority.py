@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trustme
 
-from monitor.lab.mail.tls import Tls
+from monitor.lab.mail.estate.tls import Tls
 
 _SOMEBODY_ELSE = "mail.lain.example"
 #: Without a zone, as the library wants it.

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 
 from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from monitor.lab.mail.account import Account, Accounts
-from monitor.lab.mail.condition import Condition
-from monitor.lab.mail.intake import Intake
-from monitor.lab.mail.listener import Attend
-from monitor.lab.mail.port import Port
-from monitor.lab.mail.smtp import SmtpSession, answer_error
-from monitor.lab.mail.tls import Tls
-from monitor.lab.mail.wire import Lay
+from monitor.lab.mail.estate.account import Account, Accounts
+from monitor.lab.mail.estate.port import Port
+from monitor.lab.mail.estate.tls import Tls
+from monitor.lab.mail.server.intake import Intake
+from monitor.lab.mail.server.listener import Attend
+from monitor.lab.mail.server.smtp import SmtpSession, answer_error
+from monitor.lab.mail.server.wire import Lay
+from monitor.lab.mail.trouble.condition import Condition
 
 
 class Submission:

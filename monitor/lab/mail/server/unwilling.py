@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import closing, suppress
 
-from monitor.lab.mail.listener import Attend
+from monitor.lab.mail.server.listener import Attend
 
 _PIECE = 2**16
 

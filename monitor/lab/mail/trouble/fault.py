@@ -9,8 +9,8 @@ from typing import Self
 class Fault(StrEnum):
     """What is wrong with a mail system. Each member's docstring says what an operator would see of it.
 
-    What a fault does is one row of `monitor.lab.mail.effect`; what Pantau says of it, one of `monitor.lab.symptom`.
-    Where faults meet, they strike in the order of their members.
+    What a fault does is one row of `monitor.lab.mail.trouble.effect`; what Pantau says of it, one of
+    `monitor.lab.symptom`. Where faults meet, they strike in the order of their members.
     """
 
     # The servers as a whole.

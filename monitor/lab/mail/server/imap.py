@@ -17,13 +17,13 @@ from pymap.imap import IMAPConnection
 from pysasl import SASLAuth
 from pysasl.hashing import Cleartext
 
-from monitor.lab.mail.account import Accounts
-from monitor.lab.mail.condition import Condition
-from monitor.lab.mail.listener import Attend
-from monitor.lab.mail.mailbox import Folders
-from monitor.lab.mail.reading import Reading
-from monitor.lab.mail.sign_in import SignIn
-from monitor.lab.mail.wire import Lay
+from monitor.lab.mail.estate.account import Accounts
+from monitor.lab.mail.estate.mailbox import Folders
+from monitor.lab.mail.server.listener import Attend
+from monitor.lab.mail.server.reading import Reading
+from monitor.lab.mail.server.sign_in import SignIn
+from monitor.lab.mail.server.wire import Lay
+from monitor.lab.mail.trouble.condition import Condition
 
 _log = logging.getLogger(__name__)
 

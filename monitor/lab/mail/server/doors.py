@@ -7,18 +7,18 @@ import ssl
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from monitor.lab.mail.account import Accounts
-from monitor.lab.mail.condition import Condition
-from monitor.lab.mail.imap import ImapService
-from monitor.lab.mail.inbound import Inbound
-from monitor.lab.mail.intake import Intake
-from monitor.lab.mail.listener import Attend, Door
-from monitor.lab.mail.mailbox import Folders
-from monitor.lab.mail.port import Port
-from monitor.lab.mail.submission import Submission
-from monitor.lab.mail.tls import INSTEAD, Tls
-from monitor.lab.mail.unwilling import unwilling_session
-from monitor.lab.mail.wire import Lay, lay
+from monitor.lab.mail.estate.account import Accounts
+from monitor.lab.mail.estate.mailbox import Folders
+from monitor.lab.mail.estate.port import Port
+from monitor.lab.mail.estate.tls import INSTEAD, Tls
+from monitor.lab.mail.server.imap import ImapService
+from monitor.lab.mail.server.inbound import Inbound
+from monitor.lab.mail.server.intake import Intake
+from monitor.lab.mail.server.listener import Attend, Door
+from monitor.lab.mail.server.submission import Submission
+from monitor.lab.mail.server.unwilling import unwilling_session
+from monitor.lab.mail.server.wire import Lay, lay
+from monitor.lab.mail.trouble.condition import Condition
 
 #: With a certificate of their own; the others differ in what is said, not in what is shown.
 _SHOWN = frozenset({Tls.EXPIRED, Tls.OTHER_NAME, Tls.UNTRUSTED})

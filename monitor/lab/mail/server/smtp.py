@@ -8,9 +8,9 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, TLSSetupException, syntax
 
-from monitor.lab.mail.listener import Attend
-from monitor.lab.mail.tls import INSTEAD, Tls
-from monitor.lab.mail.wire import Lay, Wire
+from monitor.lab.mail.estate.tls import INSTEAD, Tls
+from monitor.lab.mail.server.listener import Attend
+from monitor.lab.mail.server.wire import Lay, Wire
 
 _log = logging.getLogger(__name__)
 

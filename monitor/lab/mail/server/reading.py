@@ -14,7 +14,7 @@ from pymap.parsing.response import CommandResponse, ResponseBad, ResponseBye, Un
 from pymap.parsing.response.code import Capability
 from pymap.selected import SelectedMailbox
 
-from monitor.lab.mail.condition import Condition
+from monitor.lab.mail.trouble.condition import Condition
 
 _UIDPLUS = b"UIDPLUS"
 

@@ -7,7 +7,7 @@ from email.utils import format_datetime, make_msgid
 from enum import StrEnum
 from secrets import token_hex
 
-from monitor.lab.mail.parcel import Parcel, Refusal
+from monitor.lab.mail.post.parcel import Parcel, Refusal
 
 
 class Action(StrEnum):

@@ -14,7 +14,7 @@ from pymap.listtree import ListTree
 from pymap.parsing.message import AppendMessage
 from pymap.selected import SelectedMailbox
 
-from monitor.lab.mail.folder import Folder, StoredMessage
+from monitor.lab.mail.estate.folder import Folder, StoredMessage
 
 
 class FolderName(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from monitor.lab.mail.parcel import Reply
+from monitor.lab.mail.post.parcel import Reply
 
 #: What is answered to a sender and a recipient (RFC 5321 RCPT) at a time; `None` lets them pass.
 Gate = Callable[[str, str, datetime], Reply | None]

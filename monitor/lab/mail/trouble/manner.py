@@ -1,4 +1,4 @@
-"""How a server says what it has to say. Pure: the steps are carried out by `monitor.lab.mail.wire`.
+"""How a server says what it has to say. Pure: the steps are carried out by `monitor.lab.mail.server.wire`.
 
 A manner is made for one connection and asked at each write of the server; the first is the greeting. What it answers
 may go on for ever, so it is read one step at a time.

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from monitor.lab.mail.account import Accounts
-from monitor.lab.mail.condition import Condition
-from monitor.lab.mail.intake import Intake
-from monitor.lab.mail.listener import Attend
-from monitor.lab.mail.smtp import SmtpSession, answer_error
-from monitor.lab.mail.wire import Lay
+from monitor.lab.mail.estate.account import Accounts
+from monitor.lab.mail.server.intake import Intake
+from monitor.lab.mail.server.listener import Attend
+from monitor.lab.mail.server.smtp import SmtpSession, answer_error
+from monitor.lab.mail.server.wire import Lay
+from monitor.lab.mail.trouble.condition import Condition
 
 
 class Inbound:

@@ -1,0 +1,1 @@
+"""What a mail system has: accounts and mailboxes, ports, certificates, its pace."""

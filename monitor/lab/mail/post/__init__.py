@@ -1,0 +1,1 @@
+"""How a message travels from one system to another, and what comes back."""

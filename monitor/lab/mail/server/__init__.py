@@ -1,0 +1,1 @@
+"""The servers at which clients knock: submission, inbound SMTP, IMAP."""

@@ -1,0 +1,1 @@
+"""What can be broken, and how that shows."""
