@@ -6,6 +6,7 @@ import gc
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
 import typer
@@ -62,7 +63,8 @@ def command(name: str) -> TyperCommand | TyperGroup:
     # What is imported stays: to look for garbage among it meanwhile is a sixth of a start.
     gc.disable()
     try:
-        module = import_module(f"{__name__}.{word}")
+        [file] = Path(__file__).parent.glob(f"*/{word}.py")
+        module = import_module(f"{__name__}.{file.parent.name}.{word}")
     except ModuleNotFoundError as missing:
         # The fictional world is an optional extra: a service in earnest needs none of its libraries.
         if name not in {"demo", "lab"} or missing.name is None or missing.name.split(".")[0] == "monitor":

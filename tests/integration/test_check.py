@@ -12,7 +12,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from monitor.cli.check import check
+from monitor.cli.operation.check import check
 
 _DEPLOY = Path(__file__).parents[2] / "deploy"
 _PASSWORD = {"PANTAU_MPCONTOH_PASSWORD": "kata-laluan-contoh"}

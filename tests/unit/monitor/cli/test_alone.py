@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
-from monitor.cli.probe import EXIT_CODES
+from monitor.cli.operation.probe import EXIT_CODES
 from probes.model.result import Outcome
 from tests.unit.monitor.cli.office import Office
 

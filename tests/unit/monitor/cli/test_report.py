@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from monitor.advice import ROWS
-from monitor.cli.report import report
+from monitor.cli.operation.report import report
 from monitor.model.route import Direction
 from probes.model.reply import Reason, not_shown
 from probes.model.result import Failure, Hop, Outcome, Party, Path, Phase, ProbeResult

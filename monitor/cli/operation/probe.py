@@ -17,8 +17,8 @@ import structlog
 import typer
 
 from monitor.cli.configured import configuration
+from monitor.cli.operation.report import report
 from monitor.cli.option import DEFAULT_CONFIG, Config
-from monitor.cli.report import report
 from monitor.cli.service import fail
 from monitor.cli.table import show
 from monitor.config.model.registry import premises

@@ -1,0 +1,1 @@
+"""Letters, and the records that are handed out or taken out."""
