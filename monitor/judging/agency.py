@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 
 from alerts.model.notice import Matter
 from monitor.judging.flapping import Flapping, FlappingPolicy
+from monitor.judging.health import combine
 from monitor.judging.matter import what_is_down
 from monitor.judging.subject import Subject, with_a_say
 from monitor.judging.suspect import Trouble
-from monitor.model.health import Grade, Health, combine
+from monitor.model.health import Grade, Health
 from monitor.model.route import Direction, WatchedRoute
 
 _IN_TROUBLE = frozenset({Health.DOWN, Health.DEGRADED})

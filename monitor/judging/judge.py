@@ -20,11 +20,12 @@ from monitor.judging.agency import AgencyMail
 from monitor.judging.attribution import Blame, Verdict, rests_on, weigh
 from monitor.judging.evidence import ARRIVED, NETWORK, Witness, is_prompt, proven_by
 from monitor.judging.flapping import Flapping, FlappingPolicy
+from monitor.judging.health import is_news
 from monitor.judging.pending import Pending, PendingRun
 from monitor.judging.subject import Graded, Streaks, Subject
 from monitor.judging.suspect import OwnSide, Suspect, Trouble
 from monitor.model.difference import exchanged, goes_elsewhere
-from monitor.model.health import Grade, Health, HealthPolicy, is_news
+from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction, WatchedRoute
 from probes.model.result import Outcome, Phase, ProbeResult
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 from monitor.judging.attribution import Blame, Verdict
 from monitor.judging.evidence import ARRIVED
-from monitor.model.health import Grade, Health, HealthPolicy, assess, has_just_failed, is_steady, is_suspicious
+from monitor.judging.health import assess, has_just_failed, is_steady, is_suspicious
+from monitor.model.health import Grade, Health, HealthPolicy
 from probes.model.result import Outcome, ProbeResult
 
 _NEVER = datetime.min.replace(tzinfo=UTC)

@@ -1,16 +1,9 @@
-"""Decide how healthy something is from what its latest runs showed. Pure: no clock, no I/O.
-
-Hysteresis: one failure is an accident, a streak is a state. A false fallback letter costs more than a minute.
-"""
+"""How healthy something is, and what one run says of that."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-
-#: So many good runs in a row are no accident.
-_STEADY = 2
 
 
 class Health(StrEnum):
@@ -53,79 +46,3 @@ class HealthPolicy:
     def patience(self) -> int:
         """After so many graded runs, none of which settled anything, that it is now this and now that is what it is."""
         return self.memory + 2
-
-
-def assess(grades: Sequence[Grade], current: Health, policy: HealthPolicy) -> Health:
-    """Judge health from *grades*, oldest first, given how it was judged before."""
-    said = [g for g in grades if g in {Grade.GOOD, Grade.SLOW, Grade.BAD}]
-    if _ends_with(said, {Grade.BAD}, policy.failures_to_down):
-        return Health.DOWN
-    if current is Health.DOWN or current is Health.UNKNOWN:
-        arrived = _ends_with(said, {Grade.GOOD, Grade.SLOW}, policy.successes_to_up)
-        if arrived:
-            return Health.UP if said[-1] is Grade.GOOD else Health.DEGRADED
-        undecided = current is Health.UNKNOWN and len(said) >= policy.patience
-        return Health.DEGRADED if undecided else current
-    if _ends_with(said, {Grade.SLOW}, policy.failures_to_down):
-        return Health.DEGRADED
-    if _ends_with(said, {Grade.SLOW, Grade.BAD}, policy.patience):
-        return Health.DEGRADED
-    if _ends_with(said, {Grade.GOOD}, policy.successes_to_up):
-        return Health.UP
-    return current
-
-
-def is_suspicious(grades: Sequence[Grade], health: Health, policy: HealthPolicy) -> bool:
-    """Whether the latest runs contradict *health*, so that another look is wanted soon.
-
-    What is pending is given as what it will be once it is proven (`presume`). When that is a streak already, one more
-    run would add nothing: a proof is what is missing.
-    """
-    said = [g for g in grades if g is not Grade.NONE]
-    if not said:
-        return False
-    match assess(said, health, policy):
-        case Health.UNKNOWN:
-            return True
-        case Health.UP:
-            return said[-1] is not Grade.GOOD
-        case Health.DEGRADED:
-            # Where it is now good and now bad, neither is new; two of a kind may be the beginning of a streak.
-            before = said[-2] if len(said) > 1 else Grade.SLOW
-            return said[-1] is not Grade.SLOW and before in {Grade.SLOW, said[-1]}
-        case Health.DOWN:
-            # A recovery is confirmed quickly too: people are waiting for it.
-            return said[-1] is not Grade.BAD
-
-
-def has_just_failed(grades: Sequence[Grade], health: Health) -> bool:
-    """Whether the latest run is the first that says otherwise than *health*, which was up."""
-    said = [g for g in grades if g is not Grade.NONE]
-    return health is Health.UP and bool(said) and said[-1] is not Grade.GOOD and is_steady(said[:-1])
-
-
-def is_steady(grades: Sequence[Grade]) -> bool:
-    """Whether the latest runs were all good: what comes and goes is not new each time that it comes."""
-    return all(g in {Grade.GOOD, Grade.NONE} for g in grades[-_STEADY:])
-
-
-def is_news(grade: Grade, health: Health) -> bool:
-    """Whether a run of *grade* says otherwise than *health* does."""
-    return grade is not {Health.UP: Grade.GOOD, Health.DEGRADED: Grade.SLOW, Health.DOWN: Grade.BAD}.get(health)
-
-
-def combine(healths: Iterable[Health]) -> Health:
-    """Judge a direction from its routes: what no route says is unknown; some routes down is degraded."""
-    known = [h for h in healths if h is not Health.UNKNOWN]
-    if not known:
-        return Health.UNKNOWN
-    if all(h is Health.DOWN for h in known):
-        return Health.DOWN
-    if all(h is Health.UP for h in known):
-        return Health.UP
-    return Health.DEGRADED
-
-
-def _ends_with(grades: Sequence[Grade], wanted: set[Grade], count: int) -> bool:
-    tail = grades[-count:]
-    return len(tail) == count and all(grade in wanted for grade in tail)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.model.health import Grade, Health, HealthPolicy, assess, combine, has_just_failed, is_suspicious
+from monitor.judging.health import assess, combine, has_just_failed, is_suspicious
+from monitor.model.health import Grade, Health, HealthPolicy
 
 POLICY = HealthPolicy()
 GRADES = {"g": Grade.GOOD, "s": Grade.SLOW, "b": Grade.BAD, "p": Grade.PENDING, "n": Grade.NONE}
