@@ -41,7 +41,7 @@ contracts: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 
 unit: $(VENV)/.dev
-	$(BIN)/pytest -q -n 3 tests/unit tests/contracts
+	$(BIN)/pytest -q -n 4 tests/unit tests/contracts
 
 # They wait for real servers most of the time. A file's tests stay together and share those that it starts.
 integration: $(VENV)/.dev

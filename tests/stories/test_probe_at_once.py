@@ -49,8 +49,8 @@ def told(directory: Path) -> str:
 
 
 async def nothing_left(watching: Lookout) -> None:
-    """Wait until no mailbox holds a message."""
+    """Wait until no mailbox holds a message. One that could not be read for a moment is looked into a minute later."""
     systems = watching.world.network.systems.values()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while any(system.messages(f"pantau@{system.domain}") for system in systems):  # noqa: ASYNC110 - only it can tell
             await asyncio.sleep(0.05)
