@@ -278,9 +278,9 @@ _HEAD = """\
 and writes down what came to everybody, in which words. A test plays it again and compares.
 
 Jabatan Contoh Malaysia, in Putrajaya, loses its mail on Sunday, 31 January 2027, at 12.58 in the afternoon. Monday is
-Hari Wilayah, a holiday. On Monday evening it can be sent again,
-and on Tuesday at 11.20 it works. Three officers have the duty in turn, a day each, handed
-over at 8.00. An acknowledgement stands for four hours (`acknowledge_for`). All times are Malaysian.
+Hari Wilayah, a holiday. On Monday evening mail can be sent again, and on Tuesday at 11.20 all of it works. Three officers
+have the duty in turn, a day each, handed over at 8.00. An acknowledgement stands for four hours (`acknowledge_for`). All
+times are Malaysian.
 """
 
 
