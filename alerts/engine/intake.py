@@ -212,7 +212,8 @@ def _what_happened(event: Event, before: Incident, after: Incident) -> str:
         case Close():
             return "declared outage over, measured still" if after.is_open else "incident closed"
         case Acknowledge():
-            return "incident acknowledged" if before.acknowledged_at is None else "acknowledgement prolonged"
+            same = before.acknowledged_by == after.acknowledged_by
+            return "acknowledgement prolonged" if same else "incident acknowledged"
         case Remark():
             return "remark"
         case HandOn():

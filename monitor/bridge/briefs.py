@@ -11,6 +11,7 @@ from alerts.model.notice import Cause, Matter
 from monitor.config.model.settings import Settings
 from monitor.judging.attribution import Blame
 from monitor.judging.judge import Suspect
+from monitor.judging.matter import WAYS
 from monitor.model.route import Direction
 from probes.model.reply import Reason
 
@@ -53,9 +54,6 @@ CAUSES: dict[str, Cause] = {
     Reason.CHANGED: Cause.CHANGED,
 }
 
-#: Which way mail goes that a matter is about. What goes round within the agency fails with either.
-_WAYS = {Matter.SENDING: {Direction.OUTBOUND}, Matter.RECEIVING: {Direction.INBOUND}}
-
 
 def cause_of(matter: Matter, reasons: Iterable[tuple[Direction, str]]) -> Cause | None:
     """Return why most of an agency's routes fail: of *reasons*, those of the direction that *matter* is about.
@@ -64,7 +62,8 @@ def cause_of(matter: Matter, reasons: Iterable[tuple[Direction, str]]) -> Cause 
     """
     if matter not in OUTAGES:
         return None
-    ways = _WAYS.get(matter, set(Direction)) | {Direction.INTERNAL}
+    # What goes round within the agency fails with either way.
+    ways = {*WAYS[matter], Direction.INTERNAL}
     seen = Counter(CAUSES[reason] for direction, reason in reasons if direction in ways and reason in CAUSES)
     match seen.most_common(2):
         case [(only, _)]:
