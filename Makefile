@@ -12,11 +12,11 @@ run: setup
 setup: $(VENV)/.lab
 
 # One stamp file a set of locked requirements: a changed lock installs again.
-$(VENV)/.lab: requirements/lab.txt pyproject.toml
+$(VENV)/.lab: requirements/lab.txt pyproject.toml lab/pyproject.toml
 	@deploy/newcomer-check $(PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/lab.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e lab
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.lab
@@ -36,16 +36,17 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+	$(BIN)/mypy lab/tests
 
 contracts: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 
 unit: $(VENV)/.dev
-	$(BIN)/pytest -q -n 4 tests/unit tests/contracts
+	$(BIN)/pytest -q -n 4 tests/unit tests/contracts lab/tests/unit
 
 # They wait for real servers most of the time. A file's tests stay together and share those that it starts.
 integration: $(VENV)/.dev
-	$(BIN)/pytest -q -n 4 --dist loadfile tests/integration
+	$(BIN)/pytest -q -n 4 --dist loadfile tests/integration lab/tests/integration
 
 # Each story waits for its own world most of the time.
 stories: $(VENV)/.dev
@@ -74,8 +75,8 @@ COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-has
           --no-emit-index-url --quiet --custom-compile-command "make lock"
 lock: $(VENV)/.dev
 	$(COMPILE) pyproject.toml --group build -o requirements/service.txt
-	$(COMPILE) pyproject.toml --extra lab --group build -o requirements/lab.txt
-	$(COMPILE) pyproject.toml --extra lab --group dev -o requirements/dev.txt
+	$(COMPILE) lab/pyproject.toml --no-emit-package pantau --group pyproject.toml:build -o requirements/lab.txt
+	$(COMPILE) lab/pyproject.toml --no-emit-package pantau --group pyproject.toml:dev -o requirements/dev.txt
 	$(COMPILE) --group fuzz -o requirements/fuzz.txt
 
 clean:

@@ -31,8 +31,8 @@ from alerts.model.event import Trigger
 from alerts.model.notice import Addressee, Language, Matter, Office
 from alerts.model.oncall import Layer, Rota
 from monitor.config.fields.window import MALAYSIA
-from monitor.lab.carrier.phone import Behaviour, Call
-from monitor.lab.faxservice.service import Fax
+from pantau_lab.carrier.phone import Behaviour, Call
+from pantau_lab.faxservice.service import Fax
 from tests.integration.alerts.outside import text_of
 from tests.integration.alerts.test_escalation_story import auditor_of
 from tests.integration.alerts.town import NOC, Town, town_at

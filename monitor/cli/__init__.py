@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, Final, cast
 
 import typer
@@ -59,17 +60,10 @@ class _Commands(TyperGroup):
 
 def command(name: str) -> TyperCommand | TyperGroup:
     """Return the command that is called *name*, with all that it needs."""
-    word = name.replace("-", "_")
     # What is imported stays: to look for garbage among it meanwhile is a sixth of a start.
     gc.disable()
     try:
-        [file] = Path(__file__).parent.glob(f"*/{word}.py")
-        module = import_module(f"{__name__}.{file.parent.name}.{word}")
-    except ModuleNotFoundError as missing:
-        # The fictional world is an optional extra: a service in earnest needs none of its libraries.
-        if name not in {"demo", "lab"} or missing.name is None or missing.name.split(".")[0] == "monitor":
-            raise
-        fail(f'`pantau {name}` needs what is not installed here ({missing.name}): pip install "pantau[lab]"')
+        module = _module(name)
     finally:
         gc.enable()
     if hasattr(module, "app"):
@@ -77,8 +71,19 @@ def command(name: str) -> TyperCommand | TyperGroup:
         group.name = name
         return group
     alone = typer.Typer(add_completion=False)
-    alone.command(name)(getattr(module, word))
+    alone.command(name)(getattr(module, name.replace("-", "_")))
     return cast(TyperCommand, typer.main.get_command(alone))
+
+
+def _module(name: str) -> ModuleType:
+    word = name.replace("-", "_")
+    for file in Path(__file__).parent.glob(f"*/{word}.py"):
+        return import_module(f"{__name__}.{file.parent.name}.{word}")
+    # The fictional world is a distribution of its own: a service in earnest has none of it.
+    found = entry_points(group="pantau.commands", name=name)
+    if not found:
+        fail(f"`pantau {name}` comes with pantau-lab, which is not installed here; in the sources: pip install ./lab")
+    return cast(ModuleType, found[name].load())
 
 
 app = typer.Typer(

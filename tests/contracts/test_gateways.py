@@ -43,14 +43,14 @@ from alerts.model.gateway import (
     Surroundings,
     VoiceContent,
 )
-from monitor.lab.aggregator import Aggregator, awan, suria
-from monitor.lab.callbacks import NotedDesk
-from monitor.lab.carrier import api as carrier_api
-from monitor.lab.carrier.carrier import Carrier
-from monitor.lab.fault import Fault
-from monitor.lab.faxservice import api as fax_api
-from monitor.lab.faxservice.service import FaxService
-from monitor.lab.serving import serve
+from pantau_lab.aggregator import Aggregator, awan, suria
+from pantau_lab.callbacks import NotedDesk
+from pantau_lab.carrier import api as carrier_api
+from pantau_lab.carrier.carrier import Carrier
+from pantau_lab.fault import Fault
+from pantau_lab.faxservice import api as fax_api
+from pantau_lab.faxservice.service import FaxService
+from pantau_lab.serving import serve
 from tests import sms_providers
 
 FOUND = [module.name for module in pkgutil.iter_modules(alerts.gateways.__path__)]

@@ -1,6 +1,6 @@
 """Every kind of request that goes to Twilio, at a stand-in that holds it to Twilio's published description.
 
-The facts of the description are `monitor.lab.carrier.parameter`; the documents that a call speaks are held to the list of
+The facts of the description are `pantau_lab.carrier.parameter`; the documents that a call speaks are held to the list of
 voices that Twilio publishes beside `<Say>`.
 """
 
@@ -29,10 +29,10 @@ from alerts.model.gateway import (
     VoiceContent,
 )
 from alerts.providers.twilio_call import PROGRESS as CALL_PROGRESS
-from monitor.lab.callbacks import Listener, NotedDesk
-from monitor.lab.carrier.api import app
-from monitor.lab.carrier.carrier import Carrier
-from monitor.lab.serving import serve
+from pantau_lab.callbacks import Listener, NotedDesk
+from pantau_lab.carrier.api import app
+from pantau_lab.carrier.carrier import Carrier
+from pantau_lab.serving import serve
 
 MOBILE, OFFICE, OURS = "+60100000101", "+60300000101", "+60300000100"
 TEXT = SmsContent(text="RM0 JPC: E-mel rasmi terganggu sejak 24/11, 2.15 ptg. Balas 1A. Ruj JPC-07")

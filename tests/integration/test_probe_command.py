@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from monitor.cli import app
-from monitor.lab.mail import Fault, LabNetwork, SystemPlan
-from monitor.lab.scenery import Providers, Timing, write
-from monitor.lab.world import AGENCIES, REFERENCES
+from pantau_lab.mail import Fault, LabNetwork, SystemPlan
+from pantau_lab.scenery import Providers, Timing, write
+from pantau_lab.world import AGENCIES, REFERENCES
 
 AGENCY = AGENCIES[0].code
 PROVIDERS = Providers(

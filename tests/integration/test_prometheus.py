@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from monitor.lab.mail import Fault
-from monitor.lab.world import AGENCIES, NOC
+from pantau_lab.mail import Fault
+from pantau_lab.world import AGENCIES, NOC
 from tests.real.prometheus import Prometheus, prometheus
 from tests.stories.theatre import JCM, theatre
 from tests.unit.grafana import promql

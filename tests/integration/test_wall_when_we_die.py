@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from monitor.lab.mail import Fault
+from pantau_lab.mail import Fault
 from tests.real.prometheus import Prometheus, prometheus
 from tests.stories.theatre import JCM, Theatre, theatre
 

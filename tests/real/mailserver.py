@@ -26,7 +26,7 @@ from typing import Self
 
 import trustme
 
-from monitor.lab.serving import free_port
+from pantau_lab.serving import free_port
 from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server
 
 DOMAIN = "jabatan-contoh.gov.my"

@@ -24,7 +24,7 @@ from typing import Self
 
 import trustme
 
-from monitor.lab.serving import free_port
+from pantau_lab.serving import free_port
 from probes.model.mailbox import Mailbox, Password, Security, Server
 from tests.real import mailserver
 from tests.real.otherfiles import AUTHDAEMON, EXIM, IMAPD

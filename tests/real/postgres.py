@@ -22,9 +22,9 @@ import psycopg
 import trustme
 from psycopg import sql
 
-from monitor.lab.serving import free_port
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.schema.migrations import upgrade
+from pantau_lab.serving import free_port
 
 _OWNER = "postgres"
 _USER = "pantau"

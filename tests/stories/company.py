@@ -10,11 +10,11 @@ from pathlib import Path
 import psycopg
 import yaml
 
-from monitor.lab.scenery import Timing
-from monitor.lab.serving import free_port
-from monitor.lab.stage import stage
 from monitor.runtime.key import token_key
 from monitor.store.backend.postgres import PostgresServer
+from pantau_lab.scenery import Timing
+from pantau_lab.serving import free_port
+from pantau_lab.stage import stage
 from tests.real.postgres import Postgres
 from tests.stories.theatre import BRISK, JCM, Theatre
 

@@ -14,12 +14,12 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.app import App
-from monitor.lab.mail import Fault, MailSystem
-from monitor.lab.mail.estate.tempo import Tempo
-from monitor.lab.scenery import Timing
-from monitor.lab.serving import free_port
-from monitor.lab.stage import Stage, stage
-from monitor.lab.world import AGENCIES, FictionalAgency
+from pantau_lab.mail import Fault, MailSystem
+from pantau_lab.mail.estate.tempo import Tempo
+from pantau_lab.scenery import Timing
+from pantau_lab.serving import free_port
+from pantau_lab.stage import Stage, stage
+from pantau_lab.world import AGENCIES, FictionalAgency
 
 AGENCY = AGENCIES[0].code
 NEIGHBOUR = AGENCIES[1].code

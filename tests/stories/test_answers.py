@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.lab.carrier.phone import Behaviour, Sms
-from monitor.lab.fault import ReplyFault
-from monitor.lab.mail import Fault
+from pantau_lab.carrier.phone import Behaviour, Sms
+from pantau_lab.fault import ReplyFault
+from pantau_lab.mail import Fault
 from tests.stories.theatre import BRISK, JCM, Theatre, theatre
 
 #: Long enough that nobody is called before an answer has come by any way.

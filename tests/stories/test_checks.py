@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import yaml
 
-from monitor.lab.serving import free_port
-from monitor.lab.world import AGENCIES
+from pantau_lab.serving import free_port
+from pantau_lab.world import AGENCIES
 from tests.stories.theatre import JCM, Theatre, theatre
 
 

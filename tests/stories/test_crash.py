@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.lab.carrier.phone import Call, Sms
-from monitor.lab.faxservice.service import Fax
-from monitor.lab.mail import Fault
+from pantau_lab.carrier.phone import Call, Sms
+from pantau_lab.faxservice.service import Fax
+from pantau_lab.mail import Fault
 from tests.stories.theatre import BRISK, JCM, Theatre, theatre
 
 pytestmark = pytest.mark.crash

@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from monitor.cli import app as command_line
-from monitor.lab.mail import Fault
-from monitor.lab.world import AGENCIES
 from monitor.runtime.key import token_key
+from pantau_lab.mail import Fault
+from pantau_lab.world import AGENCIES
 from probes.mail.message import compose
 from probes.mail.token import TokenSigner
 from tests.stories.lookout import AGENCY, NEIGHBOUR, SWIFT, Lookout, Scraped, lookout

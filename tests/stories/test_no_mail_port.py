@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.lab.mail import Fault
+from pantau_lab.mail import Fault
 from tests.stories.theatre import JCM, theatre
 
 #: SMTP, submission, IMAP and POP3, each in clear and with TLS.

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import yaml
 
-from monitor.lab.carrier.phone import Behaviour
-from monitor.lab.mail import Fault
+from pantau_lab.carrier.phone import Behaviour
+from pantau_lab.mail import Fault
 from tests.stories.theatre import JCM, Theatre, theatre
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.lab.mail import Fault
-from monitor.lab.world import AGENCIES, REFERENCES
+from pantau_lab.mail import Fault
+from pantau_lab.world import AGENCIES, REFERENCES
 from tests.stories.theatre import JCM, Theatre, theatre
 
 #: One that is looked at, and another that could be blamed.

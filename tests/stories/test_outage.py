@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.lab.mail import Fault
-from monitor.lab.world import AGENCIES
+from pantau_lab.mail import Fault
+from pantau_lab.world import AGENCIES
 from tests.stories.theatre import JCM, theatre
 
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import yaml
 
-from monitor.lab.mail import Fault
+from pantau_lab.mail import Fault
 from tests.stories.theatre import Theatre, theatre
 
 

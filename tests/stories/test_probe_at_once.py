@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.lab.scenery import Timing
-from monitor.lab.world import AGENCIES
+from pantau_lab.scenery import Timing
+from pantau_lab.world import AGENCIES
 from probes.model.result import Arrival
 from tests.stories.living import Living, bring_to_life
 from tests.stories.lookout import AGENCY, Lookout, lookout

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.lab.mail import Fault
+from pantau_lab.mail import Fault
 from tests.stories.theatre import JCM, Theatre, theatre
 
 

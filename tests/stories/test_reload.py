@@ -13,8 +13,8 @@ import httpx
 import pytest
 import yaml
 
-from monitor.lab.mail import Fault
-from monitor.lab.world import AGENCIES
+from pantau_lab.mail import Fault
+from pantau_lab.world import AGENCIES
 from tests.stories.theatre import JCM, Theatre, theatre
 
 LINE = "pantau_config_reload_success"

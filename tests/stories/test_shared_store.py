@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.lab.carrier.phone import Sms
-from monitor.lab.faxservice.service import Fax
-from monitor.lab.mail import Fault
+from pantau_lab.carrier.phone import Sms
+from pantau_lab.faxservice.service import Fax
+from pantau_lab.mail import Fault
 from tests.real.postgres import Postgres
 from tests.stories.company import company
 from tests.stories.theatre import BRISK, JCM, Theatre

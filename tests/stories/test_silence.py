@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monitor.lab.mail import Fault
+from pantau_lab.mail import Fault
 from tests.stories.theatre import JCM, theatre
 
 

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import select
 
 from monitor.app import App
-from monitor.lab.serving import free_port
-from monitor.lab.stage import stage
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.schema.tables import journal, process
+from pantau_lab.serving import free_port
+from pantau_lab.stage import stage
 from tests.stories.theatre import JCM
 
 

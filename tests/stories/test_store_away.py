@@ -17,10 +17,10 @@ import psycopg
 import pytest
 import yaml
 
-from monitor.lab.mail import Fault
-from monitor.lab.serving import free_port
-from monitor.lab.stage import stage
 from monitor.store.backend.postgres import PostgresServer
+from pantau_lab.mail import Fault
+from pantau_lab.serving import free_port
+from pantau_lab.stage import stage
 from tests.real.postgres import Postgres
 from tests.stories.theatre import BRISK, JCM, Theatre
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.lab.mail import Fault
+from pantau_lab.mail import Fault
 from tests.stories.living import bring_to_life
 from tests.stories.lookout import AGENCY, lookout
 

@@ -14,11 +14,11 @@ import httpx
 import psycopg
 import pytest
 
-from monitor.lab.deadman import DeadMansSwitch
-from monitor.lab.serving import free_port, serve
-from monitor.lab.stage import Stage, stage
-from monitor.lab.world import NOC
 from monitor.store.backend.database import Database
+from pantau_lab.deadman import DeadMansSwitch
+from pantau_lab.serving import free_port, serve
+from pantau_lab.stage import Stage, stage
+from pantau_lab.world import NOC
 from tests.real.postgres import Postgres
 from tests.stories.theatre import JCM, Theatre, theatre
 

@@ -16,14 +16,14 @@ import httpx
 from pypdf import PdfReader
 
 from monitor.cli.service import request
-from monitor.lab.carrier.phone import Phone
-from monitor.lab.mail import Tempo
-from monitor.lab.scenery import Timing
-from monitor.lab.serving import free_port
-from monitor.lab.stage import Stage, stage
-from monitor.lab.world import AGENCIES, NOC, FictionalAgency
 from monitor.runtime.place import CONTROL_SOCKET
 from monitor.store.backend.postgres import PostgresServer
+from pantau_lab.carrier.phone import Phone
+from pantau_lab.mail import Tempo
+from pantau_lab.scenery import Timing
+from pantau_lab.serving import free_port
+from pantau_lab.stage import Stage, stage
+from pantau_lab.world import AGENCIES, NOC, FictionalAgency
 from tests.stories.living import Living, bring_to_life
 
 #: Fast enough to watch, slow enough that two busy cores do not make mail look slow.

@@ -27,11 +27,11 @@ from alerts.model.urgency import Urgency
 from monitor.cli import COMMANDS, command
 from monitor.judging.liveness import Ailment
 from monitor.judging.ringing import Trouble
-from monitor.lab.faultlab.order import USAGE
-from monitor.lab.faultlab.symptom import SYMPTOMS
-from monitor.lab.mail import Fault
 from monitor.model.health import Health
 from monitor.views.own_health import Ill, Part
+from pantau_lab.faultlab.order import USAGE
+from pantau_lab.faultlab.symptom import SYMPTOMS
+from pantau_lab.mail import Fault
 from probes.model.check import Verdict
 from probes.model.result import Outcome, Phase
 
@@ -174,19 +174,14 @@ def test_every_make_target_that_a_document_names_exists() -> None:
 # -- the tree -------------------------------------------------------------------------------------------------------
 
 
-def is_inside_the_lab(path: Path) -> bool:
-    """Whether it belongs to the stand-ins, which ARCHITECTURE.md names as a whole."""
-    return relative(path).startswith("monitor/lab/")
-
-
 def modules() -> Iterator[str]:
     """Return each module and each package that has modules, as ARCHITECTURE.md writes them."""
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
-            if path.name != "__init__.py" and "versions" not in path.parts and not is_inside_the_lab(path):
+            if path.name != "__init__.py" and "versions" not in path.parts:
                 yield relative(path)
         for path in (ROOT / package).rglob("__init__.py"):
-            if path.parent != ROOT / package and not is_inside_the_lab(path.parent):
+            if path.parent != ROOT / package:
                 yield f"{relative(path.parent)}/"
 
 
@@ -196,7 +191,7 @@ def test_the_architecture_tells_of_every_package_and_module() -> None:
 
 
 def test_every_path_that_a_document_names_exists() -> None:
-    places = "|".join((*PACKAGES, "tests", "grafana", "deploy", "docs", "requirements"))
+    places = "|".join((*PACKAGES, "lab", "tests", "grafana", "deploy", "docs", "requirements"))
     missing = {
         (relative(path), named)
         for path in markdown()
@@ -292,8 +287,8 @@ def test_decisions_are_numbered_in_a_row_and_have_their_three_parts() -> None:
 
 
 def test_the_decision_about_libraries_names_every_one() -> None:
-    project = tomllib.loads(read("pyproject.toml"))["project"]
-    required = [*project["dependencies"], *project["optional-dependencies"]["lab"]]
+    projects = [tomllib.loads(read(path))["project"] for path in ("pyproject.toml", "lab/pyproject.toml")]
+    required = {line for project in projects for line in project["dependencies"]} - {"pantau"}
     told = read("docs/adr/0002-libraries-and-licence.md").lower()
     assert [name for line in required if (name := re.split(r"[\[>=<]", line)[0]) not in told] == []
 

@@ -18,8 +18,8 @@ from alerts.gateways.twilio_sms import Replies, TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway, Surroundings
-from monitor.lab.carrier.carrier import Carrier
-from monitor.lab.faxservice.service import FaxService
+from pantau_lab.carrier.carrier import Carrier
+from pantau_lab.faxservice.service import FaxService
 
 
 def text_of(pdf: bytes) -> str:

@@ -16,8 +16,8 @@ from alerts.model.channel import Channel
 from alerts.model.event import Acknowledge, Resolve
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter
-from monitor.lab.carrier.phone import Behaviour
-from monitor.lab.fault import CallbackFault, ReplyFault
+from pantau_lab.carrier.phone import Behaviour
+from pantau_lab.fault import CallbackFault, ReplyFault
 from tests.integration.alerts.town import MEI, Town, town_at
 from tests.unit.alerts.people import BRIEF, LONG, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger
 

@@ -16,11 +16,11 @@ from alerts.model.contact import Address
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Language
 from monitor.config.fields.window import MALAYSIA
-from monitor.lab.carrier.phone import Behaviour
-from monitor.lab.fault import Fault
-from monitor.lab.faxservice.machine import Behaviour as Machine
 from monitor.model.window import Recurring
 from monitor.store.engine.drills import Record
+from pantau_lab.carrier.phone import Behaviour
+from pantau_lab.fault import Fault
+from pantau_lab.faxservice.machine import Behaviour as Machine
 from tests.integration.alerts.town import DESK, NOC_OFFICE, Town
 from tests.unit.alerts.people import BRIEF, FAX, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger
 

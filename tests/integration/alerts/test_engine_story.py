@@ -12,9 +12,9 @@ from alerts.engine.settling import Ruling
 from alerts.gateways.tray import Place
 from alerts.model.brief import AnnouncementPlan
 from alerts.model.delivery import NoticeState
-from monitor.lab.fault import CallbackFault, Fault
-from monitor.lab.faxservice.machine import Behaviour as Machine
 from monitor.watchdog.auditor import EscalationAuditor
+from pantau_lab.fault import CallbackFault, Fault
+from pantau_lab.faxservice.machine import Behaviour as Machine
 from tests.integration.alerts.town import Town
 from tests.integration.monitor.test_escalation_auditor import noc_brief
 from tests.unit.alerts.people import BRIEF, FAX, MINUTE, POLICY, RAVI, SECOND, trigger

@@ -14,8 +14,8 @@ from alerts.model.brief import AnnouncementPlan, Brief, CallAgain, EscalationPol
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.event import Correct
-from monitor.lab.carrier.phone import Behaviour
 from monitor.watchdog.auditor import EscalationAuditor
+from pantau_lab.carrier.phone import Behaviour
 from tests.integration.alerts.town import DESK, Town
 from tests.integration.monitor.test_escalation_auditor import noc_brief
 from tests.unit.alerts.people import BRIEF, LONG, MINISTRY, MINUTE, RAVI, SECOND, SITI, SMS_SITI, trigger

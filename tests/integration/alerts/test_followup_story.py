@@ -18,7 +18,7 @@ from alerts.model.event import Acknowledge, HandOn
 from alerts.model.notice import Matter, Purpose
 from alerts.model.oncall import Rota
 from monitor.config.fields.window import MALAYSIA
-from monitor.lab.faxservice.machine import Behaviour
+from pantau_lab.faxservice.machine import Behaviour
 from tests.integration.alerts.test_escalation_story import BY_SMS, told_by
 from tests.integration.alerts.test_on_call_story import DAILY
 from tests.integration.alerts.town import MEI, Town

@@ -18,11 +18,11 @@ from alerts.model.delivery import Notice
 from alerts.model.event import Correct
 from alerts.model.notice import Purpose
 from alerts.record.store import StoreAway
-from monitor.lab.clerk import post_letters
 from monitor.service.letters import Noted
 from monitor.web.command.control import control
 from monitor.web.letters import letter_orders
 from monitor.web.serving import open_unix, serve
+from pantau_lab.clerk import post_letters
 from tests.integration.alerts.test_escalation_story import BY_SMS, OUTSIDE, told_by
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import MINUTE, trigger

@@ -39,9 +39,9 @@ from alerts.model.incident import IncidentState
 from alerts.model.notice import Language
 from alerts.wording.lint import errors, lint
 from alerts.wording.sms import compose
-from monitor.lab.callbacks import NotedDesk
 from monitor.store.backend.database import Database
 from monitor.store.probing.records import Records
+from pantau_lab.callbacks import NotedDesk
 from tests.integration.alerts.station import HANG, Station, station_at
 from tests.unit.alerts.documents.pages import LONG
 from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, T0, trigger

@@ -12,9 +12,9 @@ from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.event import Correct
 from alerts.model.notice import Matter
-from monitor.lab.carrier.phone import Behaviour
-from monitor.lab.fault import Fault
 from monitor.service.hush import Silencer
+from pantau_lab.carrier.phone import Behaviour
+from pantau_lab.fault import Fault
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import (
     BRIEF,

@@ -19,14 +19,14 @@ from alerts.model.channel import Channel
 from alerts.record.store import StoreAway
 from monitor.config.service.heartbeat import HeartbeatSettings
 from monitor.config.service.lifeline import LifelineSettings
-from monitor.lab.deadman import DeadMansSwitch
-from monitor.lab.serving import serve
 from monitor.metrics import Metrics
 from monitor.service.watch import Watch
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.processes import Process, Processes
 from monitor.watchdog.watchdog import Watchdog
+from pantau_lab.deadman import DeadMansSwitch
+from pantau_lab.serving import serve
 from tests.integration.alerts.town import NOC, NOC_OFFICE, WORDING, Town, town_at
 from tests.integration.monitor.test_escalation_auditor import noc_brief
 from tests.real.postgres import Postgres

@@ -39,11 +39,6 @@ from alerts.wording.texts import load
 from monitor.drills.desk import DrillDesk
 from monitor.drills.driller import Driller, Roster
 from monitor.drills.exercise import Exerciser
-from monitor.lab.carrier import api as carrier_api
-from monitor.lab.carrier.carrier import Carrier
-from monitor.lab.faxservice import api as fax_api
-from monitor.lab.faxservice.service import FaxService
-from monitor.lab.serving import serve
 from monitor.metrics import Metrics
 from monitor.model.window import Once, Stretch, Window
 from monitor.service.letters import Letters, Noted
@@ -55,6 +50,11 @@ from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import journal
 from monitor.web.callbacks import callbacks
+from pantau_lab.carrier import api as carrier_api
+from pantau_lab.carrier.carrier import Carrier
+from pantau_lab.faxservice import api as fax_api
+from pantau_lab.faxservice.service import FaxService
+from pantau_lab.serving import serve
 from tests.integration.alerts.door import Door, TownFront
 from tests.integration.alerts.outside import Outside
 from tests.integration.alerts.station import Station

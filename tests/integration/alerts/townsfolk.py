@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from monitor.lab.carrier.carrier import Carrier
-from monitor.lab.carrier.phone import Behaviour, Phone
+from pantau_lab.carrier.carrier import Carrier
+from pantau_lab.carrier.phone import Behaviour, Phone
 
 
 @dataclass(slots=True)

@@ -31,18 +31,18 @@ from alerts.wording.texts import load
 from monitor.drills.desk import DrillDesk
 from monitor.drills.driller import Driller, Roster
 from monitor.drills.exercise import Exerciser
-from monitor.lab.callbacks import Listener, NotedDesk
-from monitor.lab.carrier import api as carrier_api
-from monitor.lab.carrier.carrier import Carrier
-from monitor.lab.carrier.phone import Behaviour
-from monitor.lab.fault import CallbackFault, Fault
-from monitor.lab.serving import serve
 from monitor.metrics import Metrics
 from monitor.model.window import Stretch
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drill, Drills, Record
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import journal
+from pantau_lab.callbacks import Listener, NotedDesk
+from pantau_lab.carrier import api as carrier_api
+from pantau_lab.carrier.carrier import Carrier
+from pantau_lab.carrier.phone import Behaviour
+from pantau_lab.fault import CallbackFault, Fault
+from pantau_lab.serving import serve
 from tests.integration.alerts.station import Clock, Scripted, Watcher
 from tests.stories.theatre import text_of
 from tests.unit.alerts.decide.test_drill import WORKING

@@ -22,14 +22,14 @@ from starlette.routing import Route
 from alerts.record.store import StoreAway
 from monitor.config.service.heartbeat import HeartbeatSettings
 from monitor.judging.liveness import SignsOfLife
-from monitor.lab.deadman import Beat, DeadMansSwitch
-from monitor.lab.fault import Fault
-from monitor.lab.serving import serve
 from monitor.metrics import Metrics
 from monitor.store.backend.database import Database
 from monitor.store.probing.processes import Process, Processes
 from monitor.watchdog.heartbeat import Heartbeat, SystemdWatchdog
 from monitor.watchdog.pulse import Pulse
+from pantau_lab.deadman import Beat, DeadMansSwitch
+from pantau_lab.fault import Fault
+from pantau_lab.serving import serve
 from tests.integration.alerts.station import Clock
 from tests.unit.alerts.people import MINUTE, SECOND, T0
 

@@ -20,13 +20,13 @@ from alerts.model.notice import Office
 from alerts.wording.texts import load
 from monitor.config.service.lifeline import LifelineSettings
 from monitor.judging.ringing import Memory, Spell, Trouble
-from monitor.lab.carrier import api as carrier_api
-from monitor.lab.carrier.carrier import Carrier
-from monitor.lab.fault import Fault
-from monitor.lab.serving import serve
 from monitor.metrics import Metrics
 from monitor.watchdog.lifeline import Lifeline
 from monitor.watchdog.memory_file import MemoryFile
+from pantau_lab.carrier import api as carrier_api
+from pantau_lab.carrier.carrier import Carrier
+from pantau_lab.fault import Fault
+from pantau_lab.serving import serve
 from tests.integration.alerts.station import Clock
 from tests.unit.alerts.people import MINUTE, T0
 

@@ -20,8 +20,6 @@ from alerts.model.incident import Incident
 from alerts.record.clock import SystemClock
 from monitor.bridge.pipeline import Briefs, Pipeline
 from monitor.judging.judge import Judge
-from monitor.lab.mail import Fault, LabNetwork, SystemPlan
-from monitor.lab.mail.estate.tempo import Tempo
 from monitor.metrics import Metrics
 from monitor.model.health import HealthPolicy
 from monitor.model.route import Direction, Probing, WatchedRoute
@@ -30,6 +28,8 @@ from monitor.runtime.kinds import ROUND_TRIP, probe_kinds
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from monitor.store.schema.tables import run
+from pantau_lab.mail import Fault, LabNetwork, SystemPlan
+from pantau_lab.mail.estate.tempo import Tempo
 from probes.mail.token import TokenSigner
 from probes.model.probe import Patience, Route
 from probes.model.result import Outcome

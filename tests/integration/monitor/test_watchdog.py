@@ -15,8 +15,6 @@ from alerts.record.clock import SystemClock
 from alerts.wording.texts import load as load_wording
 from monitor.config.loading import Configuration, load
 from monitor.judging.ringing import Memory, Spell, Trouble
-from monitor.lab.deadman import DeadMansSwitch
-from monitor.lab.serving import serve
 from monitor.metrics import Metrics
 from monitor.service.watch import Watch
 from monitor.store.backend.database import Database, StoreInUseError
@@ -24,6 +22,8 @@ from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.processes import Process, Processes
 from monitor.watchdog.memory_file import MemoryFile
 from monitor.watchdog.watchdog import MEMORY_FILE, Watchdog, store_opening
+from pantau_lab.deadman import DeadMansSwitch
+from pantau_lab.serving import serve
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import MINUTE, SECOND
 from tests.unit.monitor.cli.office import ENVIRON, Office

@@ -32,9 +32,9 @@ from alerts.model.gateway import (
     SmsContent,
 )
 from alerts.providers.sms_profile import HttpSmsSettings
-from monitor.lab.aggregator import AWAN_CODES, SURIA_CODES, Aggregator, Message, awan, signed, suria
-from monitor.lab.callbacks import Listener, NotedDesk
-from monitor.lab.serving import serve
+from pantau_lab.aggregator import AWAN_CODES, SURIA_CODES, Aggregator, Message, awan, signed, suria
+from pantau_lab.callbacks import Listener, NotedDesk
+from pantau_lab.serving import serve
 from tests import sms_providers
 from tests.sms_providers import CALLBACK_SECRET
 

@@ -10,7 +10,7 @@ import pytest
 
 from alerts.gateways.sinch_fax import GATEWAY, SinchFax
 from alerts.model.gateway import AckResult, Content, Heard, Incoming, Progress, Refused, Surroundings
-from monitor.lab.callbacks import NotedDesk
+from pantau_lab.callbacks import NotedDesk
 
 BASE = "https://pantau.contoh.example/callbacks/faks"
 SECRET = "rahsia-panggil-balik"

@@ -24,7 +24,7 @@ from alerts.model.gateway import (
     Report,
     Surroundings,
 )
-from monitor.lab.callbacks import NotedDesk
+from pantau_lab.callbacks import NotedDesk
 
 LETTER = PageContent(pdf=b"%PDF-1.7 surat\n" * 100, title="Pemakluman Gangguan E-mel", pages=2)
 

@@ -22,11 +22,11 @@ from alerts.model.gateway import (
     Surroundings,
     VoiceContent,
 )
-from monitor.lab.carrier import api as carrier_api
-from monitor.lab.carrier.carrier import Carrier
-from monitor.lab.faxservice import api as fax_api
-from monitor.lab.faxservice.service import FaxService
-from monitor.lab.serving import serve
+from pantau_lab.carrier import api as carrier_api
+from pantau_lab.carrier.carrier import Carrier
+from pantau_lab.faxservice import api as fax_api
+from pantau_lab.faxservice.service import FaxService
+from pantau_lab.serving import serve
 
 MOBILE, FAX = "+60100000101", "+60300000201"
 

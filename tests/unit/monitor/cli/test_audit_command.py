@@ -19,13 +19,13 @@ import pytest
 
 from alerts.record.store import Entry
 from monitor.config.service.keep import KeepSettings
-from monitor.lab.serving import free_port
 from monitor.proof.archive import Archive
 from monitor.proof.lifecycle import Lifecycle
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.web.command.records import records
+from pantau_lab.serving import free_port
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import T0
 from tests.unit.alerts.wording.situations import WORDING

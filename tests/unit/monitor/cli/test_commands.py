@@ -6,7 +6,6 @@ import gc
 import json
 import subprocess
 import sys
-from importlib import import_module
 
 import pytest
 from typer.testing import CliRunner
@@ -104,16 +103,22 @@ def test_a_command_that_is_misspelt_is_guessed() -> None:
     assert "Did you mean 'ack'?" in found.output
 
 
-def test_the_demo_without_its_libraries_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(name: str) -> object:
-        if name == "monitor.cli.operation.demo":
-            raise ModuleNotFoundError("No module named 'aiosmtpd'", name="aiosmtpd")
-        return import_module(name)
-
-    monkeypatch.setattr("monitor.cli.import_module", gone)
+def test_the_demo_without_its_distribution_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitor.cli.entry_points", lambda **_: ())
 
     found = CliRunner().invoke(app, ["demo"])
 
     assert found.exit_code == 1
-    assert "aiosmtpd" in found.output
-    assert 'pip install "pantau[lab]"' in found.output
+    assert "`pantau demo` comes with pantau-lab" in found.output
+
+
+def test_what_is_broken_in_a_command_is_not_taken_for_a_distribution_that_lacks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(name: str) -> object:
+        raise ModuleNotFoundError("No module named 'aiosmtpd'", name="aiosmtpd")
+
+    monkeypatch.setattr("monitor.cli.import_module", broken)
+
+    with pytest.raises(ModuleNotFoundError, match="aiosmtpd"):
+        command("ack")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.lab.oauth import Provider, Trouble, app
-from monitor.lab.serving import serve
+from pantau_lab.oauth import Provider, Trouble, app
+from pantau_lab.serving import serve
 from probes.credentials.oauth import KeptTokens, NoAccessToken
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken
 from probes.credentials.oauth_rotation import Rotation

@@ -1,0 +1,207 @@
+"""Two SMS providers that there are not, of the kinds that there are: what `http_sms` is tried against.
+
+SMS Awan takes a GET and answers in a line of text ("code=0,id=91"); SMS Suria takes JSON with a bearer token and brings
+signed callbacks. Both deliver to phones that need nothing but a number.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from pantau_lab.fault import Fault, befall
+
+#: What is wrong -> SMS Awan's code.
+AWAN_CODES = {
+    "credentials": "1",
+    "balance": "2",
+    "number": "3",
+    "temporary": "4",
+    "sender": "5",
+    "text": "6",
+    "duplicate": "7",
+    "account": "8",
+    "new": "99",
+}
+#: What is wrong -> SMS Suria's HTTP status and code.
+SURIA_CODES = {
+    "credentials": (401, "E401"),
+    "balance": (402, "E402"),
+    "number": (422, "E-NUM"),
+    "temporary": (429, "E429"),
+    "sender": (403, "E-FROM"),
+    "text": (422, "E-TXT"),
+    "duplicate": (409, "E-DUP"),
+    "account": (400, "E-ACC"),
+    "new": (200, "E-NEW"),
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Message:
+    """An SMS that was taken."""
+
+    id: str
+    to: str
+    text: str
+    reference: str
+    #: Where it is to be told what became of it, or "".
+    callback: str = ""
+    state: str = "Q"
+
+
+@dataclass(slots=True, kw_only=True)
+class Aggregator:
+    """One provider's account."""
+
+    user: str = "jcontoh"
+    secret: str
+    #: What its callbacks are signed with, or carry.
+    callback_secret: str = ""
+    #: Where it was told to bring what people send, or "".
+    replies_to: str = ""
+    messages: list[Message] = field(default_factory=list)
+    #: What people have sent, as (id, number, text).
+    received: list[tuple[str, str, str]] = field(default_factory=list)
+    faults: deque[Fault] = field(default_factory=deque)
+    #: What is wrong with the next submissions.
+    refusals: deque[str] = field(default_factory=deque)
+    #: What our callbacks were answered.
+    answered: list[int] = field(default_factory=list)
+
+    def what_is_wrong(self, number: str, text: str, reference: str) -> str:
+        """Return what a submission is refused for, or ""."""
+        if self.refusals:
+            return self.refusals.popleft()
+        if not number.removeprefix("+").isdecimal():
+            return "number"
+        if "RM0" not in text:
+            return "text"
+        return "duplicate" if any(message.reference == reference for message in self.messages) else ""
+
+    def take(self, number: str, text: str, reference: str, callback: str = "") -> Message:
+        """Take an SMS."""
+        id_ = str(91 + len(self.messages))
+        message = Message(id=id_, to=number, text=text, reference=reference, callback=callback)
+        self.messages.append(message)
+        return message
+
+    def find(self, reference: str) -> Message | None:
+        """Return the SMS with our mark."""
+        return next((message for message in self.messages if message.reference == reference), None)
+
+    def say(self, number: str, text: str) -> str:
+        """Let a person send an SMS to our number; return its id."""
+        self.received.append((f"mo{len(self.received) + 1}", number, text))
+        return self.received[-1][0]
+
+    async def bring(self, method: str, url: str, **sent: Any) -> int:
+        """Call back, and return what was answered."""
+        async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+            answer = await client.request(method, url, **sent)
+        self.answered.append(answer.status_code)
+        return answer.status_code
+
+
+def awan(account: Aggregator) -> Starlette:
+    """Return SMS Awan: GET, and a line of text. It writes RM0 in front itself, and always answers 200."""
+
+    def line(code: str, **more: str) -> Response:
+        return PlainTextResponse(",".join([f"code={code}", *(f"{name}={value}" for name, value in more.items())]))
+
+    async def send(request: Request) -> Response:
+        asked = request.query_params
+        if (asked.get("un"), asked.get("pw")) != (account.user, account.secret):
+            return line(AWAN_CODES["credentials"])
+        number, text, reference = asked.get("to", ""), f"RM0 {asked.get('msg', '')}", asked.get("ref", "")
+        if wrong := account.what_is_wrong(number, text, reference):
+            return line(AWAN_CODES[wrong])
+
+        async def take() -> Response:
+            return line("0", id=account.take(number, text, reference).id)
+
+        if account.faults:
+            return await befall(
+                account.faults.popleft(), request, take=take, error=lambda status: Response(status_code=status)
+            )
+        return await take()
+
+    async def report(request: Request) -> Response:
+        found = account.find(request.query_params.get("ref", ""))
+        return line("0", state=found.state, id=found.id) if found else line("0", state="N")
+
+    async def inbox(_: Request) -> Response:
+        return JSONResponse([{"mid": id_, "msisdn": number, "msg": text} for id_, number, text in account.received])
+
+    return Starlette(routes=[Route("/send", send), Route("/report", report), Route("/inbox", inbox)])
+
+
+def suria(account: Aggregator) -> Starlette:
+    """Return SMS Suria: JSON, a bearer token, and HTTP statuses."""
+
+    def error(status: int, code: str = "") -> Response:
+        said: Mapping[str, Any] = {"error": {"code": code, "message": "see the manual"}} if code else {}
+        return JSONResponse(said, status_code=status)
+
+    def refused(request: Request) -> Response | None:
+        if request.headers.get("authorization") != f"Bearer {account.secret}":
+            return error(*SURIA_CODES["credentials"])
+        return None
+
+    async def send(request: Request) -> Response:
+        if (no := refused(request)) is not None:
+            return no
+        asked = await request.json()
+        number, text, reference = asked["recipients"][0], asked["content"], asked["client_ref"]
+        if not isinstance(asked["ttl"], int):
+            return error(400, "E-TTL")
+        if wrong := account.what_is_wrong(number, text, reference):
+            return error(*SURIA_CODES[wrong])
+
+        async def take() -> Response:
+            message = account.take(number, text, reference, asked.get("notify", ""))
+            return JSONResponse({"data": [{"message_id": message.id}]}, status_code=202)
+
+        if account.faults:
+            return await befall(account.faults.popleft(), request, take=take, error=error)
+        return await take()
+
+    async def message(request: Request) -> Response:
+        if (no := refused(request)) is not None:
+            return no
+        found = account.find(request.query_params.get("client_ref", ""))
+        if found is None:
+            return JSONResponse({"data": [{"status": "NONE"}]})
+        return JSONResponse({"data": [{"message_id": found.id, "status": found.state}]})
+
+    async def inbox(request: Request) -> Response:
+        if (no := refused(request)) is not None:
+            return no
+        items = [{"id": id_, "from": number.removeprefix("+"), "body": text} for id_, number, text in account.received]
+        return JSONResponse({"messages": items})
+
+    return Starlette(
+        routes=[
+            Route("/v2/messages", send, methods=["POST"]),
+            Route("/v2/messages", message, methods=["GET"]),
+            Route("/v2/inbox", inbox, methods=["GET"]),
+        ]
+    )
+
+
+def signed(secret: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a callback as SMS Suria signs it: HMAC-SHA256 of the body, in base64."""
+    body = json.dumps(said).encode()
+    signature = base64.b64encode(hmac.digest(secret.encode(), body, "sha256")).decode()
+    return {"content": body, "headers": {"Content-Type": "application/json", "X-Suria-Signature": signature}}

@@ -1,0 +1,61 @@
+"""Signed callbacks, as Twilio posts them, and the faults they may have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx
+from twilio.request_validator import RequestValidator
+
+from pantau_lab.fault import CallbackFault
+
+
+@dataclass(slots=True, kw_only=True)
+class Caller:
+    """Posts to the customer's URLs and notes everything that goes wrong there."""
+
+    client: httpx.AsyncClient
+    auth_token: str
+    errors: list[str]
+
+    async def post(self, url: str, params: Mapping[str, str]) -> httpx.Response | None:
+        """Return the answer when it is a 2xx; note what is not, and return `None`."""
+        signature = RequestValidator(self.auth_token).compute_signature(url, dict(params))
+        try:
+            response = await self.client.post(url, data=dict(params), headers={"X-Twilio-Signature": signature})
+        except httpx.HTTPError as error:
+            self.errors.append(f"{url}: {type(error).__name__}")
+            return None
+        if not response.is_success:
+            self.errors.append(f"{url}: HTTP {response.status_code}")
+            return None
+        if response.status_code == 200 and not response.content and "content-type" not in response.headers:
+            # Shown as a 502 in the customer's log.
+            self.errors.append(f"{url}: 200 with neither body nor Content-Type")
+        return response
+
+
+@dataclass(slots=True, kw_only=True)
+class StatusReports:
+    """The status callbacks of one message or call."""
+
+    caller: Caller
+    url: str
+    fault: CallbackFault
+    _waiting: list[Mapping[str, str]] = field(default_factory=list)
+
+    async def tell(self, params: Mapping[str, str]) -> None:
+        if not self.url or self.fault is CallbackFault.NEVER:
+            return
+        if self.fault is CallbackFault.REVERSED:
+            self._waiting.append(params)
+            return
+        await self.caller.post(self.url, params)
+        if self.fault is CallbackFault.TWICE:
+            await self.caller.post(self.url, params)
+
+    async def finish(self) -> None:
+        for params in reversed(self._waiting):
+            await self.caller.post(self.url, params)
+        self._waiting.clear()

@@ -1,0 +1,237 @@
+"""What becomes of messages and calls: statuses, callbacks, and the phones they reach."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from pantau_lab.carrier.callback import Caller, StatusReports
+from pantau_lab.carrier.content import objection
+from pantau_lab.carrier.phone import Behaviour, Call, Phone, Sms
+from pantau_lab.carrier.speech import Conversation
+from pantau_lab.fault import CallbackFault, Fault, ReplyFault
+from pantau_lab.underway import UnderWay
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+def _real_time() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True, kw_only=True)
+class Carrier:
+    """One account at a carrier whose network ends in this process."""
+
+    account_sid: str = "AC" + "5" * 32
+    auth_token: str = "token-olok-olok-pembawa"  # noqa: S105 - of a carrier that is not there
+    #: The account's own numbers: what may stand in `From`.
+    senders: set[str] = field(default_factory=lambda: {"+60300000100"})
+    phones: dict[str, Phone] = field(default_factory=dict)
+    #: What time it is there: a story whose clock stands still has it here, too.
+    now: Callable[[], datetime] = _real_time
+    #: Real time between two statuses.
+    step: timedelta = timedelta()
+    on_sms: Callable[[Phone, str], None] = _nothing
+    #: The phone, the transcript (a line a sentence) and the keys pressed; called when the call is over.
+    on_call: Callable[[Phone, str, str], None] = _nothing
+    #: Called when a submission was taken and is not answered yet: the moment to pull the customer's plug.
+    on_taken: Callable[[Sms | Call], None] = _nothing
+    #: One for each of the next submissions.
+    faults: deque[Fault] = field(default_factory=deque)
+    callback_fault: CallbackFault = CallbackFault.NONE
+    #: Where SMS to the account's numbers are posted; empty: the customer comes and looks.
+    incoming_url: str = ""
+    messages: list[Sms] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    #: SMS that people have sent to the account's numbers.
+    received: list[Sms] = field(default_factory=list)
+    _held: list[Sms] = field(default_factory=list)
+    #: What went wrong at the customer's callbacks, and our own bugs.
+    errors: list[str] = field(default_factory=list)
+    _under_way: UnderWay = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Share the list of errors."""
+        self._under_way = UnderWay(errors=self.errors)
+
+    def phone(self, number: str, **how: Any) -> Phone:
+        """Add a phone and return it."""
+        self.phones[number] = phone = Phone(number=number, **how)
+        return phone
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Be in service: the lifespan of the app."""
+        async with self._under_way.open(timeout=15):
+            yield
+
+    async def settled(self) -> None:
+        """Wait until nothing is under way any more."""
+        await self._under_way.settled()
+
+    def unexpected(self) -> list[str]:
+        """Say what no story expected: messages, calls, strays to unknown numbers, errors at callbacks."""
+        things: list[Sms | Call] = [*self.messages, *self.calls]
+        strays = [f"{thing.to}: nobody's number" for thing in things if thing.to not in self.phones]
+        return [line for phone in self.phones.values() for line in phone.unexpected()] + strays + self.errors
+
+    async def take_message(self, sms: Sms) -> None:
+        self.messages.append(sms)
+        self.on_taken(sms)
+        await self._start(self._deliver(sms))
+
+    async def take_call(self, call: Call) -> None:
+        self.calls.append(call)
+        self.on_taken(call)
+        await self._start(self._ring(call))
+
+    async def answer(self, phone: Phone, text: str, fault: ReplyFault = ReplyFault.NONE) -> None:
+        """Let somebody answer by SMS; wait until the customer has been told, unless it is held."""
+        now = self.now()
+        sms = Sms(
+            sid=new_sid("SM"),
+            to=min(self.senders),
+            sender=phone.number,
+            body=text,
+            created_at=now,
+            callback="",
+            validity=0,
+            segments=1,
+            status="received",
+            sent_at=now,
+            direction="inbound",
+        )
+        if fault is ReplyFault.HELD:
+            self._held.append(sms)
+            return
+        await self._bring(sms)
+        if fault is ReplyFault.TWICE:
+            await self._post(sms)
+
+    async def let_through(self, *, newest_first: bool = False) -> None:
+        """Bring the answers that were held, late or even in the wrong order."""
+        held, self._held = self._held, []
+        for sms in reversed(held) if newest_first else held:
+            await self._bring(sms)
+
+    async def _bring(self, sms: Sms) -> None:
+        self.received.append(sms)
+        await self._post(sms)
+
+    async def _post(self, sms: Sms) -> None:
+        """Tell the customer of an SMS, and send what the customer answers (TwiML `Message`)."""
+        if not self.incoming_url:
+            return
+        params = {"MessageSid": sms.sid, "SmsSid": sms.sid, "AccountSid": self.account_sid, "ApiVersion": "2010-04-01"}
+        params |= {"From": sms.sender, "To": sms.to, "Body": sms.body, "NumMedia": "0", "NumSegments": "1"}
+        response = await self._caller().post(self.incoming_url, params)
+        if response is None or "xml" not in response.headers.get("content-type", ""):
+            return
+        for message in ET.fromstring(response.text).iter("Message"):  # noqa: S314 - written by the gateway under test
+            text, now = message.text or "", self.now()
+            answer = Sms(
+                sid=new_sid("SM"),
+                to=sms.sender,
+                sender=sms.to,
+                body=text,
+                created_at=now,
+                callback="",
+                validity=14400,
+                segments=1,
+            )
+            await self.take_message(answer)
+
+    async def _start(self, walk: Coroutine[Any, Any, None]) -> None:
+        await self._under_way.begin(walk, and_wait=self.callback_fault is CallbackFault.BEFORE_ANSWER)
+
+    def _reports(self, url: str) -> StatusReports:
+        return StatusReports(caller=self._caller(), url=url, fault=self.callback_fault)
+
+    def _caller(self) -> Caller:
+        return Caller(client=self._under_way.client, auth_token=self.auth_token, errors=self.errors)
+
+    async def _deliver(self, sms: Sms) -> None:
+        reports, phone = self._reports(sms.callback), self.phones.get(sms.to)
+        code = _undelivered(sms, phone)
+        for status in ("sent", "delivered" if code is None else "undelivered"):
+            await asyncio.sleep(self.step.total_seconds())
+            sms.status = status
+            if status == "sent":
+                sms.sent_at = self.now()
+            else:
+                sms.error_code = code
+                if code is None and phone is not None:
+                    phone.receive(sms)
+                    self.on_sms(phone, sms.body)
+            await reports.tell(
+                {"MessageSid": sms.sid, "SmsSid": sms.sid, "MessageStatus": status, "SmsStatus": status}
+                | {"To": sms.to, "From": sms.sender, "AccountSid": self.account_sid, "ApiVersion": "2010-04-01"}
+                | ({"ErrorCode": str(code)} if status == "undelivered" else {})
+            )
+        await reports.finish()
+
+    async def _ring(self, call: Call) -> None:
+        reports, phone, number = self._reports(call.callback), self.phones.get(call.to), iter(range(100))
+        params = {"CallSid": call.sid, "AccountSid": self.account_sid, "From": call.caller, "To": call.to}
+        params |= {"ApiVersion": "2010-04-01", "Direction": "outbound-api"}
+
+        async def tell(event: str, status: str, **more: str) -> None:
+            sequence = str(next(number))
+            if event in call.callback_events:
+                await reports.tell({**params, "CallStatus": status, "SequenceNumber": sequence, **more})
+
+        await tell("initiated", "initiated")
+        await asyncio.sleep(self.step.total_seconds())
+        if not call.canceled.is_set():
+            call.status = "ringing"
+            await tell("ringing", "ringing")
+            final = await self._outcome(call, phone)
+            if final == "completed" and phone is not None:
+                call.status, call.started_at = "in-progress", self.now()
+                await tell("answered", "in-progress")
+                await Conversation(call=call, phone=phone, caller=self._caller(), params=params).hold()
+            call.status = final
+        call.ended_at = self.now()
+        if phone is not None and not call.canceled.is_set():
+            phone.rang(call)
+            self.on_call(phone, call.text, call.keys)
+        more = {"CallDuration": str(len(call.spoken))} if call.status == "completed" else {}
+        if call.sip_code is not None:
+            more["SipResponseCode"] = str(call.sip_code)
+        await tell("completed", call.status, **more)
+        await reports.finish()
+
+    async def _outcome(self, call: Call, phone: Phone | None) -> str:
+        """Let it ring; return the status the call ends with."""
+        if phone is None or phone.behaviour is Behaviour.OFF:
+            call.sip_code = 404 if phone is None else 480
+            return "failed"
+        try:
+            async with asyncio.timeout(self.step.total_seconds() + phone.answers_after.total_seconds()):
+                await call.canceled.wait()
+        except TimeoutError:
+            return {Behaviour.BUSY: "busy", Behaviour.NO_ANSWER: "no-answer"}.get(phone.behaviour, "completed")
+        return "canceled"
+
+
+def _undelivered(sms: Sms, phone: Phone | None) -> int | None:
+    """Return the error code of an SMS that does not arrive, or `None`."""
+    if phone is None:
+        return 30005
+    if phone.behaviour is Behaviour.OFF:
+        return 30003
+    return 30007 if objection(sms.to, sms.body) else None
+
+
+def new_sid(prefix: str) -> str:
+    return prefix + uuid.uuid4().hex

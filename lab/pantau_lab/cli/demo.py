@@ -1,0 +1,189 @@
+"""`pantau demo`: the real service against a fictional world, and a lever to break that world's mail."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import httpx
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from monitor.cli.service import fail, request
+from monitor.config.fields.listen import Listen, parse_listen
+from monitor.config.model.settings import LISTEN_VARIABLE
+from monitor.runtime.place import CONTROL_SOCKET
+from monitor.web.serving import open_port
+from pantau_lab.clerk import post_letters
+from pantau_lab.mail import Fault
+from pantau_lab.screen import State, changes, render
+from pantau_lab.serving import free_port
+from pantau_lab.stage import Stage, lever, stage
+
+app = typer.Typer(
+    help="Run against fictional agencies whose mail can be broken on purpose.", invoke_without_command=True
+)
+
+Directory = Annotated[Path, typer.Option("--directory", help="Where the demo keeps its files.", metavar="DIR")]
+WhichDemo = Annotated[Path | None, typer.Option("--directory", help="The running demo's directory.", metavar="DIR")]
+_DIRECTORY = Path("var/demo")
+#: Marks a directory that the demo made and may empty at its start.
+_MARK = ".pantau-demo"
+
+
+@app.callback()
+def demo(context: typer.Context, directory: Directory = _DIRECTORY) -> None:
+    """Start the demo: three agencies, their mail, a carrier, a fax service, a letter tray, and the service itself."""
+    context.obj = directory
+    if context.invoked_subcommand is not None:
+        return
+    listen = parse_listen(os.environ.get(LISTEN_VARIABLE, "127.0.0.1:8080"))
+    if listen is None or not listen.is_loopback:
+        fail(f"{LISTEN_VARIABLE} must be an address of this machine with a port, such as 127.0.0.1:8080", 2)
+    try:
+        # Before anything is emptied: a service that still runs there would lose its store.
+        open_port(listen.host, listen.port).close()
+        _clear(directory)
+        asyncio.run(_run(directory.resolve(), listen))
+    except OSError as error:
+        fail(f"the demo cannot start: {error}")
+
+
+@app.command("break")
+def break_(
+    agency: Annotated[str, typer.Argument(help="Short code, such as JCM; or a reference, rujukan-a.")],
+    how: Annotated[Fault, typer.Option("--how", help="What goes wrong; `pantau lab --list` tells.", metavar="FAULT")],
+    context: typer.Context,
+    directory: WhichDemo = None,
+) -> None:
+    """Break an agency's mail in the running demo."""
+    typer.echo(f"{_pull(directory or context.obj, agency, f'break/{how}')}: {how}")
+
+
+@app.command()
+def repair(
+    agency: Annotated[str, typer.Argument(help="Short code, such as JCM.")],
+    context: typer.Context,
+    directory: WhichDemo = None,
+) -> None:
+    """Repair an agency's mail in the running demo."""
+    typer.echo(f"{_pull(directory or context.obj, agency, 'repair')}: repaired")
+
+
+def _pull(directory: Path, agency: str, what: str) -> str:
+    try:
+        answer = request(lever(directory.resolve()), "POST", f"/systems/{quote(agency or '-', safe='')}/{what}")
+    except (httpx.HTTPError, OSError):
+        fail("the demo is not running here; start it with `make run`")
+    if answer.status_code == 404:
+        fail(str(answer.json()["detail"]), 2)
+    return str(answer.json())
+
+
+def _clear(directory: Path) -> None:
+    """Begin with an empty directory; never empty one that the demo did not make."""
+    if directory.exists() and any(directory.iterdir()) and not (directory / _MARK).exists():
+        fail(f"{directory} holds files that are not the demo's; name another with --directory", 2)
+    if (directory / "lab.sock").exists():
+        with suppress(httpx.HTTPError, OSError):
+            request((directory / "lab.sock").resolve(), "GET", "/")
+            fail(f"a demo is already running in {directory}; end it first, or name another with --directory")
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True, mode=0o700)
+    (directory / _MARK).touch()
+
+
+async def _run(directory: Path, listen: Listen) -> None:
+    stopping = asyncio.Event()
+    # SIGHUP: the terminal was closed. The service runs in a session of its own and would stay.
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(stop, stopping.set)
+    callbacks = f"127.0.0.1:{free_port()}"
+    async with (
+        stage(directory, listen=str(listen), callbacks=callbacks) as world,
+        _service(world.settings, directory / "pantau.log", stopping),
+    ):
+        await _show(directory, f"http://{listen}", world, stopping)
+
+
+@asynccontextmanager
+async def _service(settings: Path, log: Path, stopping: asyncio.Event) -> AsyncIterator[None]:
+    """Run `pantau run` beside the world; end it with the block. If it ends by itself, so does the demo."""
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "monitor.cli", "run", "--config", str(settings)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            # A Ctrl-C at the terminal is ours to pass on, so that the world outlives the service.
+            start_new_session=True,
+        )
+
+    async def ended() -> None:
+        await process.wait()
+        stopping.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(ended())
+        try:
+            yield
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(10):
+                        await process.wait()
+            if process.returncode is None:
+                process.kill()
+            await watching
+    if process.returncode not in {0, -signal.SIGTERM}:
+        fail(f"the service ended with {process.returncode}; the end of its log says why:\n{_end_of(log)}")
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(errors="replace")[-2000:]
+
+
+async def _show(directory: Path, url: str, world: Stage, stopping: asyncio.Event) -> None:
+    """Show how things stand until the demo is to end: redrawn on a terminal, else a line a change."""
+    console = Console()
+    before = State()
+    with Live(console=console, screen=False, auto_refresh=False) if console.is_terminal else nullcontext() as live:
+        if live is None:
+            console.print(f"Pantau: {url}\neverything sent lies in {directory}/outbox/\nCtrl-C ends", highlight=False)
+        while not stopping.is_set():
+            state = await _state(url, world)
+            if live is not None:
+                live.update(render(state, url, directory), refresh=True)
+            else:
+                for line in changes(before, state):
+                    console.print(line, markup=False, highlight=False)
+            before = state
+            with suppress(httpx.HTTPError, OSError):
+                await post_letters(directory / "state" / CONTROL_SOCKET, datetime.now(UTC))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await stopping.wait()
+
+
+async def _state(url: str, world: Stage) -> State:
+    faults = {name: sorted(system.faults) for name, system in world.network.systems.items()}
+    sent = [*world.outbox.sent, *world.outbox.letters()]
+    try:
+        async with httpx.AsyncClient(base_url=f"{url}/api/v1", trust_env=False, timeout=5) as client:
+            agencies, incidents, notices = [
+                (await client.get(path)).json() for path in ("/agencies", "/incidents", "/notices")
+            ]
+    except httpx.HTTPError:
+        return State(faults=faults, sent=sent)  # It is starting, or ending.
+    return State(agencies=agencies, incidents=incidents, notices=notices, faults=faults, sent=sent)

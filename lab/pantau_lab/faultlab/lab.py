@@ -1,0 +1,52 @@
+"""The fault lab: the mail of one agency and of two references, with a configuration to probe it by.
+
+No service runs beside it and nobody is told of anything: the configuration's carrier and fax service are not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pantau_lab.mail import LabNetwork, SystemPlan
+from pantau_lab.scenery import DEMO, Providers, Timing, write
+from pantau_lab.serving import free_port
+from pantau_lab.world import AGENCIES, REFERENCES
+
+AGENCY = AGENCIES[0]
+#: Discards what it gets, where there is such a service at all (RFC 863).
+_NOWHERE = "http://127.0.0.1:9"
+_NOBODY = Providers(
+    carrier_url=_NOWHERE,
+    account_sid="AC" + "0" * 32,
+    auth_token="tiada",
+    caller="+60100000000",
+    fax_url=_NOWHERE,
+    project_id="tiada",
+    key_id="tiada",
+    key_secret="tiada",
+    fax_caller="+60300000000",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultLab:
+    """The lab, running."""
+
+    network: LabNetwork
+    directory: Path
+    #: What `pantau probe --config` wants.
+    settings: Path
+
+
+@asynccontextmanager
+async def fault_lab(directory: Path, *, timing: Timing = DEMO) -> AsyncIterator[FaultLab]:
+    """Run the lab for as long as the block lasts, with its configuration written below *directory*."""
+    names = {AGENCY.code: AGENCY.domain} | {each.key: each.domain for each in REFERENCES}
+    plans = [SystemPlan.with_one_mailbox(name, domain, tempo=timing.tempo) for name, domain in names.items()]
+    async with LabNetwork(plans, folder=directory) as network:
+        listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        settings = write(directory, network, _NOBODY, timing, listen=listen, callbacks=callbacks, agencies=(AGENCY,))
+        yield FaultLab(network=network, directory=directory, settings=settings)

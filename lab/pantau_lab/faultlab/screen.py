@@ -1,0 +1,116 @@
+"""What the fault lab shows on the terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pantau_lab.faultlab.lab import AGENCY, FaultLab
+from pantau_lab.faultlab.order import USAGE
+from pantau_lab.faultlab.symptom import SYMPTOMS, Symptom
+from pantau_lab.mail import Fault, MailSystem, Port
+from probes.model.result import Outcome
+
+_COLOURS = {Outcome.DELIVERED: "green", Outcome.JUNK: "yellow"}
+_MEANINGS = {
+    "break": f"break {AGENCY.code}, or the system that is named; faults add up",
+    "repair": "take one fault or all from one system or all",
+    "faults": "what can be broken, and what a probe reports of it",
+    "systems": "what is where, and what is broken",
+    "help": "this",
+    "quit": "end the lab, as Ctrl-C does",
+}
+
+
+def catalogue() -> RenderableType:
+    """Return every fault with what is seen of it, and how a probe ends on each route of the agency."""
+    table = Table("fault", "what an operator sees", "internal", "outbound", "inbound", box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
+    for column in table.columns[2:]:
+        column.no_wrap = True
+    for fault in Fault:
+        symptom = SYMPTOMS[fault]
+        outcomes = (symptom.internal, symptom.outbound, symptom.inbound)
+        table.add_row(Text(fault, style="bold"), Text(fault.seen), *map(_outcome, outcomes))
+    routes = "internal: the agency to itself; outbound: to a reference; inbound: from a reference."
+    return Group(table, Text(), Text(f"The last three are what `pantau probe` reports. {routes}", style="dim"))
+
+
+def systems(lab: FaultLab) -> RenderableType:
+    """Return which ports are whose, and what is broken."""
+    table = Table("system", "mailbox", *Port, box=None, pad_edge=False)
+    for system in lab.network.systems.values():
+        (account,) = system.accounts
+        ports = (str(system.port(port)) for port in Port)
+        table.add_row(Text(system.name, style="bold"), account.address, *ports)
+    wrong = _wrong(lab.network.systems.values())
+    return Group(table, Text(), Text(wrong)) if wrong else table
+
+
+def welcome(lab: FaultLab, command: str) -> RenderableType:
+    """Return what an operator needs to begin. Print it uncropped."""
+    return Group(
+        Text("Pantau's fault lab: mail systems on 127.0.0.1 that can be broken on purpose.", style="bold"),
+        Text(),
+        systems(lab),
+        Text(),
+        Text("Passwords (secrets/), certificate (ca.pem) and configuration lie in"),
+        _whole(f"  {lab.directory}"),
+        Text(),
+        Text("Probe it in another terminal; without a last word, the internal route:"),
+        _whole(f"  {command} probe --config {lab.settings} {AGENCY.code} outbound"),
+        Text(),
+        Text("Break and repair it here:"),
+        orders(),
+    )
+
+
+def _whole(line: str) -> Text:
+    """Return a line that stays one whatever the width, to be copied."""
+    return Text(line, no_wrap=True, overflow="ignore")
+
+
+def orders() -> RenderableType:
+    """Return what can be typed."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for word, usage in USAGE.items():
+        table.add_row(f"  {usage}", Text(_MEANINGS[word], style="dim"))
+    return table
+
+
+def broken(fault: Fault, system: str) -> RenderableType:
+    """Return what is wrong now with a system, and what a probe reports of that fault alone."""
+    symptom = SYMPTOMS[fault] if system == AGENCY.code else _seen_from_agency(SYMPTOMS[fault])
+    named = (("internal", symptom.internal), ("outbound", symptom.outbound), ("inbound", symptom.inbound))
+    reports = [part for name, outcome in named for part in (f"  {name} ", _outcome(outcome))]
+    return Group(
+        Text.assemble((f"{system}: {fault}", "bold"), f"  {re.sub('[Tt]he agency', system, fault.seen)}"),
+        Text.assemble(f"  a probe of {AGENCY.code} reports:", *reports),
+    )
+
+
+def repaired(systems: Iterable[MailSystem]) -> RenderableType:
+    """Return what is still wrong."""
+    return Text(f"repaired; {_wrong(systems) or 'nothing is broken'}")
+
+
+def _seen_from_agency(symptom: Symptom) -> Symptom:
+    """Return how the agency's routes to and from a reference end when it is the reference that is broken."""
+    return Symptom(internal=Outcome.DELIVERED, outbound=symptom.inbound, inbound=symptom.outbound)
+
+
+def _wrong(systems: Iterable[MailSystem]) -> str:
+    """Return what is broken, "" when nothing is."""
+    return "; ".join(
+        f"{system.name} has {', '.join(fault for fault in Fault if fault in system.faults)}"
+        for system in systems
+        if system.faults
+    )
+
+
+def _outcome(outcome: Outcome) -> Text:
+    return Text(outcome, style=_COLOURS.get(outcome, "red"))

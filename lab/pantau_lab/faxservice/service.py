@@ -1,0 +1,160 @@
+"""What becomes of a fax: dialling, redialling, and the callback at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from pantau_lab.fault import CallbackFault, Fault
+from pantau_lab.faxservice.machine import FAILURES, Behaviour, Machine
+from pantau_lab.underway import UnderWay
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex[:26].upper()
+
+
+@dataclass(slots=True, kw_only=True)
+class Fax:
+    to: str
+    sender: str
+    pdf: bytes = field(repr=False)
+    labels: Mapping[str, str]
+    header_text: str
+    callback_url: str
+    max_retries: int
+    id: str = field(default_factory=_new_id)
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    completed_at: datetime | None = None
+    status: str = "QUEUED"
+    retries: int = 0
+    pages_sent: int | None = None
+    #: errorType, errorCode, errorMessage.
+    failure: tuple[str, int, str] | None = None
+
+    @property
+    def pages(self) -> int:
+        # Enough for the documents that are sent here; a page tree says /Pages.
+        return max(1, len(re.findall(rb"/Type\s*/Page\b", self.pdf)))
+
+
+@dataclass(slots=True, kw_only=True)
+class FaxService:
+    """One project at a fax service whose telephone network ends in this process."""
+
+    project_id: str = "projek-olok-olok"
+    key_id: str = "kunci"
+    key_secret: str = "rahsia-olok-olok-faks"  # noqa: S105 - of a service that is not there
+    machines: dict[str, Machine] = field(default_factory=dict)
+    #: Real time between two statuses.
+    step: timedelta = timedelta()
+    #: The machine, the title in the header line and the PDF; called when all pages have arrived.
+    on_fax: Callable[[Machine, str, bytes], None] = _nothing
+    #: Called when a fax was taken and is not answered yet: the moment to pull the customer's plug.
+    on_taken: Callable[[Fax], None] = _nothing
+    #: One for each of the next submissions.
+    faults: deque[Fault] = field(default_factory=deque)
+    callback_fault: CallbackFault = CallbackFault.NONE
+    faxes: list[Fax] = field(default_factory=list)
+    #: What went wrong at the customer's callbacks, and our own bugs.
+    errors: list[str] = field(default_factory=list)
+    _under_way: UnderWay = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Share the list of errors."""
+        self._under_way = UnderWay(errors=self.errors)
+
+    def machine(self, number: str, **how: Any) -> Machine:
+        """Add a machine and return it."""
+        self.machines[number] = machine = Machine(number=number, **how)
+        return machine
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Be in service: the lifespan of the app."""
+        async with self._under_way.open(timeout=60):
+            yield
+
+    async def settled(self) -> None:
+        """Wait until nothing is under way any more."""
+        await self._under_way.settled()
+
+    async def take(self, fax: Fax) -> None:
+        self.faxes.append(fax)
+        self.on_taken(fax)
+        at_once = self.callback_fault is CallbackFault.BEFORE_ANSWER
+        await self._under_way.begin(self._transmit(fax), and_wait=at_once)
+
+    async def _transmit(self, fax: Fax) -> None:
+        for attempt in range(fax.max_retries + 1):
+            fax.retries = attempt
+            await asyncio.sleep(self.step.total_seconds())
+            fax.status = "IN_PROGRESS"
+            await asyncio.sleep(self.step.total_seconds())
+            machine = self.machines.get(fax.to)
+            behaviour = Behaviour.DEAD if machine is None else machine.behaviour
+            fax.failure = FAILURES.get(behaviour)
+            fax.pages_sent = 1 if behaviour is Behaviour.OUT_OF_PAPER else 0
+            if fax.failure is None and machine is not None:
+                fax.pages_sent = fax.pages
+                machine.received.append(fax.pdf)
+                self.on_fax(machine, fax.header_text, fax.pdf)
+                break
+        fax.status = "COMPLETED" if fax.failure is None else "FAILURE"
+        fax.completed_at = datetime.now(UTC)
+        await self._call_back(fax)
+
+    async def _call_back(self, fax: Fax) -> None:
+        if not fax.callback_url or self.callback_fault is CallbackFault.NEVER:
+            return
+        event = {"event": "FAX_COMPLETED", "eventTime": _stamp(fax.completed_at), "fax": fax_json(self, fax)}
+        for _ in range(2 if self.callback_fault is CallbackFault.TWICE else 1):
+            try:
+                # httpx makes basic authentication of the user and password in the URL, as Sinch does.
+                response = await self._under_way.client.post(fax.callback_url, json=event)
+            except httpx.HTTPError as error:
+                self.errors.append(f"callback of {fax.id}: {type(error).__name__}")
+                continue
+            if response.status_code != 200:
+                self.errors.append(f"callback of {fax.id}: HTTP {response.status_code}")
+
+
+def fax_json(service: FaxService, fax: Fax) -> dict[str, Any]:
+    """Return the fax object of the API."""
+    shown: dict[str, Any] = {
+        "id": fax.id,
+        "direction": "OUTBOUND",
+        "to": fax.to,
+        "from": fax.sender,
+        "status": fax.status,
+        "numberOfPages": fax.pages,
+        "createTime": _stamp(fax.created_at),
+        "headerText": fax.header_text,
+        "labels": dict(fax.labels),
+        "callbackUrl": fax.callback_url,
+        "maxRetries": fax.max_retries,
+        "retryCount": fax.retries,
+        "projectId": service.project_id,
+    }
+    if fax.completed_at is not None:
+        shown |= {"completedTime": _stamp(fax.completed_at), "pagesSentSuccessfully": fax.pages_sent}
+    if fax.failure is not None:
+        shown |= dict(zip(("errorType", "errorCode", "errorMessage"), fax.failure, strict=True))
+    return shown
+
+
+def _stamp(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,110 @@
+"""A small world of mail: fictional agencies, reference systems, and the roads between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from secrets import token_urlsafe
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+from pantau_lab.mail.estate.account import Account
+from pantau_lab.mail.estate.authority import LabAuthority
+from pantau_lab.mail.estate.port import Port
+from pantau_lab.mail.estate.tempo import Tempo
+from pantau_lab.mail.post.directory import Directory
+from pantau_lab.mail.post.queue import QueuePolicy
+from pantau_lab.mail.system import MailSystem
+from probes.model.mailbox import Mailbox, Password, Security, Server
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemPlan:
+    """One mail system to build. An agency and a reference system differ in nothing but who uses them."""
+
+    #: Unique in the network: what it is broken by.
+    name: str
+    domain: str
+    accounts: tuple[Account, ...]
+    #: Port numbers that must not change from start to start; the others are chosen free.
+    ports: Mapping[Port, int] = field(default_factory=dict)
+    #: How long its faults take.
+    tempo: Tempo = field(default_factory=Tempo)
+    queue_policy: QueuePolicy = field(default_factory=QueuePolicy)
+
+    @classmethod
+    def with_one_mailbox(cls, name: str, domain: str, *, tempo: Tempo | None = None) -> Self:
+        """Plan a system with the one mailbox `pantau@domain`, called like the system, and a secret made up here."""
+        account = Account(name=name, address=f"pantau@{domain}", secret=token_urlsafe(12))
+        return cls(name=name, domain=domain, accounts=(account,), tempo=tempo or Tempo())
+
+
+class LabNetwork:
+    """Build the planned systems and run them from entering until leaving. The authority's `ca.pem` goes to `folder`."""
+
+    def __init__(self, plans: Iterable[SystemPlan], *, folder: Path) -> None:
+        self.authority = LabAuthority(folder / "ca.pem")
+        self._tls = self.authority.client_context()
+        directory = Directory()
+        self._systems = {
+            plan.name: MailSystem(
+                name=plan.name,
+                domain=plan.domain,
+                accounts=plan.accounts,
+                directory=directory,
+                authority=self.authority,
+                ports=plan.ports,
+                tempo=plan.tempo,
+                queue_policy=plan.queue_policy,
+            )
+            for plan in plans
+        }
+        self._life = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Start every system, or none."""
+        async with AsyncExitStack() as stack:
+            for system in self._systems.values():
+                await stack.enter_async_context(system)
+            self._life = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop every system."""
+        await self._life.aclose()
+
+    @property
+    def systems(self) -> Mapping[str, MailSystem]:
+        """The mail systems by name."""
+        return MappingProxyType(self._systems)
+
+    async def emptied(self) -> None:
+        """Wait until no message is on its way anywhere, so that what has not arrived never will."""
+        while any(system.queued for system in self._systems.values()):
+            for system in self._systems.values():
+                await system.emptied()
+
+    def mailboxes(self, *, smtp: Security = Security.STARTTLS) -> Mapping[str, Mailbox]:
+        """Return every account by name, as probes want it, to be submitted to with the given security.
+
+        The network must be running: the ports are known only then.
+        """
+        return {
+            account.name: self._mailbox(system, account, smtp)
+            for system in self._systems.values()
+            for account in system.accounts
+        }
+
+    def _mailbox(self, system: MailSystem, account: Account, security: Security) -> Mailbox:
+        submission = system.submission if security is Security.STARTTLS else system.submissions
+        return Mailbox(
+            name=account.name,
+            address=account.address,
+            smtp=Server(host="127.0.0.1", port=submission, security=security, tls=self._tls),
+            imap=Server(host="127.0.0.1", port=system.imap, security=Security.IMPLICIT, tls=self._tls),
+            login=Password(username=account.address, secret=account.secret),
+        )

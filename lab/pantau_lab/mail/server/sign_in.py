@@ -1,0 +1,105 @@
+"""Who may read mail: pymap's questions answered from an agency's accounts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import NoReturn
+
+from pymap.config import IMAPConfig
+from pymap.exceptions import AuthorizationFailure, InvalidAuth, NotSupportedError, ResponseError
+from pymap.interfaces.login import IdentityInterface, LoginInterface
+from pymap.parsing.response import ResponseCode, ResponseNo
+from pymap.user import UserMetadata
+from pysasl.creds.server import ServerCredentials
+from pysasl.identity import ClearIdentity
+
+from pantau_lab.mail.estate.account import Accounts
+from pantau_lab.mail.estate.mailbox import Folders, ReaderSession
+from pantau_lab.mail.estate.port import Port
+from pantau_lab.mail.post.parcel import Reply
+from pantau_lab.mail.trouble.condition import Condition
+
+
+class SignInRefused(ResponseError):
+    """Nobody is let in, with the code that tells a fault of the server from wrong credentials (RFC 5530)."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self._reply = reply
+
+    def get_response(self, tag: bytes) -> ResponseNo:
+        """Return the IMAP words for the SMTP reply."""
+        code = b"UNAVAILABLE" if self._reply.code < 500 else b"AUTHENTICATIONFAILED"
+        return ResponseNo(tag, self._reply.text.encode(), ResponseCode.of(code))
+
+
+class Reader(IdentityInterface):
+    """Somebody who has signed in. There are no tokens and nothing to administer."""
+
+    def __init__(self, name: str, config: IMAPConfig, folders: Folders) -> None:
+        self._name = name
+        self._config = config
+        self._folders = folders
+
+    @property
+    def name(self) -> str:
+        """The address."""
+        return self._name
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """None."""
+        return frozenset()
+
+    @asynccontextmanager
+    async def new_session(self) -> AsyncIterator[ReaderSession]:
+        """Open the account's folders."""
+        yield ReaderSession(self._name, self._config, self._folders)
+
+    async def new_token(self, **_options: object) -> None:
+        """Make none."""
+
+    async def get(self) -> NoReturn:
+        """Refuse."""
+        raise NotSupportedError
+
+    async def set(self, metadata: UserMetadata) -> NoReturn:
+        """Refuse."""
+        raise NotSupportedError(f"{metadata.name} stays as it is.")
+
+    async def delete(self) -> NoReturn:
+        """Refuse."""
+        raise NotSupportedError
+
+
+class SignIn(LoginInterface):
+    """LOGIN and AUTHENTICATE."""
+
+    def __init__(
+        self, *, accounts: Accounts, folders: Mapping[str, Folders], condition: Condition, config: IMAPConfig
+    ) -> None:
+        self._accounts = accounts
+        self._folders = folders
+        self._condition = condition
+        self._config = config
+
+    @property
+    def tokens(self) -> NoReturn:
+        """Asked for by administration services only, and there are none."""
+        raise NotSupportedError
+
+    async def authenticate(self, credentials: ServerCredentials) -> Reader:
+        """Let a person in whose credentials are right, unless nobody is let in."""
+        if reply := self._condition.sign_in(Port.IMAP):
+            raise SignInRefused(reply)
+        account = self._accounts.find(credentials.authcid)
+        if account is None or not credentials.verify(ClearIdentity(credentials.authcid, account.secret)):
+            raise InvalidAuth
+        return Reader(account.address, self._config, self._folders[account.address])
+
+    async def authorize(self, authenticated: IdentityInterface, authzid: str) -> IdentityInterface:
+        """Let people act for themselves only."""
+        if authzid.lower() != authenticated.name.lower():
+            raise AuthorizationFailure
+        return authenticated

@@ -1,0 +1,214 @@
+"""One fictional agency's mail: submission, mail exchanger, mailboxes, and what is wrong with them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from pantau_lab.mail.estate.account import Account, Accounts
+from pantau_lab.mail.estate.authority import LabAuthority
+from pantau_lab.mail.estate.mailbox import FolderName, Folders
+from pantau_lab.mail.estate.port import Port
+from pantau_lab.mail.estate.tempo import Tempo
+from pantau_lab.mail.post.directory import Directory, Exchange
+from pantau_lab.mail.post.parcel import Parcel, Refusal, Reply
+from pantau_lab.mail.post.queue import Queue, QueuePolicy
+from pantau_lab.mail.post.relay import relay
+from pantau_lab.mail.post.stamp import return_path
+from pantau_lab.mail.server.doors import Doors
+from pantau_lab.mail.server.intake import Intake
+from pantau_lab.mail.server.listener import Listener
+from pantau_lab.mail.trouble.condition import Condition
+from pantau_lab.mail.trouble.effect import effects
+from pantau_lab.mail.trouble.fault import Fault
+
+
+class MailSystem:
+    """A mail system on loopback, from entering it until leaving it.
+
+    `ports` asks for port numbers; those not asked for are chosen free. `tempo` is how long its
+    faults take. Mail still on its way when the system is left is dropped.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        domain: str,
+        accounts: Iterable[Account],
+        directory: Directory,
+        authority: LabAuthority,
+        ports: Mapping[Port, int] | None = None,
+        tempo: Tempo | None = None,
+        queue_policy: QueuePolicy | None = None,
+    ) -> None:
+        self.name = name
+        self.domain = domain.lower()
+        self.hostname = f"mail.{self.domain}"
+        self.accounts = Accounts(accounts)
+        self._directory = directory
+        self._authority = authority
+        self._wanted_ports = ports or {}
+        self._queue_policy = queue_policy or QueuePolicy()
+        self._condition = Condition(effects(tempo or Tempo()))
+        self._folders = {account.address: Folders() for account in self.accounts}
+        self._listeners: dict[Port, Listener] = {}
+        self._doors: Doors | None = None
+        self._queue: Queue | None = None
+        self._life = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Open the ports and become known to the other systems."""
+        _quieten_libraries()
+        self._life = AsyncExitStack()
+        try:
+            tasks = await self._life.enter_async_context(asyncio.TaskGroup())
+            queue = Queue(hostname=self.hostname, deliver=self._deliver, policy=self._queue_policy, tasks=tasks)
+            self._life.callback(queue.stop)
+            self._build(queue, tasks)
+            await self._open_and_shut()
+        except BaseException:
+            # Undone without a word to the task group, which would wrap the error into a group of one.
+            await self._life.aclose()
+            raise
+        self._queue = queue
+        self._directory.register(self.domain, Exchange(hostname=self.hostname, port=self.port(Port.MX)))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Cut all sessions, close all ports and drop the queue."""
+        # Without a word of the caller's error, as above.
+        await self._life.aclose()
+        self._listeners.clear()
+        self._queue = None
+
+    @property
+    def faults(self) -> frozenset[Fault]:
+        """What is wrong with it now."""
+        return self._condition.faults
+
+    async def break_(self, fault: Fault) -> None:
+        """Add a fault to those it has; again is the same as once."""
+        self._condition.suffer(fault)
+        await self._open_and_shut()
+        await self._cut(fault)
+
+    async def repair(self, fault: Fault | None = None) -> None:
+        """Take away one fault, or all. What a fault has already done to a message stays done."""
+        repaired = self.faults if fault is None else self.faults & {fault}
+        self._condition.recover(fault)
+        await self._open_and_shut()
+        await self._cut(*repaired)
+
+    def port(self, port: Port) -> int:
+        """Return the number of a port; it stays the same through breaking and repairing."""
+        return self._listeners[port].number
+
+    @property
+    def submission(self) -> int:
+        """The port for own people's mail, with STARTTLS."""
+        return self.port(Port.SUBMISSION)
+
+    @property
+    def submissions(self) -> int:
+        """The same with implicit TLS."""
+        return self.port(Port.SUBMISSIONS)
+
+    @property
+    def mx(self) -> int:
+        """The port for mail from other systems."""
+        return self.port(Port.MX)
+
+    @property
+    def imap(self) -> int:
+        """The port for reading mail, with implicit TLS."""
+        return self.port(Port.IMAP)
+
+    @property
+    def queued(self) -> int:
+        """How many parcels are on their way out of it, or to its mailboxes."""
+        return 0 if self._queue is None else len(self._queue)
+
+    async def emptied(self) -> None:
+        """Wait until every accepted message is delivered, handed over, returned or lost."""
+        if self._queue is not None:
+            await self._queue.emptied()
+
+    def messages(self, address: str, folder: FolderName = FolderName.INBOX) -> int:
+        """Return how many messages lie in a folder. Raises KeyError if nobody here has that address."""
+        return self._folders_of(address).count(folder)
+
+    async def put(self, address: str, content: bytes, folder: FolderName = FolderName.INBOX) -> None:
+        """Lay a message (CRLF line ends) into a folder without any delivery: junk, forgeries, old mail.
+
+        Raises KeyError if nobody here has that address.
+        """
+        await self._folders_of(address).deliver(content, folder)
+
+    def _folders_of(self, address: str) -> Folders:
+        account = self.accounts.find(address)
+        if account is None:
+            raise KeyError(address)
+        return self._folders[account.address]
+
+    def _build(self, queue: Queue, tasks: asyncio.TaskGroup) -> None:
+        intake = Intake(hostname=self.hostname, condition=self._condition, put=queue.put)
+        self._doors = Doors(
+            hostname=self.hostname,
+            domain=self.domain,
+            accounts=self.accounts,
+            folders=self._folders,
+            condition=self._condition,
+            intake=intake,
+            context=partial(self._authority.server_context, [self.hostname, self.domain]),
+            tasks=tasks,
+        )
+        for port in Port:
+            listener = Listener(port=self._wanted_ports.get(port, 0))
+            self._life.callback(listener.close)
+            self._life.push_async_callback(listener.shut)
+            self._listeners[port] = listener
+
+    async def _open_and_shut(self) -> None:
+        for port, listener in self._listeners.items():
+            if self._doors is None or port in self._condition.shut:
+                await listener.shut()
+            else:
+                await listener.open(self._doors.door(port, self._condition.tls(port)))
+
+    async def _cut(self, *faults: Fault) -> None:
+        for port in frozenset[Port]().union(*map(self._condition.cut_by, faults)):
+            await self._listeners[port].cut()
+
+    async def _deliver(self, parcel: Parcel) -> Refusal | None:
+        _, _, domain = parcel.recipient.rpartition("@")
+        if domain.lower() == self.domain:
+            return await self._deliver_here(parcel)
+        exchange = self._directory.find(domain)
+        if exchange is None:
+            return Refusal(reply=Reply(code=550, status="5.1.2", text=f"Domain {domain} not found"))
+        return await relay(parcel, exchange, hostname=self.hostname)
+
+    async def _deliver_here(self, parcel: Parcel) -> Refusal | None:
+        account = self.accounts.find(parcel.recipient)
+        if account is None:
+            return Refusal(reply=Reply(code=550, status="5.1.1", text="User unknown"))
+        folder = FolderName.JUNK if parcel.junk else FolderName.INBOX
+        await self._folders[account.address].deliver(return_path(parcel.sender) + parcel.content, folder)
+        return None
+
+
+def _quieten_libraries() -> None:
+    # aiosmtpd warns of its own deprecations at every sign-in, and both tell every line of every session. Whoever has
+    # set a level wants to see that.
+    for name in ("mail.log", "pymap"):
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.CRITICAL)

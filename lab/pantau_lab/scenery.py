@@ -1,0 +1,229 @@
+"""Write the configuration that lets the real service run against the fictional world: the same files as in earnest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pantau_lab.mail import LabNetwork, Port, Tempo
+from pantau_lab.world import AGENCIES, NOC, REFERENCES, FictionalAgency, Person
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How fast the story runs, as the configuration writes it. In earnest: the defaults."""
+
+    interval: str = "10s"
+    session_timeout: str = "5s"
+    arrival_timeout: str = "8s"
+    slow_after: str = "3s"
+    confirmation: str = "3s"
+    deferred_budget: str = "15s"
+    #: How long faults take. `slow` adds more to each delivery than `slow_after`, less than `arrival_timeout`.
+    tempo: Tempo = field(default_factory=Tempo)
+    #: A call follows an unanswered SMS after this.
+    call_after: str = "10s"
+    #: Another call follows, to the deputy too, when that one was not acknowledged.
+    call_again_after: str = "60s"
+    #: The announcement is released by itself after this; or that is when a duty officer may, see `release`.
+    release_after: str = "20s"
+    #: An agency that falls a third time within this is held to be unsteady, until it has been quiet for as long.
+    unsteady_for: str = "2m"
+    #: Who lets an announcement go out: "automatic" or "manual".
+    release: str = "automatic"
+    #: How answers to SMS reach the service: "off", "webhook" or "poll".
+    replies: str = "off"
+
+
+#: An outage in the demo takes a minute, not an hour.
+DEMO = Timing()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Providers:
+    """Where the stand-ins of the telephone world listen, and what signs in there."""
+
+    carrier_url: str
+    account_sid: str
+    auth_token: str = field(repr=False)
+    caller: str
+    fax_url: str
+    project_id: str
+    key_id: str
+    key_secret: str = field(repr=False)
+    fax_caller: str
+
+
+def write(
+    directory: Path,
+    network: LabNetwork,
+    providers: Providers,
+    timing: Timing,
+    *,
+    listen: str,
+    callbacks: str,
+    agencies: Sequence[FictionalAgency] = AGENCIES,
+) -> Path:
+    """Write settings, a file for each of *agencies*, and secrets below *directory*; return the settings file."""
+    secrets = directory / "secrets"
+    files = directory / "agencies"
+    for folder in (secrets, files):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _secret(secrets / "pembawa", providers.auth_token)
+    _secret(secrets / "faks", providers.key_secret)
+    _secret(secrets / "faks-panggil-balik", "rahsia-panggil-balik-demo")
+    for system in network.systems.values():
+        for account in system.accounts:
+            _secret(secrets / account.name.lower(), account.secret)
+    for person in (p for a in agencies for p in (a.duty, a.deputy) if p.pin):
+        _secret(secrets / f"pin-{person.key}", person.pin)
+    for agency in agencies:
+        _dump(files / f"{agency.code.lower()}.yaml", _agency(agency, network, timing))
+    settings = directory / "pantau.yaml"
+    _dump(settings, _settings(network, providers, timing, listen, callbacks))
+    return settings
+
+
+def _settings(network: LabNetwork, providers: Providers, timing: Timing, listen: str, callbacks: str) -> dict[str, Any]:
+    return {
+        "listen": listen,
+        "callbacks": {"listen": callbacks, "public_url": f"http://{callbacks}"},
+        "state": "state",
+        "agencies": "agencies/",
+        "site": "demo",
+        "prober": "demo",
+        "probing": {
+            "interval": timing.interval,
+            "session_timeout": timing.session_timeout,
+            "arrival_timeout": timing.arrival_timeout,
+            "slow_after": timing.slow_after,
+            "confirmation": timing.confirmation,
+            "deferred_budget": timing.deferred_budget,
+        },
+        "flapping": {"falls": 3, "within": timing.unsteady_for},
+        # The DNS knows nothing of these domains.
+        "checks": {"mx": "off", "posture": "off"},
+        "references": {each.key: _mailbox(each.key, each.domain, network) for each in REFERENCES},
+        "gateways": _gateways(providers, timing.replies),
+        "contacts": {NOC.key: _person(NOC)},
+        "noc": {
+            "short": "PANTAU",
+            "name": "Pusat Operasi Rangkaian Contoh",
+            "escalation": _escalation([NOC.key], [NOC.key], timing),
+        },
+    }
+
+
+def _gateways(providers: Providers, replies: str) -> dict[str, Any]:
+    twilio = {
+        "account_sid": providers.account_sid,
+        "auth_token_file": "secrets/pembawa",
+        "from_number": providers.caller,
+        "base_url": providers.carrier_url,
+    }
+    fax = {
+        "gateway": "sinch_fax",
+        "name": "faks",
+        "project_id": providers.project_id,
+        "key_id": providers.key_id,
+        "key_secret_file": "secrets/faks",
+        "callback_secret_file": "secrets/faks-panggil-balik",
+        "from_number": providers.fax_caller,
+        "base_url": providers.fax_url,
+    }
+    return {
+        "sms": [{"gateway": "twilio_sms", "name": "sms", "replies": replies, **twilio}],
+        "voice": [{"gateway": "twilio_voice", "name": "suara", "patience_seconds": 3, **twilio}],
+        "fax": [fax],
+        "letter": [{"gateway": "tray", "name": "dulang", "directory": "outbox/letter"}],
+    }
+
+
+def _agency(agency: FictionalAgency, network: LabNetwork, timing: Timing) -> dict[str, Any]:
+    signatory, contact = agency.signatory, agency.contact
+    return {
+        "agency": agency.code,
+        "name": agency.name,
+        "domains": [agency.domain],
+        "office": {
+            "address": list(agency.address),
+            "telephone": agency.telephone,
+            "fax": agency.fax,
+            "hours": "8.00 pagi - 5.00 petang, Isnin - Jumaat",
+            "hours_en": "8.00 am - 5.00 pm, Monday - Friday",
+            "website": f"www.{agency.domain}",
+            "reference": f"{agency.code}.100-1/9/1",
+            "signatory": {"name": signatory[0], "post": signatory[1]},
+            "head": agency.head,
+            "contact_officer": {"name": contact[0], "post": contact[1], "telephone": agency.telephone},
+        },
+        "mailboxes": {"utama": _mailbox(agency.code, agency.domain, network)},
+        "contacts": {person.key: _person(person) for person in (agency.duty, agency.deputy)},
+        "escalation": _escalation([agency.duty.key], [agency.duty.key, agency.deputy.key], timing),
+        "announcement": {
+            "release": timing.release,
+            "offered_after": timing.release_after,
+            "recipients": {
+                agency.recipient.key: {
+                    "title": agency.recipient.title,
+                    "organisation": agency.recipient.organisation,
+                    "address": list(agency.recipient.address),
+                    "fax": agency.recipient.fax,
+                    "channels": ["fax", "letter"],
+                }
+            },
+        },
+    }
+
+
+def _escalation(first: list[str], second: list[str], timing: Timing) -> dict[str, Any]:
+    return {
+        "steps": [
+            {"after": "0s", "contacts": first, "channels": ["sms", "voice"]},
+            {"after": timing.call_after, "contacts": first, "channels": ["voice"]},
+            {"after": timing.call_again_after, "contacts": second, "channels": ["voice", "sms"]},
+        ],
+        "rounds": 3,
+        "repeat_after": "60s",
+    }
+
+
+def _person(person: Person) -> dict[str, Any]:
+    reached = {"name": person.name, "language": "ms-MY", "sms": person.number, "voice": person.number}
+    return reached | ({"pin_file": f"secrets/pin-{person.key}"} if person.pin else {})
+
+
+def _mailbox(name: str, domain: str, network: LabNetwork) -> dict[str, Any]:
+    system = network.systems[name]
+    # Half of the systems are submitted to by STARTTLS, the others by implicit TLS: both ways are shown to work.
+    starttls = domain.endswith("gov.my")
+    port, security = (
+        (system.port(Port.SUBMISSION), "starttls") if starttls else (system.port(Port.SUBMISSIONS), "implicit")
+    )
+    return {
+        "address": f"pantau@{domain}",
+        "smtp": {"host": "127.0.0.1", "port": port, "security": security},
+        "imap": {"host": "127.0.0.1", "port": system.port(Port.IMAP), "security": "implicit"},
+        "ca_file": "ca.pem",
+        "login": {"username": f"pantau@{domain}", "password_file": f"secrets/{name.lower()}"},
+    }
+
+
+def _secret(path: Path, secret: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(secret + "\n")
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes a value again where it is meant again: `pantau check` reads no anchors."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+        return True
+
+
+def _dump(path: Path, document: Mapping[str, Any]) -> None:
+    path.write_text(yaml.dump(dict(document), Dumper=_Plain, sort_keys=False, allow_unicode=True))

@@ -1,0 +1,127 @@
+"""What the demo shows on the terminal: who is up, and what was sent to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from alerts.model.channel import Channel
+from pantau_lab.outbox import Sent
+
+_ZONE = ZoneInfo("Asia/Kuala_Lumpur")
+_COLOURS = {
+    "up": "green",
+    "degraded": "yellow",
+    "down": "bold red",
+    "unknown": "dim",
+    "delivered": "green",
+    "sent": "green",
+    "pending": "yellow",
+    "failed": "bold red",
+    "withdrawn": "dim",
+}
+_DIRECTIONS = {"outbound": "keluar/out", "inbound": "masuk/in", "internal": "dalaman/internal"}
+_ROWS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What the service's API answered."""
+
+    agencies: Sequence[Mapping[str, Any]] = ()
+    incidents: Sequence[Mapping[str, Any]] = ()
+    notices: Sequence[Mapping[str, Any]] = ()
+    #: By agency code, the faults that were put in.
+    faults: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    #: What reached somebody, the newest last.
+    sent: Sequence[Sent] = ()
+
+
+def render(state: State, url: str, directory: Path) -> RenderableType:
+    """Return the whole screen."""
+    return Group(
+        Text.assemble(("Pantau", "bold"), f"  {url}   metrics: {url}/metrics"),
+        Text(f"everything sent lies in {directory}/outbox/", style="dim"),
+        Text(
+            "in another terminal: .venv/bin/pantau demo break JCM --how lose | repair JCM      Ctrl-C ends", style="dim"
+        ),
+        Text(),
+        _agencies(state),
+        Text(),
+        _notices(state),
+        Text(),
+        _last_of_each(state, directory),
+    )
+
+
+def _agencies(state: State) -> Table:
+    table = Table("agency", "", *_DIRECTIONS.values(), "incident", "broken by us", box=None, pad_edge=False)
+    for agency in state.agencies:
+        health = agency["health"]
+        cells = [_coloured(health[direction]) if direction in health else Text("") for direction in _DIRECTIONS]
+        faults = ", ".join(state.faults.get(agency["agency"], ()))
+        table.add_row(agency["agency"], agency["name"], *cells, agency["incident"] or "", faults)
+    return table
+
+
+def _notices(state: State) -> Table:
+    table = Table("time", "incident", "channel", "purpose", "to", "state", box=None, pad_edge=False)
+    for notice in state.notices[:_ROWS]:
+        table.add_row(
+            clock(notice["created_at"]),
+            notice["incident"],
+            notice["channel"],
+            notice["purpose"],
+            notice["person"],
+            _coloured(notice["state"]),
+        )
+    if not state.notices:
+        table.add_row("", "", "", "", "nothing has been sent", "")
+    return table
+
+
+def _last_of_each(state: State, directory: Path) -> Table:
+    """Return the newest message of each channel, as the person got it."""
+    table = Table("last", "to", "said", box=None, pad_edge=False)
+    newest = {sent.channel: sent for sent in state.sent}
+    for channel in Channel:
+        if (sent := newest.get(channel)) is not None:
+            table.add_row(channel, sent.to, sent.text or str(sent.path.relative_to(directory)))
+    return table
+
+
+def clock(text: str) -> str:
+    """Return an ISO time as Malaysian clock time."""
+    return datetime.fromisoformat(text).astimezone(_ZONE).strftime("%H:%M:%S")
+
+
+def _coloured(word: str) -> Text:
+    return Text(word, style=_COLOURS.get(word, ""))
+
+
+def changes(before: State, after: State) -> list[str]:
+    """Return what is new, a line each, for a terminal that cannot redraw."""
+    lines = []
+    known = {a["agency"]: a["health"] for a in before.agencies}
+    for agency in after.agencies:
+        if agency["health"] != known.get(agency["agency"]):
+            health = ", ".join(f"{direction} {word}" for direction, word in agency["health"].items())
+            lines.append(f"{agency['agency']}: {health}")
+    seen = {(n["id"], n["state"]) for n in before.notices}
+    lines += [
+        f"{clock(notice['created_at'])} {notice['incident']}: {notice['channel']} ({notice['purpose']}) "
+        f"to {notice['person']}: {notice['state']}"
+        for notice in reversed(after.notices)
+        if (notice["id"], notice["state"]) not in seen
+    ]
+    known_paths = {sent.path for sent in before.sent}
+    lines += [f"    {s.channel} to {s.to}: {s.text or s.path}" for s in after.sent if s.path not in known_paths]
+    return lines

@@ -1,0 +1,305 @@
+"""People who answer: an SMS to our number, by webhook and by asking; and a release in a call. Over real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from alerts.gateways import twilio_sms, twilio_voice
+from alerts.model.answering import Said
+from alerts.model.gateway import (
+    DeliveryError,
+    ErrorClass,
+    Listens,
+    Order,
+    Script,
+    SmsContent,
+    Surroundings,
+    VoiceContent,
+)
+from pantau_lab.callbacks import Listener, NotedDesk
+from pantau_lab.carrier.api import app
+from pantau_lab.carrier.carrier import Carrier
+from pantau_lab.carrier.phone import Phone
+from pantau_lab.fault import ReplyFault
+from pantau_lab.serving import serve
+
+SITI, RAVI = "+60100000101", "+60100000102"
+OURS = "+60300000100"
+THANKS = "RM0 JPC: JPC-07 telah disahkan oleh Siti Contoh. Terima kasih."
+
+
+@dataclass(kw_only=True)
+class World:
+    carrier: Carrier
+    desk: NotedDesk
+    listener: Listener
+    sms: twilio_sms.TwilioSms
+    voice: twilio_voice.TwilioVoice
+
+    @property
+    def heard(self) -> list[tuple[str, str]]:
+        return [(said.sender, said.text) for said in self.desk.said]
+
+    def phone(self, number: str = SITI, **how: Any) -> Phone:
+        return self.carrier.phone(number, **how)
+
+    async def look(self, since: datetime | None = None) -> None:
+        await self.sms.collect(since or datetime.now(UTC) - timedelta(minutes=5), self.desk)
+        await self.carrier.settled()
+
+
+@asynccontextmanager
+async def world(replies: str) -> AsyncIterator[World]:
+    carrier, desk = Carrier(), NotedDesk()
+    listener = Listener(desk=desk)
+    async with AsyncExitStack() as stack:
+        listener.public_base = await stack.enter_async_context(serve(listener.app()))
+        api = await stack.enter_async_context(serve(app(carrier)))
+        account = {"account_sid": carrier.account_sid, "auth_token": carrier.auth_token, "from_number": OURS}
+        base = listener.public_base
+        reachable = replies != "poll"
+        if reachable:
+            carrier.incoming_url = f"{base}/sms/sms"
+
+        def around(name: str) -> Surroundings:
+            return Surroundings(callback_base=f"{base}/{name}" if reachable else None, directory=".")
+
+        sms = twilio_sms.TwilioSms(
+            twilio_sms.TwilioSmsSettings.model_validate({**account, "base_url": api, "replies": replies}), around("sms")
+        )
+        voice = twilio_voice.TwilioVoice(
+            twilio_voice.TwilioVoiceSettings.model_validate({**account, "base_url": api}), around("voice")
+        )
+        listener.gateways |= {"sms": sms, "voice": voice}
+        stack.push_async_callback(sms.close)
+        stack.push_async_callback(voice.close)
+        yield World(carrier=carrier, desk=desk, listener=listener, sms=sms, voice=voice)
+        await carrier.settled()
+        assert carrier.errors == []
+
+
+# -- by SMS ----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_comes_by_webhook_and_is_answered_from_the_same_number() -> None:
+    async with world("webhook") as play:
+        play.desk.answers = THANKS
+        siti = play.phone()
+        await play.carrier.answer(siti, "1A")
+        sms = await siti.expect_sms(THANKS)
+
+        assert (play.heard, sms.sender) == ([(SITI, "1A")], OURS)
+
+
+async def test_an_answer_is_fetched_where_nobody_can_reach_us() -> None:
+    async with world("poll") as play:
+        play.desk.answers = THANKS
+        siti = play.phone()
+        await play.carrier.answer(siti, "1A")
+        assert play.heard == []
+
+        await play.look()
+        await siti.expect_sms(THANKS)
+        await play.look()
+
+        assert (play.heard, siti.unexpected()) == ([(SITI, "1A")], [])
+
+
+async def test_all_answers_are_taken_in_before_anybody_is_thanked() -> None:
+    class Watchful(NotedDesk):
+        async def receive(self, said: Said) -> SmsContent | None:
+            thanked.append(len(play.carrier.messages))
+            return await super().receive(said)
+
+    thanked: list[int] = []
+    async with world("poll") as play:
+        play.desk = Watchful(answers=THANKS)
+        people = [play.phone(), play.phone(RAVI)]
+        for person in people:
+            await play.carrier.answer(person, "1A")
+        await play.look()
+        for person in people:
+            await person.expect_sms(THANKS)
+
+    assert thanked == [0, 0], "a provider that is slow to take an answer keeps no acknowledgement waiting"
+
+
+async def test_what_needs_no_answer_gets_none() -> None:
+    for replies in ("webhook", "poll"):
+        async with world(replies) as play:
+            siti = play.phone()
+            await play.carrier.answer(siti, "STOP")
+            await play.look()
+
+            assert (play.heard, siti.inbox) == ([(SITI, "STOP")], [])
+
+
+async def test_an_answer_that_is_posted_twice_is_known_by_its_id() -> None:
+    async with world("webhook") as play:
+        play.desk.answers = THANKS
+        siti = play.phone()
+        await play.carrier.answer(siti, "1A", ReplyFault.TWICE)
+        await siti.expect_sms(THANKS)
+
+        assert (len(play.desk.said), len(play.desk.repeated), siti.unexpected()) == (1, 1, [])
+
+
+async def test_a_new_process_hands_in_again_under_the_same_id() -> None:
+    async with world("poll") as play:
+        await play.carrier.answer(play.phone(), "1A")
+        await play.look()
+        play.sms._handed_in.clear()
+        await play.look()
+
+        assert [said.event_id for said in play.desk.said] == play.desk.repeated
+
+
+async def test_late_answers_come_in_the_order_in_which_they_arrive() -> None:
+    async with world("poll") as play:
+        siti, ravi = play.phone(), play.phone(RAVI)
+        await play.carrier.answer(siti, "1A", ReplyFault.HELD)
+        await play.carrier.answer(ravi, "2A", ReplyFault.HELD)
+        await play.look()
+        assert play.heard == []
+
+        await play.carrier.let_through(newest_first=True)
+        await play.look()
+        assert sorted(play.heard) == [(SITI, "1A"), (RAVI, "2A")]
+
+
+async def test_only_answers_since_then_and_none_of_our_own_messages_are_fetched() -> None:
+    async with world("poll") as play:
+        await play.carrier.answer(play.phone(), "1A")
+        await play.look(since=datetime.now(UTC) + timedelta(hours=2))
+
+        assert play.heard == []
+
+
+async def test_while_the_store_is_away_nothing_is_thanked_for_and_nothing_is_lost() -> None:
+    async with world("poll") as play:
+        play.desk.broken, play.desk.answers = OSError("the store is away"), THANKS
+        siti = play.phone()
+        await play.carrier.answer(siti, "1A")
+        with pytest.raises(OSError, match="away"):
+            await play.look()
+        assert siti.inbox == []
+
+        play.desk.broken = None
+        await play.look()
+        await siti.expect_sms(THANKS)
+
+
+async def test_a_provider_that_cannot_be_asked_says_so() -> None:
+    async with world("poll") as play:
+        play.carrier.auth_token = "token-lain"
+        with pytest.raises(DeliveryError) as refused:
+            await play.look()
+
+        assert refused.value.error is ErrorClass.CONFIGURATION
+
+
+@pytest.mark.parametrize("form", [{"From": SITI, "To": "+60300000199"}, {"To": OURS}, {"From": SITI, "To": OURS}])
+async def test_an_sms_that_nobody_signed_or_that_is_not_for_us_is_refused(form: dict[str, str]) -> None:
+    async with world("webhook") as play:
+        url = f"{play.listener.public_base}/sms/sms"
+        async with httpx.AsyncClient(trust_env=False) as stranger:
+            unsigned = await stranger.post(url, data={**form, "Body": "1A", "MessageSid": "SM1"})
+        assert (unsigned.status_code, play.heard) == (403, [])
+
+
+@pytest.mark.parametrize(
+    ("replies", "base", "hears"),
+    [
+        ("off", "https://pantau.example", False),
+        ("webhook", "https://pantau.example", True),
+        ("webhook", None, False),
+        ("poll", None, True),
+    ],
+)
+async def test_a_code_is_printed_only_where_an_answer_reaches_us(
+    replies: str, base: str | None, *, hears: bool
+) -> None:
+    settings = {"account_sid": "AC" + "5" * 32, "auth_token": "rahsia", "from_number": OURS, "replies": replies}
+    gateway: object = twilio_sms.GATEWAY.build(
+        twilio_sms.TwilioSmsSettings.model_validate(settings), Surroundings(callback_base=base, directory=".")
+    )
+    assert isinstance(gateway, Listens)
+    assert gateway.hears_people is hears
+    await gateway.close()  # type: ignore[attr-defined]
+
+
+def test_nobody_can_answer_a_name() -> None:
+    account = {"account_sid": "AC" + "5" * 32, "auth_token": "rahsia", "from_number": "PANTAU", "replies": "poll"}
+    with pytest.raises(ValidationError, match="write off, or a number under from_number"):
+        twilio_sms.TwilioSmsSettings.model_validate(account)
+
+
+# -- release in a call -----------------------------------------------------------------------------------------------
+
+
+def script(*, may_release: bool) -> VoiceContent:
+    malay = Script(
+        language="ms-MY",
+        blocks=("Perhatian.",),
+        menu="Tekan satu, dua, tiga" + (", atau lima." if may_release else "."),
+        thanks="Direkodkan.",
+        already="Telah disahkan.",
+        goodbye="Sekian.",
+        may_release=may_release,
+    )
+    return VoiceContent(scripts=(malay,))
+
+
+async def call(play: World, keys: list[str], *, may_release: bool = True) -> str:
+    """Call somebody who presses *keys*, and return what was said from the first key on."""
+    content = play.desk.contents["d1-1"] = script(may_release=may_release)
+    phone, now = play.phone(keys=keys), datetime.now(UTC)
+    order = Order(
+        reference="d1-1", address=SITI, content=content, created_at=now, expires_at=now + timedelta(minutes=5)
+    )
+    await play.voice.send(order)
+    made = await phone.expect_call()
+    await play.carrier.settled()
+    return " / ".join(line.text for line in made.spoken if not line.text.startswith(("Perhatian", "Tekan")))
+
+
+async def test_a_duty_officer_releases_with_key_five_the_pin_and_key_one() -> None:
+    async with world("off") as play:
+        said = await call(play, ["5", "280146#", "1"])
+
+        assert play.desk.released == ["d1-1"]
+        assert said == ("ms-MY: masukkan PIN / ms-MY: akan dihantar kepada dua penerima / ms-MY: telah dikeluarkan")
+        assert not any(heard.acknowledged for heard in play.desk.heard), "a release acknowledges nothing"
+
+
+@pytest.mark.parametrize("keys", [["5", "280146#", "2"], ["5", "280146#", ""], ["5", ""], ["5", "280146#"], ["5"]])
+async def test_anything_but_key_one_at_the_end_releases_nothing(keys: list[str]) -> None:
+    async with world("off") as play:
+        said = await call(play, keys)
+
+        assert play.desk.released == []
+        assert said.endswith("ms-MY: tidak dikeluarkan")
+
+
+async def test_three_wrong_pins_end_it() -> None:
+    async with world("off") as play:
+        said = await call(play, ["5", "111111#", "222222#", "333333#", "280146#", "1"])
+
+        assert (play.desk.released, play.desk.wrong_pins) == ([], 3)
+        assert said.count("PIN salah") == 3
+
+
+async def test_key_five_means_nothing_where_nothing_may_be_released() -> None:
+    async with world("off") as play:
+        said = await call(play, ["5", "280146#", "1"], may_release=False)
+
+        assert "PIN" not in said
+        assert play.desk.released == []

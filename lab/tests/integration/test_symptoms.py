@@ -1,0 +1,214 @@
+"""Every fault of the lab, and what a real round trip says of it on the three routes of the agency."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pantau_lab.faultlab.symptom import SYMPTOMS
+from pantau_lab.mail import Fault, LabNetwork, SystemPlan, Tempo
+from probes.arrival.watcher import MailboxWatcher
+from probes.kinds.roundtrip import KIND
+from probes.model.mailbox import Mailbox
+from probes.model.pace import Pace
+from probes.model.probe import Patience, Route
+from probes.model.reply import Reason
+from probes.model.result import Arrival, Outcome, Party, Phase, ProbeResult
+from probes.run.runner import run_probe
+from tests.integration.probes.trip import SIGNER
+
+#: Enough for two busy cores. What waits for its end waits for nothing else, and all wait at the same time.
+PATIENCE = Patience(session=timedelta(seconds=8), arrival=timedelta(seconds=6))
+#: Quick to come back after a repair.
+PACE = Pace(
+    retry=timedelta(seconds=0.4),
+    retry_at_most=timedelta(seconds=2),
+    after_refusal=timedelta(seconds=0.4),
+    settled=timedelta(seconds=0.3),
+)
+TEMPO = Tempo(
+    slow_by=timedelta(seconds=1),
+    drip=timedelta(seconds=0.4),
+    idle_for=timedelta(seconds=1),
+    greylisted_for=timedelta(seconds=30),
+)
+REFERENCE = "rujukan"
+DIRECTIONS = ("internal", "outbound", "inbound")
+
+
+@dataclass(slots=True, kw_only=True)
+class Field:
+    """An agency for each fault, named like it, and one reference; every mailbox is watched."""
+
+    network: LabNetwork
+    watchers: dict[str, MailboxWatcher]
+    arrivals: list[tuple[str, Arrival]]
+
+    async def probe(self, agency: str, direction: str) -> ProbeResult:
+        own, other = self.watchers[agency], self.watchers[REFERENCE]
+        sender, recipient = {"internal": (own, own), "outbound": (own, other), "inbound": (other, own)}[direction]
+        name = f"{agency}/{direction}"
+        token = SIGNER.issue(name, datetime.now(UTC))
+        route = Route(name=name, sender=sender.mailbox, recipient=recipient.mailbox)
+        probe = KIND.build(route=route, token=token, patience=PATIENCE, sender=sender, recipient=recipient)
+        return await run_probe(probe, route=name, token_id=token.id, patience=PATIENCE)
+
+    async def healed(self, agency: str) -> None:
+        """Wait until mail goes round again; a watcher that has just failed does not look again at once."""
+        async with asyncio.timeout(10):
+            while (await self.probe(agency, "internal")).outcome is not Outcome.DELIVERED:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    async def probe_all(self) -> dict[tuple[Fault, str], ProbeResult]:
+        routes = [(fault, direction) for direction in DIRECTIONS for fault in Fault]
+        results = await asyncio.gather(*(self.probe(fault, direction) for fault, direction in routes))
+        return dict(zip(routes, results, strict=True))
+
+
+@asynccontextmanager
+async def field(folder: Path, faults: Iterable[Fault] = ()) -> AsyncIterator[Field]:
+    names = [REFERENCE, *Fault]
+    plans = [SystemPlan.with_one_mailbox(name, f"{name}.example", tempo=TEMPO) for name in names]
+    arrivals: list[tuple[str, Arrival]] = []
+
+    def watch(mailbox: Mailbox) -> MailboxWatcher:
+        def count(arrival: Arrival, _token: str | None, _at: datetime) -> None:
+            arrivals.append((mailbox.name, arrival))
+
+        return MailboxWatcher(mailbox, SIGNER, on_arrival=count, patience=PATIENCE, pace=PACE)
+
+    async with LabNetwork(plans, folder=folder) as network, asyncio.TaskGroup() as group:
+        # Before anybody looks: the sessions there are would be cut, and the next run would tell of that.
+        for fault in faults:
+            await network.systems[fault].break_(fault)
+        watchers = {name: watch(mailbox) for name, mailbox in network.mailboxes().items()}
+        watching = [group.create_task(watcher.run()) for watcher in watchers.values()]
+        yield Field(network=network, watchers=watchers, arrivals=arrivals)
+        for task in watching:
+            task.cancel()
+
+
+def sockets() -> int:
+    files = (file.name for file in Path("/proc/self/fd").iterdir())
+    return sum(os.path.realpath(f"/proc/self/fd/{name}").partition(":")[0].endswith("socket") for name in files)
+
+
+def test_the_lab_says_of_every_fault_how_a_probe_ends() -> None:
+    assert list(SYMPTOMS) == list(Fault)
+
+
+async def test_every_fault_is_reported_as_the_lab_says_and_is_gone_after_the_repair(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sockets_before, tasks_before = sockets(), asyncio.all_tasks()
+    async with field(tmp_path, Fault) as lab:
+        results = await lab.probe_all()
+        otherwise = [
+            (str(fault), direction, result)
+            for (fault, direction), result in results.items()
+            if result.outcome is not getattr(SYMPTOMS[fault], direction)
+        ]
+        assert otherwise == []
+
+        assert [result for result in results.values() if result.duration > PATIENCE.whole + timedelta(seconds=1)] == []
+        assert [
+            result for result in results.values() if result.failure and result.failure.reason is Reason.OUR_OWN
+        ] == []
+        assert {key for key, result in results.items() if result.uncertain} == {
+            (Fault.CUT_TAKEN, "internal"),
+            (Fault.CUT_TAKEN, "outbound"),
+            (Fault.CUT_LOST, "internal"),
+            (Fault.CUT_LOST, "outbound"),
+        }
+        assert {name for name, arrival in lab.arrivals if arrival is Arrival.DUPLICATE} >= {Fault.DUPLICATE, REFERENCE}
+
+        for system in lab.network.systems.values():
+            await system.repair()
+        await asyncio.gather(*(lab.healed(fault) for fault in Fault))
+    assert (sockets(), asyncio.all_tasks()) == (sockets_before, tasks_before)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == [], "the lab itself is sound"
+
+
+REASONS = {
+    Fault.DOWN: Reason.PORT_REFUSED,
+    Fault.SMTP: Reason.PORT_REFUSED,
+    Fault.REFUSE: Reason.SENDER_REFUSED,
+    Fault.BUSY: Reason.COME_AGAIN,
+    Fault.FULL: Reason.COME_AGAIN,
+    Fault.GREYLIST: Reason.COME_AGAIN,
+    Fault.AUTH: Reason.SIGN_IN_UNAVAILABLE,
+    Fault.PASSWORD: Reason.CREDENTIALS_REFUSED,
+    Fault.POLICY: Reason.CREDENTIALS_REFUSED,
+    Fault.EXPIRED: Reason.CERTIFICATE_EXPIRED,
+    Fault.OTHER_NAME: Reason.CERTIFICATE_OF_ANOTHER,
+    Fault.UNTRUSTED: Reason.CERTIFICATE_UNTRUSTED,
+    Fault.NO_STARTTLS: Reason.TLS_NOT_OFFERED,
+    Fault.PLAIN: Reason.TLS_NOT_SPOKEN,
+    Fault.OLD_TLS: Reason.TLS_REFUSED,
+    Fault.GARBAGE: Reason.UNEXPECTED_ANSWER,
+    Fault.FLOOD: Reason.UNEXPECTED_ANSWER,
+    Fault.HALF_CLOSE: Reason.CONNECTION_CLOSED,
+}
+
+
+async def test_what_the_sending_server_does_wrong_is_told_with_its_reason(tmp_path: Path) -> None:
+    async with field(tmp_path, REASONS) as lab:
+        results = await asyncio.gather(*(lab.probe(fault, "outbound") for fault in REASONS))
+    failures = [result.failure for result in results]
+    assert {fault: failure and failure.reason for fault, failure in zip(REASONS, failures, strict=True)} == REASONS
+    assert {failure and failure.party for failure in failures} == {Party.SENDER}
+
+
+async def test_faults_add_up_and_are_taken_away_one_by_one(tmp_path: Path) -> None:
+    async with field(tmp_path) as lab:
+        system = lab.network.systems[Fault.SLOW]
+        for fault in (Fault.STRIP, Fault.REWRITE, Fault.FOOTER, Fault.JUNK, Fault.SLOW):
+            await system.break_(fault)
+        result = await lab.probe(Fault.SLOW, "internal")
+        assert (result.outcome, result.phases[Phase.TRANSIT] >= TEMPO.slow_by) == (Outcome.JUNK, True)
+
+        await system.break_(Fault.POLICY)
+        assert (await lab.probe(Fault.SLOW, "internal")).outcome is Outcome.AUTH
+
+        await system.repair(Fault.POLICY)
+        await system.repair(Fault.JUNK)
+        assert (await lab.probe(Fault.SLOW, "internal")).outcome is Outcome.DELIVERED
+
+
+async def test_a_greylisted_sender_is_let_in_after_a_while(tmp_path: Path) -> None:
+    name = "jabatan-contoh"
+    tempo = Tempo(greylisted_for=timedelta(seconds=1))
+    plan = SystemPlan.with_one_mailbox(name, "jabatan-contoh.gov.my", tempo=tempo)
+    async with LabNetwork([plan], folder=tmp_path) as network, asyncio.TaskGroup() as group:
+        mailbox = network.mailboxes()[name]
+        watcher = MailboxWatcher(mailbox, SIGNER, on_arrival=lambda *_: None, patience=PATIENCE, pace=PACE)
+        watching = group.create_task(watcher.run())
+        lab = Field(network=network, watchers={name: watcher, REFERENCE: watcher}, arrivals=[])
+        await network.systems[name].break_(Fault.GREYLIST)
+        outcomes = [(await lab.probe(name, "internal")).outcome]
+        async with asyncio.timeout(5):
+            while outcomes[-1] is Outcome.DEFERRED:
+                outcomes.append((await lab.probe(name, "internal")).outcome)
+        watching.cancel()
+    assert (outcomes[0], outcomes[-1]) == (Outcome.DEFERRED, Outcome.DELIVERED)
+
+
+async def test_a_server_that_ends_every_idle_is_watched_all_the_same(tmp_path: Path) -> None:
+    async with field(tmp_path, [Fault.BYE_IDLE]) as lab:
+        watcher = lab.watchers[Fault.BYE_IDLE]
+        looks: set[float | None] = set()
+        async with asyncio.timeout(15):
+            # While nobody waits, it looks again only when it has a new connection.
+            while len(looks - {None}) < 3:
+                looks.add(watcher.looked_at)
+                await asyncio.sleep(0.02)
+        assert (await lab.probe(Fault.BYE_IDLE, "internal")).outcome is Outcome.DELIVERED
+        assert watcher.trouble is None

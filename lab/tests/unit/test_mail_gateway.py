@@ -1,0 +1,54 @@
+"""What gateways do to a message that a reader does not mind."""
+
+from __future__ import annotations
+
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+
+from pantau_lab.mail.trouble.gateway import renamed, stripped, with_footer
+
+SENT = EmailMessage(policy=policy.SMTP)
+SENT["From"] = "pantau@jabatan-contoh.gov.my"
+SENT["Subject"] = "Semakan"
+SENT["Message-ID"] = "<satu@jabatan-contoh.gov.my>"
+SENT["References"] = "<dua@jabatan-contoh.gov.my>"
+SENT["X-Pantau-Token"] = "tanda"
+SENT.set_content("Selamat pagi, café.\nX-Isi: kekal\n")
+SENT.add_attachment(bytes(range(256)), maintype="application", subtype="octet-stream")
+CONTENT = SENT.as_bytes()
+
+
+def read(content: bytes) -> EmailMessage:
+    message = message_from_bytes(content, policy=policy.default)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+def parts(content: bytes) -> list[object]:
+    return [part.get_content() for part in read(content).iter_parts() if isinstance(part, EmailMessage)]
+
+
+def test_stripped_fields_are_gone_and_the_rest_is_as_it_was() -> None:
+    left = read(stripped(CONTENT))
+    assert set(SENT.keys()) - set(left.keys()) == {"References", "X-Pantau-Token"}
+    assert parts(stripped(CONTENT)) == parts(CONTENT)
+
+
+def test_a_field_that_is_folded_goes_as_a_whole() -> None:
+    folded = CONTENT.replace(b"X-Pantau-Token: tanda\r\n", b"X-Pantau-Token: tan\r\n\tda\r\n")
+    assert stripped(folded) == stripped(CONTENT)
+
+
+def test_a_message_gets_another_id_and_only_one() -> None:
+    (name,) = read(renamed(CONTENT)).get_all("Message-ID", [])
+    assert name != SENT["Message-ID"]
+    assert parts(renamed(CONTENT)) == parts(CONTENT)
+
+
+def test_a_footer_follows_the_text_and_a_mark_precedes_the_subject() -> None:
+    marked = read(with_footer(CONTENT))
+    text, attachment = parts(with_footer(CONTENT))
+    assert marked["Subject"] == "[EXTERNAL] Semakan"
+    assert str(text).startswith("Selamat pagi, café.")
+    assert "confidential" in str(text)
+    assert attachment == bytes(range(256))

@@ -1,6 +1,0 @@
-"""A stand-in for a provider that issues access tokens, as RFC 6749 has it and as Google and Microsoft answer."""
-
-from monitor.lab.oauth.api import app
-from monitor.lab.oauth.provider import Grant, Provider, Refusal, Trouble
-
-__all__ = ["Grant", "Provider", "Refusal", "Trouble", "app"]
