@@ -74,7 +74,7 @@ def septets(text: str) -> int:
 
 def lint(text: str, agency: str) -> tuple[Problem, ...]:
     """Return what is wrong with an SMS that must name *agency*; nothing means that it can be sent."""
-    return (*_form(text, agency), *_substance(text))
+    return (*_form(text, agency), *substance(text))
 
 
 def errors(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
@@ -108,7 +108,8 @@ def _form(text: str, agency: str) -> tuple[Problem, ...]:
     return tuple(problems)
 
 
-def _substance(text: str) -> tuple[Problem, ...]:
+def substance(text: str) -> tuple[Problem, ...]:
+    """Return what in *text* is blocked wherever it stands, and however long the text is."""
     problems = []
     if found := _LINK.search(text):
         problems.append(

@@ -1,15 +1,20 @@
 """What an SMS says in every situation, and that it always arrives."""
 
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from alerts.model.notice import Cause, Facts, Language, Matter, Office, Plan, Purpose
-from alerts.wording.lint import COMFORTABLE, Rule, errors, lint, septets
+from alerts.wording import sms
+from alerts.wording.lint import COMFORTABLE, Rule, errors, lint, septets, substance
 from alerts.wording.sms import Unsendable, WorstCase, answer, compose
 from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING, situations
 
 MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
+WORST = WorstCase(WORDING)
 LONGEST = replace(
     OUTAGE,
     office=replace(JCM, short="SEKTORAWAM1"),
@@ -176,6 +181,63 @@ def test_a_longer_notice_number_can_be_tried_too() -> None:
     assert WorstCase(WORDING).of(JCM, number="SEKTORAWAM1-1234") == ()
     found = WorstCase(WORDING).of(office("SEKTORAWAM1"), number="SEKTORAWAM1-1234")
     assert {finding.problem.rule for finding in found} == {Rule.LENGTH}
+
+
+#: What carriers look for, in pieces: next to the words of a text they may become whole.
+PIECES = (
+    "JCM",
+    "0",
+    "17",
+    "-",
+    " ",
+    ".",
+    "my",
+    "www",
+    "@",
+    "/",
+    "klik",
+    "kata",
+    "laluan",
+    "akaun bank",
+    "HELP",
+    "é",
+    "“",
+    "X" * 9,
+)
+
+
+@given(
+    short=st.lists(st.sampled_from(PIECES), max_size=6).map("".join),
+    number=st.lists(st.sampled_from(PIECES), max_size=5).map("".join),
+)
+def test_an_office_of_which_little_is_read_is_judged_as_if_all_was_read(short: str, number: str) -> None:
+    with patch.object(WorstCase, "_is_clear", return_value=False):
+        found = WORST.of(office(short), number=number)
+
+    assert WORST.of(office(short), number=number) == found
+
+
+@given(
+    text=st.lists(st.sampled_from((*PIECES, sms._SHORT, sms._NUMBER)), max_size=9).map(" ".join),
+    short=st.sampled_from((*PIECES, "akaun", "bank", "0 1")),
+    number=st.sampled_from((*PIECES, "23-4")),
+)
+@example(text=f"akaun {sms._SHORT}:", short="bank", number="")
+@example(text=f"({sms._SHORT} bank", short="akaun", number="")
+@example(text=f"12 34 {sms._SHORT}", short="567", number="")
+@example(text=f"{sms._SHORT} 34 567", short="12", number="")
+def test_what_the_two_words_make_wrong_shows_next_to_them(text: str, short: str, number: str) -> None:
+    near = [sms._filled(each, short, number) for each in sms._near_marks(text)]
+
+    if substance(sms._filled(text, short, number)):
+        assert substance(sms._unmarked(text)) or any(substance(each) for each in near)
+
+
+def test_an_office_that_is_well_is_not_read_text_by_text() -> None:
+    with patch("alerts.wording.sms.lint", side_effect=lint) as looked:
+        assert WORST.of(JCM, number="JCM-9999") == ()
+
+    assert looked.call_count == 1
 
 
 ALARMS = [f for f in situations(LONGEST) if (f.plan, f.purpose) == (Plan.ESCALATION, Purpose.OUTAGE)]
