@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 class Archive:
-    """Implements `monitor.web.command.records.Records`."""
+    """The journal's chain, the dossiers and the purges of one store."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ from monitor.views.own_health import PartView
 
 
 class Front:
-    """Implements `monitor.web.source.Source`."""
+    """The running service, as the web sees it."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Front:
     # -- state ---------------------------------------------------------------------------------------------------
 
     async def overview(self) -> Overview:
-        """Return how everything stands; what the store says of it as it last said it, while that is away."""
+        """Return how everything stands, also while the store is away. What has not changed is the same object."""
         return await self._board.overview()
 
     def own_health(self) -> Sequence[PartView]:
@@ -89,7 +89,7 @@ class Front:
         return await self._board.notices()
 
     async def content(self, notice_id: int) -> tuple[NoticeView, Content] | None:
-        """Return a notice and what it says, composed again from its facts."""
+        """Return a notice and what it says, composed again from its facts; `None`: no such notice."""
         async with self._store.reading() as ledger:
             try:
                 notice = await ledger.notice(notice_id)
@@ -101,11 +101,11 @@ class Front:
         return view_notice(notice, incident), await self._composer.compose(notice, notice.channel)
 
     def metrics(self) -> Iterator[bytes]:
-        """Return Prometheus' text format, a piece at a time."""
+        """Return Prometheus' text format, a piece at a time. The first blocks for a while: fetch it in a thread."""
         return self._metrics.pieces()
 
     def unready(self) -> str | None:
-        """Return why the service cannot do all of its work; `None`: it can."""
+        """Return why the service cannot do all of its work (it starts, the store is away); `None`: it can."""
         if not self._dispatcher.is_running:
             return "starting"
         if (away := self._away()) is not None:
@@ -120,11 +120,11 @@ class Front:
     # -- orders --------------------------------------------------------------------------------------------------
 
     async def reload(self, by: str) -> Sequence[Problem]:
-        """Read the configuration again."""
+        """Read the configuration again, by somebody's word. Return the problems; with errors among them the old one stays in force."""
         return await self._reload(by)
 
     def program(self, token: str) -> str | None:
-        """Return the name of the program whose token this is."""
+        """Return the name of the program whose token this is; `None`: nobody's."""
         known = self._watch().configuration.settings.api
         # All are compared, each in constant time.
         found = [
@@ -193,7 +193,7 @@ class Front:
         return callback_base(self._watch().configuration.settings, gateway) if gateway in self._exchange else None
 
     async def hear(self, gateway: str, incoming: Incoming) -> Answer | None:
-        """Hand a provider's callback to its gateway."""
+        """Hand a provider's callback to its gateway; `None`: no such gateway. Raise `alerts.model.gateway.Refused`."""
         if gateway not in self._exchange:
             return None
         try:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
@@ -36,7 +35,7 @@ from monitor.service.watch import Watch
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.probing.processes import Process, Processes
+from monitor.store.probing.processes import Processes
 from monitor.watchdog.auditor import EscalationAuditor
 from monitor.watchdog.heartbeat import FILE, SWITCH, Heartbeat, SystemdWatchdog
 from monitor.watchdog.lifeline import Lifeline
@@ -49,14 +48,6 @@ log = structlog.get_logger()
 MEMORY_FILE = "lifeline.json"
 
 _LIFELINE_EVERY = timedelta(seconds=15)
-
-
-class Sight(Protocol):
-    """What `monitor.watchdog.pulse.Pulse` has seen."""
-
-    away_since: datetime | None
-    watching_since: datetime | None
-    peers: Sequence[Process]
 
 
 class Watchdog:
@@ -198,7 +189,7 @@ class Watchdog:
 
 
 def troubles(
-    name: str, pulse: Sight, patience: Patience, now: datetime
+    name: str, pulse: Pulse, patience: Patience, now: datetime
 ) -> tuple[Mapping[Trouble, Spell], AbstractSet[Trouble]]:
     """Return the troubles that the lifeline is to hear of, each with since when, and those of which nobody can know."""
     if pulse.away_since is not None:

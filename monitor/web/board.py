@@ -14,10 +14,10 @@ from markupsafe import Markup
 from pydantic import TypeAdapter
 
 from monitor.runtime.slices import Slices
+from monitor.service.front import Front
 from monitor.views.overview import AgencyView
 from monitor.views.own_health import worst
 from monitor.web.page import Card, card_of
-from monitor.web.source import Source
 
 #: In seconds. So old may be what is shown; however many look, they are looked for no more often than that.
 _FRESH = 2.0
@@ -51,7 +51,7 @@ class Rendering:
 class Board:
     """Renders how things stand: each agency by itself, the compression in a thread, a few milliseconds at a time."""
 
-    def __init__(self, source: Source, templates: Environment, *, version: str, fresh: float = _FRESH) -> None:
+    def __init__(self, source: Front, templates: Environment, *, version: str, fresh: float = _FRESH) -> None:
         self._source = source
         self._fresh = fresh
         self._own = templates.get_template("own.html")

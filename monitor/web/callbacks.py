@@ -15,8 +15,8 @@ from starlette.routing import Route
 
 from alerts.model.gateway import Incoming, Refused
 from alerts.record.store import StoreAway
+from monitor.service.front import Front
 from monitor.web.away import say_nothing
-from monitor.web.source import Source
 
 log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ MOST_LARGE = 8
 LOGGED_EVERY = timedelta(minutes=1)
 
 
-def callbacks(source: Source) -> Starlette:
+def callbacks(source: Front) -> Starlette:
     """Build the callback listener."""
     places = asyncio.Semaphore(MOST_LARGE)
     logged: dict[tuple[str, int, str], datetime] = {}

@@ -6,9 +6,7 @@ here too, so what does not come from our own page is refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
-from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -17,7 +15,7 @@ from jinja2 import Environment
 from pydantic import ValidationError
 
 from alerts.decide.paper import WAITING, LetterStep
-from monitor.service.letters import LetterView, Noted
+from monitor.service.letters import Letters, LetterView, Noted
 from monitor.web.word import Id, Word
 
 #: A name and what a browser makes of it.
@@ -43,17 +41,7 @@ class Deed(StrEnum):
         return self is Deed.POSTED_AFTER_ALL
 
 
-class Tray(Protocol):
-    """The letters of the running service (`monitor.service.letters.Letters`)."""
-
-    async def letters(self) -> Sequence[LetterView]:
-        """Return what lies in the trays, and what has left them of late."""
-
-    async def note(self, notice_id: int, step: LetterStep, by: str, *, after_all: bool = False) -> Noted | str:
-        """Write down, once, that a clerk has printed or posted a letter."""
-
-
-def letter_orders(tray: Tray) -> APIRouter:
+def letter_orders(tray: Letters) -> APIRouter:
     """Build what the command line asks and orders."""
     router = APIRouter()
 
@@ -71,7 +59,7 @@ def letter_orders(tray: Tray) -> APIRouter:
     return router
 
 
-def letter_pages(tray: Tray, templates: Environment) -> APIRouter:
+def letter_pages(tray: Letters, templates: Environment) -> APIRouter:
     """Build the clerk's page, and the list for programs."""
     router = APIRouter()
 

@@ -9,11 +9,11 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
 from alerts.model.gateway import PageContent, SmsContent, VoiceContent
-from monitor.web.source import Source
+from monitor.service.front import Front
 from monitor.web.word import Id
 
 
-def notice_pages(source: Source, templates: Environment) -> APIRouter:
+def notice_pages(source: Front, templates: Environment) -> APIRouter:
     """Build the pages of single notices. They are composed again from the stored facts, so they say what was sent."""
     router = APIRouter(include_in_schema=False)
 

@@ -7,14 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from monitor.service.front import Front
 from monitor.views.overview import IncidentView, view_incident
-from monitor.web.source import Source
 from monitor.web.word import Word
 
 _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
 
 
-def orders(source: Source) -> APIRouter:
+def orders(source: Front) -> APIRouter:
     """Build the routes. A page of a stranger's cannot send the header, so no browser orders anything unasked."""
     router = APIRouter(prefix="/api/v1", tags=["orders"])
 

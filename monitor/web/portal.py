@@ -23,15 +23,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from alerts.record.store import StoreAway
 from monitor.config.files.problem import Severity
 from monitor.metrics import CONTENT_TYPE
+from monitor.service.front import Front
+from monitor.service.letters import Letters
 from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView
 from monitor.views.own_health import PartView
 from monitor.web.away import store_away
 from monitor.web.board import AgencyList, Board, Body
-from monitor.web.letters import Tray, letter_pages
+from monitor.web.letters import letter_pages
 from monitor.web.notice import notice_pages
 from monitor.web.orders import orders
 from monitor.web.page import FILTERS
-from monitor.web.source import Source
 from monitor.web.word import unreadable
 
 #: Everything comes from here; nothing may be loaded from or sent to anywhere else.
@@ -44,7 +45,7 @@ SECURITY_HEADERS = {
 }
 
 
-def portal(source: Source, hosts: Sequence[str], tray: Tray | None = None) -> FastAPI:
+def portal(source: Front, hosts: Sequence[str], tray: Letters | None = None) -> FastAPI:
     """Build the portal. *hosts*: the Host names it answers to, which keeps strangers' pages from reading it.
 
     *tray*: the letters, for their clerk's page.
@@ -90,7 +91,7 @@ class _Secure:
         await self._app(scope, receive, secured)
 
 
-def _api(source: Source) -> APIRouter:
+def _api(source: Front) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["state"])
     listed = AgencyList()
 
@@ -118,7 +119,7 @@ def _api(source: Source) -> APIRouter:
     return router
 
 
-def _service(source: Source) -> APIRouter:
+def _service(source: Front) -> APIRouter:
     router = APIRouter(tags=["service"])
 
     @router.get("/metrics", response_class=PlainTextResponse)
@@ -156,7 +157,7 @@ async def _in_turns(first: bytes, rest: Iterator[bytes]) -> AsyncIterator[bytes]
         await asyncio.sleep(0)
 
 
-async def reload_response(source: Source, by: str) -> Response:
+async def reload_response(source: Front, by: str) -> Response:
     """Read the configuration again and answer with its problems; 400 if it was not taken. *by* asked for it."""
     problems = await source.reload(by)
     refused = any(p.severity is Severity.ERROR for p in problems)
@@ -174,7 +175,7 @@ def page_templates() -> Environment:
     return templates
 
 
-def _pages(source: Source, templates: Environment) -> APIRouter:
+def _pages(source: Front, templates: Environment) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     board = Board(source, templates, version=version("pantau"))
 

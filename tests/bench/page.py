@@ -23,6 +23,7 @@ from monitor.judging.judge import Judge
 from monitor.model.health import HealthPolicy
 from monitor.model.route import WatchedRoute
 from monitor.planning.inspection import Inspection
+from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.watch import Watch
 from monitor.store.backend.database import Database
@@ -31,7 +32,6 @@ from monitor.store.probing.history import History
 from monitor.views.own_health import Signs
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
-from monitor.web.source import Source
 from probes.model.check import Premises
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 from tests.bench.apart import apart
@@ -116,7 +116,7 @@ async def _looks(server: Light) -> _Looks:
     made = _Looks()
     with tempfile.TemporaryDirectory() as directory:
         async with _country(server, Path(directory)) as country:
-            source = cast(Source, SimpleNamespace(overview=country.board.overview, agencies=country.board.agencies))
+            source = cast(Front, SimpleNamespace(overview=country.board.overview, agencies=country.board.agencies))
             listener = open_port("127.0.0.1", 0)
             async with serve(portal(source, ["127.0.0.1"]), listener):
                 url = url_of(listener)

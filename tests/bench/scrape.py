@@ -11,9 +11,9 @@ from typing import cast
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from monitor.metrics import Metrics
+from monitor.service.front import Front
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
-from monitor.web.source import Source
 from tests.bench.apart import apart
 from tests.bench.estate import fill, routes
 from tests.bench.goal import Measured
@@ -63,7 +63,7 @@ class _Only:
 async def _scrapes(server: Light, rounds: int) -> list[tuple[int, float, float]]:
     metrics = _full(server)
     listener = open_port("127.0.0.1", 0)
-    async with serve(portal(cast(Source, _Only(metrics)), ["127.0.0.1"]), listener):
+    async with serve(portal(cast(Front, _Only(metrics)), ["127.0.0.1"]), listener):
         # The first one also imports and connects.
         return [await _scrape(f"{url_of(listener)}/metrics") for _ in range(rounds + 1)][1:]
 

@@ -10,10 +10,10 @@ from fastapi.exceptions import RequestValidationError
 from alerts.engine.settling import Ruling
 from alerts.model.incident import CORRECTABLE_FOR, Incident, may_correct
 from alerts.record.store import StoreAway
+from monitor.service.front import Front
 from monitor.views.overview import IncidentView, NoticeView, view_incident
 from monitor.web.away import store_away
 from monitor.web.portal import reload_response
-from monitor.web.source import Source
 from monitor.web.word import Id, Why, Word, unreadable
 
 
@@ -35,7 +35,7 @@ class RulingWord(Reason):
     ruling: Ruling
 
 
-def control(source: Source, *parts: APIRouter) -> FastAPI:
+def control(source: Front, *parts: APIRouter) -> FastAPI:
     """Build the control application of what is here and of *parts* that stand in modules of their own."""
     app = FastAPI(title="Pantau control", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(StoreAway, store_away)

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal
 
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, Field
 
-from alerts.model.incident import Incident
 from alerts.model.notice import Matter
-from monitor.service.declarer import Declared, NotDeclared, Unknown
+from monitor.service.declarer import Declarer, NotDeclared, Unknown
 from monitor.views.overview import IncidentView, view_incident
 from monitor.web.word import Why, Word
-
-
-class Declarations(Protocol):
-    """The part of `monitor.service.declarer.Declarer` that is needed here."""
-
-    async def declare(self, agency: str, matter: Matter, *, since: str, why: str, by: str) -> Declared: ...
-
-    async def close(self, number: str, *, why: str, by: str) -> Incident: ...
 
 
 class DeclareOrder(Word):
@@ -48,7 +39,7 @@ class DeclaredView(BaseModel):
     silent_until: datetime | None
 
 
-def declarations(declarer: Declarations) -> APIRouter:
+def declarations(declarer: Declarer) -> APIRouter:
     """Build the part of the control application that is about outages which people know of."""
     router = APIRouter()
 

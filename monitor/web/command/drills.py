@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from fastapi import APIRouter, HTTPException
 from pydantic import Field
 
 from alerts.decide.drill import ExerciseState
 from alerts.model.channel import Channel
-from monitor.store.engine.drills import Drill, Record
+from monitor.drills.driller import Driller
 from monitor.web.word import Word
 
 #: A drill that somebody asks for is over by then: whoever asked is still there.
 WITHIN = timedelta(hours=2)
 #: Of which results are shown.
 _SHOWN = 5
-
-
-class Instructor(Protocol):
-    """The part of `monitor.drills.driller.Driller` that is needed here."""
-
-    async def ask(self, contact: str, by: str, within: timedelta) -> tuple[Drill, int] | None: ...
-
-    async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]: ...
 
 
 class Wish(Word):
@@ -60,7 +50,7 @@ class ExerciseView:
     why: str
 
 
-def drills(instructor: Instructor) -> APIRouter:
+def drills(instructor: Driller) -> APIRouter:
     """Build the part of the control application that is about drills."""
     router = APIRouter()
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
 from pydantic import AwareDatetime, StringConstraints
 
-from alerts.record.audit import Head
-from monitor.store.engine.purge import Doomed
+from monitor.proof.archive import Archive
 from monitor.web.word import Word
 
 
@@ -25,26 +23,7 @@ class Disposal(Word):
     confirm: str = ""
 
 
-class Records(Protocol):
-    """The records, as the web sees them."""
-
-    async def head(self) -> Head:
-        """Return the end of the journal's chain."""
-
-    async def entries(self, after: int) -> Sequence[Mapping[str, Any]]:
-        """Return the journal's next entries as JSON; one that cannot be read has nothing but its number."""
-
-    async def dossier(self, number: str, by: str) -> Mapping[str, bytes] | None:
-        """Return the files of an incident's dossier by name, made in a person's name; `None`: no such incident."""
-
-    async def doomed(self, before: datetime) -> Doomed:
-        """Return what a purge would take; nothing is changed."""
-
-    async def purge(self, before: datetime, authority: str, by: str) -> str:
-        """Take it out, and return what was taken: incidents/notices/entries."""
-
-
-def records(archive: Records) -> APIRouter:
+def records(archive: Archive) -> APIRouter:
     """Build the routes."""
     router = APIRouter()
 

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Protocol
+from datetime import datetime
 
 from fastapi import APIRouter, HTTPException
 from pydantic import Field
 
 from alerts.decide.silence import Silence
 from monitor.config.files.duration import NoDuration, parse_duration
-from monitor.service.hush import NotSilenced
+from monitor.service.hush import NotSilenced, Silencer
 from monitor.web.word import Id, Why, Word
-
-
-class Silences(Protocol):
-    """The part of `monitor.service.hush.Silencer` that is needed here."""
-
-    async def add(self, about: str, lasts: timedelta, why: str, by: str) -> Silence: ...
-
-    async def current(self) -> Sequence[Silence]: ...
-
-    async def remove(self, number: int, by: str) -> Silence: ...
 
 
 class Order(Word):
@@ -46,7 +34,7 @@ class SilenceView:
     by: str
 
 
-def silences(silencer: Silences) -> APIRouter:
+def silences(silencer: Silencer) -> APIRouter:
     """Build the part of the control application that is about silences."""
     router = APIRouter()
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from alerts.decide.drill import ExerciseState, facts
 from alerts.model.channel import Channel
 from alerts.model.notice import Language
+from monitor.drills.driller import Driller
 from monitor.store.engine.drills import Drill, Record
 from monitor.web.command.drills import drills
 from tests.unit.alerts.people import MINUTE, OFFICE, T0
@@ -44,7 +45,7 @@ def record(state: ExerciseState, why: str = "") -> Record:
     )
 
 
-class School:
+class School(Driller):
     """What the service would answer."""
 
     def __init__(self, *records: Record) -> None:

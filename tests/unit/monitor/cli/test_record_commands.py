@@ -16,6 +16,7 @@ import pytest
 
 from alerts.record.audit import Head
 from monitor.cli.service import LONG, request
+from monitor.proof.archive import Archive
 from monitor.store.engine.purge import Doomed
 from monitor.web.command.records import records
 from tests.unit.monitor.cli.office import Office
@@ -25,7 +26,7 @@ FILES = {"JCM-01.pdf": b"%PDF", "dossier.json": b"{}"}
 
 
 @dataclass
-class Records:
+class Records(Archive):
     """The records of one incident."""
 
     orders: list[tuple[str, ...]] = field(default_factory=list)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from monitor.judging.ringing import Memory, Patience, Ring, Spell, Trouble, recall, silent_peer, untold
 from monitor.store.probing.processes import Process
+from monitor.watchdog.pulse import Pulse
 from monitor.watchdog.watchdog import troubles
 
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
@@ -139,7 +140,7 @@ def test_of_those_that_live_one_rings() -> None:
 
 
 @dataclass(kw_only=True)
-class Seen:
+class Seen(Pulse):
     away_since: datetime | None = None
     watching_since: datetime | None = T0 - 9 * MINUTE
     peers: Sequence[Process] = (Process(name="b", started_at=T0, beat_at=T0 - 5 * MINUTE),)

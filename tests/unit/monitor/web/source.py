@@ -24,7 +24,8 @@ from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
-from monitor.service.letters import LetterView, Noted
+from monitor.service.front import Front
+from monitor.service.letters import Letters, LetterView, Noted
 from monitor.service.noticeboard import Overview
 from monitor.views.overview import (
     AgencyView,
@@ -47,7 +48,7 @@ BASE = "https://pantau.contoh.gov.my/callbacks/sms-contoh"
 
 
 @dataclass
-class Service:
+class Service(Front, Letters):
     """Answers with what the test puts in."""
 
     incident: Incident = field(default_factory=incident)
