@@ -16,7 +16,8 @@ from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from monitor.config.files.form import nearest
-from monitor.service.duty import Unacceptable, read_moment
+from monitor.service.duty import read_moment
+from monitor.service.order import NotDone, Unknown, no_incident
 from monitor.store.engine.ledger import SqlStore
 
 #: Notices quote when it began. Longer ago is a slip in the date, or no outage that anybody is still to be told of.
@@ -24,14 +25,6 @@ LONGEST_AGO = timedelta(days=7)
 
 #: What somebody types who has just looked at a clock.
 _CLOCK = re.compile(r"([01]?\d|2[0-3])[:.]([0-5]\d)", re.ASCII)
-
-
-class NotDeclared(Exception):
-    """The order cannot be carried out. The message says why, and what to do instead."""
-
-
-class Unknown(NotDeclared):
-    """There is no such agency or incident."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +60,7 @@ class Declarer:
         self._hush = hush
 
     async def declare(self, agency: str, matter: Matter, *, since: str, why: str, by: str) -> Declared:
-        """Let an outage be told of as a measured one is. *since* as people write it; "": now. Raise `NotDeclared`."""
+        """Let an outage be told of as a measured one is. *since* as people write it; "": now. Raise `NotDone`."""
         code, now = self._code(agency), self._clock.now()
         event = Declare(
             dedup_key=code,
@@ -81,22 +74,22 @@ class Declarer:
         incident = await self._dispatcher.submit(event)
         said = None if incident is None else incident.declared
         if incident is None or said is None or (said.at, said.by) != (now, by):
-            raise NotDeclared(self._is_open(code, incident))
+            raise NotDone(self._is_open(code, incident))
         async with self._store.reading() as ledger:
             silence = self._hush(incident, await ledger.silences(now), now)
         return Declared(incident=incident, silence=silence)
 
     async def close(self, number: str, *, why: str, by: str) -> Incident:
-        """Let a declared outage be over; one that is measured, too, goes on. Raise `NotDeclared`."""
+        """Let a declared outage be over; one that is measured, too, goes on. Raise `NotDone`."""
         async with self._store.reading() as ledger:
             found = await ledger.incident_numbered(number)
         if found is None:
-            raise Unknown(f"there is no incident {number}; `pantau incidents` lists them")
+            raise no_incident(number)
         now = self._clock.now()
         after = await self._dispatcher.submit(Close(incident_id=found.id, at=now, by=by, why=why)) or found
         said = after.declared
         if said is None or (said.over_at, said.over_by) != (now, by):
-            raise NotDeclared(self._is_not_closed(after))
+            raise NotDone(self._is_not_closed(after))
         return after
 
     # -- what is refused -----------------------------------------------------------------------------------------
@@ -116,12 +109,12 @@ class Declarer:
             return now
         try:
             began = read_moment(self._dated(since.strip(), now), now, self._zone())
-        except Unacceptable as wrong:
-            raise NotDeclared(f"--since: {wrong}; of today the clock will do: --since 01:30") from None
+        except NotDone as wrong:
+            raise NotDone(f"--since: {wrong}; of today the clock will do: --since 01:30") from None
         if began > now:
-            raise NotDeclared(f"--since: '{since}' is in the future; write when it began, or nothing if it is now")
+            raise NotDone(f"--since: '{since}' is in the future; write when it began, or nothing if it is now")
         if now - began > LONGEST_AGO:
-            raise NotDeclared(
+            raise NotDone(
                 f"--since: '{since}' is more than {LONGEST_AGO.days} days ago; write a later time, and say the rest in --why"
             )
         return began

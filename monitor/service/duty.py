@@ -20,6 +20,7 @@ from monitor.config.loading import Configuration
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.runtime.keeping import keep_doing
 from monitor.service.derived import Derived
+from monitor.service.order import NotDone, Unknown
 from monitor.store.engine.ledger import SqlStore
 
 log = structlog.get_logger()
@@ -30,10 +31,6 @@ _EVERY = timedelta(minutes=1)
 _FURTHEST_YEARS = 10
 #: Longer than anybody is away, and short enough that a slip in the year is noticed.
 LONGEST_OVERRIDE = timedelta(days=92)
-
-
-class Unacceptable(Exception):
-    """What was asked for makes no sense. Its message says why, and what to ask for instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,21 +82,21 @@ class Duty:
             return await ledger.duty.standing(self._clock.now())
 
     async def add(self, *, rota: str, person: str, begins: str, ends: str, by: str) -> Override:
-        """Let a person take a duty over. *begins* ("": now) and *ends* as people write them. Raise `Unacceptable`."""
+        """Let a person take a duty over. *begins* ("": now) and *ends* as people write them. Raise `NotDone`."""
         named = self._named(rota)
         people = self._people(named)
         contact = people.get(person)
         if contact is None:
-            raise Unacceptable(f"{named.name} knows no contact {person}; there are {', '.join(people) or 'none'}")
+            raise NotDone(f"{named.name} knows no contact {person}; there are {', '.join(people) or 'none'}")
         if not contact.addresses:
-            raise Unacceptable(f"{person} has no number to be reached at")
+            raise NotDone(f"{person} has no number to be reached at")
         now = self._clock.now()
         # An hour that comes twice belongs to the override whole: overlap rather than gap.
         first = self._moment(begins, first_showing) if begins else now
         last = self._moment(ends, last_showing)
         if not max(first, now) < last <= first + LONGEST_OVERRIDE:
             days = LONGEST_OVERRIDE.days
-            raise Unacceptable(f"an override ends later than it begins and than now, and lasts {days} days at most")
+            raise NotDone(f"an override ends later than it begins and than now, and lasts {days} days at most")
         async with self._store.transaction() as ledger:
             made = await ledger.duty.add(rota=named.name, contact=contact, begins=first, ends=last, by=by, now=now)
             await ledger.journal(_entry(made, "override made", by, now))
@@ -107,16 +104,16 @@ class Duty:
         await self._recount()
         return made
 
-    async def remove(self, override_id: int, by: str) -> Override | None:
-        """Take an override back; `None`: there is none with this number."""
+    async def remove(self, override_id: int, by: str) -> Override:
+        """Take an override back. Raise `Unknown`."""
         now = self._clock.now()
         async with self._store.transaction() as ledger:
             gone = await ledger.duty.remove(override_id, by, now)
-            if gone is not None:
-                await ledger.journal(_entry(gone, "override taken back", by, now))
-        if gone is not None:
-            log.info("override taken back", rota=gone.rota, person=gone.contact.key, by=by)
-            await self._recount()
+            if gone is None:
+                raise Unknown(f"no override {override_id} stands; `pantau override list` lists them")
+            await ledger.journal(_entry(gone, "override taken back", by, now))
+        log.info("override taken back", rota=gone.rota, person=gone.contact.key, by=by)
+        await self._recount()
         return gone
 
     async def keep_counting(self) -> NoReturn:
@@ -154,7 +151,7 @@ class Duty:
         known, agencies = self._roster(), self._configuration().registry.agencies
         found = agencies.get(agency.upper())
         if found is None:
-            raise Unacceptable(f"there is no agency {agency}; there are {', '.join(agencies)}")
+            raise NotDone(f"there is no agency {agency}; there are {', '.join(agencies)}")
         lent = {key for step in found.escalation.steps for key in step.rotas}
         return [*known.rotas[found.agency], *(rota for rota in known.rotas[NO_AGENCY] if rota.name in lent)]
 
@@ -164,7 +161,7 @@ class Duty:
         for rota in known.values():
             if rota.name.casefold() == name.casefold():
                 return rota
-        raise Unacceptable(f"there is no rota {name}; there are {', '.join(known) or 'none'}")
+        raise NotDone(f"there is no rota {name}; there are {', '.join(known) or 'none'}")
 
     def _people(self, rota: Rota) -> Mapping[str, Contact]:
         agency, slash, _ = rota.name.partition("/")
@@ -178,13 +175,13 @@ class Duty:
 def read_moment(
     text: str, now: datetime, zone: ZoneInfo, showing: Callable[[datetime, ZoneInfo], datetime] = first_showing
 ) -> datetime:
-    """Return the moment that *text* says; without an offset it is local time. Raise `Unacceptable`."""
+    """Return the moment that *text* says; without an offset it is local time. Raise `NotDone`."""
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise Unacceptable(f"'{text}' is no date with a time; write 2026-12-01 22:00") from None
+        raise NotDone(f"'{text}' is no date with a time; write 2026-12-01 22:00") from None
     if abs(at.year - now.year) > _FURTHEST_YEARS:
-        raise Unacceptable(f"'{text}' is too far from now; write 2026-12-01 22:00")
+        raise NotDone(f"'{text}' is too far from now; write 2026-12-01 22:00")
     return at if at.tzinfo else showing(at, zone)
 
 

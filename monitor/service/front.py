@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 
 from alerts.engine.composer import Composer
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.exchange import Exchange
 from alerts.engine.settling import Ruling, Settlement
 from alerts.inbound.desk import Desks
-from alerts.model.event import Acknowledge, Correct, HandOn, Release, Remark
+from alerts.model.event import Acknowledge, Correct, Event, HandOn, Release, Remark
 from alerts.model.gateway import Answer, Content, Desk, Incoming, Refused
-from alerts.model.incident import Incident, release_is_offered
+from alerts.model.incident import CORRECTABLE_FOR, Incident, may_correct, release_is_offered
 from alerts.record.clock import Clock
 from monitor.config.files.problem import Problem
 from monitor.metrics import REFUSALS, Metrics
 from monitor.service.lines import callback_base
 from monitor.service.noticeboard import Noticeboard, Overview
+from monitor.service.order import NotDone, no_incident
 from monitor.service.watch import Watch
 from monitor.store.engine.ledger import SqlStore
 from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView, view_incident, view_notice
@@ -134,33 +136,21 @@ class Front:
         ]
         return next(iter(found), None)
 
-    async def acknowledge(self, number: str, by: str) -> Incident | None:
-        """Acknowledge an incident in a person's name."""
-        found = await self.numbered(number)
-        if found is None:
-            return None
-        return await self._dispatcher.submit(Acknowledge(incident_id=found.id, at=self._clock.now(), by=by))
+    async def acknowledge(self, number: str, by: str) -> Incident:
+        """Acknowledge an incident in a person's name. Raise `Unknown`, as every order about an incident does."""
+        return await self._order(number, partial(Acknowledge, by=by))
 
-    async def remark(self, number: str, by: str, text: str) -> Incident | None:
+    async def remark(self, number: str, by: str, text: str) -> Incident:
         """Write down what a person says about an incident; whoever has taken it on has it for longer by it."""
-        found = await self.numbered(number)
-        if found is None:
-            return None
-        return await self._dispatcher.submit(Remark(incident_id=found.id, at=self._clock.now(), by=by, text=text))
+        return await self._order(number, partial(Remark, by=by, text=text))
 
-    async def hand_on(self, number: str, by: str) -> Incident | None:
+    async def hand_on(self, number: str, by: str) -> Incident:
         """Let the next of the staff be told of an incident at once."""
-        found = await self.numbered(number)
-        if found is None:
-            return None
-        return await self._dispatcher.submit(HandOn(incident_id=found.id, at=self._clock.now(), by=by))
+        return await self._order(number, partial(HandOn, by=by))
 
-    async def release(self, number: str, by: str) -> Incident | None:
+    async def release(self, number: str, by: str) -> Incident:
         """Release an incident's announcement."""
-        found = await self.numbered(number)
-        if found is None:
-            return None
-        return await self._dispatcher.submit(Release(incident_id=found.id, at=self._clock.now(), by=by))
+        return await self._order(number, partial(Release, by=by))
 
     async def releases(self) -> Sequence[IncidentView]:
         """Return the outages whose announcements wait for a release that is offered, oldest first."""
@@ -169,22 +159,36 @@ class Front:
             found = await ledger.open_incidents()
         return [view_incident(incident) for incident in found if release_is_offered(incident, now)]
 
-    async def correct(self, number: str, by: str, why: str) -> Incident | None:
-        """Declare an incident a false alarm."""
-        found = await self.numbered(number)
-        if found is None:
-            return None
-        return await self._dispatcher.submit(Correct(incident_id=found.id, at=self._clock.now(), by=by, why=why))
+    async def correct(self, number: str, by: str, why: str) -> Incident:
+        """Declare an incident a false alarm. Raise `NotDone` when it is too late for that, or was done before."""
+        before = await self.numbered(number)
+        if before.corrected_at is not None:
+            raise NotDone(f"{before.number} was declared a false alarm by {before.corrected_by} before")
+        if not may_correct(before, self.now()):
+            hours = CORRECTABLE_FOR // timedelta(hours=1)
+            raise NotDone(f"{before.number} ended more than {hours} hours ago; write to those who were told")
+        return await self._order(number, partial(Correct, by=by, why=why))
 
-    async def settle(self, notice_id: int, ruling: Ruling, by: str, why: str) -> str | None:
-        """Take in what a person says became of a notice; return what is wrong, or `None`."""
+    async def settle(self, notice_id: int, ruling: Ruling, by: str, why: str) -> None:
+        """Take in what a person says became of a notice. Raise `NotDone`."""
         settlement = Settlement(notice_id=notice_id, ruling=ruling, by=by, why=why, at=self._clock.now())
-        return await self._dispatcher.settle(settlement)
+        if (problem := await self._dispatcher.settle(settlement)) is not None:
+            raise NotDone(problem)
 
-    async def numbered(self, number: str) -> Incident | None:
-        """Return the incident that people quote as *number*."""
+    async def numbered(self, number: str) -> Incident:
+        """Return the incident that people quote as *number*. Raise `Unknown`."""
         async with self._store.reading() as ledger:
-            return await ledger.incident_numbered(number)
+            found = await ledger.incident_numbered(number)
+        if found is None:
+            raise no_incident(number)
+        return found
+
+    async def _order(self, number: str, event: Callable[..., Event]) -> Incident:
+        found = await self.numbered(number)
+        after = await self._dispatcher.submit(event(incident_id=found.id, at=self._clock.now()))
+        if after is None:
+            raise no_incident(number)
+        return after
 
     # -- providers -----------------------------------------------------------------------------------------------
 

@@ -11,14 +11,11 @@ from alerts.model.incident import Incident
 from alerts.record.clock import Clock
 from alerts.record.store import Entry
 from monitor.judging.judge import Judge
+from monitor.service.order import NotDone, Unknown
 from monitor.store.engine.ledger import SqlStore
 
 #: Nobody needs a longer one, and a forgotten one must end by itself.
 LONGEST = timedelta(days=7)
-
-
-class NotSilenced(Exception):
-    """The order cannot be carried out. The message says what to write instead."""
 
 
 class Silencer:
@@ -34,14 +31,12 @@ class Silencer:
         self._known = known
 
     async def add(self, about: str, lasts: timedelta, why: str, by: str) -> Silence:
-        """Let nobody be told about something, however its name is written, for a while. Raise `NotSilenced`."""
+        """Let nobody be told about something, however its name is written, for a while. Raise `NotDone`."""
         named = next((name for name in self._known() if name.casefold() == about.strip().casefold()), None)
         if named is None:
-            raise NotSilenced(
-                f"there is no agency or route '{about}'; `pantau incidents` and the status page name them"
-            )
+            raise NotDone(f"there is no agency or route '{about}'; `pantau incidents` and the status page name them")
         if not timedelta(0) < lasts <= LONGEST:
-            raise NotSilenced(f"a silence lasts {LONGEST.days} days at most; write --for 2h, and say it again then")
+            raise NotDone(f"a silence lasts {LONGEST.days} days at most; write --for 2h, and say it again then")
         now = self._clock.now()
         async with self._store.transaction() as ledger:
             added = await ledger.add_silence(named, now, now + lasts, why, by)
@@ -56,12 +51,12 @@ class Silencer:
             return await ledger.silences(self._clock.now())
 
     async def remove(self, number: int, by: str) -> Silence:
-        """End a silence now. Raise `NotSilenced`."""
+        """End a silence now. Raise `Unknown`."""
         now = self._clock.now()
         async with self._store.transaction() as ledger:
             ended = await ledger.end_silence(number, now)
             if ended is None:
-                raise NotSilenced(f"there is no silence {number} that goes on; `pantau silence list` shows them")
+                raise Unknown(f"there is no silence {number} that goes on; `pantau silence list` shows them")
             detail = {"about": ended.about, "silence": str(number)}
             await ledger.journal(Entry(at=now, actor=by, event="silence ended", detail=detail))
         self._dispatcher.poke()

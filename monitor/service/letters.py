@@ -23,6 +23,7 @@ from alerts.record.store import StoreAway
 from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
 from monitor.runtime.keeping import keep_doing
+from monitor.service.order import NotDone
 from monitor.store.engine.ledger import SqlStore
 
 #: What has left a tray is shown for so long: a week and the days around it.
@@ -95,8 +96,8 @@ class Letters:
         hours = cache(self._hours)
         return [_view(letter, hours(letter.agency), now) for letter in found]
 
-    async def note(self, notice_id: int, step: LetterStep, by: str, *, after_all: bool = False) -> Noted | str:
-        """Write down, once, that a clerk has printed or posted a letter. Return what is wrong when there is no such letter.
+    async def note(self, notice_id: int, step: LetterStep, by: str, *, after_all: bool = False) -> Noted:
+        """Write down, once, that a clerk has printed or posted a letter. Raise `NotDone`.
 
         *after_all*: it had been posted before it was taken back, and the clerk says so only now. Then its reader is owed
         what was told to others since.
@@ -105,23 +106,23 @@ class Letters:
             async with self._store.reading() as ledger:
                 notice = await ledger.notice(notice_id)
         except LookupError:
-            return f"there is no notice {notice_id}; `pantau letters list` lists the letters"
+            raise NotDone(f"there is no notice {notice_id}; `pantau letters list` lists the letters") from None
         last = notice.last_attempt
         is_taken_back = last is not None and last.state is AttemptState.WITHDRAWN and notice.channel is Channel.LETTER
         after_all = after_all and step is LetterStep.POSTED
         if is_taken_back and not after_all:
-            return (
+            raise NotDone(
                 f"the letter of notice {notice_id} was taken back, because the matter was over: do not post it; if it had "
                 "been posted before that, say so with --after-all"
             )
         if last is None or not (is_taken_back or last.state in {AttemptState.ACCEPTED, AttemptState.SENT}):
-            return f"notice {notice_id} does not lie in a tray: it is {notice.state}"
+            raise NotDone(f"notice {notice_id} does not lie in a tray: it is {notice.state}")
         gateway: object = self._exchange[last.gateway].gateway if last.gateway in self._exchange else None
         if not isinstance(gateway, Dispatches):
-            return f"notice {notice_id} went by {notice.channel}: there is nothing to print or post"
+            raise NotDone(f"notice {notice_id} went by {notice.channel}: there is nothing to print or post")
         # First the file: when the process dies before this is written, a clerk who says it again is still heard.
         if step is LetterStep.POSTED and not await gateway.dispatch(last.reference, after_all=after_all):
-            return f"the letter of notice {notice_id} is not in the tray any more"
+            raise NotDone(f"the letter of notice {notice_id} is not in the tray any more")
         before = await self._dispatcher.note_letter(last.reference, step, by)
         if before is not None:
             return Noted(by=before.by, at=before.at, anew=False)

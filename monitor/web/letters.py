@@ -9,13 +9,14 @@ from __future__ import annotations
 from enum import StrEnum
 from urllib.parse import parse_qs, urlsplit
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from jinja2 import Environment
 from pydantic import ValidationError
 
 from alerts.decide.paper import WAITING, LetterStep
 from monitor.service.letters import Letters, LetterView, Noted
+from monitor.service.order import NotDone
 from monitor.web.word import Id, Word
 
 #: A name and what a browser makes of it.
@@ -51,10 +52,7 @@ def letter_orders(tray: Letters) -> APIRouter:
 
     @router.post("/notices/{notice_id}/{deed}")
     async def handled(notice_id: Id, deed: Deed, word: Word) -> Noted:
-        noted = await tray.note(notice_id, deed.step, word.by, after_all=deed.after_all)
-        if isinstance(noted, str):
-            raise HTTPException(409, noted)
-        return noted
+        return await tray.note(notice_id, deed.step, word.by, after_all=deed.after_all)
 
     return router
 
@@ -80,9 +78,10 @@ def letter_pages(tray: Letters, templates: Environment) -> APIRouter:
         name = await _name_in(request)
         if name is None:
             return await shown("Tulis nama tuan/puan dahulu.", "Write your name first.", status=422)
-        noted = await tray.note(notice_id, deed.step, name, after_all=deed.after_all)
-        if isinstance(noted, str):
-            return await shown("Surat ini tidak boleh dicatatkan lagi.", noted, status=409)
+        try:
+            await tray.note(notice_id, deed.step, name, after_all=deed.after_all)
+        except NotDone as wrong:
+            return await shown("Surat ini tidak boleh dicatatkan lagi.", str(wrong), status=409)
         # So that a page that is loaded again does not order again.
         return RedirectResponse("/letters", status_code=303)
 

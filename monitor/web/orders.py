@@ -36,9 +36,6 @@ def orders(source: Front) -> APIRouter:
     async def acknowledge(number: str, word: Word, bearer: _Bearer) -> IncidentView:
         program = program_of(bearer)
         # Both are written down: the person, by the word of the program.
-        incident = await source.acknowledge(number, f"{word.by} ({program})")
-        if incident is None:
-            raise HTTPException(404, f"there is no incident {number}")
-        return view_incident(incident)
+        return view_incident(await source.acknowledge(number, f"{word.by} ({program})"))
 
     return router

@@ -25,6 +25,7 @@ from monitor.config.files.problem import Severity
 from monitor.metrics import CONTENT_TYPE
 from monitor.service.front import Front
 from monitor.service.letters import Letters
+from monitor.service.order import NotDone
 from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView
 from monitor.views.own_health import PartView
 from monitor.web.away import store_away
@@ -33,7 +34,7 @@ from monitor.web.letters import letter_pages
 from monitor.web.notice import notice_pages
 from monitor.web.orders import orders
 from monitor.web.page import FILTERS
-from monitor.web.word import unreadable
+from monitor.web.word import not_done, unreadable
 
 #: Everything comes from here; nothing may be loaded from or sent to anywhere else.
 SECURITY_HEADERS = {
@@ -60,6 +61,7 @@ def portal(source: Front, hosts: Sequence[str], tray: Letters | None = None) -> 
     )
     app.add_exception_handler(StoreAway, store_away)
     app.add_exception_handler(RequestValidationError, unreadable)
+    app.add_exception_handler(NotDone, not_done)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_middleware(_Secure)
     app.include_router(_api(source))

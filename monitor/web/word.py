@@ -7,8 +7,11 @@ from typing import Annotated
 
 from fastapi import Path, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 from pydantic_core import PydanticCustomError
+
+from monitor.service.order import Unknown
 
 
 def _legible(text: str) -> str:
@@ -44,3 +47,8 @@ async def unreadable(_request: Request, error: Exception) -> Response:
     problems = error.errors() if isinstance(error, RequestValidationError) else ()
     told = [{"loc": problem["loc"], "msg": problem["msg"], "type": problem["type"]} for problem in problems]
     return Response(json.dumps({"detail": told}), status_code=422, media_type="application/json")
+
+
+async def not_done(_request: Request, error: Exception) -> Response:
+    """Say why an order cannot be carried out."""
+    return JSONResponse({"detail": str(error)}, status_code=404 if isinstance(error, Unknown) else 409)

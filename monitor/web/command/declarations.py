@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from alerts.model.notice import Matter
-from monitor.service.declarer import Declarer, NotDeclared, Unknown
+from monitor.service.declarer import Declarer
 from monitor.views.overview import IncidentView, view_incident
 from monitor.web.word import Why, Word
 
@@ -45,10 +45,7 @@ def declarations(declarer: Declarer) -> APIRouter:
 
     @router.post("/declarations")
     async def declare(order: DeclareOrder) -> DeclaredView:
-        try:
-            done = await declarer.declare(order.agency, order.matter, since=order.since, why=order.why, by=order.by)
-        except NotDeclared as wrong:
-            raise _refused(wrong) from None
+        done = await declarer.declare(order.agency, order.matter, since=order.since, why=order.why, by=order.by)
         silence = done.silence
         return DeclaredView(
             incident=view_incident(done.incident),
@@ -58,13 +55,6 @@ def declarations(declarer: Declarer) -> APIRouter:
 
     @router.post("/incidents/{number}/close")
     async def close(number: str, order: CloseOrder) -> IncidentView:
-        try:
-            return view_incident(await declarer.close(number, why=order.why, by=order.by))
-        except NotDeclared as wrong:
-            raise _refused(wrong) from None
+        return view_incident(await declarer.close(number, why=order.why, by=order.by))
 
     return router
-
-
-def _refused(wrong: NotDeclared) -> HTTPException:
-    return HTTPException(404 if isinstance(wrong, Unknown) else 409, str(wrong))

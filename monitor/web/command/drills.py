@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter
 from pydantic import Field
 
 from alerts.decide.drill import ExerciseState
 from alerts.model.channel import Channel
 from monitor.drills.driller import Driller
+from monitor.service.order import Unknown
 from monitor.web.word import Word
 
 #: A drill that somebody asks for is over by then: whoever asked is still there.
@@ -58,7 +59,7 @@ def drills(instructor: Driller) -> APIRouter:
     async def begin(wish: Wish) -> BegunView:
         begun = await instructor.ask(wish.contact, wish.by, WITHIN)
         if begun is None:
-            raise HTTPException(404, f"there is nobody called '{wish.contact}' to drill; write a contact's key, or all")
+            raise Unknown(f"there is nobody called '{wish.contact}' to drill; write a contact's key, or all")
         drill, exercises = begun
         return BegunView(number=drill.number, exercises=exercises, ends_at=drill.ends_at)
 

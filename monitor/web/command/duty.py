@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter
 from pydantic import BaseModel
 
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.oncall import Override
 from monitor.config.fields.phone import printed
-from monitor.service.duty import Duty, DutyView, Unacceptable
+from monitor.service.duty import Duty, DutyView
 from monitor.web.word import Id, Word
 
 
@@ -91,10 +91,7 @@ def duties(duty: Duty) -> APIRouter:
 
     @router.get("/oncall")
     async def on_call(agency: str = "", at: str = "") -> list[DutyWord]:
-        try:
-            return [_duty(view) for view in await duty.show(agency, at)]
-        except Unacceptable as problem:
-            raise HTTPException(409, str(problem)) from None
+        return [_duty(view) for view in await duty.show(agency, at)]
 
     @router.get("/overrides")
     async def overrides() -> list[OverrideWord]:
@@ -102,20 +99,12 @@ def duties(duty: Duty) -> APIRouter:
 
     @router.post("/overrides")
     async def add(order: OverrideOrder) -> OverrideWord:
-        try:
-            made = await duty.add(
-                rota=order.rota, person=order.person, begins=order.begins, ends=order.ends, by=order.by
-            )
-        except Unacceptable as problem:
-            raise HTTPException(409, str(problem)) from None
+        made = await duty.add(rota=order.rota, person=order.person, begins=order.begins, ends=order.ends, by=order.by)
         return _override(made)
 
     @router.post("/overrides/{number}/remove")
     async def remove(number: Id, word: Word) -> OverrideWord:
-        gone = await duty.remove(number, word.by)
-        if gone is None:
-            raise HTTPException(404, f"no override {number} stands; `pantau override list` lists them")
-        return _override(gone)
+        return _override(await duty.remove(number, word.by))
 
     return router
 

@@ -6,10 +6,11 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, StringConstraints
 
 from monitor.proof.archive import Archive
+from monitor.service.order import NotDone, no_incident
 from monitor.web.word import Word
 
 
@@ -40,7 +41,7 @@ def records(archive: Archive) -> APIRouter:
     async def dossier(number: str, word: Word) -> Mapping[str, str]:
         files = await archive.dossier(number, word.by)
         if files is None:
-            raise HTTPException(404, f"there is no incident {number}; `pantau incidents` lists them")
+            raise no_incident(number)
         return {name: b64encode(content).decode() for name, content in files.items()}
 
     @router.post("/purge")
@@ -50,9 +51,7 @@ def records(archive: Archive) -> APIRouter:
         if not disposal.confirm:
             return told
         if disposal.confirm != found.counts:
-            raise HTTPException(
-                409, f"it is {found.counts} now and not {disposal.confirm}: look at it again without --confirm"
-            )
+            raise NotDone(f"it is {found.counts} now and not {disposal.confirm}: look at it again without --confirm")
         counts = await archive.purge(disposal.before, disposal.authority, disposal.by)
         return {**told, "counts": counts, "purged": True}
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter
 from pydantic import Field
 
 from alerts.decide.silence import Silence
 from monitor.config.files.duration import NoDuration, parse_duration
-from monitor.service.hush import NotSilenced, Silencer
+from monitor.service.hush import Silencer
+from monitor.service.order import NotDone
 from monitor.web.word import Id, Why, Word
 
 
@@ -47,18 +48,12 @@ def silences(silencer: Silencer) -> APIRouter:
         try:
             lasts = parse_duration(order.lasts)
         except NoDuration as wrong:
-            raise HTTPException(409, f"{order.lasts}: {wrong}; write --for 2h, or 30m") from None
-        try:
-            return _view(await silencer.add(order.about, lasts, order.why, order.by))
-        except NotSilenced as wrong:
-            raise HTTPException(409, str(wrong)) from None
+            raise NotDone(f"{order.lasts}: {wrong}; write --for 2h, or 30m") from None
+        return _view(await silencer.add(order.about, lasts, order.why, order.by))
 
     @router.post("/silences/{number}/remove")
     async def remove(number: Id, word: Word) -> SilenceView:
-        try:
-            return _view(await silencer.remove(number, word.by))
-        except NotSilenced as wrong:
-            raise HTTPException(404, str(wrong)) from None
+        return _view(await silencer.remove(number, word.by))
 
     return router
 

@@ -15,7 +15,8 @@ from alerts.model.channel import Channel
 from alerts.model.event import Correct, Release, Resolve
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter
-from monitor.service.declarer import Declared, Declarer, NotDeclared
+from monitor.service.declarer import Declared, Declarer
+from monitor.service.order import NotDone
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SECOND, SITI, trigger
 
@@ -200,7 +201,7 @@ async def test_what_is_open_already_is_named_and_nobody_is_told_twice(either_tow
     await declared(town, ONLY_STAFF)
     await town.siti.gets("JCM-01")
     await town.advance(SECOND)
-    with pytest.raises(NotDeclared, match=r"JCM-01 \(receiving\) is open already: Aminah binti Contoh declared it"):
+    with pytest.raises(NotDone, match=r"JCM-01 \(receiving\) is open already: Aminah binti Contoh declared it"):
         await declared(town, ONLY_STAFF)
     await declared(town, ONLY_STAFF, Matter.SENDING)
     assert (await town.incident()).matter is Matter.BOTH
@@ -214,7 +215,7 @@ async def test_two_who_declare_the_same_at_once_open_one_incident(either_town: T
         for by in (BY, "Ravi Contoh")
     ]
     done = await asyncio.gather(*both, return_exceptions=True)
-    assert sorted(type(each).__name__ for each in done) == ["Declared", "NotDeclared"]
+    assert sorted(type(each).__name__ for each in done) == ["Declared", "NotDone"]
     await town.settle()
     await town.siti.gets("diisytiharkan", "JCM-01")
     assert await town.active() == [1]

@@ -19,6 +19,7 @@ from alerts.model.event import Correct
 from alerts.model.notice import Purpose
 from alerts.record.store import StoreAway
 from monitor.service.letters import Noted
+from monitor.service.order import NotDone
 from monitor.web.command.control import control
 from monitor.web.letters import letter_orders
 from monitor.web.serving import open_unix, serve
@@ -118,11 +119,9 @@ async def test_what_was_printed_and_is_taken_back_is_not_to_be_posted(town: Town
 
     (stopped,) = await town.letters.letters()
     assert (stopped.step, stopped.printed_by, stopped.overdue) == (LetterStep.TAKEN_BACK, "Kerani Contoh", False)
-    said = await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
-    assert isinstance(said, str)
-    assert said.startswith(
-        f"the letter of notice {letter.id} was taken back, because the matter was over: do not post it"
-    )
+    taken_back = f"^the letter of notice {letter.id} was taken back, because the matter was over: do not post it"
+    with pytest.raises(NotDone, match=taken_back):
+        await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
     assert await said_by_clerks(town) == {"letter printed": 1}
     assert (town.tray_letters(Place.TRAY), town.tray_letters(Place.WITHDRAWN)) == (0, 1)
 

@@ -106,7 +106,7 @@ async def test_a_store_that_is_away_is_said_to_be_away(office: Office, words: tu
         async def incidents(self) -> Sequence[IncidentView]:
             raise StoreAway("database or disk is full")
 
-        async def acknowledge(self, number: str, by: str) -> Incident | None:
+        async def acknowledge(self, number: str, by: str) -> Incident:
             raise StoreAway("database or disk is full")
 
     async with office.open(Away()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from alerts.decide.paper import WAITING, LetterStep
 from alerts.decide.silence import Silence
 from alerts.engine.settling import Ruling
 from alerts.model.delivery import Draft, NoticeState
-from alerts.model.event import Acknowledge, Correct, HandOn, Release, Remark
+from alerts.model.event import Event, Release
 from alerts.model.gateway import Answer, Content, Incoming, SmsContent
 from alerts.model.incident import Incident, apply
 from alerts.model.notice import Addressee, Purpose
@@ -27,6 +27,7 @@ from monitor.planning.inspection import Inspection
 from monitor.service.front import Front
 from monitor.service.letters import Letters, LetterView, Noted
 from monitor.service.noticeboard import Overview
+from monitor.service.order import NotDone, no_incident
 from monitor.views.overview import (
     AgencyView,
     CheckView,
@@ -150,49 +151,35 @@ class Service(Front, Letters):
     def program(self, token: str) -> str | None:
         return "konsol-noc" if token == TOKEN else None
 
-    async def acknowledge(self, number: str, by: str) -> Incident | None:
-        return self._order(number, Acknowledge(incident_id=1, at=T0, by=by))
-
-    async def remark(self, number: str, by: str, text: str) -> Incident | None:
-        return self._order(number, Remark(incident_id=1, at=T0, by=by, text=text))
-
-    async def hand_on(self, number: str, by: str) -> Incident | None:
-        return self._order(number, HandOn(incident_id=1, at=T0, by=by))
-
-    async def release(self, number: str, by: str) -> Incident | None:
-        return self._order(number, Release(incident_id=1, at=T0, by=by))
-
     async def releases(self) -> Sequence[IncidentView]:
         waits = self.incident.released_at is None and self.incident.is_open
         return [view_incident(self.incident)] if waits else []
 
-    async def numbered(self, number: str) -> Incident | None:
-        return self.incident if number == self.incident.number else None
-
-    async def correct(self, number: str, by: str, why: str) -> Incident | None:
-        return self._order(number, Correct(incident_id=1, at=T0, by=by, why=why))
-
-    def _order(self, number: str, event: Acknowledge | Remark | HandOn | Release | Correct) -> Incident | None:
+    async def numbered(self, number: str) -> Incident:
         if number != self.incident.number:
-            return None
-        self.incident = apply(self.incident, event)
+            raise no_incident(number)
+        return self.incident
+
+    async def _order(self, number: str, event: Callable[..., Event]) -> Incident:
+        self.incident = apply(await self.numbered(number), event(incident_id=1, at=T0))
         return self.incident
 
     async def letters(self) -> Sequence[LetterView]:
         return self.in_the_tray
 
-    async def note(self, notice_id: int, step: LetterStep, by: str, *, after_all: bool = False) -> Noted | str:
+    async def note(self, notice_id: int, step: LetterStep, by: str, *, after_all: bool = False) -> Noted:
         if self.wrong is not None:
-            return self.wrong
+            raise NotDone(self.wrong)
         deed = f"{step}{' after all' if after_all else ''} {notice_id}"
         before = next((each for number, each in self.orders if number == deed), None)
         if before is None:
             self.orders.append((deed, by))
         return Noted(by=before or by, at=self.moment, anew=before is None)
 
-    async def settle(self, notice_id: int, ruling: Ruling, by: str, why: str) -> str | None:
+    async def settle(self, notice_id: int, ruling: Ruling, by: str, why: str) -> None:
         self.orders.append((str(notice_id), f"{ruling} by {by}: {why}"))
-        return self.wrong
+        if self.wrong is not None:
+            raise NotDone(self.wrong)
 
     def now(self) -> datetime:
         return self.moment

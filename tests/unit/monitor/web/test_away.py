@@ -27,7 +27,7 @@ class AwayService(Service):
     async def incidents(self) -> Sequence[IncidentView]:
         raise StoreAway(WHY)
 
-    async def acknowledge(self, number: str, by: str) -> Incident | None:
+    async def acknowledge(self, number: str, by: str) -> Incident:
         raise StoreAway(WHY)
 
     async def hear(self, gateway: str, incoming: Incoming) -> Answer | None:
