@@ -1,4 +1,4 @@
-"""The command `pantau`: one file a command."""
+"""The command `pantau`: one function a command, and what is done about one thing in one file."""
 
 from __future__ import annotations
 
@@ -45,6 +45,13 @@ COMMANDS: Final[Mapping[str, str]] = {
     "lab": "Start mail systems that can be broken on purpose, and wait for orders on this terminal.",
 }
 
+#: Modules of several commands; every other command has one of its own, called like it.
+_TOGETHER: Final[Mapping[str, tuple[str, ...]]] = {
+    "incident": ("incidents", "ack", "hand-on", "remark", "release", "declare", "close", "correct"),
+    "notice": ("notices", "settle"),
+    "record": ("dossier", "purge"),
+}
+
 
 class _Commands(TyperGroup):
     """Knows what each command does, and imports the one that is called."""
@@ -76,9 +83,9 @@ def command(name: str) -> TyperCommand | TyperGroup:
 
 
 def _module(name: str) -> ModuleType:
-    word = name.replace("-", "_")
-    for file in Path(__file__).parent.glob(f"*/{word}.py"):
-        return import_module(f"{__name__}.{file.parent.name}.{word}")
+    module = next((module for module, names in _TOGETHER.items() if name in names), name)
+    for file in Path(__file__).parent.glob(f"*/{module}.py"):
+        return import_module(f"{__name__}.{file.parent.name}.{module}")
     # The fictional world is a distribution of its own: a service in earnest has none of it.
     found = entry_points(group="pantau.commands", name=name)
     if not found:

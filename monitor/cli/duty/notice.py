@@ -1,4 +1,4 @@
-"""`pantau settle`: a person says what became of a notice whose fate no machine knows."""
+"""The commands about notices: who was told what, and what became of one whose fate no machine knows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,30 @@ import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
 from monitor.cli.service import ask
+from monitor.cli.table import clock, show
+
+
+def notices(config: Config = DEFAULT_CONFIG) -> None:
+    """List the newest notices, newest first. Times are Malaysian."""
+    show(
+        ["Id", "When", "Incident", "Channel", "Purpose", "To", "State", "Attempts", "Why"],
+        (
+            [
+                str(each["id"]),
+                clock(each["created_at"]),
+                each["incident"],
+                each["channel"],
+                each["purpose"],
+                each["person"],
+                each["state"],
+                str(each["attempts"]),
+                each["why"],
+            ]
+            for each in ask(config, "GET", "/notices")
+        ),
+        nothing="No notices have been sent.",
+    )
+
 
 #: By ruling (`alerts.engine.settling.Ruling`).
 DONE = {

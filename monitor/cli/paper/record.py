@@ -1,18 +1,45 @@
-"""`pantau purge`: dispose of old records, on the written consent that the law asks for."""
+"""The commands that hand records out, and dispose of old ones on the written consent that the law asks for."""
 
 from __future__ import annotations
 
+from base64 import b64decode
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, Config
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, in_path, login_name
+from monitor.cli.private import private
 from monitor.cli.service import LONG, ask, fail
 from monitor.cli.table import MALAYSIA
 
 #: Numbers of incidents that are shown.
 _SHOWN = 20
+
+
+def dossier(
+    incident: Annotated[str, typer.Argument(help="Its number, as in the notices: JKR-07.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A directory for the files; default: dossier-NUMBER here.")
+    ] = None,
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Write an incident's dossier: the record as PDF/A, and the data behind it with the journal's hashes.
+
+    It names people with their numbers: it is TERHAD, and only you can read the files.
+    """
+    files = ask(config, "POST", f"/incidents/{in_path(incident)}/dossier", {"by": by or login_name()}, within=LONG)
+    directory = output or Path(f"dossier-{incident.strip().upper()}")
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, content in files.items():
+            with private(directory / Path(name).name) as file:
+                file.write(b64decode(content))
+    except OSError as error:
+        fail(f"{directory} cannot be written: {error.strerror}")
+    typer.echo(f"{directory}: {', '.join(files)}. TERHAD: keep it where only those may read it who have to.")
 
 
 def purge(

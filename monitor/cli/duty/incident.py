@@ -1,0 +1,202 @@
+"""The commands about incidents: what is and was wrong, and what people say and order about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, in_path, login_name
+from monitor.cli.service import ask, fail
+from monitor.cli.table import clock, day_and_time, show
+
+Number = Annotated[str, typer.Argument(help="Its number, as in the notices: JKR-07.")]
+HowYouKnow = Annotated[
+    str, typer.Option("--why", help="How you know, for the journal and the dossier.", metavar="TEXT")
+]
+
+
+def incidents(config: Config = DEFAULT_CONFIG) -> None:
+    """List the newest incidents, newest first. Times are Malaysian."""
+    show(
+        ["No.", "About", "Matter", "State", "Began", "Acknowledged by", "Announcement", "Resolved"],
+        (
+            [
+                each["number"],
+                each["subject"],
+                f"{each['matter']}, declared" if each["declared_by"] else each["matter"],
+                "false alarm" if each["corrected_by"] else each["state"],
+                clock(each["began_at"]),
+                _who(each),
+                each["announcement"],
+                clock(each["resolved_at"]),
+            ]
+            for each in ask(config, "GET", "/incidents")
+        ),
+        nothing="There have been no incidents.",
+    )
+
+
+def _who(incident: Mapping[str, Any]) -> str:
+    """Return who has taken an incident on, and until when; or who had."""
+    if incident["acknowledged_until"]:
+        return f"{incident['acknowledged_by']} until {clock(incident['acknowledged_until'])}"
+    if incident["had_by"]:
+        return f"{'handed on' if incident['handed_on'] else 'expired'}: {incident['had_by']}"
+    return incident["acknowledged_by"] or ""
+
+
+def ack(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
+    """Acknowledge an incident: the escalation to staff stops, the announcement does not.
+
+    For a while (`acknowledge_for`, an hour): do it again, remark on it or release its announcement, and it lasts as long
+    again. Who is not heard of is reminded by SMS, and then the next of the staff are told.
+    """
+    found = _order(config, incident, "acknowledge", by)
+    if found["state"] == "resolved":
+        typer.echo(f"{found['number']} is over: nothing to acknowledge.")
+    else:
+        # What it is about now: it may have got worse since it was read.
+        until = clock(found["acknowledged_until"])
+        typer.echo(
+            f"{found['number']} ({found['matter']}) is acknowledged by {found['acknowledged_by']} until {until}."
+        )
+
+
+def hand_on(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
+    """Hand an incident on: the next of the staff are told at once, and that it was handed on.
+
+    Whether you have it, whoever has it cannot be reached, or nobody has taken it on yet.
+    """
+    found = _order(config, incident, "hand-on", by)
+    if found["state"] == "resolved":
+        typer.echo(f"{found['number']} is over: nothing to hand on.")
+    else:
+        typer.echo(f"{found['number']} is handed on by {found['had_by']}; the next of the staff are told.")
+
+
+def remark(
+    incident: Number,
+    text: Annotated[str, typer.Argument(help="What is being done, for the journal and the dossier.")],
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Write down what is being done about an incident: whoever has taken it on has it for longer by it."""
+    found = _order(config, incident, "remark", by, text=text)
+    until = found["acknowledged_until"]
+    has = f" {found['acknowledged_by']} has it until {clock(until)}." if until else ""
+    typer.echo(f"{found['number']}: written down.{has}")
+
+
+def release(
+    incidents: Annotated[list[str] | None, typer.Argument(help="Their numbers, as in the notices: JKR-07.")] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="All that wait for their release, once confirmed.")] = False,
+    confirm: Annotated[
+        int | None, typer.Option("--confirm", help="How many that are, as the command says without it.", min=1)
+    ] = None,
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Release the announcements of outages: their fax pages and letters go out to the agencies' recipients."""
+    if bool(incidents) == everything:
+        raise typer.BadParameter("name the incidents, or say --all")
+    refused = []
+    for number in incidents or _waiting(config, confirm):
+        found = _order(config, number, "release", by)
+        if found["announcement"] == "released":
+            typer.echo(f"{found['number']}: announcement released by {found['released_by']}.")
+        else:
+            refused.append(f"{found['number']} has nothing to announce: it is {found['matter']}, {found['state']}")
+    if refused:
+        fail("\n".join(refused))
+
+
+def _waiting(config: Path, confirm: int | None) -> list[str]:
+    """Return the numbers of all that wait; or say which they are, and end the command, where that was not confirmed."""
+    waiting = ask(config, "GET", "/releases")
+    if not waiting:
+        fail("No announcement waits for its release.")
+    if confirm != len(waiting):
+        for each in waiting:
+            typer.echo(f"{each['number']} {each['matter']}, since {each['began_at']}")
+        typer.echo(f"{len(waiting)} announcements wait. Nothing is released yet; repeat with --confirm {len(waiting)}")
+        raise typer.Exit(0)
+    return [each["number"] for each in waiting]
+
+
+class What(StrEnum):
+    """What people cannot do."""
+
+    SENDING = "sending"
+    RECEIVING = "receiving"
+    BOTH = "both"
+
+
+def declare(
+    agency: Annotated[str, typer.Argument(help="Its code: JKR.")],
+    what: Annotated[What, typer.Argument(help="What people cannot do: sending, receiving, or both.")],
+    *,
+    why: HowYouKnow,
+    since: Annotated[
+        str, typer.Option("--since", help="Since when: 01:30, or 2026-12-01 22:00; default: now.", metavar="TIME")
+    ] = "",
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Declare an outage that no probe sees: people cannot read or send mail, and every probe is well.
+
+    The staff are told at once, whoever declares it among them, and the agency's recipients once it is released, as of any
+    outage. It ends with `pantau close`, and not because the probes are well; a mistake is taken back with `pantau correct`.
+    """
+    order = {"agency": agency, "matter": what.value, "since": since, "why": why, "by": by or login_name()}
+    done = ask(config, "POST", "/declarations", order)
+    found = done["incident"]
+    number = found["number"]
+    typer.echo(f"{number} ({found['matter']}) is declared by {found['declared_by']}, since {clock(found['began_at'])}.")
+    if done["silence"] is not None:
+        until = day_and_time(done["silent_until"])
+        typer.echo(f"NOBODY IS TOLD until {until}; `pantau silence remove {done['silence']}` lets them be told now.")
+    else:
+        typer.echo(f"The staff are told now; `pantau ack {number}` if you have it.")
+    if found["announcement"] == "waiting":
+        typer.echo(
+            f"Offices outside are told once it is released: `pantau release {number}`, or by itself if so planned."
+        )
+    typer.echo(f'When mail works again: pantau close {number} --why "..."')
+
+
+def close(incident: Number, *, why: HowYouKnow, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
+    """End an outage that was declared: mail works again, and whoever was told of the outage is told so.
+
+    If the probes see an outage, too, it goes on until they are well.
+    """
+    found = _order(config, incident, "close", by, why=why)
+    if found["state"] == "resolved":
+        typer.echo(f"{found['number']} is over; whoever was told of it is told so.")
+    else:
+        typer.echo(
+            f"{found['number']} GOES ON: the probes see an outage, too ({found['measured']}). It ends when they are well."
+        )
+
+
+def correct(
+    incident: Number,
+    why: Annotated[str, typer.Option("--why", help="What was found, for the journal.", metavar="TEXT")],
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """End an incident as a false alarm: whoever was told of it gets a correction, by the same way.
+
+    While it is open, and within 24 hours of its end. It cannot be undone.
+    """
+    found = _order(config, incident, "correct", by, why=why)
+    typer.echo(f"{found['number']} is declared a false alarm by {found['corrected_by']}; corrections go out.")
+
+
+def _order(config: Path, number: str, deed: str, by: str, **said: str) -> Any:
+    """Give an order about an incident, and return what it is afterwards."""
+    return ask(config, "POST", f"/incidents/{in_path(number)}/{deed}", {"by": by or login_name(), **said})
