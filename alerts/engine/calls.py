@@ -15,8 +15,8 @@ from alerts.engine.composer import Composer
 from alerts.engine.errand import Deed, Errand, Outcome, told_by
 from alerts.engine.errand import run as run_errand
 from alerts.engine.exchange import Exchange, Line
+from alerts.engine.group_commit import GroupCommit, LedgerWork
 from alerts.engine.observer import Observer
-from alerts.engine.together import Together
 from alerts.record.clock import Clock
 from alerts.record.store import Ledger, StoreAway
 
@@ -32,7 +32,7 @@ class Calls:
     def __init__(
         self,
         *,
-        together: Together,
+        together: GroupCommit[LedgerWork],
         exchange: Exchange,
         composer: Composer,
         clock: Clock,

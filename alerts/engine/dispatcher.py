@@ -24,10 +24,10 @@ from alerts.engine.composer import Composer
 from alerts.engine.cycle import Cycle
 from alerts.engine.doubter import Doubter
 from alerts.engine.exchange import Exchange
-from alerts.engine.intake import take_in, take_report
+from alerts.engine.group_commit import with_ledger
+from alerts.engine.intake import Taken, take_in, take_report
 from alerts.engine.observer import Observer
 from alerts.engine.settling import Settlement, settle
-from alerts.engine.together import Together
 from alerts.model.delivery import AttemptState
 from alerts.model.event import Event
 from alerts.model.gateway import AckResult, Content, Heard
@@ -75,7 +75,7 @@ class Dispatcher:
         self._poked = asyncio.Event()
         self._agenda = Agenda()
         # Apart: an answer is not to wait for a thousand events.
-        self._events, self._answers = Together(store), Together(store)
+        self._events, self._answers = with_ledger(store), with_ledger(store)
         self._calls = Calls(
             together=self._answers,
             exchange=exchange,
@@ -100,7 +100,7 @@ class Dispatcher:
 
         Committed when this returns. Repeating an event changes nothing.
         """
-        incident = await self._events.write(lambda ledger: take_in(ledger, event))
+        incident: Incident | None = await self._events.write(lambda ledger: take_in(ledger, event))
         if incident is not None:
             self.stir(incident.id)
         return incident
@@ -108,7 +108,7 @@ class Dispatcher:
     async def record(self, gateway: str, heard: Heard) -> AckResult:
         """Commit what a provider's callback told, and say how its acknowledgement stands."""
         now = self._clock.now()
-        taken = await self._answers.write(lambda ledger: take_report(ledger, gateway, heard, self._policy, now))
+        taken: Taken = await self._answers.write(lambda ledger: take_report(ledger, gateway, heard, self._policy, now))
         self.stir(*taken.concerned)
         return taken.result
 
@@ -177,6 +177,8 @@ class Dispatcher:
                     self.is_running = True
                     await self._sleep_until(advance.wake)
         finally:
+            for group in (self._events, self._answers):
+                await group.settle()
             await self._hand_over()
 
     async def _take_up(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 
@@ -12,19 +12,22 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from alerts.engine.group_commit import GroupCommit
 from alerts.record.clock import Clock, SystemClock
 from monitor.store.backend.away import Presence, raising_away, reason_of
-from monitor.store.backend.group_commit import Batch, GroupCommit
 from monitor.store.backend.in_use import StoreInUseError
 from monitor.store.backend.name import Name
 from monitor.store.backend.postgres import PostgresServer, StoreUnusableError, shared, take_turn
 from monitor.store.backend.server_clock import ServerClock
 from monitor.store.backend.sqlite import READING, OpenFile, Writer, embedded
+from monitor.store.backend.transaction import Statement, joined
 
 __all__ = ["Database", "StoreInUseError", "StoreUnusableError"]
 
 #: In seconds. A transaction on a server takes milliseconds; one that takes so long meets a server that hangs.
 _DEADLINE = 10.0
+#: In seconds: however little is in a commit, it costs a flush of the disk and a tenth of what a run does.
+_APART = 0.01
 
 Upsert = sqlite.Insert | postgresql.Insert
 
@@ -52,8 +55,8 @@ class Database:
         # SQLite has one writer. Waiting here is fair and free; waiting in SQLite is a loop of sleeps that can time out.
         # In front of a server, those wait here who would wait there and hold a connection meanwhile.
         self._writing = asyncio.Lock()
-        #: For writes that are many and small.
-        self.together = GroupCommit(self._store)
+        #: For writes that are many and small, each of some statements; see `joined` for their order.
+        self.together = GroupCommit[Sequence[Statement]](self._store, apart=_APART)
 
     @classmethod
     @asynccontextmanager
@@ -140,16 +143,17 @@ class Database:
             async with self._in_time(), self._engine.begin() as connection:
                 yield connection
 
-    async def _store(self, batch: Batch) -> None:
+    async def _store(self, writes: Sequence[Sequence[Statement]]) -> Sequence[None]:
         if self._writer is None:
             async with self.write() as connection:
-                for statement, rows in batch:
+                for statement, rows in joined(writes):
                     await connection.execute(statement, rows)
-            return
-        async with self._writing:
-            with self.presence.writing():
-                self._see_file()
-                await self._writer.store(batch)
+        else:
+            async with self._writing:
+                with self.presence.writing():
+                    self._see_file()
+                    await self._writer.store(joined(writes))
+        return [None] * len(writes)
 
     def _see_file(self) -> None:
         # Also for those who only read: who opens what is not there makes an empty file.

@@ -14,9 +14,10 @@ from typing import NoReturn
 import structlog
 from sqlalchemy import Executable
 
+from alerts.engine.group_commit import GroupCommit
 from alerts.record.store import StoreAway
 from monitor.store.backend.away import Presence
-from monitor.store.backend.group_commit import GroupCommit, Statement
+from monitor.store.backend.transaction import Statement
 
 log = structlog.get_logger()
 
@@ -32,7 +33,14 @@ _PAUSE = 1.1
 class Backlog:
     """Writes now if it can be, and later if it cannot."""
 
-    def __init__(self, together: GroupCommit, presence: Presence, *, first: Executable, at_most: int = AT_MOST) -> None:
+    def __init__(
+        self,
+        together: GroupCommit[Sequence[Statement]],
+        presence: Presence,
+        *,
+        first: Executable,
+        at_most: int = AT_MOST,
+    ) -> None:
         """*first*: the statement that comes before all others when many are written in one commit."""
         self._together = together
         self._presence = presence
@@ -55,7 +63,7 @@ class Backlog:
         # Where others wait, it waits behind them: a later judgement must not be overwritten by an earlier one.
         if self._presence.away_since is None and not len(self):
             try:
-                await self._together.write(*statements)
+                await self._together.write(statements)
             except StoreAway:
                 pass
             else:
@@ -102,14 +110,14 @@ class Backlog:
     async def _store(self, some: list[Sequence[Statement]]) -> None:
         """Write *some*; raise `StoreAway` with those left in it that are not written."""
         try:
-            await self._together.write(*self._in_order(some))
+            await self._together.write(self._in_order(some))
         except StoreAway:
             raise
         # One that cannot be written (our bug) must not keep the others waiting for ever.
         except Exception:  # noqa: BLE001 - it is met again below
             while some:
                 try:
-                    await self._together.write(*some[0])
+                    await self._together.write(some[0])
                 except StoreAway:
                     raise
                 except Exception:
@@ -124,7 +132,7 @@ class Backlog:
             else:
                 self._waiting.appendleft(statements)
 
-    def _in_order(self, some: Iterable[Sequence[Statement]]) -> Iterable[Statement]:
+    def _in_order(self, some: Iterable[Sequence[Statement]]) -> Sequence[Statement]:
         """Return all statements in the order of their writes, but *first* before the others.
 
         A commit runs equal statements together, in the order in which each is first met: the token that is sent must

@@ -35,7 +35,7 @@ _ARRIVED = (Outcome.DELIVERED, Outcome.JUNK)
 #: Ten thousand rows at one stroke would hold the loop for a tenth of a second.
 _READ_AT_ONCE = 200
 
-# A constant, so that those of many callers are run together (`monitor.store.backend.group_commit`).
+# A constant, so that those of many callers are run together (`monitor.store.backend.transaction`).
 _CAME_AT = update(token).where(token.c.id == bindparam("token_id")).values(came_at=bindparam("at"))
 
 

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import insert
 from structlog.testing import capture_logs
 
-from alerts.engine.together import Together
+from alerts.engine.group_commit import with_ledger
 from alerts.record.store import Ledger, StoreAway
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
@@ -38,21 +38,21 @@ async def by_itself(database: Database) -> None:
 
 
 async def in_a_group(database: Database) -> None:
-    await database.together.write((insert(counter), ROW))
+    await database.together.write([(insert(counter), ROW)])
 
 
 async def with_a_ledger(database: Database) -> None:
     async def work(ledger: Ledger) -> None:
         await ledger.rouse(1)
 
-    await Together(SqlStore(database)).write(work)
+    await with_ledger(SqlStore(database)).write(work)
 
 
 async def work_of_ours_that_breaks(database: Database) -> None:
     async def work(_: Ledger) -> None:
         raise Broken
 
-    await Together(SqlStore(database)).write(work)
+    await with_ledger(SqlStore(database)).write(work)
 
 
 async def work_of_ours_that_breaks_beside_others(database: Database) -> None:
@@ -62,7 +62,7 @@ async def work_of_ours_that_breaks_beside_others(database: Database) -> None:
     async def broken(_: Ledger) -> int:
         raise Broken
 
-    together = Together(SqlStore(database))
+    together = with_ledger(SqlStore(database))
     done = await asyncio.gather(*map(together.write, (work, broken, work)), return_exceptions=True)
     assert (done[0], done[2]) == (1, 1)
     try:

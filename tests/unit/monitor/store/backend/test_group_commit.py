@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
+from alerts.engine.group_commit import GroupCommit
 from monitor.store.backend.database import Database
-from monitor.store.backend.group_commit import Batch, GroupCommit, Statement
+from monitor.store.backend.transaction import Statement, joined
 from monitor.store.schema.tables import counter, heard
 from tests.unit.monitor.trial import T0
 
@@ -38,14 +39,15 @@ class Disk:
     open: asyncio.Event = field(default_factory=asyncio.Event)
     full: bool = False
 
-    async def commit(self, batch: Batch) -> None:
+    async def commit(self, writes: Sequence[Sequence[Statement]]) -> Sequence[None]:
         async with self.database.write() as connection:
-            for statement, rows in batch:
+            for statement, rows in joined(writes):
                 await connection.execute(statement, rows)
             await self.open.wait()
             if self.full:
                 raise OSError("no space left on device")
             self.commits += 1
+        return [None] * len(writes)
 
     async def names(self) -> list[str]:
         async with self.database.read() as connection:
@@ -69,8 +71,8 @@ async def began(*writing: asyncio.Task[Any]) -> None:
 
 async def test_who_is_alone_is_written_at_once(disk: Disk) -> None:
     together = GroupCommit(disk.commit)
-    await together.write(counted("a"))
-    await together.write(counted("b"), heard_of("1"))
+    await together.write([counted("a")])
+    await together.write([counted("b"), heard_of("1")])
 
     assert (disk.commits, await disk.names()) == (2, ["a", "b"])
 
@@ -79,9 +81,9 @@ async def test_all_who_come_during_a_commit_share_the_next(disk: Disk) -> None:
     together = GroupCommit(disk.commit)
     disk.open.clear()
     async with asyncio.TaskGroup() as tasks:
-        writing = [tasks.create_task(together.write(counted(str(n)), heard_of(str(n)))) for n in range(3)]
+        writing = [tasks.create_task(together.write([counted(str(n)), heard_of(str(n))])) for n in range(3)]
         await began(*writing)
-        writing += [tasks.create_task(together.write(counted(str(n)))) for n in range(3, 100)]
+        writing += [tasks.create_task(together.write([counted(str(n))])) for n in range(3, 100)]
         await began(*writing)
         disk.open.set()
 
@@ -92,7 +94,7 @@ async def test_all_who_come_during_a_commit_share_the_next(disk: Disk) -> None:
 async def test_nobody_goes_on_before_it_is_stored(disk: Disk) -> None:
     together = GroupCommit(disk.commit)
     disk.open.clear()
-    writing = asyncio.create_task(together.write(counted("a")))
+    writing = asyncio.create_task(together.write([counted("a")]))
     await began(writing)
     assert await disk.names() == []
 
@@ -103,11 +105,11 @@ async def test_nobody_goes_on_before_it_is_stored(disk: Disk) -> None:
 
 async def test_what_cannot_be_stored_is_told_to_whom_it_belongs_and_to_nobody_else(disk: Disk) -> None:
     together = GroupCommit(disk.commit)
-    await together.write(counted("twice"))
+    await together.write([counted("twice")])
     results = await asyncio.gather(
-        together.write(counted("a")),
-        together.write(heard_of("lost with the rest"), counted("twice")),
-        together.write(counted("b"), heard_of("kept")),
+        together.write([counted("a")]),
+        together.write([heard_of("lost with the rest"), counted("twice")]),
+        together.write([counted("b"), heard_of("kept")]),
         return_exceptions=True,
     )
 
@@ -120,20 +122,20 @@ async def test_what_cannot_be_stored_is_told_to_whom_it_belongs_and_to_nobody_el
 async def test_a_full_disk_is_told_to_all_and_what_comes_later_is_stored(disk: Disk) -> None:
     together = GroupCommit(disk.commit)
     disk.full = True
-    results = await asyncio.gather(*(together.write(counted(str(n))) for n in range(3)), return_exceptions=True)
+    results = await asyncio.gather(*(together.write([counted(str(n))]) for n in range(3)), return_exceptions=True)
     assert [str(result) for result in results] == ["no space left on device"] * 3
 
     disk.full = False
-    await together.write(counted("a"))
+    await together.write([counted("a")])
     assert await disk.names() == ["a"]
 
 
 async def test_what_was_written_later_wins(disk: Disk) -> None:
     upsert = counter.update().where(counter.c.name == "a")
     together = GroupCommit(disk.commit)
-    await together.write(counted("a"))
+    await together.write([counted("a")])
     disk.open.clear()
-    writing = [asyncio.create_task(together.write((upsert, {"next": n}))) for n in range(10)]
+    writing = [asyncio.create_task(together.write([(upsert, {"next": n})])) for n in range(10)]
     await began(*writing)
     disk.open.set()
     await asyncio.gather(*writing)
@@ -144,7 +146,7 @@ async def test_what_was_written_later_wins(disk: Disk) -> None:
 async def test_a_caller_that_is_cancelled_costs_the_others_nothing_and_is_stored(disk: Disk) -> None:
     together = GroupCommit(disk.commit)
     disk.open.clear()
-    first, second, third = (asyncio.create_task(together.write(counted(name))) for name in ("a", "b", "c"))
+    first, second, third = (asyncio.create_task(together.write([counted(name)])) for name in ("a", "b", "c"))
     await began(first, second, third)
     first.cancel()
     second.cancel()
@@ -158,7 +160,7 @@ async def test_a_caller_that_is_cancelled_costs_the_others_nothing_and_is_stored
 
 async def test_a_store_that_is_closed_writes_what_waits_first(tmp_path: Path) -> None:
     async with Database.open(tmp_path) as database:
-        writing = [asyncio.create_task(database.together.write(counted(str(n)))) for n in range(20)]
+        writing = [asyncio.create_task(database.together.write([counted(str(n))])) for n in range(20)]
         await began(*writing)
         for task in writing:
             task.cancel()

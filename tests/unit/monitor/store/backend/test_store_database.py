@@ -202,13 +202,13 @@ async def test_a_file_that_is_deleted_or_replaced_while_it_is_open_is_noticed_an
     with capture_logs() as said:
         async with Database.open(tmp_path) as database:
             database.presence.on_change = changes.append
-            await database.together.write((insert(counter), {"name": "a", "next": 1}))
+            await database.together.write([(insert(counter), {"name": "a", "next": 1})])
             file.rename(aside)
             if way == "replaced":
                 file.write_bytes(aside.read_bytes())
             for _ in range(2):  # Nobody makes an empty file in its place meanwhile.
                 with pytest.raises(StoreAway, match=f"{file} was deleted, moved or replaced.*restart Pantau"):
-                    await database.together.write((insert(counter), {"name": "b", "next": 1}))
+                    await database.together.write([(insert(counter), {"name": "b", "next": 1})])
                 with pytest.raises(StoreAway, match="deleted, moved or replaced"):
                     async with database.write():
                         pass
@@ -219,7 +219,7 @@ async def test_a_file_that_is_deleted_or_replaced_while_it_is_open_is_noticed_an
 
             aside.replace(file)
             database.presence._failed_at = -math.inf  # A second has passed.
-            await database.together.write((insert(counter), {"name": "c", "next": 1}))
+            await database.together.write([(insert(counter), {"name": "c", "next": 1})])
             async with database.read() as connection:
                 assert [row.name for row in await connection.execute(select(counter).order_by("name"))] == ["a", "c"]
     assert changes == [False, True]
@@ -241,7 +241,7 @@ async def test_an_attempt_that_fails_while_the_file_is_opened_does_not_keep_it_o
         try:
             for _ in range(3):
                 with suppress(StoreAway), capture_logs():
-                    await database.together.write((insert(counter), {"name": "a", "next": 1}))
+                    await database.together.write([(insert(counter), {"name": "a", "next": 1})])
                 database.presence.away_since = None
                 with suppress(StoreAway):
                     async with database.read():

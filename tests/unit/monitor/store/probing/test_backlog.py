@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from alerts.engine.group_commit import GroupCommit
 from alerts.record.store import StoreAway
 from monitor.store.backend.away import Presence
 from monitor.store.backend.database import Database
-from monitor.store.backend.group_commit import GroupCommit, Statement
 from monitor.store.backend.server_clock import ServerClock
+from monitor.store.backend.transaction import Statement
 from monitor.store.probing.backlog import Backlog
 from monitor.store.probing.history import History
 from monitor.store.schema.tables import counter, token
@@ -38,15 +39,15 @@ class Shelf:
 
     def __post_init__(self) -> None:
         self.presence = self.database.presence
-        self.together = GroupCommit(self.database.together.commit)
+        self.together = GroupCommit(self.database._store)
         self._write = self.together.write
         self.together.write = self.write  # type: ignore[method-assign]
 
-    async def write(self, *statements: Statement) -> None:
+    async def write(self, work: Sequence[Statement]) -> None:
         self.asked += 1
         if self.away:
             raise StoreAway("disk full")
-        await self._write(*statements)
+        await self._write(work)
 
     async def counters(self) -> dict[str, int]:
         async with self.database.read() as connection:
@@ -137,12 +138,12 @@ async def test_what_came_while_it_was_tried_in_vain_is_newer_and_stays(shelf: Sh
     for name in "abc":
         await writes.write(made(name))
 
-    async def fail_late(*_: Statement) -> None:
+    async def fail_late(_: Sequence[Statement]) -> None:
         for name in "de":
             await writes.write(made(name))
         raise StoreAway("disk full")
 
-    shelf.together.write = fail_late  # type: ignore[method-assign]
+    shelf.together.write = fail_late  # type: ignore[method-assign,assignment]
     await writes.catch_up()
     assert len(writes) == 3
     shelf.together.write = shelf._write  # type: ignore[method-assign]
