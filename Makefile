@@ -56,7 +56,7 @@ stories: $(VENV)/.dev
 bench: debian $(VENV)/.dev
 	$(BIN)/python -m tests.bench
 
-# Looks for what breaks a reader of strangers' words: make fuzz MINUTES=5 TARGET=imap_answer. Without the guide, which there
+# Looks for what breaks a reader of strangers' words: make fuzz MINUTES=5 TARGET=imap_response. Without the guide, which there
 # is for Linux on x86-64 and Python 3.11 to 3.13, more blindly.
 MINUTES ?= 1
 TARGET  ?= all

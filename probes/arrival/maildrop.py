@@ -17,9 +17,9 @@ from probes.model.pace import Pace
 from probes.model.probe import Patience, ProbeFailure, Trace
 from probes.model.reply import Reason
 from probes.model.result import Party, Phase
-from probes.model.server_error import Refused
+from probes.model.server_error import CommandRefused
 from probes.protocol.cause import stage
-from probes.protocol.pop3 import Session, open_session
+from probes.protocol.pop3 import Pop3Session, open_session
 from probes.run.trace import Recorder
 
 _log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ class Maildrop:
         self._pace = pace
         self._trace: Trace = Recorder()
         #: Opened and not looked through yet.
-        self._session: Session | None = None
+        self._session: Pop3Session | None = None
         #: UIDs of mail that stays, `None` before the first look; of ours that is to be deleted; of what broke a session.
         self._known: set[str] | None = None
         self._done: set[str] = set()
@@ -114,7 +114,7 @@ class Maildrop:
             self._cost += self._session.cost
             self._session = None
 
-    async def _enter(self) -> Session:
+    async def _enter(self) -> Pop3Session:
         within = self.patience.session
         tried = 1
         while True:
@@ -126,17 +126,17 @@ class Maildrop:
             tried += 1
             await asyncio.sleep(self._pace.revisit.total_seconds())
 
-    async def _leave(self, session: Session) -> None:
+    async def _leave(self, session: Pop3Session) -> None:
         try:
             await session.quit()
-        except Refused as refusal:
+        except CommandRefused as refusal:
             self._warn_of_rest(refusal)
         # What is there all the same is left alone until the next sweep.
         self._known = (self._known or set()) | self._done
         self._done = set()
         self.tidy.set()
 
-    async def _read(self, session: Session, sweep: timedelta) -> None:
+    async def _read(self, session: Pop3Session, sweep: timedelta) -> None:
         listed = await session.uids()
         present = {uid for _, uid in listed}
         # What is gone is forgotten: the sets do not grow with the years.
@@ -152,7 +152,7 @@ class Maildrop:
         self._known = known
         await self._receive(session, listed, again)
 
-    async def _receive(self, session: Session, listed: list[tuple[int, str]], again: set[str]) -> None:
+    async def _receive(self, session: Pop3Session, listed: list[tuple[int, str]], again: set[str]) -> None:
         known = self._known = self._known or set()
         fresh = [(number, uid) for number, uid in listed if uid not in known and uid not in self._done]
         sizes = await session.sizes() if fresh else {}
@@ -169,10 +169,10 @@ class Maildrop:
         for number, _ in ours:
             try:
                 await session.delete(number)
-            except Refused as refusal:
+            except CommandRefused as refusal:
                 self._warn_of_rest(refusal)
 
-    async def _is_done(self, session: Session, number: int, uid: str, size: int, *, count: bool) -> bool:
+    async def _is_done(self, session: Pop3Session, number: int, uid: str, size: int, *, count: bool) -> bool:
         self._tries[uid] = self._tries.get(uid, 0) + 1
         if self._tries[uid] > _TRIES:
             _log.warning("a mail cannot be read", mailbox=self._mailbox.name, uid=uid)
@@ -184,7 +184,7 @@ class Maildrop:
         self._tries.pop(uid, None)
         return done
 
-    def _warn_of_rest(self, refusal: Refused) -> None:
+    def _warn_of_rest(self, refusal: CommandRefused) -> None:
         # No fault of mail delivery. The next sweep tries again.
         _log.warning("own mail cannot be deleted", mailbox=self._mailbox.name, detail=refusal.text)
 

@@ -19,11 +19,11 @@ from probes.model.pace import Pace
 from probes.model.probe import Patience, Trace
 from probes.model.reply import not_opened
 from probes.model.result import Party, Phase
-from probes.model.server_error import Refused, Unreadable
+from probes.model.server_error import CommandRefused, Unreadable
 from probes.protocol.cause import stage
 from probes.protocol.folder import is_anothers, may_be_others, own_of
-from probes.protocol.imap import Session, encoded, open_session
-from probes.protocol.imap_answer import Fetched, Position
+from probes.protocol.imap import ImapSession, encoded, open_session
+from probes.protocol.imap_response import Fetched, FolderStatus
 from probes.run.trace import Recorder
 
 _log = structlog.get_logger(__name__)
@@ -77,7 +77,7 @@ class Postbox:
         self.patience = patience
         self._pace = pace
         self._stir = stir
-        self._session: Session | None = None
+        self._session: ImapSession | None = None
         self._trace: Trace = Recorder()
         self._inbox = _Place(name=encoded(self._mailbox.inbox), folder=Folder.INBOX)
         self._junk: dict[str, _Place] = {}
@@ -149,16 +149,16 @@ class Postbox:
             self._cost += self._session.cost
             self._session = None
 
-    def _opened(self) -> Session:
+    def _opened(self) -> ImapSession:
         if self._session is None:
             raise RuntimeError("not open")
         return self._session
 
-    async def _enter(self, session: Session) -> None:
+    async def _enter(self, session: ImapSession) -> None:
         try:
             marked = await session.junk()
             known = await session.namespaces() if may_be_others(self._inbox.name, marked) else {}
-        except Refused as refusal:
+        except CommandRefused as refusal:
             # The inbox can be read all the same; the configured folders have to do.
             _log.warning("no list of folders", mailbox=self._mailbox.name, detail=refusal.text)
             marked, known = (), {}
@@ -166,10 +166,10 @@ class Postbox:
         self._junk = {name: self._junk.get(name) or _Place(name=name, folder=Folder.JUNK) for name in names}
         try:
             await self._open(session, self._inbox)
-        except Refused as refusal:
+        except CommandRefused as refusal:
             raise (not_opened(refusal.text, anothers=is_anothers(self._mailbox.inbox)) or refusal) from refusal
 
-    async def _look(self, session: Session, *, junk_every: timedelta, sweep: timedelta) -> None:
+    async def _look(self, session: ImapSession, *, junk_every: timedelta, sweep: timedelta) -> None:
         if _now() - self._inbox.swept_at >= sweep.total_seconds():
             await self._open(session, self._inbox, sweep=True)
         announced, before = session.news, self._inbox.next_uid
@@ -190,18 +190,18 @@ class Postbox:
         if any(moved):
             await self._open(session, self._inbox)
 
-    async def _look_into(self, session: Session, place: _Place, *, sweep: bool) -> bool:
+    async def _look_into(self, session: ImapSession, place: _Place, *, sweep: bool) -> bool:
         """Look at a junk folder; say whether the inbox has to be opened again."""
         try:
             return await self._read_junk(session, place, sweep=sweep)
-        except Refused as refusal:
+        except CommandRefused as refusal:
             # Not there, or not now: the inbox can be read all the same. A failed SELECT leaves no folder open.
             if not place.refused:
                 _log.warning("no such folder", mailbox=self._mailbox.name, folder=place.name, detail=refusal.text)
             place.refused, place.looked_at = True, _now() + _AFTER_REFUSAL
             return True
 
-    async def _read_junk(self, session: Session, place: _Place, *, sweep: bool) -> bool:
+    async def _read_junk(self, session: ImapSession, place: _Place, *, sweep: bool) -> bool:
         standing = await session.standing(place.name)
         same = standing.validity == place.validity and standing.next_uid is not None
         if not sweep and same and standing.next_uid == place.next_uid and not place.done:
@@ -219,7 +219,7 @@ class Postbox:
         await self._delete(session, place)
         return True
 
-    async def _open(self, session: Session, place: _Place, *, sweep: bool = False) -> None:
+    async def _open(self, session: ImapSession, place: _Place, *, sweep: bool = False) -> None:
         position = await session.select(place.name)
         if position.validity != place.validity:
             # UIDs of another life of the folder mean nothing in this one (RFC 3501 2.3.1.1).
@@ -236,13 +236,13 @@ class Postbox:
             place.backlog = [uid for uid in uids if uid < place.next_uid]
             place.swept_at = _now()
 
-    async def _end_of(self, session: Session, position: Position) -> int:
+    async def _end_of(self, session: ImapSession, position: FolderStatus) -> int:
         if position.next_uid is not None:
             return position.next_uid
         last = await session.last_uids(1, position.exists)
         return last[-1] + 1 if last else 1
 
-    async def _read_new(self, session: Session, place: _Place) -> None:
+    async def _read_new(self, session: ImapSession, place: _Place) -> None:
         uids = await session.uids_from(place.next_uid)
         for chunk in _chunks(uids, _CHUNK if not place.broke else 1):
             for mail in sorted(await self._headers(session, place, chunk), key=lambda mail: mail.uid):
@@ -253,7 +253,7 @@ class Postbox:
             await self._delete(session, place)
         place.looked_at = _now()
 
-    async def _read_backlog(self, session: Session, place: _Place) -> None:
+    async def _read_backlog(self, session: ImapSession, place: _Place) -> None:
         if not place.backlog:
             return
         chunk = place.backlog[-_CHUNK if not place.broke else -1 :]
@@ -264,7 +264,7 @@ class Postbox:
         place.backlog = [uid for uid in place.backlog if uid < chunk[0]]
         await self._delete(session, place)
 
-    async def _headers(self, session: Session, place: _Place, chunk: list[int]) -> list[Fetched]:
+    async def _headers(self, session: ImapSession, place: _Place, chunk: list[int]) -> list[Fetched]:
         """Return the headers of *chunk*; of one that the server has failed to show several times, none."""
         if place.broke >= _TRIES and len(chunk) == 1:
             _log.warning("a mail cannot be read", mailbox=self._mailbox.name, uid=chunk[0])
@@ -272,13 +272,13 @@ class Postbox:
             return []
         try:
             found = await session.headers(chunk)
-        except (Refused, Unreadable):
+        except (CommandRefused, Unreadable):
             place.broke += 1
             raise
         place.broke = 0
         return found
 
-    async def _deal_with(self, session: Session, place: _Place, mail: Fetched, *, count: bool) -> None:
+    async def _deal_with(self, session: ImapSession, place: _Place, mail: Fetched, *, count: bool) -> None:
         letter = Letter(
             uid=mail.uid,
             header=mail.content or b"",
@@ -295,13 +295,13 @@ class Postbox:
             place.done.add(mail.uid)
             self.tidy.clear()
 
-    async def _delete(self, session: Session, place: _Place) -> None:
+    async def _delete(self, session: ImapSession, place: _Place) -> None:
         if not place.done:
             return
         try:
             gone = await session.delete(place.done, marked=place.marked)
             place.marked = set() if gone else place.marked | place.done
-        except Refused as refusal:
+        except CommandRefused as refusal:
             # A legal hold, a quota, a read-only folder: no fault of mail delivery. The next sweep tries again.
             _log.warning("own mail cannot be deleted", mailbox=self._mailbox.name, detail=refusal.text)
         place.done = set()

@@ -20,11 +20,11 @@ from probes.arrival.reception import Letter, Reception
 from probes.mail.token import Token
 from probes.model.probe import Trace
 from probes.model.result import Party, Phase
-from probes.model.server_error import Refused, Unreadable
+from probes.model.server_error import CommandRefused, Unreadable
 from probes.protocol.cause import stage
 from probes.protocol.folder import elsewhere
-from probes.protocol.imap import Session, encoded, open_session
-from probes.protocol.imap_answer import Fetched, legible_name
+from probes.protocol.imap import ImapSession, encoded, open_session
+from probes.protocol.imap_response import Fetched, legible_name
 
 _log = structlog.get_logger(__name__)
 
@@ -91,22 +91,22 @@ class SecondLook:
         try:
             async with asyncio.timeout_at(until):
                 await self._unwatched(session, sweep)
-        except (OSError, EOFError, Refused, Unreadable) as error:
+        except (OSError, EOFError, CommandRefused, Unreadable) as error:
             _log.info("a look through other folders broke off", mailbox=self._mailbox.name, error=type(error).__name__)
         finally:
             session.close()
         return Looked(folders=sweep.looked, of=sweep.of, blind=sweep.blind)
 
-    async def _watched(self, session: Session, sweep: _Sweep) -> None:
+    async def _watched(self, session: ImapSession, sweep: _Sweep) -> None:
         await self._through(session, encoded(self._mailbox.inbox), Folder.INBOX, sweep)
         for name in self._junk:
             try:
                 await self._through(session, name, Folder.JUNK, sweep)
-            except Refused:
+            except CommandRefused:
                 # As in the watch: not there, or not now.
                 continue
 
-    async def _unwatched(self, session: Session, sweep: _Sweep) -> None:
+    async def _unwatched(self, session: ImapSession, sweep: _Sweep) -> None:
         inbox = encoded(self._mailbox.inbox)
         rest = list(elsewhere(inbox, await session.folders(_LISTED), await session.namespaces(), self._junk))
         sweep.of = sweep.looked + len(rest)
@@ -115,11 +115,11 @@ class SecondLook:
                 return
             try:
                 await self._through(session, name, None, sweep)
-            except Refused:
+            except CommandRefused:
                 # It may be seen and not be opened, or the mail in it not be deleted.
                 continue
 
-    async def _through(self, session: Session, name: str, watched: Folder | None, sweep: _Sweep) -> None:
+    async def _through(self, session: ImapSession, name: str, watched: Folder | None, sweep: _Sweep) -> None:
         """Look through one folder; *watched* is what it is to the watch, `None` when it is not watched."""
         position = await session.examine(name)
         sweep.looked += 1

@@ -20,7 +20,7 @@ from probes.model.reply import Reason, shortened
 from probes.model.result import Outcome, Party, Phase
 from probes.model.server_error import Unreadable
 from probes.protocol.cause import failure_of
-from probes.stranger.session import Protocol, Session, open_session, servers_of, tls_offered
+from probes.stranger.session import Protocol, StrangerSession, open_session, servers_of, tls_offered
 from probes.stranger.trust import blind
 
 #: Long enough for a certificate to be ordered, signed and put in by an office, with a holiday between.
@@ -111,7 +111,7 @@ async def _handshake(protocol: Protocol, server: Server, tls: ssl.SSLContext) ->
         session.close()
 
 
-async def _start_tls(session: Session, protocol: Protocol, tls: ssl.SSLContext, name: str) -> None:
+async def _start_tls(session: StrangerSession, protocol: Protocol, tls: ssl.SSLContext, name: str) -> None:
     greeting = await session.greet()
     if not greeting.done:
         raise ConnectionRefusedError(f"greeted with {greeting.text}")

@@ -21,7 +21,7 @@ from probes.domain.names import IPAddress, Names, Unanswered
 from probes.domain.x509 import usable
 from probes.model.check import CheckKind, Finding, Premises, Verdict
 from probes.model.mailbox import Security, Server
-from probes.stranger.callout import Call, Tls, call
+from probes.stranger.callout import Callout, TlsStage, call
 from probes.stranger.trust import public
 from probes.verdict.mx_verdict import judge_certificate, judge_connection, judge_recipients, judge_tls
 
@@ -116,10 +116,10 @@ class ExchangeCheck:
             return (_finding("records", host, Verdict.WARN, told),)
         return ()
 
-    async def _calls(self, doors: list[_Door]) -> list[Call]:
+    async def _calls(self, doors: list[_Door]) -> list[Callout]:
         room = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(door: _Door) -> Call:
+        async def one(door: _Door) -> Callout:
             async with room:
                 return await call(
                     self._server(door), sender=self._premises.our_address, recipients=self._recipients(door)
@@ -143,9 +143,9 @@ class ExchangeCheck:
             found.setdefault(_domain_of(address), address)
         return tuple(found[domain] for domain in door.domains if domain in found)
 
-    async def _policies(self, doors: list[_Door], calls: list[Call]) -> dict[str, Policy]:
+    async def _policies(self, doors: list[_Door], calls: list[Callout]) -> dict[str, Policy]:
         """Return the policies that make more of a certificate that is not trusted than servers usually do."""
-        distrusted = (door for door, seen in zip(doors, calls, strict=True) if seen.tls is not Tls.TRUSTED)
+        distrusted = (door for door, seen in zip(doors, calls, strict=True) if seen.tls is not TlsStage.TRUSTED)
         policies: dict[str, Policy] = {}
         for domain in dict.fromkeys(domain for door in distrusted for domain in door.domains):
             try:
@@ -170,7 +170,7 @@ class ExchangeCheck:
                 return True
         return False
 
-    def _judged(self, door: _Door, seen: Call, policies: dict[str, Policy], *, is_open: bool) -> tuple[Finding, ...]:
+    def _judged(self, door: _Door, seen: Callout, policies: dict[str, Policy], *, is_open: bool) -> tuple[Finding, ...]:
         verdict, detail = judge_connection(seen, door.address.version, is_open=is_open)
         findings = [_finding("connect", door.subject, verdict, detail)]
         if seen.greeting is None or not seen.greeting.done:

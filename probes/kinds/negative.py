@@ -21,9 +21,9 @@ from probes.model.probe import ProbeFailure
 from probes.model.result import Party, Phase
 from probes.model.server_error import Unreadable
 from probes.protocol.cause import failure_of
-from probes.stranger.callout import Call, call
+from probes.stranger.callout import Callout, call
 from probes.stranger.forbidden_sign_in import sign_in_in_clear, try_wrong_password
-from probes.stranger.session import Answer, Protocol, Reply, servers_of
+from probes.stranger.session import Protocol, ReplyKind, ServerReply, servers_of
 from probes.stranger.trust import public
 
 _ASPECTS = ("clear-sign-in", "relay", "wrong-password")
@@ -135,30 +135,30 @@ async def _wrong(protocol: Protocol, server: Server, username: str) -> _Said:
     return judge_password(await try_wrong_password(protocol, server, username))
 
 
-def judge_relay(seen: Call) -> _Said:
+def judge_relay(seen: Callout) -> _Said:
     """Say what it means how a server answered for a stranger who wants to write to a stranger."""
     if seen.unmet is not None:
         return Verdict.UNKNOWN, seen.unmet.words
     if not seen.recipients:
         return Verdict.UNKNOWN, f"it broke off: {seen.broken or 'nothing was said to the envelope'}"
     (reply,) = seen.recipients.values()
-    match reply.answer:
-        case Answer.DONE:
+    match reply.kind:
+        case ReplyKind.DONE:
             return Verdict.FAIL, f"takes mail from strangers for strangers: {reply.text}"
-        case Answer.LATER:
+        case ReplyKind.LATER:
             return Verdict.UNKNOWN, f"asks to come again: {reply.text}"
         case _:
             return Verdict.PASS, f"refuses: {reply.text}"
 
 
-def judge_password(reply: Reply | None) -> _Said:
+def judge_password(reply: ServerReply | None) -> _Said:
     """Say what the answer to a wrong password means."""
     if reply is None:
         return Verdict.UNKNOWN, "there is no way to sign in with a password"
-    match reply.answer:
-        case Answer.DONE:
+    match reply.kind:
+        case ReplyKind.DONE:
             return Verdict.FAIL, "a wrong password is let in"
-        case Answer.NO:
+        case ReplyKind.NO:
             return Verdict.PASS, "a wrong password is refused"
         case _:
             return Verdict.UNKNOWN, f"no verdict on the password: {reply.text}"

@@ -93,7 +93,7 @@ class Reason(StrEnum):
     OUR_LATENESS = "we were late"
 
 
-class Step(StrEnum):
+class SubmissionStep(StrEnum):
     """The part of a submission that a reply answers."""
 
     GREETING = "greeting"
@@ -108,29 +108,31 @@ class Step(StrEnum):
 
 
 _PHASES = {
-    Step.GREETING: Phase.CONNECT,
-    Step.HELLO: Phase.CONNECT,
-    Step.TLS: Phase.TLS,
-    Step.SIGN_IN: Phase.AUTH,
-    Step.MESSAGE: Phase.DATA,
+    SubmissionStep.GREETING: Phase.CONNECT,
+    SubmissionStep.HELLO: Phase.CONNECT,
+    SubmissionStep.TLS: Phase.TLS,
+    SubmissionStep.SIGN_IN: Phase.AUTH,
+    SubmissionStep.MESSAGE: Phase.DATA,
 }
 _REFUSALS = {
-    Step.GREETING: Reason.SERVICE_REFUSED,
-    Step.HELLO: Reason.SERVICE_REFUSED,
-    Step.SENDER: Reason.SENDER_REFUSED,
-    Step.RECIPIENT: Reason.RECIPIENT_REFUSED,
-    Step.MESSAGE: Reason.MESSAGE_REFUSED,
+    SubmissionStep.GREETING: Reason.SERVICE_REFUSED,
+    SubmissionStep.HELLO: Reason.SERVICE_REFUSED,
+    SubmissionStep.SENDER: Reason.SENDER_REFUSED,
+    SubmissionStep.RECIPIENT: Reason.RECIPIENT_REFUSED,
+    SubmissionStep.MESSAGE: Reason.MESSAGE_REFUSED,
     # Every server grants it (RFC 5321 4.1.1.5).
-    Step.RESET: Reason.UNEXPECTED_ANSWER,
+    SubmissionStep.RESET: Reason.UNEXPECTED_ANSWER,
 }
 
 
-def smtp_failure(step: Step, code: int, text: str, party: Party = Party.SENDER, *, challenge: str = "") -> ProbeFailure:
+def smtp_failure(
+    step: SubmissionStep, code: int, text: str, party: Party = Party.SENDER, *, challenge: str = ""
+) -> ProbeFailure:
     """Say what a negative SMTP reply to *step* means; *challenge* is what XOAUTH2 said before, in words."""
     status = status_in(text)
-    refused = step is Step.SIGN_IN and (code in _CREDENTIALS_CODES or status in _CREDENTIALS_STATUS)
+    refused = step is SubmissionStep.SIGN_IN and (code in _CREDENTIALS_CODES or status in _CREDENTIALS_STATUS)
     outcome, reason = _meaning(step, code, refused=refused)
-    if step is Step.SIGN_IN and 300 <= code < 400:
+    if step is SubmissionStep.SIGN_IN and 300 <= code < 400:
         # A question in base64, which may hold what we have said.
         text = "it goes on asking instead of saying yes or no"
     failure = Failure(
@@ -146,13 +148,13 @@ def smtp_failure(step: Step, code: int, text: str, party: Party = Party.SENDER, 
     return ProbeFailure(outcome, failure)
 
 
-def _meaning(step: Step, code: int, *, refused: bool) -> tuple[Outcome, Reason]:
+def _meaning(step: SubmissionStep, code: int, *, refused: bool) -> tuple[Outcome, Reason]:
     match step:
-        case _ if code == _CLOSING and step is not Step.SIGN_IN:
+        case _ if code == _CLOSING and step is not SubmissionStep.SIGN_IN:
             return Outcome.DEFERRED, Reason.COME_AGAIN
-        case Step.TLS if 400 <= code < 600:
+        case SubmissionStep.TLS if 400 <= code < 600:
             return Outcome.TLS, Reason.TLS_UNAVAILABLE
-        case Step.SIGN_IN if 300 <= code < 600:
+        case SubmissionStep.SIGN_IN if 300 <= code < 600:
             return Outcome.AUTH, Reason.CREDENTIALS_REFUSED if refused else Reason.SIGN_IN_UNAVAILABLE
         case _ if 500 <= code < 600:
             return Outcome.REJECTED, _REFUSALS[step]

@@ -11,7 +11,7 @@ class Injected(Unreadable):
     """Something was said in clear after TLS was granted: read after the handshake, it would pass for the server's word."""
 
 
-class Refused(Exception):
+class CommandRefused(Exception):
     """The server said no: NO or BAD in IMAP, -ERR in POP3."""
 
     def __init__(self, result: str, text: str) -> None:

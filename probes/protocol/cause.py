@@ -13,7 +13,7 @@ import aiosmtplib
 from probes.model.probe import ProbeFailure, Trace
 from probes.model.reply import Reason, expired, shortened
 from probes.model.result import Failure, Outcome, Party, Phase
-from probes.model.server_error import Injected, Refused, Unreadable
+from probes.model.server_error import CommandRefused, Injected, Unreadable
 
 #: This machine cannot open a connection, whoever the peer is.
 _OURS = frozenset(
@@ -48,7 +48,7 @@ def told(phase: Phase, party: Party) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, EOFError, Refused, Unreadable, aiosmtplib.SMTPException) as error:
+    except (OSError, EOFError, CommandRefused, Unreadable, aiosmtplib.SMTPException) as error:
         raise failure_of(error, phase, party) from error
 
 
@@ -84,7 +84,7 @@ def _meaning(error: Exception) -> tuple[Outcome, Reason]:
             return Outcome.CONNECT, Reason.PORT_REFUSED
         case aiosmtplib.SMTPServerDisconnected() | ConnectionError() | EOFError():
             return Outcome.CONNECT, Reason.CONNECTION_CLOSED
-        case Refused():
+        case CommandRefused():
             return Outcome.CONNECT, Reason.MAILBOX_REFUSED
         case Injected():
             return Outcome.TLS, Reason.TLS_TAMPERED

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from probes.protocol.imap_answer import Answer, Listed
+from probes.protocol.imap_response import ImapResponse, Listed
 
 #: What names begin with, and whether such folders are one's own; the longest counts. Empty: the server does not tell.
 Namespaces = Mapping[str, bool]
@@ -33,7 +33,7 @@ _SHARED = re.compile(
 )
 
 
-def namespaces(answers: Iterable[Answer]) -> Namespaces:
+def namespaces(answers: Iterable[ImapResponse]) -> Namespaces:
     """Read a NAMESPACE response (RFC 2342 5)."""
     pieces = (_PIECE.findall(answer.text) for answer in answers)
     return {prefix: mine for words in pieces if words[:1] == ["NAMESPACE"] for prefix, mine in _prefixes(words[1:])}

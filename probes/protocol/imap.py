@@ -18,19 +18,19 @@ from probes.model.probe import Trace
 from probes.model.result import Party
 from probes.model.server_error import Unreadable
 from probes.protocol.folder import Namespaces, namespaces
-from probes.protocol.imap_answer import (
+from probes.protocol.imap_connection import ImapConnection, ok, open_connection
+from probes.protocol.imap_response import (
     Fetched,
+    FolderStatus,
     Listed,
-    Position,
     fetched,
     folder_name,
+    folder_status,
     junk_folders,
     listed,
-    position,
     quoted_if_needed,
     searched,
 )
-from probes.protocol.imap_line import Line, ok, open_line
 
 #: Enough for our headers and for what relays add to them.
 _HEADER_OCTETS = 32 * 1024
@@ -38,13 +38,13 @@ _HEADER_OCTETS = 32 * 1024
 _MESSAGE_OCTETS = 256 * 1024
 
 
-class Session:
+class ImapSession:
     """A signed-in connection to a mailbox. Not for two tasks at once."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
-        self._wire = line.wire
-        self.capabilities = line.capabilities
+    def __init__(self, connection: ImapConnection) -> None:
+        self._connection = connection
+        self._wire = connection.wire
+        self.capabilities = connection.capabilities
 
     @property
     def cost(self) -> int:
@@ -65,23 +65,23 @@ class Session:
         """Wait for no answer longer than *leg* from now on."""
         self._wire.hasten(leg.total_seconds())
 
-    async def select(self, folder: str) -> Position:
+    async def select(self, folder: str) -> FolderStatus:
         """Open *folder*, named as the server writes it."""
         ok(await self._wire.select(quoted_if_needed(folder)))
         # How many there are was part of the answer; what is announced from now on is news.
         self._wire.news = False
-        return position(self._wire.heard)
+        return folder_status(self._wire.heard)
 
-    async def examine(self, folder: str) -> Position:
+    async def examine(self, folder: str) -> FolderStatus:
         """Open *folder*, named as the server writes it, to look only: what is in it stays as it is, unread and new."""
         ok(await self._wire.examine(quoted_if_needed(folder)))
-        return position(self._wire.heard)
+        return folder_status(self._wire.heard)
 
-    async def standing(self, folder: str) -> Position:
+    async def standing(self, folder: str) -> FolderStatus:
         """Ask how a folder stands that is not open."""
         asked = quoted_if_needed(folder), "(MESSAGES UIDNEXT UIDVALIDITY)"
         ok(await self._wire.simple_command("STATUS", *asked))
-        return position(self._wire.heard)
+        return folder_status(self._wire.heard)
 
     async def noop(self) -> bool:
         """Give the server the occasion to tell what is new, and return whether it has, now or since the last time.
@@ -185,7 +185,7 @@ class Session:
 
     def close(self) -> None:
         """Say LOGOUT without waiting for the answer, and let go of the socket."""
-        self._line.close()
+        self._connection.close()
 
     async def _fetch(self, which: str, what: str, *, by_uid: bool) -> list[Fetched]:
         ok(await self._wire.fetch(which, what, by_uid=by_uid))
@@ -200,7 +200,7 @@ async def open_session(
     leg: timedelta,
     within: timedelta | None = None,
     stir: Callable[[], None] = lambda: None,
-) -> Session:
+) -> ImapSession:
     """Connect, with TLS, and sign in.
 
     *stir* is called when the server announces something or the connection is gone. No answer is waited for longer than
@@ -212,9 +212,9 @@ async def open_session(
     if server is None:
         raise ValueError(f"{mailbox.name} has no IMAP server")
 
-    async def attempt(key: Password | Bearer) -> Session:
+    async def attempt(key: Password | Bearer) -> ImapSession:
         async with asyncio.timeout(within.total_seconds() if within else None):
-            return Session(await open_line(server, key, trace, party, stir=stir, leg=leg))
+            return ImapSession(await open_connection(server, key, trace, party, stir=stir, leg=leg))
 
     return await with_key(mailbox.login, party, attempt, within=within)
 

@@ -18,7 +18,7 @@ from probes.credentials.sign_in import Bearer, masked
 from probes.model.allowance import cost
 from probes.model.mailbox import Password
 from probes.model.server_error import Injected, Unreadable
-from probes.protocol.imap_answer import Answer, Framer
+from probes.protocol.imap_response import Framer, ImapResponse
 from probes.protocol.transcript import Transcript
 
 _LOST = "LOST"
@@ -34,7 +34,7 @@ _UNASKED = 1024 * 1024
 _PLENTIFUL = frozenset({"FETCH", "LIST"})
 
 
-class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
+class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
     """aioimaplib's protocol with a reading half of its own.
 
     Whatever goes wrong, the pending command ends with an error and the connection is of no use afterwards.
@@ -47,7 +47,7 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self.greeted = asyncio.Event()
         self.greeting = ""
         #: The untagged answers to the last command.
-        self.heard: list[Answer] = []
+        self.heard: list[ImapResponse] = []
         #: The server wants us to go on, or has refused to.
         self.going_on = asyncio.Event()
         #: What it said with that (RFC 3501 7.5).
@@ -239,7 +239,7 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         talks = self.loop.time() - self._heard_at < min(_SILENCE, self._leg / 2)
         return TimeoutError("an answer without an end" if talks else "")
 
-    def _hear(self, answer: Answer) -> None:
+    def _hear(self, answer: ImapResponse) -> None:
         text = answer.text
         if self.transcript is not None:
             shown = text if text.startswith(("* ", "+")) else text.partition(" ")[2]
@@ -248,7 +248,7 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
             self.greeting = text
             self.greeted.set()
         elif text.startswith("* "):
-            self._untagged(Answer(text=text[2:], literals=answer.literals))
+            self._untagged(ImapResponse(text=text[2:], literals=answer.literals))
         elif text.startswith("+"):
             self.prompt = text[1:].strip()
             self.going_on.set()
@@ -258,7 +258,7 @@ class Wire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
     def _shown(self, text: str) -> str:
         return text if self.key is None else masked(text[:_SHOWN_AT_MOST], self.key)
 
-    def _untagged(self, answer: Answer) -> None:
+    def _untagged(self, answer: ImapResponse) -> None:
         text = answer.text.upper()
         if text.startswith("BYE"):
             # Some servers say it and keep the connection open, saying nothing more.

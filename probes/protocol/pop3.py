@@ -14,7 +14,7 @@ from probes.model.mailbox import Mailbox, Password, Security, Server
 from probes.model.probe import ProbeFailure, Trace
 from probes.model.reply import Reason, challenge_in, expired, pop3_sign_in_failure, shortened
 from probes.model.result import Failure, Outcome, Party, Phase
-from probes.model.server_error import Refused, Unreadable
+from probes.model.server_error import CommandRefused, Unreadable
 from probes.protocol.cause import stage
 from probes.protocol.connection import connect
 from probes.protocol.pop3_wire import Pop3Wire
@@ -32,7 +32,7 @@ _NOTES = re.compile(rb"^(?:X-)?Status:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILIN
 _LOGIN_DELAY_AT_MOST = timedelta(minutes=10)
 
 
-class Session:
+class Pop3Session:
     """A connection to a maildrop. Messages have numbers that hold for this session only, and lasting UIDs."""
 
     def __init__(self, wire: Pop3Wire, party: Party) -> None:
@@ -68,7 +68,7 @@ class Session:
         """
         try:
             answer = await self._wire.listing("UIDL")
-        except Refused:
+        except CommandRefused:
             if "UIDL" in self.capabilities:
                 raise
             numbers = sorted(await self.sizes())[-_DIGESTED:]
@@ -91,7 +91,7 @@ class Session:
         """Return the header of a message, or its beginning; of one that is too large for us to care maybe nothing."""
         try:
             lines = await self._wire.listing(f"TOP {number} 0")
-        except Refused:
+        except CommandRefused:
             if "TOP" in self.capabilities:
                 raise
             # Optional, too (RFC 1939 7).
@@ -127,7 +127,7 @@ class Session:
         except TimeoutError as late:
             # The port is open: whoever listens there has said nothing, or nothing whole.
             raise expired(Phase.CONNECT, self._party, shortened(str(late))) from late
-        except Refused as refusal:
+        except CommandRefused as refusal:
             raise self._failure(Outcome.CONNECT, Phase.CONNECT, Reason.SERVICE_REFUSED, refusal.text) from refusal
         await self._ask_capabilities()
 
@@ -137,7 +137,7 @@ class Session:
             raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_NOT_OFFERED)
         try:
             await self._wire.status("STLS")
-        except Refused as refusal:
+        except CommandRefused as refusal:
             raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_UNAVAILABLE, refusal.text) from refusal
         await self._wire.secure(server.tls, server.certificate_name)
         await self._ask_capabilities()
@@ -153,7 +153,7 @@ class Session:
                 try:
                     await self._wire.status(f"USER {key.username}")
                     await self._wire.status(f"PASS {key.secret}")
-                except Refused as refusal:
+                except CommandRefused as refusal:
                     raise pop3_sign_in_failure(refusal.text, self._party) from None
             case Password() if "PLAIN" in mechanisms:
                 await self._authenticate("PLAIN", key, plain(key))
@@ -175,7 +175,7 @@ class Session:
 
     async def _ask_capabilities(self) -> None:
         self.capabilities = {}
-        with suppress(Refused):
+        with suppress(CommandRefused):
             listed = [line.decode("latin-1").upper().split() for line in await self._wire.listing("CAPA")]
             self.capabilities = {words[0]: words[1:] for words in listed if words}
 
@@ -186,7 +186,7 @@ class Session:
 
 async def open_session(
     mailbox: Mailbox, trace: Trace, party: Party, *, leg: timedelta, within: timedelta | None = None
-) -> Session:
+) -> Pop3Session:
     """Connect, with TLS, and sign in: nobody else can then, until the session ends.
 
     No part of an answer is waited for longer than *leg*, and the connection has to stand *within* that time from when
@@ -196,20 +196,20 @@ async def open_session(
     if server is None:
         raise ValueError(f"{mailbox.name} has no POP3 server")
 
-    async def attempt(key: Password | Bearer) -> Session:
+    async def attempt(key: Password | Bearer) -> Pop3Session:
         async with asyncio.timeout(within.total_seconds() if within else None):
             return await _opened(server, key, trace, party, leg)
 
     return await with_key(mailbox.login, party, attempt, within=within)
 
 
-async def _opened(server: Server, key: Password | Bearer, trace: Trace, party: Party, leg: timedelta) -> Session:
+async def _opened(server: Server, key: Password | Bearer, trace: Trace, party: Party, leg: timedelta) -> Pop3Session:
     transcript = None
     if trace.listens:
         transcript = Transcript("POP3", partial(trace.said, party))
         transcript.key = key
     _, wire = await connect(server, trace, party, lambda: Pop3Wire(leg.total_seconds(), transcript))
-    session = Session(wire, party)
+    session = Pop3Session(wire, party)
     try:
         with stage(trace, Phase.CONNECT, party):
             await session.greet()

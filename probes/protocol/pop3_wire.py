@@ -13,7 +13,7 @@ from probes.credentials.sign_in import Bearer, masked
 from probes.model.allowance import cost
 from probes.model.mailbox import Password
 from probes.model.reply import shortened
-from probes.model.server_error import Injected, Refused, Unreadable
+from probes.model.server_error import CommandRefused, Injected, Unreadable
 from probes.protocol.transcript import Transcript
 
 #: A status line has 512 octets (RFC 1939 3).
@@ -79,12 +79,12 @@ class Pop3Wire(asyncio.Protocol):
         self._transports.append(transport)
 
     async def status(self, command: str | None = None) -> str:
-        """Send *command*, if any, and return the text of the "+OK". Raise `Refused` when it is "-ERR"."""
+        """Send *command*, if any, and return the text of the "+OK". Raise `CommandRefused` when it is "-ERR"."""
         mark, text = await self.exchange(command)
         if mark == "+OK":
             return text
         if mark == "-ERR":
-            raise Refused(mark, text)
+            raise CommandRefused(mark, text)
         raise Unreadable("asked for more where nothing was left to say")
 
     async def exchange(self, command: str | None) -> tuple[str, str]:
@@ -110,7 +110,7 @@ class Pop3Wire(asyncio.Protocol):
         return text if self.key is None else masked(text[:_SHOWN_AT_MOST], self.key)
 
     async def listing(self, command: str) -> list[bytes]:
-        """Send *command* and return the lines of a multi-line answer (RFC 1939 3). Raise `Refused`."""
+        """Send *command* and return the lines of a multi-line answer (RFC 1939 3). Raise `CommandRefused`."""
         await self.status(command)
         lines: list[bytes] = []
         self._listing = True

@@ -19,7 +19,7 @@ import aiosmtplib
 from probes.credentials.sign_in import Bearer, masked, with_key
 from probes.model.mailbox import Mailbox, Password, Security, Server
 from probes.model.probe import ProbeFailure, Trace
-from probes.model.reply import Reason, Step, challenge_in, smtp_failure
+from probes.model.reply import Reason, SubmissionStep, challenge_in, smtp_failure
 from probes.model.result import Failure, Outcome, Party, Phase
 from probes.protocol.cause import stage, told
 from probes.protocol.connection import address_literal, connect
@@ -134,14 +134,14 @@ class _Session:
     async def _greet(self) -> None:
         greeting = await self._wire.read_response()
         if greeting.code != 220:
-            raise smtp_failure(Step.GREETING, *greeting)
+            raise smtp_failure(SubmissionStep.GREETING, *greeting)
         await self._hello()
 
     async def _hello(self) -> None:
         try:
             await self._client.ehlo()
         except aiosmtplib.SMTPHeloError as refusal:
-            raise smtp_failure(Step.HELLO, refusal.code, refusal.message) from refusal
+            raise smtp_failure(SubmissionStep.HELLO, refusal.code, refusal.message) from refusal
 
     async def _start_tls(self) -> None:
         with stage(self._trace, Phase.TLS, _SENDER):
@@ -152,7 +152,7 @@ class _Session:
             try:
                 await self._client.starttls(server_hostname=self._server.certificate_name)
             except aiosmtplib.SMTPResponseException as refusal:
-                raise smtp_failure(Step.TLS, refusal.code, refusal.message) from refusal
+                raise smtp_failure(SubmissionStep.TLS, refusal.code, refusal.message) from refusal
             self._transports.append(cast(asyncio.Transport, self._client.transport))
 
     async def sign_in(self, key: Password | Bearer) -> None:
@@ -167,7 +167,7 @@ class _Session:
                 challenge = challenge_in(self._wire.challenge) if isinstance(key, Bearer) else ""
                 # Without its cause, which repeats what the server said.
                 raise smtp_failure(
-                    Step.SIGN_IN, refusal.code, refusal.message, challenge=masked(challenge, key)
+                    SubmissionStep.SIGN_IN, refusal.code, refusal.message, challenge=masked(challenge, key)
                 ) from None
 
     async def _offer(self, key: Password | Bearer, offered: Collection[str]) -> None:
@@ -217,28 +217,28 @@ class _Session:
             try:
                 await self._client.rset()
             except aiosmtplib.SMTPResponseException as refusal:
-                raise smtp_failure(Step.RESET, refusal.code, refusal.message) from refusal
+                raise smtp_failure(SubmissionStep.RESET, refusal.code, refusal.message) from refusal
 
     async def _name(self, recipient: str) -> None:
         try:
             await self._client.mail(self._mailbox.address)
             await self._client.rcpt(recipient)
         except aiosmtplib.SMTPSenderRefused as refusal:
-            raise smtp_failure(Step.SENDER, refusal.code, refusal.message) from refusal
+            raise smtp_failure(SubmissionStep.SENDER, refusal.code, refusal.message) from refusal
         except aiosmtplib.SMTPRecipientRefused as refusal:
-            raise smtp_failure(Step.RECIPIENT, refusal.code, refusal.message) from refusal
+            raise smtp_failure(SubmissionStep.RECIPIENT, refusal.code, refusal.message) from refusal
 
     async def _content(self, message: bytes) -> None:
         wire = self._wire
         go_on = await wire.execute_command(b"DATA")
         if go_on.code != 354:
-            raise smtp_failure(Step.MESSAGE, *go_on)
+            raise smtp_failure(SubmissionStep.MESSAGE, *go_on)
         self._trace.said(_SENDER, f"C: (message, {len(message)} octets)")
         wire.write(_PERIOD.sub(b"..", message) + b".\r\n")
         self._sent = True
         reply = await wire.read_response()
         if 400 <= reply.code < 600:
-            raise smtp_failure(Step.MESSAGE, *reply)
+            raise smtp_failure(SubmissionStep.MESSAGE, *reply)
         if not 200 <= reply.code < 300:
             # It says neither yes nor no.
             raise aiosmtplib.SMTPException(f"{reply.code} {reply.message}")

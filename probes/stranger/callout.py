@@ -15,14 +15,14 @@ from probes.model.reply import expired, shortened
 from probes.model.result import Failure, Outcome, Party, Phase
 from probes.model.server_error import Unreadable
 from probes.protocol.cause import failure_of
-from probes.stranger.session import Protocol, Reply, Session, open_session, tls_offered
+from probes.stranger.session import Protocol, ServerReply, StrangerSession, open_session, tls_offered
 from probes.stranger.trust import blind
 
 #: For one conversation. Some servers keep strangers waiting before they greet them, to see who cannot wait.
 _SECONDS = 45.0
 
 
-class Tls(StrEnum):
+class TlsStage(StrEnum):
     """How far a caller came with TLS."""
 
     #: The server does not offer it.
@@ -35,23 +35,23 @@ class Tls(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Callout:
     """What a caller met with."""
 
     #: Why nobody was met; `None` when there was a whole greeting.
     unmet: Failure | None = None
     #: Nobody was met because this machine cannot go there at all (no IPv6, no sockets).
     ours: bool = False
-    greeting: Reply | None = None
+    greeting: ServerReply | None = None
     #: What was offered before TLS.
     offers: tuple[str, ...] = ()
-    tls: Tls = Tls.ABSENT
+    tls: TlsStage = TlsStage.ABSENT
     #: Why TLS went no further, in the words of the server or of OpenSSL.
     tls_detail: str = ""
     #: The certificates that were shown (DER), the server's own first.
     chain: tuple[bytes, ...] = ()
     #: What was said to each recipient that was asked for. One that the conversation did not come to is absent.
-    recipients: Mapping[str, Reply] = field(default_factory=lambda: MappingProxyType({}))
+    recipients: Mapping[str, ServerReply] = field(default_factory=lambda: MappingProxyType({}))
     #: Why the conversation broke off after the greeting.
     broken: str = ""
 
@@ -67,16 +67,16 @@ class _Notes:
 
     unmet: Failure | None = None
     ours: bool = False
-    greeting: Reply | None = None
+    greeting: ServerReply | None = None
     offers: tuple[str, ...] = ()
-    tls: Tls = Tls.ABSENT
+    tls: TlsStage = TlsStage.ABSENT
     tls_detail: str = ""
     chain: tuple[bytes, ...] = ()
-    recipients: dict[str, Reply] = field(default_factory=dict)
+    recipients: dict[str, ServerReply] = field(default_factory=dict)
     broken: str = ""
 
-    def call(self) -> Call:
-        return Call(
+    def call(self) -> Callout:
+        return Callout(
             unmet=self.unmet,
             ours=self.ours,
             greeting=self.greeting,
@@ -91,7 +91,7 @@ class _Notes:
 
 async def call(
     server: Server, *, sender: str = "", recipients: Sequence[str] = (), within_seconds: float = _SECONDS
-) -> Call:
+) -> Callout:
     """Call at *server* and ask whether it takes mail from *sender* for each of *recipients*, without sending any.
 
     Its certificate is held against `server.tls`; when it is not trusted the call goes on all the same, as servers do
@@ -106,9 +106,9 @@ async def call(
                 await _converse(server, tls, notes, sender, recipients)
             break
         except ssl.SSLCertVerificationError as error:
-            notes.tls, notes.tls_detail, tls = Tls.DISTRUSTED, shortened(error.verify_message), blind()
+            notes.tls, notes.tls_detail, tls = TlsStage.DISTRUSTED, shortened(error.verify_message), blind()
         except _NoTls as refusal:
-            notes.tls, notes.tls_detail, tls = Tls.BROKEN, str(refusal), None
+            notes.tls, notes.tls_detail, tls = TlsStage.BROKEN, str(refusal), None
             if server.security is Security.IMPLICIT:
                 break
         except (ProbeFailure, OSError, Unreadable) as error:
@@ -142,14 +142,14 @@ async def _converse(
         session.close()
 
 
-async def _secure(session: Session, server: Server, tls: ssl.SSLContext | None, notes: _Notes) -> None:
+async def _secure(session: StrangerSession, server: Server, tls: ssl.SSLContext | None, notes: _Notes) -> None:
     """Turn to TLS if it is to be had; note the certificate."""
-    reached = Tls.TRUSTED if notes.tls is Tls.ABSENT else notes.tls
+    reached = TlsStage.TRUSTED if notes.tls is TlsStage.ABSENT else notes.tls
     if server.security is Security.STARTTLS:
         if tls is None or not tls_offered(Protocol.SMTP, notes.offers):
             return
         # Until it is done; some servers grant it and then fall silent.
-        notes.tls = Tls.BROKEN
+        notes.tls = TlsStage.BROKEN
         notes.tls_detail = notes.tls_detail or "it is granted, and nothing comes of it"
         try:
             reply = await session.start_tls(tls, server.certificate_name)
@@ -163,7 +163,7 @@ async def _secure(session: Session, server: Server, tls: ssl.SSLContext | None, 
     await session.offers()
 
 
-async def _envelope(session: Session, notes: _Notes, sender: str, recipients: Sequence[str]) -> None:
+async def _envelope(session: StrangerSession, notes: _Notes, sender: str, recipients: Sequence[str]) -> None:
     if not recipients:
         return
     from_us = await session.ask(f"MAIL FROM:<{sender}>")

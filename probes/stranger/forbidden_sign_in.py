@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager
 from probes.credentials.sign_in import plain
 from probes.model.mailbox import Password, Security, Server
 from probes.model.result import Party
-from probes.protocol.imap_answer import quoted
-from probes.stranger.session import Answer, Protocol, Reply, Session, open_session, tls_offered
+from probes.protocol.imap_response import quoted
+from probes.stranger.session import Protocol, ReplyKind, ServerReply, StrangerSession, open_session, tls_offered
 
 #: Ways to sign in that show a password or a token to whoever listens.
 _REVEALING = frozenset({"PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"})
@@ -32,7 +32,7 @@ async def sign_in_in_clear(protocol: Protocol, server: Server) -> str:
             return f"offers {offered}"
         for attempt in _attempts(protocol):
             reply = await session.ask(attempt)
-            if reply.answer is Answer.GO_ON:
+            if reply.kind is ReplyKind.GO_ON:
                 await session.cancel()
                 return f"accepts {attempt}"
             if reply.done:
@@ -68,7 +68,7 @@ def _attempts(protocol: Protocol) -> tuple[str, ...]:
             return "AUTH PLAIN", f"USER {secrets.token_hex(6)}"
 
 
-async def try_wrong_password(protocol: Protocol, server: Server, username: str) -> Reply | None:
+async def try_wrong_password(protocol: Protocol, server: Server, username: str) -> ServerReply | None:
     """Return the answer to one random password for *username*; `None` when there is no way to sign in with one."""
     wrong = secrets.token_urlsafe(18)
     async with _session(protocol, server) as session:
@@ -82,7 +82,7 @@ async def try_wrong_password(protocol: Protocol, server: Server, username: str) 
                 return await session.ask(f"PASS {wrong}") if named.done else named
 
 
-async def _over_smtp(session: Session, username: str, wrong: str) -> Reply | None:
+async def _over_smtp(session: StrangerSession, username: str, wrong: str) -> ServerReply | None:
     ways = {word for line in await session.offers() if line.startswith("AUTH ") for word in line.split()[1:]}
     if "PLAIN" in ways:
         return await session.ask(f"AUTH PLAIN {plain(Password(username=username, secret=wrong))}")
@@ -90,14 +90,14 @@ async def _over_smtp(session: Session, username: str, wrong: str) -> Reply | Non
         return None
     reply = await session.ask("AUTH LOGIN")
     for line in (username, wrong):
-        if reply.answer is not Answer.GO_ON:
+        if reply.kind is not ReplyKind.GO_ON:
             return reply
         reply = await session.ask(_encoded(line))
     return reply
 
 
 @asynccontextmanager
-async def _session(protocol: Protocol, server: Server, *, in_clear: bool = False) -> AsyncIterator[Session]:
+async def _session(protocol: Protocol, server: Server, *, in_clear: bool = False) -> AsyncIterator[StrangerSession]:
     """Open a session, with trusted TLS unless *in_clear*; take leave of it."""
     session = await open_session(protocol, server, Party.SENDER)
     try:

@@ -38,7 +38,7 @@ class Protocol(StrEnum):
     POP3 = "pop3"
 
 
-class Answer(StrEnum):
+class ReplyKind(StrEnum):
     """What a reply comes down to."""
 
     #: Done (2xx, OK, +OK).
@@ -52,10 +52,10 @@ class Answer(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class ServerReply:
     """One reply of a server."""
 
-    answer: Answer
+    kind: ReplyKind
     #: On one line, as people may read it, with the code.
     text: str
     #: What stood in each of its lines.
@@ -65,7 +65,7 @@ class Reply:
 
     @property
     def done(self) -> bool:
-        return self.answer is Answer.DONE
+        return self.kind is ReplyKind.DONE
 
 
 def servers_of(mailbox: Mailbox) -> tuple[tuple[Protocol, Server], ...]:
@@ -74,7 +74,7 @@ def servers_of(mailbox: Mailbox) -> tuple[tuple[Protocol, Server], ...]:
     return tuple((protocol, server) for protocol, server in three if server is not None)
 
 
-class Session:
+class StrangerSession:
     """Speaks one of the protocols over a dialogue. Raises what the dialogue raises, and `Unreadable`."""
 
     def __init__(self, protocol: Protocol, dialogue: Dialogue) -> None:
@@ -82,7 +82,7 @@ class Session:
         self.dialogue = dialogue
         self._commands = 0
 
-    async def greet(self) -> Reply:
+    async def greet(self) -> ServerReply:
         """Return the greeting, all lines of it: who speaks before its last line is turned away by postscreen."""
         return await self._reply("*")
 
@@ -104,7 +104,7 @@ class Session:
                 reply = await self._reply("")
                 return await self._rest() if reply.done else ()
 
-    async def ask(self, command: str) -> Reply:
+    async def ask(self, command: str) -> ServerReply:
         """Say *command* and return the reply."""
         self._commands += 1
         tag = f"p{self._commands}" if self._protocol is Protocol.IMAP else ""
@@ -118,7 +118,7 @@ class Session:
                 self.dialogue.say("*")
                 await self._reply(f"p{self._commands}" if self._protocol is Protocol.IMAP else "")
 
-    async def start_tls(self, tls: ssl.SSLContext, name: str) -> Reply:
+    async def start_tls(self, tls: ssl.SSLContext, name: str) -> ServerReply:
         """Ask for TLS and, if it is granted, turn to it. Raise `ssl.SSLError` when the handshake fails."""
         reply = await self.ask("STLS" if self._protocol is Protocol.POP3 else "STARTTLS")
         if reply.done:
@@ -135,7 +135,7 @@ class Session:
         """Let go of the connection."""
         self.dialogue.close()
 
-    async def _reply(self, tag: str) -> Reply:
+    async def _reply(self, tag: str) -> ServerReply:
         lines: list[str] = []
         while len(lines) < _LINES_AT_MOST:
             lines.append(await self.dialogue.hear())
@@ -143,7 +143,7 @@ class Session:
                 return reply
         raise Unreadable("a reply without an end")
 
-    def _complete(self, lines: list[str], tag: str) -> Reply | None:
+    def _complete(self, lines: list[str], tag: str) -> ServerReply | None:
         match self._protocol:
             case Protocol.SMTP:
                 return _smtp(lines)
@@ -162,7 +162,9 @@ class Session:
         raise Unreadable("a list without an end")
 
 
-async def open_session(protocol: Protocol, server: Server, party: Party, tls: ssl.SSLContext | None = None) -> Session:
+async def open_session(
+    protocol: Protocol, server: Server, party: Party, tls: ssl.SSLContext | None = None
+) -> StrangerSession:
     """Connect, and speak TLS at once where *server* has it so; nothing is said yet. The caller closes the session.
 
     The certificate is held against *tls* when that is given, and against the server's own trust otherwise. Raise
@@ -170,7 +172,7 @@ async def open_session(protocol: Protocol, server: Server, party: Party, tls: ss
     """
     first = (tls or server.tls) if server.security is Security.IMPLICIT else None
     sock = await open_socket(server, Recorder(), party)
-    return Session(protocol, await Dialogue.over(sock, tls=first, name=server.certificate_name))
+    return StrangerSession(protocol, await Dialogue.over(sock, tls=first, name=server.certificate_name))
 
 
 def tls_offered(protocol: Protocol, offers: tuple[str, ...]) -> bool:
@@ -178,22 +180,22 @@ def tls_offered(protocol: Protocol, offers: tuple[str, ...]) -> bool:
     return ("STLS" if protocol is Protocol.POP3 else "STARTTLS") in offers
 
 
-def _smtp(lines: list[str]) -> Reply | None:
+def _smtp(lines: list[str]) -> ServerReply | None:
     match = _SMTP_LINE.match(lines[-1])
     if match is None:
         raise Unreadable(f"not SMTP: {shortened(lines[-1])}")
     if match[2] == "-":
         return None
     code = int(match[1])
-    answer = {2: Answer.DONE, 3: Answer.GO_ON, 4: Answer.LATER}.get(code // 100, Answer.NO)
+    answer = {2: ReplyKind.DONE, 3: ReplyKind.GO_ON, 4: ReplyKind.LATER}.get(code // 100, ReplyKind.NO)
     said = tuple(line[4:] for line in lines)
-    return Reply(answer=answer, text=shortened(f"{code} {' '.join(said)}"), lines=said, code=code)
+    return ServerReply(kind=answer, text=shortened(f"{code} {' '.join(said)}"), lines=said, code=code)
 
 
-def _imap(lines: list[str], tag: str) -> Reply | None:
+def _imap(lines: list[str], tag: str) -> ServerReply | None:
     last = lines[-1]
     if last.startswith("+"):
-        return Reply(answer=Answer.GO_ON, text=shortened(last), lines=tuple(lines))
+        return ServerReply(kind=ReplyKind.GO_ON, text=shortened(last), lines=tuple(lines))
     mark, _, rest = last.partition(" ")
     word, _, text = rest.partition(" ")
     if tag == "*" and mark != "*":
@@ -202,19 +204,19 @@ def _imap(lines: list[str], tag: str) -> Reply | None:
         if rest.upper().startswith("BYE"):
             raise ConnectionResetError(shortened(rest))
         return None
-    answer = Answer.DONE if word.upper() in {"OK", "PREAUTH"} else Answer.NO
-    if answer is Answer.NO and imap_code(text) in _PASSING:
-        answer = Answer.LATER
-    return Reply(answer=answer, text=shortened(rest), lines=tuple(lines))
+    answer = ReplyKind.DONE if word.upper() in {"OK", "PREAUTH"} else ReplyKind.NO
+    if answer is ReplyKind.NO and imap_code(text) in _PASSING:
+        answer = ReplyKind.LATER
+    return ServerReply(kind=answer, text=shortened(rest), lines=tuple(lines))
 
 
-def _pop3(line: str) -> Reply:
+def _pop3(line: str) -> ServerReply:
     if line.startswith("+OK"):
-        return Reply(answer=Answer.DONE, text=shortened(line), lines=(line,))
+        return ServerReply(kind=ReplyKind.DONE, text=shortened(line), lines=(line,))
     if line.startswith("+"):
-        return Reply(answer=Answer.GO_ON, text=shortened(line), lines=(line,))
+        return ServerReply(kind=ReplyKind.GO_ON, text=shortened(line), lines=(line,))
     if not line.upper().startswith("-ERR"):
         raise Unreadable(f"not POP3: {shortened(line)}")
     code = _POP3_CODE.match(line[4:].strip())
     passing = code is not None and code[1].upper() in _PASSING
-    return Reply(answer=Answer.LATER if passing else Answer.NO, text=shortened(line), lines=(line,))
+    return ServerReply(kind=ReplyKind.LATER if passing else ReplyKind.NO, text=shortened(line), lines=(line,))

@@ -10,13 +10,13 @@ from dns.rdtypes.ANY.TLSA import TLSA
 
 from probes.domain.x509 import matches, read
 from probes.model.check import Premises, Verdict
-from probes.stranger.callout import Call, Tls
-from probes.stranger.session import Answer, Reply
+from probes.stranger.callout import Callout, TlsStage
+from probes.stranger.session import ReplyKind, ServerReply
 
 _AHEAD = timedelta(days=21)
 
 
-def judge_connection(seen: Call, version: int, *, is_open: bool) -> tuple[Verdict, str]:
+def judge_connection(seen: Callout, version: int, *, is_open: bool) -> tuple[Verdict, str]:
     """Say what a greeting, or none, means; *is_open* tells whether port 25 is open from here over IPv4 or IPv6."""
     if seen.unmet is not None:
         if seen.ours:
@@ -24,11 +24,11 @@ def judge_connection(seen: Call, version: int, *, is_open: bool) -> tuple[Verdic
         if not is_open:
             return Verdict.UNKNOWN, f"port 25 seems blocked from here: nobody answers over IPv{version}"
         return Verdict.FAIL, f"no mail server answers: {seen.unmet.words}"
-    reply = cast(Reply, seen.greeting)
-    match reply.answer:
-        case Answer.DONE:
+    reply = cast(ServerReply, seen.greeting)
+    match reply.kind:
+        case ReplyKind.DONE:
             return Verdict.PASS, "greets"
-        case Answer.LATER:
+        case ReplyKind.LATER:
             return Verdict.WARN, f"asks to come again: {reply.text}"
         case _ if is_about_us(reply):
             return Verdict.UNKNOWN, f"refuses us in particular: {reply.text}"
@@ -36,21 +36,21 @@ def judge_connection(seen: Call, version: int, *, is_open: bool) -> tuple[Verdic
             return Verdict.FAIL, f"turns everybody away: {reply.text}"
 
 
-def judge_tls(seen: Call, must: str) -> tuple[Verdict, str]:
+def judge_tls(seen: Callout, must: str) -> tuple[Verdict, str]:
     """Say what it means how far TLS came; *must* names what makes senders insist on it."""
     match seen.tls:
-        case Tls.ABSENT if must:
+        case TlsStage.ABSENT if must:
             return Verdict.FAIL, f"STARTTLS is not offered, and {must} asks for it: senders do not deliver"
-        case Tls.ABSENT:
+        case TlsStage.ABSENT:
             return Verdict.WARN, "STARTTLS is not offered; mail comes in clear"
-        case Tls.BROKEN:
+        case TlsStage.BROKEN:
             return Verdict.FAIL, f"STARTTLS is offered and fails: {seen.tls_detail}"
         case _:
             return Verdict.PASS, "STARTTLS works"
 
 
 def judge_certificate(
-    seen: Call, host: str, dane: Sequence[TLSA], must: str, now: datetime
+    seen: Callout, host: str, dane: Sequence[TLSA], must: str, now: datetime
 ) -> tuple[Verdict, str, datetime | None]:
     """Say what the certificate of *host* is worth to other servers, and when it ends.
 
@@ -67,7 +67,7 @@ def judge_certificate(
     if dane and not vouched:
         told = "no TLSA record fits it: senders that heed DANE do not deliver; publish the new one before it is used"
         return Verdict.FAIL, told, end
-    if seen.tls is Tls.DISTRUSTED and not vouched:
+    if seen.tls is TlsStage.DISTRUSTED and not vouched:
         severe = f", and {must} asks for one that is" if must else "; other servers deliver all the same"
         return (Verdict.FAIL if must else Verdict.WARN), f"it is not trusted: {seen.tls_detail}{severe}", end
     if end - now < _AHEAD:
@@ -75,7 +75,7 @@ def judge_certificate(
     return Verdict.PASS, f"{'a TLSA record fits it' if vouched else 'trusted'}, valid until {end:%Y-%m-%d}", end
 
 
-def judge_recipients(seen: Call, premises: Premises) -> tuple[Verdict, str]:
+def judge_recipients(seen: Callout, premises: Premises) -> tuple[Verdict, str]:
     """Say what it means how the server answered for our mailboxes; the worst answer counts."""
     if not premises.ask_recipients:
         return Verdict.UNKNOWN, "not asked: ask_recipients is off"
@@ -88,11 +88,11 @@ def judge_recipients(seen: Call, premises: Premises) -> tuple[Verdict, str]:
     return min(verdicts, key=lambda one: order.index(one[0]))
 
 
-def _recipient(address: str, reply: Reply) -> tuple[Verdict, str]:
-    match reply.answer:
-        case Answer.DONE:
+def _recipient(address: str, reply: ServerReply) -> tuple[Verdict, str]:
+    match reply.kind:
+        case ReplyKind.DONE:
             return Verdict.PASS, f"takes mail for {address}"
-        case Answer.LATER:
+        case ReplyKind.LATER:
             return Verdict.WARN, f"asks to come again with mail for {address} (greylisting does so once): {reply.text}"
         case _ if is_about_us(reply):
             return Verdict.UNKNOWN, f"refuses us in particular: {reply.text}"
@@ -100,11 +100,11 @@ def _recipient(address: str, reply: Reply) -> tuple[Verdict, str]:
             return Verdict.FAIL, f"refuses mail for {address}: {reply.text}"
 
 
-def is_about_us(reply: Reply) -> bool:
+def is_about_us(reply: ServerReply) -> bool:
     """Return whether a refusal is about the one who asks and not about the mailbox.
 
     5.7.x is policy (RFC 3463): our address on a block list, our SPF. "Relaying denied" has it, too, and there it means
     that the server does not know that it takes mail for the domain.
     """
     text = reply.text.lower()
-    return reply.answer is Answer.NO and " 5.7." in text and "relay" not in text
+    return reply.kind is ReplyKind.NO and " 5.7." in text and "relay" not in text

@@ -1,4 +1,4 @@
-"""Look for inputs that break a reader of strangers' words: python -m tests.fuzz --minutes 1 [--target imap_answer].
+"""Look for inputs that break a reader of strangers' words: python -m tests.fuzz --minutes 1 [--target imap_response].
 
 First how its time grows is measured. Then atheris looks for inputs, where it is installed, and hypothesis otherwise. What
 breaks a target is written into .fuzz/, to become one of the target's seeds, and the exit status is 1.

@@ -16,23 +16,23 @@ from probes.model.result import Party, Phase
 from probes.model.server_error import Unreadable
 from probes.protocol.cause import stage
 from probes.protocol.folder import elsewhere, namespaces, own_of
-from probes.protocol.imap import Session
-from probes.protocol.imap_answer import (
-    Answer,
+from probes.protocol.imap import ImapSession
+from probes.protocol.imap_connection import ImapConnection
+from probes.protocol.imap_response import (
     Framer,
+    ImapResponse,
     announced,
     capabilities,
     fetched,
     folder_name,
+    folder_status,
     junk_folders,
     legible_name,
     listed,
-    position,
     quoted_if_needed,
     searched,
 )
-from probes.protocol.imap_line import Line
-from probes.protocol.imap_wire import Wire
+from probes.protocol.imap_wire import ImapWire
 from probes.run.trace import Recorder
 from tests.fuzz.mail import LATE, NOW, SIGNER, TOKEN, message, report
 from tests.fuzz.peer import Peer
@@ -55,13 +55,13 @@ def _answer(octets: bytes) -> None:
     except Unreadable:
         answers = []
     for answer in answers:
-        untagged = Answer(text=answer.text.removeprefix("* "), literals=answer.literals)
+        untagged = ImapResponse(text=answer.text.removeprefix("* "), literals=answer.literals)
         with suppress(Unreadable):
             if (found := fetched(untagged)) is not None:
                 assert 0 <= found.uid < 10**19
                 assert found.size is None or 0 <= found.size < 10**19
         with suppress(Unreadable):
-            position([untagged])
+            folder_status([untagged])
         with suppress(Unreadable):
             searched([untagged])
         capabilities([untagged])
@@ -80,7 +80,7 @@ def _watch(octets: bytes) -> None:
     """A watch over a mailbox ends in a failure of the run, says its password once, and stores no flag on foreign mail."""
 
     async def watch() -> Peer:
-        wire = Wire(lambda: None, 1.0)
+        wire = ImapWire(lambda: None, 1.0)
         peer = Peer(wire, octets)
         trace = Recorder()
         postbox = Postbox(
@@ -96,12 +96,12 @@ def _watch(octets: bytes) -> None:
             pace=Pace(),
             stir=lambda: None,
         )
-        line = Line(wire, peer, Party.RECIPIENT)
+        line = ImapConnection(wire, peer, Party.RECIPIENT)
         try:
             with stage(trace, Phase.CONNECT, Party.RECIPIENT):
                 await line.greet()
                 await line.sign_in(Password(username="u", secret=SECRET))
-                postbox._session = session = Session(line)
+                postbox._session = session = ImapSession(line)
                 await postbox._enter(session)
                 await session.idle(asyncio.Event(), timedelta())
             for _ in range(3):
@@ -165,7 +165,7 @@ _DONE = TAG + b" OK x\r\n"
 
 TARGETS = (
     Target(
-        name="imap_answer",
+        name="imap_response",
         run=_answer,
         seeds={
             "a header in a literal": b"* 1 FETCH (UID 7 RFC822.SIZE 12 BODY[HEADER]<0> {7}\r\nA: (b)\n FLAGS (\\Seen))\r\n",

@@ -13,7 +13,7 @@ from probes.model.pace import Pace
 from probes.model.probe import Patience, ProbeFailure
 from probes.model.result import Party, Phase
 from probes.protocol.cause import stage
-from probes.protocol.pop3 import Session
+from probes.protocol.pop3 import Pop3Session
 from probes.protocol.pop3_wire import Pop3Wire
 from probes.run.trace import Recorder
 from tests.fuzz.mail import LATE, NOW, SIGNER, TOKEN, message, report
@@ -31,7 +31,7 @@ def _look(octets: bytes) -> None:
     async def look() -> Peer:
         wire = Pop3Wire(1.0)
         peer = Peer(wire, octets)
-        session = Session(wire, Party.RECIPIENT)
+        session = Pop3Session(wire, Party.RECIPIENT)
         drop = Maildrop(
             Reception(
                 mailbox=_BOX,

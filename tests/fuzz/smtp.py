@@ -10,7 +10,7 @@ from probes.mail.bounce import Action, Report
 from probes.model.mailbox import Mailbox, Password, Security, Server
 from probes.model.probe import ProbeFailure
 from probes.model.reply import (
-    Step,
+    SubmissionStep,
     challenge_in,
     imap_code,
     imap_sign_in_failure,
@@ -27,7 +27,7 @@ from probes.protocol.smtp import _Session
 from probes.protocol.smtp_wire import SmtpWire
 from probes.run.trace import Recorder
 from probes.stranger.dialogue import Dialogue
-from probes.stranger.session import Protocol, Session
+from probes.stranger.session import Protocol, StrangerSession
 from tests.fuzz.mail import message
 from tests.fuzz.peer import Peer
 from tests.fuzz.target import TAG, TURN, Target
@@ -84,7 +84,7 @@ def _call(octets: bytes) -> None:
 async def _called(protocol: Protocol, octets: bytes) -> None:
     dialogue = Dialogue()
     Peer(dialogue, octets)
-    session = Session(protocol, dialogue)
+    session = StrangerSession(protocol, dialogue)
     try:
         greeting = await session.greet()
         assert greeting.text.isprintable()
@@ -110,7 +110,7 @@ def _words(octets: bytes) -> None:
     code = imap_code(text)
     assert code is None or code.isascii()
     assert SECRET not in masked(text, _KEY)
-    failures = [smtp_failure(step, number, text) for step in Step for number in (-1, 199, 421, 535, 999)]
+    failures = [smtp_failure(step, number, text) for step in SubmissionStep for number in (-1, 199, 421, 535, 999)]
     failures += [
         imap_sign_in_failure("NO", text, Party.SENDER),
         pop3_sign_in_failure(text, Party.SENDER),

@@ -16,7 +16,7 @@ from pantau_lab.mail.estate.mailbox import FolderName, Folders
 from pantau_lab.mail.estate.port import Port
 from pantau_lab.mail.estate.tempo import Tempo
 from pantau_lab.mail.post.directory import Directory, Exchange
-from pantau_lab.mail.post.parcel import Parcel, Refusal, Reply
+from pantau_lab.mail.post.parcel import Parcel, Refusal, SmtpReply
 from pantau_lab.mail.post.queue import Queue, QueuePolicy
 from pantau_lab.mail.post.relay import relay
 from pantau_lab.mail.post.stamp import return_path
@@ -193,13 +193,13 @@ class MailSystem:
             return await self._deliver_here(parcel)
         exchange = self._directory.find(domain)
         if exchange is None:
-            return Refusal(reply=Reply(code=550, status="5.1.2", text=f"Domain {domain} not found"))
+            return Refusal(reply=SmtpReply(code=550, status="5.1.2", text=f"Domain {domain} not found"))
         return await relay(parcel, exchange, hostname=self.hostname)
 
     async def _deliver_here(self, parcel: Parcel) -> Refusal | None:
         account = self.accounts.find(parcel.recipient)
         if account is None:
-            return Refusal(reply=Reply(code=550, status="5.1.1", text="User unknown"))
+            return Refusal(reply=SmtpReply(code=550, status="5.1.1", text="User unknown"))
         folder = FolderName.JUNK if parcel.junk else FolderName.INBOX
         await self._folders[account.address].deliver(return_path(parcel.sender) + parcel.content, folder)
         return None

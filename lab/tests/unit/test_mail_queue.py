@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from pantau_lab.mail import QueuePolicy
-from pantau_lab.mail.post.parcel import Refusal, Reply
+from pantau_lab.mail.post.parcel import Refusal, SmtpReply
 from pantau_lab.mail.post.queue import Retry, Return, after_refusal
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 POLICY = QueuePolicy(retry_after=2 * SECOND, give_up_after=60 * SECOND)
-LATER = Refusal(reply=Reply(code=451, status="4.4.1", text="no answer"), remote="mail.rujukan-satu.example")
-NEVER = Refusal(reply=Reply(code=550, status="5.1.1", text="User unknown"))
+LATER = Refusal(reply=SmtpReply(code=451, status="4.4.1", text="no answer"), remote="mail.rujukan-satu.example")
+NEVER = Refusal(reply=SmtpReply(code=550, status="5.1.1", text="User unknown"))
 
 
 def test_a_final_refusal_is_told_at_once() -> None:

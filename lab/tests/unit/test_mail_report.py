@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import Message
 
-from pantau_lab.mail.post.parcel import Parcel, Refusal, Reply
+from pantau_lab.mail.post.parcel import Parcel, Refusal, SmtpReply
 from pantau_lab.mail.post.report import Action, report
 
 T0 = datetime(2026, 1, 1, 8, tzinfo=UTC)
 ORIGINAL = b"Subject: Ujian\r\nReferences: <pantau-0123@x>\r\n\r\nSelamat \xc3\xa9\r\n"
 PARCEL = Parcel(sender="pantau@jabatan-contoh.gov.my", recipient="tiada@rujukan-satu.example", content=ORIGINAL)
-REPLY = Reply(code=550, status="5.1.1", text="User unknown")
+REPLY = SmtpReply(code=550, status="5.1.1", text="User unknown")
 
 
 def told(refusal: Refusal) -> Parcel:
@@ -59,7 +59,7 @@ def test_our_own_refusal_names_no_other_server() -> None:
 
 
 def test_a_warning_says_that_it_is_still_tried() -> None:
-    refusal = Refusal(reply=Reply(code=451, status="4.4.1", text="No answer from host"))
+    refusal = Refusal(reply=SmtpReply(code=451, status="4.4.1", text="No answer from host"))
     warning = report(
         PARCEL, refusal, hostname="mail.jabatan-contoh.gov.my", accepted_at=T0, at=T0, action=Action.DELAYED
     )

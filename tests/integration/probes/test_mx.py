@@ -15,7 +15,7 @@ from probes.domain.mta_sts import PolicyServer
 from probes.kinds.mx import KIND, ExchangeCheck
 from probes.model.check import Finding, Premises, Verdict
 from probes.model.mailbox import Mailbox, Password, Security
-from probes.stranger.callout import Tls, call
+from probes.stranger.callout import TlsStage, call
 from tests.integration.probes.exchange import Exchanger, hosts
 from tests.real.mailserver import HOST, Door, MailServer
 from tests.real.nameserver import BARE, NameServer
@@ -375,7 +375,7 @@ async def test_tls_that_is_granted_and_then_hangs_is_not_tls_that_is_not_offered
 
     async with listening(grant_and_hang) as port:
         seen = await call(server(port, Security.STARTTLS), within_seconds=0.2)
-    assert (seen.met, seen.tls, seen.recipients) == (True, Tls.BROKEN, {})
+    assert (seen.met, seen.tls, seen.recipients) == (True, TlsStage.BROKEN, {})
     assert seen.broken == "no answer"
 
 

@@ -13,7 +13,7 @@ import pytest
 from probes.model.mailbox import Security
 from probes.model.probe import ProbeFailure
 from probes.model.result import Party
-from probes.protocol.imap import Session, open_session
+from probes.protocol.imap import ImapSession, open_session
 from probes.run.trace import Recorder
 from tests.unit.probes.standin import Handler, listening, mailbox, server, server_context
 
@@ -30,7 +30,7 @@ async def session_with(
     stir: Callable[[], None] = lambda: None,
     recorder: Recorder | None = None,
     leg: timedelta = LEG,
-) -> AsyncIterator[Session]:
+) -> AsyncIterator[ImapSession]:
     implicit = security is Security.IMPLICIT
     async with listening(standin, (tls or server_context()) if implicit else tls) as port:
         box = mailbox(imap=server(port, security), secret=secret)

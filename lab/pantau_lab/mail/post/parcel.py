@@ -7,7 +7,7 @@ from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class SmtpReply:
     """An SMTP reply (RFC 5321 section 4.2) with an enhanced status code (RFC 3463)."""
 
     code: int
@@ -23,7 +23,7 @@ class Reply:
 class Refusal:
     """Why a parcel was not delivered. Final when the reply is a 5xx."""
 
-    reply: Reply
+    reply: SmtpReply
     #: The server of another system that said so; `None` when the refusal is our own.
     remote: str | None = None
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from pantau_lab.mail.post.parcel import Parcel, Refusal, Reply
+from pantau_lab.mail.post.parcel import Parcel, Refusal, SmtpReply
 from pantau_lab.mail.post.report import Action, report
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def after_refusal(refusal: Refusal, *, accepted_at: datetime, now: datetime, pol
     retry_at = now + policy.retry_after
     if retry_at < accepted_at + policy.give_up_after:
         return Retry(at=retry_at)
-    expired = Reply(code=554, status="4.4.7", text=f"Delivery time expired; last answer: {refusal.reply}")
+    expired = SmtpReply(code=554, status="4.4.7", text=f"Delivery time expired; last answer: {refusal.reply}")
     return Return(refusal=replace(refusal, reply=expired))
 
 

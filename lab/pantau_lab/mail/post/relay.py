@@ -7,7 +7,7 @@ import re
 import aiosmtplib
 
 from pantau_lab.mail.post.directory import Exchange
-from pantau_lab.mail.post.parcel import Parcel, Refusal, Reply
+from pantau_lab.mail.post.parcel import Parcel, Refusal, SmtpReply
 
 _SESSION_SECONDS = 10.0
 #: "5.7.1 Relaying denied" (RFC 2034); a server that gives none is read by the class of its code.
@@ -37,12 +37,12 @@ async def relay(parcel: Parcel, exchange: Exchange, *, hostname: str) -> Refusal
         return Refusal(reply=_reply(refused.code, refused.message), remote=exchange.hostname)
     except (aiosmtplib.SMTPException, OSError) as error:
         text = f"connect to {exchange.hostname}: {error}"
-        return Refusal(reply=Reply(code=451, status="4.4.1", text=text))
+        return Refusal(reply=SmtpReply(code=451, status="4.4.1", text=text))
     return None
 
 
-def _reply(code: int, message: str) -> Reply:
+def _reply(code: int, message: str) -> SmtpReply:
     text = " ".join(message.split())
     if found := _ENHANCED.match(text):
-        return Reply(code=code, status=found["status"], text=found["text"])
-    return Reply(code=code, status=f"{code // 100}.0.0", text=text)
+        return SmtpReply(code=code, status=found["status"], text=found["text"])
+    return SmtpReply(code=code, status=f"{code // 100}.0.0", text=text)

@@ -17,14 +17,14 @@ from pysasl.identity import ClearIdentity
 from pantau_lab.mail.estate.account import Accounts
 from pantau_lab.mail.estate.mailbox import Folders, ReaderSession
 from pantau_lab.mail.estate.port import Port
-from pantau_lab.mail.post.parcel import Reply
+from pantau_lab.mail.post.parcel import SmtpReply
 from pantau_lab.mail.trouble.condition import Condition
 
 
 class SignInRefused(ResponseError):
     """Nobody is let in, with the code that tells a fault of the server from wrong credentials (RFC 5530)."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: SmtpReply) -> None:
         super().__init__(str(reply))
         self._reply = reply
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from pantau_lab.mail.estate.port import Port
 from pantau_lab.mail.estate.tls import Tls
-from pantau_lab.mail.post.parcel import Parcel, Reply
+from pantau_lab.mail.post.parcel import Parcel, SmtpReply
 from pantau_lab.mail.trouble.effect import Cut, Effect
 from pantau_lab.mail.trouble.fault import Fault
 from pantau_lab.mail.trouble.greylist import Gate
@@ -49,21 +49,21 @@ class Condition:
         return frozenset[Port]().union(*(effect.shut for effect in self._effects))
 
     @property
-    def transaction(self) -> Reply | None:
+    def transaction(self) -> SmtpReply | None:
         """What every SMTP transaction is answered; `None` when it may go on."""
         return next((effect.transaction for effect in self._effects if effect.transaction), None)
 
     @property
-    def own_recipient(self) -> Reply | None:
+    def own_recipient(self) -> SmtpReply | None:
         """What is answered about every own recipient; `None` when accounts decide."""
         return next((effect.own_recipient for effect in self._effects if effect.own_recipient), None)
 
-    def gate(self, sender: str, recipient: str, now: datetime) -> Reply | None:
+    def gate(self, sender: str, recipient: str, now: datetime) -> SmtpReply | None:
         """Return what is answered about a recipient at this time; `None` when it may pass."""
         answers = (self._gates[fault](sender, recipient, now) for fault in self._in_order if fault in self._gates)
         return next((answer for answer in answers if answer), None)
 
-    def sign_in(self, port: Port) -> Reply | None:
+    def sign_in(self, port: Port) -> SmtpReply | None:
         """Return what every sign-in at a port is answered; `None` when credentials decide."""
         return next((effect.sign_in for effect in self._at(port) if effect.sign_in), None)
 

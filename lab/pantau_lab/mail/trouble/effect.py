@@ -15,7 +15,7 @@ from enum import StrEnum
 from pantau_lab.mail.estate.port import Port
 from pantau_lab.mail.estate.tempo import Tempo
 from pantau_lab.mail.estate.tls import Tls
-from pantau_lab.mail.post.parcel import Parcel, Refusal, Reply
+from pantau_lab.mail.post.parcel import Parcel, Refusal, SmtpReply
 from pantau_lab.mail.trouble import manner
 from pantau_lab.mail.trouble.corruption import corrupted
 from pantau_lab.mail.trouble.fault import Fault
@@ -48,13 +48,13 @@ class Effect:
     #: Ports that do not answer.
     shut: frozenset[Port] = frozenset()
     #: The answer to every SMTP transaction (MAIL), at submission and from other systems alike.
-    transaction: Reply | None = None
+    transaction: SmtpReply | None = None
     #: The answer about every recipient (RCPT) who is one of the system's own people.
-    own_recipient: Reply | None = None
+    own_recipient: SmtpReply | None = None
     #: Makes what decides, anew each time the fault strikes, whether a recipient (RCPT) is taken now.
     gate: Callable[[], Gate] | None = None
     #: The answer to every sign-in, right or wrong.
-    sign_in: Reply | None = None
+    sign_in: SmtpReply | None = None
     #: What becomes of a parcel that was just accepted: none is lost, two is a duplicate.
     handling: Callable[[Parcel], tuple[Parcel, ...]] | None = None
     #: The connection is cut when the message has been sent, instead of an answer.
@@ -77,22 +77,22 @@ def effects(tempo: Tempo) -> Mapping[Fault, Effect]:
         Fault.DOWN: Effect(shut=_ALL),
         Fault.SMTP: Effect(shut=_SENDING | {Port.MX}),
         Fault.IMAP: Effect(shut=_READING),
-        Fault.REFUSE: Effect(transaction=Reply(code=554, status="5.3.2", text="System is not accepting messages")),
+        Fault.REFUSE: Effect(transaction=SmtpReply(code=554, status="5.3.2", text="System is not accepting messages")),
         Fault.BUSY: _spoken(manner.busy, at=_SENDING | {Port.MX}),
-        Fault.FULL: Effect(transaction=Reply(code=452, status="4.3.1", text="Insufficient system storage")),
-        Fault.QUOTA: Effect(own_recipient=Reply(code=552, status="5.2.2", text="Mailbox full")),
-        Fault.UNKNOWN: Effect(own_recipient=Reply(code=550, status="5.1.1", text="User unknown")),
+        Fault.FULL: Effect(transaction=SmtpReply(code=452, status="4.3.1", text="Insufficient system storage")),
+        Fault.QUOTA: Effect(own_recipient=SmtpReply(code=552, status="5.2.2", text="Mailbox full")),
+        Fault.UNKNOWN: Effect(own_recipient=SmtpReply(code=550, status="5.1.1", text="User unknown")),
         Fault.GREYLIST: Effect(gate=lambda: greylist(tempo.greylisted_for)),
         Fault.AUTH: Effect(
-            sign_in=Reply(code=454, status="4.7.0", text="Temporary authentication failure"),
+            sign_in=SmtpReply(code=454, status="4.7.0", text="Temporary authentication failure"),
             # Whoever has signed in before would go on reading for hours, and see nothing of the fault.
             cut=_READING,
         ),
         Fault.PASSWORD: Effect(
-            sign_in=Reply(code=535, status="5.7.8", text="Authentication credentials invalid"), cut=_READING
+            sign_in=SmtpReply(code=535, status="5.7.8", text="Authentication credentials invalid"), cut=_READING
         ),
         Fault.POLICY: Effect(
-            sign_in=Reply(code=550, status="5.7.30", text="Basic authentication is not supported"), at=_SENDING
+            sign_in=SmtpReply(code=550, status="5.7.30", text="Basic authentication is not supported"), at=_SENDING
         ),
         Fault.LOSE: Effect(handling=lambda _parcel: ()),
         Fault.SLOW: Effect(handling=lambda parcel: (_held(parcel, tempo.slow_by),)),
@@ -148,7 +148,7 @@ def _held(parcel: Parcel, span: timedelta) -> Parcel:
 
 
 def _delayed(parcel: Parcel, span: timedelta) -> Parcel:
-    reply = Reply(code=451, status="4.4.1", text="No answer from host, will try again")
+    reply = SmtpReply(code=451, status="4.4.1", text="No answer from host, will try again")
     return replace(_held(parcel, span), warning=Refusal(reply=reply))
 
 
@@ -156,5 +156,5 @@ def _bounced(parcel: Parcel) -> Parcel:
     # A report is never answered with a report (RFC 5321 section 4.5.5), or two broken systems would never stop.
     if not parcel.sender:
         return parcel
-    reply = Reply(code=550, status="5.7.1", text="Delivery not authorized, message refused")
+    reply = SmtpReply(code=550, status="5.7.1", text="Delivery not authorized, message refused")
     return replace(parcel, doom=Refusal(reply=reply))

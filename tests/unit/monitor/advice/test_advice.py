@@ -13,7 +13,7 @@ import yaml
 from monitor.advice import ROWS, Advice, Case, advise
 from monitor.model.route import Direction, WatchedRoute
 from probes.model.mailbox import AccessToken, Mailbox, OAuth, Security
-from probes.model.reply import Reason, Step, smtp_failure
+from probes.model.reply import Reason, SubmissionStep, smtp_failure
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 from tests.ends import imap_of, smtp_of
 from tests.unit.monitor.trial import SECOND, T0, arrived, forwarded, route
@@ -123,7 +123,7 @@ YAHOO = with_ends(OUTBOUND, at(OUTBOUND.route.sender, "smtp.mail.yahoo.com", 465
 BY_TOKEN = with_ends(MICROSOFT, replace(MICROSOFT.route.sender, login=OAuth(username="pantau", tokens=Tokens())))
 
 
-def refused(step: Step, code: int, text: str, of: WatchedRoute = OUTBOUND) -> Advice:
+def refused(step: SubmissionStep, code: int, text: str, of: WatchedRoute = OUTBOUND) -> Advice:
     """Return what is told when a server answers so: through the same reading of answers as in earnest."""
     ended = smtp_failure(step, code, text)
     result = ProbeResult(
@@ -140,38 +140,56 @@ def refused(step: Step, code: int, text: str, of: WatchedRoute = OUTBOUND) -> Ad
 @pytest.mark.parametrize(
     ("step", "code", "text", "of", "expected"),
     [
-        (Step.SIGN_IN, 534, "5.7.9 Application-specific password required.", GMAIL, "app password"),
-        (Step.SIGN_IN, 535, "5.7.8 Username and Password not accepted. gsmtp", GMAIL, "app password"),
-        (Step.SIGN_IN, 535, "5.7.0 (#AUTH005) Too many bad auth attempts.", YAHOO, "Yahoo"),
-        (Step.SIGN_IN, 550, "5.7.30 Basic authentication is not supported", MICROSOFT, "Set-CASMailbox"),
+        (SubmissionStep.SIGN_IN, 534, "5.7.9 Application-specific password required.", GMAIL, "app password"),
+        (SubmissionStep.SIGN_IN, 535, "5.7.8 Username and Password not accepted. gsmtp", GMAIL, "app password"),
+        (SubmissionStep.SIGN_IN, 535, "5.7.0 (#AUTH005) Too many bad auth attempts.", YAHOO, "Yahoo"),
+        (SubmissionStep.SIGN_IN, 550, "5.7.30 Basic authentication is not supported", MICROSOFT, "Set-CASMailbox"),
         (
-            Step.SIGN_IN,
+            SubmissionStep.SIGN_IN,
             535,
             "5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.",
             MICROSOFT,
             "SmtpClientAuthenticationDisabled $false",
         ),
-        (Step.SIGN_IN, 535, "5.7.3 Authentication unsuccessful", BY_TOKEN, "Add-MailboxPermission"),
-        (Step.SIGN_IN, 535, "5.7.8 Error: authentication failed", OUTBOUND, "mailboxes.utama.login"),
-        (Step.SIGN_IN, 454, "4.7.0 Temporary authentication failure", OUTBOUND, "directory"),
-        (Step.SIGN_IN, 454, "4.7.0 Too many login attempts, please try again later.", GMAIL, "Wait some minutes"),
-        (Step.GREETING, 554, "5.7.1 Service unavailable; client blocked", OUTBOUND, "block list"),
-        (Step.GREETING, 421, "4.7.0 Too many connections", OUTBOUND, "limit"),
-        (Step.SENDER, 553, "5.7.1 Sender address rejected: not owned by user", OUTBOUND, "Send As"),
-        (Step.RECIPIENT, 550, "5.1.1 User unknown in virtual mailbox table", OUTBOUND, "no mailbox a@contoh.gov.my"),
-        (Step.RECIPIENT, 552, "5.2.2 Mailbox full", OUTBOUND, "is full"),
-        (Step.RECIPIENT, 554, "5.7.1 Relay access denied", OUTBOUND, "permit_sasl_authenticated"),
-        (Step.RECIPIENT, 450, "4.7.1 Greylisted, see you in 300 seconds", OUTBOUND, "deferred_budget"),
-        (Step.RECIPIENT, 451, "4.7.1 Please try again later", OUTBOUND, "greylists"),
-        (Step.RECIPIENT, 450, "4.2.1 The user is receiving mail at a rate that is too high", OUTBOUND, "limit"),
-        (Step.RECIPIENT, 452, "4.2.2 The recipient is over quota", OUTBOUND, "full"),
-        (Step.MESSAGE, 550, "5.7.26 This mail is unauthenticated: DMARC", OUTBOUND, "SPF"),
-        (Step.MESSAGE, 554, "5.6.0 content filtered", OUTBOUND, "filter"),
-        (Step.MESSAGE, 452, "4.3.1 Insufficient system storage", OUTBOUND, "df -h"),
+        (SubmissionStep.SIGN_IN, 535, "5.7.3 Authentication unsuccessful", BY_TOKEN, "Add-MailboxPermission"),
+        (SubmissionStep.SIGN_IN, 535, "5.7.8 Error: authentication failed", OUTBOUND, "mailboxes.utama.login"),
+        (SubmissionStep.SIGN_IN, 454, "4.7.0 Temporary authentication failure", OUTBOUND, "directory"),
+        (
+            SubmissionStep.SIGN_IN,
+            454,
+            "4.7.0 Too many login attempts, please try again later.",
+            GMAIL,
+            "Wait some minutes",
+        ),
+        (SubmissionStep.GREETING, 554, "5.7.1 Service unavailable; client blocked", OUTBOUND, "block list"),
+        (SubmissionStep.GREETING, 421, "4.7.0 Too many connections", OUTBOUND, "limit"),
+        (SubmissionStep.SENDER, 553, "5.7.1 Sender address rejected: not owned by user", OUTBOUND, "Send As"),
+        (
+            SubmissionStep.RECIPIENT,
+            550,
+            "5.1.1 User unknown in virtual mailbox table",
+            OUTBOUND,
+            "no mailbox a@contoh.gov.my",
+        ),
+        (SubmissionStep.RECIPIENT, 552, "5.2.2 Mailbox full", OUTBOUND, "is full"),
+        (SubmissionStep.RECIPIENT, 554, "5.7.1 Relay access denied", OUTBOUND, "permit_sasl_authenticated"),
+        (SubmissionStep.RECIPIENT, 450, "4.7.1 Greylisted, see you in 300 seconds", OUTBOUND, "deferred_budget"),
+        (SubmissionStep.RECIPIENT, 451, "4.7.1 Please try again later", OUTBOUND, "greylists"),
+        (
+            SubmissionStep.RECIPIENT,
+            450,
+            "4.2.1 The user is receiving mail at a rate that is too high",
+            OUTBOUND,
+            "limit",
+        ),
+        (SubmissionStep.RECIPIENT, 452, "4.2.2 The recipient is over quota", OUTBOUND, "full"),
+        (SubmissionStep.MESSAGE, 550, "5.7.26 This mail is unauthenticated: DMARC", OUTBOUND, "SPF"),
+        (SubmissionStep.MESSAGE, 554, "5.6.0 content filtered", OUTBOUND, "filter"),
+        (SubmissionStep.MESSAGE, 452, "4.3.1 Insufficient system storage", OUTBOUND, "df -h"),
     ],
 )
 def test_what_a_server_says_is_turned_into_what_to_do(
-    step: Step, code: int, text: str, of: WatchedRoute, expected: str
+    step: SubmissionStep, code: int, text: str, of: WatchedRoute, expected: str
 ) -> None:
     assert expected in whole(refused(step, code, text, of))
 
@@ -282,68 +300,86 @@ def test_a_forward_that_fails_is_not_told_as_a_mailbox_that_fails() -> None:
 #: By step, code and words: who is to do something about it, and what is said. Read from RFC 5321, 3463, 3207, 4954, 5248,
 #: 7504 and 7505, and from what Google and Exchange Online answer.
 REPLIES = [
-    (Step.GREETING, 421, "4.3.2 shutting down", "{owner}", "takes nothing from anybody for now"),
+    (SubmissionStep.GREETING, 421, "4.3.2 shutting down", "{owner}", "takes nothing from anybody for now"),
     (
-        Step.GREETING,
+        SubmissionStep.GREETING,
         421,
         "4.3.2 The maximum number of concurrent connections has exceeded a limit",
         "{owner}",
         "a limit",
     ),
-    (Step.GREETING, 421, "Service not available, closing channel", "{owner}", "takes nothing from anybody for now"),
-    (Step.GREETING, 421, "4.7.0 Try again later", "{owner}", "takes no more from us for now"),
-    (Step.GREETING, 450, "4.7.1 greylisted", "{owner}", "greylists senders"),
-    (Step.GREETING, 521, "5.3.2 no mail here", "{owner}", "takes no mail at all"),
-    (Step.GREETING, 554, "5.7.1 blocked", "{owner}", "turned us away"),
-    (Step.HELLO, 500, "5.5.2 XXXX not recognized", "{owner}", "does not understand how we greet it"),
-    (Step.HELLO, 502, "5.5.1 not implemented", "{owner}", "does not understand how we greet it"),
-    (Step.HELLO, 550, "5.7.1 bad host name", "{owner}", "turned us away"),
-    (Step.HELLO, 421, "4.3.2 operator shut it down", "{owner}", "takes nothing from anybody for now"),
-    (Step.TLS, 454, "4.7.0 TLS not available due to local problem", "{owner}", "cannot read its certificate"),
-    (Step.TLS, 501, "5.5.4 no parameters allowed", "{owner}", "offers STARTTLS and, asked for it, says no"),
-    (Step.TLS, 554, "5.7.0 no", "{owner}", "offers STARTTLS and, asked for it, says no"),
-    (Step.TLS, 421, "4.3.2 closing", "{owner}", "takes nothing from anybody for now"),
-    (Step.SIGN_IN, 334, "AGFudGFyYQByYWhzaWE=", "{owner}", "goes on asking during the sign-in"),
-    (Step.SIGN_IN, 421, "4.3.2 shutting down", "{owner}", "closed while we signed in"),
-    (Step.SIGN_IN, 421, "4.7.0 too many sign-ins", "{owner}", "too many sign-ins or sessions"),
-    (Step.SIGN_IN, 432, "4.7.12 A password transition is needed", "us: ", "wants that of JCM/utama shown once"),
-    (Step.SIGN_IN, 454, "4.7.0 Temporary authentication failure", "{owner}", "can let nobody in at present"),
-    (Step.SIGN_IN, 454, "4.7.0 corporate directory is not there", "{owner}", "can let nobody in at present"),
-    (Step.SIGN_IN, 500, "5.5.6 line too long", "{owner}", "does not understand it when it is used"),
-    (Step.SIGN_IN, 504, "5.5.4 unrecognized type", "{owner}", "does not understand it when it is used"),
-    (Step.SIGN_IN, 525, "5.7.13 user account disabled", "{owner}", "is disabled"),
-    (Step.SIGN_IN, 535, "5.7.8 wrong", "us: ", "refuses the password"),
-    (Step.SENDER, 421, "4.3.2 shutting down", "{owner}", "takes nothing from anybody for now"),
-    (Step.SENDER, 451, "4.3.0 temporary lookup failure", "{owner}", "asks to come again"),
-    (Step.SENDER, 452, "4.3.1 insufficient system storage", "{owner}", "no room"),
-    (Step.SENDER, 530, "5.7.0 Must issue a STARTTLS command first", "{owner}", "asks for a sign-in or TLS"),
-    (Step.SENDER, 550, "5.4.5 Daily user sending quota exceeded", "{owner}", "has sent all that it may"),
-    (Step.SENDER, 550, "5.1.8 domain not found", "{owner}", "no valid sender"),
-    (Step.SENDER, 552, "5.2.2 over quota", "{owner}", "a mailbox or a disk is full"),
-    (Step.SENDER, 553, "5.7.1 not owned by user", "{owner}", "does not let JCM/utama send as"),
-    (Step.RECIPIENT, 450, "4.2.0 busy", "{owner}", "greylists senders"),
-    (Step.RECIPIENT, 451, "4.4.3 name server", "{owner}", "asks to come again"),
-    (Step.RECIPIENT, 452, "4.5.3 too many recipients", "{owner}", "takes no more from us for now"),
-    (Step.RECIPIENT, 550, "5.1.1 unknown", "{owner}", "There is no mailbox"),
-    (Step.RECIPIENT, 550, "5.2.1 disabled", "{owner}", "is switched off"),
-    (Step.RECIPIENT, 551, "5.1.6 moved", "{owner}", "There is no mailbox"),
-    (Step.RECIPIENT, 552, "5.2.2 mailbox full", "{owner}", "is full"),
-    (Step.RECIPIENT, 554, "5.7.1 Relay access denied", "{owner}", "relaying denied"),
-    (Step.RECIPIENT, 554, "5.7.1 Client host blocked using zen.spamhaus.org", "{owner}", "by a block list"),
-    (Step.RECIPIENT, 556, "5.1.10 null MX", "{owner}", "finds no server that takes mail"),
-    (Step.MESSAGE, 421, "4.3.2 shutting down", "{owner}", "takes nothing from anybody for now"),
-    (Step.MESSAGE, 432, "4.3.2 sender thread limit exceeded", "{owner}", "takes no more from us for now"),
-    (Step.MESSAGE, 452, "4.3.1 disk full", "{owner}", "no room"),
-    (Step.MESSAGE, 503, "5.5.1 no valid recipients", "{owner}", "did not understand the end"),
-    (Step.MESSAGE, 550, "5.4.5 Daily user sending limit exceeded", "{owner}", "has sent all that it may"),
-    (Step.MESSAGE, 550, "5.7.26 unauthenticated", "{owner}", "SPF, DKIM or DMARC"),
-    (Step.MESSAGE, 550, "5.7.60 no permissions to send as this sender", "{owner}", "does not let JCM/utama send as"),
-    (Step.MESSAGE, 552, "5.2.2 over quota", "{owner}", "no room"),
-    (Step.MESSAGE, 552, "5.3.4 too big", "{owner}", "too large"),
-    (Step.MESSAGE, 552, "5.7.0 potential security issue", "{owner}", "refused it for what it holds"),
-    (Step.MESSAGE, 554, "5.3.2 not now", "{owner}", "takes no messages at all"),
-    (Step.MESSAGE, 554, "5.4.6 too many hops", "{owner}", "in a circle"),
-    (Step.MESSAGE, 554, "5.7.1 spam", "{owner}", "refused it for what it holds"),
+    (
+        SubmissionStep.GREETING,
+        421,
+        "Service not available, closing channel",
+        "{owner}",
+        "takes nothing from anybody for now",
+    ),
+    (SubmissionStep.GREETING, 421, "4.7.0 Try again later", "{owner}", "takes no more from us for now"),
+    (SubmissionStep.GREETING, 450, "4.7.1 greylisted", "{owner}", "greylists senders"),
+    (SubmissionStep.GREETING, 521, "5.3.2 no mail here", "{owner}", "takes no mail at all"),
+    (SubmissionStep.GREETING, 554, "5.7.1 blocked", "{owner}", "turned us away"),
+    (SubmissionStep.HELLO, 500, "5.5.2 XXXX not recognized", "{owner}", "does not understand how we greet it"),
+    (SubmissionStep.HELLO, 502, "5.5.1 not implemented", "{owner}", "does not understand how we greet it"),
+    (SubmissionStep.HELLO, 550, "5.7.1 bad host name", "{owner}", "turned us away"),
+    (SubmissionStep.HELLO, 421, "4.3.2 operator shut it down", "{owner}", "takes nothing from anybody for now"),
+    (SubmissionStep.TLS, 454, "4.7.0 TLS not available due to local problem", "{owner}", "cannot read its certificate"),
+    (SubmissionStep.TLS, 501, "5.5.4 no parameters allowed", "{owner}", "offers STARTTLS and, asked for it, says no"),
+    (SubmissionStep.TLS, 554, "5.7.0 no", "{owner}", "offers STARTTLS and, asked for it, says no"),
+    (SubmissionStep.TLS, 421, "4.3.2 closing", "{owner}", "takes nothing from anybody for now"),
+    (SubmissionStep.SIGN_IN, 334, "AGFudGFyYQByYWhzaWE=", "{owner}", "goes on asking during the sign-in"),
+    (SubmissionStep.SIGN_IN, 421, "4.3.2 shutting down", "{owner}", "closed while we signed in"),
+    (SubmissionStep.SIGN_IN, 421, "4.7.0 too many sign-ins", "{owner}", "too many sign-ins or sessions"),
+    (
+        SubmissionStep.SIGN_IN,
+        432,
+        "4.7.12 A password transition is needed",
+        "us: ",
+        "wants that of JCM/utama shown once",
+    ),
+    (SubmissionStep.SIGN_IN, 454, "4.7.0 Temporary authentication failure", "{owner}", "can let nobody in at present"),
+    (SubmissionStep.SIGN_IN, 454, "4.7.0 corporate directory is not there", "{owner}", "can let nobody in at present"),
+    (SubmissionStep.SIGN_IN, 500, "5.5.6 line too long", "{owner}", "does not understand it when it is used"),
+    (SubmissionStep.SIGN_IN, 504, "5.5.4 unrecognized type", "{owner}", "does not understand it when it is used"),
+    (SubmissionStep.SIGN_IN, 525, "5.7.13 user account disabled", "{owner}", "is disabled"),
+    (SubmissionStep.SIGN_IN, 535, "5.7.8 wrong", "us: ", "refuses the password"),
+    (SubmissionStep.SENDER, 421, "4.3.2 shutting down", "{owner}", "takes nothing from anybody for now"),
+    (SubmissionStep.SENDER, 451, "4.3.0 temporary lookup failure", "{owner}", "asks to come again"),
+    (SubmissionStep.SENDER, 452, "4.3.1 insufficient system storage", "{owner}", "no room"),
+    (SubmissionStep.SENDER, 530, "5.7.0 Must issue a STARTTLS command first", "{owner}", "asks for a sign-in or TLS"),
+    (SubmissionStep.SENDER, 550, "5.4.5 Daily user sending quota exceeded", "{owner}", "has sent all that it may"),
+    (SubmissionStep.SENDER, 550, "5.1.8 domain not found", "{owner}", "no valid sender"),
+    (SubmissionStep.SENDER, 552, "5.2.2 over quota", "{owner}", "a mailbox or a disk is full"),
+    (SubmissionStep.SENDER, 553, "5.7.1 not owned by user", "{owner}", "does not let JCM/utama send as"),
+    (SubmissionStep.RECIPIENT, 450, "4.2.0 busy", "{owner}", "greylists senders"),
+    (SubmissionStep.RECIPIENT, 451, "4.4.3 name server", "{owner}", "asks to come again"),
+    (SubmissionStep.RECIPIENT, 452, "4.5.3 too many recipients", "{owner}", "takes no more from us for now"),
+    (SubmissionStep.RECIPIENT, 550, "5.1.1 unknown", "{owner}", "There is no mailbox"),
+    (SubmissionStep.RECIPIENT, 550, "5.2.1 disabled", "{owner}", "is switched off"),
+    (SubmissionStep.RECIPIENT, 551, "5.1.6 moved", "{owner}", "There is no mailbox"),
+    (SubmissionStep.RECIPIENT, 552, "5.2.2 mailbox full", "{owner}", "is full"),
+    (SubmissionStep.RECIPIENT, 554, "5.7.1 Relay access denied", "{owner}", "relaying denied"),
+    (SubmissionStep.RECIPIENT, 554, "5.7.1 Client host blocked using zen.spamhaus.org", "{owner}", "by a block list"),
+    (SubmissionStep.RECIPIENT, 556, "5.1.10 null MX", "{owner}", "finds no server that takes mail"),
+    (SubmissionStep.MESSAGE, 421, "4.3.2 shutting down", "{owner}", "takes nothing from anybody for now"),
+    (SubmissionStep.MESSAGE, 432, "4.3.2 sender thread limit exceeded", "{owner}", "takes no more from us for now"),
+    (SubmissionStep.MESSAGE, 452, "4.3.1 disk full", "{owner}", "no room"),
+    (SubmissionStep.MESSAGE, 503, "5.5.1 no valid recipients", "{owner}", "did not understand the end"),
+    (SubmissionStep.MESSAGE, 550, "5.4.5 Daily user sending limit exceeded", "{owner}", "has sent all that it may"),
+    (SubmissionStep.MESSAGE, 550, "5.7.26 unauthenticated", "{owner}", "SPF, DKIM or DMARC"),
+    (
+        SubmissionStep.MESSAGE,
+        550,
+        "5.7.60 no permissions to send as this sender",
+        "{owner}",
+        "does not let JCM/utama send as",
+    ),
+    (SubmissionStep.MESSAGE, 552, "5.2.2 over quota", "{owner}", "no room"),
+    (SubmissionStep.MESSAGE, 552, "5.3.4 too big", "{owner}", "too large"),
+    (SubmissionStep.MESSAGE, 552, "5.7.0 potential security issue", "{owner}", "refused it for what it holds"),
+    (SubmissionStep.MESSAGE, 554, "5.3.2 not now", "{owner}", "takes no messages at all"),
+    (SubmissionStep.MESSAGE, 554, "5.4.6 too many hops", "{owner}", "in a circle"),
+    (SubmissionStep.MESSAGE, 554, "5.7.1 spam", "{owner}", "refused it for what it holds"),
 ]
 
 
@@ -352,7 +388,7 @@ REPLIES = [
     ("step", "code", "text", "who", "what"), REPLIES, ids=[f"{r[0]}-{r[1]}-{r[2]}" for r in REPLIES]
 )
 def test_each_reply_to_each_step_is_told_for_what_it_is_and_to_whom_can_mend_it(
-    step: Step, code: int, text: str, who: str, what: str
+    step: SubmissionStep, code: int, text: str, who: str, what: str
 ) -> None:
     advice = refused(step, code, text)
     assert what in advice.what, advice.what
@@ -360,8 +396,8 @@ def test_each_reply_to_each_step_is_told_for_what_it_is_and_to_whom_can_mend_it(
 
 
 @pytest.mark.blind
-@pytest.mark.parametrize("step", Step)
-def test_no_reply_leaves_a_step_without_advice_or_blames_the_password_for_it(step: Step) -> None:
+@pytest.mark.parametrize("step", SubmissionStep)
+def test_no_reply_leaves_a_step_without_advice_or_blames_the_password_for_it(step: SubmissionStep) -> None:
     codes = {code for _, code, *_ in REPLIES} | {200, 235, 250, 299, 354, 400, 459, 499, 511, 538, 550, 559}
     details = [f"{subject}.{detail}" for subject in range(8) for detail in (*range(9), 12, 13, 30)]
     for code in codes:
@@ -370,7 +406,7 @@ def test_no_reply_leaves_a_step_without_advice_or_blames_the_password_for_it(ste
             advice = refused(step, code, f"{status}kata pelayan")
             assert advice.what
             assert "{" not in whole(advice)
-            if step is not Step.SIGN_IN:
+            if step is not SubmissionStep.SIGN_IN:
                 assert ended.outcome is not Outcome.AUTH
                 assert "password" not in advice.what
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from monitor.metrics import Metrics
-from probes.model.reply import Step, smtp_failure
+from probes.model.reply import SubmissionStep, smtp_failure
 from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, Clock, Scrape, finish, run
 
 WORDS = "tiada-kotak-mel-8812"
@@ -20,7 +20,7 @@ def test_a_refusal_is_counted_by_its_class_and_no_word_of_the_server_becomes_a_l
     metrics.watch_agency(AGENCY, routes=[ROUTE])
     for number in range(50):
         text = f"{code // 100}.1.1 {WORDS}-{number} <penerima{number}@rujukan.example>"
-        failure = smtp_failure(Step.RECIPIENT, code, text)
+        failure = smtp_failure(SubmissionStep.RECIPIENT, code, text)
         finish(metrics, replace(run(failure.outcome, at=NOON), failure=failure.failure))
         if not number:
             before = set(Scrape(metrics).series)

@@ -17,7 +17,7 @@ from probes.model.probe import Patience, ProbeFailure
 from probes.model.reply import Reason
 from probes.model.result import Outcome
 from probes.model.server_error import Unreadable
-from probes.protocol.imap_wire import Wire
+from probes.protocol.imap_wire import ImapWire
 from tests.unit.probes.arrival.test_maildrop import box
 from tests.unit.probes.imap_session import session_with
 from tests.unit.probes.pop3_standin import Pop3StandIn
@@ -186,7 +186,7 @@ async def test_a_long_list_over_pop3_is_asked_for_less_often_and_only_its_end_ta
 @pytest.mark.blind
 async def test_a_piece_of_a_flood_is_not_even_taken_apart() -> None:
     heard: list[str] = []
-    wire = Wire(lambda: heard.append("stirred"), 1.0)
+    wire = ImapWire(lambda: heard.append("stirred"), 1.0)
     wire.greeted.set()
     wire.data_received(b"* 1 EXISTS\r\n" * 1000)
     assert (wire.cause, len(heard)) == (None, 1000)

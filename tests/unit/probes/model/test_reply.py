@@ -11,7 +11,7 @@ import pytest
 
 from probes.model.reply import (
     Reason,
-    Step,
+    SubmissionStep,
     expired,
     imap_sign_in_failure,
     shortened,
@@ -19,7 +19,7 @@ from probes.model.reply import (
     status_in,
 )
 from probes.model.result import Outcome, Party, Phase
-from probes.model.server_error import Refused, Unreadable
+from probes.model.server_error import CommandRefused, Unreadable
 from probes.protocol.cause import failure_of
 
 SENDER, RECIPIENT = Party.SENDER, Party.RECIPIENT
@@ -28,33 +28,49 @@ SENDER, RECIPIENT = Party.SENDER, Party.RECIPIENT
 @pytest.mark.parametrize(
     ("step", "code", "text", "outcome", "phase", "reason", "refused"),
     [
-        (Step.GREETING, 554, "5.7.1 no service", Outcome.REJECTED, Phase.CONNECT, Reason.SERVICE_REFUSED, False),
-        (Step.GREETING, 421, "4.3.2 busy", Outcome.DEFERRED, Phase.CONNECT, Reason.COME_AGAIN, False),
-        (Step.GREETING, 250, "hello?", Outcome.CONNECT, Phase.CONNECT, Reason.UNEXPECTED_ANSWER, False),
-        (Step.TLS, 454, "TLS not available", Outcome.TLS, Phase.TLS, Reason.TLS_UNAVAILABLE, False),
-        (Step.TLS, 502, "5.5.1 not implemented", Outcome.TLS, Phase.TLS, Reason.TLS_UNAVAILABLE, False),
-        (Step.TLS, 421, "4.3.2 closing", Outcome.DEFERRED, Phase.TLS, Reason.COME_AGAIN, False),
-        (Step.HELLO, 502, "5.5.1 what?", Outcome.REJECTED, Phase.CONNECT, Reason.SERVICE_REFUSED, False),
-        (Step.HELLO, 421, "4.3.2 closing", Outcome.DEFERRED, Phase.CONNECT, Reason.COME_AGAIN, False),
-        (Step.SIGN_IN, 432, "4.7.12 transition", Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED, True),
-        (Step.SIGN_IN, 525, "5.7.13 disabled", Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED, True),
-        (Step.RESET, 500, "5.5.2 what?", Outcome.REJECTED, Phase.SUBMIT, Reason.UNEXPECTED_ANSWER, False),
-        (Step.SIGN_IN, 535, "5.7.8 wrong", Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED, True),
-        (Step.SIGN_IN, 534, "5.7.9 too weak", Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED, True),
-        (Step.SIGN_IN, 538, "5.7.11 encrypt", Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED, True),
-        (Step.SIGN_IN, 550, "5.7.30 basic off", Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED, True),
-        (Step.SIGN_IN, 454, "4.7.0 later", Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_UNAVAILABLE, False),
-        (Step.SIGN_IN, 421, "4.7.0 bye", Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_UNAVAILABLE, False),
-        (Step.SIGN_IN, 503, "5.5.1 bad order", Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_UNAVAILABLE, False),
-        (Step.SENDER, 550, "5.7.1 not yours", Outcome.REJECTED, Phase.SUBMIT, Reason.SENDER_REFUSED, False),
-        (Step.RECIPIENT, 550, "5.1.1 unknown", Outcome.REJECTED, Phase.SUBMIT, Reason.RECIPIENT_REFUSED, False),
-        (Step.RECIPIENT, 450, "4.2.0 greylisted", Outcome.DEFERRED, Phase.SUBMIT, Reason.COME_AGAIN, False),
-        (Step.MESSAGE, 554, "5.7.1 spam", Outcome.REJECTED, Phase.DATA, Reason.MESSAGE_REFUSED, False),
-        (Step.MESSAGE, 452, "4.3.1 disk full", Outcome.DEFERRED, Phase.DATA, Reason.COME_AGAIN, False),
+        (
+            SubmissionStep.GREETING,
+            554,
+            "5.7.1 no service",
+            Outcome.REJECTED,
+            Phase.CONNECT,
+            Reason.SERVICE_REFUSED,
+            False,
+        ),
+        (SubmissionStep.GREETING, 421, "4.3.2 busy", Outcome.DEFERRED, Phase.CONNECT, Reason.COME_AGAIN, False),
+        (SubmissionStep.GREETING, 250, "hello?", Outcome.CONNECT, Phase.CONNECT, Reason.UNEXPECTED_ANSWER, False),
+        (SubmissionStep.TLS, 454, "TLS not available", Outcome.TLS, Phase.TLS, Reason.TLS_UNAVAILABLE, False),
+        (SubmissionStep.TLS, 502, "5.5.1 not implemented", Outcome.TLS, Phase.TLS, Reason.TLS_UNAVAILABLE, False),
+        (SubmissionStep.TLS, 421, "4.3.2 closing", Outcome.DEFERRED, Phase.TLS, Reason.COME_AGAIN, False),
+        (SubmissionStep.HELLO, 502, "5.5.1 what?", Outcome.REJECTED, Phase.CONNECT, Reason.SERVICE_REFUSED, False),
+        (SubmissionStep.HELLO, 421, "4.3.2 closing", Outcome.DEFERRED, Phase.CONNECT, Reason.COME_AGAIN, False),
+        (SubmissionStep.SIGN_IN, 432, "4.7.12 transition", Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED, True),
+        (SubmissionStep.SIGN_IN, 525, "5.7.13 disabled", Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED, True),
+        (SubmissionStep.RESET, 500, "5.5.2 what?", Outcome.REJECTED, Phase.SUBMIT, Reason.UNEXPECTED_ANSWER, False),
+        (SubmissionStep.SIGN_IN, 535, "5.7.8 wrong", Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED, True),
+        (SubmissionStep.SIGN_IN, 534, "5.7.9 too weak", Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED, True),
+        (SubmissionStep.SIGN_IN, 538, "5.7.11 encrypt", Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED, True),
+        (SubmissionStep.SIGN_IN, 550, "5.7.30 basic off", Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED, True),
+        (SubmissionStep.SIGN_IN, 454, "4.7.0 later", Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_UNAVAILABLE, False),
+        (SubmissionStep.SIGN_IN, 421, "4.7.0 bye", Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_UNAVAILABLE, False),
+        (SubmissionStep.SIGN_IN, 503, "5.5.1 bad order", Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_UNAVAILABLE, False),
+        (SubmissionStep.SENDER, 550, "5.7.1 not yours", Outcome.REJECTED, Phase.SUBMIT, Reason.SENDER_REFUSED, False),
+        (
+            SubmissionStep.RECIPIENT,
+            550,
+            "5.1.1 unknown",
+            Outcome.REJECTED,
+            Phase.SUBMIT,
+            Reason.RECIPIENT_REFUSED,
+            False,
+        ),
+        (SubmissionStep.RECIPIENT, 450, "4.2.0 greylisted", Outcome.DEFERRED, Phase.SUBMIT, Reason.COME_AGAIN, False),
+        (SubmissionStep.MESSAGE, 554, "5.7.1 spam", Outcome.REJECTED, Phase.DATA, Reason.MESSAGE_REFUSED, False),
+        (SubmissionStep.MESSAGE, 452, "4.3.1 disk full", Outcome.DEFERRED, Phase.DATA, Reason.COME_AGAIN, False),
     ],
 )
 def test_smtp_replies(
-    *, step: Step, code: int, text: str, outcome: Outcome, phase: Phase, reason: Reason, refused: bool
+    *, step: SubmissionStep, code: int, text: str, outcome: Outcome, phase: Phase, reason: Reason, refused: bool
 ) -> None:
     failure = smtp_failure(step, code, text)
     assert failure.outcome is outcome
@@ -124,7 +140,7 @@ def tls(reason: str) -> ssl.SSLError:
         (aiosmtplib.SMTPReadTimeoutError("slow"), Phase.SUBMIT, Outcome.TIMEOUT, Reason.NO_ANSWER),
         (aiosmtplib.SMTPResponseException(-1, "?"), Phase.CONNECT, Outcome.CONNECT, Reason.UNEXPECTED_ANSWER),
         (Unreadable("?"), Phase.CONNECT, Outcome.CONNECT, Reason.UNEXPECTED_ANSWER),
-        (Refused("NO", "closed"), Phase.RETRIEVE, Outcome.CONNECT, Reason.MAILBOX_REFUSED),
+        (CommandRefused("NO", "closed"), Phase.RETRIEVE, Outcome.CONNECT, Reason.MAILBOX_REFUSED),
         (EOFError("closed"), Phase.AUTH, Outcome.CONNECT, Reason.CONNECTION_CLOSED),
     ],
 )

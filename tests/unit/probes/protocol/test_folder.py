@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from probes.protocol.folder import Namespaces, may_be_others, namespaces, own_of
-from probes.protocol.imap_answer import Answer
+from probes.protocol.imap_response import ImapResponse
 
 DOVECOT = 'NAMESPACE (("" "/")) (("shared/" "/")) NIL'
 CYRUS = 'NAMESPACE (("INBOX." ".")) (("user." ".")) (("" "."))'
@@ -14,7 +14,7 @@ SEVERAL = r'NAMESPACE (("" "/")("Arkib/" "/" "X-PARAM" ("FLAG1" "FLAG2"))) NIL (
 
 
 def read(text: str) -> Namespaces:
-    return namespaces([Answer(text="FLAGS (x)"), Answer(text=text)])
+    return namespaces([ImapResponse(text="FLAGS (x)"), ImapResponse(text=text)])
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import pytest
 from probes.model.mailbox import Security
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase
-from probes.model.server_error import Refused, Unreadable
-from probes.protocol.imap import Session, open_session
+from probes.model.server_error import CommandRefused, Unreadable
+from probes.protocol.imap import ImapSession, open_session
 from probes.run.trace import Recorder
 from tests.unit.probes.imap_session import (
     LEG,
@@ -224,8 +224,8 @@ async def test_brackets_and_stars_in_a_mail_confuse_nobody() -> None:
         (garbage, Unreadable),
         (endless_line, Unreadable),
         ("* BYE mati\r\n", ConnectionError),
-        ("{tag} NO tidak\r\n", Refused),
-        ("{tag} BAD apa\r\n", Refused),
+        ("{tag} NO tidak\r\n", CommandRefused),
+        ("{tag} BAD apa\r\n", CommandRefused),
         ("{tag} MUNGKIN\r\n", Unreadable),
         ("* 1 FETCH (BODY[] {50}\r\nhalf", TimeoutError),
     ],
@@ -242,7 +242,7 @@ async def test_brackets_and_stars_in_a_mail_confuse_nobody() -> None:
     ],
 )
 async def test_no_command_hangs_or_loses_the_cause_when_its_connection_breaks(
-    trick: Trick, error: type[Exception], command: str, ask: Callable[[Session], Awaitable[object]]
+    trick: Trick, error: type[Exception], command: str, ask: Callable[[ImapSession], Awaitable[object]]
 ) -> None:
     standin = ImapStandIn()
     async with session_with(standin) as session:
@@ -251,7 +251,7 @@ async def test_no_command_hangs_or_loses_the_cause_when_its_connection_breaks(
         async with asyncio.timeout(2):
             with pytest.raises(error):
                 await ask(session)
-            if error is not Refused:
+            if error is not CommandRefused:
                 # Nothing can be said on it again, and nothing waits for it.
                 with pytest.raises((TimeoutError, ConnectionError, Unreadable)):
                     await session.noop()

@@ -12,7 +12,7 @@ from datetime import timedelta
 from probes.arrival.watcher import MailboxWatcher
 from probes.model.pace import Pace
 from probes.model.result import Party
-from probes.protocol.imap import Session, open_session
+from probes.protocol.imap import ImapSession, open_session
 from probes.run.trace import Recorder
 from tests.integration.probes.trip import SIGNER
 from tests.unit.probes.standin import ImapStandIn, listening, mailbox, server, server_context, until
@@ -21,7 +21,7 @@ ABLE = "IMAP4rev1 IDLE UIDPLUS SPECIAL-USE"
 
 
 @asynccontextmanager
-async def session_with(standin: ImapStandIn) -> AsyncIterator[Session]:
+async def session_with(standin: ImapStandIn) -> AsyncIterator[ImapSession]:
     async with listening(standin, server_context()) as port:
         box, leg = mailbox(imap=server(port)), timedelta(seconds=2)
         session = await open_session(box, Recorder(), Party.RECIPIENT, stir=lambda: None, leg=leg, within=leg)

@@ -14,8 +14,8 @@ from probes.model.mailbox import Mailbox, Security
 from probes.model.probe import ProbeFailure
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase
-from probes.model.server_error import Refused, Unreadable
-from probes.protocol.pop3 import Session, open_session
+from probes.model.server_error import CommandRefused, Unreadable
+from probes.protocol.pop3 import Pop3Session, open_session
 from probes.run.trace import Recorder
 from tests.unit.probes.pop3_standin import Pop3StandIn
 from tests.unit.probes.standin import (
@@ -40,7 +40,7 @@ def box(port: int, security: Security = Security.IMPLICIT, secret: str = "rahsia
 
 
 @asynccontextmanager
-async def session_with(standin: Pop3StandIn, secret: str = "rahsia") -> AsyncIterator[Session]:
+async def session_with(standin: Pop3StandIn, secret: str = "rahsia") -> AsyncIterator[Pop3Session]:
     async with listening(standin, server_context()) as port:
         session = await open_session(box(port, secret=secret), Recorder(), Party.RECIPIENT, leg=LEG)
         try:
@@ -196,7 +196,7 @@ async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 @pytest.mark.parametrize(
     ("trick", "error"),
     [
-        ("-ERR tidak\r\n", Refused),
+        ("-ERR tidak\r\n", CommandRefused),
         ("+OK\r\nsatu x\r\n.\r\n", Unreadable),
         (f"+OK\r\n{'9' * 5000} x\r\n.\r\n", Unreadable),
         ("+OK\r\n\r\n.\r\n", Unreadable),

@@ -11,13 +11,13 @@ import pytest
 
 from probes.model.server_error import Unreadable
 from probes.stranger.dialogue import Dialogue
-from probes.stranger.session import Answer, Protocol, Session, tls_offered
+from probes.stranger.session import Protocol, ReplyKind, StrangerSession, tls_offered
 from probes.stranger.trust import blind
 from tests.unit.probes.standin import HOST, Handler, hang, listening, server_context
 
 
 @asynccontextmanager
-async def session_with(handler: Handler | bytes, protocol: Protocol = Protocol.SMTP) -> AsyncIterator[Session]:
+async def session_with(handler: Handler | bytes, protocol: Protocol = Protocol.SMTP) -> AsyncIterator[StrangerSession]:
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert isinstance(handler, bytes)
         writer.write(handler)
@@ -29,7 +29,7 @@ async def session_with(handler: Handler | bytes, protocol: Protocol = Protocol.S
         dialogue = await Dialogue.over(sock)
         try:
             async with asyncio.timeout(3):
-                yield Session(protocol, dialogue)
+                yield StrangerSession(protocol, dialogue)
         finally:
             dialogue.close()
 
@@ -37,21 +37,21 @@ async def session_with(handler: Handler | bytes, protocol: Protocol = Protocol.S
 @pytest.mark.parametrize(
     ("protocol", "said", "answer"),
     [
-        (Protocol.SMTP, b"220-tunggu\r\n220-sekejap\r\n220 sedia\r\n", Answer.DONE),
-        (Protocol.SMTP, b"220\r\n", Answer.DONE),
-        (Protocol.SMTP, b"421 4.3.2 sibuk\r\n", Answer.LATER),
-        (Protocol.SMTP, b"554-tidak\r\n554 pergi\r\n", Answer.NO),
-        (Protocol.IMAP, b"* OK sedia\r\n", Answer.DONE),
-        (Protocol.IMAP, b"* PREAUTH masuk\r\n", Answer.DONE),
-        (Protocol.IMAP, b"* BYE penuh\r\n", Answer.NO),
-        (Protocol.POP3, b"+OK sedia <1.2@x>\r\n", Answer.DONE),
-        (Protocol.POP3, b"-ERR [SYS/TEMP] nanti\r\n", Answer.LATER),
-        (Protocol.POP3, b"-ERR tidak\r\n", Answer.NO),
+        (Protocol.SMTP, b"220-tunggu\r\n220-sekejap\r\n220 sedia\r\n", ReplyKind.DONE),
+        (Protocol.SMTP, b"220\r\n", ReplyKind.DONE),
+        (Protocol.SMTP, b"421 4.3.2 sibuk\r\n", ReplyKind.LATER),
+        (Protocol.SMTP, b"554-tidak\r\n554 pergi\r\n", ReplyKind.NO),
+        (Protocol.IMAP, b"* OK sedia\r\n", ReplyKind.DONE),
+        (Protocol.IMAP, b"* PREAUTH masuk\r\n", ReplyKind.DONE),
+        (Protocol.IMAP, b"* BYE penuh\r\n", ReplyKind.NO),
+        (Protocol.POP3, b"+OK sedia <1.2@x>\r\n", ReplyKind.DONE),
+        (Protocol.POP3, b"-ERR [SYS/TEMP] nanti\r\n", ReplyKind.LATER),
+        (Protocol.POP3, b"-ERR tidak\r\n", ReplyKind.NO),
     ],
 )
-async def test_a_greeting_is_waited_for_to_its_last_line(protocol: Protocol, said: bytes, answer: Answer) -> None:
+async def test_a_greeting_is_waited_for_to_its_last_line(protocol: Protocol, said: bytes, answer: ReplyKind) -> None:
     async with session_with(said, protocol) as session:
-        assert (await session.greet()).answer is answer
+        assert (await session.greet()).kind is answer
 
 
 @pytest.mark.parametrize("protocol", Protocol)

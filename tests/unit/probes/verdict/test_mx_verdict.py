@@ -9,32 +9,32 @@ import pytest
 from probes.model.check import Premises, Verdict
 from probes.model.reply import Reason
 from probes.model.result import Failure, Party, Phase
-from probes.stranger.callout import Call, Tls
-from probes.stranger.session import Answer, Reply
+from probes.stranger.callout import Callout, TlsStage
+from probes.stranger.session import ReplyKind, ServerReply
 from probes.verdict.mx_verdict import is_about_us, judge_connection, judge_recipients, judge_tls
 
 REFUSED = Failure(phase=Phase.CONNECT, party=Party.RECIPIENT, reason=Reason.PORT_REFUSED)
 ADDRESS = "semakan@contoh.gov.my"
 
 
-def said(text: str) -> Reply:
-    answers = {"2": Answer.DONE, "4": Answer.LATER, "5": Answer.NO}
-    return Reply(answer=answers[text[0]], text=text, code=int(text[:3]))
+def said(text: str) -> ServerReply:
+    answers = {"2": ReplyKind.DONE, "4": ReplyKind.LATER, "5": ReplyKind.NO}
+    return ServerReply(kind=answers[text[0]], text=text, code=int(text[:3]))
 
 
 @pytest.mark.parametrize(
     ("seen", "is_open", "verdict", "told"),
     [
-        (Call(unmet=REFUSED), True, Verdict.FAIL, "port refused"),
-        (Call(unmet=REFUSED), False, Verdict.UNKNOWN, "port 25 seems blocked from here: nobody answers over IPv6"),
-        (Call(unmet=REFUSED, ours=True), True, Verdict.UNKNOWN, "there is no way over IPv6 from here"),
-        (Call(greeting=said("220 sedia")), False, Verdict.PASS, "greets"),
-        (Call(greeting=said("421 4.3.2 sibuk")), True, Verdict.WARN, "asks to come again"),
-        (Call(greeting=said("554 5.3.2 tiada khidmat")), True, Verdict.FAIL, "turns everybody away"),
-        (Call(greeting=said("554 5.7.1 anda disenarai")), True, Verdict.UNKNOWN, "refuses us in particular"),
+        (Callout(unmet=REFUSED), True, Verdict.FAIL, "port refused"),
+        (Callout(unmet=REFUSED), False, Verdict.UNKNOWN, "port 25 seems blocked from here: nobody answers over IPv6"),
+        (Callout(unmet=REFUSED, ours=True), True, Verdict.UNKNOWN, "there is no way over IPv6 from here"),
+        (Callout(greeting=said("220 sedia")), False, Verdict.PASS, "greets"),
+        (Callout(greeting=said("421 4.3.2 sibuk")), True, Verdict.WARN, "asks to come again"),
+        (Callout(greeting=said("554 5.3.2 tiada khidmat")), True, Verdict.FAIL, "turns everybody away"),
+        (Callout(greeting=said("554 5.7.1 anda disenarai")), True, Verdict.UNKNOWN, "refuses us in particular"),
     ],
 )
-def test_connections(seen: Call, *, is_open: bool, verdict: Verdict, told: str) -> None:
+def test_connections(seen: Callout, *, is_open: bool, verdict: Verdict, told: str) -> None:
     judged = judge_connection(seen, 6, is_open=is_open)
     assert judged[0] is verdict
     assert told in judged[1]
@@ -43,15 +43,15 @@ def test_connections(seen: Call, *, is_open: bool, verdict: Verdict, told: str) 
 @pytest.mark.parametrize(
     ("tls", "must", "verdict"),
     [
-        (Tls.ABSENT, "", Verdict.WARN),
-        (Tls.ABSENT, "DANE", Verdict.FAIL),
-        (Tls.BROKEN, "", Verdict.FAIL),
-        (Tls.DISTRUSTED, "", Verdict.PASS),
-        (Tls.TRUSTED, "DANE", Verdict.PASS),
+        (TlsStage.ABSENT, "", Verdict.WARN),
+        (TlsStage.ABSENT, "DANE", Verdict.FAIL),
+        (TlsStage.BROKEN, "", Verdict.FAIL),
+        (TlsStage.DISTRUSTED, "", Verdict.PASS),
+        (TlsStage.TRUSTED, "DANE", Verdict.PASS),
     ],
 )
-def test_tls(tls: Tls, must: str, verdict: Verdict) -> None:
-    assert judge_tls(Call(tls=tls), must)[0] is verdict
+def test_tls(tls: TlsStage, must: str, verdict: Verdict) -> None:
+    assert judge_tls(Callout(tls=tls), must)[0] is verdict
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_tls(tls: Tls, must: str, verdict: Verdict) -> None:
         ({ADDRESS: said("250 baik"), "b@x": said("550 5.7.26 SPF")}, Verdict.UNKNOWN),
     ],
 )
-def test_the_worst_answer_about_our_mailboxes_counts(replies: dict[str, Reply], verdict: Verdict) -> None:
-    seen = Call(greeting=said("220 sedia"), recipients=replies)
+def test_the_worst_answer_about_our_mailboxes_counts(replies: dict[str, ServerReply], verdict: Verdict) -> None:
+    seen = Callout(greeting=said("220 sedia"), recipients=replies)
     ours = Premises(agency="JCONTOH", mailboxes=(), domains=(), our_address="kami@rujukan.example")
     assert judge_recipients(seen, ours)[0] is verdict
     for mute in (replace(ours, our_address=""), replace(ours, ask_recipients=False)):

@@ -13,18 +13,18 @@ from probes.model.mailbox import Password, Security, Server
 from probes.model.probe import ProbeFailure, Trace
 from probes.model.reply import Reason, challenge_in, expired, imap_sign_in_failure, shortened
 from probes.model.result import Failure, Outcome, Party, Phase
-from probes.model.server_error import Refused, Unreadable
+from probes.model.server_error import CommandRefused, Unreadable
 from probes.protocol.cause import stage
 from probes.protocol.connection import connect
-from probes.protocol.imap_answer import announced, capabilities
-from probes.protocol.imap_wire import Wire
+from probes.protocol.imap_response import announced, capabilities
+from probes.protocol.imap_wire import ImapWire
 from probes.protocol.transcript import Transcript
 
 
-class Line:
+class ImapConnection:
     """A wire, the transports below it, and what the server says it can do."""
 
-    def __init__(self, wire: Wire, transport: asyncio.Transport, party: Party) -> None:
+    def __init__(self, wire: ImapWire, transport: asyncio.Transport, party: Party) -> None:
         self.wire = wire
         self.capabilities: frozenset[str] = frozenset()
         self._transports = [transport]
@@ -111,38 +111,38 @@ class Line:
         return ProbeFailure(outcome, failure)
 
 
-async def open_line(
+async def open_connection(
     server: Server, key: Password | Bearer, trace: Trace, party: Party, *, stir: Callable[[], None], leg: timedelta
-) -> Line:
+) -> ImapConnection:
     """Connect, have TLS, and sign in with *key*. Raise `ProbeFailure`."""
 
-    def wired() -> Wire:
-        wire = Wire(stir, leg.total_seconds())
+    def wired() -> ImapWire:
+        wire = ImapWire(stir, leg.total_seconds())
         if trace.listens:
             wire.transcript = Transcript("IMAP", partial(trace.said, party))
             wire.transcript.key = key
         return wire
 
     transport, wire = await connect(server, trace, party, wired)
-    line = Line(wire, transport, party)
+    connection = ImapConnection(wire, transport, party)
     try:
         with stage(trace, Phase.CONNECT, party):
-            await line.greet()
+            await connection.greet()
         if server.security is Security.STARTTLS:
             with stage(trace, Phase.TLS, party):
-                await line.start_tls(server)
+                await connection.start_tls(server)
         with stage(trace, Phase.AUTH, party):
-            await line.sign_in(key)
+            await connection.sign_in(key)
     except BaseException:
-        line.close()
+        connection.close()
         raise
-    return line
+    return connection
 
 
 def ok(response: Any) -> None:
-    """Raise `Refused` when the server answered anything but OK."""
+    """Raise `CommandRefused` when the server answered anything but OK."""
     if response.result != "OK":
-        raise Refused(response.result, shortened(text_of(response)))
+        raise CommandRefused(response.result, shortened(text_of(response)))
 
 
 def text_of(response: Any) -> str:

@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probes.model.server_error import Unreadable
-from probes.protocol.imap_answer import (
-    Answer,
+from probes.protocol.imap_response import (
     Fetched,
+    FolderStatus,
     Framer,
-    Position,
+    ImapResponse,
     announced,
     capabilities,
     fetched,
     folder_name,
+    folder_status,
     junk_folders,
-    position,
     quoted_if_needed,
     searched,
 )
@@ -32,12 +32,12 @@ STREAM = (
     b"a1 OK selesai {3}\r\n"
 )
 ANSWERS = [
-    Answer(text="* OK sedia {5}"),
-    Answer(
+    ImapResponse(text="* OK sedia {5}"),
+    ImapResponse(
         text="* 1 FETCH (UID 7 RFC822.SIZE 12 BODY[HEADER]<0> {12}) FLAGS (\\Seen))", literals=(b"A: (b)\r\n\r\n) ",)
     ),
-    Answer(text='* LIST (\\Junk) "/" {5}', literals=(b"Sarap",)),
-    Answer(text="a1 OK selesai {3}"),
+    ImapResponse(text='* LIST (\\Junk) "/" {5}', literals=(b"Sarap",)),
+    ImapResponse(text="a1 OK selesai {3}"),
 ]
 STREAM = STREAM.replace(b"\r\n\r\n) FLAGS", b"\r\n\r\n) ) FLAGS", 1)
 
@@ -45,7 +45,7 @@ STREAM = STREAM.replace(b"\r\n\r\n) FLAGS", b"\r\n\r\n) ) FLAGS", 1)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=100))
 def test_the_pieces_do_not_matter(sizes: list[int]) -> None:
     framer, rest = Framer(), STREAM
-    found: list[Answer] = []
+    found: list[ImapResponse] = []
     while rest:
         for size in sizes:
             found += framer.feed(rest[:size])
@@ -63,44 +63,52 @@ def test_what_has_no_end_is_unreadable(octets: bytes) -> None:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (Answer(text="1 FETCH (UID 9 FLAGS ())"), Fetched(uid=9)),
-        (Answer(text="1 FETCH (FLAGS (\\Seen))"), None),
-        (Answer(text="1 EXISTS"), None),
-        (Answer(text="1 FETCH (FLAGS (\\Seen \\deleted) UID 9)"), Fetched(uid=9, deleted=True)),
+        (ImapResponse(text="1 FETCH (UID 9 FLAGS ())"), Fetched(uid=9)),
+        (ImapResponse(text="1 FETCH (FLAGS (\\Seen))"), None),
+        (ImapResponse(text="1 EXISTS"), None),
+        (ImapResponse(text="1 FETCH (FLAGS (\\Seen \\deleted) UID 9)"), Fetched(uid=9, deleted=True)),
         (
-            Answer(text="1 FETCH (BODY[HEADER]<0> {4} RFC822.SIZE 40 UID 9)", literals=(b"x: y",)),
+            ImapResponse(text="1 FETCH (BODY[HEADER]<0> {4} RFC822.SIZE 40 UID 9)", literals=(b"x: y",)),
             Fetched(uid=9, size=40, content=b"x: y"),
         ),
         (
-            Answer(text='1 FETCH (BODY[HEADER]<0> "UID 666 \\"q\\"" UID 9)'),
+            ImapResponse(text='1 FETCH (BODY[HEADER]<0> "UID 666 \\"q\\"" UID 9)'),
             Fetched(uid=9, content=b'UID 666 "q"'),
         ),
-        (Answer(text="1 FETCH (UID 9 BODY[] NIL)"), Fetched(uid=9)),
+        (ImapResponse(text="1 FETCH (UID 9 BODY[] NIL)"), Fetched(uid=9)),
     ],
 )
-def test_fetch(answer: Answer, expected: Fetched | None) -> None:
+def test_fetch(answer: ImapResponse, expected: Fetched | None) -> None:
     assert fetched(answer) == expected
 
 
 def test_where_a_folder_stands() -> None:
-    select = [Answer(text="3 EXISTS"), Answer(text="OK [UIDVALIDITY 7] ok"), Answer(text="OK [UIDNEXT 44] next")]
-    assert position(select) == Position(validity=7, next_uid=44, exists=3)
-    status = [Answer(text="STATUS Junk (MESSAGES 2 UIDNEXT 5 UIDVALIDITY 9)")]
-    assert position(status) == Position(validity=9, next_uid=5)
-    assert position([Answer(text="0 EXISTS")]) == Position(validity=0, next_uid=None)
+    select = [
+        ImapResponse(text="3 EXISTS"),
+        ImapResponse(text="OK [UIDVALIDITY 7] ok"),
+        ImapResponse(text="OK [UIDNEXT 44] next"),
+    ]
+    assert folder_status(select) == FolderStatus(validity=7, next_uid=44, exists=3)
+    status = [ImapResponse(text="STATUS Junk (MESSAGES 2 UIDNEXT 5 UIDVALIDITY 9)")]
+    assert folder_status(status) == FolderStatus(validity=9, next_uid=5)
+    assert folder_status([ImapResponse(text="0 EXISTS")]) == FolderStatus(validity=0, next_uid=None)
 
 
 def test_capabilities_are_read_from_their_own_line_only() -> None:
-    lines = [Answer(text="OK still here"), Answer(text="CAPABILITY IMAP4rev1 idle AUTH=PLAIN"), Answer(text="1 EXISTS")]
+    lines = [
+        ImapResponse(text="OK still here"),
+        ImapResponse(text="CAPABILITY IMAP4rev1 idle AUTH=PLAIN"),
+        ImapResponse(text="1 EXISTS"),
+    ]
     assert capabilities(lines) == {"IMAP4REV1", "IDLE", "AUTH=PLAIN"}
 
 
 def test_the_junk_folder_is_found_however_it_is_written() -> None:
     lines = [
-        Answer(text='LIST (\\HasNoChildren) "." INBOX'),
-        Answer(text='LIST (\\HasNoChildren \\Junk) "." Spam'),
-        Answer(text='LIST (\\junk) "/" "E-mel \\"Sarap\\""'),
-        Answer(text="LIST (\\Junk) NIL {5}", literals=(b"Sarap",)),
+        ImapResponse(text='LIST (\\HasNoChildren) "." INBOX'),
+        ImapResponse(text='LIST (\\HasNoChildren \\Junk) "." Spam'),
+        ImapResponse(text='LIST (\\junk) "/" "E-mel \\"Sarap\\""'),
+        ImapResponse(text="LIST (\\Junk) NIL {5}", literals=(b"Sarap",)),
     ]
     assert junk_folders(lines) == ("Spam", 'E-mel "Sarap"', "Sarap")
 
@@ -140,15 +148,15 @@ def test_what_opens_and_never_closes_takes_no_longer_than_other_answers(opening:
     text = f"1 FETCH (UID 1 {opening * (200_000 // len(opening))}"
     began = time.process_time()
     with suppress(Unreadable):
-        assert fetched(Answer(text=text)) == Fetched(uid=1)
+        assert fetched(ImapResponse(text=text)) == Fetched(uid=1)
     assert announced(text) == frozenset()
-    position([Answer(text=text)])
+    folder_status([ImapResponse(text=text)])
     assert time.process_time() - began < 0.5
 
 
 @pytest.mark.parametrize("name", [b"Sarap\r\nA1 DELETE INBOX", b"Sarap\nx", b"Sarap\0"])
 def test_a_folder_whose_name_is_no_line_is_none_of_ours(name: bytes) -> None:
-    assert junk_folders([Answer(text='LIST (\\Junk) "/" {9}', literals=(name,))]) == ()
+    assert junk_folders([ImapResponse(text='LIST (\\Junk) "/" {9}', literals=(name,))]) == ()
 
 
 ABSURD = "9" * 5000
@@ -168,9 +176,9 @@ ABSURD = "9" * 5000
     ],
 )
 def test_an_absurd_number_is_no_answer_and_no_bug_of_ours(text: str) -> None:
-    answer = Answer(text=text)
+    answer = ImapResponse(text=text)
     with pytest.raises(Unreadable):
-        (fetched(answer), position([answer]), searched([answer]))
+        (fetched(answer), folder_status([answer]), searched([answer]))
 
 
 @pytest.mark.parametrize("announced", [ABSURD.encode(), b"99999999999", b"9999999999"])
@@ -180,4 +188,7 @@ def test_an_absurd_literal_is_not_waited_for(announced: bytes) -> None:
 
 
 def test_what_search_found_is_read_from_all_of_its_answers() -> None:
-    assert searched([Answer(text="SEARCH 1 3"), Answer(text="3 EXISTS"), Answer(text="SEARCH")]) == {1, 3}
+    assert searched([ImapResponse(text="SEARCH 1 3"), ImapResponse(text="3 EXISTS"), ImapResponse(text="SEARCH")]) == {
+        1,
+        3,
+    }

@@ -47,7 +47,7 @@ _ATOM = re.compile(r"[A-Za-z0-9!#$&'+,./:;<=>?@\[\]^_`|~-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ImapResponse:
     """One response. Its text keeps the "{n}" of each literal; the literals' octets stand apart."""
 
     text: str
@@ -78,7 +78,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
+class FolderStatus:
     """Where a folder stands: the identity of its UIDs, the next UID, and how many messages there are."""
 
     validity: int
@@ -104,7 +104,7 @@ class Framer:
         """Whether every octet so far belongs to a whole answer."""
         return not (self._unread or self._text)
 
-    def feed(self, octets: bytes) -> Iterator[Answer]:
+    def feed(self, octets: bytes) -> Iterator[ImapResponse]:
         """Yield the answers that are whole now. Raise `Unreadable` when a line or a literal has no end."""
         self._unread += octets
         while True:
@@ -144,14 +144,14 @@ class Framer:
             self._literals.append(b"")
         return True
 
-    def _whole(self) -> Answer:
+    def _whole(self) -> ImapResponse:
         # Latin-1 takes every octet; what we look for in the text is ASCII.
-        answer = Answer(text=b"".join(self._text).decode("latin-1"), literals=tuple(self._literals))
+        answer = ImapResponse(text=b"".join(self._text).decode("latin-1"), literals=tuple(self._literals))
         self._text, self._literals, self._size = [], [], 0
         return answer
 
 
-def fetched(answer: Answer) -> Fetched | None:
+def fetched(answer: ImapResponse) -> Fetched | None:
     """Read a FETCH response; `None` when it is something else or has no UID (a flag changed meanwhile).
 
     Raise `Unreadable` when it shows a message, and not which one or not its text: taken for one that is gone, it would be
@@ -196,10 +196,10 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-def position(answers: list[Answer]) -> Position:
+def folder_status(answers: list[ImapResponse]) -> FolderStatus:
     """Read what SELECT or STATUS said about a folder."""
     text = "\n".join(answer.text for answer in answers)
-    return Position(
+    return FolderStatus(
         validity=_number(r"UIDVALIDITY (\d+)", text) or 0,
         next_uid=_number(r"UIDNEXT (\d+)", text),
         exists=_number(r"^(\d+) EXISTS", text) or 0,
@@ -207,7 +207,7 @@ def position(answers: list[Answer]) -> Position:
     )
 
 
-def searched(answers: list[Answer]) -> set[int]:
+def searched(answers: list[ImapResponse]) -> set[int]:
     """Read what SEARCH found. Raise `Unreadable` when it is something else than numbers."""
     words = [answer.text.split() for answer in answers]
     found = [word for line in words if line[:1] == ["SEARCH"] for word in line[1:]]
@@ -216,7 +216,7 @@ def searched(answers: list[Answer]) -> set[int]:
     return {_int(word) for word in found}
 
 
-def capabilities(answers: list[Answer]) -> frozenset[str]:
+def capabilities(answers: list[ImapResponse]) -> frozenset[str]:
     """Read CAPABILITY responses, in capitals."""
     words = [answer.text.upper().split() for answer in answers]
     return frozenset(word for line in words if line[:1] == ["CAPABILITY"] for word in line[1:])
@@ -228,7 +228,7 @@ def announced(text: str) -> frozenset[str]:
     return frozenset(match[1].split()) if match else frozenset()
 
 
-def listed(answers: list[Answer]) -> Iterator[Listed]:
+def listed(answers: list[ImapResponse]) -> Iterator[Listed]:
     """Yield the folders that LIST names, as they come.
 
     One whose name is no line is left out: what follows its first line would be another command.
@@ -241,12 +241,12 @@ def listed(answers: list[Answer]) -> Iterator[Listed]:
             yield Listed(name=name, marks=frozenset(match[1].lower().split()))
 
 
-def junk_folders(answers: list[Answer]) -> tuple[str, ...]:
+def junk_folders(answers: list[ImapResponse]) -> tuple[str, ...]:
     """Return the names, as the server writes them, of folders that LIST marks as junk (RFC 6154)."""
     return tuple(one.name for one in listed(answers) if "\\junk" in one.marks)
 
 
-def _name(text: str, answer: Answer) -> str:
+def _name(text: str, answer: ImapResponse) -> str:
     if answer.literals:
         return answer.literals[-1].decode("latin-1")
     return _unquoted(text[1:-1]) if text.startswith('"') else text
