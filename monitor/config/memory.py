@@ -12,7 +12,7 @@ from alerts.wording.texts import Wording
 from monitor.config.fields.trust import NoTrust, Trust
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Problem
-from monitor.config.files.secret import Sighting, Vault
+from monitor.config.files.secret import SecretSighting, Vault
 from monitor.config.model.provision import Provision
 from monitor.config.model.registry import Agency, Registry
 from monitor.config.sense.duplicate import Claim
@@ -25,7 +25,7 @@ class Filed:
     #: Of reading it: the file itself, and the secrets that it names.
     agency: Agency | None
     read: Findings
-    secrets: Sequence[Sighting]
+    secrets: Sequence[SecretSighting]
     #: Of checking it by itself: what the settings provide, and the authorities that it names.
     checked: Findings
     claims: Sequence[Claim] = ()

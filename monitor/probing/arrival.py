@@ -14,7 +14,7 @@ from alerts.record.clock import Clock
 from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.model.route import WatchedRoute
-from monitor.store.probing.history import History, Sent
+from monitor.store.probing.history import History, SentToken
 from probes.model.result import Arrival
 
 log = structlog.get_logger()
@@ -30,7 +30,7 @@ class Arrivals:
 
     def __init__(
         self,
-        known: Mapping[str, Sent],
+        known: Mapping[str, SentToken],
         *,
         routes: Mapping[str, WatchedRoute],
         judge: Judge,
@@ -52,7 +52,7 @@ class Arrivals:
         self._late: asyncio.Queue[tuple[str, datetime]] = asyncio.Queue()
         self._has_namesake = False
 
-    def know(self, known: Mapping[str, Sent]) -> None:
+    def know(self, known: Mapping[str, SentToken]) -> None:
         """Remember tokens of earlier runs, of routes that were gained since the start."""
         self._missing |= {token_id: sent for token_id, sent in known.items() if not sent.came}
         while len(self._missing) > _REMEMBERED:
@@ -60,7 +60,7 @@ class Arrivals:
 
     def sent(self, token_id: str, route: str, at: datetime) -> None:
         """Remember a token, before its message is sent."""
-        self._missing[token_id] = Sent(route=route, at=at, came=False)
+        self._missing[token_id] = SentToken(route=route, at=at, came=False)
         if len(self._missing) > _REMEMBERED:
             del self._missing[next(iter(self._missing))]
 

@@ -29,7 +29,7 @@ from monitor.probing.lag import LagMeter, Mark
 from monitor.probing.maintenance import show_maintenance
 from monitor.probing.ticker import Ticker
 from monitor.probing.turn import Turns
-from monitor.store.probing.history import CAME, History, Sent
+from monitor.store.probing.history import CAME, History, SentToken
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox
@@ -58,7 +58,7 @@ class Prober:
         history: History,
         metrics: Metrics,
         clock: Clock,
-        known_tokens: Mapping[str, Sent],
+        known_tokens: Mapping[str, SentToken],
         providers: Providers | None = None,
         specimens: MutableMapping[str, bytes] | None = None,
         lag: LagMeter | None = None,
@@ -101,7 +101,7 @@ class Prober:
 
     # -- what is probed ------------------------------------------------------------------------------------------
 
-    async def gain(self, routes: Collection[WatchedRoute], known_tokens: Mapping[str, Sent]) -> None:
+    async def gain(self, routes: Collection[WatchedRoute], known_tokens: Mapping[str, SentToken]) -> None:
         """Probe *routes* from now on, too, which the judge has gained; *known_tokens* are of earlier runs of theirs."""
         self._enter(routes, known_tokens)
         self._watch_mailboxes()
@@ -155,7 +155,7 @@ class Prober:
             for name in names:
                 del self._held[name]
 
-    def _enter(self, routes: Iterable[WatchedRoute], known: Mapping[str, Sent]) -> None:
+    def _enter(self, routes: Iterable[WatchedRoute], known: Mapping[str, SentToken]) -> None:
         self._routes |= {route.name: route for route in routes}
         self._arrivals.know(known)
         self._make_watchers(known)
@@ -178,7 +178,7 @@ class Prober:
         self._keep_books()
         self._keep_times()
 
-    def _make_watchers(self, known: Mapping[str, Sent]) -> None:
+    def _make_watchers(self, known: Mapping[str, SentToken]) -> None:
         #: A mailbox hears of the tokens that were sent to it, not of everybody's.
         expected: dict[str, dict[str, bool]] = {}
         for token_id, sent in known.items():

@@ -41,7 +41,7 @@ from monitor.probing.lag import LagMeter
 from monitor.probing.prober import Prober
 from monitor.runtime.kinds import ROUND_TRIP, check_kinds, probe_kinds
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.probing.history import History, Sent
+from monitor.store.probing.history import History, SentToken
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import OAuth
 
@@ -89,7 +89,7 @@ class _Past:
     open_incidents: Mapping[str, Matter] = field(default_factory=dict)
     #: What people have declared and nobody has said to be over, by agency.
     declared: Mapping[str, Matter] = field(default_factory=dict)
-    tokens: Mapping[str, Sent] = field(default_factory=dict)
+    tokens: Mapping[str, SentToken] = field(default_factory=dict)
 
     def tell(self, judge: Judge, routes: Iterable[WatchedRoute], agencies: Collection[str], now: datetime) -> None:
         """Tell *judge* of *routes* and *agencies* that it has gained."""

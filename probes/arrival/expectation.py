@@ -10,13 +10,13 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
-from probes.mail.bounce import Report
+from probes.mail.bounce import DsnReport
 from probes.mail.token import Token
 from probes.model.probe import ProbeFailure
 from probes.model.result import Party
 
 
-class Folder(StrEnum):
+class FolderKind(StrEnum):
     """Where the message was found."""
 
     INBOX = "inbox"
@@ -27,7 +27,7 @@ class Folder(StrEnum):
 class Seen:
     """The message is in the mailbox. Its content is still to be fetched."""
 
-    folder: Folder
+    folder: FolderKind
     at: datetime
     #: When it came to the server, by the server's clock; `None` when it was not asked for that, as while all is well.
     since: datetime | None = None
@@ -59,7 +59,7 @@ class Expectation:
         self.party = party
         #: The mailbox is being read (`None`) or cannot be.
         self.ready: asyncio.Future[ProbeFailure | None] = loop.create_future()
-        self.seen: asyncio.Future[Seen | Report | ProbeFailure] = loop.create_future()
+        self.seen: asyncio.Future[Seen | DsnReport | ProbeFailure] = loop.create_future()
         self.content: asyncio.Future[bytes | ProbeFailure] = loop.create_future()
         #: Found in another folder. It may come to the inbox all the same: this counts when nothing more is waited for.
         self.elsewhere: Elsewhere | None = None
@@ -85,7 +85,7 @@ class Expectation:
         if not self.ready.done():
             self.ready.set_result(None)
 
-    def see(self, what: Seen | Report) -> None:
+    def see(self, what: Seen | DsnReport) -> None:
         if not self.seen.done():
             self.seen.set_result(what)
 

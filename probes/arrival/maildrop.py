@@ -10,7 +10,7 @@ from functools import partial
 
 import structlog
 
-from probes.arrival.expectation import Folder
+from probes.arrival.expectation import FolderKind
 from probes.arrival.reader import CaughtUp, Looked
 from probes.arrival.reception import Letter, Reception
 from probes.model.pace import Pace
@@ -180,7 +180,7 @@ class Maildrop:
         letter = Letter(
             uid=uid, header=await session.header(number), size=size, whole=partial(session.message, number, size)
         )
-        done = await self._reception.receive(letter, Folder.INBOX, count=count)
+        done = await self._reception.receive(letter, FolderKind.INBOX, count=count)
         self._tries.pop(uid, None)
         return done
 

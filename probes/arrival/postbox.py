@@ -11,7 +11,7 @@ from functools import partial
 
 import structlog
 
-from probes.arrival.expectation import Folder
+from probes.arrival.expectation import FolderKind
 from probes.arrival.reader import CaughtUp, Looked
 from probes.arrival.reception import Letter, Reception
 from probes.arrival.second_look import SecondLook
@@ -49,7 +49,7 @@ class _Place:
     """A folder, and how far it has been read."""
 
     name: str
-    folder: Folder
+    folder: FolderKind
     validity: int | None = None
     next_uid: int = 1
     #: UIDs below `next_uid` still to be searched for leftovers, oldest first.
@@ -79,7 +79,7 @@ class Postbox:
         self._stir = stir
         self._session: ImapSession | None = None
         self._trace: Trace = Recorder()
-        self._inbox = _Place(name=encoded(self._mailbox.inbox), folder=Folder.INBOX)
+        self._inbox = _Place(name=encoded(self._mailbox.inbox), folder=FolderKind.INBOX)
         self._junk: dict[str, _Place] = {}
         self._cost = 0
         #: How often in a row the server has announced mail that was not there.
@@ -163,7 +163,7 @@ class Postbox:
             _log.warning("no list of folders", mailbox=self._mailbox.name, detail=refusal.text)
             marked, known = (), {}
         names = (*own_of(self._inbox.name, marked, known), *map(encoded, self._mailbox.junk_folders))
-        self._junk = {name: self._junk.get(name) or _Place(name=name, folder=Folder.JUNK) for name in names}
+        self._junk = {name: self._junk.get(name) or _Place(name=name, folder=FolderKind.JUNK) for name in names}
         try:
             await self._open(session, self._inbox)
         except CommandRefused as refusal:

@@ -9,9 +9,9 @@ from datetime import datetime
 
 import structlog
 
-from probes.arrival.expectation import Elsewhere, Expectation, Folder, Seen
-from probes.mail.ledger import Fate, Ledger, decide
-from probes.mail.sighting import Kind, Sighting, may_hide_token, recognise
+from probes.arrival.expectation import Elsewhere, Expectation, FolderKind, Seen
+from probes.mail.ledger import Fate, TokenLedger, decide
+from probes.mail.sighting import MailKind, Sighting, may_hide_token, recognise
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox
 from probes.model.result import Arrival, Party
@@ -44,7 +44,7 @@ class Reception:
         *,
         mailbox: Mailbox,
         signer: TokenSigner,
-        ledger: Ledger,
+        ledger: TokenLedger,
         waiting: Mapping[str, Sequence[Expectation]],
         on_arrival: Callable[[Arrival, str | None, datetime], None],
         clock: Callable[[], datetime],
@@ -56,14 +56,14 @@ class Reception:
         self._on_arrival = on_arrival
         self._clock = clock
 
-    async def receive(self, letter: Letter, folder: Folder, *, count: bool) -> bool:
+    async def receive(self, letter: Letter, folder: FolderKind, *, count: bool) -> bool:
         """Deal with *letter*; return whether it is to be deleted. With *count*, it has not been counted before."""
         now = self._clock()
         sighting, content = await self._recognised(letter)
         token = sighting.token
         token_id = token.id if token else None
         expectations = self._waiting.get(token_id, ()) if token_id else ()
-        verdict = decide(
+        disposition = decide(
             sighting,
             origin=self._signer.origin(token) if token else None,
             awaited={one.party for one in expectations},
@@ -71,7 +71,7 @@ class Reception:
             now=now,
             marked=letter.marked,
         )
-        if verdict.hand_over:
+        if disposition.hand_over:
             seen = Seen(folder=folder, at=now)
             if sighting.report is not None:
                 for expectation in expectations:
@@ -79,24 +79,24 @@ class Reception:
             else:
                 recipients = [one for one in expectations if one.party is Party.RECIPIENT]
                 await self._hand_over(letter, content, seen, recipients)
-        if verdict.count is not None and count:
-            self._on_arrival(verdict.count, token_id, now)
+        if disposition.count is not None and count:
+            self._on_arrival(disposition.count, token_id, now)
         taken = token_id and self._ledger.fate(token_id) is Fate.TAKEN
-        if token_id and (taken or verdict.count is Arrival.LATE):
+        if token_id and (taken or disposition.count is Arrival.LATE):
             self._ledger.arrived(token_id)
-        return verdict.delete
+        return disposition.delete
 
     def awaited(self, letter: Letter) -> Token | None:
         """Return the token of *letter*, as its header tells it, if a run still waits for it and it is its message."""
-        sighting = Sighting(kind=Kind.FOREIGN)
+        sighting = Sighting(kind=MailKind.FOREIGN)
         with self._parsing(letter):
             sighting = recognise(letter.header, self._signer)
         token = sighting.token
-        if token is None or sighting.kind is not Kind.MESSAGE or not self._unseen(token):
+        if token is None or sighting.kind is not MailKind.MESSAGE or not self._unseen(token):
             return None
         return token
 
-    async def make_up_for(self, letter: Letter, token: Token, folder: Folder, since: datetime | None) -> bool:
+    async def make_up_for(self, letter: Letter, token: Token, folder: FolderKind, since: datetime | None) -> bool:
         """Hand over a message that lies in *folder*, which is watched, and that the watch did not show.
 
         Return whether somebody still waited for it.
@@ -129,7 +129,7 @@ class Reception:
 
     async def _recognised(self, letter: Letter) -> tuple[Sighting, bytes | None]:
         whole: bytes | None = None
-        sighting = Sighting(kind=Kind.FOREIGN)
+        sighting = Sighting(kind=MailKind.FOREIGN)
         more = False
         with self._parsing(letter):
             if may_hide_token(letter.header):

@@ -14,7 +14,7 @@ from functools import partial
 
 import structlog
 
-from probes.arrival.expectation import Folder
+from probes.arrival.expectation import FolderKind
 from probes.arrival.reader import CaughtUp, Looked
 from probes.arrival.reception import Letter, Reception
 from probes.mail.token import Token
@@ -98,10 +98,10 @@ class SecondLook:
         return Looked(folders=sweep.looked, of=sweep.of, blind=sweep.blind)
 
     async def _watched(self, session: ImapSession, sweep: _Sweep) -> None:
-        await self._through(session, encoded(self._mailbox.inbox), Folder.INBOX, sweep)
+        await self._through(session, encoded(self._mailbox.inbox), FolderKind.INBOX, sweep)
         for name in self._junk:
             try:
-                await self._through(session, name, Folder.JUNK, sweep)
+                await self._through(session, name, FolderKind.JUNK, sweep)
             except CommandRefused:
                 # As in the watch: not there, or not now.
                 continue
@@ -119,7 +119,7 @@ class SecondLook:
                 # It may be seen and not be opened, or the mail in it not be deleted.
                 continue
 
-    async def _through(self, session: ImapSession, name: str, watched: Folder | None, sweep: _Sweep) -> None:
+    async def _through(self, session: ImapSession, name: str, watched: FolderKind | None, sweep: _Sweep) -> None:
         """Look through one folder; *watched* is what it is to the watch, `None` when it is not watched."""
         position = await session.examine(name)
         sweep.looked += 1
@@ -145,7 +145,7 @@ class SecondLook:
             await session.delete(ours)
 
     async def _make_up_for(
-        self, letter: Letter, token: Token, folder: Folder, since: datetime | None, sweep: _Sweep
+        self, letter: Letter, token: Token, folder: FolderKind, since: datetime | None, sweep: _Sweep
     ) -> None:
         if sweep.caught_up is None:
             # Mail that came this moment makes no session blind.

@@ -20,7 +20,7 @@ from probes.arrival.maildrop import Maildrop
 from probes.arrival.postbox import Postbox
 from probes.arrival.reader import Looked, MailReader
 from probes.arrival.reception import Reception
-from probes.mail.ledger import Ledger
+from probes.mail.ledger import TokenLedger
 from probes.mail.token import Token, TokenSigner
 from probes.model.allowance import Allowance
 from probes.model.mailbox import Mailbox
@@ -69,7 +69,7 @@ class MailboxWatcher:
         patience = patience or Patience()
         self._pace = pace or Pace()
         self._waiting: dict[str, list[Expectation]] = {}
-        self._ledger = Ledger(ended=ended, arrived=arrived)
+        self._ledger = TokenLedger(ended=ended, arrived=arrived)
         #: Something may have changed: the server spoke, a run waits, the connection is gone.
         self._stirred = asyncio.Event()
         reception = Reception(

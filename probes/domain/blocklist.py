@@ -21,7 +21,7 @@ _REFUSALS = ipaddress.ip_network("127.255.255.0/24")
 _ALWAYS, _NEVER = ipaddress.ip_address("127.0.0.2"), ipaddress.ip_address("127.0.0.1")
 
 
-class Standing(StrEnum):
+class Listing(StrEnum):
     """What a list's answer about one address comes down to."""
 
     LISTED = "listed"
@@ -32,15 +32,15 @@ class Standing(StrEnum):
     DEAD = "the list does not work"
 
 
-def standing(answers: tuple[IPAddress, ...]) -> Standing:
+def standing(answers: tuple[IPAddress, ...]) -> Listing:
     """Say what the addresses mean that a list answers with."""
     if not answers:
-        return Standing.CLEAN
+        return Listing.CLEAN
     if any(one in _REFUSALS for one in answers):
-        return Standing.REFUSED
+        return Listing.REFUSED
     if any(one not in _LOOPBACK for one in answers):
-        return Standing.DEAD
-    return Standing.LISTED
+        return Listing.DEAD
+    return Listing.LISTED
 
 
 def question(address: IPAddress, zone: str) -> str:
@@ -48,18 +48,18 @@ def question(address: IPAddress, zone: str) -> str:
     return f"{address.reverse_pointer.removesuffix('.in-addr.arpa').removesuffix('.ip6.arpa')}.{zone}"
 
 
-async def ask(names: Names, zone: str, address: IPAddress) -> Standing:
+async def ask(names: Names, zone: str, address: IPAddress) -> Listing:
     """Return how *address* stands on the list *zone*. Raise `Unanswered`."""
     answer = await names.ask(question(address, zone), "A")
     return standing(tuple(ipaddress.ip_address(record.to_text()) for record in answer.records))
 
 
-async def trial(names: Names, zone: str) -> Standing | None:
+async def trial(names: Names, zone: str) -> Listing | None:
     """Return why the list *zone* is not to be believed, or `None` when it knows its test entries. Raise `Unanswered`."""
     always = await ask(names, zone, _ALWAYS)
-    if always is Standing.REFUSED:
-        return Standing.REFUSED
-    if always is not Standing.LISTED:
-        return Standing.DEAD
+    if always is Listing.REFUSED:
+        return Listing.REFUSED
+    if always is not Listing.LISTED:
+        return Listing.DEAD
     never = await ask(names, zone, _NEVER)
-    return None if never is Standing.CLEAN else Standing.DEAD
+    return None if never is Listing.CLEAN else Listing.DEAD

@@ -11,7 +11,7 @@ from functools import cache
 import httpx
 from checkdmarc.mta_sts import MTASTSPolicySyntaxError, mx_in_mta_sts_patterns, parse_mta_sts_policy
 
-from probes.domain.names import Names, Unanswered
+from probes.domain.names import DnsUnanswered, Names
 from probes.model.reply import shortened
 
 _WITHIN_SECONDS = 20.0
@@ -63,7 +63,7 @@ async def fetch(names: Names, domain: str, server: PolicyServer) -> Policy:
     host = f"mta-sts.{domain}"
     try:
         addresses = await names.addresses(host)
-    except Unanswered as trouble:
+    except DnsUnanswered as trouble:
         raise Unseen(str(trouble)) from trouble
     if not addresses:
         raise NoPolicy(f"{host} has no address")

@@ -28,7 +28,7 @@ _PAYLOAD = 1232
 _Resolver = TypeVar("_Resolver", bound=dns.resolver.BaseResolver)
 
 
-class Silence(StrEnum):
+class DnsSilence(StrEnum):
     """Why a question has no answer."""
 
     #: A name server said that it cannot find out (SERVFAIL), or will not (REFUSED).
@@ -39,16 +39,16 @@ class Silence(StrEnum):
     UNASKED = "could not be asked"
 
 
-class Unanswered(Exception):
+class DnsUnanswered(Exception):
     """Nothing was learned about the name: no ground for a verdict about its owner."""
 
-    def __init__(self, name: str, silence: Silence) -> None:
+    def __init__(self, name: str, silence: DnsSilence) -> None:
         super().__init__(f"{silence}: {name}")
         self.silence = silence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class DnsAnswer:
     """What the name servers say about one name and one type of record."""
 
     #: Empty when there is none of this type.
@@ -69,11 +69,11 @@ class Names:
     def __init__(self, servers: NameServers) -> None:
         self._servers = servers
 
-    async def ask(self, name: str, kind: str, *, unchecked: bool = False) -> Answer:
+    async def ask(self, name: str, kind: str, *, unchecked: bool = False) -> DnsAnswer:
         """Return what there is of type *kind* ("MX") at *name*.
 
         *unchecked* asks a validating server to pass on what it would otherwise hold back as forged (the CD flag).
-        Raise `Unanswered`; that nothing is there is an answer.
+        Raise `DnsUnanswered`; that nothing is there is an answer.
         """
         try:
             resolver = configured(dns.asyncresolver.Resolver, self._servers)
@@ -83,14 +83,14 @@ class Names:
             found = await resolver.resolve(absolute, kind, raise_on_no_answer=False, search=False)
         except dns.resolver.NXDOMAIN as absent:
             message = absent.responses().get(absolute)  # type: ignore[no-untyped-call]
-            return Answer(records=(), exists=False, validated=_is_validated(message), message=message)
+            return DnsAnswer(records=(), exists=False, validated=_is_validated(message), message=message)
         except dns.resolver.LifetimeTimeout as error:
-            raise Unanswered(name, Silence.SILENT) from error
+            raise DnsUnanswered(name, DnsSilence.SILENT) from error
         except dns.resolver.NoNameservers as error:
-            raise Unanswered(name, Silence.FAILED) from error
+            raise DnsUnanswered(name, DnsSilence.FAILED) from error
         except (dns.exception.DNSException, UnicodeError, OSError) as error:
-            raise Unanswered(name, Silence.UNASKED) from error
-        return Answer(
+            raise DnsUnanswered(name, DnsSilence.UNASKED) from error
+        return DnsAnswer(
             records=tuple(found.rrset or ()),
             exists=True,
             validated=_is_validated(found.response),
@@ -99,12 +99,12 @@ class Names:
         )
 
     async def texts(self, name: str) -> tuple[bytes, ...]:
-        """Return the TXT records of *name*, each with its strings joined. Raise `Unanswered`."""
+        """Return the TXT records of *name*, each with its strings joined. Raise `DnsUnanswered`."""
         answer = await self.ask(name, "TXT")
         return tuple(b"".join(record.strings) for record in answer.records)  # type: ignore[attr-defined]
 
     async def addresses(self, host: str) -> tuple[IPAddress, ...]:
-        """Return the IPv4, then the IPv6 addresses of *host*. Raise `Unanswered`."""
+        """Return the IPv4, then the IPv6 addresses of *host*. Raise `DnsUnanswered`."""
         found: list[IPAddress] = []
         for kind in ("A", "AAAA"):
             answer = await self.ask(host, kind)

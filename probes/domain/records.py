@@ -44,7 +44,7 @@ _ABSENT = (SPFRecordNotFound, DMARCRecordNotFound, MTASTSRecordNotFound, SMTPTLS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class RecordReading:
     """One record of a domain, read."""
 
     #: The record's text; `None` when there is none, or none that is the only one.
@@ -60,25 +60,25 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Records:
+class DomainRecords:
     """What a domain says about its mail."""
 
-    spf: Reading
-    dmarc: Reading
-    mta_sts: Reading
-    tls_rpt: Reading
+    spf: RecordReading
+    dmarc: RecordReading
+    mta_sts: RecordReading
+    tls_rpt: RecordReading
 
 
-async def read_records(domain: str, servers: NameServers, *, within: timedelta = _WITHIN) -> Records:
+async def read_records(domain: str, servers: NameServers, *, within: timedelta = _WITHIN) -> DomainRecords:
     """Read the records of *domain*, each *within* a span; then what was not answered is left open."""
     return await asyncio.get_running_loop().run_in_executor(_THREADS, _read_all, domain, servers, within)
 
 
-def _read_all(domain: str, servers: NameServers, within: timedelta) -> Records:
+def _read_all(domain: str, servers: NameServers, within: timedelta) -> DomainRecords:
     # The library keeps every answer for half an hour, by the name alone; what it kept may be another name server's.
     with DNS_CACHE.lock:
         DNS_CACHE.clear()
-    return Records(
+    return DomainRecords(
         spf=_read(_spf, domain, servers, within),
         dmarc=_read(_dmarc, domain, servers, within),
         mta_sts=_read(_mta_sts, domain, servers, within),
@@ -106,41 +106,43 @@ class _Asker(dns.resolver.Resolver):
             raise
 
 
-def _read(read: Callable[[str, _Asker], Reading], domain: str, servers: NameServers, within: timedelta) -> Reading:
+def _read(
+    read: Callable[[str, _Asker], RecordReading], domain: str, servers: NameServers, within: timedelta
+) -> RecordReading:
     try:
         asker = configured(_Asker, servers)
     except dns.resolver.NoResolverConfiguration:
-        return Reading(unanswered="this machine has no name servers")
+        return RecordReading(unanswered="this machine has no name servers")
     asker.until = time.monotonic() + within.total_seconds()
     try:
         return read(domain, asker)
     except _ERRORS as error:
         wrong = "" if isinstance(error, _ABSENT) else shortened(str(error))
-        return Reading(error=wrong, unanswered=asker.unanswered)
+        return RecordReading(error=wrong, unanswered=asker.unanswered)
 
 
-def _spf(domain: str, asker: _Asker) -> Reading:
+def _spf(domain: str, asker: _Asker) -> RecordReading:
     record = query_spf_record(domain, resolver=asker)["record"]
     # An answer that is missing while the record was found may be one on which nothing depends.
     asker.unanswered = ""
     try:
         meaning = parse_spf_record(record, domain, resolver=asker)
     except SPFError as error:
-        return Reading(record=record, location=domain, error=shortened(str(error)), unanswered=asker.unanswered)
-    return Reading(record=record, location=domain, meaning=meaning)
+        return RecordReading(record=record, location=domain, error=shortened(str(error)), unanswered=asker.unanswered)
+    return RecordReading(record=record, location=domain, meaning=meaning)
 
 
-def _dmarc(domain: str, asker: _Asker) -> Reading:
+def _dmarc(domain: str, asker: _Asker) -> RecordReading:
     found = query_dmarc_record(domain, resolver=asker)
     meaning = parse_dmarc_record(found["record"], found["location"], resolver=asker)
-    return Reading(record=found["record"], location=found["location"], meaning=meaning)
+    return RecordReading(record=found["record"], location=found["location"], meaning=meaning)
 
 
-def _mta_sts(domain: str, asker: _Asker) -> Reading:
+def _mta_sts(domain: str, asker: _Asker) -> RecordReading:
     record = query_mta_sts_record(domain, resolver=asker)["record"]
-    return Reading(record=record, location=domain, meaning=parse_mta_sts_record(record))
+    return RecordReading(record=record, location=domain, meaning=parse_mta_sts_record(record))
 
 
-def _tls_rpt(domain: str, asker: _Asker) -> Reading:
+def _tls_rpt(domain: str, asker: _Asker) -> RecordReading:
     record = query_smtp_tls_reporting_record(domain, resolver=asker)["record"]
-    return Reading(record=record, location=domain, meaning=parse_smtp_tls_reporting_record(record))
+    return RecordReading(record=record, location=domain, meaning=parse_smtp_tls_reporting_record(record))

@@ -17,7 +17,7 @@ from dns.rdtypes.ANY.TLSA import TLSA
 
 from probes.domain.exchanger import Exchangers, exchangers
 from probes.domain.mta_sts import Mode, NoPolicy, Policy, PolicyServer, Unseen, fetch
-from probes.domain.names import IPAddress, Names, Unanswered
+from probes.domain.names import DnsUnanswered, IPAddress, Names
 from probes.domain.x509 import usable
 from probes.model.check import CheckKind, Finding, Premises, Verdict
 from probes.model.mailbox import Security, Server
@@ -73,7 +73,7 @@ class ExchangeCheck:
         for domain in self._premises.domains:
             try:
                 found = await exchangers(self._names, domain)
-            except Unanswered as trouble:
+            except DnsUnanswered as trouble:
                 findings.append(_finding("records", domain, Verdict.UNKNOWN, str(trouble)))
                 continue
             findings.append(_records(found))
@@ -103,7 +103,7 @@ class ExchangeCheck:
             addresses = await self._names.addresses(host)
             alias = (await self._names.ask(host, "CNAME")).records
             tlsa = await self._names.ask(f"_{_PORT}._tcp.{host}", "TLSA")
-        except Unanswered as trouble:
+        except DnsUnanswered as trouble:
             return (_finding("records", host, Verdict.UNKNOWN, str(trouble)),)
         proven = tlsa.records if tlsa.validated and found.validated else ()
         dane = tuple(one for one in cast("tuple[TLSA, ...]", proven) if usable(one))
@@ -151,7 +151,7 @@ class ExchangeCheck:
             try:
                 if any(text.startswith(b"v=STSv1") for text in await self._names.texts(f"_mta-sts.{domain}")):
                     policies[domain] = await fetch(self._names, domain, self._policy_server)
-            except (Unanswered, NoPolicy, Unseen):
+            except (DnsUnanswered, NoPolicy, Unseen):
                 continue
         return policies
 
@@ -163,7 +163,7 @@ class ExchangeCheck:
         try:
             hosts = (await exchangers(self._names, domain)).hosts[:2]
             addresses = [(host, one) for host in hosts for one in await self._names.addresses(host)]
-        except Unanswered:
+        except DnsUnanswered:
             return False
         for host, address in [one for one in addresses if one[1].version == version][:2]:
             if (await call(self._server(_Door(host=host, address=address)))).met:

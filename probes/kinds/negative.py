@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from checkdmarc.utils import get_base_domain
 
 from probes.domain.exchanger import exchangers
-from probes.domain.names import Names, Unanswered
+from probes.domain.names import DnsUnanswered, Names
 from probes.model.check import CheckKind, Finding, Premises, Verdict
 from probes.model.mailbox import Password, Security, Server
 from probes.model.probe import ProbeFailure
@@ -79,7 +79,7 @@ class NegativeCheck:
             return frozenset(), f"{domain} is one of the agency's own; an address outside is needed"
         try:
             found = await exchangers(self._names, domain)
-        except Unanswered as trouble:
+        except DnsUnanswered as trouble:
             return frozenset(), str(trouble)
         return frozenset(get_base_domain(host) for host in found.hosts), ""
 
@@ -98,7 +98,7 @@ class NegativeCheck:
                             tls_name=host,
                         )
                         doors[host] = server, f"{host} [{address}]"
-            except Unanswered:
+            except DnsUnanswered:
                 # The check of the MX hosts tells of it.
                 continue
         return list(doors.values())[:_HOSTS_AT_MOST]

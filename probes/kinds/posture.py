@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from probes.domain import blocklist
-from probes.domain.blocklist import Standing
+from probes.domain.blocklist import Listing
 from probes.domain.dnssec import Signing, signing
 from probes.domain.exchanger import Exchangers, exchangers
 from probes.domain.mta_sts import NoPolicy, Policy, PolicyServer, Unseen, fetch
-from probes.domain.names import IPAddress, Names, Silence, Unanswered
-from probes.domain.records import Reading, Records, read_records
+from probes.domain.names import DnsSilence, DnsUnanswered, IPAddress, Names
+from probes.domain.records import DomainRecords, RecordReading, read_records
 from probes.domain.signature import author_domain, keys_of, verified
 from probes.model.check import CheckKind, Finding, Premises, Verdict
 from probes.verdict.outbound import outbound_address
@@ -77,11 +77,11 @@ class Posture:
         self, room: asyncio.Semaphore, domain: str, specimen: _Specimen | None
     ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
         async with room:
-            lost: Unanswered | None = None
+            lost: DnsUnanswered | None = None
             try:
                 found = await exchangers(self._names, domain)
-            except Unanswered as trouble:
-                if trouble.silence is not Silence.FAILED:
+            except DnsUnanswered as trouble:
+                if trouble.silence is not DnsSilence.FAILED:
                     # Nobody answers at all: there is no use in asking thirty more questions.
                     silent = (Verdict.UNKNOWN, str(trouble))
                     return _findings(domain, dict.fromkeys(_ASPECTS[:-1], silent)), ()
@@ -99,12 +99,14 @@ class Posture:
             try:
                 signed = await signing(self._names, domain)
                 said["dnssec"] = judge_signing(signed)
-            except Unanswered as trouble:
+            except DnsUnanswered as trouble:
                 said["dnssec"] = Verdict.UNKNOWN, str(trouble)
             said["dane"] = (Verdict.UNKNOWN, str(lost)) if lost else await _or_unknown(self._dane(found, signed))
         return _findings(domain, said), found.hosts
 
-    async def _policy(self, domain: str, records: Records, found: Exchangers) -> Policy | NoPolicy | Unseen | None:
+    async def _policy(
+        self, domain: str, records: DomainRecords, found: Exchangers
+    ) -> Policy | NoPolicy | Unseen | None:
         if records.mta_sts.record is None or found.null:
             return None
         try:
@@ -112,7 +114,7 @@ class Posture:
         except (NoPolicy, Unseen) as why:
             return why
 
-    async def _dkim(self, domain: str, spf: Reading, specimen: _Specimen | None) -> Judgement:
+    async def _dkim(self, domain: str, spf: RecordReading, specimen: _Specimen | None) -> Judgement:
         if specimen is None or specimen.domain != domain:
             if sends_nothing(spf):
                 return Verdict.PASS, "the domain sends no mail, says SPF"
@@ -132,7 +134,7 @@ class Posture:
         for host in hosts:
             try:
                 addresses += await self._names.addresses(host)
-            except Unanswered:
+            except DnsUnanswered:
                 continue
         asked = tuple(dict.fromkeys(one for one in addresses if not one.is_loopback))[:_ADDRESSES_AT_MOST]
         findings = []
@@ -149,9 +151,9 @@ class Posture:
         listed = []
         for address in addresses:
             standing = await blocklist.ask(self._names, zone, address)
-            if standing in {Standing.REFUSED, Standing.DEAD}:
+            if standing in {Listing.REFUSED, Listing.DEAD}:
                 return Verdict.UNKNOWN, f"{standing}; that says nothing about the agency"
-            if standing is Standing.LISTED:
+            if standing is Listing.LISTED:
                 listed.append(address)
         if outbound in listed:
             return Verdict.FAIL, f"{outbound}, from which the agency sends, is listed; others refuse its mail"
@@ -172,7 +174,7 @@ def _findings(domain: str, said: dict[str, Judgement]) -> tuple[Finding, ...]:
 async def _or_unknown(judgement: Awaitable[Judgement]) -> Judgement:
     try:
         return await judgement
-    except Unanswered as trouble:
+    except DnsUnanswered as trouble:
         return Verdict.UNKNOWN, str(trouble)
 
 

@@ -8,10 +8,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from probes.arrival.expectation import Elsewhere, Expectation, Folder, Seen
+from probes.arrival.expectation import Elsewhere, Expectation, FolderKind, Seen
 from probes.arrival.reader import Looked
 from probes.arrival.watcher import MailboxWatcher
-from probes.mail.bounce import Report
+from probes.mail.bounce import DsnReport
 from probes.mail.message import Corrupted, compose, examine
 from probes.mail.token import Token
 from probes.model.probe import Patience, ProbeFailure, ProbeKind, Route, Trace
@@ -69,7 +69,7 @@ class RoundTrip:
             self._examine(content)
             if isinstance(seen, Elsewhere):
                 raise _failure(Outcome.JUNK, Reason.FOLDER_NOT_WATCHED, seen.name)
-            return Outcome.JUNK if seen.folder is Folder.JUNK else Outcome.DELIVERED
+            return Outcome.JUNK if seen.folder is FolderKind.JUNK else Outcome.DELIVERED
 
     async def _readable(self, letter: Expectation) -> None:
         """End at once, and say so, when what we send could not be seen to arrive."""
@@ -99,7 +99,7 @@ class RoundTrip:
         deadline = min(latest, accepted + self.patience.arrival.total_seconds())
         until = deadline - self.patience.last_look.total_seconds()
         anew: asyncio.Future[Looked | ProbeFailure] | None = None
-        bounce: Report | None = None
+        bounce: DsnReport | None = None
         watched = [letter.seen] if answer is None else [letter.seen, answer.seen]
         waiting = set(watched)
         while waiting:
@@ -113,7 +113,7 @@ class RoundTrip:
                         return seen
                     case ProbeFailure() as trouble:
                         raise trouble
-                    case Report() as report:
+                    case DsnReport() as report:
                         self._end_by(report)
                         # About somebody else, such as the target of another forward.
                         bounce = report
@@ -127,7 +127,7 @@ class RoundTrip:
             raise _bounced(bounce)
         raise submitted.doubt or self._absent(accepted, anew)
 
-    def _end_by(self, report: Report) -> None:
+    def _end_by(self, report: DsnReport) -> None:
         """Raise the failure that *report* proves; return when the message may arrive in spite of it."""
         to, recipient = self.route.address, self.route.recipient.address
         if (refused := report.on(to)) is not None:
@@ -173,7 +173,7 @@ def _failure(outcome: Outcome, reason: Reason, detail: str) -> ProbeFailure:
     return ProbeFailure(outcome, failure)
 
 
-def _bounced(report: Report, reason: Reason = Reason.RETURNED) -> ProbeFailure:
+def _bounced(report: DsnReport, reason: Reason = Reason.RETURNED) -> ProbeFailure:
     failure = Failure(
         phase=Phase.TRANSIT,
         party=Party.RECIPIENT,

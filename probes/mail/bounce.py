@@ -14,7 +14,7 @@ from probes.model.reply import shortened, status_in
 _CODE = re.compile(r"(?:^|[\s;:])([245]\d\d)(?=[\s-])", re.ASCII)
 
 
-class Action(StrEnum):
+class DsnAction(StrEnum):
     """What became of the message (RFC 3464 2.3.3)."""
 
     #: It will not arrive.
@@ -29,10 +29,10 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class DsnReport:
     """A notification about one recipient."""
 
-    action: Action
+    action: DsnAction
     #: Where it could not be delivered, in small letters (Final-Recipient); "" when the report does not say.
     recipient: str = ""
     #: Whom it was for before aliases were followed (Original-Recipient); "" when the report does not say.
@@ -44,9 +44,9 @@ class Report:
     #: The remote server's own words.
     text: str = ""
     #: What the same notification says of its other recipients: an alias has several.
-    others: tuple[Report, ...] = ()
+    others: tuple[DsnReport, ...] = ()
 
-    def on(self, address: str) -> Report | None:
+    def on(self, address: str) -> DsnReport | None:
         """Return the failure at *address* itself, or at an address that is not named; `None` if there is none."""
         return next((one for one in self._failures() if (one.recipient or one.original) in {"", address.lower()}), None)
 
@@ -54,11 +54,11 @@ class Report:
         """Whether what was sent to *address* failed, there or at an address that this stands for."""
         return self.on(address) is not None or any(one.original == address.lower() for one in self._failures())
 
-    def _failures(self) -> Iterator[Report]:
-        return (one for one in (self, *self.others) if one.action is Action.FAILED)
+    def _failures(self) -> Iterator[DsnReport]:
+        return (one for one in (self, *self.others) if one.action is DsnAction.FAILED)
 
 
-def parse(message: Message) -> Report | None:
+def parse(message: Message) -> DsnReport | None:
     """Read a notification; `None` when *message* is none.
 
     Of a notification about several recipients, the worst news comes first. Free-text bounces (old Exim, qmail) are
@@ -72,7 +72,7 @@ def parse(message: Message) -> Report | None:
         return None
     if not reports:
         return None
-    worst, *others = sorted(reports, key=lambda report: list(Action).index(report.action))
+    worst, *others = sorted(reports, key=lambda report: list(DsnAction).index(report.action))
     return replace(worst, others=tuple(others))
 
 
@@ -85,14 +85,14 @@ def _blocks(message: Message) -> list[Message]:
     return []
 
 
-def _report(block: Message) -> Report | None:
+def _report(block: Message) -> DsnReport | None:
     action = _field(block, "Action").lower()
-    if action not in set(Action):
+    if action not in set(DsnAction):
         return None
     diagnostic = _after_type(_field(block, "Diagnostic-Code"))
     code = _CODE.search(f" {diagnostic} ")
-    return Report(
-        action=Action(action),
+    return DsnReport(
+        action=DsnAction(action),
         recipient=_address(block, "Final-Recipient"),
         original=_address(block, "Original-Recipient"),
         status=status_in(_field(block, "Status")) or status_in(diagnostic),

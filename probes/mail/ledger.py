@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from probes.mail.bounce import Action
-from probes.mail.sighting import Kind, Sighting
+from probes.mail.bounce import DsnAction
+from probes.mail.sighting import MailKind, Sighting
 from probes.mail.token import Origin, Token
 from probes.model.result import Arrival, Party
 
@@ -32,7 +32,7 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Disposition:
     """What to do with one mail. The order is: hand over, count, delete."""
 
     hand_over: bool = False
@@ -40,7 +40,7 @@ class Verdict:
     delete: bool = False
 
 
-class Ledger:
+class TokenLedger:
     """Remembers the fate of tokens."""
 
     def __init__(self, *, ended: Iterable[str] = (), arrived: Iterable[str] = ()) -> None:
@@ -77,41 +77,41 @@ def decide(
     fate: Fate | None,
     now: datetime,
     marked: bool = False,
-) -> Verdict:
+) -> Disposition:
     """Say what to do with *sighting* in a mailbox where *awaited* sides of its run still wait.
 
     *origin* is its token's, if it has one. *marked*: it is marked as deleted already.
     """
     token = sighting.token
     if token is None:
-        return Verdict(count=Arrival.FORGED if sighting.forged else None)
-    if sighting.kind not in {Kind.MESSAGE, Kind.REPORT}:
+        return Disposition(count=Arrival.FORGED if sighting.forged else None)
+    if sighting.kind not in {MailKind.MESSAGE, MailKind.REPORT}:
         # A person may have written it.
-        return Verdict()
+        return Disposition()
     if origin is Origin.ANOTHER:
         # What is marked has been dealt with by whoever sent it, and is in nobody's way any more.
-        return Verdict(delete=marked or _is_forgotten(token, now))
+        return Disposition(delete=marked or _is_forgotten(token, now))
     if origin is Origin.NAMESAKE and fate is None and not awaited:
-        return Verdict(count=Arrival.NAMESAKE, delete=_is_forgotten(token, now))
-    if sighting.kind is Kind.MESSAGE:
+        return Disposition(count=Arrival.NAMESAKE, delete=_is_forgotten(token, now))
+    if sighting.kind is MailKind.MESSAGE:
         return _message(awaited, fate)
-    failed = sighting.report is not None and sighting.report.action is Action.FAILED
-    return Verdict(hand_over=failed and bool(awaited), delete=True)
+    failed = sighting.report is not None and sighting.report.action is DsnAction.FAILED
+    return Disposition(hand_over=failed and bool(awaited), delete=True)
 
 
 def _is_forgotten(token: Token, now: datetime) -> bool:
     return now > token.over_at + _OTHERS_KEPT
 
 
-def _message(awaited: Collection[Party], fate: Fate | None) -> Verdict:
+def _message(awaited: Collection[Party], fate: Fate | None) -> Disposition:
     if fate is Fate.ARRIVED:
-        return Verdict(count=Arrival.DUPLICATE, delete=True)
+        return Disposition(count=Arrival.DUPLICATE, delete=True)
     if fate is Fate.TAKEN:
-        return Verdict(delete=True)
+        return Disposition(delete=True)
     if Party.RECIPIENT in awaited:
-        return Verdict(hand_over=True, delete=True)
+        return Disposition(hand_over=True, delete=True)
     if Party.SENDER in awaited or fate is Fate.SENT:
         # Some providers drop a copy of what is sent into the sender's inbox: it proves nothing.
-        return Verdict(delete=True)
+        return Disposition(delete=True)
     # A token of ours that nobody here knows was sent before a restart: its run is over, too.
-    return Verdict(count=Arrival.LATE, delete=True)
+    return Disposition(count=Arrival.LATE, delete=True)

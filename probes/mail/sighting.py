@@ -9,10 +9,10 @@ from email import policy
 from email.message import Message
 from enum import StrEnum
 
-from probes.mail.bounce import Report, parse
+from probes.mail.bounce import DsnReport, parse
 from probes.mail.message import TOKEN_HEADER, boundary_of, subject_of
 from probes.mail.mime import header_of, in_clear, taken_apart
-from probes.mail.token import Reading, Token, TokenSigner
+from probes.mail.token import Token, TokenReading, TokenSigner
 
 _CARRIERS = (TOKEN_HEADER, "Subject", "References", "In-Reply-To", "Message-ID")
 _ANSWERS = re.compile(r"^\s*(?:re|fw|fwd|aw|wg|bls|tr|antwort|automatic reply|auto)\s*:", re.IGNORECASE)
@@ -26,7 +26,7 @@ _FIELD = re.compile(rb"([!-9;-~]+):[ \t]*([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)")
 _BREAKS = re.compile(r"=\r?\n|\r?\n(?=[ \t])")
 
 
-class Kind(StrEnum):
+class MailKind(StrEnum):
     """What a mail is to us."""
 
     #: The message that a run sent.
@@ -42,12 +42,12 @@ class Kind(StrEnum):
 class Sighting:
     """A mail in the mailbox, as far as it has been read."""
 
-    kind: Kind
+    kind: MailKind
     #: Verified; `None` for foreign mail.
     token: Token | None = None
     #: It carries something that looks like a token and is none.
     forged: bool = False
-    report: Report | None = None
+    report: DsnReport | None = None
 
 
 def recognise(raw: bytes, signer: TokenSigner) -> Sighting:
@@ -57,19 +57,19 @@ def recognise(raw: bytes, signer: TokenSigner) -> Sighting:
     report = parse(message)
     token = reading.tokens[0] if reading.tokens else None
     if token is None:
-        return Sighting(kind=Kind.FOREIGN, forged=bool(reading.forged))
+        return Sighting(kind=MailKind.FOREIGN, forged=bool(reading.forged))
     if report is not None:
-        return Sighting(kind=Kind.REPORT, token=token, report=report)
+        return Sighting(kind=MailKind.REPORT, token=token, report=report)
     ours = _is_ours(message, token) and not _answers(message)
-    return Sighting(kind=Kind.MESSAGE if ours else Kind.ANSWER, token=token)
+    return Sighting(kind=MailKind.MESSAGE if ours else MailKind.ANSWER, token=token)
 
 
-def tokens_in(raw: bytes, signer: TokenSigner) -> Reading:
+def tokens_in(raw: bytes, signer: TokenSigner) -> TokenReading:
     """Find the tokens in the mail *raw*, whole or its header only, wherever they stand in it."""
     return _reading(_taken_apart(raw), raw, signer)
 
 
-def _reading(message: Message, raw: bytes, signer: TokenSigner) -> Reading:
+def _reading(message: Message, raw: bytes, signer: TokenSigner) -> TokenReading:
     plain = signer.read(_unfolded(raw))
     if len(plain.tokens) == 1 and not plain.forged:
         # As almost always: what may be hidden elsewhere is the same one, and decoding it all takes a while.

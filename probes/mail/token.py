@@ -72,7 +72,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class TokenReading:
     """What was found in a text, in order of appearance, each once."""
 
     tokens: tuple[Token, ...] = ()
@@ -115,7 +115,7 @@ class TokenSigner:
     def _id(self) -> bytes:
         return (next(self._numbers) % _NUMBERS).to_bytes(_NUMBER, "big") + self._process
 
-    def read(self, text: str) -> Reading:
+    def read(self, text: str) -> TokenReading:
         """Find the tokens in *text*, whatever their case."""
         verified: dict[str, Token | None] = {}
         tokens: dict[str, Token] = {}
@@ -131,7 +131,7 @@ class TokenSigner:
                 forged[match[0].lower()] = None
             else:
                 tokens[token.id] = token
-        return Reading(tokens=tuple(tokens.values()), forged=tuple(forged))
+        return TokenReading(tokens=tuple(tokens.values()), forged=tuple(forged))
 
     def _verified(self, letters: str) -> Token | None:
         if len(letters) != _LETTERS:

@@ -11,8 +11,8 @@ from dns.rdtypes.ANY.TLSA import TLSA
 from probes.domain.dnssec import Signing
 from probes.domain.exchanger import Exchangers
 from probes.domain.mta_sts import Mode, NoPolicy, Policy, Unseen
-from probes.domain.names import Answer
-from probes.domain.records import Reading
+from probes.domain.names import DnsAnswer
+from probes.domain.records import RecordReading
 from probes.domain.signature import NOT_CHECKED, Signature
 from probes.domain.x509 import usable
 from probes.model.check import Verdict
@@ -26,12 +26,12 @@ _SENDS_NOTHING = "v=spf1 -all"
 _BITS = 2048
 
 
-def sends_nothing(spf: Reading) -> bool:
+def sends_nothing(spf: RecordReading) -> bool:
     """Return whether the domain says that it sends no mail."""
     return (spf.record or "").strip().lower() == _SENDS_NOTHING
 
 
-def judge_spf(spf: Reading) -> Judgement:
+def judge_spf(spf: RecordReading) -> Judgement:
     """SPF, RFC 7208."""
     if (open_question := _unanswered(spf)) is not None:
         return open_question
@@ -73,7 +73,7 @@ def _width(network: str) -> int:
         return 128
 
 
-def judge_dmarc(dmarc: Reading, domain: str) -> Judgement:
+def judge_dmarc(dmarc: RecordReading, domain: str) -> Judgement:
     """DMARC, RFC 7489 and RFC 9989."""
     if (open_question := _unanswered(dmarc)) is not None:
         return open_question
@@ -93,7 +93,9 @@ def judge_dmarc(dmarc: Reading, domain: str) -> Judgement:
     return Verdict.PASS, f"the DMARC policy is {policy}{where}{reports}"
 
 
-def judge_mta_sts(record: Reading, policy: Policy | NoPolicy | Unseen | None, exchangers: Exchangers) -> Judgement:
+def judge_mta_sts(
+    record: RecordReading, policy: Policy | NoPolicy | Unseen | None, exchangers: Exchangers
+) -> Judgement:
     """MTA-STS, RFC 8461: the record and the policy that it announces."""
     if exchangers.null:
         return Verdict.PASS, "the domain takes no mail (null MX)"
@@ -120,7 +122,7 @@ def judge_mta_sts(record: Reading, policy: Policy | NoPolicy | Unseen | None, ex
             return Verdict.UNKNOWN, f"the MTA-STS policy could not be looked at: {policy}"
 
 
-def judge_tls_rpt(record: Reading, exchangers: Exchangers) -> Judgement:
+def judge_tls_rpt(record: RecordReading, exchangers: Exchangers) -> Judgement:
     """TLS-RPT, RFC 8460."""
     if exchangers.null:
         return Verdict.PASS, "the domain takes no mail (null MX)"
@@ -151,7 +153,7 @@ def judge_signing(signing: Signing) -> Judgement:
             return Verdict.FAIL, "the signatures do not hold: whoever validates cannot find the domain"
 
 
-def judge_dane(exchangers: Exchangers, records: Mapping[str, Answer], signing: Signing | None) -> Judgement:
+def judge_dane(exchangers: Exchangers, records: Mapping[str, DnsAnswer], signing: Signing | None) -> Judgement:
     """DANE for mail, RFC 7672: the TLSA records of every MX host, and whether anybody can rely on them."""
     if exchangers.null:
         return Verdict.PASS, "the domain takes no mail (null MX)"
@@ -198,7 +200,7 @@ def judge_dkim(domain: str, signatures: Sequence[Signature]) -> Judgement:
     return Verdict.PASS, f"signed for {best.domain} with the key {best.selector}"
 
 
-def _unanswered(reading: Reading) -> Judgement | None:
+def _unanswered(reading: RecordReading) -> Judgement | None:
     # A record that could be read is judged, whatever else was not answered about it.
     if reading.unanswered and (reading.error or reading.record is None):
         return Verdict.UNKNOWN, f"no answer about {reading.unanswered}"

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from probes.arrival.postbox import Postbox
 from probes.arrival.reception import Reception
-from probes.mail.ledger import Ledger
+from probes.mail.ledger import TokenLedger
 from probes.model.mailbox import Mailbox, Password
 from probes.model.pace import Pace
 from probes.model.probe import Patience, ProbeFailure
@@ -87,7 +87,7 @@ def _watch(octets: bytes) -> None:
             Reception(
                 mailbox=_BOX,
                 signer=SIGNER,
-                ledger=Ledger(ended=[TOKEN.id]),
+                ledger=TokenLedger(ended=[TOKEN.id]),
                 waiting={},
                 on_arrival=lambda _, token, at: None,
                 clock=lambda: NOW,

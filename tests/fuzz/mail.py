@@ -6,12 +6,12 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 
-from probes.arrival.expectation import Expectation, Folder
+from probes.arrival.expectation import Expectation, FolderKind
 from probes.arrival.reception import Letter, Reception
 from probes.domain.signature import author_domain, keys_of, verified
-from probes.mail.bounce import Report, parse
+from probes.mail.bounce import DsnReport, parse
 from probes.mail.hops import path_of
-from probes.mail.ledger import Ledger
+from probes.mail.ledger import TokenLedger
 from probes.mail.message import Corrupted, compose, examine
 from probes.mail.sighting import recognise, tokens_in
 from probes.mail.token import Token, TokenSigner
@@ -78,13 +78,13 @@ def _receive(octets: bytes) -> None:
                 name="m", address="semakan@jabatan-contoh.gov.my", login=Password(username="u", secret="p")
             ),
             signer=SIGNER,
-            ledger=Ledger(),
+            ledger=TokenLedger(),
             waiting={TOKEN.id: [waiting]},
             on_arrival=lambda _, token, at: counted.append(token),
             clock=lambda: NOW,
         )
         letter = Letter(uid=1, header=header + blank, size=len(octets), whole=whole)
-        return await reception.receive(letter, Folder.INBOX, count=True)
+        return await reception.receive(letter, FolderKind.INBOX, count=True)
 
     deleted = asyncio.run(received())
     assert ISSUED.issuperset(token for token in counted if token is not None)
@@ -114,7 +114,7 @@ def _notify(octets: bytes) -> None:
     if found is None:
         return
     for one in (found, *found.others):
-        assert isinstance(one, Report)
+        assert isinstance(one, DsnReport)
         assert one.text.isprintable()
         assert len(one.text) <= 300
         assert one.code is None or 200 <= one.code < 600

@@ -29,7 +29,7 @@ from probes.credentials.oauth_endpoint import Client, ClientCredentials, Refresh
 from probes.credentials.oauth_rotation import Rotation
 from probes.domain.exchanger import Exchangers
 from probes.domain.mta_sts import NoPolicy, parsed
-from probes.domain.records import Reading, _Asker, _dmarc, _mta_sts, _read, _spf, _tls_rpt
+from probes.domain.records import RecordReading, _Asker, _dmarc, _mta_sts, _read, _spf, _tls_rpt
 from probes.domain.x509 import covers, matches, read, usable
 from probes.model.check import NameServers
 from probes.verdict.posture import judge_dmarc, judge_mta_sts, judge_spf, judge_tls_rpt
@@ -98,7 +98,7 @@ def _policy(octets: bytes) -> None:
         assert str(why).isprintable()
         return
     assert policy.covers("mx.jabatan-contoh.gov.my") in {True, False}
-    judge_mta_sts(Reading(record="v=STSv1; id=1"), policy, _HOSTS)
+    judge_mta_sts(RecordReading(record="v=STSv1; id=1"), policy, _HOSTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 
 from probes.credentials.sign_in import masked
-from probes.mail.bounce import Action, Report
+from probes.mail.bounce import DsnAction, DsnReport
 from probes.model.mailbox import Mailbox, Password, Security, Server
 from probes.model.probe import ProbeFailure
 from probes.model.reply import (
@@ -117,7 +117,7 @@ def _words(octets: bytes) -> None:
         not_shown(text),
     ]
     assert all(failure.failure.words.isprintable() for failure in failures)
-    assert Report(action=Action.FAILED, recipient=text).on("x") is None or not text
+    assert DsnReport(action=DsnAction.FAILED, recipient=text).on("x") is None or not text
 
 
 _SUBMITTED = TURN.join(

@@ -15,7 +15,7 @@ from pantau_lab.mail.estate.authority import LabAuthority
 from pantau_lab.mail.estate.mailbox import FolderName, Folders
 from pantau_lab.mail.estate.port import Port
 from pantau_lab.mail.estate.tempo import Tempo
-from pantau_lab.mail.post.directory import Directory, Exchange
+from pantau_lab.mail.post.directory import Directory, Exchanger
 from pantau_lab.mail.post.parcel import Parcel, Refusal, SmtpReply
 from pantau_lab.mail.post.queue import Queue, QueuePolicy
 from pantau_lab.mail.post.relay import relay
@@ -77,7 +77,7 @@ class MailSystem:
             await self._life.aclose()
             raise
         self._queue = queue
-        self._directory.register(self.domain, Exchange(hostname=self.hostname, port=self.port(Port.MX)))
+        self._directory.register(self.domain, Exchanger(hostname=self.hostname, port=self.port(Port.MX)))
         return self
 
     async def __aexit__(

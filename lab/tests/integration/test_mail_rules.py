@@ -28,7 +28,7 @@ from pantau_lab.mail import (
     QueuePolicy,
     SystemPlan,
 )
-from pantau_lab.mail.post.directory import Exchange
+from pantau_lab.mail.post.directory import Exchanger
 from probes.model.mailbox import Mailbox
 from tests.ends import imap_of, password_of, smtp_of
 
@@ -173,7 +173,7 @@ async def test_mail_waits_for_a_system_that_is_away(tmp_path: Path) -> None:
         for plan in PLANS
     )
     with closed_port() as nobody:
-        directory.register(receiver.domain, Exchange(hostname=receiver.hostname, port=nobody))
+        directory.register(receiver.domain, Exchanger(hostname=receiver.hostname, port=nobody))
         async with sender, asyncio.timeout(PATIENCE):
             (account,) = sender.accounts
             async with client(sender.submission) as smtp:

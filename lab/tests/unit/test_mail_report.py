@@ -7,7 +7,7 @@ from email import message_from_bytes
 from email.message import Message
 
 from pantau_lab.mail.post.parcel import Parcel, Refusal, SmtpReply
-from pantau_lab.mail.post.report import Action, report
+from pantau_lab.mail.post.report import ReportedAction, report
 
 T0 = datetime(2026, 1, 1, 8, tzinfo=UTC)
 ORIGINAL = b"Subject: Ujian\r\nReferences: <pantau-0123@x>\r\n\r\nSelamat \xc3\xa9\r\n"
@@ -61,7 +61,7 @@ def test_our_own_refusal_names_no_other_server() -> None:
 def test_a_warning_says_that_it_is_still_tried() -> None:
     refusal = Refusal(reply=SmtpReply(code=451, status="4.4.1", text="No answer from host"))
     warning = report(
-        PARCEL, refusal, hostname="mail.jabatan-contoh.gov.my", accepted_at=T0, at=T0, action=Action.DELAYED
+        PARCEL, refusal, hostname="mail.jabatan-contoh.gov.my", accepted_at=T0, at=T0, action=ReportedAction.DELAYED
     )
     message = message_from_bytes(warning.content)
     people, status, _ = parts(message)

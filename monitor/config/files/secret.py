@@ -40,7 +40,7 @@ class _Absent:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class SecretSighting:
     """What was found where a secret was looked for."""
 
     source: _Source
@@ -59,13 +59,13 @@ class Vault:
     directory: Path
     environ: Mapping[str, str] = field(repr=False)
     #: All that was looked at: what was made of it holds for as long as it is the same.
-    seen: list[Sighting] = field(default_factory=list, repr=False)
+    seen: list[SecretSighting] = field(default_factory=list, repr=False)
 
     def apart(self) -> Vault:
         """Return one that sees the same, and notes for itself what it has seen."""
         return Vault(directory=self.directory, environ=self.environ)
 
-    def still_sees(self, sightings: Iterable[Sighting]) -> bool:
+    def still_sees(self, sightings: Iterable[SecretSighting]) -> bool:
         """Whether all is there as it was."""
         return all(self._look(each.source, each.name) == each for each in sightings)
 
@@ -100,15 +100,17 @@ class Vault:
             raise NoSecret(seen.found.message, seen.found.instead)
         return seen.found
 
-    def _look(self, source: _Source, name: str) -> Sighting:
+    def _look(self, source: _Source, name: str) -> SecretSighting:
         if source is _Source.FILE:
-            return Sighting(source, name, self._in_file(name), self.is_open_to_all(name))
+            return SecretSighting(source, name, self._in_file(name), self.is_open_to_all(name))
         if name not in self.environ:
             # As people call them; anything else may be the secret, written in the wrong place.
             known = _VARIABLE.fullmatch(name)
             shown = f"the environment variable {name}" if known else "the variable that is named here"
-            return Sighting(source, name, _Absent(f"{shown} is not set"), is_open=False)
-        return Sighting(source, name, _whole(self.environ[name], f"the environment variable {name}"), is_open=False)
+            return SecretSighting(source, name, _Absent(f"{shown} is not set"), is_open=False)
+        return SecretSighting(
+            source, name, _whole(self.environ[name], f"the environment variable {name}"), is_open=False
+        )
 
     def _in_file(self, name: str) -> SecretStr | _Absent:
         alone = "the path of a file that holds only the secret"

@@ -40,7 +40,7 @@ _CAME_AT = update(token).where(token.c.id == bindparam("token_id")).values(came_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
+class SentToken:
     """A token of an earlier run."""
 
     route: str
@@ -113,7 +113,7 @@ class History:
             (self._counted, counted), (STORE, run_values(result, agency)), *came, *healths, *latest
         )
 
-    async def tokens(self, now: datetime) -> Mapping[str, Sent]:
+    async def tokens(self, now: datetime) -> Mapping[str, SentToken]:
         """Return the tokens that mail may still come with, the oldest first.
 
         A token whose run was cut off by a stop has ended like any other: nobody waits for it any more.
@@ -126,7 +126,7 @@ class History:
                 newest = query.order_by(token.c.sent_at.desc()).limit(_TOKENS_AT_MOST)
                 rows += (await connection.execute(newest)).all()
         rows.sort(key=lambda row: row.sent_at)
-        return {row.id: Sent(route=row.route, at=row.sent_at, came=row.came_at is not None) for row in rows}
+        return {row.id: SentToken(route=row.route, at=row.sent_at, came=row.came_at is not None) for row in rows}
 
     async def healths(self) -> Mapping[str, tuple[Health, datetime]]:
         """Return how everything was last judged."""

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from monitor.metrics import Metrics
 from probes.domain.mta_sts import PolicyServer
-from probes.domain.records import Reading, read_records
+from probes.domain.records import RecordReading, read_records
 from probes.kinds.posture import KIND, Posture
 from probes.model.check import Finding, NameServers, Premises, Verdict
 from tests.real.nameserver import BARE, FORGED, ISLAND, VOUCHED, NameServer
@@ -129,7 +129,7 @@ async def test_records_that_nobody_answers_about_are_open_and_hold_nobody_up(nam
 async def test_no_more_is_asked_when_time_is_up(name_server: NameServer) -> None:
     name_server.add("lambat.gov.my", "TXT", "v=spf1 mx -all")
     late = await read_records("lambat.gov.my", name_server.validating, within=timedelta())
-    assert late.spf == Reading(error=late.spf.error, unanswered="lambat.gov.my")
+    assert late.spf == RecordReading(error=late.spf.error, unanswered="lambat.gov.my")
 
 
 @pytest.mark.parametrize(

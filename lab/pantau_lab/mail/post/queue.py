@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from pantau_lab.mail.post.parcel import Parcel, Refusal, SmtpReply
-from pantau_lab.mail.post.report import Action, report
+from pantau_lab.mail.post.report import ReportedAction, report
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Queue:
     async def _carry_to_its_end(self, parcel: Parcel) -> None:
         accepted_at = datetime.now(UTC)
         if parcel.warning is not None:
-            self._tell(parcel, parcel.warning, accepted_at=accepted_at, at=accepted_at, action=Action.DELAYED)
+            self._tell(parcel, parcel.warning, accepted_at=accepted_at, at=accepted_at, action=ReportedAction.DELAYED)
         await asyncio.sleep(parcel.hold.total_seconds())
         # Asked as well as cancelled: under Python 3.11 `wait_for`, which the SMTP client waits with, can lose a
         # cancellation that comes together with an answer.
@@ -109,10 +109,12 @@ class Queue:
                 case Retry(at=at):
                     await asyncio.sleep((at - now).total_seconds())
                 case Return(refusal=final):
-                    self._tell(parcel, final, accepted_at=accepted_at, at=now, action=Action.FAILED)
+                    self._tell(parcel, final, accepted_at=accepted_at, at=now, action=ReportedAction.FAILED)
                     return
 
-    def _tell(self, parcel: Parcel, refusal: Refusal, *, accepted_at: datetime, at: datetime, action: Action) -> None:
+    def _tell(
+        self, parcel: Parcel, refusal: Refusal, *, accepted_at: datetime, at: datetime, action: ReportedAction
+    ) -> None:
         if parcel.sender:
             hostname = self._hostname
             self.put(report(parcel, refusal, hostname=hostname, accepted_at=accepted_at, at=at, action=action))

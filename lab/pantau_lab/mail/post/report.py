@@ -10,7 +10,7 @@ from secrets import token_hex
 from pantau_lab.mail.post.parcel import Parcel, Refusal
 
 
-class Action(StrEnum):
+class ReportedAction(StrEnum):
     """What became of a parcel (RFC 3464 section 2.3.3)."""
 
     #: It will not be delivered.
@@ -19,10 +19,13 @@ class Action(StrEnum):
     DELAYED = "delayed"
 
 
-_SUBJECTS = {Action.FAILED: "Undelivered Mail Returned to Sender", Action.DELAYED: "Delayed Mail (still being retried)"}
+_SUBJECTS = {
+    ReportedAction.FAILED: "Undelivered Mail Returned to Sender",
+    ReportedAction.DELAYED: "Delayed Mail (still being retried)",
+}
 _TOLD = {
-    Action.FAILED: "Your message could not be delivered to the recipient below.",
-    Action.DELAYED: "Your message has not been delivered yet. It is tried again; you need not send it again.",
+    ReportedAction.FAILED: "Your message could not be delivered to the recipient below.",
+    ReportedAction.DELAYED: "Your message has not been delivered yet. It is tried again; you need not send it again.",
 }
 
 
@@ -33,7 +36,7 @@ def report(
     hostname: str,
     accepted_at: datetime,
     at: datetime,
-    action: Action = Action.FAILED,
+    action: ReportedAction = ReportedAction.FAILED,
 ) -> Parcel:
     """Return the report on a parcel that is not delivered, addressed to its sender.
 

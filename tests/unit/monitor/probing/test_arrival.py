@@ -14,7 +14,7 @@ from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.model.health import HealthPolicy
 from monitor.probing.arrival import Arrivals
-from monitor.store.probing.history import History, Sent
+from monitor.store.probing.history import History, SentToken
 from probes.model.result import Arrival
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import MINUTE, T0, agency_routes
@@ -49,7 +49,7 @@ class Books:
 class Desk:
     """Where arrivals are taken in."""
 
-    def __init__(self, known: Mapping[str, Sent] | None = None) -> None:
+    def __init__(self, known: Mapping[str, SentToken] | None = None) -> None:
         self.books = Books()
         self.time = T0
         self.metrics = Metrics(version="0", now=lambda: self.time)
@@ -76,8 +76,8 @@ class Desk:
         return Scrape(self.metrics).value("transit_seconds_bucket", direction=ROUTE.direction, le=le)
 
 
-def before_the_start() -> dict[str, Sent]:
-    return {TOKEN: Sent(route=ROUTE.name, at=T0 - 10 * MINUTE, came=False)}
+def before_the_start() -> dict[str, SentToken]:
+    return {TOKEN: SentToken(route=ROUTE.name, at=T0 - 10 * MINUTE, came=False)}
 
 
 async def test_late_mail_of_an_earlier_life_is_known_by_its_route_and_timed() -> None:
@@ -122,7 +122,7 @@ async def test_a_copy_of_what_came_in_time_is_a_duplicate() -> None:
 
 
 async def test_late_mail_is_written_down_also_after_a_disk_was_full(logs: list[Any]) -> None:
-    known = {token_id: Sent(route=ROUTE.name, at=T0, came=False) for token_id in (TOKEN, "another")}
+    known = {token_id: SentToken(route=ROUTE.name, at=T0, came=False) for token_id in (TOKEN, "another")}
     desk = Desk(known)
     desk.books.broken = True
     writing = asyncio.create_task(desk.arrivals.write_down())

@@ -24,7 +24,7 @@ from monitor.model.route import Direction, Probing, WatchedRoute
 from monitor.model.window import Hours, Once, Stretch
 from monitor.planning.admission import LEAST
 from monitor.probing.prober import Prober
-from monitor.store.probing.history import History, Sent
+from monitor.store.probing.history import History, SentToken
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Mailbox, Password
 from probes.model.probe import Patience, Probe, ProbeFailure, ProbeKind, Route, Trace
@@ -182,7 +182,7 @@ async def probing(
     script: Script = quick,
     *,
     providers: Providers | None = None,
-    known: Mapping[str, Sent] | None = None,
+    known: Mapping[str, SentToken] | None = None,
     books: Books | None = None,
 ) -> AsyncIterator[Scene]:
     play, books = Play(script), books or Books()
@@ -317,7 +317,7 @@ async def test_an_account_that_has_sent_all_that_it_may_waits_and_that_is_said_o
 async def test_what_was_sent_before_a_restart_counts() -> None:
     each = route(box("JCM"), box("rujukan-a"))
     other = route(replace(box("MDC"), smtp=None), box("rujukan-a"))
-    known = {f"{n:016x}": Sent(route=each.name, at=CLOCK.now() - 60 * SECOND, came=True) for n in range(3)}
+    known = {f"{n:016x}": SentToken(route=each.name, at=CLOCK.now() - 60 * SECOND, came=True) for n in range(3)}
     async with probing([each, other], providers=THREE_A_DAY, known=known) as scene:
         await scene.play.until(lambda play: play.started.count(other.name) >= 3)
         assert each.name not in scene.play.started
@@ -326,7 +326,7 @@ async def test_what_was_sent_before_a_restart_counts() -> None:
 async def test_an_account_that_may_send_no_more_takes_no_room_from_others_and_says_nothing_of_the_machine() -> None:
     spent = [route(box("JCM"), box("rujukan-a"), n) for n in range(200)]
     others = [route(replace(box("MDC"), smtp=None), box("rujukan-a"), n) for n in range(20)]
-    known = {f"{n:016x}": Sent(route=spent[0].name, at=CLOCK.now() - 60 * SECOND, came=True) for n in range(3)}
+    known = {f"{n:016x}": SentToken(route=spent[0].name, at=CLOCK.now() - 60 * SECOND, came=True) for n in range(3)}
     async with probing([*spent, *others], providers=THREE_A_DAY, known=known) as scene:
         scene.prober._lag.share = 1.0  # The machine has no time for us.
         await scene.play.until(lambda play: len(play.started) >= 2 * LEAST, seconds=20)
@@ -455,9 +455,9 @@ async def test_only_tokens_whose_mail_has_not_come_are_remembered() -> None:
 def test_a_mailbox_hears_of_the_tokens_that_were_sent_to_it_and_of_no_others() -> None:
     here, there = route(box("JCM"), box("rujukan-a")), route(box("JCM"), box("rujukan-b"))
     known = {
-        "0" * 16: Sent(route=here.name, at=CLOCK.now(), came=False),
-        "1" * 16: Sent(route=there.name, at=CLOCK.now(), came=True),
-        "2" * 16: Sent(route="has left", at=CLOCK.now(), came=False),
+        "0" * 16: SentToken(route=here.name, at=CLOCK.now(), came=False),
+        "1" * 16: SentToken(route=there.name, at=CLOCK.now(), came=True),
+        "2" * 16: SentToken(route="has left", at=CLOCK.now(), came=False),
     }
     prober = Prober(
         routes={each.name: each for each in (here, there)},

@@ -11,7 +11,7 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from probes.arrival.expectation import Folder, Seen
+from probes.arrival.expectation import FolderKind, Seen
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.message import TOKEN_HEADER
 from probes.mail.token import Token
@@ -191,7 +191,7 @@ async def test_a_configured_junk_folder_is_read_where_the_server_marks_none() ->
                 letter.hurry()
                 seen = await letter.seen
     assert isinstance(seen, Seen)
-    assert seen.folder is Folder.JUNK
+    assert seen.folder is FolderKind.JUNK
 
 
 @pytest.mark.pitfall

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from probes.arrival.expectation import Folder, Seen
+from probes.arrival.expectation import FolderKind, Seen
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Mailbox
@@ -62,7 +62,7 @@ async def test_the_run_that_waits_gets_its_message_and_it_is_deleted() -> None:
             letter.hurry()
             seen = await letter.seen
             assert isinstance(seen, Seen)
-            assert seen.folder is Folder.INBOX
+            assert seen.folder is FolderKind.INBOX
             assert await letter.content == mail(token)
         await watcher.tidy()
         assert uid not in standin.mails

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from probes.arrival.expectation import Expectation, Folder
+from probes.arrival.expectation import Expectation, FolderKind
 from probes.arrival.reception import Letter, Reception
-from probes.mail.ledger import Ledger
+from probes.mail.ledger import TokenLedger
 from probes.model.result import Party
 from tests.unit.probes.standin import mailbox
 from tests.unit.probes.watch import FOREIGN, SIGNER, Counted, issue
@@ -21,7 +21,7 @@ def reception() -> Reception:
     return Reception(
         mailbox=mailbox(),
         signer=SIGNER,
-        ledger=Ledger(),
+        ledger=TokenLedger(),
         waiting=waiting,
         on_arrival=Counted(),
         clock=lambda: datetime.now(UTC),
@@ -37,14 +37,14 @@ async def test_an_error_while_a_mail_is_fetched_is_not_taken_for_mail_that_canno
         raise LookupError("our own bug")
 
     with pytest.raises(LookupError, match="our own bug"):
-        await reception().receive(letter(broken), Folder.INBOX, count=True)
+        await reception().receive(letter(broken), FolderKind.INBOX, count=True)
 
 
 async def test_mail_that_cannot_be_parsed_is_left_alone() -> None:
     async def nested() -> bytes | None:
         return b"".join(b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(3000))
 
-    assert not await reception().receive(letter(nested), Folder.INBOX, count=True)
+    assert not await reception().receive(letter(nested), FolderKind.INBOX, count=True)
 
 
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "x-uuencode"])
@@ -55,4 +55,4 @@ async def test_foreign_mail_whose_only_part_is_encoded_does_not_end_the_watch(en
         return header + b"UHVrdWwgOS4=\r\n"
 
     mail = Letter(uid=1, header=header, size=len(header) + 14, whole=whole)
-    assert not await reception().receive(mail, Folder.INBOX, count=True)
+    assert not await reception().receive(mail, FolderKind.INBOX, count=True)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from probes.arrival.expectation import Folder, Seen
+from probes.arrival.expectation import FolderKind, Seen
 from probes.arrival.watcher import MailboxWatcher
 from probes.credentials.oauth import NoAccessToken
 from probes.mail.token import TokenSigner
@@ -33,7 +33,7 @@ async def test_the_run_that_waits_gets_its_message_and_it_is_deleted(capabilitie
             letter.hurry()
             seen = await letter.seen
             assert isinstance(seen, Seen)
-            assert seen.folder is Folder.INBOX
+            assert seen.folder is FolderKind.INBOX
             assert await letter.content == mail(token)
         await gone(standin, uid)
         await watcher.tidy()
@@ -266,7 +266,7 @@ async def test_a_junk_folder_with_a_localised_name_is_found_by_its_mark() -> Non
             letter.hurry()
             seen = await letter.seen
             assert isinstance(seen, Seen)
-            assert seen.folder is Folder.JUNK
+            assert seen.folder is FolderKind.JUNK
             assert await letter.content == mail(token)
         await until(lambda: uid not in junk.mails)
     assert '(SPECIAL-USE) "" "*"' in " ".join(standin.asked)

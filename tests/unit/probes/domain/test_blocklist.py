@@ -6,24 +6,24 @@ import ipaddress
 
 import pytest
 
-from probes.domain.blocklist import Standing, question, standing
+from probes.domain.blocklist import Listing, question, standing
 
 
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
-        ((), Standing.CLEAN),
-        (("127.0.0.2",), Standing.LISTED),
-        (("127.0.0.4", "127.0.0.11"), Standing.LISTED),
-        (("127.255.255.252",), Standing.REFUSED),
-        (("127.255.255.254",), Standing.REFUSED),
-        (("127.255.255.255",), Standing.REFUSED),
-        (("127.0.0.2", "127.255.255.255"), Standing.REFUSED),
-        (("198.51.100.1",), Standing.DEAD),
-        (("127.0.0.2", "198.51.100.1"), Standing.DEAD),
+        ((), Listing.CLEAN),
+        (("127.0.0.2",), Listing.LISTED),
+        (("127.0.0.4", "127.0.0.11"), Listing.LISTED),
+        (("127.255.255.252",), Listing.REFUSED),
+        (("127.255.255.254",), Listing.REFUSED),
+        (("127.255.255.255",), Listing.REFUSED),
+        (("127.0.0.2", "127.255.255.255"), Listing.REFUSED),
+        (("198.51.100.1",), Listing.DEAD),
+        (("127.0.0.2", "198.51.100.1"), Listing.DEAD),
     ],
 )
-def test_what_an_answer_means(answers: tuple[str, ...], expected: Standing) -> None:
+def test_what_an_answer_means(answers: tuple[str, ...], expected: Listing) -> None:
     assert standing(tuple(map(ipaddress.ip_address, answers))) is expected
 
 

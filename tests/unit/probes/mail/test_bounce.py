@@ -7,8 +7,8 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from probes.mail.bounce import Action, Report, parse
-from probes.mail.sighting import Kind, recognise
+from probes.mail.bounce import DsnAction, DsnReport, parse
+from probes.mail.sighting import MailKind, recognise
 from probes.mail.token import TokenSigner
 
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
@@ -131,14 +131,14 @@ READ_RECEIPT = POSTFIX.replace(b"delivery-status", b"disposition-notification").
 )
 
 
-def read(raw: bytes) -> Report | None:
+def read(raw: bytes) -> DsnReport | None:
     return parse(message_from_bytes(raw, policy=policy.compat32))
 
 
 def test_postfix() -> None:
     found = read(POSTFIX)
     assert found is not None
-    assert found.action is Action.FAILED
+    assert found.action is DsnAction.FAILED
     assert found.status == "5.1.1"
     assert found.code == 550
     assert found.text.startswith("550 5.1.1 <semakan@jabatan-contoh.gov.my>: Recipient address rejected: User unknown")
@@ -149,7 +149,7 @@ def test_postfix() -> None:
 def test_exchange_reports_an_alias_and_the_original() -> None:
     found = read(EXCHANGE)
     assert found is not None
-    assert (found.action, found.status, found.code) == (Action.FAILED, "5.2.2", 554)
+    assert (found.action, found.status, found.code) == (DsnAction.FAILED, "5.2.2", 554)
     assert found.on("semakan@jabatan-contoh.gov.my") is None
     assert found.on("semakan@dalaman.jabatan-contoh.gov.my") is found
     assert found.is_for("semakan@jabatan-contoh.gov.my")
@@ -161,14 +161,14 @@ def test_exchange_reports_an_alias_and_the_original() -> None:
 def test_a_delay_is_no_end_and_has_no_smtp_code() -> None:
     found = read(DELAYED)
     assert found is not None
-    assert (found.action, found.status, found.code) == (Action.DELAYED, "4.4.1", None)
+    assert (found.action, found.status, found.code) == (DsnAction.DELAYED, "4.4.1", None)
     assert not found.is_for("semakan@jabatan-contoh.gov.my")
 
 
 def test_of_several_recipients_the_worst_news_is_told() -> None:
     found = read(SEVERAL)
     assert found is not None
-    assert (found.action, found.status, found.code) == (Action.FAILED, "5.7.1", 554)
+    assert (found.action, found.status, found.code) == (DsnAction.FAILED, "5.7.1", 554)
     assert found.is_for("dua@jabatan-contoh.gov.my")
     assert not found.is_for("satu@jabatan-contoh.gov.my"), "that one was handed on"
 
@@ -212,15 +212,15 @@ def test_prose_and_other_reports_are_no_bounces(raw: bytes) -> None:
 @pytest.mark.parametrize("raw", [POSTFIX, EXCHANGE, DELAYED, SEVERAL])
 def test_a_report_leads_to_the_run_it_is_about(raw: bytes) -> None:
     sighting = recognise(raw, SIGNER)
-    assert sighting.kind is Kind.REPORT
+    assert sighting.kind is MailKind.REPORT
     assert sighting.token == TOKEN
     assert sighting.report == read(raw)
 
 
 def test_a_bounce_in_prose_is_kept_for_people() -> None:
-    assert recognise(EXIM_PROSE, SIGNER).kind is Kind.ANSWER
+    assert recognise(EXIM_PROSE, SIGNER).kind is MailKind.ANSWER
 
 
 def test_a_report_about_somebody_elses_mail_is_foreign() -> None:
     stranger = TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "x")
-    assert recognise(POSTFIX, stranger).kind is Kind.FOREIGN
+    assert recognise(POSTFIX, stranger).kind is MailKind.FOREIGN

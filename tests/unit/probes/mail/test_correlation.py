@@ -12,7 +12,7 @@ import pytest
 
 from probes.arrival.expectation import Seen
 from probes.mail.message import DIGEST_HEADER, TOKEN_HEADER, Whole, compose, examine, subject_of, text_of
-from probes.mail.sighting import Kind, recognise
+from probes.mail.sighting import MailKind, recognise
 from probes.mail.token import Token
 from tests.unit.probes.standin import ImapStandIn, until
 from tests.unit.probes.watch import SIGNER, Counted, gone, issue, mail, watching
@@ -160,7 +160,7 @@ def out_of_office(token: Token, *, subject: str, headers: str) -> bytes:
 async def test_an_out_of_office_reply_is_no_arrival_no_bounce_and_is_left_alone(subject: str, headers: str) -> None:
     standin, counted, token = ImapStandIn(), Counted(), issue()
     reply = out_of_office(token, subject=subject.format(subject_of(token)), headers=headers)
-    assert recognise(reply, SIGNER).kind is Kind.ANSWER
+    assert recognise(reply, SIGNER).kind is MailKind.ANSWER
     async with watching(standin, counted) as watcher:
         with watcher.expect(token) as letter:
             await letter.ready

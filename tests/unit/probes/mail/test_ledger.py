@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from probes.mail.bounce import Action, Report
-from probes.mail.ledger import Fate, Ledger, Verdict, decide
-from probes.mail.sighting import Kind, Sighting
+from probes.mail.bounce import DsnAction, DsnReport
+from probes.mail.ledger import Disposition, Fate, TokenLedger, decide
+from probes.mail.sighting import MailKind, Sighting
 from probes.mail.token import TokenSigner
 from probes.model.pace import Pace
 from probes.model.result import Arrival, Party
@@ -22,56 +22,58 @@ THEIRS = TokenSigner(KEY, "kuching-1")
 NAMED_ALIKE = TokenSigner(KEY, "putrajaya-1")
 TOKEN = OURS.issue("r", NOW, LASTS)
 RECIPIENT, SENDER = {Party.RECIPIENT}, {Party.SENDER}
-MESSAGE = Sighting(kind=Kind.MESSAGE, token=TOKEN)
-ANSWER = Sighting(kind=Kind.ANSWER, token=TOKEN)
-OTHERS = Sighting(kind=Kind.MESSAGE, token=THEIRS.issue("r", NOW, LASTS))
-OTHERS_BOUNCE = Sighting(kind=Kind.REPORT, token=OTHERS.token, report=Report(action=Action.FAILED))
-EARLIER = Sighting(kind=Kind.MESSAGE, token=NAMED_ALIKE.issue("r", NOW, LASTS))
-NAMESAKES = Sighting(kind=Kind.MESSAGE, token=NAMED_ALIKE.issue("r", NOW + timedelta(seconds=1), LASTS))
+MESSAGE = Sighting(kind=MailKind.MESSAGE, token=TOKEN)
+ANSWER = Sighting(kind=MailKind.ANSWER, token=TOKEN)
+OTHERS = Sighting(kind=MailKind.MESSAGE, token=THEIRS.issue("r", NOW, LASTS))
+OTHERS_BOUNCE = Sighting(kind=MailKind.REPORT, token=OTHERS.token, report=DsnReport(action=DsnAction.FAILED))
+EARLIER = Sighting(kind=MailKind.MESSAGE, token=NAMED_ALIKE.issue("r", NOW, LASTS))
+NAMESAKES = Sighting(kind=MailKind.MESSAGE, token=NAMED_ALIKE.issue("r", NOW + timedelta(seconds=1), LASTS))
 DAY = 24 * 60
 
 
-def bounce(action: Action) -> Sighting:
-    return Sighting(kind=Kind.REPORT, token=TOKEN, report=Report(action=action))
+def bounce(action: DsnAction) -> Sighting:
+    return Sighting(kind=MailKind.REPORT, token=TOKEN, report=DsnReport(action=action))
 
 
 @pytest.mark.parametrize(
-    ("sighting", "awaited", "fate", "after", "verdict"),
+    ("sighting", "awaited", "fate", "after", "disposition"),
     [
-        (MESSAGE, RECIPIENT, None, 0, Verdict(hand_over=True, delete=True)),
-        (MESSAGE, RECIPIENT | SENDER, None, 0, Verdict(hand_over=True, delete=True)),
-        (MESSAGE, RECIPIENT, Fate.ARRIVED, 0, Verdict(count=Arrival.DUPLICATE, delete=True)),
-        (MESSAGE, set(), Fate.ARRIVED, 0, Verdict(count=Arrival.DUPLICATE, delete=True)),
-        (MESSAGE, set(), Fate.ENDED, 0, Verdict(count=Arrival.LATE, delete=True)),
-        (MESSAGE, set(), None, 0, Verdict(count=Arrival.LATE, delete=True)),
-        (MESSAGE, SENDER, None, 0, Verdict(delete=True)),
-        (MESSAGE, set(), Fate.SENT, 0, Verdict(delete=True)),
-        (bounce(Action.FAILED), SENDER, None, 0, Verdict(hand_over=True, delete=True)),
-        (bounce(Action.FAILED), RECIPIENT, None, 0, Verdict(hand_over=True, delete=True)),
-        (bounce(Action.FAILED), set(), Fate.SENT, 0, Verdict(delete=True)),
-        (bounce(Action.DELAYED), SENDER, None, 0, Verdict(delete=True)),
-        (bounce(Action.DELIVERED), SENDER, None, 0, Verdict(delete=True)),
-        (bounce(Action.RELAYED), SENDER, None, 0, Verdict(delete=True)),
-        (ANSWER, RECIPIENT, None, 0, Verdict()),
-        (ANSWER, set(), Fate.ENDED, 0, Verdict()),
-        (Sighting(kind=Kind.FOREIGN), RECIPIENT, None, 0, Verdict()),
-        (Sighting(kind=Kind.FOREIGN, forged=True), RECIPIENT, None, 0, Verdict(count=Arrival.FORGED)),
-        (OTHERS, set(), None, 0, Verdict()),
-        (OTHERS, set(), None, DAY + 5, Verdict()),
-        (OTHERS, set(), None, DAY + 6, Verdict(delete=True)),
-        (OTHERS_BOUNCE, set(), None, DAY + 5, Verdict()),
-        (OTHERS_BOUNCE, set(), None, DAY + 6, Verdict(delete=True)),
-        (EARLIER, set(), None, 0, Verdict(count=Arrival.LATE, delete=True)),
-        (EARLIER, set(), Fate.ARRIVED, 0, Verdict(count=Arrival.DUPLICATE, delete=True)),
-        (NAMESAKES, set(), None, DAY + 5, Verdict(count=Arrival.NAMESAKE)),
-        (NAMESAKES, set(), None, DAY + 6, Verdict(count=Arrival.NAMESAKE, delete=True)),
+        (MESSAGE, RECIPIENT, None, 0, Disposition(hand_over=True, delete=True)),
+        (MESSAGE, RECIPIENT | SENDER, None, 0, Disposition(hand_over=True, delete=True)),
+        (MESSAGE, RECIPIENT, Fate.ARRIVED, 0, Disposition(count=Arrival.DUPLICATE, delete=True)),
+        (MESSAGE, set(), Fate.ARRIVED, 0, Disposition(count=Arrival.DUPLICATE, delete=True)),
+        (MESSAGE, set(), Fate.ENDED, 0, Disposition(count=Arrival.LATE, delete=True)),
+        (MESSAGE, set(), None, 0, Disposition(count=Arrival.LATE, delete=True)),
+        (MESSAGE, SENDER, None, 0, Disposition(delete=True)),
+        (MESSAGE, set(), Fate.SENT, 0, Disposition(delete=True)),
+        (bounce(DsnAction.FAILED), SENDER, None, 0, Disposition(hand_over=True, delete=True)),
+        (bounce(DsnAction.FAILED), RECIPIENT, None, 0, Disposition(hand_over=True, delete=True)),
+        (bounce(DsnAction.FAILED), set(), Fate.SENT, 0, Disposition(delete=True)),
+        (bounce(DsnAction.DELAYED), SENDER, None, 0, Disposition(delete=True)),
+        (bounce(DsnAction.DELIVERED), SENDER, None, 0, Disposition(delete=True)),
+        (bounce(DsnAction.RELAYED), SENDER, None, 0, Disposition(delete=True)),
+        (ANSWER, RECIPIENT, None, 0, Disposition()),
+        (ANSWER, set(), Fate.ENDED, 0, Disposition()),
+        (Sighting(kind=MailKind.FOREIGN), RECIPIENT, None, 0, Disposition()),
+        (Sighting(kind=MailKind.FOREIGN, forged=True), RECIPIENT, None, 0, Disposition(count=Arrival.FORGED)),
+        (OTHERS, set(), None, 0, Disposition()),
+        (OTHERS, set(), None, DAY + 5, Disposition()),
+        (OTHERS, set(), None, DAY + 6, Disposition(delete=True)),
+        (OTHERS_BOUNCE, set(), None, DAY + 5, Disposition()),
+        (OTHERS_BOUNCE, set(), None, DAY + 6, Disposition(delete=True)),
+        (EARLIER, set(), None, 0, Disposition(count=Arrival.LATE, delete=True)),
+        (EARLIER, set(), Fate.ARRIVED, 0, Disposition(count=Arrival.DUPLICATE, delete=True)),
+        (NAMESAKES, set(), None, DAY + 5, Disposition(count=Arrival.NAMESAKE)),
+        (NAMESAKES, set(), None, DAY + 6, Disposition(count=Arrival.NAMESAKE, delete=True)),
         # The store knows it, so it is ours: the clock was set back between two lives.
-        (NAMESAKES, set(), Fate.ENDED, 0, Verdict(count=Arrival.LATE, delete=True)),
+        (NAMESAKES, set(), Fate.ENDED, 0, Disposition(count=Arrival.LATE, delete=True)),
     ],
 )
-def test_verdicts(sighting: Sighting, awaited: set[Party], fate: Fate | None, after: int, verdict: Verdict) -> None:
+def test_dispositions(
+    sighting: Sighting, awaited: set[Party], fate: Fate | None, after: int, disposition: Disposition
+) -> None:
     now = TOKEN.sent_at + timedelta(minutes=after)
-    assert verdict == decided(sighting, now, awaited=awaited, fate=fate)
+    assert disposition == decided(sighting, now, awaited=awaited, fate=fate)
 
 
 def decided(
@@ -81,7 +83,7 @@ def decided(
     awaited: set[Party] | None = None,
     fate: Fate | None = None,
     marked: bool = False,
-) -> Verdict:
+) -> Disposition:
     origin = OURS.origin(sighting.token) if sighting.token else None
     return decide(sighting, origin=origin, awaited=awaited or set(), fate=fate, now=now, marked=marked)
 
@@ -89,29 +91,29 @@ def decided(
 @pytest.mark.blind
 @pytest.mark.parametrize("hours", [1, 4])
 def test_another_probers_mail_is_kept_for_a_day_after_that_probers_deadline_and_not_ours(hours: int) -> None:
-    patient = Sighting(kind=Kind.MESSAGE, token=THEIRS.issue("r", NOW, timedelta(hours=hours)))
+    patient = Sighting(kind=MailKind.MESSAGE, token=THEIRS.issue("r", NOW, timedelta(hours=hours)))
     assert not decided(patient, NOW + timedelta(hours=hours + 24)).delete
     assert decided(patient, NOW + timedelta(hours=hours + 24, seconds=1)).delete
 
 
 @pytest.mark.blind
 def test_what_a_person_answered_to_another_probers_message_is_never_deleted() -> None:
-    answer = Sighting(kind=Kind.ANSWER, token=OTHERS.token)
-    assert decided(answer, NOW + timedelta(days=30)) == Verdict()
+    answer = Sighting(kind=MailKind.ANSWER, token=OTHERS.token)
+    assert decided(answer, NOW + timedelta(days=30)) == Disposition()
 
 
 def test_what_another_prober_has_marked_as_deleted_may_go() -> None:
-    assert decided(OTHERS, NOW, marked=True) == Verdict(delete=True)
-    assert decided(Sighting(kind=Kind.ANSWER, token=OTHERS.token), NOW, marked=True) == Verdict()
+    assert decided(OTHERS, NOW, marked=True) == Disposition(delete=True)
+    assert decided(Sighting(kind=MailKind.ANSWER, token=OTHERS.token), NOW, marked=True) == Disposition()
 
 
 def test_the_ledger_remembers_across_a_restart() -> None:
-    ledger = Ledger(ended=["a", "b"], arrived=["b"])
+    ledger = TokenLedger(ended=["a", "b"], arrived=["b"])
     assert (ledger.fate("a"), ledger.fate("b"), ledger.fate("c")) == (Fate.ENDED, Fate.ARRIVED, None)
 
 
 def test_an_arrival_is_not_forgotten_when_its_run_ends() -> None:
-    ledger = Ledger()
+    ledger = TokenLedger()
     ledger.arrived("a")
     ledger.over("a", Party.RECIPIENT)
     ledger.over("b", Party.RECIPIENT)
@@ -120,7 +122,7 @@ def test_an_arrival_is_not_forgotten_when_its_run_ends() -> None:
 
 
 def test_the_ledger_forgets_the_oldest_and_does_not_grow_for_ever() -> None:
-    ledger = Ledger(ended=(str(number) for number in range(50_000)))
+    ledger = TokenLedger(ended=(str(number) for number in range(50_000)))
     ledger.arrived("one more")
     assert ledger.fate("0") is None
     assert ledger.fate("1") is Fate.ENDED

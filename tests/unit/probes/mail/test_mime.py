@@ -9,7 +9,7 @@ import pytest
 
 from probes.mail.message import Corrupted, examine
 from probes.mail.mime import in_clear, is_charset, taken_apart
-from probes.mail.sighting import Kind, recognise, tokens_in
+from probes.mail.sighting import MailKind, recognise, tokens_in
 from tests.unit.probes.watch import SIGNER, issue, mail
 
 NESTED = b"".join(b'Content-Type: multipart/report; boundary="b%d"\r\n\r\n--b%d\r\n' % (n, n) for n in range(150))
@@ -26,7 +26,7 @@ NESTED = b"".join(b'Content-Type: multipart/report; boundary="b%d"\r\n\r\n--b%d\
 )
 def test_mail_that_is_made_to_take_long_takes_no_longer_than_other_mail(raw: bytes) -> None:
     began = time.process_time()
-    assert recognise(raw, SIGNER).kind is Kind.FOREIGN
+    assert recognise(raw, SIGNER).kind is MailKind.FOREIGN
     assert isinstance(examine(raw, issue()), Corrupted)
     assert time.process_time() - began < 0.5
 

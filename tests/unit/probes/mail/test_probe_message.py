@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probes.mail.message import OUR_HEADERS, TOKEN_HEADER, Corrupted, Whole, compose, examine, text_of
-from probes.mail.sighting import Kind, _taken_apart, may_hide_token, recognise, tokens_in
+from probes.mail.sighting import MailKind, _taken_apart, may_hide_token, recognise, tokens_in
 from probes.mail.token import TokenSigner
 
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
@@ -186,18 +186,18 @@ def test_the_message_of_another_run_is_not_this_ones() -> None:
 @pytest.mark.parametrize(
     ("raw", "kind", "forged"),
     [
-        (RAW, Kind.MESSAGE, False),
-        (header_of(RAW), Kind.MESSAGE, False),
-        (b"Subject: mesyuarat esok\r\n\r\nSalam", Kind.FOREIGN, False),
-        (b"Subject: pantau-" + b"a" * 56 + b"\r\n\r\n", Kind.FOREIGN, True),
-        (b"Subject: Re: " + TOKEN.text.encode() + b"\r\n\r\nTerima kasih", Kind.ANSWER, False),
-        (b"Auto-Submitted: auto-replied\r\nSubject: cuti " + TOKEN.text.encode() + b"\r\n\r\n", Kind.ANSWER, False),
-        (b"Return-Path: <>\r\nSubject: gagal\r\n\r\n" + TOKEN.text.encode(), Kind.ANSWER, False),
-        (b"From: Mailer-Daemon@mx.example\r\nSubject: gagal\r\n\r\n" + TOKEN.text.encode(), Kind.ANSWER, False),
-        (b"", Kind.FOREIGN, False),
+        (RAW, MailKind.MESSAGE, False),
+        (header_of(RAW), MailKind.MESSAGE, False),
+        (b"Subject: mesyuarat esok\r\n\r\nSalam", MailKind.FOREIGN, False),
+        (b"Subject: pantau-" + b"a" * 56 + b"\r\n\r\n", MailKind.FOREIGN, True),
+        (b"Subject: Re: " + TOKEN.text.encode() + b"\r\n\r\nTerima kasih", MailKind.ANSWER, False),
+        (b"Auto-Submitted: auto-replied\r\nSubject: cuti " + TOKEN.text.encode() + b"\r\n\r\n", MailKind.ANSWER, False),
+        (b"Return-Path: <>\r\nSubject: gagal\r\n\r\n" + TOKEN.text.encode(), MailKind.ANSWER, False),
+        (b"From: Mailer-Daemon@mx.example\r\nSubject: gagal\r\n\r\n" + TOKEN.text.encode(), MailKind.ANSWER, False),
+        (b"", MailKind.FOREIGN, False),
     ],
 )
-def test_mail_is_recognised(*, raw: bytes, kind: Kind, forged: bool) -> None:
+def test_mail_is_recognised(*, raw: bytes, kind: MailKind, forged: bool) -> None:
     sighting = recognise(raw, SIGNER)
     assert (sighting.kind, sighting.forged) == (kind, forged)
 
@@ -241,7 +241,7 @@ def test_an_answer_with_re_aw_or_wg_before_our_subject_is_not_our_message(subjec
         f"Message-ID: <1@jabatan-contoh.gov.my>\r\n\r\nTuan, mesej {TOKEN.text} lambat sampai.\r\n"
     )
 
-    assert recognise(raw.encode(), SIGNER).kind is Kind.ANSWER
+    assert recognise(raw.encode(), SIGNER).kind is MailKind.ANSWER
 
 
 @pytest.mark.pitfall
@@ -253,7 +253,7 @@ def test_one_mark_that_a_relay_left_alone_is_enough_to_know_our_own(kept: str) -
     if kept != "Content-Type":
         message.set_boundary("lain")
 
-    assert recognise(message.as_bytes(), SIGNER).kind is Kind.MESSAGE
+    assert recognise(message.as_bytes(), SIGNER).kind is MailKind.MESSAGE
 
 
 @pytest.mark.parametrize("octets", range(1, 9))
