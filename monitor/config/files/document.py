@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from alerts.wording.source import tree
 from monitor.config.files.problem import Path, Problem, dotted
 
 _STANDARD = "tag:yaml.org,2002:"
@@ -28,8 +29,6 @@ _PLAIN = frozenset(
     for kind in ("bool", "float", "int", "map", "merge", "null", "seq", "str", "timestamp", "value")
 )
 _TOO_DEEP = "is nested too deeply"
-#: So deep may a file be nested at the most, by its looks, that libyaml reads it. Ours are six levels deep.
-_DEEPEST = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ def read_document(file: FilePath, known: Document | None = None) -> Document:
 def parse_document(text: str, name: str) -> Document:
     """Parse *text* as `read_document` does."""
     try:
-        root = _composed(text)
+        root = tree(text)
         if root is None:
             return _unreadable(name, "is empty")
         if not isinstance(root, yaml.MappingNode):
@@ -142,25 +141,6 @@ def parse_document(text: str, name: str) -> Document:
     return Document(
         file=name, data=data, places=walk.places, problems=tuple(walk.problems), broken=frozenset(walk.broken)
     )
-
-
-def _composed(text: str) -> yaml.Node | None:
-    """Return the tree of nodes, with their places.
-
-    libyaml is six times as fast. What it does not take is read by PyYAML's own parser, whose words for it are ours; and
-    so is what is nested deeply, because libyaml would run out of a stack that nobody watches.
-    """
-    if _depth_at_most(text) <= _DEEPEST:
-        try:
-            return yaml.compose(text, Loader=yaml.CSafeLoader)
-        except (yaml.YAMLError, ValueError, OverflowError):
-            pass
-    return yaml.compose(text, Loader=yaml.SafeLoader)
-
-
-def _depth_at_most(text: str) -> int:
-    # Below a key or a "-" stands what is written further to the right, or what is in brackets.
-    return 2 * max(map(len, text.splitlines()), default=0) + text.count("[") + text.count("{")
 
 
 def _unreadable(name: str, message: str, *, instead: str = "", line: int = 0, column: int = 0) -> Document:

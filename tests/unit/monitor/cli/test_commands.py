@@ -32,8 +32,9 @@ HEAVY = (
     "monitor.web",
     "monitor.store",
 )
-#: Modules of ours that such a command may import, the faces of their folders among them.
-BUDGET = 15
+#: Modules of ours that such a command may import, the faces of their folders among them. To find the socket it reads the
+#: configuration's YAML, by the reader that the texts of notices have, too.
+BUDGET = 18
 
 
 def imported(*names: str) -> list[str]:
