@@ -171,6 +171,14 @@ def test_every_make_target_that_a_document_names_exists() -> None:
     assert {"run", "test"} <= named <= targets
 
 
+def test_what_git_runs_before_a_commit_is_what_make_test_begins_with() -> None:
+    (repository,) = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
+    assert repository["repo"] == "local", "tools of another place are tools of other versions"
+    before_a_commit = [hook["entry"].split() for hook in repository["hooks"]]
+    (tested,) = re.findall(r"^\t\$\(MAKE\) (.*)$", read("Makefile"), re.MULTILINE)
+    assert [(words[0], words[-1]) for words in before_a_commit] == [("make", name) for name in tested.split()[:3]]
+
+
 # -- the tree -------------------------------------------------------------------------------------------------------
 
 
@@ -358,9 +366,11 @@ def test_no_file_names_a_package_registry() -> None:
 
 
 def test_the_locks_hold_hashes_and_no_address() -> None:
-    for lock in ("requirements/lab.txt", "requirements/dev.txt"):
-        assert "--hash=sha256:" in read(lock)
-        assert "://" not in read(lock)
+    locks = sorted((ROOT / "requirements").glob("*.txt"))
+    assert len(locks) > 3
+    for lock in locks:
+        assert "--hash=sha256:" in lock.read_text(encoding="utf-8")
+        assert "://" not in lock.read_text(encoding="utf-8")
 
 
 def test_no_file_names_a_place_on_somebodys_own_machine() -> None:
