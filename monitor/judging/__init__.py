@@ -1,5 +1,4 @@
-"""What the runs mean.
+"""What the runs mean: whose fault a failure is, how healthy a direction and an agency are. Decisions only.
 
-Whose fault a failure is, how healthy a direction and an agency are; and whether this process itself does its work.
-Decisions only.
+And whether this process itself does its work.
 """

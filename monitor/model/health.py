@@ -1,4 +1,4 @@
-"""How healthy something is, and what one run says of that."""
+"""How healthy something is, what one run says of that, and how long a streak has to be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows from one configuration: routes, their judge, the pipeline, the prober, the inspector.
+"""What follows from one configuration (routes, their judge, the pipeline, the prober, the inspector), and how the next.
 
 A reload changes what the configuration changes, and nothing else (docs/adr/0026).
 """

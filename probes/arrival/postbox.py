@@ -1,4 +1,4 @@
-"""The folders of a watched mailbox: where reading them stands, and what is done with each mail."""
+"""Reads a mailbox over IMAP: its folders, where reading them stands, and what is done with each mail."""
 
 from __future__ import annotations
 

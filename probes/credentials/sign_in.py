@@ -1,4 +1,4 @@
-"""Signing in with a password or an access token, the same for SMTP, IMAP and POP3."""
+"""Signing in with a password or an access token, and what a missing token means: the same for SMTP, IMAP and POP3."""
 
 from __future__ import annotations
 

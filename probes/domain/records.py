@@ -1,8 +1,8 @@
 """Reads the records by which a domain says how its mail is to be treated: SPF, DMARC, MTA-STS, TLS-RPT.
 
 checkdmarc reads them. It blocks, so it runs in a few threads of its own: the loop's are there for finding servers, and
-must not wait for a slow domain. Only its functions for records are used: others of it open connections to mail and web
-servers.
+must not wait for a slow domain. Only its functions for records are used, and only here: others of it open connections to
+mail and web servers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What a certificate says, whether or not anybody trusts it (RFC 5280, RFC 9525). Pure."""
+"""What a certificate says, whether or not anybody trusts it, and whether a TLSA record vouches for it. Pure.
+
+RFC 5280, RFC 9525; RFC 6698 for TLSA.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Whether mailboxes can be read now, over IMAP or POP3: signed in, opened, and the newest header fetched.
 
-The round trip proves the same each time it runs; this shows reading apart from all else.
+The round trip proves the same each time it runs; this shows reading apart from all else, where it is asked for.
 """
 
 from __future__ import annotations

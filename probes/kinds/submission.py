@@ -1,7 +1,7 @@
 """Whether mailboxes can hand in a message now (RFC 6409). It goes all the way up to the message, and sends none.
 
 The round trip proves the same each time it runs; this tells a server that refuses to be submitted to from one that loses
-what it took, where no round trip runs.
+what it took, where no round trip runs. It runs only where it is asked for.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
 from functools import cache
@@ -182,20 +183,38 @@ def test_what_git_runs_before_a_commit_is_what_make_test_begins_with() -> None:
 # -- the tree -------------------------------------------------------------------------------------------------------
 
 
-def modules() -> Iterator[str]:
-    """Return each module and each package that has modules, as ARCHITECTURE.md writes them."""
-    for package in PACKAGES:
-        for path in (ROOT / package).rglob("*.py"):
-            if path.name != "__init__.py" and "versions" not in path.parts:
-                yield relative(path)
-        for path in (ROOT / package).rglob("__init__.py"):
-            if path.parent != ROOT / package:
-                yield f"{relative(path.parent)}/"
+def modules() -> Iterator[Path]:
+    """Return every module of the product and of the lab, also those that are a package."""
+    for package in (*PACKAGES, "lab/pantau_lab"):
+        yield from sorted((ROOT / package).rglob("*.py"))
 
 
-def test_the_architecture_tells_of_every_package_and_module() -> None:
-    told = [first_code(row) for package in PACKAGES for row in rows("ARCHITECTURE.md", f"{package}/")]
-    assert sorted(told) == sorted(set(modules()))
+def summary(path: Path) -> str:
+    """Return the first paragraph of a module's docstring: what the module is."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n\n")[0].replace("\n", " ")
+
+
+def rooms(package: str) -> Iterator[tuple[str, str]]:
+    """Return each folder of a package, and each module that stands in none, with what its docstring says it is."""
+    for path in (ROOT / package).rglob("__init__.py"):
+        if path.parent != ROOT / package:
+            yield f"{relative(path.parent)}/", summary(path)
+    for path in (ROOT / package).glob("*.py"):
+        if path.name != "__init__.py":
+            yield relative(path), summary(path)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_architecture_tells_of_every_room_what_its_docstring_says(package: str) -> None:
+    told = [(first_code(row), row[1]) for row in rows("ARCHITECTURE.md", f"{package}/")]
+    assert told == sorted(rooms(package))
+
+
+def test_every_module_says_what_it_is_and_no_two_say_the_same() -> None:
+    said = {path: summary(path) for path in modules()}
+    assert [relative(path) for path, text in said.items() if not text.endswith(".")] == []
+    assert [text for text, times in Counter(said.values()).items() if times > 1] == []
 
 
 def test_every_path_that_a_document_names_exists() -> None:

@@ -1,1 +1,1 @@
-"""Running the service, checking its configuration, proving mail at once, the fictional world."""
+"""Running the service, checking its configuration, proving mail at once."""

@@ -1,4 +1,4 @@
-"""The store is not ours to use."""
+"""Says that the store is not ours to use, but somebody else's."""
 
 
 class StoreInUseError(Exception):

@@ -1,4 +1,4 @@
-"""The shared store: a PostgreSQL server that several engines use."""
+"""The shared store: a PostgreSQL server that several engines use, and whether a server can be one."""
 
 from __future__ import annotations
 
