@@ -247,12 +247,13 @@ def test_every_contract_of_the_packages_is_told() -> None:
 
 
 def test_the_life_of_an_incident_is_the_one_in_the_code() -> None:
-    told = [tuple(row) for row in rows("ARCHITECTURE.md", "The life of an incident")]
+    told = [tuple(row) for row in rows("docs/how-it-works/incident.md", "The life of an incident")]
     assert told == [(str(state), event.__name__, str(after)) for (state, event), after in TRANSITIONS.items()]
 
 
 def test_the_life_of_an_attempt_tells_of_every_state() -> None:
-    assert [row[0] for row in rows("ARCHITECTURE.md", "The life of an attempt")] == [str(s) for s in AttemptState]
+    told = rows("docs/how-it-works/delivery.md", "The life of an attempt")
+    assert [row[0] for row in told] == [str(state) for state in AttemptState]
 
 
 @pytest.mark.parametrize("name", CLOSED_SETS)
