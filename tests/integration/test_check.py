@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -26,12 +27,28 @@ def sample(tmp_path: Path) -> Path:
     """Return a copy of the sample configuration, with its secrets."""
     shutil.copy(_DEPLOY / "pantau.yaml", tmp_path)
     shutil.copytree(_DEPLOY / "agencies", tmp_path / "agencies")
-    for file in tmp_path.rglob("*.yaml"):
+    return _with_secrets(tmp_path)
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    """Return the first real configuration that the README shows, with its secrets."""
+    settings, agency = re.findall(
+        r"^```yaml\n(.*?)^```", (_DEPLOY.parent / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    (tmp_path / "agencies").mkdir()
+    (tmp_path / "agencies" / "jabatan-contoh.yaml").write_text(agency)
+    (tmp_path / "pantau.yaml").write_text(settings)
+    return _with_secrets(tmp_path)
+
+
+def _with_secrets(directory: Path) -> Path:
+    for file in directory.rglob("*.yaml"):
         for secret in _secret_files(yaml.safe_load(file.read_text())):
-            (tmp_path / secret).parent.mkdir(exist_ok=True)
-            (tmp_path / secret).write_text("kata-laluan-contoh\n")
-            (tmp_path / secret).chmod(0o600)
-    return tmp_path / "pantau.yaml"
+            (directory / secret).parent.mkdir(exist_ok=True)
+            (directory / secret).write_text("kata-laluan-contoh\n")
+            (directory / secret).chmod(0o600)
+    return directory / "pantau.yaml"
 
 
 def _secret_files(tree: object) -> list[str]:
@@ -57,6 +74,13 @@ def test_the_sample_is_accepted_and_only_its_placeholders_are_remarked_on(sample
     placeholders = [line for line in lines[:-2] if "is in no range that is known" in line]
     assert len(placeholders) == 10
     assert all("is not verified" in line for line in lines[:-2] if line not in placeholders)
+
+
+def test_the_first_configuration_of_the_readme_is_accepted_and_only_its_number_is_remarked_on(first: Path) -> None:
+    code, lines = run(first)
+    assert code == 0
+    assert lines[-1] == "pantau.yaml: accepted: 1 agency, 7 routes, 1 gateway; 0 errors, 2 warnings"
+    assert all("contacts.pegawai" in line for line in lines[:-2])
 
 
 def test_a_day_on_which_nobody_is_on_call_is_an_error_of_a_configuration_that_can_be_used(sample: Path) -> None:
