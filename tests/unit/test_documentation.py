@@ -235,8 +235,8 @@ def test_every_path_that_a_document_names_exists() -> None:
 STILL_TO_BE_WRITTEN = {
     "alerts/gateways/kannel.py",
     "tests/unit/alerts/gateways/test_kannel.py",
-    "probes/kinds/certificate.py",
-    "tests/unit/probes/kinds/test_certificate_run.py",
+    "probes/kinds/reverse_dns.py",
+    "tests/unit/probes/kinds/test_reverse_dns_run.py",
 }
 
 
