@@ -1,10 +1,10 @@
-"""Serve a stand-in on a free port of this machine for as long as a block lasts."""
+"""Ports of this machine: for a stand-in that is served here, and for a program that is started later."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from monitor.web.serving import open_port, url_of
@@ -22,19 +22,28 @@ async def serve(app: Any, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIte
         yield url_of(listener)
 
 
-#: Below the ports that the system gives to outgoing connections (Linux: from 32768), which may take any other.
-_UNTAKEN = range(20_000, 32_000)
+def claim(port: int = 0) -> socket.socket:
+    """Take a port, 0 any, for whoever is told its number: bound, and never listening.
 
-
-def free_port() -> int:
-    """Return a port that a program started later can listen on.
-
-    Nothing holds it until then, but no outgoing connection can take it in between. Raise `OSError` when none is free.
+    Until the socket is closed the system gives the number to nobody, neither to a listener nor to an outgoing connection.
+    A program that names it can listen there, as often as it is started; before and between, connections are refused.
+    Raise `OSError` when the port is taken.
     """
-    for port in random.sample(_UNTAKEN, 50):
-        try:
-            open_port("127.0.0.1", port).close()
-        except OSError:
-            continue
-        return port
-    raise OSError("no port is free on this machine")
+    claimed = socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET)
+    # Linux lets another socket have the same port when both say this and none of them listens yet.
+    claimed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        if claimed.family == socket.AF_INET6:
+            claimed.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        claimed.bind(("", port))
+    except OSError:
+        claimed.close()
+        raise
+    return claimed
+
+
+@contextmanager
+def claimed(count: int) -> Iterator[list[int]]:
+    """Yield the numbers of so many ports, all claimed for as long as the block lasts."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(claim()).getsockname()[1] for _ in range(count)]

@@ -19,7 +19,7 @@ from pantau_lab.faxservice.service import FaxService
 from pantau_lab.mail import Fault, LabNetwork, SystemPlan
 from pantau_lab.outbox import Outbox
 from pantau_lab.scenery import DEMO, Providers, Timing, write
-from pantau_lab.serving import serve
+from pantau_lab.serving import claimed, serve
 from pantau_lab.world import AGENCIES, NOC, REFERENCES, FictionalAgency
 
 
@@ -31,6 +31,8 @@ class Stage:
     carrier: Carrier
     fax_service: FaxService
     outbox: Outbox
+    #: Where the service is to listen: its portal.
+    url: str
     #: Of the service that is to run against it.
     settings: Path
 
@@ -44,15 +46,14 @@ def lever(directory: Path) -> Path:
 async def stage(
     directory: Path,
     *,
-    listen: str,
-    callbacks: str,
+    listen: str | None = None,
     timing: Timing = DEMO,
     agencies: Sequence[FictionalAgency] = AGENCIES,
 ) -> AsyncIterator[Stage]:
     """Run the world for as long as the block lasts, with the service's configuration written below *directory*.
 
-    *listen* and *callbacks*: where the service is to listen ("127.0.0.1:8080"). *agencies*: the part of the world that
-    is there.
+    *listen*: where the service is to listen ("127.0.0.1:8080"), by default on a port that is kept for it, as the one for
+    callbacks is. *agencies*: the part of the world that is there.
     """
     plans = [
         *(SystemPlan.with_one_mailbox(a.code, a.domain, tempo=timing.tempo) for a in agencies),
@@ -60,9 +61,11 @@ async def stage(
     ]
     outbox = Outbox(directory / "outbox", lambda: datetime.now(UTC))
     phones, machines = _carrier(outbox, agencies), _fax_service(outbox, agencies)
-    if timing.replies == "webhook":
-        phones.incoming_url = f"http://{callbacks}/callbacks/sms/sms"
     async with AsyncExitStack() as stack:
+        portal, callbacks = (f"127.0.0.1:{port}" for port in stack.enter_context(claimed(2)))
+        listen = listen or portal
+        if timing.replies == "webhook":
+            phones.incoming_url = f"http://{callbacks}/callbacks/sms/sms"
         network = await stack.enter_async_context(LabNetwork(plans, folder=directory))
         carrier_url = await stack.enter_async_context(serve(carrier_app(phones)))
         fax_url = await stack.enter_async_context(serve(fax_app(machines)))
@@ -80,7 +83,14 @@ async def stage(
             fax_caller="+60300000000",
         )
         settings = write(directory, network, providers, timing, listen=listen, callbacks=callbacks, agencies=agencies)
-        yield Stage(network=network, carrier=phones, fax_service=machines, outbox=outbox, settings=settings)
+        yield Stage(
+            network=network,
+            carrier=phones,
+            fax_service=machines,
+            outbox=outbox,
+            url=f"http://{listen}",
+            settings=settings,
+        )
 
 
 def _carrier(outbox: Outbox, agencies: Sequence[FictionalAgency]) -> Carrier:

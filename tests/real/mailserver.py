@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -26,7 +26,7 @@ from typing import Self
 
 import trustme
 
-from pantau_lab.serving import free_port
+from pantau_lab.serving import claimed
 from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server
 
 DOMAIN = "jabatan-contoh.gov.my"
@@ -96,13 +96,15 @@ class MailServer:
     directory: Path = field(init=False)
     trust: ssl.SSLContext = field(init=False)
     ports: dict[Door, int] = field(init=False)
+    _held: ExitStack = field(init=False, default_factory=ExitStack)
     _aliases: dict[str, tuple[str, ...]] = field(init=False, default_factory=dict)
 
     def __enter__(self) -> Self:
         # Short: the sockets in it must stay below 108 characters. Open: Postfix's children are not root.
         self.directory = Path(tempfile.mkdtemp(prefix="pmail-"))
         self.directory.chmod(0o755)
-        self.ports = _free_ports()
+        # Some are opened later, or closed and opened again.
+        self.ports = dict(zip(Door, self._held.enter_context(claimed(len(Door))), strict=True))
         try:
             self._write()
             self.start_imap()
@@ -119,6 +121,7 @@ class MailServer:
         with suppress(subprocess.CalledProcessError):
             _run("postfix", "-c", str(self.directory / "postfix"), "stop")
         self.stop_imap()
+        self._held.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def start_imap(self) -> None:
@@ -292,14 +295,6 @@ def _make_theirs(directory: Path) -> None:
 def _children(parent: int) -> list[int]:
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text()
     return [int(pid) for pid in children.split()]
-
-
-def _free_ports() -> dict[Door, int]:
-    # Some are opened later, or closed and opened again: no outgoing connection may take them in between.
-    ports: set[int] = set()
-    while len(ports) < len(Door):
-        ports.add(free_port())
-    return dict(zip(Door, ports, strict=True))
 
 
 def _run(*command: str) -> None:

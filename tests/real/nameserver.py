@@ -11,6 +11,8 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +25,7 @@ import dns.query
 import dns.rcode
 import dns.update
 
+from pantau_lab.serving import claim
 from probes.model.check import NameServers
 
 #: Signed; Unbound trusts its key, as it trusts that of the root in the world outside.
@@ -56,19 +59,18 @@ class NameServer:
     #: Nobody answers there.
     silent: NameServers = field(init=False)
     _processes: list[subprocess.Popen[bytes]] = field(init=False, default_factory=list)
-    _held: socket.socket = field(init=False)
+    #: The ports.
+    _held: ExitStack = field(init=False, default_factory=ExitStack)
 
     def __enter__(self) -> Self:
         self.directory = Path(tempfile.mkdtemp(prefix="pnames-"))
-        knot, unbound = _free_port(), _free_port()
+        knot, unbound = (self._held.enter_context(_claimed()) for _ in range(2))
         # Bound and never read: a closed port would be told by ICMP, where a packet filter says nothing.
-        self._held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._held.bind(("127.0.0.1", 0))
+        silent = self._held.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+        silent.bind(("127.0.0.1", 0))
         self.careless = NameServers(addresses=("127.0.0.1",), port=knot, within=timedelta(seconds=5))
         self.validating = NameServers(addresses=("127.0.0.1",), port=unbound, within=timedelta(seconds=5))
-        self.silent = NameServers(
-            addresses=("127.0.0.1",), port=self._held.getsockname()[1], within=timedelta(seconds=0.3)
-        )
+        self.silent = NameServers(addresses=("127.0.0.1",), port=silent.getsockname()[1], within=timedelta(seconds=0.3))
         try:
             self._write_knot(knot)
             self._start("knotd", "-c", self._path("knot.conf"))
@@ -155,17 +157,19 @@ def _quoted(value: str) -> str:
     return " ".join(f'"{value[at : at + 255]}"' for at in range(0, len(value), 255))
 
 
-def _free_port() -> int:
-    """Return a port that is free for UDP and TCP."""
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            udp.bind(("127.0.0.1", 0))
-            port: int = udp.getsockname()[1]
-            try:
-                socket.create_server(("127.0.0.1", port)).close()
-            except OSError:
-                continue
-            return port
+@contextmanager
+def _claimed() -> Iterator[int]:
+    """Yield a port that is claimed for TCP and UDP."""
+    with ExitStack() as stack:
+        while True:
+            tcp, udp = stack.enter_context(claim()), stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+            udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            port: int = tcp.getsockname()[1]
+            # What comes to an address that a server has bound goes to the server, and not to this.
+            with suppress(OSError):
+                udp.bind(("", port))
+                break
+        yield port
 
 
 _DELEGATIONS = f"""

@@ -16,11 +16,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
+from pantau_lab.serving import claimed
 from probes.model.mailbox import Mailbox
 from tests.real import mailserver
 from tests.real.mailserver import Door, MailServer
 from tests.real.othermail import Door as OtherDoor
-from tests.real.othermail import OtherMail, free_ports
+from tests.real.othermail import OtherMail
 
 AGENCY = "jabatan-contoh.gov.my"
 REFERENCE_A = "rujukan.example"
@@ -146,13 +147,14 @@ class Neighbours:
     _running: ExitStack = field(init=False, default_factory=ExitStack)
 
     def __enter__(self) -> Self:
-        doors = dict(zip(OtherDoor, ports := free_ports(len(OtherDoor) + 2), strict=False))
-        mx = {AGENCY: ports[-1], REFERENCE_A: ports[-2], REFERENCE_B: doors[OtherDoor.MX]}
-
-        def others(own: str) -> Mapping[str, int]:
-            return {domain: port for domain, port in mx.items() if domain != own}
-
         with ExitStack() as running:
+            doors = dict(zip(OtherDoor, running.enter_context(claimed(len(OtherDoor))), strict=True))
+            mx = dict(zip((AGENCY, REFERENCE_A), running.enter_context(claimed(2)), strict=True))
+            mx[REFERENCE_B] = doors[OtherDoor.MX]
+
+            def others(own: str) -> Mapping[str, int]:
+                return {domain: port for domain, port in mx.items() if domain != own}
+
             self.agency, self.reference_a = (
                 running.enter_context(Postfix(domain=domain, mx=mx[domain], neighbours=others(domain)))
                 for domain in (AGENCY, REFERENCE_A)

@@ -24,7 +24,6 @@ from typing import Self
 
 import trustme
 
-from pantau_lab.serving import free_port
 from probes.model.mailbox import Mailbox, Password, Security, Server
 from tests.real import mailserver
 from tests.real.otherfiles import AUTHDAEMON, EXIM, IMAPD
@@ -65,18 +64,6 @@ class Ailment(StrEnum):
     LOSES = "loses"
 
 
-def free_ports(count: int) -> list[int]:
-    """Return so many ports, all different."""
-    ports: set[int] = set()
-    while len(ports) < count:
-        ports.add(free_port())
-    return list(ports)
-
-
-def _free_doors() -> Mapping[Door, int]:
-    return dict(zip(Door, free_ports(len(Door)), strict=True))
-
-
 @dataclass(slots=True, kw_only=True)
 class OtherMail:
     """Start it with `with`; that takes a tenth of a second."""
@@ -84,9 +71,10 @@ class OtherMail:
     domain: str
     #: The mailboxes, by the part before the @.
     names: Sequence[str]
+    #: Claimed for it, for as long as it is wanted.
+    ports: Mapping[Door, int]
     #: The ports where other domains take their mail.
     neighbours: Mapping[str, int] = field(default_factory=dict)
-    ports: Mapping[Door, int] = field(default_factory=_free_doors)
     #: What the IMAP server says it can do. It can do more.
     capabilities: str = "IMAP4rev1 UIDPLUS CHILDREN NAMESPACE IDLE"
     directory: Path = field(init=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -24,7 +25,7 @@ from psycopg import sql
 
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.schema.migrations import upgrade
-from pantau_lab.serving import free_port
+from pantau_lab.serving import claim
 
 _OWNER = "postgres"
 _USER = "pantau"
@@ -67,6 +68,8 @@ class Postgres:
 
     directory: Path = field(init=False)
     port: int = field(init=False)
+    #: The port stays ours while the server is stopped.
+    _claim: socket.socket = field(init=False)
     _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
     _databases: Iterator[int] = field(init=False, default_factory=lambda: count(1))
     #: The database that stores are copied from.
@@ -75,7 +78,8 @@ class Postgres:
     def __enter__(self) -> Self:
         # Short: the socket in it must stay below 108 characters.
         self.directory = Path(tempfile.mkdtemp(prefix="ppg-"))
-        self.port = free_port()
+        self._claim = claim()
+        self.port = self._claim.getsockname()[1]
         try:
             if os.geteuid() == 0:
                 shutil.chown(self.directory, _OWNER)
@@ -94,6 +98,7 @@ class Postgres:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._claim.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     @property

@@ -13,7 +13,7 @@ import yaml
 from monitor.runtime.key import token_key
 from monitor.store.backend.postgres import PostgresServer
 from pantau_lab.scenery import Timing
-from pantau_lab.serving import free_port
+from pantau_lab.serving import claimed
 from pantau_lab.stage import stage
 from tests.real.postgres import Postgres
 from tests.stories.theatre import BRISK, JCM, Theatre
@@ -43,36 +43,35 @@ class Company:
 async def company(directory: Path, postgres: Postgres, timing: Timing = BRISK) -> AsyncIterator[Company]:
     """Start two services on one database, and end both with the block."""
     server = postgres.store()
-    listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    async with stage(directory, listen=listen, callbacks=callbacks, timing=timing, agencies=(JCM,)) as world:
-        for phone in world.carrier.phones.values():
-            phone.keys.clear()
-        url = f"postgresql://{server.user}@{server.host}:{server.port}/{server.database}"
-        settings = yaml.safe_load(world.settings.read_text()) | {"store": {"url": url}}
-        services: dict[str, Theatre] = {}
-        # One key signs all tokens: each sees the other's mail in the same mailboxes, and must know it.
-        key = token_key(directory / "state-utama")
-        for name in ("utama", "kedua"):
-            own = (directory / f"state-{name}", directory / name)
-            for path in own:
-                path.mkdir(exist_ok=True, mode=0o700)
-            (own[0] / "token.key").write_bytes(key)
-            listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
-            settings |= {"listen": listen, "prober": name, "state": f"state-{name}"}
-            settings |= {"callbacks": {"listen": callbacks, "public_url": f"http://{callbacks}"}}
-            file = directory / f"{name}.yaml"
-            file.write_text(yaml.safe_dump(settings))
-            services[name] = Theatre(
-                world=replace(world, settings=file),
-                directory=own[1],
-                url=f"http://{listen}",
-                program=("tests.stories.hurried",),
-            )
-        both = Company(services=services, postgres=postgres, server=server)
-        try:
-            for service in services.values():
-                await service.start()
-            yield both
-        finally:
-            for service in services.values():
-                await service.stop()
+    with claimed(4) as ports:
+        async with stage(directory, timing=timing, agencies=(JCM,)) as world:
+            for phone in world.carrier.phones.values():
+                phone.keys.clear()
+            url = f"postgresql://{server.user}@{server.host}:{server.port}/{server.database}"
+            settings = yaml.safe_load(world.settings.read_text()) | {"store": {"url": url}}
+            services: dict[str, Theatre] = {}
+            # One key signs all tokens: each sees the other's mail in the same mailboxes, and must know it.
+            key = token_key(directory / "state-utama")
+            for name in ("utama", "kedua"):
+                own = (directory / f"state-{name}", directory / name)
+                for path in own:
+                    path.mkdir(exist_ok=True, mode=0o700)
+                (own[0] / "token.key").write_bytes(key)
+                listen, callbacks = (f"127.0.0.1:{ports.pop()}" for _ in range(2))
+                settings |= {"listen": listen, "prober": name, "state": f"state-{name}"}
+                settings |= {"callbacks": {"listen": callbacks, "public_url": f"http://{callbacks}"}}
+                file = directory / f"{name}.yaml"
+                file.write_text(yaml.safe_dump(settings))
+                services[name] = Theatre(
+                    world=replace(world, settings=file, url=f"http://{listen}"),
+                    directory=own[1],
+                    program=("tests.stories.hurried",),
+                )
+            both = Company(services=services, postgres=postgres, server=server)
+            try:
+                for service in services.values():
+                    await service.start()
+                yield both
+            finally:
+                for service in services.values():
+                    await service.stop()

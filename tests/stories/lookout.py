@@ -17,7 +17,6 @@ from monitor.app import App
 from pantau_lab.mail import Fault, MailSystem
 from pantau_lab.mail.estate.tempo import Tempo
 from pantau_lab.scenery import Timing
-from pantau_lab.serving import free_port
 from pantau_lab.stage import Stage, stage
 from pantau_lab.world import AGENCIES, FictionalAgency
 
@@ -70,7 +69,6 @@ class Lookout:
     """The service and its world."""
 
     world: Stage
-    url: str
     client: httpx.AsyncClient = field(repr=False)
 
     @property
@@ -89,7 +87,7 @@ class Lookout:
 
     async def scrape(self) -> Scraped:
         """Read `/metrics` once."""
-        text = (await self.client.get(f"{self.url}/metrics")).raise_for_status().text
+        text = (await self.client.get(f"{self.world.url}/metrics")).raise_for_status().text
         samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
         return Scraped(series={(one.name, frozenset(one.labels.items())): one.value for one in samples})
 
@@ -122,15 +120,14 @@ async def lookout(
 
     *routes*: those of the agencies, as their files write them; default: all.
     """
-    listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    async with stage(directory, listen=listen, callbacks=callbacks, timing=timing, agencies=agencies) as world:
+    async with stage(directory, timing=timing, agencies=agencies) as world:
         for file in (directory / "agencies").glob("*.yaml"):
             if routes is not None:
                 file.write_text(f"{file.read_text()}routes: {json.dumps(routes)}\n")
         app = App(world.settings, {})
         async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(trust_env=False) as client:
             tasks.create_task(app.run())
-            watching = Lookout(world=world, url=f"http://{listen}", client=client)
+            watching = Lookout(world=world, client=client)
             try:
                 await _at_work(watching)
                 yield watching
@@ -142,7 +139,7 @@ async def _at_work(watching: Lookout) -> None:
     async with asyncio.timeout(_PATIENCE):
         while True:
             try:
-                if (await watching.client.get(f"{watching.url}/-/ready")).status_code == 200:
+                if (await watching.client.get(f"{watching.world.url}/-/ready")).status_code == 200:
                     return
             except httpx.TransportError:
                 pass

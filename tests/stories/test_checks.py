@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import yaml
 
-from pantau_lab.serving import free_port
 from pantau_lab.world import AGENCIES
 from tests.stories.theatre import JCM, Theatre, theatre
 
@@ -22,7 +21,8 @@ async def checks(play: Theatre, agency: str = JCM.code) -> dict[str, Mapping[str
 
 async def _name_servers_are_gone(play: Theatre) -> None:
     settings = yaml.safe_load(play.world.settings.read_text())
-    settings["checks"] = {"certificate": "off", "mx": "off", "name_servers": [f"127.0.0.1:{free_port()}"]}
+    # No program is given port 1 by chance.
+    settings["checks"] = {"certificate": "off", "mx": "off", "name_servers": ["127.0.0.1:1"]}
     play.world.settings.write_text(yaml.safe_dump(settings))
     assert (await play.control("/reload")).json()["taken"] is True
 

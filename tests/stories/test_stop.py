@@ -11,7 +11,6 @@ from sqlalchemy import select
 from monitor.app import App
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.schema.tables import journal, process
-from pantau_lab.serving import free_port
 from pantau_lab.stage import stage
 from tests.stories.theatre import JCM
 
@@ -45,8 +44,7 @@ class Watched(App):
 
 async def lived(directory: Path, *, fails: bool) -> tuple[Watched, list[str], bool]:
     """Live once; return the service, what its journal says, and whether it has told the others that it ended."""
-    listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    async with stage(directory, listen=listen, callbacks=callbacks, agencies=(JCM,)) as world:
+    async with stage(directory, agencies=(JCM,)) as world:
         app = Watched(world.settings, {})
         app.fails = fails
         running = asyncio.create_task(app.run())

@@ -19,7 +19,6 @@ import yaml
 
 from monitor.store.backend.postgres import PostgresServer
 from pantau_lab.mail import Fault
-from pantau_lab.serving import free_port
 from pantau_lab.stage import stage
 from tests.real.postgres import Postgres
 from tests.stories.theatre import BRISK, JCM, Theatre
@@ -120,12 +119,11 @@ def shelf(request: pytest.FixtureRequest) -> Shelf:
 
 @asynccontextmanager
 async def playing(directory: Path, shelf: Shelf) -> AsyncIterator[Theatre]:
-    listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    async with stage(directory, listen=listen, callbacks=callbacks, timing=BRISK, agencies=(JCM,)) as world:
+    async with stage(directory, timing=BRISK, agencies=(JCM,)) as world:
         for phone in world.carrier.phones.values():
             phone.keys.clear()
         world.settings.write_text(yaml.safe_dump(yaml.safe_load(world.settings.read_text()) | shelf.section))
-        play = Theatre(world=world, directory=directory, url=f"http://{listen}")
+        play = Theatre(world=world, directory=directory)
         await play.start()
         try:
             yield play

@@ -16,7 +16,7 @@ import pytest
 
 from monitor.store.backend.database import Database
 from pantau_lab.deadman import DeadMansSwitch
-from pantau_lab.serving import free_port, serve
+from pantau_lab.serving import serve
 from pantau_lab.stage import Stage, stage
 from pantau_lab.world import NOC
 from tests.real.postgres import Postgres
@@ -129,8 +129,7 @@ async def test_when_nothing_can_be_written_the_noc_is_rung_and_told_when_it_is_o
 async def test_a_store_that_does_not_open_at_the_start_is_told_too_however_often_it_is_started(tmp_path: Path) -> None:
     numbers = tmp_path / "nombor"
     numbers.write_text(f"{NOC.number}\n")
-    listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    async with stage(tmp_path, listen=listen, callbacks=callbacks, agencies=(JCM,)) as world:
+    async with stage(tmp_path, agencies=(JCM,)) as world:
         phone = world.carrier.phones[NOC.number]
         lifeline = {"numbers_file": str(numbers), "gateways": ["sms"], "store_away": "3s"}
         world.settings.write_text(world.settings.read_text() + f"lifeline: {json.dumps(lifeline)}\n")
@@ -155,8 +154,7 @@ async def test_a_server_that_can_be_read_and_not_written_at_the_start_is_told_to
         pass
     with psycopg.connect(postgres.address("postgres"), autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {server.database} SET default_transaction_read_only = on")
-    listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    async with stage(tmp_path, listen=listen, callbacks=callbacks, agencies=(JCM,)) as world:
+    async with stage(tmp_path, agencies=(JCM,)) as world:
         phone = world.carrier.phones[NOC.number]
         lifeline = {"numbers_file": str(numbers), "gateways": ["sms"], "store_away": "3s"}
         store = {"url": f"postgresql://{server.user}@{server.host}:{server.port}/{server.database}"}

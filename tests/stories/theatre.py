@@ -21,7 +21,6 @@ from monitor.store.backend.postgres import PostgresServer
 from pantau_lab.carrier.phone import Phone
 from pantau_lab.mail import Tempo
 from pantau_lab.scenery import Timing
-from pantau_lab.serving import free_port
 from pantau_lab.stage import Stage, stage
 from pantau_lab.world import AGENCIES, NOC, FictionalAgency
 from tests.stories.living import Living, bring_to_life
@@ -50,12 +49,16 @@ class Theatre:
 
     world: Stage
     directory: Path
-    url: str
     #: What runs the service: a module, and what it is told before the command.
     program: Sequence[str] = ("monitor.cli",)
     service: Living | None = None
     #: Faults of earlier lives of the service are kept: its log is one file.
     lives: int = field(default=0)
+
+    @property
+    def url(self) -> str:
+        """The service's portal."""
+        return self.world.url
 
     @property
     def duty(self) -> Phone:
@@ -188,8 +191,7 @@ async def theatre(
     *program*: the module that is run, with its first words. *store*: instead of the embedded one. *prepare* changes the
     settings file before the service reads it. *ready*: begin when the service is at work, not at once.
     """
-    listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    async with stage(directory, listen=listen, callbacks=callbacks, timing=timing, agencies=agencies) as world:
+    async with stage(directory, timing=timing, agencies=agencies) as world:
         for phone in world.carrier.phones.values():
             phone.keys.clear()
         if store is not None:
@@ -197,7 +199,7 @@ async def theatre(
             with world.settings.open("a") as settings:
                 settings.write(f"store: {{url: {url}, tls: false}}\n")
         prepare(world.settings)
-        play = Theatre(world=world, directory=directory, url=f"http://{listen}", program=program)
+        play = Theatre(world=world, directory=directory, program=program)
         await (play.start() if ready else play.launch())
         try:
             yield play

@@ -27,7 +27,6 @@ from monitor.web.serving import open_port
 from pantau_lab.clerk import post_letters
 from pantau_lab.mail import Fault
 from pantau_lab.screen import State, changes, render
-from pantau_lab.serving import free_port
 from pantau_lab.stage import Stage, lever, stage
 
 app = typer.Typer(
@@ -108,12 +107,11 @@ async def _run(directory: Path, listen: Listen) -> None:
     # SIGHUP: the terminal was closed. The service runs in a session of its own and would stay.
     for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(stop, stopping.set)
-    callbacks = f"127.0.0.1:{free_port()}"
     async with (
-        stage(directory, listen=str(listen), callbacks=callbacks) as world,
+        stage(directory, listen=str(listen)) as world,
         _service(world.settings, directory / "pantau.log", stopping),
     ):
-        await _show(directory, f"http://{listen}", world, stopping)
+        await _show(directory, world, stopping)
 
 
 @asynccontextmanager
@@ -154,17 +152,19 @@ def _end_of(log: Path) -> str:
     return log.read_text(errors="replace")[-2000:]
 
 
-async def _show(directory: Path, url: str, world: Stage, stopping: asyncio.Event) -> None:
+async def _show(directory: Path, world: Stage, stopping: asyncio.Event) -> None:
     """Show how things stand until the demo is to end: redrawn on a terminal, else a line a change."""
     console = Console()
     before = State()
     with Live(console=console, screen=False, auto_refresh=False) if console.is_terminal else nullcontext() as live:
         if live is None:
-            console.print(f"Pantau: {url}\neverything sent lies in {directory}/outbox/\nCtrl-C ends", highlight=False)
+            console.print(
+                f"Pantau: {world.url}\neverything sent lies in {directory}/outbox/\nCtrl-C ends", highlight=False
+            )
         while not stopping.is_set():
-            state = await _state(url, world)
+            state = await _state(world)
             if live is not None:
-                live.update(render(state, url, directory), refresh=True)
+                live.update(render(state, world.url, directory), refresh=True)
             else:
                 for line in changes(before, state):
                     console.print(line, markup=False, highlight=False)
@@ -176,11 +176,11 @@ async def _show(directory: Path, url: str, world: Stage, stopping: asyncio.Event
                     await stopping.wait()
 
 
-async def _state(url: str, world: Stage) -> State:
+async def _state(world: Stage) -> State:
     faults = {name: sorted(system.faults) for name, system in world.network.systems.items()}
     sent = [*world.outbox.sent, *world.outbox.letters()]
     try:
-        async with httpx.AsyncClient(base_url=f"{url}/api/v1", trust_env=False, timeout=5) as client:
+        async with httpx.AsyncClient(base_url=f"{world.url}/api/v1", trust_env=False, timeout=5) as client:
             agencies, incidents, notices = [
                 (await client.get(path)).json() for path in ("/agencies", "/incidents", "/notices")
             ]

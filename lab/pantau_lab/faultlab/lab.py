@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pantau_lab.mail import LabNetwork, SystemPlan
 from pantau_lab.scenery import DEMO, Providers, Timing, write
-from pantau_lab.serving import free_port
+from pantau_lab.serving import claimed
 from pantau_lab.world import AGENCIES, REFERENCES
 
 AGENCY = AGENCIES[0]
@@ -46,7 +46,10 @@ async def fault_lab(directory: Path, *, timing: Timing = DEMO) -> AsyncIterator[
     """Run the lab for as long as the block lasts, with its configuration written below *directory*."""
     names = {AGENCY.code: AGENCY.domain} | {each.key: each.domain for each in REFERENCES}
     plans = [SystemPlan.with_one_mailbox(name, domain, tempo=timing.tempo) for name, domain in names.items()]
-    async with LabNetwork(plans, folder=directory) as network:
-        listen, callbacks = (f"127.0.0.1:{free_port()}" for _ in range(2))
-        settings = write(directory, network, _NOBODY, timing, listen=listen, callbacks=callbacks, agencies=(AGENCY,))
-        yield FaultLab(network=network, directory=directory, settings=settings)
+    with claimed(2) as ports:
+        listen, callbacks = (f"127.0.0.1:{port}" for port in ports)
+        async with LabNetwork(plans, folder=directory) as network:
+            settings = write(
+                directory, network, _NOBODY, timing, listen=listen, callbacks=callbacks, agencies=(AGENCY,)
+            )
+            yield FaultLab(network=network, directory=directory, settings=settings)

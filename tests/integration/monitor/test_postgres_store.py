@@ -22,7 +22,7 @@ from monitor.store.backend.postgres import PostgresServer
 from monitor.store.backend.server_clock import ServerClock
 from monitor.store.schema.lock import LOCKS, NAMES, Lock
 from monitor.store.schema.tables import counter
-from pantau_lab.serving import free_port
+from pantau_lab.serving import claimed
 from tests.real.postgres import PASSWORD, WITH_PASSWORD, Postgres
 
 pytestmark = pytest.mark.real
@@ -52,7 +52,8 @@ async def refusal(place: Path, server: PostgresServer, *, name: str = "pantau") 
 
 
 async def test_a_server_that_is_not_there_is_named(tmp_path: Path, server: PostgresServer) -> None:
-    said = await refusal(tmp_path, replace(server, port=free_port(), password=PASSWORD))
+    with claimed(1) as (nobody,):
+        said = await refusal(tmp_path, replace(server, port=nobody, password=PASSWORD))
     assert said.startswith(f"the store, database {server.database} of the PostgreSQL at 127.0.0.1, port ")
     assert "cannot be reached" in said
     assert "refused" in said

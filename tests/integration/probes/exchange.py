@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
+from pantau_lab.serving import claimed
 from tests.unit.probes.standin import Handler, listening
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @asynccontextmanager
 async def hosts(handlers: dict[str, Handler]) -> AsyncIterator[int]:
     """Run each handler at its address ("127.0.0.2", "::1"); yield the port that all share."""
-    port = free_port()
     async with AsyncExitStack() as stack:
+        (port,) = stack.enter_context(claimed(1))
         for address, handler in handlers.items():
             await stack.enter_async_context(listening(handler, address=address, port=port))
         yield port

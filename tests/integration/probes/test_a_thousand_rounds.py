@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from pantau_lab.serving import claimed
 from probes.model.mailbox import Mailbox
 from probes.model.probe import Patience
 from probes.model.result import Arrival, Outcome
@@ -17,7 +19,7 @@ from tests.ends import imap_of, smtp_of
 from tests.integration.probes.foreign import Mails, contents, foreign_mail, put
 from tests.integration.probes.trip import Trips, between
 from tests.real.mailserver import REFERENCE, MailServer
-from tests.real.othermail import OtherMail
+from tests.real.othermail import Door, OtherMail
 
 pytestmark = [pytest.mark.real, pytest.mark.falsegreen]
 
@@ -53,7 +55,7 @@ async def test_13_foreign_mail_survives_a_thousand_rounds_and_nothing_is_left_ov
 
 
 async def test_without_uidplus_foreign_mail_survives_that_somebody_has_marked_as_deleted() -> None:
-    with OtherMail(domain="rujukan-b.example", names=["pantau"], capabilities="IMAP4rev1 CHILDREN IDLE") as server:
+    with without_uidplus() as server:
         box = server.mailbox("pantau")
         await asyncio.to_thread(put, box, [mail for mail in foreign_mail(box) if mail.folder == "INBOX"])
         before = await asyncio.to_thread(contents, box, "INBOX")
@@ -68,7 +70,7 @@ async def test_without_uidplus_foreign_mail_survives_that_somebody_has_marked_as
 
 
 async def test_without_uidplus_nothing_of_ours_is_left_where_nobody_has_marked_anything() -> None:
-    with OtherMail(domain="rujukan-b.example", names=["pantau"], capabilities="IMAP4rev1 CHILDREN IDLE") as server:
+    with without_uidplus() as server:
         box = server.mailbox("pantau")
         mails = [mail for mail in foreign_mail(box) if mail.folder == "INBOX" and "Deleted" not in mail.flags]
         await asyncio.to_thread(put, box, mails)
@@ -77,6 +79,20 @@ async def test_without_uidplus_nothing_of_ours_is_left_where_nobody_has_marked_a
             assert await _rounds(trips, 10) == {Outcome.DELIVERED: 10}
 
         assert await asyncio.to_thread(contents, box, "INBOX") == before
+
+
+@contextmanager
+def without_uidplus() -> Iterator[OtherMail]:
+    with (
+        claimed(len(Door)) as ports,
+        OtherMail(
+            domain="rujukan-b.example",
+            names=["pantau"],
+            capabilities="IMAP4rev1 CHILDREN IDLE",
+            ports=dict(zip(Door, ports, strict=True)),
+        ) as server,
+    ):
+        yield server
 
 
 async def _rounds(trips: Trips, count: int, meanwhile: Callable[[int], None] | None = None) -> Counter[Outcome]:

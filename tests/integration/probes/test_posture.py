@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from monitor.metrics import Metrics
+from pantau_lab.serving import claimed
 from probes.domain.mta_sts import PolicyServer
 from probes.domain.records import RecordReading, read_records
 from probes.kinds.posture import KIND, Posture
@@ -436,10 +436,10 @@ async def test_a_policy_that_comes_packed_is_not_unpacked(name_server: NameServe
 async def test_a_web_server_that_refuses_is_at_fault_and_one_without_a_name_too(name_server: NameServer) -> None:
     add_policy_domain(name_server)
     name_server.add("_mta-sts.tanpa.gov.my", "TXT", "v=STSv1; id=1")
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        nobody = PolicyServer(port=closed.getsockname()[1])
-    refused = (await posture_of(name_server.validating, "dasar.gov.my", policy_server=nobody))["mta-sts"]
-    nameless = (await posture_of(name_server.validating, "tanpa.gov.my", policy_server=nobody))["mta-sts"]
+    with claimed(1) as (port,):
+        nobody = PolicyServer(port=port)
+        refused = (await posture_of(name_server.validating, "dasar.gov.my", policy_server=nobody))["mta-sts"]
+        nameless = (await posture_of(name_server.validating, "tanpa.gov.my", policy_server=nobody))["mta-sts"]
     assert (refused.verdict, nameless.verdict) == (Verdict.FAIL, Verdict.FAIL)
     assert "refuses connections" in refused.detail
     assert "mta-sts.tanpa.gov.my has no address" in nameless.detail

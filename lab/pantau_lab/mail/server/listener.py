@@ -9,6 +9,8 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pantau_lab.serving import claim
+
 _log = logging.getLogger(__name__)
 
 _LOOPBACK = "127.0.0.1"
@@ -34,8 +36,8 @@ class Listener:
 
     def __init__(self, *, port: int = 0) -> None:
         self._door: Door | None = None
-        # Bound and never listening, it keeps the number ours while the port is shut, and connecting is refused.
-        self._claim = _bound(port)
+        # Keeps the number ours while the port is shut.
+        self._claim = claim(port)
         self._server: asyncio.Server | None = None
         self._sessions: dict[asyncio.Task[None], asyncio.WriteTransport] = {}
         self._arriving: set[asyncio.Task[None]] = set()

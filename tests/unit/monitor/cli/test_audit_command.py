@@ -25,7 +25,7 @@ from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.web.command.records import records
-from pantau_lab.serving import free_port
+from pantau_lab.serving import claimed
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import T0
 from tests.unit.alerts.wording.situations import WORDING
@@ -161,8 +161,9 @@ async def test_a_file_of_earlier_days_is_not_taken_for_a_store_on_a_server(offic
     async with Database.open(office.state) as database:
         await write(database, "incident opened")
     settings = office.config.read_text()
-    office.config.write_text(f"{settings}\nstore: {{url: 'postgresql://pantau@127.0.0.1:{free_port()}/pantau'}}\n")
-    code, said = await office.ask("audit", "verify")
+    with claimed(1) as (nobody,):
+        office.config.write_text(f"{settings}\nstore: {{url: 'postgresql://pantau@127.0.0.1:{nobody}/pantau'}}\n")
+        code, said = await office.ask("audit", "verify")
     assert code == 1
     assert said.startswith("database pantau of the PostgreSQL at 127.0.0.1, port ")
     assert "refused" in said
