@@ -45,15 +45,6 @@ def printable(text: str) -> str:
     return "".join(character if _known(character) else _closest(character) for character in " ".join(visible.split()))
 
 
-def unprintable(text: str) -> tuple[str, ...]:
-    """Return the characters of *text* that would come out as "?", for `pantau check`."""
-    return tuple(
-        dict.fromkeys(
-            character for character in text if character != _REPLACEMENT and _REPLACEMENT in printable(character)
-        )
-    )
-
-
 def printable_all(data: Json) -> Json:
     """Return *data* with every text made printable."""
     match data:

@@ -8,8 +8,8 @@ from itertools import chain
 
 from alerts.model.gateway import Script, SmsContent, VoiceContent
 from alerts.model.notice import Facts, Language, Matter, Plan, Purpose
-from alerts.wording import moment, spoken, values
-from alerts.wording.key import ANNOUNCED, FOR_STAFF, can_hand_on, key, news
+from alerts.wording import call, moment, spoken, values
+from alerts.wording.key import ANNOUNCED, FOR_STAFF, key, news
 from alerts.wording.lint import COMFORTABLE, LIMIT, errors, lint, septets
 from alerts.wording.sms import Unsendable, call_name
 from alerts.wording.texts import Wording
@@ -67,8 +67,22 @@ def compose_call(
 
     *may_release*: key 5 leads to the release of all that wait.
     """
-    other = Language.ENGLISH if language is Language.MALAY else Language.MALAY
-    return VoiceContent(scripts=tuple(_script(facts, each, wording, may_release) for each in (language, other)))
+    plan, purpose = facts[0].plan, facts[0].purpose
+    closing = "call.release.closing" if may_release else "call.closing"
+
+    def script_in(each: Language) -> Script:
+        asks = plan is Plan.ESCALATION and purpose is Purpose.OUTAGE
+        return call.script(
+            facts[0],
+            each,
+            wording,
+            headline=_headline(facts, each, wording),
+            blocks=tuple(_blocks(facts, each, wording, closing)),
+            unkeyed=wording.say(each, "call.unkeyed.outage") if asks else "",
+            may_release=may_release,
+        )
+
+    return call.in_both(language, script_in)
 
 
 def is_about_one(facts: Sequence[Facts]) -> bool:
@@ -110,18 +124,14 @@ def for_call(facts: Sequence[Facts], language: Language) -> Mapping[str, str]:
     """Return the values for a voice: numbers and times as words."""
     ours = _kind(facts[0].matter) == "ours"
     names = [spoken.letters(n, language) for n in _names(facts)] if ours else _full_names(facts)
-    values = {
+    told = {
         "count": spoken.number(len(names), language),
         "names": "; ".join(names[:SPOKEN]),
         "more": spoken.number(len(names) - SPOKEN, language) if len(names) > SPOKEN else "",
         "number": spoken.letters(facts[0].number, language),
         "by": facts[0].by,
     }
-    for name, at in _moments(facts).items():
-        values[f"{name}_day"] = moment.weekday(at, language)
-        values[f"{name}_date"] = spoken.date(at, language)
-        values[f"{name}_clock"] = spoken.clock(at, language)
-    return {name: " ".join(value.split()) for name, value in values.items()}
+    return values.on_one_line(told | values.spoken_at(_moments(facts), language))
 
 
 def _moments(facts: Sequence[Facts]) -> Mapping[str, datetime]:
@@ -139,30 +149,6 @@ def _moments(facts: Sequence[Facts]) -> Mapping[str, datetime]:
 
 def _full_names(facts: Sequence[Facts]) -> list[str]:
     return list(dict.fromkeys(each.office.name for each in facts))
-
-
-def _script(facts: Sequence[Facts], language: Language, wording: Wording, may_release: bool) -> Script:  # noqa: FBT001 - private
-    plan = facts[0].plan
-    menu, handed_on = wording.say(language, f"call.menu.{plan}"), ""
-    if can_hand_on(facts[0]):
-        menu, handed_on = f"{menu} {wording.say(language, 'call.hand_on')}", wording.say(language, "call.handed_on")
-    return Script(
-        language=language.value,
-        headline=_headline(facts, language, wording),
-        blocks=tuple(_blocks(facts, language, wording, "call.release.closing" if may_release else "call.closing")),
-        invitation=wording.say(language, "call.menu.invitation"),
-        unkeyed=wording.say(language, "call.unkeyed.outage")
-        if plan is Plan.ESCALATION and facts[0].purpose is Purpose.OUTAGE
-        else "",
-        menu=f"{menu} {wording.say(language, 'call.release.offer')}" if may_release else menu,
-        handed_on=handed_on,
-        may_release=may_release,
-        thanks=wording.say(language, "call.thanks"),
-        already=wording.say(language, "call.already"),
-        over=wording.say(language, "call.over"),
-        worse=wording.say(language, "call.worse"),
-        goodbye=wording.say(language, f"call.goodbye.{facts[0].purpose}"),
-    )
 
 
 def _headline(facts: Sequence[Facts], language: Language, wording: Wording) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from alerts.model.gateway import Script, VoiceContent
 from alerts.model.notice import Facts, Language, Plan, Purpose
 from alerts.wording import values
@@ -15,34 +17,60 @@ def compose(facts: Facts, language: Language, wording: Wording, *, may_release: 
     Every call says that it asks for no personal data and no payment: people in Malaysia know such calls as scams. One in
     which a PIN may be asked for says so.
     """
+
+    def script_in(each: Language) -> Script:
+        told = {**values.for_call(facts, each), **values.cause(facts, wording, each, "call")}
+        told |= values.waits(facts, wording, each, "call")
+        opening = wording.say(each, f"call.opening.{facts.plan}", told)
+        asks = Purpose.OUTAGE if facts.is_handover else facts.purpose
+        asked = facts.plan is Plan.ESCALATION and asks in {Purpose.OUTAGE, Purpose.RELEASE}
+        unkeyed = wording.say(each, f"call.unkeyed.{asks}") if asked else ""
+        # Whoever has no PIN, or has been called about nothing else, is told another way.
+        console = (unkeyed,) if facts.purpose is Purpose.RELEASE and not may_release else ()
+        return script(
+            facts,
+            each,
+            wording,
+            headline=f"{opening} {wording.say(each, f'call.headline.{key(facts)}', told)}",
+            blocks=(
+                *wording.say_all(each, f"call.{key(facts)}", told),
+                *console,
+                *wording.say_all(each, "call.release.closing" if may_release else "call.closing", told),
+            ),
+            unkeyed="" if console else unkeyed,
+            may_release=may_release,
+        )
+
+    return in_both(language, script_in)
+
+
+def in_both(language: Language, script_in: Callable[[Language], Script]) -> VoiceContent:
+    """Return a call in *language* first, and in the other for key 3."""
     other = Language.ENGLISH if language is Language.MALAY else Language.MALAY
-    return VoiceContent(scripts=tuple(_script(facts, each, wording, may_release) for each in (language, other)))
+    return VoiceContent(scripts=(script_in(language), script_in(other)))
 
 
-def _script(facts: Facts, language: Language, wording: Wording, may_release: bool) -> Script:  # noqa: FBT001 - private
-    told = {**values.for_call(facts, language), **values.cause(facts, wording, language, "call")}
-    told |= values.waits(facts, wording, language, "call")
-    menu = wording.say(language, f"call.menu.{facts.plan}")
-    handed_on = ""
+def script(
+    facts: Facts,
+    language: Language,
+    wording: Wording,
+    *,
+    headline: str,
+    blocks: tuple[str, ...],
+    unkeyed: str,
+    may_release: bool,
+) -> Script:
+    """Return what a call says whose plan and purpose are those of *facts*, with the keys and the words around it."""
+    menu, handed_on = wording.say(language, f"call.menu.{facts.plan}"), ""
     if can_hand_on(facts):
         menu, handed_on = f"{menu} {wording.say(language, 'call.hand_on')}", wording.say(language, "call.handed_on")
-    opening = wording.say(language, f"call.opening.{facts.plan}", told)
-    asks = Purpose.OUTAGE if facts.is_handover else facts.purpose
-    asked = facts.plan is Plan.ESCALATION and asks in {Purpose.OUTAGE, Purpose.RELEASE}
-    unkeyed = wording.say(language, f"call.unkeyed.{asks}") if asked else ""
-    # Whoever has no PIN, or has been called about nothing else, is told another way.
-    console = (unkeyed,) if facts.purpose is Purpose.RELEASE and not may_release else ()
     return Script(
         language=language.value,
-        headline=f"{opening} {wording.say(language, f'call.headline.{key(facts)}', told)}",
-        blocks=(
-            *wording.say_all(language, f"call.{key(facts)}", told),
-            *console,
-            *wording.say_all(language, "call.release.closing" if may_release else "call.closing", told),
-        ),
+        headline=headline,
+        blocks=blocks,
         menu=f"{menu} {wording.say(language, 'call.release.offer')}" if may_release else menu,
         invitation=wording.say(language, "call.menu.invitation"),
-        unkeyed="" if console else unkeyed,
+        unkeyed=unkeyed,
         thanks=wording.say(language, "call.thanks"),
         already=wording.say(language, "call.already"),
         over=wording.say(language, "call.over"),

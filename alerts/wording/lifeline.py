@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 from alerts.model.gateway import Script, SmsContent, VoiceContent
 from alerts.model.notice import Language, Office
-from alerts.wording import moment, spoken
+from alerts.wording import moment
 from alerts.wording.lint import Problem, lint
 from alerts.wording.texts import Wording
+from alerts.wording.values import spoken_at
 
 #: What it is about, as the texts are called.
 SITUATIONS = ("store", "peer", "clear")
@@ -80,14 +81,8 @@ def _script(plight: Plight, language: Language, wording: Wording) -> Script:
 
 
 def _spoken(plight: Plight, language: Language) -> Mapping[str, str]:
-    name = _moment_of(plight)
-    return {
-        "agency_name": plight.office.name,
-        "whose": plight.whose,
-        f"{name}_day": moment.weekday(plight.at, language),
-        f"{name}_date": spoken.date(plight.at, language),
-        f"{name}_clock": spoken.clock(plight.at, language),
-    }
+    at = spoken_at({_moment_of(plight): plight.at}, language)
+    return {"agency_name": plight.office.name, "whose": plight.whose, **at}
 
 
 def _moment_of(plight: Plight) -> str:

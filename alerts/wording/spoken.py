@@ -7,44 +7,12 @@ from datetime import datetime
 from alerts.model.notice import Language
 from alerts.wording import moment
 
-_UNITS = {
-    Language.MALAY: [
-        "kosong",
-        "satu",
-        "dua",
-        "tiga",
-        "empat",
-        "lima",
-        "enam",
-        "tujuh",
-        "lapan",
-        "sembilan",
-        "sepuluh",
-        "sebelas",
-    ],
-    Language.ENGLISH: [
-        "zero",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "thirteen",
-        "fourteen",
-        "fifteen",
-        "sixteen",
-        "seventeen",
-        "eighteen",
-        "nineteen",
-    ],
+_NUMBERS = {
+    Language.MALAY: "kosong satu dua tiga empat lima enam tujuh lapan sembilan sepuluh sebelas",
+    Language.ENGLISH: "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen",
 }
+_UNITS = {language: numbers.split() for language, numbers in _NUMBERS.items()}
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _ORDINAL_ENDS = {
     "one": "first",

@@ -15,16 +15,15 @@ Values = Mapping[str, str]
 def for_sms(facts: Facts, language: Language) -> Values:
     """Return the values for an SMS: moments as "24/11, 2.15 ptg"."""
     values = {"agency": facts.office.short, "number": facts.number, "subject": subject(facts, language)}
-    values |= {"by": facts.by, "relieved": facts.relieved}
-    values |= {"by": facts.by, "declared": facts.declared_by}
+    values |= {"by": facts.by, "relieved": facts.relieved, "declared": facts.declared_by}
     values |= {name: moment.stamp(at, language) for name, at in _moments(facts).items()}
-    return _on_one_line(values)
+    return on_one_line(values)
 
 
 def for_call(facts: Facts, language: Language) -> Values:
     """Return the values for a voice: numbers and times as words."""
-    values = _names(facts, language) | _told(facts, language, spoken.date, spoken.clock)
-    return _on_one_line(values | {"number": spoken.letters(facts.number, language)})
+    values = _names(facts, language) | spoken_at(_moments(facts), language)
+    return on_one_line(values | {"number": spoken.letters(facts.number, language)})
 
 
 def for_page(facts: Facts, language: Language) -> Values:
@@ -32,7 +31,7 @@ def for_page(facts: Facts, language: Language) -> Values:
     office = facts.office
     values = {
         **_names(facts, language),
-        **_told(facts, language, moment.date, moment.clock),
+        **_told(_moments(facts), language, moment.date, moment.clock),
         "agency_capitals": office.name.upper(),
         "domain": office.domain,
         "number": facts.number,
@@ -47,7 +46,7 @@ def for_page(facts: Facts, language: Language) -> Values:
     }
     if facts.ended_at is not None:
         values["lasted"] = moment.lasted(facts.began_at, facts.ended_at, language)
-    return _on_one_line(values)
+    return on_one_line(values)
 
 
 def subject(facts: Facts, language: Language) -> str:
@@ -67,7 +66,7 @@ def waits(facts: Facts, wording: Wording, language: Language, channel: str) -> V
     return {"waits": wording.say(language, f"{channel}.waits")} if facts.is_handover and facts.may_release else {}
 
 
-def _on_one_line(values: Mapping[str, str]) -> dict[str, str]:
+def on_one_line(values: Mapping[str, str]) -> dict[str, str]:
     """Return *values* without line breaks: in a paragraph a line break starts an item of a list."""
     return {name: " ".join(value.split()) for name, value in values.items()}
 
@@ -90,15 +89,20 @@ def _moments(facts: Facts) -> dict[str, datetime]:
     return moments | {name: at for name, at in later.items() if at is not None}
 
 
+def spoken_at(moments: Mapping[str, datetime], language: Language) -> dict[str, str]:
+    """Return day, date and clock time of each of *moments*, by its name, as words."""
+    return _told(moments, language, spoken.date, spoken.clock)
+
+
 def _told(
-    facts: Facts,
+    moments: Mapping[str, datetime],
     language: Language,
     date: Callable[[datetime, Language], str],
     clock: Callable[[datetime, Language], str],
 ) -> dict[str, str]:
-    values = {}
-    for name, at in _moments(facts).items():
-        values[f"{name}_day"] = moment.weekday(at, language)
-        values[f"{name}_date"] = date(at, language)
-        values[f"{name}_clock"] = clock(at, language)
-    return values
+    told = {}
+    for name, at in moments.items():
+        told[f"{name}_day"] = moment.weekday(at, language)
+        told[f"{name}_date"] = date(at, language)
+        told[f"{name}_clock"] = clock(at, language)
+    return told

@@ -4,7 +4,7 @@ import pytest
 import typst
 
 from alerts.documents import printable as module
-from alerts.documents.printable import printable, printable_all, unprintable
+from alerts.documents.printable import printable, printable_all
 
 
 @pytest.mark.parametrize(
@@ -24,11 +24,6 @@ from alerts.documents.printable import printable, printable_all, unprintable
 )
 def test_a_text_is_reduced_to_what_the_font_has(text: str, printed: str) -> None:
     assert printable(text) == printed
-
-
-def test_what_would_be_lost_can_be_told_beforehand() -> None:
-    assert unprintable("Jabatan 中华中 Café?") == ("中", "华")
-    assert unprintable("Jabatan Contoh") == ()
 
 
 def test_data_keeps_its_shape() -> None:
