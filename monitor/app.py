@@ -38,7 +38,7 @@ from monitor.runtime.garbage import keep_setting_aside
 from monitor.runtime.key import token_key
 from monitor.runtime.place import CONTROL_SOCKET
 from monitor.service.declarer import Declarer
-from monitor.service.derived import Derived
+from monitor.service.derived import Derived, pin_book
 from monitor.service.duty import Duty
 from monitor.service.front import Front
 from monitor.service.housekeeping import keep_house
@@ -46,7 +46,6 @@ from monitor.service.hush import Silencer, hush
 from monitor.service.letters import Letters, office_hours
 from monitor.service.lines import build_lines, close_lines
 from monitor.service.noticeboard import Noticeboard
-from monitor.service.pins import pin_book
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.watch import Surroundings, Watch, keep_showing_tokens
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError

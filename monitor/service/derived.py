@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from alerts.inbound.pin import PinBook
 from monitor.config.loading import Configuration
 
 T = TypeVar("T")
@@ -24,3 +25,16 @@ class Derived(Generic[T]):
         if self._made is None or self._made[0] is not configuration:
             self._made = configuration, self._make(configuration)
         return self._made[1]
+
+
+def pin_book(configuration: Configuration) -> PinBook:
+    """Return the PINs of all contacts that have one: those of an agency's file, and the shared ones for every agency."""
+    shared = configuration.settings.contacts
+    return PinBook(
+        {
+            (code, key): contact.pin.get_secret_value()
+            for code, agency in configuration.registry.agencies.items()
+            for key, contact in {**shared, **agency.contacts}.items()
+            if contact.pin is not None
+        }
+    )

@@ -19,12 +19,11 @@ from alerts.record.clock import Clock
 from monitor.config.files.problem import Problem
 from monitor.metrics import REFUSALS, Metrics
 from monitor.service.lines import callback_base
-from monitor.service.noticeboard import Noticeboard, Overview
+from monitor.service.noticeboard import Noticeboard
 from monitor.service.order import NotDone, no_incident
 from monitor.service.watch import Watch
 from monitor.store.engine.ledger import SqlStore
-from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView, view_incident, view_notice
-from monitor.views.own_health import PartView
+from monitor.views.overview import IncidentView, NoticeView, view_incident, view_notice
 
 
 class Front:
@@ -51,7 +50,8 @@ class Front:
         *away* returns since when the store is, and why.
         """
         self._store = store
-        self._board = board
+        #: How everything stands.
+        self.board = board
         self._away = away
         self._dispatcher = dispatcher
         self._desks = desks
@@ -65,30 +65,6 @@ class Front:
         self._drill_desk = drill_desk
 
     # -- state ---------------------------------------------------------------------------------------------------
-
-    async def overview(self) -> Overview:
-        """Return how everything stands, also while the store is away. What has not changed is the same object."""
-        return await self._board.overview()
-
-    def own_health(self) -> Sequence[PartView]:
-        """Return how Pantau itself stands."""
-        return self._board.own()
-
-    async def agencies(self) -> Sequence[AgencyView]:
-        """Return all agencies, by code."""
-        return await self._board.agencies()
-
-    async def own_checks(self) -> Sequence[CheckView]:
-        """Return what the checks found at our own reference mailboxes."""
-        return self._board.own_checks()
-
-    async def incidents(self) -> Sequence[IncidentView]:
-        """Return the newest incidents, newest first."""
-        return await self._board.incidents()
-
-    async def notices(self) -> Sequence[NoticeView]:
-        """Return the newest notices, newest first."""
-        return await self._board.notices()
 
     async def content(self, notice_id: int) -> tuple[NoticeView, Content] | None:
         """Return a notice and what it says, composed again from its facts; `None`: no such notice."""

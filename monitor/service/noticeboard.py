@@ -108,7 +108,10 @@ class Noticeboard:
         self._routes: dict[str, tuple[Any, RouteView]] = {}
 
     async def overview(self) -> Overview:
-        """Return how everything stands. While the store is away what it says is that of its last hour."""
+        """Return how everything stands. While the store is away what it says is that of its last hour.
+
+        What has not changed is the same object.
+        """
         recorded, is_present = await self._read_in_time()
         return Overview(
             own=self.own(),

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from pydantic import TypeAdapter
 
 from monitor.runtime.slices import Slices
-from monitor.service.front import Front
+from monitor.service.noticeboard import Noticeboard
 from monitor.views.overview import AgencyView
 from monitor.views.own_health import worst
 from monitor.web.page import Card, card_of
@@ -51,8 +51,8 @@ class Rendering:
 class Board:
     """Renders how things stand: each agency by itself, the compression in a thread, a few milliseconds at a time."""
 
-    def __init__(self, source: Front, templates: Environment, *, version: str, fresh: float = _FRESH) -> None:
-        self._source = source
+    def __init__(self, board: Noticeboard, templates: Environment, *, version: str, fresh: float = _FRESH) -> None:
+        self._board = board
         self._fresh = fresh
         self._own = templates.get_template("own.html")
         self._card = templates.get_template("agency.html")
@@ -77,7 +77,7 @@ class Board:
             return self._rendering
 
     async def _look(self, before: Rendering | None) -> Rendering:
-        shown = await self._source.overview()
+        shown = await self._board.overview()
         facts = {"parts": shown.own, "health": worst(shown.own), "most": _COMPLAINTS}
         pieces = [self._part("own", facts, self._own.render), '<section aria-label="Agensi">\n']
         slices = Slices()

@@ -25,6 +25,7 @@ from monitor.config.files.problem import Severity
 from monitor.metrics import CONTENT_TYPE
 from monitor.service.front import Front
 from monitor.service.letters import Letters
+from monitor.service.noticeboard import Noticeboard
 from monitor.service.order import NotDone
 from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView
 from monitor.views.own_health import PartView
@@ -68,7 +69,7 @@ def portal(source: Front, hosts: Sequence[str], tray: Letters | None = None) -> 
     app.include_router(orders(source))
     app.include_router(_service(source))
     templates = page_templates()
-    app.include_router(_pages(source, templates))
+    app.include_router(_pages(source.board, templates))
     app.include_router(notice_pages(source, templates))
     if tray is not None:
         app.include_router(letter_pages(tray, templates))
@@ -99,24 +100,24 @@ def _api(source: Front) -> APIRouter:
 
     @router.get("/own-health", summary="How Pantau itself stands, and what is wrong with it")
     async def own_health() -> list[PartView]:
-        return list(source.own_health())
+        return list(source.board.own())
 
     @router.get("/agencies", summary="All agencies and how their mail is judged", response_model=list[AgencyView])
     async def agencies() -> Response:
         # Written by us: checked and written as one, ten thousand routes would hold the loop for a third of a second.
-        return Response(await listed.json(await source.agencies()), media_type="application/json")
+        return Response(await listed.json(await source.board.agencies()), media_type="application/json")
 
     @router.get("/own-checks", summary="What the checks found at our own reference mailboxes")
     async def own_checks() -> list[CheckView]:
-        return list(await source.own_checks())
+        return list(source.board.own_checks())
 
     @router.get("/incidents", summary="The newest incidents, newest first")
     async def incidents() -> list[IncidentView]:
-        return list(await source.incidents())
+        return list(await source.board.incidents())
 
     @router.get("/notices", summary="The newest notices, newest first")
     async def notices() -> list[NoticeView]:
-        return list(await source.notices())
+        return list(await source.board.notices())
 
     return router
 
@@ -177,9 +178,9 @@ def page_templates() -> Environment:
     return templates
 
 
-def _pages(source: Front, templates: Environment) -> APIRouter:
+def _pages(noticeboard: Noticeboard, templates: Environment) -> APIRouter:
     router = APIRouter(include_in_schema=False)
-    board = Board(source, templates, version=version("pantau"))
+    board = Board(noticeboard, templates, version=version("pantau"))
 
     @router.get("/")
     async def status(request: Request) -> Response:

@@ -116,7 +116,7 @@ async def _looks(server: Light) -> _Looks:
     made = _Looks()
     with tempfile.TemporaryDirectory() as directory:
         async with _country(server, Path(directory)) as country:
-            source = cast(Front, SimpleNamespace(overview=country.board.overview, agencies=country.board.agencies))
+            source = cast(Front, SimpleNamespace(board=country.board))
             listener = open_port("127.0.0.1", 0)
             async with serve(portal(source, ["127.0.0.1"]), listener):
                 url = url_of(listener)

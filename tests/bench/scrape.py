@@ -58,6 +58,8 @@ class _Only:
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics.pieces
+        #: Nobody looks at the page.
+        self.board = None
 
 
 async def _scrapes(server: Light, rounds: int) -> list[tuple[int, float, float]]:

@@ -42,7 +42,7 @@ def control(source: Front, *parts: APIRouter) -> FastAPI:
 
     @app.get("/incidents")
     async def incidents() -> list[IncidentView]:
-        return list(await source.incidents())
+        return list(await source.board.incidents())
 
     @app.get("/releases")
     async def releases() -> list[IncidentView]:
@@ -50,7 +50,7 @@ def control(source: Front, *parts: APIRouter) -> FastAPI:
 
     @app.get("/notices")
     async def notices() -> list[NoticeView]:
-        return list(await source.notices())
+        return list(await source.board.notices())
 
     @app.post("/incidents/{number}/acknowledge")
     async def acknowledge(number: str, word: Word) -> IncidentView:

@@ -26,7 +26,7 @@ from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
 from monitor.service.front import Front
 from monitor.service.letters import Letters, LetterView, Noted
-from monitor.service.noticeboard import Overview
+from monitor.service.noticeboard import Noticeboard, Overview
 from monitor.service.order import NotDone, no_incident
 from monitor.views.overview import (
     AgencyView,
@@ -49,7 +49,7 @@ BASE = "https://pantau.contoh.gov.my/callbacks/sms-contoh"
 
 
 @dataclass
-class Service(Front, Letters):
+class Service(Front, Noticeboard, Letters):
     """Answers with what the test puts in."""
 
     incident: Incident = field(default_factory=incident)
@@ -76,20 +76,23 @@ class Service(Front, Letters):
     found: Mapping[str, Sequence[Finding] | None] = field(default_factory=dict)
     found_at_ours: Mapping[str, Sequence[Finding] | None] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.board = self
+
     async def overview(self) -> Overview:
         self.looks += 1
         notices = await self.notices()
         return Overview(
-            own=self.own_health(),
+            own=self.own(),
             agencies=await self.agencies(),
-            own_checks=await self.own_checks(),
+            own_checks=self.own_checks(),
             incidents=await self.incidents(),
             notices=notices,
             attention=notices,
             recorded_at=self.recorded_at,
         )
 
-    def own_health(self) -> Sequence[PartView]:
+    def own(self) -> Sequence[PartView]:
         return [replace(PartView(part=part, health=Health.UP), **self.ills.get(part, {})) for part in Part]
 
     async def agencies(self) -> Sequence[AgencyView]:
@@ -113,7 +116,7 @@ class Service(Front, Letters):
             )
         ]
 
-    async def own_checks(self) -> Sequence[CheckView]:
+    def own_checks(self) -> Sequence[CheckView]:
         return checks(self.found_at_ours)
 
     async def incidents(self) -> Sequence[IncidentView]:
