@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -69,6 +70,15 @@ def tree(text: str) -> yaml.Node | None:
 def _depth_at_most(text: str) -> int:
     # Below a key or a "-" stands what is written further to the right, or what is in brackets.
     return 2 * max(map(len, text.splitlines()), default=0) + text.count("[") + text.count("{")
+
+
+def sections(path: Path) -> dict[str, dict[str, Any]]:
+    """Return our own words in a file by section, and by what they stand for: a text, or several."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in read(path):
+        section, _, name = entry.key.rpartition(".")
+        found.setdefault(section, {})[name] = entry.value
+    return found
 
 
 def _entries(node: yaml.Node, key: str, file: str, met: set[int]) -> Iterator[Entry]:

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -17,10 +18,11 @@ from alerts.documents.render import dossier as render
 from alerts.model.delivery import Notice
 from alerts.model.incident import Incident
 from alerts.record.audit import BEGINNING, as_json, compact, moment
+from alerts.wording.source import sections
 from alerts.wording.texts import Wording
 from monitor.store.engine.audit import Trail
 from monitor.views.overview import why_failed
-from probes.model.result import Outcome, Party, Phase, ProbeResult
+from probes.model.result import Outcome, Phase, ProbeResult
 
 #: How long before its beginning the runs are shown: the last that were well.
 BEFORE = timedelta(minutes=15)
@@ -28,57 +30,13 @@ BEFORE = timedelta(minutes=15)
 _INCIDENT = TypeAdapter(Incident)
 _NOTICES = TypeAdapter(tuple[Notice, ...])
 
-OUTCOMES = {
-    Outcome.DELIVERED: "diterima",
-    Outcome.JUNK: "masuk ke folder spam",
-    Outcome.BOUNCED: "dipulangkan",
-    Outcome.REJECTED: "ditolak",
-    Outcome.DEFERRED: "ditangguhkan",
-    Outcome.CORRUPTED: "rosak",
-    Outcome.LOST: "hilang",
-    Outcome.AUTH: "log masuk ditolak",
-    Outcome.TLS: "TLS gagal",
-    Outcome.DNS: "DNS gagal",
-    Outcome.CONNECT: "tidak dapat dihubungi",
-    Outcome.TIMEOUT: "tiada jawapan",
-    Outcome.INCONCLUSIVE: "tidak muktamad",
-}
-
-PHASES = {
-    Phase.DNS: "carian nama",
-    Phase.CONNECT: "sambungan",
-    Phase.TLS: "penyulitan TLS",
-    Phase.AUTH: "log masuk",
-    Phase.SUBMIT: "penghantaran",
-    Phase.DATA: "penyerahan mesej",
-    Phase.TRANSIT: "perjalanan mesej",
-    Phase.RETRIEVE: "pengambilan mesej",
-}
-PARTIES = {Party.SENDER: "pelayan pengirim", Party.RECIPIENT: "pelayan penerima"}
-_DIRECTIONS = {"internal": "dalaman", "outbound": "keluar", "inbound": "masuk"}
-
-_READ_ME = """\
-REKOD INSIDEN {number} - TERHAD
-
-{number}.pdf     Rekod untuk difailkan (PDF/A-2a).
-dossier.json     Insiden, notis dan percubaan penghantaran.
-journal.jsonl    Catatan jejak audit tentang insiden ini, satu baris setiap catatan.
-links.csv        Nombor dan cincangan kandungan catatan, dari catatan pertama insiden ini hingga hujung.
-checkpoints.jsonl  Catatan yang mengesahkan titik semak sebelumnya, jika ada catatan yang dilangkau.
-notices.csv      Siapa dihubungi, bila, melalui apa, dan hasilnya.
-evidence.csv     Ujian yang membuktikan gangguan dan pemulihan.
-SHA256SUMS       sha256sum --check SHA256SUMS
-
-HOW TO VERIFY. The chain before the first entry ended in
-  {before}
-Begin with that. For each line of links.csv: hash = SHA-256 of the hash so far, a blank, and the content. Where a number
-does not follow the one before it, its entry stands in checkpoints.jsonl: number and hash in its detail must be those
-reached so far, and the hash goes on from its key previous. At the last line it must be
-  {head}
-which is to be compared with a head of the journal that was kept elsewhere. For each line of journal.jsonl, the SHA-256
-of the line without the keys previous, content and hash (keys sorted, no blanks) must be its content, and that content
-must stand in links.csv at its number. docs/audit.md of Pantau has both as a program.
-"""
+_WORDS = sections(Path(__file__).with_suffix(".yaml"))
+OUTCOMES: Mapping[str, str] = _WORDS["outcomes"]
+PHASES: Mapping[str, str] = _WORDS["phases"]
+PARTIES: Mapping[str, str] = _WORDS["parties"]
+_DIRECTIONS: Mapping[str, str] = _WORDS["directions"]
+#: What the files are, and how to verify them.
+_READ_ME = Path(__file__).with_name("BACA-SAYA.txt").read_text(encoding="utf-8")
 
 
 def evidence(results: Iterable[ProbeResult]) -> Sequence[Evidence]:

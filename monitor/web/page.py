@@ -1,114 +1,40 @@
-"""How the status page says things: times in Malaysia, words for states, and what of an agency is on its card.
+"""How the status page says things: times in Malaysia, words for states (`page.yaml`), and what is on an agency's card.
 
 Every time is an absolute one. How long ago it is the browser reckons, or the page would be another every second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from alerts.decide.silence import Silence
 from alerts.documents.phrase import CHANNELS, INCIDENT_STATES, PURPOSES, STATES
 from alerts.model.notice import Matter
+from alerts.wording.source import sections
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.window import Stretch
 from monitor.views.overview import AgencyView, CheckView, RouteView
-from monitor.views.own_health import Ill, Part
 from probes.model.check import Verdict
 
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 
 _DIRECTIONS = (Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL)
 
-MATTERS: dict[Matter, str] = {
-    Matter.BOTH: "tidak dapat dihantar dan diterima (neither sent nor received)",
-    Matter.SENDING: "tidak dapat dihantar (cannot be sent)",
-    Matter.RECEIVING: "tidak dapat diterima (cannot be received)",
-    Matter.DEGRADED: "lambat, masuk spam, ralat atau terjejas pada sebahagian laluan (slow, in junk, with errors, or only on some routes)",
-    Matter.OWN_FAULT: "sebahagian sistem pemantauan gagal (our own fault; no outage notice)",
-    Matter.UNREACHED: "notis tidak sampai atau tidak disahkan oleh sesiapa (a notice reached nobody, or nobody confirmed it)",
-    Matter.DOUBTFUL: "tidak pasti sama ada notis telah sampai (nobody knows whether a notice arrived)",
-    Matter.UNRELEASED: "notis kepada pihak luar menunggu kebenaran (a notice to outsiders waits for its release)",
-}
-
-VERDICTS: dict[Verdict | None, str] = {
-    Verdict.PASS: "LULUS",
-    Verdict.WARN: "AWAS",
-    Verdict.FAIL: "TIDAK LULUS",
-    Verdict.UNKNOWN: "TIDAK DIKETAHUI",
-    None: "BELUM DILIHAT",
-}
-
-#: What the kinds of checks are called in Malay; one that is not here goes by its own name.
-CHECKS = {
-    "certificate": "Sijil",
-    "mx": "Pelayan MX",
-    "negative": "Penolakan",
-    "posture": "Domain",
-    "retrieval": "Pengambilan",
-    "submission": "Penghantaran",
-}
-
-
-HEALTHS: dict[Health, str] = {
-    Health.UP: "BAIK",
-    Health.DEGRADED: "TERJEJAS",
-    Health.DOWN: "GAGAL",
-    Health.UNKNOWN: "BELUM PASTI",
-}
-
+_WORDS = sections(Path(__file__).with_suffix(".yaml"))
+MATTERS: Mapping[str, str] = _WORDS["matters"]
+VERDICTS: Mapping[str, str] = _WORDS["verdicts"]
+CHECKS: Mapping[str, str] = _WORDS["checks"]
+HEALTHS: Mapping[str, str] = _WORDS["healths"]
+ANNOUNCEMENTS: Mapping[str, str] = _WORDS["announcements"]
 #: In Malay and in English.
-PARTS: dict[Part, tuple[str, str]] = {
-    Part.STORE: ("Simpanan data", "store"),
-    Part.PROBING: ("Ujian", "probing"),
-    Part.REFERENCE: ("Peti mel rujukan", "our own mailboxes"),
-    Part.ENGINE: ("Enjin notis", "engine"),
-    Part.GATEWAY: ("Get laluan", "gateways"),
-    Part.CONFIGURATION: ("Konfigurasi", "configuration"),
-    Part.DUTY: ("Pegawai bertugas", "on call"),
-}
-
-ILLS: dict[Ill, tuple[str, str]] = {
-    Ill.STORE_AWAY: (
-        "Data tidak dapat disimpan: tiada notis dapat dihantar",
-        "the store is away, no notice can be sent",
-    ),
-    Ill.PROBES_LATE: ("Ujian tidak bermula pada masanya", "probes do not start on time"),
-    Ill.NO_ROUTES: ("Tiada laluan yang diuji", "no route is watched"),
-    Ill.NETWORK: ("Rangkaian Pantau sendiri terputus", "our own network is down"),
-    Ill.CREDENTIALS: ("Akaun ujian ditolak", "an account of ours is refused"),
-    Ill.OURS: ("Kerosakan pada Pantau sendiri", "a fault of Pantau itself"),
-    Ill.REFERENCE: ("Peti mel rujukan tidak berfungsi", "a mailbox of our own does not work"),
-    Ill.CONTROL: ("Ujian antara peti mel rujukan gagal", "a control run failed"),
-    Ill.ENGINE_STOPPED: (
-        "Enjin notis terhenti: tiada sesiapa akan dimaklumkan",
-        "the engine stands still, nobody is told",
-    ),
-    Ill.AUDIT_STOPPED: ("Pengaudit notis terhenti", "the auditor stands still"),
-    Ill.OVERDUE: ("Ada pihak yang belum dimaklumkan walaupun sudah tiba masanya", "somebody has not been told in time"),
-    Ill.GATEWAY_DOWN: ("Get laluan tidak berfungsi", "a gateway does not work"),
-    Ill.GATEWAY_DOUBTED: (
-        "Get laluan menerima mesej tetapi pengesahan terimaan tidak sampai",
-        "a gateway takes messages, and no receipts come",
-    ),
-    Ill.CHANNEL_DOWN: ("Tiada get laluan yang berfungsi bagi saluran ini", "no gateway of this channel works"),
-    Ill.REFUSED: ("Konfigurasi baharu ditolak; yang lama masih berkuat kuasa", "the new configuration was refused"),
-    Ill.AWAITS_RESTART: ("Berkuat kuasa selepas Pantau dimulakan semula", "takes effect at the next start"),
-    Ill.NOBODY_ON_CALL: ("Tiada pegawai bertugas sekarang", "nobody is on call now"),
-}
-
-
-#: Whether people outside were told.
-ANNOUNCEMENTS = {
-    "none": "tiada",
-    "waiting": "menunggu kebenaran",
-    "released": "dikeluarkan",
-}
+PARTS: Mapping[str, tuple[str, str]] = _WORDS["parts"]
+ILLS: Mapping[str, tuple[str, str]] = _WORDS["ills"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,12 +101,8 @@ def _minute(moment: datetime) -> str:
     return moment.astimezone(_ZONE).strftime("%d/%m/%Y %H:%M")
 
 
-def _matter(matter: Matter) -> str:
-    return MATTERS[matter]
-
-
 def _verdict(verdict: Verdict | None) -> str:
-    return VERDICTS[verdict]
+    return VERDICTS[verdict or "unseen"]
 
 
 def _check(kind: str) -> str:
@@ -190,7 +112,7 @@ def _check(kind: str) -> str:
 FILTERS: dict[str, Callable[..., Any]] = {
     "clock": _clock,
     "minute": _minute,
-    "matter": _matter,
+    "matter": MATTERS.__getitem__,
     "verdict": _verdict,
     "check": _check,
     "health": HEALTHS.__getitem__,

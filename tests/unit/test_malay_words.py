@@ -33,9 +33,14 @@ _FOUND = re.compile(rf"\b(?:{'|'.join(AMISS)})\b", re.IGNORECASE)
 
 def _malay() -> Iterator[tuple[str, str]]:
     """Yield file and text of all that people read in Malay."""
-    for path in ("alerts/wording/ms.yaml", "alerts/documents/phrase.py", "alerts/documents/dossier.py"):
+    for path in ("alerts/wording/ms.yaml", "alerts/documents/phrase.yaml", "alerts/documents/dossier.py"):
         yield path, (ROOT / path).read_text(encoding="utf-8")
-    for path in ("monitor/bridge/briefs.py", "monitor/proof/dossier.py", "monitor/web/page.py"):
+    for path in (
+        "monitor/bridge/briefs.py",
+        "monitor/proof/dossier.yaml",
+        "monitor/proof/BACA-SAYA.txt",
+        "monitor/web/page.yaml",
+    ):
         yield path, (ROOT / path).read_text(encoding="utf-8")
     for template in sorted((ROOT / "monitor/web/templates").glob("*.html")):
         yield template.name, template.read_text(encoding="utf-8")
