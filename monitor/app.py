@@ -56,8 +56,7 @@ from monitor.store.probing.retention import Keep, Retention
 from monitor.views.own_health import Signs
 from monitor.watchdog.watchdog import Watchdog, store_opening
 from monitor.web.callbacks import callbacks
-from monitor.web.command.control import control
-from monitor.web.command.declarations import declarations
+from monitor.web.command.control import control, declarations
 from monitor.web.command.drills import drills
 from monitor.web.command.duty import duties
 from monitor.web.command.records import records
@@ -330,7 +329,7 @@ class App:
         """Write that the service ends as it was told to, unless it does not."""
         if failure is not None:
             return
-        await self._watchdog.stop()
+        await self._watchdog.pulse.stop()
         try:
             await self._around.history.catch_up()
             await self._lifecycle.stopped()

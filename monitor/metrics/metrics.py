@@ -69,7 +69,8 @@ class Metrics:
         self._declared_before: Mapping[str, Matter] = {}
         self._all = Definitions()
         self._checks = CheckSeries(self._all)
-        self._duty = DutySeries(self._all)
+        #: Who is on call.
+        self.duty = DutySeries(self._all)
         #: What watches the watcher.
         self.watchdog = WatchdogSeries(self._all)
         #: When a configuration was refused; `None`: the one that was last read was accepted.
@@ -95,7 +96,7 @@ class Metrics:
         self._all.token_expiry.drop(agency)
         self._show_open(agency, self._open.get(agency, 0))
         self._show_declared(agency)
-        self._duty.watch(agency)
+        self.duty.watch(agency)
         for direction in AGENCY_DIRECTIONS if agency != NO_AGENCY else ("control",):
             self._count_failures(agency, direction, 0)
         self._count_routes()
@@ -105,7 +106,7 @@ class Metrics:
         self._routes.pop(agency, None)
         self._open.pop(agency, None)
         self._checks.forget(agency)
-        self._duty.forget(agency)
+        self.duty.forget(agency)
         for direction in DIRECTIONS:
             self._failed.pop((agency, direction), None)
         for family in self._all.families:
@@ -308,11 +309,7 @@ class Metrics:
 
     def nobody_on_call(self, agency: str, rotas: int) -> None:
         """Count rotas that an incident was to tell somebody by, and that had nobody on call."""
-        self._duty.deserted(agency, rotas)
-
-    def duty_known(self, agency: str, gaps: Mapping[str, timedelta], unverified: int) -> None:
-        """Show for how long each rota (by key) has nobody in the days ahead, and how many numbers are unproven."""
-        self._duty.show(agency, gaps, unverified)
+        self.duty.deserted(agency, rotas)
 
     def gateway_judged(self, channel: Channel, gateway: str, *, up: bool | None) -> None:
         """Show whether a gateway works; `None` is unknown, and shows nothing."""

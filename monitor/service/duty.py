@@ -140,7 +140,7 @@ class Duty:
             people = [_verified(person, answered, settings.time_zone) for person in known.staff[agency]]
             numbers = {address.number: address for person in people for address in person.addresses}
             unverified = sum(not a.is_verified(settings.verify_within, day) for a in numbers.values())
-            self._metrics.duty_known(agency, missing, unverified)
+            self._metrics.duty.show(agency, missing, unverified)
             # Hundreds of agencies must not keep a gateway's answer waiting.
             await asyncio.sleep(0)
         self.deserted = tuple(deserted)

@@ -64,7 +64,6 @@ class EscalationAuditor:
         brief: Callable[[str], Brief],
         metrics: WatchdogSeries,
         clock: Clock,
-        policy: DeliveryPolicy | None = None,
         hush: Hush = silence_over,
     ) -> None:
         """*hush*: as the cycle's; *brief*: whom the NOC's incident about that incident or notice tells, called by its subject."""
@@ -74,7 +73,7 @@ class EscalationAuditor:
         self._brief = brief
         self._metrics = metrics
         self._clock = clock
-        self._policy = policy or DeliveryPolicy()
+        self._policy = DeliveryPolicy()
         self._hush = hush
         #: What was overdue at the last look, by its key.
         self._known: Mapping[str, Overdue] = {}

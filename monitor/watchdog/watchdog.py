@@ -119,10 +119,6 @@ class Watchdog:
         finally:
             await self._close()
 
-    async def stop(self) -> None:
-        """Write that this process ends as it was told to."""
-        await self.pulse.stop()
-
     def desk(self, behind: Desk) -> Desk:
         """Return the desk that answers gateways about drills, and hands everything else to *behind*."""
         return DrillDesk(self._exerciser, behind)

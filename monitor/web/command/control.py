@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Literal
+
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
 
 from alerts.engine.settling import Ruling
+from alerts.model.notice import Matter
 from alerts.record.store import StoreAway
+from monitor.service.declarer import Declarer
 from monitor.service.front import Front
 from monitor.service.order import NotDone
 from monitor.views.overview import IncidentView, NoticeView, view_incident
@@ -31,6 +37,24 @@ class RulingWord(Reason):
     """And what became of a notice."""
 
     ruling: Ruling
+
+
+class DeclareOrder(Reason):
+    """What does not work where, since when, and who knows it from what."""
+
+    agency: str = Field(min_length=1, max_length=64)
+    matter: Literal[Matter.SENDING, Matter.RECEIVING, Matter.BOTH]
+    #: Empty: now.
+    since: str = Field(default="", max_length=40)
+
+
+class DeclaredView(BaseModel):
+    """An outage that was declared."""
+
+    incident: IncidentView
+    #: The silence by which nobody is told of it, and until when; `None`: the staff are told now.
+    silence: int | None
+    silent_until: datetime | None
 
 
 def control(source: Front, *parts: APIRouter) -> FastAPI:
@@ -83,3 +107,24 @@ def control(source: Front, *parts: APIRouter) -> FastAPI:
     for part in parts:
         app.include_router(part)
     return app
+
+
+def declarations(declarer: Declarer) -> APIRouter:
+    """Build the part of the control application that is about outages which people know of."""
+    router = APIRouter()
+
+    @router.post("/declarations")
+    async def declare(order: DeclareOrder) -> DeclaredView:
+        done = await declarer.declare(order.agency, order.matter, since=order.since, why=order.why, by=order.by)
+        silence = done.silence
+        return DeclaredView(
+            incident=view_incident(done.incident),
+            silence=None if silence is None else silence.id,
+            silent_until=None if silence is None else silence.ends,
+        )
+
+    @router.post("/incidents/{number}/close")
+    async def close(number: str, reason: Reason) -> IncidentView:
+        return view_incident(await declarer.close(number, why=reason.why, by=reason.by))
+
+    return router

@@ -279,6 +279,6 @@ async def test_a_process_that_says_nothing_for_two_minutes_is_told_to_the_noc_on
 @pytest.mark.real
 async def test_a_process_that_was_told_to_end_is_missed_by_nobody(tmp_path: Path, postgres: Postgres) -> None:
     async with three_processes(tmp_path, postgres) as (town, watching):
-        await watching["ketiga"].watchdog.stop()
+        await watching["ketiga"].watchdog.pulse.stop()
         watching["ketiga"].gone = True
         await town.advance(5 * MINUTE)

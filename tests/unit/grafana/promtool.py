@@ -65,7 +65,7 @@ def scrape() -> Iterator[tuple[str, str]]:
     metrics.reload_finished(ok=True, now=datetime(2026, 3, 2, tzinfo=UTC))
     metrics.store_judged(there=True)
     metrics.audit_followed(0)
-    metrics.duty_known("JCM", {}, 0)
+    metrics.duty.show("JCM", {}, 0)
     for line in metrics.render().decode().splitlines():
         if not line.startswith("#"):
             series, _, value = line.rpartition(" ")

@@ -16,7 +16,7 @@ from alerts.model.notice import Matter
 from monitor.service.declarer import Declarer
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
-from monitor.web.command.declarations import declarations
+from monitor.web.command.control import declarations
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
 from tests.unit.monitor.cli.office import Office

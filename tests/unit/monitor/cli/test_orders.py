@@ -22,7 +22,7 @@ from monitor.cli.option import login_name
 from monitor.cli.service import ask, belongs_to_another
 from monitor.config.files.problem import Problem, Severity
 from monitor.views.overview import IncidentView, NoticeView
-from monitor.web.command.declarations import declarations
+from monitor.web.command.control import declarations
 from monitor.web.letters import letter_orders
 from tests.unit.alerts.people import FAX, SMS_SITI, T0, incident
 from tests.unit.monitor.cli.office import Office

@@ -27,25 +27,25 @@ def test_rotas_that_had_nobody_are_counted_from_0_and_a_reload_begins_nothing_an
 
 def test_a_gap_is_shown_for_each_rota_and_0_where_there_is_none(metrics: Metrics) -> None:
     assert gap(metrics, "bertugas") is None
-    metrics.duty_known(AGENCY, {"bertugas": 2 * DAY, "malam": timedelta(0)}, 3)
+    metrics.duty.show(AGENCY, {"bertugas": 2 * DAY, "malam": timedelta(0)}, 3)
     assert (gap(metrics, "bertugas"), gap(metrics, "malam")) == (172800, 0)
     assert Scrape(metrics).value("unverified_numbers", agency=AGENCY) == 3
 
 
 def test_a_rota_that_has_left_has_no_series(metrics: Metrics) -> None:
-    metrics.duty_known(AGENCY, {"bertugas": DAY, "malam": DAY}, 0)
-    metrics.duty_known(AGENCY, {"malam": DAY}, 0)
+    metrics.duty.show(AGENCY, {"bertugas": DAY, "malam": DAY}, 0)
+    metrics.duty.show(AGENCY, {"malam": DAY}, 0)
     assert (gap(metrics, "bertugas"), gap(metrics, "malam")) == (None, 86400)
-    metrics.duty_known(AGENCY, {}, 0)
+    metrics.duty.show(AGENCY, {}, 0)
     assert gap(metrics, "malam") is None
 
 
 def test_an_agency_that_was_not_announced_or_has_left_gets_no_series(metrics: Metrics) -> None:
     metrics.nobody_on_call("lkc", 1)
-    metrics.duty_known("lkc", {"bertugas": DAY}, 1)
-    metrics.duty_known(AGENCY, {"bertugas": DAY}, 1)
+    metrics.duty.show("lkc", {"bertugas": DAY}, 1)
+    metrics.duty.show(AGENCY, {"bertugas": DAY}, 1)
     metrics.forget_agency(AGENCY)
     metrics.nobody_on_call(AGENCY, 1)
-    metrics.duty_known(AGENCY, {"bertugas": DAY}, 1)
+    metrics.duty.show(AGENCY, {"bertugas": DAY}, 1)
     told = Scrape(metrics)
     assert not told.with_label("agency", "lkc") | told.with_label("agency", AGENCY)
