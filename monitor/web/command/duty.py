@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
-from alerts.model.oncall import Override
+from alerts.model.oncall import Gap, Override
 from monitor.config.fields.phone import printed
 from monitor.service.duty import Duty, DutyView
 from monitor.web.word import Id, Word
@@ -44,13 +44,6 @@ class PersonWord(BaseModel):
     addresses: list[AddressWord]
 
 
-class GapWord(BaseModel):
-    """Nobody is on call."""
-
-    begins: datetime
-    ends: datetime
-
-
 class DutyWord(BaseModel):
     """A rota at one moment."""
 
@@ -60,7 +53,7 @@ class DutyWord(BaseModel):
     instead_by: str
     until: datetime | None
     following: NextWord | None
-    gaps: list[GapWord]
+    gaps: list[Gap]
 
 
 class OverrideWord(BaseModel):
@@ -117,7 +110,7 @@ def _duty(view: DutyView) -> DutyWord:
         instead_by=view.instead_by,
         until=view.until,
         following=NextWord(key=view.following.key, name=view.following.name) if view.following else None,
-        gaps=[GapWord(begins=gap.begins, ends=gap.ends) for gap in view.gaps],
+        gaps=list(view.gaps),
     )
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-
 from fastapi import APIRouter
 from pydantic import Field
 
@@ -23,42 +20,24 @@ class Order(Word):
     why: Why
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SilenceView:
-    """A silence."""
-
-    id: int
-    about: str
-    begins: datetime
-    ends: datetime
-    why: str
-    by: str
-
-
 def silences(silencer: Silencer) -> APIRouter:
     """Build the part of the control application that is about silences."""
     router = APIRouter()
 
     @router.get("/silences")
-    async def current() -> list[SilenceView]:
-        return [_view(silence) for silence in await silencer.current()]
+    async def current() -> list[Silence]:
+        return list(await silencer.current())
 
     @router.post("/silences")
-    async def add(order: Order) -> SilenceView:
+    async def add(order: Order) -> Silence:
         try:
             lasts = parse_duration(order.lasts)
         except NoDuration as wrong:
             raise NotDone(f"{order.lasts}: {wrong}; write --for 2h, or 30m") from None
-        return _view(await silencer.add(order.about, lasts, order.why, order.by))
+        return await silencer.add(order.about, lasts, order.why, order.by)
 
     @router.post("/silences/{number}/remove")
-    async def remove(number: Id, word: Word) -> SilenceView:
-        return _view(await silencer.remove(number, word.by))
+    async def remove(number: Id, word: Word) -> Silence:
+        return await silencer.remove(number, word.by)
 
     return router
-
-
-def _view(silence: Silence) -> SilenceView:
-    return SilenceView(
-        id=silence.id, about=silence.about, begins=silence.begins, ends=silence.ends, why=silence.why, by=silence.by
-    )
