@@ -41,7 +41,7 @@ from monitor.drills.driller import Driller, Roster
 from monitor.drills.exercise import Exerciser
 from monitor.metrics import Metrics
 from monitor.model.window import Once, Stretch, Window
-from monitor.service.letters import Letters, Noted
+from monitor.service.letters import Letters
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.watch import Watch
 from monitor.store.backend.database import Database
@@ -289,9 +289,7 @@ class Town(Station):
 
     async def handles(self, notice_id: int, step: LetterStep, by: str) -> str:
         """Let a clerk print or post a letter and say so; return who is written down as having done it."""
-        noted = await self.letters.note(notice_id, step, by)
-        assert isinstance(noted, Noted), noted
-        return noted.by
+        return (await self.letters.note(notice_id, step, by)).by
 
     def tray_letters(self, place: Place) -> int:
         """Return how many letters lie there."""

@@ -76,8 +76,10 @@ class Service(Front, Noticeboard, Letters):
     found: Mapping[str, Sequence[Finding] | None] = field(default_factory=dict)
     found_at_ours: Mapping[str, Sequence[Finding] | None] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.board = self
+    def __getattr__(self, name: str) -> Any:
+        if name == "board":
+            return self
+        raise AttributeError(name)
 
     async def overview(self) -> Overview:
         self.looks += 1
