@@ -1,4 +1,4 @@
-"""Decide the next move for a notice on its way. Pure: the caller passes the time.
+"""Decide what is done next with a notice: try, try again, ask, fall back, give up. Pure: the caller passes the time.
 
 The order of the rules: never send twice what may have been sent (ask first); try the same gateway again after a
 passing error; then the channel's next gateway; then the person's next address; then give up.

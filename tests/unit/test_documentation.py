@@ -240,10 +240,25 @@ STILL_TO_BE_WRITTEN = {
 }
 
 
-def test_every_contract_of_the_packages_is_told() -> None:
-    contracts = read("pyproject.toml").count("[[tool.importlinter.contracts]]")
+def test_every_contract_of_the_packages_is_told_with_its_layers() -> None:
+    contracts = tomllib.loads(read("pyproject.toml"))["tool"]["importlinter"]["contracts"]
     section = read("ARCHITECTURE.md").partition("## Three packages")[2].partition("\n## ")[0]
-    assert len(re.findall(r"^\d+\. ", section, re.MULTILINE)) == contracts
+    told = [" ".join(rule.split()) for rule in re.split(r"^\d+\. ", section, flags=re.MULTILINE)[1:]]
+    assert len(told) == len(contracts)
+    inside = {rule for rule in told if rule.startswith("Inside `")}
+    assert len(inside) == sum("containers" in contract for contract in contracts)
+    for contract in (contract for contract in contracts if "containers" in contract):
+        layers = "; ".join(re.sub(r"(\w+)", r"`\1`", layer).replace(" | ", ", ") for layer in contract["layers"])
+        assert any(rule.endswith(f": {layers}.") for rule in inside), contract["name"]
+
+
+def test_the_folders_of_decisions_are_those_whose_imports_are_held() -> None:
+    contracts = tomllib.loads(read("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    held = next(
+        contract["source_modules"] for contract in contracts if contract["name"].startswith("decisions do no I/O")
+    )
+    told = re.findall(r"`([a-z/]+/)`", " ".join(row[0] for row in rows("ARCHITECTURE.md", "Decide and do")))
+    assert sorted(told) == sorted(f"{module.replace('.', '/')}/" for module in held)
 
 
 # -- lives ----------------------------------------------------------------------------------------------------------
@@ -382,6 +397,13 @@ def test_every_relative_link_leads_somewhere() -> None:
         if not re.match(r"[a-z]+:", link) and not leads_somewhere(page, link)
     }
     assert dead == set()
+
+
+def test_every_page_is_somebodys_in_the_index_by_reader() -> None:
+    linked = set(re.findall(r"\]\(([^)\s#]+)", read("docs/README.md")))
+    places = ("docs", "docs/how-it-works")
+    pages = {path.relative_to(ROOT / "docs").as_posix() for place in places for path in (ROOT / place).glob("*.md")}
+    assert pages - linked == {"README.md"}
 
 
 def test_no_file_names_a_package_registry() -> None:
