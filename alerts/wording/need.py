@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from alerts.model.channel import Channel
 from alerts.model.notice import Cause, Matter, Plan, Purpose
+from alerts.wording.catalogue import Need
 from alerts.wording.key import FOR_STAFF
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
-    """One text."""
-
-    #: A list of texts: the sentences of a call, the paragraphs of a letter.
-    several: bool = False
-    #: Placeholders that always have a value.
-    always: frozenset[str] = frozenset()
-    #: Placeholders that may be empty, and so must stand between `[ ]`.
-    maybe: frozenset[str] = frozenset()
-
 
 #: What is written on paper to people outside. See `alerts.wording.key.news`.
 PRINTED = (*(str(purpose) for purpose in Purpose if purpose not in FOR_STAFF), "changed")

@@ -6,17 +6,17 @@ loaded, because at three in the morning there is nobody to mend a text.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from alerts.model.notice import Language
+from alerts.wording.catalogue import Texts, WordingError, checked
 from alerts.wording.lint import errors, lint
-from alerts.wording.need import NEEDS, Need
+from alerts.wording.need import NEEDS
 from alerts.wording.source import Entry, SourceError, read
-from alerts.wording.template import Template, TemplateError, parse
+from alerts.wording.template import Template, TemplateError
 
 FILES = {Language.MALAY: "ms.yaml", Language.ENGLISH: "en.yaml"}
 
@@ -31,19 +31,11 @@ _SAMPLES |= dict.fromkeys(("noticed", "heard", "handed", "until"), "1/1, 2.15 pm
 _RESPONSE = {"response": "12A"}
 
 
-class WordingError(Exception):
-    """The texts cannot be used. One line a problem, each with file, line and key, and what to write instead."""
-
-    def __init__(self, problems: tuple[str, ...]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-
 @dataclass(frozen=True, slots=True)
 class Wording:
     """All texts, checked. `load` makes one."""
 
-    _texts: Mapping[Language, Mapping[str, tuple[Template, ...]]] = field(repr=False)
+    _texts: Mapping[Language, Texts] = field(repr=False)
 
     def say(self, language: Language, key: str, values: Mapping[str, str] | None = None) -> str:
         """Return one text with its placeholders filled."""
@@ -60,7 +52,7 @@ def load(directory: Path | None = None) -> Wording:
     """Return our texts, with those in *directory* instead of ours where it has them. Raise `WordingError`."""
     if directory is not None and not directory.is_dir():
         raise WordingError((f"{directory}: is no directory; name the one that holds {' or '.join(FILES.values())}",))
-    texts = {}
+    texts: dict[Language, Texts] = {}
     problems: list[str] = []
     for language, file in FILES.items():
         try:
@@ -69,7 +61,7 @@ def load(directory: Path | None = None) -> Wording:
         except SourceError as error:
             problems.append(str(error))
             continue
-        texts[language] = _check((*entries, *own), file, problems)
+        texts[language] = checked((*entries, *own), NEEDS, file, problems, _sendable)
     if directory is not None:
         problems.extend(_strangers(directory))
     if problems:
@@ -96,53 +88,10 @@ def _strangers(directory: Path) -> Iterator[str]:
             yield f"{path.name}: is not read; name it {' or '.join(FILES.values())}"
 
 
-def _check(entries: tuple[Entry, ...], file: str, problems: list[str]) -> Mapping[str, tuple[Template, ...]]:
-    texts: dict[str, tuple[Template, ...]] = {}
-    for entry in entries:
-        need = NEEDS.get(entry.key)
-        if need is None:
-            problems.append(f"{entry.place}: {entry.key}: is no text of ours{_closest(entry.key)}")
-            continue
-        try:
-            texts[entry.key] = tuple(_read(entry, need))
-        except TemplateError as error:
-            problems.append(f"{entry.place}: {entry.key}: {error}")
-            texts[entry.key] = ()  # told once; not missing as well
-    problems.extend(f"{file}: {key}: is missing; write it" for key in NEEDS if key not in texts)
-    return texts
-
-
-def _closest(key: str) -> str:
-    close = difflib.get_close_matches(key, NEEDS, n=1)
-    return f"; write {close[0]}, or remove it" if close else "; remove it"
-
-
-def _read(entry: Entry, need: Need) -> Iterator[Template]:
-    if need.several is isinstance(entry.value, str):
-        raise TemplateError(f"must be {'a list of texts' if need.several else 'one text'}")
-    values = (entry.value,) if isinstance(entry.value, str) else entry.value
-    if not all(values) or not values:
-        raise TemplateError("is empty; write the text")
-    for value in values:
-        template = parse(value)
-        _placeholders(template, need)
-        if entry.key.startswith(("sms.", "bundle.sms.")) and not entry.key.startswith(("sms.cause.", "sms.waits")):
-            _sendable(template)
-        yield template
-
-
-def _placeholders(template: Template, need: Need) -> None:
-    known = need.always | need.maybe
-    if unknown := template.used() - known:
-        listed = ", ".join(f"{{{name}}}" for name in sorted(unknown))
-        choice = ", ".join(f"{{{name}}}" for name in sorted(known)) or "no placeholder at all"
-        raise TemplateError(f"{listed} is unknown here; write {choice}")
-    if bare := template.needed() & need.maybe:
-        listed = ", ".join(f"{{{name}}}" for name in sorted(bare))
-        raise TemplateError(f"{listed} may be empty; put what is to vanish with it between [ and ]")
-
-
-def _sendable(template: Template) -> None:
+def _sendable(entry: Entry, template: Template) -> None:
+    """Raise `TemplateError` for an SMS that no carrier would take."""
+    if not entry.key.startswith(("sms.", "bundle.sms.")) or entry.key.startswith(("sms.cause.", "sms.waits")):
+        return
     # With a code to answer by and without: not every gateway hears answers.
     plain = {} if _RESPONSE.keys() & template.needed() else _SAMPLES
     for values in (plain, _SAMPLES | _RESPONSE):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from alerts.model.notice import Office
+from alerts.wording.catalogue import WordingError
 from alerts.wording.lint import Severity
 from alerts.wording.sms import WorstCase
-from alerts.wording.texts import Wording, WordingError, load
+from alerts.wording.texts import Wording, load
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path
 from monitor.config.model.settings import Settings

@@ -9,9 +9,10 @@ import pytest
 from alerts.model.notice import Language, Plan
 from alerts.wording import bundle
 from alerts.wording.call import compose as call
+from alerts.wording.catalogue import WordingError
 from alerts.wording.need import NEEDS
 from alerts.wording.sms import compose as sms
-from alerts.wording.texts import WordingError, load
+from alerts.wording.texts import load
 from alerts.wording.values import for_call, for_page, for_sms
 from tests.unit.alerts.wording.situations import OUTAGE
 

@@ -1,0 +1,89 @@
+"""Texts with placeholders, checked against which there must be. What they are about is known to whoever asks."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from alerts.wording.source import Entry
+from alerts.wording.template import Template, TemplateError, parse
+
+#: By key. What is one text is a tuple of one.
+Texts = Mapping[str, tuple[Template, ...]]
+
+
+class WordingError(Exception):
+    """The texts cannot be used. One line a problem, each with file, line and key, and what to write instead."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """One text."""
+
+    #: A list of texts: the sentences of a call, the paragraphs of a letter.
+    several: bool = False
+    #: Placeholders that always have a value.
+    always: frozenset[str] = frozenset()
+    #: Placeholders that may be empty, and so must stand between `[ ]`.
+    maybe: frozenset[str] = frozenset()
+
+
+def checked(
+    entries: tuple[Entry, ...],
+    needs: Mapping[str, Need],
+    file: str,
+    problems: list[str],
+    rules: Callable[[Entry, Template], None] | None = None,
+) -> Texts:
+    """Return the texts of *entries*, of which the last of a key counts; add what is wrong with them to *problems*.
+
+    *rules* raises `TemplateError` for a text that breaks more than these.
+    """
+    texts: dict[str, tuple[Template, ...]] = {}
+    for entry in entries:
+        need = needs.get(entry.key)
+        if need is None:
+            problems.append(f"{entry.place}: {entry.key}: is no text of ours{_closest(entry.key, needs)}")
+            continue
+        try:
+            texts[entry.key] = tuple(_read(entry, need, rules))
+        except TemplateError as error:
+            problems.append(f"{entry.place}: {entry.key}: {error}")
+            texts[entry.key] = ()  # told once; not missing as well
+    problems.extend(f"{file}: {key}: is missing; write it" for key in needs if key not in texts)
+    return texts
+
+
+def _closest(key: str, needs: Collection[str]) -> str:
+    close = difflib.get_close_matches(key, needs, n=1)
+    return f"; write {close[0]}, or remove it" if close else "; remove it"
+
+
+def _read(entry: Entry, need: Need, rules: Callable[[Entry, Template], None] | None) -> Iterator[Template]:
+    if need.several is isinstance(entry.value, str):
+        raise TemplateError(f"must be {'a list of texts' if need.several else 'one text'}")
+    values = (entry.value,) if isinstance(entry.value, str) else entry.value
+    if not all(values) or not values:
+        raise TemplateError("is empty; write the text")
+    for value in values:
+        template = parse(value)
+        _placeholders(template, need)
+        if rules is not None:
+            rules(entry, template)
+        yield template
+
+
+def _placeholders(template: Template, need: Need) -> None:
+    known = need.always | need.maybe
+    if unknown := template.used() - known:
+        listed = ", ".join(f"{{{name}}}" for name in sorted(unknown))
+        choice = ", ".join(f"{{{name}}}" for name in sorted(known)) or "no placeholder at all"
+        raise TemplateError(f"{listed} is unknown here; write {choice}")
+    if bare := template.needed() & need.maybe:
+        listed = ", ".join(f"{{{name}}}" for name in sorted(bare))
+        raise TemplateError(f"{listed} may be empty; put what is to vanish with it between [ and ]")
