@@ -31,6 +31,8 @@ class Need:
     always: frozenset[str] = frozenset()
     #: Placeholders that may be empty, and so must stand between `[ ]`.
     maybe: frozenset[str] = frozenset()
+    #: The text may be left out.
+    optional: bool = False
 
 
 def checked(
@@ -55,7 +57,8 @@ def checked(
         except TemplateError as error:
             problems.append(f"{entry.place}: {entry.key}: {error}")
             texts[entry.key] = ()  # told once; not missing as well
-    problems.extend(f"{file}: {key}: is missing; write it" for key in needs if key not in texts)
+    missing = (key for key, need in needs.items() if key not in texts and not need.optional)
+    problems.extend(f"{file}: {key}: is missing; write it" for key in missing)
     return texts
 
 

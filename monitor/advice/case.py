@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from probes.model.mailbox import Mailbox, OAuth, Security, Server
 from probes.model.probe import Route
-from probes.model.result import Failure, Party, Phase, ProbeResult
+from probes.model.result import Failure, Party, ProbeResult
 
 #: What each protocol is called by, and its two ports: TLS from the first byte, and STARTTLS.
 _SERVICES = {"smtp": ("SMTP", 465, 587), "imap": ("IMAP", 993, 143), "pop3": ("POP3", 995, 110)}
@@ -32,6 +32,9 @@ _PROVIDERS = {
     "outlook.com": Provider.MICROSOFT,
     "yahoo.com": Provider.YAHOO,
 }
+
+#: Behind `openssl s_client`: what a certificate says of itself.
+_SHOW = "</dev/null 2>/dev/null | openssl x509 -noout -subject -issuer -dates -ext subjectAltName"
 
 #: Needs no quotes in a list in YAML. A name of digits, or such as "no", would be read as something else.
 _PLAIN = re.compile(r"(?!(?:no|yes|on|off|true|false|null|y|n)$)[A-Za-z][\w /.-]*(?<! )", re.IGNORECASE)
@@ -75,7 +78,6 @@ class Case:
         host = "" if self.server is None else self.server.host.lower().rstrip(".")
         return next((who for name, who in _PROVIDERS.items() if host == name or host.endswith(f".{name}")), None)
 
-    @property
     def with_token(self) -> bool:
         """Whether the sign-in is by an access token."""
         return isinstance(self.mailbox.login, OAuth)
@@ -89,118 +91,86 @@ class Case:
         """Whether the server's words hold one of these, whatever their case."""
         return any(word in self.failure.detail.lower() for word in words)
 
-    @property
     def names_nobody(self) -> bool:
         """Whether the server says that there is no such mailbox."""
         return self.has_status("5.1.1", "5.1.10", "5.1.6") or self.says(
             "user unknown", "no such user", "no such mailbox"
         )
 
-    @property
     def is_limited(self) -> bool:
         """Whether the server's words tell of a limit to how much or how fast is asked of it."""
         return _LIMITS.search(self.failure.detail.lower()) is not None
 
-    @property
     def has_sent_too_much(self) -> bool:
         """Whether the server says that the account has sent all that it may; that is its quota, and no mailbox's."""
         # Google says so with 5.4.5, Exchange Online with the others.
         return self.has_status("5.4.5", "5.7.232", "5.7.233") or self.says(*_SENDING)
 
-    @property
     def is_full(self) -> bool:
         """Whether the server says that a mailbox or a disk is full (RFC 3463 3.3, 3.4).
 
         The codes 452 and 552 alone say so, and are also used for much else: the status tells.
         """
-        if self.has_sent_too_much:
+        if self.has_sent_too_much():
             return False
         bare = self.failure.status is None and self.failure.code in {452, 552}
         return self.has_status("5.2.2", "4.2.2", "5.3.1", "4.3.1") or bare or self.says(*_FULL)
 
-    @property
     def is_closing(self) -> bool:
         """Whether the server is being shut down or takes nothing from anybody for now (RFC 5321 3.8, RFC 3463 3.4)."""
-        return not self.is_limited and (self.has_status("4.3.2", "5.3.2") or self.failure.code == 421)
+        return not self.is_limited() and (self.has_status("4.3.2", "5.3.2") or self.failure.code == 421)
 
-    @property
     def is_blocked(self) -> bool:
         """Whether the server's words tell of a list of those whom it does not serve."""
         return self.says("blocked", "block list", "blocklist", "blacklist", "blacklisted", "spamhaus", "dnsbl", "rbl")
 
-    @property
     def is_not_understood(self) -> bool:
         """Whether the server says that it does not know what we said (RFC 5321 4.2.1: x0z is syntax)."""
         return self.failure.code in {500, 501, 502, 503, 504} or self.has_status("5.5.")
 
-    @property
     def is_public(self) -> bool:
         """Whether the message was sent to another address than that of the mailbox in which it is looked for."""
         return self.route.to is not None
 
-    @property
     def stays(self) -> bool:
         """Whether the mailbox in which it is looked for is the agency's, too."""
         return "/" in self.route.recipient.name
 
     @property
     def words(self) -> dict[str, str]:
-        """What the texts may name."""
+        """What its texts may name, beside what is said of every route; `detail` and `provider` may be empty."""
         server, protocol = self.server, self.protocol
         name, implicit, starttls = _SERVICES[protocol]
         upgraded = server is not None and server.security is Security.STARTTLS
-        host = server.host if server else "the server"
-        port = server.port if server else 0
-        agency, separator, key = self.mailbox.name.rpartition("/")
-        section = f"mailboxes.{key}" if separator else f"references.{key}"
-        target = f"{host}:{port}" + (f" -starttls {protocol}" if upgraded else "")
+        host, port = (server.host, server.port) if server else ("the server", 0)
+        tls_name = server.certificate_name if server else host
+        agency, _, key = self.mailbox.name.rpartition("/")
+        section = f"mailboxes.{key}" if agency else f"references.{key}"
+        starttls_option = f" -starttls {protocol}" if upgraded else ""
+        openssl = f"openssl s_client -connect {host}:{port}{starttls_option} -servername {tls_name}"
         return {
             "host": host,
             "port": str(port),
             "server": f"{host}:{port}",
-            "tls_name": (server.tls_name or host) if server else host,
+            "tls_name": tls_name,
             "protocol": name,
             "implicit_port": str(implicit),
             "starttls_port": str(starttls),
-            "security": server.security if server else "",
+            "security": server.security if server else Security.IMPLICIT,
             "address": self.mailbox.address,
-            "agency": self.route.name.partition("/")[0],
-            "sender": self.route.sender.address,
-            "to": self.route.address,
-            "arrives": self.route.recipient.address,
             "inbox": self.mailbox.inbox,
             "folder": _in_yaml(self.failure.detail),
             "username": self.mailbox.login.username,
             "section": section,
             "setting": f"{section}.{protocol}",
-            "file": f"{agency}'s agency file" if agency else "the settings file",
-            "owner": owner(self.mailbox),
-            "sending": owner(self.route.sender),
-            "provider": self.provider or "the provider",
-            "openssl": f"openssl s_client -connect {target} -servername {server.tls_name or host if server else host}",
+            "provider": self.provider or "",
+            "openssl": openssl,
+            "certificate": f"{openssl} {_SHOW}",
             "detail": self.failure.detail,
-            "phase": _PHASES[self.failure.phase],
+            "reason": self.failure.reason,
         }
 
 
 def _in_yaml(name: str) -> str:
     """Return the name of a folder as it stands in a list in the configuration."""
     return name if _PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False)
-
-
-def owner(mailbox: Mailbox) -> str:
-    """Return who runs the mail system of *mailbox*."""
-    agency, _, key = mailbox.name.rpartition("/")
-    return f"{agency}'s mail administrator" if agency else f"whoever runs our reference mailbox {key}"
-
-
-_PHASES = {
-    Phase.DNS: "while its name was looked up",
-    Phase.CONNECT: "before it had greeted us",
-    Phase.TLS: "while TLS was agreed on",
-    Phase.AUTH: "while we signed in",
-    Phase.SUBMIT: "while we said who writes to whom",
-    Phase.DATA: "while it took the message",
-    Phase.TRANSIT: "while the message was on its way",
-    Phase.RETRIEVE: "while the mailbox was read",
-}

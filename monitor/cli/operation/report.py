@@ -6,39 +6,17 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from textwrap import wrap
 
-from monitor.advice import Advice, advise
+from monitor.advice import Advice, advise, ended
 from monitor.judging.evidence import ARRIVED
 from monitor.model.route import WatchedRoute
 from probes.model.mailbox import Mailbox, Server
-from probes.model.reply import Reason
-from probes.model.result import Outcome, Party, Path, Phase, ProbeResult
+from probes.model.result import Party, Path, Phase, ProbeResult
 
 _INDENT = "  "
 #: The column at which what is told about a label begins.
 _HANG = 10
 #: Lines longer than this are hard to read, however wide the terminal is.
 _WIDEST = 100
-
-_ENDS = {
-    Outcome.DELIVERED: "arrived in the inbox, whole",
-    Outcome.JUNK: "arrived among the junk",
-    Outcome.BOUNCED: "a report of failed delivery came back",
-    Outcome.REJECTED: "refused for good",
-    Outcome.DEFERRED: "not taken now, come again later",
-    Outcome.CORRUPTED: "arrived, and is not what was sent",
-    Outcome.LOST: "taken, and never arrived",
-    Outcome.AUTH: "the sign-in failed",
-    Outcome.TLS: "no TLS that can be trusted",
-    Outcome.DNS: "the server's name has no address",
-    Outcome.CONNECT: "no connection, or it broke",
-    Outcome.TIMEOUT: "the server stopped answering",
-    Outcome.INCONCLUSIVE: "we could not look",
-}
-#: Of failures that an outcome has beside those it is called after.
-_ENDS_OF: dict[str, str] = {
-    Reason.MAILBOX_REFUSED: "the mailbox was not opened",
-    Reason.FOLDER_NOT_WATCHED: "arrived in another folder",
-}
 
 
 def report(
@@ -88,8 +66,7 @@ def _way(path: Path) -> Iterator[str]:
 
 def _outcome(route: WatchedRoute, result: ProbeResult, width: int) -> Iterator[str]:
     failure = result.failure
-    ends = _ENDS[result.outcome] if failure is None else _ENDS_OF.get(failure.reason, _ENDS[result.outcome])
-    yield f"{result.outcome.upper()}: {ends}"
+    yield f"{result.outcome.upper()}: {ended(result)}"
     if failure is not None:
         end = route.route.sender if failure.party is Party.SENDER else route.route.recipient
         # On its way a message is at no server of ours.

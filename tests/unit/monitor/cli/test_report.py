@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.advice import ROWS
 from monitor.cli.operation.report import report
 from monitor.model.route import Direction
 from probes.model.reply import Reason, not_shown
@@ -99,8 +98,8 @@ def test_a_shared_mailbox_is_shown_with_who_looks_into_it() -> None:
 
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_lines_are_wrapped_by_words_and_commands_are_not_broken(width: int) -> None:
-    for row in ROWS:
-        failure = Failure(phase=Phase.CONNECT, party=Party.SENDER, reason=row.reason, detail="x " * 149)
+    for reason in Reason:
+        failure = Failure(phase=Phase.CONNECT, party=Party.SENDER, reason=reason, detail="x " * 149)
         run = replace(arrived(OUTBOUND, T0), outcome=Outcome.CONNECT, failure=failure)
         for line in shown(run, explain=True, width=width).splitlines()[2:]:
             # Only one word that is too long by itself may stick out.

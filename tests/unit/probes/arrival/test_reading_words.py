@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor.advice import ROWS, Case
+from monitor.advice import advise
+from monitor.model.route import Direction, Probing, WatchedRoute
 from probes.arrival.watcher import MailboxWatcher
 from probes.model.mailbox import Mailbox, Security
 from probes.model.probe import Patience, ProbeFailure, Route
@@ -47,8 +48,8 @@ def advice_for(trouble: ProbeFailure, *, pop3: bool = False) -> str:
         outcome=trouble.outcome,
         failure=trouble.failure,
     )
-    case = Case(route=Route(name="JCM/inbound", sender=of, recipient=of), result=result, failure=trouble.failure)
-    advice = next(row for row in ROWS if row.reason == trouble.failure.reason and row.when(case)).advice(case)
+    route = Route(name="JCM/inbound", sender=of, recipient=of)
+    advice = advise(WatchedRoute(route=route, agency="JCM", direction=Direction.INBOUND, probing=Probing()), result)
     return f"{advice.what} {advice.do}"
 
 

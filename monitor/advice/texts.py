@@ -1,0 +1,105 @@
+"""The texts of `en.yaml`, checked when they are first asked for. Which of them tells a run is decided elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from alerts.wording.catalogue import Need, Texts, WordingError, checked
+from alerts.wording.source import SourceError, read
+from monitor.advice.usual import ENDED_OTHERWISE, UNHEARD_OF, Ending, texts_of_failures
+from probes.model.result import Outcome, Phase
+
+_FILE = Path(__file__).with_name("en.yaml")
+#: Below this key stand texts that are said in several places, by YAML's aliases. They are checked where they are said.
+_SHARED = "shared."
+
+#: What the text about any run may name,
+_RUN = frozenset({"agency", "sender", "to", "arrives", "sending"})
+#: about one whose message arrived,
+_ARRIVED = _RUN | {"transit", "slow_after", "took", "took_exactly", "slow_data"}
+#: and about one that failed (`monitor.advice.case.Case.words`)
+_FAILED = _RUN | {
+    *("host", "port", "server", "tls_name", "protocol", "implicit_port", "starttls_port", "security"),
+    *("address", "inbox", "folder", "username", "section", "setting", "file", "owner"),
+    *("openssl", "certificate", "phase"),
+}
+#: where these may be empty.
+_FAILED_MAYBE = frozenset({"provider", "detail", "reason"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """What an end of a run means, and what to do about it."""
+
+    #: One sentence.
+    what: str
+    #: One sentence.
+    do: str
+    who: str
+    #: What to look at, in this order, with the exact setting or command where there is one.
+    steps: tuple[str, ...] = ()
+
+
+def _needs() -> Iterator[tuple[str, Need]]:
+    yield "words.owner", Need(maybe=frozenset({"agency", "reference"}))
+    yield "words.file", Need(maybe=frozenset({"agency"}))
+    for end in (*Outcome, *ENDED_OTHERWISE):
+        yield f"ended.{end}", Need()
+    for phase in Phase:
+        yield f"words.phase.{phase}", Need()
+    for ending in Ending:
+        need = Need(always=_ARRIVED)
+        yield from _parts(f"arrived.{ending}", need)
+        yield f"arrived.{ending}.who", need
+    for key in texts_of_failures():
+        need = Need(always=_FAILED, maybe=_FAILED_MAYBE)
+        yield from _parts(key, need)
+        yield f"{key}.who", replace(need, optional=True)
+
+
+def _parts(key: str, need: Need) -> Iterator[tuple[str, Need]]:
+    yield f"{key}.what", need
+    yield f"{key}.do", need
+    if key not in {f"arrived.{Ending.WELL}", UNHEARD_OF}:
+        yield f"{key}.steps", replace(need, several=True)
+
+
+#: Which texts there must be, and which placeholders each may use.
+NEEDS: Mapping[str, Need] = dict(_needs())
+
+
+def load(file: Path = _FILE) -> Texts:
+    """Return the texts of *file*. Raise `WordingError`."""
+    problems: list[str] = []
+    try:
+        entries = tuple(entry for entry in read(file) if not entry.key.startswith(_SHARED))
+    except SourceError as error:
+        raise WordingError((str(error),)) from error
+    texts = checked(entries, NEEDS, file.name, problems)
+    if problems:
+        raise WordingError(tuple(problems))
+    return texts
+
+
+@cache
+def _ours() -> Texts:
+    return load()
+
+
+def say(key: str, words: Mapping[str, str]) -> str:
+    """Return one text."""
+    (template,) = _ours()[key]
+    return template.fill(words)
+
+
+def advice(key: str, words: Mapping[str, str]) -> Advice:
+    """Return the advice of a key. Who is not named is the owner of the mail system at whose end it failed."""
+    return Advice(
+        what=say(f"{key}.what", words),
+        do=say(f"{key}.do", words),
+        who=say(f"{key}.who", words) if f"{key}.who" in _ours() else words["owner"],
+        steps=tuple(template.fill(words) for template in _ours().get(f"{key}.steps", ())),
+    )

@@ -1,0 +1,204 @@
+"""The usual ends of a run, each with a text of its own: which of them one is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+
+from monitor.advice.case import Case, Provider
+from probes.model.mailbox import Security
+from probes.model.reply import Reason
+from probes.model.result import Outcome, Phase
+
+#: Told of whatever the other names of a reason do not take.
+OTHERWISE = "otherwise"
+#: Told of a reason that is not ours: a kind of probe that does not ship may have its own.
+UNHEARD_OF = "another reason"
+
+#: Of these a run ended otherwise than its outcome is called after.
+ENDED_OTHERWISE = (Reason.MAILBOX_REFUSED, Reason.FOLDER_NOT_WATCHED)
+
+_REASONS = frozenset(Reason)
+_SMTP_AUTH_OFF = ("smtpclientauthentication is disabled", "basic authentication is disabled", "5.7.30")
+_APP_PASSWORD = ("application-specific password", "app password", "application password")
+
+
+class Ending(StrEnum):
+    """How it is told of a message that arrived whole."""
+
+    WELL = "well"
+    SLOW = "slow"
+    JUNK = "junk"
+    #: A forward may be what made it look like junk.
+    FORWARDED_TO_JUNK = "junk, forwarded"
+    #: The sender's server never said that it had taken the message.
+    UNANSWERED = "unanswered"
+    #: It took long to say so.
+    ANSWERED_LATE = "answered late"
+
+
+def text_of(case: Case) -> str:
+    """Return the key of the text that tells *case*."""
+    reason = case.failure.reason
+    if reason not in _REASONS:
+        return UNHEARD_OF
+    if reason not in USUAL:
+        return reason
+    return f"{reason}.{next((name for name, holds in USUAL[reason].items() if holds(case)), OTHERWISE)}"
+
+
+def texts_of_failures() -> Iterator[str]:
+    """Yield the key of every text that tells a failure."""
+    for reason in Reason:
+        if reason in USUAL:
+            yield from (f"{reason}.{name}" for name in (*USUAL[reason], OTHERWISE))
+        else:
+            yield reason
+    yield UNHEARD_OF
+
+
+def _in_doubt(case: Case) -> bool:
+    """Whether either end of the connection broke or fell silent after the message was sent."""
+    return case.result.uncertain
+
+
+def _before_words(case: Case) -> bool:
+    return case.failure.phase in {Phase.CONNECT, Phase.TLS}
+
+
+def _unopened(case: Case) -> bool:
+    return case.failure.phase is Phase.CONNECT and case.result.outcome is Outcome.CONNECT
+
+
+def _greeted_too_late(case: Case) -> bool:
+    """Whether a port for TLS from the first byte was met in clear: both sides wait for the other to begin."""
+    silent = case.failure.phase is Phase.CONNECT and case.result.outcome is Outcome.TIMEOUT
+    return silent and case.server is not None and case.server.security is Security.STARTTLS
+
+
+def _at_port(case: Case, *ports: int) -> bool:
+    return case.server is not None and case.server.port in ports
+
+
+def _greylisted(case: Case) -> bool:
+    return case.says("greylist", "graylist", "postgrey") or (
+        case.failure.code in {450, 451} and case.has_status("4.7.1", "4.2.0", "4.7.0") and not _throttled(case)
+    )
+
+
+def _is_busy(case: Case) -> bool:
+    return case.is_limited() or (case.failure.code == 421 and case.has_status("4.7."))
+
+
+def _throttled(case: Case) -> bool:
+    return _is_busy(case) or case.has_sent_too_much()
+
+
+def _may_not_send_as(case: Case) -> bool:
+    # Exchange Online says so only after it has the message.
+    return case.has_status("5.7.60", "5.2.252") or case.says("send as this sender", "sendasdenied")
+
+
+#: By reason, in this order: the name of what it usually is, and whether it is that. The first is told.
+USUAL: Mapping[str, Mapping[str, Callable[[Case], bool]]] = {
+    Reason.NO_ANSWER: {
+        "in doubt": _in_doubt,
+        "port 25": lambda case: _unopened(case) and _at_port(case, 25),
+        "not opened": _unopened,
+        "TLS expected": _greeted_too_late,
+        "no end": lambda case: case.says("without an end"),
+        "during TLS": lambda case: case.failure.phase is Phase.TLS,
+    },
+    Reason.CONNECTION_CLOSED: {"in doubt": _in_doubt, "before words": _before_words},
+    Reason.UNEXPECTED_ANSWER: {"endless": lambda case: case.says("response too long", "does not stop talking")},
+    Reason.SERVICE_REFUSED: {
+        "greeting not understood": Case.is_not_understood,
+        "takes no mail": lambda case: case.failure.code == 521 or case.is_closing(),
+    },
+    Reason.TLS_NOT_SPOKEN: {"begins in clear": lambda case: _at_port(case, 25, 110, 143, 587)},
+    Reason.TOKEN_REFUSED: {
+        "client secret": lambda case: case.says("aadsts7000215", "aadsts7000222", "aadsts7000216", "invalid_client"),
+        "no consent": lambda case: case.says("aadsts65001", "aadsts90094", "consent"),
+        "unknown application": lambda case: case.says("aadsts700016", "aadsts90002", "aadsts900023", "aadsts500011"),
+        "refresh token": lambda case: case.says("aadsts700082", "aadsts50173", "aadsts70008", "invalid_grant"),
+    },
+    Reason.CREDENTIALS_REFUSED: {
+        "Google's token": lambda case: case.with_token() and case.provider is Provider.GOOGLE,
+        "token": Case.with_token,
+        "password to be shown": lambda case: case.has_status("4.7.12"),
+        "account disabled": lambda case: case.failure.code == 525 or case.has_status("5.7.13"),
+        "SMTP AUTH off": lambda case: case.has_status("5.7.30", "5.7.139") or case.says(*_SMTP_AUTH_OFF),
+        "app password": lambda case: case.failure.code == 534 or case.says(*_APP_PASSWORD),
+        "at Yahoo": lambda case: case.provider is Provider.YAHOO,
+        "at Google": lambda case: case.provider is Provider.GOOGLE,
+        "at Microsoft": lambda case: case.provider is Provider.MICROSOFT,
+    },
+    Reason.SIGN_IN_UNAVAILABLE: {
+        "too many": lambda case: _is_busy(case) or case.says("[inuse]"),
+        "closing": Case.is_closing,
+        "no end of asking": lambda case: case.failure.code is not None and 300 <= case.failure.code < 400,
+        "not understood": Case.is_not_understood,
+    },
+    Reason.SIGN_IN_NOT_OFFERED: {"for a token": Case.with_token},
+    Reason.SENDER_REFUSED: {
+        "all sent": Case.has_sent_too_much,
+        "sign-in not passed on": lambda case: (
+            case.failure.code == 530 or case.says("authentication required", "must issue a starttls")
+        ),
+        "no such domain": lambda case: case.has_status("5.1.7", "5.1.8"),
+        "full": Case.is_full,
+    },
+    Reason.RECIPIENT_REFUSED: {
+        "all sent": Case.has_sent_too_much,
+        "no server": lambda case: case.has_status("5.1.2", "5.1.10", "5.4.4", "5.4.14") or case.failure.code == 556,
+        "no such mailbox": Case.names_nobody,
+        "full": Case.is_full,
+        "switched off": lambda case: case.has_status("5.2.1"),
+        "block list": Case.is_blocked,
+        "relaying": lambda case: case.says("relay") or case.failure.code == 554,
+    },
+    Reason.MESSAGE_REFUSED: {
+        "all sent": Case.has_sent_too_much,
+        "another's address": _may_not_send_as,
+        "full": Case.is_full,
+        "too large": lambda case: case.has_status("5.3.4", "5.2.3"),
+        "loop": lambda case: case.has_status("5.4.6") or case.says("loop", "too many hops"),
+        "closing": Case.is_closing,
+        "not understood": Case.is_not_understood,
+        "not vouched for": lambda case: (
+            case.has_status("5.7.26", "5.7.25", "5.7.27") or case.says("dmarc", "spf", "dkim")
+        ),
+    },
+    Reason.COME_AGAIN: {
+        "limit": _throttled,
+        "full": Case.is_full,
+        "greylisted": _greylisted,
+        "closing": Case.is_closing,
+    },
+    Reason.RETURNED: {
+        "no such mailbox": Case.names_nobody,
+        "full": Case.is_full,
+        "no server": lambda case: case.has_status("5.1.2", "5.4.4", "5.4.6", "5.4.14") or case.says("loop"),
+        "not reached": lambda case: case.has_status("4.", "5.4."),
+        "policy": lambda case: (
+            case.has_status("5.7.") or case.says("spam", "blocked", "blocklist", "blacklist", "policy")
+        ),
+        "takes no mail": lambda case: case.has_status("5.3."),
+        "conversion": lambda case: case.has_status("5.6."),
+    },
+    Reason.COPY_RETURNED: {"inside the agency": Case.stays},
+    Reason.CHANGED: {
+        "letters": lambda case: case.says("outside ascii"),
+        "attachment": lambda case: case.says("attachment"),
+    },
+    Reason.NOT_ARRIVED: {
+        "public address": Case.is_public,
+        "by POP3": lambda case: case.protocol == "pop3",
+    },
+    Reason.MAILBOX_REFUSED: {
+        "not connected": lambda case: case.says("authenticated but not connected"),
+        "not shown": lambda case: case.failure.credentials_refused,
+        "by POP3": lambda case: case.protocol == "pop3",
+    },
+    Reason.OUR_OWN: {"no connection": lambda case: case.failure.phase in {Phase.DNS, Phase.CONNECT, Phase.TLS}},
+}

@@ -1,0 +1,103 @@
+"""The texts of the advice: all there, and what is wrong with one is told with file, line and key before anybody reads it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from alerts.wording.catalogue import WordingError
+from alerts.wording.source import read
+from monitor.advice import texts
+from monitor.advice.usual import OTHERWISE, USUAL
+from probes.model.reply import Reason
+
+OURS = Path(texts.__file__).with_name("en.yaml")
+
+
+def problems(directory: Path, text: str) -> tuple[str, ...]:
+    """Return what is told of a file that holds *text*."""
+    file = directory / "en.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(WordingError) as caught:
+        texts.load(file)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (
+            "  do: Nothing is",
+            "  dont: Nothing is",
+            "arrived.well.dont: is no text of ours; write arrived.well.do, or remove",
+        ),
+        (
+            "port refused:\n",
+            "port refusd:\n",
+            "port refusd.what: is no text of ours; write port refused.what, or remove it",
+        ),
+        ("  TLS expected:\n", "  tls expected:\n", "no answer.tls expected.what: is no text of ours"),
+        (
+            "from here to {host}",
+            "from here to {hots}",
+            "host unreachable.what: {hots} is unknown here; write {address}, ",
+        ),
+        ("it took {transit} s", "it took {port} s", "arrived.slow.what: {port} is unknown here; write {agency}, "),
+        (
+            "while its name was looked up",
+            "at {server}",
+            "words.phase.dns: {server} is unknown here; write no placeholder",
+        ),
+        ("[ ({detail})]", "({detail})", "{detail} may be empty; put what is to vanish with it between [ and ]"),
+        ("  who: *network\n", "  who:\n", "name server does not answer.who: is empty; write the text"),
+        ("  do: Nothing is to be done.", "  do: [Nothing, Nothing]", "arrived.well.do: must be one text"),
+        ("  steps: *grant\n", "  steps: See the manual.\n", "no consent.steps: must be a list of texts"),
+        ("\nport refused:\n", "\nname unknown:\n  what: x\nport refused:\n", "name unknown stands twice; keep one"),
+        ("There is no address", "'There ] is", "is not YAML"),
+        ("There is no address", "There ] is no address", "name unknown.what: a ']' closes nothing; write '\\]'"),
+        ("who: *network", "who: *netwrok", "found undefined alias"),
+    ],
+)
+def test_a_bad_text_is_refused_with_file_line_key_and_what_to_write(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    ours = OURS.read_text(encoding="utf-8")
+    assert old in ours
+    found = "\n".join(problems(tmp_path, ours.replace(old, new, 1)))
+    assert told in found
+    assert re.search(r"^en\.yaml:(\d+: | is not YAML)", found, re.MULTILINE)
+
+
+def test_texts_that_are_missing_are_all_told_at_once(tmp_path: Path) -> None:
+    told = problems(tmp_path, "words:\n  file: x\n")
+    assert "en.yaml: words.owner: is missing; write it" in told
+    assert "en.yaml: message refused.closing.do: is missing; write it" in told
+    assert not any(".who:" in each for each in told if not each.startswith("en.yaml: arrived."))
+    assert len(told) == sum(not need.optional for need in texts.NEEDS.values()) - 1
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_a_text_for_whatever_is_not_usual(reason: Reason) -> None:
+    key = f"{reason}.{OTHERWISE}" if reason in USUAL else reason
+    assert {f"{key}.what", f"{key}.do", f"{key}.steps"} <= texts.NEEDS.keys()
+
+
+def test_every_placeholder_is_of_use() -> None:
+    used = {name for templates in texts.load().values() for template in templates for name in template.used()}
+    assert used == set().union(*(need.always | need.maybe for need in texts.NEEDS.values()))
+
+
+def test_what_is_said_in_several_places_is_said_there() -> None:
+    ours = OURS.read_text(encoding="utf-8")
+    named, said = (set(re.findall(rf"(?:: |- )\{mark}([\w-]+)", ours)) for mark in "&*")
+    assert named == said
+
+
+def test_one_sentence_says_what_it_means_and_one_what_to_do() -> None:
+    for entry in read(OURS):
+        if entry.key.endswith((".what", ".do")) and isinstance(entry.value, str):
+            assert entry.value.endswith("."), entry.place
+            if not entry.key.startswith("arrived."):
+                assert len(entry.value) <= (140 if entry.key.endswith(".what") else 170), entry.place
