@@ -231,6 +231,25 @@ def test_every_path_that_a_document_names_exists() -> None:
     assert missing == set()
 
 
+def members() -> Iterator[str]:
+    """Return what the classes of the product have, as documents write it: `Prober.run`."""
+    for path in modules():
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for owner in (node for node in nodes if isinstance(node, ast.ClassDef)):
+            for inner in owner.body:
+                if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+                    yield f"{owner.name}.{inner.name}"
+                elif isinstance(inner, ast.AnnAssign):
+                    yield f"{owner.name}.{ast.unparse(inner.target)}"
+
+
+def test_what_the_architecture_names_of_a_class_is_there() -> None:
+    pages = ["ARCHITECTURE.md", *(relative(path) for path in (ROOT / "docs" / "how-it-works").glob("*.md"))]
+    named = {name for page in pages for name in re.findall(r"`([A-Z]\w*\.[a-z_]+)`", read(page))} - {"README.md"}
+    assert len(named) > 8
+    assert named - set(members()) == set()
+
+
 #: Files of the examples in CONTRIBUTING.md, which a contributor writes.
 STILL_TO_BE_WRITTEN = {
     "alerts/gateways/kannel.py",
