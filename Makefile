@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run setup test lint types contracts unit integration stories bench fuzz texts debian lock clean
+.PHONY: run setup test lint types contracts unit integration stories bench fuzz texts debian lock release clean
 
 run: setup
 	$(BIN)/pantau demo
@@ -40,7 +40,7 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
-	$(BIN)/mypy lab/tests
+	$(BIN)/mypy lab/tests deploy
 
 contracts: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
@@ -74,7 +74,7 @@ texts: $(VENV)/.dev
 	$(BIN)/python -m tests.two_days
 
 # service: what an installation needs; lab: and the demo; dev: and the tests. No address of an index gets into them.
-# fuzz: what `make fuzz` needs beside dev.
+# fuzz, release: what `make fuzz` and `make release` need beside dev.
 COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
           --no-emit-index-url --quiet --custom-compile-command "make lock"
 lock: $(VENV)/.dev
@@ -82,6 +82,12 @@ lock: $(VENV)/.dev
 	$(COMPILE) lab/pyproject.toml --no-emit-package pantau --group pyproject.toml:build -o requirements/lab.txt
 	$(COMPILE) lab/pyproject.toml --no-emit-package pantau --group pyproject.toml:dev -o requirements/dev.txt
 	$(COMPILE) --group fuzz -o requirements/fuzz.txt
+	$(COMPILE) --group release --constraint requirements/dev.txt -o requirements/release.txt
+
+# The wheels, what they are made of, and their sums, of the commit that is checked out: docs/releasing.md.
+release: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/release.txt
+	$(BIN)/python deploy/release.py
 
 clean:
 	rm -rf $(VENV) var

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import typer
-import yaml
 from typer.testing import CliRunner
 
 from monitor.cli.operation.check import check
@@ -20,44 +17,6 @@ _PASSWORD = {"PANTAU_MPCONTOH_PASSWORD": "kata-laluan-contoh"}
 
 app = typer.Typer()
 app.command()(check)
-
-
-@pytest.fixture
-def sample(tmp_path: Path) -> Path:
-    """Return a copy of the sample configuration, with its secrets."""
-    shutil.copy(_DEPLOY / "pantau.yaml", tmp_path)
-    shutil.copytree(_DEPLOY / "agencies", tmp_path / "agencies")
-    return _with_secrets(tmp_path)
-
-
-@pytest.fixture
-def first(tmp_path: Path) -> Path:
-    """Return the first real configuration that the README shows, with its secrets."""
-    settings, agency = re.findall(
-        r"^```yaml\n(.*?)^```", (_DEPLOY.parent / "README.md").read_text(), re.MULTILINE | re.DOTALL
-    )
-    (tmp_path / "agencies").mkdir()
-    (tmp_path / "agencies" / "jabatan-contoh.yaml").write_text(agency)
-    (tmp_path / "pantau.yaml").write_text(settings)
-    return _with_secrets(tmp_path)
-
-
-def _with_secrets(directory: Path) -> Path:
-    for file in directory.rglob("*.yaml"):
-        for secret in _secret_files(yaml.safe_load(file.read_text())):
-            (directory / secret).parent.mkdir(exist_ok=True)
-            (directory / secret).write_text("kata-laluan-contoh\n")
-            (directory / secret).chmod(0o600)
-    return directory / "pantau.yaml"
-
-
-def _secret_files(tree: object) -> list[str]:
-    if isinstance(tree, list):
-        return [name for item in tree for name in _secret_files(item)]
-    if not isinstance(tree, dict):
-        return []
-    found = [value for key, value in tree.items() if key.endswith("_file") and isinstance(value, str)]
-    return found + [name for value in tree.values() for name in _secret_files(value)]
 
 
 def run(config: Path, **environ: str) -> tuple[int, list[str]]:
