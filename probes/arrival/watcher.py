@@ -26,8 +26,8 @@ from probes.model.allowance import Allowance
 from probes.model.mailbox import Mailbox
 from probes.model.pace import Pace
 from probes.model.probe import Patience, ProbeFailure, let_go
-from probes.model.reply import Reason, expired, shortened
-from probes.model.result import Arrival, Failure, Outcome, Party, Phase
+from probes.model.reply import Reason, expired, failed
+from probes.model.result import Arrival, Outcome, Party, Phase
 from probes.run.trace import Recorder
 
 _log = structlog.get_logger(__name__)
@@ -349,5 +349,4 @@ def _reader_of(reception: Reception, patience: Patience, pace: Pace, stir: Calla
 
 
 def _our_fault(detail: str) -> ProbeFailure:
-    failure = Failure(phase=Phase.RETRIEVE, party=Party.RECIPIENT, reason=Reason.OUR_OWN, detail=shortened(detail))
-    return ProbeFailure(Outcome.INCONCLUSIVE, failure)
+    return failed(Outcome.INCONCLUSIVE, Reason.OUR_OWN, Phase.RETRIEVE, Party.RECIPIENT, detail)

@@ -17,13 +17,15 @@ from aiosmtplib.auth import auth_xoauth2_encode
 from probes.credentials.oauth import NoAccessToken
 from probes.model.mailbox import AccessToken, OAuth, Password
 from probes.model.probe import ProbeFailure
-from probes.model.reply import Reason, shortened
-from probes.model.result import Failure, Outcome, Party, Phase
+from probes.model.reply import Reason, failed
+from probes.model.result import Outcome, Party, Phase
 
 T = TypeVar("T")
 
 #: So many characters of a secret are as good as the secret, to who has heard the rest elsewhere.
 _GIVEN_AWAY = 8
+#: Less is shown of a refusal in the end; to look through more for what is secret takes a while.
+_SHOWN_AT_MOST = 1024
 _STARS = re.compile("\0+")
 #: Each letter stays one, which `lower` does not promise.
 _SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)
@@ -98,6 +100,11 @@ def masked(text: str, key: Password | Bearer) -> str:
     return _STARS.sub("***", "".join("\0" if place in hidden else letter for place, letter in enumerate(text)))
 
 
+def shown(text: str, key: Password | Bearer | None) -> str:
+    """Return as much of what a server said as people are shown of a refusal, with nothing secret of *key* in it."""
+    return text if key is None else masked(text[:_SHOWN_AT_MOST], key)
+
+
 async def _token(login: OAuth, party: Party, within: timedelta | None) -> AccessToken:
     try:
         async with asyncio.timeout(within.total_seconds() / 2 if within else None):
@@ -113,11 +120,6 @@ def _without_token(missing: NoAccessToken, party: Party) -> ProbeFailure:
 
     A provider that does not answer may be out of our reach only, so it is held against no mail server.
     """
-    failure = Failure(
-        phase=Phase.AUTH,
-        party=party,
-        reason=Reason.TOKEN_REFUSED if missing.refused else Reason.NO_TOKEN,
-        detail=shortened(str(missing)),
-        credentials_refused=missing.refused,
-    )
-    return ProbeFailure(Outcome.AUTH if missing.refused else Outcome.INCONCLUSIVE, failure)
+    if missing.refused:
+        return failed(Outcome.AUTH, Reason.TOKEN_REFUSED, Phase.AUTH, party, str(missing), credentials_refused=True)
+    return failed(Outcome.INCONCLUSIVE, Reason.NO_TOKEN, Phase.AUTH, party, str(missing))

@@ -15,8 +15,8 @@ from probes.mail.bounce import DsnReport
 from probes.mail.message import Corrupted, compose, examine
 from probes.mail.token import Token
 from probes.model.probe import Patience, ProbeFailure, ProbeKind, Route, Trace
-from probes.model.reply import Reason, expired
-from probes.model.result import Failure, Outcome, Party, Phase
+from probes.model.reply import Reason, expired, failed
+from probes.model.result import Outcome, Party, Phase
 from probes.protocol.smtp import Submitted, submit
 
 #: A mailbox that was last read longer ago than this, at the deadline, proves nothing about what is in it.
@@ -68,7 +68,7 @@ class RoundTrip:
             trace.arrived(content)
             self._examine(content)
             if isinstance(seen, Elsewhere):
-                raise _failure(Outcome.JUNK, Reason.FOLDER_NOT_WATCHED, seen.name)
+                raise failed(Outcome.JUNK, Reason.FOLDER_NOT_WATCHED, Phase.RETRIEVE, Party.RECIPIENT, seen.name)
             return Outcome.JUNK if seen.folder is FolderKind.JUNK else Outcome.DELIVERED
 
     async def _readable(self, letter: Expectation) -> None:
@@ -159,30 +159,20 @@ class RoundTrip:
         if isinstance(content, ProbeFailure):
             raise content
         if not content:
-            raise _failure(Outcome.INCONCLUSIVE, Reason.OUR_OWN, "another client took the message away")
+            told = "another client took the message away"
+            raise failed(Outcome.INCONCLUSIVE, Reason.OUR_OWN, Phase.RETRIEVE, Party.RECIPIENT, told)
         return content
 
     def _examine(self, content: bytes) -> None:
         finding = examine(content, self.token)
         if isinstance(finding, Corrupted):
-            raise _failure(Outcome.CORRUPTED, Reason.CHANGED, ", ".join(finding.changes))
-
-
-def _failure(outcome: Outcome, reason: Reason, detail: str) -> ProbeFailure:
-    failure = Failure(phase=Phase.RETRIEVE, party=Party.RECIPIENT, reason=reason, detail=detail)
-    return ProbeFailure(outcome, failure)
+            changes = ", ".join(finding.changes)
+            raise failed(Outcome.CORRUPTED, Reason.CHANGED, Phase.RETRIEVE, Party.RECIPIENT, changes)
 
 
 def _bounced(report: DsnReport, reason: Reason = Reason.RETURNED) -> ProbeFailure:
-    failure = Failure(
-        phase=Phase.TRANSIT,
-        party=Party.RECIPIENT,
-        reason=reason,
-        detail=report.text,
-        code=report.code,
-        status=report.status,
-    )
-    return ProbeFailure(Outcome.BOUNCED, failure)
+    said, place = report.text, Party.RECIPIENT
+    return failed(Outcome.BOUNCED, reason, Phase.TRANSIT, place, said, code=report.code, status=report.status)
 
 
 def _now() -> float:

@@ -125,6 +125,30 @@ _REFUSALS = {
 }
 
 
+def failed(
+    outcome: Outcome,
+    reason: Reason,
+    phase: Phase,
+    party: Party,
+    detail: str = "",
+    *,
+    code: int | None = None,
+    status: str | None = None,
+    credentials_refused: bool = False,
+) -> ProbeFailure:
+    """Return how a run ended that did not go well; *detail* is whatever a server or the system said, at any length."""
+    failure = Failure(
+        phase=phase,
+        party=party,
+        reason=reason,
+        detail=shortened(detail),
+        code=code,
+        status=status,
+        credentials_refused=credentials_refused,
+    )
+    return ProbeFailure(outcome, failure)
+
+
 def smtp_failure(
     step: SubmissionStep, code: int, text: str, party: Party = Party.SENDER, *, challenge: str = ""
 ) -> ProbeFailure:
@@ -135,17 +159,17 @@ def smtp_failure(
     if step is SubmissionStep.SIGN_IN and 300 <= code < 400:
         # A question in base64, which may hold what we have said.
         text = "it goes on asking instead of saying yes or no"
-    failure = Failure(
-        phase=_PHASES.get(step, Phase.SUBMIT),
-        party=party,
-        reason=reason,
-        detail=shortened(joined(challenge, text)),
+    return failed(
+        outcome,
+        reason,
+        _PHASES.get(step, Phase.SUBMIT),
+        party,
+        joined(challenge, text),
         # What aiosmtplib cannot read has none, by its own word.
         code=code if 100 <= code < 600 else None,
         status=status,
         credentials_refused=refused,
     )
-    return ProbeFailure(outcome, failure)
 
 
 def _meaning(step: SubmissionStep, code: int, *, refused: bool) -> tuple[Outcome, Reason]:
@@ -172,14 +196,9 @@ def imap_sign_in_failure(result: str, text: str, party: Party, *, challenge: str
     """
     code = imap_code(text)
     refused = result == "NO" and (code is None or code in _IMAP_CREDENTIALS)
-    failure = Failure(
-        phase=Phase.AUTH,
-        party=party,
-        reason=Reason.CREDENTIALS_REFUSED if refused else Reason.SIGN_IN_UNAVAILABLE,
-        detail=shortened(joined(challenge, text)),
-        credentials_refused=refused,
-    )
-    return ProbeFailure(Outcome.AUTH, failure)
+    reason = Reason.CREDENTIALS_REFUSED if refused else Reason.SIGN_IN_UNAVAILABLE
+    said = joined(challenge, text)
+    return failed(Outcome.AUTH, reason, Phase.AUTH, party, said, credentials_refused=refused)
 
 
 def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> ProbeFailure:
@@ -190,16 +209,12 @@ def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> Pro
     """
     code = imap_code(text) or ""
     ours = code in {"IN-USE", "LOGIN-DELAY"} or (not code and _LOCKED.search(text) is not None)
-    refused = code in {"", "AUTH"} and not ours
+    said = joined(challenge, text)
+    if ours:
+        return failed(Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE, Phase.AUTH, party, said)
+    refused = code in {"", "AUTH"}
     reason = Reason.CREDENTIALS_REFUSED if refused else Reason.SIGN_IN_UNAVAILABLE
-    failure = Failure(
-        phase=Phase.AUTH,
-        party=party,
-        reason=Reason.MAILBOX_IN_USE if ours else reason,
-        detail=shortened(joined(challenge, text)),
-        credentials_refused=refused,
-    )
-    return ProbeFailure(Outcome.INCONCLUSIVE if ours else Outcome.AUTH, failure)
+    return failed(Outcome.AUTH, reason, Phase.AUTH, party, said, credentials_refused=refused)
 
 
 def not_opened(text: str, *, anothers: bool) -> ProbeFailure | None:
@@ -209,8 +224,7 @@ def not_opened(text: str, *, anothers: bool) -> ProbeFailure | None:
     """
     if imap_code(text) != "INUSE":
         return not_shown(text) if anothers else None
-    failure = Failure(phase=Phase.RETRIEVE, party=Party.RECIPIENT, reason=Reason.MAILBOX_IN_USE, detail=shortened(text))
-    return ProbeFailure(Outcome.INCONCLUSIVE, failure)
+    return failed(Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE, Phase.RETRIEVE, Party.RECIPIENT, text)
 
 
 def not_shown(text: str) -> ProbeFailure:
@@ -219,14 +233,8 @@ def not_shown(text: str) -> ProbeFailure:
     NOPERM and NONEXISTENT (RFC 5530) are about what our account may see; a server says the one to hide the other.
     """
     ours = imap_code(text) in _IMAP_NOT_OURS
-    failure = Failure(
-        phase=Phase.RETRIEVE,
-        party=Party.RECIPIENT,
-        reason=Reason.MAILBOX_REFUSED,
-        detail=shortened(text),
-        credentials_refused=ours,
-    )
-    return ProbeFailure(Outcome.AUTH if ours else Outcome.CONNECT, failure)
+    outcome = Outcome.AUTH if ours else Outcome.CONNECT
+    return failed(outcome, Reason.MAILBOX_REFUSED, Phase.RETRIEVE, Party.RECIPIENT, text, credentials_refused=ours)
 
 
 def challenge_in(text: str) -> str:
@@ -253,12 +261,11 @@ def expired(phase: Phase, party: Party, detail: str = "") -> ProbeFailure:
     """Say what it means that a deadline passed in *phase*."""
     match phase:
         case Phase.DNS:
-            outcome, reason = Outcome.DNS, Reason.NAME_SERVER_SILENT
+            return failed(Outcome.DNS, Reason.NAME_SERVER_SILENT, phase, party, detail)
         case Phase.TRANSIT:
-            outcome, reason = Outcome.LOST, Reason.NOT_ARRIVED
+            return failed(Outcome.LOST, Reason.NOT_ARRIVED, phase, party, detail)
         case _:
-            outcome, reason = Outcome.TIMEOUT, Reason.NO_ANSWER
-    return ProbeFailure(outcome, Failure(phase=phase, party=party, reason=reason, detail=detail))
+            return failed(Outcome.TIMEOUT, Reason.NO_ANSWER, phase, party, detail)
 
 
 def imap_code(text: str) -> str | None:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import aiosmtplib
 
 from probes.model.probe import ProbeFailure, Trace
-from probes.model.reply import Reason, expired, shortened
-from probes.model.result import Failure, Outcome, Party, Phase
+from probes.model.reply import Reason, expired, failed
+from probes.model.result import Outcome, Party, Phase
 from probes.model.server_error import CommandRefused, Injected, Unreadable
 
 #: This machine cannot open a connection, whoever the peer is.
@@ -56,17 +56,12 @@ def failure_of(error: Exception, phase: Phase, party: Party) -> ProbeFailure:
     """Say what *error* in *phase* means for the run."""
     if isinstance(error, TimeoutError):
         if phase is Phase.CONNECT:
-            return _failure(Outcome.CONNECT, Reason.NO_ANSWER, error, phase, party)
-        return expired(phase, party, shortened(str(error)))
+            return failed(Outcome.CONNECT, Reason.NO_ANSWER, phase, party, str(error) or type(error).__name__)
+        return expired(phase, party, str(error))
     outcome, reason = _meaning(error)
-    return _failure(outcome, reason, error, phase, party)
-
-
-def _failure(outcome: Outcome, reason: Reason, error: Exception, phase: Phase, party: Party) -> ProbeFailure:
     # What aiosmtplib says is a tuple when it is printed.
     said = error.message if isinstance(error, aiosmtplib.SMTPException) else str(error)
-    detail = shortened(said or type(error).__name__)
-    return ProbeFailure(outcome, Failure(phase=phase, party=party, reason=reason, detail=detail))
+    return failed(outcome, reason, phase, party, said or type(error).__name__)
 
 
 def _meaning(error: Exception) -> tuple[Outcome, Reason]:

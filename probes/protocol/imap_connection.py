@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from probes.credentials.sign_in import Bearer, masked, plain
 from probes.model.mailbox import Password, Security, Server
-from probes.model.probe import ProbeFailure, Trace
-from probes.model.reply import Reason, challenge_in, expired, imap_sign_in_failure, shortened
-from probes.model.result import Failure, Outcome, Party, Phase
+from probes.model.probe import Trace
+from probes.model.reply import Reason, challenge_in, expired, failed, imap_sign_in_failure, shortened
+from probes.model.result import Outcome, Party, Phase
 from probes.model.server_error import CommandRefused, Unreadable
 from probes.protocol.cause import stage
 from probes.protocol.connection import connect
@@ -38,10 +37,10 @@ class ImapConnection:
             await self.wire.until(self.wire.greeted)
         except TimeoutError as late:
             # The port is open: whoever listens there has said nothing, or nothing whole.
-            raise expired(Phase.CONNECT, self._party, shortened(str(late))) from late
+            raise expired(Phase.CONNECT, self._party, str(late)) from late
         greeting = self.wire.greeting.upper()
         if greeting.startswith("* BYE"):
-            raise self._failure(Outcome.CONNECT, Phase.CONNECT, Reason.SERVICE_REFUSED, self.wire.greeting[6:])
+            raise failed(Outcome.CONNECT, Reason.SERVICE_REFUSED, Phase.CONNECT, self._party, self.wire.greeting[6:])
         if not greeting.startswith(("* OK", "* PREAUTH")):
             raise Unreadable(f"greeted with {shortened(self.wire.greeting)}")
         self.wire.enter(signed_in=greeting.startswith("* PREAUTH"))
@@ -53,10 +52,10 @@ class ImapConnection:
         # A PREAUTH greeting in clear forbids STARTTLS; it is what an attacker would send.
         if "STARTTLS" not in self.capabilities or self.wire.is_signed_in:
             said = "greeted as one who is signed in, before TLS (PREAUTH)" if self.wire.is_signed_in else ""
-            raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_NOT_OFFERED, said)
+            raise failed(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, self._party, said)
         response = await self.wire.execute(self.wire.command("STARTTLS"))
         if response.result != "OK":
-            raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_UNAVAILABLE, text_of(response))
+            raise failed(Outcome.TLS, Reason.TLS_UNAVAILABLE, Phase.TLS, self._party, text_of(response))
         transport = await asyncio.get_running_loop().start_tls(
             self._transports[0], self.wire, server.tls, server_hostname=server.certificate_name
         )
@@ -88,7 +87,7 @@ class ImapConnection:
             case Password() if "AUTH=PLAIN" in self.capabilities:
                 return await self.wire.authenticate("PLAIN", plain(key), at_once="SASL-IR" in self.capabilities)
             case _:
-                raise self._failure(Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_NOT_OFFERED)
+                raise failed(Outcome.AUTH, Reason.SIGN_IN_NOT_OFFERED, Phase.AUTH, self._party)
 
     async def _learn_capabilities(self) -> None:
         if named := announced(self._said):
@@ -106,10 +105,6 @@ class ImapConnection:
         for transport in self._transports:
             transport.abort()
 
-    def _failure(self, outcome: Outcome, phase: Phase, reason: Reason, detail: str = "") -> ProbeFailure:
-        failure = Failure(phase=phase, party=self._party, reason=reason, detail=shortened(detail))
-        return ProbeFailure(outcome, failure)
-
 
 async def open_connection(
     server: Server, key: Password | Bearer, trace: Trace, party: Party, *, stir: Callable[[], None], leg: timedelta
@@ -118,9 +113,7 @@ async def open_connection(
 
     def wired() -> ImapWire:
         wire = ImapWire(stir, leg.total_seconds())
-        if trace.listens:
-            wire.transcript = Transcript("IMAP", partial(trace.said, party))
-            wire.transcript.key = key
+        wire.transcript = Transcript.of("IMAP", trace, party, key)
         return wire
 
     transport, wire = await connect(server, trace, party, wired)

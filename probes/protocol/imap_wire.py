@@ -14,7 +14,7 @@ from typing import Any
 
 import aioimaplib
 
-from probes.credentials.sign_in import Bearer, masked
+from probes.credentials.sign_in import Bearer, shown
 from probes.model.allowance import cost
 from probes.model.mailbox import Password
 from probes.model.server_error import Injected, Unreadable
@@ -22,8 +22,6 @@ from probes.protocol.imap_response import Framer, ImapResponse
 from probes.protocol.transcript import Transcript
 
 _LOST = "LOST"
-#: Less is shown of a refusal in the end; to look through more for what is secret takes a while.
-_SHOWN_AT_MOST = 1024
 #: Who has said something in the last seconds is not silent.
 _SILENCE = 3.0
 #: What a server may say to one command, by `probes.model.allowance.cost`: a long list, or many mails; to any other;
@@ -242,8 +240,8 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
     def _hear(self, answer: ImapResponse) -> None:
         text = answer.text
         if self.transcript is not None:
-            shown = text if text.startswith(("* ", "+")) else text.partition(" ")[2]
-            self.transcript.answered(shown, secret=text.startswith("+"))
+            told = text if text.startswith(("* ", "+")) else text.partition(" ")[2]
+            self.transcript.answered(told, secret=text.startswith("+"))
         if not self.greeted.is_set():
             self.greeting = text
             self.greeted.set()
@@ -255,14 +253,11 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         else:
             self._tagged(text)
 
-    def _shown(self, text: str) -> str:
-        return text if self.key is None else masked(text[:_SHOWN_AT_MOST], self.key)
-
     def _untagged(self, answer: ImapResponse) -> None:
         text = answer.text.upper()
         if text.startswith("BYE"):
             # Some servers say it and keep the connection open, saying nothing more.
-            self.fail(EOFError(f"the server said {self._shown(answer.text)}"))
+            self.fail(EOFError(f"the server said {shown(answer.text, self.key)}"))
             return
         if text.endswith(" EXISTS"):
             self.news = True
@@ -283,7 +278,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
             # Said in clear and read after the handshake, it would pass for the server's own word (RFC 9051 11.1).
             raise Injected("an answer before TLS was up")
         # What is said of a refusal is shown; of all else nothing is.
-        self._finish(pending, rest if result.upper() == "OK" else self._shown(rest), result.upper())
+        self._finish(pending, rest if result.upper() == "OK" else shown(rest, self.key), result.upper())
         self.going_on.set()
 
     def _finish(self, pending: Any, text: str, result: str) -> None:

@@ -6,14 +6,13 @@ import asyncio
 import re
 from contextlib import suppress
 from datetime import timedelta
-from functools import partial
 from hashlib import sha256
 
 from probes.credentials.sign_in import Bearer, masked, plain, with_key
 from probes.model.mailbox import Mailbox, Password, Security, Server
-from probes.model.probe import ProbeFailure, Trace
-from probes.model.reply import Reason, challenge_in, expired, pop3_sign_in_failure, shortened
-from probes.model.result import Failure, Outcome, Party, Phase
+from probes.model.probe import Trace
+from probes.model.reply import Reason, challenge_in, expired, failed, pop3_sign_in_failure
+from probes.model.result import Outcome, Party, Phase
 from probes.model.server_error import CommandRefused, Unreadable
 from probes.protocol.cause import stage
 from probes.protocol.connection import connect
@@ -126,19 +125,19 @@ class Pop3Session:
             await self._wire.status()
         except TimeoutError as late:
             # The port is open: whoever listens there has said nothing, or nothing whole.
-            raise expired(Phase.CONNECT, self._party, shortened(str(late))) from late
+            raise expired(Phase.CONNECT, self._party, str(late)) from late
         except CommandRefused as refusal:
-            raise self._failure(Outcome.CONNECT, Phase.CONNECT, Reason.SERVICE_REFUSED, refusal.text) from refusal
+            raise failed(Outcome.CONNECT, Reason.SERVICE_REFUSED, Phase.CONNECT, self._party, refusal.text) from refusal
         await self._ask_capabilities()
 
     async def start_tls(self, server: Server) -> None:
         """Upgrade the connection (RFC 2595 4), or fail: going on in clear is not an option."""
         if "STLS" not in self.capabilities:
-            raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_NOT_OFFERED)
+            raise failed(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, self._party)
         try:
             await self._wire.status("STLS")
         except CommandRefused as refusal:
-            raise self._failure(Outcome.TLS, Phase.TLS, Reason.TLS_UNAVAILABLE, refusal.text) from refusal
+            raise failed(Outcome.TLS, Reason.TLS_UNAVAILABLE, Phase.TLS, self._party, refusal.text) from refusal
         await self._wire.secure(server.tls, server.certificate_name)
         await self._ask_capabilities()
 
@@ -158,7 +157,7 @@ class Pop3Session:
             case Password() if "PLAIN" in mechanisms:
                 await self._authenticate("PLAIN", key, plain(key))
             case _:
-                raise self._failure(Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_NOT_OFFERED)
+                raise failed(Outcome.AUTH, Reason.SIGN_IN_NOT_OFFERED, Phase.AUTH, self._party)
 
     async def _authenticate(self, mechanism: str, key: Password | Bearer, response: str) -> None:
         # Not with the command: a line of POP3 has room for 255 octets (RFC 5034 4), and Microsoft wants it so.
@@ -178,10 +177,6 @@ class Pop3Session:
         with suppress(CommandRefused):
             listed = [line.decode("latin-1").upper().split() for line in await self._wire.listing("CAPA")]
             self.capabilities = {words[0]: words[1:] for words in listed if words}
-
-    def _failure(self, outcome: Outcome, phase: Phase, reason: Reason, detail: str = "") -> ProbeFailure:
-        failure = Failure(phase=phase, party=self._party, reason=reason, detail=shortened(detail))
-        return ProbeFailure(outcome, failure)
 
 
 async def open_session(
@@ -204,10 +199,7 @@ async def open_session(
 
 
 async def _opened(server: Server, key: Password | Bearer, trace: Trace, party: Party, leg: timedelta) -> Pop3Session:
-    transcript = None
-    if trace.listens:
-        transcript = Transcript("POP3", partial(trace.said, party))
-        transcript.key = key
+    transcript = Transcript.of("POP3", trace, party, key)
     _, wire = await connect(server, trace, party, lambda: Pop3Wire(leg.total_seconds(), transcript))
     session = Pop3Session(wire, party)
     try:

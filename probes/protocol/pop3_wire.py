@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from typing import cast
 
-from probes.credentials.sign_in import Bearer, masked
+from probes.credentials.sign_in import Bearer, shown
 from probes.model.allowance import cost
 from probes.model.mailbox import Password
 from probes.model.reply import shortened
@@ -18,8 +18,6 @@ from probes.protocol.transcript import Transcript
 
 #: A status line has 512 octets (RFC 1939 3).
 _STATUS_AT_MOST = 8 * 1024
-#: Less is shown of it in the end; to look through more for what is secret takes a while.
-_SHOWN_AT_MOST = 1024
 #: A line of a mail; servers break or refuse longer ones.
 _LINE_AT_MOST = 1024 * 1024
 #: The list of a mailbox of some hundred thousand messages.
@@ -93,8 +91,8 @@ class Pop3Wire(asyncio.Protocol):
             if any(character in command for character in "\r\n\0"):
                 raise ValueError("a command is one line")
             if self._transcript is not None:
-                shown = "PASS ***" if command.startswith("PASS ") else command
-                self._transcript.asked(shown, secret=self._asked_for_more)
+                told = "PASS ***" if command.startswith("PASS ") else command
+                self._transcript.asked(told, secret=self._asked_for_more)
             self._transports[-1].write(f"{command}\r\n".encode())
         line = (await self._line(_STATUS_AT_MOST)).decode("utf-8", "replace")
         mark, _, text = line.partition(" ")
@@ -102,12 +100,9 @@ class Pop3Wire(asyncio.Protocol):
         if self._transcript is not None:
             self._transcript.answered(line, secret=self._asked_for_more)
         if mark.upper() not in {"+OK", "-ERR", "+"}:
-            raise Unreadable(f"answered with {shortened(self._shown(line))}")
+            raise Unreadable(f"answered with {shortened(shown(line, self.key))}")
         # What is said of a refusal is shown; of all else nothing is.
-        return mark.upper(), self._shown(text) if mark.upper() == "-ERR" else text
-
-    def _shown(self, text: str) -> str:
-        return text if self.key is None else masked(text[:_SHOWN_AT_MOST], self.key)
+        return mark.upper(), shown(text, self.key) if mark.upper() == "-ERR" else text
 
     async def listing(self, command: str) -> list[bytes]:
         """Send *command* and return the lines of a multi-line answer (RFC 1939 3). Raise `CommandRefused`."""

@@ -19,8 +19,8 @@ import aiosmtplib
 from probes.credentials.sign_in import Bearer, masked, with_key
 from probes.model.mailbox import Mailbox, Password, Security, Server
 from probes.model.probe import ProbeFailure, Trace
-from probes.model.reply import Reason, SubmissionStep, challenge_in, smtp_failure
-from probes.model.result import Failure, Outcome, Party, Phase
+from probes.model.reply import Reason, SubmissionStep, challenge_in, failed, smtp_failure
+from probes.model.result import Outcome, Party, Phase
 from probes.protocol.cause import stage, told
 from probes.protocol.connection import address_literal, connect
 from probes.protocol.smtp_wire import SmtpWire
@@ -147,7 +147,7 @@ class _Session:
         with stage(self._trace, Phase.TLS, _SENDER):
             # Going on in clear when it is not offered is what an attacker who strips the offer waits for.
             if not self._client.supports_extension("starttls"):
-                raise _not_offered(Outcome.TLS, Phase.TLS, Reason.TLS_NOT_OFFERED)
+                raise failed(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, _SENDER)
             self._trace.said(_SENDER, "C: STARTTLS")
             try:
                 await self._client.starttls(server_hostname=self._server.certificate_name)
@@ -181,7 +181,7 @@ class _Session:
             case Password() if "cram-md5" in offered:
                 await self._client.auth_crammd5(key.username, key.secret)
             case _:
-                raise _not_offered(Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_NOT_OFFERED)
+                raise failed(Outcome.AUTH, Reason.SIGN_IN_NOT_OFFERED, Phase.AUTH, _SENDER)
 
     @property
     def _wire(self) -> SmtpWire:
@@ -253,7 +253,3 @@ class _Session:
         for transport in self._transports:
             transport.abort()
         self._client.close()
-
-
-def _not_offered(outcome: Outcome, phase: Phase, reason: Reason) -> ProbeFailure:
-    return ProbeFailure(outcome, Failure(phase=phase, party=_SENDER, reason=reason))

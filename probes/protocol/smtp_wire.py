@@ -7,14 +7,12 @@ import asyncio
 import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 
-from probes.credentials.sign_in import Bearer, masked
+from probes.credentials.sign_in import Bearer, masked, shown
 from probes.model.mailbox import Password
 from probes.model.probe import Trace
 from probes.model.result import Party
 
 _SENDER = Party.SENDER
-#: Less is shown of it in the end; to look through more for what is secret takes a while.
-_SHOWN_AT_MOST = 1024
 
 
 class SmtpWire(SMTPProtocol):
@@ -53,11 +51,7 @@ class SmtpWire(SMTPProtocol):
             response = await super().read_response(timeout=timeout)
         except aiosmtplib.SMTPResponseException as error:
             # A line that is no reply, which is quoted in the error.
-            if self.key is None:
-                raise
-            raise aiosmtplib.SMTPResponseException(
-                error.code, masked(error.message[:_SHOWN_AT_MOST], self.key)
-            ) from None
+            raise aiosmtplib.SMTPResponseException(error.code, shown(error.message, self.key)) from None
         # Only the challenge 334 (RFC 4954) is followed by a line of credentials; it may quote them back, too.
         self._secret_next = self._signing_in and response.code == 334
         if self._secret_next:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
+from typing import Self
 
 from probes.credentials.sign_in import Bearer, masked
 from probes.model.mailbox import Password
+from probes.model.probe import Trace
 from probes.model.reply import shortened
+from probes.model.result import Party
 
 #: Of one connection. A mailbox is looked at many times while a run waits, and always in the same words.
 _LINES_AT_MOST = 100
@@ -22,13 +26,18 @@ _HIDDEN = "***"
 class Transcript:
     """Tells *tell* the lines of one connection, each once."""
 
-    def __init__(self, protocol: str, tell: Callable[[str], None]) -> None:
+    def __init__(self, protocol: str, tell: Callable[[str], None], key: Password | Bearer | None = None) -> None:
+        """*key*: what is signed in with; a server that repeats it does not get it into the transcript."""
         self._protocol = protocol
         self._tell = tell
+        self._key = key
         self._told: set[str] = set()
         self._answered = 0
-        #: What is signed in with: a server that repeats it does not get it into the transcript.
-        self.key: Password | Bearer | None = None
+
+    @classmethod
+    def of(cls, protocol: str, trace: Trace, party: Party, key: Password | Bearer) -> Self | None:
+        """Return the transcript that *trace* hears; `None`: nobody reads it."""
+        return cls(protocol, partial(trace.said, party), key) if trace.listens else None
 
     def asked(self, command: str, *, secret: bool = False) -> None:
         """Tell a command of ours; of a *secret* one that there was one."""
@@ -45,7 +54,7 @@ class Transcript:
             self._line("S", f"{mark} {_HIDDEN}")
         else:
             text = _TEXT.sub("BODY[...", text[:_LINE_AT_MOST])
-            self._line("S", masked(text, self.key) if self.key is not None else text)
+            self._line("S", masked(text, self._key) if self._key is not None else text)
 
     def _line(self, who: str, text: str) -> None:
         line = f"{self._protocol} {who}: {shortened(text)}"

@@ -10,7 +10,7 @@ from datetime import timedelta
 from probes.model.check import Finding, Verdict
 from probes.model.mailbox import Mailbox
 from probes.model.probe import ProbeFailure, Trace
-from probes.model.reply import expired, shortened
+from probes.model.reply import expired
 from probes.model.result import Outcome, Party
 from probes.run.trace import Recorder
 
@@ -48,7 +48,7 @@ class MailboxCheck:
             except ProbeFailure as failure:
                 verdict, detail = _verdict(failure.outcome), _words(failure)
             except TimeoutError as late:
-                overdue = expired(recorder.where[0], self.party, shortened(str(late)))
+                overdue = expired(recorder.where[0], self.party, str(late))
                 verdict, detail = _verdict(overdue.outcome), _words(overdue)
         return Finding(aspect=self.aspect, subject=mailbox.name, verdict=verdict, detail=detail)
 

@@ -11,7 +11,7 @@ import structlog
 
 from probes.mail.hops import path_of
 from probes.model.probe import Patience, Probe, ProbeFailure, let_go
-from probes.model.reply import Reason, expired, shortened
+from probes.model.reply import Reason, expired, failed
 from probes.model.result import Failure, Outcome, Path, Phase, ProbeResult
 from probes.run.trace import Recorder
 
@@ -71,10 +71,9 @@ async def _ending(probe: Probe, route: str, patience: Patience, recorder: Record
         return failure.outcome, failure.failure
     except TimeoutError as late:
         let_go(late)
-        overdue = expired(*recorder.where, shortened(str(late)))
+        overdue = expired(*recorder.where, str(late))
         return overdue.outcome, overdue.failure
     except Exception as error:  # noqa: BLE001 - a bug of ours tells nothing about the mail service
         _log.exception("a probe broke", route=route)
-        phase, party = recorder.where
-        detail = shortened(f"{type(error).__name__}: {error}")
-        return Outcome.INCONCLUSIVE, Failure(phase=phase, party=party, reason=Reason.OUR_OWN, detail=detail)
+        broken = failed(Outcome.INCONCLUSIVE, Reason.OUR_OWN, *recorder.where, f"{type(error).__name__}: {error}")
+        return broken.outcome, broken.failure

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 
 from probes.model.mailbox import Security, Server
 from probes.model.probe import ProbeFailure
@@ -34,9 +33,9 @@ class TlsStage(StrEnum):
     TRUSTED = "trusted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Callout:
-    """What a caller met with."""
+    """What a caller met with. Filled in while it is under way, so that what is known is kept when it breaks off."""
 
     #: Why nobody was met; `None` when there was a whole greeting.
     unmet: Failure | None = None
@@ -51,7 +50,7 @@ class Callout:
     #: The certificates that were shown (DER), the server's own first.
     chain: tuple[bytes, ...] = ()
     #: What was said to each recipient that was asked for. One that the conversation did not come to is absent.
-    recipients: Mapping[str, ServerReply] = field(default_factory=lambda: MappingProxyType({}))
+    recipients: dict[str, ServerReply] = field(default_factory=dict)
     #: Why the conversation broke off after the greeting.
     broken: str = ""
 
@@ -59,34 +58,6 @@ class Callout:
     def met(self) -> bool:
         """Whether a mail server spoke, whatever it said."""
         return self.greeting is not None
-
-
-@dataclass(slots=True)
-class _Notes:
-    """What is known so far; kept when the conversation breaks off."""
-
-    unmet: Failure | None = None
-    ours: bool = False
-    greeting: ServerReply | None = None
-    offers: tuple[str, ...] = ()
-    tls: TlsStage = TlsStage.ABSENT
-    tls_detail: str = ""
-    chain: tuple[bytes, ...] = ()
-    recipients: dict[str, ServerReply] = field(default_factory=dict)
-    broken: str = ""
-
-    def call(self) -> Callout:
-        return Callout(
-            unmet=self.unmet,
-            ours=self.ours,
-            greeting=self.greeting,
-            offers=self.offers,
-            tls=self.tls,
-            tls_detail=self.tls_detail,
-            chain=self.chain,
-            recipients=MappingProxyType(self.recipients),
-            broken=self.broken,
-        )
 
 
 async def call(
@@ -97,7 +68,7 @@ async def call(
     Its certificate is held against `server.tls`; when it is not trusted the call goes on all the same, as servers do
     among each other, by a second connection. Nothing is raised for what the server does.
     """
-    notes = _Notes()
+    notes = Callout()
     # The trust to try next: the server's own, then any, then none at all.
     tls: ssl.SSLContext | None = server.tls
     for _ in range(3):
@@ -114,7 +85,7 @@ async def call(
         except (ProbeFailure, OSError, Unreadable) as error:
             _note(notes, error)
             break
-    return notes.call()
+    return notes
 
 
 class _NoTls(Exception):
@@ -122,7 +93,7 @@ class _NoTls(Exception):
 
 
 async def _converse(
-    server: Server, tls: ssl.SSLContext | None, notes: _Notes, sender: str, recipients: Sequence[str]
+    server: Server, tls: ssl.SSLContext | None, notes: Callout, sender: str, recipients: Sequence[str]
 ) -> None:
     implicit = server.security is Security.IMPLICIT
     try:
@@ -142,7 +113,7 @@ async def _converse(
         session.close()
 
 
-async def _secure(session: StrangerSession, server: Server, tls: ssl.SSLContext | None, notes: _Notes) -> None:
+async def _secure(session: StrangerSession, server: Server, tls: ssl.SSLContext | None, notes: Callout) -> None:
     """Turn to TLS if it is to be had; note the certificate."""
     reached = TlsStage.TRUSTED if notes.tls is TlsStage.ABSENT else notes.tls
     if server.security is Security.STARTTLS:
@@ -163,7 +134,7 @@ async def _secure(session: StrangerSession, server: Server, tls: ssl.SSLContext 
     await session.offers()
 
 
-async def _envelope(session: StrangerSession, notes: _Notes, sender: str, recipients: Sequence[str]) -> None:
+async def _envelope(session: StrangerSession, notes: Callout, sender: str, recipients: Sequence[str]) -> None:
     if not recipients:
         return
     from_us = await session.ask(f"MAIL FROM:<{sender}>")
@@ -172,7 +143,7 @@ async def _envelope(session: StrangerSession, notes: _Notes, sender: str, recipi
     await session.ask("RSET")
 
 
-def _note(notes: _Notes, error: Exception) -> None:
+def _note(notes: Callout, error: Exception) -> None:
     if isinstance(error, ProbeFailure):
         failure = error
     elif isinstance(error, TimeoutError):
