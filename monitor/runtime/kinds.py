@@ -1,11 +1,47 @@
-"""The kinds of probes that ship."""
+"""The kinds of probes and gateways that ship, each a single module: found, and not listed."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Protocol, TypeVar
+
 import probes.kinds
-from monitor.runtime.plugins import discover
 from probes.model.check import CheckKind
 from probes.model.probe import ProbeKind
+
+
+class Kind(Protocol):
+    """What every such constant tells of itself."""
+
+    @property
+    def name(self) -> str:
+        """The name it is configured by: that of its module."""
+
+
+K = TypeVar("K", bound=Kind)
+
+
+def discover(package: ModuleType, constant: str, *kinds: type[K]) -> dict[str, K]:
+    """Return what each module of *package* offers under the name *constant*, keyed by its own name.
+
+    Raise `TypeError` for a module without it or with another name: that is our bug, and it must stop the start and not
+    the first incident.
+    """
+    found: dict[str, K] = {}
+    for info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{info.name}")
+        offered = getattr(module, constant, None)
+        if not isinstance(offered, kinds):
+            raise TypeError(
+                f"{module.__name__} does not end with a {' or '.join(kind.__name__ for kind in kinds)} called {constant}"
+            )
+        if offered.name != info.name:
+            raise TypeError(f"{module.__name__} calls itself {offered.name!r}")
+        found[offered.name] = offered
+    return found
+
 
 #: What every route is probed with.
 ROUND_TRIP = "roundtrip"

@@ -7,12 +7,14 @@ for no key: there would be nowhere to write it down.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from pathlib import Path
 
 import structlog
+from pydantic import TypeAdapter, ValidationError
 
 from alerts.engine.exchange import Line
 from alerts.model.channel import Channel
@@ -22,9 +24,56 @@ from alerts.record.clock import Clock
 from alerts.wording import lifeline as words
 from alerts.wording.texts import Wording
 from monitor.config.service.lifeline import CHANNELS, BadNumbers, LifelineSettings, Number, read_numbers
-from monitor.judging.ringing import Memory, Ring, Trouble, recall, untold
+from monitor.judging.ringing import Memory, Ring, Spell, Trouble, recall, untold
 from monitor.metrics.watchdog import WatchdogSeries
-from monitor.watchdog.memory_file import MemoryFile
+
+_MEMORY = TypeAdapter(dict[Trouble, Spell])
+
+#: One block of any disk: it is written whole or not at all, as far as disks promise anything.
+_SIZE = 512
+
+
+class MemoryFile:
+    """What is remembered from one life of the process to the next, in a small file beside the store.
+
+    It is made once, at its full size, and then written over in place: on a disk that is full, which is what it is for, a
+    new file could not be written. One that cannot be read is as good as none. It is small enough that reading and writing
+    it blocks for no time worth a thread.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> Memory:
+        """Return what is remembered; nothing when there is no file, or none that makes sense."""
+        try:
+            return _MEMORY.validate_json(self._path.read_bytes().rstrip(b" \0"))
+        except (OSError, ValidationError):
+            return {}
+
+    def write(self, memory: Memory) -> bool:
+        """Remember; return whether it could be written."""
+        octets = _MEMORY.dump_json(dict(memory))
+        if len(octets) > _SIZE:
+            # Names are short; but a name that is not must cost the name and not the memory.
+            octets = _MEMORY.dump_json({trouble: _nameless(spell) for trouble, spell in memory.items()})
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return False
+        try:
+            os.pwrite(descriptor, octets.ljust(_SIZE), 0)
+            os.fsync(descriptor)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+
+def _nameless(spell: Spell) -> Spell:
+    return Spell(since=spell.since, told_at=spell.told_at, failed_at=spell.failed_at)
+
 
 log = structlog.get_logger()
 

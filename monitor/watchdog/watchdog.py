@@ -38,8 +38,7 @@ from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.processes import Processes
 from monitor.watchdog.auditor import EscalationAuditor
 from monitor.watchdog.heartbeat import FILE, SWITCH, Heartbeat, SystemdWatchdog
-from monitor.watchdog.lifeline import Lifeline
-from monitor.watchdog.memory_file import MemoryFile
+from monitor.watchdog.lifeline import Lifeline, MemoryFile
 from monitor.watchdog.pulse import Pulse
 
 log = structlog.get_logger()

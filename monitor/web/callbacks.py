@@ -16,7 +16,7 @@ from starlette.routing import Route
 from alerts.model.gateway import Incoming, Refused
 from alerts.record.store import StoreAway
 from monitor.service.front import Front
-from monitor.web.away import say_nothing
+from monitor.web.word import say_nothing
 
 log = structlog.get_logger()
 

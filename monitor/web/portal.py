@@ -29,13 +29,12 @@ from monitor.service.noticeboard import Noticeboard
 from monitor.service.order import NotDone
 from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView
 from monitor.views.own_health import PartView
-from monitor.web.away import store_away
 from monitor.web.board import AgencyList, Board, Body
 from monitor.web.letters import letter_pages
 from monitor.web.notice import notice_pages
 from monitor.web.orders import orders
 from monitor.web.page import FILTERS
-from monitor.web.word import not_done, unreadable
+from monitor.web.word import not_done, store_away, unreadable
 
 #: Everything comes from here; nothing may be loaded from or sent to anywhere else.
 SECURITY_HEADERS = {

@@ -1,4 +1,4 @@
-"""What people say in an order: who they are, and why; and what an order that cannot be read is answered."""
+"""What people say in an order: who they are, and why; and what is answered where that cannot be read or done."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from monitor.service.order import Unknown
+
+
+async def store_away(_request: Request, error: Exception) -> Response:
+    """Say so, and that it may be asked again; nobody needs a trace in the log for each question."""
+    why = f"the store is away ({error}): nothing can be read or written now; /metrics tells how mail stands"
+    return JSONResponse({"detail": why}, status_code=503, headers={"Retry-After": "5"})
+
+
+async def say_nothing(_request: Request, _error: Exception) -> Response:
+    """Answer a stranger: to come again, and not why."""
+    return Response(status_code=503, headers={"Retry-After": "5"})
 
 
 def _legible(text: str) -> str:

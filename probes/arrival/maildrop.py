@@ -14,10 +14,9 @@ from probes.arrival.expectation import FolderKind
 from probes.arrival.reader import CaughtUp, Looked
 from probes.arrival.reception import Letter, Reception
 from probes.model.pace import Pace
-from probes.model.probe import Patience, ProbeFailure, Trace
+from probes.model.probe import CommandRefused, Patience, ProbeFailure, Trace
 from probes.model.reply import Reason
 from probes.model.result import Party, Phase
-from probes.model.server_error import CommandRefused
 from probes.protocol.cause import stage
 from probes.protocol.pop3 import Pop3Session, open_session
 from probes.run.trace import Recorder

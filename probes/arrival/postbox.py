@@ -16,10 +16,9 @@ from probes.arrival.reader import CaughtUp, Looked
 from probes.arrival.reception import Letter, Reception
 from probes.arrival.second_look import SecondLook
 from probes.model.pace import Pace
-from probes.model.probe import Patience, Trace
+from probes.model.probe import CommandRefused, Patience, Trace, Unreadable
 from probes.model.reply import not_opened
 from probes.model.result import Party, Phase
-from probes.model.server_error import CommandRefused, Unreadable
 from probes.protocol.cause import stage
 from probes.protocol.folder import is_anothers, may_be_others, own_of
 from probes.protocol.imap import ImapSession, encoded, open_session

@@ -50,7 +50,7 @@ class MailReader(Protocol):
 
     @property
     def cost(self) -> int:
-        """What it has cost so far to read what the server said, by `probes.model.allowance.cost`."""
+        """What it has cost so far to read what the server said, by `probes.model.pace.cost`."""
 
     async def open(self, trace: Trace) -> None:
         """Connect and sign in; the mailbox can be read then. What follows is told to *trace*, too."""

@@ -18,9 +18,8 @@ from probes.arrival.expectation import FolderKind
 from probes.arrival.reader import CaughtUp, Looked
 from probes.arrival.reception import Letter, Reception
 from probes.mail.token import Token
-from probes.model.probe import Trace
+from probes.model.probe import CommandRefused, Trace, Unreadable
 from probes.model.result import Party, Phase
-from probes.model.server_error import CommandRefused, Unreadable
 from probes.protocol.cause import stage
 from probes.protocol.folder import elsewhere
 from probes.protocol.imap import ImapSession, encoded, open_session

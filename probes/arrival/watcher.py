@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from probes.arrival.bell import Bell
 from probes.arrival.expectation import Expectation
 from probes.arrival.maildrop import Maildrop
 from probes.arrival.postbox import Postbox
@@ -22,13 +21,42 @@ from probes.arrival.reader import Looked, MailReader
 from probes.arrival.reception import Reception
 from probes.mail.ledger import TokenLedger
 from probes.mail.token import Token, TokenSigner
-from probes.model.allowance import Allowance
 from probes.model.mailbox import Mailbox
-from probes.model.pace import Pace
+from probes.model.pace import Allowance, Pace
 from probes.model.probe import Patience, ProbeFailure, let_go
 from probes.model.reply import Reason, expired, failed
 from probes.model.result import Arrival, Outcome, Party, Phase
 from probes.run.trace import Recorder
+
+
+class Bell:
+    """Is rung by many and heard by one.
+
+    An `asyncio.Event` keeps a queue for those who wait, of 600 octets: too much for each mailbox.
+    """
+
+    __slots__ = ("_hearing", "_is_rung")
+
+    def __init__(self) -> None:
+        self._is_rung = False
+        self._hearing: asyncio.Future[None] | None = None
+
+    def ring(self) -> None:
+        """Wake who waits, or who will: once, however often it is rung."""
+        self._is_rung = True
+        if self._hearing is not None and not self._hearing.done():
+            self._hearing.set_result(None)
+
+    async def heard(self) -> None:
+        """Wait until it is rung, or return at once when it has been since this was last returned from."""
+        while not self._is_rung:
+            self._hearing = asyncio.get_running_loop().create_future()
+            try:
+                await self._hearing
+            finally:
+                self._hearing = None
+        self._is_rung = False
+
 
 _log = structlog.get_logger(__name__)
 

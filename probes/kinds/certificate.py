@@ -15,13 +15,12 @@ from datetime import datetime, timedelta
 from probes.domain.x509 import Certificate, covers, read
 from probes.model.check import CheckKind, Finding, Premises, Verdict
 from probes.model.mailbox import Security, Server
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailure, Unreadable
 from probes.model.reply import Reason, shortened
 from probes.model.result import Outcome, Party, Phase
-from probes.model.server_error import Unreadable
 from probes.protocol.cause import failure_of
+from probes.stranger.callout import blind
 from probes.stranger.session import Protocol, StrangerSession, open_session, servers_of, tls_offered
-from probes.stranger.trust import blind
 
 #: Long enough for a certificate to be ordered, signed and put in by an office, with a holiday between.
 _AHEAD = timedelta(days=21)

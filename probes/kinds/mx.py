@@ -21,8 +21,7 @@ from probes.domain.names import DnsUnanswered, IPAddress, Names
 from probes.domain.x509 import usable
 from probes.model.check import CheckKind, Finding, Premises, Verdict
 from probes.model.mailbox import Security, Server
-from probes.stranger.callout import Callout, TlsStage, call
-from probes.stranger.trust import public
+from probes.stranger.callout import Callout, TlsStage, call, public
 from probes.verdict.mx_verdict import judge_certificate, judge_connection, judge_recipients, judge_tls
 
 _ASPECTS = ("records", "connect", "starttls", "certificate", "recipient")

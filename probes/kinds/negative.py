@@ -17,14 +17,12 @@ from probes.domain.exchanger import exchangers
 from probes.domain.names import DnsUnanswered, Names
 from probes.model.check import CheckKind, Finding, Premises, Verdict
 from probes.model.mailbox import Password, Security, Server
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailure, Unreadable
 from probes.model.result import Party, Phase
-from probes.model.server_error import Unreadable
 from probes.protocol.cause import failure_of
-from probes.stranger.callout import Callout, call
+from probes.stranger.callout import Callout, call, public
 from probes.stranger.forbidden_sign_in import sign_in_in_clear, try_wrong_password
 from probes.stranger.session import Protocol, ReplyKind, ServerReply, servers_of
-from probes.stranger.trust import public
 
 _ASPECTS = ("clear-sign-in", "relay", "wrong-password")
 _SECONDS = 30.0

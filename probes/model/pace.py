@@ -1,11 +1,42 @@
-"""How often a mailbox is looked at. Pure."""
+"""How often a mailbox is looked at, and how much its server may say in a while. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import timedelta
 from zlib import crc32
+
+#: What reading a line costs beside its octets: the time that a literal of this size takes.
+_LINE = 512
+
+
+def cost(said: bytes) -> int:
+    """Return what it costs to read *said*, in octets of a long literal."""
+    return len(said) + _LINE * said.count(b"\n")
+
+
+@dataclass(slots=True, kw_only=True)
+class Allowance:
+    """So much of a server's words at once, and so much a second: what is beyond that is waited for.
+
+    What it says has to be read by the one process that reads all others, too: a server that pours, or that pads each of
+    its answers, must not cost more than a small part of it.
+    """
+
+    at_once: int
+    a_second: int
+    #: In seconds; any clock that does not jump.
+    clock: Callable[[], float]
+    _spent: float = 0.0
+    _at: float = field(default=float("-inf"))
+
+    def spend(self, cost: int) -> float:
+        """Note that so much was read; return for how many seconds nothing more should be."""
+        now = self.clock()
+        self._spent = max(0.0, self._spent - (now - self._at) * self.a_second) + cost
+        self._at = now
+        return max(0.0, (self._spent - self.at_once) / self.a_second)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +68,7 @@ class Pace:
     renewal: timedelta = timedelta(minutes=5)
     #: A connection that showed nothing new, though there was, has those after it renewed sooner, but no sooner than this.
     renewal_at_least: timedelta = timedelta(seconds=30)
-    #: What reading one mailbox may cost (`probes.model.allowance.cost`) at once, and a second. At the limit it takes
+    #: What reading one mailbox may cost (`probes.model.pace.cost`) at once, and a second. At the limit it takes
     #: some hundredths of a core; our own messages of ten thousand routes a minute come to half of it.
     at_once: int = 16 * 1024 * 1024
     a_second: int = 2 * 1024 * 1024

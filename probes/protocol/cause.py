@@ -10,10 +10,9 @@ from contextlib import contextmanager
 
 import aiosmtplib
 
-from probes.model.probe import ProbeFailure, Trace
+from probes.model.probe import CommandRefused, Injected, ProbeFailure, Trace, Unreadable
 from probes.model.reply import Reason, expired, failed
 from probes.model.result import Outcome, Party, Phase
-from probes.model.server_error import CommandRefused, Injected, Unreadable
 
 #: This machine cannot open a connection, whoever the peer is.
 _OURS = frozenset(

@@ -14,9 +14,8 @@ from itertools import islice
 
 from probes.credentials.sign_in import Bearer, with_key
 from probes.model.mailbox import Mailbox, Password
-from probes.model.probe import Trace
+from probes.model.probe import Trace, Unreadable
 from probes.model.result import Party
-from probes.model.server_error import Unreadable
 from probes.protocol.folder import Namespaces, namespaces
 from probes.protocol.imap_connection import ImapConnection, ok, open_connection
 from probes.protocol.imap_response import (
@@ -48,7 +47,7 @@ class ImapSession:
 
     @property
     def cost(self) -> int:
-        """What it has cost to read what the server said, by `probes.model.allowance.cost`."""
+        """What it has cost to read what the server said, by `probes.model.pace.cost`."""
         return int(self._wire.cost)
 
     @property

@@ -9,10 +9,9 @@ from typing import Any
 
 from probes.credentials.sign_in import Bearer, masked, plain
 from probes.model.mailbox import Password, Security, Server
-from probes.model.probe import Trace
+from probes.model.probe import CommandRefused, Trace, Unreadable
 from probes.model.reply import Reason, challenge_in, expired, failed, imap_sign_in_failure, shortened
 from probes.model.result import Outcome, Party, Phase
-from probes.model.server_error import CommandRefused, Unreadable
 from probes.protocol.cause import stage
 from probes.protocol.connection import connect
 from probes.protocol.imap_response import announced, capabilities

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from probes.model.probe import Unreadable
 from probes.model.reply import shortened
-from probes.model.server_error import Unreadable
 
 #: Our own messages have some 10 KiB, and no line that matters has more than 1.
 _LINE_AT_MOST = 64 * 1024

@@ -7,15 +7,30 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 
 from probes.model.mailbox import Security, Server
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailure, Unreadable
 from probes.model.reply import expired, shortened
 from probes.model.result import Failure, Outcome, Party, Phase
-from probes.model.server_error import Unreadable
 from probes.protocol.cause import failure_of
 from probes.stranger.session import Protocol, ServerReply, StrangerSession, open_session, tls_offered
-from probes.stranger.trust import blind
+
+
+@cache
+def public() -> ssl.SSLContext:
+    """Return the context that trusts the authorities that this machine trusts. Making one takes a while; it is shared."""
+    return ssl.create_default_context()
+
+
+@cache
+def blind() -> ssl.SSLContext:
+    """Return the context that takes any certificate: to read it, never to trust it with anything."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
 
 #: For one conversation. Some servers keep strangers waiting before they greet them, to see who cannot wait.
 _SECONDS = 45.0

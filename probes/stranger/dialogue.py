@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from typing import Any, Self, cast
 
-from probes.model.server_error import Injected, Unreadable
+from probes.model.probe import Injected, Unreadable
 from probes.protocol.connection import address_literal
 
 #: A server that says more than this in one breath is not waited for.

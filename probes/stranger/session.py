@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from probes.model.mailbox import Mailbox, Security, Server
+from probes.model.probe import Unreadable
 from probes.model.reply import imap_code, shortened
 from probes.model.result import Party
-from probes.model.server_error import Unreadable
 from probes.protocol.connection import open_socket
 from probes.run.trace import Recorder
 from probes.stranger.dialogue import Dialogue

@@ -11,9 +11,8 @@ from probes.arrival.reception import Reception
 from probes.mail.ledger import TokenLedger
 from probes.model.mailbox import Mailbox, Password
 from probes.model.pace import Pace
-from probes.model.probe import Patience, ProbeFailure
+from probes.model.probe import Patience, ProbeFailure, Unreadable
 from probes.model.result import Party, Phase
-from probes.model.server_error import Unreadable
 from probes.protocol.cause import stage
 from probes.protocol.folder import elsewhere, namespaces, own_of
 from probes.protocol.imap import ImapSession

@@ -13,8 +13,7 @@ from probes.model.pace import Pace
 from probes.model.probe import Patience, ProbeFailure
 from probes.model.result import Party, Phase
 from probes.protocol.cause import stage
-from probes.protocol.pop3 import Pop3Session
-from probes.protocol.pop3_wire import Pop3Wire
+from probes.protocol.pop3 import Pop3Session, Pop3Wire
 from probes.run.trace import Recorder
 from tests.fuzz.mail import LATE, NOW, SIGNER, TOKEN, message, report
 from tests.fuzz.peer import Peer

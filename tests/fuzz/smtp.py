@@ -8,7 +8,7 @@ import ssl
 from probes.credentials.sign_in import masked
 from probes.mail.bounce import DsnAction, DsnReport
 from probes.model.mailbox import Mailbox, Password, Security, Server
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailure, Unreadable
 from probes.model.reply import (
     SubmissionStep,
     challenge_in,
@@ -21,10 +21,8 @@ from probes.model.reply import (
     status_in,
 )
 from probes.model.result import Party, Phase
-from probes.model.server_error import Unreadable
 from probes.protocol.cause import stage
-from probes.protocol.smtp import _Session
-from probes.protocol.smtp_wire import SmtpWire
+from probes.protocol.smtp import SmtpWire, _Session
 from probes.run.trace import Recorder
 from probes.stranger.dialogue import Dialogue
 from probes.stranger.session import Protocol, StrangerSession

@@ -16,7 +16,7 @@ from monitor.config.files.form import SANCTIONED, Form, nearest
 from monitor.config.files.problem import Path
 from monitor.config.files.reading import read_model
 from monitor.config.files.section import Section, Slug
-from monitor.runtime.plugins import discover
+from monitor.runtime.kinds import discover
 
 _SECTION = "gateways"
 

@@ -16,9 +16,8 @@ from monitor.service.declarer import Declarer
 from monitor.service.front import Front
 from monitor.service.order import NotDone
 from monitor.views.overview import IncidentView, NoticeView, view_incident
-from monitor.web.away import store_away
 from monitor.web.portal import reload_response
-from monitor.web.word import Id, Why, Word, not_done, unreadable
+from monitor.web.word import Id, Why, Word, not_done, store_away, unreadable
 
 
 class RemarkWord(Word):

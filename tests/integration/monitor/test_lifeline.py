@@ -21,8 +21,7 @@ from alerts.wording.texts import load
 from monitor.config.service.lifeline import LifelineSettings
 from monitor.judging.ringing import Memory, Spell, Trouble
 from monitor.metrics import Metrics
-from monitor.watchdog.lifeline import Lifeline
-from monitor.watchdog.memory_file import MemoryFile
+from monitor.watchdog.lifeline import Lifeline, MemoryFile
 from pantau_lab.carrier import api as carrier_api
 from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.fault import Fault

@@ -20,7 +20,7 @@ from monitor.service.watch import Watch
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.processes import Process, Processes
-from monitor.watchdog.memory_file import MemoryFile
+from monitor.watchdog.lifeline import MemoryFile
 from monitor.watchdog.watchdog import MEMORY_FILE, Watchdog, store_opening
 from pantau_lab.deadman import DeadMansSwitch
 from pantau_lab.serving import serve

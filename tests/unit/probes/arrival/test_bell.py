@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from probes.arrival.bell import Bell
+from probes.arrival.watcher import Bell
 
 
 async def test_who_waits_is_woken_once_however_often_it_is_rung() -> None:

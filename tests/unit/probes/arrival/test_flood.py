@@ -11,12 +11,10 @@ from datetime import timedelta
 import pytest
 
 from probes.arrival.watcher import MailboxWatcher
-from probes.model.allowance import Allowance, cost
-from probes.model.pace import Pace
-from probes.model.probe import Patience, ProbeFailure
+from probes.model.pace import Allowance, Pace, cost
+from probes.model.probe import Patience, ProbeFailure, Unreadable
 from probes.model.reply import Reason
 from probes.model.result import Outcome
-from probes.model.server_error import Unreadable
 from probes.protocol.imap_wire import ImapWire
 from tests.unit.probes.arrival.test_maildrop import box
 from tests.unit.probes.imap_session import session_with

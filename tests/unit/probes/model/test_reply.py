@@ -9,6 +9,7 @@ import ssl
 import aiosmtplib
 import pytest
 
+from probes.model.probe import CommandRefused, Unreadable
 from probes.model.reply import (
     Reason,
     SubmissionStep,
@@ -19,7 +20,6 @@ from probes.model.reply import (
     status_in,
 )
 from probes.model.result import Outcome, Party, Phase
-from probes.model.server_error import CommandRefused, Unreadable
 from probes.protocol.cause import failure_of
 
 SENDER, RECIPIENT = Party.SENDER, Party.RECIPIENT

@@ -10,9 +10,9 @@ from datetime import timedelta
 import pytest
 
 from probes.model.mailbox import Security
+from probes.model.probe import CommandRefused, Unreadable
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase
-from probes.model.server_error import CommandRefused, Unreadable
 from probes.protocol.imap import ImapSession, open_session
 from probes.run.trace import Recorder
 from tests.unit.probes.imap_session import (

@@ -16,9 +16,9 @@ import pytest
 
 from probes.model.mailbox import Password, Security
 from probes.model.pace import Pace
+from probes.model.probe import Unreadable
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase
-from probes.model.server_error import Unreadable
 from probes.protocol.imap import open_session
 from probes.run.trace import Recorder
 from tests.unit.probes.imap_session import LEG, failure_with, session_with

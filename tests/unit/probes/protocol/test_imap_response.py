@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.model.server_error import Unreadable
+from probes.model.probe import Unreadable
 from probes.protocol.imap_response import (
     Fetched,
     FolderStatus,

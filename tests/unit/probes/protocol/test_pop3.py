@@ -11,10 +11,9 @@ from datetime import timedelta
 import pytest
 
 from probes.model.mailbox import Mailbox, Security
-from probes.model.probe import ProbeFailure
+from probes.model.probe import CommandRefused, ProbeFailure, Unreadable
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase
-from probes.model.server_error import CommandRefused, Unreadable
 from probes.protocol.pop3 import Pop3Session, open_session
 from probes.run.trace import Recorder
 from tests.unit.probes.pop3_standin import Pop3StandIn

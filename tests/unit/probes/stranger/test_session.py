@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from probes.model.server_error import Unreadable
+from probes.model.probe import Unreadable
+from probes.stranger.callout import blind
 from probes.stranger.dialogue import Dialogue
 from probes.stranger.session import Protocol, ReplyKind, StrangerSession, tls_offered
-from probes.stranger.trust import blind
 from tests.unit.probes.standin import HOST, Handler, hang, listening, server_context
 
 
