@@ -242,8 +242,6 @@ class BreakableStore:
         self.meddler: Meddler | None = None
         self.away = False
         self.trouble: Exception = OSError("disk full")
-        #: It is away for so many transactions of this task alone.
-        self.away_for: tuple[asyncio.Task[object] | None, int] = (None, 0)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Ledger]:
@@ -265,12 +263,18 @@ class BreakableStore:
             raise broken.trouble from None
 
     def _commit(self) -> None:
-        task, times = self.away_for
-        fails_us = times > 0 and task is asyncio.current_task()
-        if fails_us:
-            self.away_for = task, times - 1
-        if self.away or fails_us:
+        if self.away:
             raise _DiskFull
+
+    def refuse_next(self, operation: str) -> None:
+        """Roll back, as on a full disk, the transaction that next asks this of its ledger."""
+
+        def meddle(name: str, _: tuple[object, ...]) -> None:
+            if name == operation:
+                self.meddler = None
+                raise self.trouble
+
+        self.meddler = meddle
 
 
 class Station:

@@ -11,6 +11,7 @@ from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.event import Release
 from alerts.model.incident import IncidentState
+from monitor.service.order import Unknown
 from tests.integration.alerts.test_escalation_story import auditor_of
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import BRIEF, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger
@@ -252,7 +253,8 @@ async def test_the_operations_centre_hands_on_what_nobody_answers_for(town: Town
     assert (handed.acknowledged_by, handed.had_by, handed.handed_on) == (None, "Puan NOC Contoh", True)
     await town.advance(SECOND)
     await town.ravi.gets("Diserahkan oleh Puan NOC Contoh")
-    assert await town.front.hand_on("JCM-99", "Puan NOC Contoh") is None
+    with pytest.raises(Unknown, match="there is no incident JCM-99"):
+        await town.front.hand_on("JCM-99", "Puan NOC Contoh")
 
 
 async def test_who_hands_it_on_is_not_told_again_while_there_is_somebody_else(town: Town) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -16,6 +15,7 @@ from alerts.model.channel import Channel
 from alerts.model.event import Acknowledge, Resolve
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter
+from monitor.service.order import Unknown
 from pantau_lab.carrier.phone import Behaviour
 from pantau_lab.fault import CallbackFault, ReplyFault
 from tests.integration.alerts.town import MEI, Town, town_at
@@ -134,7 +134,7 @@ async def test_a_key_that_could_not_be_stored_is_not_thanked_and_the_menu_comes_
     town = either_town
 
     async def be_full() -> None:
-        town.store.away_for = asyncio.current_task(), 1
+        town.store.refuse_next("attempt")
 
     town.siti.presses("1", "")
     town.front.just_before["key"] = be_full
@@ -152,7 +152,7 @@ async def test_a_key_that_could_not_be_stored_is_not_thanked_and_the_menu_comes_
 
 async def test_after_a_key_that_could_not_be_stored_the_next_one_in_the_same_call_is_thanked(town: Town) -> None:
     async def be_full() -> None:
-        town.store.away_for = asyncio.current_task(), 1
+        town.store.refuse_next("attempt")
 
     town.siti.presses("1", "1")
     town.front.just_before["key"] = be_full
@@ -211,7 +211,8 @@ async def test_at_the_portal_or_the_command_line_it_is_taken_on_by_name_and_nobo
     await town.siti.gets("Balas 1A")
     await town.ravi.gets("Balas 1A")
 
-    assert await town.front.acknowledge("JCM-99", "Puan NOC Contoh") is None
+    with pytest.raises(Unknown, match="there is no incident JCM-99"):
+        await town.front.acknowledge("JCM-99", "Puan NOC Contoh")
     taken = await town.front.acknowledge("JCM-01", "Puan NOC Contoh")
     assert taken is not None
     assert taken.acknowledged_by == "Puan NOC Contoh"

@@ -274,7 +274,7 @@ async def test_while_the_store_is_away_nobody_is_rung_and_afterwards_everybody_o
 
 async def test_a_receipt_that_cannot_be_stored_is_not_taken_and_the_provider_is_asked(town: Town) -> None:
     async def be_full() -> None:
-        town.store.away_for = asyncio.current_task(), 1
+        town.store.refuse_next("attempt")
 
     town.front.just_before |= {"status": be_full}
     await town.submit(trigger(brief=ONE_SMS))
