@@ -8,9 +8,8 @@ from pathlib import Path
 from monitor.cli.service import fail
 from monitor.config.files.document import read_document
 from monitor.config.files.findings import Findings
-from monitor.config.files.form import Form
 from monitor.config.files.problem import Severity
-from monitor.config.files.reading import read_model
+from monitor.config.files.reading import Reader
 from monitor.config.files.secret import Vault
 from monitor.config.loading import BadConfiguration, Configuration, load
 from monitor.config.service.store import StoreSettings
@@ -34,8 +33,8 @@ def store_server(path: Path) -> PostgresServer | None:
     if document.data.get("store") is None:
         return None
     findings = Findings(document)
-    form = Form(findings, Vault(directory=path.parent, environ=os.environ))
-    settings = read_model(StoreSettings, document.data["store"], form, findings, path=("store",))
+    reader = Reader(findings, Vault(directory=path.parent, environ=os.environ))
+    settings = reader.read(StoreSettings, document.data["store"], ("store",))
     if settings is None or findings.is_broken(("store",)):
         fail("\n".join(str(problem) for problem in findings.problems if problem.severity is Severity.ERROR), 2)
     return settings.build()

@@ -14,8 +14,7 @@ from monitor.config.agency.rota import check_rotas
 from monitor.config.fields.circular import check_address, check_domains
 from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
-from monitor.config.files.form import Form
-from monitor.config.files.reading import read_model
+from monitor.config.files.reading import Reader
 from monitor.config.files.secret import Vault
 from monitor.config.model.provision import Provision
 from monitor.config.model.registry import Agency
@@ -33,10 +32,10 @@ def read_agency(findings: Findings, vault: Vault, checks: Mapping[str, CheckKind
         return None
     if "agency" in document.data and next(iter(document.data)) != "agency":
         findings.warning(("agency",), "is not the first key of the file", "agency: CODE in the first line")
-    form = Form(findings, vault)
-    given = {"checks": ChecksReader(findings, form, checks).read_agency()}
+    reader = Reader(findings, vault)
+    given = {"checks": ChecksReader(reader, checks).read_agency()}
     data = {key: value for key, value in document.data.items() if key not in given}
-    return read_model(Agency, data, form, findings, given=given)
+    return reader.read(Agency, data, given=given)
 
 
 def check_agency(agency: Agency, provision: Provision, findings: Findings, claims: list[Claim], trust: Trust) -> None:
@@ -55,7 +54,7 @@ def _check_mail(agency: Agency, provision: Provision, findings: Findings, claims
         findings.error(("domains",), "no domain is registered", "[jabatan-contoh.gov.my]")
     check_domains(agency.domains, provision.suffixes, provision.providers, findings, ("domains",))
     forwarded = bool(agency.routes) and all(route.arrives_in is not None for route in agency.routes or ())
-    if not agency.mailboxes and not forwarded:
+    if not agency.mailboxes and not forwarded and not findings.is_broken(("mailboxes",)):
         findings.error(
             ("mailboxes",), "there is no mailbox to probe", "a key for the mailbox and its settings below it"
         )

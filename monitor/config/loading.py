@@ -296,7 +296,7 @@ def _check_vigil(settings: Settings, agencies: list[Agency], wording: Wording, f
 
 def _check_references(agencies: list[Agency], provision: Provision, findings: Findings) -> None:
     """Note when routes across sides have too few mailboxes of ours to tell the sides apart."""
-    if provision.references is None or len(provision.references) >= 2:
+    if provision.references is None or len(findings.document.data.get("references", ())) >= 2:
         return
     for agency in agencies:
         if agency.routes is None or any(route.direction is not RouteDirection.INTERNAL for route in agency.routes):

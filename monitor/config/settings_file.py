@@ -19,9 +19,8 @@ from monitor.config.fields.listen import parse_listen
 from monitor.config.fields.trust import Trust
 from monitor.config.files.domain import domain_of
 from monitor.config.files.findings import Findings
-from monitor.config.files.form import Form
 from monitor.config.files.problem import Path, Problem
-from monitor.config.files.reading import read_model
+from monitor.config.files.reading import Reader
 from monitor.config.files.secret import Vault
 from monitor.config.model.provision import Provision
 from monitor.config.model.settings import LISTEN_VARIABLE, Settings
@@ -45,13 +44,13 @@ def read_settings(
     """Return the settings, with blanks for what is broken; `None` when the file cannot be understood at all."""
     if not findings.document.readable:
         return None
-    form = Form(findings, vault)
+    reader = Reader(findings, vault)
     given = {
-        "gateways": GatewayReader(findings, form, kinds).read(),
-        "checks": ChecksReader(findings, form, checks).read_service(),
+        "gateways": GatewayReader(reader, kinds).read(),
+        "checks": ChecksReader(reader, checks).read_service(),
     }
     data = {key: value for key, value in findings.document.data.items() if key not in given}
-    return read_model(Settings, data, form, findings, given=given)
+    return reader.read(Settings, data, given=given)
 
 
 def provision_of(settings: Settings | None, findings: Findings) -> Provision:

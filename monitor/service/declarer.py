@@ -15,7 +15,7 @@ from alerts.model.event import Close, Declare
 from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
-from monitor.config.files.form import nearest
+from monitor.config.files.problem import nearest
 from monitor.service.duty import read_moment
 from monitor.service.order import NotDone, Unknown, no_incident
 from monitor.store.engine.ledger import SqlStore

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, time
 from itertools import pairwise
-from pathlib import Path as FilePath
 from zoneinfo import ZoneInfo
 
 from pydantic import Field
@@ -14,11 +13,10 @@ from alerts.hours.calendar import Calendar, State
 from alerts.hours.office_hours import OfficeHours
 from monitor.config.fields.day import Day, DaySpan
 from monitor.config.files.findings import Findings
-from monitor.config.files.form import Form
 from monitor.config.files.problem import Path
-from monitor.config.files.reading import read_model
+from monitor.config.files.reading import Reader
 from monitor.config.files.secret import Vault
-from monitor.config.files.section import Line, Section
+from monitor.config.files.section import File, Line, Section
 
 
 class GazettedDay(Section):
@@ -47,7 +45,7 @@ class CalendarSettings(Gazette):
     """Whose weekends and holidays: a federal office rests as the state does in which it is."""
     office_hours: tuple[DaySpan, ...] = ((time(8), time(17)),)
     """On workdays, local time."""
-    file: FilePath | None = None
+    file: File | None = None
     """A file with `holidays` and `workdays`, which is read beside those written here."""
 
     def days(self, state: State | None = None) -> Calendar:
@@ -86,7 +84,7 @@ def _in(state: State, days: Sequence[GazettedDay]) -> tuple[date, ...]:
 def read_gazette(findings: Findings, vault: Vault) -> Gazette | None:
     """Return the days of a file, with blanks for what is broken; `None` when it cannot be understood at all."""
     document = findings.document
-    return read_model(Gazette, document.data, Form(findings, vault), findings) if document.readable else None
+    return Reader(findings, vault).read(Gazette, document.data) if document.readable else None
 
 
 def check_gazette(gazette: Gazette, findings: Findings, path: Path = ()) -> None:

@@ -13,10 +13,8 @@ from datetime import timedelta
 
 from monitor.config.fields.listen import parse_listen
 from monitor.config.files.duration import format_duration
-from monitor.config.files.findings import Findings
-from monitor.config.files.form import Form, nearest
-from monitor.config.files.problem import Path
-from monitor.config.files.reading import read_model
+from monitor.config.files.problem import Path, nearest
+from monitor.config.files.reading import Reader
 from monitor.config.files.section import Section, Span
 from probes.model.check import CheckKind, NameServers
 
@@ -70,9 +68,9 @@ class _Paced(Section):
 class ChecksReader:
     """Reads the section, whose keys are the kinds that ship: no model describes it."""
 
-    def __init__(self, findings: Findings, form: Form, kinds: Mapping[str, CheckKind]) -> None:
-        self._findings = findings
-        self._form = form
+    def __init__(self, reader: Reader, kinds: Mapping[str, CheckKind]) -> None:
+        self._reader = reader
+        self._findings = reader.findings
         self._kinds = kinds
 
     def read_service(self) -> ChecksSettings:
@@ -123,7 +121,7 @@ class ChecksReader:
 
     def _kind(self, kind: CheckKind, value: object, path: Path) -> CheckSettings | None:
         if isinstance(value, Mapping):
-            paced = read_model(_Paced, value, self._form, self._findings, path=path)
+            paced = self._reader.read(_Paced, value, path)
             place = (*path, "interval")
             if paced is None or self._findings.is_broken(path):
                 return None

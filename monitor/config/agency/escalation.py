@@ -11,7 +11,7 @@ from alerts.model.brief import CallAgain, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
 from alerts.model.oncall import Rota
-from monitor.config.files.section import Count, Section, Slug, Span
+from monitor.config.files.section import Count, Duration, Section, Slug, Span
 
 
 class CallAgainSettings(Section):
@@ -26,7 +26,7 @@ class CallAgainSettings(Section):
 class StepSettings(Section):
     """Whom to tell next while nobody has acknowledged: contacts, whoever is on call, or both."""
 
-    after: timedelta = timedelta(0)
+    after: Duration = timedelta(0)
     """How long after the step before (the first: after the opening)."""
     contacts: tuple[Slug, ...] = Field(default=(), examples=["[siti]"])
     """All of them, at the same time."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from pydantic import Field, SecretStr
@@ -11,7 +10,7 @@ from monitor.config.agency.oauth import OAuthSettings, check_oauth, is_faulty, s
 from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path as Place
-from monitor.config.files.section import Line, Section
+from monitor.config.files.section import File, Line, Section
 from probes.credentials.oauth import KeptTokens
 from probes.credentials.oauth_local import TokenCommand, TokenFile
 from probes.model.mailbox import OAuth, Password
@@ -30,7 +29,7 @@ class LoginSettings(Section):
     """By `password_file:` or `password_env:`."""
     oauth: OAuthSettings | None = None
     """Access tokens from the provider (XOAUTH2), as Microsoft 365 and Google Workspace ask for."""
-    token_file: Path | None = None
+    token_file: File | None = None
     """A file whose first line is an access token that another program keeps fresh; read for each sign-in."""
     token_command: tuple[Line, ...] | None = None
     """A command that prints an access token, with its arguments: [oama, access, peti@jabatan-contoh.gov.my]."""

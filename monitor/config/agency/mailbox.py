@@ -10,7 +10,7 @@ from monitor.config.agency.login import LoginSettings, check_login
 from monitor.config.fields.trust import NoTrust, Trust
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path as Place
-from monitor.config.files.section import Host, Line, MailAddress, Port, Section
+from monitor.config.files.section import File, Host, Line, MailAddress, Port, Section
 from probes.model.mailbox import Mailbox, Security, Server
 
 _SMTP_PORTS = {Security.IMPLICIT: 465, Security.STARTTLS: 587}
@@ -54,7 +54,7 @@ class MailboxSettings(Section):
     login: LoginSettings
     inbox: Line | None = Field(default=None, examples=["Kongsi/Pro"])
     """The IMAP folder where mail arrives, when it is not INBOX: of a shared mailbox, as the server shows it."""
-    ca_file: Path | None = None
+    ca_file: File | None = None
     """Certificate authorities of the servers, as PEM; default: those this machine trusts."""
     junk_folders: tuple[Line, ...] = ()
     """Folders beside the announced junk folder where this provider puts suspected junk."""

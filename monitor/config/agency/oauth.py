@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
@@ -13,7 +12,7 @@ from monitor.config.fields.listen import is_loopback
 from monitor.config.fields.trust import NoTrust, Trust
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path as Place
-from monitor.config.files.section import Line, Section
+from monitor.config.files.section import File, Line, Section
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken
 from probes.credentials.oauth_rotation import Rotation
 
@@ -55,9 +54,9 @@ class OAuthSettings(Section):
     """Separated by spaces; default: the provider's."""
     refresh_token: SecretStr | None = None
     """By `refresh_token_file:` or `refresh_token_env:`; with the flow of that name."""
-    rotation_file: Path | None = None
+    rotation_file: File | None = None
     """Where Pantau keeps the refresh token that came in exchange, for a provider that takes each only once."""
-    ca_file: Path | None = None
+    ca_file: File | None = None
     """Certificate authorities of the token endpoint, as PEM; default: those this machine trusts."""
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path as FilePath
 
 from alerts.documents.crest import BadCrest
 from alerts.documents.sender import ENCLOSURE
@@ -14,7 +13,7 @@ from monitor.config.fields.crest import load_crest
 from monitor.config.fields.phone import is_possible
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path
-from monitor.config.files.section import Line, Section
+from monitor.config.files.section import File, Line, Section
 
 
 class Signatory(Section):
@@ -49,7 +48,7 @@ class OfficeSettings(Section):
     website: Line | None = None
     division: Line | None = None
     """The part of the office that speaks: "Bahagian Teknologi Maklumat"."""
-    crest: FilePath | None = None
+    crest: File | None = None
     """An SVG or PNG file with the crest that letters bear; at most 256 KiB. Circular 1/2013 says who may bear which."""
     reference: Line | None = None
     """The file a clerk has given for these letters, such as "JCM.100-1/9/1"; the enclosure number is added. Without it a

@@ -17,8 +17,7 @@ from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.fields.day import Day, TimeOfDay
 from monitor.config.fields.window import Zone
 from monitor.config.files.findings import Findings
-from monitor.config.files.form import nearest
-from monitor.config.files.problem import Path
+from monitor.config.files.problem import Path, nearest
 from monitor.config.files.section import Blank, Section, Slug, wrong
 
 _TURNS = {"daily": 1, "weekly": 7}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from functools import cache
@@ -17,21 +16,44 @@ from pydantic.fields import FieldInfo
 from monitor.config.files.problem import Path
 from monitor.config.files.section import Blank
 
+_EXAMPLES = {int: "NUMBER", float: "NUMBER", bool: "true | false", timedelta: "30s | 5m | 1h30m", FilePath: "PATH"}
+_BLANKS: Mapping[Any, Any] = {
+    str: "?",
+    int: 1,
+    float: 1.0,
+    bool: False,
+    timedelta: timedelta(minutes=1),
+    FilePath: FilePath(),
+    SecretStr: SecretStr("?"),
+}
+
 
 def of_field(field: FieldInfo) -> Any:
-    """Return a field's whole annotation; pydantic keeps the `Annotated` part of it elsewhere."""
-    return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+    """Return a field's whole annotation, with its examples; pydantic keeps the `Annotated` part of it elsewhere."""
+    return Annotated[field.annotation, *field.metadata, field]
 
 
 @cache
 def names(model: type[BaseModel]) -> Mapping[str, FieldInfo]:
     """Return the keys that may be written for *model*, with their fields."""
-    return {_key(name, field): field for name, field in model.model_fields.items()}
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
-def _key(name: str, field: FieldInfo) -> str:
-    alias = field.validation_alias if isinstance(field.validation_alias, str) else field.alias
-    return alias or name
+@cache
+def secrets(model: type[BaseModel]) -> Mapping[str, Any]:
+    """Return what *model* asks for under those of its keys that are secrets, or that lead to some."""
+    asked = {key: of_field(field) for key, field in names(model).items()}
+    return {key: each for key, each in asked.items() if is_secret(each) or _leads_to_secrets(each)}
+
+
+def is_secret(annotation: Any) -> bool:
+    """Return whether *annotation* asks for a secret, or a list of them."""
+    return SecretStr in (core(annotation), core(item(annotation)))
+
+
+def _leads_to_secrets(annotation: Any) -> bool:
+    model, below = as_model(annotation), item(annotation)
+    return bool(secrets(model)) if model is not None else below is not None and _leads_to_secrets(below)
 
 
 def core(annotation: Any) -> Any:
@@ -42,45 +64,6 @@ def core(annotation: Any) -> Any:
         some = [part for part in get_args(annotation) if part is not type(None)]
         return core(some[0]) if len(some) == 1 else annotation
     return annotation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """What is asked for in one place: its annotation, taken apart once and not for each of thousands of values."""
-
-    annotation: Any = field(repr=False)
-    #: Without `Annotated` and without `| None`.
-    core: Any
-    allows_none: bool
-    is_mapping: bool
-    #: The model that is asked for, if it is one.
-    model: type[BaseModel] | None
-    #: Of a list's items, or a mapping's values; `None` for anything else.
-    within: Ask | None
-
-    @property
-    def is_secret(self) -> bool:
-        """Whether it is a secret, or a list of them."""
-        return SecretStr in (self.core, self.within.core if self.within else None)
-
-
-def ask(annotation: Any) -> Ask:
-    """Return *annotation* taken apart."""
-    below = item(annotation)
-    return Ask(
-        annotation=annotation,
-        core=core(annotation),
-        allows_none=allows_none(annotation),
-        is_mapping=is_mapping(annotation),
-        model=as_model(annotation),
-        within=None if below is None else ask(below),
-    )
-
-
-@cache
-def asks(model: type[BaseModel]) -> Mapping[str, Ask]:
-    """Return what *model* asks for under each of its keys."""
-    return {key: ask(of_field(field)) for key, field in names(model).items()}
 
 
 def allows_none(annotation: Any) -> bool:
@@ -140,20 +123,14 @@ def blank(annotation: Any) -> Any:
         return next(iter(inner))
     if item(inner) is not None:
         return {} if is_mapping(inner) else []
-    simple: dict[Any, Any] = {
-        str: "?",
-        int: 1,
-        float: 1.0,
-        bool: False,
-        timedelta: timedelta(minutes=1),
-        FilePath: FilePath(),
-        SecretStr: SecretStr("?"),
-    }
-    return simple.get(inner)
+    return _BLANKS.get(inner)
 
 
 def example(annotation: Any) -> str:
     """Return what could be written for *annotation*, in a word."""
+    marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    if written := [str(mark.examples[0]) for mark in marks if isinstance(mark, FieldInfo) and mark.examples]:
+        return written[0]
     inner = core(annotation)
     if isinstance(inner, type) and issubclass(inner, Enum):
         return " | ".join(str(member.value) for member in inner)
@@ -161,5 +138,4 @@ def example(annotation: Any) -> str:
         return f"[{example(item(inner))}, ...]"
     if as_model(inner) is not None or is_mapping(inner):
         return "(keys below it, indented)"
-    words = {int: "NUMBER", float: "NUMBER", bool: "true | false", timedelta: "30s | 5m | 1h30m", FilePath: "PATH"}
-    return words.get(inner, "TEXT")
+    return _EXAMPLES.get(inner, "TEXT")

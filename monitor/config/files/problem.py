@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum
 
 #: The way to a value from the top of its file: keys and list positions.
@@ -48,6 +50,12 @@ def dotted(path: Path) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the one of *known* that *word* was probably meant to be."""
+    matches = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    return matches[0] if matches else None
 
 
 def _printable(text: str) -> str:

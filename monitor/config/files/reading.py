@@ -1,4 +1,8 @@
-"""Read a model from a document: its shape is checked here, all of it at once."""
+"""Read models from a document. pydantic finds what is wrong with its shape, all at once; here it is told in words.
+
+Two things are done before: secrets are fetched from where they are kept. And after: what is broken is noted where it
+stands and replaced by a blank, so that the rest is read as well.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,30 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from alerts.model.channel import Channel
-from monitor.config.files.annotation import at, blank, core, example
+from monitor.config.files.annotation import (
+    allows_none,
+    as_model,
+    at,
+    blank,
+    core,
+    example,
+    is_mapping,
+    is_secret,
+    item,
+    names,
+    secrets,
+)
 from monitor.config.files.findings import Findings
-from monitor.config.files.form import SANCTIONED, Form, nearest
-from monitor.config.files.problem import Path
+from monitor.config.files.problem import Path, nearest
+from monitor.config.files.secret import NoSecret, Vault
 
 M = TypeVar("M", bound=BaseModel)
 
 #: A blank is of the right shape, so the second look normally passes; validators of gateways may need another.
 _LOOKS = 4
+
+#: In the place of what is to be taken out.
+_GONE = object()
 
 _KINDS = {
     "string_type": "a text",
@@ -39,61 +58,139 @@ _KINDS = {
     "path_type": "a path",
     "string_unicode": "a text",
 }
+_LIMITS = {"ge": "at least", "le": "at most", "gt": "more than", "lt": "less than"}
+
+#: Written where only the four channels can stand, these are no slips of the pen.
+_UNSANCTIONED = frozenset(
+    {
+        *("e-mail", "e-mel", "email", "emel", "mail", "smtp"),
+        *("chat", "discord", "mattermost", "push", "signal", "slack", "teams", "telegram", "webhook", "whatsapp"),
+    }
+)
+SANCTIONED = "sms, voice, fax or letter (circular of 1 June 2007, paragraph 4)"
 
 
-def read_model(
-    model: type[M],
-    data: object,
-    form: Form,
-    findings: Findings,
-    *,
-    path: Path = (),
-    given: Mapping[str, Any] | None = None,
-) -> M | None:
-    """Return *data*, which stands at *path*, as a *model*; blanks stand in for what is wrong and was noted.
+class Reader:
+    """Reads models from one document."""
 
-    *given* are fields that were read elsewhere. `None` when the whole cannot be made sense of.
-    """
-    filled: object = form.fill(model, data, path)
-    if given and isinstance(filled, dict):
-        filled |= given
-    for _ in range(_LOOKS):
+    def __init__(self, findings: Findings, vault: Vault) -> None:
+        self.findings = findings
+        self._vault = vault
+
+    def read(
+        self, model: type[M], data: object, path: Path = (), *, given: Mapping[str, object] | None = None
+    ) -> M | None:
+        """Return *data*, which stands at *path*, as a *model*; blanks stand in for what is wrong and was noted.
+
+        *given* are fields that were read elsewhere. `None` when the whole cannot be made sense of.
+        """
+        read: Any = self._with_secrets(model, data, path)
+        if given and isinstance(read, Mapping):
+            read = {**read, **given}
+        for _ in range(_LOOKS):
+            try:
+                return model.model_validate(read, context=self._vault.directory)
+            except ValidationError as error:
+                # What stands under a key that may not be written is told, too: before all of it is taken out.
+                details = sorted(error.errors(include_url=False), key=lambda detail: "[key]" in detail["loc"])
+                read = _mended(read, dict(self._note(model, detail, read, path) for detail in details))
+        return None
+
+    def _note(self, model: type[BaseModel], detail: ErrorDetails, data: object, path: Path) -> tuple[Path, Any]:
+        """Note one of pydantic's errors; return where it is, below *model*, and what to put there."""
+        where = tuple(part for part in detail["loc"] if part != "[key]")
+        asked, place = at(model, where), (*path, *where)
+        if detail["type"] == "extra_forbidden":
+            self.findings.broken(place, *_unknown(str(where[-1]), as_model(at(model, where[:-1])) or model))
+            return where, _GONE
+        self.findings.broken(self._written(asked, place), *_words(asked, detail, str(place[-1]) if place else ""))
+        where = _reachable(data, where)
+        return where, _GONE if "[key]" in detail["loc"] else blank(at(model, where))
+
+    def _written(self, asked: Any, path: Path) -> Path:
+        """Return where the value at *path* was written: a secret stands under another key than the model's."""
+        places = self.findings.document.places
+        if not path or path in places or not is_secret(asked):
+            return path
+        by_source = [(*path[:-1], source) for source in sources(str(path[-1]))]
+        return next((place for place in by_source if place in places), path)
+
+    def _with_secrets(self, asked: Any, value: Any, path: Path) -> Any:
+        """Return *value* with each secret that it leads to under its own key. What has another shape stays as it is."""
+        model, below = as_model(asked), item(asked)
+        if model is None and isinstance(value, list) and not is_mapping(asked):
+            return [self._with_secrets(below, each, (*path, number)) for number, each in enumerate(value)]
+        if not isinstance(value, Mapping) or (model is None and not is_mapping(asked)):
+            return value
+        if model is None:
+            return {key: self._with_secrets(below, each, (*path, key)) for key, each in value.items()}
+        found = dict(value)
+        for key, each in secrets(model).items():
+            if is_secret(each):
+                written = {source: found.pop(source) for source in (key, *sources(key)) if source in found}
+                found |= {key: self._secret(each, key, written, path)} if written else {}
+            elif key in value:
+                found[key] = self._with_secrets(each, value[key], (*path, key))
+        return found
+
+    def _secret(self, asked: Any, key: str, written: Mapping[str, Any], path: Path) -> object:
+        """Return the secret *key*, for which all that is *written* stands at *path*."""
+        by_file, by_variable = sources(key)
+        if key in written:
+            message = "a secret is never written in the configuration"
+            self.findings.broken((*path, key), message, by_source(key))
+        elif len(written) > 1:
+            self.findings.broken((*path, by_variable), f"is a second source beside {by_file}", "one of the two")
+        else:
+            [(source, names)] = written.items()
+            place, is_file = (*path, source), source == by_file
+            if item(asked) is not None and isinstance(names, list):
+                return [self._fetched(name, (*place, n), is_file=is_file) for n, name in enumerate(names)]
+            return self._fetched(names, place, is_file=is_file)
+        return blank(asked)
+
+    def _fetched(self, name: object, path: Path, *, is_file: bool) -> SecretStr:
+        if not isinstance(name, str) or not name:
+            what = "the path of a file" if is_file else "the name of an environment variable"
+            self.findings.broken(path, f"must be {what}", "PATH" if is_file else "NAME")
+            return SecretStr("?")
         try:
-            return model.model_validate(filled)
-        except ValidationError as error:
-            for detail in error.errors(include_url=False):
-                filled = _blanked(model, filled, _note(model, detail, findings, path))
-    return None
+            secret = self._vault.from_file(name) if is_file else self._vault.from_variable(name)
+        except NoSecret as error:
+            self.findings.broken(path, str(error), error.instead)
+            return SecretStr("?")
+        if is_file and self._vault.is_open_to_all(name):
+            instead = f"chmod o-rwx {name} (in a shell)"
+            self.findings.warning(path, f"everybody on this machine can read {name}", instead)
+        return secret
 
 
-def _note(model: type[BaseModel], detail: ErrorDetails, findings: Findings, path: Path) -> Path:
-    """Note one of pydantic's errors and return where it is, below *model*."""
-    where = tuple(part for part in detail["loc"] if part != "[key]")
-    message, instead = _words(at(model, where), detail)
-    findings.broken(_written((*path, *where), at(model, where), findings), message, instead)
-    return where
+def sources(key: str) -> tuple[str, str]:
+    """Return the keys under which it is written where the secret *key* is kept: a file, a variable."""
+    return f"{key}_file", f"{key}_env"
 
 
-def _written(path: Path, annotation: Any, findings: Findings) -> Path:
-    """Return where the value at *path* was written: a secret stands under another key than the model's."""
-    if core(annotation) is SecretStr and path and path not in findings.document.places:
-        for source in ("file", "env"):
-            if (key := (*path[:-1], f"{path[-1]}_{source}")) in findings.document.places:
-                return key
-    return path
+def by_source(key: str) -> str:
+    """Return what to write for the secret *key*."""
+    by_file, by_variable = sources(key)
+    return f"{by_file}: PATH, or {by_variable}: NAME"
 
 
-def _words(annotation: Any, detail: ErrorDetails) -> tuple[str, str]:
-    kind, context, wanted = detail["type"], detail.get("ctx", {}), core(annotation)
+def _words(asked: Any, detail: ErrorDetails, key: str) -> tuple[str, str]:
+    """Return what is wrong, and what to write instead where *asked* is wanted under *key*."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "missing":
+        return "is missing", by_source(key) if is_secret(asked) else f"{key}: {example(asked)}"
+    if detail["input"] is None and not allows_none(asked):
+        return "has no value", f"{key}: {example(asked)}"
     if kind == "shape":
         return str(context["what"]), str(context["instead"])
     if kind in ("enum", "literal_error"):
-        return _choice(wanted, detail)
+        return _choice(core(asked), detail)
     if kind in _KINDS:
-        return f"must be {_KINDS[kind]}", example(annotation)
+        return f"must be {_KINDS[kind]}", example(asked)
     if kind in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):
-        words = {"ge": "at least", "le": "at most", "gt": "more than", "lt": "less than"}
-        return "must be " + " and ".join(f"{words[key]} {value}" for key, value in context.items()), ""
+        return "must be " + " and ".join(f"{_LIMITS[key]} {value}" for key, value in context.items()), ""
     if kind == "string_pattern_mismatch":
         return "does not have the right form", f"text that matches {context['pattern']}"
     # A gateway's own check: its author words it, and keeps secrets out of it.
@@ -108,15 +205,36 @@ def _choice(wanted: Any, detail: ErrorDetails) -> tuple[str, str]:
     return f"'{written}' is not possible here", nearest(written, options) or " or ".join(options)
 
 
-def _blanked(model: type[BaseModel], filled: Any, where: Path) -> Any:
-    """Return *filled* with a blank at *where*; a blank of the whole when there is no such place."""
-    if not where:
-        return blank(model)
-    container: Any = filled
-    try:
-        for part in where[:-1]:
-            container = container[part]
-        container[where[-1]] = blank(at(model, where))
-    except (KeyError, IndexError, TypeError):
-        return blank(model)
-    return filled
+def _unknown(key: str, model: type[BaseModel]) -> tuple[str, str]:
+    """Return what is wrong with a key that *model* does not have: secrets are known by their sources."""
+    hidden = [name for name, asked in secrets(model).items() if is_secret(asked)]
+    known = [name for name in names(model) if name not in hidden] + [each for name in hidden for each in sources(name)]
+    if key.lower() in _UNSANCTIONED and {Channel.SMS, Channel.VOICE} <= set(known):
+        return f"'{key}' is no sanctioned channel", SANCTIONED
+    return "is no known key", nearest(key, known) or ("one of " + ", ".join(known) or "nothing: no key belongs here")
+
+
+def _reachable(data: Any, where: Path) -> Path:
+    """Return *where*, or the nearest place around it that something was written in."""
+    for length, part in enumerate(where):
+        if isinstance(data, Mapping):
+            data = data.get(part)
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            return where[:length]
+    return where
+
+
+def _mended(data: Any, pieces: Mapping[Path, Any]) -> Any:
+    """Return *data* with *pieces* in their places."""
+    if () in pieces:
+        return pieces[()]
+    below: dict[str | int, dict[Path, Any]] = {}
+    for path, piece in pieces.items():
+        below.setdefault(path[0], {})[path[1:]] = piece
+    mended = dict(data) if isinstance(data, Mapping) else dict(enumerate(data))
+    for part, parts in below.items():
+        mended[part] = _mended(mended.get(part), parts)
+    kept = {part: each for part, each in mended.items() if each is not _GONE}
+    return kept if isinstance(data, Mapping) else list(kept.values())

@@ -6,12 +6,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from monitor.config.files.domain import ADDRESS, HOST, normal_domain
+from monitor.config.files.duration import NoDuration, parse_duration
 
 
 class Section(BaseModel):
@@ -56,6 +58,21 @@ def _domain(text: str) -> str:
     if not re.fullmatch(HOST, domain) or "." not in domain:
         raise wrong(f"'{text}' is no domain", "jabatan-contoh.gov.my")
     return domain
+
+
+def _duration(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    try:
+        return parse_duration(text)
+    except NoDuration as error:
+        number = text.strip()
+        raise wrong(str(error), f"{number}s or {number}m" if number.isdigit() else "30s, 5m or 1h30m") from None
+
+
+def _placed(file: Path, info: ValidationInfo) -> Path:
+    """Return where a relative path leads: it starts at the directory of the settings file."""
+    return file if info.context is None else info.context / file
 
 
 def _positive(span: timedelta) -> timedelta:
@@ -115,5 +132,11 @@ Extension = Annotated[
 Port = Annotated[int, Field(ge=1, le=65535), Blank(1)]
 Count = Annotated[int, Field(ge=1, le=100), Blank(1)]
 
+#: A span of time, which may be none.
+Duration = Annotated[timedelta, BeforeValidator(_duration), Blank(timedelta(minutes=1))]
+
 #: A span of time that is longer than nothing.
-Span = Annotated[timedelta, AfterValidator(_positive), Blank(timedelta(minutes=1))]
+Span = Annotated[Duration, AfterValidator(_positive)]
+
+#: A file or a directory.
+File = Annotated[Path, AfterValidator(_placed)]

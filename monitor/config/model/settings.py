@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from pydantic import Field
@@ -27,7 +26,7 @@ from monitor.config.agency.rota import Rotas
 from monitor.config.fields.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS
 from monitor.config.fields.listen import Listen, ListenAddress, PublicUrl
 from monitor.config.fields.window import MALAYSIA, Zone
-from monitor.config.files.section import Code, Domain, Line, Section, Slug, Span
+from monitor.config.files.section import Code, Domain, File, Line, Section, Slug, Span
 from monitor.config.service.api import ApiSettings
 from monitor.config.service.drill import DrillSettings
 from monitor.config.service.flapping import FlappingSettings
@@ -90,13 +89,13 @@ class Settings(Section):
     listen: ListenAddress = Listen("127.0.0.1", 8080)
     """The portal, the API and /metrics; PANTAU_LISTEN overrides it. Loopback only: there is no sign-in yet."""
     callbacks: CallbackSettings = CallbackSettings()
-    state: Path = STATE
+    state: File = STATE
     """A directory of our own: the store and its lock, the control socket, the key that signs tokens."""
     store: StoreSettings | None = None
     """A PostgreSQL that several engines share; default: a file in `state`, for one engine alone."""
-    agencies: Path = Field(examples=["agencies/"])
+    agencies: File = Field(examples=["agencies/"])
     """The directory of the agency files."""
-    wording: Path | None = None
+    wording: File | None = None
     """A directory with wordings that replace those that ship."""
     site: Slug = "utama"
     """Where this prober stands; a metric label."""

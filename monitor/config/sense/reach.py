@@ -17,8 +17,7 @@ from monitor.config.agency.rota import RotaSettings
 from monitor.config.fields.address import check_extension, check_number
 from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
-from monitor.config.files.form import nearest
-from monitor.config.files.problem import Path
+from monitor.config.files.problem import Path, nearest
 from monitor.config.model.provision import Provision
 
 _A_DAY = timedelta(days=1)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from monitor.config.agency.mailbox import MailboxSettings
 from monitor.config.agency.route import Mailboxes, RouteDirection, RouteSettings, leg
 from monitor.config.files.findings import Findings
-from monitor.config.files.form import nearest
-from monitor.config.files.problem import Path
+from monitor.config.files.problem import Path, nearest
 
 
 def check_routes(

@@ -11,8 +11,7 @@ from pydantic import BeforeValidator, Field
 from alerts.model.channel import Channel
 from monitor.config.fields.window import WindowSettings
 from monitor.config.files.findings import Findings
-from monitor.config.files.form import nearest
-from monitor.config.files.problem import Path
+from monitor.config.files.problem import Path, nearest
 from monitor.config.files.section import Blank, Section, Slug, Span, wrong
 
 

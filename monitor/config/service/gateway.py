@@ -12,9 +12,8 @@ import alerts.gateways
 from alerts.model.channel import Channel
 from alerts.model.gateway import GatewayKind
 from monitor.config.files.findings import Findings
-from monitor.config.files.form import SANCTIONED, Form, nearest
-from monitor.config.files.problem import Path
-from monitor.config.files.reading import read_model
+from monitor.config.files.problem import Path, nearest
+from monitor.config.files.reading import SANCTIONED, Reader
 from monitor.config.files.section import Section, Slug
 from monitor.runtime.kinds import discover
 
@@ -52,9 +51,9 @@ def gateway_kinds() -> dict[str, GatewayKind]:
 class GatewayReader:
     """Reads the section of the settings file that no one model describes."""
 
-    def __init__(self, findings: Findings, form: Form, kinds: Mapping[str, GatewayKind]) -> None:
-        self._findings = findings
-        self._form = form
+    def __init__(self, reader: Reader, kinds: Mapping[str, GatewayKind]) -> None:
+        self._reader = reader
+        self._findings = reader.findings
         self._kinds = kinds
         self._names: dict[str, Path] = {}
 
@@ -85,8 +84,8 @@ class GatewayReader:
             return None
         own = {key: value for key, value in entry.items() if key not in {"gateway", *_Named.model_fields}}
         common = {"name": kind.name.replace("_", "-")} | {k: v for k, v in entry.items() if k in _Named.model_fields}
-        named = read_model(_Named, common, self._form, self._findings, path=path)
-        config = read_model(kind.config, own, self._form, self._findings, path=path)
+        named = self._reader.read(_Named, common, path)
+        config = self._reader.read(kind.config, own, path)
         if named is None or config is None:
             return None
         self._note_name(named.name, (*path, "name"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -12,7 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from monitor.config.fields.listen import is_loopback
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path as Place
-from monitor.config.files.section import Blank, Section, Span, wrong
+from monitor.config.files.section import Blank, File, Section, Span, wrong
 
 #: Where the token stands in an address that holds it.
 TOKEN = "{token}"  # noqa: S105 - a placeholder
@@ -42,7 +41,7 @@ class HeartbeatSettings(Section):
     token: SecretStr | None = None
     """Sent as a bearer token, or in the address where that says `{token}`."""
     every: Span = timedelta(seconds=60)
-    file: Path | None = None
+    file: File | None = None
     """A file whose time is set instead, or as well: for a watchdog on this machine."""
 
 

@@ -12,11 +12,10 @@ from pydantic import Field
 from alerts.model.channel import Channel
 from monitor.config.fields.phone import e164, objection
 from monitor.config.files.findings import Findings
-from monitor.config.files.form import nearest
 from monitor.config.files.problem import Path as Place
-from monitor.config.files.problem import Severity
+from monitor.config.files.problem import Severity, nearest
 from monitor.config.files.regular import NotRegular, read_regular
-from monitor.config.files.section import Section, Slug, Span
+from monitor.config.files.section import File, Section, Slug, Span
 from monitor.config.service.gateway import GatewaySettings
 from monitor.judging.ringing import Patience
 
@@ -45,7 +44,7 @@ class BadNumbers(Exception):
 class LifelineSettings(Section):
     """Rings the NOC when no notice can be written. It needs neither the store nor this file's people."""
 
-    numbers_file: Path = Field(examples=["lifeline-numbers"])
+    numbers_file: File = Field(examples=["lifeline-numbers"])
     """One number a line; what follows a # is for people. Read at the start, and again whenever it changes."""
     gateways: tuple[Slug, ...] = Field(examples=["[suara-utama, sms-utama]"])
     """Names of voice and SMS gateways; of each channel they are tried in this order until one takes it."""

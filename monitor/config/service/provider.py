@@ -8,8 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from monitor.config.files.findings import Findings
-from monitor.config.files.form import nearest
-from monitor.config.files.problem import Path
+from monitor.config.files.problem import Path, nearest
 from monitor.config.files.section import Blank, Host, Section
 from monitor.model.provider import KNOWN, Provider, Providers
 

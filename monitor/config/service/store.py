@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -14,7 +13,7 @@ from monitor.config.fields.listen import is_loopback
 from monitor.config.fields.trust import NoTrust, Trust
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path as Place
-from monitor.config.files.section import Blank, Section, wrong
+from monitor.config.files.section import Blank, File, Section, wrong
 from monitor.store.backend.postgres import PostgresServer
 
 _EXAMPLE = "postgresql://pantau@pangkalan.kementerian-contoh.gov.my/pantau"
@@ -39,8 +38,10 @@ class StoreUrl:
 
 
 def _url(written: object) -> object:
-    if not isinstance(written, str):
+    if isinstance(written, StoreUrl):
         return written
+    if not isinstance(written, str):
+        raise wrong("must be a text", _EXAMPLE)
     try:
         url = urlsplit(written.strip())
         query = parse_qs(url.query, keep_blank_values=True, strict_parsing=True) if url.query else {}
@@ -70,7 +71,7 @@ class StoreSettings(Section):
     """By `password_file:` or `password_env:`; none where the server knows us otherwise (peer)."""
     tls: bool | None = None
     """TLS with a certificate that is right for the host. Default: always, except on this machine itself."""
-    ca_file: Path | None = None
+    ca_file: File | None = None
     """Certificate authorities of the server, as PEM; default: those this machine trusts."""
 
     def build(self) -> PostgresServer:

@@ -91,6 +91,36 @@ MISTAKES = [
     (
         "pantau",
         "state: state",
+        "keep_results: {delivered: 0s}",
+        "pantau.yaml:2: keep_results.delivered: must be longer than nothing; write instead: 30s, 5m or 1h30m",
+    ),
+    (
+        "pantau",
+        "state: state",
+        "store: {url: {host: pangkalan.contoh.gov.my}}",
+        (
+            "pantau.yaml:2: store.url: must be a text; "
+            "write instead: postgresql://pantau@pangkalan.kementerian-contoh.gov.my/pantau"
+        ),
+    ),
+    (
+        "jabatan",
+        "name: Jabatan Contoh Malaysia",
+        "name:",
+        "agencies/jabatan.yaml:2: name: has no value; write instead: name: Jabatan Contoh Malaysia",
+    ),
+    (
+        "pantau",
+        "  rujukan-b:",
+        "  Rujukan B:",
+        (
+            "pantau.yaml:10: references.Rujukan B: is no name; "
+            "write instead: small letters, digits and hyphens: rujukan-a"
+        ),
+    ),
+    (
+        "pantau",
+        "state: state",
         "probing: {failures_to_down: 0}",
         "pantau.yaml:2: probing.failures_to_down: must be at least 1",
     ),
@@ -221,6 +251,26 @@ def test_every_mistake_of_every_file_is_found_in_one_run(ministry: Ministry) -> 
         ["agencies/kedua.yaml:26", "escalation.steps[1].after"],
         ["agencies/kedua.yaml:26", "escalation.steps[1].contacts[0]"],
         ["agencies/ketiga.yaml:1", "is no YAML"],
+    ]
+
+
+def test_a_key_that_may_not_be_written_hides_nothing_else(ministry: Ministry) -> None:
+    ministry.edit("jabatan", "  utama:", "  Utama Besar:")
+    ministry.edit("jabatan", "{host: smtp.gmail.com}", "{hosst: smtp.gmail.com}")
+    ministry.edit("jabatan", "[jabatan-contoh.gov.my]", "[jabatan-contoh.com]")
+    assert [problem.split(": ")[:2] for problem in ministry.problems()] == [
+        ["agencies/jabatan.yaml:3", "domains[0]"],
+        ["agencies/jabatan.yaml:12", "mailboxes.Utama Besar"],
+        ["agencies/jabatan.yaml:14", "mailboxes.Utama Besar.smtp.host"],
+        ["agencies/jabatan.yaml:14", "mailboxes.Utama Besar.smtp.hosst"],
+    ]
+
+
+def test_one_span_for_all_results_that_is_none_hides_nothing_else(ministry: Ministry) -> None:
+    ministry.edit("pantau", "state: state", "keep_results: 0s")
+    assert [problem.split(": ")[1] for problem in ministry.problems()] == [
+        "keep_results.delivered",
+        "keep_results.failed",
     ]
 
 

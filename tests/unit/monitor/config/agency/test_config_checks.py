@@ -11,7 +11,7 @@ import pytest
 from monitor.config.agency.checks import CheckSettings, ChecksReader, intervals
 from monitor.config.files.document import parse_document
 from monitor.config.files.findings import Findings
-from monitor.config.files.form import Form
+from monitor.config.files.reading import Reader
 from monitor.config.files.secret import Vault
 from probes.model.check import Check, CheckKind, NameServers, Premises
 from tests.unit.monitor.config.ministry import AGENCY, Ministry
@@ -34,7 +34,7 @@ KINDS = {kind.name: kind for kind in (_kind("locks"), _kind("roof"), _kind("burg
 
 def _reader(section: str) -> tuple[ChecksReader, Findings]:
     findings = Findings(parse_document(section, "f.yaml"))
-    return ChecksReader(findings, Form(findings, Vault(directory=Path(), environ={})), KINDS), findings
+    return ChecksReader(Reader(findings, Vault(directory=Path(), environ={})), KINDS), findings
 
 
 def service(section: str) -> dict[str, timedelta]:
