@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from monitor.config.agency.calendar import check_office_hours
-from monitor.config.agency.checks import ChecksReader
+from monitor.config.agency.checks import ChecksSettings, read_checks
 from monitor.config.agency.contact import check_contacts
 from monitor.config.agency.maintenance import check_maintenance
 from monitor.config.agency.office import check_office
@@ -33,7 +33,7 @@ def read_agency(findings: Findings, vault: Vault, checks: Mapping[str, CheckKind
     if "agency" in document.data and next(iter(document.data)) != "agency":
         findings.warning(("agency",), "is not the first key of the file", "agency: CODE in the first line")
     reader = Reader(findings, vault)
-    given = {"checks": ChecksReader(reader, checks).read_agency()}
+    given = {"checks": read_checks(reader, ChecksSettings, checks)}
     data = {key: value for key, value in document.data.items() if key not in given}
     return reader.read(Agency, data, given=given)
 

@@ -7,7 +7,7 @@ from itertools import combinations
 
 from alerts.model.gateway import GatewayKind
 from monitor.config.agency.calendar import check_gazette, check_office_hours
-from monitor.config.agency.checks import ChecksReader
+from monitor.config.agency.checks import ServiceChecksSettings, read_checks
 from monitor.config.agency.contact import check_contacts
 from monitor.config.agency.mailbox import MailboxSettings, check_servers
 from monitor.config.agency.maintenance import check_maintenance
@@ -47,7 +47,7 @@ def read_settings(
     reader = Reader(findings, vault)
     given = {
         "gateways": GatewayReader(reader, kinds).read(),
-        "checks": ChecksReader(reader, checks).read_service(),
+        "checks": read_checks(reader, ServiceChecksSettings, checks),
     }
     data = {key: value for key, value in findings.document.data.items() if key not in given}
     return reader.read(Settings, data, given=given)

@@ -8,44 +8,137 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, ModelWrapValidatorHandler, create_model, model_validator
 
 from monitor.config.fields.listen import parse_listen
 from monitor.config.files.duration import format_duration
-from monitor.config.files.problem import Path, nearest
 from monitor.config.files.reading import Reader
-from monitor.config.files.section import Section, Span
+from monitor.config.files.section import Blank, Section, Span, wrong
 from probes.model.check import CheckKind, NameServers
 
 _SECTION = "checks"
 _NAME_SERVERS = "name_servers"
-_ASK_RECIPIENTS = "ask_recipients"
+_SWITCH = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
 _WAYS = "on, off or {interval: 1h}"
-_ON = frozenset({"on", "true", "yes"})
-_OFF = frozenset({"off", "false", "no"})
 _DNS_PORT = 53
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckSettings:
+def _switch(written: object) -> bool | None:
+    return _SWITCH.get(written.lower()) if isinstance(written, str) else None
+
+
+def _asks(written: object) -> bool:
+    if (asks := _switch(written)) is None:
+        raise wrong("must be on or off", "off: no MX host is asked if it takes our mail")
+    return asks
+
+
+def _end(written: object) -> object:
+    """Return the address and the port of "192.0.2.53", "192.0.2.53:5353", "2001:db8::53" or "[2001:db8::53]:5353"."""
+    text = written.strip() if isinstance(written, str) else ""
+    end = parse_listen(text)
+    host, port = (end.host, end.port) if end is not None else (text, _DNS_PORT)
+    try:
+        # A name would have to be asked for, and whom should we ask?
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        address = None
+    if address is None or not port:
+        raise wrong("is no address of a name server", "192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:5353")
+    return str(address), port
+
+
+def _on_one_port(ends: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+    if not ends:
+        raise wrong("names nobody", "[192.0.2.53], or nothing: those of this machine")
+    if len({port for _, port in ends}) > 1:
+        raise wrong("the name servers are on different ports", "the same port for all of them")
+    return ends
+
+
+NameServer = Annotated[tuple[str, int], BeforeValidator(_end), Blank(("127.0.0.1", _DNS_PORT))]
+
+
+class CheckSettings(Section):
     """What was written of one kind of check."""
 
-    on: bool
-    #: `None`: as it is elsewhere.
-    interval: timedelta | None = None
+    on: ClassVar[bool] = True
+    interval: Span | None
+    """`None`: as it is elsewhere."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_a_word(cls, written: object, read: ModelWrapValidatorHandler[CheckSettings]) -> CheckSettings:
+        if isinstance(written, Mapping | CheckSettings):
+            return read(written)
+        if (on := _switch(written)) is None:
+            raise wrong(f"must be {_WAYS}", "on")
+        return ON if on else OFF
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChecksSettings:
-    """The section of the settings file, or of an agency's."""
+class _Off(CheckSettings):
+    on: ClassVar[bool] = False
 
-    #: By kind; those that were not written are missing.
-    kinds: Mapping[str, CheckSettings] = field(default_factory=dict)
-    #: Of the settings file only.
-    name_servers: NameServers = field(default_factory=NameServers)
-    #: Whether an MX host may be asked (RCPT) if it would take mail; `None`: as it is elsewhere, and yes if nowhere.
-    ask_recipients: bool | None = None
+
+ON, OFF = CheckSettings(interval=None), _Off(interval=None)
+
+
+class ChecksSettings(Section):
+    """What the settings file and an agency's may both say. `checks_model` adds the kinds, which are keys as well."""
+
+    ask_recipients: Annotated[bool | None, BeforeValidator(_asks)] = None
+    """Whether an MX host may be asked (RCPT) if it would take mail; `None`: as it is elsewhere, and yes if nowhere."""
+
+    @property
+    def kinds(self) -> Mapping[str, CheckSettings]:
+        """By kind; those that were not written are missing."""
+        return {
+            name: each for name in type(self).model_fields if isinstance(each := getattr(self, name), CheckSettings)
+        }
+
+
+class ServiceChecksSettings(ChecksSettings):
+    """The section of the settings file."""
+
+    name_servers: Annotated[tuple[NameServer, ...], AfterValidator(_on_one_port), Blank(())] = Field(
+        default=(), examples=["[192.0.2.53], or nothing: those of this machine"]
+    )
+
+    def resolvers(self) -> NameServers:
+        """Return whom checks ask."""
+        if not self.name_servers:
+            return NameServers()
+        return NameServers(addresses=tuple(host for host, _ in self.name_servers), port=self.name_servers[0][1])
+
+
+C = TypeVar("C", bound=ChecksSettings)
+
+
+@cache
+def _with_kinds(section: type[C], kinds: tuple[str, ...]) -> type[C]:
+    """Return *section* with a key for each of the *kinds* that ship."""
+    keys: dict[str, Any] = {kind: (CheckSettings, Field(default=None, examples=["on"])) for kind in kinds}
+    return create_model(section.__name__, __base__=section, **keys)
+
+
+def read_checks(reader: Reader, section: type[C], kinds: Mapping[str, CheckKind]) -> C:
+    """Return the section of a document; what is broken is left out."""
+    path, written = (_SECTION,), reader.findings.document.data.get(_SECTION, {})
+    if not isinstance(written, Mapping):
+        reader.findings.broken(path, "must be kinds of checks", f"posture: {_WAYS}")
+    elif section is ChecksSettings and _NAME_SERVERS in written:
+        where = "name_servers below checks in the settings file"
+        reader.findings.broken((*path, _NAME_SERVERS), "is set for the whole service", where)
+    checks = reader.read(_with_kinds(section, tuple(kinds)), written, path) or section()
+    for name, each in checks.kinds.items():
+        if each.interval is not None and each.interval < kinds[name].within:
+            longest = format_duration(kinds[name].within)
+            reader.findings.error((*path, name, "interval"), f"one run may take {longest}", f"at least {longest}")
+    return checks
 
 
 def intervals(
@@ -59,115 +152,3 @@ def intervals(
             spans = [each.interval for each in said if each.interval is not None]
             found[name] = spans[0] if spans else kind.interval
     return found
-
-
-class _Paced(Section):
-    interval: Span
-
-
-class ChecksReader:
-    """Reads the section, whose keys are the kinds that ship: no model describes it."""
-
-    def __init__(self, reader: Reader, kinds: Mapping[str, CheckKind]) -> None:
-        self._reader = reader
-        self._findings = reader.findings
-        self._kinds = kinds
-
-    def read_service(self) -> ChecksSettings:
-        """Return the section of the settings file; what is broken is left out."""
-        written = self._section()
-        servers = self._name_servers(written[_NAME_SERVERS]) if _NAME_SERVERS in written else NameServers()
-        known = (*self._kinds, _ASK_RECIPIENTS, _NAME_SERVERS)
-        return ChecksSettings(
-            kinds=self._read_kinds(written, known), name_servers=servers, ask_recipients=self._ask_recipients(written)
-        )
-
-    def read_agency(self) -> ChecksSettings:
-        """Return what an agency does differently; what is broken is left out."""
-        written = self._section()
-        if _NAME_SERVERS in written:
-            where = "name_servers below checks in the settings file"
-            self._findings.broken((_SECTION, _NAME_SERVERS), "is set for the whole service", where)
-        kinds = self._read_kinds(written, (*self._kinds, _ASK_RECIPIENTS))
-        return ChecksSettings(kinds=kinds, ask_recipients=self._ask_recipients(written))
-
-    def _ask_recipients(self, written: Mapping[str, object]) -> bool | None:
-        if _ASK_RECIPIENTS not in written:
-            return None
-        path, value = (_SECTION, _ASK_RECIPIENTS), written[_ASK_RECIPIENTS]
-        if (word := _word(value)) not in _ON | _OFF:
-            self._findings.broken(path, "must be on or off", "off: no MX host is asked if it takes our mail")
-            return None
-        return word in _ON
-
-    def _section(self) -> Mapping[str, object]:
-        written = self._findings.document.data.get(_SECTION, {})
-        if isinstance(written, Mapping):
-            return written
-        self._findings.broken((_SECTION,), "must be kinds of checks", f"posture: {_WAYS}")
-        return {}
-
-    def _read_kinds(self, written: Mapping[str, object], known: tuple[str, ...]) -> dict[str, CheckSettings]:
-        read = {}
-        for name, value in written.items():
-            path = (_SECTION, name)
-            if name in {_NAME_SERVERS, _ASK_RECIPIENTS}:
-                continue
-            if name not in self._kinds:
-                self._findings.broken(path, "is no known check", nearest(name, known) or "one of " + ", ".join(known))
-            elif (settings := self._kind(self._kinds[name], value, path)) is not None:
-                read[name] = settings
-        return read
-
-    def _kind(self, kind: CheckKind, value: object, path: Path) -> CheckSettings | None:
-        if isinstance(value, Mapping):
-            paced = self._reader.read(_Paced, value, path)
-            place = (*path, "interval")
-            if paced is None or self._findings.is_broken(path):
-                return None
-            if paced.interval < kind.within:
-                longest = format_duration(kind.within)
-                self._findings.error(place, f"one run may take {longest}", f"at least {longest}")
-            return CheckSettings(on=True, interval=paced.interval)
-        if (word := _word(value)) not in _ON | _OFF:
-            self._findings.broken(path, f"must be {_WAYS}", f"{path[-1]}: on")
-            return None
-        return CheckSettings(on=word in _ON)
-
-    def _name_servers(self, value: object) -> NameServers:
-        path = (_SECTION, _NAME_SERVERS)
-        if not isinstance(value, list) or not value:
-            self._findings.broken(
-                path, "must be a list of addresses", "[192.0.2.53], or nothing: those of this machine"
-            )
-            return NameServers()
-        ends = []
-        for number, written in enumerate(value):
-            if (end := _end(written)) is None:
-                message = "is no address of a name server"
-                self._findings.broken((*path, number), message, "192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:5353")
-            else:
-                ends.append(end)
-        if len({port for _, port in ends}) > 1:
-            self._findings.error(path, "the name servers are on different ports", "the same port for all of them")
-        if not ends:
-            return NameServers()
-        return NameServers(addresses=tuple(address for address, _ in ends), port=ends[0][1])
-
-
-def _word(written: object) -> str:
-    return written.lower() if isinstance(written, str) else ""
-
-
-def _end(written: object) -> tuple[str, int] | None:
-    """Return the address and the port of "192.0.2.53", "192.0.2.53:5353", "2001:db8::53" or "[2001:db8::53]:5353"."""
-    if not isinstance(written, str):
-        return None
-    end = parse_listen(written)
-    host, port = (end.host, end.port) if end is not None else (written.strip(), _DNS_PORT)
-    try:
-        # A name would have to be asked for, and whom should we ask?
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    return (str(address), port) if port else None

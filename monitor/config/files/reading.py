@@ -181,10 +181,10 @@ def _words(asked: Any, detail: ErrorDetails, key: str) -> tuple[str, str]:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "missing":
         return "is missing", by_source(key) if is_secret(asked) else f"{key}: {example(asked)}"
-    if detail["input"] is None and not allows_none(asked):
-        return "has no value", f"{key}: {example(asked)}"
     if kind == "shape":
         return str(context["what"]), str(context["instead"])
+    if detail["input"] is None and not allows_none(asked):
+        return "has no value", f"{key}: {example(asked)}"
     if kind in ("enum", "literal_error"):
         return _choice(core(asked), detail)
     if kind in _KINDS:

@@ -229,7 +229,7 @@ def premises(
         agency=agency,
         mailboxes=tuple(own.values()),
         domains=tuple(domain.lower() for domain in file.domains) if file else (),
-        name_servers=settings.checks.name_servers if name_servers is None else name_servers,
+        name_servers=settings.checks.resolvers() if name_servers is None else name_servers,
         specimen=specimen,
         our_address=next((reference.address for reference in settings.references.values()), ""),
         ask_recipients=next((said for said in asked if said is not None), True),

@@ -15,7 +15,7 @@ from alerts.model.contact import Contact
 from alerts.model.notice import Office
 from alerts.model.oncall import Rota
 from monitor.config.agency.calendar import CalendarSettings
-from monitor.config.agency.checks import ChecksSettings
+from monitor.config.agency.checks import ServiceChecksSettings
 from monitor.config.agency.contact import Contacts
 from monitor.config.agency.escalation import EscalationSettings
 from monitor.config.agency.mailbox import MailboxSettings
@@ -102,7 +102,7 @@ class Settings(Section):
     prober: Slug | None = None
     """What this prober is called among those of its site; default: the host name."""
     probing: ProbingSettings = ProbingSettings()
-    checks: ChecksSettings = ChecksSettings()
+    checks: ServiceChecksSettings = ServiceChecksSettings()
     """What is looked at beside the mail itself: certificates, the DNS, what a server lets strangers do."""
     time_zone: Zone = MALAYSIA
     """Of hours and maintenance windows."""

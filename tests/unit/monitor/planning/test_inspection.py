@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from monitor.config.agency.checks import CheckSettings
+from monitor.config.agency.checks import OFF, ON, CheckSettings
 from monitor.model.window import Hours, Once, Stretch
 from monitor.planning.inspection import Change, amiss, assignments, changes, legible, unlooked, worst
 from probes.model.check import Check, CheckKind, Finding, NameServers, Premises, Verdict
@@ -47,19 +47,16 @@ def test_every_agency_and_our_own_mailboxes_are_inspected_kind_by_kind() -> None
 
 
 def test_what_has_to_be_asked_for_is_never_done_to_our_own_providers() -> None:
-    on = CheckSettings(on=True)
 
-    everywhere = assignments(
-        KINDS, [JCM, MDC, OURS], {"burglar": on}, {"MDC": {"burglar": CheckSettings(on=False)}}, {}
-    )
-    nowhere_else = assignments(KINDS, [JCM, MDC, OURS], {}, {"MDC": {"burglar": on}}, {})
+    everywhere = assignments(KINDS, [JCM, MDC, OURS], {"burglar": ON}, {"MDC": {"burglar": OFF}}, {})
+    nowhere_else = assignments(KINDS, [JCM, MDC, OURS], {}, {"MDC": {"burglar": ON}}, {})
 
     assert [each.key for each in everywhere if each.kind.asked_for] == [("JCM", "burglar")]
     assert [each.key for each in nowhere_else if each.kind.asked_for] == [("MDC", "burglar")]
 
 
 def test_an_agency_may_have_its_own_pace() -> None:
-    slowly, slower = (CheckSettings(on=True, interval=n * HOUR) for n in (2, 6))
+    slowly, slower = (CheckSettings(interval=n * HOUR) for n in (2, 6))
 
     assigned = assignments(KINDS, [JCM, MDC], {"roof": slowly}, {"MDC": {"roof": slower}}, {})
 

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from monitor.config.agency.checks import CheckSettings, ChecksReader, intervals
+from monitor.config.agency.checks import (
+    OFF,
+    ON,
+    CheckSettings,
+    ChecksSettings,
+    ServiceChecksSettings,
+    intervals,
+    read_checks,
+)
 from monitor.config.files.document import parse_document
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import Reader
@@ -32,26 +40,17 @@ def _kind(name: str, *, asked_for: bool = False) -> CheckKind:
 KINDS = {kind.name: kind for kind in (_kind("locks"), _kind("roof"), _kind("burglar", asked_for=True))}
 
 
-def _reader(section: str) -> tuple[ChecksReader, Findings]:
-    findings = Findings(parse_document(section, "f.yaml"))
-    return ChecksReader(Reader(findings, Vault(directory=Path(), environ={})), KINDS), findings
+def read(section: str) -> tuple[ServiceChecksSettings, list[str]]:
+    """Return the section of the settings file, and what is wrong with it."""
+    reader = Reader(Findings(parse_document(section, "f.yaml")), Vault(directory=Path(), environ={}))
+    settings = read_checks(reader, ServiceChecksSettings, KINDS)
+    return settings, [str(problem) for problem in reader.findings.problems]
 
 
-def service(section: str) -> dict[str, timedelta]:
-    """Return how often each kind runs with this section in the settings file."""
-    reader, findings = _reader(f"checks: {section}")
-    settings = reader.read_service()
-    assert findings.problems == ()
-    return intervals(KINDS, settings.kinds, {})
-
-
-def problems(section: str, *, of_agency: bool = False) -> list[str]:
-    reader, findings = _reader(section)
-    if of_agency:
-        reader.read_agency()
-    else:
-        reader.read_service()
-    return [str(problem) for problem in findings.problems]
+def read_of_agency(section: str) -> tuple[ChecksSettings, list[str]]:
+    reader = Reader(Findings(parse_document(section, "f.yaml")), Vault(directory=Path(), environ={}))
+    settings = read_checks(reader, ChecksSettings, KINDS)
+    return settings, [str(problem) for problem in reader.findings.problems]
 
 
 @pytest.mark.parametrize(
@@ -65,10 +64,12 @@ def problems(section: str, *, of_agency: bool = False) -> list[str]:
     ],
 )
 def test_a_kind_runs_unless_it_is_off_or_has_to_be_asked_for(section: str, running: dict[str, timedelta]) -> None:
-    assert service(section) == running
+    settings, problems = read(f"checks: {section}")
+    assert intervals(KINDS, settings.kinds, {}) == running
+    assert problems == []
 
 
-ON, OFF, SLOWLY = CheckSettings(on=True), CheckSettings(on=False), CheckSettings(on=True, interval=6 * HOUR)
+SLOWLY, FASTER = (CheckSettings(interval=hours * HOUR) for hours in (6, 2))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ ON, OFF, SLOWLY = CheckSettings(on=True), CheckSettings(on=False), CheckSettings
         (OFF, ON, HOUR),
         (OFF, SLOWLY, 6 * HOUR),
         (SLOWLY, ON, 6 * HOUR),
-        (SLOWLY, CheckSettings(on=True, interval=2 * HOUR), 2 * HOUR),
+        (SLOWLY, FASTER, 2 * HOUR),
         (SLOWLY, OFF, None),
     ],
 )
@@ -97,10 +98,9 @@ def test_what_an_agency_says_goes(
     ("written", "asked"), [("{}", None), ("{ask_recipients: off}", False), ("{ask_recipients: on}", True)]
 )
 def test_whether_recipients_are_asked_for_is_said_or_left_open(written: str, asked: bool | None) -> None:  # noqa: FBT001
-    reader, findings = _reader(f"checks: {written}")
-    assert reader.read_service().ask_recipients is asked
-    assert reader.read_agency().ask_recipients is asked
-    assert findings.problems == ()
+    for settings, problems in (read(f"checks: {written}"), read_of_agency(f"checks: {written}")):
+        assert settings.ask_recipients is asked
+        assert problems == []
 
 
 @pytest.mark.parametrize(
@@ -112,27 +112,27 @@ def test_whether_recipients_are_asked_for_is_said_or_left_open(written: str, ask
     ],
 )
 def test_name_servers_are_addresses_with_a_port_or_without(written: str, servers: NameServers) -> None:
-    reader, findings = _reader(f"checks: {{name_servers: {written}}}")
-    assert reader.read_service().name_servers == servers
-    assert findings.problems == ()
+    settings, problems = read(f"checks: {{name_servers: {written}}}")
+    assert settings.resolvers() == servers
+    assert problems == []
 
 
-_ALL = "one of locks, roof, burglar, ask_recipients, name_servers"
+_ALL = "one of ask_recipients, name_servers, locks, roof, burglar"
 
 
 @pytest.mark.parametrize(
     ("section", "problem"),
     [
         ("checks: [roof]", "checks: must be kinds of checks; write instead: posture: on, off or {interval: 1h}"),
-        ("checks: {rof: on}", "checks.rof: is no known check; write instead: roof"),
-        ("checks: {nameservers: [192.0.2.1]}", "checks.nameservers: is no known check; write instead: name_servers"),
-        ("checks: {chimney: on}", f"checks.chimney: is no known check; write instead: {_ALL}"),
+        ("checks: {rof: on}", "checks.rof: is no known key; write instead: roof"),
+        ("checks: {nameservers: [192.0.2.1]}", "checks.nameservers: is no known key; write instead: name_servers"),
+        ("checks: {chimney: on}", f"checks.chimney: is no known key; write instead: {_ALL}"),
         (
             "checks: {ask_recipients: sometimes}",
             "checks.ask_recipients: must be on or off; write instead: off: no MX host is asked if it takes our mail",
         ),
-        ("checks: {roof: 6h}", "checks.roof: must be on, off or {interval: 1h}; write instead: roof: on"),
-        ("checks: {roof: }", "checks.roof: must be on, off or {interval: 1h}; write instead: roof: on"),
+        ("checks: {roof: 6h}", "checks.roof: must be on, off or {interval: 1h}; write instead: on"),
+        ("checks: {roof: }", "checks.roof: must be on, off or {interval: 1h}; write instead: on"),
         ("checks: {roof: {}}", "checks.roof.interval: is missing; write instead: interval: 30s | 5m | 1h30m"),
         ("checks: {roof: {interval: 6}}", "checks.roof.interval: '6' has no unit; write instead: 6s or 6m"),
         ("checks: {roof: {interval: 6h, on: yes}}", "checks.roof.on: is no known key; write instead: one of interval"),
@@ -142,7 +142,7 @@ _ALL = "one of locks, roof, burglar, ask_recipients, name_servers"
         ),
         (
             "checks: {name_servers: 192.0.2.1}",
-            "checks.name_servers: must be a list of addresses; write instead: [192.0.2.53], or nothing: those of this machine",
+            "checks.name_servers: must be a list; write instead: [192.0.2.53], or nothing: those of this machine",
         ),
         (
             "checks: {name_servers: [ns.contoh.gov.my]}",
@@ -158,11 +158,11 @@ _ALL = "one of locks, roof, burglar, ask_recipients, name_servers"
     ],
 )
 def test_a_mistake_is_told_with_what_to_write_instead(section: str, problem: str) -> None:
-    assert problems(section) == [f"f.yaml:1: {problem}"]
+    assert read(section)[1] == [f"f.yaml:1: {problem}"]
 
 
 def test_an_agency_has_no_name_servers_of_its_own() -> None:
-    assert problems("checks: {name_servers: [192.0.2.1]}", of_agency=True) == [
+    assert read_of_agency("checks: {name_servers: [192.0.2.1]}")[1] == [
         (
             "f.yaml:1: checks.name_servers: is set for the whole service; "
             "write instead: name_servers below checks in the settings file"
@@ -175,5 +175,5 @@ def test_mistakes_are_found_in_both_kinds_of_files(tmp_path: Path) -> None:
     ministry.edit("pantau", "state: state", "checks: {nothing-such: on}")
     ministry.write("jabatan", AGENCY + "checks:\n  certificate: perhaps\n  nothing-such: off\n")
     found = [problem.split(";", maxsplit=1)[0] for problem in ministry.problems()]
-    assert found[0] == "pantau.yaml:2: checks.nothing-such: is no known check"
-    assert found[-1] == "agencies/jabatan.yaml:37: checks.nothing-such: is no known check"
+    assert found[0] == "pantau.yaml:2: checks.nothing-such: is no known key"
+    assert found[-1] == "agencies/jabatan.yaml:37: checks.nothing-such: is no known key"

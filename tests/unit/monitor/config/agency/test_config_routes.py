@@ -275,7 +275,7 @@ def test_the_premises_of_an_agency_are_its_own_mailboxes_and_domains(ministry: M
     assert [mailbox.name for mailbox in found.mailboxes] == ["JCONTOH/utama"]
     assert found.our_address == "pantau@rujukan-a.gov.my"
     assert found.specimen() is None
-    assert found.name_servers == configuration.settings.checks.name_servers
+    assert found.name_servers == configuration.settings.checks.resolvers()
 
 
 def test_our_own_premises_are_the_references_and_nobodys_domain(ministry: Ministry) -> None:
