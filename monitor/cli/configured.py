@@ -35,6 +35,6 @@ def store_server(path: Path) -> PostgresServer | None:
     findings = Findings(document)
     reader = Reader(findings, Vault(directory=path.parent, environ=os.environ))
     settings = reader.read(StoreSettings, document.data["store"], ("store",))
-    if settings is None or findings.is_broken(("store",)):
+    if settings is None or findings["store"].is_broken:
         fail("\n".join(str(problem) for problem in findings.problems if problem.severity is Severity.ERROR), 2)
     return settings.build()

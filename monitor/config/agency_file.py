@@ -31,7 +31,7 @@ def read_agency(findings: Findings, vault: Vault, checks: Mapping[str, CheckKind
     if not document.readable:
         return None
     if "agency" in document.data and next(iter(document.data)) != "agency":
-        findings.warning(("agency",), "is not the first key of the file", "agency: CODE in the first line")
+        findings["agency"].warning("is not the first key of the file", "agency: CODE in the first line")
     reader = Reader(findings, vault)
     given = {"checks": read_checks(reader, ChecksSettings, checks)}
     data = {key: value for key, value in document.data.items() if key not in given}
@@ -44,53 +44,52 @@ def check_agency(agency: Agency, provision: Provision, findings: Findings, claim
     claims.append(Claim(kind="agency code", name=agency.agency, path=("agency",), instead=instead))
     _check_mail(agency, provision, findings, claims, trust)
     if provision.probing is not None:
-        check_probing(agency.probing.over(provision.probing), agency.probing, findings, ("probing",))
-    check_maintenance(agency.maintenance, agency.time_zone or provision.time_zone, findings, ("maintenance",))
+        check_probing(agency.probing.over(provision.probing), agency.probing, findings["probing"])
+    check_maintenance(agency.maintenance, agency.time_zone or provision.time_zone, findings["maintenance"])
     _check_people(agency, provision, findings, claims)
 
 
 def _check_mail(agency: Agency, provision: Provision, findings: Findings, claims: list[Claim], trust: Trust) -> None:
     if not agency.domains:
-        findings.error(("domains",), "no domain is registered", "[jabatan-contoh.gov.my]")
-    check_domains(agency.domains, provision.suffixes, provision.providers, findings, ("domains",))
+        findings["domains"].error("no domain is registered", "[jabatan-contoh.gov.my]")
+    check_domains(agency.domains, provision.suffixes, provision.providers, findings["domains"])
     forwarded = bool(agency.routes) and all(route.arrives_in is not None for route in agency.routes or ())
-    if not agency.mailboxes and not forwarded and not findings.is_broken(("mailboxes",)):
-        findings.error(
-            ("mailboxes",), "there is no mailbox to probe", "a key for the mailbox and its settings below it"
-        )
+    if not agency.mailboxes and not forwarded and not findings["mailboxes"].is_broken:
+        findings["mailboxes"].error("there is no mailbox to probe", "a key for the mailbox and its settings below it")
     for key, mailbox in agency.mailboxes.items():
-        place = ("mailboxes", key)
-        if agency.domains and not findings.is_broken(("domains",)):
-            check_address(mailbox.address, agency.domains, provision.providers, findings, (*place, "address"))
-        check_mailbox(mailbox, findings, place, claims, trust)
+        there = findings["mailboxes", key]
+        if agency.domains and not findings["domains"].is_broken:
+            check_address(mailbox.address, agency.domains, provision.providers, there["address"])
+        check_mailbox(mailbox, there, claims, trust)
     if agency.routes is not None:
         if not agency.routes:
-            findings.error(("routes",), "no route is probed", "at least one route, or leave the key out")
+            findings["routes"].error("no route is probed", "at least one route, or leave the key out")
         for number, route in enumerate(agency.routes):
-            if route.to is not None and agency.domains and not findings.is_broken(("domains",)):
-                check_address(route.to, agency.domains, provision.providers, findings, ("routes", number, "to"))
+            if route.to is not None and agency.domains and not findings["domains"].is_broken:
+                check_address(route.to, agency.domains, provision.providers, findings["routes", number, "to"])
         domain = next(iter(agency.domains), "")
         check_routes(agency.routes, agency.agency, agency.mailboxes, provision.references, findings, domain=domain)
 
 
 def _check_people(agency: Agency, provision: Provision, findings: Findings, claims: list[Claim]) -> None:
-    staff = Staff(agency.contacts, ("contacts",), agency.rotas)
-    check_office_hours(agency.calendar.office_hours, findings, ("calendar", "office_hours"))
-    check_contacts(agency.contacts, findings, staff.path)
+    contacts = findings["contacts"]
+    staff = Staff(agency.contacts, contacts, agency.rotas)
+    check_office_hours(agency.calendar.office_hours, findings["calendar", "office_hours"])
+    check_contacts(agency.contacts, contacts)
     for key in agency.contacts:
         if provision.contacts and key in provision.contacts:
             instead = "another key, or name the shared contact"
-            claims.append(Claim(kind="contact", name=key, path=(*staff.path, key), instead=instead))
-    sure = provision.contacts is not None and not findings.is_blank(staff.path)
+            claims.append(Claim(kind="contact", name=key, path=contacts[key].path, instead=instead))
+    sure = provision.contacts is not None and not contacts.is_blank
     known = {**(provision.contacts or {}), **agency.contacts} if sure else None
-    check_rotas(agency.rotas, known, findings, ("rotas",))
+    check_rotas(agency.rotas, known, findings["rotas"])
     for key in agency.rotas:
         if provision.rotas and key in provision.rotas:
             instead = "another key, or name the shared rota"
             claims.append(Claim(kind="rota", name=key, path=("rotas", key), instead=instead))
-    check_escalation(agency.escalation, staff, provision, findings, ("escalation",))
+    check_escalation(agency.escalation, staff, provision, findings["escalation"])
     first = next(iter(agency.escalation.steps), None)
-    check_announcement(agency.announcement, first, provision, findings, ("announcement",))
+    check_announcement(agency.announcement, first, provision, findings["announcement"])
     used = {channel for recipient in agency.announcement.recipients.values() for channel in recipient.channels}
     used |= {channel for step in agency.escalation.steps for channel in step.channels}
-    check_office(agency.office, used, findings, ("office",))
+    check_office(agency.office, used, findings["office"])

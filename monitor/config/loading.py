@@ -181,7 +181,7 @@ def _with_gazette(
     settings: Settings | None, vault: Vault, findings: Findings
 ) -> tuple[Settings | None, tuple[Findings, ...]]:
     """Return the settings with the days of the gazette's file, and what was found in that file."""
-    if settings is None or settings.calendar.file is None or findings.is_broken(("calendar",)):
+    if settings is None or settings.calendar.file is None or findings["calendar"].is_broken:
         return settings, ()
     found = Findings(read_document(settings.calendar.file))
     gazette = read_gazette(found, vault)
@@ -207,7 +207,7 @@ def _loaded(findings: tuple[Findings, ...], environ: Mapping[str, str]) -> Loade
 
 
 def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> list[Path]:
-    known = settings is not None and not findings.is_broken(("agencies",))
+    known = settings is not None and not findings["agencies"].is_broken
     directory = settings.agencies if settings is not None and known else path.parent / _USUAL_DIRECTORY
     try:
         files = sorted(
@@ -215,15 +215,11 @@ def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> 
         )
     except (OSError, ValueError):
         if known:
-            findings.error(
-                ("agencies",), f"{directory} is no directory that can be read", "the directory of agency files"
-            )
+            findings["agencies"].error(f"{directory} is no directory that can be read", "the directory of agency files")
         return []
     if not files and known:
         # A service that watches nothing would look healthy for ever.
-        findings.error(
-            ("agencies",), f"{directory} holds no agency file (*.yaml)", "a directory with one file an agency"
-        )
+        findings["agencies"].error(f"{directory} holds no agency file (*.yaml)", "a directory with one file an agency")
     return files
 
 
@@ -269,11 +265,11 @@ def _check_texts(
     if settings is None or any(p.severity is Severity.ERROR for each in findings for p in each.problems):
         return
     noc, texts = settings.noc_brief(subject="", subject_en=""), WorstCase(wording)
-    check_texts(noc.office, noc.prefix, texts, findings[0], ("noc", "short"))
+    check_texts(noc.office, noc.prefix, texts, findings[0]["noc", "short"])
     for each, found in zip(filed, findings[1:], strict=True):
         if each.agency is not None and each.wording is not wording:
             apart = Findings(each.read.document)
-            check_texts(each.agency.build_office(), number_prefix(each.agency.agency), texts, apart, ("agency",))
+            check_texts(each.agency.build_office(), number_prefix(each.agency.agency), texts, apart["agency"])
             each.texts, each.wording = apart.problems, wording
         found.add(each.texts)
 
@@ -282,16 +278,16 @@ def _check_vigil(settings: Settings, agencies: list[Agency], wording: Wording, f
     """Note who is to be drilled and is nobody, and what the lifeline could not say."""
     if settings.drills is not None:
         people = {*settings.contacts, *settings.noc.contacts, *(key for agency in agencies for key in agency.contacts)}
-        check_drilled(settings.drills, people, findings, ("drills",))
+        check_drilled(settings.drills, people, findings["drills"])
         contacts = [*settings.contacts.items(), *settings.noc.contacts.items()]
         contacts += [each for agency in agencies for each in agency.contacts.items()]
         taking_part = [contact for key, contact in contacts if settings.drills.concerns(key)]
         exercises = {channel: sum(c.answers_on(channel) for c in taking_part) for channel in Channel}
         lines = {channel: len(entries) for channel, entries in settings.gateways.items()}
-        check_room(settings.drills, exercises, lines, findings, ("drills",))
+        check_room(settings.drills, exercises, lines, findings["drills"])
     if settings.lifeline is not None:
         for key, problem in lifeline_faults(settings.noc.build_office(), wording):
-            findings.error(("lifeline",), f"an SMS of it would be refused or split: {key}: {problem}")
+            findings["lifeline"].error(f"an SMS of it would be refused or split: {key}: {problem}")
 
 
 def _check_references(agencies: list[Agency], provision: Provision, findings: Findings) -> None:
@@ -301,8 +297,7 @@ def _check_references(agencies: list[Agency], provision: Provision, findings: Fi
     for agency in agencies:
         if agency.routes is None or any(route.direction is not RouteDirection.INTERNAL for route in agency.routes):
             number = "none" if not provision.references else "only one"
-            findings.error(
-                ("references",),
+            findings["references"].error(
                 f"there is {number}, and one alone cannot tell whose side is broken",
                 "at least two reference mailboxes with different providers",
             )

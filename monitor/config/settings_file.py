@@ -19,7 +19,7 @@ from monitor.config.fields.listen import parse_listen
 from monitor.config.fields.trust import Trust
 from monitor.config.files.domain import domain_of
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path, Problem
+from monitor.config.files.problem import Problem
 from monitor.config.files.reading import Reader
 from monitor.config.files.secret import Vault
 from monitor.config.model.provision import Provision
@@ -60,13 +60,13 @@ def provision_of(settings: Settings | None, findings: Findings) -> Provision:
         return Provision(channels=channels)
     return Provision(
         channels=channels,
-        references=None if findings.is_blank(("references",)) else settings.references,
-        contacts=None if findings.is_blank(("contacts",)) else settings.contacts,
-        unsure=frozenset(key for key in settings.contacts if findings.is_broken(("contacts", key))),
-        rotas=None if findings.is_blank(("rotas",)) else settings.rotas,
+        references=None if findings["references"].is_blank else settings.references,
+        contacts=None if findings["contacts"].is_blank else settings.contacts,
+        unsure=frozenset(key for key in settings.contacts if findings["contacts", key].is_broken),
+        rotas=None if findings["rotas"].is_blank else settings.rotas,
         suffixes=settings.official_suffixes,
         providers=settings.private_providers,
-        probing=None if findings.is_broken(("probing",)) else settings.probing,
+        probing=None if findings["probing"].is_broken else settings.probing,
         time_zone=settings.time_zone,
     )
 
@@ -78,49 +78,48 @@ def check_settings(
     _check_listeners(settings, findings)
     _check_replies(settings, findings)
     if settings.store is not None:
-        check_store(settings.store, findings, ("store",), trust)
-    check_probing(settings.probing, settings.probing, findings, ("probing",))
-    check_maintenance(settings.maintenance, settings.time_zone, findings, ("maintenance",))
-    check_keep(settings.keep_results, findings, ("keep_results",))
-    check_providers(settings.providers, findings, ("providers",))
+        check_store(settings.store, findings["store"], trust)
+    check_probing(settings.probing, settings.probing, findings["probing"])
+    check_maintenance(settings.maintenance, settings.time_zone, findings["maintenance"])
+    check_keep(settings.keep_results, findings["keep_results"])
+    check_providers(settings.providers, findings["providers"])
     for name, mailbox in settings.references.items():
-        place = ("references", name)
-        check_reference(mailbox.address, provision.suffixes, provision.providers, findings, (*place, "address"))
-        check_mailbox(mailbox, findings, place, claims, trust)
+        there = findings["references", name]
+        check_reference(mailbox.address, provision.suffixes, provision.providers, there["address"])
+        check_mailbox(mailbox, there, claims, trust)
     _check_independence(settings.references, findings)
-    check_contacts(settings.contacts, findings, ("contacts",))
-    claims += _keys("contact", settings.contacts, ("contacts",))
-    check_rotas(settings.rotas, provision.contacts, findings, ("rotas",))
-    claims += _keys("rota", settings.rotas, ("rotas",))
-    check_gazette(settings.calendar, findings, ("calendar",))
-    check_office_hours(settings.calendar.office_hours, findings, ("calendar", "office_hours"))
+    check_contacts(settings.contacts, findings["contacts"])
+    claims += _keys("contact", settings.contacts, findings["contacts"])
+    check_rotas(settings.rotas, provision.contacts, findings["rotas"])
+    claims += _keys("rota", settings.rotas, findings["rotas"])
+    check_gazette(settings.calendar, findings["calendar"])
+    check_office_hours(settings.calendar.office_hours, findings["calendar", "office_hours"])
     _check_noc(settings, provision, findings, claims)
     if settings.heartbeat is not None:
-        check_heartbeat(settings.heartbeat, findings, ("heartbeat",))
+        check_heartbeat(settings.heartbeat, findings["heartbeat"])
     if settings.lifeline is not None:
-        check_lifeline(settings.lifeline, settings.gateways, findings, ("lifeline",))
+        check_lifeline(settings.lifeline, settings.gateways, findings["lifeline"])
     if settings.drills is not None:
-        check_drills(settings.drills, findings, ("drills",))
+        check_drills(settings.drills, findings["drills"])
 
 
-def check_mailbox(mailbox: MailboxSettings, findings: Findings, path: Path, claims: list[Claim], trust: Trust) -> None:
+def check_mailbox(mailbox: MailboxSettings, findings: Findings, claims: list[Claim], trust: Trust) -> None:
     """Note whose servers could not be trusted, and claim what no other place may have as well."""
     address, server = mailbox.address, mailbox.imap or mailbox.pop3
-    claim = Claim(
-        kind="mailbox address", name=address, path=(*path, "address"), instead="a mailbox of its own for each place"
-    )
+    instead = "a mailbox of its own for each place"
+    claim = Claim(kind="mailbox address", name=address, path=findings["address"].path, instead=instead)
     claims.append(claim)
-    if server is not None and not findings.is_broken(path):
+    if server is not None and not findings.is_broken:
         # Two that read one folder take each other's messages away. A second address of a mailbox is no second mailbox.
         folder, port = mailbox.inbox or "INBOX", f":{server.port}" if server.port else ""
         name = f"{folder} of {mailbox.login.username} at {server.host}{port}"
         instead = f"an inbound route with `to: {address}` and the mailbox that is there"
-        claims.append(Claim(kind="folder", name=name, path=path, instead=instead, behind=claim))
-    check_servers(mailbox, findings, path, trust)
+        claims.append(Claim(kind="folder", name=name, path=findings.path, instead=instead, behind=claim))
+    check_servers(mailbox, findings, trust)
 
 
-def _keys(kind: str, keys: Iterable[str], path: Path) -> Iterator[Claim]:
-    return (Claim(kind=kind, name=key, path=(*path, key), instead="another key") for key in keys)
+def _keys(kind: str, keys: Iterable[str], findings: Findings) -> Iterator[Claim]:
+    return (Claim(kind=kind, name=key, path=findings[key].path, instead="another key") for key in keys)
 
 
 def listen_problem(environ: Mapping[str, str]) -> Problem | None:
@@ -142,27 +141,26 @@ def with_environment(settings: Settings, environ: Mapping[str, str]) -> Settings
 
 def _check_listeners(settings: Settings, findings: Findings) -> None:
     if not settings.listen.is_loopback:
-        findings.error(("listen",), f"{settings.listen} is not loopback, and there is no sign-in yet", _LOOPBACK)
+        findings["listen"].error(f"{settings.listen} is not loopback, and there is no sign-in yet", _LOOPBACK)
     if settings.listen == settings.callbacks.listen and settings.listen.port:
-        findings.error(("callbacks", "listen"), "is the same as listen", "another port: 127.0.0.1:8081")
+        findings["callbacks", "listen"].error("is the same as listen", "another port: 127.0.0.1:8081")
 
 
 def _check_replies(settings: Settings, findings: Findings) -> None:
     """Note gateways that wait for answers which no provider could bring."""
-    if settings.callbacks.public_url is not None or findings.is_broken(("callbacks", "public_url")):
+    if settings.callbacks.public_url is not None or findings["callbacks", "public_url"].is_broken:
         return
     for channel, gateways in settings.gateways.items():
         for number, gateway in enumerate(gateways):
             if getattr(gateway.config, "replies", None) == "webhook":
-                place = ("gateways", channel.value, number, "replies")
-                findings.error(place, "no provider can reach us without callbacks.public_url", "poll")
+                there = findings["gateways", channel.value, number, "replies"]
+                there.error("no provider can reach us without callbacks.public_url", "poll")
 
 
 def _check_independence(references: Mapping[str, MailboxSettings], findings: Findings) -> None:
     pairs = list(combinations(references.values(), 2))
-    if pairs and not any(_independent(one, other) for one, other in pairs) and not findings.is_broken(("references",)):
-        findings.error(
-            ("references",),
+    if pairs and not any(_independent(one, other) for one, other in pairs) and not findings["references"].is_broken:
+        findings["references"].error(
             "all reference mailboxes are on the same hosts and in the same domain: they would fail together",
             "at least one with another provider",
         )
@@ -173,10 +171,10 @@ def _independent(one: MailboxSettings, other: MailboxSettings) -> bool:
 
 
 def _check_noc(settings: Settings, provision: Provision, findings: Findings, claims: list[Claim]) -> None:
-    noc, path = settings.noc, ("noc",)
-    staff = Staff(noc.contacts, (*path, "contacts"))
-    check_contacts(noc.contacts, findings, staff.path)
-    claims += _keys("contact", noc.contacts, staff.path)
-    check_escalation(noc.escalation, staff, provision, findings, (*path, "escalation"))
+    noc, there = settings.noc, findings["noc"]
+    staff = Staff(noc.contacts, there["contacts"])
+    check_contacts(noc.contacts, there["contacts"])
+    claims += _keys("contact", noc.contacts, there["contacts"])
+    check_escalation(noc.escalation, staff, provision, there["escalation"])
     used = {channel for step in noc.escalation.steps for channel in step.channels}
-    check_office(noc.office, used, findings, (*path, "office"))
+    check_office(noc.office, used, there["office"])

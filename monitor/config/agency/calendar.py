@@ -13,7 +13,6 @@ from alerts.hours.calendar import Calendar, State
 from alerts.hours.office_hours import OfficeHours
 from monitor.config.fields.day import Day, DaySpan
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path
 from monitor.config.files.reading import Reader
 from monitor.config.files.secret import Vault
 from monitor.config.files.section import File, Line, Section
@@ -87,23 +86,21 @@ def read_gazette(findings: Findings, vault: Vault) -> Gazette | None:
     return Reader(findings, vault).read(Gazette, document.data) if document.readable else None
 
 
-def check_gazette(gazette: Gazette, findings: Findings, path: Path = ()) -> None:
+def check_gazette(gazette: Gazette, findings: Findings) -> None:
     """Note days that are written down as both."""
     worked = {(day.date, state): day for day in gazette.workdays for state in day.states or State}
     for number, day in enumerate(gazette.holidays):
         if any((day.date, state) in worked for state in day.states or State):
-            place = (*path, "holidays", number, "date")
-            findings.error(place, f"{day.date} is also one of the workdays", "it in one of the two")
+            there = findings["holidays", number, "date"]
+            there.error(f"{day.date} is also one of the workdays", "it in one of the two")
 
 
-def check_office_hours(spans: Sequence[tuple[time, time]] | None, findings: Findings, path: Path) -> None:
+def check_office_hours(spans: Sequence[tuple[time, time]] | None, findings: Findings) -> None:
     """Note hours that are none, or that run into each other."""
     if spans is None:
         return
     if not spans:
-        findings.error(path, "no office would ever be open", '["08:00-17:00"]')
+        findings.error("no office would ever be open", '["08:00-17:00"]')
     for number, (before, after) in enumerate(pairwise(spans), start=1):
         if after[0] <= before[1]:
-            findings.error(
-                (*path, number), "does not begin after the end of the one before", "later hours, or one span"
-            )
+            findings[number].error("does not begin after the end of the one before", "later hours, or one span")

@@ -127,17 +127,17 @@ def _with_kinds(section: type[C], kinds: tuple[str, ...]) -> type[C]:
 
 def read_checks(reader: Reader, section: type[C], kinds: Mapping[str, CheckKind]) -> C:
     """Return the section of a document; what is broken is left out."""
-    path, written = (_SECTION,), reader.findings.document.data.get(_SECTION, {})
+    findings, written = reader.findings[_SECTION], reader.findings.document.data.get(_SECTION, {})
     if not isinstance(written, Mapping):
-        reader.findings.broken(path, "must be kinds of checks", f"posture: {_WAYS}")
+        findings.broken("must be kinds of checks", f"posture: {_WAYS}")
     elif section is ChecksSettings and _NAME_SERVERS in written:
         where = "name_servers below checks in the settings file"
-        reader.findings.broken((*path, _NAME_SERVERS), "is set for the whole service", where)
-    checks = reader.read(_with_kinds(section, tuple(kinds)), written, path) or section()
+        findings[_NAME_SERVERS].broken("is set for the whole service", where)
+    checks = reader.read(_with_kinds(section, tuple(kinds)), written, findings.path) or section()
     for name, each in checks.kinds.items():
         if each.interval is not None and each.interval < kinds[name].within:
             longest = format_duration(kinds[name].within)
-            reader.findings.error((*path, name, "interval"), f"one run may take {longest}", f"at least {longest}")
+            findings[name, "interval"].error(f"one run may take {longest}", f"at least {longest}")
     return checks
 
 

@@ -14,7 +14,6 @@ from monitor.config.fields.address import AddressSettings, check_addresses, chec
 from monitor.config.fields.day import Day
 from monitor.config.fields.pin import Pin
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path
 from monitor.config.files.section import Extension, Line, Section, Slug
 
 _SHORT = ("sms", "voice", "extension", "fax", "verified")
@@ -65,19 +64,17 @@ class ContactSettings(Section):
 Contacts = Mapping[Slug, ContactSettings]
 
 
-def check_contacts(contacts: Mapping[str, ContactSettings], findings: Findings, path: Path) -> None:
+def check_contacts(contacts: Mapping[str, ContactSettings], findings: Findings) -> None:
     """Note numbers that cannot be reached."""
     for key, contact in contacts.items():
-        place = (*path, key)
+        there = findings[key]
         if contact.addresses is not None:
             for field in _SHORT:
                 if getattr(contact, field) is not None:
-                    findings.error(
-                        (*place, field), "stands beside addresses", "it in the list, with mobile, landline or fax"
-                    )
-            check_addresses(contact.addresses, findings, (*place, "addresses"))
+                    there[field].error("stands beside addresses", "it in the list, with mobile, landline or fax")
+            check_addresses(contact.addresses, there["addresses"])
             continue
         for channel in (Channel.SMS, Channel.VOICE, Channel.FAX):
             if number := getattr(contact, channel.value):
-                check_number(number, channel, findings, (*place, channel.value))
-        check_extension(contact.extension, contact.voice, findings, place, "voice")
+                check_number(number, channel, there[channel.value])
+        check_extension(contact.extension, contact.voice, there, "voice")

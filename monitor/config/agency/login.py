@@ -6,10 +6,10 @@ from typing import Final
 
 from pydantic import Field, SecretStr
 
-from monitor.config.agency.oauth import OAuthSettings, check_oauth, is_faulty, sources
+from monitor.config.agency.oauth import OAuthSettings, check_oauth, is_faulty
 from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path as Place
+from monitor.config.files.reading import by_source, sources
 from monitor.config.files.section import File, Line, Section
 from probes.credentials.oauth import KeptTokens
 from probes.credentials.oauth_local import TokenCommand, TokenFile
@@ -17,7 +17,6 @@ from probes.model.mailbox import OAuth, Password
 
 #: What a login has one of; secrets stand there by file or variable.
 _WAYS: Final = ("password", "oauth", "token_file", "token_command")
-_PASSWORD = "password_file: PATH, or password_env: NAME"  # noqa: S105 - what to write, not a password
 
 
 class LoginSettings(Section):
@@ -45,19 +44,16 @@ class LoginSettings(Section):
         return Password(username=self.username, secret=self.password.get_secret_value() if self.password else "")
 
 
-def check_login(login: LoginSettings, findings: Findings, path: Place, trust: Trust) -> None:
+def check_login(login: LoginSettings, findings: Findings, trust: Trust) -> None:
     """Note a login with no way in, or with two."""
     ways = [way for way in _WAYS if getattr(login, way) is not None]
     # What was written and is wrong was noted as that.
-    if not ways and not any(is_faulty(findings, path, way) for way in _WAYS):
-        findings.error((*path, "password"), "is missing", f"{_PASSWORD}; or oauth, token_file or token_command")
+    if not ways and not any(is_faulty(findings, way) for way in _WAYS):
+        findings["password"].error("is missing", f"{by_source('password')}; or oauth, token_file or token_command")
     for way in ways[1:]:
-        findings.error(_where(findings, path, way), f"is a second way to sign in beside {ways[0]}", "one of the two")
+        written = [source for source in sources(way) if findings[source].is_written]
+        findings[(written or [way])[0]].error(f"is a second way to sign in beside {ways[0]}", "one of the two")
     if login.token_command == ():
-        findings.error((*path, "token_command"), "is empty", "[PROGRAM, ARGUMENT, ...]")
+        findings["token_command"].error("is empty", "[PROGRAM, ARGUMENT, ...]")
     if login.oauth is not None:
-        check_oauth(login.oauth, findings, (*path, "oauth"), trust)
-
-
-def _where(findings: Findings, path: Place, way: str) -> Place:
-    return next((place for place in sources(path, way) if place in findings.document.places), (*path, way))
+        check_oauth(login.oauth, findings["oauth"], trust)

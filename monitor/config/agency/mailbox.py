@@ -7,9 +7,8 @@ from pathlib import Path
 from pydantic import Field
 
 from monitor.config.agency.login import LoginSettings, check_login
-from monitor.config.fields.trust import NoTrust, Trust
+from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path as Place
 from monitor.config.files.section import File, Host, Line, MailAddress, Port, Section
 from probes.model.mailbox import Mailbox, Security, Server
 
@@ -92,20 +91,17 @@ class MailboxSettings(Section):
         )
 
 
-def check_servers(mailbox: MailboxSettings, findings: Findings, path: Place, trust: Trust) -> None:
+def check_servers(mailbox: MailboxSettings, findings: Findings, trust: Trust) -> None:
     """Note a mailbox that is of no use, that is read in two ways, or that cannot be signed in to."""
-    if any(findings.is_broken((*path, server)) for server in ("smtp", "imap", "pop3")):
+    if any(findings[server].is_broken for server in ("smtp", "imap", "pop3")):
         return
     if not mailbox.sends and not mailbox.is_read:
-        findings.error(path, "has no server: nothing is sent from it, and nothing read", "smtp:, imap: or pop3:")
+        findings.error("has no server: nothing is sent from it, and nothing read", "smtp:, imap: or pop3:")
     if mailbox.imap is not None and mailbox.pop3 is not None:
-        findings.error((*path, "pop3"), "is a second way to read it beside imap", "imap: it sees junk folders, too")
+        findings["pop3"].error("is a second way to read it beside imap", "imap: it sees junk folders, too")
     if mailbox.imap is None:
         for key, given in (("inbox", mailbox.inbox is not None), ("junk_folders", bool(mailbox.junk_folders))):
             if given:
-                findings.error((*path, key), "names folders, and only IMAP has them", "imap:")
-    check_login(mailbox.login, findings, (*path, "login"), trust)
-    try:
-        trust.context(mailbox.ca_file)
-    except NoTrust as error:
-        findings.error((*path, "ca_file"), str(error), "the path of a PEM file")
+                findings[key].error("names folders, and only IMAP has them", "imap:")
+    check_login(mailbox.login, findings["login"], trust)
+    check_authorities(mailbox.ca_file, trust, findings["ca_file"])

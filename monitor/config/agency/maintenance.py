@@ -10,7 +10,6 @@ from pydantic import Field
 
 from monitor.config.fields.window import Cron, Moment, aware
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path
 from monitor.config.files.section import Line, Section, Span
 from monitor.model.window import Once, Recurring, Stretch, Window
 
@@ -41,15 +40,15 @@ def build_maintenance(windows: Sequence[MaintenanceSettings], zone: ZoneInfo) ->
     return tuple(window.build(zone) for window in windows)
 
 
-def check_maintenance(windows: Sequence[MaintenanceSettings], zone: ZoneInfo, findings: Findings, path: Path) -> None:
+def check_maintenance(windows: Sequence[MaintenanceSettings], zone: ZoneInfo, findings: Findings) -> None:
     """Note windows that are neither the one kind nor the other, or end before they begin."""
     for number, window in enumerate(windows):
-        place = (*path, number)
-        if findings.is_broken(place):
+        there = findings[number]
+        if there.is_broken:
             continue
         once, often = (window.begins, window.ends), (window.cron, window.lasts)
         if window.begins and window.ends and not any(often):
             if aware(window.ends, zone) <= aware(window.begins, zone):
-                findings.error((*place, "until"), "the window ends before it begins", "a later time")
+                there["until"].error("the window ends before it begins", "a later time")
         elif any(once) or not all(often):
-            findings.error(place, "is not one kind of window", "from: and until:, or cron: and for:")
+            there.error("is not one kind of window", "from: and until:, or cron: and for:")

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr
 
 from monitor.config.fields.listen import is_loopback
-from monitor.config.fields.trust import NoTrust, Trust
+from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path as Place
+from monitor.config.files.reading import by_source, sources
 from monitor.config.files.section import File, Line, Section
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken
 from probes.credentials.oauth_rotation import Rotation
@@ -88,25 +88,17 @@ class OAuthSettings(Section):
         return RefreshToken(client, Rotation(self.refresh_token.get_secret_value(), self.rotation_file))
 
 
-def check_oauth(oauth: OAuthSettings, findings: Findings, path: Place, trust: Trust) -> None:
+def check_oauth(oauth: OAuthSettings, findings: Findings, trust: Trust) -> None:
     """Note what is missing for the flow, what does not belong to it, and an endpoint that is not met with TLS."""
     for key, message, instead in (*_of_provider(oauth), *_of_flow(oauth)):
-        if not is_faulty(findings, path, key):
-            findings.error((*path, key), message, instead)
-    try:
-        trust.context(oauth.ca_file)
-    except NoTrust as error:
-        findings.error((*path, "ca_file"), str(error), "the path of a PEM file")
+        if not is_faulty(findings, key):
+            findings[key].error(message, instead)
+    check_authorities(oauth.ca_file, trust, findings["ca_file"])
 
 
-def is_faulty(findings: Findings, path: Place, key: str) -> bool:
+def is_faulty(findings: Findings, key: str) -> bool:
     """Whether *key*, or the source of the secret of that name, has been found wrong already."""
-    return any(findings.is_broken(place) for place in sources(path, key))
-
-
-def sources(path: Place, key: str) -> tuple[Place, ...]:
-    """Return where *key* may be written: by itself, or as a secret."""
-    return ((*path, key), (*path, f"{key}_file"), (*path, f"{key}_env"))
+    return any(findings[each].is_broken for each in (key, *sources(key)))
 
 
 def _of_provider(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
@@ -124,11 +116,9 @@ def _of_provider(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
 
 
 def _of_flow(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
-    secret = "client_secret_file: PATH, or client_secret_env: NAME"  # noqa: S105 - what to write, not a secret
-    refresh = "refresh_token_file: PATH, or refresh_token_env: NAME"
     if oauth.flow is Flow.REFRESH_TOKEN:
         if oauth.refresh_token is None:
-            yield "refresh_token", "is missing", refresh
+            yield "refresh_token", "is missing", by_source("refresh_token")
         return
     if oauth.provider is TokenProvider.GOOGLE:
         yield (
@@ -137,7 +127,7 @@ def _of_flow(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
             "refresh_token, or a token_command instead of oauth",
         )
     if oauth.client_secret is None:
-        yield "client_secret", "is missing", secret
+        yield "client_secret", "is missing", by_source("client_secret")
     if oauth.refresh_token is not None:
         yield "refresh_token", "is not used by this flow", "flow: refresh_token"
     if oauth.rotation_file is not None:

@@ -12,7 +12,6 @@ from alerts.model.notice import Office
 from monitor.config.fields.crest import load_crest
 from monitor.config.fields.phone import is_possible
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path
 from monitor.config.files.section import File, Line, Section
 
 
@@ -105,35 +104,32 @@ _NEEDED = {
 _LAST_LINE = re.compile(r"\d{5} \S.*", re.ASCII)
 
 
-def check_office(office: OfficeSettings, used: Iterable[Channel], findings: Findings, path: Path) -> None:
+def check_office(office: OfficeSettings, used: Iterable[Channel], findings: Findings) -> None:
     """Note what the pages on the *used* channels would lack, and numbers that could not be dialled as printed."""
     pages = set(used) & {Channel.FAX, Channel.LETTER}
     for field, (example, channels) in _NEEDED.items():
         if (wanting := pages & channels) and not getattr(office, field):
             for_pages = " and ".join(sorted(wanting))
-            findings.error((*path, field), f"is missing, and the {for_pages} of this office prints it", example)
+            findings[field].error(f"is missing, and the {for_pages} of this office prints it", example)
     if pages and not office.fax:
-        findings.warning((*path, "fax"), "is missing: recipients are told of no fax number", "fax: 03-1234 5678")
+        findings["fax"].warning("is missing: recipients are told of no fax number", "fax: 03-1234 5678")
     if office.crest is not None:
         try:
             load_crest(office.crest)
         except BadCrest as bad:
-            findings.error((*path, "crest"), str(bad), "the path of a plain SVG or a PNG file, or leave the key out")
-    check_postal(office.address, findings, (*path, "address"))
+            findings["crest"].error(str(bad), "the path of a plain SVG or a PNG file, or leave the key out")
+    check_postal(office.address, findings["address"])
     if office.reference and ENCLOSURE.search(office.reference):
-        findings.warning(
-            (*path, "reference"),
+        findings["reference"].warning(
             "ends with the enclosure number of one letter; each letter bears one of its own",
             f"reference: {ENCLOSURE.sub('', office.reference)}",
         )
     for field in ("telephone", "fax"):
         if (number := getattr(office, field)) and not is_possible(number):
-            findings.warning((*path, field), f"'{number}' is not possible as a telephone number", "03-1234 5678")
+            findings[field].warning(f"'{number}' is not possible as a telephone number", "03-1234 5678")
 
 
-def check_postal(address: tuple[str, ...], findings: Findings, path: Path) -> None:
+def check_postal(address: tuple[str, ...], findings: Findings) -> None:
     """Note when the last line of *address* does not lead the post to a town."""
     if address and not _LAST_LINE.fullmatch(address[-1]):
-        findings.warning(
-            (*path, len(address) - 1), f"'{address[-1]}' does not begin with a postcode", "62000 PUTRAJAYA"
-        )
+        findings[len(address) - 1].warning(f"'{address[-1]}' does not begin with a postcode", "62000 PUTRAJAYA")

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 from monitor.config.fields.window import MALAYSIA, WindowSettings
 from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path
 from monitor.config.files.section import Count, Section, Span
 from monitor.model.health import HealthPolicy
 from monitor.model.route import Probing
@@ -71,7 +70,7 @@ class ProbingOverrides(Section):
         return defaults.model_copy(update=own)
 
 
-def check_probing(probing: ProbingSettings, written: Section, findings: Findings, path: Path) -> None:
+def check_probing(probing: ProbingSettings, written: Section, findings: Findings) -> None:
     """Note what does not go together; *written* at *path* is what the file sets of *probing*, the effective values."""
     own = {name for name in written.model_fields_set if getattr(written, name) is not None}
 
@@ -79,11 +78,11 @@ def check_probing(probing: ProbingSettings, written: Section, findings: Findings
         # Reported where it was written; where this file wrote neither, another file has the problem.
         if (low := getattr(probing, lesser)) <= (high := getattr(probing, greater)) or not own & {lesser, greater}:
             return
-        if findings.is_blank((*path, lesser)) or findings.is_blank((*path, greater)):
+        if findings[lesser].is_blank or findings[greater].is_blank:
             return
         at, words, limit = (greater, "at least", low) if greater in own else (lesser, "at most", high)
         spans = f"{greater} {format_duration(high)}, {lesser} {format_duration(low)}"
-        findings.error((*path, at), f"{message} ({spans})", f"{words} {format_duration(limit)}")
+        findings[at].error(f"{message} ({spans})", f"{words} {format_duration(limit)}")
 
     compare(
         "session_timeout", "interval", "the interval is shorter than the session timeout: pending tokens may overlap"
@@ -92,4 +91,4 @@ def check_probing(probing: ProbingSettings, written: Section, findings: Findings
     compare("confirmation", "interval", "a confirmation is meant to come sooner than the next probe")
     compare("interval", "deferred_budget", "a deferral would use up its budget before the next probe")
     if written.model_dump().get("when") == ():
-        findings.error((*path, "when"), "no window is named: nothing would be probed", "a window, or leave the key out")
+        findings["when"].error("no window is named: nothing would be probed", "a window, or leave the key out")

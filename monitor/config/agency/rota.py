@@ -17,7 +17,7 @@ from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.fields.day import Day, TimeOfDay
 from monitor.config.fields.window import Zone
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path, nearest
+from monitor.config.files.problem import nearest
 from monitor.config.files.section import Blank, Section, Slug, wrong
 
 _TURNS = {"daily": 1, "weekly": 7}
@@ -86,22 +86,20 @@ class RotaSettings(Section):
 Rotas = Mapping[Slug, RotaSettings]
 
 
-def check_rotas(
-    rotas: Mapping[str, RotaSettings], people: Mapping[str, object] | None, findings: Findings, path: Path
-) -> None:
+def check_rotas(rotas: Mapping[str, RotaSettings], people: Mapping[str, object] | None, findings: Findings) -> None:
     """Note rotas that put nobody, or somebody unknown, on duty. *people*: whom they may name; `None`: not known."""
     for key, rota in rotas.items():
-        place = (*path, key, "layers")
+        there = findings[key, "layers"]
         if not rota.layers:
-            findings.error(place, "nobody is ever on call", "[{every: weekly, from: 2026-11-30, people: [KEY, KEY]}]")
+            there.error("nobody is ever on call", "[{every: weekly, from: 2026-11-30, people: [KEY, KEY]}]")
         for number, layer in enumerate(rota.layers):
-            _check_people(layer, people, findings, (*place, number, "people"))
+            _check_people(layer, people, there[number, "people"])
 
 
-def _check_people(layer: LayerSettings, people: Mapping[str, object] | None, findings: Findings, path: Path) -> None:
+def _check_people(layer: LayerSettings, people: Mapping[str, object] | None, findings: Findings) -> None:
     if not layer.people:
-        findings.error(path, "nobody takes turns", "the key of at least one contact")
+        findings.error("nobody takes turns", "the key of at least one contact")
     for number, key in enumerate(layer.people):
         if people is not None and key not in people:
             instead = nearest(key, people) or ("one of " + ", ".join(people) if people else f"contacts: {{{key}: ...}}")
-            findings.error((*path, number), f"there is no contact '{key}'", instead)
+            findings[number].error(f"there is no contact '{key}'", instead)

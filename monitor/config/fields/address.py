@@ -12,7 +12,7 @@ from alerts.model.contact import Address
 from monitor.config.fields.day import Day
 from monitor.config.fields.phone import e164, objection
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path, Severity
+from monitor.config.files.problem import Severity
 from monitor.config.files.section import Extension, Line, Section
 
 
@@ -76,30 +76,30 @@ def line(
     return Address(channel=channel, number=e164(number), extension=digits, hours=hours, verified=verified)
 
 
-def check_addresses(addresses: Sequence[AddressSettings], findings: Findings, path: Path) -> None:
+def check_addresses(addresses: Sequence[AddressSettings], findings: Findings) -> None:
     """Note numbers that cannot be reached, and entries that are no one number."""
     if not addresses:
-        findings.error(path, "there is no address", f"[{{{_EXAMPLE.partition(',')[0]}}}]")
+        findings.error("there is no address", f"[{{{_EXAMPLE.partition(',')[0]}}}]")
     for position, address in enumerate(addresses):
-        place = (*path, position)
+        there = findings[position]
         written = [kind for kind in _KINDS if getattr(address, kind)]
-        if len(written) != 1 and not findings.is_broken(place):
+        if len(written) != 1 and not there.is_broken:
             found = " and ".join(written) or "no number"
-            findings.error(place, f"holds {found}: an address is one number", _EXAMPLE)
+            there.error(f"holds {found}: an address is one number", _EXAMPLE)
         for kind in written:
-            check_number(getattr(address, kind), _KINDS[kind][0], findings, (*place, kind))
-        check_extension(address.extension, address.landline, findings, place, "landline")
+            check_number(getattr(address, kind), _KINDS[kind][0], there[kind])
+        check_extension(address.extension, address.landline, there, "landline")
 
 
-def check_number(number: str, channel: Channel, findings: Findings, path: Path) -> None:
+def check_number(number: str, channel: Channel, findings: Findings) -> None:
     """Note what speaks against reaching *number* on *channel*."""
     if (found := objection(number, channel)) is None:
         return
     note = findings.error if found.severity is Severity.ERROR else findings.warning
-    note(path, found.message, found.instead)
+    note(found.message, found.instead)
 
 
-def check_extension(extension: str | None, number: str | None, findings: Findings, path: Path, key: str) -> None:
+def check_extension(extension: str | None, number: str | None, findings: Findings, key: str) -> None:
     """Note an extension without the line that it belongs to, which stands at *key*."""
-    if extension and not number and not findings.is_broken((*path, key)):
-        findings.error((*path, "extension"), "is the extension of no line", f"{key}: 03-1234 5678 beside it")
+    if extension and not number and not findings[key].is_broken:
+        findings["extension"].error("is the extension of no line", f"{key}: 03-1234 5678 beside it")

@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable
 
 from monitor.config.files.domain import domain_of, is_within, normal_domain, parent_of
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path
 
 #: What a government domain ends with (3d), each for one kind of body.
 OFFICIAL_SUFFIXES = ("gov.my", "edu.my", "mil.my")
@@ -26,57 +25,43 @@ PRIVATE_PROVIDERS = (
 
 
 def check_domains(
-    domains: Iterable[str], suffixes: Collection[str], providers: Collection[str], findings: Findings, path: Path
+    domains: Iterable[str], suffixes: Collection[str], providers: Collection[str], findings: Findings
 ) -> None:
     """Note registered domains that are no agency's."""
     for number, domain in enumerate(domains):
-        place = (*path, number)
+        there = findings[number]
         instead = "a domain of the agency below " + " or ".join(suffixes)
         if is_within(domain, providers):
-            findings.error(place, f"'{domain}' is a private provider's domain (circular, 3f)", instead)
+            there.error(f"'{domain}' is a private provider's domain (circular, 3f)", instead)
         elif normal_domain(domain) in OFFICIAL_SUFFIXES:
-            findings.error(place, f"'{domain}' is no domain of one agency", f"jabatan-contoh.{domain}")
+            there.error(f"'{domain}' is no domain of one agency", f"jabatan-contoh.{domain}")
         elif not is_within(domain, suffixes):
-            findings.error(
-                place,
+            there.error(
                 f"'{domain}' has no official suffix (circular, 3d)",
                 f"{instead}; or list its suffix in official_suffixes",
             )
 
 
-def check_address(
-    address: str, domains: Iterable[str], providers: Collection[str], findings: Findings, path: Path
-) -> None:
+def check_address(address: str, domains: Iterable[str], providers: Collection[str], findings: Findings) -> None:
     """Note an address of an agency that is not at one of its registered *domains*."""
     domain, registered = domain_of(address), list(domains)
     if is_within(domain, providers):
         findings.error(
-            path,
-            f"'{address}' is at a private provider (circular, 3f)",
-            "an address at " + " or ".join(registered),
+            f"'{address}' is at a private provider (circular, 3f)", "an address at " + " or ".join(registered)
         )
     elif not is_within(domain, registered):
         findings.error(
-            path,
             f"'{address}' is outside the agency's registered domains (circular, 3c and 3e)",
             f"an address at {' or '.join(registered)}, or register {domain} under domains",
         )
 
 
-def check_reference(
-    address: str, suffixes: Collection[str], providers: Collection[str], findings: Findings, path: Path
-) -> None:
+def check_reference(address: str, suffixes: Collection[str], providers: Collection[str], findings: Findings) -> None:
     """Note a reference mailbox that auditors would ask about; it belongs to no agency that is probed."""
     domain = domain_of(address)
     if is_within(domain, providers):
-        findings.error(
-            path,
-            f"'{address}' is at a private provider (circular, 3f)",
-            "an address of a partner agency",
-        )
+        findings.error(f"'{address}' is at a private provider (circular, 3f)", "an address of a partner agency")
     elif parent_of(domain, suffixes) is None:
         findings.warning(
-            path,
-            f"'{address}' has no official suffix (circular, 3d)",
-            "an address of a partner agency, if there is one",
+            f"'{address}' has no official suffix (circular, 3d)", "an address of a partner agency, if there is one"
         )

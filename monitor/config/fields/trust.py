@@ -7,6 +7,7 @@ import ssl
 from contextlib import suppress
 from pathlib import Path
 
+from monitor.config.files.findings import Findings
 from monitor.config.files.regular import NotRegular, check_regular
 
 #: Some thirty times what a system trusts.
@@ -43,6 +44,14 @@ class Trust:
                 known = self._contexts[ca_file] = mark, _made(ca_file)
             self._looked_at.add(ca_file)
         return known[1]
+
+
+def check_authorities(ca_file: Path | None, trust: Trust, findings: Findings) -> None:
+    """Note a file of authorities that cannot be used."""
+    try:
+        trust.context(ca_file)
+    except NoTrust as error:
+        findings.error(str(error), "the path of a PEM file")
 
 
 def _check(ca_file: Path) -> None:

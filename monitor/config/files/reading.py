@@ -101,9 +101,9 @@ class Reader:
         where = tuple(part for part in detail["loc"] if part != "[key]")
         asked, place = at(model, where), (*path, *where)
         if detail["type"] == "extra_forbidden":
-            self.findings.broken(place, *_unknown(str(where[-1]), as_model(at(model, where[:-1])) or model))
+            self.findings[place].broken(*_unknown(str(where[-1]), as_model(at(model, where[:-1])) or model))
             return where, _GONE
-        self.findings.broken(self._written(asked, place), *_words(asked, detail, str(place[-1]) if place else ""))
+        self.findings[self._written(asked, place)].broken(*_words(asked, detail, str(place[-1]) if place else ""))
         where = _reachable(data, where)
         return where, _GONE if "[key]" in detail["loc"] else blank(at(model, where))
 
@@ -138,9 +138,9 @@ class Reader:
         by_file, by_variable = sources(key)
         if key in written:
             message = "a secret is never written in the configuration"
-            self.findings.broken((*path, key), message, by_source(key))
+            self.findings[(*path, key)].broken(message, by_source(key))
         elif len(written) > 1:
-            self.findings.broken((*path, by_variable), f"is a second source beside {by_file}", "one of the two")
+            self.findings[(*path, by_variable)].broken(f"is a second source beside {by_file}", "one of the two")
         else:
             [(source, names)] = written.items()
             place, is_file = (*path, source), source == by_file
@@ -152,16 +152,16 @@ class Reader:
     def _fetched(self, name: object, path: Path, *, is_file: bool) -> SecretStr:
         if not isinstance(name, str) or not name:
             what = "the path of a file" if is_file else "the name of an environment variable"
-            self.findings.broken(path, f"must be {what}", "PATH" if is_file else "NAME")
+            self.findings[path].broken(f"must be {what}", "PATH" if is_file else "NAME")
             return SecretStr("?")
         try:
             secret = self._vault.from_file(name) if is_file else self._vault.from_variable(name)
         except NoSecret as error:
-            self.findings.broken(path, str(error), error.instead)
+            self.findings[path].broken(str(error), error.instead)
             return SecretStr("?")
         if is_file and self._vault.is_open_to_all(name):
             instead = f"chmod o-rwx {name} (in a shell)"
-            self.findings.warning(path, f"everybody on this machine can read {name}", instead)
+            self.findings[path].warning(f"everybody on this machine can read {name}", instead)
         return secret
 
 

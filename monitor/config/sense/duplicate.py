@@ -27,16 +27,16 @@ class Uniques:
     """Remembers where each name was first written."""
 
     def __init__(self) -> None:
-        self._first: dict[tuple[str, str], tuple[Findings, Path]] = {}
+        self._first: dict[tuple[str, str], Findings] = {}
 
     def settle(self, claims: Sequence[Claim], findings: Findings) -> None:
         """Remember the names that a file claims, or note in its *findings* that another place has them."""
         refused: set[Claim] = set()
         for claim in claims:
-            if findings.is_blank(claim.path) or claim.behind in refused:
+            here = findings[claim.path]
+            if here.is_blank or claim.behind in refused:
                 continue
-            first, place = self._first.setdefault((claim.kind, claim.name.casefold()), (findings, claim.path))
-            if first is not findings or place != claim.path:
+            first = self._first.setdefault((claim.kind, claim.name.casefold()), here)
+            if first is not here:
                 refused.add(claim)
-                where = f"is also at {first.where(place)}"
-                findings.error(claim.path, f"the {claim.kind} '{claim.name}' {where}", claim.instead)
+                here.error(f"the {claim.kind} '{claim.name}' is also at {first.where}", claim.instead)

@@ -14,7 +14,6 @@ from alerts.model.oncall import Rota, gaps
 from monitor.config.agency.contact import ContactSettings
 from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
 
@@ -26,11 +25,11 @@ def check_outlook(
     shared = settings.shared()
     _check_gaps(shared.rotas, findings[""], now)
     day, within = now.astimezone(settings.time_zone).date(), settings.verify_within
-    for path, contacts in ((("contacts",), settings.contacts), (("noc", "contacts"), settings.noc.contacts)):
-        _check_numbers(contacts, findings[""], path, day, within)
+    _check_numbers(settings.contacts, findings[""]["contacts"], day, within)
+    _check_numbers(settings.noc.contacts, findings[""]["noc", "contacts"], day, within)
     for code, agency in agencies.items():
         _check_gaps(agency.build_rotas(shared), findings[code], now)
-        _check_numbers(agency.contacts, findings[code], ("contacts",), day, within)
+        _check_numbers(agency.contacts, findings[code]["contacts"], day, within)
 
 
 def _check_gaps(rotas: Mapping[str, Rota], findings: Findings, now: datetime) -> None:
@@ -40,30 +39,28 @@ def _check_gaps(rotas: Mapping[str, Rota], findings: Findings, now: datetime) ->
             first, *more = found
             others = f", and {len(more)} more in the next 7 days" if more else ""
             message = f"nobody is on call from {_at(first.begins, rota.zone)} to {_at(first.ends, rota.zone)}{others}"
-            findings.error(("rotas", key), message, "a layer for those days, or a `pantau override add` each time")
+            findings["rotas", key].error(message, "a layer for those days, or a `pantau override add` each time")
 
 
-def _check_numbers(
-    contacts: Mapping[str, ContactSettings], findings: Findings, path: Path, day: date, within: timedelta
-) -> None:
+def _check_numbers(contacts: Mapping[str, ContactSettings], findings: Findings, day: date, within: timedelta) -> None:
     for key, contact in contacts.items():
         if contact.addresses is None:
-            _check_number(contact.verified, findings, (*path, key), day, within)
+            _check_number(contact.verified, findings[key], day, within)
         for number, address in enumerate(contact.addresses or ()):
-            _check_number(address.verified, findings, (*path, key, "addresses", number), day, within)
+            _check_number(address.verified, findings[key, "addresses", number], day, within)
 
 
-def _check_number(verified: date | None, findings: Findings, path: Path, day: date, within: timedelta) -> None:
+def _check_number(verified: date | None, findings: Findings, day: date, within: timedelta) -> None:
     instead = f"verified: {day}, once somebody has answered there"
     if verified is None:
-        findings.warning(path, "is not verified: nobody is known to have answered there", instead)
+        findings.warning("is not verified: nobody is known to have answered there", instead)
     elif verified > day:
-        findings.warning((*path, "verified"), f"{verified} is still to come", instead)
+        findings["verified"].warning(f"{verified} is still to come", instead)
     elif day - verified > within:
         message = (
             f"somebody last answered there on {verified}, longer ago than verify_within ({format_duration(within)})"
         )
-        findings.warning((*path, "verified"), message, instead)
+        findings["verified"].warning(message, instead)
 
 
 def _at(moment: datetime, zone: ZoneInfo) -> str:

@@ -17,7 +17,7 @@ from monitor.config.agency.rota import RotaSettings
 from monitor.config.fields.address import check_extension, check_number
 from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path, nearest
+from monitor.config.files.problem import nearest
 from monitor.config.model.provision import Provision
 
 _A_DAY = timedelta(days=1)
@@ -42,47 +42,40 @@ class Staff:
     """The contacts and rotas that stand beside a policy in the same file, and where."""
 
     contacts: Mapping[str, ContactSettings]
-    path: Path
+    findings: Findings
     rotas: Mapping[str, RotaSettings] = field(default_factory=dict)
 
 
-def check_escalation(
-    policy: EscalationSettings, staff: Staff, provision: Provision, findings: Findings, path: Path
-) -> None:
+def check_escalation(policy: EscalationSettings, staff: Staff, provision: Provision, findings: Findings) -> None:
     """Note steps that would tell nobody."""
     if not policy.steps:
-        findings.error((*path, "steps"), "nobody is told", "at least one step with contacts and channels")
-    look = _StepLook(staff, provision, findings)
+        findings["steps"].error("nobody is told", "at least one step with contacts and channels")
+    look = _StepLook(staff, provision)
     for number, step in enumerate(policy.steps):
-        place = (*path, "steps", number)
+        there = findings["steps", number]
         if number and not step.after:
-            findings.warning(
-                (*place, "after"),
-                "comes together with the step before",
-                "after: 5m, or its contacts in the step before",
+            there["after"].warning(
+                "comes together with the step before", "after: 5m, or its contacts in the step before"
             )
         if step.after > _A_DAY:
-            findings.warning((*place, "after"), "comes more than a day after the step before", "after: 15m")
-        if step.call_again and Channel.VOICE not in step.channels and not findings.is_broken((*place, "channels")):
+            there["after"].warning("comes more than a day after the step before", "after: 15m")
+        if step.call_again and Channel.VOICE not in step.channels and not there["channels"].is_broken:
             instead = "voice among its channels, or no call_again"
-            findings.warning((*place, "call_again"), "nobody is called in this step", instead)
-        _check_channels(step.channels, provision, findings, (*place, "channels"))
-        look.at(step, place)
+            there["call_again"].warning("nobody is called in this step", instead)
+        _check_channels(step.channels, provision, there["channels"])
+        look.at(step, there)
     if policy.repeat_after > _A_DAY:
-        where = (*path, "repeat_after")
-        findings.warning(where, "nobody is told again for more than a day", "repeat_after: 15m")
-    _check_promise(policy.acknowledge_for, findings, (*path, "acknowledge_for"))
-    look.at_fallback(policy, (*path, "fallback"))
+        findings["repeat_after"].warning("nobody is told again for more than a day", "repeat_after: 15m")
+    _check_promise(policy.acknowledge_for, findings["acknowledge_for"])
+    look.at_fallback(policy, findings["fallback"])
 
 
-def _check_promise(stands: timedelta, findings: Findings, path: Path) -> None:
+def _check_promise(stands: timedelta, findings: Findings) -> None:
     """Note an acknowledgement that could not be prolonged in time, or that keeps everybody else from hearing."""
     if stands < _SHORTEST_PROMISE:
-        findings.error(path, "nobody could be reminded and answer before it expires", "acknowledge_for: 1h")
+        findings.error("nobody could be reminded and answer before it expires", "acknowledge_for: 1h")
     elif stands > _A_DAY:
-        findings.warning(
-            path, "nobody else hears for more than a day of what one person has taken on", "acknowledge_for: 1h"
-        )
+        findings.warning("nobody else hears for more than a day of what one person has taken on", "acknowledge_for: 1h")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,57 +84,56 @@ class _StepLook:
 
     staff: Staff
     provision: Provision
-    findings: Findings
 
-    def at(self, step: StepSettings, path: Path) -> None:
+    def at(self, step: StepSettings, findings: Findings) -> None:
         """Note contacts and rotas that are not there, and people whom the step's channels do not reach."""
-        _note_twice(step.contacts, self.findings, (*path, "contacts"))
-        _note_twice(step.rotas, self.findings, (*path, "rotas"))
-        if not step.contacts and not step.rotas and not self.findings.is_broken((*path, "rotas")):
+        _note_twice(step.contacts, findings["contacts"])
+        _note_twice(step.rotas, findings["rotas"])
+        if not step.contacts and not step.rotas and not findings["rotas"].is_broken:
             instead = "the key of at least one contact, or of a rota under rotas"
-            self.findings.error((*path, "contacts"), "the step reaches nobody", instead)
+            findings["contacts"].error("the step reaches nobody", instead)
         # Of channels that could not be read it is not known whom they reach.
-        channels = () if self.findings.is_broken((*path, "channels")) else step.channels
+        channels = () if findings["channels"].is_broken else step.channels
         for number, key in enumerate(step.contacts):
-            self._at_contact(key, channels, (*path, "contacts", number))
+            self._at_contact(key, channels, findings["contacts", number])
         for number, key in enumerate(step.rotas):
-            self._at_rota(key, channels, (*path, "rotas", number))
+            self._at_rota(key, channels, findings["rotas", number])
 
-    def at_fallback(self, policy: EscalationSettings, path: Path) -> None:
+    def at_fallback(self, policy: EscalationSettings, findings: Findings) -> None:
         """Note a fallback who is not there, cannot be reached or is never told."""
-        if policy.fallback is None or self.findings.is_broken(path):
+        if policy.fallback is None or findings.is_broken:
             return
         steps = [step for step in policy.steps if step.rotas]
         if not steps:
-            self.findings.error(path, "is never told: no step names a rota", "rotas: [KEY] in a step, or no fallback")
+            findings.error("is never told: no step names a rota", "rotas: [KEY] in a step, or no fallback")
         for step in steps:
-            self._at_contact(policy.fallback, step.channels, path)
+            self._at_contact(policy.fallback, step.channels, findings)
 
-    def _at_rota(self, key: str, channels: Sequence[Channel], path: Path) -> None:
+    def _at_rota(self, key: str, channels: Sequence[Channel], findings: Findings) -> None:
         rota = self.staff.rotas.get(key) or (self.provision.rotas or {}).get(key)
         if rota is None:
-            if self.provision.rotas is not None and not self.findings.is_blank(("rotas",)):
-                self.findings.error(path, f"there is no rota '{key}'", _nearest(key, "rotas", self._rotas))
+            if self.provision.rotas is not None and not findings.root["rotas"].is_blank:
+                findings.error(f"there is no rota '{key}'", _nearest(key, "rotas", self._rotas))
             return
         for person in dict.fromkeys(person for layer in rota.layers for person in layer.people):
             if person in self._people:  # One who is not there has been noted at the rota.
-                self._at_contact(person, channels, path)
+                self._at_contact(person, channels, findings)
 
-    def _at_contact(self, key: str, channels: Sequence[Channel], path: Path) -> None:
+    def _at_contact(self, key: str, channels: Sequence[Channel], findings: Findings) -> None:
         contact = self._people.get(key)
         if contact is None:
-            if self.provision.contacts is not None and not self.findings.is_blank(self.staff.path):
-                self.findings.error(path, f"there is no contact '{key}'", _nearest(key, "contacts", self._people))
+            if self.provision.contacts is not None and not self.staff.findings.is_blank:
+                findings.error(f"there is no contact '{key}'", _nearest(key, "contacts", self._people))
         elif channels and not self._is_unsure(key) and not any(contact.answers_on(channel) for channel in channels):
             ways = " or ".join(channels)
             examples = " or ".join(_EXAMPLES[channel] for channel in channels if channel is not Channel.LETTER)
             instead = f"{examples} for {key}" if examples else "sms or voice in channels: staff get no letters"
-            self.findings.error(path, f"the step does not reach '{key}', who has no address for {ways}", instead)
+            findings.error(f"the step does not reach '{key}', who has no address for {ways}", instead)
 
     def _is_unsure(self, key: str) -> bool:
         # A contact whose own lines are wrong has been told so; whether it can be reached is not known.
         if key in self.staff.contacts:
-            return self.findings.is_broken((*self.staff.path, key))
+            return self.staff.findings[key].is_broken
         return key in self.provision.unsure
 
     @property
@@ -158,63 +150,59 @@ def _nearest(key: str, section: str, known: Mapping[str, object]) -> str:
 
 
 def check_announcement(
-    plan: AnnouncementSettings, opening: StepSettings | None, provision: Provision, findings: Findings, path: Path
+    plan: AnnouncementSettings, opening: StepSettings | None, provision: Provision, findings: Findings
 ) -> None:
     """Note recipients who cannot be told, or who would be told before staff are, by the *opening* step."""
     if plan.release is ReleaseMode.AUTOMATIC and opening is not None and plan.offered_after <= opening.after:
-        findings.error(
-            (*path, "offered_after"),
+        findings["offered_after"].error(
             "would tell people outside before staff are told",
             f"more than the {format_duration(opening.after)} after which the first step tells staff, or release: manual",
         )
     seen: dict[tuple[str, str], str] = {}
     for key, recipient in plan.recipients.items():
-        place = (*path, "recipients", key)
+        there = findings["recipients", key]
         who = (recipient.title.casefold(), recipient.organisation.casefold())
-        if who in seen and not findings.is_broken(place):
-            first = findings.where((*path, "recipients", seen[who]))
-            findings.error(place, f"is the same office as the recipient at {first}", "one entry with all its channels")
+        if who in seen and not there.is_broken:
+            first = findings["recipients", seen[who]].where
+            there.error(f"is the same office as the recipient at {first}", "one entry with all its channels")
         seen.setdefault(who, key)
-        _check_channels(recipient.channels, provision, findings, (*place, "channels"))
-        _check_addresses(recipient, findings, place)
+        _check_channels(recipient.channels, provision, there["channels"])
+        _check_addresses(recipient, there)
 
 
-def _check_addresses(recipient: RecipientSettings, findings: Findings, path: Path) -> None:
+def _check_addresses(recipient: RecipientSettings, findings: Findings) -> None:
     # A channel that was none has a blank in its place.
-    sound = [c for n, c in enumerate(recipient.channels) if not findings.is_broken((*path, "channels", n))]
+    sound = [c for n, c in enumerate(recipient.channels) if not findings["channels", n].is_broken]
     for channel in dict.fromkeys(sound):
         field = "address" if channel is Channel.LETTER else channel.value
-        if not recipient.answers_on(channel) and not findings.is_broken((*path, field)):
-            findings.error(path, f"has no address for {channel}", _EXAMPLES[channel])
+        if not recipient.answers_on(channel) and not findings[field].is_broken:
+            findings.error(f"has no address for {channel}", _EXAMPLES[channel])
     for channel in (Channel.SMS, Channel.VOICE, Channel.FAX):
         if number := getattr(recipient, channel.value):
-            check_number(number, channel, findings, (*path, channel.value))
-    check_extension(recipient.extension, recipient.voice, findings, path, "voice")
-    check_postal(recipient.address, findings, (*path, "address"))
+            check_number(number, channel, findings[channel.value])
+    check_extension(recipient.extension, recipient.voice, findings, "voice")
+    check_postal(recipient.address, findings["address"])
     if (style := _HONORIFIC.search(recipient.title)) and "salutation" not in recipient.model_fields_set:
-        findings.warning(
-            (*path, "title"),
-            f"bears the style '{style[0]}', and pages greet with '{recipient.salutation}'",
-            f'salutation: "{style[0]},"',
+        findings["title"].warning(
+            f"bears the style '{style[0]}', and pages greet with '{recipient.salutation}'", f'salutation: "{style[0]},"'
         )
 
 
-def _check_channels(channels: tuple[Channel, ...], provision: Provision, findings: Findings, path: Path) -> None:
-    _note_twice(channels, findings, path)
+def _check_channels(channels: tuple[Channel, ...], provision: Provision, findings: Findings) -> None:
+    _note_twice(channels, findings)
     if not channels:
-        findings.error(path, "no channel is named", "sms, voice, fax or letter")
+        findings.error("no channel is named", "sms, voice, fax or letter")
     for number, channel in enumerate(channels):
         if provision.channels is not None and channel not in provision.channels:
-            findings.error(
-                (*path, number),
+            findings[number].error(
                 f"no gateway is configured for {channel}",
                 f"gateways: {{{channel}: [...]}} in the settings file, or another channel",
             )
 
 
-def _note_twice(items: Iterable[str], findings: Findings, path: Path) -> None:
+def _note_twice(items: Iterable[str], findings: Findings) -> None:
     written = list(items)
     for item, times in Counter(written).items():
         if times > 1:
             last = len(written) - 1 - written[::-1].index(item)
-            findings.error((*path, last), f"'{item}' is named twice", "it once")
+            findings[last].error(f"'{item}' is named twice", "it once")

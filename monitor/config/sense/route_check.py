@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from monitor.config.agency.mailbox import MailboxSettings
 from monitor.config.agency.route import Mailboxes, RouteDirection, RouteSettings, leg
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path, nearest
+from monitor.config.files.problem import nearest
 
 
 def check_routes(
@@ -24,16 +24,16 @@ def check_routes(
 
     *references* is `None` when they are not known.
     """
-    first: dict[str, Path] = {}
+    first: dict[str, Findings] = {}
     for number, route in enumerate(routes):
-        place: Path = ("routes", number)
-        sound = _Check(route, mailboxes, references, findings, place).is_sound()
-        if not sound or findings.is_broken(place):
+        there = findings["routes", number]
+        sound = _Check(route, mailboxes, references, there).is_sound()
+        if not sound or there.is_broken:
             continue
         name = leg(code, route, mailboxes, domain).name
         if name in first:
-            findings.error(place, f"the route '{name}' is also at {findings.where(first[name])}", "it once")
-        first.setdefault(name, place)
+            there.error(f"the route '{name}' is also at {first[name].where}", "it once")
+        first.setdefault(name, there)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,6 @@ class _Check:
     mailboxes: Mailboxes
     references: Mailboxes | None
     findings: Findings
-    place: Path
 
     def is_sound(self) -> bool:
         """Note what is wrong; return whether the route can be named at all."""
@@ -84,7 +83,7 @@ class _Check:
             return False
         if direction is not RouteDirection.INTERNAL and route.reference is None and self.references is not None:
             instead = f"reference: {' or '.join(self.references)}"
-            self.findings.error(self.place, f"an {direction} route needs a reference", instead)
+            self.findings.error(f"an {direction} route needs a reference", instead)
             return False
         return self._forwards()
 
@@ -94,7 +93,7 @@ class _Check:
             return True
         if route.to is None:
             self.findings.error(
-                self.place, "arrives_in says where a copy comes, and not whose", "to: the address that forwards to it"
+                "arrives_in says where a copy comes, and not whose", "to: the address that forwards to it"
             )
             return False
         if route.mailbox is not None:
@@ -116,7 +115,7 @@ class _Check:
             name = getattr(route, field)
             if name is not None and name not in self.mailboxes:
                 sound = False
-                if not self.findings.is_blank(("mailboxes",)):
+                if not self.findings.root["mailboxes"].is_blank:
                     self._error(field, f"the agency has no mailbox '{name}'", _instead(name, self.mailboxes))
         for field in ("reference", "arrives_in"):
             name = getattr(route, field)
@@ -156,7 +155,7 @@ class _Check:
 
     def _known(self, end: _End) -> MailboxSettings | None:
         """Return the mailbox at an end; `None` for one that is not known, or written wrongly: it is not complained of."""
-        if end.name is None or self.findings.is_broken(("mailboxes", end.name)):
+        if end.name is None or self.findings.root["mailboxes", end.name].is_broken:
             return None
         return end.among.get(end.name)
 
@@ -171,10 +170,9 @@ class _Check:
         return True
 
     def _error(self, field: str, message: str, instead: str) -> None:
-        place = (*self.place, field)
         # A mailbox that is not written is the first one: the route itself is the place then.
         written = getattr(self.route, field) is not None
-        self.findings.error(place if written else self.place, message, instead)
+        (self.findings[field] if written else self.findings).error(message, instead)
 
 
 def _instead(name: str, there: Iterable[str]) -> str:

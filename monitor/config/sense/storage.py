@@ -57,14 +57,14 @@ def check_storage(settings: Settings, routes: Iterable[WatchedRoute], findings: 
     if settings.store is not None:
         return  # What its server has room for is not known here.
     size = size_of(settings, routes)
-    path = ("keep_results",) if ("keep_results",) in findings.document.places else ("state",)
+    there = findings["keep_results"] if findings["keep_results"].is_written else findings["state"]
     room = _room_in(settings.state)
     if room is not None and size.octets > room:
         message = f"the store becomes {amount(size.octets)} large, and there is room for {amount(room)} in its place"
-        findings.warning(path, message, "keep_results: {delivered: 7d}, longer intervals, or a larger disk")
+        there.warning(message, "keep_results: {delivered: 7d}, longer intervals, or a larger disk")
     elif size.octets > _LARGEST_FILE:
         message = f"the store becomes a file of {amount(size.octets)}"
-        findings.warning(path, message, "a PostgreSQL (store:), keep_results: {delivered: 7d}, or longer intervals")
+        there.warning(message, "a PostgreSQL (store:), keep_results: {delivered: 7d}, or longer intervals")
 
 
 def _room_in(state: Path) -> int | None:

@@ -8,7 +8,6 @@ from alerts.wording.lint import Severity
 from alerts.wording.sms import WorstCase
 from alerts.wording.texts import Wording, load
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path
 from monitor.config.model.settings import Settings
 
 #: Room for a few thousand incidents: what the lint must still let through.
@@ -17,17 +16,17 @@ _LARGEST_NUMBER = "9999"
 
 def read_texts(settings: Settings | None, findings: Findings) -> Wording | None:
     """Return the wording in force; note what is wrong with the site's own texts, and return `None` then."""
-    if findings.is_broken(("wording",)):
+    if findings["wording"].is_broken:
         return None
     try:
         return load(settings.wording if settings is not None else None)
     except WordingError as error:
         for problem in error.problems:
-            findings.error(("wording",), problem)
+            findings["wording"].error(problem)
         return None
 
 
-def check_texts(office: Office, prefix: str, texts: WorstCase, findings: Findings, path: Path) -> None:
+def check_texts(office: Office, prefix: str, texts: WorstCase, findings: Findings) -> None:
     """Note what would keep an SMS of *office* from arriving: found now, not in the night of the outage."""
     # The same cause shows in every text; a line a text would bury the others.
     seen: set[str] = set()
@@ -35,4 +34,4 @@ def check_texts(office: Office, prefix: str, texts: WorstCase, findings: Finding
         note = findings.error if finding.problem.severity is Severity.ERROR else findings.warning
         if str(finding.problem.rule) not in seen:
             seen.add(str(finding.problem.rule))
-            note(path, f"an SMS of this office would be refused or split: {finding}")
+            note(f"an SMS of this office would be refused or split: {finding}")

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path
 from monitor.config.model.registry import Registry
 from monitor.model.budget import Overdraft, overdrafts
 from monitor.model.provider import Providers
@@ -31,19 +30,19 @@ def check_timetable(registry: Registry, providers: Providers, files: Mapping[str
 
 
 def _note_closed(findings: Findings) -> None:
-    path: Path = ("probing", "when") if ("probing", "when") in findings.document.places else ("maintenance",)
-    findings.error(path, "leaves no time in which mail is probed", "hours that maintenance does not cover")
+    when = findings["probing", "when"]
+    there = when if when.is_written else findings["maintenance"]
+    there.error("leaves no time in which mail is probed", "hours that maintenance does not cover")
 
 
 def _note_overdraft(overdraft: Overdraft, files: Mapping[str, Findings]) -> None:
     code, _, key = overdraft.sender.name.rpartition("/")
     findings, provider = files[code], overdraft.provider
-    path: Path = ("probing", "interval")
-    if not code or path not in findings.document.places:
+    there = findings["probing", "interval"]
+    if not code or not there.is_written:
         # What a reference has to send depends on all agencies: it is told where the account is.
-        path = ("mailboxes", key) if code else ("references", key)
-    findings.error(
-        path,
+        there = findings["mailboxes" if code else "references", key]
+    there.error(
         f"{overdraft.sender.address} would send up to {overdraft.messages_per_day} messages a day, and "
         f"{provider.name} allows an account {overdraft.allowed}",
         f"an interval of {format_duration(overdraft.interval)} or longer on all routes from it, or another account for "

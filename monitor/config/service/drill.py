@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 from alerts.model.channel import Channel
 from monitor.config.fields.window import WindowSettings
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path, nearest
+from monitor.config.files.problem import nearest
 from monitor.config.files.section import Blank, Section, Slug, Span, wrong
 
 
@@ -36,12 +36,12 @@ class DrillSettings(Section):
         return not self.contacts or contact in self.contacts
 
 
-def check_drilled(settings: DrillSettings, known: Collection[str], findings: Findings, path: Path) -> None:
+def check_drilled(settings: DrillSettings, known: Collection[str], findings: Findings) -> None:
     """Note contacts that there are not; *known* are the keys of all, those of the agencies' files too."""
     for number, key in enumerate(settings.contacts):
         if key not in known:
             instead = nearest(key, known) or "all, or the key of a contact"
-            findings.error((*path, "contacts", number), f"there is no contact '{key}'", instead)
+            findings["contacts", number].error(f"there is no contact '{key}'", instead)
 
 
 def check_room(
@@ -49,7 +49,6 @@ def check_room(
     exercises: Mapping[Channel, int],
     gateways: Mapping[Channel, int],
     findings: Findings,
-    path: Path,
 ) -> None:
     """Note hours that are too short: *exercises* and *gateways* of each channel."""
     for channel, number in exercises.items():
@@ -57,12 +56,12 @@ def check_room(
         if each * settings.pace > settings.when.lasts:
             room = settings.when.lasts // settings.pace * gateways[channel]
             message = f"leaves time for {room} of {number} drills by {channel}; the others are left out every week"
-            findings.warning((*path, "when", "for"), message, "longer hours, a shorter pace, or another gateway")
+            findings["when", "for"].warning(message, "longer hours, a shorter pace, or another gateway")
 
 
-def check_drills(settings: DrillSettings, findings: Findings, path: Path) -> None:
+def check_drills(settings: DrillSettings, findings: Findings) -> None:
     """Note drills that come too fast for a modem, or run into the next."""
     if settings.when.lasts > timedelta(days=1):
-        findings.error((*path, "when", "for"), "is longer than a day: people would be called at night", "4h")
+        findings["when", "for"].error("is longer than a day: people would be called at night", "4h")
     if settings.pace < timedelta(seconds=1):
-        findings.error((*path, "pace"), "is so fast that providers take it for flooding", "30s")
+        findings["pace"].error("is so fast that providers take it for flooding", "30s")

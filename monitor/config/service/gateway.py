@@ -12,7 +12,7 @@ import alerts.gateways
 from alerts.model.channel import Channel
 from alerts.model.gateway import GatewayKind
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path, nearest
+from monitor.config.files.problem import nearest
 from monitor.config.files.reading import SANCTIONED, Reader
 from monitor.config.files.section import Section, Slug
 from monitor.runtime.kinds import discover
@@ -53,63 +53,62 @@ class GatewayReader:
 
     def __init__(self, reader: Reader, kinds: Mapping[str, GatewayKind]) -> None:
         self._reader = reader
-        self._findings = reader.findings
+        self._findings = reader.findings[_SECTION]
         self._kinds = kinds
-        self._names: dict[str, Path] = {}
+        self._names: dict[str, Findings] = {}
 
     def read(self) -> dict[Channel, tuple[GatewaySettings, ...]]:
         """Return the gateways per channel in the order in which they are tried; what is broken is left out."""
         written = self._findings.document.data.get(_SECTION, {})
         if not isinstance(written, Mapping):
-            self._findings.broken((_SECTION,), "must be channels with their gateways", "sms: [{gateway: ...}]")
+            self._findings.broken("must be channels with their gateways", "sms: [{gateway: ...}]")
             return {}
         gateways: dict[Channel, tuple[GatewaySettings, ...]] = {}
         for channel, entries in written.items():
-            path = (_SECTION, channel)
+            there = self._findings[channel]
             if channel not in set(Channel):
-                self._findings.broken(path, f"'{channel}' is no sanctioned channel", SANCTIONED)
+                there.broken(f"'{channel}' is no sanctioned channel", SANCTIONED)
             elif not isinstance(entries, list) or not entries:
-                self._findings.broken(path, "must be a list of gateways", f"{channel}: [{{gateway: ...}}]")
+                there.broken("must be a list of gateways", f"{channel}: [{{gateway: ...}}]")
             else:
-                read = [self._entry(entry, Channel(channel), (*path, n)) for n, entry in enumerate(entries)]
+                read = [self._entry(entry, Channel(channel), there[n]) for n, entry in enumerate(entries)]
                 gateways[Channel(channel)] = tuple(gateway for gateway in read if gateway is not None)
         return gateways
 
-    def _entry(self, entry: object, channel: Channel, path: Path) -> GatewaySettings | None:
+    def _entry(self, entry: object, channel: Channel, findings: Findings) -> GatewaySettings | None:
         if not isinstance(entry, Mapping):
-            self._findings.broken(path, "must be a gateway and its keys", "gateway: NAME")
+            findings.broken("must be a gateway and its keys", "gateway: NAME")
             return None
-        kind = self._kind(entry, channel, (*path, "gateway"))
+        kind = self._kind(entry, channel, findings["gateway"])
         if kind is None:
             return None
         own = {key: value for key, value in entry.items() if key not in {"gateway", *_Named.model_fields}}
         common = {"name": kind.name.replace("_", "-")} | {k: v for k, v in entry.items() if k in _Named.model_fields}
-        named = self._reader.read(_Named, common, path)
-        config = self._reader.read(kind.config, own, path)
+        named = self._reader.read(_Named, common, findings.path)
+        config = self._reader.read(kind.config, own, findings.path)
         if named is None or config is None:
             return None
-        self._note_name(named.name, (*path, "name"))
+        self._note_name(named.name, findings["name"])
         return GatewaySettings(
             name=named.name, kind=kind.name, channel=channel, config=config, per_minute=named.per_minute
         )
 
-    def _kind(self, entry: Mapping[str, object], channel: Channel, path: Path) -> GatewayKind | None:
+    def _kind(self, entry: Mapping[str, object], channel: Channel, findings: Findings) -> GatewayKind | None:
         offered = "one of " + ", ".join(sorted(name for name, kind in self._kinds.items() if kind.channel is channel))
         name = entry.get("gateway")
         if not isinstance(name, str):
-            self._findings.broken(path, "is missing", offered)
+            findings.broken("is missing", offered)
             return None
         if (kind := self._kinds.get(name)) is None:
-            self._findings.broken(path, f"'{name}' is no known gateway", nearest(name, self._kinds) or offered)
+            findings.broken(f"'{name}' is no known gateway", nearest(name, self._kinds) or offered)
         elif kind.channel is not channel:
-            self._findings.broken(path, f"'{name}' sends {kind.channel} and not {channel}", offered)
+            findings.broken(f"'{name}' sends {kind.channel} and not {channel}", offered)
         return kind
 
-    def _note_name(self, name: str, path: Path) -> None:
-        first = self._names.setdefault(name, path)
-        if first != path:
-            where = self._findings.where(first)
-            self._findings.error(path, f"the gateway at {where} is called '{name}' too", "name: another name")
+    def _note_name(self, name: str, findings: Findings) -> None:
+        first = self._names.setdefault(name, findings)
+        if first is not findings:
+            findings.error(f"the gateway at {first.where} is called '{name}' too", "name: another name")
 
 
 def configured_channels(findings: Findings) -> frozenset[Channel] | None:

@@ -10,7 +10,6 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from monitor.config.fields.listen import is_loopback
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path as Place
 from monitor.config.files.section import Blank, File, Section, Span, wrong
 
 #: Where the token stands in an address that holds it.
@@ -45,15 +44,15 @@ class HeartbeatSettings(Section):
     """A file whose time is set instead, or as well: for a watchdog on this machine."""
 
 
-def check_heartbeat(settings: HeartbeatSettings, findings: Findings, path: Place) -> None:
+def check_heartbeat(settings: HeartbeatSettings, findings: Findings) -> None:
     """Note a heartbeat that nobody hears, or that comes so seldom that a switch is of little use."""
-    if findings.is_broken((*path, "url")):
+    if findings["url"].is_broken:
         return
     if settings.url is None and settings.file is None:
-        findings.error(path, "nobody hears it", "url: https://..., or file: PATH")
+        findings.error("nobody hears it", "url: https://..., or file: PATH")
     if settings.token is not None and settings.url is None:
-        findings.error((*path, "token_file"), "is sent to nobody", "url: beside it, or leave it out")
+        findings["token_file"].error("is sent to nobody", "url: beside it, or leave it out")
     if settings.url is not None and TOKEN in settings.url and settings.token is None:
-        findings.error((*path, "url"), f"holds {TOKEN}, and there is no token", "token_file: PATH beside it")
+        findings["url"].error(f"holds {TOKEN}, and there is no token", "token_file: PATH beside it")
     if settings.every > timedelta(minutes=10):
-        findings.warning((*path, "every"), "is so long that an outage of ours is noticed late", "60s")
+        findings["every"].warning("is so long that an outage of ours is noticed late", "60s")

@@ -8,7 +8,6 @@ from pydantic import model_validator
 
 from monitor.config.files.duration import NoDuration, format_duration, parse_duration
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path
 from monitor.config.files.section import Section, Span, wrong
 from monitor.store.probing.retention import Keep
 
@@ -43,21 +42,20 @@ class KeepSettings(Section):
         return Keep(delivered=self.delivered, failed=self.failed, hourly=self.hourly)
 
 
-def check_keep(settings: KeepSettings, findings: Findings, path: Path) -> None:
+def check_keep(settings: KeepSettings, findings: Findings) -> None:
     """Note spans that make no sense together, and one span for all."""
-    if findings.is_broken(path):
+    if findings.is_broken:
         return
     for name, span in (("delivered", settings.delivered), ("failed", settings.failed), ("hourly", settings.hourly)):
-        place: Path = (*path, name) if (*path, name) in findings.document.places else path
+        there = findings[name] if findings[name].is_written else findings
         if span < _LEAST:
-            findings.error(place, f"{name}: {format_duration(span)} is shorter than a day", "1d or longer")
+            there.error(f"{name}: {format_duration(span)} is shorter than a day", "1d or longer")
     if settings.delivered > settings.failed:
         message = "what was delivered would be kept for longer than what failed"
-        findings.error(path, message, f"failed: {format_duration(settings.delivered)} or longer")
-    if isinstance(findings.document.data.get(str(path[-1])), str):
+        findings.error(message, f"failed: {format_duration(settings.delivered)} or longer")
+    if isinstance(findings.document.data.get(str(findings.path[-1])), str):
         whole = format_duration(settings.failed)
         findings.warning(
-            path,
             f"keeps all runs for {whole}, also those that delivered, of which there are hundreds of times more",
             f"{{delivered: 30d, failed: {whole}, hourly: 365d}}",
         )

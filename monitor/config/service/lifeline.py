@@ -12,7 +12,6 @@ from pydantic import Field
 from alerts.model.channel import Channel
 from monitor.config.fields.phone import e164, objection
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path as Place
 from monitor.config.files.problem import Severity, nearest
 from monitor.config.files.regular import NotRegular, read_regular
 from monitor.config.files.section import File, Section, Slug, Span
@@ -94,29 +93,24 @@ def check_lifeline(
     settings: LifelineSettings,
     gateways: Mapping[Channel, tuple[GatewaySettings, ...]],
     findings: Findings,
-    path: Place,
 ) -> None:
     """Note gateways that there are not or that cannot ring, and a file of numbers that cannot be used."""
     channels = {entry.name: channel for channel, entries in gateways.items() for entry in entries}
     usable = [name for name, channel in channels.items() if channel in CHANNELS]
-    if not settings.gateways and not findings.is_broken((*path, "gateways")):
-        findings.error((*path, "gateways"), "nothing rings", f"one of {', '.join(usable)}" if usable else "a gateway")
-    for place, name in enumerate(settings.gateways):
-        if name not in channels and not findings.is_blank(("gateways",)):
+    if not settings.gateways and not findings["gateways"].is_broken:
+        findings["gateways"].error("nothing rings", f"one of {', '.join(usable)}" if usable else "a gateway")
+    for number, name in enumerate(settings.gateways):
+        if name not in channels and not findings.root["gateways"].is_blank:
             instead = nearest(name, usable) or f"one of {', '.join(usable)}"
-            findings.error((*path, "gateways", place), f"there is no gateway '{name}'", instead)
+            findings["gateways", number].error(f"there is no gateway '{name}'", instead)
         elif name in channels and channels[name] not in CHANNELS:
-            findings.error(
-                (*path, "gateways", place), f"'{name}' sends pages, and nobody reads one in time", "voice or sms"
-            )
-    if findings.is_broken((*path, "numbers_file")):
+            findings["gateways", number].error(f"'{name}' sends pages, and nobody reads one in time", "voice or sms")
+    if findings["numbers_file"].is_broken:
         return
     try:
         read_numbers(settings.numbers_file)
     except BadNumbers as bad:
         for problem in bad.problems:
-            findings.error((*path, "numbers_file"), problem)
+            findings["numbers_file"].error(problem)
     except OSError as error:
-        findings.error(
-            (*path, "numbers_file"), f"cannot be read: {error.strerror}", "the path of a file with one number a line"
-        )
+        findings["numbers_file"].error(f"cannot be read: {error.strerror}", "the path of a file with one number a line")

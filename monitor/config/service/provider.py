@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path, nearest
+from monitor.config.files.problem import nearest
 from monitor.config.files.section import Blank, Host, Section
 from monitor.model.provider import KNOWN, Provider, Providers
 
@@ -57,9 +57,9 @@ def build_providers(settings: Mapping[str, ProviderSettings]) -> Providers:
     return Providers([*others, *(own.get(name, provider) for name, provider in _KNOWN.items())])
 
 
-def check_providers(settings: Mapping[str, ProviderSettings], findings: Findings, path: Path) -> None:
+def check_providers(settings: Mapping[str, ProviderSettings], findings: Findings) -> None:
     """Note providers that nothing is known of."""
     for name, provider in settings.items():
         if name not in _KNOWN and not provider.hosts:
             instead = nearest(name, _KNOWN) or "hosts: [mel.contoh.gov.my]"
-            findings.error((*path, name), "is no provider that is known, and has no hosts", instead)
+            findings[name].error("is no provider that is known, and has no hosts", instead)

@@ -10,9 +10,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import BeforeValidator, Field, SecretStr
 
 from monitor.config.fields.listen import is_loopback
-from monitor.config.fields.trust import NoTrust, Trust
+from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path as Place
 from monitor.config.files.section import Blank, File, Section, wrong
 from monitor.store.backend.postgres import PostgresServer
 
@@ -87,16 +86,13 @@ class StoreSettings(Section):
         )
 
 
-def check_store(store: StoreSettings, findings: Findings, path: Place, trust: Trust) -> None:
+def check_store(store: StoreSettings, findings: Findings, trust: Trust) -> None:
     """Note a connection that others could listen to, and authorities that cannot be used."""
-    if findings.is_broken((*path, "url")):
+    if findings["url"].is_broken:
         return
     if store.tls is False and not store.url.is_local:
         message = f"{store.url.host} is another machine, and the store holds people's telephone numbers"
-        findings.error((*path, "tls"), message, "tls: true, or a tunnel to this machine")
+        findings["tls"].error(message, "tls: true, or a tunnel to this machine")
     if store.tls and store.url.host.startswith("/"):
-        findings.error((*path, "tls"), "a Unix socket has no TLS", "leave it out")
-    try:
-        trust.context(store.ca_file)
-    except NoTrust as error:
-        findings.error((*path, "ca_file"), str(error), "the path of a PEM file")
+        findings["tls"].error("a Unix socket has no TLS", "leave it out")
+    check_authorities(store.ca_file, trust, findings["ca_file"])

@@ -149,7 +149,7 @@ MISTAKES = [
         "jabatan",
         "domains: [jabatan-contoh.gov.my]",
         "domains: jabatan-contoh.gov.my",
-        "agencies/jabatan.yaml:3: domains: must be a list; write instead: [TEXT, ...]",
+        "agencies/jabatan.yaml:3: domains: must be a list; write instead: [jabatan-contoh.gov.my]",
     ),
     (
         "jabatan",

@@ -14,7 +14,7 @@ TEXTS = WorstCase(load())
 
 def problems(short: str, prefix: str = "JCM") -> list[str]:
     findings = Findings(parse_document("agency: JCM\n", "jcm.yaml"))
-    check_texts(Office(short=short, name="Jabatan Contoh", domain="x.gov.my"), prefix, TEXTS, findings, ("agency",))
+    check_texts(Office(short=short, name="Jabatan Contoh", domain="x.gov.my"), prefix, TEXTS, findings["agency"])
     return [str(problem) for problem in findings.problems]
 
 
