@@ -26,9 +26,8 @@ from alerts.model.delivery import Notice
 from alerts.model.notice import Office
 from alerts.record.clock import Clock, SystemClock
 from alerts.record.store import StoreAway
-from monitor.config.fields.crest import load_crest
-from monitor.config.loading import Configuration
-from monitor.config.memory import Memory
+from monitor.config.agency.office import load_crest
+from monitor.config.loading import Configuration, Memory
 from monitor.config.model.settings import Settings
 from monitor.metrics import Metrics
 from monitor.proof.archive import Archive

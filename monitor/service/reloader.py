@@ -15,8 +15,7 @@ from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.exchange import Exchange, Line
 from alerts.record.store import StoreAway
 from monitor.config.files.problem import Problem, Severity
-from monitor.config.loading import BadConfiguration, Configuration, load
-from monitor.config.memory import Memory
+from monitor.config.loading import BadConfiguration, Configuration, Memory, load
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import spared
 from monitor.runtime.keeping import keep_doing

@@ -28,7 +28,7 @@ from sqlalchemy import Table, insert, select, text, update
 from alerts.model.event import Resolve
 from alerts.record.audit import CHECKPOINT, Head, Verifier, checkpoint, seal
 from alerts.record.store import Entry
-from monitor.config.service.keep import KeepSettings
+from monitor.config.service.store import KeepSettings
 from monitor.metrics import Metrics
 from monitor.model.health import Grade
 from monitor.proof.chain import Chain

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from alerts.record.clock import SystemClock
-from monitor.config.memory import Memory
+from monitor.config.loading import Memory
 from monitor.metrics import Metrics
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import set_aside

@@ -9,7 +9,7 @@ import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.config.loading import Loaded, load
-from monitor.config.sense.storage import size_of
+from monitor.config.sense.capacity import size_of
 
 
 def check(config: Config = DEFAULT_CONFIG) -> None:

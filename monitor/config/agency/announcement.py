@@ -16,8 +16,7 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Address, Recipient
 from alerts.model.notice import Addressee, Language
 from monitor.config.agency.calendar import CalendarSettings
-from monitor.config.fields.address import Presence, line
-from monitor.config.fields.phone import printed
+from monitor.config.fields.phone import Presence, line, printed
 from monitor.config.fields.window import MALAYSIA
 from monitor.config.files.section import Extension, Line, Section, Slug, Span
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from alerts.hours.calendar import Calendar, State
 from alerts.hours.office_hours import OfficeHours
-from monitor.config.fields.day import Day, DaySpan
+from monitor.config.fields.window import Day, DaySpan
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import Reader
 from monitor.config.files.secret import Vault

@@ -1,20 +1,33 @@
-"""Staff: who is told, and where they answer."""
+"""Staff: who is told, where they answer, and with which PIN."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, SecretStr
 
 from alerts.hours.office_hours import OfficeHours
+from alerts.inbound.pin import hashed, objection
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.notice import Language
-from monitor.config.fields.address import AddressSettings, check_addresses, check_extension, check_number, line
-from monitor.config.fields.day import Day
-from monitor.config.fields.pin import Pin
+from monitor.config.fields.phone import AddressSettings, check_addresses, check_extension, check_number, line
+from monitor.config.fields.window import Day
 from monitor.config.files.findings import Findings
 from monitor.config.files.section import Extension, Line, Section, Slug
+
+
+def _kept(pin: SecretStr) -> SecretStr:
+    """Return the hash of a PIN. Raise `ValueError`, which does not repeat it, for one that will not do."""
+    if (wrong := objection(pin.get_secret_value())) is not None:
+        raise ValueError(wrong)
+    return SecretStr(hashed(pin.get_secret_value()))
+
+
+#: The salted hash of what the file or the variable holds.
+Pin = Annotated[SecretStr, AfterValidator(_kept)]
+
 
 _SHORT = ("sms", "voice", "extension", "fax", "verified")
 

@@ -1,18 +1,36 @@
-"""An office as it speaks in notices: its letterhead, and who signs."""
+"""An office as it speaks in notices: its letterhead, its crest, and who signs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
-from alerts.documents.crest import BadCrest
+from alerts.documents.crest import LARGEST, BadCrest, Crest, read_crest
+from alerts.documents.render import draw
 from alerts.documents.sender import ENCLOSURE
 from alerts.model.channel import Channel
 from alerts.model.notice import Office
-from monitor.config.fields.crest import load_crest
 from monitor.config.fields.phone import is_possible
 from monitor.config.files.findings import Findings
+from monitor.config.files.regular import NotRegular, read_regular
 from monitor.config.files.section import File, Line, Section
+
+
+def load_crest(file: Path) -> Crest:
+    """Return the crest in *file*, once it has been drawn for a trial. Raise `BadCrest`."""
+    try:
+        crest = read_crest(read_regular(file, LARGEST))
+    except NotRegular as error:
+        raise BadCrest(f"{file} {error}") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no such file"
+        raise BadCrest(f"{file} cannot be read: {reason}") from None
+    except BadCrest as bad:
+        raise BadCrest(f"{file} {bad}") from None
+    if not draw(crest):
+        raise BadCrest(f"{file} cannot be drawn: it is broken")
+    return crest
 
 
 class Signatory(Section):

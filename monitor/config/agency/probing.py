@@ -1,19 +1,91 @@
-"""How often mail is probed, and how results are judged."""
+"""When and how often mail is probed, and how results are judged: the sections `probing`, `maintenance` and `flapping`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from monitor.config.fields.window import MALAYSIA, WindowSettings
+from pydantic import AfterValidator, Field
+
+from monitor.config.fields.window import MALAYSIA, Cron, Moment, WindowSettings, aware
 from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import Count, Section, Span
+from monitor.config.files.section import Blank, Count, Line, Section, Span, wrong
+from monitor.judging.flapping import FlappingPolicy
 from monitor.model.health import HealthPolicy
 from monitor.model.route import Probing
-from monitor.model.window import Hours, Window
+from monitor.model.window import Hours, Once, Recurring, Stretch, Window
 from probes.model.probe import Patience
+
+_SOME_DAY = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+class MaintenanceSettings(Section):
+    """One maintenance window: once, by `from` and `until`, or again and again, by `cron` and `for`."""
+
+    begins: Moment | None = Field(default=None, alias="from", examples=["2026-12-01 22:00"])
+    """When it begins, in local time or with an offset."""
+    ends: Moment | None = Field(default=None, alias="until", examples=["2026-12-02 04:00"])
+    cron: Cron | None = Field(default=None, examples=['"0 2 * * sun"'])
+    lasts: Span | None = Field(default=None, alias="for", examples=["2h"])
+    why: Line = Field(examples=["Naik taraf pelayan mel"])
+    """What is done then; the log quotes it."""
+
+    def build(self, zone: ZoneInfo) -> Window:
+        """Return it as it comes in *zone*."""
+        if self.cron is not None and self.lasts is not None:
+            return Recurring(self.cron, self.lasts, zone, self.why)
+        begins, ends = self.begins or _SOME_DAY, self.ends or _SOME_DAY
+        return Once(Stretch(aware(begins, zone), aware(ends, zone), self.why))
+
+
+def build_maintenance(windows: Sequence[MaintenanceSettings], zone: ZoneInfo) -> tuple[Window, ...]:
+    """Return *windows* as they come in *zone*."""
+    return tuple(window.build(zone) for window in windows)
+
+
+def check_maintenance(windows: Sequence[MaintenanceSettings], zone: ZoneInfo, findings: Findings) -> None:
+    """Note windows that are neither the one kind nor the other, or end before they begin."""
+    for number, window in enumerate(windows):
+        there = findings[number]
+        if there.is_broken:
+            continue
+        once, often = (window.begins, window.ends), (window.cron, window.lasts)
+        if window.begins and window.ends and not any(often):
+            if aware(window.ends, zone) <= aware(window.begins, zone):
+                there["until"].error("the window ends before it begins", "a later time")
+        elif any(once) or not all(often):
+            there.error("is not one kind of window", "from: and until:, or cron: and for:")
+
+
+#: Longer, and nobody would be told for days that mail works again.
+_LONGEST = timedelta(days=1)
+
+
+def _more_than_one(falls: int) -> int:
+    if not 2 <= falls <= 100:
+        raise wrong(f"{falls} is no number of falls", "2 to 100: an agency that goes down once is not unsteady")
+    return falls
+
+
+def _within_a_day(span: timedelta) -> timedelta:
+    if span > _LONGEST:
+        raise wrong("is longer than a day", "2h, at most 1d: for so long nobody is told that mail works again")
+    return span
+
+
+class FlappingSettings(Section):
+    """So many falls within so long are too many: the incident stays open until it has been quiet for as long."""
+
+    falls: Annotated[int, AfterValidator(_more_than_one), Blank(3)] = 3
+    """How often an agency may go down; the fall with this number is told as unsteady, and its recovery not at once."""
+    within: Annotated[Span, AfterValidator(_within_a_day)] = timedelta(hours=2)
+
+    def build(self) -> FlappingPolicy:
+        """Return it as the judge holds it."""
+        return FlappingPolicy(falls=self.falls, within=self.within)
 
 
 class ProbingSettings(Section):

@@ -14,8 +14,7 @@ from alerts.hours.calendar import State
 from alerts.model.contact import Contact
 from alerts.model.oncall import Days, Layer, Rota
 from monitor.config.agency.calendar import CalendarSettings
-from monitor.config.fields.day import Day, TimeOfDay
-from monitor.config.fields.window import Zone
+from monitor.config.fields.window import Day, TimeOfDay, Zone
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import nearest
 from monitor.config.files.section import Blank, Section, Slug, wrong

@@ -20,9 +20,8 @@ from monitor.config.agency.checks import ChecksSettings
 from monitor.config.agency.contact import Contacts
 from monitor.config.agency.escalation import EscalationSettings
 from monitor.config.agency.mailbox import MailboxSettings
-from monitor.config.agency.maintenance import MaintenanceSettings, build_maintenance
 from monitor.config.agency.office import OfficeSettings
-from monitor.config.agency.probing import ProbingOverrides
+from monitor.config.agency.probing import MaintenanceSettings, ProbingOverrides, build_maintenance
 from monitor.config.agency.rota import Rotas
 from monitor.config.agency.route import Leg, RouteSettings, control_legs, default_routes, leg
 from monitor.config.fields.trust import Trust

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, SecretStr
 
 from alerts.model.brief import Brief
 from alerts.model.channel import Channel
@@ -16,27 +17,40 @@ from alerts.model.notice import Office
 from alerts.model.oncall import Rota
 from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.agency.checks import ServiceChecksSettings
-from monitor.config.agency.contact import Contacts
+from monitor.config.agency.contact import Contacts, ContactSettings
 from monitor.config.agency.escalation import EscalationSettings
 from monitor.config.agency.mailbox import MailboxSettings
-from monitor.config.agency.maintenance import MaintenanceSettings
 from monitor.config.agency.office import OfficeSettings
-from monitor.config.agency.probing import ProbingSettings
-from monitor.config.agency.rota import Rotas
+from monitor.config.agency.probing import FlappingSettings, MaintenanceSettings, ProbingSettings
+from monitor.config.agency.rota import Rotas, RotaSettings
 from monitor.config.fields.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS
 from monitor.config.fields.listen import Listen, ListenAddress, PublicUrl
 from monitor.config.fields.window import MALAYSIA, Zone
 from monitor.config.files.section import Code, Domain, File, Line, Section, Slug, Span
-from monitor.config.service.api import ApiSettings
 from monitor.config.service.drill import DrillSettings
-from monitor.config.service.flapping import FlappingSettings
 from monitor.config.service.gateway import GatewaySettings
 from monitor.config.service.heartbeat import HeartbeatSettings
-from monitor.config.service.keep import KeepSettings
 from monitor.config.service.lifeline import LifelineSettings
 from monitor.config.service.provider import ProviderSettings
-from monitor.config.service.store import StoreSettings
+from monitor.config.service.store import KeepSettings, StoreSettings
 from monitor.runtime.place import STATE
+
+#: What cannot be guessed over loopback in any time that matters.
+_SHORTEST_TOKEN = 24
+
+
+def _long_enough(token: SecretStr) -> SecretStr:
+    if len(token.get_secret_value()) < _SHORTEST_TOKEN:
+        raise ValueError(f"a token has at least {_SHORTEST_TOKEN} characters; make one with: openssl rand -hex 32")
+    return token
+
+
+class ApiSettings(Section):
+    """A program, such as the console of the operations centre."""
+
+    token: Annotated[SecretStr, AfterValidator(_long_enough)]
+    """Sent as `Authorization: Bearer ...`."""
+
 
 #: Overrides `listen`.
 LISTEN_VARIABLE = "PANTAU_LISTEN"
@@ -158,3 +172,23 @@ class Settings(Section):
             subject=subject,
             subject_en=subject_en,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provision:
+    """`None` stands for "cannot be known": nothing is said about what depends on it."""
+
+    #: Channels with a gateway.
+    channels: frozenset[Channel] | None = None
+    #: The reference mailboxes by their names.
+    references: Mapping[str, MailboxSettings] | None = None
+    #: Staff whom every agency may name.
+    contacts: Mapping[str, ContactSettings] | None = None
+    #: Those of them whose own lines are wrong: whether they can be reached is not known.
+    unsure: frozenset[str] = frozenset()
+    #: Rotas that every agency may name.
+    rotas: Mapping[str, RotaSettings] | None = None
+    suffixes: tuple[str, ...] = OFFICIAL_SUFFIXES
+    providers: tuple[str, ...] = PRIVATE_PROVIDERS
+    probing: ProbingSettings | None = None
+    time_zone: ZoneInfo = MALAYSIA

@@ -14,11 +14,11 @@ from monitor.config.agency.contact import ContactSettings
 from monitor.config.agency.escalation import EscalationSettings, StepSettings
 from monitor.config.agency.office import check_postal
 from monitor.config.agency.rota import RotaSettings
-from monitor.config.fields.address import check_extension, check_number
+from monitor.config.fields.phone import check_extension, check_number
 from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import nearest
-from monitor.config.model.provision import Provision
+from monitor.config.model.settings import Provision
 
 _A_DAY = timedelta(days=1)
 _SHORTEST_PROMISE = timedelta(minutes=5)

@@ -18,7 +18,7 @@ from alerts.inbound.pin import PinBook, hashed
 from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.record.audit import Sealed
-from monitor.config.service.keep import KeepSettings
+from monitor.config.service.store import KeepSettings
 from monitor.proof.archive import Archive
 from monitor.proof.lifecycle import Lifecycle
 from monitor.store.engine import audit

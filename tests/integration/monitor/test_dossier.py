@@ -21,7 +21,7 @@ from sqlalchemy import func, select
 from alerts.model.gateway import ErrorClass, Heard, Progress, Report, SmsContent
 from alerts.record.audit import Sealed, compact
 from alerts.record.store import Entry
-from monitor.config.service.keep import KeepSettings
+from monitor.config.service.store import KeepSettings
 from monitor.metrics import Metrics
 from monitor.proof.archive import Archive
 from monitor.proof.chain import Chain

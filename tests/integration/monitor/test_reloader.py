@@ -18,8 +18,7 @@ from alerts.model.notice import Matter
 from alerts.record.clock import SystemClock
 from alerts.record.store import StoreAway
 from monitor.config.files.problem import Problem, Severity
-from monitor.config.loading import Configuration, load
-from monitor.config.memory import Memory
+from monitor.config.loading import Configuration, Memory, load
 from monitor.judging.subject import Graded
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.model.health import Grade, Health

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from alerts.record.store import Entry
-from monitor.config.service.keep import KeepSettings
+from monitor.config.service.store import KeepSettings
 from monitor.proof.archive import Archive
 from monitor.proof.lifecycle import Lifecycle
 from monitor.store.backend.database import Database

@@ -11,8 +11,7 @@ import trustme
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from monitor.config.loading import Loaded, load
-from monitor.config.memory import Memory
+from monitor.config.loading import Loaded, Memory, load
 from tests.unit.monitor.config.ministry import AGENCY, KINDS, SECRET, SETTINGS, Ministry, second_agency
 
 AUTHORITIES = [trustme.CA().cert_pem.bytes() for _ in range(2)]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from monitor.config.loading import load
-from monitor.config.sense.storage import amount, store_size
-from monitor.config.service.keep import KeepSettings
+from monitor.config.sense.capacity import amount, store_size
+from monitor.config.service.store import KeepSettings
 from monitor.store.probing.retention import Keep
 from tests.unit.monitor.config.ministry import KINDS, Ministry
 
