@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 
-from monitor.config.fields.listen import is_loopback
+from monitor.config.fields.listen import safe_url
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import by_source, sources
@@ -111,7 +110,7 @@ def _of_provider(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
         yield "token_url", "is missing", "provider: microsoft | google, or token_url: https://..."
     if oauth.tenant is not None and not all(part.isalnum() for part in oauth.tenant.replace(".", "-").split("-")):
         yield "tenant", f"'{oauth.tenant}' is no tenant", "jabatan-contoh.gov.my, or the id of the tenant"
-    if oauth.token_url is not None and not _is_safe(oauth.token_url):
+    if oauth.token_url is not None and safe_url(oauth.token_url) is None:
         yield "token_url", "must be https: secrets are sent there", "https://log-masuk.jabatan-contoh.gov.my/token"
 
 
@@ -132,15 +131,3 @@ def _of_flow(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
         yield "refresh_token", "is not used by this flow", "flow: refresh_token"
     if oauth.rotation_file is not None:
         yield "rotation_file", "is not used by this flow", "flow: refresh_token"
-
-
-def _is_safe(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return False
-    if not host or parts.username is not None:
-        return False
-    # A stand-in on this machine: what is sent there does not leave it.
-    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))

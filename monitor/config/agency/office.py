@@ -13,7 +13,7 @@ from alerts.model.channel import Channel
 from alerts.model.notice import Office
 from monitor.config.fields.phone import is_possible
 from monitor.config.files.findings import Findings
-from monitor.config.files.regular import NotRegular, read_regular
+from monitor.config.files.regular import NotRegular, read_regular, why
 from monitor.config.files.section import File, Line, Section
 
 
@@ -24,8 +24,7 @@ def load_crest(file: Path) -> Crest:
     except NotRegular as error:
         raise BadCrest(f"{file} {error}") from None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no such file"
-        raise BadCrest(f"{file} cannot be read: {reason}") from None
+        raise BadCrest(f"{file} cannot be read: {why(error)}") from None
     except BadCrest as bad:
         raise BadCrest(f"{file} {bad}") from None
     if not draw(crest):

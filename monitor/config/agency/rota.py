@@ -16,7 +16,7 @@ from alerts.model.oncall import Days, Layer, Rota
 from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.fields.window import Day, TimeOfDay, Zone
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import nearest
+from monitor.config.files.problem import one_of
 from monitor.config.files.section import Blank, Section, Slug, wrong
 
 _TURNS = {"daily": 1, "weekly": 7}
@@ -100,5 +100,4 @@ def _check_people(layer: LayerSettings, people: Mapping[str, object] | None, fin
         findings.error("nobody takes turns", "the key of at least one contact")
     for number, key in enumerate(layer.people):
         if people is not None and key not in people:
-            instead = nearest(key, people) or ("one of " + ", ".join(people) if people else f"contacts: {{{key}: ...}}")
-            findings[number].error(f"there is no contact '{key}'", instead)
+            findings[number].error(f"there is no contact '{key}'", one_of(key, people, f"contacts: {{{key}: ...}}"))

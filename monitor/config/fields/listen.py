@@ -6,7 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator
 
@@ -56,22 +56,21 @@ def _listen(written: object) -> object:
     return listen
 
 
-def _public_url(text: str) -> str:
+def safe_url(text: str) -> SplitResult | None:
+    """Return the parts of an https address, or of an http address on this machine: what is sent there does not leave it."""
     try:
         url = urlsplit(text)
         host, _ = url.hostname or "", url.port
     except ValueError:
-        host, url = "", urlsplit("")
-    plain = url.scheme == "http" and is_loopback(host)
+        return None
+    is_safe = url.scheme == "https" or (url.scheme == "http" and is_loopback(host))
+    return url if host and is_safe and url.username is None else None
+
+
+def _public_url(text: str) -> str:
+    url = safe_url(text)
     # No name of a host holds an underscore (RFC 1123, 2.1), and a provider that knows refuses every notice for it.
-    if (
-        not host
-        or "_" in host
-        or not (plain or url.scheme == "https")
-        or url.query
-        or url.fragment
-        or url.username is not None
-    ):
+    if url is None or "_" in (url.hostname or "") or url.query or url.fragment:
         raise wrong("must be an https address that providers can reach", "https://pantau.contoh.gov.my")
     return text.rstrip("/")
 

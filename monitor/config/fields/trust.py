@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from monitor.config.files.findings import Findings
-from monitor.config.files.regular import NotRegular, check_regular
+from monitor.config.files.regular import NotRegular, check_regular, why
 
 #: Some thirty times what a system trusts.
 _AUTHORITIES_AT_MOST = 8 * 1024 * 1024
@@ -73,8 +73,7 @@ def _made(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def _unread(ca_file: Path | None, error: Exception) -> NoTrust:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else "no such file"
-    return NoTrust(f"{ca_file} cannot be read: {reason}")
+    return NoTrust(f"{ca_file} cannot be read: {why(error)}")
 
 
 def _mark(ca_file: Path | None) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,6 +19,7 @@ import yaml
 
 from alerts.wording.source import tree
 from monitor.config.files.problem import Path, Problem, dotted
+from monitor.config.files.regular import NotRegular, read_regular, why
 
 _STANDARD = "tag:yaml.org,2002:"
 _NULL = f"{_STANDARD}null"
@@ -98,22 +98,17 @@ def read_document(file: FilePath, known: Document | None = None) -> Document:
     """
     name = str(file)
     try:
-        what = file.stat()
-        if not stat.S_ISREG(what.st_mode):
-            # A pipe or a device would keep the reader, and every later reload behind it, waiting for ever.
-            return _unreadable(name, "is no regular file")
-        if what.st_size > _LARGEST:
-            return _unreadable(name, f"is larger than {_LARGEST // 1024} KiB")
-        octets = file.read_bytes()
+        octets = read_regular(file, _LARGEST)
         digest = hashlib.sha256(octets).hexdigest()
         if known is not None and known.digest == digest:
             return known
         text = io.TextIOWrapper(io.BytesIO(octets), encoding="utf-8-sig").read()
     except UnicodeDecodeError:
         return _unreadable(name, "is not UTF-8 text")
+    except NotRegular as error:
+        return _unreadable(name, str(error))
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no such file"
-        return _unreadable(name, f"cannot be read: {reason}")
+        return _unreadable(name, f"cannot be read: {why(error)}")
     return replace(parse_document(text, name), digest=digest, text=text)
 
 

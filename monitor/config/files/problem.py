@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -56,6 +56,11 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the one of *known* that *word* was probably meant to be."""
     matches = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
     return matches[0] if matches else None
+
+
+def one_of(word: str, known: Collection[str], otherwise: str = "") -> str:
+    """Return what to write instead of *word*: what was probably meant, or all that is *known*; *otherwise* for nothing."""
+    return nearest(word, known) or (f"one of {', '.join(known)}" if known else otherwise)
 
 
 def _printable(text: str) -> str:

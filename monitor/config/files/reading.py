@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 
 from alerts.model.channel import Channel
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path, nearest
+from monitor.config.files.problem import Path, nearest, one_of
 from monitor.config.files.secret import NoSecret, Vault
 from monitor.config.files.section import Blank
 
@@ -330,7 +330,7 @@ def _unknown(key: str, model: type[BaseModel]) -> tuple[str, str]:
     known = [name for name in names(model) if name not in hidden] + [each for name in hidden for each in sources(name)]
     if key.lower() in _UNSANCTIONED and {Channel.SMS, Channel.VOICE} <= set(known):
         return f"'{key}' is no sanctioned channel", SANCTIONED
-    return "is no known key", nearest(key, known) or ("one of " + ", ".join(known) or "nothing: no key belongs here")
+    return "is no known key", one_of(key, known, "nothing: no key belongs here")
 
 
 def _reachable(data: Any, where: Path) -> Path:

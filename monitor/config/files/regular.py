@@ -16,6 +16,11 @@ def read_regular(file: Path, at_most: int) -> bytes:
     return file.read_bytes()
 
 
+def why(error: Exception) -> str:
+    """Return why a file could not be read: a path that no file can have raises `ValueError`."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else "no such file"
+
+
 def check_regular(file: Path, at_most: int) -> None:
     """Raise what `read_regular` raises for a file that somebody else is going to read, unless it is a directory."""
     what = file.stat()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from monitor.config.files.regular import NotRegular, read_regular
+from monitor.config.files.regular import NotRegular, read_regular, why
 
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
 #: A token may have some KiB, and a line end.
@@ -123,8 +123,7 @@ class Vault:
         except FileNotFoundError:
             return _Absent(f"{self._shown(name)} does not exist", alone)
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else "no such file"
-            return _Absent(f"{self._shown(name)} cannot be read: {reason}")
+            return _Absent(f"{self._shown(name)} cannot be read: {why(error)}")
         return _whole(text.removesuffix("\n").removesuffix("\r"), f"the file {name}")
 
 

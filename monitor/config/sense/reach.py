@@ -17,7 +17,7 @@ from monitor.config.agency.rota import RotaSettings
 from monitor.config.fields.phone import check_extension, check_number
 from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import nearest
+from monitor.config.files.problem import one_of
 from monitor.config.model.settings import Provision
 
 _A_DAY = timedelta(days=1)
@@ -113,7 +113,7 @@ class _StepLook:
         rota = self.staff.rotas.get(key) or (self.provision.rotas or {}).get(key)
         if rota is None:
             if self.provision.rotas is not None and not findings.root["rotas"].is_blank:
-                findings.error(f"there is no rota '{key}'", _nearest(key, "rotas", self._rotas))
+                findings.error(f"there is no rota '{key}'", one_of(key, self._rotas, f"rotas: {{{key}: ...}}"))
             return
         for person in dict.fromkeys(person for layer in rota.layers for person in layer.people):
             if person in self._people:  # One who is not there has been noted at the rota.
@@ -123,7 +123,7 @@ class _StepLook:
         contact = self._people.get(key)
         if contact is None:
             if self.provision.contacts is not None and not self.staff.findings.is_blank:
-                findings.error(f"there is no contact '{key}'", _nearest(key, "contacts", self._people))
+                findings.error(f"there is no contact '{key}'", one_of(key, self._people, f"contacts: {{{key}: ...}}"))
         elif channels and not self._is_unsure(key) and not any(contact.answers_on(channel) for channel in channels):
             ways = " or ".join(channels)
             examples = " or ".join(_EXAMPLES[channel] for channel in channels if channel is not Channel.LETTER)
@@ -143,10 +143,6 @@ class _StepLook:
     @property
     def _rotas(self) -> Mapping[str, RotaSettings]:
         return {**(self.provision.rotas or {}), **self.staff.rotas}
-
-
-def _nearest(key: str, section: str, known: Mapping[str, object]) -> str:
-    return nearest(key, known) or ("one of " + ", ".join(known) if known else f"{section}: {{{key}: ...}}")
 
 
 def check_announcement(

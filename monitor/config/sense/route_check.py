@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from monitor.config.agency.mailbox import MailboxSettings
 from monitor.config.agency.route import Mailboxes, RouteDirection, RouteSettings, leg
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import nearest
+from monitor.config.files.problem import one_of
 
 
 def check_routes(
@@ -116,12 +116,12 @@ class _Check:
             if name is not None and name not in self.mailboxes:
                 sound = False
                 if not self.findings.root["mailboxes"].is_blank:
-                    self._error(field, f"the agency has no mailbox '{name}'", _instead(name, self.mailboxes))
+                    self._error(field, f"the agency has no mailbox '{name}'", one_of(name, self.mailboxes))
         for field in ("reference", "arrives_in"):
             name = getattr(route, field)
             if name is not None and self.references is not None and name not in self.references:
                 sound = False
-                self._error(field, f"there is no reference mailbox '{name}'", _instead(name, self.references))
+                self._error(field, f"there is no reference mailbox '{name}'", one_of(name, self.references))
         if not self.mailboxes and route.arrives_in is None:
             # Said once, about the mailboxes.
             return False
@@ -173,7 +173,3 @@ class _Check:
         # A mailbox that is not written is the first one: the route itself is the place then.
         written = getattr(self.route, field) is not None
         (self.findings[field] if written else self.findings).error(message, instead)
-
-
-def _instead(name: str, there: Iterable[str]) -> str:
-    return nearest(name, tuple(there)) or "one of " + ", ".join(there)

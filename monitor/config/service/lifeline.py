@@ -12,7 +12,7 @@ from pydantic import Field
 from alerts.model.channel import Channel
 from monitor.config.fields.phone import e164, objection
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Severity, nearest
+from monitor.config.files.problem import Severity, one_of
 from monitor.config.files.regular import NotRegular, read_regular
 from monitor.config.files.section import File, Section, Slug, Span
 from monitor.config.service.gateway import GatewaySettings
@@ -101,8 +101,7 @@ def check_lifeline(
         findings["gateways"].error("nothing rings", f"one of {', '.join(usable)}" if usable else "a gateway")
     for number, name in enumerate(settings.gateways):
         if name not in channels and not findings.root["gateways"].is_blank:
-            instead = nearest(name, usable) or f"one of {', '.join(usable)}"
-            findings["gateways", number].error(f"there is no gateway '{name}'", instead)
+            findings["gateways", number].error(f"there is no gateway '{name}'", one_of(name, usable, "a gateway"))
         elif name in channels and channels[name] not in CHANNELS:
             findings["gateways", number].error(f"'{name}' sends pages, and nobody reads one in time", "voice or sms")
     if findings["numbers_file"].is_broken:
