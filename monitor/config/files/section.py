@@ -19,7 +19,7 @@ from monitor.config.files.duration import NoDuration, parse_duration
 class Section(BaseModel):
     """A part of the configuration: frozen, closed, and silent about its input in errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
