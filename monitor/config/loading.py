@@ -136,17 +136,16 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What came of reading a configuration. The parts are there together, when there is no error."""
+    """What came of reading a configuration."""
 
-    settings: Settings | None
-    registry: Registry | None
     #: Of the settings file first, then file by file, by line.
     problems: tuple[Problem, ...]
     #: How many files were read.
     files: int
-    wording: Wording | None = None
     #: See `Configuration.digest`.
-    digest: str = ""
+    digest: str
+    #: There when there is no error.
+    configuration: Configuration | None = None
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -160,15 +159,9 @@ class Loaded:
 
     def accepted(self) -> Configuration:
         """Return the configuration. Raise `BadConfiguration` when it cannot be used."""
-        if self.settings is None or self.registry is None or self.wording is None:
+        if self.configuration is None:
             raise BadConfiguration(self.problems)
-        return Configuration(
-            settings=self.settings,
-            registry=self.registry,
-            wording=self.wording,
-            digest=self.digest,
-            files=self.files,
-        )
+        return self.configuration
 
 
 def load(
@@ -238,7 +231,11 @@ def _load(path: Path, environ: Mapping[str, str], memory: Memory, known: _Known)
         check_outlook(settings, registry.agencies, {"": findings, **found_in}, known.now)
         check_storage(settings, registry.routes, findings)
         loaded = _loaded((findings, *others, *days), environ)
-    return replace(loaded, settings=with_environment(settings, environ), wording=wording, registry=registry)
+    settings = with_environment(settings, environ)
+    accepted = Configuration(
+        settings=settings, registry=registry, wording=wording, digest=loaded.digest, files=loaded.files
+    )
+    return replace(loaded, configuration=accepted)
 
 
 def _with_gazette(
@@ -262,8 +259,6 @@ def _loaded(findings: tuple[Findings, ...], environ: Mapping[str, str]) -> Loade
         problems += each.problems
     digests = "".join(f"{each.document.digest}\n" for each in findings)
     return Loaded(
-        settings=None,
-        registry=None,
         problems=tuple(problems),
         files=len(findings),
         digest=hashlib.sha256(digests.encode()).hexdigest(),

@@ -36,7 +36,7 @@ def _configuration(octets: bytes) -> None:
         ministry.path("pantau").write_bytes(settings)
         ministry.path("jabatan").write_bytes(agency)
         loaded = ministry.load(now=_NOW)
-        assert loaded.errors or (loaded.registry is not None and loaded.registry.agencies)
+        assert loaded.errors or (loaded.configuration is not None and loaded.configuration.registry.agencies)
         for problem in loaded.problems:
             assert problem.file
             assert str(problem).isprintable()

@@ -21,8 +21,8 @@ def check(config: Config = DEFAULT_CONFIG) -> None:
     loaded = load(config, os.environ, now=datetime.now(UTC))
     for problem in loaded.problems:
         typer.echo(str(problem))
-    if loaded.registry is not None and loaded.settings is not None:
-        typer.echo(f"{config}: the store grows to {size_of(loaded.settings, loaded.registry.routes)}")
+    if (found := loaded.configuration) is not None:
+        typer.echo(f"{config}: the store grows to {size_of(found.settings, found.registry.routes)}")
     typer.echo(f"{config}: {_summary(loaded)}")
     if loaded.errors:
         raise typer.Exit(2)
@@ -30,10 +30,10 @@ def check(config: Config = DEFAULT_CONFIG) -> None:
 
 def _summary(loaded: Loaded) -> str:
     found = f"{_count(len(loaded.errors), 'error')}, {_count(len(loaded.warnings), 'warning')}"
-    if loaded.registry is None or loaded.settings is None:
+    if (accepted := loaded.configuration) is None:
         return f"refused: {found} in {_count(loaded.files, 'file')}"
-    agencies, routes = len(loaded.registry.agencies), len(loaded.registry.routes)
-    gateways = sum(len(entries) for entries in loaded.settings.gateways.values())
+    agencies, routes = len(accepted.registry.agencies), len(accepted.registry.routes)
+    gateways = sum(len(entries) for entries in accepted.settings.gateways.values())
     what = f"{_count(agencies, 'agency', 'agencies')}, {_count(routes, 'route')}, {_count(gateways, 'gateway')}"
     return f"accepted: {what}; {found}"
 

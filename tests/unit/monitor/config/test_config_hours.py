@@ -21,8 +21,8 @@ def put(ministry: Ministry, file: str, text: str) -> None:
 
 def registry(ministry: Ministry) -> Registry:
     loaded = ministry.load()
-    assert loaded.registry is not None, [str(problem) for problem in loaded.problems]
-    return loaded.registry
+    assert loaded.configuration is not None, [str(problem) for problem in loaded.problems]
+    return loaded.configuration.registry
 
 
 def hours(ministry: Ministry, agency: str = "JCONTOH") -> Hours:
@@ -87,9 +87,7 @@ def test_maintenance_of_the_service_is_everybodys(ministry: Ministry) -> None:
 
 def kept(ministry: Ministry, written: str) -> tuple[int, int, int]:
     put(ministry, "pantau", written)
-    settings = ministry.load().settings
-    assert settings is not None
-    keep = settings.keep_results.build()
+    keep = ministry.load().accepted().settings.keep_results.build()
     return keep.delivered.days, keep.failed.days, keep.hourly.days
 
 

@@ -48,7 +48,7 @@ def _survives(settings_text: str, agency_text: str) -> None:
         ministry.write("pantau", settings_text)
         ministry.write("jabatan", agency_text)
         loaded = ministry.load()
-        assert loaded.errors or (loaded.registry is not None and loaded.registry.agencies)
+        assert loaded.errors or (loaded.configuration is not None and loaded.configuration.registry.agencies)
         for problem in loaded.problems:
             assert str(problem).isprintable()
 
