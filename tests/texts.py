@@ -21,7 +21,7 @@ from alerts.model.notice import Facts, Language, Matter, Office, Plan, Purpose
 from alerts.wording import bundle, moment, spoken, values
 from alerts.wording.lint import septets
 from alerts.wording.need import NEEDS
-from alerts.wording.source import read
+from alerts.wording.source import read, sections
 from alerts.wording.template import parse
 from alerts.wording.texts import FILES
 from monitor.bridge import briefs
@@ -91,7 +91,7 @@ _LONGEST = replace(
     subject_en="",
 )
 
-_CHANNELS = ("sms", "call", "letter", "fax", "list", "page", "dossier", "alert", "runbook")
+_CHANNELS = ("sms", "call", "letter", "fax", "list", "page", "dossier", "alert", "runbook", "advice")
 
 #: What stands in the code and not in the YAML files: place, dictionary.
 _IN_CODE: tuple[tuple[str, Mapping[Any, str]], ...] = (
@@ -138,6 +138,7 @@ def texts() -> Iterator[Text]:
     yield from _of_the_page()
     yield from _of_the_alerts()
     yield from _of_the_runbooks()
+    yield from _of_the_advice()
 
 
 def document() -> str:
@@ -162,6 +163,7 @@ _HEAD = """\
 
 Written by `make texts`; a test compares it with the texts. For a reader whose language it is: mark what is wrong, say what
 should stand there, and change it in `alerts/wording/ms.yaml` or `en.yaml`, or in the file that a site names with `wording`.
+The advice is in `monitor/advice/en.yaml`: what it means, what to do, what to look at; `{server}` and the like are filled in.
 Texts of the page, of dossiers, alerts and runbooks stand in the code and with the rules.
 
 Sebarang kesilapan ejaan, istilah atau laras bahasa mohon ditandakan dalam lajur terakhir.
@@ -324,6 +326,18 @@ def _of_the_runbooks() -> Iterator[Text]:
     for runbook in sorted((ROOT / "docs/runbooks").glob("*.md")):
         for found in re.findall(r"\*\*Ringkasan:\*\*((?:.+\n)+)", runbook.read_text(encoding="utf-8")):
             yield _malay("runbook", runbook.name, found)
+
+
+def _of_the_advice() -> Iterator[Text]:
+    for section, told in sections(ROOT / "monitor/advice/en.yaml").items():
+        if section.startswith("shared"):
+            continue
+        found = {f"{section}.{name}": text for name, text in told.items()}
+        if "what" in told:
+            found = {section: " / ".join((told["what"], told["do"], *told.get("steps", ())))}
+        for key, text in found.items():
+            length = _length("advice", text, None)
+            yield Text(language=Language.ENGLISH, channel="advice", key=key, text=text, length=length)
 
 
 if __name__ == "__main__":
