@@ -67,9 +67,13 @@ def install(wheel: Path, requirements: Path, environment: Path) -> None:
 
 
 def without_addresses(part: Json) -> Json:
-    """Return a bill of materials without where to download its parts: the hashes of the lock say what they are."""
+    """Return a bill of materials without where to download its parts: the hashes of the lock say what they are.
+
+    What their makers say of them goes, too, for some of it names such places.
+    """
     if isinstance(part, dict):
-        return {key: without_addresses(value) for key, value in part.items() if key != "externalReferences"}
+        kept = part.keys() - {"externalReferences", "description"}
+        return {key: without_addresses(value) for key, value in part.items() if key in kept}
     return [without_addresses(each) for each in part] if isinstance(part, list) else part
 
 

@@ -66,7 +66,9 @@ def test_a_bill_of_materials_keeps_everything_but_addresses() -> None:
     address = [{"type": "website", "url": "https://registry.example/simple"}]
     bill: dict[str, Any] = {
         "metadata": {"tools": {"components": [{"name": "tool", "externalReferences": address}]}},
-        "components": [{"name": "h11", "purl": "pkg:pypi/h11@0.16.0", "externalReferences": address}],
+        "components": [
+            {"name": "h11", "purl": "pkg:pypi/h11@0.16.0", "externalReferences": address, "description": "All of it."}
+        ],
         "dependencies": [{"ref": "h11==0.16.0", "dependsOn": []}],
         "version": 1,
     }
