@@ -10,10 +10,15 @@ from unittest.mock import patch
 
 import pytest
 import structlog
+from hypothesis import settings
 
 import monitor.store.backend.sqlite
 from monitor.store.schema.migrations import upgrade
 from tests.real.postgres import Postgres
+
+# How long an example takes is the machine's affair: what it costs is measured in the bench.
+settings.register_profile("pantau", deadline=None)
+settings.load_profile("pantau")
 
 #: Files whose tests take longest. Begun last, they would keep one process busy while the others have nothing to do.
 LONGEST = (

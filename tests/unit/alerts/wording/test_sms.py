@@ -4,7 +4,7 @@ from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from alerts.model.notice import Cause, Facts, Language, Matter, Office, Plan, Purpose
@@ -206,7 +206,6 @@ PIECES = (
 )
 
 
-@settings(deadline=None)
 @given(
     short=st.lists(st.sampled_from(PIECES), max_size=6).map("".join),
     number=st.lists(st.sampled_from(PIECES), max_size=5).map("".join),
