@@ -351,6 +351,21 @@ def test_decisions_are_numbered_in_a_row_and_have_their_three_parts() -> None:
         assert headings[1:] == ["## Context", "## Decision", "## Consequences"], path.name
 
 
+def test_a_decision_that_another_supersedes_says_by_which() -> None:
+    pages = {
+        path.name: path.read_text(encoding="utf-8").partition("\n## ")[0]
+        for path in (ROOT / "docs" / "adr").glob("*.md")
+    }
+    newer = {
+        (old, name)
+        for name, head in pages.items()
+        if "\nSupersedes" in head
+        for old in re.findall(r"\]\((.*?)\)", head)
+    }
+    assert len(newer) > 3
+    assert {(old, name) for old, name in newer if f"]({name})" not in pages[old]} == set()
+
+
 def test_the_decision_about_libraries_names_every_one() -> None:
     projects = [tomllib.loads(read(path))["project"] for path in ("pyproject.toml", "lab/pyproject.toml")]
     required = {line for project in projects for line in project["dependencies"]} - {"pantau"}
