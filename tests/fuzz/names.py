@@ -25,8 +25,7 @@ from dns.rdtypes.ANY.TLSA import TLSA
 from dns.rdtypes.ANY.TXT import TXT
 
 from probes.credentials.oauth import NoAccessToken
-from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, _bound
-from probes.credentials.oauth_rotation import Rotation
+from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation, _bound
 from probes.domain.exchanger import Exchangers
 from probes.domain.mta_sts import NoPolicy, parsed
 from probes.domain.records import RecordReading, _Asker, _dmarc, _mta_sts, _read, _spf, _tls_rpt

@@ -24,8 +24,7 @@ from probes.model.result import Party, Phase
 from probes.protocol.cause import stage
 from probes.protocol.smtp import SmtpWire, _Session
 from probes.run.trace import Recorder
-from probes.stranger.dialogue import Dialogue
-from probes.stranger.session import Protocol, StrangerSession
+from probes.stranger.session import Dialogue, Protocol, StrangerSession
 from tests.fuzz.mail import message
 from tests.fuzz.peer import Peer
 from tests.fuzz.target import TAG, TURN, Target

@@ -12,8 +12,7 @@ from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import by_source, sources
 from monitor.config.files.section import File, Line, Section
-from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken
-from probes.credentials.oauth_rotation import Rotation
+from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
 
 #: Exchange Online takes no other for a service's own token.
 _MICROSOFT_SCOPE = "https://outlook.office365.com/.default"

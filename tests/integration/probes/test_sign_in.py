@@ -12,8 +12,7 @@ import pytest
 from pantau_lab.oauth import Provider, Trouble, app
 from pantau_lab.serving import serve
 from probes.credentials.oauth import KeptTokens
-from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken
-from probes.credentials.oauth_rotation import Rotation
+from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
 from probes.model.mailbox import Mailbox, OAuth
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase

@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 
 from probes.credentials.oauth import KeptTokens, NoAccessToken
-from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken
+from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
 from probes.credentials.oauth_local import TokenCommand, TokenFile
-from probes.credentials.oauth_rotation import Rotation
 
 pytestmark = pytest.mark.pitfall
 

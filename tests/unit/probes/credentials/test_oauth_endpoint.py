@@ -16,8 +16,7 @@ import pytest
 from pantau_lab.oauth import Provider, Trouble, app
 from pantau_lab.serving import serve
 from probes.credentials.oauth import KeptTokens, NoAccessToken
-from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken
-from probes.credentials.oauth_rotation import Rotation
+from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
 
 USER = "semakan@jabatan-contoh.gov.my"
 

@@ -11,8 +11,7 @@ import pytest
 
 from probes.model.probe import Unreadable
 from probes.stranger.callout import blind
-from probes.stranger.dialogue import Dialogue
-from probes.stranger.session import Protocol, ReplyKind, StrangerSession, tls_offered
+from probes.stranger.session import Dialogue, Protocol, ReplyKind, StrangerSession, tls_offered
 from tests.unit.probes.standin import HOST, Handler, hang, listening, server_context
 
 
