@@ -44,6 +44,8 @@ _INCIDENTS, _NOTICES = 20, 40
 _ATTENTION = 20
 #: The journal tells of all that changes; what it should not tell of is seen after this, all the same.
 _READ_AGAIN = timedelta(seconds=15)
+#: No entry of the journal has this number.
+_NEVER_READ = -1
 #: In seconds. A store that hangs must not keep a page waiting that says so.
 _PATIENCE = 2.0
 
@@ -64,6 +66,8 @@ class Overview:
     attention: Sequence[NoticeView]
     #: When the store was last read, if it cannot be read now; `None`: incidents and notices are the present ones.
     recorded_at: datetime | None = None
+    #: `False`: it was not read since the start, so nobody knows which incidents and notices there are.
+    was_read: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +75,8 @@ class _Recorded:
     """What the store says that is on the page."""
 
     at: datetime
-    #: The journal's last entry by then; -1: the store was never read.
-    journal: int = -1
+    #: The journal's last entry by then.
+    journal: int = _NEVER_READ
     #: Numbers of open incidents, by what they are about.
     open: Mapping[str, OpenNumber] = field(default_factory=dict)
     silences: Mapping[str, Silence] = field(default_factory=dict)
@@ -121,6 +125,7 @@ class Noticeboard:
             notices=recorded.notices,
             attention=recorded.attention,
             recorded_at=None if is_present else recorded.at,
+            was_read=recorded.journal != _NEVER_READ,
         )
 
     def own(self) -> Sequence[PartView]:

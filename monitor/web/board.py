@@ -87,8 +87,8 @@ class Board:
         if not shown.agencies:
             pieces.append('<p>Tiada agensi. <span lang="en">No agencies are configured.</span></p>\n')
         pieces.append("</section>\n")
-        facts = {name: getattr(shown, name) for name in ("own_checks", "incidents", "notices", "attention")}
-        pieces.append(self._part("rest", {**facts, "recorded_at": shown.recorded_at}, self._rest.render))
+        told = ("own_checks", "incidents", "notices", "attention", "recorded_at", "was_read")
+        pieces.append(self._part("rest", {name: getattr(shown, name) for name in told}, self._rest.render))
         for gone in self._cards.keys() - {view.agency for view in shown.agencies}:
             del self._cards[gone]
         # What is joined and compressed is a megabyte: not here.

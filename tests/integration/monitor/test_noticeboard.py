@@ -181,3 +181,7 @@ async def test_the_page_can_be_shown_before_the_store_was_ever_read(service: Ser
     assert [agency.agency for agency in shown.agencies] == list(CODES)
     assert set(shown.agencies[0].health.values()) == {Health.UNKNOWN}
     assert Direction.INTERNAL in shown.agencies[0].health
+    assert not shown.was_read, "that no incident is shown does not mean that there is none"
+    assert (await service.board.overview()).was_read is False
+    service.signs = Signs()
+    assert (await service.board.overview()).was_read

@@ -58,6 +58,7 @@ class Service(Front, Noticeboard, Letters):
     #: By part: how it stands otherwise than well.
     ills: Mapping[Part, Any] = field(default_factory=dict)
     recorded_at: datetime | None = None
+    was_read: bool = True
     #: How often it was asked for everything.
     looks: int = 0
     moment: datetime = T0
@@ -92,6 +93,7 @@ class Service(Front, Noticeboard, Letters):
             notices=notices,
             attention=notices,
             recorded_at=self.recorded_at,
+            was_read=self.was_read,
         )
 
     def own(self) -> Sequence[PartView]:

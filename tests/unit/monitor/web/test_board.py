@@ -17,7 +17,7 @@ from jinja2 import Environment
 from alerts.model.notice import Matter
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.views.overview import AgencyView, RouteView
+from monitor.views.overview import AgencyView, IncidentView, NoticeView, RouteView
 from monitor.views.own_health import Complaint, Ill, Part
 from monitor.web import page
 from monitor.web.board import AgencyList, Board
@@ -166,6 +166,30 @@ async def test_what_is_wrong_with_pantau_stands_before_every_agency_in_malay_and
     ):
         assert said in top
     assert "setakat" in below, "what the store says is as old as it is"
+
+
+class NothingRead(Service):
+    """Has not been able to read its store since it was started."""
+
+    async def incidents(self) -> Sequence[IncidentView]:
+        return []
+
+    async def notices(self) -> Sequence[NoticeView]:
+        return []
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("path", ["/", "/fragment"])
+async def test_before_the_store_was_ever_read_nobody_is_told_that_there_is_no_incident(path: str) -> None:
+    async with client(portal(NothingRead(recorded_at=T0, was_read=False), HOSTS)) as web:
+        unread = (await web.get(path)).text.partition("<h2>Insiden")
+    async with client(portal(NothingRead(), HOSTS)) as web:
+        read = (await web.get(path)).text.partition("<h2>Insiden")
+
+    assert "Insiden dan notis tidak diketahui" in unread[0]
+    assert "Insiden dan notis tidak diketahui" not in read[0]
+    assert (unread[2].count("Tidak diketahui"), unread[2].count("Tiada <span")) == (2, 0)
+    assert (read[2].count("Tidak diketahui"), read[2].count("Tiada <span")) == (0, 2)
 
 
 @pytest.mark.parametrize("part", list(Part))
