@@ -188,14 +188,6 @@ class App:
             owner=_owner(settings) if database.is_shared else None,
             hush=self._hush,
         )
-        self._desks = Desks(
-            dispatcher=self._dispatcher,
-            store=store,
-            wording=configuration.wording,
-            pins=self._pins,
-            clock=self._clock,
-        )
-        self._poller = Poller(store=store, exchange=self._exchange, desks=self._desks, clock=self._clock)
         self._watchdog = Watchdog(
             database=database,
             store=store,
@@ -209,6 +201,15 @@ class App:
             environ=self._environ,
             wording=configuration.wording,
         )
+        self._desks = Desks(
+            dispatcher=self._dispatcher,
+            store=store,
+            wording=configuration.wording,
+            pins=self._pins,
+            clock=self._clock,
+            drills=self._watchdog.exerciser,
+        )
+        self._poller = Poller(store=store, exchange=self._exchange, desks=self._desks, clock=self._clock)
         self._around = Surroundings(
             signer=TokenSigner(token_key(settings.state), _prober(settings), began=self._clock.now()),
             store=store,
@@ -268,7 +269,6 @@ class App:
             watch=self._watch,
             reload=self._reloader.reload,
             away=self._watchdog.store_away,
-            drill_desk=self._watchdog.desk,
         )
         hosts = ["localhost", "127.0.0.1", "[::1]", faces[0].getsockname()[0]]
         archive = Archive(

@@ -18,6 +18,7 @@ from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address
+from alerts.model.delivery import LEFT, Attempt, AttemptState
 from alerts.model.notice import Facts, Language, Matter, Office, Plan, Purpose
 
 
@@ -55,6 +56,15 @@ _RANK = {
 def may_follow(before: ExerciseState, after: ExerciseState) -> bool:
     """Whether what was heard later may be written over what is known."""
     return _RANK[after] > _RANK[before]
+
+
+def standing(channel: Channel, attempt: Attempt) -> ExerciseState:
+    """Return how an exercise stands by its one attempt. Of a doubtful one nothing is found out: it did not arrive."""
+    if attempt.state not in LEFT:
+        return ExerciseState.FAILED
+    # The tray has a letter; nothing more is to become of it.
+    has_arrived = attempt.state is AttemptState.DELIVERED or channel is Channel.LETTER
+    return ExerciseState.DELIVERED if has_arrived else ExerciseState.ACCEPTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from datetime import timedelta
 
 import structlog
 
 from alerts.decide.move import DeliveryPolicy
 from alerts.engine.composer import Composer
-from alerts.engine.errand import Deed, Errand, Outcome, told_by
+from alerts.engine.errand import Deed, Errand, Outcome
 from alerts.engine.errand import run as run_errand
-from alerts.engine.exchange import Exchange, Line
-from alerts.engine.group_commit import GroupCommit, LedgerWork
+from alerts.engine.exchange import Exchange
 from alerts.engine.observer import Observer
 from alerts.record.clock import Clock
-from alerts.record.store import Ledger, StoreAway
+from alerts.record.store import StoreAway
 
 log = structlog.get_logger()
 
@@ -32,21 +30,21 @@ class Calls:
     def __init__(
         self,
         *,
-        together: GroupCommit[LedgerWork],
         exchange: Exchange,
         composer: Composer,
         clock: Clock,
         observer: Observer,
         policy: DeliveryPolicy,
-        ended: Callable[[int], None],
+        write_down: Callable[[Errand, Outcome], Awaitable[None]],
+        ended: Callable[[Errand], None] = lambda _: None,
     ) -> None:
-        """Let *ended* be told of which incident a call is over and written down."""
-        self._together = together
+        """*write_down* stores what came of a call; *ended* is told that one is over and written down."""
         self._exchange = exchange
         self._composer = composer
         self._clock = clock
         self._observer = observer
         self._policy = policy
+        self._write_down = write_down
         self._ended = ended
         self._under_way: set[int] = set()
 
@@ -63,16 +61,16 @@ class Calls:
     async def _make(self, errand: Errand) -> None:
         gateway = errand.attempt.gateway
         try:
-            if (called := await self._call(errand)) is not None:
-                await self._write_down_for_sure(errand, *called)
-        # What cannot be written down stays CALLING in the store and is asked about when its lease ends.
+            if (outcome := await self._call(errand)) is not None:
+                await self._write_down_for_sure(errand, outcome)
+        # What cannot be written down stays CALLING in the store; a notice is asked about when its lease ends.
         except Exception:
             log.exception("a call could not be completed", gateway=gateway, reference=errand.attempt.reference)
         finally:
             self._under_way.discard(errand.attempt.id)
-            self._ended(errand.notice.incident_id)  # The one that looks after it.
+            self._ended(errand)
 
-    async def _call(self, errand: Errand) -> tuple[Line, Outcome] | None:
+    async def _call(self, errand: Errand) -> Outcome | None:
         """Call the gateway, and let others have its slot: writing down may take a while."""
         name = errand.attempt.gateway
         try:
@@ -82,36 +80,20 @@ class Calls:
                 return None
             line = self._exchange[name]
             outcome = await run_errand(errand, line, self._composer, self._policy, self._clock)
-            self._judge(line, outcome)
-            return line, outcome
+            if outcome.gateway_up is not None:
+                if self._exchange.judge(name, up=outcome.gateway_up, now=self._clock.now()):
+                    log.info("gateway judged", gateway=name, up=outcome.gateway_up, why=outcome.attempt.detail)
+                self._observer.gateway_judged(line.channel, name, up=outcome.gateway_up)
+            return outcome
         finally:
             self._exchange.give_back(name)
 
-    def _judge(self, line: Line, outcome: Outcome) -> None:
-        if outcome.gateway_up is None:
-            return
-        if self._exchange.judge(line.name, up=outcome.gateway_up, now=self._clock.now()):
-            log.info("gateway judged", gateway=line.name, up=outcome.gateway_up, why=outcome.attempt.detail)
-        self._observer.gateway_judged(line.channel, line.name, up=outcome.gateway_up)
-
-    async def _write_down_for_sure(self, errand: Errand, line: Line, outcome: Outcome) -> None:
+    async def _write_down_for_sure(self, errand: Errand, outcome: Outcome) -> None:
         """Write down what came of a call, as soon as the store takes it: nobody else knows."""
         while True:
             try:
-                await self._write_down(errand, line, outcome)
+                await self._write_down(errand, outcome)
             except StoreAway:
                 await asyncio.sleep(self.AFTER_A_FAULT.total_seconds())
             else:
                 return
-
-    async def _write_down(self, errand: Errand, line: Line, outcome: Outcome) -> None:
-        now, attempt = self._clock.now(), outcome.attempt
-
-        async def answer(ledger: Ledger) -> None:
-            await ledger.save_attempt(attempt)
-            # A letter is looked for every minute for as long as it lies in its tray: only what changed is journalled.
-            if errand.deed is not Deed.CHECK or attempt.state is not errand.attempt.state:
-                told = told_by(line.name, errand.notice, attempt, errand.deed, now)
-                await ledger.journal(replace(told, detail={**told.detail, "sha256": outcome.sha256}))
-
-        await self._together.write(answer)

@@ -23,6 +23,7 @@ from alerts.engine.calls import Calls
 from alerts.engine.composer import Composer
 from alerts.engine.cycle import Cycle
 from alerts.engine.doubter import Doubter
+from alerts.engine.errand import Deed, Errand, Outcome, told_by
 from alerts.engine.exchange import Exchange
 from alerts.engine.group_commit import with_ledger
 from alerts.engine.intake import Taken, take_in, take_report
@@ -33,7 +34,7 @@ from alerts.model.event import Event
 from alerts.model.gateway import AckResult, Content, Heard
 from alerts.model.incident import Incident
 from alerts.record.clock import Clock
-from alerts.record.store import Entry, Store, StoreAway
+from alerts.record.store import Entry, Ledger, Store, StoreAway
 
 log = structlog.get_logger()
 
@@ -77,13 +78,13 @@ class Dispatcher:
         # Apart: an answer is not to wait for a thousand events.
         self._events, self._answers = with_ledger(store), with_ledger(store)
         self._calls = Calls(
-            together=self._answers,
             exchange=exchange,
             composer=composer,
             clock=clock,
             observer=observer,
             policy=self._policy,
-            ended=self.stir,
+            write_down=self._write_down,
+            ended=lambda errand: self.stir(errand.notice.incident_id),  # The one that looks after it.
         )
         exchange.on_free = self._poked.set
         self._doubter = Doubter(store=store, exchange=exchange, clock=clock, observer=observer)
@@ -111,6 +112,19 @@ class Dispatcher:
         taken: Taken = await self._answers.write(lambda ledger: take_report(ledger, gateway, heard, self._policy, now))
         self.stir(*taken.concerned)
         return taken.result
+
+    async def _write_down(self, errand: Errand, outcome: Outcome) -> None:
+        """Commit what a gateway answered when it was called."""
+        now, attempt = self._clock.now(), outcome.attempt
+
+        async def answer(ledger: Ledger) -> None:
+            await ledger.save_attempt(attempt)
+            # A letter is looked for every minute for as long as it lies in its tray: only what changed is journalled.
+            if errand.deed is not Deed.CHECK or attempt.state is not errand.attempt.state:
+                told = told_by(attempt.gateway, errand.notice, attempt, errand.deed, now)
+                await ledger.journal(replace(told, detail={**told.detail, "sha256": outcome.sha256}))
+
+        await self._answers.write(answer)
 
     async def note_letter(self, reference: str, step: LetterStep, by: str) -> Handling | None:
         """Write down, once, that a clerk has printed or posted a letter.

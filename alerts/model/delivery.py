@@ -128,8 +128,8 @@ class Notice:
 
     id: int
     key: str
-    #: What it has to tell, by incident, the oldest first; never empty. What was acknowledged or over before it left is
-    #: gone. Looked up by an incident, only the part about that one.
+    #: What it has to tell, by incident, the oldest first; empty only in a drill. What was acknowledged or over before it left
+    #: is gone. Looked up by an incident, only the part about that one.
     parts: tuple[Part, ...]
     plan: Plan
     purpose: Purpose

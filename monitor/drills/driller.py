@@ -148,8 +148,8 @@ class Driller:
             await self._leave_out(drill, [e for e in planned if e.key not in records], now)
         else:
             await self._begin_due(drill, planned, records, now, calls)
-        for record in await self._drills.waiting(drill.id):
-            if record.look_at is not None and record.look_at <= now:
+        for record in records.values():
+            if record.state not in ENDED and record.look_at is not None and record.look_at <= now:
                 await self._ask_about(record, now, calls)
         left = [e for e in planned if e.key not in records]
         waiting = [r for r in records.values() if _may_change(r, now)]
@@ -188,7 +188,7 @@ class Driller:
                 told = facts(exercise.trainee.office, exercise.address.channel, drill.number, now)
                 record = await self._written(drill, exercise, told, now)
                 if record is not None:
-                    calls.create_task(self._exerciser.send(record, drill.ends_at + ASK_FOR))
+                    self._exerciser.send(record, drill.ends_at + ASK_FOR, calls)
         finally:
             for name in slots:
                 self._exchange.give_back(name)
@@ -238,7 +238,7 @@ class Driller:
         # An answer sets the time of the next question: asked once more, one that never tells would be asked for ever.
         known = record.provider_id and record.gateway in self._exchange
         if not over and known and self._exchange.take_spare(record.gateway):
-            calls.create_task(self._exerciser.check(record))
+            self._exerciser.check(record, calls)
 
     async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:
         """Return what became of the newest drills."""

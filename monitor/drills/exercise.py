@@ -1,176 +1,106 @@
-"""One notice of a drill: handed to its gateway once, and what is heard of it later."""
+"""One notice of a drill: its gateway is called as for any notice, once, and what is heard of it later is written down."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 
-from alerts.decide.drill import ENDED, ExerciseState
-from alerts.documents.render import fax, letter
+from alerts.decide.drill import ENDED, ExerciseState, standing
+from alerts.decide.move import DeliveryPolicy
+from alerts.engine.calls import Calls
+from alerts.engine.composer import WordingComposer
+from alerts.engine.errand import Deed, Errand, Outcome, reported
+from alerts.engine.errand import run as run_errand
 from alerts.engine.exchange import Exchange
 from alerts.model.channel import Channel
-from alerts.model.gateway import AckResult, Content, DeliveryError, ErrorClass, Heard, Order, Progress, Report
+from alerts.model.contact import Address
+from alerts.model.delivery import Attempt, AttemptState, Delivery, Notice, NoticeState
+from alerts.model.gateway import AckResult, Content, Heard
 from alerts.model.notice import Addressee
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
-from alerts.wording.call import compose as compose_call
-from alerts.wording.sms import compose as compose_sms
 from alerts.wording.texts import Wording
 from monitor.metrics import Metrics
 from monitor.store.engine.drills import Drills, Record
 
 log = structlog.get_logger()
 
-#: A gateway keeps deadlines of its own, at most a minute; this is for one that does not.
-_DEADLINE_SECONDS = 90.0
 #: How often a provider without callbacks is asked, and until when.
 ASK_EVERY = timedelta(minutes=1)
 ASK_FOR = timedelta(minutes=15)
-
-_STATES = {
-    Progress.ACCEPTED: ExerciseState.ACCEPTED,
-    Progress.SENT: ExerciseState.ACCEPTED,
-    Progress.DELIVERED: ExerciseState.DELIVERED,
-    Progress.FAILED: ExerciseState.FAILED,
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _News:
-    """What was learnt of an exercise."""
-
-    state: ExerciseState
-    #: Why it failed.
-    why: str = ""
-    #: What its provider calls it; empty when it did not say.
-    provider_id: str = ""
+#: What the references of exercises begin with; those of attempts begin with another letter.
+_OURS = "d"
+_POLICY = DeliveryPolicy()
 
 
 class Exerciser:
-    """Calls gateways for exercises that are written, and writes down what came back."""
-
-    #: After the store was away, before it is tried again.
-    AFTER_A_FAULT = timedelta(seconds=5)
+    """Has gateways called for exercises that are written, and writes down what came back."""
 
     def __init__(self, *, drills: Drills, exchange: Exchange, wording: Wording, metrics: Metrics, clock: Clock) -> None:
         self._drills = drills
         self._exchange = exchange
-        self._wording = wording
         self._metrics = metrics
         self._clock = clock
+        self.composer = WordingComposer(wording)
+        self.calls = Calls(
+            exchange=exchange,
+            composer=self.composer,
+            clock=clock,
+            observer=metrics,
+            policy=_POLICY,
+            write_down=self._write_down,
+        )
 
-    async def send(self, record: Record, expires_at: datetime) -> None:
-        """Hand it to its gateway, once, give the gateway's slot back, and write down what came of it."""
-        try:
-            news = await self._call(record, expires_at)
-        finally:
-            self._exchange.give_back(record.gateway)
-        await self._write_down_for_sure(record, news)
+    def send(self, record: Record, expires_at: datetime, calls: asyncio.TaskGroup) -> None:
+        """Hand it to its gateway, once, as a task of the group *calls*; the gateway's slot is given back."""
+        self.calls.begin(_errand(Deed.SEND, record, expires_at), calls)
 
-    async def check(self, record: Record) -> None:
-        """Ask its provider what became of it, and give the gateway's slot back."""
-        try:
-            order = _order(record, record.begun_at + ASK_FOR)
-            async with asyncio.timeout(_DEADLINE_SECONDS):
-                report = await self._exchange[record.gateway].gateway.check(order, record.provider_id or "")
-            await self._write_down(record.reference, _news(record, report))
-        except (DeliveryError, TimeoutError, StoreAway):
-            pass  # It is asked again, for a while.
-        # A gateway's bug, or a text that cannot be composed: no reason to end the drill.
-        except Exception:
-            log.exception("an exercise could not be looked at", gateway=record.gateway, reference=record.reference)
-        finally:
-            self._exchange.give_back(record.gateway)
+    def check(self, record: Record, calls: asyncio.TaskGroup) -> None:
+        """Ask its provider what became of it, in the same way."""
+        self.calls.begin(_errand(Deed.CHECK, record), calls)
 
     async def take_back(self, record: Record) -> None:
         """Take a letter out of its tray: one of a drill is not for the post."""
-        try:
-            order = _order(record, record.begun_at + ASK_FOR)
-            async with asyncio.timeout(_DEADLINE_SECONDS):
-                await self._exchange[record.gateway].gateway.withdraw(order, record.provider_id or "")
-        except (DeliveryError, TimeoutError) as error:
-            why = str(error) or "it did not come back"
+        errand = _errand(Deed.WITHDRAW, record)
+        outcome = await run_errand(errand, self._exchange[record.gateway], self.composer, _POLICY, self._clock)
+        if outcome.attempt.error is not None:
+            why = outcome.attempt.detail
             log.warning("the letter of a drill still lies in its tray", gateway=record.gateway, why=why)
 
-    async def _call(self, record: Record, expires_at: datetime) -> _News:
-        try:
-            order = _order(record, expires_at, await self.compose(record))
-            async with asyncio.timeout(_DEADLINE_SECONDS):
-                report = await self._exchange[record.gateway].gateway.send(order)
-        except DeliveryError as error:
-            if error.error is not ErrorClass.PERMANENT:
-                self._judge(record, up=False)
-            return _News(state=ExerciseState.FAILED, why=str(error))
-        except TimeoutError:
-            self._judge(record, up=False)
-            return _News(state=ExerciseState.FAILED, why="it did not come back")
-        # As in `check`: here it is the result of the drill.
-        except Exception:
-            log.exception("an exercise could not be carried out", gateway=record.gateway, reference=record.reference)
-            return _News(state=ExerciseState.FAILED, why="our code failed; see the log")
-        self._judge(record, up=True)
-        return _news(record, report)
+    async def _write_down(self, errand: Errand, outcome: Outcome) -> None:
+        if outcome.attempt is not errand.attempt:  # Else it was asked about in vain, and is asked again.
+            await self._note(errand.address.channel, outcome.attempt)
 
-    async def _write_down_for_sure(self, record: Record, news: _News) -> None:
-        """Write down what came of a call as soon as the store takes it: it is not made again, and nobody else knows."""
-        while True:
-            try:
-                await self._write_down(record.reference, news)
-            except StoreAway:
-                await asyncio.sleep(self.AFTER_A_FAULT.total_seconds())
-            # A bug of ours about one exercise must end neither the drill nor the service.
-            except Exception:
-                log.exception("what came of an exercise could not be written down", reference=record.reference)
-                return
-            else:
-                return
-
-    async def _write_down(self, reference: str, news: _News) -> None:
-        before = await self._drills.find(reference)  # A callback may have told more meanwhile.
-        values: dict[str, Any] = {}
-        if news.state is ExerciseState.FAILED:
-            values["why"] = news.why
-        else:
-            values["look_at"] = self._clock.now() + ASK_EVERY
-        if news.provider_id:
-            values["provider_id"] = news.provider_id
-        after = await self._drills.change(reference, news.state, self._clock.now(), **values)
+    async def _note(self, channel: Channel, attempt: Attempt) -> None:
+        before = await self._drills.find(attempt.reference)  # A callback may have told more meanwhile.
+        now, state = self._clock.now(), standing(channel, attempt)
+        failed = state is ExerciseState.FAILED
+        after = await self._drills.change(
+            attempt.reference,
+            state,
+            now,
+            why=" ".join(filter(None, (attempt.detail, f"({attempt.code})" if attempt.code else ""))) if failed else "",
+            provider_id=attempt.provider_id,
+            look_at=None if failed else now + ASK_EVERY,
+        )
         self._count(before, after)
 
     def _count(self, before: Record | None, after: Record | None) -> None:
         if before is not None and after is not None and after.state is not before.state and after.state in ENDED:
             self._metrics.watchdog.exercised(after.channel, after.state)
 
-    def _judge(self, record: Record, *, up: bool) -> None:
-        if self._exchange.judge(record.gateway, up=up, now=self._clock.now()):
-            log.info("gateway judged in a drill", gateway=record.gateway, up=up)
-        self._metrics.gateway_judged(record.channel, record.gateway, up=up)
-
-    async def compose(self, record: Record) -> Content:
-        """Put an exercise into words."""
-        match record.channel:
-            case Channel.SMS:
-                return compose_sms(record.facts, record.language, self._wording)
-            case Channel.VOICE:
-                return compose_call(record.facts, record.language, self._wording)
-            case Channel.FAX | Channel.LETTER:
-                to = Addressee(title=record.name, organisation=record.facts.office.name)
-                make = fax if record.channel is Channel.FAX else letter
-                return await asyncio.to_thread(make, record.facts, to, self._wording)
-
     # -- what providers say --------------------------------------------------------------------------------------
 
     async def record(self, heard: Heard) -> AckResult | None:
         """Write down what a callback told of an exercise, and say how its keypress stands; `None`: it is none of ours."""
-        before = await self._drills.find(heard.reference)
+        before = await self._find(heard.reference)
         if before is None:
             return None
         if heard.report is not None:
-            await self._write_down(heard.reference, _news(before, heard.report))
+            errand = _errand(Deed.CHECK, before)
+            told = reported(errand.delivery, errand.attempt, heard.report, _POLICY, self._clock.now())
+            await self._note(before.channel, told)
         if not heard.acknowledged:
             return AckResult.NONE
         after = await self._drills.change(heard.reference, ExerciseState.CONFIRMED, self._clock.now())
@@ -179,24 +109,43 @@ class Exerciser:
 
     async def content(self, reference: str) -> Content | None:
         """Return what an exercise carries; `None`: it is none of ours."""
-        record = await self._drills.find(reference)
-        return None if record is None else await self.compose(record)
+        record = await self._find(reference)
+        if record is None:
+            return None
+        return await self.composer.compose(_errand(Deed.CHECK, record).notice, record.channel)
+
+    async def _find(self, reference: str) -> Record | None:
+        return await self._drills.find(reference) if reference.startswith(_OURS) else None
 
 
-def _order(record: Record, expires_at: datetime, content: Content | None = None) -> Order:
-    return Order(
+def _errand(deed: Deed, record: Record, expires_at: datetime | None = None) -> Errand:
+    """Return what a gateway is called for: a notice that tells of no incident, and of which nobody else hears."""
+    until = expires_at or record.begun_at + ASK_FOR
+    address = Address(channel=record.channel, number=record.number, extension=record.extension)
+    attempt = Attempt(
+        id=record.id,
+        n=1,
         reference=record.reference,
-        address=record.number,
-        extension=record.extension,
-        content=content,
-        expires_at=expires_at,
-        created_at=record.begun_at,
+        gateway=record.gateway,
+        state=AttemptState.CALLING,
+        started_at=record.begun_at,
+        look_at=until,
+        provider_id=record.provider_id,
     )
-
-
-def _news(record: Record, report: Report) -> _News:
-    state = _STATES[report.progress]
-    if record.channel is Channel.LETTER and state is ExerciseState.ACCEPTED:
-        state = ExerciseState.DELIVERED  # The tray has it; nothing more is to become of it.
-    why = " ".join(filter(None, (report.detail, f"({report.code})" if report.code else "")))
-    return _News(state=state, why=why, provider_id=report.provider_id or "")
+    notice = Notice(
+        id=record.id,
+        key=record.key,
+        parts=(),
+        plan=record.facts.plan,
+        purpose=record.facts.purpose,
+        person=record.contact,
+        language=record.language,
+        facts=record.facts,
+        state=NoticeState.PENDING,
+        created_at=record.begun_at,
+        expires_at=until,
+        addresses=(address,),
+        deliveries=(Delivery(id=record.id, address=address, attempts=(attempt,)),),
+        addressee=Addressee(title=record.name, organisation=record.facts.office.name),
+    )
+    return Errand(deed=deed, notice=notice, attempt=attempt)

@@ -13,7 +13,7 @@ from alerts.engine.exchange import Exchange
 from alerts.engine.settling import Ruling, Settlement
 from alerts.inbound.desk import Desks
 from alerts.model.event import Acknowledge, Correct, Event, HandOn, Release, Remark
-from alerts.model.gateway import Answer, Content, Desk, Incoming, Refused
+from alerts.model.gateway import Answer, Content, Incoming, Refused
 from alerts.model.incident import CORRECTABLE_FOR, Incident, may_correct, release_is_offered
 from alerts.record.clock import Clock
 from monitor.config.files.problem import Problem
@@ -43,7 +43,6 @@ class Front:
         watch: Callable[[], Watch],
         reload: Callable[[str], Awaitable[Sequence[Problem]]],
         away: Callable[[], tuple[datetime, str] | None] = lambda: None,
-        drill_desk: Callable[[Desk], Desk] = lambda behind: behind,
     ) -> None:
         """*watch* returns the one in force; *reload* reads the configuration again, by whose word.
 
@@ -61,8 +60,6 @@ class Front:
         self._clock = clock
         self._watch = watch
         self._reload = reload
-        #: Stands before the desk of every gateway: drills answer for themselves.
-        self._drill_desk = drill_desk
 
     # -- state ---------------------------------------------------------------------------------------------------
 
@@ -177,7 +174,7 @@ class Front:
         if gateway not in self._exchange:
             return None
         try:
-            return await self._exchange[gateway].gateway.hear(incoming, self._drill_desk(self._desks.of(gateway)))
+            return await self._exchange[gateway].gateway.hear(incoming, self._desks.of(gateway))
         except Refused as refusal:
             self._metrics.callback_refused(gateway, REFUSALS.get(refusal.status, ""))
             raise

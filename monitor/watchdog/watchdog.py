@@ -13,14 +13,13 @@ import structlog
 
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.exchange import Exchange, Line
-from alerts.model.gateway import Desk, Surroundings
+from alerts.model.gateway import Surroundings
 from alerts.record.clock import Clock
 from alerts.wording.texts import Wording
 from monitor.config.loading import Configuration
 from monitor.config.model.settings import Settings
 from monitor.config.service.gateway import gateway_kinds
 from monitor.config.service.heartbeat import HeartbeatSettings
-from monitor.drills.desk import DrillDesk
 from monitor.drills.driller import Driller
 from monitor.drills.exercise import Exerciser
 from monitor.drills.roster import roster
@@ -97,12 +96,12 @@ class Watchdog:
             hush=hush(lambda: watch().judge),
         )
         drills = Drills(database)
-        self._exerciser = Exerciser(drills=drills, exchange=exchange, wording=wording, metrics=metrics, clock=clock)
+        self.exerciser = Exerciser(drills=drills, exchange=exchange, wording=wording, metrics=metrics, clock=clock)
         self.driller = Driller(
             drills=drills,
             store=store,
             exchange=exchange,
-            exerciser=self._exerciser,
+            exerciser=self.exerciser,
             roster=Derived(lambda: watch().configuration, roster),
             metrics=metrics,
             clock=clock,
@@ -117,10 +116,6 @@ class Watchdog:
                     tasks.create_task(watching)
         finally:
             await self._close()
-
-    def desk(self, behind: Desk) -> Desk:
-        """Return the desk that answers gateways about drills, and hands everything else to *behind*."""
-        return DrillDesk(self._exerciser, behind)
 
     def ailments(self) -> AbstractSet[Ailment]:
         """Return what is wrong with this process now."""

@@ -284,7 +284,6 @@ async def ask_of_drills(drills: Any) -> None:
     for asking in ("under_way", "last_ended", "confirmed", "delivered", "is_notice_pending", "open_incidents"):
         await getattr(drills, asking)()
     await drills.exercises(begun.id)
-    await drills.waiting(begun.id)
     await drills.latest(2)
     await drills.end(begun, T0 + DAY)
 

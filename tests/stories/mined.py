@@ -19,7 +19,6 @@ from typing import Any
 from unittest.mock import patch
 
 import monitor.app
-from alerts.engine.calls import Calls
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.errand import Deed, Errand, Outcome
 from alerts.engine.exchange import Line
@@ -76,7 +75,7 @@ class Mine:
 
 def lay(mine: Mine) -> None:
     """Lay the mine around the steps of an attempt."""
-    add, write_down, build = SqlLedger.add_attempt, Calls._write_down, built_lines
+    add, write_down, build = SqlLedger.add_attempt, Dispatcher._write_down, built_lines
 
     @wraps(add)
     async def add_attempt(ledger: SqlLedger, delivery: Any, *args: Any, **named: Any) -> Any:
@@ -85,10 +84,10 @@ def lay(mine: Mine) -> None:
         return attempt
 
     @wraps(write_down)
-    async def write(calls: Calls, errand: Errand, line: Line, outcome: Outcome) -> None:
-        await write_down(calls, errand, line, outcome)
+    async def write(dispatcher: Dispatcher, errand: Errand, outcome: Outcome) -> None:
+        await write_down(dispatcher, errand, outcome)
         if errand.deed is Deed.SEND:
-            mine.step(Moment.AFTER_RECORDED, line.channel)
+            mine.step(Moment.AFTER_RECORDED, errand.address.channel)
 
     @wraps(build)
     def build_lines(*args: Any, **named: Any) -> list[Line]:
@@ -99,7 +98,7 @@ def lay(mine: Mine) -> None:
         return lines
 
     patch.object(SqlLedger, "add_attempt", add_attempt).start()
-    patch.object(Calls, "_write_down", write).start()
+    patch.object(Dispatcher, "_write_down", write).start()
     patch.object(monitor.app, "build_lines", build_lines).start()
 
 

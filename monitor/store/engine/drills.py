@@ -11,7 +11,7 @@ from uuid import uuid4
 from sqlalchemy import Row, Table, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.decide.drill import ENDED, Exercise, ExerciseState, may_follow
+from alerts.decide.drill import Exercise, ExerciseState, may_follow
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Facts, Language
@@ -191,10 +191,6 @@ class Drills:
     async def exercises(self, drill_id: int) -> Sequence[Record]:
         """Return what of a drill was begun or left out, the oldest first."""
         return await self._many(exercise.c.drill_id == drill_id)
-
-    async def waiting(self, drill_id: int) -> Sequence[Record]:
-        """Return what of a drill may still change by itself."""
-        return [r for r in await self.exercises(drill_id) if r.state not in ENDED and r.look_at is not None]
 
     async def find(self, reference: str) -> Record | None:
         """Return an exercise by the reference that its gateway knows."""

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, cast
 from zoneinfo import ZoneInfo
@@ -36,7 +35,6 @@ from alerts.model.delivery import Notice
 from alerts.model.notice import Office
 from alerts.record.store import StoreAway
 from alerts.wording.texts import load
-from monitor.drills.desk import DrillDesk
 from monitor.drills.driller import Driller, Roster
 from monitor.drills.exercise import Exerciser
 from monitor.metrics import Metrics
@@ -132,15 +130,20 @@ class Town(Station):
             policy=self.policy,
             owner="utama" if self.database.is_shared else None,
         )
-        self.desks = Desks(
-            dispatcher=self.dispatcher, store=self.store, wording=WORDING, pins=lambda: self.pins, clock=self.clock
-        )
-        self.poller = Poller(store=self.store, exchange=self.exchange, desks=self.desks, clock=self.clock)
-        self.store_itself = SqlStore(self.database)
         drills = Drills(self.database)
         exerciser = Exerciser(
             drills=drills, exchange=self.exchange, wording=WORDING, metrics=self.metrics, clock=self.clock
         )
+        self.desks = Desks(
+            dispatcher=self.dispatcher,
+            store=self.store,
+            wording=WORDING,
+            pins=lambda: self.pins,
+            clock=self.clock,
+            drills=exerciser,
+        )
+        self.poller = Poller(store=self.store, exchange=self.exchange, desks=self.desks, clock=self.clock)
+        self.store_itself = SqlStore(self.database)
         self.front = TownFront(
             store=self.store_itself,
             board=cast(Noticeboard, None),
@@ -152,7 +155,6 @@ class Town(Station):
             clock=self.clock,
             watch=cast("Callable[[], Watch]", _never),
             reload=_never,
-            drill_desk=partial(DrillDesk, exerciser),
         )
         self.front.public = self.outside.public
         self.driller = Driller(

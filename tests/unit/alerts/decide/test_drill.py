@@ -21,13 +21,15 @@ from alerts.decide.drill import (
     obstacle,
     plan,
     rest_of,
+    standing,
 )
 from alerts.hours.calendar import Calendar, State
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
+from alerts.model.delivery import AttemptState
 from alerts.model.notice import Language, Office, Plan, Purpose
-from tests.unit.alerts.people import MINUTE, OFFICE, SECOND, T0
+from tests.unit.alerts.people import MINUTE, OFFICE, SECOND, T0, attempt
 
 NOC = Office(short="PANTAU", name="Pusat Operasi Contoh", domain="")
 #: Tuesday, 24 November 2026, 10.00 in Malaysia; 10.00 on a Friday; 3.00 at night.
@@ -192,3 +194,23 @@ def test_a_page_of_an_agency_is_what_its_recipients_would_get_and_all_else_is_fo
         assert told.plan is (Plan.ANNOUNCEMENT if channel in {Channel.FAX, Channel.LETTER} else Plan.ESCALATION)
         # The NOC has no mail domain, and a page for outside would have to name one.
         assert facts(NOC, channel, "LATIH-01", T0).plan is Plan.ESCALATION
+
+
+# -- what became of it -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "on_the_phone", "in_the_tray"),
+    [
+        (AttemptState.ACCEPTED, ExerciseState.ACCEPTED, ExerciseState.DELIVERED),
+        (AttemptState.SENT, ExerciseState.ACCEPTED, ExerciseState.DELIVERED),
+        (AttemptState.DELIVERED, ExerciseState.DELIVERED, ExerciseState.DELIVERED),
+        (AttemptState.FAILED, ExerciseState.FAILED, ExerciseState.FAILED),
+        (AttemptState.UNKNOWN, ExerciseState.FAILED, ExerciseState.FAILED),
+    ],
+)
+def test_what_is_doubtful_did_not_arrive_and_a_letter_has_arrived_in_its_tray(
+    state: AttemptState, on_the_phone: ExerciseState, in_the_tray: ExerciseState
+) -> None:
+    assert standing(Channel.SMS, attempt(state=state)) is on_the_phone
+    assert standing(Channel.LETTER, attempt(state=state)) is in_the_tray
