@@ -105,7 +105,7 @@ async def _handshake(protocol: Protocol, server: Server, tls: ssl.SSLContext) ->
     try:
         if server.security is Security.STARTTLS:
             await _start_tls(session, protocol, tls, server.certificate_name)
-        return session.dialogue.chain
+        return session.chain
     finally:
         session.close()
 

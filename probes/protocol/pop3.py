@@ -1,4 +1,4 @@
-"""POP3 (RFC 1939): the line to a server, and a session, which sees the mailbox as it stood when it signed in.
+"""One POP3 session (RFC 1939): it sees the mailbox as it stood when it signed in, and deletes when it says QUIT.
 
 Not `poplib`: it blocks, it takes no line above 2,048 octets though mail has longer ones, and puts no limit to an answer.
 """
@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
-from typing import cast
 
 from probes.credentials.sign_in import Bearer, masked, plain, shown, with_key
 from probes.model.mailbox import Mailbox, Password, Security, Server
-from probes.model.pace import cost
-from probes.model.probe import CommandRefused, Injected, Trace, Unreadable
+from probes.model.probe import CommandRefused, Trace, Unreadable
 from probes.model.reply import Reason, challenge_in, expired, failed, pop3_sign_in_failure, shortened
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.cause import stage
 from probes.protocol.connection import connect
+from probes.protocol.line_wire import LineWire
 from probes.protocol.transcript import Transcript
 
 #: A status line has 512 octets (RFC 1939 3).
@@ -29,137 +27,6 @@ _STATUS_AT_MOST = 8 * 1024
 _LINE_AT_MOST = 1024 * 1024
 #: The list of a mailbox of some hundred thousand messages.
 _TOTAL_AT_MOST = 16 * 1024 * 1024
-#: What may lie here unread before the server is made to wait.
-_AHEAD_AT_MOST = 256 * 1024
-
-
-class Pop3Wire(asyncio.Protocol):
-    """Whatever goes wrong, the connection is of no use afterwards. Not for two tasks at once."""
-
-    def __init__(self, leg: float, transcript: Transcript | None = None) -> None:
-        #: No line of an answer is waited for longer, in seconds.
-        self._leg = leg
-        #: What it has cost to read what the server said, by `probes.model.pace.cost`.
-        self.cost = 0
-        #: What is signed in with: a server that repeats it does not get it into an error.
-        self.key: Password | Bearer | None = None
-        self._heard = bytearray()
-        self._lost: Exception | None = None
-        self._transcript = transcript
-        #: The last line asked for more: what follows is a secret.
-        self._asked_for_more = False
-        #: A list has begun and not ended.
-        self._listing = False
-        self._news = asyncio.Event()
-        self._transports: list[asyncio.Transport] = []
-
-    # -- what asyncio calls --------------------------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transports.append(cast(asyncio.Transport, transport))
-
-    def data_received(self, data: bytes) -> None:
-        self.cost += cost(data)
-        self._heard += data
-        if len(self._heard) > _AHEAD_AT_MOST:
-            self._transports[-1].pause_reading()
-        self._news.set()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lost = self._lost or exc or EOFError("the server closed the connection")
-        self._news.set()
-
-    # -- what a session does -------------------------------------------------------------------------------------
-
-    async def secure(self, tls: ssl.SSLContext, name: str) -> None:
-        """Turn to TLS. Raise `Injected` when the server has already said more.
-
-        Said in clear and read after the handshake, it would pass for the server's own word (RFC 2595 4).
-        """
-        if self._heard:
-            raise Injected("an answer before TLS was up")
-        transport = await asyncio.get_running_loop().start_tls(self._transports[-1], self, tls, server_hostname=name)
-        if transport is None:
-            raise ConnectionResetError("the server closed the connection")
-        self._transports.append(transport)
-
-    async def status(self, command: str | None = None) -> str:
-        """Send *command*, if any, and return the text of the "+OK". Raise `CommandRefused` when it is "-ERR"."""
-        mark, text = await self.exchange(command)
-        if mark == "+OK":
-            return text
-        if mark == "-ERR":
-            raise CommandRefused(mark, text)
-        raise Unreadable("asked for more where nothing was left to say")
-
-    async def exchange(self, command: str | None) -> tuple[str, str]:
-        """Send *command* and return how it was answered: "+OK", "-ERR" or "+" (RFC 5034 4), and the text."""
-        if command is not None:
-            if any(character in command for character in "\r\n\0"):
-                raise ValueError("a command is one line")
-            if self._transcript is not None:
-                told = "PASS ***" if command.startswith("PASS ") else command
-                self._transcript.asked(told, secret=self._asked_for_more)
-            self._transports[-1].write(f"{command}\r\n".encode())
-        line = (await self._line(_STATUS_AT_MOST)).decode("utf-8", "replace")
-        mark, _, text = line.partition(" ")
-        self._asked_for_more = mark == "+"
-        if self._transcript is not None:
-            self._transcript.answered(line, secret=self._asked_for_more)
-        if mark.upper() not in {"+OK", "-ERR", "+"}:
-            raise Unreadable(f"answered with {shortened(shown(line, self.key))}")
-        # What is said of a refusal is shown; of all else nothing is.
-        return mark.upper(), shown(text, self.key) if mark.upper() == "-ERR" else text
-
-    async def listing(self, command: str) -> list[bytes]:
-        """Send *command* and return the lines of a multi-line answer (RFC 1939 3). Raise `CommandRefused`."""
-        await self.status(command)
-        lines: list[bytes] = []
-        self._listing = True
-        size = 0
-        while (line := await self._line(_LINE_AT_MOST)) != b".":
-            lines.append(line.removeprefix(b".") if line.startswith(b"..") else line)
-            # A line counts for more than its octets, so that many empty ones end, too.
-            size += len(line) + 64
-            if size > _TOTAL_AT_MOST:
-                raise Unreadable("an answer without an end")
-        self._listing = False
-        return lines
-
-    async def _line(self, at_most: int) -> bytes:
-        searched, began = 0, asyncio.get_running_loop().time()
-        while (end := self._heard.find(b"\n", searched)) < 0:
-            searched = len(self._heard)
-            if searched > at_most:
-                raise Unreadable("a line without an end")
-            await self._more(began + self._leg)
-        if end > at_most:
-            raise Unreadable("a line without an end")
-        line = bytes(self._heard[:end])
-        del self._heard[: end + 1]
-        return line.removesuffix(b"\r")
-
-    @property
-    def unfinished(self) -> str:
-        """What there is to say of an answer that has begun and not ended; "" when there is none."""
-        return "an answer without an end" if self._heard or self._listing else ""
-
-    async def _more(self, until: float) -> None:
-        self._news.clear()
-        if self._lost is not None:
-            # An SSL error keeps its kind; whatever else it is, the connection is gone.
-            raise self._lost if isinstance(self._lost, ssl.SSLError) else ConnectionResetError(str(self._lost))
-        self._transports[-1].resume_reading()
-        try:
-            async with asyncio.timeout_at(until):
-                await self._news.wait()
-        except TimeoutError as late:
-            raise TimeoutError(self.unfinished) from late
-
-    def close(self) -> None:
-        """Let go at once: a TLS farewell to a silent peer would keep the socket for another half minute."""
-        for transport in self._transports:
-            transport.abort()
 
 
 #: Our message has some 10 KiB, a report about it twice that; what is larger is not fetched.
@@ -177,9 +44,18 @@ _LOGIN_DELAY_AT_MOST = timedelta(minutes=10)
 class Pop3Session:
     """A connection to a maildrop. Messages have numbers that hold for this session only, and lasting UIDs."""
 
-    def __init__(self, wire: Pop3Wire, party: Party) -> None:
+    def __init__(self, wire: LineWire, party: Party, leg: timedelta, transcript: Transcript | None = None) -> None:
+        """No line of an answer is waited for longer than *leg*."""
         self._wire = wire
         self._party = party
+        self._leg = leg.total_seconds()
+        self._transcript = transcript
+        #: What is signed in with: a server that repeats it does not get it into an error.
+        self._key: Password | Bearer | None = None
+        #: The last line asked for more: what follows is a secret.
+        self._asked_for_more = False
+        #: A list has begun and not ended.
+        self._is_listing = False
         #: What CAPA lists (RFC 2449), in capitals; none from a server that does not know it.
         self.capabilities: dict[str, list[str]] = {}
         #: As they were last listed.
@@ -196,7 +72,7 @@ class Pop3Session:
     @property
     def unfinished(self) -> str:
         """What there is to say of an answer that has begun and not ended; "" when there is none."""
-        return self._wire.unfinished
+        return "an answer without an end" if self._wire.has_more or self._is_listing else ""
 
     @property
     def cost(self) -> int:
@@ -209,7 +85,7 @@ class Pop3Session:
         UIDL is optional (RFC 1939 7): without it messages are told apart by their headers.
         """
         try:
-            answer = await self._wire.listing("UIDL")
+            answer = await self._listing("UIDL")
         except CommandRefused:
             if "UIDL" in self.capabilities:
                 raise
@@ -220,19 +96,19 @@ class Pop3Session:
 
     async def sizes(self) -> dict[int, int]:
         """Return the octets of each of the newest messages."""
-        listed = [line.decode("latin-1").split() for line in (await self._wire.listing("LIST"))[-_NEWEST:]]
+        listed = [line.decode("latin-1").split() for line in (await self._listing("LIST"))[-_NEWEST:]]
         self._sizes = {_number(words[0]): _number(words[1]) for words in listed if len(words) >= 2}
         return self._sizes
 
     async def count(self) -> int:
         """Return how many messages there are."""
-        words = (await self._wire.status("STAT")).split()
+        words = (await self._status("STAT")).split()
         return _number(words[0] if words else "")
 
     async def header(self, number: int) -> bytes:
         """Return the header of a message, or its beginning; of one that is too large for us to care maybe nothing."""
         try:
-            lines = await self._wire.listing(f"TOP {number} 0")
+            lines = await self._listing(f"TOP {number} 0")
         except CommandRefused:
             if "TOP" in self.capabilities:
                 raise
@@ -246,26 +122,75 @@ class Pop3Session:
         if size > _MESSAGE_AT_MOST:
             return None
         # It may be larger than the server said.
-        return _text(await self._wire.listing(f"RETR {number}"))[:_MESSAGE_AT_MOST]
+        return _text(await self._listing(f"RETR {number}"))[:_MESSAGE_AT_MOST]
 
     async def delete(self, number: int) -> None:
         """Mark a message; it is deleted by `quit`."""
-        await self._wire.status(f"DELE {number}")
+        await self._status(f"DELE {number}")
 
     async def quit(self) -> None:
         """Delete what is marked, and let others in."""
-        await self._wire.status("QUIT")
+        await self._status("QUIT")
 
     def close(self) -> None:
         """Let go of the connection; what is marked stays."""
         self._wire.close()
+
+    # -- commands and answers ------------------------------------------------------------------------------------
+
+    async def _status(self, command: str | None = None) -> str:
+        """Send *command*, if any, and return the text of the "+OK". Raise `CommandRefused` when it is "-ERR"."""
+        mark, text = await self._exchange(command)
+        if mark == "+OK":
+            return text
+        if mark == "-ERR":
+            raise CommandRefused(mark, text)
+        raise Unreadable("asked for more where nothing was left to say")
+
+    async def _exchange(self, command: str | None) -> tuple[str, str]:
+        """Send *command* and return how it was answered: "+OK", "-ERR" or "+" (RFC 5034 4), and the text."""
+        if command is not None:
+            if self._transcript is not None:
+                told = "PASS ***" if command.startswith("PASS ") else command
+                self._transcript.asked(told, secret=self._asked_for_more)
+            self._wire.say(command)
+        line = (await self._line(_STATUS_AT_MOST)).decode("utf-8", "replace")
+        mark, _, text = line.partition(" ")
+        self._asked_for_more = mark == "+"
+        if self._transcript is not None:
+            self._transcript.answered(line, secret=self._asked_for_more)
+        if mark.upper() not in {"+OK", "-ERR", "+"}:
+            raise Unreadable(f"answered with {shortened(shown(line, self._key))}")
+        # What is said of a refusal is shown; of all else nothing is.
+        return mark.upper(), shown(text, self._key) if mark.upper() == "-ERR" else text
+
+    async def _listing(self, command: str) -> list[bytes]:
+        """Send *command* and return the lines of a multi-line answer (RFC 1939 3). Raise `CommandRefused`."""
+        await self._status(command)
+        lines: list[bytes] = []
+        self._is_listing = True
+        size = 0
+        while (line := await self._line(_LINE_AT_MOST)) != b".":
+            lines.append(line.removeprefix(b".") if line.startswith(b"..") else line)
+            # A line counts for more than its octets, so that many empty ones end, too.
+            size += len(line) + 64
+            if size > _TOTAL_AT_MOST:
+                raise Unreadable("an answer without an end")
+        self._is_listing = False
+        return lines
+
+    async def _line(self, at_most: int) -> bytes:
+        try:
+            return await self._wire.hear(at_most, until=asyncio.get_running_loop().time() + self._leg)
+        except TimeoutError as late:
+            raise TimeoutError(self.unfinished) from late
 
     # -- opening -------------------------------------------------------------------------------------------------
 
     async def greet(self) -> None:
         """Read the greeting, and ask what the server can do."""
         try:
-            await self._wire.status()
+            await self._status()
         except TimeoutError as late:
             # The port is open: whoever listens there has said nothing, or nothing whole.
             raise expired(Phase.CONNECT, self._party, str(late)) from late
@@ -278,7 +203,7 @@ class Pop3Session:
         if "STLS" not in self.capabilities:
             raise failed(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, self._party)
         try:
-            await self._wire.status("STLS")
+            await self._status("STLS")
         except CommandRefused as refusal:
             raise failed(Outcome.TLS, Reason.TLS_UNAVAILABLE, Phase.TLS, self._party, refusal.text) from refusal
         await self._wire.secure(server.tls, server.certificate_name)
@@ -286,15 +211,15 @@ class Pop3Session:
 
     async def sign_in(self, key: Password | Bearer) -> None:
         """Offer *key* once."""
-        self._wire.key = key
+        self._key = key
         mechanisms = self.capabilities.get("SASL", [])
         match key:
             case Bearer() if "XOAUTH2" in mechanisms:
                 await self._authenticate("XOAUTH2", key, key.response)
             case Password() if "USER" in self.capabilities or not self.capabilities:
                 try:
-                    await self._wire.status(f"USER {key.username}")
-                    await self._wire.status(f"PASS {key.secret}")
+                    await self._status(f"USER {key.username}")
+                    await self._status(f"PASS {key.secret}")
                 except CommandRefused as refusal:
                     raise pop3_sign_in_failure(refusal.text, self._party) from None
             case Password() if "PLAIN" in mechanisms:
@@ -304,21 +229,21 @@ class Pop3Session:
 
     async def _authenticate(self, mechanism: str, key: Password | Bearer, response: str) -> None:
         # Not with the command: a line of POP3 has room for 255 octets (RFC 5034 4), and Microsoft wants it so.
-        mark, text = await self._wire.exchange(f"AUTH {mechanism}")
+        mark, text = await self._exchange(f"AUTH {mechanism}")
         if mark == "+":
-            mark, text = await self._wire.exchange(response)
+            mark, text = await self._exchange(response)
         challenge = ""
         if mark == "+":
             # The server's reason; it refuses only after we have answered with an empty line.
             challenge = challenge_in(text)
-            mark, text = await self._wire.exchange("")
+            mark, text = await self._exchange("")
         if mark != "+OK":
             raise pop3_sign_in_failure(masked(text, key), self._party, challenge=masked(challenge, key))
 
     async def _ask_capabilities(self) -> None:
         self.capabilities = {}
         with suppress(CommandRefused):
-            listed = [line.decode("latin-1").upper().split() for line in await self._wire.listing("CAPA")]
+            listed = [line.decode("latin-1").upper().split() for line in await self._listing("CAPA")]
             self.capabilities = {words[0]: words[1:] for words in listed if words}
 
 
@@ -343,8 +268,8 @@ async def open_session(
 
 async def _opened(server: Server, key: Password | Bearer, trace: Trace, party: Party, leg: timedelta) -> Pop3Session:
     transcript = Transcript.of("POP3", trace, party, key)
-    _, wire = await connect(server, trace, party, lambda: Pop3Wire(leg.total_seconds(), transcript))
-    session = Pop3Session(wire, party)
+    _, wire = await connect(server, trace, party, LineWire)
+    session = Pop3Session(wire, party, leg, transcript)
     try:
         with stage(trace, Phase.CONNECT, party):
             await session.greet()

@@ -145,7 +145,7 @@ async def _secure(session: StrangerSession, server: Server, tls: ssl.SSLContext 
             raise _NoTls(shortened(str(error) or type(error).__name__)) from error
         if not reply.done:
             raise _NoTls(reply.text)
-    notes.tls, notes.chain = reached, session.dialogue.chain
+    notes.tls, notes.chain = reached, session.chain
     await session.offers()
 
 

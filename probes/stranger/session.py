@@ -7,125 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self, cast
+from typing import Any
 
 from probes.model.mailbox import Mailbox, Security, Server
-from probes.model.probe import Injected, Unreadable
+from probes.model.probe import Unreadable
 from probes.model.reply import imap_code, shortened
 from probes.model.result import Party
 from probes.protocol.connection import address_literal, open_socket
+from probes.protocol.line_wire import LineWire
 from probes.run.trace import Recorder
-
-#: A server that says more than this in one breath is not waited for.
-_AHEAD_AT_MOST = 64 * 1024
-
-
-class Dialogue(asyncio.Protocol):
-    """Lines out, lines in. The caller sets the deadlines, and closes it."""
-
-    def __init__(self) -> None:
-        self._heard = bytearray()
-        self._lost: Exception | None = None
-        self._news = asyncio.Event()
-        self._transports: list[asyncio.Transport] = []
-
-    @classmethod
-    async def over(cls, sock: Any, *, tls: ssl.SSLContext | None = None, name: str | None = None) -> Self:
-        """Return the dialogue over a connected socket, which is its own from now on; with *tls*, after the handshake.
-
-        Raise `OSError`, of which `ssl.SSLError` is one.
-        """
-        dialogue = cls()
-        try:
-            await asyncio.get_running_loop().create_connection(
-                lambda: dialogue, sock=sock, ssl=tls, server_hostname=name if tls else None
-            )
-        except BaseException:
-            dialogue.close()
-            sock.close()
-            raise
-        return dialogue
-
-    async def secure(self, tls: ssl.SSLContext, name: str) -> None:
-        """Turn to TLS. Raise `OSError` or, when the peer has said more already than it was asked, `Injected`.
-
-        What comes in clear behind the permission would pass for something said under TLS (CVE-2011-0411).
-        """
-        if self._heard:
-            raise Injected("more was said in clear after TLS was granted")
-        transport = await asyncio.get_running_loop().start_tls(self._transports[-1], self, tls, server_hostname=name)
-        self._transports.append(cast(asyncio.Transport, transport))
-
-    def say(self, line: str) -> None:
-        if any(character in line for character in "\r\n\0"):
-            raise ValueError("a command is one line")
-        self._transports[-1].write(line.encode("utf-8", "replace") + b"\r\n")
-
-    async def hear(self) -> str:
-        """Return the next line without its end. Raise `OSError` when the peer has gone, `Unreadable` when it drones."""
-        while (end := self._heard.find(b"\n")) < 0:
-            if self._lost is not None:
-                raise self._lost
-            self._news.clear()
-            await self._news.wait()
-        line = bytes(self._heard[: end + 1])
-        del self._heard[: end + 1]
-        return line.decode("utf-8", "replace").rstrip("\r\n")
-
-    @property
-    def chain(self) -> tuple[bytes, ...]:
-        """The certificates that the peer showed, its own first, in DER; only that one where Python tells no more."""
-        spoken = self._transports[-1].get_extra_info("ssl_object")
-        return () if spoken is None else _shown(spoken)
-
-    @property
-    def literal(self) -> str:
-        """Our own address as EHLO takes it."""
-        return address_literal(self._transports[0])
-
-    def close(self) -> None:
-        """Let go at once; a TLS farewell to a silent peer would keep the socket for another half minute."""
-        for transport in reversed(self._transports):
-            transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transports.append(cast(asyncio.Transport, transport))
-
-    def data_received(self, data: bytes) -> None:
-        self._heard += data
-        if len(self._heard) > _AHEAD_AT_MOST:
-            self._end(Unreadable("it does not stop talking"))
-            self.close()
-        self._news.set()
-
-    def eof_received(self) -> None:
-        self._end(ConnectionResetError("closed by the peer"))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._end(exc or ConnectionResetError("closed by the peer"))
-
-    def _end(self, why: Exception) -> None:
-        self._lost = self._lost or why
-        self._news.set()
-
-
-def _shown(spoken: Any) -> tuple[bytes, ...]:
-    # Public since Python 3.13; before, the same is there one level below.
-    read = getattr(spoken, "get_unverified_chain", None) or getattr(spoken._sslobj, "get_unverified_chain", None)  # noqa: SLF001 - see above
-    shown = (read() or ()) if read is not None else ()
-    chain = tuple(one if isinstance(one, bytes) else _der(one) for one in shown)
-    own = spoken.getpeercert(binary_form=True)
-    return chain or ((own,) if own else ())
-
-
-def _der(certificate: Any) -> bytes:
-    # Without an argument this one returns PEM.
-    return ssl.PEM_cert_to_DER_cert(certificate.public_bytes())
-
 
 #: A server that does not answer a goodbye in this time is left without one.
 _FAREWELL_SECONDS = 2.0
@@ -182,11 +77,11 @@ def servers_of(mailbox: Mailbox) -> tuple[tuple[Protocol, Server], ...]:
 
 
 class StrangerSession:
-    """Speaks one of the protocols over a dialogue. Raises what the dialogue raises, and `Unreadable`."""
+    """Speaks one of the protocols over a wire. Raises what the wire raises, and `Unreadable`; the caller sets the deadlines."""
 
-    def __init__(self, protocol: Protocol, dialogue: Dialogue) -> None:
+    def __init__(self, protocol: Protocol, wire: LineWire) -> None:
         self._protocol = protocol
-        self.dialogue = dialogue
+        self._wire = wire
         self._commands = 0
 
     async def greet(self) -> ServerReply:
@@ -197,17 +92,18 @@ class StrangerSession:
         """Return what the server offers now, a capability an item, in upper case."""
         match self._protocol:
             case Protocol.SMTP:
-                reply = await self.ask(f"EHLO {self.dialogue.literal}")
+                literal = address_literal(self._wire.transport)
+                reply = await self.ask(f"EHLO {literal}")
                 if reply.done:
                     return tuple(line.upper() for line in reply.lines[1:])
-                await self.ask(f"HELO {self.dialogue.literal}")
+                await self.ask(f"HELO {literal}")
                 return ()
             case Protocol.IMAP:
                 reply = await self.ask("CAPABILITY")
                 told = [line for line in reply.lines if line.upper().startswith("* CAPABILITY")]
                 return tuple(word for line in told for word in line.upper().split()[2:])
             case Protocol.POP3:
-                self.dialogue.say("CAPA")
+                self._wire.say("CAPA")
                 reply = await self._reply("")
                 return await self._rest() if reply.done else ()
 
@@ -215,21 +111,21 @@ class StrangerSession:
         """Say *command* and return the reply."""
         self._commands += 1
         tag = f"p{self._commands}" if self._protocol is Protocol.IMAP else ""
-        self.dialogue.say(f"{tag} {command}" if tag else command)
+        self._wire.say(f"{tag} {command}" if tag else command)
         return await self._reply(tag)
 
     async def cancel(self) -> None:
         """Break off a sign-in that the server was ready to go on with; nothing secret has been said."""
         with suppress(OSError, Unreadable):
             async with asyncio.timeout(_FAREWELL_SECONDS):
-                self.dialogue.say("*")
+                self._wire.say("*")
                 await self._reply(f"p{self._commands}" if self._protocol is Protocol.IMAP else "")
 
     async def start_tls(self, tls: ssl.SSLContext, name: str) -> ServerReply:
         """Ask for TLS and, if it is granted, turn to it. Raise `ssl.SSLError` when the handshake fails."""
         reply = await self.ask("STLS" if self._protocol is Protocol.POP3 else "STARTTLS")
         if reply.done:
-            await self.dialogue.secure(tls, name)
+            await self._wire.secure(tls, name)
         return reply
 
     async def leave(self) -> None:
@@ -238,14 +134,23 @@ class StrangerSession:
             async with asyncio.timeout(_FAREWELL_SECONDS):
                 await self.ask("LOGOUT" if self._protocol is Protocol.IMAP else "QUIT")
 
+    @property
+    def chain(self) -> tuple[bytes, ...]:
+        """The certificates that the server showed, its own first, in DER; only that one where Python tells no more."""
+        spoken = self._wire.transport.get_extra_info("ssl_object")
+        return () if spoken is None else _shown(spoken)
+
     def close(self) -> None:
         """Let go of the connection."""
-        self.dialogue.close()
+        self._wire.close()
+
+    async def _line(self) -> str:
+        return (await self._wire.hear()).decode("utf-8", "replace").rstrip("\r")
 
     async def _reply(self, tag: str) -> ServerReply:
         lines: list[str] = []
         while len(lines) < _LINES_AT_MOST:
-            lines.append(await self.dialogue.hear())
+            lines.append(await self._line())
             if (reply := self._complete(lines, tag)) is not None:
                 return reply
         raise Unreadable("a reply without an end")
@@ -262,7 +167,7 @@ class StrangerSession:
     async def _rest(self) -> tuple[str, ...]:
         lines: list[str] = []
         while len(lines) < _LINES_AT_MOST:
-            line = await self.dialogue.hear()
+            line = await self._line()
             if line == ".":
                 return tuple(lines)
             lines.append(line.upper())
@@ -279,7 +184,21 @@ async def open_session(
     """
     first = (tls or server.tls) if server.security is Security.IMPLICIT else None
     sock = await open_socket(server, Recorder(), party)
-    return StrangerSession(protocol, await Dialogue.over(sock, tls=first, name=server.certificate_name))
+    return StrangerSession(protocol, await wired(sock, tls=first, name=server.certificate_name))
+
+
+async def wired(sock: socket.socket, *, tls: ssl.SSLContext | None = None, name: str | None = None) -> LineWire:
+    """Return the wire over a connected socket, which is its own from now on; with *tls*, after the handshake."""
+    wire = LineWire()
+    try:
+        await asyncio.get_running_loop().create_connection(
+            lambda: wire, sock=sock, ssl=tls, server_hostname=name if tls else None
+        )
+    except BaseException:
+        wire.close()
+        sock.close()
+        raise
+    return wire
 
 
 def tls_offered(protocol: Protocol, offers: tuple[str, ...]) -> bool:
@@ -327,3 +246,17 @@ def _pop3(line: str) -> ServerReply:
     code = _POP3_CODE.match(line[4:].strip())
     passing = code is not None and code[1].upper() in _PASSING
     return ServerReply(kind=ReplyKind.LATER if passing else ReplyKind.NO, text=shortened(line), lines=(line,))
+
+
+def _shown(spoken: Any) -> tuple[bytes, ...]:
+    # Public since Python 3.13; before, the same is there one level below.
+    read = getattr(spoken, "get_unverified_chain", None) or getattr(spoken._sslobj, "get_unverified_chain", None)  # noqa: SLF001 - see above
+    shown = (read() or ()) if read is not None else ()
+    chain = tuple(one if isinstance(one, bytes) else _der(one) for one in shown)
+    own = spoken.getpeercert(binary_form=True)
+    return chain or ((own,) if own else ())
+
+
+def _der(certificate: Any) -> bytes:
+    # Without an argument this one returns PEM.
+    return ssl.PEM_cert_to_DER_cert(certificate.public_bytes())

@@ -13,7 +13,8 @@ from probes.model.pace import Pace
 from probes.model.probe import Patience, ProbeFailure
 from probes.model.result import Party, Phase
 from probes.protocol.cause import stage
-from probes.protocol.pop3 import Pop3Session, Pop3Wire
+from probes.protocol.line_wire import LineWire
+from probes.protocol.pop3 import Pop3Session
 from probes.run.trace import Recorder
 from tests.fuzz.mail import LATE, NOW, SIGNER, TOKEN, message, report
 from tests.fuzz.peer import Peer
@@ -28,9 +29,9 @@ def _look(octets: bytes) -> None:
     """A look ends in a failure of the run or well, and deletes only what holds a token that was issued."""
 
     async def look() -> Peer:
-        wire = Pop3Wire(1.0)
+        wire = LineWire()
         peer = Peer(wire, octets)
-        session = Pop3Session(wire, Party.RECIPIENT)
+        session = Pop3Session(wire, Party.RECIPIENT, timedelta(seconds=1))
         drop = Maildrop(
             Reception(
                 mailbox=_BOX,

@@ -22,9 +22,10 @@ from probes.model.reply import (
 )
 from probes.model.result import Party, Phase
 from probes.protocol.cause import stage
+from probes.protocol.line_wire import LineWire
 from probes.protocol.smtp import SmtpWire, _Session
 from probes.run.trace import Recorder
-from probes.stranger.session import Dialogue, Protocol, StrangerSession
+from probes.stranger.session import Protocol, StrangerSession
 from tests.fuzz.mail import message
 from tests.fuzz.peer import Peer
 from tests.fuzz.target import TAG, TURN, Target
@@ -79,9 +80,9 @@ def _call(octets: bytes) -> None:
 
 
 async def _called(protocol: Protocol, octets: bytes) -> None:
-    dialogue = Dialogue()
-    Peer(dialogue, octets)
-    session = StrangerSession(protocol, dialogue)
+    wire = LineWire()
+    Peer(wire, octets)
+    session = StrangerSession(protocol, wire)
     try:
         greeting = await session.greet()
         assert greeting.text.isprintable()

@@ -11,7 +11,7 @@ import pytest
 
 from probes.model.probe import Unreadable
 from probes.stranger.callout import blind
-from probes.stranger.session import Dialogue, Protocol, ReplyKind, StrangerSession, tls_offered
+from probes.stranger.session import Protocol, ReplyKind, StrangerSession, tls_offered, wired
 from tests.unit.probes.standin import HOST, Handler, hang, listening, server_context
 
 
@@ -25,12 +25,12 @@ async def session_with(handler: Handler | bytes, protocol: Protocol = Protocol.S
     async with listening(say if isinstance(handler, bytes) else handler) as port:
         sock = socket.create_connection(("127.0.0.1", port))
         sock.setblocking(False)
-        dialogue = await Dialogue.over(sock)
+        session = StrangerSession(protocol, await wired(sock))
         try:
             async with asyncio.timeout(3):
-                yield StrangerSession(protocol, dialogue)
+                yield session
         finally:
-            dialogue.close()
+            session.close()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ async def test_tls_is_asked_for_by_the_word_of_the_protocol() -> None:
         assert tls_offered(Protocol.POP3, offers)
         assert (await session.start_tls(blind(), HOST)).done
         await session.leave()
-        assert len(session.dialogue.chain) == 1
+        assert len(session.chain) == 1
     assert asked == [b"CAPA\r\n", b"STLS\r\n", b"QUIT\r\n"]
 
 

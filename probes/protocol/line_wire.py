@@ -1,0 +1,101 @@
+"""A connection that is spoken to in lines, and may turn to TLS on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import cast
+
+from probes.model.pace import cost
+from probes.model.probe import Injected, Unreadable
+
+#: A longer line is not waited for.
+_LINE_AT_MOST = 64 * 1024
+#: What may lie here unread before the server is made to wait.
+_AHEAD_AT_MOST = 256 * 1024
+
+
+class LineWire(asyncio.Protocol):
+    """Lines out, lines in. Whatever goes wrong, it is of no use afterwards. Not for two tasks at once."""
+
+    def __init__(self) -> None:
+        #: What it has cost to read what the server said, by `probes.model.pace.cost`.
+        self.cost = 0
+        self._heard = bytearray()
+        self._lost: Exception | None = None
+        self._news = asyncio.Event()
+        self._transports: list[asyncio.Transport] = []
+
+    # -- what asyncio calls --------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transports.append(cast(asyncio.Transport, transport))
+
+    def data_received(self, data: bytes) -> None:
+        self.cost += cost(data)
+        self._heard += data
+        if len(self._heard) > _AHEAD_AT_MOST:
+            self.transport.pause_reading()
+        self._news.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = self._lost or exc or EOFError("the server closed the connection")
+        self._news.set()
+
+    # -- what a session does -------------------------------------------------------------------------------------
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """What is spoken over now: TLS where there is any."""
+        return self._transports[-1]
+
+    @property
+    def has_more(self) -> bool:
+        """Whether more was heard than was asked for; it may be no whole line."""
+        return bool(self._heard)
+
+    async def secure(self, tls: ssl.SSLContext, name: str) -> None:
+        """Turn to TLS. Raise `OSError`, of which `ssl.SSLError` is one, or `Injected` when the server has said more already.
+
+        What comes in clear behind the permission would pass for something said under TLS (CVE-2011-0411; RFC 2595 4).
+        """
+        if self._heard:
+            raise Injected("more was said in clear after TLS was granted")
+        transport = await asyncio.get_running_loop().start_tls(self.transport, self, tls, server_hostname=name)
+        if transport is None:
+            raise ConnectionResetError("the server closed the connection")
+        self._transports.append(transport)
+
+    def say(self, line: str) -> None:
+        if any(character in line for character in "\r\n\0"):
+            raise ValueError("a command is one line")
+        self.transport.write(f"{line}\r\n".encode())
+
+    async def hear(self, at_most: int = _LINE_AT_MOST, *, until: float | None = None) -> bytes:
+        """Return the next line without its end.
+
+        Raise `Unreadable` when it is longer than *at_most*, `OSError` when the server has gone, and `TimeoutError` when it is
+        not there *until* a moment of the loop's clock.
+        """
+        searched = 0
+        while (end := self._heard.find(b"\n", searched)) < 0 and (searched := len(self._heard)) <= at_most:
+            await self._more(until)
+        if not 0 <= end <= at_most:
+            raise Unreadable("it does not stop talking")
+        line = bytes(self._heard[:end])
+        del self._heard[: end + 1]
+        return line.removesuffix(b"\r")
+
+    async def _more(self, until: float | None) -> None:
+        self._news.clear()
+        if self._lost is not None:
+            # An SSL error keeps its kind; whatever else it is, the connection is gone.
+            raise self._lost if isinstance(self._lost, ssl.SSLError) else ConnectionResetError(str(self._lost))
+        self.transport.resume_reading()
+        async with asyncio.timeout_at(until):
+            await self._news.wait()
+
+    def close(self) -> None:
+        """Let go at once: a TLS farewell to a silent peer would keep the socket for another half minute."""
+        for transport in reversed(self._transports):
+            transport.abort()
