@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
@@ -14,7 +15,7 @@ from alerts.model.contact import Address
 from alerts.model.delivery import LEFT, RANK, Attempt, AttemptState, Delivery, Notice
 from monitor.store.engine.notices import SqlNotices
 from monitor.store.engine.statements import ADD_ATTEMPT, ADD_DELIVERY, ANSWERED, CHANGE_ATTEMPT, UNANSWERED
-from monitor.store.schema.rows import new_id
+from monitor.store.schema.rows import named, new_id
 from monitor.store.schema.tables import attempt, clean, delivery, heard
 
 
@@ -34,33 +35,21 @@ class SqlAttempts(SqlNotices):
         n = len(of.attempts) + 1
         # Unique across installations too: a restored backup must not find another's submissions at the provider.
         reference = f"p{of.id}-{n}-{now.timestamp():.0f}"
-        result = await self._connection.execute(
-            ADD_ATTEMPT,
-            {
-                "delivery_id": of.id,
-                "n": n,
-                "reference": reference,
-                "gateway": gateway,
-                "state": AttemptState.CALLING,
-                "rank": RANK[AttemptState.CALLING],
-                "started_at": now,
-                "look_at": look_at,
-                "asked": 0,
-                "code": "",
-                "detail": "",
-                "response": response,
-            },
-        )
-        return Attempt(
-            id=new_id(result),
-            n=n,
-            reference=reference,
-            gateway=gateway,
-            state=AttemptState.CALLING,
-            started_at=now,
-            look_at=look_at,
-            response=response,
-        )
+        values: dict[str, Any] = {
+            "n": n,
+            "reference": reference,
+            "gateway": gateway,
+            "state": AttemptState.CALLING,
+            "started_at": now,
+            "look_at": look_at,
+            "asked": 0,
+            "code": "",
+            "detail": "",
+            "response": response,
+        }
+        rank = RANK[AttemptState.CALLING]
+        result = await self._connection.execute(ADD_ATTEMPT, {"delivery_id": of.id, "rank": rank, **values})
+        return Attempt(id=new_id(result), **values)
 
     async def save_attempt(self, changed: Attempt) -> bool:
         """Write an attempt; return `False` and write nothing if the stored state ranks higher."""
@@ -70,18 +59,14 @@ class SqlAttempts(SqlNotices):
         result = await self._connection.execute(
             CHANGE_ATTEMPT,
             {
+                **named(changed, ("state", "look_at", "asked", "error", "ended_at")),
                 "attempt_id": changed.id,
                 "reached": rank,
                 "barred": barred,
-                "state": changed.state,
                 "rank": rank,
-                "look_at": changed.look_at,
-                "asked": changed.asked,
                 "provider_id": None if changed.provider_id is None else clean(changed.provider_id, 200),
-                "error": changed.error,
                 "code": clean(changed.code, 64),
                 "detail": clean(changed.detail),
-                "ended_at": changed.ended_at,
             },
         )
         return bool(result.rowcount)

@@ -18,7 +18,7 @@ from alerts.model.notice import Facts, Language
 from alerts.record.store import Entry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
-from monitor.store.schema.rows import FACTS, by_id
+from monitor.store.schema.rows import FACTS, by_id, named
 from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import drill, exercise, incident, notice, notice_incident
 
@@ -75,13 +75,18 @@ class Drills:
         self, key: str, *, contact: str, asked_by: str, begins_at: datetime, ends_at: datetime
     ) -> Drill | None:
         """Write that a drill begins; `None` if one of that *key* was begun before, here or by another process."""
-        values = {"key": key, "contact": contact, "asked_by": asked_by, "begins_at": begins_at, "ends_at": ends_at}
+        values: dict[str, Any] = {
+            "contact": contact,
+            "asked_by": asked_by,
+            "begins_at": begins_at,
+            "ends_at": ends_at,
+        }
         known = select(drill.c.id).where(drill.c.key == key)
         async with self._database.read() as connection:
             if (await connection.execute(known)).first() is not None:
                 return None
         async with self._database.write() as connection:
-            drill_id = await self._add(connection, drill, {"number": "", **values})
+            drill_id = await self._add(connection, drill, {"key": key, "number": "", **values})
             if drill_id is None:
                 return None
             number = f"{PREFIX}-{drill_id:02d}"
@@ -89,9 +94,7 @@ class Drills:
             detail = {"number": number, "contact": contact, "until": ends_at.isoformat()}
             entry = Entry(at=begins_at, actor=asked_by, event="drill begun", detail=detail)
             await audit.append(connection, [entry])
-        return Drill(
-            id=drill_id, number=number, asked_by=asked_by, contact=contact, begins_at=begins_at, ends_at=ends_at
-        )
+        return Drill(id=drill_id, number=number, **values)
 
     async def under_way(self) -> Sequence[Drill]:
         """Return the drills that have not ended, the oldest first."""
@@ -258,35 +261,16 @@ class Drills:
 
 
 def _to_drill(row: Row[Any]) -> Drill:
-    return Drill(
-        id=row.id,
-        number=row.number,
-        asked_by=row.asked_by,
-        contact=row.contact,
-        begins_at=row.begins_at,
-        ends_at=row.ends_at,
-    )
+    return Drill(**named(row, ("id", "number", "asked_by", "contact", "begins_at", "ends_at")))
 
 
 def _to_record(row: Row[Any]) -> Record:
     return Record(
-        id=row.id,
+        **named(row, ("id", "drill_id", "agency", "contact", "name", "number", "extension", "gateway", "reference")),
+        **named(row, ("why", "provider_id", "begun_at", "look_at", "confirmed_at")),
         key=row.key.partition("/")[2],
-        drill_id=row.drill_id,
-        agency=row.agency,
-        contact=row.contact,
-        name=row.name,
         channel=Channel(row.channel),
-        number=row.number,
-        extension=row.extension,
-        gateway=row.gateway,
         language=Language(row.language),
         facts=FACTS.validate_json(row.facts),
-        reference=row.reference,
         state=ExerciseState(row.state),
-        why=row.why,
-        provider_id=row.provider_id,
-        begun_at=row.begun_at,
-        look_at=row.look_at,
-        confirmed_at=row.confirmed_at,
     )

@@ -28,7 +28,7 @@ from monitor.store.engine.statements import (
     NOTICES_OF,
     SETTLE,
 )
-from monitor.store.schema.rows import ADDRESSEE, ADDRESSES, FACTS, new_id, to_attempt, to_notice
+from monitor.store.schema.rows import ADDRESSEE, ADDRESSES, FACTS, PART, named, new_id, to_attempt, to_notice
 from monitor.store.schema.tables import notice, notice_incident
 
 
@@ -109,73 +109,23 @@ class SqlNotices(InTransaction):
         if await self.is_decided(draft.key):
             return None
         facts = FACTS.dump_json(draft.facts).decode()
-        result = await self._connection.execute(
-            ADD_NOTICE,
-            {
-                "key": draft.key,
-                "plan": draft.plan,
-                "purpose": draft.purpose,
-                "person": draft.person,
-                "language": draft.language,
-                "facts": facts,
-                "addresses": ADDRESSES.dump_json(draft.addresses).decode(),
-                "addressee": ADDRESSEE.dump_json(draft.addressee).decode(),
-                "wave": draft.wave,
-                "round": draft.round,
-                "step": draft.step,
-                "state": NoticeState.PENDING,
-                "urgency": urgency,
-                "gathering": gathering,
-                "not_before": not_before,
-                "created_at": now,
-                "expires_at": draft.expires_at,
-            },
-        )
-        await self._add_part(new_id(result), of, draft, facts)
+        values = named(draft, ("key", "plan", "purpose", "language", "expires_at", *PART))
+        values |= {"state": NoticeState.PENDING, "urgency": urgency, "not_before": not_before, "created_at": now}
+        kept = {
+            "facts": facts,
+            "addresses": ADDRESSES.dump_json(draft.addresses).decode(),
+            "addressee": ADDRESSEE.dump_json(draft.addressee).decode(),
+            "gathering": gathering,
+        }
+        notice_id = new_id(await self._connection.execute(ADD_NOTICE, values | kept))
+        await self._add_part(notice_id, of, draft, facts)
         # As it would be read: that takes two queries, and a thousand agencies may fail at once.
-        part = Part(
-            incident_id=of.id,
-            person=draft.person,
-            facts=draft.facts,
-            wave=draft.wave,
-            round=draft.round,
-            step=draft.step,
-        )
-        return Notice(
-            id=new_id(result),
-            key=draft.key,
-            parts=(part,),
-            plan=draft.plan,
-            purpose=draft.purpose,
-            person=draft.person,
-            language=draft.language,
-            facts=draft.facts,
-            state=NoticeState.PENDING,
-            created_at=now,
-            expires_at=draft.expires_at,
-            addresses=draft.addresses,
-            addressee=draft.addressee,
-            wave=draft.wave,
-            round=draft.round,
-            step=draft.step,
-            urgency=urgency,
-            not_before=not_before,
-        )
+        part = Part(incident_id=of.id, facts=draft.facts, **named(draft, PART))
+        return Notice(id=notice_id, parts=(part,), **values, **named(draft, ("facts", "addresses", "addressee")))
 
     async def _add_part(self, notice_id: int, of: Incident, draft: Draft, facts: str) -> None:
-        await self._connection.execute(
-            ADD_PART,
-            {
-                "notice_id": notice_id,
-                "incident_id": of.id,
-                "key": draft.key,
-                "person": draft.person,
-                "facts": facts,
-                "wave": draft.wave,
-                "round": draft.round,
-                "step": draft.step,
-            },
-        )
+        values = {"notice_id": notice_id, "incident_id": of.id, "facts": facts, **named(draft, ("key", *PART))}
+        await self._connection.execute(ADD_PART, values)
 
     async def join_notice(self, notice_id: int, of: Incident, draft: Draft) -> bool:
         """Let a notice tell of one more incident, unless a gateway is being called meanwhile; return whether it does."""

@@ -22,8 +22,22 @@ FACTS = TypeAdapter(Facts)
 ADDRESSES = TypeAdapter(tuple[Address, ...])
 ADDRESSEE = TypeAdapter(Addressee | None)
 
+#: What is in a column as it is in the value: of an incident, a declaration, the place in an escalation, an attempt.
+_INCIDENT = (
+    *("began_at", "opened_at", "since", "unsteady", "acknowledged_at", "acknowledged_by", "heard_at", "reminded_at"),
+    *("had_by", "handed_on", "released_at", "released_by", "resolved_at", "ended_at"),
+    *("corrected_at", "corrected_by", "corrected_why"),
+)
+_DECLARATION = ("at", "by", "why", "over_at", "over_by")
+_PLACE = ("wave", "round", "step")
+_ATTEMPT = (
+    *("id", "n", "reference", "gateway", "started_at", "look_at", "asked", "provider_id", "code", "detail"),
+    *("ended_at", "response"),
+)
+#: To whom a part of a notice goes, and where in its incident's plan.
+PART = ("person", *_PLACE)
 #: Of what a notice tells of one incident.
-PART_COLUMNS = ("incident_id", "person", "facts", "wave", "round", "step")
+PART_COLUMNS = ("incident_id", "facts", *PART)
 
 
 class _Numbered(Protocol):
@@ -51,90 +65,41 @@ def new_id(result: CursorResult[Any]) -> int:
     return int(key[0])
 
 
+def named(of: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return what has these names in a value or a row."""
+    return {name: getattr(of, name) for name in names}
+
+
 def incident_values(of: Incident) -> dict[str, Any]:
     """Return the columns of an incident that change."""
-    declared = of.declared
     return {
-        "measured": of.measured,
-        "declared_matter": declared and declared.matter,
-        "declared_at": declared and declared.at,
-        "declared_by": declared and declared.by,
-        "declared_why": declared and declared.why,
-        "declared_over_at": declared and declared.over_at,
-        "declared_over_by": declared and declared.over_by,
-        "matter": of.matter,
-        "state": of.state,
-        "began_at": of.began_at,
-        "opened_at": of.opened_at,
-        "since": of.since,
-        "present": of.present,
-        "present_since": of.present_since,
-        "unsteady": of.unsteady,
-        "wave": of.position.wave,
-        "round": of.position.round,
-        "step": of.position.step,
+        **named(of, (*_INCIDENT, "matter", "state", "present", "present_since", "measured")),
+        **{f"declared_{name}": of.declared and getattr(of.declared, name) for name in ("matter", *_DECLARATION)},
+        **named(of.position, _PLACE),
         "step_since": of.position.since,
-        "acknowledged_at": of.acknowledged_at,
-        "acknowledged_by": of.acknowledged_by,
-        "heard_at": of.heard_at,
-        "reminded_at": of.reminded_at,
-        "had_by": of.had_by,
-        "handed_on": of.handed_on,
-        "released_at": of.released_at,
-        "released_by": of.released_by,
-        "resolved_at": of.resolved_at,
-        "ended_at": of.ended_at,
-        "corrected_at": of.corrected_at,
-        "corrected_by": of.corrected_by,
-        "corrected_why": of.corrected_why,
     }
 
 
 def to_incident(row: Row[Any]) -> Incident:
     """Return the incident of a row."""
     return Incident(
-        id=row.id,
-        dedup_key=row.dedup_key,
-        number=row.number,
+        **named(row, ("id", "dedup_key", "number", *_INCIDENT)),
         matter=Matter(row.matter),
         state=IncidentState(row.state),
         brief=BRIEF.validate_json(row.brief),
-        began_at=row.began_at,
-        opened_at=row.opened_at,
-        since=row.since,
         present=Matter(row.present or row.matter),
         present_since=row.present_since or row.since,
-        unsteady=row.unsteady,
         measured=None if row.measured is None else Matter(row.measured),
         declared=_to_declaration(row),
-        position=Position(wave=row.wave, round=row.round, step=row.step, since=row.step_since),
-        acknowledged_at=row.acknowledged_at,
-        acknowledged_by=row.acknowledged_by,
-        heard_at=row.heard_at,
-        reminded_at=row.reminded_at,
-        had_by=row.had_by,
-        handed_on=row.handed_on,
-        released_at=row.released_at,
-        released_by=row.released_by,
-        resolved_at=row.resolved_at,
-        ended_at=row.ended_at,
-        corrected_at=row.corrected_at,
-        corrected_by=row.corrected_by,
-        corrected_why=row.corrected_why,
+        position=Position(since=row.step_since, **named(row, _PLACE)),
     )
 
 
 def _to_declaration(row: Row[Any]) -> Declaration | None:
     if row.declared_matter is None:
         return None
-    return Declaration(
-        matter=Matter(row.declared_matter),
-        at=row.declared_at,
-        by=row.declared_by,
-        why=row.declared_why,
-        over_at=row.declared_over_at,
-        over_by=row.declared_over_by,
-    )
+    rest = {name: getattr(row, f"declared_{name}") for name in _DECLARATION}
+    return Declaration(matter=Matter(row.declared_matter), **rest)
 
 
 def to_notice(rows: Sequence[Row[Any]], deliveries: tuple[Delivery, ...]) -> Notice:
@@ -142,59 +107,30 @@ def to_notice(rows: Sequence[Row[Any]], deliveries: tuple[Delivery, ...]) -> Not
     row = rows[0]
     parts = tuple(_to_part(each) for each in rows)
     return Notice(
-        id=row.id,
-        key=row.key,
+        **named(row, ("id", "key", "tells_of", "created_at", "expires_at", "not_before")),
+        **named(parts[0], ("facts", *PART)),
         parts=parts,
-        tells_of=row.tells_of,
         leads=parts[0].incident_id == row.lead,
         plan=Plan(row.plan),
         purpose=Purpose(row.purpose),
-        person=parts[0].person,
         language=Language(row.language),
-        facts=parts[0].facts,
         state=NoticeState(row.state),
-        created_at=row.created_at,
-        expires_at=row.expires_at,
         addresses=ADDRESSES.validate_json(row.addresses),
         deliveries=deliveries,
         addressee=ADDRESSEE.validate_json(row.addressee) if row.addressee else None,
-        wave=parts[0].wave,
-        round=parts[0].round,
-        step=parts[0].step,
         urgency=Urgency(row.urgency),
-        not_before=row.not_before,
     )
 
 
 def _to_part(row: Row[Any]) -> Part:
-    return Part(
-        incident_id=row.part_incident_id,
-        person=row.part_person,
-        facts=FACTS.validate_json(row.part_facts),
-        wave=row.part_wave,
-        round=row.part_round,
-        step=row.part_step,
-    )
+    rest = {name: getattr(row, f"part_{name}") for name in PART}
+    return Part(incident_id=row.part_incident_id, facts=FACTS.validate_json(row.part_facts), **rest)
 
 
 def to_attempt(row: Row[Any]) -> Attempt:
     """Return the attempt of a row."""
-    return Attempt(
-        id=row.id,
-        n=row.n,
-        reference=row.reference,
-        gateway=row.gateway,
-        state=AttemptState(row.state),
-        started_at=row.started_at,
-        look_at=row.look_at,
-        asked=row.asked,
-        provider_id=row.provider_id,
-        error=ErrorClass(row.error) if row.error else None,
-        code=row.code,
-        detail=row.detail,
-        ended_at=row.ended_at,
-        response=row.response,
-    )
+    error = ErrorClass(row.error) if row.error else None
+    return Attempt(**named(row, _ATTEMPT), state=AttemptState(row.state), error=error)
 
 
 def to_silence(row: Row[Any]) -> Silence:
