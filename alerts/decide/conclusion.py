@@ -17,7 +17,6 @@ from alerts.decide.escalation import facts, staff_addresses
 from alerts.decide.followup import is_known, next_enclosure, to_reader
 from alerts.decide.move import CAME_TO_NOTHING, decisive
 from alerts.model.channel import Channel
-from alerts.model.contact import Contact
 from alerts.model.delivery import SETTLED, Attempt, AttemptState, Draft, Notice, NoticeState
 from alerts.model.incident import Incident, IncidentState
 from alerts.model.notice import OF_TELLING, Plan, Purpose
@@ -180,7 +179,7 @@ def _last_word(incident: Incident, notice: Notice, notices: Sequence[Notice], no
 def _who_has_it(incident: Incident, notice: Notice, now: datetime) -> Draft | None:
     """Return what tells somebody of the staff who has taken on what they were told of; nothing to who it is."""
     by, at = incident.acknowledged_by or "", incident.acknowledged_at
-    person, holder = contact_of(incident, notice.person), incident.brief.escalation.named(by)
+    person, holder = incident.brief.escalation.contact(notice.person), incident.brief.escalation.named(by)
     if at is None or person is None or person == holder or notice.wave != incident.position.wave:
         return None
     # By SMS or not at all: it rings nobody out of bed.
@@ -208,8 +207,3 @@ def _last_known(notice: Notice, notices: Sequence[Notice]) -> Notice | None:
 def _is_known(notice: Notice) -> bool:
     """Whether the reader is to be reminded of *notice*: a page never cites one that may not have arrived."""
     return is_known(notice) if notice.plan is Plan.ANNOUNCEMENT else notice.was_told
-
-
-def contact_of(incident: Incident, key: str) -> Contact | None:
-    """Return the contact of the frozen policy with this key."""
-    return incident.brief.escalation.contact(key)

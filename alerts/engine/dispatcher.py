@@ -175,8 +175,7 @@ class Dispatcher:
         if found is None:
             return None
         notice, attempt = found
-        delivery = next(d for d in notice.deliveries if attempt in d.attempts)
-        return await self._composer.compose(notice, delivery.address.channel)
+        return await self._composer.compose(notice, notice.delivery_of(attempt).address.channel)
 
     # -- the cycle -----------------------------------------------------------------------------------------------
 

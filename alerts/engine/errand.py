@@ -59,7 +59,7 @@ class Errand:
     @property
     def delivery(self) -> Delivery:
         """The delivery that the attempt belongs to."""
-        return next(d for d in self.notice.deliveries if any(a.id == self.attempt.id for a in d.attempts))
+        return self.notice.delivery_of(self.attempt)
 
     @property
     def address(self) -> Address:

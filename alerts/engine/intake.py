@@ -12,7 +12,6 @@ from typing import assert_never
 
 import structlog
 
-from alerts.decide.conclusion import contact_of
 from alerts.decide.escalation import go_on
 from alerts.decide.move import DeliveryPolicy
 from alerts.engine.errand import reported, told_by
@@ -86,8 +85,7 @@ async def take_report(ledger: Ledger, gateway: str, heard: Heard, policy: Delive
         return Taken(result=AckResult.OVER)
     notice, attempt = found
     if heard.report and await ledger.first_heard(gateway, heard.event_id, now):
-        delivery = next(d for d in notice.deliveries if attempt in d.attempts)
-        told = reported(delivery, attempt, heard.report, policy, now)
+        told = reported(notice.delivery_of(attempt), attempt, heard.report, policy, now)
         if await ledger.save_attempt(told) and told.state is not attempt.state:
             await ledger.journal(told_by(gateway, notice, told, "reported", now))
     if heard.handed_on:
@@ -185,7 +183,7 @@ async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime
 
 def name_of(incident: Incident, person: str) -> str:
     """Return the name of a contact of an incident's frozen plan; the key itself when it has none."""
-    contact = contact_of(incident, person)
+    contact = incident.brief.escalation.contact(person)
     return contact.name if contact else person
 
 

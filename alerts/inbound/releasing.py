@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from alerts.decide.conclusion import contact_of
 from alerts.decide.escalation import facts
 from alerts.engine.intake import take_in
 from alerts.inbound.pin import PinBook
@@ -126,7 +125,7 @@ class Releasing:
         waiting = await ledger.unreleased({agency for _, _, agencies in by_pin for agency in agencies})
         waiting = [each for each in waiting if release_is_offered(each, now)]
         first, person, together = _most(offered[0], by_pin, waiting)
-        contact = contact_of(first, person)
+        contact = first.brief.escalation.contact(person)
         name = contact.name if contact else person
         others = (each for each in together if each.id != first.id)
         return _Case(reference=reference, incidents=(first, *others), person=person, name=name)
@@ -159,7 +158,7 @@ def _most(
     """
     found: tuple[Incident, str, Sequence[Incident]] = (*first, ())
     for each, person, agencies in by_pin:
-        theirs = [i for i in waiting if i.brief.agency in agencies and contact_of(i, person) is not None]
+        theirs = [i for i in waiting if i.brief.agency in agencies and i.brief.escalation.contact(person) is not None]
         if len(theirs) > len(found[2]):
             found = each, person, theirs
     return found

@@ -199,6 +199,10 @@ class Notice:
         arrived = {AttemptState.DELIVERED, AttemptState.SENT if self.channel is Channel.LETTER else None}
         return any(a.state in arrived for d in self.deliveries for a in d.attempts)
 
+    def delivery_of(self, attempt: Attempt) -> Delivery:
+        """Return the delivery that an attempt belongs to, however it stood when it was read."""
+        return next(d for d in self.deliveries if any(a.id == attempt.id for a in d.attempts))
+
     @property
     def last_attempt(self) -> Attempt | None:
         """The attempt that decides how the notice stands."""

@@ -21,8 +21,8 @@ from probes.model.reply import not_opened
 from probes.model.result import Party, Phase
 from probes.protocol.cause import stage
 from probes.protocol.folder import is_anothers, may_be_others, own_of
-from probes.protocol.imap import ImapSession, encoded, open_session
-from probes.protocol.imap_response import Fetched, FolderStatus
+from probes.protocol.imap import ImapSession, open_session
+from probes.protocol.imap_response import Fetched, FolderStatus, folder_name
 from probes.run.trace import Recorder
 
 _log = structlog.get_logger(__name__)
@@ -78,7 +78,7 @@ class Postbox:
         self._stir = stir
         self._session: ImapSession | None = None
         self._trace: Trace = Recorder()
-        self._inbox = _Place(name=encoded(self._mailbox.inbox), folder=FolderKind.INBOX)
+        self._inbox = _Place(name=folder_name(self._mailbox.inbox), folder=FolderKind.INBOX)
         self._junk: dict[str, _Place] = {}
         self._cost = 0
         #: How often in a row the server has announced mail that was not there.
@@ -161,7 +161,7 @@ class Postbox:
             # The inbox can be read all the same; the configured folders have to do.
             _log.warning("no list of folders", mailbox=self._mailbox.name, detail=refusal.text)
             marked, known = (), {}
-        names = (*own_of(self._inbox.name, marked, known), *map(encoded, self._mailbox.junk_folders))
+        names = (*own_of(self._inbox.name, marked, known), *map(folder_name, self._mailbox.junk_folders))
         self._junk = {name: self._junk.get(name) or _Place(name=name, folder=FolderKind.JUNK) for name in names}
         try:
             await self._open(session, self._inbox)

@@ -22,8 +22,8 @@ from probes.model.probe import CommandRefused, Trace, Unreadable
 from probes.model.result import Party, Phase
 from probes.protocol.cause import stage
 from probes.protocol.folder import elsewhere
-from probes.protocol.imap import ImapSession, encoded, open_session
-from probes.protocol.imap_response import Fetched, legible_name
+from probes.protocol.imap import ImapSession, open_session
+from probes.protocol.imap_response import Fetched, folder_name, legible_name
 
 _log = structlog.get_logger(__name__)
 
@@ -97,7 +97,7 @@ class SecondLook:
         return Looked(folders=sweep.looked, of=sweep.of, blind=sweep.blind)
 
     async def _watched(self, session: ImapSession, sweep: _Sweep) -> None:
-        await self._through(session, encoded(self._mailbox.inbox), FolderKind.INBOX, sweep)
+        await self._through(session, folder_name(self._mailbox.inbox), FolderKind.INBOX, sweep)
         for name in self._junk:
             try:
                 await self._through(session, name, FolderKind.JUNK, sweep)
@@ -106,7 +106,7 @@ class SecondLook:
                 continue
 
     async def _unwatched(self, session: ImapSession, sweep: _Sweep) -> None:
-        inbox = encoded(self._mailbox.inbox)
+        inbox = folder_name(self._mailbox.inbox)
         rest = list(elsewhere(inbox, await session.folders(_LISTED), await session.namespaces(), self._junk))
         sweep.of = sweep.looked + len(rest)
         for name in rest[:_OPENED]:

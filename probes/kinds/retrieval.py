@@ -14,6 +14,7 @@ from probes.model.probe import Trace
 from probes.model.result import Party, Phase
 from probes.protocol import imap, pop3
 from probes.protocol.cause import stage
+from probes.protocol.imap_response import folder_name
 from probes.run.mailbox_check import SESSION, MailboxCheck
 
 _ASPECT = "retrieval"
@@ -33,7 +34,7 @@ async def _over_imap(mailbox: Mailbox, trace: Trace) -> int:
     session = await imap.open_session(mailbox, trace, Party.RECIPIENT, leg=SESSION, within=SESSION)
     try:
         with stage(trace, Phase.RETRIEVE, Party.RECIPIENT):
-            position = await session.select(imap.encoded(mailbox.inbox))
+            position = await session.select(folder_name(mailbox.inbox))
             if newest := await session.last_uids(1, position.exists):
                 await session.headers(newest)
     finally:

@@ -23,7 +23,6 @@ from probes.protocol.imap_response import (
     FolderStatus,
     Listed,
     fetched,
-    folder_name,
     folder_status,
     junk_folders,
     listed,
@@ -216,11 +215,6 @@ async def open_session(
             return ImapSession(await open_connection(server, key, trace, party, stir=stir, leg=leg))
 
     return await with_key(mailbox.login, party, attempt, within=within)
-
-
-def encoded(folder: str) -> str:
-    """Return a configured folder's name as the server writes it."""
-    return folder_name(folder)
 
 
 def _of(asked: AbstractSet[int], found: list[Fetched]) -> list[Fetched]:

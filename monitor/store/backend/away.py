@@ -1,4 +1,4 @@
-"""When the store is away: which errors mean that it cannot be used now, and since when it cannot.
+"""When the store cannot be used: another has it, or it is away; which errors mean that, and since when.
 
 Away is the disk that is full, the server that restarts, the connection that broke, the transaction that lost a race
 and may be repeated. Everything else that a database raises is our own bug, and passes through as it is.
@@ -36,6 +36,10 @@ _STANDBY = ("0A000", "during recovery")
 _LOST_RACES = ("40", "55")
 #: In seconds; so often a store that is away is tried.
 _TRIED_EVERY = 1.0
+
+
+class StoreInUseError(Exception):
+    """Another process has the store, or our name there. The message says what to do."""
 
 
 class LostRace(StoreAway):

@@ -14,8 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from alerts.engine.group_commit import GroupCommit
 from alerts.record.clock import Clock, SystemClock
-from monitor.store.backend.away import Presence, raising_away, reason_of
-from monitor.store.backend.in_use import StoreInUseError
+from monitor.store.backend.away import Presence, StoreInUseError, raising_away, reason_of
 from monitor.store.backend.name import Name
 from monitor.store.backend.postgres import PostgresServer, StoreUnusableError, shared, take_turn
 from monitor.store.backend.server_clock import ServerClock

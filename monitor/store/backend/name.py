@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from monitor.store.backend.in_use import StoreInUseError
+from monitor.store.backend.away import StoreInUseError
 from monitor.store.schema.lock import NAMES
 
 log = structlog.get_logger()

@@ -20,7 +20,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from alerts.record.store import StoreAway
-from monitor.store.backend.in_use import StoreInUseError
+from monitor.store.backend.away import StoreInUseError
 from monitor.store.backend.transaction import Batch
 from monitor.store.schema.migrations import upgrade
 

@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 
 from alerts.decide.announcement import Announce, announce
-from alerts.decide.conclusion import NEWS_FOR, Cancel, Conclusion, GiveUp, TakeBack, Tell, conclude, contact_of
+from alerts.decide.conclusion import NEWS_FOR, Cancel, Conclusion, GiveUp, TakeBack, Tell, conclude
 from alerts.decide.escalation import StartStep, escalate
 from alerts.model.channel import Channel
 from alerts.model.delivery import SETTLED, AttemptState, Draft, Notice, NoticeState
@@ -298,14 +298,6 @@ def test_an_outage_that_began_as_acknowledged_slowness_concludes_nothing_while_i
 
     assert apply(slow, worse).state is IncidentState.TRIGGERED
     assert concluded(apply(slow, worse), notice(STAFF, None)) == []
-
-
-def test_a_contact_is_found_in_the_frozen_policy_or_not_at_all() -> None:
-    found = contact_of(OVER, "ravi")
-
-    assert found is not None
-    assert found.name == "Ravi Contoh"
-    assert contact_of(OVER, "kementerian") is None
 
 
 # -- who has it ------------------------------------------------------------------------------------------------------
