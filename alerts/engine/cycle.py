@@ -6,8 +6,7 @@ written. Nothing here is remembered: asked again with the same store and time, i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -35,12 +34,10 @@ from alerts.decide.escalation import (
 )
 from alerts.decide.followup import follow_up
 from alerts.decide.handover import LOOKS_BACK, come_on_duty, rotas_of
-from alerts.decide.move import DeliveryPolicy, decisive
+from alerts.decide.move import decisive
 from alerts.decide.promise import LetExpire, NothingPromised, Remind, Stands, promise
-from alerts.decide.silence import Hush, Silence, silence_over
+from alerts.decide.silence import Hush, Silence
 from alerts.engine.advance import Advance, Entered
-from alerts.engine.errand import Deed
-from alerts.engine.exchange import Exchange
 from alerts.engine.intake import take_in
 from alerts.engine.mover import Mover
 from alerts.model.channel import Channel
@@ -64,18 +61,14 @@ class Cycle:
         self,
         *,
         ledger: Ledger,
-        exchange: Exchange,
-        policy: DeliveryPolicy,
         now: datetime,
-        under_way: AbstractSet[int],
-        hush: Hush = silence_over,
+        mover: Callable[[int, Advance], Mover],
+        hush: Hush,
     ) -> None:
-        """*under_way*: ids of the attempts whose gateway is being called at this moment."""
+        """*mover*: makes the one that moves the notices of an incident, with the same ledger and time."""
         self._ledger = ledger
-        self._exchange = exchange
-        self._policy = policy
         self._now = now
-        self._under_way = under_way
+        self._made = mover
         self._hush = hush
         self._silences: Sequence[Silence] | None = None
         self._known: Sequence[Notice] | None = None
@@ -91,15 +84,7 @@ class Cycle:
         if incident is None:
             self.advance.at_rest = True
             return
-        self._mover = Mover(
-            ledger=self._ledger,
-            exchange=self._exchange,
-            policy=self._policy,
-            now=self._now,
-            under_way=self._under_way,
-            advance=self.advance,
-            incident_id=incident_id,
-        )
+        self._mover = self._made(incident_id, advance)
         incident = await self._tell(incident)
         await self._conclude(incident)
         for notice in await self._notices(incident):
@@ -281,15 +266,9 @@ class Cycle:
                     await self._withdraw(notice)
                 case GiveUp(notice=notice):
                     await self._give_up(incident, notice)
-                case TakeBack(notice=notice, attempt=attempt) if attempt.gateway not in self._exchange:
-                    # Nobody can take it out of that tray any more, or say whether it was posted: a person looks, and what
-                    # is owed to its reader is told.
-                    await self._mover.enter(notice, NoticeState.UNKNOWN)
-                    self._known = None
-                    self.advance.wake_at(self._now)
                 case TakeBack(notice=notice, attempt=attempt):
-                    await self._mover.errand(Deed.WITHDRAW, notice, attempt)
-                    self.advance.wake_at(self._now + self._policy.lease)
+                    await self._mover.take_back(notice, attempt)
+                    self._known = None
                 case Tell(draft=draft):
                     await self._add(incident, [draft])
 

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -27,6 +28,7 @@ from alerts.engine.errand import Deed, Errand, Outcome, told_by
 from alerts.engine.exchange import Exchange
 from alerts.engine.group_commit import with_ledger
 from alerts.engine.intake import Taken, take_in, take_report
+from alerts.engine.mover import Mover
 from alerts.engine.observer import Observer
 from alerts.engine.settling import Settlement, settle
 from alerts.model.delivery import AttemptState
@@ -309,14 +311,15 @@ class Dispatcher:
         committed = False
         try:
             async with self._store.transaction() as ledger:
-                cycle = Cycle(
+                mover = partial(
+                    Mover,
                     ledger=ledger,
                     exchange=self._exchange,
                     policy=self._policy,
                     now=now,
                     under_way=self._calls.under_way,
-                    hush=self._hush,
                 )
+                cycle = Cycle(ledger=ledger, now=now, mover=mover, hush=self._hush)
                 for incident_id, advance in advances.items():
                     self._exchange.forget(incident_id)
                     if self._owner and not await ledger.claim(incident_id, self._owner, now, self.CLAIM):

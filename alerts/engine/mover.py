@@ -25,14 +25,14 @@ class Mover:
 
     def __init__(
         self,
+        incident_id: int,
+        advance: Advance,
         *,
         ledger: Ledger,
         exchange: Exchange,
         policy: DeliveryPolicy,
         now: datetime,
         under_way: AbstractSet[int],
-        advance: Advance,
-        incident_id: int,
     ) -> None:
         """*under_way*: ids of the attempts whose gateway is being called at this moment."""
         self._ledger = ledger
@@ -163,11 +163,22 @@ class Mover:
             return
         interval = self._policy.lease if deed is Deed.ASK else self._policy.check_every[notice.channel]
         asking = replace(attempt, asked=attempt.asked + 1, look_at=self._now + interval)
-        if await self.errand(deed, notice, asking, due_at=attempt.look_at):
+        if await self._errand(deed, notice, asking, due_at=attempt.look_at):
             await self._ledger.save_attempt(asking)
         self._advance.wake_at(asking.look_at)
 
-    async def errand(self, deed: Deed, notice: Notice, attempt: Attempt, due_at: datetime | None = None) -> bool:
+    async def take_back(self, notice: Notice, attempt: Attempt) -> None:
+        """Have a letter taken out of its tray before a clerk posts it."""
+        if attempt.gateway in self._exchange:
+            await self._errand(Deed.WITHDRAW, notice, attempt)
+            self._advance.wake_at(self._now + self._policy.lease)
+        else:
+            # Nobody can take it out of that tray any more, or say whether it was posted: a person looks, and what is owed to
+            # its reader is told.
+            await self.enter(notice, NoticeState.UNKNOWN)
+            self._advance.wake_at(self._now)
+
+    async def _errand(self, deed: Deed, notice: Notice, attempt: Attempt, due_at: datetime | None = None) -> bool:
         """Leave a call to be made about an attempt; return whether it can be made now.
 
         *due_at*: since when it waits for its turn. It must not change from look to look: whoever is looked at would go behind
