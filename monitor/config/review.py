@@ -13,10 +13,9 @@ from monitor.config.agency.mailbox import MailboxSettings, check_servers
 from monitor.config.agency.office import check_office
 from monitor.config.agency.probing import check_maintenance, check_probing
 from monitor.config.agency.rota import check_rotas
-from monitor.config.fields.circular import check_address, check_domains, check_reference
+from monitor.config.fields.circular import check_address, check_domains, check_reference, domain_of
 from monitor.config.fields.listen import parse_listen
 from monitor.config.fields.trust import Trust
-from monitor.config.files.domain import domain_of
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Problem
 from monitor.config.files.reading import Reader

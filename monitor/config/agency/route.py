@@ -9,8 +9,8 @@ from enum import StrEnum
 from pydantic import Field
 
 from monitor.config.agency.mailbox import MailboxSettings
-from monitor.config.files.domain import domain_of, normal_domain
-from monitor.config.files.section import MailAddress, Section, Slug
+from monitor.config.fields.circular import domain_of
+from monitor.config.files.section import MailAddress, Section, Slug, normal_domain
 from monitor.model.route import Direction
 
 

@@ -12,8 +12,13 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from monitor.config.files.domain import ADDRESS, HOST, normal_domain
 from monitor.config.files.duration import NoDuration, parse_duration
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+#: A host or domain name (RFC 1123, with the underscores that some name servers' owners use).
+_HOST = rf"{_LABEL}(?:\.{_LABEL})*"
+#: A mail address with a dot-atom before the @ (RFC 5321); quoted local parts exist and nobody has one.
+_ADDRESS = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+)*@{_LABEL}(?:\.{_LABEL})+"
 
 
 class Section(BaseModel):
@@ -53,9 +58,14 @@ def _line(text: str) -> str:
     return text.strip()
 
 
+def normal_domain(text: str) -> str:
+    """Return *text* as domains are compared: lower case, no dot at the end."""
+    return text.strip().rstrip(".").lower()
+
+
 def _domain(text: str) -> str:
     domain = normal_domain(text)
-    if not re.fullmatch(HOST, domain) or "." not in domain:
+    if not re.fullmatch(_HOST, domain) or "." not in domain:
         raise wrong(f"'{text}' is no domain", "jabatan-contoh.gov.my")
     return domain
 
@@ -104,14 +114,14 @@ Domain = Annotated[str, AfterValidator(_domain), Blank("x.invalid")]
 #: A mail address. Whether it may be used is the circular's question, asked later.
 MailAddress = Annotated[
     str,
-    AfterValidator(_matching(ADDRESS, "is no mail address", "peti-pantau@jabatan-contoh.gov.my")),
+    AfterValidator(_matching(_ADDRESS, "is no mail address", "peti-pantau@jabatan-contoh.gov.my")),
     Blank("x@x.invalid"),
 ]
 
 #: The host name or address of a server.
 Host = Annotated[
     str,
-    AfterValidator(_matching(rf"{HOST}|[0-9a-fA-F:]+", "is no host name", "mel.jabatan-contoh.gov.my")),
+    AfterValidator(_matching(rf"{_HOST}|[0-9a-fA-F:]+", "is no host name", "mel.jabatan-contoh.gov.my")),
     Blank("x.invalid"),
 ]
 
