@@ -18,7 +18,7 @@ import structlog
 from alerts.documents.crest import BadCrest, Crest
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.exchange import Exchange
+from alerts.engine.gateway_pool import GatewayPool
 from alerts.inbound.desk import Desks
 from alerts.inbound.poller import Poller
 from alerts.model.brief import Brief
@@ -46,11 +46,11 @@ from monitor.service.letters import Letters, office_hours
 from monitor.service.lines import build_lines, close_lines
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.reloader import Reloader, needs_restart, read
-from monitor.service.watch import Surroundings, Watch, keep_showing_tokens
+from monitor.service.watch import Watch, WatchSurroundings, keep_showing_tokens
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
-from monitor.store.probing.records import Records
+from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
 from monitor.views.own_health import Signs
 from monitor.watchdog.watchdog import Watchdog, store_opening
@@ -176,12 +176,12 @@ class App:
         service = f"pantau@{_prober(settings)}"
         self._lifecycle = Lifecycle(store, self._clock, service)
         self._chain = Chain(database, self._metrics, self._clock, service)
-        self._exchange = Exchange(build_lines(settings, self._path.parent))
+        self._pool = GatewayPool(build_lines(settings, self._path.parent))
         self._composer = WordingComposer(configuration.wording, self._may_release, self._operator, self._crest)
         self._hush = hush(lambda: self._watch().judge)
         self._dispatcher = Dispatcher(
             store=store,
-            exchange=self._exchange,
+            pool=self._pool,
             composer=self._composer,
             clock=self._clock,
             observer=self._metrics,
@@ -191,7 +191,7 @@ class App:
         self._watchdog = Watchdog(
             database=database,
             store=store,
-            exchange=self._exchange,
+            pool=self._pool,
             dispatcher=self._dispatcher,
             metrics=self._metrics,
             clock=self._clock,
@@ -209,8 +209,8 @@ class App:
             clock=self._clock,
             drills=self._watchdog.exerciser,
         )
-        self._poller = Poller(store=store, exchange=self._exchange, desks=self._desks, clock=self._clock)
-        self._around = Surroundings(
+        self._poller = Poller(store=store, pool=self._pool, desks=self._desks, clock=self._clock)
+        self._around = WatchSurroundings(
             signer=TokenSigner(token_key(settings.state), _prober(settings), began=self._clock.now()),
             store=store,
             history=history,
@@ -226,7 +226,7 @@ class App:
         )
         self._letters = Letters(
             store=store,
-            exchange=self._exchange,
+            pool=self._pool,
             dispatcher=self._dispatcher,
             metrics=self._metrics,
             clock=self._clock,
@@ -240,9 +240,9 @@ class App:
             self._path,
             self._environ,
             around=self._around,
-            records=Records(database),
+            records=ConfigurationRecords(database),
             lifecycle=self._lifecycle,
-            exchange=self._exchange,
+            pool=self._pool,
             dispatcher=self._dispatcher,
             memory=self._memory,
         )
@@ -252,7 +252,7 @@ class App:
         board = Noticeboard(
             store=self._around.store,
             history=self._around.history,
-            exchange=self._exchange,
+            pool=self._pool,
             clock=self._clock,
             watch=self._watch,
             signs=self._signs,
@@ -262,7 +262,7 @@ class App:
             board=board,
             dispatcher=self._dispatcher,
             desks=self._desks,
-            exchange=self._exchange,
+            pool=self._pool,
             composer=self._composer,
             metrics=self._metrics,
             clock=self._clock,
@@ -347,7 +347,7 @@ class App:
             self.stop()
 
     async def _close_lines(self) -> None:
-        await close_lines(self._exchange)
+        await close_lines(self._pool)
         await self._reloader.retirement.close()
 
     # -- what the parts ask for ----------------------------------------------------------------------------------

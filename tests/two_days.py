@@ -20,7 +20,7 @@ import structlog
 
 from alerts.decide.move import DeliveryPolicy
 from alerts.decide.paper import LetterStep
-from alerts.gateways.tray import Place
+from alerts.gateways.tray import LetterPlace
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.inbound.pin import PinBook, hashed
@@ -31,7 +31,7 @@ from alerts.model.event import Trigger
 from alerts.model.notice import Addressee, Language, Matter, Office
 from alerts.model.oncall import Layer, Rota
 from monitor.config.fields.window import MALAYSIA
-from pantau_lab.carrier.phone import Behaviour, Call
+from pantau_lab.carrier.phone import Call, PhoneBehaviour
 from pantau_lab.faxservice.service import Fax
 from tests.integration.alerts.outside import text_of
 from tests.integration.alerts.test_escalation_story import auditor_of
@@ -192,7 +192,7 @@ async def play(town: Town) -> Sequence[Line]:
     await it.until(1, "19.30")
     await ravi.replies("1A")
     # He has put his telephone away.
-    ravi.behaves(Behaviour.NO_ANSWER)
+    ravi.behaves(PhoneBehaviour.NO_ANSWER)
     noc.presses("1")
     await it.until(2, "3.40")
     await noc.replies("1A")
@@ -239,7 +239,7 @@ def _heard(call: Call) -> str:
 
 async def _laid(town: Town) -> Sequence[Line]:
     """Return the letters that were laid into the tray."""
-    pages = {path.name: path for place in Place for path in town.outside.letters(place)}
+    pages = {path.name: path for place in LetterPlace for path in town.outside.letters(place)}
     return [
         Line(
             at=attempt.started_at,
@@ -264,7 +264,7 @@ def _all_of_it_is_on_the_page(town: Town) -> None:
     for number in town.fax_service.machines:
         for _ in town.fax_service.machines[number].received:
             town.gets_fax(number=number)
-    for place in Place:
+    for place in LetterPlace:
         for _ in town.outside.letters(place):
             town.gets_letter(place=place)
 

@@ -74,14 +74,14 @@ class Try:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Reconcile:
     """Ask the gateway whether it has this attempt (reconcile before sending again)."""
 
     attempt: Attempt
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class AskForReceipt:
     """Ask the provider what became of an accepted attempt whose receipt is overdue."""
 
     attempt: Attempt
@@ -111,7 +111,7 @@ class Settle:
 #: Nothing more is expected of an attempt in one of these.
 CAME_TO_NOTHING = frozenset({AttemptState.FAILED, AttemptState.NEVER_SENT, AttemptState.NO_TRACE})
 
-Move = Try | Ask | Check | Wait | FallBack | Settle
+Move = Try | Reconcile | AskForReceipt | Wait | FallBack | Settle
 
 
 def next_move(notice: Notice, gateways: Mapping[Channel, Sequence[str]], policy: DeliveryPolicy, now: datetime) -> Move:
@@ -131,7 +131,7 @@ def next_move(notice: Notice, gateways: Mapping[Channel, Sequence[str]], policy:
 
     match last.state:
         case AttemptState.CALLING | AttemptState.UNKNOWN:
-            return Ask(last) if now >= last.look_at else Wait(last.look_at)
+            return Reconcile(last) if now >= last.look_at else Wait(last.look_at)
         case AttemptState.NO_TRACE:
             return _at_the_office(notice, delivery, _without_trace(notice, delivery, lines, now), now)
         case AttemptState.ACCEPTED | AttemptState.SENT:
@@ -163,7 +163,7 @@ def _await_receipt(notice: Notice, last: Attempt, now: datetime) -> Move:
     in_the_tray = notice.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED
     if now >= notice.expires_at and not in_the_tray:
         return Wait(None)
-    return Check(last) if now >= last.look_at else Wait(last.look_at)
+    return AskForReceipt(last) if now >= last.look_at else Wait(last.look_at)
 
 
 def _without_trace(notice: Notice, delivery: Delivery, lines: Sequence[str], now: datetime) -> Move:

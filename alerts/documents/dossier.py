@@ -46,7 +46,7 @@ _CERTIFIED = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Measurement:
     """One measurement that says how things stood."""
 
     at: datetime
@@ -73,7 +73,7 @@ class Dossier:
     incident: Incident
     notices: Sequence[Notice]
     entries: Sequence[Sealed]
-    evidence: Sequence[Evidence]
+    evidence: Sequence[Measurement]
     #: Raw results before this moment are not kept any more.
     evidence_since: datetime
     #: From when on the results of runs that delivered are kept.
@@ -181,9 +181,9 @@ def _evidence(dossier: Dossier) -> dict[str, Json]:
     }
 
 
-def _streaks(evidence: Sequence[Evidence]) -> Sequence[Sequence[Evidence]]:
+def _streaks(evidence: Sequence[Measurement]) -> Sequence[Sequence[Measurement]]:
     """Return the measurements of each route as runs of the same result, by when each run began."""
-    of_route: dict[str, list[list[Evidence]]] = {}
+    of_route: dict[str, list[list[Measurement]]] = {}
     for each in evidence:
         streaks = of_route.setdefault(each.subject, [])
         if streaks and (streaks[-1][0].outcome, streaks[-1][0].why_ms) == (each.outcome, each.why_ms):

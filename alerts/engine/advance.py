@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from alerts.engine.errand import Errand
+from alerts.engine.gateway_call import GatewayCall
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Matter, Purpose
@@ -35,7 +35,7 @@ class Entered:
 class Advance:
     """What came of bringing an incident forward."""
 
-    errands: list[Errand] = field(default_factory=list)
+    calls: list[GatewayCall] = field(default_factory=list)
     #: The gateways of which a slot was taken, once for each: they are given back if all this comes to nothing.
     taken: list[str] = field(default_factory=list)
     entered: list[Entered] = field(default_factory=list)

@@ -22,7 +22,7 @@ THOROUGH = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class LastLook:
     """What the last look at an incident showed."""
 
     #: When there is something to do again by itself.
@@ -41,7 +41,7 @@ class Agenda:
     """Remembers what was seen, and what has been heard of since."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, Standing] = {}
+        self._seen: dict[int, LastLook] = {}
         #: Never looked at: somebody waits for their first notice. In the order in which they came.
         self._fresh: dict[int, None] = {}
         self._stirred: dict[int, None] = {}
@@ -98,7 +98,7 @@ class Agenda:
             self._stirred.pop(incident_id, None)
         return list(chosen)
 
-    def note(self, incident_id: int, standing: Standing | None) -> None:
+    def note(self, incident_id: int, standing: LastLook | None) -> None:
         """Take in what a look at an incident showed; `None`: nothing is owed to anybody any more."""
         if standing is None:
             self._seen.pop(incident_id, None)
@@ -107,7 +107,7 @@ class Agenda:
 
     def postpone(self, incident_id: int, until: datetime) -> None:
         """Note that an incident could not be looked at."""
-        self._seen[incident_id] = replace(self._seen.get(incident_id, Standing(was_seen=False)), wake=until)
+        self._seen[incident_id] = replace(self._seen.get(incident_id, LastLook(was_seen=False)), wake=until)
 
     @property
     def heard_of(self) -> Sequence[int]:

@@ -1,6 +1,6 @@
 """Bring incidents forward, inside one transaction: decide, and write what follows.
 
-What has to happen outside the transaction (a call of a gateway) is returned as errands, whose attempts are already
+What has to happen outside the transaction (a call of a gateway) is returned as gateway calls, whose attempts are already
 written. Nothing here is remembered: asked again with the same store and time, it writes nothing new.
 """
 

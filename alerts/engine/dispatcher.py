@@ -19,15 +19,15 @@ from alerts.decide.move import DeliveryPolicy
 from alerts.decide.paper import Handling, LetterStep
 from alerts.decide.silence import Hush, silence_over
 from alerts.engine.advance import Advance
-from alerts.engine.agenda import Agenda, Standing
-from alerts.engine.calls import Calls
+from alerts.engine.agenda import Agenda, LastLook
 from alerts.engine.composer import Composer
 from alerts.engine.cycle import Cycle
 from alerts.engine.doubter import Doubter
-from alerts.engine.errand import Deed, Errand, Outcome, told_by
-from alerts.engine.exchange import Exchange
+from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, told_by
+from alerts.engine.gateway_caller import GatewayCaller
+from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.group_commit import with_ledger
-from alerts.engine.intake import Taken, take_in, take_report
+from alerts.engine.intake import ReportResult, take_in, take_report
 from alerts.engine.mover import Mover
 from alerts.engine.observer import Observer
 from alerts.engine.settling import Settlement, settle
@@ -60,7 +60,7 @@ class Dispatcher:
         self,
         *,
         store: Store,
-        exchange: Exchange,
+        pool: GatewayPool,
         composer: Composer,
         clock: Clock,
         observer: Observer,
@@ -70,7 +70,7 @@ class Dispatcher:
     ) -> None:
         """*owner*: what this engine is called among those that share the store; `None`: it is alone there."""
         self._store = store
-        self._exchange = exchange
+        self._pool = pool
         self._composer = composer
         self._clock = clock
         self._observer = observer
@@ -79,17 +79,17 @@ class Dispatcher:
         self._agenda = Agenda()
         # Apart: an answer is not to wait for a thousand events.
         self._events, self._answers = with_ledger(store), with_ledger(store)
-        self._calls = Calls(
-            exchange=exchange,
+        self._calls = GatewayCaller(
+            pool=pool,
             composer=composer,
             clock=clock,
             observer=observer,
             policy=self._policy,
             write_down=self._write_down,
-            ended=lambda errand: self.stir(errand.notice.incident_id),  # The one that looks after it.
+            ended=lambda call: self.stir(call.notice.incident_id),  # The one that looks after it.
         )
-        exchange.on_free = self._poked.set
-        self._doubter = Doubter(store=store, exchange=exchange, clock=clock, observer=observer)
+        pool.on_free = self._poked.set
+        self._doubter = Doubter(store=store, pool=pool, clock=clock, observer=observer)
         self._owner = owner
         self._hush = hush
         self._claimed_at: datetime | None = None
@@ -111,19 +111,21 @@ class Dispatcher:
     async def record(self, gateway: str, heard: Heard) -> AckResult:
         """Commit what a provider's callback told, and say how its acknowledgement stands."""
         now = self._clock.now()
-        taken: Taken = await self._answers.write(lambda ledger: take_report(ledger, gateway, heard, self._policy, now))
+        taken: ReportResult = await self._answers.write(
+            lambda ledger: take_report(ledger, gateway, heard, self._policy, now)
+        )
         self.stir(*taken.concerned)
         return taken.result
 
-    async def _write_down(self, errand: Errand, outcome: Outcome) -> None:
+    async def _write_down(self, call: GatewayCall, outcome: CallResult) -> None:
         """Commit what a gateway answered when it was called."""
         now, attempt = self._clock.now(), outcome.attempt
 
         async def answer(ledger: Ledger) -> None:
             await ledger.save_attempt(attempt)
             # A letter is looked for every minute for as long as it lies in its tray: only what changed is journalled.
-            if errand.deed is not Deed.CHECK or attempt.state is not errand.attempt.state:
-                told = told_by(attempt.gateway, errand.notice, attempt, errand.deed, now)
+            if call.kind is not CallKind.CHECK or attempt.state is not call.attempt.state:
+                told = told_by(attempt.gateway, call.notice, attempt, call.kind, now)
                 await ledger.journal(replace(told, detail={**told.detail, "sha256": outcome.sha256}))
 
         await self._answers.write(answer)
@@ -244,10 +246,10 @@ class Dispatcher:
                 if advance is None:
                     self._agenda.postpone(incident_id, self._clock.now() + self.AFTER_A_FAULT)
                 else:
-                    whole.errands += advance.errands
+                    whole.calls += advance.calls
                     self._start(calls, incident_id, advance)
         whole.wake, whole.oldest_pending, whole.open = self._agenda.wake, self._agenda.oldest_pending, self._agenda.open
-        if not self._agenda.is_empty or self._exchange.in_turn():
+        if not self._agenda.is_empty or self._pool.in_turn():
             whole.wake_at(self._clock.now())  # More than are looked at in one cycle.
         self._observer.outages_declared(self._agenda.declared, all_known=self._agenda.has_seen_all)
         self._observer.cycle_finished(self._clock.now(), whole.oldest_pending, whole.open)
@@ -278,12 +280,12 @@ class Dispatcher:
         return self._claimed_at is not None and timedelta(0) <= now - self._claimed_at < self.CLAIMS_EVERY
 
     def _following(self) -> list[int]:
-        return self._agenda.following(self._exchange.in_turn(), self._clock.now(), self.BATCH)
+        return self._agenda.following(self._pool.in_turn(), self._clock.now(), self.BATCH)
 
     def _start(self, calls: asyncio.TaskGroup, incident_id: int, advance: Advance) -> None:
         """Start the calls that a look at an incident left, and note what it showed."""
-        for errand in advance.errands:
-            self._calls.begin(errand, calls)
+        for call in advance.calls:
+            self._calls.begin(call, calls)
         for entered in advance.entered:
             self._observer.notice_entered(entered.channel, entered.purpose, entered.state)
         for agency, rotas in advance.deserted.items():
@@ -292,7 +294,7 @@ class Dispatcher:
             self._observer.notices_bundled(channel, notices)
         for (channel, brake), notices in advance.held.items():
             self._observer.notices_held(channel, brake, notices)
-        standing = Standing(
+        standing = LastLook(
             wake=advance.wake,
             oldest_pending=advance.oldest_pending,
             agency=next(iter(advance.open), None),
@@ -314,14 +316,14 @@ class Dispatcher:
                 mover = partial(
                     Mover,
                     ledger=ledger,
-                    exchange=self._exchange,
+                    pool=self._pool,
                     policy=self._policy,
                     now=now,
                     under_way=self._calls.under_way,
                 )
                 cycle = Cycle(ledger=ledger, now=now, mover=mover, hush=self._hush)
                 for incident_id, advance in advances.items():
-                    self._exchange.forget(incident_id)
+                    self._pool.forget(incident_id)
                     if self._owner and not await ledger.claim(incident_id, self._owner, now, self.CLAIM):
                         advance.at_rest = True  # For us: it is another engine's to look at.
                         continue
@@ -337,7 +339,7 @@ class Dispatcher:
             if not committed:  # Rolled back: these calls will be decided on again.
                 for advance in advances.values():
                     for gateway in advance.taken:
-                        self._exchange.give_back(gateway)
+                        self._pool.give_back(gateway)
         if committed:
             return advances
         if len(incident_ids) == 1:

@@ -1,4 +1,4 @@
-"""See from the store which gateways give no receipts any more as they used to, and let the exchange know.
+"""See from the store which gateways give no receipts any more as they used to, and let the pool know.
 
 A shell: `receipt` decides. All engines that share a store see the same, and so does one that has just started.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import structlog
 
 from alerts.decide.receipt import LATEST, Doubt, Habit, doubt, habit
-from alerts.engine.exchange import Exchange, Line
+from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.engine.observer import Observer
 from alerts.model.channel import Channel
 from alerts.record.clock import Clock
@@ -20,15 +20,15 @@ log = structlog.get_logger()
 class Doubter:
     """Looks when it is told to."""
 
-    def __init__(self, *, store: Store, exchange: Exchange, clock: Clock, observer: Observer) -> None:
+    def __init__(self, *, store: Store, pool: GatewayPool, clock: Clock, observer: Observer) -> None:
         self._store = store
-        self._exchange = exchange
+        self._pool = pool
         self._clock = clock
         self._observer = observer
 
     async def look(self) -> None:
         """Look once at every gateway but those of letters: a clerk may take days, and no provider is to blame."""
-        for line in self._exchange:
+        for line in self._pool:
             if line.channel is Channel.LETTER:
                 continue
             try:
@@ -42,7 +42,7 @@ class Doubter:
             self._observer.gateway_doubted(
                 line.channel, line.name, doubted=None if known is None else found is not None
             )
-            if self._exchange.doubt(line.name, found):
+            if self._pool.doubt(line.name, found):
                 _tell(line, found)
 
     async def _examine(self, line: Line) -> tuple[Habit | None, Doubt | None]:

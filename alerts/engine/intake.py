@@ -14,7 +14,7 @@ import structlog
 
 from alerts.decide.escalation import go_on
 from alerts.decide.move import DeliveryPolicy
-from alerts.engine.errand import reported, told_by
+from alerts.engine.gateway_call import reported, told_by
 from alerts.model.delivery import Notice, Part
 from alerts.model.event import (
     Acknowledge,
@@ -68,7 +68,7 @@ async def take_in(ledger: Ledger, event: Event) -> Incident | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class ReportResult:
     """What came of a provider's report."""
 
     #: How the acknowledgement in it stands.
@@ -77,22 +77,24 @@ class Taken:
     concerned: Sequence[int] = ()
 
 
-async def take_report(ledger: Ledger, gateway: str, heard: Heard, policy: DeliveryPolicy, now: datetime) -> Taken:
+async def take_report(
+    ledger: Ledger, gateway: str, heard: Heard, policy: DeliveryPolicy, now: datetime
+) -> ReportResult:
     """Take in what a provider told of an attempt; what it tells a second time changes nothing."""
     found = await ledger.attempt(heard.reference)
     # Whoever has one provider's key may say nothing of what another was given.
     if found is None or found[1].gateway != gateway:
-        return Taken(result=AckResult.OVER)
+        return ReportResult(result=AckResult.OVER)
     notice, attempt = found
     if heard.report and await ledger.first_heard(gateway, heard.event_id, now):
         told = reported(notice.delivery_of(attempt), attempt, heard.report, policy, now)
         if await ledger.save_attempt(told) and told.state is not attempt.state:
             await ledger.journal(told_by(gateway, notice, told, "reported", now))
     if heard.handed_on:
-        return Taken(result=await hand_on(ledger, notice, now), concerned=notice.incident_ids)
+        return ReportResult(result=await hand_on(ledger, notice, now), concerned=notice.incident_ids)
     if not heard.acknowledged:
-        return Taken(result=AckResult.NONE, concerned=notice.incident_ids[:1])
-    return Taken(result=await acknowledge(ledger, notice, now), concerned=notice.incident_ids)
+        return ReportResult(result=AckResult.NONE, concerned=notice.incident_ids[:1])
+    return ReportResult(result=await acknowledge(ledger, notice, now), concerned=notice.incident_ids)
 
 
 async def acknowledge(ledger: Ledger, notice: Notice, now: datetime) -> AckResult:

@@ -1,4 +1,4 @@
-"""Make the moves of notices, inside a transaction: write what follows, and leave the calls as errands."""
+"""Make the moves of notices, inside a transaction: write what follows, and leave the calls of gateways to be made."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from alerts.decide.budget import CONTACT_LIMITS, free_at, minute_limit
-from alerts.decide.move import Ask, Check, DeliveryPolicy, FallBack, Settle, Try, Wait, next_move, shown_state
+from alerts.decide.move import (
+    AskForReceipt,
+    DeliveryPolicy,
+    FallBack,
+    Reconcile,
+    Settle,
+    Try,
+    Wait,
+    next_move,
+    shown_state,
+)
 from alerts.decide.response import printed
 from alerts.engine.advance import Advance, Brake, Entered
-from alerts.engine.errand import Deed, Errand
-from alerts.engine.exchange import Exchange
+from alerts.engine.gateway_call import CallKind, GatewayCall
+from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.channel import Channel
 from alerts.model.delivery import Attempt, AttemptState, Notice, NoticeState
 from alerts.model.gateway import ErrorClass
@@ -29,18 +39,18 @@ class Mover:
         advance: Advance,
         *,
         ledger: Ledger,
-        exchange: Exchange,
+        pool: GatewayPool,
         policy: DeliveryPolicy,
         now: datetime,
         under_way: AbstractSet[int],
     ) -> None:
         """*under_way*: ids of the attempts whose gateway is being called at this moment."""
         self._ledger = ledger
-        self._exchange = exchange
+        self._pool = pool
         self._policy = policy
         self._now = now
         self._under_way = under_way
-        self._preference, self._trying = exchange.preference(now), exchange.preference(now, trying=True)
+        self._preference, self._trying = pool.preference(now), pool.preference(now, trying=True)
         self._advance = advance
         self._incident_id = incident_id
         #: Whether the notices are not any more as they were read.
@@ -58,10 +68,10 @@ class Mover:
                     continue
                 case Try(gateway=gateway):
                     await self._try(notice, gateway)
-                case Ask(attempt=attempt):
-                    await self._question(Deed.ASK, notice, attempt)
-                case Check(attempt=attempt):
-                    await self._question(Deed.CHECK, notice, attempt)
+                case Reconcile(attempt=attempt):
+                    await self._question(CallKind.ASK, notice, attempt)
+                case AskForReceipt(attempt=attempt):
+                    await self._question(CallKind.CHECK, notice, attempt)
                 case Settle(state=state):
                     await self.enter(notice, _settled(notice, state))
                     # A step whose contacts all failed makes way for the next at once.
@@ -93,10 +103,10 @@ class Mover:
             whole = replace(notice, deliveries=(*notice.deliveries[:-1], tried))
         else:
             whole = await self._ledger.notice(notice.id)
-        self._exchange.note_use(gateway, self._now)
-        doubted = {"doubted": ", ".join(before)} if (before := self._exchange.doubted_before(gateway)) else {}
+        self._pool.note_use(gateway, self._now)
+        doubted = {"doubted": ", ".join(before)} if (before := self._pool.doubted_before(gateway)) else {}
         await self._write(notice, "attempt written", reference=attempt.reference, gateway=gateway, **doubted)
-        self._advance.errands.append(Errand(deed=Deed.SEND, notice=whole, attempt=attempt))
+        self._advance.calls.append(GatewayCall(kind=CallKind.SEND, notice=whole, attempt=attempt))
         self._advance.wake_at(lease)
 
     async def _has_stopped(self, notice: Notice, gateway: str) -> bool:
@@ -127,7 +137,7 @@ class Mover:
         address = notice.deliveries[-1].address
         asked = notice.purpose in {Purpose.OUTAGE, Purpose.REMINDER} or notice.facts.is_handover
         answerable = notice.plan is Plan.ESCALATION and asked
-        if address.channel is not Channel.SMS or not answerable or not self._exchange.hears_people(gateway):
+        if address.channel is not Channel.SMS or not answerable or not self._pool.hears_people(gateway):
             return ""
         whole = notice if notice.tells_of == 1 else await self._ledger.notice(notice.id)
         return printed(await self._ledger.responses.code_for(address.number, whole, self._now))
@@ -140,7 +150,7 @@ class Mover:
         if limits:
             taken = await self._ledger.taken_since(now - max(limit.within for limit in limits), address=address)
             until = free_at(taken, limits, now)
-        per_minute = self._exchange[gateway].per_minute
+        per_minute = self._pool[gateway].per_minute
         if per_minute is not None and until <= now:
             taken = await self._ledger.taken_since(now - timedelta(minutes=1), gateway=gateway)
             until, brake = free_at(taken, minute_limit(per_minute), now), Brake.GATEWAY
@@ -153,24 +163,24 @@ class Mover:
         self._advance.wake_at(until)
         return True
 
-    async def _question(self, deed: Deed, notice: Notice, attempt: Attempt) -> None:
-        if deed is Deed.ASK and attempt.gateway not in self._exchange and attempt.id not in self._under_way:
+    async def _question(self, kind: CallKind, notice: Notice, attempt: Attempt) -> None:
+        if kind is CallKind.ASK and attempt.gateway not in self._pool and attempt.id not in self._under_way:
             # It was taken out of the configuration: nobody is left to ask.
             await self._ledger.save_attempt(replace(attempt, state=AttemptState.NO_TRACE, ended_at=self._now))
             gone = {"reference": attempt.reference, "why": f"{attempt.gateway} is not configured any more"}
             await self._write(notice, "ask: no_trace", **gone)
             self._advance.wake_at(self._now)
             return
-        interval = self._policy.lease if deed is Deed.ASK else self._policy.check_every[notice.channel]
+        interval = self._policy.lease if kind is CallKind.ASK else self._policy.check_every[notice.channel]
         asking = replace(attempt, asked=attempt.asked + 1, look_at=self._now + interval)
-        if await self._errand(deed, notice, asking, due_at=attempt.look_at):
+        if await self._call(kind, notice, asking, due_at=attempt.look_at):
             await self._ledger.save_attempt(asking)
         self._advance.wake_at(asking.look_at)
 
     async def take_back(self, notice: Notice, attempt: Attempt) -> None:
         """Have a letter taken out of its tray before a clerk posts it."""
-        if attempt.gateway in self._exchange:
-            await self._errand(Deed.WITHDRAW, notice, attempt)
+        if attempt.gateway in self._pool:
+            await self._call(CallKind.WITHDRAW, notice, attempt)
             self._advance.wake_at(self._now + self._policy.lease)
         else:
             # Nobody can take it out of that tray any more, or say whether it was posted: a person looks, and what is owed to
@@ -178,24 +188,24 @@ class Mover:
             await self.enter(notice, NoticeState.UNKNOWN)
             self._advance.wake_at(self._now)
 
-    async def _errand(self, deed: Deed, notice: Notice, attempt: Attempt, due_at: datetime | None = None) -> bool:
+    async def _call(self, kind: CallKind, notice: Notice, attempt: Attempt, due_at: datetime | None = None) -> bool:
         """Leave a call to be made about an attempt; return whether it can be made now.
 
         *due_at*: since when it waits for its turn. It must not change from look to look: whoever is looked at would go behind
         all others each time, and none would ever go.
         """
-        if attempt.id in self._under_way or any(attempt.id == e.attempt.id for e in self._advance.errands):
+        if attempt.id in self._under_way or any(attempt.id == e.attempt.id for e in self._advance.calls):
             return False
         # What became of it may decide whether it is sent again; whether it has arrived can wait for all else.
-        rank = len(RANK) if deed is Deed.CHECK else RANK[notice.urgency]
+        rank = len(RANK) if kind is CallKind.CHECK else RANK[notice.urgency]
         if not self._take(attempt.gateway, f"attempt {attempt.id}", (rank, due_at or attempt.look_at, notice.id)):
             return False
         whole = notice if notice.tells_of == len(notice.parts) else await self._ledger.notice(notice.id)
-        self._advance.errands.append(Errand(deed=deed, notice=whole, attempt=attempt))
+        self._advance.calls.append(GatewayCall(kind=kind, notice=whole, attempt=attempt))
         return True
 
     def _take(self, gateway: str, what: str, place: Turn) -> bool:
-        if not self._exchange.take(gateway, incident_id=self._incident_id, what=what, turn=place):
+        if not self._pool.take(gateway, incident_id=self._incident_id, what=what, turn=place):
             return False
         # At once: whatever breaks from here on, it is known that there is one to give back.
         self._advance.taken.append(gateway)

@@ -20,7 +20,8 @@ from alerts.model.answering import Said
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
     Absent,
-    Answer,
+    CallbackAnswer,
+    CallbackRefused,
     DeliveryError,
     Desk,
     ErrorClass,
@@ -29,13 +30,12 @@ from alerts.model.gateway import (
     Incoming,
     Order,
     Progress,
-    Refused,
     Report,
     SmsContent,
     Surroundings,
 )
-from alerts.providers.provider import HttpClient, Received, Verdict, is_id, read_json, refusal
-from alerts.providers.sms_profile import OTHERWISE, Callback, HttpSmsSettings, Method, Receipts, Reply, Request
+from alerts.providers.provider import ErrorMeaning, HttpClient, Received, is_id, read_json, refusal
+from alerts.providers.sms_profile import OTHERWISE, Callback, HttpSmsSettings, Method, Receipts, Request, ResponseFields
 from alerts.providers.sms_reading import at, below, credentials, fill, judge, pick, report
 
 _PREFIX = "RM0 "
@@ -83,10 +83,10 @@ class HttpSms:
         """Return False: what has been handed over is on its way."""
         return False
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> Answer:
+    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
         callback = self._settings.callback
         if callback is None:
-            raise Refused(404, "no such callback")
+            raise CallbackRefused(404, "no such callback")
         brought = _Brought(incoming, callback)
         brought.authenticate()
         match incoming.path.split("/"):
@@ -95,8 +95,8 @@ class HttpSms:
             case ["sms"] if callback.reply is not None:
                 await self._hear_person(brought, callback.reply, desk)
             case _:
-                raise Refused(404, "no such callback")
-        return Answer(status=200)
+                raise CallbackRefused(404, "no such callback")
+        return CallbackAnswer(status=200)
 
     @property
     def hears_people(self) -> bool:
@@ -144,7 +144,7 @@ class HttpSms:
         match judge(self._settings.answer, is_success=received.is_success, body=received.body):
             case str(id_):
                 return id_ or reference
-            case Verdict() as verdict:
+            case ErrorMeaning() as verdict:
                 raise refusal(received, verdict, ErrorClass.UNKNOWN)
             case _:
                 raise refusal(received, None, ErrorClass.UNKNOWN)
@@ -193,18 +193,18 @@ class HttpSms:
             # A signature does not cover the address: what it signs could be said of any message.
             named = named or reference
         if not is_id(state) or not is_id(named) or reference not in {"", named}:
-            raise Refused(400, "not a state of a sent message")
+            raise CallbackRefused(400, "not a state of a sent message")
         if not {state, OTHERWISE} & set(self._settings.states):
-            raise Refused(400, "a state that the table does not have")
+            raise CallbackRefused(400, "a state that the table does not have")
         id_ = brought.value(callback.id)
         told = report(state, self._settings.states, id_ if is_id(id_) else named)
         if told is not None:
             await desk.record(Heard(reference=named, event_id=f"{told.provider_id}/{state}", report=told))
 
-    async def _hear_person(self, brought: _Brought, reply: Reply, desk: Desk) -> None:
+    async def _hear_person(self, brought: _Brought, reply: ResponseFields, desk: Desk) -> None:
         said = _said(brought.document, reply.sender, reply.text, reply.id)
         if said is None:
-            raise Refused(400, "not an SMS with a number and an id")
+            raise CallbackRefused(400, "not an SMS with a number and an id")
         answer = await desk.receive(said)
         if answer is not None:
             await self._answer(said.sender, answer)
@@ -227,7 +227,7 @@ class _Brought:
 
     @property
     def document(self) -> Any:
-        """The fields as they came, read once it is known from whom. Raise `Refused`."""
+        """The fields as they came, read once it is known from whom. Raise `CallbackRefused`."""
         if self._document is None:
             self._document = self._read()
         return self._document
@@ -237,17 +237,17 @@ class _Brought:
         return "" if name is None else at(self.document, name) or ""
 
     def authenticate(self) -> None:
-        """Raise `Refused` unless it proves who it is, by all that is asked for."""
+        """Raise `CallbackRefused` unless it proves who it is, by all that is asked for."""
         callback = self._callback
         if callback.addresses and not self._comes_from(callback.addresses):
-            raise Refused(403, "from an address that is not the provider's")
+            raise CallbackRefused(403, "from an address that is not the provider's")
         if callback.secret is None:
             return
         secret = callback.secret.get_secret_value().encode()
         if callback.signature_header is not None:
             digest = hmac.digest(secret, self._incoming.body, "sha256")
             if not hmac.compare_digest(_octets(self._header(callback.signature_header)), digest):
-                raise Refused(403, "the signature is missing or wrong")
+                raise CallbackRefused(403, "the signature is missing or wrong")
             return
         given = (
             self._header(callback.secret_header)
@@ -256,7 +256,7 @@ class _Brought:
             or next(iter(self._incoming.form.get(callback.secret_field or "", ())), "")
         )
         if not hmac.compare_digest(given.encode(), secret):
-            raise Refused(403, "the callback's secret is missing or wrong")
+            raise CallbackRefused(403, "the callback's secret is missing or wrong")
 
     def _read(self) -> Any:
         if self._callback.format is not Method.JSON:
@@ -266,7 +266,7 @@ class _Brought:
         try:
             return read_json(self._incoming.body)
         except ValueError:
-            raise Refused(400, "not JSON") from None
+            raise CallbackRefused(400, "not JSON") from None
 
     def _header(self, name: str) -> str:
         return next((v for k, v in self._incoming.headers.items() if k.lower() == name.lower()), "")

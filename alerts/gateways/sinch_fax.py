@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
     Absent,
-    Answer,
+    CallbackAnswer,
+    CallbackRefused,
     DeliveryError,
     Desk,
     ErrorClass,
@@ -25,11 +26,10 @@ from alerts.model.gateway import (
     Order,
     PageContent,
     Progress,
-    Refused,
     Report,
     Surroundings,
 )
-from alerts.providers.provider import DEADLINE_SECONDS, E164, Deadline, Provider, ProviderUrl, is_id, read_json
+from alerts.providers.provider import DEADLINE_SECONDS, E164, Deadline, JsonApi, ProviderUrl, is_id, read_json
 
 _PROGRESS = {
     "QUEUED": Progress.ACCEPTED,
@@ -93,7 +93,7 @@ class SinchFax:
         self._from = settings.from_number
         self._retries = settings.provider_retries
         self._faxes = f"{settings.base_url}/v3/projects/{settings.project_id}/faxes"
-        self._provider = Provider(
+        self._provider = JsonApi(
             user=settings.key_id,
             password=settings.key_secret,
             proxy=settings.proxy,
@@ -148,13 +148,13 @@ class SinchFax:
         """Return False: Sinch Fax v3 deletes stored pages, but does not stop a fax."""
         return False
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> Answer:
+    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
         self._authenticate(incoming)
         match incoming.path.split("/"):
             case ["done", reference]:
                 pass
             case _:
-                raise Refused(404, "no such callback")
+                raise CallbackRefused(404, "no such callback")
         event = _event(incoming)
         fax = event.get("fax")
         if (
@@ -162,17 +162,17 @@ class SinchFax:
             or not isinstance(fax, dict)
             or str(fax.get("status")) not in _PROGRESS
         ):
-            raise Refused(400, "not the end of a fax")
+            raise CallbackRefused(400, "not the end of a fax")
         if _reference(fax) not in {None, reference}:
-            raise Refused(400, "the label is another fax's")
+            raise CallbackRefused(400, "the label is another fax's")
         try:
             report = _report(fax, ErrorClass.UNKNOWN)
         except DeliveryError:
-            raise Refused(400, "a fax without an id") from None
+            raise CallbackRefused(400, "a fax without an id") from None
         event_id = f"{report.provider_id}/{fax['status']}"
         await desk.record(Heard(reference=reference, event_id=event_id, report=report))
         # Anything but 200 is repeated up to 16 times.
-        return Answer(status=200)
+        return CallbackAnswer(status=200)
 
     async def close(self) -> None:
         await self._provider.close()
@@ -181,7 +181,7 @@ class SinchFax:
         given = next((v for k, v in incoming.headers.items() if k.lower() == "authorization"), "")
         expected = "Basic " + base64.b64encode(self._callback_login.encode()).decode()
         if not self._callback_login or not hmac.compare_digest(given.encode(), expected.encode()):
-            raise Refused(403, "the callback's password is missing or wrong")
+            raise CallbackRefused(403, "the callback's password is missing or wrong")
 
 
 def _with_login(url: str, login: str) -> str:
@@ -199,9 +199,9 @@ def _event(incoming: Incoming) -> Mapping[str, Any]:
         else:
             event = read_json(incoming.body)
     except (ValueError, RecursionError):
-        raise Refused(400, "not JSON") from None
+        raise CallbackRefused(400, "not JSON") from None
     if not isinstance(event, dict):
-        raise Refused(400, "not an event")
+        raise CallbackRefused(400, "not an event")
     return event
 
 

@@ -23,7 +23,8 @@ from pydantic import BaseModel, ConfigDict
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
     Absent,
-    Answer,
+    CallbackAnswer,
+    CallbackRefused,
     DeliveryError,
     Desk,
     ErrorClass,
@@ -32,7 +33,6 @@ from alerts.model.gateway import (
     Order,
     PageContent,
     Progress,
-    Refused,
     Report,
     Surroundings,
 )
@@ -44,7 +44,7 @@ _MALAYSIA = timezone(timedelta(hours=8))
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 
 
-class Place(StrEnum):
+class LetterPlace(StrEnum):
     """Where a letter lies, as a directory below the tray."""
 
     TRAY = "."
@@ -82,22 +82,22 @@ class Tray:
         return _report(order.reference, found[0])
 
     async def withdraw(self, order: Order, provider_id: str) -> bool:  # noqa: ARG002 - both are the reference
-        return await asyncio.to_thread(self._move, order.reference, Place.WITHDRAWN)
+        return await asyncio.to_thread(self._move, order.reference, LetterPlace.WITHDRAWN)
 
     async def dispatch(self, reference: str, *, after_all: bool = False) -> bool:
         """Note that a clerk has sent the letter off; return whether it was there, or had been noted before.
 
         *after_all*: also one that was taken back, because it had gone before that.
         """
-        found_in = (Place.TRAY, Place.WITHDRAWN) if after_all else (Place.TRAY,)
-        return await asyncio.to_thread(self._move, reference, Place.DISPATCHED, found_in)
+        found_in = (LetterPlace.TRAY, LetterPlace.WITHDRAWN) if after_all else (LetterPlace.TRAY,)
+        return await asyncio.to_thread(self._move, reference, LetterPlace.DISPATCHED, found_in)
 
     async def tidy(self) -> None:
         """Remove what was left half-written by a process that was killed."""
         await asyncio.to_thread(self._clear)
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> Answer:  # noqa: ARG002 - a directory calls nobody
-        raise Refused(404, "a tray has no callbacks")
+    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:  # noqa: ARG002 - a directory calls nobody
+        raise CallbackRefused(404, "a tray has no callbacks")
 
     async def close(self) -> None:
         pass
@@ -112,7 +112,7 @@ class Tray:
             _write_whole(final, order.reference, content.pdf)
         except OSError as error:
             raise _unusable(error) from None
-        return _report(order.reference, Place.TRAY, units=content.pages)
+        return _report(order.reference, LetterPlace.TRAY, units=content.pages)
 
     def _clear(self) -> None:
         try:
@@ -126,12 +126,12 @@ class Tray:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 leftover.unlink()
 
-    def _look(self, reference: str) -> tuple[Place, Path] | None:
+    def _look(self, reference: str) -> tuple[LetterPlace, Path] | None:
         """Return where the letter lies. The places it moves to are read last, so a moving letter is not missed."""
         if not _REFERENCE.fullmatch(reference):
             return None
         try:
-            for place in Place:
+            for place in LetterPlace:
                 directory = self._directory / place
                 for path in directory.iterdir() if directory.is_dir() else ():
                     if path.name[10:].startswith(f"_{reference}_") and path.suffix == ".pdf":
@@ -140,7 +140,9 @@ class Tray:
             raise _unusable(error) from None
         return None
 
-    def _move(self, reference: str, place: Place, found_in: Collection[Place] = (Place.TRAY,)) -> bool:
+    def _move(
+        self, reference: str, place: LetterPlace, found_in: Collection[LetterPlace] = (LetterPlace.TRAY,)
+    ) -> bool:
         """Move a letter out of the tray; return whether it lies in *place* afterwards."""
         found = self._look(reference)
         if found is None or found[0] not in found_in:
@@ -201,13 +203,13 @@ def _slug(*texts: str) -> str:
     return "-".join(re.findall(r"[a-z0-9]+", plain))[:100].rstrip("-") or "surat"
 
 
-def _report(reference: str, place: Place, *, units: int | None = None) -> Report:
+def _report(reference: str, place: LetterPlace, *, units: int | None = None) -> Report:
     match place:
-        case Place.TRAY:
+        case LetterPlace.TRAY:
             return Report(progress=Progress.ACCEPTED, provider_id=reference, units=units)
-        case Place.DISPATCHED:
+        case LetterPlace.DISPATCHED:
             return Report(progress=Progress.SENT, provider_id=reference, units=units)
-        case Place.WITHDRAWN:
+        case LetterPlace.WITHDRAWN:
             return Report(
                 progress=Progress.FAILED,
                 provider_id=reference,

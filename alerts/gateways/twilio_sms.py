@@ -16,7 +16,8 @@ from alerts.model.answering import Said
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
     Absent,
-    Answer,
+    CallbackAnswer,
+    CallbackRefused,
     DeliveryError,
     Desk,
     GatewayKind,
@@ -24,7 +25,6 @@ from alerts.model.gateway import (
     Incoming,
     Order,
     Progress,
-    Refused,
     Report,
     SmsContent,
     Surroundings,
@@ -124,7 +124,7 @@ class TwilioSms:
         """Return False: Twilio takes back only scheduled messages."""
         return False
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> Answer:
+    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
         self._twilio.authenticate(incoming)
         match incoming.path.split("/"):
             case ["status", reference]:
@@ -132,19 +132,19 @@ class TwilioSms:
             case ["sms"]:
                 return await self._hear_person(incoming, desk)
             case _:
-                raise Refused(404, "no such callback")
+                raise CallbackRefused(404, "no such callback")
         if status not in _PROGRESS:
-            raise Refused(400, "not a status of a sent message")
+            raise CallbackRefused(400, "not a status of a sent message")
         report = _report({"sid": sid, "status": status, "error_code": field(incoming, "ErrorCode")})
         await desk.record(Heard(reference=reference, event_id=f"{sid}/{status}", report=report))
-        return Answer()
+        return CallbackAnswer()
 
-    async def _hear_person(self, incoming: Incoming, desk: Desk) -> Answer:
+    async def _hear_person(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
         sid, sender = sid_in(incoming, "MessageSid"), field(incoming, "From")
         if not sender or field(incoming, "To") != self._from:
-            raise Refused(400, "not an SMS to our number")
+            raise CallbackRefused(400, "not an SMS to our number")
         answer = await desk.receive(Said(sender=sender, text=field(incoming, "Body"), event_id=f"{sid}/received"))
-        return Answer(status=200, body=_reply(answer), media_type="text/xml")
+        return CallbackAnswer(status=200, body=_reply(answer), media_type="text/xml")
 
     @property
     def hears_people(self) -> bool:

@@ -18,7 +18,8 @@ from alerts.model.channel import Channel
 from alerts.model.gateway import (
     Absent,
     AckResult,
-    Answer,
+    CallbackAnswer,
+    CallbackRefused,
     DeliveryError,
     Desk,
     ErrorClass,
@@ -27,7 +28,6 @@ from alerts.model.gateway import (
     Incoming,
     Order,
     Progress,
-    Refused,
     Report,
     Script,
     Surroundings,
@@ -122,7 +122,7 @@ class TwilioVoice:
             raise
         return call.get("status") == "canceled"
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> Answer:
+    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
         self._twilio.authenticate(incoming)
         match incoming.path.split("/"):
             case ["status", reference]:
@@ -136,7 +136,7 @@ class TwilioVoice:
             case ["confirm", reference, index] if _is_digit(index):
                 return await self._confirm(reference, incoming, desk, int(index))
             case _:
-                raise Refused(404, "no such callback")
+                raise CallbackRefused(404, "no such callback")
 
     async def close(self) -> None:
         await self._twilio.close()
@@ -163,10 +163,10 @@ class TwilioVoice:
         index %= len(scripts)
         return twiml.menu(scripts, index, self._voices, action=f"{self._base}/key/{reference}/{index}/{silent}")
 
-    async def _status(self, reference: str, incoming: Incoming, desk: Desk) -> Answer:
+    async def _status(self, reference: str, incoming: Incoming, desk: Desk) -> CallbackAnswer:
         sid, status = sid_in(incoming, "CallSid"), field(incoming, "CallStatus")
         if status not in PROGRESS:
-            raise Refused(400, "not a status of a call")
+            raise CallbackRefused(400, "not a status of a call")
         report = self._read(
             {
                 "sid": sid,
@@ -179,15 +179,15 @@ class TwilioVoice:
         sequence = count(field(incoming, "SequenceNumber"))
         event_id = f"{sid}/{status if sequence is None else sequence}"
         await desk.record(Heard(reference=reference, event_id=event_id, report=report))
-        return Answer()
+        return CallbackAnswer()
 
-    async def _speak(self, reference: str, desk: Desk, *, index: int, silent: int) -> Answer:
+    async def _speak(self, reference: str, desk: Desk, *, index: int, silent: int) -> CallbackAnswer:
         scripts = await _told(reference, desk)
         if scripts is None:
             return _answer(twiml.silence())
         return _answer(self._menu(reference, scripts, index=index, silent=silent))
 
-    async def _key(self, reference: str, incoming: Incoming, desk: Desk, *, index: int, silent: int) -> Answer:
+    async def _key(self, reference: str, incoming: Incoming, desk: Desk, *, index: int, silent: int) -> CallbackAnswer:
         key = field(incoming, "Digits")
         if key and key != ACKNOWLEDGE:
             await _note_person(reference, incoming, desk)
@@ -210,7 +210,7 @@ class TwilioVoice:
 
     async def _acknowledge(
         self, reference: str, incoming: Incoming, desk: Desk, index: int, *, hands_on: bool = False
-    ) -> Answer:
+    ) -> CallbackAnswer:
         """Take an answer to the call in: the person takes on what it tells of, or hands it on."""
         sid = sid_in(incoming, "CallSid")
         heard = Heard(
@@ -234,13 +234,13 @@ class TwilioVoice:
     def _read(self, call: Mapping[str, Any]) -> Report:
         return report_of(call, keys=self._base is not None)
 
-    async def _pin(self, reference: str, incoming: Incoming, desk: Desk, index: int) -> Answer:
+    async def _pin(self, reference: str, incoming: Incoming, desk: Desk, index: int) -> CallbackAnswer:
         pin = field(incoming, "Digits")
         # Silence is no wrong PIN: nobody is locked out for having put the telephone down.
         answer = await (desk.prove_release(reference, pin) if pin else desk.begin_release(reference))
         return await self._ask_release(reference, answer, desk, index, typed=bool(pin))
 
-    async def _confirm(self, reference: str, incoming: Incoming, desk: Desk, index: int) -> Answer:
+    async def _confirm(self, reference: str, incoming: Incoming, desk: Desk, index: int) -> CallbackAnswer:
         if field(incoming, "Digits") == ACKNOWLEDGE:
             return await self._ask_release(reference, await desk.release(reference), desk, index)
         answer = await desk.begin_release(reference)
@@ -248,7 +248,7 @@ class TwilioVoice:
 
     async def _ask_release(
         self, reference: str, answer: ReleaseAnswer, desk: Desk, index: int, *, typed: bool = True
-    ) -> Answer:
+    ) -> CallbackAnswer:
         """Say what comes next in a release and wait for it; *typed*: something was pressed, so the person is there."""
         script = await _script(reference, desk, index)
         if script is None:
@@ -286,12 +286,12 @@ async def _script(reference: str, desk: Desk, index: int) -> Script | None:
 
 
 async def _told(reference: str, desk: Desk) -> Sequence[Script] | None:
-    """Return what a call says, or `None` when there is no such attempt. Raise `Refused` for one that is no call."""
+    """Return what a call says, or `None` when there is no such attempt. Raise `CallbackRefused` for one that is no call."""
     content = await desk.content(reference)
     if content is None:
         return None
     if not isinstance(content, VoiceContent):
-        raise Refused(404, "not a call of ours")
+        raise CallbackRefused(404, "not a call of ours")
     return content.scripts
 
 
@@ -301,8 +301,8 @@ def _scripts(content: object) -> Sequence[Script]:
     return content.scripts
 
 
-def _answer(document: str) -> Answer:
-    return Answer(status=200, body=document, media_type=_TWIML)
+def _answer(document: str) -> CallbackAnswer:
+    return CallbackAnswer(status=200, body=document, media_type=_TWIML)
 
 
 def _is_digit(text: str) -> bool:

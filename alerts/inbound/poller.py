@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from alerts.engine.exchange import Exchange, Line
+from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.inbound.desk import Desks
 from alerts.model.gateway import DeliveryError, Listens
 from alerts.record.clock import Clock
@@ -31,9 +31,9 @@ class Poller:
     #: A gateway keeps deadlines of its own, at most a minute; one that does not must not end the asking for all.
     DEADLINE = timedelta(seconds=90)
 
-    def __init__(self, *, store: Store, exchange: Exchange, desks: Desks, clock: Clock) -> None:
+    def __init__(self, *, store: Store, pool: GatewayPool, desks: Desks, clock: Clock) -> None:
         self._store = store
-        self._exchange = exchange
+        self._pool = pool
         self._desks = desks
         self._clock = clock
         self._since: datetime | None = None
@@ -54,7 +54,7 @@ class Poller:
         if since is None:
             return
         async with asyncio.TaskGroup() as asking:
-            for line in self._exchange:
+            for line in self._pool:
                 asking.create_task(self._collect(line, since))
 
     async def _begin(self) -> datetime | None:

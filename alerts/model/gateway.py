@@ -187,7 +187,7 @@ class Incoming:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class CallbackAnswer:
     """What to say back to the provider."""
 
     status: int = 204
@@ -208,7 +208,7 @@ class Heard:
     handed_on: bool = False
 
 
-class Refused(Exception):
+class CallbackRefused(Exception):
     """A callback that cannot be trusted or understood: answered with `status`, counted, changes nothing."""
 
     def __init__(self, status: int, reason: str) -> None:
@@ -278,8 +278,8 @@ class Gateway(Protocol):
     async def withdraw(self, order: Order, provider_id: str) -> bool:
         """Take back what has not left yet; return whether it was still there to take. *order* has no content."""
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> Answer:
-        """Answer a provider's callback: check it, record it by *desk*, then speak. Raise `Refused`."""
+    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
+        """Answer a provider's callback: check it, record it by *desk*, then speak. Raise `CallbackRefused`."""
 
     async def close(self) -> None:
         """Release connections."""

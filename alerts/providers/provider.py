@@ -61,7 +61,7 @@ ProviderUrl = Annotated[SafeUrl, AfterValidator(lambda url: url.rstrip("/"))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class ErrorMeaning:
     """What a provider's own error means for us, in our words: theirs quote numbers and texts."""
 
     error: ErrorClass
@@ -165,10 +165,10 @@ class HttpClient:
         await self._transport.aclose()
 
 
-class Provider:
+class JsonApi:
     """A JSON API with basic authentication, as one gateway uses it.
 
-    `read_error` makes a `Verdict` of an error answer's JSON, or `None` when only the HTTP status tells.
+    `read_error` makes a `ErrorMeaning` of an error answer's JSON, or `None` when only the HTTP status tells.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class Provider:
         password: SecretStr,
         proxy: SecretStr | None,
         deadline: Deadline,
-        read_error: Callable[[Mapping[str, Any]], Verdict | None],
+        read_error: Callable[[Mapping[str, Any]], ErrorMeaning | None],
     ) -> None:
         credentials = base64.b64encode(f"{user}:{password.get_secret_value()}".encode()).decode()
         self._headers = {"Authorization": f"Basic {credentials}", "Accept": "application/json"}
@@ -262,7 +262,7 @@ def is_id(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= _ID_AT_MOST and value.isascii() and value.isprintable()
 
 
-def refusal(received: Received, verdict: Verdict | None, ambiguous: ErrorClass) -> DeliveryError:
+def refusal(received: Received, verdict: ErrorMeaning | None, ambiguous: ErrorClass) -> DeliveryError:
     """Return what an answer that took nothing means: by the provider's own error, else by the HTTP status."""
     status = received.status
     wait = received.headers.get("Retry-After", "")

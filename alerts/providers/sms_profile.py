@@ -69,7 +69,7 @@ class Meaning(StrEnum):
     UNCERTAIN = "uncertain"
 
 
-class State(StrEnum):
+class SmsState(StrEnum):
     """What a state of a sent message means for us; or, where it failed, why (see `Meaning`)."""
 
     ACCEPTED = "accepted"
@@ -207,7 +207,7 @@ class Request(_Part):
         return used(self.url, self.fields, self.headers)
 
 
-class Answer(_Part):
+class SubmissionAnswer(_Part):
     """How the answer to a submission is read."""
 
     format: Format = Format.TEXT
@@ -260,7 +260,7 @@ class Receipts(Request):
         return fields
 
 
-class Reply(_Part):
+class ResponseFields(_Part):
     """Where in what comes a person's SMS stands."""
 
     sender: Name
@@ -278,7 +278,7 @@ class Callback(_Part):
     reference: Name | None = None
     state: Name | None = None
     id: Name | None = None
-    reply: Reply | None = None
+    reply: ResponseFields | None = None
     #: From where it comes.
     addresses: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
     #: The header that holds the secret.
@@ -333,12 +333,12 @@ class HttpSmsSettings(Request):
 
     #: The provider puts RM0 in front itself.
     adds_prefix: bool = False
-    answer: Answer
+    answer: SubmissionAnswer
     receipts: Receipts | None = None
     callback: Callback | None = None
     inbox: Inbox | None = None
     #: What the provider calls the states of a message, and what each means.
-    states: Annotated[dict[Code, State], Field(validate_default=True)] = {}
+    states: Annotated[dict[Code, SmsState], Field(validate_default=True)] = {}
     #: "http://proxy.example:3128", credentials included where the proxy asks for them.
     proxy: SecretStr | None = None
     deadline_seconds: Deadline = DEADLINE_SECONDS
@@ -368,7 +368,7 @@ class HttpSmsSettings(Request):
 
     @field_validator("states")
     @classmethod
-    def _are_known(cls, states: dict[str, State], info: ValidationInfo) -> dict[str, State]:
+    def _are_known(cls, states: dict[str, SmsState], info: ValidationInfo) -> dict[str, SmsState]:
         callback = info.data.get("callback")
         if not states and (info.data.get("receipts") or (callback and callback.state)):
             raise ValueError("is missing; write what the provider calls them, as {DELIVRD: delivered}")

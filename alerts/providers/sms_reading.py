@@ -8,8 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from alerts.model.gateway import ErrorClass, Progress, Report
-from alerts.providers.provider import Verdict, is_id, read_json
-from alerts.providers.sms_profile import OTHERWISE, PLACEHOLDER, Answer, Format, HttpSmsSettings, Meaning, State
+from alerts.providers.provider import ErrorMeaning, is_id, read_json
+from alerts.providers.sms_profile import (
+    OTHERWISE,
+    PLACEHOLDER,
+    Format,
+    HttpSmsSettings,
+    Meaning,
+    SmsState,
+    SubmissionAnswer,
+)
 
 _T, _P, _C, _U = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION, ErrorClass.UNKNOWN
 
@@ -24,9 +32,9 @@ _CLASSES: Mapping[str, tuple[ErrorClass, str]] = {
     Meaning.UNCERTAIN: (_U, "may have been taken"),
 }
 _PROGRESS = {
-    State.ACCEPTED: Progress.ACCEPTED,
-    State.SENT: Progress.SENT,
-    State.DELIVERED: Progress.DELIVERED,
+    SmsState.ACCEPTED: Progress.ACCEPTED,
+    SmsState.SENT: Progress.SENT,
+    SmsState.DELIVERED: Progress.DELIVERED,
 }
 
 #: A code as we show it. What is longer may be a number or the text that the pattern has caught.
@@ -112,7 +120,7 @@ def shown(code: str) -> str:
     return code if _CODE.fullmatch(code) else ""
 
 
-def judge(answer: Answer, *, is_success: bool, body: bytes) -> Verdict | str | None:
+def judge(answer: SubmissionAnswer, *, is_success: bool, body: bytes) -> ErrorMeaning | str | None:
     """Return the id under which it was taken ("": ours), what the refusal means, or `None`: nothing that is understood.
 
     Whether it was taken is believed only by what the description says: a code that it lists, or an id.
@@ -125,16 +133,16 @@ def judge(answer: Answer, *, is_success: bool, body: bytes) -> Verdict | str | N
         if meaning is Meaning.DUPLICATE:
             return id_ if is_id(id_) else ""
         error, detail = _CLASSES[meaning]
-        return Verdict(error=error, code=shown(code), detail=detail)
+        return ErrorMeaning(error=error, code=shown(code), detail=detail)
     if code is not None and is_success:
-        return Verdict(error=_U, code=shown(code), detail="a code that the table does not have")
+        return ErrorMeaning(error=_U, code=shown(code), detail="a code that the table does not have")
     return id_ if is_success and not answer.accepted and is_id(id_) else None
 
 
-def report(state: str, states: Mapping[str, State], provider_id: str) -> Report | None:
+def report(state: str, states: Mapping[str, SmsState], provider_id: str) -> Report | None:
     """Return what a state means, or `None` when there is no such message. A state that is not listed is at least accepted."""
-    meaning = states.get(state) or states.get(OTHERWISE, State.ACCEPTED)
-    if meaning is State.ABSENT:
+    meaning = states.get(state) or states.get(OTHERWISE, SmsState.ACCEPTED)
+    if meaning is SmsState.ABSENT:
         return None
     if (progress := _PROGRESS.get(meaning)) is not None:
         return Report(progress=progress, provider_id=provider_id)

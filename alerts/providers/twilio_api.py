@@ -14,8 +14,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, SecretStr, StringConstraints
 from twilio.request_validator import RequestValidator
 
-from alerts.model.gateway import DeliveryError, ErrorClass, Incoming, Refused
-from alerts.providers.provider import DEADLINE_SECONDS, Deadline, Provider, ProviderUrl, Verdict, is_id
+from alerts.model.gateway import CallbackRefused, DeliveryError, ErrorClass, Incoming
+from alerts.providers.provider import DEADLINE_SECONDS, Deadline, ErrorMeaning, JsonApi, ProviderUrl, is_id
 
 _T, _P, _C = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION
 
@@ -92,7 +92,7 @@ class Twilio:
 
     def __init__(self, settings: TwilioSettings) -> None:
         self._root = f"{settings.base_url}/2010-04-01/Accounts/{settings.account_sid}"
-        self._provider = Provider(
+        self._provider = JsonApi(
             user=settings.account_sid,
             password=settings.auth_token,
             proxy=settings.proxy,
@@ -142,25 +142,25 @@ class Twilio:
         ]
 
     def authenticate(self, incoming: Incoming) -> None:
-        """Raise `Refused` unless Twilio signed the request (X-Twilio-Signature)."""
+        """Raise `CallbackRefused` unless Twilio signed the request (X-Twilio-Signature)."""
         signature = next((v for k, v in incoming.headers.items() if k.lower() == "x-twilio-signature"), "")
         if not signature:
-            raise Refused(403, "no signature")
+            raise CallbackRefused(403, "no signature")
         form = _Form(incoming.form)
         if not any(validator.validate(incoming.url, form, signature) for validator in self._validators):
-            raise Refused(403, "the signature does not match")
+            raise CallbackRefused(403, "the signature does not match")
 
     async def close(self) -> None:
         await self._provider.close()
 
 
-def failure(code: object) -> Verdict:
+def failure(code: object) -> ErrorMeaning:
     """Say what the error code of a message or call that failed later means; "" and None are unknown errors."""
     text = str(code or "")
     known = ERRORS.get(number) if (number := count(text)) is not None else None
     # One more try is the rule for what is not in the table: the message was accepted, so the number has the right form.
     error, detail = known or (ErrorClass.TRANSIENT, "not delivered")
-    return Verdict(error=error, code=text if is_id(text) else "", detail=detail)
+    return ErrorMeaning(error=error, code=text if is_id(text) else "", detail=detail)
 
 
 def field(incoming: Incoming, name: str) -> str:
@@ -169,9 +169,9 @@ def field(incoming: Incoming, name: str) -> str:
 
 
 def sid_in(incoming: Incoming, name: str) -> str:
-    """Return a form field that holds Twilio's id of a message or call. Raise `Refused` when it is none."""
+    """Return a form field that holds Twilio's id of a message or call. Raise `CallbackRefused` when it is none."""
     if not is_id(sid := field(incoming, name)):
-        raise Refused(400, "without a sid")
+        raise CallbackRefused(400, "without a sid")
     return sid
 
 
@@ -194,12 +194,12 @@ class _Form:
         return self._form[name]
 
 
-def _read_error(body: Mapping[str, Any]) -> Verdict | None:
+def _read_error(body: Mapping[str, Any]) -> ErrorMeaning | None:
     code = body.get("code")
     if not isinstance(code, int) or code not in ERRORS:
         return None
     error, detail = ERRORS[code]
-    return Verdict(error=error, code=str(code), detail=detail)
+    return ErrorMeaning(error=error, code=str(code), detail=detail)
 
 
 def _with_sid(answer: Mapping[str, Any], otherwise: ErrorClass) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from alerts.wording.source import Entry
+from alerts.wording.source import TextEntry
 from alerts.wording.template import Template, TemplateError, parse
 
 #: By key. What is one text is a tuple of one.
@@ -36,11 +36,11 @@ class Need:
 
 
 def checked(
-    entries: tuple[Entry, ...],
+    entries: tuple[TextEntry, ...],
     needs: Mapping[str, Need],
     file: str,
     problems: list[str],
-    rules: Callable[[Entry, Template], None] | None = None,
+    rules: Callable[[TextEntry, Template], None] | None = None,
 ) -> Texts:
     """Return the texts of *entries*, of which the last of a key counts; add what is wrong with them to *problems*.
 
@@ -67,7 +67,7 @@ def _closest(key: str, needs: Collection[str]) -> str:
     return f"; write {close[0]}, or remove it" if close else "; remove it"
 
 
-def _read(entry: Entry, need: Need, rules: Callable[[Entry, Template], None] | None) -> Iterator[Template]:
+def _read(entry: TextEntry, need: Need, rules: Callable[[TextEntry, Template], None] | None) -> Iterator[Template]:
     if need.several is isinstance(entry.value, str):
         raise TemplateError(f"must be {'a list of texts' if need.several else 'one text'}")
     values = (entry.value,) if isinstance(entry.value, str) else entry.value

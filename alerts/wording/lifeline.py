@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from alerts.model.gateway import Script, SmsContent, VoiceContent
 from alerts.model.notice import Language, Office
 from alerts.wording import moment
-from alerts.wording.lint import Problem, lint
+from alerts.wording.lint import TextProblem, lint
 from alerts.wording.texts import Wording
 from alerts.wording.values import spoken_at
 
@@ -47,7 +47,7 @@ def call(plight: Plight, wording: Wording) -> VoiceContent:
     return VoiceContent(scripts=tuple(_script(plight, language, wording) for language in Language))
 
 
-def faults(office: Office, wording: Wording) -> tuple[tuple[str, Problem], ...]:
+def faults(office: Office, wording: Wording) -> tuple[tuple[str, TextProblem], ...]:
     """Return what is wrong with each text at its longest, with the text's key; empty when all can be sent."""
     found = []
     for situation in SITUATIONS:

@@ -34,7 +34,7 @@ _WORDS = re.compile(
 _HELP = re.compile(r"\bhelp\b", re.IGNORECASE)
 
 
-class Severity(StrEnum):
+class TextSeverity(StrEnum):
     """What a problem means for sending."""
 
     #: Worth another wording; may be sent.
@@ -56,11 +56,11 @@ class Rule(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class TextProblem:
     """One broken rule; `detail` says what to write instead."""
 
     rule: Rule
-    severity: Severity
+    severity: TextSeverity
     detail: str
 
     def __str__(self) -> str:
@@ -72,17 +72,17 @@ def septets(text: str) -> int:
     return len(text) if _EXTENDED.isdisjoint(text) else len(text) + sum(character in _EXTENDED for character in text)
 
 
-def lint(text: str, agency: str) -> tuple[Problem, ...]:
+def lint(text: str, agency: str) -> tuple[TextProblem, ...]:
     """Return what is wrong with an SMS that must name *agency*; nothing means that it can be sent."""
     return (*_form(text, agency), *substance(text))
 
 
-def errors(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+def errors(problems: tuple[TextProblem, ...]) -> tuple[TextProblem, ...]:
     """Return those problems that forbid sending."""
-    return tuple(problem for problem in problems if problem.severity is Severity.ERROR)
+    return tuple(problem for problem in problems if problem.severity is TextSeverity.ERROR)
 
 
-def _form(text: str, agency: str) -> tuple[Problem, ...]:
+def _form(text: str, agency: str) -> tuple[TextProblem, ...]:
     problems = []
     if not text.startswith(PREFIX):
         problems.append(_error(Rule.PREFIX, f"the text must begin with '{PREFIX}'"))
@@ -99,16 +99,16 @@ def _form(text: str, agency: str) -> tuple[Problem, ...]:
         problems.append(_error(Rule.LENGTH, f"{length} septets; shorten the text by {length - LIMIT}"))
     elif length > COMFORTABLE:
         problems.append(
-            Problem(
+            TextProblem(
                 rule=Rule.LENGTH,
-                severity=Severity.WARNING,
+                severity=TextSeverity.WARNING,
                 detail=f"{length} septets fit, but some providers need {length - COMFORTABLE} fewer",
             )
         )
     return tuple(problems)
 
 
-def substance(text: str) -> tuple[Problem, ...]:
+def substance(text: str) -> tuple[TextProblem, ...]:
     """Return what in *text* is blocked wherever it stands, and however long the text is."""
     problems = []
     if found := _LINK.search(text):
@@ -123,14 +123,14 @@ def substance(text: str) -> tuple[Problem, ...]:
         problems.append(_error(Rule.WORDS, f"'{found[0]}' is blocked as a request for personal data; leave it out"))
     if found := _HELP.search(text):
         problems.append(
-            Problem(
+            TextProblem(
                 rule=Rule.WORDS,
-                severity=Severity.WARNING,
+                severity=TextSeverity.WARNING,
                 detail=f"'{found[0]}' is a command word of some providers; write INFO",
             )
         )
     return tuple(problems)
 
 
-def _error(rule: Rule, detail: str) -> Problem:
-    return Problem(rule=rule, severity=Severity.ERROR, detail=detail)
+def _error(rule: Rule, detail: str) -> TextProblem:
+    return TextProblem(rule=rule, severity=TextSeverity.ERROR, detail=detail)

@@ -11,7 +11,7 @@ from alerts.model.gateway import SmsContent
 from alerts.model.notice import OF_TELLING, Facts, Language, Matter, Office, Plan, Purpose
 from alerts.wording import moment, values
 from alerts.wording.key import ANNOUNCED, CHANGED, FOR_STAFF, key
-from alerts.wording.lint import COMFORTABLE, PREFIX, Problem, errors, lint, septets, substance
+from alerts.wording.lint import COMFORTABLE, PREFIX, TextProblem, errors, lint, septets, substance
 from alerts.wording.texts import Wording
 
 #: The longest notice number the texts leave room for.
@@ -36,19 +36,19 @@ _WHOSE_CHILD = re.compile(r"\s+(?:bin|binti|bt|a/l|a/p|anak)\s", re.IGNORECASE)
 class Unsendable(Exception):
     """No carrier in Malaysia would deliver this text. `WorstCase` finds it before it matters."""
 
-    def __init__(self, text_key: str, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, text_key: str, problems: tuple[TextProblem, ...]) -> None:
         super().__init__(f"{text_key}: " + "; ".join(str(problem) for problem in problems))
         self.problems = problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class TextFinding:
     """A problem in one of an office's texts at its longest."""
 
     language: Language
     key: str
     text: str
-    problem: Problem
+    problem: TextProblem
 
     def __str__(self) -> str:
         return f"{self.key} ({self.language}): {self.problem}"
@@ -91,7 +91,7 @@ def _sendable(
     Before that a name is cut short, also where some providers need the room: of "Siti binti Contoh" everybody knows "Siti",
     of "JCM-01 (Siti)" the number.
     """
-    wrong: tuple[Problem, ...] = ()
+    wrong: tuple[TextProblem, ...] = ()
     left = dict(told)
     for name in _PEOPLE:
         if left.get(name) and septets(wording.say(language, text_key, left)) > COMFORTABLE:
@@ -136,14 +136,16 @@ class WorstCase:
         self._near = tuple(dict.fromkeys(near for text in texts for near in _near_marks(text)))
         self._room = {(septets(_unmarked(text, "")), text.count(_SHORT), text.count(_NUMBER)) for text in texts}
 
-    def of(self, office: Office, *, number: str = "N" * (NUMBER_ROOM - 3) + "-99") -> tuple[Finding, ...]:
+    def of(self, office: Office, *, number: str = "N" * (NUMBER_ROOM - 3) + "-99") -> tuple[TextFinding, ...]:
         """Return what is wrong with any SMS of *office* at the longest *number*; empty when all can be sent."""
         if self._is_clear(office.short, number):
             return ()
-        findings: list[Finding] = []
+        findings: list[TextFinding] = []
         for language, text_key, marked in self._texts:
             text = _filled(marked, office.short, number)
-            found = [Finding(language=language, key=text_key, text=text, problem=p) for p in lint(text, office.short)]
+            found = [
+                TextFinding(language=language, key=text_key, text=text, problem=p) for p in lint(text, office.short)
+            ]
             findings += [finding for finding in found if finding not in findings]
         return tuple(findings)
 

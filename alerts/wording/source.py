@@ -20,7 +20,7 @@ class SourceError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class TextEntry:
     """One text, or one list of texts, and where it stands."""
 
     key: str
@@ -29,7 +29,7 @@ class Entry:
     place: str
 
 
-def read(path: Path) -> tuple[Entry, ...]:
+def read(path: Path) -> tuple[TextEntry, ...]:
     """Return the entries of a file, nested keys joined by dots. Raise `SourceError` with file and line."""
     try:
         if not path.is_file() or path.stat().st_size > _LARGEST:
@@ -81,7 +81,7 @@ def sections(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _entries(node: yaml.Node, key: str, file: str, met: set[int]) -> Iterator[Entry]:
+def _entries(node: yaml.Node, key: str, file: str, met: set[int]) -> Iterator[TextEntry]:
     place = f"{file}:{node.start_mark.line + 1}"
     match node:
         case yaml.MappingNode():
@@ -105,9 +105,9 @@ def _entries(node: yaml.Node, key: str, file: str, met: set[int]) -> Iterator[En
                         f"{file}:{item.start_mark.line + 1}: {key} must be a list of texts; put quotes around each"
                     )
                 items.append(_text(item))
-            yield Entry(key=key, value=tuple(items), place=place)
+            yield TextEntry(key=key, value=tuple(items), place=place)
         case _:
-            yield Entry(key=key, value=_text(node), place=place)
+            yield TextEntry(key=key, value=_text(node), place=place)
 
 
 def _text(node: yaml.Node) -> str:

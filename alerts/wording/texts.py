@@ -15,7 +15,7 @@ from alerts.model.notice import Language
 from alerts.wording.catalogue import Texts, WordingError, checked
 from alerts.wording.lint import errors, lint
 from alerts.wording.need import NEEDS
-from alerts.wording.source import Entry, SourceError, read
+from alerts.wording.source import SourceError, TextEntry, read
 from alerts.wording.template import Template, TemplateError
 
 FILES = {Language.MALAY: "ms.yaml", Language.ENGLISH: "en.yaml"}
@@ -70,12 +70,12 @@ def load(directory: Path | None = None) -> Wording:
 
 
 @cache
-def _ours(file: str) -> tuple[Entry, ...]:
+def _ours(file: str) -> tuple[TextEntry, ...]:
     """Return what ships, which changes only with the program."""
     return read(Path(__file__).parent / file)
 
 
-def _own(directory: Path | None, file: str) -> tuple[Entry, ...]:
+def _own(directory: Path | None, file: str) -> tuple[TextEntry, ...]:
     if directory is None or not (directory / file).exists():
         return ()
     return read(directory / file)
@@ -88,7 +88,7 @@ def _strangers(directory: Path) -> Iterator[str]:
             yield f"{path.name}: is not read; name it {' or '.join(FILES.values())}"
 
 
-def _sendable(entry: Entry, template: Template) -> None:
+def _sendable(entry: TextEntry, template: Template) -> None:
     """Raise `TemplateError` for an SMS that no carrier would take."""
     if not entry.key.startswith(("sms.", "bundle.sms.")) or entry.key.startswith(("sms.cause.", "sms.waits")):
         return

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from pantau_lab.fault import Fault, befall
+from pantau_lab.fault import SubmissionFault, befall
 
 #: What is wrong -> SMS Awan's code.
 AWAN_CODES = {
@@ -74,7 +74,7 @@ class Aggregator:
     messages: list[Message] = field(default_factory=list)
     #: What people have sent, as (id, number, text).
     received: list[tuple[str, str, str]] = field(default_factory=list)
-    faults: deque[Fault] = field(default_factory=deque)
+    faults: deque[SubmissionFault] = field(default_factory=deque)
     #: What is wrong with the next submissions.
     refusals: deque[str] = field(default_factory=deque)
     #: What our callbacks were answered.

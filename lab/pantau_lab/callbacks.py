@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from alerts.model.answering import ReleaseAnswer, ReleaseStage, Said
-from alerts.model.gateway import AckResult, Content, Gateway, Heard, Incoming, Refused, SmsContent
+from alerts.model.gateway import AckResult, CallbackRefused, Content, Gateway, Heard, Incoming, SmsContent
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,14 +87,14 @@ class NotedDesk:
 
 
 @dataclass(slots=True, kw_only=True)
-class Listener:
+class CallbackListener:
     """Hands requests below `/<name>/` to the gateway of that name."""
 
     desk: NotedDesk
     gateways: dict[str, Gateway] = field(default_factory=dict)
     #: What the providers were given: set once the listener is served.
     public_base: str = ""
-    refusals: list[Refused] = field(default_factory=list)
+    refusals: list[CallbackRefused] = field(default_factory=list)
 
     def app(self) -> Starlette:
         return Starlette(routes=[Route("/{name}/{path:path}", self._hear, methods=["POST", "GET"])])
@@ -120,7 +120,7 @@ class Listener:
         )
         try:
             answer = await gateway.hear(incoming, self.desk)
-        except Refused as refused:
+        except CallbackRefused as refused:
             self.refusals.append(refused)
             return Response(status_code=refused.status)
         return Response(answer.body or None, status_code=answer.status, media_type=answer.media_type or None)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pantau_lab.fault import Fault, befall
+from pantau_lab.fault import SubmissionFault, befall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class DeadMansSwitch:
 
     beats: list[Beat] = field(default_factory=list)
     #: One for each of the next beats.
-    faults: deque[Fault] = field(default_factory=deque)
+    faults: deque[SubmissionFault] = field(default_factory=deque)
 
     def app(self) -> Starlette:
         """Return its HTTP face: it takes a beat at any path."""

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 
-class Fault(StrEnum):
+class SubmissionFault(StrEnum):
     """What happens to one submission."""
 
     #: 429; nothing was taken.
@@ -32,7 +32,7 @@ class Fault(StrEnum):
 
     @property
     def takes(self) -> bool:
-        return self in {Fault.ERROR_AFTER, Fault.HANG_AFTER, Fault.DROP_AFTER}
+        return self in {SubmissionFault.ERROR_AFTER, SubmissionFault.HANG_AFTER, SubmissionFault.DROP_AFTER}
 
 
 class CallbackFault(StrEnum):
@@ -67,21 +67,25 @@ class BrokenAnswer(Response):
 
 
 async def befall(
-    fault: Fault, request: Request, *, take: Callable[[], Awaitable[Response]], error: Callable[[int], Response]
+    fault: SubmissionFault,
+    request: Request,
+    *,
+    take: Callable[[], Awaitable[Response]],
+    error: Callable[[int], Response],
 ) -> Response:
     """Answer *request* as *fault* has it; `take` accepts the submission, `error` makes the provider's error answer."""
     if fault.takes:
         await take()
     match fault:
-        case Fault.TOO_MANY:
+        case SubmissionFault.TOO_MANY:
             return error(429)
-        case Fault.ERROR_BEFORE | Fault.ERROR_AFTER:
+        case SubmissionFault.ERROR_BEFORE | SubmissionFault.ERROR_AFTER:
             return error(500)
-        case Fault.DROP_BEFORE | Fault.DROP_AFTER:
+        case SubmissionFault.DROP_BEFORE | SubmissionFault.DROP_AFTER:
             return BrokenAnswer()
-        case Fault.PORTAL:
+        case SubmissionFault.PORTAL:
             return Response("<html>Sila log masuk</html>", media_type="text/html")
-        case Fault.HANG_BEFORE | Fault.HANG_AFTER:
+        case SubmissionFault.HANG_BEFORE | SubmissionFault.HANG_AFTER:
             while (await request.receive())["type"] != "http.disconnect":
                 pass
             return Response(status_code=499)

@@ -44,7 +44,7 @@ DEMO = Timing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Providers:
+class StandIns:
     """Where the stand-ins of the telephone world listen, and what signs in there."""
 
     carrier_url: str
@@ -61,7 +61,7 @@ class Providers:
 def write(
     directory: Path,
     network: LabNetwork,
-    providers: Providers,
+    providers: StandIns,
     timing: Timing,
     *,
     listen: str,
@@ -88,7 +88,7 @@ def write(
     return settings
 
 
-def _settings(network: LabNetwork, providers: Providers, timing: Timing, listen: str, callbacks: str) -> dict[str, Any]:
+def _settings(network: LabNetwork, providers: StandIns, timing: Timing, listen: str, callbacks: str) -> dict[str, Any]:
     return {
         "listen": listen,
         "callbacks": {"listen": callbacks, "public_url": f"http://{callbacks}"},
@@ -118,7 +118,7 @@ def _settings(network: LabNetwork, providers: Providers, timing: Timing, listen:
     }
 
 
-def _gateways(providers: Providers, replies: str) -> dict[str, Any]:
+def _gateways(providers: StandIns, replies: str) -> dict[str, Any]:
     twilio = {
         "account_sid": providers.account_sid,
         "auth_token_file": "secrets/pembawa",

@@ -33,7 +33,7 @@ _ROWS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class ScreenState:
     """What the service's API answered."""
 
     agencies: Sequence[Mapping[str, Any]] = ()
@@ -45,7 +45,7 @@ class State:
     sent: Sequence[Sent] = ()
 
 
-def render(state: State, url: str, directory: Path) -> RenderableType:
+def render(state: ScreenState, url: str, directory: Path) -> RenderableType:
     """Return the whole screen."""
     return Group(
         Text.assemble(("Pantau", "bold"), f"  {url}   metrics: {url}/metrics"),
@@ -62,7 +62,7 @@ def render(state: State, url: str, directory: Path) -> RenderableType:
     )
 
 
-def _agencies(state: State) -> Table:
+def _agencies(state: ScreenState) -> Table:
     table = Table("agency", "", *_DIRECTIONS.values(), "incident", "broken by us", box=None, pad_edge=False)
     for agency in state.agencies:
         health = agency["health"]
@@ -72,7 +72,7 @@ def _agencies(state: State) -> Table:
     return table
 
 
-def _notices(state: State) -> Table:
+def _notices(state: ScreenState) -> Table:
     table = Table("time", "incident", "channel", "purpose", "to", "state", box=None, pad_edge=False)
     for notice in state.notices[:_ROWS]:
         table.add_row(
@@ -88,7 +88,7 @@ def _notices(state: State) -> Table:
     return table
 
 
-def _last_of_each(state: State, directory: Path) -> Table:
+def _last_of_each(state: ScreenState, directory: Path) -> Table:
     """Return the newest message of each channel, as the person got it."""
     table = Table("last", "to", "said", box=None, pad_edge=False)
     newest = {sent.channel: sent for sent in state.sent}
@@ -107,7 +107,7 @@ def _coloured(word: str) -> Text:
     return Text(word, style=_COLOURS.get(word, ""))
 
 
-def changes(before: State, after: State) -> list[str]:
+def changes(before: ScreenState, after: ScreenState) -> list[str]:
     """Return what is new, a line each, for a terminal that cannot redraw."""
     lines = []
     known = {a["agency"]: a["health"] for a in before.agencies}

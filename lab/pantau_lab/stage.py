@@ -18,7 +18,7 @@ from pantau_lab.faxservice.api import app as fax_app
 from pantau_lab.faxservice.service import FaxService
 from pantau_lab.mail import Fault, LabNetwork, SystemPlan
 from pantau_lab.outbox import Outbox
-from pantau_lab.scenery import DEMO, Providers, Timing, write
+from pantau_lab.scenery import DEMO, StandIns, Timing, write
 from pantau_lab.serving import claimed, serve
 from pantau_lab.world import AGENCIES, NOC, REFERENCES, FictionalAgency
 
@@ -71,7 +71,7 @@ async def stage(
         fax_url = await stack.enter_async_context(serve(fax_app(machines)))
         stack.callback(lever(directory).unlink, missing_ok=True)
         await stack.enter_async_context(serve_on(_lever(network), open_unix(lever(directory))))
-        providers = Providers(
+        providers = StandIns(
             carrier_url=carrier_url,
             account_sid=phones.account_sid,
             auth_token=phones.auth_token,

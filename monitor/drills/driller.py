@@ -15,7 +15,7 @@ from typing import NoReturn
 import structlog
 
 from alerts.decide.drill import ENDED, Exercise, ExerciseState, Trainee, facts, obstacle, plan, rest_of
-from alerts.engine.exchange import Exchange
+from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.channel import Channel
 from alerts.model.notice import Facts
 from alerts.record.clock import Clock
@@ -56,7 +56,7 @@ class Driller:
         *,
         drills: Drills,
         store: SqlStore,
-        exchange: Exchange,
+        pool: GatewayPool,
         exerciser: Exerciser,
         roster: Callable[[], Roster],
         metrics: Metrics,
@@ -64,7 +64,7 @@ class Driller:
     ) -> None:
         self._drills = drills
         self._store = store
-        self._exchange = exchange
+        self._pool = pool
         self._exerciser = exerciser
         self._roster = roster
         self._metrics = metrics
@@ -137,7 +137,7 @@ class Driller:
         if not asked:
             trainees = [t for t in trainees if not t.key or roster.concerns(t.key)]
         gateways: dict[Channel, list[str]] = {}
-        for line in self._exchange:
+        for line in self._pool:
             gateways.setdefault(line.channel, []).append(line.name)
         return plan(trainees, gateways, turn)
 
@@ -178,7 +178,7 @@ class Driller:
                 self._obstacles[drill.id][exercise.key] = why
         # Slots first: a gateway that has none to spare must not keep its people from being tried by another.
         wanted = {exercise.gateway for exercise in free if exercise.key not in begun}
-        slots = {name for name in wanted if self._exchange.take_spare(name)}
+        slots = {name for name in wanted if self._pool.take_spare(name)}
         try:
             ready = [exercise for exercise in free if exercise.key in begun or exercise.gateway in slots]
             for exercise in rest_of(ready, begun, self._roster().pace, now):
@@ -191,7 +191,7 @@ class Driller:
                     self._exerciser.send(record, drill.ends_at + ASK_FOR, calls)
         finally:
             for name in slots:
-                self._exchange.give_back(name)
+                self._pool.give_back(name)
 
     async def _written(self, drill: Drill, exercise: Exercise, told: Facts, now: datetime) -> Record | None:
         """Write an exercise before its gateway is called; the slot goes back when there is nothing to call for."""
@@ -200,7 +200,7 @@ class Driller:
             record = await self._drills.write(drill, exercise, told, ExerciseState.CALLING, now)
         finally:
             if record is None:
-                self._exchange.give_back(exercise.gateway)
+                self._pool.give_back(exercise.gateway)
         return record
 
     async def _engaged(self) -> frozenset[str]:
@@ -226,7 +226,7 @@ class Driller:
 
     async def _end(self, drill: Drill, records: Iterable[Record], now: datetime) -> None:
         for record in records:
-            if record.channel is Channel.LETTER and record.gateway in self._exchange and record.provider_id:
+            if record.channel is Channel.LETTER and record.gateway in self._pool and record.provider_id:
                 await self._exerciser.take_back(record)
         await self._drills.end(drill, now)
         log.info("a drill has ended", number=drill.number)
@@ -236,8 +236,8 @@ class Driller:
         look_at = None if over else now + ASK_EVERY
         await self._drills.change(record.reference, record.state, now, look_at=look_at)
         # An answer sets the time of the next question: asked once more, one that never tells would be asked for ever.
-        known = record.provider_id and record.gateway in self._exchange
-        if not over and known and self._exchange.take_spare(record.gateway):
+        known = record.provider_id and record.gateway in self._pool
+        if not over and known and self._pool.take_spare(record.gateway):
             self._exerciser.check(record, calls)
 
     async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:

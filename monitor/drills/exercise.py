@@ -9,11 +9,10 @@ import structlog
 
 from alerts.decide.drill import ENDED, ExerciseState, standing
 from alerts.decide.move import DeliveryPolicy
-from alerts.engine.calls import Calls
 from alerts.engine.composer import WordingComposer
-from alerts.engine.errand import Deed, Errand, Outcome, reported
-from alerts.engine.errand import run as run_errand
-from alerts.engine.exchange import Exchange
+from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, make_call, reported
+from alerts.engine.gateway_caller import GatewayCaller
+from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.delivery import Attempt, AttemptState, Delivery, Notice, NoticeState
@@ -37,14 +36,14 @@ _POLICY = DeliveryPolicy()
 class Exerciser:
     """Has gateways called for exercises that are written, and writes down what came back."""
 
-    def __init__(self, *, drills: Drills, exchange: Exchange, wording: Wording, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, *, drills: Drills, pool: GatewayPool, wording: Wording, metrics: Metrics, clock: Clock) -> None:
         self._drills = drills
-        self._exchange = exchange
+        self._pool = pool
         self._metrics = metrics
         self._clock = clock
         self.composer = WordingComposer(wording)
-        self.calls = Calls(
-            exchange=exchange,
+        self.calls = GatewayCaller(
+            pool=pool,
             composer=self.composer,
             clock=clock,
             observer=metrics,
@@ -54,23 +53,23 @@ class Exerciser:
 
     def send(self, record: Record, expires_at: datetime, calls: asyncio.TaskGroup) -> None:
         """Hand it to its gateway, once, as a task of the group *calls*; the gateway's slot is given back."""
-        self.calls.begin(_errand(Deed.SEND, record, expires_at), calls)
+        self.calls.begin(_call(CallKind.SEND, record, expires_at), calls)
 
     def check(self, record: Record, calls: asyncio.TaskGroup) -> None:
         """Ask its provider what became of it, in the same way."""
-        self.calls.begin(_errand(Deed.CHECK, record), calls)
+        self.calls.begin(_call(CallKind.CHECK, record), calls)
 
     async def take_back(self, record: Record) -> None:
         """Take a letter out of its tray: one of a drill is not for the post."""
-        errand = _errand(Deed.WITHDRAW, record)
-        outcome = await run_errand(errand, self._exchange[record.gateway], self.composer, _POLICY, self._clock)
+        call = _call(CallKind.WITHDRAW, record)
+        outcome = await make_call(call, self._pool[record.gateway], self.composer, _POLICY, self._clock)
         if outcome.attempt.error is not None:
             why = outcome.attempt.detail
             log.warning("the letter of a drill still lies in its tray", gateway=record.gateway, why=why)
 
-    async def _write_down(self, errand: Errand, outcome: Outcome) -> None:
-        if outcome.attempt is not errand.attempt:  # Else it was asked about in vain, and is asked again.
-            await self._note(errand.address.channel, outcome.attempt)
+    async def _write_down(self, call: GatewayCall, outcome: CallResult) -> None:
+        if outcome.attempt is not call.attempt:  # Else it was asked about in vain, and is asked again.
+            await self._note(call.address.channel, outcome.attempt)
 
     async def _note(self, channel: Channel, attempt: Attempt) -> None:
         before = await self._drills.find(attempt.reference)  # A callback may have told more meanwhile.
@@ -98,8 +97,8 @@ class Exerciser:
         if before is None:
             return None
         if heard.report is not None:
-            errand = _errand(Deed.CHECK, before)
-            told = reported(errand.delivery, errand.attempt, heard.report, _POLICY, self._clock.now())
+            call = _call(CallKind.CHECK, before)
+            told = reported(call.delivery, call.attempt, heard.report, _POLICY, self._clock.now())
             await self._note(before.channel, told)
         if not heard.acknowledged:
             return AckResult.NONE
@@ -112,13 +111,13 @@ class Exerciser:
         record = await self._find(reference)
         if record is None:
             return None
-        return await self.composer.compose(_errand(Deed.CHECK, record).notice, record.channel)
+        return await self.composer.compose(_call(CallKind.CHECK, record).notice, record.channel)
 
     async def _find(self, reference: str) -> Record | None:
         return await self._drills.find(reference) if reference.startswith(_OURS) else None
 
 
-def _errand(deed: Deed, record: Record, expires_at: datetime | None = None) -> Errand:
+def _call(kind: CallKind, record: Record, expires_at: datetime | None = None) -> GatewayCall:
     """Return what a gateway is called for: a notice that tells of no incident, and of which nobody else hears."""
     until = expires_at or record.begun_at + ASK_FOR
     address = Address(channel=record.channel, number=record.number, extension=record.extension)
@@ -148,4 +147,4 @@ def _errand(deed: Deed, record: Record, expires_at: datetime | None = None) -> E
         deliveries=(Delivery(id=record.id, address=address, attempts=(attempt,)),),
         addressee=Addressee(title=record.name, organisation=record.facts.office.name),
     )
-    return Errand(deed=deed, notice=notice, attempt=attempt)
+    return GatewayCall(kind=kind, notice=notice, attempt=attempt)

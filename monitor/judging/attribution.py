@@ -45,7 +45,7 @@ class Blame(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Attribution:
     """What one run says: about the agency (`grade`), and about whom to tell otherwise."""
 
     grade: Grade
@@ -54,31 +54,31 @@ class Verdict:
     suspect: str = ""
 
 
-def weigh(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdict:
+def weigh(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
     """Say what *result* means, given what is known of our own side now."""
     match result.outcome:
         case Outcome.DELIVERED | Outcome.JUNK if _is_taken_badly(route, result):
             return _taken_badly(route, result, evidence)
         case Outcome.DELIVERED if is_prompt(route, result):
-            return Verdict(grade=Grade.GOOD)
+            return Attribution(grade=Grade.GOOD)
         case Outcome.DELIVERED | Outcome.JUNK:
             # It came late, or among the junk: that is theirs once the reference is proven to do better.
             return _once_proven(route, result, evidence, Grade.SLOW)
         case Outcome.INCONCLUSIVE:
-            return Verdict(grade=Grade.NONE, blame=Blame.OURS)
+            return Attribution(grade=Grade.NONE, blame=Blame.OURS)
     failure = result.failure
     if failure is None:
         # A failed run that does not say where is a bug of ours, not evidence against an agency.
-        return Verdict(grade=Grade.NONE, blame=Blame.OURS)
+        return Attribution(grade=Grade.NONE, blame=Blame.OURS)
     mailbox = route.route.sender if failure.party is Party.SENDER else route.route.recipient
     if failure.credentials_refused:
-        return Verdict(grade=Grade.NONE, blame=Blame.CREDENTIALS, suspect=mailbox.name)
+        return Attribution(grade=Grade.NONE, blame=Blame.CREDENTIALS, suspect=mailbox.name)
     if route.direction is Direction.CONTROL:
         return _between_references(mailbox.name, failure, result, evidence)
     if result.outcome in ON_THE_WAY:
         return _on_the_way(route, result, evidence)
     if mailbox.name in route.references:
-        return Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=mailbox.name)
+        return Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=mailbox.name)
     return _at_the_agency(failure, result, evidence)
 
 
@@ -109,22 +109,22 @@ def _is_taken_badly(route: WatchedRoute, result: ProbeResult) -> bool:
     return is_about_sending and result.outcome in ARRIVED and not was_taken_well(route, result)
 
 
-def _taken_badly(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdict:
+def _taken_badly(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
     """Hold it against the agency once our network is proven: that breaks connections in the middle, too."""
     if route.direction is Direction.CONTROL:
-        return Verdict(grade=Grade.SLOW, blame=Blame.REFERENCE, suspect=route.route.sender.name)
+        return Attribution(grade=Grade.SLOW, blame=Blame.REFERENCE, suspect=route.route.sender.name)
     return _if(evidence.network_stands(result.started_at), Grade.SLOW, otherwise=Blame.NETWORK)
 
 
-def _on_the_way(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Verdict:
+def _on_the_way(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
     """Weigh a message that did not arrive, or not whole: it is theirs once the reference is proven."""
     if route.forwarded and result.failure is not None and result.failure.reason == Reason.COPY_RETURNED:
         # The agency took the message and sent it on. That our mailbox takes no forwarded mail is no fault of theirs.
-        return Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=route.route.recipient.name)
+        return Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=route.route.recipient.name)
     return _once_proven(route, result, evidence, Grade.BAD)
 
 
-def _once_proven(route: WatchedRoute, result: ProbeResult, evidence: Evidence, grade: Grade) -> Verdict:
+def _once_proven(route: WatchedRoute, result: ProbeResult, evidence: Evidence, grade: Grade) -> Attribution:
     """Hold a run against the agency if every reference on the route is proven in the part that it has there."""
     stands = [(evidence.stands(want, result.started_at), want.reference) for want in rests_on(route, result)]
     # One that is known to fail is a clearer answer than one of which nothing is known.
@@ -135,23 +135,25 @@ def _once_proven(route: WatchedRoute, result: ProbeResult, evidence: Evidence, g
     return _if(True, grade, otherwise=Blame.NOBODY)
 
 
-def _at_the_agency(failure: Failure, result: ProbeResult, evidence: Evidence) -> Verdict:
+def _at_the_agency(failure: Failure, result: ProbeResult, evidence: Evidence) -> Attribution:
     """Weigh a failure at the agency's own server: it is theirs once our network is proven."""
     if failure.phase in REACHING or result.outcome in UNANSWERED:
         return _if(evidence.network_stands(result.started_at), otherwise=Blame.NETWORK)
-    return Verdict(grade=Grade.BAD, blame=Blame.AGENCY)
+    return Attribution(grade=Grade.BAD, blame=Blame.AGENCY)
 
 
-def _between_references(at: str, failure: Failure, result: ProbeResult, evidence: Evidence) -> Verdict:
+def _between_references(at: str, failure: Failure, result: ProbeResult, evidence: Evidence) -> Attribution:
     """Weigh a control run: it judges the references, or our network."""
     if result.outcome not in ON_THE_WAY and (failure.phase in REACHING or result.outcome in UNANSWERED):
         verdict = _if(evidence.network_stands(result.started_at), otherwise=Blame.NETWORK)
-        return Verdict(grade=Grade.BAD, blame=Blame.REFERENCE, suspect=at) if verdict.grade is Grade.BAD else verdict
-    return Verdict(grade=Grade.BAD, blame=Blame.REFERENCE, suspect=at)
+        return (
+            Attribution(grade=Grade.BAD, blame=Blame.REFERENCE, suspect=at) if verdict.grade is Grade.BAD else verdict
+        )
+    return Attribution(grade=Grade.BAD, blame=Blame.REFERENCE, suspect=at)
 
 
-def _if(proven: bool | None, grade: Grade = Grade.BAD, *, otherwise: Blame, suspect: str = "") -> Verdict:  # noqa: FBT001
+def _if(proven: bool | None, grade: Grade = Grade.BAD, *, otherwise: Blame, suspect: str = "") -> Attribution:  # noqa: FBT001
     """Hold a run against the agency if we are proven; while nothing is known, name who it will be if that stays so."""
     if proven:
-        return Verdict(grade=grade, blame=Blame.AGENCY if grade is Grade.BAD else Blame.NOBODY)
-    return Verdict(grade=Grade.PENDING if proven is None else Grade.NONE, blame=otherwise, suspect=suspect)
+        return Attribution(grade=grade, blame=Blame.AGENCY if grade is Grade.BAD else Blame.NOBODY)
+    return Attribution(grade=Grade.PENDING if proven is None else Grade.NONE, blame=otherwise, suspect=suspect)

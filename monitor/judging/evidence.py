@@ -105,7 +105,7 @@ Proofs = Mapping[str, Proof]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class ProofChange:
     """Something was learnt: for no moment before *first* or after *last* is it otherwise than before."""
 
     want: Want
@@ -163,11 +163,11 @@ class _Book:
             self._before.setdefault(reference, before)
             self.proofs[reference] = proof
 
-    def changes(self) -> Iterator[Change]:
+    def changes(self) -> Iterator[ProofChange]:
         for reference, before in self._before.items():
             if (span := stretch(before, self.proofs[reference])) is not None:
                 want = NETWORK if self._ability is Ability.REACH else Want(self._ability, reference)
-                yield Change(want=want, first=span[0], last=span[1])
+                yield ProofChange(want=want, first=span[0], last=span[1])
         self._before.clear()
 
 
@@ -244,7 +244,7 @@ class Witness:
         """Return what is known now."""
         return self._evidence
 
-    def changes(self) -> Sequence[Change]:
+    def changes(self) -> Sequence[ProofChange]:
         """Return what has been learnt since this was last asked."""
         return [change for book in self._books for change in book.changes()]
 

@@ -17,7 +17,7 @@ from itertools import islice
 from types import MappingProxyType
 
 from monitor.judging.agency import AgencyMail
-from monitor.judging.attribution import Blame, Verdict, rests_on, weigh
+from monitor.judging.attribution import Attribution, Blame, rests_on, weigh
 from monitor.judging.evidence import ARRIVED, NETWORK, Witness, is_prompt, proven_by
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.health import is_news
@@ -241,7 +241,7 @@ class Judge:
 
     # -- judging -------------------------------------------------------------------------------------------------
 
-    def take_in(self, result: ProbeResult, now: datetime) -> Verdict | None:
+    def take_in(self, result: ProbeResult, now: datetime) -> Attribution | None:
         """Weigh the end of a run, and again the runs that waited for what it proves; `None`: no such route.
 
         Where it proves more than a few, `weigh_more` goes on.
@@ -292,7 +292,7 @@ class Judge:
             self._pending.put(route_name, _pending_runs(route, subject))
         self._streaks.note(route_name, subject)
 
-    def _weigh(self, route: WatchedRoute, subject: Subject, result: ProbeResult) -> Verdict:
+    def _weigh(self, route: WatchedRoute, subject: Subject, result: ProbeResult) -> Attribution:
         verdict = weigh(route, result, self._witness.evidence())
         if result.outcome in ARRIVED:
             subject.deferred_since = None
@@ -300,7 +300,7 @@ class Judge:
             return verdict
         subject.deferred_since = subject.deferred_since or result.started_at
         if result.started_at - subject.deferred_since < route.probing.deferred_budget:
-            return Verdict(grade=Grade.NONE)
+            return Attribution(grade=Grade.NONE)
         return verdict
 
     @property
@@ -326,7 +326,7 @@ class Judge:
             self._proven[route_name] = None
         self._settle(route_name, now)
 
-    def _outcome(self, route: WatchedRoute, result: ProbeResult, now: datetime) -> Verdict:
+    def _outcome(self, route: WatchedRoute, result: ProbeResult, now: datetime) -> Attribution:
         verdict = weigh(route, result, self._witness.evidence())
         if verdict.grade is Grade.PENDING and now - result.started_at > _proof_within(route):
             # Nothing could prove us in all that time: that is what is wrong.

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from monitor.judging.evidence import Change, Want
+from monitor.judging.evidence import ProofChange, Want
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class Pending:
         """Whether a run of a route waits."""
         return route in self._runs
 
-    def touched(self, changes: Iterable[Change]) -> set[str]:
+    def touched(self, changes: Iterable[ProofChange]) -> set[str]:
         """Return the routes of which a run may have got its answer by what has changed."""
         found: set[str] = set()
         for change in changes:

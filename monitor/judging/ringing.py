@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 
-class Trouble(StrEnum):
+class LifelineTrouble(StrEnum):
     """What the NOC is rung about."""
 
     #: Nothing can be written into the store: outages are not taken in, and nobody is told.
@@ -23,7 +23,7 @@ class Trouble(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class LifelinePatience:
     """How long each trouble must last before it is told, and how often it is told again."""
 
     store: timedelta = timedelta(minutes=10)
@@ -34,9 +34,9 @@ class Patience:
     #: A peer that has been silent for so long is known by then, or gone for good.
     forget_peer: timedelta = timedelta(days=1)
 
-    def of(self, trouble: Trouble) -> timedelta:
+    def of(self, trouble: LifelineTrouble) -> timedelta:
         """Return how long a trouble must last."""
-        return self.store if trouble is Trouble.STORE else self.peer
+        return self.store if trouble is LifelineTrouble.STORE else self.peer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +53,14 @@ class Spell:
 
 
 #: What is remembered, by trouble. It is kept in a file: a process that dies and starts again must not ring each time.
-Memory = Mapping[Trouble, Spell]
+Memory = Mapping[LifelineTrouble, Spell]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ring:
     """Ring the NOC now."""
 
-    trouble: Trouble
+    trouble: LifelineTrouble
     since: datetime
     whose: str = ""
     #: It is over.
@@ -68,16 +68,20 @@ class Ring:
 
 
 def recall(
-    memory: Memory, present: Memory, patience: Patience, now: datetime, unknown: AbstractSet[Trouble] = frozenset()
+    memory: Memory,
+    present: Memory,
+    patience: LifelinePatience,
+    now: datetime,
+    unknown: AbstractSet[LifelineTrouble] = frozenset(),
 ) -> tuple[Memory, tuple[Ring, ...]]:
     """Return what is to be remembered from now on, and what the NOC is to be rung about.
 
     *present*: the troubles there are, each with since when; *unknown*: those of which it is not known whether they are
     there. What is remembered of an earlier beginning counts, unless it lies in the future: then the clock was set back.
     """
-    kept: dict[Trouble, Spell] = {}
+    kept: dict[LifelineTrouble, Spell] = {}
     rings = []
-    for trouble in Trouble:
+    for trouble in LifelineTrouble:
         before, found = memory.get(trouble), present.get(trouble)
         if before is not None and max(before.since, before.told_at or before.since) > now:
             before = None
@@ -104,7 +108,7 @@ def untold(memory: Memory, ring: Ring, now: datetime) -> Memory:
     return memory if spell is None else {**memory, ring.trouble: replace(spell, told_at=None, failed_at=now)}
 
 
-def _is_due(spell: Spell, trouble: Trouble, patience: Patience, now: datetime) -> bool:
+def _is_due(spell: Spell, trouble: LifelineTrouble, patience: LifelinePatience, now: datetime) -> bool:
     if now - spell.since < patience.of(trouble):
         return False
     if spell.told_at is not None:
@@ -113,7 +117,7 @@ def _is_due(spell: Spell, trouble: Trouble, patience: Patience, now: datetime) -
 
 
 def silent_peer(
-    me: str, beats: Mapping[str, tuple[datetime, datetime | None]], patience: Patience, now: datetime
+    me: str, beats: Mapping[str, tuple[datetime, datetime | None]], patience: LifelinePatience, now: datetime
 ) -> Spell | None:
     """Return the peer that has been silent for longest and that *me* is to ring about; `None` when there is none.
 

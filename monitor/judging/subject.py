@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 
-from monitor.judging.attribution import Blame, Verdict
+from monitor.judging.attribution import Attribution, Blame
 from monitor.judging.evidence import ARRIVED
 from monitor.judging.health import assess, has_just_failed, is_steady, is_suspicious
 from monitor.model.health import Grade, Health, HealthPolicy
@@ -105,7 +105,7 @@ class Subject:
     def _presumed(self) -> list[Grade]:
         return [run.presumed() for run in self.recent]
 
-    def note(self, result: ProbeResult, verdict: Verdict) -> None:
+    def note(self, result: ProbeResult, verdict: Attribution) -> None:
         """Remember the end of a run."""
         if verdict.grade is Grade.NONE:
             self.silent += verdict.blame is not Blame.NOBODY
@@ -124,7 +124,7 @@ class Subject:
         while len(self.recent) > self.policy.patience and self.recent[0].grade is not Grade.PENDING:
             self.recent.pop(0)
 
-    def weigh_again(self, weigh: Callable[[ProbeResult], Verdict]) -> Iterable[tuple[ProbeResult, Verdict]]:
+    def weigh_again(self, weigh: Callable[[ProbeResult], Attribution]) -> Iterable[tuple[ProbeResult, Attribution]]:
         """Weigh what is pending; return what is not any more."""
         before = list(self.recent)
         self.recent.clear()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from alerts.model.notice import Matter
-from monitor.judging.attribution import Blame, Verdict
+from monitor.judging.attribution import Attribution, Blame
 from monitor.judging.evidence import ARRIVED, ON_THE_WAY, Evidence, Proof, could_not_reach, was_taken_well
 from monitor.judging.subject import Graded, Streaks, Subject
 from monitor.model.health import Grade, Health, HealthPolicy
@@ -169,7 +169,7 @@ class OwnSide:
     # -- judging -------------------------------------------------------------------------------------------------
 
     def hear(
-        self, route: WatchedRoute, result: ProbeResult, verdict: Verdict, now: datetime, policy: HealthPolicy
+        self, route: WatchedRoute, result: ProbeResult, verdict: Attribution, now: datetime, policy: HealthPolicy
     ) -> None:
         """Take what a run says of our accounts and, if it is a control run, of our network and of ourselves."""
         grades = _account_grades(route, result, verdict)
@@ -177,7 +177,7 @@ class OwnSide:
             grades |= _control_grades(result, verdict)
         for part, grade in grades.items():
             subject = self._parts.setdefault(part.suspect, {}).setdefault(part, Subject(policy=policy))
-            subject.note(result, Verdict(grade=grade))
+            subject.note(result, Attribution(grade=grade))
             self._settle(part, subject, now)
 
     def _settle(self, part: _Part, subject: Subject, now: datetime) -> None:
@@ -265,7 +265,7 @@ def _ends(route: WatchedRoute) -> set[str]:
     return {route.route.sender.name, route.route.recipient.name}
 
 
-def _account_grades(route: WatchedRoute, result: ProbeResult, verdict: Verdict) -> dict[_Part, Grade]:
+def _account_grades(route: WatchedRoute, result: ProbeResult, verdict: Attribution) -> dict[_Part, Grade]:
     grades: dict[_Part, Grade] = {}
     if Phase.AUTH in result.phases:
         grades[_Part(Suspect(Blame.CREDENTIALS, route.route.sender.name), Party.SENDER)] = Grade.GOOD
@@ -276,7 +276,7 @@ def _account_grades(route: WatchedRoute, result: ProbeResult, verdict: Verdict) 
     return grades
 
 
-def _control_grades(result: ProbeResult, verdict: Verdict) -> dict[_Part, Grade]:
+def _control_grades(result: ProbeResult, verdict: Attribution) -> dict[_Part, Grade]:
     network, ours = _Part(_NETWORK), _Part(_OURS)
     if result.outcome is Outcome.INCONCLUSIVE:
         # This machine could not open a connection; or something of ours broke, or stood still.

@@ -21,7 +21,7 @@ from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Purpose
 from monitor.judging.liveness import Ailment
-from monitor.judging.ringing import Trouble
+from monitor.judging.ringing import LifelineTrouble
 from monitor.metrics.exposition import Family
 from probes.model.result import Arrival, Outcome
 
@@ -164,7 +164,7 @@ class Definitions:
         self.heartbeat_at = gauge(name, "When the heartbeat was last heard.", "receiver")
         self.lifeline_numbers = gauge("lifeline_numbers", "Numbers that can be rung without the store.")
         self.distress = gauge("lifeline_distress", "Whether the NOC is rung without the store, by why.", "trouble")
-        start_at_zero(self.distress, Trouble)
+        start_at_zero(self.distress, LifelineTrouble)
         meaning = "When a contact was last reached in a drill; 0 when never."
         self.reached_at = self._many("gauge", "contact_reached_timestamp_seconds", meaning, "contact")
         self.drilled_at = gauge("drill_last_timestamp_seconds", "When a drill of all contacts last came to its end.")

@@ -11,7 +11,7 @@ from alerts.decide.auditor import Lapse, Unheard
 from alerts.decide.drill import ExerciseState
 from alerts.model.channel import Channel
 from monitor.judging.liveness import Ailment
-from monitor.judging.ringing import Trouble
+from monitor.judging.ringing import LifelineTrouble
 from monitor.metrics.definition import RECEIVERS, Definitions
 
 
@@ -74,9 +74,9 @@ class WatchdogSeries:
         self._all.lifeline_numbers.set(math.nan)
         self.distressed(())
 
-    def distressed(self, troubles: Collection[Trouble]) -> None:
+    def distressed(self, troubles: Collection[LifelineTrouble]) -> None:
         """Show what the NOC is being rung about."""
-        for trouble in Trouble:
+        for trouble in LifelineTrouble:
             self._all.distress.labels(trouble).set(trouble in troubles)
 
     # Drills

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from monitor.model.provider import Provider, Providers
+from monitor.model.provider import MailProvider, MailProviders
 from monitor.model.route import WatchedRoute
 from probes.model.mailbox import Mailbox
 
@@ -28,7 +28,7 @@ class Overdraft:
     """An account that would have to send more than it may."""
 
     sender: Mailbox
-    provider: Provider
+    provider: MailProvider
     #: On the busiest day, in whole messages.
     messages_per_day: int
     #: With this interval on all routes that it sends on, it would not.
@@ -42,7 +42,7 @@ class Overdraft:
         return " and ".join(filter(None, limits))
 
 
-def overdrafts(routes: Iterable[WatchedRoute], providers: Providers) -> list[Overdraft]:
+def overdrafts(routes: Iterable[WatchedRoute], providers: MailProviders) -> list[Overdraft]:
     """Return the accounts that the rounds of *routes* would overdraw."""
     by_sender: dict[str, list[WatchedRoute]] = {}
     for route in routes:
@@ -50,7 +50,7 @@ def overdrafts(routes: Iterable[WatchedRoute], providers: Providers) -> list[Ove
     return [found for each in by_sender.values() if (found := _overdraft(each, providers)) is not None]
 
 
-def _overdraft(routes: list[WatchedRoute], providers: Providers) -> Overdraft | None:
+def _overdraft(routes: list[WatchedRoute], providers: MailProviders) -> Overdraft | None:
     sender = routes[0].route.sender
     provider = providers.of(sender)
     if provider is None:
@@ -98,13 +98,13 @@ class Budget:
     _accounts: dict[str, _Account] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, senders: Iterable[Mailbox], providers: Providers) -> Budget:
+    def of(cls, senders: Iterable[Mailbox], providers: MailProviders) -> Budget:
         """Open an account for each of *senders* whose provider has a limit."""
         budget = cls()
         budget.follow(senders, providers)
         return budget
 
-    def follow(self, senders: Iterable[Mailbox], providers: Providers) -> None:
+    def follow(self, senders: Iterable[Mailbox], providers: MailProviders) -> None:
         """Keep an account for each of *senders* whose provider has a limit; what one has sent is not forgotten."""
         before, self._accounts = self._accounts, {}
         for sender in senders:

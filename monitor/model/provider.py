@@ -13,7 +13,7 @@ from probes.model.mailbox import Mailbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
+class MailProvider:
     """One who runs mail for many."""
 
     name: str
@@ -38,7 +38,7 @@ class Provider:
 
 #: The first that serves an account is its provider.
 KNOWN = (
-    Provider(
+    MailProvider(
         name="gmail",
         hosts=("smtp.gmail.com", "smtp.googlemail.com"),
         domains=("gmail.com", "googlemail.com"),
@@ -46,13 +46,13 @@ KNOWN = (
         concurrency=10,
     ),
     # An account with a domain of its own there is one of Google Workspace.
-    Provider(
+    MailProvider(
         name="google",
         hosts=("smtp.gmail.com", "smtp.googlemail.com", "smtp-relay.gmail.com"),
         messages_per_day=2000,
         concurrency=20,
     ),
-    Provider(
+    MailProvider(
         name="microsoft",
         hosts=("smtp.office365.com", "outlook.office365.com", "smtp-mail.outlook.com"),
         messages_per_day=10_000,
@@ -65,12 +65,12 @@ KNOWN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Providers:
+class MailProviders:
     """All that are known here, those of the configuration first."""
 
-    known: Sequence[Provider] = KNOWN
+    known: Sequence[MailProvider] = KNOWN
 
-    def of(self, mailbox: Mailbox) -> Provider | None:
+    def of(self, mailbox: Mailbox) -> MailProvider | None:
         """Return whom *mailbox* sends through; `None` when that is nobody in particular."""
         if mailbox.smtp is None:
             return None
@@ -99,7 +99,7 @@ class Providers:
         }
 
 
-def _provider(provider: Provider) -> str:
+def _provider(provider: MailProvider) -> str:
     return f"provider {provider.name}"
 
 

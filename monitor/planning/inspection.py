@@ -44,7 +44,7 @@ class Inspection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class VerdictChange:
     """A verdict that is another one than at the last look."""
 
     finding: Finding
@@ -76,14 +76,14 @@ def assignments(
     return tuple(sorted(found, key=lambda each: order[each.kind.name]))
 
 
-def changes(before: Sequence[Finding], after: Sequence[Finding]) -> tuple[Change, ...]:
+def changes(before: Sequence[Finding], after: Sequence[Finding]) -> tuple[VerdictChange, ...]:
     """Return the verdicts that are others than before; what passes at the first look is no news."""
     known = {(finding.aspect, finding.subject): finding.verdict for finding in before}
     found = []
     for finding in after:
         was = known.get((finding.aspect, finding.subject))
         if finding.verdict is not (was or Verdict.PASS):
-            found.append(Change(finding=finding, before=was))
+            found.append(VerdictChange(finding=finding, before=was))
     return tuple(found)
 
 

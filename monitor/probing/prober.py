@@ -18,7 +18,7 @@ from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.model.budget import Budget
 from monitor.model.difference import goes_elsewhere
-from monitor.model.provider import Providers
+from monitor.model.provider import MailProviders
 from monitor.model.route import Direction, WatchedRoute
 from monitor.model.window import Hours
 from monitor.planning.lane import Lanes
@@ -59,7 +59,7 @@ class Prober:
         metrics: Metrics,
         clock: Clock,
         known_tokens: Mapping[str, SentToken],
-        providers: Providers | None = None,
+        providers: MailProviders | None = None,
         specimens: MutableMapping[str, bytes] | None = None,
         lag: LagMeter | None = None,
     ) -> None:
@@ -72,7 +72,7 @@ class Prober:
         self._history = history
         self._metrics = metrics
         self._clock = clock
-        self._providers = providers or Providers()
+        self._providers = providers or MailProviders()
         #: By the name of the mailbox; and those that are at work.
         self._watchers: dict[str, MailboxWatcher] = {}
         self._watching: dict[str, asyncio.Task[None]] = {}
@@ -138,7 +138,7 @@ class Prober:
             self._schedule.look_again(name, now)
         self._ticker.poke()
 
-    def allow(self, providers: Providers) -> None:
+    def allow(self, providers: MailProviders) -> None:
         """Keep within what *providers* allow from now on."""
         self._providers = providers
         self._keep_books()

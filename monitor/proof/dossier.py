@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from alerts.documents.dossier import Dossier, Evidence, name_of
+from alerts.documents.dossier import Dossier, Measurement, name_of
 from alerts.documents.render import dossier as render
 from alerts.model.delivery import Notice
 from alerts.model.incident import Incident
@@ -39,10 +39,10 @@ _DIRECTIONS: Mapping[str, str] = _WORDS["directions"]
 _READ_ME = Path(__file__).with_name("BACA-SAYA.txt").read_text(encoding="utf-8")
 
 
-def evidence(results: Iterable[ProbeResult]) -> Sequence[Evidence]:
+def evidence(results: Iterable[ProbeResult]) -> Sequence[Measurement]:
     """Return the runs as a dossier tells them, by their end."""
     told = (
-        Evidence(
+        Measurement(
             at=result.started_at + result.duration,
             subject=result.route,
             subject_ms=_route(result.route),
@@ -136,7 +136,7 @@ def _tries(dossier: Dossier) -> Iterable[Sequence[object]]:
                 )
 
 
-def _evidence_row(each: Evidence) -> Sequence[object]:
+def _evidence_row(each: Measurement) -> Sequence[object]:
     transit = "" if each.transit is None else f"{each.transit:.3f}"
     return moment(each.at), each.subject, each.outcome, transit, each.why, each.reference
 

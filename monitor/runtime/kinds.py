@@ -12,7 +12,7 @@ from probes.model.check import CheckKind
 from probes.model.probe import ProbeKind
 
 
-class Kind(Protocol):
+class Plugin(Protocol):
     """What every such constant tells of itself."""
 
     @property
@@ -20,7 +20,7 @@ class Kind(Protocol):
         """The name it is configured by: that of its module."""
 
 
-K = TypeVar("K", bound=Kind)
+K = TypeVar("K", bound=Plugin)
 
 
 def discover(package: ModuleType, constant: str, *kinds: type[K]) -> dict[str, K]:

@@ -9,11 +9,11 @@ from functools import partial
 
 from alerts.engine.composer import Composer
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.exchange import Exchange
+from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.settling import Ruling, Settlement
 from alerts.inbound.desk import Desks
 from alerts.model.event import Acknowledge, Correct, Event, HandOn, Release, Remark
-from alerts.model.gateway import Answer, Content, Incoming, Refused
+from alerts.model.gateway import CallbackAnswer, CallbackRefused, Content, Incoming
 from alerts.model.incident import CORRECTABLE_FOR, Incident, may_correct, release_is_offered
 from alerts.record.clock import Clock
 from monitor.config.files.problem import Problem
@@ -36,7 +36,7 @@ class Front:
         board: Noticeboard,
         dispatcher: Dispatcher,
         desks: Desks,
-        exchange: Exchange,
+        pool: GatewayPool,
         composer: Composer,
         metrics: Metrics,
         clock: Clock,
@@ -54,7 +54,7 @@ class Front:
         self._away = away
         self._dispatcher = dispatcher
         self._desks = desks
-        self._exchange = exchange
+        self._pool = pool
         self._composer = composer
         self._metrics = metrics
         self._clock = clock
@@ -167,14 +167,14 @@ class Front:
 
     def callback_base(self, gateway: str) -> str | None:
         """Return the public URL that this gateway's provider was given."""
-        return callback_base(self._watch().configuration.settings, gateway) if gateway in self._exchange else None
+        return callback_base(self._watch().configuration.settings, gateway) if gateway in self._pool else None
 
-    async def hear(self, gateway: str, incoming: Incoming) -> Answer | None:
-        """Hand a provider's callback to its gateway; `None`: no such gateway. Raise `alerts.model.gateway.Refused`."""
-        if gateway not in self._exchange:
+    async def hear(self, gateway: str, incoming: Incoming) -> CallbackAnswer | None:
+        """Hand a provider's callback to its gateway; `None`: no such gateway. Raise `alerts.model.gateway.CallbackRefused`."""
+        if gateway not in self._pool:
             return None
         try:
-            return await self._exchange[gateway].gateway.hear(incoming, self._desks.of(gateway))
-        except Refused as refusal:
+            return await self._pool[gateway].gateway.hear(incoming, self._desks.of(gateway))
+        except CallbackRefused as refusal:
             self._metrics.callback_refused(gateway, REFUSALS.get(refusal.status, ""))
             raise

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from alerts.decide.paper import LetterStep, TrayLetter, post_by
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.exchange import Exchange
+from alerts.engine.gateway_pool import GatewayPool
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
 from alerts.model.delivery import AttemptState
@@ -73,7 +73,7 @@ class Letters:
         self,
         *,
         store: SqlStore,
-        exchange: Exchange,
+        pool: GatewayPool,
         dispatcher: Dispatcher,
         metrics: Metrics,
         clock: Clock,
@@ -81,7 +81,7 @@ class Letters:
     ) -> None:
         """*hours*: those of an agency's office by its code, or our own by ""."""
         self._store = store
-        self._exchange = exchange
+        self._pool = pool
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._clock = clock
@@ -90,7 +90,7 @@ class Letters:
     async def letters(self) -> Sequence[LetterView]:
         """Return what lies in the trays, oldest first, and then what has left them of late, newest first."""
         now = self._clock.now()
-        trays = [line.name for line in self._exchange if line.channel is Channel.LETTER]
+        trays = [line.name for line in self._pool if line.channel is Channel.LETTER]
         async with self._store.reading() as ledger:
             found = await ledger.letters(trays, now - _GONE_FOR)
         hours = cache(self._hours)
@@ -117,7 +117,7 @@ class Letters:
             )
         if last is None or not (is_taken_back or last.state in {AttemptState.ACCEPTED, AttemptState.SENT}):
             raise NotDone(f"notice {notice_id} does not lie in a tray: it is {notice.state}")
-        gateway: object = self._exchange[last.gateway].gateway if last.gateway in self._exchange else None
+        gateway: object = self._pool[last.gateway].gateway if last.gateway in self._pool else None
         if not isinstance(gateway, Dispatches):
             raise NotDone(f"notice {notice_id} went by {notice.channel}: there is nothing to print or post")
         # First the file: when the process dies before this is written, a clerk who says it again is still heard.
@@ -139,7 +139,7 @@ class Letters:
 
     async def tidy(self) -> None:
         """Clear what was left half-written in the trays. One that cannot be reached is told of when a letter is laid."""
-        for line in self._exchange:
+        for line in self._pool:
             gateway: object = line.gateway
             if isinstance(gateway, Dispatches):
                 with suppress(DeliveryError):

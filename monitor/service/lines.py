@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.engine.exchange import Line
+from alerts.engine.gateway_pool import Line
 from alerts.model.gateway import Gateway, Surroundings
 from monitor.config.model.settings import Settings
 from monitor.config.service.gateway import gateway_kinds

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from alerts.decide.silence import Silence
-from alerts.engine.exchange import Exchange
+from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.delivery import Notice, NoticeState
 from alerts.model.incident import Incident
 from alerts.record.clock import Clock
@@ -34,7 +34,7 @@ from monitor.views.overview import (
     view_notice,
     view_route,
 )
-from monitor.views.own_health import Control, PartView, Signs, Standing, own_health
+from monitor.views.own_health import Control, GatewayStanding, PartView, Signs, own_health
 from probes.model.result import ProbeResult
 
 #: So many incidents and notices are listed for programs, and so many on the page.
@@ -93,7 +93,7 @@ class Noticeboard:
         *,
         store: SqlStore,
         history: History,
-        exchange: Exchange,
+        pool: GatewayPool,
         clock: Clock,
         watch: Callable[[], Watch],
         signs: Callable[[], Signs],
@@ -101,7 +101,7 @@ class Noticeboard:
         """*watch* returns the one in force; *signs* what the service knows of itself."""
         self._store = store
         self._history = history
-        self._exchange = exchange
+        self._pool = pool
         self._clock = clock
         self._watch = watch
         self._signs = signs
@@ -140,13 +140,13 @@ class Noticeboard:
             routes=len(watch.routes),
             troubles=watch.judge.own_troubles(self._clock.now()),
             gateways=[
-                Standing(
+                GatewayStanding(
                     channel=line.channel,
                     gateway=line.name,
-                    up=self._exchange.is_up(line.name),
-                    doubted_since=self._exchange.doubted_since(line.name),
+                    up=self._pool.is_up(line.name),
+                    doubted_since=self._pool.doubted_since(line.name),
                 )
-                for line in self._exchange
+                for line in self._pool
             ],
         )
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 import structlog
 
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.exchange import Exchange, Line
+from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.record.store import StoreAway
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import BadConfiguration, Configuration, Memory, load
@@ -20,8 +20,8 @@ from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import spared
 from monitor.runtime.keeping import keep_doing
 from monitor.service.lines import Retirement, build_lines, close_lines
-from monitor.service.watch import Surroundings, Watch, abandoned, make_watch, prepare, take_up
-from monitor.store.probing.records import Records
+from monitor.service.watch import Watch, WatchSurroundings, abandoned, make_watch, prepare, take_up
+from monitor.store.probing.records import ConfigurationRecords
 
 log = structlog.get_logger()
 
@@ -41,10 +41,10 @@ class Reloader:
         path: Path,
         environ: Mapping[str, str],
         *,
-        around: Surroundings,
-        records: Records,
+        around: WatchSurroundings,
+        records: ConfigurationRecords,
         lifecycle: Lifecycle,
-        exchange: Exchange,
+        pool: GatewayPool,
         dispatcher: Dispatcher,
         memory: Memory,
     ) -> None:
@@ -56,7 +56,7 @@ class Reloader:
         self._clock = around.clock
         self._records = records
         self._lifecycle = lifecycle
-        self._exchange = exchange
+        self._pool = pool
         self._dispatcher = dispatcher
         #: The watch in force.
         self.watch: Watch
@@ -120,14 +120,14 @@ class Reloader:
         before = self.watch.configuration
         # All that may fail comes before anything is changed.
         change = await prepare(self.watch, configuration, self._around)
-        in_use = list(self._exchange)
+        in_use = list(self._pool)
         lines = build_lines(configuration.settings, self._path.parent, before=before.settings, in_use=in_use)
         try:
             await self._record(configuration, by)
         except BaseException:
             await close_lines(_beside(lines, in_use))
             raise
-        self.retirement.enter(_beside(self._exchange.replace(lines), lines))
+        self.retirement.enter(_beside(self._pool.replace(lines), lines))
         self.watch = await take_up(self.watch, change, self._around)
         self._memory.in_force = configuration.registry
         self._dispatcher.poke()

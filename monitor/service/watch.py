@@ -49,7 +49,7 @@ _TOKENS_EVERY = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class WatchSurroundings:
     """What a watch is built with."""
 
     signer: TokenSigner
@@ -103,7 +103,7 @@ class _Past:
         judge.restore_falls(falls, self.open_incidents.keys(), self.unsteady)
 
 
-async def make_watch(configuration: Configuration, around: Surroundings) -> Watch:
+async def make_watch(configuration: Configuration, around: WatchSurroundings) -> Watch:
     """Build a watch that takes up where the store says the last one left off."""
     settings, registry = configuration.settings, configuration.registry
     routes = {route.name: route for route in registry.routes}
@@ -158,7 +158,7 @@ async def make_watch(configuration: Configuration, around: Surroundings) -> Watc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class ConfigurationChange:
     """A configuration that can be taken up. Nothing has been changed yet, and nothing that follows can fail."""
 
     configuration: Configuration
@@ -167,15 +167,15 @@ class Change:
     past: _Past
 
 
-async def prepare(watch: Watch, configuration: Configuration, around: Surroundings) -> Change:
+async def prepare(watch: Watch, configuration: Configuration, around: WatchSurroundings) -> ConfigurationChange:
     """Find out what *configuration* changes, and read what is known of what is new. Raise `StoreAway`."""
     routes = {route.name: route for route in configuration.registry.routes}
     found = difference(watch.routes, routes)
     past = await _past(found.gained, configuration.settings, around) if found.gained else _Past()
-    return Change(configuration=configuration, routes=routes, difference=found, past=past)
+    return ConfigurationChange(configuration=configuration, routes=routes, difference=found, past=past)
 
 
-async def take_up(watch: Watch, change: Change, around: Surroundings) -> Watch:
+async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurroundings) -> Watch:
     """Let the parts of *watch* follow a change, and return the watch that is in force then.
 
     What the change does not name goes on: runs, watchers, streaks, budgets, places in the schedule.
@@ -223,7 +223,7 @@ def _touched(before: Configuration, after: Configuration, found: Difference) -> 
     ]
 
 
-async def _past(routes: Collection[WatchedRoute], settings: Settings, around: Surroundings) -> _Past:
+async def _past(routes: Collection[WatchedRoute], settings: Settings, around: WatchSurroundings) -> _Past:
     """Read what is known of *routes*."""
     history, now = around.history, around.clock.now()
     if await history.catch_up():

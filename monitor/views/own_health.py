@@ -21,7 +21,7 @@ from monitor.views.overview import why_failed
 from probes.model.result import ProbeResult
 
 
-class Part(StrEnum):
+class OwnPart(StrEnum):
     """What Pantau is made of, in the order in which it is shown."""
 
     #: Where everything is kept.
@@ -88,7 +88,7 @@ class Complaint:
 class PartView:
     """A part of Pantau."""
 
-    part: Part
+    part: OwnPart
     health: Health
     #: The worst first.
     complaints: Sequence[Complaint] = ()
@@ -104,7 +104,7 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class GatewayStanding:
     """Whether a gateway works; `None`: it has not been used yet."""
 
     channel: Channel
@@ -137,20 +137,23 @@ def own_health(
     controls: Sequence[Control],
     routes: int,
     troubles: Mapping[Suspect, Trouble],
-    gateways: Sequence[Standing],
+    gateways: Sequence[GatewayStanding],
 ) -> Sequence[PartView]:
     """Return how each part stands. *routes*: how many there are; *troubles*: what the judge holds against us."""
     blamed = list(_blamed(troubles))
     known = {
-        Part.STORE: (True, list(_of_store(signs))),
-        Part.PROBING: (any(control.last for control in controls), [*_of_probing(signs, routes), *_only(blamed, False)]),
-        Part.REFERENCE: (_is_proven(controls), [*_only(blamed, True), *_of_controls(controls)]),
-        Part.ENGINE: (signs.is_under_way, list(_of_engine(signs))),
-        Part.GATEWAY: (_all_reachable(gateways), list(_of_gateways(gateways))),
-        Part.CONFIGURATION: (True, list(_of_configuration(signs))),
-        Part.DUTY: (signs.deserted is not None, list(_of_duty(signs))),
+        OwnPart.STORE: (True, list(_of_store(signs))),
+        OwnPart.PROBING: (
+            any(control.last for control in controls),
+            [*_of_probing(signs, routes), *_only(blamed, False)],
+        ),
+        OwnPart.REFERENCE: (_is_proven(controls), [*_only(blamed, True), *_of_controls(controls)]),
+        OwnPart.ENGINE: (signs.is_under_way, list(_of_engine(signs))),
+        OwnPart.GATEWAY: (_all_reachable(gateways), list(_of_gateways(gateways))),
+        OwnPart.CONFIGURATION: (True, list(_of_configuration(signs))),
+        OwnPart.DUTY: (signs.deserted is not None, list(_of_duty(signs))),
     }
-    return [_view(part, *known[part]) for part in Part]
+    return [_view(part, *known[part]) for part in OwnPart]
 
 
 def worst(parts: Sequence[PartView]) -> Health:
@@ -159,7 +162,7 @@ def worst(parts: Sequence[PartView]) -> Health:
     return next((h for h in (Health.DOWN, Health.DEGRADED, Health.UNKNOWN) if h in found), Health.UP)
 
 
-def _view(part: Part, proven: bool, complaints: Sequence[Complaint]) -> PartView:  # noqa: FBT001 - a pair of a table
+def _view(part: OwnPart, proven: bool, complaints: Sequence[Complaint]) -> PartView:  # noqa: FBT001 - a pair of a table
     health = Health.UP if proven else Health.UNKNOWN
     if complaints:
         health = Health.DOWN if any(c.health is Health.DOWN for c in complaints) else Health.DEGRADED
@@ -226,7 +229,7 @@ def _of_engine(signs: Signs) -> Iterator[Complaint]:
             yield Complaint(ill=ill, health=Health.DOWN)
 
 
-def _of_gateways(gateways: Sequence[Standing]) -> Iterator[Complaint]:
+def _of_gateways(gateways: Sequence[GatewayStanding]) -> Iterator[Complaint]:
     for each in gateways:
         if each.up is False:
             others = [other.up for other in gateways if other.channel is each.channel]
@@ -242,7 +245,7 @@ def _of_gateways(gateways: Sequence[Standing]) -> Iterator[Complaint]:
             yield Complaint(ill=Ill.GATEWAY_DOUBTED, health=Health.DEGRADED, about=about, since=each.doubted_since)
 
 
-def _all_reachable(gateways: Sequence[Standing]) -> bool:
+def _all_reachable(gateways: Sequence[GatewayStanding]) -> bool:
     """Whether some gateway of every channel is known to work."""
     return {each.channel for each in gateways} == {each.channel for each in gateways if each.up} and bool(gateways)
 

@@ -19,13 +19,14 @@ from alerts.decide.announcement import offered_from
 from alerts.decide.auditor import GRACE, Examination, Overdue, Unheard, deserves_own_incident, examine
 from alerts.decide.move import DeliveryPolicy
 from alerts.decide.silence import Hush, silence_over
-from alerts.engine.exchange import Exchange
+from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.brief import Brief
-from alerts.model.event import Event, Resolve, Trigger
+from alerts.model.event import Resolve, Trigger
 from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import Entry
+from monitor.bridge.pipeline import Alerting
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.runtime.keeping import keep_doing
 from monitor.store.engine.ledger import SqlStore
@@ -42,11 +43,8 @@ WAITING = "unreleased/"
 DOUBT = "doubtful/"
 
 
-class Alerting(Protocol):
+class AlertingEngine(Alerting, Protocol):
     """The part of `alerts.engine.dispatcher.Dispatcher` that is needed here."""
-
-    async def submit(self, event: Event) -> Incident | None:
-        """Take an event in."""
 
     def poke(self) -> None:
         """Run the cycle soon."""
@@ -59,8 +57,8 @@ class EscalationAuditor:
         self,
         *,
         store: SqlStore,
-        exchange: Exchange,
-        alerting: Alerting,
+        pool: GatewayPool,
+        alerting: AlertingEngine,
         brief: Callable[[str], Brief],
         metrics: WatchdogSeries,
         clock: Clock,
@@ -68,7 +66,7 @@ class EscalationAuditor:
     ) -> None:
         """*hush*: as the cycle's; *brief*: whom the NOC's incident about that incident or notice tells, called by its subject."""
         self._store = store
-        self._exchange = exchange
+        self._pool = pool
         self._alerting = alerting
         self._brief = brief
         self._metrics = metrics
@@ -105,7 +103,7 @@ class EscalationAuditor:
         await self._tell_noc({event.dedup_key: event for event in (*unheard_of, *waiting, *in_doubt)}, still, now)
 
     async def _examine(self, now: datetime) -> list[tuple[Incident, Examination]]:
-        gateways = self._exchange.preference(now)
+        gateways = self._pool.preference(now)
         async with self._store.reading() as ledger:
             active = await ledger.active_incidents()
             # Also those that have just ended: what they held back is begun by the next cycle.

@@ -32,7 +32,7 @@ SYSTEMD: Final = "systemd"
 _DEADLINE_SECONDS = 10.0
 
 
-class Unheard(Exception):
+class HeartbeatFailed(Exception):
     """A heartbeat did not arrive. The message holds neither the address nor the token."""
 
 
@@ -64,7 +64,7 @@ class Heartbeat:
     async def _tell(self, receiver: str, telling: Awaitable[None]) -> None:
         try:
             await telling
-        except (Unheard, OSError) as error:
+        except (HeartbeatFailed, OSError) as error:
             if self._heard.get(receiver, True):
                 log.warning("the heartbeat is not heard", receiver=receiver, why=_reason(error))
             self._heard[receiver] = False
@@ -98,7 +98,7 @@ class Heartbeat:
         except httpx.HTTPError as error:
             trouble = type(error).__name__
         if trouble:  # Raised here: httpx's error holds the request, and with it the token.
-            raise Unheard(trouble)
+            raise HeartbeatFailed(trouble)
 
 
 class SystemdWatchdog:

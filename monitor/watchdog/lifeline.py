@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from alerts.engine.exchange import Line
+from alerts.engine.gateway_pool import Line
 from alerts.model.channel import Channel
 from alerts.model.gateway import Content, DeliveryError, Order, Progress
 from alerts.model.notice import Office
@@ -24,10 +24,10 @@ from alerts.record.clock import Clock
 from alerts.wording import lifeline as words
 from alerts.wording.texts import Wording
 from monitor.config.service.lifeline import CHANNELS, BadNumbers, LifelineSettings, Number, read_numbers
-from monitor.judging.ringing import Memory, Ring, Spell, Trouble, recall, untold
+from monitor.judging.ringing import LifelineTrouble, Memory, Ring, Spell, recall, untold
 from monitor.metrics.watchdog import WatchdogSeries
 
-_MEMORY = TypeAdapter(dict[Trouble, Spell])
+_MEMORY = TypeAdapter(dict[LifelineTrouble, Spell])
 
 #: One block of any disk: it is written whole or not at all, as far as disks promise anything.
 _SIZE = 512
@@ -128,7 +128,7 @@ class Lifeline:
             log.warning("the lifeline's numbers cannot be read", kept=len(self._numbers), why=why)
         self._metrics.lifeline_known(len(self._numbers))
 
-    async def look(self, present: Memory, unknown: AbstractSet[Trouble] = frozenset()) -> None:
+    async def look(self, present: Memory, unknown: AbstractSet[LifelineTrouble] = frozenset()) -> None:
         """Take in the troubles there are, each with since when, and ring if it is time; of *unknown* nothing is known."""
         self.read_numbers()
         memory, rings = recall(self._memory, present, self._settings.patience(), self._clock.now(), unknown)

@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.exchange import Exchange, Line
+from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.model.gateway import Surroundings
 from alerts.record.clock import Clock
 from alerts.wording.texts import Wording
@@ -24,7 +24,7 @@ from monitor.drills.driller import Driller
 from monitor.drills.exercise import Exerciser
 from monitor.drills.roster import roster
 from monitor.judging.liveness import Ailment, SignsOfLife, ailments
-from monitor.judging.ringing import Patience, Spell, Trouble, silent_peer
+from monitor.judging.ringing import LifelinePatience, LifelineTrouble, Spell, silent_peer
 from monitor.metrics import Metrics
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.runtime.keeping import keep_doing
@@ -56,7 +56,7 @@ class Watchdog:
         *,
         database: Database,
         store: SqlStore,
-        exchange: Exchange,
+        pool: GatewayPool,
         dispatcher: Dispatcher,
         metrics: Metrics,
         clock: Clock,
@@ -88,7 +88,7 @@ class Watchdog:
         )
         self.auditor = EscalationAuditor(
             store=store,
-            exchange=exchange,
+            pool=pool,
             alerting=dispatcher,
             brief=lambda number: self._settings.noc_brief(subject=number, subject_en=number),
             metrics=metrics.watchdog,
@@ -96,11 +96,11 @@ class Watchdog:
             hush=hush(lambda: watch().judge),
         )
         drills = Drills(database)
-        self.exerciser = Exerciser(drills=drills, exchange=exchange, wording=wording, metrics=metrics, clock=clock)
+        self.exerciser = Exerciser(drills=drills, pool=pool, wording=wording, metrics=metrics, clock=clock)
         self.driller = Driller(
             drills=drills,
             store=store,
-            exchange=exchange,
+            pool=pool,
             exerciser=self.exerciser,
             roster=Derived(lambda: watch().configuration, roster),
             metrics=metrics,
@@ -179,20 +179,20 @@ class Watchdog:
 
 
 def troubles(
-    name: str, pulse: Pulse, patience: Patience, now: datetime
-) -> tuple[Mapping[Trouble, Spell], AbstractSet[Trouble]]:
+    name: str, pulse: Pulse, patience: LifelinePatience, now: datetime
+) -> tuple[Mapping[LifelineTrouble, Spell], AbstractSet[LifelineTrouble]]:
     """Return the troubles that the lifeline is to hear of, each with since when, and those of which nobody can know."""
     if pulse.away_since is not None:
         # What is known of the others is as old as that.
-        return {Trouble.STORE: Spell(since=pulse.away_since)}, {Trouble.PEER}
+        return {LifelineTrouble.STORE: Spell(since=pulse.away_since)}, {LifelineTrouble.PEER}
     if pulse.watching_since is None:
-        return {}, set(Trouble)  # Nothing has been written yet.
+        return {}, set(LifelineTrouble)  # Nothing has been written yet.
     if now - pulse.watching_since <= patience.peer:
         # All who come back from an outage of the store, or of the power, find that the others have said nothing.
-        return {}, {Trouble.PEER}
+        return {}, {LifelineTrouble.PEER}
     beats = {peer.name: (peer.beat_at, peer.stopped_at) for peer in pulse.peers}
     spell = silent_peer(name, beats, patience, now)
-    return {} if spell is None else {Trouble.PEER: spell}, set()
+    return {} if spell is None else {LifelineTrouble.PEER: spell}, set()
 
 
 def lifeline(configuration: Configuration, directory: Path, metrics: WatchdogSeries, clock: Clock) -> Lifeline | None:
@@ -247,7 +247,7 @@ async def _look_once(configuration: Configuration, directory: Path, metrics: Wat
         if made is None:
             return
         try:
-            await made.look({Trouble.STORE: Spell(since=clock.now())}, {Trouble.PEER})
+            await made.look({LifelineTrouble.STORE: Spell(since=clock.now())}, {LifelineTrouble.PEER})
         finally:
             await made.close()
     # A bug here must not hide why the store was not opened.

@@ -30,7 +30,7 @@ _AGENCY = TypeAdapter(AgencyView)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Body:
+class PageBody:
     """What is sent, and the same compressed."""
 
     plain: bytes
@@ -44,8 +44,8 @@ class Rendering:
     #: Another with every change, also over a restart.
     etag: str
     #: The whole page, and the part of it that changes.
-    page: Body
-    state: Body
+    page: PageBody
+    state: PageBody
 
 
 class Board:
@@ -144,5 +144,5 @@ def _listed(texts: Iterable[bytes]) -> bytes:
     return b"[" + b",".join(texts) + b"]"
 
 
-def _body(plain: bytes) -> Body:
-    return Body(plain=plain, packed=gzip.compress(plain, _EFFORT, mtime=0))
+def _body(plain: bytes) -> PageBody:
+    return PageBody(plain=plain, packed=gzip.compress(plain, _EFFORT, mtime=0))

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from alerts.model.gateway import Incoming, Refused
+from alerts.model.gateway import CallbackRefused, Incoming
 from alerts.record.store import StoreAway
 from monitor.service.front import Front
 from monitor.web.word import say_nothing
@@ -70,7 +70,7 @@ def callbacks(source: Front) -> Starlette:
         incoming = Incoming(path=path, url=url, form=form, headers=dict(request.headers), body=body, peer=peer)
         try:
             answer = await source.hear(gateway, incoming)
-        except Refused as refusal:
+        except CallbackRefused as refusal:
             kind, now = (gateway, refusal.status, refusal.reason), source.now()
             if kind not in logged or now - logged[kind] >= LOGGED_EVERY:
                 logged[kind] = now

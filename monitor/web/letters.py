@@ -23,7 +23,7 @@ from monitor.web.word import Id, Word
 _LARGEST_FORM = 4096
 
 
-class Deed(StrEnum):
+class ClerkDeed(StrEnum):
     """What a clerk can say of a letter, as an address has it."""
 
     PRINTED = "printed"
@@ -34,12 +34,12 @@ class Deed(StrEnum):
     @property
     def step(self) -> LetterStep:
         """Return the step that it is."""
-        return LetterStep.PRINTED if self is Deed.PRINTED else LetterStep.POSTED
+        return LetterStep.PRINTED if self is ClerkDeed.PRINTED else LetterStep.POSTED
 
     @property
     def after_all(self) -> bool:
         """Whether it is said of a letter that was taken back."""
-        return self is Deed.POSTED_AFTER_ALL
+        return self is ClerkDeed.POSTED_AFTER_ALL
 
 
 def letter_orders(tray: Letters) -> APIRouter:
@@ -51,7 +51,7 @@ def letter_orders(tray: Letters) -> APIRouter:
         return list(await tray.letters())
 
     @router.post("/notices/{notice_id}/{deed}")
-    async def handled(notice_id: Id, deed: Deed, word: Word) -> Noted:
+    async def handled(notice_id: Id, deed: ClerkDeed, word: Word) -> Noted:
         return await tray.note(notice_id, deed.step, word.by, after_all=deed.after_all)
 
     return router
@@ -72,7 +72,7 @@ def letter_pages(tray: Letters, templates: Environment) -> APIRouter:
         return await shown()
 
     @router.post("/letters/{notice_id}/{deed}", include_in_schema=False)
-    async def handled(notice_id: Id, deed: Deed, request: Request) -> Response:
+    async def handled(notice_id: Id, deed: ClerkDeed, request: Request) -> Response:
         if not _is_from_our_page(request):
             return PlainTextResponse("only from the page of letters itself\n", status_code=403)
         name = await _name_in(request)

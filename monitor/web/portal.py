@@ -29,7 +29,7 @@ from monitor.service.noticeboard import Noticeboard
 from monitor.service.order import NotDone
 from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView
 from monitor.views.own_health import PartView
-from monitor.web.board import AgencyList, Board, Body
+from monitor.web.board import AgencyList, Board, PageBody
 from monitor.web.letters import letter_pages
 from monitor.web.notice import notice_pages
 from monitor.web.orders import orders
@@ -194,7 +194,7 @@ def _pages(noticeboard: Noticeboard, templates: Environment) -> APIRouter:
     return router
 
 
-def _page(request: Request, etag: str, body: Body) -> Response:
+def _page(request: Request, etag: str, body: PageBody) -> Response:
     headers = {"ETag": etag, "Vary": "Accept-Encoding"}
     if etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)

@@ -24,13 +24,13 @@ from alerts.decide.bundle import WINDOW
 from alerts.engine.advance import Brake
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.exchange import Exchange, Line
+from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.model.brief import Brief, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.delivery import NoticeState
 from alerts.model.event import Trigger
-from alerts.model.gateway import Absent, Answer, Desk, Incoming, Order, Progress, Refused, Report
+from alerts.model.gateway import Absent, CallbackAnswer, CallbackRefused, Desk, Incoming, Order, Progress, Report
 from alerts.model.notice import Language, Matter, Office, Purpose
 from alerts.record.clock import SystemClock
 from alerts.wording.texts import load
@@ -70,8 +70,8 @@ class Prompt:
     async def withdraw(self, order: Order, provider_id: str) -> bool:
         return False
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> Answer:
-        raise Refused(404, "no callbacks")
+    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
+        raise CallbackRefused(404, "no callbacks")
 
     async def close(self) -> None:
         pass
@@ -137,7 +137,7 @@ async def fail_at_once(place: Path, outages: int, contacts: int, gap: float) -> 
     async with Database.open(place) as database:
         dispatcher = Dispatcher(
             store=SqlStore(database),
-            exchange=Exchange(
+            pool=GatewayPool(
                 [
                     Line(name="sms", channel=Channel.SMS, gateway=sms, slots=16),
                     Line(name="voice", channel=Channel.VOICE, gateway=voice, slots=16),

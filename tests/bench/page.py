@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from alerts.engine.exchange import Exchange
+from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.event import Trigger
 from alerts.model.notice import Matter
 from monitor.config.model.registry import Agency, Registry
@@ -190,7 +190,7 @@ async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
         board = Noticeboard(
             store=store,
             history=before,
-            exchange=Exchange(()),
+            pool=GatewayPool(()),
             clock=database.clock,
             watch=cast(Callable[[], Watch], lambda: watch),
             signs=Signs,

@@ -15,11 +15,11 @@ from monitor.metrics import Metrics
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import set_aside
 from monitor.service.reloader import Reloader, read
-from monitor.service.watch import Surroundings
+from monitor.service.watch import WatchSurroundings
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
-from monitor.store.probing.records import Records
+from monitor.store.probing.records import ConfigurationRecords
 from tests.bench.apart import apart
 from tests.bench.estate import files
 from tests.bench.goal import Measured
@@ -93,7 +93,7 @@ async def _edit_and_reload(reloader: Reloader, settings: Path, number: int) -> N
 
 def _reloader(database: Database, settings: Path, memory: Memory) -> Reloader:
     station, clock, store = Station(database), SystemClock(), SqlStore(database)
-    around = Surroundings(
+    around = WatchSurroundings(
         signer=SIGNER,
         store=store,
         history=History(database),
@@ -105,9 +105,9 @@ def _reloader(database: Database, settings: Path, memory: Memory) -> Reloader:
         settings,
         ENVIRON,
         around=around,
-        records=Records(database),
+        records=ConfigurationRecords(database),
         lifecycle=Lifecycle(store, clock, "pantau@bangku"),
-        exchange=station.exchange,
+        pool=station.pool,
         dispatcher=station.dispatcher,
         memory=memory,
     )

@@ -17,7 +17,7 @@ from monitor.bridge.pipeline import Briefs, Pipeline
 from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.model.health import HealthPolicy
-from monitor.model.provider import Provider, Providers
+from monitor.model.provider import MailProvider, MailProviders
 from monitor.model.route import WatchedRoute
 from monitor.probing.lag import LagMeter
 from monitor.probing.prober import Prober
@@ -30,7 +30,9 @@ from tests.bench.trip import SIGNER
 from tests.unit.alerts.people import BRIEF
 
 #: One provider runs all of it: the usual room of a single server would be what is measured.
-_PROVIDERS = Providers((Provider(name="ringan", hosts=("127.0.0.1",), concurrency=1000, account_concurrency=1000),))
+_PROVIDERS = MailProviders(
+    (MailProvider(name="ringan", hosts=("127.0.0.1",), concurrency=1000, account_concurrency=1000),)
+)
 
 
 class Watchful(Metrics):

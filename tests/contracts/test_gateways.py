@@ -47,7 +47,7 @@ from pantau_lab.aggregator import Aggregator, awan, suria
 from pantau_lab.callbacks import NotedDesk
 from pantau_lab.carrier import api as carrier_api
 from pantau_lab.carrier.carrier import Carrier
-from pantau_lab.fault import Fault
+from pantau_lab.fault import SubmissionFault
 from pantau_lab.faxservice import api as fax_api
 from pantau_lab.faxservice.service import FaxService
 from pantau_lab.serving import serve
@@ -114,7 +114,7 @@ class Bench:
     arrived: Callable[[], int]
     settled: Callable[[], Any]
     #: Faults of the next submissions; for gateways over HTTP.
-    faults: deque[Fault] = field(default_factory=deque)
+    faults: deque[SubmissionFault] = field(default_factory=deque)
     #: Lets the person at `NUMBER` send an SMS to our number; for gateways that people can answer.
     say: Callable[[str], Awaitable[None]] | None = None
 
@@ -428,8 +428,10 @@ def answering(status: int) -> Starlette:
 
 
 @pytest.mark.parametrize("name", OVER_HTTP)
-@pytest.mark.parametrize("fault", [Fault.ERROR_AFTER, Fault.DROP_AFTER, Fault.HANG_AFTER])
-async def test_a_lost_answer_is_ambiguous_and_the_submission_is_found(name: str, fault: Fault, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", [SubmissionFault.ERROR_AFTER, SubmissionFault.DROP_AFTER, SubmissionFault.HANG_AFTER])
+async def test_a_lost_answer_is_ambiguous_and_the_submission_is_found(
+    name: str, fault: SubmissionFault, tmp_path: Path
+) -> None:
     async with BENCHES[name](name, tmp_path) as bench:
         gateway, order = bench.build(deadline_seconds=0.3), order_for(kind_of(name).channel)
         bench.faults.append(fault)
@@ -445,8 +447,13 @@ async def test_a_lost_answer_is_ambiguous_and_the_submission_is_found(name: str,
 
 
 @pytest.mark.parametrize("name", OVER_HTTP)
-@pytest.mark.parametrize("fault", [Fault.ERROR_BEFORE, Fault.DROP_BEFORE, Fault.HANG_BEFORE, Fault.PORTAL])
-async def test_a_lost_request_looks_the_same_and_nothing_is_found(name: str, fault: Fault, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [SubmissionFault.ERROR_BEFORE, SubmissionFault.DROP_BEFORE, SubmissionFault.HANG_BEFORE, SubmissionFault.PORTAL],
+)
+async def test_a_lost_request_looks_the_same_and_nothing_is_found(
+    name: str, fault: SubmissionFault, tmp_path: Path
+) -> None:
     async with BENCHES[name](name, tmp_path) as bench:
         gateway, order = bench.build(deadline_seconds=0.3), order_for(kind_of(name).channel)
         bench.faults.append(fault)
@@ -463,7 +470,7 @@ async def test_a_lost_request_looks_the_same_and_nothing_is_found(name: str, fau
 async def test_too_many_requests_were_never_processed(name: str, tmp_path: Path) -> None:
     async with BENCHES[name](name, tmp_path) as bench:
         gateway, order = bench.build(), order_for(kind_of(name).channel)
-        bench.faults.append(Fault.TOO_MANY)
+        bench.faults.append(SubmissionFault.TOO_MANY)
         with pytest.raises(DeliveryError) as raised:
             await gateway.send(order)
         assert raised.value.error is ErrorClass.TRANSIENT

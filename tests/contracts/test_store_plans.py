@@ -50,7 +50,7 @@ from monitor.store.engine.responses import SqlResponses
 from monitor.store.probing.history import History
 from monitor.store.probing.hours import run_values
 from monitor.store.probing.processes import Processes
-from monitor.store.probing.records import Records
+from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
 from monitor.store.schema.tables import metadata, run_before
 from probes.model.result import Outcome
@@ -119,7 +119,7 @@ PARTS: tuple[type | ModuleType, ...] = (
     History,
     Drills,
     Processes,
-    Records,
+    ConfigurationRecords,
     audit,
     purge,
     purge.Search,
@@ -143,7 +143,7 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     incidents, notices = await ask_of_alerting(SqlStore(database), asked)
     await ask_of_probing(database, asked)
     await ask_of_drills(Noted(Drills(database), asked))
-    processes, records = Noted(Processes(database, "utama"), asked), Noted(Records(database), asked)
+    processes, records = Noted(Processes(database, "utama"), asked), Noted(ConfigurationRecords(database), asked)
     await processes.beat(T0, T0)
     await processes.stop(T0)
     for document in ("old", "new"):

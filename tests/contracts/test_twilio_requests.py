@@ -29,7 +29,7 @@ from alerts.model.gateway import (
     VoiceContent,
 )
 from alerts.providers.twilio_call import PROGRESS as CALL_PROGRESS
-from pantau_lab.callbacks import Listener, NotedDesk
+from pantau_lab.callbacks import CallbackListener, NotedDesk
 from pantau_lab.carrier.api import app
 from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.serving import serve
@@ -104,7 +104,7 @@ class Twilio:
 @pytest.fixture(params=[True, False], ids=["called-back", "asked"])
 async def twilio(request: pytest.FixtureRequest) -> AsyncIterator[Twilio]:
     carrier, desk = Carrier(), NotedDesk()
-    listener = Listener(desk=desk)
+    listener = CallbackListener(desk=desk)
     carrier.phone(MOBILE)
     carrier.phone(OFFICE)
     async with AsyncExitStack() as stack:

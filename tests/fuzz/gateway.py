@@ -24,7 +24,8 @@ from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.answering import ReleaseAnswer, ReleaseStage, Said
 from alerts.model.gateway import (
     AckResult,
-    Answer,
+    CallbackAnswer,
+    CallbackRefused,
     Content,
     DeliveryError,
     Gateway,
@@ -32,7 +33,6 @@ from alerts.model.gateway import (
     Incoming,
     Order,
     PageContent,
-    Refused,
     Report,
     Script,
     SmsContent,
@@ -148,7 +148,7 @@ def _callback(octets: bytes) -> None:
                 assert SECRET not in answer.body
 
 
-def _heard(gateway: Gateway, incoming: Incoming) -> Answer | None:
+def _heard(gateway: Gateway, incoming: Incoming) -> CallbackAnswer | None:
     hearing = gateway.hear(incoming, _Notes())
     try:
         if isinstance(gateway, HttpSms):
@@ -159,7 +159,7 @@ def _heard(gateway: Gateway, incoming: Incoming) -> Answer | None:
         hearing.send(None)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
-    except Refused as refusal:
+    except CallbackRefused as refusal:
         assert 400 <= refusal.status < 500
         assert SECRET not in refusal.reason
         return None

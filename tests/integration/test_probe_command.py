@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 from monitor.cli import app
 from pantau_lab.mail import Fault, LabNetwork, SystemPlan
-from pantau_lab.scenery import Providers, Timing, write
+from pantau_lab.scenery import StandIns, Timing, write
 from pantau_lab.world import AGENCIES, REFERENCES
 
 AGENCY = AGENCIES[0].code
-PROVIDERS = Providers(
+PROVIDERS = StandIns(
     carrier_url="http://127.0.0.1:9",
     account_sid="AC" + "0" * 32,
     auth_token="kata-laluan-contoh",

@@ -20,10 +20,10 @@ from unittest.mock import patch
 
 import monitor.app
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.errand import Deed, Errand, Outcome
-from alerts.engine.exchange import Line
+from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall
+from alerts.engine.gateway_pool import Line
 from alerts.gateways import tray
-from alerts.gateways.tray import Place
+from alerts.gateways.tray import LetterPlace
 from alerts.model.channel import Channel
 from alerts.model.event import Trigger
 from alerts.model.gateway import AckResult, Heard
@@ -84,10 +84,10 @@ def lay(mine: Mine) -> None:
         return attempt
 
     @wraps(write_down)
-    async def write(dispatcher: Dispatcher, errand: Errand, outcome: Outcome) -> None:
-        await write_down(dispatcher, errand, outcome)
-        if errand.deed is Deed.SEND:
-            mine.step(Moment.AFTER_RECORDED, errand.address.channel)
+    async def write(dispatcher: Dispatcher, call: GatewayCall, outcome: CallResult) -> None:
+        await write_down(dispatcher, call, outcome)
+        if call.kind is CallKind.SEND:
+            mine.step(Moment.AFTER_RECORDED, call.address.channel)
 
     @wraps(build)
     def build_lines(*args: Any, **named: Any) -> list[Line]:
@@ -111,13 +111,13 @@ def lay_under_paper(mine: Mine) -> None:
             if self.suffix == ".part":
                 mine.step(Moment.HALF_WRITTEN, Channel.LETTER)
             renamed = super().rename(target)
-            if Path(target).parent.name == Place.DISPATCHED:
+            if Path(target).parent.name == LetterPlace.DISPATCHED:
                 mine.step(Moment.POSTED, Channel.LETTER)
             return renamed
 
     @wraps(record)
     async def recorded(dispatcher: Dispatcher, gateway: str, heard: Heard) -> AckResult:
-        if dispatcher._exchange[gateway].channel is Channel.FAX:
+        if dispatcher._pool[gateway].channel is Channel.FAX:
             mine.step(Moment.RECEIPT, Channel.FAX)
         return await record(dispatcher, gateway, heard)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pantau_lab.carrier.phone import Behaviour, Sms
+from pantau_lab.carrier.phone import PhoneBehaviour, Sms
 from pantau_lab.fault import ReplyFault
 from pantau_lab.mail import Fault
 from tests.stories.theatre import BRISK, JCM, Theatre, theatre
@@ -60,12 +60,12 @@ async def test_an_sms_with_the_code_acknowledges_and_is_thanked_whether_or_not_t
 async def test_a_voicemail_has_reached_nobody_and_the_person_is_called_again(tmp_path: Path) -> None:
     async with theatre(tmp_path) as play:
         await play.everybody_is_up()
-        play.duty.behaviour = Behaviour.VOICEMAIL
+        play.duty.behaviour = PhoneBehaviour.VOICEMAIL
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
         await play.duty.expect_sms("AMARAN", within=30)
         call = await play.duty.expect_call("Tekan satu untuk mengesahkan", within=20)
         assert call.keys == ""
-        play.duty.behaviour, play.duty.keys = Behaviour.ANSWERS, ["1"]
+        play.duty.behaviour, play.duty.keys = PhoneBehaviour.ANSWERS, ["1"]
 
         assert await incident(play) == ("triggered", None)
         calls = [n["state"] for n in await play.get("/notices") if n["channel"] == "voice"]

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import yaml
 
-from pantau_lab.carrier.phone import Behaviour
+from pantau_lab.carrier.phone import PhoneBehaviour
 from pantau_lab.mail import Fault
 from tests.stories.theatre import JCM, Theatre, theatre
 
@@ -48,11 +48,11 @@ async def test_whoever_took_the_duty_over_is_called_until_a_key_is_pressed(tmp_p
         order = {"rota": "JCM/bertugas", "person": JCM.deputy.key, "ends": until, "by": "Pegawai Contoh"}
         assert (await play.control("/overrides", **order)).status_code == 200
         ali = play.phone(JCM.deputy.number)
-        ali.behaviour = Behaviour.VOICEMAIL
+        ali.behaviour = PhoneBehaviour.VOICEMAIL
 
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
         taken_by_a_machine = await ali.expect_call("Tekan satu untuk mengesahkan", within=30)
-        ali.behaviour = Behaviour.ANSWERS
+        ali.behaviour = PhoneBehaviour.ANSWERS
         ali.keys = ["1"]
         taken = await ali.expect_call("telah disahkan", within=30)
 

@@ -27,9 +27,9 @@ from alerts.model.notice import Cause, Matter, Plan, Purpose
 from alerts.model.urgency import Urgency
 from monitor.cli import COMMANDS, command
 from monitor.judging.liveness import Ailment
-from monitor.judging.ringing import Trouble
+from monitor.judging.ringing import LifelineTrouble
 from monitor.model.health import Health
-from monitor.views.own_health import Ill, Part
+from monitor.views.own_health import Ill, OwnPart
 from pantau_lab.faultlab.order import USAGE
 from pantau_lab.faultlab.symptom import SYMPTOMS
 from pantau_lab.mail import Fault
@@ -61,9 +61,9 @@ CLOSED_SETS: dict[str, type[StrEnum]] = {
     "Lapse": Lapse,
     "Unheard": Unheard,
     "Ailment": Ailment,
-    "Trouble of the lifeline": Trouble,
+    "LifelineTrouble": LifelineTrouble,
     "ExerciseState": ExerciseState,
-    "Part of Pantau": Part,
+    "OwnPart": OwnPart,
     "Ill": Ill,
 }
 

@@ -14,9 +14,9 @@ from xml.etree import ElementTree as ET
 
 from pantau_lab.carrier.callback import Caller, StatusReports
 from pantau_lab.carrier.content import objection
-from pantau_lab.carrier.phone import Behaviour, Call, Phone, Sms
+from pantau_lab.carrier.phone import Call, Phone, PhoneBehaviour, Sms
 from pantau_lab.carrier.speech import Conversation
-from pantau_lab.fault import CallbackFault, Fault, ReplyFault
+from pantau_lab.fault import CallbackFault, ReplyFault, SubmissionFault
 from pantau_lab.underway import UnderWay
 
 
@@ -47,7 +47,7 @@ class Carrier:
     #: Called when a submission was taken and is not answered yet: the moment to pull the customer's plug.
     on_taken: Callable[[Sms | Call], None] = _nothing
     #: One for each of the next submissions.
-    faults: deque[Fault] = field(default_factory=deque)
+    faults: deque[SubmissionFault] = field(default_factory=deque)
     callback_fault: CallbackFault = CallbackFault.NONE
     #: Where SMS to the account's numbers are posted; empty: the customer comes and looks.
     incoming_url: str = ""
@@ -213,14 +213,16 @@ class Carrier:
 
     async def _outcome(self, call: Call, phone: Phone | None) -> str:
         """Let it ring; return the status the call ends with."""
-        if phone is None or phone.behaviour is Behaviour.OFF:
+        if phone is None or phone.behaviour is PhoneBehaviour.OFF:
             call.sip_code = 404 if phone is None else 480
             return "failed"
         try:
             async with asyncio.timeout(self.step.total_seconds() + phone.answers_after.total_seconds()):
                 await call.canceled.wait()
         except TimeoutError:
-            return {Behaviour.BUSY: "busy", Behaviour.NO_ANSWER: "no-answer"}.get(phone.behaviour, "completed")
+            return {PhoneBehaviour.BUSY: "busy", PhoneBehaviour.NO_ANSWER: "no-answer"}.get(
+                phone.behaviour, "completed"
+            )
         return "canceled"
 
 
@@ -228,7 +230,7 @@ def _undelivered(sms: Sms, phone: Phone | None) -> int | None:
     """Return the error code of an SMS that does not arrive, or `None`."""
     if phone is None:
         return 30005
-    if phone.behaviour is Behaviour.OFF:
+    if phone.behaviour is PhoneBehaviour.OFF:
         return 30003
     return 30007 if objection(sms.to, sms.body) else None
 

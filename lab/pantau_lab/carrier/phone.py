@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Protocol, TypeVar
 
 
-class Behaviour(StrEnum):
+class PhoneBehaviour(StrEnum):
     """What happens when the phone is called (and, for `OFF`, when it is sent an SMS)."""
 
     ANSWERS = "answers"
@@ -93,7 +93,7 @@ class Phone:
 
     number: str
     owner: str = ""
-    behaviour: Behaviour = Behaviour.ANSWERS
+    behaviour: PhoneBehaviour = PhoneBehaviour.ANSWERS
     #: What is pressed, one entry a menu heard ("280146#" where a PIN is asked for); "" lets the menu pass. Afterwards
     #: nothing is pressed.
     keys: list[str] = field(default_factory=list)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 from pantau_lab.carrier.callback import Caller
-from pantau_lab.carrier.phone import Behaviour, Call, Phone, Spoken
+from pantau_lab.carrier.phone import Call, Phone, PhoneBehaviour, Spoken
 
 APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
 
@@ -67,7 +67,7 @@ class Conversation:
         self.call.spoken.append(line)
 
     async def _key(self, gather: ET.Element) -> str:
-        if self.phone.behaviour is Behaviour.VOICEMAIL:
+        if self.phone.behaviour is PhoneBehaviour.VOICEMAIL:
             return ""
         if self.phone.extension and self.phone.extension not in self.call.extension:
             return ""

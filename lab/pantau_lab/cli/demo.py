@@ -26,7 +26,7 @@ from monitor.runtime.place import CONTROL_SOCKET
 from monitor.web.serving import open_port
 from pantau_lab.clerk import post_letters
 from pantau_lab.mail import Fault
-from pantau_lab.screen import State, changes, render
+from pantau_lab.screen import ScreenState, changes, render
 from pantau_lab.stage import Stage, lever, stage
 
 app = typer.Typer(
@@ -155,7 +155,7 @@ def _end_of(log: Path) -> str:
 async def _show(directory: Path, world: Stage, stopping: asyncio.Event) -> None:
     """Show how things stand until the demo is to end: redrawn on a terminal, else a line a change."""
     console = Console()
-    before = State()
+    before = ScreenState()
     with Live(console=console, screen=False, auto_refresh=False) if console.is_terminal else nullcontext() as live:
         if live is None:
             console.print(
@@ -176,7 +176,7 @@ async def _show(directory: Path, world: Stage, stopping: asyncio.Event) -> None:
                     await stopping.wait()
 
 
-async def _state(world: Stage) -> State:
+async def _state(world: Stage) -> ScreenState:
     faults = {name: sorted(system.faults) for name, system in world.network.systems.items()}
     sent = [*world.outbox.sent, *world.outbox.letters()]
     try:
@@ -185,5 +185,5 @@ async def _state(world: Stage) -> State:
                 (await client.get(path)).json() for path in ("/agencies", "/incidents", "/notices")
             ]
     except httpx.HTTPError:
-        return State(faults=faults, sent=sent)  # It is starting, or ending.
-    return State(agencies=agencies, incidents=incidents, notices=notices, faults=faults, sent=sent)
+        return ScreenState(faults=faults, sent=sent)  # It is starting, or ending.
+    return ScreenState(agencies=agencies, incidents=incidents, notices=notices, faults=faults, sent=sent)

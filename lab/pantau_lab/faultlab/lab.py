@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pantau_lab.mail import LabNetwork, SystemPlan
-from pantau_lab.scenery import DEMO, Providers, Timing, write
+from pantau_lab.scenery import DEMO, StandIns, Timing, write
 from pantau_lab.serving import claimed
 from pantau_lab.world import AGENCIES, REFERENCES
 
 AGENCY = AGENCIES[0]
 #: Discards what it gets, where there is such a service at all (RFC 863).
 _NOWHERE = "http://127.0.0.1:9"
-_NOBODY = Providers(
+_NOBODY = StandIns(
     carrier_url=_NOWHERE,
     account_sid="AC" + "0" * 32,
     auth_token="tiada",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Behaviour(StrEnum):
+class FaxBehaviour(StrEnum):
     """What happens when the machine is dialled."""
 
     ANSWERS = "answers"
@@ -22,11 +22,11 @@ class Behaviour(StrEnum):
 
 #: Behaviour -> (errorType, errorCode, errorMessage) of a fax that fails there.
 FAILURES = {
-    Behaviour.BUSY: ("CALL_ERROR", 17, "User busy"),
-    Behaviour.NO_ANSWER: ("CALL_ERROR", 16, "Ring timeout"),
-    Behaviour.NOT_A_FAX: ("CALL_ERROR", 30, "No fax machine answered"),
-    Behaviour.OUT_OF_PAPER: ("FAX_ERROR", 48, "Out of paper"),
-    Behaviour.DEAD: ("CALL_ERROR", 49, "Number not active"),
+    FaxBehaviour.BUSY: ("CALL_ERROR", 17, "User busy"),
+    FaxBehaviour.NO_ANSWER: ("CALL_ERROR", 16, "Ring timeout"),
+    FaxBehaviour.NOT_A_FAX: ("CALL_ERROR", 30, "No fax machine answered"),
+    FaxBehaviour.OUT_OF_PAPER: ("FAX_ERROR", 48, "Out of paper"),
+    FaxBehaviour.DEAD: ("CALL_ERROR", 49, "Number not active"),
 }
 
 
@@ -34,6 +34,6 @@ FAILURES = {
 class Machine:
     number: str
     owner: str = ""
-    behaviour: Behaviour = Behaviour.ANSWERS
+    behaviour: FaxBehaviour = FaxBehaviour.ANSWERS
     #: The PDFs received, whole.
     received: list[bytes] = field(default_factory=list)

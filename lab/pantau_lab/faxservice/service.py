@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 
-from pantau_lab.fault import CallbackFault, Fault
-from pantau_lab.faxservice.machine import FAILURES, Behaviour, Machine
+from pantau_lab.fault import CallbackFault, SubmissionFault
+from pantau_lab.faxservice.machine import FAILURES, FaxBehaviour, Machine
 from pantau_lab.underway import UnderWay
 
 
@@ -66,7 +66,7 @@ class FaxService:
     #: Called when a fax was taken and is not answered yet: the moment to pull the customer's plug.
     on_taken: Callable[[Fax], None] = _nothing
     #: One for each of the next submissions.
-    faults: deque[Fault] = field(default_factory=deque)
+    faults: deque[SubmissionFault] = field(default_factory=deque)
     callback_fault: CallbackFault = CallbackFault.NONE
     faxes: list[Fax] = field(default_factory=list)
     #: What went wrong at the customer's callbacks, and our own bugs.
@@ -105,9 +105,9 @@ class FaxService:
             fax.status = "IN_PROGRESS"
             await asyncio.sleep(self.step.total_seconds())
             machine = self.machines.get(fax.to)
-            behaviour = Behaviour.DEAD if machine is None else machine.behaviour
+            behaviour = FaxBehaviour.DEAD if machine is None else machine.behaviour
             fax.failure = FAILURES.get(behaviour)
-            fax.pages_sent = 1 if behaviour is Behaviour.OUT_OF_PAPER else 0
+            fax.pages_sent = 1 if behaviour is FaxBehaviour.OUT_OF_PAPER else 0
             if fax.failure is None and machine is not None:
                 fax.pages_sent = fax.pages
                 machine.received.append(fax.pdf)

@@ -10,13 +10,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from pantau_lab.oauth.provider import Provider, Refusal, Trouble
+from pantau_lab.oauth.provider import OAuthError, OAuthProvider, TokenEndpointFault
 
 #: RFC 6749 5.1.
 _NOT_KEPT = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
-def app(provider: Provider) -> Starlette:
+def app(provider: OAuthProvider) -> Starlette:
     """Return the ASGI app of *provider*: "/token" and "/introspect"."""
     face = _Face(provider)
     return Starlette(
@@ -28,27 +28,27 @@ def app(provider: Provider) -> Starlette:
 
 
 class _Face:
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: OAuthProvider) -> None:
         self._provider = provider
 
     async def token(self, request: Request) -> Response:
         form = await _form(request)
         self._provider.asked.append(form)
         match self._provider.trouble:
-            case Trouble.ERROR:
+            case TokenEndpointFault.ERROR:
                 return PlainTextResponse("<h1>Internal Server Error</h1>", 500)
-            case Trouble.PORTAL:
+            case TokenEndpointFault.PORTAL:
                 return PlainTextResponse("<h1>Sila log masuk ke rangkaian</h1>", 200)
-            case Trouble.EMPTY:
+            case TokenEndpointFault.EMPTY:
                 return JSONResponse({"token_type": "Bearer", "expires_in": 3600})
-            case Trouble.SILENT:
+            case TokenEndpointFault.SILENT:
                 # Until the asker goes away, or the stand-in is shut down.
                 while not await request.is_disconnected():  # noqa: ASYNC110 - ASGI gives no notice of it
                     await asyncio.sleep(0.01)
                 return Response()
         try:
             grant = self._provider.issue(form)
-        except Refusal as refusal:
+        except OAuthError as refusal:
             answer = {"error": refusal.error, "error_description": refusal.description}
             return JSONResponse(answer, refusal.status, _NOT_KEPT)
         granted: dict[str, str | int] = {

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 
-class Trouble(StrEnum):
+class TokenEndpointFault(StrEnum):
     """How the token endpoint behaves until told otherwise."""
 
     NONE = "none"
@@ -29,7 +29,7 @@ class Trouble(StrEnum):
     EMPTY = "empty"
 
 
-class Refusal(Exception):
+class OAuthError(Exception):
     """An error of RFC 6749 5.2."""
 
     def __init__(self, *, status: int, error: str, description: str) -> None:
@@ -54,7 +54,7 @@ def _utc_now() -> datetime:
 
 
 @dataclass(slots=True, kw_only=True)
-class Provider:
+class OAuthProvider:
     """One client, and the mailbox that its tokens let it into."""
 
     username: str
@@ -65,21 +65,21 @@ class Provider:
     #: Exchange the refresh token at each use, and take the old one for stolen.
     rotates: bool = False
     lifetime: timedelta = timedelta(hours=1)
-    trouble: Trouble = Trouble.NONE
+    trouble: TokenEndpointFault = TokenEndpointFault.NONE
     clock: Callable[[], datetime] = _utc_now
     #: Every request for a token, as it came.
     asked: list[Mapping[str, str]] = field(default_factory=list)
     grants: dict[str, Grant] = field(default_factory=dict)
 
     def issue(self, form: Mapping[str, str]) -> Grant:
-        """Answer a request for a token. Raise `Refusal`."""
+        """Answer a request for a token. Raise `OAuthError`."""
         match self.trouble:
-            case Trouble.INVALID_CLIENT:
+            case TokenEndpointFault.INVALID_CLIENT:
                 raise self._expired_secret()
-            case Trouble.INVALID_GRANT:
-                raise Refusal(status=400, error="invalid_grant", description="Token has been expired or revoked.")
-            case Trouble.UNAVAILABLE:
-                raise Refusal(status=503, error="temporarily_unavailable", description="come again")
+            case TokenEndpointFault.INVALID_GRANT:
+                raise OAuthError(status=400, error="invalid_grant", description="Token has been expired or revoked.")
+            case TokenEndpointFault.UNAVAILABLE:
+                raise OAuthError(status=503, error="temporarily_unavailable", description="come again")
             case _:
                 return self._grant(form)
 
@@ -94,9 +94,9 @@ class Provider:
                 if self.rotates:
                     following = self.refresh_token = f"segar-{len(self.grants) + 1}"
             case "refresh_token":
-                raise Refusal(status=400, error="invalid_grant", description="Token has been expired or revoked.")
+                raise OAuthError(status=400, error="invalid_grant", description="Token has been expired or revoked.")
             case _:
-                raise Refusal(status=400, error="unsupported_grant_type", description="no such grant")
+                raise OAuthError(status=400, error="unsupported_grant_type", description="no such grant")
         grant = Grant(
             access_token=secrets.token_urlsafe(24),
             username=self.username,
@@ -115,8 +115,8 @@ class Provider:
         grant = self.grants.get(access_token)
         return grant.username if grant is not None and grant.expires_at > self.clock() else None
 
-    def _expired_secret(self) -> Refusal:
-        return Refusal(
+    def _expired_secret(self) -> OAuthError:
+        return OAuthError(
             status=401,
             error="invalid_client",
             description=(

@@ -24,7 +24,7 @@ from alerts.model.gateway import (
     Surroundings,
     VoiceContent,
 )
-from pantau_lab.callbacks import Listener, NotedDesk
+from pantau_lab.callbacks import CallbackListener, NotedDesk
 from pantau_lab.carrier.api import app
 from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.carrier.phone import Phone
@@ -40,7 +40,7 @@ THANKS = "RM0 JPC: JPC-07 telah disahkan oleh Siti Contoh. Terima kasih."
 class World:
     carrier: Carrier
     desk: NotedDesk
-    listener: Listener
+    listener: CallbackListener
     sms: twilio_sms.TwilioSms
     voice: twilio_voice.TwilioVoice
 
@@ -59,7 +59,7 @@ class World:
 @asynccontextmanager
 async def world(replies: str) -> AsyncIterator[World]:
     carrier, desk = Carrier(), NotedDesk()
-    listener = Listener(desk=desk)
+    listener = CallbackListener(desk=desk)
     async with AsyncExitStack() as stack:
         listener.public_base = await stack.enter_async_context(serve(listener.app()))
         api = await stack.enter_async_context(serve(app(carrier)))

@@ -25,10 +25,10 @@ from alerts.model.gateway import (
     Surroundings,
     VoiceContent,
 )
-from pantau_lab.callbacks import Listener, NotedDesk
+from pantau_lab.callbacks import CallbackListener, NotedDesk
 from pantau_lab.carrier.api import app
 from pantau_lab.carrier.carrier import Carrier
-from pantau_lab.carrier.phone import Behaviour
+from pantau_lab.carrier.phone import PhoneBehaviour
 from pantau_lab.carrier.speech import APPLICATION_ERROR
 from pantau_lab.fault import CallbackFault
 from pantau_lab.serving import serve
@@ -59,7 +59,7 @@ CALL = VoiceContent(scripts=(script("ms-MY", hello="Perhatian."), script("en-GB"
 class World:
     carrier: Carrier
     desk: NotedDesk
-    listener: Listener
+    listener: CallbackListener
     sms: Gateway
     voice: Gateway
     base: str
@@ -90,7 +90,7 @@ class World:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     carrier, desk = Carrier(auth_token=NEW_TOKEN), NotedDesk()
-    listener = Listener(desk=desk)
+    listener = CallbackListener(desk=desk)
     async with AsyncExitStack() as stack:
         listener.public_base = await stack.enter_async_context(serve(listener.app()))
         api = await stack.enter_async_context(serve(app(carrier)))
@@ -160,7 +160,7 @@ async def test_a_text_against_the_content_rules_vanishes_silently(world: World, 
 
 
 async def test_a_handset_that_is_off_may_be_tried_again(world: World) -> None:
-    world.carrier.phone(MOBILE, behaviour=Behaviour.OFF)
+    world.carrier.phone(MOBILE, behaviour=PhoneBehaviour.OFF)
     order = world.order(SMS)
     sent = await world.sms.send(order)
     await world.carrier.settled()
@@ -383,7 +383,7 @@ async def test_key_two_repeats_and_key_three_changes_the_language(world: World) 
     assert {line.voice for line in call.spoken} == {"Google.ms-MY-Wavenet-A", "Google.en-GB-Wavenet-A"}
 
 
-@pytest.mark.parametrize("how", [{}, {"behaviour": Behaviour.VOICEMAIL, "keys": ["1"]}, {"keys": ["9", "#", "*"]}])
+@pytest.mark.parametrize("how", [{}, {"behaviour": PhoneBehaviour.VOICEMAIL, "keys": ["1"]}, {"keys": ["9", "#", "*"]}])
 async def test_without_a_meaningful_key_it_repeats_twice_and_says_goodbye(world: World, how: dict[str, Any]) -> None:
     phone = world.carrier.phone(MOBILE, **how)
     await world.voice.send(world.order(CALL))
@@ -400,9 +400,11 @@ async def test_without_a_meaningful_key_it_repeats_twice_and_says_goodbye(world:
 
 @pytest.mark.parametrize(
     ("behaviour", "code"),
-    [(Behaviour.BUSY, "busy"), (Behaviour.NO_ANSWER, "no-answer"), (Behaviour.OFF, "failed")],
+    [(PhoneBehaviour.BUSY, "busy"), (PhoneBehaviour.NO_ANSWER, "no-answer"), (PhoneBehaviour.OFF, "failed")],
 )
-async def test_a_call_that_nobody_answers_may_be_tried_again(world: World, behaviour: Behaviour, code: str) -> None:
+async def test_a_call_that_nobody_answers_may_be_tried_again(
+    world: World, behaviour: PhoneBehaviour, code: str
+) -> None:
     world.carrier.phone(MOBILE, behaviour=behaviour)
     await world.voice.send(world.order(CALL))
     await world.carrier.settled()

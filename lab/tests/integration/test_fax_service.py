@@ -13,10 +13,10 @@ import pytest
 
 from alerts.gateways import sinch_fax
 from alerts.model.gateway import ErrorClass, Gateway, Order, PageContent, Progress, Surroundings
-from pantau_lab.callbacks import Listener, NotedDesk
+from pantau_lab.callbacks import CallbackListener, NotedDesk
 from pantau_lab.fault import CallbackFault
 from pantau_lab.faxservice.api import app
-from pantau_lab.faxservice.machine import Behaviour
+from pantau_lab.faxservice.machine import FaxBehaviour
 from pantau_lab.faxservice.service import FaxService
 from pantau_lab.serving import serve
 
@@ -52,7 +52,7 @@ class World:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     service, desk = FaxService(), NotedDesk()
-    listener = Listener(desk=desk)
+    listener = CallbackListener(desk=desk)
     async with AsyncExitStack() as stack:
         listener.public_base = await stack.enter_async_context(serve(listener.app()))
         api = await stack.enter_async_context(serve(app(service)))
@@ -90,15 +90,15 @@ async def test_a_fax_arrives_whole_and_is_reported_once(world: World) -> None:
 @pytest.mark.parametrize(
     ("behaviour", "error", "code"),
     [
-        (Behaviour.BUSY, ErrorClass.TRANSIENT, "CALL_ERROR/17"),
-        (Behaviour.NO_ANSWER, ErrorClass.TRANSIENT, "CALL_ERROR/16"),
-        (Behaviour.NOT_A_FAX, ErrorClass.TRANSIENT, "CALL_ERROR/30"),
-        (Behaviour.OUT_OF_PAPER, ErrorClass.TRANSIENT, "FAX_ERROR/48"),
-        (Behaviour.DEAD, ErrorClass.PERMANENT, "CALL_ERROR/49"),
+        (FaxBehaviour.BUSY, ErrorClass.TRANSIENT, "CALL_ERROR/17"),
+        (FaxBehaviour.NO_ANSWER, ErrorClass.TRANSIENT, "CALL_ERROR/16"),
+        (FaxBehaviour.NOT_A_FAX, ErrorClass.TRANSIENT, "CALL_ERROR/30"),
+        (FaxBehaviour.OUT_OF_PAPER, ErrorClass.TRANSIENT, "FAX_ERROR/48"),
+        (FaxBehaviour.DEAD, ErrorClass.PERMANENT, "CALL_ERROR/49"),
     ],
 )
 async def test_a_failed_fax_says_what_to_do_next(
-    world: World, behaviour: Behaviour, error: ErrorClass, code: str
+    world: World, behaviour: FaxBehaviour, error: ErrorClass, code: str
 ) -> None:
     world.service.machine(NUMBER, behaviour=behaviour)
     order = world.order()

@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 
 from pantau_lab.mail.trouble import manner
-from pantau_lab.mail.trouble.manner import HalfClose, HangUp, Manner, Say, Step, Wait
+from pantau_lab.mail.trouble.manner import Delay, HalfClose, HangUp, Manner, Say, Step
 
 DRIP = timedelta(seconds=1)
 SMTP = b"220 mail.jabatan-contoh.gov.my ESMTP\r\n"
@@ -23,7 +23,7 @@ def said(steps: Iterable[Step]) -> bytes:
 
 
 def test_a_tarpit_pauses_after_each_byte() -> None:
-    assert list(manner.tarpit(DRIP)(b"hi")) == [Say(b"h"), Wait(DRIP), Say(b"i"), Wait(DRIP)]
+    assert list(manner.tarpit(DRIP)(b"hi")) == [Say(b"h"), Delay(DRIP), Say(b"i"), Delay(DRIP)]
 
 
 def test_a_flood_of_smtp_has_no_last_line() -> None:
@@ -83,7 +83,7 @@ def test_manners_work_on_what_the_one_before_has_made() -> None:
     assert both is not None
     steps = list(both(SMTP))
     assert said(steps).startswith(b"421 4.3.2 ")
-    assert steps.count(Wait(DRIP)) == len(said(steps))
+    assert steps.count(Delay(DRIP)) == len(said(steps))
     assert steps[-1] == HangUp()
 
 

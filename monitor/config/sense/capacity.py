@@ -13,7 +13,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.model.registry import Registry
 from monitor.config.model.settings import Settings
 from monitor.model.budget import Overdraft, overdrafts
-from monitor.model.provider import Providers
+from monitor.model.provider import MailProviders
 from monitor.model.route import WatchedRoute
 from monitor.store.probing.retention import Keep
 
@@ -21,7 +21,7 @@ from monitor.store.probing.retention import Keep
 _SOME_DAY = datetime(2026, 1, 5, tzinfo=UTC)
 
 
-def check_timetable(registry: Registry, providers: Providers, files: Mapping[str, Findings]) -> None:
+def check_timetable(registry: Registry, providers: MailProviders, files: Mapping[str, Findings]) -> None:
     """Note what cannot be run as it is configured.
 
     *files*: the findings of each agency's file by its short code, those of the settings file by "".

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alerts.model.notice import Office
 from alerts.wording.catalogue import WordingError
-from alerts.wording.lint import Severity
+from alerts.wording.lint import TextSeverity
 from alerts.wording.sms import WorstCase
 from alerts.wording.texts import Wording, load
 from monitor.config.files.findings import Findings
@@ -31,7 +31,7 @@ def check_texts(office: Office, prefix: str, texts: WorstCase, findings: Finding
     # The same cause shows in every text; a line a text would bury the others.
     seen: set[str] = set()
     for finding in texts.of(office, number=f"{prefix}-{_LARGEST_NUMBER}"):
-        note = findings.error if finding.problem.severity is Severity.ERROR else findings.warning
+        note = findings.error if finding.problem.severity is TextSeverity.ERROR else findings.warning
         if str(finding.problem.rule) not in seen:
             seen.add(str(finding.problem.rule))
             note(f"an SMS of this office would be refused or split: {finding}")

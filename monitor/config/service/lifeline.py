@@ -16,7 +16,7 @@ from monitor.config.files.problem import Severity, one_of
 from monitor.config.files.regular import NotRegular, read_regular
 from monitor.config.files.section import File, Section, Slug, Span
 from monitor.config.service.gateway import GatewaySettings
-from monitor.judging.ringing import Patience
+from monitor.judging.ringing import LifelinePatience
 
 #: What can be sent without a page, a tray and a store.
 CHANNELS = (Channel.VOICE, Channel.SMS)
@@ -54,9 +54,9 @@ class LifelineSettings(Section):
     repeat: Span = timedelta(minutes=30)
     """How often it rings again while it lasts."""
 
-    def patience(self) -> Patience:
+    def patience(self) -> LifelinePatience:
         """Return how long each trouble must last."""
-        return Patience(store=self.store_away, peer=self.peer_silent, repeat=self.repeat)
+        return LifelinePatience(store=self.store_away, peer=self.peer_silent, repeat=self.repeat)
 
 
 #: Some thousand numbers.

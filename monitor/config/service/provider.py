@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import nearest
 from monitor.config.files.section import Blank, Host, Section
-from monitor.model.provider import KNOWN, Provider, Providers
+from monitor.model.provider import KNOWN, MailProvider, MailProviders
 
 _KNOWN = {provider.name: provider for provider in KNOWN}
 
@@ -36,10 +36,10 @@ class ProviderSettings(Section):
     account_concurrency: Sessions | None = None
     """Sessions at a time of one account."""
 
-    def build(self, name: str) -> Provider:
+    def build(self, name: str) -> MailProvider:
         """Return the provider called *name*."""
-        usual = _KNOWN.get(name, Provider(name=name, hosts=(), concurrency=10))
-        return Provider(
+        usual = _KNOWN.get(name, MailProvider(name=name, hosts=(), concurrency=10))
+        return MailProvider(
             name=name,
             hosts=self.hosts or usual.hosts,
             domains=usual.domains,
@@ -50,11 +50,11 @@ class ProviderSettings(Section):
         )
 
 
-def build_providers(settings: Mapping[str, ProviderSettings]) -> Providers:
+def build_providers(settings: Mapping[str, ProviderSettings]) -> MailProviders:
     """Return all providers: those that are only configured first, then the known ones."""
     own = {name: provider.build(name) for name, provider in settings.items()}
     others = [provider for name, provider in own.items() if name not in _KNOWN]
-    return Providers([*others, *(own.get(name, provider) for name, provider in _KNOWN.items())])
+    return MailProviders([*others, *(own.get(name, provider) for name, provider in _KNOWN.items())])
 
 
 def check_providers(settings: Mapping[str, ProviderSettings], findings: Findings) -> None:

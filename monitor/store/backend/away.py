@@ -84,7 +84,7 @@ def _untie(error: BaseException | None) -> None:
         error = error.__context__
 
 
-class Presence:
+class StorePresence:
     """Whether the store can be used. One line in the log when that changes, however many want it meanwhile."""
 
     def __init__(self, clock: Clock) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from alerts.engine.group_commit import GroupCommit
 from alerts.record.clock import Clock, SystemClock
-from monitor.store.backend.away import Presence, StoreInUseError, raising_away, reason_of
+from monitor.store.backend.away import StoreInUseError, StorePresence, raising_away, reason_of
 from monitor.store.backend.name import Name
 from monitor.store.backend.postgres import PostgresServer, StoreUnusableError, shared, take_turn
 from monitor.store.backend.server_clock import ServerClock
@@ -49,7 +49,7 @@ class Database:
         self._name = name
         #: The time that decisions are taken by: the server's, where there is one.
         self.clock = clock
-        self.presence = Presence(clock)
+        self.presence = StorePresence(clock)
         self._is_shared = isinstance(clock, ServerClock)
         # SQLite has one writer. Waiting here is fair and free; waiting in SQLite is a loop of sleeps that can time out.
         # In front of a server, those wait here who would wait there and hold a connection meanwhile.

@@ -16,7 +16,7 @@ from sqlalchemy import Executable
 
 from alerts.engine.group_commit import GroupCommit
 from alerts.record.store import StoreAway
-from monitor.store.backend.away import Presence
+from monitor.store.backend.away import StorePresence
 from monitor.store.backend.transaction import Statement
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ class Backlog:
     def __init__(
         self,
         together: GroupCommit[Sequence[Statement]],
-        presence: Presence,
+        presence: StorePresence,
         *,
         first: Executable,
         at_most: int = AT_MOST,

@@ -21,7 +21,7 @@ class Applied:
     removed: tuple[str, ...] = ()
 
 
-class Records:
+class ConfigurationRecords:
     """The applied configuration in the store. Documents hold no secret: those stay in their files."""
 
     def __init__(self, database: Database) -> None:

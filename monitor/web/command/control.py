@@ -26,19 +26,19 @@ class RemarkWord(Word):
     text: Why
 
 
-class Reason(Word):
+class ReasonWord(Word):
     """Who says so, and why."""
 
     why: Why
 
 
-class RulingWord(Reason):
+class RulingWord(ReasonWord):
     """And what became of a notice."""
 
     ruling: Ruling
 
 
-class DeclareOrder(Reason):
+class DeclareOrder(ReasonWord):
     """What does not work where, since when, and who knows it from what."""
 
     agency: str = Field(min_length=1, max_length=64)
@@ -92,7 +92,7 @@ def control(source: Front, *parts: APIRouter) -> FastAPI:
         return view_incident(await source.release(number, word.by))
 
     @app.post("/incidents/{number}/correct")
-    async def correct(number: str, reason: Reason) -> IncidentView:
+    async def correct(number: str, reason: ReasonWord) -> IncidentView:
         return view_incident(await source.correct(number, reason.by, reason.why))
 
     @app.post("/notices/{notice_id}/settle")
@@ -123,7 +123,7 @@ def declarations(declarer: Declarer) -> APIRouter:
         )
 
     @router.post("/incidents/{number}/close")
-    async def close(number: str, reason: Reason) -> IncidentView:
+    async def close(number: str, reason: ReasonWord) -> IncidentView:
         return view_incident(await declarer.close(number, why=reason.why, by=reason.by))
 
     return router

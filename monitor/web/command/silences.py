@@ -12,7 +12,7 @@ from monitor.service.order import NotDone
 from monitor.web.word import Id, Why, Word
 
 
-class Order(Word):
+class SilenceOrder(Word):
     """What is to be silent for how long, and who says so."""
 
     about: str = Field(min_length=1, max_length=200)
@@ -29,7 +29,7 @@ def silences(silencer: Silencer) -> APIRouter:
         return list(await silencer.current())
 
     @router.post("/silences")
-    async def add(order: Order) -> Silence:
+    async def add(order: SilenceOrder) -> Silence:
         try:
             lasts = parse_duration(order.lasts)
         except NoDuration as wrong:

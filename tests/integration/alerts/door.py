@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from alerts.model.gateway import Answer, Incoming
+from alerts.model.gateway import CallbackAnswer, Incoming
 from monitor.service.front import Front
 
 
@@ -20,7 +20,7 @@ class TownFront(Front):
     def callback_base(self, gateway: str) -> str | None:
         return f"{self.public}/callbacks/{gateway}"
 
-    async def hear(self, gateway: str, incoming: Incoming) -> Answer | None:
+    async def hear(self, gateway: str, incoming: Incoming) -> CallbackAnswer | None:
         self.heard += 1
         deed = self.just_before.pop(incoming.path.split("/")[0], None)
         if deed is not None:
@@ -38,5 +38,5 @@ class Door:
     def callback_base(self, gateway: str) -> str | None:
         return self._front().callback_base(gateway)
 
-    async def hear(self, gateway: str, incoming: Incoming) -> Answer | None:
+    async def hear(self, gateway: str, incoming: Incoming) -> CallbackAnswer | None:
         return await self._front().hear(gateway, incoming)

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import SecretStr
 from pypdf import PdfReader
 
-from alerts.engine.exchange import Line
+from alerts.engine.gateway_pool import Line
 from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
-from alerts.gateways.tray import Place, Tray, TraySettings
+from alerts.gateways.tray import LetterPlace, Tray, TraySettings
 from alerts.gateways.twilio_sms import Replies, TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.channel import Channel
@@ -87,7 +87,7 @@ class Outside:
             for place, pdf in enumerate(machine.received):
                 yield f"{number}/{place}", number, pdf
 
-    def letters(self, place: Place) -> list[Path]:
+    def letters(self, place: LetterPlace) -> list[Path]:
         """Return the letters that lie there."""
         return sorted((self.tray / place).glob("*.pdf"))
 
@@ -96,7 +96,7 @@ class Outside:
         found = [(name, text_of(pdf)) for name, at, pdf in self.faxes() if at == number]
         return self._expect(f"a fax at {number}", found, words)
 
-    def expect_letter(self, place: Place, *words: str) -> str:
+    def expect_letter(self, place: LetterPlace, *words: str) -> str:
         """Expect a letter that lies there; return its text."""
         found = [(path.name, text_of(path.read_bytes())) for path in self.letters(place)]
         return self._expect(f"a letter in {place.value}", found, words)
@@ -111,7 +111,7 @@ class Outside:
     def unexpected(self) -> list[str]:
         """Say what has come to anybody that no story expected, by telephone or on paper."""
         pages = {name for name, _, _ in self.faxes()}
-        pages |= {path.name for place in Place for path in self.letters(place)}
+        pages |= {path.name for place in LetterPlace for path in self.letters(place)}
         strays = [
             f"{fax.to}: no fax machine" for fax in self.fax_service.faxes if fax.to not in self.fax_service.machines
         ]

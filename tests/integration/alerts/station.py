@@ -14,13 +14,14 @@ from typing import cast
 from alerts.decide.move import DeliveryPolicy
 from alerts.engine.advance import Brake
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.exchange import Exchange, Line
+from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.model.channel import Channel
 from alerts.model.delivery import Notice, NoticeState
 from alerts.model.event import Acknowledge, Event, Release, Resolve
 from alerts.model.gateway import (
     Absent,
-    Answer,
+    CallbackAnswer,
+    CallbackRefused,
     Content,
     DeliveryError,
     Desk,
@@ -28,7 +29,6 @@ from alerts.model.gateway import (
     Incoming,
     Order,
     Progress,
-    Refused,
     Report,
     SmsContent,
 )
@@ -161,8 +161,8 @@ class Scripted:
         self._called("withdraw", order)
         return self.taken.get(order.reference) is Progress.ACCEPTED and self.taken.pop(order.reference) is not None
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> Answer:
-        raise Refused(404, "no callbacks")
+    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
+        raise CallbackRefused(404, "no callbacks")
 
     async def close(self) -> None:
         pass
@@ -310,10 +310,10 @@ class Station:
     def restart(self, lines: Iterable[Line] | None = None) -> None:
         """Forget all that was in memory."""
         self.watcher = Watcher()
-        self.exchange = Exchange(lines or self.lines())
+        self.pool = GatewayPool(lines or self.lines())
         self.dispatcher = Dispatcher(
             store=_checked(self.store),
-            exchange=self.exchange,
+            pool=self.pool,
             composer=self.words,
             clock=self.clock,
             observer=self.watcher,
@@ -359,7 +359,7 @@ class Station:
         for _ in range(100):
             async with asyncio.TaskGroup() as calls:
                 advance = await self.dispatcher.cycle(calls)
-            if not advance.errands and (advance.wake is None or advance.wake > self.clock.now()):
+            if not advance.calls and (advance.wake is None or advance.wake > self.clock.now()):
                 return advance.wake
         raise AssertionError("the cycle does not come to rest")
 

@@ -16,7 +16,7 @@ from alerts.model.event import Acknowledge, Resolve
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter
 from monitor.service.order import Unknown
-from pantau_lab.carrier.phone import Behaviour
+from pantau_lab.carrier.phone import PhoneBehaviour
 from pantau_lab.fault import CallbackFault, ReplyFault
 from tests.integration.alerts.town import MEI, Town, town_at
 from tests.unit.alerts.people import BRIEF, LONG, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger
@@ -78,7 +78,7 @@ async def test_whoever_was_told_hears_who_has_it_by_sms_and_nobody_else_does(tow
     mei = replace(RAVI, key="mei", name="Mei Contoh", addresses=(replace(RAVI.addresses[0], number=MEI),))
     later = replace(BY_SMS, after=5 * MINUTE, contacts=(mei,))
     steps = (BY_SMS, replace(BY_CALL, after=AT_ONCE, contacts=(SITI,)), later)
-    town.siti.behaves(Behaviour.NO_ANSWER)
+    town.siti.behaves(PhoneBehaviour.NO_ANSWER)
     await town.submit(trigger(brief=replace(BOTH_BY_SMS, escalation=told_by(*steps))))
     await town.siti.gets("Balas 1A")
     await town.ravi.gets("Balas 1A")

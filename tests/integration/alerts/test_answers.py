@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.engine.exchange import Line
+from alerts.engine.gateway_pool import Line
 from alerts.inbound.desk import Desks, ServiceDesk
 from alerts.inbound.hearing import MOST_PUZZLED
 from alerts.inbound.pin import PinBook, hashed
@@ -344,7 +344,7 @@ async def test_a_sender_that_no_store_can_keep_keeps_nobody_behind_it_from_being
     senders = enumerate((name, SMS_SITI.number))
     play.sms.box += [Said(sender=sender, text="1A", event_id=f"SM{n}") for n, sender in senders]
 
-    await Poller(store=play.store, exchange=play.exchange, desks=play.desks, clock=play.clock).look()
+    await Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock).look()
 
     assert (await play.incident()).acknowledged_by == "Siti Contoh"
 
@@ -430,7 +430,7 @@ async def test_no_number_and_no_text_of_a_person_comes_into_the_journal(
 
 async def test_providers_are_asked_while_an_incident_is_active_and_an_hour_after(play: Play) -> None:
     assert isinstance(play.sms, Answerable)
-    poller = Poller(store=play.store, exchange=play.exchange, desks=play.desks, clock=play.clock)
+    poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
     await poller.look()
     assert play.sms.asked_since == []
 
@@ -453,7 +453,7 @@ async def test_providers_are_asked_while_an_incident_is_active_and_an_hour_after
 
 async def test_who_wants_sms_again_is_heard_when_nothing_is_the_matter(play: Play) -> None:
     assert isinstance(play.sms, Answerable)
-    poller = Poller(store=play.store, exchange=play.exchange, desks=play.desks, clock=play.clock)
+    poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
     await play.submit(trigger(brief=BY_SMS))
     await play.says(SMS_SITI.number, "STOP")
     await play.resolve()
@@ -487,7 +487,7 @@ async def test_a_gateway_that_cannot_be_asked_holds_up_no_other(play: Play) -> N
     play.restart([Line(name=name, channel=Channel.SMS, gateway=gateway) for name, gateway in gateways.items()])
     await play.submit(trigger(brief=BY_SMS))
 
-    poller = Poller(store=play.store, exchange=play.exchange, desks=play.desks, clock=play.clock)
+    poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
     with capture_logs() as logged:
         for _ in range(3):
             await poller.look()
@@ -510,7 +510,7 @@ async def test_a_gateway_that_hangs_when_it_is_asked_for_answers_ends_the_asking
     gateways = {"hanging": Hanging(), "sms": heard}
     play.restart([Line(name=name, channel=Channel.SMS, gateway=gateway) for name, gateway in gateways.items()])
     await play.submit(trigger(brief=BY_SMS))
-    poller = Poller(store=play.store, exchange=play.exchange, desks=play.desks, clock=play.clock)
+    poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
     poller.DEADLINE = timedelta(milliseconds=500)
     async with asyncio.timeout(5):
         for _ in range(2):
@@ -523,7 +523,7 @@ async def test_a_gateway_that_hangs_when_it_is_asked_for_answers_ends_the_asking
 @pytest.mark.blind
 async def test_a_clock_that_is_set_back_does_not_end_the_asking_until_it_has_caught_up(play: Play) -> None:
     assert isinstance(play.sms, Answerable)
-    poller = Poller(store=play.store, exchange=play.exchange, desks=play.desks, clock=play.clock)
+    poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
     await poller.look()
     play.clock.moment -= timedelta(days=1)
     await poller.look()
@@ -535,7 +535,7 @@ async def test_a_bug_in_the_store_does_not_end_the_asking(play: Play) -> None:
     def break_at(called: str, args: tuple[object, ...]) -> None:
         raise RuntimeError("a bug")
 
-    poller = Poller(store=play.store, exchange=play.exchange, desks=play.desks, clock=play.clock)
+    poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
     await play.submit(trigger(brief=BY_SMS))
     play.store.meddler = break_at
     await poller.look()
@@ -564,7 +564,7 @@ async def test_a_store_that_is_away_ends_no_asking_and_fills_no_log(play: Play) 
 
     with capture_logs() as logged:
         for store in (Away(), play.store) * 2:
-            await Poller(store=store, exchange=play.exchange, desks=play.desks, clock=play.clock).look()
+            await Poller(store=store, pool=play.pool, desks=play.desks, clock=play.clock).look()
 
     assert logged == []
 

@@ -12,7 +12,7 @@ import pytest
 
 from alerts.decide.move import DeliveryPolicy
 from alerts.decide.paper import LetterStep
-from alerts.engine.exchange import Line
+from alerts.engine.gateway_pool import Line
 from alerts.model.brief import AnnouncementPlan, Brief, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
@@ -397,7 +397,7 @@ async def test_a_letter_in_a_tray_that_was_renamed_is_laid_before_a_person_and_f
     await station.submit(trigger())
     await station.release()
     tray = Line(name="dulang-baharu", channel=Channel.LETTER, gateway=Scripted())
-    station.exchange.replace([*(line for line in station.lines() if line.name != "tray"), tray])
+    station.pool.replace([*(line for line in station.lines() if line.name != "tray"), tray])
 
     await station.resolve()
     await station.advance(timedelta(hours=1))
@@ -459,7 +459,7 @@ async def test_a_gateway_that_is_taken_out_while_something_is_unknown_is_not_wai
     station.sms.reachable = station.fax.reachable = False
     await station.submit(trigger(brief=ONLY_SITI))
     await station.release()
-    station.exchange.replace([line for line in station.lines() if line.name not in {"sms", "fax"}])
+    station.pool.replace([line for line in station.lines() if line.name not in {"sms", "fax"}])
     await station.advance(MINUTE)
 
     assert station.modem.sent == [OUTAGE_BY_SMS]
@@ -470,7 +470,7 @@ async def test_a_gateway_that_is_taken_out_while_something_is_unknown_is_not_wai
 async def test_a_gateway_that_is_taken_out_between_two_tries_does_not_stop_the_incident(station: Station) -> None:
     station.sms.happens.append(ErrorClass.TRANSIENT)
     await station.submit(trigger())
-    station.exchange.replace([line for line in station.lines() if line.name != "sms"])
+    station.pool.replace([line for line in station.lines() if line.name != "sms"])
     await station.advance(5 * MINUTE)
 
     assert station.modem.sent == [OUTAGE_BY_SMS]
@@ -481,7 +481,7 @@ async def test_a_gateway_that_is_taken_out_as_its_call_begins_does_not_end_the_d
     await station.dispatcher.submit(trigger(brief=ONLY_SITI))
     async with asyncio.TaskGroup() as calls:
         await station.dispatcher.cycle(calls)
-        station.exchange.replace([line for line in station.lines() if line.name != "sms"])
+        station.pool.replace([line for line in station.lines() if line.name != "sms"])
     await station.advance(MINUTE)
 
     assert station.sms.sent == []

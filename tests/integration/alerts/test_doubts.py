@@ -96,7 +96,7 @@ async def test_a_doubt_outlasts_a_restart_and_every_engine_has_it(city: City) ->
     await city.fall_silent()
     other = Engine(name="kedua", station=station, store=station.store)
     await other.settle()
-    assert other.exchange.doubted_since("sms") is not None
+    assert other.pool.doubted_since("sms") is not None
 
     station.restart()
     assert await city.outage() is station.modem
@@ -139,9 +139,9 @@ async def test_where_all_are_doubted_the_order_is_as_configured(city: City) -> N
     """It may be our own listener that nobody reaches: then all fall silent at once."""
     station = city.station
     await city.get_used_to(station.sms)
-    station.exchange.judge("sms", up=False, now=station.clock.now())
+    station.pool.judge("sms", up=False, now=station.clock.now())
     await city.get_used_to(station.modem)
-    station.clock.moment += station.exchange.REST
+    station.clock.moment += station.pool.REST
     await city.fall_silent()
     for _ in range(OVERDUE):
         assert await city.outage() is station.modem
@@ -204,7 +204,7 @@ async def test_a_gateway_that_a_reload_takes_out_meanwhile_is_none_to_be_doubted
     station = city.station
     await city.get_used_to(station.sms)
     await city.fall_silent()
-    station.exchange.replace([line for line in station.lines() if line.name != "sms"])
+    station.pool.replace([line for line in station.lines() if line.name != "sms"])
     station.clock.moment += Dispatcher.IDLE
     assert await city.outage() is station.modem
     assert (await city.told_of_doubts())[-1] == ""

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from alerts.decide.drill import Trainee
-from alerts.gateways.tray import Place
+from alerts.gateways.tray import LetterPlace
 from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
@@ -18,9 +18,9 @@ from alerts.model.notice import Language
 from monitor.config.fields.window import MALAYSIA
 from monitor.model.window import Recurring
 from monitor.store.engine.drills import Record
-from pantau_lab.carrier.phone import Behaviour
-from pantau_lab.fault import Fault
-from pantau_lab.faxservice.machine import Behaviour as Machine
+from pantau_lab.carrier.phone import PhoneBehaviour
+from pantau_lab.fault import SubmissionFault
+from pantau_lab.faxservice.machine import FaxBehaviour
 from tests.integration.alerts.town import DESK, NOC_OFFICE, Town
 from tests.unit.alerts.people import BRIEF, FAX, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger
 
@@ -108,7 +108,7 @@ async def test_who_has_not_been_reached_for_how_long_is_a_metric_and_only_the_ke
     await drill_of_the_week(town)
     assert (reached(town, "siti"), reached(town, "ravi")) == (0, 0)
     town.siti.presses("1")
-    town.ravi.behaves(Behaviour.VOICEMAIL)
+    town.ravi.behaves(PhoneBehaviour.VOICEMAIL)
     await town.advance(4 * MINUTE)
     for person in (town.siti, town.ravi):
         await person.gets("LATIHAN SAHAJA")
@@ -118,7 +118,7 @@ async def test_who_has_not_been_reached_for_how_long_is_a_metric_and_only_the_ke
     assert reached(town, "ravi") == 0
     before = reached(town, "siti")
     town.clock.moment = TUESDAY + WEEK - MINUTE
-    town.siti.behaves(Behaviour.BUSY)
+    town.siti.behaves(PhoneBehaviour.BUSY)
     await town.advance(5 * MINUTE)
     for person in (town.siti, town.ravi):
         await person.gets("LATIHAN SAHAJA")
@@ -139,15 +139,15 @@ async def test_each_gateway_is_tried_and_each_text_is_marked_also_on_paper(town:
     await town.siti.gets("LATIHAN SAHAJA")
     await town.siti.is_called("latihan sahaja", keys="1")
     town.gets_fax("LATIHAN SAHAJA", "LATIH-01")
-    assert town.tray_letters(Place.TRAY) == 0, "it is not for the post"
+    assert town.tray_letters(LetterPlace.TRAY) == 0, "it is not for the post"
     assert {record.gateway for record in (await records(town)).values()} == {"sms", "suara", "faks", "dulang"}
 
 
 async def test_what_does_not_arrive_in_a_drill_is_its_result_and_is_not_sent_again(town: Town) -> None:
     town.trainees = [*SITI_AND_RAVI, trainee("faks", "Pejabat Contoh", FAX)]
-    town.fax_service.machines[FAX.number].behaviour = Machine.BUSY
-    town.siti.behaves(Behaviour.OFF)
-    town.ravi.behaves(Behaviour.NO_ANSWER)
+    town.fax_service.machines[FAX.number].behaviour = FaxBehaviour.BUSY
+    town.siti.behaves(PhoneBehaviour.OFF)
+    town.ravi.behaves(PhoneBehaviour.NO_ANSWER)
     await drill_of_the_week(town)
     await town.advance(5 * MINUTE)
     for _ in range(6):
@@ -198,7 +198,7 @@ async def test_a_drill_whose_gateway_hangs_leaves_room_for_a_real_notice(town: T
     town.clock.moment, town.drill_hours = TUESDAY, WEEKLY
     taken = asyncio.Event()
     town.carrier.on_taken = lambda _: taken.set()
-    town.carrier.faults.extend([Fault.HANG_AFTER] * 8)
+    town.carrier.faults.extend([SubmissionFault.HANG_AFTER] * 8)
     looks = []
     for _ in numbers:
         taken.clear()

@@ -9,13 +9,13 @@ from datetime import timedelta
 import pytest
 
 from alerts.engine.settling import Ruling
-from alerts.gateways.tray import Place
+from alerts.gateways.tray import LetterPlace
 from alerts.model.brief import AnnouncementPlan
 from alerts.model.delivery import NoticeState
 from monitor.service.order import NotDone
 from monitor.watchdog.auditor import EscalationAuditor
-from pantau_lab.fault import CallbackFault, Fault
-from pantau_lab.faxservice.machine import Behaviour as Machine
+from pantau_lab.fault import CallbackFault, SubmissionFault
+from pantau_lab.faxservice.machine import FaxBehaviour
 from tests.integration.alerts.town import Town
 from tests.integration.monitor.test_escalation_auditor import noc_brief
 from tests.unit.alerts.people import BRIEF, FAX, MINUTE, POLICY, RAVI, SECOND, trigger
@@ -56,7 +56,7 @@ async def test_an_outage_is_lived_through_from_the_first_sms_to_the_last_word(ei
     for person in (town.siti, town.ravi):
         await person.gets("RM0 JCM ICT: PULIH", "JCM-01")
     town.gets_fax("pulih")
-    assert town.tray_letters(Place.WITHDRAWN) == 1
+    assert town.tray_letters(LetterPlace.WITHDRAWN) == 1
     await town.advance(timedelta(hours=3))
     assert await town.active() == []
 
@@ -91,8 +91,10 @@ async def test_callbacks_that_come_twice_in_disorder_or_too_early_change_nothing
     assert (await states(town))[:2] == ["outage sms delivered", "outage voice delivered"]
 
 
-@pytest.mark.parametrize("fault", [Fault.DROP_AFTER, Fault.ERROR_AFTER])
-async def test_a_message_whose_answer_was_lost_is_asked_about_and_not_sent_again(town: Town, fault: Fault) -> None:
+@pytest.mark.parametrize("fault", [SubmissionFault.DROP_AFTER, SubmissionFault.ERROR_AFTER])
+async def test_a_message_whose_answer_was_lost_is_asked_about_and_not_sent_again(
+    town: Town, fault: SubmissionFault
+) -> None:
     town.carrier.callback_fault = CallbackFault.NEVER  # or it would be known all the same
     town.carrier.faults.append(fault)
     await town.submit(trigger(brief=ONE_SMS))
@@ -103,7 +105,7 @@ async def test_a_message_whose_answer_was_lost_is_asked_about_and_not_sent_again
 
 
 async def test_a_message_that_never_got_there_is_asked_about_and_sent_once_more(town: Town) -> None:
-    town.carrier.faults.append(Fault.DROP_BEFORE)
+    town.carrier.faults.append(SubmissionFault.DROP_BEFORE)
     await town.submit(trigger(brief=ONE_SMS))
     town.expect_nothing_more()
     await town.advance(MINUTE)
@@ -112,7 +114,7 @@ async def test_a_message_that_never_got_there_is_asked_about_and_sent_once_more(
 
 
 async def test_a_fax_of_unknown_fate_is_not_sent_again_and_laid_before_a_person(town: Town) -> None:
-    town.fax_service.faults.append(Fault.DROP_BEFORE)
+    town.fax_service.faults.append(SubmissionFault.DROP_BEFORE)
     await town.submit(trigger(brief=AND_OUTSIDE))
     await town.siti.gets("AMARAN")
     await town.release()
@@ -126,7 +128,7 @@ async def test_a_fax_of_unknown_fate_is_not_sent_again_and_laid_before_a_person(
 
 async def a_fax_of_unknown_fate(town: Town) -> int:
     """Lose the trace of a fax; return its notice."""
-    town.fax_service.faults.append(Fault.DROP_BEFORE)
+    town.fax_service.faults.append(SubmissionFault.DROP_BEFORE)
     await town.submit(trigger(brief=AND_OUTSIDE))
     await town.siti.gets("AMARAN")
     await town.acknowledge()
@@ -141,7 +143,7 @@ async def a_fax_of_unknown_fate(town: Town) -> int:
 def auditor_of(town: Town) -> EscalationAuditor:
     return EscalationAuditor(
         store=town.store_itself,
-        exchange=town.exchange,
+        pool=town.pool,
         alerting=town.dispatcher,
         brief=noc_brief,
         metrics=town.metrics.watchdog,
@@ -215,7 +217,7 @@ async def test_a_recovery_does_not_cite_a_fax_that_may_not_have_arrived(town: To
 
 
 async def test_a_provider_that_is_busy_is_tried_after_a_quarter_of_a_minute_and_a_minute(town: Town) -> None:
-    town.carrier.faults.extend([Fault.TOO_MANY] * 2)
+    town.carrier.faults.extend([SubmissionFault.TOO_MANY] * 2)
     await town.submit(trigger(brief=ONE_SMS))
     for wait in (15 * SECOND, 60 * SECOND):
         await town.advance(wait - SECOND)
@@ -228,12 +230,12 @@ async def test_a_provider_that_is_busy_is_tried_after_a_quarter_of_a_minute_and_
 
 async def test_a_fax_machine_that_is_busy_is_dialled_again_after_three_minutes(town: Town) -> None:
     machine = town.fax_service.machines[FAX.number]
-    machine.behaviour = Machine.BUSY
+    machine.behaviour = FaxBehaviour.BUSY
     await town.submit(trigger(brief=AND_OUTSIDE))
     await town.siti.gets("AMARAN")
     await town.release()
     town.gets_letter("JCM-01")
-    machine.behaviour = Machine.ANSWERS
+    machine.behaviour = FaxBehaviour.ANSWERS
     await town.advance(3 * MINUTE - SECOND)
     town.expect_nothing_more()
 
@@ -289,7 +291,7 @@ async def test_a_receipt_that_cannot_be_stored_is_not_taken_and_the_provider_is_
 async def test_a_telephone_provider_that_hangs_holds_up_no_sms(town: Town) -> None:
     by_call = replace(POLICY.steps[1], after=timedelta(0), contacts=(RAVI,))
     town.ravi.presses("1")
-    town.carrier.faults.append(Fault.HANG_AFTER)
+    town.carrier.faults.append(SubmissionFault.HANG_AFTER)
     taken = asyncio.Event()
     town.carrier.on_taken = lambda _: taken.set()
     hanging = replace(BRIEF, agency="MDC", escalation=replace(POLICY, steps=(by_call,), rounds=1))

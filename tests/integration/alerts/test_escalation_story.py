@@ -8,14 +8,14 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.gateways.tray import Place
+from alerts.gateways.tray import LetterPlace
 from alerts.inbound.pin import PinBook, hashed
 from alerts.model.brief import AnnouncementPlan, Brief, CallAgain, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.event import Correct
 from monitor.watchdog.auditor import EscalationAuditor
-from pantau_lab.carrier.phone import Behaviour
+from pantau_lab.carrier.phone import PhoneBehaviour
 from tests.integration.alerts.town import DESK, Town
 from tests.integration.monitor.test_escalation_auditor import noc_brief
 from tests.unit.alerts.people import BRIEF, LONG, MINISTRY, MINUTE, RAVI, SECOND, SITI, SMS_SITI, trigger
@@ -48,7 +48,7 @@ async def test_all_steps_are_taken_in_every_round_each_at_its_time_until_the_las
 
 
 async def test_whoever_does_not_take_a_call_is_rung_three_times(town: Town) -> None:
-    town.siti.behaves(Behaviour.NO_ANSWER)
+    town.siti.behaves(PhoneBehaviour.NO_ANSWER)
     await town.submit(trigger(brief=told_by(replace(BY_CALL, after=AT_ONCE, contacts=(SITI,)))))
     for wait in (60 * SECOND, 120 * SECOND, HOUR):
         await town.siti.is_rung()
@@ -97,14 +97,14 @@ async def test_when_one_of_a_step_can_be_reached_the_next_does_not_begin_before_
     await town.advance(5 * MINUTE - SECOND)
 
 
-@pytest.mark.parametrize("how", [Behaviour.VOICEMAIL, Behaviour.BUSY, Behaviour.NO_ANSWER])
-async def test_somebody_is_called_again_until_a_key_is_pressed(town: Town, how: Behaviour) -> None:
+@pytest.mark.parametrize("how", [PhoneBehaviour.VOICEMAIL, PhoneBehaviour.BUSY, PhoneBehaviour.NO_ANSWER])
+async def test_somebody_is_called_again_until_a_key_is_pressed(town: Town, how: PhoneBehaviour) -> None:
     step = replace(BY_CALL, after=AT_ONCE, contacts=(SITI,), call_again=CallAgain(every=2 * MINUTE, times=5))
     town.siti.behaves(how)
     await town.submit(trigger(brief=told_by(step, replace(BY_CALL, after=HOUR, contacts=(RAVI,)))))
     for _ in range(2):
         heard = await town.siti.is_called(keys="")
-        assert bool(heard) is (how is Behaviour.VOICEMAIL)
+        assert bool(heard) is (how is PhoneBehaviour.VOICEMAIL)
         await town.advance(2 * MINUTE - SECOND)
         town.expect_nothing_more()
         await town.advance(SECOND)
@@ -118,7 +118,7 @@ async def test_somebody_is_called_again_until_a_key_is_pressed(town: Town, how: 
 
 async def test_calls_in_vain_end_after_so_many_and_the_next_is_called_at_once(town: Town) -> None:
     step = replace(BY_CALL, after=AT_ONCE, contacts=(SITI,), call_again=CallAgain(every=2 * MINUTE, times=1))
-    town.siti.behaves(Behaviour.BUSY)
+    town.siti.behaves(PhoneBehaviour.BUSY)
     town.ravi.presses("1")
     await town.submit(trigger(brief=told_by(step, replace(BY_CALL, after=HOUR, contacts=(RAVI,)))))
     await town.siti.is_rung()
@@ -149,7 +149,7 @@ async def test_when_nobody_answers_the_noc_is_told_once_and_when_somebody_has(to
 def auditor_of(town: Town) -> EscalationAuditor:
     return EscalationAuditor(
         store=town.store_itself,
-        exchange=town.exchange,
+        pool=town.pool,
         alerting=town.dispatcher,
         brief=noc_brief,
         metrics=town.metrics.watchdog,
@@ -248,7 +248,7 @@ async def test_a_release_that_waits_is_offered_to_the_next_and_the_noc_again_and
     auditor = auditor_of(town)
     town.go_round(30 * SECOND, auditor.look)
     town.siti.presses(*["1"] * 9)
-    town.ravi.behaves(Behaviour.NO_ANSWER)
+    town.ravi.behaves(PhoneBehaviour.NO_ANSWER)
     await town.submit(trigger(brief=told_by(BY_SMS, RAVI_NEXT, announcement=OUTSIDE)))
     await town.siti.gets("Balas 1A")
     await town.siti.replies("1A")
@@ -291,13 +291,13 @@ async def test_a_release_that_waits_is_offered_when_all_rounds_are_over_and_nobo
     await town.siti.gets("AMARAN")
     await town.advance(29 * MINUTE)
     await town.ravi.gets("AMARAN")
-    town.siti.behaves(Behaviour.NO_ANSWER)
+    town.siti.behaves(PhoneBehaviour.NO_ANSWER)
     await town.advance(15 * MINUTE)
     for _ in range(3):  # Then by SMS.
         await town.siti.is_rung()
     await town.siti.gets("menunggu kebenaran")
     town.expect_nothing_more()
-    town.siti.behaves(Behaviour.ANSWERS)
+    town.siti.behaves(PhoneBehaviour.ANSWERS)
     await town.advance(MINUTE)
     await town.ravi.is_called("menunggu kebenaran", keys="1")
     assert (await town.incident()).acknowledged_by == "Ravi Contoh"
@@ -366,7 +366,7 @@ async def test_a_correction_follows_a_false_alarm_to_everybody_who_was_told_and_
     town.gets_letter("JCM-01")
     letter = next(n for n in await town.notices() if n.channel is Channel.LETTER)
     assert await town.posts(letter.id, "Kerani Contoh")
-    assert town.tray_letters(Place.DISPATCHED) == 1
+    assert town.tray_letters(LetterPlace.DISPATCHED) == 1
 
     await town.submit(Correct(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="rujukan silap"))
     await town.siti.gets("PEMBETULAN", "JCM-01")
@@ -386,4 +386,4 @@ async def test_a_letter_that_was_not_posted_is_taken_back_and_needs_no_correctio
     await town.submit(Correct(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="rujukan silap"))
     await town.siti.gets("PEMBETULAN")
     town.gets_fax("PEMBETULAN")
-    assert (town.tray_letters(Place.TRAY), town.tray_letters(Place.WITHDRAWN)) == (0, 1)
+    assert (town.tray_letters(LetterPlace.TRAY), town.tray_letters(LetterPlace.WITHDRAWN)) == (0, 1)

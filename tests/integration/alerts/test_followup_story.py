@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from alerts.gateways.tray import Place
+from alerts.gateways.tray import LetterPlace
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
@@ -18,7 +18,7 @@ from alerts.model.event import Acknowledge, HandOn
 from alerts.model.notice import Matter, Purpose
 from alerts.model.oncall import Rota
 from monitor.config.fields.window import MALAYSIA
-from pantau_lab.faxservice.machine import Behaviour
+from pantau_lab.faxservice.machine import FaxBehaviour
 from tests.integration.alerts.test_escalation_story import BY_SMS, told_by
 from tests.integration.alerts.test_on_call_story import DAILY
 from tests.integration.alerts.town import MEI, Town
@@ -109,11 +109,11 @@ async def test_nobody_is_told_again_of_a_short_outage_or_of_one_that_was_not_rel
     await town.resolve()
     await town.siti.gets("PULIH")
     town.gets_fax("PEMULIHAN")
-    assert town.tray_letters(Place.WITHDRAWN) == 1
+    assert town.tray_letters(LetterPlace.WITHDRAWN) == 1
 
 
 async def test_what_did_not_arrive_is_not_followed_up_and_goes_on_when_it_has(town: Town) -> None:
-    town.fax_service.machines[FAX.number].behaviour = Behaviour.DEAD
+    town.fax_service.machines[FAX.number].behaviour = FaxBehaviour.DEAD
     await released(town, at("2026-11-24 14:15"))
     town.gets_letter("(JCM-01/1)")
     await until(town, at("2026-11-26 10:00"))
@@ -186,7 +186,7 @@ async def test_a_silence_stops_it_and_a_follow_up_that_waits_is_withdrawn_by_the
     town.gets_fax("PEMULIHAN", "(JCM-01/3)")
     # The follow-up was not posted: it is taken back, and the recovery cites what was.
     town.gets_letter("PEMULIHAN", "(JCM-01/3)", "(JCM-01/1) bertarikh 24 November 2026")
-    assert town.tray_letters(Place.WITHDRAWN) == 1
+    assert town.tray_letters(LetterPlace.WITHDRAWN) == 1
 
 
 async def test_after_a_false_alarm_the_correction_cites_the_first_and_nothing_follows(town: Town) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.exchange import Exchange
+from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.group_commit import GroupCommit, LedgerWork, with_ledger
 from alerts.engine.intake import take_in
 from alerts.model.event import Trigger
@@ -115,7 +115,7 @@ async def test_a_store_that_is_away_is_asked_once_for_all_who_wait(store: Counti
 
 async def test_an_engine_that_stops_waits_for_what_is_being_stored(store: Counting) -> None:
     watcher, words = Watcher(), WordingComposer(load())
-    dispatcher = Dispatcher(store=store, exchange=Exchange([]), composer=words, clock=Clock(), observer=watcher)
+    dispatcher = Dispatcher(store=store, pool=GatewayPool([]), composer=words, clock=Clock(), observer=watcher)
     life = asyncio.create_task(dispatcher.run())
     await watcher.cycled.wait()
     store.goes_on.clear()

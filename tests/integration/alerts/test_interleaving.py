@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.engine.exchange import Line
+from alerts.engine.gateway_pool import Line
 from alerts.model.channel import ON_PAPER
 from alerts.model.delivery import SETTLED, Attempt, AttemptState, Notice, NoticeState
 from alerts.model.event import Correct
@@ -174,7 +174,7 @@ async def come_to_an_end(station: Station) -> None:
 
 def is_free(station: Station, line: Line) -> bool:
     """Take a slot that must be left, ahead of whoever might wait for it."""
-    return station.exchange.take(line.name, incident_id=0, what="test", turn=(-1, T0, 0))
+    return station.pool.take(line.name, incident_id=0, what="test", turn=(-1, T0, 0))
 
 
 @settings(max_examples=12, deadline=None, derandomize=True, database=None)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, cast
 import pytest
 
 from alerts.decide.paper import LetterStep
-from alerts.gateways.tray import Place
+from alerts.gateways.tray import LetterPlace
 from alerts.model.channel import Channel
 from alerts.model.delivery import Notice
 from alerts.model.event import Correct
@@ -81,7 +81,7 @@ async def test_a_letter_is_printed_and_posted_once_each_and_who_comes_second_hea
     assert both == ["Kerani Contoh"] * 2
 
     assert await said_by_clerks(town) == {"letter printed": 1, "letter dispatched": 1}
-    assert town.tray_letters(Place.DISPATCHED) == 1
+    assert town.tray_letters(LetterPlace.DISPATCHED) == 1
     (gone,) = await town.letters.letters()
     assert (gone.step, gone.printed_by, gone.posted_by) == (LetterStep.POSTED, "Kerani Contoh", "Kerani Contoh")
     assert gone.posted_at == gone.laid_at + 2 * MINUTE
@@ -122,7 +122,7 @@ async def test_what_was_printed_and_is_taken_back_is_not_to_be_posted(town: Town
     with pytest.raises(NotDone, match=taken_back):
         await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
     assert await said_by_clerks(town) == {"letter printed": 1}
-    assert (town.tray_letters(Place.TRAY), town.tray_letters(Place.WITHDRAWN)) == (0, 1)
+    assert (town.tray_letters(LetterPlace.TRAY), town.tray_letters(LetterPlace.WITHDRAWN)) == (0, 1)
 
 
 async def test_who_had_posted_a_letter_before_it_was_taken_back_says_so_and_its_reader_hears_that_it_is_over(
@@ -143,7 +143,7 @@ async def test_who_had_posted_a_letter_before_it_was_taken_back_says_so_and_its_
     town.restart()
     await town.settle()
     town.gets_letter("PEMAKLUMAN PEMULIHAN", "bertarikh 24 November 2026")
-    assert (town.tray_letters(Place.DISPATCHED), town.tray_letters(Place.WITHDRAWN)) == (1, 0)
+    assert (town.tray_letters(LetterPlace.DISPATCHED), town.tray_letters(LetterPlace.WITHDRAWN)) == (1, 0)
     assert await said_by_clerks(town) == {"letter dispatched": 1}
     recovery = next(n for n in await town.notices() if n.purpose is Purpose.RECOVERY and n.channel is Channel.LETTER)
     assert await town.posts(recovery.id, "Kerani Contoh")

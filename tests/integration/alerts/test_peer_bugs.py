@@ -22,13 +22,13 @@ from alerts.model.brief import Step
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.gateway import (
+    CallbackRefused,
     DeliveryError,
     ErrorClass,
     Heard,
     Incoming,
     Order,
     Progress,
-    Refused,
     Report,
     Script,
     SmsContent,
@@ -40,7 +40,7 @@ from alerts.model.notice import Language
 from alerts.wording.lint import errors, lint
 from alerts.wording.sms import compose
 from monitor.store.backend.database import Database
-from monitor.store.probing.records import Records
+from monitor.store.probing.records import ConfigurationRecords
 from pantau_lab.callbacks import NotedDesk
 from tests.integration.alerts.station import HANG, Station, station_at
 from tests.unit.alerts.documents.pages import LONG
@@ -218,7 +218,7 @@ async def test_06_a_repeated_form_field_is_signed_whole() -> None:
     await sms().hear(signed("status/p1-1-1", twice), at)
     assert len(at.heard) == 1
 
-    with pytest.raises(Refused):
+    with pytest.raises(CallbackRefused):
         await sms().hear(signed("status/p1-1-1", twice, twice | {"Tag": ["b", "forged"]}), at)
     assert len(at.heard) == 1
 
@@ -306,7 +306,7 @@ def test_13_a_text_that_would_be_too_long_is_made_to_fit_and_not_dropped() -> No
 
 async def test_14_a_list_that_cannot_be_stored_whole_leaves_the_old_one(tmp_path: Path) -> None:
     async with Database.open(tmp_path) as database:
-        records = Records(database)
+        records = ConfigurationRecords(database)
         await records.apply("agency", {"JCM": ("{}", "file"), "MDC": ("{}", "file")}, T0)
         broken: dict[str, tuple[str, str]] = {"UCM": ("{}", "file"), "JCM": (None, "file")}  # type: ignore[dict-item]
         with pytest.raises(Exception, match="NOT NULL"):

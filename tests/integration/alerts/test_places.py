@@ -12,7 +12,7 @@ import pytest
 
 from alerts.decide.bundle import WINDOW
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.exchange import Line
+from alerts.engine.gateway_pool import Line
 from alerts.model.brief import Brief
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
@@ -53,7 +53,7 @@ def outage(number: int) -> Trigger:
 
 def occupy(station: Station) -> None:
     """Let a call hang that is none of the story's."""
-    assert station.exchange.take("sms", incident_id=0, what="hangs", turn=(-1, T0, 0))
+    assert station.pool.take("sms", incident_id=0, what="hangs", turn=(-1, T0, 0))
 
 
 async def one_cycle(station: Station) -> None:
@@ -92,7 +92,7 @@ async def test_a_slot_is_free_again_wherever_the_transaction_that_took_it_broke(
     station.store.meddler = once_a_slot_is_taken(at, TROUBLES[trouble])
     await one_cycle(station)
     assert told(station) == []
-    assert station.exchange.free_slots("sms") == 1
+    assert station.pool.free_slots("sms") == 1
 
     station.clock.moment += Dispatcher.AFTER_A_FAULT
     await station.settle()
@@ -121,7 +121,7 @@ async def test_a_slot_is_free_again_when_what_a_question_is_about_cannot_be_read
     station.clock.moment += MINUTE
     await one_cycle(station)
     assert was_broken
-    assert station.exchange.free_slots("sms") == 2
+    assert station.pool.free_slots("sms") == 2
 
 
 @pytest.mark.blind
@@ -163,7 +163,7 @@ async def test_a_poisoned_incident_keeps_no_place_before_the_others(station: Sta
     for number in range(3):
         await station.dispatcher.submit(outage(number))
     await one_cycle(station)
-    station.exchange.give_back("sms")
+    station.pool.give_back("sms")
     await station.settle()
 
     assert sorted(told(station)) == [f"+6010001{n:04}" for n in range(3)]
@@ -187,7 +187,7 @@ async def test_questions_that_wait_for_a_slot_get_it_one_after_the_other(station
     ticking.moment += MINUTE
     occupy(station)
     await one_cycle(station)
-    station.exchange.give_back("sms")
+    station.pool.give_back("sms")
     for _ in range(5):
         await one_cycle(station)
 
@@ -218,21 +218,21 @@ async def test_what_one_cycle_does_not_come_to_is_looked_at_in_the_next_at_once(
     with_slots(station, 40)
     station.dispatcher.AT_A_TIME = 16
     for _ in range(40):
-        assert station.exchange.take("sms", incident_id=0, what="hangs", turn=(-1, T0, 0))
+        assert station.pool.take("sms", incident_id=0, what="hangs", turn=(-1, T0, 0))
     for number in range(40):
         await station.dispatcher.submit(outage(number))
     async with asyncio.TaskGroup() as calls:
         for _ in range(3):
             await station.dispatcher.cycle(calls)
         for _ in range(40):
-            station.exchange.give_back("sms")
+            station.pool.give_back("sms")
         # They wait for their turn, which has come, and for nothing else.
         assert (await station.dispatcher.cycle(calls)).wake == station.clock.now()
 
 
 @pytest.mark.blind
 async def test_a_notice_goes_as_soon_as_a_drill_gives_its_slot_back(station: Station) -> None:
-    assert station.exchange.take_spare("sms")
+    assert station.pool.take_spare("sms")
     running = asyncio.create_task(station.dispatcher.run())
     await station.watcher.cycled.wait()
     await station.dispatcher.submit(outage(0))
@@ -240,7 +240,7 @@ async def test_a_notice_goes_as_soon_as_a_drill_gives_its_slot_back(station: Sta
     await station.watcher.cycled.wait()
     assert told(station) == []
 
-    station.exchange.give_back("sms")
+    station.pool.give_back("sms")
     async with asyncio.timeout(Dispatcher.IDLE.total_seconds() / 2):
         await station.sms.called.wait()
     running.cancel()

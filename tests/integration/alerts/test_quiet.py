@@ -13,7 +13,7 @@ import pytest
 
 from alerts.decide.bundle import WINDOW
 from alerts.engine.advance import Brake
-from alerts.engine.exchange import Line
+from alerts.engine.gateway_pool import Line
 from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact, Recipient
@@ -196,7 +196,7 @@ async def test_a_first_notice_that_was_gathered_and_never_got_a_gateway_has_fail
     await outage(station, "A")
     for line in station.lines():
         for _ in range(line.slots if line.channel is Channel.SMS else 0):
-            assert station.exchange.take(line.name, incident_id=0, what="busy", turn=(-1, T0, 0))
+            assert station.pool.take(line.name, incident_id=0, what="busy", turn=(-1, T0, 0))
     steps = (ONCE.steps[0], replace(STAFF.steps[1], after=timedelta(hours=2)))
     slow = replace(ONCE, steps=steps)
     await station.submit(trigger(at=station.clock.now(), brief=replace(brief("B"), escalation=slow)))
@@ -436,7 +436,7 @@ async def test_a_first_notice_goes_ahead_of_all_that_waits_for_the_gateway(stati
     station.sms.orders.clear()
 
     async with asyncio.TaskGroup() as calls:
-        taken = station.exchange.take("sms", incident_id=0, what="busy", turn=(0, station.clock.now(), 0))
+        taken = station.pool.take("sms", incident_id=0, what="busy", turn=(0, station.clock.now(), 0))
         assert taken
         await station.dispatcher.submit(
             Resolve(dedup_key="good-news", at=station.clock.now(), ended_at=station.clock.now())
@@ -445,7 +445,7 @@ async def test_a_first_notice_goes_ahead_of_all_that_waits_for_the_gateway(stati
         await open_for("news")
         await station.dispatcher.cycle(calls)
         assert station.sms.orders == []
-        station.exchange.give_back("sms")
+        station.pool.give_back("sms")
     await station.settle()
 
     assert [t.rsplit(" ", 1)[0] + " " + t.rsplit(" ", 1)[1][:4] for t in texts(station.sms)] == [

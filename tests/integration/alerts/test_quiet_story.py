@@ -13,8 +13,8 @@ from alerts.model.channel import Channel
 from alerts.model.event import Correct
 from alerts.model.notice import Matter
 from monitor.service.hush import Silencer
-from pantau_lab.carrier.phone import Behaviour
-from pantau_lab.fault import Fault
+from pantau_lab.carrier.phone import PhoneBehaviour
+from pantau_lab.fault import SubmissionFault
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import (
     BRIEF,
@@ -126,7 +126,7 @@ async def test_a_call_about_releases_that_nobody_takes_is_made_again_and_ends_wh
         await town.advance(SECOND)
         await town.front.acknowledge(f"{agency}-01", "Siti Contoh")
     await town.siti.gets("JCM-01")
-    town.siti.behaves(Behaviour.NO_ANSWER)
+    town.siti.behaves(PhoneBehaviour.NO_ANSWER)
     await town.advance(31 * MINUTE)
     for _ in range(2):  # At once, and a minute later; two more minutes later it would be for the last time.
         await town.siti.is_rung()
@@ -179,7 +179,7 @@ async def test_nobody_outside_is_told_before_a_notice_to_staff_has_left(either_t
 
 async def test_nobody_outside_is_told_while_no_notice_to_staff_can_leave(town: Town) -> None:
     # Three tries, and none of them gets through.
-    town.carrier.faults.extend([Fault.TOO_MANY] * 3)
+    town.carrier.faults.extend([SubmissionFault.TOO_MANY] * 3)
     await outage(town, announced_after("MDC", MINUTE))
     await town.advance(HOUR)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from alerts.decide.silence import silence_over
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.exchange import Line
+from alerts.engine.gateway_pool import Line
 from alerts.model.channel import Channel
 from alerts.model.delivery import SETTLED, Notice
 from alerts.model.event import Acknowledge, Resolve
@@ -77,7 +77,7 @@ class World:
         """Let the engine go round once; return how many slots were left when it had decided."""
         async with asyncio.TaskGroup() as calls:
             await self.engine.dispatcher.cycle(calls)
-            return {line.name: self.engine.exchange.free_slots(line.name) for line in self.engine.exchange}
+            return {line.name: self.engine.pool.free_slots(line.name) for line in self.engine.pool}
 
     async def act(self, action: object) -> None:
         """Let something happen, and the engine go round."""
@@ -106,23 +106,23 @@ class World:
 
     def befall(self, action: object) -> None:
         """Change what is in memory, the gateways, or the time."""
-        exchange = self.engine.exchange
+        pool = self.engine.pool
         match action:
             case "hang":
-                while names := [line.name for line in exchange if exchange.free_slots(line.name)]:
-                    assert exchange.take(names[0], incident_id=0, what="hangs", turn=(-1, T0, 0))
+                while names := [line.name for line in pool if pool.free_slots(line.name)]:
+                    assert pool.take(names[0], incident_id=0, what="hangs", turn=(-1, T0, 0))
                     self.held.append(names[0])
             case "drill":
-                self.held += [line.name for line in exchange if exchange.take_spare(line.name)]
+                self.held += [line.name for line in pool if pool.take_spare(line.name)]
             case "come back":
                 while self.held:
-                    exchange.give_back(self.held.pop())
+                    pool.give_back(self.held.pop())
             case "poison" | "heal":
                 self.poisoned = frozenset({1, 3, 6}) if action == "poison" else frozenset()
             case int(seconds):
                 self.station.clock.moment += timedelta(seconds=seconds)
             case ("lines", str(which)):
-                exchange.replace(self.lines(which))
+                pool.replace(self.lines(which))
                 self.engine.dispatcher.poke()
             case ("break", int(fuse), bool(away)):
                 self.fuse, self.trouble = fuse, StoreAway("the server restarts") if away else RuntimeError("a bug")
@@ -139,7 +139,7 @@ class World:
         """Return the incidents of which a notice was never tried and may go now, each with its gateway."""
         now = self.station.clock.now()
         ready: dict[int, str] = {}
-        first_choice = next(iter(self.engine.exchange.preference(now).get(Channel.SMS, ())), None)
+        first_choice = next(iter(self.engine.pool.preference(now).get(Channel.SMS, ())), None)
         if first_choice is None:
             return ready
         async with self.other.store.transaction() as ledger:
@@ -166,8 +166,8 @@ class World:
         free = await self.look()
         left = {i: gateway for i, gateway in (await self.ready()).items() if i in before and free.get(gateway)}
         assert left == {}, "a slot was free for them"
-        for line in self.engine.exchange:
-            assert self.engine.exchange.free_slots(line.name) == max(0, line.slots - self.held.count(line.name))
+        for line in self.engine.pool:
+            assert self.engine.pool.free_slots(line.name) == max(0, line.slots - self.held.count(line.name))
 
 
 def may_go(notice: Notice, now: datetime) -> bool:
@@ -181,7 +181,7 @@ async def live_through(actions: Sequence[object]) -> None:
             station = Station(database)
             engine, other = (Engine(name=name, station=station, store=station.store) for name in ("utama", "kedua"))
             world = World(station=station, engine=engine, other=other)
-            engine.exchange.replace(world.lines("both"))
+            engine.pool.replace(world.lines("both"))
             for action in actions:
                 await world.act(action)
             await world.check()

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.exchange import Exchange
+from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.channel import ON_PAPER
 from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import Acknowledge, Event, Release, Resolve
@@ -47,15 +47,15 @@ class Engine:
     name: str
     station: Station
     store: SqlStore | BreakableStore
-    exchange: Exchange = field(init=False)
+    pool: GatewayPool = field(init=False)
     dispatcher: Dispatcher = field(init=False)
     watcher: Watcher = field(init=False, default_factory=Watcher)
 
     def __post_init__(self) -> None:
-        self.exchange = Exchange(self.station.lines())
+        self.pool = GatewayPool(self.station.lines())
         self.dispatcher = Dispatcher(
             store=self.store,
-            exchange=self.exchange,
+            pool=self.pool,
             composer=Words(),
             clock=self.station.clock,
             observer=self.watcher,
@@ -67,7 +67,7 @@ class Engine:
         for _ in range(100):
             async with asyncio.TaskGroup() as calls:
                 advance = await self.dispatcher.cycle(calls)
-            if not advance.errands and (advance.wake is None or advance.wake > self.station.clock.now()):
+            if not advance.calls and (advance.wake is None or advance.wake > self.station.clock.now()):
                 return
         raise AssertionError("the cycle does not come to rest")
 
@@ -188,7 +188,7 @@ async def test_an_engine_that_lost_its_incidents_to_another_tells_of_a_new_one_a
     """What it had queued for is another's now, and must not stand before what is its own."""
     slots = [line.slots for line in pair.station.lines() if line.name == "sms"]
     for _ in range(*slots):  # Calls that hang.
-        assert pair.first.exchange.take("sms", incident_id=0, what="hangs", turn=(-1, pair.clock.now(), 0))
+        assert pair.first.pool.take("sms", incident_id=0, what="hangs", turn=(-1, pair.clock.now(), 0))
     for number in range(16):
         await pair.first.dispatcher.submit(trigger(brief=with_a_contact_of_its_own(f"A{number:02}", number)))
     await pair.first.settle()
@@ -198,7 +198,7 @@ async def test_an_engine_that_lost_its_incidents_to_another_tells_of_a_new_one_a
     await pair.second.settle()
     assert len(pair.station.sms.orders) == 16
     for _ in range(*slots):
-        pair.first.exchange.give_back("sms")
+        pair.first.pool.give_back("sms")
     await pair.first.dispatcher.submit(trigger(at=pair.clock.now(), brief=with_a_contact_of_its_own("A16", 16)))
     async with asyncio.TaskGroup() as calls:
         await pair.first.dispatcher.cycle(calls)

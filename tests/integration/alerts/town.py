@@ -23,8 +23,8 @@ from alerts.decide.move import DeliveryPolicy
 from alerts.decide.paper import LetterStep
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.exchange import Exchange, Line
-from alerts.gateways.tray import Place
+from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.gateways.tray import LetterPlace
 from alerts.gateways.twilio_sms import Replies
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
@@ -116,14 +116,14 @@ class Town(Station):
     def restart(self, lines: Iterable[Line] | None = None) -> None:
         """Forget all that was in memory, as a new process has."""
         self.metrics = Metrics(version="1", now=self.clock.now)
-        self.exchange = Exchange(lines or self.lines())
+        self.pool = GatewayPool(lines or self.lines())
         self.metrics.watch_agency("JCM", routes=[])
-        for line in self.exchange:
+        for line in self.pool:
             self.metrics.watch_gateway(line.channel, line.name)
         composer = WordingComposer(WORDING, self._may_release, lambda: NOC_OFFICE)
         self.dispatcher = Dispatcher(
             store=self.store,
-            exchange=self.exchange,
+            pool=self.pool,
             composer=composer,
             clock=self.clock,
             observer=self.metrics,
@@ -131,9 +131,7 @@ class Town(Station):
             owner="utama" if self.database.is_shared else None,
         )
         drills = Drills(self.database)
-        exerciser = Exerciser(
-            drills=drills, exchange=self.exchange, wording=WORDING, metrics=self.metrics, clock=self.clock
-        )
+        exerciser = Exerciser(drills=drills, pool=self.pool, wording=WORDING, metrics=self.metrics, clock=self.clock)
         self.desks = Desks(
             dispatcher=self.dispatcher,
             store=self.store,
@@ -142,14 +140,14 @@ class Town(Station):
             clock=self.clock,
             drills=exerciser,
         )
-        self.poller = Poller(store=self.store, exchange=self.exchange, desks=self.desks, clock=self.clock)
+        self.poller = Poller(store=self.store, pool=self.pool, desks=self.desks, clock=self.clock)
         self.store_itself = SqlStore(self.database)
         self.front = TownFront(
             store=self.store_itself,
             board=cast(Noticeboard, None),
             dispatcher=self.dispatcher,
             desks=self.desks,
-            exchange=self.exchange,
+            pool=self.pool,
             composer=composer,
             metrics=self.metrics,
             clock=self.clock,
@@ -160,7 +158,7 @@ class Town(Station):
         self.driller = Driller(
             drills=drills,
             store=self.store_itself,
-            exchange=self.exchange,
+            pool=self.pool,
             exerciser=exerciser,
             roster=self._roster,
             metrics=self.metrics,
@@ -169,7 +167,7 @@ class Town(Station):
         self.front.just_before = {}
         self.letters = Letters(
             store=self.store_itself,
-            exchange=self.exchange,
+            pool=self.pool,
             dispatcher=self.dispatcher,
             metrics=self.metrics,
             clock=self.clock,
@@ -281,7 +279,7 @@ class Town(Station):
         """Expect a fax that has come already to a machine; return its text."""
         return self.outside.expect_fax(number, *words)
 
-    def gets_letter(self, *words: str, place: Place = Place.TRAY) -> str:
+    def gets_letter(self, *words: str, place: LetterPlace = LetterPlace.TRAY) -> str:
         """Expect a letter that lies in the tray, or where it went from there; return its text."""
         return self.outside.expect_letter(place, *words)
 
@@ -293,7 +291,7 @@ class Town(Station):
         """Let a clerk print or post a letter and say so; return who is written down as having done it."""
         return (await self.letters.note(notice_id, step, by)).by
 
-    def tray_letters(self, place: Place) -> int:
+    def tray_letters(self, place: LetterPlace) -> int:
         """Return how many letters lie there."""
         return len(self.outside.letters(place))
 

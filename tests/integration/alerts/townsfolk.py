@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from pantau_lab.carrier.carrier import Carrier
-from pantau_lab.carrier.phone import Behaviour, Phone
+from pantau_lab.carrier.phone import Phone, PhoneBehaviour
 
 
 @dataclass(slots=True)
@@ -40,10 +40,10 @@ class Person:
 
     def presses(self, *keys: str) -> None:
         """Press these, one a menu, in the calls that follow."""
-        self.phone.behaviour = Behaviour.ANSWERS
+        self.phone.behaviour = PhoneBehaviour.ANSWERS
         self.phone.keys.extend(keys)
 
-    def behaves(self, how: Behaviour) -> None:
+    def behaves(self, how: PhoneBehaviour) -> None:
         """Reject calls (`BUSY`), let a voicemail take them, be switched off, or answer again."""
         self.phone.behaviour = how
 

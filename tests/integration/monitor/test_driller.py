@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from alerts.decide.drill import ExerciseState, Trainee
 from alerts.engine.doubter import Doubter
-from alerts.engine.exchange import Exchange, Line
+from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.gateways.tray import Tray, TraySettings
 from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
@@ -37,11 +37,11 @@ from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drill, Drills, Record
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import journal
-from pantau_lab.callbacks import Listener, NotedDesk
+from pantau_lab.callbacks import CallbackListener, NotedDesk
 from pantau_lab.carrier import api as carrier_api
 from pantau_lab.carrier.carrier import Carrier
-from pantau_lab.carrier.phone import Behaviour
-from pantau_lab.fault import CallbackFault, Fault
+from pantau_lab.carrier.phone import PhoneBehaviour
+from pantau_lab.fault import CallbackFault, SubmissionFault
 from pantau_lab.serving import serve
 from tests.integration.alerts.station import Clock, Scripted, Watcher
 from tests.stories.theatre import text_of
@@ -79,7 +79,7 @@ class School:
         self.clock = Clock()
         self.clock.moment = WORKING
         self.metrics = Metrics(version="1", now=self.clock.now)
-        self.exchange = Exchange(lines)
+        self.pool = GatewayPool(lines)
         for line in lines:
             self.metrics.watch_gateway(line.channel, line.name)
         self.store = SqlStore(database)
@@ -87,7 +87,7 @@ class School:
         self.trainees: list[Trainee] = [trainee("siti", sms(SITI), voice(SITI))]
         self.stretch: Callable[[datetime], Stretch | None] = lambda _: None
         self.exerciser = Exerciser(
-            drills=self.drills, exchange=self.exchange, wording=WORDING, metrics=self.metrics, clock=self.clock
+            drills=self.drills, pool=self.pool, wording=WORDING, metrics=self.metrics, clock=self.clock
         )
         self.restart()
 
@@ -95,7 +95,7 @@ class School:
         self.driller = Driller(
             drills=self.drills,
             store=self.store,
-            exchange=self.exchange,
+            pool=self.pool,
             exerciser=self.exerciser,
             roster=self._roster,
             metrics=self.metrics,
@@ -126,7 +126,7 @@ class School:
 
     def calls_under_way(self) -> int:
         """Return how many slots of gateways are taken."""
-        return sum(standing.busy for standing in self.exchange._standing.values())
+        return sum(standing.busy for standing in self.pool._standing.values())
 
     async def states(self) -> dict[str, str]:
         return {key.removeprefix("JCM/"): record.state for key, record in (await self.results()).items()}
@@ -156,7 +156,7 @@ async def school(place: Path, *, callbacks: bool = True) -> AsyncIterator[School
     for number in (SITI, RAVI):
         carrier.phone(number, keys=["1"])
     carrier.phone(OFFICE_LINE, landline=True, keys=["1"])
-    listener = Listener(desk=NotedDesk())
+    listener = CallbackListener(desk=NotedDesk())
     async with (
         serve(carrier_api.app(carrier)) as url,
         serve(listener.app()) as public,
@@ -234,7 +234,7 @@ async def test_everybody_is_tried_by_sms_and_by_a_call_that_says_that_it_is_a_dr
 
 
 async def test_a_call_that_nobody_confirms_has_not_reached_the_person(at: School) -> None:
-    at.carrier.phones[SITI].behaviour = Behaviour.VOICEMAIL
+    at.carrier.phones[SITI].behaviour = PhoneBehaviour.VOICEMAIL
     await at.ask("siti")
     await at.hold()
     states = await at.states()
@@ -243,8 +243,8 @@ async def test_a_call_that_nobody_confirms_has_not_reached_the_person(at: School
     assert reached(at, "siti") == 0
 
 
-@pytest.mark.parametrize("behaviour", [Behaviour.BUSY, Behaviour.NO_ANSWER])
-async def test_what_does_not_arrive_is_the_result_and_is_not_sent_again(behaviour: Behaviour, at: School) -> None:
+@pytest.mark.parametrize("behaviour", [PhoneBehaviour.BUSY, PhoneBehaviour.NO_ANSWER])
+async def test_what_does_not_arrive_is_the_result_and_is_not_sent_again(behaviour: PhoneBehaviour, at: School) -> None:
     at.carrier.phones[SITI].behaviour = behaviour
     await at.ask()
     await at.hold(5)
@@ -254,7 +254,7 @@ async def test_what_does_not_arrive_is_the_result_and_is_not_sent_again(behaviou
 
 
 async def test_a_gateway_that_does_not_work_is_found_by_a_drill(at: School) -> None:
-    at.carrier.faults.extend([Fault.ERROR_BEFORE] * 2)
+    at.carrier.faults.extend([SubmissionFault.ERROR_BEFORE] * 2)
     await at.ask()
     await at.hold()
     assert set((await at.states()).values()) == {"failed"}
@@ -271,11 +271,11 @@ async def test_a_number_that_the_gateway_does_not_take_says_nothing_against_the_
 
 async def test_the_last_slots_of_a_gateway_are_left_to_what_is_real(at: School) -> None:
     for number in range(3):
-        assert at.exchange.take("sms", incident_id=number, what="x", turn=turn(Urgency.FIRST, WORKING, number))
+        assert at.pool.take("sms", incident_id=number, what="x", turn=turn(Urgency.FIRST, WORKING, number))
     await at.ask()
     await at.hold()
     assert await at.states() == {"siti/voice/1/suara": "confirmed"}
-    at.exchange.give_back("sms")
+    at.pool.give_back("sms")
     await at.hold()
     assert await at.states() == {"siti/sms/0/sms": "delivered", "siti/voice/1/suara": "confirmed"}
 
@@ -357,7 +357,7 @@ async def test_two_processes_hold_one_drill(at: School) -> None:
     other = Driller(
         drills=at.drills,
         store=at.store,
-        exchange=at.exchange,
+        pool=at.pool,
         exerciser=at.exerciser,
         roster=at._roster,
         metrics=at.metrics,
@@ -391,10 +391,10 @@ async def test_a_gateway_whose_drills_do_not_arrive_any_more_is_doubted_and_one_
     at: School,
 ) -> None:
     gateway = Scripted()
-    at.exchange.replace([Line(name="sms", channel=Channel.SMS, gateway=gateway)])
+    at.pool.replace([Line(name="sms", channel=Channel.SMS, gateway=gateway)])
     at.trainees = [trainee("siti", sms(SITI)), trainee("ravi", sms(RAVI))]
     watcher = Watcher()
-    doubter = Doubter(store=at.store, exchange=at.exchange, clock=at.clock, observer=watcher)
+    doubter = Doubter(store=at.store, pool=at.pool, clock=at.clock, observer=watcher)
 
     async def drill(progress: Progress) -> bool | None:
         gateway.happens.extend([progress] * 2)
@@ -405,14 +405,14 @@ async def test_a_gateway_whose_drills_do_not_arrive_any_more_is_doubted_and_one_
 
     assert [await drill(Progress.DELIVERED) for _ in range(2)] == [None, False]
     assert [await drill(Progress.ACCEPTED) for _ in range(2)] == [False, True]
-    assert at.exchange.doubted_since("sms") is not None
+    assert at.pool.doubted_since("sms") is not None
     assert await drill(Progress.DELIVERED) is False
 
 
 @pytest.mark.blind
 async def test_a_drill_ends_though_a_gateway_never_tells_what_became_of_it(at: School) -> None:
     silent = Scripted()
-    at.exchange.replace([Line(name="faks", channel=Channel.FAX, gateway=silent)])
+    at.pool.replace([Line(name="faks", channel=Channel.FAX, gateway=silent)])
     at.trainees = [trainee("kementerian", FAX)]
     await at.ask()
     await at.hold(20)
@@ -426,7 +426,7 @@ async def test_a_drill_ends_though_a_gateway_never_tells_what_became_of_it(at: S
 @pytest.mark.blind
 async def test_a_page_of_a_drill_is_not_set_anew_to_ask_about_it(at: School, monkeypatch: pytest.MonkeyPatch) -> None:
     tray, gateway = Scripted(certain=True), Scripted()
-    at.exchange.replace(
+    at.pool.replace(
         [
             Line(name="faks", channel=Channel.FAX, gateway=gateway),
             Line(name="dulang", channel=Channel.LETTER, gateway=tray),
@@ -508,8 +508,8 @@ async def test_a_slot_is_free_again_when_a_gateway_breaks_as_it_is_asked_about_a
         async def check(self, order: Order, provider_id: str) -> Report:
             raise ZeroDivisionError
 
-    at.exchange.replace([Line(name="sms", channel=Channel.SMS, gateway=Broken(), slots=2)])
+    at.pool.replace([Line(name="sms", channel=Channel.SMS, gateway=Broken(), slots=2)])
     at.trainees = [trainee("siti", sms(SITI))]
     await at.ask()
     await at.hold(5)
-    assert at.exchange.free_slots("sms") == 2
+    assert at.pool.free_slots("sms") == 2

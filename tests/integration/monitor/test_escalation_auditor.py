@@ -53,7 +53,7 @@ class Watch:
     def restart(self) -> None:
         self.auditor = EscalationAuditor(
             store=self.store,
-            exchange=self.station.exchange,
+            pool=self.station.pool,
             alerting=self,
             brief=noc_brief,
             metrics=self.metrics.watchdog,

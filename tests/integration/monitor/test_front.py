@@ -37,7 +37,7 @@ def front(station: Station) -> Front:
     return Front(
         store=cast(Any, station.store and station.store._inner),
         dispatcher=station.dispatcher,
-        exchange=station.exchange,
+        pool=station.pool,
         clock=station.clock,
         watch=lambda: watch,
         **others,
@@ -45,7 +45,7 @@ def front(station: Station) -> Front:
 
 
 def test_a_program_is_known_by_its_whole_token_and_by_nothing_else(tmp_path: Path) -> None:
-    known = front(cast(Station, SimpleNamespace(store=None, dispatcher=None, exchange=None, clock=None)))
+    known = front(cast(Station, SimpleNamespace(store=None, dispatcher=None, pool=None, clock=None)))
     assert {name: known.program(token) for name, token in TOKENS.items()} == {"papan": "papan", "robot": "robot"}
     for stranger in ("", "tanda", "tanda-papan-conto", "tanda-papan-contohx", "TANDA-PAPAN-CONTOH", "tandå"):
         assert known.program(stranger) is None, stranger
@@ -54,7 +54,7 @@ def test_a_program_is_known_by_its_whole_token_and_by_nothing_else(tmp_path: Pat
 def letters(station: Station) -> Letters:
     return Letters(
         store=cast(Any, station.store._inner),
-        exchange=station.exchange,
+        pool=station.pool,
         dispatcher=station.dispatcher,
         metrics=cast(Any, None),
         clock=station.clock,

@@ -28,7 +28,7 @@ from monitor.store.probing.processes import Process, Processes
 from monitor.watchdog.heartbeat import Heartbeat, SystemdWatchdog
 from monitor.watchdog.pulse import Pulse
 from pantau_lab.deadman import Beat, DeadMansSwitch
-from pantau_lab.fault import Fault
+from pantau_lab.fault import SubmissionFault
 from pantau_lab.serving import serve
 from tests.integration.alerts.station import Clock
 from tests.unit.alerts.people import MINUTE, SECOND, T0
@@ -164,9 +164,12 @@ async def test_it_stops_when_the_cycle_stands_still_and_goes_on_when_it_turns(ou
         assert at.value('pantau_heartbeat_withheld{ailment="engine"}') == "0.0"
 
 
-@pytest.mark.parametrize("fault", [Fault.ERROR_AFTER, Fault.DROP_AFTER, Fault.TOO_MANY, Fault.DROP_BEFORE])
+@pytest.mark.parametrize(
+    "fault",
+    [SubmissionFault.ERROR_AFTER, SubmissionFault.DROP_AFTER, SubmissionFault.TOO_MANY, SubmissionFault.DROP_BEFORE],
+)
 async def test_a_beat_that_is_not_heard_is_told_once_without_the_token_and_the_next_is_sent(
-    fault: Fault, outside: Outside, tmp_path: Path
+    fault: SubmissionFault, outside: Outside, tmp_path: Path
 ) -> None:
     outside.switch.faults.extend([fault, fault])
     async with rig(tmp_path, HeartbeatSettings(url=f"{outside.url}/{{token}}", token=SecretStr(TOKEN))) as at:

@@ -11,7 +11,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from alerts.engine.exchange import Line
+from alerts.engine.gateway_pool import Line
 from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.channel import Channel
@@ -19,12 +19,12 @@ from alerts.model.gateway import Surroundings
 from alerts.model.notice import Office
 from alerts.wording.texts import load
 from monitor.config.service.lifeline import LifelineSettings
-from monitor.judging.ringing import Memory, Spell, Trouble
+from monitor.judging.ringing import LifelineTrouble, Memory, Spell
 from monitor.metrics import Metrics
 from monitor.watchdog.lifeline import Lifeline, MemoryFile
 from pantau_lab.carrier import api as carrier_api
 from pantau_lab.carrier.carrier import Carrier
-from pantau_lab.fault import Fault
+from pantau_lab.fault import SubmissionFault
 from pantau_lab.serving import serve
 from tests.integration.alerts.station import Clock
 from tests.unit.alerts.people import MINUTE, T0
@@ -99,7 +99,7 @@ class Watchroom:
         return calls, messages
 
 
-AWAY: Memory = {Trouble.STORE: Spell(since=T0)}
+AWAY: Memory = {LifelineTrouble.STORE: Spell(since=T0)}
 
 
 @asynccontextmanager
@@ -159,7 +159,7 @@ async def test_a_landline_is_rung_and_sent_no_sms_and_hears_by_a_call_when_it_is
 
 
 async def test_the_next_gateway_of_the_channel_takes_what_the_first_does_not(room: Watchroom) -> None:
-    room.first.faults.extend([Fault.ERROR_BEFORE] * 2)
+    room.first.faults.extend([SubmissionFault.ERROR_BEFORE] * 2)
     await room.look(10 * MINUTE, AWAY)
     assert room.told(0) == ([], [])
     assert room.told(1) == ([MOBILE], [MOBILE])
@@ -167,7 +167,7 @@ async def test_the_next_gateway_of_the_channel_takes_what_the_first_does_not(roo
 
 async def test_when_no_gateway_takes_anything_it_is_tried_again_every_minute_until_one_does(room: Watchroom) -> None:
     for carrier, _ in room.carriers:
-        carrier.faults.extend([Fault.TOO_MANY] * 4)
+        carrier.faults.extend([SubmissionFault.TOO_MANY] * 4)
     await room.look(10 * MINUTE, AWAY)
     await room.look(MINUTE / 2, AWAY)
     assert [room.told(n) for n in (0, 1)] == [([], [])] * 2
@@ -185,7 +185,7 @@ async def test_a_crash_loop_does_not_ring_at_every_start(room: Watchroom) -> Non
         room.clock.moment = T0 + minute * MINUTE
         room.live()
         # Each life sees the store away since its own start.
-        await room.look(timedelta(0), {Trouble.STORE: Spell(since=room.clock.moment)})
+        await room.look(timedelta(0), {LifelineTrouble.STORE: Spell(since=room.clock.moment)})
         rung += [minute for _ in room.told()[0]]
     assert rung == [10, 40]
 
@@ -211,7 +211,7 @@ async def test_the_numbers_are_read_again_when_the_file_changes_and_a_bad_file_c
 
 
 async def test_a_peer_that_fell_silent_is_named(room: Watchroom) -> None:
-    await room.look(2 * MINUTE, {Trouble.PEER: Spell(since=T0, whose="kedua")})
+    await room.look(2 * MINUTE, {LifelineTrouble.PEER: Spell(since=T0, whose="kedua")})
     await room.first.phones[MOBILE].expect_sms("Proses Pantau kedua tidak bertindak balas sejak 24/11, 2.15 ptg")
     assert b'pantau_lifeline_distress{trouble="peer"} 1.0' in room.metrics.render()
     await room.look(MINUTE, {})

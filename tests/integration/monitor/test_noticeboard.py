@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 from sqlalchemy import event
 
-from alerts.engine.exchange import Exchange
+from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.intake import take_in
 from alerts.model.event import Close, Declare, Trigger
 from alerts.model.notice import Matter
@@ -27,7 +27,7 @@ from monitor.service.watch import Watch
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
-from monitor.views.own_health import Part, Signs
+from monitor.views.own_health import OwnPart, Signs
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.trial import MINUTE, T0, agency_routes, arrived, controls
 
@@ -58,7 +58,7 @@ class Service:
         self.board = Noticeboard(
             store=self.store,
             history=self.history,
-            exchange=Exchange(()),
+            pool=GatewayPool(()),
             clock=cast(Clock, SimpleNamespace(now=lambda: self.time)),
             watch=lambda: cast(Watch, watch),
             signs=lambda: self.signs,
@@ -171,7 +171,7 @@ async def test_while_the_store_is_away_agencies_are_shown_from_memory_and_the_re
     assert shown.recorded_at == T0
     assert shown.incidents == then.incidents
     assert shown.agencies[0].routes[0].last_run_at != then.agencies[0].routes[0].last_run_at
-    store = next(each for each in shown.own if each.part is Part.STORE)
+    store = next(each for each in shown.own if each.part is OwnPart.STORE)
     assert (store.health, [each.why for each in store.complaints]) == (Health.DOWN, ["database is locked"])
 
 

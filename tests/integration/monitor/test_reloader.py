@@ -25,11 +25,11 @@ from monitor.model.health import Grade, Health
 from monitor.model.route import Direction
 from monitor.proof.lifecycle import Lifecycle
 from monitor.service.reloader import Reloader, needs_restart
-from monitor.service.watch import Surroundings, announce, make_watch, retire
+from monitor.service.watch import WatchSurroundings, announce, make_watch, retire
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
-from monitor.store.probing.records import Records
+from monitor.store.probing.records import ConfigurationRecords
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Password
@@ -69,7 +69,7 @@ async def reloader(office: Office, tmp_path: Path) -> AsyncIterator[Buggy]:
     async with Database.open(tmp_path / "store") as database:
         station = Station(database)
         store, clock = SqlStore(database), station.clock
-        around = Surroundings(
+        around = WatchSurroundings(
             signer=TokenSigner(b"kunci-untuk-ujian-sahaja-32-okt!", "putrajaya-1"),
             store=store,
             history=History(database),
@@ -81,9 +81,9 @@ async def reloader(office: Office, tmp_path: Path) -> AsyncIterator[Buggy]:
             office.config,
             ENVIRON,
             around=around,
-            records=Records(database),
+            records=ConfigurationRecords(database),
             lifecycle=Lifecycle(store, clock, "pantau@test"),
-            exchange=station.exchange,
+            pool=station.pool,
             dispatcher=station.dispatcher,
             memory=(memory := Memory()),
         )
@@ -111,7 +111,7 @@ async def test_a_bug_in_a_reload_leaves_the_old_configuration_in_force_and_the_n
 
 
 async def test_while_the_store_is_away_the_old_configuration_and_its_gateways_stay(reloader: Buggy) -> None:
-    before, lines = reloader.watch, list(reloader._exchange)
+    before, lines = reloader.watch, list(reloader._pool)
     reloader.away = True
     with capture_logs() as logged:
         (problem,) = await reloader.reload("Siti Contoh")
@@ -119,7 +119,7 @@ async def test_while_the_store_is_away_the_old_configuration_and_its_gateways_st
     assert "disk full" in problem.message
     assert [line["event"] for line in logged] == ["configuration not taken up; the old one stays in force"]
     assert reloader.watch is before
-    assert list(reloader._exchange) == lines
+    assert list(reloader._pool) == lines
 
 
 async def test_a_reload_that_failed_is_shown_as_one(reloader: Buggy) -> None:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from alerts.record.clock import SystemClock
 from alerts.wording.texts import load as load_wording
 from monitor.config.loading import Configuration, load
-from monitor.judging.ringing import Memory, Spell, Trouble
+from monitor.judging.ringing import LifelineTrouble, Memory, Spell
 from monitor.metrics import Metrics
 from monitor.service.watch import Watch
 from monitor.store.backend.database import Database, StoreInUseError
@@ -60,7 +60,7 @@ class Watchroom:
         self.watchdog = Watchdog(
             database=database,
             store=SqlStore(database),
-            exchange=self.station.exchange,
+            pool=self.station.pool,
             dispatcher=self.station.dispatcher,
             metrics=self.metrics,
             clock=self.station.clock,
@@ -134,10 +134,10 @@ async def test_before_anything_is_known_of_the_store_nobody_is_told_that_it_is_b
     """An operator starts the service again, on a disk that is full still."""
     room.reload(LIFELINE)
     rings, now = Rings(room), room.station.clock.now()
-    rings.memory.write({Trouble.STORE: Spell(since=now - 60 * MINUTE, told_at=now - MINUTE)})
-    assert set(await rings.look()) == {Trouble.STORE}
+    rings.memory.write({LifelineTrouble.STORE: Spell(since=now - 60 * MINUTE, told_at=now - MINUTE)})
+    assert set(await rings.look()) == {LifelineTrouble.STORE}
     room.watchdog.pulse.away_since = now
-    assert set(await rings.look()) == {Trouble.STORE}
+    assert set(await rings.look()) == {LifelineTrouble.STORE}
     # No gateway answers here, and it is over all the same.
     await room.watchdog.pulse.beat()
     assert await rings.look() == {}
@@ -146,10 +146,10 @@ async def test_before_anything_is_known_of_the_store_nobody_is_told_that_it_is_b
 async def test_a_store_that_goes_away_does_not_bring_a_silent_peer_back(room: Watchroom) -> None:
     room.reload(LIFELINE)
     rings, now = Rings(room), room.station.clock.now()
-    rings.memory.write({Trouble.PEER: Spell(since=now - 60 * MINUTE, told_at=now - MINUTE, whose="kedua")})
+    rings.memory.write({LifelineTrouble.PEER: Spell(since=now - 60 * MINUTE, told_at=now - MINUTE, whose="kedua")})
     room.watchdog.pulse.away_since = now
     room.station.clock.moment += 5 * MINUTE
-    assert set(await rings.look()) == {Trouble.PEER}
+    assert set(await rings.look()) == {LifelineTrouble.PEER}
 
 
 async def test_the_lifeline_hears_of_a_peer_that_the_pulse_has_missed(room: Watchroom) -> None:
@@ -163,7 +163,7 @@ async def test_the_lifeline_hears_of_a_peer_that_the_pulse_has_missed(room: Watc
     room.watchdog.pulse._processes = Shared.__new__(Shared)
     await room.watchdog.pulse.beat()
     await rings.look()
-    assert {trouble: spell.whose for trouble, spell in rings.memory.read().items()} == {Trouble.PEER: "kedua"}
+    assert {trouble: spell.whose for trouble, spell in rings.memory.read().items()} == {LifelineTrouble.PEER: "kedua"}
 
 
 async def test_a_switch_that_a_reload_names_hears_of_us_with_the_next_beat(room: Watchroom) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pantau_lab.oauth import Provider, Trouble, app
+from pantau_lab.oauth import OAuthProvider, TokenEndpointFault, app
 from pantau_lab.serving import serve
 from probes.credentials.oauth import KeptTokens
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
@@ -36,7 +36,7 @@ class Wall:
 class Office:
     """A provider, and a mailbox whose tokens it issues."""
 
-    provider: Provider
+    provider: OAuthProvider
     client: Client
     mailbox: Mailbox
     wall: Wall
@@ -47,7 +47,7 @@ async def office(
     server: MailServer, name: str, *, refreshing: bool = False, pop3: Door | None = None
 ) -> AsyncIterator[Office]:
     address = server.address(name)
-    provider, wall = Provider(username=address, rotates=refreshing), Wall()
+    provider, wall = OAuthProvider(username=address, rotates=refreshing), Wall()
     async with serve(app(provider), port=server.ports[Door.INTROSPECTION]) as url:
         client = Client(
             token_url=f"{url}/token",
@@ -111,7 +111,7 @@ async def test_a_token_that_was_revoked_is_renewed_without_anybody_noticing(mail
 
 async def test_a_provider_that_refuses_the_client_is_about_our_account(mail_server: MailServer) -> None:
     async with office(mail_server, "tanda-tamat") as of:
-        of.provider.trouble = Trouble.INVALID_CLIENT
+        of.provider.trouble = TokenEndpointFault.INVALID_CLIENT
         async with between(of.mailbox, mail_server.mailbox("semakan", domain=REFERENCE)) as trips:
             for _ in range(3):
                 result = await trips.run()

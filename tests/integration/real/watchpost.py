@@ -17,7 +17,7 @@ from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction, Probing
-from monitor.service.watch import Surroundings, Watch, make_watch
+from monitor.service.watch import Watch, WatchSurroundings, make_watch
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
@@ -137,7 +137,7 @@ async def watchpost(
     configuration = _configuration(directory, {name: replace(box, name=name) for name, box in mailboxes.items()})
     clock, ear = SystemClock(), Ear()
     async with Database.open(directory / "state") as database:
-        around = Surroundings(
+        around = WatchSurroundings(
             signer=TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1"),
             store=SqlStore(database),
             history=History(database),

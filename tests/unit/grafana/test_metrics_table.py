@@ -17,7 +17,7 @@ from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Purpose
 from monitor.judging.liveness import Ailment
-from monitor.judging.ringing import Trouble
+from monitor.judging.ringing import LifelineTrouble
 from monitor.metrics import DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS, Metrics
 from monitor.metrics.definition import HOPS, RECEIVERS
 from probes.model.result import Arrival, Outcome, Phase
@@ -71,7 +71,7 @@ def test_every_closed_set_of_label_values_is_documented() -> None:
         "unheard": set(Unheard),
         "ailment": set(Ailment),
         "receiver": set(RECEIVERS),
-        "trouble": set(Trouble),
+        "trouble": set(LifelineTrouble),
         "result": set(ExerciseState),
         "reason": {*REFUSALS.values(), OTHER_REFUSAL},
     }

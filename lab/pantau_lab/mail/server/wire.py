@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from pantau_lab.mail.server.listener import Attend
-from pantau_lab.mail.trouble.manner import HalfClose, HangUp, Manner, Say, Step, Wait
+from pantau_lab.mail.trouble.manner import Delay, HalfClose, HangUp, Manner, Say, Step
 
 #: As much may wait to be taken by the client before more is written.
 _ENOUGH = 256 * 1024
@@ -68,7 +68,7 @@ class Wire(asyncio.Transport):
                 # Only the protocol above is told when it may go on writing, and it knows nothing of us.
                 while self.bare.get_write_buffer_size() > _ENOUGH and not self.bare.is_closing():  # noqa: ASYNC110
                     await asyncio.sleep(_LOOK_AGAIN)
-            case Wait(span):
+            case Delay(span):
                 await asyncio.sleep(span.total_seconds())
             case HalfClose():
                 # Past TLS, which has no such thing: the peer sees the end of the stream without a farewell.

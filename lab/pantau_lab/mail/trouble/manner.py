@@ -37,7 +37,7 @@ class Say:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class Delay:
     """Do nothing for a while."""
 
     span: timedelta
@@ -53,7 +53,7 @@ class HangUp:
     """Send what is still to be sent, and close the connection."""
 
 
-Step = Say | Wait | HalfClose | HangUp
+Step = Say | Delay | HalfClose | HangUp
 #: From what the server writes to what becomes of it.
 Manner = Callable[[bytes], Iterable[Step]]
 
@@ -64,7 +64,7 @@ def tarpit(drip: timedelta) -> Manner:
     def speak(written: bytes) -> Iterator[Step]:
         for place in range(len(written)):
             yield Say(written[place : place + 1])
-            yield Wait(drip)
+            yield Delay(drip)
 
     return speak
 
@@ -77,7 +77,7 @@ def flood() -> Manner:
         chunk = piece * (_FLOOD_OCTETS // len(piece))
         while True:
             yield Say(chunk)
-            yield Wait(_FLOOD_PAUSE)
+            yield Delay(_FLOOD_PAUSE)
 
     return speak
 
@@ -140,7 +140,7 @@ def endless() -> Manner:
         chunk = body * (_FLOOD_OCTETS // len(body) + 1)
         while True:
             yield Say(chunk)
-            yield Wait(_FLOOD_PAUSE)
+            yield Delay(_FLOOD_PAUSE)
 
     return speak
 

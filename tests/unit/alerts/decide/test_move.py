@@ -12,11 +12,11 @@ import pytest
 from alerts.decide.announcement import expiry
 from alerts.decide.escalation import facts
 from alerts.decide.move import (
-    Ask,
-    Check,
+    AskForReceipt,
     DeliveryPolicy,
     FallBack,
     Move,
+    Reconcile,
     Settle,
     Try,
     Wait,
@@ -94,12 +94,12 @@ def test_what_has_expired_before_its_first_attempt_is_not_tried() -> None:
 
 #: What may follow at the first moment at which anything is due, with two gateways and no further address.
 EXPECTED: dict[AttemptState, Move] = {
-    AttemptState.CALLING: Ask(attempt(AttemptState.CALLING)),
-    AttemptState.UNKNOWN: Ask(attempt(AttemptState.UNKNOWN)),
+    AttemptState.CALLING: Reconcile(attempt(AttemptState.CALLING)),
+    AttemptState.UNKNOWN: Reconcile(attempt(AttemptState.UNKNOWN)),
     AttemptState.NO_TRACE: Try("second"),
     AttemptState.NEVER_SENT: Try("first"),
-    AttemptState.ACCEPTED: Check(attempt(AttemptState.ACCEPTED)),
-    AttemptState.SENT: Check(attempt(AttemptState.SENT)),
+    AttemptState.ACCEPTED: AskForReceipt(attempt(AttemptState.ACCEPTED)),
+    AttemptState.SENT: AskForReceipt(attempt(AttemptState.SENT)),
     AttemptState.DELIVERED: Settle(NoticeState.DELIVERED),
     AttemptState.FAILED: Try("second"),
     AttemptState.WITHDRAWN: Settle(NoticeState.WITHDRAWN),
@@ -137,7 +137,7 @@ def test_what_may_have_been_sent_is_asked_about_and_never_sent_again_unasked(
     calling = attempt(state, look_at=T0 + 30 * SECOND)
     decided = move(tried(notice(ON[channel], SMS_SITI), calling), T0 + seconds * SECOND)
 
-    assert decided == (Wait(T0 + 30 * SECOND) if seconds < 30 else Ask(calling))
+    assert decided == (Wait(T0 + 30 * SECOND) if seconds < 30 else Reconcile(calling))
 
 
 @pytest.mark.parametrize("channel", [Channel.SMS, Channel.VOICE])
@@ -237,8 +237,8 @@ def test_an_overdue_receipt_is_asked_for_until_the_message_is_of_no_more_use(
     in_the_tray = channel is Channel.LETTER and state is AttemptState.ACCEPTED
 
     assert move(of) == Wait(T0 + MINUTE)
-    assert move(of, T0 + MINUTE) == Check(accepted)
-    assert move(of, EXPIRES + timedelta(days=365)) == (Check(accepted) if in_the_tray else Wait(None))
+    assert move(of, T0 + MINUTE) == AskForReceipt(accepted)
+    assert move(of, EXPIRES + timedelta(days=365)) == (AskForReceipt(accepted) if in_the_tray else Wait(None))
 
 
 @pytest.mark.parametrize("late", [AttemptState.ACCEPTED, AttemptState.SENT, AttemptState.DELIVERED])
@@ -251,7 +251,7 @@ def test_a_first_attempt_that_turns_out_to_have_left_after_all_ends_the_trying(
     of = notice(SMS_SITI, VOICE_SITI, FAX)
     known = tried(tried(of, first), second) if elsewhere else tried(of, first, second)
 
-    expected = Settle(NoticeState.DELIVERED) if late is AttemptState.DELIVERED else Check(first)
+    expected = Settle(NoticeState.DELIVERED) if late is AttemptState.DELIVERED else AskForReceipt(first)
     assert decisive(known) == first
     assert move(known) == expected
     assert shown_state(known) is NoticeState.SENT
@@ -260,7 +260,7 @@ def test_a_first_attempt_that_turns_out_to_have_left_after_all_ends_the_trying(
 def test_a_later_attempt_on_its_way_is_asked_about_though_the_first_has_left() -> None:
     second = attempt(AttemptState.UNKNOWN, 2)
 
-    assert move(tried(notice(SMS_SITI), attempt(AttemptState.SENT), second)) == Ask(second)
+    assert move(tried(notice(SMS_SITI), attempt(AttemptState.SENT), second)) == Reconcile(second)
 
 
 def test_retries_come_later_and_later_and_never_sooner_than_the_provider_asks() -> None:
@@ -347,7 +347,7 @@ def test_a_busy_fax_machine_is_not_dialled_again_after_the_office_has_closed() -
 
 def test_what_may_have_been_sent_is_asked_about_at_any_hour() -> None:
     unsure = tried(outside(OFFICE_FAX, T0), attempt(AttemptState.UNKNOWN))
-    assert isinstance(move(unsure, EVENING), Ask)
+    assert isinstance(move(unsure, EVENING), Reconcile)
 
 
 # -- rung once -------------------------------------------------------------------------------------------------------

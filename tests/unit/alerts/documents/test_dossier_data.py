@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from alerts.documents.dossier import Dossier, Evidence, dossier_data
+from alerts.documents.dossier import Dossier, Measurement, dossier_data
 from alerts.model.delivery import AttemptState, Delivery, Notice, NoticeState
 from alerts.model.incident import Declaration, Incident
 from alerts.model.notice import Matter
@@ -19,8 +19,8 @@ from tests.unit.alerts.wording.situations import WORDING
 TOLD, EVIDENCE = 0, 2
 
 
-def measured(number: int) -> Evidence:
-    return Evidence(
+def measured(number: int) -> Measurement:
+    return Measurement(
         at=T0 + number * MINUTE,
         subject="JCM/internal",
         subject_ms="dalaman",
@@ -34,7 +34,7 @@ def measured(number: int) -> Evidence:
     )
 
 
-def printed(of: Incident, notices: Sequence[Notice] = (), evidence: Sequence[Evidence] = ()) -> Mapping[str, Any]:
+def printed(of: Incident, notices: Sequence[Notice] = (), evidence: Sequence[Measurement] = ()) -> Mapping[str, Any]:
     made = Dossier(
         incident=of,
         notices=notices,
@@ -49,7 +49,7 @@ def printed(of: Incident, notices: Sequence[Notice] = (), evidence: Sequence[Evi
     return dossier_data(made, {}, WORDING)
 
 
-def section(number: int, notices: Sequence[Notice] = (), evidence: Sequence[Evidence] = ()) -> Mapping[str, Any]:
+def section(number: int, notices: Sequence[Notice] = (), evidence: Sequence[Measurement] = ()) -> Mapping[str, Any]:
     found: Mapping[str, Any] = printed(incident(), notices, evidence)["sections"][number]
     return found
 

@@ -13,7 +13,7 @@ import alerts
 from alerts.decide.auditor import Lapse
 from alerts.documents import phrase
 from alerts.engine.advance import Brake
-from alerts.engine.errand import Deed
+from alerts.engine.gateway_call import CallKind
 from alerts.model.channel import Channel
 from alerts.model.delivery import AttemptState, NoticeState
 from alerts.model.gateway import NO_KEY
@@ -57,7 +57,7 @@ def test_every_result_says_what_has_happened_on_its_channel(channel: Channel, st
 
 
 def test_the_steps_of_the_program_are_not_for_the_chronology_and_what_people_did_is() -> None:
-    steps = [f"{deed}: {state}" for deed in (*Deed, "reported") for state in AttemptState]
+    steps = [f"{deed}: {state}" for deed in (*CallKind, "reported") for state in AttemptState]
     steps += [f"notice {state}" for state in NoticeState] + [f"{purpose} notice decided" for purpose in Purpose]
     assert [event for event in (*steps, "attempt written") if not phrase.is_machinery(event)] == []
     deeds = set(phrase.EVENTS) - {"attempt written"}
@@ -65,7 +65,7 @@ def test_the_steps_of_the_program_are_not_for_the_chronology_and_what_people_did
 
 
 def test_whatever_a_call_of_a_gateway_and_a_notice_come_to_is_told_in_malay() -> None:
-    events = [f"{deed}: {state}" for deed in Deed for state in AttemptState]
+    events = [f"{deed}: {state}" for deed in CallKind for state in AttemptState]
     events += [f"notice {state}" for state in NoticeState] + [f"{purpose} notice decided" for purpose in Purpose]
     assert [event for event in events if phrase.event(event) == event] == []
 

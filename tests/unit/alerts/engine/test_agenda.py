@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerts.engine.agenda import SWEEP, THOROUGH, Agenda, Standing
+from alerts.engine.agenda import SWEEP, THOROUGH, Agenda, LastLook
 from alerts.model.notice import Matter
 from alerts.model.urgency import RANK, Turn, Urgency
 from tests.unit.alerts.people import MINUTE, SECOND, T0
@@ -17,13 +17,13 @@ def seen(*incident_ids: int) -> Agenda:
     agenda = Agenda()
     agenda.swept(incident_ids, T0, shared=False)
     for incident_id in agenda.following([], T0, 100):
-        agenda.note(incident_id, Standing())
+        agenda.note(incident_id, LastLook())
     return agenda
 
 
 def test_news_comes_by_itself_and_then_what_waits_before_what_has_changed_before_what_is_due() -> None:
     agenda = seen(1, 2, 3, 4, 5)
-    agenda.note(1, Standing(wake=T0))
+    agenda.note(1, LastLook(wake=T0))
     agenda.stir([2, 6])
 
     waits = (place(Urgency.RECOVERY), 4)
@@ -33,7 +33,7 @@ def test_news_comes_by_itself_and_then_what_waits_before_what_has_changed_before
 
 def test_what_was_looked_at_is_looked_at_again_only_when_something_happens() -> None:
     agenda = seen(1, 2)
-    agenda.note(1, Standing(wake=T0 + MINUTE))
+    agenda.note(1, LastLook(wake=T0 + MINUTE))
 
     assert agenda.following([], T0 + MINUTE - SECOND, 100) == []
     assert agenda.wake == T0 + MINUTE
@@ -53,7 +53,7 @@ def test_no_more_are_looked_at_than_were_asked_for_and_the_rest_is_not_forgotten
 
 def test_a_sweep_finds_new_ones_and_forgets_those_that_are_gone() -> None:
     agenda = seen(1, 2)
-    agenda.note(1, Standing(agency="JCM", oldest_pending=T0))
+    agenda.note(1, LastLook(agency="JCM", oldest_pending=T0))
     agenda.swept([2, 3], T0 + SWEEP, shared=False)
 
     assert agenda.following([], T0 + SWEEP, 100) == [3]
@@ -75,7 +75,7 @@ def test_all_are_looked_at_now_and_then_and_each_time_where_the_store_is_shared(
 
 def test_what_could_not_be_looked_at_keeps_what_was_known_of_it() -> None:
     agenda = seen(1)
-    agenda.note(1, Standing(agency="JCM", declared=Matter.SENDING))
+    agenda.note(1, LastLook(agency="JCM", declared=Matter.SENDING))
     agenda.postpone(1, T0 + MINUTE)
 
     assert agenda.open == {"JCM": 1}
@@ -85,12 +85,12 @@ def test_what_could_not_be_looked_at_keeps_what_was_known_of_it() -> None:
 
 def test_what_is_declared_of_an_agency_is_all_that_stands_in_its_incidents() -> None:
     agenda = seen(1, 2, 3)
-    agenda.note(1, Standing(agency="JCM", declared=Matter.SENDING))
-    agenda.note(2, Standing(agency="JCM", declared=Matter.RECEIVING))
-    agenda.note(3, Standing(agency="MDC"))
+    agenda.note(1, LastLook(agency="JCM", declared=Matter.SENDING))
+    agenda.note(2, LastLook(agency="JCM", declared=Matter.RECEIVING))
+    agenda.note(3, LastLook(agency="MDC"))
     assert agenda.declared == {"JCM": Matter.BOTH}
 
-    agenda.note(1, Standing(agency="JCM"))
+    agenda.note(1, LastLook(agency="JCM"))
     agenda.note(2, None)
     assert agenda.declared == {}
 
@@ -100,7 +100,7 @@ def test_all_have_been_seen_only_when_each_has_been_looked_at_once() -> None:
     agenda.swept([1, 2], T0, shared=False)
     found = [agenda.has_seen_all]
     agenda.following([], T0, 100)
-    agenda.note(1, Standing())
+    agenda.note(1, LastLook())
     agenda.postpone(2, T0 + MINUTE)  # The store was away.
     found.append(agenda.has_seen_all)
     agenda.note(2, None)

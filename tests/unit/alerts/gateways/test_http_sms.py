@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from alerts.model.gateway import (
     Absent,
+    CallbackRefused,
     DeliveryError,
     ErrorClass,
     Gateway,
@@ -27,13 +28,12 @@ from alerts.model.gateway import (
     Listens,
     Order,
     Progress,
-    Refused,
     Report,
     SmsContent,
 )
 from alerts.providers.sms_profile import HttpSmsSettings
 from pantau_lab.aggregator import AWAN_CODES, SURIA_CODES, Aggregator, Message, awan, signed, suria
-from pantau_lab.callbacks import Listener, NotedDesk
+from pantau_lab.callbacks import CallbackListener, NotedDesk
 from pantau_lab.serving import serve
 from tests import sms_providers
 from tests.sms_providers import CALLBACK_SECRET
@@ -71,14 +71,14 @@ class Scene:
     account: Aggregator
     gateway: Gateway
     desk: NotedDesk
-    listener: Listener
+    listener: CallbackListener
 
 
 @asynccontextmanager
 async def scene(provider: str, **changes: Any) -> AsyncIterator[Scene]:
     account = Aggregator(secret=SECRET, callback_secret=CALLBACK_SECRET)
     desk = NotedDesk(contents={"d42-1": SmsContent(text=TEXT)}, answers=TEXT)
-    listener = Listener(desk=desk)
+    listener = CallbackListener(desk=desk)
     async with serve(FACES[provider](account)) as base_url, serve(listener.app()) as public:
         listener.public_base = public
         gateway = sms_providers.build(provider, base_url, SECRET, f"{public}/sms-{provider}", **changes)
@@ -221,7 +221,7 @@ async def test_kannel_brings_its_reports_in_the_query(t: str, progress: Progress
     await gateway.hear(Incoming(path="status/d42-1", url=url, form={}, headers={}, body=b""), desk)
     assert [(heard.reference, heard.report and heard.report.progress) for heard in desk.heard] == [("d42-1", progress)]
     for wrong in (url.replace(CALLBACK_SECRET, "salah"), url.partition("?")[0]):
-        with pytest.raises(Refused, match="secret"):
+        with pytest.raises(CallbackRefused, match="secret"):
             await gateway.hear(Incoming(path="status/d42-1", url=wrong, form={}, headers={}, body=b""), desk)
     await gateway.close()
 
@@ -375,7 +375,7 @@ async def test_a_callback_proves_who_it_is_by_all_that_is_asked_for(
     if heard:
         await gateway.hear(incoming, desk)
     else:
-        with pytest.raises(Refused) as raised:
+        with pytest.raises(CallbackRefused) as raised:
             await gateway.hear(incoming, desk)
         assert raised.value.status == 403
     assert len(desk.heard) == heard
@@ -389,14 +389,14 @@ async def test_a_signature_of_the_body_proves_nothing_that_stands_in_the_query()
     incoming = Incoming(
         path="status", url="https://x/callbacks/sms-awan/status?ref=d42-1&state=D", form={}, headers=headers, body=b"{}"
     )
-    with pytest.raises(Refused, match="not a state"):
+    with pytest.raises(CallbackRefused, match="not a state"):
         await gateway.hear(incoming, NotedDesk())
     await gateway.close()
 
 
 async def test_without_a_callback_nobody_is_heard() -> None:
     gateway = sms_providers.build("awan", "", SECRET)
-    with pytest.raises(Refused):
+    with pytest.raises(CallbackRefused):
         await gateway.hear(Incoming(path="status", url="https://x/status", form={}, headers={}, body=b""), NotedDesk())
     await gateway.close()
 

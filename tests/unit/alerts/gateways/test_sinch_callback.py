@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from alerts.gateways.sinch_fax import GATEWAY, SinchFax
-from alerts.model.gateway import AckResult, Content, Heard, Incoming, Progress, Refused, Surroundings
+from alerts.model.gateway import AckResult, CallbackRefused, Content, Heard, Incoming, Progress, Surroundings
 from pantau_lab.callbacks import NotedDesk
 
 BASE = "https://pantau.contoh.example/callbacks/faks"
@@ -78,7 +78,7 @@ ODD = {
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD)
 async def test_odd_words_with_the_right_password_are_refused(body: bytes) -> None:
     desk = Desk()
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CallbackRefused) as refused:
         await hear(body, desk)
 
     assert refused.value.status == 400

@@ -13,6 +13,7 @@ import pytest
 from alerts.gateways.tray import Tray, TraySettings
 from alerts.model.gateway import (
     Absent,
+    CallbackRefused,
     DeliveryError,
     Dispatches,
     ErrorClass,
@@ -20,7 +21,6 @@ from alerts.model.gateway import (
     Order,
     PageContent,
     Progress,
-    Refused,
     Report,
     Surroundings,
 )
@@ -148,7 +148,7 @@ async def test_a_title_without_latin_letters_still_has_a_name(tray: Tray, tmp_pa
 
 async def test_a_tray_has_no_callbacks(tray: Tray) -> None:
     incoming = Incoming(path="status/d1-1", url="", form={}, headers={}, body=b"")
-    with pytest.raises(Refused):
+    with pytest.raises(CallbackRefused):
         await tray.hear(incoming, NotedDesk())
 
 

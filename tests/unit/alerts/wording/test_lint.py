@@ -2,7 +2,7 @@
 
 import pytest
 
-from alerts.wording.lint import Rule, Severity, errors, lint, septets
+from alerts.wording.lint import Rule, TextSeverity, errors, lint, septets
 
 GOOD = "RM0 JCM: E-mel rasmi terganggu sejak 24/11, 2.15 ptg. Sila guna surat, faks atau telefon sahaja. Ruj JCM-07"
 
@@ -63,7 +63,7 @@ def test_what_carriers_pass_has_no_problem(text: str) -> None:
 )
 def test_what_carriers_drop_is_an_error_with_advice(text: str, rule: Rule, advice: str) -> None:
     (problem,) = lint(text, "JCM")
-    assert (problem.rule, problem.severity) == (rule, Severity.ERROR)
+    assert (problem.rule, problem.severity) == (rule, TextSeverity.ERROR)
     assert advice in problem.detail
 
 
@@ -77,7 +77,7 @@ def test_what_carriers_drop_is_an_error_with_advice(text: str, rule: Rule, advic
 )
 def test_what_some_providers_dislike_is_a_warning(text: str, rule: Rule) -> None:
     (problem,) = lint(text, "JCM")
-    assert (problem.rule, problem.severity) == (rule, Severity.WARNING)
+    assert (problem.rule, problem.severity) == (rule, TextSeverity.WARNING)
     assert errors((problem,)) == ()
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.judging.attribution import Blame, Verdict, weigh
+from monitor.judging.attribution import Attribution, Blame, weigh
 from monitor.judging.evidence import ON_THE_WAY, REACHING, UNANSWERED, Evidence, Proof
 from monitor.judging.judge import Judge
 from monitor.model.health import Grade, Health, HealthPolicy
@@ -133,9 +133,9 @@ def test_a_refused_password_is_a_matter_of_credentials_wherever_it_is_refused() 
     for of in (INTERNAL, OUTBOUND, INBOUND, CONTROL):
         refused = failed(of, T0, Outcome.AUTH, Phase.AUTH, S, credentials=True)
         assert verdicts(of, refused) == [(Grade.NONE, Blame.CREDENTIALS)] * 3
-    assert weigh(OUTBOUND, failed(OUTBOUND, T0, Outcome.AUTH, Phase.AUTH, R, credentials=True), Evidence()) == Verdict(
-        grade=Grade.NONE, blame=Blame.CREDENTIALS, suspect="a"
-    )
+    assert weigh(
+        OUTBOUND, failed(OUTBOUND, T0, Outcome.AUTH, Phase.AUTH, R, credentials=True), Evidence()
+    ) == Attribution(grade=Grade.NONE, blame=Blame.CREDENTIALS, suspect="a")
 
 
 def test_what_does_not_say_where_it_failed_is_ours() -> None:
@@ -180,18 +180,18 @@ def of_two(sends_a: Proof, receives_b: Proof) -> Evidence:
 @pytest.mark.parametrize(
     ("sends", "receives", "expected"),
     [
-        (WORKS, WORKS, Verdict(grade=Grade.BAD, blame=Blame.AGENCY)),
-        (WORKS, DEAD, Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="b")),
-        (WORKS, UNTRIED, Verdict(grade=Grade.PENDING, blame=Blame.REFERENCE, suspect="b")),
-        (DEAD, WORKS, Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="a")),
-        (UNTRIED, WORKS, Verdict(grade=Grade.PENDING, blame=Blame.REFERENCE, suspect="a")),
-        (UNTRIED, DEAD, Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="b")),
-        (DEAD, UNTRIED, Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="a")),
-        (UNTRIED, UNTRIED, Verdict(grade=Grade.PENDING, blame=Blame.REFERENCE, suspect="a")),
+        (WORKS, WORKS, Attribution(grade=Grade.BAD, blame=Blame.AGENCY)),
+        (WORKS, DEAD, Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="b")),
+        (WORKS, UNTRIED, Attribution(grade=Grade.PENDING, blame=Blame.REFERENCE, suspect="b")),
+        (DEAD, WORKS, Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="a")),
+        (UNTRIED, WORKS, Attribution(grade=Grade.PENDING, blame=Blame.REFERENCE, suspect="a")),
+        (UNTRIED, DEAD, Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="b")),
+        (DEAD, UNTRIED, Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="a")),
+        (UNTRIED, UNTRIED, Attribution(grade=Grade.PENDING, blame=Blame.REFERENCE, suspect="a")),
     ],
 )
 def test_a_forwarded_message_is_lost_by_the_agency_once_both_references_are_proven(
-    outcome: Outcome, sends: Proof, receives: Proof, expected: Verdict
+    outcome: Outcome, sends: Proof, receives: Proof, expected: Attribution
 ) -> None:
     run = failed(FORWARDED, T0, outcome, Phase.TRANSIT)
     assert weigh(FORWARDED, run, of_two(sends, receives)) == expected
@@ -219,7 +219,9 @@ def test_a_copy_that_our_own_mailbox_returned_is_held_against_nobody_there() -> 
     assert run.failure is not None
     copy = replace(run, failure=replace(run.failure, reason=Reason.COPY_RETURNED))
 
-    assert weigh(FORWARDED, copy, of_two(WORKS, WORKS)) == Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="b")
+    assert weigh(FORWARDED, copy, of_two(WORKS, WORKS)) == Attribution(
+        grade=Grade.NONE, blame=Blame.REFERENCE, suspect="b"
+    )
     # Behind an alias of the agency's own mailbox it is the agency's mailbox that returned it.
     assert weigh(INBOUND, replace(copy, route=INBOUND.name), of_two(WORKS, WORKS)).blame is Blame.AGENCY
 
@@ -240,13 +242,13 @@ def test_a_server_of_either_reference_that_fails_is_never_the_agencys(
     outcome: Outcome, phase: Phase, party: Party, suspect: str
 ) -> None:
     run = failed(FORWARDED, T0, outcome, phase, party)
-    expected = Verdict(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=suspect)
+    expected = Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=suspect)
     assert [weigh(FORWARDED, run, evidence(proof)) for proof in PROOFS.values()] == [expected] * 3
 
 
 def test_a_password_that_is_refused_where_the_copy_arrives_is_our_account() -> None:
     run = failed(FORWARDED, T0, Outcome.AUTH, Phase.AUTH, R, credentials=True)
-    assert weigh(FORWARDED, run, evidence(WORKS)) == Verdict(grade=Grade.NONE, blame=Blame.CREDENTIALS, suspect="b")
+    assert weigh(FORWARDED, run, evidence(WORKS)) == Attribution(grade=Grade.NONE, blame=Blame.CREDENTIALS, suspect="b")
 
 
 # -- no sequence of runs ---------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.judging.evidence import NETWORK, Ability, Change, Proof, Want, stretch
+from monitor.judging.evidence import NETWORK, Ability, Proof, ProofChange, Want, stretch
 from monitor.judging.pending import Pending, PendingRun
 from tests.unit.monitor.trial import MINUTE, T0
 
@@ -19,8 +19,8 @@ def run(minute: int, *wants: Want, asks: bool = True) -> PendingRun:
     return PendingRun(started_at=began, wants=wants, until=began + 10 * MINUTE, asks=asks)
 
 
-def learnt(want: Want, first: int, last: int) -> Change:
-    return Change(want=want, first=T0 + first * MINUTE, last=T0 + last * MINUTE)
+def learnt(want: Want, first: int, last: int) -> ProofChange:
+    return ProofChange(want=want, first=T0 + first * MINUTE, last=T0 + last * MINUTE)
 
 
 MOMENTS = st.one_of(st.none(), st.integers(0, 6).map(lambda n: T0 + n * MINUTE))

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from alerts.decide.auditor import Lapse, Unheard
-from monitor.judging.ringing import Trouble
+from monitor.judging.ringing import LifelineTrouble
 from monitor.metrics import Metrics
 from tests.unit.monitor.scrape import NOON, Scrape
 
@@ -32,7 +32,7 @@ def test_a_contact_that_left_is_shown_no_more_and_neither_are_those_of_an_agency
 def test_a_lifeline_that_was_taken_out_of_the_settings_is_shown_no_more_and_rings_nobody(metrics: Metrics) -> None:
     assert Scrape(metrics).value("lifeline_numbers") is None
     metrics.watchdog.lifeline_known(2)
-    metrics.watchdog.distressed({Trouble.STORE})
+    metrics.watchdog.distressed({LifelineTrouble.STORE})
     assert Scrape(metrics).value("lifeline_numbers") == 2
     assert Scrape(metrics).value("lifeline_distress", trouble="store") == 1
     metrics.watchdog.forget_lifeline()

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from monitor.model.budget import Budget, overdrafts
-from monitor.model.provider import KNOWN, Provider, Providers
+from monitor.model.provider import KNOWN, MailProvider, MailProviders
 from monitor.model.route import Direction, Probing, WatchedRoute
 from monitor.model.window import Hours, Recurring
 from probes.model.mailbox import Mailbox
@@ -50,20 +50,20 @@ def routes(sender: Mailbox, count: int, interval: timedelta, hours: Hours | None
     ],
 )
 def test_a_provider_is_known_by_its_servers_and_the_address(host: str, address: str, provider: str | None) -> None:
-    found = Providers().of(at(host, address=address))
+    found = MailProviders().of(at(host, address=address))
     assert (found.name if found else None) == provider
 
 
 def test_a_mailbox_that_only_reads_has_no_provider_and_needs_no_lane() -> None:
     box = replace(at("smtp.gmail.com"), smtp=None)
-    assert Providers().of(box) is None
-    assert Providers().lanes(box) == ()
+    assert MailProviders().of(box) is None
+    assert MailProviders().lanes(box) == ()
 
 
 def test_what_is_sent_needs_the_lane_of_its_server_or_of_the_account_and_its_provider() -> None:
-    assert Providers().lanes(at("mel.contoh.gov.my")) == ("server mel.contoh.gov.my:993",)
-    assert Providers().lanes(at("smtp.gmail.com")) == ("account JCM/utama", "provider google")
-    room = Providers().room([at("smtp.gmail.com"), at("mel.contoh.gov.my", "MDC/utama")])
+    assert MailProviders().lanes(at("mel.contoh.gov.my")) == ("server mel.contoh.gov.my:993",)
+    assert MailProviders().lanes(at("smtp.gmail.com")) == ("account JCM/utama", "provider google")
+    room = MailProviders().room([at("smtp.gmail.com"), at("mel.contoh.gov.my", "MDC/utama")])
     assert room == {"provider gmail": 10, "provider google": 20, "provider microsoft": 20, "account JCM/utama": 10}
 
 
@@ -107,25 +107,25 @@ def test_the_documentation_says_what_each_allows() -> None:
 def test_an_account_is_overdrawn(
     host: str, count: int, interval: timedelta, hours: Hours | None, found: tuple[int, timedelta] | None
 ) -> None:
-    overdrawn = overdrafts(routes(at(host), count, interval, hours), Providers())
+    overdrawn = overdrafts(routes(at(host), count, interval, hours), MailProviders())
     assert [(one.messages_per_day, one.interval) for one in overdrawn] == ([] if found is None else [found])
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 40, 1000])
 @pytest.mark.parametrize("host", ["smtp.gmail.com", "smtp.office365.com"])
 def test_with_the_interval_that_is_named_it_is_not(host: str, count: int) -> None:
-    (overdrawn,) = overdrafts(routes(at(host), count, SECOND), Providers())
-    assert overdrafts(routes(at(host), count, overdrawn.interval), Providers()) == []
+    (overdrawn,) = overdrafts(routes(at(host), count, SECOND), MailProviders())
+    assert overdrafts(routes(at(host), count, overdrawn.interval), MailProviders()) == []
 
 
 def test_each_account_has_a_budget_of_its_own() -> None:
     one, other = at("smtp.gmail.com"), at("smtp.gmail.com", "MDC/utama", "pantau@majlis-contoh.gov.my")
-    assert overdrafts(routes(one, 4, 5 * MINUTE) + routes(other, 4, 5 * MINUTE), Providers()) == []
+    assert overdrafts(routes(one, 4, 5 * MINUTE) + routes(other, 4, 5 * MINUTE), MailProviders()) == []
 
 
 def test_what_is_allowed_is_told() -> None:
     allowed = {
-        host: overdrafts(routes(at(host), 100, MINUTE), Providers())[0].allowed
+        host: overdrafts(routes(at(host), 100, MINUTE), MailProviders())[0].allowed
         for host in ("smtp.gmail.com", "smtp.office365.com")
     }
     assert allowed == {"smtp.gmail.com": "2000 a day", "smtp.office365.com": "10000 a day and 30 a minute"}
@@ -133,12 +133,12 @@ def test_what_is_allowed_is_told() -> None:
 
 # -- what is left ---------------------------------------------------------------------------------------------------
 
-TIGHT = Provider(name="ketat", hosts=("mel.contoh.gov.my",), messages_per_day=10, concurrency=1)
-BRISK = Provider(name="deras", hosts=("mel.contoh.gov.my",), messages_per_minute=3, concurrency=1)
+TIGHT = MailProvider(name="ketat", hosts=("mel.contoh.gov.my",), messages_per_day=10, concurrency=1)
+BRISK = MailProvider(name="deras", hosts=("mel.contoh.gov.my",), messages_per_minute=3, concurrency=1)
 
 
-def budget(provider: Provider) -> Budget:
-    return Budget.of([at("mel.contoh.gov.my")], Providers([provider, *KNOWN]))
+def budget(provider: MailProvider) -> Budget:
+    return Budget.of([at("mel.contoh.gov.my")], MailProviders([provider, *KNOWN]))
 
 
 def test_who_has_sent_all_that_is_allowed_waits_until_the_first_is_a_day_old() -> None:
@@ -168,7 +168,7 @@ def test_who_has_sent_enough_for_a_minute_waits_for_the_next() -> None:
 
 
 def test_who_has_no_limit_never_waits() -> None:
-    left = Budget.of([at("mel.contoh.gov.my")], Providers())
+    left = Budget.of([at("mel.contoh.gov.my")], MailProviders())
     for _ in range(100):
         left.spent("JCM/utama", T0)
     left.spent("nobody that is known", T0)
@@ -178,8 +178,8 @@ def test_who_has_no_limit_never_waits() -> None:
 def test_an_account_within_its_budget_never_has_to_wait() -> None:
     box = at("smtp.gmail.com")
     (each,) = routes(box, 1, 50 * SECOND)
-    assert overdrafts([each], Providers()) == []
-    left, now = Budget.of([box], Providers()), T0
+    assert overdrafts([each], MailProviders()) == []
+    left, now = Budget.of([box], MailProviders()), T0
     while now < T0 + 3 * DAY:
         assert left.room_at(box.name, now) == now
         left.spent(box.name, now)

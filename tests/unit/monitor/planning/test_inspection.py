@@ -10,7 +10,7 @@ import pytest
 
 from monitor.config.agency.checks import OFF, ON, CheckSettings
 from monitor.model.window import Hours, Once, Stretch
-from monitor.planning.inspection import Change, amiss, assignments, changes, legible, unlooked, worst
+from monitor.planning.inspection import VerdictChange, amiss, assignments, changes, legible, unlooked, worst
 from probes.model.check import Check, CheckKind, Finding, NameServers, Premises, Verdict
 from tests.unit.monitor.trial import T0, mailbox
 
@@ -75,17 +75,21 @@ def test_an_agency_is_looked_at_in_its_hours_and_our_own_mailboxes_in_ours() -> 
     ("before", "after", "told"),
     [
         ([], [found(PASS)], []),
-        ([], [found(FAIL)], [Change(finding=found(FAIL), before=None)]),
+        ([], [found(FAIL)], [VerdictChange(finding=found(FAIL), before=None)]),
         ([found(FAIL)], [found(FAIL)], []),
-        ([found(FAIL)], [found(PASS)], [Change(finding=found(PASS), before=FAIL)]),
-        ([found(PASS)], [found(UNKNOWN)], [Change(finding=found(UNKNOWN), before=PASS)]),
-        ([found(FAIL)], [found(FAIL, subject="back")], [Change(finding=found(FAIL, subject="back"), before=None)]),
+        ([found(FAIL)], [found(PASS)], [VerdictChange(finding=found(PASS), before=FAIL)]),
+        ([found(PASS)], [found(UNKNOWN)], [VerdictChange(finding=found(UNKNOWN), before=PASS)]),
+        (
+            [found(FAIL)],
+            [found(FAIL, subject="back")],
+            [VerdictChange(finding=found(FAIL, subject="back"), before=None)],
+        ),
         ([found(FAIL)], [found(FAIL), found(PASS, "hinge")], []),
         ([found(FAIL)], [], []),
     ],
 )
 def test_a_change_is_another_verdict_on_the_same_thing(
-    before: list[Finding], after: list[Finding], told: list[Change]
+    before: list[Finding], after: list[Finding], told: list[VerdictChange]
 ) -> None:
     assert list(changes(before, after)) == told
 

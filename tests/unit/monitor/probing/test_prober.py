@@ -19,7 +19,7 @@ from monitor.bridge.pipeline import Pipeline
 from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.model.health import Health, HealthPolicy
-from monitor.model.provider import Provider, Providers
+from monitor.model.provider import MailProvider, MailProviders
 from monitor.model.route import Direction, Probing, WatchedRoute
 from monitor.model.window import Hours, Once, Stretch
 from monitor.planning.admission import LEAST
@@ -181,7 +181,7 @@ async def probing(
     routes: Sequence[WatchedRoute],
     script: Script = quick,
     *,
-    providers: Providers | None = None,
+    providers: MailProviders | None = None,
     known: Mapping[str, SentToken] | None = None,
     books: Books | None = None,
 ) -> AsyncIterator[Scene]:
@@ -233,13 +233,13 @@ async def test_so_many_are_at_a_server_at_a_time_and_all_get_there() -> None:
 
 async def test_an_account_at_a_big_provider_has_few_sessions_at_a_time() -> None:
     routes = [route(box("JCM"), box("rujukan-a"), n) for n in range(20)]
-    provider = Provider(name="besar", hosts=("127.0.0.1",), concurrency=5, account_concurrency=3)
+    provider = MailProvider(name="besar", hosts=("127.0.0.1",), concurrency=5, account_concurrency=3)
 
     async def slowly(name: str, trace: Trace) -> Outcome:
         await asyncio.sleep(0.05)
         return await quick(name, trace)
 
-    async with probing(routes, slowly, providers=Providers([provider])) as scene:
+    async with probing(routes, slowly, providers=MailProviders([provider])) as scene:
         await scene.play.until(lambda play: set(play.started) == {each.name for each in routes})
         assert scene.play.most["JCM"] == 3
 
@@ -301,7 +301,7 @@ async def test_a_run_that_cannot_be_written_down_does_not_end_the_probing(logs: 
 
 # -- budgets --------------------------------------------------------------------------------------------------------
 
-THREE_A_DAY = Providers([Provider(name="ketat", hosts=("127.0.0.1",), messages_per_day=3, concurrency=5)])
+THREE_A_DAY = MailProviders([MailProvider(name="ketat", hosts=("127.0.0.1",), messages_per_day=3, concurrency=5)])
 
 
 async def test_an_account_that_has_sent_all_that_it_may_waits_and_that_is_said_once(logs: list[Any]) -> None:
@@ -578,7 +578,7 @@ async def test_what_an_account_has_sent_is_not_forgotten_when_its_password_chang
         await scene.play.until(lambda play: len(play.started) == 3)
         sender = replace(each.route.sender, login=Password(username="JCM", secret="kata-laluan-baharu"))
         await scene.prober.alter([replace(each, route=replace(each.route, sender=sender))])
-        scene.prober.allow(Providers([replace(THREE_A_DAY.known[0], messages_per_day=4)]))
+        scene.prober.allow(MailProviders([replace(THREE_A_DAY.known[0], messages_per_day=4)]))
         scene.prober._exhausted.clear()
         await scene.play.until(lambda _: "JCM" in scene.prober._exhausted)
         assert len(scene.play.started) == 4

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.engine.exchange import Line
+from alerts.engine.gateway_pool import Line
 from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway
 from monitor.config.loading import load

@@ -15,19 +15,19 @@ from monitor.judging.attribution import Blame
 from monitor.judging.liveness import Ailment
 from monitor.judging.suspect import Suspect, Trouble
 from monitor.model.health import Health
-from monitor.views.own_health import Control, Ill, Part, PartView, Signs, Standing, own_health, worst
+from monitor.views.own_health import Control, GatewayStanding, Ill, OwnPart, PartView, Signs, own_health, worst
 from probes.model.result import Outcome, Phase
 from tests.unit.monitor.trial import T0, arrived, controls, failed
 
 [CONTROL, _] = controls()
 PASSED = Control(route=CONTROL.name, health=Health.UP, last=arrived(CONTROL, T0))
 REFUSED = replace(PASSED, last=failed(CONTROL, T0, Outcome.REJECTED, Phase.SUBMIT))
-SMS, SMS_TWO = (Standing(channel=Channel.SMS, gateway=name, up=True) for name in ("satu", "dua"))
+SMS, SMS_TWO = (GatewayStanding(channel=Channel.SMS, gateway=name, up=True) for name in ("satu", "dua"))
 WELL = Signs(is_under_way=True, deserted=())
 TROUBLE = Trouble(matter=Matter.OWN_FAULT, since=T0)
 
 
-def parts(signs: Signs = WELL, **facts: Any) -> Mapping[Part, PartView]:
+def parts(signs: Signs = WELL, **facts: Any) -> Mapping[OwnPart, PartView]:
     known: dict[str, Any] = {"controls": [PASSED], "routes": 9, "troubles": {}, "gateways": [SMS]} | facts
     return {view.part: view for view in own_health(signs, **known)}
 
@@ -38,43 +38,43 @@ def test_all_is_well_only_when_all_of_it_is_proven() -> None:
         Signs(), controls=[replace(PASSED, health=Health.UNKNOWN, last=None)], gateways=[replace(SMS, up=None)]
     )
     assert {part for part, view in fresh.items() if view.health is Health.UNKNOWN} == {
-        *(Part.PROBING, Part.REFERENCE, Part.ENGINE, Part.GATEWAY, Part.DUTY)
+        *(OwnPart.PROBING, OwnPart.REFERENCE, OwnPart.ENGINE, OwnPart.GATEWAY, OwnPart.DUTY)
     }
     assert worst(list(fresh.values())) is Health.UNKNOWN
-    assert parts(controls=[], gateways=[])[Part.REFERENCE].health is Health.UNKNOWN
+    assert parts(controls=[], gateways=[])[OwnPart.REFERENCE].health is Health.UNKNOWN
 
 
 @pytest.mark.blind
 @pytest.mark.parametrize(
     ("part", "health", "ill", "signs", "facts"),
     [
-        (Part.STORE, Health.DOWN, Ill.STORE_AWAY, replace(WELL, away=(T0, "database is locked")), {}),
-        (Part.STORE, Health.DOWN, Ill.STORE_AWAY, replace(WELL, ailments={Ailment.STORE}), {}),
-        (Part.PROBING, Health.DOWN, Ill.PROBES_LATE, replace(WELL, ailments={Ailment.PROBING}), {}),
-        (Part.PROBING, Health.DOWN, Ill.NO_ROUTES, WELL, {"routes": 0}),
-        (Part.PROBING, Health.DOWN, Ill.NETWORK, WELL, {"troubles": {Suspect(Blame.NETWORK): TROUBLE}}),
-        (Part.PROBING, Health.DOWN, Ill.CREDENTIALS, WELL, {"troubles": {Suspect(Blame.CREDENTIALS, "a"): TROUBLE}}),
-        (Part.PROBING, Health.DOWN, Ill.OURS, WELL, {"troubles": {Suspect(Blame.OURS): TROUBLE}}),
-        (Part.REFERENCE, Health.DOWN, Ill.REFERENCE, WELL, {"troubles": {Suspect(Blame.REFERENCE, "a"): TROUBLE}}),
+        (OwnPart.STORE, Health.DOWN, Ill.STORE_AWAY, replace(WELL, away=(T0, "database is locked")), {}),
+        (OwnPart.STORE, Health.DOWN, Ill.STORE_AWAY, replace(WELL, ailments={Ailment.STORE}), {}),
+        (OwnPart.PROBING, Health.DOWN, Ill.PROBES_LATE, replace(WELL, ailments={Ailment.PROBING}), {}),
+        (OwnPart.PROBING, Health.DOWN, Ill.NO_ROUTES, WELL, {"routes": 0}),
+        (OwnPart.PROBING, Health.DOWN, Ill.NETWORK, WELL, {"troubles": {Suspect(Blame.NETWORK): TROUBLE}}),
+        (OwnPart.PROBING, Health.DOWN, Ill.CREDENTIALS, WELL, {"troubles": {Suspect(Blame.CREDENTIALS, "a"): TROUBLE}}),
+        (OwnPart.PROBING, Health.DOWN, Ill.OURS, WELL, {"troubles": {Suspect(Blame.OURS): TROUBLE}}),
+        (OwnPart.REFERENCE, Health.DOWN, Ill.REFERENCE, WELL, {"troubles": {Suspect(Blame.REFERENCE, "a"): TROUBLE}}),
         # The first refusal is no judgement, and no reason to call it well.
-        (Part.REFERENCE, Health.DEGRADED, Ill.CONTROL, WELL, {"controls": [REFUSED]}),
-        (Part.REFERENCE, Health.DOWN, Ill.CONTROL, WELL, {"controls": [replace(REFUSED, health=Health.DOWN)]}),
-        (Part.ENGINE, Health.DOWN, Ill.ENGINE_STOPPED, replace(WELL, ailments={Ailment.ENGINE}), {}),
-        (Part.ENGINE, Health.DOWN, Ill.AUDIT_STOPPED, replace(WELL, ailments={Ailment.AUDIT}), {}),
-        (Part.ENGINE, Health.DOWN, Ill.OVERDUE, replace(WELL, ailments={Ailment.OVERDUE}), {}),
-        (Part.GATEWAY, Health.DOWN, Ill.CHANNEL_DOWN, WELL, {"gateways": [replace(SMS, up=False)]}),
-        (Part.GATEWAY, Health.DEGRADED, Ill.GATEWAY_DOWN, WELL, {"gateways": [replace(SMS, up=False), SMS_TWO]}),
+        (OwnPart.REFERENCE, Health.DEGRADED, Ill.CONTROL, WELL, {"controls": [REFUSED]}),
+        (OwnPart.REFERENCE, Health.DOWN, Ill.CONTROL, WELL, {"controls": [replace(REFUSED, health=Health.DOWN)]}),
+        (OwnPart.ENGINE, Health.DOWN, Ill.ENGINE_STOPPED, replace(WELL, ailments={Ailment.ENGINE}), {}),
+        (OwnPart.ENGINE, Health.DOWN, Ill.AUDIT_STOPPED, replace(WELL, ailments={Ailment.AUDIT}), {}),
+        (OwnPart.ENGINE, Health.DOWN, Ill.OVERDUE, replace(WELL, ailments={Ailment.OVERDUE}), {}),
+        (OwnPart.GATEWAY, Health.DOWN, Ill.CHANNEL_DOWN, WELL, {"gateways": [replace(SMS, up=False)]}),
+        (OwnPart.GATEWAY, Health.DEGRADED, Ill.GATEWAY_DOWN, WELL, {"gateways": [replace(SMS, up=False), SMS_TWO]}),
         (
-            *(Part.GATEWAY, Health.DEGRADED, Ill.GATEWAY_DOUBTED, WELL),
+            *(OwnPart.GATEWAY, Health.DEGRADED, Ill.GATEWAY_DOUBTED, WELL),
             {"gateways": [replace(SMS, doubted_since=T0), SMS_TWO]},
         ),
-        (Part.CONFIGURATION, Health.DEGRADED, Ill.REFUSED, replace(WELL, refused_at=T0), {}),
-        (Part.CONFIGURATION, Health.DEGRADED, Ill.AWAITS_RESTART, replace(WELL, awaiting_restart=["listen"]), {}),
-        (Part.DUTY, Health.DEGRADED, Ill.NOBODY_ON_CALL, replace(WELL, deserted=["JCM/bertugas"]), {}),
+        (OwnPart.CONFIGURATION, Health.DEGRADED, Ill.REFUSED, replace(WELL, refused_at=T0), {}),
+        (OwnPart.CONFIGURATION, Health.DEGRADED, Ill.AWAITS_RESTART, replace(WELL, awaiting_restart=["listen"]), {}),
+        (OwnPart.DUTY, Health.DEGRADED, Ill.NOBODY_ON_CALL, replace(WELL, deserted=["JCM/bertugas"]), {}),
     ],
 )
 def test_whatever_is_wrong_with_pantau_is_said_of_the_part_that_it_is(
-    part: Part, health: Health, ill: Ill, signs: Signs, facts: Mapping[str, Any]
+    part: OwnPart, health: Health, ill: Ill, signs: Signs, facts: Mapping[str, Any]
 ) -> None:
     found = parts(signs, **facts)
     assert (found[part].health, [each.ill for each in found[part].complaints]) == (health, [ill])
@@ -84,12 +84,12 @@ def test_whatever_is_wrong_with_pantau_is_said_of_the_part_that_it_is(
 
 def test_what_is_worst_is_said_first_and_with_why_and_since_when() -> None:
     signs = replace(WELL, away=(T0 - timedelta(minutes=2), "database is locked"))
-    [complaint] = parts(signs)[Part.STORE].complaints
+    [complaint] = parts(signs)[OwnPart.STORE].complaints
     assert (complaint.why, complaint.since) == ("database is locked", T0 - timedelta(minutes=2))
-    gateways = [replace(SMS, up=False), SMS_TWO, Standing(channel=Channel.FAX, gateway="faks", up=False)]
-    said = parts(gateways=gateways)[Part.GATEWAY].complaints
+    gateways = [replace(SMS, up=False), SMS_TWO, GatewayStanding(channel=Channel.FAX, gateway="faks", up=False)]
+    said = parts(gateways=gateways)[OwnPart.GATEWAY].complaints
     assert [(each.ill, each.about) for each in said] == [
         (Ill.CHANNEL_DOWN, "fax: faks"),
         (Ill.GATEWAY_DOWN, "sms: satu"),
     ]
-    assert parts(controls=[REFUSED])[Part.REFERENCE].complaints[0].why == "submit (recipient): contoh"
+    assert parts(controls=[REFUSED])[OwnPart.REFERENCE].complaints[0].why == "submit (recipient): contoh"

@@ -16,7 +16,7 @@ from alerts.decide.silence import Silence
 from alerts.engine.settling import Ruling
 from alerts.model.delivery import Draft, NoticeState
 from alerts.model.event import Event, Release
-from alerts.model.gateway import Answer, Content, Incoming, SmsContent
+from alerts.model.gateway import CallbackAnswer, Content, Incoming, SmsContent
 from alerts.model.incident import Incident, apply
 from alerts.model.notice import Addressee, Purpose
 from monitor.config.files.problem import Problem
@@ -38,7 +38,7 @@ from monitor.views.overview import (
     view_notice,
     view_route,
 )
-from monitor.views.own_health import Part, PartView
+from monitor.views.own_health import OwnPart, PartView
 from probes.model.check import Finding, Premises, Verdict
 from probes.model.result import Outcome, Phase
 from tests.unit.alerts.people import T0, incident, written
@@ -56,7 +56,7 @@ class Service(Front, Noticeboard, Letters):
     problems: Sequence[Problem] = ()
     why_unready: str | None = None
     #: By part: how it stands otherwise than well.
-    ills: Mapping[Part, Any] = field(default_factory=dict)
+    ills: Mapping[OwnPart, Any] = field(default_factory=dict)
     recorded_at: datetime | None = None
     was_read: bool = True
     #: How often it was asked for everything.
@@ -64,7 +64,7 @@ class Service(Front, Noticeboard, Letters):
     moment: datetime = T0
     says: Content = field(default_factory=lambda: SmsContent(text="RM0 JCM ICT: AMARAN."))
     #: What a callback is answered with, or the error it ends in.
-    answer: Answer | Exception | None = None
+    answer: CallbackAnswer | Exception | None = None
     heard: list[Incoming] = field(default_factory=list)
     wrong: str | None = None
     in_the_tray: Sequence[LetterView] = ()
@@ -97,7 +97,7 @@ class Service(Front, Noticeboard, Letters):
         )
 
     def own(self) -> Sequence[PartView]:
-        return [replace(PartView(part=part, health=Health.UP), **self.ills.get(part, {})) for part in Part]
+        return [replace(PartView(part=part, health=Health.UP), **self.ills.get(part, {})) for part in OwnPart]
 
     async def agencies(self) -> Sequence[AgencyView]:
         internal = agency_routes("JCM")[0]
@@ -146,7 +146,7 @@ class Service(Front, Noticeboard, Letters):
         self.orders.append(("reload", by))
         return self.problems
 
-    async def hear(self, gateway: str, incoming: Incoming) -> Answer | None:
+    async def hear(self, gateway: str, incoming: Incoming) -> CallbackAnswer | None:
         self.heard.append(incoming)
         if isinstance(self.answer, Exception):
             raise self.answer

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from alerts.model.gateway import Answer, Incoming
+from alerts.model.gateway import CallbackAnswer, Incoming
 from alerts.model.incident import Incident
 from alerts.record.store import StoreAway
 from monitor.views.overview import AgencyView, IncidentView
@@ -30,7 +30,7 @@ class AwayService(Service):
     async def acknowledge(self, number: str, by: str) -> Incident:
         raise StoreAway(WHY)
 
-    async def hear(self, gateway: str, incoming: Incoming) -> Answer | None:
+    async def hear(self, gateway: str, incoming: Incoming) -> CallbackAnswer | None:
         raise StoreAway(WHY)
 
 

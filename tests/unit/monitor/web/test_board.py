@@ -18,7 +18,7 @@ from alerts.model.notice import Matter
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.views.overview import AgencyView, IncidentView, NoticeView, RouteView
-from monitor.views.own_health import Complaint, Ill, Part
+from monitor.views.own_health import Complaint, Ill, OwnPart
 from monitor.web import page
 from monitor.web.board import AgencyList, Board
 from monitor.web.page import card_of
@@ -147,8 +147,8 @@ async def test_what_is_wrong_with_pantau_stands_before_every_agency_in_malay_and
     away = Complaint(ill=Ill.STORE_AWAY, health=Health.DOWN, why="database is locked", since=T0)
     refusing = Complaint(ill=Ill.CONTROL, health=Health.DEGRADED, about="control/a/b", why="submit (sender) 554: tutup")
     ills = {
-        Part.STORE: {"health": Health.DOWN, "complaints": (away,)},
-        Part.REFERENCE: {"health": Health.DEGRADED, "complaints": (refusing,)},
+        OwnPart.STORE: {"health": Health.DOWN, "complaints": (away,)},
+        OwnPart.REFERENCE: {"health": Health.DEGRADED, "complaints": (refusing,)},
     }
     async with client(portal(Service(ills=ills, recorded_at=T0), HOSTS)) as web:
         text = (await web.get(path)).text
@@ -192,15 +192,15 @@ async def test_before_the_store_was_ever_read_nobody_is_told_that_there_is_no_in
     assert (read[2].count("Tidak diketahui"), read[2].count("Tiada <span")) == (0, 2)
 
 
-@pytest.mark.parametrize("part", list(Part))
-async def test_each_part_of_pantau_is_always_on_the_page_by_its_malay_name(part: Part) -> None:
+@pytest.mark.parametrize("part", list(OwnPart))
+async def test_each_part_of_pantau_is_always_on_the_page_by_its_malay_name(part: OwnPart) -> None:
     async with client(portal(Service(ills={part: {"health": Health.UNKNOWN}}), HOSTS)) as web:
         text = (await web.get("/fragment")).text
 
     assert re.search(
         rf'<li class="unknown">{page.PARTS[part][0]} <span lang="en">[\w ]+</span> <strong>BELUM PASTI', text
     )
-    assert text.count('<li class="up">') == len(Part) - 1
+    assert text.count('<li class="up">') == len(OwnPart) - 1
 
 
 def test_there_are_words_for_all_that_can_be_wrong() -> None:

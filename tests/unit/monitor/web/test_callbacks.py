@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.model.gateway import Answer, Refused
+from alerts.model.gateway import CallbackAnswer, CallbackRefused
 from monitor.web.callbacks import LARGEST_BODY, LARGEST_FORM, MOST_FIELDS, MOST_LARGE, callbacks
 from tests.unit.alerts.people import T0
 from tests.unit.monitor.web.source import BASE, Service, client
@@ -19,7 +19,7 @@ PATH = "/callbacks/sms-contoh/status/d42-1"
 
 
 async def test_a_callback_reaches_its_gateway_as_it_was_sent() -> None:
-    service = Service(answer=Answer(status=200, body="<Response/>", media_type="text/xml"))
+    service = Service(answer=CallbackAnswer(status=200, body="<Response/>", media_type="text/xml"))
     async with client(callbacks(service), host="penyerang.example") as web:
         answer = await web.post(f"{PATH}?n=1", data={"Digits": ["1", "2"], "Empty": ""}, headers={"X-Sign": "abc"})
 
@@ -33,7 +33,7 @@ async def test_a_callback_reaches_its_gateway_as_it_was_sent() -> None:
 
 
 async def test_what_is_no_form_is_left_to_the_gateway() -> None:
-    service = Service(answer=Answer())
+    service = Service(answer=CallbackAnswer())
     async with client(callbacks(service)) as web:
         answer = await web.post(PATH, json={"a": 1})
 
@@ -56,7 +56,7 @@ async def test_nothing_else_is_served(path: str) -> None:
 
 @pytest.mark.parametrize(("size", "status"), [(LARGEST_BODY, 204), (LARGEST_BODY + 1, 413)])
 async def test_a_body_has_a_limit(size: int, status: int) -> None:
-    service = Service(answer=Answer())
+    service = Service(answer=CallbackAnswer())
     async with client(callbacks(service)) as web:
         answer = await web.post(PATH, content=b"x" * size)
 
@@ -66,7 +66,7 @@ async def test_a_body_has_a_limit(size: int, status: int) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 async def test_what_is_not_trusted_is_refused_without_a_reason(status: int) -> None:
-    async with client(callbacks(Service(answer=Refused(status, "signature of +60100000101 is wrong")))) as web:
+    async with client(callbacks(Service(answer=CallbackRefused(status, "signature of +60100000101 is wrong")))) as web:
         answer = await web.post(PATH)
 
     assert (answer.status_code, answer.text) == (status, "")
@@ -88,7 +88,7 @@ async def test_a_gateway_that_left_meanwhile_is_unknown() -> None:
 
 @pytest.mark.parametrize("form", [b"a=1&" * (MOST_FIELDS + 1), b"a=" + b"x" * LARGEST_FORM])
 async def test_a_form_is_small_or_is_not_looked_at(form: bytes) -> None:
-    service = Service(answer=Answer())
+    service = Service(answer=CallbackAnswer())
     async with client(callbacks(service)) as web:
         answer = await web.post(PATH, content=form, headers={"Content-Type": "application/x-www-form-urlencoded"})
 
@@ -97,7 +97,7 @@ async def test_a_form_is_small_or_is_not_looked_at(form: bytes) -> None:
 
 
 async def test_strangers_who_send_slowly_hold_a_few_large_bodies_and_no_form_waits_for_them() -> None:
-    service, go_on = Service(answer=Answer()), asyncio.Event()
+    service, go_on = Service(answer=CallbackAnswer()), asyncio.Event()
     arrived = asyncio.Semaphore(0)
 
     async def slow() -> AsyncIterator[bytes]:
@@ -120,7 +120,7 @@ async def test_strangers_who_send_slowly_hold_a_few_large_bodies_and_no_form_wai
 
 @pytest.mark.parametrize("kind", [b"application/json", b"application/x-www-form-urlencoded"])
 async def test_who_hangs_up_while_sending_is_no_error_of_ours(kind: bytes) -> None:
-    service = Service(answer=Answer())
+    service = Service(answer=CallbackAnswer())
     said = iter([{"type": "http.request", "body": b"Digits=1", "more_body": True}, {"type": "http.disconnect"}])
 
     async def receive() -> Any:
@@ -143,13 +143,13 @@ async def test_who_hangs_up_while_sending_is_no_error_of_ours(kind: bytes) -> No
 
 
 async def test_what_is_refused_again_and_again_is_logged_once_a_minute() -> None:
-    service = Service(answer=Refused(403, "no signature"))
+    service = Service(answer=CallbackRefused(403, "no signature"))
     with capture_logs() as lines:
         async with client(callbacks(service)) as web:
             for minutes in (0, 0, 0, 1, 1):
                 service.moment = T0 + timedelta(minutes=minutes)
                 assert (await web.post(PATH)).status_code == 403
-            service.answer = Refused(400, "not a status of a call")
+            service.answer = CallbackRefused(400, "not a status of a call")
             await web.post(PATH)
 
     assert [line["why"] for line in lines] == ["no signature", "no signature", "not a status of a call"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pantau_lab.oauth import Provider, Trouble, app
+from pantau_lab.oauth import OAuthProvider, TokenEndpointFault, app
 from pantau_lab.serving import serve
 from probes.credentials.oauth import KeptTokens, NoAccessToken
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
@@ -22,8 +22,8 @@ USER = "semakan@jabatan-contoh.gov.my"
 
 
 @asynccontextmanager
-async def provider(**settings: object) -> AsyncIterator[tuple[Provider, Client]]:
-    provider = Provider(username=USER, **settings)  # type: ignore[arg-type]
+async def provider(**settings: object) -> AsyncIterator[tuple[OAuthProvider, Client]]:
+    provider = OAuthProvider(username=USER, **settings)  # type: ignore[arg-type]
     async with serve(app(provider)) as url:
         client = Client(
             token_url=f"{url}/token",
@@ -102,16 +102,16 @@ async def test_a_file_that_cannot_be_written_costs_no_token(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("trouble", "refused", "words"),
     [
-        (Trouble.INVALID_CLIENT, True, "invalid_client: AADSTS7000222: The provided client secret keys"),
-        (Trouble.INVALID_GRANT, True, "invalid_grant: Token has been expired or revoked."),
-        (Trouble.UNAVAILABLE, False, "HTTP status 503"),
-        (Trouble.ERROR, False, "HTTP status 500"),
-        (Trouble.SILENT, False, "no answer to the request for a token"),
-        (Trouble.PORTAL, False, "does not answer as a token endpoint does"),
-        (Trouble.EMPTY, False, "holds no access token"),
+        (TokenEndpointFault.INVALID_CLIENT, True, "invalid_client: AADSTS7000222: The provided client secret keys"),
+        (TokenEndpointFault.INVALID_GRANT, True, "invalid_grant: Token has been expired or revoked."),
+        (TokenEndpointFault.UNAVAILABLE, False, "HTTP status 503"),
+        (TokenEndpointFault.ERROR, False, "HTTP status 500"),
+        (TokenEndpointFault.SILENT, False, "no answer to the request for a token"),
+        (TokenEndpointFault.PORTAL, False, "does not answer as a token endpoint does"),
+        (TokenEndpointFault.EMPTY, False, "holds no access token"),
     ],
 )
-async def test_a_failure_says_whether_it_is_about_us(*, trouble: Trouble, refused: bool, words: str) -> None:
+async def test_a_failure_says_whether_it_is_about_us(*, trouble: TokenEndpointFault, refused: bool, words: str) -> None:
     async with provider(trouble=trouble) as (_, client):
         failure = await failure_of(ClientCredentials(client))
     assert words in str(failure)

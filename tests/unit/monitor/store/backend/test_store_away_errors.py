@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from alerts.record.clock import SystemClock
 from alerts.record.store import StoreAway
-from monitor.store.backend.away import LostRace, Presence, raising_away, reason_of
+from monitor.store.backend.away import LostRace, StorePresence, raising_away, reason_of
 
 FULL = "database or disk is full"
 
@@ -68,13 +68,13 @@ def test_a_bug_of_ours_does_not(error: Exception) -> None:
         raise error
 
 
-def fail(presence: Presence, error: Exception) -> None:
+def fail(presence: StorePresence, error: Exception) -> None:
     with pytest.raises(StoreAway), presence.writing():
         raise error
 
 
 def test_who_lost_a_race_has_not_found_it_away() -> None:
-    presence = Presence(SystemClock())
+    presence = StorePresence(SystemClock())
     for state in ("40001", "40P01", "55P03"):
         with pytest.raises(LostRace), presence.writing():
             raise of_postgresql(state)
@@ -82,7 +82,7 @@ def test_who_lost_a_race_has_not_found_it_away() -> None:
 
 
 def test_while_it_is_away_not_everybody_tries_it_and_only_a_write_shows_that_it_is_back() -> None:
-    presence = Presence(SystemClock())
+    presence = StorePresence(SystemClock())
     told: list[bool] = []
     presence.on_change = told.append
     for _ in range(2):

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from alerts.engine.group_commit import GroupCommit
 from alerts.record.store import StoreAway
-from monitor.store.backend.away import Presence
+from monitor.store.backend.away import StorePresence
 from monitor.store.backend.database import Database
 from monitor.store.backend.server_clock import ServerClock
 from monitor.store.backend.transaction import Statement
@@ -35,7 +35,7 @@ class Shelf:
     database: Database
     away: bool = False
     asked: int = 0
-    presence: Presence = field(init=False)
+    presence: StorePresence = field(init=False)
 
     def __post_init__(self) -> None:
         self.presence = self.database.presence

@@ -11,9 +11,8 @@ import structlog
 
 from alerts.decide.move import DeliveryPolicy
 from alerts.engine.composer import Composer
-from alerts.engine.errand import Deed, Errand, Outcome
-from alerts.engine.errand import run as run_errand
-from alerts.engine.exchange import Exchange
+from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, make_call
+from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.observer import Observer
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
@@ -21,7 +20,7 @@ from alerts.record.store import StoreAway
 log = structlog.get_logger()
 
 
-class Calls:
+class GatewayCaller:
     """The calls that are under way. Their slots were taken, and their attempts written, when they were decided on."""
 
     #: While the store is away, before it is asked again to take an answer.
@@ -30,16 +29,16 @@ class Calls:
     def __init__(
         self,
         *,
-        exchange: Exchange,
+        pool: GatewayPool,
         composer: Composer,
         clock: Clock,
         observer: Observer,
         policy: DeliveryPolicy,
-        write_down: Callable[[Errand, Outcome], Awaitable[None]],
-        ended: Callable[[Errand], None] = lambda _: None,
+        write_down: Callable[[GatewayCall, CallResult], Awaitable[None]],
+        ended: Callable[[GatewayCall], None] = lambda _: None,
     ) -> None:
         """*write_down* stores what came of a call; *ended* is told that one is over and written down."""
-        self._exchange = exchange
+        self._pool = pool
         self._composer = composer
         self._clock = clock
         self._observer = observer
@@ -53,46 +52,46 @@ class Calls:
         """Ids of the attempts whose gateway is being called, or whose answer is not written down yet."""
         return self._under_way
 
-    def begin(self, errand: Errand, calls: asyncio.TaskGroup) -> None:
+    def begin(self, call: GatewayCall, calls: asyncio.TaskGroup) -> None:
         """Make a call, as a task of the group *calls*."""
-        self._under_way.add(errand.attempt.id)
-        calls.create_task(self._make(errand))
+        self._under_way.add(call.attempt.id)
+        calls.create_task(self._make(call))
 
-    async def _make(self, errand: Errand) -> None:
-        gateway = errand.attempt.gateway
+    async def _make(self, call: GatewayCall) -> None:
+        gateway = call.attempt.gateway
         try:
-            if (outcome := await self._call(errand)) is not None:
-                await self._write_down_for_sure(errand, outcome)
+            if (outcome := await self._call(call)) is not None:
+                await self._write_down_for_sure(call, outcome)
         # What cannot be written down stays CALLING in the store; a notice is asked about when its lease ends.
         except Exception:
-            log.exception("a call could not be completed", gateway=gateway, reference=errand.attempt.reference)
+            log.exception("a call could not be completed", gateway=gateway, reference=call.attempt.reference)
         finally:
-            self._under_way.discard(errand.attempt.id)
-            self._ended(errand)
+            self._under_way.discard(call.attempt.id)
+            self._ended(call)
 
-    async def _call(self, errand: Errand) -> Outcome | None:
+    async def _call(self, call: GatewayCall) -> CallResult | None:
         """Call the gateway, and let others have its slot: writing down may take a while."""
-        name = errand.attempt.gateway
+        name = call.attempt.gateway
         try:
-            if errand.deed is Deed.SEND and self._clock.now() >= errand.attempt.look_at:
+            if call.kind is CallKind.SEND and self._clock.now() >= call.attempt.look_at:
                 # We were stopped in between. By now another engine may have asked for it, and sent it again.
-                log.warning("a call came too late to be made; asking for it first", reference=errand.attempt.reference)
+                log.warning("a call came too late to be made; asking for it first", reference=call.attempt.reference)
                 return None
-            line = self._exchange[name]
-            outcome = await run_errand(errand, line, self._composer, self._policy, self._clock)
+            line = self._pool[name]
+            outcome = await make_call(call, line, self._composer, self._policy, self._clock)
             if outcome.gateway_up is not None:
-                if self._exchange.judge(name, up=outcome.gateway_up, now=self._clock.now()):
+                if self._pool.judge(name, up=outcome.gateway_up, now=self._clock.now()):
                     log.info("gateway judged", gateway=name, up=outcome.gateway_up, why=outcome.attempt.detail)
                 self._observer.gateway_judged(line.channel, name, up=outcome.gateway_up)
             return outcome
         finally:
-            self._exchange.give_back(name)
+            self._pool.give_back(name)
 
-    async def _write_down_for_sure(self, errand: Errand, outcome: Outcome) -> None:
+    async def _write_down_for_sure(self, call: GatewayCall, outcome: CallResult) -> None:
         """Write down what came of a call, as soon as the store takes it: nobody else knows."""
         while True:
             try:
-                await self._write_down(errand, outcome)
+                await self._write_down(call, outcome)
             except StoreAway:
                 await asyncio.sleep(self.AFTER_A_FAULT.total_seconds())
             else:

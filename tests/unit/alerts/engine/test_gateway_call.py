@@ -10,14 +10,15 @@ import pytest
 
 from alerts.decide.escalation import facts
 from alerts.decide.move import DeliveryPolicy
-from alerts.engine.errand import Deed, Errand, Outcome, run
-from alerts.engine.exchange import Line
+from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, make_call
+from alerts.engine.gateway_pool import Line
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.delivery import Attempt, AttemptState, Draft, Notice
 from alerts.model.gateway import (
     Absent,
-    Answer,
+    CallbackAnswer,
+    CallbackRefused,
     Content,
     DeliveryError,
     Desk,
@@ -25,7 +26,6 @@ from alerts.model.gateway import (
     Incoming,
     Order,
     Progress,
-    Refused,
     Report,
     SmsContent,
 )
@@ -81,8 +81,8 @@ class Scripted:
         assert isinstance(answer, bool)
         return answer
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> Answer:
-        raise Refused(404, "no callbacks")
+    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
+        raise CallbackRefused(404, "no callbacks")
 
     async def close(self) -> None:
         pass
@@ -96,7 +96,7 @@ class Scripted:
         return self.answer
 
 
-def errand(deed: Deed, at: Attempt, address: Address = SMS_SITI) -> Errand:
+def call(kind: CallKind, at: Attempt, address: Address = SMS_SITI) -> GatewayCall:
     draft = Draft(
         key="k",
         plan=Plan.ESCALATION,
@@ -107,26 +107,26 @@ def errand(deed: Deed, at: Attempt, address: Address = SMS_SITI) -> Errand:
         expires_at=T0 + 30 * MINUTE,
         addresses=(address,),
     )
-    return Errand(deed=deed, notice=tried(written(draft), at), attempt=at)
+    return GatewayCall(kind=kind, notice=tried(written(draft), at), attempt=at)
 
 
 async def outcome(
-    deed: Deed,
+    kind: CallKind,
     answer: Said,
     at: Attempt | None = None,
     address: Address = SMS_SITI,
     policy: DeliveryPolicy = POLICY,
-) -> Outcome:
+) -> CallResult:
     at = at or attempt(AttemptState.CALLING)
     line = Line(name="first", channel=address.channel, gateway=Scripted(answer))
-    return await run(errand(deed, at, address), line, Composer(), policy, Clock())
+    return await make_call(call(kind, at, address), line, Composer(), policy, Clock())
 
 
 async def test_the_gateway_gets_our_reference_the_address_and_the_words() -> None:
     gateway = Scripted(Report(progress=Progress.ACCEPTED))
     line = Line(name="first", channel=Channel.SMS, gateway=gateway)
 
-    await run(errand(Deed.SEND, attempt(AttemptState.CALLING)), line, Composer(), POLICY, Clock())
+    await make_call(call(CallKind.SEND, attempt(AttemptState.CALLING)), line, Composer(), POLICY, Clock())
 
     (order,) = gateway.orders
     assert (order.reference, order.address, order.extension) == ("p1-1", SMS_SITI.number, "")
@@ -134,10 +134,10 @@ async def test_the_gateway_gets_our_reference_the_address_and_the_words() -> Non
     assert (order.created_at, order.expires_at) == (T0, T0 + 30 * MINUTE)
 
 
-@pytest.mark.parametrize("deed", [Deed.SEND, Deed.ASK, Deed.CHECK])
+@pytest.mark.parametrize("kind", [CallKind.SEND, CallKind.ASK, CallKind.CHECK])
 @pytest.mark.parametrize("progress", [Progress.ACCEPTED, Progress.SENT, Progress.DELIVERED])
-async def test_a_report_of_progress_is_taken_over(deed: Deed, progress: Progress) -> None:
-    after = await outcome(deed, Report(progress=progress, provider_id="SM1"))
+async def test_a_report_of_progress_is_taken_over(kind: CallKind, progress: Progress) -> None:
+    after = await outcome(kind, Report(progress=progress, provider_id="SM1"))
 
     assert after.attempt.state is AttemptState(progress)
     assert after.attempt.provider_id == "SM1"
@@ -146,10 +146,10 @@ async def test_a_report_of_progress_is_taken_over(deed: Deed, progress: Progress
     assert after.gateway_up is True
 
 
-@pytest.mark.parametrize("deed", [Deed.SEND, Deed.ASK, Deed.CHECK])
+@pytest.mark.parametrize("kind", [CallKind.SEND, CallKind.ASK, CallKind.CHECK])
 @pytest.mark.parametrize("error", [ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION])
-async def test_a_report_of_failure_says_nothing_against_the_gateway(deed: Deed, error: ErrorClass) -> None:
-    after = await outcome(deed, Report(progress=Progress.FAILED, error=error, code="busy", detail="line busy"))
+async def test_a_report_of_failure_says_nothing_against_the_gateway(kind: CallKind, error: ErrorClass) -> None:
+    after = await outcome(kind, Report(progress=Progress.FAILED, error=error, code="busy", detail="line busy"))
 
     assert after.attempt.state is AttemptState.FAILED
     assert (after.attempt.error, after.attempt.code, after.attempt.detail) == (error, "busy", "line busy")
@@ -161,7 +161,7 @@ async def test_a_report_of_failure_says_nothing_against_the_gateway(deed: Deed, 
 async def test_a_report_without_a_provider_id_keeps_the_one_that_is_known() -> None:
     known = replace(attempt(AttemptState.ACCEPTED), provider_id="SM1")
 
-    assert (await outcome(Deed.CHECK, Report(progress=Progress.SENT), known)).attempt.provider_id == "SM1"
+    assert (await outcome(CallKind.CHECK, Report(progress=Progress.SENT), known)).attempt.provider_id == "SM1"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ async def test_a_report_without_a_provider_id_keeps_the_one_that_is_known() -> N
 async def test_an_error_of_sending_decides_the_attempt(
     error: ErrorClass, state: AttemptState, *, up: bool | None
 ) -> None:
-    after = await outcome(Deed.SEND, DeliveryError(error, "refused", code="21211"))
+    after = await outcome(CallKind.SEND, DeliveryError(error, "refused", code="21211"))
 
     assert after.attempt.state is state
     assert (after.attempt.error, after.attempt.code, after.attempt.detail) == (error, "21211", "refused")
@@ -184,7 +184,7 @@ async def test_an_error_of_sending_decides_the_attempt(
 
 
 async def test_what_may_have_been_sent_is_asked_about_at_once() -> None:
-    after = await outcome(Deed.SEND, DeliveryError(ErrorClass.UNKNOWN, "no answer in time"))
+    after = await outcome(CallKind.SEND, DeliveryError(ErrorClass.UNKNOWN, "no answer in time"))
 
     assert after.attempt.look_at == NOW
     assert after.attempt.ended_at is None
@@ -193,11 +193,11 @@ async def test_what_may_have_been_sent_is_asked_about_at_once() -> None:
 async def test_a_provider_that_asks_for_a_pause_gets_it() -> None:
     error = DeliveryError(ErrorClass.TRANSIENT, "too many requests", retry_after=timedelta(minutes=4))
 
-    assert (await outcome(Deed.SEND, error)).attempt.look_at == NOW + 4 * MINUTE
+    assert (await outcome(CallKind.SEND, error)).attempt.look_at == NOW + 4 * MINUTE
 
 
 async def test_a_bug_of_a_gateway_may_have_struck_after_the_message_left() -> None:
-    after = await outcome(Deed.SEND, ZeroDivisionError("a bug"))
+    after = await outcome(CallKind.SEND, ZeroDivisionError("a bug"))
 
     assert after.attempt.state is AttemptState.UNKNOWN
     assert after.attempt.look_at == NOW
@@ -208,14 +208,14 @@ async def test_a_bug_of_a_gateway_may_have_struck_after_the_message_left() -> No
 async def test_a_gateway_that_never_comes_back_is_left_and_asked_about() -> None:
     impatient = DeliveryPolicy(deadline=timedelta(milliseconds=10))
 
-    after = await outcome(Deed.SEND, None, policy=impatient)
+    after = await outcome(CallKind.SEND, None, policy=impatient)
 
     assert after.attempt.state is AttemptState.UNKNOWN
     assert after.gateway_up is False
 
 
 async def test_cancellation_passes_through() -> None:
-    calling = asyncio.create_task(outcome(Deed.SEND, None))
+    calling = asyncio.create_task(outcome(CallKind.SEND, None))
     await asyncio.sleep(0)
     calling.cancel()
 
@@ -227,7 +227,9 @@ async def test_what_cannot_be_put_into_words_was_certainly_not_sent_and_says_not
     gateway = Scripted(Report(progress=Progress.ACCEPTED))
     line = Line(name="first", channel=Channel.SMS, gateway=gateway)
 
-    after = await run(errand(Deed.SEND, attempt(AttemptState.CALLING)), line, SpeechlessComposer(), POLICY, Clock())
+    after = await make_call(
+        call(CallKind.SEND, attempt(AttemptState.CALLING)), line, SpeechlessComposer(), POLICY, Clock()
+    )
 
     assert gateway.orders == []
     assert after.attempt.state is AttemptState.FAILED
@@ -240,7 +242,7 @@ def asked(times: int) -> Attempt:
 
 
 async def test_a_certain_no_means_that_it_was_never_sent() -> None:
-    after = await outcome(Deed.ASK, Absent(certain=True), asked(1))
+    after = await outcome(CallKind.ASK, Absent(certain=True), asked(1))
 
     assert (after.attempt.state, after.attempt.look_at) == (AttemptState.NEVER_SENT, NOW)
     assert after.gateway_up is True
@@ -248,10 +250,10 @@ async def test_a_certain_no_means_that_it_was_never_sent() -> None:
 
 async def test_what_is_never_sent_again_and_again_is_tried_later_and_later() -> None:
     second = replace(asked(1), id=2, n=2)
-    of = errand(Deed.ASK, second)
+    of = call(CallKind.ASK, second)
     of = replace(of, notice=tried(replace(of.notice, deliveries=()), attempt(AttemptState.NEVER_SENT), second))
 
-    after = await run(
+    after = await make_call(
         of, Line(name="first", channel=Channel.SMS, gateway=Scripted(Absent(certain=True))), Composer(), POLICY, Clock()
     )
 
@@ -259,8 +261,8 @@ async def test_what_is_never_sent_again_and_again_is_tried_later_and_later() -> 
 
 
 async def test_an_uncertain_no_counts_only_when_it_is_said_twice() -> None:
-    once = await outcome(Deed.ASK, Absent(certain=False), asked(1))
-    twice = await outcome(Deed.ASK, Absent(certain=False), asked(2))
+    once = await outcome(CallKind.ASK, Absent(certain=False), asked(1))
+    twice = await outcome(CallKind.ASK, Absent(certain=False), asked(2))
 
     assert (once.attempt.state, once.attempt.look_at) == (AttemptState.UNKNOWN, NOW + 5 * SECOND)
     assert (twice.attempt.state, twice.attempt.ended_at) == (AttemptState.NO_TRACE, NOW)
@@ -282,25 +284,25 @@ async def test_a_question_without_an_answer_leaves_the_fate_open_and_is_not_repe
     answer: Report | Exception,
 ) -> None:
     most = len(POLICY.ask_after)
-    states = [(await outcome(Deed.ASK, answer, asked(n))).attempt.state for n in range(1, most + 1)]
+    states = [(await outcome(CallKind.ASK, answer, asked(n))).attempt.state for n in range(1, most + 1)]
 
     assert states == [AttemptState.UNKNOWN] * (most - 1) + [AttemptState.NO_TRACE]
 
 
-@pytest.mark.parametrize("deed", [Deed.ASK, Deed.CHECK, Deed.WITHDRAW])
+@pytest.mark.parametrize("kind", [CallKind.ASK, CallKind.CHECK, CallKind.WITHDRAW])
 @pytest.mark.parametrize("error", ErrorClass)
-async def test_only_an_error_of_sending_can_say_that_it_failed(deed: Deed, error: ErrorClass) -> None:
-    state = AttemptState.UNKNOWN if deed is Deed.ASK else AttemptState.ACCEPTED
+async def test_only_an_error_of_sending_can_say_that_it_failed(kind: CallKind, error: ErrorClass) -> None:
+    state = AttemptState.UNKNOWN if kind is CallKind.ASK else AttemptState.ACCEPTED
     at = replace(attempt(state), asked=1)
 
-    assert (await outcome(deed, DeliveryError(error, "refused"), at)).attempt.state is state
+    assert (await outcome(kind, DeliveryError(error, "refused"), at)).attempt.state is state
 
 
 async def test_a_letter_that_was_taken_back_is_withdrawn_and_one_that_was_gone_has_been_sent() -> None:
     lying = attempt(AttemptState.ACCEPTED)
 
-    taken = await outcome(Deed.WITHDRAW, True, lying, LETTER)
-    gone = await outcome(Deed.WITHDRAW, False, lying, LETTER)
+    taken = await outcome(CallKind.WITHDRAW, True, lying, LETTER)
+    gone = await outcome(CallKind.WITHDRAW, False, lying, LETTER)
 
     assert (taken.attempt.state, taken.attempt.ended_at) == (AttemptState.WITHDRAWN, NOW)
     assert (gone.attempt.state, gone.attempt.ended_at) == (AttemptState.SENT, None)
@@ -309,7 +311,7 @@ async def test_a_letter_that_was_taken_back_is_withdrawn_and_one_that_was_gone_h
 async def test_a_tray_that_cannot_be_reached_is_asked_to_give_the_letter_back_after_a_pause() -> None:
     error = DeliveryError(ErrorClass.CONFIGURATION, "Stale file handle")
 
-    after = await outcome(Deed.WITHDRAW, error, attempt(AttemptState.ACCEPTED), LETTER)
+    after = await outcome(CallKind.WITHDRAW, error, attempt(AttemptState.ACCEPTED), LETTER)
 
     assert after.attempt.error is ErrorClass.CONFIGURATION
     assert after.attempt.look_at == NOW + MINUTE

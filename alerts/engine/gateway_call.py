@@ -1,6 +1,6 @@
 """What a cycle leaves to be done outside its transaction: one call of one gateway, and how its answer is written down.
 
-`run` does the I/O and returns the attempt as it now stands; it decides nothing but how an answer is read.
+`make_call` does the I/O and returns the attempt as it now stands; it decides nothing but how an answer is read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import structlog
 
 from alerts.decide.move import DeliveryPolicy, retry_at
 from alerts.engine.composer import Composer
-from alerts.engine.exchange import Line
+from alerts.engine.gateway_pool import Line
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address
 from alerts.model.delivery import LEFT, Attempt, AttemptState, Delivery, Notice
@@ -37,7 +37,7 @@ from alerts.record.store import Entry
 log = structlog.get_logger()
 
 
-class Deed(StrEnum):
+class CallKind(StrEnum):
     """What to do with an attempt."""
 
     SEND = "send"
@@ -49,10 +49,10 @@ class Deed(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Errand:
+class GatewayCall:
     """One call to make. The attempt is already stored."""
 
-    deed: Deed
+    kind: CallKind
     notice: Notice
     attempt: Attempt
 
@@ -68,7 +68,7 @@ class Errand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class CallResult:
     """An attempt after a call, and what the call says of the gateway (`None`: nothing)."""
 
     attempt: Attempt
@@ -77,34 +77,36 @@ class Outcome:
     sha256: str = ""
 
 
-async def run(errand: Errand, line: Line, composer: Composer, policy: DeliveryPolicy, clock: Clock) -> Outcome:
+async def make_call(
+    call: GatewayCall, line: Line, composer: Composer, policy: DeliveryPolicy, clock: Clock
+) -> CallResult:
     """Make the call and read its answer. A bug in a gateway is logged and counts as an unknown fate."""
     try:
-        order = await _order(errand, composer)
+        order = await _order(call, composer)
     # Our bug, or an edited wording. Nothing was sent, and the words for another channel may be sound.
     except Exception:
-        log.exception("a notice could not be put into words", reference=errand.attempt.reference)
+        log.exception("a notice could not be put into words", reference=call.attempt.reference)
         speechless = DeliveryError(ErrorClass.PERMANENT, "it could not be put into words; see the log")
-        return _refused(errand, speechless, policy, clock.now())
-    outcome = await _carry_out(errand, line, order, policy, clock)
-    handed_over = order.content if errand.deed is Deed.SEND else None
+        return _refused(call, speechless, policy, clock.now())
+    outcome = await _carry_out(call, line, order, policy, clock)
+    handed_over = order.content if call.kind is CallKind.SEND else None
     return outcome if handed_over is None else replace(outcome, sha256=content_digest(handed_over))
 
 
-async def _carry_out(errand: Errand, line: Line, order: Order, policy: DeliveryPolicy, clock: Clock) -> Outcome:
+async def _carry_out(call: GatewayCall, line: Line, order: Order, policy: DeliveryPolicy, clock: Clock) -> CallResult:
     try:
         async with asyncio.timeout(policy.deadline.total_seconds()):
-            answer = await _call(errand, line, order)
+            answer = await _call(call, line, order)
     except DeliveryError as error:
-        return _refused(errand, error, policy, clock.now())
+        return _refused(call, error, policy, clock.now())
     except TimeoutError:
-        return _refused(errand, DeliveryError(ErrorClass.UNKNOWN, "it did not come back"), policy, clock.now())
+        return _refused(call, DeliveryError(ErrorClass.UNKNOWN, "it did not come back"), policy, clock.now())
     # A gateway's bug must not stop the others' deliveries, and may strike after the message has left.
     except Exception:
-        log.exception("a gateway failed unexpectedly", gateway=line.name, reference=errand.attempt.reference)
+        log.exception("a gateway failed unexpectedly", gateway=line.name, reference=call.attempt.reference)
         bug = DeliveryError(ErrorClass.UNKNOWN, "the gateway's code failed; see the log")
-        return _refused(errand, bug, policy, clock.now())
-    return _answered(errand, answer, policy, clock.now())
+        return _refused(call, bug, policy, clock.now())
+    return _answered(call, answer, policy, clock.now())
 
 
 def content_digest(content: Content) -> str:
@@ -119,19 +121,17 @@ def content_digest(content: Content) -> str:
     return hashlib.sha256(octets).hexdigest()
 
 
-async def _order(errand: Errand, composer: Composer) -> Order:
-    channel = errand.address.channel
+async def _order(call: GatewayCall, composer: Composer) -> Order:
+    channel = call.address.channel
     # See `Order.content`. In a mass outage hundreds of letters lie in the tray, and each is looked for every minute.
-    has_content = errand.deed is Deed.SEND or (errand.deed is Deed.ASK and channel not in ON_PAPER)
+    has_content = call.kind is CallKind.SEND or (call.kind is CallKind.ASK and channel not in ON_PAPER)
     return Order(
-        reference=errand.attempt.reference,
-        address=errand.address.number,
-        extension=errand.address.extension,
-        content=await composer.compose(errand.notice, channel, response=errand.attempt.response)
-        if has_content
-        else None,
-        expires_at=errand.notice.expires_at,
-        created_at=errand.attempt.started_at,
+        reference=call.attempt.reference,
+        address=call.address.number,
+        extension=call.address.extension,
+        content=await composer.compose(call.notice, channel, response=call.attempt.response) if has_content else None,
+        expires_at=call.notice.expires_at,
+        created_at=call.attempt.started_at,
     )
 
 
@@ -139,29 +139,29 @@ async def _order(errand: Errand, composer: Composer) -> Order:
 _Answer = Report | Absent | bool
 
 
-async def _call(errand: Errand, line: Line, order: Order) -> _Answer:
-    match errand.deed:
-        case Deed.SEND:
+async def _call(call: GatewayCall, line: Line, order: Order) -> _Answer:
+    match call.kind:
+        case CallKind.SEND:
             return await line.gateway.send(order)
-        case Deed.ASK:
+        case CallKind.ASK:
             return await line.gateway.find(order)
-        case Deed.CHECK:
-            return await line.gateway.check(order, errand.attempt.provider_id or "")
-        case Deed.WITHDRAW:
-            return await line.gateway.withdraw(order, errand.attempt.provider_id or "")
+        case CallKind.CHECK:
+            return await line.gateway.check(order, call.attempt.provider_id or "")
+        case CallKind.WITHDRAW:
+            return await line.gateway.withdraw(order, call.attempt.provider_id or "")
 
 
-def _answered(errand: Errand, answer: _Answer, policy: DeliveryPolicy, now: datetime) -> Outcome:
-    attempt = errand.attempt
+def _answered(call: GatewayCall, answer: _Answer, policy: DeliveryPolicy, now: datetime) -> CallResult:
+    attempt = call.attempt
     match answer:
         case Report():
             enough = attempt.asked >= len(policy.ask_after)
-            attempt = reported(errand.delivery, attempt, answer, policy, now)
-            if errand.deed is Deed.ASK and attempt.state is AttemptState.UNKNOWN:
+            attempt = reported(call.delivery, attempt, answer, policy, now)
+            if call.kind is CallKind.ASK and attempt.state is AttemptState.UNKNOWN:
                 attempt = _still_unknown(attempt, policy, now, enough=enough)
         case Absent(certain=True):
             # A first one is made good at once. One that never gets there again and again is not in a hurry.
-            again = now if attempt.n == 1 else retry_at(errand.delivery, attempt.gateway, policy, now, None)
+            again = now if attempt.n == 1 else retry_at(call.delivery, attempt.gateway, policy, now, None)
             attempt = replace(attempt, state=AttemptState.NEVER_SENT, look_at=again, ended_at=now)
         case Absent():
             # An index may lag behind: one more look before it counts.
@@ -170,7 +170,7 @@ def _answered(errand: Errand, answer: _Answer, policy: DeliveryPolicy, now: date
             attempt = replace(attempt, state=AttemptState.WITHDRAWN, ended_at=now)
         case False:
             attempt = replace(attempt, state=AttemptState.SENT)
-    return Outcome(attempt=attempt, gateway_up=True)
+    return CallResult(attempt=attempt, gateway_up=True)
 
 
 def reported(delivery: Delivery, attempt: Attempt, report: Report, policy: DeliveryPolicy, now: datetime) -> Attempt:
@@ -198,16 +198,16 @@ def reported(delivery: Delivery, attempt: Attempt, report: Report, policy: Deliv
     )
 
 
-def _refused(errand: Errand, error: DeliveryError, policy: DeliveryPolicy, now: datetime) -> Outcome:
+def _refused(call: GatewayCall, error: DeliveryError, policy: DeliveryPolicy, now: datetime) -> CallResult:
     """Read an error. Only an error of SEND says that the message failed; the others leave its fate as it was."""
-    attempt = errand.attempt
-    if errand.deed is Deed.ASK:
+    attempt = call.attempt
+    if call.kind is CallKind.ASK:
         attempt = _still_unknown(attempt, policy, now, enough=attempt.asked >= len(policy.ask_after))
-    elif errand.deed is Deed.WITHDRAW:
-        look_at = now + policy.check_every[errand.address.channel]
+    elif call.kind is CallKind.WITHDRAW:
+        look_at = now + policy.check_every[call.address.channel]
         attempt = replace(attempt, error=error.error, code=error.code, detail=error.detail, look_at=look_at)
-    elif errand.deed is Deed.CHECK:
-        # Ask again after a while; look_at was already moved when the errand was written.
+    elif call.kind is CallKind.CHECK:
+        # Ask again after a while; look_at was already moved when the call was decided on.
         pass
     elif error.error is ErrorClass.UNKNOWN:
         attempt = replace(
@@ -220,11 +220,11 @@ def _refused(errand: Errand, error: DeliveryError, policy: DeliveryPolicy, now: 
             error=error.error,
             code=error.code,
             detail=error.detail,
-            look_at=retry_at(errand.delivery, attempt.gateway, policy, now, error.retry_after),
+            look_at=retry_at(call.delivery, attempt.gateway, policy, now, error.retry_after),
             ended_at=now,
         )
     # A refused address says nothing about the gateway.
-    return Outcome(attempt=attempt, gateway_up=None if error.error is ErrorClass.PERMANENT else False)
+    return CallResult(attempt=attempt, gateway_up=None if error.error is ErrorClass.PERMANENT else False)
 
 
 def _still_unknown(attempt: Attempt, policy: DeliveryPolicy, now: datetime, *, enough: bool) -> Attempt:

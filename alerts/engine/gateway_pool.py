@@ -39,7 +39,7 @@ class _Standing:
     waiting: dict[int, dict[str, Turn]] = field(default_factory=dict)
 
 
-class Exchange:
+class GatewayPool:
     """Knows the lines, their health and their free slots. Holds nothing that a restart may not forget."""
 
     #: A line that failed is tried first again after this long: nobody tells us when it is repaired.
