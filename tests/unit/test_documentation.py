@@ -373,6 +373,11 @@ def test_the_decision_about_libraries_names_every_one() -> None:
     assert [name for line in required if (name := re.split(r"[\[>=<]", line)[0]) not in told] == []
 
 
+def test_the_newest_release_that_the_changelog_tells_of_is_the_version() -> None:
+    releases = re.findall(r"^## (\d\S*) - \d{4}-\d\d-\d\d$", read("CHANGELOG.md"), re.MULTILINE)
+    assert releases[0] == tomllib.loads(read("pyproject.toml"))["project"]["version"]
+
+
 # -- tests that a document tells of ---------------------------------------------------------------------------------
 
 
