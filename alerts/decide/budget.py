@@ -1,7 +1,8 @@
-"""Decide when one more message may go: so many to a person, so many by a gateway. Pure: the caller passes the time.
+"""Decide when one more message may go: so many to a number, so many by a gateway. Pure: the caller passes the time.
 
-The first notice of an incident to a person is never asked about here (`alerts.model.urgency.ALWAYS_GOES`). Only what a
-gateway took is counted: else an outage of a provider would use up what the next one needs.
+`alerts.engine.mover` asks before each attempt and holds the notice; the store counts (`Ledger.taken_since`). The first
+notice of an incident to a person is never asked about here (`alerts.model.urgency.ALWAYS_GOES`). Only what a gateway took
+is counted: else an outage of a provider would use up what the next one needs.
 """
 
 from __future__ import annotations

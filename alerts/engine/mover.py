@@ -1,4 +1,4 @@
-"""Make the moves of notices, inside a transaction: write what follows, and leave the calls of gateways to be made."""
+"""Make the moves of notices, inside a transaction: write what follows, keep within budgets, leave calls as errands."""
 
 from __future__ import annotations
 

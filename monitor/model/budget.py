@@ -1,4 +1,7 @@
-"""Decide how many messages an account may send: what a configuration would need, and what is left while it runs. Pure."""
+"""Decide how many messages an account may send: what a configuration would need, and what is left while it runs. Pure.
+
+It is about probes. How often a telephone rings is limited in `alerts.decide.budget`.
+"""
 
 from __future__ import annotations
 
