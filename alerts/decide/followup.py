@@ -1,4 +1,4 @@
-"""Decide who is told again of an outage that lasts, or that is another by now. Pure: the caller passes the time.
+"""Decide who is told again of an outage that lasts or changes, and number the letters. Pure: the caller passes the time.
 
 Whoever was told to write letters instead of mail asks, a day later, whether that still holds. On each working day of the
 agency on which they have not been told anything yet they get a follow-up: on paper, where they were told on paper, else by

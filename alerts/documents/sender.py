@@ -1,4 +1,8 @@
-"""Who speaks on a page: the letterhead above and the name below. The same for letter and fax. Pure."""
+"""Who speaks on a page, and by which reference ("Ruj. Kami"). The same for letter and fax. Pure.
+
+That is the letterhead above and the name below. Which page of an incident it is, the end of its reference, is decided in
+`alerts.decide.followup.next_enclosure`.
+"""
 
 from __future__ import annotations
 
