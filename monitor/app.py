@@ -117,6 +117,7 @@ class App:
         return (
             self._dispatcher.run(),
             self._poller.run(),
+            # All that probes and checks: the prober, the inspector, and who tells what they found.
             self._reloader.keep_watching(),
             self._reloader.keep_reloading(self._reload_wanted),
             self._reloader.retirement.keep_closing(),

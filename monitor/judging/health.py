@@ -1,4 +1,4 @@
-"""Decide how healthy something is from what its latest runs showed. Pure: no clock, no I/O.
+"""Decide how healthy a thing is from its latest runs, and a direction from its routes. Pure: no clock, no I/O.
 
 Hysteresis: one failure is an accident, a streak is a state. A false fallback letter costs more than a minute.
 """

@@ -1,4 +1,4 @@
-"""The journal in the database, as `alerts.record.audit` means it: added to at its end, and read in its order."""
+"""The journal in the database, as `alerts.record.audit` means it: added to at its end, read in its order, verified."""
 
 from __future__ import annotations
 
