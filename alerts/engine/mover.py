@@ -1,4 +1,4 @@
-"""Make the moves of notices, inside a transaction: write what follows, keep within budgets, leave calls as errands."""
+"""Make the moves of notices, inside a transaction: write what follows, keep within budgets, leave the calls of gateways."""
 
 from __future__ import annotations
 
