@@ -513,3 +513,4 @@ async def test_a_slot_is_free_again_when_a_gateway_breaks_as_it_is_asked_about_a
     await at.ask()
     await at.hold(5)
     assert at.pool.free_slots("sms") == 2
+    assert await at.states() == {"siti/sms/0/sms": "accepted"}, "it was asked about in vain"
