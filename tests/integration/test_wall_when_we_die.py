@@ -95,15 +95,15 @@ class Lab:
             self.play.service.send_signal(signal.SIGCONT)
         self.gate.is_shut = False
 
-    async def until(self, expr: str, within: float = 40) -> None:
+    async def until(self, expr: str) -> None:
         """Wait until an expression has a result."""
-        await self.wait_for(lambda: self.server.query(expr), expr, within)
+        await self.wait_for(lambda: self.server.query(expr), expr)
 
-    async def wait_for(self, holds: Callable[[], Awaitable[object]], what: str, within: float) -> None:
+    async def wait_for(self, holds: Callable[[], Awaitable[object]], what: str) -> None:
         async def is_so() -> bool:
             return bool(await holds())
 
-        await self.play.until(is_so, what, within)
+        await self.play.until(is_so, what)
 
     async def firing(self) -> set[str]:
         """Return the agencies that are alerted of as down."""
@@ -174,6 +174,6 @@ async def test_an_alert_is_resolved_soon_after_a_recovery_that_pantau_has_seen(l
     async def over() -> bool:
         return not await lab.firing()
 
-    await lab.wait_for(over, "the alert is resolved", 60)
+    await lab.wait_for(over, "the alert is resolved")
     [well] = await lab.server.query(STATS["Agencies down · Agensi terganggu"])
     assert well["value"][1] == "0"

@@ -14,6 +14,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.app import App
+from pantau_lab.carrier.phone import PATIENCE
 from pantau_lab.mail import Fault, MailSystem
 from pantau_lab.mail.estate.tempo import Tempo
 from pantau_lab.scenery import Timing
@@ -32,9 +33,6 @@ SWIFT = Timing(
     deferred_budget="4s",
     tempo=Tempo(slow_by=timedelta(seconds=3)),
 )
-
-#: In seconds. A machine that is busy with other tests takes long for everything.
-_PATIENCE = 60
 
 _Series = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -94,11 +92,11 @@ class Lookout:
     async def when(self, true: Callable[[Scraped], bool], what: str) -> Scraped:
         """Scrape until something is true of a scrape; return that one."""
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(PATIENCE):
                 while not true(scraped := await self.scrape()):  # noqa: ASYNC110 - it is asked as Prometheus asks
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise AssertionError(f"not within {_PATIENCE} s: {what}") from None
+            raise AssertionError(f"not within {PATIENCE:.0f} s: {what}") from None
         return scraped
 
     async def until(self, name: str, at_least: float, **labels: str) -> Scraped:
@@ -136,7 +134,7 @@ async def lookout(
 
 
 async def _at_work(watching: Lookout) -> None:
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 if (await watching.client.get(f"{watching.world.url}/-/ready")).status_code == 200:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pantau_lab.carrier.phone import Call, Sms
+from pantau_lab.carrier.phone import PATIENCE, Call, Sms
 from pantau_lab.faxservice.service import Fax
 from pantau_lab.mail import Fault
 from tests.stories.theatre import BRISK, JCM, Theatre, theatre
@@ -54,7 +54,7 @@ async def test_a_kill_in_the_middle_of_an_escalation_loses_nothing_and_doubles_n
         play.world.carrier.on_taken = kill
         play.world.fax_service.on_taken = kill
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
-        await asyncio.wait_for(killed.wait(), 40)
+        await asyncio.wait_for(killed.wait(), PATIENCE)
         assert play.service is not None
         await play.service.wait()
 
@@ -62,7 +62,7 @@ async def test_a_kill_in_the_middle_of_an_escalation_loses_nothing_and_doubles_n
         await outage_to_its_end(play)
 
         await play.world.network.systems[JCM.code].repair()
-        await play.duty.expect_sms("PULIH", within=40)
+        await play.duty.expect_sms("PULIH")
         await play.until_notice("fax", "recovery", "delivered")
         assert len(play.faxes()) == 2, "the outage and the recovery, once each"
 
@@ -93,7 +93,7 @@ async def test_a_kill_before_the_first_notice_delays_it_and_no_more(tmp_path: Pa
 
         await play.start()
 
-        sms = await play.duty.expect_sms("AMARAN", "gagal", within=30)
+        sms = await play.duty.expect_sms("AMARAN", "gagal")
         assert "JCM-01" in sms.text
 
 
@@ -106,8 +106,8 @@ async def test_health_survives_a_restart_and_a_known_outage_is_not_told_again(tm
         await play.everybody_is_up()
         play.duty.keys = ["1"] * 9
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
-        await play.duty.expect_sms("gagal", within=30)
-        await play.duty.expect_call("gagal", within=20)
+        await play.duty.expect_sms("gagal")
+        await play.duty.expect_call("gagal")
         await play.until_notice("fax", "outage", "delivered")
         # On a slow machine one route is known to be down before the next is: then it is told of twice, rightly.
         told = play.world.carrier.unexpected()

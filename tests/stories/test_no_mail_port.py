@@ -29,8 +29,8 @@ async def test_18_notices_by_all_four_channels_open_no_connection_to_a_mail_port
         await play.everybody_is_up()
         play.duty.keys = ["1"]
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
-        await play.duty.expect_sms("RM0 JCM ICT: AMARAN", within=30)
-        await play.duty.expect_call("Tekan satu untuk mengesahkan", within=20)
+        await play.duty.expect_sms("RM0 JCM ICT: AMARAN")
+        await play.duty.expect_call("Tekan satu untuk mengesahkan")
         await play.until_notice("fax", "outage", "delivered")
         await play.until_notice("letter", "outage", "sent")
 

@@ -43,7 +43,7 @@ async def test_while_the_store_is_locked_the_page_says_so_and_the_service_is_not
             async def away() -> bool:
                 return (await readiness(play))[0] == 503
 
-            await play.until(away, "it is not ready", within=60)
+            await play.until(away, "it is not ready")
             assert "the store is away since" in (await readiness(play))[1]
             assert (await ills(play))["store"] == {"store_away"}
             shown = await page(play)
@@ -52,7 +52,7 @@ async def test_while_the_store_is_locked_the_page_says_so_and_the_service_is_not
         async def back() -> bool:
             return await readiness(play) == (200, "ready\n") and "store" not in await ills(play)
 
-        await play.until(back, "it is ready again", within=60)
+        await play.until(back, "it is ready again")
     assert "Data tidak dapat disimpan" in shown
     assert "BAIK" in shown, "what is known from memory is still shown"
 
@@ -72,7 +72,7 @@ async def test_a_reference_that_refuses_is_seen_on_the_page_at_its_first_refusal
         async def shown() -> bool:
             return "Ujian antara peti mel rujukan gagal" in await page(play)
 
-        await play.until(shown, "the page says so", within=10)
+        await play.until(shown, "the page says so")
 
         async def judged() -> bool:
             return "reference" in (await ills(play)).get("reference", set())
@@ -83,7 +83,7 @@ async def test_a_reference_that_refuses_is_seen_on_the_page_at_its_first_refusal
         async def well() -> bool:
             return "reference" not in await ills(play)
 
-        await play.until(well, "nothing is held against the references any more", within=60)
+        await play.until(well, "nothing is held against the references any more")
 
 
 @pytest.mark.blind

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pantau_lab.carrier.phone import PATIENCE
 from pantau_lab.scenery import Timing
 from pantau_lab.world import AGENCIES
 from probes.model.result import Arrival
@@ -39,7 +40,7 @@ async def ends(watching: Lookout, directory: Path, wanted: list[tuple[str, str]]
     for number, (agency, route) in enumerate(wanted):
         words = ["monitor.cli", "probe", agency, route, "--config", str(watching.world.settings), "--verbose"]
         commands.append(bring_to_life(words, directory / f"{len(wanted)}-{number}.txt"))
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(PATIENCE):
         return list(await asyncio.gather(*(command.wait() for command in commands)))
 
 
@@ -51,6 +52,6 @@ def told(directory: Path) -> str:
 async def nothing_left(watching: Lookout) -> None:
     """Wait until no mailbox holds a message. One that could not be read for a moment is looked into a minute later."""
     systems = watching.world.network.systems.values()
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(PATIENCE):
         while any(system.messages(f"pantau@{system.domain}") for system in systems):  # noqa: ASYNC110 - only it can tell
             await asyncio.sleep(0.05)

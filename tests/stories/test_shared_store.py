@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pantau_lab.carrier.phone import Sms
+from pantau_lab.carrier.phone import PATIENCE, Sms
 from pantau_lab.faxservice.service import Fax
 from pantau_lab.mail import Fault
 from tests.real.postgres import Postgres
@@ -16,9 +16,6 @@ from tests.stories.company import company
 from tests.stories.theatre import BRISK, JCM, Theatre
 
 pytestmark = pytest.mark.real
-
-#: In seconds, on a busy machine: a hurried service takes over after 4, and asks about a fax after 6.
-TAKEN_OVER = 60.0
 
 
 @pytest.mark.crash
@@ -45,15 +42,15 @@ async def test_when_one_is_killed_while_it_calls_the_other_takes_over_and_double
         first.world.carrier.on_taken = kill
         first.world.fax_service.on_taken = kill
         await first.world.network.systems[JCM.code].break_(Fault.REFUSE)
-        dead = await asyncio.wait_for(killed, 60)
+        dead = await asyncio.wait_for(killed, PATIENCE)
         left = both.other_than(dead)
-        await outage_to_its_end(left, first.directory.parent, TAKEN_OVER)
+        await outage_to_its_end(left, first.directory.parent)
 
         await first.world.network.systems[JCM.code].repair()
-        await first.duty.expect_sms("PULIH", within=60)
+        await first.duty.expect_sms("PULIH")
 
 
-async def outage_to_its_end(left: Theatre, directory: Path, within: float) -> None:
+async def outage_to_its_end(left: Theatre, directory: Path) -> None:
     """Wait until all notices of the outage have come to an end, and check how often each person got each."""
 
     async def told() -> bool:
@@ -63,8 +60,8 @@ async def outage_to_its_end(left: Theatre, directory: Path, within: float) -> No
     async def acknowledged() -> bool:
         return [i["state"] for i in await left.get("/incidents")] == ["acknowledged"]
 
-    await left.until(told, "fax and letter are out", within)
-    await left.until(acknowledged, "the call was acknowledged", within)
+    await left.until(told, "fax and letter are out")
+    await left.until(acknowledged, "the call was acknowledged")
     outage = [sms for sms in left.duty.inbox if "gagal" in sms.text]
     assert 1 <= len(outage) <= 2
     assert len(left.faxes()) == 1, "one fax"

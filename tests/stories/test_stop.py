@@ -11,6 +11,7 @@ from sqlalchemy import select
 from monitor.app import App
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.schema.tables import journal, process
+from pantau_lab.carrier.phone import PATIENCE
 from pantau_lab.stage import stage
 from tests.stories.theatre import JCM
 
@@ -52,7 +53,7 @@ async def lived(directory: Path, *, fails: bool) -> tuple[Watched, list[str], bo
             with pytest.raises(ExceptionGroup):
                 await running
         else:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 while not (running.done() or app.is_seen):  # noqa: ASYNC110 - it tells nobody
                     await asyncio.sleep(0.05)
             app.stop()

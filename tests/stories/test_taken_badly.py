@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pantau_lab.carrier.phone import PATIENCE
 from pantau_lab.mail import Fault
 from tests.stories.living import bring_to_life
 from tests.stories.lookout import AGENCY, lookout
@@ -27,7 +28,7 @@ async def test_mail_that_arrives_though_the_server_hung_up_on_its_sender_is_neve
         assert "no answer, though it was taken" in page
 
         words = ["monitor.cli", "probe", AGENCY, "outbound/rujukan-a", "--config", str(watching.world.settings)]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             code = await bring_to_life(words, tmp_path / "kata.txt").wait()
         told = " ".join((tmp_path / "kata.txt").read_text().split())
         assert (code, "people send again" in told) == (9, True), told

@@ -18,7 +18,7 @@ from pypdf import PdfReader
 from monitor.cli.service import request
 from monitor.runtime.place import CONTROL_SOCKET
 from monitor.store.backend.postgres import PostgresServer
-from pantau_lab.carrier.phone import Phone
+from pantau_lab.carrier.phone import PATIENCE, Phone
 from pantau_lab.mail import Tempo
 from pantau_lab.scenery import Timing
 from pantau_lab.stage import Stage, stage
@@ -111,7 +111,7 @@ class Theatre:
         """End it as a person would."""
         if self.service is not None and self.service.returncode is None:
             self.service.terminate()
-            assert await asyncio.wait_for(self.service.wait(), 10) == 0, self.log()
+            assert await asyncio.wait_for(self.service.wait(), PATIENCE) == 0, self.log()
 
     def log(self) -> str:
         """Return what the service wrote."""
@@ -147,14 +147,14 @@ class Theatre:
 
         await self.until(up, "every agency is up")
 
-    async def until(self, true: Callable[[], Awaitable[bool]], what: str, within: float = 40) -> None:
+    async def until(self, true: Callable[[], Awaitable[bool]], what: str) -> None:
         """Wait until something is true; fail with the service's log when it does not become so."""
         try:
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(PATIENCE):
                 while not await true():  # noqa: ASYNC110 - the service is another process: it can only be asked
                     await asyncio.sleep(0.1)
         except TimeoutError:
-            raise AssertionError(f"not within {within:.0f} s: {what}\n{self.log()[-4000:]}") from None
+            raise AssertionError(f"not within {PATIENCE:.0f} s: {what}\n{self.log()[-4000:]}") from None
 
     async def until_notice(self, channel: str, purpose: str, state: str, count: int = 1) -> None:
         """Wait until so many notices of a kind are in a state."""

@@ -8,6 +8,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
+#: In seconds. What is expected ends the wait; on a machine that is busy with other things that may take long.
+PATIENCE = 90.0
+
 
 class PhoneBehaviour(StrEnum):
     """What happens when the phone is called (and, for `OFF`, when it is sent an SMS)."""
@@ -122,11 +125,11 @@ class Phone:
     def next_key(self) -> str:
         return self.keys.pop(0) if self.keys else ""
 
-    async def expect_sms(self, *words: str, within: float = 5.0) -> Sms:
+    async def expect_sms(self, *words: str, within: float = PATIENCE) -> Sms:
         """Return the first SMS nobody has expected yet that holds all *words*; wait for it."""
         return await self._expect(self.inbox, words, within)
 
-    async def expect_call(self, *words: str, within: float = 5.0) -> Call:
+    async def expect_call(self, *words: str, within: float = PATIENCE) -> Call:
         """Return the first call nobody has expected yet in which all *words* were spoken; wait for its end."""
         return await self._expect(self.calls, words, within)
 
