@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from alerts.gateways.http_sms import GATEWAY
+from alerts.gateways.http.sms import GATEWAY
 from alerts.model.gateway import Gateway, Surroundings
 from tests.leaflet import examples
 

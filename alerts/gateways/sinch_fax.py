@@ -29,7 +29,7 @@ from alerts.model.gateway import (
     Report,
     Surroundings,
 )
-from alerts.providers.provider import DEADLINE_SECONDS, E164, Deadline, JsonApi, ProviderUrl, is_id, read_json
+from alerts.provider import DEADLINE_SECONDS, E164, Deadline, JsonApi, ProviderUrl, is_id, read_json
 
 _PROGRESS = {
     "QUEUED": Progress.ACCEPTED,

@@ -4,10 +4,8 @@ A new gateway adds a bench to `BENCHES`: its stand-in, and how to look at what h
 """
 
 import asyncio
-import importlib
 import io
 import logging
-import pkgutil
 import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -24,7 +22,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-import alerts.gateways
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.gateway import (
     Absent,
@@ -43,6 +40,7 @@ from alerts.model.gateway import (
     Surroundings,
     VoiceContent,
 )
+from monitor.config.service.gateway import gateway_kinds
 from pantau_lab.aggregator import Aggregator, awan, suria
 from pantau_lab.callbacks import NotedDesk
 from pantau_lab.carrier import api as carrier_api
@@ -53,7 +51,7 @@ from pantau_lab.faxservice.service import FaxService
 from pantau_lab.serving import serve
 from tests import sms_providers
 
-FOUND = [module.name for module in pkgutil.iter_modules(alerts.gateways.__path__)]
+FOUND = gateway_kinds()
 
 #: Has the form of a Malaysian number and cannot be one: subscriber numbers never begin with 0.
 NUMBER = "+60100000101"
@@ -89,7 +87,7 @@ ADDRESSES = {
 
 def kind_of(name: str) -> GatewayKind:
     """Return what a module offers; behind a colon may stand which provider it is described for."""
-    kind = importlib.import_module(f"alerts.gateways.{name.partition(':')[0]}").GATEWAY
+    kind = FOUND[name.partition(":")[0]]
     assert isinstance(kind, GatewayKind)
     return kind
 

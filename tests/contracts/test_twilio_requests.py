@@ -13,8 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from alerts.gateways import twilio_sms, twilio_voice
-from alerts.gateways.twilio_sms import _PROGRESS as SMS_PROGRESS
+from alerts.gateways.twilio import sms as twilio_sms
+from alerts.gateways.twilio import voice as twilio_voice
+from alerts.gateways.twilio.call import PROGRESS as CALL_PROGRESS
+from alerts.gateways.twilio.sms import _PROGRESS as SMS_PROGRESS
 from alerts.model.gateway import (
     Absent,
     Content,
@@ -28,7 +30,6 @@ from alerts.model.gateway import (
     Surroundings,
     VoiceContent,
 )
-from alerts.providers.twilio_call import PROGRESS as CALL_PROGRESS
 from pantau_lab.callbacks import CallbackListener, NotedDesk
 from pantau_lab.carrier.api import app
 from pantau_lab.carrier.carrier import Carrier

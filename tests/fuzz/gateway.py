@@ -17,10 +17,10 @@ import httpx
 from pydantic import SecretStr
 from twilio.request_validator import RequestValidator
 
-from alerts.gateways.http_sms import HttpSms
+from alerts.gateways.http.sms import HttpSms
 from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
-from alerts.gateways.twilio_sms import Replies, TwilioSms, TwilioSmsSettings
-from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
+from alerts.gateways.twilio.sms import Replies, TwilioSms, TwilioSmsSettings
+from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.answering import ReleaseAnswer, ReleaseStage, Said
 from alerts.model.gateway import (
     AckResult,

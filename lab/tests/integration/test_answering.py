@@ -12,7 +12,8 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from alerts.gateways import twilio_sms, twilio_voice
+from alerts.gateways.twilio import sms as twilio_sms
+from alerts.gateways.twilio import voice as twilio_voice
 from alerts.model.answering import Said
 from alerts.model.gateway import (
     DeliveryError,

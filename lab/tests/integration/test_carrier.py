@@ -11,7 +11,8 @@ import httpx
 import pytest
 from twilio.request_validator import RequestValidator
 
-from alerts.gateways import twilio_sms, twilio_voice
+from alerts.gateways.twilio import sms as twilio_sms
+from alerts.gateways.twilio import voice as twilio_voice
 from alerts.model.gateway import (
     NO_KEY,
     Content,

@@ -14,8 +14,8 @@ from pypdf import PdfReader
 from alerts.engine.gateway_pool import Line
 from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
 from alerts.gateways.tray import LetterPlace, Tray, TraySettings
-from alerts.gateways.twilio_sms import Replies, TwilioSms, TwilioSmsSettings
-from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
+from alerts.gateways.twilio.sms import Replies, TwilioSms, TwilioSmsSettings
+from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway, Surroundings
 from pantau_lab.carrier.carrier import Carrier

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.gateways.twilio_sms import Replies
+from alerts.gateways.twilio.sms import Replies
 from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.event import Acknowledge, Resolve

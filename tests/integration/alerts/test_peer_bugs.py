@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from twilio.request_validator import RequestValidator
 
 from alerts.decide.move import DeliveryPolicy
-from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
-from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
+from alerts.gateways.twilio.sms import TwilioSms, TwilioSmsSettings
+from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.brief import Step
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState

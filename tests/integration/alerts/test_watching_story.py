@@ -12,8 +12,8 @@ from typing import cast
 
 import pytest
 
-from alerts.gateways.twilio_sms import TwilioSmsSettings
-from alerts.gateways.twilio_voice import TwilioVoiceSettings
+from alerts.gateways.twilio.sms import TwilioSmsSettings
+from alerts.gateways.twilio.voice import TwilioVoiceSettings
 from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.record.store import StoreAway

@@ -25,7 +25,7 @@ from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.gateways.tray import LetterPlace
-from alerts.gateways.twilio_sms import Replies
+from alerts.gateways.twilio.sms import Replies
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.inbound.desk import Desks

@@ -19,8 +19,8 @@ from alerts.decide.drill import ExerciseState, Trainee
 from alerts.engine.doubter import Doubter
 from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.gateways.tray import Tray, TraySettings
-from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
-from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
+from alerts.gateways.twilio.sms import TwilioSms, TwilioSmsSettings
+from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.delivery import Notice

@@ -12,8 +12,8 @@ import structlog
 from pydantic import SecretStr
 
 from alerts.engine.gateway_pool import Line
-from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
-from alerts.gateways.twilio_voice import TwilioVoice, TwilioVoiceSettings
+from alerts.gateways.twilio.sms import TwilioSms, TwilioSmsSettings
+from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.channel import Channel
 from alerts.model.gateway import Surroundings
 from alerts.model.notice import Office

@@ -13,7 +13,8 @@ import pytest
 from pydantic import SecretStr
 
 from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
-from alerts.gateways.twilio_sms import TwilioSms, TwilioSmsSettings
+from alerts.gateways.twilio.api import count, failure
+from alerts.gateways.twilio.sms import TwilioSms, TwilioSmsSettings
 from alerts.model.gateway import (
     DeliveryError,
     ErrorClass,
@@ -24,8 +25,7 @@ from alerts.model.gateway import (
     SmsContent,
     Surroundings,
 )
-from alerts.providers.provider import read_json
-from alerts.providers.twilio_api import count, failure
+from alerts.provider import read_json
 
 NUMBER = "+60100000101"
 AROUND = Surroundings(callback_base=None, directory="/nonexistent")

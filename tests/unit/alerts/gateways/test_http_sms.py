@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from alerts.gateways.http.profile import HttpSmsSettings
 from alerts.model.gateway import (
     Absent,
     CallbackRefused,
@@ -31,7 +32,6 @@ from alerts.model.gateway import (
     Report,
     SmsContent,
 )
-from alerts.providers.sms_profile import HttpSmsSettings
 from pantau_lab.aggregator import AWAN_CODES, SURIA_CODES, Aggregator, Message, awan, signed, suria
 from pantau_lab.callbacks import CallbackListener, NotedDesk
 from pantau_lab.serving import serve

@@ -6,12 +6,12 @@ from xml.etree import ElementTree as ET
 import pytest
 from pydantic import ValidationError
 
-from alerts.gateways.twilio_sms import TwilioSmsSettings
-from alerts.gateways.twilio_voice import TwilioVoiceSettings
+from alerts.gateways.twilio.api import ERRORS, failure
+from alerts.gateways.twilio.sms import TwilioSmsSettings
+from alerts.gateways.twilio.twiml import LONGEST_INLINE, Voices, closing, menu, recital, silence
+from alerts.gateways.twilio.voice import TwilioVoiceSettings
 from alerts.model.gateway import ErrorClass, Script, VoiceContent
 from alerts.model.notice import Facts, Language
-from alerts.providers.twilio_api import ERRORS, failure
-from alerts.providers.twiml import LONGEST_INLINE, Voices, closing, menu, recital, silence
 from alerts.wording.call import compose
 from tests.unit.alerts.wording.situations import JCM, WORDING, situations
 

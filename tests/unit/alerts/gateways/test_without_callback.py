@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from alerts.gateways import sinch_fax, twilio_sms, twilio_voice
+from alerts.gateways import sinch_fax
+from alerts.gateways.twilio import sms as twilio_sms
+from alerts.gateways.twilio import voice as twilio_voice
 from alerts.model.gateway import (
     Content,
     DeliveryError,

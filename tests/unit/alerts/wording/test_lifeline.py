@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from alerts.gateways.twilio import twiml
 from alerts.model.notice import Office
-from alerts.providers import twiml
 from alerts.wording.lifeline import SITUATIONS, Plight, call, faults, sms
 from alerts.wording.lint import COMFORTABLE, lint, septets
 from tests.unit.alerts.wording.situations import BEGAN, WORDING

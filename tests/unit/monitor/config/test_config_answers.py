@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alerts.gateways.twilio_sms import GATEWAY, TwilioSmsSettings
+from alerts.gateways.twilio.sms import GATEWAY, TwilioSmsSettings
 from monitor.service.derived import pin_book
 from tests.unit.monitor.config.ministry import KINDS, Ministry
 

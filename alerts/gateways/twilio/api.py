@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, StringConstraints
 from twilio.request_validator import RequestValidator
 
 from alerts.model.gateway import CallbackRefused, DeliveryError, ErrorClass, Incoming
-from alerts.providers.provider import DEADLINE_SECONDS, Deadline, ErrorMeaning, JsonApi, ProviderUrl, is_id
+from alerts.provider import DEADLINE_SECONDS, Deadline, ErrorMeaning, JsonApi, ProviderUrl, is_id
 
 _T, _P, _C = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION
 

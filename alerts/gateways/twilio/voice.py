@@ -13,6 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from alerts.gateways.twilio import twiml
+from alerts.gateways.twilio.api import Twilio, TwilioSettings, count, field, sid_in
+from alerts.gateways.twilio.call import PROGRESS, report_of
 from alerts.model.answering import ReleaseAnswer, ReleaseStage
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
@@ -33,10 +36,7 @@ from alerts.model.gateway import (
     Surroundings,
     VoiceContent,
 )
-from alerts.providers import twiml
-from alerts.providers.provider import E164
-from alerts.providers.twilio_api import Twilio, TwilioSettings, count, field, sid_in
-from alerts.providers.twilio_call import PROGRESS, report_of
+from alerts.provider import E164
 
 ACKNOWLEDGE, REPEAT, OTHER_LANGUAGE, HAND_ON, RELEASE = "1", "2", "3", "4", "5"
 

@@ -1,4 +1,4 @@
-"""What is said to an SMS provider, and what its answers mean, by the description in `alerts.providers.sms_profile`. Pure."""
+"""What is said to an SMS provider, and what its answers mean, by the description in `alerts.gateways.http.profile`. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from alerts.model.gateway import ErrorClass, Progress, Report
-from alerts.providers.provider import ErrorMeaning, is_id, read_json
-from alerts.providers.sms_profile import (
+from alerts.gateways.http.profile import (
     OTHERWISE,
     PLACEHOLDER,
     Format,
@@ -18,6 +16,8 @@ from alerts.providers.sms_profile import (
     SmsState,
     SubmissionAnswer,
 )
+from alerts.model.gateway import ErrorClass, Progress, Report
+from alerts.provider import ErrorMeaning, is_id, read_json
 
 _T, _P, _C, _U = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION, ErrorClass.UNKNOWN
 

@@ -16,6 +16,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from alerts.gateways.http.profile import OTHERWISE, Callback, HttpSmsSettings, Method, Receipts, Request, ResponseFields
+from alerts.gateways.http.reading import at, below, credentials, fill, judge, pick, report
 from alerts.model.answering import Said
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
@@ -34,9 +36,7 @@ from alerts.model.gateway import (
     SmsContent,
     Surroundings,
 )
-from alerts.providers.provider import ErrorMeaning, HttpClient, Received, is_id, read_json, refusal
-from alerts.providers.sms_profile import OTHERWISE, Callback, HttpSmsSettings, Method, Receipts, Request, ResponseFields
-from alerts.providers.sms_reading import at, below, credentials, fill, judge, pick, report
+from alerts.provider import ErrorMeaning, HttpClient, Received, is_id, read_json, refusal
 
 _PREFIX = "RM0 "
 _E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from alerts.gateways.twilio.api import count
 from alerts.model.gateway import NO_KEY, ErrorClass, Progress, Report
-from alerts.providers.twilio_api import count
 
 #: Statuses of the Call resource, and "initiated", which only callbacks use.
 PROGRESS = {

@@ -1,4 +1,4 @@
-"""How an SMS provider's HTTP interface is described in a configuration. `alerts.providers.sms_reading` reads answers by it.
+"""How an SMS provider's HTTP interface is described in a configuration. `alerts.gateways.http.reading` reads answers by it.
 
 One description serves any provider that takes an SMS in one request: by GET, as a form, or as JSON. docs/sms-providers.md
 tells how to write one from the provider's own document.
@@ -23,7 +23,7 @@ from pydantic import (
     field_validator,
 )
 
-from alerts.providers.provider import DEADLINE_SECONDS, Deadline, SafeUrl
+from alerts.provider import DEADLINE_SECONDS, Deadline, SafeUrl
 
 
 class Method(StrEnum):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, model_validator
 from twilio.twiml.messaging_response import MessagingResponse
 
+from alerts.gateways.twilio.api import Twilio, TwilioSettings, count, failure, field, sid_in
 from alerts.model.answering import Said
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
@@ -29,7 +30,6 @@ from alerts.model.gateway import (
     SmsContent,
     Surroundings,
 )
-from alerts.providers.twilio_api import Twilio, TwilioSettings, count, failure, field, sid_in
 
 #: Statuses of the Message resource. A Malaysian carrier blocks silently after "sent" (malaysia.md 3.2), so only
 #: "delivered" counts as delivered.

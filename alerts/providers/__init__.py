@@ -1,1 +1,0 @@
-"""How the providers behind gateways are spoken to: over HTTP, by a description, through Twilio."""
