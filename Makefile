@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run setup test lint types contracts unit integration stories bench fuzz texts debian lock release clean
+.PHONY: run setup test lint types contracts unit proofs integration stories bench fuzz texts debian lock release clean
 
 run: setup
 	$(BIN)/pantau demo
@@ -24,7 +24,7 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.lab
 	@touch $@
 
 test: debian $(VENV)/.dev
-	$(MAKE) lint types contracts unit integration stories
+	$(MAKE) lint types contracts unit proofs
 
 # The real servers that the tests start: named in one file, installed when root, named when not.
 debian:
@@ -45,16 +45,21 @@ types: $(VENV)/.dev
 contracts: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 
+# They compute. Three, because some wait and each process reads all tests first, which takes ten seconds.
 unit: $(VENV)/.dev
-	$(BIN)/pytest -q -n 4 tests/unit tests/contracts lab/tests/unit
+	$(BIN)/pytest -q -n 3 tests/unit tests/contracts lab/tests/unit
 
-# They wait for real servers most of the time. A file's tests stay together and share those that it starts.
+# In one go: a story waits for its world most of the time, and the others compute meanwhile (conftest.py says in what order).
+proofs: $(VENV)/.dev
+	$(BIN)/pytest -q -n 6 --dist loadfile tests/integration lab/tests/integration tests/stories
+
+# One half of it. A file's tests stay together and share the servers that they start.
 integration: $(VENV)/.dev
 	$(BIN)/pytest -q -n 4 --dist loadfile tests/integration lab/tests/integration
 
-# Each story waits for its own world most of the time.
+# The other.
 stories: $(VENV)/.dev
-	$(BIN)/pytest -q -n 6 tests/stories
+	$(BIN)/pytest -q -n 6 --dist loadfile tests/stories
 
 # What it costs, against what it is made of: bench.json and a table, in four minutes. Worth something on a quiet machine.
 bench: debian $(VENV)/.dev

@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import shutil
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 import structlog
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 import monitor.store.backend.sqlite
 from monitor.store.schema.migrations import upgrade
@@ -25,18 +28,45 @@ LONGEST = (
     "test_attribution_on_three_systems",
     "test_prometheus",
     "test_a_thousand_rounds",
+    "test_quiet",
+    "test_dispatcher",
+    "test_two_engines",
+    "test_escalation_story",
     "test_vigil",
     "test_answers",
     "test_store_away",
     "test_our_own_fault",
     "test_proof",
 )
+_STORIES = "tests/stories/"
+
+
+class _Together(LoadFileScheduling):
+    """Gives a process a file after another, whose tests share what they start, or a single story, which shares nothing."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(_STORIES) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Together | None:
+    """Hand the work out in our order: xdist would begin with the files that have most tests, and end with the longest."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False
+    return _Together(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest."""
+    """Begin with what takes longest. Spread the stories, which wait most of the time, among what keeps a core busy."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    scopes: tuple[dict[str, list[pytest.Item]], ...] = ({}, {})
+    for item in items:
+        is_story = item.nodeid.startswith(_STORIES)
+        scopes[is_story].setdefault(item.nodeid if is_story else str(item.path), []).append(item)
+    spread = [((number + 0.5) / len(queue), scope) for queue in scopes for number, scope in enumerate(queue.values())]
+    items[:] = [item for _, scope in sorted(spread, key=itemgetter(0)) for item in scope]
 
 
 def pytest_collection_finish() -> None:
