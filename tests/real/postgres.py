@@ -31,7 +31,8 @@ _OWNER = "postgres"
 _USER = "pantau"
 #: A role that is only let in with its password, and owns nothing.
 WITH_PASSWORD, PASSWORD = "tetamu", "rahsia-pangkalan"
-_PATIENCE = 30
+#: In seconds; it takes two, and a machine that is busy with other things may need many.
+_PATIENCE = 90
 
 _CONFIGURATION = """
 listen_addresses = '127.0.0.1'

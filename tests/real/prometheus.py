@@ -17,9 +17,9 @@ import httpx
 INTERVAL = "1s"
 
 #: It has to replay nothing and takes about a second; a loaded machine may need many.
-START = timedelta(seconds=30)
+START = timedelta(seconds=90)
 #: How long to wait for what a scrape or an evaluation must bring.
-PATIENCE = timedelta(seconds=30)
+PATIENCE = timedelta(seconds=90)
 
 
 class Prometheus:
