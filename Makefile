@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# What is imported is compiled when it first is: to compile all of it beforehand is half the work of an installation.
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: run setup test lint types contracts unit proofs integration stories bench fuzz texts debian lock release clean
 
@@ -15,12 +17,12 @@ setup: $(VENV)/.lab
 $(VENV)/.lab: requirements/lab.txt pyproject.toml lab/pyproject.toml
 	@deploy/newcomer-check $(PYTHON)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/lab.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e lab
+	$(PIP) --require-hashes -r requirements/lab.txt
+	$(PIP) --no-deps --no-build-isolation -e . -e lab
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.lab
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@
 
 test: debian $(VENV)/.dev
@@ -70,7 +72,7 @@ bench: debian $(VENV)/.dev
 MINUTES ?= 1
 TARGET  ?= all
 fuzz: $(VENV)/.dev
-	-$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	-$(PIP) --require-hashes -r requirements/fuzz.txt
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --target $(TARGET)
 
 # docs/texts.md: every text that people read, for a native reader to mark; docs/two-days.md: a long outage in their words.
@@ -91,7 +93,7 @@ lock: $(VENV)/.dev
 
 # The wheels, what they are made of, and their sums, of the commit that is checked out: docs/releasing.md.
 release: $(VENV)/.dev
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/release.txt
+	$(PIP) --require-hashes -r requirements/release.txt
 	$(BIN)/python deploy/release.py
 
 clean:
