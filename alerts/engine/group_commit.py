@@ -22,20 +22,25 @@ Work = TypeVar("Work")
 LedgerWork = Callable[[Ledger], Awaitable[Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiting(Generic[Work]):
-    """Work that somebody waits for."""
+    """Work that somebody waits for, until it is answered."""
 
     work: Work
-    answer: asyncio.Future[Any]
+    answer: asyncio.Future[Any] | None
 
     def end(self, result: Any) -> None:
-        if not self.answer.done():  # Whoever waited may have been cancelled.
-            self.answer.set_result(result)
+        if (answer := self._taken()) is not None:
+            answer.set_result(result)
 
     def fail(self, error: Exception) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(error)
+        if (answer := self._taken()) is not None:
+            answer.set_exception(error)
+
+    def _taken(self) -> asyncio.Future[Any] | None:
+        # Let go of at once: an error holds the call that raised it, which holds this, and this held the answer with the error.
+        answer, self.answer = self.answer, None
+        return None if answer is None or answer.done() else answer  # Whoever waited may have been cancelled.
 
 
 class GroupCommit(Generic[Work]):

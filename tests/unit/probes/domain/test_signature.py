@@ -54,14 +54,24 @@ def test_a_key_that_is_none_makes_a_signature_invalid_and_breaks_nothing(key: by
         (b"From: =?utf-8?q?Jabatan?= <a@contoh.gov.my>\r\n", "contoh.gov.my"),
         (b"From: tiada\r\n", ""),
         (b"Subject: tiada\r\n", ""),
-        (b"From: a@contoh.gov.my (" + b"(" * 400, "contoh.gov.my"),
         (b"From: " + b"(" * 20_000, ""),
         (b"From: " + b"a," * 100_000 + b"b@contoh.gov.my", ""),
-        (b"From: a@[x\r\nFrom: <@:>@..\xff", "[x]"),
     ],
 )
 def test_whose_message_it_is(header: bytes, domain: str) -> None:
     assert author_domain(header + b"\r\nx") == domain
+
+
+@pytest.mark.parametrize(
+    ("header", "domain"),
+    [
+        (b"From: a@contoh.gov.my (" + b"(" * 400, "contoh.gov.my"),
+        (b"From: a@[x\r\nFrom: <@:>@..\xff", "[x]"),
+    ],
+)
+def test_what_is_hardly_an_address_is_nobodys_or_that_of_what_it_shows(header: bytes, domain: str) -> None:
+    # Since 3.11.10 and 3.12.4 Python takes such a header for none.
+    assert author_domain(header + b"\r\nx") in {domain, ""}
 
 
 @pytest.mark.parametrize(
