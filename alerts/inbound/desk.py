@@ -17,7 +17,7 @@ from alerts.wording.sms import answer
 from alerts.wording.texts import Wording
 
 
-class Drills(Protocol):
+class DrillDesk(Protocol):
     """Answers for notices of drills; `None`: it is none of theirs. A keypress acknowledges nothing but the drill."""
 
     async def record(self, heard: Heard) -> AckResult | None: ...
@@ -36,7 +36,7 @@ class Desks:
         wording: Wording,
         pins: Callable[[], PinBook],
         clock: Clock,
-        drills: Drills | None = None,
+        drills: DrillDesk | None = None,
     ) -> None:
         """*pins* returns those of the configuration in force."""
         self.dispatcher = dispatcher

@@ -300,6 +300,16 @@ def test_the_glossary_explains_every_member_of_a_closed_set(name: str) -> None:
     assert all(len(row) == 3 and all(row) for row in explained)
 
 
+def test_a_class_name_stands_once_and_the_glossary_names_only_what_there_is() -> None:
+    trees = [ROOT / package for package in PACKAGES] + [ROOT / "lab" / "pantau_lab"]
+    parsed = [ast.parse(path.read_text(encoding="utf-8")) for tree in trees for path in tree.rglob("*.py")]
+    names = [node.name for module in parsed for node in module.body if isinstance(node, ast.ClassDef)]
+    public = Counter(name for name in names if not name.startswith("_"))
+    assert [name for name, times in public.items() if times > 1] == []
+    named = re.findall(r"`([A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*)`", read("GLOSSARY.md"))
+    assert [name for name in named if name not in public] == []
+
+
 def test_every_word_of_the_glossary_has_a_meaning_and_a_source() -> None:
     lines = [line for line in read("GLOSSARY.md").splitlines() if line.startswith("| ")]
     assert [line for line in lines if len(line.strip("|").split(" | ")) != 3] == []

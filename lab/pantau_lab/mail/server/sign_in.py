@@ -34,7 +34,7 @@ class SignInRefused(ResponseError):
         return ResponseNo(tag, self._reply.text.encode(), ResponseCode.of(code))
 
 
-class Reader(IdentityInterface):
+class SignedIn(IdentityInterface):
     """Somebody who has signed in. There are no tokens and nothing to administer."""
 
     def __init__(self, name: str, config: IMAPConfig, folders: Folders) -> None:
@@ -89,14 +89,14 @@ class SignIn(LoginInterface):
         """Asked for by administration services only, and there are none."""
         raise NotSupportedError
 
-    async def authenticate(self, credentials: ServerCredentials) -> Reader:
+    async def authenticate(self, credentials: ServerCredentials) -> SignedIn:
         """Let a person in whose credentials are right, unless nobody is let in."""
         if reply := self._condition.sign_in(Port.IMAP):
             raise SignInRefused(reply)
         account = self._accounts.find(credentials.authcid)
         if account is None or not credentials.verify(ClearIdentity(credentials.authcid, account.secret)):
             raise InvalidAuth
-        return Reader(account.address, self._config, self._folders[account.address])
+        return SignedIn(account.address, self._config, self._folders[account.address])
 
     async def authorize(self, authenticated: IdentityInterface, authzid: str) -> IdentityInterface:
         """Let people act for themselves only."""
