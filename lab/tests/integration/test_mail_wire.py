@@ -151,6 +151,24 @@ async def test_a_server_without_uidplus_says_so_and_refuses_it(agency: MailSyste
         assert (await ask(reader, writer, "e EXPUNGE"))[-1].startswith(b"e OK")
 
 
+async def test_a_message_is_shown_as_itself_while_others_are_deleted_and_arrive(
+    agency: MailSystem, box: Mailbox
+) -> None:
+    for text in (b"satu", b"dua", b"tiga"):
+        await agency.put(box.address, b"Subject: " + text + b"\r\n\r\nIsi\r\n")
+    async with signed_in(box) as (reader, writer), signed_in(box) as (other, others):
+        await ask(other, others, r"b UID STORE 3 +FLAGS.SILENT (\Flagged)")
+        await ask(other, others, r"c UID STORE 1 +FLAGS.SILENT (\Deleted)")
+        await ask(other, others, "d UID EXPUNGE 1")
+        shown = b"".join(await ask(reader, writer, "c UID FETCH 2 (UID BODY.PEEK[HEADER])"))
+        told = b"".join(await ask(reader, writer, "d NOOP"))
+
+    assert b"* 2 FETCH (UID 2 BODY[HEADER]" in shown
+    assert b"Subject: dua" in shown
+    assert b"EXPUNGE" not in shown
+    assert b"* 1 EXPUNGE" in told
+
+
 async def test_idle_tells_nothing_and_noop_everything(agency: MailSystem, box: Mailbox) -> None:
     await agency.break_(Fault.SILENT_IDLE)
     async with signed_in(box) as (reader, writer):

@@ -9,7 +9,7 @@ from pymap.concurrent import Event
 from pymap.config import IMAPConfig
 from pymap.imap.state import ConnectionState
 from pymap.interfaces.login import LoginInterface
-from pymap.parsing.command.select import ExpungeCommand, IdleCommand
+from pymap.parsing.command.select import ExpungeCommand, FetchCommand, IdleCommand
 from pymap.parsing.response import CommandResponse, ResponseBad, ResponseBye, UntaggedResponse
 from pymap.parsing.response.code import Capability
 from pymap.selected import SelectedMailbox
@@ -33,6 +33,15 @@ class Reading(ConnectionState):
         if self._condition.uidplus:
             return offered
         return Capability([name for name in offered.capabilities if name != _UIDPLUS])
+
+    async def do_fetch(self, cmd: FetchCommand) -> tuple[CommandResponse, SelectedMailbox | None]:
+        """Show messages; that others have deleted some is told with the next command, also to one who goes by UID.
+
+        pymap makes one answer of two with the same number: of the message that is shown, and of the one that gets its number
+        when another before it goes.
+        """
+        self.selected.hide_expunged = True
+        return await super().do_fetch(cmd)
 
     async def do_expunge(self, cmd: ExpungeCommand) -> tuple[CommandResponse, SelectedMailbox | None]:
         """Delete for good what is marked; with UIDs (RFC 4315) only as far as it can."""
