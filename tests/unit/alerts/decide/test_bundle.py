@@ -33,8 +33,8 @@ WAITS = Gathered(notice_id=2, due_at=T0 + WINDOW, state=NoticeState.PENDING, beg
     [
         ([], timedelta(0), AtOnce()),
         ([SENT], SECOND, Begin(T0 + WINDOW)),
-        ([SENT], WINDOW - SECOND, Begin(T0 + WINDOW)),
-        ([SENT], WINDOW, AtOnce()),
+        ([SENT], 119 * SECOND, Begin(T0 + 120 * SECOND)),
+        ([SENT], 120 * SECOND, AtOnce()),
         ([SENT, WAITS], SECOND, Join(2)),
         # The bundle has left, and opens a window of its own.
         ([SENT, replace(WAITS, begun=True)], WINDOW + SECOND, Begin(T0 + 2 * WINDOW)),

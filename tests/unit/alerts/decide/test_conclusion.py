@@ -334,6 +334,15 @@ def test_who_was_not_told_does_not_hear_who_has_it_nor_once_it_is_no_news() -> N
     assert recoveries(concluded(replace(taken("NOC"), position=Position(wave=1, since=T0)), *both_told())) == []
 
 
+def test_nobody_is_rung_to_hear_who_has_it() -> None:
+    of = taken("NOC")
+    desk = replace(TO_BOTH.escalation.steps[0].contacts[1], addresses=(VOICE_RAVI,))
+    step = replace(TO_BOTH.escalation.steps[0], contacts=(TO_BOTH.escalation.steps[0].contacts[0], desk))
+    brief = replace(TO_BOTH, escalation=replace(TO_BOTH.escalation, steps=(step,)))
+    drafts = recoveries(concluded(replace(of, brief=brief), *both_told()))
+    assert [(draft.person, draft.addresses) for draft in drafts] == [("siti", (SMS_SITI,))]
+
+
 def test_that_somebody_has_it_is_not_told_once_nobody_has_or_it_is_over() -> None:
     (draft, _) = recoveries(concluded(taken("NOC"), *both_told()))
     waiting = written(draft, 9)

@@ -104,6 +104,17 @@ def test_what_is_not_known_to_have_arrived_is_not_followed_up(state: AttemptStat
     assert follow_up(of(), outage(of(), state), T0 + timedelta(days=9)) == FollowUp()
 
 
+def test_that_one_office_was_told_says_nothing_of_another() -> None:
+    other = replace(MINISTRY, key="jabatan")
+    plan = replace(TOLD.announcement, recipients=(MINISTRY, other))
+    both = replace(of(), brief=replace(TOLD, announcement=plan))
+    reached = outage(of())
+    missed = [replace(n, id=n.id + 2, person=other.key) for n in outage(of(), AttemptState.FAILED)]
+
+    told_again = follow_up(both, [*reached, *missed], T0 + timedelta(days=9)).drafts
+    assert [draft.person for draft in told_again] == [MINISTRY.key] * 2
+
+
 def test_nobody_is_told_again_of_what_is_not_released_not_announced_over_or_not_wanted() -> None:
     notices, later = outage(of()), T0 + timedelta(days=9)
     assert len(follow_up(of(), notices, later).drafts) == 2

@@ -363,6 +363,11 @@ def test_a_number_that_is_rung_once_gives_way_to_the_next_when_nobody_took_the_c
     assert move(tried(notice(VOICE_SITI, DESK), IN_VAIN)) == Wait(T0 + MINUTE)
 
 
+def test_that_one_number_is_rung_once_says_nothing_of_the_next() -> None:
+    assert move(tried(tried(notice(ONCE, DESK), IN_VAIN), IN_VAIN)) == Wait(T0 + MINUTE)
+    assert move(tried(tried(notice(DESK, ONCE), IN_VAIN), IN_VAIN)) == Settle(NoticeState.FAILED)
+
+
 def test_a_call_that_was_not_made_does_not_count_as_the_one() -> None:
     """The gateway was too busy to take it (429), or is certain that it never had it."""
     refused = replace(IN_VAIN, provider_id=None)
