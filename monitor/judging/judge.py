@@ -121,7 +121,7 @@ class Judge:
                 self._await_nothing(route.name)
                 self._streaks.note(route.name, subject)
                 others |= exchanged(before, route)
-            elif subject.is_pending:
+            else:
                 # How long it may wait is said by the route.
                 self._pending.put(route.name, _pending_runs(route, subject))
             subject.policy = route.probing.health
@@ -288,8 +288,7 @@ class Judge:
         self._moved.add(route.agency)
         if subject.settle(now):
             self._rejudged.add(route_name)
-        if subject.is_pending or self._pending.has(route_name):
-            self._pending.put(route_name, _pending_runs(route, subject))
+        self._pending.put(route_name, _pending_runs(route, subject))
         self._streaks.note(route_name, subject)
 
     def _weigh(self, route: WatchedRoute, subject: Subject, result: ProbeResult) -> Attribution:

@@ -60,10 +60,6 @@ class Pending:
             if run not in before:
                 heapq.heappush(self._ends, (run.until, route))
 
-    def has(self, route: str) -> bool:
-        """Whether a run of a route waits."""
-        return route in self._runs
-
     def touched(self, changes: Iterable[ProofChange]) -> set[str]:
         """Return the routes of which a run may have got its answer by what has changed."""
         found: set[str] = set()

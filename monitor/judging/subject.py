@@ -69,11 +69,6 @@ class Subject:
     silent: int = 0
 
     @property
-    def is_pending(self) -> bool:
-        """Whether a run waits for a proof that we ourselves work."""
-        return any(run.grade is Grade.PENDING for run in self.recent)
-
-    @property
     def is_mute(self) -> bool:
         """Whether a streak of runs said nothing, for a fault of ours."""
         return self.silent >= self.policy.failures_to_down

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.judge import Judge
-from monitor.model.health import HealthPolicy
+from monitor.model.health import Grade, HealthPolicy
 from monitor.model.route import WatchedRoute
 from probes.model.result import Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.trial import MINUTE, PROBING, SECOND, T0, World, arrived, failed, forwarded, world
@@ -119,7 +119,7 @@ class Thorough(Judge):
     """Weighs every run that waits again, whatever was learnt."""
 
     def _weigh_pending(self, now: datetime, *others: str) -> None:
-        waiting = [name for name, subject in self._subjects.items() if subject.is_pending]
+        waiting = [name for name, subject in self._subjects.items() if Grade.PENDING in subject.grades()]
         super()._weigh_pending(now, *others, *waiting)
 
 

@@ -59,7 +59,7 @@ def test_what_has_its_answer_waits_no_more() -> None:
     assert pending.touched([learnt(INTO_A, 0, 1)]) == set()
 
     pending.put("one", [])
-    assert not pending.has("one")
+    assert len(pending) == 0
     assert pending.touched([learnt(INTO_A, 0, 20)]) == set()
     assert pending.newest(INTO_A) is None
     assert pending.ended(T0 + 60 * MINUTE) == set()
