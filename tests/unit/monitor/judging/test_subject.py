@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from monitor.judging.attribution import Attribution
-from monitor.judging.subject import Subject
+import pytest
+
+from monitor.judging.attribution import Attribution, Blame
+from monitor.judging.subject import Graded, Subject, with_a_say
 from monitor.model.health import Grade, Health, HealthPolicy
-from probes.model.result import Outcome, Phase
-from tests.unit.monitor.trial import MINUTE, T0, agency_routes, failed
+from probes.model.result import Outcome, Phase, ProbeResult
+from tests.unit.monitor.trial import MINUTE, T0, agency_routes, arrived, failed
 
 ROUTE = agency_routes("JCM")[0]
 
@@ -29,3 +31,32 @@ def test_runs_that_are_judged_are_not_kept_for_ever() -> None:
     for number in range(100):
         subject.note(failed(ROUTE, T0 + number * MINUTE, Outcome.LOST, Phase.TRANSIT), Attribution(grade=Grade.BAD))
     assert len(subject.recent) == 5
+
+
+PENDING, NOTHING = Attribution(grade=Grade.PENDING), Attribution(grade=Grade.NONE, blame=Blame.REFERENCE)
+LOST, LATE = failed(ROUTE, T0, Outcome.LOST, Phase.TRANSIT), arrived(ROUTE, T0, 20 * MINUTE)
+
+
+@pytest.mark.parametrize(("result", "presumed"), [(LATE, Grade.SLOW), (LOST, Grade.BAD)])
+def test_a_run_that_waits_for_its_proof_is_presumed_to_be_what_it_showed(result: ProbeResult, presumed: Grade) -> None:
+    assert Graded.of(result, Grade.PENDING).presumed() is presumed
+    assert Graded.of(result, Grade.GOOD).presumed() is Grade.GOOD
+
+
+def test_what_cannot_see_wants_no_other_look_while_its_last_run_waits_for_a_proof() -> None:
+    subject = Subject(policy=HealthPolicy(), health=Health.UP)
+    subject.note(LOST, PENDING)
+    assert subject.is_suspicious()
+    for _ in range(subject.policy.failures_to_down):
+        subject.note(LOST, NOTHING)
+    assert not subject.is_suspicious()
+
+
+def test_a_route_that_cannot_see_has_a_say_until_another_is_judged_anew() -> None:
+    seeing = Subject(policy=HealthPolicy(), health=Health.UP, changed_at=T0)
+    blind = Subject(policy=HealthPolicy(), health=Health.DOWN, silent=HealthPolicy().failures_to_down)
+
+    assert with_a_say([blind]) == [blind]
+    for spoke_at, heard in ((T0 + MINUTE, [seeing, blind]), (T0, [seeing, blind]), (T0 - MINUTE, [seeing])):
+        blind.spoke_at = spoke_at
+        assert with_a_say([seeing, blind]) == heard
