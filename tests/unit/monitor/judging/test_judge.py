@@ -583,6 +583,20 @@ def test_a_route_that_cannot_see_is_looked_at_again_while_the_other_says_down() 
     here.rounds(1)
     assert not here.judge.is_suspicious(inbound)
 
+    # From its first run that said nothing, until it is known to be blind.
+    other = next(r.name for r in here.routes if r.name.startswith("JCM/inbound/b"))
+    blind, seeing = here.judge._subjects[inbound], here.judge._subjects[other]
+    blind.recent.clear()
+    for silent, says, wanted in (
+        (0, Health.DOWN, False),
+        (1, Health.DOWN, True),
+        (2, Health.DOWN, True),
+        (3, Health.DOWN, False),
+        (1, Health.DEGRADED, False),
+    ):
+        blind.silent, seeing.health = silent, says
+        assert here.judge.is_suspicious(inbound) is wanted
+
 
 def test_after_a_first_failure_all_routes_of_the_agency_are_looked_at_and_after_the_next_its_own() -> None:
     here = world("JCM", "JKT").rounds(3)
