@@ -63,7 +63,7 @@ integration: $(VENV)/.dev
 stories: $(VENV)/.dev
 	$(BIN)/pytest -q -n 6 --dist loadfile tests/stories
 
-# What it costs, against what it is made of: bench.json and a table, in four minutes. Worth something on a quiet machine.
+# What it costs, against what it is made of: bench.json and a table, in ten minutes. Worth something on a quiet machine.
 bench: debian $(VENV)/.dev
 	$(BIN)/python -m tests.bench
 
