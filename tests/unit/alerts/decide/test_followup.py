@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from alerts.decide.announcement import Announce, announce
 from alerts.decide.escalation import StartStep, escalate
-from alerts.decide.followup import NO_SOONER, STANDS, FollowUp, follow_up
+from alerts.decide.followup import NO_SOONER, STANDS, FollowUp, follow_up, next_enclosure
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
@@ -253,3 +253,10 @@ def test_those_who_were_told_by_telephone_alone_hear_of_a_change_by_telephone() 
     started = of(SMS, VOICE)
     other = changed(started, Matter.SENDING, T0)
     assert {channel for _, channel in drafts(other, outage(started), T0 + 30 * MINUTE)} == {Channel.SMS, Channel.VOICE}
+
+
+def test_an_office_s_pages_are_not_counted_with_what_staff_of_the_same_name_were_told() -> None:
+    pages = outage(of())
+    ours = [replace(n, person=MINISTRY.key) for n in staff(of())]
+    assert next_enclosure([*pages, *ours], MINISTRY.key) == next_enclosure(pages, MINISTRY.key) == 2
+    assert next_enclosure(ours, MINISTRY.key) == 1

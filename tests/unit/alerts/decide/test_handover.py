@@ -80,6 +80,11 @@ def test_nobody_is_told_who_knows_has_it_or_where_nothing_was_told_or_is_over() 
     assert names(of("2026-11-25 08:01"), [told(of())], now) == []
 
 
+def test_a_notice_that_reached_nobody_has_told_nobody() -> None:
+    missed = replace(told(of()), state=NoticeState.FAILED, deliveries=())
+    assert names(of(), [tried(missed, attempt(AttemptState.FAILED))], "2026-11-26 00:00") == []
+
+
 def test_it_says_who_has_it_since_when_and_what_it_is_now() -> None:
     taken = apply(of(), Acknowledge(incident_id=1, at=at("2026-11-25 03:00"), by="Siti Contoh"))
     less = replace(taken, present=Matter.RECEIVING)
