@@ -135,6 +135,15 @@ def test_runs_that_break_for_a_bug_of_ours_are_told_to_the_noc() -> None:
     assert here.own() == {"ours"}
 
 
+def test_a_reference_is_well_since_the_last_of_its_routes_is() -> None:
+    here = world("JCM").rounds(3)
+    reference = next(s for s in here.judge.own_well(here.now) if str(s) == "reference/a")
+    around = [here.judge._subjects[r.name] for r in here.routes if r.direction is Direction.CONTROL]
+    for subject, minute in zip(around, (1, 4), strict=True):
+        subject.working_since = T0 + minute * MINUTE
+    assert here.judge.own_well_since(reference, here.now) == T0 + 4 * MINUTE
+
+
 @pytest.mark.parametrize("server", [smtp, imap, None])
 def test_a_password_that_is_refused_at_an_agency_is_only_a_matter_of_credentials(server: object) -> None:
     here = world("JCM", "JKT").rounds(3)

@@ -75,6 +75,13 @@ def test_who_waits_in_vain_is_named_once_it_is_over() -> None:
     assert pending.ended(T0 + 16 * MINUTE) == {"one"}
 
 
+def test_what_waits_on_takes_no_more_room_each_time_that_it_is_noted() -> None:
+    pending = Pending()
+    for _ in range(9):
+        pending.put("one", [run(1, INTO_A)])
+    assert (len(pending), len(pending._ends)) == (1, 1)
+
+
 def test_the_newest_of_those_that_ask_is_known() -> None:
     pending = Pending()
     pending.put("one", [run(1, INTO_A), run(4, INTO_A, asks=False)])
