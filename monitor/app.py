@@ -35,7 +35,7 @@ from monitor.proof.chain import Chain
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import keep_setting_aside
 from monitor.runtime.key import token_key
-from monitor.runtime.place import CONTROL_SOCKET
+from monitor.runtime.place import CONTROL_SOCKET, signpost
 from monitor.service.declarer import Declarer
 from monitor.service.derived import Derived, pin_book
 from monitor.service.duty import Duty
@@ -151,9 +151,11 @@ class App:
             stack.callback(faces[0].close)
             faces.append(open_port(settings.callbacks.listen.host, settings.callbacks.listen.port))
             stack.callback(faces[1].close)
-            stack.callback((settings.state / CONTROL_SOCKET).unlink, missing_ok=True)
-            faces.append(open_unix(settings.state / CONTROL_SOCKET))
+            socket_file = settings.state / CONTROL_SOCKET
+            stack.callback(socket_file.unlink, missing_ok=True)
+            faces.append(open_unix(socket_file))
             stack.callback(faces[2].close)
+            self._leave_signpost(stack, socket_file)
             try:
                 await self._build(configuration, database)
             except StoreAway as away:
@@ -166,6 +168,16 @@ class App:
             await self._serve(stack, faces)
             log.info("started", portal=url_of(faces[0]), callbacks=url_of(faces[1]), state=str(settings.state))
             yield
+
+    def _leave_signpost(self, stack: AsyncExitStack, socket_file: Path) -> None:
+        """Let the command line find the control socket while the configuration cannot be read."""
+        try:
+            link = signpost(socket_file, self._environ)
+        except OSError as error:
+            log.warning("commands find the control socket by the configuration or --socket only", why=str(error))
+            return
+        if link is not None:
+            stack.callback(link.unlink, missing_ok=True)
 
     async def _build(self, configuration: Configuration, database: Database) -> None:
         self._awaiting_restart = Derived(

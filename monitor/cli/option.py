@@ -12,6 +12,17 @@ import typer
 
 Config = Annotated[Path, typer.Option("--config", help="The settings file.", metavar="FILE")]
 
+Socket = Annotated[
+    Path | None,
+    typer.Option(
+        "--socket",
+        help="The service's control socket; default: in the state directory that the settings name, "
+        "or, if they cannot be read, that of your service that runs.",
+        metavar="FILE",
+        show_default=False,
+    ),
+]
+
 #: Where the settings are looked for.
 DEFAULT_CONFIG = Path("pantau.yaml")
 

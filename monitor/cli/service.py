@@ -16,7 +16,7 @@ import httpx
 import typer
 
 from monitor.config.files.document import read_document
-from monitor.runtime.place import CONTROL_SOCKET, STATE
+from monitor.runtime.place import CONTROL_SOCKET, STATE, signposts
 from monitor.runtime.unix import reachable
 
 
@@ -26,16 +26,30 @@ def fail(message: str, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
-def state_directory(path: Path) -> Path:
-    """Return where the service keeps its state, whatever else is wrong with the configuration.
+def control_socket(config: Path, given: Path | None) -> Path:
+    """Return where the service is asked: *given*; else as the configuration says; else where one of this user runs.
 
-    In the middle of an incident somebody may be editing it, and secrets may be in the service's environment only.
+    In the middle of an incident somebody may be editing the configuration, and secrets may be in the service's environment
+    only: of all of it the state directory must be readable, and if that is not, it is said on standard error. End the
+    command when no service is found then, or several are.
     """
-    document = read_document(path)
+    if given is not None:
+        return given
+    document = read_document(config)
     state = document.data.get("state", STATE)
-    if not document.readable or not isinstance(state, str | Path):
-        fail("\n".join(str(p) for p in document.problems) or f"{path}: state: must be a directory", 2)
-    return (path.parent / state).resolve()
+    if document.readable and isinstance(state, str | Path):
+        return (config.parent / state).resolve() / CONTROL_SOCKET
+    wrong = str(document.problems[0]) if document.problems else f"{config}: state: must be a directory"
+    found, others = signposts(os.environ)
+    running = [socket for socket in found if is_open(socket)]
+    if len(running) == 1:
+        typer.echo(f"{wrong}; asking the service at {running[0]}", err=True)
+        return running[0]
+    if running:
+        choice = "\n".join(f"  --socket {socket}" for socket in running)
+        fail(f"{wrong}\n{len(running)} services of yours run here; say which to ask:\n{choice}", 2)
+    foreign = "".join(f"\n{each} belongs to another user: run this command as the service's user" for each in others)
+    fail(f"{wrong}{foreign}\nno service of yours was found without it; if one runs, name its socket with --socket", 2)
 
 
 #: In seconds, how long an answer may take.
@@ -49,10 +63,24 @@ def request(
 ) -> httpx.Response:
     """Send one request over a Unix socket. Raise `httpx.HTTPError` or `OSError` when nobody answers."""
     with reachable(socket) as name:
-        with Socket(AF_UNIX) as knock:  # The library leaves its socket open when nobody answers.
-            knock.connect(name)
+        _knock(name)  # The library leaves its socket open when nobody answers.
         with httpx.Client(transport=httpx.HTTPTransport(uds=name), timeout=within) as client:
             return client.request(method, f"http://pantau{path}", json=word)
+
+
+def is_open(socket: Path) -> bool:
+    """Whether somebody listens at a socket."""
+    try:
+        with reachable(socket) as name:
+            _knock(name)
+    except OSError:
+        return False
+    return True
+
+
+def _knock(name: str) -> None:
+    with Socket(AF_UNIX) as knock:
+        knock.connect(name)
 
 
 def belongs_to_another(socket: Path) -> bool:
@@ -64,9 +92,20 @@ def belongs_to_another(socket: Path) -> bool:
     return os.path.exists(socket) and not os.access(socket, os.W_OK, effective_ids=True)  # noqa: PTH110
 
 
-def ask(config: Path, method: str, path: str, word: Mapping[str, str] | None = None, *, within: float = USUAL) -> Any:
-    """Ask the running service, and return its answer; end the command when it cannot be reached or refuses."""
-    socket = state_directory(config) / CONTROL_SOCKET
+def ask(
+    config: Path,
+    given: Path | None,
+    method: str,
+    path: str,
+    word: Mapping[str, str] | None = None,
+    *,
+    within: float = USUAL,
+) -> Any:
+    """Ask the running service, and return its answer; end the command when it cannot be reached or refuses.
+
+    *given*: its socket, if not found by itself (`control_socket`).
+    """
+    socket = control_socket(config, given)
     try:
         answer = request(socket, method, path, word, within=within)
     except (httpx.ConnectError, OSError):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
 from monitor.cli.service import ask, fail
 from monitor.cli.table import clock, show
 
@@ -17,24 +17,25 @@ def drill(
     results: Annotated[bool, typer.Option("--results", help="Begin nothing; list what became of the last.")] = False,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
 ) -> None:
     """Try a contact's numbers, or everybody's: SMS, calls and faxes that say that they are a drill.
 
     It gives way to anything real, and rings no office outside of its hours. Times are Malaysian.
     """
     if results:
-        _show(config)
+        _show(config, socket)
         return
     if not contact:
         # Nobody is to wake everybody by typing too little.
         fail("name whom to drill: `pantau drill CONTACT`, or `pantau drill all`", 2)
-    begun = ask(config, "POST", "/drills", {"contact": contact, "by": by or login_name()})
+    begun = ask(config, socket, "POST", "/drills", {"contact": contact, "by": by or login_name()})
     number, count = begun["number"], begun["exercises"]
     typer.echo(f"Drill {number} has begun: {count} to try, until {clock(begun['ends_at'])}.")
     typer.echo("What becomes of it: pantau drill --results")
 
 
-def _show(config: Config) -> None:
+def _show(config: Config, socket: Socket) -> None:
     show(
         ["Drill", "When", "Agency", "Whom", "Channel", "Gateway", "State", "Confirmed", "Why"],
         (
@@ -49,7 +50,7 @@ def _show(config: Config) -> None:
                 clock(each["confirmed_at"]) if each["confirmed_at"] else "",
                 each["why"],
             ]
-            for each in ask(config, "GET", "/drills")
+            for each in ask(config, socket, "GET", "/drills")
         ),
         nothing="No drill has been held.",
     )

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, in_path, login_name
-from monitor.cli.service import ask, fail
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, in_path, login_name
+from monitor.cli.service import ask, control_socket, fail
 from monitor.cli.table import clock, day_and_time, show
 
 Number = Annotated[str, typer.Argument(help="Its number, as in the notices: JKR-07.")]
@@ -19,7 +19,7 @@ HowYouKnow = Annotated[
 ]
 
 
-def incidents(config: Config = DEFAULT_CONFIG) -> None:
+def incidents(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """List the newest incidents, newest first. Times are Malaysian."""
     show(
         ["No.", "About", "Matter", "State", "Began", "Acknowledged by", "Announcement", "Resolved"],
@@ -34,7 +34,7 @@ def incidents(config: Config = DEFAULT_CONFIG) -> None:
                 each["announcement"],
                 clock(each["resolved_at"]),
             ]
-            for each in ask(config, "GET", "/incidents")
+            for each in ask(config, socket, "GET", "/incidents")
         ),
         nothing="There have been no incidents.",
     )
@@ -49,13 +49,13 @@ def _who(incident: Mapping[str, Any]) -> str:
     return incident["acknowledged_by"] or ""
 
 
-def ack(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
+def ack(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Acknowledge an incident: the escalation to staff stops, the announcement does not.
 
     For a while (`acknowledge_for`, an hour): do it again, remark on it or release its announcement, and it lasts as long
     again. Who is not heard of is reminded by SMS, and then the next of the staff are told.
     """
-    found = _order(config, incident, "acknowledge", by)
+    found = _order(config, socket, incident, "acknowledge", by)
     if found["state"] == "resolved":
         typer.echo(f"{found['number']} is over: nothing to acknowledge.")
     else:
@@ -66,12 +66,12 @@ def ack(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
         )
 
 
-def hand_on(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
+def hand_on(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Hand an incident on: the next of the staff are told at once, and that it was handed on.
 
     Whether you have it, whoever has it cannot be reached, or nobody has taken it on yet.
     """
-    found = _order(config, incident, "hand-on", by)
+    found = _order(config, socket, incident, "hand-on", by)
     if found["state"] == "resolved":
         typer.echo(f"{found['number']} is over: nothing to hand on.")
     else:
@@ -83,9 +83,10 @@ def remark(
     text: Annotated[str, typer.Argument(help="What is being done, for the journal and the dossier.")],
     by: By = "",
     config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
 ) -> None:
     """Write down what is being done about an incident: whoever has taken it on has it for longer by it."""
-    found = _order(config, incident, "remark", by, text=text)
+    found = _order(config, socket, incident, "remark", by, text=text)
     until = found["acknowledged_until"]
     has = f" {found['acknowledged_by']} has it until {clock(until)}." if until else ""
     typer.echo(f"{found['number']}: written down.{has}")
@@ -100,13 +101,15 @@ def release(
     ] = None,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
 ) -> None:
     """Release the announcements of outages: their fax pages and letters go out to the agencies' recipients."""
     if bool(incidents) == everything:
         raise typer.BadParameter("name the incidents, or say --all")
+    socket = control_socket(config, socket)  # Found once, and so said once, for all of them.
     refused = []
-    for number in incidents or _waiting(config, confirm):
-        found = _order(config, number, "release", by)
+    for number in incidents or _waiting(config, socket, confirm):
+        found = _order(config, socket, number, "release", by)
         if found["announcement"] == "released":
             typer.echo(f"{found['number']}: announcement released by {found['released_by']}.")
         else:
@@ -115,9 +118,9 @@ def release(
         fail("\n".join(refused))
 
 
-def _waiting(config: Path, confirm: int | None) -> list[str]:
+def _waiting(config: Path, socket: Path | None, confirm: int | None) -> list[str]:
     """Return the numbers of all that wait; or say which they are, and end the command, where that was not confirmed."""
-    waiting = ask(config, "GET", "/releases")
+    waiting = ask(config, socket, "GET", "/releases")
     if not waiting:
         fail("No announcement waits for its release.")
     if confirm != len(waiting):
@@ -146,6 +149,7 @@ def declare(
     ] = "",
     by: By = "",
     config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
 ) -> None:
     """Declare an outage that no probe sees: people cannot read or send mail, and every probe is well.
 
@@ -153,7 +157,7 @@ def declare(
     outage. It ends with `pantau close`, and not because the probes are well; a mistake is taken back with `pantau correct`.
     """
     order = {"agency": agency, "matter": what.value, "since": since, "why": why, "by": by or login_name()}
-    done = ask(config, "POST", "/declarations", order)
+    done = ask(config, socket, "POST", "/declarations", order)
     found = done["incident"]
     number = found["number"]
     typer.echo(f"{number} ({found['matter']}) is declared by {found['declared_by']}, since {clock(found['began_at'])}.")
@@ -169,12 +173,14 @@ def declare(
     typer.echo(f'When mail works again: pantau close {number} --why "..."')
 
 
-def close(incident: Number, *, why: HowYouKnow, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
+def close(
+    incident: Number, *, why: HowYouKnow, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None
+) -> None:
     """End an outage that was declared: mail works again, and whoever was told of the outage is told so.
 
     If the probes see an outage, too, it goes on until they are well.
     """
-    found = _order(config, incident, "close", by, why=why)
+    found = _order(config, socket, incident, "close", by, why=why)
     if found["state"] == "resolved":
         typer.echo(f"{found['number']} is over; whoever was told of it is told so.")
     else:
@@ -188,15 +194,16 @@ def correct(
     why: Annotated[str, typer.Option("--why", help="What was found, for the journal.", metavar="TEXT")],
     by: By = "",
     config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
 ) -> None:
     """End an incident as a false alarm: whoever was told of it gets a correction, by the same way.
 
     While it is open, and within 24 hours of its end. It cannot be undone.
     """
-    found = _order(config, incident, "correct", by, why=why)
+    found = _order(config, socket, incident, "correct", by, why=why)
     typer.echo(f"{found['number']} is declared a false alarm by {found['corrected_by']}; corrections go out.")
 
 
-def _order(config: Path, number: str, deed: str, by: str, **said: str) -> Any:
+def _order(config: Path, socket: Path | None, number: str, deed: str, by: str, **said: str) -> Any:
     """Give an order about an incident, and return what it is afterwards."""
-    return ask(config, "POST", f"/incidents/{in_path(number)}/{deed}", {"by": by or login_name(), **said})
+    return ask(config, socket, "POST", f"/incidents/{in_path(number)}/{deed}", {"by": by or login_name(), **said})

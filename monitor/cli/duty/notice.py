@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
 from monitor.cli.service import ask
 from monitor.cli.table import clock, show
 
 
-def notices(config: Config = DEFAULT_CONFIG) -> None:
+def notices(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """List the newest notices, newest first. Times are Malaysian."""
     show(
         ["Id", "When", "Incident", "Channel", "Purpose", "To", "State", "Attempts", "Why"],
@@ -27,7 +27,7 @@ def notices(config: Config = DEFAULT_CONFIG) -> None:
                 str(each["attempts"]),
                 each["why"],
             ]
-            for each in ask(config, "GET", "/notices")
+            for each in ask(config, socket, "GET", "/notices")
         ),
         nothing="No notices have been sent.",
     )
@@ -50,11 +50,12 @@ def settle(
     resend: Annotated[bool, typer.Option("--resend", help="Its reader never got it; send it once more.")] = False,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
 ) -> None:
     """Say what became of a notice whose fate is unknown: ask its reader first."""
     said = [ruling for ruling, is_so in zip(DONE, (arrived, lost, resend), strict=True) if is_so]
     if len(said) != 1:
         raise typer.BadParameter("say one of --arrived, --lost and --resend")
     word = {"by": by or login_name(), "why": why, "ruling": said[0]}
-    ask(config, "POST", f"/notices/{notice}/settle", word)
+    ask(config, socket, "POST", f"/notices/{notice}/settle", word)
     typer.echo(f"Notice {notice} {DONE[said[0]]}.")

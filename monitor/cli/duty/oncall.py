@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, Config
+from monitor.cli.option import DEFAULT_CONFIG, Config, Socket
 from monitor.cli.service import ask
 from monitor.cli.table import MALAYSIA
 
@@ -20,9 +20,10 @@ def oncall(
     agency: Annotated[str, typer.Argument(help="Short code, such as JKR; default: all rotas.")] = "",
     at: Annotated[str, typer.Option("--at", help="When: 2026-12-01 22:00; default: now.", metavar="TIME")] = "",
     config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
 ) -> None:
     """Show who is on call and who comes next, until when, and by which numbers. Times are Malaysian."""
-    found = ask(config, "GET", f"/oncall?{urlencode({'agency': agency, 'at': at})}")
+    found = ask(config, socket, "GET", f"/oncall?{urlencode({'agency': agency, 'at': at})}")
     if not found:
         whose = f"{agency.upper()}'s escalation names no rota" if agency else "There is no rota"
         typer.echo(f"{whose}: whom its steps tell stands in its file.")

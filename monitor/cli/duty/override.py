@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
 from monitor.cli.service import ask
 from monitor.cli.table import day_and_time, show
 
@@ -22,22 +22,23 @@ def add(
     begins: Annotated[str, typer.Option("--from", help="From when; default: now.", metavar="TIME")] = "",
     by: By = "",
     config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
 ) -> None:
     """Put somebody on call instead of whoever is planned. It counts from the next step of an escalation on."""
     order = {"rota": rota, "person": person, "begins": begins, "ends": until, "by": by or login_name()}
-    made = ask(config, "POST", "/overrides", order)
+    made = ask(config, socket, "POST", "/overrides", order)
     span = f"from {day_and_time(made['begins'])} until {day_and_time(made['ends'])}"
     typer.echo(f"{made['name']} ({made['person']}) is on call for {made['rota']} {span}: override {made['id']}.")
 
 
 @app.command("list")
-def list_(config: Config = DEFAULT_CONFIG) -> None:
+def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """List the overrides that are not over. Times are Malaysian."""
     show(
         ["No.", "Rota", "Who", "From", "Until", "By"],
         (
             [str(o["id"]), o["rota"], o["person"], _soon(o["begins"]), _soon(o["ends"]), o["by"]]
-            for o in ask(config, "GET", "/overrides")
+            for o in ask(config, socket, "GET", "/overrides")
         ),
         nothing="There are no overrides.",
     )
@@ -48,9 +49,10 @@ def remove(
     number: Annotated[int, typer.Argument(help="As `pantau override list` shows it.")],
     by: By = "",
     config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
 ) -> None:
     """Take an override back: whoever is planned is on call again."""
-    gone = ask(config, "POST", f"/overrides/{number}/remove", {"by": by or login_name()})
+    gone = ask(config, socket, "POST", f"/overrides/{number}/remove", {"by": by or login_name()})
     typer.echo(f"Override {gone['id']} of {gone['rota']} is taken back.")
 
 

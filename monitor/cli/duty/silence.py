@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
 from monitor.cli.service import ask
 from monitor.cli.table import day_and_time, show
 
@@ -21,20 +21,23 @@ def add(
     why: Annotated[str, typer.Option("--why", help="For the journal, and for whoever wonders.", metavar="TEXT")],
     by: By = "",
     config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
 ) -> None:
     """Begin a silence. It is probed and judged all the same; an escalation that runs goes on when the silence ends."""
-    made = ask(config, "POST", "/silences", {"about": about, "lasts": lasts, "why": why, "by": by or login_name()})
+    made = ask(
+        config, socket, "POST", "/silences", {"about": about, "lasts": lasts, "why": why, "by": by or login_name()}
+    )
     typer.echo(f"Nobody is told about {made['about']} until {day_and_time(made['ends'])}: silence {made['id']}.")
 
 
 @app.command("list")
-def list_(config: Config = DEFAULT_CONFIG) -> None:
+def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """List the silences that have not ended. Times are Malaysian."""
     show(
         ["No.", "About", "Since", "Until", "Why", "By"],
         (
             [str(s["id"]), s["about"], day_and_time(s["begins"]), day_and_time(s["ends"]), s["why"], s["by"]]
-            for s in ask(config, "GET", "/silences")
+            for s in ask(config, socket, "GET", "/silences")
         ),
         nothing="There are no silences.",
     )
@@ -45,7 +48,8 @@ def remove(
     number: Annotated[int, typer.Argument(help="As `pantau silence list` shows it.")],
     by: By = "",
     config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
 ) -> None:
     """End a silence now: what is still wrong is told at once."""
-    gone = ask(config, "POST", f"/silences/{number}/remove", {"by": by or login_name()})
+    gone = ask(config, socket, "POST", f"/silences/{number}/remove", {"by": by or login_name()})
     typer.echo(f"Silence {gone['id']} about {gone['about']} is ended.")

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -16,10 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.record.audit import Head, Sealed, Verifier, as_json, compact, of_json
 from monitor.cli.configured import store_server
-from monitor.cli.option import DEFAULT_CONFIG, Config
+from monitor.cli.option import DEFAULT_CONFIG, Config, Socket
 from monitor.cli.private import private
-from monitor.cli.service import ask, belongs_to_another, fail, request, state_directory
-from monitor.runtime.place import CONTROL_SOCKET
+from monitor.cli.service import ask, belongs_to_another, control_socket, fail, request
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit as stored
 
@@ -33,6 +33,18 @@ _FILE = "pantau.sqlite"
 #: What is read without the service.
 _Place = Path | PostgresServer
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Running:
+    """The service, which hands out what it has written."""
+
+    config: Path
+    socket: Path
+
+    def ask(self, path: str) -> Any:
+        return ask(self.config, self.socket, "GET", path)
+
+
 Store = Annotated[
     Path | None,
     typer.Option("--store", help="A copy of the SQLite file, to look at instead of the service's.", metavar="FILE"),
@@ -40,10 +52,10 @@ Store = Annotated[
 
 
 @app.command()
-def head(store: Store = None, config: Config = DEFAULT_CONFIG) -> None:
+def head(store: Store = None, config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Print where the journal ends: the number and the hash of its last entry. Keep a copy elsewhere."""
-    place = _place(store, config)
-    found = _asked_head(config) if place is None else _run(_stored_head(place), place)
+    place = _place(store, config, socket)
+    found = _asked_head(place) if isinstance(place, _Running) else _run(_stored_head(place), place)
     typer.echo(f"{found.number}:{found.hash}")
 
 
@@ -54,14 +66,17 @@ def verify(
     ] = "",
     store: Store = None,
     config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
 ) -> None:
     """Follow the whole journal and say where it is not as it was written.
 
     Exit code 0: it is whole. 3: it was changed. 1: it could not be looked at.
     """
     kept = _kept(against) if against else None
-    place = _place(store, config)
-    verifier = _asked(config, kept) if place is None else _run(stored.verify(lambda: _open(place), kept), place)
+    place = _place(store, config, socket)
+    verifier = (
+        _asked(place, kept) if isinstance(place, _Running) else _run(stored.verify(lambda: _open(place), kept), place)
+    )
     for flaw in verifier.flaws:
         typer.echo(str(flaw))
     purged = f", of which {verifier.tombstones} purged" if verifier.tombstones else ""
@@ -76,25 +91,26 @@ def export(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; default: here.")] = None,
     store: Store = None,
     config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
 ) -> None:
     """Print every entry as a line of JSON with its hash, for an auditor (docs/audit.md)."""
-    place = _place(store, config)
+    place = _place(store, config, socket)
     if output is None:
-        _export(place, config, typer.echo)
+        _export(place, typer.echo)
         return
     try:
         with private(output) as to:
-            _export(place, config, lambda line: to.write(f"{line}\n".encode()))
+            _export(place, lambda line: to.write(f"{line}\n".encode()))
     except OSError as error:
         fail(f"{output} cannot be written: {error.strerror}")
     typer.echo(f"{output} is written.")
 
 
-def _export(place: _Place | None, config: Path, write: Callable[[str], object]) -> None:
-    if place is not None:
+def _export(place: _Place | _Running, write: Callable[[str], object]) -> None:
+    if not isinstance(place, _Running):
         _run(_tell(place, write), place)
         return
-    for values in _pages(config):
+    for values in _pages(place):
         write(compact(values))
 
 
@@ -108,12 +124,14 @@ def _kept(text: str) -> Head:
 # -- the service ------------------------------------------------------------------------------------------------------
 
 
-def _place(store: Path | None, config: Path) -> _Place | None:
-    """Return what is to be read without the service; `None`: it runs, and is asked."""
+def _place(store: Path | None, config: Path, given: Path | None) -> _Place | _Running:
+    """Return what is to be read without the service; or the service, if it runs."""
     if store is not None:
         return store
-    state = state_directory(config)
-    socket, file = state / CONTROL_SOCKET, state / _FILE
+    socket = control_socket(config, given)
+    service, file = _Running(config=config, socket=socket), socket.parent / _FILE
+    if given is not None:
+        return service
     if belongs_to_another(socket):
         fail(f"{socket} belongs to another user: run this command as the service's user")
     try:
@@ -127,21 +145,21 @@ def _place(store: Path | None, config: Path) -> _Place | None:
         fail(f"the service is not running, and there is no {file} to look at; start it, or name a copy with --store")
     except httpx.HTTPError:
         pass  # It runs and is slow.
-    return None
+    return service
 
 
-def _asked_head(config: Path) -> Head:
-    found = ask(config, "GET", "/audit/head")
+def _asked_head(service: _Running) -> Head:
+    found = service.ask("/audit/head")
     return Head(number=found["number"], hash=found["hash"])
 
 
-def _pages(config: Path, after: int = 0) -> Iterator[Mapping[str, Any]]:
-    while page := ask(config, "GET", f"/audit/entries?after={after}"):
+def _pages(service: _Running, after: int = 0) -> Iterator[Mapping[str, Any]]:
+    while page := service.ask(f"/audit/entries?after={after}"):
         yield from page
         after = page[-1]["number"]
 
 
-def _asked(config: Path, kept: Head | None) -> Verifier:
+def _asked(service: _Running, kept: Head | None) -> Verifier:
     """Follow the chain as the service hands it out; it goes on writing meanwhile."""
     verifier, of_kept = Verifier(), None
     end: Head | None = None
@@ -149,7 +167,7 @@ def _asked(config: Path, kept: Head | None) -> Verifier:
     # Until its end is met, or is known to be there and yet nothing more comes.
     while end is None or (end != verifier.head and verifier.entries != before):
         before = None if end is None else verifier.entries
-        for values in _pages(config, verifier.head.number):
+        for values in _pages(service, verifier.head.number):
             entry = _read(values)
             if entry is None:
                 verifier.unreadable(values["number"])
@@ -157,7 +175,7 @@ def _asked(config: Path, kept: Head | None) -> Verifier:
             verifier.take(entry)
             if kept is not None and entry.number == kept.number:
                 of_kept = entry.hash
-        end = _asked_head(config)
+        end = _asked_head(service)
     verifier.end(end)
     if kept is not None:
         verifier.against(kept, of_kept)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
 from monitor.cli.service import ask
 from monitor.cli.table import day_and_time, show
 
@@ -16,7 +16,7 @@ Notice = Annotated[int, typer.Argument(help="As `pantau letters list` shows it."
 
 
 @app.command("list")
-def list_(config: Config = DEFAULT_CONFIG) -> None:
+def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """List what lies in the tray, oldest first, and what has left it of late. Times are Malaysian."""
     show(
         ["Id", "Incident", "Purpose", "To", "Laid", "Post by", "State"],
@@ -30,16 +30,16 @@ def list_(config: Config = DEFAULT_CONFIG) -> None:
                 day_and_time(each["post_by"]),
                 _state(each),
             ]
-            for each in ask(config, "GET", "/letters")
+            for each in ask(config, socket, "GET", "/letters")
         ),
         nothing="No letter lies in the tray.",
     )
 
 
 @app.command()
-def printed(notice: Notice, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
+def printed(notice: Notice, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Record that a letter was printed."""
-    _record("printed", notice, by, config)
+    _record("printed", notice, by, config, socket)
 
 
 @app.command()
@@ -47,17 +47,18 @@ def posted(
     notice: Notice,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
     *,
     after_all: Annotated[
         bool, typer.Option("--after-all", help="It was posted before it was taken back: its recipient will be told.")
     ] = False,
 ) -> None:
     """Record that a letter was posted: from now on its recipient is owed a recovery letter."""
-    _record("posted-after-all" if after_all else "posted", notice, by, config)
+    _record("posted-after-all" if after_all else "posted", notice, by, config, socket)
 
 
-def _record(deed: str, notice: int, by: str, config: Config) -> None:
-    noted = ask(config, "POST", f"/notices/{notice}/{deed}", {"by": by or login_name()})
+def _record(deed: str, notice: int, by: str, config: Config, socket: Socket) -> None:
+    noted = ask(config, socket, "POST", f"/notices/{notice}/{deed}", {"by": by or login_name()})
     deed = deed.partition("-")[0]
     if noted["anew"]:
         typer.echo(f"The letter of notice {notice} is recorded as {deed}.")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, in_path, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, in_path, login_name
 from monitor.cli.private import private
 from monitor.cli.service import LONG, ask, fail
 from monitor.cli.table import MALAYSIA
@@ -25,12 +25,15 @@ def dossier(
     ] = None,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
 ) -> None:
     """Write an incident's dossier: the record as PDF/A, and the data behind it with the journal's hashes.
 
     It names people with their numbers: it is TERHAD, and only you can read the files.
     """
-    files = ask(config, "POST", f"/incidents/{in_path(incident)}/dossier", {"by": by or login_name()}, within=LONG)
+    files = ask(
+        config, socket, "POST", f"/incidents/{in_path(incident)}/dossier", {"by": by or login_name()}, within=LONG
+    )
     directory = output or Path(f"dossier-{incident.strip().upper()}")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -43,6 +46,7 @@ def dossier(
 
 
 def purge(
+    *,
     before: Annotated[
         datetime,
         typer.Option("--before", formats=["%Y-%m-%d"], help="What was over before this day begins.", metavar="DATE"),
@@ -61,6 +65,7 @@ def purge(
         typer.Option("--confirm", help="Carry it out: repeat what the dry run says.", metavar="COUNTS"),
     ] = "",
     config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
 ) -> None:
     """Show which incidents, notices and entries of the journal would be disposed of, and with --confirm do it.
 
@@ -71,7 +76,7 @@ def purge(
     if day > datetime.now(MALAYSIA):
         fail("--before: must not lie in the future", 2)
     word = {"before": day.isoformat(), "authority": authority, "by": by, "confirm": confirm}
-    found = ask(config, "POST", "/purge", word, within=LONG)
+    found = ask(config, socket, "POST", "/purge", word, within=LONG)
     incidents, notices, entries = found["counts"].split("/")
     told = f"{incidents} incidents, {notices} notices, {entries} entries of the journal"
     if found["purged"]:

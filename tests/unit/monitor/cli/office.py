@@ -42,6 +42,9 @@ class Office:
         self.config.write_text(self.config.read_text().replace("state: /var/lib/pantau", "state: state"))
         self.state = directory / "state"
         self.state.mkdir(mode=0o700)
+        #: Of whoever runs the service and the commands.
+        self.session = {"XDG_RUNTIME_DIR": str(directory / "run"), "RUNTIME_DIRECTORY": ""}
+        (directory / "run").mkdir(mode=0o700)
         for file in directory.rglob("*.yaml"):
             for secret in _secrets(yaml.safe_load(file.read_text())):
                 (directory / secret).parent.mkdir(exist_ok=True)
@@ -60,7 +63,7 @@ class Office:
 
     def run(self, *words: str) -> tuple[int, str]:
         """Run a command; return its exit code and what it said."""
-        result = CliRunner().invoke(app, [*words, "--config", str(self.config)], env=ENVIRON)
+        result = CliRunner().invoke(app, [*words, "--config", str(self.config)], env={**ENVIRON, **self.session})
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result.exit_code, result.output

@@ -128,7 +128,7 @@ async def test_a_service_that_is_slow_may_still_do_what_it_was_asked_to(
 
     async with office.open(Slow()):
         with pytest.raises(typer.Exit):
-            await asyncio.to_thread(ask, office.config, "GET", "/incidents", within=0.1)
+            await asyncio.to_thread(ask, office.config, None, "GET", "/incidents", within=0.1)
 
     assert "has not answered within 0 s; it may still do it: look before you repeat this" in capsys.readouterr().err
 
