@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from typer.testing import CliRunner
 
 from monitor.app import App
+from monitor.cli import app as command_line
+from monitor.runtime.place import signposts
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.schema.tables import journal, process
 from pantau_lab.carrier.phone import PATIENCE
@@ -81,3 +84,25 @@ async def test_a_service_that_ends_for_a_bug_does_not_say_that_it_was_told_to(tm
     assert app.is_alone
     assert events == ["service started", "configuration taken up"]
     assert not has_told
+
+
+async def test_until_it_ends_it_is_found_without_its_configuration(tmp_path: Path) -> None:
+    (tmp_path / "session").mkdir(mode=0o700)
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path / "session"), "RUNTIME_DIRECTORY": ""}
+    async with stage(tmp_path / "world", agencies=(JCM,)) as world:
+        app = App(world.settings, environ)
+        running = asyncio.create_task(app.run())
+        async with asyncio.timeout(PATIENCE):
+            while not (running.done() or signposts(environ)[0]):  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.05)
+        world.settings.write_text("state: [\n")
+        words = ["incidents", "--config", str(world.settings)]
+        found = await asyncio.to_thread(CliRunner().invoke, command_line, words, env=environ)
+        app.stop()
+        await running
+
+    assert found.exit_code == 0
+    assert found.stdout.endswith("There have been no incidents.\n"), "below what the service logs"
+    assert f"; asking the service at {tmp_path / 'world' / 'state' / 'control.sock'}" in found.stderr
+    assert signposts(environ) == ([], [])
+    assert list((tmp_path / "session" / "pantau").iterdir()) == []
