@@ -6,6 +6,7 @@ frozen; who is on call is decided when a step starts (`alerts.model.oncall`).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,6 +18,8 @@ from alerts.model.oncall import Rota
 
 #: Time to find the telephone, look, and answer.
 REMIND_BEFORE = timedelta(minutes=10)
+
+_MORE_DIGITS = re.compile(r"(?<=\d\d)\d+$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,5 +126,8 @@ class Brief:
 
 
 def number_prefix(agency: str) -> str:
-    """Return what an agency's incidents' numbers begin with: few letters, to fit an SMS and be quick to spell."""
-    return agency[:5].upper() or "NOC"
+    """Return what an agency's incidents' numbers begin with: few letters, to fit an SMS and be quick to spell.
+
+    It ends with two digits at most: with four behind them there are fewer than a carrier takes for a telephone number.
+    """
+    return _MORE_DIGITS.sub("", agency[:5].upper()) or "NOC"

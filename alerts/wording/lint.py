@@ -27,6 +27,10 @@ PREFIX = "RM0 "
 
 _LINK = re.compile(r"https?|\bwww|://|@|[A-Za-z0-9-]+\.(?:[A-Za-z]{2,}|\d+[A-Za-z])|\d+\.\d+\.\d+", re.IGNORECASE)
 _DIGITS = re.compile(r"\d[\d -]{5,}\d")
+#: An agency's code, or the number of an incident behind it: JBA1001, PPD01-9999. A telephone number has no letter.
+_CODE = re.compile(r"(?<![\w-])[A-Z\d]+(?:-\d+)?(?![\w-])", re.ASCII)
+#: Whoever filters looks at digits, and may not see the letters and the hyphen between: seven are blocked in a code, too.
+_FEWEST_DIALLED = 7
 _WORDS = re.compile(
     r"\b(?:kata laluan|kad pengenalan|akaun bank|klik|pautan|password|identity card|bank account|click|link)\b",
     re.IGNORECASE,
@@ -115,7 +119,7 @@ def substance(text: str) -> tuple[TextProblem, ...]:
         problems.append(
             _error(Rule.LINK, f"'{found[0]}' looks like a link; leave it out, and put a space after a full stop")
         )
-    if found := _DIGITS.search(text):
+    if found := _telephone(text):
         problems.append(
             _error(Rule.DIGITS, f"'{found[0]}' looks like a telephone number; say it by voice, fax or letter")
         )
@@ -130,6 +134,17 @@ def substance(text: str) -> tuple[TextProblem, ...]:
             )
         )
     return tuple(problems)
+
+
+def _telephone(text: str) -> re.Match[str] | None:
+    """Return the first run of digits that is not inside one code with few digits."""
+    runs = list(_DIGITS.finditer(text))
+    codes = [code.span() for code in _CODE.finditer(text)] if runs else []
+    for run in runs:
+        is_short = sum(character.isdecimal() for character in run[0]) < _FEWEST_DIALLED
+        if not (is_short and any(first < run.start() and run.end() <= last for first, last in codes)):
+            return run
+    return None
 
 
 def _error(rule: Rule, detail: str) -> TextProblem:

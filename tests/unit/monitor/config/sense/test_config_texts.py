@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from alerts.model.brief import number_prefix
 from alerts.model.notice import Office
 from alerts.wording.sms import WorstCase
 from alerts.wording.texts import load
@@ -30,3 +33,34 @@ def test_a_name_that_looks_like_a_link_is_refused_at_its_line() -> None:
     [problem] = [p for p in problems("jcm.my") if "warning" not in p]
 
     assert problem.startswith("jcm.yaml:1: agency: an SMS of this office would be refused")
+
+
+@pytest.mark.parametrize("code", ["PPD01", "JBA1001", "JCONTOH", "A123456", "1MDB", "KKM2026", "SK123456"])
+def test_a_code_with_digits_can_be_sent_with_its_largest_number(code: str) -> None:
+    assert problems(code, number_prefix(code)) == []
+
+
+@pytest.mark.parametrize("code", ["12345", "JBA1234567"])
+def test_a_code_that_a_carrier_takes_for_a_telephone_number_is_refused(code: str) -> None:
+    [problem] = [p for p in problems(code, number_prefix(code)) if "warning" not in p]
+
+    assert "looks like a telephone number" in problem
+
+
+@pytest.mark.parametrize(
+    ("code", "prefix"),
+    [
+        ("JCM", "JCM"),
+        ("JCONTOH", "JCONT"),
+        ("PPD01", "PPD01"),
+        ("JBA1001", "JBA10"),
+        ("A123456", "A12"),
+        ("12X45", "12X45"),
+        ("", "NOC"),
+        ("kementerian-a", "KEMEN"),
+    ],
+)
+def test_the_numbers_of_an_agency_begin_with_five_characters_that_end_with_two_digits_at_most(
+    code: str, prefix: str
+) -> None:
+    assert number_prefix(code) == prefix
