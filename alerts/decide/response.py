@@ -63,11 +63,16 @@ _STOP = frozenset({"stop", "stopall", "unsubscribe", "cancel", "end", "quit", "b
 _START = frozenset({"start", "unstop", "mula"})
 
 _CODE = re.compile(r"(\d{1,4})-?a{0,2}|a-?(\d{1,4})")
-_NUMBER = re.compile(r"([a-z][a-z0-9]{0,10}?)-?0*(\d{1,6})")
+#: An incident's number, or an agency's code and a number; which of the digits are the code's is not known here.
+_NUMBER = re.compile(r"(?=[\d-]*[a-z])[a-z0-9-]{1,18}\d")
+#: What stands apart from the code's letters: "JCM 01", "PPD 01-01", "JBA 1001 01".
+_NUMBER_END = re.compile(r"[\d-]+")
 #: "ack1", "balas1A": what was typed without the space.
-_GLUED = re.compile(rf"\b({'|'.join(sorted(_TAKES | _AGREES | _FILLERS, key=len, reverse=True))})(\d{{1,4}}a{{0,2}})\b")
+_GLUED = re.compile(
+    rf"\b({'|'.join(sorted(_TAKES | _AGREES | _FILLERS, key=len, reverse=True))})(\d{{1,4}}a{{0,2}})\b(?!-\d)"
+)
 #: "JCM - 01" and "JCM 01" are one word to whoever typed them.
-_SPLIT_NUMBER = re.compile(r"\b([a-z][a-z0-9]{1,10})\s*-\s*(\d{1,6})\b")
+_SPLIT_NUMBER = re.compile(r"\b(\d*[a-z][a-z0-9]{1,10})\s*-\s*(\d{1,6})\b")
 #: Everything but letters, digits and the hyphen of a number. Letters of every script are words: who writes "no" in
 #: Chinese or Tamil before the code has not said yes.
 _NOISE = re.compile(r"(?:[^\w-]|_)+")
@@ -80,7 +85,7 @@ class Accepts:
     """The person takes on what the code or the incident's number stands for; with neither, what they were told of."""
 
     code: int | None = None
-    #: As incidents are numbered: "JCM-01".
+    #: As it was written, in capital letters: `alerts.model.number.is_quoted` says whether it means an incident.
     number: str | None = None
 
 
@@ -89,7 +94,7 @@ class HandsOn:
     """The person hands on what the code or the number stands for; with neither, what they have or were told of."""
 
     code: int | None = None
-    #: As incidents are numbered: "JCM-01".
+    #: As it was written, in capital letters: `alerts.model.number.is_quoted` says whether it means an incident.
     number: str | None = None
 
 
@@ -154,15 +159,16 @@ def _handed(said: list[str]) -> Meaning:
 
 def _named(rest: list[str]) -> Accepts | None:
     """Return the one code or number that these words are; `None`: they are more or something else."""
-    if len(rest) == 2 and rest[0].isalpha() and rest[1].isdigit():
-        rest = [f"{rest[0]}-{rest[1]}"]  # "JCM 01"
+    head, *ends = rest
+    if 1 <= len(ends) <= 2 and not _CODE.fullmatch(head) and all(_NUMBER_END.fullmatch(end) for end in ends):
+        rest = ["-".join(rest)]
     if len(rest) != 1:
         return None
     (word,) = rest
     if found := _CODE.fullmatch(word):
         return Accepts(code=int(found[1] or found[2]))
-    if found := _NUMBER.fullmatch(word):
-        return Accepts(number=f"{found[1].upper()}-{int(found[2]):02d}")
+    if _NUMBER.fullmatch(word):
+        return Accepts(number=word.upper())
     return None
 
 

@@ -8,7 +8,7 @@ machines would answer each other for ever.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -21,6 +21,7 @@ from alerts.model.delivery import Notice, Part
 from alerts.model.gateway import AckResult
 from alerts.model.incident import Incident, has_got_worse
 from alerts.model.notice import Language
+from alerts.model.number import is_quoted
 from alerts.record.store import Entry, Ledger, SmsNumber
 
 log = structlog.get_logger()
@@ -60,10 +61,14 @@ class _Alert:
         """Return it with these of its parts only."""
         return replace(self, notice=replace(self.notice, parts=tuple(parts)))
 
-    def alone(self, number: str | None) -> _Alert | None:
-        """Return what it tells of the incident with that number; `None`: nothing. Who names one takes on that one."""
-        parts = [part for part in self.notice.parts if part.facts.number.upper() == number]
-        return self.about(parts) if parts else None
+    def alone(self, quoted: str) -> Mapping[str, _Alert]:
+        """Return what it tells of the incidents that may be *quoted* so, by number. Who names one takes on that one."""
+        parts = self.notice.parts
+        return {
+            part.facts.number: self.about([part])
+            for part in parts
+            if is_quoted(quoted, part.facts.number, part.facts.office.short)
+        }
 
     def react(self, situation: str, **more: str) -> Reaction:
         told = {"agency": self.notice.parts[0].facts.office.short, "number": self.number, **more}
@@ -107,9 +112,13 @@ async def _meant(
     ledger: Ledger, meaning: Accepts | HandsOn, alerts: Sequence[_Alert], *, hands_on: bool
 ) -> Sequence[_Alert]:
     """Return which of *alerts* an answer is about: what it names, or all that wait for one; the newest if none does."""
-    if meaning.code is not None or meaning.number is not None:
-        named = (a if meaning.code == a.code else a.alone(meaning.number) for a in alerts)
-        return [alert for alert in named if alert is not None][:1]
+    if meaning.code is not None:
+        return [alert for alert in alerts if alert.code == meaning.code][:1]
+    if meaning.number is not None:
+        named: dict[str, _Alert] = {}
+        for alert in reversed(alerts):
+            named |= alert.alone(meaning.number)
+        return list(named.values())
     waiting = [alert for alert in alerts if await _waits(ledger, alert, had=hands_on)]
     return waiting or list(alerts[:1])
 

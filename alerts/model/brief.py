@@ -6,7 +6,6 @@ frozen; who is on call is decided when a step starts (`alerts.model.oncall`).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,12 +13,11 @@ from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact, Recipient
 from alerts.model.notice import Cause, Office
+from alerts.model.number import number_prefix
 from alerts.model.oncall import Rota
 
 #: Time to find the telephone, look, and answer.
 REMIND_BEFORE = timedelta(minutes=10)
-
-_MORE_DIGITS = re.compile(r"(?<=\d\d)\d+$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,11 +121,3 @@ class Brief:
     def prefix(self) -> str:
         """What the incident's number begins with."""
         return number_prefix(self.agency)
-
-
-def number_prefix(agency: str) -> str:
-    """Return what an agency's incidents' numbers begin with: few letters, to fit an SMS and be quick to spell.
-
-    It ends with two digits at most: with four behind them there are fewer than a carrier takes for a telephone number.
-    """
-    return _MORE_DIGITS.sub("", agency[:5].upper()) or "NOC"

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from alerts.model.brief import number_prefix
 from alerts.model.channel import Channel
 from alerts.model.gateway import GatewayKind
+from alerts.model.number import number_prefix
 from alerts.wording.lifeline import faults as lifeline_faults
 from alerts.wording.sms import WorstCase
 from alerts.wording.texts import Wording

@@ -263,6 +263,20 @@ async def test_numbers_go_up_by_prefix_and_are_never_used_again(store: SqlStore)
     assert numbers == ["JKR-01", "JKR-02", "NOC-01", "KEMEN-01", "KEMEN-02", "JKR-03", "KEMEN-03", "NOC-02"]
 
 
+async def test_an_incident_is_found_by_its_agencys_whole_code(store: SqlStore) -> None:
+    async with store.transaction() as ledger:
+        numbers = [await open_and_end(ledger, agency) for agency in ("JBA1001", "JBA1002", "JCONTOH")]
+    async with store.reading() as asked:
+        quoted = ("jba1001-01", "JBA10-01", "JBA1002-2", "JCONTOH-01", "jcont-1", "JBA1002-01", "JCONTAN-01")
+        found = [await asked.incident_numbered(each) for each in quoted]
+
+    assert numbers == ["JBA10-01", "JBA10-02", "JCONT-01"]
+    assert [each and each.number for each in found] == [
+        *("JBA10-01", "JBA10-01", "JBA10-02", "JCONT-01", "JCONT-01"),
+        *(None, None),
+    ]
+
+
 async def test_the_hundredth_incident_has_three_digits(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         numbers = [await open_and_end(ledger, "jkr") for _ in range(100)]

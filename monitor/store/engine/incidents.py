@@ -12,6 +12,7 @@ from sqlalchemy import Row, Select, insert, select, update
 from alerts.model.event import Declare, Trigger
 from alerts.model.incident import Incident, open_incident
 from alerts.model.notice import Matter
+from alerts.model.number import incident_number, is_quoted, number_quoted
 from monitor.store.backend.transaction import InTransaction
 from monitor.store.engine.statements import ADD_INCIDENT, CHANGE_INCIDENT, INCIDENT, LAST_INCIDENT, NEXT_NUMBER
 from monitor.store.schema.rows import BRIEF, by_id, incident_values, new_id, to_incident
@@ -53,9 +54,10 @@ class SqlIncidents(InTransaction):
         """Return the newest incident about *dedup_key*, open or over."""
         return await self._one_incident(LAST_INCIDENT, dedup_key=dedup_key)
 
-    async def incident_numbered(self, number: str) -> Incident | None:
-        """Return the incident that people quote as *number*, whatever the case."""
-        return await self._one_incident(select(incident).where(incident.c.number == number.upper()))
+    async def incident_numbered(self, quoted: str) -> Incident | None:
+        """Return the incident whose number people quote so: "jcontoh-1" is JCONT-01, if that is JCONTOH's."""
+        found = await self._one_incident(select(incident).where(incident.c.number == number_quoted(quoted)))
+        return found if found is not None and is_quoted(quoted, found.number, found.brief.agency) else None
 
     async def _one_incident(self, query: Select[Any], **values: int | str) -> Incident | None:
         row = (await self._connection.execute(query, values)).one_or_none()
@@ -120,7 +122,7 @@ class SqlIncidents(InTransaction):
         if following is None:
             following = 2
             await self._connection.execute(insert(counter).values(name=prefix, next=following))
-        return f"{prefix.upper()}-{following - 1:02d}"
+        return incident_number(prefix, following - 1)
 
     async def save_incident(self, changed: Incident) -> None:
         """Write an incident's state."""

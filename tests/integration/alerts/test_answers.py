@@ -147,6 +147,29 @@ async def test_the_second_to_answer_hears_who_was_first(play: Play) -> None:
     assert (await play.incident()).acknowledged_by == "Siti Contoh"
 
 
+@pytest.mark.parametrize("quoted", ["JBA10-01", "JBA1001-01", "jba 1001 01", "terima jba1001-1"])
+async def test_an_incident_of_a_code_with_digits_is_answered_as_people_write_it(play: Play, quoted: str) -> None:
+    office = replace(BY_SMS.office, short="JBA1001")
+    await play.submit(trigger(brief=replace(BY_SMS, agency="JBA1001", office=office)))
+
+    answered = await play.says(SMS_SITI.number, quoted)
+
+    assert answered == "RM0 JBA1001: JBA10-01 telah disahkan oleh Siti Contoh. Terima kasih."
+
+
+async def test_a_number_that_may_be_two_incidents_without_its_hyphen_takes_on_neither(play: Play) -> None:
+    for agency in ("JC", "JC0"):
+        await play.submit(trigger(brief=replace(BY_SMS, agency=agency, office=replace(BY_SMS.office, short=agency))))
+        await play.advance(3 * MINUTE)
+    assert len(await play.codes(SMS_SITI.number)) == 2
+
+    assert "JC" in (await play.says(SMS_SITI.number, "JC01") or "")
+    assert [(await play.incident(n)).acknowledged_by for n in (1, 2)] == [None, None]
+
+    await play.says(SMS_SITI.number, "JC0-1")
+    assert [(await play.incident(n)).acknowledged_by for n in (1, 2)] == [None, "Siti Contoh"]
+
+
 async def test_who_answered_by_sms_and_then_presses_the_key_does_not_hear_of_another_officer(play: Play) -> None:
     both = replace(POLICY.steps[0], channels=(Channel.SMS, Channel.VOICE))
     brief = replace(BRIEF, escalation=replace(POLICY, steps=(both, replace(POLICY.steps[1], after=MINUTE))))

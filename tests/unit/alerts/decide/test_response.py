@@ -10,11 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.decide.response import Accepts, HandsOn, Meaning, Starts, Stops, Unclear, printed, understand
+from alerts.model.number import is_quoted
 
 #: The headings of docs/sms-replies.md.
 MEANINGS: dict[str, Meaning] = {
     "Takes on 1A": Accepts(code=1),
     "Takes on JCM-01": Accepts(number="JCM-01"),
+    "Takes on PPD01-01": Accepts(number="PPD01-01"),
+    "Takes on JBA10-01 of JBA1001": Accepts(number="JBA10-01"),
+    "Takes on JCONT-01 of JCONTOH": Accepts(number="JCONT-01"),
     "Takes on what waits": Accepts(),
     "Hands on 1A": HandsOn(code=1),
     "Hands on JCM-01": HandsOn(number="JCM-01"),
@@ -39,7 +43,14 @@ def told() -> list[tuple[str, Meaning]]:
 
 @pytest.mark.parametrize(("text", "meaning"), told())
 def test_an_sms_is_taken_for_what_the_page_says(text: str, meaning: Meaning) -> None:
-    assert understand(text) == meaning
+    understood = understand(text)
+
+    if isinstance(meaning, Accepts | HandsOn) and meaning.number is not None:
+        assert isinstance(understood, type(meaning))
+        agency = {"JCONT-01": "JCONTOH", "JBA10-01": "JBA1001"}.get(meaning.number, meaning.number[:-3])
+        assert is_quoted(understood.number or "", meaning.number, agency)
+    else:
+        assert understood == meaning
 
 
 def test_the_page_tells_of_enough_ways_to_write_it() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from alerts.model.brief import number_prefix
 from alerts.model.notice import Office
+from alerts.model.number import number_prefix
 from alerts.wording.sms import WorstCase
 from alerts.wording.texts import load
 from monitor.config.files.document import parse_document
@@ -45,22 +45,3 @@ def test_a_code_that_a_carrier_takes_for_a_telephone_number_is_refused(code: str
     [problem] = [p for p in problems(code, number_prefix(code)) if "warning" not in p]
 
     assert "looks like a telephone number" in problem
-
-
-@pytest.mark.parametrize(
-    ("code", "prefix"),
-    [
-        ("JCM", "JCM"),
-        ("JCONTOH", "JCONT"),
-        ("PPD01", "PPD01"),
-        ("JBA1001", "JBA10"),
-        ("A123456", "A12"),
-        ("12X45", "12X45"),
-        ("", "NOC"),
-        ("kementerian-a", "KEMEN"),
-    ],
-)
-def test_the_numbers_of_an_agency_begin_with_five_characters_that_end_with_two_digits_at_most(
-    code: str, prefix: str
-) -> None:
-    assert number_prefix(code) == prefix

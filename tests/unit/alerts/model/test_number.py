@@ -1,0 +1,90 @@
+"""The number of an incident, as it is given and as people quote it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerts.model.number import incident_number, is_quoted, number_prefix, number_quoted
+
+CODES = st.from_regex(r"[A-Z0-9]{0,4}[A-Z][A-Z0-9]{0,6}", fullmatch=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "prefix"),
+    [
+        ("JCM", "JCM"),
+        ("JCONTOH", "JCONT"),
+        ("PPD01", "PPD01"),
+        ("JBA1001", "JBA10"),
+        ("A123456", "A12"),
+        ("12X45", "12X45"),
+        ("", "NOC"),
+        ("kementerian-a", "KEMEN"),
+    ],
+)
+def test_the_numbers_of_an_agency_begin_with_five_characters_that_end_with_two_digits_at_most(
+    code: str, prefix: str
+) -> None:
+    assert number_prefix(code) == prefix
+
+
+@pytest.mark.parametrize(
+    ("quoted", "number", "agency"),
+    [
+        ("JCM-01", "JCM-01", "JCM"),
+        ("jcm-1", "JCM-01", "JCM"),
+        ("jcm1", "JCM-01", "JCM"),
+        ("JCONT-01", "JCONT-01", "JCONTOH"),
+        ("JCONTOH-01", "JCONT-01", "JCONTOH"),
+        ("jcontoh1", "JCONT-01", "JCONTOH"),
+        ("PPD01-01", "PPD01-01", "PPD01"),
+        ("PPD0101", "PPD01-01", "PPD01"),
+        ("PPD0101", "PPD-101", "PPD"),
+        ("PPD-01-01", "PPD01-01", "PPD01"),
+        ("JBA1001-01", "JBA10-01", "JBA1001"),
+        ("JBA10-01", "JBA10-01", "JBA1001"),
+        ("JBA10011", "JBA10-01", "JBA1001"),
+        ("NOC-100", "NOC-100", ""),
+    ],
+)
+def test_people_quote_a_number_in_many_ways(quoted: str, number: str, agency: str) -> None:
+    assert is_quoted(quoted, number, agency)
+
+
+@pytest.mark.parametrize(
+    ("quoted", "number", "agency"),
+    [
+        ("JBA1002-01", "JBA10-01", "JBA1001"),
+        ("JCONTAN-01", "JCONT-01", "JCONTOH"),
+        ("JCM-10", "JCM-01", "JCM"),
+        ("JCM-01", "JCM-10", "JCM"),
+        ("PPD-101", "PPD01-01", "PPD01"),
+        ("PPD01-01", "PPD-101", "PPD"),
+        ("PPD01", "PPD01-01", "PPD01"),
+        ("JCM", "JCM-01", "JCM"),
+        ("JCM-", "JCM-01", "JCM"),
+        ("-01", "NOC-01", ""),
+        ("01", "NOC-01", ""),
+        ("", "NOC-01", ""),
+        ("JCM-" + "0" * 5000, "JCM-01", "JCM"),
+        ("JCM-\N{SUPERSCRIPT ONE}", "JCM-01", "JCM"),
+    ],
+)
+def test_another_incident_is_not_meant(quoted: str, number: str, agency: str) -> None:
+    assert not is_quoted(quoted, number, agency)
+
+
+@given(CODES, st.integers(1, 9999))
+def test_a_number_is_found_by_itself_and_by_the_whole_code(agency: str, count: int) -> None:
+    number = incident_number(number_prefix(agency), count)
+
+    for quoted in (number, f"{agency}-{count}", number.lower()):
+        assert number_quoted(quoted) == number
+        assert is_quoted(quoted, number, agency)
+
+
+@given(st.text(max_size=20))
+def test_any_text_may_be_asked_for(text: str) -> None:
+    assert isinstance(number_quoted(text), str)
