@@ -47,9 +47,9 @@ types: $(VENV)/.dev
 contracts: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 
-# They compute. Three, because some wait and each process reads all tests first, which takes ten seconds.
+# They compute, and some wait.
 unit: $(VENV)/.dev
-	$(BIN)/pytest -q -n 3 tests/unit tests/contracts lab/tests/unit
+	$(BIN)/pytest -q -n 4 tests/unit tests/contracts lab/tests/unit
 
 # In one go: a story waits for its world most of the time, and the others compute meanwhile (conftest.py says in what order).
 proofs: $(VENV)/.dev
