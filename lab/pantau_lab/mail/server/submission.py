@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import ssl
-from datetime import UTC, datetime
 
 from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from pantau_lab.mail.estate.account import Account, Accounts
+from pantau_lab.mail.estate.account import Account
 from pantau_lab.mail.estate.port import Port
 from pantau_lab.mail.estate.tls import Tls
-from pantau_lab.mail.server.intake import Intake
 from pantau_lab.mail.server.listener import Attend
-from pantau_lab.mail.server.smtp import SmtpSession, answer_error
+from pantau_lab.mail.server.smtp import SmtpSession
+from pantau_lab.mail.server.taking import Taking
 from pantau_lab.mail.server.wire import Lay
-from pantau_lab.mail.trouble.condition import Condition
 
 
-class Submission:
-    """Take mail from whoever has signed in, under the own address only, to anybody.
+class Submission(Taking):
+    """Take mail from whoever has signed in, under the own address only, to anybody."""
 
-    The `handle_` methods are the library's hooks; they return the reply.
-    """
-
-    def __init__(self, *, hostname: str, domain: str, accounts: Accounts, condition: Condition, intake: Intake) -> None:
-        self._hostname = hostname
-        self._domain = domain
-        self._accounts = accounts
-        self._condition = condition
-        self._intake = intake
+    relays = True
 
     def starttls_session(self, attend: Attend, lay: Lay, tls: Tls, context: ssl.SSLContext) -> SmtpSession:
         """Serve a connection that begins in the clear; AUTH is refused until it is encrypted (538)."""
@@ -73,30 +63,6 @@ class Submission:
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 2.1.0 OK"
-
-    async def handle_RCPT(  # noqa: N802
-        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        """Take any recipient but a colleague who does not exist."""
-        _, _, domain = address.rpartition("@")
-        if domain.lower() == self._domain:
-            if reply := self._condition.own_recipient:
-                return str(reply)
-            if self._accounts.find(address) is None:
-                return "550 5.1.1 User unknown"
-        if reply := self._condition.gate(envelope.mail_from or "", address, datetime.now(UTC)):
-            return str(reply)
-        envelope.rcpt_tos.append(address)
-        envelope.rcpt_options.extend(options)
-        return "250 2.1.5 OK"
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """Take responsibility for the message."""
-        return self._intake.take(server, session, envelope)
-
-    async def handle_exception(self, error: Exception) -> str:
-        """Answer instead of dying."""
-        return await answer_error(error)
 
     def _authenticate(
         self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, data: LoginPassword
