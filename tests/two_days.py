@@ -71,7 +71,7 @@ MINISTRY = Recipient(
         Address(channel=Channel.LETTER, number="Kementerian Contoh"),
     ),
 )
-DUTY = Rota(name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI, MEI), begins=SUNDAY, turn_days=1),))
+DUTY = Rota(name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI, MEI), begins=SUNDAY, shift_days=1),))
 OFFICE = Office(
     short="JCM",
     name="Jabatan Contoh Malaysia",

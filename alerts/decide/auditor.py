@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from alerts.decide.announcement import OFFERED_ANEW_AFTER, Announce, ReleaseNow, announce, offered_from
+from alerts.decide.bundle import GROUP_INTERVAL
 from alerts.decide.escalation import calls_again
 from alerts.decide.followup import follow_up
 from alerts.decide.move import DeliveryPolicy, Wait, decisive, next_move
@@ -23,8 +24,6 @@ from alerts.model.notice import OF_TELLING, Matter, Plan, Purpose
 
 #: How late something may be before it counts: a busy cycle, a gateway whose slots are taken for a moment.
 GRACE = timedelta(minutes=2)
-#: A step's notices are written with it; those of a mass outage are gathered for two minutes into one.
-GATHERING = timedelta(minutes=2)
 #: How long an announcement may wait once it is offered: until whoever has the incident and the next step were called.
 RELEASED_WITHIN = 2 * OFFERED_ANEW_AFTER
 
@@ -133,7 +132,7 @@ def _step(incident: Incident, notices: Sequence[Notice], now: datetime) -> Overd
         if failed and due is not None and not calls_again(incident, notices):
             # Waiting helps nobody then: the next step starts at once.
             due = min(due, max(_given_up_at(n) for n in of_step))
-        elif not of_step and now - at.since > GATHERING + GRACE and not _waits(notices):
+        elif not of_step and now - at.since > GROUP_INTERVAL + GRACE and not _waits(notices):
             return Overdue(incident=incident, lapse=Lapse.STEP, since=at.since)
     if due is None or now - due <= GRACE:
         return None
@@ -210,7 +209,7 @@ def _announcement(incident: Incident, notices: Sequence[Notice], now: datetime) 
 
 
 def _recovery(incident: Incident, notices: Sequence[Notice], now: datetime) -> Overdue | None:
-    if incident.resolved_at is None or now - incident.resolved_at <= GATHERING + GRACE:
+    if incident.resolved_at is None or now - incident.resolved_at <= GROUP_INTERVAL + GRACE:
         return None
     owed = {
         _reader(n)

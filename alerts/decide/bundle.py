@@ -1,7 +1,7 @@
 """Decide which notices go to a person together. Pure: the caller passes the time.
 
-When many agencies fail at once, the first is told at once. Those that follow within `WINDOW`, and would go to the same
-addresses as the same kind of news, are gathered into one notice: a bundle. It leaves when the window closes, and opens
+When many agencies fail at once, the first is told at once. Those that follow within `GROUP_INTERVAL`, and would go to the same
+addresses as the same kind of news, are gathered into one notice: a bundle. It leaves when that time is over, and opens
 the next one. A letter is signed by one agency and never bundled.
 """
 
@@ -20,7 +20,7 @@ from alerts.model.notice import Plan, Purpose
 from alerts.model.urgency import Urgency
 
 #: For how long others are gathered after a person was told of one (GoAlert bundles by cycle, Alertmanager by group).
-WINDOW = timedelta(seconds=120)
+GROUP_INTERVAL = timedelta(seconds=120)
 #: How far back to look: a budget holds a notice for three hours at most.
 REACH = timedelta(hours=4)
 
@@ -107,9 +107,9 @@ def bundle(recent: Sequence[Gathered], now: datetime) -> Bundling:
     # Who could not be told has not been told a moment ago; and an incident does not wait for itself. What lies in the
     # future (a clock that was set back) counts as just now.
     told = [min(g.due_at, now) for g in recent if g.state not in _CAME_TO_NOTHING and not g.of_this]
-    if not told or now - max(told) >= WINDOW:
+    if not told or now - max(told) >= GROUP_INTERVAL:
         return AtOnce()
-    return Begin(max(told) + WINDOW)
+    return Begin(max(told) + GROUP_INTERVAL)
 
 
 _CAME_TO_NOTHING = frozenset({NoticeState.FAILED, NoticeState.WITHDRAWN})

@@ -13,7 +13,7 @@ from itertools import chain
 
 from alerts.model.incident import joined
 from alerts.model.notice import Matter
-from alerts.model.urgency import RANK, Turn, Urgency
+from alerts.model.urgency import RANK, Priority, Urgency
 
 #: This often the store is asked which incidents there are.
 SWEEP = timedelta(seconds=30)
@@ -76,7 +76,7 @@ class Agenda:
         if thorough:
             self._thorough_at = now
 
-    def following(self, in_turn: Sequence[tuple[Turn, int]], now: datetime, at_most: int) -> list[int]:
+    def following(self, in_turn: Sequence[tuple[Priority, int]], now: datetime, at_most: int) -> list[int]:
         """Return the incidents to look at now, most pressing first; they count as looked at.
 
         *in_turn*: those whose turn it is at a gateway. First those of them that have a first notice to send, and those that

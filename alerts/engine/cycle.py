@@ -20,7 +20,7 @@ from alerts.decide.announcement import (
     ReleaseNow,
     announce,
 )
-from alerts.decide.bundle import REACH, WINDOW, AtOnce, Begin, Covered, Join, bundle, gathering
+from alerts.decide.bundle import GROUP_INTERVAL, REACH, AtOnce, Begin, Covered, Join, bundle, gathering
 from alerts.decide.conclusion import Cancel, GiveUp, TakeBack, Tell, conclude
 from alerts.decide.escalation import (
     AtRest,
@@ -307,7 +307,7 @@ class Cycle:
                 return
             case Join():
                 # Another engine is sending it at this moment.
-                not_before = self._now + WINDOW
+                not_before = self._now + GROUP_INTERVAL
             case Covered():
                 # A step begins once; what is asked for at each look would be written down at each look.
                 if once:

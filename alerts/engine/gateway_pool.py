@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from alerts.decide.receipt import TRY_AGAIN, Doubt
 from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway, Listens
-from alerts.model.urgency import Turn
+from alerts.model.urgency import Priority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +35,8 @@ class _Standing:
     #: When it was last given something to send.
     used_at: datetime | None = None
     busy: int = 0
-    #: Who waits for a slot: by incident, what of it and in which turn.
-    waiting: dict[int, dict[str, Turn]] = field(default_factory=dict)
+    #: Who waits for a slot: by incident, what of it and with which priority.
+    waiting: dict[int, dict[str, Priority]] = field(default_factory=dict)
 
 
 class GatewayPool:
@@ -144,7 +144,7 @@ class GatewayPool:
         """Return how many calls may begin now. Fewer slots than calls under way, after a reload, are none."""
         return max(0, self._lines[name].slots - self._standing[name].busy)
 
-    def take(self, name: str, *, incident_id: int, what: str, turn: Turn) -> bool:
+    def take(self, name: str, *, incident_id: int, what: str, priority: Priority) -> bool:
         """Take a slot if one is free and nobody who waits for it comes first; else wait for it, until `forget`.
 
         A gateway that is no longer configured has none. *what*: a name for what waits, of its own within the incident.
@@ -153,10 +153,10 @@ class GatewayPool:
         if standing is None or name not in self._lines:
             return False
         free = self.free_slots(name)
-        if free > sum(other < turn for waits in standing.waiting.values() for other in waits.values()):
+        if free > sum(other < priority for waits in standing.waiting.values() for other in waits.values()):
             standing.busy += 1
             return True
-        standing.waiting.setdefault(incident_id, {})[what] = turn
+        standing.waiting.setdefault(incident_id, {})[what] = priority
         return False
 
     def take_spare(self, name: str) -> bool:
@@ -177,15 +177,15 @@ class GatewayPool:
         for standing in self._standing.values():
             standing.waiting.pop(incident_id, None)
 
-    def in_turn(self) -> list[tuple[Turn, int]]:
-        """Return the incidents that wait for slots which are free, with their turns and in the order of them."""
-        turns: list[tuple[Turn, int]] = []
+    def in_turn(self) -> list[tuple[Priority, int]]:
+        """Return the incidents that wait for slots which are free, with their priorities, the first to go first."""
+        waiters: list[tuple[Priority, int]] = []
         for name in self._lines:
             waits_here = self._standing[name].waiting
             if waits_here and (free := self.free_slots(name)):
-                waiting = ((turn, i) for i, waits in waits_here.items() for turn in waits.values())
-                turns += heapq.nsmallest(free, waiting)
-        return sorted(turns)
+                waiting = ((priority, i) for i, waits in waits_here.items() for priority in waits.values())
+                waiters += heapq.nsmallest(free, waiting)
+        return sorted(waiters)
 
     def give_back(self, name: str) -> None:
         """Return a slot."""

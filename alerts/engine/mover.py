@@ -26,7 +26,7 @@ from alerts.model.channel import Channel
 from alerts.model.delivery import Attempt, AttemptState, Notice, NoticeState
 from alerts.model.gateway import ErrorClass
 from alerts.model.notice import Plan, Purpose
-from alerts.model.urgency import ALWAYS_GOES, NEVER_TOO_MANY, RANK, Turn, turn
+from alerts.model.urgency import ALWAYS_GOES, NEVER_TOO_MANY, RANK, Priority, priority
 from alerts.record.store import Entry, Ledger
 
 
@@ -90,7 +90,7 @@ class Mover:
             return
         if notice.urgency not in ALWAYS_GOES and await self._is_held(notice, gateway):
             return
-        if not self._take(gateway, f"notice {notice.id}", turn(notice.urgency, notice.due_at, notice.id)):
+        if not self._take(gateway, f"notice {notice.id}", priority(notice.urgency, notice.due_at, notice.id)):
             return  # It is looked at again when its turn comes.
         lease = self._now + self._policy.lease_on(notice.channel)
         # What joins a bundle later is not in what is sent now.
@@ -191,7 +191,7 @@ class Mover:
     async def _call(self, kind: CallKind, notice: Notice, attempt: Attempt, due_at: datetime | None = None) -> bool:
         """Leave a call to be made about an attempt; return whether it can be made now.
 
-        *due_at*: since when it waits for its turn. It must not change from look to look: whoever is looked at would go behind
+        *due_at*: since when it waits for a slot. It must not change from look to look: whoever is looked at would go behind
         all others each time, and none would ever go.
         """
         if attempt.id in self._under_way or any(attempt.id == e.attempt.id for e in self._advance.calls):
@@ -204,8 +204,8 @@ class Mover:
         self._advance.calls.append(GatewayCall(kind=kind, notice=whole, attempt=attempt))
         return True
 
-    def _take(self, gateway: str, what: str, place: Turn) -> bool:
-        if not self._pool.take(gateway, incident_id=self._incident_id, what=what, turn=place):
+    def _take(self, gateway: str, what: str, wanted: Priority) -> bool:
+        if not self._pool.take(gateway, incident_id=self._incident_id, what=what, priority=wanted):
             return False
         # At once: whatever breaks from here on, it is known that there is one to give back.
         self._advance.taken.append(gateway)

@@ -23,7 +23,7 @@ from alerts.model.contact import Contact
 
 #: How far ahead gaps are looked for.
 OUTLOOK = timedelta(days=7)
-#: How far ahead a handover is looked for: a quarter covers monthly turns.
+#: How far ahead a handover is looked for: a quarter covers monthly shifts.
 _FAR = 92
 _DAY = timedelta(days=1)
 _INSTANT = timedelta(microseconds=1)
@@ -40,21 +40,21 @@ class Days(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """People who take turns, on all days or only on some."""
+    """People who follow one another in shifts, on all days or only on some."""
 
     days: Days = Days.ALL
-    #: In the order of their turns.
+    #: In the order of their shifts.
     people: tuple[Contact, ...]
-    #: The first day of the first person's first turn; nobody is on duty before it.
+    #: The first day of the first person's first shift; nobody is on duty before it.
     begins: date
-    #: How long a turn is. Days that the layer is not for count as well.
-    turn_days: int = 7
+    #: How long a shift is. Days that the layer is not for count as well.
+    shift_days: int = 7
 
     def person(self, day: date) -> Contact | None:
-        """Return whose turn it is on *day*; `None` before the layer begins."""
+        """Return whose shift it is on *day*; `None` before the layer begins."""
         if day < self.begins or not self.people:
             return None
-        return self.people[(day - self.begins).days // self.turn_days % len(self.people)]
+        return self.people[(day - self.begins).days // self.shift_days % len(self.people)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class Rota:
 
     @property
     def people(self) -> tuple[Contact, ...]:
-        """Everybody who takes turns, each once."""
+        """Everybody who has a shift, each once."""
         return tuple({person.key: person for layer in self.layers for person in layer.people}.values())
 
 

@@ -38,7 +38,7 @@ ALWAYS_GOES = frozenset({Urgency.FIRST, Urgency.ANNOUNCEMENT})
 NEVER_TOO_MANY = ALWAYS_GOES | {Urgency.RECOVERY}
 
 #: Sorts notices into the order in which they are handed to a gateway: rank, then age, then number.
-Turn = tuple[int, datetime, int]
+Priority = tuple[int, datetime, int]
 
 
 def urgency(plan: Plan, purpose: Purpose, *, round: int, heard_before: bool) -> Urgency:  # noqa: A002 - our word
@@ -58,6 +58,6 @@ def urgency(plan: Plan, purpose: Purpose, *, round: int, heard_before: bool) -> 
             return Urgency.REPEAT if round else Urgency.ESCALATION
 
 
-def turn(urgency: Urgency, due_at: datetime, notice_id: int) -> Turn:
+def priority(urgency: Urgency, due_at: datetime, notice_id: int) -> Priority:
     """Return the place of a notice in the order."""
     return RANK[urgency], due_at, notice_id

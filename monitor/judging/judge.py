@@ -374,7 +374,7 @@ class Judge:
         """Return the control routes to run soon, because a run waits for a proof that only they can give.
 
         Each waiting run asks once, and again while what has failed has to show that it works. A run that says what is
-        known of its route does not ask: it gets its proof with the next round. Nor is a control route asked that gave
+        known of its route does not ask: it gets its proof with its next run. Nor is a control route asked that gave
         none when it was last run, and which is repeated at its own pace: what cannot be proven must not be sent a
         message every few seconds.
         """

@@ -189,8 +189,8 @@ class Definitions:
         self.store_up = gauge("store_up", "Whether the store can be used (1) or is away (0).")
         self.loop_lag = gauge("event_loop_lag_seconds", "How late the event loop woke at most in the last second.")
         self.schedule_lag = self._histogram("schedule_lag_seconds", "How late runs were started.", LAG_BUCKETS)
-        meaning = "Rounds of routes that were let go because they could not be started in time."
-        self.rounds_skipped = self._counter("rounds_skipped", meaning)
+        meaning = "Runs that were let go because they could not be started in time."
+        self.runs_skipped = self._counter("runs_skipped", meaning)
         meaning = "Runs that came to nothing because this process stood still meanwhile."
         self.runs_disbelieved = self._counter("runs_disbelieved", meaning)
         self.own_fault = gauge("own_fault", "Whether a fault of ours keeps us from judging.", "cause")

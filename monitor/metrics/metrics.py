@@ -369,9 +369,9 @@ class Metrics:
         """Count a run by how much later it was started than it was due."""
         self._all.schedule_lag.observe(lag.total_seconds())
 
-    def rounds_skipped(self, rounds: int) -> None:
-        """Count rounds of routes that were let go because they could not be started in time."""
-        self._all.rounds_skipped.inc(rounds)
+    def runs_skipped(self, runs: int) -> None:
+        """Count runs that were let go because they could not be started in time."""
+        self._all.runs_skipped.inc(runs)
 
     def run_disbelieved(self) -> None:
         """Count a run that came to nothing because this process stood still meanwhile."""

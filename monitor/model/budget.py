@@ -15,7 +15,7 @@ from monitor.model.provider import MailProvider, MailProviders
 from monitor.model.route import WatchedRoute
 from probes.model.mailbox import Mailbox
 
-#: A failure is looked at again soon, and a proof may be wanted of a control route: a tenth more than the rounds alone.
+#: A failure is looked at again soon, and a proof may be wanted of a control route: a tenth more than the intervals alone.
 CONFIRMATIONS = 1.1
 
 _DAY = timedelta(days=1)
@@ -46,7 +46,7 @@ class Overdraft:
 
 
 def overdrafts(routes: Iterable[WatchedRoute], providers: MailProviders) -> list[Overdraft]:
-    """Return the accounts that the rounds of *routes* would overdraw."""
+    """Return the accounts that the runs of *routes* would overdraw."""
     by_sender: dict[str, list[WatchedRoute]] = {}
     for route in routes:
         by_sender.setdefault(route.route.sender.name, []).append(route)
@@ -72,9 +72,9 @@ def _overdraft(routes: list[WatchedRoute], providers: MailProviders) -> Overdraf
     return Overdraft(sender=sender, provider=provider, messages_per_day=math.ceil(a_day), interval=_rounded(least))
 
 
-def _messages(rounds: Iterable[float]) -> float:
+def _messages(runs: Iterable[float]) -> float:
     # Without what floating point adds to 2,880 times 1.1.
-    return round(CONFIRMATIONS * sum(rounds), 6)
+    return round(CONFIRMATIONS * sum(runs), 6)
 
 
 def _rounded(span: timedelta) -> timedelta:

@@ -1,7 +1,7 @@
 """Decide which routes are due, and when to wake. Pure: the caller passes the time.
 
-Absolute times: each round of a route is due at its own phase of the interval, a little earlier or later from round to
-round, so a slow run or a pause does not shift the others, and two sites do not march in step. After a pause nothing is
+Absolute times: each run of a route is due at its own phase of the interval, a little earlier or later from one to
+the next, so a slow run or a pause does not shift the others, and two sites do not march in step. After a pause nothing is
 caught up in a burst: a time that was missed by more than `TOLERANCE` is let go, and the route is run at its own next
 time. Only a look that was asked for is still wanted then.
 """
@@ -21,7 +21,7 @@ _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 #: A run that starts later than this was missed: the process stood still, or the clock was set forward. What a busy loop
 #: is late stays far below it.
 TOLERANCE = timedelta(seconds=5)
-#: A round comes so much of the interval earlier or later than its phase, and no more than so long.
+#: A run comes so much of the interval earlier or later than its phase, and no more than so long.
 JITTER = 0.1
 JITTER_AT_MOST = timedelta(seconds=30)
 #: When the hours of a route begin, its first run comes within this; not at once, because they begin for many.
@@ -42,7 +42,7 @@ class _Entry:
     running: bool = False
     #: A look that was asked for while the route was running.
     wanted: datetime | None = None
-    #: Rounds that were let go since it was last run.
+    #: Runs that were let go since the last that was begun.
     skipped: int = 0
 
     @property
@@ -63,7 +63,7 @@ class Schedule:
     #: What has come due and was not started, by rank, and in the order in which it came due.
     _ripe: list[tuple[int, datetime, str]] = field(default_factory=list)
     _overdue: deque[tuple[datetime, str]] = field(default_factory=deque)
-    #: Rounds that were let go and not told yet.
+    #: Runs that were let go and not told yet.
     _let_go: int = 0
     #: The latest time that was heard.
     _heard: datetime = _EPOCH
@@ -72,7 +72,7 @@ class Schedule:
         """Plan a route. Its first run comes at its own phase: within one interval, give or take the jitter."""
         mark = crc32(name.encode(), crc32(self.seed.encode()))
         entry = self._entries[name] = _Entry(interval=interval, hours=hours, mark=mark, due=now)
-        self._plan_round(name, entry, now)
+        self._plan_ahead(name, entry, now)
 
     def remove(self, name: str) -> None:
         """Forget a route."""
@@ -91,15 +91,15 @@ class Schedule:
         if entry.running or entry.due <= now:
             return
         asked_for = entry.due if entry.urgent else None
-        self._plan_within_hours(name, entry, min(entry.due, _next_round(entry, now)))
+        self._plan_within_hours(name, entry, min(entry.due, _next_time(entry, now)))
         if asked_for is not None:
             self.look_again(name, asked_for)
 
     def due(self, now: datetime, room: int | None = None) -> list[str]:
         """Return the routes to start now, as many as there is room for, and mark them as running.
 
-        Looks that were asked for go first, then what was let go in earlier rounds, then what has been due the longest.
-        So where there is never room for all, each has its turn: with twice as many routes every other round.
+        Looks that were asked for go first, then what was let go before, then what has been due the longest.
+        So where there is never room for all, each comes to be run: with twice as many routes every other time.
         """
         self._hear(now)
         self._ripen(now)
@@ -117,7 +117,7 @@ class Schedule:
         return names
 
     def let_go(self) -> int:
-        """Return how many rounds were let go since this was last asked: it came to none in time."""
+        """Return how many runs were let go since this was last asked: it came to none in time."""
         told, self._let_go = self._let_go, 0
         return told
 
@@ -152,7 +152,7 @@ class Schedule:
             return
         entry.running = False
         wanted, entry.wanted = entry.wanted, None
-        self._plan_round(name, entry, now)
+        self._plan_ahead(name, entry, now)
         if wanted is not None:
             self.look_again(name, max(now, wanted))
 
@@ -198,18 +198,18 @@ class Schedule:
             if entry.running:
                 continue
             asked_for = entry.due - back if entry.urgent else None
-            self._plan_round(name, entry, now)
+            self._plan_ahead(name, entry, now)
             if asked_for is not None:
                 self.look_again(name, asked_for)
 
     def _plan_missed(self, name: str, entry: _Entry, now: datetime) -> None:
-        due = _next_round(entry, now)
+        due = _next_time(entry, now)
         if due - now > CATCH_UP:
             due = now + CATCH_UP * _share(entry.mark)
         self._plan_within_hours(name, entry, due)
 
-    def _plan_round(self, name: str, entry: _Entry, now: datetime) -> None:
-        self._plan_within_hours(name, entry, _next_round(entry, now))
+    def _plan_ahead(self, name: str, entry: _Entry, now: datetime) -> None:
+        self._plan_within_hours(name, entry, _next_time(entry, now))
 
     def _plan_within_hours(self, name: str, entry: _Entry, due: datetime) -> None:
         opens = entry.hours.opens(due)
@@ -225,10 +225,10 @@ class Schedule:
         heapq.heappush(self._heap, (due, name))
 
 
-def _next_round(entry: _Entry, now: datetime) -> datetime:
-    """Return the first time of a round that is after *now*."""
+def _next_time(entry: _Entry, now: datetime) -> datetime:
+    """Return the first time of a run that is after *now*."""
     phase = _EPOCH + entry.interval * _share(entry.mark)
-    # The round before may still be to come, when it is one of the later ones.
+    # The run before may still be to come, when it is one of the later ones.
     number = (now - phase) // entry.interval
     while (due := phase + number * entry.interval + _jitter(entry, number)) <= now:
         number += 1

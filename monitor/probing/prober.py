@@ -226,7 +226,7 @@ class Prober:
             while True:
                 for name in await self._ticker.due():
                     self._begin(tasks, name)
-                self._metrics.rounds_skipped(self._schedule.let_go())
+                self._metrics.runs_skipped(self._schedule.let_go())
 
     async def plan(self) -> None:
         """Put every route into the schedule."""

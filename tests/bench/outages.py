@@ -20,7 +20,7 @@ from statistics import quantiles
 
 import structlog
 
-from alerts.decide.bundle import WINDOW
+from alerts.decide.bundle import GROUP_INTERVAL
 from alerts.engine.advance import Brake
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
@@ -167,7 +167,7 @@ async def fail_at_once(place: Path, outages: int, contacts: int, gap: float) -> 
         first = [at - verdicts[order.address] for order, at in sms.called[:contacts]]
         people = {order.address for order, _ in sms.called[:contacts]}
         # The window closes: for each person one SMS about all the others.
-        clock.ahead += WINDOW
+        clock.ahead += GROUP_INTERVAL
         closed = time.perf_counter()
         dispatcher.poke()
         await _quiet(sms)

@@ -46,8 +46,8 @@ class Watchful(Metrics):
         self.skipped = 0
         self.disbelieved = 0
 
-    def rounds_skipped(self, rounds: int) -> None:
-        super().rounds_skipped(rounds)
+    def runs_skipped(self, rounds: int) -> None:
+        super().runs_skipped(rounds)
         self.skipped += rounds
 
     def run_disbelieved(self) -> None:

@@ -19,37 +19,37 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.problem import one_of
 from monitor.config.files.section import Blank, Section, Slug, wrong
 
-_TURNS = {"daily": 1, "weekly": 7}
-_LONGEST_TURN = 92
+_SHIFTS = {"daily": 1, "weekly": 7}
+_LONGEST_SHIFT = 92
 
 
-def _turn(text: object) -> object:
+def _shift(text: object) -> object:
     if not isinstance(text, str):
         return text
     days = re.fullmatch(r"([0-9]{1,3})d", text.strip(), re.ASCII)
-    turn = _TURNS.get(text.strip(), int(days[1]) if days else 0)
-    if not 1 <= turn <= _LONGEST_TURN:
+    shift = _SHIFTS.get(text.strip(), int(days[1]) if days else 0)
+    if not 1 <= shift <= _LONGEST_SHIFT:
         raise wrong(
-            f"'{text}' is no turn of whole days", f"daily, weekly, or a number of days up to {_LONGEST_TURN}: 3d"
+            f"'{text}' is no shift of whole days", f"daily, weekly, or a number of days up to {_LONGEST_SHIFT}: 3d"
         )
-    return turn
+    return shift
 
 
 #: How many days somebody has duty at a time.
-Turn = Annotated[int, BeforeValidator(_turn), Blank(1)]
+Shift = Annotated[int, BeforeValidator(_shift), Blank(1)]
 
 
 class LayerSettings(Section):
-    """People who take turns, on all days or only on some."""
+    """People who follow one another in shifts, on all days or only on some."""
 
     days: Days = Days.ALL
     """On which days: all, workdays, or rest (weekends and public holidays)."""
-    every: Turn = Field(default=7, examples=["weekly"])
-    """How long a turn is: daily, weekly, or so many days: 3d."""
+    every: Shift = Field(default=7, examples=["weekly"])
+    """How long a shift is: daily, weekly, or so many days: 3d."""
     begins: Day = Field(alias="from", examples=["2026-11-30"])
-    """The first day of the first person's first turn."""
+    """The first day of the first person's first shift."""
     people: tuple[Slug, ...] = Field(examples=["[siti, ali]"])
-    """Keys of contacts, in the order of their turns."""
+    """Keys of contacts, in the order of their shifts."""
 
 
 class RotaSettings(Section):
@@ -75,7 +75,7 @@ class RotaSettings(Section):
                     days=layer.days,
                     people=tuple(people[key] for key in layer.people),
                     begins=layer.begins,
-                    turn_days=layer.every,
+                    shift_days=layer.every,
                 )
                 for layer in self.layers
             ),
@@ -97,7 +97,7 @@ def check_rotas(rotas: Mapping[str, RotaSettings], people: Mapping[str, object] 
 
 def _check_people(layer: LayerSettings, people: Mapping[str, object] | None, findings: Findings) -> None:
     if not layer.people:
-        findings.error("nobody takes turns", "the key of at least one contact")
+        findings.error("nobody has a shift", "the key of at least one contact")
     for number, key in enumerate(layer.people):
         if people is not None and key not in people:
             findings[number].error(f"there is no contact '{key}'", one_of(key, people, f"contacts: {{{key}: ...}}"))

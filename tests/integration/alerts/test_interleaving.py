@@ -174,7 +174,7 @@ async def come_to_an_end(station: Station) -> None:
 
 def is_free(station: Station, line: Line) -> bool:
     """Take a slot that must be left, ahead of whoever might wait for it."""
-    return station.pool.take(line.name, incident_id=0, what="test", turn=(-1, T0, 0))
+    return station.pool.take(line.name, incident_id=0, what="test", priority=(-1, T0, 0))
 
 
 @settings(max_examples=12, deadline=None, derandomize=True, database=None)

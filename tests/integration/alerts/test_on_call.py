@@ -28,7 +28,7 @@ from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SECOND, SITI, T0, VOIC
 HOUR = timedelta(hours=1)
 #: T0 is a Tuesday, 14:15 in Malaysia: Siti's day. Ravi's begins at 08:00 on Wednesday.
 DUTY = Rota(
-    name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 24), turn_days=1),)
+    name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 24), shift_days=1),)
 )
 LATER = replace(DUTY, name="JCM/kosong", layers=(replace(DUTY.layers[0], begins=date(2030, 1, 1)),))
 VOICE_MEI = Address(channel=Channel.VOICE, number="+60100000103")

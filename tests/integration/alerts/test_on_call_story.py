@@ -33,10 +33,10 @@ MEI_CONTOH = Contact(key="mei", name="Mei Contoh", language=Language.ENGLISH, ad
 OPERATIONS = Contact(key="noc", name="Pegawai NOC", language=Language.MALAY, addresses=(voice(NOC),))
 #: Turns of a day, handed over at 8.00 in the morning; on 24 November it is Siti's.
 DAILY = Rota(
-    name="JCM/harian", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 24), turn_days=1),)
+    name="JCM/harian", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 24), shift_days=1),)
 )
 #: Turns of a week, handed over on Tuesday.
-WEEKLY = replace(DAILY, name="JCM/mingguan", layers=(replace(DAILY.layers[0], turn_days=7),))
+WEEKLY = replace(DAILY, name="JCM/mingguan", layers=(replace(DAILY.layers[0], shift_days=7),))
 #: Nobody has it before 2030.
 EMPTY = replace(DAILY, name="JCM/kosong", layers=(replace(DAILY.layers[0], begins=date(2030, 1, 1)),))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.decide.bundle import WINDOW
+from alerts.decide.bundle import GROUP_INTERVAL
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import Line
 from alerts.model.brief import Brief
@@ -53,7 +53,7 @@ def outage(number: int) -> Trigger:
 
 def occupy(station: Station) -> None:
     """Let a call hang that is none of the story's."""
-    assert station.pool.take("sms", incident_id=0, what="hangs", turn=(-1, T0, 0))
+    assert station.pool.take("sms", incident_id=0, what="hangs", priority=(-1, T0, 0))
 
 
 async def one_cycle(station: Station) -> None:
@@ -107,7 +107,7 @@ async def test_a_slot_is_free_again_when_what_a_question_is_about_cannot_be_read
         await station.submit(trigger(brief=of_siti(agency)))
     station.sms.happens.append(LOST_ANSWER)
     station.sms.reachable = False
-    await station.advance(WINDOW)
+    await station.advance(GROUP_INTERVAL)
     assert len(told(station)) == 2
     was_broken = False
 
@@ -218,7 +218,7 @@ async def test_what_one_cycle_does_not_come_to_is_looked_at_in_the_next_at_once(
     with_slots(station, 40)
     station.dispatcher.AT_A_TIME = 16
     for _ in range(40):
-        assert station.pool.take("sms", incident_id=0, what="hangs", turn=(-1, T0, 0))
+        assert station.pool.take("sms", incident_id=0, what="hangs", priority=(-1, T0, 0))
     for number in range(40):
         await station.dispatcher.submit(outage(number))
     async with asyncio.TaskGroup() as calls:

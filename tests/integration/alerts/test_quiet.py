@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.decide.bundle import WINDOW
+from alerts.decide.bundle import GROUP_INTERVAL
 from alerts.engine.advance import Brake
 from alerts.engine.gateway_pool import Line
 from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy
@@ -74,7 +74,7 @@ async def test_the_first_is_told_at_once_and_those_of_two_minutes_in_one_sms_and
     for agency in ("B", "C", "D"):
         await station.advance(20 * SECOND)
         await outage(station, agency, once=False)
-    await station.advance(WINDOW - 61 * SECOND)
+    await station.advance(GROUP_INTERVAL - 61 * SECOND)
     assert len(station.sms.orders) == 1
 
     await station.advance(SECOND)
@@ -106,7 +106,7 @@ async def test_what_is_acknowledged_or_over_before_the_bundle_leaves_is_not_in_i
         await outage(station, agency)
     await station.acknowledge(2)
     await station.resolve("C")
-    await station.advance(WINDOW)
+    await station.advance(GROUP_INTERVAL)
 
     assert texts(station.sms) == ["outage both A-01", "recovery both C-01", "outage both D-01"]
     (afterwards,) = await station.notices(3)
@@ -128,11 +128,11 @@ async def test_a_bundle_that_nobody_needs_any_more_is_withdrawn(station: Station
 async def test_recoveries_are_told_together_as_the_outages_were(station: Station) -> None:
     for agency in ("A", "B", "C", "D"):
         await outage(station, agency)
-    await station.advance(WINDOW)
+    await station.advance(GROUP_INTERVAL)
     for agency in ("B", "C", "D"):
         await station.resolve(agency)
         await station.advance(10 * SECOND)
-    await station.advance(WINDOW)
+    await station.advance(GROUP_INTERVAL)
 
     assert texts(station.sms)[2:] == ["recovery both B-01", "recovery both C-01+D-01"]
     assert (await station.incident(1)).is_open
@@ -158,9 +158,9 @@ async def test_a_bundle_survives_a_restart_and_is_sent_once(station: Station) ->
         await outage(station, agency)
     station.restart()
     await outage(station, "D")
-    await station.advance(WINDOW)
+    await station.advance(GROUP_INTERVAL)
     station.restart()
-    await station.advance(WINDOW)
+    await station.advance(GROUP_INTERVAL)
 
     assert texts(station.sms) == ["outage both A-01", "outage both B-01+C-01+D-01"]
 
@@ -169,11 +169,11 @@ async def test_a_bundle_that_fails_for_good_lets_every_incident_go_on_at_once(st
     station.sms.happens.extend([Progress.ACCEPTED, ErrorClass.PERMANENT])
     for agency in ("A", "B", "C"):
         await outage(station, agency, once=False)
-    await station.advance(WINDOW)
+    await station.advance(GROUP_INTERVAL)
 
     # The next step is a call: of one at once, and of the others when the window closes.
     assert len(station.voice.orders) == 1
-    await station.advance(WINDOW)
+    await station.advance(GROUP_INTERVAL)
     assert sorted(texts(station.voice)) == ["outage both B-01", "outage both C-01"]
 
 
@@ -184,7 +184,7 @@ async def test_an_office_gets_one_list_by_fax_and_a_letter_for_each_agency(stati
         incident = await station.submit(trigger(brief=told))
         assert incident is not None
         await station.submit(Release(incident_id=incident.id, at=station.clock.now(), by="Siti Contoh"))
-    await station.advance(WINDOW)
+    await station.advance(GROUP_INTERVAL)
 
     assert texts(station.fax) == ["outage both A-01", "outage both B-01+C-01"]
     assert [order.address for order in station.fax.orders] == [FAX.number] * 2
@@ -196,7 +196,7 @@ async def test_a_first_notice_that_was_gathered_and_never_got_a_gateway_has_fail
     await outage(station, "A")
     for line in station.lines():
         for _ in range(line.slots if line.channel is Channel.SMS else 0):
-            assert station.pool.take(line.name, incident_id=0, what="busy", turn=(-1, T0, 0))
+            assert station.pool.take(line.name, incident_id=0, what="busy", priority=(-1, T0, 0))
     steps = (ONCE.steps[0], replace(STAFF.steps[1], after=timedelta(hours=2)))
     slow = replace(ONCE, steps=steps)
     await station.submit(trigger(at=station.clock.now(), brief=replace(brief("B"), escalation=slow)))
@@ -307,7 +307,7 @@ async def test_a_first_notice_does_not_wait_for_a_time_from_which_the_clock_was_
     station.clock.moment -= ahead
     station.dispatcher.poke()
     await outage(station, "C")
-    await station.advance(WINDOW)
+    await station.advance(GROUP_INTERVAL)
 
     assert sorted("+".join(texts(station.sms)).replace("outage both ", "").split("+")) == ["A-01", "B-01", "C-01"]
 
@@ -436,7 +436,7 @@ async def test_a_first_notice_goes_ahead_of_all_that_waits_for_the_gateway(stati
     station.sms.orders.clear()
 
     async with asyncio.TaskGroup() as calls:
-        taken = station.pool.take("sms", incident_id=0, what="busy", turn=(0, station.clock.now(), 0))
+        taken = station.pool.take("sms", incident_id=0, what="busy", priority=(0, station.clock.now(), 0))
         assert taken
         await station.dispatcher.submit(
             Resolve(dedup_key="good-news", at=station.clock.now(), ended_at=station.clock.now())
@@ -478,7 +478,7 @@ async def test_a_gateway_that_hangs_holds_back_nobody_who_goes_by_another(statio
 
 async def test_an_acknowledgement_of_one_does_not_end_the_others(station: Station) -> None:
     ids = [await outage(station, agency, once=False) for agency in ("A", "B", "C")]
-    await station.advance(WINDOW)
+    await station.advance(GROUP_INTERVAL)
     await station.submit(Acknowledge(incident_id=ids[1], at=station.clock.now(), by="Siti Contoh"))
     await station.advance(8 * MINUTE)
 

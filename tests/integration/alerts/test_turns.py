@@ -110,7 +110,7 @@ class World:
         match action:
             case "hang":
                 while names := [line.name for line in pool if pool.free_slots(line.name)]:
-                    assert pool.take(names[0], incident_id=0, what="hangs", turn=(-1, T0, 0))
+                    assert pool.take(names[0], incident_id=0, what="hangs", priority=(-1, T0, 0))
                     self.held.append(names[0])
             case "drill":
                 self.held += [line.name for line in pool if pool.take_spare(line.name)]

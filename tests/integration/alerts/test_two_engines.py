@@ -188,7 +188,7 @@ async def test_an_engine_that_lost_its_incidents_to_another_tells_of_a_new_one_a
     """What it had queued for is another's now, and must not stand before what is its own."""
     slots = [line.slots for line in pair.station.lines() if line.name == "sms"]
     for _ in range(*slots):  # Calls that hang.
-        assert pair.first.pool.take("sms", incident_id=0, what="hangs", turn=(-1, pair.clock.now(), 0))
+        assert pair.first.pool.take("sms", incident_id=0, what="hangs", priority=(-1, pair.clock.now(), 0))
     for number in range(16):
         await pair.first.dispatcher.submit(trigger(brief=with_a_contact_of_its_own(f"A{number:02}", number)))
     await pair.first.settle()

@@ -26,7 +26,7 @@ from alerts.model.contact import Address
 from alerts.model.delivery import Notice
 from alerts.model.gateway import AckResult, Content, Gateway, Heard, Order, Progress, Report, Surroundings
 from alerts.model.notice import Language
-from alerts.model.urgency import Urgency, turn
+from alerts.model.urgency import Urgency, priority
 from alerts.record.store import StoreAway
 from alerts.wording.texts import load
 from monitor.drills.driller import Driller, Roster
@@ -271,7 +271,7 @@ async def test_a_number_that_the_gateway_does_not_take_says_nothing_against_the_
 
 async def test_the_last_slots_of_a_gateway_are_left_to_what_is_real(at: School) -> None:
     for number in range(3):
-        assert at.pool.take("sms", incident_id=number, what="x", turn=turn(Urgency.FIRST, WORKING, number))
+        assert at.pool.take("sms", incident_id=number, what="x", priority=priority(Urgency.FIRST, WORKING, number))
     await at.ask()
     await at.hold()
     assert await at.states() == {"siti/voice/1/suara": "confirmed"}

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from alerts.decide.announcement import Announce, announce
 from alerts.decide.auditor import (
-    GATHERING,
     GRACE,
     RELEASED_WITHIN,
     Examination,
@@ -23,6 +22,7 @@ from alerts.decide.auditor import (
     deserves_own_incident,
     examine,
 )
+from alerts.decide.bundle import GROUP_INTERVAL
 from alerts.decide.conclusion import Tell, conclude
 from alerts.decide.escalation import StartStep, WaitUntil, escalate
 from alerts.decide.followup import follow_up
@@ -84,8 +84,8 @@ def test_a_second_round_that_does_not_begin_is_overdue() -> None:
 
 def test_a_step_that_began_and_told_nobody_is_overdue_once_no_gathering_explains_it() -> None:
     of = replace(incident(), position=Position(step=0, since=T0))
-    assert lapses(of, (), T0 + GATHERING + GRACE) == []
-    assert lapses(of, (), T0 + GATHERING + GRACE + SECOND) == [(Lapse.STEP, T0)]
+    assert lapses(of, (), T0 + GROUP_INTERVAL + GRACE) == []
+    assert lapses(of, (), T0 + GROUP_INTERVAL + GRACE + SECOND) == [(Lapse.STEP, T0)]
 
 
 def test_when_everybody_of_a_step_failed_the_next_is_due_at_once() -> None:
@@ -205,7 +205,7 @@ def test_a_step_that_adds_nothing_to_a_notice_which_still_waits_has_told_somebod
     told, notice = pending()
     waits = replace(notice, not_before=T0 + timedelta(hours=2))
     at_second = replace(told, position=Position(step=1, since=T0 + 5 * MINUTE))
-    now = T0 + 5 * MINUTE + GATHERING + GRACE + SECOND
+    now = T0 + 5 * MINUTE + GROUP_INTERVAL + GRACE + SECOND
     assert lapses(at_second, [waits], now) == []
     assert lapses(at_second, [replace(waits, state=NoticeState.FAILED)], now) == [(Lapse.STEP, T0 + 5 * MINUTE)]
 
@@ -263,7 +263,7 @@ def test_whoever_was_told_of_an_outage_and_not_of_its_end_is_owed_that() -> None
     told, (notice, *_) = begun(incident(), T0)
     notice = tried(notice, attempt(AttemptState.DELIVERED))
     over = apply(told, Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE))
-    late = T0 + MINUTE + GATHERING + GRACE + SECOND
+    late = T0 + MINUTE + GROUP_INTERVAL + GRACE + SECOND
     assert lapses(over, [notice], late - SECOND) == []
     assert lapses(over, [notice], late) == [(Lapse.RECOVERY, T0 + MINUTE)]
 
@@ -278,7 +278,7 @@ def test_an_office_that_is_told_of_the_end_by_fax_is_still_owed_the_letter() -> 
     made = [written(d, n, NoticeState.SENT) for n, d in enumerate(announcement.drafts)]
     made = [tried(notice, attempt(AttemptState.SENT)) for notice in made]
     over = apply(released, Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE))
-    late = T0 + MINUTE + GATHERING + GRACE + SECOND
+    late = T0 + MINUTE + GROUP_INTERVAL + GRACE + SECOND
     fax, letter = [written(c.draft, 9) for c in conclude(over, made, late) if isinstance(c, Tell)]
 
     assert [lapse for lapse, _ in lapses(over, [*made, fax], late) if lapse is Lapse.RECOVERY] == [Lapse.RECOVERY]

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.decide.bundle import WINDOW, AtOnce, Begin, Bundling, Covered, Gathered, Join, bundle, gathering
+from alerts.decide.bundle import GROUP_INTERVAL, AtOnce, Begin, Bundling, Covered, Gathered, Join, bundle, gathering
 from alerts.decide.escalation import facts
 from alerts.model.delivery import Draft, NoticeState
 from alerts.model.notice import Language, Matter, Plan, Purpose
@@ -25,31 +25,31 @@ DRAFT = Draft(
     addresses=(SMS_SITI,),
 )
 SENT = Gathered(notice_id=1, due_at=T0, state=NoticeState.SENT, begun=True, of_this=False)
-WAITS = Gathered(notice_id=2, due_at=T0 + WINDOW, state=NoticeState.PENDING, begun=False, of_this=False)
+WAITS = Gathered(notice_id=2, due_at=T0 + GROUP_INTERVAL, state=NoticeState.PENDING, begun=False, of_this=False)
 
 
 @pytest.mark.parametrize(
     ("recent", "after", "what"),
     [
         ([], timedelta(0), AtOnce()),
-        ([SENT], SECOND, Begin(T0 + WINDOW)),
+        ([SENT], SECOND, Begin(T0 + GROUP_INTERVAL)),
         ([SENT], 119 * SECOND, Begin(T0 + 120 * SECOND)),
         ([SENT], 120 * SECOND, AtOnce()),
         ([SENT, WAITS], SECOND, Join(2)),
         # The bundle has left, and opens a window of its own.
-        ([SENT, replace(WAITS, begun=True)], WINDOW + SECOND, Begin(T0 + 2 * WINDOW)),
+        ([SENT, replace(WAITS, begun=True)], GROUP_INTERVAL + SECOND, Begin(T0 + 2 * GROUP_INTERVAL)),
         # It is due, and its gateway is slow.
-        ([SENT, WAITS], WINDOW + SECOND, Join(2)),
+        ([SENT, WAITS], GROUP_INTERVAL + SECOND, Join(2)),
         # Who could not be told has not heard of anything.
         ([replace(SENT, state=NoticeState.FAILED)], SECOND, AtOnce()),
         ([replace(SENT, state=NoticeState.WITHDRAWN)], SECOND, AtOnce()),
         # The clock was set back by a day: nobody waits for tomorrow.
-        ([replace(SENT, due_at=T0 + timedelta(days=1))], SECOND, Begin(T0 + SECOND + WINDOW)),
+        ([replace(SENT, due_at=T0 + timedelta(days=1))], SECOND, Begin(T0 + SECOND + GROUP_INTERVAL)),
         # An incident does not wait for itself, and is not told twice in what still waits.
         ([replace(SENT, of_this=True)], SECOND, AtOnce()),
         ([SENT, replace(WAITS, of_this=True)], SECOND, Covered()),
         # What it has left tells nothing of it, and cannot be joined again.
-        ([SENT, replace(WAITS, was_of_this=True)], SECOND, Begin(T0 + WINDOW)),
+        ([SENT, replace(WAITS, was_of_this=True)], SECOND, Begin(T0 + GROUP_INTERVAL)),
         ([replace(WAITS, was_of_this=True)], SECOND, AtOnce()),
     ],
 )

@@ -153,7 +153,7 @@ def test_a_policy_without_steps_tells_nobody_and_does_not_fail() -> None:
 MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
 #: T0 is Tuesday 24 November 2026, 14:15 in Malaysia: Siti's day.
 DUTY = Rota(
-    name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 24), turn_days=1),)
+    name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 24), shift_days=1),)
 )
 DESERTED = replace(DUTY, name="JCM/kosong", layers=(replace(DUTY.layers[0], begins=date(2030, 1, 1)),))
 MEI = Contact(

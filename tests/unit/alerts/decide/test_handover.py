@@ -26,7 +26,7 @@ from tests.unit.alerts.people import BRIEF, RAVI, SITI, attempt, tried, trigger,
 MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
 #: Siti has the duty of the 24th.
 DAILY = Rota(
-    name="JCM/harian", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 24), turn_days=1),)
+    name="JCM/harian", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 24), shift_days=1),)
 )
 WORKDAYS = replace(DAILY, layers=(replace(DAILY.layers[0], days=Days.WORKDAYS),))
 MEI = replace(RAVI, key="mei", name="Mei Contoh")

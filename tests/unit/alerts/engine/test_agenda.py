@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from alerts.engine.agenda import SWEEP, THOROUGH, Agenda, LastLook
 from alerts.model.notice import Matter
-from alerts.model.urgency import RANK, Turn, Urgency
+from alerts.model.urgency import RANK, Priority, Urgency
 from tests.unit.alerts.people import MINUTE, SECOND, T0
 
 
-def place(urgency: Urgency) -> Turn:
+def place(urgency: Urgency) -> Priority:
     return RANK[urgency], T0, 1
 
 

@@ -12,7 +12,7 @@ from alerts.decide.receipt import TRY_AGAIN, Doubt
 from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway
-from alerts.model.urgency import Turn
+from alerts.model.urgency import Priority
 from tests.unit.alerts.people import MINUTE, T0
 
 
@@ -20,8 +20,8 @@ def line(name: str, channel: Channel = Channel.SMS, slots: int = 2) -> Line:
     return Line(name=name, channel=channel, gateway=cast(Gateway, object()), slots=slots)
 
 
-def take(pool: GatewayPool, name: str, incident_id: int = 1, turn: Turn = (0, T0, 1)) -> bool:
-    return pool.take(name, incident_id=incident_id, what="notice", turn=turn)
+def take(pool: GatewayPool, name: str, incident_id: int = 1, priority: Priority = (0, T0, 1)) -> bool:
+    return pool.take(name, incident_id=incident_id, what="notice", priority=priority)
 
 
 def order(pool: GatewayPool, after: timedelta = timedelta(0)) -> list[str]:

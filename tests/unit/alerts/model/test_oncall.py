@@ -73,7 +73,7 @@ def test_after_the_last_the_first_comes_again() -> None:
     ("days", "turns"), [(1, "siti ravi siti ravi"), (2, "siti siti ravi ravi"), (3, "siti siti siti ravi")]
 )
 def test_turns_may_be_of_any_number_of_days(days: int, turns: str) -> None:
-    rota = replace(WEEKLY, layers=(replace(WEEKLY.layers[0], turn_days=days),))
+    rota = replace(WEEKLY, layers=(replace(WEEKLY.layers[0], shift_days=days),))
     assert " ".join(who(rota, f"2026-11-{day} 12:00") for day in (23, 24, 25, 26)) == turns
 
 
@@ -95,7 +95,7 @@ BY_DAYS = replace(
     WEEKLY,
     layers=(
         Layer(days=Days.WORKDAYS, people=(SITI,), begins=date(2026, 11, 1)),
-        Layer(days=Days.REST, people=(RAVI, MEI), begins=date(2026, 11, 1), turn_days=1),
+        Layer(days=Days.REST, people=(RAVI, MEI), begins=date(2026, 11, 1), shift_days=1),
     ),
 )
 
@@ -208,7 +208,7 @@ NIGHTLY = replace(
     WEEKLY,
     zone=LONDON,
     handover=time(1, 30),
-    layers=(Layer(people=(SITI, RAVI), begins=date(2026, 3, 1), turn_days=1),),
+    layers=(Layer(people=(SITI, RAVI), begins=date(2026, 3, 1), shift_days=1),),
 )
 
 
@@ -236,7 +236,7 @@ moments = st.datetimes(
     timezones=st.just(UTC),
 )
 layers = st.builds(
-    lambda crew, turn: Layer(people=tuple(crew), begins=date(2026, 1, 1), turn_days=turn),
+    lambda crew, turn: Layer(people=tuple(crew), begins=date(2026, 1, 1), shift_days=turn),
     st.lists(st.sampled_from(CREW), min_size=1, max_size=4, unique_by=lambda c: c.key),
     st.integers(1, 30),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alerts.model.notice import Plan, Purpose
-from alerts.model.urgency import ALWAYS_GOES, Urgency, turn, urgency
+from alerts.model.urgency import ALWAYS_GOES, Urgency, priority, urgency
 from tests.unit.alerts.people import MINUTE, T0
 
 STAFF, OUTSIDE = Plan.ESCALATION, Plan.ANNOUNCEMENT
@@ -35,14 +35,14 @@ def test_who_has_not_heard_yet_comes_first(
 
 def test_the_order_is_first_notices_escalations_announcements_repeats_recoveries_drills() -> None:
     wanted = [
-        turn(Urgency.FIRST, T0, 9),
-        turn(Urgency.FIRST, T0 + MINUTE, 1),
-        turn(Urgency.ESCALATION, T0, 2),
-        turn(Urgency.ESCALATION, T0 + MINUTE, 3),
-        turn(Urgency.ANNOUNCEMENT, T0, 4),
-        turn(Urgency.REPEAT, T0, 5),
-        turn(Urgency.RECOVERY, T0, 6),
-        turn(Urgency.DRILL, T0, 7),
+        priority(Urgency.FIRST, T0, 9),
+        priority(Urgency.FIRST, T0 + MINUTE, 1),
+        priority(Urgency.ESCALATION, T0, 2),
+        priority(Urgency.ESCALATION, T0 + MINUTE, 3),
+        priority(Urgency.ANNOUNCEMENT, T0, 4),
+        priority(Urgency.REPEAT, T0, 5),
+        priority(Urgency.RECOVERY, T0, 6),
+        priority(Urgency.DRILL, T0, 7),
     ]
     assert sorted([*wanted[3:], *wanted[:3]]) == wanted
 

@@ -63,8 +63,8 @@ def test_a_rota_is_frozen_into_the_brief_with_its_people(duty: Ministry) -> None
     assert policy.steps[0].rotas == (rota.name,) == ("JCONTOH/bertugas",)
     assert (rota.zone, rota.handover, rota.calendar) == (MALAYSIA, time(7, 30), Calendar())
     assert [person.key for person in first.people] == ["siti", "rahim"]
-    assert (first.days, first.turn_days, first.begins) == (Days.WORKDAYS, 7, date(2026, 1, 5))
-    assert (second.days, second.turn_days) == (Days.REST, 2)
+    assert (first.days, first.shift_days, first.begins) == (Days.WORKDAYS, 7, date(2026, 1, 5))
+    assert (second.days, second.shift_days) == (Days.REST, 2)
 
 
 def test_a_rota_of_the_settings_is_called_by_its_key_and_may_be_named_by_all(ministry: Ministry) -> None:
@@ -118,7 +118,7 @@ MISTAKES = [
     (
         ("people: [siti, rahim]", "people: []"),
         (
-            f"{FILE}:27: rotas.bertugas.layers[0].people: nobody takes turns; "
+            f"{FILE}:27: rotas.bertugas.layers[0].people: nobody has a shift; "
             "write instead: the key of at least one contact"
         ),
     ),
@@ -132,14 +132,14 @@ MISTAKES = [
     (
         ("every: 2d", "every: fortnightly"),
         (
-            f"{FILE}:28: rotas.bertugas.layers[1].every: 'fortnightly' is no turn of whole days; "
+            f"{FILE}:28: rotas.bertugas.layers[1].every: 'fortnightly' is no shift of whole days; "
             "write instead: daily, weekly, or a number of days up to 92: 3d"
         ),
     ),
     (
         ("every: 2d", "every: 36h"),
         (
-            f"{FILE}:28: rotas.bertugas.layers[1].every: '36h' is no turn of whole days; "
+            f"{FILE}:28: rotas.bertugas.layers[1].every: '36h' is no shift of whole days; "
             "write instead: daily, weekly, or a number of days up to 92: 3d"
         ),
     ),

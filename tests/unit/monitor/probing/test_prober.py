@@ -417,7 +417,7 @@ async def test_rounds_that_were_let_go_are_counted() -> None:
     routes = [route(box("JCM"), box("rujukan-a"), n, probing=replace(PROBING, interval=2 * SECOND)) for n in range(300)]
     async with probing(routes) as scene:
         scene.prober._lag.share = 1.0  # The machine has no time for us.
-        await scene.play.until(lambda _: (scene.value("rounds_skipped_total") or 0) > 0, seconds=20)
+        await scene.play.until(lambda _: (scene.value("runs_skipped_total") or 0) > 0, seconds=20)
         assert len(scene.play.started) < 200
 
 

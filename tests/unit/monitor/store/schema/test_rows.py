@@ -31,7 +31,7 @@ ROTA = Rota(
     handover=time(17, 30),
     calendar=KEDAH,
     layers=(
-        Layer(days=Days.WORKDAYS, people=(SITI, RAVI), begins=date(2026, 11, 2), turn_days=3),
+        Layer(days=Days.WORKDAYS, people=(SITI, RAVI), begins=date(2026, 11, 2), shift_days=3),
         Layer(days=Days.REST, people=(replace(RAVI, addresses=(DESK,)),), begins=date(2026, 11, 1)),
     ),
 )
