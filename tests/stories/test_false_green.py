@@ -27,44 +27,43 @@ OUT = f"{AGENCY}/outbound/rujukan-a"
 IN = f"{AGENCY}/inbound/rujukan-a"
 
 
-async def proven(watching: Lookout, *routes: str) -> None:
-    """Wait until these routes have shown green, so that a red afterwards is a change."""
-    for route in routes:
-        await watching.until("probe_success", 1, route=route)
+async def proven(watching: Lookout, *routes: str) -> Scraped:
+    """Wait until these routes show green, so that a red afterwards is a change; return the scrape that shows it."""
+    return await watching.when(
+        lambda now: all(now.value("probe_success", route=route) == 1 for route in routes), f"{routes} are green"
+    )
 
 
-async def turns_red(watching: Lookout, route: str, outcome: str) -> None:
-    """Wait until runs have ended so, and the route's success is 0, on the labels that it had before."""
-    before = await watching.scrape()
+async def turns_red(watching: Lookout, green: Scraped, route: str, outcome: str) -> None:
+    """Wait until runs have ended so, and the route's success is 0, on the labels that it had when it was *green*."""
     labels = {"outcome": outcome, "direction": route.split("/")[1]}
-    seen = before.total("probe_outcomes_total", **labels)
+    seen = green.total("probe_outcomes_total", **labels)
     after = await watching.when(
         lambda now: now.total("probe_outcomes_total", **labels) > seen and now.value("probe_success", route=route) == 0,
         f"{route} is red, and runs have ended {outcome}",
     )
-    assert before.value("probe_success", route=route) == 1
-    assert after.all("probe_success", route=route).keys() == before.all("probe_success", route=route).keys()
+    assert after.all("probe_success", route=route).keys() == green.all("probe_success", route=route).keys()
 
 
 async def test_01_a_message_that_is_refused_leaves_no_success_behind(tmp_path: Path) -> None:
     async with lookout(tmp_path) as watching:
-        await proven(watching, OUT)
+        green = await proven(watching, OUT)
         await watching.break_(Fault.REFUSE)
-        await turns_red(watching, OUT, "rejected")
+        await turns_red(watching, green, OUT, "rejected")
 
 
 async def test_02_a_message_that_never_arrives_turns_the_same_series_to_0(tmp_path: Path) -> None:
     async with lookout(tmp_path) as watching:
-        await proven(watching, OUT)
+        green = await proven(watching, OUT)
         await watching.break_(Fault.LOSE)
-        await turns_red(watching, OUT, "lost")
+        await turns_red(watching, green, OUT, "lost")
 
 
 async def test_03_a_mailbox_that_does_not_let_us_in_is_a_failure_with_its_reason(tmp_path: Path) -> None:
     async with lookout(tmp_path) as watching:
-        await proven(watching, IN)
+        green = await proven(watching, IN)
         await watching.break_(Fault.PASSWORD)
-        await turns_red(watching, IN, "auth")
+        await turns_red(watching, green, IN, "auth")
 
 
 async def test_04_before_the_first_result_nothing_is_green(tmp_path: Path) -> None:
@@ -78,9 +77,9 @@ async def test_04_before_the_first_result_nothing_is_green(tmp_path: Path) -> No
 
 async def test_05_sending_and_receiving_do_not_share_a_gauge(tmp_path: Path) -> None:
     async with lookout(tmp_path) as watching:
-        await proven(watching, OUT, IN)
+        green = await proven(watching, OUT, IN)
         await watching.break_(Fault.NO_STARTTLS)  # nobody can send
-        await turns_red(watching, OUT, "tls")
+        await turns_red(watching, green, OUT, "tls")
         judged = await watching.when(
             lambda now: now.value("mail_up", agency=AGENCY, direction="outbound") == 0, "sending is down"
         )
@@ -90,16 +89,16 @@ async def test_05_sending_and_receiving_do_not_share_a_gauge(tmp_path: Path) -> 
 
 async def test_07_a_mailbox_that_was_never_reached_has_received_nothing(tmp_path: Path) -> None:
     async with lookout(tmp_path) as watching:
-        await proven(watching, IN)
+        green = await proven(watching, IN)
         await watching.break_(Fault.IMAP)
-        await turns_red(watching, IN, "connect")
+        await turns_red(watching, green, IN, "connect")
 
 
 async def test_08_an_older_probe_in_the_mailbox_does_not_satisfy_a_new_one(tmp_path: Path) -> None:
     async with lookout(tmp_path) as watching:
-        await proven(watching, IN)
+        green = await proven(watching, IN)
         await watching.break_(Fault.LOSE)
-        await turns_red(watching, IN, "lost")
+        await turns_red(watching, green, IN, "lost")
         # Signed with the service's own key, on this very route, a minute ago.
         signer = TokenSigner(token_key(tmp_path / "state"), "demo")
         old = signer.issue(IN, datetime.now(UTC) - timedelta(minutes=1))
@@ -122,16 +121,16 @@ def test_09_a_configuration_that_is_missing_or_empty_does_not_start(tmp_path: Pa
 
 async def test_10_a_server_that_hangs_fails_by_the_deadline(tmp_path: Path) -> None:
     async with lookout(tmp_path) as watching:
-        await proven(watching, OUT)
+        green = await proven(watching, OUT)
         await watching.break_(Fault.TARPIT)
-        await turns_red(watching, OUT, "timeout")
+        await turns_red(watching, green, OUT, "timeout")
 
 
 async def test_11_the_delay_of_what_did_not_arrive_is_not_observed(tmp_path: Path) -> None:
     async with lookout(tmp_path) as watching:
-        await proven(watching, OUT)
+        green = await proven(watching, OUT)
         await watching.break_(Fault.LOSE)
-        await turns_red(watching, OUT, "lost")
+        await turns_red(watching, green, OUT, "lost")
         count = (await watching.scrape()).total("transit_seconds_count", direction="outbound")
         lost = (await watching.scrape()).total("probe_outcomes_total", outcome="lost", direction="outbound")
         after = await watching.until("probe_outcomes_total", lost + 4, outcome="lost", direction="outbound")
@@ -165,12 +164,12 @@ async def test_14_a_message_that_may_have_been_taken_is_never_sent_again(tmp_pat
 
 async def test_15_a_forged_message_is_counted_and_makes_no_series(tmp_path: Path) -> None:
     async with lookout(tmp_path) as watching:
-        await proven(watching, IN)
+        green = await proven(watching, IN)
         stranger = TokenSigner(b"kunci orang lain, bukan kita", "musuh")
         forged = stranger.issue("penyerang/label-baharu", datetime.now(UTC))
         message = compose(forged, sender="sesiapa@luar.example", recipient=watching.address, now=datetime.now(UTC))
         await watching.break_(Fault.LOSE)
-        await turns_red(watching, IN, "lost")
+        await turns_red(watching, green, IN, "lost")
         await watching.agency.put(watching.address, message)
         after = await watching.until("probe_arrivals_total", 1, arrival="forged")
         assert after.value("probe_success", route=IN) == 0
@@ -182,9 +181,9 @@ async def test_15_a_forged_message_is_counted_and_makes_no_series(tmp_path: Path
 async def test_16_a_slow_agency_does_not_delay_the_others(tmp_path: Path) -> None:
     async with lookout(tmp_path, agencies=AGENCIES[:2]) as watching:
         route = f"{NEIGHBOUR}/internal"
-        await proven(watching, OUT, route)
+        green = await proven(watching, OUT, route)
         await watching.break_(Fault.MUTE)
-        await turns_red(watching, OUT, "timeout")
+        await turns_red(watching, green, OUT, "timeout")
         # Side by side: while three runs of the hanging agency wait for their deadlines, the neighbour's go on.
         runs: dict[str, set[float]] = {OUT: set(), route: set()}
 
