@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "run": "Run the service until SIGTERM or Ctrl-C. SIGHUP reads the configuration again.",
     "check": "Check the whole configuration and print everything that is wrong with it, a line each.",
     "probe": "Send one real message now and show each phase with its time, and what the outcome means.",
+    "backup": "Copy the store into a new file, while the service runs or not, and look whether the copy is whole.",
     "incidents": "List the newest incidents, newest first. Times are Malaysian.",
     "notices": "List the newest notices, newest first. Times are Malaysian.",
     "oncall": "Show who is on call and who comes next, until when, and by which numbers. Times are Malaysian.",

@@ -93,6 +93,13 @@ class PostgresServer:
             arguments |= {"sslmode": "verify-full", "sslrootcert": str(self.ca_file or system)}
         return arguments
 
+    def environ(self) -> dict[str, str]:
+        """Return by which variables PostgreSQL's own programs connect to it: on a command line all could read them."""
+        arguments = self.arguments()
+        told = {"PGHOST": self.host, "PGPORT": str(self.port), "PGUSER": self.user, "PGDATABASE": self.database}
+        told |= {f"PG{name.upper()}": arguments[name] for name in ("sslmode", "sslrootcert") if name in arguments}
+        return told if self.password is None else told | {"PGPASSWORD": self.password}
+
 
 @asynccontextmanager
 async def shared(server: PostgresServer, clock: ServerClock, name: str) -> AsyncIterator[tuple[AsyncEngine, Name]]:

@@ -1,0 +1,114 @@
+"""`pantau backup`: a copy of the store, made while the service runs, looked at before it counts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy.exc import DatabaseError
+
+from alerts.record.audit import Verifier
+from monitor.cli.configured import store_server
+from monitor.cli.option import DEFAULT_CONFIG, Config
+from monitor.cli.service import control_socket, fail
+from monitor.store.backend.copy import BadCopyError, copy, made_whole, schema_of, see_whole
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.engine import audit
+from monitor.store.schema.migrations import known
+
+
+def backup(
+    to: Annotated[Path, typer.Argument(help="A directory, or the name of the new file.", metavar="TO")],
+    *,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="The SQLite file; default: as configured.", metavar="FILE")
+    ] = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Copy the store into a new file, while the service runs or not, and look whether the copy is whole.
+
+    In it is what was sent to whom, and no key, configuration or letter. docs/restoring.md tells of it.
+    """
+    server = store_server(config) if store is None else None
+    final = _final(to, "sqlite" if server is None else "dump")
+    try:
+        if server is not None:
+            _dump(server, final)
+        else:
+            _copy(store or control_socket(config, None).parent / "pantau.sqlite", final)
+    except FileExistsError:
+        fail(f"{final} is there already, and no copy is written over another; name a new file, or a directory")
+    except OSError as error:
+        fail(f"{final} cannot be written: {error.strerror}")
+
+
+def _final(to: Path, kind: str) -> Path:
+    if to.is_dir():
+        return to / f"pantau-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.{kind}"
+    if not to.parent.is_dir():
+        fail(f"there is no directory {to.parent}; make it first, where only its owner may look into it")
+    return to
+
+
+def _copy(store: Path, final: Path) -> None:
+    if not store.exists():
+        fail(f"there is no {store}: is the configuration the one of the service? Else name the file with --store")
+    with made_whole(final) as part:
+        try:
+            copy(store, part)
+        except sqlite3.Error as error:
+            fail(f"{store} cannot be copied to {final.parent}: {error}")
+        said = look(part, store)
+    typer.echo(f"{final} is a whole copy of {store}: {final.stat().st_size:,} bytes, {said}.")
+
+
+def look(file: Path, what: Path) -> str:
+    """Return what a file that is to be called *what* holds; end the command when it is no whole store."""
+    try:
+        see_whole(file)
+        schema = schema_of(file)
+    except BadCopyError as bad:
+        fail(f"{what} is damaged, and no copy of it counts: {bad}")
+    said = f"schema {schema}"
+    if schema not in (schemas := known()):
+        said += ", which is newer than this program's"
+    elif schema != schemas[0]:
+        said += f", which a start of this program brings up to {schemas[0]}"
+    try:
+        verifier = asyncio.run(_followed(file))
+    except DatabaseError:
+        return f"{said}; its journal is of an older form and was not followed"
+    if verifier.flaws:
+        # The copy is as good as the store: somebody may need it all the more.
+        said = f"{said}; its JOURNAL WAS CHANGED ({verifier.flaws[0]}; `pantau audit verify --store` says all)"
+    return f"{said}; its journal ends with {verifier.head.number}:{verifier.head.hash}"
+
+
+async def _followed(file: Path) -> Verifier:
+    return await audit.verify(lambda: audit.in_file(file))
+
+
+def _dump(server: PostgresServer, final: Path) -> None:
+    """Have PostgreSQL's own program make the copy: it knows its server, and an administrator knows its files."""
+    with made_whole(final) as part:
+        dump = ["pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--no-password", f"--file={part}"]
+        _run(dump, server.environ())
+        _run(["pg_restore", "--list", str(part)], {}, quiet=True)
+    typer.echo(f"{final} is a copy of the {server}: {final.stat().st_size:,} bytes, as pg_dump makes them.")
+
+
+def _run(command: list[str], environ: Mapping[str, str], *, quiet: bool = False) -> None:
+    if shutil.which(command[0]) is None:
+        fail(f"{command[0]} is not installed here: apt-get install postgresql-client")
+    into = subprocess.DEVNULL if quiet else None
+    done = subprocess.run(command, check=False, env={**os.environ, **environ}, stdout=into)  # noqa: S603 - ours
+    if done.returncode:
+        fail(f"no copy was made: {command[0]} has failed ({done.returncode})")
