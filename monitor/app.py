@@ -34,8 +34,10 @@ from monitor.proof.archive import Archive
 from monitor.proof.chain import Chain
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import keep_setting_aside
+from monitor.runtime.keeping import keep_doing
 from monitor.runtime.key import token_key
 from monitor.runtime.place import CONTROL_SOCKET, signpost
+from monitor.runtime.systemd import ServiceManager
 from monitor.service.declarer import Declarer
 from monitor.service.derived import Derived, pin_book
 from monitor.service.duty import Duty
@@ -53,6 +55,7 @@ from monitor.store.probing.history import History
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
 from monitor.views.own_health import Signs
+from monitor.views.status_line import status_line
 from monitor.watchdog.watchdog import Watchdog, store_opening
 from monitor.web.callbacks import callbacks
 from monitor.web.command.control import control, declarations
@@ -69,6 +72,8 @@ log = structlog.get_logger()
 
 #: What the command line waits for at the longest.
 _OWN_WORK = timedelta(hours=1)
+#: How often the service manager is told how the service does.
+_STATUS_EVERY = timedelta(seconds=15)
 
 
 class App:
@@ -78,6 +83,7 @@ class App:
         """*path*: the settings file."""
         self._path = path
         self._environ = environ
+        self._manager = ServiceManager(environ)
         #: The store's, once that is open.
         self._clock: Clock = SystemClock()
         self._metrics = Metrics(version=version("pantau"), now=self._now)
@@ -102,12 +108,19 @@ class App:
         Raise `BadConfiguration`, `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError`, or `OSError` when a port
         cannot be had; everything that was begun is ended.
         """
-        configuration = await read(self._path, self._environ, self._memory)
-        async with self._built(configuration), asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(loop) for loop in self._loops()]
-            await self._stopping.wait()
-            for task in running:
-                task.cancel()
+        async with AsyncExitStack() as life:
+            with self._manager.starting():
+                self._manager.status("Reading the configuration")
+                configuration = await read(self._path, self._environ, self._memory)
+                await life.enter_async_context(self._built(configuration))
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(loop) for loop in self._loops()]
+                # Its doors are open, the store is its own, and the schedule is made.
+                self._manager.ready()
+                await self._stopping.wait()
+                self._manager.stopping()
+                for task in running:
+                    task.cancel()
         log.info("stopped")
         if self._ousted is not None:
             raise self._ousted
@@ -131,6 +144,7 @@ class App:
             self._around.lag.keep_measuring(self._metrics),
             keep_setting_aside(),
             self._keep_name(),
+            keep_doing("status", self._tell_status, _STATUS_EVERY),
         )
 
     @asynccontextmanager
@@ -139,6 +153,7 @@ class App:
         server = None if settings.store is None else settings.store.build()
         async with AsyncExitStack() as stack:
             opening = partial(store_opening, configuration, self._path.parent, self._metrics.watchdog, self._clock)
+            self._manager.status("Opening the store; one of an older version is brought up to date first")
             async with opening():
                 database = await stack.enter_async_context(
                     Database.open(settings.state, server, name=_prober(settings))
@@ -211,7 +226,7 @@ class App:
             watch=self._watch,
             name=_prober(settings),
             directory=self._path.parent,
-            environ=self._environ,
+            manager=self._manager,
             wording=configuration.wording,
         )
         self._desks = Desks(
@@ -258,6 +273,7 @@ class App:
             pool=self._pool,
             dispatcher=self._dispatcher,
             memory=self._memory,
+            manager=self._manager,
         )
         await self._reloader.begin(configuration)
 
@@ -326,6 +342,16 @@ class App:
             refused_at=self._metrics.refused_at,
             awaiting_restart=self._awaiting_restart(),
             deserted=self._duty.deserted,
+        )
+
+    async def _tell_status(self) -> None:
+        self._manager.status(
+            status_line(
+                self._signs(),
+                agencies=len(self._configuration().registry.agencies),
+                routes=len(self._watch().routes),
+                open_incidents=self._metrics.open_incidents,
+            )
         )
 
     def _brief(self, agency: str) -> Brief:

@@ -12,6 +12,9 @@ from enum import StrEnum
 
 #: The cycle comes round every 30 s when nothing is due; one over a thousand incidents may take a minute.
 CYCLE_WITHIN = timedelta(minutes=3)
+#: A store that neither answers nor says that it is away for so long is stuck within this process, or hangs with its disk.
+#: The lifeline has rung by then.
+ANSWERS_WITHIN = timedelta(minutes=15)
 #: The auditor looks every 30 s.
 AUDIT_WITHIN = timedelta(minutes=3)
 #: It is written every 15 s; a group of commits on a slow disk is no trouble yet.
@@ -44,6 +47,8 @@ class SignsOfLife:
     cycled_at: datetime | None
     #: When something was last written into the store.
     written_at: datetime | None
+    #: The store says itself that it cannot be used.
+    store_is_away: bool
     #: When the auditor last looked.
     audited_at: datetime | None
     #: How long the longest lapse that it found has lasted.
@@ -68,10 +73,13 @@ def ailments(signs: SignsOfLife, now: datetime) -> frozenset[Ailment]:
     return frozenset(ailment for ailment, present in found.items() if present)
 
 
-def is_alive(found: frozenset[Ailment]) -> bool:
+def is_alive(signs: SignsOfLife, now: datetime) -> bool:
     """Whether a restart could not help: systemd's watchdog is told so.
 
     A cycle or an auditor that stands still is cured by a restart, unless it waits for a store that is away: then a
-    restart would only end the probing, too.
+    restart would only end the probing, too. A store that says nothing at all may be our own fault.
     """
-    return Ailment.STORE in found or not found & {Ailment.ENGINE, Ailment.AUDIT}
+    found = ailments(signs, now)
+    if Ailment.STORE in found:
+        return signs.store_is_away or now - (signs.written_at or signs.started_at) <= ANSWERS_WITHIN
+    return not found & {Ailment.ENGINE, Ailment.AUDIT}

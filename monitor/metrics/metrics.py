@@ -277,6 +277,11 @@ class Metrics:
             if self._open.get(agency) != (count := open_incidents.get(agency, 0)):
                 self._show_open(agency, count)
 
+    @property
+    def open_incidents(self) -> int | None:
+        """How many incidents are open; `None`: the engine has not looked since the start."""
+        return None if self.watchdog.cycled_at is None else sum(self._open.values())
+
     def _show_open(self, agency: str, incidents: int) -> None:
         self._open[agency] = incidents
         self._all.incidents_open.put(agency, _WHOLE, [((agency,), incidents)])

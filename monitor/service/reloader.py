@@ -19,6 +19,7 @@ from monitor.config.loading import BadConfiguration, Configuration, Memory, load
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import spared
 from monitor.runtime.keeping import keep_doing
+from monitor.runtime.systemd import ServiceManager
 from monitor.service.lines import Retirement, build_lines, close_lines
 from monitor.service.watch import Watch, WatchSurroundings, abandoned, make_watch, prepare, take_up
 from monitor.store.probing.records import ConfigurationRecords
@@ -47,6 +48,7 @@ class Reloader:
         pool: GatewayPool,
         dispatcher: Dispatcher,
         memory: Memory,
+        manager: ServiceManager,
     ) -> None:
         """*path*: the settings file. *memory*: of how the configuration was read that `begin` is given."""
         self._path = path
@@ -63,6 +65,7 @@ class Reloader:
         #: Gateways that are not in use any more.
         self.retirement = Retirement()
         self._memory = memory
+        self._manager = manager
         #: What is only read at the start is as this one says.
         self._started_with: Configuration
         self._reloading = asyncio.Lock()
@@ -93,16 +96,20 @@ class Reloader:
         With errors in it, or while the store is away, the old one stays in force, and the problems are returned.
         """
         async with self._reloading:
-            try:
-                return await self._reload(by)
-            except StoreAway as away:
-                self._metrics.reload_finished(ok=False, now=self._clock.now())
-                log.warning("configuration not taken up; the old one stays in force", why=f"the store is away: {away}")
-                message = f"cannot be taken up while the store is away ({away}); the old configuration stays in force"
-                return [Problem(file=str(self._path), key="store", message=message, severity=Severity.ERROR)]
-            except Exception:
-                self._metrics.reload_finished(ok=False, now=self._clock.now())
-                raise
+            with self._manager.reloading():
+                return await self._try_to_reload(by)
+
+    async def _try_to_reload(self, by: str) -> Sequence[Problem]:
+        try:
+            return await self._reload(by)
+        except StoreAway as away:
+            self._metrics.reload_finished(ok=False, now=self._clock.now())
+            log.warning("configuration not taken up; the old one stays in force", why=f"the store is away: {away}")
+            message = f"cannot be taken up while the store is away ({away}); the old configuration stays in force"
+            return [Problem(file=str(self._path), key="store", message=message, severity=Severity.ERROR)]
+        except Exception:
+            self._metrics.reload_finished(ok=False, now=self._clock.now())
+            raise
 
     async def _reload(self, by: str) -> Sequence[Problem]:
         try:

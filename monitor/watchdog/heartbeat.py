@@ -1,15 +1,14 @@
 """Tell whoever listens outside that this process does its work, for as long as it does.
 
-A dead-man's switch over HTTP, a file whose time is set, and systemd's watchdog. Nothing is said when something is
-wrong, so that a failure of this program, of its machine and of its line all sound the same: silence.
+A dead-man's switch over HTTP, and a file whose time is set; systemd's watchdog hears of it by the pulse. Nothing is said
+when something is wrong, so that a failure of this program, of its machine and of its line all sound the same: silence.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import socket
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -99,31 +98,6 @@ class Heartbeat:
             trouble = type(error).__name__
         if trouble:  # Raised here: httpx's error holds the request, and with it the token.
             raise HeartbeatFailed(trouble)
-
-
-class SystemdWatchdog:
-    """systemd's watchdog: it restarts a process that does not say in time that it lives (sd_notify(3))."""
-
-    def __init__(self, address: str) -> None:
-        # "@" stands for the zero octet of a name that is in no directory.
-        self._address = "\0" + address[1:] if address.startswith("@") else address
-
-    @classmethod
-    def of(cls, environ: Mapping[str, str]) -> SystemdWatchdog | None:
-        """Return the watchdog that started this process; `None` when none did."""
-        address = environ.get("NOTIFY_SOCKET", "")
-        meant_for_us = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        return cls(address) if address and "WATCHDOG_USEC" in environ and meant_for_us else None
-
-    def pat(self) -> bool:
-        """Say that the process lives; return whether it could be said. Never blocks."""
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as said:
-                said.setblocking(False)
-                said.sendto(b"WATCHDOG=1", self._address)
-        except OSError:
-            return False
-        return True
 
 
 def _touch(path: Path) -> None:

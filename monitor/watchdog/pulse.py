@@ -18,8 +18,9 @@ from alerts.record.store import StoreAway
 from monitor.judging.liveness import Ailment, SignsOfLife, ailments, is_alive
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.runtime.keeping import keep_doing
+from monitor.runtime.systemd import ServiceManager
 from monitor.store.probing.processes import Process, Processes
-from monitor.watchdog.heartbeat import SYSTEMD, Heartbeat, SystemdWatchdog
+from monitor.watchdog.heartbeat import SYSTEMD, Heartbeat
 
 log = structlog.get_logger()
 
@@ -37,7 +38,7 @@ class Pulse:
         processes: Processes,
         signs: Callable[[datetime | None], SignsOfLife],
         heartbeat: Callable[[], tuple[Heartbeat, timedelta] | None],
-        watchdog: SystemdWatchdog | None,
+        manager: ServiceManager,
         metrics: WatchdogSeries,
         clock: Clock,
     ) -> None:
@@ -45,7 +46,7 @@ class Pulse:
         self._processes = processes
         self._signs = signs
         self._heartbeat = heartbeat
-        self._watchdog = watchdog
+        self._manager = manager
         self._metrics = metrics
         self._clock = clock
         self._started_at = clock.now()
@@ -63,7 +64,7 @@ class Pulse:
         self.watching_since: datetime | None = None
         #: The others on this store, as last seen.
         self.peers: Sequence[Process] = ()
-        if watchdog is not None:
+        if manager.keeps_watch:
             metrics.watch_heartbeat(SYSTEMD)
 
     async def run(self) -> NoReturn:
@@ -74,9 +75,10 @@ class Pulse:
         """Write, look at what there is, and say so outside where all is well."""
         await self._write()
         now = self._clock.now()
-        ailing = ailments(self._signs(self.written_at), now)
+        signs = self._signs(self.written_at)
+        ailing = ailments(signs, now)
         self._show(ailing)
-        if self._watchdog is not None and is_alive(ailing) and self._watchdog.pat():
+        if self._manager.keeps_watch and is_alive(signs, now) and self._manager.pat():
             self._metrics.heartbeat_heard(SYSTEMD, now)
         if not ailing:
             await self._send(now)

@@ -28,6 +28,7 @@ from monitor.judging.ringing import LifelinePatience, LifelineTrouble, Spell, si
 from monitor.metrics import Metrics
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.runtime.keeping import keep_doing
+from monitor.runtime.systemd import ServiceManager
 from monitor.service.derived import Derived
 from monitor.service.hush import hush
 from monitor.service.watch import Watch
@@ -36,7 +37,7 @@ from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.processes import Processes
 from monitor.watchdog.auditor import EscalationAuditor
-from monitor.watchdog.heartbeat import FILE, SWITCH, Heartbeat, SystemdWatchdog
+from monitor.watchdog.heartbeat import FILE, SWITCH, Heartbeat
 from monitor.watchdog.lifeline import Lifeline, MemoryFile
 from monitor.watchdog.pulse import Pulse
 
@@ -63,7 +64,7 @@ class Watchdog:
         watch: Callable[[], Watch],
         name: str,
         directory: Path,
-        environ: Mapping[str, str],
+        manager: ServiceManager,
         wording: Wording,
     ) -> None:
         """*watch* returns the one in force. *name*: this process's own. *directory*: where relative paths start."""
@@ -81,7 +82,7 @@ class Watchdog:
             processes=Processes(database, name),
             signs=self._signs,
             heartbeat=self._heartbeat_in_force,
-            watchdog=SystemdWatchdog.of(environ),
+            manager=manager,
             metrics=metrics.watchdog,
             # One clock for all who write there: two machines may differ by more than a peer may be silent.
             clock=database.clock,
@@ -140,6 +141,7 @@ class Watchdog:
             started_at=self._started_at,
             cycled_at=watchdog.cycled_at,
             written_at=written_at,
+            store_is_away=self._presence.away_since is not None,
             audited_at=watchdog.audited_at,
             overdue=watchdog.overdue,
             late=self._watch().prober.late(self._clock.now()),

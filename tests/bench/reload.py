@@ -14,6 +14,7 @@ from monitor.config.loading import Memory
 from monitor.metrics import Metrics
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import set_aside
+from monitor.runtime.systemd import ServiceManager
 from monitor.service.reloader import Reloader, read
 from monitor.service.watch import WatchSurroundings
 from monitor.store.backend.database import Database
@@ -110,4 +111,5 @@ def _reloader(database: Database, settings: Path, memory: Memory) -> Reloader:
         pool=station.pool,
         dispatcher=station.dispatcher,
         memory=memory,
+        manager=ServiceManager({}),
     )

@@ -20,6 +20,7 @@ from alerts.record.store import StoreAway
 from monitor.config.service.heartbeat import HeartbeatSettings
 from monitor.config.service.lifeline import LifelineSettings
 from monitor.metrics import Metrics
+from monitor.runtime.systemd import ServiceManager
 from monitor.service.watch import Watch
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
@@ -127,7 +128,7 @@ async def vigil(town: Town, name: str, database: Database | None = None) -> Asyn
             watch=lambda: cast(Watch, watch),
             name=name,
             directory=place,
-            environ={},
+            manager=ServiceManager({}),
             wording=WORDING,
         )
         # It beats by the store's clock.

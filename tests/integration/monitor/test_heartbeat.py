@@ -23,9 +23,10 @@ from alerts.record.store import StoreAway
 from monitor.config.service.heartbeat import HeartbeatSettings
 from monitor.judging.liveness import SignsOfLife
 from monitor.metrics import Metrics
+from monitor.runtime.systemd import ServiceManager
 from monitor.store.backend.database import Database
 from monitor.store.probing.processes import Process, Processes
-from monitor.watchdog.heartbeat import Heartbeat, SystemdWatchdog
+from monitor.watchdog.heartbeat import Heartbeat
 from monitor.watchdog.pulse import Pulse
 from pantau_lab.deadman import Beat, DeadMansSwitch
 from pantau_lab.fault import SubmissionFault
@@ -34,14 +35,13 @@ from tests.integration.alerts.station import Clock
 from tests.unit.alerts.people import MINUTE, SECOND, T0
 
 TOKEN = "tanda-rahsia-suis"
+NOBODY = ServiceManager({})
 
 
 class Rig:
     """A pulse on a real store, whose signs are as they are set."""
 
-    def __init__(
-        self, database: Database, settings: HeartbeatSettings | None, watchdog: SystemdWatchdog | None
-    ) -> None:
+    def __init__(self, database: Database, settings: HeartbeatSettings | None, manager: ServiceManager) -> None:
         self.clock = Clock()
         self.metrics = Metrics(version="1", now=self.clock.now)
         self.cycled_at: datetime | None = None
@@ -50,7 +50,7 @@ class Rig:
             processes=Processes(database, "utama"),
             signs=self._signs,
             heartbeat=lambda: None if made is None or settings is None else (made, settings.every),
-            watchdog=watchdog,
+            manager=manager,
             metrics=self.metrics.watchdog,
             clock=self.clock,
         )
@@ -61,6 +61,7 @@ class Rig:
             started_at=T0,
             cycled_at=self.cycled_at or now,
             written_at=written_at,
+            store_is_away=False,
             audited_at=now,
             overdue=timedelta(0),
             late=timedelta(0),
@@ -79,11 +80,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(
-    place: Path, settings: HeartbeatSettings | None, watchdog: SystemdWatchdog | None = None
-) -> AsyncIterator[Rig]:
+async def rig(place: Path, settings: HeartbeatSettings | None, manager: ServiceManager = NOBODY) -> AsyncIterator[Rig]:
     async with Database.open(place) as database:
-        yield Rig(database, settings, watchdog)
+        yield Rig(database, settings, manager)
 
 
 @dataclass
@@ -247,35 +246,12 @@ async def test_systemd_hears_that_it_lives_and_nothing_when_a_restart_would_help
     manager: socket.socket, tmp_path: Path
 ) -> None:
     with manager:
-        async with rig(tmp_path / "state", None, SystemdWatchdog.of(environ(tmp_path))) as at:
+        async with rig(tmp_path / "state", None, ServiceManager(environ(tmp_path))) as at:
             await at.beat()
             assert heard(manager) == [b"WATCHDOG=1"]
             at.cycled_at = T0 - timedelta(hours=1)
             await at.beat(15 * SECOND)
             assert heard(manager) == []
-
-
-def test_a_name_that_is_in_no_directory_can_be_told_too() -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-        listening.bind(f"\0pantau-ujian-{os.getpid()}")
-        listening.setblocking(False)
-        dog = SystemdWatchdog.of({"NOTIFY_SOCKET": f"@pantau-ujian-{os.getpid()}", "WATCHDOG_USEC": "1"})
-        assert dog is not None
-        assert dog.pat()
-        assert heard(listening) == [b"WATCHDOG=1"]
-
-
-@pytest.mark.parametrize(
-    "without", [{}, {"NOTIFY_SOCKET": "/x"}, {"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"}]
-)
-def test_nobody_is_told_when_no_watchdog_is_meant_for_this_process(without: dict[str, str]) -> None:
-    assert SystemdWatchdog.of(without) is None
-
-
-def test_a_manager_that_has_gone_harms_nobody(tmp_path: Path) -> None:
-    dog = SystemdWatchdog.of(environ(tmp_path))
-    assert dog is not None
-    assert not dog.pat()
 
 
 # -- the store -------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from monitor.metrics import NO_AGENCY, Metrics
 from monitor.model.health import Grade, Health
 from monitor.model.route import Direction
 from monitor.proof.lifecycle import Lifecycle
+from monitor.runtime.systemd import ServiceManager
 from monitor.service.reloader import Reloader, needs_restart
 from monitor.service.watch import WatchSurroundings, announce, make_watch, retire
 from monitor.store.backend.database import Database
@@ -86,6 +87,7 @@ async def reloader(office: Office, tmp_path: Path) -> AsyncIterator[Buggy]:
             pool=station.pool,
             dispatcher=station.dispatcher,
             memory=(memory := Memory()),
+            manager=ServiceManager({}),
         )
         await made.begin(load(office.config, ENVIRON, memory=memory).accepted())
         yield made

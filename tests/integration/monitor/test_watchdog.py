@@ -16,6 +16,7 @@ from alerts.wording.texts import load as load_wording
 from monitor.config.loading import Configuration, load
 from monitor.judging.ringing import LifelineTrouble, Memory, Spell
 from monitor.metrics import Metrics
+from monitor.runtime.systemd import ServiceManager
 from monitor.service.watch import Watch
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.engine.ledger import SqlStore
@@ -67,7 +68,7 @@ class Watchroom:
             watch=lambda: self.watch,
             name="utama",
             directory=office.directory,
-            environ={},
+            manager=ServiceManager({}),
             wording=load_wording(),
         )
         # It beats by the store's clock, which is ours where nobody else is on the store.

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from monitor.judging.liveness import (
+    ANSWERS_WITHIN,
     AUDIT_WITHIN,
     CYCLE_WITHIN,
     PROBES_WITHIN,
@@ -22,7 +23,13 @@ from monitor.judging.liveness import (
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 WELL = SignsOfLife(
-    started_at=T0 - timedelta(days=1), cycled_at=T0, written_at=T0, audited_at=T0, overdue=0 * SECOND, late=0 * SECOND
+    started_at=T0 - timedelta(days=1),
+    cycled_at=T0,
+    written_at=T0,
+    store_is_away=False,
+    audited_at=T0,
+    overdue=0 * SECOND,
+    late=0 * SECOND,
 )
 
 
@@ -62,23 +69,30 @@ def test_what_is_overdue_or_late_holds_it_back(field: str, value: timedelta, fou
 
 
 def test_a_start_has_as_long_as_anything_else_and_no_longer() -> None:
-    fresh = SignsOfLife(
-        started_at=T0, cycled_at=None, written_at=None, audited_at=None, overdue=0 * SECOND, late=0 * SECOND
-    )
+    fresh = replace(WELL, started_at=T0, cycled_at=None, written_at=None, audited_at=None)
     assert ailments(fresh, T0 + WRITTEN_WITHIN) == frozenset()
     assert ailments(fresh, T0 + timedelta(hours=1)) == {Ailment.ENGINE, Ailment.STORE, Ailment.AUDIT}
 
 
+OLD = T0 - timedelta(hours=1)
+
+
 @pytest.mark.parametrize(
-    ("found", "alive"),
+    ("signs", "alive"),
     [
-        (set(), True),
-        ({Ailment.OVERDUE, Ailment.PROBING}, True),
-        ({Ailment.ENGINE}, False),
-        ({Ailment.AUDIT}, False),
+        ({}, True),
+        ({"overdue": SECOND, "late": timedelta(hours=1)}, True),
+        ({"cycled_at": OLD}, False),
+        ({"audited_at": OLD}, False),
         # The store is away: a restart would only end the probing as well.
-        ({Ailment.STORE, Ailment.ENGINE, Ailment.AUDIT}, True),
+        ({"written_at": OLD, "cycled_at": OLD, "audited_at": OLD, "store_is_away": True}, True),
+        # It says nothing: for a while it may be the disk.
+        ({"written_at": T0 - ANSWERS_WITHIN, "cycled_at": OLD, "audited_at": OLD}, True),
+        ({"written_at": T0 - ANSWERS_WITHIN - SECOND}, False),
+        # What was never written is as old as the start.
+        ({"written_at": None, "started_at": T0 - ANSWERS_WITHIN}, True),
+        ({"written_at": None, "started_at": T0 - ANSWERS_WITHIN - SECOND}, False),
     ],
 )
-def test_systemd_restarts_what_a_restart_can_cure(found: set[Ailment], *, alive: bool) -> None:
-    assert is_alive(frozenset(found)) is alive
+def test_systemd_restarts_what_a_restart_can_cure(signs: dict[str, Any], *, alive: bool) -> None:
+    assert is_alive(replace(WELL, **signs), T0) is alive

@@ -1,0 +1,48 @@
+"""How the service stands, in the one line that `systemctl status` shows. No clock, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from monitor.judging.liveness import Ailment
+from monitor.views.own_health import Signs
+
+_AILMENTS = {
+    Ailment.ENGINE: "the engine stands still",
+    Ailment.STORE: "nothing has been written for a while",
+    Ailment.AUDIT: "the auditor has not looked",
+    Ailment.OVERDUE: "somebody who should have been told has not been",
+    Ailment.PROBING: "probes start late",
+}
+
+
+def status_line(signs: Signs, *, agencies: int, routes: int, open_incidents: int | None) -> str:
+    """Return the line: what is watched, what is open, and then what is wrong. *open_incidents*: `None`, nobody knows yet."""
+    return "; ".join(
+        [
+            f"Watching {_count(agencies, 'agency', 'agencies')} by {_count(routes, 'route', 'routes')}",
+            "incidents not looked at yet"
+            if open_incidents is None
+            else f"{_count(open_incidents, 'incident', 'incidents')} open",
+            *_troubles(signs),
+        ]
+    )
+
+
+def _troubles(signs: Signs) -> Iterator[str]:
+    if signs.away is not None:
+        since, why = signs.away
+        yield f"STORE AWAY since {since:%Y-%m-%d %H:%M} UTC: {why}"
+    for ailment, words in _AILMENTS.items():
+        if ailment in signs.ailments and not (ailment is Ailment.STORE and signs.away):
+            yield words
+    if signs.refused_at is not None:
+        yield f"configuration refused at {signs.refused_at:%Y-%m-%d %H:%M} UTC, the old one is in force"
+    if signs.awaiting_restart:
+        yield f"a restart is needed for {', '.join(signs.awaiting_restart)}"
+    if signs.deserted:
+        yield f"nobody on call: {', '.join(signs.deserted)}"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}" if number else f"no {many}"

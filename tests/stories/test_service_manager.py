@@ -1,0 +1,124 @@
+"""What systemd is told by the whole service: it is ready when it works, a reload lasts until it is over, a bad start fails."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from monitor.app import App
+from monitor.cli.service import is_open
+from monitor.store.backend.database import Database
+from pantau_lab.carrier.phone import PATIENCE
+from pantau_lab.stage import Stage, stage
+from tests.stories.theatre import JCM
+
+
+class Systemd:
+    """The end of the socket that systemd reads."""
+
+    def __init__(self, place: Path) -> None:
+        self.environ = {"NOTIFY_SOCKET": str(place / "notify"), "WATCHDOG_USEC": "120000000"}
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(place / "notify"))
+        self._socket.setblocking(False)
+
+    async def hears(self, word: str, *, after: float = PATIENCE) -> list[str]:
+        """Wait until a datagram begins with *word*; return all until then, that one last."""
+        heard: list[str] = []
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(after):
+            while not heard or not heard[-1].startswith(word):
+                heard.append((await loop.sock_recv(self._socket, 4096)).decode())
+        return heard
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@asynccontextmanager
+async def started(place: Path) -> AsyncIterator[tuple[App, Systemd, Stage, list[str]]]:
+    """Run the service until the end of the block; give what systemd heard until it was ready."""
+    systemd = Systemd(place)
+    async with stage(place / "world", agencies=(JCM,)) as world:
+        app = App(world.settings, systemd.environ)
+        running = asyncio.create_task(app.run())
+        try:
+            yield app, systemd, world, await systemd.hears("READY=1")
+        finally:
+            app.stop()
+            await running
+            systemd.close()
+
+
+async def test_it_is_ready_when_its_doors_are_open_and_says_what_it_watches(tmp_path: Path) -> None:
+    async with started(tmp_path) as (_, systemd, world, before):
+        assert before[0] == "EXTEND_TIMEOUT_USEC=60000000"
+        assert [line for line in before if line.startswith("STATUS=")] == [
+            "STATUS=Reading the configuration",
+            "STATUS=Opening the store; one of an older version is brought up to date first",
+        ]
+        assert is_open(world.settings.parent / "state" / "control.sock")
+        said = await systemd.hears("STATUS=")
+        assert said[-1].startswith("STATUS=Watching 1 agency by ")
+        await systemd.hears("WATCHDOG=1", after=PATIENCE)
+
+
+async def test_it_says_that_it_ends_before_anything_is_closed(tmp_path: Path) -> None:
+    async with started(tmp_path) as (app, systemd, world, _):
+        app.stop()
+        await systemd.hears("STOPPING=1")
+        assert is_open(world.settings.parent / "state" / "control.sock")
+
+
+async def test_a_signal_to_reload_is_answered_when_the_reload_is_over_whatever_became_of_it(tmp_path: Path) -> None:
+    async with started(tmp_path) as (app, systemd, world, _):
+        good = world.settings.read_text()
+        for settings in (good, "state: [\n", good):
+            world.settings.write_text(settings)
+            app.want_reload()
+            await systemd.hears("RELOADING=1\nMONOTONIC_USEC=")
+            assert (await systemd.hears("READY=1"))[-1] == "READY=1"
+
+
+async def test_a_service_that_cannot_have_the_store_is_never_ready(tmp_path: Path) -> None:
+    async with stage(tmp_path / "world", agencies=(JCM,)) as world, Database.open(world.settings.parent / "state"):
+        systemd = Systemd(tmp_path)
+        with pytest.raises(Exception, match="in use"):
+            await App(world.settings, systemd.environ).run()
+        with pytest.raises(TimeoutError):
+            await systemd.hears("READY=1", after=0.1)
+        systemd.close()
+
+
+async def run(settings: Path) -> tuple[int | None, str]:
+    """Run the service as systemd does; return what it ended with, and what it said."""
+    words = [sys.executable, "-m", "monitor.cli", "run", "--config", str(settings)]
+    process = await asyncio.create_subprocess_exec(*words, stderr=subprocess.PIPE)
+    _, said = await asyncio.wait_for(process.communicate(), PATIENCE)
+    return process.returncode, said.decode()
+
+
+async def test_what_only_a_person_can_mend_is_told_apart_from_what_may_pass(tmp_path: Path) -> None:
+    async with stage(tmp_path / "world", agencies=(JCM,)) as world:
+        state = world.settings.parent / "state"
+        async with Database.open(state) as database:
+            code, said = await run(world.settings)
+            assert code == 1
+            assert "is in use by another pantau process" in said
+            async with database.write() as connection:
+                await connection.execute(text("UPDATE alembic_version SET version_num = 'masa_depan'"))
+        code, said = await run(world.settings)
+        assert code == 78
+        assert "a newer version of Pantau has used this store" in said
+        world.settings.write_text("state: [\n")
+        code, said = await run(world.settings)
+        assert code == 78
+        assert "pantau.yaml" in said

@@ -1,0 +1,50 @@
+"""The line that `systemctl status` shows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from monitor.judging.liveness import Ailment
+from monitor.views.own_health import Signs
+from monitor.views.status_line import status_line
+
+AT = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("signs", "counts", "line"),
+    [
+        (Signs(), (1, 1, 1), "Watching 1 agency by 1 route; 1 incident open"),
+        (Signs(), (12, 48, 0), "Watching 12 agencies by 48 routes; no incidents open"),
+        (Signs(), (0, 0, None), "Watching no agencies by no routes; incidents not looked at yet"),
+        (
+            Signs(away=(AT, "disk full"), ailments={Ailment.STORE, Ailment.PROBING}),
+            (2, 8, 0),
+            (
+                "Watching 2 agencies by 8 routes; no incidents open; STORE AWAY since 2026-11-24 06:15 UTC: disk full; "
+                "probes start late"
+            ),
+        ),
+        (
+            Signs(refused_at=AT, awaiting_restart=["listen", "site"], deserted=["pusat-operasi"]),
+            (2, 8, 0),
+            (
+                "Watching 2 agencies by 8 routes; no incidents open; configuration refused at 2026-11-24 06:15 UTC, the old "
+                "one is in force; a restart is needed for listen, site; nobody on call: pusat-operasi"
+            ),
+        ),
+    ],
+)
+def test_it_says_what_is_watched_and_then_what_is_wrong(
+    signs: Signs, counts: tuple[int, int, int | None], line: str
+) -> None:
+    agencies, routes, incidents = counts
+    assert status_line(signs, agencies=agencies, routes=routes, open_incidents=incidents) == line
+
+
+@pytest.mark.parametrize("ailment", Ailment)
+def test_every_ailment_is_named(ailment: Ailment) -> None:
+    line = status_line(Signs(ailments={ailment}), agencies=1, routes=1, open_incidents=0)
+    assert line.count(";") == 2
