@@ -40,21 +40,23 @@ async def test_an_sms_with_the_code_acknowledges_and_is_thanked_whether_or_not_t
         await play.everybody_is_up()
         carrier = play.world.carrier
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
-        sms = await play.duty.expect_sms("AMARAN", "Balas 1A untuk sahkan", "Ruj JCM-01")
-        assert (sms.segments, code_in(sms)) == (1, "1A")
+        # On a slow machine one direction is known to be down before the other: then there was an SMS about that, rightly.
+        sms = await play.duty.expect_sms("AMARAN", "keluar dan masuk gagal", "Ruj JCM-01")
+        code, told_before = code_in(sms), carrier.unexpected()
+        assert sms.segments == 1
 
         await carrier.answer(play.duty, "apa ini?")
-        await play.duty.expect_sms("Jawapan tidak difahami. Balas 1A untuk sahkan JCM-01")
+        await play.duty.expect_sms(f"Jawapan tidak difahami. Balas {code} untuk sahkan JCM-01")
         assert await incident(play) == ("triggered", None)
-        await carrier.answer(play.duty, "terima 1a", ReplyFault.TWICE)
+        await carrier.answer(play.duty, f"terima {code.lower()}", ReplyFault.TWICE)
         await play.duty.expect_sms(f"JCM-01 telah disahkan oleh {JCM.duty.name}")
         assert await incident(play) == ("acknowledged", JCM.duty.name)
 
         await play.world.network.systems[JCM.code].repair()
         await play.duty.expect_sms("PULIH", "JCM-01")
-        await carrier.answer(play.duty, "1A")
+        await carrier.answer(play.duty, code)
         await play.duty.expect_sms("JCM-01 telah selesai")
-        assert carrier.unexpected() == []
+        assert carrier.unexpected() == told_before
 
 
 async def test_a_voicemail_has_reached_nobody_and_the_person_is_called_again(tmp_path: Path) -> None:

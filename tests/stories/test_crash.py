@@ -11,7 +11,7 @@ import pytest
 from pantau_lab.carrier.phone import PATIENCE, Call, Sms
 from pantau_lab.faxservice.service import Fax
 from pantau_lab.mail import Fault
-from tests.stories.theatre import BRISK, JCM, Theatre, theatre
+from tests.stories.theatre import BRISK, JCM, Theatre, settled, stands, theatre
 
 pytestmark = pytest.mark.crash
 
@@ -21,16 +21,12 @@ SMS_AND_CALLS_AT_MOST = 2
 
 async def outage_to_its_end(play: Theatre) -> None:
     """Wait until all notices of the outage have come to an end, and check how often each person got each."""
-    await play.until_notice("fax", "outage", "delivered")
-    await play.until_notice("letter", "outage", "sent")
-
-    async def acknowledged() -> bool:
-        return [i["state"] for i in await play.get("/incidents")] == ["acknowledged"]
-
-    await play.until(acknowledged, "the call was acknowledged")
+    await play.until(lambda: settled(play), "everybody was told, or a person looks")
     outage = [sms for sms in play.duty.inbox if "gagal" in sms.text]
     assert 1 <= len(outage) <= SMS_AND_CALLS_AT_MOST
-    assert len(play.faxes()) == 1, "one fax"
+    # On a slow machine the kill may also cut the fax off: then it is laid before a person, and not sent again.
+    assert len(play.faxes()) <= 1
+    assert len(play.faxes()) == 1 or await stands(play, "fax") == "unknown"
     assert len(play.letters()) == 1, "one letter"
     assert [i["number"] for i in await play.get("/incidents")] == ["JCM-01"]
 
@@ -60,11 +56,14 @@ async def test_a_kill_in_the_middle_of_an_escalation_loses_nothing_and_doubles_n
 
         await play.start()
         await outage_to_its_end(play)
+        if moment is Fax:
+            assert await stands(play, "fax") == "delivered", "the provider says that it has it"
+        faxes = len(play.faxes())
 
         await play.world.network.systems[JCM.code].repair()
         await play.duty.expect_sms("PULIH")
         await play.until_notice("fax", "recovery", "delivered")
-        assert len(play.faxes()) == 2, "the outage and the recovery, once each"
+        assert len(play.faxes()) == faxes + 1, "the outage and the recovery, once each"
 
 
 async def test_a_kill_with_the_letter_in_the_tray_does_not_lay_it_there_again(tmp_path: Path) -> None:

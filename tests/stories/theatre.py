@@ -170,6 +170,20 @@ class Theatre:
         return await asyncio.to_thread(request, self.directory / "state" / CONTROL_SOCKET, "POST", path, word or None)
 
 
+async def settled(play: Theatre) -> bool:
+    """Whether the call was acknowledged and nothing is under way: what was decided is told, or laid before a person."""
+    if [incident["state"] for incident in await play.get("/incidents")] != ["acknowledged"]:
+        return False
+    letter, fax = await stands(play, "letter"), await stands(play, "fax")
+    return letter == "sent" and fax in {"delivered", "unknown"}
+
+
+async def stands(play: Theatre, channel: str) -> str:
+    """Return how the notice of the outage stands on a channel."""
+    states = [n["state"] for n in await play.get("/notices") if (n["channel"], n["purpose"]) == (channel, "outage")]
+    return states[0] if states else ""
+
+
 def text_of(pdf: bytes) -> str:
     """Return the text of a page, in one line."""
     return " ".join(" ".join(page.extract_text() for page in PdfReader(BytesIO(pdf)).pages).split())
