@@ -15,7 +15,7 @@ import structlog
 from alerts.record.clock import Clock
 from monitor.config.files.duration import format_duration
 from monitor.metrics import Metrics
-from monitor.planning.inspection import Assignment, Inspection, changes, legible, unlooked
+from monitor.planning.inspection import Assignment, Inspection, VerdictChange, changes, legible, unlooked
 from monitor.planning.schedule import Schedule
 from monitor.probing.ticker import Ticker
 from probes.model.check import Finding, Verdict
@@ -60,6 +60,8 @@ class Inspector:
         self._second_look = second_look
         #: What is to be looked at for the first time.
         self._new: set[str] = set()
+        #: Of those that have been: what was unknown, of which the log has the number only.
+        self._unknown: dict[tuple[str, str], set[tuple[str, str]]] = {}
         #: When the next of them is to be.
         self._first_at = clock.now()
         self._schedule = Schedule()
@@ -80,6 +82,7 @@ class Inspector:
         for agency in {*mine, *agencies}:
             for key in [key for key in self._latest if key[0] == agency and key[1] not in mine.get(agency, {})]:
                 del self._latest[key]
+                self._unknown.pop(key, None)
             for kind, name in self._kinds.pop(agency, {}).items():
                 if kind not in mine.get(agency, {}):
                     del self._assignments[name]
@@ -147,8 +150,15 @@ class Inspector:
             self._take(assignment, findings)
             if name in self._new and any(finding.verdict is Verdict.UNKNOWN for finding in findings):
                 self._schedule.look_again(name, now + self._second_look)
-            self._new.discard(name)
+            self._end_first_look(name)
         self._ticker.poke()
+
+    def _end_first_look(self, name: str) -> None:
+        if name in self._new:
+            self._new.remove(name)
+            if not self._new:
+                unknown = sum(len(each) for each in self._unknown.values())
+                log.info("checks have looked at all that is new", inspections=len(self._latest), unknown=unknown)
 
     def _is_current(self, assignment: Assignment) -> bool:
         known = self._assignments.get("/".join(assignment.key))
@@ -176,7 +186,12 @@ class Inspector:
         agency, kind = assignment.key
         known, now = self._latest.get(assignment.key), self._clock.now()
         self._latest[assignment.key] = Inspection(findings=findings, at=now, premises=assignment.premises)
+        # At a start most that is unknown waits for mail or for the network: hundreds of lines that say nothing.
+        if known is None and "/".join(assignment.key) in self._new:
+            self._unknown[assignment.key] = {(f.aspect, f.subject) for f in findings if f.verdict is Verdict.UNKNOWN}
         for change in changes(known.findings if known else (), findings):
+            if self._is_no_news(assignment, change):
+                continue
             log.info(
                 "a check's verdict changed",
                 **_whose(assignment),
@@ -187,6 +202,14 @@ class Inspector:
                 detail=change.finding.detail,
             )
         self._metrics.checks_finished(agency, kind, findings, now)
+
+    def _is_no_news(self, assignment: Assignment, change: VerdictChange) -> bool:
+        """Whether it is unknown at the first look, or passes after nothing else was known of it."""
+        unknown, finding = self._unknown.get(assignment.key, set()), change.finding
+        if (what := (finding.aspect, finding.subject)) not in unknown or finding.verdict is Verdict.UNKNOWN:
+            return what in unknown
+        unknown.remove(what)
+        return finding.verdict is Verdict.PASS
 
 
 def _whose(assignment: Assignment) -> dict[str, str]:

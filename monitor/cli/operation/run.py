@@ -6,11 +6,14 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from monitor.app import App
-from monitor.cli.log import log_to_stderr
+from monitor.cli.log import Level, complain, log_to_stderr
 from monitor.cli.option import DEFAULT_CONFIG, Config
-from monitor.cli.service import fail
+from monitor.config.files.problem import Severity
 from monitor.config.loading import BadConfiguration
 from monitor.store.backend.database import StoreInUseError, StoreUnusableError
 from monitor.store.schema.migrations import StoreTooNewError
@@ -19,20 +22,30 @@ from monitor.store.schema.migrations import StoreTooNewError
 _MISCONFIGURED = 78
 
 
-def run(config: Config = DEFAULT_CONFIG) -> None:
+def run(
+    config: Config = DEFAULT_CONFIG,
+    log_level: Annotated[
+        Level,
+        typer.Option("--log-level", envvar="PANTAU_LOG_LEVEL", help="From which level on something is logged."),
+    ] = Level.INFO,
+) -> None:
     """Run the service until SIGTERM or Ctrl-C. SIGHUP reads the configuration again.
 
     Exit code 78 when the configuration cannot be used, or a newer version has used the store.
     """
-    log_to_stderr()
+    log_to_stderr(log_level)
     try:
         asyncio.run(_run(config))
     except BadConfiguration as bad:
-        fail("\n".join(str(problem) for problem in bad.problems), _MISCONFIGURED)
+        for problem in bad.problems:
+            complain(str(problem), "error" if problem.severity is Severity.ERROR else "warning")
+        raise typer.Exit(_MISCONFIGURED) from None
     except StoreTooNewError as error:
-        fail(f"pantau cannot run: {error}", _MISCONFIGURED)
+        complain(f"pantau cannot run: {error}")
+        raise typer.Exit(_MISCONFIGURED) from None
     except (StoreInUseError, StoreUnusableError, OSError, ValueError) as error:
-        fail(f"pantau cannot run: {error}")
+        complain(f"pantau cannot run: {error}")
+        raise typer.Exit(1) from None
 
 
 async def _run(config: Path) -> None:

@@ -240,6 +240,41 @@ async def test_a_line_is_logged_when_a_verdict_changes_and_not_at_each_run(logs:
     assert told == [(None, FAIL), (FAIL, PASS)]
 
 
+async def test_what_is_unknown_at_the_first_look_is_one_line_and_what_becomes_of_it_another_unless_it_passes(
+    logs: Logs,
+) -> None:
+    verdicts = {"A": UNKNOWN, "B": UNKNOWN, "C": UNKNOWN}
+    places = iter("ABC")
+
+    def look() -> Look:
+        place = next(places)
+
+        async def now() -> Verdict:
+            return verdicts[place]
+
+        return now
+
+    house = House({"door": look(), "roof": look(), "wall": look()}, interval=OFTEN)
+
+    def told() -> list[tuple[object, ...]]:
+        words = ("event", "kind", "before", "verdict", "inspections", "unknown")
+        lines = [line for line in logs if "verdict" in line["event"] or "looked" in line["event"]]
+        return [tuple(line[word] for word in words[1:] if word in line) for line in lines]
+
+    async with house.watched(house.assignments("JCM"), second_look=timedelta(0)):
+        await until(lambda: min(house.runs[f"JCM/{kind}"] for kind in house.looks) >= 3)
+        assert told() == [(3, 3)]
+        verdicts |= {"A": PASS, "B": FAIL}
+        await until(lambda: house.verdict("JCM", "door") is PASS and house.verdict("JCM", "roof") is FAIL)
+        assert told() == [(3, 3), ("roof", UNKNOWN, FAIL)]
+        verdicts["A"] = UNKNOWN
+        await until(lambda: house.verdict("JCM", "door") is UNKNOWN)
+        verdicts["A"] = PASS
+        await until(lambda: house.verdict("JCM", "door") is PASS)
+
+    assert told()[2:] == [("door", PASS, UNKNOWN), ("door", UNKNOWN, PASS)], "news, once it was known"
+
+
 async def test_a_new_configuration_goes_on_with_what_is_known_and_looks_soon_at_what_is_new() -> None:
     house = House({"door": fine, "roof": fine})
     assigned = house.assignments("JCM", "MDC")
