@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,8 +17,9 @@ from typing import Any
 import yaml
 
 from alerts.wording.source import tree
-from monitor.config.files.problem import Path, Problem, dotted
+from monitor.config.files.problem import Path, Problem, Severity, dotted
 from monitor.config.files.regular import NotRegular, read_regular, why
+from monitor.config.files.syntax import called, fault, is_curly
 
 _STANDARD = "tag:yaml.org,2002:"
 _NULL = f"{_STANDARD}null"
@@ -103,8 +103,9 @@ def read_document(file: FilePath, known: Document | None = None) -> Document:
         if known is not None and known.digest == digest:
             return known
         text = io.TextIOWrapper(io.BytesIO(octets), encoding="utf-8-sig").read()
-    except UnicodeDecodeError:
-        return _unreadable(name, "is not UTF-8 text")
+    except UnicodeDecodeError as error:
+        line = octets.count(b"\n", 0, error.start) + 1
+        return _unreadable(name, "is not UTF-8 text", instead="the same, saved as UTF-8", line=line)
     except NotRegular as error:
         return _unreadable(name, str(error))
     except (OSError, ValueError) as error:
@@ -117,17 +118,14 @@ def parse_document(text: str, name: str) -> Document:
     try:
         root = tree(text)
         if root is None:
-            return _unreadable(name, "is empty")
+            return _unreadable(name, "is empty, or all of it is a comment", instead="key: value")
         if not isinstance(root, yaml.MappingNode):
             return _unreadable(name, "holds no keys", instead="key: value", line=root.start_mark.line + 1)
-        walk = _Walk(name)
+        walk = _Walk(name, text)
         data = walk.mapping(root, ())
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        return _unreadable(name, f"is no YAML: {_reason(error)}", line=line, column=column)
-    except yaml.YAMLError:
-        return _unreadable(name, "is no YAML: it holds characters that are not allowed")
+    except yaml.YAMLError as error:
+        found = fault(error, text)
+        return _unreadable(name, found.message, instead=found.instead, line=found.line)
     except RecursionError:
         return _unreadable(name, _TOO_DEEP)
     except (ValueError, OverflowError):
@@ -138,21 +136,17 @@ def parse_document(text: str, name: str) -> Document:
     )
 
 
-def _unreadable(name: str, message: str, *, instead: str = "", line: int = 0, column: int = 0) -> Document:
-    problem = Problem(file=name, line=line, column=column, message=message, instead=instead)
+def _unreadable(name: str, message: str, *, instead: str = "", line: int = 0) -> Document:
+    problem = Problem(file=name, line=line, message=message, instead=instead)
     return Document(file=name, problems=(problem,), readable=False)
-
-
-def _reason(error: yaml.MarkedYAMLError) -> str:
-    # The parser quotes pieces of the file ("found undefined alias 'hunter2'"): one may be somebody's password.
-    return re.sub(r"'[^'<][^']+'", "'...'", error.problem or error.context or "it cannot be parsed")
 
 
 class _Walk:
     """Turns nodes into values and remembers their places."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, text: str) -> None:
         self.file = file
+        self._written = text
         self.places: dict[Path, Place] = {}
         self.problems: list[Problem] = []
         self.broken: set[Path] = set()
@@ -176,9 +170,11 @@ class _Walk:
         return data
 
     def _value(self, node: yaml.Node, path: Path) -> Any:
-        if id(node) in self._seen:
-            # Would also let a small file grow without bound.
-            self._problem(node, path, "anchors and aliases (&, *) are not read here", "the value itself")
+        if id(node) in self._seen or self._written[node.start_mark.index : node.start_mark.index + 1] == "&":
+            # Aliases would let a small file grow without bound; behind an anchor that is none, half of the value is missing.
+            self._problem(
+                node, path, "anchors and aliases (&, *) are not read here", "the value itself, between quotes"
+            )
             self.broken.add(path)
             return None
         self._seen.add(id(node))
@@ -198,12 +194,20 @@ class _Walk:
 
     def _text(self, node: yaml.Node, path: Path) -> str:
         text = str(node.value)
-        if not text.replace("\n", "").replace("\t", "").isprintable():
-            self._problem(node, path, "holds a character that cannot be printed", "plain text")
+        if unseen := next((c for c in text if c not in "\n\t" and not c.isprintable()), ""):
+            self._problem(
+                node, path, f"holds {called(unseen)}, which cannot be seen", "plain text, with ordinary spaces"
+            )
+            self.broken.add(path)
             return "?"
+        if isinstance(node, yaml.ScalarNode) and not node.style and is_curly(text[:1]) and is_curly(text[-1:]):
+            message = "the quotes of a word processor are a part of the value"
+            self._problem(node, path, message, "it without them, or all of it between ' and '", Severity.WARNING)
         return text
 
-    def _problem(self, node: yaml.Node, path: Path, message: str, instead: str) -> None:
+    def _problem(
+        self, node: yaml.Node, path: Path, message: str, instead: str, severity: Severity = Severity.ERROR
+    ) -> None:
         place = _place(node)
         self.problems.append(
             Problem(
@@ -213,6 +217,7 @@ class _Walk:
                 key=dotted(path),
                 message=message,
                 instead=instead,
+                severity=severity,
             )
         )
 

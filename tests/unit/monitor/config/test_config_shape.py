@@ -196,30 +196,6 @@ MISTAKES = [
     (
         "jabatan",
         "name: Jabatan Contoh Malaysia",
-        "name: 'Jabatan",
-        "agencies/jabatan.yaml:35: is no YAML: found unexpected end of stream",
-    ),
-    (
-        "jabatan",
-        "name: Jabatan Contoh Malaysia",
-        "name: &a Jabatan\nprobing: *a",
-        "agencies/jabatan.yaml:2: probing: anchors and aliases (&, *) are not read here; write instead: the value itself",
-    ),
-    (
-        "jabatan",
-        "name: Jabatan Contoh Malaysia",
-        "name: !!python/object:os.system Jabatan",
-        "agencies/jabatan.yaml:2: name: tags (!) are not read here; write instead: the value without its tag",
-    ),
-    (
-        "jabatan",
-        "name: Jabatan Contoh Malaysia",
-        'name: "Jabatan\\e[31m"',
-        "agencies/jabatan.yaml:2: name: holds a character that cannot be printed; write instead: plain text",
-    ),
-    (
-        "jabatan",
-        "name: Jabatan Contoh Malaysia",
         'name: "Jabatan\\nContoh"',
         "agencies/jabatan.yaml:2: name: is longer than one line; write instead: one line of text",
     ),
@@ -250,7 +226,7 @@ def test_every_mistake_of_every_file_is_found_in_one_run(ministry: Ministry) -> 
         ["agencies/jabatan.yaml:14", "mailboxes.utama.smtp.port"],
         ["agencies/kedua.yaml:26", "escalation.steps[1].after"],
         ["agencies/kedua.yaml:26", "escalation.steps[1].contacts[0]"],
-        ["agencies/ketiga.yaml:1", "is no YAML"],
+        ["agencies/ketiga.yaml:1", "a value is missing here, or a bracket before it is not closed; write instead"],
     ]
 
 
@@ -292,11 +268,6 @@ def test_a_file_that_is_not_there_is_a_problem_and_no_crash(ministry: Ministry) 
 def test_a_file_without_keys_is_a_problem_and_no_crash(ministry: Ministry, text: str) -> None:
     ministry.write("jabatan", text)
     assert [problem for problem in ministry.problems() if problem.startswith("agencies/jabatan.yaml")]
-
-
-def test_a_file_in_another_encoding_is_a_problem(ministry: Ministry) -> None:
-    ministry.path("jabatan").write_bytes("agency: É".encode("latin-1"))
-    assert ministry.problems() == ["agencies/jabatan.yaml: is not UTF-8 text"]
 
 
 def test_a_number_without_quotes_stays_the_text_that_was_written(ministry: Ministry) -> None:

@@ -1,0 +1,149 @@
+"""What a parser of YAML complains of, in the words of somebody who writes a configuration.
+
+The parser says what it expected and where it stopped; a person has forgotten a quote, some lines above perhaps. No message
+holds a piece of the file: it may be somebody's password.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+import yaml
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyntaxFault:
+    """What is wrong in a line (from 1), and what to write instead."""
+
+    line: int
+    message: str
+    instead: str = ""
+
+
+#: By a part of what the parser says. True: where it began to read what it could not end, and not where it stopped.
+_WORDS = (
+    (
+        "found unexpected end of stream",
+        True,
+        "a quote is opened here and not closed",
+        "the closing quote, or no quotes",
+    ),
+    ("'}', but got", True, "a { is opened here and not closed", "the closing }"),
+    ("']', but got", True, "a [ is opened here and not closed", "the closing ]"),
+    ("could not find expected ':'", True, "is no key and value: it has no colon with a space behind it", "key: value"),
+    (
+        "but found '<scalar>'",
+        False,
+        "holds more text behind a closing quote",
+        "quotes around all of the value, or none",
+    ),
+    (
+        "expected <block end>",
+        False,
+        "is indented unlike the lines that it belongs to",
+        "as many spaces as before the keys (or hyphens) beside it",
+    ),
+    (
+        "entries are not allowed here",
+        False,
+        "has a hyphen where no list can begin",
+        "the list in lines of its own below the key",
+    ),
+    ("alias", False, "a value begins with *", "the value between quotes"),
+    ("anchor", False, "a value begins with &", "the value between quotes"),
+    ("alphabetic or numeric", False, "a value begins with *, & or !", "the value between quotes"),
+    (
+        "cannot start any token",
+        False,
+        "a value begins with a sign that YAML keeps for itself",
+        "the value between quotes",
+    ),
+    (
+        "escape",
+        False,
+        "a backslash between double quotes begins an escape, and this is none",
+        "the value between single quotes",
+    ),
+    (
+        "node content",
+        False,
+        "a value is missing here, or a bracket before it is not closed",
+        "the value, or the bracket",
+    ),
+    ("document", False, "begins a second document after a line of --- or ...", "one file for each"),
+)
+
+_CONFLICT = re.compile(r"<{7} |={7}$|>{7} ")
+#: A value that opens a quote and does not close it in its line.
+_OPEN_QUOTE = re.compile(r"""\s*(?:- +)?[\w-]+: +(?:"[^"]*|'[^']*)""")
+
+
+def fault(error: yaml.YAMLError, text: str) -> SyntaxFault:
+    """Return what is wrong with *text*, of which the parser says *error*."""
+    if isinstance(error, yaml.reader.ReaderError):
+        number = text.count("\n", 0, error.position) + 1
+        return SyntaxFault(
+            line=number, message=f"holds {called(chr(error.character))}", instead="plain text, saved as UTF-8"
+        )
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return SyntaxFault(line=0, message="is no YAML")
+    lines = text.splitlines()
+    stopped, began = (
+        mark.line if mark else 0 for mark in (error.problem_mark, error.context_mark or error.problem_mark)
+    )
+    if (odd := _odd_line(lines, {began, stopped - 1, stopped})) is not None:
+        return odd
+    for number, line in enumerate(lines[:stopped]):
+        if _OPEN_QUOTE.fullmatch(line):
+            _, _, message, instead = _WORDS[0]
+            return SyntaxFault(line=number + 1, message=message, instead=instead)
+    problem = f"{error.problem or error.context}"
+    if "mapping values" in problem:
+        column = error.problem_mark.column if error.problem_mark else 0
+        return _colon(lines[stopped][:column] if stopped < len(lines) else "", stopped)
+    for part, at_beginning, message, instead in _WORDS:
+        if part in problem:
+            return SyntaxFault(line=(began if at_beginning else stopped) + 1, message=message, instead=instead)
+    return SyntaxFault(line=stopped + 1, message="is no YAML")
+
+
+def called(character: str) -> str:
+    """Return what a character that cannot be seen is called: "a no-break space (U+00A0)"."""
+    name = unicodedata.name(character, "control character").lower()
+    return f"a {name} (U+{ord(character):04X})"
+
+
+def is_curly(character: str) -> bool:
+    """Whether it is a quote as word processors make them, which YAML takes for a letter."""
+    return character != "" and unicodedata.category(character) in ("Pi", "Pf")
+
+
+def _odd_line(lines: list[str], at: set[int]) -> SyntaxFault | None:
+    """Return what can be seen of the lines themselves *at* which the parser began and stopped."""
+    for number in sorted(at & set(range(len(lines)))):
+        line = lines[number]
+        if _CONFLICT.match(line):
+            message, instead = "is a mark of two changes that git could not join", "one of the two"
+        elif "\t" in line[: len(line) - len(line.lstrip())]:
+            message, instead = "is indented with a tab", "spaces, two for each level"
+        elif odd := [c for c in line if c != " " and unicodedata.category(c) == "Zs"]:
+            message, instead = f"holds {called(odd[0])}", "ordinary spaces"
+        else:
+            continue
+        return SyntaxFault(line=number + 1, message=message, instead=instead)
+    return None
+
+
+def _colon(before: str, number: int) -> SyntaxFault:
+    """Return why a colon cannot stand where it does, behind *before*."""
+    if ": " in before:
+        return SyntaxFault(
+            line=number + 1, message="holds a second colon with a space behind it", instead="the value between quotes"
+        )
+    return SyntaxFault(
+        line=number + 1,
+        message="is indented unlike the lines that it belongs to, or follows a key that has a value already",
+        instead="as many spaces as before the keys beside it",
+    )
