@@ -10,12 +10,16 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from dns.rdtypes.ANY.TLSA import TLSA
+
+#: Checks warn of a certificate that ends sooner: long enough for another to be ordered, signed and put in by an office, with
+#: a holiday between. The alert, the wall and the documents say the same; a test compares them.
+RENEW_AHEAD = timedelta(days=21)
 
 #: Certificate usages of TLSA records: what servers show is trusted because a record names it, or what signed it.
 DANE_TA, DANE_EE = 2, 3

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from probes.domain.x509 import Certificate, covers, read
+from probes.domain.x509 import RENEW_AHEAD, Certificate, covers, read
 from probes.model.check import CheckKind, Finding, Premises, Verdict
 from probes.model.mailbox import Security, Server
 from probes.model.probe import ProbeFailure, Unreadable
@@ -22,8 +22,6 @@ from probes.protocol.cause import failure_of
 from probes.stranger.callout import blind
 from probes.stranger.session import Protocol, StrangerSession, open_session, servers_of, tls_offered
 
-#: Long enough for a certificate to be ordered, signed and put in by an office, with a holiday between.
-_AHEAD = timedelta(days=21)
 #: For one server, both handshakes.
 _SERVER_SECONDS = 30.0
 _AT_ONCE = 4
@@ -168,8 +166,8 @@ def _expiry(certificate: Certificate, now: datetime, *, expired: bool) -> tuple[
     if expired:
         return Verdict.FAIL, "a certificate in its chain has expired, or is not valid yet"
     left = certificate.not_after - now
-    if left < _AHEAD:
-        return Verdict.WARN, f"{whose} expires in {left.days} days, on {end}; renew it {_AHEAD.days} days ahead"
+    if left < RENEW_AHEAD:
+        return Verdict.WARN, f"{whose} expires in {left.days} days, on {end}; renew it {RENEW_AHEAD.days} days ahead"
     return Verdict.PASS, f"valid until {end}"
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import cast
 
 from dns.rdtypes.ANY.TLSA import TLSA
 
-from probes.domain.x509 import matches, read
+from probes.domain.x509 import RENEW_AHEAD, matches, read
 from probes.model.check import Premises, Verdict
 from probes.stranger.callout import Callout, TlsStage
 from probes.stranger.session import ReplyKind, ServerReply
-
-_AHEAD = timedelta(days=21)
 
 
 def judge_connection(seen: Callout, version: int, *, is_open: bool) -> tuple[Verdict, str]:
@@ -70,8 +68,8 @@ def judge_certificate(
     if seen.tls is TlsStage.DISTRUSTED and not vouched:
         severe = f", and {must} asks for one that is" if must else "; other servers deliver all the same"
         return (Verdict.FAIL if must else Verdict.WARN), f"it is not trusted: {seen.tls_detail}{severe}", end
-    if end - now < _AHEAD:
-        return Verdict.WARN, f"it ends on {end:%Y-%m-%d}; renew it {_AHEAD.days} days ahead", end
+    if end - now < RENEW_AHEAD:
+        return Verdict.WARN, f"it ends on {end:%Y-%m-%d}; renew it {RENEW_AHEAD.days} days ahead", end
     return Verdict.PASS, f"{'a TLSA record fits it' if vouched else 'trusted'}, valid until {end:%Y-%m-%d}", end
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from monitor.metrics import Metrics
+from probes.domain.x509 import RENEW_AHEAD
 from tests.unit.grafana import promql, promtool
 
 GRAFANA = Path(__file__).parents[3] / "grafana"
@@ -96,6 +98,24 @@ def test_every_alert_names_only_labels_that_its_expression_leaves(alert: str) ->
     # A plain selector leaves all labels, `instance` among them; an aggregation only those it groups by.
     grouped = promql.labels(rule["expr"])
     assert used <= grouped | ({"instance"} if " by " not in rule["expr"] else set())
+
+
+def test_alert_wall_and_documents_warn_of_a_certificate_when_the_checks_do() -> None:
+    days = RENEW_AHEAD.days
+    rule = ALERTS["PantauCertificateExpiring"]
+    panels = json.loads((GRAFANA / "dashboards" / "noc-wall.json").read_text())["panels"]
+    panel = next(each for each in panels if each["title"].startswith("Certificates expire in"))
+    told = {
+        "rule": f"- time() < {days} * 86400\n" in rule["expr"],
+        "summary": f"within {days} days" in rule["annotations"]["summary"],
+        "ringkasan": f"dalam {days} hari" in rule["annotations"]["summary_ms"],
+        "wall": RENEW_AHEAD.total_seconds() == panel["fieldConfig"]["defaults"]["thresholds"]["steps"][-1]["value"],
+        "grafana/README.md": f"certificate expires within {days} days" in (GRAFANA / "README.md").read_text(),
+    }
+    docs = GRAFANA.parent / "docs"
+    for page, times in (("checks.md", 2), ("runbooks/certificate-expiring.md", 1)):
+        told[page] = (docs / page).read_text().count(f"ends within {days} days") == times
+    assert [place for place, is_so in told.items() if not is_so] == []
 
 
 # -- when Pantau dies -----------------------------------------------------------------------------------------------
