@@ -1,1 +1,1 @@
-"""SMS and calls through Twilio: the gateways `sms` and `voice`, and what they share."""
+"""SMS and calls through Twilio: the gateways `twilio_sms` and `twilio_voice`, and what they share."""
