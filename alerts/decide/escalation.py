@@ -1,4 +1,4 @@
-"""Decide whom of the staff to tell next, and when. Pure: the caller passes the time.
+"""Decide whom of the staff to tell next, and when, and whom to call again. Pure: the caller passes the time.
 
 Only recovery ends an escalation; an acknowledgement stops it for as long as that stands (`alerts.decide.promise`). That
 a delivery failed is another matter (`alerts.decide.move` falls back to the person's next address); but when every

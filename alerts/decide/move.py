@@ -5,6 +5,9 @@ passing error; then the channel's next gateway; then the person's next address; 
 
 An address with office hours is not tried outside of them. Staff are told at their next address that answers now; if none
 does, at this one all the same, because silence is worse. An office outside is told when it opens.
+
+A call that ended without a keypress has failed and is tried again like one that nobody took. Of a step that says
+`call_again` it is not: there `alerts.decide.escalation` decides about another call.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a page tells, apart from who tells it to whom: title, opening and paragraphs. Pure."""
+"""Which title, opening and paragraphs a letter or a fax has, by what it tells. Pure: the texts are in `alerts/wording`."""
 
 from __future__ import annotations
 

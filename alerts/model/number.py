@@ -1,4 +1,7 @@
-"""The number of an incident: how it is written, and which one people mean."""
+"""The number of an incident: how it is written, and which one people mean.
+
+`monitor.store.engine.incidents` counts, where the incident is opened.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Calls through Twilio (Calls resource of the 2010-04-01 API), acknowledged by a key.
 
-A completed call proves that the line was answered, perhaps by a voicemail: without a key it has reached nobody, and is
-tried again. Only key 1 acknowledges, and "thank you" is spoken only after the acknowledgement is stored. Key 4 hands on to
+A completed call proves that the line was answered, perhaps by a voicemail: without a key it has reached nobody, and has
+failed for now. Only key 1 acknowledges, and "thank you" is spoken only after the acknowledgement is stored. Key 4 hands on to
 the next of the staff, and key 5 leads a duty officer to the release of an announcement.
 """
 

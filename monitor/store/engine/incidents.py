@@ -1,4 +1,4 @@
-"""Incidents in the database."""
+"""Incidents in the database, and which number the next one gets."""
 
 from __future__ import annotations
 
@@ -109,7 +109,11 @@ class SqlIncidents(InTransaction):
         return [to_incident(row) for row in await self._connection.execute(query)]
 
     async def add_incident(self, event: Trigger | Declare) -> Incident:
-        """Open an incident and give it the agency's next number."""
+        """Open an incident and give it the agency's next number.
+
+        Nobody else gets the same: transactions of this kind come one after the other, over all processes
+        (`Database.exclusive`). If they did not, the second would be refused: `incident.number` is unique.
+        """
         number = await self._next_number(event.brief.prefix)
         opened = open_incident(event, incident_id=0, number=number)
         values = incident_values(opened) | {"dedup_key": event.dedup_key, "agency": event.brief.agency}
