@@ -1,4 +1,4 @@
-"""The big mail providers: by which servers they are known, and what they allow. Data, and who is which.
+"""The big mail providers: by which servers they are known, how many messages and sessions they allow. Data, and who is which.
 
 What they allow is what their own pages and those of others say (Exchange Online: 30 messages a minute and 10,000
 recipients a day; Gmail: 500 messages a day, Workspace 2,000). An account that goes over it is shut out for a day.

@@ -1,7 +1,10 @@
-"""Decide which runs may use a server now: so many at a time a server, a provider and an account. Pure.
+"""Decide which runs may submit now: so many sessions at a time to a server, a provider and an account. Pure.
 
 A run takes all of its lanes at once or waits for them, in the order in which it asked. It waits only for a lane that is
 full, so a provider that is slow or full delays nobody who does not need it.
+
+Only submission has lanes (`monitor.model.provider`). A mailbox is read over one connection, whatever is sent to it, and
+nothing counts how many mailboxes of a server are read.
 """
 
 from __future__ import annotations

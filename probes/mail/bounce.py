@@ -62,7 +62,8 @@ def parse(message: Message) -> DsnReport | None:
     """Read a notification; `None` when *message* is none.
 
     Of a notification about several recipients, the worst news comes first. Free-text bounces (old Exim, qmail) are
-    none: guessing from prose is how an out-of-office reply becomes an outage.
+    none: guessing from prose is how an out-of-office reply becomes an outage. The body of another kind would have to be
+    asked for, too: `probes.mail.sighting.may_hide_token`.
     """
     try:
         if message.get_content_type() != "multipart/report":
