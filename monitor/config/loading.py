@@ -35,7 +35,8 @@ from monitor.config.review import (
     with_environment,
 )
 from monitor.config.sense.capacity import check_storage, check_timetable
-from monitor.config.sense.duplicate import Claim, Uniques
+from monitor.config.sense.duplicate import Claim, Uniques, check_shared_domains
+from monitor.config.sense.independence import check_neighbours
 from monitor.config.sense.outlook import check_outlook
 from monitor.config.sense.texts import check_texts, read_texts
 from monitor.config.service.drill import check_drilled, check_room
@@ -223,6 +224,8 @@ def _load(path: Path, environ: Mapping[str, str], memory: Memory, known: _Known)
     registry = build_registry({agency.agency: agency for agency in agencies}, settings, memory.trust, memory.in_force)
     found_in = {agency.agency: each for agency, each in zip(agencies, others, strict=True)}
     check_timetable(registry, build_providers(settings.providers), {"": findings, **found_in})
+    check_shared_domains(registry.agencies, found_in)
+    check_neighbours(settings, registry.agencies, findings)
     _check_vigil(settings, agencies, wording, findings)
     loaded = _loaded((findings, *others, *days), environ)
     if loaded.errors:

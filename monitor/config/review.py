@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import combinations
 
 from alerts.model.gateway import GatewayKind
 from monitor.config.agency.calendar import check_gazette, check_office_hours
@@ -13,7 +12,7 @@ from monitor.config.agency.mailbox import MailboxSettings, check_servers
 from monitor.config.agency.office import check_office
 from monitor.config.agency.probing import check_maintenance, check_probing
 from monitor.config.agency.rota import check_rotas
-from monitor.config.fields.circular import check_address, check_domains, check_reference, domain_of
+from monitor.config.fields.circular import check_address, check_domains, check_reference
 from monitor.config.fields.listen import parse_listen
 from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
@@ -23,8 +22,9 @@ from monitor.config.files.secret import Vault
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import LISTEN_VARIABLE, Provision, Settings
 from monitor.config.sense.duplicate import Claim
+from monitor.config.sense.independence import check_independence
 from monitor.config.sense.reach import Staff, check_announcement, check_escalation
-from monitor.config.sense.route_check import check_routes
+from monitor.config.sense.route_check import check_ends, check_routes
 from monitor.config.service.drill import check_drills
 from monitor.config.service.gateway import GatewayReader, configured_channels
 from monitor.config.service.heartbeat import check_heartbeat
@@ -85,7 +85,8 @@ def check_settings(
         there = findings["references", name]
         check_reference(mailbox.address, provision.suffixes, provision.providers, there["address"])
         check_mailbox(mailbox, there, claims, trust)
-    _check_independence(settings.references, findings)
+    check_independence(settings.references, findings["references"])
+    check_ends(settings.references, findings["references"])
     check_contacts(settings.contacts, findings["contacts"])
     claims += _keys("contact", settings.contacts, findings["contacts"])
     check_rotas(settings.rotas, provision.contacts, findings["rotas"])
@@ -155,19 +156,6 @@ def _check_replies(settings: Settings, findings: Findings) -> None:
                 there.error("no provider can reach us without callbacks.public_url", "poll")
 
 
-def _check_independence(references: Mapping[str, MailboxSettings], findings: Findings) -> None:
-    pairs = list(combinations(references.values(), 2))
-    if pairs and not any(_independent(one, other) for one, other in pairs) and not findings["references"].is_broken:
-        findings["references"].error(
-            "all reference mailboxes are on the same hosts and in the same domain: they would fail together",
-            "at least one with another provider",
-        )
-
-
-def _independent(one: MailboxSettings, other: MailboxSettings) -> bool:
-    return one.hosts.isdisjoint(other.hosts) or domain_of(one.address) != domain_of(other.address)
-
-
 def _check_noc(settings: Settings, provision: Provision, findings: Findings, claims: list[Claim]) -> None:
     noc, there = settings.noc, findings["noc"]
     staff = Staff(noc.contacts, there["contacts"])
@@ -214,7 +202,9 @@ def _check_mail(agency: Agency, provision: Provision, findings: Findings, claims
         if agency.domains and not findings["domains"].is_broken:
             check_address(mailbox.address, agency.domains, provision.providers, there["address"])
         check_mailbox(mailbox, there, claims, trust)
-    if agency.routes is not None:
+    if agency.routes is None:
+        check_ends(agency.mailboxes, findings["mailboxes"], ", or routes: with those that there are")
+    else:
         if not agency.routes:
             findings["routes"].error("no route is probed", "at least one route, or leave the key out")
         for number, route in enumerate(agency.routes):

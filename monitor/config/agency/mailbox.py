@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import by_source, sources
 from monitor.config.files.section import File, Host, Line, MailAddress, Port, Section
+from monitor.model.provider import KNOWN
 from probes.credentials.oauth import KeptTokens
 from probes.credentials.oauth_local import TokenCommand, TokenFile
 from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server
@@ -60,9 +62,18 @@ def check_login(login: LoginSettings, findings: Findings, trust: Trust) -> None:
         check_oauth(login.oauth, findings["oauth"], trust)
 
 
-_SMTP_PORTS = {Security.IMPLICIT: 465, Security.STARTTLS: 587}
-_IMAP_PORTS = {Security.IMPLICIT: 993, Security.STARTTLS: 143}
-_POP3_PORTS = {Security.IMPLICIT: 995, Security.STARTTLS: 110}
+#: The registered ports of each protocol (RFC 8314, 7), by the key under which its server stands.
+_PORTS = {
+    "smtp": {Security.IMPLICIT: 465, Security.STARTTLS: 587},
+    "imap": {Security.IMPLICIT: 993, Security.STARTTLS: 143},
+    "pop3": {Security.IMPLICIT: 995, Security.STARTTLS: 110},
+}
+#: Whose each port is, and how a connection to it begins. Old servers take submissions on 25 as well.
+_KNOWN_PORTS = {
+    25: ("smtp", Security.STARTTLS),
+    **{port: (key, begins) for key, ports in _PORTS.items() for begins, port in ports.items()},
+}
+_MICROSOFT = next(provider for provider in KNOWN if provider.name == "microsoft")
 
 
 class ServerSettings(Section):
@@ -117,22 +128,29 @@ class MailboxSettings(Section):
         return self.imap is not None or self.pop3 is not None
 
     @property
+    def servers(self) -> Mapping[str, ServerSettings]:
+        """Its servers, by their keys."""
+        servers = {"smtp": self.smtp, "imap": self.imap, "pop3": self.pop3}
+        return {key: server for key, server in servers.items() if server is not None}
+
+    @property
     def hosts(self) -> frozenset[str]:
         """The hosts of its servers."""
-        return frozenset(server.host for server in (self.smtp, self.imap, self.pop3) if server is not None)
+        return frozenset(server.host for server in self.servers.values())
 
     def build(self, name: str, trust: Trust) -> Mailbox:
         """Return the mailbox as probes use it, called *name*. Raise `NoTrust` when a `ca_file` cannot be used."""
 
-        def built(server: ServerSettings | None, ports: dict[Security, int]) -> Server | None:
-            return None if server is None else server.build(ports, trust, self.ca_file)
+        def built(key: str) -> Server | None:
+            server = self.servers.get(key)
+            return None if server is None else server.build(_PORTS[key], trust, self.ca_file)
 
         return Mailbox(
             name=name,
             address=self.address,
-            smtp=built(self.smtp, _SMTP_PORTS),
-            imap=built(self.imap, _IMAP_PORTS),
-            pop3=built(self.pop3, _POP3_PORTS),
+            smtp=built("smtp"),
+            imap=built("imap"),
+            pop3=built("pop3"),
             login=self.login.build(trust),
             inbox=self.inbox or "INBOX",
             junk_folders=self.junk_folders,
@@ -151,5 +169,36 @@ def check_servers(mailbox: MailboxSettings, findings: Findings, trust: Trust) ->
         for key, given in (("inbox", mailbox.inbox is not None), ("junk_folders", bool(mailbox.junk_folders))):
             if given:
                 findings[key].error("names folders, and only IMAP has them", "imap:")
+    for key, server in mailbox.servers.items():
+        _check_port(key, server, findings[key])
     check_login(mailbox.login, findings["login"], trust)
+    _check_microsoft(mailbox, findings["login"])
     check_authorities(mailbox.ca_file, trust, findings["ca_file"])
+
+
+def _check_port(key: str, server: ServerSettings, findings: Findings) -> None:
+    """Note a port that is registered for something else than what stands at *key*."""
+    if server.port not in _KNOWN_PORTS:
+        return
+    whose, begins = _KNOWN_PORTS[server.port]
+    usual = _PORTS[key][server.security]
+    if whose != key:
+        findings["port"].warning(f"{server.port} is the port of {whose.upper()}", f"port: {usual}")
+    elif begins is not server.security:
+        how = "with" if begins is Security.IMPLICIT else "without"
+        message = f"a connection to port {server.port} begins {how} TLS, and security is {server.security}"
+        findings["port"].warning(message, f"security: {begins} beside it, or port: {usual}")
+
+
+def _check_microsoft(mailbox: MailboxSettings, findings: Findings) -> None:
+    """Note a password that Microsoft does not take, or will not (MC786329 in its message centre)."""
+    if mailbox.login.password is None:
+        return
+    theirs = [key for key, server in mailbox.servers.items() if _MICROSOFT.serves(server.host, mailbox.address)]
+    written = next((source for source in sources("password") if findings[source].is_written), "password")
+    instead = "oauth: or token_command: (docs/sign-in.md)"
+    if theirs and theirs != ["smtp"]:
+        findings[written].warning("Microsoft takes no password for IMAP and POP3", instead)
+    elif theirs:
+        message = "Microsoft takes no password for SMTP from the end of December 2026, unless the tenant allows it"
+        findings[written].warning(message, instead)

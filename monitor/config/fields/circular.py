@@ -49,8 +49,11 @@ def check_domains(
     domains: Iterable[str], suffixes: Collection[str], providers: Collection[str], findings: Findings
 ) -> None:
     """Note registered domains that are no agency's."""
-    for number, domain in enumerate(domains):
+    written = list(domains)
+    for number, domain in enumerate(written):
         there = findings[number]
+        if domain in written[:number]:
+            there.warning(f"'{domain}' is named twice", "it once")
         instead = "a domain of the agency below " + " or ".join(suffixes)
         if is_within(domain, providers):
             there.error(f"'{domain}' is a private provider's domain (circular, 3f)", instead)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
@@ -50,6 +52,41 @@ def _matching(pattern: str, message: str, instead: str) -> Callable[[str], str]:
     return check
 
 
+def _is_host(text: str) -> bool:
+    """Whether *text* is the name or the address of a host: a name never ends in digits alone (RFC 1123, 2.1)."""
+    if ":" not in text and not text.rpartition(".")[2].isdigit():
+        return re.fullmatch(_HOST, text, re.ASCII) is not None
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
+
+
+def _meant_host(text: str) -> str:
+    """Return the host in what people copy: a URL, a host with its port, a name with a dot at its end; "" if there is none."""
+    try:
+        host = (urlsplit(text if "://" in text else f"//{text}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+    return host if _is_host(host) else ""
+
+
+def _host(text: str) -> str:
+    if not _is_host(text):
+        is_address = "@" in text and "://" not in text
+        meant = "" if is_address else _meant_host(text)
+        raise wrong("is no host name", meant or "mel.jabatan-contoh.gov.my")
+    return text
+
+
+def _mail_address(text: str) -> str:
+    if not re.fullmatch(_ADDRESS, text, re.ASCII):
+        meant = re.search(_ADDRESS, text, re.ASCII)
+        raise wrong("is no mail address", meant[0] if meant else "peti-pantau@jabatan-contoh.gov.my")
+    return text
+
+
 def _line(text: str) -> str:
     if not text.strip():
         raise wrong("is empty", "some text, or leave the key out")
@@ -66,7 +103,7 @@ def normal_domain(text: str) -> str:
 def _domain(text: str) -> str:
     domain = normal_domain(text)
     if not re.fullmatch(_HOST, domain) or "." not in domain:
-        raise wrong(f"'{text}' is no domain", "jabatan-contoh.gov.my")
+        raise wrong(f"'{text}' is no domain", _meant_host(text) or "jabatan-contoh.gov.my")
     return domain
 
 
@@ -112,18 +149,10 @@ Code = Annotated[
 Domain = Annotated[str, AfterValidator(_domain), Blank("x.invalid")]
 
 #: A mail address. Whether it may be used is the circular's question, asked later.
-MailAddress = Annotated[
-    str,
-    AfterValidator(_matching(_ADDRESS, "is no mail address", "peti-pantau@jabatan-contoh.gov.my")),
-    Blank("x@x.invalid"),
-]
+MailAddress = Annotated[str, AfterValidator(_mail_address), Blank("x@x.invalid")]
 
 #: The host name or address of a server.
-Host = Annotated[
-    str,
-    AfterValidator(_matching(rf"{_HOST}|[0-9a-fA-F:]+", "is no host name", "mel.jabatan-contoh.gov.my")),
-    Blank("x.invalid"),
-]
+Host = Annotated[str, AfterValidator(_host), Blank("x.invalid")]
 
 #: Digits to press after an office line has answered; w and W wait half a second and a second. Twilio takes 32 keys, and a W
 #: is two of its waits: no more than a dozen.

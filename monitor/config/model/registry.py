@@ -62,6 +62,12 @@ class Agency(Section):
     escalation: EscalationSettings
     announcement: AnnouncementSettings = AnnouncementSettings()
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses that are probed: of its mailboxes, and those that routes are sent to."""
+        sent_to = (route.to for route in self.routes or () if route.to is not None)
+        return (*(mailbox.address for mailbox in self.mailboxes.values()), *sent_to)
+
     def build_office(self) -> Office:
         """Return the agency as notices quote it."""
         return self.office.build(short=self.agency, name=self.name, domain=self.domains[0])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from monitor.config.fields.circular import domain_of, is_within
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path
+from monitor.config.model.registry import Agency
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,3 +42,25 @@ class Uniques:
             if first is not here:
                 refused.add(claim)
                 here.error(f"the {claim.kind} '{claim.name}' is also at {first.where}", claim.instead)
+
+
+def check_shared_domains(agencies: Mapping[str, Agency], files: Mapping[str, Findings]) -> None:
+    """Note a domain of another agency that a file registers and has no address at: left over in a copy, probably.
+
+    *files*: the findings of each agency's file, by its short code.
+    """
+    owners: dict[str, list[str]] = {}
+    for code, agency in agencies.items():
+        for domain in dict.fromkeys(agency.domains):
+            owners.setdefault(domain, []).append(code)
+    for domain, codes in owners.items():
+        for code in codes if codes[1:] else ():
+            agency = agencies[code]
+            if not any(is_within(domain_of(address), [domain]) for address in agency.addresses):
+                first = next(other for other in codes if other != code)
+                place = files[first]["domains"].where
+                there = files[code]["domains", agency.domains.index(domain)]
+                there.warning(
+                    f"'{domain}' is also a domain of {first} ({place}), and no address here is at it",
+                    "only the domains of this agency",
+                )

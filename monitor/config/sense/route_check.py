@@ -36,6 +36,20 @@ def check_routes(
         first.setdefault(name, there)
 
 
+def check_ends(mailboxes: Mailboxes, findings: Findings, meant: str = "") -> None:
+    """Note mailboxes none of which can be sent from, or looked into: half of the usual routes would be missing.
+
+    *meant*: what to write where that is as it should be.
+    """
+    if not any(mailbox.servers for mailbox in mailboxes.values()) or findings.is_broken:
+        return
+    if not any(mailbox.sends for mailbox in mailboxes.values()):
+        findings.warning("nothing is sent from here: there is no smtp", f"smtp: in one of them{meant}")
+    if not any(mailbox.is_read for mailbox in mailboxes.values()):
+        message = "nobody sees what arrives here: there is no imap and no pop3"
+        findings.warning(message, f"imap: in one of them{meant}")
+
+
 @dataclass(frozen=True, slots=True)
 class _End:
     """Where a message is sent from or looked for: the mailboxes it is one of, the key that names it, and its name."""

@@ -1,0 +1,51 @@
+"""Whether what is meant to fail apart does: references from each other, and from the agencies that they are to prove."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+from monitor.config.agency.mailbox import MailboxSettings
+from monitor.config.fields.circular import domain_of, is_within
+from monitor.config.files.findings import Findings
+from monitor.config.model.registry import Agency
+from monitor.config.model.settings import Settings
+from monitor.model.route import Direction
+
+
+def check_independence(references: Mapping[str, MailboxSettings], findings: Findings) -> None:
+    """Note references that all fail together."""
+    pairs = list(combinations(references.values(), 2))
+    if pairs and not any(_independent(one, other) for one, other in pairs) and not findings.is_broken:
+        findings.error(
+            "all reference mailboxes are on the same hosts and in the same domain: they would fail together",
+            "at least one with another provider",
+        )
+
+
+def _independent(one: MailboxSettings, other: MailboxSettings) -> bool:
+    return one.hosts.isdisjoint(other.hosts) or domain_of(one.address) != domain_of(other.address)
+
+
+def check_neighbours(settings: Settings, agencies: Mapping[str, Agency], findings: Findings) -> None:
+    """Note references that fail together with an agency: what they seem to prove of it, they do not.
+
+    A server of a big provider is no neighbour: half of the government is there. One with an official name is.
+    """
+    for name, reference in settings.references.items():
+        near = [code for code, agency in agencies.items() if _is_near(name, reference, agency, settings)]
+        if near:
+            others = f" and {len(near) - 1} more" if near[1:] else ""
+            findings["references", name].warning(
+                f"has its server or its domain in common with {near[0]}{others}, and would fail together with it",
+                "a mailbox elsewhere, or `routes:` without this one in the agency's file",
+            )
+
+
+def _is_near(name: str, reference: MailboxSettings, agency: Agency, settings: Settings) -> bool:
+    legs = [leg for leg in agency.legs(settings.references) if leg.direction is not Direction.INTERNAL]
+    # A mailbox of the agency may have the same key as a reference: the direction says whose is which.
+    used = {leg.recipient if leg.direction is Direction.OUTBOUND else leg.sender for leg in legs}
+    hosts = {host for mailbox in agency.mailboxes.values() for host in mailbox.hosts & reference.hosts}
+    own = any(is_within(host, settings.official_suffixes) for host in hosts)
+    return name in used and (own or is_within(domain_of(reference.address), agency.domains))
