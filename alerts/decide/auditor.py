@@ -219,8 +219,10 @@ def _recovery(incident: Incident, notices: Sequence[Notice], now: datetime) -> O
         and (n.state in SETTLED or n.state is NoticeState.SENT)
         # Taken back from the tray: nobody has read it.
         if n.state is not NoticeState.WITHDRAWN
+        # Of what was closed without a recovery nobody outside hears.
+        if n.plan is Plan.ESCALATION or not incident.ended_untold
     }
-    told = {_reader(n) for n in notices if n.purpose in {Purpose.RECOVERY, Purpose.CORRECTION}}
+    told = {_reader(n) for n in notices if n.purpose in {Purpose.RECOVERY, Purpose.CORRECTION, Purpose.CLOSED}}
     if owed <= told:
         return None
     return Overdue(incident=incident, lapse=Lapse.RECOVERY, since=incident.resolved_at)

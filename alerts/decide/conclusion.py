@@ -2,7 +2,8 @@
 
 Recovery is told to those who were told of the outage, by the way they were told, and to nobody else. What has not
 left is withdrawn; a letter still in the tray is taken back and then needs no recovery letter. After a false alarm the
-same people get a correction, and no recovery besides. What was over before any notice had left for staff is told to them
+same people get a correction, and no recovery besides. When it was closed and nobody says that mail works again, staff hear
+that it is closed, and people outside nothing. What was over before any notice had left for staff is told to them
 all the same, once, as something that was.
 """
 
@@ -18,6 +19,7 @@ from alerts.decide.followup import is_known, next_enclosure, to_reader
 from alerts.decide.move import CAME_TO_NOTHING, decisive
 from alerts.model.channel import Channel
 from alerts.model.delivery import SETTLED, Attempt, AttemptState, Draft, Notice, NoticeState
+from alerts.model.event import AUTOMATIC
 from alerts.model.incident import Incident, IncidentState
 from alerts.model.notice import OF_TELLING, Plan, Purpose
 
@@ -68,7 +70,8 @@ def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> It
     if incident.state is IncidentState.TRIGGERED:
         notices = [notice for notice in notices if notice.purpose is Purpose.RELEASE]
     over = incident.state is IncidentState.RESOLVED
-    unheard = over and incident.corrected_at is None and not _may_have_heard(incident, notices)
+    told_late = over and incident.corrected_at is None and not incident.ended_untold
+    unheard = told_late and not _may_have_heard(incident, notices)
     told: set[str] = set()
     for notice in notices:
         needless = is_concluded(incident, notice)
@@ -121,7 +124,7 @@ def is_concluded(incident: Incident, notice: Notice) -> bool:
     match notice.purpose:
         case Purpose.OUTAGE:
             return not incident.is_open or notice.plan is Plan.ESCALATION
-        case Purpose.RECOVERY:
+        case Purpose.RECOVERY | Purpose.CLOSED:
             # Nothing has recovered: nothing was broken.
             return incident.corrected_at is not None
         case Purpose.UPDATE:
@@ -147,6 +150,10 @@ def _is_doubtful(notice: Notice) -> bool:
 
 def _last_word(incident: Incident, notice: Notice, notices: Sequence[Notice], now: datetime) -> Draft | None:
     purpose = Purpose.RECOVERY if incident.corrected_at is None else Purpose.CORRECTION
+    if incident.ended_untold:
+        if notice.plan is Plan.ANNOUNCEMENT:
+            return None  # Whether they can write to the agency again nobody has said.
+        purpose = Purpose.CLOSED
     if notice.plan is Plan.ESCALATION:
         key = f"{incident.id}/escalation/0.0.0/{purpose}/{notice.person}"
         addresses = staff_addresses(incident, notice)
@@ -159,6 +166,8 @@ def _last_word(incident: Incident, notice: Notice, notices: Sequence[Notice], no
         return None
     first_noticed_at = notice.created_at if _is_known(notice) else None
     told = facts(incident, notice.plan, purpose, now, first_noticed_at=first_noticed_at)
+    if purpose is Purpose.CLOSED and incident.closed is not None and incident.closed.by != AUTOMATIC:
+        told = replace(told, by=incident.closed.by)
     if notice.plan is Plan.ANNOUNCEMENT:
         told = replace(told, enclosure=next_enclosure(notices, notice.person, purpose))
         if purpose is Purpose.RECOVERY and (last := _last_known(notice, notices)) is not None:

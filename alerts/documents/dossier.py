@@ -117,7 +117,8 @@ def _summary(dossier: Dossier) -> list[Json]:
         ),
         ("Pemakluman dikeluarkan", _done(incident.released_at, incident.released_by)),
         ("Penggera palsu", _done(incident.corrected_at, incident.corrected_by)),
-        ("Berakhir", _long(incident.ended_at) if incident.ended_at else "Belum berakhir"),
+        *_closed(incident),
+        ("Berakhir", _ended(incident)),
         ("Tempoh", moment.lasted(incident.began_at, incident.ended_at, MALAY) if incident.ended_at else ""),
         ("Rekod dijana", f"{_long(dossier.made_at)}, oleh {dossier.made_by}"),
         ("Hujung jejak audit", f"{dossier.head.number}:{dossier.head.hash}"),
@@ -134,6 +135,21 @@ def _declared(incident: Incident) -> list[tuple[str, str]]:
         ("Diisytiharkan", f"{_done(said.at, said.by)}: {said.why}"),
         ("Pengisytiharan tamat", _done(said.over_at, said.over_by)),
     ]
+
+
+def _closed(incident: Incident) -> list[tuple[str, str]]:
+    """Return who has closed it, in which words why, and what they said of mail."""
+    closing = incident.closed
+    if closing is None:
+        return []
+    told = "pemulihan dimaklumkan" if closing.recovered else "pemulihan tidak dimaklumkan"
+    return [("Ditutup", f"{_done(closing.at, closing.by)}; {told}: {closing.why}")]
+
+
+def _ended(incident: Incident) -> str:
+    if incident.ended_at is not None:
+        return _long(incident.ended_at)
+    return "Belum berakhir" if incident.is_open else "Tidak dapat dipastikan"
 
 
 def _subject(incident: Incident) -> str:

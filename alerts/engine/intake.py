@@ -30,7 +30,7 @@ from alerts.model.event import (
     Trigger,
 )
 from alerts.model.gateway import AckResult, Heard
-from alerts.model.incident import Incident, IncidentState, apply, has_got_worse, is_news, is_the_false_alarm
+from alerts.model.incident import Incident, IncidentState, apply, has_got_worse, is_held, is_news
 from alerts.model.notice import Plan, Purpose
 from alerts.record.store import Entry, Ledger
 
@@ -41,16 +41,18 @@ async def take_in(ledger: Ledger, event: Event) -> Incident | None:
     """Take an event in and return the incident it is about, as it stands after it; `None` if there is none."""
     before = await _find(ledger, event)
     if isinstance(event, Trigger | Declare) and (before is None or not before.is_open):
-        if isinstance(event, Trigger) and before is not None and is_the_false_alarm(before, event):
+        if isinstance(event, Trigger) and before is not None and is_held(before, event):
             return before
         opened = await ledger.add_incident(event)
         what = "incident opened" if isinstance(event, Trigger) else "outage declared"
         await _journal(ledger, opened, event, what)
         log.warning(what, incident=opened.number, matter=opened.matter)
         return opened
-    if before is None or (isinstance(event, Resolve) and not before.is_open):
+    if before is None:
         return None
     after = apply(before, event)
+    if isinstance(event, Resolve) and not before.is_open and after is before:
+        return None
     if after is not before and isinstance(event, Expire | HandOn):
         after = go_on(after, event.at)
     if after is not before:
@@ -208,7 +210,7 @@ def _what_happened(event: Event, before: Incident, after: Incident) -> str:
         case Declare():
             return "outage declared"
         case Resolve():
-            return "outage measured no more" if after.is_open else "incident resolved"
+            return "incident resolved" if before.is_open and not after.is_open else "outage measured no more"
         case Close():
             return "declared outage over, measured still" if after.is_open else "incident closed"
         case Acknowledge():
@@ -236,8 +238,13 @@ async def _journal(ledger: Ledger, incident: Incident, event: Event, what: str) 
     match event:
         case Declare():
             detail |= {"declared": str(event.matter), "why": event.why}
-        case Correct() | Close():
+        case Correct():
             detail["why"] = event.why
+        case Close():
+            detail["why"] = event.why
+            if incident.closed is not None:
+                detail["recovered"] = "yes" if incident.closed.recovered else "no"
+                detail |= {"measured": str(incident.measured)} if incident.measured is not None else {}
         case Remark():
             detail["text"] = event.text
         case Expire() if incident.had_by and incident.heard_at:

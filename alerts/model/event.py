@@ -68,10 +68,6 @@ class Acknowledge:
     of: str | None = None
 
 
-#: Who releases an announcement that its plan lets out by itself.
-AUTOMATIC = "automatic"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remark:
     """A person says something about the incident: somebody is at work on it."""
@@ -100,7 +96,7 @@ class Expire:
     at: datetime
 
 
-#: In whose name an announcement is released that waits for nobody.
+#: In whose name an announcement is released that waits for nobody, and an incident closed that nobody watches any more.
 AUTOMATIC = "automatic"
 
 
@@ -126,13 +122,16 @@ class Correct:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Close:
-    """A person says that the outage which was declared is over: mail works again."""
+    """A person says that it is over; or nobody watches any more what it is about (`AUTOMATIC`)."""
 
     incident_id: int
     at: datetime
     by: str
     #: In the person's words; for the journal, never for a notice.
     why: str
+    #: Whether mail works again, and whoever was told hears so. `None`: it does as far as it was declared, and what is measured
+    #: goes on.
+    recovered: bool | None = None
 
 
 Event = Trigger | Declare | Resolve | Acknowledge | Remark | HandOn | Expire | Release | Correct | Close

@@ -62,6 +62,7 @@ TRANSITIONS: dict[tuple[IncidentState, type[Event]], IncidentState] = {
     (IncidentState.ACKNOWLEDGED, Correct): IncidentState.RESOLVED,
     (IncidentState.ACKNOWLEDGED, Close): IncidentState.RESOLVED,
     (IncidentState.RESOLVED, Remark): IncidentState.RESOLVED,
+    (IncidentState.RESOLVED, Resolve): IncidentState.RESOLVED,
     (IncidentState.RESOLVED, Correct): IncidentState.RESOLVED,
 }
 
@@ -72,6 +73,9 @@ SAID_TWICE = timedelta(minutes=1)
 #: How long after its end an incident can still be declared a false alarm. Later, a correction would only puzzle those
 #: who have long gone back to their mail.
 CORRECTABLE_FOR = timedelta(hours=24)
+
+#: So long what is measured all the same opens no new incident after a person has ended one. Then somebody has to say so again.
+HOLDS_FOR = timedelta(hours=24)
 
 #: How much is wrong.
 SEVERITY: dict[Matter, int] = {
@@ -121,6 +125,17 @@ class Declaration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """How an incident ended by a person's word, or because nobody watches it any more (`AUTOMATIC`)."""
+
+    at: datetime
+    by: str
+    why: str
+    #: Whether mail works again, as the person says: else nobody is told of a recovery.
+    recovered: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """One stretch of trouble, and whom it was decided to tell."""
 
@@ -141,7 +156,8 @@ class Incident:
     present_since: datetime
     #: It went down and up again and again before it opened.
     unsteady: bool = False
-    #: What was last measured to be wrong; `None`: nothing, or nothing any more, and it is open by a person's word alone.
+    #: What was last measured to be wrong; `None`: nothing, or nothing any more, and it is open by a person's word alone, or
+    #: was closed by one.
     measured: Matter | None = None
     #: By whose word it is an outage, or was; `None`: it was measured alone.
     declared: Declaration | None = None
@@ -163,11 +179,25 @@ class Incident:
     corrected_at: datetime | None = None
     corrected_by: str | None = None
     corrected_why: str | None = None
+    #: By whose word it ended; `None`: it is open, or the probes have seen it end, or it was a false alarm.
+    closed: Closing | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether the trouble goes on."""
         return self.state is not IncidentState.RESOLVED
+
+    @property
+    def ended_untold(self) -> bool:
+        """Whether it was closed, and nobody says that mail works again."""
+        return self.closed is not None and not self.closed.recovered and self.corrected_at is None
+
+    @property
+    def held_since(self) -> datetime | None:
+        """When a person has ended it though it was measured: that opens nothing for a while (`is_held`)."""
+        by_hand = self.closed.at if self.closed is not None and self.closed.by != AUTOMATIC else None
+        at = max(filter(None, (self.corrected_at, by_hand)), default=None)
+        return at if self.measured is not None else None
 
     @property
     def to_be_told(self) -> Matter:
@@ -348,7 +378,11 @@ def _declaration(event: Declare) -> Declaration:
 
 
 def _resolve(incident: Incident, event: Resolve, state: IncidentState) -> Incident:
-    """Let it be measured no more: over, unless a person's word stands that it is not."""
+    """Let it be measured no more: over, unless a person's word stands that it is not, or had ended it before."""
+    if not incident.is_open:
+        if incident.closed is None or incident.measured is None:
+            return incident
+        return replace(incident, measured=None, ended_at=incident.ended_at or event.ended_at)
     declared = incident.declared
     if declared is not None and declared.stands:
         left = replace(incident, measured=None)
@@ -358,13 +392,21 @@ def _resolve(incident: Incident, event: Resolve, state: IncidentState) -> Incide
 
 
 def _close(incident: Incident, event: Close, state: IncidentState) -> Incident:
-    """Let a person's word stand no more: over, unless it is measured that it is not."""
-    if incident.declared is None or not incident.declared.stands:
-        return incident
-    after = replace(incident, declared=replace(incident.declared, over_at=event.at, over_by=event.by))
-    if incident.measured is not None:
-        return _prolong(_worsen(after, incident.measured, event.at, incident.brief.cause), event.at)
-    return replace(after, state=state, resolved_at=event.at, ended_at=event.at)
+    """Let a person's word stand no more: over, unless it is measured that it is not, and they have not said about that."""
+    said, after = incident.declared, incident
+    if said is not None and said.stands:
+        after = replace(incident, declared=replace(said, over_at=event.at, over_by=event.by))
+    if event.recovered is None and incident.measured is not None:
+        return (
+            after
+            if after is incident
+            else _prolong(_worsen(after, incident.measured, event.at, incident.brief.cause), event.at)
+        )
+    recovered = event.recovered is not False
+    closing = Closing(at=event.at, by=event.by, why=event.why, recovered=recovered)
+    # When it ended nobody knows who does not say that mail works again.
+    ended_at = event.at if recovered else None
+    return replace(after, state=state, resolved_at=event.at, ended_at=ended_at, closed=closing)
 
 
 def _worsen(incident: Incident, matter: Matter, at: datetime, why: Cause | None) -> Incident:
@@ -429,17 +471,17 @@ def _correct(incident: Incident, event: Correct) -> Incident:
     return replace(corrected, resolved_at=event.at, ended_at=event.at)
 
 
-def is_the_false_alarm(corrected: Incident, event: Trigger) -> bool:
-    """Whether *event* tells of nothing but what *corrected*, the last incident about it, was declared a false alarm for.
+def is_held(ended: Incident, event: Trigger) -> bool:
+    """Whether *event* tells of nothing but what a person has ended by hand: *ended* is the last incident about it.
 
-    What a prober measures does not change because a person knows better: without this the next start would open the
-    same incident again. Trouble of which anything began afterwards, or that is worse, is another matter, and after a day
-    a person has to say so again. Where nothing was measured, the person has taken back nothing but what another had said.
+    What a prober measures does not change because a person knows better: without this the next run would open the same
+    incident again. Trouble of which anything began afterwards, or that is worse, is another matter, and after a day a person
+    has to say so again. Where nothing was measured, the person has ended nothing but what another had said.
     """
+    since = ended.held_since
     return (
-        corrected.corrected_at is not None
-        and corrected.measured is not None
-        and (event.latest_at or event.began_at) <= corrected.corrected_at
-        and event.at - corrected.corrected_at <= CORRECTABLE_FOR
-        and not is_news(event.matter, corrected.matter)
+        since is not None
+        and (event.latest_at or event.began_at) <= since
+        and event.at - since <= HOLDS_FOR
+        and not is_news(event.matter, ended.matter)
     )

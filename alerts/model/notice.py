@@ -30,6 +30,8 @@ class Purpose(StrEnum):
     TAKEN = "taken"
     #: An acknowledgement is about to expire: whoever has taken the incident on is asked to say that they have it.
     REMINDER = "reminder"
+    #: It was closed, and nobody says that mail works again: the staff who were told of it hear who has.
+    CLOSED = "closed"
     DRILL = "drill"
 
 
@@ -180,7 +182,7 @@ class Facts:
     unsteady: bool = False
     #: When this notice was decided on, a duty officer could release the announcement: key 5 in a call.
     may_release: bool = False
-    #: Who has taken it on (`Purpose.TAKEN`), or had when that expired, or has handed it on (`Purpose.OUTAGE`); "" where it is
+    #: Who has taken it on (`Purpose.TAKEN`) or closed it (`Purpose.CLOSED`), or had when that expired, or has handed it on (`Purpose.OUTAGE`); "" where it is
     #: nobody's.
     by: str = ""
     handed_on: bool = False

@@ -46,7 +46,7 @@ def urgency(plan: Plan, purpose: Purpose, *, round: int, heard_before: bool) -> 
     match purpose:
         case Purpose.DRILL:
             return Urgency.DRILL
-        case Purpose.RECOVERY | Purpose.TAKEN:
+        case Purpose.RECOVERY | Purpose.TAKEN | Purpose.CLOSED:
             return Urgency.RECOVERY
         case _ if plan is Plan.ANNOUNCEMENT or purpose in {Purpose.CORRECTION, Purpose.RELEASE}:
             return Urgency.ANNOUNCEMENT

@@ -8,7 +8,7 @@ from alerts.model.notice import Facts, Matter, Plan, Purpose
 ANNOUNCED = frozenset({Matter.BOTH, Matter.SENDING, Matter.RECEIVING})
 
 #: What is asked of or told to officers on duty: nobody outside, and never on paper.
-FOR_STAFF = frozenset({Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER})
+FOR_STAFF = frozenset({Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER, Purpose.CLOSED})
 
 #: What an outage that is another by now can be: while mail is only slow, staff alone hear so.
 CHANGED = {Plan.ANNOUNCEMENT: ANNOUNCED, Plan.ESCALATION: ANNOUNCED | {Matter.DEGRADED}}
@@ -40,6 +40,8 @@ def key(facts: Facts) -> str:
             return f"{plan}.{news(facts)}.{facts.matter}"
         case Purpose.RECOVERY, Plan.ESCALATION:
             return f"escalation.{news(facts)}.{'mail' if facts.matter in ANNOUNCED else facts.matter}"
+        case Purpose.CLOSED, _ if not facts.by:
+            return "escalation.unwatched"
         case purpose, plan:
             return f"{plan}.{purpose}"
 

@@ -49,6 +49,8 @@ def _situations() -> Iterator[tuple[str, bool]]:
     yield "announcement.recovery", True
     yield "escalation.release", False
     yield "escalation.taken", False
+    yield "escalation.closed", False
+    yield "escalation.unwatched", False
     yield "escalation.reminder", False
     for matter in Matter:
         yield f"escalation.lapsed.{matter}", False
@@ -78,7 +80,7 @@ def _short() -> Iterator[tuple[str, Need]]:
                 sms_maybe | more | {"heard"},
                 call_maybe | more | {"cause", "declared"} | _moments("heard"),
             )
-        elif situation == "escalation.taken":
+        elif situation in {"escalation.taken", "escalation.closed"}:
             sms_maybe = call_maybe = frozenset({"by"})
         elif situation == "escalation.reminder":
             sms_end, call_end = frozenset({"until"}), _moments("until")

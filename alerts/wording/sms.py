@@ -207,6 +207,7 @@ def _situations(office: Office, number: str) -> Iterator[Facts]:
         for matter in sorted(CHANGED[plan]):
             yield replace(longest, plan=plan, purpose=Purpose.UPDATE, matter=matter, was=Matter.BOTH)
     yield replace(longest, unsteady=True)
+    yield replace(longest, purpose=Purpose.CLOSED, by="-")
     yield from (replace(longest, matter=matter, by="-") for matter in Matter)
     yield from (replace(longest, purpose=Purpose.UPDATE, matter=matter) for matter in Matter)
     for matter in set(Matter) - OF_TELLING:

@@ -42,8 +42,8 @@ _OURS = "ours/"
 #: What could not be told is told again after this.
 _RETRY = timedelta(seconds=2)
 
-#: This often it is looked up which incidents are open: a person may have declared one a false alarm.
-_LOOK_UP = timedelta(minutes=5)
+#: This often it is looked up which incidents are open: a person may have closed one, or declared it a false alarm.
+_LOOK_UP = timedelta(minutes=1)
 
 #: So long one direction works again, and the other not, before that is told. A recovery has gone round all routes by then.
 _LASTS = timedelta(minutes=10)
@@ -115,6 +115,8 @@ class Pipeline:
         self._open_keys = open_keys
         self._looked_up_at = clock.now()
         self._telling = asyncio.Lock()
+        #: By dedup key: the incident that a person has ended by hand, while what it was about is measured all the same.
+        self.ended_by_hand: dict[str, Incident] = {}
         #: By dedup key: what the alerting side could not take in.
         self._untold: set[str] = set()
         #: Something could not be told.
@@ -155,6 +157,7 @@ class Pipeline:
         for agency in agencies:
             self._told.pop(agency, None)
             self._less.pop(agency, None)
+            self.ended_by_hand.pop(agency, None)
 
     def look_again(self) -> None:
         """Show how agencies stand after routes have come, gone or changed; what is news is told with the next run."""
@@ -250,8 +253,8 @@ class Pipeline:
     async def _look_up(self, now: datetime) -> None:
         """Forget what was told of incidents that have ended without us.
 
-        What is wrong is told again then. The alerting side keeps quiet about what was declared a false alarm, and about
-        nothing else: an agency of which one route never worked again would never be told of again.
+        What is wrong is told again then. The alerting side keeps quiet about what a person has ended by hand, for a while,
+        and about nothing else: an agency of which one route never worked again would never be told of again.
         """
         if self._open_keys is None or timedelta(0) <= now - self._looked_up_at < _LOOK_UP:
             return
@@ -375,7 +378,7 @@ class Pipeline:
 
     async def _submit(self, event: Trigger | Resolve) -> bool:
         try:
-            await self._alerting.submit(event)
+            incident = await self._alerting.submit(event)
         except StoreAway:
             raise
         # One event that cannot be taken in (our bug) must not keep the others from being told.
@@ -387,7 +390,17 @@ class Pipeline:
             self._owes.set()
             return False
         self._untold.discard(event.dedup_key)
+        is_held = isinstance(event, Trigger) and incident is not None and not incident.is_open
+        self._note_ended_by_hand(event.dedup_key, incident if is_held else None)
         return True
+
+    def _note_ended_by_hand(self, key: str, incident: Incident | None) -> None:
+        """Remember and show what is measured though a person has ended it: whoever looks must not take it for well."""
+        self.ended_by_hand.pop(key, None)
+        if incident is not None:
+            self.ended_by_hand[key] = incident
+        if not key.startswith(_OURS):
+            self._metrics.ended_by_hand(key, is_so=incident is not None)
 
     def _show_faults(self, now: datetime) -> None:
         faults = self._judge.own_faults(now)

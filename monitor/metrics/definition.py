@@ -82,6 +82,8 @@ class Definitions:
         )
         meaning = "Whether a person has declared that mail is down, and nobody that it is over; whatever is measured."
         self.declared = many("gauge", "outage_declared", meaning, "direction")
+        meaning = "Whether a person has ended an incident (closed, or a false alarm) that the probes see still."
+        self.ended_by_hand = many("gauge", "outage_ended_by_hand", meaning)
         meaning = "Whether the last conclusive run was delivered: whole, to the inbox."
         self.success = many("gauge", "probe_success", meaning, "route", "direction", "site")
         self.last_success = many("gauge", last("success"), "When a run was last delivered.", "route")

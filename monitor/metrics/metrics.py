@@ -226,6 +226,12 @@ class Metrics:
         if said is not None and agency in self._routes:
             self._all.declared.put(agency, _WHOLE, [((agency, way), 1) for way in WAYS.get(said, ())])
 
+    def ended_by_hand(self, agency: str, *, is_so: bool) -> None:
+        """Show that a person has ended an agency's incident, and the probes see it still; else nothing is shown."""
+        self._all.ended_by_hand.drop(agency)
+        if is_so and agency in self._routes:
+            self._all.ended_by_hand.put(agency, _WHOLE, [((agency,), 1)])
+
     def maintenance(self, agency: str, *, active: bool) -> None:
         """Show whether an agency's mail may fail for a while, as planned."""
         if agency in self._routes:

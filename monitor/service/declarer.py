@@ -1,4 +1,7 @@
-"""Outages that a person declares, because no probe sees them: webmail that cannot be opened, a filter that eats all mail."""
+"""What a person says of an outage against the probes: that there is one which they do not see, or that it is over.
+
+Declared are webmail that cannot be opened, a filter that eats all mail. Closed is whatever is open.
+"""
 
 from __future__ import annotations
 
@@ -79,16 +82,22 @@ class Declarer:
             silence = self._hush(incident, await ledger.silences(now), now)
         return Declared(incident=incident, silence=silence)
 
-    async def close(self, number: str, *, why: str, by: str) -> Incident:
-        """Let a declared outage be over; one that is measured, too, goes on. Raise `NotDone`."""
+    async def close(self, number: str, *, why: str, by: str, recovered: bool | None = None) -> Incident:
+        """Let an incident be over, by a person's word. Raise `NotDone`.
+
+        *recovered*: whether mail works again, and whoever was told hears so; `None`: it does as far as it was declared, and
+        what is measured goes on.
+        """
         async with self._store.reading() as ledger:
             found = await ledger.incident_numbered(number)
         if found is None:
             raise no_incident(number)
         now = self._clock.now()
-        after = await self._dispatcher.submit(Close(incident_id=found.id, at=now, by=by, why=why)) or found
-        said = after.declared
-        if said is None or (said.over_at, said.over_by) != (now, by):
+        event = Close(incident_id=found.id, at=now, by=by, why=why, recovered=recovered)
+        after = await self._dispatcher.submit(event) or found
+        said, closing = after.declared, after.closed
+        ends = {(said.over_at, said.over_by) if said else None, (closing.at, closing.by) if closing else None}
+        if (now, by) not in ends:
             raise NotDone(self._is_not_closed(after))
         return after
 
@@ -145,16 +154,20 @@ class Declarer:
 
     def _is_not_closed(self, incident: Incident) -> str:
         said = incident.declared
+        if incident.closed is not None:
+            return f"{incident.closed.by} closed {incident.number} at {self._stamp(incident.closed.at)}"
         if not incident.is_open:
             return f"{incident.number} is over since {self._stamp(incident.resolved_at or incident.opened_at)}"
         if said is None or said.over_at is None:
-            return (
-                f"nobody has declared {incident.number}: it ends when the probes see that mail works. If nothing was wrong, "
-                f"`pantau correct {incident.number}`"
+            about = f"{incident.number} ({incident.measured}) is measured, and ends when it is measured no more"
+        else:
+            about = (
+                f"{said.over_by} closed {incident.number} at {self._stamp(said.over_at)}; it goes on because the probes see it "
+                f"({incident.measured})"
             )
         return (
-            f"{said.over_by} closed {incident.number} at {self._stamp(said.over_at)}; it goes on because the probes see it "
-            f"({incident.measured})"
+            f"{about}. If you know better, say so: `--recovered` (it is over, and whoever was told hears so) or "
+            f"`--not-recovered` (nobody is told that it is). If nothing was wrong, `pantau correct {incident.number}`"
         )
 
     def _stamp(self, at: datetime) -> str:

@@ -238,8 +238,9 @@ class Noticeboard:
         maintenance: Stretch | None = next((r.probing.hours.closed_by(now) for r in routes), None)
         silence = next((silences[key] for key in (code, *(r.name for r in routes)) if key in silences), None)
         incident, health = recorded.open.get(code), dict(watch.judge.directions(code))
+        ended = None if incident else watch.pipeline.ended_by_hand.get(code)
         # Equal objects are compared at a glance, and nearly all are the same as the last time.
-        made_of = (agency.name, agency.domains[0], health, shown, inspections, maintenance, silence, incident)
+        made_of = (agency.name, agency.domains[0], health, shown, inspections, maintenance, silence, incident, ended)
         known = self._made.get(code)
         if known is not None and known[0] == made_of:
             return known[1]
@@ -255,6 +256,7 @@ class Noticeboard:
             incident=incident.number if incident else None,
             declared=incident.declared if incident else None,
             declared_by=incident.declared_by if incident else "",
+            ended=view_incident(ended) if ended else None,
         )
         self._made[code] = made_of, view
         return view

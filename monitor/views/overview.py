@@ -12,7 +12,7 @@ from datetime import datetime
 from alerts.decide.silence import Silence
 from alerts.model.channel import Channel
 from alerts.model.delivery import Notice, NoticeState
-from alerts.model.incident import OUTAGES, Incident, IncidentState
+from alerts.model.incident import HOLDS_FOR, OUTAGES, Incident, IncidentState
 from alerts.model.notice import Matter, Plan, Purpose
 from monitor.model.health import Health
 from monitor.model.route import Direction
@@ -72,6 +72,8 @@ class AgencyView:
     #: What people have declared, whatever `health` says of what is measured, and who has.
     declared: Matter | None = None
     declared_by: str = ""
+    #: The incident that a person has ended by hand, while the probes see it still; or `None`.
+    ended: IncidentView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,11 @@ class IncidentView:
     resolved_at: datetime | None = None
     #: Who declared it a false alarm, or `None`.
     corrected_by: str | None = None
+    #: Who closed it, or `None`; and whether they said that mail works again.
+    closed_by: str | None = None
+    recovered: bool | None = None
+    #: Until when what is measured of it, though a person has ended it, opens no new one by itself; `None`: nothing is.
+    held_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +162,9 @@ def view_incident(incident: Incident) -> IncidentView:
         released_by=incident.released_by,
         resolved_at=incident.resolved_at,
         corrected_by=incident.corrected_by,
+        closed_by=incident.closed.by if incident.closed else None,
+        recovered=incident.closed.recovered if incident.closed else None,
+        held_until=incident.held_since + HOLDS_FOR if incident.held_since else None,
     )
 
 

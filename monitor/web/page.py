@@ -19,7 +19,7 @@ from alerts.wording.source import sections
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.window import Stretch
-from monitor.views.overview import AgencyView, CheckView, RouteView
+from monitor.views.overview import AgencyView, CheckView, IncidentView, RouteView
 from probes.model.check import Verdict
 
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
@@ -52,6 +52,8 @@ class Card:
     #: What people have declared that no probe may see, and who has.
     declared: Matter | None
     declared_by: str
+    #: The incident that a person has ended by hand, while the probes see it still.
+    ended: IncidentView | None
     #: Route, and why its last run failed, or how long its mail takes.
     lines: Sequence[tuple[str, str]]
     checks: Sequence[CheckView]
@@ -86,6 +88,7 @@ def card_of(agency: AgencyView) -> Card:
         incident=agency.incident,
         declared=agency.declared,
         declared_by=agency.declared_by,
+        ended=agency.ended,
         lines=[*failed, *slow],
         checks=agency.checks,
     )

@@ -74,6 +74,23 @@ async def test_what_is_declared_and_what_is_measured_are_kept_apart(store: SqlSt
             assert list(await ledger.measured_keys()) == ["JCM"]
 
 
+async def test_what_was_closed_by_hand_is_kept_and_counts_as_a_fall_when_it_is_measured_no_more(
+    store: SqlStore,
+) -> None:
+    async with store.transaction() as ledger:
+        opened = await ledger.add_incident(trigger())
+        for event in (
+            Close(incident_id=opened.id, at=T0 + 2 * MINUTE, by="Ravi Contoh", why="probe silap", recovered=False),
+            Resolve(dedup_key="JCM", at=T0 + 3 * MINUTE, ended_at=T0 + 3 * MINUTE),
+        ):
+            opened = apply(opened, event)
+            await ledger.save_incident(opened)
+            assert await ledger.incident(opened.id) == opened
+            assert list(await ledger.measured_keys()) == []
+            assert await ledger.opened_since(T0 - MINUTE) == [("JCM", T0)]
+    assert opened.measured is None
+
+
 async def stored(ledger: Ledger, reference: str) -> Attempt:
     found = await ledger.attempt(reference)
     assert found is not None

@@ -28,7 +28,7 @@ def incidents(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
                 each["number"],
                 each["subject"],
                 f"{each['matter']}, declared" if each["declared_by"] else each["matter"],
-                "false alarm" if each["corrected_by"] else each["state"],
+                _state(each),
                 clock(each["began_at"]),
                 _who(each),
                 each["announcement"],
@@ -38,6 +38,15 @@ def incidents(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
         ),
         nothing="There have been no incidents.",
     )
+
+
+def _state(incident: Mapping[str, Any]) -> str:
+    """Return where an incident stands, and that the probes see it all the same if a person has ended it."""
+    if incident["corrected_by"]:
+        return "false alarm"
+    if not incident["closed_by"]:
+        return str(incident["state"])
+    return "closed, measured still" if incident["held_until"] else "closed"
 
 
 def _who(incident: Mapping[str, Any]) -> str:
@@ -174,18 +183,44 @@ def declare(
 
 
 def close(
-    incident: Number, *, why: HowYouKnow, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None
+    incident: Number,
+    *,
+    why: HowYouKnow,
+    recovered: Annotated[
+        bool | None,
+        typer.Option(
+            "--recovered/--not-recovered",
+            help="Whether mail works again and whoever was told hears so; else the staff hear that it is closed. To be said "
+            "where the probes see it still.",
+            show_default=False,
+        ),
+    ] = None,
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
 ) -> None:
-    """End an outage that was declared: mail works again, and whoever was told of the outage is told so.
+    """End an incident by your word. What has not left is withdrawn, and you say whether a recovery is told.
 
-    If the probes see an outage, too, it goes on until they are well.
+    A declared outage is over then, and whoever was told of it is told so; if the probes see an outage, too, it goes on unless
+    you say of that, too. What they go on seeing opens no new incident for a day, unless it is worse, or began later.
     """
-    found = _order(config, socket, incident, "close", by, why=why)
-    if found["state"] == "resolved":
-        typer.echo(f"{found['number']} is over; whoever was told of it is told so.")
-    else:
+    found = _order(config, socket, incident, "close", by, why=why, recovered=recovered)
+    number = found["number"]
+    if found["state"] != "resolved":
         typer.echo(
-            f"{found['number']} GOES ON: the probes see an outage, too ({found['measured']}). It ends when they are well."
+            f"{number} GOES ON: the probes see an outage, too ({found['measured']}). It ends when they are well."
+        )
+        return
+    if found["recovered"]:
+        typer.echo(f"{number} is over; whoever was told of it is told so.")
+    else:
+        typer.echo(f"{number} is closed: the staff who were told of it hear so, and nobody that mail works again.")
+        if found["released_by"]:
+            typer.echo("Offices outside that were told of it hear nothing more: write to them.")
+    if found["held_until"]:
+        typer.echo(
+            f"The probes see it still ({found['measured']}). It opens anew when it gets worse, when it has been well and "
+            f"fails again, and at {clock(found['held_until'])} at the latest."
         )
 
 
@@ -204,6 +239,7 @@ def correct(
     typer.echo(f"{found['number']} is declared a false alarm by {found['corrected_by']}; corrections go out.")
 
 
-def _order(config: Path, socket: Path | None, number: str, deed: str, by: str, **said: str) -> Any:
+def _order(config: Path, socket: Path | None, number: str, deed: str, by: str, **said: str | bool | None) -> Any:
     """Give an order about an incident, and return what it is afterwards."""
-    return ask(config, socket, "POST", f"/incidents/{in_path(number)}/{deed}", {"by": by or login_name(), **said})
+    order: dict[str, str | bool | None] = {"by": by or login_name(), **said}
+    return ask(config, socket, "POST", f"/incidents/{in_path(number)}/{deed}", order)

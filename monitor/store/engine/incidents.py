@@ -97,9 +97,9 @@ class SqlIncidents(InTransaction):
 
     async def opened_since(self, since: datetime) -> Sequence[tuple[str, datetime]]:
         """Return the dedup key and the opening of each incident since then that was measured, oldest first."""
-        query = select(incident.c.dedup_key, incident.c.opened_at).where(
-            incident.c.opened_at > since, incident.c.measured.is_not(None)
-        )
+        # One that was closed by hand is measured no more, once the probes are well.
+        was = incident.c.measured.is_not(None) | (incident.c.closed_at.is_not(None) & incident.c.declared_at.is_(None))
+        query = select(incident.c.dedup_key, incident.c.opened_at).where(incident.c.opened_at > since, was)
         query = query.order_by(incident.c.opened_at, incident.c.id)
         return [(row.dedup_key, row.opened_at) for row in await self._connection.execute(query)]
 

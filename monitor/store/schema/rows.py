@@ -13,7 +13,7 @@ from alerts.model.brief import Brief
 from alerts.model.contact import Address
 from alerts.model.delivery import Attempt, AttemptState, Delivery, Notice, NoticeState, Part
 from alerts.model.gateway import ErrorClass
-from alerts.model.incident import Declaration, Incident, IncidentState, Position
+from alerts.model.incident import Closing, Declaration, Incident, IncidentState, Position
 from alerts.model.notice import Addressee, Facts, Language, Matter, Plan, Purpose
 from alerts.model.urgency import Urgency
 
@@ -22,13 +22,14 @@ FACTS = TypeAdapter(Facts)
 ADDRESSES = TypeAdapter(tuple[Address, ...])
 ADDRESSEE = TypeAdapter(Addressee | None)
 
-#: What is in a column as it is in the value: of an incident, a declaration, the place in an escalation, an attempt.
+#: What is in a column as it is in the value: of an incident, a declaration, a closing, the place in an escalation, an attempt.
 _INCIDENT = (
     *("began_at", "opened_at", "since", "unsteady", "acknowledged_at", "acknowledged_by", "heard_at", "reminded_at"),
     *("had_by", "handed_on", "released_at", "released_by", "resolved_at", "ended_at"),
     *("corrected_at", "corrected_by", "corrected_why"),
 )
 _DECLARATION = ("at", "by", "why", "over_at", "over_by")
+_CLOSING = ("at", "by", "why", "recovered")
 _PLACE = ("wave", "round", "step")
 _ATTEMPT = (
     *("id", "n", "reference", "gateway", "started_at", "look_at", "asked", "provider_id", "code", "detail"),
@@ -75,6 +76,7 @@ def incident_values(of: Incident) -> dict[str, Any]:
     return {
         **named(of, (*_INCIDENT, "matter", "state", "present", "present_since", "measured")),
         **{f"declared_{name}": of.declared and getattr(of.declared, name) for name in ("matter", *_DECLARATION)},
+        **{f"closed_{name}": of.closed and getattr(of.closed, name) for name in _CLOSING},
         **named(of.position, _PLACE),
         "step_since": of.position.since,
     }
@@ -91,6 +93,7 @@ def to_incident(row: Row[Any]) -> Incident:
         present_since=row.present_since or row.since,
         measured=None if row.measured is None else Matter(row.measured),
         declared=_to_declaration(row),
+        closed=None if row.closed_at is None else Closing(**{n: getattr(row, f"closed_{n}") for n in _CLOSING}),
         position=Position(since=row.step_since, **named(row, _PLACE)),
     )
 

@@ -235,6 +235,11 @@ incident = Table(
     Column("declared_why", Text),
     Column("declared_over_at", Moment),
     Column("declared_over_by", String(200)),
+    #: By whose word it ended, if by anybody's, and whether they said that mail works again.
+    Column("closed_at", Moment),
+    Column("closed_by", String(200)),
+    Column("closed_why", Text),
+    Column("closed_recovered", Boolean),
     #: Nothing more is owed to anybody about it.
     Column("at_rest", Boolean, nullable=False, default=False),
     #: The engine that brings it forward, and until when nobody else may. Where one engine is alone, its own.

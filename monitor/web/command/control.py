@@ -32,6 +32,12 @@ class ReasonWord(Word):
     why: Why
 
 
+class CloseOrder(ReasonWord):
+    """And whether mail works again; not said: as far as it was declared."""
+
+    recovered: bool | None = None
+
+
 class RulingWord(ReasonWord):
     """And what became of a notice."""
 
@@ -109,7 +115,7 @@ def control(source: Front, *parts: APIRouter) -> FastAPI:
 
 
 def declarations(declarer: Declarer) -> APIRouter:
-    """Build the part of the control application that is about outages which people know of."""
+    """Build the part of the control application that is about what people know of outages, and the probes do not."""
     router = APIRouter()
 
     @router.post("/declarations")
@@ -123,7 +129,7 @@ def declarations(declarer: Declarer) -> APIRouter:
         )
 
     @router.post("/incidents/{number}/close")
-    async def close(number: str, reason: ReasonWord) -> IncidentView:
-        return view_incident(await declarer.close(number, why=reason.why, by=reason.by))
+    async def close(number: str, said: CloseOrder) -> IncidentView:
+        return view_incident(await declarer.close(number, why=said.why, by=said.by, recovered=said.recovered))
 
     return router

@@ -28,6 +28,7 @@ from monitor.store.probing.history import History
 from probes.model.result import Outcome, Party, Phase, ProbeResult
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.people import MINISTRY, MINUTE, POLICY, SITI
+from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import LOSES, PROBING, REFUSED, World, agency_routes, controls, failed, imap
 
 NOC = Address(channel=Channel.SMS, number="+60100000999")
@@ -247,6 +248,33 @@ async def test_a_start_does_not_make_a_false_alarm_new(tmp_path: Path) -> None:
         here.restart()
         await here.rounds(12)
         assert here.said == ["outage both JCM-01", "correction both JCM-01"]
+
+
+async def test_what_is_closed_by_hand_is_shown_until_the_probes_are_well_and_what_fails_again_is_told(
+    tmp_path: Path,
+) -> None:
+    def shown(here: Country) -> tuple[float | None, str | None]:
+        held = here.pipeline.ended_by_hand.get("JCM")
+        return Scrape(here.metrics).value("outage_ended_by_hand", agency="JCM"), held.number if held else None
+
+    async with country(tmp_path, "JCM") as here:
+        here.world.faults["JCM/utama"] = REFUSED
+        await here.rounds(4)
+        assert shown(here) == (None, None)
+        at = here.station.clock.now()
+        await here.station.submit(Close(incident_id=1, at=at, by="Siti Contoh", why="probe silap", recovered=False))
+        for _ in range(2):
+            await here.rounds(10)
+            assert shown(here) == (1, "JCM-01"), "it is measured down, and nobody is told: whoever looks must see that"
+            here.restart()
+        assert here.said == ["outage both JCM-01", "closed both JCM-01"]
+        here.world.faults.clear()
+        await here.rounds(4)
+        assert shown(here) == (None, None)
+        assert (await here.station.incident(1)).measured is None
+        here.world.faults["JCM/utama"] = REFUSED
+        await here.rounds(4)
+        assert here.said[2:] == ["outage both JCM-02"]
 
 
 async def test_a_direction_that_is_taken_out_while_it_fails_is_not_said_to_work_again(tmp_path: Path) -> None:

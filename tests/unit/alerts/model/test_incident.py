@@ -27,7 +27,7 @@ from alerts.model.incident import (
     Incident,
     IncidentState,
     apply,
-    is_the_false_alarm,
+    is_held,
     open_incident,
 )
 from alerts.model.notice import Cause, Matter, Plan, Purpose
@@ -237,24 +237,75 @@ def test_what_is_over_can_be_declared_a_false_alarm_for_a_day(late: timedelta, *
     ],
     ids=["measured again", "less of it", "worse", "something else", "begun since", "a day later"],
 )
-def test_only_what_was_declared_false_is_kept_quiet(
+def test_only_what_a_person_has_ended_is_kept_quiet(
     matter: Matter, began: datetime, at: datetime, *, same: bool
 ) -> None:
-    corrected = apply(incident(Matter.SENDING), CORRECT)
-
-    assert is_the_false_alarm(corrected, replace(trigger(matter, at), began_at=began)) is same
+    for word in (CORRECT, CLOSED_BY_HAND, replace(CLOSED_BY_HAND, recovered=False)):
+        ended = apply(incident(Matter.SENDING), word)
+        assert is_held(ended, replace(trigger(matter, at), began_at=began)) is same
 
 
 def test_trouble_that_spread_after_a_false_alarm_was_declared_is_another_matter() -> None:
     corrected = apply(incident(Matter.BOTH), CORRECT)
     measured = trigger(Matter.BOTH, T0 + 3 * MINUTE)
 
-    assert is_the_false_alarm(corrected, replace(measured, began_at=T0, latest_at=T0 + MINUTE))
-    assert not is_the_false_alarm(corrected, replace(measured, began_at=T0, latest_at=T0 + 2 * MINUTE))
+    assert is_held(corrected, replace(measured, began_at=T0, latest_at=T0 + MINUTE))
+    assert not is_held(corrected, replace(measured, began_at=T0, latest_at=T0 + 2 * MINUTE))
 
 
 def test_what_nobody_declared_false_is_no_false_alarm() -> None:
-    assert not is_the_false_alarm(apply(incident(), RESOLVE), trigger())
+    assert not is_held(apply(incident(), RESOLVE), trigger())
+
+
+# -- what a person closes --------------------------------------------------------------------------------------------
+
+CLOSED_BY_HAND = replace(CLOSE, at=T0 + MINUTE, recovered=True)
+
+
+@pytest.mark.parametrize("recovered", [True, False])
+@pytest.mark.parametrize("before", [incident(), TAKEN, declared(), incident(Matter.OWN_FAULT)])
+def test_a_person_closes_whatever_is_open_and_says_whether_mail_works_again(
+    before: Incident, *, recovered: bool
+) -> None:
+    after = apply(before, replace(CLOSED_BY_HAND, recovered=recovered))
+    assert after.closed is not None
+    assert (after.closed.by, after.closed.why, after.closed.recovered) == ("Ravi Contoh", "mel web dibaiki", recovered)
+    assert (after.is_open, after.resolved_at, after.ended_untold) == (False, T0 + MINUTE, not recovered)
+    assert after.ended_at == (T0 + MINUTE if recovered else None), "nobody knows when it ended who does not say it has"
+    assert apply(after, replace(CLOSE, by="Siti Contoh", recovered=True)) is after
+
+
+def test_of_what_is_measured_a_person_has_to_say_whether_it_is_over() -> None:
+    measured = incident()
+    assert apply(measured, CLOSE) is measured
+    both = apply(declared(Matter.RECEIVING), trigger(Matter.SENDING))
+    goes_on = apply(both, CLOSE)
+    assert (goes_on.is_open, goes_on.held_by, goes_on.closed) == (True, Matter.SENDING, None)
+    assert not apply(both, CLOSED_BY_HAND).is_open
+
+
+def test_what_was_closed_by_hand_is_held_until_it_is_measured_no_more() -> None:
+    closed = apply(incident(), replace(CLOSED_BY_HAND, recovered=False))
+    again = replace(trigger(at=T0 + 5 * MINUTE), began_at=T0)
+    assert is_held(closed, again)
+    assert closed.held_since == T0 + MINUTE
+    well = apply(closed, replace(RESOLVE, at=T0 + 9 * MINUTE, ended_at=T0 + 8 * MINUTE))
+    assert (well.measured, well.held_since, well.ended_at) == (None, None, T0 + 8 * MINUTE)
+    assert well.resolved_at == closed.resolved_at
+    assert not is_held(well, again)
+    assert apply(well, replace(RESOLVE, at=T0 + 10 * MINUTE)) is well
+
+
+def test_a_person_who_had_nothing_measured_before_them_holds_nothing() -> None:
+    closed = apply(declared(), CLOSE)
+    assert (closed.is_open, closed.held_since) == (False, None)
+    assert not is_held(closed, trigger(at=CLOSE.at))
+
+
+def test_what_nobody_watches_any_more_is_closed_and_holds_nothing_when_it_comes_back() -> None:
+    left = apply(incident(), replace(CLOSED_BY_HAND, by=AUTOMATIC, recovered=False))
+    assert (left.is_open, left.held_since) == (False, None)
+    assert not is_held(left, replace(trigger(at=T0 + 5 * MINUTE), began_at=T0))
 
 
 # -- what a person declares ------------------------------------------------------------------------------------------
@@ -339,9 +390,9 @@ def test_a_declaration_that_is_taken_back_keeps_no_measurement_quiet() -> None:
     """Failures that began before the correction open an incident: nobody has said that they are none."""
     corrected = apply(declared(), CORRECT)
     assert corrected.state is IncidentState.RESOLVED
-    assert not is_the_false_alarm(corrected, replace(trigger(Matter.SENDING, T0 + 2 * MINUTE), began_at=T0))
+    assert not is_held(corrected, replace(trigger(Matter.SENDING, T0 + 2 * MINUTE), began_at=T0))
     both = apply(apply(declared(), MEASURED), replace(CORRECT, at=T0 + 5 * MINUTE))
-    assert is_the_false_alarm(both, replace(MEASURED, at=T0 + 6 * MINUTE))
+    assert is_held(both, replace(MEASURED, at=T0 + 6 * MINUTE))
 
 
 def test_what_is_left_when_one_part_is_over_is_what_is_present() -> None:

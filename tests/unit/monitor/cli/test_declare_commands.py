@@ -62,7 +62,7 @@ async def test_an_outage_is_declared_and_closed(office: Office, place: Station) 
 
     assert await office.ask(*CLOSE) == (0, "JCM-01 is over; whoever was told of it is told so.\n")
     place.clock.moment += MINUTE
-    assert await office.ask(*CLOSE) == (1, "JCM-01 is over since 24/11 14:15\n")
+    assert await office.ask(*CLOSE) == (1, "Ravi Contoh closed JCM-01 at 24/11 14:15\n")
 
 
 async def test_what_the_probes_see_too_goes_on(office: Office, place: Station) -> None:
@@ -73,10 +73,36 @@ async def test_what_the_probes_see_too_goes_on(office: Office, place: Station) -
         "JCM-01 GOES ON: the probes see an outage, too (sending). It ends when they are well.\n",
     )
     place.clock.moment += MINUTE
-    assert await office.ask(*CLOSE) == (
-        1,
-        "Ravi Contoh closed JCM-01 at 24/11 14:15; it goes on because the probes see it (sending)\n",
+    code, said = await office.ask(*CLOSE)
+    begins = (
+        "Ravi Contoh closed JCM-01 at 24/11 14:15; it goes on because the probes see it (sending). If you know better"
     )
+    assert (code, said.startswith(begins)) == (1, True), said
+    code, said = await office.ask(*CLOSE, "--recovered")
+    assert (code, said.splitlines()[0]) == (0, "JCM-01 is over; whoever was told of it is told so.")
+
+
+async def test_what_is_measured_is_closed_by_whoever_says_what_is_told(office: Office, place: Station) -> None:
+    await place.submit(trigger(Matter.BOTH))
+    await place.release()
+    code, said = await office.ask(*CLOSE, "--not-recovered")
+    assert (code, said.splitlines()) == (
+        0,
+        [
+            "JCM-01 is closed: the staff who were told of it hear so, and nobody that mail works again.",
+            "Offices outside that were told of it hear nothing more: write to them.",
+            (
+                "The probes see it still (both). It opens anew when it gets worse, when it has been well and fails again, "
+                "and at 25/11 14:15:00 at the latest."
+            ),
+        ],
+    )
+    closing = (await place.incident()).closed
+    assert closing is not None
+    assert (closing.by, closing.why, closing.recovered) == ("Ravi Contoh", "mel web dibaiki", False)
+    place.clock.moment += MINUTE
+    for words in (CLOSE, (*CLOSE, "--recovered")):
+        assert await office.ask(*words) == (1, "Ravi Contoh closed JCM-01 at 24/11 14:15\n")
 
 
 async def test_under_a_silence_it_is_said_that_nobody_is_told(office: Office, place: Station) -> None:
@@ -93,7 +119,9 @@ async def test_what_the_probes_see_already_is_named(office: Office, place: Stati
     assert (code, said.startswith("JCM-01 (both) is open already: the probes see it since 24/11 14:14")) == (1, True)
     assert "pantau remark JCM-01" in said
     code, said = await office.ask(*CLOSE)
-    assert (code, said.startswith("nobody has declared JCM-01: it ends when the probes see")) == (1, True)
+    assert (code, said.startswith("JCM-01 (both) is measured, and ends when it is measured no more.")) == (1, True)
+    assert "--recovered" in said
+    assert "--not-recovered" in said
 
 
 @pytest.mark.parametrize(
@@ -115,6 +143,11 @@ async def test_what_the_probes_see_already_is_named(office: Office, place: Stati
             "--since: 'semalam' is no date with a time",
         ),
         (("close", "JCM-09", "--why", "x"), 1, "there is no incident JCM-09"),
+        (("close", "JCM-09", "--why", "x", "--not-recovered"), 1, "there is no incident JCM-09"),
+        (("close", "JCM", "--why", "x", "--recovered"), 1, "there is no incident JCM"),
+        (("close", "JCM-09", "--recovered"), 2, "Missing option '--why'"),
+        (("close", "JCM-09", "--why", " ", "--recovered"), 2, "why: "),
+        (("close", "--why", "x"), 2, "Missing argument"),
     ],
     ids=lambda each: " ".join(each[1:3]) + each[-1] if isinstance(each, tuple) else "",
 )
