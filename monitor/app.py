@@ -27,7 +27,7 @@ from alerts.model.notice import Office
 from alerts.record.clock import Clock, SystemClock
 from alerts.record.store import StoreAway
 from monitor.config.agency.office import load_crest
-from monitor.config.loading import Configuration, Memory
+from monitor.config.loading import BadConfiguration, Configuration, Memory
 from monitor.config.model.settings import Settings
 from monitor.metrics import Metrics
 from monitor.proof.archive import Archive
@@ -73,7 +73,7 @@ log = structlog.get_logger()
 #: What the command line waits for at the longest.
 _OWN_WORK = timedelta(hours=1)
 #: How often the service manager is told how the service does.
-_STATUS_EVERY = timedelta(seconds=15)
+_STATUS_EVERY = timedelta(seconds=5)
 
 
 class App:
@@ -111,7 +111,11 @@ class App:
         async with AsyncExitStack() as life:
             with self._manager.starting():
                 self._manager.status("Reading the configuration")
-                configuration = await read(self._path, self._environ, self._memory)
+                try:
+                    configuration = await read(self._path, self._environ, self._memory)
+                except BadConfiguration:
+                    self._manager.status("The configuration cannot be used; `pantau check` lists what is wrong with it")
+                    raise
                 await life.enter_async_context(self._built(configuration))
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(loop) for loop in self._loops()]

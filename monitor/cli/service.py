@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import httpx
 import typer
 
+from monitor.cli.log import complain
 from monitor.config.files.document import read_document
 from monitor.runtime.place import CONTROL_SOCKET, STATE, signposts
 from monitor.runtime.unix import reachable
@@ -22,7 +23,7 @@ from monitor.runtime.unix import reachable
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """End the command with a message for people."""
-    typer.echo(message, err=True)
+    complain(message)
     raise typer.Exit(code)
 
 
