@@ -35,7 +35,7 @@ class StepSettings(Section):
     channels: tuple[Channel, ...] = Field(examples=["[sms, voice]"])
     """In this order, each only when the one before failed for good."""
     call_again: CallAgainSettings | None = None
-    """How often a call is repeated that nobody answers with a keypress; default: not before the next step."""
+    """How often a call is repeated that nobody answers with a keypress; default: after one and after three minutes."""
 
 
 class EscalationSettings(Section):
