@@ -42,6 +42,8 @@ def _safe(url: str) -> str:
     if not host or (parts.scheme != "https" and not (parts.scheme == "http" and loopback)):
         # The credentials travel in a header of every request.
         raise ValueError("must be https (plain http only to this machine)")
+    if parts.username is not None:
+        raise ValueError("holds a login, and an address is no place for a secret")
     return url
 
 

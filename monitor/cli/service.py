@@ -39,7 +39,7 @@ def control_socket(config: Path, given: Path | None) -> Path:
     document = read_document(config)
     state = document.data.get("state", STATE)
     if document.readable and isinstance(state, str | Path):
-        return (config.parent / state).resolve() / CONTROL_SOCKET
+        return (config.parent / state).absolute() / CONTROL_SOCKET
     wrong = str(document.problems[0]) if document.problems else f"{config}: state: must be a directory"
     found, others = signposts(os.environ)
     running = [socket for socket in found if is_open(socket)]

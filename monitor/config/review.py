@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from alerts.model.gateway import GatewayKind
 from monitor.config.agency.calendar import check_gazette, check_office_hours
@@ -18,6 +20,7 @@ from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Problem
 from monitor.config.files.reading import Reader
+from monitor.config.files.regular import why
 from monitor.config.files.secret import Vault
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import LISTEN_VARIABLE, Provision, Settings
@@ -73,6 +76,7 @@ def check_settings(
     settings: Settings, provision: Provision, findings: Findings, claims: list[Claim], trust: Trust
 ) -> None:
     """Note what does not make sense in the settings file by itself."""
+    _check_state(settings.state, findings["state"])
     _check_listeners(settings, findings)
     _check_replies(settings, findings)
     if settings.store is not None:
@@ -136,6 +140,19 @@ def with_environment(settings: Settings, environ: Mapping[str, str]) -> Settings
     """Return *settings* with what the environment overrides."""
     listen = parse_listen(environ.get(LISTEN_VARIABLE, ""))
     return settings if listen is None else settings.model_copy(update={"listen": listen})
+
+
+def _check_state(state: Path, findings: Findings) -> None:
+    """Note what stands where the directory of the service's own is to be; one that is not there is made at the start."""
+    try:
+        is_directory = stat.S_ISDIR(state.stat().st_mode)
+    except (FileNotFoundError, PermissionError):
+        return
+    except (OSError, ValueError) as error:
+        findings.error(f"cannot be used: {why(error)}", "a directory of the service's own: /var/lib/pantau")
+        return
+    if not is_directory:
+        findings.error("is no directory", "a directory of the service's own: /var/lib/pantau")
 
 
 def _check_listeners(settings: Settings, findings: Findings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ from monitor.config.agency.oauth import OAuthSettings, check_oauth, is_faulty
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import by_source, sources
-from monitor.config.files.section import File, Host, Line, MailAddress, Port, Section
+from monitor.config.files.section import File, Host, KeptFile, Line, MailAddress, Port, Section
 from monitor.model.provider import KNOWN
 from probes.credentials.oauth import KeptTokens
 from probes.credentials.oauth_local import TokenCommand, TokenFile
@@ -31,7 +32,7 @@ class LoginSettings(Section):
     """By `password_file:` or `password_env:`."""
     oauth: OAuthSettings | None = None
     """Access tokens from the provider (XOAUTH2), as Microsoft 365 and Google Workspace ask for."""
-    token_file: File | None = None
+    token_file: KeptFile | None = None
     """A file whose first line is an access token that another program keeps fresh; read for each sign-in."""
     token_command: tuple[Line, ...] | None = None
     """A command that prints an access token, with its arguments: [oama, access, peti@jabatan-contoh.gov.my]."""
@@ -58,6 +59,8 @@ def check_login(login: LoginSettings, findings: Findings, trust: Trust) -> None:
         findings[(written or [way])[0]].error(f"is a second way to sign in beside {ways[0]}", "one of the two")
     if login.token_command == ():
         findings["token_command"].error("is empty", "[PROGRAM, ARGUMENT, ...]")
+    elif login.token_command is not None and shutil.which(login.token_command[0]) is None:
+        findings["token_command"].warning("no program of that name can be run here", "its whole path")
     if login.oauth is not None:
         check_oauth(login.oauth, findings["oauth"], trust)
 

@@ -11,7 +11,7 @@ from monitor.config.fields.listen import safe_url
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import by_source, sources
-from monitor.config.files.section import File, Line, Section
+from monitor.config.files.section import File, KeptFile, Line, Section
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
 
 #: Exchange Online takes no other for a service's own token.
@@ -52,7 +52,7 @@ class OAuthSettings(Section):
     """Separated by spaces; default: the provider's."""
     refresh_token: SecretStr | None = None
     """By `refresh_token_file:` or `refresh_token_env:`; with the flow of that name."""
-    rotation_file: File | None = None
+    rotation_file: KeptFile | None = None
     """Where Pantau keeps the refresh token that came in exchange, for a provider that takes each only once."""
     ca_file: File | None = None
     """Certificate authorities of the token endpoint, as PEM; default: those this machine trusts."""
@@ -110,7 +110,11 @@ def _of_provider(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
     if oauth.tenant is not None and not all(part.isalnum() for part in oauth.tenant.replace(".", "-").split("-")):
         yield "tenant", f"'{oauth.tenant}' is no tenant", "jabatan-contoh.gov.my, or the id of the tenant"
     if oauth.token_url is not None and safe_url(oauth.token_url) is None:
-        yield "token_url", "must be https: secrets are sent there", "https://log-masuk.jabatan-contoh.gov.my/token"
+        yield (
+            "token_url",
+            "must be https, without a login: secrets are sent there",
+            "https://log-masuk.jabatan-contoh.gov.my/token",
+        )
 
 
 def _of_flow(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:

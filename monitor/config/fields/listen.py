@@ -71,7 +71,9 @@ def _public_url(text: str) -> str:
     url = safe_url(text)
     # No name of a host holds an underscore (RFC 1123, 2.1), and a provider that knows refuses every notice for it.
     if url is None or "_" in (url.hostname or "") or url.query or url.fragment:
-        raise wrong("must be an https address that providers can reach", "https://pantau.contoh.gov.my")
+        raise wrong(
+            "must be an https address, without a login, that providers can reach", "https://pantau.contoh.gov.my"
+        )
     return text.rstrip("/")
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from monitor.config.files.findings import Findings
-from monitor.config.files.regular import NotRegular, check_regular, why
+from monitor.config.files.regular import NotRegular, read_regular, why
 
 #: Some thirty times what a system trusts.
 _AUTHORITIES_AT_MOST = 8 * 1024 * 1024
@@ -37,11 +37,10 @@ class Trust:
         """Return the context that trusts the authorities in *ca_file* only, or the system's. Raise `NoTrust`."""
         known = self._contexts.get(ca_file)
         if known is None or ca_file not in self._looked_at:
-            if ca_file is not None:
-                _check(ca_file)
-            mark = _mark(ca_file)
+            authorities = None if ca_file is None else _read(ca_file)
+            mark = _mark(authorities)
             if known is None or known[0] != mark:
-                known = self._contexts[ca_file] = mark, _made(ca_file)
+                known = self._contexts[ca_file] = mark, _made(authorities)
             self._looked_at.add(ca_file)
         return known[1]
 
@@ -51,37 +50,35 @@ def check_authorities(ca_file: Path | None, trust: Trust, findings: Findings) ->
     try:
         trust.context(ca_file)
     except NoTrust as error:
-        findings.error(str(error), "the path of a PEM file")
+        findings.error(str(error), "the path of a PEM file with certificates")
 
 
-def _check(ca_file: Path) -> None:
+def _read(ca_file: Path) -> bytes:
     try:
-        check_regular(ca_file, _AUTHORITIES_AT_MOST)
+        return read_regular(ca_file, _AUTHORITIES_AT_MOST)
     except NotRegular as error:
         raise NoTrust(f"{ca_file} {error}") from None
     except (OSError, ValueError) as error:
-        raise _unread(ca_file, error) from None
+        # Without its name: it may be a password, written in the wrong place.
+        raise NoTrust(f"cannot be read: {why(error)}") from None
 
 
-def _made(ca_file: Path | None) -> ssl.SSLContext:
+def _made(authorities: bytes | None) -> ssl.SSLContext:
+    if authorities is None:
+        return ssl.create_default_context()
+    # What stands beside the certificates, such as whose they are, may be in any language. Of nothing at all the library
+    # would make a trust in the system's.
+    text = authorities.decode("ascii", "ignore") or "-"
     try:
-        return ssl.create_default_context(cafile=ca_file)
-    except ssl.SSLError:
-        raise NoTrust(f"{ca_file} holds no certificates in PEM form") from None
-    except (OSError, ValueError) as error:
-        raise _unread(ca_file, error) from None
+        return ssl.create_default_context(cadata=text)
+    except (ssl.SSLError, ValueError):
+        raise NoTrust("holds no certificates in PEM form") from None
 
 
-def _unread(ca_file: Path | None, error: Exception) -> NoTrust:
-    return NoTrust(f"{ca_file} cannot be read: {why(error)}")
-
-
-def _mark(ca_file: Path | None) -> str:
+def _mark(authorities: bytes | None) -> str:
     """Return what changes when what is trusted does."""
-    if ca_file is not None:
-        with suppress(OSError, ValueError):
-            return hashlib.sha256(ca_file.read_bytes()).hexdigest()
-        return ""
+    if authorities is not None:
+        return hashlib.sha256(authorities).hexdigest()
     # The system's are hundreds, in a file or a directory that is written anew as a whole.
     places = ssl.get_default_verify_paths()
     marks = []

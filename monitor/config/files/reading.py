@@ -278,9 +278,9 @@ class Reader:
         except NoSecret as error:
             self.findings[path].broken(str(error), error.instead)
             return SecretStr("?")
-        if is_file and self._vault.is_open_to_all(name):
+        if is_file and (can := self._vault.others_can(name)):
             instead = f"chmod o-rwx {name} (in a shell)"
-            self.findings[path].warning(f"everybody on this machine can read {name}", instead)
+            self.findings[path].warning(f"everybody on this machine can {' and '.join(can)} {name}", instead)
         return secret
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -11,20 +12,35 @@ class NotRegular(ValueError):
 
 
 def read_regular(file: Path, at_most: int) -> bytes:
-    """Return what *file* holds. Raise `OSError` or, for a pipe, a device or more than *at_most* octets, `NotRegular`."""
-    check_regular(file, at_most)
-    return file.read_bytes()
+    """Return what *file* holds. Raise `OSError` or, for a pipe, a device or more than *at_most* octets, `NotRegular`.
+
+    What is opened is what is looked at, whatever somebody puts in its place meanwhile, and opening it does not wait.
+    """
+    with open(file, "rb", opener=_at_once) as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise NotRegular("is no regular file")
+        # Some files of the kernel say that they are empty, and are not.
+        octets = opened.read(at_most + 1)
+    if len(octets) > at_most:
+        raise NotRegular(f"is larger than {at_most // 1024} KiB")
+    return octets
+
+
+def _at_once(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def may_be_path(file: Path, directory: Path) -> bool:
+    """Whether somebody may have meant a path, which starts at *directory*, and no password that was written in its place.
+
+    A file is there, or a directory for it that is not the one in which every such word would lie.
+    """
+    try:
+        return file.exists() or (file.parent.is_dir() and file.parent not in {directory, Path("/")})
+    except (OSError, ValueError):
+        return False
 
 
 def why(error: Exception) -> str:
     """Return why a file could not be read: a path that no file can have raises `ValueError`."""
     return error.strerror if isinstance(error, OSError) and error.strerror else "no such file"
-
-
-def check_regular(file: Path, at_most: int) -> None:
-    """Raise what `read_regular` raises for a file that somebody else is going to read, unless it is a directory."""
-    what = file.stat()
-    if not stat.S_ISREG(what.st_mode) and not stat.S_ISDIR(what.st_mode):
-        raise NotRegular("is no regular file")
-    if what.st_size > at_most:
-        raise NotRegular(f"is larger than {at_most // 1024} KiB")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,9 +10,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from monitor.config.files.regular import NotRegular, read_regular, why
+from monitor.config.files.regular import NotRegular, may_be_path, read_regular, why
 
-_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
 #: A token may have some KiB, and a line end.
 _AT_MOST = 64 * 1024
 
@@ -47,8 +45,8 @@ class SecretSighting:
     #: It may be the secret, written in the wrong place.
     name: str = field(repr=False)
     found: SecretStr | _Absent = field(repr=False)
-    #: Whether every user of this machine can read the file.
-    is_open: bool
+    #: What every user of this machine can do with the file: "read", "change".
+    others_can: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,19 +77,16 @@ class Vault:
 
     def _shown(self, name: str) -> str:
         """Return what to call a file that is not there: the name may be the secret, written in the wrong place."""
-        file = self.directory / name
-        try:
-            leads_there = file.exists() or (file.parent.is_dir() and file.parent not in {self.directory, Path("/")})
-        except (OSError, ValueError):
-            leads_there = False
-        return f"the file {name}" if leads_there else "the file that is named here"
+        known = may_be_path(self.directory / name, self.directory)
+        return f"the file {name}" if known else "the file that is named here"
 
-    def is_open_to_all(self, name: str) -> bool:
-        """Return whether every user of this machine can read the file."""
+    def others_can(self, name: str) -> tuple[str, ...]:
+        """Return what every user of this machine can do with the file: "read", "change"."""
         try:
-            return bool((self.directory / name).stat().st_mode & stat.S_IROTH)
+            mode = (self.directory / name).stat().st_mode
         except (OSError, ValueError):
-            return False
+            return ()
+        return tuple(what for what, bit in (("read", stat.S_IROTH), ("change", stat.S_IWOTH)) if mode & bit)
 
     def _note(self, source: _Source, name: str) -> SecretStr:
         seen = self._look(source, name)
@@ -102,34 +97,34 @@ class Vault:
 
     def _look(self, source: _Source, name: str) -> SecretSighting:
         if source is _Source.FILE:
-            return SecretSighting(source, name, self._in_file(name), self.is_open_to_all(name))
+            return SecretSighting(source, name, self._in_file(name), self.others_can(name))
         if name not in self.environ:
-            # As people call them; anything else may be the secret, written in the wrong place.
-            known = _VARIABLE.fullmatch(name)
-            shown = f"the environment variable {name}" if known else "the variable that is named here"
-            return SecretSighting(source, name, _Absent(f"{shown} is not set"), is_open=False)
-        return SecretSighting(
-            source, name, _whole(self.environ[name], f"the environment variable {name}"), is_open=False
-        )
+            # What is no variable may be the secret, written in the wrong place.
+            where = "the name of a variable that the service is given, or ..._file: PATH"
+            return SecretSighting(
+                source, name, _Absent("the environment variable that is named here is not set", where)
+            )
+        return SecretSighting(source, name, _whole(self.environ[name], f"the environment variable {name}"))
 
     def _in_file(self, name: str) -> SecretStr | _Absent:
-        alone = "the path of a file that holds only the secret"
+        alone = f"the path of a file that holds only the secret; a relative one starts at {self.directory}"
         try:
-            text = read_regular(self.directory / name, _AT_MOST).decode()
+            # Notepad puts a byte order mark in front of what it saves.
+            text = read_regular(self.directory / name, _AT_MOST).decode("utf-8-sig")
         except UnicodeDecodeError:
-            return _Absent(f"the file {name} is not UTF-8 text")
+            return _Absent(f"the file {name} is not UTF-8 text", "the secret alone, saved as UTF-8")
         except NotRegular as error:
             return _Absent(f"the file {name} {error}", alone)
         except FileNotFoundError:
             return _Absent(f"{self._shown(name)} does not exist", alone)
         except (OSError, ValueError) as error:
-            return _Absent(f"{self._shown(name)} cannot be read: {why(error)}")
+            return _Absent(f"{self._shown(name)} cannot be read: {why(error)}", alone)
         return _whole(text.removesuffix("\n").removesuffix("\r"), f"the file {name}")
 
 
 def _whole(text: str, source: str) -> SecretStr | _Absent:
     if not text.strip():
-        return _Absent(f"{source} is empty")
+        return _Absent(f"{source} is empty", "the secret alone, in one line")
     if any(character in text for character in "\r\n\0"):
         # No protocol can carry it, and a second line is rather a file of something else.
         return _Absent(f"{source} has more than one line", "the secret alone, in one line")

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from monitor.config.files.duration import NoDuration, parse_duration
+from monitor.config.files.regular import may_be_path
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 #: A host or domain name (RFC 1123, with the underscores that some name servers' owners use).
@@ -122,6 +123,16 @@ def _placed(file: Path, info: ValidationInfo) -> Path:
     return file if info.context is None else info.context / file
 
 
+def _meant(file: Path, info: ValidationInfo) -> Path:
+    """Return where *file* leads. Something else keeps it, and it may not be there yet; a token in its place never will be."""
+    if info.context is not None and not may_be_path(info.context / file, info.context):
+        raise wrong(
+            "no file and no directory for it is there",
+            f"a path in a directory of its own; a relative one starts at {info.context}",
+        )
+    return _placed(file, info)
+
+
 def _positive(span: timedelta) -> timedelta:
     if span <= timedelta(0):
         raise wrong("must be longer than nothing", "30s, 5m or 1h30m")
@@ -179,3 +190,6 @@ Span = Annotated[Duration, AfterValidator(_positive)]
 
 #: A file or a directory.
 File = Annotated[Path, AfterValidator(_placed)]
+
+#: A file with a secret that another program, or Pantau itself, keeps fresh.
+KeptFile = Annotated[Path, AfterValidator(_meant)]

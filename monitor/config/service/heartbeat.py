@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from monitor.config.fields.listen import is_loopback
+from monitor.config.fields.listen import safe_url
 from monitor.config.files.findings import Findings
 from monitor.config.files.section import Blank, File, Section, Span, wrong
 
@@ -17,14 +17,16 @@ TOKEN = "{token}"  # noqa: S105 - a placeholder
 
 
 def _url(text: str) -> str:
+    # An address is logged, and shown by whoever answers there: no place for a login, with or without a password.
+    if "@" in text.partition("//")[2].partition("/")[0]:
+        raise wrong("holds a login", "the address without it, and token_file: PATH")
     try:
-        parts = urlsplit(text)
-        host = parts.hostname or ""
+        host = urlsplit(text).hostname
     except ValueError:
-        host = ""
+        host = None
     if not host or not text.isascii() or any(character.isspace() for character in text):
         raise wrong("is no address", "https://suis.kementerian-contoh.gov.my/pantau")
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+    if safe_url(text) is None:
         raise wrong("must be https (plain http only to this machine)", "https://...")
     return text
 

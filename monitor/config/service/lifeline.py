@@ -67,7 +67,7 @@ def read_numbers(path: Path) -> tuple[Number, ...]:
     """Return the numbers in *path*. Raise `BadNumbers` with every line that is wrong, or `OSError`."""
     numbers, problems = [], []
     try:
-        lines = read_regular(path, _NUMBERS_AT_MOST).decode().splitlines()
+        lines = read_regular(path, _NUMBERS_AT_MOST).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise BadNumbers([f"{path.name} is not UTF-8 text"]) from None
     except NotRegular as error:

@@ -164,3 +164,11 @@ async def test_what_another_user_may_have_planted_is_not_asked(office: Office) -
 def _directory(path: Path) -> Path:
     path.mkdir()
     return path
+
+
+def test_a_state_directory_that_is_a_circle_of_links_ends_a_command_in_a_line(office: Office) -> None:
+    office.state.rmdir()
+    office.state.symlink_to(office.state)
+    code, said = office.run(*ACK)
+    assert code
+    assert len(said.splitlines()) == 1

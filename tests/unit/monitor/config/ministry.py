@@ -151,7 +151,8 @@ class Ministry:
 
     def problems(self, environ: Mapping[str, str] | None = None) -> list[str]:
         """Return what `pantau check` would print, with paths from the directory of the settings."""
-        return [str(problem).replace(f"{self.directory}/", "") for problem in self.load(environ).problems]
+        written = (str(problem) for problem in self.load(environ).problems)
+        return [line.replace(f"{self.directory}/", "").replace(str(self.directory), ".") for line in written]
 
 
 def second_agency(*edits: tuple[str, str]) -> str:

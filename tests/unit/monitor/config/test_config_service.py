@@ -39,15 +39,15 @@ MISTAKES = [
     (
         ("jabatan", "smtp: {host", "ca_file: tiada.pem\n    smtp: {host"),
         (
-            f"{_AGENCY}:14: mailboxes.utama.ca_file: tiada.pem cannot be read: No such file or directory; "
-            "write instead: the path of a PEM file"
+            f"{_AGENCY}:14: mailboxes.utama.ca_file: cannot be read: No such file or directory; "
+            "write instead: the path of a PEM file with certificates"
         ),
     ),
     (
         ("jabatan", "smtp: {host", "ca_file: secrets/mail\n    smtp: {host"),
         (
-            f"{_AGENCY}:14: mailboxes.utama.ca_file: secrets/mail holds no certificates in PEM form; "
-            "write instead: the path of a PEM file"
+            f"{_AGENCY}:14: mailboxes.utama.ca_file: holds no certificates in PEM form; "
+            "write instead: the path of a PEM file with certificates"
         ),
     ),
 ]

@@ -63,7 +63,7 @@ MISTAKES = [
         "state: state",
         "callbacks: {public_url: http://pantau.contoh.gov.my}",
         (
-            "pantau.yaml:2: callbacks.public_url: must be an https address that providers can reach; "
+            "pantau.yaml:2: callbacks.public_url: must be an https address, without a login, that providers can reach; "
             "write instead: https://pantau.contoh.gov.my"
         ),
     ),
@@ -72,7 +72,7 @@ MISTAKES = [
         "state: state",
         "callbacks: {public_url: https://pantau_jpc.contoh.gov.my}",
         (
-            "pantau.yaml:2: callbacks.public_url: must be an https address that providers can reach; "
+            "pantau.yaml:2: callbacks.public_url: must be an https address, without a login, that providers can reach; "
             "write instead: https://pantau.contoh.gov.my"
         ),
     ),

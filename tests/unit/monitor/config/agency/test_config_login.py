@@ -91,11 +91,11 @@ def test_no_secret_of_a_login_shows(ministry: Ministry) -> None:
     ("way", "problem"),
     [
         (
-            "token_file: x, token_command: [y]",
+            "token_file: secrets/x, token_command: [cat]",
             "token_command: is a second way to sign in beside token_file; write instead: one of the two",
         ),
         (
-            "password_file: secrets/mail, token_file: x",
+            "password_file: secrets/mail, token_file: secrets/x",
             "token_file: is a second way to sign in beside password; write instead: one of the two",
         ),
         (
@@ -122,7 +122,7 @@ def test_no_secret_of_a_login_shows(ministry: Ministry) -> None:
         (
             _MICROSOFT.replace("tenant:", "token_url: http://masuk.contoh/t, tenant:"),
             (
-                "oauth.token_url: must be https: secrets are sent there; "
+                "oauth.token_url: must be https, without a login: secrets are sent there; "
                 "write instead: https://log-masuk.jabatan-contoh.gov.my/token"
             ),
         ),
@@ -134,11 +134,11 @@ def test_no_secret_of_a_login_shows(ministry: Ministry) -> None:
             _MICROSOFT.replace("client_secret_file: secrets/mail", "client_secret_file: secrets/tiada"),
             (
                 "oauth.client_secret_file: the file secrets/tiada does not exist; "
-                "write instead: the path of a file that holds only the secret"
+                "write instead: the path of a file that holds only the secret; a relative one starts at ."
             ),
         ),
         (
-            _MICROSOFT.replace("client_id:", "rotation_file: x, client_id:"),
+            _MICROSOFT.replace("client_id:", "rotation_file: secrets/x, client_id:"),
             "oauth.rotation_file: is not used by this flow; write instead: flow: refresh_token",
         ),
         (

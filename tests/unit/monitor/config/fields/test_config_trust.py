@@ -25,6 +25,19 @@ def test_every_context_checks_the_certificate_and_the_name(tmp_path: Path, *, ow
         assert len(context.get_ca_certs()) == 1, "a private authority is trusted instead of the others, not beside them"
 
 
+@pytest.mark.parametrize("text", ["", "é", "# none\n", "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"])
+def test_a_file_without_a_certificate_is_no_trust_in_others(tmp_path: Path, text: str) -> None:
+    (tmp_path / "ca.pem").write_text(text, encoding="utf-8")
+    with pytest.raises(NoTrust, match="holds no certificates"):
+        Trust().context(tmp_path / "ca.pem")
+
+
+def test_whose_a_certificate_is_may_be_written_beside_it_in_any_language(tmp_path: Path) -> None:
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes("# Főtanúsítvány\n".encode() + trustme.CA().cert_pem.bytes())
+    assert len(Trust().context(ca_file).get_ca_certs()) == 1
+
+
 def test_contexts_are_shared() -> None:
     trust = Trust()
 

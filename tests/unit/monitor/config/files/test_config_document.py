@@ -8,12 +8,20 @@ from pathlib import Path
 import pytest
 
 from monitor.config.files.document import parse_document, read_document
+from monitor.config.files.regular import NotRegular, read_regular
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "z.yaml")
 
     assert "is no regular file" in str(read_document(tmp_path / "z.yaml").problems[0])
+
+
+def test_what_is_put_in_the_place_of_a_file_is_looked_at_as_it_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "z").symlink_to("/proc/self/maps")  # Says that it is empty, and is not.
+
+    with pytest.raises(NotRegular, match="is larger than"):
+        read_regular(tmp_path / "z", 1024)
 
 
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from tests.ends import password_of
 from tests.unit.monitor.config.ministry import SECRET, Ministry
 
-_FILE = "write instead: the path of a file that holds only the secret"
+_FILE = "write instead: the path of a file that holds only the secret; a relative one starts at ."
+_VARIABLE = "write instead: the name of a variable that the service is given, or ..._file: PATH"
 _PLACE = "agencies/jabatan.yaml:16: mailboxes.utama.login"
 
 
@@ -44,10 +45,7 @@ _PLACE = "agencies/jabatan.yaml:16: mailboxes.utama.login"
         ("port: 1", "port: is no known key; write instead: password_file"),
         (
             "password_file: secrets/tiada",
-            (
-                "password_file: the file secrets/tiada does not exist; "
-                "write instead: the path of a file that holds only the secret"
-            ),
+            ("password_file: the file secrets/tiada does not exist; " + _FILE),
         ),
         ("password_file: /dev/zero", "password_file: the file /dev/zero is no regular file; " + _FILE),
         ("password_file: secrets/paip", "password_file: the file secrets/paip is no regular file; " + _FILE),
@@ -56,12 +54,18 @@ _PLACE = "agencies/jabatan.yaml:16: mailboxes.utama.login"
         ("password_file: hunter2/x", "password_file: the file that is named here does not exist; " + _FILE),
         (
             f"password_file: {'hunter2' * 99}",
-            "password_file: the file that is named here cannot be read: File name too long",
+            "password_file: the file that is named here cannot be read: File name too long; " + _FILE,
         ),
-        ("password_env: hunter2", "password_env: the variable that is named here is not set"),
-        ("password_file: secrets", "password_file: the file secrets cannot be read: Is a directory"),
-        ("password_file: secrets/kosong", "password_file: the file secrets/kosong is empty"),
-        ("password_file: secrets/biner", "password_file: the file secrets/biner is not UTF-8 text"),
+        ("password_env: hunter2", "password_env: the environment variable that is named here is not set; " + _VARIABLE),
+        ("password_file: secrets", "password_file: the file secrets cannot be read: Is a directory; " + _FILE),
+        (
+            "password_file: secrets/kosong",
+            "password_file: the file secrets/kosong is empty; write instead: the secret alone, in one line",
+        ),
+        (
+            "password_file: secrets/biner",
+            "password_file: the file secrets/biner is not UTF-8 text; write instead: the secret alone, saved as UTF-8",
+        ),
         (
             "password_file: secrets/terbuka",
             (
@@ -70,8 +74,11 @@ _PLACE = "agencies/jabatan.yaml:16: mailboxes.utama.login"
             ),
         ),
         ("password_file:", "password_file: must be the path of a file; write instead: PATH"),
-        ("password_env: TIADA", "password_env: the environment variable TIADA is not set"),
-        ("password_env: KOSONG", "password_env: the environment variable KOSONG is empty"),
+        ("password_env: TIADA", "password_env: the environment variable that is named here is not set; " + _VARIABLE),
+        (
+            "password_env: KOSONG",
+            "password_env: the environment variable KOSONG is empty; write instead: the secret alone, in one line",
+        ),
         (
             "password_env: [TIADA]",
             "password_env: must be the name of an environment variable; write instead: NAME",
@@ -122,7 +129,8 @@ def test_gateways_may_ask_for_several_secrets(ministry: Ministry) -> None:
     ministry.edit("pantau", "token_file: secrets/mail", "token_env: A, old_tokens_env: [A, B]")
     assert ministry.problems({"A": "1", "B": "2"}) == []
     assert ministry.problems({"A": "1"}) == [
-        "pantau.yaml:16: gateways.sms[0].old_tokens_env[1]: the environment variable B is not set"
+        "pantau.yaml:16: gateways.sms[0].old_tokens_env[1]: the environment variable that is named here is not set; "
+        + _VARIABLE
     ]
 
 
