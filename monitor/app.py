@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from alerts.inbound.desk import Desks
 from alerts.inbound.poller import Poller
 from alerts.model.brief import Brief
 from alerts.model.delivery import Notice
+from alerts.model.incident import Incident
 from alerts.model.notice import Office
 from alerts.record.clock import Clock, SystemClock
 from alerts.record.store import StoreAway
@@ -219,6 +221,8 @@ class App:
             observer=self._metrics,
             owner=_owner(settings) if database.is_shared else None,
             hush=self._hush,
+            rests=self._rests,
+            brief=self._present_brief,
         )
         self._watchdog = Watchdog(
             database=database,
@@ -241,7 +245,7 @@ class App:
             clock=self._clock,
             drills=self._watchdog.exerciser,
         )
-        self._poller = Poller(store=store, pool=self._pool, desks=self._desks, clock=self._clock)
+        self._poller = Poller(store=store, pool=self._pool, desks=self._desks, clock=self._clock, rests=self._rests)
         self._around = WatchSurroundings(
             signer=TokenSigner(token_key(settings.state), _prober(settings), began=self._clock.now()),
             store=store,
@@ -325,7 +329,7 @@ class App:
         orders = control(
             front,
             records(archive),
-            drills(self._watchdog.driller),
+            drills(self._watchdog.driller, self._rests),
             duties(self._duty),
             silences(silencer),
             declarations(declarer),
@@ -346,6 +350,7 @@ class App:
             refused_at=self._metrics.refused_at,
             awaiting_restart=self._awaiting_restart(),
             deserted=self._duty.deserted,
+            watch_only=self._rests(),
         )
 
     async def _tell_status(self) -> None:
@@ -361,7 +366,17 @@ class App:
     def _brief(self, agency: str) -> Brief:
         """Return whom an incident of an agency tells."""
         configuration = self._configuration()
-        return configuration.registry.agencies[agency].brief(configuration.settings.shared())
+        settings = configuration.settings
+        return settings.heeded(configuration.registry.agencies[agency].brief(settings.shared()))
+
+    def _present_brief(self, incident: Incident) -> Brief | None:
+        """Return whom an incident would tell if it opened now; `None`: its agency is watched no more."""
+        configuration, before = self._configuration(), incident.brief
+        if not before.agency:
+            return configuration.settings.noc_brief(subject=before.subject, subject_en=before.subject_en)
+        if before.agency not in configuration.registry.agencies:
+            return None
+        return replace(self._brief(before.agency), cause=before.cause)
 
     def _can_be_silent(self) -> Sequence[str]:
         """Return the agencies and the routes that are watched."""
@@ -403,6 +418,10 @@ class App:
 
     def _configuration(self) -> Configuration:
         return self._reloader.watch.configuration
+
+    def _rests(self) -> bool:
+        """Return whether nobody is told of anything."""
+        return not self._configuration().settings.tells
 
     def _may_release(self, notice: Notice) -> bool:
         # An office is called by its agency's code.

@@ -40,6 +40,7 @@ from alerts.decide.silence import Hush, Silence
 from alerts.engine.advance import Advance, Entered
 from alerts.engine.intake import take_in
 from alerts.engine.mover import Mover
+from alerts.model.brief import Brief
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
 from alerts.model.delivery import SETTLED, AttemptState, Draft, Notice, NoticeState
@@ -64,12 +65,19 @@ class Cycle:
         now: datetime,
         mover: Callable[[int, Advance], Mover],
         hush: Hush,
+        rests: bool = False,
+        brief: Callable[[Incident], Brief | None] = lambda _: None,
     ) -> None:
-        """*mover*: makes the one that moves the notices of an incident, with the same ledger and time."""
+        """*mover*: makes the one that moves the notices of an incident, with the same ledger and time.
+
+        *rests*: nobody is told of anything for now. *brief*: whom one tells that opened meanwhile, as it would open now.
+        """
         self._ledger = ledger
         self._now = now
         self._made = mover
         self._hush = hush
+        self._rests = rests
+        self._brief = brief
         self._silences: Sequence[Silence] | None = None
         self._known: Sequence[Notice] | None = None
         #: Those that may have stood lately, by the rotas: hundreds of incidents may name the same.
@@ -84,8 +92,11 @@ class Cycle:
         if incident is None:
             self.advance.at_rest = True
             return
+        if self._rests:
+            await self._leave_untold(incident)
+            return
         self._mover = self._made(incident_id, advance)
-        incident = await self._tell(incident)
+        incident = await self._tell(await self._briefed(incident))
         await self._conclude(incident)
         for notice in await self._notices(incident):
             # Of a bundle the first incident looks after it.
@@ -98,11 +109,36 @@ class Cycle:
             (n.due_at for n in notices if n.state is NoticeState.PENDING and n.due_at <= self._now), default=None
         )
         if incident.is_open:
-            self.advance.open[incident.brief.agency] += 1
-            self.advance.declared = incident.standing
+            self._count(incident)
         elif all(self._owes_nothing(n) for n in notices):
-            await self._ledger.put_to_rest(incident.id)
-            self.advance.at_rest = True
+            await self._put_to_rest(incident)
+
+    async def _leave_untold(self, incident: Incident) -> None:
+        """Decide nothing and call nobody: when people are told again it goes on from what is stored, as after a stop."""
+        if incident.is_open:
+            self._count(incident)
+        elif not await self._notices(incident):
+            await self._put_to_rest(incident)
+
+    async def _briefed(self, incident: Incident) -> Incident:
+        """Give an open incident that has nobody to tell those whom it would have if it opened now.
+
+        Its escalation begins at the first step: none has begun. Of many that wait they hear together.
+        """
+        if not incident.is_open or not incident.brief.tells_nobody or (brief := self._brief(incident)) is None:
+            return incident
+        incident = replace(incident, brief=brief)
+        await self._ledger.save_brief(incident)
+        await self._write("told from now on", incident, number=incident.number)
+        return incident
+
+    def _count(self, incident: Incident) -> None:
+        self.advance.open[incident.brief.agency] += 1
+        self.advance.declared = incident.standing
+
+    async def _put_to_rest(self, incident: Incident) -> None:
+        await self._ledger.put_to_rest(incident.id)
+        self.advance.at_rest = True
 
     async def _notices(self, incident: Incident) -> Sequence[Notice]:
         if self._known is None and _is_untold(incident):

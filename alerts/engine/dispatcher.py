@@ -8,7 +8,7 @@ and started again, it goes on from what is stored.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -31,6 +31,7 @@ from alerts.engine.intake import ReportResult, take_in, take_report
 from alerts.engine.mover import Mover
 from alerts.engine.observer import Observer
 from alerts.engine.settling import Settlement, settle
+from alerts.model.brief import Brief
 from alerts.model.delivery import AttemptState
 from alerts.model.event import Event
 from alerts.model.gateway import AckResult, Content, Heard
@@ -67,8 +68,13 @@ class Dispatcher:
         policy: DeliveryPolicy | None = None,
         owner: str | None = None,
         hush: Hush = silence_over,
+        rests: Callable[[], bool] = lambda: False,
+        brief: Callable[[Incident], Brief | None] = lambda _: None,
     ) -> None:
-        """*owner*: what this engine is called among those that share the store; `None`: it is alone there."""
+        """*owner*: what this engine is called among those that share the store; `None`: it is alone there.
+
+        While it *rests* events are taken in, and nobody is told of them; *brief* says whom such an incident tells then.
+        """
         self._store = store
         self._pool = pool
         self._composer = composer
@@ -92,6 +98,8 @@ class Dispatcher:
         self._doubter = Doubter(store=store, pool=pool, clock=clock, observer=observer)
         self._owner = owner
         self._hush = hush
+        self._rests = rests
+        self._brief = brief
         self._claimed_at: datetime | None = None
         #: The cycle has been through at least once and has not ended.
         self.is_running = False
@@ -321,10 +329,12 @@ class Dispatcher:
                     now=now,
                     under_way=self._calls.under_way,
                 )
-                cycle = Cycle(ledger=ledger, now=now, mover=mover, hush=self._hush)
+                rests = self._rests()
+                cycle = Cycle(ledger=ledger, now=now, mover=mover, hush=self._hush, rests=rests, brief=self._brief)
                 for incident_id, advance in advances.items():
                     self._pool.forget(incident_id)
-                    if self._owner and not await ledger.claim(incident_id, self._owner, now, self.CLAIM):
+                    # One that rests leaves them to those that may tell somebody.
+                    if self._owner and (rests or not await ledger.claim(incident_id, self._owner, now, self.CLAIM)):
                         advance.at_rest = True  # For us: it is another engine's to look at.
                         continue
                     await cycle.bring_forward(incident_id, advance)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import structlog
@@ -31,11 +32,21 @@ class Poller:
     #: A gateway keeps deadlines of its own, at most a minute; one that does not must not end the asking for all.
     DEADLINE = timedelta(seconds=90)
 
-    def __init__(self, *, store: Store, pool: GatewayPool, desks: Desks, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        pool: GatewayPool,
+        desks: Desks,
+        clock: Clock,
+        rests: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """While it *rests* no provider is asked; whatever was said meanwhile is fetched afterwards."""
         self._store = store
         self._pool = pool
         self._desks = desks
         self._clock = clock
+        self._rests = rests
         self._since: datetime | None = None
         self._active_at: datetime | None = None
         self._looked_at: datetime | None = None
@@ -50,7 +61,7 @@ class Poller:
 
     async def look(self) -> None:
         """Ask every gateway once, if anybody may be answering. One that cannot be asked holds up no other."""
-        since = await self._begin()
+        since = None if self._rests() else await self._begin()
         if since is None:
             return
         async with asyncio.TaskGroup() as asking:

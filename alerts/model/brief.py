@@ -6,7 +6,7 @@ frozen; who is on call is decided when a step starts (`alerts.model.oncall`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from alerts.hours.office_hours import OfficeHours
@@ -116,6 +116,15 @@ class Brief:
     subject_en: str = ""
     #: Why mail fails, as far as was seen when it was last told of.
     cause: Cause | None = None
+
+    @property
+    def tells_nobody(self) -> bool:
+        """Whether it is a brief by which nobody is told."""
+        return not self.escalation.steps
+
+    def with_nobody(self) -> Brief:
+        """Return it with nobody to tell."""
+        return replace(self, escalation=EscalationPolicy(steps=()), announcement=AnnouncementPlan())
 
     @property
     def prefix(self) -> str:

@@ -17,7 +17,7 @@ import typer
 
 from monitor.cli.log import complain
 from monitor.config.files.document import read_document
-from monitor.runtime.place import CONTROL_SOCKET, STATE, signposts
+from monitor.runtime.place import CONTROL_SOCKET, MODE_HEADER, STATE, WATCH_ONLY, signposts
 from monitor.runtime.unix import reachable
 
 
@@ -123,4 +123,6 @@ def ask(
         fail(answer.json()["detail"])
     if answer.status_code >= 500:
         fail(f"the service failed to answer ({answer.status_code}); its log says why")
+    if answer.headers.get(MODE_HEADER) == WATCH_ONLY:
+        typer.echo("NOBODY IS TOLD: the service only watches (mode: watch)", err=True)
     return answer.json()

@@ -19,11 +19,12 @@ from monitor.config.fields.listen import parse_listen
 from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Problem
-from monitor.config.files.reading import Reader
+from monitor.config.files.reading import Reader, missing
 from monitor.config.files.regular import why
 from monitor.config.files.secret import Vault
+from monitor.config.files.section import Section
 from monitor.config.model.registry import Agency
-from monitor.config.model.settings import LISTEN_VARIABLE, Provision, Settings
+from monitor.config.model.settings import LISTEN_VARIABLE, Provision, ServiceMode, Settings
 from monitor.config.sense.duplicate import Claim
 from monitor.config.sense.independence import check_independence
 from monitor.config.sense.reach import Staff, check_announcement, check_escalation
@@ -60,7 +61,9 @@ def provision_of(settings: Settings | None, findings: Findings) -> Provision:
     if settings is None:
         return Provision(channels=channels)
     return Provision(
-        channels=channels,
+        mode=settings.mode,
+        # One who watches only may have none yet, or some: nobody can say which there will be.
+        channels=None if settings.mode is ServiceMode.WATCH else channels,
         references=None if findings["references"].is_blank else settings.references,
         contacts=None if findings["contacts"].is_blank else settings.contacts,
         unsure=frozenset(key for key in settings.contacts if findings["contacts", key].is_broken),
@@ -78,6 +81,7 @@ def check_settings(
     """Note what does not make sense in the settings file by itself."""
     _check_state(settings.state, findings["state"])
     _check_listeners(settings, findings)
+    _check_mode(settings, findings)
     _check_replies(settings, findings)
     if settings.store is not None:
         check_store(settings.store, findings["store"], trust)
@@ -162,6 +166,17 @@ def _check_listeners(settings: Settings, findings: Findings) -> None:
         findings["callbacks", "listen"].error("is the same as listen", "another port: 127.0.0.1:8081")
 
 
+def _check_mode(settings: Settings, findings: Findings) -> None:
+    """Note what there must be where people are told, and what sleeps where nobody is."""
+    if settings.mode is ServiceMode.WATCH:
+        for key in ("heartbeat", "lifeline", "drills"):
+            if getattr(settings, key) is not None:
+                findings[key].warning("sleeps while nobody is told (mode: watch)", "mode: tell, or leave it out")
+    elif not settings.gateways and not findings["gateways"].is_broken:
+        # Not taken for a wish to watch only: a section that is lost must not keep everybody from being told.
+        findings["gateways"].error("there is none, so nobody could be told", "gateways, or mode: watch to tell nobody")
+
+
 def _check_replies(settings: Settings, findings: Findings) -> None:
     """Note gateways that wait for answers which no provider could bring."""
     if settings.callbacks.public_url is not None or findings["callbacks", "public_url"].is_broken:
@@ -175,12 +190,26 @@ def _check_replies(settings: Settings, findings: Findings) -> None:
 
 def _check_noc(settings: Settings, provision: Provision, findings: Findings, claims: list[Claim]) -> None:
     noc, there = settings.noc, findings["noc"]
+    if "noc" not in settings.model_fields_set:
+        if settings.mode is ServiceMode.TELL:
+            there.broken(*missing(Settings, "noc"))
+        return
     staff = Staff(noc.contacts, there["contacts"])
     check_contacts(noc.contacts, there["contacts"])
     claims += _keys("contact", noc.contacts, there["contacts"])
-    check_escalation(noc.escalation, staff, provision, there["escalation"])
+    if _is_there(noc, "escalation", provision, there):
+        check_escalation(noc.escalation, staff, provision, there["escalation"])
     used = {channel for step in noc.escalation.steps for channel in step.channels}
     check_office(noc.office, used, there["office"])
+
+
+def _is_there(section: Section, key: str, provision: Provision, findings: Findings) -> bool:
+    """Whether *key* is written; note that it is missing where people are to be told."""
+    if key in section.model_fields_set:
+        return True
+    if provision.mode is ServiceMode.TELL:
+        findings[key].broken(*missing(type(section), key))
+    return False
 
 
 def read_agency(findings: Findings, vault: Vault, checks: Mapping[str, CheckKind]) -> Agency | None:
@@ -247,7 +276,8 @@ def _check_people(agency: Agency, provision: Provision, findings: Findings, clai
         if provision.rotas and key in provision.rotas:
             instead = "another key, or name the shared rota"
             claims.append(Claim(kind="rota", name=key, path=("rotas", key), instead=instead))
-    check_escalation(agency.escalation, staff, provision, findings["escalation"])
+    if _is_there(agency, "escalation", provision, findings):
+        check_escalation(agency.escalation, staff, provision, findings["escalation"])
     first = next(iter(agency.escalation.steps), None)
     check_announcement(agency.announcement, first, provision, findings["announcement"])
     used = {channel for recipient in agency.announcement.recipients.values() for channel in recipient.channels}

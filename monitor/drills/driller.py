@@ -61,7 +61,9 @@ class Driller:
         roster: Callable[[], Roster],
         metrics: Metrics,
         clock: Clock,
+        rests: Callable[[], bool] = lambda: False,
     ) -> None:
+        """While it *rests* no drill is begun, and none goes on."""
         self._drills = drills
         self._store = store
         self._pool = pool
@@ -69,6 +71,7 @@ class Driller:
         self._roster = roster
         self._metrics = metrics
         self._clock = clock
+        self._rests = rests
         #: By drill that is under way: why those of its exercises that are left cannot begin, by key.
         self._obstacles: dict[int, dict[str, str]] = {}
         #: The open incidents when last looked at, and whom their policies name, by key and by number.
@@ -95,6 +98,8 @@ class Driller:
 
     async def look(self, calls: asyncio.TaskGroup) -> None:
         """Look once at what is due."""
+        if self._rests():
+            return
         now = self._clock.now()
         await self._begin_on_time(now)
         under_way = await self._drills.under_way()

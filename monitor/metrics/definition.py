@@ -182,6 +182,8 @@ class Definitions:
         self.reload_at = gauge(name, "When a configuration was last accepted.")
         meaning = "Whether settings of the configuration in force wait for the next start."
         self.restart_needed = gauge("config_restart_needed", meaning)
+        meaning = "Whether mail is only watched and nobody is told (1), or people are told (0)."
+        self.watch_only = gauge("watch_only", meaning)
         name = "engine_last_cycle_timestamp_seconds"
         self.cycle_at = gauge(name, "When the incident engine last finished a cycle.")
         self.audit_entries = gauge("audit_entries", "How many entries the journal has.")

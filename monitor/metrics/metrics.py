@@ -359,6 +359,10 @@ class Metrics:
         """Show whether settings of the configuration in force wait for the next start."""
         self._all.restart_needed.set(needed)
 
+    def watch_only(self, *, on: bool) -> None:
+        """Show whether mail is only watched, and nobody is told."""
+        self._all.watch_only.set(on)
+
     def audit_head(self, head: Head) -> None:
         """Show where the journal ends."""
         self._all.audit_entries.set(head.number)

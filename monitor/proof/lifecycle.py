@@ -29,9 +29,12 @@ class Lifecycle:
         """Tell that the service has ended as it should."""
         await self.told(self._service, "service stopped", {})
 
-    async def configured(self, by: str, digest: str, files: int, applied: Applied) -> None:
-        """Tell which configuration is in force from now on; *digest* as `monitor.config.loading` makes it."""
-        detail = {"sha256": digest, "files": str(files)}
+    async def configured(self, by: str, digest: str, files: int, applied: Applied, *, tells: bool = True) -> None:
+        """Tell which configuration is in force from now on; *digest* as `monitor.config.loading` makes it.
+
+        Not *tells*: by it nobody is told of anything.
+        """
+        detail = {"sha256": digest, "files": str(files)} | ({} if tells else {"mode": "watch"})
         for what, codes in (("added", applied.added), ("changed", applied.changed), ("removed", applied.removed)):
             if codes:
                 more = f" and {len(codes) - _NAMED} more" if len(codes) > _NAMED else ""

@@ -15,6 +15,10 @@ STATE: Final = Path("/var/lib/pantau")
 #: The control socket, in the state directory.
 CONTROL_SOCKET: Final = "control.sock"
 
+#: What every answer there bears while mail is only watched: whoever asks is to know that nobody is told.
+MODE_HEADER: Final = "Pantau-Mode"
+WATCH_ONLY: Final = "watch"
+
 #: Where systemd makes the directory of a service (`RuntimeDirectory=`, systemd.exec(5)).
 _RUN: Final = Path("/run")
 

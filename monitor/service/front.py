@@ -88,6 +88,10 @@ class Front:
             return f"the store is away since {since.isoformat(timespec='seconds')}: {why}"
         return None
 
+    def is_watch_only(self) -> bool:
+        """Return whether mail is only watched, and nobody is told."""
+        return not self._watch().configuration.settings.tells
+
     def now(self) -> datetime:
         """Return the present moment."""
         return self._clock.now()
@@ -122,7 +126,9 @@ class Front:
         return await self._order(number, partial(HandOn, by=by))
 
     async def release(self, number: str, by: str) -> Incident:
-        """Release an incident's announcement."""
+        """Release an incident's announcement. Raise `NotDone` while nobody is told."""
+        if self.is_watch_only():
+            raise NotDone("nobody is told of anything (mode: watch), so there is nothing to release")
         return await self._order(number, partial(Release, by=by))
 
     async def releases(self) -> Sequence[IncidentView]:

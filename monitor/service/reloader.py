@@ -16,6 +16,7 @@ from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.record.store import StoreAway
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import BadConfiguration, Configuration, Memory, load
+from monitor.config.model.settings import Settings
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import spared
 from monitor.runtime.keeping import keep_doing
@@ -25,6 +26,10 @@ from monitor.service.watch import Watch, WatchSurroundings, abandoned, make_watc
 from monitor.store.probing.records import ConfigurationRecords
 
 log = structlog.get_logger()
+
+#: A slip in a file must not leave people in the dark in the middle of an outage.
+_NO_QUIET_END = "a reload does not end the telling: people are told as before, and the old configuration stays in force"
+_BY_RESTART = "mode: tell; or stop the service and start it, if nobody is to be told any more"
 
 
 async def read(path: Path, environ: Mapping[str, str], memory: Memory) -> Configuration:
@@ -77,6 +82,8 @@ class Reloader:
         self._memory.in_force = configuration.registry
         self._started_with = configuration
         self._metrics.restart_needed(needed=False)
+        self._metrics.watch_only(on=not configuration.settings.tells)
+        await self._say_mode(configuration.settings)
         await self._abandoned(configuration)
         self._metrics.reload_finished(ok=True, now=self._clock.now())
 
@@ -120,6 +127,12 @@ class Reloader:
             log.warning("configuration refused; the old one stays in force", errors=errors[:20])
             await self._lifecycle.refused(by, errors)
             return bad.problems
+        if self.watch.configuration.settings.tells and not configuration.settings.tells:
+            self._metrics.reload_finished(ok=False, now=self._clock.now())
+            refused = Problem(file=str(self._path), key="mode", message=_NO_QUIET_END, instead=_BY_RESTART)
+            log.error("configuration refused; people are told as before", why=str(refused))
+            await self._lifecycle.refused(by, [str(refused)])
+            return [refused]
         await self._take_up(configuration, by)
         return [*self._waiting_for_restart(configuration), *await self._abandoned(configuration)]
 
@@ -137,9 +150,22 @@ class Reloader:
         self.retirement.enter(_beside(self._pool.replace(lines), lines))
         self.watch = await take_up(self.watch, change, self._around)
         self._memory.in_force = configuration.registry
+        self._metrics.watch_only(on=not configuration.settings.tells)
         self._dispatcher.poke()
         self._metrics.reload_finished(ok=True, now=self._clock.now())
         log.info("configuration taken up", agencies=len(configuration.registry.agencies))
+
+    async def _say_mode(self, settings: Settings) -> None:
+        """Log that nobody is told, and of what people were told before that and hear no more."""
+        if settings.tells:
+            return
+        log.warning("NOBODY IS TOLD of anything: mode is watch; write `mode: tell` when people are to be told")
+        async with self._around.store.reading() as ledger:
+            left = [each.number for each in await ledger.open_incidents() if not each.brief.tells_nobody]
+        if left:
+            log.error(
+                "people were told of these, and hear no more: mode is watch", incidents=left[:20], number=len(left)
+            )
 
     def _waiting_for_restart(self, configuration: Configuration) -> Sequence[Problem]:
         """Return, log and show which settings are not in force before the service starts anew."""
@@ -166,7 +192,9 @@ class Reloader:
         kept = {code for code, agency in agencies.items() if recorded.get(code) is agency}
         documents = {code: (agency.model_dump_json(), "file") for code, agency in agencies.items() if code not in kept}
         applied = await self._records.apply("agency", documents, self._clock.now(), kept=kept)
-        await self._lifecycle.configured(by, configuration.digest, configuration.files, applied)
+        await self._lifecycle.configured(
+            by, configuration.digest, configuration.files, applied, tells=configuration.settings.tells
+        )
         if applied.added or applied.changed or applied.removed:
             log.info("agencies applied", added=applied.added, changed=applied.changed, removed=applied.removed)
 

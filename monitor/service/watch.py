@@ -24,7 +24,7 @@ from monitor.bridge.pipeline import Alerting, Briefs, Pipeline
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Configuration
 from monitor.config.model.registry import Agency, premises
-from monitor.config.model.settings import Settings, Shared
+from monitor.config.model.settings import Settings
 from monitor.config.service.provider import build_providers
 from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.judge import Judge
@@ -246,14 +246,15 @@ async def _past(routes: Collection[WatchedRoute], settings: Settings, around: Wa
 class _Briefs(Mapping[str, Brief]):
     """Whom to tell about each agency, made when it is first asked for: of thousands few are."""
 
-    def __init__(self, agencies: Mapping[str, Agency], shared: Callable[[], Shared]) -> None:
+    def __init__(self, agencies: Mapping[str, Agency], settings: Settings) -> None:
         self._agencies = agencies
-        self._shared = shared
+        self._settings = settings
+        self._shared = cache(settings.shared)
         self._made: dict[str, Brief] = {}
 
     def __getitem__(self, agency: str) -> Brief:
         if agency not in self._made:
-            self._made[agency] = self._agencies[agency].brief(self._shared())
+            self._made[agency] = self._settings.heeded(self._agencies[agency].brief(self._shared()))
         return self._made[agency]
 
     def __iter__(self) -> Iterator[str]:
@@ -266,8 +267,8 @@ class _Briefs(Mapping[str, Brief]):
 def _briefs(configuration: Configuration) -> Briefs:
     settings = configuration.settings
     return Briefs(
-        agencies=_Briefs(configuration.registry.agencies, cache(settings.shared)),
-        ours=lambda suspect: own_brief(settings, suspect),
+        agencies=_Briefs(configuration.registry.agencies, settings),
+        ours=lambda suspect: settings.heeded(own_brief(settings, suspect)),
     )
 
 

@@ -112,6 +112,8 @@ class IncidentView:
     recovered: bool | None = None
     #: Until when what is measured of it, though a person has ended it, opens no new one by itself; `None`: nothing is.
     held_until: datetime | None = None
+    #: It opened while mail was only watched: nobody is told of it.
+    untold: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +167,7 @@ def view_incident(incident: Incident) -> IncidentView:
         closed_by=incident.closed.by if incident.closed else None,
         recovered=incident.closed.recovered if incident.closed else None,
         held_until=incident.held_since + HOLDS_FOR if incident.held_since else None,
+        untold=incident.brief.tells_nobody,
     )
 
 

@@ -57,6 +57,8 @@ class Ill(StrEnum):
     AUDIT_STOPPED = "audit_stopped"
     #: Somebody who should have been told has not been.
     OVERDUE = "overdue"
+    #: Nobody is told of anything: so it was chosen.
+    WATCH_ONLY = "watch_only"
     GATEWAY_DOWN = "gateway_down"
     #: It takes messages, and the receipts that it used to give do not come.
     GATEWAY_DOUBTED = "gateway_doubted"
@@ -129,6 +131,8 @@ class Signs:
     awaiting_restart: Sequence[str] = ()
     #: Rotas that have nobody on call now; `None`: not counted yet.
     deserted: Sequence[str] | None = None
+    #: Mail is watched, and nobody is told.
+    watch_only: bool = False
 
 
 def own_health(
@@ -224,6 +228,8 @@ def _of_engine(signs: Signs) -> Iterator[Complaint]:
         Ailment.AUDIT: Ill.AUDIT_STOPPED,
         Ailment.OVERDUE: Ill.OVERDUE,
     }
+    if signs.watch_only:
+        yield Complaint(ill=Ill.WATCH_ONLY, health=Health.DEGRADED)
     for ailment, ill in ills.items():
         if ailment in signs.ailments:
             yield Complaint(ill=ill, health=Health.DOWN)

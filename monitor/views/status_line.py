@@ -30,6 +30,8 @@ def status_line(signs: Signs, *, agencies: int, routes: int, open_incidents: int
 
 
 def _troubles(signs: Signs) -> Iterator[str]:
+    if signs.watch_only:
+        yield "NOBODY IS TOLD (mode: watch)"
     if signs.away is not None:
         since, why = signs.away
         yield f"STORE AWAY since {since:%Y-%m-%d %H:%M} UTC: {why}"

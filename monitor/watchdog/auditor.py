@@ -63,8 +63,9 @@ class EscalationAuditor:
         metrics: WatchdogSeries,
         clock: Clock,
         hush: Hush = silence_over,
+        rests: Callable[[], bool] = lambda: False,
     ) -> None:
-        """*hush*: as the cycle's; *brief*: whom the NOC's incident about that incident or notice tells, called by its subject."""
+        """*hush* and *rests*: as the cycle's; *brief*: whom the NOC's incident about that incident or notice tells, called by its subject."""
         self._store = store
         self._pool = pool
         self._alerting = alerting
@@ -73,6 +74,7 @@ class EscalationAuditor:
         self._clock = clock
         self._policy = DeliveryPolicy()
         self._hush = hush
+        self._rests = rests
         #: What was overdue at the last look, by its key.
         self._known: Mapping[str, Overdue] = {}
 
@@ -85,6 +87,11 @@ class EscalationAuditor:
     async def look(self) -> None:
         """Look once: show what is found, write it down once, poke the cycle, and tell the NOC what came to nothing."""
         now = self._clock.now()
+        if self._rests():
+            # Nobody is to be told, so nobody is left untold.
+            self._known = {}
+            self._metrics.audited(now, [], [])
+            return
         found = await self._examine(now)
         overdue = {lapse.key: lapse for _, examination in found for lapse in examination.overdue}
         unheard = [how for _, examination in found for how in examination.unheard]

@@ -95,6 +95,7 @@ class Watchdog:
             metrics=metrics.watchdog,
             clock=clock,
             hush=hush(lambda: watch().judge),
+            rests=lambda: not self._settings.tells,
         )
         drills = Drills(database)
         self.exerciser = Exerciser(drills=drills, pool=pool, wording=wording, metrics=metrics, clock=clock)
@@ -106,6 +107,7 @@ class Watchdog:
             roster=Derived(lambda: watch().configuration, roster),
             metrics=metrics,
             clock=clock,
+            rests=lambda: not self._settings.tells,
         )
 
     async def run(self) -> None:
@@ -148,7 +150,8 @@ class Watchdog:
         )
 
     def _heartbeat_in_force(self) -> tuple[Heartbeat, timedelta] | None:
-        settings = self._settings.heartbeat
+        # The switch outside relies on it that people are told: it is to miss us when they are not.
+        settings = self._settings.heartbeat if self._settings.tells else None
         if self._heartbeat is None or self._heartbeat[0] != settings:
             for receiver in (SWITCH, FILE):
                 self._metrics.watchdog.forget_heartbeat(receiver)
@@ -158,7 +161,7 @@ class Watchdog:
 
     async def _look_at_lifeline(self) -> None:
         configuration = self._watch().configuration
-        settings = configuration.settings.lifeline
+        settings = configuration.settings.lifeline if configuration.settings.tells else None
         # Whatever has changed: its gateways may have other tokens now, and it must not find that out when it rings.
         if self._lifeline is not None and self._lifeline[0] is not configuration:
             await self._lifeline[1].close()
@@ -198,9 +201,9 @@ def troubles(
 
 
 def lifeline(configuration: Configuration, directory: Path, metrics: WatchdogSeries, clock: Clock) -> Lifeline | None:
-    """Build the lifeline of a configuration, with gateways of its own; `None`: it has none."""
+    """Build the lifeline of a configuration, with gateways of its own; `None`: it has none, or tells nobody."""
     settings = configuration.settings
-    if settings.lifeline is None:
+    if settings.lifeline is None or not settings.tells:
         return None
     kinds = gateway_kinds()
     entries = {entry.name: entry for entries in settings.gateways.values() for entry in entries}

@@ -43,10 +43,12 @@ def incidents(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
 def _state(incident: Mapping[str, Any]) -> str:
     """Return where an incident stands, and that the probes see it all the same if a person has ended it."""
     if incident["corrected_by"]:
-        return "false alarm"
-    if not incident["closed_by"]:
-        return str(incident["state"])
-    return "closed, measured still" if incident["held_until"] else "closed"
+        state = "false alarm"
+    elif incident["closed_by"]:
+        state = "closed, measured still" if incident["held_until"] else "closed"
+    else:
+        state = str(incident["state"])
+    return f"{state}, nobody is told" if incident["untold"] else state
 
 
 def _who(incident: Mapping[str, Any]) -> str:
@@ -170,7 +172,9 @@ def declare(
     found = done["incident"]
     number = found["number"]
     typer.echo(f"{number} ({found['matter']}) is declared by {found['declared_by']}, since {clock(found['began_at'])}.")
-    if done["silence"] is not None:
+    if found["untold"]:
+        typer.echo("NOBODY IS TOLD of it: mail is only watched (mode: watch).")
+    elif done["silence"] is not None:
         until = day_and_time(done["silent_until"])
         typer.echo(f"NOBODY IS TOLD until {until}; `pantau silence remove {done['silence']}` lets them be told now.")
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 import typer
 
@@ -19,13 +20,22 @@ def check(config: Config = DEFAULT_CONFIG) -> None:
     and a store that becomes larger than its disk. Ends with 2 when there is an error, otherwise with 0, also when there are warnings.
     """
     loaded = load(config, os.environ, now=datetime.now(UTC))
+    print_checked(config, loaded)
+    if loaded.errors:
+        raise typer.Exit(2)
+
+
+def print_checked(config: Path, loaded: Loaded) -> None:
+    """Print what was found of a configuration, and what it comes down to."""
     for problem in loaded.problems:
         typer.echo(str(problem))
     if (found := loaded.configuration) is not None:
         typer.echo(f"{config}: the store grows to {size_of(found.settings, found.registry.routes)}")
+        if not found.settings.tells:
+            typer.echo(
+                f"{config}: NOBODY IS TOLD of anything: mode is watch; write mode: tell when people are to be told"
+            )
     typer.echo(f"{config}: {_summary(loaded)}")
-    if loaded.errors:
-        raise typer.Exit(2)
 
 
 def _summary(loaded: Loaded) -> str:

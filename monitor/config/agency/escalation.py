@@ -73,5 +73,9 @@ class EscalationSettings(Section):
         )
 
 
+#: Where no escalation is written. People are told only where there is one.
+NOBODY = EscalationSettings(steps=())
+
+
 def _again(settings: CallAgainSettings | None) -> CallAgain | None:
     return None if settings is None else CallAgain(every=settings.every, times=settings.times)

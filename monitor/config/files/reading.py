@@ -295,6 +295,11 @@ def by_source(key: str) -> str:
     return f"{by_file}: PATH, or {by_variable}: NAME"
 
 
+def missing(model: type[BaseModel], key: str) -> tuple[str, str]:
+    """Return that *key* is missing, which *model* has and can do without, and what to write."""
+    return "is missing", f"{key}: {example(of_field(names(model)[key]))}"
+
+
 def _words(asked: Any, detail: ErrorDetails, key: str) -> tuple[str, str]:
     """Return what is wrong, and what to write instead where *asked* is wanted under *key*."""
     kind, context = detail["type"], detail.get("ctx", {})

@@ -18,7 +18,7 @@ from monitor.config.agency.announcement import AnnouncementSettings
 from monitor.config.agency.calendar import CalendarOverrides, CalendarSettings
 from monitor.config.agency.checks import ChecksSettings
 from monitor.config.agency.contact import Contacts
-from monitor.config.agency.escalation import EscalationSettings
+from monitor.config.agency.escalation import NOBODY, EscalationSettings
 from monitor.config.agency.mailbox import MailboxSettings
 from monitor.config.agency.office import OfficeSettings
 from monitor.config.agency.probing import MaintenanceSettings, ProbingOverrides, build_maintenance
@@ -59,7 +59,8 @@ class Agency(Section):
     """Who has duty when; steps of the escalation name them, beside those of the settings."""
     calendar: CalendarOverrides = CalendarOverrides()
     """The state whose weekends and holidays it keeps, and its office hours; default: those of the settings."""
-    escalation: EscalationSettings
+    escalation: EscalationSettings = NOBODY
+    """Not to be left out, unless nobody is told (`mode: watch`)."""
     announcement: AnnouncementSettings = AnnouncementSettings()
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -18,7 +19,7 @@ from alerts.model.oncall import Rota
 from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.agency.checks import ServiceChecksSettings
 from monitor.config.agency.contact import Contacts, ContactSettings
-from monitor.config.agency.escalation import EscalationSettings
+from monitor.config.agency.escalation import NOBODY, EscalationSettings
 from monitor.config.agency.mailbox import MailboxSettings
 from monitor.config.agency.office import OfficeSettings
 from monitor.config.agency.probing import FlappingSettings, MaintenanceSettings, ProbingSettings
@@ -43,6 +44,15 @@ def _long_enough(token: SecretStr) -> SecretStr:
     if len(token.get_secret_value()) < _SHORTEST_TOKEN:
         raise ValueError(f"a token has at least {_SHORTEST_TOKEN} characters; make one with: openssl rand -hex 32")
     return token
+
+
+class ServiceMode(StrEnum):
+    """Whether people are told of what is found out."""
+
+    #: Staff, offices outside and the NOC are told.
+    TELL = "tell"
+    #: Mail is probed, judged and shown; no gateway is asked and nobody is told.
+    WATCH = "watch"
 
 
 class ApiSettings(Section):
@@ -85,7 +95,8 @@ class NocSettings(Section):
     name: Line = Field(examples=["Pusat Operasi Rangkaian Kementerian Contoh"])
     office: OfficeSettings = OfficeSettings()
     contacts: Contacts = Field(default_factory=dict)
-    escalation: EscalationSettings
+    escalation: EscalationSettings = NOBODY
+    """Not to be left out, unless nobody is told (`mode: watch`)."""
 
     def build_people(self, shared: Shared) -> dict[str, Contact]:
         """Return the contacts of its own, by key."""
@@ -100,6 +111,8 @@ class NocSettings(Section):
 class Settings(Section):
     """The whole settings file. Relative paths, also those in agency files, start at its directory."""
 
+    mode: ServiceMode = ServiceMode.TELL
+    """Whether people are told, or mail is only watched."""
     listen: ListenAddress = Listen("127.0.0.1", 8080)
     """The portal, the API and /metrics; PANTAU_LISTEN overrides it. Loopback only: there is no sign-in yet."""
     callbacks: CallbackSettings = CallbackSettings()
@@ -152,7 +165,17 @@ class Settings(Section):
     """Rings the NOC when no notice can be written."""
     drills: DrillSettings | None = None
     """A test of every number and gateway, week after week."""
-    noc: NocSettings
+    noc: NocSettings = NocSettings(name="Pantau")
+    """Not to be left out, unless nobody is told (`mode: watch`)."""
+
+    @property
+    def tells(self) -> bool:
+        """Whether anybody is told of anything."""
+        return self.mode is ServiceMode.TELL
+
+    def heeded(self, brief: Brief) -> Brief:
+        """Return *brief* as incidents have it: without anybody where nobody is told."""
+        return brief if self.tells else brief.with_nobody()
 
     def shared(self) -> Shared:
         """Return what every agency may name."""
@@ -178,6 +201,7 @@ class Settings(Section):
 class Provision:
     """`None` stands for "cannot be known": nothing is said about what depends on it."""
 
+    mode: ServiceMode = ServiceMode.TELL
     #: Channels with a gateway.
     channels: frozenset[Channel] | None = None
     #: The reference mailboxes by their names.

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 
 from alerts.engine.settling import Ruling
 from alerts.model.notice import Matter
 from alerts.record.store import StoreAway
+from monitor.runtime.place import MODE_HEADER, WATCH_ONLY
 from monitor.service.declarer import Declarer
 from monitor.service.front import Front
 from monitor.service.order import NotDone
@@ -64,7 +65,13 @@ class DeclaredView(BaseModel):
 
 def control(source: Front, *parts: APIRouter) -> FastAPI:
     """Build the control application of what is here and of *parts* that stand in modules of their own."""
-    app = FastAPI(title="Pantau control", docs_url=None, redoc_url=None, openapi_url=None)
+
+    def say_mode(response: Response) -> None:
+        if source.is_watch_only():
+            response.headers[MODE_HEADER] = WATCH_ONLY
+
+    said = [Depends(say_mode)]
+    app = FastAPI(title="Pantau control", docs_url=None, redoc_url=None, openapi_url=None, dependencies=said)
     app.add_exception_handler(StoreAway, store_away)
     app.add_exception_handler(RequestValidationError, unreadable)
     app.add_exception_handler(NotDone, not_done)

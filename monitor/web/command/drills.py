@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,7 +12,7 @@ from pydantic import Field
 from alerts.decide.drill import ExerciseState
 from alerts.model.channel import Channel
 from monitor.drills.driller import Driller
-from monitor.service.order import Unknown
+from monitor.service.order import NotDone, Unknown
 from monitor.web.word import Word
 
 #: A drill that somebody asks for is over by then: whoever asked is still there.
@@ -51,12 +52,14 @@ class ExerciseView:
     why: str
 
 
-def drills(instructor: Driller) -> APIRouter:
-    """Build the part of the control application that is about drills."""
+def drills(instructor: Driller, rests: Callable[[], bool] = lambda: False) -> APIRouter:
+    """Build the part of the control application that is about drills. *rests*: whether nobody is told of anything."""
     router = APIRouter()
 
     @router.post("/drills")
     async def begin(wish: Wish) -> BegunView:
+        if rests():
+            raise NotDone("nobody is told of anything (mode: watch), so nobody is drilled")
         begun = await instructor.ask(wish.contact, wish.by, WITHIN)
         if begun is None:
             raise Unknown(f"there is nobody called '{wish.contact}' to drill; write a contact's key, or all")

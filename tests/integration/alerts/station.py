@@ -15,6 +15,7 @@ from alerts.decide.move import DeliveryPolicy
 from alerts.engine.advance import Brake
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.model.brief import Brief
 from alerts.model.channel import Channel
 from alerts.model.delivery import Notice, NoticeState
 from alerts.model.event import Acknowledge, Event, Release, Resolve
@@ -74,6 +75,8 @@ class Watcher:
     #: As it was told of each gateway last.
     doubted: dict[str, bool | None] = field(default_factory=dict)
     cycles: int = 0
+    #: Open incidents by agency.
+    open: Mapping[str, int] = field(default_factory=dict)
     cycled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def notice_entered(self, channel: Channel, purpose: Purpose, state: NoticeState) -> None:
@@ -102,6 +105,7 @@ class Watcher:
 
     def cycle_finished(self, now: datetime, oldest_pending: datetime | None, open_incidents: Mapping[str, int]) -> None:
         self.cycles += 1
+        self.open = dict(open_incidents)
         self.cycled.set()
 
 
@@ -288,6 +292,9 @@ class Station:
         self.tray = Scripted(certain=True)
         self.words = Words()
         self.policy = policy
+        #: Whether nobody is told of anything for now, and whom an incident tells that opened meanwhile.
+        self.rests = False
+        self.brief: Callable[[Incident], Brief | None] = lambda _: None
         self.restart()
 
     def lines(self) -> list[Line]:
@@ -318,7 +325,12 @@ class Station:
             clock=self.clock,
             observer=self.watcher,
             policy=self.policy,
+            rests=lambda: self.rests,
+            brief=self._brief,
         )
+
+    def _brief(self, incident: Incident) -> Brief | None:
+        return self.brief(incident)
 
     async def crash_and_restart(self) -> None:
         """Cut off all calls in the middle of one cycle, and start again as `run` does."""

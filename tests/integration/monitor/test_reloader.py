@@ -124,6 +124,32 @@ async def test_while_the_store_is_away_the_old_configuration_and_its_gateways_st
     assert list(reloader._pool) == lines
 
 
+async def test_a_reload_does_not_end_the_telling(reloader: Buggy, office: Office) -> None:
+    before = reloader.watch
+    office.config.write_text("mode: watch\n" + office.config.read_text())
+    reloader.tries = 1
+    with capture_logs() as logged:
+        [problem] = await reloader.reload("Siti Contoh")
+    assert (problem.key, problem.severity) == ("mode", Severity.ERROR)
+    assert reloader.watch is before
+    assert [(line["event"], line["log_level"]) for line in logged] == [
+        ("configuration refused; people are told as before", "error")
+    ]
+    scrape = Scrape(reloader._metrics)
+    assert (scrape.value("config_reload_success"), scrape.value("watch_only")) == (0, 0)
+
+
+async def test_a_reload_begins_the_telling(reloader: Buggy, office: Office) -> None:
+    text = office.config.read_text()
+    office.config.write_text("mode: watch\n" + text)
+    await reloader.begin(load(office.config, ENVIRON, memory=reloader._memory).accepted())
+    assert Scrape(reloader._metrics).value("watch_only") == 1
+    office.config.write_text(text)
+    reloader.tries = 1
+    assert [p for p in await reloader.reload("Siti Contoh") if p.severity is Severity.ERROR] == []
+    assert Scrape(reloader._metrics).value("watch_only") == 0
+
+
 async def test_a_reload_that_failed_is_shown_as_one(reloader: Buggy) -> None:
     def succeeded() -> float | None:
         return Scrape(reloader._metrics).value("config_reload_success")

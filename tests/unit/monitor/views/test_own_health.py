@@ -62,6 +62,7 @@ def test_all_is_well_only_when_all_of_it_is_proven() -> None:
         (OwnPart.ENGINE, Health.DOWN, Ill.ENGINE_STOPPED, replace(WELL, ailments={Ailment.ENGINE}), {}),
         (OwnPart.ENGINE, Health.DOWN, Ill.AUDIT_STOPPED, replace(WELL, ailments={Ailment.AUDIT}), {}),
         (OwnPart.ENGINE, Health.DOWN, Ill.OVERDUE, replace(WELL, ailments={Ailment.OVERDUE}), {}),
+        (OwnPart.ENGINE, Health.DEGRADED, Ill.WATCH_ONLY, replace(WELL, watch_only=True), {}),
         (OwnPart.GATEWAY, Health.DOWN, Ill.CHANNEL_DOWN, WELL, {"gateways": [replace(SMS, up=False)]}),
         (OwnPart.GATEWAY, Health.DEGRADED, Ill.GATEWAY_DOWN, WELL, {"gateways": [replace(SMS, up=False), SMS_TWO]}),
         (

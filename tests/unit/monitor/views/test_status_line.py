@@ -20,6 +20,11 @@ AT = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
         (Signs(), (12, 48, 0), "Watching 12 agencies by 48 routes; no incidents open"),
         (Signs(), (0, 0, None), "Watching no agencies by no routes; incidents not looked at yet"),
         (
+            Signs(watch_only=True),
+            (1, 1, 1),
+            "Watching 1 agency by 1 route; 1 incident open; NOBODY IS TOLD (mode: watch)",
+        ),
+        (
             Signs(away=(AT, "disk full"), ailments={Ailment.STORE, Ailment.PROBING}),
             (2, 8, 0),
             (

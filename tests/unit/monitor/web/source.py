@@ -55,6 +55,7 @@ class Service(Front, Noticeboard, Letters):
     incident: Incident = field(default_factory=incident)
     problems: Sequence[Problem] = ()
     why_unready: str | None = None
+    watch_only: bool = False
     #: By part: how it stands otherwise than well.
     ills: Mapping[OwnPart, Any] = field(default_factory=dict)
     recorded_at: datetime | None = None
@@ -138,6 +139,9 @@ class Service(Front, Noticeboard, Letters):
 
     def metrics(self) -> Iterator[bytes]:
         return iter((b"pantau_mail_up 1\n", b"pantau_mail_degraded 0\n"))
+
+    def is_watch_only(self) -> bool:
+        return self.watch_only
 
     def unready(self) -> str | None:
         return self.why_unready

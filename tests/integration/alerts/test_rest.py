@@ -1,0 +1,107 @@
+"""The engine at rest: what is found out is written down, and nobody is told; afterwards people are told what is true then."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from alerts.model.brief import Brief
+from alerts.model.delivery import NoticeState
+from alerts.model.incident import Incident, IncidentState
+from alerts.model.notice import Matter
+from tests.integration.alerts.station import Station, station_at
+from tests.unit.alerts.people import BRIEF, MINUTE, trigger
+
+
+@pytest.fixture
+async def station(tmp_path: Path) -> AsyncIterator[Station]:
+    async with station_at(tmp_path) as opened:
+        yield opened
+
+
+def of(agency: str) -> Brief:
+    return replace(BRIEF, agency=agency, office=replace(BRIEF.office, short=agency))
+
+
+async def outage(station: Station, agency: str = "JCM", matter: Matter = Matter.BOTH) -> Incident:
+    brief = of(agency).with_nobody() if station.rests else of(agency)
+    opened = await station.submit(trigger(matter, station.clock.now(), brief))
+    assert opened is not None
+    return opened
+
+
+def tell(station: Station, brief: Callable[[Incident], Brief | None] | None = None) -> None:
+    """Let people be told from now on, as a reload does."""
+    station.rests, station.brief = False, brief or station.brief
+    station.dispatcher.poke()
+
+
+async def test_nobody_is_told_while_it_rests_and_everybody_is_from_then_on(station: Station) -> None:
+    station.rests, station.brief = True, lambda incident: of(incident.brief.agency)
+    opened = await outage(station)
+    await station.advance(timedelta(hours=30))
+    assert (station.calls, await station.notices(opened.id)) == ([], [])
+    assert station.watcher.open == {"JCM": 1}, "it is shown all the same"
+
+    tell(station)
+    await station.settle()
+    assert not (await station.incident(opened.id)).brief.tells_nobody
+    first = await station.notices(opened.id)
+    assert [(n.round, n.step) for n in first] == [(0, 0)] * len(first), "the steps missed meanwhile do not all begin"
+    assert first
+    await station.advance(6 * MINUTE)
+    assert {n.step for n in await station.notices(opened.id)} == {0, 1}, "it goes on"
+
+
+async def test_of_what_began_and_ended_meanwhile_nobody_ever_hears(station: Station) -> None:
+    station.rests = True
+    opened = await outage(station)
+    await station.settle()
+    await station.resolve()
+    assert await station.active() == [], "it is at rest"
+
+    tell(station, lambda incident: of(incident.brief.agency))
+    await station.advance(timedelta(hours=1))
+    assert (station.calls, await station.notices(opened.id)) == ([], [])
+
+
+async def test_whoever_was_told_before_hears_that_it_is_over_when_people_are_told_again(station: Station) -> None:
+    opened = await outage(station)
+    told = [n.state for n in await station.notices(opened.id)]
+    assert NoticeState.SENT in told or NoticeState.DELIVERED in told
+    asked = len(station.calls)
+
+    station.rests = True
+    await station.advance(10 * MINUTE)
+    await station.resolve()
+    await station.advance(timedelta(hours=2))
+    assert len(station.calls) == asked, "no gateway is asked for anything"
+    assert await station.active() == [opened.id], "something is owed"
+
+    tell(station)
+    await station.advance(2 * MINUTE)
+    assert (await station.incident(opened.id)).state is IncidentState.RESOLVED
+    assert "recovery" in {n.purpose for n in await station.notices(opened.id)}
+
+
+async def test_a_hundred_that_opened_meanwhile_are_told_together(station: Station) -> None:
+    station.rests, station.brief = True, lambda incident: of(incident.brief.agency)
+    for number in range(40):
+        await outage(station, f"A{number}")
+    tell(station)
+    await station.advance(4 * MINUTE)
+    texts = [call for call in station.sms.calls if call.startswith("send")]
+    assert 1 <= len(texts) <= 6, "they hear of all of them, and their telephones do not ring forty times"
+
+
+async def test_one_whose_agency_is_watched_no_more_stays_as_it_is(station: Station) -> None:
+    station.rests = True
+    opened = await outage(station)
+    tell(station, lambda _: None)
+    await station.advance(timedelta(hours=1))
+    assert station.calls == []
+    assert (await station.incident(opened.id)).brief.tells_nobody
