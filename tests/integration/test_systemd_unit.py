@@ -7,9 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
+from monitor.cli import command
+from monitor.cli.operation import run
+from monitor.config.files.duration import parse_duration
+from monitor.watchdog import heartbeat, pulse
 
 UNIT = Path(__file__).parents[2] / "deploy" / "pantau.service"
 
@@ -113,3 +119,27 @@ def test_the_service_needs_no_memory_that_is_writable_and_executable() -> None:
     if done.returncode == 77:
         pytest.skip("a process can deny itself this only from Linux 6.3 on")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def setting(key: str) -> str:
+    found = re.search(rf"^{key}=(.*)$", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert found, key
+    return found[1]
+
+
+def test_the_unit_and_the_program_agree_on_what_only_a_person_can_mend() -> None:
+    assert setting("Type") == "notify"
+    assert setting("RestartPreventExitStatus") == str(run._MISCONFIGURED)
+
+
+def test_the_longest_way_between_two_signs_of_life_is_well_within_the_watchdog() -> None:
+    beat = pulse._EVERY.total_seconds() + pulse._PATIENCE_SECONDS + heartbeat._DEADLINE_SECONDS
+    watchdog = parse_duration(setting("WatchdogSec").replace("min", "m"))
+    assert timedelta(seconds=3 * beat) <= watchdog
+
+
+@pytest.mark.parametrize("key", ["ExecStart", "ExecReload"])
+def test_what_the_unit_calls_is_a_command_with_such_options(key: str) -> None:
+    _, name, *words = setting(key).split()
+    parsed = command(name).make_context(name, words, resilient_parsing=False)
+    assert str(parsed.params["config"]) == "/etc/pantau/pantau.yaml"
