@@ -5,6 +5,8 @@ A shell: `receipt` decides. All engines that share a store see the same, and so 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 
 from alerts.decide.receipt import LATEST, Doubt, Habit, doubt, habit
@@ -12,7 +14,7 @@ from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.engine.observer import Observer
 from alerts.model.channel import Channel
 from alerts.record.clock import Clock
-from alerts.record.store import Store, StoreAway
+from alerts.record.store import Ledger, Store, StoreAway
 
 log = structlog.get_logger()
 
@@ -28,30 +30,38 @@ class Doubter:
 
     async def look(self) -> None:
         """Look once at every gateway but those of letters: a clerk may take days, and no provider is to blame."""
-        for line in self._pool:
-            if line.channel is Channel.LETTER:
-                continue
-            try:
-                known, found = await self._examine(line)
-            except StoreAway:
-                return
-            # It says in which order gateways are tried, and must not stand in the way of those that are.
-            except Exception:
-                log.exception("the receipts of a gateway could not be weighed", gateway=line.name)
-                continue
+        lines = [line for line in self._pool if line.channel is not Channel.LETTER]
+        if not await self._look_at(lines):
+            # Each by itself: only the one that is at fault is left out.
+            for line in lines:
+                await self._look_at([line])
+
+    async def _look_at(self, lines: Sequence[Line]) -> bool:
+        """Look at gateways in one transaction; return `False` when one of them could not be weighed."""
+        try:
+            async with self._store.transaction() as ledger:
+                seen = [(line, *await self._examine(ledger, line)) for line in lines]
+        except StoreAway:
+            return True
+        # It says in which order gateways are tried, and must not stand in the way of those that are.
+        except Exception:
+            if len(lines) == 1:
+                log.exception("the receipts of a gateway could not be weighed", gateway=lines[0].name)
+            return False
+        for line, known, found in seen:
             self._observer.gateway_doubted(
                 line.channel, line.name, doubted=None if known is None else found is not None
             )
             if self._pool.doubt(line.name, found):
                 _tell(line, found)
+        return True
 
-    async def _examine(self, line: Line) -> tuple[Habit | None, Doubt | None]:
+    async def _examine(self, ledger: Ledger, line: Line) -> tuple[Habit | None, Doubt | None]:
         now = self._clock.now()
-        async with self._store.transaction() as ledger:
-            known = habit(await ledger.answered(line.name, LATEST))
-            if known is None:
-                return None, None
-            unanswered = await ledger.unanswered(line.name, *known.span(now), LATEST)
+        known = habit(await ledger.answered(line.name, LATEST))
+        if known is None:
+            return None, None
+        unanswered = await ledger.unanswered(line.name, *known.span(now), LATEST)
         return known, doubt(known, unanswered, now)
 
 

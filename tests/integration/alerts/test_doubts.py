@@ -200,6 +200,18 @@ async def test_a_bug_about_receipts_keeps_nobody_from_being_told(city: City) -> 
     assert await city.outage() is city.station.sms
 
 
+async def test_a_gateway_whose_receipts_cannot_be_weighed_does_not_keep_another_from_being_doubted(city: City) -> None:
+    await city.get_used_to(city.station.sms)
+
+    def break_at(called: str, args: tuple[object, ...]) -> None:
+        if called == "answered" and args[0] == "modem":
+            raise RuntimeError("a bug")
+
+    city.station.store.meddler = break_at
+    await city.fall_silent()
+    assert await city.outage() is city.station.modem
+
+
 async def test_a_gateway_that_a_reload_takes_out_meanwhile_is_none_to_be_doubted(city: City) -> None:
     station = city.station
     await city.get_used_to(station.sms)
