@@ -127,7 +127,7 @@ def _on_the_way(route: WatchedRoute, result: ProbeResult, evidence: Evidence) ->
 
 def _once_proven(route: WatchedRoute, result: ProbeResult, evidence: Evidence, grade: Grade) -> Attribution:
     """Hold a run against the agency if every reference on the route is proven in the part that it has there."""
-    stands = [(evidence.stands(want, result.started_at), want.reference) for want in rests_on(route, result)]
+    stands = [(evidence.proof(want).stands_for(result.started_at), want.reference) for want in rests_on(route, result)]
     # One that is known to fail is a clearer answer than one of which nothing is known.
     for doubt in (False, None):
         for proven, name in stands:

@@ -181,10 +181,6 @@ class Evidence:
     sends_well: Proofs = field(default_factory=dict)
     receives_well: Proofs = field(default_factory=dict)
 
-    def stands(self, want: Want, moment: datetime) -> bool | None:
-        """Return whether what is wanted has worked, and not failed, since *moment*; `None`: it is not known."""
-        return self.network_stands(moment) if want == NETWORK else self.proof(want).stands_for(moment)
-
     def proof(self, want: Want) -> Proof:
         """Return what is known of one ability of one reference."""
         match want.ability:
@@ -257,7 +253,7 @@ class Witness:
 
     def owes(self, want: Want) -> bool:
         """Whether a reference that has failed what is wanted has to work again before it is trusted."""
-        return want != NETWORK and self._evidence.proof(want).owed > 0
+        return self._evidence.proof(want).owed > 0
 
     def hear(self, route: WatchedRoute, result: ProbeResult) -> None:
         """Take what a run proves of the references at its ends.
