@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from alerts.model.channel import Channel
 from alerts.model.delivery import Draft, NoticeState
 from alerts.model.incident import OUTAGES
-from alerts.model.notice import Plan, Purpose
+from alerts.model.notice import Purpose
 from alerts.model.urgency import Urgency
 
 #: For how long others are gathered after a person was told of one (GoAlert bundles by cycle, Alertmanager by group).
@@ -88,8 +88,7 @@ def gathering(draft: Draft, urgency: Urgency) -> str | None:
         kind = f"{kind}, {'handed on' if draft.facts.handed_on else 'had'} by {draft.facts.by}"
     where = [[address.channel, address.number, address.extension] for address in draft.addresses]
     digest = hashlib.sha256(json.dumps([draft.language, where]).encode()).hexdigest()[:32]
-    changed = draft.plan is Plan.ESCALATION and draft.facts.was is not None
-    news = "belated" if draft.facts.is_belated else "changed" if changed else draft.purpose
+    news = "belated" if draft.facts.is_belated else draft.purpose
     if draft.facts.is_handover:
         # Taken on or not: it is told of each, and they are told of together.
         kind = "open"

@@ -43,6 +43,9 @@ WAITS = Gathered(notice_id=2, due_at=T0 + GROUP_INTERVAL, state=NoticeState.PEND
         # Who could not be told has not heard of anything.
         ([replace(SENT, state=NoticeState.FAILED)], SECOND, AtOnce()),
         ([replace(SENT, state=NoticeState.WITHDRAWN)], SECOND, AtOnce()),
+        # Nor does anybody who joins what has come to its end before a gateway was called.
+        ([replace(WAITS, state=NoticeState.FAILED)], SECOND, AtOnce()),
+        ([SENT, replace(WAITS, state=NoticeState.WITHDRAWN)], SECOND, Begin(T0 + GROUP_INTERVAL)),
         # The clock was set back by a day: nobody waits for tomorrow.
         ([replace(SENT, due_at=T0 + timedelta(days=1))], SECOND, Begin(T0 + SECOND + GROUP_INTERVAL)),
         # An incident does not wait for itself, and is not told twice in what still waits.
@@ -75,6 +78,14 @@ def test_what_is_gathered_is_of_one_kind_and_goes_to_one_place() -> None:
         gathering(replace(DRAFT, language=Language.ENGLISH), Urgency.FIRST),
         gathering(replace(DRAFT, plan=Plan.ANNOUNCEMENT), Urgency.FIRST),
         gathering(replace(DRAFT, purpose=Purpose.RECOVERY), Urgency.FIRST),
+        # That it is another by now, and that the duty has been handed over.
+        *(
+            gathering(
+                replace(DRAFT, purpose=Purpose.UPDATE, facts=replace(DRAFT.facts, purpose=Purpose.UPDATE, was=was)),
+                Urgency.FIRST,
+            )
+            for was in (Matter.BOTH, None)
+        ),
     ]
     assert len({first, *others}) == 1 + len(others)
 
