@@ -105,6 +105,9 @@ def test_nothing_is_released_by_itself_before_staff_know() -> None:
 
     assert announce(automatic, (), T0 + 29 * MINUTE) == NotBefore(T0 + 30 * MINUTE)
     assert announce(automatic, (), T0 + 99 * MINUTE) == AwaitStaff()
+    # Of the slowness that it began as they do.
+    of_slowness = [replace(n, facts=replace(n.facts, matter=Matter.DEGRADED)) for n in told(AUTOMATIC)]
+    assert announce(automatic, of_slowness, T0 + 99 * MINUTE) == AwaitStaff()
 
 
 def test_a_person_who_releases_it_knows() -> None:

@@ -92,6 +92,12 @@ def test_when_everybody_of_a_step_failed_the_next_is_due_at_once() -> None:
     told, notices = begun(incident(), T0, NoticeState.FAILED)
     assert lapses(told, notices, T0 + GRACE) == []
     assert lapses(told, notices, T0 + GRACE + SECOND) == [(Lapse.STEP, T0)]
+    # From then on when the last of their calls ended; or began, where that is all that is known.
+    for ended_at in (None, T0 + MINUTE):
+        rang = replace(attempt(AttemptState.FAILED), ended_at=ended_at)
+        since = ended_at or rang.started_at
+        assert lapses(told, [tried(n, rang) for n in notices], since + GRACE) == []
+        assert lapses(told, [tried(n, rang) for n in notices], since + GRACE + SECOND) == [(Lapse.STEP, since)]
 
 
 def test_what_was_acknowledged_or_is_over_has_no_step_due() -> None:

@@ -10,15 +10,16 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from alerts.decide.auditor import Lapse, examine
-from alerts.decide.escalation import AtRest, Exhausted, StartStep, TellAgain, WaitUntil, escalate, put_back
+from alerts.decide.escalation import AtRest, Exhausted, StartStep, TellAgain, WaitUntil, escalate, facts, put_back
 from alerts.decide.move import DeliveryPolicy
 from alerts.model.brief import CallAgain, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.delivery import AttemptState, Draft, Notice, NoticeState
+from alerts.model.event import Acknowledge, HandOn
 from alerts.model.gateway import ErrorClass
-from alerts.model.incident import Incident, IncidentState
-from alerts.model.notice import Language
+from alerts.model.incident import Incident, IncidentState, apply
+from alerts.model.notice import Cause, Language, Plan, Purpose
 from alerts.model.oncall import Layer, Override, Rota
 from tests.unit.alerts.people import BRIEF, MINUTE, POLICY, RAVI, SITI, T0, attempt, incident, tried, written
 
@@ -140,6 +141,17 @@ def test_a_silence_puts_nothing_back_that_left_or_was_taken_on() -> None:
     assert put_back(begun, [], T0 + MINUTE) is begun
     taken_on = replace(begun, state=IncidentState.ACKNOWLEDGED)
     assert put_back(taken_on, withheld, T0 + MINUTE) is taken_on
+
+
+@pytest.mark.parametrize("plan", Plan)
+@pytest.mark.parametrize("purpose", Purpose)
+def test_why_it_fails_and_who_has_left_it_is_told_to_staff_who_are_to_take_it_on(plan: Plan, purpose: Purpose) -> None:
+    taken = apply(incident(brief=replace(BRIEF, cause=Cause.LOST)), Acknowledge(incident_id=1, at=T0, by="Siti Contoh"))
+    left = apply(taken, HandOn(incident_id=1, at=T0 + MINUTE, by="Siti Contoh"))
+    told = facts(left, plan, purpose, T0 + MINUTE)
+    expected = (Cause.LOST, "Siti Contoh", True, T0 + MINUTE), (None, "", False, None)
+    asked = (plan, purpose) == (Plan.ESCALATION, Purpose.OUTAGE)
+    assert (told.cause, told.by, told.handed_on, told.heard_at) == expected[not asked]
 
 
 def test_a_policy_without_steps_tells_nobody_and_does_not_fail() -> None:

@@ -157,6 +157,19 @@ def test_a_page_that_waits_holds_back_the_next_one_on_its_channel_only() -> None
     assert [(d.facts.enclosure, d.facts.cited) for d in followed] == [(3, 2), (3, 2)]
 
 
+def test_a_page_that_was_posted_late_is_followed_by_none_on_the_same_day() -> None:
+    fax, letter = outage(of())
+    posted = at("2026-11-25 12:00")
+    letter = replace(
+        letter,
+        deliveries=tried(
+            replace(letter, deliveries=()), replace(attempt(AttemptState.SENT), ended_at=posted)
+        ).deliveries,
+    )
+    assert drafts(of(), [fax, letter], posted + MINUTE) == [("update", "fax")]
+    assert drafts(of(), [fax, letter], at("2026-11-26 08:00")) == [("update", "fax"), ("update", "letter")]
+
+
 def test_one_that_failed_is_not_cited_and_the_next_day_has_another() -> None:
     notices, day = outage(of()), at("2026-11-25 08:00")
     failed = arrived(follow_up(of(), notices, day).drafts[0], 3, AttemptState.FAILED, day + timedelta(hours=12))

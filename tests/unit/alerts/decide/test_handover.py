@@ -17,7 +17,7 @@ from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
 from alerts.model.delivery import AttemptState, Notice, NoticeState
-from alerts.model.event import Acknowledge, Resolve
+from alerts.model.event import Acknowledge, Expire, Resolve
 from alerts.model.incident import Incident, apply, open_incident
 from alerts.model.notice import Matter
 from alerts.model.oncall import Days, Layer, Override, Rota
@@ -92,6 +92,10 @@ def test_it_says_who_has_it_since_when_and_what_it_is_now() -> None:
     facts = draft.facts
     assert (facts.by, facts.heard_at, facts.matter) == ("Siti Contoh", at("2026-11-25 03:00"), Matter.RECEIVING)
     assert facts.is_handover
+    # Who is not heard of any more has it no more, and when they last were is no news of whoever has it now.
+    left = apply(taken, Expire(incident_id=1, at=at("2026-11-25 07:00")))
+    (draft,) = come_on_duty(left, [told(of())], at("2026-11-25 08:00")).drafts
+    assert (draft.facts.by, draft.facts.heard_at) == ("", None)
     assert [address.channel for address in draft.addresses] == [Channel.SMS, Channel.VOICE]
 
 

@@ -76,6 +76,11 @@ def failed(error: ErrorClass, n: int = 1, look_at: datetime = T0, gateway: str =
     return replace(attempt(AttemptState.FAILED, n, look_at, error), gateway=gateway)
 
 
+@pytest.mark.parametrize("channel", Channel)
+def test_a_page_is_not_asked_about_while_the_call_that_sends_it_may_still_go_on(channel: Channel) -> None:
+    assert (POLICY.lease_on(channel) > POLICY.deadline) is (channel in ON_PAPER)
+
+
 def test_a_new_notice_goes_to_its_first_address_and_there_to_the_best_gateway() -> None:
     fresh = notice(SMS_SITI, VOICE_SITI)
 
