@@ -84,6 +84,8 @@ def test_a_control_run_that_fails_at_one_end_says_nothing_of_the_other(
 def test_a_control_message_that_is_lost_casts_doubt_on_both_ends_until_it_came_twice() -> None:
     runs = [(A_TO_B, failed(A_TO_B, T0, Outcome.LOST, Phase.TRANSIT)), (A_TO_B, arrived(A_TO_B, T0 + MINUTE))]
     assert heard(*runs).sends["a"].stands_for(T0 + SECOND) is None
+    # One that began with it is not after it.
+    assert heard(runs[0], (A_TO_B, arrived(A_TO_B, T0)), runs[1]).sends["a"].stands_for(T0 + MINUTE) is None
 
     runs.append((A_TO_B, arrived(A_TO_B, T0 + 2 * MINUTE)))
     assert heard(*runs).sends["a"].stands_for(T0 + 2 * MINUTE) is True

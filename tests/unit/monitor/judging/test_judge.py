@@ -310,6 +310,16 @@ def test_a_reference_that_dies_does_not_turn_a_degradation_into_an_outage() -> N
     assert found.matter is Matter.DEGRADED
 
 
+def test_two_references_between_which_mail_is_lost_are_both_looked_at_when_no_agency_has_told_which_it_is() -> None:
+    judge = World(controls()).judge
+    for n in range(3):
+        judge.take_in(failed(controls()[0], T0 + n * MINUTE, Outcome.LOST, Phase.TRANSIT), T0 + n * MINUTE)
+    would_have_told = 2 * PROBING.interval + PROBING.patience.whole
+
+    assert {str(suspect) for suspect in judge.own_troubles(T0 + would_have_told)} == set()
+    assert {str(suspect) for suspect in judge.own_troubles(T0 + would_have_told + SECOND)} == {"reference/b"}
+
+
 # -- proof -----------------------------------------------------------------------------------------------------------
 
 
@@ -393,6 +403,20 @@ def test_what_cannot_be_proven_is_not_asked_for_without_end() -> None:
     here.rounds(1)
 
     assert here.judge.proofs_wanted() == []
+
+
+def test_a_reference_that_has_failed_is_asked_again_until_it_has_worked_twice() -> None:
+    here = world("JCM")
+    outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
+    into_b = next(r for r in here.routes if r.name == "control/control/a/b")
+    here.judge.take_in(failed(into_b, T0, Outcome.BOUNCED, Phase.TRANSIT), T0)
+    here.judge.take_in(failed(outbound, T0 + MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + MINUTE)
+
+    wanted = []
+    for n in (2, 3):
+        here.judge.take_in(arrived(into_b, T0 + n * MINUTE), T0 + n * MINUTE)
+        wanted.append(into_b.name in here.judge.proofs_wanted())
+    assert wanted == [True, False]
 
 
 def test_what_waits_for_proof_does_not_wait_for_ever() -> None:
@@ -564,7 +588,9 @@ def test_a_message_that_comes_after_all_was_slow_and_not_lost() -> None:
         here.judge.came_late(internal.name, f"{n:016x}", 5 * MINUTE, here.now)
 
     assert here.judge.route_health(internal.name) is Health.DEGRADED
+    here.judge.take_in(failed(internal, here.now, Outcome.LOST, Phase.TRANSIT, token=f"{3:016x}"), here.now)
     here.judge.came_late(internal.name, "ffffffffffffffff", 5 * MINUTE, here.now)
+    assert here.judge._subjects[internal.name].grades()[-2:] == [Grade.SLOW, Grade.BAD]
     here.judge.came_late("no such route", "ffffffffffffffff", 5 * MINUTE, here.now)
 
 

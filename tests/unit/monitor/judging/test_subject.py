@@ -57,6 +57,10 @@ def test_a_route_that_cannot_see_has_a_say_until_another_is_judged_anew() -> Non
     blind = Subject(policy=HealthPolicy(), health=Health.DOWN, silent=HealthPolicy().failures_to_down)
 
     assert with_a_say([blind]) == [blind]
-    for spoke_at, heard in ((T0 + MINUTE, [seeing, blind]), (T0, [seeing, blind]), (T0 - MINUTE, [seeing])):
-        blind.spoke_at = spoke_at
-        assert with_a_say([seeing, blind]) == heard
+    # Of an outage it is not when it was judged but when it began; that is not known after a restart.
+    fell = Subject(policy=HealthPolicy(), health=Health.DOWN, changed_at=T0 + 9 * MINUTE, failing_since=T0)
+    restored = Subject(policy=HealthPolicy(), health=Health.DOWN, changed_at=T0)
+    for other in (seeing, fell, restored):
+        for spoke_at, heard in ((T0 + MINUTE, [other, blind]), (T0, [other, blind]), (T0 - MINUTE, [other])):
+            blind.spoke_at = spoke_at
+            assert with_a_say([other, blind]) == heard
