@@ -51,7 +51,6 @@ def free_at(taken: Sequence[datetime], limits: Sequence[Limit], now: datetime) -
     """
     free = now
     for limit in limits:
-        recent = [min(at, now) for at in taken if at > now - limit.within]
-        if len(recent) >= limit.count:
-            free = max(free, recent[-limit.count] + limit.within)
+        if len(taken) >= limit.count:
+            free = max(free, min(taken[-limit.count], now) + limit.within)
     return free
