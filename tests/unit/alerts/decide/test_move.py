@@ -81,6 +81,11 @@ def test_a_page_is_not_asked_about_while_the_call_that_sends_it_may_still_go_on(
     assert (POLICY.lease_on(channel) > POLICY.deadline) is (channel in ON_PAPER)
 
 
+def test_what_may_have_been_sent_is_asked_about_at_once_and_then_ever_more_seldom() -> None:
+    assert POLICY.ask_after[0] == timedelta(0)
+    assert list(POLICY.ask_after) == sorted(set(POLICY.ask_after))
+
+
 def test_a_new_notice_goes_to_its_first_address_and_there_to_the_best_gateway() -> None:
     fresh = notice(SMS_SITI, VOICE_SITI)
 

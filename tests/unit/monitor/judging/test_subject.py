@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from monitor.judging.attribution import Attribution, Blame
-from monitor.judging.subject import Graded, Subject, with_a_say
+from monitor.judging.subject import Graded, Streaks, Subject, with_a_say
 from monitor.model.health import Grade, Health, HealthPolicy
 from probes.model.result import Outcome, Phase, ProbeResult
 from tests.unit.monitor.trial import MINUTE, T0, agency_routes, arrived, failed
@@ -41,6 +41,19 @@ LOST, LATE = failed(ROUTE, T0, Outcome.LOST, Phase.TRANSIT), arrived(ROUTE, T0, 
 def test_a_run_that_waits_for_its_proof_is_presumed_to_be_what_it_showed(result: ProbeResult, presumed: Grade) -> None:
     assert Graded.of(result, Grade.PENDING).presumed() is presumed
     assert Graded.of(result, Grade.GOOD).presumed() is Grade.GOOD
+
+
+def test_a_streak_that_was_forgotten_is_kept_anew_when_it_comes_again() -> None:
+    subject, streaks = Subject(policy=HealthPolicy(), health=Health.UP), Streaks()
+    subject.note(LOST, Attribution(grade=Grade.BAD))
+    kept = {"JCM": subject.streak()}
+    streaks.note("JCM", subject)
+    assert (streaks.others(), streaks.others()) == (kept, {})
+
+    streaks.forget("JCM")
+    assert streaks.others() == {}
+    streaks.note("JCM", subject)
+    assert streaks.others() == kept
 
 
 def test_what_cannot_see_wants_no_other_look_while_its_last_run_waits_for_a_proof() -> None:
