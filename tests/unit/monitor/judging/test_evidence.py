@@ -81,6 +81,13 @@ def test_a_control_run_that_fails_at_one_end_says_nothing_of_the_other(
     assert (found.sends["a"].stands_for(T0), found.receives["b"].stands_for(T0)) == (sends, receives)
 
 
+@pytest.mark.parametrize("phase", [Phase.CONNECT, Phase.RETRIEVE])
+def test_a_control_run_that_we_could_not_make_says_nothing_of_either_end(phase: Phase) -> None:
+    for party in Party:
+        found = heard((A_TO_B, failed(A_TO_B, T0, Outcome.INCONCLUSIVE, phase, party)))
+        assert found.sends["a"] == found.receives["b"] == Proof()
+
+
 def test_a_control_message_that_is_lost_casts_doubt_on_both_ends_until_it_came_twice() -> None:
     runs = [(A_TO_B, failed(A_TO_B, T0, Outcome.LOST, Phase.TRANSIT)), (A_TO_B, arrived(A_TO_B, T0 + MINUTE))]
     assert heard(*runs).sends["a"].stands_for(T0 + SECOND) is None
