@@ -46,11 +46,12 @@ from monitor.service.duty import Duty
 from monitor.service.front import Front
 from monitor.service.housekeeping import keep_house
 from monitor.service.hush import Silencer, hush
+from monitor.service.leaver import Leaver
 from monitor.service.letters import Letters, office_hours
 from monitor.service.lines import build_lines, close_lines
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.reloader import Reloader, needs_restart, read
-from monitor.service.watch import Watch, WatchSurroundings, keep_showing_tokens
+from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
@@ -143,10 +144,11 @@ class App:
             self._watchdog.run(),
             self._duty.keep_counting(),
             self._letters.keep_in_order(),
+            self._leaver.keep_closing(),
             history.keep_writing(),
             keep_house(Retention(self._database), self._keep, self._clock),
             self._chain.keep(),
-            keep_showing_tokens(self._metrics, self._watch),
+            keep_showing_mailboxes(self._metrics, self._watch),
             self._around.lag.keep_measuring(self._metrics),
             keep_setting_aside(),
             self._keep_name(),
@@ -268,6 +270,13 @@ class App:
             clock=self._clock,
             hours=lambda agency: office_hours(self._configuration(), agency),
         )
+        self._leaver = Leaver(
+            store=store,
+            alerting=self._dispatcher,
+            metrics=self._metrics,
+            clock=self._clock,
+            known=lambda: self._configuration().registry.agencies,
+        )
         # The first that is asked of the store: one that takes no writes is no store.
         await self._lifecycle.started(version=version("pantau"), user=f"uid {os.getuid()}")
         # Before anybody asks for it: it is set aside with all else that stays, or the collector would hold the loop for it.
@@ -349,6 +358,7 @@ class App:
             is_under_way=metrics.cycled_at is not None and metrics.audited_at is not None,
             refused_at=self._metrics.refused_at,
             awaiting_restart=self._awaiting_restart(),
+            departed={each.number: each.closes_at for each in self._leaver.departed},
             deserted=self._duty.deserted,
             watch_only=self._rests(),
         )

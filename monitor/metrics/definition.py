@@ -99,6 +99,8 @@ class Definitions:
         self.off_hours = many("gauge", "off_hours", "Whether it is outside of the hours in which mail is probed.")
         meaning = "When the access token expires that a mailbox is signed in with."
         self.token_expiry = many("gauge", "oauth_token_expiry_timestamp_seconds", meaning, "mailbox")
+        meaning = "Messages of ours that stay in a mailbox although they were deleted there."
+        self.undeleted = many("gauge", "own_mail_undeleted", meaning, "mailbox")
         self.outcomes = counter("probe_outcomes", "Runs by how they ended.", "direction", "outcome")
         start_at_zero(self.outcomes, DIRECTIONS, Outcome)
         self.arrivals = counter("probe_arrivals", "Mail with a token that no run waited for.", "arrival")
@@ -125,6 +127,8 @@ class Definitions:
     def _define_notices(self) -> None:
         gauge, counter = self._gauge, self._counter
         self.incidents_open = self._many("gauge", "incidents_open", "Incidents that are open.")
+        meaning = "Incidents that are open, and whose agencies have left the configuration."
+        self.departed = gauge("incidents_departed", meaning)
         self.notices = counter("notices", "Notices that entered a state.", "channel", "purpose", "state")
         start_at_zero(self.notices, Channel, Purpose, NoticeState)
         meaning = "Notices that were joined to others instead of being sent by themselves."

@@ -232,6 +232,10 @@ class Metrics:
         if is_so and agency in self._routes:
             self._all.ended_by_hand.put(agency, _WHOLE, [((agency,), 1)])
 
+    def incidents_departed(self, count: int) -> None:
+        """Show how many incidents are open of agencies that have left the configuration."""
+        self._all.departed.set(count)
+
     def maintenance(self, agency: str, *, active: bool) -> None:
         """Show whether an agency's mail may fail for a while, as planned."""
         if agency in self._routes:
@@ -263,6 +267,14 @@ class Metrics:
             self._all.token_expiry.drop(agency, mailbox)
         elif agency in self._routes:
             self._all.token_expiry.put(agency, mailbox, [((agency, mailbox), expires_at.timestamp())])
+
+    def mail_undeleted(self, mailbox: str, count: int) -> None:
+        """Show how many of our messages stay in *mailbox*, called as in `token_known`, although they were deleted."""
+        code, _, key = mailbox.partition("/")
+        agency = code if key else NO_AGENCY
+        self._all.undeleted.drop(agency, mailbox)
+        if count and agency in self._routes:
+            self._all.undeleted.put(agency, mailbox, [((agency, mailbox), count)])
 
     # What happened to notices
 

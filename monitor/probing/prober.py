@@ -99,6 +99,10 @@ class Prober:
         self._specimens: MutableMapping[str, bytes] = {} if specimens is None else specimens
         self._enter(routes.values(), known_tokens)
 
+    def undeleted(self) -> Mapping[str, int]:
+        """Return how many of our messages stay in each mailbox that is read, although they were deleted."""
+        return {name: watcher.undeleted for name, watcher in self._watchers.items()}
+
     # -- what is probed ------------------------------------------------------------------------------------------
 
     async def gain(self, routes: Collection[WatchedRoute], known_tokens: Mapping[str, SentToken]) -> None:

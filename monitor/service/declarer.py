@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from alerts.decide.silence import Hush, Silence
 from alerts.engine.dispatcher import Dispatcher
 from alerts.model.brief import Brief
-from alerts.model.event import Close, Declare
+from alerts.model.event import AUTOMATIC, Close, Declare
 from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
@@ -155,7 +155,8 @@ class Declarer:
     def _is_not_closed(self, incident: Incident) -> str:
         said = incident.declared
         if incident.closed is not None:
-            return f"{incident.closed.by} closed {incident.number} at {self._stamp(incident.closed.at)}"
+            by = "Pantau" if incident.closed.by == AUTOMATIC else incident.closed.by
+            return f"{by} closed {incident.number} at {self._stamp(incident.closed.at)}: {incident.closed.why}"
         if not incident.is_open:
             return f"{incident.number} is over since {self._stamp(incident.resolved_at or incident.opened_at)}"
         if said is None or said.over_at is None:

@@ -40,6 +40,7 @@ from monitor.probing.inspector import Inspector
 from monitor.probing.lag import LagMeter
 from monitor.probing.prober import Prober
 from monitor.runtime.kinds import ROUND_TRIP, check_kinds, probe_kinds
+from monitor.service.leaver import STAYS
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History, SentToken
 from probes.mail.token import TokenSigner
@@ -296,10 +297,15 @@ def show_tokens(metrics: Metrics, routes: Iterable[WatchedRoute]) -> None:
             metrics.token_known(mailbox.name, mailbox.login.tokens.expires_at)
 
 
-async def keep_showing_tokens(metrics: Metrics, watch: Callable[[], Watch]) -> NoReturn:
-    """Show them as often as Prometheus looks, until cancelled: they are renewed whenever somebody signs in."""
+async def keep_showing_mailboxes(metrics: Metrics, watch: Callable[[], Watch]) -> NoReturn:
+    """Show what is known of mailboxes as often as Prometheus looks, until cancelled.
+
+    Tokens are renewed whenever somebody signs in, and what is deleted is gone or is not, without telling anybody.
+    """
     while True:
         show_tokens(metrics, watch().routes.values())
+        for mailbox, count in watch().prober.undeleted().items():
+            metrics.mail_undeleted(mailbox, count)
         await asyncio.sleep(_TOKENS_EVERY.total_seconds())
 
 
@@ -322,20 +328,18 @@ def abandoned(incidents: Iterable[Incident], configuration: Configuration) -> Se
         agency, number, measured = incident.brief.agency, incident.number, incident.measured
         if not agency:
             continue
-        if measured is None:
-            # A person ends it; but whoever takes the agency out may not know that it is open.
-            is_known = agency in registry.agencies
-            message, instead = (
-                f"{number} is declared and open, and its agency is watched no more",
-                f"pantau close {number} (in a shell)",
+        if agency not in registry.agencies:
+            message = (
+                f"{number} is open, and its agency is watched no more: in {STAYS // timedelta(minutes=1)} minutes it is closed, "
+                "and the staff who were told hear so"
             )
+            instead = f"what was there, or close it yourself: pantau close {number} (in a shell)"
+        elif measured is None or can_end(measured, {route.direction for route in registry.routes_of(agency)}):
+            continue
         else:
-            ways = {route.direction for route in registry.routes_of(agency)}
-            is_known = agency in registry.agencies and can_end(measured, ways)
             message = f"what failed is watched no more, and {number} is open: nobody finds out when it works again"
-            instead = "what was there until it does"
-        if not is_known:
-            found.append(Problem(file=place, key=agency, message=message, instead=instead, severity=Severity.WARNING))
+            instead = f"what was there until it does; or end it: pantau close {number} (in a shell)"
+        found.append(Problem(file=place, key=agency, message=message, instead=instead, severity=Severity.WARNING))
     return found
 
 

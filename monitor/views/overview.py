@@ -12,6 +12,7 @@ from datetime import datetime
 from alerts.decide.silence import Silence
 from alerts.model.channel import Channel
 from alerts.model.delivery import Notice, NoticeState
+from alerts.model.event import AUTOMATIC
 from alerts.model.incident import HOLDS_FOR, OUTAGES, Incident, IncidentState
 from alerts.model.notice import Matter, Plan, Purpose
 from monitor.model.health import Health
@@ -107,7 +108,7 @@ class IncidentView:
     resolved_at: datetime | None = None
     #: Who declared it a false alarm, or `None`.
     corrected_by: str | None = None
-    #: Who closed it, or `None`; and whether they said that mail works again.
+    #: Who closed it ("": nobody watches it any more), or `None`; and whether they said that mail works again.
     closed_by: str | None = None
     recovered: bool | None = None
     #: Until when what is measured of it, though a person has ended it, opens no new one by itself; `None`: nothing is.
@@ -164,11 +165,17 @@ def view_incident(incident: Incident) -> IncidentView:
         released_by=incident.released_by,
         resolved_at=incident.resolved_at,
         corrected_by=incident.corrected_by,
-        closed_by=incident.closed.by if incident.closed else None,
+        closed_by=_closed_by(incident),
         recovered=incident.closed.recovered if incident.closed else None,
         held_until=incident.held_since + HOLDS_FOR if incident.held_since else None,
         untold=incident.brief.tells_nobody,
     )
+
+
+def _closed_by(incident: Incident) -> str | None:
+    if incident.closed is None:
+        return None
+    return "" if incident.closed.by == AUTOMATIC else incident.closed.by
 
 
 def view_notice(notice: Notice, incident: Incident) -> NoticeView:

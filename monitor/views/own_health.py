@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -68,6 +68,8 @@ class Ill(StrEnum):
     REFUSED = "refused"
     #: It takes effect at the next start.
     AWAITS_RESTART = "awaits_restart"
+    #: An incident is open of an agency that has left the configuration.
+    DEPARTED = "departed"
     #: A rota without anybody, now.
     NOBODY_ON_CALL = "nobody_on_call"
 
@@ -129,6 +131,8 @@ class Signs:
     refused_at: datetime | None = None
     #: Settings that take effect at the next start.
     awaiting_restart: Sequence[str] = ()
+    #: What is open of agencies that have left: its number, and when it is closed.
+    departed: Mapping[str, datetime] = field(default_factory=dict)
     #: Rotas that have nobody on call now; `None`: not counted yet.
     deserted: Sequence[str] | None = None
     #: Mail is watched, and nobody is told.
@@ -261,6 +265,9 @@ def _of_configuration(signs: Signs) -> Iterator[Complaint]:
         yield Complaint(ill=Ill.REFUSED, health=Health.DEGRADED, since=signs.refused_at)
     for key in signs.awaiting_restart:
         yield Complaint(ill=Ill.AWAITS_RESTART, health=Health.DEGRADED, about=key)
+    for number, closes_at in signs.departed.items():
+        why = f"closed at {closes_at.isoformat(timespec='minutes')}"
+        yield Complaint(ill=Ill.DEPARTED, health=Health.DEGRADED, about=number, why=why)
 
 
 def _of_duty(signs: Signs) -> Iterator[Complaint]:

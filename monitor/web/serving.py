@@ -62,7 +62,15 @@ async def serve(
     """
     # Not Server.serve(): it takes the signal handlers from the program around it, and ends up to 0.2 s late.
     protocol: Any = partial(_Prompt, asking=asking, answering=answering)
-    config = uvicorn.Config(app, http=protocol, ws="none", log_config=None, access_log=False, server_header=False)
+    config = uvicorn.Config(
+        _Endable(app),
+        http=protocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        interface="asgi3",
+    )
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
@@ -72,6 +80,21 @@ async def serve(
     finally:
         await _stop(server)
         listener.close()
+
+
+class _Endable:
+    """An application whose requests end without a word when they are cancelled; uvicorn would log each as an exception."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            # Nobody but `_stop` cancels a request, and it waits for nothing but the end of its task.
+            if scope["type"] != "http":
+                raise
 
 
 class _Prompt(H11Protocol):
@@ -96,6 +119,12 @@ class _Prompt(H11Protocol):
         super().connection_lost(exc)
         self._stop_waiting()
 
+    def hang_up(self) -> None:
+        """Let the caller go, whose request is cancelled: what has been said to them already they may still read."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.transport.close()
+
     def _wait(self) -> None:
         asked = self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}
         if self._deadline is None or asked is not self._is_asked:
@@ -115,6 +144,8 @@ async def _stop(server: uvicorn.Server) -> None:
         listening.close()
     for connection in list(server.server_state.connections):
         connection.shutdown()
+        if isinstance(connection, _Prompt):
+            connection.hang_up()
     running = list(server.server_state.tasks)
     for task in running:
         task.cancel()

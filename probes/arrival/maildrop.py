@@ -13,6 +13,7 @@ import structlog
 from probes.arrival.expectation import FolderKind
 from probes.arrival.reader import CaughtUp, Looked
 from probes.arrival.reception import Letter, Reception
+from probes.arrival.remainder import Remainder
 from probes.model.pace import Pace
 from probes.model.probe import CommandRefused, Patience, ProbeFailure, Trace
 from probes.model.reply import Reason
@@ -30,6 +31,8 @@ _LEFTOVERS = 50
 _LEG = 0.9
 #: A mail that breaks the session as often is left alone, or it would keep us from all that comes after it.
 _TRIES = 3
+#: There is one folder, and it has no name.
+_DROP = ""
 #: Somebody else who reads the mailbox, such as a check of ours, is done in seconds.
 _IN_USE_TRIES = 3
 
@@ -55,6 +58,7 @@ class Maildrop:
         self._cost = 0
         self.tidy = asyncio.Event()
         self.tidy.set()
+        self.remainder = Remainder(self._mailbox.name)
 
     @property
     def has_more(self) -> bool:
@@ -129,7 +133,8 @@ class Maildrop:
         try:
             await session.quit()
         except CommandRefused as refusal:
-            self._warn_of_rest(refusal)
+            self.remainder.refused(refusal.text)
+        self.remainder.tried(_DROP, self._done)
         # What is there all the same is left alone until the next sweep.
         self._known = (self._known or set()) | self._done
         self._done = set()
@@ -148,6 +153,7 @@ class Maildrop:
         elif _now() - self._swept_at >= sweep.total_seconds():
             again, self._swept_at = known & {uid for _, uid in listed[-_LEFTOVERS:]}, _now()
             known -= again
+            self.remainder.look(_DROP, present)
         self._known = known
         await self._receive(session, listed, again)
 
@@ -169,7 +175,7 @@ class Maildrop:
             try:
                 await session.delete(number)
             except CommandRefused as refusal:
-                self._warn_of_rest(refusal)
+                self.remainder.refused(refusal.text)
 
     async def _is_done(self, session: Pop3Session, number: int, uid: str, size: int, *, count: bool) -> bool:
         self._tries[uid] = self._tries.get(uid, 0) + 1
@@ -182,10 +188,6 @@ class Maildrop:
         done = await self._reception.receive(letter, FolderKind.INBOX, count=count)
         self._tries.pop(uid, None)
         return done
-
-    def _warn_of_rest(self, refusal: CommandRefused) -> None:
-        # No fault of mail delivery. The next sweep tries again.
-        _log.warning("own mail cannot be deleted", mailbox=self._mailbox.name, detail=refusal.text)
 
 
 def _now() -> float:

@@ -14,6 +14,7 @@ import structlog
 from probes.arrival.expectation import FolderKind
 from probes.arrival.reader import CaughtUp, Looked
 from probes.arrival.reception import Letter, Reception
+from probes.arrival.remainder import Remainder
 from probes.arrival.second_look import SecondLook
 from probes.model.pace import Pace
 from probes.model.probe import CommandRefused, Patience, Trace, Unreadable
@@ -85,6 +86,7 @@ class Postbox:
         self._false_alarms = 0
         self.tidy = asyncio.Event()
         self.tidy.set()
+        self.remainder = Remainder(self._mailbox.name)
 
     @property
     def has_more(self) -> bool:
@@ -224,6 +226,7 @@ class Postbox:
             # UIDs of another life of the folder mean nothing in this one (RFC 3501 2.3.1.1).
             place.validity, place.first_time, sweep = position.validity, True, True
             place.done, place.marked = set(), set()
+            self.remainder.forget(place.name)
             place.next_uid = await self._end_of(session, position)
             self._tidied()
         elif sweep:
@@ -234,6 +237,7 @@ class Postbox:
             uids = await session.last_uids(_LEFTOVERS, position.exists)
             place.backlog = [uid for uid in uids if uid < place.next_uid]
             place.swept_at = _now()
+            self.remainder.look(place.name, uids)
 
     async def _end_of(self, session: ImapSession, position: FolderStatus) -> int:
         if position.next_uid is not None:
@@ -301,8 +305,8 @@ class Postbox:
             gone = await session.delete(place.done, marked=place.marked)
             place.marked = set() if gone else place.marked | place.done
         except CommandRefused as refusal:
-            # A legal hold, a quota, a read-only folder: no fault of mail delivery. The next sweep tries again.
-            _log.warning("own mail cannot be deleted", mailbox=self._mailbox.name, detail=refusal.text)
+            self.remainder.refused(refusal.text)
+        self.remainder.tried(place.name, place.done)
         place.done = set()
         self._tidied()
 

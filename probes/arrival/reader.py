@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
+from probes.arrival.remainder import Remainder
 from probes.model.pace import Pace
 from probes.model.probe import Patience, Trace
 
@@ -43,6 +44,8 @@ class MailReader(Protocol):
     patience: Patience
     #: Whatever has been dealt with has been deleted, too.
     tidy: asyncio.Event
+    #: What the server keeps of it all the same.
+    remainder: Remainder
 
     @property
     def has_more(self) -> bool:

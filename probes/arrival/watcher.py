@@ -177,6 +177,11 @@ class MailboxWatcher:
             return expired(self._recorder.where[0], Party.RECIPIENT)
         return _our_fault("nobody watches this mailbox")
 
+    @property
+    def undeleted(self) -> int:
+        """How many of our messages stay in the mailbox although they were deleted, as far as was seen."""
+        return 0 if self._reader is None else self._reader.remainder.count
+
     async def tidy(self) -> None:
         """Wait until the mail that was handed over is deleted, as one who stops right after a run does.
 

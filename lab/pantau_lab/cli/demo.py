@@ -24,6 +24,7 @@ from monitor.config.fields.listen import Listen, parse_listen
 from monitor.config.model.settings import LISTEN_VARIABLE
 from monitor.runtime.place import CONTROL_SOCKET
 from monitor.web.serving import open_port
+from pantau_lab import leftover
 from pantau_lab.clerk import post_letters
 from pantau_lab.mail import Fault
 from pantau_lab.screen import ScreenState, changes, render
@@ -50,6 +51,7 @@ def demo(context: typer.Context, directory: Directory = _DIRECTORY) -> None:
     if listen is None or not listen.is_loopback:
         fail(f"{LISTEN_VARIABLE} must be an address of this machine with a port, such as 127.0.0.1:8080", 2)
     try:
+        _claim(directory)
         # Before anything is emptied: a service that still runs there would lose its store.
         open_port(listen.host, listen.port).close()
         _clear(directory)
@@ -89,14 +91,23 @@ def _pull(directory: Path, agency: str, what: str) -> str:
     return str(answer.json())
 
 
-def _clear(directory: Path) -> None:
-    """Begin with an empty directory; never empty one that the demo did not make."""
+def _claim(directory: Path) -> None:
+    """See that the directory is a demo's or empty and that no demo runs there; end what one that was killed has left."""
     if directory.exists() and any(directory.iterdir()) and not (directory / _MARK).exists():
         fail(f"{directory} holds files that are not the demo's; name another with --directory", 2)
     if (directory / "lab.sock").exists():
         with suppress(httpx.HTTPError, OSError):
             request((directory / "lab.sock").resolve(), "GET", "/")
             fail(f"a demo is already running in {directory}; end it first, or name another with --directory")
+    if (left := leftover.left_by(directory / _MARK)) is not None:
+        typer.echo(f"A demo was killed here, and its service is still running (process {left.pid}); it is ended now.")
+        leftover.end(left)
+    elif (directory / "lab.sock").exists():
+        typer.echo(f"A demo was killed here; what it has left in {directory} is removed.")
+
+
+def _clear(directory: Path) -> None:
+    """Begin with an empty directory."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True, mode=0o700)
     (directory / _MARK).touch()
@@ -126,6 +137,8 @@ async def _service(settings: Path, log: Path, stopping: asyncio.Event) -> AsyncI
             # A Ctrl-C at the terminal is ours to pass on, so that the world outlives the service.
             start_new_session=True,
         )
+    # It outlives a demo that is killed; the next one ends it.
+    leftover.remember(settings.parent / _MARK, process.pid)
 
     async def ended() -> None:
         await process.wait()
@@ -184,6 +197,6 @@ async def _state(world: Stage) -> ScreenState:
             agencies, incidents, notices = [
                 (await client.get(path)).json() for path in ("/agencies", "/incidents", "/notices")
             ]
-    except httpx.HTTPError:
+    except (httpx.HTTPError, ValueError):
         return ScreenState(faults=faults, sent=sent)  # It is starting, or ending.
     return ScreenState(agencies=agencies, incidents=incidents, notices=notices, faults=faults, sent=sent)

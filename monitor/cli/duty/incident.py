@@ -46,6 +46,8 @@ def _state(incident: Mapping[str, Any]) -> str:
         state = "false alarm"
     elif incident["closed_by"]:
         state = "closed, measured still" if incident["held_until"] else "closed"
+    elif incident["closed_by"] is not None:
+        state = "closed, watched no more"
     else:
         state = str(incident["state"])
     return f"{state}, nobody is told" if incident["untold"] else state

@@ -62,7 +62,7 @@ async def test_an_outage_is_declared_and_closed(office: Office, place: Station) 
 
     assert await office.ask(*CLOSE) == (0, "JCM-01 is over; whoever was told of it is told so.\n")
     place.clock.moment += MINUTE
-    assert await office.ask(*CLOSE) == (1, "Ravi Contoh closed JCM-01 at 24/11 14:15\n")
+    assert await office.ask(*CLOSE) == (1, "Ravi Contoh closed JCM-01 at 24/11 14:15: mel web dibaiki\n")
 
 
 async def test_what_the_probes_see_too_goes_on(office: Office, place: Station) -> None:
@@ -102,7 +102,7 @@ async def test_what_is_measured_is_closed_by_whoever_says_what_is_told(office: O
     assert (closing.by, closing.why, closing.recovered) == ("Ravi Contoh", "mel web dibaiki", False)
     place.clock.moment += MINUTE
     for words in (CLOSE, (*CLOSE, "--recovered")):
-        assert await office.ask(*words) == (1, "Ravi Contoh closed JCM-01 at 24/11 14:15\n")
+        assert await office.ask(*words) == (1, "Ravi Contoh closed JCM-01 at 24/11 14:15: mel web dibaiki\n")
 
 
 async def test_under_a_silence_it_is_said_that_nobody_is_told(office: Office, place: Station) -> None:

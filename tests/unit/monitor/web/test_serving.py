@@ -101,3 +101,41 @@ async def test_who_asks_in_time_may_wait_for_the_answer_and_ask_again() -> None:
             writer.write(POST)
             writer.write(b"fives")
             assert (await reader.readuntil(b"\r\n\r\n5")).startswith(b"HTTP/1.1 200")
+
+
+async def test_requests_that_are_under_way_at_the_end_are_cut_and_nothing_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A scrape that is read byte by byte, a page that is being made: a stop is no exception of theirs."""
+    begun = asyncio.Semaphore(0)
+
+    async def endless() -> AsyncIterator[bytes]:
+        begun.release()
+        while True:
+            yield b"x" * 65536
+            await asyncio.sleep(0)
+
+    async def scrape(_: Request) -> StreamingResponse:
+        return StreamingResponse(endless())
+
+    async def page(_: Request) -> PlainTextResponse:
+        begun.release()
+        await asyncio.sleep(3600)
+        return PlainTextResponse("never")
+
+    app = Starlette(routes=[Route("/metrics", scrape), Route("/", page)])
+    listener = open_port("127.0.0.1", 0)
+    async with asyncio.timeout(10):
+        async with serve(app, listener):
+            callers = [await asyncio.open_connection(*listener.getsockname()) for _ in range(4)]
+            for (_, writer), path in zip(callers, (b"/", b"/metrics", b"/metrics", b"/"), strict=True):
+                writer.write(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                await begun.acquire()
+        answers = []
+        for reader, writer in callers:
+            answers.append(await reader.read())
+            writer.close()
+    assert (answers[0], answers[3]) == (b"", b"")
+    assert answers[1].startswith(b"HTTP/1.1 200")
+    assert not answers[1].endswith(b"0\r\n\r\n"), "whoever reads it sees that it is not whole"
+    assert caplog.records == []

@@ -10,6 +10,7 @@ from datetime import timedelta
 from email import message_from_bytes, policy
 
 import pytest
+from structlog.testing import capture_logs
 
 from probes.arrival.expectation import FolderKind, Seen
 from probes.arrival.watcher import MailboxWatcher
@@ -194,6 +195,12 @@ async def test_a_configured_junk_folder_is_read_where_the_server_marks_none() ->
     assert seen.folder is FolderKind.JUNK
 
 
+async def _looked_at(watcher: MailboxWatcher) -> None:
+    """Let a run begin, so that the mailbox is looked at; by the next one it is time for another sweep."""
+    with watcher.expect(issue()):
+        await asyncio.sleep(0.03)
+
+
 @pytest.mark.pitfall
 @pytest.mark.parametrize(
     "tricks",
@@ -205,12 +212,22 @@ async def test_a_configured_junk_folder_is_read_where_the_server_marks_none() ->
 )
 async def test_a_legal_hold_that_keeps_our_mail_is_no_fault_of_delivery(tricks: dict[str, Trick]) -> None:
     standin, counted = ImapStandIn(tricks=tricks), Counted()
-    async with watching(standin, counted, pace=replace(PACE, sweep=timedelta(seconds=0.02))) as watcher:
-        for _ in range(3):
-            await handed_over(watcher, standin, issue())
-            await watcher.tidy()
-        assert watcher.trouble is None
-    assert len(standin.mails) == 3
+    with capture_logs() as logs:
+        async with watching(standin, counted, pace=replace(PACE, sweep=timedelta(seconds=0.02))) as watcher:
+            for _ in range(3):
+                await handed_over(watcher, standin, issue())
+                await watcher.tidy()
+            assert watcher.trouble is None
+            assert len(standin.mails) == 3
+            # How many stay is seen, and said once however often it is tried.
+            while watcher.undeleted < 3:
+                await _looked_at(watcher)
+            assert [line["event"] for line in logs] == ["own mail cannot be deleted"]
+            standin.tricks.clear()
+            while watcher.undeleted:
+                await _looked_at(watcher)
+            assert not standin.mails
+            assert [line["event"] for line in logs][1:] == ["own mail can be deleted again"]
     # Found again at every sweep, and each of them is the one that has been counted as arrived.
     assert counted.arrivals == []
     assert standin.connections == 1

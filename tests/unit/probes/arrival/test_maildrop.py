@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from probes.arrival.expectation import FolderKind, Seen
 from probes.arrival.watcher import MailboxWatcher
@@ -247,17 +248,34 @@ async def test_what_is_deleted_later_is_not_mistaken_for_a_mail_that_shares_its_
 @pytest.mark.parametrize("word", ["DELE", "QUIT"])
 async def test_a_server_that_does_not_delete_is_no_fault_of_delivery(word: str) -> None:
     standin, counted, token = Pop3StandIn(tricks={word: "-ERR kekal\r\n"}), Counted(), issue()
-    async with watching(standin, counted) as watcher:
+    with capture_logs() as logs:
+        async with watching(standin, counted, pace=replace(PACE, sweep=timedelta(0))) as watcher:
+            with watcher.expect(token) as letter:
+                uid = standin.put(mail(token))
+                letter.hurry()
+                assert await letter.content == mail(token)
+            await watcher.tidy()
+            sessions = standin.sessions
+            await until(lambda: standin.sessions > sessions + 2)
+            assert watcher.trouble is None
+            assert list(standin.mails) == [uid]
+            assert watcher.undeleted == 1
+            assert [line["event"] for line in logs] == ["own mail cannot be deleted"]
+            standin.tricks.clear()
+            await until(lambda: watcher.undeleted == 0)
+            assert not standin.mails
+    assert counted.arrivals == []
+
+
+async def test_a_server_that_keeps_what_it_says_is_deleted_is_seen_to() -> None:
+    standin, token = Pop3StandIn(tricks={"DELE": "+OK\r\n"}), issue()
+    async with watching(standin, Counted(), pace=replace(PACE, sweep=timedelta(0))) as watcher:
         with watcher.expect(token) as letter:
-            uid = standin.put(mail(token))
+            standin.put(mail(token))
             letter.hurry()
             assert await letter.content == mail(token)
-        await watcher.tidy()
-        sessions = standin.sessions
-        await until(lambda: standin.sessions > sessions + 2)
-        assert watcher.trouble is None
-    assert list(standin.mails) == [uid]
-    assert counted.arrivals == []
+        assert watcher.undeleted == 0
+        await until(lambda: watcher.undeleted == 1)
 
 
 async def test_only_what_was_looked_at_is_deleted_when_two_mails_share_a_uid() -> None:
