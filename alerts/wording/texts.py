@@ -50,6 +50,15 @@ class Wording:
 
 def load(directory: Path | None = None) -> Wording:
     """Return our texts, with those in *directory* instead of ours where it has them. Raise `WordingError`."""
+    return _shipped() if directory is None else _load(directory)
+
+
+@cache
+def _shipped() -> Wording:
+    return _load(None)
+
+
+def _load(directory: Path | None) -> Wording:
     if directory is not None and not directory.is_dir():
         raise WordingError((f"{directory}: is no directory; name the one that holds {' or '.join(FILES.values())}",))
     texts: dict[Language, Texts] = {}
