@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 # What is imported is compiled when it first is: to compile all of it beforehand is half the work of an installation.
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: run setup test lint types contracts unit proofs integration stories bench fuzz texts debian lock release clean
+.PHONY: run setup test lint types contracts unit proofs integration stories bench machine fuzz texts debian lock release clean
 
 run: setup
 	$(BIN)/pantau demo
@@ -66,6 +66,10 @@ stories: $(VENV)/.dev
 # What it costs, against what it is made of: bench.json and a table, in ten minutes. Worth something on a quiet machine.
 bench: debian $(VENV)/.dev
 	$(BIN)/python -m tests.bench
+
+# Installs, uses and removes it on a machine of its own, by the documents word for word; as root, in a quarter of an hour.
+machine: $(VENV)/.dev
+	$(BIN)/python -m tests.machine
 
 # Looks for what breaks a reader of strangers' words: make fuzz MINUTES=5 TARGET=imap_response. Without the guide, which there
 # is for Linux on x86-64 and Python 3.11 to 3.13, more blindly.

@@ -1,0 +1,182 @@
+"""Install by deploy/README.md word for word, start, break, lay a letter, take a copy, remove: `python -m tests.machine`.
+
+As root, on a Debian with debootstrap and systemd-container. What a chapter does beyond the documents stands beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.machine.documents import ROOT, commands
+from tests.machine.machine import Failed, Machine
+
+INSTALLING = "deploy/README.md"
+#: The operator's hand: whatever is to be edited is a secret, and gets one.
+EDITOR = """#!/bin/sh
+echo rahsia-contoh-yang-panjang > "$1"
+"""
+CONFIG = "--config /etc/pantau/pantau.yaml"
+ASK = "runuser -u pantau -- pantau"
+#: Secrets that the shipped configuration names beside the one that the document makes.
+SECRETS = ("rujukan-b", "twilio", "sinch", "sinch-callback", "jabatan-contoh", "mpcontoh-awan", "mpcontoh-kaunter")
+
+
+def expect(said: str, *words: str) -> None:
+    for word in words:
+        if re.search(word, said) is None:
+            raise Failed(f"nothing like {word!r} in:\n{said}")
+
+
+def install(machine: Machine) -> None:
+    """Follow section 1: the program, its user, the tray."""
+    editor = machine.root / "usr" / "local" / "bin" / "editor"
+    editor.write_text(EDITOR)
+    editor.chmod(0o755)
+    for block in commands(INSTALLING, "1. The program"):
+        # A person answers yes.
+        machine.prepare('apt-get() { command apt-get --yes "$@"; }\napt-get -q update\n' + block)
+
+
+def configure(machine: Machine) -> None:
+    """Follow section 2: files and secrets, until `check` prints no errors; a start before that fails."""
+    files, check = commands(INSTALLING, "2. Configuration and secrets")
+    machine.run(files)
+    expect(machine.run(check, code=2), "secrets/twilio does not exist")
+    expect(start(machine, code=1), "control process exited with error code")
+    expect(machine.run("systemctl show pantau -p ExecMainStatus -p NRestarts"), "ExecMainStatus=78", "NRestarts=0")
+    for secret in SECRETS:
+        machine.run(f"install -o root -g pantau -m 0640 /dev/null /etc/pantau/secrets/{secret}\n")
+        machine.run(f"editor /etc/pantau/secrets/{secret}")
+    machine.run(
+        "sed -i 's|password_env: [A-Z_]*|password_file: secrets/mpcontoh-awan|' /etc/pantau/agencies/majlis-contoh.yaml"
+    )
+    expect(machine.run(check), "accepted: 2 agencies", "0 errors")
+
+
+def start(machine: Machine, *, code: int = 0) -> str:
+    """Follow section 3: the unit. What never ends, the log that is followed, is left to its reader."""
+    [block] = commands(INSTALLING, "3. The service")
+    return machine.run(block.replace("journalctl -u pantau -f\n", ""), code=code)
+
+
+def work(machine: Machine) -> None:
+    """See that it is ready when the command returns, says what it watches, and has priorities in its log."""
+    start(machine)
+    expect(machine.run(f"{ASK} incidents {CONFIG}"), ".")
+    machine.until("systemctl status pantau | grep 'Watching 2 agencies by 12 routes'", within=60)
+    expect(machine.run("journalctl -u pantau -p warning -o cat"), "name server does not answer")
+    found = machine.run("journalctl -u pantau -o cat --grep 'verdict changed' || true")
+    if found.count("verdict=unknown") > 5:
+        raise Failed(f"what is unknown at a start floods the log:\n{found}")
+
+
+def reload(machine: Machine) -> None:
+    """Give it a good file, two bad ones, and a good one again; it goes on all the time."""
+    before = machine.run("systemctl show -P MainPID pantau")
+    machine.run("systemctl reload pantau; cp -p /etc/pantau/pantau.yaml /root/good.yaml")
+    for bad in (
+        "echo 'x: [' >> /etc/pantau/pantau.yaml",
+        "sed -i 's/interval: 5m/interval: x/' /etc/pantau/pantau.yaml",
+    ):
+        machine.run(bad)
+        expect(machine.run("systemctl reload pantau", code=1), "Job for pantau.service failed")
+        machine.until("systemctl status pantau | grep 'configuration refused'", within=30)
+        machine.run("cp -p /root/good.yaml /etc/pantau/pantau.yaml; systemctl reload pantau")
+    if machine.run("systemctl show -P MainPID pantau") != before:
+        raise Failed("it was started anew")
+
+
+def break_(machine: Machine) -> None:
+    """Kill it with -9, and let it stand still: systemd starts it anew."""
+    machine.run("systemctl kill --signal KILL pantau")
+    machine.until(
+        "systemctl show pantau -p NRestarts -p ActiveState | tr '\\n' ' ' | grep '1 ActiveState=active '", within=90
+    )
+    machine.run("systemctl kill --signal STOP pantau")
+    machine.until("journalctl -u pantau -o cat | grep 'Watchdog timeout'", within=180)
+    machine.until("systemctl is-active pantau", within=120)
+
+
+def letter(machine: Machine) -> None:
+    """Declare an outage, release it, and let a clerk of the group post a letter; a stranger reads nothing."""
+    machine.run("useradd --create-home kerani; adduser kerani pantau-tray; useradd --create-home orang")
+    machine.run(f"cd /; {ASK} declare JCONTOH both --why ujian --by operator {CONFIG}")
+    machine.run(f"cd /; {ASK} release JCONT-01 --by operator {CONFIG}")
+    tray = "/var/spool/pantau/surat"
+    found = machine.until(f"ls {tray}/*.pdf", within=60).split()[0]
+    expect(machine.run(f"cd /; runuser -u kerani -- head -c 4 {found}"), "%PDF")
+    expect(machine.run(f"cd /; runuser -u orang -- cat {found}", code=1), "Permission denied")
+    machine.run(f"cd /; runuser -u kerani -- mv {found} {tray}/dispatched/")
+    machine.until(f"cd /; {ASK} letters list {CONFIG} | grep posted", within=150)
+
+
+def copy(machine: Machine) -> None:
+    """Take a copy while it works, by docs/restoring.md. Putting an old one back belongs here."""
+    for block in commands("docs/restoring.md", "Taking copies"):
+        expect(machine.run(f"cd /; {block}"), "pantau-.*sqlite")
+
+
+def remove(machine: Machine) -> None:
+    """Remove it by docs/upkeep.md; nothing of it is left."""
+    for block in commands("docs/upkeep.md", "The end"):
+        machine.run(block)
+    left = "find / -xdev -name '*pantau*' -not -path '/root/*' -not -path '/var/log/*' -not -path '/var/backups/*'"
+    if found := machine.run(f"{{ {left}; getent passwd pantau; getent group pantau pantau-tray; }} || true").strip():
+        raise Failed(f"this is left:\n{found}")
+
+
+CHAPTERS: dict[str, Callable[[Machine], None]] = {
+    "configure": configure,
+    "work": work,
+    "reload": reload,
+    "break": break_,
+    "letter": letter,
+    "copy": copy,
+    # To come: an old copy put back, PostgreSQL, an upgrade from the first release's schema.
+    "remove": remove,
+}
+
+
+def main() -> int:
+    """Tell the story; return the exit code."""
+    asked = argparse.ArgumentParser(prog="python -m tests.machine", description=__doc__)
+    asked.add_argument("--directory", type=Path, default=Path("/var/tmp/pantau-machine"), help="Where it is made.")
+    asked.add_argument("--suite", default="trixie", help="Debian's: bookworm or trixie.")
+    words = asked.parse_args()
+    missing = [name for name in ("debootstrap", "systemd-nspawn", "nsenter", "git") if shutil.which(name) is None]
+    if os.getuid() != 0 or missing:
+        print("This needs root" + (f", and {', '.join(missing)}" if missing else "") + ". It was not run.")
+        return 2
+    words.directory.mkdir(parents=True, exist_ok=True)
+    machine = Machine(words.directory / "machine")
+    began = time.monotonic()
+
+    def tell(name: str, chapter: Callable[[], None]) -> None:
+        since = time.monotonic()
+        print(f"{name} ...", end=" ", flush=True)
+        chapter()
+        print(f"{time.monotonic() - since:.0f} s", flush=True)
+
+    try:
+        tell("make", lambda: machine.make(words.suite, words.directory / words.suite))
+        machine.clone(ROOT)
+        tell("install", lambda: install(machine))
+        with machine.booted():
+            for name, chapter in CHAPTERS.items():
+                tell(name, lambda chapter=chapter: chapter(machine))  # type: ignore[misc]
+    except Failed as failed:
+        print(f"FAILED\n{failed}")
+        return 1
+    print(f"{len(CHAPTERS) + 1} chapters in {(time.monotonic() - began) / 60:.0f} minutes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

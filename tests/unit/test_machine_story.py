@@ -1,0 +1,33 @@
+"""The story on a machine of its own finds in the documents what it follows; it takes too long to be told each time."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tests.machine import __main__ as story
+from tests.machine.documents import commands
+
+FOLLOWED = (
+    (story.INSTALLING, "1. The program", "python3 -m venv /opt/pantau"),
+    (story.INSTALLING, "2. Configuration and secrets", "pantau check --config"),
+    (story.INSTALLING, "3. The service", "systemctl enable --now pantau"),
+    ("docs/restoring.md", "Taking copies", "pantau backup"),
+    ("docs/upkeep.md", "The end", "systemctl disable --now pantau"),
+)
+
+
+@pytest.mark.parametrize(("document", "heading", "command"), FOLLOWED)
+def test_the_commands_that_it_follows_are_there_and_are_shell(document: str, heading: str, command: str) -> None:
+    blocks = commands(document, heading)
+    assert any(command in block for block in blocks)
+    for block in blocks:
+        subprocess.run(["bash", "-n", "-c", block], check=True, timeout=10)
+
+
+def test_a_section_that_has_another_name_by_now_is_missed() -> None:
+    with pytest.raises(LookupError, match=r"has no section '9\. Nothing'"):
+        commands(story.INSTALLING, "9. Nothing")
+    with pytest.raises(LookupError, match="has no commands"):
+        commands("docs/clerk.md", "What the letter bears")
