@@ -18,7 +18,7 @@ from alerts.decide.escalation import calls_again
 from alerts.decide.followup import follow_up
 from alerts.decide.move import DeliveryPolicy, Wait, decisive, next_move
 from alerts.model.channel import Channel
-from alerts.model.delivery import SETTLED, Notice, NoticeState
+from alerts.model.delivery import Notice, NoticeState
 from alerts.model.incident import Incident, IncidentState, release_is_offered
 from alerts.model.notice import OF_TELLING, Matter, Plan, Purpose
 
@@ -216,9 +216,7 @@ def _recovery(incident: Incident, notices: Sequence[Notice], now: datetime) -> O
         for n in notices
         if (n.purpose is Purpose.OUTAGE or n.facts.is_handover)
         and n.was_told
-        and (n.state in SETTLED or n.state is NoticeState.SENT)
-        # Taken back from the tray: nobody has read it.
-        if n.state is not NoticeState.WITHDRAWN
+        and n.state is not NoticeState.PENDING
         # Of what was closed without a recovery nobody outside hears.
         if n.plan is Plan.ESCALATION or not incident.ended_untold
     }

@@ -33,7 +33,7 @@ from alerts.model.brief import AnnouncementPlan
 from alerts.model.channel import Channel
 from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import Acknowledge, Release, Resolve
-from alerts.model.gateway import ErrorClass
+from alerts.model.gateway import NO_KEY, ErrorClass
 from alerts.model.incident import Incident, Position, apply
 from alerts.model.notice import OF_TELLING, Matter
 from tests.unit.alerts.people import BRIEF, FAX, MINISTRY, MINUTE, SECOND, T0, attempt, incident, tried, written
@@ -275,6 +275,12 @@ def test_whoever_was_told_of_an_outage_and_not_of_its_end_is_owed_that() -> None
 
     (recovery,) = [c for c in conclude(over, [notice], late) if isinstance(c, Tell)]
     assert lapses(over, [notice, written(recovery.draft, 9, NoticeState.SENT)], late) == []
+    # What was taken back before it left told nobody, and a call that ended without a key did, though none followed it.
+    withdrawn = replace(notice, state=NoticeState.WITHDRAWN, deliveries=())
+    assert lapses(over, [tried(withdrawn, attempt(AttemptState.WITHDRAWN))], late) == []
+    rang = tried(withdrawn, replace(attempt(AttemptState.FAILED), code=NO_KEY))
+    assert lapses(over, [rang], late) == [(Lapse.RECOVERY, T0 + MINUTE)]
+    assert [type(c) for c in conclude(over, [rang], late)] == [Tell]
 
 
 def test_an_office_that_is_told_of_the_end_by_fax_is_still_owed_the_letter() -> None:
