@@ -174,6 +174,7 @@ def test_one_that_failed_is_not_cited_and_the_next_day_has_another() -> None:
     notices, day = outage(of()), at("2026-11-25 08:00")
     failed = arrived(follow_up(of(), notices, day).drafts[0], 3, AttemptState.FAILED, day + timedelta(hours=12))
     fax = follow_up(of(), [*notices, failed], at("2026-11-26 08:00")).drafts[0]
+    assert fax.addresses[0].channel is Channel.FAX
     assert (fax.facts.enclosure, fax.facts.cited, fax.facts.first_noticed_at) == (3, 1, T0)
 
 

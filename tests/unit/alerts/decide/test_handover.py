@@ -70,6 +70,7 @@ def test_nobody_is_told_who_knows_has_it_or_where_nothing_was_told_or_is_over() 
     now = "2026-11-25 09:00"
     by_a_step = told(of(), RAVI, at("2026-11-25 08:30"))
     assert names(of(), [told(of()), by_a_step], now) == []
+    assert names(of(), [told(of()), told(of(), RAVI, at("2026-11-25 08:00"))], now) == []
     # In the night it was another's: now it is theirs to look after.
     assert names(of(), [told(of()), told(of(), RAVI, at("2026-11-25 03:00"))], now) == [("ravi", "Siti Contoh")]
     theirs = apply(of(), Acknowledge(incident_id=1, at=at("2026-11-25 03:00"), by="Ravi Contoh"))

@@ -137,6 +137,8 @@ def test_of_those_that_live_one_rings() -> None:
     assert found("b", {**silent, "a": (T0, None)}) is None
     # The first has fallen silent too.
     assert found("b", {**silent, "a": (T0 - 6 * MINUTE, None)}) == "a"
+    # The first was told to end a moment ago, and rings no more.
+    assert found("b", {**silent, "a": (T0 - SECOND, T0)}) == "c"
 
 
 @dataclass(kw_only=True)
