@@ -214,9 +214,7 @@ def _recovery(incident: Incident, notices: Sequence[Notice], now: datetime) -> O
     owed = {
         _reader(n)
         for n in notices
-        if (n.purpose is Purpose.OUTAGE or n.facts.is_handover)
-        and n.was_told
-        and n.state is not NoticeState.PENDING
+        if (n.purpose is Purpose.OUTAGE or n.facts.is_handover) and n.was_told and n.state is not NoticeState.PENDING
         # Of what was closed without a recovery nobody outside hears.
         if n.plan is Plan.ESCALATION or not incident.ended_untold
     }
