@@ -308,7 +308,8 @@ def test_what_our_reference_sends_to_all_agencies_is_added_up(ministry: Ministry
         code = "MP" + chr(ord("A") + n // 20) + chr(ord("A") + n % 20)
         text = second_agency(("agency: MPCONTOH", f"agency: {code}"), ("kedua@", f"{code.lower()}@"))
         ministry.write(code.lower(), text)
-    (problem,) = ministry.problems()
+    # Microsoft's taking no password for long is not what this is about.
+    (problem,) = (line for line in ministry.problems() if "warning: " not in line)
     assert problem == (
         "pantau.yaml:5: references.rujukan-a: pantau@rujukan-a.gov.my would send up to 13306 messages a day, and "
         "microsoft allows an account 10000 a day and 30 a minute; write instead: an interval of 7m or longer on all "
