@@ -45,6 +45,12 @@ def printable(text: str) -> str:
     return "".join(character if _known(character) else _closest(character) for character in " ".join(visible.split()))
 
 
+def lost(text: str) -> str:
+    """Return the characters of *text*, each once, that are printed as something else."""
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(dict.fromkeys(c for c in composed if not c.isspace() and not _known(c)))
+
+
 def printable_all(data: Json) -> Json:
     """Return *data* with every text made printable."""
     match data:

@@ -38,6 +38,7 @@ from monitor.config.sense.capacity import check_storage, check_timetable
 from monitor.config.sense.duplicate import Claim, Uniques, check_shared_domains
 from monitor.config.sense.independence import check_neighbours
 from monitor.config.sense.outlook import check_outlook
+from monitor.config.sense.reach import check_rotas_used
 from monitor.config.sense.texts import check_texts, read_texts
 from monitor.config.service.drill import check_drilled, check_room
 from monitor.config.service.gateway import gateway_kinds
@@ -226,6 +227,7 @@ def _load(path: Path, environ: Mapping[str, str], memory: Memory, known: _Known)
     check_timetable(registry, build_providers(settings.providers), {"": findings, **found_in})
     check_shared_domains(registry.agencies, found_in)
     check_neighbours(settings, registry.agencies, findings)
+    check_rotas_used(settings, registry.agencies, {"": findings, **found_in})
     _check_vigil(settings, agencies, wording, findings)
     loaded = _loaded((findings, *others, *days), environ)
     if loaded.errors:
@@ -272,17 +274,31 @@ def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> 
     known = settings is not None and not findings["agencies"].is_broken
     directory = settings.agencies if settings is not None and known else path.parent / _USUAL_DIRECTORY
     try:
-        files = sorted(
-            file for file in directory.iterdir() if file.suffix in (".yaml", ".yml") and not file.name.startswith(".")
-        )
+        there = sorted(file for file in directory.iterdir() if not file.name.startswith("."))
+        files = [file for file in there if file.suffix in _ENDINGS]
+        overlooked = [file for file in there if file.suffix not in _ENDINGS and _is_meant(file)]
     except (OSError, ValueError):
         if known:
             findings["agencies"].error(f"{directory} is no directory that can be read", "the directory of agency files")
         return []
+    for file in overlooked if known else ():
+        message = f"{file} is not read: agency files are called *.yaml and lie in {directory} itself"
+        findings["agencies"].warning(message, "another name, or one that begins with a dot where that is meant")
     if not files and known:
         # A service that watches nothing would look healthy for ever.
         findings["agencies"].error(f"{directory} holds no agency file (*.yaml)", "a directory with one file an agency")
     return files
+
+
+#: What the names of agency files end with.
+_ENDINGS = (".yaml", ".yml")
+
+
+def _is_meant(file: Path) -> bool:
+    """Whether somebody would think that a file, or what is in a directory, is read: ".YAML", ".yaml.txt"."""
+    if file.is_dir():
+        return any(each.suffix in _ENDINGS for each in file.glob("*"))
+    return file.name.lower().strip().removesuffix(".txt").endswith(_ENDINGS)
 
 
 def _read_agencies(

@@ -6,16 +6,17 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from alerts.model.channel import Channel
 from alerts.model.gateway import GatewayKind
 from monitor.config.agency.calendar import check_gazette, check_office_hours
 from monitor.config.agency.checks import ChecksSettings, ServiceChecksSettings, read_checks
 from monitor.config.agency.contact import check_contacts
 from monitor.config.agency.mailbox import MailboxSettings, check_servers
-from monitor.config.agency.office import check_office
+from monitor.config.agency.office import check_glyphs, check_office
 from monitor.config.agency.probing import check_maintenance, check_probing
 from monitor.config.agency.rota import check_rotas
 from monitor.config.fields.circular import check_address, check_domains, check_reference
-from monitor.config.fields.listen import parse_listen
+from monitor.config.fields.listen import is_here, parse_listen
 from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Problem
@@ -179,13 +180,34 @@ def _check_mode(settings: Settings, findings: Findings) -> None:
 
 def _check_replies(settings: Settings, findings: Findings) -> None:
     """Note gateways that wait for answers which no provider could bring."""
-    if settings.callbacks.public_url is not None or findings["callbacks", "public_url"].is_broken:
+    public, there = settings.callbacks.public_url, findings["callbacks", "public_url"]
+    if there.is_broken:
+        return
+    if public is not None:
+        if is_here(public) and not all(is_here(url) for url in _providers(settings)):
+            there.warning("only this machine can reach it, and providers are elsewhere", "https://pantau.contoh.gov.my")
         return
     for channel, gateways in settings.gateways.items():
         for number, gateway in enumerate(gateways):
             if getattr(gateway.config, "replies", None) == "webhook":
                 there = findings["gateways", channel.value, number, "replies"]
                 there.error("no provider can reach us without callbacks.public_url", "poll")
+
+
+def _providers(settings: Settings) -> Iterator[str]:
+    """Yield the addresses of gateways that are reached over HTTP."""
+    for gateway in (each for gateways in settings.gateways.values() for each in gateways):
+        yield from (text for text in _texts(gateway.config.model_dump()) if text.startswith(("http://", "https://")))
+
+
+def _texts(tree: object) -> Iterator[str]:
+    match tree:
+        case str():
+            yield tree
+        case Mapping():
+            yield from (text for each in tree.values() for text in _texts(each))
+        case list() | tuple():
+            yield from (text for each in tree for text in _texts(each))
 
 
 def _check_noc(settings: Settings, provision: Provision, findings: Findings, claims: list[Claim]) -> None:
@@ -283,3 +305,5 @@ def _check_people(agency: Agency, provision: Provision, findings: Findings, clai
     used = {channel for recipient in agency.announcement.recipients.values() for channel in recipient.channels}
     used |= {channel for step in agency.escalation.steps for channel in step.channels}
     check_office(agency.office, used, findings["office"])
+    if {Channel.FAX, Channel.LETTER} & used:
+        check_glyphs(agency.name, findings["name"])

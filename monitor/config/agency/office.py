@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from alerts.documents.crest import LARGEST, BadCrest, Crest, read_crest
+from alerts.documents.printable import lost, printable
 from alerts.documents.render import draw
 from alerts.documents.sender import ENCLOSURE
 from alerts.model.channel import Channel
@@ -128,6 +131,8 @@ def check_office(office: OfficeSettings, used: Iterable[Channel], findings: Find
         if (wanting := pages & channels) and not getattr(office, field):
             for_pages = " and ".join(sorted(wanting))
             findings[field].error(f"is missing, and the {for_pages} of this office prints it", example)
+    if pages:
+        check_glyphs(office, findings)
     if pages and not office.fax:
         findings["fax"].warning("is missing: recipients are told of no fax number", "fax: 03-1234 5678")
     if office.crest is not None:
@@ -144,6 +149,23 @@ def check_office(office: OfficeSettings, used: Iterable[Channel], findings: Find
     for field in ("telephone", "fax"):
         if (number := getattr(office, field)) and not is_possible(number):
             findings[field].warning(f"'{number}' is not possible as a telephone number", "03-1234 5678")
+
+
+def check_glyphs(printed: object, findings: Findings) -> None:
+    """Note texts anywhere in *printed* that pages cannot show as they are written."""
+    match printed:
+        case str() if strange := lost(printed):
+            findings.warning(
+                f"letters and fax pages have no glyph for {strange[0]} (U+{ord(strange[0]):04X}), and print "
+                f"'{printable(printed)}'",
+                "it in Latin letters",
+            )
+        case BaseModel():
+            for name in type(printed).model_fields:
+                check_glyphs(getattr(printed, name), findings[name])
+        case tuple():
+            for number, each in enumerate(printed):
+                check_glyphs(each, findings[number])
 
 
 def check_postal(address: tuple[str, ...], findings: Findings) -> None:

@@ -54,11 +54,18 @@ def check_maintenance(windows: Sequence[MaintenanceSettings], zone: ZoneInfo, fi
             continue
         once, often = (window.begins, window.ends), (window.cron, window.lasts)
         if window.begins and window.ends and not any(often):
-            if aware(window.ends, zone) <= aware(window.begins, zone):
+            lasts = aware(window.ends, zone) - aware(window.begins, zone)
+            if lasts <= timedelta(0):
                 there["until"].error("the window ends before it begins", "a later time")
+            elif lasts > _LONGEST_WORK:
+                message = f"nothing is probed for {lasts.days} days"
+                there["until"].warning(message, f"windows of at most {_LONGEST_WORK.days} days each, if that is meant")
         elif any(once) or not all(often):
             there.error("is not one kind of window", "from: and until:, or cron: and for:")
 
+
+#: Whoever works longer than this on a mail server has rather mistaken the year.
+_LONGEST_WORK = timedelta(days=31)
 
 #: Longer, and nobody would be told for days that mail works again.
 _LONGEST = timedelta(days=1)

@@ -67,6 +67,12 @@ def safe_url(text: str) -> SplitResult | None:
     return url if host and is_safe and url.username is None else None
 
 
+def is_here(url: str) -> bool:
+    """Return whether an address leads to this machine itself."""
+    parts = safe_url(url)
+    return parts is not None and is_loopback(parts.hostname or "")
+
+
 def _public_url(text: str) -> str:
     url = safe_url(text)
     # No name of a host holds an underscore (RFC 1123, 2.1), and a provider that knows refuses every notice for it.

@@ -60,6 +60,8 @@ def objection(text: str, channel: Channel) -> Objection | None:
         return _error("is not possible as a telephone number", _HOW)
     if channel is Channel.SMS and _cannot_read_sms(kind, national, malaysian=malaysian):
         return _error("is no mobile number, and an SMS to a fixed line is lost", "a mobile number, or voice:")
+    if malaysian and (missing := _length(national) - len(national)) > 0:
+        return _error(f"is {missing} digit{'s' if missing > 1 else ''} short of a Malaysian number", _HOW)
     if kind in _SERVICE:
         return _warning("cannot be reached from abroad, nor by gateways abroad", "an ordinary number")
     if not phonenumbers.is_valid_number(number):
@@ -98,6 +100,14 @@ def _parsed(text: str) -> phonenumbers.PhoneNumber | None:
         return phonenumbers.parse(text, REGION)
     except NumberParseException:
         return None
+
+
+#: How many digits a Malaysian number has by how it begins, without the 0 in front (MCMC's numbering plan); the others: 8.
+_LENGTHS = (("11", 10), ("15", 10), ("1", 9), ("3", 9))
+
+
+def _length(national: str) -> int:
+    return next((length for begins, length in _LENGTHS if national.startswith(begins)), 8)
 
 
 def _cannot_read_sms(kind: int, national: str, *, malaysian: bool) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,6 +29,7 @@ _PLAIN = frozenset(
     f"{_STANDARD}{kind}"
     for kind in ("bool", "float", "int", "map", "merge", "null", "seq", "str", "timestamp", "value")
 )
+_COLON = re.compile(r"\s*:")
 _TOO_DEEP = "is nested too deeply"
 
 
@@ -107,7 +109,7 @@ def read_document(file: FilePath, known: Document | None = None) -> Document:
         line = octets.count(b"\n", 0, error.start) + 1
         return _unreadable(name, "is not UTF-8 text", instead="the same, saved as UTF-8", line=line)
     except NotRegular as error:
-        return _unreadable(name, str(error))
+        return _unreadable(name, str(error), instead="a file of text")
     except (OSError, ValueError) as error:
         return _unreadable(name, f"cannot be read: {why(error)}")
     return replace(parse_document(text, name), digest=digest, text=text)
@@ -157,6 +159,12 @@ class _Walk:
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _NULL:
                 self._problem(key_node, path, "a key is a single word", "key: value")
+                continue
+            if not value_node.value and not _COLON.match(self._written, key_node.end_mark.index):
+                # Between braces, where it is rather a value: perhaps a password, which is not to be repeated.
+                self._problem(
+                    key_node, path, "something without a colon and a space stands among the keys", "key: value"
+                )
                 continue
             key = str(key_node.value)
             below = (*path, key)

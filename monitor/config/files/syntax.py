@@ -103,6 +103,8 @@ def fault(error: yaml.YAMLError, text: str) -> SyntaxFault:
     if "mapping values" in problem:
         column = error.problem_mark.column if error.problem_mark else 0
         return _colon(lines[stopped][:column] if stopped < len(lines) else "", stopped)
+    if "but got ':'" in problem and stopped == began:
+        return SyntaxFault(line=stopped + 1, message="a comma is missing before a key", instead="a comma")
     for part, at_beginning, message, instead in _WORDS:
         if part in problem:
             return SyntaxFault(line=(began if at_beginning else stopped) + 1, message=message, instead=instead)

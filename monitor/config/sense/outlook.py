@@ -6,16 +6,21 @@ refused to start because of next Saturday would be worse than the gap.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from alerts.model.oncall import Rota, gaps
 from monitor.config.agency.contact import ContactSettings
+from monitor.config.agency.probing import MaintenanceSettings
+from monitor.config.fields.window import aware
 from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
+
+#: Nobody plans work on a server for so far ahead.
+_NEVER = timedelta(days=2 * 366)
 
 
 def check_outlook(
@@ -27,9 +32,12 @@ def check_outlook(
     day, within = now.astimezone(settings.time_zone).date(), settings.verify_within
     _check_numbers(settings.contacts, findings[""]["contacts"], day, within)
     _check_numbers(settings.noc.contacts, findings[""]["noc", "contacts"], day, within)
+    _check_windows(settings.maintenance, settings.time_zone, findings[""]["maintenance"], now)
     for code, agency in agencies.items():
         _check_gaps(agency.build_rotas(shared), findings[code], now)
         _check_numbers(agency.contacts, findings[code]["contacts"], day, within)
+        zone = agency.time_zone or settings.time_zone
+        _check_windows(agency.maintenance, zone, findings[code]["maintenance"], now)
 
 
 def _check_gaps(rotas: Mapping[str, Rota], findings: Findings, now: datetime) -> None:
@@ -61,6 +69,12 @@ def _check_number(verified: date | None, findings: Findings, day: date, within: 
             f"somebody last answered there on {verified}, longer ago than verify_within ({format_duration(within)})"
         )
         findings["verified"].warning(message, instead)
+
+
+def _check_windows(windows: Sequence[MaintenanceSettings], zone: ZoneInfo, findings: Findings, now: datetime) -> None:
+    for number, window in enumerate(windows):
+        if window.begins is not None and aware(window.begins, zone) - now > _NEVER:
+            findings[number, "from"].warning(f"begins only in {window.begins.year}", "the right year")
 
 
 def _at(moment: datetime, zone: ZoneInfo) -> str:

@@ -12,13 +12,14 @@ from alerts.model.channel import Channel
 from monitor.config.agency.announcement import AnnouncementSettings, RecipientSettings, ReleaseMode
 from monitor.config.agency.contact import ContactSettings
 from monitor.config.agency.escalation import EscalationSettings, StepSettings
-from monitor.config.agency.office import check_postal
+from monitor.config.agency.office import check_glyphs, check_postal
 from monitor.config.agency.rota import RotaSettings
 from monitor.config.fields.phone import check_extension, check_number
 from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import one_of
-from monitor.config.model.settings import Provision
+from monitor.config.model.registry import Agency
+from monitor.config.model.settings import Provision, Settings
 
 _A_DAY = timedelta(days=1)
 _SHORTEST_PROMISE = timedelta(minutes=5)
@@ -178,6 +179,8 @@ def _check_addresses(recipient: RecipientSettings, findings: Findings) -> None:
             check_number(number, channel, findings[channel.value])
     check_extension(recipient.extension, recipient.voice, findings, "voice")
     check_postal(recipient.address, findings["address"])
+    if {Channel.FAX, Channel.LETTER} & set(recipient.channels):
+        check_glyphs(recipient, findings)
     if (style := _HONORIFIC.search(recipient.title)) and "salutation" not in recipient.model_fields_set:
         findings["title"].warning(
             f"bears the style '{style[0]}', and pages greet with '{recipient.salutation}'", f'salutation: "{style[0]},"'
@@ -194,6 +197,26 @@ def _check_channels(channels: tuple[Channel, ...], provision: Provision, finding
                 f"no gateway is configured for {channel}",
                 f"gateways: {{{channel}: [...]}} in the settings file, or another channel",
             )
+
+
+def check_rotas_used(settings: Settings, agencies: Mapping[str, Agency], files: Mapping[str, Findings]) -> None:
+    """Note rotas that no step names: whoever is on call by one hears of nothing.
+
+    *files*: the findings of each agency's file by its short code, those of the settings file by "".
+    """
+    named = {"": _named(settings.noc.escalation)} | {code: _named(each.escalation) for code, each in agencies.items()}
+    instead = "rotas: [{}] in a step, or leave it out"
+    for key in settings.rotas:
+        if not any(key in keys for keys in named.values()):
+            files[""]["rotas", key].warning("is named by no step: nobody is told by it", instead.format(key))
+    for code, agency in agencies.items():
+        for key in agency.rotas:
+            if key not in named[code]:
+                files[code]["rotas", key].warning("is named by no step: nobody is told by it", instead.format(key))
+
+
+def _named(policy: EscalationSettings) -> set[str]:
+    return {key for step in policy.steps for key in step.rotas}
 
 
 def _note_twice(items: Iterable[str], findings: Findings) -> None:

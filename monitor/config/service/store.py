@@ -56,7 +56,7 @@ def check_keep(settings: KeepSettings, findings: Findings) -> None:
     for name, span in (("delivered", settings.delivered), ("failed", settings.failed), ("hourly", settings.hourly)):
         there = findings[name] if findings[name].is_written else findings
         if span < _LEAST:
-            there.error(f"{name}: {format_duration(span)} is shorter than a day", "1d or longer")
+            there.error(f"{format_duration(span)} is shorter than a day", "1d or longer")
     if settings.delivered > settings.failed:
         message = "what was delivered would be kept for longer than what failed"
         findings.error(message, f"failed: {format_duration(settings.delivered)} or longer")

@@ -47,7 +47,8 @@ def test_an_odd_configuration_is_told_where_and_what_to_write_and_shows_no_secre
     with _at_most(60):
         loaded, said = said_of(config)
     assert said == case.says
-    assert (loaded.configuration is None) is case.is_refused
+    # A service does not refuse to start because of next Saturday.
+    assert (loaded.configuration is None) is (case.is_refused and not case.depends_on_the_day)
     assert all(_LINE.fullmatch(line) for line in said)
     assert CANARY not in f"{loaded!r} {said}"
 
@@ -57,7 +58,7 @@ def _sample() -> Iterator[Case]:
     seen = set()
     for case in CASES:
         kind = (case.name.partition("/")[0], case.is_refused, bool(case.says))
-        if kind not in seen:
+        if kind not in seen and not case.depends_on_the_day:
             seen.add(kind)
             yield case
 
@@ -73,4 +74,4 @@ def test_the_command_says_the_same_and_ends_with_2_where_it_is_refused(case: Cas
 
 
 def test_there_are_enough_of_them() -> None:
-    assert len(CASES) >= 100
+    assert len(CASES) >= 250

@@ -111,8 +111,8 @@ def test_one_span_for_all_runs_still_means_all_runs_and_says_what_that_costs(min
     [
         ("keep_results: 90", "keep_results: '90' has no unit"),
         ("keep_results: 'soon'", "keep_results: is no span of time; write instead: {delivered: 30d"),
-        ("keep_results: 12h", "keep_results: delivered: 12h is shorter than a day"),
-        ("keep_results: {delivered: 12h}", "keep_results.delivered: delivered: 12h is shorter than a day"),
+        ("keep_results: 12h", "keep_results: 12h is shorter than a day"),
+        ("keep_results: {delivered: 12h}", "keep_results.delivered: 12h is shorter than a day"),
         ("keep_results: {delivered: 90d, failed: 30d}", "kept for longer than what failed; write instead: failed: 90d"),
         ("keep_results: {all: 90d}", "keep_results.all: is no known key"),
     ],

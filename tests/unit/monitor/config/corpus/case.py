@@ -54,6 +54,12 @@ class Case:
         """Whether the configuration cannot be used."""
         return any(": warning: " not in line for line in self.says)
 
+    @property
+    def depends_on_the_day(self) -> bool:
+        """Whether it would be told otherwise on another day, and not at all by a service."""
+        words = ("nobody is on call", "verified", "begins only in")
+        return any(word in line for line in self.says for word in words)
+
     def lay_out(self, directory: Path) -> Path:
         """Write the odd configuration into *directory*, which is emptied first. Return its settings file."""
         lay_out_base(directory)
