@@ -49,6 +49,11 @@ def test_it_says_what_is_watched_and_then_what_is_wrong(
     assert status_line(signs, agencies=agencies, routes=routes, open_incidents=incidents) == line
 
 
+def test_it_says_that_nobody_is_told_by_choice() -> None:
+    line = status_line(Signs(refused_at=AT), agencies=2, routes=8, open_incidents=1, tells=False)
+    assert line.startswith("Watching 2 agencies by 8 routes; 1 incident open; NOBODY IS TOLD (mode: watch); configuration")
+
+
 @pytest.mark.parametrize("ailment", Ailment)
 def test_every_ailment_is_named(ailment: Ailment) -> None:
     line = status_line(Signs(ailments={ailment}), agencies=1, routes=1, open_incidents=0)
