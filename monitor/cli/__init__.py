@@ -18,6 +18,7 @@ from monitor.cli.service import fail
 
 #: What each does. Its file is imported when it is called: all that they need would cost two seconds of CPU each time.
 COMMANDS: Final[Mapping[str, str]] = {
+    "init": "Ask for a mailbox, at most six questions, try it at once, and write a configuration that watches it.",
     "run": "Run the service until SIGTERM or Ctrl-C. SIGHUP reads the configuration again.",
     "check": "Check the whole configuration and print everything that is wrong with it, a line each.",
     "probe": "Send one real message now and show each phase with its time, and what the outcome means.",

@@ -57,6 +57,14 @@ def read(chain: Sequence[bytes]) -> Certificate:
         )
 
 
+def issued_by(chain: Sequence[bytes]) -> str:
+    """Return who has signed the last certificate of *chain*: "CN=..., O=...". Raise `ValueError` as `read` does."""
+    with _readable():
+        if not chain:
+            raise ValueError("no certificate was shown")
+        return x509.load_der_x509_certificate(chain[-1]).issuer.rfc4514_string()
+
+
 @contextmanager
 def _readable() -> Iterator[None]:
     try:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
-from secrets import token_hex
 from typing import Annotated, NoReturn
 
 import structlog
@@ -18,6 +15,7 @@ import typer
 
 from monitor.cli.configured import configuration
 from monitor.cli.operation.report import report
+from monitor.cli.operation.trip import own_signer, trip
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import fail
 from monitor.cli.table import show
@@ -26,12 +24,10 @@ from monitor.judging.evidence import was_taken_well
 from monitor.model.route import WatchedRoute
 from monitor.planning.inspection import legible
 from monitor.runtime.key import token_key
-from monitor.runtime.kinds import ROUND_TRIP, check_kinds, probe_kinds
-from probes.arrival.watcher import MailboxWatcher
+from monitor.runtime.kinds import check_kinds
 from probes.mail.token import TokenSigner
 from probes.model.check import CheckKind, Finding, Premises, Verdict
-from probes.model.result import Outcome, Party
-from probes.run.runner import run_probe
+from probes.model.result import Outcome
 from probes.run.trace import Recorder
 
 #: 0 is a delivered message. 2 is kept for a bad configuration, as in every command.
@@ -56,9 +52,6 @@ TAKEN_BADLY = 9
 
 #: A check found something broken.
 CHECK_FAILED = 22
-
-#: What deleting the message is allowed, after its result is known.
-_TIDY_SECONDS = 5
 
 
 def probe(
@@ -92,16 +85,14 @@ def probe(
         _check(_kind(check), premises(agency.upper(), loaded.registry, loaded.settings))
     routes = _chosen(loaded.registry.routes_of(agency.upper()), agency, route)
     try:
-        # A name of its own: whoever probes the same mailboxes meanwhile, the service or another command, leaves this mail
-        # alone, and this one theirs. What it may leave behind is taken away a day later, as any prober's is.
-        signer = TokenSigner(token_key(loaded.settings.state), f"pantau-probe@{socket.gethostname()}/{token_hex(8)}")
+        signer = own_signer(token_key(loaded.settings.state))
     except (OSError, ValueError) as error:
         fail(f"the key that signs probe messages cannot be used: {error}")
     codes = []
     for number, each in enumerate(routes):
         if number:
             typer.echo()
-        with _undisturbed(verbose=verbose):
+        with undisturbed(verbose=verbose):
             codes.append(asyncio.run(_run(each, signer, explain=explain, verbose=verbose)))
     raise typer.Exit(max(codes))
 
@@ -143,7 +134,7 @@ def _check(kind: CheckKind, of: Premises) -> NoReturn:
 
 
 @contextmanager
-def _undisturbed(*, verbose: bool) -> Iterator[None]:
+def undisturbed(*, verbose: bool) -> Iterator[None]:
     """Keep the service's log out of the report, which says the same in its place."""
     before = structlog.get_config()
     if not verbose:
@@ -155,36 +146,8 @@ def _undisturbed(*, verbose: bool) -> Iterator[None]:
 
 
 async def _run(route: WatchedRoute, signer: TokenSigner, *, explain: bool, verbose: bool) -> int:
-    patience = route.probing.patience
-    token = signer.issue(route.name, datetime.now(UTC), patience.whole)
     recorder = Recorder(keep_dialogue=verbose)
-    watchers = {
-        mailbox.name: MailboxWatcher(
-            mailbox,
-            signer,
-            on_arrival=lambda *_: None,
-            patience=patience,
-            said=partial(recorder.said, party) if verbose else None,
-        )
-        for party, mailbox in ((Party.SENDER, route.route.sender), (Party.RECIPIENT, route.route.recipient))
-        if mailbox.is_read
-    }
-    async with asyncio.TaskGroup() as tasks:
-        watching = [tasks.create_task(watcher.run()) for watcher in watchers.values()]
-        round_trip = probe_kinds()[ROUND_TRIP].build(
-            route=route.route,
-            token=token,
-            patience=patience,
-            sender=watchers.get(route.route.sender.name),
-            recipient=watchers[route.route.recipient.name],
-        )
-        result = await run_probe(round_trip, route=route.name, token_id=token.id, patience=patience, recorder=recorder)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_TIDY_SECONDS):
-                for watcher in watchers.values():
-                    await watcher.tidy()
-        for task in watching:
-            task.cancel()
+    result = await trip(route, signer, recorder)
     width = shutil.get_terminal_size((80, 24)).columns
     typer.echo(report(route, result, recorder.dialogue, explain=explain, verbose=verbose, width=width))
     if result.outcome is Outcome.DELIVERED and not was_taken_well(route, result):

@@ -71,15 +71,15 @@ def _outcome(route: WatchedRoute, result: ProbeResult, width: int) -> Iterator[s
         end = route.route.sender if failure.party is Party.SENDER else route.route.recipient
         # On its way a message is at no server of ours.
         place = end.address if failure.phase is Phase.TRANSIT else _server(end, failure.party)
-        yield from _labelled("Where", f"{place}, phase {failure.phase}: {failure.reason}", width)
+        yield from labelled("Where", f"{place}, phase {failure.phase}: {failure.reason}", width)
         # A server's words, and those of a report, often begin with the codes already.
         codes = [code for code in (str(failure.code or ""), failure.status or "") if code]
         said = " ".join([*(code for code in codes if code not in failure.detail.split()[:2]), failure.detail]).strip()
         if said:
-            yield from _labelled("Detail", said, width)
+            yield from labelled("Detail", said, width)
     if result.uncertain:
         came = "it was taken all the same" if result.outcome in ARRIVED else "it may have been taken"
-        yield from _labelled("Doubt", f"the submission ended without an answer after the message: {came}", width)
+        yield from labelled("Doubt", f"the submission ended without an answer after the message: {came}", width)
 
 
 def _server(mailbox: Mailbox, party: Party) -> str:
@@ -91,13 +91,13 @@ def _server(mailbox: Mailbox, party: Party) -> str:
 
 
 def _advice(advice: Advice, width: int) -> Iterator[str]:
-    yield from _labelled("Means", advice.what, width)
-    yield from _labelled("Do", advice.do, width)
+    yield from labelled("Means", advice.what, width)
+    yield from labelled("Do", advice.do, width)
 
 
 def _explanation(advice: Advice, width: int) -> Iterator[str]:
     yield from _advice(advice, width)
-    yield from _labelled("Who", f"{advice.who[:1].upper()}{advice.who[1:]}.", width)
+    yield from labelled("Who", f"{advice.who[:1].upper()}{advice.who[1:]}.", width)
     if advice.steps:
         yield ""
         yield "Look at this, in this order:"
@@ -105,7 +105,8 @@ def _explanation(advice: Advice, width: int) -> Iterator[str]:
             yield from _wrapped(f"{number:3}. ", step, width)
 
 
-def _labelled(label: str, text: str, width: int) -> Iterator[str]:
+def labelled(label: str, text: str, width: int) -> Iterator[str]:
+    """Yield *text* in lines, behind its label."""
     yield from _wrapped(f"{_INDENT}{label}".ljust(_HANG), text, width)
 
 

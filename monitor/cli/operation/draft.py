@@ -1,0 +1,190 @@
+"""What somebody has answered about their first mailbox, and the configuration that follows from it. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from monitor.config.agency.mailbox import MailboxSettings, ServerSettings
+from monitor.config.agency.route import RouteDirection
+from monitor.config.fields.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS, domain_of, is_within
+from monitor.config.fields.trust import Trust
+from monitor.config.files.section import Code, MailAddress
+from monitor.model.route import Direction, Probing, WatchedRoute
+from probes.model.mailbox import Security
+from probes.model.probe import Patience, Route
+
+#: The only mailbox of the draft.
+KEY = "utama"
+SECRET_FILE = f"secrets/{KEY}"
+CA_FILE = "ca.pem"
+
+#: The registered ports on which TLS is asked for and not begun with.
+_STARTTLS_PORTS = frozenset({25, 587, 143})
+_SERVER = re.compile(
+    r"(?P<host>\[[0-9a-fA-F:]+\]|[^\s:]+)(?::(?P<port>\d{1,5}))?"
+    r"(?:\s+(?P<security>starttls|implicit|tls))?(?:\s+as\s+(?P<name>\S+))?",
+    re.IGNORECASE,
+)
+HOW_SERVERS_ARE_WRITTEN = (
+    "HOST, HOST:PORT, or HOST:PORT starttls; behind it `as NAME` if its certificate is for another name"
+)
+
+
+class NoAnswer(ValueError):
+    """An answer that cannot be one; the message says why, and what to write instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstMailbox:
+    """What is known of the mailbox, and of whose it is."""
+
+    address: str
+    smtp: ServerSettings
+    imap: ServerSettings
+    username: str
+    password: str = field(repr=False)
+    #: Whether the servers' certificate authorities stand in a file of their own.
+    has_ca: bool = False
+    code: str = "AGENSI"
+
+    @property
+    def domain(self) -> str:
+        """The domain of the address."""
+        return domain_of(self.address)
+
+
+def read_address(text: str) -> str:
+    """Return a mail address that may be an agency's. Raise `NoAnswer`."""
+    address: str = _read(MailAddress, text)
+    if is_within(domain_of(address), PRIVATE_PROVIDERS):
+        raise NoAnswer(f"'{address}' is at a private provider (circular, 3f); write an address of an agency")
+    return address
+
+
+def read_code(text: str) -> str:
+    """Return an agency's short code. Raise `NoAnswer`."""
+    code: str = _read(Code, text.upper())
+    return code
+
+
+def read_server(text: str) -> ServerSettings:
+    """Return a server as somebody writes it in one line: see `HOW_SERVERS_ARE_WRITTEN`. Raise `NoAnswer`."""
+    found = _SERVER.fullmatch(text.strip())
+    if found is None:
+        raise NoAnswer(f"'{text.strip()}' is no server; write {HOW_SERVERS_ARE_WRITTEN}")
+    port = int(found["port"]) if found["port"] else None
+    said = (found["security"] or "").lower()
+    starttls = said == "starttls" or (not said and port in _STARTTLS_PORTS)
+    written: dict[str, Any] = {"host": found["host"].strip("[]"), "port": port, "tls_name": found["name"]}
+    written |= {"security": Security.STARTTLS if starttls else Security.IMPLICIT}
+    server: ServerSettings = _read(ServerSettings, written)
+    return server
+
+
+def _read(kind: Any, written: object) -> Any:
+    """Return what is *written* as a field or a section of the configuration. Raise `NoAnswer` with that one's words."""
+    try:
+        return TypeAdapter(kind).validate_python(written.strip() if isinstance(written, str) else written)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        context = first.get("ctx", {})
+        if first["type"] == "shape":
+            raise NoAnswer(f"{context['what']}; write {context['instead']}") from None
+        raise NoAnswer(f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")) from None
+
+
+def code_of(domain: str) -> str:
+    """Return what an agency with this domain may be called: "jabatan-contoh.gov.my" is JCONTOH."""
+    words: list[str] = re.findall(r"[a-z0-9]+", domain.partition(".")[0].lower()) or ["agensi"]
+    initials = "".join(word[0] for word in words[:-1])
+    return f"{initials}{words[-1]}".upper()[:11]
+
+
+def written(server: ServerSettings) -> str:
+    """Return a server as somebody would write it."""
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    port = f":{server.port}" if server.port else ""
+    is_usual = (server.security is Security.STARTTLS) is (server.port in _STARTTLS_PORTS)
+    name = f" as {server.tls_name}" if server.tls_name else ""
+    return f"{host}{port}{'' if is_usual else f' {server.security}'}{name}"
+
+
+def route_of(draft: FirstMailbox, patience: Patience, trust: Trust, ca_file: Path | None) -> WatchedRoute:
+    """Return the route that a draft has: from the mailbox to itself. Raise `NoTrust` for a file of no authorities."""
+    settings = MailboxSettings.model_validate(
+        {
+            "address": draft.address,
+            "smtp": draft.smtp,
+            "imap": draft.imap,
+            "login": {"username": draft.username, "password": draft.password},
+            "ca_file": ca_file,
+        }
+    )
+    mailbox = settings.build(f"{draft.code}/{KEY}", trust)
+    return WatchedRoute(
+        agency=draft.code,
+        direction=Direction.INTERNAL,
+        route=Route(name=f"{draft.code}/{Direction.INTERNAL}", sender=mailbox, recipient=mailbox),
+        probing=Probing(patience=patience),
+    )
+
+
+def files_of(draft: FirstMailbox, listen: str, callbacks: str) -> Mapping[str, bytes]:
+    """Return the files of the configuration, by their paths in its directory. What comes last makes it one."""
+    settings: dict[str, Any] = {
+        "mode": "watch",
+        "state": "state",
+        "agencies": "agencies/",
+        "probing": {"interval": "1m"},
+    }
+    if listen:
+        settings |= {"listen": listen, "callbacks": {"listen": callbacks}}
+    if not is_within(draft.domain, OFFICIAL_SUFFIXES):
+        settings["official_suffixes"] = [*OFFICIAL_SUFFIXES, draft.domain]
+    mailbox: dict[str, Any] = {
+        "address": draft.address,
+        "smtp": _server(draft.smtp),
+        "imap": _server(draft.imap),
+        "login": {"username": draft.username, "password_file": SECRET_FILE},
+    }
+    if draft.has_ca:
+        mailbox["ca_file"] = CA_FILE
+    agency = {
+        "agency": draft.code,
+        "name": draft.domain,
+        "domains": [draft.domain],
+        "mailboxes": {KEY: mailbox},
+        "routes": [{"direction": RouteDirection.INTERNAL.value}],
+    }
+    files = {SECRET_FILE: f"{draft.password}\n".encode()}
+    files[f"agencies/{draft.code.lower()}.yaml"] = _yaml(_AGENCY, agency)
+    files["pantau.yaml"] = _yaml(_SETTINGS, settings)
+    return files
+
+
+_SETTINGS = """\
+# Mail is watched, and nobody is told (mode: watch). What else can be written, and how people are told: deploy/pantau.yaml and
+# docs/trying.md. Check it with: pantau check --config pantau.yaml
+# A message a minute is for a first look; without `probing` it is one in five minutes.
+"""
+_AGENCY = """\
+# One mailbox that sends to itself. With two mailboxes outside of the agency (references in pantau.yaml) leave `routes` out: then
+# mail is proven both ways. Write the agency's own name.
+"""
+
+
+def _server(server: ServerSettings) -> dict[str, Any]:
+    said = {"host": server.host, "port": server.port, "security": server.security.value, "tls_name": server.tls_name}
+    usual = {"port": None, "security": Security.IMPLICIT.value, "tls_name": None}
+    return {key: value for key, value in said.items() if key not in usual or value != usual[key]}
+
+
+def _yaml(head: str, data: Mapping[str, Any]) -> bytes:
+    return (head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)).encode()

@@ -1,0 +1,413 @@
+"""`pantau init`: the first configuration, of a mailbox that is tried while it is asked about."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from monitor.advice import advise, ended
+from monitor.cli.operation.check import print_checked
+from monitor.cli.operation.draft import (
+    CA_FILE,
+    HOW_SERVERS_ARE_WRITTEN,
+    FirstMailbox,
+    NoAnswer,
+    code_of,
+    files_of,
+    read_address,
+    read_code,
+    read_server,
+    route_of,
+    written,
+)
+from monitor.cli.operation.guess import Guess, guess
+from monitor.cli.operation.probe import EXIT_CODES, undisturbed
+from monitor.cli.operation.report import labelled
+from monitor.cli.operation.trip import own_signer, trip
+from monitor.cli.service import fail
+from monitor.config.fields.circular import domain_of
+from monitor.config.fields.trust import NoTrust, Trust
+from monitor.config.files.secret import NoSecret, Vault
+from monitor.config.loading import load
+from monitor.model.route import WatchedRoute
+from monitor.runtime.kinds import check_kinds
+from probes.domain.x509 import issued_by
+from probes.model.check import Premises
+from probes.model.mailbox import Security, Server
+from probes.model.probe import Patience, ProbeFailure, Trace, Unreadable
+from probes.model.reply import Reason
+from probes.model.result import Outcome, Party, Phase, ProbeResult
+from probes.run.runner import run_probe
+from probes.run.trace import Recorder
+from probes.stranger.callout import blind
+from probes.stranger.session import Protocol, open_session
+
+T = TypeVar("T")
+
+#: Somebody waits at the terminal: mail that has not come within a minute is no first success.
+_PATIENCE = Patience(session=timedelta(seconds=20), arrival=timedelta(seconds=60))
+#: Accounts are locked after three to ten refusals, those of the person's own mail program among them.
+_REFUSALS_AT_MOST = 3
+#: What is in the way of a new configuration.
+_TAKEN = ("pantau.yaml", "agencies", "secrets", CA_FILE)
+_PORTS = range(8080, 8180, 2)
+
+_SERVERS_FAULT = frozenset(
+    {
+        *(Reason.NAME_UNKNOWN, Reason.NAME_SERVER_SILENT, Reason.PORT_REFUSED, Reason.UNREACHABLE, Reason.NO_ANSWER),
+        *(Reason.CONNECTION_CLOSED, Reason.UNEXPECTED_ANSWER, Reason.SERVICE_REFUSED, Reason.SIGN_IN_NOT_OFFERED),
+        *(
+            Reason.TLS_NOT_OFFERED,
+            Reason.TLS_UNAVAILABLE,
+            Reason.TLS_REFUSED,
+            Reason.TLS_NOT_SPOKEN,
+            Reason.TLS_TAMPERED,
+        ),
+        *(Reason.CERTIFICATE_EXPIRED, Reason.CERTIFICATE_OF_ANOTHER),
+    }
+)
+
+Server_ = Annotated[str | None, typer.Option(metavar="SERVER", help=f"Written {HOW_SERVERS_ARE_WRITTEN}.")]
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where to write it; made if it is not there.")] = Path("pantau"),
+    *,
+    address: Annotated[str | None, typer.Option(help="A mailbox that nobody reads; it writes to itself.")] = None,
+    smtp: Server_ = None,
+    imap: Server_ = None,
+    username: Annotated[str | None, typer.Option(help="To sign in with; default: the address.")] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(help="A file that holds only the password.", metavar="FILE")
+    ] = None,
+    code: Annotated[str | None, typer.Option(help="What the agency is called for short, such as JCONTOH.")] = None,
+    ca: Annotated[
+        Path | None, typer.Option("--ca", help="The servers' certificate authorities, as PEM.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Ask for a mailbox, at most six questions, try it at once, and write a configuration that watches it.
+
+    Nobody is told by it (`mode: watch`). What is given as an option is not asked, and without a terminal nothing is. Nothing
+    is written before a message has come back, and nothing is overwritten. The exit code of a failure is that of `pantau probe`.
+    """
+    _check_room(directory)
+    questions = _Questions(is_alone=not sys.stdin.isatty())
+    given = {"address": address, "smtp": smtp, "imap": imap, "username": username, "code": code}
+    try:
+        if questions.is_alone and (missing := _missing(given, password_file)):
+            fail(f"there is no terminal to ask at; pass {', '.join(missing)} too", 2)
+        draft = questions.ask_all(given, password_file)
+        draft, ca = questions.try_until_it_works(draft, ca)
+        draft = replace(draft, code=questions.ask_code(code, draft))
+        config = _write(directory, draft, ca)
+    except (KeyboardInterrupt, EOFError, typer.Abort):
+        typer.echo(err=True)
+        fail("Ended; nothing was written.", 130)
+    typer.echo(f"\nWritten: {config}, the agency's file and the password's.")
+    print_checked(config, load(config, os.environ, now=datetime.now(UTC)))
+    listen = load(config, os.environ).accepted().settings.listen
+    typer.echo(f"\nNext:  pantau run --config {config}\nthen look at  http://{listen}/")
+
+
+def _missing(given: dict[str, str | None], password_file: Path | None) -> list[str]:
+    needed = [f"--{name}" for name in ("address", "smtp", "imap") if given[name] is None]
+    return needed + (["--password-file"] if password_file is None else [])
+
+
+def _check_room(directory: Path) -> None:
+    for name in _TAKEN:
+        if os.path.lexists(directory / name):
+            fail(f"{directory / name} is there already, and nothing is overwritten; name another directory", 2)
+    if directory.exists() and not directory.is_dir():
+        fail(f"{directory} is no directory", 2)
+
+
+class _Questions:
+    """Asks at the terminal, shows how the trial goes, and asks again for what was wrong."""
+
+    def __init__(self, *, is_alone: bool) -> None:
+        #: There is nobody to ask.
+        self.is_alone = is_alone
+        self._trust = Trust()
+        self._refusals = 0
+
+    # -- questions -----------------------------------------------------------------------------------------------
+
+    def ask_all(self, given: dict[str, str | None], password_file: Path | None) -> FirstMailbox:
+        """Return the answers, or what was given instead of them."""
+        if not self.is_alone:
+            typer.echo("A mailbox that nobody reads writes to itself, and Pantau sees it arrive. Ctrl-C ends it.\n")
+        address = self._answer("E-mail address of the mailbox", given["address"], read_address)
+        found = Guess()
+        if given["smtp"] is None or given["imap"] is None:
+            found = asyncio.run(guess(domain_of(address)))
+        smtp = self._answer("Server that takes its mail (SMTP submission)", given["smtp"], read_server, found.smtp)
+        imap = self._answer("Server that it is read at (IMAP)", given["imap"], read_server, found.imap)
+        username = given["username"] or (address if self.is_alone else self._answer("User name", None, _line, address))
+        return FirstMailbox(
+            address=address,
+            smtp=smtp,
+            imap=imap,
+            username=username,
+            password=self._password(password_file),
+            code=code_of(domain_of(address)),
+        )
+
+    def ask_code(self, given: str | None, draft: FirstMailbox) -> str:
+        """Return what the agency is called."""
+        return self._answer(
+            "Short code of the agency", given or (draft.code if self.is_alone else None), read_code, draft.code
+        )
+
+    def _answer(self, question: str, given: str | None, read: Callable[[str], T], default: str | None = None) -> T:
+        while True:
+            text = given if given is not None else typer.prompt(question, default=default or None, err=False)
+            try:
+                return read(text)
+            except NoAnswer as wrong:
+                if given is not None:
+                    fail(f"{question}: {wrong}", 2)
+                typer.echo(f"  {wrong}")
+
+    def _password(self, file: Path | None) -> str:
+        if file is None:
+            return str(typer.prompt("Password (not shown)", hide_input=True))
+        try:
+            return Vault(directory=Path.cwd(), environ={}).from_file(str(file)).get_secret_value()
+        except NoSecret as wrong:
+            fail(f"--password-file: {wrong}; write {wrong.instead}", 2)
+
+    # -- the trial -----------------------------------------------------------------------------------------------
+
+    def try_until_it_works(self, draft: FirstMailbox, ca: Path | None) -> tuple[FirstMailbox, Path | None]:
+        """Try the mailbox, and ask again for the one answer that was wrong; end the command when that cannot be asked."""
+        while True:
+            try:
+                route = route_of(draft, _PATIENCE, self._trust, ca)
+            except NoTrust as wrong:
+                ca = self._another_ca(str(wrong))
+                continue
+            with undisturbed(verbose=False):
+                result = asyncio.run(_try(route))
+            if result.failure is None and result.outcome is Outcome.DELIVERED:
+                return replace(draft, has_ca=ca is not None), ca
+            self._say(route, result)
+            if self.is_alone:
+                fail("Nothing was written.", EXIT_CODES[result.outcome])
+            draft, ca = self._corrected(draft, ca, route, result)
+
+    def _say(self, route: WatchedRoute, result: ProbeResult) -> None:
+        width = min(shutil.get_terminal_size((80, 24)).columns, 100)
+        advice = advise(route, result)
+        typer.echo(f"\n{result.outcome.upper()}: {ended(result)}")
+        said = result.failure.detail if result.failure else ""
+        for label, text in (("Detail", said), ("Means", advice.what), ("Do", advice.do)):
+            if text:
+                typer.echo("\n".join(labelled(label, text, width)))
+
+    def _corrected(
+        self, draft: FirstMailbox, ca: Path | None, route: WatchedRoute, result: ProbeResult
+    ) -> tuple[FirstMailbox, Path | None]:
+        """Ask again for what was wrong, and for nothing else."""
+        failure = result.failure
+        reason = failure.reason if failure else ""
+        is_smtp = failure is not None and failure.party is Party.SENDER
+        typer.echo()
+        if failure is not None and failure.credentials_refused:
+            self._refusals += 1
+            if self._refusals == _REFUSALS_AT_MOST:
+                fail(
+                    f"The servers have refused {_REFUSALS_AT_MOST} times; many lock an account that goes on. "
+                    "Sign in by a mail program first. Nothing was written.",
+                    EXIT_CODES[result.outcome],
+                )
+            username = self._answer("User name", None, _line, draft.username)
+            return replace(draft, username=username, password=self._password(None)), ca
+        if reason == Reason.CERTIFICATE_UNTRUSTED:
+            server = route.route.sender.smtp if is_smtp else route.route.recipient.imap
+            if server is not None:
+                asyncio.run(_show_issuer(Protocol.SMTP if is_smtp else Protocol.IMAP, server))
+            return draft, self._another_ca("")
+        if reason in _SERVERS_FAULT and is_smtp:
+            return replace(draft, smtp=self._another_server("SMTP submission", draft.smtp)), ca
+        if reason in _SERVERS_FAULT:
+            return replace(draft, imap=self._another_server("IMAP", draft.imap)), ca
+        if reason in {Reason.SENDER_REFUSED, Reason.RECIPIENT_REFUSED}:
+            return replace(draft, address=self._answer("E-mail address", None, read_address, draft.address)), ca
+        typer.confirm("Try it again?", default=True, abort=True)
+        return draft, ca
+
+    def _another_server(self, what: str, server: Any) -> Any:
+        typer.echo(f"  Written {HOW_SERVERS_ARE_WRITTEN}.")
+        return self._answer(f"Server ({what})", None, read_server, written(server))
+
+    def _another_ca(self, wrong: str) -> Path:
+        if wrong:
+            typer.echo(f"  {wrong}")
+        if self.is_alone:
+            fail("--ca names the servers' certificate authorities, as a PEM file. Nothing was written.", 2)
+        return self._answer("File of its certificate authority (PEM)", None, _file)
+
+
+def _line(text: str) -> str:
+    if not text.strip():
+        raise NoAnswer("is empty")
+    return text.strip()
+
+
+def _file(text: str) -> Path:
+    path = Path(text.strip()).expanduser()
+    if not path.is_file():
+        raise NoAnswer(f"there is no file {path}")
+    return path.resolve()
+
+
+class _Attempt:
+    """A check of one mailbox, as a probe: so that its end is told as that of any run."""
+
+    def __init__(self, kind: str, route: WatchedRoute) -> None:
+        mailbox = route.route.sender
+        premises = Premises(agency=route.agency, mailboxes=(mailbox,), domains=())
+        self._check: Any = check_kinds()[kind].build(premises, lambda: datetime.now(UTC))
+        self._mailbox = mailbox
+
+    async def run(self, trace: Trace) -> Outcome:
+        await self._check.attempt(self._mailbox, trace)
+        return Outcome.DELIVERED
+
+
+async def _try(route: WatchedRoute) -> ProbeResult:
+    """Sign in to send, sign in to read, send a message and see it arrive: each once, and no further than the first failure.
+
+    A password that is wrong is so said once, not by both servers and again by the round trip.
+    """
+    for title, kind in (("Sign in to send (SMTP)", "submission"), ("Sign in to read (IMAP)", "retrieval")):
+        with _shown(title) as recorder:
+            result = await run_probe(
+                _Attempt(kind, route), route=route.name, token_id="", patience=_PATIENCE, recorder=recorder
+            )
+        if result.failure is not None:
+            return result
+    with _shown("Send a message, and see it arrive") as recorder:
+        return await trip(route, own_signer(secrets.token_bytes(32)), recorder)
+
+
+@contextmanager
+def _shown(title: str) -> Iterator[Recorder]:
+    """Show each phase of a run when it is over."""
+    typer.echo(f"\n{title}")
+    begun: list[Phase] = []
+
+    def show() -> None:
+        for phase in begun:
+            span = recorder.phases.get(phase)
+            took = "failed" if span is None else f"{span.total_seconds() * 1000:10,.1f} ms"
+            typer.echo(f"  {phase:9} {took:>13}")
+        begun.clear()
+
+    def entering(phase: Phase) -> None:
+        if begun != [phase]:  # Some are entered several times, and are told once.
+            show()
+            begun.append(phase)
+
+    recorder = Recorder(entering=entering)
+    yield recorder
+    show()
+
+
+async def _show_issuer(protocol: Protocol, server: Server) -> None:
+    """Show who has signed the certificate of a server: nobody should trust an authority whose name they have not seen."""
+    try:
+        async with asyncio.timeout(_PATIENCE.session.total_seconds()):
+            session = await open_session(protocol, server, Party.SENDER, tls=blind())
+            try:
+                if server.security is Security.STARTTLS:
+                    await session.greet()
+                    await session.offers()
+                    await session.start_tls(blind(), server.certificate_name)
+                issuer = issued_by(session.chain)
+            finally:
+                session.close()
+    except (OSError, TimeoutError, ProbeFailure, Unreadable, ValueError):
+        return
+    shown = "".join(each if each.isprintable() else " " for each in issuer)
+    typer.echo(f"  {server.host}:{server.port} shows a certificate that was issued by: {shown}")
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def _write(directory: Path, draft: FirstMailbox, ca: Path | None) -> Path:
+    """Write the configuration, all of it or nothing, and return the settings file."""
+    files = dict(files_of(draft, *_listeners()))
+    made = not directory.exists()
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        stage = Path(tempfile.mkdtemp(prefix=".pantau-init-", dir=directory))
+    except OSError as error:
+        fail(f"{directory} cannot be written: {error.strerror}. Nothing was written.")
+    moved: list[Path] = []
+    try:
+        if ca is not None:
+            files = {CA_FILE: ca.read_bytes(), **files}
+        for name, octets in files.items():
+            _put(stage / name, octets)
+        loaded = load(stage / "pantau.yaml", os.environ)
+        if loaded.errors:
+            fail("\n".join(map(str, loaded.errors)) + "\nNothing was written.", 2)
+        # The settings last: without them the rest is no configuration.
+        for name in sorted({Path(name).parts[0] for name in files}, key=lambda name: (name == "pantau.yaml", name)):
+            (stage / name).rename(directory / name)
+            moved.append(directory / name)
+    except BaseException as error:
+        for path in moved:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(stage, ignore_errors=True)
+        if made:
+            with suppress(OSError):
+                directory.rmdir()
+        if isinstance(error, OSError):
+            fail(f"{directory} cannot be written: {error.strerror}. Nothing was written.")
+        raise
+    stage.rmdir()
+    return directory / "pantau.yaml"
+
+
+def _put(path: Path, octets: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(octets)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _listeners() -> tuple[str, str]:
+    """Return where to listen when the usual ports are taken, as on a machine where Pantau runs already; else ""."""
+    for port in _PORTS:
+        if all(map(_is_free, (port, port + 1))):
+            return ("", "") if port == _PORTS[0] else (f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}")
+    return "", ""
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,257 @@
+"""`pantau init` at a terminal, against a real Postfix and Dovecot with an authority of their own."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import ssl
+import stat
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from tests.real.mailserver import DOMAIN, HOST, SECRET, Door, MailServer
+
+pytestmark = pytest.mark.real
+
+#: In seconds; a machine that is busy with other things may need many.
+PATIENCE = 180.0
+ADDRESS = f"pantau@{DOMAIN}"
+
+
+class Terminal:
+    """Somebody at a terminal: reads what the command says, and answers."""
+
+    def __init__(self, *words: str) -> None:
+        self.text = ""
+        self._read = 0
+        self._child, self._terminal = pty.fork()
+        if self._child == 0:
+            os.environ["COLUMNS"] = "100"
+            os.execv(sys.executable, [sys.executable, "-m", "monitor.cli", "init", *words])
+        self.asked = 0
+
+    def expect(self, words: str) -> None:
+        """Read on until *words* have been said."""
+        deadline = time.monotonic() + PATIENCE
+        while words not in self.text[self._read :]:
+            if not self._more() or time.monotonic() > deadline:
+                raise AssertionError(f"not said: {words}\n{self.text}")
+        self._read = self.text.index(words, self._read) + len(words)
+
+    def answer(self, question: str, text: str, *, hidden: bool = False) -> None:
+        """Answer a question once it is asked."""
+        self.expect(question)
+        self.asked += 1
+        while hidden and termios.tcgetattr(self._terminal)[3] & termios.ECHO:
+            time.sleep(0.01)
+        os.write(self._terminal, f"{text}\n".encode())
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        os.write(self._terminal, b"\x03")
+
+    def end(self) -> int:
+        """Return the exit code, once it has ended."""
+        deadline = time.monotonic() + PATIENCE
+        while self._more() and time.monotonic() < deadline:
+            pass
+        _, status = os.waitpid(self._child, 0)
+        self._child = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def close(self) -> None:
+        if self._child:
+            with suppress(ProcessLookupError):
+                os.kill(self._child, signal.SIGKILL)
+            os.waitpid(self._child, 0)
+        os.close(self._terminal)
+
+    def _more(self) -> bool:
+        if select.select([self._terminal], [], [], 1)[0]:
+            try:
+                self.text += os.read(self._terminal, 4096).decode(errors="replace").replace("\r", "")
+            except OSError:  # The other end is closed.
+                return False
+        return True
+
+
+@contextmanager
+def terminal(*words: str) -> Iterator[Terminal]:
+    made = Terminal(*words)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def authority(mail_server: MailServer, tmp_path: Path) -> Path:
+    """Return the file of the servers' own authority, as an administrator would hand it out."""
+    [*_, der] = mail_server.trust.get_ca_certs(binary_form=True)
+    file = tmp_path / "ca-jabatan.pem"
+    file.write_text(ssl.DER_cert_to_PEM_cert(der))
+    return file
+
+
+def smtp(server: MailServer) -> str:
+    return f"localhost:{server.ports[Door.SUBMISSION]} starttls as {HOST}"
+
+
+def imap(server: MailServer) -> str:
+    return f"localhost:{server.ports[Door.IMAPS]} as {HOST}"
+
+
+def refusals(server: MailServer) -> int:
+    """Return how often a password was refused, by the servers' own logs."""
+    return server.log().count("SASL PLAIN authentication failed") + server.log().count("auth failed")
+
+
+def test_the_first_green_route_takes_six_answers_and_the_authority(
+    mail_server: MailServer, authority: Path, tmp_path: Path
+) -> None:
+    """Also a wrong password: it is tried once, and asked for again."""
+    place, before = tmp_path / "ministry", refusals(mail_server)
+    with terminal(str(place)) as person:
+        person.answer("E-mail address", ADDRESS)
+        person.answer("SMTP submission)", smtp(mail_server))
+        person.answer("(IMAP)", imap(mail_server))
+        person.answer("User name", "")
+        person.answer("Password", "salah", hidden=True)
+        assert not place.exists()
+
+        # Corrections, each of the one answer that was wrong.
+        person.expect("CERTIFICATE_VERIFY_FAILED")
+        person.expect("issued by: OU=")
+        person.answer("certificate authority (PEM)", str(authority))
+        person.expect("refuses the password")
+        assert refusals(mail_server) == before + 1, "accounts are locked by those who go on trying"
+        person.answer("User name", "")
+        person.answer("Password", SECRET, hidden=True)
+        for phase in ("dns", "connect", "tls", "auth", "submit", "data", "transit", "retrieve"):
+            person.expect(f"  {phase} ")
+
+        person.answer("Short code", "")
+        person.expect("NOBODY IS TOLD of anything: mode is watch")
+        person.expect(f"Next:  pantau run --config {place}/pantau.yaml")
+        assert person.end() == 0
+    assert person.asked == 6 + 3, "six questions, and three corrections"
+    assert SECRET not in person.text
+    assert "salah" not in person.text
+    assert refusals(mail_server) == before + 1
+
+    files = {str(file.relative_to(place)): file for file in place.rglob("*") if file.is_file()}
+    assert set(files) == {"pantau.yaml", "agencies/jcontoh.yaml", "secrets/utama", "ca.pem"}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files.values()} == {0o600}
+    assert [name for name, file in files.items() if SECRET in file.read_text()] == ["secrets/utama"]
+    assert mail_server.mails(ADDRESS) == [], "what was sent is taken away again"
+    becomes_green(place)
+
+
+def becomes_green(place: Path) -> None:
+    """Run the service until its metrics show that mail flows."""
+    settings = place / "pantau.yaml"
+    listen = yaml.safe_load(settings.read_text()).get("listen", "127.0.0.1:8080")
+    log = (place.parent / "run.log").open("wb")
+    words = [sys.executable, "-m", "monitor.cli", "run", "--config", str(settings)]
+    with log, subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as service:
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while 'pantau_mail_up{agency="JCONTOH",direction="internal"} 1' not in scraped(listen):
+                assert time.monotonic() < deadline, (place.parent / "run.log").read_text()
+                time.sleep(0.2)
+            assert "pantau_watch_only 1.0" in scraped(listen)
+        finally:
+            service.terminate()
+
+
+def scraped(listen: str) -> str:
+    try:
+        return httpx.get(f"http://{listen}/metrics", trust_env=False).text
+    except httpx.HTTPError:
+        return ""
+
+
+def test_ctrl_c_in_the_middle_leaves_nothing(mail_server: MailServer, authority: Path, tmp_path: Path) -> None:
+    place = tmp_path / "ministry"
+    with terminal(str(place), "--ca", str(authority)) as person:
+        person.answer("E-mail address", ADDRESS)
+        person.answer("SMTP submission)", smtp(mail_server))
+        person.answer("(IMAP)", imap(mail_server))
+        person.answer("User name", "")
+        person.answer("Password", SECRET, hidden=True)
+        person.expect("Short code")
+        person.interrupt()
+        person.expect("nothing was written")
+        assert person.end() == 130
+    assert not place.exists()
+
+
+def test_an_account_is_not_locked_by_somebody_who_goes_on_guessing(
+    mail_server: MailServer, authority: Path, tmp_path: Path
+) -> None:
+    place, before = tmp_path / "ministry", refusals(mail_server)
+    options = ("--address", ADDRESS, "--smtp", smtp(mail_server), "--imap", imap(mail_server), "--username", ADDRESS)
+    with terminal(str(place), "--ca", str(authority), *options) as person:
+        person.answer("Password", "satu", hidden=True)
+        for guess in ("dua", "tiga"):
+            person.answer("User name", "")
+            person.answer("Password", guess, hidden=True)
+        person.expect("many lock an account")
+        assert person.end() == 16
+    assert refusals(mail_server) == before + 3
+    assert not place.exists()
+
+
+def alone(place: Path, *words: str) -> tuple[int, str]:
+    """Run it as a script does, without a terminal."""
+    command = [sys.executable, "-m", "monitor.cli", "init", str(place), *words]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_script_passes_all_of_it_and_secrets_by_file(
+    mail_server: MailServer, authority: Path, tmp_path: Path
+) -> None:
+    secret, place = tmp_path / "secret", tmp_path / "ministry"
+    secret.write_text("salah\n")
+    words = (
+        "--address",
+        ADDRESS,
+        "--smtp",
+        smtp(mail_server),
+        "--imap",
+        imap(mail_server),
+        "--password-file",
+        str(secret),
+    )
+    assert alone(place, "--address", ADDRESS) == (
+        2,
+        "there is no terminal to ask at; pass --smtp, --imap, --password-file too\n",
+    )
+    code, said = alone(place, *words)
+    assert (code, "Nothing was written." in said) == (17, True), "nobody has named the authority"
+    code, said = alone(place, *words, "--ca", str(authority))
+    assert (code, "refuses the password" in said, place.exists()) == (16, True, False)
+
+    secret.write_text(f"{SECRET}\n")
+    code, said = alone(place, *words, "--ca", str(authority), "--code", "ujian")
+    assert code == 0, said
+    assert (place / "agencies" / "ujian.yaml").exists()
+
+    before = (place / "pantau.yaml").read_bytes()
+    code, said = alone(place, *words)
+    assert (code, "nothing is overwritten" in said) == (2, True)
+    assert (place / "pantau.yaml").read_bytes() == before

@@ -1,0 +1,136 @@
+"""What somebody may answer about their first mailbox, and the configuration that follows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from monitor.cli.operation.draft import (
+    CA_FILE,
+    FirstMailbox,
+    NoAnswer,
+    code_of,
+    files_of,
+    read_address,
+    read_code,
+    read_server,
+    written,
+)
+from monitor.cli.operation.guess import whose
+from monitor.config.loading import load
+
+PASSWORD = "kata: laluan # 'contoh'"
+DRAFT = FirstMailbox(
+    address="pantau@jabatan-contoh.gov.my",
+    smtp=read_server("mel.jabatan-contoh.gov.my:587"),
+    imap=read_server("mel.jabatan-contoh.gov.my"),
+    username="pantau",
+    password=PASSWORD,
+    code="JCONTOH",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port", "security", "name"),
+    [
+        ("mel.contoh.gov.my", "mel.contoh.gov.my", None, "implicit", None),
+        (" mel.contoh.gov.my:465 ", "mel.contoh.gov.my", 465, "implicit", None),
+        ("mel.contoh.gov.my:587", "mel.contoh.gov.my", 587, "starttls", None),
+        ("mel.contoh.gov.my:587 implicit", "mel.contoh.gov.my", 587, "implicit", None),
+        ("mel.contoh.gov.my STARTTLS", "mel.contoh.gov.my", None, "starttls", None),
+        ("10.0.0.7:2525 starttls as mel.contoh.gov.my", "10.0.0.7", 2525, "starttls", "mel.contoh.gov.my"),
+        ("[2001:db8::7]:993", "2001:db8::7", 993, "implicit", None),
+    ],
+)
+def test_a_server_is_written_in_one_line(
+    text: str, host: str, port: int | None, security: str, name: str | None
+) -> None:
+    server = read_server(text)
+    assert (server.host, server.port, server.security, server.tls_name) == (host, port, security, name)
+    assert read_server(written(server)) == server, "what is offered again is what was answered"
+
+
+@pytest.mark.parametrize("text", ["", "dua kata", "mel.contoh.gov.my:99999", "mel.contoh.gov.my:0", "ada_ruang .my"])
+def test_what_is_no_server_is_refused_with_words(text: str) -> None:
+    with pytest.raises(NoAnswer, match=r"write|port"):
+        read_server(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("pantau", "is no mail address; write "),
+        ("pantau@gmail.com", "at a private provider"),
+        ("", "is no mail address"),
+    ],
+)
+def test_an_address_that_could_not_be_an_agencys_is_refused(text: str, said: str) -> None:
+    with pytest.raises(NoAnswer, match=said):
+        read_address(text)
+
+
+def test_a_code_is_proposed_by_the_domain_and_may_be_written_small() -> None:
+    assert [
+        code_of(each) for each in ("jabatan-contoh.gov.my", "moh.gov.my", "x.my", "jabatan-sangat-panjang-sekali.my")
+    ] == [
+        "JCONTOH",
+        "MOH",
+        "X",
+        "JSPSEKALI",
+    ]
+    assert read_code(" jcontoh ") == "JCONTOH"
+    with pytest.raises(NoAnswer, match="short code"):
+        read_code("jabatan contoh")
+
+
+@pytest.mark.parametrize(
+    ("exchangers", "smtp"),
+    [
+        (["aspmx.l.google.com"], "smtp.gmail.com"),
+        (["contoh-gov-my.mail.protection.outlook.com"], "smtp.office365.com:587"),
+        (["mel.contoh.gov.my", "evil-google.com"], None),
+        ([], None),
+    ],
+)
+def test_a_big_provider_is_known_by_its_exchangers(exchangers: list[str], smtp: str | None) -> None:
+    found = whose(exchangers)
+    assert (found and found.smtp) == smtp
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        DRAFT,
+        replace(DRAFT, has_ca=False, smtp=read_server("10.0.0.7:2525 starttls as mel.jabatan-contoh.gov.my")),
+        replace(DRAFT, address="pantau@ujian.contoh.example", code="NO", username="on"),
+    ],
+)
+def test_what_is_written_is_accepted_and_says_what_was_answered(tmp_path: Path, draft: FirstMailbox) -> None:
+    files = files_of(draft, "127.0.0.1:8082", "127.0.0.1:8083")
+    for name, octets in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(octets)
+        (tmp_path / name).chmod(0o600)
+    loaded = load(tmp_path / "pantau.yaml", {})
+
+    assert [str(each) for each in loaded.problems] == []
+    accepted = loaded.accepted()
+    mailbox = accepted.registry.agencies[draft.code].mailboxes["utama"]
+    assert (mailbox.address, mailbox.smtp, mailbox.imap) == (draft.address, draft.smtp, draft.imap)
+    assert mailbox.login.username == draft.username
+    assert mailbox.login.password is not None
+    assert mailbox.login.password.get_secret_value() == PASSWORD
+    assert not accepted.settings.tells
+    assert [route.name for route in accepted.registry.routes] == [f"{draft.code}/internal"]
+    assert list(files)[-1] == "pantau.yaml", "without it the rest is no configuration"
+
+
+def test_the_password_stands_in_its_own_file_only() -> None:
+    files = files_of(replace(DRAFT, has_ca=True), "", "")
+    assert [name for name, octets in files.items() if PASSWORD.encode() in octets] == ["secrets/utama"]
+    assert PASSWORD not in repr(DRAFT)
+    assert yaml.safe_load(files["agencies/jcontoh.yaml"])["mailboxes"]["utama"]["ca_file"] == CA_FILE
+    assert "listen" not in yaml.safe_load(files["pantau.yaml"])
