@@ -51,7 +51,9 @@ def test_it_says_what_is_watched_and_then_what_is_wrong(
 
 def test_it_says_that_nobody_is_told_by_choice() -> None:
     line = status_line(Signs(refused_at=AT), agencies=2, routes=8, open_incidents=1, tells=False)
-    assert line.startswith("Watching 2 agencies by 8 routes; 1 incident open; NOBODY IS TOLD (mode: watch); configuration")
+    assert line.startswith(
+        "Watching 2 agencies by 8 routes; 1 incident open; NOBODY IS TOLD (mode: watch); configuration"
+    )
 
 
 @pytest.mark.parametrize("ailment", Ailment)
