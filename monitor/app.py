@@ -26,12 +26,13 @@ from alerts.model.brief import Brief
 from alerts.model.delivery import Notice
 from alerts.model.incident import Incident
 from alerts.model.notice import Office
+from alerts.model.number import number_prefix
 from alerts.record.clock import Clock, SystemClock
 from alerts.record.store import StoreAway
 from monitor.config.agency.office import load_crest
 from monitor.config.loading import BadConfiguration, Configuration, Memory
 from monitor.config.model.settings import Settings
-from monitor.metrics import Metrics
+from monitor.metrics import NO_AGENCY, Metrics
 from monitor.proof.archive import Archive
 from monitor.proof.chain import Chain
 from monitor.proof.lifecycle import Lifecycle
@@ -51,6 +52,7 @@ from monitor.service.letters import Letters, office_hours
 from monitor.service.lines import build_lines, close_lines
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.reloader import Reloader, needs_restart, read
+from monitor.service.restorer import Restorer
 from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.engine.ledger import SqlStore
@@ -64,6 +66,7 @@ from monitor.web.callbacks import callbacks
 from monitor.web.command.control import control, declarations
 from monitor.web.command.drills import drills
 from monitor.web.command.duty import duties
+from monitor.web.command.paper import paper
 from monitor.web.command.records import records
 from monitor.web.command.silences import silences
 from monitor.web.letters import letter_orders
@@ -148,6 +151,7 @@ class App:
             history.keep_writing(),
             keep_house(Retention(self._database), self._keep, self._clock),
             self._chain.keep(),
+            self._restorer.keep(),
             keep_showing_mailboxes(self._metrics, self._watch),
             self._around.lag.keep_measuring(self._metrics),
             keep_setting_aside(),
@@ -215,6 +219,16 @@ class App:
         self._pool = GatewayPool(build_lines(settings, self._path.parent))
         self._composer = WordingComposer(configuration.wording, self._may_release, self._operator, self._crest)
         self._hush = hush(lambda: self._watch().judge)
+        self._restorer = Restorer(
+            store=store,
+            state=settings.state,
+            clock=self._clock,
+            service=service,
+            pool=self._pool,
+            prefixes=lambda: {number_prefix(code) for code in (NO_AGENCY, *configuration.registry.agencies)},
+            metrics=self._metrics,
+            let_go=self._look_again,
+        )
         self._dispatcher = Dispatcher(
             store=store,
             pool=self._pool,
@@ -225,6 +239,7 @@ class App:
             hush=self._hush,
             rests=self._rests,
             brief=self._present_brief,
+            note_page=self._restorer.note_page,
         )
         self._watchdog = Watchdog(
             database=database,
@@ -277,6 +292,8 @@ class App:
             clock=self._clock,
             known=lambda: self._configuration().registry.agencies,
         )
+        # Before anything is written into it that an older copy has not.
+        await self._restorer.look()
         # The first that is asked of the store: one that takes no writes is no store.
         await self._lifecycle.started(version=version("pantau"), user=f"uid {os.getuid()}")
         # Before anybody asks for it: it is set aside with all else that stays, or the collector would hold the loop for it.
@@ -343,6 +360,7 @@ class App:
             silences(silencer),
             declarations(declarer),
             letter_orders(self._letters),
+            paper(self._restorer),
         )
         for app, listener in zip((portal(front, hosts, self._letters), callbacks(front)), faces[:2], strict=True):
             await stack.enter_async_context(serve(app, listener))
@@ -355,6 +373,7 @@ class App:
         return Signs(
             away=watchdog.store_away(),
             ailments=watchdog.ailments(),
+            paper_held_since=self._restorer.held_since,
             is_under_way=metrics.cycled_at is not None and metrics.audited_at is not None,
             refused_at=self._metrics.refused_at,
             awaiting_restart=self._awaiting_restart(),
@@ -423,6 +442,9 @@ class App:
 
     def _now(self) -> datetime:
         return self._clock.now()
+
+    def _look_again(self) -> None:
+        self._dispatcher.poke()
 
     def _watch(self) -> Watch:
         return self._reloader.watch

@@ -212,7 +212,7 @@ def _draft(incident: Incident, recipient: Recipient, address: Address, now: date
         purpose=Purpose.OUTAGE,
         person=recipient.key,
         language=recipient.language,
-        facts=replace(facts(incident, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now), enclosure=1),
+        facts=replace(facts(incident, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now), enclosure=1 + incident.pages_left_out),
         expires_at=expiry(address, now),
         addresses=(address,),
         addressee=recipient.addressee,

@@ -17,7 +17,7 @@ from alerts.decide.bundle import GROUP_INTERVAL
 from alerts.decide.escalation import calls_again
 from alerts.decide.followup import follow_up
 from alerts.decide.move import DeliveryPolicy, Wait, decisive, next_move
-from alerts.model.channel import Channel
+from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.delivery import Notice, NoticeState
 from alerts.model.incident import Incident, IncidentState, release_is_offered
 from alerts.model.notice import OF_TELLING, Matter, Plan, Purpose
@@ -90,17 +90,19 @@ def examine(
     now: datetime,
     *,
     held: bool = False,
+    paper_held: bool = False,
 ) -> Examination:
     """Return what is overdue about *incident*, and in what way its notices came to nothing.
 
-    *gateways* as for `alerts.decide.move.next_move`. *held*: nothing of it may leave now, because somebody wants it so.
+    *gateways* as for `alerts.decide.move.next_move`. *held*: nothing of it may leave now, because somebody wants it so;
+    *paper_held*: nothing on paper, until somebody has confirmed that the store is an older copy.
     """
     doubtful = tuple(n.id for n in notices if n.plan is Plan.ANNOUNCEMENT and n.state is NoticeState.UNKNOWN)
     if held:
         return Examination(held=True, doubtful=doubtful)
     found = (
         _step(incident, notices, now),
-        *_stuck(incident, notices, gateways, policy, now),
+        *_stuck(incident, [n for n in notices if not (paper_held and n.channel in ON_PAPER)], gateways, policy, now),
         _announcement(incident, notices, now),
         _recovery(incident, notices, now),
     )

@@ -169,7 +169,7 @@ def _last_word(incident: Incident, notice: Notice, notices: Sequence[Notice], no
     if purpose is Purpose.CLOSED and incident.closed is not None and incident.closed.by != AUTOMATIC:
         told = replace(told, by=incident.closed.by)
     if notice.plan is Plan.ANNOUNCEMENT:
-        told = replace(told, enclosure=next_enclosure(notices, notice.person, purpose))
+        told = replace(told, enclosure=next_enclosure(incident, notices, notice.person, purpose))
         if purpose is Purpose.RECOVERY and (last := _last_known(notice, notices)) is not None:
             told = replace(told, first_noticed_at=last.created_at, cited=last.facts.enclosure or 1)
     return Draft(

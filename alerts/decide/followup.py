@@ -217,7 +217,7 @@ def _draft(
         facts=replace(
             told,
             was=cited.facts.matter if cited.facts.matter is not told.matter else None,
-            enclosure=next_enclosure(notices, recipient.key),
+            enclosure=next_enclosure(incident, notices, recipient.key),
             cited=cited.facts.enclosure or 1,
         ),
         expires_at=expiry(address, now),
@@ -226,13 +226,13 @@ def _draft(
     )
 
 
-def next_enclosure(notices: Sequence[Notice], person: str, purpose: Purpose | None = None) -> int:
+def next_enclosure(incident: Incident, notices: Sequence[Notice], person: str, purpose: Purpose | None = None) -> int:
     """Return the number of the next page to somebody outside.
 
     It counts what was taken back, too: that may have been posted after all. What is told by fax and by letter at the same
     time bears the same number, and so does a page of *purpose* that comes after others of its kind.
     """
-    return 1 + max(_enclosures(notices, person, purpose), default=0)
+    return 1 + max((incident.pages_left_out, *_enclosures(notices, person, purpose)))
 
 
 def _enclosures(notices: Sequence[Notice], person: str, purpose: Purpose | None) -> Iterator[int]:

@@ -41,7 +41,7 @@ from alerts.engine.advance import Advance, Entered
 from alerts.engine.intake import take_in
 from alerts.engine.mover import Mover
 from alerts.model.brief import Brief
-from alerts.model.channel import Channel
+from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Contact
 from alerts.model.delivery import SETTLED, AttemptState, Draft, Notice, NoticeState
 from alerts.model.event import AUTOMATIC, Expire, Release
@@ -105,9 +105,11 @@ class Cycle:
         if self._mover.has_moved:
             self._known = None
         notices = await self._notices(incident)
-        self.advance.oldest_pending = min(
-            (n.due_at for n in notices if n.state is NoticeState.PENDING and n.due_at <= self._now), default=None
-        )
+        waiting = [n for n in notices if n.state is NoticeState.PENDING and n.due_at <= self._now]
+        if any(n.channel in ON_PAPER for n in waiting) and await self._ledger.is_paper_held():
+            # A person is told of that by itself.
+            waiting = [n for n in waiting if n.channel not in ON_PAPER]
+        self.advance.oldest_pending = min((n.due_at for n in waiting), default=None)
         if incident.is_open:
             self._count(incident)
         elif all(self._owes_nothing(n) for n in notices):

@@ -24,7 +24,7 @@ from alerts.engine.composer import Composer
 from alerts.engine.cycle import Cycle
 from alerts.engine.doubter import Doubter
 from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, told_by
-from alerts.engine.gateway_caller import GatewayCaller
+from alerts.engine.gateway_caller import GatewayCaller, NotePage, no_notes
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.group_commit import with_ledger
 from alerts.engine.intake import ReportResult, take_in, take_report
@@ -70,10 +70,12 @@ class Dispatcher:
         hush: Hush = silence_over,
         rests: Callable[[], bool] = lambda: False,
         brief: Callable[[Incident], Brief | None] = lambda _: None,
+        note_page: NotePage = no_notes,
     ) -> None:
         """*owner*: what this engine is called among those that share the store; `None`: it is alone there.
 
         While it *rests* events are taken in, and nobody is told of them; *brief* says whom such an incident tells then.
+        *note_page* is told what a page bears, before it leaves.
         """
         self._store = store
         self._pool = pool
@@ -93,6 +95,7 @@ class Dispatcher:
             policy=self._policy,
             write_down=self._write_down,
             ended=lambda call: self.stir(call.notice.incident_id),  # The one that looks after it.
+            note_page=note_page,
         )
         pool.on_free = self._poked.set
         self._doubter = Doubter(store=store, pool=pool, clock=clock, observer=observer)

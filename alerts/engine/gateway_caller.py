@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
 
@@ -14,10 +14,20 @@ from alerts.engine.composer import Composer
 from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, make_call
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.observer import Observer
+from alerts.model.channel import ON_PAPER
+from alerts.model.notice import Facts
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 
 log = structlog.get_logger()
+
+
+#: Told what a page bears.
+NotePage = Callable[[Sequence[Facts]], Awaitable[None]]
+
+
+async def no_notes(_: Sequence[Facts]) -> None:
+    """Note nothing."""
 
 
 class GatewayCaller:
@@ -36,8 +46,12 @@ class GatewayCaller:
         policy: DeliveryPolicy,
         write_down: Callable[[GatewayCall, CallResult], Awaitable[None]],
         ended: Callable[[GatewayCall], None] = lambda _: None,
+        note_page: NotePage = no_notes,
     ) -> None:
-        """*write_down* stores what came of a call; *ended* is told that one is over and written down."""
+        """*write_down* stores what came of a call; *ended* is told that one is over and written down.
+
+        *note_page* is told what a page bears, before it leaves.
+        """
         self._pool = pool
         self._composer = composer
         self._clock = clock
@@ -45,6 +59,7 @@ class GatewayCaller:
         self._policy = policy
         self._write_down = write_down
         self._ended = ended
+        self._note_page = note_page
         self._under_way: set[int] = set()
 
     @property
@@ -78,6 +93,8 @@ class GatewayCaller:
                 log.warning("a call came too late to be made; asking for it first", reference=call.attempt.reference)
                 return None
             line = self._pool[name]
+            if call.kind is CallKind.SEND and line.channel in ON_PAPER:
+                await self._note_page([part.facts for part in call.notice.parts])
             outcome = await make_call(call, line, self._composer, self._policy, self._clock)
             if outcome.gateway_up is not None:
                 if self._pool.judge(name, up=outcome.gateway_up, now=self._clock.now()):

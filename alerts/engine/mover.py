@@ -22,7 +22,7 @@ from alerts.decide.response import printed
 from alerts.engine.advance import Advance, Brake, Entered
 from alerts.engine.gateway_call import CallKind, GatewayCall
 from alerts.engine.gateway_pool import GatewayPool
-from alerts.model.channel import Channel
+from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.delivery import Attempt, AttemptState, Notice, NoticeState
 from alerts.model.gateway import ErrorClass
 from alerts.model.notice import Plan, Purpose
@@ -88,6 +88,8 @@ class Mover:
         if notice.not_before is not None and self._now < notice.not_before:
             self._advance.wake_at(notice.not_before)
             return
+        if notice.channel in ON_PAPER and await self._ledger.is_paper_held():
+            return  # Whoever lets it go has everything looked at again.
         if notice.urgency not in ALWAYS_GOES and await self._is_held(notice, gateway):
             return
         if not self._take(gateway, f"notice {notice.id}", priority(notice.urgency, notice.due_at, notice.id)):

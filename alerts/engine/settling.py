@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from alerts.decide.conclusion import is_concluded
+from alerts.model.channel import ON_PAPER
 from alerts.model.delivery import Attempt, AttemptState, Notice, NoticeState
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import Incident, IncidentState
@@ -43,8 +44,13 @@ class Settlement:
 _DOUBTFUL = frozenset({AttemptState.UNKNOWN, AttemptState.NO_TRACE})
 
 
-def objection(notice: Notice, incident: Incident, ruling: Ruling) -> str | None:
-    """Return why nobody can say so of *notice*; `None`: they can."""
+def objection(notice: Notice, incident: Incident, ruling: Ruling, *, is_held: bool = False) -> str | None:
+    """Return why nobody can say so of *notice*; `None`: they can.
+
+    *is_held*: it waits because the store is an older copy, and may have been posted before.
+    """
+    if is_held and ruling is not Ruling.RESEND:
+        return None
     if notice.state is not NoticeState.UNKNOWN:
         return f"notice {notice.id} is {notice.state}: a person settles only what is unknown"
     needless = incident.state is not IncidentState.TRIGGERED and is_concluded(incident, notice)
@@ -71,6 +77,14 @@ def settled(notice: Notice, ruling: Ruling, now: datetime) -> Sequence[Attempt]:
             ]
 
 
+async def _posted_before(ledger: Ledger, notice: Notice, settlement: Settlement) -> None:
+    """Write the attempt that the store has forgotten: who was told is owed what follows."""
+    delivery = notice.deliveries[-1] if notice.deliveries else await ledger.add_delivery(notice.id, notice.addresses[0])
+    attempt = await ledger.add_attempt(delivery, "by hand", settlement.at, look_at=settlement.at)
+    posted = replace(attempt, state=AttemptState.DELIVERED, detail=settlement.why, ended_at=settlement.at)
+    await ledger.save_attempt(posted)
+
+
 async def settle(ledger: Ledger, settlement: Settlement) -> Sequence[int] | str:
     """Write a person's word down, and what follows from it; return the incidents concerned, or why it cannot be said."""
     try:
@@ -80,8 +94,11 @@ async def settle(ledger: Ledger, settlement: Settlement) -> Sequence[int] | str:
     incident = await ledger.incident(notice.incident_id)
     if incident is None:
         return f"notice {notice.id} belongs to no incident any more"
-    if (problem := objection(notice, incident, settlement.ruling)) is not None:
+    is_held = notice.state is NoticeState.PENDING and notice.channel in ON_PAPER and await ledger.is_paper_held()
+    if (problem := objection(notice, incident, settlement.ruling, is_held=is_held)) is not None:
         return problem
+    if is_held and settlement.ruling is Ruling.ARRIVED:
+        await _posted_before(ledger, notice, settlement)
     for attempt in settled(notice, settlement.ruling, settlement.at):
         await ledger.save_attempt(attempt)
     match settlement.ruling:

@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta, timezone
 from enum import StrEnum
 from pathlib import Path
@@ -65,6 +65,11 @@ class Tray:
     def __init__(self, settings: TraySettings, surroundings: Surroundings) -> None:
         self._directory = Path(surroundings.directory) / settings.directory
 
+    @property
+    def directory(self) -> Path:
+        """Where the letters lie."""
+        return self._directory
+
     async def send(self, order: Order) -> Report:
         content = order.content
         if not isinstance(content, PageContent):
@@ -91,6 +96,10 @@ class Tray:
         """
         found_in = (LetterPlace.TRAY, LetterPlace.WITHDRAWN) if after_all else (LetterPlace.TRAY,)
         return await asyncio.to_thread(self._move, reference, LetterPlace.DISPATCHED, found_in)
+
+    async def lying(self) -> Sequence[tuple[str, str]]:
+        """Return the reference of each letter that lies here or was dispatched, and where, the oldest first."""
+        return await asyncio.to_thread(self._list)
 
     async def tidy(self) -> None:
         """Remove what was left half-written by a process that was killed."""
@@ -125,6 +134,18 @@ class Tray:
                 # Whoever still writes it, another process too, has the lock; a death gives it back.
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 leftover.unlink()
+
+    def _list(self) -> Sequence[tuple[str, str]]:
+        try:
+            found = [
+                path.relative_to(self._directory)
+                for place in (LetterPlace.TRAY, LetterPlace.DISPATCHED)
+                for path in (self._directory / place).glob("*.pdf")
+            ]
+        except OSError as error:
+            raise _unusable(error) from None
+        parts = [(path.name.split("_"), path) for path in sorted(found, key=lambda path: path.name)]
+        return [(name[1], str(path)) for name, path in parts if len(name) > 2]
 
     def _look(self, reference: str) -> tuple[LetterPlace, Path] | None:
         """Return where the letter lies. The places it moves to are read last, so a moving letter is not missed."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel
@@ -295,6 +296,13 @@ class Dispatches(Protocol):
         *after_all*: also what was withdrawn, because it had gone before that was known.
         From then on `check` says SENT and `withdraw` finds nothing to take.
         """
+
+    @property
+    def directory(self) -> Path:
+        """Where they lie."""
+
+    async def lying(self) -> Sequence[tuple[str, str]]:
+        """Return the reference of each that lies there or is recorded as sent off, and where. Raise `DeliveryError`."""
 
     async def tidy(self) -> None:
         """Remove what a process left half-written that was killed. Raise `DeliveryError`."""

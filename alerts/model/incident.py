@@ -83,6 +83,7 @@ SEVERITY: dict[Matter, int] = {
     Matter.UNREACHED: 0,
     Matter.DOUBTFUL: 0,
     Matter.UNRELEASED: 0,
+    Matter.RESTORED: 0,
     Matter.DEGRADED: 1,
     Matter.SENDING: 2,
     Matter.RECEIVING: 2,
@@ -151,6 +152,8 @@ class Incident:
     position: Position
     #: When it became what it is about now: an outage may begin as slowness.
     since: datetime
+    #: After which enclosure its pages go on, because the store was an older copy (`alerts.record.restoration`).
+    pages_left_out: int = 0
     #: What is wrong now, as far as was seen: while an outage ends it may be less than `matter`, and slowness in the end.
     present: Matter
     present_since: datetime

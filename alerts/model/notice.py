@@ -52,6 +52,8 @@ class Matter(StrEnum):
     DOUBTFUL = "doubtful"
     #: An announcement that nobody releases: the NOC is asked to see that somebody decides.
     UNRELEASED = "unreleased"
+    #: The store may be an older copy, and paper waits: the NOC is asked to see that somebody looks and lets it go.
+    RESTORED = "restored"
 
 
 class Cause(StrEnum):
@@ -90,7 +92,7 @@ class Language(StrEnum):
 TELLS_OF_IT = frozenset({Purpose.OUTAGE, Purpose.UPDATE})
 
 #: What is wrong with telling people. Told to the NOC, and of no interest any more when it is over.
-OF_TELLING = frozenset({Matter.UNREACHED, Matter.DOUBTFUL, Matter.UNRELEASED})
+OF_TELLING = frozenset({Matter.UNREACHED, Matter.DOUBTFUL, Matter.UNRELEASED, Matter.RESTORED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,6 +187,9 @@ class Ledger(Protocol):
 
     async def settle(self, notice_id: int, state: NoticeState) -> None: ...
 
+    async def is_paper_held(self) -> bool:
+        """Whether paper waits for a person: the store may be an older copy, and nobody has confirmed it yet."""
+
     async def reopen_notice(self, notice_id: int, expires_at: datetime) -> None:
         """Let a settled notice be sent again, until then."""
 

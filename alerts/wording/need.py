@@ -39,10 +39,10 @@ def _situations() -> Iterator[tuple[str, bool]]:
         yield f"announcement.changed.{matter}", False
         yield f"escalation.changed.{matter}", False
         yield f"escalation.outage.{matter}", False
-    for matter in ("degraded", "own_fault", "unreached", "doubtful", "unreleased", "unsteady"):
+    for matter in ("degraded", "own_fault", "unreached", "doubtful", "unreleased", "restored", "unsteady"):
         yield f"escalation.outage.{matter}", False
     yield "escalation.changed.degraded", False
-    for matter in ("mail", "degraded", "own_fault", "unreached", "doubtful", "unreleased"):
+    for matter in ("mail", "degraded", "own_fault", "unreached", "doubtful", "unreleased", "restored"):
         yield f"escalation.recovery.{matter}", True
     for matter in ("mail", "degraded", "own_fault"):
         yield f"escalation.belated.{matter}", True
@@ -224,7 +224,7 @@ def _bundle() -> Iterator[tuple[str, Need]]:
     yield "bundle.call.names", Need(several=True, always=several, maybe=more)
     for label in ("from", "from_monitoring", "agency", "matter", "was", "moment", "ended", "number", "reach"):
         yield f"bundle.list.label.{label}", Need()
-    for matter in (*OUTAGES, "degraded", "own_fault", "unreached", "doubtful", "unreleased"):
+    for matter in (*OUTAGES, "degraded", "own_fault", "unreached", "doubtful", "unreleased", "restored"):
         yield f"bundle.list.matter.{matter}", Need()
     for list_ in ("outage", "update", "recovery", "staff.outage", "staff.recovery"):
         yield f"bundle.list.{list_}.title", Need(always=frozenset({"count"}))

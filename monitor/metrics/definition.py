@@ -195,6 +195,10 @@ class Definitions:
         self.audit_fingerprint = gauge("audit_head_fingerprint", meaning)
         meaning = "Places where the journal is not as it was written, when it was last followed from its beginning."
         self.audit_flaws = gauge("audit_flaws", meaning)
+        meaning = (
+            "Since when letters and faxes wait for a person, because the store may be an older copy; 0: they go out."
+        )
+        self.paper_held = gauge("paper_held_since_timestamp_seconds", meaning)
         self.store_up = gauge("store_up", "Whether the store can be used (1) or is away (0).")
         self.loop_lag = gauge("event_loop_lag_seconds", "How late the event loop woke at most in the last second.")
         self.schedule_lag = self._histogram("schedule_lag_seconds", "How late runs were started.", LAG_BUCKETS)

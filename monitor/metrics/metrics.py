@@ -384,6 +384,10 @@ class Metrics:
         """Show what came of following the journal from its beginning."""
         self._all.audit_flaws.set(flaws)
 
+    def paper_judged(self, held_since: datetime | None) -> None:
+        """Show since when paper waits for a person; `None`: it goes out."""
+        self._all.paper_held.set(held_since.timestamp() if held_since else 0)
+
     def store_judged(self, *, there: bool) -> None:
         """Show whether the store can be used."""
         self._all.store_up.set(there)

@@ -44,6 +44,8 @@ class Ill(StrEnum):
     """What can be wrong with a part."""
 
     STORE_AWAY = "store_away"
+    #: The store may be an older copy; letters and faxes wait until somebody has looked.
+    PAPER_HELD = "paper_held"
     PROBES_LATE = "probes_late"
     NO_ROUTES = "no_routes"
     NETWORK = "network"
@@ -125,6 +127,8 @@ class Signs:
     #: Since when the store is away, and why; `None`: it is there.
     away: tuple[datetime, str] | None = None
     ailments: AbstractSet[Ailment] = frozenset()
+    #: Since when paper waits, because the store may be an older copy.
+    paper_held_since: datetime | None = None
     #: The engine has come round since the start, and the auditor has looked.
     is_under_way: bool = False
     #: When a configuration was refused, if that was the last one read.
@@ -184,6 +188,9 @@ def _of_store(signs: Signs) -> Iterator[Complaint]:
         yield Complaint(ill=Ill.STORE_AWAY, health=Health.DOWN, why=why, since=since)
     elif Ailment.STORE in signs.ailments:
         yield Complaint(ill=Ill.STORE_AWAY, health=Health.DOWN, why="nothing has been written for a while")
+    if signs.paper_held_since is not None:
+        why = "look with `pantau paper show`, and let them go with `pantau paper go`"
+        yield Complaint(ill=Ill.PAPER_HELD, health=Health.DOWN, why=why, since=signs.paper_held_since)
 
 
 def _of_probing(signs: Signs, routes: int) -> Iterator[Complaint]:

@@ -25,6 +25,7 @@ from alerts.model.event import Resolve, Trigger
 from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
+from alerts.record.restoration import Restoration
 from alerts.record.store import Entry
 from monitor.bridge.pipeline import Alerting
 from monitor.metrics.watchdog import WatchdogSeries
@@ -41,6 +42,8 @@ PREFIX = "unreached/"
 WAITING = "unreleased/"
 #: And about notices of unknown fate; the notice's id follows.
 DOUBT = "doubtful/"
+#: And about paper that waits because the store may be an older copy; when that was noticed follows.
+RESTORED = "restored/"
 
 
 class AlertingEngine(Alerting, Protocol):
@@ -104,10 +107,15 @@ class EscalationAuditor:
         ]
         # While nobody has the incident the operations centre hears of that, and need not hear twice of one outage.
         waiting = [self._unreleased(i, now) for i, e in found if e.unheard == {Unheard.UNRELEASED}]
+        async with self._store.reading() as ledger:
+            restoration = await ledger.restorations.waiting()
+        held = [] if restoration is None else [self._restored(restoration, now)]
         in_doubt = [self._doubtful(i, notice_id, now) for i, e in found for notice_id in e.doubtful]
         still = {f"{prefix}{i.number}" for i, e in found if e.held for prefix in (PREFIX, WAITING)}
         still |= {f"{WAITING}{i.number}" for i, e in found if Unheard.UNRELEASED in e.unheard}
-        await self._tell_noc({event.dedup_key: event for event in (*unheard_of, *waiting, *in_doubt)}, still, now)
+        await self._tell_noc(
+            {event.dedup_key: event for event in (*unheard_of, *waiting, *in_doubt, *held)}, still, now
+        )
 
     async def _examine(self, now: datetime) -> list[tuple[Incident, Examination]]:
         gateways = self._pool.preference(now)
@@ -115,6 +123,7 @@ class EscalationAuditor:
             active = await ledger.active_incidents()
             # Also those that have just ended: what they held back is begun by the next cycle.
             silences = await ledger.silences(now - GRACE)
+            paper_held = await ledger.is_paper_held()
         found = []
         for incident_id in active:
             # One at a time: nobody is to wait for the auditor.
@@ -123,7 +132,8 @@ class EscalationAuditor:
                 notices = await ledger.notices(incident_id)
             if incident is not None:
                 held = any(self._hush(incident, silences, at) for at in (now - GRACE, now))
-                found.append((incident, examine(incident, notices, gateways, self._policy, now, held=held)))
+                examination = examine(incident, notices, gateways, self._policy, now, held=held, paper_held=paper_held)
+                found.append((incident, examination))
         return found
 
     async def _write_down(self, overdue: Mapping[str, Overdue], now: datetime) -> None:
@@ -154,13 +164,19 @@ class EscalationAuditor:
         subject = f"{notice_id} ({incident.number})"
         return self._own(f"{DOUBT}{notice_id}", Matter.DOUBTFUL, incident, subject, now)
 
+    def _restored(self, restoration: Restoration, now: datetime) -> Trigger:
+        at, key = restoration.noticed_at, f"{RESTORED}{restoration.id}"
+        return Trigger(dedup_key=key, at=now, matter=Matter.RESTORED, began_at=at, brief=self._brief(""))
+
     def _own(self, key: str, matter: Matter, incident: Incident, subject: str, now: datetime) -> Trigger:
         return Trigger(dedup_key=key, at=now, matter=matter, began_at=incident.opened_at, brief=self._brief(subject))
 
     async def _tell_noc(self, owed: Mapping[str, Trigger], still: AbstractSet[str], now: datetime) -> None:
         """Tell of what is *owed*, and that it is over of what was told and is not any more; nothing of *still*."""
         async with self._store.reading() as ledger:
-            open_keys = {key for key in await ledger.measured_keys() if key.startswith((PREFIX, WAITING, DOUBT))}
+            open_keys = {
+                key for key in await ledger.measured_keys() if key.startswith((PREFIX, WAITING, DOUBT, RESTORED))
+            }
         for key, event in owed.items():
             if key not in open_keys:
                 await self._alerting.submit(event)

@@ -38,6 +38,7 @@ from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import Resolve
 from alerts.model.incident import Incident, apply
 from alerts.model.notice import Language, Plan, Purpose
+from alerts.record.restoration import How
 from alerts.record.store import Entry, PinEntry, SmsNumber
 from monitor.model.health import Health
 from monitor.store.backend.database import Database
@@ -47,6 +48,7 @@ from monitor.store.engine.drills import Drills
 from monitor.store.engine.duty import SqlDuty
 from monitor.store.engine.ledger import SqlLedger, SqlStore
 from monitor.store.engine.responses import SqlResponses
+from monitor.store.engine.restorations import SqlRestorations
 from monitor.store.probing.history import History
 from monitor.store.probing.hours import run_values
 from monitor.store.probing.processes import Processes
@@ -62,7 +64,7 @@ DAY = timedelta(days=1)
 
 #: Tables that do not grow with time: one row for each thing that is configured or at work.
 BOUNDED = frozenset(
-    {"alembic_version", "counter", "health", "journal_head", "process", "record", "sms_number", "streak"}
+    {"alembic_version", "counter", "health", "journal_head", "process", "record", "restoration", "sms_number", "streak"}
 )
 GROWING = {name: table for name, table in metadata.tables.items() if name not in BOUNDED}
 #: Indexes of a part of the rows that is nearly all of them.
@@ -116,6 +118,7 @@ PARTS: tuple[type | ModuleType, ...] = (
     SqlLedger,
     SqlDuty,
     SqlResponses,
+    SqlRestorations,
     History,
     Drills,
     Processes,
@@ -206,6 +209,7 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         await ledger.silences(T0)
         await ledger.end_silence(silence.id, T0)
         await ask_about_claims(ledger, first.id)
+        await ask_about_restorations(Noted(ledger.restorations, asked))
         await ask_of_people(ledger, whole, asked)
         await ledger.leave_notice(notice.id, second.id, T0)
         await ledger.settle(notice.id, NoticeState.DELIVERED)
@@ -229,6 +233,19 @@ async def ask_about_claims(ledger: Any, incident_id: int) -> None:
     # There is nothing that waits so, and then there is.
     for now in (T0 + 2 * DAY, T0 - DAY):
         await ledger.wait_from_now(now)
+    await ledger.is_paper_held()
+
+
+async def ask_about_restorations(restorations: Any) -> None:
+    await restorations.standing([1, 2])
+    await restorations.lives(T0)
+    await restorations.begin(How.OLDER, T0, T0, numbers={"JCM": 3})
+    waiting = await restorations.waiting()
+    await restorations.leave_out(waiting, {"JCM": (2, 3)}, ())
+    await restorations.look_first(T0)
+    await restorations.give_after_all(waiting)
+    await restorations.confirm(waiting, T0, "x", "x")
+    await restorations.all()
 
 
 async def ask_of_people(ledger: Any, notice: Notice, asked: set[str]) -> None:

@@ -39,11 +39,7 @@ async def embedded(directory: Path) -> AsyncIterator[tuple[AsyncEngine, Writer, 
     """
     # Where it really is: whoever comes by a symbolic link must meet the same lock.
     file = (directory / "pantau.sqlite").resolve()
-    with ExitStack() as locks:
-        locks.enter_context(_locked(file.parent / "pantau.lock", os.O_RDWR | os.O_CREAT))
-        # Of a lock's file somebody may believe that it was left behind, and delete it. Not all file systems can do this.
-        with suppress(OSError):
-            locks.enter_context(_locked(file.parent, os.O_RDONLY | os.O_DIRECTORY))
+    with alone(file.parent):
         opened = OpenFile(path=file, identity=_make_private(file))
         url = f"sqlite+aiosqlite:///{file}"
         in_a_thread = url.replace("+aiosqlite", "")
@@ -136,6 +132,17 @@ async def _opened(file: Path, arguments: Mapping[str, Any]) -> aiosqlite.Connect
         with suppress(sqlite3.Error):
             await (await opening).close()
         raise
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Keep every other process from the file in *directory*. Raise `StoreInUseError` when one has it."""
+    with ExitStack() as locks:
+        locks.enter_context(_locked(directory / "pantau.lock", os.O_RDWR | os.O_CREAT))
+        # Of a lock's file somebody may believe that it was left behind, and delete it. Not all file systems can do this.
+        with suppress(OSError):
+            locks.enter_context(_locked(directory, os.O_RDONLY | os.O_DIRECTORY))
+        yield
 
 
 @contextmanager

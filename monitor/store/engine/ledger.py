@@ -19,6 +19,7 @@ from monitor.store.engine.duty import SqlDuty
 from monitor.store.engine.incidents import SqlIncidents
 from monitor.store.engine.letters import SqlLetters
 from monitor.store.engine.responses import SqlResponses
+from monitor.store.engine.restorations import SqlRestorations
 from monitor.store.engine.set_back import SqlSetBack
 from monitor.store.engine.silences import SqlSilences
 from monitor.store.schema.tables import clean
@@ -57,6 +58,15 @@ class SqlLedger(SqlIncidents, SqlAttempts, SqlLetters, SqlSilences, SqlClaims, S
     def duty(self) -> SqlDuty:
         """Return the overrides of duties, in this transaction."""
         return SqlDuty(self._connection)
+
+    @property
+    def restorations(self) -> SqlRestorations:
+        """Return when the store was an older copy, in this transaction."""
+        return SqlRestorations(self._connection)
+
+    async def is_paper_held(self) -> bool:
+        """Whether the store may be an older copy, and nobody has confirmed it."""
+        return await self.restorations.waiting() is not None
 
     @property
     def responses(self) -> SqlResponses:

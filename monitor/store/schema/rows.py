@@ -26,7 +26,7 @@ ADDRESSEE = TypeAdapter(Addressee | None)
 _INCIDENT = (
     *("began_at", "opened_at", "since", "unsteady", "acknowledged_at", "acknowledged_by", "heard_at", "reminded_at"),
     *("had_by", "handed_on", "released_at", "released_by", "resolved_at", "ended_at"),
-    *("corrected_at", "corrected_by", "corrected_why"),
+    *("corrected_at", "corrected_by", "corrected_why", "pages_left_out"),
 )
 _DECLARATION = ("at", "by", "why", "over_at", "over_by")
 _CLOSING = ("at", "by", "why", "recovered")

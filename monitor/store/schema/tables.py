@@ -240,6 +240,8 @@ incident = Table(
     Column("closed_by", String(200)),
     Column("closed_why", Text),
     Column("closed_recovered", Boolean),
+    #: After which enclosure its pages go on, because the store was an older copy; 0: it was not.
+    Column("pages_left_out", Integer, nullable=False, server_default=text("0")),
     #: Nothing more is owed to anybody about it.
     Column("at_rest", Boolean, nullable=False, default=False),
     #: The engine that brings it forward, and until when nobody else may. Where one engine is alone, its own.
@@ -477,6 +479,27 @@ journal_head = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("number", Integer, nullable=False),
     Column("hash", String(64), nullable=False),
+)
+
+#: When the store was, or may have been, an older copy of itself. Until one is confirmed, paper waits.
+restoration = Table(
+    "restoration",
+    metadata,
+    _id(),
+    Column("how", String(16), nullable=False),
+    Column("noticed_at", Moment, nullable=False),
+    #: The last that the store knew.
+    Column("since", Moment),
+    #: Who put it back; empty: it was noticed.
+    Column("by", String(200), nullable=False),
+    #: After which numbers and pages it goes on, as that person said.
+    Column("numbers", JSON, nullable=False),
+    Column("pages", JSON, nullable=False),
+    #: The numbers that are not given; NULL: that has still to be found out.
+    Column("left_out", JSON(none_as_null=True)),
+    Column("confirmed_at", Moment),
+    Column("confirmed_by", String(200), nullable=False),
+    Column("why", Text, nullable=False),
 )
 
 #: Which processes work on this store, and when each was last able to write into it.

@@ -272,5 +272,11 @@ def test_those_who_were_told_by_telephone_alone_hear_of_a_change_by_telephone() 
 def test_an_office_s_pages_are_not_counted_with_what_staff_of_the_same_name_were_told() -> None:
     pages = outage(of())
     ours = [replace(n, person=MINISTRY.key) for n in staff(of())]
-    assert next_enclosure([*pages, *ours], MINISTRY.key) == next_enclosure(pages, MINISTRY.key) == 2
-    assert next_enclosure(ours, MINISTRY.key) == 1
+    assert next_enclosure(of(), [*pages, *ours], MINISTRY.key) == next_enclosure(of(), pages, MINISTRY.key) == 2
+    assert next_enclosure(of(), ours, MINISTRY.key) == 1
+
+
+def test_pages_go_on_behind_those_that_an_older_copy_of_the_store_did_not_know() -> None:
+    restored = replace(of(), pages_left_out=3)
+    assert next_enclosure(restored, outage(of()), MINISTRY.key) == 4
+    assert next_enclosure(restored, [], MINISTRY.key) == 4

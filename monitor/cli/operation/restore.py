@@ -1,0 +1,165 @@
+"""`pantau restore`: put a copy of the store in its place, or say that one was put there; paper waits from then on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alerts.record.restoration import BadNumberError, How, last_on_paper
+from alerts.record.store import Entry, StoreAway
+from monitor.cli.configured import store_server
+from monitor.cli.operation.backup import look
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
+from monitor.cli.service import control_socket, fail
+from monitor.store.backend.copy import copy, schema_of
+from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.backend.sqlite import alone
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.schema.migrations import StoreTooNewError, known
+
+_FILE = "pantau.sqlite"
+#: Whoever wrote into a database less than this ago runs.
+_LIVES = timedelta(minutes=1)
+
+
+def restore(
+    file: Annotated[Path | None, typer.Argument(help="A copy that `pantau backup` made.", metavar="[FILE]")] = None,
+    *,
+    here: Annotated[
+        bool, typer.Option("--here", help="What is in the store now is an older copy: put there by other means.")
+    ] = False,
+    letters_after: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--letters-after",
+            help="The last number that is on paper, as JCM-23; of an incident that is open, its last page, as JCM-07/3.",
+            metavar="NUMBER",
+        ),
+    ] = None,
+    even_changed: Annotated[
+        bool, typer.Option("--even-changed", help="Also a copy whose journal is not as it was written.")
+    ] = False,
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Put a copy in the store's place while the service is stopped, and let paper wait for a person.
+
+    The present store is kept beside it. docs/restoring.md says what comes before and after.
+    """
+    if (file is None) is not here:
+        raise typer.BadParameter("name the copy; or say --here, if it is in the store already")
+    try:
+        numbers, pages = last_on_paper(letters_after or [])
+    except BadNumberError as wrong:
+        raise typer.BadParameter(str(wrong)) from None
+    word = _Word(by or login_name(), numbers, pages)
+    server, state = store_server(config), control_socket(config, None).parent
+    try:
+        if file is None:
+            asyncio.run(_mark(state, server, word, {}))
+        elif server is not None:
+            fail(
+                f"the store is the {server}: put a copy there by PostgreSQL's own means, pg_restore for one, "
+                "and then say so: pantau restore --here"
+            )
+        else:
+            _put_back(file, state, word, even_changed=even_changed)
+    except (StoreInUseError, StoreUnusableError, StoreTooNewError, StoreAway) as error:
+        fail(f"nothing was put back: {error}")
+    except (OSError, sqlite3.Error) as error:
+        fail(f"nothing was put back: {error}")
+    typer.echo(
+        "Letters and faxes wait from now on; SMS and calls go out. Start the service, look with `pantau paper show`, and let\n"
+        "them go with `pantau paper go`."
+    )
+
+
+class _Word:
+    """Who puts it back, and what they know of numbers on paper."""
+
+    def __init__(self, by: str, numbers: Mapping[str, int], pages: Mapping[str, int]) -> None:
+        self.by, self.numbers, self.pages = by, numbers, pages
+
+
+def _put_back(file: Path, state: Path, word: _Word, *, even_changed: bool) -> None:
+    if not file.is_file():
+        fail(f"there is no {file}")
+    if not state.is_dir():
+        fail(f"there is no {state}: start the service once, or make it, and let the service's user own it")
+    store = state / _FILE
+    with alone(state), _room(state) as room:
+        fresh = room / _FILE
+        try:
+            copy(file, fresh)
+        except sqlite3.Error as error:
+            fail(f"nothing was put back: {file} cannot be copied to {state}: {error}")
+        said = look(fresh, file)
+        if schema_of(fresh) not in known():
+            fail(f"{file} was made by a newer version of Pantau: install that one, and restore then")
+        if "CHANGED" in said and not even_changed:
+            fail(f"{file}: {said}. Is there another copy? Else repeat this with --even-changed")
+        kept = state / f"{_FILE}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        asyncio.run(_mark(room, None, word, {"file": file.name, "kept": kept.name if store.exists() else ""}))
+        with fresh.open("rb") as written:
+            os.fsync(written.fileno())
+        if store.exists():
+            _set_aside(store, kept)
+        fresh.rename(store)
+    typer.echo(f"{file} is the store now: {said}.")
+    if kept.exists():
+        typer.echo(f"What was there is {kept}.")
+
+
+def _set_aside(store: Path, kept: Path) -> None:
+    """Give the present store a second name. Whoever is killed here leaves it as it was, or put back whole."""
+    # What was written last lies beside it, and must never be taken for a part of the copy.
+    with suppress(sqlite3.Error):
+        connection = sqlite3.connect(store)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+    for suffix in ("-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            store.with_name(f"{store.name}{suffix}").rename(kept.with_name(f"{kept.name}{suffix}"))
+    os.link(store, kept)
+
+
+@contextmanager
+def _room(state: Path) -> Iterator[Path]:
+    """Give a directory on the same disk, in which a copy becomes a store."""
+    for leftover in state.glob(".pantau-restore-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    room = Path(tempfile.mkdtemp(prefix=".pantau-restore-", dir=state))
+    try:
+        yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+async def _mark(directory: Path, server: PostgresServer | None, word: _Word, detail: Mapping[str, str]) -> None:
+    """Write into a store that it is an older copy: what is left out is found out when the service starts."""
+    async with Database.open(directory, server, name="pantau-restore") as database:
+        store, now = SqlStore(database), database.clock.now()
+        async with store.transaction() as ledger:
+            restorations = ledger.restorations
+            standing = await restorations.standing(())
+            heard = standing.heard_at
+            if server is not None and heard is not None and await restorations.lives(now - _LIVES):
+                fail("a service is at work on the store: stop all of them first")
+            if await restorations.waiting() is None:
+                await restorations.begin(How.RESTORED, now, heard, by=word.by, numbers=word.numbers, pages=word.pages)
+            head = f"{standing.head.number}:{standing.head.hash}"
+            said = {"head": head, **{f"after_{prefix}": str(number) for prefix, number in word.numbers.items()}}
+            said |= {f"pages_after_{number}": str(page) for number, page in word.pages.items()}
+            said |= {name: value for name, value in detail.items() if value}
+            await ledger.journal(Entry(at=now, actor=word.by, event="older copy of the store put back", detail=said))

@@ -1,0 +1,88 @@
+"""`pantau paper`: paper that waits because the store may be an older copy, and which numbers are not given."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
+from monitor.cli.service import ask
+from monitor.cli.table import day_and_time, show
+
+app = typer.Typer(
+    help="Letters and faxes that wait because the store may be an older copy, and numbers that are not given.",
+    no_args_is_help=True,
+)
+
+#: By `alerts.record.restoration.How`.
+HOW = {
+    "restored": "an older copy was put back by {by}",
+    "older": "the store knew less than what was noted outside of it",
+    "empty": "the store was empty, and what was noted outside of it was not",
+    "silent": "nothing was written into the store for longer than an hour",
+}
+
+
+@app.command("show")
+def show_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
+    """Show what waits, why, and which letters in the trays the store does not know. Times are Malaysian."""
+    found = ask(config, socket, "GET", "/paper")
+    if not found["restorations"]:
+        typer.echo("No paper waits: the store was never an older copy.")
+        return
+    show(
+        ["Noticed", "What", "It knew until", "Numbers left out", "Confirmed"],
+        (
+            [
+                day_and_time(each["noticed_at"]),
+                HOW[each["how"]].format(by=each["by"]),
+                day_and_time(each["since"]) if each["since"] else "",
+                ", ".join(_range(prefix, *both) for prefix, both in (each["left_out"] or {}).items()),
+                f"{day_and_time(each['confirmed_at'])} by {each['confirmed_by']}" if each["confirmed_at"] else "NO",
+            ]
+            for each in found["restorations"]
+        ),
+        nothing="",
+    )
+    show(
+        ["Id", "Incident", "Page", "Channel", "Purpose", "To"],
+        (
+            [str(p["id"]), p["incident"], str(p["page"] or ""), p["channel"], p["purpose"], p["to"]]
+            for p in found["pages"]
+        ),
+        nothing="No page waits.",
+    )
+    for unknown in found["unknown"]:
+        typer.echo(f"not known to the store: {unknown}")
+
+
+def _range(prefix: str, first: int, last: int) -> str:
+    one = f"{prefix}-{first:02d}"
+    return one if first == last else f"{one} to {prefix}-{last:02d}"
+
+
+@app.command()
+def go(
+    *,
+    why: Annotated[str, typer.Option("--why", help="What was found out, for the journal.", metavar="TEXT")],
+    letters_after: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--letters-after",
+            help="The last number that is on paper, as JCM-23; of an incident that is open, its last page, as JCM-07/3.",
+            metavar="NUMBER",
+        ),
+    ] = None,
+    nothing_lost: Annotated[
+        bool, typer.Option("--nothing-lost", help="The machine was off, and the store is no copy: give all numbers.")
+    ] = False,
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
+) -> None:
+    """Let paper go out again. First settle each page that was posted before: `pantau settle ID --arrived`."""
+    word = {"by": by or login_name(), "why": why, "after": " ".join(letters_after or [])}
+    done: Any = ask(config, socket, "POST", "/paper/go", word | ({"nothing_lost": "yes"} if nothing_lost else {}))
+    left = ", ".join(_range(prefix, *both) for prefix, both in (done["left_out"] or {}).items())
+    typer.echo(f"Letters and faxes go out again. Numbers that are not given: {left or 'none'}.")

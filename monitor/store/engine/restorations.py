@@ -1,0 +1,160 @@
+"""When the store was an older copy of itself: how far it has come, what is left out then, and who has confirmed it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+
+from alerts.model.delivery import NoticeState
+from alerts.model.incident import IncidentState
+from alerts.model.notice import Plan
+from alerts.record.restoration import SEE_FIRST, How, Restoration, Standing, StoreMark, pages_left_out
+from monitor.store.backend.transaction import InTransaction
+from monitor.store.engine import audit
+from monitor.store.schema.rows import FACTS, named
+from monitor.store.schema.tables import (
+    attempt,
+    counter,
+    delivery,
+    incident,
+    journal,
+    notice,
+    notice_incident,
+    process,
+    restoration,
+)
+
+_OPEN = restoration.c.confirmed_at.is_(None)
+
+
+class SqlRestorations(InTransaction):
+    """Restorations, in a transaction that somebody else begins and ends."""
+
+    async def standing(self, heads: Collection[int]) -> Standing:
+        """Return how far the store has come, and the hashes that it has at *heads*."""
+        head = await audit.head(self._connection)
+        wanted = select(journal.c.id, journal.c.hash, journal.c.at).where(journal.c.id.in_({1, head.number, *heads}))
+        rows = {row.id: row for row in await self._connection.execute(wanted)}
+        beats = (await self._connection.execute(select(process.c.beat_at, process.c.stopped_at))).all()
+        heard = [at for beat in beats for at in beat if at is not None]
+        heard += [rows[head.number].at] if head.number in rows else []
+        return Standing(
+            chain=rows[1].hash if 1 in rows else "",
+            head=head,
+            hashes={number: row.hash for number, row in rows.items()},
+            heard_at=max(heard, default=None),
+            following={row.name: row.next for row in await self._connection.execute(select(counter))},
+        )
+
+    async def lives(self, since: datetime) -> bool:
+        """Whether any process has written since then that it runs, and not that it ends."""
+        living = select(process.c.name).where(process.c.beat_at > since, process.c.stopped_at.is_(None)).limit(1)
+        return (await self._connection.execute(living)).first() is not None
+
+    async def all(self) -> Sequence[Restoration]:
+        """Return all there ever were, oldest first."""
+        return [_of(row) for row in await self._connection.execute(select(restoration).order_by(restoration.c.id))]
+
+    async def waiting(self) -> Restoration | None:
+        """Return the one that nobody has confirmed; `None`: there is none, and paper goes out."""
+        row = (await self._connection.execute(select(restoration).where(_OPEN).limit(1))).one_or_none()
+        return None if row is None else _of(row)
+
+    async def begin(
+        self,
+        how: How,
+        at: datetime,
+        since: datetime | None,
+        *,
+        by: str = "",
+        numbers: Mapping[str, int] | None = None,
+        pages: Mapping[str, int] | None = None,
+    ) -> None:
+        """Let paper wait from now on. What is left out has still to be found out."""
+        values = {"how": how, "noticed_at": at, "since": since, "by": by, "confirmed_by": "", "why": ""}
+        values |= {"numbers": dict(numbers or {}), "pages": dict(pages or {})}
+        await self._connection.execute(insert(restoration).values(**values))
+
+    async def leave_out(
+        self, of: Restoration, numbers: Mapping[str, tuple[int, int]], marks: Collection[StoreMark]
+    ) -> None:
+        """Go on behind these numbers, and behind the pages that a mark, or a person, knows of."""
+        left: dict[str, tuple[int, int]] = dict(of.left_out or {})
+        for prefix, (first, last) in numbers.items():
+            left[prefix] = (left.get(prefix, (first, last))[0], last)
+            moved = update(counter).where(counter.c.name == prefix).values(next=last + 1)
+            if not (await self._connection.execute(moved)).rowcount:
+                await self._connection.execute(insert(counter).values(name=prefix, next=last + 1))
+        written = {prefix: list(both) for prefix, both in sorted(left.items())}
+        await self._change(of, left_out=written)
+        active = select(incident.c.id, incident.c.number, incident.c.pages_left_out).where(_active())
+        for row in (await self._connection.execute(active)).all():
+            after = pages_left_out(row.number, marks, of.pages)
+            if after > row.pages_left_out:
+                pages = update(incident).where(incident.c.id == row.id).values(pages_left_out=after)
+                await self._connection.execute(pages)
+                await self._number_anew(row.id, after)
+
+    async def _number_anew(self, incident_id: int, after: int) -> None:
+        """Let the pages about an incident that were decided on, and never tried, have numbers behind *after*."""
+        tried = select(delivery.c.notice_id).join(attempt, attempt.c.delivery_id == delivery.c.id)
+        waits = (
+            (notice_incident.c.incident_id == incident_id)
+            & (notice.c.state == NoticeState.PENDING)
+            & (notice.c.plan == Plan.ANNOUNCEMENT)
+            & notice.c.id.not_in(tried.where(delivery.c.notice_id == notice.c.id))
+        )
+        both = select(notice.c.id, notice.c.facts, notice_incident.c.facts.label("part"))
+        both = both.join(notice_incident, notice_incident.c.notice_id == notice.c.id).where(waits)
+        for row in (await self._connection.execute(both)).all():
+            part = notice_incident.c.notice_id == row.id, notice_incident.c.incident_id == incident_id
+            anew = _behind(row.part, after)
+            await self._connection.execute(update(notice_incident).where(*part).values(facts=anew))
+            if row.facts == row.part:
+                await self._connection.execute(update(notice).where(notice.c.id == row.id).values(facts=anew))
+
+    async def look_first(self, now: datetime) -> None:
+        """Let nobody of the staff be told, for a while, of what the copy believes: the probes see whether it is so."""
+        waits = incident.c.state != IncidentState.RESOLVED
+        begun = update(incident).where(_active(), waits).values(step_since=now)
+        heard = update(incident).where(_active(), waits, incident.c.heard_at.is_not(None))
+        await self._connection.execute(begun)
+        await self._connection.execute(heard.values(heard_at=now, reminded_at=None))
+        pending = update(notice).where(notice.c.state == NoticeState.PENDING)
+        await self._connection.execute(pending.values(not_before=now + SEE_FIRST))
+
+    async def give_after_all(self, of: Restoration) -> None:
+        """Give the numbers that were left out, where none behind them was given yet: nothing was lost."""
+        for prefix, (first, last) in (of.left_out or {}).items():
+            untouched = (counter.c.name == prefix) & (counter.c.next == last + 1)
+            await self._connection.execute(update(counter).where(untouched).values(next=first))
+        await self._connection.execute(update(incident).where(_active()).values(pages_left_out=0))
+        await self._change(of, left_out={})
+
+    async def confirm(self, of: Restoration, at: datetime, by: str, why: str) -> None:
+        """Let paper go out again."""
+        await self._change(of, confirmed_at=at, confirmed_by=by, why=why)
+
+    async def _change(self, of: Restoration, **values: Any) -> None:
+        await self._connection.execute(update(restoration).where(restoration.c.id == of.id).values(**values))
+
+
+def _behind(facts: str, after: int) -> str:
+    told = FACTS.validate_json(facts)
+    if not 0 < told.enclosure <= after:
+        return facts
+    return FACTS.dump_json(replace(told, enclosure=after + told.enclosure)).decode()
+
+
+def _active() -> Any:
+    return incident.c.at_rest.is_(False)
+
+
+def _of(row: Row[Any]) -> Restoration:
+    left = None if row.left_out is None else {prefix: (both[0], both[1]) for prefix, both in row.left_out.items()}
+    rest = named(row, ("id", "noticed_at", "since", "by", "numbers", "pages", "confirmed_at", "confirmed_by", "why"))
+    return Restoration(how=How(row.how), left_out=left, **rest)

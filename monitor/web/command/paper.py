@@ -1,0 +1,35 @@
+"""Paper that waits because the store may be an older copy: look at it, and let it go."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from alerts.record.restoration import Restoration
+from monitor.service.restorer import PaperOrder, PaperView, Restorer
+from monitor.web.word import Why, Word
+
+
+class PaperWord(Word):
+    """Who lets paper go out, why, and after which numbers."""
+
+    why: Why
+    #: Divided by blanks.
+    after: str = Field(default="", max_length=2000)
+    nothing_lost: str = Field(default="", pattern="^(yes)?$")
+
+
+def paper(restorer: Restorer) -> APIRouter:
+    """Build the part of the control application that is about paper that waits."""
+    router = APIRouter()
+
+    @router.get("/paper")
+    async def waiting() -> PaperView:
+        return await restorer.view()
+
+    @router.post("/paper/go")
+    async def go(word: PaperWord) -> Restoration:
+        order = PaperOrder(by=word.by, why=word.why, after=word.after.split(), nothing_lost=bool(word.nothing_lost))
+        return await restorer.confirm(order)
+
+    return router

@@ -1,0 +1,158 @@
+"""Stories of a store that is an older copy: the telephone speaks, and paper waits for a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from alerts.engine.settling import Ruling
+from alerts.model.channel import ON_PAPER, Channel
+from alerts.model.delivery import Notice, NoticeState
+from alerts.model.notice import Purpose
+from alerts.record.store import Entry
+from monitor.service.mark import FILE
+from monitor.service.restorer import PaperOrder, Restorer
+from tests.integration.alerts.test_engine_story import auditor_of, ruled
+from tests.integration.alerts.test_escalation_story import BY_SMS, OUTSIDE, told_by
+from tests.integration.alerts.town import Town
+from tests.unit.alerts.people import MINUTE, trigger
+
+pytestmark = pytest.mark.story
+
+GO = PaperOrder(by="Siti Contoh", why="looked at all letters with the clerk")
+ANNOUNCED = told_by(BY_SMS, announcement=OUTSIDE)
+
+
+def restorer_of(town: Town, directory: Path) -> Restorer:
+    (directory / "outside").mkdir(exist_ok=True)
+    return Restorer(
+        store=town.store_itself,
+        state=directory / "outside",
+        clock=town.clock,
+        service="pantau@test",
+        pool=town.pool,
+        prefixes=lambda: {"JCM"},
+        metrics=town.metrics,
+        let_go=town.dispatcher.poke,
+    )
+
+
+async def becomes_an_older_copy(town: Town, directory: Path, numbers: int = 7, **pages: int) -> Restorer:
+    """Let the mark know more than the store. *pages*: the last page of each incident, such as JCM_01=3."""
+    restorer = restorer_of(town, directory)
+    async with town.store_itself.transaction() as ledger:
+        await ledger.journal(Entry(at=town.clock.now(), actor="x", event="x"))
+    await restorer.look()
+    further(directory, {"JCM": numbers}, {number.replace("_", "-"): page for number, page in pages.items()})
+    await restorer.look()
+    return restorer
+
+
+def further(directory: Path, numbers: Mapping[str, int], pages: Mapping[str, int]) -> None:
+    mark = directory / "outside" / FILE
+    said = json.loads(mark.read_text())
+    mark.write_text(
+        json.dumps(said | {"number": said["number"] + 99, "hash": "ff", "numbers": numbers, "pages": pages})
+    )
+
+
+async def waiting(town: Town) -> dict[Channel, Notice]:
+    return {n.channel: n for n in await town.notices() if n.state is NoticeState.PENDING}
+
+
+async def an_outage_of_which_the_paper_waits(town: Town) -> None:
+    await town.submit(trigger(brief=ANNOUNCED))
+    await town.siti.gets("AMARAN", "JCM-08")
+    await town.release()
+    await town.advance(5 * MINUTE)
+    assert (await waiting(town)).keys() == {Channel.FAX, Channel.LETTER}
+
+
+async def test_while_the_store_may_be_an_older_copy_the_telephone_speaks_and_paper_waits_for_a_person(
+    either_town: Town, tmp_path: Path
+) -> None:
+    town = either_town
+    restorer = await becomes_an_older_copy(town, tmp_path)
+    await an_outage_of_which_the_paper_waits(town)
+    auditor = auditor_of(town)
+    for _ in range(2):
+        await auditor.look()
+        await town.advance(3 * MINUTE)
+    await town.noc.gets("AMARAN", "surat dan faks ditahan", "pantau paper show")
+    # It waits for a person, and nothing of ours stands still.
+    assert town.value("pantau_escalation_overdue_seconds") == 0
+    assert town.value("pantau_notice_oldest_pending_seconds") == 0
+    assert town.value("pantau_paper_held_since_timestamp_seconds") > 0
+
+    await restorer.confirm(GO)
+    await town.settle()
+    town.gets_fax("JCM-08")
+    town.gets_letter("JCM-08")
+    await auditor.look()
+    await town.settle()
+    await town.noc.gets("SELESAI", "tidak lagi ditahan")
+    assert town.value("pantau_paper_held_since_timestamp_seconds") == 0
+
+
+async def test_a_page_that_was_posted_before_is_said_to_be_and_its_reader_gets_the_end_of_it(
+    either_town: Town, tmp_path: Path
+) -> None:
+    town = either_town
+    restorer = await becomes_an_older_copy(town, tmp_path)
+    await an_outage_of_which_the_paper_waits(town)
+    letter = (await waiting(town))[Channel.LETTER]
+
+    await ruled(town, letter.id, Ruling.ARRIVED)
+    fax = (await waiting(town))[Channel.FAX]
+    await ruled(town, fax.id, Ruling.LOST)
+    await restorer.confirm(GO)
+    await town.settle()
+    assert await waiting(town) == {}
+
+    await town.resolve()
+    await town.siti.gets("PULIH")
+    town.gets_letter("pulih", "JCM-08")
+    assert [n.facts.enclosure for n in await town.notices() if n.channel is Channel.LETTER] == [1, 2]
+
+
+async def test_pages_of_an_incident_that_is_open_in_the_copy_go_on_behind_those_on_paper(
+    town: Town, tmp_path: Path
+) -> None:
+    await town.submit(trigger(brief=ANNOUNCED))
+    await town.siti.gets("AMARAN", "JCM-01")
+    restorer = await becomes_an_older_copy(town, tmp_path, JCM_01=3)
+    await town.release()
+    await town.settle()
+    assert {n.facts.enclosure for n in (await waiting(town)).values()} == {4}
+
+    # By then they are decided on, and the clerk knows of more.
+    await restorer.confirm(replace(GO, after=["JCM-01/5"]))
+    await town.settle()
+    town.gets_fax("JCM-01")
+    town.gets_letter("JCM-01")
+    assert {n.facts.enclosure for n in await town.notices() if n.channel in ON_PAPER} == {9}
+    # The next one behind them.
+    await town.resolve()
+    await town.siti.gets("PULIH")
+    town.gets_fax("pulih")
+    assert {n.facts.enclosure for n in await town.notices() if n.purpose is Purpose.RECOVERY} >= {10}
+
+
+async def test_of_what_the_copy_believes_staff_are_told_only_once_the_probes_have_looked(
+    town: Town, tmp_path: Path
+) -> None:
+    await town.submit(trigger(brief=ANNOUNCED))
+    await town.siti.gets("AMARAN", "JCM-01")
+    await town.later(timedelta(minutes=4))
+    await becomes_an_older_copy(town, tmp_path)
+
+    # Another step was due a minute later.
+    await town.advance(4 * MINUTE)
+    town.expect_nothing_more()
+    await town.resolve()
+    await town.siti.gets("PULIH")

@@ -1,0 +1,204 @@
+"""Two outages, a copy of the store between them, letters in the tray; then the copy takes the store's place.
+
+Nothing goes out twice on paper that nobody has looked at, and no number stands twice on paper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from monitor.service.mark import FILE
+from monitor.store.backend.postgres import PostgresServer
+from pantau_lab.mail import Fault
+from tests.real.postgres import Postgres
+from tests.stories.theatre import JCM, Theatre, theatre
+
+pytestmark = pytest.mark.story
+
+
+def pantau(play: Theatre, *words: str) -> str:
+    """Run a command as a person does, and return what it says."""
+    command = [sys.executable, "-m", "monitor.cli", *words, "--config", str(play.world.settings)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def references(play: Theatre) -> list[str]:
+    """Return which page each fax is: "JCM-01/1"."""
+    return [found[0] for text in play.faxes() if (found := re.findall(r"\((JCM-\d+/\d+)\)", text))]
+
+
+async def incidents(play: Theatre) -> dict[str, str]:
+    return {i["number"]: i["state"] for i in await play.get("/incidents") if i["number"].startswith("JCM")}
+
+
+async def waits(play: Theatre) -> set[str]:
+    """Return the channels on which a notice of an outage waits."""
+    notices = await play.get("/notices")
+    return {n["channel"] for n in notices if (n["purpose"], n["state"]) == ("outage", "pending")}
+
+
+async def until_paper_waits(play: Theatre) -> None:
+    async def waiting() -> bool:
+        return await waits(play) == {"fax", "letter"}
+
+    await play.until(waiting, "a fax and a letter wait")
+
+
+async def one_outage_to_its_end(play: Theatre) -> None:
+    await play.everybody_is_up()
+    play.duty.keys = ["1"] * 20
+    await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
+    await play.until_notice("fax", "outage", "delivered")
+    await play.until_notice("letter", "outage", "sent")
+    await play.world.network.systems[JCM.code].repair()
+    await play.until_notice("fax", "recovery", "delivered")
+    await play.everybody_is_up()
+
+
+async def by_telephone(play: Theatre, number: str) -> None:
+    """Wait until staff were told of an incident by SMS or, so soon after another, by a call."""
+
+    async def told() -> bool:
+        found = [n for n in await play.get("/notices") if (n["incident"], n["purpose"]) == (number, "outage")]
+        return any(n["channel"] in {"sms", "voice"} and n["state"] in {"sent", "delivered"} for n in found)
+
+    await play.until(told, f"staff were told of {number} by telephone")
+
+
+async def a_second_outage(play: Theatre) -> None:
+    """Let mail fail again, and a clerk post the letter."""
+    await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
+    await by_telephone(play, "JCM-02")
+    await play.until_notice("fax", "outage", "delivered", 2)
+
+    async def lies_there() -> bool:
+        return len(play.letters()) == 1
+
+    await play.until(lies_there, "the letter of the second outage lies in the tray")
+    letter = next(n for n in await play.get("/notices") if (n["channel"], n["incident"]) == ("letter", "JCM-02"))
+    assert (await play.control(f"/notices/{letter['id']}/posted", by="Kerani Contoh")).status_code == 200
+
+
+def by_command(play: Theatre, copy: Path) -> None:
+    said = pantau(play, "restore", str(copy), "--by", "Siti Contoh")
+    assert "Letters and faxes wait from now on" in said
+
+
+def by_hand(play: Theatre, copy: Path) -> None:
+    """Do what somebody does who has never heard of a command."""
+    for file in (play.directory / "state").glob("pantau.sqlite*"):
+        file.unlink()
+    shutil.copy(copy, play.directory / "state" / "pantau.sqlite")
+
+
+def by_hand_on_a_new_machine(play: Theatre, copy: Path) -> None:
+    """Leave nothing but the tray, which lies on a share."""
+    by_hand(play, copy)
+    (play.directory / "state" / FILE).unlink()
+
+
+def by_command_with_nothing_left(play: Theatre, copy: Path) -> None:
+    shutil.rmtree(play.directory / "state")
+    (play.directory / "state").mkdir(mode=0o700)
+    (play.directory / "outbox" / "letter" / FILE).unlink()
+    by_command(play, copy)
+
+
+#: How a copy comes in the store's place, and the number that the outage has then.
+WAYS: list[tuple[Callable[[Theatre, Path], None], str]] = [
+    (by_command, "JCM-03"),
+    (by_hand, "JCM-03"),
+    (by_hand_on_a_new_machine, "JCM-03"),
+    (by_command_with_nothing_left, "JCM-102"),
+]
+
+
+@pytest.mark.parametrize(("put_back", "number"), WAYS)
+async def test_an_older_copy_of_the_store_sends_nothing_on_paper_unseen_and_gives_no_number_twice(
+    tmp_path: Path, put_back: Callable[[Theatre, Path], None], number: str
+) -> None:
+    async with theatre(tmp_path) as play:
+        await one_outage_to_its_end(play)
+        copy = tmp_path / "copy.sqlite"
+        assert "is a whole copy of" in await asyncio.to_thread(pantau, play, "backup", str(copy))
+        await a_second_outage(play)
+        await play.kill()
+
+        await asyncio.to_thread(put_back, play, copy)
+        await play.start()
+        await it_is_told_again_by_telephone_alone(play, number)
+        assert len(play.letters()) == 0
+        assert len(play.letters("dispatched")) == 1, "posted, and the store does not know of it"
+        assert f"not known to the store: dispatched/{play.letters('dispatched')[0].name}" in await shown(play)
+
+        await a_person_lets_paper_go(play, number)
+        await play.world.network.systems[JCM.code].repair()
+        await play.until_notice("fax", "recovery", "delivered", 2)
+        assert len(set(references(play))) == len(references(play)) == 5
+
+
+async def shown(play: Theatre) -> str:
+    return await asyncio.to_thread(pantau, play, "paper", "show")
+
+
+async def it_is_told_again_by_telephone_alone(play: Theatre, number: str) -> None:
+    assert references(play) == ["JCM-01/1", "JCM-01/2", "JCM-02/1"]
+    # What the copy does not know is an outage like any other: the telephone is not silent.
+    await by_telephone(play, number)
+    await until_paper_waits(play)
+    assert number in await incidents(play)
+    await play.noc.expect_sms("AMARAN", "surat dan faks ditahan", within=60)
+    # Long enough for each to have left, were they not held.
+    await asyncio.sleep(3)
+    assert references(play) == ["JCM-01/1", "JCM-01/2", "JCM-02/1"]
+    assert await waits(play) == {"fax", "letter"}
+
+
+async def a_person_lets_paper_go(play: Theatre, number: str) -> None:
+    said = await asyncio.to_thread(
+        pantau, play, "paper", "go", "--by", "Siti Contoh", "--why", "looked at all letters with the clerk"
+    )
+    assert said.startswith("Letters and faxes go out again. Numbers that are not given: JCM-02")
+    await play.until_notice("fax", "outage", "delivered", 2)
+    await play.noc.expect_sms("SELESAI", "Surat dan faks tidak lagi ditahan", within=60)
+    assert references(play) == ["JCM-01/1", "JCM-01/2", "JCM-02/1", f"{number}/1"]
+
+    async def lies_there() -> bool:
+        return len(play.letters()) == 1
+
+    await play.until(lies_there, "the letter lies in the tray")
+
+
+@pytest.mark.real
+async def test_a_database_that_was_put_back_by_its_administrator_is_noticed_by_the_marks(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    server = postgres.database()
+    async with theatre(tmp_path, store=server) as play:
+        await one_outage_to_its_end(play)
+        copy = tmp_path / "copy.dump"
+        await asyncio.to_thread(pantau, play, "backup", str(copy))
+        await a_second_outage(play)
+        await play.kill()
+
+        await asyncio.to_thread(put_back_with_pg_restore, copy, server)
+        await play.start()
+        await it_is_told_again_by_telephone_alone(play, "JCM-03")
+        await a_person_lets_paper_go(play, "JCM-03")
+
+
+def put_back_with_pg_restore(copy: Path, server: PostgresServer) -> None:
+    command = ["pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction"]
+    subprocess.run(
+        [*command, f"--dbname={server.database}", str(copy)], check=True, env=server.environ() | {"PATH": "/usr/bin"}
+    )

@@ -1,0 +1,225 @@
+"""`pantau restore`: the copy or what was there, each whole; and a copy says of itself that it is one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from alerts.record.restoration import How, Restoration
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.schema.migrations import upgrade
+from tests.real.postgres import Postgres
+from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.cli.test_backup_command import journal_of, names, write
+
+
+async def have_copy(office: Office, tmp_path: Path, entries: int = 3, size: int = 10) -> Path:
+    """Return a copy after which the store went on."""
+    copy = tmp_path / "copy.sqlite"
+    async with Database.open(office.state) as database:
+        await write(database, entries, size)
+        code, said = await office.ask("backup", str(copy))
+        assert code == 0, said
+        await write(database, 4)
+    return copy
+
+
+async def found_in(office: Office) -> list[Restoration]:
+    async with Database.open(office.state) as database, SqlStore(database).reading() as ledger:
+        return list(await ledger.restorations.all())
+
+
+def kept(office: Office) -> list[str]:
+    return [name for name in names(office.state) if ".before-" in name]
+
+
+def nothing_is_left_over(office: Office) -> bool:
+    return not any(name.startswith(".pantau-restore") for name in names(office.state))
+
+
+async def test_a_copy_is_put_back_and_what_was_there_is_kept(office: Office, tmp_path: Path) -> None:
+    copy = await have_copy(office, tmp_path)
+    before = copy.read_bytes()
+
+    code, said = await office.ask(
+        "restore", str(copy), "--by", "Siti Contoh", "--letters-after", "JCM-23", "--letters-after", "jcm-7/3"
+    )
+
+    assert code == 0, said
+    assert f"{copy} is the store now: schema " in said
+    (old,) = kept(office)
+    assert f"What was there is {office.state}/{old}." in said
+    assert "Letters and faxes wait from now on" in said
+    assert journal_of(office.state / "pantau.sqlite") == 4, "and that it was put back"
+    assert journal_of(office.state / old) == 7
+    assert (office.state / "pantau.sqlite").stat().st_mode & 0o777 == 0o600
+    assert nothing_is_left_over(office)
+    (restoration,) = await found_in(office)
+    assert (restoration.how, restoration.by) == (How.RESTORED, "Siti Contoh")
+    assert (restoration.numbers, restoration.pages) == ({"JCM": 23}, {"JCM-07": 3})
+    assert restoration.left_out is None
+    assert (await office.ask("audit", "verify"))[0] == 0
+    assert copy.read_bytes() == before
+
+
+async def test_a_copy_is_put_where_there_is_nothing(office: Office, tmp_path: Path) -> None:
+    copy = await have_copy(office, tmp_path)
+    for name in names(office.state):
+        (office.state / name).unlink()
+
+    code, said = await office.ask("restore", str(copy))
+
+    assert code == 0, said
+    assert kept(office) == []
+    assert len(await found_in(office)) == 1
+
+
+async def test_nothing_is_put_back_while_a_service_runs(office: Office, tmp_path: Path) -> None:
+    copy = await have_copy(office, tmp_path)
+    async with Database.open(office.state):
+        for words in (["restore", str(copy)], ["restore", "--here"]):
+            code, said = await office.ask(*words)
+            assert (code, said[:24]) == (1, "nothing was put back: " + str(office.state)[:2])
+            assert "is in use by another pantau process" in said
+    assert journal_of(office.state / "pantau.sqlite") == 7
+
+
+@pytest.mark.parametrize("what", ["newer", "torn", "another", "none", "changed"])
+async def test_what_is_no_whole_copy_of_this_version_is_not_put_back(office: Office, tmp_path: Path, what: str) -> None:
+    copy = await have_copy(office, tmp_path, 300, 1000)
+    why = spoil(copy, what)
+
+    code, said = await office.ask("restore", str(copy))
+
+    assert code == 1
+    assert why in said
+    assert journal_of(office.state / "pantau.sqlite") == 304
+    assert kept(office) == []
+    assert nothing_is_left_over(office)
+
+
+def spoil(copy: Path, what: str) -> str:
+    match what:
+        case "newer":
+            with closing(sqlite3.connect(copy)) as connection:
+                connection.execute("UPDATE alembic_version SET version_num = '9999'")
+                connection.commit()
+            return "was made by a newer version of Pantau"
+        case "torn":
+            copy.write_bytes(copy.read_bytes()[:150_000])
+            return f"{copy} cannot be copied to "
+        case "another":
+            copy.write_bytes(b"a letter to the Director General " * 9)
+            return "file is not a database"
+        case "none":
+            copy.unlink()
+            return f"there is no {copy}"
+        case _:
+            with closing(sqlite3.connect(copy)) as connection:
+                for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+                    connection.execute(f"DROP TRIGGER {name}")
+                connection.execute("UPDATE journal SET actor = 'Ravi Contoh' WHERE id = 1")
+                connection.commit()
+            return "Is there another copy? Else repeat this with --even-changed"
+
+
+async def test_the_only_copy_is_put_back_even_if_its_journal_was_changed(office: Office, tmp_path: Path) -> None:
+    copy = await have_copy(office, tmp_path)
+    spoil(copy, "changed")
+
+    code, said = await office.ask("restore", str(copy), "--even-changed")
+
+    assert code == 0
+    assert "its JOURNAL WAS CHANGED" in said
+
+
+async def test_a_copy_of_an_older_schema_is_brought_up_to_date(office: Office, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.sqlite"
+    upgrade(f"sqlite:///{copy}", "0015")
+
+    code, said = await office.ask("restore", str(copy))
+
+    assert code == 0, said
+    assert len(await found_in(office)) == 1
+
+
+async def test_one_that_came_by_other_means_is_marked_where_it_is(office: Office, tmp_path: Path) -> None:
+    await have_copy(office, tmp_path)
+
+    code, said = await office.ask("restore", "--here", "--by", "Siti Contoh")
+    again, _ = await office.ask("restore", "--here", "--by", "Siti Contoh")
+
+    assert (code, again) == (0, 0), said
+    assert [each.how for each in await found_in(office)] == [How.RESTORED]
+    assert kept(office) == []
+
+
+async def test_who_mistypes_is_told_how_it_is_written(office: Office, tmp_path: Path) -> None:
+    assert (await office.ask("restore"))[0] == 2
+    assert (await office.ask("restore", str(tmp_path / "x"), "--here"))[0] == 2
+    code, said = await office.ask("restore", "--here", "--letters-after", "23")
+    assert (code, "as JCM-23" in said) == (2, True)
+
+
+async def test_who_is_killed_leaves_the_one_or_the_other_whole(office: Office, tmp_path: Path) -> None:
+    copy = await have_copy(office, tmp_path, 1000, 4000)
+    command = [sys.executable, "-m", "monitor.cli", "restore", str(copy), "--config", str(office.config)]
+
+    for wait in (0.0, 0.2, 0.5):
+        killed_after_it_began(command, office, wait)
+        assert journal_of(office.state / "pantau.sqlite") in {1004, 1001}
+
+    code, said = await office.ask("restore", str(copy))
+    assert code == 0, said
+    assert journal_of(office.state / "pantau.sqlite") == 1001
+    assert nothing_is_left_over(office)
+
+
+def killed_after_it_began(command: list[str], office: Office, wait: float) -> None:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 60
+    while nothing_is_left_over(office) and time.monotonic() < end and process.poll() is None:
+        time.sleep(0.001)
+    time.sleep(wait)
+    process.kill()
+    process.wait(30)
+
+
+async def test_a_full_disk_leaves_what_was_there(office: Office, tmp_path: Path) -> None:
+    copy = await have_copy(office, tmp_path, 500, 4000)
+    command = [sys.executable, "-m", "monitor.cli", "restore", str(copy), "--config", str(office.config)]
+
+    done = await asyncio.create_subprocess_exec("prlimit", "--fsize=500000", *command, stderr=subprocess.PIPE)
+    _, said = await done.communicate()
+
+    assert done.returncode == 1
+    assert b"nothing was put back: " in said
+    assert journal_of(office.state / "pantau.sqlite") == 504
+    assert nothing_is_left_over(office)
+
+
+@pytest.mark.real
+async def test_a_database_is_marked_once_its_administrator_has_put_a_copy_there(
+    office: Office, tmp_path: Path, postgres: Postgres
+) -> None:
+    server = postgres.store()
+    url = f"postgresql://{server.user}@{server.host}:{server.port}/{server.database}"
+    office.config.write_text(f"{office.config.read_text()}\nstore: {{url: '{url}'}}\n")
+
+    code, said = await office.ask("restore", str(tmp_path / "copy.dump"))
+    assert (code, "pg_restore for one, and then say so: pantau restore --here" in said) == (1, True)
+    code, said = await office.ask("restore", "--here")
+    assert code == 0, said
+
+    async with Database.open(office.state, server) as database, SqlStore(database).reading() as ledger:
+        assert [each.how for each in await ledger.restorations.all()] == [How.RESTORED]
+        assert os.environ.get("PGPASSWORD") is None
