@@ -5,8 +5,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # What is imported is compiled when it first is: to compile all of it beforehand is half the work of an installation.
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
+# Whatever the environment says: without it each of hundreds of processes compiles all libraries for itself.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run setup test lint types contracts unit proofs integration stories bench machine fuzz texts debian lock release clean
+.PHONY: run setup test lint types contracts compiled unit proofs integration stories bench machine fuzz texts debian \
+        lock release clean
 
 run: setup
 	$(BIN)/pantau demo
@@ -26,7 +29,8 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.lab
 	@touch $@
 
 test: debian $(VENV)/.dev
-	$(MAKE) lint types contracts unit proofs
+	$(MAKE) --jobs=2 --output-sync=target lint types contracts compiled
+	$(MAKE) unit proofs
 
 # The real servers that the tests start: named in one file, installed when root, named when not.
 debian:
@@ -46,6 +50,10 @@ types: $(VENV)/.dev
 
 contracts: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
+
+# Read all tests once, while mypy keeps the other core busy: the processes that run them would each compile all of it.
+compiled: $(VENV)/.dev
+	@$(BIN)/pytest -q --collect-only >$(VENV)/collected || { cat $(VENV)/collected; exit 1; }
 
 # They compute, and some wait.
 unit: $(VENV)/.dev
