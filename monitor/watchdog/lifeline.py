@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -37,8 +38,8 @@ class MemoryFile:
     """What is remembered from one life of the process to the next, in a small file beside the store.
 
     It is made once, at its full size, and then written over in place: on a disk that is full, which is what it is for, a
-    new file could not be written. One that cannot be read is as good as none. It is small enough that reading and writing
-    it blocks for no time worth a thread.
+    new file could not be written. One that cannot be read is as good as none. Both block, and writing for as long as a disk
+    hangs.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,6 +80,8 @@ log = structlog.get_logger()
 
 #: A gateway keeps deadlines of its own, at most a minute; this is for one that does not.
 _DEADLINE_SECONDS = 90.0
+#: A small file takes no time, or the disk does not answer.
+_WRITTEN_WITHIN_SECONDS = 5.0
 #: Telephones that are rung at a time.
 _AT_ONCE = 4
 #: After this nobody needs to hear of it.
@@ -111,8 +114,10 @@ class Lifeline:
         self._numbers: tuple[Number, ...] = ()
         #: Size and time of the file as it was last read; `None`: it was not there.
         self._seen: tuple[int, int] | None = (-1, -1)
-        # Made at its full size while the disk has room.
-        self._remember(self._memory)
+        #: The memory file has been made, at its full size, while the disk has room.
+        self._is_made = False
+        # Of its own: one that waits for a disk must not keep those waiting that look up names.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lifeline")
         self.read_numbers()
 
     def read_numbers(self) -> None:
@@ -132,24 +137,28 @@ class Lifeline:
         """Take in the troubles there are, each with since when, and ring if it is time; of *unknown* nothing is known."""
         self.read_numbers()
         memory, rings = recall(self._memory, present, self._settings.patience(), self._clock.now(), unknown)
-        if memory != self._memory:
-            self._remember(memory)
+        if memory != self._memory or not self._is_made:
+            await self._remember(memory)
         self._metrics.distressed({trouble for trouble, spell in memory.items() if spell.told_at or spell.failed_at})
         for ring in rings:
             heard = await self._ring(ring)
             what = "it is over" if ring.clear else "the operations centre is rung without the store"
             log.warning(what, trouble=ring.trouble, since=ring.since.isoformat(), telephones=heard)
             if not heard and not ring.clear:
-                self._remember(untold(self._memory, ring, self._clock.now()))
+                await self._remember(untold(self._memory, ring, self._clock.now()))
 
     async def close(self) -> None:
         """Release the gateways' connections."""
         for line in self._lines:
             await line.gateway.close()
+        self._thread.shutdown(wait=False)
 
-    def _remember(self, memory: Memory) -> None:
-        self._memory = memory
-        if not self._memory_file.write(memory):
+    async def _remember(self, memory: Memory) -> None:
+        self._memory, self._is_made = memory, True
+        writing = asyncio.get_running_loop().run_in_executor(self._thread, self._memory_file.write, memory)
+        # The store that cannot be written may be a disk that hangs, and this file lies beside it.
+        done, _ = await asyncio.wait({writing}, timeout=_WRITTEN_WITHIN_SECONDS)
+        if not done or not writing.result():
             log.warning("what the lifeline has told cannot be remembered over a restart")
 
     async def _ring(self, ring: Ring) -> int:

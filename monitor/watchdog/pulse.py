@@ -54,6 +54,8 @@ class Pulse:
         self._latest: Heartbeat | None = None
         self._sent_at: datetime | None = None
         self._ailing: frozenset[Ailment] = frozenset()
+        #: The write that is under way, if it has not ended in time.
+        self._writing: asyncio.Task[Sequence[Process]] | None = None
         #: The log says that the store cannot be written.
         self._is_logged = False
         #: When the store was last written; `None`: never since the start.
@@ -69,7 +71,12 @@ class Pulse:
 
     async def run(self) -> NoReturn:
         """Beat until cancelled."""
-        await keep_doing("pulse", self.beat, _EVERY)
+        try:
+            await keep_doing("pulse", self.beat, _EVERY)
+        finally:
+            if self._writing is not None:
+                self._writing.cancel()
+                await asyncio.wait({self._writing}, timeout=_PATIENCE_SECONDS)
 
     async def beat(self) -> None:
         """Write, look at what there is, and say so outside where all is well."""
@@ -96,8 +103,7 @@ class Pulse:
 
     async def _write(self) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                self.peers = await self._processes.beat(self._started_at, self._clock.now())
+            self.peers = await self._written_in_time()
         # Whatever keeps the store from being written: it is tried again at the next beat.
         except Exception as error:  # noqa: BLE001 - told once, and not with its whole story every 15 s
             self.away_since = self.away_since or self._clock.now()
@@ -114,6 +120,19 @@ class Pulse:
         self.written_at = self._clock.now()
         if self.watching_since is None:
             self.watching_since = self.written_at
+
+    async def _written_in_time(self) -> Sequence[Process]:
+        """Return the others once the write is done. Raise `TimeoutError`; then it is left to itself, and no other begun.
+
+        Whoever waits for a disk that hangs is not let go by being cancelled: SQLAlchemy rolls back first, on the same disk.
+        """
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._processes.beat(self._started_at, self._clock.now()))
+        done, _ = await asyncio.wait({self._writing}, timeout=_PATIENCE_SECONDS)
+        if not done:
+            raise TimeoutError
+        written, self._writing = self._writing, None
+        return written.result()
 
     def _show(self, ailing: frozenset[Ailment]) -> None:
         self._metrics.ailing(ailing)

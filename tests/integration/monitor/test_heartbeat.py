@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from monitor.metrics import Metrics
 from monitor.runtime.systemd import ServiceManager
 from monitor.store.backend.database import Database
 from monitor.store.probing.processes import Process, Processes
+from monitor.watchdog import pulse
 from monitor.watchdog.heartbeat import Heartbeat
 from monitor.watchdog.pulse import Pulse
 from pantau_lab.deadman import Beat, DeadMansSwitch
@@ -293,6 +294,42 @@ async def test_a_store_that_cannot_be_written_holds_it_back_and_is_told_once(out
             await at.beat(MINUTE)
         assert at.away_since() is None
         assert logged == []
+
+
+async def test_a_disk_that_hangs_does_not_hold_up_whoever_finds_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hanging(Processes):
+        """Lets nobody go until the disk answers, not even who is cancelled: so does a store on such a disk."""
+
+        disk = asyncio.Event()
+        begun = 0
+
+        async def beat(self, started_at: datetime, now: datetime) -> list[Process]:
+            self.begun += 1
+            while not self.disk.is_set():
+                with suppress(asyncio.CancelledError):
+                    await self.disk.wait()
+            return []
+
+    async with rig(tmp_path, None) as at:
+        await at.beat()
+        monkeypatch.setattr(pulse, "_PATIENCE_SECONDS", 0.05)
+        at.pulse._processes = hanging = Hanging.__new__(Hanging)
+        for _ in range(3):
+            await at.beat(MINUTE)
+        assert at.away_since() == T0 + MINUTE
+        assert hanging.begun == 1, "a thread that hangs is enough"
+        hanging.disk.set()
+        await at.beat(MINUTE)
+        assert at.away_since() is None
+        hanging.disk.clear()
+        running = asyncio.create_task(at.pulse.run())
+        await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.wait({running}, timeout=5)
+        assert running.cancelled(), "the end does not wait for it either"
+        hanging.disk.set()
 
 
 async def test_each_process_sees_the_others_only_where_there_can_be_others(tmp_path: Path) -> None:

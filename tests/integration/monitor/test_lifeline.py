@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -21,6 +22,7 @@ from alerts.wording.texts import load
 from monitor.config.service.lifeline import LifelineSettings
 from monitor.judging.ringing import LifelineTrouble, Memory, Spell
 from monitor.metrics import Metrics
+from monitor.watchdog import lifeline
 from monitor.watchdog.lifeline import Lifeline, MemoryFile
 from pantau_lab.carrier import api as carrier_api
 from pantau_lab.carrier.carrier import Carrier
@@ -145,6 +147,33 @@ async def test_a_store_that_is_away_for_ten_minutes_rings_and_texts_and_says_whe
     assert "SELESAI" in phone.inbox[-1].text
     await room.look(5 * MINUTE, {})
     assert room.told() == ([], [])
+
+
+class Hanging(MemoryFile):
+    """On a disk that hangs, until it is let go."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.disk = threading.Event()
+
+    def write(self, memory: Memory) -> bool:
+        self.disk.wait()
+        return super().write(memory)
+
+
+async def test_a_disk_that_hangs_keeps_it_from_remembering_and_not_from_ringing(
+    room: Watchroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifeline, "_WRITTEN_WITHIN_SECONDS", 0.05)
+    room.line._memory_file = hanging = Hanging(room.place / "lifeline.json")
+    with structlog.testing.capture_logs() as logged:
+        await room.look(10 * MINUTE, AWAY)
+    assert [line["event"] for line in logged] == [
+        "what the lifeline has told cannot be remembered over a restart",
+        "the operations centre is rung without the store",
+    ]
+    assert room.told() == ([MOBILE], [MOBILE])
+    hanging.disk.set()
 
 
 async def test_a_landline_is_rung_and_sent_no_sms_and_hears_by_a_call_when_it_is_over(room: Watchroom) -> None:
