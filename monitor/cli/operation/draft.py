@@ -142,7 +142,7 @@ def files_of(draft: FirstMailbox, listen: str, callbacks: str) -> Mapping[str, b
         "mode": "watch",
         "state": "state",
         "agencies": "agencies/",
-        "probing": {"interval": "1m"},
+        "probing": {"interval": "1m", "confirmation": "15s"},
     }
     if listen:
         settings |= {"listen": listen, "callbacks": {"listen": callbacks}}
@@ -172,7 +172,7 @@ def files_of(draft: FirstMailbox, listen: str, callbacks: str) -> Mapping[str, b
 _SETTINGS = """\
 # Mail is watched, and nobody is told (mode: watch). What else can be written, and how people are told: deploy/pantau.yaml and
 # docs/trying.md. Check it with: pantau check --config pantau.yaml
-# A message a minute is for a first look; without `probing` it is one in five minutes.
+# A message a minute is for a first look; without `probing` there is one in five minutes.
 """
 _AGENCY = """\
 # One mailbox that sends to itself. With two mailboxes outside of the agency (references in pantau.yaml) leave `routes` out: then

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.inbound.desk import Desks
+from alerts.inbound.pin import PinBook
+from alerts.inbound.poller import Poller
 from alerts.model.brief import Brief
+from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.incident import Incident, IncidentState
 from alerts.model.notice import Matter
-from tests.integration.alerts.station import Station, station_at
+from alerts.wording.texts import load
+from tests.integration.alerts.station import Scripted, Station, station_at
 from tests.unit.alerts.people import BRIEF, MINUTE, trigger
 
 
@@ -96,6 +102,39 @@ async def test_a_hundred_that_opened_meanwhile_are_told_together(station: Statio
     await station.advance(4 * MINUTE)
     texts = [call for call in station.sms.calls if call.startswith("send")]
     assert 1 <= len(texts) <= 6, "they hear of all of them, and their telephones do not ring forty times"
+
+
+class Inbox(Scripted):
+    """A gateway whose provider is asked what people have answered."""
+
+    hears_people = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def collect(self, since: datetime, desk: object) -> None:
+        self.asked += 1
+
+
+async def test_no_provider_is_asked_for_answers_while_it_rests(station: Station) -> None:
+    inbox = Inbox()
+    pool = GatewayPool([Line(name="sms", channel=Channel.SMS, gateway=inbox)])
+    desks = Desks(
+        dispatcher=station.dispatcher,
+        store=station.store,
+        wording=load(),
+        pins=lambda: PinBook({}),
+        clock=station.clock,
+    )
+    poller = Poller(store=station.store, pool=pool, desks=desks, clock=station.clock, rests=lambda: station.rests)
+    station.rests = True
+    await outage(station)
+    await poller.look()
+    assert inbox.asked == 0
+    station.rests = False
+    await poller.look()
+    assert inbox.asked == 1
 
 
 async def test_one_whose_agency_is_watched_no_more_stays_as_it_is(station: Station) -> None:

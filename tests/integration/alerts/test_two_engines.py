@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from tests.integration.alerts.station import (
 from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own
 from tests.integration.alerts.test_interleaving import all_notices, check_paper
 from tests.real.postgres import Postgres
-from tests.unit.alerts.people import MINUTE, SECOND, SMS_RAVI, SMS_SITI, VOICE_RAVI, VOICE_SITI, trigger
+from tests.unit.alerts.people import BRIEF, MINUTE, SECOND, SMS_RAVI, SMS_SITI, VOICE_RAVI, VOICE_SITI, trigger
 
 
 @dataclass
@@ -47,6 +47,8 @@ class Engine:
     name: str
     station: Station
     store: SqlStore | BreakableStore
+    #: Nobody is told of anything by this one.
+    rests: bool = False
     pool: GatewayPool = field(init=False)
     dispatcher: Dispatcher = field(init=False)
     watcher: Watcher = field(init=False, default_factory=Watcher)
@@ -60,6 +62,8 @@ class Engine:
             clock=self.station.clock,
             observer=self.watcher,
             owner=self.name,
+            rests=lambda: self.rests,
+            brief=lambda incident: replace(BRIEF, agency=incident.brief.agency),
         )
 
     async def settle(self) -> None:
@@ -136,6 +140,18 @@ def pair_on(one: Database, other: Database) -> Pair:
 
 def paper(notices: Sequence[Notice]) -> list[Notice]:
     return [notice for notice in notices if notice.addresses[0].channel in ON_PAPER]
+
+
+async def test_one_that_rests_takes_nothing_from_one_that_tells(pair: Pair) -> None:
+    """It has opened the incident, and looks at it first."""
+    pair.first.rests = True
+    event = trigger()
+    await pair.first.dispatcher.submit(replace(event, brief=event.brief.with_nobody()))
+    await pair.first.settle()
+    assert pair.station.calls == []
+    await pair.pass_time(MINUTE)
+    assert pair.station.calls, "the other tells people of it"
+    assert not (await pair.station.incident()).brief.tells_nobody
 
 
 async def test_two_engines_that_see_the_same_outage_tell_everybody_once(pair: Pair) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,11 +23,11 @@ from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.processes import Process, Processes
 from monitor.watchdog.lifeline import MemoryFile
-from monitor.watchdog.watchdog import MEMORY_FILE, Watchdog, store_opening
+from monitor.watchdog.watchdog import MEMORY_FILE, Watchdog, lifeline, store_opening
 from pantau_lab.deadman import DeadMansSwitch
 from pantau_lab.serving import serve
 from tests.integration.alerts.station import Station
-from tests.unit.alerts.people import MINUTE, SECOND
+from tests.unit.alerts.people import MINUTE, SECOND, trigger
 from tests.unit.monitor.cli.office import ENVIRON, Office
 from tests.unit.monitor.scrape import Scrape
 
@@ -77,7 +78,8 @@ class Watchroom:
     def reload(self, sections: str) -> None:
         configuration = configured(self.office, sections)
         prober = SimpleNamespace(late=lambda _: 0 * SECOND)
-        self.watch = cast(Watch, SimpleNamespace(configuration=configuration, prober=prober))
+        judge = SimpleNamespace(troubled=lambda _: ())
+        self.watch = cast(Watch, SimpleNamespace(configuration=configuration, prober=prober, judge=judge))
 
     def value(self, name: str, **labels: str) -> float | None:
         return Scrape(self.metrics).value(name, **labels)
@@ -100,6 +102,43 @@ async def test_a_lifeline_comes_and_goes_with_the_configuration(room: Watchroom)
     room.reload(WITHOUT_LIFELINE)
     await room.watchdog._look_at_lifeline()
     assert room.value("lifeline_numbers") is None
+
+
+HEARTBEAT = "heartbeat: {url: http://127.0.0.1:1/}\n"
+
+
+async def test_while_nobody_is_told_it_rings_nobody_beats_for_nobody_and_drills_nobody(room: Watchroom) -> None:
+    drills = room.watchdog.driller
+
+    async def tried() -> int:
+        async with asyncio.TaskGroup() as calls:
+            await drills.look(calls)
+        return len(await drills.latest(1))
+
+    room.reload("mode: watch\n" + LIFELINE + HEARTBEAT)
+    assert await drills.ask("all", "Ali Contoh", timedelta(hours=2)) is not None
+    assert await tried() == 0
+    await room.watchdog._look_at_lifeline()
+    assert room.value("lifeline_numbers") is None
+    assert lifeline(room.watch.configuration, room.office.directory, room.metrics.watchdog, room.station.clock) is None
+    assert room.watchdog._heartbeat_in_force() is None
+
+    room.reload(LIFELINE + HEARTBEAT)
+    assert await tried() > 0
+    await room.watchdog._look_at_lifeline()
+    assert room.value("lifeline_numbers") == 1
+    assert room.watchdog._heartbeat_in_force() is not None
+
+
+async def test_while_nobody_is_told_nobody_is_left_untold(room: Watchroom) -> None:
+    room.reload("mode: watch\n")
+    await room.station.dispatcher.submit(trigger())
+    room.station.clock.moment += 30 * MINUTE
+    await room.watchdog.auditor.look()
+    assert room.value("escalation_overdue_seconds") == 0
+    room.reload("")
+    await room.watchdog.auditor.look()
+    assert (room.value("escalation_overdue_seconds") or 0) > 0
 
 
 async def test_the_lifeline_has_the_gateways_of_the_configuration_in_force(room: Watchroom) -> None:
