@@ -32,7 +32,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "remark": "Write down what is being done about an incident: whoever has taken it on has it for longer by it.",
     "release": "Release the announcements of outages: their fax pages and letters go out to the agencies' recipients.",
     "declare": "Declare an outage that no probe sees: people cannot read or send mail, and every probe is well.",
-    "close": "End an outage that was declared: mail works again, and whoever was told of the outage is told so.",
+    "close": "End an incident by your word. What has not left is withdrawn, and you say whether a recovery is told.",
     "correct": "End an incident as a false alarm: whoever was told of it gets a correction, by the same way.",
     "letter": "Write the letter that would go out, with this agency's data and invented times.",
     "letters": "The letters in the tray: print, sign and post them, and record it here.",
