@@ -309,6 +309,11 @@ def test_when_all_rounds_are_done_and_nobody_acknowledged_nobody_has_answered() 
     late = T0 + BRIEF.escalation.repeat_after
     assert examined(exhausted(), notices, late).unheard == frozenset()
     assert examined(exhausted(), notices, late + SECOND) == Examination(unheard=frozenset({Unheard.NOBODY_ANSWERED}))
+    # A round that should have begun long ago is our lapse: nobody was asked.
+    assert (
+        examined(replace(exhausted(), position=Position(step=1, since=T0)), notices, late + SECOND).unheard
+        == frozenset()
+    )
     acknowledged = apply(exhausted(), Acknowledge(incident_id=1, at=late, by="Siti"))
     assert examined(acknowledged, notices, late + SECOND).unheard == frozenset()
 

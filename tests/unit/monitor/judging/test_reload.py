@@ -155,6 +155,18 @@ def test_an_agency_that_comes_back_is_told_what_is_known_of_it_and_what_is_ours_
     assert here.judge.looks_wanted(gone[0].name) == ()
 
 
+def test_what_waited_for_a_proof_when_its_route_left_waits_no_more() -> None:
+    here = world("JCM")
+    outbound, into_b = (next(r for r in here.routes if r.name.endswith(ends)) for ends in ("utama/b", "control/a/b"))
+    here.judge.take_in(failed(outbound, T0, Outcome.BOUNCED, Phase.TRANSIT), T0)
+    assert here.judge.proofs_wanted() == [into_b.name]
+
+    here.judge.release([outbound])
+    assert here.judge.proofs_wanted() == []
+    here.judge.take_in(arrived(into_b, T0 + MINUTE), T0 + MINUTE)
+    assert here.judge.looks(into_b.name, T0 + MINUTE).keys() <= here.judge.routes.keys()
+
+
 def test_a_shorter_streak_is_enough_from_the_next_run_on() -> None:
     here = world("JCM").rounds(3)
     here.faults["JCM/utama"] = REFUSED
