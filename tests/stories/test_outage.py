@@ -71,7 +71,8 @@ async def test_each_way_of_failing_is_found_and_told(tmp_path: Path, first: Faul
         await play.phone(mdc.duty.number).expect_sms("RM0 MDC ICT: AMARAN", "gagal")
 
         assert set((await play.health(ucm.code)).values()) == {"up"}, "whose mail works stays up"
-        assert not play.phone(ucm.duty.number).inbox
+        # On a slow machine it may have been slow for a while, and was told of as slow.
+        assert not [sms for sms in play.phone(ucm.duty.number).inbox if "gagal" in sms.text]
         assert not play.noc.inbox, "it is no fault of ours"
 
 
