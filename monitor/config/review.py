@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from alerts.model.channel import Channel
 from alerts.model.gateway import GatewayKind
@@ -20,7 +22,7 @@ from monitor.config.fields.listen import is_here, parse_listen
 from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Problem
-from monitor.config.files.reading import Reader, missing
+from monitor.config.files.reading import Reader, missing, names
 from monitor.config.files.regular import why
 from monitor.config.files.secret import Vault
 from monitor.config.files.section import Section
@@ -52,8 +54,18 @@ def read_settings(
         "gateways": GatewayReader(reader, kinds).read(),
         "checks": read_checks(reader, ServiceChecksSettings, checks),
     }
-    data = {key: value for key, value in findings.document.data.items() if key not in given}
-    return reader.read(Settings, data, given=given)
+    return reader.read(Settings, _of(Settings, Agency, findings, given, "an agency's file"), given=given)
+
+
+def _of(
+    model: type[BaseModel], other: type[BaseModel], findings: Findings, given: Collection[str], where: str
+) -> Mapping[str, object]:
+    """Return what is written for *model* and not *given* already; note keys of the *other* kind of file, by its name."""
+    data = dict(findings.document.data)
+    for key in names(other).keys() & data.keys() - names(model).keys():
+        findings[key].broken("belongs into another file", f"it in {where}")
+        del data[key]
+    return {key: value for key, value in data.items() if key not in given}
 
 
 def provision_of(settings: Settings | None, findings: Findings) -> Provision:
@@ -243,8 +255,7 @@ def read_agency(findings: Findings, vault: Vault, checks: Mapping[str, CheckKind
         findings["agency"].warning("is not the first key of the file", "agency: CODE in the first line")
     reader = Reader(findings, vault)
     given = {"checks": read_checks(reader, ChecksSettings, checks)}
-    data = {key: value for key, value in document.data.items() if key not in given}
-    return reader.read(Agency, data, given=given)
+    return reader.read(Agency, _of(Agency, Settings, findings, given, "the settings file"), given=given)
 
 
 def check_agency(agency: Agency, provision: Provision, findings: Findings, claims: list[Claim], trust: Trust) -> None:

@@ -19,7 +19,7 @@ from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import one_of
 from monitor.config.model.registry import Agency
-from monitor.config.model.settings import Provision, Settings
+from monitor.config.model.settings import Provision, ServiceMode, Settings
 
 _A_DAY = timedelta(days=1)
 _SHORTEST_PROMISE = timedelta(minutes=5)
@@ -204,6 +204,8 @@ def check_rotas_used(settings: Settings, agencies: Mapping[str, Agency], files: 
 
     *files*: the findings of each agency's file by its short code, those of the settings file by "".
     """
+    if settings.mode is ServiceMode.WATCH:
+        return
     named = {"": _named(settings.noc.escalation)} | {code: _named(each.escalation) for code, each in agencies.items()}
     instead = "rotas: [{}] in a step, or leave it out"
     for key in settings.rotas:
