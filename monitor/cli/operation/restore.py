@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import shutil
 import sqlite3
 import tempfile
@@ -65,6 +66,7 @@ def restore(
         raise typer.BadParameter(str(wrong)) from None
     word = _Word(by or login_name(), numbers, pages)
     server, state = store_server(config), control_socket(config, None).parent
+    _see_owner(state)
     try:
         if file is None:
             asyncio.run(_mark(state, server, word, {}))
@@ -90,6 +92,19 @@ class _Word:
 
     def __init__(self, by: str, numbers: Mapping[str, int], pages: Mapping[str, int]) -> None:
         self.by, self.numbers, self.pages = by, numbers, pages
+
+
+def _see_owner(state: Path) -> None:
+    """End the command if the service could not open what would be written here."""
+    if state.is_dir() and (owner := state.stat().st_uid) != os.geteuid():
+        fail(f"{state} belongs to another user, and so must the store: run this command as {_name(owner)}")
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def _put_back(file: Path, state: Path, word: _Word, *, even_changed: bool) -> None:

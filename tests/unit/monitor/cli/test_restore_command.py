@@ -163,6 +163,18 @@ async def test_one_that_came_by_other_means_is_marked_where_it_is(office: Office
     assert kept(office) == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to somebody else")
+async def test_root_does_not_leave_a_store_that_the_service_cannot_open(office: Office, tmp_path: Path) -> None:
+    copy = await have_copy(office, tmp_path)
+    os.chown(office.state, 65534, -1)
+
+    code, said = await office.ask("restore", str(copy))
+
+    assert code == 1
+    assert "belongs to another user, and so must the store: run this command as nobody" in said
+    assert journal_of(office.state / "pantau.sqlite") == 7
+
+
 async def test_who_mistypes_is_told_how_it_is_written(office: Office, tmp_path: Path) -> None:
     assert (await office.ask("restore"))[0] == 2
     assert (await office.ask("restore", str(tmp_path / "x"), "--here"))[0] == 2
