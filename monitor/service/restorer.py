@@ -7,7 +7,7 @@ fifteen seconds: a database may fall back to a standby that lags while we run.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,10 +19,12 @@ from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.delivery import Notice, NoticeState
 from alerts.model.gateway import DeliveryError, Dispatches
+from alerts.model.incident import Incident
 from alerts.model.notice import Facts, Purpose
 from alerts.record.audit import Head
 from alerts.record.clock import Clock
 from alerts.record.restoration import (
+    LEFT_OUT,
     SILENT_FOR,
     BadNumberError,
     How,
@@ -220,9 +222,10 @@ class Restorer:
         lying = [letter for tray in self._trays() for letter in await _lying(tray)]
         async with self._store.reading() as ledger:
             restorations = await ledger.restorations.all()
-            is_held = any(each.confirmed_at is None for each in restorations)
-            active = await ledger.active_incidents() if is_held else ()
-            unknown = [place for reference, place in lying if is_held and await ledger.attempt(reference) is None]
+            waiting = next((each for each in restorations if each.confirmed_at is None), None)
+            active = () if waiting is None else await ledger.active_incidents()
+            lost = () if waiting is None else [letter for letter in lying if _may_be_lost(letter[1], waiting)]
+            unknown = [place for reference, place in lost if await ledger.attempt(reference) is None]
             pages = [page for incident_id in active for page in _pages(await ledger.notices(incident_id))]
         return PaperView(restorations=restorations, pages=pages, unknown=unknown)
 
@@ -248,7 +251,13 @@ class Restorer:
                 standing = await restorations.standing(())
                 said = {p: (standing.following.get(p, 1), n) for p, n in numbers.items()}
                 behind = {p: both for p, both in said.items() if both[1] >= both[0]}
-                told = replace(waiting, pages=highest([waiting.pages, pages]))
+                # By an incident that has a number on paper since: its pages stay apart from those of the other.
+                since = [
+                    i
+                    for i in (await ledger.incidents(await ledger.active_incidents())).values()
+                    if _may_be_on_paper(i, waiting, numbers)
+                ]
+                told = replace(waiting, pages=highest([{i.number: LEFT_OUT for i in since}, waiting.pages, pages]))
                 await restorations.leave_out(told, behind, [self._mark] if self._mark else [])
             await restorations.confirm(waiting, now, order.by, order.why)
             detail = {"why": order.why}
@@ -264,12 +273,25 @@ class Restorer:
         return [line.gateway for line in self._pool if isinstance(line.gateway, Dispatches)]
 
 
+def _may_be_on_paper(incident: Incident, waiting: Restoration, numbers: Mapping[str, int]) -> bool:
+    """Whether an incident was given a number, while paper waited, that a person has seen on paper since."""
+    prefix, _, count = incident.number.rpartition("-")
+    return incident.opened_at > waiting.noticed_at and count.isdecimal() and int(count) <= numbers.get(prefix, 0)
+
+
 async def _lying(tray: Dispatches) -> Sequence[tuple[str, str]]:
     try:
         return await tray.lying()
     except DeliveryError as error:
         log.warning("the tray cannot be looked into", why=error.detail)
         return ()
+
+
+def _may_be_lost(place: str, waiting: Restoration) -> bool:
+    """Whether a letter was laid after the last that the store knew: of older ones the record may have been purged."""
+    known_until = waiting.since or waiting.noticed_at - timedelta(days=365)
+    # Its name begins with a date, in Malaysia.
+    return Path(place).name[:10] >= (known_until - timedelta(days=1)).date().isoformat()
 
 
 def _pages(notices: Sequence[Notice]) -> Sequence[PageView]:

@@ -66,7 +66,7 @@ async def waiting(town: Town) -> dict[Channel, Notice]:
 
 
 async def an_outage_of_which_the_paper_waits(town: Town) -> None:
-    await town.submit(trigger(brief=ANNOUNCED))
+    await town.submit(trigger(at=town.clock.now(), brief=ANNOUNCED))
     await town.siti.gets("AMARAN", "JCM-08")
     await town.release()
     await town.advance(5 * MINUTE)
@@ -141,6 +141,22 @@ async def test_pages_of_an_incident_that_is_open_in_the_copy_go_on_behind_those_
     await town.siti.gets("PULIH")
     town.gets_fax("pulih")
     assert {n.facts.enclosure for n in await town.notices() if n.purpose is Purpose.RECOVERY} >= {10}
+
+
+async def test_an_outage_whose_number_turns_up_on_paper_has_pages_that_are_apart_from_those(
+    town: Town, tmp_path: Path
+) -> None:
+    restorer = await becomes_an_older_copy(town, tmp_path)
+    await town.advance(MINUTE)
+    await an_outage_of_which_the_paper_waits(town)
+
+    # It has got JCM-08, and then the clerk finds letters up to JCM-23.
+    await restorer.confirm(replace(GO, after=["JCM-23"]))
+    await town.settle()
+
+    town.gets_fax("JCM-08")
+    town.gets_letter("JCM-08")
+    assert {n.facts.enclosure for n in await town.notices() if n.channel in ON_PAPER} == {101}
 
 
 async def test_of_what_the_copy_believes_staff_are_told_only_once_the_probes_have_looked(

@@ -347,3 +347,20 @@ async def test_what_a_page_bears_is_noted_outside_before_it_leaves(house: House)
 def page(number: str, enclosure: int) -> Facts:
     told = facts(incident(), Plan.ANNOUNCEMENT, Purpose.OUTAGE, T0)
     return replace(told, number=number, enclosure=enclosure)
+
+
+async def test_letters_in_the_tray_that_the_store_does_not_know_are_named_and_older_ones_are_not(alone: House) -> None:
+    put_back(await a_copy_between_two_outages(alone), alone)
+    lost = f"{T0:%Y-%m-%d}_p42-1-1764_gangguan.pdf"
+    lay(alone.root / "tray", "dispatched", "2019-01-01_p1-1-1546_gangguan.pdf")
+    lay(alone.root / "tray", "dispatched", lost)
+    async with alone.service() as (_, restorer):
+        await restorer.look()
+        assert (await restorer.view()).unknown == [f"dispatched/{lost}"]
+        await restorer.confirm(GO)
+        assert (await restorer.view()).unknown == []
+
+
+def lay(tray: Path, place: str, name: str) -> None:
+    (tray / place).mkdir(exist_ok=True)
+    (tray / place / name).write_bytes(b"%PDF")
