@@ -225,16 +225,22 @@ class Witness:
         )
         self.follow([*controls])
 
-    def follow(self, controls: Collection[WatchedRoute], exchanged: Collection[str] = ()) -> None:
-        """Collect by these control routes from now on.
+    def follow(
+        self, controls: Collection[WatchedRoute], exchanged: Collection[str] = (), accounts: Iterable[str] = ()
+    ) -> None:
+        """Collect by these control routes from now on; without any, every mailbox, *accounts*, shows whom we reach.
 
         What is known of a reference is kept, unless it is among those *exchanged*: a mailbox of the same name that is
         another one has proven nothing.
         """
         self._next = {r.route.sender.name: r.route.recipient.name for r in controls}
         self._previous = {recipient: sender for sender, recipient in self._next.items()}
+        references = dict.fromkeys([*self._next, *self._previous])
         for book in self._books:
-            book.follow(dict.fromkeys([*self._next, *self._previous]), exchanged)
+            book.follow(references, exchanged)
+        if not references:
+            # Else nothing could ever prove our network, and whoever cannot be reached would stay well for ever.
+            self._reach.follow(accounts, exchanged)
 
     def evidence(self) -> Evidence:
         """Return what is known now."""

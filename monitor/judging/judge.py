@@ -148,8 +148,8 @@ class Judge:
     def _follow(self, others: AbstractSet[str] = frozenset()) -> None:
         """Let what judges our own side follow the routes; *others*: mailboxes that are others under the same name."""
         controls = {r.name: r for r, _ in self._agencies[""].routes} if "" in self._agencies else {}
-        self._witness.follow(controls.values(), others)
         accounts = {m.name for r in self._routes.values() for m in (r.route.sender, r.route.recipient)}
+        self._witness.follow(controls.values(), others, accounts)
         self._own.follow({name: (route, self._subjects[name]) for name, route in controls.items()}, accounts, others)
         self._controlled = {
             name: None if {r.route.sender.name, r.route.recipient.name} & others else self._controlled.get(name)

@@ -171,9 +171,12 @@ class OwnSide:
     def hear(
         self, route: WatchedRoute, result: ProbeResult, verdict: Attribution, now: datetime, policy: HealthPolicy
     ) -> None:
-        """Take what a run says of our accounts and, if it is a control run, of our network and of ourselves."""
+        """Take what a run says of our accounts and, if it is a control run, of our network and of ourselves.
+
+        Where there is no control route every run speaks of those.
+        """
         grades = _account_grades(route, result, verdict)
-        if route.direction is Direction.CONTROL:
+        if route.direction is Direction.CONTROL or not self._around:
             grades |= _control_grades(result, verdict)
         for part, grade in grades.items():
             subject = self._parts.setdefault(part.suspect, {}).setdefault(part, Subject(policy=policy))
