@@ -53,6 +53,7 @@ NEVER = [(Grade.NONE, Blame.REFERENCE)] * 3
         (INTERNAL, Outcome.AUTH, Phase.AUTH, S, [THEIRS] * 3),
         (INTERNAL, Outcome.REJECTED, Phase.SUBMIT, S, [THEIRS] * 3),
         (INTERNAL, Outcome.CONNECT, Phase.CONNECT, R, NETWORK),
+        (INTERNAL, Outcome.REJECTED, Phase.CONNECT, S, NETWORK),
         (INTERNAL, Outcome.DNS, Phase.DNS, S, NETWORK),
         (INTERNAL, Outcome.TLS, Phase.TLS, S, NETWORK),
         (INTERNAL, Outcome.TIMEOUT, Phase.SUBMIT, S, NETWORK),
@@ -153,6 +154,8 @@ def test_what_does_not_say_where_it_failed_is_ours() -> None:
     [
         (Outcome.CONNECT, Phase.CONNECT, [(Grade.BAD, Blame.REFERENCE), *NETWORK[1:]]),
         (Outcome.TIMEOUT, Phase.RETRIEVE, [(Grade.BAD, Blame.REFERENCE), *NETWORK[1:]]),
+        # What greets with a refusal may be something in between.
+        (Outcome.REJECTED, Phase.CONNECT, [(Grade.BAD, Blame.REFERENCE), *NETWORK[1:]]),
         (Outcome.AUTH, Phase.AUTH, [(Grade.BAD, Blame.REFERENCE)] * 3),
         (Outcome.LOST, Phase.TRANSIT, [(Grade.BAD, Blame.REFERENCE)] * 3),
     ],

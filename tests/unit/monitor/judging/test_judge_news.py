@@ -174,3 +174,18 @@ def test_what_is_ours_and_has_not_moved_stands_as_before() -> None:
                 stands = (trouble is None, judge.own_well_since(suspect, here.now) is None)
                 assert str(suspect) in moved or known[str(suspect)] in {None, stands}
                 known[str(suspect)] = stands  # type: ignore[assignment]
+
+
+def test_what_is_ours_and_is_not_believed_yet_is_asked_about_until_it_is() -> None:
+    here, network = world("JCM").rounds(3), "ours/network"
+    suspect = here.judge.suspect("network")
+    assert suspect is not None
+    here.judge.restore_falls({network: [here.now]}, {network}, {network})
+    here.judge.own_moved()
+    for later, is_believed in (
+        (MINUTE, False),
+        (FlappingPolicy().within, False),
+        (FlappingPolicy().within + MINUTE, True),
+    ):
+        assert (here.judge.own_well_since(suspect, here.now + later) is not None) is is_believed
+        assert (suspect in here.judge.own_moved()) is not is_believed

@@ -155,6 +155,17 @@ def test_an_agency_that_comes_back_is_told_what_is_known_of_it_and_what_is_ours_
     assert here.judge.looks_wanted(gone[0].name) == ()
 
 
+def test_how_often_an_agency_fell_is_forgotten_with_it() -> None:
+    here = world("JCM").rounds(3)
+    here.judge.restore_falls({"JCM": [here.now]}, {"JCM"}, {"JCM"})
+    assert here.judge.is_well("JCM", here.now) is None
+
+    here.judge.release(agency_routes("JCM"))
+    here.judge.gain(agency_routes("JCM"))
+    here.rounds(3)
+    assert here.judge.is_well("JCM", here.now) is not None
+
+
 def test_what_waited_for_a_proof_when_its_route_left_waits_no_more() -> None:
     here = world("JCM")
     outbound, into_b = (next(r for r in here.routes if r.name.endswith(ends)) for ends in ("utama/b", "control/a/b"))
