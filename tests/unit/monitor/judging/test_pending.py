@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from monitor.judging.evidence import NETWORK, Ability, Proof, ProofChange, Want, stretch
@@ -27,7 +28,13 @@ MOMENTS = st.one_of(st.none(), st.integers(0, 6).map(lambda n: T0 + n * MINUTE))
 PROOFS = st.builds(Proof, worked_at=MOMENTS, failed_at=MOMENTS, regained_at=MOMENTS)
 
 
+REGAINED = Proof(worked_at=T0 + 6 * MINUTE, failed_at=T0 + 2 * MINUTE, regained_at=T0 + 6 * MINUTE)
+
+
 @given(PROOFS, PROOFS)
+# Its other end had failed: so all is clear that was not, until it worked again.
+@example(REGAINED, replace(REGAINED, failed_at=None))
+@example(replace(REGAINED, failed_at=None), REGAINED)
 def test_what_stands_otherwise_lies_within_the_stretch_that_has_changed(before: Proof, after: Proof) -> None:
     span = stretch(before, after)
     for half in range(-2, 16):
