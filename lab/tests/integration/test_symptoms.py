@@ -23,6 +23,7 @@ from probes.model.probe import Patience, Route
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Party, Phase, ProbeResult
 from probes.run.runner import run_probe
+from tests.hanging import HANGS
 from tests.integration.probes.trip import SIGNER
 
 #: Enough for two busy cores. What waits for its end waits for nothing else, and all wait at the same time.
@@ -194,7 +195,7 @@ async def test_a_greylisted_sender_is_let_in_after_a_while(tmp_path: Path) -> No
         lab = Field(network=network, watchers={name: watcher, REFERENCE: watcher}, arrivals=[])
         await network.systems[name].break_(Fault.GREYLIST)
         outcomes = [(await lab.probe(name, "internal")).outcome]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANGS):
             while outcomes[-1] is Outcome.DEFERRED:
                 outcomes.append((await lab.probe(name, "internal")).outcome)
         watching.cancel()

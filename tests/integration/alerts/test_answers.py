@@ -27,6 +27,7 @@ from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter, Purpose
 from alerts.record.store import Ledger, PinEntry, SmsNumber, StoreAway
 from alerts.wording.texts import load
+from tests.hanging import HANGS
 from tests.integration.alerts.station import Scripted, Station, station_at
 from tests.unit.alerts.people import (
     BRIEF,
@@ -535,7 +536,7 @@ async def test_a_gateway_that_hangs_when_it_is_asked_for_answers_ends_the_asking
     await play.submit(trigger(brief=BY_SMS))
     poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
     poller.DEADLINE = timedelta(milliseconds=500)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANGS):
         for _ in range(2):
             await poller.look()
 

@@ -21,6 +21,7 @@ from alerts.model.event import Release, Resolve
 from alerts.model.gateway import AckResult, ErrorClass, Heard, Progress, Report
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Cause, Language, Matter, Purpose
+from tests.hanging import HANGS
 from tests.integration.alerts.station import HANG, LOST_ANSWER, NOT_REACHED, Scripted, Station, station_at
 from tests.unit.alerts.people import (
     BRIEF,
@@ -560,7 +561,7 @@ async def test_more_than_a_gateway_takes_at_a_time_is_sent_one_after_the_other(s
 
 
 async def until_called(gateway: Scripted, times: int = 1) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANGS):
         while len(gateway.calls) < times:
             gateway.called.clear()
             await gateway.called.wait()
@@ -590,7 +591,7 @@ async def test_the_service_outlives_a_store_that_is_away(station: Station) -> No
     await station.dispatcher.submit(trigger())
     station.dispatcher.AFTER_A_FAULT = timedelta(0)
     running = asyncio.create_task(station.dispatcher.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANGS):
         await station.watcher.cycled.wait()
         station.store.away = True
         station.clock.moment += 5 * MINUTE

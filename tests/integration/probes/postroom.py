@@ -21,6 +21,7 @@ from probes.model.mailbox import Mailbox, Server
 from probes.model.result import Arrival, ProbeResult
 from probes.run.runner import run_probe
 from tests.ends import imap_of, password_of, smtp_of
+from tests.hanging import HANGS
 from tests.integration.probes.trip import PACE, SIGNER
 from tests.leaflet import Tree, put_secrets, written
 from tests.real.neighbours import Neighbours
@@ -50,7 +51,7 @@ class Postroom:
         sender, recipient = (self.watchers[end.name] for end in (route.route.sender, route.route.recipient))
         probe = KIND.build(route=route.route, token=token, patience=patience, sender=sender, recipient=recipient)
         result = await run_probe(probe, route=route.name, token_id=token.id, patience=patience)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANGS):
             await recipient.tidy()
             await sender.tidy()
         return result

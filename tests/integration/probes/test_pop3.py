@@ -11,6 +11,7 @@ from probes.kinds import retrieval, submission
 from probes.model.check import Premises, Verdict
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Party
+from tests.hanging import HANGS
 from tests.integration.probes.trip import between
 from tests.real.mailserver import REFERENCE, UNKNOWABLE, Door, Fate, MailServer
 
@@ -48,7 +49,7 @@ async def test_a_second_copy_is_a_duplicate(mail_server: MailServer) -> None:
         token = trips.issue()
         assert (await trips.run(token)).outcome is Outcome.DELIVERED
         assert await trips.arrived(1) == [(Arrival.DUPLICATE, token.id)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANGS):
             await trips.recipient.tidy()
     assert mail_server.mails(recipient.address) == []
 

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from probes.model.result import Outcome
+from tests.hanging import HANGS
 from tests.integration.probes.trip import between
 from tests.real.mailserver import REFERENCE, MailServer
 
@@ -24,7 +25,7 @@ async def test_a_real_server_counts_one_session_for_many_runs_and_none_that_is_l
         lines = (line for line in mail_server.log().splitlines() if box.address in line and " imap" in line)
         return [line for line in lines if what in line]
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANGS):
         while not seen("Disconnected"):  # noqa: ASYNC110 - a file that another process writes
             await asyncio.sleep(0.05)
     assert len(seen("Logged in")) == 1

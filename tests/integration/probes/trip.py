@@ -17,6 +17,7 @@ from probes.model.probe import Patience, Route
 from probes.model.result import Arrival, ProbeResult
 from probes.run.runner import run_probe
 from probes.run.trace import Recorder
+from tests.hanging import HANGS
 
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
 PATIENCE = Patience(session=timedelta(seconds=5), arrival=timedelta(seconds=5))
@@ -48,7 +49,7 @@ class Trips:
         result = await run_probe(
             probe, route=route.name, token_id=token.id, patience=self.patience, recorder=self.recorder
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANGS):
             await self.recipient.tidy()
             await self.sender.tidy()
         return result

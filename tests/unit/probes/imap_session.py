@@ -15,6 +15,7 @@ from probes.model.probe import ProbeFailure
 from probes.model.result import Party
 from probes.protocol.imap import ImapSession, open_session
 from probes.run.trace import Recorder
+from tests.hanging import HANGS
 from tests.unit.probes.standin import Handler, listening, mailbox, server, server_context
 
 LEG = timedelta(seconds=0.3)
@@ -46,7 +47,7 @@ async def failure_with(standin: Handler, *, tls: ssl.SSLContext | None = None, s
         box = mailbox(imap=server(port, security))
         recorder = Recorder()
         with pytest.raises((ProbeFailure, TimeoutError)) as caught:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(HANGS):
                 await open_session(box, recorder, Party.RECIPIENT, stir=lambda: None, leg=LEG)
         if isinstance(caught.value, ProbeFailure):
             return caught.value

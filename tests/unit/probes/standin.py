@@ -12,6 +12,7 @@ from functools import cache
 import trustme
 
 from probes.model.mailbox import Mailbox, Password, Security, Server
+from tests.hanging import HANGS
 
 HOST = "mel.jabatan-contoh.gov.my"
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -86,7 +87,7 @@ async def listening(
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that gives no notice of itself."""
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(HANGS):
         while not condition():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.002)
 

@@ -15,6 +15,7 @@ from probes.model.reply import expired
 from probes.model.result import Party
 from probes.protocol.smtp import Submitted, submit
 from probes.run.trace import Recorder
+from tests.hanging import HANGS
 from tests.unit.probes.standin import Handler, listening, mailbox, server, server_context
 
 MESSAGE = b"Subject: ujian\r\n\r\nbaris\r\n.titik\r\n..dua titik\r\n"
@@ -45,7 +46,7 @@ async def submitted_to(
 
 async def failure_of(standin: Handler, *, security: Security = Security.IMPLICIT) -> ProbeFailure:
     with pytest.raises(ProbeFailure) as caught:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(HANGS):
             await submitted_to(standin, security=security)
     assert caught.value.failure.party is Party.SENDER
     return caught.value

@@ -14,11 +14,12 @@ from probes.mail.token import Token, TokenSigner
 from probes.model.pace import Pace
 from probes.model.probe import Patience
 from probes.model.result import Arrival
+from tests.hanging import HANGS
 from tests.unit.probes.standin import ImapStandIn, listening, mailbox, server, server_context, until
 
 KEY = b"kunci-untuk-ujian-sahaja"
 SIGNER = TokenSigner(KEY, "putrajaya-1")
-PATIENCE = Patience(session=timedelta(seconds=0.3), arrival=timedelta(seconds=2))
+PATIENCE = Patience(session=timedelta(seconds=1), arrival=timedelta(seconds=2))
 PACE = Pace(quickest=timedelta(seconds=0.01), retry=timedelta(seconds=0.05), settled=timedelta(0))
 FOREIGN = b"From: bos@jabatan-contoh.gov.my\r\nSubject: mesyuarat\r\n\r\nPukul 9.\r\n"
 
@@ -42,7 +43,7 @@ class Counted:
         self.changed.set()
 
     async def until(self, count: int) -> list[tuple[Arrival, str | None]]:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(HANGS):
             while len(self.arrivals) < count:
                 self.changed.clear()
                 await self.changed.wait()
@@ -51,7 +52,7 @@ class Counted:
 
 @asynccontextmanager
 async def running(watcher: MailboxWatcher) -> AsyncIterator[None]:
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(HANGS), asyncio.TaskGroup() as group:
         task = group.create_task(watcher.run())
         yield
         task.cancel()

@@ -123,7 +123,7 @@ def test_no_lane_is_overfull_nobody_waits_for_nothing_and_all_get_their_turn(
 def test_ten_thousand_who_wait_are_no_work() -> None:
     lanes = Lanes(room={"provider": 5})
     names = [str(n) for n in range(10_000)]
-    began = time.perf_counter()
+    began = time.process_time()
     inside = [name for name in names if lanes.enter(name, [f"account {name}", "provider"])]
     order = list(inside)
     while inside:
@@ -132,4 +132,4 @@ def test_ten_thousand_who_wait_are_no_work() -> None:
         order += more
 
     assert order == names
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1

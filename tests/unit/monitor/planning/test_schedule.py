@@ -398,7 +398,7 @@ def test_whatever_is_done_to_the_clock_every_route_runs_within_its_interval(step
 
 
 def test_ten_thousand_routes_are_quick() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     schedule = planned(*(f"route-{n}" for n in range(10_000)))
     for second in range(0, 600, 5):
         now = T0 + second * SECOND
@@ -406,4 +406,4 @@ def test_ten_thousand_routes_are_quick() -> None:
             schedule.finished(name, now + SECOND)
         schedule.wake()
 
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2

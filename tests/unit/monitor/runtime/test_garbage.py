@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from monitor.runtime.garbage import keep_setting_aside, set_aside, untie_transports
+from tests.hanging import HANGS
 
 
 class Knot:
@@ -62,7 +63,7 @@ async def test_what_lives_is_overlooked_soon_and_dead_knots_among_it_go_at_the_n
     knot = Knot()
     gone = weakref.ref(knot)
     keeping = asyncio.create_task(keep(10, again=timedelta(hours=1)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANGS):
         while any(each is knot for each in gc.get_objects()):  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.001)
     del knot
@@ -110,7 +111,7 @@ async def test_a_connection_that_has_ended_is_freed_without_the_collector(end: s
         gone = weakref.ref(transport)
         getattr(transport, end)()
         del transport
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANGS):
             await lost.wait()
         await asyncio.sleep(0)
         assert gone() is None

@@ -15,6 +15,7 @@ from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway
 from monitor.config.loading import load
 from monitor.service.lines import Retirement, build_lines, close_lines
+from tests.hanging import HANGS
 from tests.unit.monitor.cli.office import ENVIRON, Office
 
 
@@ -89,7 +90,7 @@ async def test_gateways_of_many_reloads_are_closed_by_one_deadline_each_and_not_
 async def test_one_that_does_not_end_keeps_no_other_from_its_end() -> None:
     hanging, sound = Closing(hangs=True), Closing()
     closing = asyncio.create_task(close_lines([line(hanging, "senyap"), line(sound)]))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANGS):
         await sound.ended.wait()
     closing.cancel()
     await asyncio.gather(closing, return_exceptions=True)

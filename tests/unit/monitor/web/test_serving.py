@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from monitor.web.serving import open_port, serve
+from tests.hanging import HANGS
 
 SOON = timedelta(milliseconds=100)
 
@@ -36,7 +37,7 @@ async def _ponder(_: Request) -> PlainTextResponse:
 async def caller() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     app = Starlette(routes=[Route("/", _length, methods=["POST"]), Route("/ponder", _ponder)])
     listener = open_port("127.0.0.1", 0)
-    async with serve(app, listener, asking=SOON), asyncio.timeout(5):
+    async with serve(app, listener, asking=SOON), asyncio.timeout(HANGS):
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         try:
             yield reader, writer
@@ -87,7 +88,7 @@ async def test_who_does_not_take_the_answer_is_hung_up_on() -> None:
         given_up.set()
 
     listener = open_port("127.0.0.1", 0)
-    async with serve(flood, listener, answering=SOON), asyncio.timeout(5):
+    async with serve(flood, listener, answering=SOON), asyncio.timeout(HANGS):
         with socket.create_connection(listener.getsockname()) as deaf:
             deaf.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await given_up.wait()

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from probes.arrival.watcher import Bell
+from tests.hanging import HANGS
 
 
 async def test_who_waits_is_woken_once_however_often_it_is_rung() -> None:
@@ -25,7 +26,7 @@ async def test_who_waits_is_woken_once_however_often_it_is_rung() -> None:
 async def test_what_was_rung_before_anybody_waited_is_heard() -> None:
     bell = Bell()
     bell.ring()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(HANGS):
         await bell.heard()
 
 
@@ -38,5 +39,5 @@ async def test_one_who_gave_up_waiting_is_not_woken_and_the_next_is() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
 
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(HANGS):
         await bell.heard()

@@ -23,7 +23,7 @@ from tests.unit.probes.standin import Handler, ImapStandIn, listening, mailbox, 
 from tests.unit.probes.watch import SIGNER, Counted, issue, mail
 
 MIB = 1024 * 1024
-PATIENCE = Patience(session=timedelta(seconds=2), arrival=timedelta(seconds=2))
+PATIENCE = Patience(session=timedelta(seconds=8), arrival=timedelta(seconds=2))
 PACE = Pace(quickest=timedelta(seconds=0.01), slowest=timedelta(seconds=2), retry=timedelta(seconds=0.2))
 
 

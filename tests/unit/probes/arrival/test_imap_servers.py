@@ -21,6 +21,7 @@ from probes.model.reply import Reason
 from probes.model.result import Party
 from probes.protocol.imap import open_session
 from probes.run.trace import Recorder
+from tests.hanging import HANGS
 from tests.unit.probes.imap_session import LEG
 from tests.unit.probes.standin import ImapStandIn, Trick, listening, mailbox, server, server_context, until
 from tests.unit.probes.watch import (
@@ -101,7 +102,7 @@ async def test_a_watch_that_ends_says_logout_and_leaves_no_session_behind() -> N
         ended.set()
 
     standin.tricks["IDLE"] = idle
-    async with asyncio.timeout(3), listening(standin, server_context()) as port:
+    async with asyncio.timeout(HANGS), listening(standin, server_context()) as port:
         watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
         async with running(watcher):
             await until(lambda: any(line.endswith(" IDLE") for line in standin.asked))
@@ -118,8 +119,8 @@ async def test_a_watch_that_ends_in_the_middle_of_a_command_says_logout_too(comm
         heard.append(await reader.readline())
 
     standin = ImapStandIn(tricks={command: think})
-    patience = replace(PATIENCE, session=timedelta(seconds=9))
-    async with asyncio.timeout(3), listening(standin, server_context()) as port:
+    patience = replace(PATIENCE, session=timedelta(minutes=1))
+    async with asyncio.timeout(HANGS), listening(standin, server_context()) as port:
         watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), patience=patience, pace=PACE)
         async with running(watcher):
             await until(lambda: any(command in line for line in standin.asked))

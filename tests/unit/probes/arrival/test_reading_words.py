@@ -16,6 +16,7 @@ from probes.model.mailbox import Mailbox, Security
 from probes.model.probe import Patience, ProbeFailure, Route
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase, ProbeResult
+from tests.hanging import HANGS
 from tests.unit.probes.arrival.test_maildrop import PACE as POP3_PACE
 from tests.unit.probes.arrival.test_maildrop import box
 from tests.unit.probes.pop3_standin import Pop3StandIn
@@ -236,7 +237,7 @@ async def test_one_mail_that_the_server_cannot_show_does_not_hide_those_after_it
                     letter.hurry()
                     return await letter.content
 
-            async with asyncio.timeout(8):
+            async with asyncio.timeout(HANGS):
                 # Meanwhile those who wait hear why.
                 while isinstance(found := await waited(), ProbeFailure):  # noqa: ASYNC110 - a run, and another one
                     await asyncio.sleep(0.05)

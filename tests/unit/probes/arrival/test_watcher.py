@@ -17,6 +17,7 @@ from probes.model.mailbox import Mailbox
 from probes.model.probe import ProbeFailure
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Party, Phase
+from tests.hanging import HANGS
 from tests.unit.probes.purse import Purse, login, purse, shown
 from tests.unit.probes.standin import ImapStandIn, Trick, close, hang, listening, mailbox, server, server_context, until
 from tests.unit.probes.watch import FOREIGN, KEY, PACE, PATIENCE, SIGNER, Counted, gone, issue, mail, running, watching
@@ -325,7 +326,7 @@ async def test_a_mailbox_that_can_be_read_again_is_no_trouble_any_more() -> None
         with watcher.expect(issue()) as letter:
             assert isinstance(await letter.ready, ProbeFailure)
         standin.tricks = {}
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(HANGS):
             while watcher.trouble is not None:
                 with watcher.expect(issue()) as letter:
                     await letter.ready
@@ -367,7 +368,7 @@ async def test_uids_are_forgotten_when_uidvalidity_changes() -> None:
             standin.tricks = {"NOOP": close}
             standin.put(mail(token))
             letter.hurry()
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(HANGS):
                 while standin.connections < 2:
                     standin.tricks = {} if standin.asked[-1].endswith("NOOP") else standin.tricks
                     await asyncio.sleep(0)

@@ -17,6 +17,7 @@ import pytest
 from probes.credentials.oauth import KeptTokens, NoAccessToken
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
 from probes.credentials.oauth_local import TokenCommand, TokenFile
+from tests.hanging import HANGS
 
 pytestmark = pytest.mark.pitfall
 
@@ -60,7 +61,7 @@ def names(directory: Path) -> list[str]:
 
 
 async def refusal(client: Client) -> NoAccessToken:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANGS):
         with pytest.raises(NoAccessToken) as caught:
             await KeptTokens(ClientCredentials(client)).get()
     return caught.value
@@ -103,7 +104,7 @@ async def test_a_pipe_in_the_place_of_a_token_file_keeps_no_thread(tmp_path: Pat
     os.mkfifo(tmp_path / "paip")
     before = threading.active_count()
     for _ in range(3):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANGS):
             with pytest.raises(NoAccessToken, match="no regular file"):
                 await TokenFile(tmp_path / "paip").get()
     assert threading.active_count() <= before + 3
@@ -113,15 +114,15 @@ async def test_a_pipe_in_the_place_of_a_token_file_keeps_no_thread(tmp_path: Pat
 
 async def test_a_command_that_prints_without_end_is_ended() -> None:
     tokens = KeptTokens(TokenCommand(["sh", "-c", "echo tanda; yes"]), within=timedelta(seconds=0.3))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANGS):
         with pytest.raises(NoAccessToken, match="no answer"):
             await tokens.get()
 
 
 async def test_what_a_command_leaves_running_keeps_nobody_waiting() -> None:
     # As an agent does that is started with the first question: it holds the output open.
-    async with asyncio.timeout(5):
-        assert (await TokenCommand(["sh", "-c", "setsid sleep 8 & echo tanda"]).issue()).secret == "tanda"
+    async with asyncio.timeout(HANGS):
+        assert (await TokenCommand(["sh", "-c", "setsid sleep 30 & echo tanda"]).issue()).secret == "tanda"
 
 
 async def test_a_name_that_no_system_takes_is_our_own_fault(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from probes.credentials.oauth import KeptTokens, NoAccessToken
 from probes.credentials.oauth_local import TokenCommand, TokenFile
+from tests.hanging import HANGS
 
 
 @pytest.mark.pitfall
@@ -74,11 +75,11 @@ async def test_a_command_does_not_outlive_its_deadline(tmp_path: Path) -> None:
     note = tmp_path / "nombor"
     script = f"sleep 60 & echo $! $$ > {note}.x; mv {note}.x {note}; wait"
     tokens = KeptTokens(TokenCommand(["sh", "-c", script]), within=timedelta(seconds=0.5))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANGS):
         with pytest.raises(NoAccessToken, match="no answer"):
             await tokens.get()
     for number in map(int, note.read_text().split()):
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(HANGS):
             while _lives(number):  # noqa: ASYNC110 - another process gives no notice of its end
                 await asyncio.sleep(0.01)
 

@@ -117,18 +117,18 @@ def _fault(message: bytes, key: bytes) -> str:
 def test_a_key_that_would_take_hours_is_not_reckoned_with() -> None:
     message, key = _signed()
     assert not _fault(message, key)
-    began = time.monotonic()
+    began = time.process_time()
     for bits, exponent in ((200_000, 3), (4096, (1 << 4095) | 1)):
         assert _fault(message, _record((1 << bits) - 1, exponent)) != ""
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("hole", [b" ", b" \t"])
 def test_a_message_of_blanks_does_not_stop_everybody_else(hole: bytes) -> None:
     message, key = _signed()
-    began = time.monotonic()
+    began = time.process_time()
     assert "blanks" in _fault(message + b"a" + hole * 100_000 + b"b", key)
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(

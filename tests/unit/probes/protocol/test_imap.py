@@ -15,6 +15,7 @@ from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.imap import ImapSession, open_session
 from probes.run.trace import Recorder
+from tests.hanging import HANGS
 from tests.unit.probes.imap_session import (
     LEG,
     failure_with,
@@ -248,7 +249,7 @@ async def test_no_command_hangs_or_loses_the_cause_when_its_connection_breaks(
     async with session_with(standin) as session:
         await session.select("INBOX")
         standin.tricks[command] = trick
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(HANGS):
             with pytest.raises(error):
                 await ask(session)
             if error is not CommandRefused:
@@ -276,7 +277,7 @@ async def test_an_idle_that_is_answered_by_bye_or_a_closed_connection_ends(trick
     async with session_with(standin, stir=stirred.set) as session:
         await session.select("INBOX")
         stirred.clear()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(HANGS):
             with pytest.raises((ConnectionError, Unreadable, TimeoutError)):
                 await session.idle(stirred, timedelta(minutes=5))
 
@@ -296,7 +297,7 @@ async def test_a_message_that_is_announced_before_idle_is_confirmed_is_heard_of(
         await session.select("INBOX")
         await session.noop()
         stirred.clear()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(HANGS):
             await session.idle(stirred, timedelta(minutes=5))
         assert session.news
         assert await session.noop()
@@ -315,7 +316,7 @@ async def test_idle_is_ended_by_us_when_its_time_is_over() -> None:
     standin = ImapStandIn()
     async with session_with(standin) as session:
         await session.select("INBOX")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(HANGS):
             await session.idle(asyncio.Event(), timedelta(seconds=0.05))
         await session.noop()
 
@@ -370,7 +371,7 @@ async def test_a_folder_that_needs_no_quotes_gets_none_because_office_365_hangs_
 
 @pytest.mark.pitfall
 async def test_one_tls_context_serves_one_connection_after_the_other() -> None:
-    async with asyncio.timeout(5), listening(ImapStandIn(), server_context()) as port:
+    async with asyncio.timeout(HANGS), listening(ImapStandIn(), server_context()) as port:
         box = mailbox(imap=server(port))
         for _ in range(20):
             (await open_session(box, Recorder(), Party.RECIPIENT, leg=LEG)).close()

@@ -21,6 +21,7 @@ from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.imap import open_session
 from probes.run.trace import Recorder
+from tests.hanging import HANGS
 from tests.unit.probes.imap_session import LEG, failure_with, session_with
 from tests.unit.probes.standin import (
     Handler,
@@ -75,7 +76,7 @@ async def test_a_lost_connection_fails_the_command_that_waits_over_every_kind_of
 ) -> None:
     standin = ImapStandIn(tricks={"NOOP": trick})
     handler: Handler = standin if security is Security.IMPLICIT else upgraded(standin)
-    async with asyncio.timeout(2), session_with(handler, security=security, leg=timedelta(minutes=1)) as session:
+    async with asyncio.timeout(HANGS), session_with(handler, security=security, leg=timedelta(minutes=1)) as session:
         with pytest.raises(ConnectionError):
             await session.noop()
 
@@ -197,7 +198,7 @@ async def test_a_star_in_the_middle_of_a_line_stays_where_it_is() -> None:
 @pytest.mark.parametrize("said", ["zz9 OK\r\n", "{tag} MUNGKIN\r\n", "apa?\r\n", "* 1 FETCH (BODY[] {99999999999}\r\n"])
 async def test_an_answer_that_nobody_expects_ends_the_command_with_its_cause(said: str) -> None:
     standin = ImapStandIn(tricks={"NOOP": said})
-    async with asyncio.timeout(2), session_with(standin, leg=timedelta(minutes=1)) as session:
+    async with asyncio.timeout(HANGS), session_with(standin, leg=timedelta(minutes=1)) as session:
         with pytest.raises(Unreadable):
             await session.noop()
 
@@ -213,7 +214,7 @@ async def test_a_bug_of_ours_while_an_answer_is_read_does_not_leave_the_command_
 
     asyncio.get_running_loop().set_exception_handler(lambda _, context: handled.append(context))
     standin = ImapStandIn(tricks={"IDLE": "* 3 EXISTS\r\n"})
-    async with asyncio.timeout(2), session_with(standin, stir=stir, leg=timedelta(minutes=1)) as session:
+    async with asyncio.timeout(HANGS), session_with(standin, stir=stir, leg=timedelta(minutes=1)) as session:
         await session.select("INBOX")
         bugs.append("pepijat")
         with pytest.raises(ConnectionError, match="pepijat"):
@@ -309,7 +310,7 @@ async def test_what_an_earlier_idle_left_behind_does_not_end_the_next_one() -> N
             idling = asyncio.create_task(session.idle(stirred, timedelta(minutes=5)))
             await until(lambda: bool(standin.idling))
             standin.put(FOREIGN)
-            await asyncio.wait_for(idling, 2)
+            await asyncio.wait_for(idling, HANGS)
             assert await session.noop()
             stirred.clear()
             began = asyncio.get_running_loop().time()
@@ -350,7 +351,7 @@ async def test_messages_are_marked_and_expunged_by_uid_where_the_server_can(capa
 @pytest.mark.pitfall
 async def test_a_tls_handshake_that_is_never_finished_ends_in_time() -> None:
     recorder = Recorder()
-    async with asyncio.timeout(2), listening(hang) as port:
+    async with asyncio.timeout(HANGS), listening(hang) as port:
         box = mailbox(imap=server(port))
         with pytest.raises(TimeoutError):
             await open_session(box, recorder, Party.RECIPIENT, leg=timedelta(minutes=1), within=LEG)
@@ -363,7 +364,7 @@ async def test_leaving_idle_on_a_link_that_was_cut_without_a_word_ends_in_time()
         writer.write(b"+ dengar\r\n")
         await asyncio.Event().wait()
 
-    async with asyncio.timeout(2), session_with(ImapStandIn(tricks={"IDLE": deaf})) as session:
+    async with asyncio.timeout(HANGS), session_with(ImapStandIn(tricks={"IDLE": deaf})) as session:
         await session.select("INBOX")
         with pytest.raises(TimeoutError):
             await session.idle(asyncio.Event(), timedelta(seconds=0.02))

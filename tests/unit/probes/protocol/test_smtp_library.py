@@ -17,6 +17,7 @@ from probes.model.reply import Reason
 from probes.model.result import Outcome, Phase
 from probes.protocol.smtp import Submitted, submit
 from probes.run.trace import Recorder
+from tests.hanging import HANGS
 from tests.unit.probes.purse import USER, Purse
 from tests.unit.probes.standin import (
     Handler,
@@ -128,7 +129,7 @@ async def test_every_way_of_signing_in_is_bounded_in_time(mechanism: str, trick:
     standin = SmtpStandIn(extensions=(f"AUTH {mechanism}",), tricks={"AUTH": challenge})
     login = OAuth(username=USER, tokens=Purse([AccessToken(secret="tanda")])) if mechanism == "XOAUTH2" else None
     with pytest.raises(ProbeFailure) as caught:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(HANGS):
             await submitted_to(standin, login=login)
     failure = caught.value
     assert (failure.outcome, failure.failure.phase) == (Outcome.TIMEOUT, Phase.AUTH)

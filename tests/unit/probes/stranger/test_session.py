@@ -12,6 +12,7 @@ import pytest
 from probes.model.probe import Unreadable
 from probes.stranger.callout import blind
 from probes.stranger.session import Protocol, ReplyKind, StrangerSession, tls_offered, wired
+from tests.hanging import HANGS
 from tests.unit.probes.standin import HOST, Handler, hang, listening, server_context
 
 
@@ -27,7 +28,7 @@ async def session_with(handler: Handler | bytes, protocol: Protocol = Protocol.S
         sock.setblocking(False)
         session = StrangerSession(protocol, await wired(sock))
         try:
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(HANGS):
                 yield session
         finally:
             session.close()
