@@ -378,10 +378,8 @@ async def test_one_deadline_bounds_all_of_opening_a_mailbox() -> None:
         writer.write(f"* CAPABILITY IMAP4rev1\r\n{tag} OK\r\n".encode())
 
     standin = ImapStandIn(tricks={"CAPABILITY": slowly, "LOGIN": slowly})
-    began = asyncio.get_running_loop().time()
-    async with listening(standin, server_context()) as port:
+    async with asyncio.timeout(HANGS), listening(standin, server_context()) as port:
         box, within = mailbox(imap=server(port)), timedelta(seconds=0.3)
         with pytest.raises(TimeoutError):
             # Each answer comes in time for itself.
             await open_session(box, Recorder(), Party.RECIPIENT, leg=within, within=within)
-    assert asyncio.get_running_loop().time() - began < 0.7
