@@ -104,7 +104,8 @@ def normal_domain(text: str) -> str:
 def _domain(text: str) -> str:
     domain = normal_domain(text)
     if not re.fullmatch(_HOST, domain) or "." not in domain:
-        raise wrong(f"'{text}' is no domain", _meant_host(text) or "jabatan-contoh.gov.my")
+        meant = _meant_host(text)
+        raise wrong(f"'{text}' is no domain", meant if "." in meant else "jabatan-contoh.gov.my")
     return domain
 
 
