@@ -52,10 +52,12 @@ from monitor.service.letters import Letters, office_hours
 from monitor.service.lines import build_lines, close_lines
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.reloader import Reloader, needs_restart, read
+from monitor.service.renamer import Renamer
 from monitor.service.restorer import Restorer
 from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.renames import Renames
 from monitor.store.probing.history import History
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
@@ -68,6 +70,7 @@ from monitor.web.command.drills import drills
 from monitor.web.command.duty import duties
 from monitor.web.command.paper import paper
 from monitor.web.command.records import records
+from monitor.web.command.renames import renames
 from monitor.web.command.silences import silences
 from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
@@ -361,6 +364,15 @@ class App:
             declarations(declarer),
             letter_orders(self._letters),
             paper(self._restorer),
+            renames(
+                Renamer(
+                    renames=Renames(self._database),
+                    reloader=self._reloader,
+                    store=self._around.store,
+                    history=self._around.history,
+                    clock=self._clock,
+                )
+            ),
         )
         for app, listener in zip((portal(front, hosts, self._letters), callbacks(front)), faces[:2], strict=True):
             await stack.enter_async_context(serve(app, listener))

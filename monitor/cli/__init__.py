@@ -43,6 +43,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "override": "Let somebody take a duty over for a while.",
     "silence": "Let nobody be told about an agency or a route for a while.",
     "reload": "Let the running service read its configuration again. A bad one changes nothing; exit code 2.",
+    "rename": "Let an agency or a mailbox be called otherwise, without losing its history. Write the new name into the files first.",
     "audit": "The journal: whether it is as it was written, and all of it for an auditor.",
     "purge": "Show which incidents, notices and entries of the journal would be disposed of, and with --confirm do it.",
     "demo": "Run against fictional agencies whose mail can be broken on purpose.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from monitor.runtime.garbage import spared
 from monitor.runtime.keeping import keep_doing
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.lines import Retirement, build_lines, close_lines
-from monitor.service.watch import Watch, WatchSurroundings, abandoned, make_watch, prepare, take_up
+from monitor.service.watch import Watch, WatchSurroundings, abandoned, make_watch, perhaps_renamed, prepare, take_up
 from monitor.store.probing.records import ConfigurationRecords
 
 log = structlog.get_logger()
@@ -127,14 +127,37 @@ class Reloader:
             log.warning("configuration refused; the old one stays in force", errors=errors[:20])
             await self._lifecycle.refused(by, errors)
             return bad.problems
-        if self.watch.configuration.settings.tells and not configuration.settings.tells:
+        if (refused := self._unfit(configuration)) is not None:
             self._metrics.reload_finished(ok=False, now=self._clock.now())
-            refused = Problem(file=str(self._path), key="mode", message=_NO_QUIET_END, instead=_BY_RESTART)
             log.error("configuration refused; people are told as before", why=str(refused))
             await self._lifecycle.refused(by, [str(refused)])
             return [refused]
+        before = self.watch.configuration
+        return [*await self._taken_up(configuration, by), *perhaps_renamed(before, configuration)]
+
+    def _unfit(self, configuration: Configuration) -> Problem | None:
+        """Return why a configuration that is as it should be cannot follow the one in force; `None`: it can."""
+        if not self.watch.configuration.settings.tells or configuration.settings.tells:
+            return None
+        return Problem(file=str(self._path), key="mode", message=_NO_QUIET_END, instead=_BY_RESTART)
+
+    async def _taken_up(self, configuration: Configuration, by: str) -> Sequence[Problem]:
         await self._take_up(configuration, by)
         return [*self._waiting_for_restart(configuration), *await self._abandoned(configuration)]
+
+    async def take_up_after(self, deed: Callable[[Configuration], Awaitable[None]], by: str) -> Sequence[Problem]:
+        """Read the configuration, let *deed* do what has to be done before it is in force, and take it up.
+
+        Return what is to be said of it. Raise `BadConfiguration`, `StoreAway`, and what *deed* raises: then the old one
+        stays in force.
+        """
+        async with self._reloading:
+            with self._manager.reloading():
+                configuration = await read(self._path, self._environ, self._memory)
+                if (refused := self._unfit(configuration)) is not None:
+                    raise BadConfiguration((refused,))
+                await deed(configuration)
+                return await self._taken_up(configuration, by)
 
     async def _take_up(self, configuration: Configuration, by: str) -> None:
         before = self.watch.configuration

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
@@ -173,6 +173,12 @@ class History:
     def known(self) -> Mapping[str, ProbeResult]:
         """Return the latest run of each route as far as it is in memory."""
         return self._latest
+
+    def rename(self, called: Callable[[str], str]) -> None:
+        """Call routes otherwise in memory, whose records have been renamed."""
+        for route in list(self._latest):
+            if (new := called(route)) != route:
+                self._latest[new] = replace(self._latest.pop(route), route=new)
 
     async def _read_latest(self) -> Mapping[str, ProbeResult]:
         # From one to the next by the index: there are thousands of runs of each.

@@ -1,0 +1,156 @@
+"""Renames an agency or a mailbox: its records follow, and the configuration that calls it so is taken up with them.
+
+The files come first: whoever has written the new name into them says with `pantau rename` that it is the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from alerts.record.clock import Clock
+from alerts.record.store import StoreAway
+from monitor.config.files.problem import Problem, Severity, nearest
+from monitor.config.loading import BadConfiguration, Configuration
+from monitor.model.renaming import Renamed, Renaming
+from monitor.service.order import NotDone, Unknown
+from monitor.service.reloader import Reloader
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.renames import Known, Renames
+from monitor.store.probing.history import History
+
+log = structlog.get_logger()
+
+#: Whoever has more than this under the new name is another agency, and not one whose file was edited a while ago.
+_NEW_FOR = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenameResult:
+    """What has followed: how many of which records; and what is to be said of the configuration."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    problems: Sequence[Problem] = ()
+
+
+class Renamer:
+    """Carries out what people order. Nothing else may take up a configuration meanwhile."""
+
+    def __init__(
+        self, *, renames: Renames, reloader: Reloader, store: SqlStore, history: History, clock: Clock
+    ) -> None:
+        self._renames = renames
+        self._reloader = reloader
+        self._store = store
+        self._history = history
+        self._clock = clock
+
+    async def rename(self, renaming: Renaming, by: str) -> RenameResult:
+        """Let the records follow, and take up the configuration of the files. Raise `NotDone`; then nothing has changed."""
+        counts: dict[str, int] = {}
+
+        async def follow(configuration: Configuration) -> None:
+            await self._check(renaming, configuration)
+            await self._history.catch_up()
+            counts.update(await self._renames.rename(renaming, by=by, now=self._clock.now()))
+            self._history.rename(renaming.route)
+            log.warning("renamed", what=str(renaming.what), old=renaming.old, new=renaming.new, **counts)
+
+        try:
+            problems = await self._reloader.take_up_after(follow, by)
+            # What ended under the old name before the new one was in force.
+            await self._renames.rename(renaming, by=by, now=self._clock.now(), is_rest=True)
+            await self._acquaint(renaming)
+        except BadConfiguration as bad:
+            errors = [str(p) for p in bad.problems if p.severity is Severity.ERROR]
+            raise NotDone("\n".join(["the configuration has errors, and nothing is renamed:", *errors[:20]])) from None
+        except StoreAway as away:
+            raise NotDone(
+                f"the store is away ({away}); repeat it when it is back: what has followed stays so"
+            ) from None
+        return RenameResult(counts=counts, problems=problems)
+
+    async def _acquaint(self, renaming: Renaming) -> None:
+        """Let the new name be known in memory, also where it was watched already before its past came to it."""
+        self._history.rename(renaming.route)
+        async with self._store.reading() as ledger:
+            still = {i.dedup_key: i.measured for i in await ledger.open_incidents() if i.measured is not None}
+        watch = self._reloader.watch
+        watch.pipeline.gain({renaming.new} & watch.configuration.registry.agencies.keys(), still)
+
+    async def _check(self, renaming: Renaming, configuration: Configuration) -> None:
+        if renaming.old == renaming.new:
+            raise NotDone(f"{renaming.old} is called so already; there is nothing to do")
+        if renaming.what is Renamed.AGENCY:
+            await self._check_agency(renaming, configuration)
+            return
+        _check_mailbox(renaming, configuration)
+        if not await self._renames.has_any(renaming):
+            if await self._renames.was_done(renaming):
+                raise NotDone(_done_before(renaming))
+            raise Unknown(
+                f"there are no records of a mailbox '{renaming.old}'; `pantau reload` is enough for what is new"
+            )
+
+    async def _check_agency(self, renaming: Renaming, configuration: Configuration) -> None:
+        old, new, agencies = renaming.old, renaming.new, configuration.registry.agencies
+        _in_the_files(renaming, agencies, "agency", f"`agency: {new}` in its file")
+        known, theirs = await self._renames.known(old), await self._renames.known(new)
+        done = await self._renames.was_done(renaming)
+        if not known.is_anything:
+            if done:
+                raise NotDone(_done_before(renaming))
+            codes = {code.casefold(): code for code in await self._renames.agencies()}
+            near = codes.get(nearest(old.casefold(), codes) or "")
+            raise Unknown(f"there are no records of an agency '{old}'" + (f"; did you mean {near}?" if near else ""))
+        if known.open is not None and theirs.open is not None:
+            raise NotDone(
+                f"{known.open} of {old} and {theirs.open} of {new} are both open; end one with `pantau close`, and repeat this"
+            )
+        if not done and _is_another(theirs, self._clock.now() - _NEW_FOR):
+            raise NotDone(
+                f"{new} has records of its own ({theirs.incidents} incidents); two agencies cannot become one. If {old} has "
+                f"been merged into it, leave the records of both as they are"
+            )
+
+
+def _done_before(renaming: Renaming) -> str:
+    return f"{renaming.old} has been renamed to {renaming.new} before, and nothing is left under {renaming.old}"
+
+
+def _is_another(theirs: Known, before: datetime) -> bool:
+    return theirs.since is not None and theirs.since < before
+
+
+def _in_the_files(renaming: Renaming, known: Iterable[str], what: str, key: str) -> None:
+    """Raise `NotDone` unless the files call it by its new name, and nothing by the old one."""
+    names, old, new = list(known), renaming.old, renaming.new
+    if old in names:
+        raise NotDone(f"{old} is in the configuration still: write {new} there first ({key}), and repeat this")
+    if new not in names:
+        folded = {name.casefold(): name for name in names}
+        near = folded.get(nearest(new.casefold(), folded) or "")
+        raise NotDone(
+            f"there is no {what} '{new}' in the configuration"
+            + (f"; did you mean {near}?" if near else f": write it there first ({key}), and repeat this")
+        )
+
+
+def _check_mailbox(renaming: Renaming, configuration: Configuration) -> None:
+    old_code, _, _ = renaming.old.rpartition("/")
+    new_code, _, _ = renaming.new.rpartition("/")
+    if old_code != new_code:
+        raise NotDone(
+            f"'{renaming.old}' and '{renaming.new}' are not of the same agency; write CODE/KEY for both, or KEY for both if it "
+            "is a reference"
+        )
+    if not new_code:
+        _in_the_files(renaming, configuration.settings.references, "reference", "its key below `references`")
+        return
+    agency = configuration.registry.agencies.get(new_code)
+    if agency is None:
+        raise Unknown(f"there is no agency '{new_code}' in the configuration")
+    _in_the_files(renaming, [f"{new_code}/{key}" for key in agency.mailboxes], "mailbox", "its key below `mailboxes`")

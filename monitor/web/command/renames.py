@@ -1,0 +1,40 @@
+"""Renaming for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from monitor.model.renaming import Renamed, Renaming
+from monitor.service.renamer import Renamer
+from monitor.web.word import Word
+
+
+class RenameOrder(Word):
+    """What is called otherwise from now on, and who says so."""
+
+    what: Renamed
+    old: str = Field(min_length=1, max_length=130)
+    new: str = Field(min_length=1, max_length=130)
+
+
+class RenameView(BaseModel):
+    """What has followed, and what is to be said of the configuration."""
+
+    counts: Mapping[str, int]
+    problems: Sequence[str]
+
+
+def renames(renamer: Renamer) -> APIRouter:
+    """Build the part of the control application that renames."""
+    router = APIRouter()
+
+    @router.post("/renames")
+    async def rename(order: RenameOrder) -> RenameView:
+        renaming = Renaming(what=order.what, old=order.old.strip(), new=order.new.strip())
+        done = await renamer.rename(renaming, order.by)
+        return RenameView(counts=done.counts, problems=[str(problem) for problem in done.problems])
+
+    return router

@@ -1,0 +1,123 @@
+"""The records of an agency follow it under another name, and the journal stays as it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select
+
+from alerts.model.incident import IncidentState
+from alerts.model.notice import Matter
+from monitor.judging.subject import Graded
+from monitor.model.health import Grade, Health
+from monitor.model.renaming import Renamed, Renaming
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.renames import Renames
+from monitor.store.probing.history import History
+from monitor.store.schema.tables import journal
+from probes.model.result import Outcome
+from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
+from tests.unit.monitor.store.probing.test_history import ended
+
+RENAMING = Renaming(what=Renamed.AGENCY, old="JCM", new="JKM")
+BY = "Siti Contoh"
+DAY = timedelta(days=1)
+
+
+async def ran(database: Database, *numbers: int, agency: str = "JCM") -> None:
+    history = History(database)
+    for number in numbers:
+        result = replace(ended(number, Outcome.REJECTED, T0 + number * MINUTE), route=f"{agency}/internal")
+        graded = Graded(token_id=result.token_id, started_at=T0, outcome=result.outcome, grade=Grade.BAD)
+        judged = {f"{agency}/internal": (Health.DOWN, T0 + number * MINUTE)}
+        streaks = {f"{agency}/internal": (graded,)}
+        await history.sent(result.token_id, result.route, T0, T0 + MINUTE)
+        await history.ended(result, agency, judged, streaks=streaks, grade=Grade.BAD, every=5 * MINUTE)
+
+
+async def renamed(database: Database, *, is_rest: bool = False) -> dict[str, int]:
+    return dict(await Renames(database).rename(RENAMING, by=BY, now=T0 + DAY, is_rest=is_rest))
+
+
+async def entries(database: Database) -> Sequence[Any]:
+    async with database.read() as connection:
+        return (await connection.execute(select(journal).order_by(journal.c.id))).all()
+
+
+async def test_all_that_hangs_on_the_name_follows(database: Database, store: SqlStore) -> None:
+    await ran(database, 1, 2, 3)
+    async with store.transaction() as ledger:
+        opened = await ledger.add_incident(trigger(Matter.BOTH))
+        await ledger.add_silence("JCM/internal", T0, T0 + DAY, "kerja", BY)
+        await ledger.add_silence("UCM", T0, T0 + DAY, "kerja", BY)
+    before = await entries(database)
+
+    assert await renamed(database) == {"routes": 1, "runs": 3, "incidents": 1}
+
+    history = History(database)
+    assert {r.route for r in await history.between("JKM", T0 - DAY, T0 + DAY)} == {"JKM/internal"}
+    assert await history.between("JCM", T0 - DAY, T0 + DAY) == []
+    assert list(await history.latest()) == ["JKM/internal"]
+    assert await history.healths() == {"JKM/internal": (Health.DOWN, T0 + 3 * MINUTE)}
+    assert list(await history.streaks()) == ["JKM/internal"]
+    assert {sent.route for sent in (await history.tokens(T0)).values()} == {"JKM/internal"}
+    async with store.reading() as ledger:
+        found = await ledger.last_incident("JKM")
+        assert found is not None
+        assert (found.id, found.number, found.brief.agency) == (opened.id, "JCM-01", "JKM")
+        # People quote the number that they have been told.
+        assert (await ledger.incident_numbered("JCM-01")) == found
+        assert await ledger.last_incident("JCM") is None
+        assert list(await ledger.measured_keys()) == ["JKM"]
+        assert sorted(silence.about for silence in await ledger.silences(T0 + MINUTE)) == ["JKM/internal", "UCM"]
+    after = await entries(database)
+    assert after[: len(before)] == before, "the journal is never written anew"
+    general, about = after[len(before) :]
+    assert (general.event, general.actor, general.incident_id) == ("renamed", BY, None)
+    assert {"old": "JCM", "new": "JKM", "runs": "3"}.items() <= general.detail.items()
+    assert (about.event, about.incident_id) == ("renamed", opened.id)
+
+
+async def test_what_is_there_under_the_new_name_is_added_to(database: Database) -> None:
+    """Somebody has edited the file alone, and says later that it is the same agency."""
+    await ran(database, 1, 2)
+    await ran(database, 3, agency="JKM")
+    await renamed(database)
+    history = History(database)
+    assert len(await history.between("JKM", T0 - DAY, T0 + DAY)) == 3
+    # What was judged under the new name is the news.
+    assert await history.healths() == {"JKM/internal": (Health.DOWN, T0 + 3 * MINUTE)}
+    known = await Renames(database).known("JKM")
+    assert (known.since, known.incidents, known.open) == (T0.replace(minute=0), 0, None)
+    assert not (await Renames(database).known("JCM")).is_anything
+
+
+async def test_what_was_written_under_the_old_name_meanwhile_follows_without_another_entry(database: Database) -> None:
+    renames = Renames(database)
+    await ran(database, 1)
+    assert not await renames.was_done(RENAMING)
+    await renamed(database)
+    await ran(database, 2)
+    count = len(await entries(database))
+    assert await renamed(database, is_rest=True) == {"routes": 1, "runs": 1, "incidents": 0}
+    assert len(await entries(database)) == count
+    assert await renames.was_done(RENAMING)
+    assert not await renames.was_done(replace(RENAMING, new="JXM"))
+    assert not await renames.has_any(RENAMING)
+    assert len(await History(database).between("JKM", T0 - DAY, T0 + DAY)) == 2
+
+
+async def test_an_open_incident_of_each_stays_with_its_name(database: Database, store: SqlStore) -> None:
+    theirs = replace(trigger(), dedup_key="JKM", brief=replace(BRIEF, agency="JKM"))
+    async with store.transaction() as ledger:
+        await ledger.add_incident(trigger())
+        await ledger.add_incident(theirs)
+    assert (await renamed(database))["incidents"] == 0
+    async with store.reading() as ledger:
+        assert {i.dedup_key: i.state for i in await ledger.open_incidents()} == dict.fromkeys(
+            ("JCM", "JKM"), IncidentState.TRIGGERED
+        )
