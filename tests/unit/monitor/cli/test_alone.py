@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,15 @@ def test_what_does_not_exist_is_said_with_what_does(office: Office, words: tuple
     assert said in output
 
 
-@pytest.mark.parametrize("words", [("letter", "JCONTOH", "--preview"), ("probe", "JCONTOH"), ("run",)])
-def test_a_bad_configuration_ends_with_two(office: Office, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("words", "code"), [(("letter", "JCONTOH", "--preview"), 2), (("probe", "JCONTOH"), 2), (("run",), os.EX_CONFIG)]
+)
+def test_a_bad_configuration_ends_with_two_and_the_service_as_systemd_knows_it(
+    office: Office, words: tuple[str, ...], code: int
+) -> None:
     office.config.write_text("agencies: [\n")
 
-    assert office.run(*words)[0] == 2
+    assert office.run(*words)[0] == code
 
 
 def test_a_preview_is_written_where_it_was_asked_for(office: Office, tmp_path: Path) -> None:
