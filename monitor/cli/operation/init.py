@@ -38,7 +38,7 @@ from monitor.cli.operation.probe import EXIT_CODES, undisturbed
 from monitor.cli.operation.report import labelled
 from monitor.cli.operation.trip import own_signer, trip
 from monitor.cli.service import fail
-from monitor.config.fields.circular import domain_of
+from monitor.config.fields.circular import OFFICIAL_SUFFIXES, domain_of, is_within
 from monitor.config.fields.trust import NoTrust, Trust
 from monitor.config.files.secret import NoSecret, Vault
 from monitor.config.loading import load
@@ -117,6 +117,10 @@ def init(
         typer.echo(err=True)
         fail("Ended; nothing was written.", 130)
     typer.echo(f"\nWritten: {config}, the agency's file and the password's.")
+    if not is_within(draft.domain, OFFICIAL_SUFFIXES):
+        typer.echo(
+            f"{draft.domain} has no official suffix (circular, 3d): official_suffixes takes it, for a first look."
+        )
     print_checked(config, load(config, os.environ, now=datetime.now(UTC)))
     listen = load(config, os.environ).accepted().settings.listen
     typer.echo(f"\nNext:  pantau run --config {config}\nthen look at  http://{listen}/")
@@ -133,6 +137,9 @@ def _check_room(directory: Path) -> None:
             fail(f"{directory / name} is there already, and nothing is overwritten; name another directory", 2)
     if directory.exists() and not directory.is_dir():
         fail(f"{directory} is no directory", 2)
+    around = next(each for each in (directory, *directory.absolute().parents) if each.exists())
+    if not os.access(around, os.W_OK | os.X_OK):
+        fail(f"{around} cannot be written by this user; name another directory", 2)
 
 
 class _Questions:
@@ -150,6 +157,8 @@ class _Questions:
         """Return the answers, or what was given instead of them."""
         if not self.is_alone:
             typer.echo("A mailbox that nobody reads writes to itself, and Pantau sees it arrive. Ctrl-C ends it.\n")
+        if given["code"] is not None:  # Not after all the rest has been asked and tried.
+            self._answer("Short code of the agency", given["code"], read_code)
         address = self._answer("E-mail address of the mailbox", given["address"], read_address)
         found = Guess()
         if given["smtp"] is None or given["imap"] is None:

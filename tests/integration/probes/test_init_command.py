@@ -241,6 +241,8 @@ def test_a_script_passes_all_of_it_and_secrets_by_file(
         2,
         "there is no terminal to ask at; pass --smtp, --imap, --password-file too\n",
     )
+    code, said = alone(place, *words, "--code", "dua kata")
+    assert (code, "Sign in" in said) == (2, False), "it is said before anything is tried"
     code, said = alone(place, *words)
     assert (code, "Nothing was written." in said) == (17, True), "nobody has named the authority"
     code, said = alone(place, *words, "--ca", str(authority))
