@@ -5,6 +5,7 @@ The files come first: whoever has written the new name into them says with `pant
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -47,9 +48,15 @@ class Renamer:
         self._store = store
         self._history = history
         self._clock = clock
+        #: Whoever gives the same order at the same time hears what the other has done.
+        self._renaming = asyncio.Lock()
 
     async def rename(self, renaming: Renaming, by: str) -> RenameResult:
         """Let the records follow, and take up the configuration of the files. Raise `NotDone`; then nothing has changed."""
+        async with self._renaming:
+            return await self._rename(renaming, by)
+
+    async def _rename(self, renaming: Renaming, by: str) -> RenameResult:
         counts: dict[str, int] = {}
 
         async def follow(configuration: Configuration) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -21,7 +22,7 @@ from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.order import NotDone
 from monitor.service.reloader import Reloader
-from monitor.service.renamer import Renamer
+from monitor.service.renamer import Renamer, RenameResult
 from monitor.service.watch import WatchSurroundings
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
@@ -121,6 +122,16 @@ async def test_an_agency_that_the_files_call_otherwise_goes_on_as_it_was(place: 
     assert (await place.station.incident()).state is IncidentState.RESOLVED
     with pytest.raises(NotDone, match="JCONTOH has been renamed to JBARU before, and nothing is left"):
         await place.renamer.rename(AGENCY, BY)
+
+
+async def test_of_two_who_say_so_at_once_one_hears_that_it_was_done(place: Place) -> None:
+    await place.ran("JCONTOH")
+    place.write("agency: JCONTOH", "agency: JBARU")
+    both = [place.renamer.rename(AGENCY, by) for by in (BY, "Ravi Contoh")]
+    done, refused = await asyncio.gather(*both, return_exceptions=True)
+    assert isinstance(done, RenameResult)
+    assert done.counts["runs"] == 1
+    assert str(refused).startswith("JCONTOH has been renamed to JBARU before")
 
 
 async def test_whoever_has_edited_the_file_alone_is_asked_and_can_say_so_later(place: Place) -> None:
