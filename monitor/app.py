@@ -114,8 +114,8 @@ class App:
     async def run(self) -> None:
         """Run until `stop` is called, or until another process on the store has our name.
 
-        Raise `BadConfiguration`, `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError`, or `OSError` when a port
-        cannot be had; everything that was begun is ended.
+        Raise `BadConfiguration`, `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError`, `StoreBarredError`, or
+        `OSError` when a port cannot be had; everything that was begun is ended.
         """
         async with AsyncExitStack() as life:
             with self._manager.starting():

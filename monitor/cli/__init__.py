@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "probe": "Send one real message now and show each phase with its time, and what the outcome means.",
     "backup": "Copy the store into a new file, while the service runs or not, and look whether the copy is whole.",
     "restore": "Put a copy in the store's place while the service is stopped, and let paper wait for a person.",
+    "store": "Move the store from its file to PostgreSQL.",
     "incidents": "List the newest incidents, newest first. Times are Malaysian.",
     "notices": "List the newest notices, newest first. Times are Malaysian.",
     "oncall": "Show who is on call and who comes next, until when, and by which numbers. Times are Malaysian.",

@@ -22,6 +22,7 @@ from monitor.cli.service import control_socket, fail
 from monitor.store.backend.copy import BadCopyError, copy, made_whole, schema_of, see_whole
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
+from monitor.store.schema.bar import Bar
 from monitor.store.schema.migrations import known
 
 
@@ -78,7 +79,9 @@ def look(file: Path, what: Path) -> str:
     except BadCopyError as bad:
         fail(f"{what} is damaged, and no copy of it counts: {bad}")
     said = f"schema {schema}"
-    if schema not in (schemas := known()):
+    if (bar := Bar.of(schema)) is not None:
+        said = f"schema {bar.schema}, and {bar.why}"
+    elif schema not in (schemas := known()):
         said += ", which is newer than this program's"
     elif schema != schemas[0]:
         said += f", which a start of this program brings up to {schemas[0]}"

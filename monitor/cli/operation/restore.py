@@ -27,7 +27,8 @@ from monitor.store.backend.database import Database, StoreInUseError, StoreUnusa
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.backend.sqlite import alone
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.schema.migrations import StoreTooNewError, known
+from monitor.store.move.source import lift
+from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError, known
 
 _FILE = "pantau.sqlite"
 #: Whoever wrote into a database less than this ago runs.
@@ -77,7 +78,7 @@ def restore(
             )
         else:
             _put_back(file, state, word, even_changed=even_changed)
-    except (StoreInUseError, StoreUnusableError, StoreTooNewError, StoreAway) as error:
+    except (StoreInUseError, StoreUnusableError, StoreTooNewError, StoreBarredError, StoreAway) as error:
         fail(f"nothing was put back: {error}")
     except (OSError, sqlite3.Error) as error:
         fail(f"nothing was put back: {error}")
@@ -120,6 +121,7 @@ def _put_back(file: Path, state: Path, word: _Word, *, even_changed: bool) -> No
         except sqlite3.Error as error:
             fail(f"nothing was put back: {file} cannot be copied to {state}: {error}")
         said = look(fresh, file)
+        lift(fresh)
         if schema_of(fresh) not in known():
             fail(f"{file} was made by a newer version of Pantau: install that one, and restore then")
         if "CHANGED" in said and not even_changed:

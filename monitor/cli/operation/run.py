@@ -16,7 +16,7 @@ from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.config.files.problem import Severity
 from monitor.config.loading import BadConfiguration
 from monitor.store.backend.database import StoreInUseError, StoreUnusableError
-from monitor.store.schema.migrations import StoreTooNewError
+from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError
 
 #: EX_CONFIG of sysexits(3): only a person can mend it, and the unit does not start the service again.
 _MISCONFIGURED = 78
@@ -31,7 +31,7 @@ def run(
 ) -> None:
     """Run the service until SIGTERM or Ctrl-C. SIGHUP reads the configuration again.
 
-    Exit code 78 when the configuration cannot be used, or a newer version has used the store.
+    Exit code 78 when the configuration cannot be used, a newer version has used the store, or it was moved.
     """
     log_to_stderr(log_level)
     try:
@@ -40,7 +40,7 @@ def run(
         for problem in bad.problems:
             complain(str(problem), "error" if problem.severity is Severity.ERROR else "warning")
         raise typer.Exit(_MISCONFIGURED) from None
-    except StoreTooNewError as error:
+    except (StoreTooNewError, StoreBarredError) as error:
         complain(f"pantau cannot run: {error}")
         raise typer.Exit(_MISCONFIGURED) from None
     except (StoreInUseError, StoreUnusableError, OSError, ValueError) as error:

@@ -65,7 +65,7 @@ class Database:
         """Open the store, bringing its schema up to date; close it at the end of the block.
 
         It is the file in *directory*, or *server*, where nobody else may have our *name*. Raise `StoreInUseError`,
-        `StoreUnusableError` or `StoreTooNewError` with what to do.
+        `StoreUnusableError`, `StoreTooNewError` or `StoreBarredError` with what to do.
         """
         clock = ServerClock()
         _make(directory)

@@ -106,8 +106,23 @@ async def shared(server: PostgresServer, clock: ServerClock, name: str) -> Async
     """Connect to *server*, bringing its schema up to date; disconnect at the end of the block.
 
     *name*: the prober's, which it is to `keep`. Raise `StoreInUseError` when another has it,
-    `StoreUnusableError` when the server cannot be reached or used, `StoreTooNewError` when a newer version has used it.
+    `StoreUnusableError` when the server cannot be reached or used, `StoreTooNewError` when a newer version has used it,
+    `StoreBarredError` when nobody may.
     """
+    async with connected(server, clock) as engine:
+        own = Name(engine, name, str(server))
+        # Before anything is made there: whoever copies a store to it looks who has a name, and then shuts it.
+        await own.take()
+        try:
+            await migrate(server)
+            yield engine, own
+        finally:
+            await own.let_go()
+
+
+@asynccontextmanager
+async def connected(server: PostgresServer, clock: ServerClock) -> AsyncIterator[AsyncEngine]:
+    """Connect to *server*, if it can be a store; disconnect at the end of the block. Raise `StoreUnusableError`."""
     engine = create_async_engine(
         server.url(),
         connect_args=server.arguments(),
@@ -120,13 +135,7 @@ async def shared(server: PostgresServer, clock: ServerClock, name: str) -> Async
     )
     try:
         await _examine(engine, server, clock)
-        await _migrate(server)
-        own = Name(engine, name, str(server))
-        await own.take()
-        try:
-            yield engine, own
-        finally:
-            await own.let_go()
+        yield engine
     finally:
         await engine.dispose()
 
@@ -168,7 +177,8 @@ def objection(*, version: int, standby: bool, encoding: str) -> str | None:
     return None
 
 
-async def _migrate(server: PostgresServer) -> None:
+async def migrate(server: PostgresServer) -> None:
+    """Bring its schema up to date. Raise `StoreUnusableError`, `StoreTooNewError` or `StoreBarredError`."""
     try:
         await asyncio.to_thread(upgrade, server.url(), arguments=server.arguments())
     except DBAPIError as error:

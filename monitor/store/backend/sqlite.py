@@ -35,7 +35,7 @@ async def embedded(directory: Path) -> AsyncIterator[tuple[AsyncEngine, Writer, 
     """Open the file in *directory*, bringing its schema up to date; close it at the end of the block.
 
     Raise `StoreInUseError` when another process has it: two schedulers on one file would notify twice;
-    `StoreTooNewError` when a newer version has used it.
+    `StoreTooNewError` when a newer version has used it, `StoreBarredError` when it was moved.
     """
     # Where it really is: whoever comes by a symbolic link must meet the same lock.
     file = (directory / "pantau.sqlite").resolve()

@@ -198,7 +198,7 @@ async def in_file(path: Path) -> AsyncIterator[AsyncConnection]:
 
     Raise `FileNotFoundError` when there is none, `sqlalchemy.exc.DatabaseError` when it is no store with a chain.
     """
-    engine = create_async_engine(_read_only(path))
+    engine = create_async_engine(read_only(path))
     try:
         async with engine.connect() as connection:
             yield connection
@@ -224,7 +224,7 @@ async def on_server(server: PostgresServer) -> AsyncIterator[AsyncConnection]:
         await engine.dispose()
 
 
-def _read_only(path: Path) -> URL:
+def read_only(path: Path) -> URL:
     if not path.exists():
         raise FileNotFoundError(path)
     beside = path.with_name(f"{path.name}-wal")

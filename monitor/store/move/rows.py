@@ -1,0 +1,124 @@
+"""The rows of a table, from one store to another: in the order of its key, and compared in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
+from typing import Any, cast
+
+import psycopg
+from sqlalchemy import Connection, Row, Select, String, Table, func, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.store.backend.away import reason_of
+from monitor.store.move.target import Target
+
+#: Rows that are in memory, and in a transaction, at a time.
+BATCH = 5000
+
+
+class RowRefusedError(Exception):
+    """A row that SQLite holds, and PostgreSQL does not: it minds lengths and kinds. The message says which."""
+
+
+def count(source: Connection, table: Table) -> int:
+    """Return how many rows the file has."""
+    return int(source.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+async def copy(source: Connection, target: Target, table: Table, tell: Callable[[int], None]) -> None:
+    """Copy what is still missing of *table*; *tell* is told after each batch how many rows are there.
+
+    A batch is there or not, and they come in the order of the key: what is there are the first of them. Raise
+    `RowRefusedError`, or what the databases raise.
+    """
+    there = await target.count(table)
+    tell(there)
+    for batch in _batches(source, _here(table).limit(-1).offset(there)):
+        try:
+            async with target.transaction() as connection:
+                await _insert(connection, table, batch)
+        except DBAPIError as error:
+            if reason_of(error) is not None:
+                raise
+            raise await _refused(target, table, batch, error) from None
+        there += len(batch)
+        tell(there)
+
+
+async def difference(source: Connection, target: Target, table: Table, tell: Callable[[int], None]) -> str:
+    """Return where the first difference between the two is, in words; "" where there is none."""
+    seen = 0
+    async with target.transaction() as connection:
+        theirs = await connection.stream(_there(table))
+        try:
+            for ours in _batches(source, _here(table)):
+                their = await theirs.fetchmany(BATCH)
+                if ours != their:
+                    return _first_difference(table, ours, their)
+                seen += len(ours)
+                tell(seen)
+            if extra := await theirs.fetchmany(BATCH):
+                return _first_difference(table, [], extra)
+        finally:
+            await theirs.close()
+    return ""
+
+
+async def _insert(connection: AsyncConnection, table: Table, rows: Sequence[Row[Any]]) -> None:
+    """Insert rows as `pg_restore` does, by COPY: inserted one by one they take three times as long."""
+    dialect = connection.dialect
+    columns = [(c.name, c.type.dialect_impl(dialect).bind_processor(dialect)) for c in table.columns]
+    names = ", ".join(dialect.identifier_preparer.quote(name) for name, _ in columns)
+    driver = cast(psycopg.AsyncConnection, (await connection.get_raw_connection()).driver_connection)
+    into = f"COPY {dialect.identifier_preparer.format_table(table)} ({names}) FROM STDIN"
+    try:
+        async with driver.cursor() as cursor, cursor.copy(into) as copying:
+            for row in rows:
+                told = (v if as_sent is None else as_sent(v) for v, (_, as_sent) in zip(row, columns, strict=True))
+                await copying.write_row(tuple(told))
+    except psycopg.Error as error:
+        raise DBAPIError(into, None, error, hide_parameters=True) from None
+
+
+def _here(table: Table) -> Select[Any]:
+    return select(table).order_by(*table.primary_key)
+
+
+def _there(table: Table) -> Select[Any]:
+    # SQLite compares texts by their octets. A server has the order of a language.
+    return select(table).order_by(*(c.collate("C") if isinstance(c.type, String) else c for c in table.primary_key))
+
+
+def _batches(source: Connection, query: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
+    result = source.execution_options(stream_results=True).execute(query)
+    yield from result.partitions(BATCH)
+
+
+def _first_difference(table: Table, ours: Sequence[Row[Any]], theirs: Sequence[Row[Any]]) -> str:
+    for our, their in zip_longest(ours, theirs):
+        if our != their:
+            row = our if our is not None else their
+            what = "is missing there" if their is None else "is there only" if our is None else "differs"
+            return f"{_name(table, row)} {what}"
+    return ""
+
+
+async def _refused(target: Target, table: Table, rows: Sequence[Row[Any]], error: DBAPIError) -> Exception:
+    """Find out which row of a batch it was, by trying each."""
+    for each in rows:
+        try:
+            async with target.transaction() as connection:
+                await _insert(connection, table, [each])
+                await connection.rollback()
+        except DBAPIError as refused:
+            if reason_of(refused) is None:
+                why = str(refused.orig).partition("\n")[0]
+                return RowRefusedError(f"{_name(table, each)} cannot be kept by PostgreSQL: {why}")
+    return error
+
+
+def _name(table: Table, row: Row[Any]) -> str:
+    key = (str(value) for value, column in zip(row, table.columns, strict=True) if column.primary_key)
+    return f"{table.name} {'/'.join(key)}"

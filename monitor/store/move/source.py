@@ -1,0 +1,132 @@
+"""The file that is moved: kept from everybody meanwhile, read and not changed, and marked as left behind in the end."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine, select
+from sqlalchemy.exc import DatabaseError, NoResultFound
+
+from alerts.record.audit import Head
+from monitor.store.backend.copy import BadCopyError, copy, made_whole, schema_of
+from monitor.store.backend.sqlite import alone
+from monitor.store.engine.audit import read_only
+from monitor.store.schema.bar import Bar, Barred
+from monitor.store.schema.migrations import known, upgrade
+from monitor.store.schema.tables import journal, journal_head
+
+#: What a service opens; a file of any other name is a copy, on which none can run.
+SERVED = "pantau.sqlite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreOrigin:
+    """Which store something is copied from, and how far that had come."""
+
+    #: The hash of its journal's first entry, by which installations differ; "": it has none.
+    first: str
+    #: Whatever service starts on it, adds to it.
+    head: Head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A SQLite file of any schema, while nobody writes into it."""
+
+    file: Path
+    schema: str
+    origin: StoreOrigin
+    #: Since it was left behind.
+    bar: Bar | None
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a service could be started on it."""
+        return self.file.name == SERVED
+
+    @contextmanager
+    def reading(self, *, anew: bool) -> Iterator[Connection]:
+        """Read it in the present schema. Raise `BadCopyError` when that cannot be done.
+
+        A file in an older schema is read from a copy, which is brought up to date and kept until the end: a migration
+        may write the time at which it was made, and then another copy would be another store. *anew*: make it again.
+        """
+        read = self.file
+        if self.schema != known()[0]:
+            read = self._copy
+            if anew:
+                read.unlink(missing_ok=True)
+                with made_whole(read) as part:
+                    copy(self.file, part)
+                    upgrade(f"sqlite:///{part}")
+            elif not read.exists():
+                raise BadCopyError(
+                    f"{read} is gone, from which half of it was copied: empty the database, and begin anew"
+                )
+        with _engine(read).connect() as connection:
+            yield connection
+
+    @property
+    def _copy(self) -> Path:
+        return self.file.with_name(f"{self.file.name}.moving")
+
+    def leave(self, to: str, at: datetime) -> None:
+        """Let no service start on it any more; nothing else in it is changed. Raise `OSError` or `sqlite3.Error`."""
+        if self.is_served and self.bar is None:
+            bar = Bar(barred=Barred.MOVED, schema=self.schema, at=at, to=to)
+            _write(self.file, str(bar))
+
+    def tidy(self) -> None:
+        """Remove what was needed to read it."""
+        self._copy.unlink(missing_ok=True)
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Source]:
+    """Keep everybody else from *file* for as long as the block lasts.
+
+    Raise `FileNotFoundError`, `StoreInUseError` when a service runs on it, `BadCopyError` when it is no store, and
+    `OSError`.
+    """
+    # Where it really is: whoever comes by a symbolic link must meet the same lock.
+    file = file.resolve(strict=True)
+    with alone(file.parent) if file.name == SERVED else nullcontext():
+        number = schema_of(file)
+        bar = Bar.of(number)
+        schema = number if bar is None else bar.schema
+        if schema not in known():
+            raise BadCopyError("a newer version of Pantau has used it; install that one, and copy it then")
+        yield Source(file=file, schema=schema, origin=_origin(file), bar=bar)
+
+
+def lift(file: Path) -> None:
+    """Let a service start again on a file that was left behind, or on a copy of it: whoever puts it back has said so."""
+    bar = Bar.of(schema_of(file))
+    if bar is not None:
+        _write(file, bar.schema)
+
+
+def _write(file: Path, number: str) -> None:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (number,))
+
+
+def _origin(file: Path) -> StoreOrigin:
+    try:
+        with _engine(file).connect() as connection:
+            first = connection.execute(select(journal.c.hash).where(journal.c.id == 1)).scalar_one_or_none()
+            end = connection.execute(select(journal_head.c.number, journal_head.c.hash)).one()
+    except (DatabaseError, NoResultFound):
+        raise BadCopyError(
+            "its journal is of a form from before the first release, or damaged; let the service start on it once"
+        ) from None
+    return StoreOrigin(first=first or "", head=Head(number=end.number, hash=end.hash))
+
+
+def _engine(file: Path) -> Engine:
+    return create_engine(read_only(file).set(drivername="sqlite"), poolclass=NullPool, hide_parameters=True)

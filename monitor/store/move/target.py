@@ -1,0 +1,230 @@
+"""The database on a server that a store is copied into: empty at first, barred to services, and theirs in the end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    exists,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from alerts.record.audit import BEGINNING, Head, Verifier
+from alerts.record.store import Entry
+from monitor.store.backend.away import StoreInUseError
+from monitor.store.backend.name import Name
+from monitor.store.backend.postgres import PostgresServer, connected, migrate
+from monitor.store.backend.server_clock import ServerClock
+from monitor.store.engine import audit
+from monitor.store.move.source import StoreOrigin
+from monitor.store.schema.bar import Bar, Barred
+from monitor.store.schema.lock import LOCKS, NAMES, Lock
+from monitor.store.schema.migrations import known
+from monitor.store.schema.tables import journal_head, metadata
+
+#: Nobody else copies into a database while somebody holds this name there.
+_NAME = "pantau store copy"
+#: What is there while half of a store is. It is none of a store's tables, and goes with the bar.
+_HALF = Table(
+    "half_copy",
+    MetaData(),
+    Column("first", String(64), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("hash", String(64), nullable=False),
+    Column("file", Text, nullable=False),
+    Column("begun_at", DateTime(timezone=True), nullable=False),
+)
+
+
+class TargetRefusedError(Exception):
+    """A database holds what no store may be copied over. The message says what, and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A database, while nobody else copies into it."""
+
+    server: PostgresServer
+    clock: ServerClock
+    engine: AsyncEngine
+
+    async def is_half(self) -> bool:
+        """Whether half a store is there, of which one ever."""
+        async with self.transaction() as connection:
+            number = await _number(connection)
+            return number is not None and Bar.of(number) is not None
+
+    async def is_moved_to(self, origin: StoreOrigin) -> bool:
+        """Whether all of *origin* is there, and a service may run on it."""
+        async with self.transaction() as connection:
+            if await _number(connection) not in known():
+                return False
+            return await audit.hash_of(connection, origin.head.number) == origin.head.hash
+
+    async def begin(self, origin: StoreOrigin, file: str) -> bool:
+        """Make it ready to be copied into, and return whether what was begun before goes on; else it is empty.
+
+        From here on no service starts on it. Raise `TargetRefusedError`, `StoreInUseError` when a service runs on it, or
+        what bringing its schema up to date raises.
+        """
+        async with self.transaction() as connection:
+            number = await _number(connection)
+            bar = None if number is None else Bar.of(number)
+            if bar is not None:
+                half = (await connection.execute(select(_HALF))).one()
+                if half.first != origin.first:
+                    raise TargetRefusedError(
+                        f"the {self.server} holds half a copy of another store, {half.file}, begun on "
+                        f"{half.begun_at:%Y-%m-%d at %H:%M} UTC; finish that one, or name an empty database"
+                    )
+                if (half.number, half.hash, bar.schema) == (*_flat(origin.head), known()[0]):
+                    return True
+                # Half of what that store was earlier is worth nothing to anybody.
+                await self._empty_again(connection, bar)
+            elif number is None:
+                await self._see_no_stranger(connection)
+        await migrate(self.server)
+        await self._bar(origin, file)
+        return False
+
+    async def _empty_again(self, connection: AsyncConnection, bar: Bar) -> None:
+        await _truncate(connection, metadata.sorted_tables)
+        await connection.execute(insert(journal_head).values(id=1, number=0, hash=BEGINNING))
+        await _end_half(connection, bar.schema)
+
+    async def _bar(self, origin: StoreOrigin, file: str) -> None:
+        async with self.transaction() as connection:
+            # A service has its name before it looks at the schema, and waits there for this lock: it is seen here, or
+            # sees the bar.
+            locking = text("SELECT pg_advisory_xact_lock(:locks, :migrating)")
+            await connection.execute(locking, {"locks": LOCKS, "migrating": Lock.MIGRATING})
+            named = text(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = :names AND granted AND database"
+                " = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
+            if (await connection.execute(named, {"names": NAMES})).scalar_one() > 1:
+                raise StoreInUseError(
+                    f"a pantau service runs on the {self.server}; stop it, on whichever machine it is"
+                )
+            await self._see_empty(connection, origin)
+            await _truncate(connection, [journal_head])
+            await connection.run_sync(_HALF.create)
+            half = {"first": origin.first, "number": origin.head.number, "hash": origin.head.hash}
+            await connection.execute(insert(_HALF).values(**half, file=file, begun_at=self.clock.now()))
+            bar = Bar(barred=Barred.COPYING, schema=known()[0])
+            await connection.execute(text("UPDATE alembic_version SET version_num = :bar"), {"bar": str(bar)})
+
+    async def _see_no_stranger(self, connection: AsyncConnection) -> None:
+        there = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
+        if theirs := sorted(there & set(metadata.tables)):
+            raise TargetRefusedError(
+                f"the {self.server} has tables of another program ({', '.join(theirs)}); give Pantau a database of its own"
+            )
+
+    async def _see_empty(self, connection: AsyncConnection, origin: StoreOrigin) -> None:
+        for table in metadata.sorted_tables:
+            if table is not journal_head and (await connection.execute(select(exists(select(table))))).scalar_one():
+                break
+        else:
+            return
+        head = await audit.head(connection)
+        if origin.first and await audit.hash_of(connection, 1) == origin.first:
+            raise TargetRefusedError(
+                f"the {self.server} holds this store already, up to entry {head.number} of its journal, and a service may "
+                "have gone on with it there; nothing is copied over it"
+            )
+        raise TargetRefusedError(
+            f"the {self.server} holds another store already, with {head.number} entries in its journal (a service that was "
+            "started on it made one); name an empty database, or drop that one and make it again"
+        )
+
+    async def count(self, table: Table) -> int:
+        """Return how many rows are there."""
+        async with self.transaction() as connection:
+            return int((await connection.execute(select(func.count()).select_from(table))).scalar_one())
+
+    async def follow(self) -> Verifier:
+        """Follow the chain of its journal from the beginning."""
+        return await audit.verify(self.transaction)
+
+    async def number_on(self) -> None:
+        """Let new rows get ids after those that were copied, and the server know how much of what there is."""
+        async with self.transaction() as connection:
+            for table in metadata.sorted_tables:
+                if (column := table.autoincrement_column) is not None:
+                    last = select(func.coalesce(func.max(column), 0) + 1).scalar_subquery()
+                    of = func.pg_get_serial_sequence(table.name, column.name)
+                    await connection.execute(select(func.setval(of, last, False)))
+                await connection.execute(text(f"ANALYZE {table.name}"))
+
+    @asynccontextmanager
+    async def completed(self, entry: Entry) -> AsyncIterator[Head]:
+        """Make it a store like any other at the end of the block, whose journal goes on with *entry* and ends there."""
+        async with self.transaction() as connection:
+            (added,) = await audit.append(connection, [entry])
+            await _end_half(connection, known()[0])
+            yield Head(number=added.number, hash=added.hash)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Begin one that may take as long as it does: to sort or to count a year takes more than a decision may."""
+        async with self.engine.begin() as connection:
+            await connection.execute(text("SET LOCAL statement_timeout = 0"))
+            yield connection
+
+
+@asynccontextmanager
+async def taken(server: PostgresServer) -> AsyncIterator[Target]:
+    """Connect to *server*, if it can be a store. Raise `StoreUnusableError`, or `StoreInUseError` when somebody copies."""
+    clock = ServerClock()
+    async with connected(server, clock) as engine:
+        name = Name(engine, _NAME, str(server))
+        try:
+            await name.take()
+        except StoreInUseError:
+            raise StoreInUseError(
+                f"another `pantau store copy` is at work on the {server}, or was until a minute ago"
+            ) from None
+        try:
+            yield Target(server=server, clock=clock, engine=engine)
+        finally:
+            await name.let_go()
+
+
+def _flat(head: Head) -> tuple[int, str]:
+    return head.number, head.hash
+
+
+async def _number(connection: AsyncConnection) -> str | None:
+    """Return what stands where the schema's number does; `None` where nothing has been made yet."""
+    if not await connection.run_sync(lambda sync: inspect(sync).has_table("alembic_version")):
+        return None
+    return (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
+
+
+async def _truncate(connection: AsyncConnection, tables: Sequence[Table]) -> None:
+    """Empty tables, the journal's too, in which there is nothing that has ever been a service's."""
+    for table in tables:
+        await connection.execute(text(f"ALTER TABLE {table.name} DISABLE TRIGGER USER"))
+    await connection.execute(text(f"TRUNCATE {', '.join(table.name for table in tables)}"))
+    for table in tables:
+        await connection.execute(text(f"ALTER TABLE {table.name} ENABLE TRIGGER USER"))
+
+
+async def _end_half(connection: AsyncConnection, schema: str) -> None:
+    await connection.run_sync(_HALF.drop)
+    await connection.execute(text("UPDATE alembic_version SET version_num = :schema"), {"schema": schema})
