@@ -51,7 +51,6 @@ def log_to_stderr(level: Level = Level.INFO) -> None:
     logging.basicConfig(
         level=max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]),
         handlers=[handler := logging.StreamHandler(sys.stderr)],
-        force=True,
     )
     words = "%(levelname)s %(name)s %(message)s"
     handler.setFormatter(_Prioritised(words) if to_journal else logging.Formatter(words))
