@@ -130,8 +130,7 @@ def _put_back(file: Path, state: Path, word: _Word, *, even_changed: bool) -> No
         asyncio.run(_mark(room, None, word, {"file": file.name, "kept": kept.name if store.exists() else ""}))
         with fresh.open("rb") as written:
             os.fsync(written.fileno())
-        if store.exists():
-            _set_aside(store, kept)
+        _set_aside(store, kept)
         fresh.rename(store)
     typer.echo(f"{file} is the store now: {said}.")
     if kept.exists():
@@ -140,15 +139,16 @@ def _put_back(file: Path, state: Path, word: _Word, *, even_changed: bool) -> No
 
 def _set_aside(store: Path, kept: Path) -> None:
     """Give the present store a second name. Whoever is killed here leaves it as it was, or put back whole."""
-    # What was written last lies beside it, and must never be taken for a part of the copy.
-    with suppress(sqlite3.Error):
-        connection = sqlite3.connect(store)
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
+    if store.exists():
+        with suppress(sqlite3.Error):
+            connection = sqlite3.connect(store)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.close()
+        os.link(store, kept)
+    # What was written last lies beside it, also when the store itself was deleted, and SQLite would read it into the copy.
     for suffix in ("-wal", "-shm"):
         with suppress(FileNotFoundError):
             store.with_name(f"{store.name}{suffix}").rename(kept.with_name(f"{kept.name}{suffix}"))
-    os.link(store, kept)
 
 
 @contextmanager

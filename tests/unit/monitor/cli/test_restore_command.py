@@ -83,6 +83,28 @@ async def test_a_copy_is_put_where_there_is_nothing(office: Office, tmp_path: Pa
     assert len(await found_in(office)) == 1
 
 
+async def test_what_a_store_left_behind_that_was_killed_and_deleted_is_not_read_into_the_copy(
+    office: Office, tmp_path: Path
+) -> None:
+    copy = await have_copy(office, tmp_path)
+    store = office.state / "pantau.sqlite"
+    log = store.with_name(f"{store.name}-wal")
+    async with Database.open(office.state) as database:
+        await write(database, 40, 4000)
+        written_last = log.read_bytes()
+    for name in names(office.state):
+        (office.state / name).unlink()
+    log.write_bytes(written_last)
+
+    code, said = await office.ask("restore", str(copy))
+
+    assert code == 0, said
+    assert journal_of(store) == 4
+    assert (await office.ask("audit", "verify"))[0] == 0
+    (aside,) = kept(office)
+    assert (office.state / aside).read_bytes() == written_last, "somebody may make something of it yet"
+
+
 async def test_nothing_is_put_back_while_a_service_runs(office: Office, tmp_path: Path) -> None:
     copy = await have_copy(office, tmp_path)
     async with Database.open(office.state):
