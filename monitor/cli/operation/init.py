@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -104,7 +105,7 @@ def init(
     is written before a message has come back, and nothing is overwritten. The exit code of a failure is that of `pantau probe`.
     """
     _check_room(directory)
-    questions = _Questions(is_alone=not sys.stdin.isatty())
+    questions = _Questions(is_alone=sys.stdin is None or not sys.stdin.isatty())
     given = {"address": address, "smtp": smtp, "imap": imap, "username": username, "code": code}
     try:
         if questions.is_alone and (missing := _missing(given, password_file)):
@@ -135,9 +136,16 @@ def _check_room(directory: Path) -> None:
     for name in _TAKEN:
         if os.path.lexists(directory / name):
             fail(f"{directory / name} is there already, and nothing is overwritten; name another directory", 2)
-    if directory.exists() and not directory.is_dir():
+    try:
+        is_directory = stat.S_ISDIR(directory.stat().st_mode)
+    except FileNotFoundError:
+        is_directory = not directory.is_symlink()  # What a link leads to is not made.
+    except OSError as error:
+        fail(f"{directory} cannot be written: {error.strerror}; name another directory", 2)
+    if not is_directory:
         fail(f"{directory} is no directory", 2)
-    around = next(each for each in (directory, *directory.absolute().parents) if each.exists())
+    # Not Path.exists: it raises where a directory is closed to us.
+    around = next(each for each in (directory, *directory.absolute().parents) if os.path.lexists(each))
     if not os.access(around, os.W_OK | os.X_OK):
         fail(f"{around} cannot be written by this user; name another directory", 2)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 
 from monitor.cli.operation.draft import (
@@ -20,6 +21,7 @@ from monitor.cli.operation.draft import (
     written,
 )
 from monitor.cli.operation.guess import whose
+from monitor.cli.operation.init import init
 from monitor.config.loading import load
 
 PASSWORD = "kata: laluan # 'contoh'"
@@ -134,3 +136,34 @@ def test_the_password_stands_in_its_own_file_only() -> None:
     assert PASSWORD not in repr(DRAFT)
     assert yaml.safe_load(files["agencies/jcontoh.yaml"])["mailboxes"]["utama"]["ca_file"] == CA_FILE
     assert "listen" not in yaml.safe_load(files["pantau.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("p" * 300, "File name too long"),
+        ("file", "is no directory"),
+        ("file/under", "Not a directory"),
+        ("nowhere", "is no directory"),
+        ("circle", "symbolic links"),
+    ],
+)
+def test_a_place_that_could_not_be_written_is_said_before_anything_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to("gone")
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(typer.Exit) as ended:
+        init(tmp_path / name)
+    assert ended.value.exit_code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_standard_input_that_is_closed_is_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(typer.Exit):
+        init(tmp_path / "ministry")
+    assert "there is no terminal to ask at" in capsys.readouterr().err
