@@ -174,6 +174,9 @@ class Restorer:
             return
         numbers = left_out(standing, marks, waiting.numbers, self._prefixes())
         await restorations.leave_out(waiting, numbers, further)
+        if waiting.how is How.SILENT and how is not None:
+            # The mark may come later, with the share that it lies on; "nothing was lost" is no answer from then on.
+            await restorations.found_out(waiting, how)
         self._taken_in |= {mark.head for mark in further}
         if waiting.left_out is None:
             await restorations.look_first(now)

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from alerts.record.restoration import BadNumberError, How, last_on_paper
+from alerts.record.restoration import BadNumberError, last_on_paper
 from alerts.record.store import Entry, StoreAway
 from monitor.cli.configured import store_server
 from monitor.cli.operation.backup import look
@@ -173,8 +173,7 @@ async def _mark(directory: Path, server: PostgresServer | None, word: _Word, det
             heard = standing.heard_at
             if server is not None and heard is not None and await restorations.lives(now - _LIVES):
                 fail("a service is at work on the store: stop all of them first")
-            if await restorations.waiting() is None:
-                await restorations.begin(How.RESTORED, now, heard, by=word.by, numbers=word.numbers, pages=word.pages)
+            await restorations.put_back(now, heard, by=word.by, numbers=word.numbers, pages=word.pages)
             head = f"{standing.head.number}:{standing.head.hash}"
             said = {"head": head, **{f"after_{prefix}": str(number) for prefix, number in word.numbers.items()}}
             said |= {f"pages_after_{number}": str(page) for number, page in word.pages.items()}

@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, delete, insert, select, update
 
 from alerts.model.delivery import NoticeState
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Plan
-from alerts.record.restoration import SEE_FIRST, How, Restoration, Standing, StoreMark, pages_left_out
+from alerts.record.restoration import SEE_FIRST, How, Restoration, Standing, StoreMark, highest, pages_left_out
 from monitor.store.backend.transaction import InTransaction
 from monitor.store.engine import audit
 from monitor.store.schema.rows import FACTS, named
@@ -78,6 +78,27 @@ class SqlRestorations(InTransaction):
         values = {"how": how, "noticed_at": at, "since": since, "by": by, "confirmed_by": "", "why": ""}
         values |= {"numbers": dict(numbers or {}), "pages": dict(pages or {})}
         await self._connection.execute(insert(restoration).values(**values))
+
+    async def put_back(
+        self, at: datetime, heard: datetime | None, *, by: str, numbers: Mapping[str, int], pages: Mapping[str, int]
+    ) -> None:
+        """Let paper wait because a person says that the store is a copy. What is left out has still to be found out.
+
+        It may be a copy of a store in which paper waited. What was found out then is not enough: numbers were given since.
+        """
+        since = heard
+        if (waiting := await self.waiting()) is not None:
+            since = waiting.since or heard
+            if waiting.left_out is None:  # No service was started since: the same, said once more.
+                numbers, pages = highest([waiting.numbers, numbers]), highest([waiting.pages, pages])
+                await self._connection.execute(delete(restoration).where(restoration.c.id == waiting.id))
+            else:
+                await self.confirm(waiting, at, by, "a copy was put back again")
+        await self.begin(How.RESTORED, at, since, by=by, numbers=numbers, pages=pages)
+
+    async def found_out(self, of: Restoration, how: How) -> None:
+        """Write down that a store which was taken for one that was only silent is an older copy."""
+        await self._change(of, how=how)
 
     async def leave_out(
         self, of: Restoration, numbers: Mapping[str, tuple[int, int]], marks: Collection[StoreMark]

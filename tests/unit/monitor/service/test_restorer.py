@@ -316,6 +316,45 @@ async def test_a_person_says_after_which_number_and_it_goes_on_behind_it(alone: 
             assert not await ledger.is_paper_held()
 
 
+async def test_a_mark_that_is_seen_late_shows_that_more_was_lost_than_time(alone: House) -> None:
+    put_back(await a_copy_between_two_outages(alone), alone)
+    away = [(mark, mark.read_text()) for mark in alone.marks]
+    for mark, _ in away:
+        mark.unlink()
+    alone.clock.time += timedelta(hours=2)
+    async with alone.service() as (store, restorer):
+        await restorer.look()
+        assert (await restorer.view()).restorations[0].how is How.SILENT
+        mark, said = away[1]
+        mark.write_text(said)  # The share is there.
+
+        await restorer.look()
+
+        with pytest.raises(NotDone, match="something was lost: the store is older"):
+            await restorer.confirm(replace(GO, nothing_lost=True))
+        assert await is_held(store)
+
+
+@pytest.mark.parametrize(("words", "number"), [({}, "JCM-204"), ({"JCM": 250}, "JCM-251")])
+async def test_a_copy_that_was_made_while_paper_waited_leaves_out_what_was_given_since(
+    house: House, words: dict[str, int], number: str
+) -> None:
+    await test_who_was_silent_for_an_hour_may_be_a_snapshot_and_a_hundred_numbers_are_left_out(house)
+    async with house.service() as (store, restorer):
+        assert await opened(store) == ["JCM-103"]
+        async with store.transaction() as ledger:  # As `pantau restore` does: twice, as somebody forgot a number.
+            for numbers in (words, {}):
+                await ledger.restorations.put_back(T0, T0, by="Siti Contoh", numbers=numbers, pages={})
+
+        await restorer.look()
+
+        before, waiting = (await restorer.view()).restorations
+        assert (before.how, before.confirmed_by) == (How.SILENT, "Siti Contoh")
+        assert (waiting.how, waiting.since) == (How.RESTORED, before.since)
+        assert await opened(store) == [number]
+        assert await is_held(store)
+
+
 async def test_a_tray_that_takes_no_mark_holds_nobody_up_and_is_not_taken_in_twice(alone: House) -> None:
     put_back(await a_copy_between_two_outages(alone), alone)
     alone.marks[0].unlink()
