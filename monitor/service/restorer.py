@@ -39,6 +39,7 @@ from alerts.record.restoration import (
     noticed,
 )
 from alerts.record.store import Entry
+from monitor.config.files.problem import nearest
 from monitor.metrics import Metrics
 from monitor.runtime.keeping import keep_doing
 from monitor.service.mark import MarkFiles
@@ -252,6 +253,7 @@ class Restorer:
                 await restorations.give_after_all(waiting)
             else:
                 standing = await restorations.standing(())
+                _see_known(numbers, {*standing.following, *self._prefixes()})
                 said = {p: (standing.following.get(p, 1), n) for p, n in numbers.items()}
                 behind = {p: both for p, both in said.items() if both[1] >= both[0]}
                 # By an incident that has a number on paper since: its pages stay apart from those of the other.
@@ -274,6 +276,15 @@ class Restorer:
 
     def _trays(self) -> Sequence[Dispatches]:
         return [line.gateway for line in self._pool if isinstance(line.gateway, Dispatches)]
+
+
+def _see_known(said: Collection[str], known: Collection[str]) -> None:
+    """Raise `NotDone` when somebody names numbers that no agency has: those that were meant would be given again."""
+    for prefix in said:
+        if prefix not in known:
+            near = nearest(prefix, [each.lower() for each in known])
+            instead = near.upper() if near else f"one of {', '.join(sorted(known))}"
+            raise NotDone(f"no number begins with {prefix}: write {instead}, and repeat this")
 
 
 def _may_be_on_paper(incident: Incident, waiting: Restoration, numbers: Mapping[str, int]) -> bool:

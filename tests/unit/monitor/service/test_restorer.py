@@ -316,6 +316,19 @@ async def test_a_person_says_after_which_number_and_it_goes_on_behind_it(alone: 
             assert not await ledger.is_paper_held()
 
 
+async def test_a_number_that_no_agency_has_is_no_answer(alone: House) -> None:
+    put_back(await a_copy_between_two_outages(alone), alone)
+    async with alone.service() as (store, restorer):
+        await restorer.look()
+
+        with pytest.raises(NotDone, match="no number begins with JCN: write JCM, and repeat this"):
+            await restorer.confirm(replace(GO, after=["JCN-23"]))
+
+        assert await is_held(store)
+        await restorer.confirm(replace(GO, after=["KPC-2"]))
+        assert await opened(store) == ["JCM-06"]
+
+
 async def test_a_mark_that_is_seen_late_shows_that_more_was_lost_than_time(alone: House) -> None:
     put_back(await a_copy_between_two_outages(alone), alone)
     away = [(mark, mark.read_text()) for mark in alone.marks]
