@@ -150,11 +150,14 @@ class SqlRestorations(InTransaction):
 
     async def give_after_all(self, of: Restoration) -> None:
         """Give the numbers that were left out, where none behind them was given yet: nothing was lost."""
+        left: dict[str, list[int]] = {}
         for prefix, (first, last) in (of.left_out or {}).items():
             untouched = (counter.c.name == prefix) & (counter.c.next == last + 1)
-            await self._connection.execute(update(counter).where(untouched).values(next=first))
+            given = await self._connection.execute(update(counter).where(untouched).values(next=first))
+            if not given.rowcount:
+                left[prefix] = [first, last]
         await self._connection.execute(update(incident).where(_active()).values(pages_left_out=0))
-        await self._change(of, left_out={})
+        await self._change(of, left_out=left)
 
     async def confirm(self, of: Restoration, at: datetime, by: str, why: str) -> None:
         """Let paper go out again."""

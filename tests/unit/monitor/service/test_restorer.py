@@ -256,7 +256,8 @@ async def test_the_machine_was_only_off_says_somebody_and_all_numbers_are_given(
     async with house.service() as (store, restorer):
         await restorer.look()
         assert len((await restorer.view()).restorations) == 1, "one at a time"
-        await restorer.confirm(replace(GO, nothing_lost=True))
+        done = await restorer.confirm(replace(GO, nothing_lost=True))
+        assert done.left_out == {"JCM": (2, 101)}, "whoever misses them finds them here"
         assert house.let_go == 1
         assert not await is_held(store)
         assert await opened(store) == ["JCM-103"], "a number behind them was given"
