@@ -228,7 +228,9 @@ class App:
             clock=self._clock,
             service=service,
             pool=self._pool,
-            prefixes=lambda: {number_prefix(code) for code in (NO_AGENCY, *configuration.registry.agencies)},
+            prefixes=lambda: {
+                number_prefix(code) for code in (NO_AGENCY, *(self._memory.in_force or configuration.registry).agencies)
+            },
             metrics=self._metrics,
             let_go=self._look_again,
         )
