@@ -118,9 +118,64 @@ def letter(machine: Machine) -> None:
 
 
 def copy(machine: Machine) -> None:
-    """Take a copy while it works, by docs/restoring.md. Putting an old one back belongs here."""
+    """Take a copy while it works, by docs/restoring.md."""
     for block in commands("docs/restoring.md", "Taking copies"):
         expect(machine.run(f"cd /; {block}"), "pantau-.*sqlite")
+
+
+def named(block: str, file: str) -> str:
+    """Write the name of a copy in the place of the one that the document has."""
+    return re.sub(r"\S+/pantau-\d{8}T\d{6}Z\.sqlite", file, block)
+
+
+def put_back(machine: Machine) -> None:
+    """Let a letter go out after the copy, then put the copy back: paper waits, and no number stands on paper twice."""
+    copy = machine.run("ls -t /var/backups/pantau/*.sqlite").split()[0]
+    [test] = commands("docs/restoring.md", "Testing a copy")
+    expect(machine.run(named(test, copy)), "The journal is whole")
+    machine.run(f"cd /; {ASK} close JCONT-01 --recovered --why ujian --by operator {CONFIG}")
+    outage(machine, "JCONT-02")
+    machine.until(f"cd /; {ASK} letters list {CONFIG} | grep JCONT-02", within=60)
+
+    [block] = commands("docs/restoring.md", "Putting one back")
+    service_at_work = block.replace("systemctl stop pantau\n", "")
+    machine.run(f"cd /; {named(service_at_work, copy)}", code=1)
+    expect(machine.run(f"cd /; {named(block, copy)}"), "is the store now", "Letters and faxes wait from now on")
+    noticed(machine, "an older copy was put back by")
+    outage(machine, "JCONT-03")
+    machine.until(f"cd /; {ASK} paper show {CONFIG} | grep JCONT-03", within=60)
+    let_go(machine, "JCONT-03")
+
+    machine.run(f"systemctl stop pantau; rm /var/lib/pantau/pantau.sqlite*; cp {copy} /var/lib/pantau/pantau.sqlite")
+    machine.run("chown pantau:pantau /var/lib/pantau/pantau.sqlite; systemctl start pantau")
+    noticed(machine, "the store knew less than what was noted outside of it")
+    outage(machine, "JCONT-04")
+    let_go(machine, "JCONT-04")
+
+
+def outage(machine: Machine, number: str) -> None:
+    """Declare the next outage of the agency and release it; what is open of it ends before."""
+    machine.run(f"cd /; {ASK} close JCONT-01 --recovered --why ujian --by operator {CONFIG} || true")
+    machine.run(f"cd /; {ASK} declare JCONTOH both --why ujian --by operator {CONFIG}")
+    machine.run(f"cd /; {ASK} release {number} --by operator {CONFIG}")
+
+
+def noticed(machine: Machine, how: str) -> None:
+    """See that paper waits, and that the letters which the store does not know are named."""
+    said = machine.until(f"cd /; {ASK} paper show {CONFIG} | grep -B 9 -A 99 ' NO *$'", within=60)
+    expect(said, how, "not known to the store: ")
+
+
+def let_go(machine: Machine, number: str) -> None:
+    """Look that nothing new lies in the tray, and let it go: then it lies there."""
+    listed = f"cd /; {ASK} letters list {CONFIG}"
+    if number in machine.run(listed):
+        raise Failed(f"{number} was laid into the tray before anybody has looked")
+    expect(
+        machine.run(f"cd /; {ASK} paper go --why 'looked at all letters with the clerk' --by operator {CONFIG}"),
+        "go out again. Numbers that are not given: JCONT-02",
+    )
+    machine.until(f"{listed} | grep {number}", within=60)
 
 
 def remove(machine: Machine) -> None:
@@ -139,7 +194,8 @@ CHAPTERS: dict[str, Callable[[Machine], None]] = {
     "break": break_,
     "letter": letter,
     "copy": copy,
-    # To come: an old copy put back, PostgreSQL, an upgrade from the first release's schema.
+    "put back": put_back,
+    # To come: PostgreSQL, an upgrade from the first release's schema.
     "remove": remove,
 }
 

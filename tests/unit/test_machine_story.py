@@ -14,6 +14,8 @@ FOLLOWED = (
     (story.INSTALLING, "2. Configuration and secrets", "pantau check --config"),
     (story.INSTALLING, "3. The service", "systemctl enable --now pantau"),
     ("docs/restoring.md", "Taking copies", "pantau backup"),
+    ("docs/restoring.md", "Testing a copy", "pantau audit verify --store"),
+    ("docs/restoring.md", "Putting one back", "pantau restore"),
     ("docs/upkeep.md", "The end", "systemctl disable --now pantau"),
 )
 
