@@ -1,4 +1,4 @@
-"""Install by deploy/README.md word for word, start, break, lay a letter, take a copy, remove: `python -m tests.machine`.
+"""Install by deploy/README.md word for word, start, break, lay a letter, copy, put back, upgrade, remove: `python -m tests.machine`.
 
 As root, on a Debian with debootstrap and systemd-container. What a chapter does beyond the documents stands beside it.
 """
@@ -178,6 +178,43 @@ def let_go(machine: Machine, number: str) -> None:
     machine.until(f"{listed} | grep {number}", within=60)
 
 
+#: Makes a store as the first release did, by its migration; with what `tests/contracts` has of that release.
+FIRST_RELEASE = """
+import json, pathlib, sqlite3
+from monitor.store.schema.migrations import upgrade
+upgrade("sqlite:////var/lib/pantau/pantau.sqlite", "0001")
+text = pathlib.Path("tests/contracts/released.json").read_text()
+text = text.replace("JCM-", "JCONT-").replace('"name": "JCM"', '"name": "JCONT"').replace("JCM", "JCONTOH")
+with sqlite3.connect("/var/lib/pantau/pantau.sqlite") as store:
+    for table, rows in json.loads(text).items():
+        for row in rows:
+            values = [json.dumps(value) if isinstance(value, list | dict) else value for value in row.values()]
+            store.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", values)
+"""
+
+
+def upgrade(machine: Machine) -> None:
+    """Start on a store of the first release, and on a copy of it: the schema is brought up to date, the history is there."""
+    machine.run("systemctl stop pantau")
+    machine.run("find /var/lib/pantau /var/spool/pantau -type f -not -name token.key -delete")
+    machine.run(
+        f"/opt/pantau/bin/python - <<'END'{FIRST_RELEASE}END\nchown pantau:pantau /var/lib/pantau/pantau.sqlite"
+    )
+    [backup] = commands("docs/restoring.md", "Taking copies")
+    copy = machine.run(f"cd /; {backup}").split()[0]
+    machine.run("systemctl start pantau")
+    _is_of_the_first_release(machine)
+    [restore] = commands("docs/restoring.md", "Putting one back")
+    machine.run(f"cd /; {named(restore, copy)}")
+    _is_of_the_first_release(machine)
+
+
+def _is_of_the_first_release(machine: Machine) -> None:
+    expect(machine.run(f"cd /; {ASK} incidents {CONFIG}"), "JCONT-01")
+    expect(machine.run(f"cd /; {ASK} audit verify {CONFIG}"), "The journal is whole")
+    expect(machine.run(f"cd /; {ASK} audit export {CONFIG} | head -1"), "incident opened", "2026-11-24")
+
+
 def remove(machine: Machine) -> None:
     """Remove it by docs/upkeep.md; nothing of it is left."""
     for block in commands("docs/upkeep.md", "The end"):
@@ -195,7 +232,8 @@ CHAPTERS: dict[str, Callable[[Machine], None]] = {
     "letter": letter,
     "copy": copy,
     "put back": put_back,
-    # To come: PostgreSQL, an upgrade from the first release's schema.
+    "upgrade": upgrade,
+    # To come: PostgreSQL.
     "remove": remove,
 }
 
