@@ -74,6 +74,18 @@ def read_code(text: str) -> str:
     return code
 
 
+def read_password(text: str) -> str:
+    """Return a password as it is. Raise `NoAnswer`, before a sign-in is spent on it, for what can be none."""
+    if not text.strip():
+        raise NoAnswer("is empty")
+    if text != text.strip() or not text.isprintable():
+        raise NoAnswer(
+            "has a blank at an end, or a character that is not seen, as what is copied may; in earnest it comes by "
+            "--password-file"
+        )
+    return text
+
+
 def read_server(text: str) -> ServerSettings:
     """Return a server as somebody writes it in one line: see `HOW_SERVERS_ARE_WRITTEN`. Raise `NoAnswer`."""
     found = _SERVER.fullmatch(text.strip())

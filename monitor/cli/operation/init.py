@@ -24,12 +24,14 @@ from monitor.cli.operation.check import print_checked
 from monitor.cli.operation.draft import (
     CA_FILE,
     HOW_SERVERS_ARE_WRITTEN,
+    KEY,
     FirstMailbox,
     NoAnswer,
     code_of,
     files_of,
     read_address,
     read_code,
+    read_password,
     read_server,
     route_of,
     written,
@@ -50,7 +52,7 @@ from probes.model.check import Premises
 from probes.model.mailbox import Security, Server
 from probes.model.probe import Patience, ProbeFailure, Trace, Unreadable
 from probes.model.reply import Reason
-from probes.model.result import Outcome, Party, Phase, ProbeResult
+from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 from probes.run.runner import run_probe
 from probes.run.trace import Recorder
 from probes.stranger.callout import blind
@@ -189,11 +191,23 @@ class _Questions:
             "Short code of the agency", given or (draft.code if self.is_alone else None), read_code, draft.code
         )
 
-    def _answer(self, question: str, given: str | None, read: Callable[[str], T], default: str | None = None) -> T:
+    def _answer(
+        self,
+        question: str,
+        given: str | None,
+        read: Callable[[str], T],
+        default: str | None = None,
+        *,
+        is_shown: bool = True,
+    ) -> T:
         while True:
-            text = given if given is not None else typer.prompt(question, default=default or None, err=False)
             try:
+                text = given
+                if text is None:
+                    text = str(typer.prompt(question, default=default or None, hide_input=not is_shown))
                 return read(text)
+            except UnicodeDecodeError:  # Its words would hold a part of a password.
+                typer.echo("  is no UTF-8 text, as what comes from elsewhere may be; type it")
             except NoAnswer as wrong:
                 if given is not None:
                     fail(f"{question}: {wrong}", 2)
@@ -201,7 +215,7 @@ class _Questions:
 
     def _password(self, file: Path | None) -> str:
         if file is None:
-            return str(typer.prompt("Password (not shown)", hide_input=True))
+            return self._answer("Password (not shown)", None, read_password, is_shown=False)
         try:
             return Vault(directory=Path.cwd(), environ={}).from_file(str(file)).get_secret_value()
         except NoSecret as wrong:
@@ -231,7 +245,7 @@ class _Questions:
         advice = advise(route, result)
         typer.echo(f"\n{result.outcome.upper()}: {ended(result)}")
         said = result.failure.detail if result.failure else ""
-        for label, text in (("Detail", said), ("Means", advice.what), ("Do", advice.do)):
+        for label, text in (("Detail", said), ("Means", advice.what), ("Do", _to_do(advice.do, result.failure))):
             if text:
                 typer.echo("\n".join(labelled(label, text, width)))
 
@@ -277,6 +291,14 @@ class _Questions:
         if self.is_alone:
             fail("--ca names the servers' certificate authorities, as a PEM file. Nothing was written.", 2)
         return self._answer("File of its certificate authority (PEM)", None, _file)
+
+
+def _to_do(advised: str, failure: Failure | None) -> str:
+    """Return what to do about a server where there is no file yet whose settings an advice could name."""
+    if failure is None or failure.reason not in _SERVERS_FAULT or f"mailboxes.{KEY}" not in advised:
+        return advised
+    option = "--smtp" if failure.party is Party.SENDER else "--imap"
+    return f"Look at the name and the port of this server ({option})."
 
 
 def _line(text: str) -> str:

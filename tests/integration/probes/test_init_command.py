@@ -49,13 +49,13 @@ class Terminal:
                 raise AssertionError(f"not said: {words}\n{self.text}")
         self._read = self.text.index(words, self._read) + len(words)
 
-    def answer(self, question: str, text: str, *, hidden: bool = False) -> None:
+    def answer(self, question: str, text: str | bytes, *, hidden: bool = False) -> None:
         """Answer a question once it is asked."""
         self.expect(question)
         self.asked += 1
         while hidden and termios.tcgetattr(self._terminal)[3] & termios.ECHO:
             time.sleep(0.01)
-        os.write(self._terminal, f"{text}\n".encode())
+        os.write(self._terminal, (text if isinstance(text, bytes) else text.encode()) + b"\n")
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""
@@ -203,6 +203,10 @@ def test_an_account_is_not_locked_by_somebody_who_goes_on_guessing(
     place, before = tmp_path / "ministry", refusals(mail_server)
     options = ("--address", ADDRESS, "--smtp", smtp(mail_server), "--imap", imap(mail_server), "--username", ADDRESS)
     with terminal(str(place), "--ca", str(authority), *options) as person:
+        person.answer("Password", "satu ", hidden=True)
+        person.expect("has a blank at an end")
+        person.answer("Password", b"sat\xff", hidden=True)
+        person.expect("is no UTF-8 text")
         person.answer("Password", "satu", hidden=True)
         for guess in ("dua", "tiga"):
             person.answer("User name", "")
@@ -243,6 +247,9 @@ def test_a_script_passes_all_of_it_and_secrets_by_file(
     )
     code, said = alone(place, *words, "--code", "dua kata")
     assert (code, "Sign in" in said) == (2, False), "it is said before anything is tried"
+    elsewhere = ("--smtp", f"localhost:{mail_server.ports[Door.IMAPS]} as {HOST}", "--ca", str(authority))
+    code, said = alone(place, *words, *elsewhere)
+    assert (code, "mailboxes." in said, "(--smtp)" in said) == (19, False, True), "no file is there yet to correct"
     code, said = alone(place, *words)
     assert (code, "Nothing was written." in said) == (17, True), "nobody has named the authority"
     code, said = alone(place, *words, "--ca", str(authority))

@@ -17,6 +17,7 @@ from monitor.cli.operation.draft import (
     files_of,
     read_address,
     read_code,
+    read_password,
     read_server,
     written,
 )
@@ -72,6 +73,20 @@ def test_what_is_no_server_is_refused_with_words(text: str) -> None:
 def test_an_address_that_could_not_be_an_agencys_is_refused(text: str, said: str) -> None:
     with pytest.raises(NoAnswer, match=said):
         read_address(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  ", f"{PASSWORD} ", f"\t{PASSWORD}", f"{PASSWORD}\u200b", f"\x1b[200~{PASSWORD}"]
+)
+def test_no_sign_in_is_spent_on_a_password_that_was_copied_badly(text: str) -> None:
+    with pytest.raises(NoAnswer, match=r"is empty|--password-file") as wrong:
+        read_password(text)
+    assert PASSWORD not in str(wrong.value)
+
+
+@pytest.mark.parametrize("text", [PASSWORD, "dua kata", "kätá laluan"])
+def test_a_password_is_taken_as_it_is(text: str) -> None:
+    assert read_password(text) == text
 
 
 def test_a_code_is_proposed_by_the_domain_and_may_be_written_small() -> None:
