@@ -17,6 +17,9 @@ class TownFront(Front):
     #: What happens just before the service hears of something, by what its path begins with; once each.
     just_before: dict[str, Callable[[], Awaitable[object]]]
 
+    def is_watch_only(self) -> bool:
+        return False
+
     def callback_base(self, gateway: str) -> str | None:
         return f"{self.public}/callbacks/{gateway}"
 

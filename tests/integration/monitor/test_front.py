@@ -31,7 +31,8 @@ async def station(tmp_path: Path) -> AsyncIterator[Station]:
 
 
 def front(station: Station) -> Front:
-    settings = SimpleNamespace(api={name: SimpleNamespace(token=SecretStr(token)) for name, token in TOKENS.items()})
+    api = {name: SimpleNamespace(token=SecretStr(token)) for name, token in TOKENS.items()}
+    settings = SimpleNamespace(api=api, tells=True)
     watch = cast(Watch, SimpleNamespace(configuration=SimpleNamespace(settings=settings)))
     others = dict.fromkeys(("board", "desks", "composer", "metrics", "reload"), cast(Any, None))
     return Front(
