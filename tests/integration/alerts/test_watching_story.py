@@ -103,6 +103,7 @@ async def vigil(town: Town, name: str, database: Database | None = None) -> Asyn
     switch = DeadMansSwitch()
     async with serve(switch.app()) as url:
         settings = SimpleNamespace(
+            tells=True,
             heartbeat=HeartbeatSettings(url=url),
             lifeline=LifelineSettings(numbers_file=place / "nombor", gateways=("suara", "sms")),
             gateways=entries,
