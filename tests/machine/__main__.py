@@ -1,6 +1,7 @@
-"""Install by deploy/README.md word for word, start, break, lay a letter, copy, put back, upgrade, remove: `python -m tests.machine`.
+"""Install by deploy/README.md word for word, start, break, lay a letter, put a copy back, upgrade, move to PostgreSQL, remove.
 
-As root, on a Debian with debootstrap and systemd-container. What a chapter does beyond the documents stands beside it.
+`python -m tests.machine`, as root, on a Debian with debootstrap and systemd-container. What a chapter does beyond the documents stands
+beside it.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def install(machine: Machine) -> None:
     for block in commands(INSTALLING, "1. The program"):
         # A person answers yes.
         machine.prepare('apt-get() { command apt-get --yes "$@"; }\napt-get -q update\n' + block)
+    # Once it is booted its network is its own: what docs/postgresql.md asks for is fetched before.
+    machine.prepare("apt-get -q --yes install postgresql sudo sqlite3")
 
 
 def configure(machine: Machine) -> None:
@@ -207,12 +210,54 @@ def upgrade(machine: Machine) -> None:
     [restore] = commands("docs/restoring.md", "Putting one back")
     machine.run(f"cd /; {named(restore, copy)}")
     _is_of_the_first_release(machine)
+    machine.run(f"cd /; {ASK} paper go --why ujian --by operator {CONFIG}")
 
 
 def _is_of_the_first_release(machine: Machine) -> None:
     expect(machine.run(f"cd /; {ASK} incidents {CONFIG}"), "JCONT-01")
     expect(machine.run(f"cd /; {ASK} audit verify {CONFIG}"), "The journal is whole")
     expect(machine.run(f"cd /; {ASK} audit export {CONFIG} | head -1"), "incident opened", "2026-11-24")
+
+
+def move(machine: Machine) -> None:
+    """Move the store to PostgreSQL by docs/postgresql.md, try it before, and go back at last as an older copy."""
+    [made] = commands(INSTALLING, "Several machines: PostgreSQL")
+    machine.until("pg_isready", within=120)
+    machine.run(f"cd /; printf '%s\\n' {2 * 'rahsia-contoh-yang-panjang '}| {{\n{made}}}")
+    settings = "/etc/pantau/pantau.yaml"
+    machine.run(f"install -o root -g pantau -m 0640 /dev/null /etc/pantau/secrets/pangkalan; cp -p {settings} /root/")
+    machine.run("editor /etc/pantau/secrets/pangkalan")
+    server = "s|^# store:|store:|; s|^# *password_file: secrets/pangkalan|  password_file: secrets/pangkalan|;"
+    server += "s|^# *url: postgresql:.*|  url: postgresql://pantau@localhost/pantau|"
+
+    machine.run("cd /; sudo -u postgres createdb --owner pantau --encoding UTF8 --template template0 trial")
+    machine.run("install -o root -g pantau -m 0640 /dev/null /etc/pantau/trial.yaml")
+    machine.run(f"grep ^state: {settings} > /etc/pantau/trial.yaml")
+    at = "{url: postgresql://pantau@localhost/trial, password_file: secrets/pangkalan}"
+    machine.run(f"echo 'store: {at}' >> /etc/pantau/trial.yaml")
+    [trial] = commands("docs/postgresql.md", "How long it takes")
+    expect(machine.run(f"cd /; {trial}"), "The file is a copy, and stays as it was")
+
+    [copy] = commands("docs/postgresql.md", "Moving")
+    machine.run(f"sed -i '{server}' {settings}; {ASK} check {CONFIG}")
+    expect(machine.run(f"cd /; {copy}", code=1), "nothing was copied: ")
+    machine.run("systemctl stop pantau")
+    before = machine.run(f"cd /; {ASK} audit export --store /var/lib/pantau/pantau.sqlite")
+    said = machine.run(f"cd /; {copy}")
+    expect(said, "each compared", "Start the service")
+    machine.run("systemctl start pantau")
+    expect(machine.run(f"cd /; {ASK} incidents {CONFIG}"), "JCONT-01")
+    if not machine.run(f"cd /; {ASK} audit export {CONFIG}").startswith(before):
+        raise Failed("the journal on the server does not begin with that of the file")
+    [backup] = commands("docs/restoring.md", "Taking copies")
+    expect(machine.run(f"cd /; {backup}"), "pantau-.*dump")
+
+    machine.run(f"systemctl stop pantau; cp -p {settings} /root/server.yaml; cp -p /root/pantau.yaml {settings}")
+    expect(machine.run("systemctl start pantau", code=1), "control process exited with error code")
+    expect(machine.run("systemctl show pantau -p ExecMainStatus"), "ExecMainStatus=78")
+    expect(machine.run("journalctl -u pantau -o cat -n 20"), "PostgreSQL at localhost")
+    machine.run(f"cd /; {ASK} restore /var/lib/pantau/pantau.sqlite {CONFIG}; systemctl start pantau")
+    expect(machine.run(f"cd /; {ASK} paper show {CONFIG}"), r"an older copy was put back by .* NO *\n")
 
 
 def remove(machine: Machine) -> None:
@@ -233,7 +278,7 @@ CHAPTERS: dict[str, Callable[[Machine], None]] = {
     "copy": copy,
     "put back": put_back,
     "upgrade": upgrade,
-    # To come: PostgreSQL.
+    "move": move,
     "remove": remove,
 }
 

@@ -16,6 +16,9 @@ FOLLOWED = (
     ("docs/restoring.md", "Taking copies", "pantau backup"),
     ("docs/restoring.md", "Testing a copy", "pantau audit verify --store"),
     ("docs/restoring.md", "Putting one back", "pantau restore"),
+    (story.INSTALLING, "Several machines: PostgreSQL", "createdb --owner pantau"),
+    ("docs/postgresql.md", "How long it takes", "pantau store copy --from"),
+    ("docs/postgresql.md", "Moving", "pantau store copy"),
     ("docs/upkeep.md", "The end", "systemctl disable --now pantau"),
 )
 
