@@ -75,7 +75,11 @@ async def test_nobody_is_told_while_it_only_watches_and_the_officer_is_from_the_
         await play.duty.expect_sms("RM0 JCM ICT: AMARAN", "Ruj JCM-01")
         [incident] = await play.get("/incidents")
         assert incident["untold"] is False
-        assert BANNER not in await text_at(play, "/")
+
+        async def banner_is_gone() -> bool:
+            return BANNER not in await text_at(play, "/")
+
+        await play.until(banner_is_gone, "the page, which is drawn every few seconds, shows no banner any more")
         assert "pantau_watch_only 0.0" in await text_at(play, "/metrics")
 
 
