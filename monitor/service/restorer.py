@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,7 +39,7 @@ from alerts.record.restoration import (
     left_out,
     noticed,
 )
-from alerts.record.store import Entry
+from alerts.record.store import Entry, StoreAway
 from monitor.config.files.problem import nearest
 from monitor.metrics import Metrics
 from monitor.runtime.keeping import keep_doing
@@ -205,9 +206,17 @@ class Restorer:
         await self._files.write(self._mark)
 
     async def note_page(self, told: Sequence[Facts]) -> None:
-        """Write into the marks which numbers a page bears, before it leaves."""
+        """Write into the marks how far the store is, and which numbers a page bears, before it leaves.
+
+        A copy that was made a moment ago has the head of the latest look, and does not know of the page.
+        """
         if self._mark is None:
             return
+        with suppress(StoreAway):
+            async with self._store.reading() as ledger:
+                standing = await ledger.restorations.standing(())
+            if standing.chain == self._mark.chain and standing.head.number > self._mark.head.number:
+                self._mark = replace(self._mark, head=standing.head)
         numbers = [
             {prefix: int(n)} for prefix, _, n in (facts.number.rpartition("-") for facts in told) if n.isdecimal()
         ]
