@@ -397,6 +397,29 @@ async def test_what_a_page_bears_is_noted_outside_before_it_leaves(house: House)
             assert said["pages"] == {"JCM-07": 3, "KPC-11": 1}
 
 
+async def test_a_page_that_leaves_before_the_next_look_is_known_to_be_newer_than_a_copy_made_just_now(
+    alone: House,
+) -> None:
+    async with alone.service() as (store, restorer):
+        await restorer.look()
+        await write(store, alone.clock)
+        await restorer.look()
+    copy = alone.root / "copy.sqlite"
+    shutil.copy(alone.state / "pantau.sqlite", copy)
+    async with alone.service() as (store, restorer):
+        await restorer.look()
+        assert await opened(store) == ["JCM-01"]
+        await write(store, alone.clock)
+        await restorer.note_page([page("JCM-01", 1)])
+    put_back(copy, alone)
+
+    async with alone.service() as (store, restorer):
+        await restorer.look()
+
+        assert await is_held(store)
+        assert await opened(store) == ["JCM-02"]
+
+
 def page(number: str, enclosure: int) -> Facts:
     told = facts(incident(), Plan.ANNOUNCEMENT, Purpose.OUTAGE, T0)
     return replace(told, number=number, enclosure=enclosure)
