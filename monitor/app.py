@@ -48,19 +48,19 @@ from monitor.service.front import Front
 from monitor.service.housekeeping import keep_house
 from monitor.service.hush import Silencer, hush
 from monitor.service.leaver import Leaver
-from monitor.service.letters import Letters, office_hours
 from monitor.service.lines import build_lines, close_lines
 from monitor.service.noticeboard import Noticeboard
+from monitor.service.paper.letters import Letters, office_hours
+from monitor.service.paper.restorer import Restorer
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
-from monitor.service.restorer import Restorer
 from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.engine.renames import Renames
 from monitor.store.probing.history import History
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
+from monitor.store.upkeep.renames import Renames
 from monitor.views.own_health import Signs
 from monitor.views.status_line import status_line
 from monitor.watchdog.watchdog import Watchdog, store_opening

@@ -18,10 +18,11 @@ from alerts.wording.texts import Wording
 from monitor.proof import dossier as paper
 from monitor.proof.lifecycle import Lifecycle
 from monitor.store.backend.database import Database
-from monitor.store.engine import audit, purge
+from monitor.store.engine import audit
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.retention import Keep
+from monitor.store.upkeep import purge
 
 log = structlog.get_logger()
 

@@ -20,8 +20,8 @@ from monitor.model.renaming import Renamed, Renaming
 from monitor.service.order import NotDone, Unknown
 from monitor.service.reloader import Reloader
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.engine.renames import Known, Renames
 from monitor.store.probing.history import History
+from monitor.store.upkeep.renames import Known, Renames
 
 log = structlog.get_logger()
 

@@ -15,8 +15,8 @@ from jinja2 import Environment
 from pydantic import ValidationError
 
 from alerts.decide.paper import WAITING, LetterStep
-from monitor.service.letters import Letters, LetterView, Noted
 from monitor.service.order import NotDone
+from monitor.service.paper.letters import Letters, LetterView, Noted
 from monitor.web.word import Id, Word
 
 #: A name and what a browser makes of it.

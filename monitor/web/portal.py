@@ -24,9 +24,9 @@ from alerts.record.store import StoreAway
 from monitor.config.files.problem import Severity
 from monitor.metrics import CONTENT_TYPE
 from monitor.service.front import Front
-from monitor.service.letters import Letters
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.order import NotDone
+from monitor.service.paper.letters import Letters
 from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView
 from monitor.views.own_health import PartView
 from monitor.web.board import AgencyList, Board, PageBody

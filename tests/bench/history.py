@@ -33,7 +33,7 @@ from monitor.metrics import Metrics
 from monitor.model.health import Grade
 from monitor.proof.chain import Chain
 from monitor.store.backend.database import Database
-from monitor.store.engine import audit, purge
+from monitor.store.engine import audit
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
@@ -50,6 +50,7 @@ from monitor.store.schema.tables import (
     notice_incident,
     run,
 )
+from monitor.store.upkeep import purge
 from tests.bench.estate import delivered
 from tests.integration.alerts.station import Station
 from tests.real.postgres import Postgres

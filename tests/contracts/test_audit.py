@@ -20,9 +20,10 @@ from sqlalchemy.exc import DBAPIError
 from alerts.record.audit import BEGINNING, Head, Sealed, Verifier, canonical, digest
 from alerts.record.store import Entry
 from monitor.store.backend.database import Database
-from monitor.store.engine import audit, purge
+from monitor.store.engine import audit
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.migrations import upgrade
+from monitor.store.upkeep import purge
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, T0, trigger
 

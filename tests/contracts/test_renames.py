@@ -16,9 +16,9 @@ from monitor.model.health import Grade, Health
 from monitor.model.renaming import Renamed, Renaming
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.engine.renames import Renames
 from monitor.store.probing.history import History
 from monitor.store.schema.tables import journal
+from monitor.store.upkeep.renames import Renames
 from probes.model.result import Outcome
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
 from tests.unit.monitor.store.probing.test_history import ended

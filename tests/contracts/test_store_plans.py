@@ -43,7 +43,7 @@ from alerts.record.store import Entry, PinEntry, SmsNumber
 from monitor.model.health import Health
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.engine import audit, purge
+from monitor.store.engine import audit
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.duty import SqlDuty
 from monitor.store.engine.ledger import SqlLedger, SqlStore
@@ -55,6 +55,7 @@ from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
 from monitor.store.schema.tables import metadata, run_before
+from monitor.store.upkeep import purge
 from probes.model.result import Outcome
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, OFFICE, SITI, SMS_SITI, T0, incident, trigger

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.service.mark import FILE
+from monitor.service.paper.mark import FILE
 from monitor.store.backend.postgres import PostgresServer
 from pantau_lab.mail import Fault
 from tests.real.postgres import Postgres

@@ -1,6 +1,6 @@
 """Takes out of the store what was kept long enough: runs, hours, tokens. A part at a time, and nobody waits for long.
 
-Incidents, notices and the journal are none of it: they leave with an authority only (`monitor.store.engine.purge`).
+Incidents, notices and the journal are none of it: they leave with an authority only (`monitor.store.upkeep.purge`).
 """
 
 from __future__ import annotations

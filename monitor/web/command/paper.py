@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from alerts.record.restoration import Restoration
-from monitor.service.restorer import PaperOrder, PaperView, Restorer
+from monitor.service.paper.restorer import PaperOrder, PaperView, Restorer
 from monitor.web.word import Why, Word
 
 

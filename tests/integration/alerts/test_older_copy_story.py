@@ -15,8 +15,8 @@ from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.delivery import Notice, NoticeState
 from alerts.model.notice import Purpose
 from alerts.record.store import Entry
-from monitor.service.mark import FILE
-from monitor.service.restorer import PaperOrder, Restorer
+from monitor.service.paper.mark import FILE
+from monitor.service.paper.restorer import PaperOrder, Restorer
 from tests.integration.alerts.test_engine_story import auditor_of, ruled
 from tests.integration.alerts.test_escalation_story import BY_SMS, OUTSIDE, told_by
 from tests.integration.alerts.town import Town

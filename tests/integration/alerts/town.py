@@ -39,8 +39,8 @@ from monitor.drills.driller import Driller, Roster
 from monitor.drills.exercise import Exerciser
 from monitor.metrics import Metrics
 from monitor.model.window import Once, Stretch, Window
-from monitor.service.letters import Letters
 from monitor.service.noticeboard import Noticeboard
+from monitor.service.paper.letters import Letters
 from monitor.service.watch import Watch
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer

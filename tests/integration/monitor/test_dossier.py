@@ -30,9 +30,9 @@ from monitor.proof.lifecycle import Lifecycle
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.engine.purge import AT_ONCE
 from monitor.store.probing.history import History
 from monitor.store.schema import tables
+from monitor.store.upkeep.purge import AT_ONCE
 from probes.model.result import Outcome, Party, Phase
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.documents.pages import OFFICE

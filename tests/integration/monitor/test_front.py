@@ -15,8 +15,8 @@ from alerts.decide.paper import LetterStep
 from alerts.model.delivery import AttemptState
 from alerts.model.gateway import Progress
 from monitor.service.front import Front
-from monitor.service.letters import Letters, Noted
 from monitor.service.order import NotDone
+from monitor.service.paper.letters import Letters, Noted
 from monitor.service.watch import Watch
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.people import trigger

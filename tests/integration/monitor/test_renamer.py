@@ -26,9 +26,9 @@ from monitor.service.renamer import Renamer, RenameResult
 from monitor.service.watch import WatchSurroundings
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.engine.renames import Renames
 from monitor.store.probing.history import History
 from monitor.store.probing.records import ConfigurationRecords
+from monitor.store.upkeep.renames import Renames
 from probes.mail.token import TokenSigner
 from probes.model.result import Outcome, Phase
 from tests.integration.alerts.station import Station

@@ -17,7 +17,7 @@ import pytest
 from alerts.record.audit import Head
 from monitor.cli.service import LONG, request
 from monitor.proof.archive import Archive
-from monitor.store.engine.purge import Doomed
+from monitor.store.upkeep.purge import Doomed
 from monitor.web.command.records import records
 from tests.unit.monitor.cli.office import Office
 from tests.unit.monitor.web.source import Service

@@ -23,9 +23,10 @@ from monitor.metrics import Metrics
 from monitor.proof.chain import Chain
 from monitor.proof.lifecycle import Lifecycle
 from monitor.store.backend.database import Database
-from monitor.store.engine import audit, purge
+from monitor.store.engine import audit
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.records import Applied
+from monitor.store.upkeep import purge
 from tests.unit.alerts.people import MINUTE, T0
 from tests.unit.monitor.cli.office import ENVIRON, Office
 

@@ -25,9 +25,9 @@ from monitor.model.route import Direction
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
 from monitor.service.front import Front
-from monitor.service.letters import Letters, LetterView, Noted
 from monitor.service.noticeboard import Noticeboard, Overview
 from monitor.service.order import NotDone, no_incident
+from monitor.service.paper.letters import Letters, LetterView, Noted
 from monitor.views.overview import (
     AgencyView,
     CheckView,

@@ -43,8 +43,8 @@ from alerts.record.store import Entry, StoreAway
 from monitor.config.files.problem import nearest
 from monitor.metrics import Metrics
 from monitor.runtime.keeping import keep_doing
-from monitor.service.mark import MarkFiles
 from monitor.service.order import NotDone
+from monitor.service.paper.mark import MarkFiles
 from monitor.store.engine.ledger import SqlLedger, SqlStore
 
 log = structlog.get_logger()

@@ -23,9 +23,9 @@ from alerts.model.notice import Facts, Plan, Purpose
 from alerts.record.restoration import How
 from alerts.record.store import Entry
 from monitor.metrics import Metrics
-from monitor.service.mark import FILE
 from monitor.service.order import NotDone
-from monitor.service.restorer import PaperOrder, Restorer
+from monitor.service.paper.mark import FILE
+from monitor.service.paper.restorer import PaperOrder, Restorer
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
