@@ -28,6 +28,15 @@ DEFAULT_CONFIG = Path("pantau.yaml")
 
 By = Annotated[str, typer.Option("--by", help="In whose name; default: yours.", metavar="NAME")]
 
+LettersAfter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--letters-after",
+        help="The last number that is on paper, as JCM-23; of an incident that is open, its last page, as JCM-07/3.",
+        metavar="NUMBER",
+    ),
+]
+
 
 def login_name() -> str:
     """Return the name of the person at the terminal, behind sudo too."""

@@ -20,7 +20,7 @@ from alerts.record.restoration import BadNumberError, last_on_paper
 from alerts.record.store import Entry, StoreAway
 from monitor.cli.configured import store_server
 from monitor.cli.operation.backup import look
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, LettersAfter, login_name
 from monitor.cli.service import control_socket, fail
 from monitor.store.backend.copy import copy, schema_of
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
@@ -41,14 +41,7 @@ def restore(
     here: Annotated[
         bool, typer.Option("--here", help="What is in the store now is an older copy: put there by other means.")
     ] = False,
-    letters_after: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--letters-after",
-            help="The last number that is on paper, as JCM-23; of an incident that is open, its last page, as JCM-07/3.",
-            metavar="NUMBER",
-        ),
-    ] = None,
+    letters_after: LettersAfter = None,
     even_changed: Annotated[
         bool, typer.Option("--even-changed", help="Also a copy whose journal is not as it was written.")
     ] = False,

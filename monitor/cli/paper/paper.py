@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, LettersAfter, Socket, login_name
 from monitor.cli.service import ask
 from monitor.cli.table import day_and_time, show
 
@@ -66,14 +66,7 @@ def _range(prefix: str, first: int, last: int) -> str:
 def go(
     *,
     why: Annotated[str, typer.Option("--why", help="What was found out, for the journal.", metavar="TEXT")],
-    letters_after: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--letters-after",
-            help="The last number that is on paper, as JCM-23; of an incident that is open, its last page, as JCM-07/3.",
-            metavar="NUMBER",
-        ),
-    ] = None,
+    letters_after: LettersAfter = None,
     nothing_lost: Annotated[
         bool, typer.Option("--nothing-lost", help="The machine was off, and the store is no copy: give all numbers.")
     ] = False,
