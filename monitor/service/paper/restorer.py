@@ -6,6 +6,7 @@ fifteen seconds: a database may fall back to a standby that lags while we run.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -117,6 +118,8 @@ class Restorer:
         self._metrics = metrics
         self._let_go = let_go
         self._mark: StoreMark | None = None
+        #: Whoever notes the mark has it from reading the store on: nobody writes an older one over a newer.
+        self._noting = asyncio.Lock()
         #: Marks that were taken in, and lie where nobody can write them anew.
         self._taken_in: set[Head] = set()
         #: Since when paper waits, as last seen; `None`: it goes out.
@@ -133,6 +136,10 @@ class Restorer:
         was_away = self._was_away()
         # Before the store: another engine may write both meanwhile, and the store first.
         marks = [mark for mark in await self._files.read() if mark.head not in self._taken_in]
+        async with self._noting:
+            await self._compare(marks, was_away=was_away)
+
+    async def _compare(self, marks: Collection[StoreMark], *, was_away: bool) -> None:
         heads = {mark.head.number for mark in marks}
         async with self._store.reading() as ledger:
             standing = await ledger.restorations.standing(heads)
@@ -210,21 +217,26 @@ class Restorer:
 
         A copy that was made a moment ago has the head of the latest look, and does not know of the page.
         """
-        if self._mark is None:
+        async with self._noting:
+            await self._note_further(told)
+
+    async def _note_further(self, told: Sequence[Facts]) -> None:
+        mark = self._mark
+        if mark is None:
             return
         with suppress(StoreAway):
             async with self._store.reading() as ledger:
                 standing = await ledger.restorations.standing(())
-            if standing.chain == self._mark.chain and standing.head.number > self._mark.head.number:
-                self._mark = replace(self._mark, head=standing.head)
+            if standing.chain == mark.chain and standing.head.number > mark.head.number:
+                mark = replace(mark, head=standing.head)
         numbers = [
             {prefix: int(n)} for prefix, _, n in (facts.number.rpartition("-") for facts in told) if n.isdecimal()
         ]
         pages = [{facts.number: facts.enclosure} for facts in told if facts.enclosure]
         self._mark = replace(
-            self._mark,
-            numbers=highest([self._mark.numbers, *numbers]),
-            pages=latest(highest([self._mark.pages, *pages])),
+            mark,
+            numbers=highest([mark.numbers, *numbers]),
+            pages=latest(highest([mark.pages, *pages])),
         )
         await self._files.write(self._mark)
 

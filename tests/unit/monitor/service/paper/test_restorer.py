@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,7 +21,7 @@ from alerts.model.channel import Channel
 from alerts.model.gateway import Surroundings
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Facts, Plan, Purpose
-from alerts.record.restoration import How
+from alerts.record.restoration import How, Standing
 from alerts.record.store import Entry
 from monitor.metrics import Metrics
 from monitor.service.order import NotDone
@@ -29,6 +30,7 @@ from monitor.service.paper.restorer import PaperOrder, Restorer
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.restorations import SqlRestorations
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import T0, incident, trigger
 
@@ -418,6 +420,34 @@ async def test_a_page_that_leaves_before_the_next_look_is_known_to_be_newer_than
 
         assert await is_held(store)
         assert await opened(store) == ["JCM-02"]
+
+
+async def test_a_look_that_is_under_way_takes_back_nothing_that_a_page_has_noted(
+    alone: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_read, goes_on, standing = asyncio.Event(), asyncio.Event(), SqlRestorations.standing
+
+    async def slowly(of: SqlRestorations, heads: Collection[int]) -> Standing:
+        found = await standing(of, heads)
+        if not has_read.is_set():
+            has_read.set()
+            await goes_on.wait()
+        return found
+
+    async with alone.service() as (store, restorer):
+        await write(store, alone.clock)
+        await restorer.look()
+        monkeypatch.setattr(SqlRestorations, "standing", slowly)
+        look = asyncio.create_task(restorer.look())
+        await has_read.wait()
+        await write(store, alone.clock, 5)
+        noted = asyncio.create_task(restorer.note_page([page("JCM-01", 1)]))
+        await asyncio.wait([noted], timeout=0.1)
+        goes_on.set()
+        await asyncio.gather(look, noted)
+
+        newest = await entries(store)
+        assert [json.loads(mark.read_text())["number"] for mark in alone.marks] == [newest, newest]
 
 
 def page(number: str, enclosure: int) -> Facts:
