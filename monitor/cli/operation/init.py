@@ -83,15 +83,15 @@ _SERVERS_FAULT = frozenset(
     }
 )
 
-Server_ = Annotated[str | None, typer.Option(metavar="SERVER", help=f"Written {HOW_SERVERS_ARE_WRITTEN}.")]
+ServerOption = Annotated[str | None, typer.Option(metavar="SERVER", help=f"Written {HOW_SERVERS_ARE_WRITTEN}.")]
 
 
 def init(
     directory: Annotated[Path, typer.Argument(help="Where to write it; made if it is not there.")] = Path("pantau"),
     *,
     address: Annotated[str | None, typer.Option(help="A mailbox that nobody reads; it writes to itself.")] = None,
-    smtp: Server_ = None,
-    imap: Server_ = None,
+    smtp: ServerOption = None,
+    imap: ServerOption = None,
     username: Annotated[str | None, typer.Option(help="To sign in with; default: the address.")] = None,
     password_file: Annotated[
         Path | None, typer.Option(help="A file that holds only the password.", metavar="FILE")
