@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import URL, text
+from sqlalchemy import URL, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -120,6 +121,11 @@ async def shared(server: PostgresServer, clock: ServerClock, name: str) -> Async
             await own.let_go()
 
 
+def _leave_writing_to_the_server(connection: DBAPIConnection, *_: object) -> None:
+    # After a reading SQLAlchemy asks for READ WRITE, which overrules a server or a database that is to take no writes.
+    connection.set_read_only(None)
+
+
 @asynccontextmanager
 async def connected(server: PostgresServer, clock: ServerClock) -> AsyncIterator[AsyncEngine]:
     """Connect to *server*, if it can be a store; disconnect at the end of the block. Raise `StoreUnusableError`."""
@@ -133,6 +139,7 @@ async def connected(server: PostgresServer, clock: ServerClock) -> AsyncIterator
         pool_timeout=10,
         hide_parameters=True,
     )
+    event.listen(engine.sync_engine, "checkout", _leave_writing_to_the_server)
     try:
         await _examine(engine, server, clock)
         yield engine

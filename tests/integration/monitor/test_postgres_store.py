@@ -281,6 +281,21 @@ async def test_what_passes_is_told_as_such_and_the_next_try_is_as_ever(database:
     assert database.presence.away_since is None
 
 
+async def test_what_is_to_take_no_writes_takes_none_also_after_it_was_read(
+    tmp_path: Path, postgres: Postgres, server: PostgresServer
+) -> None:
+    async with Database.open(tmp_path, server):
+        pass
+    with psycopg.connect(postgres.address("postgres"), autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {server.database} SET default_transaction_read_only = on")
+    async with Database.open(tmp_path, server) as database:
+        async with database.read() as reading:
+            await reading.execute(text("SELECT 1"))
+        with pytest.raises(StoreAway, match="read-only"):
+            async with database.write() as writing:
+                await writing.execute(insert(counter).values(name="x", next=1))
+
+
 @pytest.mark.parametrize("state", ["40001", "40P01", "55P03"])
 async def test_who_lost_a_race_may_try_again_at_once(database: Database, state: str) -> None:
     with pytest.raises(StoreAway):
