@@ -267,7 +267,8 @@ def stores(draw: st.DrawFn) -> Mapping[Table, Sequence[Mapping[str, Any]]]:
     }
 
 
-# Each example is a database; smaller ones say no more.
+# Each example is a database; smaller ones say no more. Some are long to print.
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @settings(
     max_examples=8, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
