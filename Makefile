@@ -61,7 +61,7 @@ unit: $(VENV)/.dev
 
 # In one go: a story waits for its world most of the time, and the others compute meanwhile (conftest.py says in what order).
 proofs: $(VENV)/.dev
-	$(BIN)/pytest -q -n 6 --dist loadfile tests/integration lab/tests/integration tests/stories
+	$(BIN)/pytest -q -n 8 --dist loadfile tests/integration lab/tests/integration tests/stories
 
 # One half of it. A file's tests stay together and share the servers that they start.
 integration: $(VENV)/.dev

@@ -25,6 +25,8 @@ settings.load_profile("pantau")
 
 #: Files whose tests take longest. Begun last, they would keep one process busy while the others have nothing to do.
 LONGEST = (
+    "test_older_copy",
+    "test_vigil",
     "test_attribution_on_three_systems",
     "test_prometheus",
     "test_a_thousand_rounds",
@@ -32,8 +34,8 @@ LONGEST = (
     "test_dispatcher",
     "test_two_engines",
     "test_escalation_story",
-    "test_vigil",
     "test_answers",
+    "test_init_command",
     "test_store_away",
     "test_our_own_fault",
     "test_proof",
