@@ -210,6 +210,8 @@ class Pipeline:
 
     def _show_moved(self, now: datetime) -> None:
         """Show what stands otherwise, and remember that it is to be told."""
+        for (agency, direction, verdict), runs in self._judge.counted().items():
+            self._metrics.runs_judged(agency, direction, verdict, runs)
         moved = self._judge.moved() & self._agencies
         self._unsettled |= moved | {f"{_OURS}{suspect}" for suspect in self._judge.own_moved()}
         for agency in moved:

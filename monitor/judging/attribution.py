@@ -45,6 +45,22 @@ class Blame(StrEnum):
     NOBODY = "nobody"
 
 
+class RunVerdict(StrEnum):
+    """What a run is counted as, once and for good."""
+
+    GOOD = "good"
+    #: It arrived, but late, in junk, or with an error for who sent it.
+    SLOW = "slow"
+    FAILED = "failed"
+    #: It came to nothing for a fault of ours: no failure of the agency's.
+    OURS = "ours"
+    #: Nothing has shown in time whose fault it was; or it was put off, and may come yet.
+    UNPROVEN = "unproven"
+
+
+_COUNTED = {Grade.GOOD: RunVerdict.GOOD, Grade.SLOW: RunVerdict.SLOW, Grade.BAD: RunVerdict.FAILED}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribution:
     """What one run says: about the agency (`grade`), and about whom to tell otherwise."""
@@ -53,6 +69,17 @@ class Attribution:
     blame: Blame = Blame.NOBODY
     #: Name of the reference mailbox or of the account, where `blame` is one of those.
     suspect: str = ""
+    #: It has waited for a proof for as long as it may, and none came.
+    unproven: bool = False
+
+    @property
+    def verdict(self) -> RunVerdict | None:
+        """What the run is counted as; `None`: it waits for a proof."""
+        if self.grade is Grade.PENDING:
+            return None
+        if self.grade is Grade.NONE:
+            return RunVerdict.UNPROVEN if self.unproven or self.blame is Blame.NOBODY else RunVerdict.OURS
+        return _COUNTED[self.grade]
 
 
 def weigh(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Attribution:

@@ -9,6 +9,7 @@ is: there are thousands of routes, and thousands of runs may wait.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -17,7 +18,7 @@ from itertools import islice
 from types import MappingProxyType
 
 from monitor.judging.agency import AgencyMail
-from monitor.judging.attribution import Attribution, Blame, rests_on, weigh
+from monitor.judging.attribution import Attribution, Blame, RunVerdict, rests_on, weigh
 from monitor.judging.evidence import ARRIVED, NETWORK, Witness, is_prompt, proven_by
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.health import is_news
@@ -40,6 +41,9 @@ AT_A_TIME = 50
 
 #: What the names of judgements of our own begin with; a route's is its name.
 _OURS = "ours/"
+
+#: Whose run it was ("": one between references), in which direction, and how it was judged.
+CountedAs = tuple[str, Direction, RunVerdict]
 
 
 class Judge:
@@ -75,6 +79,8 @@ class Judge:
         self._moved: set[str] = set()
         self._rejudged: set[str] = set()
         self._streaks = Streaks()
+        #: Runs that have come to a verdict since `counted` was last asked.
+        self._counted: Counter[CountedAs] = Counter()
         self.gain(routes)
 
     @property
@@ -234,6 +240,11 @@ class Judge:
         """Return the streaks that a restart should take up, as far as they have changed since last asked, by `subject` name."""
         return self._streaks.others() | {f"{_OURS}{name}": runs for name, runs in self._own.other_streaks().items()}
 
+    def counted(self) -> Mapping[CountedAs, int]:
+        """Return how many runs have come to which verdict since this was last asked: each once, when it is final."""
+        counted, self._counted = self._counted, Counter()
+        return counted
+
     def moved(self) -> set[str]:
         """Return the agencies that may stand otherwise than when this was last asked; at first all."""
         moved, self._moved = self._moved, set()
@@ -255,11 +266,16 @@ class Judge:
             self._controlled[route.name] = result
         subject = self._subjects[route.name]
         verdict = self._weigh(route, subject, result)
+        self._count(route, verdict)
         subject.note(result, verdict)
         self._settle(route.name, now)
         self._own.hear(route, result, verdict, now, self._policy)
         self._weigh_pending(now)
         return verdict
+
+    def _count(self, route: WatchedRoute, attribution: Attribution) -> None:
+        if attribution.verdict is not None:
+            self._counted[route.agency, route.direction, attribution.verdict] += 1
 
     def came_late(self, route_name: str, token_id: str, transit: timedelta, now: datetime) -> None:
         """Take in that a message which was given up has come after all: it was not lost, but slow."""
@@ -322,6 +338,7 @@ class Judge:
         route, subject = self._routes[route_name], self._subjects[route_name]
         for result, verdict in subject.weigh_again(lambda result: self._outcome(route, result, now)):
             self._own.hear(route, result, verdict, now, self._policy)
+            self._count(route, verdict)
             self._proven[route_name] = None
         self._settle(route_name, now)
 
@@ -329,7 +346,7 @@ class Judge:
         verdict = weigh(route, result, self._witness.evidence())
         if verdict.grade is Grade.PENDING and now - result.started_at > _proof_within(route):
             # Nothing could prove us in all that time: that is what is wrong.
-            return replace(verdict, grade=Grade.NONE)
+            return replace(verdict, grade=Grade.NONE, unproven=True)
         return verdict
 
     # -- where to look -------------------------------------------------------------------------------------------

@@ -91,8 +91,8 @@ class Definitions:
         meaning = "How long each finished phase of the last conclusive run took."
         # Most lines of a scrape: a route's name is unique, so the agency is left out of them.
         self.phase = self._define_many("gauge", "probe_phase_seconds", meaning, "route", "phase")
-        meaning = "Runs that failed; junk, deferred and inconclusive ones are none."
-        self.failures = many("counter", "probe_failures_total", meaning, "direction")
+        meaning = "Runs by how they were judged: each once, when that was final."
+        self.runs = many("counter", "probe_runs_total", meaning, "direction", "verdict")
         meaning = "How far a relay's clock is from ours (ahead: positive), as far as the latest message tells."
         self.clock_skew = many("gauge", "clock_skew_seconds", meaning, "direction")
         self.maintenance = many("gauge", "maintenance", "Whether mail may fail for a while, as planned.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import platform
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -19,6 +20,7 @@ from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Matter, Purpose
 from alerts.record.audit import Head
+from monitor.judging.attribution import RunVerdict
 from monitor.judging.matter import WAYS
 from monitor.metrics.checks import CheckSeries
 from monitor.metrics.definition import (
@@ -44,8 +46,6 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 NO_AGENCY: Final = ""
 
 _ARRIVED: Final = frozenset({Outcome.DELIVERED, Outcome.JUNK})
-#: Degraded, no verdict yet, could not look: neither a proof nor a failure.
-_NO_FAILURE: Final = frozenset({Outcome.DELIVERED, Outcome.JUNK, Outcome.DEFERRED, Outcome.INCONCLUSIVE})
 
 #: The only part of an agency in a family that has one series for each.
 _WHOLE: Final = ""
@@ -60,7 +60,7 @@ class Metrics:
         self._routes: dict[str, set[str]] = {}
         self._gateways: set[tuple[Channel, str]] = set()
         #: By agency and direction.
-        self._failed: dict[tuple[str, str], int] = {}
+        self._judged: dict[tuple[str, str], Counter[RunVerdict]] = {}
         #: By agency.
         self._open: dict[str, int] = {}
         #: By agency, those that are not watched too: one may come back while its outage stands.
@@ -98,7 +98,8 @@ class Metrics:
         self._show_declared(agency)
         self.duty.watch(agency)
         for direction in AGENCY_DIRECTIONS if agency != NO_AGENCY else ("control",):
-            self._count_failures(agency, direction, 0)
+            self._judged.setdefault((agency, direction), Counter())
+            self._show_runs(agency, direction)
         self._count_routes()
 
     def forget_agency(self, agency: str) -> None:
@@ -108,7 +109,7 @@ class Metrics:
         self._checks.forget(agency)
         self.duty.forget(agency)
         for direction in DIRECTIONS:
-            self._failed.pop((agency, direction), None)
+            self._judged.pop((agency, direction), None)
         for family in self._all.families:
             family.drop(agency)
         self._count_routes()
@@ -157,8 +158,6 @@ class Metrics:
         self._all.success.put(agency, route, [((agency, route, direction, site), delivered)])
         if delivered:
             self._all.last_success.put(agency, route, [((agency, route), ended_at)])
-        if result.outcome not in _NO_FAILURE:
-            self._count_failures(agency, direction, 1)
         # Not the time of an earlier, better run: phases that this one has not finished have none.
         # These are most lines of a scrape: the answer to the message is in the submission, and has a histogram.
         handed_over = [span for phase in (Phase.SUBMIT, Phase.DATA) if (span := result.phases.get(phase)) is not None]
@@ -170,9 +169,16 @@ class Metrics:
         spans = [(phase, span) for phase in Phase if (span := told.get(phase)) is not None]
         self._all.phase.put(agency, route, [((route, phase), span.total_seconds()) for phase, span in spans])
 
-    def _count_failures(self, agency: str, direction: str, more: int) -> None:
-        failed = self._failed[agency, direction] = self._failed.get((agency, direction), 0) + more
-        self._all.failures.put(agency, direction, [((agency, direction), failed)])
+    def runs_judged(self, agency: str, direction: str, verdict: RunVerdict, runs: int) -> None:
+        """Count runs by what they were judged to be: our own faults are no failures of an agency's."""
+        if (judged := self._judged.get((agency, _one_of(DIRECTIONS, direction)))) is not None:
+            judged[verdict] += runs
+            self._show_runs(agency, direction)
+
+    def _show_runs(self, agency: str, direction: str) -> None:
+        judged = self._judged[agency, direction]
+        shown = [((agency, direction, verdict), judged[verdict]) for verdict in RunVerdict]
+        self._all.runs.put(agency, direction, shown)
 
     def path_known(self, agency: str, direction: str, path: Path) -> None:
         """Show how long a message took from relay to relay, and how far their clocks are from ours.

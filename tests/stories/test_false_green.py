@@ -148,7 +148,7 @@ async def test_12_a_message_delivered_twice_is_one_success_and_one_duplicate(tmp
         after = await watching.until("probe_outcomes_total", runs + 4, outcome="delivered", direction="inbound")
         assert after.value("probe_success", route=IN) == 1
         await watching.until("probe_arrivals_total", 2, arrival="duplicate")
-        assert after.total("probe_failures_total", agency=AGENCY) == 0
+        assert after.total("probe_runs_total", agency=AGENCY, verdict="failed") == 0
 
 
 async def test_14_a_message_that_may_have_been_taken_is_never_sent_again(tmp_path: Path) -> None:

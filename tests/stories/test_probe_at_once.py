@@ -31,7 +31,7 @@ async def test_commands_at_once_on_one_agency_and_over_one_reference_lose_nobody
         assert {kind: scraped.total("probe_arrivals_total", arrival=kind) for kind in Arrival} == dict.fromkeys(
             Arrival, 0
         )
-        assert scraped.total("probe_failures_total") == 0
+        assert scraped.total("probe_runs_total", verdict="failed") == 0
 
 
 async def ends(watching: Lookout, directory: Path, wanted: list[tuple[str, str]]) -> list[int]:

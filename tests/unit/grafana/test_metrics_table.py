@@ -16,6 +16,7 @@ from alerts.engine.advance import Brake
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Purpose
+from monitor.judging.attribution import RunVerdict
 from monitor.judging.liveness import Ailment
 from monitor.judging.ringing import LifelineTrouble
 from monitor.metrics import DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS, Metrics
@@ -59,6 +60,7 @@ def test_every_closed_set_of_label_values_is_documented() -> None:
         "outcome": set(Outcome),
         # It is part of "submit" there, and has a metric of its own.
         "phase": set(Phase) - {Phase.DATA},
+        "verdict": set(RunVerdict),
         "arrival": set(Arrival),
         "channel": set(Channel),
         "hop": set(HOPS),

@@ -158,6 +158,7 @@ def told(judge: Judge, routes: list[WatchedRoute], now: datetime) -> object:
         (judge.own_troubles(now), judge.own_well(now), judge.own_faults(now)),
         [judge.looks_wanted(route.name) for route in routes],
         judge.proofs_wanted(),
+        judge.counted(),
     )
 
 

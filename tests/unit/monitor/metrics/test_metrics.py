@@ -9,6 +9,7 @@ from alerts.engine.observer import Observer
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Matter, Purpose
+from monitor.judging.attribution import RunVerdict
 from monitor.metrics import AGENCY_DIRECTIONS, DIRECTIONS, NO_AGENCY, OWN_FAULTS, Metrics
 from probes.model.result import Arrival, Outcome
 from tests.unit.monitor.scrape import AGENCY, LABELS, NOON, ROUTE, SUCCESS, Clock, Scrape, finish, run
@@ -40,7 +41,8 @@ def test_what_is_counted_starts_at_zero(metrics: Metrics) -> None:
             assert scrape.value("probe_outcomes_total", direction=direction, outcome=outcome) == 0
         assert scrape.value("transit_seconds_count", direction=direction) == 0
     for direction in AGENCY_DIRECTIONS:
-        assert scrape.value("probe_failures_total", agency=AGENCY, direction=direction) == 0
+        for verdict in RunVerdict:
+            assert scrape.value("probe_runs_total", agency=AGENCY, direction=direction, verdict=verdict) == 0
     for arrival in Arrival:
         assert scrape.value("probe_arrivals_total", arrival=arrival) == 0
     for state in NoticeState:
@@ -69,7 +71,6 @@ def test_a_delivered_run_is_a_success_with_its_phases(metrics: Metrics) -> None:
     assert scrape.value("probe_phase_seconds", route=ROUTE, phase="connect") == 0.25
     assert scrape.value("probe_phase_seconds", route=ROUTE, phase="auth") is None
     assert scrape.value("probe_outcomes_total", direction="outbound", outcome="delivered") == 1
-    assert scrape.value("probe_failures_total", agency=AGENCY, direction="outbound") == 0
 
 
 @pytest.mark.parametrize("outcome", [o for o in Outcome if o not in {Outcome.DELIVERED, Outcome.INCONCLUSIVE}])
@@ -80,9 +81,6 @@ def test_any_other_conclusive_run_ends_the_success(metrics: Metrics, outcome: Ou
     assert scrape.value("probe_success", **SUCCESS) == 0
     assert scrape.value("probe_last_success_timestamp_seconds", **LABELS) == NOON.timestamp() + 3
     assert scrape.value("probe_last_run_timestamp_seconds", **LABELS) == NOON.timestamp() + 303
-    # Junk is degraded and deferred is no verdict yet: neither is a failure.
-    failures = 0 if outcome in {Outcome.JUNK, Outcome.DEFERRED} else 1
-    assert scrape.value("probe_failures_total", agency=AGENCY, direction="outbound") == failures
 
 
 @pytest.mark.parametrize("earlier", [Outcome.DELIVERED, Outcome.LOST])

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from alerts.model.channel import Channel
+from monitor.judging.attribution import RunVerdict
 from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
 from probes.model.result import Arrival, Outcome
 from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, SUCCESS, Scrape, finish, run
@@ -19,6 +20,7 @@ def test_forgetting_an_agency_removes_every_series_of_it_and_no_other(metrics: M
         finish(metrics, run(Outcome.DELIVERED, route, transit=1, connect=1), agency=agency)
         finish(metrics, run(Outcome.LOST, route, connect=1), agency=agency)
         metrics.mail_judged(agency, "outbound", up=False)
+        metrics.runs_judged(agency, "outbound", RunVerdict.FAILED, 1)
     metrics.cycle_finished(NOON, None, {AGENCY: 1, "lkc": 1})
     before = Scrape(metrics)
     assert len(before.with_label("agency", AGENCY)) == 8
@@ -43,11 +45,12 @@ def test_a_route_that_leaves_at_a_reload_is_forgotten(metrics: Metrics) -> None:
 
 def test_a_reload_keeps_what_is_known_of_the_routes_that_stay(metrics: Metrics) -> None:
     finish(metrics, run(Outcome.LOST))
+    metrics.runs_judged(AGENCY, "outbound", RunVerdict.FAILED, 1)
     metrics.cycle_finished(NOON, None, {AGENCY: 1})
     metrics.watch_agency(AGENCY, routes=[ROUTE, "jpc/internal"])
     scrape = Scrape(metrics)
     assert scrape.value("probe_success", **SUCCESS) == 0
-    assert scrape.value("probe_failures_total", agency=AGENCY, direction="outbound") == 1
+    assert scrape.value("probe_runs_total", agency=AGENCY, direction="outbound", verdict="failed") == 1
     assert scrape.value("incidents_open", agency=AGENCY) == 1
 
 
@@ -56,24 +59,24 @@ def test_what_was_never_announced_gets_no_series(metrics: Metrics) -> None:
     metrics.cycle_finished(NOON, None, {"siapa": 1})
     metrics.gateway_judged(Channel.SMS, "siapa", up=True)
     finish(metrics, run(Outcome.DELIVERED, "siapa/internal"), agency="siapa")
+    metrics.runs_judged("siapa", "inbound", RunVerdict.GOOD, 1)
     metrics.callback_refused("siapa", "untrusted")
     assert "siapa" not in metrics.render().decode()
 
 
 def test_control_routes_belong_to_no_agency(metrics: Metrics) -> None:
     metrics.watch_agency(NO_AGENCY, routes=["control/a-b"])
-    finish(metrics, run(Outcome.LOST, "control/a-b"), agency=NO_AGENCY, direction="control")
+    metrics.runs_judged(NO_AGENCY, "control", RunVerdict.FAILED, 1)
     scrape = Scrape(metrics)
-    assert scrape.value("probe_failures_total", agency="", direction="control") == 1
-    assert list(scrape.labels("probe_failures_total")) == [
-        {"agency": "", "direction": "control"},
-        *({"agency": AGENCY, "direction": direction} for direction in AGENCY_DIRECTIONS),
-    ]
+    assert scrape.value("probe_runs_total", agency="", direction="control", verdict="failed") == 1
+    shown = {(each["agency"], each["direction"]) for each in scrape.labels("probe_runs_total")}
+    assert shown == {("", "control"), *((AGENCY, direction) for direction in AGENCY_DIRECTIONS)}
 
 
 @pytest.mark.parametrize("tell", [
     lambda m: finish(m, run(Outcome.DELIVERED), direction="sideways"),
     lambda m: m.mail_judged(AGENCY, "control", up=True),
+    lambda m: m.runs_judged(AGENCY, "sideways", RunVerdict.GOOD, 1),
     lambda m: m.arrived(Arrival.LATE, direction="sideways", transit=timedelta(seconds=1)),
     lambda m: m.own_fault("weather", present=True),
 ])  # fmt: skip

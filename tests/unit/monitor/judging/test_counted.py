@@ -1,0 +1,113 @@
+"""Every run is counted once, as what it was judged to be; and a fault of ours never as an agency's failure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.judging.attribution import RunVerdict
+from monitor.judging.judge import CountedAs
+from monitor.model.health import Grade
+from monitor.model.route import Direction, WatchedRoute
+from probes.model.result import Outcome, Party, Phase, ProbeResult
+from tests.unit.monitor.judging.test_judge_news import ENDS
+from tests.unit.monitor.trial import (
+    LOSES,
+    MINUTE,
+    REFUSED,
+    SECOND,
+    T0,
+    WRONG_PASSWORD,
+    Fault,
+    failed,
+    slow,
+    smtp,
+    world,
+)
+
+DEFERS = smtp(Outcome.DEFERRED, Phase.SUBMIT)
+
+
+def breaks(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+    return failed(of, at, Outcome.INCONCLUSIVE, Phase.SUBMIT)
+
+
+@pytest.mark.parametrize(
+    ("where", "fault", "verdicts"),
+    [
+        ("JCM/utama", None, {RunVerdict.GOOD}),
+        ("JCM/utama", slow(), {RunVerdict.SLOW}),
+        ("JCM/utama", REFUSED, {RunVerdict.FAILED}),
+        ("JCM/utama", LOSES, {RunVerdict.FAILED}),
+        # The half hour in which a server may put mail off is not over.
+        ("JCM/utama", DEFERS, {RunVerdict.UNPROVEN, RunVerdict.GOOD}),
+        ("JCM/utama", WRONG_PASSWORD, {RunVerdict.OURS}),
+        ("JCM/utama", breaks, {RunVerdict.OURS}),
+        ("a", REFUSED, {RunVerdict.OURS, RunVerdict.GOOD}),
+        ("a", LOSES, {RunVerdict.OURS, RunVerdict.GOOD}),
+    ],
+)
+def test_a_run_is_counted_as_whose_fault_it_was(where: str, fault: Fault | None, verdicts: set[RunVerdict]) -> None:
+    here = world("JCM", "JKT").rounds(3)
+    here.judge.counted()
+    if fault is not None:
+        here.faults[where] = fault
+    here.rounds(1)
+    # Each route of the agency that is broken once; of a reference that is broken, no run of an agency is a failure.
+    counted = {verdict for (agency, _, verdict), runs in here.judge.counted().items() if agency == "JCM" and runs}
+    assert counted == verdicts
+
+
+def test_our_dead_network_is_no_agencys_failure() -> None:
+    here = world("JCM", "JKT").rounds(3)
+    here.judge.counted()
+    here.cut_off = True
+    here.rounds(8)
+    counted = here.judge.counted()
+    assert not [each for each in counted if each[0] and each[2] is not RunVerdict.OURS]
+    assert counted["JCM", Direction.INBOUND, RunVerdict.OURS] > 0
+
+
+def test_what_waits_for_a_proof_is_counted_when_it_has_come_and_as_unproven_when_none_does() -> None:
+    here = world("JCM").rounds(3)
+    here.judge.counted()
+    outbound = next(r for r in here.routes if r.direction is Direction.OUTBOUND)
+    here.judge.take_in(failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
+    assert not here.judge.counted()
+    long_after = here.now + 60 * MINUTE
+    here.judge.take_in(failed(outbound, long_after, Outcome.INCONCLUSIVE, Phase.CONNECT), long_after)
+    assert here.judge.counted() == {
+        ("JCM", Direction.OUTBOUND, RunVerdict.UNPROVEN): 1,
+        ("JCM", Direction.OUTBOUND, RunVerdict.OURS): 1,
+    }
+
+
+def test_a_message_that_comes_after_it_was_given_up_is_not_counted_twice() -> None:
+    here = world("JCM").rounds(3)
+    here.judge.counted()
+    internal = here.routes[0]
+    lost = failed(internal, here.now, Outcome.LOST, Phase.TRANSIT, token="00000000000000aa")
+    here.judge.take_in(lost, here.now)
+    here.judge.came_late(internal.name, lost.token_id, 9 * MINUTE, here.now + 9 * MINUTE)
+    assert here.judge.counted() == {("JCM", Direction.INTERNAL, RunVerdict.FAILED): 1}
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, len(ENDS) - 1), st.integers(0, 9)), max_size=80))
+@settings(max_examples=100, deadline=None)
+def test_every_run_is_counted_once_or_waits(runs: list[tuple[int, int, int]]) -> None:
+    here = world("jpc", "lkc")
+    judge, now, counted = here.judge, T0, Counter[CountedAs]()
+    for taken, (place, end, pause) in enumerate(runs, 1):
+        now += MINUTE * {0: 15, 1: -7}.get(pause, 0.5)
+        route = here.routes[place % len(here.routes)]
+        result = ENDS[end](route, now - pause * 20 * SECOND)
+        judge.take_in(result, now)
+        if pause == 2:
+            judge.came_late(route.name, result.token_id, 9 * MINUTE, now)
+        counted += judge.counted()
+        waiting = sum(judge._subjects[r.name].grades().count(Grade.PENDING) for r in here.routes)
+        assert counted.total() + waiting == taken
