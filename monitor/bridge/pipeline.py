@@ -417,3 +417,5 @@ class Pipeline:
             health = directions.get(direction, Health.UNKNOWN)
             up = None if health is Health.UNKNOWN else health is not Health.DOWN
             self._metrics.mail_judged(agency, direction, up=up, degraded=health is Health.DEGRADED)
+            if health in {Health.DOWN, Health.DEGRADED} and (cause := self._judge.cause(agency, direction)) is not None:
+                self._metrics.cause_known(agency, direction, cause)

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from alerts.model.notice import Matter
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.health import combine
 from monitor.judging.matter import what_is_down
-from monitor.judging.subject import Subject, with_a_say
+from monitor.judging.subject import Graded, Subject, with_a_say
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Grade, Health
 from monitor.model.route import Direction, WatchedRoute
+from probes.model.result import Outcome, Party
 
 _IN_TROUBLE = frozenset({Health.DOWN, Health.DEGRADED})
+
+#: What runs of a route in trouble say of why it is.
+_SAY_WHY = {Health.DOWN: (Grade.BAD,), Health.DEGRADED: (Grade.BAD, Grade.SLOW)}
+
+#: Whose server is to be looked at. Across sides a reference has been proven, or nothing were held against the agency.
+_MUST_ACT = {Direction.OUTBOUND: Party.SENDER, Direction.INBOUND: Party.RECIPIENT}
+
+
+@dataclass(frozen=True, slots=True)
+class PresentCause:
+    """How runs in a direction end at present, and at which end of the route somebody must act."""
+
+    outcome: Outcome
+    party: Party
 
 
 class AgencyMail:
@@ -51,6 +68,20 @@ class AgencyMail:
             direction: combine(s.health for s in with_a_say(subjects))
             for direction, subjects in self._by_direction().items()
         }
+
+    def cause(self, direction: Direction) -> PresentCause | None:
+        """Return why a direction is down or degraded: as most of its routes say that are, by the latest run of each.
+
+        `None` if it is neither, or no run has said so yet: after a restart only the judgement is known.
+        """
+        subjects = with_a_say([s for r, s in self.routes if r.direction is direction])
+        # Of one that is down the others may be slow: what makes it down is the news.
+        worst = next((health for health in _SAY_WHY if any(s.health is health for s in subjects)), None)
+        runs = [run for s in subjects if s.health is worst and (run := _says_why(s)) is not None]
+        # Of those that are as frequent the latest.
+        runs.sort(key=lambda run: run.started_at, reverse=True)
+        causes = Counter(PresentCause(run.outcome, _must_act(run, direction)) for run in runs)
+        return max(causes, key=causes.__getitem__, default=None)
 
     def troubled(self) -> Sequence[str]:
         """Return the routes that are judged to be in trouble, by name."""
@@ -124,3 +155,15 @@ class AgencyMail:
         for route, subject in self.routes:
             found.setdefault(route.direction, []).append(subject)
         return found
+
+
+def _says_why(subject: Subject) -> Graded | None:
+    """Return the latest run of a route that says why it is judged as it is."""
+    grades = _SAY_WHY[subject.health]
+    return max((run for run in subject.recent if run.grade in grades), key=lambda run: run.started_at, default=None)
+
+
+def _must_act(run: Graded, direction: Direction) -> Party:
+    """Return at which end it is; inside an agency where it failed, and of what came late whom it came to."""
+    failure = run.result.failure if run.result is not None else None
+    return _MUST_ACT.get(direction) or (Party.RECIPIENT if failure is None else failure.party)

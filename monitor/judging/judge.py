@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from types import MappingProxyType
 
-from monitor.judging.agency import AgencyMail
+from monitor.judging.agency import AgencyMail, PresentCause
 from monitor.judging.attribution import Attribution, Blame, RunVerdict, rests_on, weigh
 from monitor.judging.evidence import ARRIVED, NETWORK, Witness, is_prompt, proven_by
 from monitor.judging.flapping import Flapping, FlappingPolicy
@@ -425,6 +425,11 @@ class Judge:
         """Return how an agency's mail is judged in each direction that is probed."""
         mail = self._agencies.get(agency)
         return mail.directions() if mail else {}
+
+    def cause(self, agency: str, direction: Direction) -> PresentCause | None:
+        """Return why an agency's mail is down or degraded in a direction; `None`: it is neither, or no run has said so yet."""
+        mail = self._agencies.get(agency)
+        return mail.cause(direction) if mail else None
 
     def troubled(self, agency: str) -> Sequence[str]:
         """Return the routes of an agency that are judged to be in trouble, by name."""

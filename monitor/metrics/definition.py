@@ -80,6 +80,10 @@ class Definitions:
         self.mail_degraded = many(
             "gauge", "mail_degraded", "Whether mail flows, but slow, to junk, or with errors.", "direction"
         )
+        meaning = (
+            "Always 1, while mail is down or degraded: how runs end, and at which end of the route somebody must act."
+        )
+        self.cause = many("gauge", "agency_cause", meaning, "direction", "outcome", "party")
         meaning = "Whether a person has declared that mail is down, and nobody that it is over; whatever is measured."
         self.declared = many("gauge", "outage_declared", meaning, "direction")
         meaning = "Whether a person has ended an incident (closed, or a false alarm) that the probes see still."

@@ -20,6 +20,7 @@ from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Matter, Purpose
 from alerts.record.audit import Head
+from monitor.judging.agency import PresentCause
 from monitor.judging.attribution import RunVerdict
 from monitor.judging.matter import WAYS
 from monitor.metrics.checks import CheckSeries
@@ -202,12 +203,20 @@ class Metrics:
     def mail_judged(self, agency: str, direction: str, *, up: bool | None, degraded: bool = False) -> None:
         """Show an agency's health; `None` is unknown, and shows nothing."""
         _one_of(AGENCY_DIRECTIONS, direction)
+        if up is None or (up and not degraded):
+            self._all.cause.drop(agency, direction)
         if up is None:
             self._all.mail_up.drop(agency, direction)
             self._all.mail_degraded.drop(agency, direction)
         elif agency in self._routes:
             self._all.mail_up.put(agency, direction, [((agency, direction), up)])
             self._all.mail_degraded.put(agency, direction, [((agency, direction), up and degraded)])
+
+    def cause_known(self, agency: str, direction: str, cause: PresentCause) -> None:
+        """Show why mail is down or degraded in a direction, in place of what was shown; until it is judged well or unknown."""
+        if agency in self._routes:
+            labels = (agency, _one_of(AGENCY_DIRECTIONS, direction), cause.outcome, cause.party)
+            self._all.cause.put(agency, direction, [(labels, 1)])
 
     def restore_declared(self, declared: Mapping[str, Matter]) -> None:
         """Show what people had declared before the start: nobody may take it for over until the engine has looked."""

@@ -21,7 +21,7 @@ from monitor.judging.liveness import Ailment
 from monitor.judging.ringing import LifelineTrouble
 from monitor.metrics import DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS, Metrics
 from monitor.metrics.definition import HOPS, RECEIVERS
-from probes.model.result import Arrival, Outcome, Phase
+from probes.model.result import Arrival, Outcome, Party, Phase
 
 README = Path(__file__).parents[3] / "grafana" / "README.md"
 
@@ -60,6 +60,7 @@ def test_every_closed_set_of_label_values_is_documented() -> None:
         "outcome": set(Outcome),
         # It is part of "submit" there, and has a metric of its own.
         "phase": set(Phase) - {Phase.DATA},
+        "party": set(Party),
         "verdict": set(RunVerdict),
         "arrival": set(Arrival),
         "channel": set(Channel),

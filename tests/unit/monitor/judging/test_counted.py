@@ -97,7 +97,7 @@ def test_a_message_that_comes_after_it_was_given_up_is_not_counted_twice() -> No
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, len(ENDS) - 1), st.integers(0, 9)), max_size=80))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_every_run_is_counted_once_or_waits(runs: list[tuple[int, int, int]]) -> None:
     here = world("jpc", "lkc")
     judge, now, counted = here.judge, T0, Counter[CountedAs]()

@@ -8,10 +8,13 @@ from datetime import timedelta
 import pytest
 
 from alerts.model.channel import Channel
+from monitor.judging.agency import PresentCause
 from monitor.judging.attribution import RunVerdict
 from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
-from probes.model.result import Arrival, Outcome
+from probes.model.result import Arrival, Outcome, Party
 from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, SUCCESS, Scrape, finish, run
+
+CAUSE = PresentCause(Outcome.LOST, Party.SENDER)
 
 
 def test_forgetting_an_agency_removes_every_series_of_it_and_no_other(metrics: Metrics) -> None:
@@ -20,10 +23,11 @@ def test_forgetting_an_agency_removes_every_series_of_it_and_no_other(metrics: M
         finish(metrics, run(Outcome.DELIVERED, route, transit=1, connect=1), agency=agency)
         finish(metrics, run(Outcome.LOST, route, connect=1), agency=agency)
         metrics.mail_judged(agency, "outbound", up=False)
+        metrics.cause_known(agency, "outbound", CAUSE)
         metrics.runs_judged(agency, "outbound", RunVerdict.FAILED, 1)
     metrics.cycle_finished(NOON, None, {AGENCY: 1, "lkc": 1})
     before = Scrape(metrics)
-    assert len(before.with_label("agency", AGENCY)) == 8
+    assert len(before.with_label("agency", AGENCY)) == 9
     assert len(before.with_label("route", ROUTE)) == 4
     metrics.forget_agency(AGENCY)
     after = Scrape(metrics)
@@ -56,6 +60,7 @@ def test_a_reload_keeps_what_is_known_of_the_routes_that_stay(metrics: Metrics) 
 
 def test_what_was_never_announced_gets_no_series(metrics: Metrics) -> None:
     metrics.mail_judged("siapa", "inbound", up=True)
+    metrics.cause_known("siapa", "inbound", CAUSE)
     metrics.cycle_finished(NOON, None, {"siapa": 1})
     metrics.gateway_judged(Channel.SMS, "siapa", up=True)
     finish(metrics, run(Outcome.DELIVERED, "siapa/internal"), agency="siapa")
@@ -76,6 +81,7 @@ def test_control_routes_belong_to_no_agency(metrics: Metrics) -> None:
 @pytest.mark.parametrize("tell", [
     lambda m: finish(m, run(Outcome.DELIVERED), direction="sideways"),
     lambda m: m.mail_judged(AGENCY, "control", up=True),
+    lambda m: m.cause_known(AGENCY, "control", CAUSE),
     lambda m: m.runs_judged(AGENCY, "sideways", RunVerdict.GOOD, 1),
     lambda m: m.arrived(Arrival.LATE, direction="sideways", transit=timedelta(seconds=1)),
     lambda m: m.own_fault("weather", present=True),

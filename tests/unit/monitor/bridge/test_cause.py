@@ -1,0 +1,136 @@
+"""Why an agency's mail is down, as Prometheus is told: one series for each direction that is in trouble, and none else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from structlog.testing import capture_logs
+
+from probes.model.result import Outcome, Phase
+from tests.unit.monitor.bridge.test_pipeline import Service
+from tests.unit.monitor.scrape import Scrape
+from tests.unit.monitor.trial import LOSES, REFUSED, Fault, imap, slow, smtp, unanswered
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[object]:
+    with capture_logs() as lines:
+        yield lines
+
+
+def causes(service: Service) -> set[tuple[str, str, str]]:
+    """Return the causes that are shown of JCM: direction, outcome, party."""
+    found = [each for each in Scrape(service.metrics).labels("agency_cause") if each["agency"] == "JCM"]
+    return {(each["direction"], each["outcome"], each["party"]) for each in found}
+
+
+BOTH_WAYS = {("outbound", "connect", "sender"), ("inbound", "connect", "recipient")}
+
+
+@pytest.mark.parametrize(
+    ("fault", "shown"),
+    [
+        (
+            smtp(Outcome.REJECTED, Phase.SUBMIT),
+            {("internal", "rejected", "sender"), ("outbound", "rejected", "sender")},
+        ),
+        (
+            imap(Outcome.TIMEOUT, Phase.RETRIEVE),
+            {("internal", "timeout", "recipient"), ("inbound", "timeout", "recipient")},
+        ),
+        # What an agency's server took and lost on the way out is its sender's to find, whose mailbox it never came to.
+        (
+            LOSES,
+            {("internal", "lost", "recipient"), ("outbound", "lost", "sender"), ("inbound", "lost", "recipient")},
+        ),
+        (
+            slow(),
+            {
+                ("internal", "delivered", "recipient"),
+                ("outbound", "delivered", "sender"),
+                ("inbound", "delivered", "recipient"),
+            },
+        ),
+        (unanswered, {("internal", "delivered", "recipient"), ("outbound", "delivered", "sender")}),
+    ],
+)
+async def test_a_direction_in_trouble_says_how_runs_end_and_who_must_act(
+    fault: Fault, shown: set[tuple[str, str, str]]
+) -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    assert not causes(service)
+    service.world.faults["JCM/utama"] = fault
+    await service.rounds(6)
+    assert causes(service) == shown
+
+    service.world.faults.clear()
+    await service.rounds(4)
+    assert not causes(service)
+
+
+async def test_the_cause_is_the_present_one() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(5)
+    assert causes(service) >= BOTH_WAYS
+    service.world.faults["JCM/utama"] = LOSES
+    await service.rounds(2)
+    assert {outcome for _, outcome, _ in causes(service)} == {"lost"}
+
+
+async def test_what_one_route_of_two_says_is_shown_where_the_other_is_well() -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    refuses = smtp(Outcome.BOUNCED, Phase.TRANSIT)
+    service.world.faults["JCM/utama"] = lambda of, at, party: (
+        refuses(of, at, party) if of.route.recipient.name == "a" else None
+    )
+    await service.rounds(6)
+    assert service.value("mail_degraded", agency="JCM", direction="outbound") == 1
+    assert causes(service) == {("outbound", "bounced", "sender")}
+
+
+async def test_a_fault_of_ours_is_no_agencys_cause() -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    service.world.faults["a"] = REFUSED
+    await service.rounds(6)
+    assert not causes(service)
+
+
+async def test_after_a_restart_the_first_run_says_it_again_and_nothing_says_that_all_is_well() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(6)
+    service.start()
+    assert not causes(service)
+    assert service.value("mail_up", agency="JCM", direction="inbound") == 0
+    await service.rounds(1)
+    assert causes(service) >= BOTH_WAYS
+
+
+async def test_while_our_own_network_is_dead_what_was_known_stands() -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(6)
+    before = causes(service)
+    service.world.cut_off = True
+    await service.rounds(12)
+    assert service.value("mail_up", agency="JCM", direction="inbound") == 0
+    assert causes(service) == before
+
+
+async def test_an_agency_that_leaves_takes_its_cause_with_it() -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(6)
+    service.metrics.forget_agency("JCM")
+    # A run of its own may end after that.
+    await service.rounds(1)
+    assert not causes(service)
