@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 from jinja2 import Environment
 from markupsafe import Markup
-from pydantic import TypeAdapter
 
 from monitor.runtime.slices import Slices
 from monitor.service.noticeboard import Noticeboard
@@ -25,8 +24,6 @@ _FRESH = 2.0
 _EFFORT = 6
 #: So many complaints of a part are on the page.
 _COMPLAINTS = 5
-
-_AGENCY = TypeAdapter(AgencyView)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,30 +115,6 @@ class Board:
         # Every piece was escaped by its own template.
         page = self._shell.render(state=Markup(text), etag=etag, version=self._version)  # noqa: S704
         return Rendering(etag=etag, page=_body(page.encode()), state=_body(plain))
-
-
-class AgencyList:
-    """All agencies as JSON; each is written anew only when it changed."""
-
-    def __init__(self) -> None:
-        self._written: dict[str, tuple[AgencyView, bytes]] = {}
-
-    async def json(self, views: Sequence[AgencyView]) -> bytes:
-        """Return a list of *views*."""
-        written, slices = self._written, Slices()
-        self._written = {}
-        for view in views:
-            known = written.get(view.agency)
-            if known is None or known[0] is not view:
-                known = view, _AGENCY.dump_json(view)
-            self._written[view.agency] = known
-            await slices.pause()
-        # Joined to some megabytes: not here.
-        return await asyncio.to_thread(_listed, [text for _, text in self._written.values()])
-
-
-def _listed(texts: Iterable[bytes]) -> bytes:
-    return b"[" + b",".join(texts) + b"]"
 
 
 def _body(plain: bytes) -> PageBody:

@@ -27,12 +27,11 @@ from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.order import NotDone
 from monitor.service.paper.letters import Letters
-from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView
-from monitor.views.own_health import PartView
-from monitor.web.board import AgencyList, Board, PageBody
+from monitor.web.api.orders import orders
+from monitor.web.api.state import states
+from monitor.web.board import Board, PageBody
 from monitor.web.letters import letter_pages
 from monitor.web.notice import notice_pages
-from monitor.web.orders import orders
 from monitor.web.page import FILTERS
 from monitor.web.word import not_done, store_away, unreadable
 
@@ -64,7 +63,7 @@ def portal(source: Front, hosts: Sequence[str], tray: Letters | None = None) -> 
     app.add_exception_handler(NotDone, not_done)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_middleware(_Secure)
-    app.include_router(_api(source))
+    app.include_router(states(source))
     app.include_router(orders(source))
     app.include_router(_service(source))
     templates = page_templates()
@@ -91,34 +90,6 @@ class _Secure:
             await send(message)
 
         await self._app(scope, receive, secured)
-
-
-def _api(source: Front) -> APIRouter:
-    router = APIRouter(prefix="/api/v1", tags=["state"])
-    listed = AgencyList()
-
-    @router.get("/own-health", summary="How Pantau itself stands, and what is wrong with it")
-    async def own_health() -> list[PartView]:
-        return list(source.board.own())
-
-    @router.get("/agencies", summary="All agencies and how their mail is judged", response_model=list[AgencyView])
-    async def agencies() -> Response:
-        # Written by us: checked and written as one, ten thousand routes would hold the loop for a third of a second.
-        return Response(await listed.json(await source.board.agencies()), media_type="application/json")
-
-    @router.get("/own-checks", summary="What the checks found at our own reference mailboxes")
-    async def own_checks() -> list[CheckView]:
-        return list(source.board.own_checks())
-
-    @router.get("/incidents", summary="The newest incidents, newest first")
-    async def incidents() -> list[IncidentView]:
-        return list(await source.board.incidents())
-
-    @router.get("/notices", summary="The newest notices, newest first")
-    async def notices() -> list[NoticeView]:
-        return list(await source.board.notices())
-
-    return router
 
 
 def _service(source: Front) -> APIRouter:

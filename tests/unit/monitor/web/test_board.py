@@ -20,7 +20,8 @@ from monitor.model.route import Direction
 from monitor.views.overview import AgencyView, IncidentView, NoticeView, RouteView
 from monitor.views.own_health import Complaint, Ill, OwnPart
 from monitor.web import page
-from monitor.web.board import AgencyList, Board
+from monitor.web.api.state import AgencyList
+from monitor.web.board import Board
 from monitor.web.page import card_of
 from monitor.web.portal import page_templates, portal
 from probes.model.result import Outcome
