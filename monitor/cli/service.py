@@ -118,7 +118,7 @@ def ask(
     except httpx.HTTPError as error:
         fail(f"the service does not answer at {socket}: {type(error).__name__}")
     if answer.status_code == 422:
-        fail("; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in answer.json()["detail"]), 2)
+        fail(answer.json()["detail"], 2)
     if answer.status_code in {404, 409, 503}:
         fail(answer.json()["detail"])
     if answer.status_code >= 500:

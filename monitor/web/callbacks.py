@@ -16,7 +16,6 @@ from starlette.routing import Route
 from alerts.model.gateway import CallbackRefused, Incoming
 from alerts.record.store import StoreAway
 from monitor.service.front import Front
-from monitor.web.word import say_nothing
 
 log = structlog.get_logger()
 
@@ -82,8 +81,13 @@ def callbacks(source: Front) -> Starlette:
 
     return Starlette(
         routes=[Route("/callbacks/{gateway}/{path:path}", hear, methods=["POST", "GET"])],
-        exception_handlers={StoreAway: say_nothing},
+        exception_handlers={StoreAway: _say_nothing},
     )
+
+
+async def _say_nothing(_request: Request, _error: Exception) -> Response:
+    """Answer a stranger: to come again, and not why."""
+    return Response(status_code=503, headers={"Retry-After": "5"})
 
 
 async def _body(request: Request, largest: int) -> bytes | None:

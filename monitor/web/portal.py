@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -20,12 +19,10 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from alerts.record.store import StoreAway
 from monitor.config.files.problem import Severity
 from monitor.metrics import CONTENT_TYPE
 from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard
-from monitor.service.order import NotDone
 from monitor.service.paper.letters import Letters
 from monitor.web.api.orders import orders
 from monitor.web.api.state import states
@@ -33,7 +30,7 @@ from monitor.web.board import Board, PageBody
 from monitor.web.letters import letter_pages
 from monitor.web.notice import notice_pages
 from monitor.web.page import FILTERS
-from monitor.web.word import not_done, store_away, unreadable
+from monitor.web.problem import answer_with_problems
 
 #: Everything comes from here; nothing may be loaded from or sent to anywhere else.
 SECURITY_HEADERS = {
@@ -58,10 +55,9 @@ def portal(source: Front, hosts: Sequence[str], tray: Letters | None = None) -> 
         docs_url=None,
         redoc_url=None,
     )
-    app.add_exception_handler(StoreAway, store_away)
-    app.add_exception_handler(RequestValidationError, unreadable)
-    app.add_exception_handler(NotDone, not_done)
+    answer_with_problems(app)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    app.add_middleware(_Head)
     app.add_middleware(_Secure)
     app.include_router(states(source))
     app.include_router(orders(source))
@@ -73,6 +69,23 @@ def portal(source: Front, hosts: Sequence[str], tray: Letters | None = None) -> 
         app.include_router(letter_pages(tray, templates))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return app
+
+
+class _Head:
+    """Answers HEAD as it would GET, without the body (RFC 9110, 9.3.2): whoever looks whether something is there may."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self._app({**scope, "method": "GET"}, receive, without_body)
 
 
 class _Secure:

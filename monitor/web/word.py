@@ -1,28 +1,12 @@
-"""What people say in an order: who they are, and why; and what is answered where that cannot be read or done."""
+"""What people say in an order: who they are, and why."""
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
-from fastapi import Path, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 from pydantic_core import PydanticCustomError
-
-from monitor.service.order import Unknown
-
-
-async def store_away(_request: Request, error: Exception) -> Response:
-    """Say so, and that it may be asked again; nobody needs a trace in the log for each question."""
-    why = f"the store is away ({error}): nothing can be read or written now; /metrics tells how mail stands"
-    return JSONResponse({"detail": why}, status_code=503, headers={"Retry-After": "5"})
-
-
-async def say_nothing(_request: Request, _error: Exception) -> Response:
-    """Answer a stranger: to come again, and not why."""
-    return Response(status_code=503, headers={"Retry-After": "5"})
 
 
 def _legible(text: str) -> str:
@@ -51,15 +35,3 @@ class Word(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     by: Name
-
-
-async def unreadable(_request: Request, error: Exception) -> Response:
-    """Say what is wrong with an order, without what was sent: it may be nothing that can be written into an answer."""
-    problems = error.errors() if isinstance(error, RequestValidationError) else ()
-    told = [{"loc": problem["loc"], "msg": problem["msg"], "type": problem["type"]} for problem in problems]
-    return Response(json.dumps({"detail": told}), status_code=422, media_type="application/json")
-
-
-async def not_done(_request: Request, error: Exception) -> Response:
-    """Say why an order cannot be carried out."""
-    return JSONResponse({"detail": str(error)}, status_code=404 if isinstance(error, Unknown) else 409)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from monitor.service.front import Front
@@ -13,10 +15,13 @@ from monitor.web.word import Word
 
 _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
 
+#: A name, and what JSON makes of it. It is read before it is known whose it is.
+LARGEST_ORDER = 16 * 1024
+
 
 def orders(source: Front) -> APIRouter:
     """Build the routes. A page of a stranger's cannot send the header, so no browser orders anything unasked."""
-    router = APIRouter(prefix="/api/v1", tags=["orders"])
+    router = APIRouter(prefix="/api/v1", tags=["orders"], route_class=_BoundedRoute)
 
     def program_of(bearer: HTTPAuthorizationCredentials | None) -> str:
         program = None if bearer is None else source.program(bearer.credentials)
@@ -39,3 +44,25 @@ def orders(source: Front) -> APIRouter:
         return view_incident(await source.acknowledge(number, f"{word.by} ({program})"))
 
     return router
+
+
+class _BoundedRequest(Request):
+    """Is refused as soon as it is larger than any order."""
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        size = 0
+        async for chunk in super().stream():
+            size += len(chunk)
+            if size > LARGEST_ORDER:
+                raise HTTPException(413, f"an order has at most {LARGEST_ORDER} octets")
+            yield chunk
+
+
+class _BoundedRoute(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def bounded(request: Request) -> Response:
+            return await handle(_BoundedRequest(request.scope, request.receive))
+
+        return bounded

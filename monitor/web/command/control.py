@@ -6,19 +6,17 @@ from datetime import datetime
 from typing import Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Response
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 
 from alerts.engine.settling import Ruling
 from alerts.model.notice import Matter
-from alerts.record.store import StoreAway
 from monitor.runtime.place import MODE_HEADER, WATCH_ONLY
 from monitor.service.declarer import Declarer
 from monitor.service.front import Front
-from monitor.service.order import NotDone
 from monitor.views.overview import IncidentView, NoticeView, view_incident
 from monitor.web.portal import reload_response
-from monitor.web.word import Id, Why, Word, not_done, store_away, unreadable
+from monitor.web.problem import answer_with_problems
+from monitor.web.word import Id, Why, Word
 
 
 class RemarkWord(Word):
@@ -72,9 +70,7 @@ def control(source: Front, *parts: APIRouter) -> FastAPI:
 
     said = [Depends(say_mode)]
     app = FastAPI(title="Pantau control", docs_url=None, redoc_url=None, openapi_url=None, dependencies=said)
-    app.add_exception_handler(StoreAway, store_away)
-    app.add_exception_handler(RequestValidationError, unreadable)
-    app.add_exception_handler(NotDone, not_done)
+    answer_with_problems(app)
 
     @app.get("/incidents")
     async def incidents() -> list[IncidentView]:

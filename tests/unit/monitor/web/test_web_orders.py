@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 
+from monitor.web.api.orders import LARGEST_ORDER
 from monitor.web.command.control import control
 from monitor.web.portal import portal
 from tests.unit.monitor.web.source import TOKEN, Service, client
@@ -60,5 +63,26 @@ async def test_a_name_that_cannot_be_kept_or_shown_is_refused_and_told_to_nobody
         ordered = await cli.post("/incidents/JCM-01/acknowledge", content=body)
 
     assert (stranger.status_code, known.status_code, ordered.status_code) == (401, 422, 422)
-    assert {problem["loc"][0] for problem in known.json()["detail"]} == {"body"}
+    assert all(wrong["pointer"].startswith("#") for wrong in known.json()["errors"])
+    assert service.incident.acknowledged_by is None
+
+
+@pytest.mark.parametrize("token", [TOKEN, ""])
+async def test_an_order_that_is_larger_than_any_is_refused_before_it_is_read_to_its_end(token: str) -> None:
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        while read < 10_000_000:
+            read += 1024
+            yield b"x" * 1024
+
+    service, kind = Service(), {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    async with client(portal(service, ["localhost"]), **kind) as web:
+        told = await web.post(PATH, content=b'{"by": "' + b"x" * LARGEST_ORDER + b'"}')
+        streamed = await web.post(PATH, content=endless())
+
+    assert (told.status_code, streamed.status_code) == (413, 413)
+    assert read < 10 * LARGEST_ORDER
+    assert told.json()["detail"] == "an order has at most 16384 octets"
     assert service.incident.acknowledged_by is None

@@ -1,0 +1,117 @@
+"""What is answered where nothing else can be: a problem, as RFC 9457 writes it, and what is wrong with which part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from alerts.record.store import StoreAway
+from monitor.service.order import NotDone, Unknown
+
+MEDIA_TYPE = "application/problem+json"
+
+#: So much of what somebody wrote is said back.
+_ECHOED = 100
+
+
+class WrongPart(BaseModel):
+    """What is wrong with one part of what was asked."""
+
+    detail: str
+    #: Name of a parameter, of the query or in the path.
+    parameter: str | None = None
+    #: Or where in the body it stands (RFC 6901).
+    pointer: str | None = None
+
+
+class ProblemDetails(BaseModel):
+    """Why something was not answered or done (RFC 9457)."""
+
+    #: Nothing beyond what the status says.
+    type: str = "about:blank"
+    title: str
+    status: int
+    #: In words for people, with what to do or write instead.
+    detail: str
+    #: Of 422: each part that is wrong.
+    errors: Sequence[WrongPart] = ()
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Let every error of *app* be answered as a problem."""
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _unreadable)
+    app.add_exception_handler(NotDone, _not_done)
+    app.add_exception_handler(StoreAway, _store_away)
+    app.add_exception_handler(Exception, _broken)
+
+
+def problem(
+    status: int, detail: str, *, errors: Sequence[WrongPart] = (), headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return the answer for a problem."""
+    said: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    if errors:
+        said["errors"] = [each.model_dump(exclude_none=True) for each in errors]
+    # As ASCII: what was sent may be nothing that can be written otherwise.
+    return Response(json.dumps(said), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """Say that there is nothing here, or not so."""
+    if not isinstance(error, HTTPException):
+        raise TypeError(error)
+    detail, headers = str(error.detail), dict(error.headers or {})
+    is_bare = detail == HTTPStatus(error.status_code).phrase
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and "GET" in headers.get("Allow", ""):
+        headers["Allow"] += ", HEAD"
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and is_bare:
+        detail = f"{request.method} is not possible here, only {headers.get('Allow', 'something else')}"
+    elif error.status_code == HTTPStatus.NOT_FOUND and is_bare:
+        detail = f"there is nothing at {request.url.path[:_ECHOED]}"
+    return problem(error.status_code, detail, headers=headers)
+
+
+async def _unreadable(_request: Request, error: Exception) -> Response:
+    """Say what is wrong with a question or an order, without the values that were sent."""
+    wrong = [_wrong_part(each) for each in error.errors()] if isinstance(error, RequestValidationError) else []
+    named = (f"{each.parameter or (each.pointer or '')[2:] or 'body'}: {each.detail}" for each in wrong)
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(named), errors=wrong)
+
+
+def _wrong_part(error: Mapping[str, Any]) -> WrongPart:
+    place, *path = error["loc"]
+    if place != "body":
+        return WrongPart(detail=error["msg"], parameter=".".join(str(each)[:_ECHOED] for each in path))
+    if error["type"] == "json_invalid":
+        return WrongPart(detail="is no JSON", pointer="#")
+    steps = (str(each)[:_ECHOED].replace("~", "~0").replace("/", "~1") for each in path)
+    return WrongPart(detail=error["msg"], pointer="/".join(("#", *steps)))
+
+
+async def _not_done(_request: Request, error: Exception) -> Response:
+    """Say why an order cannot be carried out."""
+    return problem(HTTPStatus.NOT_FOUND if isinstance(error, Unknown) else HTTPStatus.CONFLICT, str(error))
+
+
+async def _store_away(_request: Request, error: Exception) -> Response:
+    """Say so, and that it may be asked again; nobody needs a trace in the log for each question."""
+    why = f"the store is away ({error}): nothing can be read or written now; /metrics tells how mail stands"
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, why, headers={"Retry-After": "5"})
+
+
+async def _broken(_request: Request, _error: Exception) -> Response:
+    """Say that it is our fault; what it was is logged."""
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Pantau failed to answer; its log says why")
