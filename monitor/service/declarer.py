@@ -18,9 +18,8 @@ from alerts.model.event import AUTOMATIC, Close, Declare
 from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
-from monitor.config.files.problem import nearest
 from monitor.service.duty import read_moment
-from monitor.service.order import NotDone, Unknown, no_incident
+from monitor.service.order import NotDone, agency_called, no_incident
 from monitor.store.engine.ledger import SqlStore
 
 #: Notices quote when it began. Longer ago is a slip in the date, or no outage that anybody is still to be told of.
@@ -64,7 +63,7 @@ class Declarer:
 
     async def declare(self, agency: str, matter: Matter, *, since: str, why: str, by: str) -> Declared:
         """Let an outage be told of as a measured one is. *since* as people write it; "": now. Raise `NotDone`."""
-        code, now = self._code(agency), self._clock.now()
+        code, now = agency_called(agency, self._known()), self._clock.now()
         event = Declare(
             dedup_key=code,
             at=now,
@@ -102,16 +101,6 @@ class Declarer:
         return after
 
     # -- what is refused -----------------------------------------------------------------------------------------
-
-    def _code(self, agency: str) -> str:
-        """Return an agency's code, whatever the case."""
-        known = {code.casefold(): code for code in self._known()}
-        code = known.get(agency.strip().casefold())
-        if code is not None:
-            return code
-        near = nearest(agency.strip(), known)
-        instead = f"did you mean {known[near]}?" if near else "the status page lists them by their codes"
-        raise Unknown(f"there is no agency '{agency.strip()}'; {instead}")
 
     def _began(self, since: str, now: datetime) -> datetime:
         if not since.strip():

@@ -19,6 +19,7 @@ from monitor.model.route import WatchedRoute
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
 from monitor.runtime.slices import Slices
+from monitor.service.order import agency_called
 from monitor.service.watch import Watch
 from monitor.store.engine.incidents import OpenNumber
 from monitor.store.engine.ledger import SqlLedger, SqlStore
@@ -156,6 +157,20 @@ class Noticeboard:
             recorded = await self._standing_orders(ledger)
         await self._history.latest()
         return await self._agencies(recorded)
+
+    async def agency(self, quoted: str) -> AgencyView:
+        """Return the one that people call so. Raise `Unknown`, and `StoreAway` as `agencies` does."""
+        self.called(quoted)
+        async with self._store.reading() as ledger:
+            recorded = await self._standing_orders(ledger)
+        await self._history.latest()
+        # It may have left meanwhile.
+        code, watch = self.called(quoted), self._watch()
+        return self._agency(watch, code, watch.configuration.registry.routes_of(code), recorded, self._clock.now())
+
+    def called(self, quoted: str) -> str:
+        """Return the code of the agency that people call so. Raise `Unknown`."""
+        return agency_called(quoted, self._watch().configuration.registry.agencies)
 
     def own_checks(self) -> Sequence[CheckView]:
         """Return what the checks found at our own reference mailboxes."""

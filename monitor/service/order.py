@@ -1,6 +1,10 @@
-"""Orders of people that cannot be carried out."""
+"""Orders of people that cannot be carried out, and questions about what is not there."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+
+from monitor.config.files.problem import nearest
 
 
 class NotDone(Exception):
@@ -14,3 +18,14 @@ class Unknown(NotDone):
 def no_incident(number: str) -> Unknown:
     """Return that nothing has this number."""
     return Unknown(f"there is no incident {number}; `pantau incidents` lists them")
+
+
+def agency_called(quoted: str, codes: Iterable[str]) -> str:
+    """Return the code of an agency that people call so, whatever the case. Raise `Unknown`."""
+    known = {code.casefold(): code for code in codes}
+    code = known.get(quoted.strip().casefold())
+    if code is not None:
+        return code
+    near = nearest(quoted.strip(), known)
+    instead = f"did you mean {known[near]}?" if near else "the status page lists them by their codes"
+    raise Unknown(f"there is no agency '{quoted.strip()}'; {instead}")

@@ -136,6 +136,17 @@ class NoticeView:
     why: str = ""
 
 
+def health_of(view: AgencyView) -> Health:
+    """Return how an agency's mail stands as a whole: as its worst direction does."""
+    found = set(view.health.values())
+    if view.declared is not None:
+        # The directions stay as they are measured; the agency is not well because its probes are.
+        found.add(Health.DOWN)
+    # Without a direction nothing is proven.
+    order = (Health.DOWN, Health.DEGRADED, Health.UNKNOWN, Health.UP)
+    return next((health for health in order if health in found), Health.UNKNOWN)
+
+
 def view_incident(incident: Incident) -> IncidentView:
     """Return what people are shown of an incident."""
     plan = incident.brief.announcement

@@ -1,4 +1,4 @@
-"""Letters, for the clerk who prints and posts them: a page with buttons, a list for programs, and the command line's orders.
+"""Letters, for the clerk who prints and posts them: a page with buttons, and the command line's orders.
 
 The page needs no script. A button sends a form; a page of a stranger's, open in the clerk's browser, could send one
 here too, so what does not come from our own page is refused.
@@ -58,20 +58,14 @@ def letter_orders(tray: Letters) -> APIRouter:
 
 
 def letter_pages(tray: Letters, templates: Environment) -> APIRouter:
-    """Build the clerk's page, and the list for programs."""
-    router = APIRouter()
+    """Build the clerk's page."""
+    router = APIRouter(include_in_schema=False)
 
-    @router.get(
-        "/api/v1/letters", tags=["state"], summary="The letters in the trays, and those that have left them of late"
-    )
-    async def listed() -> list[LetterView]:
-        return list(await tray.letters())
-
-    @router.get("/letters", include_in_schema=False)
+    @router.get("/letters")
     async def page() -> Response:
         return await shown()
 
-    @router.post("/letters/{notice_id}/{deed}", include_in_schema=False)
+    @router.post("/letters/{notice_id}/{deed}")
     async def handled(notice_id: Id, deed: ClerkDeed, request: Request) -> Response:
         if not _is_from_our_page(request):
             return PlainTextResponse("only from the page of letters itself\n", status_code=403)

@@ -19,7 +19,7 @@ from alerts.wording.source import sections
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.window import Stretch
-from monitor.views.overview import AgencyView, CheckView, IncidentView, RouteView
+from monitor.views.overview import AgencyView, CheckView, IncidentView, RouteView, health_of
 from probes.model.check import Verdict
 
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
@@ -65,10 +65,6 @@ def _data(route: RouteView) -> str:
 
 def card_of(agency: AgencyView) -> Card:
     """Return what the page shows of an agency."""
-    found = set(agency.health.values())
-    if agency.declared is not None:
-        # The directions stay as they are measured; the agency is not well because its probes are.
-        found.add(Health.DOWN)
     failed = [(r.name, f"{r.outcome} · {r.direction} · {r.why}") for r in agency.routes if r.why]
     slow = [
         (r.name, f"{r.outcome} · {r.direction}{_data(r)} · {r.transit_seconds:.1f} s")
@@ -78,10 +74,7 @@ def card_of(agency: AgencyView) -> Card:
     return Card(
         agency=agency.agency,
         name=agency.name,
-        # Without a direction nothing is proven.
-        health=next((h for h in (Health.DOWN, Health.DEGRADED, Health.UNKNOWN) if h in found), Health.UP)
-        if found
-        else Health.UNKNOWN,
+        health=health_of(agency),
         directions=[(each, agency.health[each]) for each in _DIRECTIONS if each in agency.health],
         maintenance=agency.maintenance,
         silence=agency.silence,

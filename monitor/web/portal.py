@@ -24,13 +24,14 @@ from monitor.metrics import CONTENT_TYPE
 from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.paper.letters import Letters
+from monitor.web.api.answer import knows
 from monitor.web.api.orders import orders
 from monitor.web.api.state import states
 from monitor.web.board import Board, PageBody
 from monitor.web.letters import letter_pages
 from monitor.web.notice import notice_pages
 from monitor.web.page import FILTERS
-from monitor.web.problem import answer_with_problems
+from monitor.web.problem import answer_with_problems, describe_problems
 
 #: Everything comes from here; nothing may be loaded from or sent to anywhere else.
 SECURITY_HEADERS = {
@@ -56,10 +57,11 @@ def portal(source: Front, hosts: Sequence[str], tray: Letters | None = None) -> 
         redoc_url=None,
     )
     answer_with_problems(app)
+    describe_problems(app)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_middleware(_Head)
     app.add_middleware(_Secure)
-    app.include_router(states(source))
+    app.include_router(states(source, tray))
     app.include_router(orders(source))
     app.include_router(_service(source))
     templates = page_templates()
@@ -180,7 +182,7 @@ def _pages(noticeboard: Noticeboard, templates: Environment) -> APIRouter:
 
 def _page(request: Request, etag: str, body: PageBody) -> Response:
     headers = {"ETag": etag, "Vary": "Accept-Encoding"}
-    if etag in request.headers.get("if-none-match", ""):
+    if knows(request, etag):
         return Response(status_code=304, headers=headers)
     if "gzip" not in request.headers.get("accept-encoding", ""):
         return HTMLResponse(body.plain, headers=headers)

@@ -19,6 +19,7 @@ MEDIA_TYPE = "application/problem+json"
 
 #: So much of what somebody wrote is said back.
 _ECHOED = 100
+_SCHEMAS = "#/components/schemas"
 
 
 class WrongPart(BaseModel):
@@ -51,6 +52,28 @@ def answer_with_problems(app: FastAPI) -> None:
     app.add_exception_handler(NotDone, _not_done)
     app.add_exception_handler(StoreAway, _store_away)
     app.add_exception_handler(Exception, _broken)
+
+
+def describe_problems(app: FastAPI) -> None:
+    """Let the schema of *app* tell what a problem looks like."""
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            described = ProblemDetails.model_json_schema(ref_template=f"{_SCHEMAS}/{{model}}")
+            parts = described.pop("$defs")
+            schemas = FastAPI.openapi(app)["components"]["schemas"]
+            schemas |= {ProblemDetails.__name__: described, **parts}
+        return FastAPI.openapi(app)
+
+    app.openapi = described  # type: ignore[method-assign]  # as FastAPI would have it
+
+
+def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """Return how the schema tells of problems with these statuses."""
+    schema = {"$ref": f"{_SCHEMAS}/{ProblemDetails.__name__}"}
+    return {
+        int(status): {"description": status.phrase, "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses
+    }
 
 
 def problem(
@@ -94,7 +117,7 @@ async def _unreadable(_request: Request, error: Exception) -> Response:
 def _wrong_part(error: Mapping[str, Any]) -> WrongPart:
     place, *path = error["loc"]
     if place != "body":
-        return WrongPart(detail=error["msg"], parameter=".".join(str(each)[:_ECHOED] for each in path))
+        return WrongPart(detail=error["msg"], parameter=str(path[0])[:_ECHOED])
     if error["type"] == "json_invalid":
         return WrongPart(detail="is no JSON", pointer="#")
     steps = (str(each)[:_ECHOED].replace("~", "~0").replace("/", "~1") for each in path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
@@ -11,12 +12,22 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from monitor.service.front import Front
 from monitor.views.overview import IncidentView, view_incident
+from monitor.web.problem import problems
 from monitor.web.word import Word
 
 _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
 
 #: A name, and what JSON makes of it. It is read before it is known whose it is.
 LARGEST_ORDER = 16 * 1024
+
+_REFUSALS = (
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 
 
 def orders(source: Front) -> APIRouter:
@@ -37,6 +48,7 @@ def orders(source: Front) -> APIRouter:
         "/incidents/{number}/acknowledge",
         summary="Take an incident on; needs a token of `api`",
         dependencies=[Depends(known)],
+        responses=problems(*_REFUSALS),
     )
     async def acknowledge(number: str, word: Word, bearer: _Bearer) -> IncidentView:
         program = program_of(bearer)

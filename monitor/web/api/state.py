@@ -4,21 +4,52 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import TypeAdapter
 
+from monitor.model.health import Health
+from monitor.model.route import Direction
 from monitor.runtime.slices import Slices
 from monitor.service.front import Front
-from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView
+from monitor.service.order import Unknown
+from monitor.service.paper.letters import Letters, LetterView
+from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView, health_of
 from monitor.views.own_health import PartView
+from monitor.web.api.answer import MarkedRoute, etag_of
+from monitor.web.api.parameter import MOST, Cursor, next_page, only_known, read_cursor, wrong
+from monitor.web.problem import problems
 
 _AGENCY = TypeAdapter(AgencyView)
 
+Agencies = Annotated[list[str] | None, Query(description="Only these, by their codes.")]
+_Directions = Annotated[
+    list[Literal["internal", "outbound", "inbound"]] | None,
+    Query(description="Only those whose mail is probed in one of these; `state` is then asked of these alone."),
+]
+_Healths = Annotated[list[Health] | None, Query(description="Only those whose mail stands so.")]
+#: How many are configured does not grow with time: all, unless fewer are asked for.
+_Few = Annotated[int | None, Query(ge=1, le=MOST, description="How many there are on a page; all, if it is not said.")]
 
-def states(source: Front) -> APIRouter:
-    """Build the routes by which programs ask."""
-    router = APIRouter(prefix="/api/v1", tags=["state"])
+#: What every question may be answered with instead.
+INSTEAD = {
+    304: {"description": "It is as `If-None-Match` has it."},
+    **problems(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+}
+NOT_FOUND = problems(HTTPStatus.NOT_FOUND)
+
+
+def states(source: Front, tray: Letters | None) -> APIRouter:
+    """Build the routes by which programs ask. *tray*: the letters."""
+    router = APIRouter(
+        prefix="/api/v1",
+        tags=["state"],
+        route_class=MarkedRoute,
+        dependencies=[Depends(only_known)],
+        responses=INSTEAD,
+    )
     listed = AgencyList()
 
     @router.get("/own-health", summary="How Pantau itself stands, and what is wrong with it")
@@ -26,9 +57,34 @@ def states(source: Front) -> APIRouter:
         return list(source.board.own())
 
     @router.get("/agencies", summary="All agencies and how their mail is judged", response_model=list[AgencyView])
-    async def agencies() -> Response:
+    async def agencies(
+        request: Request,
+        *,
+        agency: Agencies = None,
+        state: _Healths = None,
+        direction: _Directions = None,
+        limit: _Few = None,
+        cursor: Cursor = None,
+    ) -> Response:
+        after = read_cursor("agencies", cursor) or ""
+        codes = None if agency is None else {called(source, each) for each in agency}
         # Written by us: checked and written as one, ten thousand routes would hold the loop for a third of a second.
-        return Response(await listed.json(await source.board.agencies()), media_type="application/json")
+        written = await listed.written(await source.board.agencies())
+        wanted = [
+            (view.agency, text)
+            for view, text in written
+            if view.agency > after and (codes is None or view.agency in codes) and _stands(view, state, direction)
+        ]
+        page = wanted[:limit]
+        last = page[-1][0] if len(page) < len(wanted) else None
+        # Some megabytes: not here.
+        body, etag = await asyncio.to_thread(_joined, [text for _, text in page])
+        headers = {"ETag": etag, **next_page(request, "agencies", last)}
+        return Response(body, media_type="application/json", headers=headers)
+
+    @router.get("/agencies/{code}", summary="One agency", response_model=AgencyView, responses=NOT_FOUND)
+    async def agency(code: str) -> Response:
+        return Response(_AGENCY.dump_json(await source.board.agency(code)), media_type="application/json")
 
     @router.get("/own-checks", summary="What the checks found at our own reference mailboxes")
     async def own_checks() -> list[CheckView]:
@@ -42,7 +98,28 @@ def states(source: Front) -> APIRouter:
     async def notices() -> list[NoticeView]:
         return list(await source.board.notices())
 
+    if tray is not None:
+
+        @router.get("/letters", summary="The letters in the trays, and those that have left them of late")
+        async def letters() -> list[LetterView]:
+            return list(await tray.letters())
+
     return router
+
+
+def called(source: Front, quoted: str) -> str:
+    """Return the code of an agency that a filter names: of one that is none an empty list would look as if all were well."""
+    try:
+        return source.board.called(quoted)
+    except Unknown as unknown:
+        raise wrong("agency", str(unknown)) from None
+
+
+def _stands(view: AgencyView, states: Sequence[Health] | None, directions: Sequence[str] | None) -> bool:
+    if directions is None:
+        return states is None or health_of(view) in states
+    found = [view.health[each] for each in map(Direction, directions) if each in view.health]
+    return any(states is None or health in states for health in found)
 
 
 class AgencyList:
@@ -51,19 +128,20 @@ class AgencyList:
     def __init__(self) -> None:
         self._written: dict[str, tuple[AgencyView, bytes]] = {}
 
-    async def json(self, views: Sequence[AgencyView]) -> bytes:
-        """Return a list of *views*."""
-        written, slices = self._written, Slices()
-        self._written = {}
+    async def written(self, views: Sequence[AgencyView]) -> Sequence[tuple[AgencyView, bytes]]:
+        """Return each of *views*, which are all, with what is written of it."""
+        before, now, slices = self._written, dict[str, tuple[AgencyView, bytes]](), Slices()
         for view in views:
-            known = written.get(view.agency)
+            known = before.get(view.agency)
             if known is None or known[0] is not view:
                 known = view, _AGENCY.dump_json(view)
-            self._written[view.agency] = known
+            now[view.agency] = known
             await slices.pause()
-        # Joined to some megabytes: not here.
-        return await asyncio.to_thread(_listed, [text for _, text in self._written.values()])
+        self._written = now
+        return list(now.values())
 
 
-def _listed(texts: Iterable[bytes]) -> bytes:
-    return b"[" + b",".join(texts) + b"]"
+def _joined(texts: Iterable[bytes]) -> tuple[bytes, str]:
+    """Return a list as JSON, and its mark."""
+    body = b"[" + b",".join(texts) + b"]"
+    return body, etag_of(body)

@@ -26,7 +26,7 @@ from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
 from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard, Overview
-from monitor.service.order import NotDone, no_incident
+from monitor.service.order import NotDone, agency_called, no_incident
 from monitor.service.paper.letters import Letters, LetterView, Noted
 from monitor.views.overview import (
     AgencyView,
@@ -70,6 +70,7 @@ class Service(Front, Noticeboard, Letters):
     wrong: str | None = None
     in_the_tray: Sequence[LetterView] = ()
     orders: list[tuple[str, str]] = field(default_factory=list)
+    codes: Sequence[str] = ("JCM",)
     name: str = "Jabatan Contoh Malaysia"
     why: str = "554 spam"
     maintenance: Stretch | None = None
@@ -120,6 +121,13 @@ class Service(Front, Noticeboard, Letters):
                 incident="JCM-01",
             )
         ]
+
+    async def agency(self, quoted: str) -> AgencyView:
+        code = self.called(quoted)
+        return next(view for view in await self.agencies() if view.agency == code)
+
+    def called(self, quoted: str) -> str:
+        return agency_called(quoted, self.codes)
 
     def own_checks(self) -> Sequence[CheckView]:
         return checks(self.found_at_ours)

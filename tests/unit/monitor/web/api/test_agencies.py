@@ -1,0 +1,156 @@
+"""Agencies for programs: filtered, in pages, one by its code; and what is refused instead of being guessed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+import pytest
+
+from alerts.model.notice import Matter
+from monitor.model.health import Health
+from monitor.model.route import Direction
+from monitor.views.overview import AgencyView
+from monitor.web.portal import portal
+from tests.unit.monitor.web.source import Service, client
+from tests.unit.monitor.web.test_board import Country, view
+
+HOSTS = ["localhost"]
+OUT, IN = Direction.OUTBOUND, Direction.INBOUND
+UP, DOWN, DEGRADED, UNKNOWN = Health.UP, Health.DOWN, Health.DEGRADED, Health.UNKNOWN
+
+
+def standing(code: str, health: Mapping[Direction, Health], **more: Any) -> AgencyView:
+    return replace(view(code), health=health, **more)
+
+
+VIEWS = [
+    standing("AAA", {OUT: UP, IN: UP}),
+    standing("BBB", {OUT: UP, IN: DOWN}),
+    standing("CCC", {OUT: DEGRADED}),
+    standing("DDD", {OUT: UP, IN: UP}, declared=Matter.BOTH),
+    standing("EEE", {}),
+]
+
+
+@dataclass
+class Five(Country):
+    """A country of five agencies."""
+
+    def __post_init__(self) -> None:
+        self.views = list(VIEWS)
+        self.codes = [each.agency for each in VIEWS]
+
+
+async def codes(web: httpx.AsyncClient, query: str) -> list[str]:
+    answer = await web.get(f"/api/v1/agencies?{query}")
+    assert answer.status_code == 200, answer.text
+    return [each["agency"] for each in answer.json()]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", "AAA BBB CCC DDD EEE"),
+        ("agency=bbb&agency=AAA", "AAA BBB"),
+        ("state=up", "AAA"),
+        ("state=down", "BBB DDD"),
+        ("state=down&state=degraded", "BBB CCC DDD"),
+        ("state=unknown", "EEE"),
+        ("direction=inbound", "AAA BBB DDD"),
+        ("direction=inbound&state=down", "BBB"),
+        ("direction=outbound&state=up", "AAA BBB DDD"),
+        ("direction=outbound&direction=inbound&state=degraded&state=down", "BBB CCC"),
+        ("agency=AAA&state=down", ""),
+    ],
+)
+async def test_agencies_are_filtered_by_code_and_by_how_their_mail_stands(query: str, found: str) -> None:
+    async with client(portal(Five(), HOSTS)) as web:
+        assert await codes(web, query) == found.split()
+
+
+async def test_pages_hold_each_agency_once_though_others_come_and_go_between_them() -> None:
+    service = Five()
+    async with client(portal(service, HOSTS)) as web:
+        first = await web.get("/api/v1/agencies?limit=2&state=up&state=down&state=unknown&state=degraded")
+        assert [each["agency"] for each in first.json()] == ["AAA", "BBB"]
+        service.views = [standing("AAB", {OUT: UP}), *(each for each in VIEWS if each.agency not in {"AAA", "BBB"})]
+        second = await web.get(first.links["next"]["url"])
+        third = await web.get(second.links["next"]["url"])
+
+    assert [each["agency"] for each in second.json()] == ["CCC", "DDD"]
+    assert [each["agency"] for each in third.json()] == ["EEE"]
+    assert "link" not in third.headers
+
+
+async def test_one_agency_is_found_however_its_code_is_written() -> None:
+    async with client(portal(Five(), HOSTS)) as web:
+        found, missing = await web.get("/api/v1/agencies/bbb"), await web.get("/api/v1/agencies/BBX")
+
+    assert found.json()["agency"] == "BBB"
+    assert (missing.status_code, missing.json()["detail"]) == (404, "there is no agency 'BBX'; did you mean BBB?")
+
+
+@pytest.mark.parametrize(
+    ("path", "parameter", "says"),
+    [
+        ("agencies?stat=down", "stat", "is no parameter here; did you mean state?"),
+        ("agencies?x=1", "x", "is no parameter here; there are agency, cursor, direction, limit, state"),
+        ("agencies/JCM?state=down", "state", "is no parameter here; there is none"),
+        ("own-health?" + "x" * 500, "x" * 60, "is no parameter here; there is none"),
+        ("own-checks?%ff=%00", "\ufffd", "is no parameter here; there is none"),
+        ("agencies?agency=JCN", "agency", "there is no agency 'JCN'; did you mean JCM?"),
+        ("agencies?state=dwon", "state", "Input should be 'unknown', 'up', 'degraded' or 'down'"),
+        ("agencies?direction=control", "direction", "Input should be 'internal', 'outbound' or 'inbound'"),
+        ("agencies?limit=0", "limit", "Input should be greater than or equal to 1"),
+        ("agencies?limit=1001", "limit", "Input should be less than or equal to 1000"),
+        ("agencies?cursor=x", "cursor", "is no cursor of this list; begin again without it"),
+        ("agencies?cursor=aW5jaWRlbnRzOjE%3D", "cursor", "is no cursor of this list; begin again without it"),
+        ("agencies?cursor=%C3%A4", "cursor", "is no cursor of this list; begin again without it"),
+    ],
+)
+async def test_a_question_with_a_slip_in_it_is_refused_and_the_slip_is_named(
+    path: str, parameter: str, says: str
+) -> None:
+    async with client(portal(Service(), HOSTS)) as web:
+        answer = await web.get(f"/api/v1/{path}")
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"parameter": parameter, "detail": says}]
+    assert answer.json()["detail"] == f"{parameter}: {says}"
+
+
+@pytest.mark.parametrize("path", ["agencies", "agencies?limit=1", "agencies/JCM", "own-health", "letters"])
+async def test_who_asks_again_is_told_that_nothing_has_changed_until_something_has(path: str) -> None:
+    service = Service()
+    async with client(portal(service, HOSTS, service)) as web:
+        first = await web.get(f"/api/v1/{path}")
+        same = await web.get(f"/api/v1/{path}", headers={"If-None-Match": first.headers["etag"]})
+        head = await web.head(f"/api/v1/{path}")
+        service.name = "Jabatan Lain"
+        changed = await web.get(f"/api/v1/{path}", headers={"If-None-Match": first.headers["etag"]})
+
+    assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert same.headers.get("link") == first.headers.get("link")
+    assert head.headers["etag"] == first.headers["etag"]
+    assert head.headers["content-length"] == str(len(first.content))
+    assert changed.status_code == (200 if "agencies" in path else 304)
+
+
+async def test_the_schema_names_every_parameter_and_what_a_problem_looks_like() -> None:
+    async with client(portal(Service(), HOSTS)) as web:
+        schema = (await web.get("/openapi.json")).json()
+
+    asked = schema["paths"]["/api/v1/agencies"]["get"]
+    assert {each["name"] for each in asked["parameters"]} == {"agency", "state", "direction", "limit", "cursor"}
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400 and "application/problem+json" in answer.get("content", {}):
+                    shape = answer["content"]["application/problem+json"]["schema"]["$ref"]
+                    assert shape == "#/components/schemas/ProblemDetails"
+    assert "HTTPValidationError" not in schema["components"]["schemas"]
+    assert "$defs" not in json.dumps(schema["components"]["schemas"]["ProblemDetails"])
