@@ -28,6 +28,7 @@ from alerts.model.urgency import Urgency
 from monitor.cli import COMMANDS, command
 from monitor.judging.liveness import Ailment
 from monitor.judging.ringing import LifelineTrouble
+from monitor.model.day import MinuteState
 from monitor.model.health import Health
 from monitor.views.own_health import Ill, OwnPart
 from pantau_lab.faultlab.order import USAGE
@@ -46,6 +47,7 @@ CLOSED_SETS: dict[str, type[StrEnum]] = {
     "Outcome": Outcome,
     "Phase": Phase,
     "Health": Health,
+    "MinuteState": MinuteState,
     "Matter": Matter,
     "Cause": Cause,
     "Plan": Plan,

@@ -1,0 +1,146 @@
+"""A day of an agency: how its mail stood in each of its 1,440 minutes. Pure.
+
+A day begins at midnight in Malaysia, where no clock is ever changed: every day has as many minutes. A minute has one state,
+and marking it again never counts it again, whoever does: what outweighs the other stays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from enum import StrEnum
+
+from alerts.wording.moment import MALAYSIA
+
+#: Of a day.
+MINUTES = 24 * 60
+
+_MINUTE = timedelta(minutes=1)
+
+
+class MinuteState(StrEnum):
+    """How an agency's mail stood in a minute. Each outweighs those before it."""
+
+    #: Nobody proved anything: Pantau was away, or could not see for a fault of its own; or the minute has not come yet.
+    UNWATCHED = "unwatched"
+    #: Outside of the hours in which it is to be probed.
+    OFF_HOURS = "off_hours"
+    MAINTENANCE = "maintenance"
+    #: Every direction was proven to work.
+    WELL = "well"
+    #: Slow, or not on every route.
+    DEGRADED = "degraded"
+    NO_SENDING = "no_sending"
+    NO_RECEIVING = "no_receiving"
+    #: Neither sent nor received.
+    NO_MAIL = "no_mail"
+    #: An outage as far as was seen or said, and then declared to have been none (`pantau correct`).
+    FALSE_ALARM = "false_alarm"
+
+
+_STATES = tuple(MinuteState)
+#: What each is written as. A letter never gets another meaning: days are kept for years.
+_LETTERS = "-hmwdsrbx"
+_SENDING, _RECEIVING = _STATES.index(MinuteState.NO_SENDING), _STATES.index(MinuteState.NO_RECEIVING)
+
+
+def _joined(one: int, other: int) -> int:
+    """Return the state of a minute that two have marked, by their places in `_STATES`."""
+    if {one, other} == {_SENDING, _RECEIVING}:
+        return _STATES.index(MinuteState.NO_MAIL)
+    return max(one, other)
+
+
+#: By the state that is marked: what becomes of each that is there.
+_MARKED = tuple(bytes(_joined(there, state) for there in range(256)) for state in range(len(_STATES)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """A state that lasted from one moment to another; the minutes of both are part of it."""
+
+    state: MinuteState
+    begins: datetime
+    until: datetime
+
+
+class DaySheet:
+    """The minutes of one day. Nothing is marked in it at first."""
+
+    __slots__ = ("_minutes",)
+
+    def __init__(self, written: str = "") -> None:
+        """Read what `str` wrote. A state that is not known here, from a later version, is as good as unwatched."""
+        self._minutes = bytearray(MINUTES)
+        at = 0
+        for letter, length in re.findall(r"(.)(\d+)", written):
+            end = min(at + int(length), MINUTES)
+            self._minutes[at:end] = bytes([max(_LETTERS.find(letter), 0)]) * (end - at)
+            at = end
+
+    def __str__(self) -> str:
+        """Return it as it is stored: "-480w615s30", each state with how many minutes it lasted."""
+        return "".join(f"{_LETTERS[state]}{end - begin}" for state, begin, end in self._runs())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DaySheet) and self._minutes == other._minutes
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def mark(self, state: MinuteState, begin: int, end: int) -> None:
+        """Mark the minutes from *begin* on, up to *end* but without it."""
+        self._mark(_STATES.index(state), begin, end)
+
+    def add(self, other: DaySheet) -> None:
+        """Mark all that is marked in another sheet of the same day."""
+        for state, begin, end in other._runs():
+            self._mark(state, begin, end)
+
+    def count(self, *states: MinuteState) -> int:
+        """Return how many minutes were in one of *states*."""
+        return sum(self._minutes.count(_STATES.index(state)) for state in states)
+
+    def last(self) -> tuple[MinuteState, int] | None:
+        """Return the last minute that is marked, and its state; `None`: nothing is."""
+        watched = self._minutes.rstrip(b"\0")
+        return (_STATES[watched[-1]], len(watched) - 1) if watched else None
+
+    def runs(self) -> Iterator[tuple[MinuteState, int, int]]:
+        """Yield each state with the minute in which it begins and that in which it does no more, up to the last marked."""
+        return ((_STATES[state], begin, end) for state, begin, end in self._runs())
+
+    def _mark(self, state: int, begin: int, end: int) -> None:
+        self._minutes[begin:end] = self._minutes[begin:end].translate(_MARKED[state])
+
+    def _runs(self) -> Iterator[tuple[int, int, int]]:
+        for match in re.finditer(rb"(.)\1*", self._minutes.rstrip(b"\0"), re.DOTALL):
+            yield match[0][0], match.start(), match.end()
+
+
+def day_of(at: datetime) -> date:
+    """Return the day of a moment."""
+    return at.astimezone(MALAYSIA).date()
+
+
+def moment_of(day: date, minute: int) -> datetime:
+    """Return when a minute of a day begins."""
+    return datetime.combine(day, time(), MALAYSIA) + minute * _MINUTE
+
+
+def minute_of(at: datetime) -> int:
+    """Return which minute of its day a moment is in, from 0 on."""
+    local = at.astimezone(MALAYSIA)
+    return local.hour * 60 + local.minute
+
+
+def cut(marks: Iterable[Marked]) -> Iterator[tuple[date, MinuteState, int, int]]:
+    """Yield the parts of *marks* in each day that they are in: from which minute on, and to which, without it."""
+    for mark in marks:
+        first, last = day_of(mark.begins), day_of(mark.until)
+        for number in range((last - first).days + 1):
+            day = first + timedelta(days=number)
+            begin = minute_of(mark.begins) if day == first else 0
+            end = minute_of(mark.until) + 1 if day == last else MINUTES
+            yield day, mark.state, begin, end
