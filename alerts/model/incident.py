@@ -84,6 +84,7 @@ SEVERITY: dict[Matter, int] = {
     Matter.DOUBTFUL: 0,
     Matter.UNRELEASED: 0,
     Matter.RESTORED: 0,
+    Matter.ALERT: 0,
     Matter.DEGRADED: 1,
     Matter.SENDING: 2,
     Matter.RECEIVING: 2,

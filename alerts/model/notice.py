@@ -54,6 +54,8 @@ class Matter(StrEnum):
     UNRELEASED = "unreleased"
     #: The store may be an older copy, and paper waits: the NOC is asked to see that somebody looks and lets it go.
     RESTORED = "restored"
+    #: An alert of the NOC's own monitoring, which Alertmanager brings: staff hear of it, nobody outside. No agency's mail.
+    ALERT = "alert"
 
 
 class Cause(StrEnum):

@@ -18,12 +18,14 @@ from alerts.wording.texts import Wording
 _NAMED = 50
 #: So many are named in a call; nobody remembers more at three in the morning.
 SPOKEN = 6
+#: Kinds of incidents that are about no agency.
+_NUMBERED = frozenset({"ours", "alert"})
 
 
 def situation(facts: Sequence[Facts]) -> str:
     """Return the part of a text's key that says what the incidents of a bundle have in common.
 
-    "mail", "degraded" or "ours" behind the plan and the purpose; an announcement is always about mail.
+    "mail", "degraded", "ours" or "alert" behind the plan and the purpose; an announcement is always about mail.
     """
     first = facts[0]
     if first.plan is Plan.ANNOUNCEMENT:
@@ -87,7 +89,7 @@ def compose_call(
 
 def is_about_one(facts: Sequence[Facts]) -> bool:
     """Whether it tells of several outages of one agency, all over: they have their numbers and times in common only."""
-    same = len({each.office.short for each in facts}) == 1 and _kind(facts[0].matter) != "ours"
+    same = len({each.office.short for each in facts}) == 1 and _kind(facts[0].matter) not in _NUMBERED
     return same and all(each.ended_at is not None for each in facts)
 
 
@@ -99,13 +101,13 @@ def _ended(facts: Sequence[Facts], language: Language) -> Sequence[str]:
 def _kind(matter: Matter) -> str:
     if matter in ANNOUNCED:
         return "mail"
-    return "degraded" if matter is Matter.DEGRADED else "ours"
+    return str(matter) if matter in {Matter.DEGRADED, Matter.ALERT} else "ours"
 
 
 def _names(facts: Sequence[Facts]) -> Sequence[str]:
     """Return what the incidents are called: by their agencies, each once, or by their numbers where they have none."""
-    ours = _kind(facts[0].matter) == "ours"
-    return list(dict.fromkeys(each.number if ours else each.office.short for each in facts))
+    has_none = _kind(facts[0].matter) in _NUMBERED
+    return list(dict.fromkeys(each.number if has_none else each.office.short for each in facts))
 
 
 def for_sms(facts: Sequence[Facts], language: Language, names: Sequence[str], count: int) -> dict[str, str]:

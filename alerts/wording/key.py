@@ -40,6 +40,8 @@ def key(facts: Facts) -> str:
             return f"{plan}.{news(facts)}.{facts.matter}"
         case Purpose.RECOVERY, Plan.ESCALATION:
             return f"escalation.{news(facts)}.{'mail' if facts.matter in ANNOUNCED else facts.matter}"
+        case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.matter is Matter.ALERT:
+            return f"escalation.{facts.purpose}_alert"
         case Purpose.CLOSED, _ if not facts.by:
             return "escalation.unwatched"
         case purpose, plan:

@@ -39,18 +39,20 @@ def _situations() -> Iterator[tuple[str, bool]]:
         yield f"announcement.changed.{matter}", False
         yield f"escalation.changed.{matter}", False
         yield f"escalation.outage.{matter}", False
-    for matter in ("degraded", "own_fault", "unreached", "doubtful", "unreleased", "restored", "unsteady"):
+    for matter in ("degraded", "own_fault", "unreached", "doubtful", "unreleased", "restored", "alert", "unsteady"):
         yield f"escalation.outage.{matter}", False
     yield "escalation.changed.degraded", False
-    for matter in ("mail", "degraded", "own_fault", "unreached", "doubtful", "unreleased", "restored"):
+    for matter in ("mail", "degraded", "own_fault", "unreached", "doubtful", "unreleased", "restored", "alert"):
         yield f"escalation.recovery.{matter}", True
-    for matter in ("mail", "degraded", "own_fault"):
+    for matter in ("mail", "degraded", "own_fault", "alert"):
         yield f"escalation.belated.{matter}", True
     yield "announcement.recovery", True
     yield "escalation.release", False
     yield "escalation.taken", False
     yield "escalation.closed", False
     yield "escalation.unwatched", False
+    for purpose in (Purpose.CLOSED, Purpose.CORRECTION):
+        yield f"escalation.{purpose}_alert", False
     yield "escalation.reminder", False
     for matter in Matter:
         yield f"escalation.lapsed.{matter}", False
@@ -80,7 +82,7 @@ def _short() -> Iterator[tuple[str, Need]]:
                 sms_maybe | more | {"heard"},
                 call_maybe | more | {"cause", "declared"} | _moments("heard"),
             )
-        elif situation in {"escalation.taken", "escalation.closed"}:
+        elif situation in {"escalation.taken", "escalation.closed", "escalation.closed_alert"}:
             sms_maybe = call_maybe = frozenset({"by"})
         elif situation == "escalation.reminder":
             sms_end, call_end = frozenset({"until"}), _moments("until")
@@ -224,7 +226,7 @@ def _bundle() -> Iterator[tuple[str, Need]]:
     yield "bundle.call.names", Need(several=True, always=several, maybe=more)
     for label in ("from", "from_monitoring", "agency", "matter", "was", "moment", "ended", "number", "reach"):
         yield f"bundle.list.label.{label}", Need()
-    for matter in (*OUTAGES, "degraded", "own_fault", "unreached", "doubtful", "unreleased", "restored"):
+    for matter in (*OUTAGES, "degraded", "own_fault", "unreached", "doubtful", "unreleased", "restored", "alert"):
         yield f"bundle.list.matter.{matter}", Need()
     for list_ in ("outage", "update", "recovery", "staff.outage", "staff.recovery"):
         yield f"bundle.list.{list_}.title", Need(always=frozenset({"count"}))
@@ -241,7 +243,7 @@ _BUNDLES = (
     *(
         f"escalation.{news}.{kind}"
         for news in ("outage", "recovery", "belated")
-        for kind in ("mail", "degraded", "ours")
+        for kind in ("mail", "degraded", "ours", "alert")
     ),
 )
 

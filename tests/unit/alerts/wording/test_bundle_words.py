@@ -61,7 +61,7 @@ def test_an_sms_names_those_that_fit_and_counts_the_rest() -> None:
     )
 
 
-@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.DEGRADED, Matter.OWN_FAULT])
+@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.DEGRADED, Matter.OWN_FAULT, Matter.ALERT])
 @pytest.mark.parametrize("language", Language)
 def test_what_was_over_before_it_was_told_is_one_sms_that_tells_both_times(matter: Matter, language: Language) -> None:
     kind = Plan.ESCALATION, Purpose.RECOVERY, matter
@@ -146,6 +146,16 @@ def test_what_is_our_own_is_called_by_its_number() -> None:
 
     assert "2 insiden pemantauan" in (text := compose_sms(ours, Language.MALAY, WORDING).text)
     assert "NNN00-99, NNN01-99" in text
+
+
+def test_several_alerts_of_the_noc_are_called_by_their_numbers_and_are_no_outages_of_mail() -> None:
+    alerts = agencies(2, (Plan.ESCALATION, Purpose.OUTAGE, Matter.ALERT))
+    over = outages_of_one(2, (Plan.ESCALATION, Purpose.RECOVERY, Matter.ALERT))
+
+    assert "2 AMARAN pemantauan NOC" in (text := compose_sms(alerts, Language.MALAY, WORDING).text)
+    assert "NNN00-99, NNN01-99" in text
+    assert "2 amaran pemantauan NOC telah tamat: JCM-07, JCM-08." in compose_sms(over, Language.MALAY, WORDING).text
+    assert "Ini bukan gangguan e-mel agensi." in compose_call(alerts, Language.MALAY, WORDING).scripts[0].blocks[0]
 
 
 def test_a_call_about_several_that_wait_for_their_release_offers_it_to_whoever_may() -> None:

@@ -66,6 +66,7 @@ def test_every_situation_is_spoken_without_figures_and_warns_of_scams(facts: Fac
         (Matter.RECEIVING, "E-mel masuk", "Incoming e-mail"),
         (Matter.DEGRADED, "lambat", "slow"),
         (Matter.OWN_FAULT, "Sebahagian sistem pemantauan", "Part of the monitoring"),
+        (Matter.ALERT, "Sistem pemantauan pusat operasi", "The monitoring of the operations centre"),
     ],
 )
 def test_staff_hear_what_is_wrong(matter: Matter, malay: str, english: str) -> None:

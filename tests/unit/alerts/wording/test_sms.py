@@ -115,6 +115,7 @@ def test_the_malay_texts_read_as_agreed(plan: Plan, purpose: Purpose, matter: Ma
         (Matter.RECEIVING, "masuk gagal"),
         (Matter.DEGRADED, "lambat"),
         (Matter.OWN_FAULT, "Tiada notis gangguan dikeluarkan"),
+        (Matter.ALERT, "AMARAN pemantauan NOC sejak 24/11, 2.15 ptg. Bukan gangguan e-mel."),
     ],
 )
 def test_an_alarm_names_what_is_wrong(matter: Matter, word: str) -> None:
@@ -141,7 +142,18 @@ def test_the_english_text_tells_the_subject_in_english() -> None:
     assert ": peti A." in compose(replace(facts, subject_en=""), ENGLISH, WORDING).text
 
 
-@pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.OWN_FAULT])
+@pytest.mark.parametrize("purpose", [p for p in Purpose if p not in {Purpose.UPDATE, Purpose.RELEASE, Purpose.DRILL}])
+@pytest.mark.parametrize("language", Language)
+def test_no_sms_about_an_alert_of_the_noc_says_that_mail_fails(purpose: Purpose, language: Language) -> None:
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=Matter.ALERT, purpose=purpose, subject="CakeraPenuh (web01)")
+    text = (
+        compose(facts, language, WORDING).text.replace("Bukan gangguan e-mel.", "").replace("Not an e-mail outage.", "")
+    )
+    assert "e-mel" not in text
+    assert "e-mail" not in text
+
+
+@pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.OWN_FAULT, Matter.ALERT])
 def test_slowness_and_our_own_faults_are_never_announced(matter: Matter) -> None:
     with pytest.raises(ValueError, match="never announced"):
         compose(replace(OUTAGE, matter=matter), MALAY, WORDING)
