@@ -1,0 +1,92 @@
+"""Read what Alertmanager's webhook brings. Pure.
+
+Version "4" of its payload (`notify/webhook` and `template` in its source). Newer ones have more fields, which are left alone;
+a payload of somebody's own making has another form, and is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_core import from_json
+
+from alerts.model.alert import ReceivedAlert
+
+VERSION = "4"
+
+#: What is outside is no moment of an alert. Go writes one that is not set as the year 1.
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+#: Of what is wrong, where: so much of what a stranger calls it.
+_WHERE_ROOM = 80
+
+
+class WebhookRefused(Exception):
+    """It cannot be read. The message says why and what to do, and holds nothing of what was sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """What one call of the webhook brings."""
+
+    alerts: Sequence[ReceivedAlert]
+    #: How many Alertmanager has left out (`max_alerts`). Nothing is known of them.
+    left_out: int
+
+
+class _Payload(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", hide_input_in_errors=True)
+
+
+class _Alert(_Payload):
+    status: Literal["firing", "resolved"]
+    labels: dict[str, str]
+    annotations: dict[str, str] = {}
+    starts_at: AwareDatetime
+    ends_at: AwareDatetime | None = None
+    fingerprint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+
+
+class _Webhook(_Payload):
+    alerts: list[_Alert]
+    truncated_alerts: int = 0
+
+
+def read_webhook(body: bytes, now: datetime) -> Webhook:
+    """Return what is in *body*. Raise `WebhookRefused`."""
+    try:
+        tree = from_json(body)
+    except ValueError:
+        raise WebhookRefused("this is no JSON; Alertmanager's webhook_configs send it") from None
+    if not isinstance(tree, dict) or tree.get("version") != VERSION:
+        raise WebhookRefused(
+            f'this is no webhook of Alertmanager with version "{VERSION}"; leave out `payload` in its webhook_configs, and let '
+            "nothing else send here"
+        )
+    try:
+        read = _Webhook.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])[:_WHERE_ROOM]
+        raise WebhookRefused(f"{ascii(where)[1:-1]}: {first['msg']}") from None
+    return Webhook(alerts=[_alert(each, now) for each in read.alerts], left_out=max(0, read.truncated_alerts))
+
+
+def _alert(read: _Alert, now: datetime) -> ReceivedAlert:
+    return ReceivedAlert(
+        fingerprint=read.fingerprint,
+        starts_at=_moment(read.starts_at) or _EARLIEST,
+        ended_at=None if read.status == "firing" else (_moment(read.ends_at) or now),
+        labels=read.labels,
+        summary=read.annotations.get("summary") or read.annotations.get("description") or "",
+    )
+
+
+def _moment(at: datetime | None) -> datetime | None:
+    """Return a moment in UTC; `None` for one that nobody has set, or that no clock shows."""
+    # Compared first: the year 1 in Malaysia is the year 0 in London, which there is not.
+    return at.astimezone(UTC) if at is not None and _EARLIEST < at < _LATEST else None

@@ -1,0 +1,135 @@
+"""An alert of the NOC's Alertmanager, and what becomes of it. Pure.
+
+Everything that decides whether a word of Alertmanager is news lives in this file. It repeats all that it knows of a group,
+forgets what fires when it starts anew, and promises nothing but the state in the end: what comes again, late or out of
+order must tell nobody, and what does not come must never mean that it is over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+#: What our own incidents are called where they are told to an Alertmanager: if it brings them back, they are no news.
+OWN_ALERT = "PantauIncident"
+
+#: An attempt that failed is made again until the next flush of its group, which is after five minutes (`group_interval`): so
+#: long what says that it fires may come behind what says that it is over.
+LATE_FOR = timedelta(minutes=5)
+
+#: How often it is written down that it fires still.
+HEARD_EVERY = timedelta(days=1)
+
+#: Dedup keys of alerts begin so. An agency's has no slash.
+_KEY = "alert/"
+
+#: What strangers call their alerts and machines is quoted in SMS, and spoken: so many characters of it.
+_NAME_ROOM, _INSTANCE_ROOM = 30, 24
+_LABELS_ROOM, _SUMMARY_ROOM = 1000, 300
+
+
+class News(StrEnum):
+    """What a word about an alert comes to."""
+
+    #: It fires, and did not before.
+    FIRES = "fires"
+    #: It fires on.
+    GOES_ON = "goes_on"
+    #: It is over, and was not.
+    IS_OVER = "is_over"
+    #: It is over, and was known to be, or never known to fire.
+    WAS_OVER = "was_over"
+    #: It is known better by now.
+    LATE = "late"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedAlert:
+    """What Alertmanager says of one alert."""
+
+    #: 16 hexadecimal digits, of the labels alone.
+    fingerprint: str
+    starts_at: datetime
+    #: `None`: it fires.
+    ended_at: datetime | None
+    labels: Mapping[str, str]
+    #: Its annotation of this name, or its description; "" without either.
+    summary: str = ""
+
+    @property
+    def dedup_key(self) -> str:
+        """What its incident is about: the same labels are the same trouble, whenever it began."""
+        return f"{_KEY}{self.fingerprint}"
+
+    @property
+    def subject(self) -> str:
+        """What people are told that it is called: "CakeraPenuh (web01 9100)"; "" where nothing of that is legible.
+
+        Letters, digits and little else: it goes into SMS, is spoken, and is printed.
+        """
+        name = _plain(self.labels.get("alertname", ""), _NAME_ROOM)
+        instance = _plain(self.labels.get("instance", ""), _INSTANCE_ROOM)
+        return f"{name} ({instance})" if name and instance else name or instance
+
+    def told(self) -> Mapping[str, str]:
+        """Return what the journal keeps of it, on one line and within bounds."""
+        labels = ", ".join(f'{name}="{value}"' for name, value in sorted(self.labels.items()))
+        found = {"labels": _line(labels, _LABELS_ROOM), "summary": _line(self.summary, _SUMMARY_ROOM)}
+        return {name: text for name, text in found.items() if text}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownAlert:
+    """The latest that is known of the alert with these labels."""
+
+    fingerprint: str
+    #: When it last began. With the fingerprint this is which alert it is.
+    starts_at: datetime
+    #: `None`: it fires.
+    ended_at: datetime | None
+    #: When that was heard.
+    heard_at: datetime
+
+
+def heed(alert: ReceivedAlert, known: KnownAlert | None, now: datetime) -> tuple[News, KnownAlert]:
+    """Return what *alert* says that is new, and what is known after it: the same object if nothing is.
+
+    An alert that begins anew before the last is known to be over goes on: its end was lost, or who evaluates it has started
+    anew. Whoever was told of it is not told again.
+    """
+    heard = KnownAlert(fingerprint=alert.fingerprint, starts_at=alert.starts_at, ended_at=alert.ended_at, heard_at=now)
+    if known is None:
+        return (News.FIRES if alert.ended_at is None else News.WAS_OVER), heard
+    if known.ended_at is not None:
+        return _after_the_end(alert, known, heard)
+    if alert.ended_at is None:
+        is_same = alert.starts_at <= known.starts_at and timedelta(0) <= now - known.heard_at < HEARD_EVERY
+        return News.GOES_ON, known if is_same else replace(heard, starts_at=max(alert.starts_at, known.starts_at))
+    if alert.starts_at < known.starts_at and alert.ended_at < known.starts_at:
+        # That was the time before.
+        return News.LATE, known
+    return News.IS_OVER, replace(heard, starts_at=max(alert.starts_at, known.starts_at))
+
+
+def _after_the_end(alert: ReceivedAlert, known: KnownAlert, heard: KnownAlert) -> tuple[News, KnownAlert]:
+    begins_anew = alert.starts_at > known.starts_at
+    if alert.ended_at is not None:
+        return News.WAS_OVER, heard if begins_anew else known
+    if not begins_anew and timedelta(0) <= heard.heard_at - known.heard_at < LATE_FOR:
+        return News.LATE, known
+    # Also the same one: Alertmanager calls over what it hears no more of, and it fired all the time.
+    return News.FIRES, heard
+
+
+def _plain(text: str, room: int) -> str:
+    """Return *text* without all that is no letter, digit, dot, hyphen or underscore of ASCII."""
+    return " ".join(re.sub(r"[^A-Za-z0-9._-]+", " ", text[: 4 * room], flags=re.ASCII).split())[:room].strip()
+
+
+def _line(text: str, room: int) -> str:
+    """Return the beginning of *text* on one line, with nothing that a terminal would obey."""
+    line = "".join(character if character.isprintable() else " " for character in text[: room + 1])
+    return line[: room - 3] + "..." if len(line) > room else line.strip()

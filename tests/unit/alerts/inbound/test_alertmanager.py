@@ -1,0 +1,125 @@
+"""Alertmanager's webhook, version 4: what is read of it, and what is refused in words."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerts.inbound.alertmanager import WebhookRefused, read_webhook
+from tests.unit.alerts.people import T0
+
+#: As Alertmanager 0.28 writes it.
+ALERT = {
+    "status": "firing",
+    "labels": {"alertname": "CakeraPenuh", "instance": "web01:9100", "severity": "critical"},
+    "annotations": {"summary": "Cakera penuh pada web01", "runbook_url": "https://buku.contoh.gov.my/cakera"},
+    "startsAt": "2026-11-24T06:10:21.123456789Z",
+    "endsAt": "0001-01-01T00:00:00Z",
+    "generatorURL": "http://prometheus.contoh.gov.my/graph?g0.expr=x",
+    "fingerprint": "b2b84fb9b9fd1a6d",
+}
+WEBHOOK = {
+    "receiver": "pantau",
+    "status": "firing",
+    "alerts": [ALERT],
+    "groupLabels": {"alertname": "CakeraPenuh"},
+    "commonLabels": {},
+    "commonAnnotations": {},
+    "externalURL": "http://alertmanager.contoh.gov.my",
+    "version": "4",
+    "groupKey": '{}:{alertname="CakeraPenuh"}',
+    "truncatedAlerts": 0,
+}
+
+
+def octets(**changed: Any) -> bytes:
+    return json.dumps({**WEBHOOK, **changed}).encode()
+
+
+def of_alert(**changed: Any) -> bytes:
+    return octets(alerts=[{**ALERT, **changed}])
+
+
+def test_what_fires_is_read_with_its_name_and_summary() -> None:
+    webhook = read_webhook(octets(), T0)
+    [alert] = webhook.alerts
+    assert (alert.fingerprint, alert.ended_at, alert.summary) == ("b2b84fb9b9fd1a6d", None, "Cakera penuh pada web01")
+    assert alert.starts_at == datetime(2026, 11, 24, 6, 10, 21, 123456, UTC)
+    assert (alert.subject, webhook.left_out) == ("CakeraPenuh (web01 9100)", 0)
+
+
+def test_each_alert_has_its_own_status_whatever_that_of_its_group() -> None:
+    over = {**ALERT, "status": "resolved", "endsAt": "2026-11-24T14:14:00+08:00"}
+    fires, ended = read_webhook(octets(alerts=[ALERT, over], status="firing"), T0).alerts
+    assert (fires.ended_at, ended.ended_at) == (None, datetime(2026, 11, 24, 6, 14, tzinfo=UTC))
+
+
+def test_newer_fields_are_left_alone_and_missing_ones_too() -> None:
+    newer = read_webhook(octets(notification_reason="x", routeLabels={"a": 1}), T0)
+    bare = {key: ALERT[key] for key in ("status", "labels", "startsAt", "fingerprint")}
+    older = read_webhook(json.dumps({"version": "4", "alerts": [bare]}).encode(), T0)
+    assert [each.fingerprint for each in (*newer.alerts, *older.alerts)] == [ALERT["fingerprint"]] * 2
+
+
+def test_what_was_left_out_is_counted_and_ends_nothing() -> None:
+    webhook = read_webhook(octets(alerts=[], truncatedAlerts=7), T0)
+    assert (webhook.alerts, webhook.left_out) == ([], 7)
+
+
+def test_an_end_that_says_no_time_is_now() -> None:
+    for end in ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00+08:00", None):
+        assert read_webhook(of_alert(status="resolved", endsAt=end), T0).alerts[0].ended_at == T0
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+08:00", "9999-12-31T23:59:59-08:00", "1999-12-31T00:00:00Z"])
+def test_a_beginning_that_no_clock_shows_is_the_same_whenever_it_comes(at: str) -> None:
+    assert read_webhook(of_alert(startsAt=at), T0).alerts[0].starts_at == datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"", "no JSON"),
+        (b"\xff\xfe", "no JSON"),
+        (b'{"version": "4", "alerts": ["\xff"]}', "no JSON"),
+        (b'{"version": "4", "groupKey": "\\ud800", "alerts": []}', "no JSON"),
+        (b"[" * 1_000_000, "no JSON"),
+        (b'{"a":' * 1_000_000, "no JSON"),
+        (b"[]", 'version "4"'),
+        (b'"4"', 'version "4"'),
+        (b'{"text": "Cakera penuh"}', "leave out `payload`"),
+        (octets(version="3"), 'version "4"'),
+        (octets(version=4), 'version "4"'),
+        (octets(alerts=None), "alerts: Input should be a valid list"),
+        (of_alert(status="pending"), "alerts.0.status: Input should be 'firing' or 'resolved'"),
+        (of_alert(fingerprint="B2B84FB9B9FD1A6D"), "alerts.0.fingerprint"),
+        (of_alert(fingerprint="b2b84fb9b9fd1a6d\n"), "alerts.0.fingerprint"),
+        (of_alert(labels={"a": 1}), "alerts.0.labels.a"),
+        (of_alert(startsAt="2026-11-24T06:10:21"), "alerts.0.startsAt: Input should have timezone info"),
+        (octets(truncatedAlerts="many"), "truncatedAlerts"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_refused_in_words(body: bytes, why: str) -> None:
+    with pytest.raises(WebhookRefused, match=why.replace("[", r"\[")):
+        read_webhook(body, T0)
+
+
+def test_a_refusal_quotes_no_value_and_only_the_beginning_of_a_name() -> None:
+    with pytest.raises(WebhookRefused) as refused:
+        read_webhook(of_alert(labels={"\x1b]0;" + "n" * 10_000: {"rahsia": "rahsia"}}), T0)
+    assert "rahsia" not in str(refused.value)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 300
+
+
+@given(st.binary())
+def test_whatever_comes_is_read_or_refused(body: bytes) -> None:
+    try:
+        read_webhook(body, T0)
+    except WebhookRefused:
+        return

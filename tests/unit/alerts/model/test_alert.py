@@ -1,0 +1,138 @@
+"""What a word of Alertmanager comes to: a table, and every order in which words may come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerts.model.alert import HEARD_EVERY, LATE_FOR, KnownAlert, News, ReceivedAlert, heed
+from alerts.wording.lint import errors, lint
+from tests.unit.alerts.people import MINUTE, SECOND, T0
+
+FIRES = ReceivedAlert(
+    fingerprint="00112233aabbccdd",
+    starts_at=T0,
+    ended_at=None,
+    labels={"alertname": "CakeraPenuh", "instance": "web01:9100"},
+)
+OVER = replace(FIRES, ended_at=T0 + 10 * MINUTE)
+AGAIN = replace(FIRES, starts_at=T0 + 20 * MINUTE)
+AGAIN_OVER = replace(AGAIN, ended_at=T0 + 30 * MINUTE)
+#: Of a pair of Prometheus one began a little earlier: Alertmanager joins both, and keeps the earlier beginning.
+EARLIER, EARLIER_OVER = (replace(each, starts_at=T0 - 7 * SECOND) for each in (FIRES, OVER))
+
+
+def known(alert: ReceivedAlert, heard_at: datetime = T0) -> KnownAlert:
+    return heed(alert, None, heard_at)[1]
+
+
+@pytest.mark.parametrize(
+    ("before", "alert", "after", "news"),
+    [
+        (None, FIRES, MINUTE, News.FIRES),
+        (None, OVER, MINUTE, News.WAS_OVER),
+        (FIRES, FIRES, MINUTE, News.GOES_ON),
+        (FIRES, FIRES, 30 * 24 * 60 * MINUTE, News.GOES_ON),
+        (FIRES, EARLIER, MINUTE, News.GOES_ON),
+        (FIRES, OVER, MINUTE, News.IS_OVER),
+        (FIRES, EARLIER_OVER, MINUTE, News.IS_OVER),
+        # Its end was lost, or Prometheus has started anew: told once.
+        (FIRES, AGAIN, 20 * MINUTE, News.GOES_ON),
+        (FIRES, AGAIN_OVER, 30 * MINUTE, News.IS_OVER),
+        (AGAIN, OVER, 21 * MINUTE, News.LATE),
+        (AGAIN, FIRES, 21 * MINUTE, News.GOES_ON),
+        # Known to be over.
+        (OVER, OVER, MINUTE, News.WAS_OVER),
+        (OVER, FIRES, LATE_FOR - SECOND, News.LATE),
+        (OVER, EARLIER, LATE_FOR - SECOND, News.LATE),
+        # Alertmanager had called it over because it heard no more of it, and it fires all the time.
+        (OVER, FIRES, LATE_FOR, News.FIRES),
+        (OVER, AGAIN, MINUTE, News.FIRES),
+        (OVER, AGAIN_OVER, MINUTE, News.WAS_OVER),
+        # A clock that was set back keeps nobody from hearing.
+        (OVER, FIRES, -MINUTE, News.FIRES),
+    ],
+)  # fmt: skip
+def test_what_a_word_comes_to(before: ReceivedAlert | None, alert: ReceivedAlert, after: timedelta, news: News) -> None:
+    assert heed(alert, known(before) if before else None, T0 + after)[0] is news
+
+
+def test_what_is_no_news_is_nothing_to_be_written_down_either_but_once_a_day() -> None:
+    fires, over = known(FIRES), known(OVER)
+    assert heed(FIRES, fires, T0 + MINUTE)[1] is fires
+    assert heed(OVER, over, T0 + MINUTE)[1] is over
+    assert heed(FIRES, over, T0 + MINUTE)[1] is over
+    assert heed(FIRES, fires, T0 + HEARD_EVERY)[1] == replace(fires, heard_at=T0 + HEARD_EVERY)
+
+
+def test_an_end_that_came_before_the_beginning_keeps_the_beginning_from_telling_anybody() -> None:
+    news, after = heed(OVER, None, T0)
+    assert (news, heed(FIRES, after, T0 + MINUTE)[0]) == (News.WAS_OVER, News.LATE)
+
+
+def test_the_time_before_ends_nothing_that_fires_now() -> None:
+    after = heed(AGAIN, known(OVER), T0 + 20 * MINUTE)[1]
+    for late in (OVER, FIRES, EARLIER_OVER):
+        assert heed(late, after, T0 + 21 * MINUTE)[1].ended_at is None
+    assert heed(AGAIN_OVER, after, T0 + 30 * MINUTE)[0] is News.IS_OVER
+
+
+def told(words: Sequence[ReceivedAlert]) -> list[News]:
+    """Return what people hear of words that come within a minute."""
+    latest: KnownAlert | None = None
+    heard: list[News] = []
+    for number, word in enumerate(words):
+        news, latest = heed(word, latest, T0 + 10 * MINUTE + number * SECOND)
+        heard += [news] if news in {News.FIRES, News.IS_OVER} else []
+    return heard
+
+
+def test_two_of_each_word_in_every_order_tell_nobody_twice_and_leave_nothing_open() -> None:
+    orders = permutations([FIRES, EARLIER, OVER, OVER])
+    assert {tuple(told(order)) for order in orders} == {(), (News.FIRES, News.IS_OVER)}
+
+
+@given(st.lists(st.sampled_from([FIRES, EARLIER, OVER, EARLIER_OVER, AGAIN, AGAIN_OVER]), max_size=12))
+def test_whatever_comes_beginnings_and_ends_take_turns(words: list[ReceivedAlert]) -> None:
+    heard = told(words)
+    assert all(news is (News.FIRES, News.IS_OVER)[number % 2] for number, news in enumerate(heard))
+
+
+@pytest.mark.parametrize(
+    ("labels", "subject"),
+    [
+        ({"alertname": "CakeraPenuh", "instance": "web01:9100"}, "CakeraPenuh (web01 9100)"),
+        ({"alertname": "CakeraPenuh"}, "CakeraPenuh"),
+        ({"instance": "web01"}, "web01"),
+        ({}, ""),
+        ({"alertname": "A" * 5000}, "A" * 30),
+        ({"alertname": "{number} [x|y] <b>&amp; \N{RIGHT-TO-LEFT OVERRIDE}\0\x1b[31m\nRuj JCM-99"}, "number x y b amp 31m Ruj JCM-9"),
+        ({"alertname": "دیسک", "instance": "(web)"}, "web"),
+    ],
+)  # fmt: skip
+def test_what_strangers_call_it_is_quoted_within_bounds(labels: dict[str, str], subject: str) -> None:
+    assert replace(FIRES, labels=labels).subject == subject
+
+
+@given(st.text(), st.text())
+def test_no_name_holds_what_a_text_or_a_page_would_take_for_its_own(name: str, instance: str) -> None:
+    alert = replace(FIRES, labels={"alertname": name, "instance": instance}, summary=instance)
+    assert set(alert.subject) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._- ()")
+    assert len(alert.subject) <= 57
+    assert not [p for p in errors(lint(f"RM0 JCM {alert.subject}", "JCM")) if p.rule == "characters"]
+    assert all(text.isprintable() and len(text) <= 1000 for text in alert.told().values())
+
+
+def test_the_journal_keeps_labels_and_summary_within_bounds() -> None:
+    assert replace(FIRES, summary="Cakera\npenuh").told() == {
+        "labels": 'alertname="CakeraPenuh", instance="web01:9100"',
+        "summary": "Cakera penuh",
+    }
+    long = replace(FIRES, labels={"a": "b" * 5000}, summary="c" * 5000).told()
+    assert {name: len(text) for name, text in long.items()} == {"labels": 1000, "summary": 300}
