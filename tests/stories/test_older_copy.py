@@ -164,7 +164,8 @@ async def it_is_told_again_by_telephone_alone(play: Theatre, number: str) -> Non
     # Long enough for each to have left, were they not held.
     await asyncio.sleep(3)
     assert references(play) == ["JCM-01/1", "JCM-01/2", "JCM-02/1"]
-    assert await waits(play) == {"fax", "letter"}
+    # A telephone may ring just then.
+    assert await waits(play) >= {"fax", "letter"}
 
 
 async def a_person_lets_paper_go(play: Theatre, number: str) -> None:
