@@ -31,6 +31,17 @@ class Entered:
     state: NoticeState
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenIncident:
+    """An incident that is open; for those who show it."""
+
+    #: Whose it is; "" for something of ours.
+    agency: str
+    #: What people quote.
+    number: str
+    opened_at: datetime
+
+
 @dataclass(slots=True)
 class Advance:
     """What came of bringing an incident forward."""
@@ -43,8 +54,8 @@ class Advance:
     wake: datetime | None = None
     #: Since when the oldest of its notices is due and not sent.
     oldest_pending: datetime | None = None
-    #: Open incidents by agency.
-    open: Counter[str] = field(default_factory=Counter)
+    #: The incident, while it is open.
+    open: OpenIncident | None = None
     #: What a person has declared about it that nobody has said to be over.
     declared: Matter | None = None
     #: Rotas that were to tell somebody and had nobody on call, by agency.

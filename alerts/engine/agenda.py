@@ -5,12 +5,12 @@ Without it every change would mean a look at every incident that is open, and in
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
 
+from alerts.engine.advance import OpenIncident
 from alerts.model.incident import joined
 from alerts.model.notice import Matter
 from alerts.model.urgency import RANK, Priority, Urgency
@@ -29,8 +29,8 @@ class LastLook:
     wake: datetime | None = None
     #: Since when the oldest of its notices is due and not sent.
     oldest_pending: datetime | None = None
-    #: Whose open incident it is; `None`: it is over.
-    agency: str | None = None
+    #: The incident; `None`: it is over.
+    open: OpenIncident | None = None
     #: What a person has declared about it that nobody has said to be over.
     declared: Matter | None = None
     #: Whether there was such a look.
@@ -130,17 +130,18 @@ class Agenda:
         return min((s.oldest_pending for s in self._seen.values() if s.oldest_pending), default=None)
 
     @property
-    def open(self) -> Counter[str]:
-        """How many incidents each agency has open."""
-        return Counter(s.agency for s in self._seen.values() if s.agency is not None)
+    def open(self) -> Sequence[OpenIncident]:
+        """The incidents that are open."""
+        return [s.open for s in self._seen.values() if s.open is not None]
 
     @property
     def declared(self) -> Mapping[str, Matter]:
         """What people have declared of each agency, where that stands."""
         found: dict[str, Matter] = {}
         for standing in self._seen.values():
-            if standing.agency is not None and standing.declared is not None:
-                found[standing.agency] = joined(standing.declared, found.get(standing.agency)) or standing.declared
+            if standing.open is not None and standing.declared is not None:
+                agency = standing.open.agency
+                found[agency] = joined(standing.declared, found.get(agency)) or standing.declared
         return found
 
     @property

@@ -37,7 +37,7 @@ from alerts.decide.handover import LOOKS_BACK, come_on_duty, rotas_of
 from alerts.decide.move import decisive
 from alerts.decide.promise import LetExpire, NothingPromised, Remind, Stands, promise
 from alerts.decide.silence import Hush, Silence
-from alerts.engine.advance import Advance, Entered
+from alerts.engine.advance import Advance, Entered, OpenIncident
 from alerts.engine.intake import take_in
 from alerts.engine.mover import Mover
 from alerts.model.brief import Brief
@@ -135,7 +135,9 @@ class Cycle:
         return incident
 
     def _count(self, incident: Incident) -> None:
-        self.advance.open[incident.brief.agency] += 1
+        self.advance.open = OpenIncident(
+            agency=incident.brief.agency, number=incident.number, opened_at=incident.opened_at
+        )
         self.advance.declared = incident.standing
 
     async def _put_to_rest(self, incident: Incident) -> None:

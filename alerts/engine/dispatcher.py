@@ -259,11 +259,11 @@ class Dispatcher:
                 else:
                     whole.calls += advance.calls
                     self._start(calls, incident_id, advance)
-        whole.wake, whole.oldest_pending, whole.open = self._agenda.wake, self._agenda.oldest_pending, self._agenda.open
+        whole.wake, whole.oldest_pending = self._agenda.wake, self._agenda.oldest_pending
         if not self._agenda.is_empty or self._pool.in_turn():
             whole.wake_at(self._clock.now())  # More than are looked at in one cycle.
         self._observer.outages_declared(self._agenda.declared, all_known=self._agenda.has_seen_all)
-        self._observer.cycle_finished(self._clock.now(), whole.oldest_pending, whole.open)
+        self._observer.cycle_finished(self._clock.now(), whole.oldest_pending, self._agenda.open)
         return whole
 
     async def _look_around(self) -> None:
@@ -308,7 +308,7 @@ class Dispatcher:
         standing = LastLook(
             wake=advance.wake,
             oldest_pending=advance.oldest_pending,
-            agency=next(iter(advance.open), None),
+            open=advance.open,
             declared=advance.declared,
         )
         self._agenda.note(incident_id, None if advance.at_rest else standing)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from alerts.engine.advance import Brake
+from alerts.engine.advance import Brake, OpenIncident
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Matter, Purpose
@@ -42,9 +42,10 @@ class Observer(Protocol):
         *all_known*: every open incident has been looked at since the start; else there may be more.
         """
 
-    def cycle_finished(self, now: datetime, oldest_pending: datetime | None, open_incidents: Mapping[str, int]) -> None:
-        """Note that all that was due is done.
+    def cycle_finished(
+        self, now: datetime, oldest_pending: datetime | None, open_incidents: Collection[OpenIncident]
+    ) -> None:
+        """Note that all that was due is done, and which incidents are open.
 
-        *oldest_pending*: creation of the oldest notice not yet sent. *open_incidents*: by agency ("" for ours), those
-        that have any.
+        *oldest_pending*: creation of the oldest notice not yet sent.
         """

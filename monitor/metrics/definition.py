@@ -131,6 +131,8 @@ class Definitions:
     def _define_notices(self) -> None:
         gauge, counter = self._gauge, self._counter
         self.incidents_open = self._many("gauge", "incidents_open", "Incidents that are open.")
+        meaning = "When each incident was opened that is open."
+        self.incident_opened = self._many("gauge", "incident_opened_timestamp_seconds", meaning, "incident")
         meaning = "Incidents that are open, and whose agencies have left the configuration."
         self.departed = gauge("incidents_departed", meaning)
         self.notices = counter("notices", "Notices that entered a state.", "channel", "purpose", "state")

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from alerts.decide.paper import WAITING, LetterStep
-from alerts.engine.advance import Brake
+from alerts.engine.advance import Brake, OpenIncident
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Matter, Purpose
@@ -62,8 +62,8 @@ class Metrics:
         self._gateways: set[tuple[Channel, str]] = set()
         #: By agency and direction.
         self._judged: dict[tuple[str, str], Counter[RunVerdict]] = {}
-        #: By agency.
-        self._open: dict[str, int] = {}
+        #: By agency: which incidents it has open.
+        self._open: dict[str, Sequence[OpenIncident]] = {}
         #: By agency, those that are not watched too: one may come back while its outage stands.
         self._declared: Mapping[str, Matter] = {}
         #: What was so at the start, as long as the engine has not looked for itself.
@@ -95,7 +95,7 @@ class Metrics:
             self._checks.keep(agency, checks)
         # The mailboxes may be others now; those that stay tell again when they next sign in.
         self._all.token_expiry.drop(agency)
-        self._show_open(agency, self._open.get(agency, 0))
+        self._show_open(agency, self._open.get(agency, ()))
         self._show_declared(agency)
         self.duty.watch(agency)
         for direction in AGENCY_DIRECTIONS if agency != NO_AGENCY else ("control",):
@@ -297,8 +297,10 @@ class Metrics:
         """Count a notice that has just entered *state*, once that is stored."""
         self._all.notices.labels(channel, purpose, state).inc()
 
-    def cycle_finished(self, now: datetime, oldest_pending: datetime | None, open_incidents: Mapping[str, int]) -> None:
-        """Note that the incident engine is alive, how many incidents each agency has, and how old the oldest notice is.
+    def cycle_finished(
+        self, now: datetime, oldest_pending: datetime | None, open_incidents: Collection[OpenIncident]
+    ) -> None:
+        """Note that the incident engine is alive, which incidents each agency has, and how old the oldest notice is.
 
         Incidents about ourselves are `NO_AGENCY`'s. The age is reckoned at each scrape: it goes on growing when the
         engine stands still.
@@ -306,18 +308,24 @@ class Metrics:
         self._all.cycle_at.set(now.timestamp())
         self.watchdog.cycled_at = now
         self._pending_since = oldest_pending
-        for agency in self._open.keys() | (open_incidents.keys() & self._routes.keys()):
-            if self._open.get(agency) != (count := open_incidents.get(agency, 0)):
-                self._show_open(agency, count)
+        by_agency: dict[str, list[OpenIncident]] = {agency: [] for agency in self._open}
+        for incident in open_incidents:
+            if incident.agency in self._routes:
+                by_agency.setdefault(incident.agency, []).append(incident)
+        for agency, theirs in by_agency.items():
+            if self._open.get(agency) != theirs:
+                self._show_open(agency, theirs)
 
     @property
     def open_incidents(self) -> int | None:
         """How many incidents are open; `None`: the engine has not looked since the start."""
-        return None if self.watchdog.cycled_at is None else sum(self._open.values())
+        return None if self.watchdog.cycled_at is None else sum(map(len, self._open.values()))
 
-    def _show_open(self, agency: str, incidents: int) -> None:
+    def _show_open(self, agency: str, incidents: Sequence[OpenIncident]) -> None:
         self._open[agency] = incidents
-        self._all.incidents_open.put(agency, _WHOLE, [((agency,), incidents)])
+        self._all.incidents_open.put(agency, _WHOLE, [((agency,), len(incidents))])
+        opened = [((agency, each.number), each.opened_at.timestamp()) for each in incidents]
+        self._all.incident_opened.put(agency, _WHOLE, opened)
 
     def _pending_age(self) -> float:
         if self.watchdog.cycled_at is None:

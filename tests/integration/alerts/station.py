@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from alerts.decide.move import DeliveryPolicy
-from alerts.engine.advance import Brake
+from alerts.engine.advance import Brake, OpenIncident
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.model.brief import Brief
@@ -76,7 +76,7 @@ class Watcher:
     doubted: dict[str, bool | None] = field(default_factory=dict)
     cycles: int = 0
     #: Open incidents by agency.
-    open: Mapping[str, int] = field(default_factory=dict)
+    open: Sequence[OpenIncident] = ()
     cycled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def notice_entered(self, channel: Channel, purpose: Purpose, state: NoticeState) -> None:
@@ -103,9 +103,11 @@ class Watcher:
     def outages_declared(self, declared: Mapping[str, Matter], *, all_known: bool) -> None:
         pass
 
-    def cycle_finished(self, now: datetime, oldest_pending: datetime | None, open_incidents: Mapping[str, int]) -> None:
+    def cycle_finished(
+        self, now: datetime, oldest_pending: datetime | None, open_incidents: Collection[OpenIncident]
+    ) -> None:
         self.cycles += 1
-        self.open = dict(open_incidents)
+        self.open = [*open_incidents]
         self.cycled.set()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from alerts.engine.advance import OpenIncident
 from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.inbound.desk import Desks
 from alerts.inbound.pin import PinBook
@@ -51,7 +52,8 @@ async def test_nobody_is_told_while_it_rests_and_everybody_is_from_then_on(stati
     opened = await outage(station)
     await station.advance(timedelta(hours=30))
     assert (station.calls, await station.notices(opened.id)) == ([], [])
-    assert station.watcher.open == {"JCM": 1}, "it is shown all the same"
+    shown = OpenIncident(agency="JCM", number=opened.number, opened_at=opened.opened_at)
+    assert station.watcher.open == [shown], "it is shown all the same"
 
     tell(station)
     await station.settle()

@@ -205,7 +205,7 @@ async def test_the_heartbeat_stops_when_a_step_is_overdue_and_goes_on_when_it_is
         # The cycle goes round, and does not get on: nobody but the auditor sees it.
         for _ in range(4 * 10):
             town.clock.moment += BEAT
-            town.metrics.cycle_finished(town.clock.now(), None, {})
+            town.metrics.cycle_finished(town.clock.now(), None, ())
             await watching.audit()
             await watching.beat()
             if town.clock.moment <= BEGAN + 7 * MINUTE:

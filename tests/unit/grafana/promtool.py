@@ -61,7 +61,7 @@ def scrape() -> Iterator[tuple[str, str]]:
     metrics.watch_agency("JCM", routes=["JCM/internal"])
     metrics.probe_finished(delivered("JCM/internal"), agency="JCM", direction="internal", site="putrajaya")
     metrics.mail_judged("JCM", "internal", up=True)
-    metrics.cycle_finished(NOON, None, {})
+    metrics.cycle_finished(NOON, None, ())
     metrics.reload_finished(ok=True, now=datetime(2026, 3, 2, tzinfo=UTC))
     metrics.store_judged(there=True)
     metrics.audit_followed(0)

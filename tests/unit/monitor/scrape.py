@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from alerts.engine.advance import OpenIncident
 from monitor.metrics import Metrics
 from probes.model.result import Outcome, Phase, ProbeResult
 
@@ -61,3 +62,7 @@ def run(outcome: Outcome, route: str = ROUTE, at: datetime = NOON, **phases: flo
 
 def finish(metrics: Metrics, result: ProbeResult, agency: str = AGENCY, direction: str = "outbound") -> None:
     metrics.probe_finished(result, agency=agency, direction=direction, site="putrajaya")
+
+
+def opened(agency: str, number: int = 1) -> OpenIncident:
+    return OpenIncident(agency=agency, number=f"{agency.upper()}-{number:02}", opened_at=NOON)

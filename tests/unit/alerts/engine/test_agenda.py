@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from alerts.engine.advance import OpenIncident
 from alerts.engine.agenda import SWEEP, THOROUGH, Agenda, LastLook
 from alerts.model.notice import Matter
 from alerts.model.urgency import RANK, Priority, Urgency
 from tests.unit.alerts.people import MINUTE, SECOND, T0
+
+
+def of(agency: str) -> OpenIncident:
+    return OpenIncident(agency=agency, number=f"{agency}-01", opened_at=T0)
 
 
 def place(urgency: Urgency) -> Priority:
@@ -53,7 +58,7 @@ def test_no_more_are_looked_at_than_were_asked_for_and_the_rest_is_not_forgotten
 
 def test_a_sweep_finds_new_ones_and_forgets_those_that_are_gone() -> None:
     agenda = seen(1, 2)
-    agenda.note(1, LastLook(agency="JCM", oldest_pending=T0))
+    agenda.note(1, LastLook(open=of("JCM"), oldest_pending=T0))
     agenda.swept([2, 3], T0 + SWEEP, shared=False)
 
     assert agenda.following([], T0 + SWEEP, 100) == [3]
@@ -75,22 +80,22 @@ def test_all_are_looked_at_now_and_then_and_each_time_where_the_store_is_shared(
 
 def test_what_could_not_be_looked_at_keeps_what_was_known_of_it() -> None:
     agenda = seen(1)
-    agenda.note(1, LastLook(agency="JCM", declared=Matter.SENDING))
+    agenda.note(1, LastLook(open=of("JCM"), declared=Matter.SENDING))
     agenda.postpone(1, T0 + MINUTE)
 
-    assert agenda.open == {"JCM": 1}
+    assert agenda.open == [of("JCM")]
     assert agenda.declared == {"JCM": Matter.SENDING}
     assert agenda.following([], T0 + MINUTE, 1) == [1]
 
 
 def test_what_is_declared_of_an_agency_is_all_that_stands_in_its_incidents() -> None:
     agenda = seen(1, 2, 3)
-    agenda.note(1, LastLook(agency="JCM", declared=Matter.SENDING))
-    agenda.note(2, LastLook(agency="JCM", declared=Matter.RECEIVING))
-    agenda.note(3, LastLook(agency="MDC"))
+    agenda.note(1, LastLook(open=of("JCM"), declared=Matter.SENDING))
+    agenda.note(2, LastLook(open=of("JCM"), declared=Matter.RECEIVING))
+    agenda.note(3, LastLook(open=of("MDC")))
     assert agenda.declared == {"JCM": Matter.BOTH}
 
-    agenda.note(1, LastLook(agency="JCM"))
+    agenda.note(1, LastLook(open=of("JCM")))
     agenda.note(2, None)
     assert agenda.declared == {}
 

@@ -12,7 +12,7 @@ from alerts.model.notice import Matter, Purpose
 from monitor.judging.attribution import RunVerdict
 from monitor.metrics import AGENCY_DIRECTIONS, DIRECTIONS, NO_AGENCY, OWN_FAULTS, Metrics
 from probes.model.result import Arrival, Outcome
-from tests.unit.monitor.scrape import AGENCY, LABELS, NOON, ROUTE, SUCCESS, Clock, Scrape, finish, run
+from tests.unit.monitor.scrape import AGENCY, LABELS, NOON, ROUTE, SUCCESS, Clock, Scrape, finish, opened, run
 
 
 def test_what_is_not_proven_is_absent(metrics: Metrics) -> None:
@@ -58,7 +58,7 @@ def test_what_is_counted_starts_at_zero(metrics: Metrics) -> None:
 @pytest.mark.blind
 def test_it_is_not_said_that_nothing_waits_to_be_sent_before_the_engine_has_looked(metrics: Metrics) -> None:
     assert Scrape(metrics).value("notice_oldest_pending_seconds") is None
-    metrics.cycle_finished(NOON, None, {})
+    metrics.cycle_finished(NOON, None, ())
     assert Scrape(metrics).value("notice_oldest_pending_seconds") == 0
 
 
@@ -161,19 +161,32 @@ def test_a_notice_is_counted_in_each_state_that_it_enters(metrics: Metrics) -> N
 
 
 def test_the_oldest_pending_notice_grows_older_without_the_engine(metrics: Metrics, clock: Clock) -> None:
-    metrics.cycle_finished(NOON, NOON, {})
+    metrics.cycle_finished(NOON, NOON, ())
     clock.advance(minutes=7)
     assert Scrape(metrics).value("notice_oldest_pending_seconds") == 420
-    metrics.cycle_finished(NOON, NOON + timedelta(hours=1), {})  # the database's clock may run ahead of ours
+    metrics.cycle_finished(NOON, NOON + timedelta(hours=1), ())  # the database's clock may run ahead of ours
     assert Scrape(metrics).value("notice_oldest_pending_seconds") == 0
-    metrics.cycle_finished(NOON, None, {})
+    metrics.cycle_finished(NOON, None, ())
     assert Scrape(metrics).value("notice_oldest_pending_seconds") == 0
+
+
+def test_each_open_incident_says_since_when_under_the_number_that_people_quote(metrics: Metrics) -> None:
+    assert not list(Scrape(metrics).labels("incident_opened_timestamp_seconds"))
+    metrics.cycle_finished(NOON, None, [opened(AGENCY), opened(AGENCY, 2), opened(NO_AGENCY)])
+    metrics.cycle_finished(NOON, None, [opened(AGENCY, 2), opened(NO_AGENCY)])
+    scrape = Scrape(metrics)
+    since = "incident_opened_timestamp_seconds"
+    assert scrape.value(since, agency=AGENCY, incident="JPC-02") == NOON.timestamp()
+    assert {each["incident"] for each in scrape.labels(since)} == {"JPC-02", "-01"}
+    # The configuration is read again, and the engine has not come round yet.
+    metrics.watch_agency(AGENCY, routes=[ROUTE])
+    assert Scrape(metrics).value(since, agency=AGENCY, incident="JPC-02") == NOON.timestamp()
 
 
 def test_incidents_are_counted_per_agency_and_ours_apart(metrics: Metrics) -> None:
-    metrics.cycle_finished(NOON, None, {AGENCY: 2, NO_AGENCY: 1})
+    metrics.cycle_finished(NOON, None, [opened(AGENCY), opened(AGENCY, 2), opened(NO_AGENCY)])
     first = Scrape(metrics)
-    metrics.cycle_finished(NOON, None, {NO_AGENCY: 1})
+    metrics.cycle_finished(NOON, None, [opened(NO_AGENCY)])
     then = Scrape(metrics)
     assert [scrape.value("incidents_open", agency=AGENCY) for scrape in (first, then)] == [2, 0]
     assert [scrape.value("incidents_open", agency=NO_AGENCY) for scrape in (first, then)] == [1, 1]
@@ -235,7 +248,7 @@ def test_a_refused_reload_keeps_the_time_of_the_last_good_one(metrics: Metrics) 
 
 
 def test_the_service_tells_of_itself(metrics: Metrics) -> None:
-    metrics.cycle_finished(NOON, None, {})
+    metrics.cycle_finished(NOON, None, ())
     metrics.loop_lagged(timedelta(milliseconds=3))
     metrics.own_fault("network", present=True)
     scrape = Scrape(metrics)
@@ -262,7 +275,7 @@ def test_promtool_finds_nothing_to_say(metrics: Metrics) -> None:
     metrics.watch_gateway(Channel.SMS, "sms-satu")
     metrics.gateway_judged(Channel.SMS, "sms-satu", up=True)
     metrics.reload_finished(ok=True, now=NOON)
-    metrics.cycle_finished(NOON, None, {})
+    metrics.cycle_finished(NOON, None, ())
     text = metrics.render()
     assert b"_created" not in text
     checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False, timeout=20)

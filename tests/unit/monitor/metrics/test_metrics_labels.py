@@ -12,7 +12,7 @@ from monitor.judging.agency import PresentCause
 from monitor.judging.attribution import RunVerdict
 from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
 from probes.model.result import Arrival, Outcome, Party
-from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, SUCCESS, Scrape, finish, run
+from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, SUCCESS, Scrape, finish, opened, run
 
 CAUSE = PresentCause(Outcome.LOST, Party.SENDER)
 
@@ -25,9 +25,9 @@ def test_forgetting_an_agency_removes_every_series_of_it_and_no_other(metrics: M
         metrics.mail_judged(agency, "outbound", up=False)
         metrics.cause_known(agency, "outbound", CAUSE)
         metrics.runs_judged(agency, "outbound", RunVerdict.FAILED, 1)
-    metrics.cycle_finished(NOON, None, {AGENCY: 1, "lkc": 1})
+    metrics.cycle_finished(NOON, None, [opened(AGENCY), opened("lkc")])
     before = Scrape(metrics)
-    assert len(before.with_label("agency", AGENCY)) == 9
+    assert len(before.with_label("agency", AGENCY)) == 10
     assert len(before.with_label("route", ROUTE)) == 4
     metrics.forget_agency(AGENCY)
     after = Scrape(metrics)
@@ -50,7 +50,7 @@ def test_a_route_that_leaves_at_a_reload_is_forgotten(metrics: Metrics) -> None:
 def test_a_reload_keeps_what_is_known_of_the_routes_that_stay(metrics: Metrics) -> None:
     finish(metrics, run(Outcome.LOST))
     metrics.runs_judged(AGENCY, "outbound", RunVerdict.FAILED, 1)
-    metrics.cycle_finished(NOON, None, {AGENCY: 1})
+    metrics.cycle_finished(NOON, None, [opened(AGENCY)])
     metrics.watch_agency(AGENCY, routes=[ROUTE, "jpc/internal"])
     scrape = Scrape(metrics)
     assert scrape.value("probe_success", **SUCCESS) == 0
@@ -61,7 +61,7 @@ def test_a_reload_keeps_what_is_known_of_the_routes_that_stay(metrics: Metrics) 
 def test_what_was_never_announced_gets_no_series(metrics: Metrics) -> None:
     metrics.mail_judged("siapa", "inbound", up=True)
     metrics.cause_known("siapa", "inbound", CAUSE)
-    metrics.cycle_finished(NOON, None, {"siapa": 1})
+    metrics.cycle_finished(NOON, None, [opened("siapa")])
     metrics.gateway_judged(Channel.SMS, "siapa", up=True)
     finish(metrics, run(Outcome.DELIVERED, "siapa/internal"), agency="siapa")
     metrics.runs_judged("siapa", "inbound", RunVerdict.GOOD, 1)
