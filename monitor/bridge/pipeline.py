@@ -48,13 +48,8 @@ _LOOK_UP = timedelta(minutes=1)
 #: So long one direction works again, and the other not, before that is told. A recovery has gone round all routes by then.
 _LASTS = timedelta(minutes=10)
 
-#: What the metrics call a fault of ours.
-_CAUSES = {
-    Blame.NETWORK: "network",
-    Blame.REFERENCE: "reference",
-    Blame.CREDENTIALS: "credentials",
-    Blame.OURS: "configuration",
-}
+#: What the metrics call a fault of ours; the others are called as they are here.
+_CAUSES = {str(Blame.OURS): "configuration"}
 
 
 class Alerting(Protocol):
@@ -108,8 +103,8 @@ class Pipeline:
         self._told: dict[str, Matter] = {}
         #: By dedup key: what is wrong by now where more was told, and since when that is so.
         self._less: dict[str, tuple[Matter, datetime]] = {}
-        #: How much was told of each kind of thing of ours.
-        self._told_of: Counter[str] = Counter()
+        #: How much was told of what is ours, by what the metrics call it.
+        self._told_of: Counter[tuple[str, str]] = Counter()
         for key, matter in open_incidents.items():
             self._note_told(key, matter)
         self._open_keys = open_keys
@@ -376,7 +371,8 @@ class Pipeline:
         if matter is not None:
             self._told[key] = matter
         if key.startswith(_OURS):
-            self._told_of[key.split("/")[1]] += (matter is not None) - (before is not None)
+            blame, _, name = key.removeprefix(_OURS).partition("/")
+            self._told_of[_fault(blame, name)] += (matter is not None) - (before is not None)
 
     async def _submit(self, event: Trigger | Resolve) -> bool:
         try:
@@ -405,10 +401,9 @@ class Pipeline:
             self._metrics.ended_by_hand(key, is_so=incident is not None)
 
     def _show_faults(self, now: datetime) -> None:
-        faults = self._judge.own_faults(now)
-        for blame, cause in _CAUSES.items():
-            # What was told is so until it is proven to be over: after a start nothing has been seen to fail yet.
-            self._metrics.own_fault(cause, present=blame in faults or self._told_of[blame] > 0)
+        # What was told is so until it is proven to be over: after a start nothing has been seen to fail yet.
+        told = {fault for fault, incidents in self._told_of.items() if incidents > 0}
+        self._metrics.own_faults(told | {_fault(each.blame, each.name) for each in self._judge.own_faults(now)})
 
     def _show(self, agency: str) -> None:
         directions = self._judge.directions(agency)
@@ -419,3 +414,8 @@ class Pipeline:
             self._metrics.mail_judged(agency, direction, up=up, degraded=health is Health.DEGRADED)
             if health in {Health.DOWN, Health.DEGRADED} and (cause := self._judge.cause(agency, direction)) is not None:
                 self._metrics.cause_known(agency, direction, cause)
+
+
+def _fault(blame: str, name: str) -> tuple[str, str]:
+    """Return what the metrics call a fault of ours: its cause, and the reference mailbox that is meant, or ""."""
+    return _CAUSES.get(blame, blame), "" if "/" in name else name

@@ -18,7 +18,7 @@ from itertools import islice
 from types import MappingProxyType
 
 from monitor.judging.agency import AgencyMail, PresentCause
-from monitor.judging.attribution import Attribution, Blame, RunVerdict, rests_on, weigh
+from monitor.judging.attribution import Attribution, RunVerdict, rests_on, weigh
 from monitor.judging.evidence import ARRIVED, NETWORK, Witness, is_prompt, proven_by
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.health import is_news
@@ -480,8 +480,8 @@ class Judge:
         """Return what of ours may stand otherwise than when this was last asked; at first all that was ever judged."""
         return self._own.moved() | self._own_unsteady
 
-    def own_faults(self, now: datetime) -> AbstractSet[Blame]:
-        """Return what kinds of things of ours are in trouble."""
+    def own_faults(self, now: datetime) -> AbstractSet[Suspect]:
+        """Return what of ours is in trouble; of all accounts at agencies, one without a name."""
         return self._own.faults(self._witness.evidence(), now)
 
     def own_trouble(self, suspect: Suspect, now: datetime) -> Trouble | None:

@@ -64,6 +64,8 @@ class OwnSide:
         self._suspects: dict[str, Suspect] = {}
         #: What is always judged anew: by evidence and by the clock, and of no number that grows.
         self._references: set[Suspect] = set()
+        #: The accounts that are no agency's.
+        self._own_accounts: set[Suspect] = set()
         self._parts: dict[Suspect, dict[_Part, Subject]] = {}
         #: Those that are down, among thousands of accounts, by what they are of.
         self._down: dict[Blame, set[_Part]] = {blame: set() for blame in Blame}
@@ -89,7 +91,10 @@ class OwnSide:
             for end in dict.fromkeys((route.route.sender.name, route.route.recipient.name)):
                 self._around.setdefault(end, []).append((route, subject))
         self._references = {Suspect(Blame.REFERENCE, name) for name in self._around}
-        known = {_NETWORK, _OURS} | self._references | {Suspect(Blame.CREDENTIALS, name) for name in accounts}
+        signed_in = {Suspect(Blame.CREDENTIALS, name) for name in accounts}
+        # An agency's mailbox is called "CODE/key".
+        self._own_accounts = {suspect for suspect in signed_in if "/" not in suspect.name}
+        known = {_NETWORK, _OURS} | self._references | signed_in
         for gone in {*self._suspects.values()} - known:
             parts = self._parts.pop(gone, {}).keys()
             for part in parts:
@@ -201,12 +206,14 @@ class OwnSide:
 
     # -- how things stand ----------------------------------------------------------------------------------------
 
-    def faults(self, evidence: Evidence, now: datetime) -> set[Blame]:
-        """Return what kinds of things are in trouble."""
-        faults = {blame for blame, parts in self._down.items() if parts}
-        if any(self.trouble(reference, evidence, now) for reference in self._references):
-            faults.add(Blame.REFERENCE)
-        return faults
+    def faults(self, evidence: Evidence, now: datetime) -> set[Suspect]:
+        """Return what is in trouble; of the thousands of accounts at agencies, one without a name for all."""
+        refused = self._down[Blame.CREDENTIALS]
+        own = {part for account in self._own_accounts for part in self._parts.get(account, ())} & refused
+        faults = {part.suspect for part in own} | {s for s in (_NETWORK, _OURS) if self._down[s.blame]}
+        if len(own) < len(refused):
+            faults.add(Suspect(Blame.CREDENTIALS))
+        return faults | {reference for reference in self._references if self.trouble(reference, evidence, now)}
 
     def trouble(self, suspect: Suspect, evidence: Evidence, now: datetime) -> Trouble | None:
         """Return what is wrong with one of them. While our network is, the references cannot be judged."""

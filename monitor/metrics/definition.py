@@ -32,6 +32,8 @@ AGENCY_DIRECTIONS: Final = ("internal", "outbound", "inbound")
 DIRECTIONS: Final = (*AGENCY_DIRECTIONS, "control")
 #: What can be wrong on our side.
 OWN_FAULTS: Final = ("network", "reference", "credentials", "configuration")
+#: Which of these is about one of our reference mailboxes.
+OF_A_REFERENCE: Final = ("reference", "credentials")
 
 #: Why a callback was refused, by the status it was answered with.
 REFUSALS: Final = {400: "malformed", 401: "untrusted", 403: "untrusted", 404: "unknown", 413: "too_large"}
@@ -212,8 +214,8 @@ class Definitions:
         self.runs_skipped = self._counter("runs_skipped", meaning)
         meaning = "Runs that came to nothing because this process stood still meanwhile."
         self.runs_disbelieved = self._counter("runs_disbelieved", meaning)
-        self.own_fault = gauge("own_fault", "Whether a fault of ours keeps us from judging.", "cause")
-        start_at_zero(self.own_fault, OWN_FAULTS)
+        self.own_fault = gauge("own_fault", "Whether a fault of ours keeps us from judging.", "cause", "reference")
+        start_at_zero(self.own_fault, OWN_FAULTS, [""])
 
     def _many(self, kind: _Kind, name: str, meaning: str, *labels: str) -> Family:
         return self._define_many(kind, name, meaning, "agency", *labels)

@@ -29,6 +29,7 @@ from monitor.metrics.definition import (
     DIRECTIONS,
     HOPS,
     NO_GATEWAY,
+    OF_A_REFERENCE,
     OTHER_REFUSAL,
     OWN_FAULTS,
     REFUSAL_REASONS,
@@ -60,6 +61,9 @@ class Metrics:
         self._pending_since: datetime | None = None
         self._routes: dict[str, set[str]] = {}
         self._gateways: set[tuple[Channel, str]] = set()
+        self._references: set[str] = set()
+        #: What of ours is broken, by cause and reference.
+        self._faults: set[tuple[str, str]] = set()
         #: By agency and direction.
         self._judged: dict[tuple[str, str], Counter[RunVerdict]] = {}
         #: By agency: which incidents it has open.
@@ -114,6 +118,14 @@ class Metrics:
         for family in self._all.families:
             family.drop(agency)
         self._count_routes()
+
+    def watch_references(self, names: Collection[str]) -> None:
+        """Announce our reference mailboxes; what is not named is forgotten."""
+        for gone in self._references - set(names):
+            self._all.own_fault.remove_by_labels({"reference": gone})
+        self._faults = {fault for fault in self._faults if fault[1] in {"", *names}}
+        self._references = set(names)
+        start_at_zero(self._all.own_fault, OF_A_REFERENCE, names)
 
     def forget_route(self, agency: str, route: str) -> None:
         """Remove every series of a route that has left."""
@@ -431,9 +443,12 @@ class Metrics:
         """Count a run that came to nothing because this process stood still meanwhile."""
         self._all.runs_disbelieved.inc()
 
-    def own_fault(self, cause: str, *, present: bool) -> None:
-        """Show whether something of ours is broken."""
-        self._all.own_fault.labels(_one_of(OWN_FAULTS, cause)).set(present)
+    def own_faults(self, present: Collection[tuple[str, str]]) -> None:
+        """Show what of ours is broken: causes, each with the name of the reference mailbox that is meant, or ""."""
+        shown = {(_one_of(OWN_FAULTS, cause), name if name in self._references else "") for cause, name in present}
+        for fault in shown ^ self._faults:
+            self._all.own_fault.labels(*fault).set(fault in shown)
+        self._faults = shown
 
     # What is read
 

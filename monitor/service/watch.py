@@ -284,6 +284,7 @@ def announce(
     for agency in agencies:
         routes = [route.name for route in registry.routes_of(agency)]
         metrics.watch_agency(agency, routes=routes, checks=checks[agency])
+    metrics.watch_references(settings.references)
     for channel, entries in settings.gateways.items():
         for entry in entries:
             metrics.watch_gateway(channel, entry.name)

@@ -18,7 +18,7 @@ from probes.model.result import Outcome, Phase
 from tests.unit.alerts.wording.situations import OUTAGE, WORDING
 from tests.unit.monitor.bridge.test_pipeline import Service
 from tests.unit.monitor.config.ministry import Ministry
-from tests.unit.monitor.trial import REFUSED, Fault, imap, slow, smtp
+from tests.unit.monitor.trial import REFUSED, WRONG_PASSWORD, Fault, imap, slow, smtp
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ async def test_an_agencys_broken_side_is_named(
     assert service.value("mail_up", agency="JCM", direction="inbound") == receives
     for direction in ("outbound", "inbound"):
         assert service.value("mail_up", agency="JKT", direction=direction) == 1
-    assert service.value("own_fault", cause="reference") == 0
+    assert service.fault("reference") == 0
 
 
 @pytest.mark.parametrize("fault", [REFUSED, slow()])
@@ -68,8 +68,8 @@ async def test_one_reference_that_is_broken_is_named_to_the_noc_alone(tmp_path: 
 
     assert service.alerts.told() == ["ours/reference/b: own_fault"]
     assert "mailbox b" in _words(tmp_path, service)
-    assert service.value("own_fault", cause="reference") == 1
-    assert service.value("own_fault", cause="network") == 0
+    assert service.value("own_fault", cause="reference", reference="b") == 1
+    assert service.fault("network") == 0
 
 
 async def test_our_own_network_is_named_to_the_noc_alone(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ async def test_our_own_network_is_named_to_the_noc_alone(tmp_path: Path) -> None
 
     assert service.alerts.told() == ["ours/network: own_fault"]
     assert "our own network" in _words(tmp_path, service)
-    assert service.value("own_fault", cause="network") == 1
+    assert service.fault("network") == 1
 
 
 def _words(directory: Path, service: Service) -> str:
@@ -91,3 +91,22 @@ def _words(directory: Path, service: Service) -> str:
     (suspect,) = service.judge.own_troubles(service.clock.time)
     assert isinstance(suspect, Suspect)
     return own_brief(settings, suspect).subject_en
+
+
+@pytest.mark.parametrize(("account", "reference"), [("a", "a"), ("JCM/utama", "")])
+async def test_a_refused_account_is_shown_by_its_name_if_it_is_a_reference_and_over_a_restart(
+    account: str, reference: str
+) -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    service.world.faults[account] = WRONG_PASSWORD
+    await service.rounds(8)
+    assert service.value("own_fault", cause="credentials", reference=reference) == 1
+    assert service.fault("reference") == 0
+
+    [told] = service.alerts.told()
+    service.start({told.partition(":")[0]: Matter.OWN_FAULT})
+    assert service.value("own_fault", cause="credentials", reference=reference) == 1
+    service.world.faults.clear()
+    await service.rounds(4)
+    assert service.fault("credentials") == 0

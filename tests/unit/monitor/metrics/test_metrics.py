@@ -50,7 +50,7 @@ def test_what_is_counted_starts_at_zero(metrics: Metrics) -> None:
             for purpose in Purpose:
                 assert scrape.value("notices_total", channel=channel, purpose=purpose, state=state) == 0
     for cause in OWN_FAULTS:
-        assert scrape.value("own_fault", cause=cause) == 0
+        assert scrape.value("own_fault", cause=cause, reference="") == 0
     assert scrape.value("incidents_open", agency=AGENCY) == 0
     assert scrape.value("incidents_open", agency=NO_AGENCY) == 0
 
@@ -250,11 +250,11 @@ def test_a_refused_reload_keeps_the_time_of_the_last_good_one(metrics: Metrics) 
 def test_the_service_tells_of_itself(metrics: Metrics) -> None:
     metrics.cycle_finished(NOON, None, ())
     metrics.loop_lagged(timedelta(milliseconds=3))
-    metrics.own_fault("network", present=True)
+    metrics.own_faults({("network", "")})
     scrape = Scrape(metrics)
     assert scrape.value("engine_last_cycle_timestamp_seconds") == NOON.timestamp()
     assert scrape.value("event_loop_lag_seconds") == 0.003
-    assert scrape.value("own_fault", cause="network") == 1
+    assert scrape.value("own_fault", cause="network", reference="") == 1
     assert [labels["version"] for labels in scrape.labels("build_info")] == ["1.2.3"]
 
 

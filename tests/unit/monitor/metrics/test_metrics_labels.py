@@ -84,7 +84,7 @@ def test_control_routes_belong_to_no_agency(metrics: Metrics) -> None:
     lambda m: m.cause_known(AGENCY, "control", CAUSE),
     lambda m: m.runs_judged(AGENCY, "sideways", RunVerdict.GOOD, 1),
     lambda m: m.arrived(Arrival.LATE, direction="sideways", transit=timedelta(seconds=1)),
-    lambda m: m.own_fault("weather", present=True),
+    lambda m: m.own_faults({("weather", "")}),
 ])  # fmt: skip
 def test_a_value_outside_its_closed_set_is_a_bug_and_not_a_label(metrics: Metrics, tell: object) -> None:
     assert callable(tell)
@@ -92,6 +92,36 @@ def test_a_value_outside_its_closed_set_is_a_bug_and_not_a_label(metrics: Metric
     with pytest.raises(ValueError, match="is none of"):
         tell(metrics)
     assert len(Scrape(metrics).series) == before
+
+
+def test_a_fault_of_ours_names_the_reference_that_is_meant_while_it_is_configured(metrics: Metrics) -> None:
+    def faults() -> set[tuple[str, str]]:
+        series = Scrape(metrics).series.items()
+        return {
+            (dict(labels)["cause"], dict(labels)["reference"])
+            for (name, labels), value in series
+            if name == "pantau_own_fault" and value
+        }
+
+    metrics.watch_references(["rujukan-a", "rujukan-b"])
+    assert len(list(Scrape(metrics).labels("own_fault"))) == 4 + 2 * 2
+    assert faults() == set()
+    metrics.own_faults({("reference", "rujukan-b"), ("credentials", "")})
+    assert faults() == {("reference", "rujukan-b"), ("credentials", "")}
+    # The configuration is read again.
+    metrics.watch_references(["rujukan-b"])
+    assert faults() == {("reference", "rujukan-b"), ("credentials", "")}
+    metrics.watch_references(["rujukan-a"])
+    assert faults() == {("credentials", "")}
+    # It is told as long as its incident is open, and its name becomes no label.
+    metrics.own_faults({("reference", "rujukan-b")})
+    assert faults() == {("reference", "")}
+    metrics.watch_references(["rujukan-b"])
+    metrics.own_faults({("reference", "rujukan-b")})
+    assert faults() == {("reference", "rujukan-b")}
+    metrics.own_faults(())
+    assert faults() == set()
+    assert len(list(Scrape(metrics).labels("own_fault"))) == 4 + 2
 
 
 def test_a_gateway_is_shown_while_it_is_known_and_gone_when_it_leaves(metrics: Metrics) -> None:
