@@ -20,6 +20,7 @@ from alerts.decide.paper import Handling, LetterStep
 from alerts.decide.silence import Hush, silence_over
 from alerts.engine.advance import Advance
 from alerts.engine.agenda import Agenda, LastLook
+from alerts.engine.alert_intake import AlertsTaken, take_alerts
 from alerts.engine.composer import Composer
 from alerts.engine.cycle import Cycle
 from alerts.engine.doubter import Doubter
@@ -31,6 +32,7 @@ from alerts.engine.intake import ReportResult, take_in, take_report
 from alerts.engine.mover import Mover
 from alerts.engine.observer import Observer
 from alerts.engine.settling import Settlement, settle
+from alerts.model.alert import News, ReceivedAlert
 from alerts.model.brief import Brief
 from alerts.model.delivery import AttemptState
 from alerts.model.event import Event
@@ -50,6 +52,8 @@ class Dispatcher:
     #: Incidents that are looked at in one transaction, and in one cycle.
     BATCH = 16
     AT_A_TIME = 512
+    #: Alerts of one webhook that are taken in in one transaction: others write meanwhile.
+    ALERTS_AT_ONCE = 50
     #: After something that should not happen, before it is tried again.
     AFTER_A_FAULT = timedelta(seconds=5)
     #: How long an incident is an engine's that does not say again that it lives, where several share a store.
@@ -118,6 +122,21 @@ class Dispatcher:
         if incident is not None:
             self.stir(incident.id)
         return incident
+
+    async def take_alerts(
+        self, alerts: Sequence[ReceivedAlert], brief: Callable[[ReceivedAlert], Brief]
+    ) -> Sequence[News]:
+        """Take in what Alertmanager says of alerts, and return what of it is news; *brief*: whom each tells if it is.
+
+        Committed when this returns. Repeating them changes nothing: if it is cut off, Alertmanager says all of it again.
+        """
+        now, news = self._clock.now(), list[News]()
+        for begin in range(0, len(alerts), self.ALERTS_AT_ONCE):
+            some = alerts[begin : begin + self.ALERTS_AT_ONCE]
+            taken: AlertsTaken = await self._events.write(partial(take_alerts, alerts=some, brief=brief, now=now))
+            self.stir(*taken.concerned)
+            news += taken.news
+        return news
 
     async def record(self, gateway: str, heard: Heard) -> AckResult:
         """Commit what a provider's callback told, and say how its acknowledgement stands."""

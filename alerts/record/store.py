@@ -16,6 +16,7 @@ from alerts.decide.bundle import Gathered
 from alerts.decide.paper import Handling, LetterStep
 from alerts.decide.receipt import Answered, Unanswered
 from alerts.decide.silence import Silence
+from alerts.model.alert import KnownAlert
 from alerts.model.contact import Address
 from alerts.model.delivery import Attempt, Delivery, Draft, Notice, NoticeState
 from alerts.model.event import Declare, Trigger
@@ -123,6 +124,15 @@ class Ledger(Protocol):
         """Open an incident and give it the agency's next number."""
 
     async def save_incident(self, incident: Incident) -> None: ...
+
+    async def known_alerts(self, fingerprints: Collection[str]) -> Mapping[str, KnownAlert]:
+        """Return what is known of the NOC's alerts with these fingerprints, a hundred or two."""
+
+    async def save_alerts(self, known: Sequence[KnownAlert]) -> None:
+        """Write what is known of alerts now, each once."""
+
+    async def open_among(self, keys: Collection[str]) -> Collection[str]:
+        """Return those of some dedup keys, a hundred or two, that have an open incident."""
 
     async def save_brief(self, incident: Incident) -> None:
         """Write an incident's brief, to which a stand-in was added."""

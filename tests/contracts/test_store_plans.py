@@ -34,6 +34,7 @@ from sqlalchemy.schema import SchemaItem
 from alerts.decide.drill import Exercise, ExerciseState, Trainee
 from alerts.decide.escalation import facts
 from alerts.decide.paper import Handling, LetterStep
+from alerts.model.alert import KnownAlert
 from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import Resolve
 from alerts.model.incident import Incident, apply
@@ -209,7 +210,7 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         silence = await ledger.add_silence("a", T0, T0 + DAY, "x", "Siti Contoh")
         await ledger.silences(T0)
         await ledger.end_silence(silence.id, T0)
-        await ask_about_claims(ledger, first.id)
+        await ask_about_claims_and_alerts(ledger, first.id)
         await ask_about_restorations(Noted(ledger.restorations, asked))
         await ask_of_people(ledger, whole, asked)
         await ledger.leave_notice(notice.id, second.id, T0)
@@ -223,7 +224,7 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
     return incidents, [whole]
 
 
-async def ask_about_claims(ledger: Any, incident_id: int) -> None:
+async def ask_about_claims_and_alerts(ledger: Any, incident_id: int) -> None:
     for owner, at in (("one", T0), ("two", T0), ("two", T0 + DAY)):
         await ledger.claim(incident_id, owner, at, MINUTE)
         await ledger.claimable(owner, at)
@@ -235,6 +236,9 @@ async def ask_about_claims(ledger: Any, incident_id: int) -> None:
     for now in (T0 + 2 * DAY, T0 - DAY):
         await ledger.wait_from_now(now)
     await ledger.is_paper_held()
+    await ledger.save_alerts([KnownAlert(fingerprint="0" * 16, starts_at=T0, ended_at=None, heard_at=T0)])
+    await ledger.known_alerts(["0" * 16])
+    await ledger.open_among(["a", "b"])
 
 
 async def ask_about_restorations(restorations: Any) -> None:

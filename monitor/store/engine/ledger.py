@@ -13,6 +13,7 @@ from alerts.model.oncall import Override
 from alerts.record.store import Entry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
+from monitor.store.engine.alerts import SqlAlerts
 from monitor.store.engine.attempts import SqlAttempts
 from monitor.store.engine.claims import SqlClaims
 from monitor.store.engine.duty import SqlDuty
@@ -46,7 +47,7 @@ class SqlStore:
             yield SqlLedger(connection)
 
 
-class SqlLedger(SqlIncidents, SqlAttempts, SqlLetters, SqlSilences, SqlClaims, SqlSetBack):
+class SqlLedger(SqlIncidents, SqlAlerts, SqlAttempts, SqlLetters, SqlSilences, SqlClaims, SqlSetBack):
     """`alerts.record.store.Ledger` inside one transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import CAME_MEMORY, TOKEN_MEMORY
 from monitor.store.probing.hours import STORE, counting, hour_values, run_values, to_result
-from monitor.store.schema.tables import hour, run, run_before, token
+from monitor.store.schema.tables import alert, hour, run, run_before, token
 from probes.model.result import Outcome
 
 #: Rows that go in one transaction, in about ten milliseconds where the disk is slow: others want to write, too.
@@ -25,6 +25,9 @@ AT_ONCE = 200
 #: In seconds, between two of those: after an upgrade there may be a hundred million rows to be moved, and results of
 #: probes are written meanwhile.
 _PAUSE = 0.01
+
+#: An alert that fires is heard of once a day at least, or its incident was closed by a person long ago.
+_ALERT_MEMORY = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +52,7 @@ class Retention:
         self._counted = counting(database)
 
     async def dispose(self, keep: Keep, now: datetime) -> int:
-        """Delete the runs and hours that were kept long enough, and the tokens; return how many runs that were."""
+        """Delete the runs and hours that were kept long enough, the tokens and what was known of alerts; return how many runs that were."""
         runs = await self._move(keep, now)
         for outcome in Outcome:
             ended = (run.c.outcome == outcome) & (run.c.started_at < keep.since(outcome, now))
@@ -57,6 +60,7 @@ class Retention:
         await self._delete(hour, hour.c.begins < now - keep.hourly, hour.c.begins)
         for memory, old in ((CAME_MEMORY, token.c.came_at.is_not(None)), (TOKEN_MEMORY, token.c.came_at.is_(None))):
             await self._delete(token, old & (token.c.sent_at < now - memory), token.c.sent_at)
+        await self._delete(alert, alert.c.heard_at < now - _ALERT_MEMORY, alert.c.heard_at)
         return runs
 
     async def _move(self, keep: Keep, now: datetime) -> int:

@@ -426,6 +426,20 @@ heard = Table(
     Column("at", Moment, nullable=False),
 )
 
+#: The latest that is known of each alert of the NOC's own monitoring, by the fingerprint of its labels.
+alert = Table(
+    "alert",
+    metadata,
+    Column("fingerprint", String(16), primary_key=True),
+    #: When it last began: with the fingerprint, which alert it is.
+    Column("starts_at", Moment, nullable=False),
+    #: Nothing: it fires.
+    Column("ended_at", Moment),
+    #: When that was heard, or heard again.
+    Column("heard_at", Moment, nullable=False),
+    Index("ix_alert_heard_at", "heard_at"),
+)
+
 #: The next number of an agency's incidents.
 counter = Table(
     "counter",

@@ -1,0 +1,36 @@
+"""What is known of the NOC's alerts, and which of them have an open incident."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import delete, insert, select
+
+from alerts.model.alert import KnownAlert
+from monitor.store.backend.transaction import InTransaction
+from monitor.store.schema.rows import named
+from monitor.store.schema.tables import alert, incident
+
+_COLUMNS = ("fingerprint", "starts_at", "ended_at", "heard_at")
+
+
+class SqlAlerts(InTransaction):
+    """The part of `alerts.record.store.Ledger` that is about alerts of the NOC's own monitoring."""
+
+    async def known_alerts(self, fingerprints: Collection[str]) -> Mapping[str, KnownAlert]:
+        """Return what is known of the alerts with these fingerprints, a hundred or two."""
+        query = select(alert).where(alert.c.fingerprint.in_(fingerprints))
+        found = await self._connection.execute(query)
+        return {row.fingerprint: KnownAlert(**named(row, _COLUMNS)) for row in found}
+
+    async def save_alerts(self, known: Sequence[KnownAlert]) -> None:
+        """Write what is known of alerts now, each once."""
+        if known:
+            mine = [each.fingerprint for each in known]
+            await self._connection.execute(delete(alert).where(alert.c.fingerprint.in_(mine)))
+            await self._connection.execute(insert(alert), [named(each, _COLUMNS) for each in known])
+
+    async def open_among(self, keys: Collection[str]) -> Collection[str]:
+        """Return those of some dedup keys, a hundred or two, that have an open incident."""
+        query = select(incident.c.dedup_key).where(incident.c.dedup_key.in_(keys), incident.c.resolved_at.is_(None))
+        return set((await self._connection.execute(query)).scalars())

@@ -1,0 +1,22 @@
+"""Remember alerts of the NOC's monitoring, which Alertmanager brings more than once, late and out of order."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0023"
+down_revision = "0021"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "alert",
+        sa.Column("fingerprint", sa.String(16), primary_key=True),
+        sa.Column("starts_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("heard_at", sa.DateTime(timezone=True), nullable=False),
+    )
+    op.create_index("ix_alert_heard_at", "alert", ["heard_at"])
