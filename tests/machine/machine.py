@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 
 #: What Debian's installer brings and debootstrap's smallest variant does not.
 _BESIDE = "adduser,ca-certificates,dbus,procps,systemd,systemd-sysv"
+#: How long is waited for what takes seconds on a machine that does nothing else. This one may be busy with other things.
+_PATIENCE = 600.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: What pip is told on this machine holds for it, too: where packages come from, and whom it trusts.
 _HANDED_ON = ("PIP_INDEX_URL", "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES")
@@ -65,8 +68,8 @@ class Machine:
             stderr=subprocess.DEVNULL,
         )
         try:
-            self._leader = _first_child(nspawn)
-            self.until("systemctl is-system-running | grep -E 'running|degraded'", within=120)
+            self._leader = _leader(nspawn)
+            self.until("systemctl is-system-running | grep -E 'running|degraded'")
             yield
         finally:
             self._leader = None
@@ -77,18 +80,16 @@ class Machine:
                 nspawn.kill()
                 nspawn.wait()
 
-    def run(
-        self, commands: str, *, within: float = 300, code: int = 0, environ: Mapping[str, str] | None = None
-    ) -> str:
+    def run(self, commands: str, *, code: int = 0, environ: Mapping[str, str] | None = None) -> str:
         """Run commands as root beside its systemd, in the clone; return what they say. Raise `Failed`."""
         variables = {"PATH": _PATH, "HOME": "/root", "TERM": "dumb", "LANG": "C.UTF-8", **(environ or {})}
         inside = ["nsenter", f"--target={self._leader}", "--all", "env", "-i"]
         words = [*inside, *(f"{name}={value}" for name, value in variables.items())]
-        return _run([*words, "bash", "-euc", f"cd /root/pantau\n{commands}"], within=within, code=code)
+        return _run([*words, "bash", "-euc", f"cd /root/pantau\n{commands}"], within=_PATIENCE, code=code)
 
-    def until(self, commands: str, *, within: float) -> str:
+    def until(self, commands: str) -> str:
         """Run commands again and again until they succeed."""
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + _PATIENCE
         while True:
             try:
                 return self.run(commands)
@@ -98,14 +99,24 @@ class Machine:
             time.sleep(1)
 
 
-def _first_child(nspawn: subprocess.Popen[bytes]) -> int:
+def _leader(nspawn: subprocess.Popen[bytes]) -> int:
+    """Return the first process of the machine. For a moment it has a parent beside nspawn, which then ends."""
     deadline = time.monotonic() + 60
     children = Path(f"/proc/{nspawn.pid}/task/{nspawn.pid}/children")
     while time.monotonic() < deadline and nspawn.poll() is None:
-        if found := children.read_text().split():
-            return int(found[0])
+        for child in children.read_text().split():
+            # By the numbers that it has outside and inside.
+            if re.search(r"^NSpid:\t\d+\t1$", _status(child), re.MULTILINE):
+                return int(child)
         time.sleep(0.1)
     raise Failed("systemd-nspawn has started nothing")
+
+
+def _status(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # It has ended meanwhile.
+        return ""
 
 
 def _run(words: list[str], *, within: float, code: int = 0) -> str:
