@@ -6,6 +6,7 @@ Whoever uses it at night wants an answer at once: nothing here imports the servi
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from socket import AF_UNIX
@@ -51,6 +52,11 @@ def control_socket(config: Path, given: Path | None) -> Path:
         fail(f"{wrong}\n{len(running)} services of yours run here; say which to ask:\n{choice}", 2)
     foreign = "".join(f"\n{each} belongs to another user: run this command as the service's user" for each in others)
     fail(f"{wrong}{foreign}\nno service of yours was found without it; if one runs, name its socket with --socket", 2)
+
+
+def to_run(config: Path) -> str:
+    """Return what somebody types to start the service, also where the path has blanks."""
+    return shlex.join(["pantau", "run", "--config", str(config)])
 
 
 #: In seconds, how long an answer may take.
@@ -112,7 +118,7 @@ def ask(
     except (httpx.ConnectError, OSError):
         if belongs_to_another(socket):
             fail(f"{socket} belongs to another user: run this command as the service's user")
-        fail(f"the service is not running (nothing answers at {socket}); start it with `pantau run --config {config}`")
+        fail(f"the service is not running (nothing answers at {socket}); start it with `{to_run(config)}`")
     except httpx.TimeoutException:
         fail(f"the service has not answered within {within:.0f} s; it may still do it: look before you repeat this")
     except httpx.HTTPError as error:

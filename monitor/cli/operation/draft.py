@@ -33,7 +33,8 @@ _SERVER = re.compile(
     re.IGNORECASE,
 )
 HOW_SERVERS_ARE_WRITTEN = (
-    "HOST, HOST:PORT, or HOST:PORT starttls; behind it `as NAME` if its certificate is for another name"
+    "HOST or HOST:PORT; at a port of its own `implicit` behind it (encrypted from the start, as at 465 and 993) or `starttls` "
+    "(as at 587 and 143); and `as NAME` if its certificate is for another name"
 )
 
 

@@ -40,7 +40,7 @@ from monitor.cli.operation.guess import Guess, guess
 from monitor.cli.operation.probe import EXIT_CODES, undisturbed
 from monitor.cli.operation.report import labelled
 from monitor.cli.operation.trip import own_signer, trip
-from monitor.cli.service import fail
+from monitor.cli.service import fail, to_run
 from monitor.config.fields.circular import OFFICIAL_SUFFIXES, domain_of, is_within
 from monitor.config.fields.trust import NoTrust, Trust
 from monitor.config.files.secret import NoSecret, Vault
@@ -126,7 +126,7 @@ def init(
         )
     print_checked(config, load(config, os.environ, now=datetime.now(UTC)))
     listen = load(config, os.environ).accepted().settings.listen
-    typer.echo(f"\nNext:  pantau run --config {config}\nthen look at  http://{listen}/")
+    typer.echo(f"\nNext:  {to_run(config)}\nthen look at  http://{listen}/")
 
 
 def _missing(given: dict[str, str | None], password_file: Path | None) -> list[str]:
@@ -173,6 +173,7 @@ class _Questions:
         found = Guess()
         if given["smtp"] is None or given["imap"] is None:
             found = asyncio.run(guess(domain_of(address)))
+            typer.echo(f"  Servers are written {HOW_SERVERS_ARE_WRITTEN}.")
         smtp = self._answer("Server that takes its mail (SMTP submission)", given["smtp"], read_server, found.smtp)
         imap = self._answer("Server that it is read at (IMAP)", given["imap"], read_server, found.imap)
         username = given["username"] or (address if self.is_alone else self._answer("User name", None, _line, address))

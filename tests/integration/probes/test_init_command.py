@@ -121,9 +121,10 @@ def test_the_first_green_route_takes_six_answers_and_the_authority(
     mail_server: MailServer, authority: Path, tmp_path: Path
 ) -> None:
     """Also a wrong password: it is tried once, and asked for again."""
-    place, before = tmp_path / "ministry", refusals(mail_server)
+    place, before = tmp_path / "jabatan contoh", refusals(mail_server)
     with terminal(str(place)) as person:
         person.answer("E-mail address", ADDRESS)
+        person.expect("`implicit` behind it (encrypted from the start")
         person.answer("SMTP submission)", smtp(mail_server))
         person.answer("(IMAP)", imap(mail_server))
         person.answer("User name", "")
@@ -143,7 +144,7 @@ def test_the_first_green_route_takes_six_answers_and_the_authority(
 
         person.answer("Short code", "")
         person.expect("NOBODY IS TOLD of anything: mode is watch")
-        person.expect(f"Next:  pantau run --config {place}/pantau.yaml")
+        person.expect(f"Next:  pantau run --config '{place}/pantau.yaml'")
         assert person.end() == 0
     assert person.asked == 6 + 3, "six questions, and three corrections"
     assert SECRET not in person.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from monitor.cli.operation.draft import (
 )
 from monitor.cli.operation.guess import whose
 from monitor.cli.operation.init import init
+from monitor.cli.service import to_run
 from monitor.config.loading import load
 
 PASSWORD = "kata: laluan # 'contoh'"
@@ -182,3 +184,8 @@ def test_standard_input_that_is_closed_is_no_terminal(
     with pytest.raises(typer.Exit):
         init(tmp_path / "ministry")
     assert "there is no terminal to ask at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["ministry", "Jabatan Contoh (ujian)", "it's ours"])
+def test_what_comes_next_can_be_typed_as_it_is_said(place: str) -> None:
+    assert shlex.split(to_run(Path(place))) == ["pantau", "run", "--config", place]
