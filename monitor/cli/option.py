@@ -28,10 +28,19 @@ DEFAULT_CONFIG = Path("pantau.yaml")
 
 By = Annotated[str, typer.Option("--by", help="In whose name; default: yours.", metavar="NAME")]
 
+
+def _numbers(words: list[str] | None) -> list[str] | None:
+    """Refuse an empty one, as a variable of a script may be: it would count as nothing said, and a hundred be left out."""
+    if words and not all(map(str.strip, words)):
+        raise typer.BadParameter("is empty; write the last number that is on paper, as JCM-23, or leave it out")
+    return words
+
+
 LettersAfter = Annotated[
     list[str] | None,
     typer.Option(
         "--letters-after",
+        callback=_numbers,
         help="The last number that is on paper, as JCM-23; of an incident that is open, its last page, as JCM-07/3.",
         metavar="NUMBER",
     ),

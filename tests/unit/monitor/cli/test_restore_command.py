@@ -202,6 +202,9 @@ async def test_who_mistypes_is_told_how_it_is_written(office: Office, tmp_path: 
     assert (await office.ask("restore", str(tmp_path / "x"), "--here"))[0] == 2
     code, said = await office.ask("restore", "--here", "--letters-after", "23")
     assert (code, "as JCM-23" in said) == (2, True)
+    for words in (("restore", "--here"), ("paper", "go", "--why", "dilihat")):
+        code, said = await office.ask(*words, "--letters-after", "JCM-23", "--letters-after", " ")
+        assert (code, "is empty" in said) == (2, True), "nothing said is something else, and no number was meant"
 
 
 async def test_who_is_killed_leaves_the_one_or_the_other_whole(office: Office, tmp_path: Path) -> None:
