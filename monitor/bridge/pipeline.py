@@ -24,6 +24,7 @@ from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.bridge.briefs import cause_of
 from monitor.judging.attribution import Blame
+from monitor.judging.evidence import is_prompt, was_taken_well
 from monitor.judging.judge import AT_A_TIME, Judge, Suspect, Trouble
 from monitor.judging.matter import can_end, is_proven_less
 from monitor.judging.subject import Graded
@@ -174,7 +175,13 @@ class Pipeline:
             return  # It left the configuration while its last run was under way.
         now = self._clock.now()
         verdict = self._judge.take_in(result, now)
-        self._metrics.probe_finished(result, agency=route.agency, direction=route.direction, site=self._site)
+        self._metrics.probe_finished(
+            result,
+            agency=route.agency,
+            direction=route.direction,
+            site=self._site,
+            went_well=is_prompt(route, result) and was_taken_well(route, result),
+        )
         if result.path is not None:
             self._metrics.path_known(route.agency, route.direction, result.path)
         self._log(result)

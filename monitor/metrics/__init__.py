@@ -4,7 +4,7 @@ The rest of the service tells `Metrics` what happened and knows no metric by nam
 """
 
 from monitor.metrics.definition import AGENCY_DIRECTIONS, DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS
-from monitor.metrics.metrics import CONTENT_TYPE, NO_AGENCY, Metrics
+from monitor.metrics.metrics import CONTENT_TYPE, NO_AGENCY, PHASES_OF, Metrics
 
 __all__ = [
     "AGENCY_DIRECTIONS",
@@ -13,6 +13,7 @@ __all__ = [
     "NO_AGENCY",
     "OTHER_REFUSAL",
     "OWN_FAULTS",
+    "PHASES_OF",
     "REFUSALS",
     "Metrics",
 ]

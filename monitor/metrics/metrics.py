@@ -47,6 +47,10 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 #: The agency of what belongs to none: control routes between our reference mailboxes, and incidents about ourselves.
 NO_AGENCY: Final = ""
 
+#: Of so many routes the phases are told unless a configuration says otherwise. They are seven lines a route: of ten
+#: thousand routes as much as all else together.
+PHASES_OF: Final = 500
+
 _ARRIVED: Final = frozenset({Outcome.DELIVERED, Outcome.JUNK})
 
 #: The only part of an agency in a family that has one series for each.
@@ -60,6 +64,9 @@ class Metrics:
         self._now = now
         self._pending_since: datetime | None = None
         self._routes: dict[str, set[str]] = {}
+        self._phases_of = PHASES_OF
+        #: The routes whose phases are told.
+        self._phased: set[str] = set()
         self._gateways: set[tuple[Channel, str]] = set()
         self._references: set[str] = set()
         #: What of ours is broken, by cause and reference.
@@ -109,7 +116,7 @@ class Metrics:
 
     def forget_agency(self, agency: str) -> None:
         """Remove every series of an agency that has left."""
-        self._routes.pop(agency, None)
+        self._phased -= self._routes.pop(agency, set())
         self._open.pop(agency, None)
         self._checks.forget(agency)
         self.duty.forget(agency)
@@ -130,12 +137,21 @@ class Metrics:
     def forget_route(self, agency: str, route: str) -> None:
         """Remove every series of a route that has left."""
         self._routes.get(agency, set()).discard(route)
+        self._phased.discard(route)
         for family in (self._all.success, self._all.last_success, self._all.last_run, self._all.phase):
             family.drop(agency, route)
         self._count_routes()
 
     def _count_routes(self) -> None:
-        self._all.routes.set(sum(map(len, self._routes.values())))
+        self._watched = sum(map(len, self._routes.values()))
+        self._all.routes.set(self._watched)
+
+    def tell_phases_of(self, routes: int) -> None:
+        """Tell how long each phase took of so many routes at most: all if there are no more, else those in trouble.
+
+        It holds for each route from its next run on.
+        """
+        self._phases_of = routes
 
     def watch_gateway(self, channel: Channel, gateway: str) -> None:
         """Announce a gateway, so that it can be judged and its refused callbacks counted under its name."""
@@ -152,8 +168,13 @@ class Metrics:
 
     # What happened to mail
 
-    def probe_finished(self, result: ProbeResult, *, agency: str, direction: str, site: str) -> None:
-        """Count a run. An inconclusive one leaves what was known of the route as it was."""
+    def probe_finished(
+        self, result: ProbeResult, *, agency: str, direction: str, site: str, went_well: bool = True
+    ) -> None:
+        """Count a run. An inconclusive one leaves what was known of the route as it was.
+
+        *went_well*: its message arrived in good time, and was taken so.
+        """
         self._all.outcomes.labels(_one_of(DIRECTIONS, direction), result.outcome).inc()
         transit = result.phases.get(Phase.TRANSIT)
         if result.outcome in _ARRIVED and transit is not None:
@@ -171,8 +192,18 @@ class Metrics:
         self._all.success.put(agency, route, [((agency, route, direction, site), delivered)])
         if delivered:
             self._all.last_success.put(agency, route, [((agency, route), ended_at)])
-        # Not the time of an earlier, better run: phases that this one has not finished have none.
-        # These are most lines of a scrape: the answer to the message is in the submission, and has a histogram.
+        self._show_phases(result, agency, went_well=delivered and went_well)
+
+    def _show_phases(self, result: ProbeResult, agency: str, *, went_well: bool) -> None:
+        route = result.route
+        told_of = len(self._phased) - (route in self._phased)
+        if self._watched > self._phases_of and (went_well or told_of >= self._phases_of):
+            self._phased.discard(route)
+            self._all.phase.drop(agency, route)
+            return
+        self._phased.add(route)
+        # Not the time of an earlier, better run: phases that this one has not finished have none. The answer to the message
+        # is in the submission, and has a histogram.
         handed_over = [span for phase in (Phase.SUBMIT, Phase.DATA) if (span := result.phases.get(phase)) is not None]
         told = {
             **result.phases,

@@ -285,6 +285,7 @@ def announce(
         routes = [route.name for route in registry.routes_of(agency)]
         metrics.watch_agency(agency, routes=routes, checks=checks[agency])
     metrics.watch_references(settings.references)
+    metrics.tell_phases_of(settings.metrics.phases_of)
     for channel, entries in settings.gateways.items():
         for entry in entries:
             metrics.watch_gateway(channel, entry.name)

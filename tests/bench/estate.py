@@ -9,12 +9,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from alerts.engine.advance import OpenIncident
+from monitor.judging.agency import PresentCause
 from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
 from monitor.model.route import Direction, Probing, WatchedRoute
 from probes.model.check import Finding, Verdict
 from probes.model.mailbox import Mailbox
 from probes.model.probe import Patience, Route
-from probes.model.result import Hop, Outcome, Phase, ProbeResult
+from probes.model.result import Hop, Outcome, Party, Phase, ProbeResult
 from probes.model.result import Path as Way
 from tests.bench.light import Light
 from tests.unit.monitor.cli.office import Office
@@ -96,12 +98,16 @@ def fill(metrics: Metrics, watched: Mapping[str, WatchedRoute]) -> None:
         for route in own:
             metrics.probe_finished(delivered(route.name), agency=code, direction=route.direction, site="putrajaya")
         for direction in AGENCY_DIRECTIONS:
-            metrics.mail_judged(code, direction, up=True)
+            # Down, which has more to say.
+            metrics.mail_judged(code, direction, up=False)
+            metrics.cause_known(code, direction, PresentCause(Outcome.INCONCLUSIVE, Party.RECIPIENT))
             metrics.path_known(code, direction, _PATH)
         metrics.maintenance(code, active=False)
         metrics.token_known(f"{code}/utama", NOON)
         for kind, found in findings(f"jabatan-{code.lower()}.gov.my").items():
             metrics.checks_finished(code, kind, found, NOON)
+    opened = [OpenIncident(agency=code, number=f"{code}-01", opened_at=NOON) for code in by_agency]
+    metrics.cycle_finished(NOON, None, opened)
 
 
 def delivered(route: str) -> ProbeResult:

@@ -64,8 +64,10 @@ class Watchful(Metrics):
         super().schedule_lagged(lag)
         self.lags.append(lag.total_seconds())
 
-    def probe_finished(self, result: ProbeResult, *, agency: str, direction: str, site: str) -> None:
-        super().probe_finished(result, agency=agency, direction=direction, site=site)
+    def probe_finished(
+        self, result: ProbeResult, *, agency: str, direction: str, site: str, went_well: bool = True
+    ) -> None:
+        super().probe_finished(result, agency=agency, direction=direction, site=site, went_well=went_well)
         self.outcomes.append(result.outcome)
 
 

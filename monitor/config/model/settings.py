@@ -29,6 +29,7 @@ from monitor.config.fields.listen import Listen, ListenAddress, PublicUrl
 from monitor.config.fields.window import MALAYSIA, Zone
 from monitor.config.files.section import Code, Domain, File, Line, Section, Slug, Span
 from monitor.config.service.drill import DrillSettings
+from monitor.config.service.exposition import MetricsSettings
 from monitor.config.service.gateway import GatewaySettings
 from monitor.config.service.heartbeat import HeartbeatSettings
 from monitor.config.service.lifeline import LifelineSettings
@@ -139,6 +140,8 @@ class Settings(Section):
     """When an agency that goes down and up again and again is held to be unsteady."""
     providers: Mapping[Slug, ProviderSettings] = {}
     """What mail providers take, where that is not the usual: by gmail, google, microsoft, or a name of your own."""
+    metrics: MetricsSettings = MetricsSettings()
+    """How much Prometheus is told."""
     keep_results: KeepSettings = KeepSettings()
     """How long ends of probe runs are kept; incidents and notices are for ever."""
     official_suffixes: tuple[Domain, ...] = OFFICIAL_SUFFIXES

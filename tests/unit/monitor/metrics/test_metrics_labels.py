@@ -36,6 +36,44 @@ def test_forgetting_an_agency_removes_every_series_of_it_and_no_other(metrics: M
     assert after.with_label("agency", "lkc") == before.with_label("agency", "lkc")
 
 
+def phased(metrics: Metrics) -> set[str]:
+    return {each["route"] for each in Scrape(metrics).labels("probe_phase_seconds")}
+
+
+def test_of_many_routes_the_phases_are_told_of_those_in_trouble_and_never_of_more_than_are_asked_for(
+    metrics: Metrics,
+) -> None:
+    names = [f"{AGENCY}/{number}" for number in range(5)]
+    metrics.watch_agency(AGENCY, routes=names)
+
+    def ends(outcome: Outcome, *routes: str, went_well: bool = True) -> set[str]:
+        for route in routes:
+            result = run(outcome, route, connect=1)
+            metrics.probe_finished(result, agency=AGENCY, direction="outbound", site="x", went_well=went_well)
+        return phased(metrics)
+
+    assert ends(Outcome.DELIVERED, *names) == {*names}, "there are no more than are told of"
+    metrics.tell_phases_of(2)
+    assert ends(Outcome.DELIVERED, *names) == set()
+    assert ends(Outcome.LOST, names[0]) == {names[0]}
+    assert ends(Outcome.DELIVERED, names[1], went_well=False) == {*names[:2]}
+    assert ends(Outcome.LOST, *names) == {*names[:2]}, "a mass outage does not make a scrape longer"
+    # Whose run comes to nothing keeps what was known; whose goes well makes room.
+    assert ends(Outcome.INCONCLUSIVE, *names) == {*names[:2]}
+    ends(Outcome.DELIVERED, names[0])
+    assert ends(Outcome.LOST, names[4]) == {names[1], names[4]}
+    metrics.watch_agency(AGENCY, routes=names[:2])
+    assert ends(Outcome.DELIVERED, *names[:2]) == {*names[:2]}, "no more are left than are told of"
+    metrics.tell_phases_of(0)
+    assert ends(Outcome.LOST, *names[:2]) == set()
+    metrics.tell_phases_of(2)
+    ends(Outcome.LOST, *names[:2])
+    metrics.forget_agency(AGENCY)
+    metrics.watch_agency("lkc", routes=["lkc/1", "lkc/2", "lkc/3"])
+    finish(metrics, run(Outcome.LOST, "lkc/3", connect=1), agency="lkc")
+    assert phased(metrics) == {"lkc/3"}, "who has left takes up no room"
+
+
 def test_a_route_that_leaves_at_a_reload_is_forgotten(metrics: Metrics) -> None:
     finish(metrics, run(Outcome.DELIVERED, transit=1))
     metrics.watch_agency(AGENCY, routes=["jpc/internal"])
