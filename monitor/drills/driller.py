@@ -111,17 +111,19 @@ class Driller:
             await self.show()
 
     async def show(self) -> None:
-        """Show when everybody was last reached: by the key, or where there is no telephone to ring, by an SMS."""
+        """Show when whoever takes part was last reached: by the key, or where there is no telephone to ring, by an SMS."""
         confirmed, delivered = await self._drills.confirmed(), await self._drills.delivered()
         reached: dict[str, dict[str, datetime | None]] = {}
-        for trainee in self._roster().trainees:
-            if trainee.key:
+        roster = self._roster()
+        for trainee in roster.trainees:
+            if trainee.key and roster.concerns(trainee.key):
                 rings = any(a.channel is Channel.VOICE for a in trainee.addresses)
                 at = (confirmed if rings else delivered).get((trainee.agency, trainee.key))
                 reached.setdefault(trainee.agency, {})[trainee.key] = at
         self._metrics.watchdog.reached(reached)
-        if (last := await self._drills.last_ended()) is not None:
-            self._metrics.watchdog.drill_ended(last)
+        # Where none comes by itself, none is late.
+        is_planned = roster.stretch(self._clock.now()) is not None
+        self._metrics.watchdog.drill_ended(await self._drills.last_ended() if is_planned else None)
 
     # -- a drill -------------------------------------------------------------------------------------------------
 

@@ -85,9 +85,9 @@ class WatchdogSeries:
         """Count a notice of a drill by how it ended."""
         self._all.exercises.labels(channel, state).inc()
 
-    def drill_ended(self, now: datetime) -> None:
-        """Show when a drill of everybody last came to its end."""
-        self._all.drilled_at.set(now.timestamp())
+    def drill_ended(self, at: datetime | None) -> None:
+        """Show when a drill of everybody last came to its end; `None`: none has, or none is planned."""
+        self._all.drilled_at.set(math.nan if at is None else at.timestamp())
 
     def reached(self, contacts: Mapping[str, Mapping[str, datetime | None]]) -> None:
         """Show when each contact was last reached in a drill, by agency ("" for those of all) and key; `None`: never.

@@ -86,6 +86,7 @@ class School:
         self.drills = Drills(database)
         self.trainees: list[Trainee] = [trainee("siti", sms(SITI), voice(SITI))]
         self.stretch: Callable[[datetime], Stretch | None] = lambda _: None
+        self.left_out: set[str] = set()
         self.exerciser = Exerciser(
             drills=self.drills, pool=self.pool, wording=WORDING, metrics=self.metrics, clock=self.clock
         )
@@ -103,7 +104,9 @@ class School:
         )
 
     def _roster(self) -> Roster:
-        return Roster(trainees=self.trainees, pace=PACE, stretch=self.stretch, concerns=lambda _: True)
+        return Roster(
+            trainees=self.trainees, pace=PACE, stretch=self.stretch, concerns=lambda key: key not in self.left_out
+        )
 
     async def ask(self, contact: str = "all") -> Drill:
         begun = await self.driller.ask(contact, "Ali Contoh", timedelta(hours=2))
@@ -350,6 +353,21 @@ async def test_it_begins_by_itself_in_its_hour_once_whatever_restarts_there_are(
     assert [record.drill_id for record in (await at.results()).values()] == [1, 1]
     assert (await at.journal()).count("drill begun") == 1
     assert b"pantau_drill_last_timestamp_seconds" in at.metrics.render()
+
+
+async def test_where_no_drill_is_planned_none_is_late_and_who_takes_no_part_is_not_missed(at: School) -> None:
+    at.trainees.append(trainee("ali", voice(RAVI)))
+    at.left_out = {"ali"}
+    at.stretch = lambda _: Stretch(WORKING, WORKING + timedelta(hours=1))
+    await at.hold()
+    shown = at.metrics.render()
+    assert b"pantau_drill_last_timestamp_seconds 1" in shown
+    assert b'contact="siti"' in shown
+    assert b'contact="ali"' not in shown
+
+    at.stretch = lambda _: None
+    await at.driller.show()
+    assert b"pantau_drill_last_timestamp_seconds 1" not in at.metrics.render()
 
 
 async def test_two_processes_hold_one_drill(at: School) -> None:

@@ -16,20 +16,22 @@ from tests.bench.estate import NOON, delivered
 _ITEM = re.compile(r"(-?[\d.]+(?:e[+-]?\d+)?)?(?:([+-][\d.]+))?x(\d+)|_x(\d+)")
 
 
-def run(directory: Path, stories: Sequence[Mapping[str, Any]], rule: Mapping[str, Any]) -> str:
-    """Return what promtool finds wrong with *stories* in which there is one *rule*; nothing when all of them hold."""
-    (directory / "rules.yml").write_text(json.dumps({"groups": [{"name": "one", "rules": [rule]}]}))  # JSON is YAML
-    told = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": stories}
+def run(directory: Path, stories: Sequence[Mapping[str, Any]], *rules: Mapping[str, Any], every: str = "1m") -> str:
+    """Return what promtool finds wrong with *stories* in which *rules* are evaluated so often; nothing when all hold."""
+    (directory / "rules.yml").write_text(json.dumps({"groups": [{"name": "one", "rules": rules}]}))  # JSON is YAML
+    told = {"rule_files": ["rules.yml"], "evaluation_interval": every, "tests": stories}
     (directory / "stories.yml").write_text(json.dumps(told))
     words = ("promtool", "test", "rules", "stories.yml")
-    done = subprocess.run(words, cwd=directory, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(words, cwd=directory, capture_output=True, text=True, check=False, timeout=300)
     return done.stdout + done.stderr if done.returncode else ""
 
 
-def story(name: str, series: Mapping[str, str], asked: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return a story in which each of *series* takes its values, one a minute."""
+def story(
+    name: str, series: Mapping[str, str], asked: Sequence[Mapping[str, Any]], *, every: str = "1m"
+) -> Mapping[str, Any]:
+    """Return a story in which each of *series* takes its values, one a minute or so often."""
     inputs = [{"series": each, "values": values} for each, values in series.items()]
-    return {"name": name, "interval": "1m", "input_series": inputs, "promql_expr_test": asked}
+    return {"name": name, "interval": every, "input_series": inputs, "promql_expr_test": asked}
 
 
 def ask(expr: str, at: str, samples: Iterable[tuple[str, float]]) -> Mapping[str, Any]:

@@ -118,6 +118,29 @@ def test_alert_wall_and_documents_warn_of_a_certificate_when_the_checks_do() -> 
     assert [place for place, is_so in told.items() if not is_so] == []
 
 
+def test_a_contact_is_told_of_when_a_drill_was_held_since_it_is_known_and_never_reached_it(tmp_path: Path) -> None:
+    """By hours; drills end on the first day and on the fourteenth, and then none is held, which is none of the contacts' doing.
+
+    JPC's contact is known from the beginning, LKC's since the twelfth day.
+    """
+    day = 24
+    series = {
+        'pantau_contact_reached_timestamp_seconds{agency="jpc",contact="siti"}': f"0x{35 * day}",
+        'pantau_contact_reached_timestamp_seconds{agency="lkc",contact="ali"}': f"_x{12 * day} 0x{6 * day} stale",
+        "pantau_drill_last_timestamp_seconds": f"86400x{13 * day} {14 * 86400}x{22 * day}",
+        'pantau_build_info{job="pantau",instance="a"}': f"1x{35 * day}",
+    }
+    firing = 'count by (agency) (ALERTS{alertname="PantauContactNotReached",alertstate="firing"})'
+    asked = [
+        promtool.ask(firing, "13d", []),
+        promtool.ask(firing, "17d", [('{agency="jpc"}', 1)]),
+        promtool.ask(firing, "20d", [('{agency="jpc"}', 1)]),
+        promtool.ask(firing, "30d", []),
+    ]
+    story = promtool.story("known for how long", series, asked, every="1h")
+    assert not promtool.run(tmp_path, [story], ALERTS["PantauContactNotReached"], every="1h")
+
+
 # -- when Pantau dies -----------------------------------------------------------------------------------------------
 
 
