@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from alerts.model.notice import Matter
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.health import combine
-from monitor.judging.matter import what_is_down
+from monitor.judging.matter import matter_of
+from monitor.judging.proven import Sight, sight_of
 from monitor.judging.subject import Graded, Subject, with_a_say
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Grade, Health
@@ -109,15 +109,19 @@ class AgencyMail:
         )
         return down_since + patience if undecided and now - down_since < patience else None
 
+    def sight(self) -> Sight:
+        """Return what is to be seen of it now, and was proven last."""
+        return sight_of(self._by_direction(), self.well_since())
+
+    def seen_within(self) -> timedelta:
+        """Return how far apart two runs may be that prove the time between them: where one came to nothing is a gap."""
+        return max(2 * route.probing.interval + route.probing.patience.whole for route, _ in self.routes)
+
     def trouble(self, now: datetime) -> Trouble | None:
         """Return what is wrong, and note that it fell; `None` if nothing is."""
-        directions = self.directions()
-        if Health.DOWN in directions.values():
-            internal = [s for r, s in self.routes if r.direction is Direction.INTERNAL]
-            matter = what_is_down(directions, internal)
-        elif Health.DEGRADED in directions.values():
-            matter = Matter.DEGRADED
-        else:
+        internal = [s for r, s in self.routes if r.direction is Direction.INTERNAL]
+        matter = matter_of(self.directions(), internal)
+        if matter is None:
             return None
         troubled = [s for s in self._with_a_say() if s.health in _IN_TROUBLE]
         self._flapping.fell(now)

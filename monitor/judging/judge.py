@@ -23,6 +23,7 @@ from monitor.judging.evidence import ARRIVED, NETWORK, Witness, is_prompt, prove
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.health import is_news
 from monitor.judging.pending import Pending, PendingRun
+from monitor.judging.proven import Sight
 from monitor.judging.subject import Graded, Streaks, Subject
 from monitor.judging.suspect import OwnSide, Suspect, Trouble
 from monitor.model.difference import exchanged, goes_elsewhere
@@ -435,6 +436,11 @@ class Judge:
         """Return the routes of an agency that are judged to be in trouble, by name."""
         mail = self._agencies.get(agency)
         return mail.troubled() if mail else ()
+
+    def sight(self, agency: str) -> tuple[Sight, timedelta] | None:
+        """Return what is to be seen of an agency, and how far apart its runs may be (`Continuity.follow`)."""
+        mail = self._agencies.get(agency)
+        return None if mail is None else (mail.sight(), mail.seen_within())
 
     def trouble(self, agency: str, now: datetime) -> Trouble | None:
         """Return what is wrong with an agency's mail, once it is clear how much; `None` if nothing is.

@@ -12,6 +12,13 @@ from monitor.model.route import Direction
 from probes.model.result import Party
 
 
+def matter_of(directions: Mapping[Direction, Health], internal: Iterable[Subject]) -> Matter | None:
+    """Return what is wrong with an agency's mail; `None` if nothing is that is known. *internal* as for `what_is_down`."""
+    if Health.DOWN in directions.values():
+        return what_is_down(directions, internal)
+    return Matter.DEGRADED if Health.DEGRADED in directions.values() else None
+
+
 def what_is_down(directions: Mapping[Direction, Health], internal: Iterable[Subject]) -> Matter:
     """Return which part of an agency's mail is down; *internal* are its routes to itself, which tell by where they fail."""
     sending = directions.get(Direction.OUTBOUND) is Health.DOWN

@@ -18,6 +18,13 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 #: What a run said that agrees with how its route is judged.
 _SAYS = {Health.UP: Grade.GOOD, Health.DEGRADED: Grade.SLOW, Health.DOWN: Grade.BAD}
 
+#: What each run says that is no reason to judge otherwise: of what is now this and now that any.
+_AGREES = {
+    Health.UP: (Grade.GOOD, Grade.SLOW),
+    Health.DEGRADED: (Grade.GOOD, Grade.SLOW, Grade.BAD),
+    Health.DOWN: (Grade.BAD,),
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graded:
@@ -172,6 +179,11 @@ class Subject:
     def last_word(self) -> datetime:
         """Return when it last said anything: the start of that run or, after a restart, when it was judged."""
         return self.spoke_at or self.changed_at or _NEVER
+
+    def said_at(self) -> datetime | None:
+        """Return the start of the last run that says what it is judged to be; `None`: none has, in this process."""
+        agrees = _AGREES.get(self.health, ())
+        return next((run.started_at for run in reversed(self.recent) if run.grade in agrees), None)
 
     def trouble_since(self) -> datetime | None:
         """Return when what is wrong with it began, as far as is known."""
