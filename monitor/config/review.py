@@ -92,7 +92,8 @@ def check_settings(
     settings: Settings, provision: Provision, findings: Findings, claims: list[Claim], trust: Trust
 ) -> None:
     """Note what does not make sense in the settings file by itself."""
-    _check_state(settings.state, findings["state"])
+    _check_directory(settings.state, findings["state"], "a directory of the service's own: /var/lib/pantau")
+    _check_trays(settings, findings)
     _check_listeners(settings, findings)
     _check_mode(settings, findings)
     _check_replies(settings, findings)
@@ -159,17 +160,27 @@ def with_environment(settings: Settings, environ: Mapping[str, str]) -> Settings
     return settings if listen is None else settings.model_copy(update={"listen": listen})
 
 
-def _check_state(state: Path, findings: Findings) -> None:
-    """Note what stands where the directory of the service's own is to be; one that is not there is made at the start."""
+def _check_directory(place: Path, findings: Findings, instead: str) -> None:
+    """Note what stands where a directory is to be; one that is not there is made when it is needed."""
     try:
-        is_directory = stat.S_ISDIR(state.stat().st_mode)
+        is_directory = stat.S_ISDIR(place.stat().st_mode)
     except (FileNotFoundError, PermissionError):
         return
     except (OSError, ValueError) as error:
-        findings.error(f"cannot be used: {why(error)}", "a directory of the service's own: /var/lib/pantau")
+        findings.error(f"cannot be used: {why(error)}", instead)
         return
     if not is_directory:
-        findings.error("is no directory", "a directory of the service's own: /var/lib/pantau")
+        findings.error("is no directory", instead)
+
+
+def _check_trays(settings: Settings, findings: Findings) -> None:
+    """Note trays in which no letter can be laid."""
+    for channel, gateways in settings.gateways.items():
+        for number, gateway in enumerate(gateways):
+            if (tray := getattr(gateway.config, "directory", None)) is not None:
+                there = findings["gateways", channel.value, number, "directory"]
+                instead = "a directory for letters: /var/spool/pantau/surat"
+                _check_directory(Path(findings.document.file).parent / tray, there, instead)
 
 
 def _check_listeners(settings: Settings, findings: Findings) -> None:
