@@ -75,7 +75,7 @@ def letter_pages(tray: Letters, templates: Environment) -> APIRouter:
         try:
             await tray.note(notice_id, deed.step, name, after_all=deed.after_all)
         except NotDone as wrong:
-            return await shown("Surat ini tidak boleh dicatatkan lagi.", str(wrong), status=409)
+            return await shown("Surat ini tidak dapat dicatatkan.", str(wrong), status=409)
         # So that a page that is loaded again does not order again.
         return RedirectResponse("/letters", status_code=303)
 

@@ -121,12 +121,23 @@ class Letters:
         if not isinstance(gateway, Dispatches):
             raise NotDone(f"notice {notice_id} went by {notice.channel}: there is nothing to print or post")
         # First the file: when the process dies before this is written, a clerk who says it again is still heard.
-        if step is LetterStep.POSTED and not await gateway.dispatch(last.reference, after_all=after_all):
-            raise NotDone(f"the letter of notice {notice_id} is not in the tray any more")
+        if step is LetterStep.POSTED:
+            await self._dispatch(gateway, notice_id, last.reference, after_all=after_all)
         before = await self._dispatcher.note_letter(last.reference, step, by)
         if before is not None:
             return Noted(by=before.by, at=before.at, anew=False)
         return Noted(by=by, at=self._clock.now(), anew=True)
+
+    async def _dispatch(self, tray: Dispatches, notice_id: int, reference: str, *, after_all: bool) -> None:
+        try:
+            is_there = await tray.dispatch(reference, after_all=after_all)
+        except DeliveryError as error:
+            raise NotDone(
+                f"the letter of notice {notice_id} cannot be moved in the tray ({error.detail}): tell whoever looks after this "
+                "machine, and say it again then"
+            ) from None
+        if not is_there:
+            raise NotDone(f"the letter of notice {notice_id} is not in the tray any more")
 
     async def keep_in_order(self) -> NoReturn:
         """Clear what was left half-written in the trays, and show Prometheus what waits there, until cancelled."""

@@ -90,6 +90,20 @@ async def test_a_letter_is_printed_and_posted_once_each_and_who_comes_second_hea
     town.gets_letter("pulih")
 
 
+async def test_a_clerk_hears_why_a_letter_cannot_be_moved_and_says_it_again_when_the_tray_is_mended(town: Town) -> None:
+    letter = await announced(town)
+    in_the_way = town.outside.tray / LetterPlace.DISPATCHED
+    in_the_way.write_text("not a directory")
+    with pytest.raises(NotDone, match=r"cannot be moved in the tray \(File exists\)"):
+        await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
+    assert await said_by_clerks(town) == {}
+
+    in_the_way.unlink()
+    assert await town.handles(letter.id, LetterStep.POSTED, "Kerani Contoh") == "Kerani Contoh"
+    await recovered(town)
+    town.gets_letter("pulih")
+
+
 async def test_a_letter_that_nobody_posts_is_late_when_the_next_workday_is_over(town: Town) -> None:
     letter = await announced(town)
     # Tuesday, a quarter past two in the afternoon.
