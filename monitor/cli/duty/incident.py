@@ -62,6 +62,11 @@ def _who(incident: Mapping[str, Any]) -> str:
     return incident["acknowledged_by"] or ""
 
 
+def _hears(incident: Mapping[str, Any], usual: str) -> str:
+    """Return who hears of an order, as *usual*; of an incident that opened while mail was only watched nobody does."""
+    return "nobody was told of it" if incident["untold"] else usual
+
+
 def ack(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Acknowledge an incident: the escalation to staff stops, the announcement does not.
 
@@ -88,7 +93,8 @@ def hand_on(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG, sock
     if found["state"] == "resolved":
         typer.echo(f"{found['number']} is over: nothing to hand on.")
     else:
-        typer.echo(f"{found['number']} is handed on by {found['had_by']}; the next of the staff are told.")
+        hears = _hears(found, "the next of the staff are told")
+        typer.echo(f"{found['number']} is handed on by {found['had_by']}; {hears}.")
 
 
 def remark(
@@ -218,9 +224,10 @@ def close(
         )
         return
     if found["recovered"]:
-        typer.echo(f"{number} is over; whoever was told of it is told so.")
+        typer.echo(f"{number} is over; {_hears(found, 'whoever was told of it is told so')}.")
     else:
-        typer.echo(f"{number} is closed: the staff who were told of it hear so, and nobody that mail works again.")
+        hears = _hears(found, "the staff who were told of it hear so, and nobody that mail works again")
+        typer.echo(f"{number} is closed: {hears}.")
         if found["released_by"]:
             typer.echo("Offices outside that were told of it hear nothing more: write to them.")
     if found["held_until"]:
@@ -242,7 +249,8 @@ def correct(
     While it is open, and within 24 hours of its end. It cannot be undone.
     """
     found = _order(config, socket, incident, "correct", by, why=why)
-    typer.echo(f"{found['number']} is declared a false alarm by {found['corrected_by']}; corrections go out.")
+    hears = _hears(found, "corrections go out")
+    typer.echo(f"{found['number']} is declared a false alarm by {found['corrected_by']}; {hears}.")
 
 
 def _order(config: Path, socket: Path | None, number: str, deed: str, by: str, **said: str | bool | None) -> Any:

@@ -105,6 +105,18 @@ async def test_what_is_measured_is_closed_by_whoever_says_what_is_told(office: O
         assert await office.ask(*words) == (1, "Ravi Contoh closed JCM-01 at 24/11 14:15: mel web dibaiki\n")
 
 
+@pytest.mark.parametrize(
+    ("word", "said"), [("--recovered", "JCM-01 is over; "), ("--not-recovered", "JCM-01 is closed: ")]
+)
+async def test_of_what_opened_while_mail_was_only_watched_nobody_hears_the_end(
+    office: Office, place: Station, word: str, said: str
+) -> None:
+    place.rests = True
+    await place.submit(trigger(Matter.BOTH, brief=BRIEF.with_nobody()))
+    code, lines = await office.ask(*CLOSE, word)
+    assert (code, lines.splitlines()[0]) == (0, f"{said}nobody was told of it.")
+
+
 async def test_under_a_silence_it_is_said_that_nobody_is_told(office: Office, place: Station) -> None:
     async with place.store.transaction() as ledger:
         await ledger.add_silence("JCM", T0, T0 + timedelta(hours=2), "kerja rangkaian", "Ravi Contoh")

@@ -195,6 +195,16 @@ async def test_a_person_hands_an_incident_on(office: Office) -> None:
         assert await office.ask("hand-on", "JCM-01") == (0, "JCM-01 is over: nothing to hand on.\n")
 
 
+@pytest.mark.parametrize("words", [("hand-on", "JCM-01"), ("correct", "JCM-01", "--why", "silap")], ids=" ".join)
+async def test_of_what_opened_while_mail_was_only_watched_nobody_is_said_to_hear(
+    office: Office, words: tuple[str, ...]
+) -> None:
+    watched = incident()
+    async with office.open(Service(incident=replace(watched, brief=watched.brief.with_nobody()))):
+        code, said = await office.ask(*words)
+    assert (code, said.endswith("; nobody was told of it.\n")) == (0, True), said
+
+
 async def test_who_had_it_until_it_expired_is_listed(office: Office) -> None:
     expired = apply(
         apply(incident(), Acknowledge(incident_id=1, at=T0, by="Siti Contoh")), Expire(incident_id=1, at=T0)
