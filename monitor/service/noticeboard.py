@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from alerts.decide.silence import Silence
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.delivery import Notice, NoticeState
-from alerts.model.incident import Incident
+from alerts.model.incident import Incident, IncidentState
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.metrics import NO_AGENCY
@@ -19,18 +19,22 @@ from monitor.model.route import WatchedRoute
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
 from monitor.runtime.slices import Slices
-from monitor.service.order import agency_called
+from monitor.service.order import agency_called, no_notice
 from monitor.service.watch import Watch
 from monitor.store.engine.incidents import OpenNumber
 from monitor.store.engine.ledger import SqlLedger, SqlStore
+from monitor.store.engine.listing import NEWEST, IncidentFilter, NoticeFilter
 from monitor.store.probing.history import History
 from monitor.views.overview import (
     AgencyView,
     CheckView,
     IncidentView,
+    ListPage,
+    NoticeDetail,
     NoticeView,
     RouteView,
     view_checks,
+    view_detail,
     view_incident,
     view_notice,
     view_route,
@@ -177,14 +181,53 @@ class Noticeboard:
         return view_checks(self._watch().inspector.latest(NO_AGENCY))
 
     async def incidents(self) -> Sequence[IncidentView]:
-        """Return the newest incidents, newest first."""
+        """Return the newest incidents, newest first, and all that are open."""
+        return (await self.incident_page(IncidentFilter())).rows
+
+    async def incident_page(
+        self, wanted: IncidentFilter, *, most: int = _LISTED, after: int | None = None
+    ) -> ListPage[IncidentView]:
+        """Return incidents that fit, newest first. Below the newest *most* the first page has all that are open.
+
+        However many came since, no page of what is over may keep what is open from being seen. Later pages have only what
+        is over, *after* an id: what ends between two pages comes again, and nothing is left out.
+        """
         async with self._store.reading() as ledger:
-            return [view_incident(i) for i in await ledger.recent_incidents(_LISTED)]
+            listing, after_first = ledger.listing, after is not None
+            if wanted.open_and_over and after_first:
+                wanted = replace(wanted, states={IncidentState.RESOLVED})
+            ids = await listing.incidents(wanted, most=most + 1, before=after or NEWEST)
+            ids, further = ids[:most], len(ids) > most
+            if wanted.open_and_over and further:
+                ids = [*ids, *await listing.open_incidents(wanted, before=ids[-1])]
+            found = await ledger.incidents(ids)
+        return ListPage(rows=[view_incident(found[each]) for each in ids], after=ids[most - 1] if further else None)
 
     async def notices(self) -> Sequence[NoticeView]:
         """Return the newest notices, newest first."""
+        return (await self.notice_page(NoticeFilter())).rows
+
+    async def notice_page(
+        self, wanted: NoticeFilter, *, most: int = _LISTED, after: int | None = None
+    ) -> ListPage[NoticeView]:
+        """Return notices that fit, newest first, *after* an id."""
         async with self._store.reading() as ledger:
-            return await _viewed(ledger, await ledger.recent_notices(_LISTED))
+            ids = await ledger.listing.notices(wanted, most=most + 1, before=after or NEWEST)
+            rows = await _viewed(ledger, await ledger.listed_notices(ids[:most], wanted.incident_id))
+        return ListPage(rows=rows, after=ids[most - 1] if len(ids) > most else None)
+
+    async def notice(self, notice_id: int) -> NoticeDetail:
+        """Return all that is shown of a notice. Raise `Unknown`."""
+        async with self._store.reading() as ledger:
+            try:
+                notice = await ledger.notice(notice_id)
+            except LookupError:
+                raise no_notice(notice_id) from None
+            incident = await ledger.incident(notice.incident_id)
+            numbers = await ledger.listing.numbers(notice.incident_ids)
+        if incident is None:
+            raise no_notice(notice_id)
+        return view_detail(notice, incident, numbers)
 
     # -- what the store says -------------------------------------------------------------------------------------
 

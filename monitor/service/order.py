@@ -20,6 +20,11 @@ def no_incident(number: str) -> Unknown:
     return Unknown(f"there is no incident {number}; `pantau incidents` lists them")
 
 
+def no_notice(notice_id: int) -> Unknown:
+    """Return that no notice has this number."""
+    return Unknown(f"there is no notice {notice_id}; `pantau notices` lists them")
+
+
 def agency_called(quoted: str, codes: Iterable[str]) -> str:
     """Return the code of an agency that people call so, whatever the case. Raise `Unknown`."""
     known = {code.casefold(): code for code in codes}

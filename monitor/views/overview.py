@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Generic, TypeVar
 
 from alerts.decide.silence import Silence
 from alerts.model.channel import Channel
-from alerts.model.delivery import Notice, NoticeState
+from alerts.model.delivery import Attempt, AttemptState, Notice, NoticeState
 from alerts.model.event import AUTOMATIC
 from alerts.model.incident import HOLDS_FOR, OUTAGES, Incident, IncidentState
 from alerts.model.notice import Matter, Plan, Purpose
@@ -21,6 +22,8 @@ from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection, amiss, worst
 from probes.model.check import Finding, Verdict
 from probes.model.result import Outcome, Phase, ProbeResult
+
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +139,39 @@ class NoticeView:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """One call of one gateway for a notice."""
+
+    channel: Channel
+    gateway: str
+    state: AttemptState
+    started_at: datetime
+    ended_at: datetime | None = None
+    #: The gateway's word, if it failed.
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeDetail:
+    """A notice, all that it tells of, and every attempt to bring it."""
+
+    notice: NoticeView
+    #: Numbers of the incidents that it tells of, the oldest first.
+    incidents: Sequence[str]
+    #: The oldest first.
+    attempts: Sequence[AttemptView]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListPage(Generic[_Row]):
+    """A page of a list."""
+
+    rows: Sequence[_Row]
+    #: After which id the next page begins; `None`: this is the last.
+    after: int | None = None
+
+
 def health_of(view: AgencyView) -> Health:
     """Return how an agency's mail stands as a whole: as its worst direction does."""
     found = set(view.health.values())
@@ -204,8 +240,35 @@ def view_notice(notice: Notice, incident: Incident) -> NoticeView:
         state=notice.state,
         created_at=notice.created_at,
         attempts=sum(len(d.attempts) for d in notice.deliveries),
-        why=" ".join(filter(None, (last.detail, f"({last.code})" if last.code else ""))) if last and last.error else "",
+        why=_why(last) if last else "",
     )
+
+
+def view_detail(notice: Notice, incident: Incident, numbers: Mapping[int, str]) -> NoticeDetail:
+    """Return all that people are shown of a notice. *numbers*: of the incidents that it tells of, by their ids."""
+    return NoticeDetail(
+        notice=view_notice(notice, incident),
+        incidents=[numbers[each] for each in notice.incident_ids if each in numbers],
+        attempts=[
+            AttemptView(
+                channel=delivery.address.channel,
+                gateway=attempt.gateway,
+                state=attempt.state,
+                started_at=attempt.started_at,
+                ended_at=attempt.ended_at,
+                why=_why(attempt),
+            )
+            for delivery in notice.deliveries
+            for attempt in delivery.attempts
+        ],
+    )
+
+
+def _why(attempt: Attempt) -> str:
+    """Return why an attempt failed, which gateways say in words of ours: without a number."""
+    if not attempt.error:
+        return ""
+    return " ".join(filter(None, (attempt.detail, f"({attempt.code})" if attempt.code else "")))
 
 
 def _name(notice: Notice, incident: Incident) -> str:

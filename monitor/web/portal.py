@@ -25,6 +25,7 @@ from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.paper.letters import Letters
 from monitor.web.api.answer import knows
+from monitor.web.api.incident import records
 from monitor.web.api.orders import orders
 from monitor.web.api.state import states
 from monitor.web.board import Board, PageBody
@@ -62,6 +63,7 @@ def portal(source: Front, hosts: Sequence[str], tray: Letters | None = None) -> 
     app.add_middleware(_Head)
     app.add_middleware(_Secure)
     app.include_router(states(source, tray))
+    app.include_router(records(source))
     app.include_router(orders(source))
     app.include_router(_service(source))
     templates = page_templates()

@@ -37,7 +37,7 @@ from alerts.decide.paper import Handling, LetterStep
 from alerts.model.alert import KnownAlert
 from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import Resolve
-from alerts.model.incident import Incident, apply
+from alerts.model.incident import Incident, IncidentState, apply
 from alerts.model.notice import Language, Plan, Purpose
 from alerts.record.restoration import How
 from alerts.record.store import Entry, PinEntry, SmsNumber
@@ -48,6 +48,7 @@ from monitor.store.engine import audit
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.duty import SqlDuty
 from monitor.store.engine.ledger import SqlLedger, SqlStore
+from monitor.store.engine.listing import IncidentFilter, NoticeFilter, SqlListing
 from monitor.store.engine.responses import SqlResponses
 from monitor.store.engine.restorations import SqlRestorations
 from monitor.store.probing.history import History
@@ -119,6 +120,7 @@ class Noted:
 PARTS: tuple[type | ModuleType, ...] = (
     SqlLedger,
     SqlDuty,
+    SqlListing,
     SqlResponses,
     SqlRestorations,
     History,
@@ -202,6 +204,8 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         ):
             await getattr(ledger, asking)()
         await ledger.recent_notices(states=[NoticeState.PENDING], most=5)
+        await ask_for_lists(Noted(own.listing, asked), first.id)
+        await ledger.listed_notices([notice.id], first.id)
         await ledger.incidents([first.id, second.id])
         await ledger.unreleased({"JCM", "MDC"})
         await ledger.opened_since(T0)
@@ -222,6 +226,30 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         await ledger.journal(Entry(at=T0, actor="x", event="x"))
         asked.add("SqlLedger.seal_journal")
     return incidents, [whole]
+
+
+async def ask_for_lists(listing: Any, incident_id: int) -> None:
+    codes, since, until = {"a", "b"}, T0 - DAY, T0 + DAY
+    for wanted in (
+        IncidentFilter(),
+        IncidentFilter(agencies=codes),
+        IncidentFilter(until=until),
+        IncidentFilter(since=since, until=until),
+        IncidentFilter(agencies=codes, since=since, states={IncidentState.RESOLVED}),
+        *(IncidentFilter(states={state}) for state in IncidentState),
+    ):
+        await listing.incidents(wanted, most=2)
+        await listing.open_incidents(wanted)
+    bad = {NoticeState.FAILED, NoticeState.UNKNOWN}
+    for told in (
+        NoticeFilter(),
+        NoticeFilter(agencies=codes),
+        NoticeFilter(incident_id=incident_id),
+        NoticeFilter(states=bad),
+        NoticeFilter(agencies=codes, incident_id=incident_id, states=bad),
+    ):
+        await listing.notices(told, most=2)
+    await listing.numbers([incident_id])
 
 
 async def ask_about_claims_and_alerts(ledger: Any, incident_id: int) -> None:

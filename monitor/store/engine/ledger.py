@@ -19,6 +19,7 @@ from monitor.store.engine.claims import SqlClaims
 from monitor.store.engine.duty import SqlDuty
 from monitor.store.engine.incidents import SqlIncidents
 from monitor.store.engine.letters import SqlLetters
+from monitor.store.engine.listing import SqlListing
 from monitor.store.engine.responses import SqlResponses
 from monitor.store.engine.restorations import SqlRestorations
 from monitor.store.engine.set_back import SqlSetBack
@@ -59,6 +60,11 @@ class SqlLedger(SqlIncidents, SqlAlerts, SqlAttempts, SqlLetters, SqlSilences, S
     def duty(self) -> SqlDuty:
         """Return the overrides of duties, in this transaction."""
         return SqlDuty(self._connection)
+
+    @property
+    def listing(self) -> SqlListing:
+        """Return what is listed for those who look, in this transaction."""
+        return SqlListing(self._connection)
 
     @property
     def restorations(self) -> SqlRestorations:

@@ -31,6 +31,9 @@ from monitor.store.engine.statements import (
 from monitor.store.schema.rows import ADDRESSEE, ADDRESSES, FACTS, PART, named, new_id, to_attempt, to_notice
 from monitor.store.schema.tables import notice, notice_incident
 
+#: The facts of each are JSON that is validated when it is read.
+_READ_AT_ONCE = 50
+
 
 class SqlNotices(InTransaction):
     """The part of `alerts.record.store.Ledger` that is about notices."""
@@ -60,8 +63,16 @@ class SqlNotices(InTransaction):
         these = select(newest.c.id).order_by(newest.c.id.desc()).limit(most)
         if states:
             these = these.where(newest.c.state.in_(states))
-        ids = (await self._connection.execute(these)).scalars().all()
-        return list(reversed(await self._notices(LED.where(notice.c.id.in_(ids)))))
+        return await self.listed_notices((await self._connection.execute(these)).scalars().all())
+
+    async def listed_notices(self, ids: Sequence[int], of: int | None = None) -> Sequence[Notice]:
+        """Return these, newest first, however many; of a bundle with only the incident *of*, or else its first."""
+        query, values = (LED, dict[str, int]()) if of is None else (NOTICES_OF, {"incident_id": of})
+        found: list[Notice] = []
+        for begin in range(0, len(ids), _READ_AT_ONCE):
+            these = notice.c.id.in_(ids[begin : begin + _READ_AT_ONCE])
+            found += reversed(await self._notices(query.where(these), values, whole=False))
+        return found
 
     async def _notices(
         self, query: Select[Any], values: Mapping[str, int] | None = None, *, whole: bool = True

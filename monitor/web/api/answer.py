@@ -4,10 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from hashlib import blake2b
+from http import HTTPStatus
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
+
+from monitor.web.api.parameter import only_known
+from monitor.web.problem import problems
+
+#: What every question may be answered with instead.
+_INSTEAD = {
+    304: {"description": "It is as `If-None-Match` has it."},
+    **problems(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+}
+#: And one about a single thing.
+NOT_FOUND = problems(HTTPStatus.NOT_FOUND)
+
+
+def questions() -> APIRouter:
+    """Return a router for what programs ask: it takes no parameter that is not known, and marks its answers."""
+    return APIRouter(
+        prefix="/api/v1",
+        tags=["state"],
+        route_class=MarkedRoute,
+        dependencies=[Depends(only_known)],
+        responses=_INSTEAD,
+    )
 
 
 class MarkedRoute(APIRoute):

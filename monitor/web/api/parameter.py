@@ -4,24 +4,44 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from monitor.config.files.problem import nearest
 
 #: So many rows are on a page if it is not said, and at the most.
 USUAL, MOST = 200, 1000
 
+Agencies = Annotated[list[str] | None, Query(description="Only these, by their codes.")]
 Limit = Annotated[int, Query(ge=1, le=MOST, description="How many there are on a page.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="Where the page begins, as `Link` says.")]
 
+
+def _with_plus(text: object) -> object:
+    """Return a moment with the plus of its offset: in an address it is a space, if it is not written as %2B."""
+    return re.sub(r"(?<=\d) (?=\d\d:?\d\d$)", "+", text) if isinstance(text, str) and "T" in text else text
+
+
+def _aware(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise PydanticCustomError("zone", "has no zone; write 2026-12-01T22:00:00Z or 2026-12-02T06:00:00+08:00")
+    return moment
+
+
+Moment = Annotated[datetime, BeforeValidator(_with_plus), AfterValidator(_aware)]
+
 #: So much of what somebody wrote is said back.
 _ECHOED = 60
+_NO_CURSOR = "is no cursor of this list; begin again without it"
 
 
 def wrong(parameter: str, why: str) -> RequestValidationError:
@@ -57,8 +77,18 @@ def read_cursor(listed: str, cursor: str | None) -> str | None:
         text = ""
     name, colon, row = text.partition(":")
     if name != listed or not colon:
-        raise wrong("cursor", "is no cursor of this list; begin again without it")
+        raise wrong("cursor", _NO_CURSOR)
     return row
+
+
+def read_id(listed: str, cursor: str | None) -> int | None:
+    """Return the id after which a page of a list begins, as `read_cursor` does."""
+    row = read_cursor(listed, cursor)
+    if row is None:
+        return None
+    if not (row.isascii() and row.isdecimal() and 0 < int(row[:11]) < 2**31):
+        raise wrong("cursor", _NO_CURSOR)
+    return int(row[:11])
 
 
 def next_page(request: Request, listed: str, row: str | int | None) -> dict[str, str]:

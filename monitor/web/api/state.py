@@ -1,13 +1,12 @@
-"""How everything stands, for programs."""
+"""How everything stands, for programs: agencies and what is our own."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from http import HTTPStatus
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 
 from monitor.model.health import Health
@@ -16,15 +15,13 @@ from monitor.runtime.slices import Slices
 from monitor.service.front import Front
 from monitor.service.order import Unknown
 from monitor.service.paper.letters import Letters, LetterView
-from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView, health_of
+from monitor.views.overview import AgencyView, CheckView, health_of
 from monitor.views.own_health import PartView
-from monitor.web.api.answer import MarkedRoute, etag_of
-from monitor.web.api.parameter import MOST, Cursor, next_page, only_known, read_cursor, wrong
-from monitor.web.problem import problems
+from monitor.web.api.answer import NOT_FOUND, etag_of, questions
+from monitor.web.api.parameter import MOST, Agencies, Cursor, next_page, read_cursor, wrong
 
 _AGENCY = TypeAdapter(AgencyView)
 
-Agencies = Annotated[list[str] | None, Query(description="Only these, by their codes.")]
 _Directions = Annotated[
     list[Literal["internal", "outbound", "inbound"]] | None,
     Query(description="Only those whose mail is probed in one of these; `state` is then asked of these alone."),
@@ -33,23 +30,10 @@ _Healths = Annotated[list[Health] | None, Query(description="Only those whose ma
 #: How many are configured does not grow with time: all, unless fewer are asked for.
 _Few = Annotated[int | None, Query(ge=1, le=MOST, description="How many there are on a page; all, if it is not said.")]
 
-#: What every question may be answered with instead.
-INSTEAD = {
-    304: {"description": "It is as `If-None-Match` has it."},
-    **problems(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
-}
-NOT_FOUND = problems(HTTPStatus.NOT_FOUND)
-
 
 def states(source: Front, tray: Letters | None) -> APIRouter:
     """Build the routes by which programs ask. *tray*: the letters."""
-    router = APIRouter(
-        prefix="/api/v1",
-        tags=["state"],
-        route_class=MarkedRoute,
-        dependencies=[Depends(only_known)],
-        responses=INSTEAD,
-    )
+    router = questions()
     listed = AgencyList()
 
     @router.get("/own-health", summary="How Pantau itself stands, and what is wrong with it")
@@ -67,7 +51,7 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
         cursor: Cursor = None,
     ) -> Response:
         after = read_cursor("agencies", cursor) or ""
-        codes = None if agency is None else {called(source, each) for each in agency}
+        codes = None if agency is None else {_called(source, each) for each in agency}
         # Written by us: checked and written as one, ten thousand routes would hold the loop for a third of a second.
         written = await listed.written(await source.board.agencies())
         wanted = [
@@ -90,14 +74,6 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
     async def own_checks() -> list[CheckView]:
         return list(source.board.own_checks())
 
-    @router.get("/incidents", summary="The newest incidents, newest first")
-    async def incidents() -> list[IncidentView]:
-        return list(await source.board.incidents())
-
-    @router.get("/notices", summary="The newest notices, newest first")
-    async def notices() -> list[NoticeView]:
-        return list(await source.board.notices())
-
     if tray is not None:
 
         @router.get("/letters", summary="The letters in the trays, and those that have left them of late")
@@ -107,8 +83,7 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
     return router
 
 
-def called(source: Front, quoted: str) -> str:
-    """Return the code of an agency that a filter names: of one that is none an empty list would look as if all were well."""
+def _called(source: Front, quoted: str) -> str:
     try:
         return source.board.called(quoted)
     except Unknown as unknown:

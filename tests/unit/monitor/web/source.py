@@ -26,12 +26,15 @@ from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
 from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard, Overview
-from monitor.service.order import NotDone, agency_called, no_incident
+from monitor.service.order import NotDone, agency_called, no_incident, no_notice
 from monitor.service.paper.letters import Letters, LetterView, Noted
+from monitor.store.engine.listing import IncidentFilter, NoticeFilter
 from monitor.views.overview import (
     AgencyView,
     CheckView,
     IncidentView,
+    ListPage,
+    NoticeDetail,
     NoticeView,
     view_checks,
     view_incident,
@@ -71,6 +74,10 @@ class Service(Front, Noticeboard, Letters):
     in_the_tray: Sequence[LetterView] = ()
     orders: list[tuple[str, str]] = field(default_factory=list)
     codes: Sequence[str] = ("JCM",)
+    #: What of lists was asked: the filter, how many, after which.
+    asked: list[tuple[IncidentFilter | NoticeFilter, int, int | None]] = field(default_factory=list)
+    #: After which row another page begins.
+    further: int | None = None
     name: str = "Jabatan Contoh Malaysia"
     why: str = "554 spam"
     maintenance: Stretch | None = None
@@ -140,6 +147,25 @@ class Service(Front, Noticeboard, Letters):
         notice = written(drafts, state=NoticeState.FAILED)
         addressee = Addressee(title=self.name, organisation="Kementerian Contoh")
         return [view_notice(replace(notice, addressee=addressee), self.incident)]
+
+    async def incident_page(
+        self, wanted: IncidentFilter, *, most: int = 200, after: int | None = None
+    ) -> ListPage[IncidentView]:
+        self.asked.append((wanted, most, after))
+        rows = list(await self.incidents())
+        return ListPage(rows=rows[:most], after=self.further)
+
+    async def notice_page(
+        self, wanted: NoticeFilter, *, most: int = 200, after: int | None = None
+    ) -> ListPage[NoticeView]:
+        self.asked.append((wanted, most, after))
+        return ListPage(rows=list(await self.notices())[:most], after=self.further)
+
+    async def notice(self, notice_id: int) -> NoticeDetail:
+        if notice_id != 1:
+            raise no_notice(notice_id)
+        [notice] = await self.notices()
+        return NoticeDetail(notice=notice, incidents=["JCM-01"], attempts=())
 
     async def content(self, notice_id: int) -> tuple[NoticeView, Content] | None:
         [notice] = await self.notices()

@@ -1,0 +1,132 @@
+"""Which incidents and notices are asked for: by filters, the newest first, from a place on.
+
+What is asked for costs what is listed, and not what there is: of a filter that fits few the index is gone by, and of one that
+fits many the rows themselves, from the newest down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, select
+
+from alerts.model.delivery import NoticeState
+from alerts.model.incident import IncidentState
+from monitor.store.backend.transaction import InTransaction
+from monitor.store.schema.tables import incident, notice, notice_incident
+
+#: Greater than any number of a row.
+NEWEST = 2**31 - 1
+
+_OPENED = incident.c.opened_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentFilter:
+    """Which incidents. What is empty is not asked."""
+
+    #: Codes.
+    agencies: AbstractSet[str] = frozenset()
+    states: AbstractSet[IncidentState] = frozenset()
+    #: Opened then or later, and before then.
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def open_only(self) -> bool:
+        """Whether none that is over fits."""
+        return bool(self.states) and IncidentState.RESOLVED not in self.states
+
+    @property
+    def open_and_over(self) -> bool:
+        """Whether both may fit: what is open, and what is over."""
+        return not self.states or (IncidentState.RESOLVED in self.states and len(self.states) > 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeFilter:
+    """Which notices. What is empty is not asked."""
+
+    #: Those that tell of an incident of one of these.
+    agencies: AbstractSet[str] = frozenset()
+    #: Those that tell of this incident.
+    incident_id: int | None = None
+    states: AbstractSet[NoticeState] = frozenset()
+
+
+class SqlListing(InTransaction):
+    """What is listed for those who look."""
+
+    async def incidents(self, wanted: IncidentFilter, *, most: int, before: int = NEWEST) -> Sequence[int]:
+        """Return the ids of the newest *most* that fit, of those before *before*, newest first."""
+        if wanted.open_only:
+            return (await self.open_incidents(wanted, before=before))[:most]
+        query = _fitting(wanted).where(incident.c.id < before).order_by(incident.c.id.desc()).limit(most)
+        if wanted.since is not None:
+            query = query.where(incident.c.id >= await self._first_since(wanted.since))
+        if wanted.until is not None:
+            query = query.where(incident.c.id <= await self._last_before(wanted.until))
+        found: Sequence[int] = (await self._connection.execute(query)).scalars().all()
+        return found
+
+    async def open_incidents(self, wanted: IncidentFilter, *, before: int = NEWEST) -> Sequence[int]:
+        """Return the ids of all that fit and are open, newest first. There is at most one of each thing that is watched."""
+        # Without an order in the question: the index of the open ones is small, and the order of all rows is not.
+        query = _fitting(wanted).where(incident.c.resolved_at.is_(None))
+        found: Sequence[int] = (await self._connection.execute(query)).scalars().all()
+        return sorted((each for each in found if each < before), reverse=True)
+
+    async def _first_since(self, since: datetime) -> int:
+        # Numbers grow as time does, but for a clock that was set back.
+        query = select(incident.c.id).where(since <= _OPENED).order_by(_OPENED, incident.c.id).limit(1)
+        return (await self._connection.execute(query)).scalar() or NEWEST
+
+    async def _last_before(self, until: datetime) -> int:
+        query = select(incident.c.id).where(until > _OPENED).order_by(_OPENED.desc(), incident.c.id.desc()).limit(1)
+        return (await self._connection.execute(query)).scalar() or 0
+
+    async def notices(self, wanted: NoticeFilter, *, most: int, before: int = NEWEST) -> Sequence[int]:
+        """Return the ids of the newest *most* that fit, of those before *before*, newest first."""
+        query = select(notice.c.id).where(notice.c.id < before).order_by(notice.c.id.desc()).limit(most)
+        if wanted.agencies or wanted.incident_id is not None:
+            query = query.where(notice.c.id.in_(_telling(wanted)))
+        if not wanted.states:
+            return (await self._connection.execute(query)).scalars().all()
+        # One state after the other: each has its place in an index, newest first, and several together have not.
+        found: list[int] = []
+        for state in wanted.states:
+            found += (await self._connection.execute(query.where(notice.c.state == state))).scalars()
+        return sorted(found, reverse=True)[:most]
+
+    async def numbers(self, incident_ids: Collection[int]) -> Mapping[int, str]:
+        """Return the numbers of incidents."""
+        query = select(incident.c.id, incident.c.number).where(incident.c.id.in_(incident_ids))
+        return {row.id: row.number for row in await self._connection.execute(query)}
+
+
+def _fitting(wanted: IncidentFilter) -> Select[Any]:
+    query: Select[Any] = select(incident.c.id)
+    if wanted.agencies:
+        # What an agency's incidents are about is the agency, and has an index.
+        query = query.where(incident.c.dedup_key.in_(wanted.agencies))
+    if wanted.states:
+        query = query.where(incident.c.state.in_(wanted.states))
+    if wanted.since is not None:
+        query = query.where(wanted.since <= _OPENED)
+    if wanted.until is not None:
+        query = query.where(wanted.until > _OPENED)
+    return query
+
+
+def _telling(wanted: NoticeFilter) -> Select[Any]:
+    query = select(notice_incident.c.notice_id).where(notice_incident.c.left_at.is_(None))
+    if wanted.incident_id is not None:
+        query = query.where(notice_incident.c.incident_id == wanted.incident_id)
+    if wanted.agencies:
+        query = query.join(incident, incident.c.id == notice_incident.c.incident_id)
+        query = query.where(incident.c.dedup_key.in_(wanted.agencies))
+    return query

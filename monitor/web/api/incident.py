@@ -1,0 +1,126 @@
+"""Incidents and notices, for programs: the newest first, in pages, and one by what people call it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import TypeAdapter
+
+from alerts.model.delivery import NoticeState
+from alerts.model.incident import IncidentState
+from monitor.service.front import Front
+from monitor.service.order import Unknown
+from monitor.store.engine.listing import IncidentFilter, NoticeFilter
+from monitor.views.overview import IncidentView, NoticeDetail, NoticeView, view_incident
+from monitor.web.api.answer import NOT_FOUND, questions
+from monitor.web.api.parameter import USUAL, Agencies, Cursor, Limit, Moment, next_page, read_id, wrong
+from monitor.web.word import Id
+
+_INCIDENTS = TypeAdapter(list[IncidentView])
+_NOTICES = TypeAdapter(list[NoticeView])
+
+#: How an incident stands; "open" is either of the first two.
+_STATES = {
+    "open": (IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED),
+    "triggered": (IncidentState.TRIGGERED,),
+    "acknowledged": (IncidentState.ACKNOWLEDGED,),
+    "resolved": (IncidentState.RESOLVED,),
+}
+_IncidentStates = Annotated[
+    list[Literal["open", "triggered", "acknowledged", "resolved"]] | None,
+    Query(description="Only those that stand so; `open` is what is triggered or acknowledged."),
+]
+_NoticeStates = Annotated[list[NoticeState] | None, Query(description="Only those that stand so.")]
+_Number = Annotated[str | None, Query(description="Only those that tell of this incident, by its number.")]
+_Since = Annotated[Moment | None, Query(description="Only those that opened then or later.")]
+_Until = Annotated[Moment | None, Query(description="Only those that opened before.")]
+
+
+def records(source: Front) -> APIRouter:
+    """Build the routes by which programs ask what happened, and who was told."""
+    router = questions()
+    board = source.board
+
+    @router.get(
+        "/incidents",
+        summary="Incidents, newest first; on the first page all that are open, however old",
+        response_model=list[IncidentView],
+    )
+    async def incidents(
+        request: Request,
+        *,
+        agency: Agencies = None,
+        state: _IncidentStates = None,
+        since: _Since = None,
+        until: _Until = None,
+        limit: Limit = USUAL,
+        cursor: Cursor = None,
+    ) -> Response:
+        wanted = IncidentFilter(
+            agencies=await known(agency or ()),
+            states={each for name in state or () for each in _STATES[name]},
+            since=since,
+            until=_later(until, since),
+        )
+        page = await board.incident_page(wanted, most=limit, after=read_id("incidents", cursor))
+        return _page(_INCIDENTS.dump_json(list(page.rows)), next_page(request, "incidents", page.after))
+
+    @router.get("/incidents/{number}", summary="One incident, by the number that people read", responses=NOT_FOUND)
+    async def incident(number: str) -> IncidentView:
+        return view_incident(await source.numbered(number))
+
+    @router.get("/notices", summary="Notices, newest first", response_model=list[NoticeView])
+    async def notices(
+        request: Request,
+        *,
+        agency: Agencies = None,
+        incident: _Number = None,
+        state: _NoticeStates = None,
+        limit: Limit = USUAL,
+        cursor: Cursor = None,
+    ) -> Response:
+        wanted = NoticeFilter(
+            agencies=await known(agency or ()),
+            incident_id=None if incident is None else await numbered(incident),
+            states=set(state or ()),
+        )
+        page = await board.notice_page(wanted, most=limit, after=read_id("notices", cursor))
+        return _page(_NOTICES.dump_json(list(page.rows)), next_page(request, "notices", page.after))
+
+    @router.get("/notices/{notice_id}", summary="One notice, with every attempt to bring it", responses=NOT_FOUND)
+    async def notice(notice_id: Id) -> NoticeDetail:
+        return await board.notice(notice_id)
+
+    async def known(quoted: Sequence[str]) -> set[str]:
+        """Return the codes of agencies: those that are watched, and those that have left and are remembered."""
+        return {await code(each) for each in quoted}
+
+    async def code(quoted: str) -> str:
+        try:
+            return board.called(quoted)
+        except Unknown as unknown:
+            left = quoted.strip().upper()
+            if not (await board.incident_page(IncidentFilter(agencies={left}), most=1)).rows:
+                raise wrong("agency", str(unknown)) from None
+            return left
+
+    async def numbered(quoted: str) -> int:
+        try:
+            return (await source.numbered(quoted)).id
+        except Unknown as unknown:
+            raise wrong("incident", str(unknown)) from None
+
+    return router
+
+
+def _later(until: datetime | None, since: datetime | None) -> datetime | None:
+    if until is not None and since is not None and until <= since:
+        raise wrong("until", "is not later than since")
+    return until
+
+
+def _page(body: bytes, headers: dict[str, str]) -> Response:
+    return Response(body, media_type="application/json", headers=headers)

@@ -1,0 +1,197 @@
+"""Lists of incidents and notices: what fits, newest first, a page after the other, and nothing that is open is hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from alerts.model.delivery import NoticeState
+from alerts.model.event import Acknowledge, Resolve
+from alerts.model.incident import Incident, IncidentState, apply
+from monitor.service.noticeboard import Noticeboard
+from monitor.service.order import Unknown
+from monitor.store.engine.ledger import SqlLedger, SqlStore
+from monitor.store.engine.listing import IncidentFilter, NoticeFilter
+from tests.contracts.test_store import draft
+from tests.unit.alerts.people import BRIEF, SMS_SITI, T0, trigger
+
+HOUR = timedelta(hours=1)
+OPEN = {IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED}
+
+
+def board(store: SqlStore) -> Noticeboard:
+    """Return the part of a service that reads lists."""
+    nothing = cast(Any, SimpleNamespace())
+    return Noticeboard(store=store, history=nothing, pool=nothing, clock=nothing, watch=nothing, signs=nothing)
+
+
+async def opened(ledger: SqlLedger, agency: str, at: datetime = T0) -> Incident:
+    brief = replace(BRIEF, agency=agency, office=replace(BRIEF.office, short=agency))
+    return await ledger.add_incident(trigger(at=at, brief=brief))
+
+
+async def ended(ledger: SqlLedger, found: Incident) -> None:
+    over = apply(
+        found, Resolve(dedup_key=found.brief.agency, at=found.opened_at + HOUR, ended_at=found.opened_at + HOUR)
+    )
+    await ledger.save_incident(over)
+
+
+async def history(store: SqlStore, agencies: Sequence[str], *, still_open: Sequence[int]) -> list[str]:
+    """Open an incident an hour, of one agency after the other, and end all but some; return their numbers, newest first."""
+    numbers: list[str] = []
+    async with store.transaction() as ledger:
+        for hour, agency in enumerate(agencies):
+            found = await opened(ledger, agency, T0 + hour * HOUR)
+            if hour not in still_open:
+                await ended(ledger, found)
+            numbers.insert(0, found.number)
+    return numbers
+
+
+async def numbers(store: SqlStore, wanted: IncidentFilter, most: int = 100) -> list[list[str]]:
+    """Return the numbers on each page."""
+    found: list[list[str]] = []
+    after = None
+    while not found or after is not None:
+        page = await board(store).incident_page(wanted, most=most, after=after)
+        found.append([each.number for each in page.rows])
+        after = page.after
+    return found
+
+
+async def test_all_that_is_open_is_on_the_first_page_however_much_came_since(store: SqlStore) -> None:
+    # The second and the fourth of twelve are open still.
+    await history(store, ["MDC", "JCM", "MDC", "UCM", *["PPD"] * 8], still_open=[1, 3])
+
+    pages = await numbers(store, IncidentFilter(), most=4)
+
+    assert pages == [
+        ["PPD-08", "PPD-07", "PPD-06", "PPD-05", "UCM-01", "JCM-01"],
+        ["PPD-04", "PPD-03", "PPD-02", "PPD-01"],
+        ["MDC-02", "MDC-01"],
+    ]
+
+
+async def test_pages_hold_each_once_and_nothing_is_left_out_while_others_open_and_end(store: SqlStore) -> None:
+    everything = await history(store, ["JCM"] * 6, still_open=[])
+    first = await board(store).incident_page(IncidentFilter(), most=2)
+    async with store.transaction() as ledger:
+        await opened(ledger, "MDC", T0 + 9 * HOUR)
+    rest = await board(store).incident_page(IncidentFilter(), most=9, after=first.after)
+    assert [each.number for each in (*first.rows, *rest.rows)] == everything
+    assert rest.after is None
+
+    # One that is open on the first page and ends before the second comes again: it is over now, which is news.
+    async with store.transaction() as ledger:
+        late = await opened(ledger, "UCM", T0 + 10 * HOUR)
+        for hour in range(2):
+            await ended(ledger, await opened(ledger, "PPD", T0 + (11 + hour) * HOUR))
+    first = await board(store).incident_page(IncidentFilter(), most=1)
+    assert [each.number for each in first.rows] == ["PPD-02", "UCM-01", "MDC-01"]
+    async with store.transaction() as ledger:
+        await ended(ledger, late)
+    second = await board(store).incident_page(IncidentFilter(), most=2, after=first.after)
+    assert [each.number for each in second.rows] == ["PPD-01", "UCM-01"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (IncidentFilter(agencies={"JCM"}), ["JCM-02", "JCM-01"]),
+        (IncidentFilter(agencies={"JCM", "MDC"}), ["MDC-02", "JCM-02", "MDC-01", "JCM-01"]),
+        (IncidentFilter(agencies={"JCM"}, states={IncidentState.RESOLVED}), ["JCM-01"]),
+        (IncidentFilter(states={IncidentState.RESOLVED}), ["MDC-02", "MDC-01", "JCM-01"]),
+        (IncidentFilter(states=OPEN), ["UCM-01", "JCM-02"]),
+        (IncidentFilter(states={IncidentState.ACKNOWLEDGED}), ["UCM-01"]),
+        (
+            IncidentFilter(states={IncidentState.ACKNOWLEDGED, IncidentState.RESOLVED}),
+            ["UCM-01", "MDC-02", "MDC-01", "JCM-01"],
+        ),
+        (IncidentFilter(since=T0 + 2 * HOUR), ["UCM-01", "MDC-02", "JCM-02"]),
+        (IncidentFilter(until=T0 + 2 * HOUR), ["MDC-01", "JCM-01"]),
+        (IncidentFilter(since=T0 + HOUR, until=T0 + 3 * HOUR), ["JCM-02", "MDC-01"]),
+        (IncidentFilter(since=T0 + HOUR, until=T0 + 3 * HOUR, states=OPEN), ["JCM-02"]),
+        (IncidentFilter(since=T0 + 9 * HOUR), []),
+        (IncidentFilter(until=T0), []),
+        (IncidentFilter(agencies={"XXX"}), []),
+    ],
+)
+async def test_incidents_are_found_by_agency_state_and_when_they_opened(
+    store: SqlStore, wanted: IncidentFilter, found: list[str]
+) -> None:
+    await history(store, ["JCM", "MDC", "JCM", "MDC"], still_open=[2])
+    async with store.transaction() as ledger:
+        late = await opened(ledger, "UCM", T0 + 4 * HOUR)
+        await ledger.save_incident(apply(late, Acknowledge(incident_id=late.id, at=T0 + 4 * HOUR, by="Siti")))
+
+    for most in (1, 2, 100):
+        pages = await numbers(store, wanted, most)
+        seen = [number for page in pages for number in page]
+        assert sorted(seen) == sorted(found)
+        assert seen == found or wanted.open_and_over
+
+
+async def test_notices_are_found_by_agency_incident_and_state_page_after_page(store: SqlStore) -> None:
+    async with store.transaction() as ledger:
+        first, second = await opened(ledger, "JCM"), await opened(ledger, "MDC")
+        for number, (of, state) in enumerate(
+            [
+                (first, NoticeState.FAILED),
+                (second, NoticeState.UNKNOWN),
+                (first, NoticeState.DELIVERED),
+                (second, NoticeState.FAILED),
+            ]
+        ):
+            made = await ledger.add_notice(of, draft(of, f"k{number}"), T0)
+            assert made is not None
+            await ledger.settle(made.id, state)
+        shared = await ledger.add_notice(first, draft(first, "shared"), T0)
+        assert shared is not None
+        assert await ledger.join_notice(shared.id, second, draft(second, "joined"))
+
+    async def listed(wanted: NoticeFilter, most: int) -> list[tuple[int, str]]:
+        found: list[tuple[int, str]] = []
+        page = await board(store).notice_page(wanted, most=most)
+        found += [(each.id, each.incident) for each in page.rows]
+        while page.after is not None:
+            page = await board(store).notice_page(wanted, most=most, after=page.after)
+            found += [(each.id, each.incident) for each in page.rows]
+        return found
+
+    bundle = (5, "JCM-01 +1")
+    for most in (1, 2, 9):
+        everything = [bundle, (4, "MDC-01"), (3, "JCM-01"), (2, "MDC-01"), (1, "JCM-01")]
+        assert await listed(NoticeFilter(), most) == everything
+        assert await listed(NoticeFilter(agencies={"MDC"}), most) == [bundle, (4, "MDC-01"), (2, "MDC-01")]
+        # Asked for by an incident it bears that one.
+        assert await listed(NoticeFilter(incident_id=second.id), most) == [
+            (5, "MDC-01 +1"),
+            (4, "MDC-01"),
+            (2, "MDC-01"),
+        ]
+        bad = NoticeFilter(states={NoticeState.UNKNOWN, NoticeState.FAILED})
+        assert await listed(bad, most) == [(4, "MDC-01"), (2, "MDC-01"), (1, "JCM-01")]
+        assert await listed(NoticeFilter(agencies={"JCM"}, states={NoticeState.FAILED}), most) == [(1, "JCM-01")]
+
+
+async def test_one_notice_tells_of_all_its_incidents_and_attempts_and_of_no_number(store: SqlStore) -> None:
+    async with store.transaction() as ledger:
+        first, second = await opened(ledger, "JCM"), await opened(ledger, "MDC")
+        made = await ledger.add_notice(first, draft(first, "a"), T0)
+        assert made is not None
+        assert await ledger.join_notice(made.id, second, draft(second, "b"))
+        delivery = await ledger.add_delivery(made.id, SMS_SITI)
+        await ledger.add_attempt(delivery, "sms-contoh", T0, look_at=T0)
+
+    found = await board(store).notice(made.id)
+    assert found.incidents == ["JCM-01", "MDC-01"]
+    assert [(each.channel, each.gateway, each.started_at) for each in found.attempts] == [("sms", "sms-contoh", T0)]
+    assert SMS_SITI.number not in repr(found)
+    with pytest.raises(Unknown, match="there is no notice 99"):
+        await board(store).notice(99)

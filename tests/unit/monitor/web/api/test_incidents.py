@@ -1,0 +1,122 @@
+"""Incidents and notices for programs: what of a question becomes a filter, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from alerts.model.delivery import NoticeState
+from alerts.model.incident import IncidentState
+from monitor.store.engine.listing import IncidentFilter, NoticeFilter
+from monitor.web.portal import portal
+from tests.unit.monitor.web.source import Service, client
+from tests.unit.monitor.web.test_portal import NUMBERS
+
+HOSTS = ["localhost"]
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+ACKNOWLEDGED, RESOLVED, TRIGGERED = IncidentState.ACKNOWLEDGED, IncidentState.RESOLVED, IncidentState.TRIGGERED
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted", "most"),
+    [
+        ("incidents", IncidentFilter(), 200),
+        ("incidents?limit=1000&agency=jcm", IncidentFilter(agencies={"JCM"}), 1000),
+        ("incidents?state=open", IncidentFilter(states={ACKNOWLEDGED, TRIGGERED}), 200),
+        ("incidents?state=open&state=triggered", IncidentFilter(states={ACKNOWLEDGED, TRIGGERED}), 200),
+        ("incidents?state=resolved", IncidentFilter(states={RESOLVED}), 200),
+        ("incidents?since=2026-11-24T12:00:00Z", IncidentFilter(since=NOON), 200),
+        # The plus of an offset that nobody has written as %2B.
+        ("incidents?until=2026-11-24T20:00+08:00", IncidentFilter(until=NOON), 200),
+        ("incidents?until=2026-11-24T20:00:00%2B0800", IncidentFilter(until=NOON), 200),
+        ("notices", NoticeFilter(), 200),
+        ("notices?incident=JCM-01&limit=5", NoticeFilter(incident_id=1), 5),
+        ("notices?state=unknown&state=failed", NoticeFilter(states={NoticeState.FAILED, NoticeState.UNKNOWN}), 200),
+        ("notices?agency=JCM", NoticeFilter(agencies={"JCM"}), 200),
+    ],
+)
+async def test_a_question_becomes_a_filter(path: str, wanted: IncidentFilter | NoticeFilter, most: int) -> None:
+    service = Service()
+    async with client(portal(service, HOSTS)) as web:
+        answer = await web.get(f"/api/v1/{path}")
+
+    assert (answer.status_code, len(answer.json())) == (200, 1)
+    assert service.asked == [(wanted, most, None)]
+
+
+@pytest.mark.parametrize("listed", ["incidents", "notices"])
+async def test_the_next_page_is_the_same_question_from_the_last_row_on(listed: str) -> None:
+    service = Service(further=17)
+    async with client(portal(service, HOSTS)) as web:
+        first = await web.get(f"/api/v1/{listed}?agency=JCM&limit=3&agency=jcm")
+        following = first.links["next"]["url"]
+        service.further = None
+        last = await web.get(following)
+
+    address = urlsplit(following)
+    assert address.path == f"/api/v1/{listed}"
+    assert parse_qs(address.query)["agency"] == ["JCM", "jcm"]
+    assert [(most, after) for _, most, after in service.asked] == [(3, None), (3, 17)]
+    assert "link" not in last.headers
+
+
+def cursor(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("incidents?state=over", "state: Input should be 'open', 'triggered', 'acknowledged' or 'resolved'"),
+        ("incidents?since=yesterday", "since: Input should be a valid datetime"),
+        ("incidents?since=2026-11-24T12:00:00", "since: has no zone; write 2026-12-01T22:00:00Z or"),
+        ("incidents?since=2026-11-24T12:00:00Z&until=2026-11-24T12:00:00Z", "until: is not later than since"),
+        ("incidents?direction=inbound", "direction: is no parameter here; there are agency, cursor, limit"),
+        ("incidents?limit=0", "limit: Input should be greater than or equal to 1"),
+        ("notices?incident=JCM-99", "incident: there is no incident JCM-99"),
+        ("notices?sate=failed", "sate: is no parameter here; did you mean state?"),
+        *(
+            (f"incidents?cursor={each}", "cursor: is no cursor of this list; begin again without it")
+            for each in (
+                "",
+                "x",
+                cursor("notices:1"),
+                cursor("incidents:"),
+                cursor("incidents:-1"),
+                cursor("incidents:٣"),
+            )
+        ),
+        (f"notices?cursor={cursor('notices:' + '9' * 60)}", "cursor: is no cursor of this list"),
+        (f"notices?cursor={cursor('notices:0')}", "cursor: is no cursor of this list"),
+        ("notices/0", "notice_id: Input should be greater than or equal to 1"),
+        ("notices/99999999999", "notice_id: Input should be less than 2147483648"),
+    ],
+)
+async def test_a_slip_is_named_and_nothing_is_guessed(path: str, says: str) -> None:
+    async with client(portal(Service(), HOSTS)) as web:
+        answer = await web.get(f"/api/v1/{path}")
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith(says)
+
+
+async def test_an_incident_and_a_notice_are_found_by_what_people_call_them() -> None:
+    async with client(portal(Service(), HOSTS)) as web:
+        found, missing = await web.get("/api/v1/incidents/JCM-01"), await web.get("/api/v1/incidents/JCM-99")
+        notice, none = await web.get("/api/v1/notices/1"), await web.get("/api/v1/notices/2")
+
+    assert (found.json()["number"], missing.status_code) == ("JCM-01", 404)
+    assert missing.json()["detail"] == "there is no incident JCM-99; `pantau incidents` lists them"
+    assert notice.json()["notice"]["person"] == "Jabatan Contoh Malaysia, Kementerian Contoh"
+    assert (none.status_code, none.json()["detail"]) == (404, "there is no notice 2; `pantau notices` lists them")
+
+
+@pytest.mark.parametrize("path", ["incidents", "incidents/JCM-01", "notices", "notices/1"])
+async def test_no_telephone_number_is_in_any_answer(path: str) -> None:
+    async with client(portal(Service(), HOSTS)) as web:
+        text = (await web.get(f"/api/v1/{path}")).text
+
+    assert not any(number.lstrip("+") in text for number in NUMBERS)
