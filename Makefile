@@ -9,7 +9,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run setup test lint types contracts compiled unit proofs integration stories bench machine fuzz texts debian \
-        lock release clean
+        dashboards lock release clean
 
 run: setup
 	$(BIN)/pantau demo
@@ -91,6 +91,10 @@ fuzz: $(VENV)/.dev
 texts: $(VENV)/.dev
 	$(BIN)/python -m tests.texts
 	$(BIN)/python -m tests.two_days
+
+# grafana/dashboards/*.json, of what grafana/boards/ says.
+dashboards: $(VENV)/.lab
+	$(BIN)/python -m grafana.boards
 
 # service: what an installation needs; lab: and the demo; dev: and the tests. No address of an index gets into them.
 # fuzz, release: what `make fuzz` and `make release` need beside dev.

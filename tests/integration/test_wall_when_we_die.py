@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -17,15 +14,18 @@ import pytest_asyncio
 from pantau_lab.mail import Fault
 from tests.real.prometheus import Prometheus, prometheus
 from tests.stories.theatre import JCM, Theatre, theatre
+from tests.unit.grafana.shown import GRAFANA, panels
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
-GRAFANA = Path(__file__).parents[2] / "grafana"
-WALL: dict[str, Any] = json.loads((GRAFANA / "dashboards" / "noc-wall.json").read_text())
-#: By title: what each number on the wall asks.
+#: By title: what each number on the wall, and its table, asks.
 STATS = {
-    panel["title"]: target["expr"] for panel in WALL["panels"] if panel["type"] == "stat" for target in panel["targets"]
+    panel["title"]: target["expr"]
+    for panel in panels("pantau-wall")
+    if panel["type"] in {"stat", "table"}
+    for target in panel["targets"]
 }
+DOWN = "Down · Terganggu"
 #: Scrapes that have failed in a row, at one a second: the tests of the rules go on for hours.
 FAILED = 10
 
@@ -160,8 +160,8 @@ async def test_nothing_turns_green_and_no_alert_is_resolved_when_pantau_dies_in_
         await lab.until('sum_over_time(up{job="pantau"}[3s]) >= 3')
 
     told = {title: [float(s["value"][1]) for s in samples] for title, samples in shown.items() if samples}
-    assert told == {"Scraped · Dibaca": [0.0]}, "a number without anybody who could tell it"
-    back = await lab.server.query(STATS["Agencies down · Agensi terganggu"])
+    assert told == {"Scraped · Dibaca": [1.0]}, "a number without anybody who could tell it"
+    back = await lab.server.query(STATS[DOWN])
     assert [sample["value"][1] for sample in back] == ["1"]
 
 
@@ -175,5 +175,5 @@ async def test_an_alert_is_resolved_soon_after_a_recovery_that_pantau_has_seen(l
         return not await lab.firing()
 
     await lab.wait_for(over, "the alert is resolved")
-    [well] = await lab.server.query(STATS["Agencies down · Agensi terganggu"])
+    [well] = await lab.server.query(STATS[DOWN])
     assert well["value"][1] == "0"

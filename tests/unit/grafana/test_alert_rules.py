@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ import yaml
 
 from monitor.metrics import Metrics
 from probes.domain.x509 import RENEW_AHEAD
-from tests.unit.grafana import promql, promtool
+from tests.unit.grafana import promql, promtool, shown
 
 GRAFANA = Path(__file__).parents[3] / "grafana"
 RULES = GRAFANA / "rules" / "pantau.rules.yml"
@@ -103,8 +102,7 @@ def test_every_alert_names_only_labels_that_its_expression_leaves(alert: str) ->
 def test_alert_wall_and_documents_warn_of_a_certificate_when_the_checks_do() -> None:
     days = RENEW_AHEAD.days
     rule = ALERTS["PantauCertificateExpiring"]
-    panels = json.loads((GRAFANA / "dashboards" / "noc-wall.json").read_text())["panels"]
-    panel = next(each for each in panels if each["title"].startswith("Certificates expire in"))
+    panel = shown.panel("pantau-wall", "Certificates expire in")
     told = {
         "rule": f"- time() < {days} * 86400\n" in rule["expr"],
         "summary": f"within {days} days" in rule["annotations"]["summary"],

@@ -11,14 +11,20 @@ from typing import Any
 import pytest
 import yaml
 
+from grafana.boards.__main__ import files
+from grafana.boards.panel import NOTHING
 from monitor.metrics import Metrics
 from tests.unit.grafana import promql, promtool
+from tests.unit.grafana.shown import BOARDS, GRAFANA, asked, filled, panels
 
-GRAFANA = Path(__file__).parents[3] / "grafana"
-WALL: dict[str, Any] = json.loads((GRAFANA / "dashboards" / "noc-wall.json").read_text())
-PANELS: list[dict[str, Any]] = [panel for panel in WALL["panels"] if panel["type"] != "row"]
+WALL, AGENCY, TELLING, ITSELF = "pantau-wall", "pantau-agency", "pantau-telling", "pantau-itself"
+PANELS = [pytest.param(panel, id=f"{board}: {panel['title']}") for board in BOARDS for panel in panels(board)]
 #: Those whose colour says how things stand now.
-COLOURED = [panel for panel in PANELS if panel["type"] in {"stat", "bargauge"}]
+COLOURED = [panel for panel in panels() if panel["type"] in {"stat", "bargauge"}]
+#: As somebody chooses who looks at the agency of promtool's scrape.
+CHOSEN = {"__rate_interval": "1m", "__range": "1h", "agency": "JCM", "route": "JCM/internal"}
+#: A rule without a record: what a story needs and nothing asks for.
+UNUSED = {"record": "agency:unused", "expr": "pantau_build_info"}
 
 
 @pytest.fixture(scope="module")
@@ -26,50 +32,101 @@ def known() -> set[str]:
     text = Metrics(version="1", now=lambda: datetime(2026, 3, 2, tzinfo=UTC)).render().decode()
     rules = yaml.safe_load((GRAFANA / "rules" / "pantau.rules.yml").read_text())
     recorded = {rule["record"] for group in rules["groups"] for rule in group["rules"] if "record" in rule}
-    return {*re.findall(r"^# TYPE (\S+)", text, re.MULTILINE), *recorded, "up"}
+    prometheus_own = {"up", "scrape_duration_seconds", "ALERTS"}
+    return {*re.findall(r"^# TYPE (\S+)", text, re.MULTILINE), *recorded, *prometheus_own}
 
 
-def title(panel: dict[str, Any]) -> str:
-    return str(panel["title"])
+@pytest.fixture(scope="module")
+def counters() -> set[str]:
+    text = Metrics(version="1", now=lambda: datetime(2026, 3, 2, tzinfo=UTC)).render().decode()
+    histograms = {f"{name}_bucket" for name in re.findall(r"^# TYPE (pantau_\S+) histogram", text, re.MULTILINE)}
+    return {*re.findall(r"^# TYPE (\S+) counter", text, re.MULTILINE), *histograms}
 
 
-@pytest.mark.parametrize("panel", PANELS, ids=title)
-def test_every_panel_says_what_it_shows_and_in_what_unit(panel: dict[str, Any]) -> None:
-    assert panel["title"]
+def test_the_files_are_what_the_code_writes() -> None:
+    written = {path.name: path.read_text(encoding="utf-8") for path in (GRAFANA / "dashboards").iterdir()}
+    assert written == files(), "python -m grafana.boards writes them"
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_every_panel_says_what_it_shows_in_two_languages_and_in_what_unit(panel: dict[str, Any]) -> None:
+    assert re.fullmatch(r".+ · .+", panel["title"])
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"]
     assert panel["targets"]
 
 
-@pytest.mark.parametrize("panel", PANELS, ids=title)
+def test_no_two_panels_of_a_dashboard_have_the_same_title() -> None:
+    for board in BOARDS:
+        titles = [panel["title"] for panel in panels(board)]
+        assert len(titles) == len(set(titles))
+
+
+@pytest.mark.parametrize("panel", PANELS)
 def test_every_panel_asks_only_for_metrics_that_exist(panel: dict[str, Any], known: set[str]) -> None:
     for target in panel["targets"]:
         assert promql.metrics(target["expr"]) <= known
 
 
-@pytest.mark.parametrize("panel", PANELS, ids=title)
+@pytest.mark.parametrize("panel", PANELS)
+def test_no_panel_shows_a_counter_itself(panel: dict[str, Any], counters: set[str]) -> None:
+    for target in panel["targets"]:
+        bare = re.sub(r"\b(?:rate|increase)\(\w+(?:\{[^}]*\})?\[[^]]+\]\)", "", target["expr"])
+        assert not {selector.partition("{")[0] for selector in promql.selectors(bare)} & counters
+
+
+@pytest.mark.parametrize("panel", PANELS)
 def test_every_panel_asks_the_data_source_that_is_chosen(panel: dict[str, Any]) -> None:
-    for asked in (panel["datasource"], *(target["datasource"] for target in panel["targets"])):
-        assert asked == {"type": "prometheus", "uid": "${datasource}"}
+    for source in (panel["datasource"], *(target["datasource"] for target in panel["targets"])):
+        assert source == {"type": "prometheus", "uid": "${datasource}"}
 
 
-def test_variables_ask_only_for_metrics_that_exist(known: set[str]) -> None:
-    queries = [v["query"]["query"] for v in WALL["templating"]["list"] if v["type"] == "query"]
-    asked = [re.fullmatch(r"label_values\((\w+)(?:\{.*\})?, \w+\)", query) for query in queries]
-    assert len(asked) == 2
-    assert {match and match[1] for match in asked} <= known
+@pytest.mark.parametrize("board", BOARDS)
+def test_a_dashboard_is_found_by_its_tag_and_lets_nobody_edit_what_the_next_installation_overwrites(board: str) -> None:
+    body = BOARDS[board]
+    assert (body["uid"], body["tags"], body["editable"]) == (board, ["pantau"], False)
+    assert body["title"].startswith("Pantau: ")
+    [others] = [link for link in body["links"] if link["type"] == "dashboards"]
+    assert others["tags"] == body["tags"]
 
 
-def test_only_variables_that_exist_are_used() -> None:
-    mine = {v["name"] for v in WALL["templating"]["list"]}
-    grafanas = {"__range", "__rate_interval"}
-    used = set(re.findall(r"\$\{?(\w+)", json.dumps(WALL)))
+@pytest.mark.parametrize("board", BOARDS)
+def test_variables_ask_only_for_metrics_that_exist_and_again_when_the_time_changes(board: str, known: set[str]) -> None:
+    first, *others = BOARDS[board]["templating"]["list"]
+    assert (first["name"], first["type"], first["query"]) == ("datasource", "datasource", "prometheus")
+    queries = [v for v in others if v["type"] == "query"]
+    found = [re.fullmatch(r"label_values\((\w+)(?:\{.*\})?, \w+\)", v["query"]["query"]) for v in queries]
+    assert {match and match[1] for match in found} <= known
+    assert {v["refresh"] for v in queries} <= {2}
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_only_variables_that_exist_are_used(board: str) -> None:
+    mine = {v["name"] for v in BOARDS[board]["templating"]["list"]}
+    grafanas = {"__range", "__rate_interval", "__url_time_range", "__data", "__field"}
+    used = set(re.findall(r"\$\{?(\w+)", json.dumps(BOARDS[board])))
     assert used <= mine | grafanas
     assert mine <= used
 
 
+def test_every_link_leads_to_a_dashboard_and_a_variable_that_exist_and_names_a_label_that_is_there() -> None:
+    led = 0
+    for panel in panels():
+        # What is recorded has its labels before the first colon.
+        text = re.sub(r"([a-z]+)_([a-z]+)(?=:)", r"by (\1, \2) ", " ".join(t["expr"] for t in panel["targets"]))
+        labels = promql.labels(text)
+        for url in re.findall(r'"url": "([^"]+)"', json.dumps(panel)):
+            path, _, query = url.partition("?")
+            if path.startswith("/d/"):
+                led += 1
+                variables = {v["name"] for v in BOARDS[path.removeprefix("/d/")]["templating"]["list"]}
+                assert set(re.findall(r"var-(\w+)=", query)) <= variables
+            assert set(re.findall(r"\$\{__(?:data\.fields|field\.labels)\.(\w+)\}", url)) <= labels
+    assert led > 6
+
+
 @pytest.mark.blind
-@pytest.mark.parametrize("panel", COLOURED, ids=title)
+@pytest.mark.parametrize("panel", COLOURED, ids=lambda panel: panel["title"])
 def test_a_panel_with_a_colour_says_in_words_that_there_are_no_data_and_never_in_green(panel: dict[str, Any]) -> None:
     defaults = panel["fieldConfig"]["defaults"]
     nothing = [
@@ -77,12 +134,16 @@ def test_a_panel_with_a_colour_says_in_words_that_there_are_no_data_and_never_in
         for mapping in defaults["mappings"]
         if mapping["type"] == "special" and mapping["options"]["match"] == "null+nan"
     ]
-    assert [result["text"] for result in nothing] == ["NO DATA · TIADA DATA"]
+    assert [result["text"] for result in nothing] == [NOTHING]
     # The first step of the thresholds is the colour of what has no value, unless a mapping has another.
     assert nothing[0]["color"] == ("red" if panel["type"] == "stat" else "text")
     assert defaults["noValue"] == nothing[0]["text"]
+
+
+def test_what_stands_now_is_asked_for_now() -> None:
     # The last value that was ever there is no present one.
-    assert all(target["instant"] and not target["range"] for target in panel["targets"])
+    targets = [t for p in panels() if p["type"] in {"stat", "bargauge", "table"} for t in p["targets"]]
+    assert all(target["instant"] and not target["range"] for target in targets)
 
 
 @pytest.mark.blind
@@ -97,16 +158,57 @@ def test_no_panel_shows_a_number_for_a_dead_pantau_after_seconds_minutes_or_hour
     alive = {series: f"{value}x9 stale _x400" for series, value in promtool.scrape()}
     # What is left is a target that cannot be read.
     series = alive | {'up{job="pantau",instance="a"}': "1x9 0x400"}
+    tables = [panel for panel in panels() if panel["type"] == "table"]
     # What happened while Pantau lived has happened, until it leaves the range: no state, and no colour that says well.
-    states = [(title(p), t["expr"]) for p in COLOURED for t in p["targets"] if "increase(" not in t["expr"]]
-    asked = [
-        promtool.ask(expr, at, [('{instance="a"}', 0)] if name.startswith("Scraped") else [])
-        for name, expr in states
+    states = [
+        (p["title"], t["expr"]) for p in (*COLOURED, *tables) for t in p["targets"] if "increase(" not in t["expr"]
+    ]
+    unread = {asked(WALL, "Scraped"): [("{}", 1)], asked(ITSELF, "Scraped"): [('{instance="a"}', 0)]}
+    story = [
+        promtool.ask(filled(expr, CHOSEN), at, unread.get(expr, []))
+        for _, expr in states
         for at in ("10m20s", "13m", "5h")
     ]
-    assert len(states) > 25
+    assert len(states) > 50
+    # Of thirty days it would be what was recorded; what is asked of it is shown only while Pantau can be read.
     recorded = {"record": "agency_direction:pantau_mail_up:avg1d", "expr": "avg_over_time(pantau_mail_up[1d])"}
-    assert not promtool.run(tmp_path, [promtool.story("death", series, asked)], recorded)
+    assert not promtool.run(tmp_path, [promtool.story("death", series, story)], recorded)
+
+
+@pytest.mark.blind
+def test_a_deaf_pantau_says_of_nothing_that_it_is_zero_and_names_who_is_unproven(tmp_path: Path) -> None:
+    """Runs go on and prove nothing any more from the third minute on; its judgement of two agencies was that they are well."""
+    series = {
+        'pantau_build_info{instance="a"}': "1x60",
+        'pantau_config_routes{instance="a"}': "2x60",
+    }
+    for agency in ("JCM", "MDC"):
+        of, route = f'agency="{agency}"', f'agency="{agency}",route="{agency}/inbound"'
+        series |= {
+            f'pantau_incidents_open{{{of},instance="a"}}': "0x60",
+            f'pantau_mail_up{{{of},direction="inbound",instance="a"}}': "1x60",
+            f'pantau_mail_degraded{{{of},direction="inbound",instance="a"}}': "0x60",
+            f'pantau_probe_last_run_timestamp_seconds{{{route},instance="a"}}': "0+60x60",
+            f'pantau_probe_last_success_timestamp_seconds{{{route},instance="a"}}': "0+60x3 180x57",
+        }
+    counts = {title: asked(WALL, title) for title in ("Down", "Degraded", "Not probed", "Unproven")}
+    rows = asked(WALL, "Worst first")
+    none = [("{}", 0)]
+    told = [
+        promtool.ask(rows, "10m", [('{agency="nobody · tiada"}', 0)]),
+        *(promtool.ask(expr, "10m", none) for expr in counts.values()),
+        *(promtool.ask(counts[title], "50m", []) for title in ("Down", "Degraded", "Not probed")),
+        promtool.ask(counts["Unproven"], "50m", [("{}", 2)]),
+        promtool.ask(rows, "50m", [(f'{{agency="{code}",runbook="mail-unproven"}}', 3) for code in ("JCM", "MDC")]),
+    ]
+    assert not promtool.run(tmp_path, [promtool.story("deaf", series, told)], UNUSED)
+    # At night nothing is due, and nobody is deaf who need not listen.
+    night = series | {f'pantau_off_hours{{agency="{code}",instance="a"}}': "1x60" for code in ("JCM", "MDC")}
+    told = [
+        *(promtool.ask(expr, "50m", none) for expr in counts.values()),
+        promtool.ask(asked(WALL, "In maintenance"), "50m", [("{}", 2)]),
+    ]
+    assert not promtool.run(tmp_path, [promtool.story("night", night, told)], UNUSED)
 
 
 @pytest.mark.blind
@@ -124,50 +226,93 @@ def test_who_is_declared_down_counts_once_with_those_that_are_measured_and_silen
         'pantau_outage_declared{agency="JCM",direction="inbound",instance="a"}': "_x3 1x3 stale",
         'pantau_outage_declared{agency="MDC",direction="inbound",instance="a"}': "1x8 stale",
         'pantau_outage_declared{agency="MDC",direction="outbound",instance="a"}': "1x8 stale",
+        'pantau_outage_ended_by_hand{agency="PPC",instance="a"}': "1x8 stale",
     }
-    asked = {title(p): t["expr"] for p in PANELS for t in p["targets"]}
-    jcm, mdc = '{agency="JCM",direction="inbound"}', '{agency="MDC",direction="inbound"}'
-    half = '{agency="MDC",direction="outbound"}'
-    count, now, line = (
-        asked[name]
-        for name in (
-            "Agencies down · Agensi terganggu",
-            "Down now · Terganggu sekarang",
-            "Mail by agency and direction · E-mel mengikut agensi dan arah",
-        )
-    )
+    count, slow, rows = (asked(WALL, title) for title in ("Down", "Degraded", "Worst first"))
+    [line] = (p["targets"][0]["expr"] for p in panels(AGENCY) if p["title"].startswith("Mail by direction"))
+
+    def row(agency: str, runbook: str, direction: str = "inbound") -> str:
+        return f'{{agency="{agency}",direction="{direction}",runbook="{runbook}"}}'.replace('direction="",', "")
+
+    by_hand = (row("PPC", "mail-down", ""), 4)
+    mdc = [(row("MDC", "mail-down"), 6), (row("MDC", "mail-declared-down", "outbound"), 5), by_hand]
     story = [
         promtool.ask(count, "2m", [("{}", 1)]),
-        promtool.ask(now, "2m", [(mdc, 0), (half, -1)]),
-        promtool.ask(line, "2m", [(jcm, 1), (mdc, 0), (half, -1)]),
+        promtool.ask(slow, "2m", [("{}", 1)]),
+        promtool.ask(rows, "2m", [*mdc, (row("JCM", "mail-degraded"), 2)]),
+        promtool.ask(filled(line, {"agency": "JCM"}), "2m", [('{direction="inbound"}', 1)]),
+        promtool.ask(
+            filled(line, {"agency": "MDC"}), "2m", [('{direction="inbound"}', 0), ('{direction="outbound"}', -1)]
+        ),
         promtool.ask(count, "5m", [("{}", 2)]),
-        promtool.ask(now, "5m", [(jcm, -1), (mdc, 0), (half, -1)]),
-        promtool.ask(line, "5m", [(jcm, -1), (mdc, 0), (half, -1)]),
+        # Who is down is not slow as well.
+        promtool.ask(slow, "5m", [("{}", 0)]),
+        promtool.ask(rows, "5m", [*mdc, (row("JCM", "mail-declared-down"), 5)]),
+        promtool.ask(filled(line, {"agency": "JCM"}), "5m", [('{direction="inbound"}', -1)]),
         promtool.ask(count, "10m", [("{}", 0)]),
-        promtool.ask(now, "10m", [('{agency="nobody · tiada"}', 1)]),
+        promtool.ask(rows, "10m", [(row("JCM", "mail-degraded"), 2)]),
         # It is gone, and nobody says that they are well.
-        *(promtool.ask(expr, "13m", []) for expr in (count, now, line)),
+        *(promtool.ask(filled(expr, {"agency": "JCM"}), "13m", []) for expr in (count, slow, rows, line)),
     ]
-    unused = {"record": "agency:unused", "expr": "pantau_build_info"}
-    assert not promtool.run(tmp_path, [promtool.story("declared", series, story)], unused)
+    assert not promtool.run(tmp_path, [promtool.story("declared", series, story)], UNUSED)
 
 
-def test_every_metric_of_ours_that_tells_of_the_world_is_on_the_wall(known: set[str]) -> None:
+def test_no_panel_draws_a_series_for_each_agency(tmp_path: Path) -> None:
+    """Of forty agencies each has all that one can have wrong with it."""
+    agencies = [f"A{number:02}" for number in range(40)]
+    series: dict[str, str] = {}
+    for name, value in promtool.scrape():
+        for agency in agencies:
+            series[name.replace("JCM", agency)] = value
+    for agency in agencies:
+        for state, labels, number in (
+            ("mail_up", 'direction="inbound"', 0),
+            ("mail_degraded", 'direction="inbound"', 1),
+            ("outage_declared", 'direction="inbound"', 1),
+            ("outage_ended_by_hand", "", 1),
+            ("check_state", 'check="dns",aspect="spf",subject="a"', 2),
+            ("own_mail_undeleted", 'mailbox="a"', 5),
+            ("on_call_gap_seconds", 'rota="a"', 60),
+            ("unverified_numbers", "", 1),
+            ("contact_reached_timestamp_seconds", 'contact="a"', 1),
+            ("clock_skew_seconds", 'direction="inbound"', 9),
+            ("certificate_expiry_timestamp_seconds", 'server="a"', 9),
+            ("oauth_token_expiry_timestamp_seconds", 'mailbox="a"', 9),
+        ):
+            series[f'pantau_{state}{{agency="{agency}",{labels}}}'.replace(",}", "}")] = str(number)
+    chosen = CHOSEN | {"agency": "A01", "route": "A01/internal"}
+    story = [promtool.ask(f"count({filled(expr, chosen)}) > 20", "5m", []) for expr in expressions()]
+    shown = {name: f"{value}x9" for name, value in series.items()}
+    recorded = {
+        "record": "agency_direction:pantau_mail_up:avg1d",
+        "expr": "min by (agency, direction) (pantau_mail_up)",
+    }
+    assert not promtool.run(tmp_path, [promtool.story("many", shown, story)], recorded)
+
+
+def test_every_metric_of_ours_that_tells_of_the_world_is_on_a_dashboard(known: set[str]) -> None:
     rules = yaml.safe_load((GRAFANA / "rules" / "pantau.rules.yml").read_text())
     recorded = [rule["expr"] for group in rules["groups"] for rule in group["rules"] if "record" in rule]
     shown = {m for expr in (*expressions(), *recorded) for m in promql.metrics(expr)}
     assert {metric for metric in known if metric.startswith("pantau_")} <= shown
 
 
-def test_no_panel_lies_on_another() -> None:
+@pytest.mark.parametrize("board", BOARDS)
+def test_no_panel_lies_on_another(board: str) -> None:
     def cells(panel: dict[str, Any]) -> set[tuple[int, int]]:
         at = panel["gridPos"]
         return {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
 
-    for one, other in combinations(WALL["panels"], 2):
+    for one, other in combinations(BOARDS[board]["panels"], 2):
         assert not cells(one) & cells(other), (one["title"], other["title"])
         assert one["id"] != other["id"]
-    assert all(x < 24 for panel in WALL["panels"] for x, _ in cells(panel))
+    assert all(x < 24 for panel in BOARDS[board]["panels"] for x, _ in cells(panel))
+
+
+def test_the_wall_is_one_screen_down_to_its_first_heading() -> None:
+    heading = next(panel for panel in BOARDS[WALL]["panels"] if panel["type"] == "row")
+    # A row of the grid is 38 pixels; a browser at full size leaves some 950 of 1080.
+    assert heading["gridPos"]["y"] * 38 <= 950
 
 
 def test_grafana_finds_dashboard_and_data_source() -> None:
@@ -181,4 +326,5 @@ def test_grafana_finds_dashboard_and_data_source() -> None:
 
 
 def expressions() -> Iterator[str]:
-    return (target["expr"] for panel in PANELS for target in panel["targets"])
+    yield from (target["expr"] for panel in panels() for target in panel["targets"])
+    yield from (annotation["expr"] for board in BOARDS.values() for annotation in board["annotations"]["list"])

@@ -1,0 +1,286 @@
+"""One agency: what is wrong with it, since when and where on the way; linked from every row of the wall."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana.boards.board import Board, Section, annotation
+from grafana.boards.finding import findings
+from grafana.boards.panel import ORANGE_FROM_ONE, bars, heatmap, lines, stat, table, timeline
+
+_ONE: Final = 'agency="$agency"'
+_UP: Final = f"min by (direction) (pantau_mail_up{{{_ONE}}})"
+_DECLARED: Final = f"-1 * max by (direction) (pantau_outage_declared{{{_ONE}}})"
+_DEGRADED: Final = f"max by (direction) (pantau_mail_degraded{{{_ONE}}})"
+#: How a direction stands; where it is not down, what a person has declared goes before what is measured.
+_HEALTH: Final = f"{_UP} == 0 or {_DECLARED} or clamp_min(2 * {_UP} - {_DEGRADED}, 0)"
+_HEALTH_WORDS: Final = {
+    -1: ("declared down · diisytiharkan terganggu", "dark-red"),
+    0: ("down · terganggu", "red"),
+    1: ("degraded · merosot", "orange"),
+    2: ("up · berfungsi", "green"),
+}
+_SINCE: Final = (
+    f"1000 * min by (incident) (pantau_incident_opened_timestamp_seconds{{{_ONE}}})"
+    f" or on () 0 * max(pantau_incidents_open{{{_ONE}}})"
+)
+_CAUSE: Final = f"max by (direction, outcome, party) (pantau_agency_cause{{{_ONE}}})"
+#: The share of runs that may fail within thirty days.
+_ALLOWED: Final = 0.01
+
+
+def _runs(verdicts: str) -> str:
+    """Return how many runs of thirty days ended so, by direction; of a Pantau that can be read."""
+    runs = f'increase(pantau_probe_runs_total{{{_ONE}, verdict=~"{verdicts}"}}[30d])'
+    return f"(sum by (direction) ({runs}) and on () pantau_build_info)"
+
+
+AGENCY: Final = Board(
+    uid="pantau-agency",
+    title="Agency · Agensi",
+    description="One agency: how its mail stands, since when, where on its way it fails, and what the checks say.",
+    choices={
+        "agency": ("Agency · Agensi", 'label_values(pantau_incidents_open{agency!=""}, agency)'),
+        "route": (
+            "Route · Laluan",
+            'label_values(pantau_probe_last_run_timestamp_seconds{agency="$agency"}, route)',
+        ),
+    },
+    annotations=(
+        annotation(
+            "Incidents · Insiden",
+            f"1000 * min by (agency, incident) (pantau_incident_opened_timestamp_seconds{{{_ONE}}})",
+            "{{incident}}",
+            "red",
+            when_it_began=True,
+        ),
+        annotation(
+            "Alerts · Amaran",
+            f'ALERTS{{{_ONE}, alertstate="firing"}}',
+            "{{alertname}} {{direction}}",
+            "orange",
+            shown=False,
+        ),
+        annotation(
+            "Notices of outages, to anybody · Notis gangguan, kepada sesiapa",
+            'sum by (channel) (increase(pantau_notices_total{purpose="outage", state="sent"}[$__rate_interval])) > 0',
+            "notice by {{channel}} · notis",
+            "blue",
+            shown=False,
+        ),
+    ),
+    sections=(
+        Section(
+            title="Now · Sekarang: $agency",
+            panels=(
+                stat(
+                    "Directions · Arah",
+                    "Each direction as Pantau judges it after several runs, the worst of all sites; what a person has "
+                    "declared where it is not down.",
+                    (_HEALTH, "{{direction}}"),
+                    size=(10, 5),
+                    unit="none",
+                    steps=("red", (1, "orange"), (2, "green")),
+                    words=_HEALTH_WORDS,
+                    text="value_and_name",
+                ),
+                stat(
+                    "Open incidents · Insiden terbuka",
+                    "Since when each incident of this agency is open, by its number.",
+                    (_SINCE, "{{incident}}"),
+                    size=(6, 5),
+                    unit="dateTimeFromNow",
+                    steps=("red",),
+                    words={0: ("none · tiada", "green")},
+                    text="value_and_name",
+                ),
+                stat(
+                    "Closed by hand · Ditutup oleh pegawai",
+                    "Whether a person has ended an incident that the probes see still: nobody is told of it for a day.",
+                    f"max(pantau_outage_ended_by_hand{{{_ONE}}}) or 0 * max(pantau_incidents_open{{{_ONE}}})",
+                    size=(4, 5),
+                    unit="none",
+                    words={0: ("no · tidak", "green"), 1: ("still down · masih terganggu", "red")},
+                ),
+                stat(
+                    "As planned · Seperti dirancang",
+                    "Whether its mail may fail for a while (maintenance), or it is outside of its hours and not probed.",
+                    f"2 * max(pantau_off_hours{{{_ONE}}}) == 2 or max(pantau_maintenance{{{_ONE}}})"
+                    f" or 0 * max(pantau_incidents_open{{{_ONE}}})",
+                    size=(4, 5),
+                    unit="none",
+                    words={
+                        0: ("watched · dipantau", "green"),
+                        1: ("maintenance · penyelenggaraan", "blue"),
+                        2: ("out of hours · luar waktu", "blue"),
+                    },
+                ),
+                timeline(
+                    "Mail by direction · E-mel mengikut arah",
+                    "Health as Pantau judges it, the worst of all sites; where it is not down, what a person has declared "
+                    "goes before it. A gap is unknown: not proven yet, or Pantau was not running.",
+                    (_HEALTH, "{{direction}}"),
+                    size=(14, 7),
+                    words=_HEALTH_WORDS,
+                ),
+                table(
+                    "Cause · Punca",
+                    "How most of the latest runs ended that are held against the agency, and at which end of the route somebody "
+                    'must act. "nothing" while all that is watched is well or unknown.',
+                    f"{_CAUSE} or on () label_replace(0 * max(pantau_incidents_open{{{_ONE}}}),"
+                    ' "outcome", "nothing · tiada", "", "")',
+                    size=(10, 7),
+                    columns={
+                        "direction": "Direction · Arah",
+                        "outcome": "Runs end with · Keputusan",
+                        "party": "Who must act · Pihak",
+                        "Value": "Now · Kini",
+                    },
+                    words={1: ("ill · bermasalah", "red"), 0: ("-", "green")},
+                ),
+                timeline(
+                    "Causes over time · Punca mengikut masa",
+                    "What was wrong, and at which end, for as long as a direction was down or degraded. No bar: it was well, or "
+                    "nobody could tell.",
+                    (_CAUSE, "{{direction}}: {{outcome}} ({{party}})"),
+                    size=(8, 7),
+                    words={1: ("ill · bermasalah", "red")},
+                ),
+                bars(
+                    "Error budget left, 30 days · Baki had gangguan, 30 hari",
+                    "What is left of the hundredth of runs that may fail within thirty days: 100 % is all of it, and at 0 it is "
+                    "used up. Runs that came to nothing through us, or without proof, count on neither side.",
+                    (
+                        f"1 - {_runs('failed')} / {_runs('good|slow|failed')} / {_ALLOWED}",
+                        "{{direction}}",
+                    ),
+                    size=(8, 7),
+                    unit="percentunit",
+                    steps=("red", (0.1, "orange"), (0.5, "green")),
+                    most=1,
+                ),
+                bars(
+                    "Availability, 1 day · Ketersediaan, 1 hari",
+                    "Share of the last day in which mail was up, of the time that was watched: as measured, whatever was "
+                    "declared. Recorded by pantau.rules.yml; shown only while Pantau can be read.",
+                    (
+                        f"agency_direction:pantau_mail_up:avg1d{{{_ONE}}} and on () pantau_build_info",
+                        "{{direction}}",
+                    ),
+                    size=(8, 7),
+                    unit="percentunit",
+                    steps=("red", (0.99, "orange"), (0.999, "green")),
+                    most=1,
+                ),
+            ),
+        ),
+        Section(
+            title="Where on the way · Di mana pada laluan",
+            panels=(
+                table(
+                    "Routes · Laluan",
+                    "The last conclusive run of each route and site: whether it was delivered to the inbox.",
+                    f"min by (route, direction, site) (pantau_probe_success{{{_ONE}}})",
+                    size=(8, 8),
+                    columns={
+                        "route": "Route · Laluan",
+                        "direction": "Direction · Arah",
+                        "site": "Site · Tapak",
+                        "Value": "Last run · Ujian terakhir",
+                    },
+                    words={0: ("not working · rosak", "red"), 1: ("works · berfungsi", "green")},
+                ),
+                lines(
+                    "Runs by verdict per hour · Ujian mengikut keputusan sejam",
+                    "How runs were judged in the hour before. ours: a fault on our side, unproven: it could not be known whose; "
+                    "neither is held against the agency.",
+                    (f"sum by (verdict) (increase(pantau_probe_runs_total{{{_ONE}}}[1h]))", "{{verdict}}"),
+                    size=(8, 8),
+                    stacked=True,
+                    colours={
+                        "good": "green",
+                        "slow": "yellow",
+                        "failed": "red",
+                        "ours": "purple",
+                        "unproven": "orange",
+                    },
+                ),
+                lines(
+                    "Age of the last proof · Usia bukti terakhir",
+                    "Time since a message was last delivered on each route.",
+                    (f"time() - max by (route) (pantau_probe_last_success_timestamp_seconds{{{_ONE}}})", "{{route}}"),
+                    size=(8, 8),
+                    unit="s",
+                ),
+                lines(
+                    "Phases of $route · Fasa laluan",
+                    "How long each phase of the last conclusive run took. A phase that the run did not finish is not shown.",
+                    ('max by (phase) (pantau_probe_phase_seconds{route="$route"})', "{{phase}}"),
+                    size=(8, 8),
+                    unit="s",
+                    stacked=True,
+                ),
+                heatmap(
+                    "Transit of all routes · Masa transit semua laluan",
+                    "How long messages of this agency were on their way, from acceptance until they were in the mailbox: one "
+                    "count for each route and moment. Two bands are two ways, or a queue.",
+                    (
+                        (
+                            f'max by (route) (pantau_probe_phase_seconds{{phase="transit"}} and on (route)'
+                            f" pantau_probe_last_run_timestamp_seconds{{{_ONE}}})"
+                        ),
+                        "{{route}}",
+                    ),
+                    size=(8, 8),
+                ),
+                lines(
+                    "Time at each relay, 95 %, of all agencies · Masa di setiap geganti, semua agensi",
+                    "How long messages took to each relay on their way, by its place, and until the sender's server answered "
+                    "for them (DATA): a queue that grows shows here. All agencies together.",
+                    (
+                        "histogram_quantile(0.95, sum by (direction, hop, le) (rate(pantau_hop_delay_seconds_bucket[30m])))",
+                        "{{direction}} {{hop}}",
+                    ),
+                    (
+                        "histogram_quantile(0.95, sum by (direction, le) (rate(pantau_data_seconds_bucket[30m])))",
+                        "{{direction}} DATA",
+                    ),
+                    size=(8, 8),
+                    unit="s",
+                ),
+            ),
+        ),
+        Section(title="Checks · Semakan", panels=findings(_ONE)),
+        Section(
+            title="Its people · Pegawainya",
+            panels=(
+                bars(
+                    "Nobody on call, next 7 days · Tiada petugas, 7 hari",
+                    "For how long nobody is on call, by rota, overrides counted: its own rotas, and those of the operations centre.",
+                    ('max by (agency, rota) (pantau_on_call_gap_seconds{agency=~"|$agency"})', "{{agency}}/{{rota}}"),
+                    size=(8, 6),
+                    unit="s",
+                    steps=("green", (1, "orange"), (86400, "red")),
+                ),
+                stat(
+                    "Numbers not verified · Nombor belum disahkan",
+                    "Numbers of its staff where nobody has answered for too long, or ever.",
+                    f"max(pantau_unverified_numbers{{{_ONE}}})",
+                    size=(4, 6),
+                    steps=ORANGE_FROM_ONE,
+                ),
+                bars(
+                    "Not reached for · Tidak dihubungi selama",
+                    "How long ago each contact was last reached in a drill.",
+                    (
+                        f"time() - max by (contact) (pantau_contact_reached_timestamp_seconds{{{_ONE}}} > 0)",
+                        "{{contact}}",
+                    ),
+                    size=(12, 6),
+                    unit="s",
+                    steps=("green", (21 * 86400, "orange")),
+                ),
+            ),
+        ),
+    ),
+)

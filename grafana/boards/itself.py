@@ -1,0 +1,259 @@
+"""Pantau itself: whether it can be read, keeps up with what is due, and is watched by somebody else."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana.boards.board import Board, Section
+from grafana.boards.panel import GREEN_FROM_ONE, RED_FROM_ONE, bars, lines, stat, timeline
+
+_BY_INSTANCE: Final = "{{instance}}"
+
+ITSELF: Final = Board(
+    uid="pantau-itself",
+    title="Itself · Pantau sendiri",
+    description="Whether Pantau can be read, keeps up with what is due, and writes down what it decides.",
+    sections=(
+        Section(
+            title="Now · Sekarang",
+            panels=(
+                stat(
+                    "Scraped · Dibaca",
+                    "Whether Prometheus reaches each process of Pantau.",
+                    ('min by (instance) (up{job="pantau"})', _BY_INSTANCE),
+                    size=(4, 4),
+                    unit="none",
+                    steps=GREEN_FROM_ONE,
+                    words={0: ("not working · rosak", "red"), 1: ("works · berfungsi", "green")},
+                    text="value_and_name",
+                ),
+                stat(
+                    "Store · Stor",
+                    "Whether what is decided can be written. While it is away, no notice is sent.",
+                    ("min by (instance) (pantau_store_up)", _BY_INSTANCE),
+                    size=(4, 4),
+                    unit="none",
+                    steps=GREEN_FROM_ONE,
+                    words={0: ("away · tiada", "red"), 1: ("there · ada", "green")},
+                    text="value_and_name",
+                ),
+                stat(
+                    "Configuration · Konfigurasi",
+                    "Whether the configuration was accepted when last read. If not, Pantau goes on with the old one; "
+                    "`pantau check` tells why.",
+                    (
+                        "min by (instance) (pantau_config_reload_success * (1 + pantau_config_restart_needed))",
+                        _BY_INSTANCE,
+                    ),
+                    size=(4, 4),
+                    unit="none",
+                    steps=GREEN_FROM_ONE,
+                    words={
+                        0: ("refused · ditolak", "red"),
+                        1: ("accepted · diterima", "green"),
+                        2: ("restart needed · perlu dimulakan semula", "yellow"),
+                    },
+                    text="value_and_name",
+                ),
+                stat(
+                    "Configuration accepted · Konfigurasi diterima",
+                    "When a configuration was last accepted.",
+                    (
+                        "1000 * max by (instance) (pantau_config_last_reload_success_timestamp_seconds)",
+                        _BY_INSTANCE,
+                    ),
+                    size=(4, 4),
+                    unit="dateTimeFromNow",
+                    steps=("text",),
+                    text="value_and_name",
+                ),
+                stat(
+                    "Last probe ended · Ujian terakhir",
+                    "Time since any probe ended. Red: nothing is being probed, and every green on these walls is old.",
+                    "time() - max(pantau_probe_last_run_timestamp_seconds)",
+                    size=(4, 4),
+                    unit="s",
+                    steps=("green", (600, "orange"), (1800, "red")),
+                ),
+                stat(
+                    "Routes watched · Laluan dipantau",
+                    "How many routes are probed. 0: nothing is proven at all.",
+                    ("max by (instance) (pantau_config_routes)", _BY_INSTANCE),
+                    size=(4, 4),
+                    steps=GREEN_FROM_ONE,
+                ),
+            ),
+        ),
+        Section(
+            title="Faults and references · Kerosakan dan peti mel rujukan",
+            panels=(
+                timeline(
+                    "Our own faults · Kerosakan kita",
+                    "What on our side kept us from judging, and when; of a reference mailbox, which.",
+                    ("max by (cause, reference) (pantau_own_fault)", "{{cause}} {{reference}}"),
+                    size=(12, 6),
+                    words={0: ("fine · baik", "green"), 1: ("fault · rosak", "red")},
+                ),
+                timeline(
+                    "Between our references · Antara peti mel rujukan",
+                    "The last conclusive run of each control route, from one reference mailbox of ours to another.",
+                    ('min by (route) (pantau_probe_success{direction="control"})', "{{route}}"),
+                    size=(12, 6),
+                    words={0: ("not working · rosak", "red"), 1: ("works · berfungsi", "green")},
+                ),
+                lines(
+                    "Transit by direction · Masa transit mengikut arah",
+                    "From acceptance of a message until it was in the mailbox, all agencies together: median and 95th "
+                    "percentile of the half hour before.",
+                    ("direction:pantau_transit_seconds:p50_30m", "{{direction}} p50"),
+                    ("direction:pantau_transit_seconds:p95_30m", "{{direction}} p95"),
+                    size=(12, 7),
+                    unit="s",
+                ),
+                lines(
+                    "Unexpected arrivals per hour · Ketibaan luar jangka sejam",
+                    "Mail with a token that no run was waiting for. late: slow mail that was already called lost. forged: it "
+                    "does not verify.",
+                    ("sum by (arrival) (increase(pantau_probe_arrivals_total[1h]))", "{{arrival}}"),
+                    size=(12, 7),
+                ),
+            ),
+        ),
+        Section(
+            title="Keeping up · Mengikut jadual",
+            panels=(
+                lines(
+                    "Engine and event loop · Enjin dan gelung acara",
+                    "Time since the incident engine finished a cycle (it does at least every 30 s), and how late the event "
+                    "loop woke.",
+                    ("time() - max by (instance) (pantau_engine_last_cycle_timestamp_seconds)", "{{instance}} cycle"),
+                    ("max by (instance) (pantau_event_loop_lag_seconds)", "{{instance}} loop lag"),
+                    size=(8, 7),
+                    unit="s",
+                ),
+                lines(
+                    "Runs started late, 99 % · Ujian bermula lewat",
+                    "How much later runs are started than they are due. It grows when there is more to do than time.",
+                    (
+                        "histogram_quantile(0.99, sum by (instance, le) (rate(pantau_schedule_lag_seconds_bucket[30m])))",
+                        _BY_INSTANCE,
+                    ),
+                    size=(8, 7),
+                    unit="s",
+                ),
+                lines(
+                    "Runs left out, not believed, per minute · Ujian dilangkau",
+                    "Runs that were let go because there is more to do than time, and runs that came to nothing because the "
+                    "process stood still.",
+                    ("sum by (instance) (rate(pantau_runs_skipped_total[5m])) * 60", "{{instance}} left out"),
+                    ("sum by (instance) (rate(pantau_runs_disbelieved_total[5m])) * 60", "{{instance}} not believed"),
+                    size=(8, 7),
+                ),
+                lines(
+                    "CPU · CPU",
+                    "Share of one CPU that each process uses.",
+                    (
+                        'sum by (instance) (rate(process_cpu_seconds_total{job="pantau"}[$__rate_interval]))',
+                        _BY_INSTANCE,
+                    ),
+                    size=(6, 6),
+                    unit="percentunit",
+                ),
+                lines(
+                    "Memory · Memori",
+                    "Resident memory of each process.",
+                    ('max by (instance) (process_resident_memory_bytes{job="pantau"})', _BY_INSTANCE),
+                    size=(6, 6),
+                    unit="bytes",
+                ),
+                lines(
+                    "Open files and sockets · Fail dan soket terbuka",
+                    "Share of the allowed file descriptors that each process has open. Sessions that leak show here.",
+                    (
+                        'max by (instance) (process_open_fds{job="pantau"} / process_max_fds{job="pantau"})',
+                        _BY_INSTANCE,
+                    ),
+                    size=(6, 6),
+                    unit="percentunit",
+                ),
+                lines(
+                    "Scrapes · Bacaan Prometheus",
+                    "How long a scrape takes; after ten seconds it counts as failed.",
+                    ('max by (instance) (scrape_duration_seconds{job="pantau"})', _BY_INSTANCE),
+                    size=(6, 6),
+                    unit="s",
+                ),
+            ),
+        ),
+        Section(
+            title="Watched itself · Pantau juga dipantau",
+            panels=(
+                bars(
+                    "Heartbeat held back · Denyut ditahan",
+                    "What keeps the heartbeat from being sent.",
+                    ("max by (ailment) (pantau_heartbeat_withheld)", "{{ailment}}"),
+                    size=(6, 6),
+                    steps=RED_FROM_ONE,
+                    most=1,
+                ),
+                lines(
+                    "Age of the heartbeat · Usia denyut",
+                    "How long ago each receiver last heard the heartbeat.",
+                    (
+                        "time() - max by (instance, receiver) (pantau_heartbeat_last_success_timestamp_seconds)",
+                        "{{instance}} {{receiver}}",
+                    ),
+                    size=(6, 6),
+                    unit="s",
+                ),
+                bars(
+                    "Lifeline · Talian hayat",
+                    "Whether the NOC is rung without the store.",
+                    ("max by (trouble) (pantau_lifeline_distress)", "{{trouble}}"),
+                    size=(6, 6),
+                    steps=RED_FROM_ONE,
+                    most=1,
+                ),
+                stat(
+                    "Numbers of the lifeline · Nombor talian hayat",
+                    "How many numbers can be rung without the store. No data: no lifeline is configured.",
+                    "min(pantau_lifeline_numbers)",
+                    size=(3, 6),
+                    steps=GREEN_FROM_ONE,
+                ),
+                stat(
+                    "Version · Versi",
+                    "The version of Pantau and of Python that each process runs.",
+                    (
+                        "max by (instance, version, python) (pantau_build_info)",
+                        "{{instance}}: {{version}} (Python {{python}})",
+                    ),
+                    size=(3, 6),
+                    unit="none",
+                    steps=("text",),
+                    text="name",
+                ),
+                stat(
+                    "Journal not as written · Jejak audit diubah",
+                    "Entries where the journal is not as it was written: `pantau audit verify` names them.",
+                    "max(pantau_audit_flaws)",
+                    size=(6, 5),
+                ),
+                stat(
+                    "Head of the journal · Hujung jejak audit",
+                    "The first 52 bits of the head's hash: a copy that lies outside of the store.",
+                    ("max by (instance) (pantau_audit_head_fingerprint)", _BY_INSTANCE),
+                    size=(6, 5),
+                    unit="none",
+                    steps=("blue",),
+                ),
+                lines(
+                    "Entries of the journal · Catatan jejak audit",
+                    "How many entries the journal has. It only grows.",
+                    ("max by (instance) (pantau_audit_entries)", _BY_INSTANCE),
+                    size=(12, 5),
+                ),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,209 @@
+"""Telling people: who waits to be told, whom nobody reached, who is on call, and what lies in the trays."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana.boards.ask import first
+from grafana.boards.board import Board, Section, agency_link
+from grafana.boards.panel import ORANGE_FROM_ONE, PLAIN, RED_FROM_ONE, bars, lines, stat
+
+_DAY: Final = 86400
+
+TELLING: Final = Board(
+    uid="pantau-telling",
+    title="Telling people · Makluman",
+    description="Who has been told by telephone, fax and letter, who has not, and why.",
+    sections=(
+        Section(
+            title="Now · Sekarang",
+            panels=(
+                stat(
+                    "People are told · Makluman",
+                    "Whether anybody is told of what is found out. With mode: watch mail is watched and shown, and nobody "
+                    "is told.",
+                    ("max by (instance) (pantau_watch_only)", "{{instance}}"),
+                    size=(4, 4),
+                    unit="none",
+                    steps=("red",),
+                    words={0: ("yes · ya", "green"), 1: ("NOBODY · TIADA", "red")},
+                    text="value_and_name",
+                ),
+                stat(
+                    "Oldest pending notice · Notis tertunggak",
+                    "How long the oldest notice that is due has been waiting to be sent. 0 when none waits.",
+                    "max(pantau_notice_oldest_pending_seconds)",
+                    size=(4, 4),
+                    unit="s",
+                    steps=("green", (120, "orange"), (600, "red")),
+                ),
+                stat(
+                    "Overdue · Melepasi tempoh",
+                    "How long somebody has been due to be told, and has not been.",
+                    "max(pantau_escalation_overdue_seconds)",
+                    size=(4, 4),
+                    unit="s",
+                ),
+                stat(
+                    "Told in vain · Notis sia-sia",
+                    "Open incidents whose notices came to nothing, though all was done that can be.",
+                    "sum(max by (unheard) (pantau_incidents_unheard))",
+                    size=(4, 4),
+                ),
+                stat(
+                    "Letters overdue · Surat lewat dipos",
+                    "Letters that should have been posted: the workday after the one on which they were laid is over.",
+                    "max(pantau_letters_overdue)",
+                    size=(4, 4),
+                ),
+                stat(
+                    "Paper waits · Surat dan faks ditahan",
+                    "Since when letters and faxes wait for a person, because the store may be an older copy. OUT: they go out.",
+                    "max(pantau_paper_held_since_timestamp_seconds) * 1000",
+                    size=(4, 4),
+                    unit="dateTimeFromNow",
+                    words={0: ("OUT · KELUAR", "green")},
+                ),
+            ),
+        ),
+        Section(
+            title="Notices · Notis",
+            panels=(
+                bars(
+                    "Notices by channel and state · Notis mengikut saluran dan status",
+                    "Notices that entered each state in the time shown on this dashboard. sent is not delivered, and delivered "
+                    "is not acknowledged.",
+                    ("sum by (channel, state) (increase(pantau_notices_total[$__range]) > 0)", "{{channel}} {{state}}"),
+                    size=(10, 8),
+                ),
+                lines(
+                    "Notices sent per hour · Notis dihantar sejam",
+                    "Notices that were sent in the hour before, by channel and purpose; those that were joined to others, and "
+                    "those that a budget held back.",
+                    (
+                        'sum by (channel, purpose) (increase(pantau_notices_total{state="sent"}[1h]) > 0)',
+                        "{{channel}} {{purpose}}",
+                    ),
+                    ("sum by (channel) (increase(pantau_notices_bundled_total[1h]))", "{{channel}}, joined · digabung"),
+                    (
+                        "sum by (channel, brake) (increase(pantau_notices_held_total[1h]))",
+                        "{{channel}}, held ({{brake}}) · ditahan",
+                    ),
+                    size=(14, 8),
+                    stacked=True,
+                ),
+                bars(
+                    "What is overdue · Perkara yang melepasi tempoh",
+                    "Lapses of escalations, by what should have happened.",
+                    ("max by (lapse) (pantau_escalation_overdue)", "{{lapse}}"),
+                    size=(6, 6),
+                    steps=RED_FROM_ONE,
+                ),
+                bars(
+                    "Who was not reached · Siapa tidak dihubungi",
+                    "Open incidents whose notices came to nothing, by how; and those whose agency has left the configuration, "
+                    "which are closed.",
+                    ("max by (unheard) (pantau_incidents_unheard)", "{{unheard}}"),
+                    ("max(pantau_incidents_departed)", "agency left · agensi keluar"),
+                    size=(6, 6),
+                    steps=RED_FROM_ONE,
+                ),
+                stat(
+                    "Gateways · Get laluan",
+                    "Each gateway by channel. One that has not been used or checked yet is not shown.",
+                    ("min by (channel, gateway) (pantau_gateway_up)", "{{channel}} {{gateway}}"),
+                    ("2 * max by (channel, gateway) (pantau_gateway_doubted) == 2", "{{channel}} {{gateway}}"),
+                    size=(6, 6),
+                    unit="none",
+                    steps=("red", (1, "green")),
+                    words={
+                        0: ("not working · rosak", "red"),
+                        1: ("works · berfungsi", "green"),
+                        2: ("no receipts · tiada pengesahan", "orange"),
+                    },
+                    text="value_and_name",
+                ),
+                lines(
+                    "Refused callbacks per hour · Panggilan balik ditolak sejam",
+                    "Callbacks that were not trusted or understood. untrusted for a gateway of ours: a wrong key or public "
+                    "address, or somebody who pretends.",
+                    (
+                        "sum by (gateway, reason) (increase(pantau_callbacks_refused_total[1h]))",
+                        "{{gateway}} {{reason}}",
+                    ),
+                    size=(6, 6),
+                ),
+            ),
+        ),
+        Section(
+            title="On call · Bertugas",
+            panels=(
+                bars(
+                    "Nobody on call, next 7 days · Tiada petugas, 7 hari",
+                    'For how long nobody is on call, by rota, overrides counted; the ten longest. "none" when somebody always '
+                    "is.",
+                    (first("max by (agency, rota) (pantau_on_call_gap_seconds)"), "{{agency}}/{{rota}}"),
+                    size=(8, 6),
+                    unit="s",
+                    steps=("green", (1, "orange"), (_DAY, "red")),
+                    links=agency_link("${__field.labels.agency}"),
+                ),
+                lines(
+                    "Rotas without anybody when needed · Jadual tanpa petugas",
+                    "Rotas that were to tell somebody and had nobody on call, of all agencies; the fallback was told.",
+                    ("sum(increase(pantau_nobody_on_call_total[1h]))", "nobody · tiada"),
+                    size=(8, 6),
+                    colours={"nobody · tiada": "red"},
+                ),
+                bars(
+                    "Numbers not verified · Nombor belum disahkan",
+                    "Numbers of staff where nobody has answered for too long, or ever, by agency; the ten with most. "
+                    '"none" when there are none.',
+                    (first("max by (agency) (pantau_unverified_numbers)"), "{{agency}}"),
+                    size=(8, 6),
+                    steps=ORANGE_FROM_ONE,
+                    links=agency_link("${__field.labels.agency}"),
+                ),
+            ),
+        ),
+        Section(
+            title="Drills and letters · Latihan dan surat",
+            panels=(
+                stat(
+                    "Last drill · Latihan terakhir",
+                    "How long ago a drill of all contacts came to its end.",
+                    "time() - max(pantau_drill_last_timestamp_seconds)",
+                    size=(4, 6),
+                    unit="s",
+                    steps=("green", (14 * _DAY, "orange")),
+                ),
+                lines(
+                    "Drills by result · Latihan mengikut hasil",
+                    "Notices of drills by how they ended, per day.",
+                    ("sum by (channel, result) (increase(pantau_exercises_total[1d]) > 0)", "{{channel}} {{result}}"),
+                    size=(7, 6),
+                ),
+                bars(
+                    "Not reached for · Tidak dihubungi selama",
+                    "How long ago a contact was last reached in a drill, of the ten where that is longest.",
+                    (
+                        "topk(10, time() - max by (agency, contact) (pantau_contact_reached_timestamp_seconds > 0))",
+                        "{{agency}} {{contact}}",
+                    ),
+                    size=(7, 6),
+                    unit="s",
+                    steps=("green", (21 * _DAY, "orange")),
+                    links=agency_link("${__field.labels.agency}"),
+                ),
+                bars(
+                    "Letters in the trays · Surat dalam dulang",
+                    "Letters that a clerk has still to print (laid) or to post (printed). Absent while the store cannot be "
+                    "read.",
+                    ("max by (step) (pantau_letters_waiting)", "{{step}}"),
+                    size=(6, 6),
+                    steps=PLAIN,
+                ),
+            ),
+        ),
+    ),
+)

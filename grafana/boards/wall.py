@@ -1,0 +1,230 @@
+"""The wall: how many agencies are ill, whether Pantau can be believed, and which to look at first."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana.boards.ask import DEGRADED, DOWN, NOBODY, PLANNED, SILENT, UNPROVEN, at_least_zero, number_of
+from grafana.boards.board import Board, Section, agency_link
+from grafana.boards.finding import findings
+from grafana.boards.panel import GREEN_FROM_ONE, ORANGE_FROM_ONE, bars, lines, stat, table
+
+#: States of the table, the worst first. Below the dot is room for what orders rows of one state.
+_STATES: Final = {
+    6: ("down · terganggu", "red"),
+    5: ("declared down · diisytiharkan terganggu", "red"),
+    4: ("closed by hand, still down · ditutup, masih terganggu", "orange"),
+    3: ("unproven · belum terbukti", "orange"),
+    2: ("degraded · merosot", "yellow"),
+    1: ("not probed · tidak diuji", "purple"),
+    0: ("nobody · tiada", "green"),
+}
+
+_DOWN_BY_DIRECTION: Final = 'min by (agency, direction) (pantau_mail_up{agency!=""}) == 0'
+_WORTH_A_ROW: Final = (
+    (6, "mail-down", _DOWN_BY_DIRECTION),
+    (
+        5,
+        "mail-declared-down",
+        f"max by (agency, direction) (pantau_outage_declared) == 1 unless on (agency, direction) {_DOWN_BY_DIRECTION}",
+    ),
+    (4, "mail-down", "max by (agency) (pantau_outage_ended_by_hand) == 1"),
+    (3, "mail-unproven", UNPROVEN),
+    (
+        2,
+        "mail-degraded",
+        f'max by (agency, direction) (pantau_mail_degraded{{agency!=""}}) == 1 unless on (agency) ({DOWN})',
+    ),
+    (1, "probing-stopped", SILENT),
+)
+_ROWS: Final = " or ".join(
+    f'label_replace({state} + 0 * ({expr}), "runbook", "{runbook}", "", "")' for state, runbook, expr in _WORTH_A_ROW
+)
+_NONE: Final = f'label_replace({NOBODY}, "agency", "nobody · tiada", "", "")'
+
+WALL: Final = Board(
+    uid="pantau-wall",
+    title="Wall · Paparan dinding",
+    description="How many agencies' mail is ill, whether Pantau can be believed, and where to look first.",
+    sections=(
+        Section(
+            title=None,
+            panels=(
+                stat(
+                    "Down · Terganggu",
+                    "Agencies whose mail is down in at least one direction, as measured or as a person has declared; each "
+                    "counts once. 0 only while Pantau tells that mail of some agency flows.",
+                    number_of(DOWN),
+                    size=(6, 6),
+                ),
+                stat(
+                    "Degraded · Merosot",
+                    "Agencies whose mail flows, but slowly, into junk, or with errors for who sends; none that is down.",
+                    number_of(DEGRADED),
+                    size=(5, 6),
+                    steps=ORANGE_FROM_ONE,
+                ),
+                stat(
+                    "Unproven · Belum terbukti",
+                    "Agencies of which a route is probed, and nothing has been proved for half an hour: what is said of it "
+                    "is old.",
+                    number_of(UNPROVEN),
+                    size=(5, 6),
+                    steps=ORANGE_FROM_ONE,
+                ),
+                stat(
+                    "Not probed · Tidak diuji",
+                    "Agencies of which a route has not been probed for half an hour, or none ever, though they should be.",
+                    number_of(SILENT),
+                    size=(4, 6),
+                ),
+                stat(
+                    "In maintenance · Dalam penyelenggaraan",
+                    "Agencies whose mail may fail for a while, as planned, or that are outside of their hours. Alerts about "
+                    "them are quiet. 0 only while Pantau can be read.",
+                    at_least_zero(f"count({PLANNED})"),
+                    size=(4, 6),
+                    steps=("green", (1, "blue")),
+                ),
+                stat(
+                    "Scraped · Dibaca",
+                    "Processes of Pantau that Prometheus cannot read. Red without a number: there is none at all.",
+                    'count(up{job="pantau"} == 0) or 0 * count(up{job="pantau"})',
+                    size=(3, 3),
+                    words={0: ("yes · ya", "green")},
+                ),
+                stat(
+                    "Store · Stor",
+                    "Whether what is decided can be written. While it is away, no notice is sent.",
+                    "min(pantau_store_up)",
+                    size=(3, 3),
+                    unit="none",
+                    steps=GREEN_FROM_ONE,
+                    words={0: ("away · tiada", "red"), 1: ("there · ada", "green")},
+                ),
+                stat(
+                    "Engine · Enjin",
+                    "Time since the incident engine last finished a cycle, of the process where that is longest; it does at "
+                    "least every 30 s. While it stands still, nobody is told.",
+                    "time() - min(pantau_engine_last_cycle_timestamp_seconds)",
+                    size=(3, 3),
+                    unit="s",
+                    steps=("green", (60, "orange"), (180, "red")),
+                ),
+                stat(
+                    "References · Peti mel rujukan",
+                    "Whether a reference mailbox of ours is judged to be broken, or the way between two. While one is, "
+                    "what is said of agencies rests on the others.",
+                    'max(pantau_own_fault{cause="reference"} or 1 - min(pantau_mail_up{direction="control"}))',
+                    size=(3, 3),
+                    unit="none",
+                    words={0: ("well · baik", "green"), 1: ("broken · rosak", "red")},
+                ),
+                stat(
+                    "Our own faults · Kerosakan kita",
+                    "Faults on our side. While there is one, agencies are not blamed and their outages may be missed.",
+                    "sum(max by (cause, reference) (pantau_own_fault))",
+                    size=(3, 3),
+                ),
+                stat(
+                    "Gateways down · Get laluan rosak",
+                    "Gateways that did not take or answer the last thing asked of them. 0 only while Pantau can be read.",
+                    at_least_zero("count(min by (channel, gateway) (pantau_gateway_up) == 0)"),
+                    size=(3, 3),
+                    links={"Telling people · Makluman": "/d/pantau-telling?${__url_time_range}"},
+                ),
+                stat(
+                    "Gaps in rotas, 7 days · Jurang jadual bertugas",
+                    "Rotas that have nobody on call for a part of the next seven days, overrides counted.",
+                    at_least_zero("count(max by (agency, rota) (pantau_on_call_gap_seconds) > 0)"),
+                    size=(3, 3),
+                    steps=ORANGE_FROM_ONE,
+                    links={"Telling people · Makluman": "/d/pantau-telling?${__url_time_range}"},
+                ),
+                stat(
+                    "People are told · Makluman",
+                    "Whether anybody is told of what is found out. With mode: watch mail is watched and shown, and nobody "
+                    "is told.",
+                    "max(pantau_watch_only)",
+                    size=(3, 3),
+                    unit="none",
+                    steps=("red",),
+                    words={0: ("yes · ya", "green"), 1: ("NOBODY · TIADA", "red")},
+                    links={"Telling people · Makluman": "/d/pantau-telling?${__url_time_range}"},
+                ),
+                table(
+                    "Worst first · Yang paling teruk dahulu",
+                    "The twenty agencies and directions to look at first. A click on an agency opens its dashboard. "
+                    '"nobody" is said by a Pantau that can be read and hears mail arrive, and never by silence.',
+                    f"topk(20, {_ROWS}) or on () {_NONE}",
+                    size=(18, 14),
+                    columns={
+                        "agency": "Agency · Agensi",
+                        "Value": "State · Keadaan",
+                        "direction": "Direction · Arah",
+                        "runbook": "What to do · Tindakan",
+                    },
+                    words={(state, state + 0.99): text for state, text in _STATES.items()},
+                    links={"Agency · Agensi": agency_link("${__data.fields.agency}")},
+                    large=True,
+                ),
+                stat(
+                    "Open incidents · Insiden terbuka",
+                    "Incidents that are open: agencies' and our own.",
+                    "sum(max by (agency) (pantau_incidents_open))",
+                    size=(3, 4),
+                    steps=ORANGE_FROM_ONE,
+                ),
+                stat(
+                    "Oldest pending notice · Notis tertunggak",
+                    "How long the oldest notice that is due has been waiting to be sent. 0 when none waits.",
+                    "max(pantau_notice_oldest_pending_seconds)",
+                    size=(3, 4),
+                    unit="s",
+                    steps=("green", (120, "orange"), (600, "red")),
+                    links={"Telling people · Makluman": "/d/pantau-telling?${__url_time_range}"},
+                ),
+                lines(
+                    "Agencies by state · Agensi mengikut keadaan",
+                    "How many agencies were down, degraded and unproven. No line: nobody could tell.",
+                    (number_of(DOWN), "down · terganggu"),
+                    (number_of(DEGRADED), "degraded · merosot"),
+                    (number_of(UNPROVEN), "unproven · belum terbukti"),
+                    size=(6, 10),
+                    colours={
+                        "down · terganggu": "red",
+                        "degraded · merosot": "yellow",
+                        "unproven · belum terbukti": "orange",
+                    },
+                ),
+            ),
+        ),
+        Section(
+            title="Worth a look · Perlu perhatian",
+            panels=(
+                *findings('agency!=""'),
+                bars(
+                    "Lowest availability, 1 day · Ketersediaan terendah, 1 hari",
+                    "Share of the last day in which mail was up, of the time that was watched: as measured, whatever was "
+                    "declared; the ten lowest. Recorded by pantau.rules.yml; shown only while Pantau can be read.",
+                    (
+                        "bottomk(10, agency_direction:pantau_mail_up:avg1d and on () pantau_build_info)",
+                        "{{agency}} {{direction}}",
+                    ),
+                    size=(12, 8),
+                    unit="percentunit",
+                    steps=("red", (0.99, "orange"), (0.999, "green")),
+                    most=1,
+                    links=agency_link("${__field.labels.agency}"),
+                ),
+                lines(
+                    "Outcomes, 30 minutes · Keputusan, 30 minit",
+                    "How runs ended in the half hour before, all agencies together. inconclusive is our own side.",
+                    ("sum by (outcome) (direction_outcome:pantau_probe_outcomes:increase30m)", "{{outcome}}"),
+                    size=(12, 8),
+                    stacked=True,
+                ),
+            ),
+        ),
+    ),
+)
