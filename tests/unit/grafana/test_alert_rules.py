@@ -25,6 +25,10 @@ RECORDINGS = {rule["record"]: rule for rule in ALL if "record" in rule}
 TOLD: list[dict[str, Any]] = yaml.load(STORIES.read_text(), yaml.BaseLoader)["tests"]
 TESTED: list[dict[str, Any]] = [test for story in TOLD for test in story["promql_expr_test"]]
 
+#: What details say then, and nothing else.
+SILENT = (
+    "Pantau cannot be read: how things stand is not known · Pantau tidak dapat dibaca: keadaan semasa tidak diketahui"
+)
 #: They are about a Pantau that cannot be read.
 OF_DEATH = {"PantauDown", "PantauAbsent"}
 #: They count what happened in a window of time, and end with it, whoever lives.
@@ -83,7 +87,7 @@ def test_every_alert_tells_the_operator_what_to_do_in_both_languages(alert: str)
     assert alert.startswith("Pantau")
     assert rule["labels"]["severity"] in {"critical", "warning"}
     texts = rule["annotations"]
-    assert set(texts) == {"runbook", "summary", "summary_ms", "description", "description_ms"}
+    assert set(texts) - {"details"} == {"runbook", "summary", "summary_ms", "description", "description_ms"}
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", texts["runbook"])
     for english, malay in (("summary", "summary_ms"), ("description", "description_ms")):
         assert texts[english] != texts[malay]
@@ -217,13 +221,78 @@ def test_every_rule_reads_only_metrics_that_exist(rule: dict[str, Any], defined:
     assert promql.metrics(rule["expr"]) <= defined
 
 
+@pytest.mark.parametrize("alert", [name for name, rule in ALERTS.items() if "details" in rule["annotations"]])
+def test_details_ask_for_what_exists_and_say_when_pantau_cannot_be_read(alert: str, defined: set[str]) -> None:
+    details = ALERTS[alert]["annotations"]["details"]
+    queries = asked(details)
+    assert len(queries) == details.count("query ") > 1
+    for query in queries:
+        assert promql.metrics(query) <= defined
+    assert details.endswith(f"{SILENT}{{{{ end }}}}")
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("alert", ["PantauMailDown", "PantauMassOutage"])
+def test_the_details_are_of_now_and_what_a_dead_pantau_said_is_not_told(alert: str, tmp_path: Path) -> None:
+    series = {
+        'pantau_mail_up{agency="jpc",direction="inbound",instance="a"}': "0x9 stale",
+        'pantau_mail_up{agency="jpc",direction="outbound",instance="a"}': "1x4 0x4 stale",
+        'pantau_mail_up{agency="lkc",direction="inbound",instance="a"}': "0x9 stale",
+        'pantau_mail_up{agency="mdc",direction="inbound",instance="a"}': "0x9 stale",
+        'pantau_agency_cause{agency="jpc",direction="inbound",outcome="timeout",party="recipient",instance="a"}': "1x4 stale",
+        'pantau_agency_cause{agency="jpc",direction="inbound",outcome="tls",party="recipient",instance="a"}': "_x4 1x4 stale",
+        'pantau_incident_opened_timestamp_seconds{agency="jpc",incident="JPC-07",instance="a"}': "1795600000x9 stale",
+        'pantau_outage_declared{agency="jpc",direction="internal",instance="a"}': "1x9 stale",
+        'pantau_build_info{job="pantau",instance="a"}': "1x9 stale",
+        'up{job="pantau",instance="a"}': "1x9 0x300",
+    }
+    rule = ALERTS[alert] | {"annotations": {"details": ALERTS[alert]["annotations"]["details"]}}
+    labels = {"severity": "critical"} | ({"agency": "jpc"} if alert == "PantauMailDown" else {})
+    others = [{"severity": "critical", "agency": agency} for agency in ("lkc", "mdc") if "agency" in labels]
+    told = {
+        "PantauMailDown": {
+            "3m": "inbound: down · terganggu; internal: declared · diisytiharkan; "
+            "cause · punca (inbound): timeout, recipient; incident · insiden JPC-07, since · sejak 2026-11-25 17:46 (UTC+8); ",
+            "7m": "inbound: down · terganggu; outbound: down · terganggu; internal: declared · diisytiharkan; "
+            "cause · punca (inbound): tls, recipient; incident · insiden JPC-07, since · sejak 2026-11-25 17:46 (UTC+8); ",
+        },
+        "PantauMassOutage": {
+            "3m": "3 agencies · agensi: jpc lkc mdc; timeout (recipient): 1",
+            "7m": "3 agencies · agensi: jpc lkc mdc; tls (recipient): 1",
+        },
+    }[alert] | {"11m": SILENT, "5h": SILENT}
+    of_others = {"3m": "inbound: down · terganggu; ", "7m": "inbound: down · terganggu; ", "11m": SILENT, "5h": SILENT}
+
+    def shown(labels: Mapping[str, str], details: str) -> Mapping[str, Any]:
+        return {"exp_labels": labels, "exp_annotations": {"details": details}}
+
+    story = {
+        **promtool.story("details", series, []),
+        "alert_rule_test": [
+            {
+                "eval_time": at,
+                "alertname": alert,
+                "exp_alerts": [shown(labels, details), *(shown(other, of_others[at]) for other in others)],
+            }
+            for at, details in told.items()
+        ],
+    }
+    assert promtool.run(tmp_path, [story], rule) == ""
+
+
 def test_every_alert_is_listed_in_the_readme_with_its_severity() -> None:
     listed = re.findall(r"^\| `(Pantau\w+)` \| (\w+) \|", (GRAFANA / "README.md").read_text(), re.MULTILINE)
     assert dict(listed) == {name: rule["labels"]["severity"] for name, rule in ALERTS.items()}
 
 
 def variables(text: str) -> set[str]:
-    return set(re.findall(r"\{\{ \$labels\.(\w+)", text)) | set(re.findall(r"\$value", text))
+    return set(re.findall(r"\$labels\.(\w+)", text)) | set(re.findall(r"\$value", text))
+
+
+def asked(text: str) -> list[str]:
+    """Return what a text asks Prometheus, of an agency."""
+    queries = re.findall(r'query (?:"([^"]+)"|\(printf "([^"]+)")', text)
+    return [(plain or formatted).replace("%q", '"jpc"') for plain, formatted in queries]
 
 
 @pytest.mark.parametrize(
