@@ -12,11 +12,13 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "deploy" / "prometheus" / "prometheus.yml"
+LOCAL = SHIPPED.with_name("pantau.local.rules.yml")
 
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
     shutil.copy(SHIPPED, tmp_path)
+    shutil.copy(LOCAL, tmp_path)
     (tmp_path / "rules").mkdir()
     shutil.copy(ROOT / "grafana" / "rules" / "pantau.rules.yml", tmp_path / "rules")
     return tmp_path / SHIPPED.name
@@ -29,7 +31,7 @@ def test_promtool_accepts_it_together_with_the_rules(installed: Path) -> None:
     )  # fmt: skip
     assert checked.returncode == 0, checked.stderr
     # A glob that matches nothing is no error to promtool.
-    assert "1 rule files found" in checked.stdout
+    assert "2 rule files found" in checked.stdout
 
 
 def test_the_job_is_the_one_that_rules_and_dashboards_ask_for(installed: Path) -> None:

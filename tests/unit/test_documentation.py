@@ -324,7 +324,10 @@ def test_every_word_of_the_glossary_has_a_meaning_and_a_source() -> None:
 def alert_rules() -> dict[str, str]:
     groups = yaml.safe_load(read("grafana/rules/pantau.rules.yml"))["groups"]
     return {
-        rule["alert"]: rule["annotations"]["runbook"] for group in groups for rule in group["rules"] if "alert" in rule
+        rule["alert"]: rule["annotations"]["runbook_url"].rpartition("}}")[2].removesuffix(".md")
+        for group in groups
+        for rule in group["rules"]
+        if "alert" in rule
     }
 
 

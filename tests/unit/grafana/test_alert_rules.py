@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,13 @@ STORIES = GRAFANA / "rules" / "pantau.rules.test.yml"
 ALL: list[dict[str, Any]] = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 ALERTS = {rule["alert"]: rule for rule in ALL if "alert" in rule}
 RECORDINGS = {rule["record"]: rule for rule in ALL if "record" in rule}
+#: What the operator says of the place, by name.
+LOCAL: dict[str, dict[str, Any]] = {
+    rule["record"]: rule
+    for group in yaml.safe_load((GRAFANA.parent / "deploy/prometheus/pantau.local.rules.yml").read_text())["groups"]
+    for rule in group["rules"]
+}
+DASHBOARDS = {"pantau-wall", "pantau-agency", "pantau-telling", "pantau-itself"}
 #: All of it as text: to others than promtool `0x120` is a number.
 TOLD: list[dict[str, Any]] = yaml.load(STORIES.read_text(), yaml.BaseLoader)["tests"]
 TESTED: list[dict[str, Any]] = [test for story in TOLD for test in story["promql_expr_test"]]
@@ -50,7 +57,7 @@ OF_STATES = ALERTS.keys() - OF_DEATH - OF_EVENTS
 def defined() -> set[str]:
     text = Metrics(version="1", now=lambda: datetime(2026, 3, 2, tzinfo=UTC)).render().decode()
     # `up` and `ALERTS` are Prometheus's own.
-    return {*re.findall(r"^# TYPE (\S+)", text, re.MULTILINE), *RECORDINGS, "up", "ALERTS"}
+    return {*re.findall(r"^# TYPE (\S+)", text, re.MULTILINE), *RECORDINGS, *LOCAL, "up", "ALERTS"}
 
 
 def checked(*arguments: str) -> str:
@@ -87,8 +94,8 @@ def test_every_alert_tells_the_operator_what_to_do_in_both_languages(alert: str)
     assert alert.startswith("Pantau")
     assert rule["labels"]["severity"] in {"critical", "warning"}
     texts = rule["annotations"]
-    assert set(texts) - {"details"} == {"runbook", "summary", "summary_ms", "description", "description_ms"}
-    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", texts["runbook"])
+    said = {"summary", "summary_ms", "description", "description_ms"}
+    assert set(texts) - {"details"} == said | {"runbook_url", "dashboard_url"}
     for english, malay in (("summary", "summary_ms"), ("description", "description_ms")):
         assert texts[english] != texts[malay]
         assert variables(texts[english]) == variables(texts[malay])
@@ -101,6 +108,43 @@ def test_every_alert_names_only_labels_that_its_expression_leaves(alert: str) ->
     # A plain selector leaves all labels, `instance` among them; an aggregation only those it groups by.
     grouped = promql.labels(rule["expr"])
     assert used <= grouped | ({"instance"} if " by " not in rule["expr"] else set())
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_every_alert_leads_to_a_runbook_that_there_is_and_to_a_dashboard_about_what_it_names(alert: str) -> None:
+    rule = ALERTS[alert]
+    base = '{{ with query "pantau:addresses:info" }}{{ . | first | label "%s" }}%s{{ end }}'
+    runbook = rule["annotations"]["runbook_url"].removeprefix(base % ("runbooks", "/"))
+    assert (GRAFANA.parent / "docs" / "runbooks" / runbook).is_file()
+    dashboard = rule["annotations"]["dashboard_url"].removeprefix(base % ("grafana", "")).removeprefix("/d/")
+    uid, _, chosen = dashboard.partition("?")
+    assert uid in DASHBOARDS
+    assert chosen == ("var-agency={{ $labels.agency }}" if uid == "pantau-agency" else "")
+
+
+@pytest.mark.parametrize(
+    ("told", "runbook", "dashboard"),
+    [
+        ((), "mail-down.md", "/d/pantau-agency?var-agency=jpc"),
+        (
+            (LOCAL["pantau:addresses:info"],),
+            "https://noc.jabatan-contoh.gov.my/pantau/runbooks/mail-down.md",
+            "https://grafana.jabatan-contoh.gov.my/d/pantau-agency?var-agency=jpc",
+        ),
+    ],
+    ids=["without addresses", "with addresses"],
+)
+def test_links_begin_with_what_the_operator_has_written(
+    told: Sequence[Mapping[str, Any]], runbook: str, dashboard: str, tmp_path: Path
+) -> None:
+    whole = ALERTS["PantauMailDown"]
+    links = {"runbook_url": runbook, "dashboard_url": dashboard}
+    rule = whole | {"annotations": {name: whole["annotations"][name] for name in links}}
+    shown = {"exp_labels": {"agency": "jpc", "severity": "critical"}, "exp_annotations": links}
+    series = {'pantau_mail_up{agency="jpc",direction="inbound"}': "0x9", "pantau_build_info": "1x9"}
+    asked = [{"eval_time": "5m", "alertname": "PantauMailDown", "exp_alerts": [shown]}]
+    story = {**promtool.story("links", series, []), "alert_rule_test": asked}
+    assert promtool.run(tmp_path, [story], *told, rule) == ""
 
 
 def test_alert_wall_and_documents_warn_of_a_certificate_when_the_checks_do() -> None:
