@@ -41,6 +41,7 @@ from alerts.model.incident import Incident, IncidentState, apply
 from alerts.model.notice import Language, Plan, Purpose
 from alerts.record.restoration import How
 from alerts.record.store import Entry, PinEntry, SmsNumber
+from monitor.model.day import DaySheet, day_of
 from monitor.model.health import Health
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
@@ -51,6 +52,7 @@ from monitor.store.engine.ledger import SqlLedger, SqlStore
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter, SqlListing
 from monitor.store.engine.responses import SqlResponses
 from monitor.store.engine.restorations import SqlRestorations
+from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.store.probing.hours import run_values
 from monitor.store.probing.processes import Processes
@@ -124,6 +126,7 @@ PARTS: tuple[type | ModuleType, ...] = (
     SqlResponses,
     SqlRestorations,
     History,
+    DayRecords,
     Drills,
     Processes,
     ConfigurationRecords,
@@ -152,6 +155,7 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await ask_of_drills(Noted(Drills(database), asked))
     processes, records = Noted(Processes(database, "utama"), asked), Noted(ConfigurationRecords(database), asked)
     await processes.beat(T0, T0)
+    await processes.last_beat()
     await processes.stop(T0)
     for document in ("old", "new"):
         await records.apply("agency", {"JCM": (document, "jcm.yaml")}, T0)
@@ -209,6 +213,7 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         await ledger.incidents([first.id, second.id])
         await ledger.unreleased({"JCM", "MDC"})
         await ledger.opened_since(T0)
+        await ledger.false_alarms(T0)
         await ledger.notices(first.id)
         whole = await ledger.notice(notice.id)
         silence = await ledger.add_silence("a", T0, T0 + DAY, "x", "Siti Contoh")
@@ -316,7 +321,12 @@ async def ask_of_probing(database: Database, asked: set[str]) -> None:
     await history.between("JCM", T0, T0 + DAY)
     await history.catch_up()
     asked.add("History.keep_writing")  # Writes what the others could not.
-    keep = Keep(delivered=DAY, failed=DAY, hourly=DAY)
+    days: Any = Noted(DayRecords(database), asked)
+    for _ in range(2):
+        await days.add({("JCM", day_of(T0)): DaySheet("w5"), ("MDC", day_of(T0)): DaySheet("w5")})
+    await days.since("JCM", day_of(T0))
+    await days.on([day_of(T0), day_of(T0 - DAY)])
+    keep = Keep(delivered=DAY, failed=DAY, hourly=DAY, daily=DAY)
     async with database.write() as connection:
         await connection.execute(insert(run_before), [run_values(ended(9, at=T0 + 30 * DAY), "JCM")])
     await Noted(Retention(database), asked).dispose(keep, T0 + 30 * DAY)

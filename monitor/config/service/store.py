@@ -20,6 +20,8 @@ from monitor.store.probing.retention import Keep
 
 #: Streaks and budgets are taken up from the latest runs after a restart.
 _LEAST = timedelta(days=1)
+#: A year and what is compared with it.
+_LEAST_DAYS = timedelta(days=400)
 
 
 class KeepSettings(Section):
@@ -31,6 +33,8 @@ class KeepSettings(Section):
     """All other runs: the evidence of a dossier."""
     hourly: Span = timedelta(days=365)
     """What runs are counted in, by route and hour, so that availability and speed are known for longer."""
+    daily: Span = timedelta(days=1096)
+    """Days of agencies, from which history and availability are shown: 400 days at least."""
 
     @model_validator(mode="before")
     @classmethod
@@ -46,7 +50,7 @@ class KeepSettings(Section):
 
     def build(self) -> Keep:
         """Return it as the store is told."""
-        return Keep(delivered=self.delivered, failed=self.failed, hourly=self.hourly)
+        return Keep(delivered=self.delivered, failed=self.failed, hourly=self.hourly, daily=self.daily)
 
 
 def check_keep(settings: KeepSettings, findings: Findings) -> None:
@@ -57,6 +61,9 @@ def check_keep(settings: KeepSettings, findings: Findings) -> None:
         there = findings[name] if findings[name].is_written else findings
         if span < _LEAST:
             there.error(f"{format_duration(span)} is shorter than a day", "1d or longer")
+    if settings.daily < _LEAST_DAYS:
+        message = f"{format_duration(settings.daily)} of history are not enough to compare a year with the one before"
+        findings["daily"].error(message, f"{format_duration(_LEAST_DAYS)} or longer")
     if settings.delivered > settings.failed:
         message = "what was delivered would be kept for longer than what failed"
         findings.error(message, f"failed: {format_duration(settings.delivered)} or longer")

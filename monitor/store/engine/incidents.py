@@ -30,12 +30,29 @@ class OpenNumber:
     #: What is declared and not yet said to be over, and by whom.
     declared: Matter | None = None
     declared_by: str = ""
+    #: Since when, as that person said who opened the incident; who joined one that was open spoke of the present.
+    declared_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FalseAlarm:
+    """An incident that was none, and of which time it had told."""
+
+    id: int
+    agency: str
+    began_at: datetime
+    ended_at: datetime
 
 
 def _open_number(row: Row[Any]) -> OpenNumber:
     if row.declared_matter is None or row.declared_over_at is not None:
         return OpenNumber(number=row.number)
-    return OpenNumber(number=row.number, declared=Matter(row.declared_matter), declared_by=row.declared_by)
+    return OpenNumber(
+        number=row.number,
+        declared=Matter(row.declared_matter),
+        declared_by=row.declared_by,
+        declared_since=row.began_at if row.declared_at <= row.opened_at else row.declared_at,
+    )
 
 
 class SqlIncidents(InTransaction):
@@ -77,9 +94,24 @@ class SqlIncidents(InTransaction):
         """Return the numbers of all that are open, by their dedup keys."""
         query: Select[Any] = select(
             *(incident.c.dedup_key, incident.c.number),
-            *(incident.c.declared_matter, incident.c.declared_by, incident.c.declared_over_at),
+            *(incident.c.declared_matter, incident.c.declared_at, incident.c.declared_by, incident.c.declared_over_at),
+            *(incident.c.began_at, incident.c.opened_at),
         ).where(incident.c.resolved_at.is_(None))
         return {row.dedup_key: _open_number(row) for row in await self._connection.execute(query)}
+
+    async def false_alarms(self, since: datetime) -> Sequence[FalseAlarm]:
+        """Return the incidents that have ended since then and were declared to have been none."""
+        columns = (incident.c.id, incident.c.agency, incident.c.began_at, incident.c.ended_at, incident.c.resolved_at)
+        query = select(*columns).where(incident.c.resolved_at >= since, incident.c.corrected_at.is_not(None))
+        return [
+            FalseAlarm(
+                id=row.id,
+                agency=row.agency,
+                began_at=row.began_at,
+                ended_at=max(filter(None, (row.ended_at, row.resolved_at))),
+            )
+            for row in await self._connection.execute(query)
+        ]
 
     async def incidents(self, ids: Collection[int]) -> Mapping[int, Incident]:
         """Return these incidents by their ids, however many, and hold nobody up for long."""

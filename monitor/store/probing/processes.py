@@ -49,6 +49,12 @@ class Processes:
             for row in rows
         ]
 
+    async def last_beat(self) -> datetime | None:
+        """Return when a process of this name last wrote that it runs; `None`: there was none."""
+        query = select(process.c.beat_at).where(process.c.name == self._name)
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).scalar()
+
     async def stop(self, now: datetime) -> None:
         """Write that this process ends as it was told to: nobody is to miss it."""
         async with self._database.write() as connection:

@@ -1,4 +1,4 @@
-"""Takes out of the store what was kept long enough: runs, hours, tokens. A part at a time, and nobody waits for long.
+"""Takes out of the store what was kept long enough: runs, hours, days, tokens. A part at a time, and nobody waits for long.
 
 Incidents, notices and the journal are none of it: they leave with an authority only (`monitor.store.upkeep.purge`).
 """
@@ -14,10 +14,11 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Row, Table, delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.model.day import day_of
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import CAME_MEMORY, TOKEN_MEMORY
 from monitor.store.probing.hours import STORE, counting, hour_values, run_values, to_result
-from monitor.store.schema.tables import alert, hour, run, run_before, token
+from monitor.store.schema.tables import alert, day, hour, run, run_before, token
 from probes.model.result import Outcome
 
 #: Rows that go in one transaction, in about ten milliseconds where the disk is slow: others want to write, too.
@@ -38,6 +39,8 @@ class Keep:
     #: All other ends.
     failed: timedelta
     hourly: timedelta
+    #: Days of agencies: what history bars and availability are shown from.
+    daily: timedelta = timedelta(days=1096)
 
     def since(self, outcome: str, now: datetime) -> datetime:
         """Return from when on runs with this end are kept."""
@@ -52,12 +55,13 @@ class Retention:
         self._counted = counting(database)
 
     async def dispose(self, keep: Keep, now: datetime) -> int:
-        """Delete the runs and hours that were kept long enough, the tokens and what was known of alerts; return how many runs that were."""
+        """Delete what was kept long enough: runs, hours, days, tokens, what was known of alerts; return how many runs that were."""
         runs = await self._move(keep, now)
         for outcome in Outcome:
             ended = (run.c.outcome == outcome) & (run.c.started_at < keep.since(outcome, now))
             runs += await self._delete(run, ended, run.c.started_at)
         await self._delete(hour, hour.c.begins < now - keep.hourly, hour.c.begins)
+        await self._delete(day, day.c.date < day_of(now - keep.daily), day.c.date)
         for memory, old in ((CAME_MEMORY, token.c.came_at.is_not(None)), (TOKEN_MEMORY, token.c.came_at.is_(None))):
             await self._delete(token, old & (token.c.sent_at < now - memory), token.c.sent_at)
         await self._delete(alert, alert.c.heard_at < now - _ALERT_MEMORY, alert.c.heard_at)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     Dialect,
     Float,
@@ -142,6 +143,18 @@ hour = Table(
     Column("transit", Float, nullable=False),
     Column("slowest", Float, nullable=False),
     Index("ix_hour_begins", "begins"),
+    sqlite_with_rowid=False,
+)
+
+#: How an agency's mail stood in each minute of a day in Malaysia (`monitor.model.day`).
+day = Table(
+    "day",
+    metadata,
+    Column("agency", String(64), primary_key=True),
+    Column("date", Date, primary_key=True),
+    #: "-480w615s30": each state with how many minutes it lasted. Whoever writes adds to what is there.
+    Column("minutes", Text, nullable=False),
+    Index("ix_day_date", "date"),
     sqlite_with_rowid=False,
 )
 

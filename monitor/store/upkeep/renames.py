@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Column, Table, case, delete, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.record.store import Entry
+from monitor.model.day import DaySheet
 from monitor.model.renaming import Renamed, Renaming
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.schema.rows import BRIEF
 from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import (
+    day,
     exercise,
     health,
     hour,
@@ -126,6 +128,7 @@ async def _follow(
     await _move_each(connection, silence, silence.c.about, renaming.key)
     await _move_each(connection, override, override.c.rota, renaming.rota)
     if renaming.what is Renamed.AGENCY:
+        await _move_days(connection, database, renaming)
         for table, column in ((exercise, exercise.c.agency), (pin_entry, pin_entry.c.agency)):
             await connection.execute(update(table).where(column == renaming.old).values({column: renaming.new}))
     return counts, still_open
@@ -162,6 +165,27 @@ async def _move_hours(
         moved.on_conflict_do_update(index_elements=list(hour.primary_key), set_={**sums, **most, **minutes})
     )
     await connection.execute(delete(hour).where(old))
+
+
+async def _move_days(connection: AsyncConnection, database: Database, renaming: Renaming) -> None:
+    """Add the days of an agency to those that it may have under its new name already."""
+    days = select(day).where(day.c.agency.in_((renaming.old, renaming.new)))
+    whole: dict[date, DaySheet] = {}
+    rows = (await connection.execute(days)).all()
+    for row in rows:
+        whole.setdefault(row.date, DaySheet()).add(DaySheet(row.minutes))
+    moved = [
+        {"agency": renaming.new, "date": row.date, "minutes": str(whole[row.date])}
+        for row in rows
+        if row.agency == renaming.old
+    ]
+    if moved:
+        written = database.upsert(day)
+        minutes = {"minutes": written.excluded.minutes}
+        await connection.execute(
+            written.on_conflict_do_update(index_elements=list(day.primary_key), set_=minutes), moved
+        )
+        await connection.execute(delete(day).where(day.c.agency == renaming.old))
 
 
 def _greater(one: Any, other: Any) -> Any:

@@ -20,7 +20,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import JSON, Boolean, DateTime, Float, Integer, String, Table, insert, select, update
+from sqlalchemy import JSON, Boolean, Date, DateTime, Float, Integer, String, Table, insert, select, update
 
 from alerts.model.event import Resolve
 from alerts.record.audit import Head
@@ -238,6 +238,8 @@ def value(table: Table, name: str, n: int) -> st.SearchStrategy[Any]:
     match column.type:
         case Moment() | DateTime():
             drawn: st.SearchStrategy[Any] = MOMENTS
+        case Date():
+            drawn = st.dates()
         case Boolean():
             drawn = st.booleans()
         case Float():

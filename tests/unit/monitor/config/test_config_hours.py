@@ -99,6 +99,18 @@ def test_what_failed_is_kept_for_a_year_and_what_was_delivered_for_a_month_or_as
     assert kept(ministry, "keep_results: {delivered: 7d, hourly: 730d}") == (7, 365, 730)
 
 
+def test_days_are_kept_for_three_years_or_as_long_as_is_written(ministry: Ministry) -> None:
+    assert ministry.load().accepted().settings.keep_results.build().daily.days == 1096
+    put(ministry, "pantau", "keep_results: {daily: 400d}")
+    assert ministry.load().accepted().settings.keep_results.build().daily.days == 400
+
+
+def test_days_are_kept_for_four_hundred_at_least(ministry: Ministry) -> None:
+    put(ministry, "pantau", "keep_results: {daily: 90d}")
+    (problem,) = ministry.load().problems
+    assert "compare a year with the one before; write instead: 400d or longer" in str(problem)
+
+
 def test_one_span_for_all_runs_still_means_all_runs_and_says_what_that_costs(ministry: Ministry) -> None:
     assert kept(ministry, "keep_results: 90d") == (90, 90, 365)
     (problem,) = ministry.load().problems

@@ -1,0 +1,85 @@
+"""The days of agencies as they are kept: whoever has seen some minutes adds them to what others have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+from sqlalchemy import bindparam, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.model.day import DaySheet
+from monitor.runtime.slices import Slices
+from monitor.store.backend.database import Database
+from monitor.store.schema.tables import day
+
+#: Days that are added to in one transaction: some milliseconds, in which nobody else writes into a file.
+AT_ONCE = 100
+#: In seconds, between two of those.
+_PAUSE = 0.01
+
+_CHANGE = (
+    update(day)
+    .where(day.c.agency == bindparam("of_agency"), day.c.date == bindparam("of_date"))
+    .values(minutes=bindparam("minutes"))
+)
+
+#: Whose day, and which.
+Key = tuple[str, date]
+
+
+class DayRecords:
+    """Reads and adds to days. What the store raises when it is away is the caller's to handle."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._begin = database.upsert(day).on_conflict_do_nothing()
+
+    async def since(self, agency: str, first: date) -> Mapping[date, DaySheet]:
+        """Return the days of an agency from *first* on, by date; those of which nothing is known are missing."""
+        query = select(day.c.date, day.c.minutes).where(day.c.agency == agency, day.c.date >= first)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return {row.date: DaySheet(row.minutes) for row in rows}
+
+    async def on(self, dates: Sequence[date]) -> Mapping[Key, DaySheet]:
+        """Return what is known of all agencies on some days."""
+        query = select(day).where(day.c.date.in_(dates))
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        slices, found = Slices(), dict[Key, DaySheet]()
+        for row in rows:
+            found[row.agency, row.date] = DaySheet(row.minutes)
+            await slices.pause()
+        return found
+
+    async def add(self, sheets: dict[Key, DaySheet]) -> None:
+        """Add *sheets* to what is kept, and take out of them what is. Raise `StoreAway` with the rest left in it."""
+        for number, begin in enumerate(range(0, len(keys := sorted(sheets)), AT_ONCE)):
+            if number:
+                await asyncio.sleep(_PAUSE)
+            some = keys[begin : begin + AT_ONCE]
+            async with self._database.write() as connection:
+                await self._add(connection, {key: sheets[key] for key in some})
+            for key in some:
+                del sheets[key]
+
+    async def _add(self, connection: AsyncConnection, sheets: Mapping[Key, DaySheet]) -> None:
+        key = (day.c.agency, day.c.date)
+        # Locked in the order of their keys: two that add to the same days wait for each other, and none for ever.
+        there = select(day).where(tuple_(*key).in_([*sheets])).order_by(*key).with_for_update()
+        rows = {(row.agency, row.date): row.minutes for row in await connection.execute(there)}
+        if missing := [each for each in sheets if each not in rows]:
+            begun = [{"agency": agency, "date": on, "minutes": ""} for agency, on in missing]
+            await connection.execute(self._begin, begun)
+            # Another may have begun some of them meanwhile.
+            rows = {(row.agency, row.date): row.minutes for row in await connection.execute(there)}
+        changed = []
+        for (agency, on), sheet in sheets.items():
+            whole = DaySheet(rows[agency, on])
+            whole.add(sheet)
+            if (written := str(whole)) != rows[agency, on]:
+                changed.append({"of_agency": agency, "of_date": on, "minutes": written})
+        if changed:
+            await connection.execute(_CHANGE, changed)
