@@ -41,6 +41,7 @@ from monitor.runtime.keeping import keep_doing
 from monitor.runtime.key import token_key
 from monitor.runtime.place import CONTROL_SOCKET, signpost
 from monitor.runtime.systemd import ServiceManager
+from monitor.service.daybook import LOOKS, Daybook
 from monitor.service.declarer import Declarer
 from monitor.service.derived import Derived, pin_book
 from monitor.service.duty import Duty
@@ -57,7 +58,9 @@ from monitor.service.renamer import Renamer
 from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
+from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
 from monitor.store.upkeep.renames import Renames
@@ -159,6 +162,7 @@ class App:
             self._around.lag.keep_measuring(self._metrics),
             keep_setting_aside(),
             self._keep_name(),
+            keep_doing("days", self._daybook.look, LOOKS),
             keep_doing("status", self._tell_status, _STATUS_EVERY),
         )
 
@@ -297,6 +301,8 @@ class App:
             clock=self._clock,
             known=lambda: self._configuration().registry.agencies,
         )
+        self._daybook = Daybook(records=DayRecords(database), store=store, clock=self._clock, watch=self._watch)
+        await self._daybook.begin(await Processes(database, _prober(settings)).last_beat())
         # Before anything is written into it that an older copy has not.
         await self._restorer.look()
         # The first that is asked of the store: one that takes no writes is no store.
@@ -433,6 +439,7 @@ class App:
         await self._watchdog.pulse.stop()
         try:
             await self._around.history.catch_up()
+            await self._daybook.look()
             await self._lifecycle.stopped()
         # Then the stop looks like a crash in the journal, and the next start is none the worse.
         except StoreAway as away:

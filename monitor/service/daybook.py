@@ -1,0 +1,144 @@
+"""Keeps the days of agencies: once a minute what was proven, declared and closed since is added to what the store has.
+
+What is written is what is true then, so a minute that could not be written is written with a later one; a clock that is set
+back, a reload and a second prober add nothing twice (docs/adr/0048).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+
+from alerts.model.incident import CORRECTABLE_FOR
+from alerts.record.clock import Clock
+from alerts.record.store import StoreAway
+from monitor.judging.proven import Continuity, ways_of
+from monitor.model.day import DaySheet, Marked, MinuteState, cut, day_of, moment_of
+from monitor.model.window import Hours
+from monitor.runtime.slices import Slices
+from monitor.service.watch import Watch
+from monitor.store.engine.incidents import OpenNumber
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.days import DayRecords, Key
+
+#: So often it is looked, and written down.
+LOOKS = timedelta(minutes=1)
+#: Nobody has watched while nobody looked for longer than this: a restart takes seconds, that of a machine two minutes.
+AWAY = timedelta(minutes=3)
+#: So long after an incident's end it is looked whether it was declared to have been none, and a day more after a restart.
+_CORRECTED_FOR = CORRECTABLE_FOR + timedelta(days=1)
+
+
+class Daybook:
+    """Looks at all agencies, and adds to their days."""
+
+    def __init__(self, *, records: DayRecords, store: SqlStore, clock: Clock, watch: Callable[[], Watch]) -> None:
+        """*watch* returns the one in force."""
+        self._records = records
+        self._store = store
+        self._clock = clock
+        self._watch = watch
+        self._looked_at: datetime | None = None
+        self._followed: dict[str, Continuity] = {}
+        #: Agencies of which nothing was to be probed when it was last looked.
+        self._closed: set[str] = set()
+        #: By agency: up to when what is declared is marked, and what that was.
+        self._declared: dict[str, tuple[OpenNumber, datetime]] = {}
+        #: Incidents whose correction is marked.
+        self._corrected: set[int] = set()
+        #: What people have said, as far as the store could be asked: it stands until they say otherwise.
+        self._open: Mapping[str, OpenNumber] = {}
+        #: What is not stored yet.
+        self._owed: dict[Key, DaySheet] = {}
+
+    async def begin(self, last_seen: datetime | None) -> None:
+        """Take up where this process was, if it was *last_seen* at work a moment ago. Raise `StoreAway`."""
+        now = self._clock.now()
+        if last_seen is None or not timedelta(0) <= now - last_seen <= AWAY:
+            return
+        today = day_of(now)
+        for (agency, on), sheet in sorted((await self._records.on([today - timedelta(days=1), today])).items()):
+            if (last := sheet.last()) is not None:
+                continuity = self._followed[agency] = Continuity()
+                continuity.resume(last[0], moment_of(on, last[1]))
+        self._looked_at = now
+
+    async def look(self) -> None:
+        """Mark what is settled since the last look, and write it down. Raise `StoreAway` when that has to wait."""
+        now, away = self._clock.now(), None
+        since = self._looked_at if self._looked_at and timedelta(0) <= now - self._looked_at <= AWAY else now
+        if since == now:
+            for continuity in self._followed.values():
+                continuity.interrupt()
+        self._looked_at = now
+        try:
+            await self._ask(now)
+        except StoreAway as error:
+            away = error
+        watch, slices = self._watch(), Slices()
+        registry = watch.configuration.registry
+        for code in registry.agencies:
+            routes = registry.routes_of(code)
+            self._mark(code, self._of_agency(watch, code, [r.probing.hours for r in routes], since, now))
+            await slices.pause()
+        for gone in self._followed.keys() - registry.agencies.keys():
+            del self._followed[gone]
+            self._closed.discard(gone)
+        if away is not None:
+            raise away
+        await self._records.add(self._owed)
+
+    def _of_agency(
+        self, watch: Watch, code: str, hours: Iterable[Hours], since: datetime, now: datetime
+    ) -> Iterator[Marked]:
+        continuity = self._followed.setdefault(code, Continuity())
+        if (closed := _closed(list(hours), now)) is not None:
+            # What was seen before does not reach over it, and its runs are held against nobody.
+            continuity.interrupt()
+            yield Marked(state=closed, begins=since if code in self._closed else now, until=now)
+            self._closed.add(code)
+        elif (seen := watch.judge.sight(code)) is not None:
+            yield from continuity.follow(*seen)
+        if closed is None:
+            self._closed.discard(code)
+        yield from self._of_people(code, now)
+        ended = watch.pipeline.ended_by_hand.get(code)
+        if ended is not None and ended.corrected_at is not None:
+            # Measured all the same, and known to be nothing.
+            yield Marked(state=MinuteState.FALSE_ALARM, begins=since, until=now)
+
+    def _of_people(self, code: str, now: datetime) -> Iterator[Marked]:
+        said = self._open.get(code)
+        if said is None or said.declared is None:
+            self._declared.pop(code, None)
+            return
+        known, until = self._declared.get(code, (None, now))
+        # From its beginning, which may be long ago, once; then from look to look. It stands also while nobody looks.
+        begins = until if known == said else said.declared_since or now
+        self._declared[code] = said, now
+        for state in ways_of(said.declared):
+            yield Marked(state=state, begins=begins, until=now)
+
+    async def _ask(self, now: datetime) -> None:
+        """Ask what people have said. Raise `StoreAway`."""
+        async with self._store.reading() as ledger:
+            self._open = await ledger.open_numbers()
+            corrected = await ledger.false_alarms(now - _CORRECTED_FOR)
+        for each in corrected:
+            if each.id not in self._corrected:
+                mark = Marked(state=MinuteState.FALSE_ALARM, begins=each.began_at, until=each.ended_at)
+                self._mark(each.agency, [mark])
+        self._corrected = {each.id for each in corrected}
+
+    def _mark(self, agency: str, marks: Iterable[Marked]) -> None:
+        for on, state, begin, end in cut(marks):
+            self._owed.setdefault((agency, on), DaySheet()).mark(state, begin, end)
+
+
+def _closed(hours: list[Hours], now: datetime) -> MinuteState | None:
+    """Return why nothing of an agency is probed now; `None`: it is. Maintenance is the whole agency's."""
+    if not hours:
+        return None
+    if hours[0].closed_by(now) is not None:
+        return MinuteState.MAINTENANCE
+    return MinuteState.OFF_HOURS if all(each.opens(now) != now for each in hours) else None
