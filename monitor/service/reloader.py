@@ -17,12 +17,13 @@ from alerts.record.store import StoreAway
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import BadConfiguration, Configuration, Memory, load
 from monitor.config.model.settings import Settings
+from monitor.config.sense.duplicate import perhaps_renamed
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import spared
 from monitor.runtime.keeping import keep_doing
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.lines import Retirement, build_lines, close_lines
-from monitor.service.watch import Watch, WatchSurroundings, abandoned, make_watch, perhaps_renamed, prepare, take_up
+from monitor.service.watch import Watch, WatchSurroundings, abandoned, make_watch, prepare, take_up
 from monitor.store.probing.records import ConfigurationRecords
 
 log = structlog.get_logger()
@@ -132,8 +133,10 @@ class Reloader:
             log.error("configuration refused; people are told as before", why=str(refused))
             await self._lifecycle.refused(by, [str(refused)])
             return [refused]
-        before = self.watch.configuration
-        return [*await self._taken_up(configuration, by), *perhaps_renamed(before, configuration)]
+        before, after = self.watch.configuration.registry.agencies, configuration.registry.agencies
+        was = {code: agency.domains for code, agency in before.items()}
+        taken_up = await self._taken_up(configuration, by)
+        return [*taken_up, *perhaps_renamed(was, after, str(configuration.settings.agencies))]
 
     def _unfit(self, configuration: Configuration) -> Problem | None:
         """Return why a configuration that is as it should be cannot follow the one in force; `None`: it can."""

@@ -345,25 +345,6 @@ def abandoned(incidents: Iterable[Incident], configuration: Configuration) -> Se
     return found
 
 
-def perhaps_renamed(before: Configuration, after: Configuration) -> Sequence[Problem]:
-    """Return a warning for each agency that has left while another came with one of its domains."""
-    was, becomes = before.registry.agencies, after.registry.agencies
-    gone, come = was.keys() - becomes.keys(), becomes.keys() - was.keys()
-    place = str(after.settings.agencies)
-    return [
-        Problem(
-            file=place,
-            key=new,
-            message=f"{old} has left and {new} has come, with the same domain; what {old} has lived through is not {new}'s",
-            instead=f"if it is the same agency: pantau rename agency {old} {new} (in a shell)",
-            severity=Severity.WARNING,
-        )
-        for old in sorted(gone)
-        for new in sorted(come)
-        if {*was[old].domains} & {*becomes[new].domains}
-    ]
-
-
 def _assigned(
     configuration: Configuration, agencies: Iterable[str], specimens: Mapping[str, bytes]
 ) -> Sequence[Assignment]:

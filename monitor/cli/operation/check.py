@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sqlite3
+from collections.abc import Collection, Mapping
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,19 +15,43 @@ import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.config.loading import Loaded, load
+from monitor.config.model.settings import Settings
 from monitor.config.sense.capacity import size_of
+from monitor.config.sense.duplicate import perhaps_renamed
 
 
 def check(config: Config = DEFAULT_CONFIG) -> None:
     """Check the whole configuration and print everything that is wrong with it, a line each.
 
     Also what is going to be wrong: days in the next week on which nobody is on call, numbers where nobody has answered,
-    and a store that becomes larger than its disk. Ends with 2 when there is an error, otherwise with 0, also when there are warnings.
+    a store that becomes larger than its disk, and an agency that would lose its history with its code. Ends with 2 when there is an error, otherwise with 0, also when there are warnings.
     """
     loaded = load(config, os.environ, now=datetime.now(UTC))
+    if (found := loaded.configuration) is not None:
+        renamed = perhaps_renamed(in_force(found.settings), found.registry.agencies, str(found.settings.agencies))
+        loaded = replace(loaded, problems=(*loaded.problems, *renamed))
     print_checked(config, loaded)
     if loaded.errors:
         raise typer.Exit(2)
+
+
+def in_force(settings: Settings) -> Mapping[str, Collection[str]]:
+    """Return the domains of the agencies that the service last took up, by their codes, as its store has them.
+
+    Nothing where the store is on a server, which a check does not knock at, or cannot be read.
+    """
+    if settings.store is not None:
+        return {}
+    file = settings.state / "pantau.sqlite"
+    journal = file.with_name(f"{file.name}-wal")
+    # Nothing is written beside a store that is at rest.
+    at_rest = "" if journal.exists() else "&immutable=1"
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro{at_rest}", uri=True)) as store:
+            rows = store.execute("SELECT key, document FROM record WHERE kind = 'agency'").fetchall()
+    except (sqlite3.Error, OSError):
+        return {}
+    return {code: json.loads(document).get("domains", ()) for code, document in rows}
 
 
 def print_checked(config: Path, loaded: Loaded) -> None:

@@ -1,13 +1,13 @@
-"""What may exist only once in the whole configuration, across files."""
+"""What may exist only once in the whole configuration, across files; and what may have been there before, called otherwise."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from monitor.config.fields.circular import domain_of, is_within
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path
+from monitor.config.files.problem import Path, Problem, Severity
 from monitor.config.model.registry import Agency
 
 
@@ -64,3 +64,23 @@ def check_shared_domains(agencies: Mapping[str, Agency], files: Mapping[str, Fin
                     f"'{domain}' is also a domain of {first} ({place}), and no address here is at it",
                     "only the domains of this agency",
                 )
+
+
+def perhaps_renamed(was: Mapping[str, Collection[str]], becomes: Mapping[str, Agency], place: str) -> Sequence[Problem]:
+    """Return a warning for each agency that has left while another came with one of its domains.
+
+    *was*: the domains of the agencies that were there before, by their codes. *place*: where their files lie.
+    """
+    gone, come = was.keys() - becomes.keys(), becomes.keys() - was.keys()
+    return [
+        Problem(
+            file=place,
+            key=new,
+            message=f"{old} has left and {new} has come, with the same domain; what {old} has lived through is not {new}'s",
+            instead=f"if it is the same agency: pantau rename agency {old} {new} (in a shell)",
+            severity=Severity.WARNING,
+        )
+        for old in sorted(gone)
+        for new in sorted(come)
+        if {*was[old]} & {*becomes[new].domains}
+    ]

@@ -134,6 +134,24 @@ async def test_of_two_who_say_so_at_once_one_hears_that_it_was_done(place: Place
     assert str(refused).startswith("JCONTOH has been renamed to JBARU before")
 
 
+async def test_a_check_asks_before_anything_is_reloaded_and_no_more_once_it_was_renamed(place: Place) -> None:
+    office, hint = place.office, "pantau rename agency JCONTOH JBARU"
+    await place.ran("JCONTOH")
+    office.state.rmdir()
+    office.state.symlink_to(office.directory / "store")
+    assert hint not in (await office.ask("check"))[1]
+    place.write("agency: JCONTOH", "agency: JBARU")
+    code, said = await office.ask("check")
+    assert (code, said.count(hint)) == (0, 1), said
+    with office.config.open("a") as settings:
+        settings.write("store: {url: postgresql://pantau@127.0.0.1/pantau, tls: false}\n")
+    assert hint not in (await office.ask("check"))[1], "what a server holds is not asked"
+    office.config.write_text(office.config.read_text().replace("store: {url", "# store: {url"))
+
+    await place.renamer.rename(AGENCY, BY)
+    assert hint not in (await office.ask("check"))[1]
+
+
 async def test_whoever_has_edited_the_file_alone_is_asked_and_can_say_so_later(place: Place) -> None:
     await place.ran("JCONTOH")
     await place.fails("JCONTOH")
