@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy import exists, inspect, select
+from sqlalchemy.exc import DatabaseError
 
 from alerts.record.restoration import BadNumberError, last_on_paper
 from alerts.record.store import Entry, StoreAway
@@ -26,9 +28,11 @@ from monitor.store.backend.copy import copy, schema_of
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.backend.sqlite import alone
+from monitor.store.engine import audit
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.move.source import lift
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError, known
+from monitor.store.schema.tables import journal
 
 _FILE = "pantau.sqlite"
 #: Whoever wrote into a database less than this ago runs.
@@ -63,6 +67,7 @@ def restore(
     _see_owner(state)
     try:
         if file is None:
+            asyncio.run(_see_put(state, server))
             asyncio.run(_mark(state, server, word, {}))
         elif server is not None:
             fail(
@@ -99,6 +104,25 @@ def _name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"uid {uid}"
+
+
+async def _see_put(state: Path, server: PostgresServer | None) -> None:
+    """End the command where no copy was put yet.
+
+    What is opened becomes a store; an empty one would know of no mark, and give all numbers again. A database that is to be
+    filled has to stay empty, too.
+    """
+    place = state / _FILE if server is None else f"the {server}"
+    try:
+        async with audit.in_file(state / _FILE) if server is None else audit.on_server(server) as connection:
+            is_there = await connection.run_sync(lambda sync: inspect(sync).has_table(journal.name))
+            is_there = is_there and (await connection.execute(select(exists(select(journal.c.id))))).scalar_one()
+    except FileNotFoundError:
+        is_there = False
+    except DatabaseError:  # Whoever opens it says what is wrong.
+        return
+    if not is_there:
+        fail(f"{place} holds no store: put the copy there first (docs/restoring.md)")
 
 
 def _put_back(file: Path, state: Path, word: _Word, *, even_changed: bool) -> None:

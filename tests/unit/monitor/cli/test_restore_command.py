@@ -197,6 +197,16 @@ async def test_root_does_not_leave_a_store_that_the_service_cannot_open(office: 
     assert journal_of(office.state / "pantau.sqlite") == 7
 
 
+async def test_what_holds_no_store_is_no_older_copy(office: Office) -> None:
+    code, said = await office.ask("restore", "--here")
+
+    assert (code, said) == (
+        1,
+        f"{office.state}/pantau.sqlite holds no store: put the copy there first (docs/restoring.md)\n",
+    )
+    assert names(office.state) == []
+
+
 async def test_who_mistypes_is_told_how_it_is_written(office: Office, tmp_path: Path) -> None:
     assert (await office.ask("restore"))[0] == 2
     assert (await office.ask("restore", str(tmp_path / "x"), "--here"))[0] == 2
@@ -254,6 +264,12 @@ async def test_a_database_is_marked_once_its_administrator_has_put_a_copy_there(
 
     code, said = await office.ask("restore", str(tmp_path / "copy.dump"))
     assert (code, "pg_restore for one, and then say so: pantau restore --here" in said) == (1, True)
+    for _ in range(2):
+        code, said = await office.ask("restore", "--here")
+        assert (code, "holds no store: put the copy there first" in said) == (1, True), "pg_restore wants it empty, too"
+
+    async with Database.open(office.state, server) as database:
+        await write(database, 3)
     code, said = await office.ask("restore", "--here")
     assert code == 0, said
 
