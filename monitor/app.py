@@ -382,7 +382,9 @@ class App:
                 )
             ),
         )
-        for app, listener in zip((portal(front, hosts, self._letters), callbacks(front)), faces[:2], strict=True):
+        for app, listener in zip(
+            (portal(front, hosts, self._letters, self._duty), callbacks(front)), faces[:2], strict=True
+        ):
             await stack.enter_async_context(serve(app, listener))
         # On our own socket nobody is hung up on: a purge of years of records takes minutes.
         await stack.enter_async_context(serve(orders, faces[2], answering=_OWN_WORK))

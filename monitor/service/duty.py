@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import NoReturn
@@ -19,6 +19,7 @@ from alerts.record.store import Entry
 from monitor.config.loading import Configuration
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.runtime.keeping import keep_doing
+from monitor.runtime.slices import Slices
 from monitor.service.derived import Derived
 from monitor.service.order import NotDone, Unknown
 from monitor.store.engine.ledger import SqlStore
@@ -66,15 +67,26 @@ class Duty:
         #: The rotas that had nobody on call when they were last counted; `None`: they were not yet.
         self.deserted: Sequence[str] | None = None
 
-    async def show(self, agency: str, at: str) -> Sequence[DutyView]:
-        """Return the rotas that an agency's escalation names; of "", all. *at*: a moment as people write it, or ""."""
+    def rotas(self, agency: str) -> Sequence[str]:
+        """Return the names of the rotas that an agency's escalation names; of "", all."""
+        return [rota.name for rota in self._shown(agency)]
+
+    async def show(self, agency: str, at: str, *, only: Collection[str] | None = None) -> Sequence[DutyView]:
+        """Return the rotas that an agency's escalation names; of "", all. *at*: a moment as people write it, or "".
+
+        *only*: those of them with these names. To look three months ahead takes some milliseconds for each.
+        """
         moment = self._moment(at, first_showing) if at else self._clock.now()
-        rotas = self._rotas_of(agency) if agency else list(self._roster().named.values())
+        rotas = [rota for rota in self._shown(agency) if only is None or rota.name in only]
         zone = self._configuration().settings.time_zone
         async with self._store.reading() as ledger:
             overrides = await ledger.duty.standing(min(moment, self._clock.now()))
             answered = await ledger.duty.answered()
-        return [_view(rota, overrides, moment, lambda who: _verified(who, answered, zone)) for rota in rotas]
+        views, slices = list[DutyView](), Slices()
+        for rota in rotas:
+            views.append(_view(rota, overrides, moment, lambda who: _verified(who, answered, zone)))
+            await slices.pause()
+        return views
 
     async def overrides(self) -> Sequence[Override]:
         """Return the overrides that are not over."""
@@ -146,6 +158,9 @@ class Duty:
         self.deserted = tuple(deserted)
 
     # -- what is configured --------------------------------------------------------------------------------------
+
+    def _shown(self, agency: str) -> Sequence[Rota]:
+        return self._rotas_of(agency) if agency else list(self._roster().named.values())
 
     def _rotas_of(self, agency: str) -> Sequence[Rota]:
         known, agencies = self._roster(), self._configuration().registry.agencies

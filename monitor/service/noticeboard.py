@@ -39,7 +39,15 @@ from monitor.views.overview import (
     view_notice,
     view_route,
 )
-from monitor.views.own_health import Control, GatewayStanding, PartView, Signs, own_health
+from monitor.views.own_health import (
+    Control,
+    GatewayStanding,
+    PartView,
+    ReferenceView,
+    Signs,
+    own_health,
+    view_reference,
+)
 from probes.model.result import ProbeResult
 
 #: So many incidents and notices are listed for programs, and so many on the page.
@@ -144,16 +152,38 @@ class Noticeboard:
             ],
             routes=len(watch.routes),
             troubles=watch.judge.own_troubles(self._clock.now()),
-            gateways=[
-                GatewayStanding(
-                    channel=line.channel,
-                    gateway=line.name,
-                    up=self._pool.is_up(line.name),
-                    doubted_since=self._pool.doubted_since(line.name),
-                )
-                for line in self._pool
-            ],
+            gateways=self.gateways(),
         )
+
+    def gateways(self) -> Sequence[GatewayStanding]:
+        """Return how the gateways stand: by channel, in the order in which they are tried while all work."""
+        return [
+            GatewayStanding(
+                channel=line.channel,
+                gateway=line.name,
+                up=self._pool.is_up(line.name),
+                doubted_since=self._pool.doubted_since(line.name),
+            )
+            for line in self._pool
+        ]
+
+    def references(self) -> Sequence[ReferenceView]:
+        """Return how our own mailboxes stand."""
+        watch, latest = self._watch(), self._history.known()
+        configuration, troubles = watch.configuration, watch.judge.own_troubles(self._clock.now())
+        controls = configuration.registry.routes_of(NO_AGENCY)
+        return [
+            view_reference(
+                name,
+                [
+                    self._route(watch, each, latest.get(each.name))
+                    for each in controls
+                    if name in {each.route.sender.name, each.route.recipient.name}
+                ],
+                troubles,
+            )
+            for name in configuration.settings.references
+        ]
 
     async def agencies(self) -> Sequence[AgencyView]:
         """Return all agencies, by code. Raise `StoreAway` while nobody knows which have an incident."""

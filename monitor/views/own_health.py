@@ -17,7 +17,7 @@ from monitor.judging.evidence import ARRIVED
 from monitor.judging.liveness import Ailment
 from monitor.judging.suspect import Suspect, Trouble
 from monitor.model.health import Health
-from monitor.views.overview import why_failed
+from monitor.views.overview import RouteView, why_failed
 from probes.model.result import ProbeResult
 
 
@@ -121,6 +121,19 @@ class GatewayStanding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceView:
+    """A mailbox of ours, by which the agencies' mail is proven."""
+
+    name: str
+    health: Health
+    #: What of it is judged to be broken, if anything is, and since when: the mailbox, or our account for it.
+    fault: Blame | None = None
+    since: datetime | None = None
+    #: The routes between it and the others of ours.
+    controls: Sequence[RouteView] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Signs:
     """What the service knows of itself, apart from what its probes and gateways tell."""
 
@@ -166,6 +179,21 @@ def own_health(
         OwnPart.DUTY: (signs.deserted is not None, list(_of_duty(signs))),
     }
     return [_view(part, *known[part]) for part in OwnPart]
+
+
+def view_reference(name: str, controls: Sequence[RouteView], troubles: Mapping[Suspect, Trouble]) -> ReferenceView:
+    """Return how a mailbox of ours stands. *troubles*: what the judge holds against us."""
+    for suspect, trouble in troubles.items():
+        if suspect.name == name:
+            since = trouble.since
+            return ReferenceView(name=name, health=Health.DOWN, fault=suspect.blame, since=since, controls=controls)
+    found = {control.health for control in controls}
+    if Health.DOWN in found or Health.DEGRADED in found:
+        # Another end of that route may be the one that is broken.
+        health = Health.DEGRADED
+    else:
+        health = Health.UP if found == {Health.UP} else Health.UNKNOWN
+    return ReferenceView(name=name, health=health, controls=controls)
 
 
 def worst(parts: Sequence[PartView]) -> Health:

@@ -21,10 +21,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.config.files.problem import Severity
 from monitor.metrics import CONTENT_TYPE
+from monitor.service.duty import Duty
 from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.paper.letters import Letters
 from monitor.web.api.answer import knows
+from monitor.web.api.duty import on_call
 from monitor.web.api.incident import records
 from monitor.web.api.orders import orders
 from monitor.web.api.state import states
@@ -44,10 +46,10 @@ SECURITY_HEADERS = {
 }
 
 
-def portal(source: Front, hosts: Sequence[str], tray: Letters | None = None) -> FastAPI:
+def portal(source: Front, hosts: Sequence[str], tray: Letters | None = None, duty: Duty | None = None) -> FastAPI:
     """Build the portal. *hosts*: the Host names it answers to, which keeps strangers' pages from reading it.
 
-    *tray*: the letters, for their clerk's page.
+    *tray*: the letters, for their clerk's page. *duty*: who is on call.
     """
     app = FastAPI(
         title="Pantau",
@@ -64,6 +66,8 @@ def portal(source: Front, hosts: Sequence[str], tray: Letters | None = None) -> 
     app.add_middleware(_Secure)
     app.include_router(states(source, tray))
     app.include_router(records(source))
+    if duty is not None:
+        app.include_router(on_call(duty, source.board))
     app.include_router(orders(source))
     app.include_router(_service(source))
     templates = page_templates()

@@ -1,4 +1,4 @@
-"""How a question is answered: with a mark by which whoever asks again is told that nothing has changed."""
+"""How a question is taken and answered: with nothing in it that is not known, and a mark that tells whether it has changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
 
-from monitor.web.api.parameter import only_known
+from monitor.service.noticeboard import Noticeboard
+from monitor.service.order import Unknown
+from monitor.web.api.parameter import only_known, wrong
 from monitor.web.problem import problems
 
 #: What every question may be answered with instead.
@@ -31,6 +33,14 @@ def questions() -> APIRouter:
         dependencies=[Depends(only_known)],
         responses=_INSTEAD,
     )
+
+
+def called(board: Noticeboard, quoted: str) -> str:
+    """Return the code of an agency that a filter names: of one that is none an empty list would look as if all were well."""
+    try:
+        return board.called(quoted)
+    except Unknown as unknown:
+        raise wrong("agency", str(unknown)) from None
 
 
 class MarkedRoute(APIRoute):

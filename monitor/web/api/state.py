@@ -9,16 +9,16 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 
+from alerts.model.channel import Channel
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.runtime.slices import Slices
 from monitor.service.front import Front
-from monitor.service.order import Unknown
 from monitor.service.paper.letters import Letters, LetterView
 from monitor.views.overview import AgencyView, CheckView, health_of
-from monitor.views.own_health import PartView
-from monitor.web.api.answer import NOT_FOUND, etag_of, questions
-from monitor.web.api.parameter import MOST, Agencies, Cursor, next_page, read_cursor, wrong
+from monitor.views.own_health import GatewayStanding, PartView, ReferenceView
+from monitor.web.api.answer import NOT_FOUND, called, etag_of, questions
+from monitor.web.api.parameter import MOST, Agencies, Cursor, next_page, read_cursor
 
 _AGENCY = TypeAdapter(AgencyView)
 
@@ -27,6 +27,7 @@ _Directions = Annotated[
     Query(description="Only those whose mail is probed in one of these; `state` is then asked of these alone."),
 ]
 _Healths = Annotated[list[Health] | None, Query(description="Only those whose mail stands so.")]
+_Channels = Annotated[list[Channel] | None, Query(description="Only those of these channels.")]
 #: How many are configured does not grow with time: all, unless fewer are asked for.
 _Few = Annotated[int | None, Query(ge=1, le=MOST, description="How many there are on a page; all, if it is not said.")]
 
@@ -51,7 +52,7 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
         cursor: Cursor = None,
     ) -> Response:
         after = read_cursor("agencies", cursor) or ""
-        codes = None if agency is None else {_called(source, each) for each in agency}
+        codes = None if agency is None else {called(source.board, each) for each in agency}
         # Written by us: checked and written as one, ten thousand routes would hold the loop for a third of a second.
         written = await listed.written(await source.board.agencies())
         wanted = [
@@ -70,6 +71,14 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
     async def agency(code: str) -> Response:
         return Response(_AGENCY.dump_json(await source.board.agency(code)), media_type="application/json")
 
+    @router.get("/references", summary="Our own mailboxes, by which the agencies' mail is proven, and how they stand")
+    async def references() -> list[ReferenceView]:
+        return list(source.board.references())
+
+    @router.get("/gateways", summary="The ways on which people are told, in the order of trying, and how they stand")
+    async def gateways(channel: _Channels = None) -> list[GatewayStanding]:
+        return [each for each in source.board.gateways() if channel is None or each.channel in channel]
+
     @router.get("/own-checks", summary="What the checks found at our own reference mailboxes")
     async def own_checks() -> list[CheckView]:
         return list(source.board.own_checks())
@@ -81,13 +90,6 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
             return list(await tray.letters())
 
     return router
-
-
-def _called(source: Front, quoted: str) -> str:
-    try:
-        return source.board.called(quoted)
-    except Unknown as unknown:
-        raise wrong("agency", str(unknown)) from None
 
 
 def _stands(view: AgencyView, states: Sequence[Health] | None, directions: Sequence[str] | None) -> bool:

@@ -23,11 +23,13 @@ from monitor.judging.judge import Judge
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction
 from monitor.service.noticeboard import Noticeboard
+from monitor.service.order import Unknown
 from monitor.service.watch import Watch
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.views.own_health import OwnPart, Signs
+from probes.model.result import Outcome
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.trial import MINUTE, T0, agency_routes, arrived, controls
 
@@ -49,7 +51,8 @@ class Service:
         agencies = {code: SimpleNamespace(name=f"Jabatan {code}", domains=["contoh.gov.my"]) for code in CODES}
         watch = SimpleNamespace(
             configuration=SimpleNamespace(
-                registry=Registry(agencies=cast(Mapping[str, Agency], agencies), routes=tuple(routes.values()))
+                settings=SimpleNamespace(references={"a": None, "b": None}),
+                registry=Registry(agencies=cast(Mapping[str, Agency], agencies), routes=tuple(routes.values())),
             ),
             routes=routes,
             judge=self.judge,
@@ -186,3 +189,24 @@ async def test_the_page_can_be_shown_before_the_store_was_ever_read(service: Ser
     assert (await service.board.overview()).was_read is False
     service.signs = Signs()
     assert (await service.board.overview()).was_read
+
+
+async def test_one_agency_and_a_mailbox_of_ours_are_as_the_lists_have_them(service: Service) -> None:
+    await service.run("JCM")
+    await service.open("JCM")
+    for control in controls():
+        result = arrived(control, service.time)
+        service.judge.take_in(result, service.time)
+        await service.history.ended(result, "", {})
+
+    [first, _] = await service.board.agencies()
+    assert await service.board.agency("jcm") is first
+    assert first.incident == "JCM-01"
+    with pytest.raises(Unknown, match="did you mean JCM"):
+        await service.board.agency("JCN")
+    # Each is an end of both routes between them; one arrival proves no health yet.
+    found = [
+        (each.name, each.health, [route.outcome for route in each.controls]) for each in service.board.references()
+    ]
+    arrival = Outcome.DELIVERED
+    assert found == [("a", Health.UNKNOWN, [arrival, arrival]), ("b", Health.UNKNOWN, [arrival, arrival])]

@@ -15,7 +15,19 @@ from monitor.judging.attribution import Blame
 from monitor.judging.liveness import Ailment
 from monitor.judging.suspect import Suspect, Trouble
 from monitor.model.health import Health
-from monitor.views.own_health import Control, GatewayStanding, Ill, OwnPart, PartView, Signs, own_health, worst
+from monitor.model.route import Direction
+from monitor.views.overview import view_route
+from monitor.views.own_health import (
+    Control,
+    GatewayStanding,
+    Ill,
+    OwnPart,
+    PartView,
+    Signs,
+    own_health,
+    view_reference,
+    worst,
+)
 from probes.model.result import Outcome, Phase
 from tests.unit.monitor.trial import T0, arrived, controls, failed
 
@@ -95,3 +107,30 @@ def test_what_is_worst_is_said_first_and_with_why_and_since_when() -> None:
         (Ill.GATEWAY_DOWN, "sms: satu"),
     ]
     assert parts(controls=[REFUSED])[OwnPart.REFERENCE].complaints[0].why == "submit (recipient): contoh"
+
+
+UP, DOWN, DEGRADED, UNKNOWN = Health.UP, Health.DOWN, Health.DEGRADED, Health.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("controls", "troubles", "health", "fault"),
+    [
+        ([UP, UP], {}, UP, None),
+        ([], {}, UNKNOWN, None),
+        ([UP, UNKNOWN], {}, UNKNOWN, None),
+        # Whether it is this end or the other of the route, nobody knows yet.
+        ([UP, DOWN], {}, DEGRADED, None),
+        ([UNKNOWN, DEGRADED], {}, DEGRADED, None),
+        ([UP, UP], {Suspect(Blame.REFERENCE, "a"): TROUBLE}, DOWN, Blame.REFERENCE),
+        ([UP, UP], {Suspect(Blame.CREDENTIALS, "a"): TROUBLE}, DOWN, Blame.CREDENTIALS),
+        ([UP, UP], {Suspect(Blame.REFERENCE, "b"): TROUBLE, Suspect(Blame.NETWORK): TROUBLE}, UP, None),
+    ],
+)
+def test_a_mailbox_of_ours_is_up_only_when_all_that_proves_it_is(
+    controls: list[Health], troubles: Mapping[Suspect, Trouble], health: Health, fault: Blame | None
+) -> None:
+    views = [view_route("control/a/b", Direction.CONTROL, each, None) for each in controls]
+    found = view_reference("a", views, troubles)
+
+    assert (found.health, found.fault, found.since) == (health, fault, T0 if fault else None)
+    assert list(found.controls) == views

@@ -1,0 +1,91 @@
+"""Who is on call, for programs: now or at a moment, who comes next, and when nobody does. Names, and no numbers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, TypeAdapter
+
+from alerts.model.contact import Contact
+from alerts.model.oncall import Gap
+from monitor.service.duty import Duty, DutyView
+from monitor.service.noticeboard import Noticeboard
+from monitor.service.order import NotDone
+from monitor.web.api.answer import called, questions
+from monitor.web.api.parameter import USUAL, Cursor, Limit, Moment, next_page, read_cursor, wrong
+
+_Agency = Annotated[str | None, Query(description="Only the rotas that this agency's escalation names.")]
+_At = Annotated[Moment | None, Query(description="At this moment; now, if it is not said.")]
+
+
+class OnCallPerson(BaseModel):
+    """Somebody who has duty, or will have it."""
+
+    key: str
+    name: str
+
+
+class OnCallView(BaseModel):
+    """A rota at one moment."""
+
+    rota: str
+    #: `None`: nobody is on call.
+    person: OnCallPerson | None
+    #: Who made the override by which this person is on call; empty without one.
+    instead_by: str
+    #: When that changes; `None`: not for three months.
+    until: datetime | None
+    #: Who comes on then; `None`: nobody.
+    following: OnCallPerson | None
+    #: When nobody is on call, of the seven days from that moment.
+    gaps: list[Gap]
+
+
+_LIST = TypeAdapter(list[OnCallView])
+
+
+def on_call(duty: Duty, board: Noticeboard) -> APIRouter:
+    """Build the route."""
+    router = questions()
+
+    @router.get(
+        "/on-call", summary="Who is on call, who comes next, and when nobody is", response_model=list[OnCallView]
+    )
+    async def listed(
+        request: Request,
+        *,
+        agency: _Agency = None,
+        at: _At = None,
+        limit: Limit = USUAL,
+        cursor: Cursor = None,
+    ) -> Response:
+        after = read_cursor("on-call", cursor) or ""
+        code = "" if agency is None else called(board, agency)
+        names = sorted(name for name in duty.rotas(code) if name > after)
+        page = names[:limit]
+        try:
+            views = await duty.show(code, "" if at is None else at.isoformat(), only=page)
+        except NotDone as refusal:
+            raise wrong("at", str(refusal)) from None
+        rows = [_view(each) for each in sorted(views, key=lambda view: view.rota)]
+        headers = next_page(request, "on-call", page[-1] if len(page) < len(names) else None)
+        return Response(_LIST.dump_json(rows), media_type="application/json", headers=headers)
+
+    return router
+
+
+def _view(view: DutyView) -> OnCallView:
+    return OnCallView(
+        rota=view.rota,
+        person=_person(view.person),
+        instead_by=view.instead_by,
+        until=view.until,
+        following=_person(view.following),
+        gaps=list(view.gaps),
+    )
+
+
+def _person(contact: Contact | None) -> OnCallPerson | None:
+    return None if contact is None else OnCallPerson(key=contact.key, name=contact.name)

@@ -1,0 +1,102 @@
+"""What programs are told of what is ours: who is on call, the gateways, our own mailboxes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from alerts.model.channel import Channel
+from monitor.config.fields.window import MALAYSIA
+from monitor.config.loading import load
+from monitor.metrics import Metrics
+from monitor.service.duty import Duty
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.views.own_health import GatewayStanding
+from monitor.web.portal import portal
+from tests.unit.monitor.cli.office import ENVIRON, Office
+from tests.unit.monitor.web.source import Service, client
+
+#: A Wednesday. By the sample it is Ali's week.
+NOON = datetime(2026, 12, 2, 12, 0, tzinfo=MALAYSIA)
+
+
+class Noon:
+    def now(self) -> datetime:
+        return NOON
+
+
+@pytest.fixture
+async def web(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    office = Office(tmp_path)
+    configuration = load(office.config, ENVIRON).accepted()
+    async with Database.open(tmp_path / "store") as database:
+        metrics, store = Metrics(version="1", now=Noon().now), SqlStore(database)
+        duty = Duty(store=store, metrics=metrics, clock=Noon(), configuration=lambda: configuration)
+        service = Service(codes=list(configuration.registry.agencies))
+        async with client(portal(service, ["localhost"], duty=duty)) as asking:
+            yield asking
+
+
+async def asked(web: httpx.AsyncClient, path: str) -> Any:
+    answer = await web.get(f"/api/v1/{path}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_who_is_on_call_and_who_comes_next_is_told_without_a_number(web: httpx.AsyncClient) -> None:
+    (rota,) = await asked(web, "on-call?agency=jcontoh")
+
+    assert rota == {
+        "rota": "JCONTOH/bertugas",
+        "person": {"key": "ali", "name": "Ali bin Contoh"},
+        "instead_by": "",
+        "until": "2026-12-06T00:00:00Z",
+        "following": {"key": "siti", "name": "Siti binti Contoh"},
+        "gaps": [],
+    }
+
+
+async def test_another_moment_may_be_asked_for(web: httpx.AsyncClient) -> None:
+    (sunday,) = await asked(web, "on-call?agency=JCONTOH&at=2026-12-06T09:00:00+08:00")
+    far = await web.get("/api/v1/on-call?at=2099-12-06T09:00:00Z")
+
+    assert sunday["person"]["key"] == "siti"
+    assert (far.status_code, far.json()["errors"][0]["parameter"]) == (422, "at")
+
+
+async def test_all_rotas_come_by_name_and_in_pages(web: httpx.AsyncClient) -> None:
+    names = [each["rota"] for each in await asked(web, "on-call")]
+    first = await web.get("/api/v1/on-call?limit=1")
+    found = [*first.json()]
+    following = first
+    while "next" in following.links:
+        following = await web.get(following.links["next"]["url"])
+        found += following.json()
+
+    assert names == sorted(names)
+    assert len(names) > 0
+    assert [each["rota"] for each in found] == names
+    assert await asked(web, "on-call?agency=mpcontoh") == []
+    assert (await web.get("/api/v1/on-call?agency=JCONTO")).json()["detail"].endswith("did you mean JCONTOH?")
+
+
+async def test_gateways_are_told_by_channel_and_what_was_not_used_yet_is_neither_up_nor_down() -> None:
+    class Telling(Service):
+        def gateways(self) -> list[GatewayStanding]:
+            return [
+                GatewayStanding(channel=Channel.SMS, gateway="satu", up=True),
+                GatewayStanding(channel=Channel.FAX, gateway="faks"),
+            ]
+
+    async with client(portal(Telling(), ["localhost"])) as web:
+        assert [each["gateway"] for each in await asked(web, "gateways")] == ["satu", "faks"]
+        assert await asked(web, "gateways?channel=fax") == [
+            {"channel": "fax", "gateway": "faks", "up": None, "doubted_since": None}
+        ]
+        assert (await web.get("/api/v1/gateways?channel=email")).status_code == 422
