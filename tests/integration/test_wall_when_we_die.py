@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from pantau_lab.mail import Fault
-from tests.real.prometheus import Prometheus, prometheus
+from tests.real.prometheus import Alertmanager, Prometheus, alertmanager, prometheus
 from tests.stories.theatre import JCM, Theatre, theatre
 from tests.unit.grafana.shown import GRAFANA, panels
 
@@ -26,8 +26,10 @@ STATS = {
     for target in panel["targets"]
 }
 DOWN = "Down · Terganggu"
-#: Scrapes that have failed in a row, at one a second: the tests of the rules go on for hours.
-FAILED = 10
+ALERTMANAGER = GRAFANA.parent / "deploy" / "alertmanager" / "alertmanager.yml"
+#: Scrapes that have failed in a row, at one a second and not each fifteen: 30 s, and over three minutes. The tests of the
+#: rules go on for hours.
+SOON, FAILED = 2, 13
 
 
 class Gate:
@@ -73,10 +75,10 @@ class Gate:
 
 
 class Lab:
-    """The service, the gate that it is scraped through, and the Prometheus that does it."""
+    """The service, the gate that it is scraped through, the Prometheus that does it, and the Alertmanager that it tells."""
 
-    def __init__(self, play: Theatre, gate: Gate, server: Prometheus) -> None:
-        self.play, self.gate, self.server = play, gate, server
+    def __init__(self, play: Theatre, gate: Gate, server: Prometheus, told: Alertmanager) -> None:
+        self.play, self.gate, self.server, self.told = play, gate, server, told
 
     async def die(self, how: str) -> None:
         assert self.play.service is not None
@@ -110,6 +112,16 @@ class Lab:
         found = await self.server.query('ALERTS{alertname="PantauMailDown",alertstate="firing"}')
         return {sample["metric"]["agency"] for sample in found}
 
+    async def handed_on(self) -> set[str]:
+        """Return the agencies that Alertmanager takes for down."""
+        labels = [alert["labels"] for alert in await self.told.alerts()]
+        return {each["agency"] for each in labels if each["alertname"] == "PantauMailDown"}
+
+    async def silent_for(self, scrapes: int) -> set[str]:
+        """Wait until so many scrapes have failed; return the alerts that fire then."""
+        await self.until(f'count_over_time((up{{job="pantau"}} == 0)[{scrapes}s:1s]) >= {scrapes - 1}')
+        return {s["metric"]["alertname"] for s in await self.server.query('ALERTS{alertstate="firing"}')}
+
     @asynccontextmanager
     async def never_resolved(self) -> AsyncIterator[None]:
         """Fail if at any moment of the block nothing is alerted."""
@@ -117,7 +129,7 @@ class Lab:
 
         async def look() -> None:
             while True:
-                if (found := await self.firing()) != {JCM.code}:
+                if (found := await self.firing()) != {JCM.code} or (found := await self.handed_on()) != {JCM.code}:
                     missing.append(found)
                 await asyncio.sleep(0.2)
 
@@ -136,16 +148,21 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
     """All of it, when an agency is down and that is alerted."""
     directory = tmp_path_factory.mktemp("death")
     rules = directory / "pantau.rules.yml"
-    # It is scraped each second and not each fifteen: what is kept for so many scrapes is kept as many.
+    # It is scraped each second and not each fifteen: what is kept, or waited, for so many scrapes is so for as many.
     shipped = (GRAFANA / "rules" / "pantau.rules.yml").read_text()
-    rules.write_text(re.sub(r"keep_firing_for: (\d+)m", lambda span: f"keep_firing_for: {int(span[1]) * 4}s", shipped))
+    rules.write_text(re.sub(r"for: (\d+)m", lambda span: f"for: {int(span[1]) * 4}s", shipped))
     async with theatre(tmp_path_factory.mktemp("pantau")) as play:
         gate = Gate(int(play.url.rpartition(":")[2]))
-        async with gate.open() as target, prometheus(directory, target=target, rules=[rules]) as server:
-            here = Lab(play, gate, server)
+        async with (
+            gate.open() as target,
+            alertmanager(directory, ALERTMANAGER) as told,
+            prometheus(directory, target=target, rules=[rules], tells=told.url) as server,
+        ):
+            here = Lab(play, gate, server, told)
             await play.everybody_is_up()
             await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
             await here.until('ALERTS{alertname="PantauMailDown",alertstate="firing"}')
+            await here.wait_for(here.handed_on, "Alertmanager has heard of it")
             yield here
 
 
@@ -154,13 +171,18 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
 async def test_nothing_turns_green_and_no_alert_is_resolved_when_pantau_dies_in_an_outage(lab: Lab, how: str) -> None:
     async with lab.never_resolved():
         await lab.die(how)
-        await lab.until(f'count_over_time((up{{job="pantau"}} == 0)[{FAILED}s:1s]) >= {FAILED - 1}')
+        soon = await lab.silent_for(SOON)
+        later = await lab.silent_for(FAILED)
+        [alert] = [each for each in await lab.server.alerts() if each["labels"]["alertname"] == "PantauMailDown"]
         shown = {title: await lab.server.query(expr) for title, expr in STATS.items()}
         await lab.live(how)
         await lab.until('sum_over_time(up{job="pantau"}[3s]) >= 3')
 
     told = {title: [float(s["value"][1]) for s in samples] for title, samples in shown.items() if samples}
     assert told == {"Scraped · Dibaca": [1.0]}, "a number without anybody who could tell it"
+    assert "PantauDown" not in soon
+    assert {"PantauMailDown", "PantauDown"} <= later
+    assert alert["annotations"]["details"].startswith("Pantau cannot be read")
     back = await lab.server.query(STATS[DOWN])
     assert [sample["value"][1] for sample in back] == ["1"]
 
@@ -172,7 +194,7 @@ async def test_an_alert_is_resolved_soon_after_a_recovery_that_pantau_has_seen(l
     await lab.play.everybody_is_up()
 
     async def over() -> bool:
-        return not await lab.firing()
+        return not await lab.firing() and not await lab.handed_on()
 
     await lab.wait_for(over, "the alert is resolved")
     [well] = await lab.server.query(STATS[DOWN])

@@ -1,11 +1,11 @@
-"""Debian's own Prometheus, started in a directory of its own, on a free loopback port, and stopped again."""
+"""Debian's own Prometheus and Alertmanager, started in a directory of their own, on free loopback ports, and stopped again."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -75,25 +75,62 @@ async def _until(holds: Callable[[], Awaitable[object]]) -> None:
 
 @asynccontextmanager
 async def prometheus(
-    directory: Path, *, target: str, rules: Sequence[Path] = (), job: str = "pantau"
+    directory: Path, *, target: str, rules: Sequence[Path] = (), job: str = "pantau", tells: str | None = None
 ) -> AsyncIterator[Prometheus]:
-    """Run a Prometheus in *directory* that scrapes `/metrics` of *target*, a base URL."""
+    """Run a Prometheus in *directory* that scrapes `/metrics` of *target*, and tells an Alertmanager; both are base URLs."""
     scheme, _, address = target.rstrip("/").partition("://")
     scrape = {"job_name": job, "scheme": scheme, "static_configs": [{"targets": [address]}]}
-    configuration = {
+    configuration: dict[str, Any] = {
         "global": {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL, "evaluation_interval": INTERVAL},
         "rule_files": [str(path) for path in rules],
         "scrape_configs": [scrape],
     }
+    if tells is not None:
+        address = tells.rstrip("/").partition("://")[2]
+        configuration["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [address]}]}]}
     file = directory / "prometheus.yml"
     file.write_text(json.dumps(configuration))  # JSON is YAML
-    log = directory / "prometheus.log"
+    command = ("prometheus", f"--config.file={file}", f"--storage.tsdb.path={directory / 'data'}")
+    # Not before the rules are loaded.
+    async with listening(directory / "prometheus.log", *command, says="Server is ready to receive") as client:
+        yield Prometheus(client, job)
+
+
+class Alertmanager:
+    """A running server, asked over its HTTP API."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self.url = str(client.base_url)
+
+    async def alerts(self) -> list[dict[str, Any]]:
+        """Return what it takes for firing, with its labels, annotations and what mutes it."""
+        return list((await self._client.get("/api/v2/alerts")).raise_for_status().json())
+
+    async def take(self, *labels: Mapping[str, str]) -> None:
+        """Tell it of alerts that fire, each by its labels."""
+        await self._client.post("/api/v2/alerts", json=[{"labels": each} for each in labels])
+
+
+@asynccontextmanager
+async def alertmanager(directory: Path, configuration: Path) -> AsyncIterator[Alertmanager]:
+    """Run an Alertmanager in *directory* with a configuration."""
+    command = (
+        "prometheus-alertmanager",
+        f"--config.file={configuration}",
+        f"--storage.path={directory / 'alertmanager'}",
+    )
+    async with listening(directory / "alertmanager.log", *command, "--cluster.listen-address=") as client:
+        yield Alertmanager(client)
+
+
+@asynccontextmanager
+async def listening(log: Path, *command: str, says: str = "") -> AsyncIterator[httpx.AsyncClient]:
+    """Run a program of theirs on a free port of loopback, and give a client of it once it has *said* so in its log."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             # Ends with us, even if we are killed.
-            *("setpriv", "--pdeathsig", "KILL", "prometheus"),
-            f"--config.file={file}",
-            f"--storage.tsdb.path={directory / 'data'}",
+            *("setpriv", "--pdeathsig", "KILL", *command),
             "--web.listen-address=127.0.0.1:0",
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
@@ -101,31 +138,30 @@ async def prometheus(
             start_new_session=True,
         )
     try:
-        base_url = await _listening(process, log)
+        base_url = await _listening(process, log, says)
         async with httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=10) as client:
-            yield Prometheus(client, job)
+            yield client
     finally:
         await _stop(process)
 
 
-async def _listening(process: asyncio.subprocess.Process, log: Path) -> str:
+async def _listening(process: asyncio.subprocess.Process, log: Path, says: str) -> str:
     """Return the base URL; the system chose the port, so no other test can have taken it meanwhile."""
     try:
         async with asyncio.timeout(START.total_seconds()):
             while process.returncode is None:
-                if base_url := _said(log):
+                if base_url := _said(log, says):
                     return base_url
                 await asyncio.sleep(0.05)
     except TimeoutError:
         pass
-    raise AssertionError(f"Prometheus did not start; see {log}")
+    raise AssertionError(f"it did not start; see {log}")
 
 
-def _said(log: Path) -> str | None:
+def _said(log: Path, ready: str) -> str | None:
     text = log.read_text()
-    ready = "Server is ready to receive web requests" in text  # not before the rules are loaded
     found = re.search(r'msg="Listening on" address=(\S+)', text)
-    return f"http://{found[1]}" if ready and found else None
+    return f"http://{found[1]}" if ready in text and found else None
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
