@@ -216,9 +216,7 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         await ledger.false_alarms(T0)
         await ledger.notices(first.id)
         whole = await ledger.notice(notice.id)
-        silence = await ledger.add_silence("a", T0, T0 + DAY, "x", "Siti Contoh")
-        await ledger.silences(T0)
-        await ledger.end_silence(silence.id, T0)
+        await ask_of_silences(ledger)
         await ask_about_claims_and_alerts(ledger, first.id)
         await ask_about_restorations(Noted(ledger.restorations, asked))
         await ask_of_people(ledger, whole, asked)
@@ -231,6 +229,12 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         await ledger.journal(Entry(at=T0, actor="x", event="x"))
         asked.add("SqlLedger.seal_journal")
     return incidents, [whole]
+
+
+async def ask_of_silences(ledger: Any) -> None:
+    silence = await ledger.add_silence("a", T0, T0 + DAY, "x", "Siti Contoh")
+    await ledger.silences(T0)
+    await ledger.end_silence(silence.id, T0)
 
 
 async def ask_for_lists(listing: Any, incident_id: int) -> None:
