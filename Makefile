@@ -8,7 +8,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 # Whatever the environment says: without it each of hundreds of processes compiles all libraries for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run setup test lint types contracts compiled unit proofs integration stories bench machine fuzz texts debian \
+.PHONY: run setup test lint types contracts compiled everything unit proofs integration stories bench machine fuzz texts debian \
         dashboards lock release clean
 
 run: setup
@@ -30,7 +30,7 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.lab
 
 test: debian $(VENV)/.dev
 	$(MAKE) --jobs=2 --output-sync=target lint types contracts compiled
-	$(MAKE) unit proofs
+	$(MAKE) everything
 
 # The real servers that the tests start: named in one file, installed when root, named when not.
 debian:
@@ -55,11 +55,16 @@ contracts: $(VENV)/.dev
 compiled: $(VENV)/.dev
 	@$(BIN)/pytest -q --collect-only >$(VENV)/collected || { cat $(VENV)/collected; exit 1; }
 
+# All tests in one go: a story waits for its world most of the time, and the others compute meanwhile (conftest.py says in
+# what order).
+everything: $(VENV)/.dev
+	$(BIN)/pytest -q -n 8 --dist loadfile
+
 # They compute, and some wait.
 unit: $(VENV)/.dev
 	$(BIN)/pytest -q -n 4 tests/unit tests/contracts lab/tests/unit
 
-# In one go: a story waits for its world most of the time, and the others compute meanwhile (conftest.py says in what order).
+# Those with real servers and whole services.
 proofs: $(VENV)/.dev
 	$(BIN)/pytest -q -n 8 --dist loadfile tests/integration lab/tests/integration tests/stories
 

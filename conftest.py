@@ -29,6 +29,7 @@ LONGEST = (
     "test_vigil",
     "test_attribution_on_three_systems",
     "test_prometheus",
+    "test_alert_rules",
     "test_a_thousand_rounds",
     "test_quiet",
     "test_dispatcher",
@@ -38,6 +39,7 @@ LONGEST = (
     "test_init_command",
     "test_store_away",
     "test_our_own_fault",
+    "test_config_again",
     "test_proof",
 )
 _STORIES = "tests/stories/"
