@@ -8,7 +8,7 @@ and started again, it goes on from what is stored.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,6 +18,7 @@ import structlog
 from alerts.decide.move import DeliveryPolicy
 from alerts.decide.paper import Handling, LetterStep
 from alerts.decide.silence import Hush, silence_over
+from alerts.decide.telling import Telling
 from alerts.engine.advance import Advance
 from alerts.engine.agenda import Agenda, LastLook
 from alerts.engine.alert_intake import AlertsTaken, take_alerts
@@ -28,7 +29,7 @@ from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, told_b
 from alerts.engine.gateway_caller import GatewayCaller, NotePage, no_notes
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.group_commit import with_ledger
-from alerts.engine.intake import ReportResult, take_in, take_report
+from alerts.engine.intake import ReportResult, come_to, take_in, take_report
 from alerts.engine.mover import Mover
 from alerts.engine.observer import Observer
 from alerts.engine.settling import Settlement, settle
@@ -144,21 +145,31 @@ class Dispatcher:
         taken: ReportResult = await self._answers.write(
             lambda ledger: take_report(ledger, gateway, heard, self._policy, now)
         )
+        self.note_told(taken.tellings)
         self.stir(*taken.concerned)
         return taken.result
+
+    def note_told(self, tellings: Iterable[Telling]) -> None:
+        """Tell whoever counts what was committed."""
+        for telling in tellings:
+            self._observer.told(telling)
 
     async def _write_down(self, call: GatewayCall, outcome: CallResult) -> None:
         """Commit what a gateway answered when it was called."""
         now, attempt = self._clock.now(), outcome.attempt
 
-        async def answer(ledger: Ledger) -> None:
-            await ledger.save_attempt(attempt)
+        async def answer(ledger: Ledger) -> Sequence[Telling]:
+            is_news = attempt.state is not call.attempt.state
+            # A callback may have been quicker than the answer to the call.
+            before = await ledger.attempt_state(attempt.id) if is_news else attempt.state
+            written = await ledger.save_attempt(attempt)
             # A letter is looked for every minute for as long as it lies in its tray: only what changed is journalled.
-            if call.kind is not CallKind.CHECK or attempt.state is not call.attempt.state:
+            if call.kind is not CallKind.CHECK or is_news:
                 told = told_by(attempt.gateway, call.notice, attempt, call.kind, now)
                 await ledger.journal(replace(told, detail={**told.detail, "sha256": outcome.sha256}))
+            return await come_to(ledger, call.notice, attempt, before, now) if written else ()
 
-        await self._answers.write(answer)
+        self.note_told(await self._answers.write(answer))
 
     async def note_letter(self, reference: str, step: LetterStep, by: str) -> Handling | None:
         """Write down, once, that a clerk has printed or posted a letter.
@@ -171,16 +182,19 @@ class Dispatcher:
             if found is None:
                 return None
             notice, attempt = found
+            posted = attempt
             before = await ledger.handle_letter(attempt.id, step, handling)
             if before is not None:
                 return before
             if step is LetterStep.POSTED and attempt.state is AttemptState.WITHDRAWN:
                 await ledger.not_withdrawn(notice, attempt)
+                posted = replace(attempt, state=AttemptState.SENT)
                 # Whom it reached is owed what followed.
                 for incident_id in notice.incident_ids:
                     await ledger.rouse(incident_id)
             elif step is LetterStep.POSTED:
-                await ledger.save_attempt(replace(attempt, state=AttemptState.SENT, ended_at=handling.at))
+                posted = replace(attempt, state=AttemptState.SENT, ended_at=handling.at)
+                await ledger.save_attempt(posted)
             await ledger.journal(
                 Entry(
                     at=handling.at,
@@ -190,6 +204,8 @@ class Dispatcher:
                     notice_id=notice.id,
                 )
             )
+            tellings = await come_to(ledger, notice, posted, attempt.state, handling.at)
+        self.note_told(tellings)
         self.stir(*notice.incident_ids)
         return None
 

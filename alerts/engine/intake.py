@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
 import structlog
 
 from alerts.decide.escalation import go_on
 from alerts.decide.move import DeliveryPolicy
+from alerts.decide.telling import Milestone, Telling, due_at, is_first, reached
 from alerts.engine.gateway_call import reported, told_by
-from alerts.model.delivery import Notice, Part
+from alerts.model.channel import Channel
+from alerts.model.delivery import Attempt, AttemptState, Notice, Part
 from alerts.model.event import (
     Acknowledge,
     Close,
@@ -77,6 +79,8 @@ class ReportResult:
     result: AckResult
     #: The incidents that it changes something for.
     concerned: Sequence[int] = ()
+    #: The milestones that were come to by it.
+    tellings: Sequence[Telling] = ()
 
 
 async def take_report(
@@ -88,15 +92,54 @@ async def take_report(
     if found is None or found[1].gateway != gateway:
         return ReportResult(result=AckResult.OVER)
     notice, attempt = found
+    tellings: list[Telling] = []
     if heard.report and await ledger.first_heard(gateway, heard.event_id, now):
         told = reported(notice.delivery_of(attempt), attempt, heard.report, policy, now)
         if await ledger.save_attempt(told) and told.state is not attempt.state:
             await ledger.journal(told_by(gateway, notice, told, "reported", now))
+            tellings += await come_to(ledger, notice, told, attempt.state, now)
     if heard.handed_on:
-        return ReportResult(result=await hand_on(ledger, notice, now), concerned=notice.incident_ids)
+        result = await hand_on(ledger, notice, now)
+        return ReportResult(result=result, concerned=notice.incident_ids, tellings=tellings)
     if not heard.acknowledged:
-        return ReportResult(result=AckResult.NONE, concerned=notice.incident_ids[:1])
-    return ReportResult(result=await acknowledge(ledger, notice, now), concerned=notice.incident_ids)
+        return ReportResult(result=AckResult.NONE, concerned=notice.incident_ids[:1], tellings=tellings)
+    result = await acknowledge(ledger, notice, now)
+    if (took := await taken_after(ledger, notice, result, now)) is not None:
+        channel = notice.delivery_of(attempt).address.channel
+        tellings.append(_telling(notice, channel, gateway, Milestone.ACKNOWLEDGED, took))
+    return ReportResult(result=result, concerned=notice.incident_ids, tellings=tellings)
+
+
+async def come_to(
+    ledger: Ledger, notice: Notice, attempt: Attempt, before: AttemptState, now: datetime
+) -> Sequence[Telling]:
+    """Return the milestones that an attempt has come to, now that it is written; *before*: as it was written until then."""
+    channel = notice.delivery_of(attempt).address.channel
+    milestones = reached(channel, before, attempt.state)
+    if not milestones:
+        return ()
+    took = now - await _due_at(ledger, notice)
+    return [_telling(notice, channel, attempt.gateway, milestone, took) for milestone in milestones]
+
+
+async def taken_after(ledger: Ledger, notice: Notice, result: AckResult, now: datetime) -> timedelta | None:
+    """Return how long it took until somebody took on what *notice* tells of; `None`: nobody has by this answer."""
+    if result is not AckResult.TAKEN or notice.plan is Plan.ANNOUNCEMENT or notice.purpose is Purpose.RELEASE:
+        return None
+    return now - await _due_at(ledger, notice)
+
+
+async def _due_at(ledger: Ledger, notice: Notice) -> datetime:
+    incident = await ledger.incident(notice.incident_id) if is_first(notice) else None
+    # Most are decided on at once.
+    late = incident is not None and notice.created_at - incident.opened_at > timedelta(minutes=1)
+    return due_at(notice, incident, await ledger.silences(incident.opened_at) if late and incident else ())
+
+
+def _telling(notice: Notice, channel: Channel, gateway: str, milestone: Milestone, took: timedelta) -> Telling:
+    # Engines that share a store may have clocks that differ.
+    took = max(took, timedelta(0))
+    return Telling(channel=channel, gateway=gateway, milestone=milestone, took=took, incident=notice.facts.number)
 
 
 async def acknowledge(ledger: Ledger, notice: Notice, now: datetime) -> AckResult:

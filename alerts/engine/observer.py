@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
+from alerts.decide.telling import Telling
 from alerts.engine.advance import Brake, OpenIncident
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
@@ -17,6 +18,9 @@ class Observer(Protocol):
 
     def notice_entered(self, channel: Channel, purpose: Purpose, state: NoticeState) -> None:
         """Count a notice that came into this state."""
+
+    def told(self, telling: Telling) -> None:
+        """Note how long it took to come to a milestone of telling somebody: each once."""
 
     def nobody_on_call(self, agency: str, rotas: int) -> None:
         """Count rotas that an incident was to tell somebody by, and that had nobody on call."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from alerts.decide.telling import Milestone, Telling
 from alerts.engine.dispatcher import Dispatcher
 from alerts.inbound.hearing import receive
 from alerts.inbound.pin import PinBook
 from alerts.inbound.releasing import Releasing
 from alerts.model.answering import ReleaseAnswer, Said
+from alerts.model.channel import Channel
 from alerts.model.gateway import AckResult, Content, Heard, SmsContent
 from alerts.record.clock import Clock
 from alerts.record.store import Store
@@ -80,6 +82,15 @@ class ServiceDesk:
             reaction = await receive(ledger, self._gateway, said, desks.clock.now())
         if reaction is None:
             return None
+        if (took := reaction.taken_after) is not None:
+            told = Telling(
+                channel=Channel.SMS,
+                gateway=self._gateway,
+                milestone=Milestone.ACKNOWLEDGED,
+                took=took,
+                incident=reaction.number,
+            )
+            desks.dispatcher.note_told([told])
         desks.dispatcher.stir(*reaction.concerned)
         return answer(reaction.situation, reaction.language, desks.wording, reaction.told, until=reaction.until)
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
 from alerts.decide.response import Accepts, HandsOn, Starts, Stops, Unclear, printed, understand
-from alerts.engine.intake import acknowledge, hand_on, name_of
+from alerts.engine.intake import acknowledge, hand_on, name_of, taken_after
 from alerts.model.answering import Said
 from alerts.model.delivery import Notice, Part
 from alerts.model.gateway import AckResult
@@ -42,6 +42,9 @@ class Reaction:
     until: datetime | None = None
     #: The incidents that it changed.
     concerned: tuple[int, ...] = ()
+    #: How long it took until the person took on what they were told of, of this incident first; `None`: they have not by this.
+    taken_after: timedelta | None = None
+    number: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +168,13 @@ async def _accept(ledger: Ledger, number: str, alert: _Alert, known: SmsNumber, 
         await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
         until = max((i.acknowledged_until for _, i in held if i.acknowledged_until is not None), default=None)
         situation = "taken" if result is AckResult.TAKEN else "prolonged"
-        return replace(alert.react(situation, by=by), until=until, concerned=tuple(alert.notice.incident_ids))
+        return replace(
+            alert.react(situation, by=by),
+            until=until,
+            concerned=tuple(alert.notice.incident_ids),
+            taken_after=await taken_after(ledger, alert.notice, result, now),
+            number=alert.notice.facts.number,
+        )
     # The text names who has it. What they had taken on before is not "taken" anew: a machine would be thanked for ever.
     before = dict.fromkeys((AckResult.AGAIN, AckResult.ALREADY), "already")
     over = "corrected" if corrected else "over"

@@ -18,7 +18,7 @@ from alerts.decide.receipt import Answered, Unanswered
 from alerts.decide.silence import Silence
 from alerts.model.alert import KnownAlert
 from alerts.model.contact import Address
-from alerts.model.delivery import Attempt, Delivery, Draft, Notice, NoticeState
+from alerts.model.delivery import Attempt, AttemptState, Delivery, Draft, Notice, NoticeState
 from alerts.model.event import Declare, Trigger
 from alerts.model.incident import Incident
 from alerts.model.oncall import Override
@@ -212,6 +212,9 @@ class Ledger(Protocol):
 
         *response*: the code that its SMS asks for.
         """
+
+    async def attempt_state(self, attempt_id: int) -> AttemptState:
+        """Return how an attempt stands as written."""
 
     async def save_attempt(self, attempt: Attempt) -> bool:
         """Write an attempt; return `False` and write nothing if the stored state ranks higher."""

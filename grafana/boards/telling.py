@@ -92,6 +92,20 @@ TELLING: Final = Board(
                     size=(14, 8),
                     stacked=True,
                 ),
+                lines(
+                    "Time to tell people · Tempoh pemakluman",
+                    "How long it took for 95 of 100 notices of the hour before, from the verdict until a gateway took them "
+                    "(accepted), they arrived (delivered), and one of the staff took the matter on (acknowledged).",
+                    (
+                        (
+                            "histogram_quantile(0.95, sum by (channel, gateway, milestone, le)"
+                            " (rate(pantau_telling_seconds_bucket[1h])))"
+                        ),
+                        "{{channel}} {{gateway}}: {{milestone}}",
+                    ),
+                    size=(24, 8),
+                    unit="s",
+                ),
                 bars(
                     "What is overdue · Perkara yang melepasi tempoh",
                     "Lapses of escalations, by what should have happened.",

@@ -54,6 +54,8 @@ TRANSIT_BUCKETS: Final = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800
 DATA_BUCKETS: Final = (0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 100)
 #: Received headers tell whole seconds.
 HOP_BUCKETS: Final = (1, 2, 5, 10, 30, 60, 300, 900, 3600)
+#: From an SMS that is taken at once to a letter that waits over a weekend for its clerk.
+TELLING_BUCKETS: Final = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400, 259200)
 #: From what a loaded loop takes to what an operator must hear of.
 LAG_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60)
 
@@ -145,6 +147,10 @@ class Definitions:
         meaning = "Notices that a budget began to hold back."
         self.notices_held = counter("notices_held", meaning, "channel", "brake")
         start_at_zero(self.notices_held, Channel, Brake)
+        meaning = (
+            "How long it took to tell somebody: from the verdict until a gateway had it, they had it, and one answered."
+        )
+        self.telling = self._histogram("telling_seconds", meaning, TELLING_BUCKETS, "channel", "gateway", "milestone")
         meaning = "Age of the oldest notice that is due and not sent; 0 when there is none."
         self.oldest_pending = gauge("notice_oldest_pending_seconds", meaning)
         self.letters = gauge("letters_waiting", "Letters in the trays, by how far they have come.", "step")

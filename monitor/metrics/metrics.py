@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from alerts.decide.paper import WAITING, LetterStep
+from alerts.decide.telling import Milestone, Telling
 from alerts.engine.advance import Brake, OpenIncident
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
@@ -157,12 +158,14 @@ class Metrics:
         """Announce a gateway, so that it can be judged and its refused callbacks counted under its name."""
         self._gateways.add((channel, gateway))
         start_at_zero(self._all.callbacks_refused, [gateway], REFUSAL_REASONS)
+        start_at_zero(self._all.telling, [channel], [gateway], Milestone)
 
     def forget_gateway(self, channel: Channel, gateway: str) -> None:
         """Remove every series of a gateway that has left."""
         self._gateways.discard((channel, gateway))
         self._all.gateway_up.remove(channel, gateway)
         self._all.gateway_doubted.remove(channel, gateway)
+        self._all.telling.remove_by_labels({"channel": channel, "gateway": gateway})
         if all(name != gateway for _, name in self._gateways):
             self._all.callbacks_refused.remove_by_labels({"gateway": gateway})
 
@@ -339,6 +342,13 @@ class Metrics:
     def notice_entered(self, channel: Channel, purpose: Purpose, state: NoticeState) -> None:
         """Count a notice that has just entered *state*, once that is stored."""
         self._all.notices.labels(channel, purpose, state).inc()
+
+    def told(self, telling: Telling) -> None:
+        """Count how long it took to come to a milestone of telling somebody, by a gateway that is known."""
+        channel, gateway = telling.channel, telling.gateway
+        if (channel, gateway) in self._gateways:
+            series = self._all.telling.labels(channel, gateway, telling.milestone)
+            series.observe(telling.took.total_seconds(), {"incident": telling.incident})
 
     def cycle_finished(
         self, now: datetime, oldest_pending: datetime | None, open_incidents: Collection[OpenIncident]

@@ -174,7 +174,7 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         delivery = await ledger.add_delivery(notice.id, SMS_SITI)
         attempt = await ledger.add_attempt(delivery, "sms", T0, look_at=T0 + MINUTE, response="1")
         await ledger.save_attempt(replace(attempt, state=AttemptState.ACCEPTED, provider_id="x"))
-        await ledger.attempt(attempt.reference)
+        _ = await ledger.attempt(attempt.reference), await ledger.attempt_state(attempt.id)
         await ledger.handle_letter(attempt.id, LetterStep.PRINTED, Handling(by="x", at=T0))
         await ledger.letters(["sms"], T0 - DAY)
         await ledger.not_withdrawn(notice, attempt)

@@ -14,7 +14,14 @@ from alerts.decide.receipt import Answered, Unanswered
 from alerts.model.contact import Address
 from alerts.model.delivery import LEFT, RANK, Attempt, AttemptState, Delivery, Notice
 from monitor.store.engine.notices import SqlNotices
-from monitor.store.engine.statements import ADD_ATTEMPT, ADD_DELIVERY, ANSWERED, CHANGE_ATTEMPT, UNANSWERED
+from monitor.store.engine.statements import (
+    ADD_ATTEMPT,
+    ADD_DELIVERY,
+    ANSWERED,
+    ATTEMPT_STATE,
+    CHANGE_ATTEMPT,
+    UNANSWERED,
+)
 from monitor.store.schema.rows import named, new_id
 from monitor.store.schema.tables import attempt, clean, delivery, heard
 
@@ -50,6 +57,10 @@ class SqlAttempts(SqlNotices):
         rank = RANK[AttemptState.CALLING]
         result = await self._connection.execute(ADD_ATTEMPT, {"delivery_id": of.id, "rank": rank, **values})
         return Attempt(id=new_id(result), **values)
+
+    async def attempt_state(self, attempt_id: int) -> AttemptState:
+        """Return how an attempt stands as written."""
+        return AttemptState((await self._connection.execute(ATTEMPT_STATE, {"attempt_id": attempt_id})).scalar_one())
 
     async def save_attempt(self, changed: Attempt) -> bool:
         """Write an attempt; return `False` and write nothing if the stored state ranks higher."""

@@ -95,6 +95,9 @@ CHANGE_ATTEMPT = update(attempt).where(
     attempt.c.state.is_distinct_from(bindparam("barred")),
 )
 
+#: *attempt_id*
+ATTEMPT_STATE = select(attempt.c.state).where(attempt.c.id == bindparam("attempt_id"))
+
 #: *part_key*
 DECIDED = select(notice_incident.c.notice_id).where(notice_incident.c.key == bindparam("part_key"))
 

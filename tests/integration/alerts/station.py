@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from alerts.decide.move import DeliveryPolicy
+from alerts.decide.telling import Telling
 from alerts.engine.advance import Brake, OpenIncident
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool, Line
@@ -77,6 +78,7 @@ class Watcher:
     cycles: int = 0
     #: Open incidents by agency.
     open: Sequence[OpenIncident] = ()
+    tellings: list[Telling] = field(default_factory=list)
     cycled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def notice_entered(self, channel: Channel, purpose: Purpose, state: NoticeState) -> None:
@@ -96,6 +98,9 @@ class Watcher:
 
     def gateway_doubted(self, channel: Channel, gateway: str, *, doubted: bool | None) -> None:
         self.doubted[gateway] = doubted
+
+    def told(self, telling: Telling) -> None:
+        self.tellings.append(telling)
 
     def callback_refused(self, gateway: str, reason: str) -> None:
         pass

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from alerts.decide.telling import Milestone
 from alerts.engine.gateway_pool import Line
 from alerts.inbound.desk import Desks, ServiceDesk
 from alerts.inbound.hearing import MOST_PUZZLED
@@ -136,6 +137,17 @@ async def test_an_sms_with_its_code_acknowledges_and_is_thanked(play: Play) -> N
     assert (await play.incident()).acknowledged_by == "Siti Contoh"
     await play.advance(20 * MINUTE)
     assert play.voice.sent == []
+
+
+async def test_how_long_it_took_until_an_sms_took_it_on_is_counted_once(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    play.clock.moment += 3 * MINUTE
+    for _ in range(2):
+        await play.says(SMS_SITI.number, "1A")
+    counted = [t for t in play.watcher.tellings if t.milestone is Milestone.ACKNOWLEDGED]
+    assert [(t.channel, t.gateway, t.took, t.incident) for t in counted] == [
+        (Channel.SMS, "sms", 3 * MINUTE, "JCM-01"),
+    ]
 
 
 async def test_the_second_to_answer_hears_who_was_first(play: Play) -> None:

@@ -193,6 +193,8 @@ async def test_many_outages_at_once_are_shared_and_everybody_is_told_once(pair: 
         assert sorted(order.address for order in pair.station.sms.orders) == [f"+6010001{n:04}" for n in range(so_far)]
         told = [notice for number in range(1, so_far + 1) for notice in await pair.station.notices(number)]
         assert [len(d.attempts) for notice in told for d in notice.deliveries] == [1] * so_far
+        counted = [telling.incident for engine in (pair.first, pair.second) for telling in engine.watcher.tellings]
+        assert len(counted) == len(set(counted)) == so_far, "how long it took is counted once, too"
         # Where the machine is busy one of them may be done before the other has looked.
         if not pair.is_shared or (pair.first.watcher.entered and pair.second.watcher.entered):
             return

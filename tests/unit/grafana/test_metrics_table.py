@@ -12,6 +12,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from alerts.decide.auditor import Lapse, Unheard
 from alerts.decide.drill import ExerciseState
 from alerts.decide.paper import WAITING
+from alerts.decide.telling import Milestone
 from alerts.engine.advance import Brake
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
@@ -65,6 +66,7 @@ def test_every_closed_set_of_label_values_is_documented() -> None:
         "arrival": set(Arrival),
         "channel": set(Channel),
         "hop": set(HOPS),
+        "milestone": set(Milestone),
         "purpose": set(Purpose),
         "state": set(NoticeState),
         "cause": set(OWN_FAULTS),

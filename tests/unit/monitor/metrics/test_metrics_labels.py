@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from alerts.decide.telling import Milestone, Telling
 from alerts.model.channel import Channel
 from monitor.judging.agency import PresentCause
 from monitor.judging.attribution import RunVerdict
@@ -172,6 +173,31 @@ def test_a_gateway_is_shown_while_it_is_known_and_gone_when_it_leaves(metrics: M
     assert shown == [None, 1, 0]
     metrics.forget_gateway(Channel.SMS, "sms-satu")
     assert not Scrape(metrics).with_label("gateway", "sms-satu")
+
+
+def test_how_long_telling_took_is_counted_of_gateways_that_are_known(metrics: Metrics) -> None:
+    def tell(gateway: str, took: float) -> None:
+        span = timedelta(seconds=took)
+        metrics.told(
+            Telling(channel=Channel.SMS, gateway=gateway, milestone=Milestone.ACCEPTED, took=span, incident="JPC-01")
+        )
+
+    metrics.watch_gateway(Channel.SMS, "sms-satu")
+    labels = {"channel": "sms", "gateway": "sms-satu", "milestone": "accepted"}
+    assert Scrape(metrics).value("telling_seconds_count", **labels) == 0
+    tell("sms-satu", 4)
+    tell("by hand", 4)
+    tell("sms-satu", 3 * 24 * 3600 + 1)
+    scrape = Scrape(metrics)
+    assert scrape.value("telling_seconds_bucket", **labels, le="5.0") == 1
+    assert scrape.value("telling_seconds_bucket", **labels, le="+Inf") == 2
+    assert {each["gateway"] for each in scrape.labels("telling_seconds_count")} == {"sms-satu"}
+    # The configuration is read again, and the gateway has left it then.
+    metrics.watch_gateway(Channel.SMS, "sms-satu")
+    assert Scrape(metrics).value("telling_seconds_count", **labels) == 2
+    metrics.forget_gateway(Channel.SMS, "sms-satu")
+    tell("sms-satu", 4)
+    assert not list(Scrape(metrics).labels("telling_seconds_count"))
 
 
 def test_a_name_shared_by_two_channels_is_kept_until_both_leave(metrics: Metrics) -> None:

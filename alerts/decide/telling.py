@@ -1,0 +1,74 @@
+"""How long it takes to tell somebody: from the verdict until a gateway has it, they have it, and answer. Pure.
+
+Told once: when an attempt comes to a milestone in the transaction that writes so. Whoever writes it a second time, after a
+restart or as another engine on the same store, finds it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from alerts.decide.silence import Silence
+from alerts.model.channel import Channel
+from alerts.model.delivery import LEFT, AttemptState, Notice
+from alerts.model.incident import Incident
+from alerts.model.notice import Plan, Purpose
+
+
+class Milestone(StrEnum):
+    """How far telling has come."""
+
+    #: A gateway took it.
+    ACCEPTED = "accepted"
+    #: The handset, the fax machine or the post has it.
+    DELIVERED = "delivered"
+    #: One of the staff has taken on what it tells of, by a key or by SMS.
+    ACKNOWLEDGED = "acknowledged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """How long it took to come to a milestone; for those who count."""
+
+    channel: Channel
+    gateway: str
+    milestone: Milestone
+    took: timedelta
+    #: Number of the incident; of a bundle the first.
+    incident: str
+
+
+#: What ended badly may have come as far as a gateway before.
+_MAY_HAVE_LEFT = LEFT | {AttemptState.FAILED, AttemptState.WITHDRAWN}
+
+
+def reached(channel: Channel, before: AttemptState, after: AttemptState) -> Sequence[Milestone]:
+    """Return the milestones that an attempt has newly come to."""
+    arrived, may_have_arrived = {AttemptState.DELIVERED}, {AttemptState.DELIVERED}
+    if channel is Channel.LETTER:
+        # It has arrived, as far as anybody hears, when it is posted.
+        arrived |= {AttemptState.SENT}
+        may_have_arrived |= {AttemptState.SENT, AttemptState.FAILED}
+    new = [Milestone.ACCEPTED] if after in LEFT and before not in _MAY_HAVE_LEFT else []
+    return [*new, Milestone.DELIVERED] if after in arrived and before not in may_have_arrived else new
+
+
+def is_first(notice: Notice) -> bool:
+    """Whether it is one of those that an incident begins with: its verdict is the opening."""
+    is_outage = notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE
+    return is_outage and (notice.wave, notice.round, notice.step) == (0, 0, 0)
+
+
+def due_at(notice: Notice, incident: Incident | None, silences: Iterable[Silence]) -> datetime:
+    """Return since when *notice* was due: the opening of its incident for the first, for others when it was decided on.
+
+    *incident*: of a first one. *silences*: those since its opening. Where nobody was to be told then, it is due since
+    the silence ended.
+    """
+    if incident is None or not is_first(notice):
+        return notice.created_at
+    over = (s.ends for s in silences if s.about == incident.dedup_key and s.begins <= s.ends <= notice.created_at)
+    return min(notice.created_at, max([incident.opened_at, *over]))

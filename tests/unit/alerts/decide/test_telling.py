@@ -1,0 +1,99 @@
+"""How long it takes to tell somebody: what counts as how far, and from when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from alerts.decide.escalation import StartStep, escalate
+from alerts.decide.silence import Silence
+from alerts.decide.telling import Milestone, due_at, reached
+from alerts.model.channel import Channel
+from alerts.model.delivery import RANK, AttemptState, Notice
+from tests.unit.alerts.people import MINUTE, T0, incident, written
+
+ACCEPTED, DELIVERED = Milestone.ACCEPTED, Milestone.DELIVERED
+
+
+@pytest.mark.parametrize(
+    ("channel", "before", "after", "milestones"),
+    [
+        (Channel.SMS, AttemptState.CALLING, AttemptState.ACCEPTED, [ACCEPTED]),
+        (Channel.SMS, AttemptState.UNKNOWN, AttemptState.ACCEPTED, [ACCEPTED]),
+        (Channel.SMS, AttemptState.CALLING, AttemptState.FAILED, []),
+        (Channel.SMS, AttemptState.CALLING, AttemptState.UNKNOWN, []),
+        (Channel.SMS, AttemptState.ACCEPTED, AttemptState.ACCEPTED, []),
+        (Channel.SMS, AttemptState.ACCEPTED, AttemptState.SENT, []),
+        (Channel.SMS, AttemptState.SENT, AttemptState.DELIVERED, [DELIVERED]),
+        # The receipt was quicker than the answer to the call.
+        (Channel.SMS, AttemptState.CALLING, AttemptState.DELIVERED, [ACCEPTED, DELIVERED]),
+        (Channel.SMS, AttemptState.DELIVERED, AttemptState.DELIVERED, []),
+        # Two receipts, of which the worse came first.
+        (Channel.SMS, AttemptState.FAILED, AttemptState.DELIVERED, [DELIVERED]),
+        # Laid in the tray, posted, or posted though it was withdrawn.
+        (Channel.LETTER, AttemptState.CALLING, AttemptState.ACCEPTED, [ACCEPTED]),
+        (Channel.LETTER, AttemptState.ACCEPTED, AttemptState.SENT, [DELIVERED]),
+        (Channel.LETTER, AttemptState.SENT, AttemptState.DELIVERED, []),
+        (Channel.LETTER, AttemptState.WITHDRAWN, AttemptState.SENT, [DELIVERED]),
+    ],
+)
+def test_a_milestone_is_come_to_once(
+    channel: Channel, before: AttemptState, after: AttemptState, milestones: Sequence[Milestone]
+) -> None:
+    assert list(reached(channel, before, after)) == milestones
+
+
+def test_whatever_way_an_attempt_goes_no_milestone_is_come_to_twice() -> None:
+    # As the store writes them: an earlier rank never overwrites a later one, and what has arrived has not failed.
+    def ways(state: AttemptState, left: int) -> list[list[AttemptState]]:
+        onward = [
+            s
+            for s in AttemptState
+            if RANK[s] >= RANK[state] and (state, s) != (AttemptState.DELIVERED, AttemptState.FAILED)
+        ]
+        return [[state]] + ([[state, *way] for s in onward for way in ways(s, left - 1)] if left else [])
+
+    for channel in (Channel.SMS, Channel.LETTER):
+        for way in ways(AttemptState.CALLING, 4):
+            come_to = [m for before, after in pairwise(way) for m in reached(channel, before, after)]
+            assert len(come_to) == len(set(come_to)), (channel, way)
+
+
+def first(after: timedelta) -> Notice:
+    decided = escalate(incident(), (), T0)
+    assert isinstance(decided, StartStep)
+    return replace(written(decided.drafts[0]), created_at=T0 + after)
+
+
+def silence(begins: timedelta, ends: timedelta, about: str = "JCM") -> Silence:
+    return Silence(id=1, about=about, begins=T0 + begins, ends=T0 + ends, why="", by="")
+
+
+@pytest.mark.parametrize(
+    ("silences", "due"),
+    [
+        # The engine was late: that is time in which nobody was told.
+        ((), timedelta(0)),
+        ((silence(-MINUTE, 20 * MINUTE),), 20 * MINUTE),
+        ((silence(-MINUTE, 20 * MINUTE), silence(MINUTE, 25 * MINUTE)), 25 * MINUTE),
+        ((silence(-MINUTE, 20 * MINUTE, about="MDC"),), timedelta(0)),
+        # It was over before, is to come, or goes on, and they are told all the same.
+        ((silence(-9 * MINUTE, -MINUTE),), timedelta(0)),
+        ((silence(40 * MINUTE, 50 * MINUTE),), timedelta(0)),
+        ((silence(MINUTE, 50 * MINUTE),), timedelta(0)),
+    ],
+)
+def test_a_first_notice_is_due_since_the_opening_or_since_a_silence_has_ended(
+    silences: Sequence[Silence], due: timedelta
+) -> None:
+    assert due_at(first(30 * MINUTE), incident(), silences) == T0 + due
+
+
+@pytest.mark.parametrize(("wave", "round_", "step"), [(0, 0, 1), (0, 1, 0), (1, 0, 0)])
+def test_a_later_notice_is_due_since_it_was_decided_on(wave: int, round_: int, step: int) -> None:
+    later = replace(first(30 * MINUTE), wave=wave, round=round_, step=step)
+    assert due_at(later, incident(), ()) == T0 + 30 * MINUTE
