@@ -301,7 +301,8 @@ class App:
             clock=self._clock,
             known=lambda: self._configuration().registry.agencies,
         )
-        self._daybook = Daybook(records=DayRecords(database), store=store, clock=self._clock, watch=self._watch)
+        self._days = DayRecords(database)
+        self._daybook = Daybook(records=self._days, store=store, clock=self._clock, watch=self._watch)
         await self._daybook.begin(await Processes(database, _prober(settings)).last_beat())
         # Before anything is written into it that an older copy has not.
         await self._restorer.look()
@@ -326,6 +327,7 @@ class App:
         board = Noticeboard(
             store=self._around.store,
             history=self._around.history,
+            days=self._days,
             pool=self._pool,
             clock=self._clock,
             watch=self._watch,

@@ -7,7 +7,7 @@ and marking it again never counts it again, whoever does: what outweighs the oth
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
@@ -98,9 +98,9 @@ class DaySheet:
         for state, begin, end in other._runs():
             self._mark(state, begin, end)
 
-    def count(self, *states: MinuteState) -> int:
-        """Return how many minutes were in one of *states*."""
-        return sum(self._minutes.count(_STATES.index(state)) for state in states)
+    def counts(self, end: int = MINUTES) -> Mapping[MinuteState, int]:
+        """Return how many minutes were in each state, up to *end* but without it."""
+        return {state: self._minutes.count(number, 0, end) for number, state in enumerate(MinuteState)}
 
     def last(self) -> tuple[MinuteState, int] | None:
         """Return the last minute that is marked, and its state; `None`: nothing is."""

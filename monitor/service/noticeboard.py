@@ -15,6 +15,7 @@ from alerts.model.incident import Incident, IncidentState
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.metrics import NO_AGENCY
+from monitor.model.day import day_of
 from monitor.model.route import WatchedRoute
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
@@ -24,7 +25,9 @@ from monitor.service.watch import Watch
 from monitor.store.engine.incidents import OpenNumber
 from monitor.store.engine.ledger import SqlLedger, SqlStore
 from monitor.store.engine.listing import NEWEST, IncidentFilter, NoticeFilter
+from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
+from monitor.views.days import SPANS, AgencyDays, view_days
 from monitor.views.overview import (
     AgencyView,
     CheckView,
@@ -106,6 +109,7 @@ class Noticeboard:
         *,
         store: SqlStore,
         history: History,
+        days: DayRecords,
         pool: GatewayPool,
         clock: Clock,
         watch: Callable[[], Watch],
@@ -114,6 +118,7 @@ class Noticeboard:
         """*watch* returns the one in force; *signs* what the service knows of itself."""
         self._store = store
         self._history = history
+        self._days = days
         self._pool = pool
         self._clock = clock
         self._watch = watch
@@ -201,6 +206,12 @@ class Noticeboard:
         # It may have left meanwhile.
         code, watch = self.called(quoted), self._watch()
         return self._agency(watch, code, watch.configuration.registry.routes_of(code), recorded, self._clock.now())
+
+    async def days(self, quoted: str, count: int) -> AgencyDays:
+        """Return the latest *count* days of the one that people call so. Raise `Unknown` and `StoreAway`."""
+        code, now = self.called(quoted), self._clock.now()
+        first = day_of(now) - timedelta(days=max(count, *SPANS) - 1)
+        return view_days(code, await self._days.since(code, first), now, count)
 
     def called(self, quoted: str) -> str:
         """Return the code of the agency that people call so. Raise `Unknown`."""

@@ -28,6 +28,7 @@ from monitor.service.noticeboard import Noticeboard
 from monitor.service.watch import Watch
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.views.own_health import Signs
 from monitor.web.portal import portal
@@ -190,6 +191,7 @@ async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
         board = Noticeboard(
             store=store,
             history=before,
+            days=DayRecords(database),
             pool=GatewayPool(()),
             clock=database.clock,
             watch=cast(Callable[[], Watch], lambda: watch),

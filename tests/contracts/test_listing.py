@@ -27,7 +27,9 @@ OPEN = {IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED}
 def board(store: SqlStore) -> Noticeboard:
     """Return the part of a service that reads lists."""
     nothing = cast(Any, SimpleNamespace())
-    return Noticeboard(store=store, history=nothing, pool=nothing, clock=nothing, watch=nothing, signs=nothing)
+    return Noticeboard(
+        store=store, history=nothing, days=nothing, pool=nothing, clock=nothing, watch=nothing, signs=nothing
+    )
 
 
 async def opened(ledger: SqlLedger, agency: str, at: datetime = T0) -> Incident:

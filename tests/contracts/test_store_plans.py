@@ -213,7 +213,6 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         await ledger.incidents([first.id, second.id])
         await ledger.unreleased({"JCM", "MDC"})
         await ledger.opened_since(T0)
-        await ledger.false_alarms(T0)
         await ledger.notices(first.id)
         whole = await ledger.notice(notice.id)
         await ask_of_silences(ledger)
@@ -273,6 +272,7 @@ async def ask_about_claims_and_alerts(ledger: Any, incident_id: int) -> None:
     for now in (T0 + 2 * DAY, T0 - DAY):
         await ledger.wait_from_now(now)
     await ledger.is_paper_held()
+    await ledger.false_alarms(T0)
     await ledger.save_alerts([KnownAlert(fingerprint="0" * 16, starts_at=T0, ended_at=None, heard_at=T0)])
     await ledger.known_alerts(["0" * 16])
     await ledger.open_among(["a", "b"])

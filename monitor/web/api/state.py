@@ -15,6 +15,7 @@ from monitor.model.route import Direction
 from monitor.runtime.slices import Slices
 from monitor.service.front import Front
 from monitor.service.paper.letters import Letters, LetterView
+from monitor.views.days import AgencyDays
 from monitor.views.overview import AgencyView, CheckView, health_of
 from monitor.views.own_health import GatewayStanding, PartView, ReferenceView
 from monitor.web.api.answer import NOT_FOUND, called, etag_of, questions
@@ -30,6 +31,9 @@ _Healths = Annotated[list[Health] | None, Query(description="Only those whose ma
 _Channels = Annotated[list[Channel] | None, Query(description="Only those of these channels.")]
 #: How many are configured does not grow with time: all, unless fewer are asked for.
 _Few = Annotated[int | None, Query(ge=1, le=MOST, description="How many there are on a page; all, if it is not said.")]
+_Days = Annotated[
+    int, Query(ge=1, le=400, description="How many, up to today; `availability` is of 30 and of 90 all the same.")
+]
 
 
 def states(source: Front, tray: Letters | None) -> APIRouter:
@@ -78,6 +82,10 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
     @router.get("/gateways", summary="The ways on which people are told, in the order of trying, and how they stand")
     async def gateways(channel: _Channels = None) -> list[GatewayStanding]:
         return [each for each in source.board.gateways() if channel is None or each.channel in channel]
+
+    @router.get("/agencies/{code}/days", summary="How one agency's mail stood, day by day", responses=NOT_FOUND)
+    async def days(code: str, days: _Days = 90) -> AgencyDays:
+        return await source.board.days(code, days)
 
     @router.get("/own-checks", summary="What the checks found at our own reference mailboxes")
     async def own_checks() -> list[CheckView]:

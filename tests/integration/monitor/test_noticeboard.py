@@ -20,6 +20,7 @@ from alerts.record.clock import Clock
 from alerts.record.store import Entry
 from monitor.config.model.registry import Agency, Registry
 from monitor.judging.judge import Judge
+from monitor.model.day import DaySheet, MinuteState, day_of
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction
 from monitor.service.noticeboard import Noticeboard
@@ -27,7 +28,9 @@ from monitor.service.order import Unknown
 from monitor.service.watch import Watch
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
+from monitor.views.days import outage
 from monitor.views.own_health import OwnPart, Signs
 from probes.model.result import Outcome
 from tests.unit.alerts.people import BRIEF
@@ -48,6 +51,7 @@ class Service:
         routes = {r.name: r for r in (*agency_routes("JCM"), *agency_routes("MDC"), *controls())}
         self.judge = Judge(routes.values(), HealthPolicy())
         self.history, self.store = History(self.database), SqlStore(self.database)
+        self.days = DayRecords(self.database)
         agencies = {code: SimpleNamespace(name=f"Jabatan {code}", domains=["contoh.gov.my"]) for code in CODES}
         watch = SimpleNamespace(
             configuration=SimpleNamespace(
@@ -62,6 +66,7 @@ class Service:
         self.board = Noticeboard(
             store=self.store,
             history=self.history,
+            days=self.days,
             pool=GatewayPool(()),
             clock=cast(Clock, SimpleNamespace(now=lambda: self.time)),
             watch=lambda: cast(Watch, watch),
@@ -210,3 +215,19 @@ async def test_one_agency_and_a_mailbox_of_ours_are_as_the_lists_have_them(servi
     ]
     arrival = Outcome.DELIVERED
     assert found == [("a", Health.UNKNOWN, [arrival, arrival]), ("b", Health.UNKNOWN, [arrival, arrival])]
+
+
+async def test_days_are_those_of_the_store_up_to_now(service: Service) -> None:
+    today = day_of(T0)
+    await service.days.add({("JCM", today): DaySheet("w500b40"), ("JCM", today - timedelta(days=1)): DaySheet("w1440")})
+    # 09:00 in Malaysia.
+    shown = await service.board.days("jcm", 2)
+    assert [
+        (each.day, each.minutes[MinuteState.WELL], outage(each.minutes), each.availability) for each in shown.days
+    ] == [
+        (today - timedelta(days=1), 1440, 0, 1.0),
+        (today, 500, 40, pytest.approx(0.925925)),
+    ]
+    assert [(each.days, each.availability) for each in shown.availability] == [(30, 0.979797), (90, 0.979797)]
+    with pytest.raises(Unknown):
+        await service.board.days("XYZ", 2)

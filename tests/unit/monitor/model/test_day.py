@@ -38,7 +38,7 @@ def test_a_day_is_written_as_states_and_how_long_each_lasted() -> None:
 def test_what_is_written_is_read_again(marks: list[tuple[MinuteState, int, int]]) -> None:
     made = sheet(*marks)
     assert DaySheet(str(made)) == made
-    assert sum(made.count(state) for state in MinuteState) == MINUTES
+    assert sum(made.counts().values()) == MINUTES
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,12 @@ def test_marking_again_or_in_another_order_or_by_two_counts_nothing_twice(
 
 def test_a_state_of_a_later_version_is_not_taken_for_well() -> None:
     odd = DaySheet("w10?20w5")
-    assert (odd.count(WELL), odd.count(MinuteState.UNWATCHED)) == (15, MINUTES - 15)
+    assert (odd.counts()[WELL], odd.counts()[MinuteState.UNWATCHED]) == (15, MINUTES - 15)
 
 
 @pytest.mark.parametrize("written", ["", "w", "w9999999", "12", "w10w", "w-5", "\0" * 10])
 def test_what_nobody_wrote_harms_nothing(written: str) -> None:
-    assert sum(DaySheet(written).count(state) for state in MinuteState) == MINUTES
+    assert sum(DaySheet(written).counts().values()) == MINUTES
 
 
 def test_what_goes_on_over_midnight_is_cut_in_malaysia() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import httpx
@@ -20,6 +20,7 @@ from alerts.model.gateway import CallbackAnswer, Content, Incoming, SmsContent
 from alerts.model.incident import Incident, apply
 from alerts.model.notice import Addressee, Purpose
 from monitor.config.files.problem import Problem
+from monitor.model.day import DaySheet
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.window import Stretch
@@ -29,6 +30,7 @@ from monitor.service.noticeboard import Noticeboard, Overview
 from monitor.service.order import NotDone, agency_called, no_incident, no_notice
 from monitor.service.paper.letters import Letters, LetterView, Noted
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter
+from monitor.views.days import AgencyDays, view_days
 from monitor.views.overview import (
     AgencyView,
     CheckView,
@@ -74,6 +76,8 @@ class Service(Front, Noticeboard, Letters):
     in_the_tray: Sequence[LetterView] = ()
     orders: list[tuple[str, str]] = field(default_factory=list)
     codes: Sequence[str] = ("JCM",)
+    #: What the store has of every agency.
+    sheets: Mapping[date, DaySheet] = field(default_factory=dict)
     #: What of lists was asked: the filter, how many, after which.
     asked: list[tuple[IncidentFilter | NoticeFilter, int, int | None]] = field(default_factory=list)
     #: After which row another page begins.
@@ -132,6 +136,9 @@ class Service(Front, Noticeboard, Letters):
     async def agency(self, quoted: str) -> AgencyView:
         code = self.called(quoted)
         return next(view for view in await self.agencies() if view.agency == code)
+
+    async def days(self, quoted: str, count: int) -> AgencyDays:
+        return view_days(self.called(quoted), self.sheets, self.moment, count)
 
     def called(self, quoted: str) -> str:
         return agency_called(quoted, self.codes)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
 from alerts.model.notice import Matter
+from monitor.model.day import DaySheet, MinuteState
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.views.overview import AgencyView
 from monitor.web.portal import portal
+from tests.unit.alerts.people import T0
 from tests.unit.monitor.web.source import Service, client
 from tests.unit.monitor.web.test_board import Country, view
 
@@ -100,6 +103,8 @@ async def test_one_agency_is_found_however_its_code_is_written() -> None:
         ("agencies?stat=down", "stat", "is no parameter here; did you mean state?"),
         ("agencies?x=1", "x", "is no parameter here; there are agency, cursor, direction, limit, state"),
         ("agencies/JCM?state=down", "state", "is no parameter here; there is none"),
+        ("agencies/JCM/days?day=7", "day", "is no parameter here; did you mean days?"),
+        ("agencies/JCM/days?days=401", "days", "Input should be less than or equal to 400"),
         ("own-health?" + "x" * 500, "x" * 60, "is no parameter here; there is none"),
         ("own-checks?%ff=%00", "\ufffd", "is no parameter here; there is none"),
         ("agencies?agency=JCN", "agency", "there is no agency 'JCN'; did you mean JCM?"),
@@ -154,3 +159,20 @@ async def test_the_schema_names_every_parameter_and_what_a_problem_looks_like() 
                     assert shape == "#/components/schemas/ProblemDetails"
     assert "HTTPValidationError" not in schema["components"]["schemas"]
     assert "$defs" not in json.dumps(schema["components"]["schemas"]["ProblemDetails"])
+
+
+async def test_the_days_of_an_agency_and_its_availability_are_told_from_the_same_minutes() -> None:
+    service = Service(sheets={T0.date() - timedelta(days=1): DaySheet("w1080b360")})
+    async with client(portal(service, HOSTS)) as web:
+        answer = await web.get("/api/v1/agencies/jcm/days?days=2")
+        usual = await web.get("/api/v1/agencies/JCM/days")
+        missing = await web.get("/api/v1/agencies/JCN/days")
+
+    told = answer.json()
+    assert (told["agency"], told["time_zone"]) == ("JCM", "Asia/Kuala_Lumpur")
+    assert [(day["day"], day["availability"]) for day in told["days"]] == [("2026-11-23", 0.75), ("2026-11-24", None)]
+    assert told["days"][0]["minutes"] == dict.fromkeys(MinuteState, 0) | {"well": 1080, "no_mail": 360}
+    assert [(each["days"], each["availability"]) for each in told["availability"]] == [(30, 0.75), (90, 0.75)]
+    assert len(usual.json()["days"]) == 90
+    assert usual.json()["availability"] == told["availability"]
+    assert (missing.status_code, missing.json()["detail"]) == (404, "there is no agency 'JCN'; did you mean JCM?")

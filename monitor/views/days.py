@@ -1,0 +1,111 @@
+"""An agency's days, and how available its mail was, for people: all of it from the same minutes. No clock, no I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from monitor.model.day import MINUTES, DaySheet, MinuteState, day_of, minute_of
+
+#: Mail was down: measured or declared, and not taken back.
+OUTAGES = (MinuteState.NO_SENDING, MinuteState.NO_RECEIVING, MinuteState.NO_MAIL)
+#: It is known how mail was. The rest says nothing of it.
+WATCHED = (MinuteState.WELL, MinuteState.DEGRADED, *OUTAGES)
+#: Over so many days availability is told.
+SPANS = (30, 90)
+
+#: What the latest runs have shown is settled by the next ones; until then it is not missing.
+_SETTLES = timedelta(minutes=15)
+#: Of a share, so many decimals. Cut off and not rounded: what was down for a minute a year was not always there.
+_DECIMALS = 1_000_000
+
+_NOTHING: Mapping[MinuteState, int] = dict.fromkeys(MinuteState, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayView:
+    """A day, from midnight to midnight in Malaysia."""
+
+    day: date
+    #: How many of its minutes were in each state; of today, those that have passed and are settled.
+    minutes: Mapping[MinuteState, int]
+    #: As of `Availability`, of this day alone.
+    availability: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Availability:
+    """How available mail was over some days, the present one included."""
+
+    days: int
+    #: Of the minutes that were watched, the share in which mail was not down: 0 to 1. `None`: none was watched.
+    availability: float | None
+    #: How many minutes were in each state.
+    minutes: Mapping[MinuteState, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgencyDays:
+    """An agency's latest days."""
+
+    agency: str
+    #: In which zone a day begins and ends.
+    time_zone: str
+    availability: Sequence[Availability]
+    #: The oldest first, without gaps; the last is today.
+    days: Sequence[DayView]
+
+
+def watched(minutes: Mapping[MinuteState, int]) -> int:
+    """Return how many minutes were watched."""
+    return sum(minutes[state] for state in WATCHED)
+
+
+def outage(minutes: Mapping[MinuteState, int]) -> int:
+    """Return how many minutes mail was down in."""
+    return sum(minutes[state] for state in OUTAGES)
+
+
+def view_days(agency: str, sheets: Mapping[date, DaySheet], now: datetime, count: int) -> AgencyDays:
+    """Return the latest *count* days. *sheets* holds those of the longest of `SPANS` at least, as far as they are known."""
+    today = day_of(now)
+    every = [today - timedelta(days=ago) for ago in reversed(range(max(count, *SPANS)))]
+    days = [_view(on, sheets.get(on, DaySheet()), now) for on in every]
+    return AgencyDays(
+        agency=agency,
+        time_zone="Asia/Kuala_Lumpur",
+        availability=[_over(days[-span:]) for span in SPANS],
+        days=days[-count:],
+    )
+
+
+def _view(on: date, sheet: DaySheet, now: datetime) -> DayView:
+    minutes = sheet.counts(_settled(sheet, now) if on == day_of(now) else MINUTES)
+    return DayView(day=on, minutes=minutes, availability=_share(minutes))
+
+
+def _settled(sheet: DaySheet, now: datetime) -> int:
+    """Return up to which minute today is told of: to the last that is marked, or should be by now."""
+    due, last = now - _SETTLES, sheet.last()
+    marked = last[1] + 1 if last else 0
+    return min(minute_of(now) + 1, max(marked, minute_of(due) if day_of(due) == day_of(now) else 0))
+
+
+def _over(days: Sequence[DayView]) -> Availability:
+    minutes = _sum(day.minutes for day in days)
+    return Availability(days=len(days), availability=_share(minutes), minutes=minutes)
+
+
+def _sum(every: Iterable[Mapping[MinuteState, int]]) -> Mapping[MinuteState, int]:
+    whole = dict(_NOTHING)
+    for minutes in every:
+        for state, count in minutes.items():
+            whole[state] += count
+    return whole
+
+
+def _share(minutes: Mapping[MinuteState, int]) -> float | None:
+    known = watched(minutes)
+    return math.floor((known - outage(minutes)) * _DECIMALS / known) / _DECIMALS if known else None
