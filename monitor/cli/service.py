@@ -39,11 +39,16 @@ def control_socket(config: Path, given: Path | None) -> Path:
         return given
     document = read_document(config)
     state = document.data.get("state", STATE)
-    if document.readable and isinstance(state, str | Path):
+    # A file that an editor, or a full disk, has left half-written or empty: nobody has written where the state is.
+    is_cut = "state" not in document.data and not os.path.exists(STATE)  # noqa: PTH110 - as below
+    if document.readable and isinstance(state, str | Path) and not is_cut:
         return (config.parent / state).absolute() / CONTROL_SOCKET
-    wrong = str(document.problems[0]) if document.problems else f"{config}: state: must be a directory"
+    unsaid = f"is not written, and there is no {STATE}" if is_cut else "must be a directory"
+    wrong = str(document.problems[0]) if document.problems else f"{config}: state: {unsaid}"
     found, others = signposts(os.environ)
     running = [socket for socket in found if is_open(socket)]
+    if document.readable and is_cut and not running:
+        return STATE / CONTROL_SOCKET
     if len(running) == 1:
         typer.echo(f"{wrong}; asking the service at {running[0]}", err=True)
         return running[0]

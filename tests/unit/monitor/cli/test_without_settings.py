@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from monitor.cli import app
-from monitor.runtime.place import signpost
+from monitor.runtime.place import STATE, signpost
 from tests.unit.monitor.cli.office import Office
 from tests.unit.monitor.cli.test_orders import COMMANDS
 from tests.unit.monitor.web.source import Service
@@ -44,6 +44,14 @@ def another_thing(config: Path) -> None:
     config.write_text("state: [state, state]\n")
 
 
+def emptied(config: Path) -> None:
+    config.write_text("")
+
+
+def half_written(config: Path) -> None:
+    config.write_text("site: putrajaya\n")
+
+
 def ruined(office: Office) -> Office:
     """Let a service leave its link, and ruin the settings."""
     signpost(office.socket, office.session)
@@ -51,7 +59,13 @@ def ruined(office: Office) -> Office:
     return office
 
 
-@pytest.mark.parametrize("ruin", [broken, absent, unreadable, no_text, another_thing])
+#: Where a service is installed its state is looked for there, as the settings then mean.
+HALF_WRITTEN = pytest.param(
+    half_written, marks=pytest.mark.skipif(STATE.exists(), reason="a service is installed here")
+)
+
+
+@pytest.mark.parametrize("ruin", [broken, absent, unreadable, no_text, another_thing, emptied, HALF_WRITTEN])
 async def test_the_service_is_asked_and_what_is_wrong_is_said_in_a_line(
     office: Office, ruin: Callable[[Path], None]
 ) -> None:
