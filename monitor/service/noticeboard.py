@@ -242,7 +242,11 @@ class Noticeboard:
             if wanted.open_and_over and further:
                 ids = [*ids, *await listing.open_incidents(wanted, before=ids[-1])]
             found = await ledger.incidents(ids)
-        return ListPage(rows=[view_incident(found[each]) for each in ids], after=ids[most - 1] if further else None)
+        rows, slices = list[IncidentView](), Slices()
+        for each in ids:
+            rows.append(view_incident(found[each]))
+            await slices.pause()
+        return ListPage(rows=rows, after=ids[most - 1] if further else None)
 
     async def notices(self) -> Sequence[NoticeView]:
         """Return the newest notices, newest first."""
@@ -371,4 +375,9 @@ class Noticeboard:
 
 async def _viewed(ledger: SqlLedger, notices: Sequence[Notice]) -> Sequence[NoticeView]:
     incidents: Mapping[int, Incident] = await ledger.incidents({notice.incident_id for notice in notices})
-    return [view_notice(n, incidents[n.incident_id]) for n in notices if n.incident_id in incidents]
+    views, slices = list[NoticeView](), Slices()
+    for each in notices:
+        if each.incident_id in incidents:
+            views.append(view_notice(each, incidents[each.incident_id]))
+        await slices.pause()
+    return views

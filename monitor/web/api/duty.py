@@ -13,7 +13,7 @@ from alerts.model.oncall import Gap
 from monitor.service.duty import Duty, DutyView
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.order import NotDone
-from monitor.web.api.answer import called, questions
+from monitor.web.api.answer import called, listed, questions
 from monitor.web.api.parameter import USUAL, Cursor, Limit, Moment, next_page, read_cursor, wrong
 
 _Agency = Annotated[str | None, Query(description="Only the rotas that this agency's escalation names.")]
@@ -43,7 +43,7 @@ class OnCallView(BaseModel):
     gaps: list[Gap]
 
 
-_LIST = TypeAdapter(list[OnCallView])
+_ROTA = TypeAdapter(OnCallView)
 
 
 def on_call(duty: Duty, board: Noticeboard) -> APIRouter:
@@ -53,7 +53,7 @@ def on_call(duty: Duty, board: Noticeboard) -> APIRouter:
     @router.get(
         "/on-call", summary="Who is on call, who comes next, and when nobody is", response_model=list[OnCallView]
     )
-    async def listed(
+    async def rotas(
         request: Request,
         *,
         agency: _Agency = None,
@@ -71,7 +71,7 @@ def on_call(duty: Duty, board: Noticeboard) -> APIRouter:
             raise wrong("at", str(refusal)) from None
         rows = [_view(each) for each in sorted(views, key=lambda view: view.rota)]
         headers = next_page(request, "on-call", page[-1] if len(page) < len(names) else None)
-        return Response(_LIST.dump_json(rows), media_type="application/json", headers=headers)
+        return Response(await listed(_ROTA, rows), media_type="application/json", headers=headers)
 
     return router
 

@@ -15,12 +15,12 @@ from monitor.service.front import Front
 from monitor.service.order import Unknown
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter
 from monitor.views.overview import IncidentView, NoticeDetail, NoticeView, view_incident
-from monitor.web.api.answer import NOT_FOUND, questions
+from monitor.web.api.answer import NOT_FOUND, listed, questions
 from monitor.web.api.parameter import USUAL, Agencies, Cursor, Limit, Moment, next_page, read_id, wrong
 from monitor.web.word import Id
 
-_INCIDENTS = TypeAdapter(list[IncidentView])
-_NOTICES = TypeAdapter(list[NoticeView])
+_INCIDENT = TypeAdapter(IncidentView)
+_NOTICE = TypeAdapter(NoticeView)
 
 #: How an incident stands; "open" is either of the first two.
 _STATES = {
@@ -66,7 +66,7 @@ def records(source: Front) -> APIRouter:
             until=_later(until, since),
         )
         page = await board.incident_page(wanted, most=limit, after=read_id("incidents", cursor))
-        return _page(_INCIDENTS.dump_json(list(page.rows)), next_page(request, "incidents", page.after))
+        return _page(await listed(_INCIDENT, page.rows), next_page(request, "incidents", page.after))
 
     @router.get("/incidents/{number}", summary="One incident, by the number that people read", responses=NOT_FOUND)
     async def incident(number: str) -> IncidentView:
@@ -88,7 +88,7 @@ def records(source: Front) -> APIRouter:
             states=set(state or ()),
         )
         page = await board.notice_page(wanted, most=limit, after=read_id("notices", cursor))
-        return _page(_NOTICES.dump_json(list(page.rows)), next_page(request, "notices", page.after))
+        return _page(await listed(_NOTICE, page.rows), next_page(request, "notices", page.after))
 
     @router.get("/notices/{notice_id}", summary="One notice, with every attempt to bring it", responses=NOT_FOUND)
     async def notice(notice_id: Id) -> NoticeDetail:

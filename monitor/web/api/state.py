@@ -18,7 +18,7 @@ from monitor.service.paper.letters import Letters, LetterView
 from monitor.views.days import AgencyDays
 from monitor.views.overview import AgencyView, CheckView, health_of
 from monitor.views.own_health import GatewayStanding, PartView, ReferenceView
-from monitor.web.api.answer import NOT_FOUND, called, etag_of, questions
+from monitor.web.api.answer import NOT_FOUND, called, etag_of, joined, questions
 from monitor.web.api.parameter import MOST, Agencies, Cursor, next_page, read_cursor
 
 _AGENCY = TypeAdapter(AgencyView)
@@ -67,7 +67,7 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
         page = wanted[:limit]
         last = page[-1][0] if len(page) < len(wanted) else None
         # Some megabytes: not here.
-        body, etag = await asyncio.to_thread(_joined, [text for _, text in page])
+        body, etag = await asyncio.to_thread(_marked, [text for _, text in page])
         headers = {"ETag": etag, **next_page(request, "agencies", last)}
         return Response(body, media_type="application/json", headers=headers)
 
@@ -126,7 +126,7 @@ class AgencyList:
         return list(now.values())
 
 
-def _joined(texts: Iterable[bytes]) -> tuple[bytes, str]:
+def _marked(texts: Iterable[bytes]) -> tuple[bytes, str]:
     """Return a list as JSON, and its mark."""
-    body = b"[" + b",".join(texts) + b"]"
+    body = joined(texts)
     return body, etag_of(body)
