@@ -41,6 +41,7 @@ from monitor.runtime.keeping import keep_doing
 from monitor.runtime.key import token_key
 from monitor.runtime.place import CONTROL_SOCKET, signpost
 from monitor.runtime.systemd import ServiceManager
+from monitor.service.alert_receiver import AlertReceiver
 from monitor.service.daybook import LOOKS, Daybook
 from monitor.service.declarer import Declarer
 from monitor.service.derived import Derived, pin_book
@@ -355,6 +356,12 @@ class App:
             wording=lambda: self._configuration().wording,
             keep=self._keep,
         )
+        receiver = AlertReceiver(
+            dispatcher=self._dispatcher,
+            metrics=self._metrics,
+            clock=self._clock,
+            settings=lambda: self._configuration().settings,
+        )
         silencer = Silencer(self._around.store, self._dispatcher, self._clock, self._can_be_silent)
         declarer = Declarer(
             store=self._around.store,
@@ -385,7 +392,7 @@ class App:
             ),
         )
         for app, listener in zip(
-            (portal(front, hosts, self._letters, self._duty), callbacks(front)), faces[:2], strict=True
+            (portal(front, hosts, self._letters, self._duty, receiver), callbacks(front)), faces[:2], strict=True
         ):
             await stack.enter_async_context(serve(app, listener))
         # On our own socket nobody is hung up on: a purge of years of records takes minutes.
@@ -427,7 +434,9 @@ class App:
         """Return whom an incident would tell if it opened now; `None`: its agency is watched no more."""
         configuration, before = self._configuration(), incident.brief
         if not before.agency:
-            return configuration.settings.noc_brief(subject=before.subject, subject_en=before.subject_en)
+            return configuration.settings.noc_brief(
+                subject=before.subject, subject_en=before.subject_en, told_by=before.told_by
+            )
         if before.agency not in configuration.registry.agencies:
             return None
         return replace(self._brief(before.agency), cause=before.cause)

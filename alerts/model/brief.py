@@ -114,6 +114,8 @@ class Brief:
     #: For our own fault: what is affected, in Malay and English; empty otherwise.
     subject: str = ""
     subject_en: str = ""
+    #: Of an alert: which of several plans of the office it is told by, as the configuration calls it; "": the office's own.
+    told_by: str = ""
     #: Why mail fails, as far as was seen when it was last told of.
     cause: Cause | None = None
 

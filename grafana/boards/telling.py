@@ -140,11 +140,16 @@ TELLING: Final = Board(
                 lines(
                     "Refused callbacks per hour · Panggilan balik ditolak sejam",
                     "Callbacks that were not trusted or understood. untrusted for a gateway of ours: a wrong key or public "
-                    "address, or somebody who pretends.",
+                    "address, or somebody who pretends. And what Alertmanager brought: fires opens an incident, is_over ends one.",
                     (
                         "sum by (gateway, reason) (increase(pantau_callbacks_refused_total[1h]))",
                         "{{gateway}} {{reason}}",
                     ),
+                    (
+                        "sum by (reason) (increase(pantau_alert_webhooks_refused_total[1h]))",
+                        "Alertmanager refused: {{reason}}",
+                    ),
+                    ("sum by (news) (increase(pantau_alerts_received_total[1h]))", "Alertmanager: {{news}}"),
                     size=(6, 6),
                 ),
             ),

@@ -26,6 +26,7 @@ from monitor.config.files.reading import Reader, missing, names
 from monitor.config.files.regular import why
 from monitor.config.files.secret import Vault
 from monitor.config.files.section import Section
+from monitor.config.model.alertmanager import check_alertmanager
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import LISTEN_VARIABLE, Provision, ServiceMode, Settings
 from monitor.config.sense.duplicate import Claim
@@ -116,6 +117,8 @@ def check_settings(
     check_gazette(settings.calendar, findings["calendar"])
     check_office_hours(settings.calendar.office_hours, findings["calendar", "office_hours"])
     _check_noc(settings, provision, findings, claims)
+    if settings.alertmanager is not None:
+        check_alertmanager(settings.alertmanager, findings["alertmanager"])
     if settings.heartbeat is not None:
         check_heartbeat(settings.heartbeat, findings["heartbeat"])
     if settings.lifeline is not None:
@@ -244,7 +247,13 @@ def _check_noc(settings: Settings, provision: Provision, findings: Findings, cla
     claims += _keys("contact", noc.contacts, there["contacts"])
     if _is_there(noc, "escalation", provision, there):
         check_escalation(noc.escalation, staff, provision, there["escalation"])
-    used = {channel for step in noc.escalation.steps for channel in step.channels}
+    policies = [noc.escalation]
+    if settings.alertmanager is not None and settings.alertmanager.receive is not None:
+        for key, tell in settings.alertmanager.receive.tell.items():
+            policies.append(tell.escalation)
+            at = findings["alertmanager", "receive", "tell", key, "escalation"]
+            check_escalation(tell.escalation, staff, provision, at)
+    used = {channel for policy in policies for step in policy.steps for channel in step.channels}
     check_office(noc.office, used, there["office"])
 
 

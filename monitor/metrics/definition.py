@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from alerts.decide.auditor import Lapse, Unheard
 from alerts.decide.drill import ExerciseState
 from alerts.engine.advance import Brake
+from alerts.model.alert import News
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Purpose
@@ -168,6 +169,12 @@ class Definitions:
         meaning = "Callbacks that were not trusted or not understood."
         self.callbacks_refused = counter("callbacks_refused", meaning, "gateway", "reason")
         start_at_zero(self.callbacks_refused, [NO_GATEWAY], REFUSAL_REASONS)
+        meaning = "What webhooks of Alertmanager said of alerts, by what that came to."
+        self.alerts_received = counter("alerts_received", meaning, "news")
+        start_at_zero(self.alerts_received, News)
+        meaning = "Webhooks of Alertmanager that were refused: it does not send them again."
+        self.alert_webhooks_refused = counter("alert_webhooks_refused", meaning, "reason")
+        start_at_zero(self.alert_webhooks_refused, REFUSAL_REASONS)
 
     def _define_vigil(self) -> None:
         gauge = self._gauge

@@ -17,6 +17,7 @@ from typing import Final
 from alerts.decide.paper import WAITING, LetterStep
 from alerts.decide.telling import Milestone, Telling
 from alerts.engine.advance import Brake, OpenIncident
+from alerts.model.alert import News
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Matter, Purpose
@@ -34,6 +35,7 @@ from monitor.metrics.definition import (
     OTHER_REFUSAL,
     OWN_FAULTS,
     REFUSAL_REASONS,
+    REFUSALS,
     Definitions,
     start_at_zero,
 )
@@ -433,6 +435,14 @@ class Metrics:
         self._all.callbacks_refused.labels(
             gateway if known else NO_GATEWAY, reason if reason in REFUSAL_REASONS else OTHER_REFUSAL
         ).inc()
+
+    def alerts_received(self, news: News, alerts: int) -> None:
+        """Count what a webhook of Alertmanager said of some alerts."""
+        self._all.alerts_received.labels(news).inc(alerts)
+
+    def alert_webhook_refused(self, status: int) -> None:
+        """Count a webhook of Alertmanager that was answered with an error, by its status."""
+        self._all.alert_webhooks_refused.labels(REFUSALS.get(status, OTHER_REFUSAL)).inc()
 
     # What happened to ourselves
 

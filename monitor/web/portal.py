@@ -1,7 +1,7 @@
 """The listener for people and for Prometheus.
 
-It changes nothing but the reading of the configuration, acknowledges for programs that have a token, and takes a clerk's
-word for a letter.
+It changes nothing but the reading of the configuration, acknowledges for programs that have a token, takes in what the NOC's
+Alertmanager brings, and takes a clerk's word for a letter.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.config.files.problem import Severity
 from monitor.metrics import CONTENT_TYPE
+from monitor.service.alert_receiver import AlertReceiver
 from monitor.service.duty import Duty
 from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.paper.letters import Letters
+from monitor.web.api.alertmanager import alertmanager
 from monitor.web.api.answer import knows
 from monitor.web.api.duty import on_call
 from monitor.web.api.incident import records
@@ -46,10 +48,16 @@ SECURITY_HEADERS = {
 }
 
 
-def portal(source: Front, hosts: Sequence[str], tray: Letters | None = None, duty: Duty | None = None) -> FastAPI:
+def portal(
+    source: Front,
+    hosts: Sequence[str],
+    tray: Letters | None = None,
+    duty: Duty | None = None,
+    receiver: AlertReceiver | None = None,
+) -> FastAPI:
     """Build the portal. *hosts*: the Host names it answers to, which keeps strangers' pages from reading it.
 
-    *tray*: the letters, for their clerk's page. *duty*: who is on call.
+    *tray*: the letters, for their clerk's page. *duty*: who is on call. *receiver*: takes what Alertmanager brings.
     """
     app = FastAPI(
         title="Pantau",
@@ -69,6 +77,8 @@ def portal(source: Front, hosts: Sequence[str], tray: Letters | None = None, dut
     if duty is not None:
         app.include_router(on_call(duty, source.board))
     app.include_router(orders(source))
+    if receiver is not None:
+        app.include_router(alertmanager(receiver))
     app.include_router(_service(source))
     templates = page_templates()
     app.include_router(_pages(source.board, templates))

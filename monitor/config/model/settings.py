@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import Field
 
 from alerts.model.brief import Brief
 from alerts.model.channel import Channel
@@ -26,8 +25,10 @@ from monitor.config.agency.probing import FlappingSettings, MaintenanceSettings,
 from monitor.config.agency.rota import Rotas, RotaSettings
 from monitor.config.fields.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS
 from monitor.config.fields.listen import Listen, ListenAddress, PublicUrl
+from monitor.config.fields.token import Token
 from monitor.config.fields.window import MALAYSIA, Zone
 from monitor.config.files.section import Code, Domain, File, Line, Section, Slug, Span
+from monitor.config.model.alertmanager import AlertmanagerSettings
 from monitor.config.service.drill import DrillSettings
 from monitor.config.service.exposition import MetricsSettings
 from monitor.config.service.gateway import GatewaySettings
@@ -36,15 +37,6 @@ from monitor.config.service.lifeline import LifelineSettings
 from monitor.config.service.provider import ProviderSettings
 from monitor.config.service.store import KeepSettings, StoreSettings
 from monitor.runtime.place import STATE
-
-#: What cannot be guessed over loopback in any time that matters.
-_SHORTEST_TOKEN = 24
-
-
-def _long_enough(token: SecretStr) -> SecretStr:
-    if len(token.get_secret_value()) < _SHORTEST_TOKEN:
-        raise ValueError(f"a token has at least {_SHORTEST_TOKEN} characters; make one with: openssl rand -hex 32")
-    return token
 
 
 class ServiceMode(StrEnum):
@@ -59,7 +51,7 @@ class ServiceMode(StrEnum):
 class ApiSettings(Section):
     """A program, such as the console of the operations centre."""
 
-    token: Annotated[SecretStr, AfterValidator(_long_enough)]
+    token: Token
     """Sent as `Authorization: Bearer ...`."""
 
 
@@ -152,6 +144,8 @@ class Settings(Section):
     """Our mailboxes outside the agencies, at least two that do not fail together."""
     api: Mapping[Slug, ApiSettings] = {}
     """Programs that may acknowledge over HTTP, by the name that is written down."""
+    alertmanager: AlertmanagerSettings | None = None
+    """The NOC's own monitoring, whose alerts people can be told of as of outages."""
     gateways: Mapping[Channel, tuple[GatewaySettings, ...]] = {}
     """The ways to send on each channel, in the order in which they are tried."""
     contacts: Contacts = Field(default_factory=dict)
@@ -188,15 +182,21 @@ class Settings(Section):
         rotas = {key: rota.build(key, people, self.calendar, self.time_zone) for key, rota in self.rotas.items()}
         return Shared(people=people, rotas=rotas, calendar=self.calendar, zone=self.time_zone)
 
-    def noc_brief(self, *, subject: str, subject_en: str) -> Brief:
-        """Return whom a fault of our own is told to; *subject* is what is affected, in Malay and English."""
-        shared = self.shared()
+    def noc_brief(self, *, subject: str, subject_en: str, told_by: str = "") -> Brief:
+        """Return whom a fault of our own is told to, or an alert; *subject* is what is affected, in Malay and English.
+
+        *told_by*: the entry of `alertmanager.receive.tell` that decides, as long as there is such a one.
+        """
+        shared, receive = self.shared(), self.alertmanager and self.alertmanager.receive
+        tell = receive.tell.get(told_by) if receive else None
+        escalation = tell.escalation if tell else self.noc.escalation
         return Brief(
             agency=NOC_AGENCY,
             office=self.noc.build_office(),
-            escalation=self.noc.escalation.build({**shared.people, **self.noc.build_people(shared)}, shared.rotas),
+            escalation=escalation.build({**shared.people, **self.noc.build_people(shared)}, shared.rotas),
             subject=subject,
             subject_en=subject_en,
+            told_by=told_by,
         )
 
 

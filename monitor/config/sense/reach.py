@@ -206,7 +206,11 @@ def check_rotas_used(settings: Settings, agencies: Mapping[str, Agency], files: 
     """
     if settings.mode is ServiceMode.WATCH:
         return
-    named = {"": _named(settings.noc.escalation)} | {code: _named(each.escalation) for code, each in agencies.items()}
+    receive = settings.alertmanager and settings.alertmanager.receive
+    ours = [settings.noc.escalation, *(each.escalation for each in (receive.tell.values() if receive else ()))]
+    named = {"": set[str]().union(*map(_named, ours))} | {
+        code: _named(each.escalation) for code, each in agencies.items()
+    }
     instead = "rotas: [{}] in a step, or leave it out"
     for key in settings.rotas:
         if not any(key in keys for keys in named.values()):

@@ -14,6 +14,7 @@ from alerts.decide.drill import ExerciseState
 from alerts.decide.paper import WAITING
 from alerts.decide.telling import Milestone
 from alerts.engine.advance import Brake
+from alerts.model.alert import News
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Purpose
@@ -78,6 +79,7 @@ def test_every_closed_set_of_label_values_is_documented() -> None:
         "receiver": set(RECEIVERS),
         "trouble": set(LifelineTrouble),
         "result": set(ExerciseState),
+        "news": set(News),
         "reason": {*REFUSALS.values(), OTHER_REFUSAL},
     }
 

@@ -1,0 +1,19 @@
+"""A token by which a program of ours is known: long enough that nobody guesses it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, SecretStr
+
+#: What cannot be guessed over loopback in any time that matters.
+_SHORTEST = 24
+
+
+def _long_enough(token: SecretStr) -> SecretStr:
+    if len(token.get_secret_value()) < _SHORTEST:
+        raise ValueError(f"a token has at least {_SHORTEST} characters; make one with: openssl rand -hex 32")
+    return token
+
+
+Token = Annotated[SecretStr, AfterValidator(_long_enough)]

@@ -1,0 +1,88 @@
+"""Takes in what the NOC's Alertmanager brings: whether it may, what it says, whom that tells."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+import structlog
+
+from alerts.engine.dispatcher import Dispatcher
+from alerts.inbound.alertmanager import read_webhook
+from alerts.model.alert import OWN_ALERT, News, ReceivedAlert
+from alerts.model.brief import Brief
+from alerts.record.clock import Clock
+from monitor.config.model.settings import Settings
+from monitor.metrics import Metrics
+
+log = structlog.get_logger()
+
+#: What is wrong is logged this often, each kind: it is sent again every few minutes, or by somebody who knocks.
+_LOGGED_EVERY = timedelta(minutes=10)
+
+
+class AlertReceiver:
+    """The door for Alertmanager."""
+
+    def __init__(
+        self, *, dispatcher: Dispatcher, metrics: Metrics, clock: Clock, settings: Callable[[], Settings]
+    ) -> None:
+        """Ask *settings* for those in force."""
+        self._dispatcher = dispatcher
+        self._metrics = metrics
+        self._clock = clock
+        self._settings = settings
+        self._logged: dict[str, datetime] = {}
+
+    def admits(self, token: str) -> bool | None:
+        """Whether this is the token of the Alertmanager; `None`: nobody is admitted, as none is configured."""
+        section = self._settings().alertmanager
+        if section is None or section.receive is None:
+            return None
+        return hmac.compare_digest(section.receive.token.get_secret_value().encode(), token.encode())
+
+    def refuse(self, status: int, why: str) -> None:
+        """Count and log, from time to time, that something was refused."""
+        self._metrics.alert_webhook_refused(status)
+        self._say("a webhook was refused; Alertmanager does not send it again", status=status, why=why)
+
+    async def take(self, body: bytes) -> Mapping[News, int]:
+        """Take in what a webhook says; it is stored when this returns. Return how many alerts came to what.
+
+        Raise `WebhookRefused`, or `StoreAway`: then it is to be sent again.
+        """
+        # Eight megabytes take a quarter of a second.
+        webhook = await asyncio.to_thread(read_webhook, body, self._clock.now())
+        if webhook.left_out:
+            self._say(
+                "Alertmanager has left out alerts; leave max_alerts out of its webhook_configs", of=webhook.left_out
+            )
+        # Our own incidents, which it was told of by us: people hear of them already.
+        alerts = [each for each in webhook.alerts if each.labels.get("alertname") != OWN_ALERT]
+        news = Counter(await self._dispatcher.take_alerts(alerts, self._briefs()))
+        for each, times in news.items():
+            self._metrics.alerts_received(each, times)
+        return news
+
+    def _briefs(self) -> Callable[[ReceivedAlert], Brief]:
+        """Return what says whom an alert tells, by the configuration in force now."""
+        settings, made = self._settings(), dict[str, Brief]()
+        receive = settings.alertmanager and settings.alertmanager.receive
+
+        def brief(alert: ReceivedAlert) -> Brief:
+            told_by = receive.told_by(alert.labels) if receive else ""
+            if told_by not in made:
+                made[told_by] = settings.heeded(settings.noc_brief(subject="", subject_en="", told_by=told_by))
+            return made[told_by]
+
+        return brief
+
+    def _say(self, what: str, **fields: object) -> None:
+        kind, now = f"{what} {fields.get('why')}", self._clock.now()
+        if not timedelta(0) <= now - self._logged.get(kind, now - _LOGGED_EVERY) < _LOGGED_EVERY:
+            # Of each kind there is one sentence, and of strangers' names in it a bounded number of letters.
+            self._logged = {each: at for each, at in self._logged.items() if now - at < _LOGGED_EVERY} | {kind: now}
+            log.warning(what, **fields)

@@ -1,0 +1,78 @@
+"""Where the NOC's Alertmanager brings alerts: a webhook of its own, with a token of its own."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import ClientDisconnect
+
+from alerts.inbound.alertmanager import WebhookRefused
+from alerts.model.alert import News
+from monitor.service.alert_receiver import AlertReceiver
+from monitor.web.problem import problems
+
+#: Some eight thousand alerts. Alertmanager itself knows no limit.
+LARGEST_WEBHOOK = 8 * 1024 * 1024
+
+_REFUSALS = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+
+_Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
+
+
+def alertmanager(receiver: AlertReceiver) -> APIRouter:
+    """Build the route. It answers 2xx for what is stored, and 503 or 500 for what is to come again; nothing else does."""
+    router = APIRouter(prefix="/api/v1", tags=["orders"])
+
+    def refuse(status: int, why: str, **headers: str) -> HTTPException:
+        receiver.refuse(status, why)
+        return HTTPException(status, why, headers=headers)
+
+    async def admitted(bearer: _Bearer) -> None:
+        """Ask for the token before anything is read."""
+        is_admitted = receiver.admits(bearer.credentials if bearer else "")
+        if is_admitted is None:
+            raise refuse(
+                HTTPStatus.FORBIDDEN, "no Alertmanager is configured: alertmanager.receive in the settings file"
+            )
+        if not is_admitted:
+            why = (
+                "not the token of alertmanager.receive; authorization: {credentials_file: ...} in http_config sends it"
+            )
+            raise refuse(HTTPStatus.UNAUTHORIZED, why, **{"WWW-Authenticate": "Bearer"})
+
+    async def whole(request: Request) -> bytes:
+        body = bytearray()
+        if int(request.headers.get("content-length", "0")) <= LARGEST_WEBHOOK:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > LARGEST_WEBHOOK:
+                    break
+            else:
+                return bytes(body)
+        why = f"a webhook has at most {LARGEST_WEBHOOK} octets; group alerts by more labels, or set max_alerts"
+        raise refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why)
+
+    @router.post(
+        "/alertmanager",
+        summary="Take in a webhook of Alertmanager, version 4; needs the token of `alertmanager.receive`",
+        dependencies=[Depends(admitted)],
+        responses=problems(*_REFUSALS),
+    )
+    async def take(request: Request) -> dict[News, int]:
+        try:
+            return dict(await receiver.take(await whole(request)))
+        except WebhookRefused as refused:
+            raise refuse(HTTPStatus.BAD_REQUEST, str(refused)) from None
+        except ClientDisconnect:
+            raise HTTPException(HTTPStatus.BAD_REQUEST) from None  # Nobody reads it.
+
+    return router
