@@ -42,6 +42,7 @@ from monitor.runtime.key import token_key
 from monitor.runtime.place import CONTROL_SOCKET, signpost
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.alert_receiver import AlertReceiver
+from monitor.service.alert_teller import AlertTeller
 from monitor.service.daybook import LOOKS, Daybook
 from monitor.service.declarer import Declarer
 from monitor.service.derived import Derived, pin_book
@@ -155,6 +156,7 @@ class App:
             self._duty.keep_counting(),
             self._letters.keep_in_order(),
             self._leaver.keep_closing(),
+            self._alert_teller.keep_telling(),
             history.keep_writing(),
             keep_house(Retention(self._database), self._keep, self._clock),
             self._chain.keep(),
@@ -305,6 +307,9 @@ class App:
         self._days = DayRecords(database)
         self._daybook = Daybook(records=self._days, store=store, clock=self._clock, watch=self._watch)
         await self._daybook.begin(await Processes(database, _prober(settings)).last_beat())
+        self._alert_teller = AlertTeller(
+            store=store, metrics=self._metrics, clock=self._clock, settings=lambda: self._configuration().settings
+        )
         # Before anything is written into it that an older copy has not.
         await self._restorer.look()
         # The first that is asked of the store: one that takes no writes is no store.

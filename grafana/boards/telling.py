@@ -150,6 +150,7 @@ TELLING: Final = Board(
                         "Alertmanager refused: {{reason}}",
                     ),
                     ("sum by (news) (increase(pantau_alerts_received_total[1h]))", "Alertmanager: {{news}}"),
+                    ("count by (member) (pantau_alertmanager_up == 0)", "Alertmanager does not answer: {{member}}"),
                     size=(6, 6),
                 ),
             ),

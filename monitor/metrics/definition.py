@@ -172,6 +172,8 @@ class Definitions:
         meaning = "What webhooks of Alertmanager said of alerts, by what that came to."
         self.alerts_received = counter("alerts_received", meaning, "news")
         start_at_zero(self.alerts_received, News)
+        meaning = "Whether an Alertmanager took our incidents when it was last told of them (1) or not (0)."
+        self.alertmanager_up = gauge("alertmanager_up", meaning, "member")
         meaning = "Webhooks of Alertmanager that were refused: it does not send them again."
         self.alert_webhooks_refused = counter("alert_webhooks_refused", meaning, "reason")
         start_at_zero(self.alert_webhooks_refused, REFUSAL_REASONS)

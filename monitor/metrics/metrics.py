@@ -444,6 +444,14 @@ class Metrics:
         """Count a webhook of Alertmanager that was answered with an error, by its status."""
         self._all.alert_webhooks_refused.labels(REFUSALS.get(status, OTHER_REFUSAL)).inc()
 
+    def alertmanager_told(self, member: str, *, taken: bool) -> None:
+        """Show whether an Alertmanager has taken what it was told of our incidents."""
+        self._all.alertmanager_up.labels(member).set(taken)
+
+    def forget_alertmanager(self, member: str) -> None:
+        """Remove the series of one that is told no more."""
+        self._all.alertmanager_up.remove_by_labels({"member": member})
+
     # What happened to ourselves
 
     def reload_finished(self, *, ok: bool, now: datetime) -> None:

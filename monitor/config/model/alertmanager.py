@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, SecretStr
 
 from monitor.config.agency.escalation import EscalationSettings
+from monitor.config.fields.listen import safe_url
 from monitor.config.fields.token import Token
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import Section, Slug
+from monitor.config.files.section import Blank, Section, Slug, wrong
 
 
 class TellSettings(Section):
@@ -35,17 +38,48 @@ class ReceiveSettings(Section):
         return next(matching, "")
 
 
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in {"http", "https"} or not text.isascii() or any(c.isspace() for c in text):
+        raise wrong("is no address", "http://127.0.0.1:9093")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise wrong("holds more than where it is", "the address alone; username and password_file, or token_file")
+    return text.rstrip("/")
+
+
+class SendSettings(Section):
+    """Tells Alertmanagers of our incidents, for as long as they last."""
+
+    to: tuple[Annotated[str, AfterValidator(_url), Blank("https://x.invalid")], ...] = Field(
+        examples=["[http://127.0.0.1:9093]"]
+    )
+    """Every member of a cluster by itself, and nothing that shares out among them."""
+    token: SecretStr | None = None
+    """Sent as a bearer token."""
+    username: str | None = None
+    """Of basic authentication, with `password`."""
+    password: SecretStr | None = None
+
+
 class AlertmanagerSettings(Section):
     """The NOC's Alertmanager: any alert of its own monitoring can be told by telephone, fax and letter."""
 
     receive: ReceiveSettings | None = None
     """Alerts that it brings are incidents here, until it says that they are over."""
+    send: SendSettings | None = None
+    """Our incidents are alerts there."""
 
 
 def check_alertmanager(settings: AlertmanagerSettings, findings: Findings) -> None:
     """Note a section that does nothing, and entries that would decide about every alert, or about none."""
+    if settings.send is not None:
+        _check_send(settings.send, findings["send"])
     if settings.receive is None:
-        if not findings["receive"].is_broken:
+        if settings.send is None and not findings["receive"].is_broken and not findings["send"].is_broken:
             findings.error("does nothing", "receive: {token_file: PATH}, or leave it out")
         return
     before: dict[str, Mapping[str, str]] = {}
@@ -59,3 +93,16 @@ def check_alertmanager(settings: AlertmanagerSettings, findings: Findings) -> No
                 f"decides about nothing: whatever matches, '{first}' decides about before", f"it before {first}"
             )
         before[key] = each.match
+
+
+def _check_send(settings: SendSettings, findings: Findings) -> None:
+    if not settings.to and not findings["to"].is_broken:
+        findings["to"].error("nobody is told", "[http://127.0.0.1:9093]")
+    if (settings.username is None) is not (settings.password is None):
+        findings.error("a user name and a password go together", "username: NAME and password_file: PATH")
+    if settings.token is not None and settings.username is not None:
+        findings["token_file"].error("is one secret too many beside a user name", "one of the two")
+    if settings.token is not None or settings.password is not None:
+        for number, url in enumerate(settings.to):
+            if safe_url(url) is None:
+                findings["to", number].error("would be sent the secret unencrypted", "https://...")

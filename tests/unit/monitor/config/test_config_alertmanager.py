@@ -63,3 +63,35 @@ def test_a_token_that_can_be_guessed_and_a_section_that_does_nothing_are_errors(
     [error] = errors(ministry)
     assert "alertmanager.receive.token_file" in error
     assert ("at least 24 characters" in error, "pendek" in error) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("send", "problem"),
+    [
+        ("{to: []}", "alertmanager.send.to: nobody is told"),
+        ("{to: [am1]}", "alertmanager.send.to[0]: is no address; write instead: http://127.0.0.1:9093"),
+        ("{to: ['http://a:b@am1:9093']}", "alertmanager.send.to[0]: holds more than where it is"),
+        ("{to: ['http://am1:9093'], username: pantau}", "alertmanager.send: a user name and a password go together"),
+        (
+            "{to: ['http://am1:9093'], token_file: secrets/mail}",
+            "alertmanager.send.to[0]: would be sent the secret unencrypted; write instead: https://...",
+        ),
+        (
+            "{to: ['https://am1:9093'], token_file: secrets/mail, username: x, password_file: secrets/mail}",
+            "alertmanager.send.token_file: is one secret too many beside a user name",
+        ),
+    ],
+)
+def test_where_incidents_are_sent_is_an_address_and_no_secret_goes_unencrypted(
+    ministry: Ministry, send: str, problem: str
+) -> None:
+    [error] = errors(with_section(ministry, f"alertmanager: {{send: {send}}}"))
+    assert problem in error
+
+
+def test_several_members_are_told_each(ministry: Ministry) -> None:
+    send = "{to: ['http://am1:9093', 'https://am2.contoh.gov.my/alertmanager/']}"
+    settings = with_section(ministry, f"alertmanager: {{send: {send}}}").load().accepted().settings
+    assert settings.alertmanager is not None
+    assert settings.alertmanager.send is not None
+    assert settings.alertmanager.send.to == ("http://am1:9093", "https://am2.contoh.gov.my/alertmanager")

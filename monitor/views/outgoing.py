@@ -1,0 +1,73 @@
+"""What an Alertmanager is told of our incidents, as its API takes alerts (`POST /api/v2/alerts`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+from alerts.documents import phrase
+from alerts.model.alert import OWN_ALERT
+from alerts.model.incident import OUTAGES, Incident
+from alerts.model.notice import Matter
+
+#: An alert that is not told again is over for Alertmanager after this. Our death must end nothing soon: `PantauDown` rings then.
+LASTS = timedelta(hours=1)
+
+#: The agency of what is our own. Not nothing: to inhibition rules two labels that are missing are equal.
+OURS = "pantau"
+
+#: One sentence, without values.
+SUMMARIES: Mapping[Matter, str] = MappingProxyType(
+    {
+        Matter.BOTH: "Official e-mail can be neither sent nor received.",
+        Matter.SENDING: "Official e-mail cannot be sent.",
+        Matter.RECEIVING: "Official e-mail cannot be received.",
+        Matter.DEGRADED: "Official e-mail is slow, lands in spam folders or gives errors on sending.",
+        Matter.OWN_FAULT: "Part of the monitoring of official e-mail fails.",
+        Matter.UNREACHED: "A notice was not received, or not confirmed by anybody.",
+        Matter.DOUBTFUL: "It is not known whether a notice has arrived.",
+        Matter.UNRELEASED: "A notice to outside parties waits to be released.",
+        Matter.RESTORED: "Letters and faxes wait: the records may be an older copy.",
+    }
+)
+
+#: What somebody has to act upon at once.
+_CRITICAL = OUTAGES | {Matter.UNREACHED, Matter.UNRELEASED}
+
+
+def is_told(incident: Incident) -> bool:
+    """Whether an Alertmanager is told of it: not of what one has brought."""
+    return incident.matter in SUMMARIES
+
+
+def labels_of(incident: Incident) -> Mapping[str, str]:
+    """Return what tells its alert from others. It changes only when the incident becomes another matter."""
+    return {
+        "alertname": OWN_ALERT,
+        "agency": incident.brief.agency or OURS,
+        "direction": str(incident.matter) if incident.matter in OUTAGES else "none",
+        "severity": "critical" if incident.matter in _CRITICAL else "warning",
+        "incident": incident.number,
+    }
+
+
+def alert_of(incident: Incident, now: datetime) -> Mapping[str, Any]:
+    """Return the alert about an incident that is open, or as it stood when it was."""
+    brief, by = incident.brief, incident.acknowledged_by
+    told = [f"{brief.office.name}, since {incident.began_at.isoformat(timespec='seconds')}."]
+    told += [f"Affected: {brief.subject_en or brief.subject}."] if brief.subject or brief.subject_en else []
+    told += [f"Cause: {brief.cause}."] if brief.cause else []
+    told += [f"Declared by {incident.known_from}."] if incident.known_from else []
+    told += [f"Acknowledged by {by}." if by else "Nobody has acknowledged it."]
+    return {
+        "labels": labels_of(incident),
+        "annotations": {
+            "summary": SUMMARIES[incident.matter],
+            "summary_ms": f"{phrase.MATTERS[incident.matter]}.",
+            "description": " ".join(told),
+        },
+        "startsAt": incident.began_at.isoformat(),
+        "endsAt": (now + LASTS).isoformat(),
+    }

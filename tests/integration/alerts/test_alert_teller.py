@@ -1,0 +1,179 @@
+"""A real Alertmanager is told of our incidents: while they last, when it has forgotten them, and when they are over."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+
+from alerts.engine.intake import take_in
+from alerts.model.event import Resolve, Trigger
+from alerts.model.notice import Matter
+from alerts.record.store import StoreAway
+from monitor.config.model.alertmanager import AlertmanagerSettings, SendSettings
+from monitor.config.model.settings import NocSettings, ServiceMode, Settings
+from monitor.metrics import Metrics
+from monitor.service.alert_teller import EVERY, OVER_FOR, AlertTeller
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from tests.real.alertmanager import alertmanager
+from tests.unit.alerts.people import BRIEF, MINUTE
+
+NOBODY = "http://127.0.0.1:9"
+
+
+@dataclass
+class Office:
+    """A store with incidents, and who tells of them."""
+
+    store: SqlStore
+    to: tuple[str, ...] = ()
+    mode: ServiceMode = ServiceMode.TELL
+    ahead: timedelta = timedelta(0)
+    away: bool = False
+    send: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.metrics = Metrics(version="1", now=self.now)
+        self.teller = AlertTeller(store=self._store(), metrics=self.metrics, clock=self, settings=self._settings)
+
+    def _store(self) -> Any:
+        return self
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Any]:
+        if self.away:
+            raise StoreAway("disk full")
+        async with self.store.reading() as ledger:
+            yield ledger
+
+    def _settings(self) -> Settings:
+        send = SendSettings(to=self.to, **self.send)
+        noc = NocSettings(name="Pusat Operasi Contoh")
+        return Settings(
+            agencies=Path("agencies"), noc=noc, mode=self.mode, alertmanager=AlertmanagerSettings(send=send)
+        )
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    async def look(self) -> None:
+        async with httpx.AsyncHTTPTransport(trust_env=False) as transport:
+            await self.teller.look(transport)
+
+    async def trigger(self, matter: Matter, key: str = "JCM") -> None:
+        brief = BRIEF if key == "JCM" else replace(BRIEF, agency="", subject="x", subject_en="x")
+        at = datetime.now(UTC)
+        async with self.store.transaction() as ledger:
+            await take_in(ledger, Trigger(dedup_key=key, at=at, matter=matter, began_at=at - MINUTE, brief=brief))
+
+    async def resolve(self, key: str = "JCM") -> None:
+        at = datetime.now(UTC)
+        async with self.store.transaction() as ledger:
+            await take_in(ledger, Resolve(dedup_key=key, at=at, ended_at=at))
+
+    def shown(self) -> list[str]:
+        return [line.split()[-1] for line in self.metrics.render().decode().splitlines() if "alertmanager_up{" in line]
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Office]:
+    async with Database.open(tmp_path, None) as database:
+        yield Office(SqlStore(database))
+
+
+def labels(direction: str, agency: str = "JCM", incident: str = "JCM-01", severity: str = "critical") -> dict[str, str]:
+    return {
+        "alertname": "PantauIncident",
+        "agency": agency,
+        "direction": direction,
+        "severity": severity,
+        "incident": incident,
+    }
+
+
+async def test_an_incident_is_an_alert_there_until_it_is_over_whoever_starts_anew(
+    office: Office, tmp_path: Path
+) -> None:
+    await office.trigger(Matter.SENDING)
+    await office.trigger(Matter.ALERT, "alert/0011223344556677")
+    async with alertmanager(tmp_path / "one") as server, alertmanager(tmp_path / "two") as other:
+        office.to = (server.url, other.url)
+        await office.look()
+        for each in (server, other):
+            [alert] = await each.alerts()
+            assert alert["labels"] == labels("sending"), "what Alertmanager has brought is not told back"
+        assert alert["annotations"]["summary"] == "Official e-mail cannot be sent."
+        ends = datetime.fromisoformat(alert["endsAt"])
+        assert timedelta(minutes=55) < ends - datetime.now(UTC) <= timedelta(hours=1), "our death ends nothing soon"
+        # Worse is another alert, and the former is over.
+        await office.trigger(Matter.BOTH)
+        await office.look()
+        assert [each["labels"] for each in await server.alerts()] == [labels("both")]
+        assert office.shown() == ["1.0", "1.0"]
+        port = int(server.url.rpartition(":")[2])
+
+    # One has started anew and knows nothing, and the other is gone.
+    async with alertmanager(tmp_path / "three", port=port) as server:
+        await office.look()
+        assert await server.alerts() == [], "told a moment ago"
+        office.ahead, office.away = EVERY, True
+        with capture_logs() as lines:
+            await office.look()
+            office.ahead = 2 * EVERY
+            await office.look()
+        assert [each["labels"] for each in await server.alerts()] == [labels("both")], "also while the store is away"
+        assert [line["event"] for line in lines] == ["an Alertmanager does not take our incidents"], "said once"
+        assert sorted(office.shown()) == ["0.0", "1.0"]
+
+        office.ahead, office.away, office.to = timedelta(0), False, (server.url,)
+        await office.resolve()
+        await office.look()
+        assert await server.alerts() == []
+        assert office.shown() == ["1.0"]
+
+
+async def test_what_ended_while_we_were_not_there_is_told_for_a_quarter_of_an_hour(
+    office: Office, tmp_path: Path
+) -> None:
+    await office.trigger(Matter.OWN_FAULT, "ours/network")
+    async with alertmanager(tmp_path / "alertmanager") as server:
+        office.to = (server.url,)
+        await office.look()
+        assert [each["labels"] for each in await server.alerts()] == [
+            labels("none", agency="pantau", incident="NOC-01", severity="warning")
+        ]
+        await office.resolve("ours/network")
+        after_a_start = Office(office.store, office.to)
+        await after_a_start.look()
+        assert await server.alerts() == []
+        after_a_start.ahead = OVER_FOR + MINUTE
+        await after_a_start.look()
+        assert after_a_start.shown() == ["1.0"], "nothing to tell is told, too: it is known that it listens"
+
+
+async def test_while_mail_is_only_watched_nobody_is_told_there_either(office: Office, tmp_path: Path) -> None:
+    await office.trigger(Matter.BOTH)
+    async with alertmanager(tmp_path / "alertmanager") as server:
+        office.to, office.mode = (server.url,), ServiceMode.WATCH
+        await office.look()
+        assert (await server.alerts(), office.shown()) == ([], [])
+        office.mode = ServiceMode.TELL
+        await office.look()
+        assert len(await server.alerts()) == 1
+
+
+async def test_one_that_is_not_there_holds_nobody_up_and_no_secret_is_logged(office: Office) -> None:
+    office.to, office.send = (NOBODY,), {"token": SecretStr("rahsia-olok-olok")}
+    with capture_logs() as lines:
+        await office.look()
+    assert (office.shown(), "rahsia" in str(lines)) == (["0.0"], False)
+    assert [line["why"] for line in lines] == ["ConnectError"]
