@@ -4,16 +4,19 @@ The rest of the service tells `Metrics` what happened and knows no metric by nam
 """
 
 from monitor.metrics.definition import AGENCY_DIRECTIONS, DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS
-from monitor.metrics.metrics import CONTENT_TYPE, NO_AGENCY, PHASES_OF, Metrics
+from monitor.metrics.exposition import accepts_open_metrics
+from monitor.metrics.metrics import CONTENT_TYPE, NO_AGENCY, OPEN_METRICS, PHASES_OF, Metrics
 
 __all__ = [
     "AGENCY_DIRECTIONS",
     "CONTENT_TYPE",
     "DIRECTIONS",
     "NO_AGENCY",
+    "OPEN_METRICS",
     "OTHER_REFUSAL",
     "OWN_FAULTS",
     "PHASES_OF",
     "REFUSALS",
     "Metrics",
+    "accepts_open_metrics",
 ]

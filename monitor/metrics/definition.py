@@ -13,6 +13,7 @@ from itertools import product
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from alerts.decide.auditor import Lapse, Unheard
@@ -62,6 +63,11 @@ LAG_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60)
 
 
 _Kind = Literal["gauge", "counter"]
+
+#: Names as they are: they were ever plain, and need not be looked at letter by letter.
+_in_open_metrics, _ = choose_encoder("application/openmetrics-text; version=1.0.0; escaping=allow-utf-8")
+#: The last line of OpenMetrics: without it a scrape was cut off.
+_END: Final = b"# EOF\n"
 
 
 class Definitions:
@@ -252,11 +258,17 @@ class Definitions:
     def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"pantau_{name}", meaning, labels, buckets=buckets, registry=self.registry)
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self, *, open_metrics: bool = False) -> Iterator[bytes]:
         """Return everything as text: the first piece takes some milliseconds, the others well under one."""
-        yield generate_latest(_Known(self.registry))
+        known = _Known(self.registry)
+        if open_metrics:
+            yield _in_open_metrics(known).removesuffix(_END)
+        else:
+            yield generate_latest(known)
         for family in self.families:
-            yield from family.pieces()
+            yield from family.pieces(open_metrics=open_metrics)
+        if open_metrics:
+            yield _END
 
 
 class _Known(Collector):

@@ -1,4 +1,4 @@
-"""Prometheus' text format for metrics with a series for every agency, route or mailbox.
+"""Prometheus' text formats for metrics with a series for every agency, route or mailbox.
 
 prometheus-client keeps an object for each series and writes every line anew at each scrape: seconds for ten thousand
 routes, in which nothing else runs. Here a line is written when its value changes, and a scrape only joins what is
@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final, Literal
+
+from prometheus_client.exposition import choose_encoder
 
 #: Label values in the order of the family's labels, and the number.
 Sample = tuple[tuple[str, ...], float]
@@ -60,14 +62,24 @@ class Family:
         for part in self._lines.get(agency, {}).keys() - set(parts):
             self.drop(agency, part)
 
-    def pieces(self) -> Iterator[bytes]:
-        """Return the family as text, a piece at a time."""
-        yield f"# HELP {self.name} {self.meaning}\n# TYPE {self.name} {self.kind}\n".encode()
+    def pieces(self, *, open_metrics: bool = False) -> Iterator[bytes]:
+        """Return the family as text, a piece at a time. In OpenMetrics a counter is called without its `_total`."""
+        name = self.name.removesuffix("_total") if open_metrics and self.kind == "counter" else self.name
+        yield f"# HELP {name} {self.meaning}\n# TYPE {name} {self.kind}\n".encode()
         # Lists, because they are made at one stroke: agencies come and go while another thread reads.
         agencies = list(self._lines.values())
         for start in range(0, len(agencies), _AGENCIES_A_PIECE):
             some = agencies[start : start + _AGENCIES_A_PIECE]
             yield b"".join(chain.from_iterable(list(parts.values()) for parts in some))
+
+
+def accepts_open_metrics(accept: str) -> bool:
+    """Whether who sends this Accept header would rather have OpenMetrics, as Prometheus does, than the older text."""
+    try:
+        _, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):
+        return False  # A version that is no number.
+    return content_type.startswith("application/openmetrics-text")
 
 
 def _escaped(value: str) -> str:

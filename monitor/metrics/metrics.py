@@ -46,6 +46,8 @@ from probes.model.result import Arrival, Outcome, Path, Phase, ProbeResult
 
 #: What `render` returns: the text format that every Prometheus reads.
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+#: And for whoever asks for it, as Prometheus does by itself: the same, with exemplars.
+OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 #: The agency of what belongs to none: control routes between our reference mailboxes, and incidents about ourselves.
 NO_AGENCY: Final = ""
@@ -183,9 +185,9 @@ class Metrics:
         self._all.outcomes.labels(_one_of(DIRECTIONS, direction), result.outcome).inc()
         transit = result.phases.get(Phase.TRANSIT)
         if result.outcome in _ARRIVED and transit is not None:
-            self._all.transit.labels(direction).observe(transit.total_seconds())
+            self._all.transit.labels(direction).observe(transit.total_seconds(), _exemplar(result))
         if (data := result.phases.get(Phase.DATA)) is not None:
-            self._all.data.labels(direction).observe(data.total_seconds())
+            self._all.data.labels(direction).observe(data.total_seconds(), _exemplar(result))
         route = result.route
         if route not in self._routes.get(agency, ()):
             return
@@ -511,16 +513,23 @@ class Metrics:
 
     # What is read
 
-    def pieces(self) -> Iterator[bytes]:
-        """Return all of it as text (`CONTENT_TYPE`), a piece at a time.
+    def pieces(self, *, open_metrics: bool = False) -> Iterator[bytes]:
+        """Return all of it as text (`CONTENT_TYPE`, or `OPEN_METRICS` with exemplars), a piece at a time.
 
         The first piece takes some milliseconds: fetch it with `asyncio.to_thread`. The others take well under one.
         """
-        return self._all.pieces()
+        return self._all.pieces(open_metrics=open_metrics)
 
-    def render(self) -> bytes:
-        """Return all of it as text (`CONTENT_TYPE`)."""
-        return b"".join(self.pieces())
+    def render(self, *, open_metrics: bool = False) -> bytes:
+        """Return all of it as text, as `pieces` does."""
+        return b"".join(self.pieces(open_metrics=open_metrics))
+
+
+def _exemplar(result: ProbeResult) -> dict[str, str] | None:
+    """Return the run that a histogram shows for one of its buckets; `None`: its route's name is too long for that."""
+    run = {"run": result.token_id, "route": result.route}
+    # OpenMetrics 1.0: 128 characters, of all names and values.
+    return run if sum(map(len, (*run.keys(), *run.values()))) <= 128 else None
 
 
 def _one_of(closed: Collection[str], value: str) -> str:

@@ -75,9 +75,9 @@ class Front:
             return None
         return view_notice(notice, incident), await self._composer.compose(notice, notice.channel)
 
-    def metrics(self) -> Iterator[bytes]:
+    def metrics(self, *, open_metrics: bool = False) -> Iterator[bytes]:
         """Return Prometheus' text format, a piece at a time. The first blocks for a while: fetch it in a thread."""
-        return self._metrics.pieces()
+        return self._metrics.pieces(open_metrics=open_metrics)
 
     def unready(self) -> str | None:
         """Return why the service cannot do all of its work (it starts, the store is away); `None`: it can."""

@@ -20,7 +20,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.config.files.problem import Severity
-from monitor.metrics import CONTENT_TYPE
+from monitor.metrics import CONTENT_TYPE, OPEN_METRICS, accepts_open_metrics
 from monitor.service.alert_receiver import AlertReceiver
 from monitor.service.duty import Duty
 from monitor.service.front import Front
@@ -127,11 +127,12 @@ def _service(source: Front) -> APIRouter:
     router = APIRouter(tags=["service"])
 
     @router.get("/metrics", response_class=PlainTextResponse)
-    async def metrics() -> Response:
-        pieces = source.metrics()
+    async def metrics(request: Request) -> Response:
+        open_metrics = accepts_open_metrics(",".join(request.headers.getlist("accept")))
+        pieces = source.metrics(open_metrics=open_metrics)
         # Small enough for the loop, all but the first; not compressed, which costs more than it saves on loopback.
         first = await asyncio.to_thread(next, pieces)
-        return StreamingResponse(_in_turns(first, pieces), media_type=CONTENT_TYPE)
+        return StreamingResponse(_in_turns(first, pieces), media_type=OPEN_METRICS if open_metrics else CONTENT_TYPE)
 
     @router.get("/-/healthy", response_class=PlainTextResponse, summary="The process answers")
     async def healthy() -> str:

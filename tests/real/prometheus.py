@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -15,6 +16,8 @@ import httpx
 
 #: Once a second: a test that waits for five scrapes takes five seconds.
 INTERVAL = "1s"
+
+KEEPS_EXEMPLARS = "--enable-feature=exemplar-storage"
 
 #: It has to replay nothing and takes about a second; a loaded machine may need many.
 START = timedelta(seconds=90)
@@ -46,6 +49,12 @@ class Prometheus:
         """Return the alerts that are pending or firing, with their annotations filled in."""
         return list((await self._get("alerts"))["alerts"])
 
+    async def exemplars(self, query: str) -> list[dict[str, Any]]:
+        """Return the exemplars of the last hour of each series that a query names."""
+        now = time.time()
+        found = await self._get("query_exemplars", query=query, start=f"{now - 3600:.0f}", end=f"{now + 60:.0f}")
+        return [exemplar for series in found for exemplar in series["exemplars"]]
+
     async def scraped(self, times: int) -> None:
         """Wait until the target has answered so many scrapes, and each rule has been evaluated after that."""
         answered = f'sum(sum_over_time(up{{job="{self._job}"}}[1h])) >= {times}'
@@ -75,11 +84,25 @@ async def _until(holds: Callable[[], Awaitable[object]]) -> None:
 
 @asynccontextmanager
 async def prometheus(
-    directory: Path, *, target: str, rules: Sequence[Path] = (), job: str = "pantau", tells: str | None = None
+    directory: Path,
+    *,
+    target: str,
+    rules: Sequence[Path] = (),
+    job: str = "pantau",
+    tells: str | None = None,
+    protocols: Sequence[str] = ("OpenMetricsText1.0.0", "PrometheusText0.0.4"),
 ) -> AsyncIterator[Prometheus]:
-    """Run a Prometheus in *directory* that scrapes `/metrics` of *target*, and tells an Alertmanager; both are base URLs."""
+    """Run a Prometheus in *directory* that scrapes `/metrics` of *target*, and tells an Alertmanager; both are base URLs.
+
+    *protocols*: what it asks for, first of all (`scrape_protocols`). It keeps exemplars.
+    """
     scheme, _, address = target.rstrip("/").partition("://")
-    scrape = {"job_name": job, "scheme": scheme, "static_configs": [{"targets": [address]}]}
+    scrape = {
+        "job_name": job,
+        "scheme": scheme,
+        "static_configs": [{"targets": [address]}],
+        "scrape_protocols": list(protocols),
+    }
     configuration: dict[str, Any] = {
         "global": {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL, "evaluation_interval": INTERVAL},
         "rule_files": [str(path) for path in rules],
@@ -90,7 +113,7 @@ async def prometheus(
         configuration["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [address]}]}]}
     file = directory / "prometheus.yml"
     file.write_text(json.dumps(configuration))  # JSON is YAML
-    command = ("prometheus", f"--config.file={file}", f"--storage.tsdb.path={directory / 'data'}")
+    command = ("prometheus", f"--config.file={file}", f"--storage.tsdb.path={directory / 'data'}", KEEPS_EXEMPLARS)
     # Not before the rules are loaded.
     async with listening(directory / "prometheus.log", *command, says="Server is ready to receive") as client:
         yield Prometheus(client, job)

@@ -10,11 +10,12 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.openmetrics import parser as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.metrics.exposition import Family
 from probes.model.result import Outcome
-from tests.bench.estate import fill, routes
+from tests.bench.estate import delivered, fill, routes
 from tests.bench.light import Light
 from tests.unit.monitor.scrape import NOON, Clock, finish, run
 
@@ -129,3 +130,32 @@ def test_all_that_can_be_told_of_agencies_is_valid_and_said_once() -> None:
     lines = b"".join(many).splitlines(keepends=True)
     told = [line for line in lines if not line.startswith((b"#", b"pantau_probe_phase_seconds"))]
     assert sum(map(len, told)) / 30 < 770
+
+
+def test_open_metrics_says_the_same_and_gives_an_example_for_a_bucket() -> None:
+    metrics = Metrics(version="1.2.3", now=Clock())
+    nowhere = Light(smtp=1, imap=1, trust=ssl.create_default_context())
+    fill(metrics, routes(nowhere, 3))
+    # The two forms are read by two parsers; that of OpenMetrics accepts nothing that its specification does not.
+    parsed = open_metrics.text_string_to_metric_families(metrics.render(open_metrics=True).decode())  # type: ignore[no-untyped-call]
+    families = list(parsed)
+    text = text_string_to_metric_families(metrics.render().decode())
+    said = {(s.name, *sorted(s.labels.items())): s.value for family in families for s in family.samples}
+    moving = "process_"
+    assert {key: value for key, value in said.items() if not key[0].startswith(moving)} == {
+        (s.name, *sorted(s.labels.items())): s.value
+        for family in text
+        for s in family.samples
+        if not s.name.startswith(moving)
+    }
+    shown = [s.exemplar for family in families for s in family.samples if s.exemplar is not None]
+    assert {tuple(sorted(exemplar.labels)) for exemplar in shown} == {("route", "run")}
+
+
+def test_a_route_with_a_name_that_is_too_long_for_an_example_is_counted_all_the_same() -> None:
+    metrics, name = Metrics(version="1", now=Clock()), "JCM/" + "x" * 190
+    metrics.watch_agency("JCM", routes=[name])
+    metrics.probe_finished(delivered(name), agency="JCM", direction="internal", site="x")
+    rendered = metrics.render(open_metrics=True).decode()
+    assert 'pantau_transit_seconds_count{direction="internal"} 1.0\n' in rendered
+    assert " # {" not in rendered

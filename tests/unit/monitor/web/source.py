@@ -178,8 +178,8 @@ class Service(Front, Noticeboard, Letters):
         [notice] = await self.notices()
         return (notice, self.says) if notice_id == 1 else None
 
-    def metrics(self) -> Iterator[bytes]:
-        return iter((b"pantau_mail_up 1\n", b"pantau_mail_degraded 0\n"))
+    def metrics(self, *, open_metrics: bool = False) -> Iterator[bytes]:
+        return iter((b"pantau_mail_up 1\n", b"pantau_mail_degraded 0\n", *([b"# EOF\n"] if open_metrics else ())))
 
     def is_watch_only(self) -> bool:
         return self.watch_only

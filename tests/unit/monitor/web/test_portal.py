@@ -92,6 +92,26 @@ async def test_metrics_are_prometheus_text() -> None:
     assert answer.text == "pantau_mail_up 1\npantau_mail_degraded 0\n"
 
 
+@pytest.mark.parametrize(
+    ("accept", "is_open"),
+    [
+        # What Prometheus 2.53 asks for by itself, and with what order 3 does.
+        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2", True),
+        ("text/plain;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5", False),
+        ("text/html,*/*;q=0.8", False),
+        ("application/openmetrics-text;version=0.0.1", False),
+        ("application/openmetrics-text;version=satu", False),
+    ],
+)
+async def test_open_metrics_is_told_to_whoever_asks_for_it(accept: str, *, is_open: bool) -> None:
+    async with client(portal(Service(), HOSTS)) as web:
+        answer = await web.get("/metrics", headers={"accept": accept})
+
+    kind = "application/openmetrics-text; version=1.0.0" if is_open else "text/plain; version=0.0.4"
+    assert answer.headers["content-type"] == f"{kind}; charset=utf-8"
+    assert answer.text.endswith("# EOF\n") is is_open
+
+
 @pytest.mark.parametrize(("severity", "status", "taken"), [(Severity.ERROR, 400, False), (Severity.WARNING, 200, True)])
 async def test_a_reload_tells_what_is_wrong(severity: Severity, status: int, *, taken: bool) -> None:
     problem = Problem(file="pantau.yaml", line=3, message="is no known key", severity=severity)

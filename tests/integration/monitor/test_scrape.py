@@ -1,0 +1,48 @@
+"""A real Prometheus reads both forms of what is told: the older text, and OpenMetrics with exemplars."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from alerts.decide.telling import Milestone, Telling
+from alerts.model.channel import Channel
+from monitor.metrics import Metrics
+from monitor.service.front import Front
+from monitor.web.portal import portal
+from monitor.web.serving import open_port, serve, url_of
+from tests.bench.estate import fill, routes
+from tests.bench.light import light
+from tests.bench.scrape import _Only
+from tests.real.prometheus import prometheus
+
+pytestmark = [pytest.mark.real, pytest.mark.asyncio]
+
+
+@pytest.mark.parametrize(("protocol", "exemplars"), [("PrometheusText0.0.4", False), ("OpenMetricsText1.0.0", True)])
+async def test_prometheus_reads_every_series_in_either_form(tmp_path: Path, protocol: str, *, exemplars: bool) -> None:
+    metrics = Metrics(version="1", now=lambda: datetime.now(UTC))
+    with light() as server:
+        fill(metrics, routes(server, 3))
+    metrics.watch_gateway(Channel.SMS, "sms")
+    took = timedelta(seconds=4)
+    telling = Telling(channel=Channel.SMS, gateway="sms", milestone=Milestone.ACCEPTED, took=took, incident="JCM-01")
+    metrics.told(telling)
+    listener = open_port("127.0.0.1", 0)
+    async with serve(portal(cast(Front, _Only(metrics)), ["127.0.0.1"]), listener):
+        url = url_of(listener)
+        async with prometheus(tmp_path, target=url, protocols=[protocol]) as running:
+            await running.scraped(3)
+            # On a busy machine one scrape or another comes too late.
+            [scraped] = await running.query("max_over_time(scrape_samples_scraped[1m])")
+            [counters] = await running.query("count(last_over_time(pantau_probe_runs_total[1m]))")
+            found = await running.exemplars("pantau_telling_seconds_bucket")
+            slow = await running.exemplars('pantau_transit_seconds_bucket{direction="inbound"}')
+    series = [line for line in metrics.render().decode().splitlines() if not line.startswith("#")]
+    assert int(scraped["value"][1]) == len(series)
+    assert int(counters["value"][1]) == 3 * 3 * 5 + 5
+    assert [exemplar["labels"] for exemplar in found] == ([{"incident": "JCM-01"}] if exemplars else [])
+    assert {exemplar["labels"]["run"] for exemplar in slow} == ({"00c0ffee00c0ffee"} if exemplars else set())
