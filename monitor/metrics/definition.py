@@ -50,10 +50,11 @@ RECEIVERS: Final = ("switch", "file", "systemd")
 #: Relays that a message went through, by their place on its way; the last stands for all behind it, too.
 HOPS: Final = tuple(str(place) for place in range(1, 9))
 
-#: To one hour: a greylisted first message comes after 5 to 60 minutes and would vanish in +Inf (most peers stop at 29 s).
-TRANSIT_BUCKETS: Final = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)
-#: From what is usual to what mail programs wait for: 30 s, a minute, and a hundred seconds.
-DATA_BUCKETS: Final = (0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 100)
+#: From one server of a building to the next, to one hour: a greylisted first message comes after 5 to 60 minutes and would
+#: vanish in +Inf (most peers stop at 29 s).
+TRANSIT_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)
+#: From what is usual to what mail programs wait for, 30 s, a minute, and a hundred seconds; a session may last for longer.
+DATA_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 100, 600, 3600)
 #: Received headers tell whole seconds.
 HOP_BUCKETS: Final = (1, 2, 5, 10, 30, 60, 300, 900, 3600)
 #: From an SMS that is taken at once to a letter that waits over a weekend for its clerk.

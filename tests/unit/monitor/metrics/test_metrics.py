@@ -131,6 +131,15 @@ def test_how_long_servers_took_to_answer_for_messages_is_counted_by_direction_an
     assert Scrape(metrics).value("probe_phase_seconds", route=ROUTE, phase="submit") == 1.5
 
 
+def test_what_takes_milliseconds_is_told_from_what_takes_half_a_second(metrics: Metrics) -> None:
+    for took in (0.04, 0.2, 0.4):
+        finish(metrics, run(Outcome.DELIVERED, transit=took, data=took))
+    scrape = Scrape(metrics)
+    for name in ("transit_seconds_bucket", "data_seconds_bucket"):
+        counts = [scrape.value(name, direction="outbound", le=le) for le in ("0.05", "0.1", "0.25", "0.5", "3600.0")]
+        assert counts == [1, 1, 2, 3, 3]
+
+
 def test_a_late_arrival_is_a_delivery_too_and_its_hour_can_be_told(metrics: Metrics) -> None:
     metrics.arrived(Arrival.LATE, direction="inbound", transit=timedelta(minutes=40))
     metrics.arrived(Arrival.DUPLICATE, direction="inbound", transit=timedelta(minutes=40))
