@@ -39,6 +39,7 @@ AGENCY: Final = Board(
     uid="pantau-agency",
     title="Agency · Agensi",
     description="One agency: how its mail stands, since when, where on its way it fails, and what the checks say.",
+    page="/agencies/$agency",
     choices={
         "agency": ("Agency · Agensi", 'label_values(pantau_incidents_open{agency!=""}, agency)'),
         "route": (
@@ -151,7 +152,7 @@ AGENCY: Final = Board(
                     "What is left of the hundredth of runs that may fail within thirty days: 100 % is all of it, and at 0 it is "
                     "used up. Runs that came to nothing through us, or without proof, count on neither side.",
                     (
-                        f"1 - {_runs('failed')} / {_runs('good|slow|failed')} / {_ALLOWED}",
+                        f"clamp_min(1 - {_runs('failed')} / {_runs('good|slow|failed')} / {_ALLOWED}, 0)",
                         "{{direction}}",
                     ),
                     size=(8, 7),

@@ -47,6 +47,10 @@ def at_least_zero(expr: str) -> str:
     return f"{expr} or 0 * {LIVES}"
 
 
-def first(expr: str, label: str = "agency", none: str = "none · tiada") -> str:
-    """Return the ten greatest of *expr* above 0, or a 0 with *none* for a name while there is a Pantau to say so."""
-    return f'topk(10, {expr} > 0) or on () label_replace(0 * {LIVES}, "{label}", "{none}", "", "")'
+def first(expr: str) -> str:
+    """Return the ten greatest of *expr* above 0, or a 0 with "none" for a name while there is a Pantau to say so.
+
+    What belongs to no agency is the operations centre's.
+    """
+    named = f'label_replace(topk(10, {expr} > 0), "agency", "NOC", "agency", "")'
+    return f'{named} or on () label_replace(0 * {LIVES}, "agency", "none · tiada", "", "")'

@@ -12,8 +12,8 @@ _WIDTH: Final = 24
 #: All of ours have it; by it they are found in the menu of each other.
 _TAG: Final = "pantau"
 
-#: Where Pantau's page is: what `listen` of the sample configuration says. deploy/README.md says how to name another.
-PAGE: Final = "http://127.0.0.1:8080"
+#: What the operator writes into pantau.local.rules.yml: where Pantau's page is, and where the runbooks are.
+_ADDRESSES: Final = ("page", "runbooks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,8 @@ class Board:
     #: Queries whose answers are chosen from, by the name of the variable: `(label, query)`.
     choices: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     annotations: Sequence[Json] = ()
+    #: Its counterpart among Pantau's own pages.
+    page: str = "/"
 
     def as_grafana_reads_it(self) -> Json:
         """Return the dashboard as Grafana's JSON, version 39 of its schema: that of Grafana 10 and of all after it."""
@@ -54,7 +56,11 @@ class Board:
             "refresh": "15s",
             "time": {"from": self.since, "to": "now"},
             "annotations": {"list": list(self.annotations)},
-            "links": [_others(), _page()],
+            "links": [
+                _others(),
+                _outside("Page · Laman", f"${{page}}{self.page}"),
+                _outside("Runbooks · Panduan", "${runbooks}/"),
+            ],
             "templating": {"list": [*_variables(self.choices)]},
             "panels": list(placed(self.sections)),
         }
@@ -63,6 +69,11 @@ class Board:
 def agency_link(agency: str) -> Links:
     """Return the link to the dashboard of one agency; *agency* is where its name is found, as `${__field.labels.agency}`."""
     return {"Agency · Agensi": f"/d/pantau-agency?var-agency={agency}&${{__url_time_range}}"}
+
+
+def runbook_link(runbook: str) -> Links:
+    """Return the link to a runbook; *runbook* is where its name is found."""
+    return {"Runbook · Panduan": f"${{runbooks}}/{runbook}.md"}
 
 
 def annotation(
@@ -125,18 +136,18 @@ def _others() -> Json:
     }
 
 
-def _page() -> Json:
+def _outside(title: str, url: str) -> Json:
     return {
         "type": "link",
-        "title": "Page · Laman",
-        "url": "${page}/",
+        "title": title,
+        "url": url,
         "icon": "doc",
         "targetBlank": True,
         "tags": [],
+        "tooltip": "",
         "asDropdown": False,
         "includeVars": False,
         "keepTime": False,
-        "tooltip": "Incidents, notices · Insiden, notis",
     }
 
 
@@ -151,24 +162,23 @@ def _variables(choices: Mapping[str, tuple[str, str]]) -> Iterator[Json]:
         "multi": False,
         "includeAll": False,
     }
-    yield {
-        "name": "page",
-        "label": "Page · Laman",
-        "type": "constant",
-        "query": PAGE,
-        "hide": 2,
-    }
+    for name in _ADDRESSES:
+        yield _choice(name, name, f"label_values(pantau:addresses:info, {name})") | {"hide": 2}
     for name, (label, query) in choices.items():
-        yield {
-            "name": name,
-            "label": label,
-            "type": "query",
-            "datasource": SOURCE,
-            "definition": query,
-            "query": {"query": query, "refId": name},
-            # When the time changes: who has joined is there, who has left can be looked at where it was.
-            "refresh": 2,
-            "sort": 1,
-            "multi": False,
-            "includeAll": False,
-        }
+        yield _choice(name, label, query)
+
+
+def _choice(name: str, label: str, query: str) -> Json:
+    return {
+        "name": name,
+        "label": label,
+        "type": "query",
+        "datasource": SOURCE,
+        "definition": query,
+        "query": {"query": query, "refId": name},
+        # When the time changes: who has joined is there, who has left can be looked at where it was.
+        "refresh": 2,
+        "sort": 1,
+        "multi": False,
+        "includeAll": False,
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from grafana.boards.ask import LIVES
 from grafana.boards.board import Board, Section
 from grafana.boards.panel import GREEN_FROM_ONE, RED_FROM_ONE, bars, lines, stat, timeline
 
@@ -216,10 +217,11 @@ ITSELF: Final = Board(
                 ),
                 stat(
                     "Numbers of the lifeline · Nombor talian hayat",
-                    "How many numbers can be rung without the store. No data: no lifeline is configured.",
-                    "min(pantau_lifeline_numbers)",
+                    "How many numbers can be rung without the store, or that no lifeline is configured.",
+                    f"min(pantau_lifeline_numbers) or 0 * {LIVES} - 1",
                     size=(3, 6),
                     steps=GREEN_FROM_ONE,
+                    words={-1: ("none · tiada", "orange")},
                 ),
                 stat(
                     "Version · Versi",

@@ -17,8 +17,8 @@ Query: TypeAlias = str | tuple[str, str]
 Size: TypeAlias = tuple[int, int]
 #: The colour below the first number, then each number with the colour from there on.
 Steps: TypeAlias = tuple[str, *tuple[tuple[float, str], ...]]
-#: What a value, or a span of values, is called, and its colour.
-Words: TypeAlias = Mapping[int, tuple[str, str]] | Mapping[tuple[int, float], tuple[str, str]]
+#: What a value is called, and its colour.
+Words: TypeAlias = Mapping[int, tuple[str, str]]
 #: Where a click leads, by what the menu calls it.
 Links: TypeAlias = Mapping[str, str]
 
@@ -193,14 +193,10 @@ def _coloured(steps: Steps, words: Words, nothing: str, links: Links | None) -> 
 
 
 def _mappings(words: Words) -> list[Json]:
-    out: list[Json] = []
-    for place, (value, (text, colour)) in enumerate(words.items()):
-        result = {"text": text, "color": colour, "index": place}
-        if isinstance(value, tuple):
-            out.append({"type": "range", "options": {"from": value[0], "to": value[1], "result": result}})
-        else:
-            out.append({"type": "value", "options": {f"{value:g}": result}})
-    return out
+    return [
+        {"type": "value", "options": {str(value): {"text": text, "color": colour, "index": place}}}
+        for place, (value, (text, colour)) in enumerate(words.items())
+    ]
 
 
 def _special(colour: str) -> Json:
@@ -211,9 +207,7 @@ def _special(colour: str) -> Json:
 
 
 def _links(links: Links) -> list[Json]:
-    return [
-        {"title": title, "url": url, "targetBlank": "//" in url or url.startswith("${")} for title, url in links.items()
-    ]
+    return [{"title": title, "url": url, "targetBlank": url.startswith("${")} for title, url in links.items()]
 
 
 def _override(name: str, properties: Json) -> Json:

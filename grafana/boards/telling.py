@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.boards.ask import first
+from grafana.boards.ask import LIVES, first
 from grafana.boards.board import Board, Section, agency_link
 from grafana.boards.panel import ORANGE_FROM_ONE, PLAIN, RED_FROM_ONE, bars, lines, stat
 
@@ -84,11 +84,8 @@ TELLING: Final = Board(
                         'sum by (channel, purpose) (increase(pantau_notices_total{state="sent"}[1h]) > 0)',
                         "{{channel}} {{purpose}}",
                     ),
-                    ("sum by (channel) (increase(pantau_notices_bundled_total[1h]))", "{{channel}}, joined · digabung"),
-                    (
-                        "sum by (channel, brake) (increase(pantau_notices_held_total[1h]))",
-                        "{{channel}}, held ({{brake}}) · ditahan",
-                    ),
+                    ("sum(increase(pantau_notices_bundled_total[1h]))", "joined · digabung"),
+                    ("sum by (brake) (increase(pantau_notices_held_total[1h]))", "held, {{brake}} · ditahan"),
                     size=(14, 8),
                     stacked=True,
                 ),
@@ -192,10 +189,11 @@ TELLING: Final = Board(
                 stat(
                     "Last drill · Latihan terakhir",
                     "How long ago a drill of all contacts came to its end.",
-                    "time() - max(pantau_drill_last_timestamp_seconds)",
+                    f"time() - max(pantau_drill_last_timestamp_seconds) or 0 * {LIVES} - 1",
                     size=(4, 6),
                     unit="s",
                     steps=("green", (14 * _DAY, "orange")),
+                    words={-1: ("none yet · belum ada", "orange")},
                 ),
                 lines(
                     "Drills by result · Latihan mengikut hasil",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from grafana.boards.ask import DEGRADED, DOWN, NOBODY, PLANNED, SILENT, UNPROVEN, at_least_zero, number_of
-from grafana.boards.board import Board, Section, agency_link
+from grafana.boards.board import Board, Section, agency_link, runbook_link
 from grafana.boards.finding import findings
 from grafana.boards.panel import GREEN_FROM_ONE, ORANGE_FROM_ONE, bars, lines, stat, table
 
-#: States of the table, the worst first. Below the dot is room for what orders rows of one state.
+#: States of the table, the worst first.
 _STATES: Final = {
     6: ("down · terganggu", "red"),
     5: ("declared down · diisytiharkan terganggu", "red"),
@@ -40,7 +40,15 @@ _WORTH_A_ROW: Final = (
 _ROWS: Final = " or ".join(
     f'label_replace({state} + 0 * ({expr}), "runbook", "{runbook}", "", "")' for state, runbook, expr in _WORTH_A_ROW
 )
+_WORST: Final = f"topk(20, {_ROWS})"
+_CAUSE: Final = "max by (agency, direction, outcome, party) (pantau_agency_cause)"
 _NONE: Final = f'label_replace({NOBODY}, "agency", "nobody · tiada", "", "")'
+
+
+def _with(same: str, told: str, expr: str) -> str:
+    """Return the rows with what *expr* tells of each: of several that have the *same* labels, one."""
+    return f"(0 * {_WORST} + 1) * on ({same}) group_left ({told}) bottomk by ({same}) (1, {expr})"
+
 
 WALL: Final = Board(
     uid="pantau-wall",
@@ -121,7 +129,7 @@ WALL: Final = Board(
                     words={0: ("well · baik", "green"), 1: ("broken · rosak", "red")},
                 ),
                 stat(
-                    "Our own faults · Kerosakan kita",
+                    "Own faults · Kerosakan kita",
                     "Faults on our side. While there is one, agencies are not blamed and their outages may be missed.",
                     "sum(max by (cause, reference) (pantau_own_fault))",
                     size=(3, 3),
@@ -134,7 +142,7 @@ WALL: Final = Board(
                     links={"Telling people · Makluman": "/d/pantau-telling?${__url_time_range}"},
                 ),
                 stat(
-                    "Gaps in rotas, 7 days · Jurang jadual bertugas",
+                    "Rota gaps · Jurang jadual",
                     "Rotas that have nobody on call for a part of the next seven days, overrides counted.",
                     at_least_zero("count(max by (agency, rota) (pantau_on_call_gap_seconds) > 0)"),
                     size=(3, 3),
@@ -154,18 +162,34 @@ WALL: Final = Board(
                 ),
                 table(
                     "Worst first · Yang paling teruk dahulu",
-                    "The twenty agencies and directions to look at first. A click on an agency opens its dashboard. "
-                    '"nobody" is said by a Pantau that can be read and hears mail arrive, and never by silence.',
-                    f"topk(20, {_ROWS}) or on () {_NONE}",
+                    "The twenty agencies and directions to look at first, with the cause and at which end of the route somebody "
+                    'must act. A click opens the agency, its incidents, or what to do. "nobody" is said by a Pantau that can be '
+                    "read and hears mail arrive, and never by silence.",
+                    f"{_WORST} or on () {_NONE}",
+                    _with(
+                        "agency",
+                        "incident",
+                        "1000 * min by (agency, incident) (pantau_incident_opened_timestamp_seconds)",
+                    ),
+                    _with("agency, direction", "outcome, party", _CAUSE),
                     size=(18, 14),
                     columns={
                         "agency": "Agency · Agensi",
-                        "Value": "State · Keadaan",
+                        "Value #A": "State · Keadaan",
                         "direction": "Direction · Arah",
+                        "Value #B": "Since · Sejak",
+                        "outcome": "Cause · Punca",
+                        "party": "Who must act · Pihak",
+                        "incident": "Incident · Insiden",
                         "runbook": "What to do · Tindakan",
                     },
-                    words={(state, state + 0.99): text for state, text in _STATES.items()},
-                    links={"Agency · Agensi": agency_link("${__data.fields.agency}")},
+                    words=_STATES,
+                    units={"Since · Sejak": "dateTimeFromNow"},
+                    links={
+                        "Agency · Agensi": agency_link("${__data.fields.agency}"),
+                        "Incident · Insiden": {"Page · Laman": "${page}/agencies/${__data.fields.agency}#incidents"},
+                        "What to do · Tindakan": runbook_link("${__data.fields.runbook}"),
+                    },
                     large=True,
                 ),
                 stat(
@@ -176,7 +200,7 @@ WALL: Final = Board(
                     steps=ORANGE_FROM_ONE,
                 ),
                 stat(
-                    "Oldest pending notice · Notis tertunggak",
+                    "Notice waits · Notis menunggu",
                     "How long the oldest notice that is due has been waiting to be sent. 0 when none waits.",
                     "max(pantau_notice_oldest_pending_seconds)",
                     size=(3, 4),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tests.unit.grafana.shown import BOARDS, GRAFANA, asked, filled, panels
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
-RULES = GRAFANA / "rules" / "pantau.rules.yml"
+RULES = (GRAFANA / "rules" / "pantau.rules.yml", GRAFANA.parent / "deploy" / "prometheus" / "pantau.local.rules.yml")
 
 QUERIES = [
     pytest.param(target["expr"], id=f"{board}: {panel['title'].partition(' · ')[0]}-{target['refId']}")
@@ -31,7 +32,7 @@ QUERIES = [
     for target in panel["targets"]
 ]
 RULE_LIST: list[dict[str, Any]] = [
-    rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
+    rule for path in RULES for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]
 ]
 #: What is firing already, which a rule reads to go on, is a series only while it is.
 SERIES = sorted({s for rule in RULE_LIST for s in promql.selectors(rule["expr"]) if not s.startswith("ALERTS{")})
@@ -40,6 +41,7 @@ SERIES = sorted({s for rule in RULE_LIST for s in promql.selectors(rule["expr"])
 NOT_PLAYED = (
     "pantau_oauth_token_expiry_timestamp_seconds",
     "pantau_off_hours",
+    "pantau_own_mail_undeleted",
     "pantau_drill_last_timestamp_seconds",
     "pantau_gateway_doubted",  # Nor has any gateway given so many receipts that it has a habit.
 )
@@ -49,7 +51,6 @@ EMPTY = {
     "pantau-agency: Access tokens expire in-A",
     "pantau-agency: Not reached for-A",
     "pantau-telling: Not reached for-A",
-    "pantau-telling: Last drill-A",
     "pantau-telling: Drills by result-A",
     "pantau-telling: Gateways-B",
 }
@@ -62,8 +63,14 @@ RECORDINGS = [rule["record"] for rule in RULE_LIST if "record" in rule]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def metrics_target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    async with outage(tmp_path_factory.mktemp("pantau")) as url:
+        yield url
+
+
+@asynccontextmanager
+async def outage(directory: Path) -> AsyncIterator[str]:
     """Run the real service; give its base URL when an agency's mail is down and people were told."""
-    async with theatre(tmp_path_factory.mktemp("pantau"), agencies=AGENCIES, prepare=fully_equipped) as play:
+    async with theatre(directory, agencies=AGENCIES, prepare=fully_equipped) as play:
         await play.everybody_is_up()
         play.duty.keys = ["1"]
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
@@ -108,7 +115,7 @@ def fully_equipped(settings: Path) -> None:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(metrics_target: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
     directory = tmp_path_factory.mktemp("prometheus")
-    async with prometheus(directory, target=metrics_target, rules=[RULES]) as running:
+    async with prometheus(directory, target=metrics_target, rules=RULES) as running:
         await running.scraped(5)
         yield running
 
@@ -116,20 +123,17 @@ async def server(metrics_target: str, tmp_path_factory: pytest.TempPathFactory) 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def choices(server: Prometheus) -> list[dict[str, str]]:
     """Choose as operators would in Grafana: the agency that is ill, and one that is well; a route that had a delivery."""
+    proved = "pantau_probe_last_success_timestamp_seconds"
     made = []
     for agency in (JCM.code, DECLARED):
         values = {"__range": "1m", "__rate_interval": "1m", "agency": agency}
-        for variable in BOARDS["pantau-agency"]["templating"]["list"]:
-            if variable["type"] == "query":
-                selector, _, label = variable["query"]["query"].removeprefix("label_values(").rpartition(", ")
-                offered = set(await server.label_values(label.removesuffix(")"), filled(selector, values)))
-                if variable["name"] == "agency":
-                    assert agency in offered
-                else:
-                    proved = f'pantau_probe_last_success_timestamp_seconds{{agency="{agency}"}}'
-                    usable = offered & set(await server.label_values("route", proved))
-                    assert usable, f"no route of {agency} has had a delivery"
-                    values[variable["name"]] = min(usable)
+        for variable in (v for v in BOARDS["pantau-agency"]["templating"]["list"] if v["type"] == "query"):
+            selector, _, label = variable["query"]["query"].removeprefix("label_values(").rpartition(", ")
+            offered = set(await server.label_values(label.removesuffix(")"), filled(selector, values)))
+            if variable["name"] == "route":
+                offered &= set(await server.label_values("route", f'{proved}{{agency="{agency}"}}'))
+            assert offered, f"nothing to choose for {variable['name']} of {agency}"
+            values.setdefault(variable["name"], min(offered))
         made.append(values)
     return made
 

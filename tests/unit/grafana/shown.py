@@ -28,9 +28,8 @@ def panel(board: str, title: str) -> dict[str, Any]:
 
 
 def asked(board: str, title: str) -> str:
-    """Return what a panel with one query asks."""
-    [target] = panel(board, title)["targets"]
-    return str(target["expr"])
+    """Return what a panel asks first."""
+    return str(panel(board, title)["targets"][0]["expr"])
 
 
 def filled(expr: str, values: Mapping[str, str]) -> str:

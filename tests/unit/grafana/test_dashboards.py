@@ -14,7 +14,7 @@ import yaml
 from grafana.boards.__main__ import files
 from grafana.boards.panel import NOTHING
 from monitor.metrics import Metrics
-from tests.unit.grafana import promql, promtool
+from tests.unit.grafana import promql, promtool, shown
 from tests.unit.grafana.shown import BOARDS, GRAFANA, asked, filled, panels
 
 WALL, AGENCY, TELLING, ITSELF = "pantau-wall", "pantau-agency", "pantau-telling", "pantau-itself"
@@ -95,8 +95,8 @@ def test_variables_ask_only_for_metrics_that_exist_and_again_when_the_time_chang
     first, *others = BOARDS[board]["templating"]["list"]
     assert (first["name"], first["type"], first["query"]) == ("datasource", "datasource", "prometheus")
     queries = [v for v in others if v["type"] == "query"]
-    found = [re.fullmatch(r"label_values\((\w+)(?:\{.*\})?, \w+\)", v["query"]["query"]) for v in queries]
-    assert {match and match[1] for match in found} <= known
+    found = [re.fullmatch(r"label_values\(([\w:]+)(?:\{.*\})?, \w+\)", v["query"]["query"]) for v in queries]
+    assert {match and match[1] for match in found} <= known | {"pantau:addresses:info"}
     assert {v["refresh"] for v in queries} <= {2}
 
 
@@ -109,12 +109,49 @@ def test_only_variables_that_exist_are_used(board: str) -> None:
     assert mine <= used
 
 
+def test_the_operators_own_rules_have_every_address_that_a_link_begins_with() -> None:
+    rules = yaml.safe_load((GRAFANA.parent / "deploy/prometheus/pantau.local.rules.yml").read_text())
+    [rule] = [rule for group in rules["groups"] for rule in group["rules"]]
+    queries = {v["query"]["query"] for b in BOARDS.values() for v in b["templating"]["list"] if v["type"] == "query"}
+    asked_for = {m[1] for q in queries if (m := re.fullmatch(r"label_values\(pantau:addresses:info, (\w+)\)", q))}
+    assert rule["record"] == "pantau:addresses:info"
+    assert asked_for <= rule["labels"].keys()
+    assert not [address for address in rule["labels"].values() if address.endswith("/")]
+
+
+def test_every_row_of_the_wall_leads_to_a_runbook_that_exists() -> None:
+    named = set(re.findall(r'"runbook", "([^"]+)"', asked(WALL, "Worst first")))
+    assert len(named) > 4
+    assert not [name for name in named if not (GRAFANA.parent / "docs/runbooks" / f"{name}.md").exists()]
+
+
+def test_the_wall_says_of_each_row_why_and_since_when_whatever_several_sites_say(tmp_path: Path) -> None:
+    """Two sites tell of MDC, and of different causes."""
+    mdc, key = 'agency="MDC",direction="inbound"', '{agency="MDC",direction="inbound",runbook="mail-down"'
+    series = {
+        'pantau_build_info{instance="a"}': "1x9",
+        f'pantau_mail_up{{{mdc},instance="a"}}': "0x9",
+        f'pantau_agency_cause{{{mdc},outcome="lost",party="recipient",instance="a"}}': "1x9",
+        f'pantau_agency_cause{{{mdc},outcome="lost",party="recipient",instance="b"}}': "1x9",
+        'pantau_incident_opened_timestamp_seconds{agency="MDC",incident="2026-7",instance="a"}': "60x9",
+        'pantau_incident_opened_timestamp_seconds{agency="MDC",incident="2026-9",instance="a"}': "90x9",
+    }
+    two = series | {f'pantau_agency_cause{{{mdc},outcome="tls",party="recipient",instance="c"}}': "1x9"}
+    _, since, cause = (target["expr"] for target in shown.panel(WALL, "Worst first")["targets"])
+    told = [
+        promtool.ask(since, "5m", [(f'{key},incident="2026-7"}}', 60_000)]),
+        promtool.ask(cause, "5m", [(f'{key},outcome="lost",party="recipient"}}', 1)]),
+    ]
+    both = [promtool.ask(f"count({cause})", "5m", [("{}", 1)])]
+    assert not promtool.run(tmp_path, [promtool.story("why", series, told), promtool.story("two", two, both)], UNUSED)
+
+
 def test_every_link_leads_to_a_dashboard_and_a_variable_that_exist_and_names_a_label_that_is_there() -> None:
     led = 0
     for panel in panels():
         # What is recorded has its labels before the first colon.
         text = re.sub(r"([a-z]+)_([a-z]+)(?=:)", r"by (\1, \2) ", " ".join(t["expr"] for t in panel["targets"]))
-        labels = promql.labels(text)
+        labels = promql.labels(text) | set(re.findall(r'"(\w+)", "[^"]+", "", ""\)', text))
         for url in re.findall(r'"url": "([^"]+)"', json.dumps(panel)):
             path, _, query = url.partition("?")
             if path.startswith("/d/"):
