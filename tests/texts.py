@@ -311,6 +311,8 @@ def _of_the_page() -> Iterator[Text]:
         for line in dict.fromkeys(lines):
             if re.search(r"[^\W\d_]{3}", line):
                 yield _malay("page", template.name, line)
+    for key, told in sections(ROOT / "monitor/web/strip.yaml")["ms"].items():
+        yield _malay("page", f"history.{key}", told)
 
 
 def _of_the_alerts() -> Iterator[Text]:

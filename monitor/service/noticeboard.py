@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from monitor.model.route import WatchedRoute
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
 from monitor.runtime.slices import Slices
-from monitor.service.order import agency_called, no_notice
+from monitor.service.order import Unknown, agency_called, no_notice
 from monitor.service.watch import Watch
 from monitor.store.engine.incidents import OpenNumber
 from monitor.store.engine.ledger import SqlLedger, SqlStore
@@ -62,6 +62,10 @@ _ATTENTION = 20
 _READ_AGAIN = timedelta(seconds=15)
 #: No entry of the journal has this number.
 _NEVER_READ = -1
+#: Days change once a minute.
+_HISTORY_FOR = timedelta(minutes=1)
+#: Of so many agencies they are in memory, some 60 kB each.
+_HISTORIES = 32
 #: In seconds. A store that hangs must not keep a page waiting that says so.
 _PATIENCE = 2.0
 
@@ -124,6 +128,8 @@ class Noticeboard:
         self._watch = watch
         self._signs = signs
         self._recorded: _Recorded | None = None
+        #: By code: when its days were last read, and which they were.
+        self._histories: dict[str, tuple[datetime, AgencyDays]] = {}
         #: By code: all that an agency's view was made of, and the view.
         self._made: dict[str, tuple[Any, AgencyView]] = {}
         #: By name: a route's health and last run, and its view.
@@ -212,6 +218,30 @@ class Noticeboard:
         code, now = self.called(quoted), self._clock.now()
         first = day_of(now) - timedelta(days=max(count, *SPANS) - 1)
         return view_days(code, await self._days.since(code, first), now, count)
+
+    async def histories(self, codes: Iterable[str]) -> Mapping[str, AgencyDays]:
+        """Return the latest days of some agencies, as they were a minute ago at most; while the store is away, as it last said.
+
+        Of what was never read nothing is returned. For a page: a few, and each the same object until it is read again.
+        """
+        now, found, is_away = self._clock.now(), dict[str, AgencyDays](), self._signs().away is not None
+        for code in codes:
+            known = self._histories.pop(code, None)
+            is_old = known is None or not timedelta(0) <= now - known[0] < _HISTORY_FOR
+            if is_old and not is_away:
+                try:
+                    async with asyncio.timeout(_PATIENCE):
+                        known = now, await self.days(code, max(SPANS))
+                except Unknown:
+                    continue  # It has left meanwhile.
+                except (StoreAway, TimeoutError):
+                    is_away = True  # The next one is not waited for.
+            if known is not None:
+                self._histories[code] = known
+                found[code] = known[1]
+        while len(self._histories) > _HISTORIES:
+            del self._histories[next(iter(self._histories))]
+        return found
 
     def called(self, quoted: str) -> str:
         """Return the code of the agency that people call so. Raise `Unknown`."""

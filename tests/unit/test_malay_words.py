@@ -40,6 +40,7 @@ def _malay() -> Iterator[tuple[str, str]]:
         "monitor/proof/dossier.yaml",
         "monitor/proof/BACA-SAYA.txt",
         "monitor/web/page.yaml",
+        "monitor/web/strip.yaml",
     ):
         yield path, (ROOT / path).read_text(encoding="utf-8")
     for template in sorted((ROOT / "monitor/web/templates").glob("*.html")):

@@ -231,3 +231,19 @@ async def test_days_are_those_of_the_store_up_to_now(service: Service) -> None:
     assert [(each.days, each.availability) for each in shown.availability] == [(30, 0.979797), (90, 0.979797)]
     with pytest.raises(Unknown):
         await service.board.days("XYZ", 2)
+
+
+async def test_the_histories_of_a_page_are_read_once_a_minute_and_are_the_last_known_while_the_store_is_away(
+    service: Service, asked: list[str]
+) -> None:
+    first = await service.board.histories(["JCM", "XYZ", "MDC"])
+    assert list(first) == ["JCM", "MDC"]
+    asked.clear()
+    again = await service.board.histories(["MDC", "JCM"])
+    assert (again["JCM"] is first["JCM"], asked) == (True, [])
+
+    service.time += MINUTE
+    service.signs = Signs(away=(service.time, "contoh"))
+    assert (await service.board.histories(["JCM"]))["JCM"] is first["JCM"]
+    service.signs = Signs()
+    assert (await service.board.histories(["JCM"]))["JCM"] is not first["JCM"]
